@@ -1,0 +1,1 @@
+//! Frames and the object container: how pitr's bytes are compressed, bounded and checked.

@@ -1,0 +1,1 @@
+//! A content-addressed chunk store in packs.

@@ -1,0 +1,1 @@
+//! Captures every committed transaction of an unmodified SQLite application.

@@ -1,0 +1,275 @@
+//! Little-endian reading and writing with every length bounded.
+
+use thiserror::Error;
+
+/// Why some bytes could not be read as what they should be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The input ended before the value did.
+    #[error("{what}: needs {needed} bytes at offset {offset}, {left} are left")]
+    Short {
+        /// What was being read.
+        what: &'static str,
+        /// Offset of the value within the input, bytes.
+        offset: usize,
+        /// Bytes the value needs.
+        needed: usize,
+        /// Bytes that were left.
+        left: usize,
+    },
+    /// A fixed mark is not what it must be.
+    #[error("{what}: wrong magic {found:#x}")]
+    Magic {
+        /// What was being read.
+        what: &'static str,
+        /// The mark found.
+        found: u64,
+    },
+    /// The bytes were written by a version that this program does not know.
+    #[error("{what}: version {found} is newer than {known}, the newest this program reads; use a newer pitr")]
+    Version {
+        /// What was being read.
+        what: &'static str,
+        /// The version found.
+        found: u32,
+        /// The newest version known.
+        known: u32,
+    },
+    /// A value is outside what the format allows.
+    #[error("{what}: {value} is outside of what the format allows")]
+    Range {
+        /// What was being read.
+        what: &'static str,
+        /// The value found.
+        value: u64,
+    },
+    /// A checksum does not match.
+    #[error("{what}: checksum is {found:#010x}, the bytes give {computed:#010x}")]
+    Checksum {
+        /// What was being read.
+        what: &'static str,
+        /// The checksum stored.
+        found: u32,
+        /// The checksum of the bytes.
+        computed: u32,
+    },
+    /// Bytes were left over behind the last value.
+    #[error("{what}: {left} bytes too many")]
+    Trailing {
+        /// What was being read.
+        what: &'static str,
+        /// Bytes left over.
+        left: usize,
+    },
+    /// A text is not UTF-8.
+    #[error("{what}: not UTF-8")]
+    Utf8 {
+        /// What was being read.
+        what: &'static str,
+    },
+}
+
+/// Reads values off the front of a byte slice; every read names what it reads.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the start of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { bytes, offset: 0 }
+    }
+
+    /// Bytes not read yet.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.bytes.len() - self.offset
+    }
+
+    /// Offset of the next byte.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The next `len` bytes.
+    pub fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
+        let left = self.left();
+        if len > left {
+            return Err(DecodeError::Short { what, offset: self.offset, needed: len, left });
+        }
+        let taken = &self.bytes[self.offset..self.offset + len];
+        self.offset += len;
+        Ok(taken)
+    }
+
+    /// The next `N` bytes as an array.
+    pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N, what)?);
+        Ok(out)
+    }
+
+    /// One byte.
+    pub fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
+        Ok(self.array::<1>(what)?[0])
+    }
+
+    /// Two bytes, little-endian.
+    pub fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
+        Ok(u16::from_le_bytes(self.array(what)?))
+    }
+
+    /// Four bytes, little-endian.
+    pub fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array(what)?))
+    }
+
+    /// Eight bytes, little-endian.
+    pub fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.array(what)?))
+    }
+
+    /// Eight bytes, little-endian, signed.
+    pub fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
+        Ok(i64::from_le_bytes(self.array(what)?))
+    }
+
+    /// An unsigned LEB128 number of at most ten bytes.
+    pub fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8(what)?;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return Err(DecodeError::Range { what, value: part });
+            }
+            value |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(DecodeError::Range { what, value })
+    }
+
+    /// A count that was written as a varint, when each counted item takes at least `item_bytes_min` bytes of
+    /// what is left: memory can be taken for it.
+    pub fn count(&mut self, item_bytes_min: usize, what: &'static str) -> Result<usize, DecodeError> {
+        let value = self.varint(what)?;
+        let most = self.left() / item_bytes_min.max(1);
+        usize::try_from(value).ok().filter(|n| *n <= most).ok_or(DecodeError::Range { what, value })
+    }
+
+    /// A text of at most `most` bytes, with its length in front as a varint.
+    pub fn text(&mut self, most: usize, what: &'static str) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.blob(most, what)?).map_err(|_| DecodeError::Utf8 { what })
+    }
+
+    /// At most `most` bytes, with their number in front as a varint.
+    pub fn blob(&mut self, most: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
+        let value = self.varint(what)?;
+        let len = usize::try_from(value)
+            .ok()
+            .filter(|n| *n <= most)
+            .ok_or(DecodeError::Range { what, value })?;
+        self.take(len, what)
+    }
+
+    /// Errors unless everything was read.
+    pub fn finish(self, what: &'static str) -> Result<(), DecodeError> {
+        match self.left() {
+            0 => Ok(()),
+            left => Err(DecodeError::Trailing { what, left }),
+        }
+    }
+}
+
+/// Appends values to a byte vector; the counterpart of [`Reader`].
+pub trait Put {
+    /// Appends bytes as they are.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// Appends one byte.
+    fn put_u8(&mut self, value: u8) {
+        self.put(&[value]);
+    }
+    /// Appends two bytes, little-endian.
+    fn put_u16(&mut self, value: u16) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Appends four bytes, little-endian.
+    fn put_u32(&mut self, value: u32) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Appends eight bytes, little-endian.
+    fn put_u64(&mut self, value: u64) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Appends eight bytes, little-endian, signed.
+    fn put_i64(&mut self, value: i64) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Appends an unsigned LEB128 number.
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put_u8((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.put_u8(value as u8);
+    }
+    /// Appends bytes with their number in front as a varint.
+    fn put_blob(&mut self, bytes: &[u8]) {
+        self.put_varint(bytes.len() as u64);
+        self.put(bytes);
+    }
+}
+
+impl Put for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn varints_come_back(value: u64) {
+            let mut bytes = Vec::new();
+            bytes.put_varint(value);
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!(reader.varint("value").unwrap(), value);
+            prop_assert!(reader.finish("value").is_ok());
+        }
+
+        #[test]
+        fn any_bytes_are_an_error_or_a_value(bytes: Vec<u8>) {
+            let mut reader = Reader::new(&bytes);
+            let _ = reader.varint("v");
+            let _ = reader.blob(1 << 40, "b");
+            let _ = reader.text(16, "t");
+        }
+    }
+
+    #[test]
+    fn a_count_larger_than_the_input_is_refused() {
+        // FAILURES 31: a length field that says 1 TiB takes no memory.
+        let mut bytes = Vec::new();
+        bytes.put_varint(1 << 40);
+        assert!(matches!(Reader::new(&bytes).count(8, "entries"), Err(DecodeError::Range { .. })));
+        assert!(matches!(Reader::new(&bytes).blob(1 << 20, "blob"), Err(DecodeError::Range { .. })));
+    }
+
+    #[test]
+    fn an_overlong_varint_is_refused() {
+        assert!(Reader::new(&[0xff; 10]).varint("v").is_err());
+        assert!(Reader::new(&[0x80; 11]).varint("v").is_err());
+    }
+}

@@ -1,0 +1,484 @@
+//! The log on disk: segments of batches of record frames. `docs/format/log.md` is the same in pictures.
+//!
+//! # Layout
+//! A segment file is [`SegmentSize`](crate::SegmentSize) long. Its first [`SEGMENT_HEADER_BYTES`] hold the header and
+//! nothing else, so that a torn first batch can't damage it. Batches follow, each at a multiple of [`BATCH_ALIGN`]:
+//! a header of [`BATCH_HEADER_BYTES`], then record frames back to back. The rest of a segment is zeros.
+//!
+//! # Invariants
+//! - Every checksum begins from a [`Seed`] of timeline, segment and incarnation: bytes of another segment, or of
+//!   an earlier life of the same one, never check out.
+//! - A batch names its own LSN and that of the batch before it: neither can be moved, doubled or left out.
+//! - The header of a segment states where its predecessor ends. It is that segment's seal.
+//! - A record larger than what fits is cut into fragments, first / middle / last, each naming the total length.
+
+use crate::bytes::{DecodeError, Put, Reader};
+use crate::{Incarnation, Lsn, PartitionId, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
+
+/// Bytes in front of a segment's first batch.
+pub const SEGMENT_HEADER_BYTES: u32 = 4096;
+/// Bytes of a batch header.
+pub const BATCH_HEADER_BYTES: usize = 64;
+/// Bytes of a record frame's header.
+pub const RECORD_HEADER_BYTES: usize = 24;
+/// Batches begin at multiples of this many bytes.
+pub const BATCH_ALIGN: u32 = 8;
+/// Largest body of a batch, bytes; a larger record goes on as fragments in the next batch.
+pub const BATCH_BODY_BYTES_MAX: u32 = 1 << 20;
+/// Largest record, bytes.
+pub const RECORD_BYTES_MAX: u32 = 64 << 20;
+/// Newest version of the log format that this program reads and the one that it writes.
+pub const LOG_VERSION: u16 = 1;
+
+const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"PITRSEG1");
+const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"PBAT");
+const SEGMENT_FIELDS_BYTES: usize = 112;
+
+/// Where checksums of one life of one segment begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seed(u32);
+
+impl Seed {
+    /// The seed for this timeline, segment and incarnation.
+    #[must_use]
+    pub fn new(timeline: TimelineId, segment: SegmentNo, incarnation: Incarnation) -> Self {
+        let mut bytes = Vec::with_capacity(16);
+        bytes.put_u32(timeline.get());
+        bytes.put_u64(segment.get());
+        bytes.put_u32(incarnation.get());
+        Seed(crc32fast::hash(&bytes))
+    }
+
+    /// CRC-32 of `bytes` begun from this seed.
+    #[must_use]
+    pub fn crc(self, bytes: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
+        hasher.update(bytes);
+        hasher.finalize()
+    }
+
+    fn check(self, what: &'static str, bytes: &[u8], found: u32) -> Result<(), DecodeError> {
+        let computed = self.crc(bytes);
+        if computed == found { Ok(()) } else { Err(DecodeError::Checksum { what, found, computed }) }
+    }
+}
+
+/// How a segment joins what came before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follows {
+    /// Where the log ended before this segment: the seal of its predecessor, or the fork point of the timeline.
+    pub end: Lsn,
+    /// The predecessor; `None` for the first segment of a timeline's local log.
+    pub segment: Option<(SegmentNo, Incarnation)>,
+    /// LSN of the last batch before this segment, [`Lsn::ORIGIN`] if none.
+    pub last_batch: Lsn,
+    /// True if what the source did between `end` and this segment was not logged: the log begins anew here.
+    pub gap: bool,
+}
+
+/// The header of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// Timeline that the segment belongs to.
+    pub timeline: TimelineId,
+    /// Its number.
+    pub segment: SegmentNo,
+    /// Number of this life of it.
+    pub incarnation: Incarnation,
+    /// Size of every segment of the timeline.
+    pub segment_size: SegmentSize,
+    /// Random identity of the log, the same in all of its segments.
+    pub log_id: [u8; 16],
+    /// What the segment follows.
+    pub follows: Follows,
+    /// Highest commit or watermark time before this segment.
+    pub time: Timestamp,
+}
+
+impl SegmentHeader {
+    /// The seed of this segment's checksums.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        Seed::new(self.timeline, self.segment, self.incarnation)
+    }
+
+    /// Where the first batch of the segment stands; `None` past the end of the LSN range.
+    #[must_use]
+    pub fn first_batch(&self) -> Option<Lsn> {
+        self.segment_size.start_of(self.segment)?.checked_add(u64::from(SEGMENT_HEADER_BYTES))
+    }
+
+    /// The [`SEGMENT_HEADER_BYTES`] at the head of the segment file.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let (prev_segment, prev_incarnation) =
+            self.follows.segment.map_or((0, 0), |(s, i)| (s.get(), i.get()));
+        let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
+        out.put_u64(SEGMENT_MAGIC);
+        out.put_u16(LOG_VERSION);
+        out.put_u16(u16::from(self.follows.gap));
+        out.put_u32(self.segment_size.bytes());
+        out.put_u32(self.timeline.get());
+        out.put_u32(self.incarnation.get());
+        out.put_u64(self.segment.get());
+        out.put_u64(prev_segment);
+        out.put_u32(prev_incarnation);
+        out.put_u32(0);
+        out.put_u64(self.follows.end.get());
+        out.put_u64(self.follows.last_batch.get());
+        out.put_i64(self.time.micros());
+        out.put(&self.log_id);
+        out.resize(SEGMENT_FIELDS_BYTES - 4, 0);
+        out.put_u32(crc32fast::hash(&out));
+        out.resize(SEGMENT_HEADER_BYTES as usize, 0);
+        out
+    }
+
+    /// Reads a header; `bytes` may be longer than it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        const WHAT: &str = "segment header";
+        let mut r = Reader::new(bytes);
+        let magic = r.u64(WHAT)?;
+        if magic != SEGMENT_MAGIC {
+            return Err(DecodeError::Magic { what: WHAT, found: magic });
+        }
+        let fields = Reader::new(bytes).take(SEGMENT_FIELDS_BYTES, WHAT)?;
+        let (body, crc) = fields.split_at(SEGMENT_FIELDS_BYTES - 4);
+        let found = Reader::new(crc).u32(WHAT)?;
+        let computed = crc32fast::hash(body);
+        if found != computed {
+            return Err(DecodeError::Checksum { what: WHAT, found, computed });
+        }
+        let version = r.u16(WHAT)?;
+        if version != LOG_VERSION {
+            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: LOG_VERSION.into() });
+        }
+        let flags = r.u16(WHAT)?;
+        if flags > 1 {
+            return Err(DecodeError::Range { what: "segment flags", value: flags.into() });
+        }
+        let segment_size = SegmentSize::new(r.u32(WHAT)?)
+            .map_err(|e| DecodeError::Range { what: "segment size", value: e.0 })?;
+        let timeline = TimelineId::new(r.u32(WHAT)?);
+        let incarnation = Incarnation::new(r.u32(WHAT)?);
+        let segment = SegmentNo::new(r.u64(WHAT)?);
+        let prev_segment = r.u64(WHAT)?;
+        let prev_incarnation = r.u32(WHAT)?;
+        r.u32(WHAT)?;
+        let end = Lsn::new(r.u64(WHAT)?);
+        let last_batch = Lsn::new(r.u64(WHAT)?);
+        let time = Timestamp::from_micros(r.i64(WHAT)?);
+        let log_id = r.array(WHAT)?;
+        let follows = Follows {
+            end,
+            segment: (prev_segment != 0)
+                .then(|| (SegmentNo::new(prev_segment), Incarnation::new(prev_incarnation))),
+            last_batch,
+            gap: flags & 1 != 0,
+        };
+        let header = SegmentHeader { timeline, segment, incarnation, segment_size, log_id, follows, time };
+        let first = header.first_batch();
+        if segment.get() == 0 || first.is_none_or(|first| end > first) {
+            return Err(DecodeError::Range { what: "segment number", value: segment.get() });
+        }
+        Ok(header)
+    }
+}
+
+/// The header of a batch: what one write carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// Position of the batch itself.
+    pub lsn: Lsn,
+    /// Position of the batch before it in the log, [`Lsn::ORIGIN`] for the first.
+    pub prev: Lsn,
+    /// Everything below was known to be synced when this batch was written: the witness of the tail decision.
+    pub durable: Lsn,
+    /// Highest commit or watermark time in or before this batch.
+    pub time: Timestamp,
+    /// Bytes of record frames behind the header.
+    pub body_len: u32,
+    /// Number of record frames.
+    pub frames: u32,
+    /// Checksum of the body, from the segment's seed.
+    pub body_crc: u32,
+}
+
+impl BatchHeader {
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(&self, seed: Seed) -> [u8; BATCH_HEADER_BYTES] {
+        let mut rest = Vec::with_capacity(BATCH_HEADER_BYTES - 8);
+        rest.put_u64(self.lsn.get());
+        rest.put_u64(self.prev.get());
+        rest.put_u64(self.durable.get());
+        rest.put_i64(self.time.micros());
+        rest.put_u32(self.body_len);
+        rest.put_u32(self.frames);
+        rest.put_u32(self.body_crc);
+        rest.resize(BATCH_HEADER_BYTES - 8, 0);
+        let mut out = [0; BATCH_HEADER_BYTES];
+        out[0..4].copy_from_slice(&BATCH_MAGIC.to_le_bytes());
+        out[4..8].copy_from_slice(&seed.crc(&rest).to_le_bytes());
+        out[8..].copy_from_slice(&rest);
+        out
+    }
+
+    /// Reads and checks the header at the front of `bytes`. The body is checked by [`Batch::decode`].
+    pub fn decode(bytes: &[u8], seed: Seed) -> Result<Self, DecodeError> {
+        const WHAT: &str = "batch header";
+        let mut r = Reader::new(bytes);
+        let magic = r.u32(WHAT)?;
+        if magic != BATCH_MAGIC {
+            return Err(DecodeError::Magic { what: WHAT, found: magic.into() });
+        }
+        let crc = r.u32(WHAT)?;
+        let rest = r.take(BATCH_HEADER_BYTES - 8, WHAT)?;
+        seed.check(WHAT, rest, crc)?;
+        let mut r = Reader::new(rest);
+        let header = BatchHeader {
+            lsn: Lsn::new(r.u64(WHAT)?),
+            prev: Lsn::new(r.u64(WHAT)?),
+            durable: Lsn::new(r.u64(WHAT)?),
+            time: Timestamp::from_micros(r.i64(WHAT)?),
+            body_len: r.u32(WHAT)?,
+            frames: r.u32(WHAT)?,
+            body_crc: r.u32(WHAT)?,
+        };
+        if header.body_len > BATCH_BODY_BYTES_MAX {
+            return Err(DecodeError::Range { what: "batch length", value: header.body_len.into() });
+        }
+        Ok(header)
+    }
+
+    /// Bytes from the batch's begin to the next possible one: header, body and padding.
+    #[must_use]
+    pub fn span(&self) -> u64 {
+        (BATCH_HEADER_BYTES as u64 + u64::from(self.body_len)).next_multiple_of(u64::from(BATCH_ALIGN))
+    }
+
+    /// Where the next batch of the same segment stands; `None` past the end of the range.
+    #[must_use]
+    pub fn end(&self) -> Option<Lsn> {
+        self.lsn.checked_add(self.span())
+    }
+}
+
+/// A batch whose header and body have been checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Its header.
+    pub header: BatchHeader,
+    body: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// Reads and checks the batch at the front of `bytes`.
+    pub fn decode(bytes: &'a [u8], seed: Seed) -> Result<Self, DecodeError> {
+        let header = BatchHeader::decode(bytes, seed)?;
+        let mut r = Reader::new(bytes);
+        r.take(BATCH_HEADER_BYTES, "batch header")?;
+        let body = r.take(header.body_len as usize, "batch body")?;
+        seed.check("batch body", body, header.body_crc)?;
+        Ok(Batch { header, body })
+    }
+
+    /// The record frames in order. A checked batch yields an error only if its writer was faulty.
+    pub fn frames(&self) -> impl Iterator<Item = Result<Frame<'a>, DecodeError>> + use<'a> {
+        let mut r = Reader::new(self.body);
+        let base = self.header.lsn.get() + BATCH_HEADER_BYTES as u64;
+        let mut left = self.header.frames;
+        std::iter::from_fn(move || {
+            if left == 0 {
+                return (r.left() > 0).then(|| Err(DecodeError::Trailing { what: "batch body", left: r.left() }));
+            }
+            left -= 1;
+            let lsn = Lsn::new(base + r.offset() as u64);
+            let frame = Frame::decode(&mut r, lsn);
+            if frame.is_err() {
+                left = 0;
+                r = Reader::new(&[]);
+            }
+            Some(frame)
+        })
+    }
+}
+
+/// Which part of its record a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Full,
+    /// The first of several.
+    First,
+    /// One between.
+    Middle,
+    /// The last of several.
+    Last,
+}
+
+/// One framed record or fragment of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Position of the frame's header.
+    pub lsn: Lsn,
+    /// What the record is; see [`crate::record::Kind`].
+    pub kind: u8,
+    /// Which part of it this is.
+    pub part: Part,
+    /// Partition that the record belongs to.
+    pub partition: PartitionId,
+    /// Transaction that the record belongs to; [`TxId::NONE`] for none.
+    pub tx: TxId,
+    /// Length of the whole record, bytes.
+    pub total_len: u32,
+    /// The bytes of this part.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Position just behind the frame. For the last frame of a commit record this is the LSN of the commit.
+    #[must_use]
+    pub fn end(&self) -> Lsn {
+        Lsn::new(self.lsn.get() + (RECORD_HEADER_BYTES + self.bytes.len()) as u64)
+    }
+
+    /// Appends the frame to a batch body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u32(self.bytes.len() as u32);
+        out.put_u32(self.total_len);
+        out.put_u8(self.kind);
+        out.put_u8(match self.part {
+            Part::Full => 0,
+            Part::First => 1,
+            Part::Middle => 2,
+            Part::Last => 3,
+        });
+        out.put_u16(0);
+        out.put_u32(self.partition.get());
+        out.put_u64(self.tx.get());
+        out.put(self.bytes);
+    }
+
+    fn decode(r: &mut Reader<'a>, lsn: Lsn) -> Result<Self, DecodeError> {
+        const WHAT: &str = "record frame";
+        let len = r.u32(WHAT)?;
+        let total_len = r.u32(WHAT)?;
+        let kind = r.u8(WHAT)?;
+        let part = match r.u8(WHAT)? {
+            0 => Part::Full,
+            1 => Part::First,
+            2 => Part::Middle,
+            3 => Part::Last,
+            other => return Err(DecodeError::Range { what: "record part", value: other.into() }),
+        };
+        let flags = r.u16(WHAT)?;
+        if flags != 0 {
+            return Err(DecodeError::Range { what: "record flags", value: flags.into() });
+        }
+        let partition = PartitionId::new(r.u32(WHAT)?);
+        let tx = TxId::new(r.u64(WHAT)?);
+        if total_len > RECORD_BYTES_MAX || len > total_len || (part == Part::Full && len != total_len) {
+            return Err(DecodeError::Range { what: "record length", value: total_len.into() });
+        }
+        let bytes = r.take(len as usize, WHAT)?;
+        Ok(Frame { lsn, kind, part, partition, tx, total_len, bytes })
+    }
+}
+
+/// A whole record, put together from its frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WholeRecord<'a> {
+    /// Position of its first frame.
+    pub lsn: Lsn,
+    /// Position just behind its last frame.
+    pub end: Lsn,
+    /// What it is; see [`crate::record::Kind`].
+    pub kind: u8,
+    /// Partition that it belongs to.
+    pub partition: PartitionId,
+    /// Transaction that it belongs to.
+    pub tx: TxId,
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+/// Puts fragments together. It holds at most one record of [`RECORD_BYTES_MAX`].
+#[derive(Debug, Default)]
+pub struct Assembler {
+    open: Option<Open>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    lsn: Lsn,
+    kind: u8,
+    partition: PartitionId,
+    tx: TxId,
+    total_len: u32,
+}
+
+impl Assembler {
+    /// An assembler that waits for the first frame of a record.
+    #[must_use]
+    pub fn new() -> Self {
+        Assembler::default()
+    }
+
+    /// Position of the record whose last frame is still missing.
+    #[must_use]
+    pub fn open_since(&self) -> Option<Lsn> {
+        self.open.map(|open| open.lsn)
+    }
+
+    /// Forgets an unfinished record: its rest was cut off with a torn tail, which a new incarnation shows.
+    pub fn forget(&mut self) {
+        self.open = None;
+        self.bytes.clear();
+    }
+
+    /// Takes the next frame; returns the record that it completes.
+    pub fn push<'s>(&'s mut self, frame: &Frame<'s>) -> Result<Option<WholeRecord<'s>>, DecodeError> {
+        let out_of_order = DecodeError::Range { what: "record part out of order", value: frame.lsn.get() };
+        let open = match (frame.part, self.open) {
+            (Part::Full, None) => {
+                return Ok(Some(WholeRecord {
+                    lsn: frame.lsn,
+                    end: frame.end(),
+                    kind: frame.kind,
+                    partition: frame.partition,
+                    tx: frame.tx,
+                    payload: frame.bytes,
+                }));
+            }
+            (Part::First, None) => {
+                self.bytes.clear();
+                let (kind, partition, tx, total_len) = (frame.kind, frame.partition, frame.tx, frame.total_len);
+                Open { lsn: frame.lsn, kind, partition, tx, total_len }
+            }
+            (Part::Middle | Part::Last, Some(open)) => open,
+            _ => return Err(out_of_order),
+        };
+        let same = open.kind == frame.kind
+            && open.partition == frame.partition
+            && open.tx == frame.tx
+            && open.total_len == frame.total_len;
+        let len = self.bytes.len() + frame.bytes.len();
+        let fits = if frame.part == Part::Last { len == open.total_len as usize } else { len <= open.total_len as usize };
+        if !same || !fits {
+            return Err(out_of_order);
+        }
+        self.bytes.extend_from_slice(frame.bytes);
+        if frame.part != Part::Last {
+            self.open = Some(open);
+            return Ok(None);
+        }
+        self.open = None;
+        let Open { lsn, kind, partition, tx, .. } = open;
+        Ok(Some(WholeRecord { lsn, end: frame.end(), kind, partition, tx, payload: &self.bytes }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use super::*;
+use crate::record::{Commit, GapReason, Record};
+use crate::FileId;
+use proptest::prelude::*;
+
+fn header() -> SegmentHeader {
+    SegmentHeader {
+        timeline: TimelineId::new(3),
+        segment: SegmentNo::new(9),
+        incarnation: Incarnation::new(2),
+        segment_size: SegmentSize::new(64 << 10).unwrap(),
+        log_id: [7; 16],
+        follows: Follows {
+            end: Lsn::new(8 * (64 << 10) + 5000),
+            segment: Some((SegmentNo::new(8), Incarnation::new(1))),
+            last_batch: Lsn::new(8 * (64 << 10) + 4096),
+            gap: true,
+        },
+        time: Timestamp::from_micros(77),
+    }
+}
+
+fn batch(frames: &[Frame<'_>], seed: Seed, lsn: Lsn) -> Vec<u8> {
+    let mut body = Vec::new();
+    frames.iter().for_each(|f| f.encode(&mut body));
+    let header = BatchHeader {
+        lsn,
+        prev: Lsn::ORIGIN,
+        durable: Lsn::new(4),
+        time: Timestamp::from_micros(5),
+        body_len: body.len() as u32,
+        frames: frames.len() as u32,
+        body_crc: seed.crc(&body),
+    };
+    let mut bytes = header.encode(seed).to_vec();
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+fn frame(part: Part, total_len: u32, bytes: &[u8]) -> Frame<'_> {
+    Frame { lsn: Lsn::ORIGIN, kind: 3, part, partition: PartitionId::new(1), tx: TxId::new(2), total_len, bytes }
+}
+
+#[test]
+fn segment_headers_come_back_and_any_flipped_bit_is_found() {
+    let bytes = header().encode();
+    assert_eq!(bytes.len(), SEGMENT_HEADER_BYTES as usize);
+    assert_eq!(SegmentHeader::decode(&bytes).unwrap(), header());
+    for bit in 0..SEGMENT_FIELDS_BYTES * 8 {
+        let mut bad = bytes.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(SegmentHeader::decode(&bad).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_later_version_is_refused_by_name() {
+    let mut bytes = header().encode();
+    bytes[8] = 2;
+    let crc = crc32fast::hash(&bytes[..SEGMENT_FIELDS_BYTES - 4]);
+    bytes[SEGMENT_FIELDS_BYTES - 4..SEGMENT_FIELDS_BYTES].copy_from_slice(&crc.to_le_bytes());
+    assert!(matches!(SegmentHeader::decode(&bytes), Err(DecodeError::Version { found: 2, .. })));
+}
+
+#[test]
+fn a_batch_of_another_life_never_checks_out() {
+    // FAILURES 12: a recycled segment full of old valid records.
+    let at = |timeline, segment, incarnation| {
+        Seed::new(TimelineId::new(timeline), SegmentNo::new(segment), Incarnation::new(incarnation))
+    };
+    let bytes = batch(&[frame(Part::Full, 3, b"abc")], at(1, 2, 3), Lsn::new(4096));
+    assert!(Batch::decode(&bytes, at(1, 2, 3)).is_ok());
+    for other in [at(2, 2, 3), at(1, 3, 3), at(1, 2, 4)] {
+        assert!(Batch::decode(&bytes, other).is_err());
+    }
+}
+
+proptest! {
+    #[test]
+    fn one_flipped_bit_in_a_batch_is_found(data: Vec<u8>, bit: prop::sample::Index) {
+        let seed = header().seed();
+        let mut bytes = batch(&[frame(Part::Full, data.len() as u32, &data)], seed, Lsn::new(4096));
+        prop_assert!(Batch::decode(&bytes, seed).is_ok());
+        let bit = bit.index(bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(Batch::decode(&bytes, seed).is_err());
+    }
+
+    #[test]
+    fn fragments_join_to_the_record(data in prop::collection::vec(any::<u8>(), 3..2000), cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>())) {
+        let mut at = [cuts.0.index(data.len()), cuts.1.index(data.len())];
+        at.sort_unstable();
+        let total = data.len() as u32;
+        let parts = [(Part::First, &data[..at[0]]), (Part::Middle, &data[at[0]..at[1]]), (Part::Last, &data[at[1]..])];
+        let mut assembler = Assembler::new();
+        for (part, bytes) in &parts[..2] {
+            prop_assert_eq!(assembler.push(&frame(*part, total, bytes)).unwrap(), None);
+        }
+        let last = frame(Part::Last, total, parts[2].1);
+        prop_assert_eq!(assembler.push(&last).unwrap().unwrap().payload, &data[..]);
+        prop_assert!(assembler.push(&last).is_err());
+    }
+
+    #[test]
+    fn records_come_back(a: u64, b: i64, c: i64, data in prop::collection::vec(any::<u8>(), 1..300)) {
+        let (t, u) = (Timestamp::from_micros(b), Timestamp::from_micros(c));
+        let records = [
+            Record::Image { file: FileId::new(3), block: a >> 24, data: &data },
+            Record::SetLength { file: FileId::new(1), len: a },
+            Record::Data(&data),
+            Record::Commit(Commit { time: t, earliest: u, first_lsn: Lsn::new(a), note: &data }),
+            Record::Abort { first_lsn: Lsn::new(a) },
+            Record::Watermark(t),
+            Record::ClockStep { from: t, to: u },
+            Record::Gap { reason: GapReason::StateLost, since: t, until: u },
+            Record::Note(&data),
+        ];
+        for record in records {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            prop_assert_eq!(Record::decode(record.kind() as u8, &bytes).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn any_payload_is_a_record_or_an_error(kind: u8, payload: Vec<u8>) {
+        let _ = Record::decode(kind, &payload);
+        let _ = SegmentHeader::decode(&payload);
+        let _ = Batch::decode(&payload, header().seed());
+    }
+}

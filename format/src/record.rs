@@ -1,0 +1,266 @@
+//! What records say. Payload layouts stand in `docs/format/log.md`.
+
+use crate::bytes::{DecodeError, Put, Reader};
+use crate::{FileId, Lsn, Timestamp};
+
+/// Largest block, bytes.
+pub const BLOCK_BYTES_MAX: u32 = 1 << 20;
+/// Longest note of an engine in a commit, bytes.
+pub const NOTE_BYTES_MAX: usize = 64 << 10;
+/// Offset of a commit's time within its payload; the log stamps it when the commit gets its place.
+pub const COMMIT_TIME_OFFSET: usize = 0;
+/// Offset of a commit's first LSN within its payload.
+pub const COMMIT_FIRST_LSN_OFFSET: usize = 16;
+
+/// The kinds of records, as numbered on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Physical: the new content of one block.
+    Image = 1,
+    /// Physical: the new length of a file.
+    SetLength = 2,
+    /// Logical: bytes that only the engine understands.
+    Data = 3,
+    /// The records of a transaction become visible.
+    Commit = 4,
+    /// The records of a transaction never become visible.
+    Abort = 5,
+    /// No later commit happened before this time.
+    Watermark = 6,
+    /// The wall clock was set.
+    ClockStep = 7,
+    /// What the source did before this record was not seen.
+    Gap = 8,
+    /// State of the engine beside the transactions.
+    Note = 9,
+}
+
+impl Kind {
+    /// The kind with this number.
+    #[must_use]
+    pub const fn from_u8(raw: u8) -> Option<Self> {
+        Some(match raw {
+            1 => Kind::Image,
+            2 => Kind::SetLength,
+            3 => Kind::Data,
+            4 => Kind::Commit,
+            5 => Kind::Abort,
+            6 => Kind::Watermark,
+            7 => Kind::ClockStep,
+            8 => Kind::Gap,
+            9 => Kind::Note,
+            _ => return None,
+        })
+    }
+}
+
+/// Why the log has a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum GapReason {
+    /// The source's own log was restarted while nobody watched.
+    LogRestarted = 1,
+    /// The source was replaced by another one under the same name.
+    SourceReplaced = 2,
+    /// The local log was lost or belongs to something else.
+    StateLost = 3,
+    /// The local log reached its cap before the archive took it.
+    LogFull = 4,
+    /// The shape of the source changed, as its block size, while nobody watched.
+    ShapeChanged = 5,
+}
+
+impl GapReason {
+    const fn from_u8(raw: u8) -> Option<Self> {
+        Some(match raw {
+            1 => GapReason::LogRestarted,
+            2 => GapReason::SourceReplaced,
+            3 => GapReason::StateLost,
+            4 => GapReason::LogFull,
+            5 => GapReason::ShapeChanged,
+            _ => return None,
+        })
+    }
+
+    /// What happened, for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            GapReason::LogRestarted => "the source's log was restarted while nobody watched",
+            GapReason::SourceReplaced => "the source was replaced under the same name",
+            GapReason::StateLost => "the watcher's local log was lost",
+            GapReason::LogFull => "the local log reached its cap before the archive took it",
+            GapReason::ShapeChanged => "the source's block size changed while nobody watched",
+        }
+    }
+}
+
+/// A decoded record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// The new content of a block: `data` is the whole block.
+    Image {
+        /// File that the block belongs to.
+        file: FileId,
+        /// Number of the block, counted in blocks of this size from the begin of the file.
+        block: u64,
+        /// The block's content; its length is the block size.
+        data: &'a [u8],
+    },
+    /// The new length of a file, bytes.
+    SetLength {
+        /// The file.
+        file: FileId,
+        /// Its length from here on, bytes.
+        len: u64,
+    },
+    /// Bytes that only the engine understands.
+    Data(&'a [u8]),
+    /// The transaction's records from `first_lsn` to here become visible.
+    Commit(Commit<'a>),
+    /// The transaction's records from `first_lsn` to here never become visible.
+    Abort {
+        /// Position of the transaction's first record.
+        first_lsn: Lsn,
+    },
+    /// No later commit happened before this time.
+    Watermark(Timestamp),
+    /// The wall clock was seen to jump from `from` to `to`. When `to` is earlier, times between the two are
+    /// ambiguous.
+    ClockStep {
+        /// What the clock should have shown.
+        from: Timestamp,
+        /// What it showed.
+        to: Timestamp,
+    },
+    /// What the source did between `since` and `until` was not seen.
+    Gap {
+        /// Why.
+        reason: GapReason,
+        /// Last time at which the log was known to be complete.
+        since: Timestamp,
+        /// When watching began again.
+        until: Timestamp,
+    },
+    /// State of the engine beside the transactions.
+    Note(&'a [u8]),
+}
+
+/// A commit record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit<'a> {
+    /// When the commit was logged; never decreases within a timeline.
+    pub time: Timestamp,
+    /// The earliest time at which it can have happened; at most `time`.
+    pub earliest: Timestamp,
+    /// Position of the transaction's first record.
+    pub first_lsn: Lsn,
+    /// What the engine wants to find again with this commit, as its place in the source's own log.
+    pub note: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// The kind's number.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Record::Image { .. } => Kind::Image,
+            Record::SetLength { .. } => Kind::SetLength,
+            Record::Data(_) => Kind::Data,
+            Record::Commit(_) => Kind::Commit,
+            Record::Abort { .. } => Kind::Abort,
+            Record::Watermark(_) => Kind::Watermark,
+            Record::ClockStep { .. } => Kind::ClockStep,
+            Record::Gap { .. } => Kind::Gap,
+            Record::Note(_) => Kind::Note,
+        }
+    }
+
+    /// Appends the payload to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Record::Image { file, block, data } => {
+                out.put_u32(file.get());
+                out.put_u32(data.len() as u32);
+                out.put_u64(*block);
+                out.put(data);
+            }
+            Record::SetLength { file, len } => {
+                out.put_u32(file.get());
+                out.put_u32(0);
+                out.put_u64(*len);
+            }
+            Record::Data(bytes) | Record::Note(bytes) => out.put(bytes),
+            Record::Commit(commit) => {
+                out.put_i64(commit.time.micros());
+                out.put_i64(commit.earliest.micros());
+                out.put_u64(commit.first_lsn.get());
+                out.put(commit.note);
+            }
+            Record::Abort { first_lsn } => out.put_u64(first_lsn.get()),
+            Record::Watermark(time) => out.put_i64(time.micros()),
+            Record::ClockStep { from, to } => {
+                out.put_i64(from.micros());
+                out.put_i64(to.micros());
+            }
+            Record::Gap { reason, since, until } => {
+                out.put_u64(*reason as u64);
+                out.put_i64(since.micros());
+                out.put_i64(until.micros());
+            }
+        }
+    }
+
+    /// Reads the payload of a record of this kind.
+    pub fn decode(kind: u8, payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let known = Kind::from_u8(kind).ok_or(DecodeError::Range { what: "record kind", value: kind.into() })?;
+        let mut r = Reader::new(payload);
+        let record = match known {
+            Kind::Image => {
+                let file = FileId::new(r.u32("image")?);
+                let len = r.u32("image")?;
+                let block = r.u64("image")?;
+                let fits = (1..=BLOCK_BYTES_MAX).contains(&len) && block.checked_mul(len.into()).is_some();
+                if !fits {
+                    return Err(DecodeError::Range { what: "image block", value: block });
+                }
+                Record::Image { file, block, data: r.take(len as usize, "image")? }
+            }
+            Kind::SetLength => {
+                let file = FileId::new(r.u32("set-length")?);
+                r.u32("set-length")?;
+                Record::SetLength { file, len: r.u64("set-length")? }
+            }
+            Kind::Data => Record::Data(r.take(r.left(), "data")?),
+            Kind::Note => Record::Note(r.take(r.left(), "note")?),
+            Kind::Commit => {
+                let time = Timestamp::from_micros(r.i64("commit")?);
+                let earliest = Timestamp::from_micros(r.i64("commit")?);
+                let first_lsn = Lsn::new(r.u64("commit")?);
+                let note = r.take(r.left(), "commit")?;
+                if note.len() > NOTE_BYTES_MAX {
+                    return Err(DecodeError::Range { what: "commit note", value: note.len() as u64 });
+                }
+                Record::Commit(Commit { time, earliest, first_lsn, note })
+            }
+            Kind::Abort => Record::Abort { first_lsn: Lsn::new(r.u64("abort")?) },
+            Kind::Watermark => Record::Watermark(Timestamp::from_micros(r.i64("watermark")?)),
+            Kind::ClockStep => Record::ClockStep {
+                from: Timestamp::from_micros(r.i64("clock step")?),
+                to: Timestamp::from_micros(r.i64("clock step")?),
+            },
+            Kind::Gap => {
+                let raw = r.u64("gap")?;
+                let reason = u8::try_from(raw)
+                    .ok()
+                    .and_then(GapReason::from_u8)
+                    .ok_or(DecodeError::Range { what: "gap reason", value: raw })?;
+                let since = Timestamp::from_micros(r.i64("gap")?);
+                Record::Gap { reason, since, until: Timestamp::from_micros(r.i64("gap")?) }
+            }
+        };
+        r.finish("record payload")?;
+        Ok(record)
+    }
+}

@@ -1,0 +1,1 @@
+//! Create-only, verified access to a repository's objects over object_store.

@@ -1,0 +1,1 @@
+//! Point-in-time recovery: the facade of the pitr crates and the program.

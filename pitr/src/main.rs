@@ -1,0 +1,2 @@
+//! The `pitr` program.
+fn main() {}

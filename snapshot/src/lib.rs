@@ -1,0 +1,1 @@
+//! Full and incremental block snapshots over a chunk store.

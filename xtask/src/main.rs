@@ -1,0 +1,2 @@
+//! Long drills and comparisons, run as `cargo xtask`.
+fn main() {}

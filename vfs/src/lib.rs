@@ -1,1 +1,22 @@
-//! The file-system and clock seam of pitr, with a simulated disk that loses power.
+//! The seam between pitr and the machine: files, folders and clocks come in from outside.
+//!
+//! # What it is for
+//! Every crate that does I/O takes an `Arc<dyn FileSystem>` and an `Arc<dyn Clock>` ([`OsFs`] and [`SystemClock`] in a
+//! program). Tests pass others.
+//!
+//! # What may be relied on
+//! - Bytes are durable after [`File::sync_data`] returned `Ok`; bytes written while it ran are not.
+//! - A name is durable after [`FileSystem::sync_dir`] of its folder returned `Ok`; a file's own sync says nothing of
+//!   its name.
+//! - After a failed sync nothing is known about what was written before it, and a later sync that works proves
+//!   nothing about those bytes.
+//! - [`FileSystem::publish`] is atomic and never replaces a file.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod fs;
+mod os;
+
+pub use clock::{Clock, SystemClock};
+pub use fs::{Access, File, FileSystem, Lock};
+pub use os::OsFs;

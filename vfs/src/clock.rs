@@ -1,0 +1,63 @@
+//! Where time comes from (law 10: one place).
+
+use pitr_format::Timestamp;
+use std::fmt::Debug;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A clock for people and a clock that only goes forward.
+pub trait Clock: Send + Sync + Debug {
+    /// The wall clock. It may be set, forward or back, at any time.
+    fn now(&self) -> Timestamp;
+
+    /// Time since some fixed moment of this process; never goes back.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The machine's clocks.
+#[derive(Debug, Clone)]
+pub struct SystemClock {
+    begin: Instant,
+}
+
+impl SystemClock {
+    /// Monotonic time counts from here.
+    #[must_use]
+    pub fn new() -> Self {
+        SystemClock { begin: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let micros = match since {
+            Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
+        };
+        Timestamp::from_micros(micros)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.begin.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_is_past_2026_and_goes_forward() {
+        let clock = SystemClock::new();
+        assert!(clock.now() > Timestamp::from_micros(1_767_225_600_000_000));
+        let first = clock.monotonic();
+        assert!(clock.monotonic() >= first);
+    }
+}

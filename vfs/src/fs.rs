@@ -1,0 +1,101 @@
+//! The traits: what pitr asks of a file and of a file system.
+
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// An exclusive lock, held until it is dropped.
+pub type Lock = Box<dyn Send + Sync>;
+
+/// An open file. It has no cursor: every call names its offset, and several threads may use it at once.
+pub trait File: Send + Sync + Debug {
+    /// Reads bytes at `offset` into `buf` and returns how many; 0 only at the end of the file or for an empty `buf`.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `buf` at `offset`; the file grows as needed, with zeros in between. After an error any part may
+    /// have been written.
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes durable what was written before this call, and the length needed to read it back.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// As [`File::sync_data`], with all metadata.
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Length, bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// True if it holds no byte.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Cuts the file to `len` bytes, or lengthens it with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Reads until `buf` is full or the file ends; returns the bytes read.
+    fn read_up_to_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.read_at(&mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Fills `buf` from `offset`; [`io::ErrorKind::UnexpectedEof`] if the file ends before.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.read_up_to_at(buf, offset)? == buf.len() {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the bytes asked for"))
+        }
+    }
+}
+
+/// A file system.
+pub trait FileSystem: Send + Sync + Debug {
+    /// Opens a file that exists.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
+
+    /// Creates an empty file for reading and writing; [`io::ErrorKind::AlreadyExists`] if the name is taken.
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+
+    /// Gives the file `from` the name `to`, atomically; [`io::ErrorKind::AlreadyExists`] if that name is taken. Durable
+    /// after [`FileSystem::sync_dir`].
+    fn publish(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name. Durable after [`FileSystem::sync_dir`].
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a folder, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Creates a folder and the folders above it as needed; durable on return.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable, as they are now.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// True if something bears this name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Takes the exclusive lock that goes with `path`, a file that is created as needed and stays. `None` if someone
+    /// else, in this process or another, holds it. It ends with its holder's process at the latest.
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
+}

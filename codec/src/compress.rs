@@ -1,0 +1,85 @@
+//! Codecs. Contexts are kept per thread: making one costs more than compressing a small frame.
+
+use crate::CodecError;
+use std::cell::RefCell;
+use std::io;
+use zstd::bulk::{Compressor, Decompressor};
+
+/// How frames are compressed. What doesn't get smaller is stored as it is, whatever the codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// Stored as it is.
+    None,
+    /// Zstandard.
+    Zstd {
+        /// Compression level, 1 to 22.
+        level: i32,
+    },
+}
+
+impl Default for Codec {
+    /// Zstandard at level 3.
+    fn default() -> Self {
+        Codec::Zstd { level: 3 }
+    }
+}
+
+pub(crate) const ID_NONE: u8 = 0;
+pub(crate) const ID_ZSTD: u8 = 1;
+
+impl Codec {
+    /// The codec's number on disk.
+    #[must_use]
+    pub const fn id(self) -> u8 {
+        match self {
+            Codec::None => ID_NONE,
+            Codec::Zstd { .. } => ID_ZSTD,
+        }
+    }
+
+    /// The compressed bytes behind `head`, or `None` when they would not be fewer than `raw`.
+    pub(crate) fn compress_behind(self, head: usize, raw: &[u8]) -> Result<Option<Vec<u8>>, CodecError> {
+        match self {
+            Codec::None => Ok(None),
+            Codec::Zstd { level } => deflate(level, head, raw).map_err(CodecError::Deflate),
+        }
+    }
+}
+
+thread_local! {
+    static DEFLATE: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    static INFLATE: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn deflate(level: i32, head: usize, raw: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    DEFLATE.with_borrow_mut(|slot| {
+        let compressor = match slot {
+            Some((at, compressor)) if *at == level => compressor,
+            _ => &mut slot.insert((level, Compressor::new(level)?)).1,
+        };
+        let mut out = vec![0; head + zstd::zstd_safe::compress_bound(raw.len())];
+        let written = compressor.compress_to_buffer(raw, &mut out[head..])?;
+        out.truncate(head + written);
+        Ok((written < raw.len()).then_some(out))
+    })
+}
+
+/// Decompresses `stored` into exactly `raw_len` bytes; never takes memory for more.
+pub(crate) fn inflate(codec: u8, stored: &[u8], raw_len: u32) -> Result<Vec<u8>, CodecError> {
+    let wrong = |source| CodecError::Inflate { raw_len, source };
+    match codec {
+        ID_NONE if stored.len() == raw_len as usize => Ok(stored.to_vec()),
+        ID_NONE => Err(wrong(None)),
+        ID_ZSTD => INFLATE.with_borrow_mut(|slot| {
+            let decompressor = match slot {
+                Some(decompressor) => decompressor,
+                None => slot.insert(Decompressor::new().map_err(|e| wrong(Some(e)))?),
+            };
+            let mut out = vec![0; raw_len as usize];
+            let written =
+                decompressor.decompress_to_buffer(stored, &mut out[..]).map_err(|e| wrong(Some(e)))?;
+            if written == out.len() { Ok(out) } else { Err(wrong(None)) }
+        }),
+        id => Err(CodecError::Unknown { what: "codec", id }),
+    }
+}

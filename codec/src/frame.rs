@@ -1,0 +1,243 @@
+//! A frame: a small header and a compressed piece, checked by CRC-32 alone and by SHA-256 within an object.
+//!
+//! The header (little-endian): codec u8, cipher u8 (0), reserved u16 (0), raw length u32, stored length u32, CRC-32
+//! of the twelve bytes before it and of the stored bytes.
+
+use crate::compress::{ID_NONE, inflate};
+use crate::{Codec, CodecError, Digest, sha256};
+use pitr_format::DecodeError;
+use pitr_format::bytes::{Put, Reader};
+use std::ops::Range;
+
+/// Bytes of a frame's header.
+pub const FRAME_HEADER_BYTES: usize = 16;
+/// Most that a frame may hold, before and after compression, bytes.
+pub const FRAME_BYTES_MAX: usize = 17 << 20;
+
+const CRC_OFFSET: usize = 12;
+
+/// A frame as it will stand in an object.
+#[derive(Debug, Clone)]
+pub struct EncodedFrame {
+    bytes: Vec<u8>,
+    raw_len: u32,
+    digest: Digest,
+}
+
+/// Compresses `raw` into a frame. Pure: frames of one object can be encoded on many threads.
+///
+/// # Errors
+/// [`CodecError::TooLarge`] past [`FRAME_BYTES_MAX`]; [`CodecError::Deflate`].
+pub fn encode_frame(codec: Codec, raw: &[u8]) -> Result<EncodedFrame, CodecError> {
+    let raw_len = bounded("frame", raw.len())?;
+    let (id, mut bytes) = match codec.compress_behind(FRAME_HEADER_BYTES, raw)? {
+        Some(bytes) => (codec.id(), bytes),
+        None => {
+            let mut bytes = vec![0; FRAME_HEADER_BYTES];
+            bytes.put(raw);
+            (ID_NONE, bytes)
+        }
+    };
+    let stored_len = bounded("frame", bytes.len() - FRAME_HEADER_BYTES)?;
+    bytes[0] = id;
+    bytes[4..8].copy_from_slice(&raw_len.to_le_bytes());
+    bytes[8..CRC_OFFSET].copy_from_slice(&stored_len.to_le_bytes());
+    let crc = frame_crc(&bytes);
+    bytes[CRC_OFFSET..FRAME_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    let digest = sha256(&[&bytes]);
+    Ok(EncodedFrame { bytes, raw_len, digest })
+}
+
+impl EncodedFrame {
+    /// Header and stored bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes that the frame gives when decoded.
+    #[must_use]
+    pub fn raw_len(&self) -> u32 {
+        self.raw_len
+    }
+
+    /// Bytes that the frame takes in an object.
+    #[must_use]
+    pub fn stored_len(&self) -> u32 {
+        self.bytes.len() as u32 // at most FRAME_HEADER_BYTES + FRAME_BYTES_MAX
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Decodes the frame and compares it with what it was made from. Together with a later check of the frame's
+    /// SHA-256 within its object this shows that what is stored is what was meant.
+    ///
+    /// # Errors
+    /// [`CodecError::NotWhatWasEncoded`], whatever is wrong.
+    pub fn verify(&self, raw: &[u8]) -> Result<(), CodecError> {
+        match decode_frame(&self.bytes, raw.len()) {
+            Ok(decoded) if decoded == raw => Ok(()),
+            _ => Err(CodecError::NotWhatWasEncoded),
+        }
+    }
+}
+
+/// Decodes a frame from exactly its bytes, checked by its CRC-32 only: for callers that know a hash of the content.
+/// Refuses one that states more than `raw_len_max` bytes.
+///
+/// # Errors
+/// Any [`CodecError`] that names what is wrong.
+pub fn decode_frame(bytes: &[u8], raw_len_max: usize) -> Result<Vec<u8>, CodecError> {
+    let head = FrameHead::read(bytes)?;
+    if head.raw_len as usize > raw_len_max.min(FRAME_BYTES_MAX) {
+        return Err(DecodeError::Range { what: "frame raw length", value: u64::from(head.raw_len) }.into());
+    }
+    let computed = frame_crc(bytes);
+    if computed != head.crc {
+        return Err(DecodeError::Checksum { what: "frame", found: head.crc, computed }.into());
+    }
+    inflate(head.codec, &bytes[FRAME_HEADER_BYTES..], head.raw_len)
+}
+
+fn frame_crc(bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..CRC_OFFSET]);
+    hasher.update(&bytes[FRAME_HEADER_BYTES..]);
+    hasher.finalize()
+}
+
+fn bounded(what: &'static str, bytes: usize) -> Result<u32, CodecError> {
+    u32::try_from(bytes).ok().filter(|_| bytes <= FRAME_BYTES_MAX).ok_or(CodecError::TooLarge {
+        what,
+        bytes: bytes as u64,
+        most: FRAME_BYTES_MAX as u64,
+    })
+}
+
+struct FrameHead {
+    codec: u8,
+    raw_len: u32,
+    crc: u32,
+}
+
+impl FrameHead {
+    /// The header of a frame that is `bytes` from end to end.
+    fn read(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let codec = reader.u8("frame codec")?;
+        let cipher = reader.u8("frame cipher")?;
+        let reserved = reader.u16("frame reserved")?;
+        let raw_len = reader.u32("frame raw length")?;
+        let stored_len = reader.u32("frame stored length")?;
+        let crc = reader.u32("frame checksum")?;
+        if cipher != 0 {
+            return Err(CodecError::Unknown { what: "cipher", id: cipher });
+        }
+        if reserved != 0 {
+            return Err(DecodeError::Range { what: "frame reserved", value: u64::from(reserved) }.into());
+        }
+        if reader.left() != stored_len as usize {
+            return Err(
+                DecodeError::Range { what: "frame stored length", value: u64::from(stored_len) }.into()
+            );
+        }
+        Ok(FrameHead { codec, raw_len, crc })
+    }
+}
+
+/// A frame's line in the table of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameEntry {
+    /// Where the frame begins in the object, bytes.
+    pub offset: u64,
+    /// Bytes that it takes there, header included.
+    pub stored_len: u32,
+    /// Bytes that it gives when decoded.
+    pub raw_len: u32,
+    /// SHA-256 of the bytes it takes.
+    pub digest: Digest,
+}
+
+impl FrameEntry {
+    /// Bytes of an entry in the footer: stored length, raw length, digest. The offset follows from those before.
+    pub(crate) const BYTES: usize = 4 + 4 + 32;
+
+    /// The bytes of the object that hold the frame.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.offset..self.offset + u64::from(self.stored_len)
+    }
+
+    /// Checks a frame's stored bytes against the table without decompressing them.
+    ///
+    /// # Errors
+    /// [`CodecError::FrameDigest`].
+    pub fn check(&self, stored: &[u8]) -> Result<(), CodecError> {
+        if stored.len() == self.stored_len as usize && sha256(&[stored]) == self.digest {
+            Ok(())
+        } else {
+            Err(CodecError::FrameDigest { offset: self.offset })
+        }
+    }
+
+    /// Checks and decodes a frame's stored bytes.
+    ///
+    /// # Errors
+    /// Any [`CodecError`] that names what is wrong.
+    pub fn decode(&self, stored: &[u8]) -> Result<Vec<u8>, CodecError> {
+        self.check(stored)?;
+        let raw = decode_frame(stored, self.raw_len as usize)?;
+        if raw.len() == self.raw_len as usize {
+            Ok(raw)
+        } else {
+            Err(CodecError::Inflate { raw_len: self.raw_len, source: None })
+        }
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.put_u32(self.stored_len);
+        out.put_u32(self.raw_len);
+        out.put(&self.digest);
+    }
+
+    /// Reads the entry of a frame that begins at `offset`.
+    pub(crate) fn read(reader: &mut Reader<'_>, offset: u64) -> Result<Self, CodecError> {
+        let stored_len = reader.u32("frame entry stored length")?;
+        let raw_len = reader.u32("frame entry raw length")?;
+        let digest = reader.array("frame entry digest")?;
+        let stored_fits =
+            (FRAME_HEADER_BYTES..=FRAME_HEADER_BYTES + FRAME_BYTES_MAX).contains(&(stored_len as usize));
+        if !stored_fits {
+            let value = u64::from(stored_len);
+            return Err(DecodeError::Range { what: "frame entry stored length", value }.into());
+        }
+        if raw_len as usize > FRAME_BYTES_MAX {
+            // FAILURES 31: nobody takes memory on the word of such a length.
+            return Err(
+                DecodeError::Range { what: "frame entry raw length", value: u64::from(raw_len) }.into()
+            );
+        }
+        Ok(FrameEntry { offset, stored_len, raw_len, digest })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_corrupt_encode_is_caught() {
+        // FAILURES 30
+        let raw = vec![3; 5000];
+        let frame = encode_frame(Codec::default(), &raw).unwrap();
+        for byte in 0..frame.bytes.len() {
+            let mut damaged = frame.clone();
+            damaged.bytes[byte] ^= 0x10;
+            assert!(matches!(damaged.verify(&raw), Err(CodecError::NotWhatWasEncoded)), "byte {byte}");
+        }
+        assert!(frame.verify(&raw).is_ok());
+        assert!(frame.verify(&raw[1..]).is_err());
+    }
+}

@@ -1,0 +1,205 @@
+//! The two ends of an object: its header and its trailer.
+
+use crate::{CodecError, Digest, OBJECT_BYTES_LIMIT, sha256};
+use pitr_format::bytes::{Put, Reader};
+use pitr_format::{DecodeError, OwnerToken};
+use std::fmt;
+
+/// Bytes of an object's header.
+pub const HEADER_BYTES: usize = 64;
+/// Bytes of an object's trailer.
+pub const TRAILER_BYTES: usize = 64;
+/// The version of the container that this program writes, and the newest that it reads.
+pub const OBJECT_VERSION: u16 = 1;
+
+const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"PITROBJ1");
+const TRAILER_MAGIC: u64 = u64::from_le_bytes(*b"PITREND1");
+const HEADER_CRC_OFFSET: usize = 60;
+const TRAILER_FIELDS_BYTES: usize = 24;
+
+/// What an object holds, as numbered on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum ObjectKind {
+    /// The object that makes a folder a repository.
+    Repository = 1,
+    /// Chunks.
+    Pack = 2,
+    /// Where chunks lie in packs.
+    PackIndex = 3,
+    /// The root of a snapshot.
+    Manifest = 4,
+    /// A range of a timeline's log.
+    Log = 5,
+    /// A writer's claim of an epoch.
+    Claim = 6,
+    /// The end of an epoch.
+    Fence = 7,
+    /// How a timeline began.
+    Timeline = 8,
+}
+
+impl ObjectKind {
+    const fn from_u8(raw: u8) -> Option<Self> {
+        Some(match raw {
+            1 => ObjectKind::Repository,
+            2 => ObjectKind::Pack,
+            3 => ObjectKind::PackIndex,
+            4 => ObjectKind::Manifest,
+            5 => ObjectKind::Log,
+            6 => ObjectKind::Claim,
+            7 => ObjectKind::Fence,
+            8 => ObjectKind::Timeline,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ObjectKind::Repository => "repository object",
+            ObjectKind::Pack => "pack",
+            ObjectKind::PackIndex => "pack index",
+            ObjectKind::Manifest => "manifest",
+            ObjectKind::Log => "log object",
+            ObjectKind::Claim => "claim",
+            ObjectKind::Fence => "fence",
+            ObjectKind::Timeline => "timeline object",
+        })
+    }
+}
+
+/// The header of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectHeader {
+    /// What the object holds.
+    pub kind: ObjectKind,
+    /// Number of the codec that its writer was set to; each frame names its own.
+    pub codec: u8,
+    /// The process that wrote it.
+    pub owner: OwnerToken,
+}
+
+impl ObjectHeader {
+    pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        let mut out = Vec::with_capacity(HEADER_BYTES);
+        out.put_u64(HEADER_MAGIC);
+        out.put_u16(OBJECT_VERSION);
+        out.put_u8(self.kind as u8);
+        out.put_u8(self.codec);
+        out.put(&[0; 8]); // cipher, reserved, key id: nothing is encrypted yet
+        out.put(&self.owner.0);
+        out.put(&[0; 16]); // salt
+        out.resize(HEADER_CRC_OFFSET, 0);
+        let crc = crc32fast::hash(&out);
+        out.put_u32(crc);
+        let mut bytes = [0; HEADER_BYTES];
+        bytes.copy_from_slice(&out);
+        bytes
+    }
+
+    /// Reads a header of any kind. Magic, checksum and version stand where they are in every version to come, so
+    /// that a newer object is told from a damaged one.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let magic = reader.u64("object header")?;
+        if magic != HEADER_MAGIC {
+            return Err(DecodeError::Magic { what: "object header", found: magic }.into());
+        }
+        let version = reader.u16("object version")?;
+        let kind = reader.u8("object kind")?;
+        let codec = reader.u8("object codec")?;
+        let cipher = reader.u8("object cipher")?;
+        let mut reserved = reader.take(7, "object reserved")?.to_vec();
+        let owner = OwnerToken(reader.array("object owner")?);
+        reserved.extend(reader.take(HEADER_CRC_OFFSET - reader.offset(), "object reserved")?);
+        let found = reader.u32("object header checksum")?;
+        let computed = crc32fast::hash(&bytes[..HEADER_CRC_OFFSET]);
+        if computed != found {
+            return Err(DecodeError::Checksum { what: "object header", found, computed }.into());
+        }
+        if version == 0 || version > OBJECT_VERSION {
+            let (found, known) = (u32::from(version), u32::from(OBJECT_VERSION));
+            return Err(DecodeError::Version { what: "object", found, known }.into());
+        }
+        if cipher != 0 {
+            return Err(CodecError::Unknown { what: "cipher", id: cipher });
+        }
+        if let Some(value) = reserved.iter().copied().find(|byte| *byte != 0) {
+            return Err(DecodeError::Range { what: "object reserved", value: u64::from(value) }.into());
+        }
+        let kind = ObjectKind::from_u8(kind).ok_or(CodecError::Unknown { what: "object kind", id: kind })?;
+        Ok(ObjectHeader { kind, codec, owner })
+    }
+}
+
+/// The trailer of an object: where its footer lies, and the hash that ties header and footer together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    pub(crate) footer_offset: u64,
+    /// Bytes of the footer frame, header included.
+    pub(crate) footer_len: u32,
+    /// Bytes of the footer when decoded.
+    pub(crate) footer_raw_len: u32,
+    pub(crate) frames: u32,
+    /// SHA-256 of the header, the stored footer frame and the trailer's fields before it.
+    pub(crate) digest: Digest,
+}
+
+impl Trailer {
+    fn fields(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(TRAILER_FIELDS_BYTES);
+        out.put_u64(self.footer_offset);
+        out.put_u32(self.footer_len);
+        out.put_u32(self.footer_raw_len);
+        out.put_u32(self.frames);
+        out.put_u32(0);
+        out
+    }
+
+    pub(crate) fn sign(&mut self, header: &[u8], footer: &[u8]) {
+        self.digest = self.computed(header, footer);
+    }
+
+    pub(crate) fn check(&self, header: &[u8], footer: &[u8]) -> Result<(), CodecError> {
+        if self.computed(header, footer) == self.digest { Ok(()) } else { Err(CodecError::ObjectDigest) }
+    }
+
+    fn computed(&self, header: &[u8], footer: &[u8]) -> Digest {
+        sha256(&[header, footer, &self.fields()])
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.put(&self.fields());
+        out.put(&self.digest);
+        out.put_u64(TRAILER_MAGIC);
+    }
+
+    /// Reads the trailer of an object of `object_len` bytes.
+    pub(crate) fn read(bytes: &[u8], object_len: u64) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let footer_offset = reader.u64("footer offset")?;
+        let footer_len = reader.u32("footer length")?;
+        let footer_raw_len = reader.u32("footer raw length")?;
+        let frames = reader.u32("frame count")?;
+        let reserved = reader.u32("trailer reserved")?;
+        let digest = reader.array("object digest")?;
+        let magic = reader.u64("object trailer")?;
+        if magic != TRAILER_MAGIC {
+            return Err(DecodeError::Magic { what: "object trailer", found: magic }.into());
+        }
+        if reserved != 0 {
+            return Err(DecodeError::Range { what: "trailer reserved", value: u64::from(reserved) }.into());
+        }
+        if object_len > OBJECT_BYTES_LIMIT as u64 {
+            return Err(DecodeError::Range { what: "object length", value: object_len }.into());
+        }
+        let end = footer_offset.checked_add(u64::from(footer_len) + TRAILER_BYTES as u64);
+        if footer_offset < HEADER_BYTES as u64 || end != Some(object_len) {
+            return Err(CodecError::Layout { what: "footer", offset: footer_offset });
+        }
+        Ok(Trailer { footer_offset, footer_len, footer_raw_len, frames, digest })
+    }
+}

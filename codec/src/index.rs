@@ -1,0 +1,122 @@
+//! Reading an object: its header and footer first, each frame by its entry in the table afterwards.
+
+use crate::header::Trailer;
+use crate::{
+    CodecError, Digest, FrameEntry, HEADER_BYTES, ObjectHeader, ObjectKind, TRAILER_BYTES, decode_frame,
+};
+use pitr_format::DecodeError;
+use pitr_format::bytes::Reader;
+
+/// Bytes worth reading at first from the end of an object: the footer of most is within.
+pub const TAIL_BYTES_HINT: u64 = 64 << 10;
+
+/// What is known of an object once header, footer and trailer have been read and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectIndex {
+    /// The header.
+    pub header: ObjectHeader,
+    /// The frames, in order.
+    pub frames: Vec<FrameEntry>,
+    /// What the object's kind keeps in the footer.
+    pub footer: Vec<u8>,
+    /// SHA-256 that vouches for every byte of the object; its name where names follow from content.
+    pub digest: Digest,
+}
+
+/// What came of reading the end of an object.
+#[derive(Debug)]
+pub enum FromTail {
+    /// It held the whole footer.
+    Ready(ObjectIndex),
+    /// The footer begins before it: read this many bytes from the end.
+    Needs(u64),
+}
+
+impl ObjectIndex {
+    /// Reads the index of an object that is wholly at hand. The frames are not looked at: see
+    /// [`check_frames`](Self::check_frames).
+    ///
+    /// # Errors
+    /// Any [`CodecError`] that names what is wrong.
+    pub fn from_whole(bytes: &[u8], kind: ObjectKind) -> Result<Self, CodecError> {
+        let head = bytes.get(..HEADER_BYTES).unwrap_or(bytes);
+        match Self::from_tail(kind, bytes.len() as u64, head, bytes)? {
+            FromTail::Ready(index) => Ok(index),
+            FromTail::Needs(_) => Err(CodecError::Layout { what: "footer", offset: 0 }),
+        }
+    }
+
+    /// Reads the index of an object of `object_len` bytes from its first [`HEADER_BYTES`] and from its end.
+    ///
+    /// # Errors
+    /// Any [`CodecError`] that names what is wrong.
+    pub fn from_tail(
+        kind: ObjectKind,
+        object_len: u64,
+        head: &[u8],
+        tail: &[u8],
+    ) -> Result<FromTail, CodecError> {
+        let header = ObjectHeader::read(head)?;
+        if header.kind != kind {
+            return Err(CodecError::Kind { expected: kind, found: header.kind });
+        }
+        let trailer_at = tail.len().checked_sub(TRAILER_BYTES).ok_or(DecodeError::Short {
+            what: "object trailer",
+            offset: 0,
+            needed: TRAILER_BYTES,
+            left: tail.len(),
+        })?;
+        let trailer = Trailer::read(&tail[trailer_at..], object_len)?;
+        let Some(footer_at) = trailer_at.checked_sub(trailer.footer_len as usize) else {
+            return Ok(FromTail::Needs(u64::from(trailer.footer_len) + TRAILER_BYTES as u64));
+        };
+        let stored = &tail[footer_at..trailer_at];
+        trailer.check(&head[..HEADER_BYTES], stored)?;
+        Self::from_parts(header, &trailer, stored).map(FromTail::Ready)
+    }
+
+    fn from_parts(header: ObjectHeader, trailer: &Trailer, stored: &[u8]) -> Result<Self, CodecError> {
+        let raw = decode_frame(stored, trailer.footer_raw_len as usize)?;
+        let mut reader = Reader::new(&raw);
+        if trailer.frames as usize > reader.left() / FrameEntry::BYTES {
+            return Err(DecodeError::Range { what: "frame count", value: u64::from(trailer.frames) }.into());
+        }
+        let mut frames = Vec::with_capacity(trailer.frames as usize);
+        let mut offset = HEADER_BYTES as u64;
+        for _ in 0..trailer.frames {
+            let entry = FrameEntry::read(&mut reader, offset)?;
+            offset = entry.range().end;
+            frames.push(entry);
+        }
+        if offset != trailer.footer_offset {
+            return Err(CodecError::Layout { what: "end of the last frame", offset });
+        }
+        let footer = reader.take(reader.left(), "footer payload")?.to_vec();
+        Ok(ObjectIndex { header, frames, footer, digest: trailer.digest })
+    }
+
+    /// Decodes one frame out of the whole object.
+    ///
+    /// # Errors
+    /// Any [`CodecError`] that names what is wrong; also when `whole` is another object's.
+    pub fn decode_frame(&self, whole: &[u8], frame: &FrameEntry) -> Result<Vec<u8>, CodecError> {
+        frame.decode(stored(whole, frame)?)
+    }
+
+    /// Checks every frame of the whole object against the footer, without decompressing. With the checks that made
+    /// the index, no byte of the object is left unlooked at.
+    ///
+    /// # Errors
+    /// [`CodecError::FrameDigest`] for the first frame that is not what was written.
+    pub fn check_frames(&self, whole: &[u8]) -> Result<(), CodecError> {
+        self.frames.iter().try_for_each(|frame| frame.check(stored(whole, frame)?))
+    }
+}
+
+fn stored<'a>(whole: &'a [u8], frame: &FrameEntry) -> Result<&'a [u8], CodecError> {
+    let range = frame.range();
+    let within = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+    within
+        .and_then(|(start, end)| whole.get(start..end))
+        .ok_or(CodecError::Layout { what: "frame", offset: frame.offset })
+}

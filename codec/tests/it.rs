@@ -1,0 +1,179 @@
+//! The container as its users see it: round trips, damage, bombs, versions.
+
+use pitr_codec::*;
+use pitr_format::{DecodeError, OwnerToken};
+use proptest::prelude::*;
+
+const OWNER: OwnerToken = OwnerToken([7; 16]);
+const ZSTD: Codec = Codec::Zstd { level: 3 };
+
+fn object(kind: ObjectKind, codec: Codec, frames: &[Vec<u8>], footer: &[u8]) -> Vec<u8> {
+    let mut builder = ObjectBuilder::new(kind, OWNER, codec);
+    for (no, raw) in frames.iter().enumerate() {
+        let frame = encode_frame(codec, raw).unwrap();
+        frame.verify(raw).unwrap();
+        assert_eq!(builder.push(&frame), no);
+    }
+    builder.finish(footer).unwrap()
+}
+
+/// Everything an object says, or the first thing that is wrong with it.
+fn read_all(bytes: &[u8], kind: ObjectKind) -> Result<(Vec<Vec<u8>>, Vec<u8>), CodecError> {
+    let index = ObjectIndex::from_whole(bytes, kind)?;
+    let frames =
+        index.frames.iter().map(|frame| index.decode_frame(bytes, frame)).collect::<Result<_, _>>()?;
+    Ok((frames, index.footer))
+}
+
+fn read_ranged(bytes: &[u8], kind: ObjectKind, first: usize) -> Result<ObjectIndex, CodecError> {
+    let len = bytes.len();
+    let tail = |n: usize| &bytes[len - n.min(len)..];
+    let head = &bytes[..HEADER_BYTES.min(len)];
+    match ObjectIndex::from_tail(kind, len as u64, head, tail(first))? {
+        FromTail::Ready(index) => Ok(index),
+        FromTail::Needs(n) => match ObjectIndex::from_tail(kind, len as u64, head, tail(n as usize))? {
+            FromTail::Ready(index) => Ok(index),
+            FromTail::Needs(_) => panic!("asks twice"),
+        },
+    }
+}
+
+fn codecs() -> impl Strategy<Value = Codec> {
+    prop_oneof![Just(Codec::None), (1..6i32).prop_map(|level| Codec::Zstd { level })]
+}
+
+fn frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let bytes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..300),
+        (any::<u8>(), 0..5000usize).prop_map(|(byte, len)| vec![byte; len]),
+    ];
+    prop::collection::vec(bytes, 0..6)
+}
+
+proptest! {
+    #[test]
+    fn objects_come_back(codec in codecs(), frames in frames(), footer: Vec<u8>, first in 64..400usize) {
+        let bytes = object(ObjectKind::Pack, codec, &frames, &footer);
+        let (frames2, footer2) = read_all(&bytes, ObjectKind::Pack).unwrap();
+        prop_assert_eq!(&frames2, &frames);
+        prop_assert_eq!(&footer2, &footer);
+        let index = read_ranged(&bytes, ObjectKind::Pack, first).unwrap();
+        prop_assert_eq!(&index, &ObjectIndex::from_whole(&bytes, ObjectKind::Pack).unwrap());
+        prop_assert_eq!(index.header.owner, OWNER);
+    }
+
+    // FAILURES 29: one bit anywhere in an object.
+    #[test]
+    fn a_flipped_bit_is_found(codec in codecs(), frames in frames(), footer: Vec<u8>, at: prop::sample::Index, bit in 0..8u8) {
+        let mut bytes = object(ObjectKind::Log, codec, &frames, &footer);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(read_all(&bytes, ObjectKind::Log).is_err(), "byte {} of {}", at, bytes.len());
+        let ranged = read_ranged(&bytes, ObjectKind::Log, 100);
+        prop_assert!(ranged.is_err() || ranged.unwrap().check_frames(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_cut_or_longer_object_is_refused(frames in frames(), cut: prop::sample::Index, more in 1..100usize) {
+        let bytes = object(ObjectKind::Log, ZSTD, &frames, b"footer");
+        prop_assert!(read_all(&bytes[..cut.index(bytes.len())], ObjectKind::Log).is_err());
+        let mut longer = bytes;
+        longer.resize(longer.len() + more, 0);
+        prop_assert!(read_all(&longer, ObjectKind::Log).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_an_error_or_a_value(bytes: Vec<u8>, most in 0..100_000usize) {
+        let _ = read_all(&bytes, ObjectKind::Pack);
+        let _ = read_ranged(&bytes, ObjectKind::Pack, 64);
+        let _ = decode_frame(&bytes, most);
+        let mut framed = vec![1, 0, 0, 0];
+        framed.extend(&bytes);
+        let _ = decode_frame(&framed, most);
+    }
+}
+
+#[test]
+fn two_objects_cannot_lend_each_other_parts() {
+    let one = object(ObjectKind::Pack, Codec::None, &[vec![1; 100]], b"a");
+    let two = object(ObjectKind::Pack, Codec::None, &[vec![2; 100]], b"a");
+    let mixed = [&one[..HEADER_BYTES + 116], &two[HEADER_BYTES + 116..]].concat();
+    assert!(ObjectIndex::from_whole(&mixed, ObjectKind::Pack).is_ok());
+    assert!(matches!(read_all(&mixed, ObjectKind::Pack), Err(CodecError::FrameDigest { offset: 64 })));
+}
+
+#[test]
+fn a_bomb_does_not_inflate() {
+    // FAILURES 31: 64 MiB of zeros take a few KiB compressed; the frame says less, or more than is allowed.
+    let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
+    let frame = |raw_len: u32| {
+        let mut bytes = vec![1, 0, 0, 0];
+        bytes.extend(raw_len.to_le_bytes());
+        bytes.extend((bomb.len() as u32).to_le_bytes());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&bytes);
+        crc.update(&bomb);
+        bytes.extend(crc.finalize().to_le_bytes());
+        bytes.extend(&bomb);
+        bytes
+    };
+    let result = decode_frame(&frame(1 << 20), FRAME_BYTES_MAX);
+    assert!(matches!(result, Err(CodecError::Inflate { raw_len: 0x10_0000, .. })), "{result:?}");
+    for raw_len in [64 << 20, u32::MAX] {
+        let result = decode_frame(&frame(raw_len), usize::MAX);
+        assert!(matches!(result, Err(CodecError::Malformed(DecodeError::Range { .. }))), "{result:?}");
+    }
+    // The caller's own bound counts too.
+    let small = encode_frame(ZSTD, &[0; 10_000]).unwrap();
+    assert!(decode_frame(small.bytes(), 9_999).is_err());
+    assert!(decode_frame(small.bytes(), 10_000).is_ok());
+}
+
+#[test]
+fn a_later_version_is_refused_by_name() {
+    // FAILURES 36
+    let mut bytes = object(ObjectKind::Repository, Codec::None, &[], b"");
+    bytes[8] = 2;
+    let crc = crc32fast::hash(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    let error = ObjectIndex::from_whole(&bytes, ObjectKind::Repository).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Newer);
+    assert!(error.to_string().contains("version 2") && error.to_string().contains("newer"), "{error}");
+    // The same byte without its checksum is damage, not a version.
+    bytes[60] ^= 1;
+    let error = ObjectIndex::from_whole(&bytes, ObjectKind::Repository).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn another_kind_is_refused_by_name() {
+    let bytes = object(ObjectKind::Claim, Codec::None, &[], b"");
+    let error = ObjectIndex::from_whole(&bytes, ObjectKind::Fence).unwrap_err();
+    assert_eq!(error.to_string(), "the object is a claim, not a fence");
+}
+
+#[test]
+fn what_cannot_shrink_is_stored_as_it_is() {
+    let raw: Vec<u8> =
+        (0..4096u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[..2].to_vec()).collect();
+    let frame = encode_frame(ZSTD, &raw[..64]).unwrap();
+    assert!(frame.stored_len() as usize <= 64 + FRAME_HEADER_BYTES);
+    assert!(encode_frame(ZSTD, &vec![0; FRAME_BYTES_MAX + 1]).is_err());
+}
+
+#[test]
+fn the_bytes_of_version_1_stay_as_they_are() {
+    // docs/format/object.md; a change of this is a change of the format.
+    let bytes = object(ObjectKind::Claim, Codec::None, &[b"frame".to_vec()], b"footer");
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, GOLDEN);
+}
+
+const GOLDEN: &str = "\
+    504954524f424a31010006000000000000000000070707070707070707070707\
+    070707070000000000000000000000000000000000000000000000006cdece57\
+    00000000050000000500000031cc8ded6672616d65\
+    000000002e0000002e000000d26ec59515000000050000004ea1f704eb9e8319\
+    a08f61756c7fc57f3d7e90a919489bd93d2a353837349bfe666f6f746572\
+    55000000000000003e0000002e0000000100000000000000a9ab4ee30977c68e\
+    b08ef67be1e9d7130ad9bb6de10aa695293183300fe97a6a50495452454e4431";

@@ -1,5 +1,7 @@
 //! The container as its users see it: round trips, damage, bombs, versions.
 
+#![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
+
 use pitr_codec::*;
 use pitr_format::{DecodeError, OwnerToken};
 use proptest::prelude::*;

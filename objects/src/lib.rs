@@ -1,1 +1,31 @@
-//! Create-only, verified access to a repository's objects over object_store.
+//! Create-only, verified access to a repository's objects over [`object_store`].
+//!
+//! A repository is a folder or a bucket of containers (`pitr-codec`), each written by one create-only put and never
+//! touched again. This crate keeps that discipline, so that those above think in objects and not in requests:
+//!
+//! - [`Objects::put_new`] creates or fails. A put whose reply was lost is recognised as ours, anything else that
+//!   stands at the path is [`Error::Foreign`].
+//! - Ranges give exactly the bytes asked for or an error; prefixes match whole path segments.
+//! - [`Objects::index`] and [`Objects::frame`] read a container by ranges and check whatever they return.
+//! - No object past [`pitr_codec::OBJECT_BYTES_LIMIT`] is read into memory.
+//!
+//! Calls block and may come from any thread, rayon's and an async runtime's included: requests run on a small
+//! runtime of the crate's own. Local folders are written with fsync of file and folder.
+#![forbid(unsafe_code)]
+
+mod container;
+mod error;
+mod local;
+mod put;
+mod read;
+mod repository;
+mod runtime;
+mod store;
+
+pub use error::{Error, ErrorKind, Result};
+pub use read::Tail;
+pub use repository::{REPOSITORY_PATH, Repository};
+pub use store::{Entry, Objects, random_bytes};
+
+pub use bytes::Bytes;
+pub use object_store;

@@ -1,0 +1,216 @@
+//! What can go wrong between us and the repository.
+
+use object_store::Error as StoreError;
+use pitr_codec::CodecError;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// This crate's results.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a request to the repository failed. Paths are those of objects within the repository.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no object at the path.
+    #[error("{path}: there is no such object")]
+    Missing {
+        /// The object.
+        path: String,
+    },
+    /// Another writer's object stands where ours was to be created.
+    #[error("{path}: another writer's object already stands there")]
+    Foreign {
+        /// The object.
+        path: String,
+    },
+    /// The object's bytes are not what they should be, or of a later version (see [`Error::kind`]).
+    #[error("{path}: {source}")]
+    Object {
+        /// The object.
+        path: String,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// The object ends before the range that was asked for.
+    #[error("{path}: bytes up to {end} were asked for, the object has {len}")]
+    Truncated {
+        /// The object.
+        path: String,
+        /// End of the range, bytes.
+        end: u64,
+        /// Length of the object, bytes.
+        len: u64,
+    },
+    /// An object or a range larger than any that this program writes.
+    #[error("{path}: {bytes} bytes, the most is {most}")]
+    TooLarge {
+        /// The object.
+        path: String,
+        /// Its size.
+        bytes: u64,
+        /// The largest allowed.
+        most: u64,
+    },
+    /// A path that no object can have.
+    #[error("{path:?} is not a path of an object")]
+    Path {
+        /// The path.
+        path: String,
+    },
+    /// No repository object stands in the place.
+    #[error("{place} is not a pitr repository; `pitr init` makes one")]
+    NotARepository {
+        /// The folder or store.
+        place: String,
+    },
+    /// A repository stands in the place where one was to be made.
+    #[error("{place} is already a pitr repository")]
+    AlreadyARepository {
+        /// The folder or store.
+        place: String,
+    },
+    /// The store did not carry the request out; whether it will later is open.
+    #[error("{path}: the repository did not answer")]
+    Unreachable {
+        /// The object or prefix.
+        path: String,
+        /// What the store said.
+        source: Box<StoreError>,
+    },
+    /// The store refuses us.
+    #[error("{path}: the repository denies access")]
+    Denied {
+        /// The object or prefix.
+        path: String,
+        /// What the store said.
+        source: Box<StoreError>,
+    },
+    /// The store has no room left.
+    #[error("{path}: the repository is full")]
+    Full {
+        /// The object.
+        path: String,
+        /// What the store said.
+        source: Box<StoreError>,
+    },
+    /// The store can't do what a repository needs, as creating an object only if it is absent.
+    #[error("{path}: this kind of store cannot do what a repository needs")]
+    Unsupported {
+        /// The object or prefix.
+        path: String,
+        /// What the store said.
+        source: Box<StoreError>,
+    },
+    /// The repository's folder could not be opened, made or synced.
+    #[error("{}: the repository's folder is not usable", path.display())]
+    Folder {
+        /// The file or folder on this machine.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The threads that carry requests out could not be started, or ended under a request.
+    #[error("the threads for requests to the repository are not running")]
+    Runtime {
+        /// What the system said, if it was asked.
+        source: Option<io::Error>,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gives no random bytes")]
+    Random(#[source] getrandom::Error),
+}
+
+/// What an [`Error`] means to whoever meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// It is not there.
+    Missing,
+    /// Another writer was first.
+    Foreign,
+    /// The bytes are not those that were written.
+    Corrupt,
+    /// A newer program wrote it.
+    Newer,
+    /// The place holds no repository.
+    NotARepository,
+    /// The place holds one already.
+    AlreadyARepository,
+    /// Trying again later may help.
+    Unreachable,
+    /// Access is denied.
+    Denied,
+    /// No room is left.
+    Full,
+    /// The store can't do it.
+    Unsupported,
+    /// More was asked for than formats allow, or for what can't be.
+    Limit,
+    /// This machine failed, not the repository.
+    Machine,
+}
+
+impl Error {
+    /// What the error means.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Missing { .. } => ErrorKind::Missing,
+            Error::Foreign { .. } => ErrorKind::Foreign,
+            Error::Object { source, .. } => match source.kind() {
+                pitr_codec::ErrorKind::Newer => ErrorKind::Newer,
+                pitr_codec::ErrorKind::Limit => ErrorKind::Limit,
+                pitr_codec::ErrorKind::Machine => ErrorKind::Machine,
+                _ => ErrorKind::Corrupt,
+            },
+            Error::Truncated { .. } => ErrorKind::Corrupt,
+            Error::TooLarge { .. } | Error::Path { .. } => ErrorKind::Limit,
+            Error::NotARepository { .. } => ErrorKind::NotARepository,
+            Error::AlreadyARepository { .. } => ErrorKind::AlreadyARepository,
+            Error::Unreachable { .. } | Error::Folder { .. } => ErrorKind::Unreachable,
+            Error::Denied { .. } => ErrorKind::Denied,
+            Error::Full { .. } => ErrorKind::Full,
+            Error::Unsupported { .. } => ErrorKind::Unsupported,
+            Error::Runtime { .. } | Error::Random(_) => ErrorKind::Machine,
+        }
+    }
+
+    /// The store's answer to a request for `path`.
+    pub(crate) fn from_store(path: &str, source: StoreError) -> Self {
+        let path = path.to_owned();
+        let io = io_kind(&source);
+        match source {
+            StoreError::NotFound { .. } => Error::Missing { path },
+            StoreError::InvalidPath { .. } => Error::Path { path },
+            StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => {
+                Error::Unsupported { path, source: source.into() }
+            }
+            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
+                Error::Denied { path, source: source.into() }
+            }
+            _ => match io {
+                Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                    Error::Denied { path, source: source.into() }
+                }
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    Error::Full { path, source: source.into() }
+                }
+                _ => Error::Unreachable { path, source: source.into() },
+            },
+        }
+    }
+}
+
+/// The kind of the system error at the bottom of the store's, if there is one: local folders hide theirs.
+fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        next = error.source();
+    }
+    None
+}

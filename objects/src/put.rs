@@ -1,0 +1,69 @@
+//! Creating objects, once.
+
+use crate::store::object_path;
+use crate::{Error, Objects, Result};
+use bytes::Bytes;
+use object_store::{Error as StoreError, ObjectStore, PutMode, PutOptions, PutPayload};
+use pitr_codec::OBJECT_BYTES_LIMIT;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Waits before the second and the third attempt of a put to which a remote store gave no answer.
+const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+
+impl Objects {
+    /// Creates an object that must not be there yet, durably.
+    ///
+    /// A put may have been carried out although its reply was lost, and is then found when it is repeated. What stands
+    /// at the path counts as ours if it is, byte for byte, what was to be put: every object bears the owner token of
+    /// its process. An object whose purpose is to be the only one, as a claim, must hold random bytes besides.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if other bytes stand there; [`Error::TooLarge`]; those of the store.
+    pub fn put_new(&self, path: &str, bytes: impl Into<Bytes>) -> Result<()> {
+        let bytes: Bytes = bytes.into();
+        self.check_size(path, bytes.len() as u64)?;
+        // A local folder has no lost replies, and a failed fsync must not be glossed over by a second one.
+        let waits: &[Duration] = if self.inner.local.is_some() { &[] } else { &WAITS };
+        let mut waits = waits.iter();
+        loop {
+            match self.put_once(path, bytes.clone())? {
+                Ok(()) => return Ok(()),
+                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                    return self.recognise(path, &bytes);
+                }
+                Err(source) => match (Error::from_store(path, source), waits.next()) {
+                    (Error::Unreachable { .. }, Some(wait)) => sleep(*wait),
+                    (error, _) => return Err(error),
+                },
+            }
+        }
+    }
+
+    fn put_once(&self, path: &str, bytes: Bytes) -> Result<object_store::Result<()>> {
+        let location = object_path(path)?;
+        let store = Arc::clone(&self.inner.store);
+        self.inner.requests.run(async move {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            store.put_opts(&location, PutPayload::from(bytes), options).await.map(|_| ())
+        })
+    }
+
+    /// Is what stands at the path what we were about to put?
+    fn recognise(&self, path: &str, ours: &Bytes) -> Result<()> {
+        let foreign = || Error::Foreign { path: path.to_owned() };
+        if self.size(path)? != ours.len() as u64 || self.get(path)? != *ours {
+            return Err(foreign());
+        }
+        match &self.inner.local {
+            Some(folder) => folder.sync(path),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_size(&self, path: &str, bytes: u64) -> Result<()> {
+        let most = OBJECT_BYTES_LIMIT as u64;
+        if bytes <= most { Ok(()) } else { Err(Error::TooLarge { path: path.to_owned(), bytes, most }) }
+    }
+}

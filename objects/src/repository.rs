@@ -1,0 +1,78 @@
+//! The object that makes a folder or a bucket a repository.
+
+use crate::{Error, Objects, Result, random_bytes};
+use pitr_codec::{Codec, CodecError, ObjectBuilder, ObjectKind};
+use pitr_format::bytes::{Put, Reader};
+use pitr_format::{DecodeError, Timestamp};
+use std::sync::atomic::Ordering;
+
+/// Where the repository object stands.
+pub const REPOSITORY_PATH: &str = "repository";
+
+/// What the repository object says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repository {
+    /// Random identity.
+    pub id: [u8; 16],
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+impl Repository {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put(&self.id);
+        out.put_i64(self.created.micros());
+        out
+    }
+
+    fn read(bytes: &[u8]) -> std::result::Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let id = reader.array("repository id")?;
+        let created = Timestamp::from_micros(reader.i64("repository created")?);
+        reader.finish("repository object")?;
+        Ok(Repository { id, created })
+    }
+}
+
+impl Objects {
+    /// Makes a repository where there is none.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyARepository`]; those of the store.
+    pub fn init_repository(&self, created: Timestamp) -> Result<Repository> {
+        let repository = Repository { id: random_bytes()?, created };
+        let builder = ObjectBuilder::new(ObjectKind::Repository, self.owner(), Codec::None);
+        let bytes = builder
+            .finish(&repository.to_bytes())
+            .map_err(|source| Error::Object { path: REPOSITORY_PATH.to_owned(), source })?;
+        match self.put_container(REPOSITORY_PATH, ObjectKind::Repository, bytes) {
+            Err(Error::Foreign { .. }) => Err(Error::AlreadyARepository { place: self.place().to_owned() }),
+            Err(error) => Err(error),
+            Ok(_) => {
+                self.inner.seen.store(true, Ordering::Relaxed);
+                Ok(repository)
+            }
+        }
+    }
+
+    /// Opens the repository that is there.
+    ///
+    /// # Errors
+    /// [`Error::NotARepository`]; an error of kind [`ErrorKind::Newer`](crate::ErrorKind::Newer) when a later version
+    /// made it; those of the store.
+    pub fn open_repository(&self) -> Result<Repository> {
+        let footer = match self.get_footer(REPOSITORY_PATH, ObjectKind::Repository) {
+            Err(Error::Missing { .. }) => {
+                return Err(Error::NotARepository { place: self.place().to_owned() });
+            }
+            other => other?,
+        };
+        let repository = Repository::read(&footer).map_err(|source| {
+            let source = CodecError::Malformed(source);
+            Error::Object { path: REPOSITORY_PATH.to_owned(), source }
+        })?;
+        self.inner.seen.store(true, Ordering::Relaxed);
+        Ok(repository)
+    }
+}

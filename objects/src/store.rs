@@ -1,0 +1,175 @@
+//! The handle of a repository's objects: opening, listing.
+
+use crate::local::{LocalFolder, create_folder};
+use crate::runtime::Requests;
+use crate::{Error, REPOSITORY_PATH, Result};
+use futures_util::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use pitr_format::OwnerToken;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Its path within the repository.
+    pub path: String,
+    /// Its size, bytes.
+    pub size: u64,
+}
+
+/// The objects of one repository; clones share their connection and their owner token.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) requests: Requests,
+    pub(crate) local: Option<LocalFolder>,
+    pub(crate) owner: OwnerToken,
+    pub(crate) place: String,
+    /// The repository object was seen through this handle: from then on an empty listing is not believed unless it
+    /// is still there.
+    pub(crate) seen: AtomicBool,
+}
+
+impl Objects {
+    /// The objects in a folder that exists.
+    ///
+    /// # Errors
+    /// [`Error::NotARepository`] when there is no such folder.
+    pub fn local(folder: &Path) -> Result<Self> {
+        let place = folder.display().to_string();
+        let root = match folder.canonicalize() {
+            Ok(root) if root.is_dir() => root,
+            _ => return Err(Error::NotARepository { place }),
+        };
+        let store = LocalFileSystem::new_with_prefix(&root)
+            .map_err(|source| Error::from_store(&place, source))?
+            .with_fsync(true)
+            .with_automatic_cleanup(false);
+        Self::new(Arc::new(store), Some(LocalFolder::new(&root)), place)
+    }
+
+    /// The objects in a folder, which is made, durably, if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] when it can't be made.
+    pub fn create_local(folder: &Path) -> Result<Self> {
+        create_folder(folder)?;
+        Self::local(folder)
+    }
+
+    /// The objects in any store that can create an object only if it is absent. `place` is its name for people.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`], [`Error::Random`].
+    pub fn with_store(store: Arc<dyn ObjectStore>) -> Result<Self> {
+        let place = store.to_string();
+        Self::new(store, None, place)
+    }
+
+    /// Objects in memory, for tests and examples.
+    ///
+    /// # Errors
+    /// As [`with_store`](Self::with_store).
+    pub fn memory() -> Result<Self> {
+        Self::with_store(Arc::new(InMemory::new()))
+    }
+
+    fn new(store: Arc<dyn ObjectStore>, local: Option<LocalFolder>, place: String) -> Result<Self> {
+        let requests = Requests::start()?;
+        let owner = OwnerToken(random_bytes()?);
+        let seen = AtomicBool::new(false);
+        Ok(Objects { inner: Arc::new(Inner { store, requests, local, owner, place, seen }) })
+    }
+
+    /// The token that every object made through this handle or its clones bears; random for each handle.
+    #[must_use]
+    pub fn owner(&self) -> OwnerToken {
+        self.inner.owner
+    }
+
+    /// Where the repository is, for people.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.inner.place
+    }
+
+    /// The objects below `prefix`, sorted by path; all of them for "". The prefix is matched by whole path segments:
+    /// `db1` does not list what is below `db10`.
+    ///
+    /// # Errors
+    /// Those of the store; nothing is returned of a listing that broke off. [`Error::NotARepository`] when nothing is
+    /// listed and the repository object, once seen, is gone: an unmounted folder does not read as an empty one.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let folder = object_path(prefix)?;
+        let store = Arc::clone(&self.inner.store);
+        let listed = self.inner.requests.run(async move {
+            let below = (!folder.is_root()).then_some(&folder);
+            let all: Vec<_> = store.list(below).try_collect().await?;
+            let is_below = |path: &object_store::path::Path| {
+                // Not every store that calls itself one of these matches by segments.
+                path.prefix_match(&folder).is_some_and(|mut rest| rest.next().is_some())
+            };
+            Ok(all
+                .into_iter()
+                .filter(|meta| is_below(&meta.location))
+                .map(|meta| Entry { path: meta.location.into(), size: meta.size })
+                .collect::<Vec<_>>())
+        })?;
+        let mut entries = listed.map_err(|source| Error::from_store(prefix, source))?;
+        if entries.is_empty() && self.inner.seen.load(Ordering::Relaxed) && !self.exists(REPOSITORY_PATH)? {
+            return Err(Error::NotARepository { place: self.inner.place.clone() });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    /// True if there is an object at the path.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn exists(&self, path: &str) -> Result<bool> {
+        match self.size(path) {
+            Ok(_) => Ok(true),
+            Err(Error::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The size of an object, bytes.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] and those of the store.
+    pub fn size(&self, path: &str) -> Result<u64> {
+        let location = object_path(path)?;
+        let store = Arc::clone(&self.inner.store);
+        let meta = self.inner.requests.run(async move { store.head(&location).await })?;
+        Ok(meta.map_err(|source| Error::from_store(path, source))?.size)
+    }
+}
+
+/// The path as the store takes it: as it is or not at all.
+pub(crate) fn object_path(path: &str) -> Result<object_store::path::Path> {
+    match object_store::path::Path::parse(path) {
+        Ok(parsed) if parsed.as_ref() == path => Ok(parsed),
+        _ => Err(Error::Path { path: path.to_owned() }),
+    }
+}
+
+/// Random bytes from the system, for identities.
+///
+/// # Errors
+/// [`Error::Random`].
+pub fn random_bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    Ok(bytes)
+}

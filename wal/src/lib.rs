@@ -1,1 +1,72 @@
 //! A write-ahead log with group commit, fixed segments and an exact answer to a torn tail.
+//!
+//! # What it promises
+//! - **Acknowledged means durable.** [`Wal::commit`] returns when the records are synced; any number of threads share
+//!   one `fdatasync`. After a failed write or sync nothing is acknowledged any more ([`Error::Poisoned`]).
+//! - **A torn tail is cut, a hole is refused.** [`Wal::open`] tells the two apart by what later bytes state about
+//!   durability. A segment that was cut is never appended to: the log goes on in the next one, under a higher
+//!   incarnation, and nothing from behind the cut can come back to life.
+//! - **Readers see only what is durable**, and find a missing or damaged batch or file: [`LogReader`].
+//! - **Commit times never decrease**, also when the clock does, and over a reopen.
+//! - **Memory is bounded**: 8 MiB that wait for the disk, one builder for each appending thread, and what a builder holds.
+//!
+//! # What it relies on
+//! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes whole or not at all. Layouts, the tail
+//! decision and these assumptions stand in `docs/format/log.md`.
+//!
+//! # Alone
+//! ```
+//! use pitr_format::{Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId, record::Record};
+//! use pitr_vfs::{OsFs, SystemClock};
+//! use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
+//! use std::sync::Arc;
+//!
+//! # let temp = tempfile::tempdir()?;
+//! # let dir = temp.path().join("log");
+//! let options = WalOptions { segment_size: SegmentSize::DEFAULT };
+//! let start = Start {
+//!     timeline: TimelineId::FIRST,
+//!     follows: Lsn::ORIGIN,
+//!     time: Timestamp::MIN,
+//!     log_id: *b"sixteen random b",
+//!     gap: false,
+//! };
+//! let wal = Wal::create(Arc::new(OsFs), Arc::new(SystemClock::new()), &dir, &start, &options)?;
+//!
+//! let mut batch = BatchBuilder::new();
+//! batch.push(PartitionId::FIRST, TxId::new(1), &Record::Data(b"balance of 7 is 100"))?;
+//! batch.push_commit(PartitionId::FIRST, TxId::new(1), Timestamp::MIN, None, b"")?;
+//! let commit = wal.commit(batch)?.commits[0]; // durable from here on
+//! assert!(wal.durable() >= commit.lsn);
+//!
+//! let batch = wal.reader(Lsn::ORIGIN)?.next_batch()?.expect("one batch was committed");
+//! assert_eq!(batch.frames()?.count(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod builder;
+mod commit;
+mod cursor;
+mod error;
+mod layout;
+mod open;
+mod options;
+mod queue;
+mod reader;
+mod records;
+mod retain;
+mod scan;
+mod segment;
+mod tail;
+mod wal;
+mod window;
+
+pub use builder::BatchBuilder;
+pub use error::{Damage, Error, Kind, Result, Witness};
+pub use layout::{Appended, Committed};
+pub use open::{Cut, Recovered};
+pub use options::{Start, WalOptions};
+pub use reader::{LogBatch, LogReader};
+pub use records::Records;
+pub use wal::Wal;

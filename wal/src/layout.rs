@@ -1,0 +1,344 @@
+//! Where records land: the pure half of the log's writer.
+//!
+//! [`Layout`] knows the end of the log and nothing of files, threads or clocks. Records are placed one after the other
+//! into an open batch; what a writer has to do on disk comes out as [`Step`]s, in order. Positions are final once
+//! placed.
+//!
+//! # Invariants
+//! - A batch never crosses the end of its segment and its body never passes [`BATCH_BODY_BYTES_MAX`].
+//! - A payload of up to [`FRAGMENT_BYTES_MIN`] is never cut up; a larger one is, in parts of at least that size but
+//!   for the last.
+//! - A stamp is never earlier than any stamp before it.
+
+use crate::builder::{BatchBuilder, Pushed};
+use crate::{Error, Result};
+use pitr_format::log::{
+    BATCH_ALIGN, BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, Follows, Frame, Part,
+    RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
+};
+use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, Kind};
+use pitr_format::{Incarnation, Lsn, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
+
+/// Smallest part of a payload that is worth a frame of its own, bytes.
+const FRAGMENT_BYTES_MIN: usize = 512;
+/// Offset of the earliest time within a commit's payload, between its time and its first LSN.
+const COMMIT_EARLIEST_OFFSET: usize = COMMIT_TIME_OFFSET + 8;
+
+/// Where appended records stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Position of the first record; the end of the log for an empty builder.
+    pub first: Lsn,
+    /// Position just behind the last one.
+    pub end: Lsn,
+    /// The commits among them, in order.
+    pub commits: Vec<Committed>,
+}
+
+/// A commit that has its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The transaction.
+    pub tx: TxId,
+    /// Its LSN: the position just behind the commit record. It is durable once the log's durable LSN is there.
+    pub lsn: Lsn,
+    /// The time stamped on it.
+    pub time: Timestamp,
+}
+
+/// What the writer does next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Write a batch into the current segment.
+    Write(Placed),
+    /// Sync the current segment, then begin the next one.
+    Begin(SegmentHeader),
+}
+
+/// A batch with its place. Checksums and the durable point are filled in when it is written.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) lsn: Lsn,
+    prev: Lsn,
+    time: Timestamp,
+    frames: u32,
+    /// Header (still empty), body, padding.
+    bytes: Vec<u8>,
+    body_len: u32,
+}
+
+impl Placed {
+    /// The bytes to write: header, body and padding.
+    pub(crate) fn finish(&mut self, seed: Seed, durable: Lsn) -> &[u8] {
+        let body = &self.bytes[BATCH_HEADER_BYTES..BATCH_HEADER_BYTES + self.body_len as usize];
+        let header = BatchHeader {
+            lsn: self.lsn,
+            prev: self.prev,
+            durable,
+            time: self.time,
+            body_len: self.body_len,
+            frames: self.frames,
+            body_crc: seed.crc(body),
+        };
+        self.bytes[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode(seed));
+        &self.bytes
+    }
+}
+
+#[derive(Debug)]
+struct OpenBatch {
+    lsn: Lsn,
+    /// Room for the header, then the body so far.
+    bytes: Vec<u8>,
+    frames: u32,
+    /// Largest length of `bytes`.
+    bytes_max: usize,
+}
+
+/// The end of a log, as found on disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) timeline: TimelineId,
+    pub(crate) log_id: [u8; 16],
+    pub(crate) size: SegmentSize,
+    pub(crate) segment: SegmentNo,
+    pub(crate) incarnation: Incarnation,
+    /// Where the next batch begins.
+    pub(crate) next: Lsn,
+    /// The last batch.
+    pub(crate) last_batch: Lsn,
+    /// The latest stamp.
+    pub(crate) time: Timestamp,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    end: End,
+    open: Option<OpenBatch>,
+    steps: Vec<Step>,
+    /// Bytes that wait in `open` and `steps`.
+    waiting_bytes: usize,
+}
+
+impl Layout {
+    pub(crate) fn new(end: End) -> Self {
+        Layout { end, open: None, steps: Vec::new(), waiting_bytes: 0 }
+    }
+
+    /// Where the next batch will begin if nothing more is placed.
+    pub(crate) fn end(&self) -> Lsn {
+        match &self.open {
+            Some(open) => aligned(open.lsn, open.bytes.len()),
+            None => self.end.next,
+        }
+    }
+
+    pub(crate) fn time(&self) -> Timestamp {
+        self.end.time
+    }
+
+    /// True if the writer has something to do.
+    pub(crate) fn has_work(&self) -> bool {
+        self.open.is_some() || !self.steps.is_empty()
+    }
+
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Takes what there is to do.
+    pub(crate) fn take(&mut self) -> Vec<Step> {
+        self.close();
+        self.waiting_bytes = 0;
+        std::mem::take(&mut self.steps)
+    }
+
+    /// Gives every record its place and every commit its stamp. Nothing has changed after an error.
+    pub(crate) fn place(&mut self, mut builder: BatchBuilder, now: Timestamp) -> Result<Appended> {
+        self.check_room(&builder)?;
+        let mut lsns: Vec<Lsn> = Vec::with_capacity(builder.records.len());
+        let mut appended = Appended { first: self.end(), end: self.end(), commits: Vec::new() };
+        for record in &builder.records {
+            let payload = &mut builder.payloads[record.payload.clone()];
+            let lsn = self.make_room(payload.len());
+            lsns.push(lsn);
+            if let Some(time) = record.watermark {
+                self.end.time = self.end.time.max(time);
+            }
+            if record.kind == Kind::Commit {
+                self.end.time = self.end.time.max(now);
+                stamp(payload, self.end.time, record.first.map(|index| lsns[index]));
+            }
+            appended.end = self.put(record, payload);
+            if record.kind == Kind::Commit {
+                let (tx, time) = (record.tx, self.end.time);
+                appended.commits.push(Committed { tx, lsn: appended.end, time });
+            }
+        }
+        appended.first = lsns.first().copied().unwrap_or(appended.first);
+        Ok(appended)
+    }
+
+    /// Ends the segment and leaves the next one out: the hole in the positions is the gap. Returns where the log goes on.
+    pub(crate) fn skip(&mut self) -> Result<Lsn> {
+        let segment_bytes = u64::from(self.end.size.bytes());
+        self.check_bytes(3 * segment_bytes)?;
+        self.roll(true);
+        Ok(self.end.next)
+    }
+
+    /// Errors if `builder` might not fit before the end of the range, counted generously.
+    fn check_room(&self, builder: &BatchBuilder) -> Result<()> {
+        let payloads = builder.payloads.len() as u64;
+        let frames = (builder.records.len() as u64) * (RECORD_HEADER_BYTES as u64);
+        let segment_bytes = u64::from(self.end.size.bytes());
+        // A segment loses its header and less than one small frame and a batch header at its end: with the smallest
+        // size that is under half of it.
+        self.check_bytes(2 * (payloads + frames) + 4 * segment_bytes)
+    }
+
+    fn check_bytes(&self, bytes: u64) -> Result<()> {
+        let end = self.end();
+        end.checked_add(bytes).map(drop).ok_or(Error::Exhausted { end, bytes })
+    }
+
+    /// Opens a batch in which a payload of `len` bytes, or a worthwhile part of it, can go on. Returns where its frame
+    /// will stand.
+    fn make_room(&mut self, len: usize) -> Lsn {
+        let needed = RECORD_HEADER_BYTES + len.min(FRAGMENT_BYTES_MIN);
+        if let Some(open) = &self.open {
+            if open.bytes.len() + needed <= open.bytes_max {
+                return at(open.lsn, open.bytes.len());
+            }
+            self.close();
+        }
+        if self.left_in_segment() < (BATCH_HEADER_BYTES + needed) as u64 {
+            self.roll(false);
+        }
+        let body_bytes_max =
+            (self.left_in_segment() - BATCH_HEADER_BYTES as u64).min(BATCH_BODY_BYTES_MAX.into());
+        let bytes_max = BATCH_HEADER_BYTES + body_bytes_max as usize;
+        let lsn = self.end.next;
+        self.open = Some(OpenBatch { lsn, bytes: vec![0; BATCH_HEADER_BYTES], frames: 0, bytes_max });
+        at(lsn, BATCH_HEADER_BYTES)
+    }
+
+    /// Writes the frames of a record for which there is room. Returns the position just behind the last one.
+    fn put(&mut self, record: &Pushed, payload: &[u8]) -> Lsn {
+        let total_len = payload.len() as u32; // at most RECORD_BYTES_MAX, see the builder
+        let mut rest = payload;
+        loop {
+            let lsn = self.make_room(rest.len());
+            let open = self.open.as_mut().expect("make_room leaves a batch open");
+            let room = open.bytes_max - open.bytes.len() - RECORD_HEADER_BYTES;
+            let (bytes, behind) = rest.split_at(rest.len().min(room));
+            let part = match (rest.len() == payload.len(), behind.is_empty()) {
+                (true, true) => Part::Full,
+                (true, false) => Part::First,
+                (false, false) => Part::Middle,
+                (false, true) => Part::Last,
+            };
+            let (kind, partition, tx) = (record.kind as u8, record.partition, record.tx);
+            let frame = Frame { lsn, kind, part, partition, tx, total_len, bytes };
+            frame.encode(&mut open.bytes);
+            open.frames += 1;
+            self.waiting_bytes += RECORD_HEADER_BYTES + bytes.len();
+            if behind.is_empty() {
+                return frame.end();
+            }
+            rest = behind;
+        }
+    }
+
+    fn close(&mut self) {
+        let Some(OpenBatch { lsn, mut bytes, frames, .. }) = self.open.take() else { return };
+        let body_len = (bytes.len() - BATCH_HEADER_BYTES) as u32;
+        bytes.resize(bytes.len().next_multiple_of(BATCH_ALIGN as usize), 0);
+        let (prev, time) = (self.end.last_batch, self.end.time);
+        self.end.next = at(lsn, bytes.len());
+        self.end.last_batch = lsn;
+        self.steps.push(Step::Write(Placed { lsn, prev, time, frames, bytes, body_len }));
+    }
+
+    /// Ends the segment and begins the next, or the one after it.
+    fn roll(&mut self, gap: bool) {
+        self.close();
+        let header =
+            self.end.next_segment(gap, self.end.incarnation).expect("place and skip left room for it");
+        self.end.segment = header.segment;
+        self.end.next = header.first_batch().expect("place and skip left room for it");
+        self.steps.push(Step::Begin(header));
+    }
+
+    fn left_in_segment(&self) -> u64 {
+        self.end.left_in_segment()
+    }
+}
+
+impl End {
+    /// Bytes from the end of the log to the end of its segment.
+    pub(crate) fn left_in_segment(&self) -> u64 {
+        let begin = self.size.start_of(self.segment).unwrap_or(self.next);
+        u64::from(self.size.bytes()).saturating_sub(self.next.since(begin))
+    }
+
+    /// Header of the segment that follows this end; `None` at the end of the range. With `gap` a number is left out.
+    pub(crate) fn next_segment(&self, gap: bool, incarnation: Incarnation) -> Option<SegmentHeader> {
+        let segment = self.segment.checked_add(if gap { 2 } else { 1 })?;
+        let header = SegmentHeader {
+            timeline: self.timeline,
+            segment,
+            incarnation,
+            segment_size: self.size,
+            log_id: self.log_id,
+            follows: Follows {
+                end: self.next,
+                segment: Some((self.segment, self.incarnation)),
+                last_batch: self.last_batch,
+                gap,
+            },
+            time: self.time,
+        };
+        // The whole segment must lie within the range.
+        self.size.start_of(segment.checked_add(1)?)?;
+        Some(header)
+    }
+
+    /// The end of a log whose newest segment has this header and no batch.
+    pub(crate) fn of_empty(header: &SegmentHeader) -> Option<End> {
+        Some(End {
+            timeline: header.timeline,
+            log_id: header.log_id,
+            size: header.segment_size,
+            segment: header.segment,
+            incarnation: header.incarnation,
+            next: header.first_batch()?,
+            last_batch: header.follows.last_batch,
+            time: header.time,
+        })
+    }
+}
+
+/// Stamps a commit's payload.
+fn stamp(payload: &mut [u8], time: Timestamp, first_lsn: Option<Lsn>) {
+    let earliest = &mut payload[COMMIT_EARLIEST_OFFSET..COMMIT_FIRST_LSN_OFFSET];
+    let given = i64::from_le_bytes(earliest.try_into().expect("the range is eight bytes long"));
+    earliest.copy_from_slice(&given.min(time.micros()).to_le_bytes());
+    payload[COMMIT_TIME_OFFSET..COMMIT_EARLIEST_OFFSET].copy_from_slice(&time.micros().to_le_bytes());
+    if let Some(lsn) = first_lsn {
+        payload[COMMIT_FIRST_LSN_OFFSET..COMMIT_FIRST_LSN_OFFSET + 8]
+            .copy_from_slice(&lsn.get().to_le_bytes());
+    }
+}
+
+/// The position `bytes` behind `lsn`, where `check_room` has seen that the range goes on.
+fn at(lsn: Lsn, bytes: usize) -> Lsn {
+    Lsn::new(lsn.get() + bytes as u64)
+}
+
+fn aligned(lsn: Lsn, bytes: usize) -> Lsn {
+    at(lsn, bytes.next_multiple_of(BATCH_ALIGN as usize))
+}
+
+const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(BATCH_ALIGN));

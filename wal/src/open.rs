@@ -1,0 +1,246 @@
+//! Making a log, and opening one again after whatever ended its last writer.
+//!
+//! # Opening, in order
+//! 1. Take the lock. Sync the folder: a name that the last writer published but didn't live to sync must not vanish
+//!    after commits were acknowledged behind it. Remove leftovers of interrupted creations.
+//! 2. Read every segment's header; each must follow from the one before it, or a file is missing: a hole.
+//! 3. Scan the newest segment. Older ones were synced before their successor was made; readers check them.
+//! 4. Decide by the table of [`crate::tail`].
+//! 5. Write again what stands above the last stated durable point, and sync it: after a failed sync the page cache may
+//!    show bytes that the disk doesn't have.
+//! 6. At a torn tail make the next segment, under a higher incarnation; its header states where the torn one ends.
+//!
+//! Nothing is changed before step 5, so a refused log stays as it was found, but for step 1.
+
+use crate::commit::{Held, Shared, Writer};
+use crate::cursor::{Cursor, Found};
+use crate::error::{Damage, Witness};
+use crate::layout::{End, Layout};
+use crate::options::{Start, WalOptions};
+use crate::queue::Queue;
+use crate::retain::Segments;
+use crate::scan::{self, Scanned};
+use crate::tail::{self, Decision};
+use crate::{Error, Result, segment};
+use pitr_format::log::{Batch, Follows, SegmentHeader};
+use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp};
+use pitr_vfs::{Access, Clock, File, FileSystem};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes written again at once.
+const REWRITE_BYTES: usize = 1 << 20;
+
+/// What opening a log found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// Timeline of the log.
+    pub timeline: TimelineId,
+    /// Identity of the log.
+    pub log_id: [u8; 16],
+    /// Where the log goes on; everything below is durable.
+    pub end: Lsn,
+    /// The latest commit or watermark time in the log.
+    pub time: Timestamp,
+    /// Set if a torn tail was cut off.
+    pub cut: Option<Cut>,
+    /// Where the oldest batch of the local log stands or would stand.
+    pub first: Lsn,
+}
+
+/// A torn tail that was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Where the log was ended.
+    pub at: Lsn,
+    /// Bytes behind it that no longer count; zero if the write that held the end of a record left no trace.
+    pub bytes: u64,
+}
+
+/// Makes a log in `dir`.
+pub(crate) fn create(
+    fs: Arc<dyn FileSystem>,
+    clock: Arc<dyn Clock>,
+    dir: &Path,
+    start: &Start,
+    options: &WalOptions,
+) -> Result<Shared> {
+    fs.create_dir_all(dir).map_err(Error::io("create", dir))?;
+    let held = take_lock(fs.as_ref(), dir)?;
+    if !segment::list(fs.as_ref(), dir)?.is_empty() {
+        return Err(Error::Exists { dir: dir.to_owned() });
+    }
+    segment::remove_leftovers(fs.as_ref(), dir)?;
+    let header = first_header(start, options).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
+    let file = segment::create(fs.as_ref(), dir, &header)?;
+    let end = End::of_empty(&header).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
+    let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
+    let queue = Queue::new(Layout::new(end));
+    Ok(Shared::new(fs, clock, dir.to_owned(), queue, Segments::new([&header]), writer, held))
+}
+
+fn first_header(start: &Start, options: &WalOptions) -> Option<SegmentHeader> {
+    let size = options.segment_size;
+    let segment = size.segment_of(start.follows).checked_add(1)?;
+    size.start_of(segment.checked_add(1)?)?;
+    Some(SegmentHeader {
+        timeline: start.timeline,
+        segment,
+        incarnation: Incarnation::FIRST,
+        segment_size: size,
+        log_id: start.log_id,
+        follows: Follows { end: start.follows, segment: None, last_batch: Lsn::ORIGIN, gap: start.gap },
+        time: start.time,
+    })
+}
+
+/// Opens the log in `dir`.
+pub(crate) fn open(
+    fs: Arc<dyn FileSystem>,
+    clock: Arc<dyn Clock>,
+    dir: &Path,
+    archived_to: Lsn,
+) -> Result<(Shared, Recovered)> {
+    let exists = fs.exists(dir).map_err(Error::io("look for", dir))?;
+    if !exists {
+        return Err(Error::NoLog { dir: dir.to_owned() });
+    }
+    let held = take_lock(fs.as_ref(), dir)?;
+    fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    segment::remove_leftovers(fs.as_ref(), dir)?;
+
+    let mut headers = read_headers(fs.as_ref(), dir)?;
+    let newest = *headers.last().ok_or_else(|| Error::NoLog { dir: dir.to_owned() })?;
+    let path = segment::path_of(dir, newest.segment);
+    let file = fs.open(&path, Access::ReadWrite).map_err(Error::io("open", &path))?;
+    let unfinished = begins_unfinished(fs.as_ref(), dir, &headers)?;
+    let mut cursor = Cursor::new(Arc::clone(&file), path.clone(), newest)?;
+    let mut scanned = scan::scan(&mut cursor, unfinished)?;
+    if scanned.tail.stated.is_none_or(|(durable, _)| durable < archived_to) {
+        scanned.tail.stated = Some((archived_to, Witness::Archive));
+    }
+
+    let cut = match tail::decide(&scanned.tail) {
+        Decision::Hole { durable, witness, damage } => {
+            let (lsn, offset) = (scanned.tail.at, cursor.offset());
+            return Err(Error::Hole { lsn, segment: newest.segment, offset, damage, durable, witness });
+        }
+        Decision::Cut { bytes } => Some(Cut { at: scanned.tail.at, bytes }),
+        Decision::Append => None,
+    };
+    rewrite(file.as_ref(), &cursor, &scanned).map_err(Error::io("write again", &path))?;
+
+    let mut end = scanned.end;
+    let mut writer = Writer::new(file, path, &newest);
+    if cut.is_some() {
+        let header = header_after_cut(&headers, &end)?;
+        let file = segment::create(fs.as_ref(), dir, &header)?;
+        writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
+        end = End::of_empty(&header).ok_or(Error::Exhausted { end: end.next, bytes: 0 })?;
+        headers.push(header);
+    }
+    let segments = Segments::new(&headers);
+    let recovered = Recovered {
+        timeline: end.timeline,
+        log_id: end.log_id,
+        end: end.next,
+        time: end.time,
+        cut,
+        first: segments.first(),
+    };
+    let queue = Queue::new(Layout::new(end));
+    Ok((Shared::new(fs, clock, dir.to_owned(), queue, segments, writer, held), recovered))
+}
+
+fn take_lock(fs: &dyn FileSystem, dir: &Path) -> Result<Held> {
+    let path = dir.join(segment::LOCK_NAME);
+    let lock = fs.lock(&path).map_err(Error::io("lock", &path))?;
+    lock.map(Held::new).ok_or_else(|| Error::Locked { dir: dir.to_owned() })
+}
+
+/// The headers of all local segments, each checked to follow from the one before it.
+fn read_headers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentHeader>> {
+    let mut headers: Vec<SegmentHeader> = Vec::new();
+    for number in segment::list(fs, dir)? {
+        let Some((_, header)) = segment::open(fs, dir, number, Access::Read)? else { continue };
+        if let Some(previous) = headers.last() {
+            check_next(dir, previous, &header)?;
+        }
+        headers.push(header);
+    }
+    Ok(headers)
+}
+
+/// Errors if a segment between the two is missing, or if the later one isn't the earlier one's successor.
+pub(crate) fn check_next(dir: &Path, previous: &SegmentHeader, next: &SegmentHeader) -> Result<()> {
+    let step = if next.follows.gap { 2 } else { 1 };
+    if Some(next.segment) == previous.segment.checked_add(step) {
+        return segment::check_follows(dir, previous, next);
+    }
+    let missing = previous.segment.checked_add(1).unwrap_or(previous.segment);
+    Err(missing_segment(previous, missing, next.follows.end, Witness::Segment(next.segment)))
+}
+
+/// The hole where a segment's file should be.
+pub(crate) fn missing_segment(
+    previous: &SegmentHeader,
+    missing: SegmentNo,
+    durable: Lsn,
+    witness: Witness,
+) -> Error {
+    let lsn = previous.segment_size.start_of(missing).unwrap_or(Lsn::MAX);
+    Error::Hole { lsn, segment: missing, offset: 0, damage: Damage::FileMissing, durable, witness }
+}
+
+/// True if a record was begun before the newest segment whose rest should stand in it. Asked of the batch before the
+/// segment; if that one is no longer local it was durable with all of its round, and a round ends with whole records.
+fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader]) -> Result<bool> {
+    let Some(newest) = headers.last() else { return Ok(false) };
+    let (last_batch, size) = (newest.follows.last_batch, newest.segment_size);
+    let holder = headers.iter().rev().skip(1).find(|header| header.segment == size.segment_of(last_batch));
+    let Some(holder) = holder.filter(|holder| holder.incarnation == newest.incarnation) else {
+        return Ok(false);
+    };
+    let path = segment::path_of(dir, holder.segment);
+    let file = fs.open(&path, Access::Read).map_err(Error::io("open", &path))?;
+    let mut cursor = Cursor::new(file, path, *holder)?;
+    let limit =
+        headers.iter().find(|h| h.segment > holder.segment).map_or(cursor.segment_end(), |h| h.follows.end);
+    cursor.seek(last_batch, limit)?;
+    let (lsn, segment, offset) = (cursor.at(), holder.segment, cursor.offset());
+    let seed = cursor.seed();
+    let damage = match cursor.next(limit)? {
+        Found::Batch(header, bytes) => {
+            return Batch::decode(bytes, seed)
+                .and_then(|batch| scan::ends_unfinished(&batch, false))
+                .map_err(|source| Error::Frames { lsn: header.lsn, segment, source });
+        }
+        Found::Crossing => Damage::Bytes,
+        Found::Damage(damage) => damage,
+    };
+    let (durable, witness) = (newest.follows.end, Witness::Segment(newest.segment));
+    Err(Error::Hole { lsn, segment, offset, damage, durable, witness })
+}
+
+/// The header of the segment that ends the newest one at its cut: under an incarnation that none had before.
+fn header_after_cut(headers: &[SegmentHeader], end: &End) -> Result<SegmentHeader> {
+    let highest = headers.iter().map(|header| header.incarnation).max().unwrap_or(end.incarnation);
+    highest
+        .next()
+        .and_then(|incarnation| end.next_segment(false, incarnation))
+        .ok_or(Error::Exhausted { end: end.next, bytes: 0 })
+}
+
+/// Step 5 of the module's head. The bytes are the same, so a crash in the middle changes nothing.
+fn rewrite(file: &dyn File, cursor: &Cursor, scanned: &Scanned) -> std::io::Result<()> {
+    let mut offset = cursor.offset_of(scanned.durable);
+    let end = cursor.offset_of(scanned.end.next);
+    while offset < end {
+        let len = REWRITE_BYTES.min((end - offset) as usize);
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, offset)?;
+        file.write_all_at(&bytes, offset)?;
+        offset += len as u64;
+    }
+    file.sync_data()
+}

@@ -1,0 +1,133 @@
+//! Segment files: names, headers, creation.
+//!
+//! A segment file bears its number, `0000000000000001.seg`. It is made aside under a temporary name, at full size and
+//! full of zeros so that later syncs carry data only, synced, and then published without replacing: a segment that has
+//! its name has a whole header. A leftover under a temporary name is nobody's and is removed when the log is opened.
+
+use crate::{Error, Result};
+use pitr_format::log::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use pitr_format::{DecodeError, SegmentNo};
+use pitr_vfs::{Access, File, FileSystem};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const SUFFIX: &str = ".seg";
+const ASIDE_SUFFIX: &str = ".seg.new";
+const NAME_DIGITS: usize = 16;
+/// Bytes of zeros written at once.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// Name of the file that the log's writer locks.
+pub(crate) const LOCK_NAME: &str = "lock";
+
+/// The file of a segment.
+pub(crate) fn path_of(dir: &Path, segment: SegmentNo) -> PathBuf {
+    dir.join(format!("{:0NAME_DIGITS$x}{SUFFIX}", segment.get()))
+}
+
+/// The number in a segment's file name; `None` for any other name.
+fn number_of(name: &OsStr) -> Option<SegmentNo> {
+    let digits = name.to_str()?.strip_suffix(SUFFIX)?;
+    let canonical =
+        digits.len() == NAME_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let raw = u64::from_str_radix(digits, 16).ok()?;
+    (canonical && raw > 0).then_some(SegmentNo::new(raw))
+}
+
+/// The segments in a folder, in order.
+pub(crate) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentNo>> {
+    let names = fs.list(dir).map_err(Error::io("list", dir))?;
+    let mut numbers: Vec<SegmentNo> = names.iter().filter_map(|name| number_of(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Removes what interrupted creations left.
+pub(crate) fn remove_leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
+    for name in fs.list(dir).map_err(Error::io("list", dir))? {
+        if name.to_str().is_some_and(|name| name.ends_with(ASIDE_SUFFIX)) {
+            let path = dir.join(name);
+            fs.remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates the segment with this header; it and its name are durable on return.
+pub(crate) fn create(fs: &dyn FileSystem, dir: &Path, header: &SegmentHeader) -> Result<Arc<dyn File>> {
+    let path = path_of(dir, header.segment);
+    let aside = path.with_extension("seg.new");
+    let file = fs.create_new(&aside).map_err(Error::io("create", &aside))?;
+    fill(file.as_ref(), header).map_err(Error::io("write", &aside))?;
+    fs.publish(&aside, &path).map_err(Error::io("publish", &path))?;
+    fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    Ok(file)
+}
+
+fn fill(file: &dyn File, header: &SegmentHeader) -> std::io::Result<()> {
+    let size = u64::from(header.segment_size.bytes());
+    file.write_all_at(&header.encode(), 0)?;
+    let zeros = vec![0; ZEROS_BYTES.min(header.segment_size.bytes() as usize)];
+    let mut offset = u64::from(SEGMENT_HEADER_BYTES);
+    while offset < size {
+        let len = (size - offset).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..len as usize], offset)?;
+        offset += len;
+    }
+    file.sync_all()
+}
+
+/// Opens a segment and reads its header; `None` if there is no such file.
+pub(crate) fn open(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    segment: SegmentNo,
+    access: Access,
+) -> Result<Option<(Arc<dyn File>, SegmentHeader)>> {
+    let path = path_of(dir, segment);
+    let file = match fs.open(&path, access) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Error::io("open", &path))?,
+    };
+    let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+    let len = file.read_up_to_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
+    let damaged = |source| Error::Header { path: path.clone(), segment, source };
+    let header = SegmentHeader::decode(&bytes[..len]).map_err(damaged)?;
+    if header.segment != segment {
+        return Err(Error::Foreign { path, segment, what: "number" });
+    }
+    let size = u64::from(header.segment_size.bytes());
+    let len = file.len().map_err(Error::io("measure", &path))?;
+    if len != size {
+        return Err(damaged(DecodeError::Range { what: "length of the segment file", value: len }));
+    }
+    Ok(Some((file, header)))
+}
+
+/// Errors unless `next` continues the log of `previous`, from the very same life of it.
+pub(crate) fn check_follows(dir: &Path, previous: &SegmentHeader, next: &SegmentHeader) -> Result<()> {
+    let what = if next.timeline != previous.timeline {
+        "timeline"
+    } else if next.log_id != previous.log_id {
+        "log identity"
+    } else if next.segment_size != previous.segment_size {
+        "segment size"
+    } else if next.follows.segment != Some((previous.segment, previous.incarnation)) {
+        "predecessor"
+    } else if next.incarnation < previous.incarnation {
+        "incarnation"
+    } else if !ends_in(previous, next) {
+        "predecessor's end"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Foreign { path: path_of(dir, next.segment), segment: next.segment, what })
+}
+
+/// True if the end that `next` states for its predecessor lies in it.
+fn ends_in(previous: &SegmentHeader, next: &SegmentHeader) -> bool {
+    let end = previous.segment.checked_add(1).and_then(|after| previous.segment_size.start_of(after));
+    previous.first_batch().is_some_and(|first| first <= next.follows.end)
+        && end.is_some_and(|end| next.follows.end <= end)
+}

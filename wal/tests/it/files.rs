@@ -1,0 +1,150 @@
+//! On the operating system's files.
+
+use crate::help::{batches, everything, options, records, start, transaction};
+use pitr_format::record::{Kind, Record};
+use pitr_format::{Lsn, Timestamp};
+use pitr_vfs::{FileSystem, OsFs, SystemClock};
+use pitr_wal::{BatchBuilder, Error, Recovered, Wal};
+use std::path::Path;
+use std::sync::Arc;
+
+fn fs() -> Arc<dyn FileSystem> {
+    Arc::new(OsFs)
+}
+
+fn create(dir: &Path) -> Wal {
+    Wal::create(fs(), Arc::new(SystemClock::new()), dir, &start(), &options(16 << 10)).unwrap()
+}
+
+fn reopen(dir: &Path) -> (Wal, Recovered) {
+    Wal::open(fs(), Arc::new(SystemClock::new()), dir, Lsn::ORIGIN).unwrap()
+}
+
+#[test]
+fn what_is_committed_is_read_back_also_after_reopening() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("a/log");
+    let wal = create(&dir);
+    let large = vec![5; 70_000]; // FAILURES 17: larger than a segment, zero bytes
+    let mut ends = Vec::new();
+    for (tx, payloads) in [&[&b"one"[..]][..], &[&large, b""], &[], &[&large[..700]]].iter().enumerate() {
+        let appended = wal.commit(transaction(tx as u64 + 1, payloads)).unwrap();
+        assert!(wal.durable() >= appended.end && appended.commits[0].lsn == appended.end);
+        ends.push(appended.end);
+    }
+    let before = everything(&wal, &fs(), &dir);
+    let commits: Vec<Lsn> = before.iter().filter(|r| r.kind == Kind::Commit as u8).map(|r| r.end).collect();
+    assert_eq!(commits, ends);
+    assert_eq!(
+        before.iter().map(|r| r.payload.len()).collect::<Vec<_>>(),
+        [3, 24, 70_000, 0, 24, 24, 700, 24]
+    );
+    let (end, time) = (wal.end(), wal.last_time());
+    assert!(matches!(
+        Wal::open(fs(), Arc::new(SystemClock::new()), &dir, Lsn::ORIGIN),
+        Err(Error::Locked { .. })
+    ));
+    drop(wal);
+    let (wal, recovered) = reopen(&dir);
+    assert_eq!((recovered.end, recovered.time, recovered.cut), (end, time, None));
+    assert_eq!(everything(&wal, &fs(), &dir), before);
+    wal.commit(transaction(5, &[b"more"])).unwrap();
+    assert_eq!(everything(&wal, &fs(), &dir).len(), before.len() + 2);
+}
+
+#[test]
+fn appended_records_are_seen_after_a_sync() {
+    let temp = tempfile::tempdir().unwrap();
+    let wal = create(temp.path());
+    let mut reader = wal.reader(Lsn::ORIGIN).unwrap();
+    let appended = wal.append(transaction(1, &[b"x"])).unwrap();
+    assert!(reader.next_batch().unwrap().is_none());
+    assert!(wal.durable() < appended.end && wal.end() >= appended.end);
+    assert_eq!(wal.sync().unwrap(), wal.end());
+    assert_eq!(records(&mut reader).unwrap().len(), 2);
+    assert_eq!(wal.append(BatchBuilder::new()).unwrap().first, wal.end());
+}
+
+#[test]
+fn a_skip_leaves_a_segment_number_out_and_says_so() {
+    let temp = tempfile::tempdir().unwrap();
+    let wal = create(temp.path());
+    wal.commit(transaction(1, &[b"before"])).unwrap();
+    let seal = wal.durable();
+    let on = wal.skip().unwrap();
+    assert_eq!((on, wal.durable()), (Lsn::new((3 << 14) + 4096), on));
+    wal.commit(transaction(2, &[b"behind"])).unwrap();
+    let from_seal = batches(&mut wal.reader(seal).unwrap()).unwrap();
+    let follows = from_seal[0].follows.unwrap();
+    assert!(follows.gap && follows.end == seal && from_seal[0].header.lsn == on);
+    let all = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap();
+    assert_eq!(all.iter().map(|b| b.follows.is_some_and(|f| f.gap)).collect::<Vec<_>>(), [false, true]);
+    wal.skip().unwrap();
+    drop(wal);
+    let (wal, recovered) = reopen(temp.path());
+    assert_eq!(recovered.end, Lsn::new((5 << 14) + 4096));
+    assert_eq!(everything(&wal, &fs(), temp.path()).len(), 4);
+}
+
+#[test]
+fn removed_segments_are_gone_and_asking_for_them_says_so() {
+    let temp = tempfile::tempdir().unwrap();
+    let wal = create(temp.path());
+    let mut slow = wal.reader(Lsn::ORIGIN).unwrap();
+    for tx in 1..=10 {
+        wal.commit(transaction(tx, &[&[1; 9_000]])).unwrap();
+    }
+    assert!(slow.next_batch().unwrap().is_some());
+    assert_eq!(wal.remove_below(Lsn::ORIGIN).unwrap(), 0);
+    let removed = wal.remove_below(Lsn::MAX).unwrap();
+    assert!(removed >= 6 * (16 << 10) && removed.is_multiple_of(16 << 10));
+    assert!(wal.first() > Lsn::new(6 << 14) && wal.first() <= wal.durable());
+    let first = wal.first();
+    assert!(matches!(batches(&mut slow), Err(Error::Removed { first: f, .. }) if f == first));
+    let gone = wal.reader(Lsn::ORIGIN).unwrap().next_batch();
+    assert!(matches!(gone, Err(Error::Removed { lsn: Lsn::ORIGIN, first: f }) if f == first));
+    assert!(matches!(wal.reader(Lsn::MAX), Err(Error::Beyond { .. })));
+    drop((wal, slow));
+    let (wal, recovered) = reopen(temp.path());
+    assert_eq!((recovered.first, recovered.cut), (first, None));
+    wal.commit(transaction(11, &[b"x"])).unwrap();
+}
+
+#[test]
+fn a_log_is_made_once_and_opened_where_there_is_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("log");
+    let clock = || Arc::new(SystemClock::new());
+    assert!(matches!(Wal::open(fs(), clock(), &dir, Lsn::ORIGIN), Err(Error::NoLog { .. })));
+    drop(create(&dir));
+    let again = Wal::create(fs(), clock(), &dir, &start(), &options(16 << 10));
+    assert!(matches!(again, Err(Error::Exists { .. })));
+    std::fs::remove_file(dir.join("0000000000000001.seg")).unwrap();
+    assert!(matches!(Wal::open(fs(), clock(), &dir, Lsn::ORIGIN), Err(Error::NoLog { .. })));
+}
+
+#[test]
+fn a_fork_begins_behind_the_segment_that_holds_its_fork_point() {
+    let temp = tempfile::tempdir().unwrap();
+    let follows = Lsn::new((4 << 14) + 5_000);
+    let fork = pitr_wal::Start { follows, time: Timestamp::from_micros(i64::MAX - 1), gap: true, ..start() };
+    let wal =
+        Wal::create(fs(), Arc::new(SystemClock::new()), temp.path(), &fork, &options(16 << 10)).unwrap();
+    assert_eq!(wal.end(), Lsn::new((5 << 14) + 4096));
+    let stamped = wal.commit(transaction(1, &[])).unwrap().commits[0].time;
+    assert_eq!(stamped, fork.time);
+    let first = wal.reader(follows).unwrap().next_batch().unwrap().unwrap();
+    assert!(first.follows.is_some_and(|f| f.gap && f.end == follows && f.segment.is_none()));
+}
+
+#[test]
+fn records_that_could_not_be_read_back_are_refused() {
+    let mut batch = BatchBuilder::new();
+    let note = vec![0; pitr_format::record::NOTE_BYTES_MAX + 1];
+    let refused = batch.push_commit(crate::help::P, pitr_format::TxId::new(1), Timestamp::MIN, None, &note);
+    assert!(matches!(refused, Err(Error::Record { kind: Kind::Commit, .. })));
+    let huge = vec![0; (64 << 20) + 1];
+    let refused = batch.push(crate::help::P, pitr_format::TxId::new(1), &Record::Data(&huge));
+    assert!(matches!(refused, Err(Error::Record { kind: Kind::Data, .. })));
+    assert!(batch.is_empty() && batch.bytes() == 0);
+}

@@ -1,0 +1,72 @@
+//! What the tests share.
+
+use pitr_format::record::Record;
+use pitr_format::{Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
+use pitr_vfs::FileSystem;
+use pitr_wal::{BatchBuilder, Error, LogBatch, LogReader, Records, Start, Wal, WalOptions};
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) const P: PartitionId = PartitionId::FIRST;
+
+/// A record read back: kind, transaction, payload, where it begins, where it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) kind: u8,
+    pub(crate) tx: TxId,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) lsn: Lsn,
+    pub(crate) end: Lsn,
+}
+
+pub(crate) fn start() -> Start {
+    Start {
+        timeline: TimelineId::FIRST,
+        follows: Lsn::ORIGIN,
+        time: Timestamp::MIN,
+        log_id: [7; 16],
+        gap: false,
+    }
+}
+
+pub(crate) fn options(segment_bytes: u32) -> WalOptions {
+    WalOptions { segment_size: SegmentSize::new(segment_bytes).unwrap() }
+}
+
+/// One transaction: these payloads, then its commit.
+pub(crate) fn transaction(tx: u64, payloads: &[&[u8]]) -> BatchBuilder {
+    let mut batch = BatchBuilder::new();
+    for payload in payloads {
+        batch.push(P, TxId::new(tx), &Record::Data(payload)).unwrap();
+    }
+    batch.push_commit(P, TxId::new(tx), Timestamp::MIN, None, b"").unwrap();
+    batch
+}
+
+pub(crate) fn batches(reader: &mut LogReader) -> Result<Vec<LogBatch>, Error> {
+    let mut all = Vec::new();
+    while let Some(batch) = reader.next_batch()? {
+        all.push(batch);
+    }
+    Ok(all)
+}
+
+pub(crate) fn records(reader: &mut LogReader) -> Result<Vec<Seen>, Error> {
+    let (mut all, mut records) = (Vec::new(), Records::new());
+    while let Some(batch) = reader.next_batch()? {
+        records.feed::<Error>(&batch, |r| {
+            let payload = r.payload.to_vec();
+            all.push(Seen { kind: r.kind, tx: r.tx, payload, lsn: r.lsn, end: r.end });
+            Ok(())
+        })?;
+    }
+    Ok(all)
+}
+
+/// Everything in the log, by its own reader and by one on its folder: they must agree.
+pub(crate) fn everything(wal: &Wal, fs: &Arc<dyn FileSystem>, dir: &Path) -> Vec<Seen> {
+    let live = records(&mut wal.reader(wal.first()).unwrap()).unwrap();
+    let cold = records(&mut LogReader::open(Arc::clone(fs), dir, wal.first(), wal.durable())).unwrap();
+    assert_eq!(live, cold);
+    live
+}

@@ -1,0 +1,4 @@
+//! Tests of the log through its public face.
+
+mod files;
+mod help;

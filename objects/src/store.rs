@@ -109,7 +109,7 @@ impl Objects {
     /// Those of the store; nothing is returned of a listing that broke off. [`Error::NotARepository`] when nothing is
     /// listed and the repository object, once seen, is gone: an unmounted folder does not read as an empty one.
     pub fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let folder = object_path(prefix)?;
+        let folder = exact_path(prefix)?;
         let store = Arc::clone(&self.inner.store);
         let listed = self.inner.requests.run(async move {
             let below = (!folder.is_root()).then_some(&folder);
@@ -156,8 +156,15 @@ impl Objects {
     }
 }
 
-/// The path as the store takes it: as it is or not at all.
+/// The path of an object as the store takes it: as it is or not at all.
 pub(crate) fn object_path(path: &str) -> Result<object_store::path::Path> {
+    exact_path(path).and_then(|parsed| match parsed.is_root() {
+        false => Ok(parsed),
+        true => Err(Error::Path { path: path.to_owned() }),
+    })
+}
+
+fn exact_path(path: &str) -> Result<object_store::path::Path> {
     match object_store::path::Path::parse(path) {
         Ok(parsed) if parsed.as_ref() == path => Ok(parsed),
         _ => Err(Error::Path { path: path.to_owned() }),

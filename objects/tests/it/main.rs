@@ -1,0 +1,290 @@
+//! The repository's objects as their users see them.
+
+#![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
+
+mod stores;
+
+use pitr_codec::{
+    Codec, HEADER_BYTES, ObjectBuilder, ObjectIndex, ObjectKind, TAIL_BYTES_HINT, encode_frame,
+};
+use pitr_format::Timestamp;
+use pitr_objects::object_store::memory::InMemory;
+use pitr_objects::*;
+use proptest::prelude::*;
+use std::sync::Arc;
+use stores::{Answer, Scripted};
+
+fn container(objects: &Objects, kind: ObjectKind, frames: &[Vec<u8>], footer: &[u8]) -> Vec<u8> {
+    let mut builder = ObjectBuilder::new(kind, objects.owner(), Codec::None);
+    for raw in frames {
+        builder.push(&encode_frame(Codec::None, raw).unwrap());
+    }
+    builder.finish(footer).unwrap()
+}
+
+/// A local repository and one in memory.
+fn both() -> (tempfile::TempDir, [Objects; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let local = Objects::create_local(&folder.path().join("deep/repo")).unwrap();
+    (folder, [local, Objects::memory().unwrap()])
+}
+
+#[test]
+fn an_object_is_made_once() {
+    let (_folder, stores) = both();
+    for objects in stores {
+        objects.put_new("a/b", vec![1; 10]).unwrap();
+        assert_eq!(objects.get("a/b").unwrap(), vec![1; 10]);
+        let error = objects.put_new("a/b", vec![2; 10]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Foreign);
+        assert!(error.to_string().starts_with("a/b: "), "{error}");
+        assert_eq!(objects.get("a/b").unwrap(), vec![1; 10]);
+        // The same again is the same.
+        objects.put_new("a/b", vec![1; 10]).unwrap();
+    }
+}
+
+#[test]
+fn a_put_whose_reply_was_lost_is_ours() {
+    // FAILURES 27, 46
+    let store = Scripted::new(InMemory::new(), [Answer::StoreThenFail]);
+    let objects = Objects::with_store(Arc::new(store)).unwrap();
+    objects.put_new("x", vec![1; 10]).unwrap();
+    assert_eq!(objects.get("x").unwrap(), vec![1; 10]);
+}
+
+#[test]
+fn a_retry_does_not_take_anothers_object_for_ours() {
+    // FAILURES 21, 27: our put failed, then another writer was quicker.
+    let shared = Arc::new(InMemory::new());
+    let other = Objects::with_store(shared.clone()).unwrap();
+    other.put_new("x", container(&other, ObjectKind::Claim, &[], b"same")).unwrap();
+    let ours = Objects::with_store(Arc::new(Scripted::new(shared, [Answer::Fail]))).unwrap();
+    let error = ours.put_new("x", container(&ours, ObjectKind::Claim, &[], b"same")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Foreign);
+}
+
+#[test]
+fn an_unreachable_store_says_so() {
+    let store = Scripted::new(InMemory::new(), [Answer::Fail, Answer::Fail, Answer::Fail]);
+    let objects = Objects::with_store(Arc::new(store)).unwrap();
+    let error = objects.put_new("a/x", vec![1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(error.to_string().contains("a/x"), "{error}");
+    objects.put_new("a/x", vec![1]).unwrap();
+}
+
+#[test]
+fn a_listing_that_breaks_off_lists_nothing() {
+    // FAILURES 20
+    let store = Scripted::new(InMemory::new(), []);
+    store.break_listings();
+    let objects = Objects::with_store(Arc::new(store)).unwrap();
+    objects.put_new("a/x", vec![1]).unwrap();
+    objects.put_new("a/y", vec![1]).unwrap();
+    assert_eq!(objects.list("a").unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+#[test]
+fn a_repository_that_went_away_does_not_read_as_empty() {
+    // FAILURES 20
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("repo");
+    let objects = Objects::create_local(&root).unwrap();
+    objects.init_repository(Timestamp::from_micros(1)).unwrap();
+    assert_eq!(objects.list("packs").unwrap(), vec![]);
+    std::fs::rename(&root, folder.path().join("unmounted")).unwrap();
+    assert_eq!(objects.list("packs").unwrap_err().kind(), ErrorKind::NotARepository);
+}
+
+#[test]
+fn prefixes_do_not_match_siblings() {
+    // FAILURES 28
+    let (_folder, stores) = both();
+    let loose = Objects::with_store(Arc::new(Scripted::new(InMemory::new(), []).listing_loosely())).unwrap();
+    for objects in stores.into_iter().chain([loose]) {
+        for path in ["s/db1/x", "s/db10/x", "s/db1/sub/y", "s/db1.x", "s/a"] {
+            objects.put_new(path, vec![0; 3]).unwrap();
+        }
+        let paths =
+            |prefix| -> Vec<_> { objects.list(prefix).unwrap().into_iter().map(|e| e.path).collect() };
+        assert_eq!(paths("s/db1"), ["s/db1/sub/y", "s/db1/x"]);
+        assert_eq!(paths("s/db"), [""; 0]);
+        assert_eq!(paths("s/a"), [""; 0]);
+        assert_eq!(paths("").len(), 5);
+        assert_eq!(objects.list("s").unwrap()[0], Entry { path: "s/a".into(), size: 3 });
+    }
+}
+
+#[test]
+fn ranges_give_what_was_asked_for_or_an_error() {
+    // FAILURES 28
+    let (_folder, stores) = both();
+    for objects in stores {
+        objects.put_new("x", (0..100).collect::<Vec<u8>>()).unwrap();
+        objects.put_new("empty", vec![]).unwrap();
+        assert_eq!(objects.get_range("x", 10..12).unwrap(), vec![10, 11]);
+        assert_eq!(objects.get_range("x", 0..100).unwrap().len(), 100);
+        for start in [0, 100, 500] {
+            assert!(objects.get_range("x", start..start).unwrap().is_empty());
+        }
+        for range in [99..101, 100..101, 500..501] {
+            let end = range.end;
+            match objects.get_range("x", range).unwrap_err() {
+                Error::Truncated { path, end: e, len: 100 } if path == "x" && e == end => {}
+                error => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(objects.get_range("y", 0..1).unwrap_err().kind(), ErrorKind::Missing);
+        assert_eq!(objects.get_range("x", 0..1 << 40).unwrap_err().kind(), ErrorKind::Limit);
+        assert_eq!(objects.get("empty").unwrap().len(), 0);
+        assert_eq!(objects.get_tail("empty", 10).unwrap().object_len, 0);
+        let tail = objects.get_tail("x", 30).unwrap();
+        assert_eq!((tail.bytes.len(), tail.object_len), (30, 100));
+        assert_eq!(objects.get_tail("x", 300).unwrap().bytes.len(), 100);
+    }
+}
+
+#[test]
+fn paths_cannot_leave_the_repository() {
+    // FAILURES 31
+    let (_folder, stores) = both();
+    for objects in stores {
+        for path in ["../x", "a/../../x", "/etc/passwd", "a//b", ".", "a/./b", ""] {
+            let error = objects.put_new(path, vec![1]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Limit, "{path}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_object_too_large_is_neither_written_nor_read() {
+    // FAILURES 31
+    let shared = Arc::new(InMemory::new());
+    let objects = Objects::with_store(shared.clone()).unwrap();
+    let large = vec![0; pitr_codec::OBJECT_BYTES_LIMIT + 1];
+    assert_eq!(objects.put_new("x", large.clone()).unwrap_err().kind(), ErrorKind::Limit);
+    stores::put(&shared, "x", large);
+    assert_eq!(objects.get("x").unwrap_err().kind(), ErrorKind::Limit);
+    assert_eq!(objects.get_range("x", 1..3).unwrap().len(), 2);
+}
+
+#[test]
+fn containers_are_read_by_ranges() {
+    let (_folder, stores) = both();
+    for objects in stores {
+        let small = container(&objects, ObjectKind::Fence, &[], b"footer");
+        objects.put_container("small", ObjectKind::Fence, small).unwrap();
+        assert_eq!(objects.get_footer("small", ObjectKind::Fence).unwrap(), b"footer");
+
+        let frames: Vec<Vec<u8>> = (0..5u8).map(|n| vec![n; 50_000]).collect();
+        for footer in [vec![9; 100], vec![9; TAIL_BYTES_HINT as usize + 1]] {
+            let path = format!("large/{}", footer.len());
+            let bytes = container(&objects, ObjectKind::Log, &frames, &footer);
+            objects.put_container(&path, ObjectKind::Log, bytes.clone()).unwrap();
+            let index = objects.index(&path, ObjectKind::Log).unwrap();
+            assert_eq!(index, ObjectIndex::from_whole(&bytes, ObjectKind::Log).unwrap());
+            assert_eq!(index.footer, footer);
+            for (frame, raw) in index.frames.iter().zip(&frames) {
+                assert_eq!(&objects.frame(&path, frame).unwrap(), raw);
+            }
+        }
+        assert_eq!(objects.index("small", ObjectKind::Claim).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(objects.index("none", ObjectKind::Claim).unwrap_err().kind(), ErrorKind::Missing);
+    }
+}
+
+#[test]
+fn what_was_damaged_in_memory_is_not_put() {
+    // FAILURES 30
+    let objects = Objects::memory().unwrap();
+    let sound = container(&objects, ObjectKind::Pack, &[vec![1; 1000]], b"footer");
+    for at in [0, 30, HEADER_BYTES + 20, HEADER_BYTES + 500, sound.len() - 100, sound.len() - 1] {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        let error = objects.put_container("x", ObjectKind::Pack, bytes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+    assert!(!objects.exists("x").unwrap());
+}
+
+#[test]
+fn a_repository_is_made_once_and_opened_often() {
+    let (_folder, stores) = both();
+    for objects in stores {
+        assert_eq!(objects.open_repository().unwrap_err().kind(), ErrorKind::NotARepository);
+        let made = objects.init_repository(Timestamp::from_micros(77)).unwrap();
+        assert_eq!(objects.open_repository().unwrap(), made);
+        let again = objects.init_repository(Timestamp::from_micros(77)).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AlreadyARepository);
+        assert!(again.to_string().contains(objects.place()));
+    }
+    let nowhere = Objects::local("/nonexistent/pitr".as_ref()).unwrap_err();
+    assert_eq!(nowhere.kind(), ErrorKind::NotARepository);
+}
+
+#[test]
+fn a_later_repository_is_refused_by_name() {
+    // FAILURES 36
+    let objects = Objects::memory().unwrap();
+    let mut bytes = container(&objects, ObjectKind::Repository, &[], &[0; 24]);
+    bytes[8] = 9;
+    let crc = crc32(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    objects.put_new(REPOSITORY_PATH, bytes).unwrap();
+    let error = objects.open_repository().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Newer);
+    assert!(error.to_string().contains("version 9") && error.to_string().contains("newer"), "{error}");
+}
+
+/// CRC-32 (IEEE), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
+
+#[test]
+fn calls_come_from_many_threads_and_from_another_runtime() {
+    let (_folder, stores) = both();
+    for objects in stores {
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let objects = objects.clone();
+                scope.spawn(move || {
+                    for n in 0..10u8 {
+                        let path = format!("t{thread}/{n}");
+                        objects.put_new(&path, vec![n; 100]).unwrap();
+                        assert_eq!(objects.get_range(&path, 5..6).unwrap(), vec![n]);
+                    }
+                });
+            }
+        });
+        let runtime = pitr_test_runtime();
+        runtime.block_on(async move {
+            assert_eq!(objects.list("").unwrap().len(), 80);
+            drop(objects); // the last handle, inside another runtime
+        });
+    }
+}
+
+fn pitr_test_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_range_is_the_slice_or_an_error(len in 0..200usize, start in 0..300u64, wanted in 0..300u64) {
+        let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
+        let objects = Objects::memory().unwrap();
+        objects.put_new("x", bytes.clone()).unwrap();
+        let range = start..start + wanted;
+        match bytes.get(start as usize..(start + wanted) as usize) {
+            Some(slice) => prop_assert_eq!(&objects.get_range("x", range).unwrap()[..], slice),
+            None if wanted == 0 => prop_assert!(objects.get_range("x", range).unwrap().is_empty()),
+            None => prop_assert_eq!(objects.get_range("x", range).unwrap_err().kind(), ErrorKind::Corrupt),
+        }
+    }
+}

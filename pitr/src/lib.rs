@@ -1,1 +1,5 @@
 //! Point-in-time recovery: the facade of the pitr crates and the program.
+
+#![forbid(unsafe_code)]
+
+pub use pitr_sqlite::exact;

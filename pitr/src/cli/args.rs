@@ -1,0 +1,326 @@
+//! The command line: what may be written, and what each part means.
+//!
+//! Options that every command understands stand before or after it. A command or an option is here when it works.
+
+use super::target::{Target, parse_duration};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{ArgAction, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Point-in-time recovery for a live SQLite database: every committed transaction can be brought back.
+#[derive(Debug, Parser)]
+#[command(name = "pitr", version, max_term_width = 110, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pitr demo                                          the whole story on a throw-away database
+  pitr --repo /srv/backup init                       make a repository
+  pitr --repo /srv/backup watch /srv/shop/shop.db    archive every commit, until Ctrl-C";
+
+/// What every command understands.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Where the repository is: a directory, or a file:// URL
+    #[arg(long, env = "PITR_REPO", value_name = "URL", global = true, value_parser = repository_parser())]
+    pub(crate) repo: Option<PathBuf>,
+    /// Name of the source within the repository [default: the only one there, or the file's name]
+    #[arg(long, value_name = "NAME", global = true, value_parser = parse_source)]
+    pub(crate) source: Option<String>,
+    /// Print one JSON document on standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more on standard error; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// No progress and no remarks on standard error
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows the whole story on a throw-away database: write, snapshot, damage, find, restore, compare
+    #[command(after_help = "\
+Examples:
+  pitr demo           needs no repository, no network and no database
+  pitr demo --json    the same, for a script")]
+    Demo,
+    /// Makes a repository
+    #[command(after_help = "\
+Examples:
+  pitr --repo /srv/backup init
+  PITR_REPO=file:///srv/backup pitr init")]
+    Init,
+    /// Takes a snapshot of a SQLite database; incremental when it can be
+    Backup(Backup),
+    /// Archives every commit of a live SQLite database until SIGINT or SIGTERM, then drains
+    Watch(Watch),
+    /// Builds a file as the database was at a target; never touches the live one
+    Restore(Restore),
+    /// Lists the transactions: number, LSN, time, blocks and bytes
+    Log(Log),
+    /// Tells what the repository holds: sources, snapshots, restorable intervals, gaps, sizes
+    #[command(after_help = "\
+Examples:
+  pitr --repo /srv/backup info
+  pitr --repo /srv/backup info --json")]
+    Info,
+    /// The demo's application: a shop that knows nothing of pitr
+    #[command(hide = true)]
+    DemoWriter(DemoWriter),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pitr --repo /srv/backup backup /srv/shop/shop.db
+  pitr --repo /srv/backup backup /srv/shop/shop.db --full
+  pitr --repo /srv/backup backup /srv/shop/shop.db --source shop --json")]
+pub(crate) struct Backup {
+    /// The SQLite database file
+    #[arg(value_name = "SOURCE")]
+    pub(crate) database: PathBuf,
+    /// Read and compare everything, even when the log says what changed
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Where the local log lives [default: NAME-pitr/ beside the database]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pitr --repo /srv/backup watch /srv/shop/shop.db
+  pitr --repo /srv/backup watch /srv/shop/shop.db --snapshot-every 15m --rpo 500ms
+  pitr --repo /srv/backup watch /srv/shop/shop.db /srv/shop/users.db")]
+pub(crate) struct Watch {
+    /// The SQLite database files
+    #[arg(value_name = "SOURCE", required = true)]
+    pub(crate) databases: Vec<PathBuf>,
+    /// How often to take a snapshot
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_interval)]
+    pub(crate) snapshot_every: Duration,
+    /// How much may be lost with this machine: commits are in the repository within this time
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_rpo)]
+    pub(crate) rpo: Duration,
+    /// Where the local log lives [default: NAME-pitr/ beside each database]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+TARGET is latest, a time (2026-11-21T14:32:06Z; local time without Z or an offset), 13 minutes ago, lsn:N or tx:N.
+
+Examples:
+  pitr --repo /srv/backup restore --to latest --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to '13 minutes ago' --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to tx:1482 --exclusive --output /srv/shop/restored.db")]
+pub(crate) struct Restore {
+    /// What to bring back
+    #[arg(long, value_name = "TARGET", value_parser = Target::parse_local)]
+    pub(crate) to: Target,
+    /// The file to build; must not exist
+    #[arg(long, value_name = "PATH")]
+    pub(crate) output: PathBuf,
+    /// Stop just before the target instead of at it
+    #[arg(long)]
+    pub(crate) exclusive: bool,
+    /// Take the target in this timeline instead of the newest one's history
+    #[arg(long, value_name = "N")]
+    pub(crate) timeline: Option<u32>,
+    /// Move an existing output aside first; deletes nothing
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Plan it, say what it would read, write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Threads that fetch and decode [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+    /// End with code 6 when it takes longer, or with --dry-run would
+    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+    pub(crate) rto: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+T is written as restore's TARGET: a time, 13 minutes ago, lsn:N, tx:N or latest.
+
+Examples:
+  pitr --repo /srv/backup log
+  pitr --repo /srv/backup log --from '20 minutes ago' --to '10 minutes ago'
+  pitr --repo /srv/backup log --from tx:1400 --json")]
+pub(crate) struct Log {
+    /// Leave out what was committed before
+    #[arg(long, value_name = "T", value_parser = Target::parse_local)]
+    pub(crate) from: Option<Target>,
+    /// Leave out what was committed after
+    #[arg(long, value_name = "T", value_parser = Target::parse_local)]
+    pub(crate) to: Option<Target>,
+    /// Show this timeline instead of the newest one's history
+    #[arg(long, value_name = "N")]
+    pub(crate) timeline: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoWriter {
+    /// Where the shop's database is made
+    pub(crate) dir: PathBuf,
+    /// Decides what is sold
+    pub(crate) seed: u64,
+}
+
+/// A value that an option does not take.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+enum ValueError {
+    #[error(
+        "RPO 0 is not possible for SQLite: a commit is seen only after it returned to the application; give what may be lost, as 100ms"
+    )]
+    RpoZero,
+    #[error("must be longer than nothing")]
+    Zero,
+    #[error("give a number with a unit, as 500ms, 1s, 5m, 1h or 7d")]
+    Duration,
+    #[error(
+        "{0}: repositories are not in this version; give a directory or a file:// URL with an absolute path"
+    )]
+    Repository(String),
+    #[error("is empty; give a directory or a file:// URL with an absolute path")]
+    RepositoryEmpty,
+    #[error("1 to 64 letters, digits, dots, dashes and underlines, not beginning with a dot")]
+    Source,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, ValueError> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err(ValueError::Zero),
+        Ok(length) => Ok(length),
+        Err(_) => Err(ValueError::Duration),
+    }
+}
+
+fn parse_rpo(text: &str) -> Result<Duration, ValueError> {
+    parse_interval(text).map_err(|error| if error == ValueError::Zero { ValueError::RpoZero } else { error })
+}
+
+/// Source names are one segment of an object's path, on every kind of store.
+fn parse_source(text: &str) -> Result<String, ValueError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let fine = (1..=64).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(allowed);
+    if fine { Ok(text.to_owned()) } else { Err(ValueError::Source) }
+}
+
+fn repository_parser() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(parse_repository)
+}
+
+/// A path stays as it is, also when it is not UTF-8; a URL must be one that leads to a directory.
+fn parse_repository(given: OsString) -> Result<PathBuf, ValueError> {
+    if given.is_empty() {
+        return Err(ValueError::RepositoryEmpty);
+    }
+    let Some((scheme, rest)) = given.to_str().and_then(|text| text.split_once("://")) else {
+        return Ok(given.into());
+    };
+    if scheme == "file" && rest.starts_with('/') {
+        Ok(rest.into())
+    } else {
+        Err(ValueError::Repository(scheme.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::target::Moment;
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Args, String> {
+        Args::try_parse_from(std::iter::once("pitr").chain(line.split(' '))).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in ["--repo /r --json --source shop -v info", "info --repo /r --json --source shop -v"] {
+            let global = parse(line).unwrap().global;
+            assert_eq!(global.repo, Some(PathBuf::from("/r")), "{line}");
+            assert!(global.json && !global.quiet, "{line}");
+            assert_eq!((global.source.as_deref(), global.verbose), (Some("shop"), 1), "{line}");
+        }
+    }
+
+    #[test]
+    fn restore_takes_its_options() {
+        let line =
+            "restore --to tx:7 --output o.db --exclusive --timeline 2 --force --dry-run --workers 3 --rto 5m";
+        let Command::Restore(restore) = parse(line).unwrap().command else { panic!("not restore") };
+        assert_eq!((restore.to, restore.timeline, restore.workers), (Target::Tx(7), Some(2), Some(3)));
+        assert_eq!(restore.rto, Some(Duration::from_secs(300)));
+        assert!(restore.exclusive && restore.force && restore.dry_run);
+    }
+
+    #[test]
+    fn targets_with_blanks_are_one_argument() {
+        let args =
+            Args::try_parse_from(["pitr", "restore", "--to", "13 minutes ago", "--output", "o"]).unwrap();
+        let Command::Restore(restore) = args.command else { panic!("not restore") };
+        assert_eq!(restore.to, Target::Time(Moment::Ago(Duration::from_secs(780))));
+    }
+
+    #[test]
+    fn rpo_zero_says_why_it_is_refused() {
+        for zero in ["0", "0s", "0ms"] {
+            let error = parse(&format!("watch a.db --rpo {zero}")).unwrap_err();
+            assert!(error.contains("RPO 0 is not possible for SQLite"), "{error}");
+        }
+        assert!(parse("watch a.db --snapshot-every 0s").is_err());
+        assert!(parse("watch").is_err());
+    }
+
+    #[test]
+    fn repositories_are_directories_or_file_urls() {
+        let repo = |given: &str| parse_repository(given.into());
+        assert_eq!(repo("backup").unwrap(), PathBuf::from("backup"));
+        assert_eq!(repo("file:///srv/backup").unwrap(), PathBuf::from("/srv/backup"));
+        assert_eq!(repo("s3://bucket/prefix"), Err(ValueError::Repository("s3".into())));
+        assert_eq!(repo("file://host/share"), Err(ValueError::Repository("file".into())));
+        assert_eq!(repo(""), Err(ValueError::RepositoryEmpty));
+    }
+
+    #[test]
+    fn source_names_are_one_path_segment() {
+        assert!(parse_source("shop-1.main").is_ok());
+        for name in ["", ".", "..", "a/b", "a b", "läden", &"x".repeat(65)] {
+            assert_eq!(parse_source(name), Err(ValueError::Source), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_command_shows_examples_and_the_writer_is_hidden() {
+        let mut command = Args::command();
+        let help = command.render_help().to_string();
+        assert!(help.contains("Examples:") && !help.contains("demo-writer"), "{help}");
+        for name in ["demo", "init", "backup", "watch", "restore", "log", "info"] {
+            let help = command.find_subcommand_mut(name).unwrap().render_help().to_string();
+            assert!(help.contains("Examples:\n  "), "{name}");
+        }
+    }
+}

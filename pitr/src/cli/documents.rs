@@ -1,0 +1,396 @@
+//! The answers of the commands: the keys that scripts rely on, and the lines for people.
+//!
+//! Keys are never renamed and never change their meaning; new ones may be added. Times are RFC 3339 with microseconds, in UTC.
+
+use super::human::{self, Align, Table};
+use super::output::Document;
+use pitr_format::Timestamp;
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::fmt::Write as _;
+
+/// A time as documents print it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) Timestamp);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One place in a source's history.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Position {
+    pub(crate) lsn: u64,
+    pub(crate) tx: u64,
+    pub(crate) time: Time,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tx {} of {} (lsn {})", self.tx, self.time, self.lsn)
+    }
+}
+
+/// Full or incremental.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Full,
+    Incremental,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Full => "full",
+            Kind::Incremental => "incremental",
+        })
+    }
+}
+
+/// Answer of `init`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Init {
+    pub(crate) repository: String,
+    pub(crate) id: String,
+}
+
+impl Document for Init {
+    fn for_people(&self) -> String {
+        format!("repository {} made in {}\n", self.id, self.repository)
+    }
+}
+
+/// Answer of `backup`. Sizes in bytes.
+#[derive(Debug, Serialize)]
+pub(crate) struct Backup {
+    pub(crate) snapshot_id: String,
+    pub(crate) kind: Kind,
+    pub(crate) lsn: u64,
+    pub(crate) logical_bytes: u64,
+    pub(crate) changed_bytes: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) seconds: f64,
+}
+
+impl Document for Backup {
+    fn for_people(&self) -> String {
+        format!(
+            "{} snapshot {} at lsn {}: {} logical, {} changed, {} stored, in {}\n",
+            self.kind,
+            self.snapshot_id,
+            self.lsn,
+            human::bytes(self.logical_bytes),
+            human::bytes(self.changed_bytes),
+            human::bytes(self.stored_bytes),
+            human::seconds(self.seconds)
+        )
+    }
+}
+
+/// How long each part of a command took, in the order in which they ran: an object from name to seconds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Phases(pub(crate) Vec<(String, f64)>);
+
+impl Serialize for Phases {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, seconds)| (name, seconds)))
+    }
+}
+
+impl fmt::Display for Phases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, seconds)) in self.0.iter().enumerate() {
+            write!(f, "{}{name} {}", if i > 0 { ", " } else { "" }, human::seconds(*seconds))?;
+        }
+        Ok(())
+    }
+}
+
+/// Answer of `restore`. Sizes in bytes; with `dry_run` they and the seconds are the plan's.
+#[derive(Debug, Serialize)]
+pub(crate) struct Restore {
+    /// Absent when the log reaches back to its origin and no snapshot was needed.
+    pub(crate) snapshot_id: Option<String>,
+    pub(crate) timeline: u32,
+    pub(crate) reached: Position,
+    pub(crate) base_bytes: u64,
+    pub(crate) wal_bytes: u64,
+    pub(crate) records: u64,
+    pub(crate) seconds: f64,
+    pub(crate) phases: Phases,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) dry_run: bool,
+    #[serde(skip)]
+    pub(crate) output: String,
+}
+
+impl Document for Restore {
+    fn for_people(&self) -> String {
+        let mut text = String::new();
+        let (did, took) = if self.dry_run { ("would restore", "about ") } else { ("restored", "") };
+        let from = self.snapshot_id.as_deref().map_or("the log alone".into(), |id| format!("snapshot {id}"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{did} {} as of {}, timeline {}", self.output, self.reached, self.timeline);
+        let _ = writeln!(
+            text,
+            "from {from}: {} of base, {} of log, {} records, in {took}{}",
+            human::bytes(self.base_bytes),
+            human::bytes(self.wal_bytes),
+            self.records,
+            human::seconds(self.seconds)
+        );
+        if !self.phases.0.is_empty() {
+            let _ = writeln!(text, "{}", self.phases);
+        }
+        text
+    }
+}
+
+/// Answer of `log`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Log {
+    pub(crate) transactions: Vec<Transaction>,
+}
+
+/// One committed transaction; it was committed after `earliest` and not after `time`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Transaction {
+    #[serde(flatten)]
+    pub(crate) at: Position,
+    pub(crate) earliest: Time,
+    pub(crate) blocks: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Document for Log {
+    fn for_people(&self) -> String {
+        let mut table = Table::new(&[
+            ("TX", Align::Right),
+            ("TIME (UTC)", Align::Left),
+            ("LSN", Align::Right),
+            ("BLOCKS", Align::Right),
+            ("SIZE", Align::Right),
+        ]);
+        for tx in &self.transactions {
+            table.row([
+                tx.at.tx.to_string(),
+                tx.at.time.to_string(),
+                tx.at.lsn.to_string(),
+                tx.blocks.to_string(),
+                human::bytes(tx.bytes),
+            ]);
+        }
+        table.render()
+    }
+}
+
+/// Answer of `info`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Info {
+    pub(crate) sources: Vec<Source>,
+    pub(crate) stored_bytes: u64,
+}
+
+/// What the repository holds of one source.
+#[derive(Debug, Serialize)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) engine: String,
+    pub(crate) snapshots: Vec<Snapshot>,
+    pub(crate) restorable: Vec<Interval>,
+    pub(crate) gaps: Vec<Gap>,
+    /// Named recovery points: none in this version.
+    pub(crate) points: Vec<String>,
+    /// From the newest archived promise to now; absent when nothing was archived.
+    pub(crate) archive_lag_seconds: Option<f64>,
+}
+
+/// One snapshot.
+#[derive(Debug, Serialize)]
+pub(crate) struct Snapshot {
+    pub(crate) snapshot_id: String,
+    pub(crate) kind: Kind,
+    pub(crate) timeline: u32,
+    #[serde(flatten)]
+    pub(crate) at: Position,
+    pub(crate) logical_bytes: u64,
+    pub(crate) stored_bytes: u64,
+}
+
+/// A span of a timeline in which every commit can be restored.
+#[derive(Debug, Serialize)]
+pub(crate) struct Interval {
+    pub(crate) timeline: u32,
+    pub(crate) from: Position,
+    pub(crate) to: Position,
+}
+
+/// A span in which not, and why; `to` is absent while it is still open.
+#[derive(Debug, Serialize)]
+pub(crate) struct Gap {
+    pub(crate) from: Position,
+    pub(crate) to: Option<Position>,
+    pub(crate) reason: String,
+}
+
+impl Document for Info {
+    fn for_people(&self) -> String {
+        let mut text =
+            format!("{} stored, {} sources\n", human::bytes(self.stored_bytes), self.sources.len());
+        for source in &self.sources {
+            text += &source.for_people();
+        }
+        text
+    }
+}
+
+impl Source {
+    fn for_people(&self) -> String {
+        let mut text = String::new();
+        let lag = self.archive_lag_seconds.map_or("nothing archived".into(), |seconds| {
+            format!("archived up to {} ago", human::seconds(seconds))
+        });
+        let _ = writeln!(text, "\n{} ({}), {lag}", self.name, self.engine);
+        for span in &self.restorable {
+            let _ = writeln!(
+                text,
+                "  restorable on timeline {}: {}\n                       to {}",
+                span.timeline, span.from, span.to
+            );
+        }
+        for gap in &self.gaps {
+            let to = gap.to.map_or("still open".into(), |to| to.to_string());
+            let _ = writeln!(text, "  GAP from {}\n        to {to}: {}", gap.from, gap.reason);
+        }
+        let mut table = Table::new(&[
+            ("  SNAPSHOT", Align::Left),
+            ("KIND", Align::Left),
+            ("TX", Align::Right),
+            ("TIME (UTC)", Align::Left),
+            ("SIZE", Align::Right),
+            ("STORED", Align::Right),
+        ]);
+        for snapshot in &self.snapshots {
+            table.row([
+                format!("  {}", snapshot.snapshot_id),
+                snapshot.kind.to_string(),
+                snapshot.at.tx.to_string(),
+                snapshot.at.time.to_string(),
+                human::bytes(snapshot.logical_bytes),
+                human::bytes(snapshot.stored_bytes),
+            ]);
+        }
+        text + &table.render()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn position(tx: u64) -> Position {
+        Position { lsn: tx * 100, tx, time: Time(Timestamp::from_micros(1_795_271_526_000_001)) }
+    }
+
+    fn keys(document: &impl Serialize) -> Vec<String> {
+        let Value::Object(map) = serde_json::to_value(document).unwrap() else { panic!("not an object") };
+        map.keys().cloned().collect()
+    }
+
+    fn restore() -> Restore {
+        Restore {
+            snapshot_id: Some("5f".into()),
+            timeline: 1,
+            reached: position(7),
+            base_bytes: 4096,
+            wal_bytes: 8192,
+            records: 3,
+            seconds: 0.25,
+            phases: Phases(vec![("write".into(), 0.2), ("plan".into(), 0.05)]),
+            dry_run: false,
+            output: "o.db".into(),
+        }
+    }
+
+    #[test]
+    fn backup_and_restore_have_their_keys() {
+        let backup = Backup {
+            snapshot_id: "5f".into(),
+            kind: Kind::Incremental,
+            lsn: 7,
+            logical_bytes: 1,
+            changed_bytes: 2,
+            stored_bytes: 3,
+            seconds: 0.5,
+        };
+        let expected = "changed_bytes kind logical_bytes lsn seconds snapshot_id stored_bytes";
+        assert_eq!(keys(&backup).join(" "), expected);
+        assert_eq!(serde_json::to_value(&backup).unwrap()["kind"], "incremental");
+        let expected = "base_bytes phases reached records seconds snapshot_id timeline wal_bytes";
+        assert_eq!(keys(&restore()).join(" "), expected);
+        assert_eq!(
+            serde_json::to_value(restore()).unwrap()["reached"],
+            json!({"lsn": 700, "tx": 7, "time": "2026-11-21T14:32:06.000001Z"})
+        );
+    }
+
+    #[test]
+    fn phases_keep_their_order() {
+        assert_eq!(serde_json::to_string(&restore().phases).unwrap(), r#"{"write":0.2,"plan":0.05}"#);
+        assert_eq!(restore().phases.to_string(), "write 200 ms, plan 50 ms");
+    }
+
+    #[test]
+    fn log_has_its_keys() {
+        let log = Log {
+            transactions: vec![Transaction {
+                at: position(7),
+                earliest: position(6).time,
+                blocks: 2,
+                bytes: 8192,
+            }],
+        };
+        assert_eq!(keys(&log), ["transactions"]);
+        assert_eq!(keys(&log.transactions[0]).join(" "), "blocks bytes earliest lsn time tx");
+        assert_eq!(log.for_people().lines().count(), 2);
+    }
+
+    #[test]
+    fn info_has_its_keys() {
+        let info = Info {
+            sources: vec![Source {
+                name: "shop".into(),
+                engine: "sqlite".into(),
+                snapshots: vec![Snapshot {
+                    snapshot_id: "5f".into(),
+                    kind: Kind::Full,
+                    timeline: 1,
+                    at: position(1),
+                    logical_bytes: 4096,
+                    stored_bytes: 900,
+                }],
+                restorable: vec![Interval { timeline: 1, from: position(1), to: position(7) }],
+                gaps: vec![Gap { from: position(7), to: None, reason: "not watched".into() }],
+                points: vec![],
+                archive_lag_seconds: Some(0.4),
+            }],
+            stored_bytes: 900,
+        };
+        assert_eq!(keys(&info).join(" "), "sources stored_bytes");
+        let expected = "archive_lag_seconds engine gaps name points restorable snapshots";
+        assert_eq!(keys(&info.sources[0]).join(" "), expected);
+        assert_eq!(keys(&info.sources[0].restorable[0]).join(" "), "from timeline to");
+        assert_eq!(keys(&info.sources[0].gaps[0]).join(" "), "from reason to");
+        assert!(info.for_people().contains("GAP"), "{}", info.for_people());
+    }
+}

@@ -1,0 +1,93 @@
+//! The program's surface: arguments in, documents and exit codes out. What a command does stands elsewhere.
+
+pub(crate) mod args;
+pub(crate) mod documents;
+pub(crate) mod exit;
+pub(crate) mod human;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod target;
+
+use args::Args;
+use clap::Parser;
+use clap::error::ErrorKind;
+use exit::{CliError, Exit};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Runs one command line to its exit code: parses it, hands it to `dispatch`, and reports a failure as one line, with `--json` also as
+/// a document.
+pub(crate) fn run(line: Vec<OsString>, dispatch: impl FnOnce(Args) -> Result<(), CliError>) -> ExitCode {
+    // A command line that does not parse may still have asked for JSON.
+    let json = line.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    let result = match Args::try_parse_from(line) {
+        Ok(args) => {
+            log_to_stderr(args.global.verbose);
+            dispatch(args)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            output::print(&error.render())
+        }
+        Err(error) => Err(usage_error(&error)),
+    };
+    match result {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            output::report(&error, json);
+            error.code.into()
+        }
+    }
+}
+
+/// clap explains itself over several lines; of those the first paragraph says what is wrong.
+fn usage_error(error: &clap::Error) -> CliError {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return CliError::usage("no command given").next("see `pitr --help`");
+    }
+    let text = error.render().to_string();
+    let what: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).collect();
+    let what = what.join(" ");
+    CliError::usage(what.strip_prefix("error: ").unwrap_or(&what)).next("see `pitr --help`")
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    // A second subscriber is refused; there is one main.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(line: &[&str]) -> String {
+        usage_error(&Args::try_parse_from(line).unwrap_err()).to_string()
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line_that_points_to_help() {
+        let all = [
+            message(&["pitr", "restore", "--to", "latest"]),
+            message(&["pitr", "restroe"]),
+            message(&["pitr", "info", "--points"]),
+            message(&["pitr", "restore", "--to", "noon", "--output", "o"]),
+            message(&["pitr", "watch", "a.db", "--rpo", "0"]),
+            message(&["pitr"]),
+        ];
+        for text in &all {
+            assert!(!text.contains('\n') && text.ends_with("see `pitr --help`"), "{text}");
+        }
+        assert!(all[0].contains("--output <PATH>"), "{}", all[0]);
+        assert!(all[3].contains("13 minutes ago"), "{}", all[3]);
+    }
+}

@@ -1,0 +1,244 @@
+//! What people write for a point in time: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`.
+//!
+//! A time without an offset is local; one that the local clock shows twice or never (the change to and from summer time) is refused
+//! rather than guessed. Fractions finer than a microsecond are cut off: commit times have microseconds, so nothing lies in between.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Span, SpanRelativeTo};
+use pitr_format::Timestamp;
+use std::time::Duration;
+use thiserror::Error;
+
+/// A place in a source's history as it was written on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The newest commit there is.
+    Latest,
+    /// Every commit up to this moment.
+    Time(Moment),
+    /// Every commit up to this position of the log.
+    Lsn(u64),
+    /// Every commit up to this transaction.
+    Tx(u64),
+}
+
+/// A moment, absolute or counted back from now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// This one.
+    At(Timestamp),
+    /// So long before the command runs.
+    Ago(Duration),
+}
+
+impl Moment {
+    /// The absolute moment, when it is `now`. Saturates at the oldest time there is.
+    pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
+        match self {
+            Moment::At(at) => at,
+            Moment::Ago(ago) => {
+                let micros = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+                Timestamp::from_micros(now.micros().saturating_sub(micros))
+            }
+        }
+    }
+}
+
+/// Why a target could not be understood.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum TargetError {
+    /// None of the forms.
+    #[error(
+        "write latest, a time such as 2026-11-21T14:32:06Z (without Z or an offset: local time), 13 minutes ago, lsn:N or tx:N"
+    )]
+    Unknown,
+    /// `lsn:` or `tx:` without a number behind it.
+    #[error("{kind}: wants a whole number, as {kind}:1482")]
+    Number {
+        /// `lsn` or `tx`.
+        kind: &'static str,
+    },
+    /// A named point.
+    #[error(
+        "this version has no named recovery points; give the transaction (tx:N) or the time that `pitr log` shows"
+    )]
+    Points,
+    /// The local clock shows this time twice or never.
+    #[error(
+        "the local clock in {zone} shows this time twice or never; write it with an offset, as {example}Z"
+    )]
+    Ambiguous {
+        /// Name of the local time zone.
+        zone: String,
+        /// The time as it was given.
+        example: DateTime,
+    },
+    /// A length of time that cannot be counted back.
+    #[error(
+        "give a length of time before `ago` in weeks, days, hours, minutes or seconds, as 13 minutes ago"
+    )]
+    Ago,
+}
+
+impl Target {
+    /// Reads a target; times without an offset are taken in `zone`.
+    pub(crate) fn parse(text: &str, zone: &TimeZone) -> Result<Target, TargetError> {
+        let text = text.trim();
+        if text == "latest" {
+            Ok(Target::Latest)
+        } else if let Some(number) = text.strip_prefix("lsn:") {
+            whole_number("lsn", number).map(Target::Lsn)
+        } else if let Some(number) = text.strip_prefix("tx:") {
+            whole_number("tx", number).map(Target::Tx)
+        } else if text.starts_with("point:") {
+            Err(TargetError::Points)
+        } else if let Some(length) = text.strip_suffix("ago") {
+            let ago = parse_duration(length).map_err(|_| TargetError::Ago)?;
+            Ok(Target::Time(Moment::Ago(ago)))
+        } else {
+            parse_time(text, zone).map(|at| Target::Time(Moment::At(at)))
+        }
+    }
+
+    /// Reads a target in the machine's own time zone.
+    pub(crate) fn parse_local(text: &str) -> Result<Target, TargetError> {
+        Self::parse(text, &TimeZone::system())
+    }
+}
+
+fn whole_number(kind: &'static str, text: &str) -> Result<u64, TargetError> {
+    // `u64::from_str` takes a plus sign, which nobody means here.
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or(TargetError::Number { kind })
+}
+
+fn parse_time(text: &str, zone: &TimeZone) -> Result<Timestamp, TargetError> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(floor_to_micros(time));
+    }
+    let civil: DateTime = text.parse().map_err(|_| TargetError::Unknown)?;
+    let zoned = zone.to_ambiguous_zoned(civil).unambiguous().map_err(|_| TargetError::Ambiguous {
+        zone: zone.iana_name().unwrap_or("your time zone").to_owned(),
+        example: civil,
+    })?;
+    Ok(floor_to_micros(zoned.timestamp()))
+}
+
+fn floor_to_micros(time: jiff::Timestamp) -> Timestamp {
+    let micros = time.as_nanosecond().div_euclid(1_000);
+    // jiff's range is the years -9999 to 9999: well inside.
+    Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+/// A length of time that makes no sense as an option.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("give a number with a unit, as 500ms, 1s, 5m, 1h or 7d")]
+pub(crate) struct DurationError;
+
+/// Reads a length of time: `500ms`, `1s`, `5m`, `1h 30m`, `7 days`. A day has 24 hours; months and years have no fixed length.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    if text.trim() == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let span: Span = text.trim().parse().map_err(|_| DurationError)?;
+    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| DurationError)?;
+    Duration::try_from(length).map_err(|_| DurationError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// One hour ahead of UTC, two in summer; needs no zone database.
+    fn berlin() -> TimeZone {
+        TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
+    }
+
+    fn at(text: &str) -> Result<String, TargetError> {
+        match Target::parse(text, &berlin())? {
+            Target::Time(Moment::At(time)) => Ok(time.to_string()),
+            other => panic!("{text} became {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_forms_of_a_target() {
+        let parse = |text| Target::parse(text, &TimeZone::UTC);
+        assert_eq!(parse("latest"), Ok(Target::Latest));
+        assert_eq!(parse("lsn:16777216"), Ok(Target::Lsn(16_777_216)));
+        assert_eq!(parse(" tx:7 "), Ok(Target::Tx(7)));
+        for ago in ["13 minutes ago", "13m ago", "780 s ago", "780 seconds ago"] {
+            assert_eq!(parse(ago), Ok(Target::Time(Moment::Ago(Duration::from_secs(780)))), "{ago}");
+        }
+        assert_eq!(parse("2 days ago"), Ok(Target::Time(Moment::Ago(Duration::from_secs(172_800)))));
+    }
+
+    #[test]
+    fn times_with_and_without_an_offset() {
+        assert_eq!(at("2026-11-21T14:32:06Z").unwrap(), "2026-11-21T14:32:06.000000Z");
+        assert_eq!(at("2026-11-21T14:32:06.123456+02:00").unwrap(), "2026-11-21T12:32:06.123456Z");
+        assert_eq!(at("2026-11-21T14:32:06").unwrap(), "2026-11-21T13:32:06.000000Z");
+        assert_eq!(at("2026-07-21 14:32").unwrap(), "2026-07-21T12:32:00.000000Z");
+        assert_eq!(at("2026-11-21T14:32:06.1234569Z").unwrap(), "2026-11-21T14:32:06.123456Z");
+        assert_eq!(at("1969-12-31T23:59:59.9999999Z").unwrap(), "1969-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn a_local_time_that_is_shown_twice_or_never_is_refused() {
+        assert!(matches!(at("2026-10-25T02:30:00"), Err(TargetError::Ambiguous { .. })));
+        assert!(matches!(at("2026-03-29T02:30:00"), Err(TargetError::Ambiguous { .. })));
+        assert_eq!(at("2026-10-25T02:30:00+01:00").unwrap(), "2026-10-25T01:30:00.000000Z");
+    }
+
+    #[test]
+    fn what_cannot_be_understood_says_so() {
+        let parse = |text| Target::parse(text, &TimeZone::UTC).unwrap_err();
+        for text in ["", "yesterday", "Latest", "14:32", "2026-13-01T00:00:00Z"] {
+            assert_eq!(parse(text), TargetError::Unknown, "{text}");
+        }
+        for text in ["tx:", "tx:-1", "tx:+1", "tx:1.5", "tx:18446744073709551616"] {
+            assert_eq!(parse(text), TargetError::Number { kind: "tx" }, "{text}");
+        }
+        for text in ["ago", "13 ago", "2 months ago", "-5 minutes ago", "5 minutes ago ago"] {
+            assert_eq!(parse(text), TargetError::Ago, "{text}");
+        }
+        assert_eq!(parse("point:before-migration"), TargetError::Points);
+    }
+
+    #[test]
+    fn lengths_of_time() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
+        assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
+        for text in ["5", "", "1 month", "-1s", "soon"] {
+            assert_eq!(parse_duration(text), Err(DurationError), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_printed_time_reads_back(micros in -62_000_000_000_000_000i64..253_000_000_000_000_000) {
+            let time = Timestamp::from_micros(micros);
+            prop_assert_eq!(
+                Target::parse(&time.to_string(), &berlin()),
+                Ok(Target::Time(Moment::At(time)))
+            );
+        }
+
+        #[test]
+        fn nothing_that_people_type_panics(text in "\\PC{0,40}") {
+            let _ = Target::parse(&text, &berlin());
+            let _ = Target::parse(&format!("{text} ago"), &berlin());
+            let _ = parse_duration(&text);
+        }
+
+        #[test]
+        fn counting_back_never_wraps(now in any::<i64>(), ago in any::<u64>()) {
+            let now = Timestamp::from_micros(now);
+            prop_assert!(Moment::Ago(Duration::from_micros(ago)).resolve(now) <= now);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The demo: an ordinary application in a second process, damaged and brought back.
+
+mod shop;
+pub(crate) mod writer;

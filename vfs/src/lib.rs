@@ -2,7 +2,8 @@
 //!
 //! # What it is for
 //! Every crate that does I/O takes an `Arc<dyn FileSystem>` and an `Arc<dyn Clock>` ([`OsFs`] and [`SystemClock`] in a
-//! program). Tests pass others.
+//! program). A crash test passes `sim::SimFs` (feature `sim`): it records what was asked of the disk, and builds from
+//! that record the disk that a power loss would have left behind at any point.
 //!
 //! # What may be relied on
 //! - Bytes are durable after [`File::sync_data`] returned `Ok`; bytes written while it ran are not.
@@ -16,6 +17,8 @@
 mod clock;
 mod fs;
 mod os;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, File, FileSystem, Lock};

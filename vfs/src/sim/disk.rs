@@ -1,0 +1,115 @@
+//! What a disk holds at one moment. Copies are cheap and share what neither changes.
+
+use super::content::Content;
+use super::trace::Op;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Number of a simulated file, which it keeps when its name changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Inode(pub(super) u64);
+
+/// Folders, names and files.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    dirs: Arc<BTreeSet<PathBuf>>,
+    names: Arc<BTreeMap<PathBuf, Inode>>,
+    files: BTreeMap<Inode, Arc<Content>>,
+}
+
+impl Disk {
+    /// The names of all files, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &Path> {
+        self.names.keys().map(PathBuf::as_path)
+    }
+
+    /// The content of a file.
+    #[must_use]
+    pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        let content = self.content(self.inode(path)?)?;
+        let mut bytes = vec![0; usize::try_from(content.len()).ok()?];
+        content.read(&mut bytes, 0);
+        Some(bytes)
+    }
+
+    /// Changes bytes of a file behind everyone's back: damage. False if there is no such file.
+    pub fn damage(&mut self, path: &Path, offset: u64, bytes: &[u8]) -> bool {
+        let Some(file) = self.inode(path) else { return false };
+        self.content_mut(file).write(bytes, offset);
+        true
+    }
+
+    /// Cuts or lengthens a file behind everyone's back. False if there is no such file.
+    pub fn damage_len(&mut self, path: &Path, len: u64) -> bool {
+        let Some(file) = self.inode(path) else { return false };
+        self.content_mut(file).set_len(len);
+        true
+    }
+
+    /// Loses a file's name. False if there is no such file.
+    pub fn lose(&mut self, path: &Path) -> bool {
+        Arc::make_mut(&mut self.names).remove(path).is_some()
+    }
+
+    pub(super) fn inode(&self, path: &Path) -> Option<Inode> {
+        self.names.get(path).copied()
+    }
+
+    pub(super) fn has_dir(&self, path: &Path) -> bool {
+        path.as_os_str().is_empty() || path.parent().is_none() || self.dirs.contains(path)
+    }
+
+    pub(super) fn content(&self, file: Inode) -> Option<&Content> {
+        self.files.get(&file).map(Arc::as_ref)
+    }
+
+    fn content_mut(&mut self, file: Inode) -> &mut Content {
+        Arc::make_mut(self.files.entry(file).or_default())
+    }
+
+    /// An inode that no file has.
+    pub(super) fn free_inode(&self) -> Inode {
+        Inode(self.files.last_key_value().map_or(1, |(last, _)| last.0 + 1))
+    }
+
+    /// Lets an op take effect.
+    pub(super) fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Write { file, offset, bytes } => self.content_mut(*file).write(bytes, *offset),
+            Op::SetLen { file, len } => self.content_mut(*file).set_len(*len),
+            Op::Create { file, path } => {
+                self.content_mut(*file);
+                Arc::make_mut(&mut self.names).insert(path.clone(), *file);
+            }
+            Op::Publish { file, from, to } => {
+                self.content_mut(*file);
+                let names = Arc::make_mut(&mut self.names);
+                names.remove(from);
+                names.insert(to.clone(), *file);
+            }
+            Op::Remove { path } => {
+                Arc::make_mut(&mut self.names).remove(path);
+            }
+            Op::CreateDir { path } => {
+                Arc::make_mut(&mut self.dirs).insert(path.clone());
+            }
+            Op::Sync { .. } | Op::Ack(_) => {}
+        }
+    }
+
+    /// Lets some sectors of a write take effect: those for which `keep` says so.
+    pub(super) fn apply_torn(&mut self, op: &Op, mut keep: impl FnMut() -> bool) {
+        let Op::Write { file, offset, bytes } = op else { return self.apply(op) };
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = offset + done as u64;
+            let in_sector = super::SECTOR_BYTES - (at % super::SECTOR_BYTES as u64) as usize;
+            let end = bytes.len().min(done + in_sector);
+            if keep() {
+                self.content_mut(*file).write(&bytes[done..end], at);
+            }
+            done = end;
+        }
+    }
+}

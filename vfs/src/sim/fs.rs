@@ -1,0 +1,321 @@
+//! The simulated file system.
+
+use super::disk::{Disk, Inode};
+use super::survive::Survivors;
+use super::trace::{Op, Synced, Trace};
+use crate::{Access, File, FileSystem, Lock};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A fault to come. Calls are counted from 0 at the moment when the fault is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// This sync, of a file or a folder, fails. The next one works again, and proves nothing (FAILURES 18).
+    Sync {
+        /// Which one.
+        nth: u64,
+    },
+    /// The disk is full: from this write or creation on all of them fail, the first with half of its bytes written.
+    Full {
+        /// Which one.
+        nth: u64,
+    },
+}
+
+/// A file system in memory that records what is asked of it. Clones are the same file system.
+#[derive(Debug, Clone)]
+pub struct SimFs {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What is read: all that took effect, durable or not.
+    seen: Disk,
+    trace: Trace,
+    next_inode: Inode,
+    locks: BTreeSet<PathBuf>,
+    writes: u64,
+    syncs: u64,
+    sync_fails_at: Option<u64>,
+    full_from: Option<u64>,
+}
+
+impl State {
+    fn act(&mut self, op: Op) {
+        self.seen.apply(&op);
+        self.trace.ops.push(op);
+    }
+
+    /// Counts a write; true if the disk is full, and whether it is the first time.
+    fn count_write(&mut self) -> Option<bool> {
+        let nth = self.writes;
+        self.writes += 1;
+        self.full_from.filter(|from| nth >= *from).map(|from| nth == from)
+    }
+
+    fn count_sync(&mut self) -> bool {
+        let nth = self.syncs;
+        self.syncs += 1;
+        self.sync_fails_at != Some(nth)
+    }
+}
+
+impl SimFs {
+    /// A machine with an empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        SimFs::on(Disk::default())
+    }
+
+    /// A machine started on this disk: all that it holds is durable.
+    #[must_use]
+    pub fn on(disk: Disk) -> Self {
+        Self::with(disk.clone(), Trace { base: disk, ops: Vec::new() })
+    }
+
+    /// The same machine with another process on it: the one that left `trace` was killed after `cut` ops. What was not
+    /// synced is still there to be read, and still in doubt.
+    #[must_use]
+    pub fn after_kill(trace: &Trace, cut: usize) -> Self {
+        let ops = trace.ops[..cut.min(trace.ops.len())].to_vec();
+        let mut seen = trace.base.clone();
+        ops.iter().for_each(|op| seen.apply(op));
+        Self::with(seen, Trace { base: trace.base.clone(), ops })
+    }
+
+    fn with(seen: Disk, trace: Trace) -> Self {
+        let state = State {
+            next_inode: seen.free_inode(),
+            seen,
+            trace,
+            locks: BTreeSet::new(),
+            writes: 0,
+            syncs: 0,
+            sync_fails_at: None,
+            full_from: None,
+        };
+        SimFs { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Marks in the trace that a test was told that `id` is durable.
+    pub fn ack(&self, id: u64) {
+        self.state().act(Op::Ack(id));
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.state().trace.clone()
+    }
+
+    /// The disk that is left if the power is lost now and nothing survives that was not synced.
+    #[must_use]
+    pub fn durable_disk(&self) -> Disk {
+        let trace = self.trace();
+        Survivors::at(&trace, trace.ops.len()).disk(super::Mode::Synced, 0)
+    }
+
+    /// Sets a fault; it replaces one of the same kind.
+    pub fn inject(&self, fault: Fault) {
+        let mut state = self.state();
+        match fault {
+            Fault::Sync { nth } => state.sync_fails_at = Some(state.syncs + nth),
+            Fault::Full { nth } => state.full_from = Some(state.writes + nth),
+        }
+    }
+
+    /// Takes all faults back.
+    pub fn mend(&self) {
+        let mut state = self.state();
+        (state.sync_fails_at, state.full_from) = (None, None);
+    }
+
+    /// Writes and creations so far.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.state().writes
+    }
+
+    /// Syncs so far.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A sync takes a while; others go on meanwhile, and what they write is not covered by it.
+    fn sync(&self, what: Synced) -> Result<()> {
+        let began = self.state().trace.ops.len();
+        for _ in 0..3 {
+            std::thread::yield_now();
+        }
+        let mut state = self.state();
+        let worked = state.count_sync();
+        state.act(Op::Sync { what, began, worked });
+        if worked { Ok(()) } else { Err(Error::other("simulated: the sync failed")) }
+    }
+}
+
+impl Default for SimFs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn full() -> Error {
+    Error::new(ErrorKind::StorageFull, "simulated: no space left")
+}
+
+fn missing(path: &Path) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{} is not there", path.display()))
+}
+
+impl FileSystem for SimFs {
+    fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn File>> {
+        let inode = self.state().seen.inode(path).ok_or_else(|| missing(path))?;
+        Ok(Arc::new(SimFile { fs: self.clone(), inode, access }))
+    }
+
+    fn create_new(&self, path: &Path) -> Result<Arc<dyn File>> {
+        let mut state = self.state();
+        if state.seen.inode(path).is_some() || state.seen.has_dir(path) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        if !path.parent().is_some_and(|dir| state.seen.has_dir(dir)) {
+            return Err(missing(path));
+        }
+        if state.count_write().is_some() {
+            return Err(full());
+        }
+        let inode = state.next_inode;
+        state.next_inode = Inode(inode.0 + 1);
+        state.act(Op::Create { file: inode, path: path.to_owned() });
+        Ok(Arc::new(SimFile { fs: self.clone(), inode, access: Access::ReadWrite }))
+    }
+
+    fn publish(&self, from: &Path, to: &Path) -> Result<()> {
+        let mut state = self.state();
+        let file = state.seen.inode(from).ok_or_else(|| missing(from))?;
+        if state.seen.inode(to).is_some() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        state.act(Op::Publish { file, from: from.to_owned(), to: to.to_owned() });
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        let mut state = self.state();
+        state.seen.inode(path).ok_or_else(|| missing(path))?;
+        state.act(Op::Remove { path: path.to_owned() });
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<OsString>> {
+        let state = self.state();
+        if !state.seen.has_dir(dir) {
+            return Err(missing(dir));
+        }
+        let here = state.seen.names().filter(|path| path.parent() == Some(dir));
+        Ok(here.filter_map(|path| path.file_name().map(OsString::from)).collect())
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> Result<()> {
+        let mut state = self.state();
+        let mut above: Vec<&Path> = dir.ancestors().filter(|path| !state.seen.has_dir(path)).collect();
+        above.reverse();
+        for path in above {
+            state.act(Op::CreateDir { path: path.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        if !self.state().seen.has_dir(dir) {
+            return Err(missing(dir));
+        }
+        self.sync(Synced::Dir(dir.to_owned()))
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool> {
+        let state = self.state();
+        Ok(state.seen.inode(path).is_some() || state.seen.has_dir(path))
+    }
+
+    fn lock(&self, path: &Path) -> Result<Option<Lock>> {
+        let free = self.state().locks.insert(path.to_owned());
+        Ok(free.then(|| Box::new(SimLock { fs: self.clone(), path: path.to_owned() }) as Lock))
+    }
+}
+
+struct SimLock {
+    fs: SimFs,
+    path: PathBuf,
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.fs.state().locks.remove(&self.path);
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    fs: SimFs,
+    inode: Inode,
+    access: Access,
+}
+
+impl SimFile {
+    fn writable(&self) -> Result<MutexGuard<'_, State>> {
+        match self.access {
+            Access::Read => Err(ErrorKind::PermissionDenied.into()),
+            Access::ReadWrite => Ok(self.fs.state()),
+        }
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let state = self.fs.state();
+        Ok(state.seen.content(self.inode).map_or(0, |content| content.read(buf, offset)))
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        let mut state = self.writable()?;
+        let (written, outcome) = match state.count_write() {
+            None => (buf, Ok(())),
+            Some(true) => (&buf[..buf.len() / 2], Err(full())),
+            Some(false) => return Err(full()),
+        };
+        state.act(Op::Write { file: self.inode, offset, bytes: written.into() });
+        outcome
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.fs.sync(Synced::File(self.inode))
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.fs.sync(Synced::File(self.inode))
+    }
+
+    fn len(&self) -> Result<u64> {
+        Ok(self.fs.state().seen.content(self.inode).map_or(0, |content| content.len()))
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        let mut state = self.writable()?;
+        if state.count_write().is_some() {
+            return Err(full());
+        }
+        state.act(Op::SetLen { file: self.inode, len });
+        Ok(())
+    }
+}

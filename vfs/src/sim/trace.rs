@@ -1,0 +1,101 @@
+//! What was asked of the disk, in order.
+
+use super::disk::{Disk, Inode};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A machine's run: the disk that it started on and all that took effect since.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    /// The disk at the start, all of it durable.
+    pub base: Disk,
+    /// What took effect, in order.
+    pub ops: Vec<Op>,
+}
+
+/// One thing that took effect.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Op {
+    /// Bytes were written.
+    Write {
+        /// The file.
+        file: Inode,
+        /// Where, bytes.
+        offset: u64,
+        /// The bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// A file was cut or lengthened.
+    SetLen {
+        /// The file.
+        file: Inode,
+        /// Its new length, bytes.
+        len: u64,
+    },
+    /// A file got its first name.
+    Create {
+        /// The file.
+        file: Inode,
+        /// The name.
+        path: PathBuf,
+    },
+    /// A file got another name instead of the one that it had.
+    Publish {
+        /// The file.
+        file: Inode,
+        /// The old name.
+        from: PathBuf,
+        /// The new one.
+        to: PathBuf,
+    },
+    /// A name was removed.
+    Remove {
+        /// The name.
+        path: PathBuf,
+    },
+    /// A folder was made; durable at once.
+    CreateDir {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A sync ended. It speaks for what took effect before it began.
+    Sync {
+        /// What was synced.
+        what: Synced,
+        /// Number of ops that had taken effect when it began.
+        began: usize,
+        /// False if it failed.
+        worked: bool,
+    },
+    /// The test was told that something is durable.
+    Ack(u64),
+}
+
+/// What a sync was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Synced {
+    /// The bytes and the length of a file.
+    File(Inode),
+    /// The names in a folder.
+    Dir(PathBuf),
+}
+
+impl Op {
+    /// True if `what`, when synced, makes this op durable.
+    pub(super) fn belongs_to(&self, what: &Synced) -> bool {
+        match (self, what) {
+            (Op::Write { file, .. } | Op::SetLen { file, .. }, Synced::File(synced)) => file == synced,
+            (
+                Op::Create { path, .. } | Op::Publish { to: path, .. } | Op::Remove { path },
+                Synced::Dir(dir),
+            ) => path.parent() == Some(dir),
+            _ => false,
+        }
+    }
+
+    /// True if it changes the disk and waits for a sync to be durable.
+    pub(super) fn waits_for_sync(&self) -> bool {
+        !matches!(self, Op::CreateDir { .. } | Op::Sync { .. } | Op::Ack(_))
+    }
+}

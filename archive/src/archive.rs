@@ -1,0 +1,241 @@
+//! The archive of one source: listing it, and reading its objects.
+
+use crate::catalog::{Catalog, Found};
+use crate::error::{Error, Result};
+use crate::fence::Fence;
+use crate::footer::Footer;
+use crate::names::{Layout, LogName, Name};
+use crate::timeline::Timeline;
+use pitr_codec::{Codec, FrameEntry, ObjectBuilder, ObjectKind};
+use pitr_format::{DecodeError, SourceName, TimelineId};
+use pitr_objects::{Objects, random_bytes};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Random bytes in front of what only one writer may create, so that two claims of one process never look alike.
+const NONCE_BYTES: usize = 16;
+const CLAIM_ATTEMPTS: u32 = 64;
+
+/// The archive of one source. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    objects: Objects,
+    layout: Layout,
+}
+
+/// A log object whose footer has been read.
+#[derive(Debug, Clone)]
+pub struct LogObject {
+    /// Its name.
+    pub name: LogName,
+    /// What it says about its range.
+    pub footer: Footer,
+    frames: Vec<FrameEntry>,
+}
+
+impl Archive {
+    /// The archive of `source` in this repository; nothing is read yet.
+    #[must_use]
+    pub fn new(objects: Objects, source: SourceName) -> Self {
+        Archive { objects, layout: Layout::new(source) }
+    }
+
+    /// The repository.
+    #[must_use]
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// The source.
+    #[must_use]
+    pub fn source(&self) -> &SourceName {
+        self.layout.source()
+    }
+
+    /// Where its objects stand.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What the archive holds now.
+    ///
+    /// # Errors
+    /// [`Error::Overlap`] and [`Error::Conflict`] if two writers used one timeline; [`Error::Objects`].
+    pub fn catalog(&self) -> Result<Catalog> {
+        let mut found = Found::default();
+        // The log first, the fences after it: an object that came too late was listed after its fence stood.
+        for entry in self.objects.list(&self.layout.logs())? {
+            match self.layout.parse(&entry.path) {
+                Some(Name::Log(name)) => found.logs.push((name, entry.size)),
+                _ => found.foreign.push(entry.path),
+            }
+        }
+        found.epochs = self.epochs(&mut found.foreign)?;
+        found.timelines = self.timelines(&mut found.foreign)?;
+        let catalog = Catalog::new(found)?;
+        for (a, b) in catalog.twins() {
+            self.compare(a, b)?;
+        }
+        Ok(catalog)
+    }
+
+    /// The footer of a log object.
+    ///
+    /// # Errors
+    /// [`Error::Objects`], [`Error::Malformed`], [`Error::Swapped`].
+    pub fn footer(&self, name: &LogName) -> Result<Footer> {
+        Ok(self.open(name)?.footer)
+    }
+
+    /// A log object, to read frames of it.
+    ///
+    /// # Errors
+    /// As [`footer`](Self::footer).
+    pub fn open(&self, name: &LogName) -> Result<LogObject> {
+        let index = self.objects.index(&self.layout.path(&Name::Log(*name)), ObjectKind::Log)?;
+        let malformed = |source| Error::Malformed { object: *name, source };
+        let footer = Footer::decode(&index.footer).map_err(malformed)?;
+        let says =
+            LogName { timeline: footer.timeline, epoch: footer.epoch, from: footer.from, to: footer.to };
+        if says != *name {
+            return Err(Error::Swapped { object: *name, from: footer.from, to: footer.to });
+        }
+        if footer.frames.len() != index.frames.len() {
+            let value = index.frames.len() as u64;
+            return Err(malformed(DecodeError::Range { what: "frame count", value }));
+        }
+        Ok(LogObject { name: *name, footer, frames: index.frames })
+    }
+
+    /// Some frames of a log object, fetched as one range, checked and decoded: whole batches, each.
+    ///
+    /// # Errors
+    /// [`Error::Objects`].
+    pub fn frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Vec<Vec<u8>>> {
+        let entries = object.frames.get(frames).unwrap_or_default();
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
+        let path = self.layout.path(&Name::Log(object.name));
+        let start = first.range().start;
+        let stored = self.objects.get_range(&path, start..last.range().end)?;
+        let decode = |entry: &FrameEntry| {
+            let at = (entry.range().start - start) as usize..(entry.range().end - start) as usize;
+            let object = || pitr_codec::CodecError::Layout { what: "frame", offset: entry.range().start };
+            stored.get(at).ok_or_else(object).and_then(|bytes| entry.decode(bytes))
+        };
+        let decoded: Result<Vec<_>, _> = entries.iter().map(decode).collect();
+        decoded.map_err(|source| pitr_objects::Error::Object { path, source }.into())
+    }
+
+    /// The footers of several objects, read in parallel, in the order of the names.
+    ///
+    /// # Errors
+    /// As [`footer`](Self::footer).
+    pub(crate) fn open_all<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a LogName>,
+    ) -> Result<Vec<LogObject>> {
+        let names: Vec<&LogName> = names.into_iter().collect();
+        names.into_par_iter().map(|name| self.open(name)).collect()
+    }
+
+    /// Claims the next timeline.
+    ///
+    /// # Errors
+    /// [`Error::Contended`], [`Error::Objects`].
+    pub fn claim_timeline(&self, timeline: &Timeline) -> Result<TimelineId> {
+        for _ in 0..CLAIM_ATTEMPTS {
+            let taken = self.timeline_names(&mut Vec::new())?;
+            let next = taken.last().map_or(Some(TimelineId::FIRST), |last| last.next());
+            let Some(next) = next else { break };
+            if self.create(&Name::Timeline(next), ObjectKind::Timeline, &timeline.encode())? {
+                return Ok(next);
+            }
+        }
+        Err(Error::Contended { path: self.layout.timelines(), attempts: CLAIM_ATTEMPTS })
+    }
+
+    /// Creates a small object; false if another writer's stands there.
+    pub(crate) fn create(&self, name: &Name, kind: ObjectKind, payload: &[u8]) -> Result<bool> {
+        let path = self.layout.path(name);
+        let mut bytes = random_bytes::<NONCE_BYTES>()?.to_vec();
+        bytes.extend_from_slice(payload);
+        let builder = ObjectBuilder::new(kind, self.objects.owner(), Codec::None);
+        let object =
+            builder.finish(&bytes).map_err(|source| Error::Build { object: path.clone(), source })?;
+        match self.objects.put_container(&path, kind, object) {
+            Ok(_) => Ok(true),
+            Err(pitr_objects::Error::Foreign { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The epochs that were claimed, with their fences.
+    pub(crate) fn epochs(
+        &self,
+        foreign: &mut Vec<String>,
+    ) -> Result<BTreeMap<pitr_format::Epoch, Option<Fence>>> {
+        let mut epochs = BTreeMap::new();
+        let mut fences = Vec::new();
+        for entry in self.objects.list(&self.layout.epochs())? {
+            match self.layout.parse(&entry.path) {
+                Some(Name::Claim(epoch)) => drop(epochs.insert(epoch, None)),
+                Some(Name::Fence(epoch)) => fences.push(epoch),
+                _ => foreign.push(entry.path),
+            }
+        }
+        for epoch in fences {
+            let fence = self.read(&Name::Fence(epoch), ObjectKind::Fence, Fence::decode)?;
+            epochs.insert(epoch, Some(fence));
+        }
+        Ok(epochs)
+    }
+
+    pub(crate) fn timeline_names(&self, foreign: &mut Vec<String>) -> Result<Vec<TimelineId>> {
+        let mut names = Vec::new();
+        for entry in self.objects.list(&self.layout.timelines())? {
+            match self.layout.parse(&entry.path) {
+                Some(Name::Timeline(id)) => names.push(id),
+                _ => foreign.push(entry.path),
+            }
+        }
+        Ok(names)
+    }
+
+    fn timelines(&self, foreign: &mut Vec<String>) -> Result<BTreeMap<TimelineId, Timeline>> {
+        let names = self.timeline_names(foreign)?;
+        let read = |id: TimelineId| {
+            let history = |bytes: &[u8]| Timeline::decode(id, bytes);
+            Ok((id, self.read(&Name::Timeline(id), ObjectKind::Timeline, history)?))
+        };
+        names.into_iter().map(read).collect()
+    }
+
+    fn read<T>(
+        &self,
+        name: &Name,
+        kind: ObjectKind,
+        decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<T> {
+        let path = self.layout.path(name);
+        let bytes = self.objects.get_footer(&path, kind)?;
+        let short = DecodeError::Short { what: "nonce", offset: 0, needed: NONCE_BYTES, left: bytes.len() };
+        let payload = bytes.get(NONCE_BYTES..).ok_or(short);
+        payload.and_then(decode).map_err(|source| Error::Payload { path, source })
+    }
+
+    /// Errors unless two objects of the same range hold the same batches.
+    fn compare(&self, a: &LogName, b: &LogName) -> Result<()> {
+        let (left, right) = (self.open(a)?, self.open(b)?);
+        let joined = |object: &LogObject| -> Result<Vec<u8>> {
+            Ok(self.frames(object, 0..object.frames.len())?.concat())
+        };
+        let same_log = left.footer.log_id == right.footer.log_id && left.footer.gap == right.footer.gap;
+        if same_log && joined(&left)? == joined(&right)? {
+            Ok(())
+        } else {
+            Err(Error::Conflict { a: *a, b: *b })
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What a source's archive holds, worked out from the names of its objects, its fences and its timelines.
+//!
+//! # Promises
+//! - An object behind its epoch's fence does not count (FAILURES 21).
+//! - No position of a timeline is stated twice: objects that overlap are refused, unless they are the same range with
+//!   the same content, which the loader has to make sure of ([`Catalog::twins`], FAILURES 13).
+//! - Foreign names are listed, never read.
+
+use crate::error::Error;
+use crate::fence::Fence;
+use crate::lineage::{Leg, Lineage, Piece};
+use crate::names::LogName;
+use crate::timeline::Timeline;
+use pitr_format::{Epoch, Lsn, TimelineId};
+use std::collections::BTreeMap;
+
+/// What was found in a repository.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Log objects with their sizes in bytes, in any order.
+    pub logs: Vec<(LogName, u64)>,
+    /// The epochs that were claimed, with their fences as far as they have one.
+    pub epochs: BTreeMap<Epoch, Option<Fence>>,
+    /// The timelines that were claimed.
+    pub timelines: BTreeMap<TimelineId, Timeline>,
+    /// Paths that are nothing of ours.
+    pub foreign: Vec<String>,
+}
+
+/// The archive of one source, as of one listing.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    timelines: BTreeMap<TimelineId, Timeline>,
+    epochs: BTreeMap<Epoch, Option<Fence>>,
+    logs: BTreeMap<TimelineId, Vec<(LogName, u64)>>,
+    twins: Vec<(LogName, LogName)>,
+    fenced_off: Vec<LogName>,
+    foreign: Vec<String>,
+}
+
+impl Catalog {
+    /// The catalog of what was found.
+    ///
+    /// # Errors
+    /// [`Error::Overlap`] if two objects that count hold some position both and are not the same range.
+    pub fn new(found: Found) -> Result<Self, Error> {
+        let Found { mut logs, epochs, timelines, foreign } = found;
+        logs.sort_unstable();
+        let mut catalog = Catalog { timelines, epochs, foreign, ..Catalog::default() };
+        for (name, bytes) in logs {
+            if !catalog.counts(&name) {
+                catalog.fenced_off.push(name);
+                continue;
+            }
+            let line = catalog.logs.entry(name.timeline).or_default();
+            match line.last() {
+                Some((last, _)) if (last.from, last.to) == (name.from, name.to) => {
+                    catalog.twins.push((*last, name));
+                }
+                Some((last, _)) if name.from < last.to => return Err(Error::Overlap { a: *last, b: name }),
+                _ => line.push((name, bytes)),
+            }
+        }
+        Ok(catalog)
+    }
+
+    fn counts(&self, name: &LogName) -> bool {
+        match self.epochs.get(&name.epoch) {
+            Some(Some(fence)) => fence.admits(name),
+            // Without a fence the epoch is the newest, or its successor has only just claimed.
+            Some(None) => true,
+            None => false,
+        }
+    }
+
+    /// The epochs that were claimed, with their fences.
+    #[must_use]
+    pub fn epochs(&self) -> &BTreeMap<Epoch, Option<Fence>> {
+        &self.epochs
+    }
+
+    /// The timelines that were claimed.
+    #[must_use]
+    pub fn timelines(&self) -> &BTreeMap<TimelineId, Timeline> {
+        &self.timelines
+    }
+
+    /// The newest timeline, if there is one.
+    #[must_use]
+    pub fn newest_timeline(&self) -> Option<TimelineId> {
+        self.timelines.keys().chain(self.logs.keys()).max().copied()
+    }
+
+    /// The log objects of a timeline that count, with their sizes in bytes; ascending, none overlaps another.
+    #[must_use]
+    pub fn logs(&self, timeline: TimelineId) -> &[(LogName, u64)] {
+        self.logs.get(&timeline).map_or(&[], Vec::as_slice)
+    }
+
+    /// Bytes of all log objects that count.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.logs.values().flatten().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Where the archived log of a timeline ends; `None` if none of it was archived.
+    #[must_use]
+    pub fn end(&self, timeline: TimelineId) -> Option<Lsn> {
+        self.logs(timeline).last().map(|(name, _)| name.to)
+    }
+
+    /// Pairs of objects that claim the same range. The first of each counts, if their content is the same.
+    #[must_use]
+    pub fn twins(&self) -> &[(LogName, LogName)] {
+        &self.twins
+    }
+
+    /// Objects that do not count, because they lie behind their epoch's fence or their epoch was never claimed.
+    #[must_use]
+    pub fn fenced_off(&self) -> &[LogName] {
+        &self.fenced_off
+    }
+
+    /// Paths under the archive's folders that are nothing of ours.
+    #[must_use]
+    pub fn foreign(&self) -> &[String] {
+        &self.foreign
+    }
+
+    /// The path of timelines that leads to `timeline`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTimeline`] if it, or one that it descends from, has no history object.
+    pub fn lineage(&self, timeline: TimelineId) -> Result<Lineage, Error> {
+        let mut legs = Vec::new();
+        let (mut at, mut to) = (timeline, Lsn::MAX);
+        loop {
+            let Some(history) = self.timelines.get(&at) else {
+                // A source that has snapshots and never had a log has no histories either.
+                if legs.is_empty() && self.timelines.is_empty() && self.logs.is_empty() {
+                    legs.push(Leg { timeline: at, from: Lsn::ORIGIN, to });
+                    break;
+                }
+                return Err(Error::UnknownTimeline { timeline: at });
+            };
+            // Positions begin anew with a timeline that has no parent, whatever its fork point says.
+            let from = if history.parent.is_some() { history.fork } else { Lsn::ORIGIN };
+            legs.push(Leg { timeline: at, from, to });
+            let Some(parent) = history.parent else { break };
+            (at, to) = (parent, history.fork);
+        }
+        legs.reverse();
+        Ok(Lineage::new(legs))
+    }
+
+    /// The log objects along a path, ascending.
+    #[must_use]
+    pub fn pieces(&self, lineage: &Lineage) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for leg in lineage.legs() {
+            let on_path = self
+                .logs(leg.timeline)
+                .iter()
+                .filter(|(name, _)| leg.from <= name.from && name.from < leg.to);
+            pieces.extend(on_path.map(|(name, bytes)| Piece {
+                name: *name,
+                stored_bytes: *bytes,
+                to: name.to.min(leg.to),
+            }));
+        }
+        pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeline::ForkReason;
+    use pitr_format::Timestamp;
+    use proptest::prelude::*;
+
+    fn name(timeline: u32, epoch: u64, from: u64, to: u64) -> (LogName, u64) {
+        let (from, to) = (Lsn::new(from), Lsn::new(to));
+        (LogName { timeline: TimelineId::new(timeline), from, to, epoch: Epoch::new(epoch) }, to.since(from))
+    }
+
+    fn timeline(parent: u32, fork: u64) -> Timeline {
+        Timeline {
+            parent: (parent != 0).then_some(TimelineId::new(parent)),
+            fork: Lsn::new(fork),
+            reason: ForkReason::Restored,
+            created: Timestamp::MIN,
+            ambiguous: None,
+            root: None,
+        }
+    }
+
+    fn epochs(last: u64) -> BTreeMap<Epoch, Option<Fence>> {
+        (1..=last).map(|e| (Epoch::new(e), None)).collect()
+    }
+
+    #[test]
+    fn a_writer_that_woke_up_behind_its_fence_is_not_read() {
+        // FAILURES 21
+        let logs = vec![name(1, 1, 0, 10), name(1, 1, 10, 20), name(1, 1, 20, 35), name(1, 2, 20, 30)];
+        let mut epochs = epochs(2);
+        let fence = Fence::behind([logs[0].0, logs[1].0]);
+        epochs.insert(Epoch::new(1), Some(fence));
+        let catalog = Catalog::new(Found { logs: logs.clone(), epochs, ..Found::default() }).unwrap();
+        assert_eq!(catalog.end(TimelineId::new(1)), Some(Lsn::new(30)));
+        assert_eq!(catalog.fenced_off(), [logs[2].0]);
+    }
+
+    #[test]
+    fn objects_that_overlap_are_refused() {
+        // FAILURES 13: a cloned machine's log.
+        let logs = vec![name(1, 1, 0, 10), name(1, 2, 5, 15)];
+        let found = Found { logs, epochs: epochs(2), ..Found::default() };
+        assert!(matches!(Catalog::new(found), Err(Error::Overlap { .. })));
+        let logs = vec![name(1, 1, 0, 10), name(1, 2, 0, 10)];
+        let found = Found { logs: logs.clone(), epochs: epochs(2), ..Found::default() };
+        assert_eq!(Catalog::new(found).unwrap().twins(), [(logs[0].0, logs[1].0)]);
+    }
+
+    #[test]
+    fn an_epoch_that_nobody_claimed_does_not_count() {
+        let found = Found { logs: vec![name(1, 9, 0, 10)], epochs: epochs(1), ..Found::default() };
+        assert_eq!(Catalog::new(found).unwrap().end(TimelineId::new(1)), None);
+    }
+
+    #[test]
+    fn a_path_goes_along_the_parent_to_the_fork() {
+        let logs = vec![name(1, 1, 0, 10), name(1, 1, 10, 20), name(1, 1, 20, 30), name(2, 2, 15, 40)];
+        let timelines = [(1, timeline(0, 0)), (2, timeline(1, 15))];
+        let timelines = timelines.into_iter().map(|(id, t)| (TimelineId::new(id), t)).collect();
+        let catalog = Catalog::new(Found { logs, epochs: epochs(2), timelines, ..Found::default() }).unwrap();
+        let path = catalog.lineage(TimelineId::new(2)).unwrap();
+        let spans: Vec<_> = catalog.pieces(&path).iter().map(|p| (p.from().get(), p.to.get())).collect();
+        assert_eq!(spans, [(0, 10), (10, 15), (15, 40)]);
+        assert!(matches!(catalog.lineage(TimelineId::new(3)), Err(Error::UnknownTimeline { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_names_give_pieces_that_do_not_overlap(
+            raw in prop::collection::vec((1u32..4, 1u64..4, 0u64..30, 1u64..8), 0..20),
+            parents in prop::collection::vec((0u32..3, 0u64..40), 3),
+        ) {
+            let logs = raw.iter().map(|(t, e, from, len)| name(*t, *e, *from, from + len)).collect();
+            let timelines = parents.iter().zip(1u32..)
+                .map(|((parent, fork), id)| (TimelineId::new(id), timeline(parent % id, *fork))).collect();
+            let found = Found { logs, epochs: epochs(3), timelines, ..Found::default() };
+            let Ok(catalog) = Catalog::new(found) else { return Ok(()) };
+            for id in 1..4 {
+                let path = catalog.lineage(TimelineId::new(id)).unwrap();
+                let pieces = catalog.pieces(&path);
+                for leg in path.legs() {
+                    let on_leg: Vec<_> = pieces.iter().filter(|p| p.name.timeline == leg.timeline).collect();
+                    prop_assert!(on_leg.windows(2).all(|w| w[0].to <= w[1].from()));
+                    prop_assert!(on_leg.iter().all(|p| p.to <= leg.to));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Who may write: epochs, claims and fences.
+
+use crate::archive::Archive;
+use crate::error::{Error, Result};
+use crate::fence::{Claim, Fence};
+use crate::names::{LogName, Name};
+use crate::timeline::Timeline;
+use pitr_codec::ObjectKind;
+use pitr_format::{Epoch, TimelineId, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const CLAIM_ATTEMPTS: u32 = 64;
+
+/// The right to write a source's archive, until someone else claims it. Clones share it.
+///
+/// # Protocol
+/// 1. Create the claim of the epoch after the highest; if another writer was faster, try the next.
+/// 2. For every earlier epoch without a fence: list its objects, and create the fence behind the last.
+/// 3. Write. After each put look for a higher claim; if there is one, the put may lie behind our fence and must not be
+///    acknowledged ([`Error::Fenced`]).
+///
+/// A writer that was paused between any two of these steps does no harm: its object either was listed in step 2 of its
+/// successor, and counts, or lies behind the fence, and it learns so in step 3. Two successors that fence the same epoch
+/// create one object: the first one stands, and only the writer of the highest epoch goes on.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    archive: Archive,
+    epoch: Epoch,
+    /// The higher epoch that was seen; 0 while there is none. Once fenced, always fenced.
+    fenced_by: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Claims the next epoch and fences all before it. `now` is written down for people.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if another writer claims at the same time and wins; [`Error::Contended`]; [`Error::Objects`].
+    pub fn claim(archive: &Archive, now: Timestamp) -> Result<Self> {
+        let claim = Claim { time: now }.encode();
+        for _ in 0..CLAIM_ATTEMPTS {
+            let taken = archive.epochs(&mut Vec::new())?;
+            let next = taken.keys().last().map_or(Some(Epoch::FIRST), |last| last.next());
+            let Some(epoch) = next else { break };
+            if archive.create(&Name::Claim(epoch), ObjectKind::Claim, &claim)? {
+                let writer = Writer { archive: archive.clone(), epoch, fenced_by: Arc::default() };
+                let unfenced = taken.iter().filter(|(_, fence)| fence.is_none());
+                for (before, _) in unfenced {
+                    writer.fence(*before)?;
+                }
+                writer.check()?;
+                return Ok(writer);
+            }
+        }
+        Err(Error::Contended { path: archive.layout().epochs(), attempts: CLAIM_ATTEMPTS })
+    }
+
+    /// The archive that it may write.
+    #[must_use]
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Our epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Looks for a higher claim.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if there is one, or ever was; [`Error::Objects`].
+    pub fn check(&self) -> Result<()> {
+        self.check_memory()?;
+        let listed = self.archive.objects().list(&self.archive.layout().epochs())?;
+        let claims = listed.iter().filter_map(|entry| match self.archive.layout().parse(&entry.path) {
+            Some(Name::Claim(epoch)) => Some(epoch),
+            _ => None,
+        });
+        if let Some(by) = claims.max().filter(|by| *by > self.epoch) {
+            self.fenced_by.store(by.get(), Ordering::Relaxed);
+        }
+        self.check_memory()
+    }
+
+    /// Claims the next timeline, as the writer of the source.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]; as [`Archive::claim_timeline`].
+    pub fn claim_timeline(&self, timeline: &Timeline) -> Result<TimelineId> {
+        self.check()?;
+        self.archive.claim_timeline(timeline)
+    }
+
+    /// Errors without asking the repository if a higher claim was seen before.
+    pub(crate) fn check_memory(&self) -> Result<()> {
+        match self.fenced_by.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            by => Err(Error::Fenced {
+                source_name: self.archive.source().clone(),
+                epoch: self.epoch,
+                by: Epoch::new(by),
+            }),
+        }
+    }
+
+    /// States where the objects of an earlier epoch end.
+    fn fence(&self, epoch: Epoch) -> Result<()> {
+        let layout = self.archive.layout();
+        let mut names: Vec<LogName> = Vec::new();
+        for timeline in self.archive.timeline_names(&mut Vec::new())? {
+            let folder = format!("{}/{:08x}/{:016x}", layout.logs(), timeline.get(), epoch.get());
+            let listed = self.archive.objects().list(&folder)?;
+            names.extend(listed.iter().filter_map(|entry| match layout.parse(&entry.path) {
+                Some(Name::Log(name)) => Some(name),
+                _ => None,
+            }));
+        }
+        // If another successor was faster, its fence stands.
+        let fence = Fence::behind(names).encode();
+        self.archive.create(&Name::Fence(epoch), ObjectKind::Fence, &fence).map(drop)
+    }
+}

@@ -1,0 +1,294 @@
+//! Makes a footer from the batches of a range, one after another.
+//!
+//! Only the first [`RECORD_HEAD_BYTES`] of a record are needed to index it, so no record is put together here however
+//! long it is, and a record that is cut by the end of an object goes on from what the footer keeps of it.
+
+use crate::footer::{
+    CommitEntry, CommitPoint, CutRecord, FileImages, Footer, FrameStart, ImageEntry, Mark, MarkKind, OpenTx,
+    RECORD_HEAD_BYTES, SetLengthEntry, Span,
+};
+use pitr_format::bytes::{DecodeError, Reader};
+use pitr_format::log::{Batch, Frame, Part};
+use pitr_format::record::{BLOCK_BYTES_MAX, Kind, Record};
+use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is the same in all objects that one writer makes of one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogIdentity {
+    /// Timeline of the log.
+    pub timeline: TimelineId,
+    /// The writer.
+    pub epoch: Epoch,
+    /// Size of its segments.
+    pub segment_size: SegmentSize,
+    /// Random identity of the log.
+    pub log_id: [u8; 16],
+}
+
+/// What the footer of a range needs to know of the ranges before it.
+#[derive(Debug, Clone)]
+pub struct Carry {
+    watermark: Timestamp,
+    last_commit: Option<CommitPoint>,
+    last_step: Option<Lsn>,
+    open: BTreeMap<TxId, OpenTx>,
+    cut: Option<CutRecord>,
+    incarnation: Option<Incarnation>,
+}
+
+impl Carry {
+    /// Nothing came before.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Carry {
+            watermark: Timestamp::MIN,
+            last_commit: None,
+            last_step: None,
+            open: BTreeMap::new(),
+            cut: None,
+            incarnation: None,
+        }
+    }
+
+    /// The range before ended with this footer.
+    #[must_use]
+    pub fn after(footer: &Footer) -> Self {
+        Carry {
+            watermark: footer.watermark,
+            last_commit: footer.last_commit(Lsn::MAX),
+            last_step: footer.last_step(),
+            open: footer.open.iter().map(|open| (open.tx, *open)).collect(),
+            cut: footer.cut,
+            incarnation: footer.frames.last().map(|f| f.incarnation),
+        }
+    }
+}
+
+/// Builds one footer.
+#[derive(Debug)]
+pub struct Indexer {
+    identity: LogIdentity,
+    from: Lsn,
+    gap: bool,
+    carry: Carry,
+    frames: Vec<FrameStart>,
+    cut_in_frame: Option<usize>,
+    commits: Vec<CommitEntry>,
+    images: BTreeMap<(FileId, u32), Vec<ImageEntry>>,
+    spans: Vec<Span>,
+    set_lengths: Vec<SetLengthEntry>,
+    marks: Vec<Mark>,
+    partitions: BTreeSet<PartitionId>,
+}
+
+impl Indexer {
+    /// An indexer of the range that begins at `from`; `gap` if the source's deeds just before were never logged.
+    #[must_use]
+    pub fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry) -> Self {
+        Indexer {
+            identity,
+            from,
+            gap,
+            carry,
+            frames: Vec::new(),
+            cut_in_frame: None,
+            commits: Vec::new(),
+            images: BTreeMap::new(),
+            spans: Vec::new(),
+            set_lengths: Vec::new(),
+            marks: Vec::new(),
+            partitions: BTreeSet::new(),
+        }
+    }
+
+    /// The next batch begins a frame of the object.
+    pub fn begin_frame(&mut self, lsn: Lsn, incarnation: Incarnation) {
+        let new_life = self.carry.incarnation.is_some_and(|before| before != incarnation);
+        if new_life {
+            // The life before ended in a cut: transactions that it left unfinished can't go on.
+            self.carry.open.clear();
+        }
+        self.carry.incarnation = Some(incarnation);
+        self.frames.push(FrameStart { lsn, incarnation });
+    }
+
+    /// Indexes a checked batch.
+    pub fn push(&mut self, batch: &Batch<'_>) -> Result<(), DecodeError> {
+        self.carry.watermark = self.carry.watermark.max(batch.header.time);
+        for frame in batch.frames() {
+            self.frame(&frame?)?;
+        }
+        Ok(())
+    }
+
+    /// The footer of everything up to `to`, and what the next one needs.
+    #[must_use]
+    pub fn finish(mut self, to: Lsn) -> (Footer, Carry) {
+        let LogIdentity { timeline, epoch, segment_size, log_id } = self.identity;
+        let files = self
+            .images
+            .into_iter()
+            .map(|((file, block_bytes), mut images)| {
+                images.sort_unstable();
+                FileImages { file, block_bytes, images }
+            })
+            .collect();
+        let footer = Footer {
+            timeline,
+            epoch,
+            from: self.from,
+            to,
+            segment_size,
+            log_id,
+            gap: self.gap,
+            watermark: self.carry.watermark,
+            before: self.carry.last_commit,
+            step_before: self.carry.last_step,
+            frames: self.frames,
+            commits: self.commits,
+            files,
+            spans: self.spans,
+            set_lengths: self.set_lengths,
+            marks: self.marks,
+            partitions: self.partitions.into_iter().collect(),
+            open: self.carry.open.values().copied().collect(),
+            cut: self.carry.cut,
+        };
+        self.carry.last_commit = footer.last_commit(to);
+        self.carry.last_step = footer.last_step();
+        (footer, self.carry)
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), DecodeError> {
+        let out_of_order = DecodeError::Range { what: "record part out of order", value: frame.lsn.get() };
+        let mut record = match (frame.part, self.carry.cut.take()) {
+            // A record that another one follows before its end was never acknowledged: its writer died. Forget it.
+            (Part::Full | Part::First, _) => {
+                self.cut_in_frame = self.frames.len().checked_sub(1);
+                self.begin_record(frame)
+            }
+            (Part::Middle | Part::Last, Some(open)) if continues(&open, frame) => open,
+            _ => return Err(out_of_order),
+        };
+        let known = RECORD_HEAD_BYTES.min(record.seen as usize);
+        let more = frame.bytes.len().min(RECORD_HEAD_BYTES - known);
+        record.head[known..known + more].copy_from_slice(&frame.bytes[..more]);
+        let seen = u64::from(record.seen) + frame.bytes.len() as u64;
+        let complete = matches!(frame.part, Part::Full | Part::Last);
+        let fits = if complete { seen == record.total_len.into() } else { seen <= record.total_len.into() };
+        if !fits {
+            return Err(out_of_order);
+        }
+        record.seen = seen as u32;
+        if complete {
+            return self.record(&record, frame.end());
+        }
+        self.carry.cut = Some(record);
+        Ok(())
+    }
+
+    fn begin_record(&mut self, frame: &Frame<'_>) -> CutRecord {
+        self.partitions.insert(frame.partition);
+        if frame.tx != TxId::NONE {
+            self.carry.open.entry(frame.tx).or_insert(OpenTx {
+                tx: frame.tx,
+                first_lsn: frame.lsn,
+                blocks: 0,
+                bytes: 0,
+            });
+        }
+        let Frame { lsn, kind, partition, tx, total_len, .. } = *frame;
+        CutRecord { lsn, kind, partition, tx, total_len, seen: 0, head: [0; RECORD_HEAD_BYTES] }
+    }
+
+    fn record(&mut self, record: &CutRecord, end: Lsn) -> Result<(), DecodeError> {
+        let raw = u64::from(record.kind);
+        let kind =
+            Kind::from_u8(record.kind).ok_or(DecodeError::Range { what: "record kind", value: raw })?;
+        match kind {
+            Kind::Image => self.image(record, end),
+            Kind::Commit => self.commit(record, end),
+            Kind::Data => {
+                self.count(record.tx, 0, record.total_len.into());
+                Ok(())
+            }
+            Kind::Note => Ok(()),
+            Kind::SetLength | Kind::Abort | Kind::Watermark | Kind::ClockStep | Kind::Gap => {
+                let len = record.total_len as usize;
+                let payload = record.head.get(..len);
+                let payload =
+                    payload.ok_or(DecodeError::Range { what: "record length", value: len as u64 })?;
+                self.short(record, &Record::decode(record.kind, payload)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn image(&mut self, record: &CutRecord, end: Lsn) -> Result<(), DecodeError> {
+        let mut r = Reader::new(&record.head);
+        let file = FileId::new(r.u32("image")?);
+        let len = r.u32("image")?;
+        let block = r.u64("image")?;
+        let whole = u64::from(len) + r.offset() as u64 == u64::from(record.total_len);
+        let bounded = block.checked_add(1).and_then(|n| n.checked_mul(len.into())).is_some();
+        if !whole || !bounded || !(1..=BLOCK_BYTES_MAX).contains(&len) {
+            return Err(DecodeError::Range { what: "image block", value: block });
+        }
+        self.count(record.tx, 1, len.into());
+        let image = ImageEntry { block, lsn: record.lsn, tx: record.tx };
+        self.images.entry((file, len)).or_default().push(image);
+        if self.cut_in_frame.is_none_or(|no| no + 1 != self.frames.len()) {
+            self.spans.push(Span { lsn: record.lsn, end });
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, record: &CutRecord, end: Lsn) -> Result<(), DecodeError> {
+        let mut r = Reader::new(&record.head[..RECORD_HEAD_BYTES.min(record.total_len as usize)]);
+        let time = Timestamp::from_micros(r.i64("commit")?);
+        let earliest = Timestamp::from_micros(r.i64("commit")?);
+        let first_lsn = Lsn::new(r.u64("commit")?);
+        if first_lsn > end || earliest > time {
+            return Err(DecodeError::Range { what: "commit", value: record.lsn.get() });
+        }
+        let (blocks, bytes) =
+            self.carry.open.remove(&record.tx).map_or((0, 0), |open| (open.blocks, open.bytes));
+        self.carry.watermark = self.carry.watermark.max(time);
+        self.commits.push(CommitEntry { tx: record.tx, lsn: end, time, earliest, first_lsn, blocks, bytes });
+        Ok(())
+    }
+
+    fn short(&mut self, at: &CutRecord, record: &Record<'_>) {
+        match *record {
+            Record::SetLength { file, len } => {
+                self.set_lengths.push(SetLengthEntry { lsn: at.lsn, file, len, tx: at.tx });
+            }
+            Record::Abort { .. } => {
+                self.carry.open.remove(&at.tx);
+            }
+            Record::Watermark(time) => self.carry.watermark = self.carry.watermark.max(time),
+            Record::ClockStep { from, to } => {
+                self.marks.push(Mark { lsn: at.lsn, what: MarkKind::ClockStep { from, to } });
+            }
+            Record::Gap { reason, since, until } => {
+                self.marks.push(Mark { lsn: at.lsn, what: MarkKind::Gap { reason, since, until } });
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, tx: TxId, blocks: u64, bytes: u64) {
+        if let Some(open) = self.carry.open.get_mut(&tx) {
+            open.blocks += blocks;
+            open.bytes += bytes;
+        }
+    }
+}
+
+fn continues(open: &CutRecord, frame: &Frame<'_>) -> bool {
+    open.kind == frame.kind
+        && open.partition == frame.partition
+        && open.tx == frame.tx
+        && open.total_len == frame.total_len
+}

@@ -1,0 +1,113 @@
+//! The path of timelines that leads to one of them, and the part of each that belongs to it.
+
+use crate::names::LogName;
+use pitr_format::{Lsn, TimelineId};
+
+/// The part of a timeline that a path goes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leg {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Where the path enters it: its fork point, or [`Lsn::ORIGIN`].
+    pub from: Lsn,
+    /// Where the path leaves it for the next one; [`Lsn::MAX`] on the last. Commits up to here count.
+    pub to: Lsn,
+}
+
+/// A path of timelines from the first to the one that it is named after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    legs: Vec<Leg>,
+}
+
+impl Lineage {
+    /// The path along these legs, oldest first.
+    ///
+    /// A child may fork from its parent before the point where the parent forked from its own: what lies behind the
+    /// child's fork is none of its history.
+    pub(crate) fn new(mut legs: Vec<Leg>) -> Self {
+        let mut upto = Lsn::MAX;
+        for leg in legs.iter_mut().rev() {
+            leg.to = leg.to.min(upto);
+            upto = upto.min(leg.from);
+        }
+        let last = legs.len().saturating_sub(1);
+        let mut no = 0;
+        legs.retain(|leg| {
+            no += 1;
+            leg.from < leg.to || no > last
+        });
+        Lineage { legs }
+    }
+
+    /// The legs, oldest first; never empty.
+    #[must_use]
+    pub fn legs(&self) -> &[Leg] {
+        &self.legs
+    }
+
+    /// The timeline that the path is named after.
+    #[must_use]
+    pub fn timeline(&self) -> TimelineId {
+        self.legs.last().map_or(TimelineId::FIRST, |leg| leg.timeline)
+    }
+
+    /// True if the state of `timeline` at `lsn` is part of this history.
+    #[must_use]
+    pub fn holds(&self, timeline: TimelineId, lsn: Lsn) -> bool {
+        self.legs.iter().any(|leg| leg.timeline == timeline && leg.from <= lsn && lsn <= leg.to)
+    }
+
+    /// The timeline that `lsn` belongs to on this path; a fork point still belongs to the parent.
+    #[must_use]
+    pub fn timeline_at(&self, lsn: Lsn) -> TimelineId {
+        let leg = self.legs.iter().find(|leg| lsn <= leg.to);
+        leg.map_or(self.timeline(), |leg| leg.timeline)
+    }
+}
+
+/// A log object as far as it belongs to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The object.
+    pub name: LogName,
+    /// Its size in the repository, bytes.
+    pub stored_bytes: u64,
+    /// Where what counts of it ends: at most `name.to`, less where the path leaves its timeline.
+    pub to: Lsn,
+}
+
+impl Piece {
+    /// Where it begins.
+    #[must_use]
+    pub fn from(&self) -> Lsn {
+        self.name.from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(timeline: u32, from: u64, to: u64) -> Leg {
+        Leg { timeline: TimelineId::new(timeline), from: Lsn::new(from), to: Lsn::new(to) }
+    }
+
+    #[test]
+    fn a_fork_before_the_parents_own_fork_leaves_the_parent_out() {
+        let max = Lsn::MAX.get();
+        let path = Lineage::new(vec![leg(1, 0, 100), leg(2, 100, 60), leg(3, 60, max)]);
+        assert_eq!(path.legs(), [leg(1, 0, 60), leg(3, 60, max)]);
+        assert_eq!(path.timeline(), TimelineId::new(3));
+    }
+
+    #[test]
+    fn a_fork_point_belongs_to_both_and_is_named_after_the_parent() {
+        let path = Lineage::new(vec![leg(1, 0, 100), leg(2, 100, Lsn::MAX.get())]);
+        let at = Lsn::new(100);
+        assert!(path.holds(TimelineId::new(1), at) && path.holds(TimelineId::new(2), at));
+        assert!(!path.holds(TimelineId::new(1), Lsn::new(101)));
+        assert_eq!(path.timeline_at(at), TimelineId::new(1));
+        assert_eq!(path.timeline_at(Lsn::new(101)), TimelineId::new(2));
+    }
+}

@@ -1,0 +1,202 @@
+//! The newest committed image of every block between two positions of a history.
+//!
+//! Two passes, neither of which holds the data. The first reads the footers, newest object first, and keeps one bit for
+//! each block (is its newest image found?) and one for each image (does it survive?): [`select`] has the rules. The
+//! second reads those frames only that hold survivors, checks and decodes them on rayon with a bounded look-ahead, and
+//! hands over each surviving image once.
+
+mod blocks;
+mod select;
+mod stream;
+
+pub use blocks::BlockSet;
+pub use select::FileChange;
+pub use stream::Image;
+
+use crate::archive::{Archive, LogObject};
+use crate::error::{Error, Result};
+use crate::intervals::runs;
+use crate::lineage::Piece;
+use bit_vec::BitVec;
+use pitr_format::{FileId, Lsn};
+use rayon::prelude::*;
+use select::{Crossing, Selection};
+use std::collections::{BTreeMap, HashMap};
+use stream::{FrameRun, Seams, deliver, fetch};
+
+/// Objects whose footers are held at a time.
+const OBJECTS_AHEAD: usize = 16;
+
+/// The newest committed image of every block in a span of the log; made by [`Merged::new`].
+#[derive(Debug)]
+pub struct Merged {
+    archive: Archive,
+    objects: Vec<(Piece, Option<BitVec>)>,
+    files: BTreeMap<FileId, FileChange>,
+    crossings: Vec<Crossing>,
+    clipped: HashMap<Lsn, u32>,
+    seen: u64,
+    survivors: u64,
+}
+
+impl Merged {
+    /// Finds what survives of the images at or behind `after` whose transactions committed at or before `upto`.
+    /// `pieces` are those of the history, ascending; more of them than needed does no harm.
+    ///
+    /// # Errors
+    /// [`Error::Hole`] if some of the log between the two is not there (FAILURES 11); [`Error::BlockSize`]; those of
+    /// reading footers.
+    pub fn new(archive: &Archive, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<Self> {
+        let overlaps = |piece: &&Piece| piece.to > after && piece.from() < upto;
+        let pieces: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
+        check_whole(&pieces, after, upto)?;
+        let mut selection = Selection::new(after, upto);
+        let mut objects = Vec::with_capacity(pieces.len());
+        for some in pieces.rchunks(OBJECTS_AHEAD) {
+            let opened = archive.open_all(some.iter().map(|piece| &piece.name))?;
+            for (piece, object) in some.iter().zip(&opened).rev() {
+                objects.push((*piece, selection.add(piece, &object.footer)?));
+            }
+        }
+        objects.reverse();
+        let (seen, survivors) = (selection.seen, selection.survivors);
+        let crossings = std::mem::take(&mut selection.crossings);
+        let clipped = std::mem::take(&mut selection.clipped);
+        let files = selection.files();
+        Ok(Merged { archive: archive.clone(), objects, files, crossings, clipped, seen, survivors })
+    }
+
+    /// What the span does to each file that it touches.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<FileId, FileChange> {
+        &self.files
+    }
+
+    /// Number of committed images in the span.
+    #[must_use]
+    pub fn images(&self) -> u64 {
+        self.seen
+    }
+
+    /// Number of images that survive: one for each block that has any.
+    #[must_use]
+    pub fn survivors(&self) -> u64 {
+        self.survivors
+    }
+
+    /// Hands over every surviving image in the order of the log.
+    ///
+    /// # Errors
+    /// Those of reading, and the first that `f` returns.
+    pub fn for_each<E>(&self, mut f: impl FnMut(Image<'_>) -> Result<(), E>) -> Result<(), E>
+    where
+        E: From<Error> + Send,
+    {
+        let (seams, mut given) = (Seams::default(), 0);
+        let ahead = rayon::current_num_threads() + 1;
+        self.for_each_run::<E>(|work| {
+            for some in work.chunks(ahead) {
+                let read = |(object, run): &(&LogObject, FrameRun)| fetch(&self.archive, object, run);
+                let raw: Vec<_> = some.par_iter().map(read).collect::<Result<_, Error>>()?;
+                for ((object, run), raw) in some.iter().zip(&raw) {
+                    let mut take = |image: Image<'_>| {
+                        given += 1;
+                        self.clip(image, &mut f)
+                    };
+                    deliver(object, run, raw, &seams, &mut take)?;
+                }
+            }
+            Ok(())
+        })?;
+        self.check_all_given(given, &seams).map_err(E::from)
+    }
+
+    /// Hands over every surviving image, in any order and from any thread of the rayon pool that this is called in.
+    ///
+    /// # Errors
+    /// Those of reading, and one that `f` returns.
+    pub fn par_for_each<E>(&self, f: impl Fn(Image<'_>) -> Result<(), E> + Sync) -> Result<(), E>
+    where
+        E: From<Error> + Send,
+    {
+        let (seams, given) = (Seams::default(), std::sync::atomic::AtomicU64::new(0));
+        self.for_each_run::<E>(|work| {
+            work.par_iter().try_for_each(|(object, run)| {
+                let raw = fetch(&self.archive, object, run)?;
+                let mut take = |image: Image<'_>| {
+                    given.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    self.clip(image, &mut |image| f(image))
+                };
+                deliver(object, run, &raw, &seams, &mut take)
+            })
+        })?;
+        self.check_all_given(given.into_inner(), &seams).map_err(E::from)
+    }
+
+    /// Opens the objects that hold survivors, some at a time, and passes on which frames of them must be read.
+    fn for_each_run<E: From<Error>>(
+        &self,
+        mut f: impl FnMut(&[(&LogObject, FrameRun)]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let needed: Vec<(&Piece, Option<&BitVec>, Vec<Crossing>)> = self
+            .objects
+            .iter()
+            .map(|(piece, bits)| {
+                let through =
+                    |c: &&Crossing| c.lsn < piece.name.to && c.end > piece.name.to && c.end > piece.from();
+                (piece, bits.as_ref(), self.crossings.iter().filter(through).copied().collect::<Vec<_>>())
+            })
+            .filter(|(_, bits, crossings)| bits.is_some() || !crossings.is_empty())
+            .collect();
+        for some in needed.chunks(OBJECTS_AHEAD) {
+            let opened =
+                self.archive.open_all(some.iter().map(|(piece, ..)| &piece.name)).map_err(E::from)?;
+            let mut work = Vec::new();
+            for (object, (piece, bits, crossings)) in opened.iter().zip(some) {
+                let runs = stream::runs(&object.footer, piece.name, *bits, crossings).map_err(E::from)?;
+                work.extend(runs.into_iter().map(|run| (object, run)));
+            }
+            f(&work)?;
+        }
+        Ok(())
+    }
+
+    /// Passes an image on with what was cut off as zeros.
+    fn clip<E>(&self, image: Image<'_>, f: &mut dyn FnMut(Image<'_>) -> Result<(), E>) -> Result<(), E> {
+        match self.clipped.get(&image.lsn) {
+            None => f(image),
+            Some(valid) => {
+                let mut data = image.data.to_vec();
+                data.get_mut(*valid as usize..).unwrap_or_default().fill(0);
+                f(Image { data: &data, ..image })
+            }
+        }
+    }
+
+    /// The index promised so many images: fewer would be blocks that silently keep an older content.
+    fn check_all_given(&self, given: u64, seams: &Seams) -> Result<()> {
+        match (seams.unfinished(), self.objects.last()) {
+            (None, _) if given == self.survivors => Ok(()),
+            (unfinished, Some((piece, _))) => {
+                Err(Error::Index { object: piece.name, lsn: unfinished.unwrap_or(piece.from()) })
+            }
+            (_, None) => Ok(()),
+        }
+    }
+}
+
+/// Errors unless the pieces hold everything between the two positions.
+fn check_whole(pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<()> {
+    if after >= upto {
+        return Ok(());
+    }
+    let runs = runs(pieces);
+    match runs.first() {
+        None => Err(Error::Hole { from: after, to: upto }),
+        Some(run) if run.from > after => Err(Error::Hole { from: after, to: run.from }),
+        Some(run) if run.to < upto => {
+            Err(Error::Hole { from: run.to, to: runs.get(1).map_or(upto, |next| next.from) })
+        }
+        Some(_) => Ok(()),
+    }
+}

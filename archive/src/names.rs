@@ -1,0 +1,202 @@
+//! Where the archive's objects stand in a repository, and what their names say.
+//!
+//! ```text
+//! sources/<source>/timelines/<timeline>            a timeline's history
+//! sources/<source>/epochs/<epoch>-claim            a writer's claim
+//! sources/<source>/epochs/<epoch>-fence            where that writer's objects end
+//! sources/<source>/log/<timeline>/<epoch>/<from>-<to>
+//! ```
+//! Numbers are lower-case hexadecimal of a fixed width (timeline 8 digits, epoch and LSN 16), so that names sort
+//! as the numbers do and each value has one name. [`Layout::parse`] is strict: a name that this module would not
+//! write itself is foreign. It is reported, never trusted.
+
+use pitr_format::{Epoch, Lsn, SourceName, TimelineId};
+use std::fmt;
+
+const TIMELINE_DIGITS: usize = 8;
+const WIDE_DIGITS: usize = 16;
+
+/// The name of a log object: the part of a timeline's log that it holds, and which writer put it there.
+///
+/// They sort by timeline, then position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogName {
+    /// Timeline that the range belongs to.
+    pub timeline: TimelineId,
+    /// Where the range begins: where the one before it ends, unless there is a gap between the two.
+    pub from: Lsn,
+    /// Just behind the last batch of the range.
+    pub to: Lsn,
+    /// The writer.
+    pub epoch: Epoch,
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "log/{:08x}/{:016x}/{:016x}-{:016x}",
+            self.timeline.get(),
+            self.epoch.get(),
+            self.from.get(),
+            self.to.get()
+        )
+    }
+}
+
+/// What one object of a source's archive is, as its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// History of a timeline.
+    Timeline(TimelineId),
+    /// Claim of a writer.
+    Claim(Epoch),
+    /// Fence of a writer.
+    Fence(Epoch),
+    /// A range of the log.
+    Log(LogName),
+}
+
+/// The paths of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    source: SourceName,
+}
+
+impl Layout {
+    /// The paths of this source.
+    #[must_use]
+    pub fn new(source: SourceName) -> Self {
+        Layout { source }
+    }
+
+    /// The source.
+    #[must_use]
+    pub fn source(&self) -> &SourceName {
+        &self.source
+    }
+
+    /// Folder of the timelines' histories.
+    #[must_use]
+    pub fn timelines(&self) -> String {
+        format!("sources/{}/timelines", self.source)
+    }
+
+    /// Folder of claims and fences.
+    #[must_use]
+    pub fn epochs(&self) -> String {
+        format!("sources/{}/epochs", self.source)
+    }
+
+    /// Folder of the log objects.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        format!("sources/{}/log", self.source)
+    }
+
+    /// Path of an object.
+    #[must_use]
+    pub fn path(&self, name: &Name) -> String {
+        match name {
+            Name::Timeline(id) => format!("{}/{:08x}", self.timelines(), id.get()),
+            Name::Claim(epoch) => format!("{}/{:016x}-claim", self.epochs(), epoch.get()),
+            Name::Fence(epoch) => format!("{}/{:016x}-fence", self.epochs(), epoch.get()),
+            Name::Log(log) => format!("sources/{}/{log}", self.source),
+        }
+    }
+
+    /// What stands at `path`; `None` if it is not a name that [`Layout::path`] gives.
+    #[must_use]
+    pub fn parse(&self, path: &str) -> Option<Name> {
+        let rest = path.strip_prefix("sources/")?.strip_prefix(self.source.as_str())?.strip_prefix('/')?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        match parts[..] {
+            ["timelines", id] => Some(Name::Timeline(timeline(id)?)),
+            ["epochs", name] => {
+                let (number, what) = name.split_once('-')?;
+                let number = epoch(number)?;
+                match what {
+                    "claim" => Some(Name::Claim(number)),
+                    "fence" => Some(Name::Fence(number)),
+                    _ => None,
+                }
+            }
+            ["log", tl, writer, range] => {
+                let (from, to) = range.split_once('-')?;
+                let (from, to) = (Lsn::new(hex(from, WIDE_DIGITS)?), Lsn::new(hex(to, WIDE_DIGITS)?));
+                let name = LogName { timeline: timeline(tl)?, epoch: epoch(writer)?, from, to };
+                (from < to).then_some(Name::Log(name))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn timeline(text: &str) -> Option<TimelineId> {
+    let id = u32::try_from(hex(text, TIMELINE_DIGITS)?).ok()?;
+    (id != 0).then_some(TimelineId::new(id))
+}
+
+fn epoch(text: &str) -> Option<Epoch> {
+    let number = hex(text, WIDE_DIGITS)?;
+    (number != 0).then_some(Epoch::new(number))
+}
+
+fn hex(text: &str, digits: usize) -> Option<u64> {
+    let plain = text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    plain.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn layout(source: &str) -> Layout {
+        Layout::new(SourceName::new(source).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn names_come_back_and_sort_as_their_values(t in 1u32.., e in 1u64.., a: u64, b: u64) {
+            prop_assume!(a != b);
+            let layout = layout("app");
+            let (from, to) = (Lsn::new(a.min(b)), Lsn::new(a.max(b)));
+            let log = LogName { timeline: TimelineId::new(t), epoch: Epoch::new(e), from, to };
+            let names = [Name::Log(log), Name::Claim(Epoch::new(e)), Name::Fence(Epoch::new(e)), Name::Timeline(TimelineId::new(t))];
+            for name in names {
+                prop_assert_eq!(layout.parse(&layout.path(&name)), Some(name));
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_name_or_foreign(text in "\\PC{0,80}") {
+            let layout = layout("app");
+            let path = format!("sources/app/{text}");
+            if let Some(name) = layout.parse(&path) {
+                prop_assert_eq!(layout.path(&name), path);
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_names_are_not_read() {
+        let layout = layout("app");
+        let log = "sources/app/log/00000001/0000000000000001/0000000000000000-0000000000001000";
+        assert!(layout.parse(log).is_some());
+        for foreign in [
+            log.to_uppercase().as_str(),
+            &log.replace("sources/app", "sources/app2"), // FAILURES 28: a sibling with the same beginning
+            &log.replace("00000001/", "1/"),
+            &log.replace("00000001/0", "00000000/0"),
+            &format!("{log}.tmp"),
+            &log.replace("0000000000001000", "0000000000000000"),
+            "sources/app/epochs/0000000000000001-other",
+            "sources/app/epochs/0000000000000000-claim",
+            "sources/app/log",
+            "sources/app/timelines/../00000001",
+        ] {
+            assert_eq!(layout.parse(foreign), None, "{foreign}");
+        }
+    }
+}

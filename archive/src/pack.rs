@@ -1,0 +1,120 @@
+//! From batches of the log to the bytes of one object.
+
+use crate::error::{Error, Result};
+use crate::footer::Footer;
+use crate::index::{Carry, Indexer, LogIdentity};
+use crate::names::LogName;
+use pitr_codec::{Codec, CodecError, ObjectBuilder, ObjectIndex, ObjectKind, encode_frame};
+use pitr_format::log::{Batch, Seed};
+use pitr_format::{Incarnation, Lsn, OwnerToken, SegmentNo};
+use pitr_wal::LogBatch;
+use rayon::prelude::*;
+
+/// Collects batches for one object.
+#[derive(Debug)]
+pub(crate) struct Packer {
+    identity: LogIdentity,
+    indexer: Indexer,
+    from: Lsn,
+    end: Lsn,
+    frames: Vec<Vec<u8>>,
+    frame_bytes: usize,
+    life: Option<(SegmentNo, Incarnation)>,
+    raw_bytes: usize,
+}
+
+/// A finished object that has not been put yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    pub(crate) name: LogName,
+    pub(crate) bytes: pitr_objects::Bytes,
+    pub(crate) raw_bytes: u64,
+    pub(crate) carry: Carry,
+}
+
+impl Packer {
+    /// A packer for the range that begins at `from`; frames of about `frame_bytes`.
+    pub(crate) fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry, frame_bytes: usize) -> Self {
+        let indexer = Indexer::new(identity, from, gap, carry);
+        let (frames, life) = (Vec::new(), None);
+        Packer { identity, indexer, from, end: from, frames, frame_bytes, life, raw_bytes: 0 }
+    }
+
+    /// Bytes of log so far.
+    pub(crate) fn raw_bytes(&self) -> usize {
+        self.raw_bytes
+    }
+
+    /// Behind the last batch.
+    pub(crate) fn end(&self) -> Lsn {
+        self.end
+    }
+
+    /// Takes the next batch.
+    ///
+    /// # Errors
+    /// [`Error::NotDurable`] if it does not lie below `durable`: what was never synced may get another content after a
+    /// power loss, and one position would have two (FAILURES 42). [`Error::Batch`].
+    pub(crate) fn push(&mut self, batch: &LogBatch, durable: Lsn) -> Result<()> {
+        if batch.end() > durable {
+            return Err(Error::NotDurable { end: batch.end(), durable });
+        }
+        let lsn = batch.header.lsn;
+        let seed = Seed::new(batch.timeline, batch.segment, batch.incarnation);
+        let checked = Batch::decode(&batch.bytes, seed).map_err(|source| Error::Batch { lsn, source })?;
+        let span = batch.header.span() as usize;
+        let life = Some((batch.segment, batch.incarnation));
+        let fits = self.frames.last().is_some_and(|frame| frame.len() + span <= self.frame_bytes);
+        if life != self.life || !fits {
+            self.indexer.begin_frame(lsn, batch.incarnation);
+            self.frames.push(Vec::with_capacity(span));
+            self.life = life;
+        }
+        self.indexer.push(&checked).map_err(|source| Error::Batch { lsn, source })?;
+        if let Some(frame) = self.frames.last_mut() {
+            let end = frame.len() + span;
+            frame.extend_from_slice(&batch.bytes);
+            frame.resize(end, 0);
+        }
+        self.raw_bytes += span;
+        self.end = batch.end();
+        Ok(())
+    }
+
+    /// Builds the object and decodes it once (FAILURES 30).
+    pub(crate) fn build(self, owner: OwnerToken, codec: Codec) -> Result<Built> {
+        let LogIdentity { timeline, epoch, .. } = self.identity;
+        let name = LogName { timeline, epoch, from: self.from, to: self.end };
+        let (footer, carry) = self.indexer.finish(self.end);
+        let build = |source| Error::Build { object: name.to_string(), source };
+        let encoded: Result<Vec<_>, CodecError> =
+            self.frames.par_iter().map(|raw| encode_frame(codec, raw)).collect();
+        let mut builder = ObjectBuilder::new(ObjectKind::Log, owner, codec);
+        encoded.map_err(build)?.iter().for_each(|frame| {
+            builder.push(frame);
+        });
+        let bytes = builder.finish(&footer.encode()).map_err(build)?;
+        verify(&bytes, &self.frames, &footer, name)?;
+        Ok(Built { name, bytes: bytes.into(), raw_bytes: self.raw_bytes as u64, carry })
+    }
+}
+
+/// Errors unless the object decodes into exactly what it was made from.
+fn verify(bytes: &[u8], raw: &[Vec<u8>], footer: &Footer, name: LogName) -> Result<()> {
+    let same = || -> Result<bool, CodecError> {
+        let index = ObjectIndex::from_whole(bytes, ObjectKind::Log)?;
+        let frames = index.frames.par_iter().zip(raw);
+        let wrong =
+            frames.map(|(entry, raw)| Ok::<bool, CodecError>(index.decode_frame(bytes, entry)? != *raw));
+        let any_wrong = wrong.collect::<Result<Vec<bool>, _>>()?.contains(&true);
+        Ok(!any_wrong && index.frames.len() == raw.len() && Footer::decode(&index.footer)? == *footer)
+    };
+    match same() {
+        Ok(true) => Ok(()),
+        _ => Err(Error::NotWhatWasRead { object: name }),
+    }
+}
+
+#[cfg(test)]
+#[path = "pack_tests.rs"]
+mod tests;

@@ -1,0 +1,275 @@
+//! Shipping: what is durable in the local log becomes objects of the archive, without closing a segment.
+//!
+//! # Promises
+//! - Only batches below the log's durable LSN are taken (FAILURES 42).
+//! - Objects follow each other: each begins where the one before it ends, unless the log itself states a gap.
+//! - What is put is decoded and compared first (FAILURES 30), and put again byte for byte if the reply to a put was
+//!   lost: a range never gets a second content.
+//! - [`Shipper::archived`] moves on only after the put was followed by a look for a higher claim (FAILURES 21).
+
+use crate::catalog::Catalog;
+use crate::claim::Writer;
+use crate::error::{Error, Result};
+use crate::index::{Carry, LogIdentity};
+use crate::names::Name;
+use crate::pack::{Built, Packer};
+use pitr_codec::Codec;
+use pitr_format::{Lsn, SegmentSize, TimelineId};
+use pitr_wal::{LogBatch, LogReader, Wal};
+
+/// Settings of a [`Shipper`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShipOptions {
+    /// How frames are compressed.
+    pub codec: Codec,
+    /// Bytes of log after which an object is closed; it holds at most a batch more.
+    pub object_bytes: u32,
+    /// Bytes of log in a frame, about.
+    pub frame_bytes: u32,
+}
+
+impl Default for ShipOptions {
+    fn default() -> Self {
+        ShipOptions { codec: Codec::default(), object_bytes: 8 << 20, frame_bytes: 1 << 20 }
+    }
+}
+
+/// What one call of [`Shipper::ship`] put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shipped {
+    /// Objects.
+    pub objects: u32,
+    /// Bytes of log in them.
+    pub raw_bytes: u64,
+    /// Bytes of the objects.
+    pub stored_bytes: u64,
+}
+
+/// Puts a local log into the archive.
+#[derive(Debug)]
+pub struct Shipper {
+    writer: Writer,
+    options: ShipOptions,
+    timeline: TimelineId,
+    log_id: [u8; 16],
+    /// End of what is archived; `None` before the first object of the timeline.
+    at: Option<Lsn>,
+    /// What lies between `at` and the log's begin is lost.
+    lost: bool,
+    carry: Carry,
+    /// Built, and perhaps put without our having heard so.
+    pending: Option<Built>,
+}
+
+impl Shipper {
+    /// A shipper that goes on where the archive of the log's timeline ends.
+    ///
+    /// # Errors
+    /// [`Error::LocalBehind`] if the archive has more of this timeline than the log; [`Error::Diverged`] if it has
+    /// something else (FAILURES 13); those of reading either.
+    pub fn new(
+        writer: Writer,
+        catalog: &Catalog,
+        log: &Wal,
+        timeline: TimelineId,
+        log_id: [u8; 16],
+        options: ShipOptions,
+    ) -> Result<Self> {
+        let mut shipper = Shipper {
+            writer,
+            options,
+            timeline,
+            log_id,
+            at: None,
+            lost: false,
+            carry: Carry::nothing(),
+            pending: None,
+        };
+        if let Some((name, _)) = catalog.logs(timeline).last() {
+            let object = shipper.writer.archive().open(name)?;
+            if object.footer.log_id != log_id {
+                return Err(Error::Diverged { lsn: name.from });
+            }
+            if log.end() < name.to {
+                return Err(Error::LocalBehind { local: log.end(), archived: name.to });
+            }
+            if let Some(no) = object.footer.frames.len().checked_sub(1) {
+                let archived = shipper.writer.archive().frames(&object, no..no + 1)?.concat();
+                check_same(log, object.footer.frames[no].lsn, name.to, &archived)?;
+            }
+            shipper.at = Some(name.to);
+            shipper.carry = Carry::after(&object.footer);
+        }
+        Ok(shipper)
+    }
+
+    /// Everything below is archived; `None` if nothing of this timeline is.
+    #[must_use]
+    pub fn archived(&self) -> Option<Lsn> {
+        self.at
+    }
+
+    /// The writer whose right it uses.
+    #[must_use]
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Archives everything that is durable now.
+    ///
+    /// After an error of the repository the same call goes on where it stopped.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if another writer took over; [`pitr_wal::Error::Removed`] if the log was cut down before it was
+    /// archived (see [`accept_loss`](Self::accept_loss)); [`Error::Diverged`]; [`Error::Objects`].
+    pub fn ship(&mut self, log: &Wal) -> Result<Shipped> {
+        self.writer.check_memory()?;
+        let mut shipped = Shipped::default();
+        self.put_pending(&mut shipped)?;
+        let durable = log.durable();
+        if self.at.is_some_and(|at| at >= durable) {
+            return Ok(shipped);
+        }
+        let mut reader = self.reader(log)?;
+        let mut packer: Option<Packer> = None;
+        while let Some(batch) = reader.next_batch()? {
+            if batch.end() > durable {
+                break;
+            }
+            let gap = batch.follows.is_some_and(|follows| follows.gap);
+            let full = |p: &mut Packer| {
+                gap || p.raw_bytes() + batch.header.span() as usize > self.options.object_bytes as usize
+            };
+            if let Some(done) = packer.take_if(full) {
+                self.finish(done, &mut shipped)?;
+            }
+            let into = match &mut packer {
+                Some(packer) => packer,
+                None => packer.insert(self.begin(&batch)?),
+            };
+            into.push(&batch, durable)?;
+        }
+        if let Some(done) = packer {
+            self.finish(done, &mut shipped)?;
+        }
+        Ok(shipped)
+    }
+
+    /// Gives up what the local log no longer holds, after [`pitr_wal::Error::Removed`]: the next object begins with a
+    /// gap where the log begins.
+    pub fn accept_loss(&mut self) {
+        self.lost = true;
+    }
+
+    fn reader(&self, log: &Wal) -> Result<LogReader> {
+        let from = match self.at {
+            _ if self.lost => log.first(),
+            Some(at) => at,
+            // The first segment says what the log follows, which may lie before its first batch.
+            None => Lsn::ORIGIN,
+        };
+        match log.reader(from) {
+            Err(pitr_wal::Error::Beyond { .. }) => Err(Error::Diverged { lsn: from }),
+            other => Ok(other?),
+        }
+    }
+
+    /// Begins the object whose first batch this is.
+    fn begin(&mut self, batch: &LogBatch) -> Result<Packer> {
+        let lsn = batch.header.lsn;
+        let (from, gap) = match (batch.follows, self.at) {
+            _ if self.lost => (lsn, true),
+            (Some(follows), _) if follows.gap => (lsn, true),
+            (Some(follows), None) => (follows.end, false),
+            (Some(follows), Some(at)) if follows.end == at => (at, false),
+            (None, Some(at)) if lsn == at => (at, false),
+            _ => return Err(Error::Diverged { lsn }),
+        };
+        if batch.timeline != self.timeline {
+            return Err(Error::Diverged { lsn });
+        }
+        let segment_size = segment_size(batch).ok_or(Error::Diverged { lsn })?;
+        let (timeline, epoch, log_id) = (self.timeline, self.writer.epoch(), self.log_id);
+        let identity = LogIdentity { timeline, epoch, segment_size, log_id };
+        Ok(Packer::new(identity, from, gap, self.carry.clone(), self.options.frame_bytes as usize))
+    }
+
+    fn finish(&mut self, packer: Packer, shipped: &mut Shipped) -> Result<()> {
+        debug_assert!(packer.end() > Lsn::ORIGIN, "a packer holds at least the batch that it was begun for");
+        let owner = self.writer.archive().objects().owner();
+        self.pending = Some(packer.build(owner, self.options.codec)?);
+        self.put_pending(shipped)
+    }
+
+    /// Puts what was built. It is forgotten only once it is known to stand and to count.
+    fn put_pending(&mut self, shipped: &mut Shipped) -> Result<()> {
+        let Some(built) = &self.pending else { return Ok(()) };
+        let archive = self.writer.archive();
+        archive.objects().put_new(&archive.layout().path(&Name::Log(built.name)), built.bytes.clone())?;
+        self.writer.check()?;
+        if let Some(built) = self.pending.take() {
+            shipped.objects += 1;
+            shipped.raw_bytes += built.raw_bytes;
+            shipped.stored_bytes += built.bytes.len() as u64;
+            self.at = Some(built.name.to);
+            self.lost = false;
+            self.carry = built.carry;
+        }
+        Ok(())
+    }
+}
+
+/// The size of the segments of the log that the batch comes from: of all powers of two, one puts the batch into its
+/// segment.
+fn segment_size(batch: &LogBatch) -> Option<SegmentSize> {
+    let most = batch.header.lsn.get().checked_div(batch.segment.get())?;
+    let size = SegmentSize::new(1u32.checked_shl(most.checked_ilog2()?)?).ok()?;
+    (size.segment_of(batch.header.lsn) == batch.segment).then_some(size)
+}
+
+/// Errors unless the log holds `archived` from `from` to `to`, as far as it still holds anything there.
+fn check_same(log: &Wal, from: Lsn, to: Lsn, archived: &[u8]) -> Result<()> {
+    let mut reader = log.reader(from)?;
+    let mut rest = archived;
+    while reader.position() < to {
+        let batch = match reader.next_batch() {
+            Err(pitr_wal::Error::Removed { .. }) => return Ok(()),
+            other => other?,
+        };
+        let Some(batch) = batch else { break };
+        let same = rest.get(..batch.bytes.len()) == Some(&batch.bytes[..]);
+        let Some(left) = rest.get(batch.header.span() as usize..).filter(|_| same) else {
+            return Err(Error::Diverged { lsn: batch.header.lsn });
+        };
+        rest = left;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(Error::Diverged { lsn: to }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitr_format::log::BatchHeader;
+    use pitr_format::{Incarnation, SegmentNo, Timestamp};
+
+    #[test]
+    fn the_segment_size_follows_from_any_batch() {
+        for (size, segment, offset) in
+            [(16u64 << 10, 1, 4096u64), (1 << 30, 1, (1 << 30) - 8), (64 << 10, 77, 4096)]
+        {
+            let lsn = Lsn::new(size * segment + offset);
+            let (time, durable) = (Timestamp::MIN, Lsn::ORIGIN);
+            let header =
+                BatchHeader { lsn, prev: Lsn::ORIGIN, durable, time, body_len: 0, frames: 0, body_crc: 0 };
+            let batch = LogBatch {
+                header,
+                timeline: TimelineId::FIRST,
+                segment: SegmentNo::new(segment),
+                incarnation: Incarnation::FIRST,
+                bytes: Vec::new(),
+                follows: None,
+            };
+            assert_eq!(segment_size(&batch).unwrap().bytes() as u64, size);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The history of timelines: where each one left its parent, and why.
+
+use pitr_format::bytes::{DecodeError, Put, Reader};
+use pitr_format::{Lsn, TimelineId, Timestamp};
+
+const VERSION: u16 = 1;
+const WHAT: &str = "timeline object";
+
+/// Why a timeline began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum ForkReason {
+    /// It is the first of its source, or its past is unknown.
+    First = 0,
+    /// A restored copy was written to.
+    Restored = 1,
+    /// The source went back to an earlier state of its own, as after a power loss.
+    SourceRewound = 2,
+    /// The wall clock was set back too far.
+    ClockSetBack = 3,
+    /// The local log was behind its archive.
+    LogBehind = 4,
+    /// What was found in place of the source is not a state of it that is known.
+    StateUnknown = 5,
+}
+
+impl ForkReason {
+    const ALL: [ForkReason; 6] = [
+        ForkReason::First,
+        ForkReason::Restored,
+        ForkReason::SourceRewound,
+        ForkReason::ClockSetBack,
+        ForkReason::LogBehind,
+        ForkReason::StateUnknown,
+    ];
+
+    /// What happened, for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ForkReason::First => "first contact",
+            ForkReason::Restored => "a restored copy was written to",
+            ForkReason::SourceRewound => "the source went back to an earlier state",
+            ForkReason::ClockSetBack => "the clock was set back",
+            ForkReason::LogBehind => "the local log was behind its archive",
+            ForkReason::StateUnknown => "the source's state was not known",
+        }
+    }
+}
+
+/// How a timeline began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeline {
+    /// The timeline that it left; `None` if it has no past.
+    pub parent: Option<TimelineId>,
+    /// The last position of the parent that belongs to its history; [`Lsn::ORIGIN`] without a parent.
+    pub fork: Lsn,
+    /// Why.
+    pub reason: ForkReason,
+    /// When, by the clock that stamps its commits.
+    pub created: Timestamp,
+    /// Times that the source lived through twice, first and last one: before and after its clock was set back.
+    pub ambiguous: Option<(Timestamp, Timestamp)>,
+    /// Root of the restored state that it began from.
+    pub root: Option<[u8; 32]>,
+}
+
+impl Timeline {
+    /// The bytes of the history object's payload.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_u16(VERSION);
+        out.put_u8(self.reason as u8);
+        out.put_u8(u8::from(self.ambiguous.is_some()) | u8::from(self.root.is_some()) << 1);
+        out.put_u32(self.parent.map_or(0, TimelineId::get));
+        out.put_u64(self.fork.get());
+        out.put_i64(self.created.micros());
+        if let Some((from, to)) = self.ambiguous {
+            out.put_i64(from.micros());
+            out.put_i64(to.micros());
+        }
+        if let Some(root) = &self.root {
+            out.put(root);
+        }
+        out
+    }
+
+    /// Reads the history of timeline `id`: a timeline's parent is always one with a smaller number.
+    pub fn decode(id: TimelineId, bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let version = r.u16(WHAT)?;
+        if version != VERSION {
+            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
+        }
+        let raw = r.u8(WHAT)?;
+        let reason = ForkReason::ALL.into_iter().find(|reason| *reason as u8 == raw);
+        let reason = reason.ok_or(DecodeError::Range { what: "fork reason", value: raw.into() })?;
+        let flags = r.u8(WHAT)?;
+        let parent = r.u32(WHAT)?;
+        if flags > 3 || parent >= id.get() {
+            return Err(DecodeError::Range { what: "parent of a timeline", value: parent.into() });
+        }
+        let fork = Lsn::new(r.u64(WHAT)?);
+        let created = Timestamp::from_micros(r.i64(WHAT)?);
+        let mut time = || r.i64(WHAT).map(Timestamp::from_micros);
+        let ambiguous = if flags & 1 != 0 { Some((time()?, time()?)) } else { None };
+        let root = if flags & 2 != 0 { Some(r.array(WHAT)?) } else { None };
+        r.finish(WHAT)?;
+        let parent = (parent != 0).then_some(TimelineId::new(parent));
+        Ok(Timeline { parent, fork, reason, created, ambiguous, root })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn histories_come_back(
+            id in 2u32.., parent: prop::sample::Index, fork: u64, at: i64, why in 0usize..6,
+            ambiguous: Option<(i64, i64)>, root: Option<[u8; 32]>,
+        ) {
+            let parent = parent.index(id as usize) as u32;
+            let timeline = Timeline {
+                parent: (parent != 0).then_some(TimelineId::new(parent)),
+                fork: Lsn::new(fork),
+                reason: ForkReason::ALL[why],
+                created: Timestamp::from_micros(at),
+                ambiguous: ambiguous.map(|(a, b)| (Timestamp::from_micros(a), Timestamp::from_micros(b))),
+                root,
+            };
+            let bytes = timeline.encode();
+            prop_assert_eq!(Timeline::decode(TimelineId::new(id), &bytes).unwrap(), timeline);
+            prop_assert!(Timeline::decode(TimelineId::new(id), &bytes[..bytes.len() - 1]).is_err());
+            // A timeline that descends from itself or from a later one would make a path without end.
+            prop_assert!(parent == 0 || Timeline::decode(TimelineId::new(parent), &bytes).is_err());
+        }
+    }
+}

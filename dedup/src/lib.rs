@@ -1,1 +1,36 @@
 //! A content-addressed chunk store in packs.
+//!
+//! A chunk is a piece of data named by the SHA-256 of its bytes ([`ChunkId`]); storing it twice costs nothing. Chunks
+//! lie, compressed, in packs of at most 16 MiB (`docs/format/pack.md`); index objects tell where.
+//!
+//! ```text
+//! packs/<first two digits>/<digest>    chunks as frames, their ids in the footer
+//! index/<digest>                       for each pack of one write: digest, chunk ids, lengths
+//! ```
+//!
+//! # Promises
+//! - **Packs first, then their index.** A crash in between leaves packs that nobody reads: rubbish, no harm.
+//! - **What is stored was read back.** Each frame is decoded after it was encoded and hashed against the chunk's id,
+//!   and each pack is compared with its frame table, before it is put.
+//! - **What is read was checked.** [`ChunkStore::read`] returns bytes of that id or an error that names the pack.
+//! - **Memory is bounded** by what is in flight (see [`ChunkWriter`]), besides the index of chunks: about 60 bytes for
+//!   each chunk of the repository.
+#![forbid(unsafe_code)]
+
+mod encode;
+mod error;
+mod id;
+mod index;
+mod pack;
+mod packer;
+mod store;
+mod writer;
+
+pub use error::{Error, Result};
+pub use id::ChunkId;
+pub use pitr_objects::ErrorKind;
+pub use store::ChunkStore;
+pub use writer::{ChunkWriter, Written};
+
+/// Largest chunk, bytes.
+pub const CHUNK_BYTES_MAX: usize = 4 << 20;

@@ -1,0 +1,49 @@
+//! The name of a chunk.
+
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// SHA-256 of a chunk's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkId([u8; 32]);
+
+impl ChunkId {
+    /// Bytes of an id.
+    pub const BYTES: usize = 32;
+    /// Names no chunk: what stands in the place of a chunk that is all zeros and not stored.
+    pub const ZERO: ChunkId = ChunkId([0; 32]);
+
+    /// The id of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        ChunkId(Sha256::digest(bytes).into())
+    }
+
+    /// The id that was kept as these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        ChunkId(bytes)
+    }
+
+    /// The id's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for ChunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,192 @@
+//! Where chunks lie: the index objects, and all of them together in memory.
+//!
+//! An index object has no frames; its footer holds `packs varint`, then for each pack `digest 32, chunks varint`, then
+//! for each chunk `id 32, stored length varint, raw length varint`. Offsets follow from the lengths.
+
+use crate::id::hex;
+use crate::pack::{Pack, PackedChunk, pack_path, put_named};
+use crate::{CHUNK_BYTES_MAX, ChunkId, Error, Result};
+use pitr_codec::{Codec, Digest, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectBuilder, ObjectKind};
+use pitr_format::DecodeError;
+use pitr_format::bytes::{Put, Reader};
+use pitr_objects::Objects;
+use std::collections::HashMap;
+
+/// Folder of the index objects.
+pub(crate) const INDEX_FOLDER: &str = "index";
+/// Chunks after which another index object is begun: it stays well below the largest object.
+const CHUNKS_MAX: usize = 128 << 10;
+/// Fewest bytes of a chunk in an index.
+const CHUNK_BYTES_MIN: usize = ChunkId::BYTES + 2;
+
+/// Puts the index of these packs, in several objects if it is large, and returns the bytes that they take.
+pub(crate) fn put_index(objects: &Objects, codec: Codec, packs: &[Pack]) -> Result<u64> {
+    let mut stored = 0;
+    let mut rest = packs;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(packs_for_one(rest));
+        rest = later;
+        let builder = ObjectBuilder::new(ObjectKind::PackIndex, objects.owner(), codec);
+        let bytes = builder.finish(&encode(now)).map_err(Error::Pack)?;
+        stored += bytes.len() as u64;
+        put_named(objects, ObjectKind::PackIndex, bytes, |digest| format!("{INDEX_FOLDER}/{}", hex(digest)))?;
+    }
+    Ok(stored)
+}
+
+/// How many of the packs go into one index object: at least one.
+fn packs_for_one(packs: &[Pack]) -> usize {
+    let mut chunks = 0;
+    let fits = packs.iter().take_while(|pack| {
+        chunks += pack.chunks.len();
+        chunks <= CHUNKS_MAX
+    });
+    fits.count().max(1)
+}
+
+fn encode(packs: &[Pack]) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_varint(packs.len() as u64);
+    for pack in packs {
+        out.put(&pack.digest);
+        out.put_varint(pack.chunks.len() as u64);
+        for chunk in &pack.chunks {
+            out.put(chunk.id.as_bytes());
+            out.put_varint(u64::from(chunk.stored_len));
+            out.put_varint(u64::from(chunk.raw_len));
+        }
+    }
+    out
+}
+
+/// Reads the footer of an index object.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Pack>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let packs = reader.count(32 + 1, "packs of an index")?;
+    let packs = (0..packs).map(|_| decode_pack(&mut reader)).collect::<Result<_, _>>()?;
+    reader.finish("pack index")?;
+    Ok(packs)
+}
+
+fn decode_pack(reader: &mut Reader<'_>) -> Result<Pack, DecodeError> {
+    let digest = reader.array("pack digest")?;
+    let count = reader.count(CHUNK_BYTES_MIN, "chunks of a pack")?;
+    let mut chunks = Vec::with_capacity(count);
+    let mut end = HEADER_BYTES as u64;
+    for _ in 0..count {
+        let id = ChunkId::from_bytes(reader.array("chunk id")?);
+        let stored_len = bounded(reader, OBJECT_BYTES_LIMIT, "chunk stored length")?;
+        let raw_len = bounded(reader, CHUNK_BYTES_MAX, "chunk raw length")?;
+        end += u64::from(stored_len);
+        if end > OBJECT_BYTES_LIMIT as u64 {
+            return Err(DecodeError::Range { what: "end of a chunk in its pack", value: end });
+        }
+        chunks.push(PackedChunk { id, stored_len, raw_len });
+    }
+    Ok(Pack { digest, chunks })
+}
+
+fn bounded(reader: &mut Reader<'_>, most: usize, what: &'static str) -> Result<u32, DecodeError> {
+    let value = reader.varint(what)?;
+    u32::try_from(value).ok().filter(|n| *n as usize <= most).ok_or(DecodeError::Range { what, value })
+}
+
+/// Where a chunk lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Location {
+    /// Number of the pack in the index.
+    pub(crate) pack: u32,
+    pub(crate) offset: u32,
+    pub(crate) stored_len: u32,
+    pub(crate) raw_len: u32,
+}
+
+/// What is known of all packs.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    packs: Vec<Digest>,
+    chunks: HashMap<ChunkId, Location>,
+}
+
+impl Index {
+    pub(crate) fn add(&mut self, pack: &Pack) {
+        let no = self.packs.len() as u32; // a pack takes an object: nobody has four thousand million of them
+        self.packs.push(pack.digest);
+        let mut offset = HEADER_BYTES as u32;
+        for chunk in &pack.chunks {
+            let PackedChunk { id, stored_len, raw_len } = *chunk;
+            // A chunk in two packs is read from the first: both are good.
+            self.chunks.entry(id).or_insert(Location { pack: no, offset, stored_len, raw_len });
+            offset += stored_len; // bounded by OBJECT_BYTES_LIMIT when decoded or built
+        }
+    }
+
+    pub(crate) fn get(&self, id: &ChunkId) -> Option<Location> {
+        self.chunks.get(id).copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    pub(crate) fn pack_path(&self, location: &Location) -> String {
+        pack_path(&self.packs[location.pack as usize]) // locations come from this index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packs() -> impl Strategy<Value = Vec<Pack>> {
+        let chunk = (any::<[u8; 32]>(), 16..100_000u32, 0..=CHUNK_BYTES_MAX as u32);
+        let pack =
+            (any::<[u8; 32]>(), prop::collection::vec(chunk, 0..20)).prop_map(|(digest, chunks)| Pack {
+                digest,
+                chunks: chunks
+                    .into_iter()
+                    .map(|(id, stored_len, raw_len)| PackedChunk {
+                        id: ChunkId::from_bytes(id),
+                        stored_len,
+                        raw_len,
+                    })
+                    .collect(),
+            });
+        prop::collection::vec(pack, 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn indexes_come_back(packs in packs()) {
+            prop_assert_eq!(decode(&encode(&packs)).unwrap(), packs);
+        }
+
+        #[test]
+        fn any_bytes_are_an_error_or_a_value(bytes: Vec<u8>) {
+            let _ = decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn lengths_past_a_pack_are_refused() {
+        // FAILURES 31
+        let chunk = |stored_len, raw_len| PackedChunk { id: ChunkId::ZERO, stored_len, raw_len };
+        let with = |chunks| encode(&[Pack { digest: [1; 32], chunks }]);
+        let limit = OBJECT_BYTES_LIMIT as u32;
+        assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 4, 1)])).is_ok());
+        assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 2, 1)])).is_err());
+        assert!(decode(&with(vec![chunk(100, CHUNK_BYTES_MAX as u32 + 1)])).is_err());
+    }
+
+    #[test]
+    fn a_large_index_is_spread_over_objects() {
+        let pack = |n: usize| Pack {
+            digest: [0; 32],
+            chunks: vec![PackedChunk { id: ChunkId::ZERO, stored_len: 16, raw_len: 0 }; n],
+        };
+        assert_eq!(packs_for_one(&[pack(CHUNKS_MAX), pack(1)]), 1);
+        assert_eq!(packs_for_one(&[pack(CHUNKS_MAX + 1)]), 1);
+        assert_eq!(packs_for_one(&[pack(1), pack(2), pack(3)]), 3);
+    }
+}

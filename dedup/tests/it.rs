@@ -1,0 +1,233 @@
+//! The chunk store as its users see it.
+
+#![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
+
+use pitr_codec::{Codec, OBJECT_BYTES_MAX};
+use pitr_dedup::*;
+use pitr_objects::Objects;
+use pitr_objects::object_store::memory::InMemory;
+use proptest::prelude::*;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    (0..len).map(|_| byte()).collect()
+}
+
+fn memory() -> ChunkStore {
+    ChunkStore::open(Objects::memory().unwrap()).unwrap()
+}
+
+fn put_all(store: &ChunkStore, chunks: &[Vec<u8>]) -> (Vec<ChunkId>, Written) {
+    let mut writer = store.writer(Codec::default());
+    let ids = chunks.iter().map(|raw| writer.put(raw).unwrap()).collect();
+    (ids, writer.finish().unwrap())
+}
+
+#[test]
+fn chunks_are_stored_once_across_writers_and_processes() {
+    let shared = Arc::new(InMemory::new());
+    let open = || ChunkStore::open(Objects::with_store(shared.clone()).unwrap()).unwrap();
+    let chunks: Vec<_> = (0..50).map(|n| noise(n % 40, 10_000)).collect();
+    let first = open();
+    let (ids, written) = put_all(&first, &chunks);
+    assert_eq!((written.chunks_new, written.raw_new, written.packs), (40, 400_000, 1));
+    let (again, nothing) = put_all(&first, &chunks);
+    assert_eq!((&again, nothing), (&ids, Written::default()));
+
+    let second = open();
+    let (again, nothing) = put_all(&second, &chunks);
+    assert_eq!((&again, nothing), (&ids, Written::default()));
+    let (_, one) = put_all(&second, &[noise(7, 10_000), noise(99, 10_000)]);
+    assert_eq!(one.chunks_new, 1);
+    for (id, raw) in ids.iter().zip(&chunks) {
+        assert_eq!(&second.read(id).unwrap(), raw);
+    }
+    assert_eq!(first.read(&ChunkId::of(b"?")).unwrap_err().kind(), ErrorKind::Missing);
+}
+
+#[test]
+fn all_bytes_that_were_added_are_counted() {
+    let store = memory();
+    let chunks: Vec<_> = (0..40).map(|n| noise(n, 700_000)).collect();
+    let (_, written) = put_all(&store, &chunks);
+    let entries = store.objects().list("").unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.size).sum::<u64>(), written.stored);
+    let packs: Vec<_> = entries.iter().filter(|entry| entry.path.starts_with("packs/")).collect();
+    assert_eq!((packs.len() as u64, written.packs), (2, 2));
+    assert!(packs.iter().all(|pack| pack.size <= OBJECT_BYTES_MAX as u64));
+    assert!(written.stored < 40 * 700_000 + 20_000, "{written:?}");
+}
+
+#[test]
+fn a_crash_between_packs_and_index_harms_nothing() {
+    // FAILURES 23
+    let shared = Arc::new(InMemory::new());
+    let open = || ChunkStore::open(Objects::with_store(shared.clone()).unwrap()).unwrap();
+    let chunks: Vec<_> = (0..5).map(|n| noise(n, 1000)).collect();
+    let store = open();
+    let mut writer = store.writer(Codec::default());
+    for raw in &chunks {
+        writer.put(raw).unwrap();
+    }
+    writer.flush().unwrap();
+    drop(writer);
+    let paths: Vec<_> = store.objects().list("").unwrap().into_iter().map(|entry| entry.path).collect();
+    assert!(paths.len() == 1 && paths[0].starts_with("packs/"), "{paths:?}");
+
+    for store in [store, open()] {
+        assert!(store.is_empty().unwrap());
+        assert_eq!(store.read(&ChunkId::of(&chunks[0])).unwrap_err().kind(), ErrorKind::Missing);
+    }
+    let (ids, written) = put_all(&open(), &chunks);
+    assert_eq!(written.chunks_new, 5);
+    assert_eq!(open().read(&ids[3]).unwrap(), chunks[3]);
+}
+
+#[test]
+fn a_writer_reads_its_own_chunks_before_it_is_finished() {
+    let store = memory();
+    let mut writer = store.writer(Codec::default());
+    let id = writer.put(b"early").unwrap();
+    assert_eq!(writer.read(&id).unwrap(), b"early");
+    let late = writer.put(b"late").unwrap();
+    assert_eq!(writer.read(&late).unwrap(), b"late");
+    assert!(!store.contains(&id).unwrap());
+    assert!(writer.read(&ChunkId::ZERO).is_err());
+    writer.finish().unwrap();
+    assert_eq!(store.read(&id).unwrap(), b"early");
+}
+
+fn only_pack(folder: &Path) -> PathBuf {
+    let mut found = Vec::new();
+    for two in std::fs::read_dir(folder.join("packs")).unwrap() {
+        found.extend(std::fs::read_dir(two.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
+    }
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+#[test]
+fn a_flipped_byte_in_a_pack_is_refused() {
+    // FAILURES 29
+    let folder = tempfile::tempdir().unwrap();
+    let store = ChunkStore::open(Objects::create_local(folder.path()).unwrap()).unwrap();
+    let chunks = [noise(1, 5000), vec![7; 5000], noise(2, 300)];
+    let (ids, _) = put_all(&store, &chunks);
+    let pack = only_pack(folder.path());
+    let sound = std::fs::read(&pack).unwrap();
+    let mut refused = HashSet::new();
+    for at in (64..sound.len()).step_by(37) {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&pack, &bytes).unwrap();
+        for (no, (id, raw)) in ids.iter().zip(&chunks).enumerate() {
+            match store.read(id) {
+                Ok(read) => assert_eq!(&read, raw),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                    assert!(error.to_string().starts_with("packs/"), "{error}");
+                    refused.insert(no);
+                }
+            }
+        }
+    }
+    assert_eq!(refused.len(), 3, "each chunk was hit");
+    // Cut short, emptied, gone.
+    for (bytes, kind) in [(&sound[..200], ErrorKind::Corrupt), (&[], ErrorKind::Corrupt)] {
+        std::fs::write(&pack, bytes).unwrap();
+        assert_eq!(store.read(&ids[1]).unwrap_err().kind(), kind);
+    }
+    std::fs::remove_file(&pack).unwrap();
+    assert_eq!(store.read(&ids[1]).unwrap_err().kind(), ErrorKind::Missing);
+}
+
+#[test]
+fn swapped_packs_and_damaged_indexes_are_refused() {
+    // FAILURES 29
+    let folder = tempfile::tempdir().unwrap();
+    let store = ChunkStore::open(Objects::create_local(folder.path()).unwrap()).unwrap();
+    let (ids, _) = put_all(&store, &[vec![1; 4096]]);
+    let pack = only_pack(folder.path());
+    let other = tempfile::tempdir().unwrap();
+    let store2 = ChunkStore::open(Objects::create_local(other.path()).unwrap()).unwrap();
+    put_all(&store2, &[vec![2; 4096]]);
+    std::fs::copy(only_pack(other.path()), &pack).unwrap();
+    assert!(matches!(store.read(&ids[0]), Err(Error::WrongContent { .. })));
+
+    let index = std::fs::read_dir(folder.path().join("index")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&index).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&index, bytes).unwrap();
+    let error = ChunkStore::open(Objects::local(folder.path()).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().starts_with("index/"), "{error}");
+}
+
+#[test]
+fn a_failing_store_stops_the_writer() {
+    // FAILURES 18
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("repo");
+    let store = ChunkStore::open(Objects::create_local(&root).unwrap()).unwrap();
+    std::fs::write(root.join("packs"), b"in the way of the folder").unwrap();
+    let mut writer = store.writer(Codec::None);
+    let mut failed = None;
+    for n in 0..100 {
+        if let Err(error) = writer.put(&noise(n, 1 << 20)) {
+            failed = Some(error);
+            break;
+        }
+    }
+    assert!(matches!(failed, Some(Error::Failed(_))), "{failed:?}");
+    assert!(writer.put(b"more").is_err());
+    assert!(writer.flush().is_err());
+    assert!(writer.finish().is_err());
+    assert!(store.is_empty().unwrap());
+}
+
+#[test]
+fn a_chunk_too_large_is_refused() {
+    let store = memory();
+    let mut writer = store.writer(Codec::default());
+    assert_eq!(writer.put(&vec![0; CHUNK_BYTES_MAX + 1]).unwrap_err().kind(), ErrorKind::Limit);
+    writer.put(&vec![0; CHUNK_BYTES_MAX]).unwrap();
+    writer.finish().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_is_put_is_read(
+        chunks in prop::collection::vec((0..12u64, 0..200_000usize, any::<bool>()), 0..30),
+        order: Vec<prop::sample::Index>,
+    ) {
+        let chunks: Vec<_> =
+            chunks.into_iter().map(|(seed, len, plain)| if plain { vec![seed as u8; len] } else { noise(seed, len) }).collect();
+        let store = memory();
+        let mut writer = store.writer(Codec::default());
+        let ids = writer.put_many(chunks.clone()).unwrap();
+        let written = writer.finish().unwrap();
+        let different: HashSet<_> = chunks.iter().collect();
+        prop_assert_eq!(written.chunks_new, different.len() as u64);
+        let store = ChunkStore::open(store.objects().clone()).unwrap();
+
+        let wanted: Vec<usize> = order.iter().filter(|_| !ids.is_empty()).map(|at| at.index(ids.len())).collect();
+        let wanted_ids: Vec<_> = wanted.iter().map(|at| ids[*at]).collect();
+        let mut read = vec![None; wanted.len()];
+        store.read_batch(&wanted_ids, |place, raw| {
+            read[place] = Some(raw);
+            Ok::<_, Error>(())
+        }).unwrap();
+        for (at, raw) in wanted.iter().zip(read) {
+            prop_assert_eq!(&raw.unwrap(), &chunks[*at]);
+        }
+    }
+}

@@ -1,1 +1,33 @@
-//! Captures every committed transaction of an unmodified SQLite application.
+//! The SQLite engine of pitr: captures every committed transaction of an unmodified application.
+//!
+//! Nothing is written into the watched database. Commits are read from its `-wal` file up to the frame that the
+//! wal-index publishes; a read transaction of ours keeps the frames until they are captured.
+//!
+//! | module | what it tells |
+//! | --- | --- |
+//! | [`header`] | the first hundred bytes of a database file |
+//! | [`wal`] | the `-wal` file: header, frames, running checksum |
+//! | [`conn`] | connections that look and lock but never write |
+//! | [`source`] | the watched database and the read transaction that keeps its log |
+//! | [`decide`] | what a look means, and how to begin after a pause: two tables |
+//! | [`position`] | how far we are, as the note of each commit |
+//! | [`capture`] | frames become transactions in our log |
+//! | [`keeper`] | letting the database's log restart |
+//! | [`base`] | the database at one commit, for a full snapshot |
+//!
+//! Read `source` first: its invariants are what everything else rests on.
+#![forbid(unsafe_code)]
+
+pub mod base;
+pub mod capture;
+pub mod conn;
+pub mod decide;
+pub mod error;
+pub mod exact;
+pub mod header;
+pub mod keeper;
+pub mod position;
+pub mod source;
+pub mod wal;
+
+pub use error::{Error, Result};

@@ -1,0 +1,177 @@
+//! The database at one commit, read while applications write: the source of a full snapshot.
+//!
+//! While a read transaction stands that began at or before frame `n`, no frame behind `n` is backfilled, and as
+//! long as not everything up to `n` is backfilled the log can't restart. So the state at `n` is: the newest
+//! frame of a page up to `n` where there is one, else the page of the database file, which nobody writes. If
+//! everything up to `n` is backfilled, the file alone is the state, and the log is not looked at.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pitr_vfs::File;
+
+use crate::error::{Error, Result};
+use crate::header::DatabaseHeader;
+use crate::position::Position;
+use crate::source::{Observed, Source};
+use crate::wal::{Checksum, WalFile, WalHeader};
+
+/// Times a base is begun anew because the database was written in just that moment.
+const TRIES: u32 = 10_000;
+
+/// The database at one commit. Valid while the [`Source`] that it came from makes no hand-over.
+#[derive(Debug)]
+pub struct BaseView {
+    file: Arc<dyn File>,
+    log: WalFile,
+    header: Option<WalHeader>,
+    /// Page number -> number of its newest frame. Empty when all is backfilled.
+    frames: HashMap<u32, u32>,
+    page_bytes: u32,
+    pages: u32,
+}
+
+impl BaseView {
+    /// Takes the state at a commit that the standing read transaction allows, and the place of that commit.
+    pub fn take(source: &mut Source) -> Result<(BaseView, Position)> {
+        for _ in 0..TRIES {
+            source.renew()?;
+            let Some(observed) = source.observe()? else { continue };
+            if let Some(taken) = Self::at(source, &observed)? {
+                return Ok(taken);
+            }
+        }
+        Err(Error::Busy { path: source.path().to_owned() })
+    }
+
+    /// The state at what `observed` publishes; `None` if it can't be told because a commit came in between.
+    fn at(source: &Source, observed: &Observed) -> Result<Option<(BaseView, Position)>> {
+        let Observed { header, published } = *observed;
+        let n = published.frames;
+        let mut view = BaseView {
+            file: source.file(),
+            log: source.log().clone(),
+            header,
+            frames: HashMap::new(),
+            page_bytes: source.header().page_bytes,
+            pages: 0,
+        };
+        let checksum = match header {
+            Some(header) if n > 0 => {
+                if header.page_bytes != view.page_bytes {
+                    return Ok(None);
+                }
+                match view.read_frames(header, n) {
+                    Ok(checksum) => checksum,
+                    // Everything was backfilled and the log restarted below us: look again.
+                    Err(Error::FrameChanged { .. }) if published.backfilled == n => return Ok(None),
+                    Err(e) => return Err(e),
+                }
+            }
+            Some(header) => {
+                view.pages = pages_of_file(source, &view)?;
+                header.checksum
+            }
+            None => {
+                view.pages = pages_of_file(source, &view)?;
+                Checksum::default()
+            }
+        };
+        if published.backfilled == n {
+            view.frames = HashMap::new();
+            // The log may restart from here on; that is seen as a new generation. But a commit that came
+            // before we looked again would make file and position disagree.
+            match source.observe()? {
+                Some(again) if again.published.frames == n && again.header == header => {}
+                _ => return Ok(None),
+            }
+        }
+        // Without a frame no generation has begun: the header may still be that of the one before, and the
+        // first frame that is published will belong to the next.
+        let salts = header.filter(|_| n > 0).map(|h| h.salts);
+        let position = Position {
+            salts,
+            frame: n,
+            checksum,
+            page_bytes: view.page_bytes,
+            pages: view.pages,
+            file: None,
+        };
+        Ok(Some((view, position)))
+    }
+
+    fn read_frames(&mut self, header: WalHeader, n: u32) -> Result<Checksum> {
+        let mut frames = self.log.frames(header, 0, header.checksum);
+        let mut pages = 0;
+        let mut newest = HashMap::new();
+        while frames.number() < n {
+            let number = frames.number() + 1;
+            let frame = frames.next(n)?;
+            newest.insert(frame.page, number);
+            if frame.commit_pages != 0 {
+                pages = frame.commit_pages;
+            }
+        }
+        self.pages = pages;
+        self.frames = newest;
+        Ok(frames.checksum())
+    }
+
+    /// Reads page `index`, counted from zero.
+    fn read_page(&self, index: u64, out: &mut [u8]) -> Result<()> {
+        let frame = u32::try_from(index + 1).ok().and_then(|page| self.frames.get(&page));
+        match (&self.header, frame) {
+            (Some(header), Some(frame)) => self.log.page_at(header, *frame, out),
+            _ => self.read_file(index * u64::from(self.page_bytes), out),
+        }
+    }
+
+    fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let read = self.file.read_up_to_at(out, offset).map_err(Error::ReadDatabase)?;
+        // What no frame ever held and the file ends before is a hole that reads as zeros.
+        out[read..].fill(0);
+        Ok(())
+    }
+}
+
+/// Without frames the file is the database: its header states the length, if a new enough library wrote it.
+fn pages_of_file(source: &Source, view: &BaseView) -> Result<u32> {
+    let mut bytes = vec![0; view.page_bytes as usize];
+    view.read_file(0, &mut bytes)?;
+    if let Ok(Some(DatabaseHeader { pages: Some(pages), .. })) = DatabaseHeader::decode(&bytes) {
+        return Ok(pages);
+    }
+    source.page_count()
+}
+
+impl BaseView {
+    /// Length of the database, bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        u64::from(self.pages) * u64::from(self.page_bytes)
+    }
+
+    /// True if the database has no page.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pages == 0
+    }
+
+    /// Bytes of a page.
+    #[must_use]
+    pub fn page_bytes(&self) -> u32 {
+        self.page_bytes
+    }
+
+    /// Fills `out`, whole pages, from `offset`, the begin of one.
+    pub fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        if self.frames.is_empty() {
+            return self.read_file(offset, out);
+        }
+        let page_bytes = self.page_bytes as usize;
+        for (page, piece) in (offset / page_bytes as u64..).zip(out.chunks_mut(page_bytes)) {
+            self.read_page(page, piece)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! Connections to the watched database, and nothing that writes through them.
+//!
+//! # Rules
+//! - No connection checkpoints on its own: `wal_autocheckpoint` is off, and `NO_CKPT_ON_CLOSE` is set. With the
+//!   latter SQLite neither checkpoints nor deletes the `-wal` file when the last connection closes
+//!   (`sqlite3WalClose` takes that branch only with a buffer, which `sqlite3PagerClose` then doesn't give), so
+//!   that `PERSIST_WAL` has nothing left to do; a test holds this.
+//! - `busy_timeout` is 0: we never make an application wait in a queue behind our retries.
+//! - A statement that reads the schema is prepared once; the read transactions use `PRAGMA user_version`, which
+//!   takes the read lock without parsing the schema.
+
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::Result;
+
+/// How far the database's log has come, as the wal-index says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// `mxFrame`: the number of the last committed frame.
+    pub frames: u32,
+    /// `nBackfill`: how many frames were copied into the database file.
+    pub backfilled: u32,
+}
+
+/// Opens a connection that follows the rules above.
+pub fn open(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(std::time::Duration::ZERO)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(conn)
+}
+
+/// What the wal-index publishes just now; `None` while another process rebuilds it. `SQLITE_CHECKPOINT_NOOP`
+/// reads its header afresh and takes no lock.
+pub fn published(conn: &Connection) -> Result<Option<Published>> {
+    checkpoint(conn, "PRAGMA main.wal_checkpoint(NOOP)")
+}
+
+/// Backfills as much as readers allow, without waiting for anyone; `None` if another checkpoint runs.
+pub fn checkpoint_passive(conn: &Connection) -> Result<Option<Published>> {
+    checkpoint(conn, "PRAGMA main.wal_checkpoint(PASSIVE)")
+}
+
+fn checkpoint(conn: &Connection, sql: &str) -> Result<Option<Published>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let (frames, backfilled): (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+    // SQLite answers -1 when it could not look.
+    let both = u32::try_from(frames).ok().zip(u32::try_from(backfilled).ok());
+    Ok(both.map(|(frames, backfilled)| Published { frames, backfilled }))
+}
+
+/// Begins a read transaction that stands until [`end`].
+pub fn begin_read(conn: &Connection) -> Result<()> {
+    conn.execute_batch("BEGIN")?;
+    let taken = conn.prepare_cached("PRAGMA main.user_version").and_then(|mut s| s.query_row([], |_| Ok(())));
+    if let Err(e) = taken {
+        conn.execute_batch("ROLLBACK")?;
+        return Err(e.into());
+    }
+    Ok(())
+}
+
+/// Takes the write lock, without writing anything, until [`end`].
+pub fn begin_write(conn: &Connection) -> Result<()> {
+    Ok(conn.execute_batch("BEGIN IMMEDIATE")?)
+}
+
+/// Ends a transaction of either kind.
+pub fn end(conn: &Connection) -> Result<()> {
+    Ok(conn.execute_batch("ROLLBACK")?)
+}
+
+/// Pages of the database in the transaction that is open on `conn`.
+pub fn page_count(conn: &Connection) -> Result<u32> {
+    Ok(conn.query_row("PRAGMA main.page_count", [], |row| row.get(0))?)
+}

@@ -1,0 +1,154 @@
+//! What a look at the database's log means: two pure tables.
+//!
+//! # While we watch ([`step`])
+//! A read transaction of ours always stands (see [`crate::source`]). Under one that holds frames the log can't
+//! restart; under one that holds none (SQLite's read lock 0) it can restart, but then nothing of the new
+//! generation can be backfilled, so that it can't restart once more before we have read it.
+//!
+//! | | log's salts | published frames | meaning |
+//! | --- | --- | --- | --- |
+//! | a | none (no header) | any | restarted by TRUNCATE and not written yet: nothing |
+//! | b | ours | more than ours | read them |
+//! | c | ours | as many | nothing |
+//! | d | ours | 0 | restarted in the index, not yet in the file: nothing |
+//! | e | ours | fewer, not 0 | the log went back under our lock: lost |
+//! | f | other, restart possible | any | a new generation: read it from its first frame |
+//! | g | other, restart impossible | any | our lock was lost |
+//!
+//! # When we come back ([`resume`])
+//! Nobody held the log meanwhile; the position comes from our own log.
+//!
+//! | | log's salts | frame at our place | published frames | meaning |
+//! | --- | --- | --- | --- | --- |
+//! | - | any | - | - | if the database file held everything we had and was not written since: go on; what was committed meanwhile is all in the log |
+//! | A | none or other, or ours were none | - | - | gap: it restarted, and what it lost is unknown |
+//! | B | ours | as we captured it | ours or more | go on |
+//! | C | ours | as we captured it | fewer | gap: restarted in the index; what stood behind us is unknown |
+//! | D | ours | other or none | any | rewound: power loss took commits back that we had captured |
+
+use crate::conn::Published;
+use crate::position::Position;
+use crate::wal::{Checksum, Salts};
+
+/// What to do after a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing was committed.
+    Nothing,
+    /// Read the frames behind our position up to the published one.
+    Read,
+    /// Read the frames of a new generation from its first on.
+    ReadNewGeneration,
+    /// Our lock did not hold: commits may be missing.
+    Lost,
+}
+
+/// The first table of the module head.
+#[must_use]
+pub fn step(ours: &Position, salts: Option<Salts>, published: Published, may_restart: bool) -> Step {
+    match salts {
+        None => Step::Nothing,
+        Some(_) if salts == ours.salts => match published.frames {
+            n if n > ours.frame => Step::Read,
+            n if n == ours.frame || n == 0 => Step::Nothing,
+            _ => Step::Lost,
+        },
+        Some(_) if !may_restart && ours.salts.is_some() => Step::Lost,
+        Some(_) if published.frames == 0 => Step::Nothing,
+        Some(_) => Step::ReadNewGeneration,
+    }
+}
+
+/// How to begin when there is a position from an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// The log stands as we left it, or went on from there.
+    GoOn,
+    /// What happened meanwhile can't be known.
+    Gap,
+    /// The log holds other bytes where we captured: it was taken back.
+    Rewound,
+}
+
+/// What is found when we come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The log's salts.
+    pub salts: Option<Salts>,
+    /// What the wal-index publishes.
+    pub published: Published,
+    /// The checksum that the frame at our place states, if it is one of the log's salts.
+    pub stated: Option<Checksum>,
+    /// The database file held everything that we had captured, and was not written since.
+    pub file_unchanged: bool,
+}
+
+/// The second table of the module head.
+#[must_use]
+pub fn resume(ours: &Position, found: &Found) -> Resume {
+    let Found { salts, published, stated, file_unchanged } = *found;
+    if file_unchanged {
+        Resume::GoOn
+    } else if salts.is_none() || salts != ours.salts {
+        Resume::Gap
+    } else if stated != Some(ours.checksum) {
+        Resume::Rewound
+    } else if published.frames >= ours.frame {
+        Resume::GoOn
+    } else {
+        Resume::Gap
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: Salts = Salts([1; 8]);
+    const NEW: Salts = Salts([2; 8]);
+    const SUM: Checksum = Checksum { s0: 5, s1: 6 };
+
+    fn ours() -> Position {
+        Position { salts: Some(OLD), frame: 10, checksum: SUM, page_bytes: 4096, pages: 3, file: None }
+    }
+
+    fn at(frames: u32) -> Published {
+        Published { frames, backfilled: 0 }
+    }
+
+    #[test]
+    fn each_row_of_the_first_table() {
+        let rows = [
+            (None, 7, true, Step::Nothing),                // a
+            (Some(OLD), 11, false, Step::Read),            // b
+            (Some(OLD), 10, true, Step::Nothing),          // c
+            (Some(OLD), 0, true, Step::Nothing),           // d
+            (Some(OLD), 9, true, Step::Lost),              // e
+            (Some(NEW), 3, true, Step::ReadNewGeneration), // f
+            (Some(NEW), 0, true, Step::Nothing),           // f, nothing committed yet
+            (Some(NEW), 3, false, Step::Lost),             // g
+        ];
+        for (salts, frames, may_restart, expected) in rows {
+            assert_eq!(step(&ours(), salts, at(frames), may_restart), expected, "{salts:?} {frames}");
+        }
+    }
+
+    #[test]
+    fn each_row_of_the_second_table() {
+        let other = Checksum { s0: 5, s1: 7 };
+        let rows = [
+            (None, 0, None, Resume::Gap),                  // A
+            (Some(NEW), 10, Some(SUM), Resume::Gap),       // A
+            (Some(OLD), 10, Some(SUM), Resume::GoOn),      // B
+            (Some(OLD), 12, Some(SUM), Resume::GoOn),      // B
+            (Some(OLD), 0, Some(SUM), Resume::Gap),        // C
+            (Some(OLD), 12, Some(other), Resume::Rewound), // D
+            (Some(OLD), 8, None, Resume::Rewound),         // D
+        ];
+        for (salts, frames, stated, expected) in rows {
+            let found = Found { salts, published: at(frames), stated, file_unchanged: false };
+            assert_eq!(resume(&ours(), &found), expected, "{salts:?} {frames}");
+            assert_eq!(resume(&ours(), &Found { file_unchanged: true, ..found }), Resume::GoOn);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What can go wrong while a SQLite database is watched or restored.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the SQLite engine.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is not a SQLite database.
+    #[error("{path}: not a SQLite database ({why}); name the database file itself")]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// The database is not in WAL mode.
+    #[error(
+        "{path}: the database is not in WAL mode, so its commits can't be followed; run `PRAGMA journal_mode=WAL` on it once, then watch it"
+    )]
+    NotWalMode {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Somebody holds the database in exclusive locking mode.
+    #[error(
+        "{path}: another process holds the database exclusively; run `PRAGMA locking_mode=NORMAL` in the application (and read once), then watch it"
+    )]
+    Exclusive {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The database never stood still for the moment that a look takes.
+    #[error("{path}: the database is written so fast that no base could be taken; try again")]
+    Busy {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The path can't be opened.
+    #[error("{path}: {source}")]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The `-wal` file can't be read.
+    #[error("reading the database's -wal file: {0}")]
+    ReadLog(#[source] io::Error),
+    /// The database file can't be read.
+    #[error("reading the database file: {0}")]
+    ReadDatabase(#[source] io::Error),
+    /// A published frame of the `-wal` file doesn't check out.
+    #[error("frame {frame} of the database's -wal file changed below us or is damaged")]
+    FrameChanged {
+        /// Number of the frame.
+        frame: u32,
+    },
+    /// The `-wal` file was restarted although our read transaction forbade it: our locks were lost.
+    #[error("the database's -wal file was restarted under our read lock; commits may have been missed")]
+    LockLost,
+    /// The database file was removed or replaced under its name.
+    #[error("{path}: the database file was removed or replaced by another one")]
+    Replaced {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Another process watches or backs up the same database.
+    #[error(
+        "{dir}: in use by another pitr process that watches or backs up this database; stop it, or wait for it"
+    )]
+    Locked {
+        /// The watcher's folder.
+        dir: PathBuf,
+    },
+    /// The watcher's folder belongs to another repository or source.
+    #[error(
+        "{dir}: belongs to another repository or source ({found}); name another folder with --state, or remove it (which leaves a gap)"
+    )]
+    ForeignState {
+        /// The watcher's folder.
+        dir: PathBuf,
+        /// What its identity says.
+        found: String,
+    },
+    /// SQLite itself reports an error.
+    #[error("SQLite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// Our own log.
+    #[error("the watcher's own log: {0}")]
+    Wal(#[from] pitr_wal::Error),
+    /// State of the watcher that can't be read.
+    #[error("{what} in the watcher's log: {source}")]
+    State {
+        /// What was read.
+        what: &'static str,
+        /// Why it can't be read.
+        source: pitr_format::DecodeError,
+    },
+}
+
+impl Error {
+    /// True if the source is no longer the one that was watched: watching must begin anew, behind a gap.
+    #[must_use]
+    pub fn is_break(&self) -> bool {
+        matches!(self, Error::FrameChanged { .. } | Error::LockLost | Error::Replaced { .. })
+    }
+
+    /// True if SQLite only asks to try again.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Error::Sqlite(e) if matches!(e.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)))
+    }
+}

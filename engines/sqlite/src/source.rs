@@ -1,0 +1,251 @@
+//! The watched database: the connections, the read transaction that keeps its log, and the hand-over.
+//!
+//! # Invariants
+//! - **One read transaction of ours always stands** from [`Source::open`] to the end. It is either on one of
+//!   SQLite's read locks 1 to 4, and then the log can't restart; or on read lock 0, which SQLite gives to a
+//!   reader when the log is wholly backfilled, and then the log may restart but no frame of its next
+//!   generation can be backfilled, so that it can't restart again.
+//! - **A hand-over opens the next read transaction before it closes the old one**, and is allowed only after
+//!   a look that began when the old one already stood and captured everything it saw (the caller's part), and
+//!   when that is durable in our log. Then nothing is lost: let the old transaction stand at mark m. What was
+//!   captured reaches m or further. Backfill can't pass m. The new transaction gets read lock 0 only if
+//!   everything that is committed is backfilled, which means that nothing was committed behind m: all of it is
+//!   captured. Otherwise it gets a read lock above 0, and the log stands.
+//! - **Our descriptor of the database file is closed last.** Closing any descriptor of a file drops all POSIX
+//!   locks of the process on it (FAILURES 38), so `file` is the last field, and a [`BaseView`] that shares it
+//!   must be dropped before another `Source` is opened on the same file.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pitr_format::Timestamp;
+use pitr_vfs::{Access, File, FileSystem};
+use rusqlite::Connection;
+
+use crate::conn::{self, Published};
+use crate::error::{Error, Result};
+use crate::header::{DatabaseHeader, HEADER_BYTES};
+use crate::position::FileStamp;
+use crate::wal::{WalFile, WalHeader};
+
+/// What one look found: salts and published frames belong together.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed {
+    /// Header of the log, `None` while it has none.
+    pub header: Option<WalHeader>,
+    /// What the wal-index publishes.
+    pub published: Published,
+}
+
+/// An open, watched database. See the module head for what it promises.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    look: Connection,
+    hold: Connection,
+    spare: Connection,
+    writer: Connection,
+    checkpointer: Connection,
+    log: WalFile,
+    /// False when the standing read transaction surely keeps the log from restarting.
+    may_restart: bool,
+    identity: (u64, u64),
+    header: DatabaseHeader,
+    file: Arc<dyn File>,
+}
+
+/// A file that was left alone for so long shows every later write in its change time, microseconds.
+const SETTLED_MICROS: u64 = 100_000;
+/// Times a consistent look is tried before the database counts as too busy for now.
+const TRIES: u32 = 1000;
+
+impl Source {
+    /// Opens the database at `path` and begins to keep its log.
+    pub fn open(fs: &dyn FileSystem, path: &Path) -> Result<Self> {
+        let open_error = |source| Error::Open { path: path.to_owned(), source };
+        let file = fs.open(path, Access::Read).map_err(open_error)?;
+        let identity = identity(&std::fs::metadata(path).map_err(open_error)?);
+        let header = read_header(path, file.as_ref())?;
+        if !header.wal_mode {
+            return Err(Error::NotWalMode { path: path.to_owned() });
+        }
+        let connect = || conn::open(path);
+        let hold = connect()?;
+        begin_first_read(path, &hold)?;
+        let log_path = with_suffix(path, "-wal");
+        let log =
+            fs.open(&log_path, Access::Read).map_err(|source| Error::Open { path: log_path, source })?;
+        Ok(Source {
+            path: path.to_owned(),
+            look: connect()?,
+            hold,
+            spare: connect()?,
+            writer: connect()?,
+            checkpointer: connect()?,
+            log: WalFile::new(log),
+            may_restart: true,
+            identity,
+            header,
+            file,
+        })
+    }
+
+    /// The database's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The header as it stood when the database was opened.
+    #[must_use]
+    pub fn header(&self) -> &DatabaseHeader {
+        &self.header
+    }
+
+    /// The database's log.
+    #[must_use]
+    pub fn log(&self) -> &WalFile {
+        &self.log
+    }
+
+    /// The database file, for a full read.
+    #[must_use]
+    pub fn file(&self) -> Arc<dyn File> {
+        Arc::clone(&self.file)
+    }
+
+    /// True unless the standing read transaction surely keeps the log from restarting.
+    #[must_use]
+    pub fn may_restart(&self) -> bool {
+        self.may_restart
+    }
+
+    /// Header and published frames that belong to the same generation: the header is read before and after the
+    /// index, and under our read transaction the log restarts at most once in between.
+    pub fn observe(&self) -> Result<Option<Observed>> {
+        for _ in 0..TRIES {
+            let before = self.log.header()?;
+            let Some(published) = conn::published(&self.look)? else { return Ok(None) };
+            let after = self.log.header()?;
+            if before.map(|h| h.salts) == after.map(|h| h.salts) {
+                return Ok(Some(Observed { header: after, published }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves the read transaction to the newest commit. Everything that the last look saw must be captured up
+    /// to frame `captured` and durable. Returns false if SQLite was busy and nothing changed.
+    pub fn hand_over(&mut self, captured: u32) -> Result<bool> {
+        match conn::begin_read(&self.spare) {
+            Ok(()) => {}
+            Err(e) if e.is_busy() => return Ok(false),
+            Err(e) => return Err(e),
+        }
+        // On read lock 0 only if all that is committed was backfilled: then `backfilled` is not below us.
+        self.may_restart = conn::published(&self.look)?.is_none_or(|p| p.backfilled >= captured);
+        std::mem::swap(&mut self.hold, &mut self.spare);
+        conn::end(&self.spare)?;
+        Ok(true)
+    }
+
+    /// Runs a passive checkpoint; `None` if another one is running.
+    pub fn checkpoint(&self) -> Result<Option<Published>> {
+        match conn::checkpoint_passive(&self.checkpointer) {
+            Err(e) if e.is_busy() => Ok(None),
+            other => other,
+        }
+    }
+
+    /// Takes the write lock without waiting; false if a writer has it.
+    pub fn lock_writes(&self) -> Result<bool> {
+        match conn::begin_write(&self.writer) {
+            Ok(()) => Ok(true),
+            Err(e) if e.is_busy() => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Gives the write lock back.
+    pub fn unlock_writes(&self) -> Result<()> {
+        conn::end(&self.writer)
+    }
+
+    /// Pages of the database in the standing read transaction.
+    pub fn page_count(&self) -> Result<u32> {
+        conn::page_count(&self.hold)
+    }
+
+    /// Begins the standing read transaction anew, as long as nothing has been captured.
+    pub fn renew(&mut self) -> Result<()> {
+        conn::end(&self.hold)?;
+        self.may_restart = true;
+        begin_first_read(&self.path, &self.hold)
+    }
+
+    /// The database file's stamp; `None` if it was written so lately that a later write might not show.
+    pub fn file_stamp(&self, now: Timestamp) -> Result<Option<FileStamp>> {
+        let metadata =
+            std::fs::metadata(&self.path).map_err(|e| Error::Open { path: self.path.clone(), source: e })?;
+        let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
+        let stamp = FileStamp { file: identity(&metadata), len: metadata.len(), changed_ns };
+        let settled = now.since(Timestamp::from_micros(changed_ns / 1000)) > SETTLED_MICROS;
+        Ok(settled.then_some(stamp))
+    }
+
+    /// Errors if another file stands under the database's name (FAILURES 9).
+    pub fn check_in_place(&self) -> Result<()> {
+        match std::fs::metadata(&self.path) {
+            Ok(now) if identity(&now) == self.identity => Ok(()),
+            Ok(_) => Err(Error::Replaced { path: self.path.clone() }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::Replaced { path: self.path.clone() })
+            }
+            Err(source) => Err(Error::Open { path: self.path.clone(), source }),
+        }
+    }
+}
+
+/// The path with `suffix` behind its last component, as SQLite names the files beside a database.
+#[must_use]
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn read_header(path: &Path, file: &dyn File) -> Result<DatabaseHeader> {
+    let mut bytes = [0; HEADER_BYTES];
+    let not_a_database = |why: String| Error::NotADatabase { path: path.to_owned(), why };
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(not_a_database("it is shorter than a database's header".to_owned()));
+        }
+        Err(e) => return Err(Error::Open { path: path.to_owned(), source: e }),
+    }
+    DatabaseHeader::decode(&bytes)
+        .map_err(|e| not_a_database(e.to_string()))?
+        .ok_or_else(|| not_a_database("it is empty".to_owned()))
+}
+
+/// The first read transaction finds out whether the database can be shared at all.
+fn begin_first_read(path: &Path, conn: &Connection) -> Result<()> {
+    const PATIENCE_MS: u64 = 2_000;
+    for waited_ms in 0..=PATIENCE_MS {
+        match conn::begin_read(conn) {
+            Err(e) if e.is_busy() && waited_ms < PATIENCE_MS => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            Err(e) if e.is_busy() => return Err(Error::Exclusive { path: path.to_owned() }),
+            other => return other,
+        }
+    }
+    Err(Error::Exclusive { path: path.to_owned() })
+}

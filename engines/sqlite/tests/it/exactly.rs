@@ -1,0 +1,120 @@
+//! Capturing into a log and replaying it into a model of the file: the smallest whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pitr_format::log::Assembler;
+use pitr_format::record::Record;
+use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
+use pitr_sqlite::base::BaseView;
+use pitr_sqlite::capture::Capture;
+use pitr_sqlite::keeper::{Keeper, KeeperOptions};
+use pitr_sqlite::source::Source;
+use pitr_testkit::App;
+use pitr_vfs::{Clock, OsFs, SystemClock};
+use pitr_wal::{LogReader, Start, Wal, WalOptions};
+
+/// A watched database, without archive: transactions go to a log and from there into `file`.
+pub(crate) struct Watched {
+    pub(crate) source: Source,
+    pub(crate) capture: Capture,
+    pub(crate) keeper: Keeper,
+    reader: LogReader,
+    pub(crate) wal: Arc<Wal>,
+    /// The database as the log makes it.
+    pub(crate) file: Vec<u8>,
+    pub(crate) dir: PathBuf,
+}
+
+impl Watched {
+    pub(crate) fn start(dir: &Path, database: &Path, options: KeeperOptions) -> Watched {
+        let fs: Arc<dyn pitr_vfs::FileSystem> = Arc::new(OsFs);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let mut source = Source::open(fs.as_ref(), database).unwrap();
+        let (view, position) = BaseView::take(&mut source).unwrap();
+        let mut file = vec![0; view.len() as usize];
+        view.read(0, &mut file).unwrap();
+        drop(view);
+        let start = Start {
+            timeline: TimelineId::FIRST,
+            follows: Lsn::ORIGIN,
+            time: Timestamp::MIN,
+            log_id: [1; 16],
+            gap: false,
+        };
+        let wal =
+            Wal::create(fs, Arc::clone(&clock), &dir.join("log"), &start, &WalOptions::default()).unwrap();
+        let wal = Arc::new(wal);
+        let capture = Capture::new(Arc::clone(&wal), Arc::clone(&clock), position, TxId::NONE, clock.now());
+        let keeper = Keeper::new(Arc::clone(&wal), clock, options);
+        let reader = wal.reader(Lsn::ORIGIN).unwrap();
+        Watched { source, capture, keeper, reader, wal, file, dir: dir.to_owned() }
+    }
+
+    /// Looks until `tx` is captured.
+    pub(crate) fn until(&mut self, tx: u64) {
+        let begun = Instant::now();
+        while self.capture.last_tx().get() < tx {
+            assert!(begun.elapsed() < Duration::from_secs(10), "transaction {tx} is not seen");
+            self.step();
+        }
+        self.wal.sync().unwrap();
+    }
+
+    pub(crate) fn step(&mut self) {
+        let looked = self.capture.look(&self.source).unwrap();
+        self.keeper.tend(&mut self.source, &mut self.capture, &looked).unwrap();
+    }
+
+    /// Replays transactions until `upto` is applied.
+    pub(crate) fn replay(&mut self, upto: u64) {
+        let mut assembler = Assembler::new();
+        let mut images: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut len = None;
+        while let Some(batch) = self.reader.next_batch().unwrap() {
+            for frame in batch.frames().unwrap() {
+                let Some(record) = assembler.push(&frame.unwrap()).unwrap() else { continue };
+                match Record::decode(record.kind, record.payload).unwrap() {
+                    Record::Image { block, data, .. } => images.push((block, data.to_vec())),
+                    Record::SetLength { len: new, .. } => len = Some(new),
+                    Record::Commit(_) => {
+                        let page = images[0].1.len();
+                        if let Some(len) = len.take() {
+                            self.file.resize(len as usize, 0);
+                        }
+                        for (block, data) in images.drain(..) {
+                            let at = block as usize * page;
+                            if at < self.file.len() {
+                                self.file[at..at + page].copy_from_slice(&data);
+                            }
+                        }
+                        assert!(record.tx.get() <= upto);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The replayed file equals the copy that the application took.
+    pub(crate) fn assert_exact(&self, copy: &Path) {
+        let ours = self.dir.join("replayed.db");
+        std::fs::write(&ours, &self.file).unwrap();
+        assert_exact(&ours, copy);
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(pitr_sqlite::source::with_suffix(&ours, suffix));
+        }
+    }
+}
+
+/// Same length, and sound; same schema and rows in every table.
+pub(crate) fn assert_exact(ours: &Path, copy: &Path) {
+    if let Some(difference) = pitr_sqlite::exact::compare(ours, copy).unwrap() {
+        panic!("{difference}");
+    }
+}
+
+pub(crate) fn application(database: &Path) -> App {
+    App::start("application", database)
+}

@@ -1,2 +1,54 @@
 //! Long drills and comparisons, run as `cargo xtask`.
-fn main() {}
+//!
+//! Everything here drives the release program as a user would: by its command line, against other processes that write. Of pitr's
+//! insides it sees only the exact comparison of two SQLite files. A drill prints what it did and a last line with PASS or FAIL and its
+//! figures, ends with 1 when it failed, removes its data, and adds a line to `benches/results/ledger.md`.
+
+#![forbid(unsafe_code)]
+
+mod application;
+mod compare;
+mod drill;
+mod moments;
+mod program;
+mod verdict;
+mod witness;
+mod world;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What can go wrong around a drill; a drill that ran and failed is no error but a verdict.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Long drills and comparisons")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Drives the program against writing processes and proves what comes back
+    #[command(subcommand)]
+    Drill(drill::Drill),
+    /// Puts the program beside another one
+    #[command(subcommand)]
+    Compare(compare::Compare),
+}
+
+fn main() -> ExitCode {
+    let passed = match Args::parse().task {
+        Task::Drill(drill) => drill.run(),
+        Task::Compare(compare) => compare.run(),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

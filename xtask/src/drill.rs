@@ -1,0 +1,128 @@
+//! The drills. Each is one file: what it does stands at its head, what it found goes through [`Verdict`].
+
+mod busy;
+mod exact;
+mod increment;
+mod kill;
+mod shapes;
+
+use crate::Result;
+use crate::application::{self, Application};
+use crate::program::Program;
+use crate::verdict::Verdict;
+use crate::world::World;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Drill {
+    /// Random transactions: each restored by number, its twin before it, moments by the clock
+    Exact(exact::Exact),
+    /// The watcher killed while the application writes and truncates its log
+    Kill(kill::Kill),
+    /// Page sizes, vacuums, big and spilled transactions, replaced and large files
+    Shapes(shapes::Shapes),
+    /// What watching costs a writer that does not wait
+    Busy(busy::Busy),
+    /// A full snapshot, then a share of the pages changed: what the increment stores and reads
+    Increment(increment::Increment),
+    /// All of them, as they stand without options
+    All(Seed),
+}
+
+/// Decides everything that is random.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Seed {
+    /// The same seed writes the same
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+impl Drill {
+    /// Runs it; whether it passed.
+    pub(crate) fn run(self) -> Result<bool> {
+        match self {
+            Drill::Exact(drill) => drill.run(),
+            Drill::Kill(drill) => drill.run(),
+            Drill::Shapes(drill) => drill.run(),
+            Drill::Busy(drill) => drill.run(),
+            Drill::Increment(drill) => drill.run(),
+            Drill::All(seed) => {
+                let drills: [&dyn Fn() -> Result<bool>; 5] = [
+                    &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
+                    &|| kill::Kill { rounds: 3, seed }.run(),
+                    &|| shapes::Shapes { only: None, seed }.run(),
+                    &|| busy::Busy { seconds: 60 }.run(),
+                    &|| increment::Increment { megabytes: 1000, share: 0.05, level: 3, seed }.run(),
+                ];
+                // One that breaks off must not keep the others from being seen.
+                let mut passed = true;
+                for drill in drills {
+                    passed &= drill().unwrap_or_else(|error| {
+                        eprintln!("xtask: {error}");
+                        false
+                    });
+                }
+                Ok(passed)
+            }
+        }
+    }
+}
+
+/// Runs `body`; an error in it is a failure of the drill, with everything found until then.
+pub(crate) fn judged(command: &str, body: impl FnOnce(&mut Verdict) -> Result<()>) -> Result<bool> {
+    println!("{command}");
+    let mut verdict = Verdict::default();
+    if let Err(error) = body(&mut verdict) {
+        verdict.fail(error);
+    }
+    verdict.close(command)
+}
+
+/// A folder with a repository, and an application that is ready and waits.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) application: Application,
+    pub(crate) program: Program,
+    pub(crate) database: PathBuf,
+    pub(crate) ready: Value,
+    // Dropped last: the others live in it.
+    pub(crate) world: World,
+}
+
+impl Stage {
+    /// Sets it up. The application's first argument is its folder.
+    pub(crate) fn new(name: &str, script: &str, args: &[&str]) -> Result<Stage> {
+        let world = World::new(name)?;
+        let program = Program::with_repository(&world.path("repository"))?;
+        let folder = world.path("application");
+        std::fs::create_dir(&folder)?;
+        let folder = folder.to_string_lossy().into_owned();
+        let application = Application::start(script, &[&[folder.as_str()], args].concat())?;
+        let ready = application.event("ready")?;
+        let database = application::path(&ready, "database")?;
+        Ok(Stage { application, program, database, ready, world })
+    }
+
+    /// The transactions that `pitr log` shows.
+    pub(crate) fn log(&self) -> Result<Vec<Value>> {
+        let answer = self.program.call(["log"])?.done()?;
+        answer["transactions"]
+            .as_array()
+            .cloned()
+            .ok_or_else(|| "no transactions in the answer of log".into())
+    }
+
+    /// The only source in the answer of `pitr info`.
+    pub(crate) fn source(&self) -> Result<Value> {
+        let answer = self.program.call(["info"])?.done()?;
+        Ok(answer["sources"][0].clone())
+    }
+}
+
+/// Gives the watcher time to look once more before it is asked to stop.
+pub(crate) fn settle() {
+    std::thread::sleep(Duration::from_millis(500));
+}

@@ -1,0 +1,198 @@
+//! The program under test, run by its command line.
+
+use crate::Result;
+use crate::world;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+const ATTACH_AT_MOST: Duration = Duration::from_secs(300);
+const DRAIN_AT_MOST: Duration = Duration::from_secs(120);
+
+/// Exit code of a target that cannot be reached.
+pub(crate) const UNREACHABLE: i32 = 3;
+
+/// `pitr` with a repository of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    binary: PathBuf,
+    repo: PathBuf,
+}
+
+/// What a finished command left.
+#[derive(Debug)]
+pub(crate) struct Called {
+    pub(crate) line: String,
+    pub(crate) code: Option<i32>,
+    pub(crate) answer: Value,
+    pub(crate) stderr: String,
+    pub(crate) seconds: f64,
+}
+
+impl Called {
+    /// The answer, or an error that says what was called and what came instead.
+    pub(crate) fn done(self) -> Result<Value> {
+        if self.code == Some(0) { Ok(self.answer) } else { Err(self.to_string().into()) }
+    }
+}
+
+impl std::fmt::Display for Called {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let code = self.code.map_or("by a signal".into(), |code| format!("with {code}"));
+        write!(f, "`{}` ended {code}: {}", self.line, self.stderr.trim())
+    }
+}
+
+impl Program {
+    /// Builds the program and makes a repository at `repo`.
+    pub(crate) fn with_repository(repo: &Path) -> Result<Program> {
+        let program = Program { binary: world::build()?, repo: repo.to_owned() };
+        program.call(["init"])?.done()?;
+        Ok(program)
+    }
+
+    /// The repository's folder.
+    pub(crate) fn repo(&self) -> &Path {
+        &self.repo
+    }
+
+    fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("--repo").arg(&self.repo).arg("--json").args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn call<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Called> {
+        let mut command = self.command(args);
+        let line = printed(&command);
+        let begin = Instant::now();
+        let output = command.output()?;
+        let seconds = begin.elapsed().as_secs_f64();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let answer = serde_json::from_str(&stdout).map_err(|error| {
+            format!("`{line}` printed something else than one JSON document: {error}: {stdout}")
+        })?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if stderr.contains("panicked at") {
+            return Err(format!("`{line}` panicked: {stderr}").into());
+        }
+        Ok(Called { line, code: output.status.code(), answer, stderr, seconds })
+    }
+
+    /// Restores `to` (with what else is asked for) to `output`.
+    pub(crate) fn restore(&self, to: &str, output: &Path, more: &[&str]) -> Result<Called> {
+        let mut args: Vec<&OsStr> = ["restore", "--to", to, "--output"].map(OsStr::new).into();
+        args.push(output.as_os_str());
+        args.extend(more.iter().map(OsStr::new));
+        self.call(args)
+    }
+
+    /// Starts watching `database` and waits until capture is established.
+    pub(crate) fn watch(&self, database: &Path, more: &[&str]) -> Result<Watch> {
+        let mut command = self.command([OsStr::new("watch"), database.as_os_str()]);
+        command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Watch::start(&mut command)
+    }
+}
+
+fn printed(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// A running `pitr watch`; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    child: Child,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Receiver<String>,
+}
+
+/// What a watcher left that was asked to stop.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    /// The JSON summary that it printed at its end, if it did.
+    pub(crate) summary: Option<Value>,
+    /// Seconds from the signal to its end.
+    pub(crate) seconds: f64,
+}
+
+impl Watch {
+    fn start(command: &mut Command) -> Result<Watch> {
+        let line = printed(command);
+        let mut child = command.spawn()?;
+        let (Some(mut out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err("no pipes to the watcher".into());
+        };
+        let stdout = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = out.read_to_string(&mut text);
+            text
+        });
+        let (sender, stderr) = channel();
+        thread::spawn(move || {
+            BufReader::new(err).lines().map_while(|l| l.ok()).try_for_each(|l| sender.send(l))
+        });
+        let mut watch = Watch { child, stdout: Some(stdout), stderr };
+        let begin = Instant::now();
+        let mut said = String::new();
+        while let Some(left) = ATTACH_AT_MOST.checked_sub(begin.elapsed()) {
+            match watch.stderr.recv_timeout(left) {
+                Ok(text) if text.contains("watching") => return Ok(watch),
+                Ok(text) => said = said + &text + "\n",
+                Err(_) => break,
+            }
+        }
+        let _ = watch.child.kill();
+        Err(format!("`{line}` did not come to watch: {said}").into())
+    }
+
+    /// SIGKILL, as a power cut to the process.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGINT; waits until it has drained. An error if it does not end well.
+    pub(crate) fn stop(mut self) -> Result<Stopped> {
+        let begin = Instant::now();
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::INT)?;
+        let status = self.wait(DRAIN_AT_MOST)?;
+        let seconds = begin.elapsed().as_secs_f64();
+        let said: Vec<String> = self.stderr.try_iter().collect();
+        if !status.success() || said.iter().any(|line| line.contains("panicked at")) {
+            return Err(format!("the watcher ended with {status}: {}", said.join("\n")).into());
+        }
+        let stdout = self.stdout.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+        let lines = std::iter::once(stdout.as_str()).chain(said.iter().map(String::as_str).rev());
+        let summary = lines.filter_map(|line| serde_json::from_str(line).ok()).find(Value::is_object);
+        Ok(Stopped { summary, seconds })
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Result<ExitStatus> {
+        let begin = Instant::now();
+        while begin.elapsed() < at_most {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Err(format!("the watcher did not end within {} s of SIGINT", at_most.as_secs()).into())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

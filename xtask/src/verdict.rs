@@ -1,0 +1,119 @@
+//! What a drill found: figures, failures, one last line, one line in the ledger.
+
+use crate::{Result, world};
+use std::fmt::Display;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::process::Command;
+
+const FAILURES_SHOWN: usize = 12;
+const LEDGER_HEAD: &str = "# Ledger\n\nOne line for each drill that was run: when, where, what, and what it found.\n\n\
+    | date | commit | machine | command | verdict |\n| --- | --- | --- | --- | --- |\n";
+
+/// Filled while a drill runs.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    figures: Vec<String>,
+    failures: Vec<String>,
+}
+
+impl Verdict {
+    /// Tells what goes on.
+    pub(crate) fn step(&self, text: impl Display) {
+        println!("  {text}");
+    }
+
+    /// A number that belongs to the result.
+    pub(crate) fn figure(&mut self, text: impl Display) {
+        println!("  {text}");
+        self.figures.push(text.to_string());
+    }
+
+    /// Something that must not be.
+    pub(crate) fn fail(&mut self, text: impl Display) {
+        if self.failures.len() < FAILURES_SHOWN {
+            println!("  FAILURE: {text}");
+        }
+        self.failures.push(text.to_string());
+    }
+
+    /// Fails with `text` unless `holds`.
+    pub(crate) fn check(&mut self, holds: bool, text: impl Display) {
+        if !holds {
+            self.fail(text);
+        }
+    }
+
+    /// Prints the last line and writes the ledger; whether the drill passed.
+    pub(crate) fn close(mut self, command: &str) -> Result<bool> {
+        let passed = self.failures.is_empty();
+        if !passed {
+            self.figures
+                .insert(0, format!("{} failures, the first: {}", self.failures.len(), self.failures[0]));
+        }
+        let word = if passed { "PASS" } else { "FAIL" };
+        let figures = self.figures.join("; ");
+        println!("{word} {command}: {figures}");
+        let results = world::root().join("benches/results");
+        fs::create_dir_all(&results)?;
+        let path = results.join("ledger.md");
+        let mut ledger = OpenOptions::new().create(true).append(true).open(&path)?;
+        if ledger.metadata()?.len() == 0 {
+            ledger.write_all(LEDGER_HEAD.as_bytes())?;
+        }
+        writeln!(
+            ledger,
+            "| {} | {} | {} | `{command}` | {word}: {} |",
+            today(),
+            commit(),
+            machine(),
+            without_paths(&figures).replace('|', "/")
+        )?;
+        Ok(passed)
+    }
+}
+
+/// Today's date, UTC.
+pub(crate) fn today() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// The commit that was tested, with a plus if the tree holds more than it.
+pub(crate) fn commit() -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(world::root()).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
+    git(&["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "?".into()) + if dirty { "+" } else { "" }
+}
+
+/// Processor and number of cores.
+pub(crate) fn machine() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{cores} x {}", model.trim_start_matches([' ', '\t', ':']))
+}
+
+/// What is committed names no folder of the machine that it ran on.
+fn without_paths(text: &str) -> String {
+    let shorten = |word: &str| match word.rfind('/') {
+        Some(at) if word.starts_with('/') || word.starts_with("`/") => word[at + 1..].to_owned(),
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(shorten).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_names_no_folder() {
+        assert_eq!(
+            without_paths("`/a/b/pitr --repo /c/d restore` ended 3/4"),
+            "pitr --repo d restore` ended 3/4"
+        );
+    }
+}

@@ -3,7 +3,8 @@
 use crate::catalog::{Catalog, Found};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
-use crate::footer::Footer;
+use crate::footer::{Footer, MarkKind};
+use crate::intervals::{Cause, Gap};
 use crate::names::{Layout, LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectBuilder, ObjectKind};
@@ -138,6 +139,23 @@ impl Archive {
     ) -> Result<Vec<LogObject>> {
         let names: Vec<&LogName> = names.into_iter().collect();
         names.into_par_iter().map(|name| self.open(name)).collect()
+    }
+
+    /// Why there is a gap: the object behind it may know.
+    ///
+    /// # Errors
+    /// As [`footer`](Self::footer).
+    pub fn cause(&self, gap: &Gap) -> Result<Cause> {
+        let Some(behind) = gap.behind else { return Ok(gap.cause) };
+        let footer = self.footer(&behind)?;
+        if !footer.gap {
+            return Ok(gap.cause);
+        }
+        let reason = footer.marks.iter().find_map(|mark| match mark.what {
+            MarkKind::Gap { reason, .. } => Some(reason),
+            MarkKind::ClockStep { .. } => None,
+        });
+        Ok(Cause::NotLogged(reason))
     }
 
     /// Claims the next timeline.

@@ -52,6 +52,8 @@ pub struct Shipper {
     options: ShipOptions,
     timeline: TimelineId,
     log_id: [u8; 16],
+    /// Where the timeline begins: its fork point, or the origin.
+    begin: Lsn,
     /// End of what is archived; `None` before the first object of the timeline.
     at: Option<Lsn>,
     /// What lies between `at` and the log's begin is lost.
@@ -65,8 +67,9 @@ impl Shipper {
     /// A shipper that goes on where the archive of the log's timeline ends.
     ///
     /// # Errors
-    /// [`Error::LocalBehind`] if the archive has more of this timeline than the log; [`Error::Diverged`] if it has
-    /// something else (FAILURES 13); those of reading either.
+    /// [`Error::UnknownTimeline`] if the catalog was loaded before the timeline was claimed; [`Error::LocalBehind`] if
+    /// the archive has more of this timeline than the log; [`Error::Diverged`] if it has something else (FAILURES 13);
+    /// those of reading either.
     pub fn new(
         writer: Writer,
         catalog: &Catalog,
@@ -75,11 +78,13 @@ impl Shipper {
         log_id: [u8; 16],
         options: ShipOptions,
     ) -> Result<Self> {
+        let history = catalog.timelines().get(&timeline).ok_or(Error::UnknownTimeline { timeline })?;
         let mut shipper = Shipper {
             writer,
             options,
             timeline,
             log_id,
+            begin: history.parent.map_or(Lsn::ORIGIN, |_| history.fork),
             at: None,
             lost: false,
             carry: Carry::nothing(),
@@ -165,8 +170,8 @@ impl Shipper {
         let from = match self.at {
             _ if self.lost => log.first(),
             Some(at) => at,
-            // The first segment says what the log follows, which may lie before its first batch.
-            None => Lsn::ORIGIN,
+            // The first segment says what the log follows: that lies before its first batch.
+            None => self.begin,
         };
         match log.reader(from) {
             Err(pitr_wal::Error::Beyond { .. }) => Err(Error::Diverged { lsn: from }),
@@ -180,7 +185,7 @@ impl Shipper {
         let (from, gap) = match (batch.follows, self.at) {
             _ if self.lost => (lsn, true),
             (Some(follows), _) if follows.gap => (lsn, true),
-            (Some(follows), None) => (follows.end, false),
+            (Some(follows), None) if follows.end == self.begin => (follows.end, false),
             (Some(follows), Some(at)) if follows.end == at => (at, false),
             (None, Some(at)) if lsn == at => (at, false),
             _ => return Err(Error::Diverged { lsn }),

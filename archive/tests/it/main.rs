@@ -1,0 +1,6 @@
+//! The archive on a real log and a real repository.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
+mod model;
+mod world;
+mod writers;

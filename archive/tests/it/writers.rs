@@ -1,0 +1,271 @@
+//! Who may write, and what becomes of those who may no longer.
+
+use crate::world::{LOG_ID, TestClock, archive, commit, create_wal, first_timeline, options};
+use pitr_archive::{Archive, Cause, Error, ForkReason, Name, Shipper, Timeline, Writer, coverage};
+use pitr_format::record::{GapReason, Record};
+use pitr_format::{Epoch, Lsn, PartitionId, TimelineId, Timestamp, TxId};
+use pitr_vfs::OsFs;
+use pitr_wal::{BatchBuilder, Wal};
+use std::path::Path;
+use std::sync::Arc;
+
+const NOW: Timestamp = Timestamp::from_micros(7);
+
+fn open(dir: &Path) -> (Archive, Writer, Wal, Shipper) {
+    let archive = archive(dir, "app");
+    let writer = Writer::claim(&archive, NOW).unwrap();
+    let timeline = writer.claim_timeline(&first_timeline(0)).unwrap();
+    let clock = Arc::new(TestClock::default());
+    let wal = create_wal(&dir.join("log"), &clock, timeline, Lsn::ORIGIN, false);
+    let shipper = ship(&writer, &wal).unwrap();
+    (archive, writer, wal, shipper)
+}
+
+fn ship(writer: &Writer, wal: &Wal) -> Result<Shipper, Error> {
+    let catalog = writer.archive().catalog().unwrap();
+    Shipper::new(writer.clone(), &catalog, wal, TimelineId::FIRST, LOG_ID, options(1 << 20, 1 << 16))
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+fn reopen(dir: &Path) -> Wal {
+    Wal::open(Arc::new(OsFs), Arc::new(TestClock::default()), dir, Lsn::ORIGIN).unwrap().0
+}
+
+#[test]
+fn a_writer_that_sleeps_is_fenced_and_what_it_adds_is_not_read() {
+    // FAILURES 21
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, old, wal, mut shipper) = open(dir.path());
+    commit(&wal, 1, &[(0, 1)], None);
+    shipper.ship(&wal).unwrap();
+    let archived = shipper.archived().unwrap();
+
+    let new = Writer::claim(&archive, NOW).unwrap();
+    assert_eq!(new.epoch(), Epoch::new(2));
+    commit(&wal, 2, &[(1, 2)], None);
+    assert!(matches!(shipper.ship(&wal), Err(Error::Fenced { by, .. }) if by == Epoch::new(2)));
+    assert_eq!(shipper.archived(), Some(archived), "nothing is acknowledged");
+    assert!(matches!(shipper.ship(&wal), Err(Error::Fenced { .. })), "once fenced, always fenced");
+    assert!(matches!(old.claim_timeline(&first_timeline(1)), Err(Error::Fenced { .. })));
+
+    let catalog = archive.catalog().unwrap();
+    assert_eq!(catalog.end(TimelineId::FIRST), Some(archived));
+    assert_eq!(catalog.fenced_off().len(), 1, "its object is there and does not count");
+    // The new writer archives the same positions again.
+    ship(&new, &wal).unwrap().ship(&wal).unwrap();
+    let catalog = archive.catalog().unwrap();
+    assert_eq!(catalog.end(TimelineId::FIRST), Some(wal.durable()));
+    assert_eq!(catalog.logs(TimelineId::FIRST)[1].0.epoch, Epoch::new(2));
+}
+
+#[test]
+fn claims_made_at_the_same_time_get_epochs_of_their_own() {
+    // FAILURES 22: nothing here asks a clock.
+    let dir = tempfile::tempdir().unwrap();
+    let archive = archive(dir.path(), "app");
+    let claim = || match Writer::claim(&archive, NOW) {
+        Ok(writer) => Some(writer.epoch()),
+        Err(Error::Fenced { .. }) => None,
+        Err(error) => panic!("{error}"),
+    };
+    let won: Vec<Option<Epoch>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(claim)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut epochs: Vec<Epoch> = won.into_iter().flatten().collect();
+    epochs.sort_unstable();
+    assert_eq!(epochs.last(), Some(&Epoch::new(6)), "the highest always wins");
+    assert!(epochs.windows(2).all(|pair| pair[0] != pair[1]));
+    let fenced = archive.catalog().unwrap().epochs().values().filter(|fence| fence.is_some()).count();
+    assert_eq!(fenced, 5);
+}
+
+#[test]
+fn a_cloned_log_that_went_its_own_way_is_refused() {
+    // FAILURES 13
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, _, wal, mut shipper) = open(dir.path());
+    commit(&wal, 1, &[(0, 1)], None);
+    shipper.ship(&wal).unwrap();
+    copy(&dir.path().join("log"), &dir.path().join("clone"));
+    copy(&dir.path().join("log"), &dir.path().join("behind"));
+    commit(&wal, 2, &[(0, 2)], None);
+    shipper.ship(&wal).unwrap();
+
+    let clone = reopen(&dir.path().join("clone"));
+    commit(&clone, 2, &[(0, 99)], None);
+    assert_eq!(clone.end(), wal.end());
+    let writer = Writer::claim(&archive, NOW).unwrap();
+    assert!(matches!(ship(&writer, &clone), Err(Error::Diverged { .. })));
+    let behind = reopen(&dir.path().join("behind"));
+    assert!(matches!(ship(&writer, &behind), Err(Error::LocalBehind { .. })));
+    assert!(ship(&writer, &wal).is_ok());
+}
+
+#[test]
+fn one_range_with_two_contents_is_refused_and_with_one_is_not() {
+    // FAILURES 13: objects of two epochs, as two repositories that were copied into one would hold.
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, _, wal, mut shipper) = open(dir.path());
+    commit(&wal, 1, &[(0, 1)], None);
+    shipper.ship(&wal).unwrap();
+    let name = archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
+    let other = tempfile::tempdir().unwrap();
+    for (fill, conflict) in [(1u8, false), (9, true)] {
+        let elsewhere = other.path().join(fill.to_string());
+        std::fs::create_dir(&elsewhere).unwrap();
+        let (twin, _, _, _) = open(&elsewhere);
+        let writer = Writer::claim(&twin, NOW).unwrap();
+        let clock = Arc::new(TestClock::default());
+        let log = create_wal(&elsewhere.join("log2"), &clock, TimelineId::FIRST, Lsn::ORIGIN, false);
+        let mut shipper = ship(&writer, &log).unwrap();
+        commit(&log, 1, &[(0, fill)], None);
+        shipper.ship(&log).unwrap();
+        let twin_name = twin.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
+        assert_eq!((twin_name.from, twin_name.to, twin_name.epoch), (name.from, name.to, Epoch::new(2)));
+        let path = archive.layout().path(&Name::Log(twin_name));
+        std::fs::create_dir_all(dir.path().join("repo").join(&path).parent().unwrap()).unwrap();
+        std::fs::copy(elsewhere.join("repo").join(&path), dir.path().join("repo").join(&path)).unwrap();
+        let claim = archive.layout().path(&Name::Claim(Epoch::new(2)));
+        std::fs::copy(elsewhere.join("repo").join(&claim), dir.path().join("repo").join(&claim)).unwrap();
+        match archive.catalog() {
+            Err(Error::Conflict { .. }) if conflict => {}
+            Ok(catalog) if !conflict => assert_eq!(catalog.twins().len(), 1),
+            other => panic!("{other:?}"),
+        }
+        std::fs::remove_file(dir.path().join("repo").join(&path)).unwrap();
+    }
+}
+
+#[test]
+fn a_writer_goes_on_where_the_one_before_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, _, wal, mut shipper) = open(dir.path());
+    let mut open_tx = BatchBuilder::new();
+    open_tx.push(PartitionId::FIRST, TxId::new(9), &Record::Data(&[5; 40_000])).unwrap();
+    let first = wal.append(open_tx).unwrap().first;
+    wal.sync().unwrap();
+    shipper.ship(&wal).unwrap();
+    for round in 0..4 {
+        commit(&wal, round + 1, &[(round, 1)], None);
+        let writer = Writer::claim(&archive, NOW).unwrap();
+        let mut shipper = ship(&writer, &wal).unwrap();
+        shipper.ship(&wal).unwrap();
+        assert_eq!(shipper.archived(), Some(wal.durable()));
+        assert_eq!(shipper.ship(&wal).unwrap().objects, 0, "nothing new, no object");
+    }
+    let catalog = archive.catalog().unwrap();
+    let logs = catalog.logs(TimelineId::FIRST);
+    assert!(logs.windows(2).all(|pair| pair[0].0.to == pair[1].0.from));
+    let last = archive.footer(&logs.last().unwrap().0).unwrap();
+    assert_eq!(last.open.len(), 1);
+    assert_eq!((last.open[0].first_lsn, last.open[0].bytes), (first, 40_000));
+    assert_eq!(last.before.unwrap().tx, TxId::new(3), "the last commit before the object is known");
+}
+
+#[test]
+fn a_gap_in_the_log_is_a_gap_in_the_archive_and_says_why() {
+    // FAILURES 11
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, _, wal, mut shipper) = open(dir.path());
+    let before = commit(&wal, 1, &[(0, 1)], None);
+    shipper.ship(&wal).unwrap();
+    let on = wal.skip().unwrap();
+    let mut builder = BatchBuilder::new();
+    let mark = Record::Gap { reason: GapReason::LogRestarted, since: NOW, until: NOW };
+    builder.push(PartitionId::FIRST, TxId::NONE, &mark).unwrap();
+    wal.commit(builder).unwrap();
+    let after = commit(&wal, 2, &[(0, 2)], None);
+    shipper.ship(&wal).unwrap();
+
+    let catalog = archive.catalog().unwrap();
+    let lineage = catalog.lineage(TimelineId::FIRST).unwrap();
+    let pieces = catalog.pieces(&lineage);
+    assert_eq!(pieces.last().unwrap().from(), on);
+    let found = coverage(&lineage, &pieces, &[]);
+    assert!(found.interval_at(before.lsn).is_some());
+    assert!(found.interval_at(after.lsn).is_none());
+    let [gap] = found.gaps[..] else { panic!("{found:?}") };
+    assert_eq!(archive.cause(&gap).unwrap(), Cause::NotLogged(Some(GapReason::LogRestarted)));
+
+    // An object that someone removed gives no better reason than that.
+    commit(&wal, 3, &[(0, 3)], None);
+    shipper.ship(&wal).unwrap();
+    commit(&wal, 4, &[(0, 4)], None);
+    shipper.ship(&wal).unwrap();
+    let lost = archive.catalog().unwrap().logs(TimelineId::FIRST)[2].0;
+    std::fs::remove_file(dir.path().join("repo").join(archive.layout().path(&Name::Log(lost)))).unwrap();
+    let catalog = archive.catalog().unwrap();
+    let found = coverage(
+        &lineage,
+        &catalog.pieces(&lineage),
+        &[pitr_archive::Base { consistent_at: on, redo_from: on, timeline: TimelineId::FIRST }],
+    );
+    assert_eq!(archive.cause(&found.gaps[1]).unwrap(), Cause::Missing);
+}
+
+#[test]
+fn a_log_cut_down_before_it_was_archived_is_a_gap_once_that_is_accepted() {
+    // FAILURES 34 as far as the archive is concerned: never a false "archived".
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, _, wal, mut shipper) = open(dir.path());
+    commit(&wal, 1, &[(0, 1)], None);
+    shipper.ship(&wal).unwrap();
+    let archived = shipper.archived().unwrap();
+    for tx in 2..60 {
+        commit(&wal, tx, &[(tx, 1), (tx + 1, 2)], None);
+    }
+    assert!(wal.remove_below(wal.durable()).unwrap() > 0);
+    assert!(matches!(shipper.ship(&wal), Err(Error::Wal(pitr_wal::Error::Removed { .. }))));
+    assert_eq!(shipper.archived(), Some(archived));
+    shipper.accept_loss();
+    shipper.ship(&wal).unwrap();
+    let catalog = archive.catalog().unwrap();
+    let logs = catalog.logs(TimelineId::FIRST);
+    assert_eq!(logs[1].0.from, wal.first());
+    assert!(archive.footer(&logs[1].0).unwrap().gap);
+}
+
+#[test]
+fn both_sides_of_a_fork_stay() {
+    // FAILURES 8 as far as the archive is concerned.
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, writer, wal, mut shipper) = open(dir.path());
+    let fork = commit(&wal, 1, &[(0, 1)], None).lsn;
+    let parent = commit(&wal, 2, &[(0, 2)], None).lsn;
+    shipper.ship(&wal).unwrap();
+    let timeline =
+        Timeline { parent: Some(TimelineId::FIRST), fork, reason: ForkReason::Restored, ..first_timeline(9) };
+    let child = writer.claim_timeline(&timeline).unwrap();
+    assert_eq!(child, TimelineId::new(2));
+    let clock = Arc::new(TestClock::default());
+    let log = create_wal(&dir.path().join("log2"), &clock, child, fork, false);
+    let catalog = archive.catalog().unwrap();
+    let mut shipper = Shipper::new(writer, &catalog, &log, child, LOG_ID, options(1 << 20, 1 << 16)).unwrap();
+    let other = commit(&log, 2, &[(0, 7)], None).lsn;
+    shipper.ship(&log).unwrap();
+
+    let catalog = archive.catalog().unwrap();
+    for (timeline, last, fill) in [(TimelineId::FIRST, parent, 2), (child, other, 7)] {
+        let lineage = catalog.lineage(timeline).unwrap();
+        let pieces = catalog.pieces(&lineage);
+        let found = coverage(&lineage, &pieces, &[]);
+        assert_eq!(found.intervals.len(), 1, "{timeline}");
+        let merged = pitr_archive::Merged::new(&archive, &pieces, Lsn::ORIGIN, last).unwrap();
+        let mut seen = Vec::new();
+        merged
+            .for_each(|image| -> Result<(), Error> {
+                seen.push(image.data[100]);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(seen, [fill], "{timeline}");
+    }
+}

@@ -4,6 +4,7 @@ mod busy;
 mod exact;
 mod increment;
 mod kill;
+mod misuse;
 mod shapes;
 
 use crate::Result;
@@ -28,6 +29,8 @@ pub(crate) enum Drill {
     Busy(busy::Busy),
     /// A full snapshot, then a share of the pages changed: what the increment stores and reads
     Increment(increment::Increment),
+    /// Wrong use and broken things: exit codes, one line each
+    Misuse(misuse::Misuse),
     /// All of them, as they stand without options
     All(Seed),
 }
@@ -49,8 +52,10 @@ impl Drill {
             Drill::Shapes(drill) => drill.run(),
             Drill::Busy(drill) => drill.run(),
             Drill::Increment(drill) => drill.run(),
+            Drill::Misuse(drill) => drill.run(),
             Drill::All(seed) => {
-                let drills: [&dyn Fn() -> Result<bool>; 5] = [
+                let drills: [&dyn Fn() -> Result<bool>; 6] = [
+                    &|| misuse::Misuse { seed }.run(),
                     &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
                     &|| kill::Kill { rounds: 3, seed }.run(),
                     &|| shapes::Shapes { only: None, seed }.run(),

@@ -2,11 +2,14 @@
 //!
 //! Options that every command understands stand before or after it. A command or an option is here when it works.
 
+use super::exit::CliError;
+use super::output::Output;
+use super::progress::Progress;
 use super::target::{Target, parse_duration};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -45,6 +48,26 @@ pub(crate) struct Global {
     /// No progress and no remarks on standard error
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
+}
+
+impl Global {
+    /// Where the repository is, or a usage error that says how to name it.
+    pub(crate) fn repository(&self) -> Result<&Path, CliError> {
+        self.repo.as_deref().ok_or_else(|| {
+            CliError::usage("no repository given")
+                .next("name one with --repo DIR or in the environment as PITR_REPO")
+        })
+    }
+
+    /// How this run answers.
+    pub(crate) fn output(&self) -> Output {
+        Output::new(self.json, self.quiet)
+    }
+
+    /// Where this run shows how far it has come.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress::new(self.json, self.quiet)
+    }
 }
 
 /// What to do.
@@ -244,6 +267,7 @@ fn parse_repository(given: OsString) -> Result<PathBuf, ValueError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exit::Exit;
     use super::super::target::Moment;
     use super::*;
     use clap::CommandFactory;
@@ -265,6 +289,14 @@ mod tests {
             assert!(global.json && !global.quiet, "{line}");
             assert_eq!((global.source.as_deref(), global.verbose), (Some("shop"), 1), "{line}");
         }
+    }
+
+    #[test]
+    fn a_missing_repository_is_a_usage_error() {
+        assert_eq!(parse("info --repo /r").unwrap().global.repository(), Ok(Path::new("/r")));
+        let mut global = parse("info").unwrap().global;
+        global.repo = None;
+        assert_eq!(global.repository().unwrap_err().code, Exit::Usage);
     }
 
     #[test]

@@ -292,6 +292,12 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_the_command_counts() {
+        let repo = parse("--repo /before info --repo /behind").unwrap().global.repo;
+        assert_eq!(repo, Some(PathBuf::from("/behind")));
+    }
+
+    #[test]
     fn a_missing_repository_is_a_usage_error() {
         assert_eq!(parse("info --repo /r").unwrap().global.repository(), Ok(Path::new("/r")));
         let mut global = parse("info").unwrap().global;

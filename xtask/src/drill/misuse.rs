@@ -118,8 +118,8 @@ impl Cases<'_> {
         fs::create_dir(&empty)?;
         let empty = empty.to_string_lossy().into_owned();
         for repo in [&absent, &empty] {
-            self.expect(FAILED, &["--repo", repo, "info"], "init")?;
-            self.expect(FAILED, &["--repo", repo, "restore", "--to", "latest", "--output", "o.db"], "init")?;
+            self.expect(FAILED, &["info", "--repo", repo], "init")?;
+            self.expect(FAILED, &["restore", "--repo", repo, "--to", "latest", "--output", "o.db"], "init")?;
         }
         self.expect(FAILED, &["init"], "")
     }

@@ -9,8 +9,9 @@
 //! - Bytes are durable after [`File::sync_data`] returned `Ok`; bytes written while it ran are not.
 //! - A name is durable after [`FileSystem::sync_dir`] of its folder returned `Ok`; a file's own sync says nothing of
 //!   its name.
-//! - After a failed sync nothing is known about what was written before it, and a later sync that works proves
-//!   nothing about those bytes.
+//! - After a failed sync of a file nothing is known about what was written before it, and a later sync that works
+//!   proves nothing about those bytes. After a failed sync of a folder its names are in doubt until a later one works:
+//!   file systems with a journal stop when they can't write it.
 //! - [`FileSystem::publish`] is atomic and never replaces a file.
 #![forbid(unsafe_code)]
 

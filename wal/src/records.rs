@@ -2,7 +2,7 @@
 
 use crate::reader::LogBatch;
 use crate::{Error, Result};
-use pitr_format::log::{Assembler, WholeRecord};
+use pitr_format::log::{Assembler, Part, WholeRecord};
 use pitr_format::{Incarnation, Lsn};
 
 /// Puts the fragments of records together over batches and segments. A record that is still incomplete when the
@@ -13,6 +13,8 @@ use pitr_format::{Incarnation, Lsn};
 pub struct Records {
     assembler: Assembler,
     incarnation: Option<Incarnation>,
+    /// True while fragments may come whose record began before the first batch.
+    in_the_middle: bool,
 }
 
 impl Records {
@@ -20,6 +22,12 @@ impl Records {
     #[must_use]
     pub fn new() -> Self {
         Records::default()
+    }
+
+    /// For a reader that may begin within a record: fragments of that one are passed over.
+    #[must_use]
+    pub fn from_anywhere() -> Self {
+        Records { in_the_middle: true, ..Records::default() }
     }
 
     /// Position of the record whose rest is still to come.
@@ -41,7 +49,12 @@ impl Records {
         self.incarnation = Some(batch.incarnation);
         let (lsn, segment) = (batch.header.lsn, batch.segment);
         for frame in batch.frames()? {
-            let whole = self.assembler.push(&frame?);
+            let frame = frame?;
+            self.in_the_middle &= matches!(frame.part, Part::Middle | Part::Last);
+            if self.in_the_middle {
+                continue;
+            }
+            let whole = self.assembler.push(&frame);
             let whole = whole.map_err(|source| Error::Frames { lsn, segment, source })?;
             if let Some(record) = whole {
                 each(&record)?;

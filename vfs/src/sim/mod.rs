@@ -11,8 +11,8 @@
 //! - Names (created, published, removed) survive once their folder was synced; before that each of them may or may not,
 //!   in any order. A published name is never half there. Folders survive from their creation, as
 //!   [`crate::FileSystem::create_dir_all`] promises.
-//! - When a sync fails, each thing that it should have made durable is on the disk or lost for good, and no later sync
-//!   changes that; it can still be read until the power is lost.
+//! - When the sync of a file fails, each write that it should have made durable is on the disk or lost for good, and no
+//!   later sync changes that; it can still be read until the power is lost. Names stay in doubt.
 //!
 //! Given a trace, everything here is a pure function of the cut, the mode and a seed.
 

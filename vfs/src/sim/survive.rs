@@ -6,7 +6,7 @@
 
 use super::disk::Disk;
 use super::rng::Rng;
-use super::trace::{Op, Trace};
+use super::trace::{Op, Synced, Trace};
 
 /// What becomes of that which was issued before the cut and not made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +70,12 @@ impl<'a> Survivors<'a> {
         let op = self.trace.ops.get(self.cut)?;
         match op {
             Op::Sync { what, began, worked } => {
-                // A failed sync leaves each op on the disk or lost for good.
+                // A failed sync leaves each write on the disk or lost for good, and the names in doubt.
+                let decided = *worked || matches!(what, Synced::File(_));
                 let mut coin = Rng::new(self.cut as u64);
                 let (ops, durable) = (&self.trace.ops, &mut self.durable);
                 self.pending.retain(|place| {
-                    let covered = place < began && ops[*place].belongs_to(what);
+                    let covered = decided && place < began && ops[*place].belongs_to(what);
                     if covered && (*worked || coin.once_in(2)) {
                         durable.apply(&ops[*place]);
                     }

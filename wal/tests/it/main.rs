@@ -1,4 +1,14 @@
 //! Tests of the log through its public face.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test does not expect may end it, also in what its tests share"
+)]
 
+mod crash;
+mod damage;
+mod faults;
 mod files;
 mod help;
+mod lives;
+mod roundtrip;
+mod workload;

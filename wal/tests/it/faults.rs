@@ -1,0 +1,176 @@
+//! Failing syncs and full disks at every point of a run (FAILURES 18).
+
+use crate::help::{options, start};
+use crate::workload::{history, numbers, transaction};
+use pitr_format::{Lsn, Timestamp};
+use pitr_vfs::sim::{Fault, Mode, Op, SimClock, SimFs, Survivors};
+use pitr_wal::{Error, Wal};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Barrier};
+
+fn dir() -> &'static Path {
+    Path::new("/log")
+}
+
+fn clock() -> Arc<SimClock> {
+    Arc::new(SimClock::new(Timestamp::from_micros(1)))
+}
+
+fn create(fs: &SimFs) -> Wal {
+    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(), &options(16 << 10)).unwrap()
+}
+
+/// Commits until the fault shows. Then nothing may be acknowledged any more. Returns what was.
+fn run_into_fault(wal: &Wal, fs: &SimFs) -> (BTreeSet<u64>, bool) {
+    let mut acked = BTreeSet::new();
+    let mut failed = false;
+    for tx in 1..=60 {
+        match wal.commit(transaction(tx)) {
+            Ok(_) => {
+                assert!(!failed, "acknowledged after a failure");
+                fs.ack(tx);
+                acked.insert(tx);
+            }
+            Err(Error::Poisoned { cause }) => {
+                assert!(matches!(*cause, Error::Io { .. }), "{cause}");
+                failed = true;
+                assert!(wal.sync().is_err() && wal.skip().is_err() && wal.append(transaction(tx)).is_err());
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    // What was durable before can still be read, and nothing else.
+    let seen = numbers(&history(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap());
+    assert_eq!(seen, acked);
+    (acked, failed)
+}
+
+/// After the fault the machine goes on, or loses power, and the log is opened again.
+fn come_back(fs: &SimFs, acked: &BTreeSet<u64>) {
+    let trace = fs.trace();
+    let survivors = Survivors::at(&trace, trace.ops.len());
+    for mode in Mode::ALL {
+        let fs = SimFs::on(survivors.disk(mode, 9));
+        let (wal, _) = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN).unwrap();
+        let seen = numbers(&history(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap());
+        assert!(seen.is_superset(acked), "lost after {mode:?}: {:?}", acked.difference(&seen));
+    }
+    let fs = SimFs::after_kill(&trace, trace.ops.len());
+    let (wal, _) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN).unwrap();
+    let seen = numbers(&history(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap());
+    assert!(seen.is_superset(acked));
+    wal.commit(transaction(1_000)).unwrap();
+    // The page cache showed what the failed sync dropped; what was recovered from it must now be on the disk.
+    let fs = SimFs::on(fs.durable_disk());
+    let (wal, _) = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN).unwrap();
+    let after = numbers(&history(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap());
+    assert!(
+        after.is_superset(&seen) && after.contains(&1_000),
+        "recovered, then lost: {:?}",
+        seen.difference(&after)
+    );
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_and_nothing_acknowledged_is_lost() {
+    let mut nth = 0;
+    loop {
+        let fs = SimFs::new();
+        let wal = create(&fs);
+        fs.inject(Fault::Sync { nth });
+        let (acked, failed) = run_into_fault(&wal, &fs);
+        drop(wal);
+        if !failed {
+            break;
+        }
+        come_back(&fs, &acked);
+        nth += 1;
+    }
+    assert!(nth > 60, "{nth}");
+}
+
+#[test]
+fn a_full_disk_at_any_write_loses_nothing_acknowledged() {
+    let mut nth = 0;
+    loop {
+        let fs = SimFs::new();
+        let wal = create(&fs);
+        fs.inject(Fault::Full { nth });
+        let (acked, failed) = run_into_fault(&wal, &fs);
+        drop(wal);
+        if !failed {
+            break;
+        }
+        // Opening needs room too: it fails or works, and harms nothing.
+        drop(Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN));
+        fs.mend();
+        come_back(&fs, &acked);
+        nth += 1;
+    }
+    assert!(nth > 60, "{nth}");
+}
+
+#[test]
+fn a_fault_while_a_log_is_made_or_opened_leaves_the_old_state() {
+    for nth in 0..8 {
+        for fault in [Fault::Sync { nth }, Fault::Full { nth }] {
+            let fs = SimFs::new();
+            fs.inject(fault);
+            let made = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(), &options(16 << 10));
+            fs.mend();
+            if made.is_err() {
+                match Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN) {
+                    Err(Error::NoLog { .. }) => drop(create(&fs)),
+                    other => drop(other.unwrap()), // the name was there, its sync failed
+                }
+            }
+            drop(made);
+            let (wal, _) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN).unwrap();
+            wal.commit(transaction(1)).unwrap();
+            drop(wal);
+            fs.inject(fault);
+            let reopened = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN);
+            drop(reopened);
+            fs.mend();
+            let (wal, _) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN).unwrap();
+            assert_eq!(history(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap().visible.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn every_waiter_gets_the_failure() {
+    const WAITERS: u64 = 8;
+    for nth in 0..6 {
+        let fs = SimFs::new();
+        let wal = create(&fs);
+        fs.inject(Fault::Sync { nth });
+        let barrier = Barrier::new(WAITERS as usize);
+        let outcomes: Vec<Vec<bool>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..WAITERS)
+                .map(|thread| {
+                    let (wal, fs, barrier) = (wal.clone(), fs.clone(), &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let commit = |nth| {
+                            let tx = 1 + nth * WAITERS + thread;
+                            wal.commit(transaction(tx)).map(|_| fs.ack(tx)).is_ok()
+                        };
+                        (0..20).map(commit).collect()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for of_one in &outcomes {
+            let failed_at = of_one.iter().position(|worked| !worked).unwrap();
+            assert!(of_one[failed_at..].iter().all(|worked| !worked), "acknowledged after a failure");
+        }
+        let trace = fs.trace();
+        let acked =
+            trace.ops.iter().filter_map(|op| if let Op::Ack(tx) = op { Some(*tx) } else { None }).collect();
+        drop(wal);
+        come_back(&fs, &acked);
+    }
+}

@@ -1,0 +1,92 @@
+//! Transactions whose content follows from their number, so that any one found in a log can be judged alone.
+
+use crate::help::P;
+use pitr_format::record::{Commit, Record};
+use pitr_format::{Lsn, Timestamp, TxId};
+use pitr_vfs::sim::Rng;
+use pitr_wal::{BatchBuilder, Error, LogBatch, LogReader, Records};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What transaction `tx` logs: no bytes, a few, some thousand, now and then more than a segment of 64 KiB.
+pub(crate) fn payloads(tx: u64) -> Vec<Vec<u8>> {
+    let mut rng = Rng::new(tx);
+    (0..rng.below(4))
+        .map(|_| {
+            let len = match rng.below(400) {
+                0..60 => 0,
+                60..300 => rng.below(100),
+                300..399 => rng.below(2_500),
+                _ => 66_000 + rng.below(120_000),
+            };
+            let first = rng.draw();
+            (0..len).map(|at| (first.wrapping_add(at * at) >> 3) as u8).collect()
+        })
+        .collect()
+}
+
+/// The records of `tx` with its commit.
+pub(crate) fn transaction(tx: u64) -> BatchBuilder {
+    let mut batch = BatchBuilder::new();
+    for payload in payloads(tx) {
+        batch.push(P, TxId::new(tx), &Record::Data(&payload)).unwrap();
+    }
+    batch.push_commit(P, TxId::new(tx), Timestamp::MIN, None, &tx.to_le_bytes()).unwrap();
+    batch
+}
+
+/// The committed transactions in a part of a log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct History {
+    /// Each with the end of its commit record.
+    pub(crate) visible: BTreeMap<u64, Lsn>,
+    /// Each batch's place and bytes.
+    pub(crate) batches: BTreeMap<Lsn, Vec<u8>>,
+}
+
+/// Reads what is left of a log from `reader`'s place on. Every visible transaction must be whole, and the times in order;
+/// one that began before is passed over.
+pub(crate) fn history(reader: &mut LogReader) -> Result<History, Error> {
+    let from = reader.position();
+    let (mut records, mut history) = (Records::from_anywhere(), History::default());
+    let mut open: BTreeMap<u64, Vec<(Lsn, Vec<u8>)>> = BTreeMap::new();
+    let mut time = Timestamp::MIN;
+    while let Some(batch) = reader.next_batch()? {
+        records.feed::<Error>(&batch, |record| {
+            let tx = record.tx.get();
+            match Record::decode(record.kind, record.payload).unwrap() {
+                Record::Commit(commit) => {
+                    assert!(commit.time >= time, "times go back");
+                    time = commit.time;
+                    let logged = open.remove(&tx).unwrap_or_default();
+                    if commit.first_lsn < from {
+                        return Ok(());
+                    }
+                    check_commit(tx, &commit, &logged, record.lsn);
+                    assert_eq!(history.visible.insert(tx, record.end), None, "{tx} was committed twice");
+                }
+                _ => open.entry(tx).or_default().push((record.lsn, record.payload.to_vec())),
+            }
+            Ok(())
+        })?;
+        let LogBatch { header, bytes, .. } = batch;
+        assert!(header.time >= time);
+        history.batches.insert(header.lsn, bytes);
+    }
+    Ok(history)
+}
+
+/// The records from the commit's first LSN on are the transaction's, byte for byte. Records before it were left by one
+/// with the same number that a crash ended.
+fn check_commit(tx: u64, commit: &Commit<'_>, logged: &[(Lsn, Vec<u8>)], lsn: Lsn) {
+    assert!(commit.earliest <= commit.time && commit.note == tx.to_le_bytes());
+    let begin = logged.iter().position(|(lsn, _)| *lsn >= commit.first_lsn).unwrap_or(logged.len());
+    let own: Vec<&[u8]> = logged[begin..].iter().map(|(_, payload)| payload.as_slice()).collect();
+    let first = logged.get(begin).map_or(lsn, |(lsn, _)| *lsn);
+    assert_eq!(commit.first_lsn, first, "transaction {tx} is not there from its begin");
+    assert!(own == payloads(tx), "transaction {tx} is half visible or changed");
+}
+
+/// Numbers of the visible transactions.
+pub(crate) fn numbers(history: &History) -> BTreeSet<u64> {
+    history.visible.keys().copied().collect()
+}

@@ -1,1 +1,47 @@
 //! Full and incremental block snapshots over a chunk store.
+//!
+//! A snapshot is the state of all files of a source, in extents of 1 MiB. It is a tree of two levels
+//! (`docs/format/manifest.md`):
+//!
+//! ```text
+//! root object -> file -> node (4096 extents) -> extent leaf:  the chunk of each extent
+//!                                            -> overlay leaf: blocks that changed since, by 256 extents
+//! ```
+//!
+//! Leaves are chunks like the data: what an increment did not touch it shares with its parent by hash, and yet each
+//! snapshot stands by itself. An extent whose overlay has passed half of it is written whole again.
+//!
+//! # Promises
+//! - **The root comes last.** [`write_full`] and [`write_increment`] store chunks and their index; the snapshot exists
+//!   from the moment [`Manifest::publish`] has put its root, and not before.
+//! - **An increment reads the delta**, leaves of its parent, and extents that it writes whole; nothing else.
+//! - **Exact bytes.** Whatever [`SnapshotReader`] returns was checked by hash; lengths cut, growth and holes are zeros.
+//! - **Memory** does not grow with the files except by 16 bytes for each changed block and what one node takes.
+#![forbid(unsafe_code)]
+
+mod assemble;
+mod cache;
+mod collect;
+mod compare;
+mod error;
+mod extent_leaf;
+mod full;
+mod increment;
+mod manifest;
+mod merge;
+mod overlay;
+mod reader;
+mod roots;
+mod shape;
+mod source;
+mod tree;
+
+pub use error::{BoxError, Error, Result};
+pub use full::write_full;
+pub use increment::write_increment;
+pub use manifest::{FileEntry, Kind, Manifest, Sizes, SnapshotId, SnapshotMeta};
+pub use pitr_objects::ErrorKind;
+pub use reader::SnapshotReader;
+pub use roots::{Roots, load, load_all};
+pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
+pub use source::{BlockSource, Delta};

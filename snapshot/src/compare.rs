@@ -1,0 +1,139 @@
+//! The delta between a source that is read whole and a snapshot of it.
+//!
+//! An extent is the same if its hash is its chunk's; if blocks lie over the chunk, or the hash differs, the parent's
+//! extent is read and both are compared block by block.
+
+use crate::full::{BATCH_EXTENTS, read_extent};
+use crate::shape::{EXTENT_BYTES, extent_len, extents};
+use crate::source::is_zero;
+use crate::{BlockSource, Delta, Error, FileShape, Manifest, Result, SnapshotReader};
+use pitr_dedup::{ChunkId, ChunkStore};
+use pitr_format::FileId;
+use rayon::prelude::*;
+
+pub(crate) struct Compared<'a> {
+    source: &'a dyn BlockSource,
+    shapes: Vec<FileShape>,
+    before: Before,
+    changed: u64,
+}
+
+impl<'a> Compared<'a> {
+    pub(crate) fn new(store: &ChunkStore, source: &'a dyn BlockSource, parent: &Manifest) -> Self {
+        let before = Before { parent: SnapshotReader::open(store.clone(), parent.clone()) };
+        Compared { source, shapes: source.files(), before, changed: 0 }
+    }
+
+    /// Bytes of the blocks that differ.
+    pub(crate) fn changed(&self) -> u64 {
+        self.changed
+    }
+}
+
+/// The snapshot that is compared with.
+struct Before {
+    parent: SnapshotReader,
+}
+
+/// What became of an extent.
+struct Difference {
+    /// Blocks to hand out, counted from the extent's first.
+    blocks: Vec<usize>,
+    /// Bytes that differ.
+    changed: u64,
+}
+
+impl Before {
+    /// Bytes at the begin of the file that the parent has too.
+    fn shared(&self, shape: &FileShape) -> u64 {
+        match self.parent.manifest().file(shape.file) {
+            Some(entry) if entry.shape.block_bytes == shape.block_bytes => entry.shape.len.min(shape.len),
+            _ => 0,
+        }
+    }
+
+    fn difference(&self, shape: &FileShape, extent: u64, now: &[u8]) -> Result<Difference> {
+        let shared = extent_len(self.shared(shape), extent);
+        // A chunk may hold more than the parent's file had of it: that the rest is the same by chance means nothing.
+        if shared == now.len() && self.is_same_chunk(shape.file, extent, now)? {
+            return Ok(Difference { blocks: Vec::new(), changed: 0 });
+        }
+        let mut before = Vec::new();
+        if shared > 0 {
+            let read = self.parent.read_extent(shape.file, extent);
+            before = read.map_err(Error::parent(self.parent.manifest().id))?;
+            before.truncate(shared);
+        }
+        Ok(differing(&before, now, shape.block_bytes as usize))
+    }
+
+    fn is_same_chunk(&self, file: FileId, extent: u64, now: &[u8]) -> Result<bool> {
+        let chunk =
+            self.parent.plain_chunk(file, extent).map_err(Error::parent(self.parent.manifest().id))?;
+        match chunk {
+            None => Ok(false),
+            Some(ChunkId::ZERO) => Ok(is_zero(now)),
+            Some(id) => Ok(ChunkId::of(now) == id && self.parent.store().contains(&id)?),
+        }
+    }
+}
+
+/// Compares with what was before, behind which there are zeros. If more than half differs all blocks are handed out:
+/// the extent is written whole.
+fn differing(before: &[u8], now: &[u8], block_bytes: usize) -> Difference {
+    let same = |no: usize, block: &[u8]| {
+        let start = no * block_bytes;
+        let had = before.get(start..).unwrap_or(&[]);
+        let had = &had[..had.len().min(block.len())];
+        block[..had.len()] == *had && is_zero(&block[had.len()..])
+    };
+    let mut blocks = Vec::new();
+    let mut changed = 0;
+    let count = now.len().div_ceil(block_bytes);
+    for (no, block) in now.chunks(block_bytes).enumerate() {
+        if !same(no, block) {
+            blocks.push(no);
+            changed += block.len() as u64;
+        }
+    }
+    if blocks.len() * 2 > count {
+        blocks = (0..count).collect();
+    }
+    Difference { blocks, changed }
+}
+
+impl Delta for Compared<'_> {
+    fn files(&self) -> Vec<FileShape> {
+        self.shapes.clone()
+    }
+
+    fn zeroed_from(&self, file: FileId) -> u64 {
+        self.shapes.iter().find(|shape| shape.file == file).map_or(0, |shape| self.before.shared(shape))
+    }
+
+    fn for_each_image(&mut self, sink: &mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>) -> Result<()> {
+        for shape in &self.shapes {
+            let block_bytes = shape.block_bytes as usize;
+            let per_extent = EXTENT_BYTES / u64::from(shape.block_bytes);
+            let all: Vec<u64> = (0..extents(shape.len)).collect();
+            for batch in all.chunks(BATCH_EXTENTS) {
+                let read = |extent: &u64| Ok((*extent, read_extent(self.source, shape, *extent)?));
+                let now = batch.iter().map(read).collect::<Result<Vec<_>>>()?;
+                let before = &self.before;
+                let differences: Vec<Difference> = now
+                    .par_iter()
+                    .map(|(extent, bytes)| before.difference(shape, *extent, bytes))
+                    .collect::<Result<_>>()?;
+                for ((extent, bytes), difference) in now.iter().zip(differences) {
+                    self.changed += difference.changed;
+                    for no in difference.blocks {
+                        let start = no * block_bytes;
+                        let block = &bytes[start..bytes.len().min(start + block_bytes)];
+                        sink(shape.file, extent * per_extent + no as u64, block)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

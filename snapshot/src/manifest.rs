@@ -1,0 +1,380 @@
+//! The root of a snapshot: what it is a snapshot of, and the nodes of its files.
+//!
+//! It is the footer of a manifest object without frames; `docs/format/manifest.md` has the layout.
+
+use crate::FileShape;
+use crate::shape::{NAME_BYTES_MAX, NODE_GROUPS, nodes};
+use pitr_codec::Codec;
+use pitr_dedup::ChunkId;
+use pitr_format::bytes::{Put, Reader};
+use pitr_format::{DecodeError, Epoch, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
+use std::fmt;
+
+const ROOT_VERSION: u8 = 1;
+const ENGINE_BYTES_MAX: usize = 64;
+/// Fewest bytes of a file in a root.
+const FILE_BYTES_MIN: usize = 8;
+
+/// Random identity of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId(pub [u8; 16]);
+
+impl SnapshotId {
+    /// The first eight hexadecimal digits: what stands in the root's path.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string()[..8].to_owned()
+    }
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How a snapshot was taken. Each can be restored by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Without regard to another one.
+    Full = 1,
+    /// By what changed since its parent.
+    Incremental = 2,
+}
+
+/// What the taker of a snapshot says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    /// The source.
+    pub source: SourceName,
+    /// Name of the engine, at most 64 bytes.
+    pub engine: String,
+    /// Timeline whose log goes with it.
+    pub timeline: TimelineId,
+    /// Epoch of the writer.
+    pub epoch: Epoch,
+    /// Replay begins here.
+    pub redo_from: Lsn,
+    /// Once the log is replayed to here the files are one state.
+    pub consistent_at: Lsn,
+    /// Time of the last commit in it.
+    pub time: Timestamp,
+    /// The last transaction in it.
+    pub tx: TxId,
+    /// How its chunks are compressed.
+    pub codec: Codec,
+    /// When it was taken.
+    pub created: Timestamp,
+}
+
+/// Sizes of a snapshot, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Of all files together.
+    pub logical: u64,
+    /// Of what differs from the parent; of all files when there is none.
+    pub changed: u64,
+    /// Added to the repository: packs, index and root.
+    pub stored: u64,
+}
+
+/// A node of the tree: the leaves of up to 4096 extents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// The extent leaf; [`ChunkId::ZERO`] if all extents are zeros.
+    pub(crate) extents: ChunkId,
+    /// Overlay leaves by number of their group, in order; groups without changed blocks have none.
+    pub(crate) overlays: Vec<(u8, ChunkId)>,
+}
+
+/// A file in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// The file as it was.
+    pub shape: FileShape,
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// The root of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// Its identity.
+    pub id: SnapshotId,
+    /// How it was taken.
+    pub kind: Kind,
+    /// The snapshot that it was compared with.
+    pub parent: Option<SnapshotId>,
+    /// What its taker says. May still be set between writing and publishing, as a fuzzy snapshot learns only at its end
+    /// where it is consistent.
+    pub meta: SnapshotMeta,
+    /// Its sizes.
+    pub sizes: Sizes,
+    /// Its files.
+    pub files: Vec<FileEntry>,
+}
+
+impl Manifest {
+    /// The file with this number.
+    #[must_use]
+    pub fn file(&self, file: FileId) -> Option<&FileEntry> {
+        self.files.iter().find(|entry| entry.shape.file == file)
+    }
+
+    /// All numbers have a fixed width where their value is known last, so that writing `stored` changes no length.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_u8(ROOT_VERSION);
+        out.put(&self.id.0);
+        out.put_u8(self.kind as u8);
+        out.put_u8(u8::from(self.parent.is_some()));
+        out.put(&self.parent.map_or([0; 16], |parent| parent.0));
+        self.meta.encode(&mut out);
+        out.put_u64(self.sizes.logical);
+        out.put_u64(self.sizes.changed);
+        out.put_u64(self.sizes.stored);
+        out.put_varint(self.files.len() as u64);
+        self.files.iter().for_each(|file| file.encode(&mut out));
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let version = reader.u8("root version")?;
+        if version != ROOT_VERSION {
+            let (found, known) = (u32::from(version), u32::from(ROOT_VERSION));
+            return Err(DecodeError::Version { what: "root of a snapshot", found, known });
+        }
+        let id = SnapshotId(reader.array("snapshot id")?);
+        let kind = match reader.u8("snapshot kind")? {
+            1 => Kind::Full,
+            2 => Kind::Incremental,
+            other => return Err(DecodeError::Range { what: "snapshot kind", value: u64::from(other) }),
+        };
+        let has_parent = reader.u8("snapshot parent")?;
+        let parent = SnapshotId(reader.array("snapshot parent")?);
+        let parent = match has_parent {
+            0 => None,
+            1 => Some(parent),
+            other => return Err(DecodeError::Range { what: "snapshot parent", value: u64::from(other) }),
+        };
+        let meta = SnapshotMeta::decode(&mut reader)?;
+        let sizes = Sizes {
+            logical: reader.u64("logical bytes")?,
+            changed: reader.u64("changed bytes")?,
+            stored: reader.u64("stored bytes")?,
+        };
+        let count = reader.count(FILE_BYTES_MIN, "files of a snapshot")?;
+        let mut files = Vec::with_capacity(count);
+        for _ in 0..count {
+            files.push(FileEntry::decode(&mut reader)?);
+        }
+        reader.finish("root of a snapshot")?;
+        Ok(Manifest { id, kind, parent, meta, sizes, files })
+    }
+}
+
+impl SnapshotMeta {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_blob(self.source.as_str().as_bytes());
+        out.put_blob(self.engine.as_bytes());
+        out.put_u32(self.timeline.get());
+        out.put_u64(self.epoch.get());
+        out.put_u64(self.redo_from.get());
+        out.put_u64(self.consistent_at.get());
+        out.put_i64(self.time.micros());
+        out.put_u64(self.tx.get());
+        out.put_u32(0); // key id: nothing is encrypted yet
+        out.put_u8(self.codec.id());
+        out.put_u32(match self.codec {
+            Codec::None => 0,
+            Codec::Zstd { level } => level as u32,
+        });
+        out.put_i64(self.created.micros());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let source = SourceName::new(reader.text(64, "source name")?)
+            .map_err(|_| DecodeError::Range { what: "source name", value: 0 })?;
+        let engine = reader.text(ENGINE_BYTES_MAX, "engine")?.to_owned();
+        let timeline = TimelineId::new(reader.u32("timeline")?);
+        let epoch = Epoch::new(reader.u64("epoch")?);
+        let redo_from = Lsn::new(reader.u64("redo_from")?);
+        let consistent_at = Lsn::new(reader.u64("consistent_at")?);
+        let time = Timestamp::from_micros(reader.i64("snapshot time")?);
+        let tx = TxId::new(reader.u64("snapshot transaction")?);
+        let key = reader.u32("key id")?;
+        if key != 0 {
+            return Err(DecodeError::Range { what: "key id", value: u64::from(key) });
+        }
+        let codec = (reader.u8("codec")?, reader.u32("codec level")?);
+        let codec = match codec {
+            (0, _) => Codec::None,
+            (1, level) => Codec::Zstd { level: level as i32 },
+            (other, _) => return Err(DecodeError::Range { what: "codec", value: u64::from(other) }),
+        };
+        let created = Timestamp::from_micros(reader.i64("snapshot created")?);
+        Ok(SnapshotMeta {
+            source,
+            engine,
+            timeline,
+            epoch,
+            redo_from,
+            consistent_at,
+            time,
+            tx,
+            codec,
+            created,
+        })
+    }
+
+    /// True if a root can hold the engine's name.
+    pub(crate) fn engine_fits(&self) -> bool {
+        self.engine.len() <= ENGINE_BYTES_MAX
+    }
+}
+
+impl FileEntry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_varint(u64::from(self.shape.file.get()));
+        out.put_blob(self.shape.name.as_bytes());
+        out.put_varint(self.shape.len);
+        out.put_u32(self.shape.block_bytes);
+        out.put_varint(self.nodes.len() as u64);
+        for node in &self.nodes {
+            out.put(node.extents.as_bytes());
+            out.put_u8(node.overlays.len() as u8); // at most NODE_GROUPS
+            for (group, id) in &node.overlays {
+                out.put_u8(*group);
+                out.put(id.as_bytes());
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let number = reader.varint("file number")?;
+        let wrong = DecodeError::Range { what: "file number", value: number };
+        let file = FileId::new(u32::try_from(number).map_err(|_| wrong)?);
+        let name = reader.text(NAME_BYTES_MAX, "file name")?.to_owned();
+        let len = reader.varint("file length")?;
+        let block_bytes = reader.u32("block size")?;
+        let shape = FileShape { file, name, len, block_bytes };
+        if shape.fault().is_some() {
+            return Err(DecodeError::Range { what: "shape of a file", value: number });
+        }
+        let count = reader.count(ChunkId::BYTES + 1, "nodes of a file")?;
+        if count as u64 != nodes(len) {
+            return Err(DecodeError::Range { what: "nodes of a file", value: count as u64 });
+        }
+        let nodes = (0..count).map(|_| Node::decode(reader)).collect::<Result<_, _>>()?;
+        Ok(FileEntry { shape, nodes })
+    }
+}
+
+impl Node {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let extents = ChunkId::from_bytes(reader.array("extent leaf")?);
+        let count = reader.u8("overlay leaves")?;
+        let mut overlays: Vec<(u8, ChunkId)> = Vec::with_capacity(usize::from(count));
+        for _ in 0..count {
+            let group = reader.u8("group of an overlay")?;
+            let follows = overlays.last().is_none_or(|(before, _)| *before < group);
+            if !follows || u64::from(group) >= NODE_GROUPS {
+                return Err(DecodeError::Range { what: "group of an overlay", value: u64::from(group) });
+            }
+            overlays.push((group, ChunkId::from_bytes(reader.array("overlay leaf")?)));
+        }
+        Ok(Node { extents, overlays })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EXTENT_BYTES;
+    use proptest::prelude::*;
+
+    fn manifest(seed: [u8; 16], lens: &[u64], level: i32) -> Manifest {
+        let file = |(number, len): (usize, &u64)| FileEntry {
+            shape: FileShape {
+                file: FileId::new(number as u32),
+                name: format!("f{number}"),
+                len: *len,
+                block_bytes: 512 << (number % 8),
+            },
+            nodes: (0..nodes(*len))
+                .map(|n| Node {
+                    extents: ChunkId::of(&n.to_le_bytes()),
+                    overlays: (0..(n % 3) as u8).map(|g| (g * 5, ChunkId::of(&[g]))).collect(),
+                })
+                .collect(),
+        };
+        Manifest {
+            id: SnapshotId(seed),
+            kind: if level > 0 { Kind::Full } else { Kind::Incremental },
+            parent: (level < 3).then_some(SnapshotId(seed)),
+            meta: SnapshotMeta {
+                source: SourceName::new("app").unwrap(),
+                engine: "sqlite".into(),
+                timeline: TimelineId::new(2),
+                epoch: Epoch::new(3),
+                redo_from: Lsn::new(4),
+                consistent_at: Lsn::new(5),
+                time: Timestamp::from_micros(-6),
+                tx: TxId::new(7),
+                codec: if level == 0 { Codec::None } else { Codec::Zstd { level } },
+                created: Timestamp::from_micros(8),
+            },
+            sizes: Sizes { logical: 1, changed: 2, stored: 3 },
+            files: lens.iter().enumerate().map(file).collect(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn roots_come_back(seed: [u8; 16], lens in prop::collection::vec(0..20_000 * EXTENT_BYTES, 0..5), level in -5..9i32) {
+            let root = manifest(seed, &lens, level);
+            let bytes = root.encode();
+            prop_assert_eq!(&Manifest::decode(&bytes).unwrap(), &root);
+            for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+                prop_assert!(Manifest::decode(&bytes[..cut]).is_err());
+            }
+        }
+
+        #[test]
+        fn damaged_roots_are_an_error_or_a_value(at: prop::sample::Index, byte: u8, tail: Vec<u8>) {
+            let mut bytes = manifest([1; 16], &[5 << 30, 100], 3).encode();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = Manifest::decode(&bytes);
+            bytes.splice(at.., tail);
+            let _ = Manifest::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_later_root_is_refused_by_name() {
+        // FAILURES 36
+        let mut bytes = manifest([1; 16], &[1], 3).encode();
+        bytes[0] = 2;
+        let error = Manifest::decode(&bytes).unwrap_err();
+        assert!(matches!(error, DecodeError::Version { found: 2, known: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn names_and_counts_in_a_root_are_bounded() {
+        // FAILURES 31
+        let mut root = manifest([1; 16], &[100], 3);
+        root.files[0].shape.name = "../../etc/passwd".into();
+        assert!(Manifest::decode(&root.encode()).is_err());
+        let mut root = manifest([1; 16], &[100], 3);
+        root.files[0].shape.len = 1 << 40; // one node can't be that long
+        assert!(Manifest::decode(&root.encode()).is_err());
+    }
+}

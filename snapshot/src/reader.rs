@@ -1,0 +1,151 @@
+//! Reading a snapshot back.
+
+use crate::assemble::Parts;
+use crate::cache::ChunkCache;
+use crate::shape::{EXTENT_BYTES, GROUP_EXTENTS, NODE_EXTENTS, extent_len, extents, extents_of_node};
+use crate::tree::LoadedNode;
+use crate::{Error, FileEntry, FileShape, Manifest, Result};
+use pitr_dedup::{ChunkId, ChunkStore};
+use pitr_format::FileId;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+/// Bytes of overlay chunks that a reader keeps.
+const CACHE_BYTES: usize = 64 << 20;
+/// Nodes that a reader keeps.
+const NODES_MAX: usize = 4;
+
+type NodeKey = (FileId, u64);
+
+/// Reads the extents of a snapshot, from any number of threads. It keeps up to 64 MiB of overlay chunks and the leaves
+/// of four nodes.
+#[derive(Debug)]
+pub struct SnapshotReader {
+    store: ChunkStore,
+    manifest: Manifest,
+    chunks: ChunkCache,
+    nodes: Mutex<VecDeque<(NodeKey, Arc<LoadedNode>)>>,
+}
+
+impl SnapshotReader {
+    /// A reader of this snapshot; nothing is read yet.
+    #[must_use]
+    pub fn open(store: ChunkStore, manifest: Manifest) -> Self {
+        SnapshotReader { store, manifest, chunks: ChunkCache::new(CACHE_BYTES), nodes: Mutex::default() }
+    }
+
+    /// The snapshot.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// A file of the snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NoFile`].
+    pub fn file(&self, file: FileId) -> Result<&FileShape> {
+        Ok(&self.entry(file)?.shape)
+    }
+
+    /// Number of extents of a file.
+    ///
+    /// # Errors
+    /// [`Error::NoFile`].
+    pub fn extents(&self, file: FileId) -> Result<u64> {
+        Ok(extents(self.file(file)?.len))
+    }
+
+    /// The bytes of an extent, 1 MiB or what the file has of the last one.
+    ///
+    /// # Errors
+    /// [`Error::NoFile`], [`Error::NoExtent`]; what is damaged in the tree or in the chunks, by name.
+    pub fn read_extent(&self, file: FileId, extent: u64) -> Result<Vec<u8>> {
+        let entry = self.entry(file)?;
+        let len = entry.shape.len;
+        if extent >= extents(len) {
+            return Err(Error::NoExtent { file, extent });
+        }
+        let node = self.node(entry, extent / NODE_EXTENTS)?;
+        let in_node = extent % NODE_EXTENTS;
+        let id = node.ids[in_node as usize]; // a leaf has all extents of its node
+        let base = if id == ChunkId::ZERO { None } else { Some((id, self.store.read(&id)?)) };
+        let geometry = entry.shape.geometry();
+        let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize];
+        let first_block = in_node % GROUP_EXTENTS * geometry.blocks_per_extent();
+        let parts = Parts {
+            geometry,
+            len: extent_len(len, extent),
+            first_block,
+            blocks: overlay.range(first_block, first_block + geometry.blocks_per_extent()),
+            chunks: &overlay.chunks,
+        };
+        parts.assemble(base, |id| self.chunks.get(id, || Ok(self.store.read(id)?)))
+    }
+
+    /// Fills `buf` from `offset` of a file; past the file's end with zeros.
+    ///
+    /// # Errors
+    /// As [`read_extent`](Self::read_extent).
+    pub fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let extents = self.extents(file)?;
+        let mut at = offset;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let (extent, within) = (at / EXTENT_BYTES, (at % EXTENT_BYTES) as usize);
+            let step = rest.len().min(EXTENT_BYTES as usize - within);
+            let (now, later) = rest.split_at_mut(step);
+            now.fill(0);
+            if extent < extents {
+                let bytes = self.read_extent(file, extent)?;
+                let have = bytes.get(within..).unwrap_or(&[]);
+                let have = &have[..have.len().min(step)];
+                now[..have.len()].copy_from_slice(have);
+            }
+            rest = later;
+            at = at.saturating_add(step as u64);
+        }
+        Ok(())
+    }
+
+    /// The chunk of an extent, if nothing lies over it: its content's hash, up to zeros that follow or bytes that are
+    /// cut off.
+    pub(crate) fn plain_chunk(&self, file: FileId, extent: u64) -> Result<Option<ChunkId>> {
+        let entry = self.entry(file)?;
+        let node = self.node(entry, extent / NODE_EXTENTS)?;
+        let in_node = extent % NODE_EXTENTS;
+        let per_extent = entry.shape.geometry().blocks_per_extent();
+        let first_block = in_node % GROUP_EXTENTS * per_extent;
+        let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize];
+        let plain = overlay.range(first_block, first_block + per_extent).is_empty();
+        Ok(if plain { node.ids.get(in_node as usize).copied() } else { None })
+    }
+
+    pub(crate) fn store(&self) -> &ChunkStore {
+        &self.store
+    }
+
+    fn entry(&self, file: FileId) -> Result<&FileEntry> {
+        self.manifest.file(file).ok_or(Error::NoFile { file })
+    }
+
+    fn node(&self, entry: &FileEntry, number: u64) -> Result<Arc<LoadedNode>> {
+        let key = (entry.shape.file, number);
+        let find = |nodes: &VecDeque<(NodeKey, Arc<LoadedNode>)>| {
+            nodes.iter().find(|(at, _)| *at == key).map(|(_, node)| Arc::clone(node))
+        };
+        if let Some(node) = find(&*self.nodes.lock().map_err(|_| Error::Died)?) {
+            return Ok(node);
+        }
+        let node = entry.nodes.get(number as usize);
+        let node = node.ok_or(Error::NoExtent { file: entry.shape.file, extent: number * NODE_EXTENTS })?;
+        let extents = extents_of_node(entry.shape.len, number);
+        let loaded = Arc::new(LoadedNode::load(&self.store, node, extents, entry.shape.geometry())?);
+        let mut nodes = self.nodes.lock().map_err(|_| Error::Died)?;
+        nodes.push_back((key, Arc::clone(&loaded)));
+        if nodes.len() > NODES_MAX {
+            nodes.pop_front();
+        }
+        Ok(loaded)
+    }
+}

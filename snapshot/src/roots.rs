@@ -1,0 +1,97 @@
+//! Roots in the repository: publishing one, finding all of a source.
+//!
+//! A root stands at `sources/<name>/snapshots/<timeline>/<epoch>/<consistent_at>-<id>`, numbers in hexadecimal and padded
+//! with zeros, so that a listing is in order.
+
+use crate::{Error, Manifest, Result};
+use pitr_codec::{Codec, CodecError, ObjectBuilder, ObjectKind};
+use pitr_format::SourceName;
+use pitr_objects::Objects;
+
+impl Manifest {
+    /// Path of the root.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let meta = &self.meta;
+        format!(
+            "{}/{:08x}/{:016x}/{:016x}-{}",
+            folder(&meta.source),
+            meta.timeline.get(),
+            meta.epoch.get(),
+            meta.consistent_at.get(),
+            self.id.short()
+        )
+    }
+
+    /// Puts the root, after which the snapshot exists. Its chunks and their index must have been stored, as
+    /// [`write_full`](crate::write_full) and [`write_increment`](crate::write_increment) do. Returns the snapshot with
+    /// the root's own bytes counted in `sizes.stored`.
+    ///
+    /// # Errors
+    /// [`Error::Publish`] when it is too large for one object; those of the repository.
+    pub fn publish(mut self, objects: &Objects) -> Result<Manifest> {
+        if !self.meta.engine_fits() {
+            let bytes = self.meta.engine.len() as u64;
+            return Err(Error::Publish(CodecError::TooLarge { what: "engine name", bytes, most: 64 }));
+        }
+        self.files.iter().try_for_each(|file| file.shape.check())?;
+        // Not compressed: it is mostly hashes, and its length must not depend on its content.
+        let make = |root: &Manifest| {
+            let builder = ObjectBuilder::new(ObjectKind::Manifest, objects.owner(), Codec::None);
+            builder.finish(&root.encode()).map_err(Error::Publish)
+        };
+        self.sizes.stored += make(&self)?.len() as u64;
+        objects.put_container(&self.path(), ObjectKind::Manifest, make(&self)?)?;
+        Ok(self)
+    }
+}
+
+fn folder(source: &SourceName) -> String {
+    format!("sources/{source}/snapshots")
+}
+
+/// Reads the root at this path.
+///
+/// # Errors
+/// Those of the repository; [`Error::Root`] when it doesn't parse or belongs elsewhere.
+pub fn load(objects: &Objects, path: &str) -> Result<Manifest> {
+    let footer = objects.get_footer(path, ObjectKind::Manifest)?;
+    let wrong = |source| Error::Root { path: path.to_owned(), source };
+    let manifest = Manifest::decode(&footer).map_err(wrong)?;
+    if manifest.path() != path {
+        // FAILURES 29: swapped objects.
+        return Err(wrong(pitr_format::DecodeError::Range {
+            what: "path of a root, which is another's",
+            value: 0,
+        }));
+    }
+    Ok(manifest)
+}
+
+/// The snapshots of a source.
+#[derive(Debug)]
+pub struct Roots {
+    /// Those that can be read, by timeline, epoch and consistent point.
+    pub manifests: Vec<Manifest>,
+    /// Those that can't: path and error. They must not keep the others from being used, nor go unmentioned.
+    pub damaged: Vec<(String, Error)>,
+}
+
+/// Reads all roots of a source.
+///
+/// # Errors
+/// Those of the listing. A root that can't be read is in [`Roots::damaged`], unless the repository can't be reached.
+pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
+    use pitr_objects::ErrorKind::{Corrupt, Missing, Newer};
+    let mut roots = Roots { manifests: Vec::new(), damaged: Vec::new() };
+    for entry in objects.list(&folder(source))? {
+        match load(objects, &entry.path) {
+            Ok(manifest) => roots.manifests.push(manifest),
+            Err(error) if matches!(error.kind(), Corrupt | Missing | Newer) => {
+                roots.damaged.push((entry.path, error))
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(roots)
+}

@@ -1,0 +1,40 @@
+//! Where a snapshot's bytes come from.
+
+use crate::{BoxError, FileShape, Result};
+use pitr_format::FileId;
+
+/// Files to be read whole. They must not change while they are read, unless their log covers it (`redo_from`).
+pub trait BlockSource {
+    /// The files and their lengths.
+    fn files(&self) -> Vec<FileShape>;
+
+    /// Fills `buf` from `offset` of a file, which lies within the length that [`files`](Self::files) told.
+    ///
+    /// # Errors
+    /// Whatever keeps the bytes from being read.
+    fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError>;
+}
+
+/// What changed since a parent.
+pub trait Delta {
+    /// All files as they are now, also those that did not change. One that is missing here is gone.
+    fn files(&self) -> Vec<FileShape>;
+
+    /// The shortest length that the file had since the parent, bytes, its length then and now included: of what is at
+    /// or behind it nothing of the parent is left, although the file may have grown over it again.
+    fn zeroed_from(&self, file: FileId) -> u64;
+
+    /// Hands out the newest image of every changed block, each block at most once, in any order; an order by file and
+    /// block makes the smallest snapshots. An image has the file's block size; the last of a file may be cut at its
+    /// end. Images behind the end are passed over.
+    ///
+    /// # Errors
+    /// What `sink` returns; [`Error::Delta`](crate::Error::Delta) for what keeps the images from being read.
+    fn for_each_image(&mut self, sink: &mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>) -> Result<()>;
+}
+
+/// True if all bytes are zero.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|part| part == &ZEROS[..part.len()])
+}

@@ -1,0 +1,211 @@
+//! Damaged trees, broken promises, crashes.
+
+use crate::model::Model;
+use crate::{FILE, Noise, memory, meta, restored, source_name};
+use pitr_dedup::ChunkStore;
+use pitr_format::FileId;
+use pitr_objects::Objects;
+use pitr_snapshot::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn filled(blocks: u64) -> Model {
+    let mut model = Model::one(4096, blocks * 4096);
+    let mut noise = Noise::new(3);
+    (0..blocks).for_each(|block| model.file().write(block, noise.half_compressible(4096)));
+    model
+}
+
+fn local(folder: &Path) -> ChunkStore {
+    ChunkStore::open(Objects::create_local(folder).unwrap()).unwrap()
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+fn read_all(store: &ChunkStore, path: &str) -> Result<Vec<Vec<u8>>> {
+    let reader = SnapshotReader::open(store.clone(), load(store.objects(), path)?);
+    (0..reader.extents(FILE)?).map(|extent| reader.read_extent(FILE, extent)).collect()
+}
+
+#[test]
+fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
+    // FAILURES 29
+    let folder = tempfile::tempdir().unwrap();
+    let store = local(folder.path());
+    let mut model = filled(300);
+    let full = write_full(&store, &model, meta(1), None).unwrap().publish(store.objects()).unwrap();
+    model.mark();
+    (0..20).for_each(|n| model.file().write(n * 13, vec![n as u8 + 1; 4096]));
+    let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
+    let next = next.publish(store.objects()).unwrap();
+    let sound = read_all(&store, &next.path()).unwrap();
+
+    let mut refused = 0;
+    for path in files_below(folder.path()) {
+        let bytes = fs::read(&path).unwrap();
+        for at in (0..bytes.len()).step_by((bytes.len() / 60).max(1)) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x20;
+            fs::write(&path, &flipped).unwrap();
+            match ChunkStore::open(store.objects().clone()) {
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
+                Ok(store) => match read_all(&store, &next.path()) {
+                    Ok(read) => assert!(read == sound, "{} at {at}", path.display()),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                        refused += 1;
+                    }
+                },
+            }
+        }
+        fs::write(&path, &bytes).unwrap();
+    }
+    assert!(refused > 100, "{refused}");
+    assert!(read_all(&store, &next.path()).unwrap() == sound);
+}
+
+#[test]
+fn a_damaged_parent_is_named_and_can_be_done_without() {
+    // FAILURES 29
+    let folder = tempfile::tempdir().unwrap();
+    let store = local(folder.path());
+    let mut model = filled(300);
+    let full = write_full(&store, &model, meta(1), None).unwrap().publish(store.objects()).unwrap();
+    let store = local(folder.path());
+    for pack in files_below(&folder.path().join("packs")) {
+        fs::write(&pack, b"lost").unwrap();
+    }
+    model.mark();
+    model.file().write(7, vec![1; 4096]);
+    let error = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap_err();
+    assert!(matches!(&error, Error::Parent { snapshot, .. } if *snapshot == full.id), "{error}");
+    let error = write_full(&store, &model, meta(2), Some(&full)).unwrap_err();
+    assert!(matches!(error, Error::Parent { .. }), "{error}");
+    // A store that forgets the lost packs can take a full one.
+    for index in files_below(&folder.path().join("index")) {
+        fs::remove_file(&index).unwrap();
+    }
+    let store = local(folder.path());
+    let again = write_full(&store, &model, meta(2), None).unwrap();
+    assert!(restored(&store, &again, FILE)[7 * 4096..8 * 4096] == [1; 4096]);
+}
+
+#[test]
+fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
+    // FAILURES 29, 36
+    let folder = tempfile::tempdir().unwrap();
+    let store = local(folder.path());
+    let model = filled(10);
+    let taken: Vec<Manifest> = (1..5)
+        .map(|at| write_full(&store, &model, meta(at), None).unwrap().publish(store.objects()).unwrap())
+        .collect();
+    let at = |no: usize| folder.path().join(taken[no].path());
+    let mut bytes = fs::read(at(0)).unwrap();
+    bytes[100] ^= 1;
+    fs::write(at(0), bytes).unwrap();
+    let (one, two) = (fs::read(at(1)).unwrap(), fs::read(at(2)).unwrap());
+    fs::write(at(1), two).unwrap();
+    fs::write(at(2), one).unwrap();
+    let roots = load_all(store.objects(), &source_name()).unwrap();
+    assert_eq!(roots.manifests, taken[3..]);
+    let damaged: Vec<_> = roots.damaged.iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(damaged, taken[..3].iter().map(Manifest::path).collect::<Vec<_>>());
+    assert!(roots.damaged.iter().all(|(path, error)| error.to_string().starts_with(path.as_str())));
+}
+
+#[test]
+fn a_snapshot_that_was_not_published_does_not_exist() {
+    // FAILURES 23
+    let store = memory();
+    let mut model = filled(20);
+    let full = write_full(&store, &model, meta(1), None).unwrap();
+    assert!(load_all(store.objects(), &source_name()).unwrap().manifests.is_empty());
+    let full = full.publish(store.objects()).unwrap();
+    assert_eq!(load_all(store.objects(), &source_name()).unwrap().manifests, std::slice::from_ref(&full));
+    // The reply to the root's put was lost; it is put again.
+    model.mark();
+    let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
+    let first = next.clone().publish(store.objects()).unwrap();
+    assert_eq!(next.publish(store.objects()).unwrap(), first);
+}
+
+struct Broken<'a> {
+    model: &'a Model,
+    images: Vec<(FileId, u64, Vec<u8>)>,
+    fails: bool,
+}
+
+impl Delta for Broken<'_> {
+    fn files(&self) -> Vec<FileShape> {
+        BlockSource::files(self.model)
+    }
+
+    fn zeroed_from(&self, _file: FileId) -> u64 {
+        u64::MAX
+    }
+
+    fn for_each_image(&mut self, sink: &mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>) -> Result<()> {
+        self.images.iter().try_for_each(|(file, block, image)| sink(*file, *block, image))?;
+        if self.fails { Err(Error::Delta("log is gone".into())) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_delta_that_breaks_its_promises_is_refused() {
+    let store = memory();
+    let model = filled(300);
+    let full = write_full(&store, &model, meta(1), None).unwrap();
+    let image = vec![1u8; 4096];
+    let try_with = |images: Vec<(FileId, u64, Vec<u8>)>, fails| {
+        let mut delta = Broken { model: &model, images, fails };
+        write_increment(&store, &full, &mut delta, meta(2))
+    };
+    let one = |block| (FILE, block, image.clone());
+    let other = FileId::new(9);
+    for images in [
+        vec![one(5), one(6), one(5)],
+        vec![(other, 1, image.clone())],
+        vec![(FILE, 1, vec![1; 4095])],
+        vec![(FILE, 1, vec![1; 8192])],
+        (256..300).map(one).chain([one(299)]).collect(),
+    ] {
+        assert!(matches!(try_with(images, false), Err(Error::Image { .. })));
+    }
+    assert!(matches!(try_with(vec![one(1)], true), Err(Error::Delta(_))));
+    let next = try_with(vec![one(u64::MAX), one(300), one(7)], false).unwrap();
+    assert_eq!(next.sizes.changed, 4096);
+}
+
+#[test]
+fn a_source_that_cannot_be_read_or_held_is_named() {
+    let store = memory();
+    struct Source(FileShape);
+    impl BlockSource for Source {
+        fn files(&self) -> Vec<FileShape> {
+            vec![self.0.clone()]
+        }
+        fn read_at(&self, _file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
+            buf.fill(1);
+            if offset > 0 { Err("I/O error".into()) } else { Ok(()) }
+        }
+    }
+    let shape = FileShape { file: FILE, name: "a".into(), len: 2 << 20, block_bytes: 4096 };
+    let error = write_full(&store, &Source(shape.clone()), meta(1), None).unwrap_err();
+    assert!(matches!(error, Error::Source { offset: 0x10_0000, .. }), "{error}");
+    for shape in [
+        FileShape { name: "../a".into(), ..shape.clone() },
+        FileShape { block_bytes: 1000, ..shape.clone() },
+        FileShape { block_bytes: 1 << 17, ..shape.clone() },
+        FileShape { len: u64::MAX, ..shape.clone() },
+    ] {
+        assert!(matches!(write_full(&store, &Source(shape), meta(1), None), Err(Error::Shape { .. })));
+    }
+}

@@ -11,13 +11,14 @@
 //! - A stamp is never earlier than any stamp before it.
 
 use crate::builder::{BatchBuilder, Pushed};
+use crate::end::End;
 use crate::{Error, Result};
 use pitr_format::log::{
-    BATCH_ALIGN, BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, Follows, Frame, Part,
-    RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
+    BATCH_ALIGN, BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
 };
 use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, Kind};
-use pitr_format::{Incarnation, Lsn, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
+use pitr_format::{Lsn, Timestamp, TxId};
 
 /// Smallest part of a payload that is worth a frame of its own, bytes.
 const FRAGMENT_BYTES_MIN: usize = 512;
@@ -93,22 +94,6 @@ struct OpenBatch {
     frames: u32,
     /// Largest length of `bytes`.
     bytes_max: usize,
-}
-
-/// The end of a log, as found on disk.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct End {
-    pub(crate) timeline: TimelineId,
-    pub(crate) log_id: [u8; 16],
-    pub(crate) size: SegmentSize,
-    pub(crate) segment: SegmentNo,
-    pub(crate) incarnation: Incarnation,
-    /// Where the next batch begins.
-    pub(crate) next: Lsn,
-    /// The last batch.
-    pub(crate) last_batch: Lsn,
-    /// The latest stamp.
-    pub(crate) time: Timestamp,
 }
 
 /// See the module's head.
@@ -213,11 +198,11 @@ impl Layout {
             }
             self.close();
         }
-        if self.left_in_segment() < (BATCH_HEADER_BYTES + needed) as u64 {
+        if self.end.left_in_segment() < (BATCH_HEADER_BYTES + needed) as u64 {
             self.roll(false);
         }
         let body_bytes_max =
-            (self.left_in_segment() - BATCH_HEADER_BYTES as u64).min(BATCH_BODY_BYTES_MAX.into());
+            (self.end.left_in_segment() - BATCH_HEADER_BYTES as u64).min(BATCH_BODY_BYTES_MAX.into());
         let bytes_max = BATCH_HEADER_BYTES + body_bytes_max as usize;
         let lsn = self.end.next;
         self.open = Some(OpenBatch { lsn, bytes: vec![0; BATCH_HEADER_BYTES], frames: 0, bytes_max });
@@ -269,54 +254,6 @@ impl Layout {
         self.end.segment = header.segment;
         self.end.next = header.first_batch().expect("place and skip left room for it");
         self.steps.push(Step::Begin(header));
-    }
-
-    fn left_in_segment(&self) -> u64 {
-        self.end.left_in_segment()
-    }
-}
-
-impl End {
-    /// Bytes from the end of the log to the end of its segment.
-    pub(crate) fn left_in_segment(&self) -> u64 {
-        let begin = self.size.start_of(self.segment).unwrap_or(self.next);
-        u64::from(self.size.bytes()).saturating_sub(self.next.since(begin))
-    }
-
-    /// Header of the segment that follows this end; `None` at the end of the range. With `gap` a number is left out.
-    pub(crate) fn next_segment(&self, gap: bool, incarnation: Incarnation) -> Option<SegmentHeader> {
-        let segment = self.segment.checked_add(if gap { 2 } else { 1 })?;
-        let header = SegmentHeader {
-            timeline: self.timeline,
-            segment,
-            incarnation,
-            segment_size: self.size,
-            log_id: self.log_id,
-            follows: Follows {
-                end: self.next,
-                segment: Some((self.segment, self.incarnation)),
-                last_batch: self.last_batch,
-                gap,
-            },
-            time: self.time,
-        };
-        // The whole segment must lie within the range.
-        self.size.start_of(segment.checked_add(1)?)?;
-        Some(header)
-    }
-
-    /// The end of a log whose newest segment has this header and no batch.
-    pub(crate) fn of_empty(header: &SegmentHeader) -> Option<End> {
-        Some(End {
-            timeline: header.timeline,
-            log_id: header.log_id,
-            size: header.segment_size,
-            segment: header.segment,
-            incarnation: header.incarnation,
-            next: header.first_batch()?,
-            last_batch: header.follows.last_batch,
-            time: header.time,
-        })
     }
 }
 

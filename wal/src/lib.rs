@@ -48,6 +48,7 @@
 mod builder;
 mod commit;
 mod cursor;
+mod end;
 mod error;
 mod layout;
 mod open;
@@ -70,3 +71,8 @@ pub use options::{Start, WalOptions};
 pub use reader::{LogBatch, LogReader};
 pub use records::Records;
 pub use wal::Wal;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

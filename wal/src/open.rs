@@ -14,8 +14,9 @@
 
 use crate::commit::{Held, Shared, Writer};
 use crate::cursor::{Cursor, Found};
+use crate::end::End;
 use crate::error::{Damage, Witness};
-use crate::layout::{End, Layout};
+use crate::layout::Layout;
 use crate::options::{Start, WalOptions};
 use crate::queue::Queue;
 use crate::retain::Segments;

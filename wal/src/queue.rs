@@ -133,3 +133,6 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -237,6 +237,8 @@ fn hole_or_removed(fs: &dyn FileSystem, dir: &Path, previous: &SegmentHeader, ho
         let (_, header) = segment::open(fs, dir, number, Access::Read).ok()??;
         header.first_batch()
     });
-    let lsn = previous.segment_size.start_of(previous.segment).unwrap_or(Lsn::MAX);
-    first.map_or(hole, |first| Error::Removed { lsn, first })
+    match (first, &hole) {
+        (Some(first), Error::Hole { lsn, .. }) => Error::Removed { lsn: *lsn, first },
+        _ => hole,
+    }
 }

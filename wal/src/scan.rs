@@ -1,8 +1,8 @@
 //! Finds the end of a log in its newest segment.
 
 use crate::cursor::{Cursor, Found};
+use crate::end::End;
 use crate::error::{Damage, Witness};
-use crate::layout::End;
 use crate::tail::{Rest, Tail};
 use crate::{Error, Result};
 use pitr_format::Lsn;

@@ -6,7 +6,7 @@ use pitr_format::record::{Kind, Record};
 use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp, TxId};
 use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{Disk, Mode, SimClock, SimFs, Survivors};
-use pitr_wal::{BatchBuilder, Cut, Error, LogBatch, LogReader, Recovered, Start, Wal};
+use pitr_wal::{BatchBuilder, Cut, Damage, Error, LogBatch, LogReader, Recovered, Start, Wal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -161,6 +161,44 @@ fn valid_batches_of_an_earlier_life_are_neither_records_nor_witnesses() {
         // With its own seed the planted batches are the log: the test plants what it means to.
         assert_eq!(recovered.cut.is_none(), alive);
         assert_eq!(committed(&wal).len(), if alive { 21 } else { 1 });
+    }
+}
+
+#[test]
+fn a_batch_that_names_another_place_or_predecessor_is_damage() {
+    let fs = SimFs::new();
+    let wal = create(&fs, 16 << 10);
+    wal.commit(transaction(1, &[b"A"])).unwrap();
+    let end = wal.end();
+    let last = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap()[0].header.lsn;
+    let seed = Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::FIRST);
+    for (lsn, prev) in [(end, end), (end, Lsn::ORIGIN), (last, last), (Lsn::new(end.get() + 8), last)] {
+        let mut disk = fs.durable_disk();
+        disk.damage(&file(1), end.get() % (16 << 10), &old_batch(lsn, prev, end, seed));
+        let hole = Wal::open(Arc::new(SimFs::on(disk.clone())), clock(), dir(), Lsn::new(end.get() + 1));
+        let found = hole.map(drop).unwrap_err();
+        assert!(matches!(found, Error::Hole { lsn, damage: Damage::Misplaced, .. } if lsn == end), "{found}");
+        let (wal, recovered) = open(&SimFs::on(disk));
+        assert_eq!((recovered.cut.map(|cut| cut.at), committed(&wal)), (Some(end), vec![1]));
+    }
+}
+
+#[test]
+fn bytes_that_look_like_a_batch_of_another_place_are_no_witness() {
+    // As a payload that quotes a log might: what vouches for durability must stand where it says.
+    let fs = SimFs::new();
+    let wal = create(&fs, 16 << 10);
+    wal.commit(transaction(1, &[b"A"])).unwrap();
+    let end = wal.end();
+    let plus = |bytes| Lsn::new(end.get() + bytes);
+    let seed = Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::FIRST);
+    for (place, hole) in [(200, true), (208, false)] {
+        let mut disk = fs.durable_disk();
+        let bytes = old_batch(plus(200), end, plus(100), seed);
+        disk.damage(&file(1), plus(place).get() % (16 << 10), &bytes);
+        let opened = Wal::open(Arc::new(SimFs::on(disk)), clock(), dir(), Lsn::ORIGIN);
+        assert_eq!(matches!(opened, Err(Error::Hole { .. })), hole);
+        assert_eq!(opened.is_ok(), !hole);
     }
 }
 

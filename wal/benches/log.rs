@@ -1,0 +1,105 @@
+//! Commits, appends and a scan, on the operating system's files.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pitr_format::record::Record;
+use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
+use pitr_vfs::{OsFs, SystemClock};
+use pitr_wal::{BatchBuilder, Records, Start, Wal, WalOptions};
+use std::sync::Arc;
+use std::time::Instant;
+
+const PAYLOAD: [u8; 128] = [7; 128];
+
+fn log() -> (tempfile::TempDir, Wal) {
+    let dir = tempfile::tempdir().expect("a folder for the bench");
+    let start = Start {
+        timeline: TimelineId::FIRST,
+        follows: Lsn::ORIGIN,
+        time: Timestamp::MIN,
+        log_id: [1; 16],
+        gap: false,
+    };
+    let clock = Arc::new(SystemClock::new());
+    let made = Wal::create(Arc::new(OsFs), clock, &dir.path().join("log"), &start, &WalOptions::default());
+    (dir, made.expect("a new log"))
+}
+
+fn transaction() -> BatchBuilder {
+    let (partition, tx) = (PartitionId::FIRST, TxId::new(1));
+    let mut batch = BatchBuilder::new();
+    let pushed = batch.push(partition, tx, &Record::Data(&PAYLOAD));
+    pushed
+        .and_then(|()| batch.push_commit(partition, tx, Timestamp::MIN, None, b""))
+        .expect("records of fair size");
+    batch
+}
+
+/// Time for one commit of 128 bytes when this many threads commit at once: all of them together, per commit.
+fn commit(c: &mut Criterion) {
+    let mut group = c.benchmark_group("commit 128 B");
+    group.throughput(Throughput::Elements(1));
+    for threads in [1, 8, 64] {
+        group.bench_function(BenchmarkId::new("threads", threads), |b| {
+            b.iter_custom(|commits| {
+                let (_dir, wal) = log();
+                let begin = Instant::now();
+                std::thread::scope(|scope| {
+                    for thread in 0..threads {
+                        let own = commits / threads + u64::from(thread < commits % threads);
+                        let wal = wal.clone();
+                        scope.spawn(move || {
+                            (0..own).for_each(|_| drop(wal.commit(transaction()).expect("a disk")))
+                        });
+                    }
+                });
+                begin.elapsed()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// One transaction placed; the log syncs when enough is waiting.
+fn append(c: &mut Criterion) {
+    let mut group = c.benchmark_group("append");
+    group.throughput(Throughput::Bytes(PAYLOAD.len() as u64));
+    let (_dir, wal) = log();
+    group.bench_function("128 B", |b| b.iter(|| wal.append(transaction()).expect("a disk")));
+    group.finish();
+}
+
+/// Reads 64 MiB of 128-byte records, checked and put together.
+fn scan(c: &mut Criterion) {
+    let (_dir, wal) = log();
+    let records = (64u64 << 20) / 128;
+    for _ in 0..records / 64 {
+        let mut batch = BatchBuilder::new();
+        for _ in 0..64 {
+            batch
+                .push(PartitionId::FIRST, TxId::new(1), &Record::Data(&PAYLOAD))
+                .expect("a record of fair size");
+        }
+        wal.append(batch).expect("a disk");
+    }
+    wal.sync().expect("a disk");
+    let mut group = c.benchmark_group("scan");
+    group.throughput(Throughput::Elements(records)).sample_size(10);
+    group.bench_function("128 B", |b| {
+        b.iter(|| {
+            let (mut reader, mut assembly, mut count) =
+                (wal.reader(Lsn::ORIGIN).expect("the begin"), Records::new(), 0u64);
+            while let Some(batch) = reader.next_batch().expect("a whole log") {
+                let counted = assembly.feed::<pitr_wal::Error>(&batch, |_| {
+                    count += 1;
+                    Ok(())
+                });
+                counted.expect("whole records");
+            }
+            assert_eq!(count, records);
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, commit, append, scan);
+criterion_main!(benches);

@@ -1,1 +1,34 @@
 //! From a recovery target to a restored file: a pure plan and one merged pass.
+//!
+//! ```text
+//! History::load -> resolve(target) -> plan(stop) -> Restorer::restore(plan)
+//!   listings        a few footers      names only     footers, chunks, frames that hold a surviving image
+//! ```
+//! A dry run ends at the plan.
+//!
+//! # Promises
+//! - **Exactly the target.** The result is the state of all transactions that committed at or before the target (or before
+//!   it, when exclusive) and of none behind. A target that can't be had is [`Error::Unreachable`] with the nearest that
+//!   can, never the latest there is.
+//! - **No half result.** It is built under a temporary name that does not open as a database, and published only when
+//!   whole and durable, without replacing anything.
+//! - **One write for each block**, and the same bytes for any number of workers.
+//! - **Memory** is bounded by the workers and by bits for blocks and images, not by base or log.
+#![forbid(unsafe_code)]
+
+mod build;
+mod delta;
+mod error;
+mod history;
+mod output;
+mod plan;
+mod resolve;
+mod restore;
+mod target;
+
+pub use delta::LogDelta;
+pub use error::{Error, Kind, Result, Why};
+pub use history::{History, Restorable};
+pub use plan::{Plan, Snapshot, plan};
+pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer};
+pub use target::{Moment, Point, Stop, Target};

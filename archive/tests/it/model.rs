@@ -81,7 +81,7 @@ proptest! {
     #[test]
     fn every_commit_comes_back(seed: u64, steps in 20usize..160, object in 600u32..30_000, frame in 300u32..9000) {
         let dir = tempfile::tempdir().unwrap();
-        let mut world = World::new(dir.path(), seed, options(object, frame));
+        let mut world = World::new(dir.path(), seed, 2, options(object, frame));
         world.live(steps);
         let pieces = pieces(&world);
         for (no, to) in world.states.iter().enumerate() {
@@ -108,7 +108,7 @@ proptest! {
 fn a_hole_stops_a_merge_and_names_itself() {
     // FAILURES 11
     let dir = tempfile::tempdir().unwrap();
-    let mut world = World::new(dir.path(), 5, options(3000, 900));
+    let mut world = World::new(dir.path(), 5, 2, options(3000, 900));
     world.live(200);
     let pieces = pieces(&world);
     let last = world.states.last().unwrap();

@@ -82,6 +82,7 @@ pub(crate) struct World {
     dice: Dice,
     open: Vec<Open>,
     files: Files,
+    file_count: u64,
     next_tx: u64,
     reuse: Option<u64>,
 }
@@ -120,7 +121,7 @@ pub(crate) fn archive(dir: &Path, source: &str) -> Archive {
 }
 
 impl World {
-    pub(crate) fn new(dir: &Path, seed: u64, options: ShipOptions) -> World {
+    pub(crate) fn new(dir: &Path, seed: u64, file_count: u64, options: ShipOptions) -> World {
         let clock = Arc::new(TestClock(AtomicI64::new(1_000_000)));
         let archive = archive(dir, "app");
         let writer = Writer::claim(&archive, clock.now()).unwrap();
@@ -138,6 +139,7 @@ impl World {
             dice: Dice(seed),
             open: Vec::new(),
             files: Files::new(),
+            file_count,
             next_tx: 1,
             reuse: None,
         }
@@ -204,7 +206,7 @@ impl World {
         let at = self.tx();
         let mut ops = Vec::new();
         for _ in 0..=self.dice.roll(12) {
-            let file = FileId::new(self.dice.roll(2) as u32);
+            let file = FileId::new(self.dice.roll(self.file_count) as u32);
             let block = self.dice.roll(40);
             let taken = |other: &Open| other.blocks.contains(&(file, block)) || other.owns == Some(file);
             if self.open.iter().enumerate().any(|(no, other)| no != at && taken(other)) {
@@ -220,7 +222,7 @@ impl World {
 
     fn set_length(&mut self) {
         let at = self.tx();
-        let file = FileId::new(self.dice.roll(2) as u32);
+        let file = FileId::new(self.dice.roll(self.file_count) as u32);
         let touches = |other: &Open| other.owns == Some(file) || other.blocks.iter().any(|(f, _)| *f == file);
         if self.open.iter().enumerate().any(|(no, other)| no != at && touches(other)) {
             return;

@@ -1,0 +1,191 @@
+//! What can go wrong on the way to a restored file, and where.
+
+use crate::target::{Point, Target};
+use pitr_archive::Cause;
+use pitr_format::{FileId, Lsn, Timestamp, TxId};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// What this crate's calls return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a state could not be restored.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] pitr_archive::Error),
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] pitr_snapshot::Error),
+    /// The target is not a state that can be restored. Never answered with another state.
+    #[error("{target} cannot be restored: {why}; {}", nearest(.before.as_ref(), .after.as_ref()))]
+    Unreachable {
+        /// What was asked for.
+        target: Target,
+        /// Why not.
+        why: Why,
+        /// The nearest state before it that can.
+        before: Option<Point>,
+        /// The nearest state behind it that can.
+        after: Option<Point>,
+    },
+    /// Neither a snapshot nor the log's origin reaches the stop.
+    #[error("no snapshot and no whole log leads to LSN {stop}")]
+    NoBase {
+        /// The stop.
+        stop: Lsn,
+    },
+    /// Something stands where the result should go.
+    #[error("{} exists already; nothing was changed", path.display())]
+    Exists {
+        /// What stands there.
+        path: PathBuf,
+    },
+    /// Another restore builds the same output.
+    #[error("{}: another restore is building it", path.display())]
+    Locked {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A path that can't be the name of a file.
+    #[error("{} cannot be the name of a restored file", path.display())]
+    Output {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("{op} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The file system's answer.
+        source: io::Error,
+    },
+    /// The state has more than one file.
+    #[error("the state holds {files} files; only a single file can be restored to one path")]
+    SeveralFiles {
+        /// How many.
+        files: usize,
+    },
+    /// The log touches a file that the snapshot does not know, or in blocks of another size.
+    #[error("the log does not go with the snapshot: file {file}")]
+    OtherShape {
+        /// The file.
+        file: FileId,
+    },
+    /// The threads could not be started.
+    #[error("the worker threads could not be started")]
+    Workers(#[source] rayon::ThreadPoolBuildError),
+}
+
+/// Why a target can't be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// There is no snapshot and no log that reaches back to its origin.
+    NothingThere,
+    /// It lies before everything that can be restored.
+    BeforeFirst,
+    /// It lies behind everything that is archived.
+    BehindLast,
+    /// Commits before this time may still come: the archive promises nothing behind it yet.
+    NotYetCertain {
+        /// The promise: no later commit bears a time before it.
+        watermark: Timestamp,
+    },
+    /// It lies in a gap.
+    Gap(Cause),
+    /// A commit may have happened before the time or after it.
+    Uncertain {
+        /// The transaction.
+        tx: TxId,
+        /// The earliest time at which it can have happened.
+        earliest: Timestamp,
+        /// When it was logged.
+        time: Timestamp,
+    },
+    /// The source's clock showed the time twice.
+    ClockSetBack {
+        /// First moment of the span.
+        from: Timestamp,
+        /// Last moment of the span.
+        to: Timestamp,
+    },
+    /// No transaction of this history bears the number.
+    NoSuchTransaction,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::NothingThere => f.write_str("nothing can be restored yet"),
+            Why::BeforeFirst => f.write_str("it lies before the first state that can be restored"),
+            Why::BehindLast => f.write_str("it lies behind the last state that is archived"),
+            Why::NotYetCertain { watermark } => write!(f, "the archive is only certain up to {watermark}"),
+            Why::Gap(cause) => write!(f, "it lies in a gap ({cause})"),
+            Why::Uncertain { tx, earliest, time } => {
+                write!(f, "transaction {tx} happened at some time from {earliest} to {time}")
+            }
+            Why::ClockSetBack { from, to } => {
+                write!(f, "the clock was set back and showed the time from {from} to {to} twice")
+            }
+            Why::NoSuchTransaction => f.write_str("no such transaction is archived"),
+        }
+    }
+}
+
+fn nearest(before: Option<&Point>, after: Option<&Point>) -> String {
+    match (before, after) {
+        (None, None) => "there is no state to offer instead".to_owned(),
+        (Some(point), None) => format!("the nearest state before it is {point}"),
+        (None, Some(point)) => format!("the nearest state behind it is {point}"),
+        (Some(before), Some(after)) => format!("the nearest states are {before} and {after}"),
+    }
+}
+
+/// What a caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The same call may work later.
+    Retry,
+    /// The caller asked for what can't be, or something outside needs attention first.
+    Fix,
+    /// The target can't be reached; the error names those that can.
+    Unreachable,
+    /// What is stored is damaged or contradicts itself.
+    Fatal,
+}
+
+impl Error {
+    /// What can be done about it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        use pitr_snapshot::ErrorKind as S;
+        match self {
+            Error::Archive(e) => match e.kind() {
+                pitr_archive::Kind::Retry => Kind::Retry,
+                pitr_archive::Kind::Fix => Kind::Fix,
+                pitr_archive::Kind::Fatal => Kind::Fatal,
+            },
+            Error::Snapshot(e) => match e.kind() {
+                S::Unreachable => Kind::Retry,
+                S::Corrupt | S::Missing => Kind::Fatal,
+                _ => Kind::Fix,
+            },
+            Error::Unreachable { .. } | Error::NoBase { .. } => Kind::Unreachable,
+            Error::Locked { .. } => Kind::Retry,
+            Error::OtherShape { .. } => Kind::Fatal,
+            _ => Kind::Fix,
+        }
+    }
+
+    pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { op, path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,182 @@
+//! One history of a source: the path of timelines to one of them, its log, its snapshots, and what of it can be restored.
+
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Snapshot, plan};
+use crate::target::{Point, Stop};
+use pitr_archive::{Archive, Base, Catalog, Coverage, Gap, Lineage, Piece, Search, coverage};
+use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
+use pitr_objects::Objects;
+use pitr_snapshot::{Manifest, load_all};
+
+/// A span of a history in which every commit can be restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restorable {
+    /// The oldest state.
+    pub from: Point,
+    /// The newest state.
+    pub to: Point,
+    /// Where what is known of the log ends.
+    pub end: Lsn,
+    /// No later commit bears a time before this.
+    pub watermark: Timestamp,
+}
+
+/// A history, as of one listing.
+#[derive(Debug)]
+pub struct History {
+    archive: Archive,
+    catalog: Catalog,
+    lineage: Lineage,
+    pieces: Vec<Piece>,
+    /// Those of this history, by consistent point.
+    snapshots: Vec<Manifest>,
+    coverage: Coverage,
+}
+
+impl History {
+    /// Lists the repository and takes the history that leads to `timeline`, or to the newest one.
+    ///
+    /// A snapshot whose root is damaged is left out; [`pitr_snapshot::load_all`] names those.
+    ///
+    /// # Errors
+    /// Those of listing and reading; [`pitr_archive::Error::UnknownTimeline`].
+    pub fn load(objects: &Objects, source: &SourceName, timeline: Option<TimelineId>) -> Result<Self> {
+        let archive = Archive::new(objects.clone(), source.clone());
+        // The roots first: the log that a snapshot needs is older than its root.
+        let roots = load_all(objects, source)?;
+        let catalog = archive.catalog()?;
+        Self::new(archive, catalog, roots.manifests, timeline)
+    }
+
+    /// The history that leads to `timeline`, or to the newest one, of what was listed.
+    ///
+    /// # Errors
+    /// [`pitr_archive::Error::UnknownTimeline`].
+    pub fn new(
+        archive: Archive,
+        catalog: Catalog,
+        snapshots: Vec<Manifest>,
+        timeline: Option<TimelineId>,
+    ) -> Result<Self> {
+        // A timeline that was claimed and holds nothing is no one's newest state.
+        let logged = catalog.timelines().keys().copied().filter(|id| !catalog.logs(*id).is_empty());
+        let newest = logged.chain(snapshots.iter().map(|s| s.meta.timeline)).max();
+        let timeline = timeline.or(newest).or(catalog.newest_timeline()).unwrap_or(TimelineId::FIRST);
+        let lineage = catalog.lineage(timeline)?;
+        let pieces = catalog.pieces(&lineage);
+        let mut snapshots = snapshots;
+        snapshots.retain(|s| lineage.holds(s.meta.timeline, s.meta.consistent_at));
+        snapshots.sort_by_key(|s| (s.meta.consistent_at, s.meta.created));
+        let bases: Vec<Base> = snapshots.iter().map(base).collect();
+        let coverage = coverage(&lineage, &pieces, &bases);
+        Ok(History { archive, catalog, lineage, pieces, snapshots, coverage })
+    }
+
+    /// The archive.
+    #[must_use]
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// What the archive held when it was listed.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The path of timelines.
+    #[must_use]
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// The log objects, ascending.
+    #[must_use]
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// The snapshots, ascending.
+    #[must_use]
+    pub fn snapshots(&self) -> &[Manifest] {
+        &self.snapshots
+    }
+
+    /// The spans that can be restored and those that can't, by position.
+    #[must_use]
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// The spans that can be restored, with the commits at their ends. Reads a few footers.
+    ///
+    /// # Errors
+    /// Those of reading footers.
+    pub fn restorable(&self) -> Result<Vec<Restorable>> {
+        let mut out = Vec::with_capacity(self.coverage.intervals.len());
+        for interval in &self.coverage.intervals {
+            let from = self.first_point(interval.from);
+            let pieces = self.pieces_in(interval.from, interval.to);
+            let search = Search::new(&self.archive, pieces);
+            let last = search.split(|commit| commit.lsn <= interval.to)?.before;
+            let to = last.filter(|commit| commit.lsn > from.lsn).map_or(from, |commit| self.point(&commit));
+            let promised = search.watermark()?.unwrap_or(Timestamp::MIN);
+            let watermark = promised.max(to.time);
+            out.push(Restorable { from, to, end: interval.to, watermark });
+        }
+        Ok(out)
+    }
+
+    /// The gaps, each with its reason. Reads the footer behind each.
+    ///
+    /// # Errors
+    /// Those of reading footers.
+    pub fn gaps(&self) -> Result<Vec<Gap>> {
+        let explain = |gap: &Gap| Ok(Gap { cause: self.archive.cause(gap)?, ..*gap });
+        self.coverage.gaps.iter().map(explain).collect()
+    }
+
+    /// What must be read to bring about a state; nothing of it is read.
+    ///
+    /// # Errors
+    /// [`Error::NoBase`].
+    pub fn plan(&self, stop: &Stop) -> Result<Plan> {
+        let snapshots: Vec<Snapshot> = self
+            .snapshots
+            .iter()
+            .map(|s| Snapshot { id: s.id, base: base(s), bytes: s.sizes.logical })
+            .collect();
+        plan(stop, &snapshots, &self.pieces).ok_or(Error::NoBase { stop: stop.lsn })
+    }
+
+    /// The log objects that lie between two positions.
+    pub(crate) fn pieces_in(&self, from: Lsn, to: Lsn) -> &[Piece] {
+        let begin = self.pieces.partition_point(|piece| piece.to <= from);
+        let end = self.pieces.partition_point(|piece| piece.from() < to);
+        self.pieces.get(begin..end).unwrap_or_default()
+    }
+
+    /// The state in which an interval begins.
+    fn first_point(&self, lsn: Lsn) -> Point {
+        let snapshot = self.snapshots.iter().find(|s| s.meta.consistent_at == lsn);
+        match snapshot.map(|s| &s.meta) {
+            Some(meta) => Point { timeline: meta.timeline, lsn, tx: meta.tx, time: meta.time },
+            None => {
+                // The empty state before the log: as old as the timeline.
+                let timeline = self.lineage.timeline_at(lsn);
+                let time = self.catalog.timelines().get(&timeline).map_or(Timestamp::MIN, |t| t.created);
+                Point { timeline, lsn, tx: TxId::NONE, time }
+            }
+        }
+    }
+
+    pub(crate) fn point(&self, commit: &pitr_archive::CommitPoint) -> Point {
+        let timeline = self.lineage.timeline_at(commit.lsn);
+        Point { timeline, lsn: commit.lsn, tx: commit.tx, time: commit.time }
+    }
+}
+
+fn base(manifest: &Manifest) -> Base {
+    let meta = &manifest.meta;
+    Base { consistent_at: meta.consistent_at, redo_from: meta.redo_from, timeline: meta.timeline }
+}

@@ -1,0 +1,142 @@
+//! What to read for a state. Pure: names in, plan out.
+
+use crate::target::{Point, Stop};
+use pitr_archive::{Base, Piece, reaches, runs};
+use pitr_format::{Lsn, TimelineId};
+use pitr_snapshot::SnapshotId;
+
+/// A snapshot, as far as a plan is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its identity.
+    pub id: SnapshotId,
+    /// Where it stands in the log.
+    pub base: Base,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
+/// How to bring about a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The snapshot to begin from; `None` for the empty base.
+    pub snapshot: Option<SnapshotId>,
+    /// Images at or behind this position count.
+    pub redo_from: Lsn,
+    /// Commits at or before this position count.
+    pub stop: Lsn,
+    /// The state that it leads to.
+    pub reached: Point,
+    /// The log objects to read, ascending.
+    pub pieces: Vec<Piece>,
+    /// The timelines that they belong to, oldest first.
+    pub timelines: Vec<TimelineId>,
+    /// Bytes of the snapshot's files.
+    pub base_bytes: u64,
+    /// Bytes of log between `redo_from` and `stop`.
+    pub log_bytes: u64,
+    /// Bytes of the log objects in the repository.
+    pub stored_log_bytes: u64,
+}
+
+/// The plan for a state: the newest snapshot from which the log leads to it without a hole, or else the empty base.
+/// `None` if there is no way. Snapshots and pieces are those of one history, pieces ascending.
+#[must_use]
+pub fn plan(stop: &Stop, snapshots: &[Snapshot], pieces: &[Piece]) -> Option<Plan> {
+    let runs = runs(pieces);
+    let reaching = snapshots.iter().filter(|s| reaches(&s.base, stop.lsn, &runs));
+    let best = reaching.max_by_key(|s| (s.base.consistent_at, s.base.redo_from));
+    let redo_from = match best {
+        Some(snapshot) => snapshot.base.redo_from,
+        None if runs.iter().any(|run| run.from == Lsn::ORIGIN && stop.lsn <= run.to) => Lsn::ORIGIN,
+        None => return None,
+    };
+    let overlaps = |piece: &&Piece| piece.to > redo_from && piece.from() < stop.lsn;
+    let needed: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
+    let mut timelines: Vec<TimelineId> = needed.iter().map(|piece| piece.name.timeline).collect();
+    timelines.dedup();
+    if timelines.is_empty() {
+        timelines.push(stop.reached.timeline);
+    }
+    Some(Plan {
+        snapshot: best.map(|s| s.id),
+        redo_from,
+        stop: stop.lsn,
+        reached: stop.reached,
+        timelines,
+        base_bytes: best.map_or(0, |s| s.bytes),
+        log_bytes: stop.lsn.since(redo_from),
+        stored_log_bytes: needed.iter().map(|piece| piece.stored_bytes).sum(),
+        pieces: needed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitr_archive::LogName;
+    use pitr_format::{Epoch, Timestamp, TxId};
+    use proptest::prelude::*;
+
+    fn piece(from: u64, to: u64) -> Piece {
+        let (from, to) = (Lsn::new(from), Lsn::new(to));
+        let name = LogName { timeline: TimelineId::FIRST, from, to, epoch: Epoch::FIRST };
+        Piece { name, stored_bytes: 10, to }
+    }
+
+    fn snapshot(no: u8, redo_from: u64, consistent_at: u64) -> Snapshot {
+        let (consistent_at, redo_from) = (Lsn::new(consistent_at), Lsn::new(redo_from));
+        let base = Base { consistent_at, redo_from, timeline: TimelineId::FIRST };
+        Snapshot { id: SnapshotId([no; 16]), base, bytes: 100 }
+    }
+
+    fn stop(lsn: u64) -> Stop {
+        let (lsn, timeline) = (Lsn::new(lsn), TimelineId::FIRST);
+        Stop { lsn, reached: Point { timeline, lsn, tx: TxId::NONE, time: Timestamp::MIN } }
+    }
+
+    #[test]
+    fn the_newest_snapshot_whose_log_is_whole_is_taken() {
+        let pieces = [piece(0, 10), piece(10, 20), piece(30, 40)];
+        let snapshots = [snapshot(1, 5, 5), snapshot(2, 12, 14), snapshot(3, 25, 32), snapshot(4, 33, 33)];
+        let chosen = |lsn| plan(&stop(lsn), &snapshots, &pieces).map(|p| p.snapshot.map(|id| id.0[0]));
+        assert_eq!(chosen(3), Some(None), "the empty base");
+        assert_eq!(chosen(13), Some(Some(1)), "the second is not consistent yet");
+        assert_eq!(chosen(14), Some(Some(2)));
+        assert_eq!(chosen(32), None, "the third needs log that is missing");
+        assert_eq!(chosen(40), Some(Some(4)));
+        let found = plan(&stop(14), &snapshots, &pieces).unwrap();
+        assert_eq!(found.pieces, [piece(10, 20)]);
+        assert_eq!((found.redo_from, found.log_bytes, found.base_bytes), (Lsn::new(12), 2, 100));
+    }
+
+    proptest! {
+        /// A plan exists exactly for what is restorable, its log has no hole, and no newer snapshot would have done.
+        #[test]
+        fn plans_are_whole_and_newest(
+            cuts in prop::collection::btree_set(0u64..60, 2..12), holes: u16, at in 0u64..64,
+            raw in prop::collection::vec((0u64..60, 0u64..8), 0..5),
+        ) {
+            let cuts: Vec<u64> = cuts.into_iter().collect();
+            let pieces: Vec<Piece> = cuts.windows(2).map(|w| piece(w[0], w[1])).enumerate()
+                .filter(|(no, _)| holes >> no & 1 == 0).map(|(_, piece)| piece).collect();
+            let snapshots: Vec<Snapshot> = raw.iter().enumerate()
+                .map(|(no, (at, back))| snapshot(no as u8, at.saturating_sub(*back), *at)).collect();
+            let runs = runs(&pieces);
+            let from_origin = runs.iter().any(|run| run.from == Lsn::ORIGIN && Lsn::new(at) <= run.to);
+            let usable = snapshots.iter().filter(|s| reaches(&s.base, Lsn::new(at), &runs));
+            let newest = usable.map(|s| s.base.consistent_at).max();
+            let found = plan(&stop(at), &snapshots, &pieces);
+            prop_assert_eq!(found.is_some(), newest.is_some() || from_origin);
+            let Some(found) = found else { return Ok(()) };
+            let id = found.snapshot.map(|id| snapshots[usize::from(id.0[0])].base.consistent_at);
+            prop_assert_eq!(id, newest);
+            let mut at = found.redo_from;
+            for piece in &found.pieces {
+                prop_assert!(piece.from() <= at);
+                at = piece.to;
+            }
+            prop_assert!(found.redo_from >= found.stop || at >= found.stop);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! From a target to a position, or to an error that names what can be had instead (law 5).
+//!
+//! # Rules
+//! - A time T means the commits with a time at or before T; exclusive, those before T. Several commits that bear one time
+//!   stand or fall together.
+//! - T is refused if a commit can have happened on either side of it (`earliest <= T < time`), unless T is the very
+//!   time that a commit bears: then it names that commit. T is refused where the clock showed it twice, behind the
+//!   watermark, and in what was not seen.
+//! - An LSN means the commits at or before it, a transaction everything up to its commit; exclusive, what stood there just
+//!   before.
+//! - The latest state is that of the last commit archived. If it lies behind a gap without a snapshot, it is refused.
+
+use crate::error::{Error, Result, Why};
+use crate::history::{History, Restorable};
+use crate::target::{Moment, Point, Stop, Target};
+use pitr_archive::{Around, Cause, CommitPoint, MarkKind, Search};
+use pitr_format::{Lsn, Timestamp, TxId};
+
+impl History {
+    /// The position at which to stop for a target, and the state that it is.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; those of reading footers.
+    pub fn resolve(&self, target: &Target) -> Result<Stop> {
+        let spans = self.restorable()?;
+        if spans.is_empty() {
+            return Err(Error::Unreachable {
+                target: *target,
+                why: Why::NothingThere,
+                before: None,
+                after: None,
+            });
+        }
+        match target.moment {
+            Moment::Latest => self.latest(target, &spans),
+            Moment::Lsn(lsn) => self.lsn(target, &spans, lsn),
+            Moment::Tx(tx) => self.transaction(target, &spans, tx),
+            Moment::Time(time) => self.time(target, &spans, time),
+        }
+    }
+
+    fn latest(&self, target: &Target, spans: &[Restorable]) -> Result<Stop> {
+        let end = self.pieces().last().map_or(Lsn::ORIGIN, |piece| piece.to);
+        let Some(last) = spans.last().filter(|span| span.end >= end) else {
+            return self.unreachable(target, spans, self.gap_at(end)?, |_| true);
+        };
+        if !target.exclusive {
+            return Ok(Stop { lsn: last.end, reached: last.to });
+        }
+        self.before(target, spans, last, last.to.lsn)
+    }
+
+    fn lsn(&self, target: &Target, spans: &[Restorable], lsn: Lsn) -> Result<Stop> {
+        let stop = if target.exclusive { lsn.before() } else { lsn };
+        let Some(span) = spans.iter().find(|span| span.from.lsn <= stop && stop <= span.end) else {
+            return self.unreachable(target, spans, self.gap_at(stop)?, |point| point.lsn <= stop);
+        };
+        let (before, _) = self.around(span, |point| point.lsn <= stop)?;
+        Ok(Stop { lsn: stop, reached: before.unwrap_or(span.from) })
+    }
+
+    fn transaction(&self, target: &Target, spans: &[Restorable], tx: TxId) -> Result<Stop> {
+        for span in spans {
+            let pieces = self.pieces_in(span.from.lsn, span.end);
+            let found = Search::new(self.archive(), pieces).transaction(tx)?;
+            let inside =
+                found.filter(|found| found.commit.lsn > span.from.lsn && found.commit.lsn <= span.end);
+            match inside {
+                Some(found) if target.exclusive => return self.before(target, spans, span, found.commit.lsn),
+                Some(found) => {
+                    let reached = self.point(&(&found.commit).into());
+                    return Ok(Stop { lsn: found.commit.lsn, reached });
+                }
+                None if span.from.tx == tx && tx != TxId::NONE && !target.exclusive => {
+                    return Ok(Stop { lsn: span.from.lsn, reached: span.from });
+                }
+                None => {}
+            }
+        }
+        self.unreachable(target, spans, Why::NoSuchTransaction, |point| point.tx < tx)
+    }
+
+    fn time(&self, target: &Target, spans: &[Restorable], time: Timestamp) -> Result<Stop> {
+        let counts = |at: Timestamp| if target.exclusive { at < time } else { at <= time };
+        let twice = self.shown_twice(spans)?;
+        if let Some((from, to)) = twice.into_iter().find(|(from, to)| (*from..=*to).contains(&time)) {
+            // Neither the commits that bear such a time nor those in between can be put in order with it.
+            let before = self.nearest(spans, |point| point.time < from)?.0;
+            let after = self.nearest(spans, |point| point.time <= to)?.1;
+            return Err(Error::Unreachable {
+                target: *target,
+                why: Why::ClockSetBack { from, to },
+                before,
+                after,
+            });
+        }
+        let known = |span: &&Restorable| counts(span.from.time) && time <= span.watermark;
+        let unseen = self.unseen_at(time)?;
+        let Some(span) = spans.iter().rev().find(known).filter(|_| unseen.is_none()) else {
+            let why = match unseen {
+                Some(cause) => Why::Gap(cause),
+                None => self.why_not(spans, time)?,
+            };
+            return self.unreachable(target, spans, why, |point| counts(point.time));
+        };
+        let pieces = self.pieces_in(span.from.lsn, span.end);
+        let search = Search::new(self.archive(), pieces);
+        let named = search.split(|commit| commit.time < time)?.after;
+        let exact = span.from.time == time || named.is_some_and(|found| found.commit.time == time);
+        let doubtful = if exact { None } else { search.uncertain_at(time)? };
+        if let Some(found) = doubtful.filter(|found| found.commit.lsn > span.from.lsn) {
+            let commit = found.commit;
+            let why = Why::Uncertain { tx: commit.tx, earliest: commit.earliest, time: commit.time };
+            return self.unreachable(target, spans, why, |point| point.lsn < commit.lsn);
+        }
+        let (before, after) = self.around(span, |point| counts(point.time))?;
+        let reached = before.unwrap_or(span.from);
+        // Up to the next commit nothing changes: stop just before it.
+        Ok(Stop { lsn: after.map_or(span.end, |next| next.lsn.before()), reached })
+    }
+
+    /// The state just before the commit at `lsn`, which lies in `span`.
+    fn before(&self, target: &Target, spans: &[Restorable], span: &Restorable, lsn: Lsn) -> Result<Stop> {
+        if lsn <= span.from.lsn {
+            return self.unreachable(target, spans, Why::BeforeFirst, |point| point.lsn < lsn);
+        }
+        let (before, _) = self.around(span, |point| point.lsn < lsn)?;
+        Ok(Stop { lsn: lsn.before(), reached: before.unwrap_or(span.from) })
+    }
+
+    /// The states of a span on both sides of a moment.
+    fn around(
+        &self,
+        span: &Restorable,
+        earlier: impl Fn(&CommitPoint) -> bool,
+    ) -> Result<(Option<Point>, Option<Point>)> {
+        let Point { lsn, tx, time, .. } = span.from;
+        if !earlier(&CommitPoint { tx, lsn, time }) {
+            return Ok((None, Some(span.from)));
+        }
+        let search = Search::new(self.archive(), self.pieces_in(lsn, span.end));
+        let Around { before, after } = search.split(|commit| commit.lsn <= lsn || earlier(commit))?;
+        let before = before.filter(|commit| commit.lsn > lsn && commit.lsn <= span.end);
+        let after = after.filter(|found| found.commit.lsn <= span.end);
+        Ok((
+            Some(before.map_or(span.from, |commit| self.point(&commit))),
+            after.map(|found| self.point(&(&found.commit).into())),
+        ))
+    }
+
+    fn nearest(
+        &self,
+        spans: &[Restorable],
+        earlier: impl Fn(&CommitPoint) -> bool,
+    ) -> Result<(Option<Point>, Option<Point>)> {
+        let mut nearest = None;
+        for span in spans {
+            let (before, after) = self.around(span, &earlier)?;
+            nearest = before.or(nearest);
+            if after.is_some() {
+                return Ok((nearest, after));
+            }
+        }
+        Ok((nearest, None))
+    }
+
+    fn unreachable<T>(
+        &self,
+        target: &Target,
+        spans: &[Restorable],
+        why: Why,
+        earlier: impl Fn(&CommitPoint) -> bool,
+    ) -> Result<T> {
+        let (before, after) = self.nearest(spans, earlier)?;
+        Err(Error::Unreachable { target: *target, why, before, after })
+    }
+
+    /// Why the state at `lsn` can't be had, when it can't.
+    fn gap_at(&self, lsn: Lsn) -> Result<Why> {
+        let first = self.coverage().intervals.first().map_or(Lsn::MAX, |interval| interval.from);
+        let gap = self.coverage().gaps.iter().find(|gap| gap.from < lsn && lsn <= gap.to);
+        Ok(match gap {
+            Some(gap) => Why::Gap(self.archive().cause(gap)?),
+            None if lsn < first => Why::BeforeFirst,
+            None => Why::BehindLast,
+        })
+    }
+
+    /// Why no state is known for a time that no span holds.
+    fn why_not(&self, spans: &[Restorable], time: Timestamp) -> Result<Why> {
+        let next = spans.iter().position(|span| span.from.time >= time);
+        match (next.and_then(|no| spans.get(no)), spans.last()) {
+            (Some(next), _) if next.from == spans[0].from => Ok(Why::BeforeFirst),
+            (Some(next), _) => self.gap_at(next.from.lsn),
+            (None, Some(last)) => Ok(Why::NotYetCertain { watermark: last.watermark }),
+            (None, None) => Ok(Why::NothingThere),
+        }
+    }
+
+    /// Why what the source did at this time was not seen, if the log says so.
+    fn unseen_at(&self, time: Timestamp) -> Result<Option<Cause>> {
+        for gap in self.coverage().gaps.iter().filter_map(|gap| gap.behind) {
+            let footer = self.archive().footer(&gap)?;
+            for mark in &footer.marks {
+                if let MarkKind::Gap { reason, since, until } = mark.what
+                    && since < time
+                    && time < until
+                {
+                    return Ok(Some(Cause::NotLogged(Some(reason))));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Spans of time that the clock showed twice: where a timeline forked for it, and where stamps stood still.
+    fn shown_twice(&self, spans: &[Restorable]) -> Result<Vec<(Timestamp, Timestamp)>> {
+        let forks = self.lineage().legs().iter().skip(1);
+        let mut twice: Vec<_> =
+            forks.filter_map(|leg| self.catalog().timelines().get(&leg.timeline)?.ambiguous).collect();
+        for span in spans {
+            let pieces = self.pieces_in(span.from.lsn, span.end);
+            twice.extend(Search::new(self.archive(), pieces).frozen_spans()?);
+        }
+        Ok(twice)
+    }
+}

@@ -1,0 +1,215 @@
+//! Building a file as of a plan.
+
+use crate::build::{Sink, write_base, write_images};
+use crate::error::{Error, Result};
+use crate::history::History;
+use crate::output::Output;
+use crate::plan::Plan;
+use crate::target::Point;
+use pitr_archive::Merged;
+use pitr_dedup::ChunkStore;
+use pitr_format::{FileId, TimelineId};
+use pitr_snapshot::{SnapshotId, SnapshotReader};
+use pitr_vfs::{Clock, FileSystem};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Settings of a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreOptions {
+    /// Where the result goes.
+    pub output: PathBuf,
+    /// Move aside what stands there instead of refusing. Nothing is deleted.
+    pub force: bool,
+    /// Number of threads; as many as there are cores if not set. The result does not depend on it.
+    pub workers: Option<NonZeroUsize>,
+}
+
+/// The parts of a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Reading the footers of the log.
+    Index,
+    /// Writing what stays of the snapshot.
+    Base,
+    /// Writing what the log holds.
+    Log,
+    /// Making it durable and giving it its name.
+    Finish,
+}
+
+/// How far a restore has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The part that is under way.
+    pub phase: Phase,
+    /// Units done: extents of the base, images of the log.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+}
+
+/// How long each part took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Phases {
+    /// Reading the footers.
+    pub index: Duration,
+    /// Writing the base.
+    pub base: Duration,
+    /// Writing the images.
+    pub log: Duration,
+    /// Syncing and publishing.
+    pub finish: Duration,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The snapshot that it began from; `None` for the empty base.
+    pub snapshot: Option<SnapshotId>,
+    /// The timeline of the state.
+    pub timeline: TimelineId,
+    /// The state.
+    pub reached: Point,
+    /// Length of the result, bytes.
+    pub bytes: u64,
+    /// Bytes written that came from the snapshot.
+    pub base_bytes: u64,
+    /// Bytes of log between the snapshot and the state.
+    pub wal_bytes: u64,
+    /// Committed images in that log.
+    pub records: u64,
+    /// How long each part took.
+    pub phases: Phases,
+    /// What stood at the output, under its new names.
+    pub moved_aside: Vec<PathBuf>,
+}
+
+/// What a restore works with.
+pub struct Restorer<'a> {
+    /// The history that the plan was made from.
+    pub history: &'a History,
+    /// The chunks of its snapshots.
+    pub chunks: &'a ChunkStore,
+    /// The file system of the output.
+    pub fs: &'a dyn FileSystem,
+    /// The clock that phases are timed with, and that names what is moved aside.
+    pub clock: &'a dyn Clock,
+    /// Is told how far it is, from several threads.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+impl Restorer<'_> {
+    /// Builds the state of `plan` at the output.
+    ///
+    /// The database that is being protected is never touched, and a half built file never bears the output's name
+    /// (law 4).
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Locked`], [`Error::Io`] about the output; those of reading the repository.
+    pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
+        match options.workers {
+            None => self.build(plan, options),
+            Some(workers) => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(workers.get());
+                pool.build().map_err(Error::Workers)?.install(|| self.build(plan, options))
+            }
+        }
+    }
+
+    fn build(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
+        let output = Output::begin(self.fs, &options.output, options.force)?;
+        let mut watch = Watch { clock: self.clock, last: self.clock.monotonic() };
+        let mut phases = Phases::default();
+
+        (self.progress)(Progress { phase: Phase::Index, done: 0, total: plan.pieces.len() as u64 });
+        let merged = Merged::new(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
+        let base = self.base(plan)?;
+        let file = only_file(base.as_ref(), &merged)?;
+        let change = merged.files().get(&file);
+        phases.index = watch.lap();
+
+        let before = base.as_ref().map_or(Ok(0), |base| base.file(file).map(|shape| shape.len));
+        let before = before.or_else(|e| if base_lacks(&e) { Ok(0) } else { Err(e) })?;
+        let len = change.map_or(before, |change| change.len_after(before));
+        let sink = Sink::new(output.file(), len).map_err(output.failed("lengthen"))?;
+        let failed = |source| output.failed("write")(source);
+        if let Some(base) = base.as_ref().filter(|_| before > 0) {
+            let total = base.extents(file)?;
+            write_base(&sink, base, file, change, &failed, &self.ticker(Phase::Base, total))?;
+        }
+        let base_bytes = sink.written();
+        phases.base = watch.lap();
+
+        write_images(&sink, &merged, &failed, &self.ticker(Phase::Log, merged.survivors()))?;
+        phases.log = watch.lap();
+
+        (self.progress)(Progress { phase: Phase::Finish, done: 0, total: 1 });
+        let head = sink.finish().map_err(output.failed("cut"))?;
+        let moved_aside = output.publish(&head, options.force, self.clock.now())?;
+        phases.finish = watch.lap();
+        Ok(Restored {
+            snapshot: plan.snapshot,
+            timeline: plan.reached.timeline,
+            reached: plan.reached,
+            bytes: len,
+            base_bytes,
+            wal_bytes: plan.log_bytes,
+            records: merged.images(),
+            phases,
+            moved_aside,
+        })
+    }
+
+    fn base(&self, plan: &Plan) -> Result<Option<SnapshotReader>> {
+        let Some(id) = plan.snapshot else { return Ok(None) };
+        let manifest = self.history.snapshots().iter().find(|manifest| manifest.id == id);
+        let manifest = manifest.ok_or(Error::NoBase { stop: plan.stop })?;
+        Ok(Some(SnapshotReader::open(self.chunks.clone(), manifest.clone())))
+    }
+
+    /// Counts units of a phase. Tells of every 64th, so that a callback costs nothing.
+    fn ticker(&self, phase: Phase, total: u64) -> impl Fn() + Sync {
+        let done = AtomicU64::new(0);
+        move || {
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if done == total || done.is_multiple_of(64) {
+                (self.progress)(Progress { phase, done, total });
+            }
+        }
+    }
+}
+
+/// The file of the state, if it has one or none.
+fn only_file(base: Option<&SnapshotReader>, merged: &Merged) -> Result<FileId> {
+    let of_base = base.map_or(&[][..], |base| &base.manifest().files).iter().map(|entry| entry.shape.file);
+    let mut files: Vec<FileId> = of_base.chain(merged.files().keys().copied()).collect();
+    files.sort_unstable();
+    files.dedup();
+    match files[..] {
+        [] => Ok(FileId::FIRST),
+        [file] => Ok(file),
+        _ => Err(Error::SeveralFiles { files: files.len() }),
+    }
+}
+
+fn base_lacks(error: &pitr_snapshot::Error) -> bool {
+    matches!(error, pitr_snapshot::Error::NoFile { .. })
+}
+
+struct Watch<'a> {
+    clock: &'a dyn Clock,
+    last: Duration,
+}
+
+impl Watch<'_> {
+    fn lap(&mut self) -> Duration {
+        let now = self.clock.monotonic();
+        let lap = now.saturating_sub(self.last);
+        self.last = now;
+        lap
+    }
+}

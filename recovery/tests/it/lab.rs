@@ -1,0 +1,90 @@
+//! Snapshots of model states, and restores of them.
+
+use crate::world::{BLOCK, State, TestClock};
+use pitr_archive::Archive;
+use pitr_codec::Codec;
+use pitr_dedup::ChunkStore;
+use pitr_format::{Epoch, FileId, Lsn, TimelineId, Timestamp, TxId};
+use pitr_recovery::{Error, History, Plan, RestoreOptions, Restored, Restorer, Target};
+use pitr_snapshot::{BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, write_full};
+use pitr_vfs::{FileSystem, OsFs};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+/// A file in memory.
+pub(crate) struct Held(pub(crate) Vec<u8>);
+
+impl BlockSource for Held {
+    fn files(&self) -> Vec<FileShape> {
+        vec![shape(self.0.len() as u64)]
+    }
+
+    fn read_at(&self, _: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
+        let at = offset as usize;
+        buf.copy_from_slice(self.0.get(at..at + buf.len()).ok_or("past the end")?);
+        Ok(())
+    }
+}
+
+pub(crate) fn shape(len: u64) -> FileShape {
+    FileShape { file: FileId::FIRST, name: "app.db".to_owned(), len, block_bytes: BLOCK as u32 }
+}
+
+pub(crate) fn bytes(state: &State) -> Vec<u8> {
+    state.files.get(&FileId::FIRST).cloned().unwrap_or_default()
+}
+
+pub(crate) fn meta(archive: &Archive, redo_from: Lsn, lsn: Lsn, time: Timestamp, tx: TxId) -> SnapshotMeta {
+    SnapshotMeta {
+        source: archive.source().clone(),
+        engine: "test".to_owned(),
+        timeline: TimelineId::FIRST,
+        epoch: Epoch::FIRST,
+        redo_from,
+        consistent_at: lsn,
+        time,
+        tx,
+        codec: Codec::default(),
+        created: time,
+    }
+}
+
+/// Takes a full snapshot that holds `content`.
+pub(crate) fn take(archive: &Archive, content: Vec<u8>, meta: SnapshotMeta) -> Manifest {
+    let chunks = ChunkStore::open(archive.objects().clone()).unwrap();
+    let manifest = write_full(&chunks, &Held(content), meta, None).unwrap();
+    manifest.publish(archive.objects()).unwrap()
+}
+
+pub(crate) fn history(archive: &Archive) -> History {
+    History::load(archive.objects(), archive.source(), None).unwrap()
+}
+
+pub(crate) fn options(output: &Path, workers: usize) -> RestoreOptions {
+    RestoreOptions { output: output.to_owned(), force: false, workers: NonZeroUsize::new(workers) }
+}
+
+pub(crate) fn restore_on(
+    fs: &dyn FileSystem,
+    history: &History,
+    plan: &Plan,
+    options: &RestoreOptions,
+) -> Result<Restored, Error> {
+    let chunks = ChunkStore::open(history.archive().objects().clone()).unwrap();
+    let (clock, progress) = (TestClock::default(), |_| {});
+    let restorer = Restorer { history, chunks: &chunks, fs, clock: &clock, progress: &progress };
+    restorer.restore(plan, options)
+}
+
+/// The bytes of a state, brought about in `dir`.
+pub(crate) fn restored(dir: &Path, history: &History, target: &Target, workers: usize) -> Vec<u8> {
+    let stop = history.resolve(target).unwrap_or_else(|error| panic!("{error}"));
+    let plan = history.plan(&stop).unwrap();
+    let output: PathBuf = dir.join("restored.db");
+    let done = restore_on(&OsFs, history, &plan, &options(&output, workers)).unwrap();
+    assert_eq!(done.reached, stop.reached);
+    let bytes = std::fs::read(&output).unwrap();
+    assert_eq!(done.bytes, bytes.len() as u64);
+    std::fs::remove_file(&output).unwrap();
+    bytes
+}

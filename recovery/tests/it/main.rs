@@ -1,0 +1,9 @@
+//! Recovery on a real log, a real repository and real snapshots.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
+mod lab;
+mod model;
+mod output;
+mod targets;
+#[path = "../../../archive/tests/it/world.rs"]
+mod world;

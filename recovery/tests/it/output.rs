@@ -1,0 +1,162 @@
+//! What may stand at the output, and what a crash leaves there.
+
+use crate::lab::{bytes, history, options, restore_on};
+use crate::world::{World, options as ship_options};
+use pitr_format::Timestamp;
+use pitr_recovery::{Error, History, Moment, Plan, RestoreOptions, Target};
+use pitr_vfs::sim::{Fault, Mode, SimFs, Survivors};
+use pitr_vfs::{Access, FileSystem, OsFs};
+use std::path::{Path, PathBuf};
+
+const PARTIAL: &str = "out.db.pitr-partial";
+
+fn prepared(dir: &Path) -> (History, Plan, Vec<u8>) {
+    let mut world = World::new(dir, 11, 1, ship_options(3000, 900));
+    world.live(120);
+    let history = history(&world.archive);
+    let plan = history.plan(&history.resolve(&Target::at(Moment::Latest)).unwrap()).unwrap();
+    let expected = bytes(world.states.last().unwrap());
+    assert!(expected.len() > 4096);
+    (history, plan, expected)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_stands_at_the_output_is_refused_and_never_touched() {
+    // FAILURES 43
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let output = out.join("out.db");
+    for name in ["out.db", "out.db-wal", "out.db-shm", "out.db-journal"] {
+        std::fs::write(out.join(name), name).unwrap();
+        let refused = restore_on(&OsFs, &history, &plan, &options(&output, 1));
+        assert!(matches!(refused, Err(Error::Exists { path }) if path == out.join(name)));
+        assert_eq!(names(&out), [name]);
+        std::fs::remove_file(out.join(name)).unwrap();
+    }
+    restore_on(&OsFs, &history, &plan, &options(&output, 1)).unwrap();
+    assert!(std::fs::read(&output).unwrap() == expected);
+    assert_eq!(names(&out), ["out.db"], "nothing is left lying about");
+}
+
+#[test]
+fn force_moves_aside_and_deletes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let output = out.join("out.db");
+    for name in ["out.db", "out.db-wal", "bystander"] {
+        std::fs::write(out.join(name), name).unwrap();
+    }
+    let force = RestoreOptions { force: true, ..options(&output, 1) };
+    let done = restore_on(&OsFs, &history, &plan, &force).unwrap();
+    assert!(std::fs::read(&output).unwrap() == expected);
+    let stamp: String = Timestamp::from_micros(0).to_string().replace([':', '-'], "");
+    let aside = |suffix: &str| out.join(format!("out.db.before-{stamp}{suffix}"));
+    assert_eq!(done.moved_aside, [aside(""), aside("-wal")], "together, so that they still open");
+    assert_eq!(std::fs::read(aside("")).unwrap(), b"out.db");
+    assert_eq!(std::fs::read(aside("-wal")).unwrap(), b"out.db-wal");
+    assert_eq!(names(&out).len(), 4);
+}
+
+#[test]
+fn two_restores_to_one_output_do_not_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, _) = prepared(dir.path());
+    let output = dir.path().join("out.db");
+    let held = OsFs.lock(&dir.path().join("out.db.pitr-lock")).unwrap().unwrap();
+    let refused = restore_on(&OsFs, &history, &plan, &options(&output, 1));
+    assert!(matches!(refused, Err(Error::Locked { .. })));
+    drop(held);
+    restore_on(&OsFs, &history, &plan, &options(&output, 1)).unwrap();
+}
+
+/// A machine with an empty folder to restore into.
+fn machine() -> (SimFs, PathBuf) {
+    let (fs, folder) = (SimFs::new(), PathBuf::from("/out"));
+    fs.create_dir_all(&folder).unwrap();
+    (SimFs::on(fs.durable_disk()), folder.join("out.db"))
+}
+
+fn read(fs: &dyn FileSystem, path: &Path) -> Option<Vec<u8>> {
+    let file = fs.open(path, Access::Read).ok()?;
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    Some(bytes)
+}
+
+#[test]
+fn power_loss_at_any_point_leaves_nothing_or_the_whole_and_a_second_run_finishes() {
+    // FAILURES 26, 32 and law 4: every cut of the trace, every way in which a disk may survive it.
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let (fs, output) = machine();
+    restore_on(&fs, &history, &plan, &options(&output, 1)).unwrap();
+    fs.ack(1);
+    let trace = fs.trace();
+    let mut survivors = Survivors::new(&trace);
+    let mut cut = 0;
+    loop {
+        for mode in Mode::ALL {
+            let after = SimFs::on(survivors.disk(mode, cut));
+            if let Some(found) = read(&after, &output) {
+                assert!(found == expected, "cut {cut}, {mode:?}: a half result bears the output's name");
+            }
+            if let Some(left) = read(&after, &output.with_file_name(PARTIAL)) {
+                let whole = left == expected;
+                let head = left.get(..16).is_some_and(|head| head == &expected[..16]);
+                assert!(whole || !head, "cut {cut}, {mode:?}: a leftover looks like a database");
+            }
+            if read(&after, &output).is_none() && cut % 7 == 0 {
+                restore_on(&after, &history, &plan, &options(&output, 1)).unwrap();
+                assert!(read(&after, &output).unwrap() == expected);
+                assert!(!after.exists(&output.with_file_name(PARTIAL)).unwrap());
+            }
+        }
+        if survivors.advance().is_none() {
+            break;
+        }
+        cut += 1;
+    }
+    let last = SimFs::on(Survivors::at(&trace, cut as usize).disk(Mode::Synced, 0));
+    assert!(read(&last, &output).unwrap() == expected, "what was reported done survives");
+}
+
+#[test]
+fn a_failed_sync_is_an_error_and_nothing_is_published() {
+    // FAILURES 18: fsync fails once and then "works"; ENOSPC at every write.
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let (counted, output) = machine();
+    restore_on(&counted, &history, &plan, &options(&output, 1)).unwrap();
+    let faults = sync_faults(&counted).into_iter().chain(space_faults(&counted));
+    for fault in faults {
+        let (fs, output) = machine();
+        let described = format!("{fault:?}");
+        fs.inject(fault);
+        match restore_on(&fs, &history, &plan, &options(&output, 1)) {
+            Err(Error::Io { .. }) => {}
+            other => panic!("{described}: {other:?}"),
+        }
+        fs.mend();
+        let published = read(&fs, &output);
+        assert!(published.is_none_or(|found| found == expected), "{described}");
+    }
+}
+
+fn sync_faults(counted: &SimFs) -> Vec<Fault> {
+    (0..counted.syncs()).map(|nth| Fault::Sync { nth }).collect()
+}
+
+fn space_faults(counted: &SimFs) -> Vec<Fault> {
+    (0..counted.writes()).step_by(5).map(|nth| Fault::Full { nth }).collect()
+}

@@ -1,0 +1,234 @@
+//! Targets that can't be had, and what is offered instead.
+
+use crate::lab::{bytes, history, meta, restored, take};
+use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline, options};
+use pitr_archive::{Cause, ForkReason, Name, Shipper, Timeline, Writer};
+use pitr_format::record::{GapReason, Record};
+use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
+use pitr_recovery::{Error, History, Kind, Moment, Point, Target, Why};
+use pitr_wal::{BatchBuilder, Committed, Wal};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+fn time(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+fn mark(wal: &Wal, record: &Record<'_>) {
+    let mut builder = BatchBuilder::new();
+    builder.push(PartitionId::FIRST, TxId::NONE, record).unwrap();
+    wal.commit(builder).unwrap();
+}
+
+/// A commit at a time of the source's clock.
+fn commit_at(world: &mut World, tx: u64, micros: i64) -> Committed {
+    world.clock.0.store(micros, Ordering::Relaxed);
+    let done = commit(&world.wal, tx, &[(tx, tx as u8)], None);
+    world.shipper.ship(&world.wal).unwrap();
+    done
+}
+
+fn refused(history: &History, target: Target) -> (Why, Option<u64>, Option<u64>) {
+    match history.resolve(&target) {
+        Err(error @ Error::Unreachable { .. }) => {
+            assert_eq!(error.kind(), Kind::Unreachable);
+            let Error::Unreachable { why, before, after, .. } = error else { unreachable!() };
+            let tx = |point: Option<Point>| point.map(|point| point.tx.get());
+            (why, tx(before), tx(after))
+        }
+        other => panic!("{target}: {other:?}"),
+    }
+}
+
+fn reached(history: &History, target: Target) -> u64 {
+    history.resolve(&target).unwrap_or_else(|error| panic!("{error}")).reached.tx.get()
+}
+
+fn world(dir: &Path) -> World {
+    World::new(dir, 1, 1, options(1 << 20, 1 << 16))
+}
+
+#[test]
+fn targets_outside_name_the_nearest() {
+    // FAILURES 15: before the first base, after the last commit, exactly on one, exclusive.
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world(dir.path());
+    let empty = World::new(&dir.path().join("other"), 1, 1, options(1 << 20, 1 << 16));
+    let nothing = History::load(empty.archive.objects(), empty.archive.source(), None).unwrap();
+    assert_eq!(refused(&nothing, Target::at(Moment::Latest)).0, Why::NothingThere);
+
+    let lsns: Vec<Lsn> = (1..=3).map(|tx| commit_at(&mut world, tx, 2_000_000 * tx as i64).lsn).collect();
+    let history = history(&world.archive);
+    let at = |moment| Target::at(moment);
+    let before = |moment| Target::just_before(moment);
+    assert_eq!(refused(&history, at(Moment::Time(time(999_999)))), (Why::BeforeFirst, None, Some(0)));
+    assert_eq!(reached(&history, at(Moment::Time(time(1_000_000)))), 0, "the empty database");
+    assert_eq!(reached(&history, at(Moment::Time(time(6_000_000)))), 3);
+    let beyond = refused(&history, at(Moment::Time(time(6_000_001))));
+    assert_eq!(beyond, (Why::NotYetCertain { watermark: time(6_000_000) }, Some(3), None));
+    assert_eq!(refused(&history, at(Moment::Tx(TxId::new(4)))), (Why::NoSuchTransaction, Some(3), None));
+    let end = world.wal.durable().get() + 1;
+    assert_eq!(refused(&history, at(Moment::Lsn(Lsn::new(end)))), (Why::BehindLast, Some(3), None));
+    assert_eq!(reached(&history, at(Moment::Lsn(lsns[1]))), 2);
+    assert_eq!(reached(&history, before(Moment::Lsn(lsns[1]))), 1);
+    assert_eq!(reached(&history, before(Moment::Tx(TxId::new(1)))), 0);
+    assert_eq!(reached(&history, before(Moment::Time(time(4_000_000)))), 1);
+    assert_eq!(reached(&history, at(Moment::Time(time(3_999_999)))), 1, "the commit happened at its stamp");
+
+    // A watermark moves the promise on.
+    mark(&world.wal, &Record::Watermark(time(9_000_000)));
+    world.shipper.ship(&world.wal).unwrap();
+    let history = crate::lab::history(&world.archive);
+    assert_eq!(reached(&history, at(Moment::Time(time(9_000_000)))), 3);
+    assert!(matches!(refused(&history, at(Moment::Time(time(9_000_001)))).0, Why::NotYetCertain { .. }));
+}
+
+#[test]
+fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
+    // FAILURES 11
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world(dir.path());
+    let lsns: Vec<Lsn> = (1..=5).map(|tx| commit_at(&mut world, tx, 2_000_000 * tx as i64).lsn).collect();
+    let lost = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[2].0;
+    let path = dir.path().join("repo").join(world.archive.layout().path(&Name::Log(lost)));
+    std::fs::remove_file(path).unwrap();
+
+    let history = crate::lab::history(&world.archive);
+    let gap = Why::Gap(Cause::Missing);
+    assert_eq!(refused(&history, Target::at(Moment::Latest)), (gap, Some(2), None));
+    assert_eq!(refused(&history, Target::at(Moment::Lsn(lsns[3]))), (gap, Some(2), None));
+    assert_eq!(
+        refused(&history, Target::at(Moment::Tx(TxId::new(3)))),
+        (Why::NoSuchTransaction, Some(2), None)
+    );
+    assert!(matches!(
+        refused(&history, Target::at(Moment::Time(time(8_000_000)))).0,
+        Why::NotYetCertain { .. }
+    ));
+    assert_eq!(reached(&history, Target::at(Moment::Lsn(lsns[1]))), 2);
+
+    // A snapshot behind the hole makes what follows restorable again.
+    let meta = meta(&world.archive, lsns[3], lsns[3], time(8_000_000), TxId::new(4));
+    take(&world.archive, vec![7; 4096], meta);
+    let history = crate::lab::history(&world.archive);
+    assert_eq!(history.gaps().unwrap().len(), 1);
+    assert_eq!(refused(&history, Target::at(Moment::Lsn(lsns[2]))), (gap, Some(2), Some(4)));
+    assert_eq!(refused(&history, Target::at(Moment::Time(time(6_000_000)))), (gap, Some(2), Some(4)));
+    assert_eq!(reached(&history, Target::at(Moment::Latest)), 5);
+    assert_eq!(reached(&history, Target::at(Moment::Time(time(8_000_000)))), 4);
+    let message = history.resolve(&Target::at(Moment::Lsn(lsns[2]))).unwrap_err().to_string();
+    assert!(message.contains("transaction 2") && message.contains("transaction 4"), "{message}");
+}
+
+#[test]
+fn what_was_not_seen_is_refused_by_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world(dir.path());
+    commit_at(&mut world, 1, 2_000_000);
+    let on = world.wal.skip().unwrap();
+    world.clock.0.store(8_000_000, Ordering::Relaxed);
+    let (since, until) = (time(2_500_000), time(8_000_000));
+    mark(&world.wal, &Record::Gap { reason: GapReason::LogRestarted, since, until });
+    // The snapshot knows of no commit behind the first, yet it holds what nobody saw.
+    take(&world.archive, vec![9; 512], meta(&world.archive, on, on, time(2_000_000), TxId::new(1)));
+    let last = commit_at(&mut world, 2, 9_000_000);
+    let history = history(&world.archive);
+    let why = Why::Gap(Cause::NotLogged(Some(GapReason::LogRestarted)));
+    assert_eq!(refused(&history, Target::at(Moment::Time(time(5_000_000)))).0, why);
+    assert_eq!(reached(&history, Target::at(Moment::Time(last.time))), 2);
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_times_ambiguous() {
+    // FAILURES 15: clock set back, clock set forward.
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world(dir.path());
+    commit_at(&mut world, 1, 2_000_000);
+    commit_at(&mut world, 2, 60_000_000);
+    mark(&world.wal, &Record::ClockStep { from: time(61_000_000), to: time(31_000_000) });
+    let frozen = commit_at(&mut world, 3, 32_000_000);
+    assert_eq!(frozen.time, time(60_000_000), "stamps never decrease");
+    for tx in 4..8 {
+        commit_at(&mut world, tx, 60_000_000 + tx as i64 * 1_000_000);
+    }
+    mark(&world.wal, &Record::ClockStep { from: time(70_000_000), to: time(90_000_000) });
+    commit_at(&mut world, 8, 91_000_000);
+    let history = history(&world.archive);
+    for inside in [31_000_000, 40_000_000, 60_000_000, 61_000_000] {
+        let (why, before, after) = refused(&history, Target::at(Moment::Time(time(inside))));
+        assert_eq!(why, Why::ClockSetBack { from: time(31_000_000), to: time(61_000_000) });
+        assert_eq!((before, after), (Some(1), Some(4)), "{inside}");
+    }
+    assert_eq!(reached(&history, Target::at(Moment::Time(time(30_999_999)))), 1);
+    assert_eq!(reached(&history, Target::at(Moment::Time(time(64_000_000)))), 4);
+    assert_eq!(
+        reached(&history, Target::at(Moment::Time(time(80_000_000)))),
+        7,
+        "set forward: nothing in between"
+    );
+    assert_eq!(reached(&history, Target::at(Moment::Tx(TxId::new(3)))), 3, "by number there is no doubt");
+}
+
+#[test]
+fn a_fork_keeps_both_histories_and_refuses_what_both_lived_through() {
+    // FAILURES 8, 14, 15: a clock set back by more than minutes forks a timeline.
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world(dir.path());
+    let fork = commit_at(&mut world, 1, 2_000_000_000);
+    let parent = commit_at(&mut world, 2, 2_100_000_000);
+    let writer = Writer::claim(&world.archive, time(0)).unwrap();
+    let timeline = Timeline {
+        parent: Some(TimelineId::FIRST),
+        fork: fork.lsn,
+        reason: ForkReason::ClockSetBack,
+        ambiguous: Some((time(1_500_000_000), time(2_000_000_000))),
+        ..first_timeline(1_500_000_000)
+    };
+    let child = writer.claim_timeline(&timeline).unwrap();
+    let clock = Arc::new(TestClock(1_500_000_000.into()));
+    let wal = create_wal(&dir.path().join("log2"), &clock, child, fork.lsn, false);
+    let catalog = world.archive.catalog().unwrap();
+    let mut shipper = Shipper::new(writer, &catalog, &wal, child, LOG_ID, options(1 << 20, 1 << 16)).unwrap();
+    clock.0.store(2_050_000_000, Ordering::Relaxed);
+    let other = commit(&wal, 2, &[(2, 99)], None);
+    shipper.ship(&wal).unwrap();
+
+    let of = |timeline| History::load(world.archive.objects(), world.archive.source(), timeline).unwrap();
+    let newest = of(None);
+    assert_eq!(newest.lineage().timeline(), child);
+    let old = of(Some(TimelineId::FIRST));
+    for (history, last, fill) in [(&newest, other, 99), (&old, parent, 2)] {
+        assert_eq!(reached(history, Target::at(Moment::Time(last.time))), 2);
+        let file = restored(dir.path(), history, &Target::at(Moment::Tx(TxId::new(2))), 1);
+        assert_eq!((file.len(), file[2 * 512 + 100]), (3 * 512, fill));
+        let first = restored(dir.path(), history, &Target::at(Moment::Tx(TxId::new(1))), 1);
+        assert_eq!((first.len(), first[512 + 100]), (2 * 512, 1));
+    }
+    let inside = Target::at(Moment::Time(time(1_700_000_000)));
+    assert!(matches!(refused(&newest, inside).0, Why::ClockSetBack { .. }));
+    assert_eq!(reached(&old, inside), 0, "the parent alone lived through it once");
+}
+
+#[test]
+fn an_older_snapshot_takes_over_when_the_newest_lacks_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new(dir.path(), 4, 1, options(800, 400));
+    world.live(150);
+    let (early, late) = (world.states[2].clone(), world.states[world.states.len() - 2].clone());
+    for state in [&early, &late] {
+        let redo_from = if state.lsn == late.lsn { Lsn::new(1) } else { state.redo_from };
+        take(&world.archive, bytes(state), meta(&world.archive, redo_from, state.lsn, state.time, state.tx));
+    }
+    // The first object goes: the empty base and the later snapshot, which needs it, go with it.
+    let first = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
+    assert!(first.to <= early.redo_from);
+    let path = dir.path().join("repo").join(world.archive.layout().path(&Name::Log(first)));
+    std::fs::remove_file(path).unwrap();
+    let history = history(&world.archive);
+    let last = world.states.last().unwrap();
+    let stop = history.resolve(&Target::at(Moment::Latest)).unwrap();
+    let plan = history.plan(&stop).unwrap();
+    assert_eq!(plan.redo_from, early.redo_from);
+    assert!(restored(dir.path(), &history, &Target::at(Moment::Latest), 2) == bytes(last));
+}

@@ -22,17 +22,8 @@ pub enum Error {
     #[error(transparent)]
     Snapshot(#[from] pitr_snapshot::Error),
     /// The target is not a state that can be restored. Never answered with another state.
-    #[error("{target} cannot be restored: {why}; {}", nearest(.before.as_ref(), .after.as_ref()))]
-    Unreachable {
-        /// What was asked for.
-        target: Target,
-        /// Why not.
-        why: Why,
-        /// The nearest state before it that can.
-        before: Option<Point>,
-        /// The nearest state behind it that can.
-        after: Option<Point>,
-    },
+    #[error(transparent)]
+    Unreachable(Box<Unreachable>),
     /// Neither a snapshot nor the log's origin reaches the stop.
     #[error("no snapshot and no whole log leads to LSN {stop}")]
     NoBase {
@@ -82,6 +73,20 @@ pub enum Error {
     /// The threads could not be started.
     #[error("the worker threads could not be started")]
     Workers(#[source] rayon::ThreadPoolBuildError),
+}
+
+/// A target that can't be reached, and what can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{target} cannot be restored: {why}; {}", nearest(.before.as_ref(), .after.as_ref()))]
+pub struct Unreachable {
+    /// What was asked for.
+    pub target: Target,
+    /// Why it can't be had.
+    pub why: Why,
+    /// The nearest state before it that can.
+    pub before: Option<Point>,
+    /// The nearest state behind it that can.
+    pub after: Option<Point>,
 }
 
 /// Why a target can't be reached.
@@ -178,11 +183,19 @@ impl Error {
                 S::Corrupt | S::Missing => Kind::Fatal,
                 _ => Kind::Fix,
             },
-            Error::Unreachable { .. } | Error::NoBase { .. } => Kind::Unreachable,
+            Error::Unreachable(_) | Error::NoBase { .. } => Kind::Unreachable,
             Error::Locked { .. } => Kind::Retry,
             Error::OtherShape { .. } => Kind::Fatal,
             _ => Kind::Fix,
         }
+    }
+
+    pub(crate) fn unreachable(
+        target: &Target,
+        why: Why,
+        (before, after): (Option<Point>, Option<Point>),
+    ) -> Error {
+        Error::Unreachable(Box::new(Unreachable { target: *target, why, before, after }))
     }
 
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

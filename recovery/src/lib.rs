@@ -27,7 +27,7 @@ mod restore;
 mod target;
 
 pub use delta::LogDelta;
-pub use error::{Error, Kind, Result, Why};
+pub use error::{Error, Kind, Result, Unreachable, Why};
 pub use history::{History, Restorable};
 pub use plan::{Plan, Snapshot, plan};
 pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer};

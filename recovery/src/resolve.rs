@@ -24,12 +24,7 @@ impl History {
     pub fn resolve(&self, target: &Target) -> Result<Stop> {
         let spans = self.restorable()?;
         if spans.is_empty() {
-            return Err(Error::Unreachable {
-                target: *target,
-                why: Why::NothingThere,
-                before: None,
-                after: None,
-            });
+            return Err(Error::unreachable(target, Why::NothingThere, (None, None)));
         }
         match target.moment {
             Moment::Latest => self.latest(target, &spans),
@@ -87,12 +82,7 @@ impl History {
             // Neither the commits that bear such a time nor those in between can be put in order with it.
             let before = self.nearest(spans, |point| point.time < from)?.0;
             let after = self.nearest(spans, |point| point.time <= to)?.1;
-            return Err(Error::Unreachable {
-                target: *target,
-                why: Why::ClockSetBack { from, to },
-                before,
-                after,
-            });
+            return Err(Error::unreachable(target, Why::ClockSetBack { from, to }, (before, after)));
         }
         let known = |span: &&Restorable| counts(span.from.time) && time <= span.watermark;
         let unseen = self.unseen_at(time)?;
@@ -171,8 +161,7 @@ impl History {
         why: Why,
         earlier: impl Fn(&CommitPoint) -> bool,
     ) -> Result<T> {
-        let (before, after) = self.nearest(spans, earlier)?;
-        Err(Error::Unreachable { target: *target, why, before, after })
+        Err(Error::unreachable(target, why, self.nearest(spans, earlier)?))
     }
 
     /// Why the state at `lsn` can't be had, when it can't.

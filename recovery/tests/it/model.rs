@@ -102,7 +102,8 @@ fn times(
         // Commits of the model can have happened up to 10 microseconds before their stamp.
         let doubtful = Timestamp::from_micros(stamp.micros() - 3);
         let refused = history.resolve(&Target::at(Moment::Time(doubtful)));
-        let uncertain = matches!(&refused, Err(Error::Unreachable { why: Why::Uncertain { .. }, .. }));
+        let uncertain =
+            matches!(&refused, Err(Error::Unreachable(found)) if matches!(found.why, Why::Uncertain { .. }));
         prop_assert!(uncertain || no == 0 && doubtful < Timestamp::from_micros(1_000_000), "{refused:?}");
         let clear = Timestamp::from_micros(stamp.micros() - 11);
         if no > 0 {

@@ -31,11 +31,9 @@ fn commit_at(world: &mut World, tx: u64, micros: i64) -> Committed {
 
 fn refused(history: &History, target: Target) -> (Why, Option<u64>, Option<u64>) {
     match history.resolve(&target) {
-        Err(error @ Error::Unreachable { .. }) => {
-            assert_eq!(error.kind(), Kind::Unreachable);
-            let Error::Unreachable { why, before, after, .. } = error else { unreachable!() };
+        Err(Error::Unreachable(found)) => {
             let tx = |point: Option<Point>| point.map(|point| point.tx.get());
-            (why, tx(before), tx(after))
+            (found.why, tx(found.before), tx(found.after))
         }
         other => panic!("{target}: {other:?}"),
     }
@@ -117,7 +115,9 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
     assert_eq!(refused(&history, Target::at(Moment::Time(time(6_000_000)))), (gap, Some(2), Some(4)));
     assert_eq!(reached(&history, Target::at(Moment::Latest)), 5);
     assert_eq!(reached(&history, Target::at(Moment::Time(time(8_000_000)))), 4);
-    let message = history.resolve(&Target::at(Moment::Lsn(lsns[2]))).unwrap_err().to_string();
+    let error = history.resolve(&Target::at(Moment::Lsn(lsns[2]))).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unreachable);
+    let message = error.to_string();
     assert!(message.contains("transaction 2") && message.contains("transaction 4"), "{message}");
 }
 

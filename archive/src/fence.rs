@@ -134,4 +134,16 @@ mod tests {
         assert!(!fence.admits(&name(2, 5, 10)), "a timeline that the epoch had not begun");
         assert!(!Fence::behind([]).admits(&name(1, 0, 1)));
     }
+
+    #[test]
+    fn the_bytes_are_those_of_the_format_page() {
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(Claim { time: Timestamp::from_micros(-2) }.encode()), "0100feffffffffffffff");
+        let fence = Fence::behind([name(1, 0, 10), name(3, 0, 258)]);
+        assert_eq!(
+            hex(fence.encode()),
+            "0100020100\
+00000a00000000000000030000000201000000000000"
+        );
+    }
 }

@@ -140,4 +140,15 @@ mod tests {
             prop_assert!(parent == 0 || Timeline::decode(TimelineId::new(parent), &bytes).is_err());
         }
     }
+
+    #[test]
+    fn the_bytes_are_those_of_the_format_page() {
+        let time = Timestamp::from_micros;
+        let (parent, ambiguous) = (Some(TimelineId::FIRST), Some((time(1), time(2))));
+        let (fork, reason, created) = (Lsn::new(258), ForkReason::ClockSetBack, time(3));
+        let bytes = Timeline { parent, fork, reason, created, ambiguous, root: None }.encode();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let fixed = "010003010100000002010000000000000300000000000000";
+        assert_eq!(hex, format!("{fixed}01000000000000000200000000000000"));
+    }
 }

@@ -152,3 +152,65 @@ fn a_count_beyond_the_input_takes_no_memory() {
     bomb.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0x1f]); // 1 TiB of frames
     assert!(matches!(Footer::decode(&bomb), Err(DecodeError::Range { what: "frames", .. })));
 }
+
+#[test]
+fn the_bytes_are_those_of_the_format_page() {
+    // To be changed on purpose only, together with the version and docs/format/archive.md.
+    let time = Timestamp::from_micros;
+    let footer = Footer {
+        timeline: TimelineId::new(2),
+        epoch: Epoch::new(3),
+        from: Lsn::new(20_480),
+        to: Lsn::new(21_480),
+        segment_size: SegmentSize::new(16 << 10).unwrap(),
+        log_id: [0xaa; 16],
+        gap: true,
+        watermark: time(5000),
+        before: Some(CommitPoint { tx: TxId::new(6), lsn: Lsn::new(20_000), time: time(4000) }),
+        step_before: Some(Lsn::new(19_000)),
+        frames: vec![FrameStart { lsn: Lsn::new(20_480), incarnation: Incarnation::new(1) }],
+        commits: vec![CommitEntry {
+            tx: TxId::new(7),
+            lsn: Lsn::new(21_400),
+            time: time(5000),
+            earliest: time(4990),
+            first_lsn: Lsn::new(20_544),
+            blocks: 2,
+            bytes: 1024,
+        }],
+        files: vec![FileImages {
+            file: FileId::new(0),
+            block_bytes: 512,
+            images: vec![
+                ImageEntry { block: 3, lsn: Lsn::new(20_544), tx: TxId::new(7) },
+                ImageEntry { block: 4, lsn: Lsn::new(20_470), tx: TxId::new(7) },
+            ],
+        }],
+        spans: vec![Span { lsn: Lsn::new(20_470), end: Lsn::new(20_500) }],
+        set_lengths: vec![SetLengthEntry {
+            lsn: Lsn::new(21_000),
+            file: FileId::new(0),
+            len: 2560,
+            tx: TxId::new(7),
+        }],
+        marks: vec![Mark {
+            lsn: Lsn::new(20_490),
+            what: MarkKind::Gap { reason: GapReason::StateLost, since: time(1), until: time(2) },
+        }],
+        partitions: vec![PartitionId::new(0)],
+        open: vec![OpenTx { tx: TxId::new(8), first_lsn: Lsn::new(21_430), blocks: 1, bytes: 512 }],
+        cut: None,
+    };
+    let hex: String = footer.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    let fixed = "01000d0e020380a001e807";
+    let log_id = "aa".repeat(16);
+    let head = "881300000000000006a09c01a00f000000000000b89401";
+    let tables = concat!(
+        "010001",
+        "010e9807904e0ad80602800801",
+        "008004020380010e019301000",
+        "1d4071e",
+        "01e0030080140701de0703010000000000000002000000000000000100010832018004",
+    );
+    assert_eq!(hex, format!("{fixed}{log_id}{head}{tables}"));
+}

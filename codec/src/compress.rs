@@ -2,7 +2,7 @@
 
 use crate::CodecError;
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Cursor};
 use zstd::bulk::{Compressor, Decompressor};
 
 /// How frames are compressed. What doesn't get smaller is stored as it is, whatever the codec.
@@ -57,10 +57,12 @@ fn deflate(level: i32, head: usize, raw: &[u8]) -> io::Result<Option<Vec<u8>>> {
             Some((at, compressor)) if *at == level => compressor,
             _ => &mut slot.insert((level, Compressor::new(level)?)).1,
         };
-        let mut out = vec![0; head + zstd::zstd_safe::compress_bound(raw.len())];
-        let written = compressor.compress_to_buffer(raw, &mut out[head..])?;
-        out.truncate(head + written);
-        Ok((written < raw.len()).then_some(out))
+        let mut out = Vec::with_capacity(head + zstd::zstd_safe::compress_bound(raw.len()));
+        out.resize(head, 0);
+        let mut behind = Cursor::new(out);
+        behind.set_position(head as u64);
+        let written = compressor.compress_to_buffer(raw, &mut behind)?;
+        Ok((written < raw.len()).then(|| behind.into_inner()))
     })
 }
 
@@ -75,10 +77,10 @@ pub(crate) fn inflate(codec: u8, stored: &[u8], raw_len: u32) -> Result<Vec<u8>,
                 Some(decompressor) => decompressor,
                 None => slot.insert(Decompressor::new().map_err(|e| wrong(Some(e)))?),
             };
-            let mut out = vec![0; raw_len as usize];
-            let written =
-                decompressor.decompress_to_buffer(stored, &mut out[..]).map_err(|e| wrong(Some(e)))?;
-            if written == out.len() { Ok(out) } else { Err(wrong(None)) }
+            // The vector's capacity bounds what is written.
+            let mut out = Vec::with_capacity(raw_len as usize);
+            let written = decompressor.decompress_to_buffer(stored, &mut out).map_err(|e| wrong(Some(e)))?;
+            if written == raw_len as usize { Ok(out) } else { Err(wrong(None)) }
         }),
         id => Err(CodecError::Unknown { what: "codec", id }),
     }

@@ -3,21 +3,34 @@
 use crate::{ChunkId, Error, Result};
 use pitr_codec::{Codec, CodecError, EncodedFrame, decode_frame, encode_frame};
 
-/// The chunk as a frame that is known to decode into the bytes of `id`.
-pub(crate) fn encode(id: ChunkId, raw: &[u8], codec: Codec) -> Result<EncodedFrame> {
-    encode_by(id, raw, |raw| encode_frame(codec, raw))
+/// A chunk's name, and a checksum taken with it: cheaper than hashing once more, it tells later whether the bytes are
+/// still those that were named.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Name {
+    pub(crate) id: ChunkId,
+    crc: u32,
 }
 
-/// Hashing what was decoded finds what comparing with `raw` can't: `raw` itself changed in memory since it was named.
+impl Name {
+    pub(crate) fn of(raw: &[u8]) -> Self {
+        Name { id: ChunkId::of(raw), crc: crc32fast::hash(raw) }
+    }
+}
+
+/// The chunk as a frame that is known to decode into the bytes that were named.
+pub(crate) fn encode(name: Name, raw: &[u8], codec: Codec) -> Result<EncodedFrame> {
+    encode_by(name, raw, |raw| encode_frame(codec, raw))
+}
+
 fn encode_by(
-    id: ChunkId,
+    name: Name,
     raw: &[u8],
     encoder: impl FnOnce(&[u8]) -> Result<EncodedFrame, CodecError>,
 ) -> Result<EncodedFrame> {
     let frame = encoder(raw).map_err(Error::Pack)?;
     match decode_frame(frame.bytes(), raw.len()) {
-        Ok(decoded) if ChunkId::of(&decoded) == id => Ok(frame),
-        _ => Err(Error::EncodedWrongly { id }),
+        Ok(decoded) if decoded == raw && crc32fast::hash(&decoded) == name.crc => Ok(frame),
+        _ => Err(Error::EncodedWrongly { id: name.id }),
     }
 }
 
@@ -29,13 +42,13 @@ mod tests {
     fn an_encoder_that_errs_is_caught() {
         // FAILURES 30
         let raw = vec![5; 10_000];
-        let id = ChunkId::of(&raw);
-        assert!(encode(id, &raw, Codec::default()).is_ok());
+        let name = Name::of(&raw);
+        assert!(encode(name, &raw, Codec::default()).is_ok());
         let mut flipped = raw.clone();
         flipped[777] ^= 1;
         for wrong in [&flipped, &raw[1..], &[]] {
-            let result = encode_by(id, &raw, |_| encode_frame(Codec::default(), wrong));
-            assert!(matches!(result, Err(Error::EncodedWrongly { id: named }) if named == id));
+            let result = encode_by(name, &raw, |_| encode_frame(Codec::default(), wrong));
+            assert!(matches!(result, Err(Error::EncodedWrongly { id }) if id == name.id));
         }
     }
 
@@ -43,8 +56,8 @@ mod tests {
     fn memory_that_changes_under_a_chunk_is_caught() {
         // FAILURES 30
         let mut raw = vec![5; 10_000];
-        let id = ChunkId::of(&raw);
+        let name = Name::of(&raw);
         raw[9_999] ^= 0x80;
-        assert!(matches!(encode(id, &raw, Codec::None), Err(Error::EncodedWrongly { .. })));
+        assert!(matches!(encode(name, &raw, Codec::None), Err(Error::EncodedWrongly { .. })));
     }
 }

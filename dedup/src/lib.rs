@@ -10,8 +10,8 @@
 //!
 //! # Promises
 //! - **Packs first, then their index.** A crash in between leaves packs that nobody reads: rubbish, no harm.
-//! - **What is stored was read back.** Each frame is decoded after it was encoded and hashed against the chunk's id,
-//!   and each pack is compared with its frame table, before it is put.
+//! - **What is stored was read back.** Each frame is decoded after it was encoded and compared with the chunk, and each
+//!   pack is compared with its frame table, before it is put.
 //! - **What is read was checked.** [`ChunkStore::read`] returns bytes of that id or an error that names the pack.
 //! - **Memory is bounded** by what is in flight (see [`ChunkWriter`]), besides the index of chunks: about 60 bytes for
 //!   each chunk of the repository.

@@ -72,7 +72,7 @@ impl OpenPack {
     }
 }
 
-/// Puts a container under a name made from its digest.
+/// Puts a container under a name made from its digest, after a last look at it.
 pub(crate) fn put_named(
     objects: &Objects,
     kind: ObjectKind,

@@ -1,6 +1,6 @@
 //! Storing chunks.
 
-use crate::encode::encode;
+use crate::encode::{Name, encode};
 use crate::index::{Index, put_index};
 use crate::packer::{Job, Packed, Packer};
 use crate::store::read_at;
@@ -78,11 +78,11 @@ impl ChunkWriter {
     /// [`Error::TooLarge`]; whatever went wrong with this chunk or one before it.
     pub fn put(&mut self, raw: &[u8]) -> Result<ChunkId> {
         check_len(raw.len())?;
-        let id = ChunkId::of(raw);
-        if self.is_new(id)? {
-            self.submit(id, raw.to_vec())?;
+        let name = Name::of(raw);
+        if self.is_new(name.id)? {
+            self.submit(name, raw.to_vec())?;
         }
-        Ok(id)
+        Ok(name.id)
     }
 
     /// Stores many chunks, hashed in parallel; their ids come in the same order.
@@ -91,27 +91,27 @@ impl ChunkWriter {
     /// As [`put`](Self::put).
     pub fn put_many(&mut self, chunks: Vec<Vec<u8>>) -> Result<Vec<ChunkId>> {
         chunks.iter().try_for_each(|raw| check_len(raw.len()))?;
-        let ids: Vec<ChunkId> = chunks.par_iter().map(|raw| ChunkId::of(raw)).collect();
-        for (id, raw) in ids.iter().zip(chunks) {
-            if self.is_new(*id)? {
-                self.submit(*id, raw)?;
+        let names: Vec<Name> = chunks.par_iter().map(|raw| Name::of(raw)).collect();
+        for (name, raw) in names.iter().zip(chunks) {
+            if self.is_new(name.id)? {
+                self.submit(*name, raw)?;
             }
         }
-        Ok(ids)
+        Ok(names.into_iter().map(|name| name.id).collect())
     }
 
     fn is_new(&mut self, id: ChunkId) -> Result<bool> {
         Ok(!self.store.contains(&id)? && self.fresh.insert(id))
     }
 
-    fn submit(&mut self, id: ChunkId, raw: Vec<u8>) -> Result<()> {
+    fn submit(&mut self, name: Name, raw: Vec<u8>) -> Result<()> {
         let (done, frame) = sync_channel(1);
         let codec = self.codec;
         rayon::spawn(move || {
             // The packer may have ended over an earlier error.
-            let _ = done.send(encode(id, &raw, codec));
+            let _ = done.send(encode(name, &raw, codec));
         });
-        self.send(Job::Chunk { id, frame })
+        self.send(Job::Chunk { id: name.id, frame })
     }
 
     fn send(&mut self, job: Job) -> Result<()> {

@@ -13,7 +13,7 @@ type BoxStream<T> = futures_util::stream::BoxStream<'static, T>;
 
 /// What becomes of a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Nothing is stored; the caller gets an error.
     Fail,
     /// The object is stored; the caller gets an error all the same.
@@ -21,7 +21,7 @@ pub enum Answer {
 }
 
 #[derive(Debug)]
-pub struct Scripted<S> {
+pub(crate) struct Scripted<S> {
     store: S,
     answers: Mutex<VecDeque<Answer>>,
     break_listings: AtomicBool,
@@ -30,25 +30,25 @@ pub struct Scripted<S> {
 
 impl<S: ObjectStore> Scripted<S> {
     /// Gives these answers to the first puts and honest ones afterwards.
-    pub fn new(store: S, answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub(crate) fn new(store: S, answers: impl IntoIterator<Item = Answer>) -> Self {
         let answers = Mutex::new(answers.into_iter().collect());
         Scripted { store, answers, break_listings: AtomicBool::new(false), list_loosely: false }
     }
 
     /// Every listing ends in an error after its first object.
-    pub fn break_listings(&self) {
+    pub(crate) fn break_listings(&self) {
         self.break_listings.store(true, Ordering::Relaxed);
     }
 
     /// Listings ignore the prefix.
-    pub fn listing_loosely(mut self) -> Self {
+    pub(crate) fn listing_loosely(mut self) -> Self {
         self.list_loosely = true;
         self
     }
 }
 
 /// Puts past every check of ours.
-pub fn put(store: &InMemory, path: &str, bytes: Vec<u8>) {
+pub(crate) fn put(store: &InMemory, path: &str, bytes: Vec<u8>) {
     let runtime = crate::pitr_test_runtime();
     runtime.block_on(store.put(&Path::from(path), bytes.into())).unwrap();
 }

@@ -92,8 +92,11 @@ def main():
     path = os.path.join(args.dir, "app.db")
     db = connect(path)
     db.executescript(SCHEMA)
-    say("ready", database=os.path.abspath(path), copy=copy(db, os.path.join(copies, "0.db")))
+    first = os.path.abspath(os.path.join(copies, "0.db"))
+    say("ready", database=os.path.abspath(path), copy=first)
     wait_for_line()
+    # Only now: whoever attached may have put tables of its own into the database.
+    copy(db, first)
 
     commit = 0
     while (commit < args.transactions) if args.transactions else not told_to_stop():

@@ -22,7 +22,7 @@ def say(event, **values):
 def wait_for_line():
     """Waits for the drill to say go on; ends the program when the drill is gone."""
     if not sys.stdin.readline():
-        sys.exit("the drill went away")
+        sys.exit(1)
 
 
 def told_to_stop():

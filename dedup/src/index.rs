@@ -189,4 +189,17 @@ mod tests {
         assert_eq!(packs_for_one(&[pack(CHUNKS_MAX + 1)]), 1);
         assert_eq!(packs_for_one(&[pack(1), pack(2), pack(3)]), 3);
     }
+
+    #[test]
+    fn the_bytes_of_version_1_stay_as_they_are() {
+        // docs/format/pack.md; a change of this is a change of the format.
+        let chunk = PackedChunk { id: ChunkId::from_bytes([9; 32]), stored_len: 300, raw_len: 5 };
+        let mut bytes = vec![1];
+        bytes.extend([7; 32]);
+        bytes.push(1);
+        bytes.extend([9; 32]);
+        bytes.extend([0xac, 0x02, 5]);
+        assert_eq!(encode(&[Pack { digest: [7; 32], chunks: vec![chunk] }]), bytes);
+        assert_eq!(pack_path(&[0xab; 32]), format!("packs/ab/{}", "ab".repeat(32)));
+    }
 }

@@ -72,7 +72,7 @@ impl Delta for Changes {
         LEN as u64
     }
 
-    fn for_each_image(&mut self, sink: &mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>) -> Result<()> {
+    fn for_each_image(&mut self, sink: ImageSink<'_>) -> Result<()> {
         self.0.iter().try_for_each(|(block, image)| sink(FILE, *block, image))
     }
 }

@@ -6,7 +6,7 @@
 use crate::full::{BATCH_EXTENTS, read_extent};
 use crate::shape::{EXTENT_BYTES, extent_len, extents};
 use crate::source::is_zero;
-use crate::{BlockSource, Delta, Error, FileShape, Manifest, Result, SnapshotReader};
+use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Manifest, Result, SnapshotReader};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::FileId;
 use rayon::prelude::*;
@@ -111,7 +111,7 @@ impl Delta for Compared<'_> {
         self.shapes.iter().find(|shape| shape.file == file).map_or(0, |shape| self.before.shared(shape))
     }
 
-    fn for_each_image(&mut self, sink: &mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>) -> Result<()> {
+    fn for_each_image(&mut self, sink: ImageSink<'_>) -> Result<()> {
         for shape in &self.shapes {
             let block_bytes = shape.block_bytes as usize;
             let per_extent = EXTENT_BYTES / u64::from(shape.block_bytes);

@@ -69,4 +69,13 @@ mod tests {
             let _ = decode(&bytes, extents);
         }
     }
+
+    #[test]
+    fn the_bytes_of_version_1_stay_as_they_are() {
+        // docs/format/manifest.md; a change of this is a change of the format.
+        let mut bytes = vec![b'E', 1, 2];
+        bytes.extend([0; 32]);
+        bytes.extend([7; 32]);
+        assert_eq!(encode(&[ChunkId::ZERO, ChunkId::from_bytes([7; 32])]), bytes);
+    }
 }

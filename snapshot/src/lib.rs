@@ -44,4 +44,4 @@ pub use pitr_objects::ErrorKind;
 pub use reader::SnapshotReader;
 pub use roots::{Roots, load, load_all};
 pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
-pub use source::{BlockSource, Delta};
+pub use source::{BlockSource, Delta, ImageSink};

@@ -377,4 +377,24 @@ mod tests {
         root.files[0].shape.len = 1 << 40; // one node can't be that long
         assert!(Manifest::decode(&root.encode()).is_err());
     }
+
+    #[test]
+    fn the_bytes_of_version_1_stay_as_they_are() {
+        // docs/format/manifest.md; a change of this is a change of the format.
+        let mut root = manifest([0xaa; 16], &[EXTENT_BYTES], 2);
+        root.files[0].nodes = vec![Node {
+            extents: ChunkId::from_bytes([0xee; 32]),
+            overlays: vec![(0, ChunkId::from_bytes([0xcc; 32]))],
+        }];
+        let hex: String = root.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN);
+    }
+
+    const GOLDEN: &str = "\
+        01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0361707006\
+        73716c69746502000000030000000000000004000000000000000500000000000000faffffffffff\
+        ffff0700000000000000000000000102000000080000000000000001000000000000000200000000\
+        000000030000000000000001000266308080400002000001eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\
+        eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee0100cccccccccccccccccccccccccccccccccccccccccccc\
+        cccccccccccccccccccc";
 }

@@ -205,4 +205,20 @@ mod tests {
         let bytes = Overlay { chunks, blocks }.encode(geometry);
         assert!(bytes.len() < 3000 * 2 + 12 * 32 + 16, "{}", bytes.len());
     }
+
+    #[test]
+    fn the_bytes_of_version_1_stay_as_they_are() {
+        // docs/format/manifest.md; a change of this is a change of the format.
+        let geometry = Geometry { block_bytes: 4096 };
+        let at = |block, chunk, slot| OverlayBlock { block, place: Place::Slot { chunk, slot } };
+        let zero = OverlayBlock { block: 9, place: Place::Zero };
+        let chunks = vec![ChunkId::from_bytes([1; 32]), ChunkId::from_bytes([2; 32])];
+        let overlay = Overlay { chunks, blocks: vec![at(3, 1, 0), at(4, 1, 1), zero, at(300, 0, 2)] };
+        let mut bytes = vec![b'O', 1, 4, 2];
+        bytes.extend([2; 32]);
+        bytes.extend([1; 32]);
+        bytes.extend([3, 0, 4, 0xa2, 0x02]); // blocks 3, 4, 9, 300
+        bytes.extend([2, 0, 5, 0x84, 0x04]); // places 1, 2, 0, 259
+        assert_eq!(overlay.encode(geometry), bytes);
+    }
 }

@@ -15,6 +15,9 @@ pub trait BlockSource {
     fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError>;
 }
 
+/// Takes the image of a block: file, number of the block, bytes.
+pub type ImageSink<'a> = &'a mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>;
+
 /// What changed since a parent.
 pub trait Delta {
     /// All files as they are now, also those that did not change. One that is missing here is gone.
@@ -30,7 +33,7 @@ pub trait Delta {
     ///
     /// # Errors
     /// What `sink` returns; [`Error::Delta`](crate::Error::Delta) for what keeps the images from being read.
-    fn for_each_image(&mut self, sink: &mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>) -> Result<()>;
+    fn for_each_image(&mut self, sink: ImageSink<'_>) -> Result<()>;
 }
 
 /// True if all bytes are zero.

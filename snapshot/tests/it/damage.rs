@@ -152,7 +152,7 @@ impl Delta for Broken<'_> {
         u64::MAX
     }
 
-    fn for_each_image(&mut self, sink: &mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>) -> Result<()> {
+    fn for_each_image(&mut self, sink: ImageSink<'_>) -> Result<()> {
         self.images.iter().try_for_each(|(file, block, image)| sink(*file, *block, image))?;
         if self.fails { Err(Error::Delta("log is gone".into())) } else { Ok(()) }
     }

@@ -2,7 +2,7 @@
 
 use crate::Noise;
 use pitr_format::FileId;
-use pitr_snapshot::{BlockSource, BoxError, Delta, EXTENT_BYTES, FileShape, Result};
+use pitr_snapshot::{BlockSource, BoxError, Delta, EXTENT_BYTES, FileShape, ImageSink, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone)]
@@ -151,7 +151,7 @@ impl Delta for ModelDelta<'_> {
         self.model.files[&file].len_min
     }
 
-    fn for_each_image(&mut self, sink: &mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>) -> Result<()> {
+    fn for_each_image(&mut self, sink: ImageSink<'_>) -> Result<()> {
         let mut images: Vec<(FileId, u64)> = Vec::new();
         for (file, model) in &self.model.files {
             images.extend(model.dirty.iter().map(|block| (*file, *block)));

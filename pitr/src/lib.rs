@@ -1,5 +1,40 @@
-//! Point-in-time recovery: the facade of the pitr crates and the program.
-
+//! Point-in-time recovery: the facade of the pitr crates, and the program `pitr`.
+//!
+//! [`Pitr`] is a repository, opened: it watches databases, takes snapshots, lists what can be restored and restores it.
+//! The crates below it are re-exported for teams who build engines on them one by one.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), pitr::Error> {
+//! use pitr::recovery::{Moment, Target};
+//!
+//! let pitr = pitr::Pitr::open(&pitr::PitrConfig::at("/srv/backup"))?;
+//! let source = pitr.only_source()?;
+//! let history = pitr.history(&source, None)?;
+//! let plan = history.plan(&history.resolve(&Target::at(Moment::Latest))?)?;
+//! let options = pitr::recovery::RestoreOptions { output: "/srv/restored.db".into(), force: false, workers: None };
+//! let restored = pitr.restore(&history, &plan, &options, &|_| {})?;
+//! println!("restored {}", restored.reached);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
+mod config;
+mod error;
+mod facade;
+
+pub use config::{ConfigError, PitrConfig};
+pub use error::{Error, Result};
+pub use facade::Pitr;
+
+pub use pitr_archive as archive;
+pub use pitr_codec as codec;
+pub use pitr_dedup as dedup;
+pub use pitr_format as format;
+pub use pitr_objects as objects;
+pub use pitr_recovery as recovery;
+pub use pitr_snapshot as snapshot;
+pub use pitr_sqlite as sqlite;
 pub use pitr_sqlite::exact;
+pub use pitr_vfs as vfs;
+pub use pitr_wal as wal;

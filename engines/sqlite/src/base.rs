@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use pitr_format::TxId;
 use pitr_vfs::File;
 
 use crate::error::{Error, Result};
@@ -33,29 +34,52 @@ pub struct BaseView {
 
 impl BaseView {
     /// Takes the state at a commit that the standing read transaction allows, and the place of that commit.
-    pub fn take(source: &mut Source) -> Result<(BaseView, Position)> {
+    pub fn take(source: &mut Source, last_tx: TxId) -> Result<(BaseView, Position)> {
         for _ in 0..TRIES {
             source.renew()?;
             let Some(observed) = source.observe()? else { continue };
-            if let Some(taken) = Self::at(source, &observed)? {
+            if let Some(taken) = Self::at(source, &observed, last_tx)? {
                 return Ok(taken);
             }
         }
         Err(Error::Busy { path: source.path().to_owned() })
     }
 
-    /// The state at what `observed` publishes; `None` if it can't be told because a commit came in between.
-    fn at(source: &Source, observed: &Observed) -> Result<Option<(BaseView, Position)>> {
-        let Observed { header, published } = *observed;
-        let n = published.frames;
-        let mut view = BaseView {
+    /// The state at `position`, to which `source` has just been captured. The standing read transaction began at or
+    /// before it.
+    pub fn at_position(source: &Source, position: &Position) -> Result<BaseView> {
+        for _ in 0..TRIES {
+            let Some(observed) = source.observe()? else { continue };
+            let mut view = BaseView::empty(source, observed.header);
+            view.pages = position.pages;
+            let same_generation = observed.header.is_some_and(|h| Some(h.salts) == position.salts);
+            // Frames that aren't backfilled stand; once all of ours are, the file has everything.
+            if same_generation && position.frame > 0 && observed.published.backfilled < position.frame {
+                if let Some(header) = observed.header {
+                    view.read_frames(header, position.frame)?;
+                }
+            }
+            return Ok(view);
+        }
+        Err(Error::Busy { path: source.path().to_owned() })
+    }
+
+    fn empty(source: &Source, header: Option<WalHeader>) -> BaseView {
+        BaseView {
             file: source.file(),
             log: source.log().clone(),
             header,
             frames: HashMap::new(),
             page_bytes: source.header().page_bytes,
             pages: 0,
-        };
+        }
+    }
+
+    /// The state at what `observed` publishes; `None` if it can't be told because a commit came in between.
+    fn at(source: &Source, observed: &Observed, last_tx: TxId) -> Result<Option<(BaseView, Position)>> {
+        let Observed { header, published } = *observed;
+        let n = published.frames;
+        let mut view = BaseView::empty(source, header);
         let checksum = match header {
             Some(header) if n > 0 => {
                 if header.page_bytes != view.page_bytes {
@@ -95,6 +119,7 @@ impl BaseView {
             checksum,
             page_bytes: view.page_bytes,
             pages: view.pages,
+            tx: last_tx,
             file: None,
         };
         Ok(Some((view, position)))

@@ -10,6 +10,7 @@
 //! that is its earliest time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, Timestamp, TxId};
@@ -28,15 +29,22 @@ pub const DATABASE_FILE: FileId = FileId::FIRST;
 const PARTITION: PartitionId = PartitionId::FIRST;
 /// A batch is handed to the log when it holds this many bytes of pages.
 const BATCH_BYTES: usize = 1 << 20;
+/// The wall clock was set, not slewed, if it moved by this much against the monotonic one, microseconds.
+const CLOCK_STEP_MICROS: u64 = 100_000;
+/// Set back further than this, the clock begins a new timeline, microseconds: stamps would stand still too long.
+pub const SET_BACK_MICROS_MAX: u64 = 300_000_000;
 
 /// The capturing side of a watched database.
 #[derive(Debug)]
 pub struct Capture {
-    wal: Arc<Wal>,
+    wal: Wal,
     clock: Arc<dyn Clock>,
     position: Position,
-    last_tx: TxId,
+    /// Our log is needed from here on: for the notes of this generation of the database's log.
+    keep_from: Lsn,
     last_look: Timestamp,
+    /// Wall clock and monotonic clock at the last look.
+    clocks: (Timestamp, Duration),
 }
 
 /// What a look did.
@@ -51,17 +59,24 @@ pub struct Looked {
 }
 
 impl Capture {
-    /// Goes on behind `position`; `last_tx` is the last transaction number given out, and no commit behind the
-    /// position happened before `last_look`.
+    /// Goes on behind `position`, behind which no commit happened before `last_look`. The log holds the notes of this
+    /// generation of the database's log from `keep_from` on.
     #[must_use]
     pub fn new(
-        wal: Arc<Wal>,
+        wal: Wal,
         clock: Arc<dyn Clock>,
         position: Position,
-        last_tx: TxId,
+        keep_from: Lsn,
         last_look: Timestamp,
     ) -> Self {
-        Capture { wal, clock, position, last_tx, last_look }
+        let clocks = (clock.now(), clock.monotonic());
+        Capture { wal, clock, position, keep_from, last_look, clocks }
+    }
+
+    /// Where our log begins that coming back needs: the notes of this generation of the database's log.
+    #[must_use]
+    pub fn keep_from(&self) -> Lsn {
+        self.keep_from
     }
 
     /// How far the database's log is captured.
@@ -73,7 +88,7 @@ impl Capture {
     /// The last transaction captured.
     #[must_use]
     pub fn last_tx(&self) -> TxId {
-        self.last_tx
+        self.position.tx
     }
 
     /// Everything that was committed before this time has been appended to our log.
@@ -84,7 +99,7 @@ impl Capture {
 
     /// Looks once, and appends what was committed since the last look. Nothing is durable yet.
     pub fn look(&mut self, source: &Source) -> Result<Looked> {
-        let began = self.clock.now();
+        let began = self.watch_clock()?;
         let Some(observed) = source.observe()? else { return Ok(Looked::default()) };
         let salts = observed.header.map(|h| h.salts);
         let published = observed.published;
@@ -101,13 +116,30 @@ impl Capture {
         Ok(Looked { published: Some(published), ..looked })
     }
 
+    /// The time, after a step of the wall clock against the monotonic one has been logged.
+    fn watch_clock(&mut self) -> Result<Timestamp> {
+        let (now, ticks) = (self.clock.now(), self.clock.monotonic());
+        let (wall, mono) = std::mem::replace(&mut self.clocks, (now, ticks));
+        let elapsed = i64::try_from(ticks.saturating_sub(mono).as_micros()).unwrap_or(i64::MAX);
+        let from = Timestamp::from_micros(wall.micros().saturating_add(elapsed));
+        if now.since(from).max(from.since(now)) >= CLOCK_STEP_MICROS {
+            let mut batch = BatchBuilder::new();
+            batch.push(PARTITION, TxId::NONE, &Record::ClockStep { from, to: now })?;
+            self.wal.append(batch)?;
+        }
+        if self.last_look.since(now) > SET_BACK_MICROS_MAX {
+            return Err(Error::ClockSetBack { from: self.last_look, to: now });
+        }
+        Ok(now)
+    }
+
     fn enter(&mut self, header: WalHeader) -> Result<()> {
         if header.page_bytes != self.position.page_bytes {
             return Err(Error::LockLost); // WAL mode forbids to change the page size
         }
-        let Position { page_bytes, pages, .. } = self.position;
         let (salts, checksum) = (Some(header.salts), header.checksum);
-        self.position = Position { salts, frame: 0, checksum, page_bytes, pages, file: None };
+        self.position = Position { salts, frame: 0, checksum, file: None, ..self.position };
+        self.keep_from = self.wal.end();
         Ok(())
     }
 
@@ -117,7 +149,7 @@ impl Capture {
         let mut looked = Looked::default();
         let mut batch = BatchBuilder::new();
         let mut batch_bytes = 0;
-        let mut tx = self.next_tx()?;
+        let mut tx = next_tx(self.position.tx)?;
         let mut first_lsn: Option<Lsn> = None;
         let mut tx_in_batch = false;
         let mut reached = Position { file: None, ..self.position };
@@ -139,8 +171,8 @@ impl Capture {
                 }
                 batch.push_commit(PARTITION, tx, self.last_look, first_lsn.take(), &reached.encode())?;
                 looked.commits += 1;
-                self.last_tx = tx;
-                tx = self.next_tx()?;
+                reached.tx = tx;
+                tx = next_tx(tx)?;
                 tx_in_batch = false;
             }
             if batch_bytes >= BATCH_BYTES {
@@ -160,9 +192,9 @@ impl Capture {
         self.position = reached;
         Ok(looked)
     }
+}
 
-    fn next_tx(&self) -> Result<TxId> {
-        let exhausted = pitr_format::DecodeError::Range { what: "transaction number", value: u64::MAX };
-        self.last_tx.next().ok_or(Error::State { what: "the last transaction", source: exhausted })
-    }
+fn next_tx(after: TxId) -> Result<TxId> {
+    let exhausted = pitr_format::DecodeError::Range { what: "transaction number", value: u64::MAX };
+    after.next().ok_or(Error::State { what: "the last transaction", source: exhausted })
 }

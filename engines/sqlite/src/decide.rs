@@ -103,13 +103,22 @@ pub fn resume(ours: &Position, found: &Found) -> Resume {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pitr_format::TxId;
 
     const OLD: Salts = Salts([1; 8]);
     const NEW: Salts = Salts([2; 8]);
     const SUM: Checksum = Checksum { s0: 5, s1: 6 };
 
     fn ours() -> Position {
-        Position { salts: Some(OLD), frame: 10, checksum: SUM, page_bytes: 4096, pages: 3, file: None }
+        Position {
+            salts: Some(OLD),
+            frame: 10,
+            checksum: SUM,
+            page_bytes: 4096,
+            pages: 3,
+            tx: TxId::NONE,
+            file: None,
+        }
     }
 
     fn at(frames: u32) -> Published {

@@ -89,12 +89,38 @@ pub enum Error {
         /// What its identity says.
         found: String,
     },
+    /// The wall clock was set back so far that a new timeline must begin.
+    #[error("the clock was set back from {from} to {to}")]
+    ClockSetBack {
+        /// The latest time that was logged.
+        from: pitr_format::Timestamp,
+        /// What the clock shows.
+        to: pitr_format::Timestamp,
+    },
+    /// A thread of the watch died.
+    #[error("a thread of the watch died; this is a fault of pitr")]
+    Died,
     /// SQLite itself reports an error.
     #[error("SQLite: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// Our own log.
     #[error("the watcher's own log: {0}")]
     Wal(#[from] pitr_wal::Error),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] pitr_archive::Error),
+    /// The repository.
+    #[error(transparent)]
+    Objects(#[from] pitr_objects::Error),
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] pitr_snapshot::Error),
+    /// The repository's chunks.
+    #[error(transparent)]
+    Chunks(#[from] pitr_dedup::Error),
+    /// Reading the archived log.
+    #[error(transparent)]
+    Recovery(#[from] pitr_recovery::Error),
     /// State of the watcher that can't be read.
     #[error("{what} in the watcher's log: {source}")]
     State {
@@ -110,6 +136,19 @@ impl Error {
     #[must_use]
     pub fn is_break(&self) -> bool {
         matches!(self, Error::FrameChanged { .. } | Error::LockLost | Error::Replaced { .. })
+    }
+
+    /// True if the repository may work again later: it can't be reached, or has no room, or denies access.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        use pitr_objects::ErrorKind as K;
+        match self {
+            Error::Archive(pitr_archive::Error::Objects(e)) | Error::Objects(e) => {
+                matches!(e.kind(), K::Unreachable | K::Full | K::Denied)
+            }
+            Error::Archive(e) => e.kind() == pitr_archive::Kind::Retry,
+            _ => false,
+        }
     }
 
     /// True if SQLite only asks to try again.

@@ -53,7 +53,7 @@ impl Default for KeeperOptions {
 #[derive(Debug)]
 pub struct Keeper {
     options: KeeperOptions,
-    wal: Arc<Wal>,
+    wal: Wal,
     clock: Arc<dyn Clock>,
     handed_over: Option<Duration>,
     handed_over_frame: u32,
@@ -64,7 +64,7 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper for the source whose transactions go to `wal`.
     #[must_use]
-    pub fn new(wal: Arc<Wal>, clock: Arc<dyn Clock>, options: KeeperOptions) -> Self {
+    pub fn new(wal: Wal, clock: Arc<dyn Clock>, options: KeeperOptions) -> Self {
         Keeper {
             options,
             wal,
@@ -108,6 +108,11 @@ impl Keeper {
             self.attempt_locked(source, capture, page_bytes)?;
         }
         Ok(())
+    }
+
+    /// Tries once to have everything backfilled, before the watch ends.
+    pub fn settle(&self, source: &mut Source, capture: &mut Capture) -> Result<()> {
+        self.attempt(source, capture)
     }
 
     fn is_ready(&self, source: &Source) -> Result<bool> {

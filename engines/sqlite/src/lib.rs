@@ -13,6 +13,7 @@
 //! | [`position`] | how far we are, as the note of each commit |
 //! | [`capture`] | frames become transactions in our log |
 //! | [`keeper`] | letting the database's log restart |
+//! | [`watch`] | all of it together with the archive: threads, gaps, forks, snapshots |
 //! | [`base`] | the database at one commit, for a full snapshot |
 //!
 //! Read `source` first: its invariants are what everything else rests on.
@@ -29,5 +30,6 @@ pub mod keeper;
 pub mod position;
 pub mod source;
 pub mod wal;
+pub mod watch;
 
 pub use error::{Error, Result};

@@ -1,7 +1,7 @@
 //! How far the database's log has been captured: the note that goes with every commit of ours.
 
-use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
+use pitr_format::{DecodeError, TxId};
 
 use crate::wal::{Checksum, Salts};
 
@@ -20,6 +20,8 @@ pub struct Position {
     pub page_bytes: u32,
     /// Pages of the database.
     pub pages: u32,
+    /// The last transaction captured.
+    pub tx: TxId,
     /// The database file, if it held everything up to here.
     pub file: Option<FileStamp>,
 }
@@ -58,6 +60,7 @@ impl Position {
         out.put_u32(self.checksum.s1);
         out.put_u32(self.page_bytes);
         out.put_u32(self.pages);
+        out.put_u64(self.tx.get());
         if let Some(stamp) = &self.file {
             out.put_u64(stamp.file.0);
             out.put_u64(stamp.file.1);
@@ -83,6 +86,7 @@ impl Position {
             checksum: Checksum { s0: r.u32(WHAT)?, s1: r.u32(WHAT)? },
             page_bytes: r.u32(WHAT)?,
             pages: r.u32(WHAT)?,
+            tx: TxId::new(r.u64(WHAT)?),
             file: None,
         };
         if flags & 2 != 0 {
@@ -101,9 +105,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn positions_come_back(salts: Option<[u8; 8]>, frame: u32, s0: u32, s1: u32, page_bytes: u32, pages: u32, stamp: Option<(u64, u64, u64, i64)>) {
+        fn positions_come_back(salts: Option<[u8; 8]>, frame: u32, s0: u32, s1: u32, page_bytes: u32, pages: u32, tx: u64, stamp: Option<(u64, u64, u64, i64)>) {
             let file = stamp.map(|(dev, ino, len, changed_ns)| FileStamp { file: (dev, ino), len, changed_ns });
-            let position = Position { salts: salts.map(Salts), frame, checksum: Checksum { s0, s1 }, page_bytes, pages, file };
+            let position = Position { salts: salts.map(Salts), frame, checksum: Checksum { s0, s1 }, page_bytes, pages, tx: TxId::new(tx), file };
             prop_assert_eq!(Position::decode(&position.encode()).unwrap(), position);
         }
     }

@@ -31,6 +31,11 @@ impl Output {
         if self.json { print(&json(document)?) } else { print(&document.for_people()) }
     }
 
+    /// Says what scripts wait for, on standard error, even when remarks are not wanted.
+    pub(crate) fn always(&self, text: impl fmt::Display) {
+        complain(&text);
+    }
+
     /// Says something on the side, on standard error.
     pub(crate) fn remark(&self, text: impl fmt::Display) {
         if !self.quiet {

@@ -21,7 +21,7 @@ pub(crate) struct Watched {
     pub(crate) capture: Capture,
     pub(crate) keeper: Keeper,
     reader: LogReader,
-    pub(crate) wal: Arc<Wal>,
+    pub(crate) wal: Wal,
     /// The database as the log makes it.
     pub(crate) file: Vec<u8>,
     pub(crate) dir: PathBuf,
@@ -45,9 +45,8 @@ impl Watched {
         };
         let wal =
             Wal::create(fs, Arc::clone(&clock), &dir.join("log"), &start, &WalOptions::default()).unwrap();
-        let wal = Arc::new(wal);
-        let capture = Capture::new(Arc::clone(&wal), Arc::clone(&clock), position, TxId::NONE, clock.now());
-        let keeper = Keeper::new(Arc::clone(&wal), clock, options);
+        let capture = Capture::new(wal.clone(), Arc::clone(&clock), position, TxId::NONE, clock.now());
+        let keeper = Keeper::new(wal.clone(), clock, options);
         let reader = wal.reader(Lsn::ORIGIN).unwrap();
         Watched { source, capture, keeper, reader, wal, file, dir: dir.to_owned() }
     }

@@ -1,0 +1,280 @@
+//! Beginning to capture: from where we left, behind a gap, or on a forked timeline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pitr_archive::ForkReason;
+use pitr_format::record::{GapReason, Record};
+use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
+use pitr_wal::{BatchBuilder, Records, Wal};
+
+use super::Event;
+use super::begin::{Fork, fork};
+use super::shared::{Log, Shared};
+use super::snapshots::PendingBase;
+use super::state::State;
+use crate::base::BaseView;
+use crate::capture::Capture;
+use crate::decide::{Found, Resume, resume};
+use crate::error::{Error, Result};
+use crate::keeper::Keeper;
+use crate::position::Position;
+use crate::source::Source;
+
+/// A source that is being captured.
+pub(super) struct Attached {
+    pub(super) source: Source,
+    pub(super) capture: Capture,
+    pub(super) keeper: Keeper,
+    /// The base that must be read before the archive can restore anything of this attachment.
+    pub(super) base: Option<PendingBase>,
+}
+
+/// What our log says of the source.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    position: Position,
+    /// Behind the commit or note that holds the position.
+    lsn: Lsn,
+    time: Timestamp,
+}
+
+/// How the log goes on.
+enum Beginning {
+    /// Where it ended.
+    GoOn(Left),
+    /// Behind a gap.
+    Gap(GapReason),
+    /// From an earlier commit, on a new timeline.
+    Rewound(Left),
+}
+
+impl Shared {
+    /// Attaches to the source. `broken` says why the last attachment ended, if it did. `Err(Attach::Fork)` asks for a
+    /// new timeline first.
+    pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<Attaching> {
+        let mut source = Source::open(self.around.fs.as_ref(), &self.subject.database)?;
+        if old_library(source.header().library_version) {
+            (self.events)(Event::OldLibrary { version: source.header().library_version });
+        }
+        let now = self.around.clock.now();
+        let left = last_position(&self.log.wal, |_| true)?;
+        let beginning = match (left, broken) {
+            (_, Some(reason)) => Beginning::Gap(reason),
+            (None, None) => Beginning::Gap(GapReason::StateLost),
+            (Some(left), None) => self.compare(&source, left, now)?,
+        };
+        let last_tx = self.last_tx(left)?;
+        match beginning {
+            Beginning::GoOn(left) => Ok(Attaching::Attached(Box::new(self.go_on(source, left, last_tx)?))),
+            Beginning::Gap(reason) => {
+                let first_contact = left.is_none() && broken.is_none();
+                if !first_contact {
+                    self.append_gap(reason, now)?;
+                    (self.events)(Event::Gap(reason));
+                }
+                let (view, position) = BaseView::take(&mut source, last_tx)?;
+                let at = self.append_position(&position)?;
+                let time = self.around.clock.now();
+                let capture = self.capture(position, time);
+                let base = PendingBase { view, at, tx: last_tx, time, full: false };
+                Ok(Attaching::Attached(Box::new(self.attached(source, capture, Some(base)))))
+            }
+            Beginning::Rewound(common) => {
+                drop(source);
+                // The old history stays restorable to its end.
+                self.ship(true)?;
+                let fork = Fork {
+                    parent: Some(self.log.timeline),
+                    at: common.lsn,
+                    reason: ForkReason::SourceRewound,
+                    time: common.time,
+                    gap: false,
+                };
+                let log = fork_log(self, state, &fork)?;
+                append_note(&log.wal, &common.position)?;
+                (self.events)(Event::Forked { timeline: log.timeline, reason: ForkReason::SourceRewound });
+                Ok(Attaching::Forked(log))
+            }
+        }
+    }
+
+    fn compare(&self, source: &Source, left: Left, now: Timestamp) -> Result<Beginning> {
+        if source.header().page_bytes != left.position.page_bytes {
+            return Ok(Beginning::Gap(GapReason::ShapeChanged));
+        }
+        let Some(observed) = source.observe()? else {
+            return Err(Error::Busy { path: self.subject.database.clone() });
+        };
+        let header = observed.header;
+        let salts = header.map(|h| h.salts);
+        let ours = header.filter(|_| salts == left.position.salts);
+        let stated =
+            ours.map(|h| source.log().stated_checksum(&h, left.position.frame)).transpose()?.flatten();
+        let stamp = source.file_stamp(now)?;
+        let file_unchanged = left.position.file.is_some() && left.position.file == stamp;
+        let found = Found { salts, published: observed.published, stated, file_unchanged };
+        match resume(&left.position, &found) {
+            Resume::GoOn => Ok(Beginning::GoOn(left)),
+            Resume::Gap => Ok(Beginning::Gap(GapReason::LogRestarted)),
+            Resume::Rewound => {
+                // The last commit of ours that the log still holds as we captured it (FAILURES 40).
+                let Some(header) = ours else { return Ok(Beginning::Gap(GapReason::LogRestarted)) };
+                let still_there = |at: &Position| {
+                    at.salts == Some(header.salts)
+                        && at.frame <= observed.published.frames
+                        && matches!(source.log().stated_checksum(&header, at.frame), Ok(Some(sum)) if sum == at.checksum)
+                };
+                let common = last_position(&self.log.wal, still_there)?;
+                Ok(common.map_or(Beginning::Gap(GapReason::LogRestarted), Beginning::Rewound))
+            }
+        }
+    }
+
+    fn go_on(&self, source: Source, left: Left, last_tx: TxId) -> Result<Attached> {
+        let last_look = self.log.wal.last_time().max(left.time);
+        let mut capture = self.capture(Position { tx: last_tx, ..left.position }, last_look);
+        capture.look(&source)?;
+        self.log.wal.sync()?;
+        let archived = self.ship(true)?;
+        let base = match self.usable_snapshot(archived)? {
+            Some(_) => None,
+            // The base of an earlier run was not finished.
+            None => Some(self.base_here(&source, &capture, false)?),
+        };
+        Ok(self.attached(source, capture, base))
+    }
+
+    /// A base at the capture's position, which comes right after a look.
+    pub(super) fn base_here(&self, source: &Source, capture: &Capture, full: bool) -> Result<PendingBase> {
+        let view = BaseView::at_position(source, capture.position())?;
+        let at = self.append_position(capture.position())?;
+        Ok(PendingBase { view, at, tx: capture.last_tx(), time: capture.complete_until(), full })
+    }
+
+    fn attached(&self, source: Source, capture: Capture, base: Option<PendingBase>) -> Attached {
+        let keeper = Keeper::new(self.log.wal.clone(), Arc::clone(&self.around.clock), self.options.keeper);
+        Attached { source, capture, keeper, base }
+    }
+
+    fn capture(&self, position: Position, last_look: Timestamp) -> Capture {
+        let keep_from = self.log.wal.first();
+        Capture::new(self.log.wal.clone(), Arc::clone(&self.around.clock), position, keep_from, last_look)
+    }
+
+    /// Numbers grow over all timelines of a source.
+    fn last_tx(&self, left: Option<Left>) -> Result<TxId> {
+        let mut last = left.map_or(TxId::NONE, |left| left.position.tx);
+        let catalog = self.archive.catalog()?;
+        for (timeline, _) in catalog.timelines() {
+            if let Some((name, _)) = catalog.logs(*timeline).last()
+                && let Some(commit) = self.archive.footer(name)?.last_commit(name.to)
+            {
+                last = last.max(commit.tx);
+            }
+        }
+        Ok(last)
+    }
+
+    fn append_gap(&self, reason: GapReason, now: Timestamp) -> Result<()> {
+        let since = self.log.wal.last_time();
+        self.log.wal.skip()?;
+        let mut batch = BatchBuilder::new();
+        batch.push(PartitionId::FIRST, TxId::NONE, &Record::Gap { reason, since, until: now })?;
+        self.log.wal.append(batch)?;
+        Ok(())
+    }
+
+    /// Notes our position in a log that forks from this one, where no time is stated yet.
+    pub(super) fn carry_position_to(&self, log: &Log) -> Result<()> {
+        let Some(left) = last_position(&self.log.wal, |_| true)? else { return Ok(()) };
+        append_note(&log.wal, &left.position)?;
+        let mut batch = BatchBuilder::new();
+        let now = self.around.clock.now();
+        batch.push(PartitionId::FIRST, TxId::NONE, &Record::Watermark(now))?;
+        log.wal.commit(batch)?;
+        Ok(())
+    }
+
+    /// If the database file holds everything captured, notes its stamp. Waits for the file to settle, up to `patience`.
+    pub(super) fn note_file(&self, source: &Source, capture: &Capture, patience: Duration) -> Result<()> {
+        let position = *capture.position();
+        let all_in_file = |source: &Source| -> Result<bool> {
+            let Some(observed) = source.observe()? else { return Ok(false) };
+            let published = observed.published;
+            // A restarted log without frames has everything in the file too.
+            let ours =
+                observed.header.map(|h| h.salts) == position.salts && published.frames == position.frame;
+            Ok(published.frames == published.backfilled && (ours || published.frames == 0))
+        };
+        if !all_in_file(source)? {
+            return Ok(());
+        }
+        let mut stamp = source.file_stamp(self.around.clock.now())?;
+        if stamp.is_none() {
+            std::thread::sleep(patience);
+            stamp = source.file_stamp(self.around.clock.now())?;
+        }
+        if stamp.is_some() && all_in_file(source)? {
+            self.append_position(&Position { file: stamp, ..position })?;
+        }
+        Ok(())
+    }
+
+    /// Notes where the source stands; returns the durable end of the log behind the note.
+    pub(super) fn append_position(&self, position: &Position) -> Result<Lsn> {
+        append_note(&self.log.wal, position)
+    }
+}
+
+/// What attaching came to.
+pub(super) enum Attaching {
+    /// Capture is established.
+    Attached(Box<Attached>),
+    /// The log goes on on another timeline: attach again with this one.
+    Forked(Log),
+}
+
+fn fork_log(shared: &Shared, state: &State, from: &Fork) -> Result<Log> {
+    fork(&shared.around, state, &shared.writer, from)
+}
+
+fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
+    let mut batch = BatchBuilder::new();
+    batch.push(PartitionId::FIRST, TxId::NONE, &Record::Note(&position.encode()))?;
+    Ok(wal.commit(batch)?.end)
+}
+
+/// The last position in the local log that `fits`.
+fn last_position(wal: &Wal, fits: impl Fn(&Position) -> bool) -> Result<Option<Left>> {
+    let mut reader = wal.reader(wal.first())?;
+    let mut records = Records::new();
+    let mut last = None;
+    while let Some(batch) = reader.next_batch()? {
+        records.feed::<Error>(&batch, |record| {
+            let state = |source| Error::State { what: "a record", source };
+            let decoded = match pitr_format::record::Kind::from_u8(record.kind) {
+                Some(pitr_format::record::Kind::Commit | pitr_format::record::Kind::Note) => {
+                    Record::decode(record.kind, record.payload).map_err(state)?
+                }
+                _ => return Ok(()),
+            };
+            let (note, time) = match decoded {
+                Record::Commit(commit) => (commit.note, commit.time),
+                Record::Note(note) => (note, batch.header.time),
+                _ => return Ok(()),
+            };
+            let position = Position::decode(note).map_err(state)?;
+            if fits(&position) {
+                last = Some(Left { position, lsn: record.end, time });
+            }
+            Ok(())
+        })?;
+    }
+    Ok(last)
+}
+
+/// SQLite 3.7.0 to 3.51.2 can lose commits when a checkpoint meets a restart of the log.
+fn old_library(version: u32) -> bool {
+    (3_007_000..3_051_003).contains(&version)
+}

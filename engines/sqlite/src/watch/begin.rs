@@ -1,0 +1,132 @@
+//! Which log a watch writes to: the one that it left, or a new timeline.
+//!
+//! | archive | local log of its newest timeline | the watch |
+//! | --- | --- | --- |
+//! | no timeline | - | begins timeline 1 |
+//! | newest is T | opens, and goes on where the archive of T ends | goes on with it |
+//! | newest is T | missing, damaged, behind the archive, or another one | forks from the end of T, behind a gap |
+//!
+//! Nothing is ever appended over what the archive has. A local log that can't be used is set aside, not deleted.
+
+use std::sync::Arc;
+
+use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
+use pitr_format::{Lsn, TimelineId, Timestamp};
+use pitr_objects::random_bytes;
+use pitr_wal::{Start, Wal, WalOptions};
+
+use super::shared::Log;
+use super::state::State;
+use super::{Event, Events, Surroundings};
+use crate::error::{Error, Result};
+
+/// Where a new timeline leaves an older one.
+pub(super) struct Fork {
+    pub(super) parent: Option<TimelineId>,
+    pub(super) at: Lsn,
+    pub(super) reason: ForkReason,
+    /// Last time in the part of the parent that counts.
+    pub(super) time: Timestamp,
+    /// What the source did just before was not logged.
+    pub(super) gap: bool,
+}
+
+/// Opens the log that goes on, or begins a new timeline.
+pub(super) fn open_log(
+    around: &Surroundings,
+    state: &State,
+    archive: &Archive,
+    writer: &Writer,
+    events: &Events,
+) -> Result<Log> {
+    let catalog = archive.catalog()?;
+    let Some(newest) = catalog.newest_timeline() else {
+        let (at, time) = (Lsn::ORIGIN, Timestamp::MIN);
+        return fork(
+            around,
+            state,
+            writer,
+            &Fork { parent: None, at, reason: ForkReason::First, time, gap: true },
+        );
+    };
+    match go_on(around, state, writer, &catalog, newest) {
+        Ok(Some(log)) => return Ok(log),
+        Ok(None) => {}
+        Err(Error::Wal(e)) if !unusable(&e) => return Err(Error::Wal(e)),
+        Err(Error::Archive(e)) if !diverged(&e) => return Err(Error::Archive(e)),
+        Err(e) => {
+            let suffix = around.clock.now().micros().to_string();
+            let path = state.set_aside(newest, &suffix)?;
+            events(Event::SetAside { path, why: e.to_string() });
+        }
+    }
+    let at = catalog
+        .end(newest)
+        .or_else(|| catalog.timelines().get(&newest).map(|t| t.fork))
+        .unwrap_or(Lsn::ORIGIN);
+    let time = match catalog.logs(newest).last() {
+        Some((name, _)) => archive.footer(name)?.watermark,
+        None => Timestamp::MIN,
+    };
+    let reason = ForkReason::LogBehind;
+    let log = fork(around, state, writer, &Fork { parent: Some(newest), at, reason, time, gap: true })?;
+    events(Event::Forked { timeline: log.timeline, reason });
+    Ok(log)
+}
+
+/// The local log of the newest timeline; `None` if there is none.
+fn go_on(
+    around: &Surroundings,
+    state: &State,
+    writer: &Writer,
+    catalog: &Catalog,
+    timeline: TimelineId,
+) -> Result<Option<Log>> {
+    if !state.timelines()?.contains(&timeline) {
+        return Ok(None);
+    }
+    let archived = catalog.end(timeline).unwrap_or(Lsn::ORIGIN);
+    let dir = state.log_dir(timeline);
+    let (wal, recovered) = Wal::open(Arc::clone(&around.fs), Arc::clone(&around.clock), &dir, archived)?;
+    let options = ShipOptions::default();
+    let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, options)?;
+    Ok(Some(Log::new(timeline, wal, shipper)))
+}
+
+/// True if an error says that the log itself can't be used, and not that it can't be read just now.
+fn unusable(error: &pitr_wal::Error) -> bool {
+    !matches!(error.kind(), pitr_wal::Kind::Retry) && !matches!(error, pitr_wal::Error::Locked { .. })
+}
+
+fn diverged(error: &pitr_archive::Error) -> bool {
+    use pitr_archive::Error as E;
+    matches!(error, E::Diverged { .. } | E::LocalBehind { .. } | E::Wal(_))
+}
+
+/// Claims a new timeline and makes its local log.
+pub(super) fn fork(around: &Surroundings, state: &State, writer: &Writer, from: &Fork) -> Result<Log> {
+    let now = around.clock.now();
+    let ambiguous = (now < from.time).then_some((now, from.time));
+    let timeline = writer.claim_timeline(&Timeline {
+        parent: from.parent,
+        fork: from.at,
+        reason: from.reason,
+        created: now,
+        ambiguous,
+        root: None,
+    })?;
+    let log_id = random_bytes()?;
+    // A fork's own clock begins anew: times that were lived through before are ambiguous, and marked so.
+    let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
+    let start = Start { timeline, follows: from.at, time, log_id, gap: from.gap };
+    let dir = state.log_dir(timeline);
+    if around.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
+        // Left by a state that belongs to another life of this archive.
+        state.set_aside(timeline, &now.micros().to_string())?;
+    }
+    let wal =
+        Wal::create(Arc::clone(&around.fs), Arc::clone(&around.clock), &dir, &start, &WalOptions::default())?;
+    let catalog = writer.archive().catalog()?;
+    let shipper = Shipper::new(writer.clone(), &catalog, &wal, timeline, log_id, ShipOptions::default())?;
+    Ok(Log::new(timeline, wal, shipper))
+}

@@ -1,0 +1,151 @@
+//! Requests to a running watcher: one owns the log, the others ask it.
+//!
+//! A request is one byte, the answer a status byte and a text with its length in front. The socket lies in the
+//! watcher's folder; a path too long for a socket's name is reached through the folder's descriptor.
+
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::state::control_path;
+
+/// Longest path that fits a socket's name, bytes.
+const SOCKET_PATH_BYTES_MAX: usize = 100;
+/// Longest answer, bytes.
+const ANSWER_BYTES_MAX: u32 = 64 << 10;
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// Take a snapshot now, incremental when it can be.
+    Snapshot,
+    /// Take a snapshot now that reads the whole database.
+    FullSnapshot,
+}
+
+/// The watcher's end.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Listens in `dir`. A socket left by a dead watcher is replaced: the folder's lock is ours.
+    pub fn listen(dir: &Path) -> std::io::Result<Control> {
+        let path = control_path(dir);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = with_short_path(dir, &path, |short| UnixListener::bind(short))?;
+        listener.set_nonblocking(true)?;
+        Ok(Control { listener, path })
+    }
+
+    /// A request, if one waits.
+    pub fn poll(&self) -> Option<(Request, Asker)> {
+        let (mut stream, _) = self.listener.accept().ok()?;
+        stream.set_nonblocking(false).ok()?;
+        stream.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        let request = match byte[0] {
+            1 => Request::Snapshot,
+            2 => Request::FullSnapshot,
+            _ => return None,
+        };
+        Some((request, Asker { stream }))
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // A left-over socket is harmless; the next watcher replaces it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Somebody who waits for an answer.
+#[derive(Debug)]
+pub struct Asker {
+    stream: UnixStream,
+}
+
+impl Asker {
+    /// Answers; an asker that went away is none of our business.
+    pub fn answer(mut self, outcome: Result<&str, &str>) {
+        let (status, text) = match outcome {
+            Ok(text) => (0u8, text),
+            Err(text) => (1, text),
+        };
+        let len = (text.len() as u32).min(ANSWER_BYTES_MAX);
+        let mut bytes = vec![status];
+        bytes.extend_from_slice(&len.to_le_bytes());
+        bytes.extend_from_slice(&text.as_bytes()[..len as usize]);
+        let _ = self.stream.write_all(&bytes);
+    }
+}
+
+/// Asks the watcher whose folder is `dir` and waits for its answer: the outer error says that none answers.
+pub fn ask(dir: &Path, request: Request) -> std::io::Result<Result<String, String>> {
+    let mut stream = with_short_path(dir, &control_path(dir), |short| UnixStream::connect(short))?;
+    stream.set_write_timeout(Some(ASK_TIMEOUT))?;
+    stream.write_all(&[match request {
+        Request::Snapshot => 1,
+        Request::FullSnapshot => 2,
+    }])?;
+    let mut head = [0; 5];
+    stream.read_exact(&mut head)?;
+    let len = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
+    if len > ANSWER_BYTES_MAX {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the watcher's answer is too long"));
+    }
+    let mut text = vec![0; len as usize];
+    stream.read_exact(&mut text)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Ok(if head[0] == 0 { Ok(text) } else { Err(text) })
+}
+
+fn with_short_path<T>(
+    dir: &Path,
+    path: &Path,
+    f: impl Fn(&Path) -> std::io::Result<T>,
+) -> std::io::Result<T> {
+    if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+        return f(path);
+    }
+    let opened = std::fs::File::open(dir)?;
+    let name = path.file_name().unwrap_or_default();
+    f(&Path::new("/proc/self/fd").join(opened.as_raw_fd().to_string()).join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_answered_also_below_a_long_path() {
+        let root = tempfile::tempdir().unwrap();
+        for dir in [root.path().to_owned(), root.path().join("d".repeat(120))] {
+            std::fs::create_dir_all(&dir).unwrap();
+            assert!(ask(&dir, Request::Snapshot).is_err());
+            let control = Control::listen(&dir).unwrap();
+            let asking = dir.clone();
+            let asker = std::thread::spawn(move || ask(&asking, Request::FullSnapshot).unwrap());
+            let (request, from) = loop {
+                if let Some(asked) = control.poll() {
+                    break asked;
+                }
+            };
+            assert_eq!(request, Request::FullSnapshot);
+            from.answer(Err("no"));
+            assert_eq!(asker.join().unwrap(), Err("no".to_owned()));
+            drop(control);
+            assert!(ask(&dir, Request::Snapshot).is_err());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Watching a database: capture, shipping and snapshots, kept apart by threads.
+//!
+//! ```text
+//! capture thread    look, append, hand over         every few milliseconds; it alone touches SQLite
+//! shipping thread   watermark, sync, ship           every RPO interval
+//! snapshot thread   base or increment, one a time   on schedule or on request
+//! ```
+//! They share the log, which is made for several threads, and two numbers: until when the log is complete, and how
+//! much of it the capture still needs. The capture thread waits for nobody: a slow repository delays what is
+//! archived, not what is seen, and so not how sure we are of the times.
+//!
+//! A source that is no longer the one that was watched (replaced, its log restarted under us) ends an attachment;
+//! the next one begins behind a gap with a new base.
+
+mod attach;
+mod begin;
+pub mod control;
+mod run;
+mod shared;
+mod snapshots;
+pub mod state;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pitr_archive::ForkReason;
+use pitr_codec::Codec;
+use pitr_format::record::GapReason;
+use pitr_format::{SourceName, TimelineId};
+use pitr_objects::Objects;
+use pitr_snapshot::Manifest;
+use pitr_vfs::{Clock, FileSystem};
+
+use crate::keeper::KeeperOptions;
+
+pub use run::{Summary, Watch};
+
+/// Name of this engine in snapshots.
+pub const ENGINE: &str = "sqlite";
+
+/// What a watch works with.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The file system of the database and of the local log.
+    pub fs: Arc<dyn FileSystem>,
+    /// The clock that stamps commits.
+    pub clock: Arc<dyn Clock>,
+    /// The repository.
+    pub objects: Objects,
+    /// Its identity.
+    pub repository: [u8; 16],
+}
+
+/// What is watched.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The database file.
+    pub database: PathBuf,
+    /// Its name in the repository.
+    pub source: SourceName,
+    /// Folder of the local log.
+    pub state: PathBuf,
+}
+
+/// How it is watched.
+#[derive(Debug, Clone, Copy)]
+pub struct WatchOptions {
+    /// What is durable in the local log is shipped this often.
+    pub ship_every: Duration,
+    /// A snapshot is taken this often; none if `None`.
+    pub snapshot_every: Option<Duration>,
+    /// The database's log is looked at this often.
+    pub look_every: Duration,
+    /// While nothing is committed a watermark is shipped this often.
+    pub watermark_every: Duration,
+    /// When the database's log is made to restart.
+    pub keeper: KeeperOptions,
+    /// How snapshots are compressed.
+    pub codec: Codec,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        WatchOptions {
+            ship_every: Duration::from_secs(1),
+            snapshot_every: None,
+            look_every: Duration::from_millis(5),
+            watermark_every: Duration::from_secs(60),
+            keeper: KeeperOptions::default(),
+            codec: Codec::default(),
+        }
+    }
+}
+
+/// What a watch tells while it runs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Capture is established: every commit from now on is captured.
+    Watching,
+    /// History has a hole here; a new base is taken.
+    Gap(GapReason),
+    /// A new timeline began.
+    Forked {
+        /// The new one.
+        timeline: TimelineId,
+        /// Why.
+        reason: ForkReason,
+    },
+    /// A local log that can't be used was set aside.
+    SetAside {
+        /// Where it is now.
+        path: PathBuf,
+        /// Why it can't be used.
+        why: String,
+    },
+    /// A snapshot was stored.
+    Snapshot {
+        /// Its root.
+        manifest: Box<Manifest>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A snapshot could not be taken; it is tried again later.
+    SnapshotFailed(String),
+    /// The repository could not be written; it is tried again.
+    ShipFailed(String),
+    /// Shipping works again.
+    ShipRecovered,
+    /// The database is gone or was replaced; watching waits for a database under its name.
+    SourceGone(String),
+    /// The application uses a SQLite library with a known fault in the log (3.7.0 to 3.51.2).
+    OldLibrary {
+        /// Its version, as in `3040001`.
+        version: u32,
+    },
+}
+
+/// Takes events; called from any thread.
+pub type Events = Arc<dyn Fn(Event) + Send + Sync>;

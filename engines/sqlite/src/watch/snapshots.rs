@@ -1,0 +1,119 @@
+//! Snapshots of a watched database: a base read from the database, or an increment read from the archive.
+
+use pitr_archive::{Base, Merged, Search, reaches, runs};
+use pitr_dedup::ChunkStore;
+use pitr_format::{FileId, Lsn, Timestamp, TxId};
+use pitr_recovery::LogDelta;
+use pitr_snapshot::{
+    BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, load_all, write_full, write_increment,
+};
+
+use super::ENGINE;
+use super::shared::Shared;
+use crate::base::BaseView;
+use crate::capture::DATABASE_FILE;
+use crate::error::Result;
+
+/// A base that is to be read: the view, and its place in our log.
+pub(super) struct PendingBase {
+    pub(super) view: BaseView,
+    /// Position in our log at which the view is the state.
+    pub(super) at: Lsn,
+    /// The last transaction in it, and its time or that of the look.
+    pub(super) tx: TxId,
+    pub(super) time: Timestamp,
+    /// Without regard to an earlier snapshot.
+    pub(super) full: bool,
+}
+
+impl BlockSource for BaseView {
+    fn files(&self) -> Vec<FileShape> {
+        let (len, block_bytes) = (self.len(), self.page_bytes());
+        vec![FileShape { file: DATABASE_FILE, name: "database".to_owned(), len, block_bytes }]
+    }
+
+    fn read_at(&self, _file: FileId, offset: u64, out: &mut [u8]) -> std::result::Result<(), BoxError> {
+        Ok(self.read(offset, out)?)
+    }
+}
+
+impl Shared {
+    /// Reads the database and stores what the newest snapshot doesn't have.
+    pub(super) fn take_base(&self, base: &PendingBase) -> Result<Manifest> {
+        let store = ChunkStore::open(self.around.objects.clone())?;
+        let parent = if base.full { None } else { self.newest_snapshot()? };
+        let meta = self.meta(base.at, base.tx, base.time);
+        let fits = |m: &&Manifest| {
+            m.file(DATABASE_FILE).is_some_and(|f| f.shape.block_bytes == base.view.page_bytes())
+        };
+        let written = match parent.as_ref().filter(fits) {
+            // A parent that can't be read costs space, not the snapshot.
+            Some(parent) => match write_full(&store, &base.view, meta.clone(), Some(parent)) {
+                Err(pitr_snapshot::Error::Parent { .. }) => write_full(&store, &base.view, meta, None),
+                other => other,
+            },
+            None => write_full(&store, &base.view, meta, None),
+        };
+        let manifest = written.and_then(|m| m.publish(&self.around.objects))?;
+        self.writer.check()?;
+        Ok(manifest)
+    }
+
+    /// Ships the log, and stores what it changed since the newest snapshot; the database is not read. `None` if there
+    /// is no snapshot that the log leads on from.
+    pub(super) fn take_increment(&self) -> Result<Option<Manifest>> {
+        let archived = self.ship(false)?;
+        let Some(parent) = self.usable_snapshot(archived)? else { return Ok(None) };
+        let catalog = self.archive.catalog()?;
+        let lineage = catalog.lineage(self.log.timeline)?;
+        let pieces = catalog.pieces(&lineage);
+        let last = Search::new(&self.archive, &pieces).split(|commit| commit.lsn <= archived)?.before;
+        let (tx, time) = match last.filter(|last| last.lsn > parent.meta.consistent_at) {
+            Some(last) => (last.tx, last.time),
+            None => (parent.meta.tx, parent.meta.time),
+        };
+        let store = ChunkStore::open(self.around.objects.clone())?;
+        let merged = Merged::new(&self.archive, &pieces, parent.meta.redo_from, archived)?;
+        let mut delta = LogDelta::new(merged, &parent)?;
+        let meta = self.meta(archived, tx, time);
+        let manifest = write_increment(&store, &parent, &mut delta, meta)
+            .and_then(|m| m.publish(&self.around.objects))?;
+        self.writer.check()?;
+        Ok(Some(manifest))
+    }
+
+    /// The newest snapshot from which the archived log leads to `stop` without a hole.
+    pub(super) fn usable_snapshot(&self, stop: Lsn) -> Result<Option<Manifest>> {
+        let catalog = self.archive.catalog()?;
+        let lineage = catalog.lineage(self.log.timeline)?;
+        let runs = runs(&catalog.pieces(&lineage));
+        let roots = load_all(&self.around.objects, &self.subject.source)?;
+        let usable = roots.manifests.into_iter().filter(|m| {
+            let SnapshotMeta { timeline, redo_from, consistent_at, .. } = m.meta;
+            let base = Base { consistent_at, redo_from, timeline };
+            lineage.holds(timeline, consistent_at) && reaches(&base, stop, &runs)
+        });
+        Ok(usable.max_by_key(|m| m.meta.consistent_at))
+    }
+
+    /// The snapshot that most likely resembles the database; it need not lie on our history.
+    fn newest_snapshot(&self) -> Result<Option<Manifest>> {
+        let roots = load_all(&self.around.objects, &self.subject.source)?;
+        Ok(roots.manifests.into_iter().max_by_key(|m| (m.meta.timeline, m.meta.consistent_at)))
+    }
+
+    fn meta(&self, at: Lsn, tx: TxId, time: Timestamp) -> SnapshotMeta {
+        SnapshotMeta {
+            source: self.subject.source.clone(),
+            engine: ENGINE.to_owned(),
+            timeline: self.log.timeline,
+            epoch: self.writer.epoch(),
+            redo_from: at,
+            consistent_at: at,
+            time,
+            tx,
+            codec: self.options.codec,
+            created: self.around.clock.now(),
+        }
+    }
+}

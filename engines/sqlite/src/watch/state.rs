@@ -1,0 +1,149 @@
+//! The watcher's folder beside the database: lock, identity and local logs.
+//!
+//! ```text
+//! NAME-pitr/
+//!   lock                 held while a watcher or a backup runs
+//!   identity             which repository and source the logs belong to
+//!   control              socket on which a running watcher takes requests
+//!   timeline-00000001/   the local log of a timeline
+//! ```
+//! Losing the folder means a gap in the archive, never a wrong answer: nothing in it is needed by a restore.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pitr_format::{SourceName, TimelineId};
+use pitr_vfs::{FileSystem, Lock};
+
+use crate::error::{Error, Result};
+use crate::source::with_suffix;
+
+const IDENTITY_BYTES_MAX: u64 = 4096;
+
+/// The folder, locked.
+pub struct State {
+    fs: Arc<dyn FileSystem>,
+    dir: PathBuf,
+    _lock: Lock,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// The folder that belongs to a database unless another one is named: `NAME-pitr` beside it.
+#[must_use]
+pub fn default_dir(database: &Path) -> PathBuf {
+    with_suffix(database, "-pitr")
+}
+
+/// Where a running watcher takes requests.
+#[must_use]
+pub fn control_path(dir: &Path) -> PathBuf {
+    dir.join("control")
+}
+
+impl State {
+    /// Makes the folder if needed, locks it, and sees that it belongs to this repository and source.
+    pub fn open(
+        fs: Arc<dyn FileSystem>,
+        dir: &Path,
+        repository: [u8; 16],
+        source: &SourceName,
+    ) -> Result<Self> {
+        let io = |e| Error::Open { path: dir.to_owned(), source: e };
+        fs.create_dir_all(dir).map_err(io)?;
+        let lock = fs.lock(&dir.join("lock")).map_err(io)?;
+        let lock = lock.ok_or_else(|| Error::Locked { dir: dir.to_owned() })?;
+        let state = State { fs, dir: dir.to_owned(), _lock: lock };
+        state.check_identity(&identity(repository, source))?;
+        Ok(state)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the local log of `timeline` lives.
+    #[must_use]
+    pub fn log_dir(&self, timeline: TimelineId) -> PathBuf {
+        self.dir.join(format!("timeline-{:08x}", timeline.get()))
+    }
+
+    /// The timelines that have a local log, oldest first.
+    pub fn timelines(&self) -> Result<Vec<TimelineId>> {
+        let names = self.fs.list(&self.dir).map_err(|e| Error::Open { path: self.dir.clone(), source: e })?;
+        let number = |name: &str| u32::from_str_radix(name.strip_prefix("timeline-")?, 16).ok();
+        let mut found: Vec<_> =
+            names.iter().filter_map(|n| n.to_str()).filter_map(number).map(TimelineId::new).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Puts a local log that can't be used out of the way; nothing of it is deleted.
+    pub fn set_aside(&self, timeline: TimelineId, suffix: &str) -> Result<PathBuf> {
+        let from = self.log_dir(timeline);
+        let to = with_suffix(&from, &format!(".set-aside-{suffix}"));
+        let io = |e| Error::Open { path: from.clone(), source: e };
+        self.fs.publish(&from, &to).map_err(io)?;
+        self.fs.sync_dir(&self.dir).map_err(io)?;
+        Ok(to)
+    }
+
+    fn check_identity(&self, ours: &str) -> Result<()> {
+        let path = self.dir.join("identity");
+        let io = |e| Error::Open { path: path.clone(), source: e };
+        if !self.fs.exists(&path).map_err(io)? {
+            let aside = self.dir.join("identity.new");
+            if self.fs.exists(&aside).map_err(io)? {
+                self.fs.remove_file(&aside).map_err(io)?;
+            }
+            let file = self.fs.create_new(&aside).map_err(io)?;
+            file.write_all_at(ours.as_bytes(), 0).and_then(|()| file.sync_all()).map_err(io)?;
+            self.fs.publish(&aside, &path).and_then(|()| self.fs.sync_dir(&self.dir)).map_err(io)?;
+            return Ok(());
+        }
+        let file = self.fs.open(&path, pitr_vfs::Access::Read).map_err(io)?;
+        let len = file.len().map_err(io)?.min(IDENTITY_BYTES_MAX);
+        let mut bytes = vec![0; len as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(io)?;
+        if bytes == ours.as_bytes() {
+            Ok(())
+        } else {
+            Err(Error::ForeignState {
+                dir: self.dir.clone(),
+                found: String::from_utf8_lossy(&bytes).replace('\n', " "),
+            })
+        }
+    }
+}
+
+fn identity(repository: [u8; 16], source: &SourceName) -> String {
+    let id: String = repository.iter().map(|b| format!("{b:02x}")).collect();
+    format!("pitr state 1\nrepository {id}\nsource {source}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitr_vfs::OsFs;
+
+    #[test]
+    fn one_at_a_time_and_only_for_its_own_repository_and_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db-pitr");
+        let open = |repository, source: &str| {
+            State::open(Arc::new(OsFs), &path, [repository; 16], &SourceName::new(source).unwrap())
+        };
+        let first = open(1, "app").unwrap();
+        assert!(matches!(open(1, "app"), Err(Error::Locked { .. })));
+        drop(first);
+        assert!(open(1, "app").is_ok());
+        assert!(matches!(open(2, "app"), Err(Error::ForeignState { .. })));
+        assert!(matches!(open(1, "other"), Err(Error::ForeignState { .. })));
+    }
+}

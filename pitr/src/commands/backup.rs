@@ -1,0 +1,72 @@
+//! `pitr backup`: one snapshot, taken here or by the watcher that owns the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pitr::Pitr;
+use pitr::snapshot::{self, Manifest};
+use pitr::sqlite::Error as SqliteError;
+use pitr::sqlite::watch::control::{self, Request};
+use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions, state};
+
+use super::failure::explain;
+use super::open;
+use super::watch::{source_of, tell};
+use crate::cli::args::{Backup, Global};
+use crate::cli::documents::{self, Kind};
+use crate::cli::exit::{CliError, Exit};
+
+pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
+    let pitr = open(global)?;
+    let begun = pitr.clock().monotonic();
+    let subject = Subject {
+        database: args.database.clone(),
+        source: source_of(global, &args.database)?,
+        state: args.state.clone().unwrap_or_else(|| state::default_dir(&args.database)),
+    };
+    let output = global.output();
+    let events: Events = Arc::new(move |event| match event {
+        Event::Watching | Event::Snapshot { .. } => {}
+        other => tell(&output, "", &other),
+    });
+    let phase = global.progress().phase("snapshot", crate::cli::progress::Unit::Items, 0);
+    let manifest = match pitr.watch(subject.clone(), WatchOptions::default(), events) {
+        Ok(mut watch) => watch.snapshot_once(args.full).map_err(|e| explain(e.into()))?,
+        Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &subject, args.full)?,
+        Err(e) => return Err(explain(e)),
+    };
+    drop(phase);
+    let took = pitr.clock().monotonic().saturating_sub(begun);
+    global.output().answer(&document(&manifest, took))
+}
+
+/// A running watcher owns the log; it takes the snapshot for us.
+fn ask_watcher(pitr: &Pitr, subject: &Subject, full: bool) -> Result<Manifest, CliError> {
+    let request = if full { Request::FullSnapshot } else { Request::Snapshot };
+    let answer = control::ask(&subject.state, request).map_err(|e| {
+        CliError::new(
+            Exit::Locked,
+            format_args!("another pitr process works on this database and takes no requests: {e}"),
+        )
+        .at(subject.state.display())
+        .next("wait for it, or stop it")
+    })?;
+    let answer = answer.map_err(|e| CliError::new(Exit::Failed, e).at("the running watcher"))?;
+    let path = answer.split(' ').next().unwrap_or_default();
+    snapshot::load(pitr.objects(), path).map_err(|e| explain(e.into()))
+}
+
+fn document(manifest: &Manifest, took: Duration) -> documents::Backup {
+    documents::Backup {
+        snapshot_id: manifest.id.to_string(),
+        kind: match manifest.kind {
+            snapshot::Kind::Full => Kind::Full,
+            snapshot::Kind::Incremental => Kind::Incremental,
+        },
+        lsn: manifest.meta.consistent_at.get(),
+        logical_bytes: manifest.sizes.logical,
+        changed_bytes: manifest.sizes.changed,
+        stored_bytes: manifest.sizes.stored,
+        seconds: took.as_secs_f64(),
+    }
+}

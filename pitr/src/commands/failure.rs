@@ -1,0 +1,104 @@
+//! Which exit code an error ends the program with, and what to do next.
+
+use pitr::objects::ErrorKind as O;
+use pitr::{archive, recovery, sqlite};
+
+use crate::cli::exit::{CliError, Exit};
+
+/// The failure that a person sees for an error of the facade.
+pub(crate) fn explain(error: pitr::Error) -> CliError {
+    let (code, next) = judge(&error);
+    let failure = CliError::new(code, &error);
+    match next {
+        Some(next) => failure.next(next),
+        None => failure,
+    }
+}
+
+fn judge(error: &pitr::Error) -> (Exit, Option<&'static str>) {
+    use pitr::Error as E;
+    match error {
+        E::Config(_) | E::WhichSource { .. } | E::UnknownSource { .. } | E::Unnamed { .. } => {
+            (Exit::Usage, None)
+        }
+        E::NoSource { .. } => (Exit::Unreachable, None),
+        E::Objects(e) => objects(e.kind()),
+        E::Chunks(e) => objects(e.kind()),
+        E::Snapshot(e) => objects(e.kind()),
+        E::Archive(e) => in_archive(e),
+        E::Recovery(e) => in_recovery(e),
+        E::Sqlite(e) => in_sqlite(e),
+        _ => (Exit::Failed, None),
+    }
+}
+
+fn objects(kind: O) -> (Exit, Option<&'static str>) {
+    match kind {
+        O::NotARepository => {
+            (Exit::Usage, Some("make one with `pitr init`, or name the right one with --repo"))
+        }
+        O::AlreadyARepository => (Exit::Usage, Some("use it as it is, or name another place")),
+        O::Corrupt => (Exit::Corrupt, Some("what doesn't need this object can still be restored")),
+        O::Missing => (Exit::Corrupt, Some("an object that others need is gone; was it deleted by hand?")),
+        O::Newer => (Exit::Failed, Some("use the version of pitr that wrote it")),
+        O::Unreachable => (Exit::Failed, Some("see that the repository can be reached, then try again")),
+        O::Denied => (Exit::Failed, Some("see who owns the repository")),
+        O::Full => (Exit::Failed, Some("make room in the repository, then try again")),
+        O::Foreign => {
+            (Exit::Locked, Some("another writer was faster; see that only one watches this source"))
+        }
+        _ => (Exit::Failed, None),
+    }
+}
+
+fn in_archive(error: &archive::Error) -> (Exit, Option<&'static str>) {
+    match error {
+        archive::Error::Objects(e) => objects(e.kind()),
+        archive::Error::Fenced { .. } | archive::Error::Contended { .. } => {
+            (Exit::Locked, Some("another writer has taken over this source"))
+        }
+        archive::Error::UnknownTimeline { .. } => (Exit::Usage, Some("`pitr info` lists the timelines")),
+        archive::Error::Hole { .. } => (Exit::Unreachable, Some("`pitr info` lists what can be restored")),
+        e if e.kind() == archive::Kind::Fatal => (Exit::Corrupt, None),
+        _ => (Exit::Failed, None),
+    }
+}
+
+fn in_recovery(error: &recovery::Error) -> (Exit, Option<&'static str>) {
+    use recovery::Error as R;
+    match error {
+        R::Archive(e) => in_archive(e),
+        R::Snapshot(e) => objects(e.kind()),
+        R::Unreachable { .. } | R::NoBase { .. } => {
+            (Exit::Unreachable, Some("`pitr info` lists what can be restored"))
+        }
+        R::Exists { .. } => {
+            (Exit::Usage, Some("name another output, or move what is there aside with --force"))
+        }
+        R::Output { .. } => (Exit::Usage, Some("name a file")),
+        R::Locked { .. } => (Exit::Locked, Some("wait for it, or name another output")),
+        R::OtherShape { .. } => (Exit::Corrupt, None),
+        R::Io { .. } => {
+            (Exit::Failed, Some("see that the output's folder exists, can be written, and has room"))
+        }
+        _ => (Exit::Failed, None),
+    }
+}
+
+fn in_sqlite(error: &sqlite::Error) -> (Exit, Option<&'static str>) {
+    use sqlite::Error as S;
+    match error {
+        S::Archive(e) => in_archive(e),
+        S::Objects(e) => objects(e.kind()),
+        S::Snapshot(e) => objects(e.kind()),
+        S::Chunks(e) => objects(e.kind()),
+        S::Recovery(e) => in_recovery(e),
+        S::Locked { .. } => (Exit::Locked, None),
+        S::Wal(e) if matches!(e, pitr::wal::Error::Locked { .. }) => (Exit::Locked, None),
+        S::Wal(e) if e.kind() == pitr::wal::Kind::Fatal => (Exit::Corrupt, None),
+        S::NotADatabase { .. } | S::NotWalMode { .. } | S::ForeignState { .. } => (Exit::Usage, None),
+        S::Open { .. } => (Exit::Usage, Some("see that the path is right and can be read")),
+        S::Exclusive { .. } => (Exit::Failed, None),
+        _ => (Exit::Failed, None),
+    }
+}

@@ -1,0 +1,36 @@
+//! What each command does: arguments in, a document or a failure out.
+
+mod backup;
+mod failure;
+mod info;
+mod init;
+mod log;
+mod restore;
+mod targets;
+mod watch;
+
+use pitr::{Pitr, PitrConfig};
+
+use crate::cli::args::{Args, Command, Global};
+use crate::cli::exit::{CliError, Exit};
+use crate::demo;
+
+/// Runs the command of a parsed command line.
+pub(crate) fn run(args: Args) -> Result<(), CliError> {
+    let global = &args.global;
+    match args.command {
+        Command::Demo => demo::run(global),
+        Command::Init => init::run(global),
+        Command::Backup(backup) => backup::run(global, &backup),
+        Command::Watch(watch) => watch::run(global, watch),
+        Command::Restore(restore) => restore::run(global, &restore),
+        Command::Log(log) => log::run(global, &log),
+        Command::Info => info::run(global),
+        Command::DemoWriter(writer) => demo::writer::run(&writer.dir, writer.seed)
+            .map_err(|error| CliError::new(Exit::Failed, error).at(writer.dir.display())),
+    }
+}
+
+fn open(global: &Global) -> Result<Pitr, CliError> {
+    Ok(Pitr::open(&PitrConfig::at(global.repository()?)).map_err(failure::explain)?)
+}

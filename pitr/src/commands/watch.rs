@@ -1,0 +1,196 @@
+//! `pitr watch`: one thread for each database, until a signal asks to end.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pitr::Pitr;
+use pitr::format::SourceName;
+use pitr::sqlite::watch::{Event, Events, Subject, Summary, Watch, WatchOptions, state};
+
+use super::failure::explain;
+use super::open;
+use crate::cli::args::{self, Global};
+use crate::cli::documents;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::human;
+use crate::cli::output::Output;
+
+pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
+    let pitr = open(global)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second one ends the program at once: a drain that hangs must not hold anybody up.
+        let handlers = signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+        handlers.map_err(|e| CliError::new(Exit::Failed, e).at("installing the signal handlers"))?;
+    }
+    let subjects = subjects(global, &args)?;
+    let options = WatchOptions {
+        ship_every: args.rpo,
+        snapshot_every: Some(args.snapshot_every),
+        ..WatchOptions::default()
+    };
+    let waiting = Arc::new(AtomicUsize::new(subjects.len()));
+    let watches = subjects
+        .into_iter()
+        .map(|subject| {
+            let events = events(global.output(), &subject.source, &waiting);
+            let name = subject.source.clone();
+            Ok((name, pitr.watch(subject, options, events).map_err(explain)?))
+        })
+        .collect::<Result<Vec<_>, CliError>>()?;
+    let begun = pitr.clock().monotonic();
+    let ended = run_all(watches, &stop);
+    let seconds = pitr.clock().monotonic().saturating_sub(begun);
+    let mut done = Vec::new();
+    let mut failed = None;
+    for (name, outcome) in ended {
+        match outcome {
+            Ok(summary) => done.push((name, summary)),
+            Err(e) => {
+                failed.get_or_insert(explain(e.into()).at(&name));
+            }
+        }
+    }
+    match failed {
+        None => global.output().answer(&document(&done, seconds)),
+        Some(error) => Err(error),
+    }
+}
+
+type Ended = Vec<(SourceName, Result<Summary, pitr::sqlite::Error>)>;
+
+/// Runs all watches; one that fails ends the others, so that nobody believes that all are watched.
+fn run_all(watches: Vec<(SourceName, Watch)>, stop: &AtomicBool) -> Ended {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = watches
+            .into_iter()
+            .map(|(name, mut watch)| {
+                let thread = scope.spawn(move || {
+                    let outcome = watch.run(stop);
+                    stop.store(true, Ordering::Relaxed);
+                    outcome
+                });
+                (name, thread)
+            })
+            .collect();
+        let joined = threads
+            .into_iter()
+            .map(|(name, thread)| (name, thread.join().unwrap_or(Err(pitr::sqlite::Error::Died))));
+        joined.collect()
+    })
+}
+
+fn subjects(global: &Global, args: &args::Watch) -> Result<Vec<Subject>, CliError> {
+    let several = args.databases.len() > 1;
+    if several && global.source.is_some() {
+        return Err(
+            CliError::usage("--source names one source").next("leave it out to watch several databases")
+        );
+    }
+    let mut names = BTreeSet::new();
+    let mut subjects = Vec::new();
+    for database in &args.databases {
+        let source = source_of(global, database)?;
+        if !names.insert(source.clone()) {
+            return Err(CliError::usage(format_args!("two databases would both be the source {source}"))
+                .next("watch them by two commands, each with its --source"));
+        }
+        let state = match &args.state {
+            None => state::default_dir(database),
+            Some(dir) if several => dir.join(source.as_str()),
+            Some(dir) => dir.clone(),
+        };
+        subjects.push(Subject { database: database.clone(), source, state });
+    }
+    Ok(subjects)
+}
+
+/// The source's name: the one given, or the file's.
+pub(super) fn source_of(global: &Global, database: &Path) -> Result<SourceName, CliError> {
+    match &global.source {
+        Some(name) => SourceName::new(name).map_err(CliError::usage),
+        None => Pitr::source_for(database).map_err(explain),
+    }
+}
+
+fn events(output: Output, source: &SourceName, waiting: &Arc<AtomicUsize>) -> Events {
+    let (source, waiting) = (source.clone(), Arc::clone(waiting));
+    let attached = AtomicBool::new(false);
+    Arc::new(move |event| match event {
+        // Scripts wait for this line: it comes once every database is captured.
+        Event::Watching if !attached.swap(true, Ordering::Relaxed) => {
+            if waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+                output.always("watching");
+            }
+        }
+        other => tell(&output, source.as_str(), &other),
+    })
+}
+
+/// Says an event on standard error.
+pub(super) fn tell(output: &Output, source: &str, event: &Event) {
+    let text = match event {
+        Event::Watching => "watching again".to_owned(),
+        Event::Gap(reason) => format!("GAP: {}; a new base is taken", reason.as_str()),
+        Event::Forked { timeline, reason } => format!("timeline {timeline} begins: {}", reason.as_str()),
+        Event::SetAside { path, why } => {
+            format!("the local log can't be used and was set aside as {}: {why}", path.display())
+        }
+        Event::Snapshot { manifest, took } => format!(
+            "snapshot {} at transaction {}: {} changed, {} stored, in {}",
+            manifest.id.short(),
+            manifest.meta.tx,
+            human::bytes(manifest.sizes.changed),
+            human::bytes(manifest.sizes.stored),
+            human::duration(*took)
+        ),
+        Event::SnapshotFailed(why) => format!("no snapshot was taken: {why}; it is tried again"),
+        Event::ShipFailed(why) => format!(
+            "the repository can't be written: {why}; commits are kept in the local log and shipped later"
+        ),
+        Event::ShipRecovered => "the repository can be written again".to_owned(),
+        Event::SourceGone(why) => format!("{why}; waiting for a database there"),
+        Event::OldLibrary { version } => format!(
+            "the application uses SQLite {}.{}.{}, which can lose commits when a checkpoint meets a restart of the log; use 3.51.3 or newer",
+            version / 1_000_000,
+            version / 1000 % 1000,
+            version % 1000
+        ),
+        other => format!("{other:?}"),
+    };
+    if source.is_empty() {
+        output.remark(text);
+    } else {
+        output.remark(format_args!("{source}: {text}"));
+    }
+}
+
+fn document(done: &[(SourceName, Summary)], seconds: Duration) -> documents::Watch {
+    let mut held: Vec<Duration> = done.iter().flat_map(|(_, summary)| &summary.write_lock).copied().collect();
+    held.sort_unstable();
+    let ms = |time: Option<&Duration>| time.map_or(0.0, |t| t.as_secs_f64() * 1e3);
+    let p99 = (held.len() * 99).div_ceil(100).saturating_sub(1);
+    documents::Watch {
+        commits: done.iter().map(|(_, summary)| summary.commits).sum(),
+        pages: done.iter().map(|(_, summary)| summary.pages).sum(),
+        w_lock: documents::WriteLock {
+            count: held.len(),
+            p99_ms: ms(held.get(p99)),
+            max_ms: ms(held.last()),
+        },
+        seconds: seconds.as_secs_f64(),
+        sources: done
+            .iter()
+            .map(|(name, summary)| documents::Watched {
+                name: name.to_string(),
+                commits: summary.commits,
+                archived_lsn: summary.archived.get(),
+                last_tx: summary.last_tx.map(pitr::format::TxId::get),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,65 @@
+//! Everything that can go wrong, by the crate that says so.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Result of the facade.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the facade.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] crate::ConfigError),
+    /// The repository.
+    #[error(transparent)]
+    Objects(#[from] pitr_objects::Error),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] pitr_archive::Error),
+    /// The chunks of snapshots.
+    #[error(transparent)]
+    Chunks(#[from] pitr_dedup::Error),
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] pitr_snapshot::Error),
+    /// A restore.
+    #[error(transparent)]
+    Recovery(#[from] pitr_recovery::Error),
+    /// The SQLite engine.
+    #[error(transparent)]
+    Sqlite(#[from] pitr_sqlite::Error),
+    /// The repository has no source yet.
+    #[error("{repository}: holds no source yet; `pitr backup` or `pitr watch` a database first")]
+    NoSource {
+        /// The repository.
+        repository: String,
+    },
+    /// The repository has several sources and none was named.
+    #[error("{repository}: holds several sources ({names}); name one with --source")]
+    WhichSource {
+        /// The repository.
+        repository: String,
+        /// Their names.
+        names: String,
+    },
+    /// The named source is not there.
+    #[error("{repository}: has no source {name:?}; it holds {names}")]
+    UnknownSource {
+        /// The repository.
+        repository: String,
+        /// The name asked for.
+        name: String,
+        /// The names that are there.
+        names: String,
+    },
+    /// A path that has no name to call a source by.
+    #[error("{path}: can't be the name of a source; name one with --source")]
+    Unnamed {
+        /// The path.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,134 @@
+//! A repository and what can be done with it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pitr_dedup::ChunkStore;
+use pitr_format::{SourceName, TimelineId};
+use pitr_objects::{Objects, Repository};
+use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer};
+use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
+use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
+
+use crate::{Error, PitrConfig, Result};
+
+/// An open repository.
+#[derive(Debug, Clone)]
+pub struct Pitr {
+    objects: Objects,
+    repository: Repository,
+    fs: Arc<dyn FileSystem>,
+    clock: Arc<dyn Clock>,
+    codec: pitr_codec::Codec,
+}
+
+impl Pitr {
+    /// Makes a repository.
+    pub fn init(config: &PitrConfig) -> Result<Self> {
+        config.validate()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let objects = Objects::create_local(&config.repository)?;
+        let repository = objects.init_repository(clock.now())?;
+        Ok(Self::new(objects, repository, clock, config))
+    }
+
+    /// Opens a repository.
+    pub fn open(config: &PitrConfig) -> Result<Self> {
+        config.validate()?;
+        let objects = Objects::local(&config.repository)?;
+        let repository = objects.open_repository()?;
+        Ok(Self::new(objects, repository, Arc::new(SystemClock::new()), config))
+    }
+
+    fn new(objects: Objects, repository: Repository, clock: Arc<dyn Clock>, config: &PitrConfig) -> Self {
+        let codec = pitr_codec::Codec::Zstd { level: config.zstd_level };
+        Pitr { objects, repository, fs: Arc::new(OsFs), clock, codec }
+    }
+
+    /// The repository's identity.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The repository's objects.
+    #[must_use]
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// The sources that the repository holds, by name.
+    pub fn sources(&self) -> Result<Vec<SourceName>> {
+        let mut names: Vec<SourceName> = self
+            .objects
+            .list("sources")?
+            .iter()
+            .filter_map(|entry| SourceName::new(entry.path.split('/').nth(1)?).ok())
+            .collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The source of this name, or the only one if `name` is `None`.
+    pub fn source(&self, name: Option<&str>) -> Result<SourceName> {
+        let names = self.sources()?;
+        let repository = || self.objects.place().to_owned();
+        let listed = || names.iter().map(SourceName::as_str).collect::<Vec<_>>().join(", ");
+        match (name, names.as_slice()) {
+            (_, []) => Err(Error::NoSource { repository: repository() }),
+            (None, [only]) => Ok(only.clone()),
+            (None, _) => Err(Error::WhichSource { repository: repository(), names: listed() }),
+            (Some(name), names) => names.iter().find(|n| n.as_str() == name).cloned().ok_or_else(|| {
+                Error::UnknownSource { repository: repository(), name: name.to_owned(), names: listed() }
+            }),
+        }
+    }
+
+    /// The only source.
+    pub fn only_source(&self) -> Result<SourceName> {
+        self.source(None)
+    }
+
+    /// The name that a database's source gets if none is given: its file's.
+    pub fn source_for(database: &Path) -> Result<SourceName> {
+        let unnamed = || Error::Unnamed { path: database.to_owned() };
+        let stem = database.file_stem().and_then(|name| name.to_str()).ok_or_else(unnamed)?;
+        SourceName::from_lossy(stem).ok_or_else(unnamed)
+    }
+
+    /// The history of a source that leads to `timeline`, or to its newest one.
+    pub fn history(&self, source: &SourceName, timeline: Option<TimelineId>) -> Result<History> {
+        Ok(History::load(&self.objects, source, timeline)?)
+    }
+
+    /// Builds a file as of `plan`. `progress` is called from several threads.
+    pub fn restore(
+        &self,
+        history: &History,
+        plan: &Plan,
+        options: &RestoreOptions,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Restored> {
+        let chunks = ChunkStore::open(self.objects.clone())?;
+        let (fs, clock) = (self.fs.as_ref(), self.clock.as_ref());
+        Ok(Restorer { history, chunks: &chunks, fs, clock, progress }.restore(plan, options)?)
+    }
+
+    /// Begins to watch a SQLite database. From the return on every commit is captured.
+    pub fn watch(&self, subject: Subject, options: WatchOptions, events: Events) -> Result<Watch> {
+        let around = Surroundings {
+            fs: Arc::clone(&self.fs),
+            clock: Arc::clone(&self.clock),
+            objects: self.objects.clone(),
+            repository: self.repository.id,
+        };
+        let options = WatchOptions { codec: self.codec, ..options };
+        Ok(Watch::begin(around, subject, options, events)?)
+    }
+}

@@ -29,6 +29,8 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 pub struct SimFs {
     state: Arc<Mutex<State>>,
+    /// True if other threads shall run while one syncs.
+    slow_syncs: bool,
 }
 
 #[derive(Debug)]
@@ -98,7 +100,13 @@ impl SimFs {
             sync_fails_at: None,
             full_from: None,
         };
-        SimFs { state: Arc::new(Mutex::new(state)) }
+        SimFs { state: Arc::new(Mutex::new(state)), slow_syncs: false }
+    }
+
+    /// The same machine with syncs that let other threads run meanwhile: for recording a run of several.
+    #[must_use]
+    pub fn with_slow_syncs(self) -> Self {
+        SimFs { slow_syncs: true, ..self }
     }
 
     /// Marks in the trace that a test was told that `id` is durable.
@@ -153,7 +161,7 @@ impl SimFs {
     /// A sync takes a while; others go on meanwhile, and what they write is not covered by it.
     fn sync(&self, what: Synced) -> Result<()> {
         let began = self.state().trace.ops.len();
-        for _ in 0..3 {
+        if self.slow_syncs {
             std::thread::yield_now();
         }
         let mut state = self.state();

@@ -25,11 +25,11 @@ const OPENED: u64 = 1 << 40;
 /// Transactions of a second life are numbered from here.
 const SECOND_LIFE: u64 = 1_000_000;
 /// Every how many disks the whole log is read, not only what is near the cut; the rest was read at earlier cuts.
-const WHOLE_EVERY: u64 = 7;
+const WHOLE_EVERY: u64 = 23;
 /// Every how many disks the log is written on and the power lost a second time.
-const SECOND_EVERY: u64 = 17;
+const SECOND_EVERY: u64 = 29;
 /// Every how many cuts the process alone dies, and then the power goes.
-const KILL_EVERY: u64 = 13;
+const KILL_EVERY: u64 = 29;
 
 fn dir() -> &'static Path {
     Path::new(DIR)
@@ -54,7 +54,7 @@ struct Known {
 
 /// Records the run.
 fn record() -> (Trace, Known) {
-    let fs = SimFs::new();
+    let fs = SimFs::new().with_slow_syncs();
     let time = clock();
     let wal = Wal::create(Arc::new(fs.clone()), Arc::clone(&time) as _, dir(), &start(), &options(64 << 10))
         .unwrap();

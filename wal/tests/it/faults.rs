@@ -143,7 +143,7 @@ fn a_fault_while_a_log_is_made_or_opened_leaves_the_old_state() {
 fn every_waiter_gets_the_failure() {
     const WAITERS: u64 = 8;
     for nth in 0..6 {
-        let fs = SimFs::new();
+        let fs = SimFs::new().with_slow_syncs();
         let wal = create(&fs);
         fs.inject(Fault::Sync { nth });
         let barrier = Barrier::new(WAITERS as usize);

@@ -18,8 +18,11 @@ pub(crate) fn payloads(tx: u64) -> Vec<Vec<u8>> {
                 300..399 => rng.below(2_500),
                 _ => 66_000 + rng.below(120_000),
             };
-            let first = rng.draw();
-            (0..len).map(|at| (first.wrapping_add(at * at) >> 3) as u8).collect()
+            let words = len.div_ceil(8);
+            let mut bytes = Vec::with_capacity(8 * words as usize);
+            (0..words).for_each(|_| bytes.extend_from_slice(&rng.draw().to_le_bytes()));
+            bytes.truncate(len as usize);
+            bytes
         })
         .collect()
 }

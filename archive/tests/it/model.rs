@@ -80,28 +80,34 @@ proptest! {
     // FAILURES 16, 45: aborted, unfinished and interleaved transactions over objects and frames of any size.
     #[test]
     fn every_commit_comes_back(seed: u64, steps in 20usize..160, object in 600u32..30_000, frame in 300u32..9000) {
-        let dir = tempfile::tempdir().unwrap();
-        let mut world = World::new(dir.path(), seed, 2, options(object, frame));
-        world.live(steps);
-        let pieces = pieces(&world);
-        for (no, to) in world.states.iter().enumerate() {
-            check(&world, &pieces, None, to);
-            // Bases that are older than a transaction which was open when they were taken.
-            check(&world, &pieces, world.states.get(no / 2), to);
-            check(&world, &pieces, world.states.get(no.saturating_sub(1)), to);
-        }
-        let search = Search::new(&world.archive, &pieces);
-        let found: Vec<_> = search.transactions(Lsn::ORIGIN).map(|t| t.unwrap().commit).collect();
-        prop_assert!(found.iter().map(|c| (c.lsn, c.tx, c.time)).eq(world.states.iter().map(|s| (s.lsn, s.tx, s.time))));
-        for (no, state) in world.states.iter().enumerate() {
-            let around = search.split(|commit| commit.lsn < state.lsn).unwrap();
-            prop_assert_eq!(around.before.map(|c| c.lsn), no.checked_sub(1).map(|no| world.states[no].lsn));
-            prop_assert_eq!(around.after.map(|t| t.commit.lsn), Some(state.lsn));
-            prop_assert_eq!(search.transaction(state.tx).unwrap().unwrap().commit.lsn, state.lsn);
-        }
-        prop_assert!(search.split(|_| true).unwrap().after.is_none());
-        prop_assert!(search.transaction(TxId::new(1 << 40)).unwrap().is_none());
+        every_commit(seed, steps, object, frame);
     }
+}
+
+fn every_commit(seed: u64, steps: usize, object: u32, frame: u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new(dir.path(), seed, 2, options(object, frame));
+    world.live(steps);
+    let pieces = pieces(&world);
+    for (no, to) in world.states.iter().enumerate() {
+        check(&world, &pieces, None, to);
+        // Bases that are older than a transaction which was open when they were taken.
+        check(&world, &pieces, world.states.get(no / 2), to);
+        check(&world, &pieces, world.states.get(no.saturating_sub(1)), to);
+    }
+    let search = Search::new(&world.archive, &pieces);
+    let found: Vec<_> = search.transactions(Lsn::ORIGIN).map(|t| t.unwrap().commit).collect();
+    assert!(
+        found.iter().map(|c| (c.lsn, c.tx, c.time)).eq(world.states.iter().map(|s| (s.lsn, s.tx, s.time)))
+    );
+    for (no, state) in world.states.iter().enumerate() {
+        let around = search.split(|commit| commit.lsn < state.lsn).unwrap();
+        assert_eq!(around.before.map(|c| c.lsn), no.checked_sub(1).map(|no| world.states[no].lsn));
+        assert_eq!(around.after.map(|t| t.commit.lsn), Some(state.lsn));
+        assert_eq!(search.transaction(state.tx).unwrap().unwrap().commit.lsn, state.lsn);
+    }
+    assert!(search.split(|_| true).unwrap().after.is_none());
+    assert!(search.transaction(TxId::new(1 << 40)).unwrap().is_none());
 }
 
 #[test]

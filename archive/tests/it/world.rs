@@ -68,8 +68,8 @@ struct Open {
     first: Lsn,
     ops: Vec<Op>,
     blocks: BTreeSet<(FileId, u64)>,
-    /// The file whose length it changes: nobody else touches that file meanwhile.
-    owns: Option<FileId>,
+    /// The files whose lengths it changes: nobody else touches them meanwhile.
+    owns: BTreeSet<FileId>,
 }
 
 pub(crate) struct World {
@@ -178,7 +178,7 @@ impl World {
             let tx = TxId::new(self.reuse.take().unwrap_or(self.next_tx));
             self.next_tx = self.next_tx.max(tx.get() + 1);
             let (blocks, ops) = (BTreeSet::new(), Vec::new());
-            self.open.push(Open { tx, first: Lsn::MAX, ops, blocks, owns: None });
+            self.open.push(Open { tx, first: Lsn::MAX, ops, blocks, owns: BTreeSet::new() });
         }
         self.dice.roll(self.open.len() as u64) as usize
     }
@@ -208,7 +208,7 @@ impl World {
         for _ in 0..=self.dice.roll(12) {
             let file = FileId::new(self.dice.roll(self.file_count) as u32);
             let block = self.dice.roll(40);
-            let taken = |other: &Open| other.blocks.contains(&(file, block)) || other.owns == Some(file);
+            let taken = |other: &Open| other.blocks.contains(&(file, block)) || other.owns.contains(&file);
             if self.open.iter().enumerate().any(|(no, other)| no != at && taken(other)) {
                 continue;
             }
@@ -223,11 +223,12 @@ impl World {
     fn set_length(&mut self) {
         let at = self.tx();
         let file = FileId::new(self.dice.roll(self.file_count) as u32);
-        let touches = |other: &Open| other.owns == Some(file) || other.blocks.iter().any(|(f, _)| *f == file);
+        let touches =
+            |other: &Open| other.owns.contains(&file) || other.blocks.iter().any(|(f, _)| *f == file);
         if self.open.iter().enumerate().any(|(no, other)| no != at && touches(other)) {
             return;
         }
-        self.open[at].owns = Some(file);
+        self.open[at].owns.insert(file);
         // Not only whole blocks.
         let len = self.dice.roll(40) * BLOCK as u64 + self.dice.roll(2) * self.dice.roll(BLOCK as u64);
         self.append(at, vec![Op::SetLength { file, len }]);

@@ -26,7 +26,7 @@ use crate::{Error, Result, segment};
 use pitr_format::log::{Batch, Follows, SegmentHeader};
 use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp};
 use pitr_vfs::{Access, Clock, File, FileSystem};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes written again at once.
@@ -110,36 +110,9 @@ pub(crate) fn open(
     fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
     segment::remove_leftovers(fs.as_ref(), dir)?;
 
-    let mut headers = read_headers(fs.as_ref(), dir)?;
-    let newest = *headers.last().ok_or_else(|| Error::NoLog { dir: dir.to_owned() })?;
-    let path = segment::path_of(dir, newest.segment);
-    let file = fs.open(&path, Access::ReadWrite).map_err(Error::io("open", &path))?;
-    let unfinished = begins_unfinished(fs.as_ref(), dir, &headers)?;
-    let mut cursor = Cursor::new(Arc::clone(&file), path.clone(), newest)?;
-    let mut scanned = scan::scan(&mut cursor, unfinished)?;
-    if scanned.tail.stated.is_none_or(|(durable, _)| durable < archived_to) {
-        scanned.tail.stated = Some((archived_to, Witness::Archive));
-    }
-
-    let cut = match tail::decide(&scanned.tail) {
-        Decision::Hole { durable, witness, damage } => {
-            let (lsn, offset) = (scanned.tail.at, cursor.offset());
-            return Err(Error::Hole { lsn, segment: newest.segment, offset, damage, durable, witness });
-        }
-        Decision::Cut { bytes } => Some(Cut { at: scanned.tail.at, bytes }),
-        Decision::Append => None,
-    };
-    rewrite(file.as_ref(), &cursor, &scanned).map_err(Error::io("write again", &path))?;
-
-    let mut end = scanned.end;
-    let mut writer = Writer::new(file, path, &newest);
-    if cut.is_some() {
-        let header = header_after_cut(&headers, &end)?;
-        let file = segment::create(fs.as_ref(), dir, &header)?;
-        writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
-        end = End::of_empty(&header).ok_or(Error::Exhausted { end: end.next, bytes: 0 })?;
-        headers.push(header);
-    }
+    let examined = examine(fs.as_ref(), dir, archived_to)?;
+    let cut = examined.cut;
+    let (headers, end, writer) = mend(fs.as_ref(), dir, examined)?;
     let segments = Segments::new(&headers);
     let recovered = Recovered {
         timeline: end.timeline,
@@ -151,6 +124,56 @@ pub(crate) fn open(
     };
     let queue = Queue::new(Layout::new(end));
     Ok((Shared::new(fs, clock, dir.to_owned(), queue, segments, writer, held), recovered))
+}
+
+/// What was found on disk, and the decision.
+struct Examined {
+    /// Of all local segments, in order; never empty.
+    headers: Vec<SegmentHeader>,
+    newest: SegmentHeader,
+    file: Arc<dyn File>,
+    path: PathBuf,
+    cursor: Cursor,
+    scanned: Scanned,
+    cut: Option<Cut>,
+}
+
+/// Steps 2 to 4 of the module's head: reads only.
+fn examine(fs: &dyn FileSystem, dir: &Path, archived_to: Lsn) -> Result<Examined> {
+    let headers = read_headers(fs, dir)?;
+    let newest = *headers.last().ok_or_else(|| Error::NoLog { dir: dir.to_owned() })?;
+    let path = segment::path_of(dir, newest.segment);
+    let file = fs.open(&path, Access::ReadWrite).map_err(Error::io("open", &path))?;
+    let unfinished = begins_unfinished(fs, dir, &headers)?;
+    let mut cursor = Cursor::new(Arc::clone(&file), path.clone(), newest)?;
+    let mut scanned = scan::scan(&mut cursor, unfinished)?;
+    if scanned.tail.stated.is_none_or(|(durable, _)| durable < archived_to) {
+        scanned.tail.stated = Some((archived_to, Witness::Archive));
+    }
+    let cut = match tail::decide(&scanned.tail) {
+        Decision::Hole { durable, witness, damage } => {
+            let (lsn, offset) = (scanned.tail.at, cursor.offset());
+            return Err(Error::Hole { lsn, segment: newest.segment, offset, damage, durable, witness });
+        }
+        Decision::Cut { bytes } => Some(Cut { at: scanned.tail.at, bytes }),
+        Decision::Append => None,
+    };
+    Ok(Examined { headers, newest, file, path, cursor, scanned, cut })
+}
+
+/// Steps 5 and 6. Returns the headers of all segments, the end of the log, and the segment to write to.
+fn mend(fs: &dyn FileSystem, dir: &Path, examined: Examined) -> Result<(Vec<SegmentHeader>, End, Writer)> {
+    let Examined { mut headers, newest, file, path, cursor, scanned, cut } = examined;
+    rewrite(file.as_ref(), &cursor, &scanned).map_err(Error::io("write again", &path))?;
+    if cut.is_none() {
+        return Ok((headers, scanned.end, Writer::new(file, path, &newest)));
+    }
+    let header = header_after_cut(&headers, &scanned.end)?;
+    let file = segment::create(fs, dir, &header)?;
+    let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
+    let end = End::of_empty(&header).ok_or(Error::Exhausted { end: scanned.end.next, bytes: 0 })?;
+    headers.push(header);
+    Ok((headers, end, writer))
 }
 
 fn take_lock(fs: &dyn FileSystem, dir: &Path) -> Result<Held> {

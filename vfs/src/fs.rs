@@ -20,11 +20,12 @@ pub type Lock = Box<dyn Send + Sync>;
 
 /// An open file. It has no cursor: every call names its offset, and several threads may use it at once.
 pub trait File: Send + Sync + Debug {
-    /// Reads bytes at `offset` into `buf` and returns how many; 0 only at the end of the file or for an empty `buf`.
+    /// Reads bytes at `offset` into `buf` and returns how many; 0 only at the end of the file or for an empty
+    /// `buf`.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes all of `buf` at `offset`; the file grows as needed, with zeros in between. After an error any part may
-    /// have been written.
+    /// Writes all of `buf` at `offset`; the file grows as needed, with zeros in between. After an error any
+    /// part may have been written.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes durable what was written before this call, and the length needed to read it back.
@@ -76,8 +77,8 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Creates an empty file for reading and writing; [`io::ErrorKind::AlreadyExists`] if the name is taken.
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
-    /// Gives the file `from` the name `to`, atomically; [`io::ErrorKind::AlreadyExists`] if that name is taken. Durable
-    /// after [`FileSystem::sync_dir`].
+    /// Gives the file `from` the name `to`, atomically; [`io::ErrorKind::AlreadyExists`] if that name is
+    /// taken. Durable after [`FileSystem::sync_dir`].
     fn publish(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name. Durable after [`FileSystem::sync_dir`].
@@ -95,7 +96,7 @@ pub trait FileSystem: Send + Sync + Debug {
     /// True if something bears this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Takes the exclusive lock that goes with `path`, a file that is created as needed and stays. `None` if someone
-    /// else, in this process or another, holds it. It ends with its holder's process at the latest.
+    /// Takes the exclusive lock that goes with `path`, a file that is created as needed and stays. `None` if
+    /// someone else, in this process or another, holds it. It ends with its holder's process at the latest.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
 }

@@ -1,17 +1,17 @@
 //! The seam between pitr and the machine: files, folders and clocks come in from outside.
 //!
 //! # What it is for
-//! Every crate that does I/O takes an `Arc<dyn FileSystem>` and an `Arc<dyn Clock>` ([`OsFs`] and [`SystemClock`] in a
-//! program). A crash test passes `sim::SimFs` (feature `sim`): it records what was asked of the disk, and builds from
-//! that record the disk that a power loss would have left behind at any point.
+//! Every crate that does I/O takes an `Arc<dyn FileSystem>` and an `Arc<dyn Clock>` ([`OsFs`] and
+//! [`SystemClock`] in a program). A crash test passes `sim::SimFs` (feature `sim`): it records what was asked
+//! of the disk, and builds from that record the disk that a power loss would have left behind at any point.
 //!
 //! # What may be relied on
 //! - Bytes are durable after [`File::sync_data`] returned `Ok`; bytes written while it ran are not.
-//! - A name is durable after [`FileSystem::sync_dir`] of its folder returned `Ok`; a file's own sync says nothing of
-//!   its name.
-//! - After a failed sync of a file nothing is known about what was written before it, and a later sync that works
-//!   proves nothing about those bytes. After a failed sync of a folder its names are in doubt until a later one works:
-//!   file systems with a journal stop when they can't write it.
+//! - A name is durable after [`FileSystem::sync_dir`] of its folder returned `Ok`; a file's own sync says
+//!   nothing of its name.
+//! - After a failed sync of a file nothing is known about what was written before it, and a later sync that
+//!   works proves nothing about those bytes. After a failed sync of a folder its names are in doubt until a
+//!   later one works: file systems with a journal stop when they can't write it.
 //! - [`FileSystem::publish`] is atomic and never replaces a file.
 #![forbid(unsafe_code)]
 

@@ -108,8 +108,8 @@ impl FileSystem for OsFs {
     }
 }
 
-/// For file systems that can't rename without replacing. Atomic for `to`; a crash in between leaves `from` beside it,
-/// which its maker removes as a leftover.
+/// For file systems that can't rename without replacing. Atomic for `to`; a crash in between leaves `from`
+/// beside it, which its maker removes as a leftover.
 fn publish_by_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)?;
     fs::remove_file(from)

@@ -8,8 +8,8 @@ use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Records that are appended together, in this order. It may be larger than a batch or a segment: the log cuts it up
-/// as needed and acknowledges it as one.
+/// Records that are appended together, in this order. It may be larger than a batch or a segment: the log
+/// cuts it up as needed and acknowledges it as one.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     pub(crate) payloads: Vec<u8>,
@@ -56,18 +56,18 @@ impl BatchBuilder {
         self.payloads.len()
     }
 
-    /// Adds a record. A commit is better added by [`BatchBuilder::push_commit`]; here its `first_lsn` is kept and its
-    /// time is stamped all the same. Refused if the format doesn't allow it ([`Error::Record`]); the builder is then
-    /// as it was.
+    /// Adds a record. A commit is better added by [`BatchBuilder::push_commit`]; here its `first_lsn` is kept
+    /// and its time is stamped all the same. Refused if the format doesn't allow it ([`Error::Record`]); the
+    /// builder is then as it was.
     pub fn push(&mut self, partition: PartitionId, tx: TxId, record: &Record<'_>) -> Result<()> {
         let watermark = if let Record::Watermark(time) = record { Some(*time) } else { None };
         self.add(partition, tx, record, None, watermark)
     }
 
-    /// Adds the commit of a transaction. The log stamps its time when it gets its place, never earlier than any stamp
-    /// before. `earliest` is the earliest time at which the commit can have happened, as the engine knows it; a later
-    /// one than the stamp becomes the stamp. Without `first_lsn` the log uses the position of the first record of `tx`
-    /// in this builder, the commit's own if there is none.
+    /// Adds the commit of a transaction. The log stamps its time when it gets its place, never earlier than
+    /// any stamp before. `earliest` is the earliest time at which the commit can have happened, as the engine
+    /// knows it; a later one than the stamp becomes the stamp. Without `first_lsn` the log uses the position
+    /// of the first record of `tx` in this builder, the commit's own if there is none.
     pub fn push_commit(
         &mut self,
         partition: PartitionId,

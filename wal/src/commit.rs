@@ -1,8 +1,8 @@
 //! Group commit: threads and files around the [`Queue`].
 //!
-//! Whoever finds nobody leading leads: it takes all that is placed, writes it and syncs once for everyone. Waiters of
-//! even and odd rounds sleep on different condition variables, so that the end of a round wakes those whose records
-//! it made durable, and of the next round only one, to lead it.
+//! Whoever finds nobody leading leads: it takes all that is placed, writes it and syncs once for everyone.
+//! Waiters of even and odd rounds sleep on different condition variables, so that the end of a round wakes
+//! those whose records it made durable, and of the next round only one, to lead it.
 
 use crate::error::Result;
 use crate::layout::Step;
@@ -15,8 +15,8 @@ use pitr_vfs::{Clock, File, FileSystem, Lock};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that may wait for a leader before appending waits too. With one builder for each appending thread this bounds
-/// what the log holds in memory.
+/// Bytes that may wait for a leader before appending waits too. With one builder for each appending thread
+/// this bounds what the log holds in memory.
 const WAITING_BYTES_MAX: usize = 8 << 20;
 
 /// What all handles of an open log share.
@@ -60,7 +60,8 @@ pub(crate) struct Writer {
     pub(crate) begin: Lsn,
 }
 
-/// A mutex whose holder panicked guards data that is still whole: every change below it is made at once or not at all.
+/// A mutex whose holder panicked guards data that is still whole: every change below it is made at once or
+/// not at all.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -159,7 +160,8 @@ impl Writer {
     }
 }
 
-/// Reports a leader's outcome when it goes out of scope: also if the leader panics, or everyone would wait for ever.
+/// Reports a leader's outcome when it goes out of scope: also if the leader panics, or everyone would wait
+/// for ever.
 struct Report<'a> {
     shared: &'a Shared,
     round: Round,

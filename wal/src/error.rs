@@ -43,8 +43,8 @@ pub enum Error {
         /// The folder.
         dir: PathBuf,
     },
-    /// A segment's header can't be read. It was synced before the file got its name, so this is damage, or a file of
-    /// another kind.
+    /// A segment's header can't be read. It was synced before the file got its name, so this is damage, or a
+    /// file of another kind.
     #[error("segment {segment}, {}: {source}", path.display())]
     Header {
         /// The segment file.
@@ -130,8 +130,8 @@ pub enum Error {
         /// What was to be appended, bytes.
         bytes: u64,
     },
-    /// A write or sync failed earlier; what the disk holds is not known, so nothing is acknowledged any more. Drop
-    /// the log and open it again.
+    /// A write or sync failed earlier; what the disk holds is not known, so nothing is acknowledged any more.
+    /// Drop the log and open it again.
     #[error("the log is closed by an earlier failure: {cause}")]
     Poisoned {
         /// That failure.

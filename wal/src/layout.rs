@@ -1,13 +1,13 @@
 //! Where records land: the pure half of the log's writer.
 //!
-//! [`Layout`] knows the end of the log and nothing of files, threads or clocks. Records are placed one after the other
-//! into an open batch; what a writer has to do on disk comes out as [`Step`]s, in order. Positions are final once
-//! placed.
+//! [`Layout`] knows the end of the log and nothing of files, threads or clocks. Records are placed one after
+//! the other into an open batch; what a writer has to do on disk comes out as [`Step`]s, in order. Positions
+//! are final once placed.
 //!
 //! # Invariants
 //! - A batch never crosses the end of its segment and its body never passes [`BATCH_BODY_BYTES_MAX`].
-//! - A payload of up to [`FRAGMENT_BYTES_MIN`] is never cut up; a larger one is, in parts of at least that size but
-//!   for the last.
+//! - A payload of up to [`FRAGMENT_BYTES_MIN`] is never cut up; a larger one is, in parts of at least that
+//!   size but for the last.
 //! - A stamp is never earlier than any stamp before it.
 
 use crate::builder::{BatchBuilder, Pushed};
@@ -41,7 +41,8 @@ pub struct Appended {
 pub struct Committed {
     /// The transaction.
     pub tx: TxId,
-    /// Its LSN: the position just behind the commit record. It is durable once the log's durable LSN is there.
+    /// Its LSN: the position just behind the commit record. It is durable once the log's durable LSN is
+    /// there.
     pub lsn: Lsn,
     /// The time stamped on it.
     pub time: Timestamp,
@@ -165,7 +166,8 @@ impl Layout {
         Ok(appended)
     }
 
-    /// Ends the segment and leaves the next one out: the hole in the positions is the gap. Returns where the log goes on.
+    /// Ends the segment and leaves the next one out: the hole in the positions is the gap. Returns where the
+    /// log goes on.
     pub(crate) fn skip(&mut self) -> Result<Lsn> {
         let segment_bytes = u64::from(self.end.size.bytes());
         self.check_bytes(3 * segment_bytes)?;
@@ -178,8 +180,8 @@ impl Layout {
         let payloads = builder.payloads.len() as u64;
         let frames = (builder.records.len() as u64) * (RECORD_HEADER_BYTES as u64);
         let segment_bytes = u64::from(self.end.size.bytes());
-        // A segment loses its header and less than one small frame and a batch header at its end: with the smallest
-        // size that is under half of it.
+        // A segment loses its header and less than one small frame and a batch header at its end: with the
+        // smallest size that is under half of it.
         self.check_bytes(2 * (payloads + frames) + 4 * segment_bytes)
     }
 
@@ -188,8 +190,8 @@ impl Layout {
         end.checked_add(bytes).map(drop).ok_or(Error::Exhausted { end, bytes })
     }
 
-    /// Opens a batch in which a payload of `len` bytes, or a worthwhile part of it, can go on. Returns where its frame
-    /// will stand.
+    /// Opens a batch in which a payload of `len` bytes, or a worthwhile part of it, can go on. Returns where
+    /// its frame will stand.
     fn make_room(&mut self, len: usize) -> Lsn {
         let needed = RECORD_HEADER_BYTES + len.min(FRAGMENT_BYTES_MIN);
         if let Some(open) = &self.open {

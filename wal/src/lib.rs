@@ -1,18 +1,20 @@
 //! A write-ahead log with group commit, fixed segments and an exact answer to a torn tail.
 //!
 //! # What it promises
-//! - **Acknowledged means durable.** [`Wal::commit`] returns when the records are synced; any number of threads share
-//!   one `fdatasync`. After a failed write or sync nothing is acknowledged any more ([`Error::Poisoned`]).
-//! - **A torn tail is cut, a hole is refused.** [`Wal::open`] tells the two apart by what later bytes state about
-//!   durability. A segment that was cut is never appended to: the log goes on in the next one, under a higher
-//!   incarnation, and nothing from behind the cut can come back to life.
+//! - **Acknowledged means durable.** [`Wal::commit`] returns when the records are synced; any number of
+//!   threads share one `fdatasync`. After a failed write or sync nothing is acknowledged any more
+//!   ([`Error::Poisoned`]).
+//! - **A torn tail is cut, a hole is refused.** [`Wal::open`] tells the two apart by what later bytes state
+//!   about durability. A segment that was cut is never appended to: the log goes on in the next one, under a
+//!   higher incarnation, and nothing from behind the cut can come back to life.
 //! - **Readers see only what is durable**, and find a missing or damaged batch or file: [`LogReader`].
 //! - **Commit times never decrease**, also when the clock does, and over a reopen.
-//! - **Memory is bounded**: 8 MiB that wait for the disk, one builder for each appending thread, and what a builder holds.
+//! - **Memory is bounded**: 8 MiB that wait for the disk, one builder for each appending thread, and what a
+//!   builder holds.
 //!
 //! # What it relies on
-//! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes whole or not at all. Layouts, the tail
-//! decision and these assumptions stand in `docs/format/log.md`.
+//! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes whole or not at all. Layouts,
+//! the tail decision and these assumptions stand in `docs/format/log.md`.
 //!
 //! # Alone
 //! ```

@@ -1,14 +1,15 @@
 //! Making a log, and opening one again after whatever ended its last writer.
 //!
 //! # Opening, in order
-//! 1. Take the lock. Sync the folder: a name that the last writer published but didn't live to sync must not vanish
-//!    after commits were acknowledged behind it. Remove leftovers of interrupted creations.
+//! 1. Take the lock. Sync the folder: a name that the last writer published but didn't live to sync must not
+//!    vanish after commits were acknowledged behind it. Remove leftovers of interrupted creations.
 //! 2. Read every segment's header; each must follow from the one before it, or a file is missing: a hole.
 //! 3. Scan the newest segment. Older ones were synced before their successor was made; readers check them.
 //! 4. Decide by the table of [`crate::tail`].
-//! 5. Write again what stands above the last stated durable point, and sync it: after a failed sync the page cache may
-//!    show bytes that the disk doesn't have.
-//! 6. At a torn tail make the next segment, under a higher incarnation; its header states where the torn one ends.
+//! 5. Write again what stands above the last stated durable point, and sync it: after a failed sync the page
+//!    cache may show bytes that the disk doesn't have.
+//! 6. At a torn tail make the next segment, under a higher incarnation; its header states where the torn one
+//!    ends.
 //!
 //! Nothing is changed before step 5, so a refused log stays as it was found, but for step 1.
 
@@ -216,8 +217,9 @@ pub(crate) fn missing_segment(
     Error::Hole { lsn, segment: missing, offset: 0, damage: Damage::FileMissing, durable, witness }
 }
 
-/// True if a record was begun before the newest segment whose rest should stand in it. Asked of the batch before the
-/// segment; if that one is no longer local it was durable with all of its round, and a round ends with whole records.
+/// True if a record was begun before the newest segment whose rest should stand in it. Asked of the batch
+/// before the segment; if that one is no longer local it was durable with all of its round, and a round ends
+/// with whole records.
 fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader]) -> Result<bool> {
     let Some(newest) = headers.last() else { return Ok(false) };
     let (last_batch, size) = (newest.follows.last_batch, newest.segment_size);

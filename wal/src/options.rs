@@ -20,8 +20,8 @@ impl Default for WalOptions {
 pub struct Start {
     /// Timeline that the log belongs to.
     pub timeline: TimelineId,
-    /// Where the history ended that this log goes on from: [`Lsn::ORIGIN`], or the fork point. The first segment is
-    /// the one after that which holds this position.
+    /// Where the history ended that this log goes on from: [`Lsn::ORIGIN`], or the fork point. The first
+    /// segment is the one after that which holds this position.
     pub follows: Lsn,
     /// No commit is stamped earlier than this.
     pub time: Timestamp,

@@ -1,14 +1,15 @@
 //! Who writes, who waits, who is answered: the commit state machine, without threads, files or clocks.
 //!
-//! Callers place records and remember the [`Round`] in which these will be written. Whoever waits asks for its
-//! [`Turn`]: nobody leads and there is work, so it leads; or its round is done; or it waits. The leader takes all that
-//! was placed, ends the round, writes and syncs without the lock, and reports. While it does so the next round fills.
+//! Callers place records and remember the [`Round`] in which these will be written. Whoever waits asks for
+//! its [`Turn`]: nobody leads and there is work, so it leads; or its round is done; or it waits. The leader
+//! takes all that was placed, ends the round, writes and syncs without the lock, and reports. While it does
+//! so the next round fills.
 //!
 //! # Invariants
 //! - At most one leader at a time.
 //! - The durable point moves only when a leader reports success, and only to what that leader had taken.
-//! - After a failure nothing is placed, nothing is led, and every answer is that failure: also for those whose records
-//!   were taken before it (law 1).
+//! - After a failure nothing is placed, nothing is led, and every answer is that failure: also for those
+//!   whose records were taken before it (law 1).
 
 use crate::builder::BatchBuilder;
 use crate::layout::{Appended, Layout, Step};

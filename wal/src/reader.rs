@@ -1,9 +1,9 @@
 //! Reading a log back, batch by batch.
 //!
-//! A reader goes up to a limit, the durable point of an open log or one that its caller states, and hands out nothing
-//! above it (FAILURES 42). Below the limit everything must be there: each batch is checked, must follow the one before
-//! it, and must end where the next segment's header says that its segment ends. Anything else is a hole, with its
-//! place; a reader never goes over it.
+//! A reader goes up to a limit, the durable point of an open log or one that its caller states, and hands out
+//! nothing above it (FAILURES 42). Below the limit everything must be there: each batch is checked, must
+//! follow the one before it, and must end where the next segment's header says that its segment ends.
+//! Anything else is a hole, with its place; a reader never goes over it.
 
 use crate::commit::Shared;
 use crate::cursor::{Cursor, Found};
@@ -28,8 +28,8 @@ pub struct LogBatch {
     pub incarnation: Incarnation,
     /// Header and body, without the padding behind.
     pub bytes: Vec<u8>,
-    /// For the first batch of a segment: what came before. Segments without a batch are left out of it: `gap` is set if
-    /// there was one anywhere since the last batch.
+    /// For the first batch of a segment: what came before. Segments without a batch are left out of it: `gap`
+    /// is set if there was one anywhere since the last batch.
     pub follows: Option<Follows>,
 }
 
@@ -92,9 +92,10 @@ impl Limit {
 }
 
 impl LogReader {
-    /// A reader of the log in `dir`, which need not be open, from `from` up to `until`. Everything below `until` must be
-    /// durable: what can't be read there is a hole. `from` is the place or the end of a batch; from a position within a
-    /// batch the whole batch is read. A batch that ends behind `until` is not.
+    /// A reader of the log in `dir`, which need not be open, from `from` up to `until`. Everything below
+    /// `until` must be durable: what can't be read there is a hole. `from` is the place or the end of a
+    /// batch; from a position within a batch the whole batch is read. A batch that ends behind `until` is
+    /// not.
     pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, from: Lsn, until: Lsn) -> Self {
         LogReader { fs, dir: dir.to_owned(), limit: Limit::Fixed(until), from, current: None }
     }
@@ -110,8 +111,8 @@ impl LogReader {
         self.current.as_ref().map_or(self.from, |current| current.cursor.at().max(self.from))
     }
 
-    /// The next batch; `None` at the limit. [`Error::Removed`] if the log no longer holds it. On an open log a later call may return more. After an error the reader
-    /// stays where it is.
+    /// The next batch; `None` at the limit. [`Error::Removed`] if the log no longer holds it. On an open log
+    /// a later call may return more. After an error the reader stays where it is.
     pub fn next_batch(&mut self) -> Result<Option<LogBatch>> {
         let limit = self.limit.get();
         if self.position() >= limit {
@@ -225,8 +226,8 @@ fn find_next(fs: &dyn FileSystem, dir: &Path, previous: &SegmentHeader, limit: L
     Err(hole_or_removed(fs, dir, previous, open::missing_segment(previous, missing, limit, Witness::Caller)))
 }
 
-/// A segment is missing behind `previous`. Segments are removed oldest first: if `previous` is gone as well, the reader
-/// was overtaken.
+/// A segment is missing behind `previous`. Segments are removed oldest first: if `previous` is gone as well,
+/// the reader was overtaken.
 fn hole_or_removed(fs: &dyn FileSystem, dir: &Path, previous: &SegmentHeader, hole: Error) -> Error {
     match fs.exists(&segment::path_of(dir, previous.segment)) {
         Ok(false) => {}

@@ -5,8 +5,8 @@ use crate::{Error, Result};
 use pitr_format::log::{Assembler, Part, WholeRecord};
 use pitr_format::{Incarnation, Lsn};
 
-/// Puts the fragments of records together over batches and segments. A record that is still incomplete when the
-/// incarnation changes was cut off with a torn tail and is forgotten; anywhere else that is an error.
+/// Puts the fragments of records together over batches and segments. A record that is still incomplete when
+/// the incarnation changes was cut off with a torn tail and is forgotten; anywhere else that is an error.
 ///
 /// It holds at most one record.
 #[derive(Debug, Default)]
@@ -36,8 +36,8 @@ impl Records {
         self.assembler.open_since()
     }
 
-    /// Takes the next batch and hands every record that it completes to `each`. Errors of `each` end it; the assembly
-    /// can't be used after an error.
+    /// Takes the next batch and hands every record that it completes to `each`. Errors of `each` end it; the
+    /// assembly can't be used after an error.
     pub fn feed<E: From<Error>>(
         &mut self,
         batch: &LogBatch,

@@ -65,7 +65,8 @@ impl Shared {
             let path = segment::path_of(&self.dir, oldest.segment);
             self.fs.remove_file(&path).map_err(Error::io("remove", &path))?;
             segments.held.pop_front();
-            // One at a time: if a later one were durably gone while an older one comes back, that would be a hole.
+            // One at a time: if a later one were durably gone while an older one comes back, that would be a
+            // hole.
             self.fs.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
             bytes += u64::from(oldest.bytes);
         }

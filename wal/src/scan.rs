@@ -16,12 +16,13 @@ const STEP_BYTES: usize = 64 << 10;
 pub(crate) struct Scanned {
     pub(crate) end: End,
     pub(crate) tail: Tail,
-    /// The highest durable point that a valid batch before the end states; the first batch's place if none does.
+    /// The highest durable point that a valid batch before the end states; the first batch's place if none
+    /// does.
     pub(crate) durable: Lsn,
 }
 
-/// Walks over the newest segment to where its batches end, and looks at what stands behind. `unfinished` says whether a
-/// record was open before the segment.
+/// Walks over the newest segment to where its batches end, and looks at what stands behind. `unfinished` says
+/// whether a record was open before the segment.
 pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     let empty = End::of_empty(cursor.header());
     let mut end = empty.ok_or(Error::Exhausted { end: cursor.at(), bytes: 0 })?;
@@ -61,7 +62,8 @@ pub(crate) fn ends_unfinished(
     }
 }
 
-/// Reads on to the end of the segment: how far do bytes reach, and does a batch among them state a durable point?
+/// Reads on to the end of the segment: how far do bytes reach, and does a batch among them state a durable
+/// point?
 fn look_behind(cursor: &mut Cursor, damage: Damage, tail: &mut Tail) -> Result<()> {
     let begin = u64::from(cursor.offset());
     let size = u64::from(cursor.header().segment_size.bytes());

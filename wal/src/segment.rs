@@ -1,8 +1,9 @@
 //! Segment files: names, headers, creation.
 //!
-//! A segment file bears its number, `0000000000000001.seg`. It is made aside under a temporary name, at full size and
-//! full of zeros so that later syncs carry data only, synced, and then published without replacing: a segment that has
-//! its name has a whole header. A leftover under a temporary name is nobody's and is removed when the log is opened.
+//! A segment file bears its number, `0000000000000001.seg`. It is made aside under a temporary name, at full
+//! size and full of zeros so that later syncs carry data only, synced, and then published without replacing:
+//! a segment that has its name has a whole header. A leftover under a temporary name is nobody's and is
+//! removed when the log is opened.
 
 use crate::{Error, Result};
 use pitr_format::log::{SEGMENT_HEADER_BYTES, SegmentHeader};

@@ -1,7 +1,7 @@
 //! What to do where the log can't be read on: the tail decision (law 2).
 //!
-//! Valid batches end at D. The rest of the segment is read and every statement of a durable point above D is taken
-//! down. The first row that fits decides:
+//! Valid batches end at D. The rest of the segment is read and every statement of a durable point above D is
+//! taken down. The first row that fits decides:
 //!
 //! | row | a witness above D | rest of the segment | last record | decision |
 //! | --- | --- | --- | --- | --- |
@@ -10,10 +10,10 @@
 //! | c | no | zeros, or none | unfinished | cut at D: the write that held its rest is lost |
 //! | d | no | zeros, or none | whole | append at D |
 //!
-//! A witness is the header of a later batch of the same life of the segment whose `durable` is above D, the header of
-//! the next segment, which states where this one ends (`follows.end`), or the archive, which only ever takes durable
-//! bytes. Damage to the last batch that was acknowledged, with no later witness, looks like a torn tail: no log can
-//! tell the two apart.
+//! A witness is the header of a later batch of the same life of the segment whose `durable` is above D, the
+//! header of the next segment, which states where this one ends (`follows.end`), or the archive, which only
+//! ever takes durable bytes. Damage to the last batch that was acknowledged, with no later witness, looks
+//! like a torn tail: no log can tell the two apart.
 
 use crate::error::{Damage, Witness};
 use pitr_format::Lsn;
@@ -46,7 +46,8 @@ pub(crate) struct Tail {
 pub(crate) enum Decision {
     /// Row a.
     Hole { durable: Lsn, witness: Witness, damage: Damage },
-    /// Rows b and c: end the segment at D and begin the next one under a higher incarnation. `bytes` are dropped.
+    /// Rows b and c: end the segment at D and begin the next one under a higher incarnation. `bytes` are
+    /// dropped.
     Cut { bytes: u64 },
     /// Row d.
     Append,

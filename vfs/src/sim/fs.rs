@@ -18,7 +18,8 @@ pub enum Fault {
         /// Which one.
         nth: u64,
     },
-    /// The disk is full: from this write or creation on all of them fail, the first with half of its bytes written.
+    /// The disk is full: from this write or creation on all of them fail, the first with half of its bytes
+    /// written.
     Full {
         /// Which one.
         nth: u64,
@@ -79,8 +80,8 @@ impl SimFs {
         Self::with(disk.clone(), Trace { base: disk, ops: Vec::new() })
     }
 
-    /// The same machine with another process on it: the one that left `trace` was killed after `cut` ops. What was not
-    /// synced is still there to be read, and still in doubt.
+    /// The same machine with another process on it: the one that left `trace` was killed after `cut` ops.
+    /// What was not synced is still there to be read, and still in doubt.
     #[must_use]
     pub fn after_kill(trace: &Trace, cut: usize) -> Self {
         let ops = trace.ops[..cut.min(trace.ops.len())].to_vec();

@@ -1,8 +1,8 @@
 //! What a power loss leaves.
 //!
-//! [`Survivors`] walks over a trace. Behind it lies one disk with all that is durable by then, and a short list of what
-//! was issued and is not; a surviving disk is a copy of the one with a choice from the other. Copies share their pages,
-//! so that building a disk costs what is in doubt, not what the disk holds.
+//! [`Survivors`] walks over a trace. Behind it lies one disk with all that is durable by then, and a short
+//! list of what was issued and is not; a surviving disk is a copy of the one with a choice from the other.
+//! Copies share their pages, so that building a disk costs what is in doubt, not what the disk holds.
 
 use super::disk::Disk;
 use super::rng::Rng;

@@ -1,8 +1,8 @@
 //! Power loss at every point of a run, and again while the log comes back (law 10).
 //!
-//! One run is recorded: four threads, 2,000 commits, segments of 64 KiB. For every cut of its trace and every mode of
-//! survival the disk is built and the log on it opened. Cuts right before an acknowledgement are left out: the disk is
-//! the same as right behind it, and less would be demanded of it.
+//! One run is recorded: four threads, 2,000 commits, segments of 64 KiB. For every cut of its trace and every
+//! mode of survival the disk is built and the log on it opened. Cuts right before an acknowledgement are left
+//! out: the disk is the same as right behind it, and less would be demanded of it.
 
 use crate::help::{options, start};
 use crate::workload::{History, history, numbers, transaction};
@@ -24,7 +24,8 @@ const HANDED_OUT: u64 = 1 << 32;
 const OPENED: u64 = 1 << 40;
 /// Transactions of a second life are numbered from here.
 const SECOND_LIFE: u64 = 1_000_000;
-/// Every how many disks the whole log is read, not only what is near the cut; the rest was read at earlier cuts.
+/// Every how many disks the whole log is read, not only what is near the cut; the rest was read at earlier
+/// cuts.
 const WHOLE_EVERY: u64 = 23;
 /// Every how many disks the log is written on and the power lost a second time.
 const SECOND_EVERY: u64 = 29;
@@ -126,8 +127,8 @@ impl Demands {
         }
     }
 
-    /// A place some way before the newest acknowledged transaction where a record begins: the begin of the batch that
-    /// was the last one handed out but some.
+    /// A place some way before the newest acknowledged transaction where a record begins: the begin of the
+    /// batch that was the last one handed out but some.
     fn near(&self, known: &Known) -> Lsn {
         self.handed_out.checked_sub(12).map_or(Lsn::ORIGIN, |index| known.handed_out[index].0)
     }
@@ -258,7 +259,8 @@ fn check_second(before: &History, after: &History, demands: &Demands) {
     }
 }
 
-/// The process is killed, its successor opens the log out of the page cache and goes on; then the power is lost.
+/// The process is killed, its successor opens the log out of the page cache and goes on; then the power is
+/// lost.
 fn kill(trace: &Trace, cut: usize, known: &Known, demands: &Demands, count: &mut Count) {
     let fs = SimFs::after_kill(trace, cut);
     let (wal, _) = open(&fs, Lsn::ORIGIN);

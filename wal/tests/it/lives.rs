@@ -45,7 +45,8 @@ fn lose(disk: &mut Disk, batch: &LogBatch, segment_bytes: u32) {
 
 #[test]
 fn a_batch_from_behind_a_cut_that_fits_behind_new_ones_stays_dead() {
-    // FAILURES 41: two crashes in a row. One round writes the batches B (full, 1 MiB) and C; B is lost, C survives.
+    // FAILURES 41: two crashes in a row. One round writes the batches B (full, 1 MiB) and C; B is lost, C
+    // survives.
     let fs = SimFs::new();
     let wal = create(&fs, LARGE);
     wal.commit(transaction(1, &[b"A"])).unwrap();

@@ -10,5 +10,6 @@ mod faults;
 mod files;
 mod help;
 mod lives;
+mod page;
 mod roundtrip;
 mod workload;

@@ -46,8 +46,8 @@ pub(crate) struct History {
     pub(crate) batches: BTreeMap<Lsn, Vec<u8>>,
 }
 
-/// Reads what is left of a log from `reader`'s place on. Every visible transaction must be whole, and the times in order;
-/// one that began before is passed over.
+/// Reads what is left of a log from `reader`'s place on. Every visible transaction must be whole, and the
+/// times in order; one that began before is passed over.
 pub(crate) fn history(reader: &mut LogReader) -> Result<History, Error> {
     let from = reader.position();
     let (mut records, mut history) = (Records::from_anywhere(), History::default());
@@ -78,8 +78,8 @@ pub(crate) fn history(reader: &mut LogReader) -> Result<History, Error> {
     Ok(history)
 }
 
-/// The records from the commit's first LSN on are the transaction's, byte for byte. Records before it were left by one
-/// with the same number that a crash ended.
+/// The records from the commit's first LSN on are the transaction's, byte for byte. Records before it were
+/// left by one with the same number that a crash ended.
 fn check_commit(tx: u64, commit: &Commit<'_>, logged: &[(Lsn, Vec<u8>)], lsn: Lsn) {
     assert!(commit.earliest <= commit.time && commit.note == tx.to_le_bytes());
     let begin = logged.iter().position(|(lsn, _)| *lsn >= commit.first_lsn).unwrap_or(logged.len());

@@ -1,0 +1,87 @@
+//! What `docs/format/log.md` says about bytes, checked on the bytes.
+
+use crate::help::{P, options, start};
+use pitr_format::record::Record;
+use pitr_format::{FileId, Lsn, Timestamp, TxId};
+use pitr_vfs::sim::{SimClock, SimFs};
+use pitr_wal::{BatchBuilder, Wal};
+use std::path::Path;
+use std::sync::Arc;
+
+const SIZE: u64 = 16 << 10;
+
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_le_bytes(self.0[at..at + 2].try_into().unwrap())
+    }
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.0[at..at + 4].try_into().unwrap())
+    }
+    fn u64(&self, at: usize) -> u64 {
+        u64::from_le_bytes(self.0[at..at + 8].try_into().unwrap())
+    }
+}
+
+#[test]
+fn the_format_page_tells_the_bytes() {
+    let fs = SimFs::new();
+    let clock = Arc::new(SimClock::new(Timestamp::from_micros(777)));
+    let wal =
+        Wal::create(Arc::new(fs.clone()), clock, Path::new("/log"), &start(), &options(SIZE as u32)).unwrap();
+    let mut batch = BatchBuilder::new();
+    let image = Record::Image { file: FileId::new(3), block: 9, data: &[0xee; 600] };
+    batch.push(P, TxId::new(5), &image).unwrap();
+    batch.push_commit(P, TxId::new(5), Timestamp::from_micros(700), None, b"note").unwrap();
+    let appended = wal.commit(batch).unwrap();
+    let seal = wal.durable().get();
+    wal.skip().unwrap();
+
+    let disk = fs.durable_disk();
+    let names: Vec<&Path> = disk.names().collect();
+    assert_eq!(names, [Path::new("/log/0000000000000001.seg"), Path::new("/log/0000000000000003.seg")]);
+    let first = Bytes(disk.read(names[0]).unwrap());
+    let third = Bytes(disk.read(names[1]).unwrap());
+    assert_eq!((first.0.len() as u64, third.0.len() as u64), (SIZE, SIZE));
+
+    // The segment header.
+    assert_eq!(&third.0[..8], b"PITRSEG1");
+    assert_eq!((third.u16(8), third.u16(10), first.u16(10)), (1, 1, 0));
+    assert_eq!((third.u32(12), third.u32(16), third.u32(20)), (SIZE as u32, 1, 1));
+    assert_eq!((third.u64(24), third.u64(32), third.u32(40), third.u32(44)), (3, 1, 1, 0));
+    assert_eq!((third.u64(48), third.u64(56), third.u64(64)), (seal, SIZE + 4096, 777));
+    assert_eq!(&third.0[72..88], &[7; 16]);
+    assert!(third.0[88..108].iter().chain(&third.0[112..]).all(|byte| *byte == 0));
+    assert_ne!(third.u32(108), 0);
+    assert_eq!((first.u64(24), first.u64(32), first.u64(48), first.u64(56)), (1, 0, 0, 0));
+
+    // The batch header.
+    let begin = 4096;
+    assert_eq!(&first.0[begin..begin + 4], b"PBAT");
+    let [lsn, prev, durable, time] = [8, 16, 24, 32].map(|at| first.u64(begin + at));
+    assert_eq!((lsn, prev, durable, time), (SIZE + 4096, 0, SIZE + 4096, 777));
+    let body_len = 24 + 16 + 600 + 24 + 24 + 4;
+    assert_eq!((first.u32(begin + 40), first.u32(begin + 44)), (body_len, 2));
+    assert!(first.0[begin + 52..begin + 64].iter().all(|byte| *byte == 0));
+
+    // The frames: an image, then the commit.
+    let image = begin + 64;
+    assert_eq!((first.u32(image), first.u32(image + 4)), (616, 616));
+    assert_eq!((first.0[image + 8], first.0[image + 9], first.u16(image + 10)), (1, 0, 0));
+    assert_eq!((first.u32(image + 12), first.u64(image + 16)), (0, 5));
+    assert_eq!((first.u32(image + 24), first.u32(image + 28), first.u64(image + 32)), (3, 600, 9));
+    let commit = image + 24 + 616;
+    assert_eq!((first.u32(commit), first.0[commit + 8]), (28, 4));
+    assert_eq!((first.u64(commit + 24), first.u64(commit + 32)), (777, 700));
+    assert_eq!(first.u64(commit + 40), appended.first.get());
+    assert_eq!(&first.0[commit + 48..commit + 52], b"note");
+    assert_eq!(
+        (appended.first, appended.end),
+        (Lsn::new(SIZE + image as u64), Lsn::new(SIZE + commit as u64 + 52))
+    );
+
+    // The rest of the segment, from the padding on.
+    assert_eq!(seal, (SIZE + commit as u64 + 52).next_multiple_of(8));
+    assert!(first.0[commit + 52..].iter().all(|byte| *byte == 0));
+}

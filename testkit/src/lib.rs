@@ -58,10 +58,6 @@ fn run(conn: &Connection, sql: &str) -> rusqlite::Result<String> {
     let mut batch = rusqlite::Batch::new(conn, sql);
     let mut answer = String::new();
     while let Some(mut statement) = batch.next()? {
-        if statement.column_count() == 0 {
-            statement.execute([])?;
-            continue;
-        }
         let columns = statement.column_count();
         let mut rows = statement.query([])?;
         let mut first = None;
@@ -78,6 +74,9 @@ fn run(conn: &Connection, sql: &str) -> rusqlite::Result<String> {
             Value::Text(t) => t,
             Value::Blob(b) => format!("{} bytes", b.len()),
         };
+        if columns == 0 {
+            continue; // some pragmas yield rows without columns
+        }
         answer = first.map(|v| v.into_iter().map(text).collect::<Vec<_>>().join("|")).unwrap_or_default();
     }
     Ok(answer)

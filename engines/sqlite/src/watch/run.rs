@@ -102,7 +102,11 @@ impl Watch {
         loop {
             match self.shared.attach(&self.state, broken)? {
                 Attaching::Attached(attached) => {
-                    self.shared.captured(attached.capture.complete_until(), attached.capture.keep_from());
+                    self.shared.captured(
+                        attached.capture.complete_until(),
+                        attached.capture.keep_from(),
+                        true,
+                    );
                     self.attached = Some(attached);
                     return Ok(());
                 }
@@ -135,7 +139,7 @@ impl Watch {
         let looked = attached.capture.look(&attached.source)?;
         self.summary.commits += looked.commits;
         self.summary.pages += looked.pages;
-        self.shared.captured(attached.capture.complete_until(), attached.capture.keep_from());
+        self.shared.captured(attached.capture.complete_until(), attached.capture.keep_from(), true);
         let due = attached.base.take();
         let manifest = match due {
             Some(base) => self.shared.take_base(&PendingBase { full, ..base })?,
@@ -239,7 +243,7 @@ impl Watch {
                     self.summary.commits += looked.commits;
                     self.summary.pages += looked.pages;
                     keeper.settle(source, capture)?;
-                    self.shared.captured(capture.complete_until(), capture.keep_from());
+                    self.shared.captured(capture.complete_until(), capture.keep_from(), true);
                     self.shared.note_file(source, capture, SETTLE)?;
                 }
                 Err(e) if e.is_break() => {}
@@ -300,7 +304,7 @@ impl Threads<'_> {
             let looked = capture.look(source)?;
             summary.commits += looked.commits;
             summary.pages += looked.pages;
-            self.shared.captured(capture.complete_until(), capture.keep_from());
+            self.shared.captured(capture.complete_until(), capture.keep_from(), looked.commits > 0);
             if !self.base_pending.load(Ordering::Acquire) {
                 keeper.tend(source, capture, &looked)?;
                 self.requests(control, source, capture)?;

@@ -22,8 +22,8 @@ pub(super) struct Log {
 /// The shipping side of a log.
 pub(super) struct Shipping {
     shipper: Shipper,
-    /// When the last watermark was appended, by the monotonic clock.
-    marked: Duration,
+    /// When something was shipped last, by the monotonic clock.
+    shipped: Duration,
 }
 
 /// What all threads of an attachment see.
@@ -39,18 +39,19 @@ pub(super) struct Shared {
     complete_until: AtomicI64,
     /// The capture needs the local log from here on.
     keep_from: AtomicU64,
-    /// The local log's bytes below are archived.
+    /// End of the log behind the last thing in it that is more than a watermark.
+    news_end: AtomicU64,
+    /// The threads are to end.
     pub(super) end: AtomicBool,
 }
 
 impl Log {
     pub(super) fn new(timeline: TimelineId, wal: Wal, shipper: Shipper) -> Self {
-        Log { timeline, wal, shipper: Mutex::new(Shipping { shipper, marked: Duration::ZERO }) }
+        Log { timeline, wal, shipper: Mutex::new(Shipping { shipper, shipped: Duration::ZERO }) }
     }
 }
 
 impl Shared {
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         around: Surroundings,
         subject: Subject,
@@ -69,30 +70,35 @@ impl Shared {
             writer,
             complete_until: AtomicI64::new(i64::MIN),
             keep_from: AtomicU64::new(0),
+            news_end: AtomicU64::new(u64::MAX),
             end: AtomicBool::new(false),
             log,
         }
     }
 
-    /// The capture has appended everything that was committed before `until`, and needs the log from `keep` on.
-    pub(super) fn captured(&self, until: Timestamp, keep: Lsn) {
+    /// The capture has appended everything that was committed before `until`, and needs the log from `keep` on. With
+    /// `news`, something was appended that is to be archived soon.
+    pub(super) fn captured(&self, until: Timestamp, keep: Lsn, news: bool) {
+        if news {
+            self.news_end.store(self.log.wal.end().get(), Ordering::Relaxed);
+        }
         self.keep_from.store(keep.get(), Ordering::Relaxed);
         self.complete_until.store(until.micros(), Ordering::Release);
     }
 
-    /// Ships what is in the log, with a watermark behind it if there is news or `mark` asks for one. Returns the
-    /// end of what is archived.
-    pub(super) fn ship(&self, mark: bool) -> Result<Lsn> {
+    /// Notes in the local log until when it is complete, and makes it durable: should the watch be killed, the hole
+    /// begins there. Ships it if there is news, after a long quiet, or if `now` asks for it. Returns the end of what is
+    /// archived.
+    pub(super) fn ship(&self, now: bool) -> Result<Lsn> {
         let mut shipping = self.log.shipper.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.around.clock.monotonic();
-        let archived = shipping.shipper.archived();
-        let news = archived.is_none_or(|at| at < self.log.wal.end());
-        let quiet_for = now.saturating_sub(shipping.marked);
-        if news || mark || quiet_for >= self.options.watermark_every {
-            self.append_watermark()?;
-            shipping.marked = now;
-            self.log.wal.sync()?;
+        let ticks = self.around.clock.monotonic();
+        let news_end = Lsn::new(self.news_end.load(Ordering::Relaxed));
+        let news = shipping.shipper.archived().is_none_or(|at| at < news_end.min(self.log.wal.end()));
+        self.append_watermark()?;
+        self.log.wal.sync()?;
+        if news || now || ticks.saturating_sub(shipping.shipped) >= self.options.watermark_every {
             shipping.shipper.ship(&self.log.wal)?;
+            shipping.shipped = ticks;
         }
         let archived = shipping.shipper.archived().unwrap_or(Lsn::ORIGIN);
         let keep = archived.min(Lsn::new(self.keep_from.load(Ordering::Relaxed)));

@@ -62,7 +62,7 @@ impl Shared {
     /// Ships the log, and stores what it changed since the newest snapshot; the database is not read. `None` if there
     /// is no snapshot that the log leads on from.
     pub(super) fn take_increment(&self) -> Result<Option<Manifest>> {
-        let archived = self.ship(false)?;
+        let archived = self.ship(true)?;
         let Some(parent) = self.usable_snapshot(archived)? else { return Ok(None) };
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;

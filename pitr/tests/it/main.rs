@@ -1,0 +1,13 @@
+//! The program as its users meet it: by its command line, against a SQLite application in another process.
+
+mod captured;
+mod misuse;
+mod shapes;
+mod watcher_gone;
+mod world;
+
+/// Not a test of its own: the application's process (see `pitr_testkit`).
+#[test]
+fn application() {
+    pitr_testkit::serve();
+}

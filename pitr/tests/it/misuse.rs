@@ -1,0 +1,136 @@
+//! Wrong use: every line of the exit-code table, and nothing overwritten.
+
+use crate::world::World;
+
+#[test]
+fn wrong_use_has_its_exit_code_and_one_plain_line() {
+    let world = World::new();
+    let mut app = world.application();
+    let database = world.database().to_string_lossy().into_owned();
+    let empty = world.pitr(&["restore", "--to", "latest", "--output", "x"]);
+    assert_eq!(empty.code, 3, "{}", empty.stderr);
+    world.done(&["backup", &database]);
+    std::fs::write(world.path("text"), "hello").unwrap();
+    std::fs::write(world.path("taken"), "mine").unwrap();
+    let at = |name: &str| world.path(name).to_string_lossy().into_owned();
+    let rollback = at("rollback.db");
+    let mut other = pitr_testkit::App::start("application", world.path("rollback.db").as_path());
+    other.sql("CREATE TABLE t(x)");
+    let uses: Vec<(i32, Vec<String>, &str)> = vec![
+        (2, vec!["init".into()], "already"),
+        (2, vec!["backup".into(), at("nothing.db")], "No such file"),
+        (2, vec!["backup".into(), at("text")], "not a SQLite database"),
+        (2, vec!["backup".into(), rollback], "journal_mode=WAL"),
+        (2, vec!["restore".into(), "--to".into(), "latest".into(), "--output".into(), at("taken")], "exists"),
+        (
+            2,
+            vec!["restore".into(), "--to".into(), "noon".into(), "--output".into(), at("out")],
+            "13 minutes ago",
+        ),
+        (2, vec!["watch".into(), database.clone(), "--rpo".into(), "0".into()], "RPO 0"),
+        (2, vec!["log".into(), "--source".into(), "nobody".into()], "nobody"),
+        (2, vec!["frobnicate".into()], "frobnicate"),
+        (3, vec!["restore".into(), "--to".into(), "tx:9".into(), "--output".into(), at("out")], "nearest"),
+        (
+            3,
+            vec![
+                "restore".into(),
+                "--to".into(),
+                "1999-01-01T00:00:00Z".into(),
+                "--output".into(),
+                at("out"),
+            ],
+            "nearest",
+        ),
+        (
+            6,
+            vec![
+                "restore".into(),
+                "--to".into(),
+                "latest".into(),
+                "--output".into(),
+                at("late"),
+                "--rto".into(),
+                "1us".into(),
+            ],
+            "RTO",
+        ),
+    ];
+    for (code, args, says) in uses {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let answer = world.pitr(&args);
+        assert_eq!(answer.code, code, "{args:?}: {}", answer.stderr);
+        let last = answer.stderr.lines().last().unwrap_or_default();
+        assert!(last.starts_with("pitr: ") && last.contains(says), "{args:?}: {}", answer.stderr);
+        if code != 6 {
+            assert_eq!(answer.json["error"]["code"], code, "{args:?}");
+        }
+    }
+    assert_eq!(std::fs::read(world.path("taken")).unwrap(), b"mine");
+    app.sql("INSERT INTO t(x) VALUES(1)");
+}
+
+#[test]
+fn one_watcher_at_a_time() {
+    let world = World::new();
+    let _app = world.application();
+    let watcher = world.watch();
+    let second = world.pitr(&["watch", &world.database().to_string_lossy()]);
+    assert_eq!(second.code, 5, "{}", second.stderr);
+    watcher.stop();
+}
+
+#[test]
+fn force_moves_aside_and_a_dry_run_writes_nothing() {
+    let mut world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(1)");
+    let copy = world.copy(&mut app);
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let output = world.path("out.db");
+    let text = output.to_string_lossy().into_owned();
+    let dry = world.done(&["restore", "--to", "latest", "--output", &text, "--dry-run"]);
+    assert_eq!(dry["dry_run"], true);
+    assert!(!output.exists());
+    // FAILURES 43: a stale -wal beside the output would be replayed into it.
+    std::fs::write(world.path("out.db-wal"), "stale").unwrap();
+    assert_eq!(world.pitr(&["restore", "--to", "latest", "--output", &text]).code, 2);
+    std::fs::write(&output, "mine").unwrap();
+    world.done(&["restore", "--to", "latest", "--output", &text, "--force"]);
+    assert_eq!(pitr::exact::compare(&output, &copy).unwrap(), None);
+    assert!(!world.path("out.db-wal").exists());
+    let names: Vec<String> = std::fs::read_dir(world.path(""))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let kept = names.iter().filter(|n| n.starts_with("out.db") && *n != "out.db").count();
+    assert!(kept >= 2, "{names:?}");
+}
+
+#[test]
+fn a_damaged_object_is_named_and_never_restored() {
+    let mut world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(randomblob(100000))");
+    let _ = world.copy(&mut app);
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let packs = world.path("repo/packs");
+    let pack = walk(&packs).into_iter().next().unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let (answer, output) = world.restore("latest", &[]);
+    assert_eq!(answer.code, 4, "{}", answer.stderr);
+    assert!(answer.stderr.contains("packs/"), "{}", answer.stderr);
+    assert!(!output.exists());
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+    }
+    files
+}

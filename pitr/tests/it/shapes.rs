@@ -1,0 +1,49 @@
+//! Databases of many shapes: the restored latest is exact in content and length.
+
+use crate::world::World;
+use pitr_testkit::App;
+
+const FILL: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<400) INSERT INTO t(x) SELECT randomblob(700) FROM n";
+
+#[test]
+fn page_sizes_and_shrinking_files() {
+    // FAILURES 5, 6
+    for (page_bytes, vacuum) in [(512, "NONE"), (1024, "FULL"), (4096, "INCREMENTAL"), (65_536, "NONE")] {
+        let mut world = World::new();
+        let mut app = App::start("application", &world.database());
+        app.sql(&format!(
+            "PRAGMA page_size={page_bytes}; PRAGMA auto_vacuum={vacuum}; PRAGMA journal_mode=WAL"
+        ));
+        app.sql(&format!("CREATE TABLE t(id INTEGER PRIMARY KEY, x); {FILL}"));
+        let watcher = world.watch();
+        app.sql("DELETE FROM t WHERE id > 50");
+        app.sql("PRAGMA incremental_vacuum; INSERT INTO t(x) VALUES(1)");
+        let shrunk = world.copy(&mut app);
+        // Shapes differ in how many transactions they make of this; a snapshot archives all of them.
+        world.done(&["backup", &world.database().to_string_lossy()]);
+        let transactions = world.done(&["log"])["transactions"].as_array().unwrap().len();
+        app.sql(FILL);
+        app.sql("DELETE FROM t WHERE id % 3 = 0");
+        app.sql("VACUUM");
+        let last = world.copy(&mut app);
+        watcher.stop();
+        world.assert_exact("latest", &[], &last);
+        world.assert_exact(&format!("tx:{transactions}"), &[], &shrunk);
+    }
+}
+
+#[test]
+fn a_large_transaction_and_one_that_spills_and_rolls_back() {
+    let mut world = World::new();
+    let mut app = world.application();
+    app.sql("PRAGMA cache_size=20");
+    let watcher = world.watch();
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2500) INSERT INTO t(x) SELECT randomblob(10000) FROM n";
+    app.sql(&format!("BEGIN; {many}; ROLLBACK"));
+    app.sql(&format!("BEGIN; {many}; COMMIT")); // 25 MB
+    let copy = world.copy(&mut app);
+    let summary = watcher.stop();
+    assert_eq!(summary["commits"], 1);
+    world.assert_exact("latest", &[], &copy);
+    world.assert_exact("tx:1", &["--workers", "3"], &copy);
+}

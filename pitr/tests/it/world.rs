@@ -1,0 +1,164 @@
+//! A folder with a repository, an application and the program.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use pitr_testkit::App;
+use serde_json::Value;
+
+/// What a command answered.
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) json: Value,
+    pub(crate) stderr: String,
+}
+
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+    copies: usize,
+}
+
+impl World {
+    /// With a repository.
+    pub(crate) fn new() -> World {
+        let world = World { dir: tempfile::tempdir().unwrap(), copies: 0 };
+        assert_eq!(world.pitr(&["init"]).code, 0);
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path("app.db")
+    }
+
+    /// An application on the database, which is in WAL mode with a table `t`.
+    pub(crate) fn application(&self) -> App {
+        let mut app = App::start("application", &self.database());
+        app.sql("PRAGMA journal_mode=WAL");
+        app.sql("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x)");
+        app
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pitr"));
+        command.arg("--repo").arg(self.path("repo")).arg("--json").env_remove("PITR_REPO");
+        command
+    }
+
+    pub(crate) fn pitr(&self, args: &[&str]) -> Answer {
+        let done = self.command().args(args).stdin(Stdio::null()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+        let json = serde_json::from_slice(&done.stdout).unwrap_or(Value::Null);
+        Answer { code: done.status.code().unwrap_or(-1), json, stderr }
+    }
+
+    /// The document of a command that must succeed.
+    pub(crate) fn done(&self, args: &[&str]) -> Value {
+        let answer = self.pitr(args);
+        assert_eq!(answer.code, 0, "{args:?}: {}", answer.stderr);
+        answer.json
+    }
+
+    /// Starts watching and waits until capture is established.
+    pub(crate) fn watch(&self) -> Watcher {
+        self.watch_with(&[])
+    }
+
+    pub(crate) fn watch_with(&self, more: &[&str]) -> Watcher {
+        let mut command = self.command();
+        command.arg("watch").arg(self.database()).args(more).args(["--rpo", "200ms"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut remarks = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        loop {
+            let before = said.len();
+            assert!(remarks.read_line(&mut said).unwrap() > 0, "watch ended: {said}");
+            if said[before..].trim_end() == "watching" {
+                return Watcher { child, remarks };
+            }
+        }
+    }
+
+    /// A copy that the application takes.
+    pub(crate) fn copy(&mut self, app: &mut App) -> PathBuf {
+        self.copies += 1;
+        let path = self.path(&format!("copy-{}.db", self.copies));
+        app.copy(&path);
+        path
+    }
+
+    /// Restores a target; the exit code and the result's path.
+    pub(crate) fn restore(&self, to: &str, more: &[&str]) -> (Answer, PathBuf) {
+        let output = self.path(&format!("restored-{}.db", to.replace([':', ' '], "-")));
+        let _ = std::fs::remove_file(&output);
+        let text = output.to_string_lossy().into_owned();
+        let mut args = vec!["restore", "--to", to, "--output", &text];
+        args.extend_from_slice(more);
+        (self.pitr(&args), output)
+    }
+
+    /// Restores a target, which must be exactly the copy.
+    pub(crate) fn assert_exact(&self, to: &str, more: &[&str], copy: &Path) {
+        let (answer, output) = self.restore(to, more);
+        assert_eq!(answer.code, 0, "{to} {more:?}: {}", answer.stderr);
+        if let Some(difference) = pitr::exact::compare(&output, copy).unwrap() {
+            panic!("{to} {more:?}: {difference}");
+        }
+    }
+}
+
+pub(crate) struct Watcher {
+    child: Child,
+    remarks: BufReader<ChildStderr>,
+}
+
+impl Watcher {
+    /// Waits until it says a line that contains `text`.
+    pub(crate) fn until(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(self.remarks.read_line(&mut line).unwrap() > 0, "watch ended before it said {text:?}");
+        }
+    }
+
+    /// Ends it as Ctrl-C does; it drains. Its closing document.
+    pub(crate) fn stop(mut self) -> Value {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let out = std::io::read_to_string(self.child.stdout.take().unwrap()).unwrap();
+        let status = self.child.wait().unwrap();
+        let said = std::io::read_to_string(&mut self.remarks).unwrap();
+        assert!(status.success(), "watch ended with {status}: {said}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// Kills it with SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // A test that fails must not leave it behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Now, as a target.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+pub(crate) fn pause(millis: u64) {
+    std::thread::sleep(std::time::Duration::from_millis(millis));
+}

@@ -31,6 +31,9 @@ use crate::source::Source;
 pub const LEFT_BYTES_MAX: u64 = 1 << 20;
 /// After an attempt that did not lead to a restart, wait this long.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often and how fast the write lock is asked for, at each attempt.
+const LOCK_TRIES: u32 = 40;
+const LOCK_TRY_EVERY: Duration = Duration::from_micros(250);
 /// Hand over at most this often: each one syncs our log.
 pub const HAND_OVER_EVERY: Duration = Duration::from_millis(25);
 
@@ -102,11 +105,11 @@ impl Keeper {
         if log_bytes < self.options.soft_bytes || next_write_restarts || !due(self.attempted, PAUSE) {
             return Ok(());
         }
-        self.attempted = Some(now);
         self.attempt(source, capture)?;
         if log_bytes >= self.options.hard_bytes && !self.is_ready(source)? {
             self.attempt_locked(source, capture, page_bytes)?;
         }
+        self.attempted = if self.is_ready(source)? { None } else { Some(now) };
         Ok(())
     }
 
@@ -135,6 +138,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// A busy writer leaves the lock free only now and then, and we never wait in a queue: ask for a while.
+    fn lock_writes(&self, source: &Source) -> Result<bool> {
+        for _ in 0..LOCK_TRIES {
+            if source.lock_writes()? {
+                return Ok(true);
+            }
+            std::thread::sleep(LOCK_TRY_EVERY);
+        }
+        Ok(false)
+    }
+
     fn attempt_locked(&mut self, source: &mut Source, capture: &mut Capture, page_bytes: u64) -> Result<()> {
         let Some(observed) = source.observe()? else { return Ok(()) };
         let left = observed.published.frames.saturating_sub(observed.published.backfilled);
@@ -144,7 +158,7 @@ impl Keeper {
         // Most of what our log has to sync is synced before the lock is taken.
         capture.look(source)?;
         self.wal.sync()?;
-        if !source.lock_writes()? {
+        if !self.lock_writes(source)? {
             return Ok(());
         }
         let taken = self.clock.monotonic();

@@ -144,8 +144,10 @@ impl Source {
             Err(e) if e.is_busy() => return Ok(false),
             Err(e) => return Err(e),
         }
-        // On read lock 0 only if all that is committed was backfilled: then `backfilled` is not below us.
-        self.may_restart = conn::published(&self.look)?.is_none_or(|p| p.backfilled >= captured);
+        // On read lock 0 only if all that was committed is backfilled: everything that we captured, or nothing yet of
+        // a generation that has just begun.
+        let published = conn::published(&self.look)?;
+        self.may_restart = published.is_none_or(|p| p.backfilled >= captured || p.backfilled == 0);
         std::mem::swap(&mut self.hold, &mut self.spare);
         conn::end(&self.spare)?;
         Ok(true)

@@ -32,7 +32,7 @@ impl Watched {
         let fs: Arc<dyn pitr_vfs::FileSystem> = Arc::new(OsFs);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let mut source = Source::open(fs.as_ref(), database).unwrap();
-        let (view, position) = BaseView::take(&mut source).unwrap();
+        let (view, position) = BaseView::take(&mut source, TxId::NONE).unwrap();
         let mut file = vec![0; view.len() as usize];
         view.read(0, &mut file).unwrap();
         drop(view);
@@ -45,7 +45,7 @@ impl Watched {
         };
         let wal =
             Wal::create(fs, Arc::clone(&clock), &dir.join("log"), &start, &WalOptions::default()).unwrap();
-        let capture = Capture::new(wal.clone(), Arc::clone(&clock), position, TxId::NONE, clock.now());
+        let capture = Capture::new(wal.clone(), Arc::clone(&clock), position, Lsn::ORIGIN, clock.now());
         let keeper = Keeper::new(wal.clone(), clock, options);
         let reader = wal.reader(Lsn::ORIGIN).unwrap();
         Watched { source, capture, keeper, reader, wal, file, dir: dir.to_owned() }

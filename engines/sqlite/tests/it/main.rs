@@ -1,5 +1,6 @@
 //! The SQLite engine against real SQLite in another process.
 
+mod attacks;
 mod capture;
 mod exactly;
 

@@ -30,7 +30,9 @@ use crate::source::Source;
 /// The write lock is taken only if no more than this remains to backfill, bytes: it bounds how long it is held.
 pub const LEFT_BYTES_MAX: u64 = 1 << 20;
 /// After an attempt that did not lead to a restart, wait this long.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Rounds of backfilling before the write lock is taken.
+const ROUNDS: u32 = 4;
 /// How often and how fast the write lock is asked for, at each attempt.
 const LOCK_TRIES: u32 = 40;
 const LOCK_TRY_EVERY: Duration = Duration::from_micros(250);
@@ -150,12 +152,19 @@ impl Keeper {
     }
 
     fn attempt_locked(&mut self, source: &mut Source, capture: &mut Capture, page_bytes: u64) -> Result<()> {
-        let Some(observed) = source.observe()? else { return Ok(()) };
-        let left = observed.published.frames.saturating_sub(observed.published.backfilled);
-        if u64::from(left) * page_bytes >= LEFT_BYTES_MAX {
+        // Most of what has to be backfilled and synced is done before the lock is taken.
+        let mut little_left = false;
+        for _ in 0..ROUNDS {
+            let Some(observed) = source.observe()? else { return Ok(()) };
+            let left = observed.published.frames.saturating_sub(observed.published.backfilled);
+            little_left = u64::from(left) * page_bytes < LEFT_BYTES_MAX;
+            if little_left || !self.hand_over(source, capture)? || source.checkpoint()?.is_none() {
+                break;
+            }
+        }
+        if !little_left {
             return Ok(());
         }
-        // Most of what our log has to sync is synced before the lock is taken.
         capture.look(source)?;
         self.wal.sync()?;
         if !self.lock_writes(source)? {

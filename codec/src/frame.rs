@@ -239,5 +239,7 @@ mod tests {
         }
         assert!(frame.verify(&raw).is_ok());
         assert!(frame.verify(&raw[1..]).is_err());
+        let other = encode_frame(Codec::default(), &vec![4; 5000]).unwrap();
+        assert!(other.verify(&raw).is_err(), "sound, and something else");
     }
 }

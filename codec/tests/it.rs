@@ -120,7 +120,8 @@ fn a_bomb_does_not_inflate() {
         bytes
     };
     let result = decode_frame(&frame(1 << 20), FRAME_BYTES_MAX);
-    assert!(matches!(result, Err(CodecError::Inflate { raw_len: 0x10_0000, .. })), "{result:?}");
+    // The codec itself says so: it came to the bound and did not go on.
+    assert!(matches!(result, Err(CodecError::Inflate { raw_len: 0x10_0000, source: Some(_) })), "{result:?}");
     for raw_len in [64 << 20, u32::MAX] {
         let result = decode_frame(&frame(raw_len), usize::MAX);
         assert!(matches!(result, Err(CodecError::Malformed(DecodeError::Range { .. }))), "{result:?}");

@@ -122,7 +122,7 @@ pub enum Error {
     Random(#[source] getrandom::Error),
 }
 
-/// What an [`Error`] means to whoever meets it.
+/// What an [`Error`](enum@Error) means to whoever meets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

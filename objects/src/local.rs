@@ -16,6 +16,11 @@ impl LocalFolder {
         LocalFolder { root: root.to_owned() }
     }
 
+    /// True if the object is there.
+    pub(crate) fn holds(&self, path: &str) -> bool {
+        self.root.join(path).exists()
+    }
+
     /// Syncs an object that is already there, and the folders that lead to it. One that an earlier, failed put of
     /// ours left behind may be visible without being durable (FAILURES 26).
     pub(crate) fn sync(&self, path: &str) -> Result<()> {

@@ -1,11 +1,13 @@
 //! Creating objects, once.
 
+use crate::local::LocalFolder;
 use crate::store::object_path;
-use crate::{Error, Objects, Result};
+use crate::{Error, Objects, REPOSITORY_PATH, Result};
 use bytes::Bytes;
 use object_store::{Error as StoreError, ObjectStore, PutMode, PutOptions, PutPayload};
 use pitr_codec::OBJECT_BYTES_LIMIT;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -20,10 +22,12 @@ impl Objects {
     /// its process. An object whose purpose is to be the only one, as a claim, must hold random bytes besides.
     ///
     /// # Errors
-    /// [`Error::Foreign`] if other bytes stand there; [`Error::TooLarge`]; those of the store.
+    /// [`Error::Foreign`] if other bytes stand there; [`Error::TooLarge`]; [`Error::NotARepository`] when the folder of an
+    /// opened repository is gone; those of the store.
     pub fn put_new(&self, path: &str, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes: Bytes = bytes.into();
         self.check_size(path, bytes.len() as u64)?;
+        self.check_folder()?;
         // A local folder has no lost replies, and a failed fsync must not be glossed over by a second one.
         let waits: &[Duration] = if self.inner.local.is_some() { &[] } else { &WAITS };
         let mut waits = waits.iter();
@@ -48,6 +52,18 @@ impl Objects {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             store.put_opts(&location, PutPayload::from(bytes), options).await.map(|_| ())
         })
+    }
+
+    /// A local store makes whatever folders are missing. Once the repository was seen, a put must not make a new one
+    /// where a disk was unmounted: what would be written there were gone when the disk comes back (FAILURES 34).
+    fn check_folder(&self) -> Result<()> {
+        let gone = |folder: &LocalFolder| !folder.holds(REPOSITORY_PATH);
+        match &self.inner.local {
+            Some(folder) if self.inner.seen.load(Ordering::Relaxed) && gone(folder) => {
+                Err(Error::NotARepository { place: self.inner.place.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Is what stands at the path what we were about to put?

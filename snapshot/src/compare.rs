@@ -4,6 +4,7 @@
 //! extent is read and both are compared block by block.
 
 use crate::full::{BATCH_EXTENTS, read_extent};
+use crate::increment::in_order;
 use crate::shape::{EXTENT_BYTES, extent_len, extents};
 use crate::source::is_zero;
 use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Manifest, Result, SnapshotReader};
@@ -19,9 +20,9 @@ pub(crate) struct Compared<'a> {
 }
 
 impl<'a> Compared<'a> {
-    pub(crate) fn new(store: &ChunkStore, source: &'a dyn BlockSource, parent: &Manifest) -> Self {
+    pub(crate) fn new(store: &ChunkStore, source: &'a dyn BlockSource, parent: &Manifest) -> Result<Self> {
         let before = Before { parent: SnapshotReader::open(store.clone(), parent.clone()) };
-        Compared { source, shapes: source.files(), before, changed: 0 }
+        Ok(Compared { source, shapes: in_order(source.files())?, before, changed: 0 })
     }
 
     /// Bytes of the blocks that differ.
@@ -108,17 +109,19 @@ impl Delta for Compared<'_> {
     }
 
     fn zeroed_from(&self, file: FileId) -> u64 {
-        self.shapes.iter().find(|shape| shape.file == file).map_or(0, |shape| self.before.shared(shape))
+        let at = self.shapes.binary_search_by_key(&file, |shape| shape.file);
+        at.map_or(0, |at| self.before.shared(&self.shapes[at]))
     }
 
     fn for_each_image(&mut self, sink: ImageSink<'_>) -> Result<()> {
         for shape in &self.shapes {
             let block_bytes = shape.block_bytes as usize;
             let per_extent = EXTENT_BYTES / u64::from(shape.block_bytes);
-            let all: Vec<u64> = (0..extents(shape.len)).collect();
-            for batch in all.chunks(BATCH_EXTENTS) {
-                let read = |extent: &u64| Ok((*extent, read_extent(self.source, shape, *extent)?));
-                let now = batch.iter().map(read).collect::<Result<Vec<_>>>()?;
+            let end = extents(shape.len);
+            for first in (0..end).step_by(BATCH_EXTENTS) {
+                let read = |extent| Ok((extent, read_extent(self.source, shape, extent)?));
+                let batch = first..end.min(first + BATCH_EXTENTS as u64);
+                let now = batch.map(read).collect::<Result<Vec<_>>>()?;
                 let before = &self.before;
                 let differences: Vec<Difference> = now
                     .par_iter()

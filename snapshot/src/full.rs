@@ -1,14 +1,14 @@
 //! Taking a snapshot by reading everything.
 
 use crate::compare::Compared;
-use crate::increment::increment;
+use crate::extent_leaf;
+use crate::increment::{in_order, increment};
 use crate::manifest::Node;
 use crate::shape::{EXTENT_BYTES, NODE_EXTENTS, extent_len, extents_of_node, nodes};
 use crate::source::is_zero;
 use crate::{
     BlockSource, Error, FileEntry, FileShape, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta,
 };
-use crate::{extent_leaf, increment};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
 
 /// Extents that are read before they are hashed together; meanwhile those before are compressed.
@@ -29,13 +29,12 @@ pub fn write_full(
     parent: Option<&Manifest>,
 ) -> Result<Manifest> {
     if let Some(parent) = parent {
-        let mut delta = Compared::new(store, source, parent);
+        let mut delta = Compared::new(store, source, parent)?;
         let mut manifest = increment(store, parent, &mut delta, meta)?;
         manifest.sizes.changed = delta.changed();
         return Ok(manifest);
     }
-    let shapes = source.files();
-    increment::check_shapes(&shapes)?;
+    let shapes = in_order(source.files())?;
     let mut writer = store.writer(meta.codec);
     let mut files = Vec::with_capacity(shapes.len());
     for shape in shapes {

@@ -7,7 +7,6 @@ use crate::merge::{NodeMerge, Rewriter};
 use crate::shape::{EXTENT_BYTES, NODE_EXTENTS, extents_of_node, nodes};
 use crate::{Delta, Error, FileEntry, FileShape, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta};
 use pitr_dedup::{ChunkStore, ChunkWriter};
-use std::collections::HashSet;
 
 /// Stores what `delta` hands out and makes a snapshot of it and of `parent`, which need not be kept for it. Of the
 /// parent only leaves of nodes that changed are read, and extents that are written whole because what lies over them
@@ -33,8 +32,7 @@ pub(crate) fn increment(
     delta: &mut dyn Delta,
     meta: SnapshotMeta,
 ) -> Result<Manifest> {
-    let shapes = delta.files();
-    check_shapes(&shapes)?;
+    let shapes = in_order(delta.files())?;
     let mut writer = store.writer(meta.codec);
     let mut collector = Collector::new(&mut writer, shapes);
     delta.for_each_image(&mut |file, block, image| collector.push(file, block, image))?;
@@ -58,15 +56,14 @@ pub(crate) fn increment(
     Ok(Manifest { id, kind: Kind::Incremental, parent: Some(parent.id), meta, sizes, files })
 }
 
-pub(crate) fn check_shapes(shapes: &[FileShape]) -> Result<()> {
-    let mut seen = HashSet::new();
-    for shape in shapes {
-        shape.check()?;
-        if !seen.insert(shape.file) {
-            return Err(Error::Shape { file: shape.file, what: "another file has the same number" });
-        }
+/// The files by number, checked.
+pub(crate) fn in_order(mut shapes: Vec<FileShape>) -> Result<Vec<FileShape>> {
+    shapes.iter().try_for_each(FileShape::check)?;
+    shapes.sort_by_key(|shape| shape.file);
+    match shapes.windows(2).find(|pair| pair[0].file == pair[1].file) {
+        Some(pair) => Err(Error::Shape { file: pair[0].file, what: "another file has the same number" }),
+        None => Ok(shapes),
     }
-    Ok(())
 }
 
 /// The file in the parent, if its blocks are comparable.

@@ -116,7 +116,7 @@ pub struct Manifest {
     pub meta: SnapshotMeta,
     /// Its sizes.
     pub sizes: Sizes,
-    /// Its files.
+    /// Its files, in the order of their numbers.
     pub files: Vec<FileEntry>,
 }
 
@@ -124,7 +124,8 @@ impl Manifest {
     /// The file with this number.
     #[must_use]
     pub fn file(&self, file: FileId) -> Option<&FileEntry> {
-        self.files.iter().find(|entry| entry.shape.file == file)
+        let at = self.files.binary_search_by_key(&file, |entry| entry.shape.file);
+        at.ok().and_then(|at| self.files.get(at))
     }
 
     /// All numbers have a fixed width where their value is known last, so that writing `stored` changes no length.
@@ -171,9 +172,14 @@ impl Manifest {
             stored: reader.u64("stored bytes")?,
         };
         let count = reader.count(FILE_BYTES_MIN, "files of a snapshot")?;
-        let mut files = Vec::with_capacity(count);
+        let mut files: Vec<FileEntry> = Vec::new();
         for _ in 0..count {
-            files.push(FileEntry::decode(&mut reader)?);
+            let file = FileEntry::decode(&mut reader)?;
+            if files.last().is_some_and(|before| before.shape.file >= file.shape.file) {
+                let value = u64::from(file.shape.file.get());
+                return Err(DecodeError::Range { what: "order of files", value });
+            }
+            files.push(file);
         }
         reader.finish("root of a snapshot")?;
         Ok(Manifest { id, kind, parent, meta, sizes, files })
@@ -372,6 +378,9 @@ mod tests {
         // FAILURES 31
         let mut root = manifest([1; 16], &[100], 3);
         root.files[0].shape.name = "../../etc/passwd".into();
+        assert!(Manifest::decode(&root.encode()).is_err());
+        let mut root = manifest([1; 16], &[100, 100], 3);
+        root.files.swap(0, 1);
         assert!(Manifest::decode(&root.encode()).is_err());
         let mut root = manifest([1; 16], &[100], 3);
         root.files[0].shape.len = 1 << 40; // one node can't be that long

@@ -95,6 +95,9 @@ fn a_repository_that_went_away_does_not_read_as_empty() {
     assert_eq!(objects.list("packs").unwrap(), vec![]);
     std::fs::rename(&root, folder.path().join("unmounted")).unwrap();
     assert_eq!(objects.list("packs").unwrap_err().kind(), ErrorKind::NotARepository);
+    // FAILURES 34: nor is one made in its place.
+    assert_eq!(objects.put_new("packs/x", vec![1]).unwrap_err().kind(), ErrorKind::NotARepository);
+    assert!(!root.exists());
 }
 
 #[test]

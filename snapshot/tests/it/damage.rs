@@ -161,7 +161,8 @@ impl Delta for Broken<'_> {
 #[test]
 fn a_delta_that_breaks_its_promises_is_refused() {
     let store = memory();
-    let model = filled(300);
+    let mut model = filled(300);
+    model.file().set_len(40 << 20);
     let full = write_full(&store, &model, meta(1), None).unwrap();
     let image = vec![1u8; 4096];
     let try_with = |images: Vec<(FileId, u64, Vec<u8>)>, fails| {
@@ -175,12 +176,15 @@ fn a_delta_that_breaks_its_promises_is_refused() {
         vec![(other, 1, image.clone())],
         vec![(FILE, 1, vec![1; 4095])],
         vec![(FILE, 1, vec![1; 8192])],
-        (256..300).map(one).chain([one(299)]).collect(),
+        (256..512).map(one).chain([one(299)]).collect(),
+        // So far apart that the first was stored before the second came: as a block, and as a whole extent.
+        (0..9000).map(one).chain([one(7)]).collect(),
+        (0..9000).chain(0..256).map(one).collect(),
     ] {
         assert!(matches!(try_with(images, false), Err(Error::Image { .. })));
     }
     assert!(matches!(try_with(vec![one(1)], true), Err(Error::Delta(_))));
-    let next = try_with(vec![one(u64::MAX), one(300), one(7)], false).unwrap();
+    let next = try_with(vec![one(u64::MAX), one(40 << 8), one(7)], false).unwrap();
     assert_eq!(next.sizes.changed, 4096);
 }
 

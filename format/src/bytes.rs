@@ -172,10 +172,8 @@ impl<'a> Reader<'a> {
     /// At most `most` bytes, with their number in front as a varint.
     pub fn blob(&mut self, most: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let value = self.varint(what)?;
-        let len = usize::try_from(value)
-            .ok()
-            .filter(|n| *n <= most)
-            .ok_or(DecodeError::Range { what, value })?;
+        let len =
+            usize::try_from(value).ok().filter(|n| *n <= most).ok_or(DecodeError::Range { what, value })?;
         self.take(len, what)
     }
 

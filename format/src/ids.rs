@@ -98,7 +98,9 @@ pub struct SourceName(String);
 
 /// A source name that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("source name {0:?} is not allowed: use 1 to 64 of a-z A-Z 0-9 . _ - and begin with a letter, a digit or _")]
+#[error(
+    "source name {0:?} is not allowed: use 1 to 64 of a-z A-Z 0-9 . _ - and begin with a letter, a digit or _"
+)]
 pub struct SourceNameError(pub String);
 
 impl SourceName {

@@ -21,6 +21,8 @@ pub mod record;
 mod time;
 
 pub use bytes::DecodeError;
-pub use ids::{Epoch, FileId, Incarnation, OwnerToken, PartitionId, SourceName, SourceNameError, TimelineId, TxId};
+pub use ids::{
+    Epoch, FileId, Incarnation, OwnerToken, PartitionId, SourceName, SourceNameError, TimelineId, TxId,
+};
 pub use lsn::{Lsn, SegmentNo, SegmentSize, SegmentSizeError};
 pub use time::Timestamp;

@@ -151,7 +151,11 @@ impl SegmentHeader {
         }
         let version = r.u16(WHAT)?;
         if version != LOG_VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: LOG_VERSION.into() });
+            return Err(DecodeError::Version {
+                what: WHAT,
+                found: version.into(),
+                known: LOG_VERSION.into(),
+            });
         }
         let flags = r.u16(WHAT)?;
         if flags > 1 {
@@ -290,7 +294,8 @@ impl<'a> Batch<'a> {
         let mut left = self.header.frames;
         std::iter::from_fn(move || {
             if left == 0 {
-                return (r.left() > 0).then(|| Err(DecodeError::Trailing { what: "batch body", left: r.left() }));
+                return (r.left() > 0)
+                    .then(|| Err(DecodeError::Trailing { what: "batch body", left: r.left() }));
             }
             left -= 1;
             let lsn = Lsn::new(base + r.offset() as u64);
@@ -454,7 +459,8 @@ impl Assembler {
             }
             (Part::First, None) => {
                 self.bytes.clear();
-                let (kind, partition, tx, total_len) = (frame.kind, frame.partition, frame.tx, frame.total_len);
+                let (kind, partition, tx, total_len) =
+                    (frame.kind, frame.partition, frame.tx, frame.total_len);
                 Open { lsn: frame.lsn, kind, partition, tx, total_len }
             }
             (Part::Middle | Part::Last, Some(open)) => open,
@@ -465,7 +471,11 @@ impl Assembler {
             && open.tx == frame.tx
             && open.total_len == frame.total_len;
         let len = self.bytes.len() + frame.bytes.len();
-        let fits = if frame.part == Part::Last { len == open.total_len as usize } else { len <= open.total_len as usize };
+        let fits = if frame.part == Part::Last {
+            len == open.total_len as usize
+        } else {
+            len <= open.total_len as usize
+        };
         if !same || !fits {
             return Err(out_of_order);
         }

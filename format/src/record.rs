@@ -214,7 +214,8 @@ impl<'a> Record<'a> {
 
     /// Reads the payload of a record of this kind.
     pub fn decode(kind: u8, payload: &'a [u8]) -> Result<Self, DecodeError> {
-        let known = Kind::from_u8(kind).ok_or(DecodeError::Range { what: "record kind", value: kind.into() })?;
+        let known =
+            Kind::from_u8(kind).ok_or(DecodeError::Range { what: "record kind", value: kind.into() })?;
         let mut r = Reader::new(payload);
         let record = match known {
             Kind::Image => {

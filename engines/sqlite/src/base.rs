@@ -52,12 +52,12 @@ impl BaseView {
             let Some(observed) = source.observe()? else { continue };
             let mut view = BaseView::empty(source, observed.header);
             view.pages = position.pages;
-            let same_generation = observed.header.is_some_and(|h| Some(h.salts) == position.salts);
+            let same_generation = observed.header.filter(|h| Some(h.salts) == position.salts);
             // Frames that aren't backfilled stand; once all of ours are, the file has everything.
-            if same_generation && position.frame > 0 && observed.published.backfilled < position.frame {
-                if let Some(header) = observed.header {
-                    view.read_frames(header, position.frame)?;
-                }
+            if let Some(header) = same_generation
+                && observed.published.backfilled < position.frame
+            {
+                view.read_frames(header, position.frame)?;
             }
             return Ok(view);
         }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::record::{Commit, GapReason, Record};
 use crate::FileId;
+use crate::record::{Commit, GapReason, Record};
 use proptest::prelude::*;
 
 fn header() -> SegmentHeader {
@@ -38,7 +38,15 @@ fn batch(frames: &[Frame<'_>], seed: Seed, lsn: Lsn) -> Vec<u8> {
 }
 
 fn frame(part: Part, total_len: u32, bytes: &[u8]) -> Frame<'_> {
-    Frame { lsn: Lsn::ORIGIN, kind: 3, part, partition: PartitionId::new(1), tx: TxId::new(2), total_len, bytes }
+    Frame {
+        lsn: Lsn::ORIGIN,
+        kind: 3,
+        part,
+        partition: PartitionId::new(1),
+        tx: TxId::new(2),
+        total_len,
+        bytes,
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
         Event::Watching | Event::Snapshot { .. } => {}
         other => tell(&output, "", &other),
     });
-    let phase = global.progress().phase("snapshot", crate::cli::progress::Unit::Items, 0);
+    let phase = global.progress().phase("snapshot", 0);
     let manifest = match pitr.watch(subject.clone(), WatchOptions::default(), events) {
         Ok(mut watch) => watch.snapshot_once(args.full).map_err(|e| explain(e.into()))?,
         Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &subject, args.full)?,

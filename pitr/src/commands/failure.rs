@@ -94,7 +94,7 @@ fn in_sqlite(error: &sqlite::Error) -> (Exit, Option<&'static str>) {
         S::Chunks(e) => objects(e.kind()),
         S::Recovery(e) => in_recovery(e),
         S::Locked { .. } => (Exit::Locked, None),
-        S::Wal(e) if matches!(e, pitr::wal::Error::Locked { .. }) => (Exit::Locked, None),
+        S::Wal(pitr::wal::Error::Locked { .. }) => (Exit::Locked, None),
         S::Wal(e) if e.kind() == pitr::wal::Kind::Fatal => (Exit::Corrupt, None),
         S::NotADatabase { .. } | S::NotWalMode { .. } | S::ForeignState { .. } => (Exit::Usage, None),
         S::Open { .. } => (Exit::Usage, Some("see that the path is right and can be read")),

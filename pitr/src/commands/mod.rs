@@ -32,5 +32,5 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn open(global: &Global) -> Result<Pitr, CliError> {
-    Ok(Pitr::open(&PitrConfig::at(global.repository()?)).map_err(failure::explain)?)
+    Pitr::open(&PitrConfig::at(global.repository()?)).map_err(failure::explain)
 }

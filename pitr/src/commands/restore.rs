@@ -13,7 +13,7 @@ use crate::cli::args::{Global, Restore};
 use crate::cli::documents::{self, Phases};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::human;
-use crate::cli::progress::{self, Unit};
+use crate::cli::progress;
 
 /// A cautious rate for the estimate of a dry run, bytes a second: half of what a restore sustains on two cores.
 const ESTIMATED_BYTES_PER_SECOND: f64 = 400e6;
@@ -119,7 +119,7 @@ impl Bars {
                 _ => "finish",
             };
             *current = None; // ends the phase before
-            *current = Some((at.phase, self.progress.phase(name, Unit::Items, at.total)));
+            *current = Some((at.phase, self.progress.phase(name, at.total)));
         }
         if let Some((_, bar)) = current.as_ref() {
             bar.set(at.done);

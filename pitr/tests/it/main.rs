@@ -1,4 +1,5 @@
 //! The program as its users meet it: by its command line, against a SQLite application in another process.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod captured;
 mod misuse;

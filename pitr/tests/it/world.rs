@@ -74,15 +74,10 @@ impl World {
         command.arg("watch").arg(self.database()).args(more).args(["--rpo", "200ms"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut remarks = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
-        loop {
-            let before = said.len();
-            assert!(remarks.read_line(&mut said).unwrap() > 0, "watch ended: {said}");
-            if said[before..].trim_end() == "watching" {
-                return Watcher { child, remarks };
-            }
-        }
+        let remarks = BufReader::new(child.stderr.take().unwrap());
+        let mut watcher = Watcher { child, remarks };
+        watcher.until_line(|line| line.trim_end() == "watching");
+        watcher
     }
 
     /// A copy that the application takes.
@@ -121,10 +116,17 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// Waits until it says a line that contains `text`.
     pub(crate) fn until(&mut self, text: &str) {
-        let mut line = String::new();
-        while !line.contains(text) {
-            line.clear();
-            assert!(self.remarks.read_line(&mut line).unwrap() > 0, "watch ended before it said {text:?}");
+        self.until_line(|line| line.contains(text));
+    }
+
+    fn until_line(&mut self, wanted: impl Fn(&str) -> bool) {
+        let mut said = String::new();
+        loop {
+            let before = said.len();
+            assert!(self.remarks.read_line(&mut said).unwrap() > 0, "watch ended: {said}");
+            if wanted(&said[before..]) {
+                return;
+            }
         }
     }
 

@@ -94,7 +94,7 @@ impl Shared {
                 let log = fork_log(self, state, &fork)?;
                 append_note(&log.wal, &common.position)?;
                 (self.events)(Event::Forked { timeline: log.timeline, reason: ForkReason::SourceRewound });
-                Ok(Attaching::Forked(log))
+                Ok(Attaching::Forked(Box::new(log)))
             }
         }
     }
@@ -166,7 +166,7 @@ impl Shared {
     fn last_tx(&self, left: Option<Left>) -> Result<TxId> {
         let mut last = left.map_or(TxId::NONE, |left| left.position.tx);
         let catalog = self.archive.catalog()?;
-        for (timeline, _) in catalog.timelines() {
+        for timeline in catalog.timelines().keys() {
             if let Some((name, _)) = catalog.logs(*timeline).last()
                 && let Some(commit) = self.archive.footer(name)?.last_commit(name.to)
             {
@@ -232,7 +232,7 @@ pub(super) enum Attaching {
     /// Capture is established.
     Attached(Box<Attached>),
     /// The log goes on on another timeline: attach again with this one.
-    Forked(Log),
+    Forked(Box<Log>),
 }
 
 fn fork_log(shared: &Shared, state: &State, from: &Fork) -> Result<Log> {

@@ -110,7 +110,7 @@ impl Watch {
                     self.attached = Some(attached);
                     return Ok(());
                 }
-                Attaching::Forked(log) => self.shared.log = log,
+                Attaching::Forked(log) => self.shared.log = *log,
             }
         }
     }

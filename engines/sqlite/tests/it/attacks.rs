@@ -114,7 +114,10 @@ fn an_application_without_a_busy_timeout_is_hardly_disturbed() {
         app.copy(&copy);
         watched.assert_exact(&copy);
         let held = watched.keeper.write_lock_held();
-        println!("{name}: {COMMITS} commits, BUSY {busy} times, write lock held {} times", held.len());
+        println!(
+            "{name}: {COMMITS} commits, BUSY {busy} times, write lock held {} times: {held:.1?}",
+            held.len()
+        );
         assert!(
             busy == 0 || !held.is_empty(),
             "{name}: BUSY {busy} times though we never took the write lock"

@@ -76,7 +76,11 @@ impl History {
     }
 
     fn time(&self, target: &Target, spans: &[Restorable], time: Timestamp) -> Result<Stop> {
-        let counts = |at: Timestamp| if target.exclusive { at < time } else { at <= time };
+        // A base without a transaction has no commit that could stand on the moment.
+        let counts = |point: &CommitPoint| {
+            let including = !target.exclusive || point.tx == TxId::NONE;
+            if including { point.time <= time } else { point.time < time }
+        };
         let twice = self.shown_twice(spans)?;
         if let Some((from, to)) = twice.into_iter().find(|(from, to)| (*from..=*to).contains(&time)) {
             // Neither the commits that bear such a time nor those in between can be put in order with it.
@@ -84,14 +88,15 @@ impl History {
             let after = self.nearest(spans, |point| point.time <= to)?.1;
             return Err(Error::unreachable(target, Why::ClockSetBack { from, to }, (before, after)));
         }
-        let known = |span: &&Restorable| counts(span.from.time) && time <= span.watermark;
+        let begins = |from: &Point| counts(&CommitPoint { tx: from.tx, lsn: from.lsn, time: from.time });
+        let known = |span: &&Restorable| begins(&span.from) && time <= span.watermark;
         let unseen = self.unseen_at(time)?;
         let Some(span) = spans.iter().rev().find(known).filter(|_| unseen.is_none()) else {
             let why = match unseen {
                 Some(cause) => Why::Gap(cause),
                 None => self.why_not(spans, time)?,
             };
-            return self.unreachable(target, spans, why, |point| counts(point.time));
+            return self.unreachable(target, spans, why, &counts);
         };
         let pieces = self.pieces_in(span.from.lsn, span.end);
         let search = Search::new(self.archive(), pieces);
@@ -103,7 +108,7 @@ impl History {
             let why = Why::Uncertain { tx: commit.tx, earliest: commit.earliest, time: commit.time };
             return self.unreachable(target, spans, why, |point| point.lsn < commit.lsn);
         }
-        let (before, after) = self.around(span, |point| counts(point.time))?;
+        let (before, after) = self.around(span, &counts)?;
         let reached = before.unwrap_or(span.from);
         // Up to the next commit nothing changes: stop just before it.
         Ok(Stop { lsn: after.map_or(span.end, |next| next.lsn.before()), reached })

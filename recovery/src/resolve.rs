@@ -96,7 +96,7 @@ impl History {
                 Some(cause) => Why::Gap(cause),
                 None => self.why_not(spans, time)?,
             };
-            return self.unreachable(target, spans, why, &counts);
+            return self.unreachable(target, spans, why, counts);
         };
         let pieces = self.pieces_in(span.from.lsn, span.end);
         let search = Search::new(self.archive(), pieces);
@@ -108,7 +108,7 @@ impl History {
             let why = Why::Uncertain { tx: commit.tx, earliest: commit.earliest, time: commit.time };
             return self.unreachable(target, spans, why, |point| point.lsn < commit.lsn);
         }
-        let (before, after) = self.around(span, &counts)?;
+        let (before, after) = self.around(span, counts)?;
         let reached = before.unwrap_or(span.from);
         // Up to the next commit nothing changes: stop just before it.
         Ok(Stop { lsn: after.map_or(span.end, |next| next.lsn.before()), reached })

@@ -191,10 +191,10 @@ fn a_delta_that_breaks_its_promises_is_refused() {
 #[test]
 fn a_source_that_cannot_be_read_or_held_is_named() {
     let store = memory();
-    struct Source(FileShape);
+    struct Source(FileShape, usize);
     impl BlockSource for Source {
         fn files(&self) -> Vec<FileShape> {
-            vec![self.0.clone()]
+            vec![self.0.clone(); self.1]
         }
         fn read_at(&self, _file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
             buf.fill(1);
@@ -202,14 +202,16 @@ fn a_source_that_cannot_be_read_or_held_is_named() {
         }
     }
     let shape = FileShape { file: FILE, name: "a".into(), len: 2 << 20, block_bytes: 4096 };
-    let error = write_full(&store, &Source(shape.clone()), meta(1), None).unwrap_err();
+    let error = write_full(&store, &Source(shape.clone(), 1), meta(1), None).unwrap_err();
     assert!(matches!(error, Error::Source { offset: 0x10_0000, .. }), "{error}");
+    let error = write_full(&store, &Source(shape.clone(), 2), meta(1), None).unwrap_err();
+    assert!(matches!(error, Error::Shape { file: FILE, .. }), "{error}");
     for shape in [
         FileShape { name: "../a".into(), ..shape.clone() },
         FileShape { block_bytes: 1000, ..shape.clone() },
         FileShape { block_bytes: 1 << 17, ..shape.clone() },
         FileShape { len: u64::MAX, ..shape.clone() },
     ] {
-        assert!(matches!(write_full(&store, &Source(shape), meta(1), None), Err(Error::Shape { .. })));
+        assert!(matches!(write_full(&store, &Source(shape, 1), meta(1), None), Err(Error::Shape { .. })));
     }
 }

@@ -159,3 +159,23 @@ fn an_extent_is_written_whole_when_half_of_it_has_changed() {
     assert!((1..=4).contains(&whole), "now and then, not always: {costs:?}");
     assert!(costs[0] < 1.1, "{costs:?}");
 }
+
+#[test]
+fn an_extent_is_written_whole_when_its_blocks_are_spread_over_many_chunks() {
+    let store = memory();
+    let mut model = Model::one(512, MIB);
+    let mut noise = Noise::new(1);
+    (0..2048).for_each(|block| model.file().write(block, noise.half_compressible(512)));
+    let mut parent = write_full(&store, &model, meta(1), None).unwrap();
+    let mut whole = Vec::new();
+    for round in 2..150 {
+        model.mark();
+        model.file().write(round * 10, noise.half_compressible(512));
+        parent = write_increment(&store, &parent, &mut model.delta(None), meta(round)).unwrap();
+        if parent.sizes.stored > 200_000 {
+            whole.push(round);
+        }
+    }
+    assert_eq!(whole, [130], "one block after another, at the 129th chunk");
+    assert!(restored(&store, &parent, FILE) == model.file().extent(0));
+}

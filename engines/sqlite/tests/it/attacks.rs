@@ -1,12 +1,18 @@
 //! What applications and their deaths do to a watcher.
 
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::exactly::{Watched, application};
+use pitr_format::record::Record;
+use pitr_format::{Lsn, Timestamp};
 use pitr_sqlite::keeper::KeeperOptions;
 use pitr_sqlite::source::with_suffix;
 use pitr_sqlite::wal::{Checksum, WalFile};
-use pitr_vfs::{Access, FileSystem, OsFs};
+use pitr_vfs::{Access, Clock, FileSystem, OsFs, SystemClock};
+use pitr_wal::Records;
 
 const EAGER: KeeperOptions = KeeperOptions { soft_bytes: 64 << 10, hard_bytes: 128 << 10 };
 
@@ -142,4 +148,62 @@ fn closing_the_last_connection_keeps_the_log() {
     app.kill();
     drop(watched);
     assert!(std::fs::metadata(with_suffix(&database, "-wal")).unwrap().len() > 0);
+}
+
+/// The system's clock, set by the test.
+#[derive(Debug, Default)]
+struct SetClock {
+    system: SystemClock,
+    offset_micros: AtomicI64,
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.system.now().micros() + self.offset_micros.load(Ordering::Relaxed))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.system.monotonic()
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_is_logged_and_stamps_never_decrease() {
+    // FAILURES 15: clock set back, clock set forward.
+    const MINUTE: i64 = 60_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("app.db");
+    let mut app = application(&database);
+    app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
+    let clock = Arc::new(SetClock::default());
+    let mut watched = Watched::start_by(clock.clone(), dir.path(), &database, KeeperOptions::default());
+    for (tx, offset) in [(1, 0), (2, 10 * MINUTE), (3, 7 * MINUTE), (4, 7 * MINUTE)] {
+        clock.offset_micros.store(offset, Ordering::Relaxed);
+        app.sql(&format!("INSERT INTO t VALUES({tx})"));
+        watched.until(tx);
+    }
+    let (mut steps, mut times) = (Vec::new(), Vec::new());
+    let mut reader = watched.wal.reader(Lsn::ORIGIN).unwrap();
+    let mut records = Records::new();
+    while let Some(batch) = reader.next_batch().unwrap() {
+        let taken = records.feed::<pitr_wal::Error>(&batch, |record| {
+            match Record::decode(record.kind, record.payload).unwrap() {
+                Record::ClockStep { from, to } => steps.push((to.micros() - from.micros()) / 1_000_000),
+                Record::Commit(commit) => times.push((commit.earliest, commit.time)),
+                _ => {}
+            }
+            Ok(())
+        });
+        taken.unwrap();
+    }
+    assert_eq!(steps.len(), 2, "{steps:?}");
+    assert!((599..=601).contains(&steps[0]) && (-181..=-179).contains(&steps[1]), "{steps:?}");
+    assert!(times.is_sorted_by_key(|(_, time)| *time), "{times:?}");
+    assert!(times.iter().all(|(earliest, time)| earliest <= time), "{times:?}");
+    assert_eq!(times[1].1, times[2].1.min(times[1].1), "the stamp stands still until the clock has caught up");
+
+    // Further back than five minutes a new timeline must begin.
+    clock.offset_micros.store(-MINUTE, Ordering::Relaxed);
+    let looked = watched.capture.look(&watched.source);
+    assert!(matches!(looked, Err(pitr_sqlite::Error::ClockSetBack { .. })), "{looked:?}");
 }

@@ -29,8 +29,17 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn start(dir: &Path, database: &Path, options: KeeperOptions) -> Watched {
+        Self::start_by(Arc::new(SystemClock::default()), dir, database, options)
+    }
+
+    /// With a clock of the test's own.
+    pub(crate) fn start_by(
+        clock: Arc<dyn Clock>,
+        dir: &Path,
+        database: &Path,
+        options: KeeperOptions,
+    ) -> Watched {
         let fs: Arc<dyn pitr_vfs::FileSystem> = Arc::new(OsFs);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let mut source = Source::open(fs.as_ref(), database).unwrap();
         let (view, position) = BaseView::take(&mut source, TxId::NONE).unwrap();
         let mut file = vec![0; view.len() as usize];

@@ -152,9 +152,16 @@ fn closing_the_last_connection_keeps_the_log() {
 
 /// The system's clock, set by the test.
 #[derive(Debug, Default)]
-struct SetClock {
+pub(crate) struct SetClock {
     system: SystemClock,
     offset_micros: AtomicI64,
+}
+
+impl SetClock {
+    /// From now on it shows so much more than the system's.
+    pub(crate) fn set(&self, offset_micros: i64) {
+        self.offset_micros.store(offset_micros, Ordering::Relaxed);
+    }
 }
 
 impl Clock for SetClock {
@@ -178,7 +185,7 @@ fn a_clock_that_is_set_is_logged_and_stamps_never_decrease() {
     let clock = Arc::new(SetClock::default());
     let mut watched = Watched::start_by(clock.clone(), dir.path(), &database, KeeperOptions::default());
     for (tx, offset) in [(1, 0), (2, 10 * MINUTE), (3, 7 * MINUTE), (4, 7 * MINUTE)] {
-        clock.offset_micros.store(offset, Ordering::Relaxed);
+        clock.set(offset);
         app.sql(&format!("INSERT INTO t VALUES({tx})"));
         watched.until(tx);
     }
@@ -200,10 +207,14 @@ fn a_clock_that_is_set_is_logged_and_stamps_never_decrease() {
     assert!((599..=601).contains(&steps[0]) && (-181..=-179).contains(&steps[1]), "{steps:?}");
     assert!(times.is_sorted_by_key(|(_, time)| *time), "{times:?}");
     assert!(times.iter().all(|(earliest, time)| earliest <= time), "{times:?}");
-    assert_eq!(times[1].1, times[2].1.min(times[1].1), "the stamp stands still until the clock has caught up");
+    assert_eq!(
+        times[1].1,
+        times[2].1.min(times[1].1),
+        "the stamp stands still until the clock has caught up"
+    );
 
     // Further back than five minutes a new timeline must begin.
-    clock.offset_micros.store(-MINUTE, Ordering::Relaxed);
+    clock.set(-MINUTE);
     let looked = watched.capture.look(&watched.source);
     assert!(matches!(looked, Err(pitr_sqlite::Error::ClockSetBack { .. })), "{looked:?}");
 }

@@ -1,0 +1,88 @@
+//! A whole watch in this process, where the test holds the clock.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::attacks::SetClock;
+use crate::exactly::{application, assert_exact};
+use pitr_dedup::ChunkStore;
+use pitr_format::{SourceName, TimelineId};
+use pitr_objects::Objects;
+use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
+use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions, state};
+use pitr_vfs::{Clock, OsFs, SystemClock};
+
+fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output: &Path) {
+    let history = History::load(objects, source, timeline.map(TimelineId::new)).unwrap();
+    let stop = history.resolve(&Target::at(Moment::Latest)).unwrap();
+    let plan = history.plan(&stop).unwrap();
+    let chunks = ChunkStore::open(objects.clone()).unwrap();
+    let restorer = Restorer {
+        history: &history,
+        chunks: &chunks,
+        fs: &OsFs,
+        clock: &SystemClock::default(),
+        progress: &|_| {},
+    };
+    let options = RestoreOptions { output: output.to_owned(), force: false, workers: None };
+    restorer.restore(&plan, &options).unwrap();
+}
+
+#[test]
+fn a_clock_set_far_back_begins_a_timeline_and_both_histories_stay() {
+    // FAILURES 15: clock set back by more than five minutes.
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("app.db");
+    let mut app = application(&database);
+    app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
+    let clock = Arc::new(SetClock::default());
+    let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+    let repository = objects.init_repository(clock.now()).unwrap().id;
+    let source = SourceName::new("app").unwrap();
+    let around =
+        Surroundings { fs: Arc::new(OsFs), clock: clock.clone(), objects: objects.clone(), repository };
+    let subject =
+        Subject { source: source.clone(), state: state::default_dir(&database), database: database.clone() };
+    let options = WatchOptions { ship_every: Duration::from_millis(50), ..WatchOptions::default() };
+    let forks = Arc::new(AtomicI64::new(0));
+    let counted = Arc::clone(&forks);
+    let events: Events = Arc::new(move |event| {
+        if matches!(event, pitr_sqlite::watch::Event::Forked { .. }) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let mut watch = Watch::begin(around, subject, options, events).unwrap();
+    let stop = AtomicBool::new(false);
+    let copy = |app: &mut pitr_testkit::App, name: &str| {
+        let path = dir.path().join(name);
+        app.copy(&path);
+        path
+    };
+    let (before, after) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| watch.run(&stop));
+        app.sql("INSERT INTO t VALUES('before')");
+        std::thread::sleep(Duration::from_millis(300));
+        let before = copy(&mut app, "before.db");
+        clock.set(-3_600_000_000);
+        while forks.load(Ordering::Relaxed) == 0 && !running.is_finished() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        app.sql("INSERT INTO t VALUES('after')");
+        let after = copy(&mut app, "after.db");
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(running.join().unwrap().unwrap().commits, 2);
+        (before, after)
+    });
+    let restored = dir.path().join("restored.db");
+    restore(&objects, &source, None, &restored);
+    assert_exact(&restored, &after);
+    let first = dir.path().join("first.db");
+    restore(&objects, &source, Some(1), &first);
+    assert_exact(&first, &before);
+    // Times that the clock showed twice name no state.
+    let history = History::load(&objects, &source, None).unwrap();
+    let twice = Target::at(Moment::Time(clock.now()));
+    assert!(matches!(history.resolve(&twice), Err(pitr_recovery::Error::Unreachable { .. })));
+}

@@ -19,6 +19,7 @@ mod run;
 mod shared;
 mod snapshots;
 pub mod state;
+mod threads;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::state::State;
 use crate::base::BaseView;
-use crate::capture::Capture;
+use crate::capture::{Capture, Looked};
 use crate::decide::{Found, Resume, resume};
 use crate::error::{Error, Result};
 use crate::keeper::Keeper;
@@ -26,6 +26,8 @@ pub(super) struct Attached {
     pub(super) source: Source,
     pub(super) capture: Capture,
     pub(super) keeper: Keeper,
+    /// What was captured while attaching: commits that were made since the last watch.
+    pub(super) caught_up: Looked,
     /// The base that must be read before the archive can restore anything of this attachment.
     pub(super) base: Option<PendingBase>,
 }
@@ -134,7 +136,7 @@ impl Shared {
     fn go_on(&self, source: Source, left: Left, last_tx: TxId) -> Result<Attached> {
         let last_look = self.log.wal.last_time().max(left.time);
         let mut capture = self.capture(Position { tx: last_tx, ..left.position }, last_look);
-        capture.look(&source)?;
+        let caught_up = capture.look(&source)?;
         self.log.wal.sync()?;
         let archived = self.ship(true)?;
         let base = match self.usable_snapshot(archived)? {
@@ -142,7 +144,7 @@ impl Shared {
             // The base of an earlier run was not finished.
             None => Some(self.base_here(&source, &capture, false)?),
         };
-        Ok(self.attached(source, capture, base))
+        Ok(Attached { caught_up, ..self.attached(source, capture, base) })
     }
 
     /// A base at the capture's position, which comes right after a look.
@@ -154,7 +156,7 @@ impl Shared {
 
     fn attached(&self, source: Source, capture: Capture, base: Option<PendingBase>) -> Attached {
         let keeper = Keeper::new(self.log.wal.clone(), Arc::clone(&self.around.clock), self.options.keeper);
-        Attached { source, capture, keeper, base }
+        Attached { source, capture, keeper, caught_up: Looked::default(), base }
     }
 
     fn capture(&self, position: Position, last_look: Timestamp) -> Capture {

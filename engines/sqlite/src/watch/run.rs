@@ -15,6 +15,7 @@ use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::state::State;
 use super::{Event, Events, Subject, Surroundings, WatchOptions, threads};
+use crate::capture::Looked;
 use crate::error::{Error, Result};
 
 /// While no database stands under the name, look this often.
@@ -43,6 +44,13 @@ pub struct Summary {
     pub archived: Lsn,
     /// The last transaction archived.
     pub last_tx: Option<TxId>,
+}
+
+impl Summary {
+    pub(super) fn count(&mut self, looked: &Looked) {
+        self.commits += looked.commits;
+        self.pages += looked.pages;
+    }
 }
 
 impl std::fmt::Debug for Watch {
@@ -76,6 +84,7 @@ impl Watch {
         loop {
             match self.shared.attach(&self.state, broken)? {
                 Attaching::Attached(attached) => {
+                    self.summary.count(&attached.caught_up);
                     self.shared.captured(
                         attached.capture.complete_until(),
                         attached.capture.keep_from(),
@@ -111,8 +120,7 @@ impl Watch {
     pub fn snapshot_once(&mut self, full: bool) -> Result<Manifest> {
         let attached = self.attached.as_mut().ok_or(Error::Died)?;
         let looked = attached.capture.look(&attached.source)?;
-        self.summary.commits += looked.commits;
-        self.summary.pages += looked.pages;
+        self.summary.count(&looked);
         self.shared.captured(attached.capture.complete_until(), attached.capture.keep_from(), true);
         let due = attached.base.take();
         let manifest = match due {
@@ -194,8 +202,7 @@ impl Watch {
             let Attached { source, capture, keeper, .. } = attached.as_mut();
             match capture.look(source) {
                 Ok(looked) => {
-                    self.summary.commits += looked.commits;
-                    self.summary.pages += looked.pages;
+                    self.summary.count(&looked);
                     keeper.settle(source, capture)?;
                     self.shared.captured(capture.complete_until(), capture.keep_from(), true);
                     self.shared.note_file(source, capture, SETTLE)?;

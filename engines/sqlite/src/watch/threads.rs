@@ -107,8 +107,7 @@ impl Threads<'_> {
         while !stop.load(Ordering::Relaxed) && !self.ended() {
             let Attached { source, capture, keeper, .. } = attached;
             let looked = capture.look(source)?;
-            summary.commits += looked.commits;
-            summary.pages += looked.pages;
+            summary.count(&looked);
             self.shared.captured(capture.complete_until(), capture.keep_from(), looked.commits > 0);
             if !self.base_pending.load(Ordering::Acquire) {
                 keeper.tend(source, capture, &looked)?;

@@ -9,6 +9,7 @@ mod shapes;
 
 use crate::Result;
 use crate::application::{self, Application};
+use crate::moments::micros;
 use crate::program::Program;
 use crate::verdict::Verdict;
 use crate::world::World;
@@ -130,4 +131,16 @@ impl Stage {
 /// Gives the watcher time to look once more before it is asked to stop.
 pub(crate) fn settle() {
     std::thread::sleep(Duration::from_millis(500));
+}
+
+/// Numbers, positions and times of what `pitr log` shows must grow; only times may stand still.
+pub(crate) fn check_order(log: &[Value], verdict: &mut Verdict) {
+    for pair in log.windows(2) {
+        let grows = |key: &str| pair[0][key].as_u64() < pair[1][key].as_u64();
+        let in_order = micros(&pair[0]["time"]) <= micros(&pair[1]["time"]);
+        verdict.check(
+            grows("tx") && grows("lsn") && in_order,
+            format_args!("log out of order: {} before {}", pair[0], pair[1]),
+        );
+    }
 }

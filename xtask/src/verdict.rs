@@ -6,7 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::process::Command;
 
-const FAILURES_SHOWN: usize = 12;
+const FAILURES_SHOWN: usize = 40;
 const LEDGER_HEAD: &str = "# Ledger\n\nOne line for each drill that was run: when, where, what, and what it found.\n\n\
     | date | commit | machine | command | verdict |\n| --- | --- | --- | --- | --- |\n";
 

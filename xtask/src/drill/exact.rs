@@ -1,7 +1,7 @@
 //! Random transactions against a watcher: every commit is in the log, every one comes back by its number, exactly; so does the one
 //! before it, when the target is exclusive; so does what stood at any moment that is far enough from a commit.
 
-use super::{Seed, Stage, judged, settle};
+use super::{Seed, Stage, check_order, judged, settle};
 use crate::Result;
 use crate::moments::{self, Dice, MARGIN_US, micros};
 use crate::program::{Called, UNREACHABLE};
@@ -65,7 +65,7 @@ impl Exact {
 }
 
 /// The commit happened between the application's two looks at the clock, and after `earliest` and not after `time` says the log:
-/// the two spans must meet. Numbers, positions and times grow.
+/// the two spans must meet.
 fn check_times(log: &[Value], witness: &Witness, verdict: &mut Verdict) {
     let mut widths = Vec::new();
     for (entry, state) in log.iter().zip(&witness.states[1..]) {
@@ -86,14 +86,7 @@ fn check_times(log: &[Value], witness: &Witness, verdict: &mut Verdict) {
             ),
         );
     }
-    for pair in log.windows(2) {
-        let grows = |key: &str| pair[0][key].as_u64() < pair[1][key].as_u64();
-        let in_order = micros(&pair[0]["time"]) <= micros(&pair[1]["time"]);
-        verdict.check(
-            grows("tx") && grows("lsn") && in_order,
-            format_args!("log out of order: {} before {}", pair[0], pair[1]),
-        );
-    }
+    check_order(log, verdict);
     widths.sort_unstable();
     if let Some(p99) = widths.get((widths.len() * 99).div_ceil(100).saturating_sub(1)) {
         verdict.figure(format_args!("uncertainty of times p99 {:.1} ms", *p99 as f64 / 1000.0));

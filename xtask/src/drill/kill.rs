@@ -3,7 +3,7 @@
 //! quietly wrong. Everything else comes back.
 
 use super::exact::{compare, remove};
-use super::{Seed, Stage, judged, settle};
+use super::{Seed, Stage, check_order, judged, settle};
 use crate::Result;
 use crate::moments::{self, Dice, MARGIN_US, Moment, micros};
 use crate::program::UNREACHABLE;
@@ -60,7 +60,13 @@ impl Kill {
             let from_us = Timestamp::now().as_microsecond();
             thread::sleep(Duration::from_millis(2_500));
             watch = stage.program.watch(&stage.database, &[])?;
-            unwatched.push(Unwatched { from_us, to_us: Timestamp::now().as_microsecond() });
+            let span = Unwatched { from_us, to_us: Timestamp::now().as_microsecond() };
+            verdict.step(format_args!(
+                "unwatched {} to {}",
+                moments::rfc3339(span.from_us),
+                moments::rfc3339(span.to_us)
+            ));
+            unwatched.push(span);
         }
         thread::sleep(Duration::from_millis(2_000));
         stage.application.tell("stop")?;
@@ -175,7 +181,9 @@ fn is_uncertain(log: &[Value], moment: Moment) -> bool {
 
 /// What the log shows comes back as a state that was, in the order in which they were.
 fn check_numbers(stage: &Stage, witness: &mut Witness, dice: &mut Dice, verdict: &mut Verdict) -> Result<()> {
-    let log = dice.sample(stage.log()?, NUMBERS_TRIED);
+    let log = stage.log()?;
+    check_order(&log, verdict);
+    let log = dice.sample(log, NUMBERS_TRIED);
     let mut last = 0;
     for entry in &log {
         let target = format!("tx:{}", entry["tx"]);

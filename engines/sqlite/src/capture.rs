@@ -43,19 +43,21 @@ pub struct Capture {
     /// Our log is needed from here on: for the notes of this generation of the database's log.
     keep_from: Lsn,
     last_look: Timestamp,
+    /// Everything that was captured so far.
+    totals: Totals,
+    /// End of our log behind the last transaction.
+    news_end: Lsn,
     /// Wall clock and monotonic clock at the last look.
     clocks: (Timestamp, Duration),
 }
 
-/// What a look did.
+/// What was captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Looked {
+pub struct Totals {
     /// Transactions appended to our log.
     pub commits: u64,
     /// Pages in them.
     pub pages: u64,
-    /// What the wal-index published; `None` if it could not be read.
-    pub published: Option<Published>,
 }
 
 impl Capture {
@@ -70,13 +72,26 @@ impl Capture {
         last_look: Timestamp,
     ) -> Self {
         let clocks = (clock.now(), clock.monotonic());
-        Capture { wal, clock, position, keep_from, last_look, clocks }
+        let news_end = wal.end();
+        Capture { wal, clock, position, keep_from, last_look, totals: Totals::default(), news_end, clocks }
     }
 
     /// Where our log begins that coming back needs: the notes of this generation of the database's log.
     #[must_use]
     pub fn keep_from(&self) -> Lsn {
         self.keep_from
+    }
+
+    /// Everything that was captured so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// End of our log behind the last transaction: what is to be archived soon.
+    #[must_use]
+    pub fn news_end(&self) -> Lsn {
+        self.news_end
     }
 
     /// How far the database's log is captured.
@@ -97,23 +112,24 @@ impl Capture {
         self.last_look
     }
 
-    /// Looks once, and appends what was committed since the last look. Nothing is durable yet.
-    pub fn look(&mut self, source: &Source) -> Result<Looked> {
+    /// Looks once, and appends what was committed since the last look. Nothing is durable yet. Returns what the
+    /// wal-index published; `None` if it could not be read just now.
+    pub fn look(&mut self, source: &Source) -> Result<Option<Published>> {
         let began = self.watch_clock()?;
-        let Some(observed) = source.observe()? else { return Ok(Looked::default()) };
+        let Some(observed) = source.observe()? else { return Ok(None) };
         let salts = observed.header.map(|h| h.salts);
         let published = observed.published;
-        let looked = match (step(&self.position, salts, published, source.may_restart()), observed.header) {
+        match (step(&self.position, salts, published, source.may_restart()), observed.header) {
             (Step::Read, Some(header)) => self.read(source, header, published.frames)?,
             (Step::ReadNewGeneration, Some(header)) => {
                 self.enter(header)?;
-                self.read(source, header, published.frames)?
+                self.read(source, header, published.frames)?;
             }
             (Step::Lost, _) => return Err(Error::LockLost),
-            _ => Looked::default(),
-        };
+            _ => {}
+        }
         self.last_look = began.max(self.last_look);
-        Ok(Looked { published: Some(published), ..looked })
+        Ok(Some(published))
     }
 
     /// The time, after a step of the wall clock against the monotonic one has been logged.
@@ -144,9 +160,9 @@ impl Capture {
     }
 
     /// Appends the transactions behind our position up to frame `published`, which ends one.
-    fn read(&mut self, source: &Source, header: WalHeader, published: u32) -> Result<Looked> {
+    fn read(&mut self, source: &Source, header: WalHeader, published: u32) -> Result<()> {
         let mut frames = source.log().frames(header, self.position.frame, self.position.checksum);
-        let mut looked = Looked::default();
+        let mut totals = self.totals;
         let mut batch = BatchBuilder::new();
         let mut batch_bytes = 0;
         let mut tx = next_tx(self.position.tx)?;
@@ -159,7 +175,7 @@ impl Capture {
             batch.push(PARTITION, tx, &Record::Image { file: DATABASE_FILE, block, data: frame.data })?;
             batch_bytes += frame.data.len();
             tx_in_batch = true;
-            looked.pages += 1;
+            totals.pages += 1;
             if commit_pages != 0 {
                 let pages_before = reached.pages;
                 reached.frame = frames.number();
@@ -170,7 +186,7 @@ impl Capture {
                     batch.push(PARTITION, tx, &Record::SetLength { file: DATABASE_FILE, len })?;
                 }
                 batch.push_commit(PARTITION, tx, self.last_look, first_lsn.take(), &reached.encode())?;
-                looked.commits += 1;
+                totals.commits += 1;
                 reached.tx = tx;
                 tx = next_tx(tx)?;
                 tx_in_batch = false;
@@ -190,7 +206,9 @@ impl Capture {
         }
         debug_assert!(!tx_in_batch, "the published frame ends a transaction");
         self.position = reached;
-        Ok(looked)
+        self.totals = totals;
+        self.news_end = self.wal.end();
+        Ok(())
     }
 }
 

@@ -59,7 +59,7 @@ pub fn begin_read(conn: &Connection) -> Result<()> {
     conn.execute_batch("BEGIN")?;
     let taken = conn.prepare_cached("PRAGMA main.user_version").and_then(|mut s| s.query_row([], |_| Ok(())));
     if let Err(e) = taken {
-        conn.execute_batch("ROLLBACK")?;
+        end(conn)?;
         return Err(e.into());
     }
     Ok(())
@@ -70,9 +70,9 @@ pub fn begin_write(conn: &Connection) -> Result<()> {
     Ok(conn.execute_batch("BEGIN IMMEDIATE")?)
 }
 
-/// Ends a transaction of either kind.
+/// Ends a transaction of either kind, unless an error already has.
 pub fn end(conn: &Connection) -> Result<()> {
-    Ok(conn.execute_batch("ROLLBACK")?)
+    if conn.is_autocommit() { Ok(()) } else { Ok(conn.execute_batch("ROLLBACK")?) }
 }
 
 /// Pages of the database in the transaction that is open on `conn`.

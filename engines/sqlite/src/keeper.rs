@@ -23,7 +23,8 @@ use std::time::Duration;
 use pitr_vfs::Clock;
 use pitr_wal::Wal;
 
-use crate::capture::{Capture, Looked};
+use crate::capture::Capture;
+use crate::conn::Published;
 use crate::error::Result;
 use crate::source::Source;
 
@@ -87,10 +88,9 @@ impl Keeper {
         &self.write_lock
     }
 
-    /// To be called after each look, with what it found. Moves our read transaction on, and lets the log restart
+    /// To be called after each look, with what it saw published. Moves our read transaction on, and lets the log restart
     /// when it is time.
-    pub fn tend(&mut self, source: &mut Source, capture: &mut Capture, looked: &Looked) -> Result<()> {
-        let Some(published) = looked.published else { return Ok(()) };
+    pub fn tend(&mut self, source: &mut Source, capture: &mut Capture, published: Published) -> Result<()> {
         let now = self.clock.monotonic();
         let frame = capture.position().frame;
         let due = |since: Option<Duration>, pause| since.is_none_or(|t| now.saturating_sub(t) >= pause);

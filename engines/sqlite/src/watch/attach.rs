@@ -14,7 +14,7 @@ use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::state::State;
 use crate::base::BaseView;
-use crate::capture::{Capture, Looked};
+use crate::capture::Capture;
 use crate::decide::{Found, Resume, resume};
 use crate::error::{Error, Result};
 use crate::keeper::Keeper;
@@ -26,8 +26,6 @@ pub(super) struct Attached {
     pub(super) source: Source,
     pub(super) capture: Capture,
     pub(super) keeper: Keeper,
-    /// What was captured while attaching: commits that were made since the last watch.
-    pub(super) caught_up: Looked,
     /// The base that must be read before the archive can restore anything of this attachment.
     pub(super) base: Option<PendingBase>,
 }
@@ -75,10 +73,13 @@ impl Shared {
                     self.append_gap(reason, now)?;
                     (self.events)(Event::Gap(reason));
                 }
+                // The base is the state at some moment between `began` and `time`: it holds from `time` on, and what
+                // it doesn't hold happened after `began`.
+                let began = self.around.clock.now();
                 let (view, position) = BaseView::take(&mut source, last_tx)?;
-                let at = self.append_position(&position)?;
                 let time = self.around.clock.now();
-                let capture = self.capture(position, time);
+                let at = self.append_position(&position)?;
+                let capture = self.capture(position, began);
                 let base = PendingBase { view, at, tx: last_tx, time, full: false };
                 Ok(Attaching::Attached(Box::new(self.attached(source, capture, Some(base)))))
             }
@@ -136,7 +137,7 @@ impl Shared {
     fn go_on(&self, source: Source, left: Left, last_tx: TxId) -> Result<Attached> {
         let last_look = self.log.wal.last_time().max(left.time);
         let mut capture = self.capture(Position { tx: last_tx, ..left.position }, last_look);
-        let caught_up = capture.look(&source)?;
+        capture.look(&source)?;
         self.log.wal.sync()?;
         let archived = self.ship(true)?;
         let base = match self.usable_snapshot(archived)? {
@@ -144,19 +145,19 @@ impl Shared {
             // The base of an earlier run was not finished.
             None => Some(self.base_here(&source, &capture, false)?),
         };
-        Ok(Attached { caught_up, ..self.attached(source, capture, base) })
+        Ok(self.attached(source, capture, base))
     }
 
     /// A base at the capture's position, which comes right after a look.
     pub(super) fn base_here(&self, source: &Source, capture: &Capture, full: bool) -> Result<PendingBase> {
         let view = BaseView::at_position(source, capture.position())?;
         let at = self.append_position(capture.position())?;
-        Ok(PendingBase { view, at, tx: capture.last_tx(), time: capture.complete_until(), full })
+        Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.around.clock.now(), full })
     }
 
     fn attached(&self, source: Source, capture: Capture, base: Option<PendingBase>) -> Attached {
         let keeper = Keeper::new(self.log.wal.clone(), Arc::clone(&self.around.clock), self.options.keeper);
-        Attached { source, capture, keeper, caught_up: Looked::default(), base }
+        Attached { source, capture, keeper, base }
     }
 
     fn capture(&self, position: Position, last_look: Timestamp) -> Capture {

@@ -15,7 +15,6 @@ use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::state::State;
 use super::{Event, Events, Subject, Surroundings, WatchOptions, threads};
-use crate::capture::Looked;
 use crate::error::{Error, Result};
 
 /// While no database stands under the name, look this often.
@@ -47,9 +46,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(super) fn count(&mut self, looked: &Looked) {
-        self.commits += looked.commits;
-        self.pages += looked.pages;
+    /// Adds what an attachment did, at its end.
+    fn count(&mut self, attached: &Attached) {
+        let totals = attached.capture.totals();
+        self.commits += totals.commits;
+        self.pages += totals.pages;
+        self.write_lock.extend_from_slice(attached.keeper.write_lock_held());
     }
 }
 
@@ -84,16 +86,11 @@ impl Watch {
         loop {
             match self.shared.attach(&self.state, broken)? {
                 Attaching::Attached(attached) => {
-                    self.summary.count(&attached.caught_up);
-                    self.shared.captured(
-                        attached.capture.complete_until(),
-                        attached.capture.keep_from(),
-                        true,
-                    );
+                    self.shared.captured(&attached.capture);
                     self.attached = Some(attached);
                     return Ok(());
                 }
-                Attaching::Forked(log) => self.shared.log = *log,
+                Attaching::Forked(log) => self.shared.go_on_with(*log),
             }
         }
     }
@@ -119,9 +116,8 @@ impl Watch {
     /// due, or with `full`.
     pub fn snapshot_once(&mut self, full: bool) -> Result<Manifest> {
         let attached = self.attached.as_mut().ok_or(Error::Died)?;
-        let looked = attached.capture.look(&attached.source)?;
-        self.summary.count(&looked);
-        self.shared.captured(attached.capture.complete_until(), attached.capture.keep_from(), true);
+        attached.capture.look(&attached.source)?;
+        self.shared.captured(&attached.capture);
         let due = attached.base.take();
         let manifest = match due {
             Some(base) => self.shared.take_base(&PendingBase { full, ..base })?,
@@ -144,15 +140,20 @@ impl Watch {
     /// The current attachment, until `stop` or an error.
     fn run_attached(&mut self, stop: &AtomicBool, control: &Control) -> Result<()> {
         let Some(attached) = self.attached.as_mut() else { return Err(Error::Died) };
-        let outcome = threads::run(&self.shared, attached, stop, control, &mut self.summary);
-        self.summary.write_lock.extend_from_slice(attached.keeper.write_lock_held());
-        outcome
+        threads::run(&self.shared, attached, stop, control)
+    }
+
+    /// Connections and descriptors of the source close.
+    fn detach(&mut self) {
+        if let Some(attached) = self.attached.take() {
+            self.summary.count(&attached);
+        }
     }
 
     /// The source is no longer the one that was watched.
     fn attach_again(&mut self, why: &Error, stop: &AtomicBool) -> Result<()> {
         // Connections and descriptors of the old source close before any of the new one open.
-        self.attached = None;
+        self.detach();
         let reason = if matches!(why, Error::Replaced { .. }) {
             GapReason::SourceReplaced
         } else {
@@ -182,7 +183,7 @@ impl Watch {
     }
 
     fn fork_for_clock(&mut self) -> Result<()> {
-        self.attached = None;
+        self.detach();
         self.shared.ship(true)?;
         let parent = Some(self.shared.log.timeline);
         let (at, time) = (self.shared.log.wal.durable(), self.shared.log.wal.last_time());
@@ -191,7 +192,7 @@ impl Watch {
         let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from)?;
         self.shared.carry_position_to(&log)?;
         (self.shared.events)(Event::Forked { timeline: log.timeline, reason });
-        self.shared.log = log;
+        self.shared.go_on_with(log);
         self.attach(None)
     }
 
@@ -201,10 +202,9 @@ impl Watch {
         if let Some(attached) = self.attached.as_mut() {
             let Attached { source, capture, keeper, .. } = attached.as_mut();
             match capture.look(source) {
-                Ok(looked) => {
-                    self.summary.count(&looked);
+                Ok(_) => {
                     keeper.settle(source, capture)?;
-                    self.shared.captured(capture.complete_until(), capture.keep_from(), true);
+                    self.shared.captured(capture);
                     self.shared.note_file(source, capture, SETTLE)?;
                 }
                 Err(e) if e.is_break() => {}
@@ -212,6 +212,7 @@ impl Watch {
             }
             self.summary.last_tx = Some(capture.last_tx()).filter(|tx| *tx != TxId::NONE);
         }
+        self.detach();
         self.summary.archived = self.shared.ship(true)?;
         Ok(())
     }

@@ -10,6 +10,7 @@ use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_wal::{BatchBuilder, Wal};
 
 use super::{Events, Subject, Surroundings, WatchOptions};
+use crate::capture::Capture;
 use crate::error::Result;
 
 /// The log of one timeline on its way to the archive.
@@ -70,20 +71,24 @@ impl Shared {
             writer,
             complete_until: AtomicI64::new(i64::MIN),
             keep_from: AtomicU64::new(0),
-            news_end: AtomicU64::new(u64::MAX),
+            news_end: AtomicU64::new(0),
             end: AtomicBool::new(false),
             log,
         }
     }
 
-    /// The capture has appended everything that was committed before `until`, and needs the log from `keep` on. With
-    /// `news`, something was appended that is to be archived soon.
-    pub(super) fn captured(&self, until: Timestamp, keep: Lsn, news: bool) {
-        if news {
-            self.news_end.store(self.log.wal.end().get(), Ordering::Relaxed);
-        }
-        self.keep_from.store(keep.get(), Ordering::Relaxed);
-        self.complete_until.store(until.micros(), Ordering::Release);
+    /// Goes on with the log of a new timeline.
+    pub(super) fn go_on_with(&mut self, log: Log) {
+        self.log = log;
+        *self.news_end.get_mut() = 0;
+    }
+
+    /// Tells the other threads how far the capture has come.
+    pub(super) fn captured(&self, capture: &Capture) {
+        self.news_end.fetch_max(capture.news_end().get(), Ordering::Relaxed);
+        self.keep_from.store(capture.keep_from().get(), Ordering::Relaxed);
+        // Last: what was complete by then is in the log.
+        self.complete_until.store(capture.complete_until().micros(), Ordering::Release);
     }
 
     /// Notes in the local log until when it is complete, and makes it durable: should the watch be killed, the hole
@@ -93,7 +98,7 @@ impl Shared {
         let mut shipping = self.log.shipper.lock().unwrap_or_else(PoisonError::into_inner);
         let ticks = self.around.clock.monotonic();
         let news_end = Lsn::new(self.news_end.load(Ordering::Relaxed));
-        let news = shipping.shipper.archived().is_none_or(|at| at < news_end.min(self.log.wal.end()));
+        let news = shipping.shipper.archived().is_none_or(|at| at < news_end);
         self.append_watermark()?;
         self.log.wal.sync()?;
         if news || now || ticks.saturating_sub(shipping.shipped) >= self.options.watermark_every {

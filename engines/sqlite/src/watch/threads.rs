@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::Event;
 use super::attach::Attached;
 use super::control::{Asker, Control, Request};
-use super::run::Summary;
 use super::shared::Shared;
 use super::snapshots::PendingBase;
 use crate::capture::Capture;
@@ -47,7 +46,6 @@ pub(super) fn run(
     attached: &mut Attached,
     stop: &AtomicBool,
     control: &Control,
-    summary: &mut Summary,
 ) -> Result<()> {
     let (jobs, waiting) = bounded(JOBS_MAX);
     let threads = Threads {
@@ -62,7 +60,7 @@ pub(super) fn run(
         scope.spawn(|| threads.ship());
         scope.spawn(|| threads.snapshots(&waiting));
         let _end = EndOnDrop(&shared.end);
-        threads.capture(attached, stop, control, summary)
+        threads.capture(attached, stop, control)
     });
     match threads.fatal.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(fatal) => Err(fatal),
@@ -92,38 +90,42 @@ impl Threads<'_> {
         }
     }
 
-    fn capture(
-        &self,
-        attached: &mut Attached,
-        stop: &AtomicBool,
-        control: &Control,
-        summary: &mut Summary,
-    ) -> Result<()> {
+    fn capture(&self, attached: &mut Attached, stop: &AtomicBool, control: &Control) -> Result<()> {
         let clock = &self.shared.around.clock;
         let mut place_checked = clock.monotonic();
         if let Some(base) = attached.base.take() {
             self.read_base(base, None);
         }
         while !stop.load(Ordering::Relaxed) && !self.ended() {
-            let Attached { source, capture, keeper, .. } = attached;
-            let looked = capture.look(source)?;
-            summary.count(&looked);
-            self.shared.captured(capture.complete_until(), capture.keep_from(), looked.commits > 0);
-            if !self.base_pending.load(Ordering::Acquire) {
-                keeper.tend(source, capture, &looked)?;
-                self.requests(control, source, capture)?;
-                if self.base_wanted.swap(false, Ordering::Relaxed) {
-                    capture.look(source)?;
-                    let base = self.shared.base_here(source, capture, false)?;
-                    self.read_base(base, None);
-                }
-            }
+            let round = self.round(attached, control);
             let now = clock.monotonic();
-            if now.saturating_sub(place_checked) >= PLACE_EVERY {
-                source.check_in_place()?;
+            if round.is_err() || now.saturating_sub(place_checked) >= PLACE_EVERY {
+                // SQLite has many words for a file that is gone; this one says what to do.
+                attached.source.check_in_place()?;
                 place_checked = now;
             }
+            round?;
             std::thread::sleep(self.shared.options.look_every);
+        }
+        Ok(())
+    }
+
+    /// One look, and what follows from it.
+    fn round(&self, attached: &mut Attached, control: &Control) -> Result<()> {
+        let Attached { source, capture, keeper, .. } = attached;
+        let published = capture.look(source)?;
+        self.shared.captured(capture);
+        if !self.base_pending.load(Ordering::Acquire) {
+            if let Some(published) = published {
+                keeper.tend(source, capture, published)?;
+                self.shared.captured(capture);
+            }
+            self.requests(control, source, capture)?;
+            if self.base_wanted.swap(false, Ordering::Relaxed) {
+                capture.look(source)?;
+                let base = self.shared.base_here(source, capture, false)?;
+                self.read_base(base, None);
+            }
         }
         Ok(())
     }

@@ -71,8 +71,9 @@ impl Watched {
     }
 
     pub(crate) fn step(&mut self) {
-        let looked = self.capture.look(&self.source).unwrap();
-        self.keeper.tend(&mut self.source, &mut self.capture, &looked).unwrap();
+        if let Some(published) = self.capture.look(&self.source).unwrap() {
+            self.keeper.tend(&mut self.source, &mut self.capture, published).unwrap();
+        }
     }
 
     /// Replays transactions until `upto` is applied.

@@ -12,7 +12,7 @@
 //!   everything that is committed is backfilled, which means that nothing was committed behind m: all of it is
 //!   captured. Otherwise it gets a read lock above 0, and the log stands.
 //! - **Our descriptor of the database file is closed last.** Closing any descriptor of a file drops all POSIX
-//!   locks of the process on it (FAILURES 38), so `file` is the last field, and a [`BaseView`] that shares it
+//!   locks of the process on it (FAILURES 38), so `file` is the last field, and a [`BaseView`](crate::base::BaseView) that shares it
 //!   must be dropped before another `Source` is opened on the same file.
 
 use std::fs::Metadata;

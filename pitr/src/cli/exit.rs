@@ -23,6 +23,13 @@ pub(crate) enum Exit {
     TooLate = 6,
 }
 
+impl Exit {
+    /// Whether the command has printed its answer all the same: late is done, only not in time.
+    pub(crate) fn follows_an_answer(self) -> bool {
+        self == Exit::TooLate
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 /// Runs one command line to its exit code: parses it, hands it to `dispatch`, and reports a failure as one line, with `--json` also as
-/// a document.
+/// a document, unless the answer stands there already.
 pub(crate) fn run(line: Vec<OsString>, dispatch: impl FnOnce(Args) -> Result<(), CliError>) -> ExitCode {
     // A command line that does not parse may still have asked for JSON.
     let json = line.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");
@@ -34,7 +34,7 @@ pub(crate) fn run(line: Vec<OsString>, dispatch: impl FnOnce(Args) -> Result<(),
     match result {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
-            output::report(&error, json);
+            output::report(&error, json && !error.code.follows_an_answer());
             error.code.into()
         }
     }

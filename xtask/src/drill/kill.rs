@@ -25,7 +25,7 @@ pub(crate) struct Kill {
     pub(crate) seed: Seed,
 }
 
-/// From the kill until the next watcher stood.
+/// From the kill until the next watcher stood. That nothing was committed after the last commit before the kill is known to no one.
 #[derive(Debug, Clone, Copy)]
 struct Unwatched {
     from_us: i64,
@@ -33,9 +33,11 @@ struct Unwatched {
 }
 
 impl Unwatched {
-    /// Commits near its ends may have been seen or not.
-    fn touches(&self, at_us: i64) -> bool {
-        (self.from_us - MARGIN_US..=self.to_us + MARGIN_US).contains(&at_us)
+    /// Whether a moment may be refused: from the last commit before the kill on; commits near the ends may have been seen or not.
+    fn touches(&self, at_us: i64, witness: &Witness) -> bool {
+        let last = witness.states.iter().rev().find(|state| state.after_us < self.from_us - MARGIN_US);
+        let from = last.map_or(self.from_us, |state| state.after_us);
+        (from..=self.to_us + MARGIN_US).contains(&at_us)
     }
 }
 
@@ -151,7 +153,7 @@ fn check_moments(
         let output = stage.world.path("moment.db");
         let called = stage.program.restore(&moment.target(), &output, &[])?;
         if called.code == Some(UNREACHABLE) && !output.exists() {
-            if unwatched.iter().any(|span| span.touches(moment.at_us)) {
+            if unwatched.iter().any(|span| span.touches(moment.at_us, witness)) {
                 refused += 1;
             } else if is_uncertain(&log, moment) {
                 uncertain += 1;

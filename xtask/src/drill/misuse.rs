@@ -149,8 +149,8 @@ impl Cases<'_> {
 
     /// FAILURES 43: what stands beside the output counts as the output.
     fn outputs(&mut self) -> Result<()> {
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let output = self.stage.world.path(&format!("taken{}.db", suffix.len()));
+        for (number, suffix) in ["", "-wal", "-shm", "-journal"].into_iter().enumerate() {
+            let output = self.stage.world.path(&format!("taken{number}.db"));
             let mut taken = OsString::from(&output);
             taken.push(suffix);
             fs::write(&taken, "precious")?;

@@ -47,12 +47,15 @@ impl Increment {
         let args = [self.megabytes.to_string(), self.share.to_string(), self.seed.seed.to_string()];
         let mut stage = Stage::new("increment", "increment.py", &args.each_ref().map(String::as_str))?;
         let watch = stage.program.watch(&stage.database, &[])?;
-        let full = stage.source()?["snapshots"][0].clone();
-        verdict.figure(format_args!("full: {} of {} bytes", full["stored_bytes"], full["logical_bytes"]));
         stage.application.tell("go")?;
         let done = stage.application.event("done")?;
         settle();
         watch.stop()?;
+        let full = stage.source()?["snapshots"][0].clone();
+        verdict.figure(format_args!(
+            "first snapshot: {} of {} bytes",
+            full["stored_bytes"], full["logical_bytes"]
+        ));
 
         forget(&stage.database)?;
         let before = snapshot_bytes(stage.program.repo())?;

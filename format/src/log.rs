@@ -1,7 +1,7 @@
 //! The log on disk: segments of batches of record frames. `docs/format/log.md` is the same in pictures.
 //!
 //! # Layout
-//! A segment file is [`SegmentSize`](crate::SegmentSize) long. Its first [`SEGMENT_HEADER_BYTES`] hold the header and
+//! A segment file is [`SegmentSize`] long. Its first [`SEGMENT_HEADER_BYTES`] hold the header and
 //! nothing else, so that a torn first batch can't damage it. Batches follow, each at a multiple of [`BATCH_ALIGN`]:
 //! a header of [`BATCH_HEADER_BYTES`], then record frames back to back. The rest of a segment is zeros.
 //!

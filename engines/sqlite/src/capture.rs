@@ -185,9 +185,9 @@ impl Capture {
                     let len = reached.database_bytes();
                     batch.push(PARTITION, tx, &Record::SetLength { file: DATABASE_FILE, len })?;
                 }
+                reached.tx = tx;
                 batch.push_commit(PARTITION, tx, self.last_look, first_lsn.take(), &reached.encode())?;
                 totals.commits += 1;
-                reached.tx = tx;
                 tx = next_tx(tx)?;
                 tx_in_batch = false;
             }

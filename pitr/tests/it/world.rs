@@ -66,12 +66,12 @@ impl World {
 
     /// Starts watching and waits until capture is established.
     pub(crate) fn watch(&self) -> Watcher {
-        self.watch_with(&[])
+        self.watch_with(&["--rpo", "200ms"])
     }
 
     pub(crate) fn watch_with(&self, more: &[&str]) -> Watcher {
         let mut command = self.command();
-        command.arg("watch").arg(self.database()).args(more).args(["--rpo", "200ms"]);
+        command.arg("watch").arg(self.database()).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let remarks = BufReader::new(child.stderr.take().unwrap());

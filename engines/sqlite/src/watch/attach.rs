@@ -188,6 +188,19 @@ impl Shared {
         Ok(())
     }
 
+    /// Puts into the log what the mark of a killed watcher knows: until when it was complete.
+    pub(super) fn recall_mark(&self) -> Result<()> {
+        let Some(mark) = self.alive.read() else { return Ok(()) };
+        let wal = &self.log.wal;
+        if mark.timeline != self.log.timeline || mark.end > wal.end() || mark.until <= wal.last_time() {
+            return Ok(());
+        }
+        let mut batch = BatchBuilder::new();
+        batch.push(PartitionId::FIRST, TxId::NONE, &Record::Watermark(mark.until))?;
+        wal.commit(batch)?;
+        Ok(())
+    }
+
     /// Notes our position in a log that forks from this one, where no time is stated yet.
     pub(super) fn carry_position_to(&self, log: &Log) -> Result<()> {
         let Some(left) = last_position(&self.log.wal, |_| true)? else { return Ok(()) };

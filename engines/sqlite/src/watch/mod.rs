@@ -12,6 +12,7 @@
 //! A source that is no longer the one that was watched (replaced, its log restarted under us) ends an attachment;
 //! the next one begins behind a gap with a new base.
 
+mod alive;
 mod attach;
 mod begin;
 pub mod control;

@@ -76,7 +76,8 @@ impl Watch {
         let archive = Archive::new(around.objects.clone(), subject.source.clone());
         let writer = Writer::claim(&archive, around.clock.now())?;
         let log = open_log(&around, &state, &archive, &writer, &events)?;
-        let shared = Shared::new(around, subject, options, events, archive, writer, log);
+        let shared = Shared::new(around, subject, options, events, archive, writer, log)?;
+        shared.recall_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
         watch.attach(None)?;
         Ok(watch)

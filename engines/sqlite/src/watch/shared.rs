@@ -9,6 +9,7 @@ use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_wal::{BatchBuilder, Wal};
 
+use super::alive::{Alive, Mark};
 use super::{Events, Subject, Surroundings, WatchOptions};
 use crate::capture::Capture;
 use crate::error::Result;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) archive: Archive,
     pub(super) writer: Writer,
     pub(super) log: Log,
+    pub(super) alive: Alive,
     /// Everything committed before this time is in the log, microseconds.
     complete_until: AtomicI64,
     /// The capture needs the local log from here on.
@@ -61,20 +63,22 @@ impl Shared {
         archive: Archive,
         writer: Writer,
         log: Log,
-    ) -> Self {
-        Shared {
+    ) -> Result<Self> {
+        let alive = Alive::open(around.fs.as_ref(), &subject.state)?;
+        Ok(Shared {
             around,
             subject,
             options,
             events,
             archive,
             writer,
+            alive,
             complete_until: AtomicI64::new(i64::MIN),
             keep_from: AtomicU64::new(0),
             news_end: AtomicU64::new(0),
             end: AtomicBool::new(false),
             log,
-        }
+        })
     }
 
     /// Goes on with the log of a new timeline.
@@ -87,6 +91,10 @@ impl Shared {
     pub(super) fn captured(&self, capture: &Capture) {
         self.news_end.fetch_max(capture.news_end().get(), Ordering::Relaxed);
         self.keep_from.store(capture.keep_from().get(), Ordering::Relaxed);
+        if self.log.wal.durable() >= capture.news_end() {
+            let (timeline, end, until) = (self.log.timeline, capture.news_end(), capture.complete_until());
+            self.alive.note(&Mark { timeline, end, until });
+        }
         // Last: what was complete by then is in the log.
         self.complete_until.store(capture.complete_until().micros(), Ordering::Release);
     }

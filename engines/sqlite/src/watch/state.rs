@@ -4,6 +4,7 @@
 //! NAME-pitr/
 //!   lock                 held while a watcher or a backup runs
 //!   identity             which repository and source the logs belong to
+//!   alive                until when the log was complete, if the watcher was killed
 //!   control              socket on which a running watcher takes requests
 //!   timeline-00000001/   the local log of a timeline
 //! ```

@@ -47,3 +47,26 @@ fn a_large_transaction_and_one_that_spills_and_rolls_back() {
     world.assert_exact("latest", &[], &copy);
     world.assert_exact("tx:1", &["--workers", "3"], &copy);
 }
+
+#[test]
+fn a_long_watch_forgets_what_is_archived_and_can_be_resumed() {
+    let mut world = World::new();
+    let mut app = world.application();
+    let watcher = world.watch();
+    for _ in 0..16 {
+        app.sql("INSERT OR REPLACE INTO t(id, x) VALUES(1, randomblob(3000000))");
+        app.sql("PRAGMA wal_checkpoint(PASSIVE)");
+        crate::world::pause(120);
+    }
+    watcher.stop();
+    let local =
+        |name: &str| world.path("app.db-pitr/timeline-00000001").join(format!("{name:0>16}.wal")).exists();
+    assert!(!local("1"), "the first segment is archived and needed no more");
+    let watcher = world.watch();
+    app.sql("INSERT INTO t(x) VALUES('resumed')");
+    let copy = world.copy(&mut app);
+    watcher.stop();
+    let info = world.done(&["info"]);
+    assert_eq!(info["sources"][0]["gaps"].as_array().unwrap().len(), 0, "{info}");
+    world.assert_exact("latest", &[], &copy);
+}

@@ -264,7 +264,8 @@ fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
 /// The last position in the local log that `fits`.
 fn last_position(wal: &Wal, fits: impl Fn(&Position) -> bool) -> Result<Option<Left>> {
     let mut reader = wal.reader(wal.first())?;
-    let mut records = Records::new();
+    // What stands before was archived and removed, perhaps with the begin of a record.
+    let mut records = Records::from_anywhere();
     let mut last = None;
     while let Some(batch) = reader.next_batch()? {
         records.feed::<Error>(&batch, |record| {

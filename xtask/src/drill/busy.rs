@@ -128,6 +128,9 @@ impl Locks {
         };
         match read() {
             Some((count, p99_ms, max_ms)) => {
+                verdict.step(format_args!(
+                    "write lock held {count} times, p99 {p99_ms:.2} ms, longest {max_ms:.2} ms"
+                ));
                 self.count += count;
                 self.p99_ms = self.p99_ms.max(p99_ms);
                 self.max_ms = self.max_ms.max(max_ms);

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::layout::Step;
 use crate::queue::{Queue, Round, Turn, Work};
 use crate::retain::Segments;
+use crate::segment::Room;
 use crate::{Error, segment};
 use pitr_format::Lsn;
 use pitr_format::log::Seed;
@@ -18,6 +19,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// Bytes that may wait for a leader before appending waits too. With one builder for each appending thread
 /// this bounds what the log holds in memory.
 const WAITING_BYTES_MAX: usize = 8 << 20;
+
+/// With fewer syncs in a segment than this, writing it full of zeros first costs more than it saves.
+const SYNCS_MIN: u32 = 64;
 
 /// What all handles of an open log share.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub(crate) struct Writer {
     pub(crate) seed: Seed,
     /// Begin of the segment.
     pub(crate) begin: Lsn,
+    /// Syncs of this segment so far.
+    syncs: u32,
 }
 
 /// A mutex whose holder panicked guards data that is still whole: every change below it is made at once or
@@ -139,7 +145,8 @@ impl Shared {
                     // The header seals the segment before it: that one must be durable first.
                     writer.sync()?;
                     durable = header.follows.end;
-                    let file = segment::create(self.fs.as_ref(), &self.dir, &header)?;
+                    let room = writer.room_of_next();
+                    let file = segment::create(self.fs.as_ref(), &self.dir, &header, room)?;
                     *writer = Writer::new(file, segment::path_of(&self.dir, header.segment), &header);
                     lock(&self.segments).push(&header);
                 }
@@ -152,10 +159,16 @@ impl Shared {
 impl Writer {
     pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, header: &pitr_format::log::SegmentHeader) -> Self {
         let begin = header.segment_size.start_of(header.segment).unwrap_or(Lsn::MAX);
-        Writer { file, path, seed: header.seed(), begin }
+        Writer { file, path, seed: header.seed(), begin, syncs: 0 }
     }
 
-    fn sync(&self) -> Result<()> {
+    /// The next segment will be used like this one.
+    fn room_of_next(&self) -> Room {
+        if self.syncs < SYNCS_MIN { Room::Sparse } else { Room::Written }
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.syncs = self.syncs.saturating_add(1);
         self.file.sync_data().map_err(Error::io("sync", &self.path))
     }
 }

@@ -22,6 +22,7 @@ use crate::options::{Start, WalOptions};
 use crate::queue::Queue;
 use crate::retain::Segments;
 use crate::scan::{self, Scanned};
+use crate::segment::Room;
 use crate::tail::{self, Decision};
 use crate::{Error, Result, segment};
 use pitr_format::log::{Batch, Follows, SegmentHeader};
@@ -74,7 +75,7 @@ pub(crate) fn create(
     }
     segment::remove_leftovers(fs.as_ref(), dir)?;
     let header = first_header(start, options).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
-    let file = segment::create(fs.as_ref(), dir, &header)?;
+    let file = segment::create(fs.as_ref(), dir, &header, Room::Written)?;
     let end = End::of_empty(&header).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
     let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
     let queue = Queue::new(Layout::new(end));
@@ -170,7 +171,7 @@ fn mend(fs: &dyn FileSystem, dir: &Path, examined: Examined) -> Result<(Vec<Segm
         return Ok((headers, scanned.end, Writer::new(file, path, &newest)));
     }
     let header = header_after_cut(&headers, &scanned.end)?;
-    let file = segment::create(fs, dir, &header)?;
+    let file = segment::create(fs, dir, &header, Room::Written)?;
     let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
     let end = End::of_empty(&header).ok_or(Error::Exhausted { end: scanned.end.next, bytes: 0 })?;
     headers.push(header);

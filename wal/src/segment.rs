@@ -1,9 +1,11 @@
 //! Segment files: names, headers, creation.
 //!
 //! A segment file bears its number, `0000000000000001.seg`. It is made aside under a temporary name, at full
-//! size and full of zeros so that later syncs carry data only, synced, and then published without replacing:
-//! a segment that has its name has a whole header. A leftover under a temporary name is nobody's and is
-//! removed when the log is opened.
+//! size, synced, and then published without replacing: a segment that has its name has a whole header. A
+//! leftover under a temporary name is nobody's and is removed when the log is opened.
+//!
+//! It reads as zeros behind its header. They are written out if many syncs are to be expected in it, which then
+//! carry data only; a log that fills a segment with a few large rounds would write everything twice for nothing.
 
 use crate::{Error, Result};
 use pitr_format::log::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -55,20 +57,38 @@ pub(crate) fn remove_leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How the room behind a new segment's header is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Zeros are written.
+    Written,
+    /// Only the length is set: the file system finds room when it is written.
+    Sparse,
+}
+
 /// Creates the segment with this header; it and its name are durable on return.
-pub(crate) fn create(fs: &dyn FileSystem, dir: &Path, header: &SegmentHeader) -> Result<Arc<dyn File>> {
+pub(crate) fn create(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    header: &SegmentHeader,
+    room: Room,
+) -> Result<Arc<dyn File>> {
     let path = path_of(dir, header.segment);
     let aside = path.with_extension("seg.new");
     let file = fs.create_new(&aside).map_err(Error::io("create", &aside))?;
-    fill(file.as_ref(), header).map_err(Error::io("write", &aside))?;
+    fill(file.as_ref(), header, room).map_err(Error::io("write", &aside))?;
     fs.publish(&aside, &path).map_err(Error::io("publish", &path))?;
     fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
     Ok(file)
 }
 
-fn fill(file: &dyn File, header: &SegmentHeader) -> std::io::Result<()> {
+fn fill(file: &dyn File, header: &SegmentHeader, room: Room) -> std::io::Result<()> {
     let size = u64::from(header.segment_size.bytes());
     file.write_all_at(&header.encode(), 0)?;
+    if room == Room::Sparse {
+        file.set_len(size)?;
+        return file.sync_all();
+    }
     let zeros = vec![0; ZEROS_BYTES.min(header.segment_size.bytes() as usize)];
     let mut offset = u64::from(SEGMENT_HEADER_BYTES);
     while offset < size {

@@ -1,15 +1,17 @@
 //! Letting the database's log restart, so that it doesn't grow for ever under our read transaction.
 //!
-//! An application's own checkpoint is not hindered for long: our read transaction moves on every
-//! [`HAND_OVER_EVERY`] while there is news, and at once when everything is backfilled, so that RESTART and TRUNCATE
-//! get what they wait for.
+//! An application's own checkpoint is not hindered for long: our read transaction moves on when a look finds nothing
+//! new, and at once when everything is backfilled, so that RESTART and TRUNCATE, which keep writers out, get what they
+//! wait for. Under a writer that never rests it moves on every [`HAND_OVER_EVERY`] only while the log is small: each
+//! move lets the application's next automatic checkpoint do work and sync twice for it, and a log past
+//! [`KeeperOptions::soft_bytes`] is ours to backfill, in one go.
 //!
 //! The log restarts at the next write once everything is backfilled and no reader stands on it. A hand-over
 //! while everything is backfilled brings our read transaction to read lock 0, which allows just that (see
 //! [`crate::source`]). Two ways lead there:
 //!
-//! 1. **Without the write lock**, when the log has passed [`KeeperOptions::soft_bytes`]: hand over, passive checkpoint,
-//!    hand over. It fails, harmlessly, if a commit comes in between.
+//! 1. **Without the write lock**, when the log has passed [`KeeperOptions::soft_bytes`] and a look finds nothing new:
+//!    hand over, passive checkpoint, hand over. It fails, harmlessly, if a commit comes in between.
 //! 2. **With the write lock**, when the log has passed [`KeeperOptions::hard_bytes`] and less than
 //!    [`LEFT_BYTES_MAX`] remains to backfill: the same under `BEGIN IMMEDIATE`, so that no commit can come in
 //!    between. Nothing is written; the lock is given back by `ROLLBACK`. How long it was held is recorded.
@@ -20,24 +22,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pitr_format::TxId;
 use pitr_vfs::Clock;
 use pitr_wal::Wal;
 
 use crate::capture::Capture;
 use crate::conn::Published;
-use crate::error::Result;
-use crate::source::Source;
+use crate::error::{Error, Result};
+use crate::source::{Observed, Source};
 
 /// The write lock is taken only if no more than this remains to backfill, bytes: it bounds how long it is held.
-pub const LEFT_BYTES_MAX: u64 = 1 << 20;
+const LEFT_BYTES_MAX: u64 = 512 << 10;
 /// After an attempt that did not lead to a restart, wait this long.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds of backfilling before the write lock is taken.
-const ROUNDS: u32 = 4;
-/// How often and how fast the write lock is asked for, at each attempt.
-const LOCK_TRIES: u32 = 40;
-const LOCK_TRY_EVERY: Duration = Duration::from_micros(250);
-/// Hand over at most this often: each one syncs our log.
+const ROUNDS: u32 = 8;
+/// What another holds, the write lock or the right to checkpoint, is asked for this often in a round.
+const TRIES: u32 = 40;
+const TRY_EVERY: Duration = Duration::from_micros(250);
+/// Hand over at most this often: each one lets the application's next checkpoint do work, and sync twice for it.
 pub const HAND_OVER_EVERY: Duration = Duration::from_millis(25);
 
 /// When the log is to restart.
@@ -51,7 +54,7 @@ pub struct KeeperOptions {
 
 impl Default for KeeperOptions {
     fn default() -> Self {
-        KeeperOptions { soft_bytes: 4 << 20, hard_bytes: 16 << 20 }
+        KeeperOptions { soft_bytes: 4 << 20, hard_bytes: 64 << 20 }
     }
 }
 
@@ -62,7 +65,9 @@ pub struct Keeper {
     wal: Wal,
     clock: Arc<dyn Clock>,
     handed_over: Option<Duration>,
-    handed_over_frame: u32,
+    /// The last transaction captured at the last hand-over, and at the last look.
+    handed_over_tx: TxId,
+    looked_tx: TxId,
     attempted: Option<Duration>,
     write_lock: Vec<Duration>,
 }
@@ -76,7 +81,8 @@ impl Keeper {
             wal,
             clock,
             handed_over: None,
-            handed_over_frame: 0,
+            handed_over_tx: TxId::NONE,
+            looked_tx: TxId::NONE,
             attempted: None,
             write_lock: Vec::new(),
         }
@@ -92,23 +98,30 @@ impl Keeper {
     /// when it is time.
     pub fn tend(&mut self, source: &mut Source, capture: &mut Capture, published: Published) -> Result<()> {
         let now = self.clock.monotonic();
-        let frame = capture.position().frame;
+        let tx = capture.last_tx();
+        let page_bytes = u64::from(capture.position().page_bytes);
+        let log_bytes = u64::from(capture.position().frame) * page_bytes;
         let due = |since: Option<Duration>, pause| since.is_none_or(|t| now.saturating_sub(t) >= pause);
-        let all_backfilled = published.frames == published.backfilled && !source.may_restart();
-        let news = frame != self.handed_over_frame && due(self.handed_over, HAND_OVER_EVERY);
-        if all_backfilled || news {
+        let quiet = std::mem::replace(&mut self.looked_tx, tx) == tx;
+        let all_backfilled = published.frames == published.backfilled;
+        // Off read lock 0 as soon as there is news: an automatic checkpoint that finds it taken sorts all frames in vain,
+        // at each commit.
+        let due_news = source.may_restart()
+            || quiet
+            || log_bytes < self.options.soft_bytes && due(self.handed_over, HAND_OVER_EVERY);
+        if all_backfilled && !source.may_restart() || due_news && tx != self.handed_over_tx {
             self.hand_over(source, capture)?;
             self.handed_over = Some(now);
-            self.handed_over_frame = frame;
+            self.handed_over_tx = tx;
         }
-        let page_bytes = u64::from(capture.position().page_bytes);
-        let log_bytes = u64::from(frame) * page_bytes;
-        let next_write_restarts = published.frames == published.backfilled && source.may_restart();
-        if log_bytes < self.options.soft_bytes || next_write_restarts || !due(self.attempted, PAUSE) {
+        let next_write_restarts = all_backfilled && source.may_restart();
+        let large = log_bytes >= self.options.hard_bytes;
+        let restart = large || quiet && log_bytes >= self.options.soft_bytes;
+        if next_write_restarts || !restart || !due(self.attempted, PAUSE) {
             return Ok(());
         }
         self.attempt(source, capture)?;
-        if log_bytes >= self.options.hard_bytes && !self.is_ready(source)? {
+        if large && !self.is_ready(source)? {
             self.attempt_locked(source, capture, page_bytes)?;
         }
         self.attempted = if self.is_ready(source)? { None } else { Some(now) };
@@ -126,54 +139,81 @@ impl Keeper {
             .is_some_and(|o| o.published.frames == o.published.backfilled && source.may_restart()))
     }
 
-    /// A hand-over with what [`Source::hand_over`] asks for: a look under the standing transaction, made durable.
+    /// A hand-over with what [`Source::hand_over`] asks for: a look under the standing transaction.
     fn hand_over(&self, source: &mut Source, capture: &mut Capture) -> Result<bool> {
         capture.look(source)?;
+        source.hand_over(capture.position(), || self.sync())
+    }
+
+    fn sync(&self) -> Result<()> {
         self.wal.sync()?;
-        source.hand_over(capture.position().frame)
+        Ok(())
     }
 
     fn attempt(&self, source: &mut Source, capture: &mut Capture) -> Result<()> {
-        if self.hand_over(source, capture)? && source.checkpoint()?.is_some() {
+        if self.backfill(source, capture)? {
             self.hand_over(source, capture)?;
         }
         Ok(())
     }
 
-    /// A busy writer leaves the lock free only now and then, and we never wait in a queue: ask for a while.
-    fn lock_writes(&self, source: &Source) -> Result<bool> {
-        for _ in 0..LOCK_TRIES {
-            if source.lock_writes()? {
-                return Ok(true);
-            }
-            std::thread::sleep(LOCK_TRY_EVERY);
+    /// Hands over, and does what the next hand-over needs for read lock 0: what is captured on our disk, and all of it
+    /// in the database file. False if another stood in the way.
+    fn backfill(&self, source: &mut Source, capture: &mut Capture) -> Result<bool> {
+        if !self.hand_over(source, capture)? {
+            return Ok(false);
         }
-        Ok(false)
+        let (synced, backfilled) = std::thread::scope(|scope| {
+            let synced = scope.spawn(|| self.sync());
+            let backfilled = checkpoint(source);
+            (synced.join(), backfilled)
+        });
+        synced.map_err(|_| Error::Died)??;
+        Ok(backfilled?.is_some())
     }
 
     fn attempt_locked(&mut self, source: &mut Source, capture: &mut Capture, page_bytes: u64) -> Result<()> {
-        // Most of what has to be backfilled and synced is done before the lock is taken.
-        let mut little_left = false;
         for _ in 0..ROUNDS {
-            let Some(observed) = source.observe()? else { return Ok(()) };
-            let left = observed.published.frames.saturating_sub(observed.published.backfilled);
-            little_left = u64::from(left) * page_bytes < LEFT_BYTES_MAX;
-            if little_left || !self.hand_over(source, capture)? || source.checkpoint()?.is_none() {
-                break;
+            // Nearly all that has to be backfilled and synced is done before the lock is taken.
+            if !self.backfill(source, capture)? || !is_little_left(source, page_bytes)? {
+                continue;
+            }
+            if lock_writes(source)? {
+                let taken = self.clock.monotonic();
+                let outcome = self.attempt(source, capture);
+                source.unlock_writes()?;
+                self.write_lock.push(self.clock.monotonic().saturating_sub(taken));
+                return outcome;
             }
         }
-        if !little_left {
-            return Ok(());
-        }
-        capture.look(source)?;
-        self.wal.sync()?;
-        if !self.lock_writes(source)? {
-            return Ok(());
-        }
-        let taken = self.clock.monotonic();
-        let outcome = self.attempt(source, capture);
-        source.unlock_writes()?;
-        self.write_lock.push(self.clock.monotonic().saturating_sub(taken));
-        outcome
+        Ok(())
     }
+}
+
+/// The application may be at it just now, and then what it backfills we need not.
+fn checkpoint(source: &Source) -> Result<Option<Published>> {
+    for _ in 0..TRIES {
+        if let Some(done) = source.checkpoint()? {
+            return Ok(Some(done));
+        }
+        std::thread::sleep(TRY_EVERY);
+    }
+    Ok(None)
+}
+
+/// A busy writer leaves the lock free only now and then, and we never wait in a queue: ask for a while.
+fn lock_writes(source: &Source) -> Result<bool> {
+    for _ in 0..TRIES {
+        if source.lock_writes()? {
+            return Ok(true);
+        }
+        std::thread::sleep(TRY_EVERY);
+    }
+    Ok(false)
+}
+
+fn is_little_left(source: &Source, page_bytes: u64) -> Result<bool> {
+    let left =
+        |o: Observed| u64::from(o.published.frames.saturating_sub(o.published.backfilled)) * page_bytes;
+    Ok(source.observe()?.is_some_and(|o| left(o) < LEFT_BYTES_MAX))
 }

@@ -6,11 +6,12 @@
 //!   reader when the log is wholly backfilled, and then the log may restart but no frame of its next
 //!   generation can be backfilled, so that it can't restart again.
 //! - **A hand-over opens the next read transaction before it closes the old one**, and is allowed only after
-//!   a look that began when the old one already stood and captured everything it saw (the caller's part), and
-//!   when that is durable in our log. Then nothing is lost: let the old transaction stand at mark m. What was
-//!   captured reaches m or further. Backfill can't pass m. The new transaction gets read lock 0 only if
-//!   everything that is committed is backfilled, which means that nothing was committed behind m: all of it is
-//!   captured. Otherwise it gets a read lock above 0, and the log stands.
+//!   a look that began when the old one already stood and captured everything it saw (the caller's part). Then
+//!   nothing is lost: let the old transaction stand at mark m. What was captured reaches m or further. Backfill
+//!   can't pass m. The new transaction gets read lock 0 only if everything that is committed is backfilled, which
+//!   means that nothing was committed behind m: all of it is captured, and is made durable in our log before the
+//!   old transaction closes. Otherwise it gets a read lock above 0, the log stands, and what is not yet durable with
+//!   us can be read from it again.
 //! - **Our descriptor of the database file is closed last.** Closing any descriptor of a file drops all POSIX
 //!   locks of the process on it (FAILURES 38), so `file` is the last field, and a [`BaseView`](crate::base::BaseView) that shares it
 //!   must be dropped before another `Source` is opened on the same file.
@@ -27,7 +28,7 @@ use rusqlite::Connection;
 use crate::conn::{self, Published};
 use crate::error::{Error, Result};
 use crate::header::{DatabaseHeader, HEADER_BYTES};
-use crate::position::FileStamp;
+use crate::position::{FileStamp, Position};
 use crate::wal::{WalFile, WalHeader};
 
 /// What one look found: salts and published frames belong together.
@@ -137,20 +138,30 @@ impl Source {
     }
 
     /// Moves the read transaction to the newest commit. Everything that the last look saw must be captured up
-    /// to frame `captured` and durable. Returns false if SQLite was busy and nothing changed.
-    pub fn hand_over(&mut self, captured: u32) -> Result<bool> {
+    /// to `captured`; `make_durable` is called if the log may restart from now on. Returns false if SQLite was
+    /// busy and nothing changed.
+    pub fn hand_over(
+        &mut self,
+        captured: &Position,
+        make_durable: impl FnOnce() -> Result<()>,
+    ) -> Result<bool> {
+        let before = self.observe()?;
         match conn::begin_read(&self.spare) {
             Ok(()) => {}
             Err(e) if e.is_busy() => return Ok(false),
             Err(e) => return Err(e),
         }
-        // On read lock 0 only if all that was committed is backfilled: everything that we captured, or nothing yet of
-        // a generation that has just begun.
-        let published = conn::published(&self.look)?;
-        self.may_restart = published.is_none_or(|p| p.backfilled >= captured || p.backfilled == 0);
-        std::mem::swap(&mut self.hold, &mut self.spare);
+        let moved = conn::published(&self.look).and_then(|after| {
+            let stands = before.zip(after).is_some_and(|(before, after)| stands(captured, &before, after));
+            if !stands {
+                make_durable()?;
+            }
+            self.may_restart = !stands;
+            std::mem::swap(&mut self.hold, &mut self.spare);
+            Ok(true)
+        });
         conn::end(&self.spare)?;
-        Ok(true)
+        moved
     }
 
     /// Runs a passive checkpoint; `None` if another one is running.
@@ -208,6 +219,18 @@ impl Source {
             Err(source) => Err(Error::Open { path: self.path.clone(), source }),
         }
     }
+}
+
+/// True if a read transaction that began between two observations surely is on a read lock above 0.
+///
+/// SQLite gives read lock 0 only when all that is committed is backfilled. Before, the generation that we are capturing
+/// had frames that were not: then it could not restart in between, since the old transaction keeps it from that, or,
+/// when that one is itself on read lock 0 of an earlier generation, from being backfilled. So both observations are of
+/// one generation; and if not even what we captured is backfilled after, not all that was committed was at its begin.
+fn stands(captured: &Position, before: &Observed, after: Published) -> bool {
+    before.header.map(|h| h.salts) == captured.salts
+        && before.published.backfilled < before.published.frames
+        && after.backfilled < captured.frame
 }
 
 /// The path with `suffix` behind its last component, as SQLite names the files beside a database.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::format::SourceName;
-use pitr::sqlite::watch::{Event, Events, Subject, Summary, Watch, WatchOptions, state};
+use pitr::sqlite::watch::{Event, Events, Subject, Summary, Watch, WatchOptions, give_way, state};
 
 use super::failure::explain;
 use super::open;
@@ -27,6 +27,8 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
         handlers.map_err(|e| CliError::new(Exit::Failed, e).at("installing the signal handlers"))?;
     }
+    let pool = rayon::ThreadPoolBuilder::new().start_handler(|_| give_way()).build_global();
+    pool.map_err(|e| CliError::new(Exit::Failed, e).at("starting the threads"))?;
     let subjects = subjects(global, &args)?;
     let options = WatchOptions {
         ship_every: args.rpo,

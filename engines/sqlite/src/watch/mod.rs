@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! capture thread    look, append, hand over         every few milliseconds; it alone touches SQLite
+//! syncing thread    makes durable what is captured  every 25 ms, while there is news
 //! shipping thread   watermark, sync, ship           every RPO interval
 //! snapshot thread   base or increment, one a time   on schedule or on request
 //! ```
@@ -37,6 +38,7 @@ use pitr_vfs::{Clock, FileSystem};
 use crate::keeper::KeeperOptions;
 
 pub use run::{Summary, Watch};
+pub use threads::give_way;
 
 /// Name of this engine in snapshots.
 pub const ENGINE: &str = "sqlite";

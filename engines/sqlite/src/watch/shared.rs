@@ -99,6 +99,14 @@ impl Shared {
         self.complete_until.store(capture.complete_until().micros(), Ordering::Release);
     }
 
+    /// Makes durable what was captured.
+    pub(super) fn make_durable(&self) -> Result<()> {
+        if self.log.wal.durable() < Lsn::new(self.news_end.load(Ordering::Relaxed)) {
+            self.log.wal.sync()?;
+        }
+        Ok(())
+    }
+
     /// Notes in the local log until when it is complete, and makes it durable: should the watch be killed, the hole
     /// begins there. Ships it if there is news, after a long quiet, or if `now` asks for it. Returns the end of what is
     /// archived.

@@ -1,4 +1,4 @@
-//! The three threads of an attachment.
+//! The threads of an attachment.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,12 +17,26 @@ use crate::source::Source;
 
 /// Threads look this often whether they are to end.
 const ATTENTION: Duration = Duration::from_millis(20);
+/// What was captured is made durable this often: what a kill of ours can cost.
+const SYNC_EVERY: Duration = Duration::from_millis(25);
 /// The database's place is checked this often.
 const PLACE_EVERY: Duration = Duration::from_millis(100);
 /// A base that could not be stored is tried again after this long.
 const BASE_AGAIN: Duration = Duration::from_secs(5);
 /// Requests that may wait for the snapshot thread.
 const JOBS_MAX: usize = 16;
+
+/// How far the threads that can wait stand back (see nice(2)).
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+/// Lowers the priority of the calling thread: the application, and capture after it, come before compressing and
+/// storing. For a watching program's pools of threads too. Where it is refused everything works, only less politely;
+/// elsewhere than on Linux a priority is the whole process's, and stays.
+pub fn give_way() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
 
 enum Job {
     Base(Box<PendingBase>, Option<Asker>),
@@ -57,8 +71,15 @@ pub(super) fn run(
     };
     shared.end.store(false, Ordering::Relaxed);
     let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| threads.ship());
-        scope.spawn(|| threads.snapshots(&waiting));
+        scope.spawn(|| threads.sync());
+        scope.spawn(|| {
+            give_way();
+            threads.ship();
+        });
+        scope.spawn(|| {
+            give_way();
+            threads.snapshots(&waiting);
+        });
         let _end = EndOnDrop(&shared.end);
         threads.capture(attached, stop, control)
     });
@@ -156,6 +177,15 @@ impl Threads<'_> {
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn sync(&self) {
+        while !self.ended() {
+            if let Err(e) = self.shared.make_durable() {
+                return self.die(e);
+            }
+            std::thread::sleep(SYNC_EVERY);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The capture protocol.
 
 use crate::exactly::{Watched, application};
+use pitr_sqlite::Error;
 use pitr_sqlite::keeper::KeeperOptions;
 
 const EAGER: KeeperOptions = KeeperOptions { soft_bytes: 64 << 10, hard_bytes: 128 << 10 };
@@ -70,4 +71,58 @@ fn rollbacks_and_spills_leave_no_trace() {
     let copy = dir.path().join("copy.db");
     app.copy(&copy);
     watched.assert_exact(&copy);
+}
+
+#[test]
+fn what_is_captured_is_durable_before_the_log_may_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("app.db");
+    let mut app = application(&database);
+    app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
+    let Watched { mut source, mut capture, .. } =
+        Watched::start(dir.path(), &database, KeeperOptions::default());
+    app.sql("INSERT INTO t VALUES(1)");
+    capture.look(&source).unwrap();
+    let salts = capture.position().salts;
+    // Frames behind the old transaction are not backfilled: the log stands, and may be read again after a crash.
+    source.hand_over(capture.position(), || panic!("the log can't restart")).unwrap();
+    assert!(!source.may_restart());
+    assert!(source.checkpoint().unwrap().is_some_and(|p| p.frames == p.backfilled));
+    // Not durable: the old transaction goes on standing.
+    assert!(source.hand_over(capture.position(), || Err(Error::LockLost)).is_err());
+    app.sql("INSERT INTO t VALUES(2)");
+    capture.look(&source).unwrap();
+    assert_eq!(capture.position().salts, salts);
+    assert!(!source.may_restart());
+    source.hand_over(capture.position(), || panic!("the log can't restart")).unwrap();
+    source.checkpoint().unwrap();
+    let mut synced = false;
+    let sync = || {
+        synced = true;
+        Ok(())
+    };
+    source.hand_over(capture.position(), sync).unwrap();
+    assert!(synced && source.may_restart());
+    app.sql("INSERT INTO t VALUES(3)");
+    capture.look(&source).unwrap();
+    assert_ne!(capture.position().salts, salts);
+}
+
+#[test]
+fn the_read_transaction_leaves_lock_0_with_the_first_news() {
+    // FAILURES 39: while it stands there, each commit of an application with a large log sorts all of it in vain.
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("app.db");
+    let mut app = application(&database);
+    app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(0)");
+    let mut watched =
+        Watched::start(dir.path(), &database, KeeperOptions { soft_bytes: 0, hard_bytes: u64::MAX });
+    for _ in 0..5 {
+        while !watched.source.may_restart() {
+            watched.step();
+        }
+        app.sql("INSERT INTO t VALUES(1)");
+        watched.step();
+        assert!(!watched.source.may_restart());
+    }
 }

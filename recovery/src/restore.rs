@@ -82,6 +82,8 @@ pub struct Restored {
     pub wal_bytes: u64,
     /// Committed images in that log.
     pub records: u64,
+    /// Threads that worked on it.
+    pub workers: usize,
     /// How long each part took.
     pub phases: Phases,
     /// What stood at the output, under its new names.
@@ -159,6 +161,7 @@ impl Restorer<'_> {
             base_bytes,
             wal_bytes: plan.log_bytes,
             records: merged.images(),
+            workers: rayon::current_num_threads(),
             phases,
             moved_aside,
         })

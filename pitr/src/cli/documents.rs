@@ -126,6 +126,9 @@ pub(crate) struct Restore {
     pub(crate) wal_bytes: u64,
     pub(crate) records: u64,
     pub(crate) seconds: f64,
+    /// Absent from a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) workers: Option<usize>,
     pub(crate) phases: Phases,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) dry_run: bool,
@@ -371,6 +374,7 @@ mod tests {
             wal_bytes: 8192,
             records: 3,
             seconds: 0.25,
+            workers: Some(2),
             phases: Phases(vec![("write".into(), 0.2), ("plan".into(), 0.05)]),
             dry_run: false,
             output: "o.db".into(),
@@ -391,7 +395,7 @@ mod tests {
         let expected = "changed_bytes kind logical_bytes lsn seconds snapshot_id stored_bytes";
         assert_eq!(keys(&backup).join(" "), expected);
         assert_eq!(serde_json::to_value(&backup).unwrap()["kind"], "incremental");
-        let expected = "base_bytes phases reached records seconds snapshot_id timeline wal_bytes";
+        let expected = "base_bytes phases reached records seconds snapshot_id timeline wal_bytes workers";
         assert_eq!(keys(&restore()).join(" "), expected);
         assert_eq!(
             serde_json::to_value(restore()).unwrap()["reached"],

@@ -51,6 +51,10 @@ fn every_transaction_comes_back_by_number_and_by_time() {
         world.assert_exact(moment, &["--workers", "1"], &copies[*tx as usize]);
     }
     world.assert_exact("latest", &[], &copies[40]);
+    let three = world.path("three.db");
+    let restored =
+        world.done(&["restore", "--to", "latest", "--output", &three.to_string_lossy(), "--workers", "3"]);
+    assert_eq!(restored["workers"], 3);
     for unreachable in ["tx:41", "2001-01-01T00:00:00Z", "2099-01-01T00:00:00Z"] {
         assert_eq!(world.restore(unreachable, &[]).0.code, 3, "{unreachable}");
     }
@@ -83,4 +87,30 @@ fn first_contact_is_restorable_and_snapshots_cost_what_changed() {
     let info = world.done(&["info"]);
     assert_eq!(info["sources"][0]["snapshots"].as_array().unwrap().len(), 3, "{info}");
     assert_eq!(info["sources"][0]["gaps"].as_array().unwrap().len(), 0, "{info}");
+}
+
+#[test]
+fn the_options_of_watch_are_heard() {
+    let mut world = World::new();
+    let mut app = world.application();
+    let state = world.path("elsewhere");
+    let snapshots = |every: &str, app: &mut pitr_testkit::App| {
+        let before = world.done(&["info"])["sources"][0]["snapshots"].as_array().map_or(0, Vec::len);
+        let options = ["--state", &state.to_string_lossy(), "--snapshot-every", every, "--rpo", "50ms"];
+        let watcher = world.watch_with(&options);
+        for i in 0..20 {
+            app.sql(&format!("INSERT INTO t(x) VALUES({i})"));
+            crate::world::pause(50);
+        }
+        watcher.stop();
+        world.done(&["info"])["sources"][0]["snapshots"].as_array().unwrap().len() - before
+    };
+    // The first one needs a base.
+    assert_eq!(snapshots("1h", &mut app), 1);
+    assert_eq!(snapshots("1h", &mut app), 0);
+    assert!(snapshots("200ms", &mut app) >= 2);
+    assert!(state.join("timeline-00000001").is_dir(), "{:?}", std::fs::read_dir(&state).unwrap().collect::<Vec<_>>());
+    assert!(!world.path("app.db-pitr").exists());
+    let copy = world.copy(&mut app);
+    world.assert_exact("latest", &[], &copy);
 }

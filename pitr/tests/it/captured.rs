@@ -109,7 +109,11 @@ fn the_options_of_watch_are_heard() {
     assert_eq!(snapshots("1h", &mut app), 1);
     assert_eq!(snapshots("1h", &mut app), 0);
     assert!(snapshots("200ms", &mut app) >= 2);
-    assert!(state.join("timeline-00000001").is_dir(), "{:?}", std::fs::read_dir(&state).unwrap().collect::<Vec<_>>());
+    assert!(
+        state.join("timeline-00000001").is_dir(),
+        "{:?}",
+        std::fs::read_dir(&state).unwrap().collect::<Vec<_>>()
+    );
     assert!(!world.path("app.db-pitr").exists());
     let copy = world.copy(&mut app);
     world.assert_exact("latest", &[], &copy);

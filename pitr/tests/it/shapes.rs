@@ -33,6 +33,29 @@ fn page_sizes_and_shrinking_files() {
 }
 
 #[test]
+fn a_page_size_that_changed_while_nobody_watched_begins_a_new_base() {
+    // FAILURES 6
+    let mut world = World::new();
+    let mut app = world.application();
+    app.sql(FILL);
+    let watcher = world.watch();
+    app.sql("INSERT INTO t(x) VALUES('small pages')");
+    let small = world.copy(&mut app);
+    watcher.stop();
+    app.sql("PRAGMA journal_mode=DELETE; PRAGMA page_size=16384; VACUUM; PRAGMA journal_mode=WAL");
+    let watcher = world.watch();
+    app.sql("INSERT INTO t(x) VALUES('large pages')");
+    let large = world.copy(&mut app);
+    watcher.stop();
+    world.assert_exact("tx:1", &[], &small);
+    world.assert_exact("latest", &[], &large);
+    let info = world.done(&["info"]);
+    let gaps = info["sources"][0]["gaps"].as_array().unwrap();
+    assert_eq!(gaps.len(), 1, "{info}");
+    assert!(gaps[0]["reason"].as_str().unwrap().contains("block size"), "{info}");
+}
+
+#[test]
 fn a_large_transaction_and_one_that_spills_and_rolls_back() {
     let mut world = World::new();
     let mut app = world.application();

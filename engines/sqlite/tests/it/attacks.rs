@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::exactly::{Watched, application};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, Timestamp};
+use pitr_sqlite::Error;
 use pitr_sqlite::keeper::KeeperOptions;
 use pitr_sqlite::source::with_suffix;
 use pitr_sqlite::wal::{Checksum, WalFile};
@@ -75,6 +76,15 @@ fn a_commit_that_was_never_published_never_happened() {
     // Our reader would take it, were it asked to.
     let mut frames = watched.source.log().frames(header, position.frame, position.checksum);
     assert_eq!(frames.next(position.frame + 1).unwrap().commit_pages, 2);
+    // FAILURES 4: but never one whose salts or sums are not right.
+    for at in [9, 17, 24, frame.len() - 1] {
+        let mut stale = frame.clone();
+        stale[at] ^= 1;
+        file.write_all_at(&stale, offset).unwrap();
+        let mut frames = watched.source.log().frames(header, position.frame, position.checksum);
+        assert!(matches!(frames.next(position.frame + 1), Err(Error::FrameChanged { .. })), "byte {at}");
+    }
+    file.write_all_at(&frame, offset).unwrap();
 
     for _ in 0..10 {
         watched.step();
@@ -180,6 +190,49 @@ impl Clock for SetClock {
     }
 }
 
+/// From our log: seconds of each step of the clock; earliest time and stamp of each commit.
+fn steps_and_times(watched: &Watched) -> (Vec<i64>, Vec<(Timestamp, Timestamp)>) {
+    let (mut steps, mut times) = (Vec::new(), Vec::new());
+    let mut reader = watched.wal.reader(Lsn::ORIGIN).unwrap();
+    let mut records = Records::new();
+    while let Some(batch) = reader.next_batch().unwrap() {
+        let taken = records.feed::<pitr_wal::Error>(&batch, |record| {
+            match Record::decode(record.kind, record.payload).unwrap() {
+                Record::ClockStep { from, to } => steps.push((to.micros() - from.micros()) / 1_000_000),
+                Record::Commit(commit) => times.push((commit.earliest, commit.time)),
+                _ => {}
+            }
+            Ok(())
+        });
+        taken.unwrap();
+    }
+    (steps, times)
+}
+
+#[test]
+fn a_commit_lies_between_the_look_before_it_and_the_one_that_found_it() {
+    // FAILURES 15
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("app.db");
+    let mut app = application(&database);
+    app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
+    let clock = Arc::new(SystemClock::new());
+    let mut watched = Watched::start_by(clock.clone(), dir.path(), &database, KeeperOptions::default());
+    let mut committed = Vec::new();
+    for tx in 1..=5 {
+        watched.step();
+        let before = clock.now();
+        app.sql(&format!("INSERT INTO t VALUES({tx})"));
+        committed.push((before, clock.now()));
+        std::thread::sleep(Duration::from_millis(3));
+        watched.until(tx);
+    }
+    let (_, times) = steps_and_times(&watched);
+    for ((before, after), (earliest, time)) in committed.into_iter().zip(times) {
+        assert!(earliest <= before && after <= time, "{earliest} {before} {after} {time}");
+    }
+}
+
 #[test]
 fn a_clock_that_is_set_is_logged_and_stamps_never_decrease() {
     // FAILURES 15: clock set back, clock set forward.
@@ -195,20 +248,7 @@ fn a_clock_that_is_set_is_logged_and_stamps_never_decrease() {
         app.sql(&format!("INSERT INTO t VALUES({tx})"));
         watched.until(tx);
     }
-    let (mut steps, mut times) = (Vec::new(), Vec::new());
-    let mut reader = watched.wal.reader(Lsn::ORIGIN).unwrap();
-    let mut records = Records::new();
-    while let Some(batch) = reader.next_batch().unwrap() {
-        let taken = records.feed::<pitr_wal::Error>(&batch, |record| {
-            match Record::decode(record.kind, record.payload).unwrap() {
-                Record::ClockStep { from, to } => steps.push((to.micros() - from.micros()) / 1_000_000),
-                Record::Commit(commit) => times.push((commit.earliest, commit.time)),
-                _ => {}
-            }
-            Ok(())
-        });
-        taken.unwrap();
-    }
+    let (steps, times) = steps_and_times(&watched);
     assert_eq!(steps.len(), 2, "{steps:?}");
     assert!((599..=601).contains(&steps[0]) && (-181..=-179).contains(&steps[1]), "{steps:?}");
     assert!(times.is_sorted_by_key(|(_, time)| *time), "{times:?}");

@@ -128,36 +128,54 @@ impl Shipper {
     /// [`Error::Fenced`] if another writer took over; [`pitr_wal::Error::Removed`] if the log was cut down before it was
     /// archived (see [`accept_loss`](Self::accept_loss)); [`Error::Diverged`]; [`Error::Objects`].
     pub fn ship(&mut self, log: &Wal) -> Result<Shipped> {
-        self.writer.check_memory()?;
-        let mut shipped = Shipped::default();
-        self.put_pending(&mut shipped)?;
         let durable = log.durable();
-        if self.at.is_some_and(|at| at >= durable) {
-            return Ok(shipped);
+        let mut shipped = Shipped::default();
+        while let Some(one) = self.ship_one(log, durable)? {
+            shipped.objects += one.objects;
+            shipped.raw_bytes += one.raw_bytes;
+            shipped.stored_bytes += one.stored_bytes;
+        }
+        Ok(shipped)
+    }
+
+    /// As [`ship`](Self::ship), one object and no further than `until`, which must be durable. `None` if everything below
+    /// is archived.
+    ///
+    /// # Errors
+    /// Those of [`ship`](Self::ship).
+    pub fn ship_one(&mut self, log: &Wal, until: Lsn) -> Result<Option<Shipped>> {
+        self.writer.check_memory()?;
+        if self.pending.is_none() && !self.build_next(log, until)? {
+            return Ok(None);
+        }
+        self.put_pending().map(Some)
+    }
+
+    /// Builds the next object; false if there is nothing to put into it.
+    fn build_next(&mut self, log: &Wal, until: Lsn) -> Result<bool> {
+        if self.at.is_some_and(|at| at >= until) {
+            return Ok(false);
         }
         let mut reader = self.reader(log)?;
         let mut packer: Option<Packer> = None;
         while let Some(batch) = reader.next_batch()? {
-            if batch.end() > durable {
+            if batch.end() > until {
                 break;
             }
             let gap = batch.follows.is_some_and(|follows| follows.gap);
-            let full = |p: &mut Packer| {
-                gap || p.raw_bytes() + batch.header.span() as usize > self.options.object_bytes as usize
-            };
-            if let Some(done) = packer.take_if(full) {
-                self.finish(done, &mut shipped)?;
-            }
+            let span = batch.header.span() as usize;
             let into = match &mut packer {
+                Some(full) if gap || full.raw_bytes() + span > self.options.object_bytes as usize => break,
                 Some(packer) => packer,
                 None => packer.insert(self.begin(&batch)?),
             };
-            into.push(&batch, durable)?;
+            into.push(&batch, until)?;
         }
-        if let Some(done) = packer {
-            self.finish(done, &mut shipped)?;
-        }
-        Ok(shipped)
+        let Some(packer) = packer else { return Ok(false) };
+        debug_assert!(packer.end() > Lsn::ORIGIN, "a packer holds at least the batch that it was begun for");
+        let owner = self.writer.archive().objects().owner();
+        self.pending = Some(packer.build(owner, self.options.codec)?);
+        Ok(true)
     }
 
     /// Gives up what the local log no longer holds, after [`pitr_wal::Error::Removed`]: the next object begins with a
@@ -199,28 +217,22 @@ impl Shipper {
         Ok(Packer::new(identity, from, gap, self.carry.clone(), self.options.frame_bytes as usize))
     }
 
-    fn finish(&mut self, packer: Packer, shipped: &mut Shipped) -> Result<()> {
-        debug_assert!(packer.end() > Lsn::ORIGIN, "a packer holds at least the batch that it was begun for");
-        let owner = self.writer.archive().objects().owner();
-        self.pending = Some(packer.build(owner, self.options.codec)?);
-        self.put_pending(shipped)
-    }
-
     /// Puts what was built. It is forgotten only once it is known to stand and to count.
-    fn put_pending(&mut self, shipped: &mut Shipped) -> Result<()> {
-        let Some(built) = &self.pending else { return Ok(()) };
+    fn put_pending(&mut self) -> Result<Shipped> {
+        let mut shipped = Shipped::default();
+        let Some(built) = &self.pending else { return Ok(shipped) };
         let archive = self.writer.archive();
         archive.objects().put_new(&archive.layout().path(&Name::Log(built.name)), built.bytes.clone())?;
         self.writer.check()?;
         if let Some(built) = self.pending.take() {
-            shipped.objects += 1;
-            shipped.raw_bytes += built.raw_bytes;
-            shipped.stored_bytes += built.bytes.len() as u64;
+            shipped.objects = 1;
+            shipped.raw_bytes = built.raw_bytes;
+            shipped.stored_bytes = built.bytes.len() as u64;
             self.at = Some(built.name.to);
             self.lost = false;
             self.carry = built.carry;
         }
-        Ok(())
+        Ok(shipped)
     }
 }
 

@@ -20,6 +20,7 @@
 //! If an application's old reader stands in the way, both ways end without effect and are tried again later.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pitr_format::TxId;
@@ -37,6 +38,10 @@ const LEFT_BYTES_MAX: u64 = 512 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds of backfilling before the write lock is taken.
 const ROUNDS: u32 = 8;
+/// The write lock is not taken while the disk is so slow that a round takes longer, unless the log has grown to
+/// [`PATIENCE`] times [`KeeperOptions::hard_bytes`].
+const ROUND_MAX: Duration = Duration::from_millis(8);
+const PATIENCE: u64 = 4;
 /// What another holds, the write lock or the right to checkpoint, is asked for this often in a round.
 const TRIES: u32 = 40;
 const TRY_EVERY: Duration = Duration::from_micros(250);
@@ -58,10 +63,36 @@ impl Default for KeeperOptions {
     }
 }
 
+/// Asks the other threads of a watch to leave the disk alone: under the write lock every sync counts.
+#[derive(Debug, Clone, Default)]
+pub struct Quiet(Arc<AtomicBool>);
+
+impl Quiet {
+    /// Returns once nobody asks for quiet.
+    pub fn wait(&self) {
+        while self.0.load(Ordering::Relaxed) {
+            std::thread::sleep(TRY_EVERY);
+        }
+    }
+
+    /// Asks, until what is returned is dropped.
+    fn ask(&self) -> impl Drop + '_ {
+        struct Asked<'a>(&'a AtomicBool);
+        impl Drop for Asked<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Relaxed);
+            }
+        }
+        self.0.store(true, Ordering::Relaxed);
+        Asked(&self.0)
+    }
+}
+
 /// Keeps the log's size in bounds.
 #[derive(Debug)]
 pub struct Keeper {
     options: KeeperOptions,
+    quiet: Quiet,
     wal: Wal,
     clock: Arc<dyn Clock>,
     handed_over: Option<Duration>,
@@ -75,9 +106,10 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper for the source whose transactions go to `wal`.
     #[must_use]
-    pub fn new(wal: Wal, clock: Arc<dyn Clock>, options: KeeperOptions) -> Self {
+    pub fn new(wal: Wal, clock: Arc<dyn Clock>, options: KeeperOptions, quiet: Quiet) -> Self {
         Keeper {
             options,
+            quiet,
             wal,
             clock,
             handed_over: None,
@@ -173,9 +205,17 @@ impl Keeper {
     }
 
     fn attempt_locked(&mut self, source: &mut Source, capture: &mut Capture, page_bytes: u64) -> Result<()> {
+        let quiet = self.quiet.clone();
+        let _asked = quiet.ask();
         for _ in 0..ROUNDS {
-            // Nearly all that has to be backfilled and synced is done before the lock is taken.
-            if !self.backfill(source, capture)? || !is_little_left(source, page_bytes)? {
+            // Nearly all that has to be backfilled and synced is done before the lock is taken, and the last of these
+            // rounds tells how long it will be held.
+            let begun = self.clock.monotonic();
+            let backfilled = self.backfill(source, capture)?;
+            let slow = self.clock.monotonic().saturating_sub(begun) > ROUND_MAX;
+            let log_bytes = u64::from(capture.position().frame) * page_bytes;
+            let may_wait = log_bytes < self.options.hard_bytes.saturating_mul(PATIENCE);
+            if !backfilled || slow && may_wait || !is_little_left(source, page_bytes)? {
                 continue;
             }
             if lock_writes(source)? {

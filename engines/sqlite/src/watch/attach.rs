@@ -156,7 +156,12 @@ impl Shared {
     }
 
     fn attached(&self, source: Source, capture: Capture, base: Option<PendingBase>) -> Attached {
-        let keeper = Keeper::new(self.log.wal.clone(), Arc::clone(&self.around.clock), self.options.keeper);
+        let keeper = Keeper::new(
+            self.log.wal.clone(),
+            Arc::clone(&self.around.clock),
+            self.options.keeper,
+            self.quiet.clone(),
+        );
         Attached { source, capture, keeper, base }
     }
 

@@ -13,6 +13,7 @@ use super::alive::{Alive, Mark};
 use super::{Events, Subject, Surroundings, WatchOptions};
 use crate::capture::Capture;
 use crate::error::Result;
+use crate::keeper::Quiet;
 
 /// The log of one timeline on its way to the archive.
 pub(super) struct Log {
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     news_end: AtomicU64,
     /// The threads are to end.
     pub(super) end: AtomicBool,
+    /// For who takes the application's write lock.
+    pub(super) quiet: Quiet,
 }
 
 impl Log {
@@ -77,6 +80,7 @@ impl Shared {
             keep_from: AtomicU64::new(0),
             news_end: AtomicU64::new(0),
             end: AtomicBool::new(false),
+            quiet: Quiet::default(),
             log,
         })
     }
@@ -101,6 +105,7 @@ impl Shared {
 
     /// Makes durable what was captured.
     pub(super) fn make_durable(&self) -> Result<()> {
+        self.quiet.wait();
         if self.log.wal.durable() < Lsn::new(self.news_end.load(Ordering::Relaxed)) {
             self.log.wal.sync()?;
         }
@@ -118,7 +123,10 @@ impl Shared {
         self.append_watermark()?;
         self.log.wal.sync()?;
         if news || now || ticks.saturating_sub(shipping.shipped) >= self.options.watermark_every {
-            shipping.shipper.ship(&self.log.wal)?;
+            let durable = self.log.wal.durable();
+            while shipping.shipper.ship_one(&self.log.wal, durable)?.is_some() {
+                self.quiet.wait();
+            }
             shipping.shipped = ticks;
         }
         let archived = shipping.shipper.archived().unwrap_or(Lsn::ORIGIN);

@@ -9,7 +9,7 @@ use pitr_format::record::Record;
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 use pitr_sqlite::base::BaseView;
 use pitr_sqlite::capture::Capture;
-use pitr_sqlite::keeper::{Keeper, KeeperOptions};
+use pitr_sqlite::keeper::{Keeper, KeeperOptions, Quiet};
 use pitr_sqlite::source::Source;
 use pitr_testkit::App;
 use pitr_vfs::{Clock, OsFs, SystemClock};
@@ -55,7 +55,7 @@ impl Watched {
         let wal =
             Wal::create(fs, Arc::clone(&clock), &dir.join("log"), &start, &WalOptions::default()).unwrap();
         let capture = Capture::new(wal.clone(), Arc::clone(&clock), position, Lsn::ORIGIN, clock.now());
-        let keeper = Keeper::new(wal.clone(), clock, options);
+        let keeper = Keeper::new(wal.clone(), clock, options, Quiet::default());
         let reader = wal.reader(Lsn::ORIGIN).unwrap();
         Watched { source, capture, keeper, reader, wal, file, dir: dir.to_owned() }
     }

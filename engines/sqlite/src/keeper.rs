@@ -13,7 +13,7 @@
 //! 1. **Without the write lock**, when the log has passed [`KeeperOptions::soft_bytes`] and a look finds nothing new:
 //!    hand over, passive checkpoint, hand over. It fails, harmlessly, if a commit comes in between.
 //! 2. **With the write lock**, when the log has passed [`KeeperOptions::hard_bytes`] and less than
-//!    [`LEFT_BYTES_MAX`] remains to backfill: the same under `BEGIN IMMEDIATE`, so that no commit can come in
+//!    512 KiB remains to backfill: the same under `BEGIN IMMEDIATE`, so that no commit can come in
 //!    between. Nothing is written; the lock is given back by `ROLLBACK`. How long it was held is recorded.
 //!
 //! Our own checkpoint is one of a library that has the WAL-reset fault of SQLite 3.7.0 to 3.51.2 mended.
@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds of backfilling before the write lock is taken.
 const ROUNDS: u32 = 8;
 /// The write lock is not taken while the disk is so slow that a round takes longer, unless the log has grown to
-/// [`PATIENCE`] times [`KeeperOptions::hard_bytes`].
+/// `PATIENCE` times [`KeeperOptions::hard_bytes`].
 const ROUND_MAX: Duration = Duration::from_millis(8);
 const PATIENCE: u64 = 4;
 /// What another holds, the write lock or the right to checkpoint, is asked for this often in a round.

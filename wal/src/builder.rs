@@ -10,11 +10,44 @@ use std::ops::Range;
 
 /// Records that are appended together, in this order. It may be larger than a batch or a segment: the log
 /// cuts it up as needed and acknowledges it as one.
+///
+/// Appending empties it and leaves it its memory, so that one builder serves a thread for ever.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     pub(crate) payloads: Vec<u8>,
     pub(crate) records: Vec<Pushed>,
-    firsts: HashMap<TxId, usize>,
+    firsts: Firsts,
+}
+
+/// Index of each transaction's first record. Most builders hold one transaction: the map is asked only when
+/// another one's turn comes.
+#[derive(Debug, Default)]
+struct Firsts {
+    current: Option<(TxId, usize)>,
+    others: HashMap<TxId, usize>,
+}
+
+impl Firsts {
+    /// The first record of `tx`, which is `index` if it has none yet.
+    fn of(&mut self, tx: TxId, index: usize) -> usize {
+        match self.current {
+            Some((current, first)) if current == tx => first,
+            current => {
+                if let Some((other, first)) = current {
+                    self.others.insert(other, first);
+                }
+                let known = if self.others.is_empty() { None } else { self.others.get(&tx) };
+                let first = known.copied().unwrap_or(index);
+                self.current = Some((tx, first));
+                first
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.current = None;
+        self.others.clear();
+    }
 }
 
 /// One pushed record.
@@ -29,6 +62,8 @@ pub(crate) struct Pushed {
     pub(crate) first: Option<usize>,
     /// For a watermark: its time.
     pub(crate) watermark: Option<Timestamp>,
+    /// Where it stands, once it has its place.
+    pub(crate) lsn: Lsn,
 }
 
 impl BatchBuilder {
@@ -50,6 +85,13 @@ impl BatchBuilder {
         self.records.is_empty()
     }
 
+    /// Forgets the records and keeps the memory.
+    pub fn clear(&mut self) {
+        self.payloads.clear();
+        self.records.clear();
+        self.firsts.clear();
+    }
+
     /// Bytes of payload.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -61,7 +103,7 @@ impl BatchBuilder {
     /// builder is then as it was.
     pub fn push(&mut self, partition: PartitionId, tx: TxId, record: &Record<'_>) -> Result<()> {
         let watermark = if let Record::Watermark(time) = record { Some(*time) } else { None };
-        self.add(partition, tx, record, None, watermark)
+        self.add(partition, tx, record, false, watermark)
     }
 
     /// Adds the commit of a transaction. The log stamps its time when it gets its place, never earlier than
@@ -78,9 +120,7 @@ impl BatchBuilder {
     ) -> Result<()> {
         let commit =
             Commit { time: Timestamp::MIN, earliest, first_lsn: first_lsn.unwrap_or(Lsn::ORIGIN), note };
-        let index = self.records.len();
-        let first = first_lsn.is_none().then(|| self.firsts.get(&tx).copied().unwrap_or(index));
-        self.add(partition, tx, &Record::Commit(commit), first, None)
+        self.add(partition, tx, &Record::Commit(commit), first_lsn.is_none(), None)
     }
 
     fn add(
@@ -88,7 +128,7 @@ impl BatchBuilder {
         partition: PartitionId,
         tx: TxId,
         record: &Record<'_>,
-        first: Option<usize>,
+        find_first: bool,
         watermark: Option<Timestamp>,
     ) -> Result<()> {
         let begin = self.payloads.len();
@@ -98,8 +138,9 @@ impl BatchBuilder {
             self.payloads.truncate(begin);
             return Err(Error::Record { kind, source });
         }
-        self.firsts.entry(tx).or_insert(self.records.len());
-        self.records.push(Pushed { kind, partition, tx, payload, first, watermark });
+        let first = self.firsts.of(tx, self.records.len());
+        let first = find_first.then_some(first);
+        self.records.push(Pushed { kind, partition, tx, payload, first, watermark, lsn: Lsn::ORIGIN });
         Ok(())
     }
 }

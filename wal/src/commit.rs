@@ -1,8 +1,9 @@
 //! Group commit: threads and files around the [`Queue`].
 //!
 //! Whoever finds nobody leading leads: it takes all that is placed, writes it and syncs once for everyone.
-//! Waiters of even and odd rounds sleep on different condition variables, so that the end of a round wakes
-//! those whose records it made durable, and of the next round only one, to lead it.
+//! The others sleep, each on its own. At the end of a round the leader first wakes one waiter of the next round,
+//! which leads it while the leader wakes those whose records it made durable. These see by one atomic number that
+//! they are done and never come back for the lock: a herd that does is what caps a group commit.
 
 use crate::error::Result;
 use crate::layout::Step;
@@ -13,8 +14,11 @@ use crate::{Error, segment};
 use pitr_format::Lsn;
 use pitr_format::log::Seed;
 use pitr_vfs::{Clock, File, FileSystem, Lock};
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 
 /// Bytes that may wait for a leader before appending waits too. With one builder for each appending thread
 /// this bounds what the log holds in memory.
@@ -30,11 +34,39 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dir: PathBuf,
     pub(crate) segments: Mutex<Segments>,
-    queue: Mutex<Queue>,
-    /// For the waiters of even and of odd rounds.
-    rounds: [Condvar; 2],
+    queue: Mutex<Waited>,
+    /// Rounds below this are durable: the queue's word, for those who don't hold its lock.
+    done: AtomicU64,
     writer: Mutex<Writer>,
     _held: Held,
+}
+
+/// The queue, and who sleeps until something in it changes. The waiters of a round are either those of the one that
+/// is being written or those of the one that fills: even and odd.
+#[derive(Debug)]
+pub(crate) struct Waited {
+    queue: Queue,
+    sleeping: [Vec<Thread>; 2],
+}
+
+impl Waited {
+    fn sleepers_of(&mut self, round: Round) -> &mut Vec<Thread> {
+        &mut self.sleeping[usize::from(round.0 % 2 == 1)]
+    }
+}
+
+impl Deref for Waited {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl DerefMut for Waited {
+    fn deref_mut(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
 }
 
 /// The lock file's lock, held for as long as the log is open.
@@ -82,46 +114,52 @@ impl Shared {
         writer: Writer,
         held: Held,
     ) -> Self {
-        let (queue, writer) = (Mutex::new(queue), Mutex::new(writer));
-        let rounds = [Condvar::new(), Condvar::new()];
-        Shared { fs, clock, dir, segments: Mutex::new(segments), queue, rounds, writer, _held: held }
+        let queue = Mutex::new(Waited { queue, sleeping: [Vec::new(), Vec::new()] });
+        let (segments, writer) = (Mutex::new(segments), Mutex::new(writer));
+        Shared { fs, clock, dir, segments, queue, done: AtomicU64::new(0), writer, _held: held }
     }
 
-    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
+    pub(crate) fn queue(&self) -> MutexGuard<'_, Waited> {
         lock(&self.queue)
     }
 
     /// The queue, once it has room for more. Leads if nobody else does.
-    pub(crate) fn queue_with_room(&self) -> Result<MutexGuard<'_, Queue>> {
-        let mut queue = self.queue();
-        while queue.waiting_bytes() >= WAITING_BYTES_MAX {
+    pub(crate) fn queue_with_room(&self) -> Result<MutexGuard<'_, Waited>> {
+        loop {
+            let queue = self.queue();
+            if queue.waiting_bytes() < WAITING_BYTES_MAX {
+                return Ok(queue);
+            }
             let round = queue.newest();
-            queue = self.wait(queue, round)?;
+            self.wait(queue, round)?;
         }
-        Ok(queue)
+    }
+
+    /// True once `round` is durable.
+    pub(crate) fn is_done(&self, round: Round) -> bool {
+        round.0 < self.done.load(Ordering::Acquire)
     }
 
     /// Returns when `round` is durable.
-    pub(crate) fn wait<'a>(
-        &'a self,
-        mut queue: MutexGuard<'a, Queue>,
-        round: Round,
-    ) -> Result<MutexGuard<'a, Queue>> {
+    pub(crate) fn wait<'a>(&'a self, mut queue: MutexGuard<'a, Waited>, round: Round) -> Result<()> {
         loop {
-            queue = match queue.turn(round)? {
-                Turn::Done => return Ok(queue),
-                Turn::Wait => self.waiters_of(round).wait(queue).unwrap_or_else(PoisonError::into_inner),
+            match queue.turn(round)? {
+                Turn::Done => return Ok(()),
                 Turn::Lead(work) => {
                     drop(queue);
                     self.lead(work);
-                    self.queue()
                 }
-            };
+                Turn::Wait => {
+                    queue.sleepers_of(round).push(thread::current());
+                    drop(queue);
+                    thread::park();
+                    if self.is_done(round) {
+                        return Ok(());
+                    }
+                }
+            }
+            queue = self.queue();
         }
-    }
-
-    fn waiters_of(&self, round: Round) -> &Condvar {
-        &self.rounds[usize::from(round.0 % 2 == 1)]
     }
 
     fn lead(&self, work: Work) {
@@ -185,9 +223,18 @@ impl Drop for Report<'_> {
     fn drop(&mut self) {
         let outcome = self.outcome.take().unwrap_or(Err(Error::Panicked)).map_err(Arc::new);
         let failed = outcome.is_err();
-        self.shared.queue().finish(outcome);
-        self.shared.waiters_of(self.round).notify_all();
-        let next = self.shared.waiters_of(Round(self.round.0 + 1));
-        if failed { next.notify_all() } else { next.notify_one() }
+        let next = Round(self.round.0 + 1);
+        let mut queue = self.shared.queue();
+        queue.finish(outcome);
+        if !failed {
+            self.shared.done.store(next.0, Ordering::Release);
+        }
+        let done = std::mem::take(queue.sleepers_of(self.round));
+        let following = if failed { usize::MAX } else { 1 };
+        let sleepers = queue.sleepers_of(next);
+        let first = sleepers.len().saturating_sub(following);
+        let following = sleepers.split_off(first);
+        drop(queue);
+        following.iter().chain(&done).for_each(Thread::unpark);
     }
 }

@@ -140,21 +140,28 @@ impl Layout {
         std::mem::take(&mut self.steps)
     }
 
-    /// Gives every record its place and every commit its stamp. Nothing has changed after an error.
-    pub(crate) fn place(&mut self, mut builder: BatchBuilder, now: Timestamp) -> Result<Appended> {
-        self.check_room(&builder)?;
-        let mut lsns: Vec<Lsn> = Vec::with_capacity(builder.records.len());
+    /// Gives every record its place and every commit its stamp, and empties the builder. Nothing has changed after
+    /// an error. The clock is asked only if there is a commit.
+    pub(crate) fn place(
+        &mut self,
+        builder: &mut BatchBuilder,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Appended> {
+        self.check_room(builder)?;
         let mut appended = Appended { first: self.end(), end: self.end(), commits: Vec::new() };
-        for record in &builder.records {
-            let payload = &mut builder.payloads[record.payload.clone()];
-            let lsn = self.make_room(payload.len());
-            lsns.push(lsn);
+        let BatchBuilder { payloads, records, .. } = builder;
+        if records.iter().any(|record| record.kind == Kind::Commit) {
+            self.end.time = self.end.time.max(now());
+        }
+        for index in 0..records.len() {
+            let payload = &mut payloads[records[index].payload.clone()];
+            records[index].lsn = self.make_room(payload.len());
+            let record = &records[index];
             if let Some(time) = record.watermark {
                 self.end.time = self.end.time.max(time);
             }
             if record.kind == Kind::Commit {
-                self.end.time = self.end.time.max(now);
-                stamp(payload, self.end.time, record.first.map(|index| lsns[index]));
+                stamp(payload, self.end.time, record.first.map(|first| records[first].lsn));
             }
             appended.end = self.put(record, payload);
             if record.kind == Kind::Commit {
@@ -162,7 +169,8 @@ impl Layout {
                 appended.commits.push(Committed { tx, lsn: appended.end, time });
             }
         }
-        appended.first = lsns.first().copied().unwrap_or(appended.first);
+        appended.first = records.first().map_or(appended.first, |record| record.lsn);
+        builder.clear();
         Ok(appended)
     }
 

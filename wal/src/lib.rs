@@ -72,7 +72,7 @@ pub use open::{Cut, Recovered};
 pub use options::{Start, WalOptions};
 pub use reader::{LogBatch, LogReader};
 pub use records::Records;
-pub use wal::Wal;
+pub use wal::{Ticket, Wal};
 
 /// The example in the README compiles.
 #[cfg(doctest)]

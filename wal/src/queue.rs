@@ -79,7 +79,11 @@ impl Queue {
     }
 
     /// Places records; they are written in the round that comes with the answer.
-    pub(crate) fn place(&mut self, builder: BatchBuilder, now: Timestamp) -> Result<(Appended, Round)> {
+    pub(crate) fn place(
+        &mut self,
+        builder: &mut BatchBuilder,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<(Appended, Round)> {
         self.check()?;
         let appended = self.layout.place(builder, now)?;
         Ok((appended, self.newest()))

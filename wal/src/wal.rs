@@ -5,12 +5,48 @@ use crate::commit::Shared;
 use crate::layout::Appended;
 use crate::open::{self, Recovered};
 use crate::options::{Start, WalOptions};
+use crate::queue::Round;
 use crate::reader::LogReader;
 use crate::{Error, Result};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::{Clock, FileSystem};
+use std::borrow::BorrowMut;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Records that have their place and may not be durable yet.
+///
+/// Nobody syncs for a ticket alone: whoever waits for it, or for any later one, does it for all. So thousands may be
+/// in flight for one waiter.
+#[derive(Debug)]
+#[must_use = "the records are not durable before someone waits"]
+pub struct Ticket {
+    shared: Arc<Shared>,
+    round: Round,
+    appended: Appended,
+}
+
+impl Ticket {
+    /// Where the records stand.
+    #[must_use]
+    pub fn appended(&self) -> &Appended {
+        &self.appended
+    }
+
+    /// True once the records are durable. Does not wait, and makes nobody sync.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.shared.is_done(self.round)
+    }
+
+    /// Returns when the records, and everything appended before them, are durable.
+    pub fn wait(self) -> Result<Appended> {
+        if !self.is_durable() {
+            self.shared.wait(self.shared.queue(), self.round)?;
+        }
+        Ok(self.appended)
+    }
+}
 
 /// An open log. Clones are handles to the same log; it is unlocked when the last one, and the last reader
 /// made from one, is dropped. What was appended and not synced by then is lost.
@@ -46,18 +82,26 @@ impl Wal {
     }
 
     /// Gives records their place in the log. They are not durable yet, and no reader sees them; a later
-    /// commit or sync makes them so. Waits for the disk if too much is waiting already.
-    pub fn append(&self, builder: BatchBuilder) -> Result<Appended> {
+    /// commit or sync makes them so. Waits for the disk if too much is waiting already. The builder, given whole or
+    /// lent, is empty afterwards, and untouched after an error.
+    pub fn append(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Appended> {
         let mut queue = self.shared.queue_with_room()?;
-        Ok(queue.place(builder, self.shared.clock.now())?.0)
+        Ok(queue.place(batch.borrow_mut(), || self.shared.clock.now())?.0)
+    }
+
+    /// As [`Wal::append`], with a ticket by which durability can be waited for.
+    pub fn submit(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Ticket> {
+        let mut queue = self.shared.queue_with_room()?;
+        let (appended, round) = queue.place(batch.borrow_mut(), || self.shared.clock.now())?;
+        Ok(Ticket { shared: Arc::clone(&self.shared), round, appended })
     }
 
     /// Gives records their place in the log and returns when they, and everything appended before, are
     /// durable.
-    pub fn commit(&self, builder: BatchBuilder) -> Result<Appended> {
+    pub fn commit(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Appended> {
         let mut queue = self.shared.queue_with_room()?;
-        let (appended, round) = queue.place(builder, self.shared.clock.now())?;
-        drop(self.shared.wait(queue, round)?);
+        let (appended, round) = queue.place(batch.borrow_mut(), || self.shared.clock.now())?;
+        self.shared.wait(queue, round)?;
         Ok(appended)
     }
 
@@ -65,7 +109,8 @@ impl Wal {
     pub fn sync(&self) -> Result<Lsn> {
         let queue = self.shared.queue();
         let round = queue.newest();
-        Ok(self.shared.wait(queue, round)?.durable())
+        self.shared.wait(queue, round)?;
+        Ok(self.durable())
     }
 
     /// Ends the segment and leaves the next number out: what the source did from here on was not seen, and
@@ -73,7 +118,7 @@ impl Wal {
     pub fn skip(&self) -> Result<Lsn> {
         let mut queue = self.shared.queue_with_room()?;
         let (lsn, round) = queue.skip()?;
-        drop(self.shared.wait(queue, round)?);
+        self.shared.wait(queue, round)?;
         Ok(lsn)
     }
 

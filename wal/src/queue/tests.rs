@@ -127,7 +127,7 @@ fn run(seed: u64) -> bool {
         match rng.below(10) {
             0..4 => {
                 let now = Timestamp::from_micros(rng.below(1_000) as i64);
-                let (appended, round) = queue.place(builder(&mut rng, &mut model), now).unwrap();
+                let (appended, round) = queue.place(&mut builder(&mut rng, &mut model), || now).unwrap();
                 for commit in &appended.commits {
                     assert!(commit.time >= stamp && commit.time >= now);
                     stamp = commit.time;
@@ -192,7 +192,7 @@ fn check_poisoned(queue: &mut Queue, waiters: &[Waiter], durable: Lsn) {
     for Waiter { round, .. } in waiters {
         assert!(matches!(queue.turn(*round), Err(Error::Poisoned { .. })), "answered after a failure");
     }
-    assert!(matches!(queue.place(BatchBuilder::new(), Timestamp::MAX), Err(Error::Poisoned { .. })));
+    assert!(matches!(queue.place(&mut BatchBuilder::new(), || Timestamp::MAX), Err(Error::Poisoned { .. })));
     assert!(matches!(queue.skip(), Err(Error::Poisoned { .. })));
     assert_eq!(queue.durable(), durable, "the durable point moved though the round failed");
 }
@@ -209,12 +209,13 @@ fn a_full_round_is_one_batch_and_a_waiter_of_an_empty_queue_is_answered() {
     assert!(matches!(queue.turn(queue.newest()), Ok(Turn::Done)));
     let mut model = Model::new(first_segment(1 << 20));
     let mut rng = Rng::new(3);
-    let rounds: Vec<Round> =
-        (0..10).map(|_| queue.place(builder(&mut rng, &mut model), Timestamp::MIN).unwrap().1).collect();
+    let rounds: Vec<Round> = (0..10)
+        .map(|_| queue.place(&mut builder(&mut rng, &mut model), || Timestamp::MIN).unwrap().1)
+        .collect();
     assert!(rounds.windows(2).all(|pair| pair[0] == pair[1]));
     let Ok(Turn::Lead(work)) = queue.turn(rounds[0]) else { panic!("nobody leads") };
     assert_eq!(work.steps.len(), 1);
     assert!(queue.waiting_bytes() == 0 && queue.newest() == rounds[0]);
-    let later = queue.place(builder(&mut rng, &mut model), Timestamp::MIN).unwrap().1;
+    let later = queue.place(&mut builder(&mut rng, &mut model), || Timestamp::MIN).unwrap().1;
     assert!(later > rounds[0] && matches!(queue.turn(later), Ok(Turn::Wait)));
 }

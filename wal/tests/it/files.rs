@@ -66,6 +66,81 @@ fn appended_records_are_seen_after_a_sync() {
 }
 
 #[test]
+fn a_ticket_is_durable_when_it_or_a_later_one_was_waited_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let wal = create(temp.path());
+    let mut batch = transaction(1, &[b"x"]);
+    let first = wal.submit(&mut batch).unwrap();
+    assert!(batch.is_empty() && batch.bytes() == 0, "a lent builder comes back empty");
+    let second = wal.submit(transaction(2, &[b"y"])).unwrap();
+    assert!(!first.is_durable() && !second.is_durable());
+    assert!(first.appended().end <= second.appended().first);
+    let end = second.wait().unwrap().end;
+    assert!(first.is_durable() && wal.durable() >= end);
+    assert_eq!(first.wait().unwrap().commits[0].tx.get(), 1);
+    assert_eq!(everything(&wal, &fs(), temp.path()).len(), 4);
+}
+
+#[test]
+fn one_builder_serves_for_ever_and_forgets_its_transactions() {
+    let temp = tempfile::tempdir().unwrap();
+    let wal = create(temp.path());
+    let mut batch = BatchBuilder::new();
+    let mut firsts = Vec::new();
+    for round in 0..3 {
+        // Transactions 1 and 2 interleave; each commit names the first record of its own.
+        for tx in [1, 2, 1] {
+            batch.push(crate::help::P, pitr_format::TxId::new(tx), &Record::Data(b"r")).unwrap();
+        }
+        for tx in [2, 1] {
+            batch.push_commit(crate::help::P, pitr_format::TxId::new(tx), Timestamp::MIN, None, b"").unwrap();
+        }
+        let appended = wal.commit(&mut batch).unwrap();
+        assert_eq!(appended.commits.len(), 2, "round {round}");
+        firsts.push(appended.first);
+    }
+    let all = everything(&wal, &fs(), temp.path());
+    for (round, records) in all.chunks(5).enumerate() {
+        let first_of = |index: usize| match Record::decode(records[index].kind, &records[index].payload) {
+            Ok(Record::Commit(commit)) => commit.first_lsn,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(first_of(3), records[1].lsn);
+        assert_eq!((first_of(4), records[0].lsn), (records[0].lsn, firsts[round]));
+    }
+}
+
+#[test]
+fn every_waiter_of_many_is_woken() {
+    const THREADS: u64 = 64;
+    const EACH: u64 = 40;
+    let temp = tempfile::tempdir().unwrap();
+    let wal = create(temp.path());
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let wal = &wal;
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let batch = transaction(thread * EACH + n + 1, &[b"x"]);
+                    // Some wait at once, some by ticket, some not at all.
+                    let end = match n % 3 {
+                        0 => wal.commit(batch).unwrap().end,
+                        1 => wal.submit(batch).unwrap().wait().unwrap().end,
+                        _ => {
+                            wal.append(batch).unwrap();
+                            continue;
+                        }
+                    };
+                    assert!(wal.durable() >= end);
+                }
+            });
+        }
+    });
+    wal.sync().unwrap();
+    assert_eq!(everything(&wal, &fs(), temp.path()).len() as u64, 2 * THREADS * EACH);
+}
+
+#[test]
 fn a_skip_leaves_a_segment_number_out_and_says_so() {
     let temp = tempfile::tempdir().unwrap();
     let wal = create(temp.path());

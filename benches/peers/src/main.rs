@@ -1,0 +1,70 @@
+//! One log, one workload, one run: `pitr-peers LOG WORKLOAD THREADS BYTES SECONDS DIR` prints one JSON line.
+//!
+//! Each log runs as a release build with its documented fast settings. A commit is acknowledged after `fdatasync`; an
+//! append is not synced. Pairing, repeating and the table are the caller's.
+
+mod logs;
+
+use logs::Log;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [log, workload, threads, bytes, seconds, dir] = &args[..] else {
+        return Err("usage: pitr-peers LOG WORKLOAD THREADS BYTES SECONDS DIR".into());
+    };
+    let (threads, bytes): (usize, usize) = (threads.parse()?, bytes.parse()?);
+    let time = Duration::from_secs_f64(seconds.parse()?);
+    let dir = Path::new(dir);
+    std::fs::create_dir_all(dir)?;
+    let payload: Vec<u8> = (0..bytes).map(|i| (i * 7 + i / 251) as u8).collect();
+    let (count, took) = match workload.as_str() {
+        "commit" => run(logs::open(log, dir)?.as_ref(), threads, time, |log, n| log.commit(n, &payload))?,
+        "append" => run(logs::open(log, dir)?.as_ref(), threads, time, |log, n| log.append(n, &payload))?,
+        "tickets" => logs::pitr_tickets(dir, &payload, time)?,
+        other => return Err(format!("no workload {other}").into()),
+    };
+    let rate = count as f64 / took.as_secs_f64();
+    println!(
+        r#"{{"log":"{log}","workload":"{workload}","threads":{threads},"bytes":{bytes},"rate":{rate:.0}}}"#
+    );
+    Ok(())
+}
+
+/// Operations done by `threads` in about `time`, and the time until the last one was.
+fn run(
+    log: &dyn Log,
+    threads: usize,
+    time: Duration,
+    operation: impl Fn(&dyn Log, u64) -> Result<()> + Sync,
+) -> Result<(u64, Duration)> {
+    // The first commits make files.
+    for n in 0..100 {
+        operation(log, n)?;
+    }
+    let (next, begun) = (AtomicU64::new(100), Instant::now());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| -> Result<u64> {
+                    let mut done = 0;
+                    // The clock is looked at now and then only: it must not be what is measured.
+                    while done % 16 != 0 || begun.elapsed() < time {
+                        operation(log, next.fetch_add(1, Ordering::Relaxed))?;
+                        done += 1;
+                    }
+                    Ok(done)
+                })
+            })
+            .collect();
+        let mut count = 0;
+        for worker in workers {
+            count += worker.join().map_err(|_| "a thread panicked")??;
+        }
+        Ok((count, begun.elapsed()))
+    })
+}

@@ -1,0 +1,137 @@
+//! Our log beside other people's, in paired runs: each round runs every log once, one process a run.
+
+use crate::Result;
+use crate::verdict;
+use crate::world::{self, World};
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A row of the table: what is done, by how many threads, with how many bytes; and who takes part.
+#[derive(Debug)]
+struct Row {
+    title: &'static str,
+    workload: &'static str,
+    threads: u32,
+    bytes: u32,
+    logs: &'static [&'static str],
+}
+
+const DURABLE: &[&str] = &["pitr", "bare", "raft-engine", "okaywal", "fjall", "sled", "redb", "sqlite"];
+/// The bare loop syncs by itself on each thread: a bound for one thread only.
+const SHARED: &[&str] = &["pitr", "raft-engine", "okaywal", "fjall", "sled", "redb", "sqlite"];
+const UNSYNCED: &[&str] = &["pitr", "bare", "raft-engine", "fjall", "sled", "redb"];
+
+const ROWS: &[Row] = &[
+    Row { title: "durable, 128 B, 1 thread", workload: "commit", threads: 1, bytes: 128, logs: DURABLE },
+    Row { title: "durable, 128 B, 8 threads", workload: "commit", threads: 8, bytes: 128, logs: SHARED },
+    Row { title: "durable, 128 B, 64 threads", workload: "commit", threads: 64, bytes: 128, logs: SHARED },
+    Row { title: "durable, 4 KiB, 1 thread", workload: "commit", threads: 1, bytes: 4096, logs: DURABLE },
+    Row { title: "durable, 4 KiB, 8 threads", workload: "commit", threads: 8, bytes: 4096, logs: SHARED },
+    Row { title: "durable, 4 KiB, 64 threads", workload: "commit", threads: 64, bytes: 4096, logs: SHARED },
+    Row { title: "durable by tickets, 128 B", workload: "tickets", threads: 1, bytes: 128, logs: &["pitr"] },
+    Row { title: "not synced, 128 B, 1 thread", workload: "append", threads: 1, bytes: 128, logs: UNSYNCED },
+    Row { title: "not synced, 4 KiB, 1 thread", workload: "append", threads: 1, bytes: 4096, logs: UNSYNCED },
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logs {
+    /// Paired runs of each row; the table shows medians
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Seconds of each run
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Only rows whose title contains this
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+impl Logs {
+    pub(crate) fn run(&self) -> Result<bool> {
+        let command = format!("cargo xtask compare wal --runs {} --seconds {}", self.runs, self.seconds);
+        println!("{command}");
+        let binary = build()?;
+        let mut table = String::from(
+            "| | log | operations/s, median | least | most | of pitr |\n| --- | --- | ---: | ---: | ---: | ---: |\n",
+        );
+        let mut leads = true;
+        for row in ROWS.iter().filter(|row| row.title.contains(&self.only)) {
+            let mut rates = vec![Vec::new(); row.logs.len()];
+            for _ in 0..self.runs {
+                for (log, rates) in row.logs.iter().zip(&mut rates) {
+                    rates.push(self.once(&binary, log, row)?);
+                }
+            }
+            let ours = median(&mut rates[0]);
+            for (log, rates) in row.logs.iter().zip(&mut rates) {
+                let rate = median(rates);
+                leads &= *log == "bare" || rate <= ours;
+                let (least, most) = (rates[0], rates[rates.len() - 1]);
+                let ratio = rate / ours;
+                let line =
+                    format!("| {} | {log} | {rate:.0} | {least:.0} | {most:.0} | {ratio:.2} |", row.title);
+                println!("{line}");
+                // Writing to a String cannot fail.
+                let _ = writeln!(table, "{line}");
+            }
+        }
+        if self.only.is_empty() {
+            write_table(&command, &table)?;
+        }
+        println!("{}", if leads { "pitr leads in every row" } else { "pitr does not lead in every row" });
+        Ok(leads)
+    }
+
+    fn once(&self, binary: &Path, log: &str, row: &Row) -> Result<f64> {
+        let world = World::new("wal")?;
+        let output = Command::new(binary)
+            .args([log, row.workload, &row.threads.to_string(), &row.bytes.to_string()])
+            .arg(self.seconds.to_string())
+            .arg(world.path("log"))
+            .output()?;
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        answer["rate"].as_f64().ok_or_else(|| {
+            format!("{log}, {}: {}", row.title, String::from_utf8_lossy(&output.stderr)).into()
+        })
+    }
+}
+
+/// Sorts the rates.
+fn median(rates: &mut [f64]) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// Builds the peers, which are a workspace of their own.
+fn build() -> Result<PathBuf> {
+    let target = world::target().join("peers");
+    let manifest = world::root().join("benches/peers/Cargo.toml");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--quiet", "--manifest-path"])
+        .arg(manifest)
+        .env("CARGO_TARGET_DIR", &target)
+        .status()?;
+    if status.success() {
+        Ok(target.join("release/pitr-peers"))
+    } else {
+        Err("the peers do not build".into())
+    }
+}
+
+fn write_table(command: &str, table: &str) -> Result<()> {
+    let results = world::root().join("benches/results");
+    fs::create_dir_all(&results)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(results.join("wal.md"))?;
+    if file.metadata()?.len() == 0 {
+        writeln!(
+            file,
+            "# The log beside other logs\n\nEach table is one run of the command that stands over it."
+        )?;
+    }
+    let (today, machine, commit) = (verdict::today(), verdict::machine(), verdict::commit());
+    writeln!(file, "\n## {today}, {machine}, pitr at {commit}\n\n`{command}`\n\n{table}")?;
+    Ok(())
+}

@@ -3,7 +3,7 @@
 //! # Layout
 //! A segment file is [`SegmentSize`] long. Its first [`SEGMENT_HEADER_BYTES`] hold the header and
 //! nothing else, so that a torn first batch can't damage it. Batches follow, each at a multiple of [`BATCH_ALIGN`]:
-//! a header of [`BATCH_HEADER_BYTES`], then record frames back to back. The rest of a segment is zeros.
+//! a header of [`BATCH_HEADER_BYTES`], then record frames back to back. The rest of a segment is zeros, or what an earlier life of a recycled file left.
 //!
 //! # Invariants
 //! - Every checksum begins from a [`Seed`] of timeline, segment and incarnation: bytes of another segment, or of
@@ -93,6 +93,8 @@ pub struct SegmentHeader {
     pub follows: Follows,
     /// Highest commit or watermark time before this segment.
     pub time: Timestamp,
+    /// True if the file held another segment before: what stands behind the last batch may be left from that one.
+    pub recycled: bool,
 }
 
 impl SegmentHeader {
@@ -116,7 +118,7 @@ impl SegmentHeader {
         let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
         out.put_u64(SEGMENT_MAGIC);
         out.put_u16(LOG_VERSION);
-        out.put_u16(u16::from(self.follows.gap));
+        out.put_u16(u16::from(self.follows.gap) | u16::from(self.recycled) << 1);
         out.put_u32(self.segment_size.bytes());
         out.put_u32(self.timeline.get());
         out.put_u32(self.incarnation.get());
@@ -158,7 +160,7 @@ impl SegmentHeader {
             });
         }
         let flags = r.u16(WHAT)?;
-        if flags > 1 {
+        if flags > 3 {
             return Err(DecodeError::Range { what: "segment flags", value: flags.into() });
         }
         let segment_size = SegmentSize::new(r.u32(WHAT)?)
@@ -180,7 +182,9 @@ impl SegmentHeader {
             last_batch,
             gap: flags & 1 != 0,
         };
-        let header = SegmentHeader { timeline, segment, incarnation, segment_size, log_id, follows, time };
+        let recycled = flags & 2 != 0;
+        let header =
+            SegmentHeader { timeline, segment, incarnation, segment_size, log_id, follows, time, recycled };
         let first = header.first_batch();
         if segment.get() == 0 || first.is_none_or(|first| end > first) {
             return Err(DecodeError::Range { what: "segment number", value: segment.get() });

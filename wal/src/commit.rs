@@ -179,12 +179,16 @@ impl Shared {
                     let written = writer.file.write_all_at(batch.finish(seed, durable), offset);
                     written.map_err(Error::io("write", &writer.path))?;
                 }
-                Step::Begin(header) => {
+                Step::Begin(mut header) => {
                     // The header seals the segment before it: that one must be durable first.
                     writer.sync()?;
                     durable = header.follows.end;
-                    let room = writer.room_of_next();
-                    let file = segment::create(self.fs.as_ref(), &self.dir, &header, room)?;
+                    let free = lock(&self.segments).take_free();
+                    header.recycled = free.is_some();
+                    let file = match free {
+                        Some(free) => segment::recycle(self.fs.as_ref(), &self.dir, &free, &header)?,
+                        None => segment::create(self.fs.as_ref(), &self.dir, &header, writer.room_of_next())?,
+                    };
                     *writer = Writer::new(file, segment::path_of(&self.dir, header.segment), &header);
                     lock(&self.segments).push(&header);
                 }

@@ -43,6 +43,7 @@ impl End {
                 gap,
             },
             time: self.time,
+            recycled: false,
         };
         // The whole segment must lie within the range.
         self.size.start_of(segment.checked_add(1)?)?;

@@ -45,7 +45,8 @@ pub struct Recovered {
     pub end: Lsn,
     /// The latest commit or watermark time in the log.
     pub time: Timestamp,
-    /// Set if a torn tail was cut off.
+    /// Set if a torn tail was cut off. Behind the end of a recycled segment bytes of its earlier life stand as a rule:
+    /// the log goes on in the next segment, and whether something was torn can't be told.
     pub cut: Option<Cut>,
     /// Where the oldest batch of the local log stands or would stand.
     pub first: Lsn,
@@ -94,6 +95,7 @@ fn first_header(start: &Start, options: &WalOptions) -> Option<SegmentHeader> {
         log_id: start.log_id,
         follows: Follows { end: start.follows, segment: None, last_batch: Lsn::ORIGIN, gap: start.gap },
         time: start.time,
+        recycled: false,
     })
 }
 
@@ -113,7 +115,8 @@ pub(crate) fn open(
     segment::remove_leftovers(fs.as_ref(), dir)?;
 
     let examined = examine(fs.as_ref(), dir, archived_to)?;
-    let cut = examined.cut;
+    let recycled = examined.newest.recycled;
+    let cut = examined.cut.filter(|cut| !recycled || cut.bytes == 0);
     let (headers, end, writer) = mend(fs.as_ref(), dir, examined)?;
     let segments = Segments::new(&headers);
     let recovered = Recovered {

@@ -149,7 +149,10 @@ impl LogReader {
             Found::Crossing => Damage::Bytes,
             Found::Damage(damage) => damage,
         };
-        Err(Error::Hole { lsn, segment, offset, damage, durable, witness })
+        let hole = Error::Hole { lsn, segment, offset, damage, durable, witness };
+        let header = *current.cursor.header();
+        // The file may have been recycled below the reader.
+        Err(hole_or_removed(self.fs.as_ref(), &self.dir, &header, hole))
     }
 
     /// The segment that follows, if the current one ends at the cursor.

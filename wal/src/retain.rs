@@ -1,15 +1,27 @@
 //! Which segments the local log holds, and removing the oldest of them.
+//!
+//! Files of removed segments are kept for new ones: as many as were begun since the last removal, since that is
+//! what the next ones will need, but at most [`FREE_MAX`]. A recycled file is written in place: no zeros before, and
+//! nothing for the file system to allocate or journal.
 
 use crate::commit::{Shared, lock};
 use crate::{Error, Result, segment};
 use pitr_format::log::SegmentHeader;
 use pitr_format::{Lsn, SegmentNo};
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+/// Most files kept for new segments.
+const FREE_MAX: usize = 16;
 
 /// The local segments in order; never empty.
 #[derive(Debug)]
 pub(crate) struct Segments {
     held: VecDeque<Held>,
+    /// Files of removed segments.
+    free: Vec<PathBuf>,
+    /// Segments begun since the last removal.
+    begun: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -23,12 +35,13 @@ struct Held {
 
 impl Segments {
     pub(crate) fn new<'a>(headers: impl IntoIterator<Item = &'a SegmentHeader>) -> Self {
-        let mut segments = Segments { held: VecDeque::new() };
+        let mut segments = Segments { held: VecDeque::new(), free: Vec::new(), begun: 0 };
         headers.into_iter().for_each(|header| segments.push(header));
         segments
     }
 
     pub(crate) fn push(&mut self, header: &SegmentHeader) {
+        self.begun += 1;
         self.held.push_back(Held {
             segment: header.segment,
             bytes: header.segment_size.bytes(),
@@ -40,6 +53,11 @@ impl Segments {
     /// Where the first batch of the oldest one stands or would stand.
     pub(crate) fn first(&self) -> Lsn {
         self.held.front().map_or(Lsn::MAX, |held| held.first_batch)
+    }
+
+    /// A file for a new segment.
+    pub(crate) fn take_free(&mut self) -> Option<PathBuf> {
+        self.free.pop()
     }
 
     /// The oldest segment, if it is not the newest too and ends at or below `lsn`.
@@ -61,15 +79,25 @@ impl Shared {
         let lsn = lsn.min(self.queue().durable());
         let mut segments = lock(&self.segments);
         let mut bytes = 0;
+        // One at a time: if a later one were durably gone while an older one comes back, that would be a hole.
         while let Some(oldest) = segments.removable(lsn) {
-            let path = segment::path_of(&self.dir, oldest.segment);
-            self.fs.remove_file(&path).map_err(Error::io("remove", &path))?;
-            segments.held.pop_front();
-            // One at a time: if a later one were durably gone while an older one comes back, that would be a
-            // hole.
-            self.fs.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
+            if segments.free.len() < segments.begun.min(FREE_MAX) {
+                let free = segment::set_free(self.fs.as_ref(), &self.dir, oldest.segment)?;
+                segments.free.push(free);
+            } else {
+                self.remove(&segment::path_of(&self.dir, oldest.segment))?;
+            }
             bytes += u64::from(oldest.bytes);
+            segments.held.pop_front();
+            if segments.removable(lsn).is_none() {
+                segments.begun = 0;
+            }
         }
         Ok(bytes)
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        self.fs.remove_file(path).map_err(Error::io("remove", path))?;
+        self.fs.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))
     }
 }

@@ -4,7 +4,11 @@
 //! size, synced, and then published without replacing: a segment that has its name has a whole header. A
 //! leftover under a temporary name is nobody's and is removed when the log is opened.
 //!
-//! It reads as zeros behind its header. They are written out if many syncs are to be expected in it, which then
+//! A segment that is no longer needed may be recycled: it takes the name `0000000000000001.seg.free`, durably, before
+//! anything in it is overwritten; its new header is synced before it is published under its new number. Its old
+//! batches stay, and check out nowhere: the seed of their checksums has the old number in it.
+//!
+//! A new file reads as zeros behind its header. They are written out if many syncs are to be expected in it, which then
 //! carry data only; a log that fills a segment with a few large rounds would write everything twice for nothing.
 
 use crate::{Error, Result};
@@ -17,6 +21,7 @@ use std::sync::Arc;
 
 const SUFFIX: &str = ".seg";
 const ASIDE_SUFFIX: &str = ".seg.new";
+const FREE_SUFFIX: &str = ".seg.free";
 const NAME_DIGITS: usize = 16;
 /// Bytes of zeros written at once.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -49,7 +54,7 @@ pub(crate) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentNo>> {
 /// Removes what interrupted creations left.
 pub(crate) fn remove_leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
     for name in fs.list(dir).map_err(Error::io("list", dir))? {
-        if name.to_str().is_some_and(|name| name.ends_with(ASIDE_SUFFIX)) {
+        if name.to_str().is_some_and(|name| name.ends_with(ASIDE_SUFFIX) || name.ends_with(FREE_SUFFIX)) {
             let path = dir.join(name);
             fs.remove_file(&path).map_err(Error::io("remove", &path))?;
         }
@@ -99,6 +104,31 @@ fn fill(file: &dyn File, header: &SegmentHeader, room: Room) -> std::io::Result<
     file.sync_all()
 }
 
+/// Takes the name of a segment away and keeps its file for another; durable on return.
+pub(crate) fn set_free(fs: &dyn FileSystem, dir: &Path, segment: SegmentNo) -> Result<PathBuf> {
+    let path = path_of(dir, segment);
+    let free = path.with_extension("seg.free");
+    fs.publish(&path, &free).map_err(Error::io("set free", &path))?;
+    fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    Ok(free)
+}
+
+/// As [`create`], from a file that [`set_free`] left.
+pub(crate) fn recycle(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    free: &Path,
+    header: &SegmentHeader,
+) -> Result<Arc<dyn File>> {
+    let path = path_of(dir, header.segment);
+    let file = fs.open(free, Access::ReadWrite).map_err(Error::io("open", free))?;
+    file.write_all_at(&header.encode(), 0).map_err(Error::io("write", free))?;
+    file.sync_data().map_err(Error::io("sync", free))?;
+    fs.publish(free, &path).map_err(Error::io("publish", &path))?;
+    fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    Ok(file)
+}
+
 /// Opens a segment and reads its header; `None` if there is no such file.
 pub(crate) fn open(
     fs: &dyn FileSystem,
@@ -111,19 +141,27 @@ pub(crate) fn open(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(Error::io("open", &path))?,
     };
+    match read_header(file.as_ref(), &path, segment) {
+        // It was recycled after it was found.
+        Err(_) if !fs.exists(&path).map_err(Error::io("look for", &path))? => Ok(None),
+        header => Ok(Some((file, header?))),
+    }
+}
+
+fn read_header(file: &dyn File, path: &Path, segment: SegmentNo) -> Result<SegmentHeader> {
     let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
-    let len = file.read_up_to_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
-    let damaged = |source| Error::Header { path: path.clone(), segment, source };
+    let len = file.read_up_to_at(&mut bytes, 0).map_err(Error::io("read", path))?;
+    let damaged = |source| Error::Header { path: path.to_owned(), segment, source };
     let header = SegmentHeader::decode(&bytes[..len]).map_err(damaged)?;
     if header.segment != segment {
-        return Err(Error::Foreign { path, segment, what: "number" });
+        return Err(Error::Foreign { path: path.to_owned(), segment, what: "number" });
     }
     let size = u64::from(header.segment_size.bytes());
-    let len = file.len().map_err(Error::io("measure", &path))?;
+    let len = file.len().map_err(Error::io("measure", path))?;
     if len != size {
         return Err(damaged(DecodeError::Range { what: "length of the segment file", value: len }));
     }
-    Ok(Some((file, header)))
+    Ok(header)
 }
 
 /// Errors unless `next` continues the log of `previous`, from the very same life of it.

@@ -147,7 +147,7 @@ impl Wal {
     }
 
     /// Removes the segments that lie wholly below `lsn`, oldest first; never the newest, and none that isn't
-    /// durable. Returns the bytes freed.
+    /// durable. Files of some are kept for new ones. Returns the bytes of the segments removed.
     pub fn remove_below(&self, lsn: Lsn) -> Result<u64> {
         self.shared.remove_below(lsn)
     }

@@ -17,6 +17,7 @@ fn header() -> SegmentHeader {
             gap: true,
         },
         time: Timestamp::from_micros(77),
+        recycled: true,
     }
 }
 

@@ -186,6 +186,59 @@ fn removed_segments_are_gone_and_asking_for_them_says_so() {
 }
 
 #[test]
+fn removed_segments_are_recycled_and_their_old_records_stay_dead() {
+    // FAILURES 12: recycled segments full of old valid records.
+    let temp = tempfile::tempdir().unwrap();
+    let names = || {
+        let mut names: Vec<String> = std::fs::read_dir(temp.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let free = || names().iter().filter(|name| name.ends_with(".free")).count();
+    let wal = create(temp.path());
+    let fill = |wal: &Wal, txs: std::ops::Range<u64>| {
+        txs.for_each(|tx| drop(wal.commit(transaction(tx, &[&[7; 500]])).unwrap()));
+    };
+    fill(&wal, 1..201);
+    let mut overtaken = wal.reader(Lsn::ORIGIN).unwrap();
+    assert!(overtaken.next_batch().unwrap().is_some());
+    // Ten segments were begun: their files are kept, and no more.
+    wal.remove_below(wal.durable()).unwrap();
+    let kept = free();
+    assert!((5..=10).contains(&kept), "{:?}", names());
+    fill(&wal, 201..301);
+    assert!(free() < kept, "{:?}", names());
+    // A reader whose file became another segment was overtaken; it found no hole.
+    assert!(matches!(batches(&mut overtaken), Err(Error::Removed { .. })));
+    let before = everything(&wal, &fs(), temp.path());
+    let (end, time) = (wal.end(), wal.last_time());
+    drop((wal, overtaken));
+    let (wal, recovered) = reopen(temp.path());
+    // What stands behind the end is an earlier life's: no torn tail is reported, and none of it is taken.
+    assert_eq!((recovered.time, recovered.cut), (time, None));
+    assert!(recovered.end >= end);
+    assert_eq!(free(), 0);
+    assert_eq!(everything(&wal, &fs(), temp.path()), before);
+    fill(&wal, 301..303);
+    assert_eq!(everything(&wal, &fs(), temp.path()).len(), before.len() + 4);
+}
+
+#[test]
+fn a_log_that_rests_keeps_few_files() {
+    let temp = tempfile::tempdir().unwrap();
+    let wal = create(temp.path());
+    for tx in 0..30u64 {
+        wal.commit(transaction(2 * tx + 1, &[&[7; 9_000]])).unwrap();
+        wal.commit(transaction(2 * tx + 2, &[&[7; 9_000]])).unwrap();
+        wal.remove_below(wal.durable()).unwrap();
+        assert!(std::fs::read_dir(temp.path()).unwrap().count() <= 6);
+    }
+}
+
+#[test]
 fn a_log_is_made_once_and_opened_where_there_is_one() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("log");

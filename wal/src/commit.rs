@@ -1,24 +1,22 @@
-//! Group commit: threads and files around the [`Queue`].
-//!
-//! Whoever finds nobody leading leads: it takes all that is placed, writes it and syncs once for everyone.
-//! The others sleep, each on its own. At the end of a round the leader first wakes one waiter of the next round,
-//! which leads it while the leader wakes those whose records it made durable. These see by one atomic number that
-//! they are done and never come back for the lock: a herd that does is what caps a group commit.
+//! What the handles of an open log share, and how a round of the queue becomes bytes on the disk.
 
 use crate::error::Result;
 use crate::layout::Step;
-use crate::queue::{Queue, Round, Turn, Work};
+use crate::queue::{Queue, Round, Work};
 use crate::retain::Segments;
+use crate::rounds::{Rounds, Waited};
 use crate::segment::Room;
 use crate::{Error, segment};
 use pitr_format::Lsn;
 use pitr_format::log::Seed;
 use pitr_vfs::{Clock, File, FileSystem, Lock};
-use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
+use std::sync::{Arc, Mutex, PoisonError};
+
+#[cfg(loom)]
+use loom::sync::MutexGuard;
+#[cfg(not(loom))]
+use std::sync::MutexGuard;
 
 /// Bytes that may wait for a leader before appending waits too. With one builder for each appending thread
 /// this bounds what the log holds in memory.
@@ -34,39 +32,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dir: PathBuf,
     pub(crate) segments: Mutex<Segments>,
-    queue: Mutex<Waited>,
-    /// Rounds below this are durable: the queue's word, for those who don't hold its lock.
-    done: AtomicU64,
+    pub(crate) rounds: Rounds,
     writer: Mutex<Writer>,
     _held: Held,
-}
-
-/// The queue, and who sleeps until something in it changes. The waiters of a round are either those of the one that
-/// is being written or those of the one that fills: even and odd.
-#[derive(Debug)]
-pub(crate) struct Waited {
-    queue: Queue,
-    sleeping: [Vec<Thread>; 2],
-}
-
-impl Waited {
-    fn sleepers_of(&mut self, round: Round) -> &mut Vec<Thread> {
-        &mut self.sleeping[usize::from(round.0 % 2 == 1)]
-    }
-}
-
-impl Deref for Waited {
-    type Target = Queue;
-
-    fn deref(&self) -> &Queue {
-        &self.queue
-    }
-}
-
-impl DerefMut for Waited {
-    fn deref_mut(&mut self) -> &mut Queue {
-        &mut self.queue
-    }
 }
 
 /// The lock file's lock, held for as long as the log is open.
@@ -100,7 +68,7 @@ pub(crate) struct Writer {
 
 /// A mutex whose holder panicked guards data that is still whole: every change below it is made at once or
 /// not at all.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -114,13 +82,12 @@ impl Shared {
         writer: Writer,
         held: Held,
     ) -> Self {
-        let queue = Mutex::new(Waited { queue, sleeping: [Vec::new(), Vec::new()] });
-        let (segments, writer) = (Mutex::new(segments), Mutex::new(writer));
-        Shared { fs, clock, dir, segments, queue, done: AtomicU64::new(0), writer, _held: held }
+        let (rounds, segments, writer) = (Rounds::new(queue), Mutex::new(segments), Mutex::new(writer));
+        Shared { fs, clock, dir, segments, rounds, writer, _held: held }
     }
 
     pub(crate) fn queue(&self) -> MutexGuard<'_, Waited> {
-        lock(&self.queue)
+        self.rounds.queue()
     }
 
     /// The queue, once it has room for more. Leads if nobody else does.
@@ -135,37 +102,12 @@ impl Shared {
         }
     }
 
-    /// True once `round` is durable.
-    pub(crate) fn is_done(&self, round: Round) -> bool {
-        round.0 < self.done.load(Ordering::Acquire)
-    }
-
     /// Returns when `round` is durable.
-    pub(crate) fn wait<'a>(&'a self, mut queue: MutexGuard<'a, Waited>, round: Round) -> Result<()> {
-        loop {
-            match queue.turn(round)? {
-                Turn::Done => return Ok(()),
-                Turn::Lead(work) => {
-                    drop(queue);
-                    self.lead(work);
-                }
-                Turn::Wait => {
-                    queue.sleepers_of(round).push(thread::current());
-                    drop(queue);
-                    thread::park();
-                    if self.is_done(round) {
-                        return Ok(());
-                    }
-                }
-            }
-            queue = self.queue();
-        }
-    }
-
-    fn lead(&self, work: Work) {
-        let mut report = Report { shared: self, round: work.round, outcome: Some(Err(Error::Panicked)) };
-        let end = work.end;
-        report.outcome = Some(self.write(work).map(|()| end));
+    pub(crate) fn wait<'a>(&'a self, queue: MutexGuard<'a, Waited>, round: Round) -> Result<()> {
+        self.rounds.wait(queue, round, |work| {
+            let end = work.end;
+            self.write(work).map(|()| end)
+        })
     }
 
     /// Writes and syncs what a leader took.
@@ -212,33 +154,5 @@ impl Writer {
     fn sync(&mut self) -> Result<()> {
         self.syncs = self.syncs.saturating_add(1);
         self.file.sync_data().map_err(Error::io("sync", &self.path))
-    }
-}
-
-/// Reports a leader's outcome when it goes out of scope: also if the leader panics, or everyone would wait
-/// for ever.
-struct Report<'a> {
-    shared: &'a Shared,
-    round: Round,
-    outcome: Option<Result<Lsn>>,
-}
-
-impl Drop for Report<'_> {
-    fn drop(&mut self) {
-        let outcome = self.outcome.take().unwrap_or(Err(Error::Panicked)).map_err(Arc::new);
-        let failed = outcome.is_err();
-        let next = Round(self.round.0 + 1);
-        let mut queue = self.shared.queue();
-        queue.finish(outcome);
-        if !failed {
-            self.shared.done.store(next.0, Ordering::Release);
-        }
-        let done = std::mem::take(queue.sleepers_of(self.round));
-        let following = if failed { usize::MAX } else { 1 };
-        let sleepers = queue.sleepers_of(next);
-        let first = sleepers.len().saturating_sub(following);
-        let following = sleepers.split_off(first);
-        drop(queue);
-        following.iter().chain(&done).for_each(Thread::unpark);
     }
 }

@@ -59,6 +59,7 @@ mod queue;
 mod reader;
 mod records;
 mod retain;
+mod rounds;
 mod scan;
 mod segment;
 mod tail;

@@ -79,9 +79,13 @@ impl Shared {
         let lsn = lsn.min(self.queue().durable());
         let mut segments = lock(&self.segments);
         let mut bytes = 0;
+        if segments.removable(lsn).is_none() {
+            return Ok(bytes);
+        }
+        let wanted = std::mem::take(&mut segments.begun).min(FREE_MAX);
         // One at a time: if a later one were durably gone while an older one comes back, that would be a hole.
         while let Some(oldest) = segments.removable(lsn) {
-            if segments.free.len() < segments.begun.min(FREE_MAX) {
+            if segments.free.len() < wanted {
                 let free = segment::set_free(self.fs.as_ref(), &self.dir, oldest.segment)?;
                 segments.free.push(free);
             } else {
@@ -89,9 +93,10 @@ impl Shared {
             }
             bytes += u64::from(oldest.bytes);
             segments.held.pop_front();
-            if segments.removable(lsn).is_none() {
-                segments.begun = 0;
-            }
+        }
+        while segments.free.len() > wanted {
+            let Some(free) = segments.take_free() else { break };
+            self.remove(&free)?;
         }
         Ok(bytes)
     }

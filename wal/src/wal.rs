@@ -36,7 +36,7 @@ impl Ticket {
     /// True once the records are durable. Does not wait, and makes nobody sync.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.shared.is_done(self.round)
+        self.shared.rounds.is_done(self.round)
     }
 
     /// Returns when the records, and everything appended before them, are durable.

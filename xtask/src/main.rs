@@ -9,6 +9,7 @@
 mod application;
 mod compare;
 mod drill;
+mod models;
 mod moments;
 mod program;
 mod verdict;
@@ -36,12 +37,15 @@ enum Task {
     /// Puts the program beside another one
     #[command(subcommand)]
     Compare(compare::Compare),
+    /// Tries every order of the steps of concurrent code, by loom
+    Models,
 }
 
 fn main() -> ExitCode {
     let passed = match Args::parse().task {
         Task::Drill(drill) => drill.run(),
         Task::Compare(compare) => compare.run(),
+        Task::Models => models::run(),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

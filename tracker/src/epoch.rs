@@ -1,0 +1,149 @@
+//! One epoch of the live bitmap: the changed blocks of all files since it began.
+//!
+//! # Layout
+//! The first 8 files hang at the epoch itself, the others in a tree by the four bytes of their number. As in a
+//! file, each part is made with its first use and stays where it is: finding a file takes no lock.
+
+use crate::live::LiveFile;
+use crate::slot::{Budget, Node, Slot, empty_node};
+use crate::{BlockSize, ChangeSet, FILE_COST};
+use pitr_format::FileId;
+use pitr_format::record::Record;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+const NEAR_FILES: usize = 8;
+const FAN: usize = 256;
+/// What a node of the tree takes, bytes.
+const NODE_COST: u64 = (FAN * size_of::<Slot<LiveFile>>()) as u64;
+
+type Leaf = Node<LiveFile, FAN>;
+type Third = Node<Leaf, FAN>;
+type Second = Node<Third, FAN>;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Epoch {
+    near: [Slot<LiveFile>; NEAR_FILES],
+    far: Node<Second, FAN>,
+    whole: AtomicBool,
+    memory_bytes: u64,
+    budget: Arc<Budget>,
+}
+
+impl Epoch {
+    pub(crate) fn new(memory_bytes: u64) -> Self {
+        Epoch {
+            near: [const { OnceLock::new() }; NEAR_FILES],
+            far: [const { OnceLock::new() }; FAN],
+            whole: AtomicBool::new(false),
+            memory_bytes,
+            budget: Arc::new(Budget::new(memory_bytes)),
+        }
+    }
+
+    /// The file's bits, made with the first use. `None` if there is no room: then everything counts as
+    /// changed.
+    pub(crate) fn file(&self, file: FileId) -> Option<&LiveFile> {
+        let live = self.make_file(file);
+        if live.is_none() {
+            self.mark_everything();
+        }
+        live
+    }
+
+    fn make_file(&self, file: FileId) -> Option<&LiveFile> {
+        let budget = &self.budget;
+        let slot = match self.near.get(file.get() as usize) {
+            Some(near) => near,
+            None => {
+                let [a, b, c, d] = file.get().to_be_bytes().map(usize::from);
+                let second = budget.fill(&self.far[a], NODE_COST, empty_node)?;
+                let third = budget.fill(&second[b], NODE_COST, empty_node)?;
+                &budget.fill(&third[c], NODE_COST, empty_node)?[d]
+            }
+        };
+        budget.fill(slot, FILE_COST, || Box::new(LiveFile::new(Arc::clone(budget))))
+    }
+
+    /// What a record of the log changes. A gap changes everything: what was done in it was not seen.
+    pub(crate) fn record(&self, record: &Record<'_>) {
+        match record {
+            Record::Image { file, block, data } => match BlockSize::new(data.len() as u32) {
+                Ok(size) => self.mark(*file, size, *block),
+                Err(_) => self.set_length(*file, 0),
+            },
+            Record::SetLength { file, len } => self.set_length(*file, *len),
+            Record::Gap { .. } => self.mark_everything(),
+            _ => {}
+        }
+    }
+
+    fn mark(&self, file: FileId, size: BlockSize, block: u64) {
+        if let Some(live) = self.file_of_size(file, size) {
+            live.mark(block);
+        }
+    }
+
+    /// As [`Epoch::file`], for blocks of this size.
+    pub(crate) fn file_of_size(&self, file: FileId, size: BlockSize) -> Option<&LiveFile> {
+        let live = self.file(file)?;
+        live.set_size(size);
+        Some(live)
+    }
+
+    /// The file got this length, bytes: from there on nothing is as it was.
+    pub(crate) fn set_length(&self, file: FileId, len: u64) {
+        if let Some(live) = self.file(file) {
+            live.cut(len);
+        }
+    }
+
+    /// Everything changed, or may have.
+    pub(crate) fn mark_everything(&self) {
+        self.whole.store(true, Relaxed);
+    }
+
+    /// Marks what is known to have changed already.
+    pub(crate) fn take_in(&self, known: &ChangeSet) {
+        if known.is_whole() {
+            self.mark_everything();
+        }
+        for (file, set) in known.file_sets() {
+            let Some(live) = self.file(*file) else { return };
+            live.cut(set.changed_from);
+            if let Some(size) = set.size {
+                live.set_size(size);
+                for block in set.marked() {
+                    live.mark(block);
+                }
+            }
+        }
+    }
+
+    /// What changed.
+    pub(crate) fn to_set(&self) -> ChangeSet {
+        if self.whole.load(Relaxed) {
+            return ChangeSet::whole();
+        }
+        ChangeSet::from_files(self.memory_bytes, self.files().map(|(file, live)| (file, live.to_set())))
+    }
+
+    fn files(&self) -> impl Iterator<Item = (FileId, &LiveFile)> {
+        let near = made(&self.near, 0);
+        let leaves = made(&self.far, 0)
+            .flat_map(|(a, second)| made(second, a))
+            .flat_map(|(ab, third)| made(third, ab));
+        let far = leaves.flat_map(|(abc, leaf)| made(leaf, abc));
+        near.chain(far).map(|(number, live)| (FileId::new(number), live))
+    }
+}
+
+/// What a table holds, with the number of each: that of the table, and one byte more.
+fn made<T>(slots: &[Slot<T>], table: u32) -> impl Iterator<Item = (u32, &T)> {
+    let made = slots.iter().enumerate().filter_map(|(place, slot)| Some((place, slot.get()?)));
+    made.map(move |(place, part)| (table * FAN as u32 + place as u32, part.as_ref()))
+}
+
+#[cfg(test)]
+mod tests;

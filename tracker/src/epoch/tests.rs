@@ -1,0 +1,32 @@
+use super::*;
+use crate::MEMORY_BYTES_MAX;
+
+const SIZE: BlockSize = BlockSize::DEFAULT;
+const FILES: [u32; 9] = [0, 7, 8, 255, 256, 65_535, 65_536, 1 << 24, u32::MAX];
+
+#[test]
+fn files_of_all_numbers_are_kept_apart() {
+    let (epoch, mut expected) = (Epoch::new(MEMORY_BYTES_MAX), ChangeSet::new());
+    for (nth, file) in FILES.map(FileId::new).into_iter().enumerate() {
+        epoch.mark(file, SIZE, nth as u64);
+        expected.mark(file, SIZE, nth as u64);
+    }
+    let found = epoch.to_set();
+    assert!(found.files().eq(FILES.map(FileId::new)));
+    assert_eq!(found, expected);
+    let again = Epoch::new(MEMORY_BYTES_MAX);
+    again.take_in(&found);
+    assert_eq!(again.to_set(), expected);
+}
+
+#[test]
+fn files_without_room_make_everything_changed() {
+    // FAILURES 31: file numbers all over the range take no more than their share.
+    let epoch = Epoch::new(1 << 20);
+    for nth in 0..3_000u32 {
+        epoch.mark(FileId::new(nth.wrapping_mul(0x9e37_79b9)), SIZE, 1);
+    }
+    assert!(epoch.to_set().is_whole());
+    let taken: u64 = epoch.files().map(|_| FILE_COST).sum();
+    assert!(taken < 1 << 20);
+}

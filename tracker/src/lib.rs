@@ -1,0 +1,88 @@
+//! Which blocks changed between two positions of a log.
+//!
+//! A writer marks each block that it changed, without a lock, in the live epoch ([`Tracker`], [`Pass`]).
+//! [`Tracker::freeze`] ends the epoch and says what changed in it ([`Changes`]), while writers fill the next.
+//! [`Store`] keeps frozen epochs over a crash, and [`Extractor`] computes the same from the log.
+//!
+//! # What it promises
+//! **It may report too much, never too little.** [`Changes`] of `[from, to)` hold every block that a record
+//! with an LSN in that range gives an image, and everything at or behind the shortest length that such a
+//! record gives a file. So a block that is *not* reported holds at `to` what it held at
+//! `from`, or zeros if the file didn't reach it then. What is not known counts as changed: a gap, a pass
+//! that was never ended, a set that would take too much memory, a range that no readable file claims.
+//!
+//! # Why a freeze loses no mark
+//! A [`Pass`] begins before its records are appended and ends after they are durable and marked. It holds the
+//! phase in which it began, and each phase says which epochs its marks go to:
+//!
+//! | step of the freeze | passes that begin from here on mark |
+//! | --- | --- |
+//! | 1. double | the old epoch *and* the next |
+//! | 2. wait until no pass is left that marks the old epoch alone | |
+//! | 3. ask the log: `to` is its durable LSN | |
+//! | 4. divide | the next epoch alone |
+//! | 5. wait until no pass is left that marks both | |
+//! | 6. read the old epoch: it is `[from, to)`; the next one begins at `to` | |
+//!
+//! - A record *below* `to` was appended before 3, so its pass began before 4 and marks the old epoch. The
+//!   waits of 2 and 5 end after that pass: 6 sees the mark.
+//! - A record *at or above* `to` was not durable at 3. Its pass ended later, so it is none of those that 2
+//!   waited for: it marks the next epoch.
+//!
+//! Writers never wait: a step takes the lock of one pointer for the time of its exchange. Marks may be
+//! relaxed, because the end of the last pass of a phase happens before the wait for it returns (`Arc`, then
+//! a channel).
+//!
+//! # Why a crash loses no mark
+//! The live epoch is memory only, and nothing on the disk speaks for it. A frozen epoch becomes a file that
+//! *claims* its range, made aside, synced, published without replacing, its folder synced; so a claim is whole
+//! or not there. `to` was durable in the log when it was claimed, so no position below it is ever given to
+//! other records; a folder of another log, or one that claims more than the log holds, is refused. After a
+//! crash [`Store::coverage`] names the ranges that nobody claims: those behind the last claim, and those whose
+//! file is damaged or gone. They are read from the log ([`Extractor`]), or everything counts as changed.
+//!
+//! # Memory
+//! One bit for each block, in pages of 8192 that come with their first mark: 100 GB in blocks of 4 KiB take
+//! 3.1 MB. An epoch or a set takes at most [`MEMORY_BYTES_MAX`]; what is beyond counts as changed.
+//!
+//! # What it relies on
+//! The contract of [`pitr_vfs`], and its callers' word on three things: a pass begins before its records are
+//! appended, it ends when they are durable, and `freeze` is told a durable LSN. Layout:
+//! `docs/format/tracker.md`.
+#![forbid(unsafe_code)]
+
+mod epoch;
+mod error;
+mod extract;
+mod file_set;
+mod live;
+mod pass;
+mod phase;
+mod range;
+mod set;
+mod size;
+mod slot;
+mod tracker;
+
+pub use error::{Error, Kind, Result};
+pub use extract::Extractor;
+pub use pass::{FileMarks, Pass};
+pub use range::LsnRange;
+pub use set::{ChangeSet, Changes};
+pub use size::BlockSize;
+pub use tracker::Tracker;
+
+/// Blocks of a page: the unit in which bitmaps grow.
+pub const PAGE_BLOCKS: u64 = 1 << 13;
+/// Memory that an epoch or a set takes at most, bytes: 2 TB of 4 KiB blocks if all of them changed.
+pub const MEMORY_BYTES_MAX: u64 = 64 << 20;
+
+/// What a page takes in memory with what points to it, bytes.
+const PAGE_COST: u64 = PAGE_BLOCKS / 8 + 128;
+/// What a file takes in memory besides its pages, bytes.
+const FILE_COST: u64 = 512;
+
+/// The example in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

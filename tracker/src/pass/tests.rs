@@ -1,0 +1,33 @@
+use crate::set::tests::{Act, acts, do_all};
+use crate::{BlockSize, ChangeSet, Tracker};
+use pitr_format::{FileId, Lsn};
+use proptest::prelude::*;
+
+const SIZE: BlockSize = BlockSize::DEFAULT;
+
+proptest! {
+    #[test]
+    fn what_a_pass_marks_is_in_every_epoch_that_it_is_for(acts in acts(), both: bool) {
+        let tracker = Tracker::new(Lsn::ORIGIN);
+        let mut doubled = both.then(|| tracker.double());
+        let pass = tracker.enter();
+        let marks = [0, 1, 2].map(|file| pass.file(FileId::new(file), SIZE));
+        for act in &acts {
+            match act {
+                Act::Mark(file, block) => marks[*file as usize].mark(*block),
+                Act::SetLength(file, len) => pass.set_length(FileId::new(*file), *len),
+            }
+        }
+        let mut expected = ChangeSet::new();
+        do_all(&mut expected, &acts);
+        if let Some(mut doubled) = doubled.take() {
+            doubled.wait();
+            let divided = doubled.divide(|| Lsn::new(1)).unwrap();
+            pass.done(Lsn::new(2));
+            prop_assert!(divided.read().set.is_superset(&expected));
+        } else {
+            pass.done(Lsn::new(2));
+        }
+        prop_assert!(tracker.freeze(|| Lsn::new(2)).unwrap().set.is_superset(&expected));
+    }
+}

@@ -55,6 +55,7 @@ mod epoch;
 mod error;
 mod extract;
 mod file_set;
+mod layout;
 mod live;
 mod pass;
 mod phase;
@@ -62,14 +63,17 @@ mod range;
 mod set;
 mod size;
 mod slot;
+mod store;
 mod tracker;
 
 pub use error::{Error, Kind, Result};
 pub use extract::Extractor;
+pub use layout::LogIdentity;
 pub use pass::{FileMarks, Pass};
 pub use range::LsnRange;
 pub use set::{ChangeSet, Changes};
 pub use size::BlockSize;
+pub use store::{Coverage, Store};
 pub use tracker::Tracker;
 
 /// Blocks of a page: the unit in which bitmaps grow.

@@ -3,12 +3,14 @@
 use pitr_format::log::{Assembler, BATCH_HEADER_BYTES, Batch, BatchHeader, Frame, Part, Seed, WholeRecord};
 use pitr_format::record::Record;
 use pitr_format::{FileId, Incarnation, Lsn, PartitionId, SegmentNo, TimelineId, Timestamp, TxId};
-use pitr_tracker::{BlockSize, ChangeSet, Changes, Extractor, LsnRange};
+use pitr_tracker::{BlockSize, ChangeSet, Changes, Extractor, LogIdentity, LsnRange};
 use pitr_vfs::sim::Rng;
 use pitr_vfs::{Access, File, FileSystem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+
+pub(crate) const LOG: LogIdentity = LogIdentity { timeline: TimelineId::FIRST, log_id: [7; 16] };
 
 pub(crate) fn range(from: u64, to: u64) -> LsnRange {
     LsnRange::new(Lsn::new(from), Lsn::new(to)).unwrap()

@@ -4,6 +4,9 @@
     reason = "what a test does not expect may end it, also in what its tests share"
 )]
 
+mod damage;
 mod delta;
+mod faults;
 mod help;
+mod page;
 mod threads;

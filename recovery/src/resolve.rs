@@ -8,6 +8,7 @@
 //!   watermark, and in what was not seen.
 //! - An LSN means the commits at or before it, a transaction everything up to its commit; exclusive, what stood there just
 //!   before.
+//! - A base is the state of the last transaction in it only if no gap lies between the two.
 //! - The latest state is that of the last commit archived. If it lies behind a gap without a snapshot, it is refused.
 
 use crate::error::{Error, Result, Why};
@@ -66,13 +67,28 @@ impl History {
                     let reached = self.point(&(&found.commit).into());
                     return Ok(Stop { lsn: found.commit.lsn, reached });
                 }
-                None if span.from.tx == tx && tx != TxId::NONE && !target.exclusive => {
+                None if !target.exclusive && self.is_state_of(span, tx)? => {
                     return Ok(Stop { lsn: span.from.lsn, reached: span.from });
                 }
                 None => {}
             }
         }
         self.unreachable(target, spans, Why::NoSuchTransaction, |point| point.tx < tx)
+    }
+
+    /// True if the base of a span is the state of transaction `tx`. A base behind a gap bears the last number that was
+    /// given before, but holds what was not seen besides.
+    fn is_state_of(&self, span: &Restorable, tx: TxId) -> Result<bool> {
+        let Point { lsn: at, tx: last, .. } = span.from;
+        let pieces = self.pieces_in(Lsn::ORIGIN, at);
+        if last != tx || tx == TxId::NONE || pieces.last().is_none_or(|piece| piece.to < at) {
+            return Ok(false);
+        }
+        // As far back as nothing is missing.
+        let seams = pieces.windows(2).rposition(|pair| pair[0].to != pair[1].from());
+        let unbroken = &pieces[seams.map_or(0, |seam| seam + 1)..];
+        let found = Search::new(self.archive(), unbroken).transaction(tx)?;
+        Ok(found.is_some_and(|found| found.commit.lsn <= at))
     }
 
     fn time(&self, target: &Target, spans: &[Restorable], time: Timestamp) -> Result<Stop> {

@@ -116,6 +116,7 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
     assert_eq!(refused(&history, Target::at(Moment::Time(time(6_000_000)))), (gap, Some(2), Some(4)));
     assert_eq!(reached(&history, Target::at(Moment::Latest)), 5);
     assert_eq!(reached(&history, Target::at(Moment::Time(time(8_000_000)))), 4);
+    assert_eq!(reached(&history, Target::at(Moment::Tx(TxId::new(4)))), 4);
     let error = history.resolve(&Target::at(Moment::Lsn(lsns[2]))).unwrap_err();
     assert_eq!(error.kind(), Kind::Unreachable);
     let message = error.to_string();
@@ -138,6 +139,29 @@ fn what_was_not_seen_is_refused_by_its_reason() {
     let why = Why::Gap(Cause::NotLogged(Some(GapReason::LogRestarted)));
     assert_eq!(refused(&history, Target::at(Moment::Time(time(5_000_000)))).0, why);
     assert_eq!(reached(&history, Target::at(Moment::Time(last.time))), 2);
+}
+
+#[test]
+fn a_base_behind_a_gap_is_not_the_state_of_the_transaction_before_it() {
+    // FAILURES 1, 15 and law 5.
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world(dir.path());
+    let lsns: Vec<Lsn> = (1..=2).map(|tx| commit_at(&mut world, tx, 2_000_000 * tx as i64).lsn).collect();
+    let lost = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
+    let path = dir.path().join("repo").join(world.archive.layout().path(&Name::Log(lost)));
+    std::fs::remove_file(path).unwrap();
+    // Transaction 2 is archived, but nothing leads to it. What comes next was not seen.
+    let on = world.wal.skip().unwrap();
+    world.clock.0.store(8_000_000, Ordering::Relaxed);
+    let (since, until) = (time(4_500_000), time(8_000_000));
+    mark(&world.wal, &Record::Gap { reason: GapReason::LogRestarted, since, until });
+    take(&world.archive, vec![9; 512], meta(&world.archive, on, on, time(8_000_000), TxId::new(2)));
+    commit_at(&mut world, 3, 9_000_000);
+    let history = history(&world.archive);
+    let second = Target::at(Moment::Tx(TxId::new(2)));
+    assert_eq!(refused(&history, second).0, Why::NoSuchTransaction);
+    assert!(history.resolve(&Target::at(Moment::Lsn(lsns[1]))).is_err());
+    assert_eq!(reached(&history, Target::at(Moment::Tx(TxId::new(3)))), 3);
 }
 
 #[test]

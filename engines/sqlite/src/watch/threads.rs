@@ -228,6 +228,12 @@ impl Threads<'_> {
             last = clock.monotonic();
             self.snapshot(job);
         }
+        // Without its base nothing that was captured behind a gap could ever be restored.
+        while let Ok(job) = waiting.try_recv() {
+            if matches!(job, Job::Base(..)) {
+                self.snapshot(job);
+            }
+        }
     }
 
     fn snapshot(&self, job: Job) {

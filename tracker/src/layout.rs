@@ -25,9 +25,8 @@ const FLAG_WHOLE: u16 = 1;
 const PAGE_BYTES: usize = (PAGE_BLOCKS / 8) as usize;
 /// From so many marked blocks on a page is written as bits.
 const LIST_BELOW: u16 = (PAGE_BYTES / 2) as u16;
-/// Bytes of a file's entry without its pages; each of those takes at least [`PAGE_BYTES_MIN`].
+/// Bytes of a file's entry without its pages.
 const FILE_ENTRY_BYTES: usize = 20;
-const PAGE_BYTES_MIN: usize = 12;
 /// Numbers of pages are below this: the numbers of their blocks stay in range.
 const PAGES_END: u64 = 1 << 51;
 
@@ -176,8 +175,7 @@ fn take_file(r: &mut Reader<'_>, set: &mut ChangeSet, before: Option<FileId>) ->
     let raw_size = entry.u32(WHAT)?;
     let changed_from = entry.u64(WHAT)?;
     let pages = entry.u32(WHAT)?;
-    let too_many = pages as usize > r.left() / PAGE_BYTES_MIN || (raw_size == 0 && pages > 0);
-    if too_many {
+    if raw_size == 0 && pages > 0 {
         return Err(DecodeError::Range { what: "number of changed pages", value: pages.into() });
     }
     set.set_length(file, changed_from);

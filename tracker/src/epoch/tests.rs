@@ -1,5 +1,7 @@
 use super::*;
 use crate::MEMORY_BYTES_MAX;
+use pitr_format::Timestamp;
+use pitr_format::record::GapReason;
 
 const SIZE: BlockSize = BlockSize::DEFAULT;
 const FILES: [u32; 9] = [0, 7, 8, 255, 256, 65_535, 65_536, 1 << 24, u32::MAX];
@@ -17,6 +19,26 @@ fn files_of_all_numbers_are_kept_apart() {
     let again = Epoch::new(MEMORY_BYTES_MAX);
     again.take_in(&found);
     assert_eq!(again.to_set(), expected);
+}
+
+#[test]
+fn blocks_of_another_size_make_a_file_changed_all_over() {
+    // FAILURES 6
+    let epoch = Epoch::new(MEMORY_BYTES_MAX);
+    epoch.record(&Record::Image { file: FileId::new(9), block: 3, data: &[0; 4096] });
+    assert_eq!(epoch.to_set().changed_from(FileId::new(9)), None);
+    epoch.record(&Record::Image { file: FileId::new(9), block: 3, data: &[0; 512] });
+    assert_eq!(epoch.to_set().changed_from(FileId::new(9)), Some(0));
+    assert!(!epoch.to_set().is_whole());
+}
+
+#[test]
+fn a_gap_changes_everything_in_an_epoch_too() {
+    // FAILURES 1
+    let epoch = Epoch::new(MEMORY_BYTES_MAX);
+    let (since, until) = (Timestamp::MIN, Timestamp::MAX);
+    epoch.record(&Record::Gap { reason: GapReason::LogFull, since, until });
+    assert!(epoch.to_set().is_whole());
 }
 
 #[test]

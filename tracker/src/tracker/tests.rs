@@ -269,6 +269,23 @@ fn a_freeze_waits_for_the_passes_that_began_before_it_and_for_no_others() {
 }
 
 #[test]
+fn a_freeze_waits_for_what_an_earlier_one_left() {
+    // Whatever became of that one: a pass of each of its phases may be left.
+    let tracker = Tracker::new(Lsn::ORIGIN);
+    let single = tracker.enter();
+    drop(tracker.double());
+    let both = tracker.enter();
+    assert!(!tracker.double().is_drained());
+    single.done(Lsn::ORIGIN);
+    let divided = tracker.double().divide(|| Lsn::new(5)).unwrap();
+    drop(divided);
+    let doubled = tracker.double();
+    assert!(!doubled.is_drained());
+    both.done(Lsn::new(6));
+    assert!(doubled.is_drained());
+}
+
+#[test]
 fn a_pass_that_was_not_ended_makes_everything_changed_from_then_on() {
     // FAILURES 18: the log refused the records; they may be there all the same.
     let tracker = Tracker::new(Lsn::ORIGIN);

@@ -60,7 +60,7 @@ fn a_file_of_another_length_is_unknown() {
     // FAILURES 31: also one that claims to be enormous.
     let whole = disk();
     let len = whole.read(Path::new(FIRST)).unwrap().len() as u64;
-    for other in (0..len).chain([len + 1, len + 4096, (64 << 20) + 1]) {
+    for other in (0..len).chain([len + 1, len + 4096, (64 << 20) + 1, 1 << 63]) {
         let mut disk = whole.clone();
         disk.damage_len(Path::new(FIRST), other);
         assert_found(&disk, &format!("{other} bytes"));

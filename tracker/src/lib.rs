@@ -43,7 +43,7 @@
 //!
 //! # Memory
 //! One bit for each block, in pages of 8192 that come with their first mark: 100 GB in blocks of 4 KiB take
-//! 3.1 MB. An epoch or a set takes at most [`MEMORY_BYTES_MAX`]; what is beyond counts as changed.
+//! 3.2 MB. An epoch or a set takes at most [`MEMORY_BYTES_MAX`]; what is beyond counts as changed.
 //!
 //! # What it relies on
 //! The contract of [`pitr_vfs`], and its callers' word on three things: a pass begins before its records are

@@ -54,13 +54,7 @@ fn shipper(dir: &Path, wal: &Wal, name: u64) -> Shipper {
 
 fn bench(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a folder");
-    let start = Start {
-        timeline: TimelineId::FIRST,
-        follows: Lsn::ORIGIN,
-        time: Timestamp::MIN,
-        log_id: [1; 16],
-        gap: false,
-    };
+    let start = Start::first([1; 16]);
     let clock = Arc::new(SystemClock::new());
     let options = WalOptions::default();
     let wal = Wal::create(Arc::new(OsFs), clock, &dir.path().join("log"), &start, &options).expect("a log");

@@ -4,6 +4,7 @@
 //! The first 8 files hang at the epoch itself, the others in a tree by the four bytes of their number. As in a
 //! file, each part is made with its first use and stays where it is: finding a file takes no lock.
 
+use crate::effect::Effect;
 use crate::live::LiveFile;
 use crate::slot::{Budget, Node, Slot, empty_node};
 use crate::{BlockSize, ChangeSet, FILE_COST};
@@ -66,16 +67,13 @@ impl Epoch {
         budget.fill(slot, FILE_COST, || Box::new(LiveFile::new(Arc::clone(budget))))
     }
 
-    /// What a record of the log changes. A gap changes everything: what was done in it was not seen.
+    /// What a record of the log changes.
     pub(crate) fn record(&self, record: &Record<'_>) {
-        match record {
-            Record::Image { file, block, data } => match BlockSize::new(data.len() as u32) {
-                Ok(size) => self.mark(*file, size, *block),
-                Err(_) => self.set_length(*file, 0),
-            },
-            Record::SetLength { file, len } => self.set_length(*file, *len),
-            Record::Gap { .. } => self.mark_everything(),
-            _ => {}
+        match Effect::of(record) {
+            Effect::Block(file, size, block) => self.mark(file, size, block),
+            Effect::From(file, byte) => self.set_length(file, byte),
+            Effect::Everything => self.mark_everything(),
+            Effect::Nothing => {}
         }
     }
 

@@ -51,6 +51,7 @@
 //! `docs/format/tracker.md`.
 #![forbid(unsafe_code)]
 
+mod effect;
 mod epoch;
 mod error;
 mod extract;

@@ -5,6 +5,7 @@
 //! - It never takes more than its share of memory. A page that has no room any more, and everything behind
 //!   it in its file, counts as changed; if a file has no room, everything does.
 
+use crate::effect::Effect;
 use crate::file_set::{FileSet, NO_CUT, empty_page, ones};
 use crate::{BlockSize, FILE_COST, LsnRange, MEMORY_BYTES_MAX, PAGE_BLOCKS, PAGE_COST};
 use bit_vec::BitVec;
@@ -137,14 +138,11 @@ impl ChangeSet {
 
     /// What a record of the log changes. A gap changes everything: what was done in it was not seen.
     pub fn record(&mut self, record: &Record<'_>) {
-        match record {
-            Record::Image { file, block, data } => match BlockSize::new(data.len() as u32) {
-                Ok(size) => self.mark(*file, size, *block),
-                Err(_) => self.set_length(*file, 0),
-            },
-            Record::SetLength { file, len } => self.set_length(*file, *len),
-            Record::Gap { .. } => self.mark_everything(),
-            _ => {}
+        match Effect::of(record) {
+            Effect::Block(file, size, block) => self.mark(file, size, block),
+            Effect::From(file, byte) => self.set_length(file, byte),
+            Effect::Everything => self.mark_everything(),
+            Effect::Nothing => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::record::Record;
-use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
+use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use pitr_vfs::{OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Records, Start, Wal, WalOptions};
 use std::sync::Arc;
@@ -12,13 +12,7 @@ const PAYLOAD: [u8; 128] = [7; 128];
 
 fn log() -> (tempfile::TempDir, Wal) {
     let dir = tempfile::tempdir().expect("a folder for the bench");
-    let start = Start {
-        timeline: TimelineId::FIRST,
-        follows: Lsn::ORIGIN,
-        time: Timestamp::MIN,
-        log_id: [1; 16],
-        gap: false,
-    };
+    let start = Start::first([1; 16]);
     let clock = Arc::new(SystemClock::new());
     let made = Wal::create(Arc::new(OsFs), clock, &dir.path().join("log"), &start, &WalOptions::default());
     (dir, made.expect("a new log"))

@@ -36,8 +36,7 @@ impl Firsts {
                 if let Some((other, first)) = current {
                     self.others.insert(other, first);
                 }
-                let known = if self.others.is_empty() { None } else { self.others.get(&tx) };
-                let first = known.copied().unwrap_or(index);
+                let first = self.others.get(&tx).copied().unwrap_or(index);
                 self.current = Some((tx, first));
                 first
             }

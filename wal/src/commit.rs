@@ -4,19 +4,14 @@ use crate::error::Result;
 use crate::layout::Step;
 use crate::queue::{Queue, Round, Work};
 use crate::retain::Segments;
-use crate::rounds::{Rounds, Waited};
+use crate::rounds::{Locked, Rounds};
 use crate::segment::Room;
 use crate::{Error, segment};
 use pitr_format::Lsn;
 use pitr_format::log::Seed;
 use pitr_vfs::{Clock, File, FileSystem, Lock};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-
-#[cfg(loom)]
-use loom::sync::MutexGuard;
-#[cfg(not(loom))]
-use std::sync::MutexGuard;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that may wait for a leader before appending waits too. With one builder for each appending thread
 /// this bounds what the log holds in memory.
@@ -68,7 +63,7 @@ pub(crate) struct Writer {
 
 /// A mutex whose holder panicked guards data that is still whole: every change below it is made at once or
 /// not at all.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -86,12 +81,12 @@ impl Shared {
         Shared { fs, clock, dir, segments, rounds, writer, _held: held }
     }
 
-    pub(crate) fn queue(&self) -> MutexGuard<'_, Waited> {
+    pub(crate) fn queue(&self) -> Locked<'_> {
         self.rounds.queue()
     }
 
     /// The queue, once it has room for more. Leads if nobody else does.
-    pub(crate) fn queue_with_room(&self) -> Result<MutexGuard<'_, Waited>> {
+    pub(crate) fn queue_with_room(&self) -> Result<Locked<'_>> {
         loop {
             let queue = self.queue();
             if queue.waiting_bytes() < WAITING_BYTES_MAX {
@@ -103,7 +98,7 @@ impl Shared {
     }
 
     /// Returns when `round` is durable.
-    pub(crate) fn wait<'a>(&'a self, queue: MutexGuard<'a, Waited>, round: Round) -> Result<()> {
+    pub(crate) fn wait<'a>(&'a self, queue: Locked<'a>, round: Round) -> Result<()> {
         self.rounds.wait(queue, round, |work| {
             let end = work.end;
             self.write(work).map(|()| end)

@@ -26,13 +26,7 @@
 //! # let temp = tempfile::tempdir()?;
 //! # let dir = temp.path().join("log");
 //! let options = WalOptions { segment_size: SegmentSize::DEFAULT };
-//! let start = Start {
-//!     timeline: TimelineId::FIRST,
-//!     follows: Lsn::ORIGIN,
-//!     time: Timestamp::MIN,
-//!     log_id: *b"sixteen random b",
-//!     gap: false,
-//! };
+//! let start = Start::first(*b"sixteen random b");
 //! let wal = Wal::create(Arc::new(OsFs), Arc::new(SystemClock::new()), &dir, &start, &options)?;
 //!
 //! let mut batch = BatchBuilder::new();

@@ -30,3 +30,12 @@ pub struct Start {
     /// True if what the source did between `follows` and the new log was not logged.
     pub gap: bool,
 }
+
+impl Start {
+    /// A log of the first timeline, from the origin of its history on.
+    #[must_use]
+    pub fn first(log_id: [u8; 16]) -> Self {
+        let (timeline, follows, time) = (TimelineId::FIRST, Lsn::ORIGIN, Timestamp::MIN);
+        Start { timeline, follows, time, log_id, gap: false }
+    }
+}

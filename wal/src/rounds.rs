@@ -30,6 +30,9 @@ use loom::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 use loom::thread::{self, Thread};
 
+/// The queue, locked.
+pub(crate) type Locked<'a> = MutexGuard<'a, Waited>;
+
 /// The queue with its lock, and what those need to know who don't hold it.
 #[derive(Debug)]
 pub(crate) struct Rounds {
@@ -72,7 +75,7 @@ impl Rounds {
         Rounds { queue: Mutex::new(queue), done: AtomicU64::new(0) }
     }
 
-    pub(crate) fn queue(&self) -> MutexGuard<'_, Waited> {
+    pub(crate) fn queue(&self) -> Locked<'_> {
         self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -85,7 +88,7 @@ impl Rounds {
     /// point.
     pub(crate) fn wait<'a>(
         &'a self,
-        mut queue: MutexGuard<'a, Waited>,
+        mut queue: Locked<'a>,
         round: Round,
         write: impl Fn(Work) -> Result<Lsn>,
     ) -> Result<()> {

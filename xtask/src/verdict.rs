@@ -54,23 +54,27 @@ impl Verdict {
         let word = if passed { "PASS" } else { "FAIL" };
         let figures = self.figures.join("; ");
         println!("{word} {command}: {figures}");
-        let results = world::root().join("benches/results");
-        fs::create_dir_all(&results)?;
-        let path = results.join("ledger.md");
-        let mut ledger = OpenOptions::new().create(true).append(true).open(&path)?;
-        if ledger.metadata()?.len() == 0 {
-            ledger.write_all(LEDGER_HEAD.as_bytes())?;
-        }
-        writeln!(
-            ledger,
-            "| {} | {} | {} | `{command}` | {word}: {} |",
+        let line = format!(
+            "| {} | {} | {} | `{command}` | {word}: {} |\n",
             today(),
             commit(),
             machine(),
             without_paths(&figures).replace('|', "/")
-        )?;
+        );
+        keep("ledger.md", LEDGER_HEAD, &line)?;
         Ok(passed)
     }
+}
+
+/// Appends to a file of results, which begins with `head`.
+pub(crate) fn keep(name: &str, head: &str, text: &str) -> Result<()> {
+    let results = world::root().join("benches/results");
+    fs::create_dir_all(&results)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(results.join(name))?;
+    if file.metadata()?.len() == 0 {
+        file.write_all(head.as_bytes())?;
+    }
+    Ok(file.write_all(text.as_bytes())?)
 }
 
 /// Today's date, UTC.

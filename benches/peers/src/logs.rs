@@ -69,13 +69,7 @@ impl Log for Bare {
 }
 
 fn pitr(dir: &Path) -> Result<Wal> {
-    let start = Start {
-        timeline: TimelineId::FIRST,
-        follows: Lsn::ORIGIN,
-        time: Timestamp::MIN,
-        log_id: [1; 16],
-        gap: false,
-    };
+    let start = Start::first([1; 16]);
     let clock = Arc::new(SystemClock::new());
     Ok(Wal::create(Arc::new(OsFs), clock, &dir.join("log"), &start, &WalOptions::default())?)
 }

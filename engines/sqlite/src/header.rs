@@ -21,7 +21,7 @@ pub struct DatabaseHeader {
     /// Pages of the database as the header states it; `None` if an old library left the statement stale.
     pub pages: Option<u32>,
     /// Version of the library that wrote the database last, as in `3054001`.
-    pub library_version: u32,
+    pub sqlite_version: u32,
 }
 
 impl DatabaseHeader {
@@ -53,7 +53,7 @@ impl DatabaseHeader {
             page_bytes,
             wal_mode: write_version == 2 && read_version == 2,
             pages: (change_counter == valid_for && pages > 0).then_some(pages),
-            library_version: be_u32(96)?,
+            sqlite_version: be_u32(96)?,
         }))
     }
 }
@@ -87,7 +87,7 @@ mod tests {
                 .unwrap();
             let wal = DatabaseHeader::decode(&std::fs::read(&path).unwrap()).unwrap().unwrap();
             assert!(wal.wal_mode);
-            assert!(wal.library_version > 3_051_002);
+            assert!(wal.sqlite_version > 3_051_002);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the tests share.
 
 use pitr_format::record::Record;
-use pitr_format::{Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
+use pitr_format::{Lsn, PartitionId, SegmentSize, Timestamp, TxId};
 use pitr_vfs::FileSystem;
 use pitr_wal::{BatchBuilder, Error, LogBatch, LogReader, Records, Start, Wal, WalOptions};
 use std::path::Path;
@@ -20,13 +20,7 @@ pub(crate) struct Seen {
 }
 
 pub(crate) fn start() -> Start {
-    Start {
-        timeline: TimelineId::FIRST,
-        follows: Lsn::ORIGIN,
-        time: Timestamp::MIN,
-        log_id: [7; 16],
-        gap: false,
-    }
+    Start::first([7; 16])
 }
 
 pub(crate) fn options(segment_bytes: u32) -> WalOptions {

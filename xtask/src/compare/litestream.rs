@@ -4,6 +4,7 @@
 //! application's copy of each state; moments at least 50 ms from a commit are restored by time. The large one copies a database, changes a
 //! share of its pages, and restores the latest state, alternating.
 
+use super::median;
 use crate::Result;
 use crate::application::{self, Application};
 use crate::moments::{self, Dice};
@@ -14,8 +15,7 @@ use crate::world::{self, World, bytes_below};
 use pitr::exact;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 /// Litestream collects for a second unless told otherwise; both get this long after the last commit.
 const CATCH_UP: Duration = Duration::from_secs(3);
+const HEAD: &str = "# Beside Litestream\n\nEach table is one run of the command that stands over it.\n";
 const LARGE_RESTORES: usize = 3;
 
 #[derive(Debug, clap::Args)]
@@ -177,15 +178,6 @@ impl Litestream {
     }
 
     fn write_table(&self, command: &str, version: &str, ours: &Outcome, theirs: &Outcome) -> Result<()> {
-        let results = world::root().join("benches/results");
-        fs::create_dir_all(&results)?;
-        let mut file = OpenOptions::new().create(true).append(true).open(results.join("litestream.md"))?;
-        if file.metadata()?.len() == 0 {
-            writeln!(
-                file,
-                "# Beside Litestream\n\nEach table is one run of the command that stands over it."
-            )?;
-        }
         let mut text = format!(
             "\n## {}, {}, pitr at {}, Litestream {version}\n\n`{command}`\n\n\
              Application: `synchronous=NORMAL`, WAL, its own automatic checkpoints. pitr: `--rpo 1s`, local directory with fsync. \
@@ -209,9 +201,8 @@ impl Litestream {
             &|o| format!("{:.2} s", median(&o.large_seconds)),
         );
         row(&format!("stored for {} MB and 5% changed", self.megabytes), &|o| format!("{} B", o.large_bytes));
-        file.write_all(text.as_bytes())?;
         print!("{text}");
-        Ok(())
+        verdict::keep("litestream.md", HEAD, &text)
     }
 }
 
@@ -225,12 +216,6 @@ fn wrong(distances: &[i64]) -> String {
         )
         .collect();
     if far.is_empty() { "0".into() } else { format!("{} ({})", far.len(), far.join(", ")) }
-}
-
-fn median(seconds: &[f64]) -> f64 {
-    let mut sorted = seconds.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn application_folder(world: &World) -> Result<String> {

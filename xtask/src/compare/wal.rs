@@ -1,11 +1,10 @@
 //! Our log beside other people's, in paired runs: each round runs every log once, one process a run.
 
+use super::median;
 use crate::Result;
 use crate::verdict;
 use crate::world::{self, World};
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,6 +35,9 @@ const ROWS: &[Row] = &[
     Row { title: "not synced, 4 KiB, 1 thread", workload: "append", threads: 1, bytes: 4096, logs: UNSYNCED },
 ];
 
+const HEAD: &str =
+    "# The log beside other logs\n\nEach table is one run of the command that stands over it.\n";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Logs {
     /// Paired runs of each row; the table shows medians
@@ -65,11 +67,12 @@ impl Logs {
                     rates.push(self.once(&binary, log, row)?);
                 }
             }
-            let ours = median(&mut rates[0]);
-            for (log, rates) in row.logs.iter().zip(&mut rates) {
+            let ours = median(&rates[0]);
+            for (log, rates) in row.logs.iter().zip(&rates) {
                 let rate = median(rates);
                 leads &= *log == "bare" || rate <= ours;
-                let (least, most) = (rates[0], rates[rates.len() - 1]);
+                let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
+                let most = rates.iter().copied().fold(0.0, f64::max);
                 let ratio = rate / ours;
                 let line =
                     format!("| {} | {log} | {rate:.0} | {least:.0} | {most:.0} | {ratio:.2} |", row.title);
@@ -99,12 +102,6 @@ impl Logs {
     }
 }
 
-/// Sorts the rates.
-fn median(rates: &mut [f64]) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
-}
-
 /// Builds the peers, which are a workspace of their own.
 fn build() -> Result<PathBuf> {
     let target = world::target().join("peers");
@@ -122,16 +119,7 @@ fn build() -> Result<PathBuf> {
 }
 
 fn write_table(command: &str, table: &str) -> Result<()> {
-    let results = world::root().join("benches/results");
-    fs::create_dir_all(&results)?;
-    let mut file = OpenOptions::new().create(true).append(true).open(results.join("wal.md"))?;
-    if file.metadata()?.len() == 0 {
-        writeln!(
-            file,
-            "# The log beside other logs\n\nEach table is one run of the command that stands over it."
-        )?;
-    }
     let (today, machine, commit) = (verdict::today(), verdict::machine(), verdict::commit());
-    writeln!(file, "\n## {today}, {machine}, pitr at {commit}\n\n`{command}`\n\n{table}")?;
-    Ok(())
+    let text = format!("\n## {today}, {machine}, pitr at {commit}\n\n`{command}`\n\n{table}\n");
+    verdict::keep("wal.md", HEAD, &text)
 }

@@ -54,8 +54,8 @@ impl Shared {
     /// new timeline first.
     pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<Attaching> {
         let mut source = Source::open(self.around.fs.as_ref(), &self.subject.database)?;
-        if old_library(source.header().library_version) {
-            (self.events)(Event::OldLibrary { version: source.header().library_version });
+        if old_library(source.header().sqlite_version) {
+            (self.events)(Event::OldLibrary { version: source.header().sqlite_version });
         }
         let now = self.around.clock.now();
         let left = last_position(&self.log.wal, |_| true)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pitr_format::log::Assembler;
 use pitr_format::record::Record;
-use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
+use pitr_format::{Lsn, TxId};
 use pitr_sqlite::base::BaseView;
 use pitr_sqlite::capture::Capture;
 use pitr_sqlite::keeper::{Keeper, KeeperOptions, Quiet};
@@ -45,13 +45,7 @@ impl Watched {
         let mut file = vec![0; view.len() as usize];
         view.read(0, &mut file).unwrap();
         drop(view);
-        let start = Start {
-            timeline: TimelineId::FIRST,
-            follows: Lsn::ORIGIN,
-            time: Timestamp::MIN,
-            log_id: [1; 16],
-            gap: false,
-        };
+        let start = Start::first([1; 16]);
         let wal =
             Wal::create(fs, Arc::clone(&clock), &dir.join("log"), &start, &WalOptions::default()).unwrap();
         let capture = Capture::new(wal.clone(), Arc::clone(&clock), position, Lsn::ORIGIN, clock.now());

@@ -55,7 +55,7 @@ fn prepare(dir: &std::path::Path) -> (Objects, SourceName) {
     let (created, reason) = (Timestamp::MIN, ForkReason::First);
     let first = Timeline { parent: None, fork: Lsn::ORIGIN, reason, created, ambiguous: None, root: None };
     let timeline = writer.claim_timeline(&first).expect("nobody else claims");
-    let start = Start { timeline, follows: Lsn::ORIGIN, time: Timestamp::MIN, log_id: [1; 16], gap: true };
+    let start = Start { timeline, gap: true, ..Start::first([1; 16]) };
     let (clock, options) = (Arc::new(SystemClock::new()), WalOptions::default());
     let wal = Wal::create(Arc::new(OsFs), clock, &dir.join("log"), &start, &options).expect("a log");
 

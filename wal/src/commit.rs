@@ -2,20 +2,18 @@
 
 use crate::error::Result;
 use crate::layout::Step;
+use crate::options::{SyncPolicy, WalOptions};
 use crate::queue::{Queue, Round, Work};
 use crate::retain::Segments;
 use crate::rounds::{Locked, Rounds};
 use crate::segment::Room;
 use crate::{Error, segment};
 use pitr_format::Lsn;
-use pitr_format::log::Seed;
+use pitr_format::log::{Seed, SegmentHeader};
 use pitr_vfs::{Clock, File, FileSystem, Lock};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Bytes that may wait for a leader before appending waits too. With one builder for each appending thread
-/// this bounds what the log holds in memory.
-const WAITING_BYTES_MAX: usize = 8 << 20;
+use std::time::Duration;
 
 /// With fewer syncs in a segment than this, writing it full of zeros first costs more than it saves.
 const SYNCS_MIN: u32 = 64;
@@ -28,8 +26,17 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) segments: Mutex<Segments>,
     pub(crate) rounds: Rounds,
+    pub(crate) options: WalOptions,
     writer: Mutex<Writer>,
     _held: Held,
+}
+
+/// What making or opening a log comes to.
+pub(crate) struct Opened {
+    pub(crate) queue: Queue,
+    pub(crate) segments: Segments,
+    pub(crate) writer: Writer,
+    pub(crate) held: Held,
 }
 
 /// The lock file's lock, held for as long as the log is open.
@@ -57,6 +64,8 @@ pub(crate) struct Writer {
     pub(crate) seed: Seed,
     /// Begin of the segment.
     pub(crate) begin: Lsn,
+    /// From here on the next segment's file should be made ready; `None` once that was asked for.
+    spare_from: Option<Lsn>,
     /// Syncs of this segment so far.
     syncs: u32,
 }
@@ -71,42 +80,46 @@ impl Shared {
     pub(crate) fn new(
         fs: Arc<dyn FileSystem>,
         clock: Arc<dyn Clock>,
-        dir: PathBuf,
-        queue: Queue,
-        segments: Segments,
-        writer: Writer,
-        held: Held,
+        dir: &Path,
+        options: &WalOptions,
+        opened: Opened,
     ) -> Self {
+        let Opened { queue, segments, writer, held } = opened;
         let (rounds, segments, writer) = (Rounds::new(queue), Mutex::new(segments), Mutex::new(writer));
-        Shared { fs, clock, dir, segments, rounds, writer, _held: held }
+        let (dir, options) = (dir.to_owned(), options.clone());
+        Shared { fs, clock, dir, segments, rounds, options, writer, _held: held }
     }
 
     pub(crate) fn queue(&self) -> Locked<'_> {
         self.rounds.queue()
     }
 
-    /// The queue, once it has room for more. Leads if nobody else does.
+    /// The queue, once it has room for more.
     pub(crate) fn queue_with_room(&self) -> Result<Locked<'_>> {
-        loop {
-            let queue = self.queue();
-            if queue.waiting_bytes() < WAITING_BYTES_MAX {
-                return Ok(queue);
-            }
-            let round = queue.newest();
-            self.wait(queue, round)?;
-        }
+        self.rounds.queue_with_room(|work| self.write(work))
     }
 
     /// Returns when `round` is durable.
     pub(crate) fn wait<'a>(&'a self, queue: Locked<'a>, round: Round) -> Result<()> {
-        self.rounds.wait(queue, round, |work| {
+        let delay = match self.options.sync {
+            SyncPolicy::Within(delay) => delay,
+            _ => Duration::ZERO,
+        };
+        self.rounds.wait(queue, round, delay, |work| {
             let end = work.end;
-            self.write(work).map(|()| end)
+            self.write(work)?;
+            lock(&self.writer).sync()?;
+            Ok(end)
         })
     }
 
-    /// Writes and syncs what a leader took.
-    fn write(&self, work: Work) -> Result<()> {
+    /// Writes what waits, if nobody is about it; without `all` only if it is much.
+    pub(crate) fn flush(&self, all: bool) {
+        self.rounds.flush(all, |work| self.write(work));
+    }
+
+    /// Writes what a leader took. Returns the durable point, which moves only where a segment ends.
+    fn write(&self, work: Work) -> Result<Lsn> {
         let mut writer = lock(&self.writer);
         let mut durable = work.durable;
         for step in work.steps {
@@ -116,34 +129,53 @@ impl Shared {
                     let written = writer.file.write_all_at(batch.finish(seed, durable), offset);
                     written.map_err(Error::io("write", &writer.path))?;
                 }
-                Step::Begin(mut header) => {
+                Step::Begin(header) => {
                     // The header seals the segment before it: that one must be durable first.
                     writer.sync()?;
                     durable = header.follows.end;
-                    let free = lock(&self.segments).take_free();
-                    header.recycled = free.is_some();
-                    let file = match free {
-                        Some(free) => segment::recycle(self.fs.as_ref(), &self.dir, &free, &header)?,
-                        None => segment::create(self.fs.as_ref(), &self.dir, &header, writer.room_of_next())?,
-                    };
-                    *writer = Writer::new(file, segment::path_of(&self.dir, header.segment), &header);
-                    lock(&self.segments).push(&header);
+                    self.begin(&mut writer, header)?;
                 }
             }
         }
-        writer.sync()
+        if writer.wants_spare(work.end) {
+            self.queue().ask(|asked| asked.spare = true);
+        }
+        Ok(durable)
+    }
+
+    /// Begins the segment with this header; the one before is durable.
+    fn begin(&self, writer: &mut Writer, mut header: SegmentHeader) -> Result<()> {
+        let free = lock(&self.segments).take_free();
+        header.recycled = free.as_ref().is_some_and(|free| free.used);
+        let file = match free {
+            Some(free) => segment::recycle(self.fs.as_ref(), &self.dir, &free.path, &header)?,
+            None => segment::create(self.fs.as_ref(), &self.dir, &header, writer.room_of_next())?,
+        };
+        *writer = Writer::new(file, segment::path_of(&self.dir, header.segment), &header);
+        lock(&self.segments).push(&header);
+        Ok(())
     }
 }
 
 impl Writer {
-    pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, header: &pitr_format::log::SegmentHeader) -> Self {
+    pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, header: &SegmentHeader) -> Self {
         let begin = header.segment_size.start_of(header.segment).unwrap_or(Lsn::MAX);
-        Writer { file, path, seed: header.seed(), begin, syncs: 0 }
+        let spare_from = begin.checked_add(u64::from(header.segment_size.bytes()) / 2);
+        Writer { file, path, seed: header.seed(), begin, spare_from, syncs: 0 }
     }
 
     /// The next segment will be used like this one.
     fn room_of_next(&self) -> Room {
         if self.syncs < SYNCS_MIN { Room::Sparse } else { Room::Written }
+    }
+
+    /// True once for a segment that is half full at `end`, if the next one will be written full of zeros.
+    fn wants_spare(&mut self, end: Lsn) -> bool {
+        let wants = self.spare_from.is_some_and(|from| end >= from) && self.room_of_next() == Room::Written;
+        if wants {
+            self.spare_from = None;
+        }
+        wants
     }
 
     fn sync(&mut self) -> Result<()> {

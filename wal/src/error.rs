@@ -25,6 +25,12 @@ pub enum Error {
         /// The file system's answer.
         source: io::Error,
     },
+    /// Settings that can't be had together.
+    #[error("log settings: {what}")]
+    Options {
+        /// What is wrong and what to set instead.
+        what: &'static str,
+    },
     /// Another writer has the log open.
     #[error("{}: the log is open in another writer", dir.display())]
     Locked {

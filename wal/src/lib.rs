@@ -9,6 +9,7 @@
 //!   higher incarnation, and nothing from behind the cut can come back to life.
 //! - **Readers see only what is durable**, and find a missing or damaged batch or file: [`LogReader`].
 //! - **Commit times never decrease**, also when the clock does, and over a reopen.
+//! - **When a commit returns is chosen**: [`SyncPolicy`]. A [`Ticket`] is waited for, asked, or awaited (feature `future`).
 //! - **Memory is bounded**: 8 MiB that wait for the disk, one builder for each appending thread, and what a
 //!   builder holds.
 //!
@@ -18,15 +19,14 @@
 //!
 //! # Alone
 //! ```
-//! use pitr_format::{Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId, record::Record};
+//! use pitr_format::{Lsn, PartitionId, Timestamp, TxId, record::Record};
 //! use pitr_vfs::{OsFs, SystemClock};
 //! use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 //! use std::sync::Arc;
 //!
 //! # let temp = tempfile::tempdir()?;
 //! # let dir = temp.path().join("log");
-//! let options = WalOptions { segment_size: SegmentSize::DEFAULT };
-//! let start = Start::first(*b"sixteen random b");
+//! let (start, options) = (Start::first(*b"sixteen random b"), WalOptions::default());
 //! let wal = Wal::create(Arc::new(OsFs), Arc::new(SystemClock::new()), &dir, &start, &options)?;
 //!
 //! let mut batch = BatchBuilder::new();
@@ -46,6 +46,9 @@ mod commit;
 mod cursor;
 mod end;
 mod error;
+#[cfg(feature = "future")]
+mod future;
+mod helper;
 mod layout;
 mod open;
 mod options;
@@ -57,17 +60,21 @@ mod rounds;
 mod scan;
 mod segment;
 mod tail;
+mod ticket;
 mod wal;
 mod window;
 
 pub use builder::BatchBuilder;
 pub use error::{Damage, Error, Kind, Result, Witness};
+#[cfg(feature = "future")]
+pub use future::Durable;
 pub use layout::{Appended, Committed};
 pub use open::{Cut, Recovered};
-pub use options::{Start, WalOptions};
+pub use options::{Start, SyncPolicy, WalOptions};
 pub use reader::{LogBatch, LogReader};
 pub use records::Records;
-pub use wal::{Ticket, Wal};
+pub use ticket::Ticket;
+pub use wal::Wal;
 
 /// The example in the README compiles.
 #[cfg(doctest)]

@@ -13,7 +13,7 @@
 //!
 //! Nothing is changed before step 5, so a refused log stays as it was found, but for step 1.
 
-use crate::commit::{Held, Shared, Writer};
+use crate::commit::{Held, Opened, Shared, Writer};
 use crate::cursor::{Cursor, Found};
 use crate::end::End;
 use crate::error::{Damage, Witness};
@@ -69,22 +69,24 @@ pub(crate) fn create(
     start: &Start,
     options: &WalOptions,
 ) -> Result<Shared> {
+    options.validate()?;
     fs.create_dir_all(dir).map_err(Error::io("create", dir))?;
     let held = take_lock(fs.as_ref(), dir)?;
     if !segment::list(fs.as_ref(), dir)?.is_empty() {
         return Err(Error::Exists { dir: dir.to_owned() });
     }
     segment::remove_leftovers(fs.as_ref(), dir)?;
-    let header = first_header(start, options).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
+    let header = first_header(start).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
     let file = segment::create(fs.as_ref(), dir, &header, Room::Written)?;
     let end = End::of_empty(&header).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
     let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
     let queue = Queue::new(Layout::new(end));
-    Ok(Shared::new(fs, clock, dir.to_owned(), queue, Segments::new([&header]), writer, held))
+    let opened = Opened { queue, segments: Segments::new([&header]), writer, held };
+    Ok(Shared::new(fs, clock, dir, options, opened))
 }
 
-fn first_header(start: &Start, options: &WalOptions) -> Option<SegmentHeader> {
-    let size = options.segment_size;
+fn first_header(start: &Start) -> Option<SegmentHeader> {
+    let size = start.segment_size;
     let segment = size.segment_of(start.follows).checked_add(1)?;
     size.start_of(segment.checked_add(1)?)?;
     Some(SegmentHeader {
@@ -105,7 +107,9 @@ pub(crate) fn open(
     clock: Arc<dyn Clock>,
     dir: &Path,
     archived_to: Lsn,
+    options: &WalOptions,
 ) -> Result<(Shared, Recovered)> {
+    options.validate()?;
     let exists = fs.exists(dir).map_err(Error::io("look for", dir))?;
     if !exists {
         return Err(Error::NoLog { dir: dir.to_owned() });
@@ -128,7 +132,8 @@ pub(crate) fn open(
         first: segments.first(),
     };
     let queue = Queue::new(Layout::new(end));
-    Ok((Shared::new(fs, clock, dir.to_owned(), queue, segments, writer, held), recovered))
+    let shared = Shared::new(fs, clock, dir, options, Opened { queue, segments, writer, held });
+    Ok((shared, recovered))
 }
 
 /// What was found on disk, and the decision.

@@ -1,13 +1,17 @@
 //! Who writes, who waits, who is answered: the commit state machine, without threads, files or clocks.
 //!
 //! Callers place records and remember the [`Round`] in which these will be written. Whoever waits asks for
-//! its [`Turn`]: nobody leads and there is work, so it leads; or its round is done; or it waits. The leader
+//! its [`Turn`]: nobody leads and its round isn't durable, so it leads; or its round is done; or it waits. The leader
 //! takes all that was placed, ends the round, writes and syncs without the lock, and reports. While it does
 //! so the next round fills.
 //!
+//! Nobody has to wait for what it placed: a round may also be led by someone who only writes ([`Queue::flush`]). It is
+//! durable with the next one that is synced, since a sync covers whatever was written before it.
+//!
 //! # Invariants
 //! - At most one leader at a time.
-//! - The durable point moves only when a leader reports success, and only to what that leader had taken.
+//! - The durable point moves only when a leader reports success, and only as far as that leader synced.
+//! - A round is done when everything up to its end is durable, and all rounds before it are.
 //! - After a failure nothing is placed, nothing is led, and every answer is that failure: also for those
 //!   whose records were taken before it (law 1).
 
@@ -22,25 +26,36 @@ use std::sync::Arc;
 pub(crate) struct Round(pub(crate) u64);
 
 /// What a waiting caller does now.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Its records are durable.
     Done,
-    /// It writes for everyone, then reports by [`Queue::finish`].
-    Lead(Work),
-    /// Someone else writes.
+    /// It leads: [`Queue::take`], now or once others have joined, then [`Queue::finish`].
+    Lead,
+    /// Someone else leads.
     Wait,
 }
 
 /// What a leader took.
 #[derive(Debug)]
 pub(crate) struct Work {
-    pub(crate) round: Round,
+    /// Empty if all that is missing is a sync.
     pub(crate) steps: Vec<Step>,
     /// The durable point before it.
     pub(crate) durable: Lsn,
     /// The durable point when all of it is written and synced.
     pub(crate) end: Lsn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leader {
+    None,
+    /// It has the lead and took nothing yet.
+    Claimed,
+    Taken {
+        round: Round,
+        end: Lsn,
+    },
 }
 
 /// See the module's head.
@@ -49,7 +64,9 @@ pub(crate) struct Queue {
     layout: Layout,
     /// The round that takes what is placed now.
     filling: Round,
-    leading: bool,
+    /// Rounds below are durable.
+    done: Round,
+    leader: Leader,
     durable: Lsn,
     failed: Option<Arc<Error>>,
 }
@@ -57,8 +74,8 @@ pub(crate) struct Queue {
 impl Queue {
     /// A queue whose log is durable to its end.
     pub(crate) fn new(layout: Layout) -> Self {
-        let durable = layout.end();
-        Queue { layout, filling: Round(0), leading: false, durable, failed: None }
+        let (durable, first) = (layout.end(), Round(1));
+        Queue { layout, filling: first, done: first, leader: Leader::None, durable, failed: None }
     }
 
     pub(crate) fn durable(&self) -> Lsn {
@@ -97,41 +114,73 @@ impl Queue {
 
     /// The round after which all that was placed so far is durable.
     pub(crate) fn newest(&self) -> Round {
-        match self.filling {
-            Round(filling) if !self.layout.has_work() => Round(filling.saturating_sub(1)),
-            filling => filling,
-        }
+        if self.layout.has_work() { self.filling } else { Round(self.filling.0 - 1) }
+    }
+
+    /// Rounds below this are durable.
+    pub(crate) fn done(&self) -> Round {
+        self.done
+    }
+
+    /// True while somebody leads.
+    pub(crate) fn is_led(&self) -> bool {
+        self.leader != Leader::None
+    }
+
+    /// True if a leader took what was placed in `round`.
+    pub(crate) fn is_taken(&self, round: Round) -> bool {
+        round < self.filling
     }
 
     /// What someone who waits for `round` does now.
     pub(crate) fn turn(&mut self, round: Round) -> Result<Turn> {
         self.check()?;
-        let in_flight = self.leading && round.0 + 1 == self.filling.0;
-        let done = if round < self.filling { !in_flight } else { !self.layout.has_work() };
-        if done {
+        if round < self.done {
             return Ok(Turn::Done);
         }
-        if self.leading {
-            return Ok(Turn::Wait);
+        Ok(if self.claim() { Turn::Lead } else { Turn::Wait })
+    }
+
+    /// True if there is something to write and the caller leads now, as with [`Turn::Lead`]; it need not sync.
+    pub(crate) fn flush(&mut self) -> bool {
+        self.failed.is_none() && self.layout.has_work() && self.claim()
+    }
+
+    fn claim(&mut self) -> bool {
+        let free = self.leader == Leader::None;
+        if free {
+            self.leader = Leader::Claimed;
         }
-        self.leading = true;
-        let round = self.filling;
+        free
+    }
+
+    /// The leader takes what was placed so far.
+    pub(crate) fn take(&mut self) -> Work {
+        debug_assert!(self.leader == Leader::Claimed, "a leader takes once");
+        let (steps, round) = (self.layout.take(), self.filling);
+        let end = self.layout.end();
         self.filling = Round(round.0 + 1);
-        let steps = self.layout.take();
-        Ok(Turn::Lead(Work { round, steps, durable: self.durable, end: self.layout.end() }))
+        self.leader = Leader::Taken { round, end };
+        Work { steps, durable: self.durable, end }
     }
 
     /// The leader's report: how far the log is durable, or why it can't go on.
     pub(crate) fn finish(&mut self, outcome: std::result::Result<Lsn, Arc<Error>>) {
-        debug_assert!(self.leading, "only a leader reports");
-        self.leading = false;
-        match outcome {
-            Ok(durable) => self.durable = durable,
-            Err(cause) => self.failed = Some(cause),
+        match (outcome, self.leader) {
+            (Ok(durable), Leader::Taken { round, end }) => {
+                self.durable = durable;
+                if durable == end {
+                    self.done = Round(round.0 + 1);
+                }
+            }
+            (Ok(_), _) => debug_assert!(false, "only a leader that took reports"),
+            (Err(cause), _) => self.failed = Some(cause),
         }
+        self.leader = Leader::None;
     }
 
-    fn check(&self) -> Result<()> {
+    /// The failure that ended the log, if one did.
+    pub(crate) fn check(&self) -> Result<()> {
         match &self.failed {
             Some(cause) => Err(Error::Poisoned { cause: Arc::clone(cause) }),
             None => Ok(()),

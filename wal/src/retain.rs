@@ -2,7 +2,8 @@
 //!
 //! Files of removed segments are kept for new ones: as many as were begun since the last removal, since that is
 //! what the next ones will need, but at most [`FREE_MAX`]. A recycled file is written in place: no zeros before, and
-//! nothing for the file system to allocate or journal.
+//! nothing for the file system to allocate or journal. Where none is left, the log's own thread makes one ready while
+//! the segment before is written.
 
 use crate::commit::{Shared, lock};
 use crate::{Error, Result, segment};
@@ -18,10 +19,18 @@ const FREE_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Segments {
     held: VecDeque<Held>,
-    /// Files of removed segments.
-    free: Vec<PathBuf>,
+    /// Files for new segments.
+    free: Vec<Free>,
     /// Segments begun since the last removal.
     begun: usize,
+}
+
+/// A file that will be a segment.
+#[derive(Debug)]
+pub(crate) struct Free {
+    pub(crate) path: PathBuf,
+    /// True if it was a segment before, false if it holds zeros.
+    pub(crate) used: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +65,7 @@ impl Segments {
     }
 
     /// A file for a new segment.
-    pub(crate) fn take_free(&mut self) -> Option<PathBuf> {
+    pub(crate) fn take_free(&mut self) -> Option<Free> {
         self.free.pop()
     }
 
@@ -87,7 +96,7 @@ impl Shared {
         while let Some(oldest) = segments.removable(lsn) {
             if segments.free.len() < wanted {
                 let free = segment::set_free(self.fs.as_ref(), &self.dir, oldest.segment)?;
-                segments.free.push(free);
+                segments.free.push(Free { path: free, used: true });
             } else {
                 self.remove(&segment::path_of(&self.dir, oldest.segment))?;
             }
@@ -96,9 +105,22 @@ impl Shared {
         }
         while segments.free.len() > wanted {
             let Some(free) = segments.take_free() else { break };
-            self.remove(&free)?;
+            self.remove(&free.path)?;
         }
         Ok(bytes)
+    }
+
+    /// Makes the file of the next segment ready, if there is none. The disk may be full: then the segment's turn will
+    /// tell, which may never come.
+    pub(crate) fn prepare_spare(&self) {
+        let bytes = {
+            let segments = lock(&self.segments);
+            segments.held.back().filter(|_| segments.free.is_empty()).map(|newest| newest.bytes)
+        };
+        let Some(bytes) = bytes else { return };
+        if let Ok(path) = segment::create_spare(self.fs.as_ref(), &self.dir, bytes) {
+            lock(&self.segments).free.push(Free { path, used: false });
+        }
     }
 
     fn remove(&self, path: &Path) -> Result<()> {

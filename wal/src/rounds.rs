@@ -1,20 +1,28 @@
 //! Who sleeps and who is woken: threads around the [`Queue`].
 //!
-//! Whoever finds nobody leading leads: it takes all that is placed, writes it and syncs once for everyone.
+//! Whoever waits and finds nobody leading leads: it takes all that is placed, writes it and syncs once for everyone.
 //! The others sleep, each on its own. At the end of a round the leader first wakes one waiter of the next round,
 //! which leads it while the leader wakes those whose records it made durable. These see by one atomic number that
 //! they are done and never come back for the lock: a herd that does is what caps a group commit.
 //!
+//! The log's own thread leads rounds too, when much is waiting that nobody waits for; and whoever finds no room for
+//! more. They only write. One of those who sleep is woken then, to lead the sync.
+//!
 //! # Invariant: no lost wake-up
-//! Whoever sleeps is listed under its round, and was listed under the lock while somebody led. That leader takes the
-//! lock once more when it reports, and wakes all of its own round and one of the next. The one it wakes either leads
-//! the next round or finds someone who does, and then lists itself again. After a failure all are woken. Models in
-//! this module let loom try every order of up to three preemptions (`cargo xtask models`).
+//! Whoever sleeps is listed, and was listed under the lock while somebody led. That leader takes the lock once more when
+//! it reports, and then wakes: all that are done and one that isn't; or, if it only wrote, one; after a failure
+//! everyone. The one it wakes either leads the next round or finds someone who does, and then lists itself again. All
+//! who wait for room are woken by every report. The log's own thread says under the lock that it sleeps; whoever
+//! places enough while nobody leads, or reports and leaves enough, wakes it. Models in this module let loom try every
+//! order of up to three preemptions (`cargo xtask models`).
 
 use crate::queue::{Queue, Round, Turn, Work};
 use crate::{Error, Result};
 use pitr_format::Lsn;
+use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
+use std::task::Waker;
+use std::time::Duration;
 
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +38,12 @@ use loom::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 use loom::thread::{self, Thread};
 
+/// Bytes that may wait for a leader before appending waits too. With one builder for each appending thread
+/// this bounds what the log holds in memory.
+const WAITING_BYTES_MAX: usize = if cfg!(loom) { 50 } else { 8 << 20 };
+/// Bytes that are worth a round though nobody waits for them.
+const FLUSH_BYTES: usize = if cfg!(loom) { 20 } else { 1 << 20 };
+
 /// The queue, locked.
 pub(crate) type Locked<'a> = MutexGuard<'a, Waited>;
 
@@ -41,17 +55,131 @@ pub(crate) struct Rounds {
     done: AtomicU64,
 }
 
-/// The queue, and who sleeps until something in it changes. The waiters of a round are either those of the one that
-/// is being written or those of the one that fills: even and odd.
+/// The queue, and who sleeps until something in it changes.
 #[derive(Debug)]
 pub(crate) struct Waited {
     queue: Queue,
-    sleeping: [Vec<Thread>; 2],
+    /// Waiters of rounds that a leader took.
+    taken: Vec<Thread>,
+    /// Waiters of the round that fills.
+    filling: Vec<Thread>,
+    /// Those that wait to place more.
+    room: Vec<Thread>,
+    /// Tickets that are polled, by number.
+    polled: HashMap<u64, (Round, Waker)>,
+    /// Numbers given to polled tickets so far.
+    #[cfg(any(feature = "future", loom))]
+    numbers: u64,
+    helper: Helper,
+}
+
+/// What the log's own thread is about.
+#[derive(Debug, Default)]
+struct Helper {
+    /// Set while it sleeps.
+    asleep: Option<Thread>,
+    /// What it was asked for since it looked last.
+    asked: Asked,
+}
+
+/// What the log's own thread can be asked for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// A synced round: tickets are polled that aren't durable.
+    pub(crate) sync: bool,
+    /// A file for the next segment.
+    pub(crate) spare: bool,
+    /// To end.
+    pub(crate) stop: bool,
+}
+
+impl Asked {
+    fn anything(self) -> bool {
+        self.sync || self.spare || self.stop
+    }
 }
 
 impl Waited {
-    fn sleepers_of(&mut self, round: Round) -> &mut Vec<Thread> {
-        &mut self.sleeping[usize::from(round.0 % 2 == 1)]
+    /// True if what waits is worth a round, and can have one.
+    fn has_plenty(&self) -> bool {
+        self.queue.waiting_bytes() >= FLUSH_BYTES && self.queue.check().is_ok()
+    }
+
+    /// Wakes the log's own thread if it sleeps.
+    fn wake_helper(&mut self) {
+        if let Some(thread) = self.helper.asleep.take() {
+            thread.unpark();
+        }
+    }
+
+    /// After something was placed that its caller doesn't wait for.
+    pub(crate) fn placed(&mut self) {
+        if self.has_plenty() && !self.queue.is_led() {
+            self.wake_helper();
+        }
+    }
+
+    /// Asks the log's own thread for something.
+    pub(crate) fn ask(&mut self, what: impl FnOnce(&mut Asked)) {
+        what(&mut self.helper.asked);
+        self.wake_helper();
+    }
+
+    /// A number for a ticket that is polled.
+    #[cfg(any(feature = "future", loom))]
+    pub(crate) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Has `waker` woken once `round` is durable or the log has failed, in place of what was kept under this number.
+    #[cfg(any(feature = "future", loom))]
+    pub(crate) fn poll(&mut self, number: u64, round: Round, waker: Waker) {
+        self.polled.insert(number, (round, waker));
+        self.ask(|asked| asked.sync = true);
+    }
+
+    /// Forgets what [`Waited::poll`] kept.
+    #[cfg(feature = "future")]
+    pub(crate) fn forget(&mut self, number: u64) {
+        self.polled.remove(&number);
+    }
+
+    /// Lists the calling thread under its round.
+    fn list(&mut self, round: Round) {
+        let taken = self.queue.is_taken(round);
+        let list = if taken { &mut self.taken } else { &mut self.filling };
+        list.push(thread::current());
+    }
+
+    /// The leader takes: who waits for the round that filled waits for one that is taken now.
+    fn take(&mut self) -> Work {
+        self.queue.take()
+    }
+
+    /// Whom a report wakes, in this order.
+    fn woken(&mut self, failed: bool, synced: bool) -> Vec<Thread> {
+        let mut woken = Vec::new();
+        if failed {
+            woken.append(&mut self.filling);
+            woken.append(&mut self.taken);
+        } else if synced {
+            woken.extend(self.filling.pop());
+            woken.append(&mut self.taken);
+        } else {
+            woken.extend(self.taken.pop().or_else(|| self.filling.pop()));
+        }
+        woken.append(&mut self.room);
+        woken
+    }
+
+    /// The wakers of tickets that are durable, or of all after a failure.
+    fn polled(&mut self, failed: bool) -> Vec<Waker> {
+        if self.polled.is_empty() {
+            return Vec::new();
+        }
+        let done = self.queue.done();
+        self.polled.extract_if(|_, (round, _)| failed || *round < done).map(|(_, (_, waker))| waker).collect()
     }
 }
 
@@ -71,8 +199,18 @@ impl DerefMut for Waited {
 
 impl Rounds {
     pub(crate) fn new(queue: Queue) -> Self {
-        let queue = Waited { queue, sleeping: [Vec::new(), Vec::new()] };
-        Rounds { queue: Mutex::new(queue), done: AtomicU64::new(0) }
+        let done = AtomicU64::new(queue.done().0);
+        let queue = Waited {
+            queue,
+            taken: Vec::new(),
+            filling: Vec::new(),
+            room: Vec::new(),
+            polled: HashMap::new(),
+            #[cfg(any(feature = "future", loom))]
+            numbers: 0,
+            helper: Helper::default(),
+        };
+        Rounds { queue: Mutex::new(queue), done }
     }
 
     pub(crate) fn queue(&self) -> Locked<'_> {
@@ -84,25 +222,21 @@ impl Rounds {
         round.0 < self.done.load(Ordering::Acquire)
     }
 
-    /// Returns when `round` is durable. If this thread has to lead, it does so by `write`, which returns the new durable
-    /// point.
+    /// Returns when `round` is durable. If this thread has to lead, it does so by `write`, which writes, syncs, and
+    /// returns the new durable point; before, it gives others `delay` to join.
     pub(crate) fn wait<'a>(
         &'a self,
         mut queue: Locked<'a>,
         round: Round,
+        delay: Duration,
         write: impl Fn(Work) -> Result<Lsn>,
     ) -> Result<()> {
         loop {
             match queue.turn(round)? {
                 Turn::Done => return Ok(()),
-                Turn::Lead(work) => {
-                    drop(queue);
-                    let mut report =
-                        Report { rounds: self, round: work.round, outcome: Err(Error::Panicked) };
-                    report.outcome = write(work);
-                }
+                Turn::Lead => self.lead(queue, delay, &write),
                 Turn::Wait => {
-                    queue.sleepers_of(round).push(thread::current());
+                    queue.list(round);
                     drop(queue);
                     thread::park();
                     if self.is_done(round) {
@@ -113,13 +247,72 @@ impl Rounds {
             queue = self.queue();
         }
     }
+
+    /// Writes what waits by `write`, which need not sync, if nobody leads and it is worth a round. With `all`, anything
+    /// is.
+    pub(crate) fn flush(&self, all: bool, write: impl Fn(Work) -> Result<Lsn>) {
+        let mut queue = self.queue();
+        if (all || queue.has_plenty()) && queue.flush() {
+            self.lead(queue, Duration::ZERO, &write);
+        }
+    }
+
+    /// The queue, once it has room for more. Writes by `write` if nobody else does.
+    pub(crate) fn queue_with_room(&self, write: impl Fn(Work) -> Result<Lsn>) -> Result<Locked<'_>> {
+        loop {
+            let mut queue = self.queue();
+            queue.check()?;
+            if queue.waiting_bytes() < WAITING_BYTES_MAX {
+                return Ok(queue);
+            }
+            if queue.flush() {
+                self.lead(queue, Duration::ZERO, &write);
+            } else {
+                queue.room.push(thread::current());
+                drop(queue);
+                thread::park();
+            }
+        }
+    }
+
+    /// The caller has the lead.
+    fn lead<'a>(&'a self, queue: Locked<'a>, delay: Duration, write: &impl Fn(Work) -> Result<Lsn>) {
+        let mut report = Report { rounds: self, outcome: Err(Error::Panicked) };
+        let mut queue = queue; // dropped before the report, which takes it
+        if !delay.is_zero() {
+            drop(queue);
+            #[cfg(not(loom))]
+            thread::sleep(delay);
+            queue = self.queue();
+        }
+        let work = queue.take();
+        drop(queue);
+        report.outcome = write(work);
+    }
+
+    /// Sleeps until there is something for the log's own thread, or `timeout` has passed. Returns what was asked for.
+    pub(crate) fn idle(&self, timeout: Option<Duration>) -> Asked {
+        let mut queue = self.queue();
+        let busy = queue.helper.asked.anything() || (queue.has_plenty() && !queue.is_led());
+        if !busy {
+            queue.helper.asleep = Some(thread::current());
+            drop(queue);
+            match timeout {
+                #[cfg(not(loom))]
+                Some(timeout) => thread::park_timeout(timeout),
+                _ => thread::park(),
+            }
+            queue = self.queue();
+            queue.helper.asleep = None;
+        }
+        std::mem::take(&mut queue.helper.asked)
+    }
 }
 
 /// Reports a leader's outcome when it goes out of scope: also if the leader panics, or everyone would wait
 /// for ever.
 struct Report<'a> {
     rounds: &'a Rounds,
-    round: Round,
     outcome: Result<Lsn>,
 }
 
@@ -127,19 +320,20 @@ impl Drop for Report<'_> {
     fn drop(&mut self) {
         let outcome = std::mem::replace(&mut self.outcome, Err(Error::Panicked));
         let failed = outcome.is_err();
-        let next = Round(self.round.0 + 1);
         let mut queue = self.rounds.queue();
+        let before = queue.done();
         queue.finish(outcome.map_err(std::sync::Arc::new));
-        if !failed {
-            self.rounds.done.store(next.0, Ordering::Release);
+        let synced = queue.done() > before;
+        if synced {
+            self.rounds.done.store(queue.done().0, Ordering::Release);
         }
-        let done = std::mem::take(queue.sleepers_of(self.round));
-        let following = if failed { usize::MAX } else { 1 };
-        let sleepers = queue.sleepers_of(next);
-        let first = sleepers.len().saturating_sub(following);
-        let following = sleepers.split_off(first);
+        let (woken, polled) = (queue.woken(failed, synced), queue.polled(failed));
+        if queue.has_plenty() {
+            queue.wake_helper();
+        }
         drop(queue);
-        following.iter().chain(&done).for_each(Thread::unpark);
+        woken.iter().for_each(Thread::unpark);
+        polled.into_iter().for_each(Waker::wake);
     }
 }
 

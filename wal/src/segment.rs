@@ -8,6 +8,8 @@
 //! anything in it is overwritten; its new header is synced before it is published under its new number. Its old
 //! batches stay, and check out nowhere: the seed of their checksums has the old number in it.
 //!
+//! A file that is made before its segment is needed waits as `spare.seg.free`.
+//!
 //! A new file reads as zeros behind its header. They are written out if many syncs are to be expected in it, which then
 //! carry data only; a log that fills a segment with a few large rounds would write everything twice for nothing.
 
@@ -22,6 +24,7 @@ use std::sync::Arc;
 const SUFFIX: &str = ".seg";
 const ASIDE_SUFFIX: &str = ".seg.new";
 const FREE_SUFFIX: &str = ".seg.free";
+const SPARE_NAME: &str = "spare.seg.free";
 const NAME_DIGITS: usize = 16;
 /// Bytes of zeros written at once.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -94,14 +97,34 @@ fn fill(file: &dyn File, header: &SegmentHeader, room: Room) -> std::io::Result<
         file.set_len(size)?;
         return file.sync_all();
     }
-    let zeros = vec![0; ZEROS_BYTES.min(header.segment_size.bytes() as usize)];
-    let mut offset = u64::from(SEGMENT_HEADER_BYTES);
-    while offset < size {
-        let len = (size - offset).min(zeros.len() as u64);
+    write_zeros(file, u64::from(SEGMENT_HEADER_BYTES), size)?;
+    file.sync_all()
+}
+
+fn write_zeros(file: &dyn File, mut offset: u64, end: u64) -> std::io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES.min(end as usize)];
+    while offset < end {
+        let len = (end - offset).min(zeros.len() as u64);
         file.write_all_at(&zeros[..len as usize], offset)?;
         offset += len;
     }
-    file.sync_all()
+    Ok(())
+}
+
+/// Makes a file for a segment to come, full of zeros, under a name of its own. It and its name are durable on return;
+/// after an error nothing is left, as far as can be.
+pub(crate) fn create_spare(fs: &dyn FileSystem, dir: &Path, bytes: u32) -> Result<PathBuf> {
+    let path = dir.join(SPARE_NAME);
+    let file = fs.create_new(&path).map_err(Error::io("create", &path))?;
+    let made = write_zeros(file.as_ref(), 0, u64::from(bytes)).and_then(|()| file.sync_all());
+    match made.and_then(|()| fs.sync_dir(dir)) {
+        Ok(()) => Ok(path),
+        Err(e) => {
+            // A leftover is removed when the log is opened again.
+            let _ = fs.remove_file(&path);
+            Err(Error::io("write", &path)(e))
+        }
+    }
 }
 
 /// Takes the name of a segment away and keeps its file for another; durable on return.
@@ -113,7 +136,7 @@ pub(crate) fn set_free(fs: &dyn FileSystem, dir: &Path, segment: SegmentNo) -> R
     Ok(free)
 }
 
-/// As [`create`], from a file that [`set_free`] left.
+/// As [`create`], from a file that [`set_free`] or [`create_spare`] left.
 pub(crate) fn recycle(
     fs: &dyn FileSystem,
     dir: &Path,

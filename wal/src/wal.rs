@@ -2,11 +2,13 @@
 
 use crate::builder::BatchBuilder;
 use crate::commit::Shared;
+use crate::helper::Helper;
 use crate::layout::Appended;
 use crate::open::{self, Recovered};
 use crate::options::{Start, WalOptions};
 use crate::queue::Round;
 use crate::reader::LogReader;
+use crate::ticket::Ticket;
 use crate::{Error, Result};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::{Clock, FileSystem};
@@ -14,45 +16,13 @@ use std::borrow::BorrowMut;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Records that have their place and may not be durable yet.
-///
-/// Nobody syncs for a ticket alone: whoever waits for it, or for any later one, does it for all. So thousands may be
-/// in flight for one waiter.
-#[derive(Debug)]
-#[must_use = "the records are not durable before someone waits"]
-pub struct Ticket {
-    shared: Arc<Shared>,
-    round: Round,
-    appended: Appended,
-}
-
-impl Ticket {
-    /// Where the records stand.
-    #[must_use]
-    pub fn appended(&self) -> &Appended {
-        &self.appended
-    }
-
-    /// True once the records are durable. Does not wait, and makes nobody sync.
-    #[must_use]
-    pub fn is_durable(&self) -> bool {
-        self.shared.rounds.is_done(self.round)
-    }
-
-    /// Returns when the records, and everything appended before them, are durable.
-    pub fn wait(self) -> Result<Appended> {
-        if !self.is_durable() {
-            self.shared.wait(self.shared.queue(), self.round)?;
-        }
-        Ok(self.appended)
-    }
-}
-
-/// An open log. Clones are handles to the same log; it is unlocked when the last one, and the last reader
-/// made from one, is dropped. What was appended and not synced by then is lost.
+/// An open log. Clones are handles to the same log; it is unlocked when the last one, and the last reader and ticket
+/// made from one, is dropped. With [`WalOptions::background`] what was appended and not synced is synced when the last
+/// handle is dropped, as far as the disk lets it; without, it is lost.
 #[derive(Debug, Clone)]
 pub struct Wal {
     shared: Arc<Shared>,
+    _helper: Option<Arc<Helper>>,
 }
 
 impl Wal {
@@ -65,7 +35,7 @@ impl Wal {
         start: &Start,
         options: &WalOptions,
     ) -> Result<Wal> {
-        Ok(Wal { shared: Arc::new(open::create(fs, clock, dir, start, options)?) })
+        Self::start(open::create(fs, clock, dir, start, options)?)
     }
 
     /// Opens the log in `dir`, after a crash or not: cuts a torn tail, refuses a hole ([`Error::Hole`]).
@@ -76,29 +46,44 @@ impl Wal {
         clock: Arc<dyn Clock>,
         dir: &Path,
         archived_to: Lsn,
+        options: &WalOptions,
     ) -> Result<(Wal, Recovered)> {
-        let (shared, recovered) = open::open(fs, clock, dir, archived_to)?;
-        Ok((Wal { shared: Arc::new(shared) }, recovered))
+        let (shared, recovered) = open::open(fs, clock, dir, archived_to, options)?;
+        Ok((Self::start(shared)?, recovered))
+    }
+
+    fn start(shared: Shared) -> Result<Wal> {
+        let shared = Arc::new(shared);
+        let helper = shared.options.background.then(|| Helper::start(&shared)).transpose()?;
+        Ok(Wal { shared, _helper: helper.map(Arc::new) })
     }
 
     /// Gives records their place in the log. They are not durable yet, and no reader sees them; a later
     /// commit or sync makes them so. Waits for the disk if too much is waiting already. The builder, given whole or
     /// lent, is empty afterwards, and untouched after an error.
     pub fn append(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Appended> {
-        let mut queue = self.shared.queue_with_room()?;
-        Ok(queue.place(batch.borrow_mut(), || self.shared.clock.now())?.0)
+        Ok(self.place(batch.borrow_mut())?.0)
     }
 
     /// As [`Wal::append`], with a ticket by which durability can be waited for.
     pub fn submit(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Ticket> {
+        let (appended, round) = self.place(batch.borrow_mut())?;
+        Ok(Ticket::new(&self.shared, round, appended))
+    }
+
+    fn place(&self, batch: &mut BatchBuilder) -> Result<(Appended, Round)> {
         let mut queue = self.shared.queue_with_room()?;
-        let (appended, round) = queue.place(batch.borrow_mut(), || self.shared.clock.now())?;
-        Ok(Ticket { shared: Arc::clone(&self.shared), round, appended })
+        let placed = queue.place(batch, || self.shared.clock.now())?;
+        queue.placed();
+        Ok(placed)
     }
 
     /// Gives records their place in the log and returns when they, and everything appended before, are
-    /// durable.
+    /// durable, unless the [sync policy](WalOptions::sync) says otherwise.
     pub fn commit(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Appended> {
+        if !self.shared.options.sync.is_durable() {
+            return self.append(batch);
+        }
         let mut queue = self.shared.queue_with_room()?;
         let (appended, round) = queue.place(batch.borrow_mut(), || self.shared.clock.now())?;
         self.shared.wait(queue, round)?;

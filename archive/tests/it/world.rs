@@ -110,8 +110,9 @@ pub(crate) fn create_wal(
     follows: Lsn,
     gap: bool,
 ) -> Wal {
-    let start = Start { timeline, follows, time: clock.now(), log_id: LOG_ID, gap };
-    let options = WalOptions { segment_size: SegmentSize::new(16 << 10).unwrap() };
+    let segment_size = SegmentSize::new(16 << 10).unwrap();
+    let start = Start { timeline, segment_size, follows, time: clock.now(), log_id: LOG_ID, gap };
+    let options = WalOptions::default();
     Wal::create(Arc::new(OsFs), Arc::clone(clock) as Arc<dyn Clock>, dir, &start, &options).unwrap()
 }
 

@@ -5,7 +5,7 @@ use pitr_archive::{Archive, Cause, Error, ForkReason, Name, Shipper, Timeline, W
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Epoch, Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_vfs::OsFs;
-use pitr_wal::{BatchBuilder, Wal};
+use pitr_wal::{BatchBuilder, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,7 +35,9 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn reopen(dir: &Path) -> Wal {
-    Wal::open(Arc::new(OsFs), Arc::new(TestClock::default()), dir, Lsn::ORIGIN).unwrap().0
+    Wal::open(Arc::new(OsFs), Arc::new(TestClock::default()), dir, Lsn::ORIGIN, &WalOptions::default())
+        .unwrap()
+        .0
 }
 
 #[test]

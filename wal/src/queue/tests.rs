@@ -26,6 +26,37 @@ struct Waiter {
     end: Lsn,
 }
 
+/// Who leads: someone who syncs, or someone who only writes.
+struct Leading {
+    syncs: bool,
+    /// Once it took.
+    work: Option<Work>,
+}
+
+impl Leading {
+    /// Carries out what it took and reports.
+    fn report(self, queue: &mut Queue, model: &mut Model) {
+        let (work, before) = (self.work.unwrap(), queue.durable());
+        // Where a segment ends everything before is synced.
+        let sealed = work.steps.iter().rev().find_map(|step| match step {
+            Step::Begin(header) => Some(header.follows.end),
+            Step::Write(_) => None,
+        });
+        let durable = if self.syncs { work.end } else { sealed.unwrap_or(work.durable) };
+        assert_eq!(before, work.durable);
+        let mut stated = work.durable;
+        for step in work.steps {
+            if let Step::Begin(header) = &step {
+                stated = header.follows.end;
+            }
+            model.carry_out(step, stated);
+        }
+        assert_eq!(model.next, work.end);
+        queue.finish(Ok(durable));
+        assert_eq!(queue.durable(), durable);
+    }
+}
+
 /// What the steps of all leaders made of the disk, and what was placed.
 struct Model {
     segment: SegmentHeader,
@@ -122,7 +153,7 @@ fn run(seed: u64) -> bool {
     let segment = first_segment(16 << 10);
     let mut queue = Queue::new(Layout::new(End::of_empty(&segment).unwrap()));
     let mut model = Model::new(segment);
-    let (mut waiters, mut leading): (Vec<Waiter>, Option<Work>) = (Vec::new(), None);
+    let (mut waiters, mut leading): (Vec<Waiter>, Option<Leading>) = (Vec::new(), None);
     let mut stamp = Timestamp::MIN;
     for _ in 0..200 {
         match rng.below(10) {
@@ -148,43 +179,50 @@ fn run(seed: u64) -> bool {
                         waiters.swap_remove(nth);
                     }
                     Turn::Wait => assert!(leading.is_some(), "waits for nobody"),
-                    Turn::Lead(work) => {
+                    Turn::Lead => {
                         assert!(leading.is_none(), "two leaders");
-                        assert!(work.round == round && work.end >= end && !work.steps.is_empty());
-                        leading = Some(work);
+                        leading = Some(Leading { syncs: true, work: None });
                     }
                 }
             }
-            8.. => {
-                let Some(work) = leading.take() else { continue };
-                if rng.once_in(60) {
+            8 if rng.once_in(2) => {
+                let had_work = queue.newest() == queue.filling;
+                if queue.flush() {
+                    assert!(leading.is_none() && had_work, "two leaders, or one with nothing to do");
+                    leading = Some(Leading { syncs: false, work: None });
+                }
+            }
+            8.. => match &mut leading {
+                None => {}
+                Some(leader @ Leading { work: None, .. }) => leader.work = Some(queue.take()),
+                Some(_) if rng.once_in(60) => {
+                    let durable = queue.durable();
                     queue.finish(Err(Arc::new(Error::Panicked)));
-                    check_poisoned(&mut queue, &waiters, model.next);
+                    check_poisoned(&mut queue, &waiters, durable);
                     return true;
                 }
-                work.steps.into_iter().for_each(|step| model.carry_out(step, work.durable));
-                assert_eq!(model.next, work.end);
-                queue.finish(Ok(work.end));
-                assert_eq!(queue.durable(), work.end);
-            }
+                Some(_) => leading.take().unwrap().report(&mut queue, &mut model),
+            },
             _ => {}
         }
         assert!(queue.durable() <= queue.end());
     }
-    if let Some(work) = leading {
-        work.steps.into_iter().for_each(|step| model.carry_out(step, work.durable));
-        queue.finish(Ok(work.end));
+    if let Some(mut leader) = leading {
+        leader.work.get_or_insert_with(|| queue.take());
+        leader.report(&mut queue, &mut model);
     }
     let newest = queue.newest();
-    if let Turn::Lead(work) = queue.turn(newest).unwrap() {
-        work.steps.into_iter().for_each(|step| model.carry_out(step, work.durable));
-        queue.finish(Ok(work.end));
+    if queue.turn(newest).unwrap() == Turn::Lead {
+        Leading { syncs: true, work: Some(queue.take()) }.report(&mut queue, &mut model);
     }
     for Waiter { round, end } in waiters {
         assert!(matches!(queue.turn(round), Ok(Turn::Done)) && queue.durable() >= end);
     }
     assert_eq!((queue.durable(), queue.end()), (model.next, model.next));
-    assert!(!matches!(queue.turn(queue.newest()), Ok(Turn::Lead(_))), "there is nothing left to lead");
+    assert!(
+        queue.turn(queue.newest()).unwrap() == Turn::Done && !queue.flush(),
+        "there is nothing left to lead"
+    );
     model.check_all_written();
     false
 }
@@ -214,7 +252,8 @@ fn a_full_round_is_one_batch_and_a_waiter_of_an_empty_queue_is_answered() {
         .map(|_| queue.place(&mut builder(&mut rng, &mut model), || Timestamp::MIN).unwrap().1)
         .collect();
     assert!(rounds.windows(2).all(|pair| pair[0] == pair[1]));
-    let Ok(Turn::Lead(work)) = queue.turn(rounds[0]) else { panic!("nobody leads") };
+    assert_eq!(queue.turn(rounds[0]).unwrap(), Turn::Lead);
+    let work = queue.take();
     assert_eq!(work.steps.len(), 1);
     assert!(queue.waiting_bytes() == 0 && queue.newest() == rounds[0]);
     let later = queue.place(&mut builder(&mut rng, &mut model), || Timestamp::MIN).unwrap().1;

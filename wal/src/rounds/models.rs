@@ -39,7 +39,7 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
 fn commit(rounds: &Rounds, write: impl Fn(Work) -> Result<Lsn>) -> Result<Lsn> {
     let mut queue = rounds.queue();
     let (end, round) = place(&mut queue)?;
-    rounds.wait(queue, round, write)?;
+    rounds.wait(queue, round, Duration::ZERO, write)?;
     assert!(rounds.queue().durable() >= end, "acknowledged and not durable");
     Ok(end)
 }
@@ -68,12 +68,108 @@ fn a_ticket_that_nobody_else_waits_for_is_led_by_its_waiter() {
             let (_, first) = place(&mut other.queue()).unwrap();
             let (_, second) = place(&mut other.queue()).unwrap();
             let queue = other.queue();
-            other.wait(queue, second, |work| Ok(work.end)).unwrap();
+            other.wait(queue, second, Duration::ZERO, |work| Ok(work.end)).unwrap();
             assert!(other.is_done(first) && other.is_done(second));
         });
         commit(&rounds, |work| Ok(work.end)).unwrap();
         thread.join().unwrap();
     });
+}
+
+/// Places without waiting for durability. `write` only writes, so that nothing becomes durable by it.
+fn append(rounds: &Rounds) -> Lsn {
+    let mut queue = rounds.queue_with_room(|work| Ok(work.durable)).unwrap();
+    let (end, _) = place(&mut queue).unwrap();
+    queue.placed();
+    end
+}
+
+/// The log's own thread, until it is told to stop.
+fn help(rounds: &Rounds) {
+    loop {
+        let asked = rounds.idle(None);
+        if asked.sync || asked.stop {
+            let queue = rounds.queue();
+            let newest = queue.newest();
+            rounds.wait(queue, newest, Duration::ZERO, |work| Ok(work.end)).unwrap();
+        } else {
+            rounds.flush(false, |work| Ok(work.durable));
+        }
+        if asked.stop {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_round_that_is_only_written_makes_nobody_sleep_for_ever_and_nothing_durable() {
+    model(|| {
+        let rounds = rounds();
+        let other = Arc::clone(&rounds);
+        let writer = thread::spawn(move || other.flush(true, |work| Ok(work.durable)));
+        let other = Arc::clone(&rounds);
+        let committer = thread::spawn(move || commit(&other, |work| Ok(work.end)).unwrap());
+        commit(&rounds, |work| Ok(work.end)).unwrap();
+        writer.join().unwrap();
+        committer.join().unwrap();
+    });
+}
+
+#[test]
+fn whoever_finds_no_room_goes_on_when_there_is_some() {
+    model(|| {
+        let rounds = rounds();
+        let other = Arc::clone(&rounds);
+        let thread = thread::spawn(move || (0..2).for_each(|_| _ = append(&other)));
+        (0..2).for_each(|_| _ = append(&rounds));
+        commit(&rounds, |work| Ok(work.end)).unwrap();
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn the_logs_own_thread_writes_what_nobody_waits_for_and_leaves_nothing_when_it_ends() {
+    model(|| {
+        let rounds = rounds();
+        let other = Arc::clone(&rounds);
+        let helper = thread::spawn(move || help(&other));
+        let end = append(&rounds);
+        rounds.queue().ask(|asked| asked.stop = true);
+        helper.join().unwrap();
+        assert!(rounds.queue().durable() >= end);
+    });
+}
+
+#[test]
+fn a_ticket_that_is_polled_is_woken() {
+    use std::task::Waker;
+    model(|| {
+        let rounds = rounds();
+        let other = Arc::clone(&rounds);
+        let helper = thread::spawn(move || help(&other));
+        let woken = Arc::new(loom::sync::atomic::AtomicBool::new(false));
+        let waker = Waker::from(std::sync::Arc::new(Flag(Arc::clone(&woken), thread::current())));
+        let (_, round) = place(&mut rounds.queue()).unwrap();
+        let mut queue = rounds.queue();
+        let number = queue.number();
+        queue.poll(number, round, waker);
+        drop(queue);
+        while !rounds.is_done(round) {
+            thread::park();
+        }
+        rounds.queue().ask(|asked| asked.stop = true);
+        helper.join().unwrap();
+        assert!(woken.load(Ordering::Relaxed));
+    });
+}
+
+struct Flag(Arc<loom::sync::atomic::AtomicBool>, Thread);
+
+impl std::task::Wake for Flag {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.unpark();
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn clock() -> Arc<SimClock> {
 }
 
 fn open(fs: &SimFs, archived_to: Lsn) -> (Wal, Recovered) {
-    Wal::open(Arc::new(fs.clone()), clock(), dir(), archived_to).unwrap()
+    Wal::open(Arc::new(fs.clone()), clock(), dir(), archived_to, &options()).unwrap()
 }
 
 /// What the threads of the recorded run knew.
@@ -57,7 +57,7 @@ struct Known {
 fn record() -> (Trace, Known) {
     let fs = SimFs::new().with_slow_syncs();
     let time = clock();
-    let wal = Wal::create(Arc::new(fs.clone()), Arc::clone(&time) as _, dir(), &start(), &options(64 << 10))
+    let wal = Wal::create(Arc::new(fs.clone()), Arc::clone(&time) as _, dir(), &start(64 << 10), &options())
         .unwrap();
     let known = Mutex::new(Known::default());
     std::thread::scope(|scope| {
@@ -284,7 +284,7 @@ fn kill(trace: &Trace, cut: usize, known: &Known, demands: &Demands, count: &mut
 #[test]
 fn power_loss_while_segments_are_skipped_and_removed() {
     let fs = SimFs::new();
-    let wal = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(), &options(16 << 10)).unwrap();
+    let wal = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options()).unwrap();
     for tx in 1..=120 {
         wal.commit(transaction(tx)).unwrap();
         fs.ack(tx);
@@ -322,14 +322,14 @@ fn power_loss_while_segments_are_skipped_and_removed() {
 fn power_loss_while_a_log_is_made_leaves_none_or_a_whole_one() {
     // FAILURES 26
     let fs = SimFs::new();
-    drop(Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(), &options(16 << 10)).unwrap());
+    drop(Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options()).unwrap());
     let trace = fs.trace();
     let mut survivors = Survivors::new(&trace);
     let (mut none, mut whole) = (0, 0);
     while survivors.advance().is_some() {
         for mode in Mode::ALL {
             let fs = SimFs::on(survivors.disk(mode, 3));
-            match Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN) {
+            match Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()) {
                 Ok((wal, recovered)) => {
                     whole += 1;
                     assert_eq!((recovered.cut, wal.end()), (None, Lsn::new((16 << 10) + 4096)));
@@ -337,7 +337,7 @@ fn power_loss_while_a_log_is_made_leaves_none_or_a_whole_one() {
                 Err(pitr_wal::Error::NoLog { .. }) => {
                     none += 1;
                     let wal =
-                        Wal::create(Arc::new(fs), clock(), dir(), &start(), &options(16 << 10)).unwrap();
+                        Wal::create(Arc::new(fs), clock(), dir(), &start(16 << 10), &options()).unwrap();
                     wal.commit(BatchBuilder::new()).unwrap();
                 }
                 Err(other) => panic!("{other}"),

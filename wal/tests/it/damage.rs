@@ -25,7 +25,7 @@ const COMMITS: usize = 83;
 fn log() -> (Disk, Vec<LogBatch>, Lsn) {
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    let wal = Wal::create(Arc::new(fs.clone()), clock, dir(), &start(), &options(SEGMENT_BYTES)).unwrap();
+    let wal = Wal::create(Arc::new(fs.clone()), clock, dir(), &start(SEGMENT_BYTES), &options()).unwrap();
     for tx in 1..=COMMITS as u64 {
         wal.commit(transaction(tx)).unwrap();
     }
@@ -39,7 +39,7 @@ fn log() -> (Disk, Vec<LogBatch>, Lsn) {
 fn judge(disk: &Disk, archived_to: Lsn) -> Result<usize, Error> {
     let fs = SimFs::on(disk.clone());
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    let (wal, _) = Wal::open(Arc::new(fs), clock, dir(), archived_to)?;
+    let (wal, _) = Wal::open(Arc::new(fs), clock, dir(), archived_to, &options())?;
     Ok(history(&mut wal.reader(Lsn::ORIGIN).unwrap())?.visible.len())
 }
 
@@ -134,8 +134,8 @@ fn a_segment_of_another_log_is_refused() {
     let (disk, ..) = log();
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    let other = pitr_wal::Start { log_id: [8; 16], ..start() };
-    let wal = Wal::create(Arc::new(fs.clone()), clock, dir(), &other, &options(SEGMENT_BYTES)).unwrap();
+    let other = pitr_wal::Start { log_id: [8; 16], ..start(SEGMENT_BYTES) };
+    let wal = Wal::create(Arc::new(fs.clone()), clock, dir(), &other, &options()).unwrap();
     (1..=80).for_each(|tx| drop(wal.commit(transaction(tx)).unwrap()));
     let theirs = fs.durable_disk().read(&file(3)).unwrap();
     let mut mixed = disk.clone();

@@ -19,12 +19,13 @@ pub(crate) struct Seen {
     pub(crate) end: Lsn,
 }
 
-pub(crate) fn start() -> Start {
-    Start::first([7; 16])
+pub(crate) fn start(segment_bytes: u32) -> Start {
+    Start { segment_size: SegmentSize::new(segment_bytes).unwrap(), ..Start::first([7; 16]) }
 }
 
-pub(crate) fn options(segment_bytes: u32) -> WalOptions {
-    WalOptions { segment_size: SegmentSize::new(segment_bytes).unwrap() }
+/// Everything on the caller's thread, so that a trace is the same each time.
+pub(crate) fn options() -> WalOptions {
+    WalOptions { background: false, ..WalOptions::default() }
 }
 
 /// One transaction: these payloads, then its commit.

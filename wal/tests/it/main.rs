@@ -11,5 +11,6 @@ mod files;
 mod help;
 mod lives;
 mod page;
+mod policy;
 mod roundtrip;
 mod workload;

@@ -29,7 +29,7 @@ fn the_format_page_tells_the_bytes() {
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(777)));
     let wal =
-        Wal::create(Arc::new(fs.clone()), clock, Path::new("/log"), &start(), &options(SIZE as u32)).unwrap();
+        Wal::create(Arc::new(fs.clone()), clock, Path::new("/log"), &start(SIZE as u32), &options()).unwrap();
     let mut batch = BatchBuilder::new();
     let image = Record::Image { file: FileId::new(3), block: 9, data: &[0xee; 600] };
     batch.push(P, TxId::new(5), &image).unwrap();

@@ -87,7 +87,8 @@ fn go_on(
     }
     let archived = catalog.end(timeline).unwrap_or(Lsn::ORIGIN);
     let dir = state.log_dir(timeline);
-    let (wal, recovered) = Wal::open(Arc::clone(&around.fs), Arc::clone(&around.clock), &dir, archived)?;
+    let (fs, clock) = (Arc::clone(&around.fs), Arc::clone(&around.clock));
+    let (wal, recovered) = Wal::open(fs, clock, &dir, archived, &WalOptions::default())?;
     let options = ShipOptions::default();
     let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, options)?;
     Ok(Some(Log::new(timeline, wal, shipper)))
@@ -118,7 +119,7 @@ pub(super) fn fork(around: &Surroundings, state: &State, writer: &Writer, from: 
     let log_id = random_bytes()?;
     // A fork's own clock begins anew: times that were lived through before are ambiguous, and marked so.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
-    let start = Start { timeline, follows: from.at, time, log_id, gap: from.gap };
+    let start = Start { timeline, follows: from.at, time, gap: from.gap, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
     if around.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
         // Left by a state that belongs to another life of this archive.

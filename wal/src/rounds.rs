@@ -154,6 +154,11 @@ impl Waited {
 
     /// The leader takes: who waits for the round that filled waits for one that is taken now.
     fn take(&mut self) -> Work {
+        if self.taken.is_empty() {
+            std::mem::swap(&mut self.taken, &mut self.filling);
+        } else {
+            self.taken.append(&mut self.filling);
+        }
         self.queue.take()
     }
 

@@ -7,13 +7,14 @@ use crate::queue::{Queue, Round, Work};
 use crate::retain::Segments;
 use crate::rounds::{Locked, Rounds};
 use crate::segment::Room;
+use crate::stats::Counters;
 use crate::{Error, segment};
 use pitr_format::Lsn;
 use pitr_format::log::{Seed, SegmentHeader};
 use pitr_vfs::{Clock, File, FileSystem, Lock};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// With fewer syncs in a segment than this, writing it full of zeros first costs more than it saves.
 const SYNCS_MIN: u32 = 64;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) segments: Mutex<Segments>,
     pub(crate) rounds: Rounds,
     pub(crate) options: WalOptions,
+    pub(crate) counters: Counters,
     writer: Mutex<Writer>,
     _held: Held,
 }
@@ -87,7 +89,8 @@ impl Shared {
         let Opened { queue, segments, writer, held } = opened;
         let (rounds, segments, writer) = (Rounds::new(queue), Mutex::new(segments), Mutex::new(writer));
         let (dir, options) = (dir.to_owned(), options.clone());
-        Shared { fs, clock, dir, segments, rounds, options, writer, _held: held }
+        let counters = Counters::default();
+        Shared { fs, clock, dir, segments, rounds, options, counters, writer, _held: held }
     }
 
     pub(crate) fn queue(&self) -> Locked<'_> {
@@ -108,7 +111,7 @@ impl Shared {
         self.rounds.wait(queue, round, delay, |work| {
             let end = work.end;
             self.write(work)?;
-            lock(&self.writer).sync()?;
+            lock(&self.writer).sync(&self.counters)?;
             Ok(end)
         })
     }
@@ -126,12 +129,14 @@ impl Shared {
             match step {
                 Step::Write(mut batch) => {
                     let (offset, seed) = (batch.lsn.since(writer.begin), writer.seed);
-                    let written = writer.file.write_all_at(batch.finish(seed, durable), offset);
-                    written.map_err(Error::io("write", &writer.path))?;
+                    let bytes = batch.finish(seed, durable);
+                    writer.file.write_all_at(bytes, offset).map_err(Error::io("write", &writer.path))?;
+                    self.counters.batches.add(1);
+                    self.counters.batch_bytes.add(bytes.len() as u64);
                 }
                 Step::Begin(header) => {
                     // The header seals the segment before it: that one must be durable first.
-                    writer.sync()?;
+                    writer.sync(&self.counters)?;
                     durable = header.follows.end;
                     self.begin(&mut writer, header)?;
                 }
@@ -147,13 +152,15 @@ impl Shared {
     fn begin(&self, writer: &mut Writer, mut header: SegmentHeader) -> Result<()> {
         let free = lock(&self.segments).take_free();
         header.recycled = free.as_ref().is_some_and(|free| free.used);
+        self.counters.segments_begun.add(1);
+        self.counters.segments_recycled.add(u64::from(header.recycled));
         let file = match free {
             Some(free) => segment::recycle(self.fs.as_ref(), &self.dir, &free.path, &header)?,
             None => segment::create(self.fs.as_ref(), &self.dir, &header, writer.room_of_next())?,
         };
         *writer = Writer::new(file, segment::path_of(&self.dir, header.segment), &header);
         lock(&self.segments).push(&header);
-        Ok(())
+        self.keep_cap()
     }
 }
 
@@ -178,8 +185,11 @@ impl Writer {
         wants
     }
 
-    fn sync(&mut self) -> Result<()> {
+    fn sync(&mut self, counters: &Counters) -> Result<()> {
         self.syncs = self.syncs.saturating_add(1);
-        self.file.sync_data().map_err(Error::io("sync", &self.path))
+        let begun = Instant::now();
+        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        counters.synced(begun.elapsed());
+        Ok(())
     }
 }

@@ -120,6 +120,22 @@ pub enum Error {
         /// Begin of the record.
         lsn: Lsn,
     },
+    /// A slot of this name is held already.
+    #[error("the log has a slot named {name} already: give that one up, or choose another name")]
+    SlotTaken {
+        /// The name.
+        name: String,
+    },
+    /// The log reached its cap and gave the slot up: what its holder still needed may be removed.
+    #[error(
+        "slot {name} was dropped when the log reached its cap; it now begins at LSN {first}: begin anew from a base"
+    )]
+    SlotDropped {
+        /// The slot's name.
+        name: String,
+        /// Where the oldest batch of the log stands now.
+        first: Lsn,
+    },
     /// A record that the format doesn't allow was pushed.
     #[error("{kind:?} record refused: {source}")]
     Record {

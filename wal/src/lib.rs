@@ -8,6 +8,8 @@
 //!   about durability. A segment that was cut is never appended to: the log goes on in the next one, under a
 //!   higher incarnation, and nothing from behind the cut can come back to life.
 //! - **Readers see only what is durable**, and find a missing or damaged batch or file: [`LogReader`].
+//! - **It keeps what is needed**: the engine states its redo point ([`Wal::remove_below`]), an archiver or a replica holds
+//!   a [`Slot`]. At a cap the slots in its way are dropped, and everyone is told ([`Event`]); the redo point never is.
 //! - **Commit times never decrease**, also when the clock does, and over a reopen.
 //! - **When a commit returns is chosen**: [`SyncPolicy`]. A [`Ticket`] is waited for, asked, or awaited (feature `future`).
 //! - **Memory is bounded**: 8 MiB that wait for the disk, one builder for each appending thread, and what a
@@ -59,6 +61,8 @@ mod retain;
 mod rounds;
 mod scan;
 mod segment;
+mod slots;
+mod stats;
 mod tail;
 mod ticket;
 mod wal;
@@ -73,6 +77,8 @@ pub use open::{Cut, Recovered};
 pub use options::{Start, SyncPolicy, WalOptions};
 pub use reader::{LogBatch, LogReader};
 pub use records::Records;
+pub use slots::{Event, Slot};
+pub use stats::Stats;
 pub use ticket::Ticket;
 pub use wal::Wal;
 

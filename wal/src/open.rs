@@ -81,7 +81,7 @@ pub(crate) fn create(
     let end = End::of_empty(&header).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
     let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
     let queue = Queue::new(Layout::new(end));
-    let opened = Opened { queue, segments: Segments::new([&header]), writer, held };
+    let opened = Opened { queue, segments: Segments::new([&header], options.segments_max), writer, held };
     Ok(Shared::new(fs, clock, dir, options, opened))
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn open(
     let recycled = examined.newest.recycled;
     let cut = examined.cut.filter(|cut| !recycled || cut.bytes == 0);
     let (headers, end, writer) = mend(fs.as_ref(), dir, examined)?;
-    let segments = Segments::new(&headers);
+    let segments = Segments::new(&headers, options.segments_max);
     let recovered = Recovered {
         timeline: end.timeline,
         log_id: end.log_id,

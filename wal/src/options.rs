@@ -41,11 +41,14 @@ pub struct WalOptions {
     /// segment's file before it is needed, and syncs for tickets that are polled. Without it everything is done by the
     /// threads that call.
     pub background: bool,
+    /// Most segment files, at least 2. Where slots keep more, they are dropped ([`Event`](crate::Event)); the engine's
+    /// redo point never gives way. `None` for as many as are needed.
+    pub segments_max: Option<u32>,
 }
 
 impl Default for WalOptions {
     fn default() -> Self {
-        WalOptions { sync: SyncPolicy::Each, background: true }
+        WalOptions { sync: SyncPolicy::Each, background: true, segments_max: None }
     }
 }
 
@@ -58,6 +61,9 @@ impl WalOptions {
             SyncPolicy::Periodic(Duration::ZERO) => refuse("a period of zero: use `Each`"),
             SyncPolicy::Periodic(_) | SyncPolicy::Never if !self.background => {
                 refuse("commits that nobody waits for need the log's own thread: set `background`")
+            }
+            _ if self.segments_max.is_some_and(|max| max < 2) => {
+                refuse("a cap below 2 segments: one is written while another is sealed")
             }
             _ => Ok(()),
         }

@@ -6,6 +6,7 @@
 //! the segment before is written.
 
 use crate::commit::{Shared, lock};
+use crate::slots::Slots;
 use crate::{Error, Result, segment};
 use pitr_format::log::SegmentHeader;
 use pitr_format::{Lsn, SegmentNo};
@@ -18,6 +19,7 @@ const FREE_MAX: usize = 16;
 /// The local segments in order; never empty.
 #[derive(Debug)]
 pub(crate) struct Segments {
+    pub(crate) slots: Slots,
     held: VecDeque<Held>,
     /// Files for new segments.
     free: Vec<Free>,
@@ -43,8 +45,12 @@ struct Held {
 }
 
 impl Segments {
-    pub(crate) fn new<'a>(headers: impl IntoIterator<Item = &'a SegmentHeader>) -> Self {
-        let mut segments = Segments { held: VecDeque::new(), free: Vec::new(), begun: 0 };
+    pub(crate) fn new<'a>(
+        headers: impl IntoIterator<Item = &'a SegmentHeader>,
+        segments_max: Option<u32>,
+    ) -> Self {
+        let slots = Slots::new(segments_max);
+        let mut segments = Segments { slots, held: VecDeque::new(), free: Vec::new(), begun: 0 };
         headers.into_iter().for_each(|header| segments.push(header));
         segments
     }
@@ -62,6 +68,16 @@ impl Segments {
     /// Where the first batch of the oldest one stands or would stand.
     pub(crate) fn first(&self) -> Lsn {
         self.held.front().map_or(Lsn::MAX, |held| held.first_batch)
+    }
+
+    /// Where the log ended before the oldest one.
+    pub(crate) fn follows(&self) -> Lsn {
+        self.held.front().map_or(Lsn::MAX, |held| held.follows)
+    }
+
+    /// Segments held.
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
     }
 
     /// A file for a new segment.
@@ -87,7 +103,23 @@ impl Shared {
         // Segments of a round that is still being written are none of ours, however far `lsn` reaches.
         let lsn = lsn.min(self.queue().durable());
         let mut segments = lock(&self.segments);
-        let mut bytes = 0;
+        segments.slots.state_redo(lsn);
+        self.remove_unneeded(&mut segments)
+    }
+
+    /// A segment was begun, and those before it are durable: removes what is too much.
+    pub(crate) fn keep_cap(&self) -> Result<()> {
+        let mut segments = lock(&self.segments);
+        if segments.slots.is_over(segments.len()) {
+            self.remove_unneeded(&mut segments)?;
+        }
+        Ok(())
+    }
+
+    fn remove_unneeded(&self, segments: &mut Segments) -> Result<u64> {
+        let Segments { slots, held, .. } = &mut *segments;
+        slots.give_way(held.len(), held.iter().skip(1).map(|next| next.follows));
+        let (lsn, mut bytes) = (segments.slots.floor(), 0);
         if segments.removable(lsn).is_none() {
             return Ok(bytes);
         }
@@ -103,6 +135,7 @@ impl Shared {
             bytes += u64::from(oldest.bytes);
             segments.held.pop_front();
         }
+        let wanted = wanted.min(segments.slots.files_left(segments.len()));
         while segments.free.len() > wanted {
             let Some(free) = segments.take_free() else { break };
             self.remove(&free.path)?;

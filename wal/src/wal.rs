@@ -1,13 +1,15 @@
 //! The handle of an open log.
 
 use crate::builder::BatchBuilder;
-use crate::commit::Shared;
+use crate::commit::{Shared, lock};
 use crate::helper::Helper;
 use crate::layout::Appended;
 use crate::open::{self, Recovered};
 use crate::options::{Start, WalOptions};
 use crate::queue::Round;
 use crate::reader::LogReader;
+use crate::slots::{self, Event, Slot};
+use crate::stats::Stats;
 use crate::ticket::Ticket;
 use crate::{Error, Result};
 use pitr_format::{Lsn, Timestamp};
@@ -131,10 +133,31 @@ impl Wal {
         self.shared.first()
     }
 
-    /// Removes the segments that lie wholly below `lsn`, oldest first; never the newest, and none that isn't
-    /// durable. Files of some are kept for new ones. Returns the bytes of the segments removed.
+    /// States the engine's redo point: it needs nothing below `lsn` any more. Removes the segments that lie wholly below
+    /// it and below every [`Slot`], oldest first; never the newest, and none that isn't durable. Files of some are kept
+    /// for new ones. Returns the bytes of the segments removed.
     pub fn remove_below(&self, lsn: Lsn) -> Result<u64> {
         self.shared.remove_below(lsn)
+    }
+
+    /// Claims the log from `from` on for someone of this name, until the slot is dropped. [`Error::Removed`] if that isn't
+    /// held any more, [`Error::Beyond`] if the log has not come that far, [`Error::SlotTaken`] if there is one of that
+    /// name.
+    pub fn slot(&self, name: &str, from: Lsn) -> Result<Slot> {
+        self.check_reached(from)?;
+        slots::take(&self.shared, name, from)
+    }
+
+    /// What happened since the last call that somebody must know.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<Event> {
+        lock(&self.shared.segments).slots.take_events()
+    }
+
+    /// What the log did since it was opened, and how it stands.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
     }
 
     /// A reader from `from`, which yields what is durable when it is asked, now or later. `from` is the place
@@ -142,10 +165,12 @@ impl Wal {
     /// read. [`Error::Beyond`] if the log has not come that far; the first call to the reader tells if it was
     /// removed.
     pub fn reader(&self, from: Lsn) -> Result<LogReader> {
-        let end = self.end();
-        if from > end {
-            return Err(Error::Beyond { lsn: from, end });
-        }
+        self.check_reached(from)?;
         Ok(LogReader::live(&self.shared, from))
+    }
+
+    fn check_reached(&self, lsn: Lsn) -> Result<()> {
+        let end = self.end();
+        if lsn > end { Err(Error::Beyond { lsn, end }) } else { Ok(()) }
     }
 }

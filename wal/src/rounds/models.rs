@@ -31,8 +31,12 @@ fn place(queue: &mut Queue) -> Result<(Lsn, Round)> {
 
 /// As many orders as a few minutes allow: all of them with up to three preemptions.
 fn model(run: impl Fn() + Sync + Send + 'static) {
+    model_up_to(3, run);
+}
+
+fn model_up_to(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(run);
 }
 
@@ -60,6 +64,22 @@ fn every_committer_returns_and_what_it_placed_is_durable() {
 }
 
 #[test]
+fn of_many_that_wait_for_one_round_none_is_left_behind() {
+    // Three who wait for the same round, and one who leads the round before.
+    model_up_to(2, || {
+        let rounds = rounds();
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let rounds = Arc::clone(&rounds);
+                thread::spawn(move || commit(&rounds, |work| Ok(work.end)).unwrap())
+            })
+            .collect();
+        commit(&rounds, |work| Ok(work.end)).unwrap();
+        threads.into_iter().for_each(|thread| _ = thread.join().unwrap());
+    });
+}
+
+#[test]
 fn a_ticket_that_nobody_else_waits_for_is_led_by_its_waiter() {
     model(|| {
         let rounds = rounds();
@@ -73,6 +93,26 @@ fn a_ticket_that_nobody_else_waits_for_is_led_by_its_waiter() {
         });
         commit(&rounds, |work| Ok(work.end)).unwrap();
         thread.join().unwrap();
+    });
+}
+
+#[test]
+fn all_who_come_late_for_a_round_that_is_being_written_are_woken() {
+    model(|| {
+        let rounds = rounds();
+        let (_, round) = place(&mut rounds.queue()).unwrap();
+        let wait = move |rounds: &Rounds| {
+            rounds.wait(rounds.queue(), round, Duration::ZERO, |work| Ok(work.end)).unwrap();
+            assert!(rounds.is_done(round));
+        };
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let rounds = Arc::clone(&rounds);
+                thread::spawn(move || wait(&rounds))
+            })
+            .collect();
+        wait(&rounds);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
 
@@ -120,8 +160,8 @@ fn whoever_finds_no_room_goes_on_when_there_is_some() {
     model(|| {
         let rounds = rounds();
         let other = Arc::clone(&rounds);
-        let thread = thread::spawn(move || (0..2).for_each(|_| _ = append(&other)));
-        (0..2).for_each(|_| _ = append(&rounds));
+        // The third finds no room while the other one's round is written.
+        let thread = thread::spawn(move || (0..3).for_each(|_| _ = append(&other)));
         commit(&rounds, |work| Ok(work.end)).unwrap();
         thread.join().unwrap();
     });

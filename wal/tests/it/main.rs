@@ -13,4 +13,5 @@ mod lives;
 mod page;
 mod policy;
 mod roundtrip;
+mod slots;
 mod workload;

@@ -121,6 +121,11 @@ impl Shared {
         self.rounds.flush(all, |work| self.write(work));
     }
 
+    /// See [`crate::Wal::flush`].
+    pub(crate) fn write_out(&self) -> Result<()> {
+        self.rounds.write_out(|work| self.write(work))
+    }
+
     /// Writes what a leader took. Returns the durable point, which moves only where a segment ends.
     fn write(&self, work: Work) -> Result<Lsn> {
         let mut writer = lock(&self.writer);

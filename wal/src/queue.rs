@@ -127,6 +127,11 @@ impl Queue {
         self.leader != Leader::None
     }
 
+    /// True if what was placed in `round` is with the operating system, synced or not.
+    pub(crate) fn is_written(&self, round: Round) -> bool {
+        self.is_taken(round) && !matches!(self.leader, Leader::Taken { round: led, .. } if led == round)
+    }
+
     /// True if a leader took what was placed in `round`.
     pub(crate) fn is_taken(&self, round: Round) -> bool {
         round < self.filling

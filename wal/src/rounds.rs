@@ -12,7 +12,7 @@
 //! Whoever sleeps is listed, and was listed under the lock while somebody led. That leader takes the lock once more when
 //! it reports, and then wakes: all that are done and one that isn't; or, if it only wrote, one; after a failure
 //! everyone. The one it wakes either leads the next round or finds someone who does, and then lists itself again. All
-//! who wait for room are woken by every report. The log's own thread says under the lock that it sleeps; whoever
+//! who wait for room, or for something to be written, are woken by every report. The log's own thread says under the lock that it sleeps; whoever
 //! places enough while nobody leads, or reports and leaves enough, wakes it. Models in this module let loom try every
 //! order of up to three preemptions (`cargo xtask models`).
 
@@ -63,8 +63,8 @@ pub(crate) struct Waited {
     taken: Vec<Thread>,
     /// Waiters of the round that fills.
     filling: Vec<Thread>,
-    /// Those that wait to place more.
-    room: Vec<Thread>,
+    /// Those that look again after any report: for room to place more, or whether something is written.
+    looking: Vec<Thread>,
     /// Tickets that are polled, by number.
     polled: HashMap<u64, (Round, Waker)>,
     /// Numbers given to polled tickets so far.
@@ -174,7 +174,7 @@ impl Waited {
         } else {
             woken.extend(self.taken.pop().or_else(|| self.filling.pop()));
         }
-        woken.append(&mut self.room);
+        woken.append(&mut self.looking);
         woken
     }
 
@@ -209,7 +209,7 @@ impl Rounds {
             queue,
             taken: Vec::new(),
             filling: Vec::new(),
-            room: Vec::new(),
+            looking: Vec::new(),
             polled: HashMap::new(),
             #[cfg(any(feature = "future", loom))]
             numbers: 0,
@@ -262,6 +262,26 @@ impl Rounds {
         }
     }
 
+    /// Returns when everything placed so far is written, by `write`, which need not sync, or by someone else.
+    pub(crate) fn write_out(&self, write: impl Fn(Work) -> Result<Lsn>) -> Result<()> {
+        let mut queue = self.queue();
+        let round = queue.newest();
+        loop {
+            queue.check()?;
+            if queue.is_written(round) {
+                return Ok(());
+            }
+            if queue.flush() {
+                self.lead(queue, Duration::ZERO, &write);
+            } else {
+                queue.looking.push(thread::current());
+                drop(queue);
+                thread::park();
+            }
+            queue = self.queue();
+        }
+    }
+
     /// The queue, once it has room for more. Writes by `write` if nobody else does.
     pub(crate) fn queue_with_room(&self, write: impl Fn(Work) -> Result<Lsn>) -> Result<Locked<'_>> {
         loop {
@@ -273,7 +293,7 @@ impl Rounds {
             if queue.flush() {
                 self.lead(queue, Duration::ZERO, &write);
             } else {
-                queue.room.push(thread::current());
+                queue.looking.push(thread::current());
                 drop(queue);
                 thread::park();
             }

@@ -92,6 +92,12 @@ impl Wal {
         Ok(appended)
     }
 
+    /// Returns when everything appended so far is with the operating system: it survives the end of this process, not
+    /// that of the machine.
+    pub fn flush(&self) -> Result<()> {
+        self.shared.write_out()
+    }
+
     /// Returns when everything appended so far is durable, with the durable point.
     pub fn sync(&self) -> Result<Lsn> {
         let queue = self.shared.queue();

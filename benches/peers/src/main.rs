@@ -29,11 +29,16 @@ fn main() -> Result<()> {
         other => return Err(format!("no workload {other}").into()),
     };
     let rate = count as f64 / took.as_secs_f64();
+    // What came before the clock was started did the same.
+    let operations = count + WARM_UP;
     println!(
-        r#"{{"log":"{log}","workload":"{workload}","threads":{threads},"bytes":{bytes},"rate":{rate:.0}}}"#
+        r#"{{"log":"{log}","workload":"{workload}","threads":{threads},"bytes":{bytes},"rate":{rate:.0},"operations":{operations}}}"#
     );
     Ok(())
 }
+
+/// Operations before the clock is started: the first ones make files.
+const WARM_UP: u64 = 100;
 
 /// Operations done by `threads` in about `time`, and the time until the last one was.
 fn run(
@@ -42,11 +47,10 @@ fn run(
     time: Duration,
     operation: impl Fn(&dyn Log, u64) -> Result<()> + Sync,
 ) -> Result<(u64, Duration)> {
-    // The first commits make files.
-    for n in 0..100 {
+    for n in 0..WARM_UP {
         operation(log, n)?;
     }
-    let (next, begun) = (AtomicU64::new(100), Instant::now());
+    let (next, begun) = (AtomicU64::new(WARM_UP), Instant::now());
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {

@@ -156,6 +156,21 @@ fn a_round_that_is_only_written_makes_nobody_sleep_for_ever_and_nothing_durable(
 }
 
 #[test]
+fn whoever_writes_out_returns_when_it_is_written() {
+    model(|| {
+        let rounds = rounds();
+        let other = Arc::clone(&rounds);
+        let thread = thread::spawn(move || {
+            let (_, round) = place(&mut other.queue()).unwrap();
+            other.write_out(|work| Ok(work.durable)).unwrap();
+            assert!(other.queue().is_written(round));
+        });
+        commit(&rounds, |work| Ok(work.end)).unwrap();
+        thread.join().unwrap();
+    });
+}
+
+#[test]
 fn whoever_finds_no_room_goes_on_when_there_is_some() {
     model(|| {
         let rounds = rounds();

@@ -92,6 +92,9 @@ fn write(thread: u64, wal: &Wal, fs: &SimFs, time: &SimClock, known: &Mutex<Know
         let appended = if only_append { wal.append(builder) } else { wal.commit(builder) }.unwrap();
         known.lock().unwrap().placed.insert(tx, (appended.first, appended.end));
         unsynced.push(tx);
+        if only_append && rng.once_in(2) {
+            wal.flush().unwrap();
+        }
         if !only_append {
             assert!(wal.durable() >= appended.end);
             unsynced.drain(..).for_each(|tx| fs.ack(tx));

@@ -144,6 +144,25 @@ fn the_logs_own_thread_writes_what_nobody_waits_for() {
 }
 
 #[test]
+fn what_is_flushed_survives_the_process_and_not_the_machine() {
+    let fs = SimFs::new();
+    let wal = create(&fs, SyncPolicy::Each, false).unwrap();
+    let syncs = fs.syncs();
+    wal.append(transaction(1, &[])).unwrap();
+    wal.flush().unwrap();
+    wal.flush().unwrap();
+    assert!(fs.syncs() == syncs && wal.durable() < wal.end());
+    let trace = fs.trace();
+    for (disk, survives) in
+        [(SimFs::after_kill(&trace, trace.ops.len()), true), (SimFs::on(fs.durable_disk()), false)]
+    {
+        let options = WalOptions { background: false, ..WalOptions::default() };
+        let (again, _) = Wal::open(Arc::new(disk), clock(), dir(), Lsn::ORIGIN, &options).unwrap();
+        assert_eq!(again.end() == wal.end(), survives);
+    }
+}
+
+#[test]
 fn what_is_left_is_synced_when_the_last_handle_goes() {
     for background in [true, false] {
         let fs = SimFs::new();

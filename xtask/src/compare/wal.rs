@@ -57,7 +57,8 @@ impl Logs {
         println!("{command}");
         let binary = build()?;
         let mut table = String::from(
-            "| | log | operations/s, median | least | most | of pitr |\n| --- | --- | ---: | ---: | ---: | ---: |\n",
+            "| | log | operations/s, median | least | most | of pitr | syncs for each |\n\
+             | --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
         );
         let mut leads = true;
         for row in ROWS.iter().filter(|row| row.title.contains(&self.only)) {
@@ -74,8 +75,11 @@ impl Logs {
                 let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
                 let most = rates.iter().copied().fold(0.0, f64::max);
                 let ratio = rate / ours;
-                let line =
-                    format!("| {} | {log} | {rate:.0} | {least:.0} | {most:.0} | {ratio:.2} |", row.title);
+                let syncs = self.syncs(&binary, log, row)?;
+                let title = row.title;
+                let line = format!(
+                    "| {title} | {log} | {rate:.0} | {least:.0} | {most:.0} | {ratio:.2} | {syncs} |"
+                );
                 println!("{line}");
                 // Writing to a String cannot fail.
                 let _ = writeln!(table, "{line}");
@@ -89,14 +93,34 @@ impl Logs {
     }
 
     fn once(&self, binary: &Path, log: &str, row: &Row) -> Result<f64> {
+        self.answer(Command::new(binary), log, row, "rate")
+    }
+
+    /// Syncs that the kernel saw for each operation, in a run of its own that counts them; a dash if `strace` is missing.
+    fn syncs(&self, binary: &Path, log: &str, row: &Row) -> Result<String> {
+        let world = World::new("syncs")?;
+        let counts = world.path("counts");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-c", "-e", "trace=fsync,fdatasync,msync,sync_file_range", "-o"]);
+        strace.arg(&counts).arg(binary);
+        if Command::new("strace").arg("--version").output().is_err() {
+            return Ok("-".to_owned());
+        }
+        let operations = self.answer(strace, log, row, "operations")?;
+        let table = std::fs::read_to_string(counts)?;
+        // Columns: share of time, seconds, time of each, calls, errors if there were any, name.
+        let calls = table.lines().filter(|line| line.contains("sync") && !line.contains("total"));
+        let calls: f64 = calls.filter_map(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok()).sum();
+        Ok(format!("{:.3}", calls / operations))
+    }
+
+    /// Runs a log once by `command` and returns what it says under `key`.
+    fn answer(&self, mut command: Command, log: &str, row: &Row, key: &str) -> Result<f64> {
         let world = World::new("wal")?;
-        let output = Command::new(binary)
-            .args([log, row.workload, &row.threads.to_string(), &row.bytes.to_string()])
-            .arg(self.seconds.to_string())
-            .arg(world.path("log"))
-            .output()?;
+        command.args([log, row.workload, &row.threads.to_string(), &row.bytes.to_string()]);
+        let output = command.arg(self.seconds.to_string()).arg(world.path("log")).output()?;
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        answer["rate"].as_f64().ok_or_else(|| {
+        answer[key].as_f64().ok_or_else(|| {
             format!("{log}, {}: {}", row.title, String::from_utf8_lossy(&output.stderr)).into()
         })
     }

@@ -1,6 +1,7 @@
 //! The program beside another one: the same application, the same questions.
 
 mod litestream;
+mod trials;
 mod wal;
 
 use crate::Result;
@@ -12,6 +13,8 @@ pub(crate) enum Compare {
     Litestream(litestream::Litestream),
     /// Other logs written in Rust, and SQLite's, compiled for the purpose
     Wal(wal::Logs),
+    /// The choices that a log has, each as a small model
+    Trials(trials::Trials),
 }
 
 impl Compare {
@@ -20,6 +23,7 @@ impl Compare {
         match self {
             Compare::Litestream(compare) => compare.run(),
             Compare::Wal(compare) => compare.run(),
+            Compare::Trials(compare) => compare.run(),
         }
     }
 }

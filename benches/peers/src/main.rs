@@ -1,9 +1,10 @@
 //! One log, one workload, one run: `pitr-peers LOG WORKLOAD THREADS BYTES SECONDS DIR` prints one JSON line.
 //!
 //! Each log runs as a release build with its documented fast settings. A commit is acknowledged after `fdatasync`; an
-//! append is not synced. Pairing, repeating and the table are the caller's.
+//! append is not synced. With the workload `trial` LOG names one of the small models of [`trials`]. Pairing, repeating and the table are the caller's.
 
 mod logs;
+mod trials;
 
 use logs::Log;
 use std::path::Path;
@@ -21,6 +22,13 @@ fn main() -> Result<()> {
     let time = Duration::from_secs_f64(seconds.parse()?);
     let dir = Path::new(dir);
     std::fs::create_dir_all(dir)?;
+    if workload == "trial" {
+        println!(
+            r#"{{"log":"{log}","threads":{threads},"rate":{:.0}}}"#,
+            trials::run(log, threads, dir, time)?
+        );
+        return Ok(());
+    }
     let payload: Vec<u8> = (0..bytes).map(|i| (i * 7 + i / 251) as u8).collect();
     let (count, took) = match workload.as_str() {
         "commit" => run(logs::open(log, dir)?.as_ref(), threads, time, |log, n| log.commit(n, &payload))?,

@@ -127,7 +127,7 @@ impl Logs {
 }
 
 /// Builds the peers, which are a workspace of their own.
-fn build() -> Result<PathBuf> {
+pub(super) fn build() -> Result<PathBuf> {
     let target = world::target().join("peers");
     let manifest = world::root().join("benches/peers/Cargo.toml");
     let status = Command::new(env!("CARGO"))

@@ -79,24 +79,28 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader at the start of `bytes`.
+    #[inline]
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader { bytes, offset: 0 }
     }
 
     /// Bytes not read yet.
+    #[inline]
     #[must_use]
     pub fn left(&self) -> usize {
         self.bytes.len() - self.offset
     }
 
     /// Offset of the next byte.
+    #[inline]
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
     }
 
     /// The next `len` bytes.
+    #[inline]
     pub fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let left = self.left();
         if len > left {
@@ -107,34 +111,49 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// The next `N` bytes where they are.
+    #[inline]
+    pub fn take_array<const N: usize>(&mut self, what: &'static str) -> Result<&'a [u8; N], DecodeError> {
+        let (left, offset) = (self.left(), self.offset);
+        let Some(taken) = self.bytes[offset..].first_chunk() else {
+            return Err(DecodeError::Short { what, offset, needed: N, left });
+        };
+        self.offset += N;
+        Ok(taken)
+    }
+
     /// The next `N` bytes as an array.
+    #[inline]
     pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N, what)?);
-        Ok(out)
+        self.take_array(what).copied()
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         Ok(self.array::<1>(what)?[0])
     }
 
     /// Two bytes, little-endian.
+    #[inline]
     pub fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array(what)?))
     }
 
     /// Four bytes, little-endian.
+    #[inline]
     pub fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
     /// Eight bytes, little-endian.
+    #[inline]
     pub fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
     /// Eight bytes, little-endian, signed.
+    #[inline]
     pub fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
         Ok(i64::from_le_bytes(self.array(what)?))
     }
@@ -178,6 +197,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Errors unless everything was read.
+    #[inline]
     pub fn finish(self, what: &'static str) -> Result<(), DecodeError> {
         match self.left() {
             0 => Ok(()),

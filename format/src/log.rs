@@ -292,6 +292,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The record frames in order. A checked batch yields an error only if its writer was faulty.
+    #[inline]
     pub fn frames(&self) -> impl Iterator<Item = Result<Frame<'a>, DecodeError>> + use<'a> {
         let mut r = Reader::new(self.body);
         let base = self.header.lsn.get() + BATCH_HEADER_BYTES as u64;
@@ -347,6 +348,7 @@ pub struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// Position just behind the frame. For the last frame of a commit record this is the LSN of the commit.
+    #[inline]
     #[must_use]
     pub fn end(&self) -> Lsn {
         Lsn::new(self.lsn.get() + (RECORD_HEADER_BYTES + self.bytes.len()) as u64)
@@ -369,29 +371,46 @@ impl<'a> Frame<'a> {
         out.put(self.bytes);
     }
 
+    #[inline]
     fn decode(r: &mut Reader<'a>, lsn: Lsn) -> Result<Self, DecodeError> {
         const WHAT: &str = "record frame";
-        let len = r.u32(WHAT)?;
-        let total_len = r.u32(WHAT)?;
-        let kind = r.u8(WHAT)?;
-        let part = match r.u8(WHAT)? {
+        // Frames are what a log has most of: its length looked at once, the header's fields are plain loads.
+        let header: &[u8; RECORD_HEADER_BYTES] = r.take_array(WHAT)?;
+        let mut fields = Reader::new(header);
+        let len = fields.u32(WHAT)?;
+        let total_len = fields.u32(WHAT)?;
+        let kind = fields.u8(WHAT)?;
+        let part = match fields.u8(WHAT)? {
             0 => Part::Full,
             1 => Part::First,
             2 => Part::Middle,
             3 => Part::Last,
             other => return Err(DecodeError::Range { what: "record part", value: other.into() }),
         };
-        let flags = r.u16(WHAT)?;
+        let flags = fields.u16(WHAT)?;
         if flags != 0 {
             return Err(DecodeError::Range { what: "record flags", value: flags.into() });
         }
-        let partition = PartitionId::new(r.u32(WHAT)?);
-        let tx = TxId::new(r.u64(WHAT)?);
+        let partition = PartitionId::new(fields.u32(WHAT)?);
+        let tx = TxId::new(fields.u64(WHAT)?);
         if total_len > RECORD_BYTES_MAX || len > total_len || (part == Part::Full && len != total_len) {
             return Err(DecodeError::Range { what: "record length", value: total_len.into() });
         }
         let bytes = r.take(len as usize, WHAT)?;
         Ok(Frame { lsn, kind, part, partition, tx, total_len, bytes })
+    }
+
+    /// The record that the frame holds, if that is all of it.
+    #[inline]
+    fn to_record(&self) -> WholeRecord<'a> {
+        WholeRecord {
+            lsn: self.lsn,
+            end: self.end(),
+            kind: self.kind,
+            partition: self.partition,
+            tx: self.tx,
+            payload: self.bytes,
+        }
     }
 }
 
@@ -448,19 +467,18 @@ impl Assembler {
     }
 
     /// Takes the next frame; returns the record that it completes.
+    #[inline]
     pub fn push<'s>(&'s mut self, frame: &Frame<'s>) -> Result<Option<WholeRecord<'s>>, DecodeError> {
+        if frame.part == Part::Full && self.open.is_none() {
+            return Ok(Some(frame.to_record()));
+        }
+        self.join(frame)
+    }
+
+    /// Takes a frame that is not all of its record.
+    fn join<'s>(&'s mut self, frame: &Frame<'s>) -> Result<Option<WholeRecord<'s>>, DecodeError> {
         let out_of_order = DecodeError::Range { what: "record part out of order", value: frame.lsn.get() };
         let open = match (frame.part, self.open) {
-            (Part::Full, None) => {
-                return Ok(Some(WholeRecord {
-                    lsn: frame.lsn,
-                    end: frame.end(),
-                    kind: frame.kind,
-                    partition: frame.partition,
-                    tx: frame.tx,
-                    payload: frame.bytes,
-                }));
-            }
             (Part::First, None) => {
                 self.bytes.clear();
                 let (kind, partition, tx, total_len) =

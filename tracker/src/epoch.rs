@@ -6,6 +6,7 @@
 
 use crate::effect::Effect;
 use crate::live::LiveFile;
+use crate::page::set_all;
 use crate::slot::{Budget, Node, Slot, empty_node};
 use crate::{BlockSize, ChangeSet, FILE_COST};
 use pitr_format::FileId;
@@ -69,7 +70,11 @@ impl Epoch {
 
     /// What a record of the log changes.
     pub(crate) fn record(&self, record: &Record<'_>) {
-        match Effect::of(record) {
+        self.apply(Effect::of(record));
+    }
+
+    pub(crate) fn apply(&self, effect: Effect) {
+        match effect {
             Effect::Block(file, size, block) => self.mark(file, size, block),
             Effect::From(file, byte) => self.set_length(file, byte),
             Effect::Everything => self.mark_everything(),
@@ -81,6 +86,13 @@ impl Epoch {
         if let Some(live) = self.file_of_size(file, size) {
             live.mark(block);
         }
+    }
+
+    /// These blocks changed.
+    pub(crate) fn mark_all(&self, blocks: &[(FileId, BlockSize, u64)]) {
+        set_all(
+            blocks.iter().filter_map(|(file, size, block)| self.file_of_size(*file, *size)?.unset(*block)),
+        );
     }
 
     /// As [`Epoch::file`], for blocks of this size.

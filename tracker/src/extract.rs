@@ -3,11 +3,12 @@
 //! It reads no log itself: whoever has one hands its records over in order. A record belongs to the range
 //! that holds its LSN, whatever became of its transaction: images of one that was aborted count too.
 
+use crate::effect::Effect;
 use crate::epoch::Epoch;
-use crate::{Changes, Error, LsnRange, MEMORY_BYTES_MAX, Result};
-use pitr_format::Lsn;
+use crate::{BlockSize, Changes, Error, LsnRange, MEMORY_BYTES_MAX, Result};
 use pitr_format::log::WholeRecord;
 use pitr_format::record::{Kind, Record};
+use pitr_format::{FileId, Lsn};
 
 /// Collects what the records of a range change.
 #[derive(Debug)]
@@ -15,15 +16,22 @@ pub struct Extractor {
     range: LsnRange,
     /// The same bitmap that a tracker's passes mark.
     epoch: Epoch,
+    /// Blocks that are not marked in it yet. A log that streams through the caches drives the bitmap out of them:
+    /// blocks that are marked together wait for memory together.
+    waiting: Vec<(FileId, BlockSize, u64)>,
     /// End of the last record.
     at: Lsn,
 }
+
+/// Blocks that wait at most.
+const WAITING_MAX: usize = 256;
 
 impl Extractor {
     /// For the records of this range.
     #[must_use]
     pub fn new(range: LsnRange) -> Self {
-        Extractor { range, epoch: Epoch::new(MEMORY_BYTES_MAX), at: Lsn::ORIGIN }
+        let (epoch, waiting) = (Epoch::new(MEMORY_BYTES_MAX), Vec::with_capacity(WAITING_MAX));
+        Extractor { range, epoch, waiting, at: Lsn::ORIGIN }
     }
 
     /// Takes the next record of the log. Those outside of the range are passed over.
@@ -49,8 +57,19 @@ impl Extractor {
             return Ok(());
         }
         let decoded = Record::decode(record.kind, record.payload);
-        self.epoch.record(&decoded.map_err(|source| Error::Record { lsn, source })?);
+        match Effect::of(&decoded.map_err(|source| Error::Record { lsn, source })?) {
+            Effect::Block(file, size, block) => self.waiting.push((file, size, block)),
+            other => self.epoch.apply(other),
+        }
+        if self.waiting.len() == WAITING_MAX {
+            self.mark_waiting();
+        }
         Ok(())
+    }
+
+    fn mark_waiting(&mut self) {
+        self.epoch.mark_all(&self.waiting);
+        self.waiting.clear();
     }
 
     /// What changed, once every record of the range was pushed. `read` says from where to where the log was
@@ -58,7 +77,8 @@ impl Extractor {
     ///
     /// # Errors
     /// [`Error::Incomplete`] when that is less than the range.
-    pub fn finish(self, read: LsnRange) -> Result<Changes> {
+    pub fn finish(mut self, read: LsnRange) -> Result<Changes> {
+        self.mark_waiting();
         if read.covers(&self.range) {
             Ok(Changes { range: self.range, set: self.epoch.to_set() })
         } else {

@@ -1,9 +1,11 @@
 //! The bits of one file while writers set them.
 //!
 //! # Layout
-//! A page is a slice of 128 atomic words. The first 8 pages hang at the file itself, the others in a tree of
-//! two levels of 1024; each part is made with the first mark that needs it and never moves. So a writer that
-//! finds its page takes no lock, and one that doesn't waits at most for another that is making it.
+//! The first 8 pages of 8192 blocks hang at the file itself: a small file takes little. Behind them a page has 32768
+//! blocks. The places of the first 1024 of these, 137 GB of 4 KiB blocks, stand in one table of 16 KiB, which stays in the
+//! nearest cache while marks scatter over its pages; a tree of such tables goes on from there. Each part is made
+//! with the first mark that needs it and never moves. So a writer that finds its page takes no lock, and one that
+//! doesn't waits at most for another that is making it.
 //!
 //! # Invariants
 //! - A bit is only ever set, the cut only ever falls. A mark is a load, and a `fetch_or` only if the bit is
@@ -11,48 +13,38 @@
 //! - What has no place, behind the tree's reach or beyond the epoch's share of memory, lowers the cut.
 
 use crate::file_set::{FileSet, NO_CUT};
+use crate::page::{Page, SET_WORDS, Unset};
 use crate::slot::{Budget, Node, Slot, empty_node};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::{BlockSize, PAGE_BLOCKS, PAGE_COST};
 use bit_vec::BitVec;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-const WORDS: usize = (PAGE_BLOCKS / 64) as usize;
 const NEAR_PAGES: usize = 8;
-const FAN: usize = 1024;
-/// What a node of the tree takes, bytes.
-const NODE_COST: u64 = (FAN * size_of::<Slot<Page>>()) as u64;
+const NEAR_BLOCKS: u64 = NEAR_PAGES as u64 * PAGE_BLOCKS;
+/// Pages of a set that a far page holds.
+const FAR_PAGES: u64 = 4;
+const FAR_BLOCKS: u64 = FAR_PAGES * PAGE_BLOCKS;
+const TABLE_FAN: usize = 1024;
+const TABLE_BLOCKS: u64 = TABLE_FAN as u64 * FAR_BLOCKS;
+const ROOT_FAN: usize = 256;
+/// What the nodes of the tree take, bytes.
+const TABLE_COST: u64 = size_of::<Table>() as u64;
+const ROOT_COST: u64 = size_of::<Root>() as u64;
+/// What a far page takes: room for all the pages of a set that it may become.
+const FAR_COST: u64 = FAR_PAGES * PAGE_COST;
 
-type Leaf = Node<Page, FAN>;
-type Root = Node<Leaf, FAN>;
+type NearPage = Page<SET_WORDS>;
+type FarPage = Page<{ SET_WORDS * FAR_PAGES as usize }>;
+/// Where far pages are found.
+pub(crate) type Table = Node<FarPage, TABLE_FAN>;
+type Root = Node<Table, ROOT_FAN>;
 
-/// 8192 bits.
-#[derive(Debug)]
-pub(crate) struct Page([AtomicU64; WORDS]);
-
-impl Page {
-    fn new() -> Box<Self> {
-        Box::new(Page([const { AtomicU64::new(0) }; WORDS]))
-    }
-
-    /// Sets a bit: that of this number, modulo 8192.
-    #[inline]
-    pub(crate) fn set(&self, bit: u64) {
-        let (word, mask) = (&self.0[(bit / 64) as usize % WORDS], 1 << (bit % 64));
-        if word.load(Relaxed) & mask == 0 {
-            word.fetch_or(mask, Relaxed);
-        }
-    }
-
-    fn to_bits(&self) -> BitVec {
-        let mut bytes = [0; WORDS * 8];
-        for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(&self.0) {
-            // A BitVec counts the bits of a byte from the high end, and keeps them from the low one.
-            *place = word.load(Relaxed).to_le_bytes().map(u8::reverse_bits);
-        }
-        BitVec::from_bytes(&bytes)
-    }
+/// The word of a block's bit in the first table, if it was made there: never for a block of a near page.
+#[inline]
+pub(crate) fn word_in(table: &Table, block: u64) -> Option<&AtomicU64> {
+    Some(table.get(usize::try_from(block / FAR_BLOCKS).ok()?)?.get()?.word(block))
 }
 
 /// The changes of one file in the live epoch.
@@ -60,7 +52,8 @@ impl Page {
 pub(crate) struct LiveFile {
     size: OnceLock<BlockSize>,
     changed_from: AtomicU64,
-    near: [Slot<Page>; NEAR_PAGES],
+    near: [Slot<NearPage>; NEAR_PAGES],
+    middle: Slot<Table>,
     far: Slot<Root>,
     budget: Arc<Budget>,
 }
@@ -71,6 +64,7 @@ impl LiveFile {
             size: OnceLock::new(),
             changed_from: AtomicU64::new(NO_CUT),
             near: [const { OnceLock::new() }; NEAR_PAGES],
+            middle: OnceLock::new(),
             far: OnceLock::new(),
             budget,
         }
@@ -90,63 +84,85 @@ impl LiveFile {
         }
     }
 
-    /// A block changed. Returns its page, unless the cut stands for it.
+    /// A block changed.
     #[inline]
-    pub(crate) fn mark(&self, block: u64) -> Option<&Page> {
-        let Some(page) = self.page(block / PAGE_BLOCKS) else { return self.mark_in_new_page(block) };
-        page.set(block);
-        Some(page)
+    pub(crate) fn mark(&self, block: u64) {
+        if let Some(bit) = self.unset(block) {
+            bit.set();
+        }
+    }
+
+    /// The block's bit, if it is not set yet and the cut does not stand for it.
+    #[inline]
+    pub(crate) fn unset(&self, block: u64) -> Option<Unset<'_>> {
+        let word = match self.word(block) {
+            Some(word) => word,
+            None => self.new_word(block)?,
+        };
+        Unset::in_word(word, block)
+    }
+
+    /// The table of the first far pages, if there is one of them.
+    pub(crate) fn table(&self) -> Option<&Table> {
+        self.middle.get().map(Box::as_ref)
     }
 
     #[inline]
-    fn page(&self, page: u64) -> Option<&Page> {
-        let slot = match self.near.get(page as usize) {
-            Some(near) => near,
-            None => {
-                let leaf = self.far.get()?.get((page / FAN as u64) as usize)?.get()?;
-                &leaf[page as usize % FAN]
-            }
-        };
-        slot.get().map(Box::as_ref)
+    fn word(&self, block: u64) -> Option<&AtomicU64> {
+        if block < NEAR_BLOCKS {
+            return Some(self.near[(block / PAGE_BLOCKS) as usize].get()?.word(block));
+        }
+        if block < TABLE_BLOCKS {
+            return word_in(self.middle.get()?, block);
+        }
+        let page = usize::try_from(block / FAR_BLOCKS).ok()?;
+        let table = self.far.get()?.get(page / TABLE_FAN)?.get()?;
+        Some(table[page % TABLE_FAN].get()?.word(block))
     }
 
     #[cold]
-    fn mark_in_new_page(&self, block: u64) -> Option<&Page> {
+    fn new_word(&self, block: u64) -> Option<&AtomicU64> {
         // The size was told before the first mark. Without it only everything can be meant.
         let start = self.size.get().map_or(0, |size| size.start_of(block));
         if start >= self.changed_from.load(Relaxed) {
             return None;
         }
-        let page = self.make_page(block / PAGE_BLOCKS);
-        match page {
-            Some(page) => page.set(block),
-            None => self.cut(start),
+        let word = self.make_word(block);
+        if word.is_none() {
+            self.cut(start);
         }
-        page
+        word
     }
 
-    fn make_page(&self, page: u64) -> Option<&Page> {
+    fn make_word(&self, block: u64) -> Option<&AtomicU64> {
         let budget = &self.budget;
-        let slot = match self.near.get(page as usize) {
-            Some(near) => near,
-            None => {
-                let in_root = usize::try_from(page / FAN as u64).ok().filter(|at| *at < FAN)?;
-                let root = budget.fill(&self.far, NODE_COST, empty_node)?;
-                &budget.fill(&root[in_root], NODE_COST, empty_node)?[page as usize % FAN]
-            }
+        if block < NEAR_BLOCKS {
+            let slot = &self.near[(block / PAGE_BLOCKS) as usize];
+            return Some(budget.fill(slot, PAGE_COST, Page::new)?.word(block));
+        }
+        let page = usize::try_from(block / FAR_BLOCKS).ok()?;
+        let table = if page < TABLE_FAN {
+            &self.middle
+        } else {
+            let in_root = Some(page / TABLE_FAN).filter(|at| *at < ROOT_FAN)?;
+            &budget.fill(&self.far, ROOT_COST, empty_node)?[in_root]
         };
-        budget.fill(slot, PAGE_COST, Page::new)
+        let table = budget.fill(table, TABLE_COST, empty_node)?;
+        Some(budget.fill(&table[page % TABLE_FAN], FAR_COST, Page::new)?.word(block))
     }
 
     /// Its changes. What others mark meanwhile may be in it or not.
     pub(crate) fn to_set(&self) -> FileSet {
-        let near = self.near.iter().enumerate();
-        let leaves = self.far.get().into_iter().flat_map(|root| root.iter().enumerate());
-        let far = leaves.filter_map(|(at, leaf)| Some((at, leaf.get()?)));
-        let far =
-            far.flat_map(|(at, leaf)| leaf.iter().enumerate().map(move |(n, slot)| (at * FAN + n, slot)));
-        let made = near.chain(far).filter_map(|(number, slot)| Some((number as u64, slot.get()?.to_bits())));
-        let pages: BTreeMap<u64, BitVec> = made.filter(|(_, bits)| bits.any()).collect();
+        let near = self.near.iter().zip(0u64..).filter_map(|(slot, at)| Some((slot.get()?, at)));
+        let near = near.flat_map(|(page, at)| page.to_bits().zip(at..));
+        let tables = self.far.get().into_iter().flat_map(|root| root.iter().zip(0u64..));
+        let tables = std::iter::once((&self.middle, 0)).chain(tables);
+        let tables = tables.filter_map(|(table, at)| Some((table.get()?, at * TABLE_FAN as u64)));
+        let far = tables.flat_map(|(table, first)| table.iter().zip(first..));
+        let far = far.filter_map(|(slot, at)| Some((slot.get()?, at * FAR_PAGES)));
+        let far = far.flat_map(|(page, first)| page.to_bits().zip(first..));
+        let made = near.chain(far).filter(|(bits, _)| bits.any());
+        let pages: BTreeMap<u64, BitVec> = made.map(|(bits, number)| (number, bits)).collect();
         let mut set = FileSet { size: self.size.get().copied(), changed_from: NO_CUT, pages };
         set.cut(self.changed_from.load(Relaxed));
         set

@@ -1,13 +1,13 @@
 //! A writer's marks.
 
+use crate::BlockSize;
 use crate::epoch::Epoch;
-use crate::live::{LiveFile, Page};
+use crate::live::{LiveFile, Table, word_in};
+use crate::page::set;
 use crate::phase::Phase;
-use crate::{BlockSize, PAGE_BLOCKS};
+use crate::sync::Arc;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn};
-use std::cell::Cell;
-use std::sync::Arc;
 
 /// A write on its way: from before its records get their place in the log until they are durable and their
 /// blocks are marked. It may span any number of records and transactions.
@@ -20,20 +20,21 @@ use std::sync::Arc;
 #[derive(Debug)]
 #[must_use = "a pass covers what is appended while it is held"]
 pub struct Pass {
-    phase: Arc<Phase>,
+    phase: Arc<Phase<Epoch>>,
     ended: bool,
 }
 
 impl Pass {
-    pub(crate) fn new(phase: Arc<Phase>) -> Self {
+    pub(crate) fn new(phase: Arc<Phase<Epoch>>) -> Self {
         Pass { phase, ended: false }
     }
 
     /// Where to mark blocks of a file, which are of this size. Ask once for each file, not for each block.
     pub fn file(&self, file: FileId, size: BlockSize) -> FileMarks<'_> {
         let epoch = self.phase.epoch.file_of_size(file, size);
-        let next = self.phase.next.as_deref().map(|next| next.file_of_size(file, size));
-        FileMarks { epoch, next, recent: Cell::new(None) }
+        let next = self.phase.next.as_deref().and_then(|next| next.file_of_size(file, size));
+        let table = epoch.filter(|_| self.phase.next.is_none()).and_then(LiveFile::table);
+        FileMarks { table, epoch, next }
     }
 
     /// The file got this length, bytes: from there on nothing is as it was.
@@ -71,37 +72,30 @@ impl Drop for Pass {
     }
 }
 
-/// Marks blocks of one file. Each thread asks the pass for its own.
-#[derive(Debug)]
+/// Marks blocks of one file, from any number of threads.
+#[derive(Debug, Clone, Copy)]
 pub struct FileMarks<'p> {
+    /// The table of the epoch's far pages, if it stood when the file was asked for and one epoch is marked: all that
+    /// lies between a mark and its word then.
+    table: Option<&'p Table>,
     /// `None` if the epoch has no room for the file, so that everything counts as changed.
     epoch: Option<&'p LiveFile>,
-    /// The same in the next epoch, if the pass marks that too.
-    next: Option<Option<&'p LiveFile>>,
-    /// The page of the last mark and its number, if one epoch is marked: often the next one is there too.
-    recent: Cell<Option<(u64, &'p Page)>>,
+    /// The same in the next epoch; `None` too if the pass doesn't mark that.
+    next: Option<&'p LiveFile>,
 }
 
 impl FileMarks<'_> {
-    /// The block changed. Takes no lock, unless its page of 8192 blocks has none marked yet.
+    /// The block changed. Takes no lock, unless its page of the bitmap has no mark yet.
     #[inline]
     pub fn mark(&self, block: u64) {
-        match self.recent.get() {
-            Some((number, page)) if number == block / PAGE_BLOCKS => page.set(block),
-            _ => self.mark_elsewhere(block),
+        match self.table.and_then(|table| word_in(table, block)) {
+            Some(word) => set(word, block),
+            None => self.mark_each(block),
         }
     }
 
-    #[inline]
-    fn mark_elsewhere(&self, block: u64) {
-        let page = self.epoch.and_then(|live| live.mark(block));
-        match self.next {
-            None => self.recent.set(page.map(|page| (block / PAGE_BLOCKS, page))),
-            Some(None) => {}
-            Some(Some(live)) => {
-                live.mark(block);
-            }
-        }
+    fn mark_each(&self, block: u64) {
+        self.epoch.into_iter().chain(self.next).for_each(|live| live.mark(block));
     }
 }
 

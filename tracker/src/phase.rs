@@ -1,11 +1,9 @@
 //! Which epochs a pass marks, and the wait for passes that are still on their way.
 
-use crate::epoch::Epoch;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use crate::sync::{Arc, Condvar, Mutex};
 use pitr_format::Lsn;
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::PoisonError;
 
 /// What all passes of a tracker share.
 #[derive(Debug)]
@@ -42,36 +40,48 @@ impl Shared {
 
 /// A stretch of time in which passes that begin mark the same epochs. Every pass of it holds it.
 #[derive(Debug)]
-pub(crate) struct Phase {
-    pub(crate) epoch: Arc<Epoch>,
+pub(crate) struct Phase<E> {
+    pub(crate) epoch: Arc<E>,
     /// The epoch after it, while a freeze is looking for the point between the two.
-    pub(crate) next: Option<Arc<Epoch>>,
+    pub(crate) next: Option<Arc<E>>,
     pub(crate) shared: Arc<Shared>,
-    /// Nothing is ever sent: the channel closes with the last holder of the phase.
-    _open: Sender<Infallible>,
+    over: Arc<Over>,
 }
 
-impl Phase {
-    pub(crate) fn new(
-        epoch: Arc<Epoch>,
-        next: Option<Arc<Epoch>>,
-        shared: Arc<Shared>,
-    ) -> (Arc<Self>, Drain) {
-        let (open, closed) = channel();
-        (Arc::new(Phase { epoch, next, shared, _open: open }), Drain(closed))
+impl<E> Phase<E> {
+    pub(crate) fn new(epoch: Arc<E>, next: Option<Arc<E>>, shared: Arc<Shared>) -> (Arc<Self>, Drain) {
+        let over = Arc::new(Over { is_over: Mutex::new(false), told: Condvar::new() });
+        (Arc::new(Phase { epoch, next, shared, over: Arc::clone(&over) }), Drain(over))
     }
+}
+
+impl<E> Drop for Phase<E> {
+    /// The last holder is gone: the phase is over.
+    fn drop(&mut self) {
+        *self.over.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.over.told.notify_all();
+    }
+}
+
+#[derive(Debug)]
+struct Over {
+    is_over: Mutex<bool>,
+    told: Condvar,
 }
 
 /// Tells when the last pass of a phase has ended. What it did happens before that is told.
 #[derive(Debug)]
-pub(crate) struct Drain(Receiver<Infallible>);
+pub(crate) struct Drain(Arc<Over>);
 
 impl Drain {
     pub(crate) fn is_over(&self) -> bool {
-        self.0.try_recv() == Err(TryRecvError::Disconnected)
+        *self.0.is_over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn wait(&self) {
-        let _closed = self.0.recv();
+        let mut is_over = self.0.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*is_over {
+            is_over = self.0.told.wait(is_over).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The freeze in every order of steps: the real passes and the real freeze, driven on one thread (law 10).
 
 use super::*;
-use crate::{BlockSize, Extractor};
+use crate::{BlockSize, Error, Extractor, LsnRange};
 use pitr_format::log::WholeRecord;
 use pitr_format::record::{Kind, Record};
 use pitr_format::{FileId, PartitionId, TxId};
@@ -71,8 +71,8 @@ struct Writer {
 
 enum Freeze<'t> {
     Rests,
-    Doubled(Doubled<'t>),
-    Divided(Divided<'t>),
+    Doubled(Doubled<'t, Epoch>),
+    Divided(Divided<'t, Epoch>),
 }
 
 struct Run<'t> {
@@ -147,7 +147,7 @@ impl<'t> Run<'t> {
         match std::mem::replace(&mut self.freeze, Freeze::Rests) {
             Freeze::Doubled(mut doubled) if doubled.is_drained() => {
                 doubled.wait();
-                let tracked = self.tracker.shared.done_to();
+                let tracked = self.tracker.phases.shared.done_to();
                 if tracked > Lsn::ORIGIN {
                     let too_low = doubled.divide(|| tracked.before());
                     assert!(matches!(too_low, Err(Error::Behind { .. })));

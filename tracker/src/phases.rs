@@ -1,0 +1,139 @@
+//! The steps of a freeze, whatever an epoch is. The argument stands in the head of the crate; models in this module let
+//! loom try every order of its steps and those of passes (`cargo xtask models`).
+
+use crate::phase::{Drain, Phase, Shared};
+use crate::sync::{Arc, Mutex, MutexGuard, RwLock};
+use crate::{Error, LsnRange, Result};
+use pitr_format::Lsn;
+use std::sync::PoisonError;
+
+/// The phase in which passes begin now, and the one freeze that may change it.
+#[derive(Debug)]
+pub(crate) struct Phases<E> {
+    present: RwLock<Arc<Phase<E>>>,
+    turn: Mutex<Turn>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What one freeze leaves to the next.
+#[derive(Debug)]
+struct Turn {
+    /// Begin of the live epoch.
+    from: Lsn,
+    /// Tells when the present phase is over.
+    current: Drain,
+    /// Tell when earlier phases are over of which a pass may be left.
+    earlier: Vec<Drain>,
+}
+
+impl Turn {
+    fn is_drained(&self) -> bool {
+        self.earlier.iter().all(Drain::is_over)
+    }
+
+    fn wait(&mut self) {
+        self.earlier.drain(..).for_each(|drain| drain.wait());
+    }
+}
+
+impl<E> Phases<E> {
+    pub(crate) fn new(from: Lsn, epoch: E) -> Self {
+        let shared = Arc::new(Shared::new(from));
+        let (phase, current) = Phase::new(Arc::new(epoch), None, Arc::clone(&shared));
+        let turn = Mutex::new(Turn { from, current, earlier: Vec::new() });
+        Phases { present: RwLock::new(phase), turn, shared }
+    }
+
+    /// The phase of a pass that begins now. Its lock is held for the time of one clone.
+    pub(crate) fn present(&self) -> Arc<Phase<E>> {
+        Arc::clone(&self.present.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Step 1 of a freeze: from here on passes mark two epochs.
+    pub(crate) fn double(&self, make: impl FnOnce() -> E) -> Doubled<'_, E> {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = self.present();
+        let epoch = Arc::clone(&present.epoch);
+        // A freeze that failed after this step left the phase as it is now needed.
+        let next = present.next.clone().unwrap_or_else(|| {
+            let next = Arc::new(make());
+            self.publish(&mut turn, Arc::clone(&epoch), Some(Arc::clone(&next)));
+            next
+        });
+        Doubled { phases: self, turn, epoch, next }
+    }
+
+    fn publish(&self, turn: &mut Turn, epoch: Arc<E>, next: Option<Arc<E>>) {
+        let (phase, drain) = Phase::new(epoch, next, Arc::clone(&self.shared));
+        let replaced = {
+            let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *present, phase)
+        };
+        drop(replaced);
+        turn.earlier.push(std::mem::replace(&mut turn.current, drain));
+    }
+}
+
+/// A freeze whose passes mark the old epoch and the next.
+pub(crate) struct Doubled<'t, E> {
+    phases: &'t Phases<E>,
+    turn: MutexGuard<'t, Turn>,
+    epoch: Arc<E>,
+    next: Arc<E>,
+}
+
+impl<'t, E> Doubled<'t, E> {
+    /// True if no pass is left that marks the old epoch alone.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.turn.is_drained()
+    }
+
+    /// Step 2: waits for that.
+    pub(crate) fn wait(&mut self) {
+        self.turn.wait();
+    }
+
+    /// Steps 3 and 4, once [drained](Self::is_drained): from here on passes mark the next epoch alone.
+    pub(crate) fn divide(mut self, durable: impl FnOnce() -> Lsn) -> Result<Divided<'t, E>> {
+        debug_assert!(self.is_drained(), "a pass is left that marks the old epoch alone");
+        let tracked = self.phases.shared.done_to().max(self.turn.from);
+        let to = durable();
+        if to < tracked {
+            return Err(Error::Behind { to, tracked });
+        }
+        let range = LsnRange::new(self.turn.from, to)?;
+        self.turn.from = to;
+        self.phases.publish(&mut self.turn, self.next, None);
+        Ok(Divided { phases: self.phases, turn: self.turn, epoch: self.epoch, range })
+    }
+}
+
+/// A freeze that knows where the old epoch ends.
+pub(crate) struct Divided<'t, E> {
+    phases: &'t Phases<E>,
+    turn: MutexGuard<'t, Turn>,
+    epoch: Arc<E>,
+    range: LsnRange,
+}
+
+impl<E> Divided<'_, E> {
+    /// True if no pass is left that marks the old epoch.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.turn.is_drained()
+    }
+
+    /// Step 5: waits for that.
+    pub(crate) fn wait(&mut self) {
+        self.turn.wait();
+    }
+
+    /// Step 6, once [drained](Self::is_drained): the old epoch and its range. `None` for the epoch if what changed
+    /// in it is not known.
+    pub(crate) fn end(self) -> (LsnRange, Option<Arc<E>>) {
+        debug_assert!(self.is_drained(), "a pass is left that marks the old epoch");
+        (self.range, (!self.phases.shared.is_blind()).then_some(self.epoch))
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models;

@@ -9,6 +9,7 @@
 mod application;
 mod compare;
 mod drill;
+mod measure;
 mod models;
 mod moments;
 mod program;
@@ -37,6 +38,9 @@ enum Task {
     /// Puts the program beside another one
     #[command(subcommand)]
     Compare(compare::Compare),
+    /// Times single crates beside their bounds
+    #[command(subcommand)]
+    Measure(measure::Measure),
     /// Tries every order of the steps of concurrent code, by loom
     Models,
 }
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
     let passed = match Args::parse().task {
         Task::Drill(drill) => drill.run(),
         Task::Compare(compare) => compare.run(),
+        Task::Measure(measure) => measure.run(),
         Task::Models => models::run(),
     };
     match passed {

@@ -165,7 +165,8 @@ impl Shared {
         };
         *writer = Writer::new(file, segment::path_of(&self.dir, header.segment), &header);
         lock(&self.segments).push(&header);
-        self.keep_cap()
+        self.keep_cap();
+        Ok(())
     }
 }
 

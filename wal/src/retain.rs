@@ -4,6 +4,9 @@
 //! what the next ones will need, but at most [`FREE_MAX`]. A recycled file is written in place: no zeros before, and
 //! nothing for the file system to allocate or journal. Where none is left, the log's own thread makes one ready while
 //! the segment before is written.
+//!
+//! A segment is out of the list as soon as its name is gone, since a reader can't find it any more. But its file is free, and the
+//! next one may go, only when the folder is synced: until then a power loss may bring the name back.
 
 use crate::commit::{Shared, lock};
 use crate::slots::Slots;
@@ -23,6 +26,8 @@ pub(crate) struct Segments {
     held: VecDeque<Held>,
     /// Files for new segments.
     free: Vec<Free>,
+    /// Set while the folder is not synced since a name was taken away.
+    leaving: Option<Leaving>,
     /// Segments begun since the last removal.
     begun: usize,
 }
@@ -33,6 +38,13 @@ pub(crate) struct Free {
     pub(crate) path: PathBuf,
     /// True if it was a segment before, false if it holds zeros.
     pub(crate) used: bool,
+}
+
+/// A segment without its name.
+#[derive(Debug)]
+struct Leaving {
+    /// Its file, if that is kept.
+    kept: Option<Free>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +62,8 @@ impl Segments {
         segments_max: Option<u32>,
     ) -> Self {
         let slots = Slots::new(segments_max);
-        let mut segments = Segments { slots, held: VecDeque::new(), free: Vec::new(), begun: 0 };
+        let (held, free) = (VecDeque::new(), Vec::new());
+        let mut segments = Segments { slots, held, free, leaving: None, begun: 0 };
         headers.into_iter().for_each(|header| segments.push(header));
         segments
     }
@@ -107,16 +120,17 @@ impl Shared {
         self.remove_unneeded(&mut segments)
     }
 
-    /// A segment was begun, and those before it are durable: removes what is too much.
-    pub(crate) fn keep_cap(&self) -> Result<()> {
+    /// A segment was begun, and those before it are durable: removes what is too much. Nobody asked for it, so a
+    /// removal that fails is nobody's error: the next one finishes it.
+    pub(crate) fn keep_cap(&self) {
         let mut segments = lock(&self.segments);
         if segments.slots.is_over(segments.len()) {
-            self.remove_unneeded(&mut segments)?;
+            let _ = self.remove_unneeded(&mut segments);
         }
-        Ok(())
     }
 
     fn remove_unneeded(&self, segments: &mut Segments) -> Result<u64> {
+        self.settle(segments)?;
         let Segments { slots, held, .. } = &mut *segments;
         slots.give_way(held.len(), held.iter().skip(1).map(|next| next.follows));
         let (lsn, mut bytes) = (segments.slots.floor(), 0);
@@ -126,19 +140,23 @@ impl Shared {
         let wanted = std::mem::take(&mut segments.begun).min(FREE_MAX);
         // One at a time: if a later one were durably gone while an older one comes back, that would be a hole.
         while let Some(oldest) = segments.removable(lsn) {
-            if segments.free.len() < wanted {
-                let free = segment::set_free(self.fs.as_ref(), &self.dir, oldest.segment)?;
-                segments.free.push(Free { path: free, used: true });
-            } else {
+            let keep = segments.free.len() < wanted;
+            let kept =
+                keep.then(|| segment::set_free(self.fs.as_ref(), &self.dir, oldest.segment)).transpose()?;
+            let kept = kept.map(|path| Free { path, used: true });
+            if kept.is_none() {
                 self.remove(&segment::path_of(&self.dir, oldest.segment))?;
             }
-            bytes += u64::from(oldest.bytes);
             segments.held.pop_front();
+            segments.leaving = Some(Leaving { kept });
+            self.settle(segments)?;
+            bytes += u64::from(oldest.bytes);
         }
         let wanted = wanted.min(segments.slots.files_left(segments.len()));
         while segments.free.len() > wanted {
             let Some(free) = segments.take_free() else { break };
             self.remove(&free.path)?;
+            self.sync_names()?;
         }
         Ok(bytes)
     }
@@ -156,8 +174,20 @@ impl Shared {
         }
     }
 
+    /// Makes durable that a name was taken away, also by a call before that could not.
+    fn settle(&self, segments: &mut Segments) -> Result<()> {
+        if segments.leaving.is_some() {
+            self.sync_names()?;
+            segments.free.extend(segments.leaving.take().and_then(|leaving| leaving.kept));
+        }
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
-        self.fs.remove_file(path).map_err(Error::io("remove", path))?;
+        self.fs.remove_file(path).map_err(Error::io("remove", path))
+    }
+
+    fn sync_names(&self) -> Result<()> {
         self.fs.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))
     }
 }

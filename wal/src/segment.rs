@@ -127,12 +127,11 @@ pub(crate) fn create_spare(fs: &dyn FileSystem, dir: &Path, bytes: u32) -> Resul
     }
 }
 
-/// Takes the name of a segment away and keeps its file for another; durable on return.
+/// Takes the name of a segment away and keeps its file for another. It may be used once the folder was synced.
 pub(crate) fn set_free(fs: &dyn FileSystem, dir: &Path, segment: SegmentNo) -> Result<PathBuf> {
     let path = path_of(dir, segment);
     let free = path.with_extension("seg.free");
     fs.publish(&path, &free).map_err(Error::io("set free", &path))?;
-    fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
     Ok(free)
 }
 

@@ -402,7 +402,7 @@ impl<'a> Frame<'a> {
 
     /// The record that the frame holds, if that is all of it.
     #[inline]
-    fn to_record(&self) -> WholeRecord<'a> {
+    fn to_record(self) -> WholeRecord<'a> {
         WholeRecord {
             lsn: self.lsn,
             end: self.end(),

@@ -13,6 +13,7 @@ mod measure;
 mod models;
 mod moments;
 mod program;
+mod soak;
 mod verdict;
 mod witness;
 mod world;
@@ -41,6 +42,9 @@ enum Task {
     /// Times single crates beside their bounds
     #[command(subcommand)]
     Measure(measure::Measure),
+    /// Tries many seeds of what the crates' tests try a hundred of
+    #[command(subcommand)]
+    Soak(soak::Soak),
     /// Tries every order of the steps of concurrent code, by loom
     Models,
 }
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Task::Drill(drill) => drill.run(),
         Task::Compare(compare) => compare.run(),
         Task::Measure(measure) => measure.run(),
+        Task::Soak(soak) => soak.run(),
         Task::Models => models::run(),
     };
     match passed {

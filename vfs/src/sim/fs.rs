@@ -6,6 +6,7 @@ use super::trace::{Op, Synced, Trace};
 use crate::{Access, File, FileSystem, Lock};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt::{Debug, Formatter};
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +46,16 @@ struct State {
     syncs: u64,
     sync_fails_at: Option<u64>,
     full_from: Option<u64>,
+    meanwhile: Option<Meanwhile>,
+}
+
+/// What others do while a sync runs.
+struct Meanwhile(Box<dyn FnOnce() + Send>);
+
+impl Debug for Meanwhile {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
 }
 
 impl State {
@@ -100,6 +111,7 @@ impl SimFs {
             syncs: 0,
             sync_fails_at: None,
             full_from: None,
+            meanwhile: None,
         };
         SimFs { state: Arc::new(Mutex::new(state)), slow_syncs: false }
     }
@@ -143,6 +155,12 @@ impl SimFs {
         (state.sync_fails_at, state.full_from) = (None, None);
     }
 
+    /// Does this in the middle of the next sync, on the thread that syncs: what other threads might do then, in an order that can be
+    /// repeated. Replaces what was to be done before.
+    pub fn during_next_sync(&self, act: impl FnOnce() + Send + 'static) {
+        self.state().meanwhile = Some(Meanwhile(Box::new(act)));
+    }
+
     /// Writes and creations so far.
     #[must_use]
     pub fn writes(&self) -> u64 {
@@ -161,7 +179,12 @@ impl SimFs {
 
     /// A sync takes a while; others go on meanwhile, and what they write is not covered by it.
     fn sync(&self, what: Synced) -> Result<()> {
-        let began = self.state().trace.ops.len();
+        let mut state = self.state();
+        let (began, meanwhile) = (state.trace.ops.len(), state.meanwhile.take());
+        drop(state);
+        if let Some(Meanwhile(act)) = meanwhile {
+            act();
+        }
         if self.slow_syncs {
             std::thread::yield_now();
         }

@@ -13,5 +13,6 @@ mod lives;
 mod page;
 mod policy;
 mod roundtrip;
+mod seeds;
 mod slots;
 mod workload;

@@ -44,6 +44,8 @@ pub(crate) struct History {
     pub(crate) visible: BTreeMap<u64, Lsn>,
     /// Each batch's place and bytes.
     pub(crate) batches: BTreeMap<Lsn, Vec<u8>>,
+    /// The batches before which the source was not seen.
+    pub(crate) behind_gaps: BTreeSet<Lsn>,
 }
 
 /// Reads what is left of a log from `reader`'s place on. Every visible transaction must be whole, and the
@@ -71,8 +73,11 @@ pub(crate) fn history(reader: &mut LogReader) -> Result<History, Error> {
             }
             Ok(())
         })?;
-        let LogBatch { header, bytes, .. } = batch;
+        let LogBatch { header, bytes, follows, .. } = batch;
         assert!(header.time >= time);
+        if follows.is_some_and(|follows| follows.gap) {
+            history.behind_gaps.insert(header.lsn);
+        }
         history.batches.insert(header.lsn, bytes);
     }
     Ok(history)

@@ -10,14 +10,7 @@ use std::time::{Duration, Instant};
 use work::{Content, Flat, ROUND};
 
 /// Time of the rounds with this many threads; `fresh` says whether the bits are set for the first time.
-fn mark_with(
-    tracker: &Tracker,
-    threads: u64,
-    fresh: bool,
-    blocks: &[u64],
-    how: How,
-    rounds: u64,
-) -> Duration {
+fn mark_with(tracker: &Tracker, threads: u64, fresh: bool, blocks: &[u64], rounds: u64) -> Duration {
     let mut spent = Duration::ZERO;
     for _ in 0..rounds {
         if fresh {
@@ -41,7 +34,7 @@ fn mark(c: &mut Criterion) {
     group.throughput(Throughput::Elements(ROUND)).sample_size(20);
     for (order, blocks) in work::orders() {
         for (fresh, what) in [(false, "set before"), (true, "first")] {
-            for (threads) in [(1), (1, How::Together), (2)] {
+            for threads in [1, 2] {
                 let id = BenchmarkId::new(format!("{what}, {order}"), format!("threads {threads}"));
                 group.bench_function(id, |b| {
                     b.iter_custom(|rounds| mark_with(&tracker, threads, fresh, &blocks, rounds))

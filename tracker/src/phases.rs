@@ -49,6 +49,15 @@ impl<E> Phases<E> {
         Arc::clone(&self.present.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Ends the epoch and begins the next, made by `make`: all steps of a freeze.
+    pub(crate) fn freeze(&self, make: impl FnOnce() -> E, durable: impl FnOnce() -> Lsn) -> Result<Ended<E>> {
+        let mut doubled = self.double(make);
+        doubled.wait();
+        let mut divided = doubled.divide(durable)?;
+        divided.wait();
+        Ok(divided.end())
+    }
+
     /// Step 1 of a freeze: from here on passes mark two epochs.
     pub(crate) fn double(&self, make: impl FnOnce() -> E) -> Doubled<'_, E> {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,12 +136,18 @@ impl<E> Divided<'_, E> {
         self.turn.wait();
     }
 
-    /// Step 6, once [drained](Self::is_drained): the old epoch and its range. `None` for the epoch if what changed
-    /// in it is not known.
-    pub(crate) fn end(self) -> (LsnRange, Option<Arc<E>>) {
+    /// Step 6, once [drained](Self::is_drained).
+    pub(crate) fn end(self) -> Ended<E> {
         debug_assert!(self.is_drained(), "a pass is left that marks the old epoch");
-        (self.range, (!self.phases.shared.is_blind()).then_some(self.epoch))
+        Ended { range: self.range, epoch: (!self.phases.shared.is_blind()).then_some(self.epoch) }
     }
+}
+
+/// An epoch that no pass marks any more.
+pub(crate) struct Ended<E> {
+    pub(crate) range: LsnRange,
+    /// `None` if what changed in it is not known.
+    pub(crate) epoch: Option<Arc<E>>,
 }
 
 #[cfg(all(test, loom))]

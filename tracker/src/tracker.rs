@@ -2,7 +2,7 @@
 
 use crate::epoch::Epoch;
 use crate::pass::Pass;
-use crate::phases::{Divided, Doubled, Phases};
+use crate::phases::{Ended, Phases};
 use crate::{ChangeSet, Changes, MEMORY_BYTES_MAX, Result};
 use pitr_format::Lsn;
 
@@ -53,23 +53,16 @@ impl Tracker {
     /// # Errors
     /// [`Error::Behind`] when `durable` returned less than what was tracked; the epoch goes on then.
     pub fn freeze(&self, durable: impl FnOnce() -> Lsn) -> Result<Changes> {
-        let mut doubled = self.double();
-        doubled.wait();
-        let mut divided = doubled.divide(durable)?;
-        divided.wait();
-        Ok(divided.read())
+        Ok(self.phases.freeze(|| self.new_epoch(), durable)?.into())
     }
 
-    /// Step 1 of a freeze.
-    pub(crate) fn double(&self) -> Doubled<'_, Epoch> {
-        self.phases.double(|| Epoch::new(self.memory_bytes))
+    fn new_epoch(&self) -> Epoch {
+        Epoch::new(self.memory_bytes)
     }
 }
 
-impl Divided<'_, Epoch> {
-    /// Step 6 of a freeze.
-    pub(crate) fn read(self) -> Changes {
-        let (range, epoch) = self.end();
+impl From<Ended<Epoch>> for Changes {
+    fn from(Ended { range, epoch }: Ended<Epoch>) -> Self {
         Changes { range, set: epoch.map_or_else(ChangeSet::whole, |epoch| epoch.to_set()) }
     }
 }

@@ -33,11 +33,8 @@ fn pass(phases: &Model, log: &AtomicU64) {
 
 /// Freezes; what was marked for a position of the range must be in it.
 fn freeze(phases: &Model, log: &AtomicU64) -> LsnRange {
-    let mut doubled = phases.double(|| AtomicU64::new(0));
-    doubled.wait();
-    let mut divided = doubled.divide(|| Lsn::new(log.load(SeqCst))).unwrap();
-    divided.wait();
-    let (range, epoch) = divided.end();
+    let ended = phases.freeze(|| AtomicU64::new(0), || Lsn::new(log.load(SeqCst))).unwrap();
+    let Ended { range, epoch } = ended;
     let bits = epoch.unwrap().load(Relaxed);
     for position in range.from().get()..range.to().get() {
         assert!(bits & 1 << position != 0, "the mark of {position} is not in {range}");
@@ -86,12 +83,8 @@ fn a_pass_that_was_dropped_blinds_every_freeze_that_ends_after_it() {
             appended.fetch_add(1, SeqCst);
             phase.shared.lose_sight();
         });
-        let mut doubled = phases.double(|| AtomicU64::new(0));
-        doubled.wait();
-        let mut divided = doubled.divide(|| Lsn::new(log.load(SeqCst))).unwrap();
-        divided.wait();
-        let (range, epoch) = divided.end();
-        assert!(range.is_empty() || epoch.is_none(), "a record of which nothing was marked");
+        let ended = phases.freeze(|| AtomicU64::new(0), || Lsn::new(log.load(SeqCst))).unwrap();
+        assert!(ended.range.is_empty() || ended.epoch.is_none(), "a record of which nothing was marked");
         thread.join().unwrap();
     });
 }

@@ -1,6 +1,7 @@
 //! The freeze in every order of steps: the real passes and the real freeze, driven on one thread (law 10).
 
 use super::*;
+use crate::phases::{Divided, Doubled};
 use crate::{BlockSize, Error, Extractor, LsnRange};
 use pitr_format::log::WholeRecord;
 use pitr_format::record::{Kind, Record};
@@ -67,6 +68,19 @@ struct Writer {
     pass: Option<Pass>,
     /// Number of records in the log behind each image of this pass, and its block; marked or not.
     images: Vec<(usize, u64, bool)>,
+}
+
+/// The freeze step by step.
+impl Tracker {
+    pub(crate) fn double(&self) -> Doubled<'_, Epoch> {
+        self.phases.double(|| self.new_epoch())
+    }
+}
+
+impl Divided<'_, Epoch> {
+    pub(crate) fn read(self) -> Changes {
+        self.end().into()
+    }
 }
 
 enum Freeze<'t> {

@@ -130,6 +130,7 @@ impl Shared {
     fn write(&self, work: Work) -> Result<Lsn> {
         let mut writer = lock(&self.writer);
         let mut durable = work.durable;
+        let mut buffers = Vec::new();
         for step in work.steps {
             match step {
                 Step::Write(mut batch) => {
@@ -138,6 +139,7 @@ impl Shared {
                     writer.file.write_all_at(bytes, offset).map_err(Error::io("write", &writer.path))?;
                     self.counters.batches.add(1);
                     self.counters.batch_bytes.add(bytes.len() as u64);
+                    buffers.push(batch.into_buffer());
                 }
                 Step::Begin(header) => {
                     // The header seals the segment before it: that one must be durable first.
@@ -147,8 +149,10 @@ impl Shared {
                 }
             }
         }
+        let mut queue = self.queue();
+        queue.give_back(buffers.into_iter());
         if writer.wants_spare(work.end) {
-            self.queue().ask(|asked| asked.spare = true);
+            queue.ask(|asked| asked.spare = true);
         }
         Ok(durable)
     }

@@ -20,6 +20,8 @@ use pitr_format::log::{
 use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, Kind};
 use pitr_format::{Lsn, Timestamp, TxId};
 
+/// Most buffers kept for batches to come.
+const BUFFERS_MAX: usize = 8;
 /// Smallest part of a payload that is worth a frame of its own, bytes.
 const FRAGMENT_BYTES_MIN: usize = 512;
 /// Offset of the earliest time within a commit's payload, between its time and its first LSN.
@@ -85,6 +87,11 @@ impl Placed {
         self.bytes[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode(seed));
         &self.bytes
     }
+
+    /// Its memory, for another batch.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 #[derive(Debug)]
@@ -103,13 +110,15 @@ pub(crate) struct Layout {
     end: End,
     open: Option<OpenBatch>,
     steps: Vec<Step>,
+    /// Memory of batches that were written: asking for it anew costs more than the copy into it.
+    buffers: Vec<Vec<u8>>,
     /// Bytes that wait in `open` and `steps`.
     waiting_bytes: usize,
 }
 
 impl Layout {
     pub(crate) fn new(end: End) -> Self {
-        Layout { end, open: None, steps: Vec::new(), waiting_bytes: 0 }
+        Layout { end, open: None, steps: Vec::new(), buffers: Vec::new(), waiting_bytes: 0 }
     }
 
     /// Where the next batch will begin if nothing more is placed.
@@ -138,6 +147,12 @@ impl Layout {
         self.close();
         self.waiting_bytes = 0;
         std::mem::take(&mut self.steps)
+    }
+
+    /// Takes back the memory of batches that were written.
+    pub(crate) fn give_back(&mut self, buffers: impl Iterator<Item = Vec<u8>>) {
+        let room = BUFFERS_MAX.saturating_sub(self.buffers.len());
+        self.buffers.extend(buffers.take(room));
     }
 
     /// Gives every record its place and every commit its stamp, and empties the builder. Nothing has changed after
@@ -215,7 +230,10 @@ impl Layout {
             (self.end.left_in_segment() - BATCH_HEADER_BYTES as u64).min(BATCH_BODY_BYTES_MAX.into());
         let bytes_max = BATCH_HEADER_BYTES + body_bytes_max as usize;
         let lsn = self.end.next;
-        self.open = Some(OpenBatch { lsn, bytes: vec![0; BATCH_HEADER_BYTES], frames: 0, bytes_max });
+        let mut bytes = self.buffers.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.resize(BATCH_HEADER_BYTES, 0);
+        self.open = Some(OpenBatch { lsn, bytes, frames: 0, bytes_max });
         at(lsn, BATCH_HEADER_BYTES)
     }
 

@@ -12,8 +12,8 @@
 //!   a [`Slot`]. At a cap the slots in its way are dropped, and everyone is told ([`Event`]); the redo point never is.
 //! - **Commit times never decrease**, also when the clock does, and over a reopen.
 //! - **When a commit returns is chosen**: [`SyncPolicy`]. A [`Ticket`] is waited for, asked, or awaited (feature `future`).
-//! - **Memory is bounded**: 8 MiB that wait for the disk, one builder for each appending thread, and what a
-//!   builder holds.
+//! - **Memory is bounded**: 8 MiB that wait for the disk, as much on its way there, as much kept for what comes next; and
+//!   for each appending thread its builder.
 //!
 //! # What it relies on
 //! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes whole or not at all. Layouts,

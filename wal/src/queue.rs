@@ -169,6 +169,11 @@ impl Queue {
         Work { steps, durable: self.durable, end }
     }
 
+    /// Takes back the memory of batches that were written.
+    pub(crate) fn give_back(&mut self, buffers: impl Iterator<Item = Vec<u8>>) {
+        self.layout.give_back(buffers);
+    }
+
     /// The leader's report: how far the log is durable, or why it can't go on.
     pub(crate) fn finish(&mut self, outcome: std::result::Result<Lsn, Arc<Error>>) {
         match (outcome, self.leader) {

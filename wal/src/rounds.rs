@@ -38,8 +38,8 @@ use loom::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 use loom::thread::{self, Thread};
 
-/// Bytes that may wait for a leader before appending waits too. With one builder for each appending thread
-/// this bounds what the log holds in memory.
+/// Bytes that may wait for a leader before appending waits too. As many may be on their way to the disk. With one
+/// builder for each appending thread this bounds what the log holds in memory.
 const WAITING_BYTES_MAX: usize = if cfg!(loom) { 50 } else { 8 << 20 };
 /// Bytes that are worth a round though nobody waits for them.
 const FLUSH_BYTES: usize = if cfg!(loom) { 20 } else { 1 << 20 };

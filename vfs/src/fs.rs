@@ -1,5 +1,6 @@
 //! The traits: what pitr asks of a file and of a file system.
 
+use crate::view::{View, bounded};
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
@@ -44,6 +45,14 @@ pub trait File: Send + Sync + Debug {
 
     /// Cuts the file to `len` bytes, or lengthens it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// The first `len` bytes, mapped where the file system can; [`io::ErrorKind::UnexpectedEof`] if the file is shorter.
+    /// Only for bytes that nobody changes or cuts off while the view lives: see [`View`].
+    fn view(&self, len: u64) -> io::Result<View> {
+        let mut bytes = vec![0; bounded(len, self.len()?)?];
+        self.read_exact_at(&mut bytes, 0)?;
+        Ok(View::from(bytes))
+    }
 
     /// Reads until `buf` is full or the file ends; returns the bytes read.
     fn read_up_to_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {

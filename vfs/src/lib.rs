@@ -13,14 +13,18 @@
 //!   works proves nothing about those bytes. After a failed sync of a folder its names are in doubt until a
 //!   later one works: file systems with a journal stop when they can't write it.
 //! - [`FileSystem::publish`] is atomic and never replaces a file.
-#![forbid(unsafe_code)]
+//!
+//! One module, [`view`](View), maps files and has the crate's only `unsafe`.
+#![deny(unsafe_code)]
 
 mod clock;
 mod fs;
 mod os;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod view;
 
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, File, FileSystem, Lock};
 pub use os::OsFs;
+pub use view::View;

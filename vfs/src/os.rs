@@ -1,6 +1,6 @@
 //! The operating system's files.
 
-use crate::{Access, File, FileSystem, Lock};
+use crate::{Access, File, FileSystem, Lock, View};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -40,6 +40,10 @@ impl File for OsFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn view(&self, len: u64) -> io::Result<View> {
+        View::map(&self.0, len)
     }
 }
 

@@ -245,3 +245,15 @@ fn damage_is_done_behind_everyones_back() {
     assert!(disk.lose(path()) && disk.names().next().is_none());
     assert!(!disk.lose(path()) && !disk.damage(path(), 0, b"x") && !disk.damage_len(path(), 0));
 }
+
+#[test]
+fn a_view_holds_what_was_seen_when_it_was_taken() {
+    let fs = SimFs::new();
+    fs.create_dir_all(Path::new("/d")).unwrap();
+    let file = fs.create_new(Path::new("/d/f")).unwrap();
+    file.write_all_at(b"before", 0).unwrap();
+    let view = file.view(6).unwrap();
+    file.write_all_at(b"behind", 0).unwrap();
+    assert_eq!(&view[..], b"before");
+    assert_eq!(file.view(7).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+}

@@ -259,10 +259,16 @@ impl BatchHeader {
         Ok(header)
     }
 
+    /// Bytes of header and body.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        BATCH_HEADER_BYTES + self.body_len as usize
+    }
+
     /// Bytes from the batch's begin to the next possible one: header, body and padding.
     #[must_use]
     pub fn span(&self) -> u64 {
-        (BATCH_HEADER_BYTES as u64 + u64::from(self.body_len)).next_multiple_of(u64::from(BATCH_ALIGN))
+        (self.bytes_len() as u64).next_multiple_of(u64::from(BATCH_ALIGN))
     }
 
     /// Where the next batch of the same segment stands; `None` past the end of the range.
@@ -277,24 +283,43 @@ impl BatchHeader {
 pub struct Batch<'a> {
     /// Its header.
     pub header: BatchHeader,
-    body: &'a [u8],
+    /// Header and body.
+    bytes: &'a [u8],
 }
 
 impl<'a> Batch<'a> {
     /// Reads and checks the batch at the front of `bytes`.
     pub fn decode(bytes: &'a [u8], seed: Seed) -> Result<Self, DecodeError> {
-        let header = BatchHeader::decode(bytes, seed)?;
-        let mut r = Reader::new(bytes);
-        r.take(BATCH_HEADER_BYTES, "batch header")?;
-        let body = r.take(header.body_len as usize, "batch body")?;
-        seed.check("batch body", body, header.body_crc)?;
-        Ok(Batch { header, body })
+        Batch::with_header(BatchHeader::decode(bytes, seed)?, bytes, seed)
+    }
+
+    /// The batch at the front of `bytes`, of which the header was read and checked already. Checks the body.
+    pub fn with_header(header: BatchHeader, bytes: &'a [u8], seed: Seed) -> Result<Self, DecodeError> {
+        let batch = Batch::checked_before(header, bytes)?;
+        seed.check("batch body", batch.body(), header.body_crc)?;
+        Ok(batch)
+    }
+
+    /// The batch at the front of `bytes`, of which header and body were checked already: no checksum is computed.
+    pub fn checked_before(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let bytes = Reader::new(bytes).take(header.bytes_len(), "batch")?;
+        Ok(Batch { header, bytes })
+    }
+
+    /// Header and body as they stand in the log, without the padding behind.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    fn body(&self) -> &'a [u8] {
+        self.bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default()
     }
 
     /// The record frames in order. A checked batch yields an error only if its writer was faulty.
     #[inline]
     pub fn frames(&self) -> impl Iterator<Item = Result<Frame<'a>, DecodeError>> + use<'a> {
-        let mut r = Reader::new(self.body);
+        let mut r = Reader::new(self.body());
         let base = self.header.lsn.get() + BATCH_HEADER_BYTES as u64;
         let mut left = self.header.frames;
         std::iter::from_fn(move || {

@@ -1,10 +1,10 @@
-//! Commits, appends and a scan, on the operating system's files.
+//! Commits and appends, on the operating system's files.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::record::Record;
-use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
+use pitr_format::{PartitionId, Timestamp, TxId};
 use pitr_vfs::{OsFs, SystemClock};
-use pitr_wal::{BatchBuilder, Records, Start, Wal, WalOptions};
+use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,38 +62,5 @@ fn append(c: &mut Criterion) {
     group.finish();
 }
 
-/// Reads 64 MiB of 128-byte records, checked and put together.
-fn scan(c: &mut Criterion) {
-    let (_dir, wal) = log();
-    let records = (64u64 << 20) / 128;
-    for _ in 0..records / 64 {
-        let mut batch = BatchBuilder::new();
-        for _ in 0..64 {
-            batch
-                .push(PartitionId::FIRST, TxId::new(1), &Record::Data(&PAYLOAD))
-                .expect("a record of fair size");
-        }
-        wal.append(batch).expect("a disk");
-    }
-    wal.sync().expect("a disk");
-    let mut group = c.benchmark_group("scan");
-    group.throughput(Throughput::Elements(records)).sample_size(10);
-    group.bench_function("128 B", |b| {
-        b.iter(|| {
-            let (mut reader, mut assembly, mut count) =
-                (wal.reader(Lsn::ORIGIN).expect("the begin"), Records::new(), 0u64);
-            while let Some(batch) = reader.next_batch().expect("a whole log") {
-                let counted = assembly.feed::<pitr_wal::Error>(&batch, |_| {
-                    count += 1;
-                    Ok(())
-                });
-                counted.expect("whole records");
-            }
-            assert_eq!(count, records);
-        });
-    });
-    group.finish();
-}
-
-criterion_group!(benches, commit, append, scan);
+criterion_group!(benches, commit, append);
 criterion_main!(benches);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// What this crate's calls return.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a log could not be written, opened or read.
 #[derive(Debug, Error)]

@@ -44,22 +44,29 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod chain;
 mod commit;
 mod cursor;
 mod end;
 mod error;
+#[cfg(feature = "parallel")]
+mod fold;
 #[cfg(feature = "future")]
 mod future;
 mod helper;
 mod layout;
+mod log_scan;
 mod open;
 mod options;
+mod pin;
+mod place;
 mod queue;
 mod reader;
 mod records;
 mod retain;
 mod rounds;
 mod scan;
+mod sealed;
 mod segment;
 mod slots;
 mod stats;
@@ -73,10 +80,12 @@ pub use error::{Damage, Error, Kind, Result, Witness};
 #[cfg(feature = "future")]
 pub use future::Durable;
 pub use layout::{Appended, Committed};
+pub use log_scan::LogScan;
 pub use open::{Cut, Recovered};
 pub use options::{Start, SyncPolicy, WalOptions};
 pub use reader::{LogBatch, LogReader};
 pub use records::Records;
+pub use sealed::{Batches, SealedSegment};
 pub use slots::{Event, Slot};
 pub use stats::Stats;
 pub use ticket::Ticket;

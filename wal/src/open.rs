@@ -14,18 +14,19 @@
 //! Nothing is changed before step 5, so a refused log stays as it was found, but for step 1.
 
 use crate::commit::{Held, Opened, Shared, Writer};
-use crate::cursor::{Cursor, Found};
+use crate::cursor::Cursor;
 use crate::end::End;
 use crate::error::{Damage, Witness};
 use crate::layout::Layout;
 use crate::options::{Start, WalOptions};
+use crate::place::{Found, Reach};
 use crate::queue::Queue;
 use crate::retain::Segments;
 use crate::scan::{self, Scanned};
 use crate::segment::Room;
 use crate::tail::{self, Decision};
 use crate::{Error, Result, segment};
-use pitr_format::log::{Batch, Follows, SegmentHeader};
+use pitr_format::log::{Follows, SegmentHeader};
 use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp};
 use pitr_vfs::{Access, Clock, File, FileSystem};
 use std::path::{Path, PathBuf};
@@ -186,7 +187,7 @@ fn mend(fs: &dyn FileSystem, dir: &Path, examined: Examined) -> Result<(Vec<Segm
     Ok((headers, end, writer))
 }
 
-fn take_lock(fs: &dyn FileSystem, dir: &Path) -> Result<Held> {
+pub(crate) fn take_lock(fs: &dyn FileSystem, dir: &Path) -> Result<Held> {
     let path = dir.join(segment::LOCK_NAME);
     let lock = fs.lock(&path).map_err(Error::io("lock", &path))?;
     lock.map(Held::new).ok_or_else(|| Error::Locked { dir: dir.to_owned() })
@@ -239,22 +240,19 @@ fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader])
     let path = segment::path_of(dir, holder.segment);
     let file = fs.open(&path, Access::Read).map_err(Error::io("open", &path))?;
     let mut cursor = Cursor::new(file, path, *holder)?;
-    let limit =
-        headers.iter().find(|h| h.segment > holder.segment).map_or(cursor.segment_end(), |h| h.follows.end);
+    let after = headers.iter().find(|header| header.segment > holder.segment).unwrap_or(newest);
+    let (limit, segment) = (after.follows.end, holder.segment);
     cursor.seek(last_batch, limit)?;
-    let (lsn, segment, offset) = (cursor.at(), holder.segment, cursor.offset());
-    let seed = cursor.seed();
-    let damage = match cursor.next(limit)? {
-        Found::Batch(header, bytes) => {
-            return Batch::decode(bytes, seed)
-                .and_then(|batch| scan::ends_unfinished(&batch, false))
-                .map_err(|source| Error::Frames { lsn: header.lsn, segment, source });
-        }
-        Found::Crossing => Damage::Bytes,
-        Found::Damage(damage) => damage,
-    };
-    let (durable, witness) = (newest.follows.end, Witness::Segment(newest.segment));
-    Err(Error::Hole { lsn, segment, offset, damage, durable, witness })
+    let (before, reach) = (*cursor.place(), Reach::sealed_by(newest));
+    match cursor.next(limit)? {
+        Found::Batch(batch) => scan::ends_unfinished(&batch, false).map_err(|source| Error::Frames {
+            lsn: batch.header.lsn,
+            segment,
+            source,
+        }),
+        // A seal leaves no hole unsaid.
+        Found::Amiss(amiss) => reach.hole(&before, amiss).map_or(Ok(false), Err),
+    }
 }
 
 /// The header of the segment that ends the newest one at its cut: under an incarnation that none had before.
@@ -268,8 +266,8 @@ fn header_after_cut(headers: &[SegmentHeader], end: &End) -> Result<SegmentHeade
 
 /// Step 5 of the module's head. The bytes are the same, so a crash in the middle changes nothing.
 fn rewrite(file: &dyn File, cursor: &Cursor, scanned: &Scanned) -> std::io::Result<()> {
-    let mut offset = cursor.offset_of(scanned.durable);
-    let end = cursor.offset_of(scanned.end.next);
+    let mut offset = cursor.place().offset_of(scanned.durable);
+    let end = cursor.place().offset_of(scanned.end.next);
     while offset < end {
         let len = REWRITE_BYTES.min((end - offset) as usize);
         let mut bytes = vec![0; len];

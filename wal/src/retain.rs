@@ -3,7 +3,8 @@
 //! Files of removed segments are kept for new ones: as many as were begun since the last removal, since that is
 //! what the next ones will need, but at most [`FREE_MAX`]. A recycled file is written in place: no zeros before, and
 //! nothing for the file system to allocate or journal. Where none is left, the log's own thread makes one ready while
-//! the segment before is written.
+//! the segment before is written. The file of a segment that somebody looks at in place ([`crate::pin`]) is removed
+//! instead: its bytes must stand still.
 //!
 //! A segment is out of the list as soon as its name is gone, since a reader can't find it any more. But its file is free, and the
 //! next one may go, only when the folder is synced: until then a power loss may bring the name back.
@@ -30,6 +31,8 @@ pub(crate) struct Segments {
     leaving: Option<Leaving>,
     /// Segments begun since the last removal.
     begun: usize,
+    /// Those that are looked at in place, once for each who does.
+    pinned: Vec<SegmentNo>,
 }
 
 /// A file that will be a segment.
@@ -62,8 +65,8 @@ impl Segments {
         segments_max: Option<u32>,
     ) -> Self {
         let slots = Slots::new(segments_max);
-        let (held, free) = (VecDeque::new(), Vec::new());
-        let mut segments = Segments { slots, held, free, leaving: None, begun: 0 };
+        let (held, free, pinned) = (VecDeque::new(), Vec::new(), Vec::new());
+        let mut segments = Segments { slots, held, free, leaving: None, begun: 0, pinned };
         headers.into_iter().for_each(|header| segments.push(header));
         segments
     }
@@ -91,6 +94,22 @@ impl Segments {
     /// Segments held.
     pub(crate) fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// Its file is not recycled from here on. False if the segment is no longer held.
+    pub(crate) fn pin(&mut self, segment: SegmentNo) -> bool {
+        let held = self.held.iter().any(|held| held.segment == segment);
+        if held {
+            self.pinned.push(segment);
+        }
+        held
+    }
+
+    /// Takes one pin back.
+    pub(crate) fn unpin(&mut self, segment: SegmentNo) {
+        if let Some(at) = self.pinned.iter().position(|pinned| *pinned == segment) {
+            self.pinned.swap_remove(at);
+        }
     }
 
     /// A file for a new segment.
@@ -140,7 +159,7 @@ impl Shared {
         let wanted = std::mem::take(&mut segments.begun).min(FREE_MAX);
         // One at a time: if a later one were durably gone while an older one comes back, that would be a hole.
         while let Some(oldest) = segments.removable(lsn) {
-            let keep = segments.free.len() < wanted;
+            let keep = segments.free.len() < wanted && !segments.pinned.contains(&oldest.segment);
             let kept =
                 keep.then(|| segment::set_free(self.fs.as_ref(), &self.dir, oldest.segment)).transpose()?;
             let kept = kept.map(|path| Free { path, used: true });

@@ -1,8 +1,9 @@
 //! Finds the end of a log in its newest segment.
 
-use crate::cursor::{Cursor, Found};
+use crate::cursor::Cursor;
 use crate::end::End;
 use crate::error::{Damage, Witness};
+use crate::place::{Amiss, Found};
 use crate::tail::{Rest, Tail};
 use crate::{Error, Result};
 use pitr_format::Lsn;
@@ -27,24 +28,25 @@ pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     let empty = End::of_empty(cursor.header());
     let mut end = empty.ok_or(Error::Exhausted { end: cursor.at(), bytes: 0 })?;
     let (mut durable, mut unfinished) = (cursor.at(), unfinished);
-    let limit = cursor.segment_end();
-    let (seed, segment) = (cursor.seed(), cursor.header().segment);
+    let (limit, segment) = (cursor.place().segment_end(), cursor.header().segment);
     let damage = loop {
         match cursor.next(limit)? {
             // A batch that crosses the end of its segment was never written.
-            Found::Crossing => break Damage::Bytes,
-            Found::Damage(damage) => break damage,
-            Found::Batch(header, bytes) => {
-                end.time = end.time.max(header.time);
-                durable = durable.max(header.durable);
-                unfinished = Batch::decode(bytes, seed)
-                    .and_then(|batch| ends_unfinished(&batch, unfinished))
-                    .map_err(|source| Error::Frames { lsn: header.lsn, segment, source })?;
+            Found::Amiss(Amiss::Crossing) => break Damage::Bytes,
+            Found::Amiss(Amiss::Damage(damage)) => break damage,
+            Found::Batch(batch) => {
+                end.time = end.time.max(batch.header.time);
+                durable = durable.max(batch.header.durable);
+                unfinished = ends_unfinished(&batch, unfinished).map_err(|source| Error::Frames {
+                    lsn: batch.header.lsn,
+                    segment,
+                    source,
+                })?;
             }
         }
     };
     end.next = cursor.at();
-    end.last_batch = cursor.last_batch().unwrap_or(end.last_batch);
+    end.last_batch = cursor.place().last_batch().unwrap_or(end.last_batch);
     let stated = Some((durable, Witness::Batch(end.last_batch)));
     let mut tail = Tail { at: end.next, rest: Rest::None, unfinished, stated };
     look_behind(cursor, damage, &mut tail)?;

@@ -4,6 +4,7 @@ use crate::builder::BatchBuilder;
 use crate::commit::{Shared, lock};
 use crate::helper::Helper;
 use crate::layout::Appended;
+use crate::log_scan::LogScan;
 use crate::open::{self, Recovered};
 use crate::options::{Start, WalOptions};
 use crate::queue::Round;
@@ -173,6 +174,15 @@ impl Wal {
     pub fn reader(&self, from: Lsn) -> Result<LogReader> {
         self.check_reached(from)?;
         Ok(LogReader::live(&self.shared, from))
+    }
+
+    /// A scan of the log from `from` up to `until`, in place: [`LogScan`]. [`Error::Beyond`] if `until` is not durable.
+    pub fn scan(&self, from: Lsn, until: Lsn) -> Result<LogScan> {
+        let end = self.durable();
+        if until > end {
+            return Err(Error::Beyond { lsn: until, end });
+        }
+        LogScan::live(&self.shared, from, until)
     }
 
     fn check_reached(&self, lsn: Lsn) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Damage below a durable point is refused, wherever it is (FAILURES 11, 12, 29).
 
-use crate::help::{batches, options, start};
+use crate::help::{batches, folded, options, scanned, start};
 use crate::workload::{history, transaction};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::sim::{Disk, Rng, SimClock, SimFs};
@@ -40,7 +40,14 @@ fn judge(disk: &Disk, archived_to: Lsn) -> Result<usize, Error> {
     let fs = SimFs::on(disk.clone());
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
     let (wal, _) = Wal::open(Arc::new(fs), clock, dir(), archived_to, &options())?;
-    Ok(history(&mut wal.reader(Lsn::ORIGIN).unwrap())?.visible.len())
+    let read = history(&mut wal.reader(Lsn::ORIGIN).unwrap());
+    // Whoever scans finds the same fault.
+    for read_in_place in [scanned, folded] {
+        let scan = wal.scan(Lsn::ORIGIN, wal.durable()).and_then(|scan| read_in_place(&scan));
+        let (one, other) = (scan.err().map(|e| e.to_string()), read.as_ref().err().map(|e| e.to_string()));
+        assert_eq!(one, other);
+    }
+    Ok(read?.visible.len())
 }
 
 fn refused(outcome: Result<usize, Error>) -> (Lsn, Damage, Witness) {

@@ -1,9 +1,10 @@
 //! What the tests share.
 
+use pitr_format::log::WholeRecord;
 use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, SegmentSize, Timestamp, TxId};
 use pitr_vfs::FileSystem;
-use pitr_wal::{BatchBuilder, Error, LogBatch, LogReader, Records, Start, Wal, WalOptions};
+use pitr_wal::{BatchBuilder, Error, LogBatch, LogReader, LogScan, Records, Start, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,22 +47,50 @@ pub(crate) fn batches(reader: &mut LogReader) -> Result<Vec<LogBatch>, Error> {
     Ok(all)
 }
 
+fn seen(r: &WholeRecord<'_>) -> Seen {
+    Seen { kind: r.kind, tx: r.tx, payload: r.payload.to_vec(), lsn: r.lsn, end: r.end }
+}
+
 pub(crate) fn records(reader: &mut LogReader) -> Result<Vec<Seen>, Error> {
     let (mut all, mut records) = (Vec::new(), Records::new());
     while let Some(batch) = reader.next_batch()? {
-        records.feed::<Error>(&batch, |r| {
-            let payload = r.payload.to_vec();
-            all.push(Seen { kind: r.kind, tx: r.tx, payload, lsn: r.lsn, end: r.end });
+        records.feed::<Error>(&batch, |record| {
+            all.push(seen(record));
             Ok(())
         })?;
     }
     Ok(all)
 }
 
-/// Everything in the log, by its own reader and by one on its folder: they must agree.
+/// The records of a scan, one after another.
+pub(crate) fn scanned(scan: &LogScan) -> Result<Vec<Seen>, Error> {
+    let mut all = Vec::new();
+    scan.for_each::<Error>(|record| {
+        all.push(seen(record));
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// The records of a scan, segments read at once.
+pub(crate) fn folded(scan: &LogScan) -> Result<Vec<Seen>, Error> {
+    let each = |all: &mut Vec<Seen>, record: &WholeRecord<'_>| {
+        all.push(seen(record));
+        Ok(())
+    };
+    let merge = |mut before: Vec<Seen>, behind| {
+        before.extend(behind);
+        before
+    };
+    Ok(scan.fold::<_, Error>(|_| Vec::new(), each, merge)?.unwrap_or_default())
+}
+
+/// Everything in the log, by its own reader, by one on its folder, and by scans: they must agree.
 pub(crate) fn everything(wal: &Wal, fs: &Arc<dyn FileSystem>, dir: &Path) -> Vec<Seen> {
     let live = records(&mut wal.reader(wal.first()).unwrap()).unwrap();
     let cold = records(&mut LogReader::open(Arc::clone(fs), dir, wal.first(), wal.durable())).unwrap();
     assert_eq!(live, cold);
+    let scan = wal.scan(wal.first(), wal.durable()).unwrap();
+    assert!(live == scanned(&scan).unwrap() && live == folded(&scan).unwrap(), "a scan is not as a reader");
     live
 }

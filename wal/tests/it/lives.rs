@@ -1,6 +1,6 @@
 //! Segments with more than one life: cuts, incarnations, time over a reopen.
 
-use crate::help::{P, batches, options, records, start, transaction};
+use crate::help::{P, batches, folded, options, records, scanned, start, transaction};
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES, Seed};
 use pitr_format::record::{Kind, Record};
 use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp, TxId};
@@ -34,6 +34,8 @@ fn open(fs: &SimFs) -> (Wal, Recovered) {
 
 fn committed(wal: &Wal) -> Vec<u64> {
     let all = records(&mut wal.reader(wal.first()).unwrap()).unwrap();
+    let scan = wal.scan(wal.first(), wal.durable()).unwrap();
+    assert!(all == scanned(&scan).unwrap() && all == folded(&scan).unwrap(), "a scan is not as a reader");
     all.iter().filter(|r| r.kind == Kind::Commit as u8).map(|r| r.tx.get()).collect()
 }
 

@@ -13,6 +13,7 @@ mod lives;
 mod page;
 mod policy;
 mod roundtrip;
+mod scan;
 mod seeds;
 mod slots;
 mod workload;

@@ -7,7 +7,7 @@
 //!   newtypes for every number that has a unit;
 //! - [`bytes`]: a bounded little-endian reader and its writer;
 //! - [`log`]: the segment header, the batch and the record frame, with the checksum that ties them to one life
-//!   of one segment (`docs/format/log.md`);
+//!   of one segment (`docs/format/wal.md`);
 //! - [`record`]: what the records say: block images, set-length, commit, watermark, gap, clock step.
 //!
 //! Every decoder returns [`DecodeError`] for any input; none panics.

@@ -1,4 +1,4 @@
-//! The log on disk: segments of batches of record frames. `docs/format/log.md` is the same in pictures.
+//! The log on disk: segments of batches of record frames. `docs/format/wal.md` is the same in pictures.
 //!
 //! # Layout
 //! A segment file is [`SegmentSize`] long. Its first [`SEGMENT_HEADER_BYTES`] hold the header and

@@ -1,4 +1,4 @@
-//! What records say. Payload layouts stand in `docs/format/log.md`.
+//! What records say. Payload layouts stand in `docs/format/wal.md`.
 
 use crate::bytes::{DecodeError, Put, Reader};
 use crate::{FileId, Lsn, Timestamp};

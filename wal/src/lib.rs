@@ -17,7 +17,7 @@
 //!
 //! # What it relies on
 //! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes whole or not at all. Layouts,
-//! the tail decision and these assumptions stand in `docs/format/log.md`.
+//! the tail decision and these assumptions stand in `docs/format/wal.md`.
 //!
 //! # Alone
 //! ```

@@ -81,7 +81,7 @@ impl Log {
         while let Some(header) = batch_at(&bytes, log.end).map(|batch| batch.header) {
             (log.last, log.end) = (log.end, header.end().unwrap());
         }
-        // What was read may not be durable: it is written again (docs/format/log.md).
+        // What was read may not be durable: it is written again (docs/format/wal.md).
         log.file.set_len(log.end.get()).unwrap();
         let len = (bytes.len() as u64).min(log.end.get()) as usize;
         log.file.write_all_at(&bytes[..len], 0).unwrap();

@@ -1,4 +1,4 @@
-//! What `docs/format/log.md` says about bytes, checked on the bytes.
+//! What `docs/format/wal.md` says about bytes, checked on the bytes.
 
 use crate::help::{P, options, start};
 use pitr_format::record::Record;

@@ -8,6 +8,7 @@
 //! - [`bytes`]: a bounded little-endian reader and its writer;
 //! - [`log`]: the segment header, the batch and the record frame, with the checksum that ties them to one life
 //!   of one segment (`docs/format/wal.md`);
+//! - [`index`]: which positions, times and transactions stand where in a segment;
 //! - [`record`]: what the records say: block images, set-length, commit, watermark, gap, clock step.
 //!
 //! Every decoder returns [`DecodeError`] for any input; none panics.
@@ -15,6 +16,7 @@
 
 pub mod bytes;
 mod ids;
+pub mod index;
 pub mod log;
 mod lsn;
 pub mod record;

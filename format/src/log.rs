@@ -9,10 +9,12 @@
 //! - Every checksum begins from a [`Seed`] of timeline, segment and incarnation: bytes of another segment, or of
 //!   an earlier life of the same one, never check out.
 //! - A batch names its own LSN and that of the batch before it: neither can be moved, doubled or left out.
-//! - The header of a segment states where its predecessor ends. It is that segment's seal.
+//! - The header of a segment states where its predecessor ends. It is that segment's seal, and holds its
+//!   [index](crate::index).
 //! - A record larger than what fits is cut into fragments, first / middle / last, each naming the total length.
 
 use crate::bytes::{DecodeError, Put, Reader};
+use crate::index::{INDEX_BYTES_MAX, SegmentIndex};
 use crate::{Incarnation, Lsn, PartitionId, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
 
 /// Bytes in front of a segment's first batch.
@@ -33,6 +35,7 @@ pub const LOG_VERSION: u16 = 1;
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"PITRSEG1");
 const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"PBAT");
 const SEGMENT_FIELDS_BYTES: usize = 112;
+const _: () = assert!(SEGMENT_FIELDS_BYTES + INDEX_BYTES_MAX <= SEGMENT_HEADER_BYTES as usize);
 
 /// Where checksums of one life of one segment begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,9 +113,9 @@ impl SegmentHeader {
         self.segment_size.start_of(self.segment)?.checked_add(u64::from(SEGMENT_HEADER_BYTES))
     }
 
-    /// The [`SEGMENT_HEADER_BYTES`] at the head of the segment file.
+    /// The [`SEGMENT_HEADER_BYTES`] at the head of the segment file, with the index of the segment before.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self, before: &SegmentIndex) -> Vec<u8> {
         let (prev_segment, prev_incarnation) =
             self.follows.segment.map_or((0, 0), |(s, i)| (s.get(), i.get()));
         let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
@@ -131,9 +134,20 @@ impl SegmentHeader {
         out.put_i64(self.time.micros());
         out.put(&self.log_id);
         out.resize(SEGMENT_FIELDS_BYTES - 4, 0);
-        out.put_u32(crc32fast::hash(&out));
+        let crc = crc32fast::hash(&out);
+        out.put_u32(crc);
+        before.encode(crc, &mut out);
         out.resize(SEGMENT_HEADER_BYTES as usize, 0);
         out
+    }
+
+    /// The index of the segment before, out of the bytes of this header, which [`SegmentHeader::decode`] has read.
+    pub fn index_before(&self, bytes: &[u8]) -> Result<SegmentIndex, DecodeError> {
+        const WHAT: &str = "segment header";
+        let mut r = Reader::new(bytes);
+        r.take(SEGMENT_FIELDS_BYTES - 4, WHAT)?;
+        let crc = r.u32(WHAT)?;
+        SegmentIndex::decode(r.take(r.left(), WHAT)?, crc, self.segment_size)
     }
 
     /// Reads a header; `bytes` may be longer than it.

@@ -4,6 +4,7 @@ use crate::cursor::Cursor;
 use crate::error::Witness;
 use crate::place::Place;
 use crate::{Error, Result, open, segment};
+use pitr_format::index::Stretch;
 use pitr_format::log::SegmentHeader;
 use pitr_format::{Lsn, SegmentNo};
 use pitr_vfs::{Access, File, FileSystem};
@@ -16,9 +17,26 @@ type Opened = (Arc<dyn File>, SegmentHeader);
 pub(crate) fn enter(fs: &dyn FileSystem, dir: &Path, from: Lsn, limit: Lsn) -> Result<Cursor> {
     let (file, header) = find_first(fs, dir, from)?;
     let mut cursor = Cursor::new(file, segment::path_of(dir, header.segment), header)?;
-    let end = cursor.place().segment_end();
-    cursor.seek(from, limit.min(end))?;
+    let limit = limit.min(cursor.place().segment_end());
+    if !cursor.seek_batch(from, limit)? {
+        seek_stretch(fs, dir, &mut cursor, from, limit)?;
+        cursor.seek(from, limit)?;
+    }
     Ok(cursor)
+}
+
+/// Moves to the stretch that holds `from` by the segment's index, if it has one.
+fn seek_stretch(fs: &dyn FileSystem, dir: &Path, cursor: &mut Cursor, from: Lsn, limit: Lsn) -> Result<()> {
+    let place = *cursor.place();
+    let behind = |number: &SegmentNo| *number > place.header().segment;
+    let Some(next) = segment::list(fs, dir)?.into_iter().find(behind) else { return Ok(()) };
+    let index = segment::index_of(fs, dir, place.header(), next)?;
+    let before = |stretch: &&Stretch| u64::from(stretch.offset) <= place.offset_of(from);
+    let stretch = index.stretches().iter().take_while(before).last();
+    if let Some(lsn) = stretch.and_then(|stretch| place.position(stretch.offset)) {
+        cursor.seek_batch(lsn, limit)?;
+    }
+    Ok(())
 }
 
 /// The last segment whose predecessor ends at or before `from`: the one that goes on from there.

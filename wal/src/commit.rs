@@ -10,6 +10,7 @@ use crate::segment::Room;
 use crate::stats::Counters;
 use crate::{Error, segment};
 use pitr_format::Lsn;
+use pitr_format::index::SegmentIndex;
 use pitr_format::log::{Seed, SegmentHeader};
 use pitr_vfs::{Clock, File, FileSystem, Lock};
 use std::path::{Path, PathBuf};
@@ -141,11 +142,11 @@ impl Shared {
                     self.counters.batch_bytes.add(bytes.len() as u64);
                     buffers.push(batch.into_buffer());
                 }
-                Step::Begin(header) => {
+                Step::Begin(header, index) => {
                     // The header seals the segment before it: that one must be durable first.
                     writer.sync(&self.counters)?;
                     durable = header.follows.end;
-                    self.begin(&mut writer, header)?;
+                    self.begin(&mut writer, header, &index)?;
                 }
             }
         }
@@ -158,14 +159,14 @@ impl Shared {
     }
 
     /// Begins the segment with this header; the one before is durable.
-    fn begin(&self, writer: &mut Writer, mut header: SegmentHeader) -> Result<()> {
+    fn begin(&self, writer: &mut Writer, mut header: SegmentHeader, before: &SegmentIndex) -> Result<()> {
         let free = lock(&self.segments).take_free();
         header.recycled = free.as_ref().is_some_and(|free| free.used);
         self.counters.segments_begun.add(1);
         self.counters.segments_recycled.add(u64::from(header.recycled));
         let file = match free {
-            Some(free) => segment::recycle(self.fs.as_ref(), &self.dir, &free.path, &header)?,
-            None => segment::create(self.fs.as_ref(), &self.dir, &header, writer.room_of_next())?,
+            Some(free) => segment::recycle(self.fs.as_ref(), &self.dir, &free.path, &header, before)?,
+            None => segment::create(self.fs.as_ref(), &self.dir, &header, before, writer.room_of_next())?,
         };
         *writer = Writer::new(file, segment::path_of(&self.dir, header.segment), &header);
         lock(&self.segments).push(&header);

@@ -51,10 +51,18 @@ impl Cursor {
         Ok(self.place.pass(header, bytes))
     }
 
-    /// Moves to the batch that holds `lsn`, or to the one that begins or would begin there.
-    pub(crate) fn seek(&mut self, lsn: Lsn, limit: Lsn) -> Result<()> {
-        if self.is_batch(lsn, limit)? {
+    /// Moves on to the batch that begins at `lsn`; false if none does.
+    pub(crate) fn seek_batch(&mut self, lsn: Lsn, limit: Lsn) -> Result<bool> {
+        let is_batch = self.is_batch(lsn, limit)?;
+        if is_batch {
             self.place.jump(lsn);
+        }
+        Ok(is_batch)
+    }
+
+    /// Moves on to the batch that holds `lsn`, or to the one that begins or would begin there.
+    pub(crate) fn seek(&mut self, lsn: Lsn, limit: Lsn) -> Result<()> {
+        if self.seek_batch(lsn, limit)? {
             return Ok(());
         }
         while self.at() < lsn {

@@ -30,15 +30,15 @@ impl LogScan {
         let ahead = AHEAD * rayon::current_num_threads();
         for begin in (0..self.len()).step_by(ahead) {
             let wave = begin..self.len().min(begin + ahead);
-            let one = |nth| {
-                let mut part = new(self.piece(nth).header());
+            let one = |nth: usize| {
+                let mut part = new(self.pieces()[nth].header());
                 let seam = self.visit(nth, |record| each(&mut part, record))?;
                 Ok((part, seam))
             };
             let parts: Vec<Result<_, E>> = wave.clone().into_par_iter().with_max_len(1).map(one).collect();
             for (nth, part) in wave.zip(parts) {
                 let (part, seam) = part?;
-                seams.join(self.piece(nth), seam)?;
+                seams.join(&self.pieces()[nth], seam)?;
                 whole = Some(match whole {
                     Some(before) => merge(before, part),
                     None => part,

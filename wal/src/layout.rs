@@ -13,6 +13,7 @@
 use crate::builder::{BatchBuilder, Pushed};
 use crate::end::End;
 use crate::{Error, Result};
+use pitr_format::index::SegmentIndex;
 use pitr_format::log::{
     BATCH_ALIGN, BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
@@ -55,8 +56,8 @@ pub struct Committed {
 pub(crate) enum Step {
     /// Write a batch into the current segment.
     Write(Placed),
-    /// Sync the current segment, then begin the next one.
-    Begin(SegmentHeader),
+    /// Sync the current segment, then begin the next one; its header holds the index of the current one.
+    Begin(SegmentHeader, SegmentIndex),
 }
 
 /// A batch with its place. Checksums and the durable point are filled in when it is written.
@@ -108,6 +109,8 @@ struct OpenBatch {
 #[derive(Debug)]
 pub(crate) struct Layout {
     end: End,
+    /// Of the segment that fills.
+    index: SegmentIndex,
     open: Option<OpenBatch>,
     steps: Vec<Step>,
     /// Memory of batches that were written: asking for it anew costs more than the copy into it.
@@ -117,8 +120,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    pub(crate) fn new(end: End) -> Self {
-        Layout { end, open: None, steps: Vec::new(), buffers: Vec::new(), waiting_bytes: 0 }
+    /// Goes on at `end`, in a segment of which `index` says what stands in it already.
+    pub(crate) fn new(end: End, index: SegmentIndex) -> Self {
+        Layout { end, index, open: None, steps: Vec::new(), buffers: Vec::new(), waiting_bytes: 0 }
     }
 
     /// Where the next batch will begin if nothing more is placed.
@@ -176,6 +180,7 @@ impl Layout {
                 self.end.time = self.end.time.max(time);
             }
             if record.kind == Kind::Commit {
+                self.index.commit(record.tx);
                 stamp(payload, self.end.time, record.first.map(|first| records[first].lsn));
             }
             appended.end = self.put(record, payload);
@@ -230,6 +235,7 @@ impl Layout {
             (self.end.left_in_segment() - BATCH_HEADER_BYTES as u64).min(BATCH_BODY_BYTES_MAX.into());
         let bytes_max = BATCH_HEADER_BYTES + body_bytes_max as usize;
         let lsn = self.end.next;
+        self.index.begin_batch(self.end.size.offset_of(lsn), self.end.size);
         let mut bytes = self.buffers.pop().unwrap_or_default();
         bytes.clear();
         bytes.resize(BATCH_HEADER_BYTES, 0);
@@ -271,6 +277,7 @@ impl Layout {
         let (prev, time) = (self.end.last_batch, self.end.time);
         self.end.next = at(lsn, bytes.len());
         self.end.last_batch = lsn;
+        self.index.set_time(time);
         self.steps.push(Step::Write(Placed { lsn, prev, time, frames, bytes, body_len }));
     }
 
@@ -281,7 +288,7 @@ impl Layout {
             self.end.next_segment(gap, self.end.incarnation).expect("place and skip left room for it");
         self.end.segment = header.segment;
         self.end.next = header.first_batch().expect("place and skip left room for it");
-        self.steps.push(Step::Begin(header));
+        self.steps.push(Step::Begin(header, std::mem::take(&mut self.index)));
     }
 }
 

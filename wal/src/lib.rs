@@ -49,6 +49,7 @@ mod commit;
 mod cursor;
 mod end;
 mod error;
+mod find;
 #[cfg(feature = "parallel")]
 mod fold;
 #[cfg(feature = "future")]

@@ -25,6 +25,7 @@ pub struct LogScan {
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
     pieces: Vec<Piece>,
+    until: Lsn,
     hold: Hold,
 }
 
@@ -47,7 +48,7 @@ impl LogScan {
 
     fn new(fs: Arc<dyn FileSystem>, dir: &Path, from: Lsn, until: Lsn, hold: Hold) -> Result<Self> {
         let pieces = pieces(fs.as_ref(), dir, from, until)?;
-        Ok(LogScan { fs, dir: dir.to_owned(), pieces, hold })
+        Ok(LogScan { fs, dir: dir.to_owned(), pieces, until, hold })
     }
 
     /// Number of segments in the range.
@@ -124,8 +125,20 @@ impl LogScan {
         Ok(records.finish()?)
     }
 
-    pub(crate) fn piece(&self, nth: usize) -> &Piece {
-        &self.pieces[nth]
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    pub(crate) fn fs(&self) -> &Arc<dyn FileSystem> {
+        &self.fs
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn until(&self) -> Lsn {
+        self.until
     }
 
     fn load(&self, piece: &Piece) -> Result<SealedSegment> {

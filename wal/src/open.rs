@@ -26,6 +26,7 @@ use crate::scan::{self, Scanned};
 use crate::segment::Room;
 use crate::tail::{self, Decision};
 use crate::{Error, Result, segment};
+use pitr_format::index::SegmentIndex;
 use pitr_format::log::{Follows, SegmentHeader};
 use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp};
 use pitr_vfs::{Access, Clock, File, FileSystem};
@@ -78,10 +79,10 @@ pub(crate) fn create(
     }
     segment::remove_leftovers(fs.as_ref(), dir)?;
     let header = first_header(start).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
-    let file = segment::create(fs.as_ref(), dir, &header, Room::Written)?;
+    let file = segment::create(fs.as_ref(), dir, &header, &SegmentIndex::default(), Room::Written)?;
     let end = End::of_empty(&header).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
     let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
-    let queue = Queue::new(Layout::new(end));
+    let queue = Queue::new(Layout::new(end, SegmentIndex::default()));
     let opened = Opened { queue, segments: Segments::new([&header], options.segments_max), writer, held };
     Ok(Shared::new(fs, clock, dir, options, opened))
 }
@@ -122,7 +123,7 @@ pub(crate) fn open(
     let examined = examine(fs.as_ref(), dir, archived_to)?;
     let recycled = examined.newest.recycled;
     let cut = examined.cut.filter(|cut| !recycled || cut.bytes == 0);
-    let (headers, end, writer) = mend(fs.as_ref(), dir, examined)?;
+    let Mended { headers, end, index, writer } = mend(fs.as_ref(), dir, examined)?;
     let segments = Segments::new(&headers, options.segments_max);
     let recovered = Recovered {
         timeline: end.timeline,
@@ -132,7 +133,7 @@ pub(crate) fn open(
         cut,
         first: segments.first(),
     };
-    let queue = Queue::new(Layout::new(end));
+    let queue = Queue::new(Layout::new(end, index));
     let shared = Shared::new(fs, clock, dir, options, Opened { queue, segments, writer, held });
     Ok((shared, recovered))
 }
@@ -172,19 +173,30 @@ fn examine(fs: &dyn FileSystem, dir: &Path, archived_to: Lsn) -> Result<Examined
     Ok(Examined { headers, newest, file, path, cursor, scanned, cut })
 }
 
-/// Steps 5 and 6. Returns the headers of all segments, the end of the log, and the segment to write to.
-fn mend(fs: &dyn FileSystem, dir: &Path, examined: Examined) -> Result<(Vec<SegmentHeader>, End, Writer)> {
+/// A log that can be written to again.
+struct Mended {
+    /// Of all local segments, in order.
+    headers: Vec<SegmentHeader>,
+    end: End,
+    /// Of the newest segment.
+    index: SegmentIndex,
+    writer: Writer,
+}
+
+/// Steps 5 and 6.
+fn mend(fs: &dyn FileSystem, dir: &Path, examined: Examined) -> Result<Mended> {
     let Examined { mut headers, newest, file, path, cursor, scanned, cut } = examined;
     rewrite(file.as_ref(), &cursor, &scanned).map_err(Error::io("write again", &path))?;
     if cut.is_none() {
-        return Ok((headers, scanned.end, Writer::new(file, path, &newest)));
+        let (end, index, writer) = (scanned.end, scanned.index, Writer::new(file, path, &newest));
+        return Ok(Mended { headers, end, index, writer });
     }
     let header = header_after_cut(&headers, &scanned.end)?;
-    let file = segment::create(fs, dir, &header, Room::Written)?;
+    let file = segment::create(fs, dir, &header, &scanned.index, Room::Written)?;
     let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
     let end = End::of_empty(&header).ok_or(Error::Exhausted { end: scanned.end.next, bytes: 0 })?;
     headers.push(header);
-    Ok((headers, end, writer))
+    Ok(Mended { headers, end, index: SegmentIndex::default(), writer })
 }
 
 pub(crate) fn take_lock(fs: &dyn FileSystem, dir: &Path) -> Result<Held> {

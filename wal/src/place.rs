@@ -76,6 +76,11 @@ impl Place {
         lsn.since(self.begin)
     }
 
+    /// The position at an offset of this segment, bytes.
+    pub(crate) fn position(&self, offset: u32) -> Option<Lsn> {
+        self.begin.checked_add(offset.into())
+    }
+
     /// End of the segment; the end of the range for the very last one.
     pub(crate) fn segment_end(&self) -> Lsn {
         self.begin.checked_add(self.header.segment_size.bytes().into()).unwrap_or(Lsn::MAX)

@@ -7,6 +7,7 @@ use crate::place::{Amiss, Found};
 use crate::tail::{Rest, Tail};
 use crate::{Error, Result};
 use pitr_format::Lsn;
+use pitr_format::index::SegmentIndex;
 use pitr_format::log::{BATCH_ALIGN, BATCH_HEADER_BYTES, Batch, Part};
 
 /// Bytes looked at in one step behind the valid batches.
@@ -20,6 +21,8 @@ pub(crate) struct Scanned {
     /// The highest durable point that a valid batch before the end states; the first batch's place if none
     /// does.
     pub(crate) durable: Lsn,
+    /// What stands where up to the end.
+    pub(crate) index: SegmentIndex,
 }
 
 /// Walks over the newest segment to where its batches end, and looks at what stands behind. `unfinished` says
@@ -27,7 +30,7 @@ pub(crate) struct Scanned {
 pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     let empty = End::of_empty(cursor.header());
     let mut end = empty.ok_or(Error::Exhausted { end: cursor.at(), bytes: 0 })?;
-    let (mut durable, mut unfinished) = (cursor.at(), unfinished);
+    let (mut durable, mut unfinished, mut index) = (cursor.at(), unfinished, SegmentIndex::default());
     let (limit, segment) = (cursor.place().segment_end(), cursor.header().segment);
     let damage = loop {
         match cursor.next(limit)? {
@@ -37,11 +40,10 @@ pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
             Found::Batch(batch) => {
                 end.time = end.time.max(batch.header.time);
                 durable = durable.max(batch.header.durable);
-                unfinished = ends_unfinished(&batch, unfinished).map_err(|source| Error::Frames {
-                    lsn: batch.header.lsn,
-                    segment,
-                    source,
-                })?;
+                let added = index.add(&batch, end.size);
+                unfinished = added
+                    .and_then(|()| ends_unfinished(&batch, unfinished))
+                    .map_err(|source| Error::Frames { lsn: batch.header.lsn, segment, source })?;
             }
         }
     };
@@ -50,7 +52,7 @@ pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     let stated = Some((durable, Witness::Batch(end.last_batch)));
     let mut tail = Tail { at: end.next, rest: Rest::None, unfinished, stated };
     look_behind(cursor, damage, &mut tail)?;
-    Ok(Scanned { end, tail, durable })
+    Ok(Scanned { end, tail, durable, index })
 }
 
 /// True if the last record of the batch goes on in the next one.

@@ -14,6 +14,7 @@
 //! carry data only; a log that fills a segment with a few large rounds would write everything twice for nothing.
 
 use crate::{Error, Result};
+use pitr_format::index::SegmentIndex;
 use pitr_format::log::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use pitr_format::{DecodeError, SegmentNo};
 use pitr_vfs::{Access, File, FileSystem};
@@ -26,6 +27,8 @@ const ASIDE_SUFFIX: &str = ".seg.new";
 const FREE_SUFFIX: &str = ".seg.free";
 const SPARE_NAME: &str = "spare.seg.free";
 const NAME_DIGITS: usize = 16;
+
+type HeaderBytes = [u8; SEGMENT_HEADER_BYTES as usize];
 /// Bytes of zeros written at once.
 const ZEROS_BYTES: usize = 1 << 20;
 
@@ -74,25 +77,26 @@ pub(crate) enum Room {
     Sparse,
 }
 
-/// Creates the segment with this header; it and its name are durable on return.
+/// Creates the segment with this header and the index of the one before; it and its name are durable on return.
 pub(crate) fn create(
     fs: &dyn FileSystem,
     dir: &Path,
     header: &SegmentHeader,
+    before: &SegmentIndex,
     room: Room,
 ) -> Result<Arc<dyn File>> {
     let path = path_of(dir, header.segment);
     let aside = path.with_extension("seg.new");
     let file = fs.create_new(&aside).map_err(Error::io("create", &aside))?;
-    fill(file.as_ref(), header, room).map_err(Error::io("write", &aside))?;
+    fill(file.as_ref(), header, before, room).map_err(Error::io("write", &aside))?;
     fs.publish(&aside, &path).map_err(Error::io("publish", &path))?;
     fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
     Ok(file)
 }
 
-fn fill(file: &dyn File, header: &SegmentHeader, room: Room) -> std::io::Result<()> {
+fn fill(file: &dyn File, header: &SegmentHeader, before: &SegmentIndex, room: Room) -> std::io::Result<()> {
     let size = u64::from(header.segment_size.bytes());
-    file.write_all_at(&header.encode(), 0)?;
+    file.write_all_at(&header.encode(before), 0)?;
     if room == Room::Sparse {
         file.set_len(size)?;
         return file.sync_all();
@@ -141,10 +145,11 @@ pub(crate) fn recycle(
     dir: &Path,
     free: &Path,
     header: &SegmentHeader,
+    before: &SegmentIndex,
 ) -> Result<Arc<dyn File>> {
     let path = path_of(dir, header.segment);
     let file = fs.open(free, Access::ReadWrite).map_err(Error::io("open", free))?;
-    file.write_all_at(&header.encode(), 0).map_err(Error::io("write", free))?;
+    file.write_all_at(&header.encode(before), 0).map_err(Error::io("write", free))?;
     file.sync_data().map_err(Error::io("sync", free))?;
     fs.publish(free, &path).map_err(Error::io("publish", &path))?;
     fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
@@ -163,14 +168,32 @@ pub(crate) fn open(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(Error::io("open", &path))?,
     };
-    match read_header(file.as_ref(), &path, segment) {
+    match read_header(file.as_ref(), &path, segment).map(|(header, _)| header) {
         // It was recycled after it was found.
         Err(_) if !fs.exists(&path).map_err(Error::io("look for", &path))? => Ok(None),
         header => Ok(Some((file, header?))),
     }
 }
 
-fn read_header(file: &dyn File, path: &Path, segment: SegmentNo) -> Result<SegmentHeader> {
+/// The index of `segment`, out of the header of the one after it, `next`. One that doesn't check out is none: whoever
+/// asks looks at the whole segment then.
+pub(crate) fn index_of(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    segment: &SegmentHeader,
+    next: SegmentNo,
+) -> Result<SegmentIndex> {
+    let path = path_of(dir, next);
+    let file = match fs.open(&path, Access::Read) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(SegmentIndex::default()),
+        other => other.map_err(Error::io("open", &path))?,
+    };
+    let (next, bytes) = read_header(file.as_ref(), &path, next)?;
+    let follows = next.follows.segment == Some((segment.segment, segment.incarnation));
+    Ok(next.index_before(&bytes).ok().filter(|_| follows).unwrap_or_default())
+}
+
+fn read_header(file: &dyn File, path: &Path, segment: SegmentNo) -> Result<(SegmentHeader, HeaderBytes)> {
     let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
     let len = file.read_up_to_at(&mut bytes, 0).map_err(Error::io("read", path))?;
     let damaged = |source| Error::Header { path: path.to_owned(), segment, source };
@@ -183,7 +206,7 @@ fn read_header(file: &dyn File, path: &Path, segment: SegmentNo) -> Result<Segme
     if len != size {
         return Err(damaged(DecodeError::Range { what: "length of the segment file", value: len }));
     }
-    Ok(header)
+    Ok((header, bytes))
 }
 
 /// Errors unless `next` continues the log of `previous`, from the very same life of it.

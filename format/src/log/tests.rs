@@ -21,6 +21,13 @@ fn header() -> SegmentHeader {
     }
 }
 
+fn index() -> SegmentIndex {
+    let mut index = SegmentIndex::default();
+    index.begin_batch(4096, header().segment_size);
+    index.commit(TxId::new(5));
+    index
+}
+
 fn batch(frames: &[Frame<'_>], seed: Seed, lsn: Lsn) -> Vec<u8> {
     let mut body = Vec::new();
     frames.iter().for_each(|f| f.encode(&mut body));
@@ -52,8 +59,10 @@ fn frame(part: Part, total_len: u32, bytes: &[u8]) -> Frame<'_> {
 
 #[test]
 fn segment_headers_come_back_and_any_flipped_bit_is_found() {
-    let bytes = header().encode();
+    let index = index();
+    let bytes = header().encode(&index);
     assert_eq!(bytes.len(), SEGMENT_HEADER_BYTES as usize);
+    assert_eq!(header().index_before(&bytes).unwrap(), index);
     assert_eq!(SegmentHeader::decode(&bytes).unwrap(), header());
     for bit in 0..SEGMENT_FIELDS_BYTES * 8 {
         let mut bad = bytes.clone();
@@ -64,7 +73,7 @@ fn segment_headers_come_back_and_any_flipped_bit_is_found() {
 
 #[test]
 fn a_later_version_is_refused_by_name() {
-    let mut bytes = header().encode();
+    let mut bytes = header().encode(&index());
     bytes[8] = 2;
     let crc = crc32fast::hash(&bytes[..SEGMENT_FIELDS_BYTES - 4]);
     bytes[SEGMENT_FIELDS_BYTES - 4..SEGMENT_FIELDS_BYTES].copy_from_slice(&crc.to_le_bytes());

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::end::End;
+use pitr_format::index::SegmentIndex;
 use pitr_format::log::{BATCH_BODY_BYTES_MAX, Batch, Follows, SegmentHeader};
 use pitr_format::record::{Kind, Record};
 use pitr_format::{Incarnation, PartitionId, SegmentNo, SegmentSize, TimelineId, TxId};
@@ -39,14 +40,14 @@ impl Leading {
         let (work, before) = (self.work.unwrap(), queue.durable());
         // Where a segment ends everything before is synced.
         let sealed = work.steps.iter().rev().find_map(|step| match step {
-            Step::Begin(header) => Some(header.follows.end),
+            Step::Begin(header, _) => Some(header.follows.end),
             Step::Write(_) => None,
         });
         let durable = if self.syncs { work.end } else { sealed.unwrap_or(work.durable) };
         assert_eq!(before, work.durable);
         let mut stated = work.durable;
         for step in work.steps {
-            if let Step::Begin(header) = &step {
+            if let Step::Begin(header, _) = &step {
                 stated = header.follows.end;
             }
             model.carry_out(step, stated);
@@ -79,7 +80,7 @@ impl Model {
     /// Carries a step out and checks it against the invariants of the layout.
     fn carry_out(&mut self, step: Step, durable: Lsn) {
         match step {
-            Step::Begin(header) => {
+            Step::Begin(header, _) => {
                 let gap = if header.follows.gap { 2 } else { 1 };
                 assert_eq!(header.segment.get(), self.segment.segment.get() + gap);
                 assert_eq!((header.follows.end, header.follows.last_batch), (self.next, self.last_batch));
@@ -151,7 +152,7 @@ fn builder(rng: &mut Rng, model: &mut Model) -> BatchBuilder {
 fn run(seed: u64) -> bool {
     let mut rng = Rng::new(seed);
     let segment = first_segment(16 << 10);
-    let mut queue = Queue::new(Layout::new(End::of_empty(&segment).unwrap()));
+    let mut queue = Queue::new(Layout::new(End::of_empty(&segment).unwrap(), SegmentIndex::default()));
     let mut model = Model::new(segment);
     let (mut waiters, mut leading): (Vec<Waiter>, Option<Leading>) = (Vec::new(), None);
     let mut stamp = Timestamp::MIN;
@@ -244,7 +245,8 @@ fn seeded_runs_agree_with_the_model() {
 
 #[test]
 fn a_full_round_is_one_batch_and_a_waiter_of_an_empty_queue_is_answered() {
-    let mut queue = Queue::new(Layout::new(End::of_empty(&first_segment(1 << 20)).unwrap()));
+    let mut queue =
+        Queue::new(Layout::new(End::of_empty(&first_segment(1 << 20)).unwrap(), SegmentIndex::default()));
     assert!(matches!(queue.turn(queue.newest()), Ok(Turn::Done)));
     let mut model = Model::new(first_segment(1 << 20));
     let mut rng = Rng::new(3);

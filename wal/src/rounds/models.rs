@@ -5,6 +5,7 @@ use crate::BatchBuilder;
 use crate::end::End;
 use crate::layout::Layout;
 use loom::sync::Arc;
+use pitr_format::index::SegmentIndex;
 use pitr_format::record::Record;
 use pitr_format::{Incarnation, PartitionId, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
 
@@ -19,7 +20,7 @@ fn rounds() -> Arc<Rounds> {
         last_batch: Lsn::ORIGIN,
         time: Timestamp::MIN,
     };
-    Arc::new(Rounds::new(Queue::new(Layout::new(end))))
+    Arc::new(Rounds::new(Queue::new(Layout::new(end, SegmentIndex::default()))))
 }
 
 fn place(queue: &mut Queue) -> Result<(Lsn, Round)> {

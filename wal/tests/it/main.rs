@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod faults;
 mod files;
+mod find;
 mod help;
 mod lives;
 mod page;

@@ -52,8 +52,15 @@ fn the_format_page_tells_the_bytes() {
     assert_eq!((third.u64(24), third.u64(32), third.u32(40), third.u32(44)), (3, 1, 1, 0));
     assert_eq!((third.u64(48), third.u64(56), third.u64(64)), (seal, SIZE + 4096, 777));
     assert_eq!(&third.0[72..88], &[7; 16]);
-    assert!(third.0[88..108].iter().chain(&third.0[112..]).all(|byte| *byte == 0));
+    assert!(third.0[88..108].iter().all(|byte| *byte == 0));
     assert_ne!(third.u32(108), 0);
+
+    // The index of the first segment, in the header of the one behind it: a stretch with one commit.
+    assert_ne!(third.u32(112), 0);
+    assert_eq!((third.u32(116), third.u32(120), third.u64(124)), (1, 4096, 777));
+    assert_eq!((third.u64(132), third.u64(140)), (5, 5));
+    assert!(third.0[148..4096].iter().all(|byte| *byte == 0));
+    assert_eq!(first.u32(116), 0);
     assert_eq!((first.u64(24), first.u64(32), first.u64(48), first.u64(56)), (1, 0, 0, 0));
 
     // The batch header.

@@ -1,0 +1,208 @@
+//! Commits are found by time and by transaction, by positions anywhere, and the log is not read for it.
+
+use crate::help::{P, batches, options, start};
+use pitr_format::record::Record;
+use pitr_format::{Lsn, Timestamp, TxId};
+use pitr_vfs::sim::{Mode, SimClock, SimFs, Survivors};
+use pitr_vfs::{Access, File, FileSystem, Lock};
+use pitr_wal::{BatchBuilder, Committed, LogReader, LogScan, Wal};
+use proptest::prelude::*;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn dir() -> &'static Path {
+    Path::new("/log")
+}
+
+/// A simulated disk that counts the bytes read from it.
+#[derive(Debug, Clone)]
+struct Counting {
+    fs: SimFs,
+    bytes: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct CountingFile {
+    file: Arc<dyn File>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Counting {
+    fn new(fs: SimFs) -> Self {
+        Counting { fs, bytes: Arc::default() }
+    }
+
+    /// What `f` returns, and the bytes that it read.
+    fn count<T>(&self, f: impl FnOnce() -> T) -> (T, u64) {
+        let before = self.bytes.load(Ordering::Relaxed);
+        let returned = f();
+        (returned, self.bytes.load(Ordering::Relaxed) - before)
+    }
+}
+
+impl FileSystem for Counting {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(CountingFile { file: self.fs.open(path, access)?, bytes: Arc::clone(&self.bytes) }))
+    }
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.fs.create_new(path)
+    }
+    fn publish(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.fs.publish(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.fs.remove_file(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.fs.list(dir)
+    }
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.fs.create_dir_all(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.fs.sync_dir(dir)
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.fs.exists(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
+        self.fs.lock(path)
+    }
+}
+
+impl File for CountingFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.file.read_at(buf, offset)?;
+        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(buf, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+}
+
+fn commit(wal: &Wal, tx: u64, len: usize, note: usize) -> Committed {
+    let mut batch = BatchBuilder::new();
+    batch.push(P, TxId::new(tx), &Record::Data(&vec![1; len])).unwrap();
+    batch.push_commit(P, TxId::new(tx), Timestamp::MIN, None, &vec![2; note]).unwrap();
+    wal.commit(batch).unwrap().commits[0]
+}
+
+fn agrees(scan: &LogScan, commits: &[Committed], time: i64, tx: u64) {
+    let (time, tx) = (Timestamp::from_micros(time), TxId::new(tx));
+    let by_time = commits.iter().find(|commit| commit.time >= time).copied();
+    assert_eq!(scan.first_commit_at(time).unwrap(), by_time, "{time:?}");
+    let by_tx = commits.iter().find(|commit| commit.tx == tx).copied();
+    assert_eq!(scan.commit_of(tx).unwrap(), by_tx, "{tx}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_is_found_is_what_a_look_at_everything_finds(
+        acts in prop::collection::vec((1u64..40, 0usize..9_000, 0i64..4, 0u8..12), 1..60),
+    ) {
+        // Numbers go up and down, notes cross segments, times stand still, the log is left out and opened again.
+        let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
+        let clock = Arc::new(SimClock::new(Timestamp::from_micros(10)));
+        let mut wal = Wal::create(Arc::clone(&fs), clock.clone(), dir(), &start(16 << 10), &options()).unwrap();
+        let mut commits = Vec::new();
+        for (tx, len, step, act) in acts {
+            clock.pass(std::time::Duration::from_micros(step as u64));
+            commits.push(commit(&wal, tx, len, if act < 3 { len * 3 } else { 0 }));
+            if act == 10 {
+                wal.skip().unwrap();
+            } else if act == 11 {
+                drop(wal);
+                wal = Wal::open(Arc::clone(&fs), clock.clone(), dir(), Lsn::ORIGIN, &options()).unwrap().0;
+            }
+        }
+        let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
+        (5..200).step_by(7).for_each(|time| agrees(&scan, &commits, time, time as u64 % 42));
+        // A range that begins in the middle holds what begins in it.
+        let begin = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap();
+        let begin = begin[begin.len() / 2].header.lsn;
+        let scan = wal.scan(begin, wal.durable()).unwrap();
+        let mut behind = Vec::new();
+        scan.for_each::<pitr_wal::Error>(|record| {
+            behind.extend(commits.iter().filter(|commit| commit.lsn == record.end));
+            Ok(())
+        }).unwrap();
+        (5..200).step_by(31).for_each(|time| agrees(&scan, &behind, time, time as u64 % 42));
+    }
+}
+
+#[test]
+fn a_find_reads_headers_and_a_stretch_and_not_the_log() {
+    let fs = Counting::new(SimFs::new());
+    let clock = Arc::new(SimClock::new(Timestamp::from_micros(0)));
+    let wal = Wal::create(Arc::new(fs.clone()), clock.clone(), dir(), &start(1 << 20), &options()).unwrap();
+    let commits: Vec<Committed> = (1..=3_000)
+        .map(|tx| {
+            clock.pass(std::time::Duration::from_micros(10));
+            commit(&wal, tx, 8_000, 0)
+        })
+        .collect();
+    let log_bytes = wal.durable().get() - wal.first().get();
+    let (scan, to_begin) = fs.count(|| wal.scan(Lsn::ORIGIN, wal.durable()).unwrap());
+    assert!(scan.len() > 20 && to_begin <= (scan.len() as u64 + 4) * 4096, "{to_begin}");
+    for nth in [0, 1, 700, 1_500, 2_222, 2_999] {
+        let (found, bytes) = fs.count(|| scan.first_commit_at(commits[nth].time).unwrap());
+        assert!(found == Some(commits[nth]) && bytes < log_bytes / 20, "{bytes} of {log_bytes}");
+        let (found, bytes) = fs.count(|| scan.commit_of(commits[nth].tx).unwrap());
+        assert!(found == Some(commits[nth]) && bytes < log_bytes / 20, "{bytes} of {log_bytes}");
+        // From a position within a batch, only its stretch is walked over.
+        let within = Lsn::new(commits[nth].lsn.get() - 5);
+        let mut reader = LogReader::open(Arc::new(fs.clone()), dir(), within, wal.durable());
+        let (batch, bytes) = fs.count(|| reader.next_batch().unwrap().unwrap());
+        assert!(batch.header.lsn < within && within < batch.end() && bytes < log_bytes / 20, "{bytes}");
+    }
+    assert_eq!(scan.commit_of(TxId::new(9_999)).unwrap(), None);
+}
+
+#[test]
+fn an_index_that_is_damaged_is_none_and_a_cut_segment_has_one_of_what_was_kept() {
+    // FAILURES 12, 29
+    let fs = SimFs::new();
+    let clock = || Arc::new(SimClock::new(Timestamp::from_micros(50)));
+    let wal = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(64 << 10), &options()).unwrap();
+    let mut commits: Vec<Committed> = (1..=9).map(|tx| commit(&wal, tx, 3_000, 0)).collect();
+    let torn = wal.append(crate::help::transaction(10, &[&[4; 3_000]])).unwrap().first;
+    drop(wal);
+    let trace = fs.trace();
+    let mut disk = Survivors::at(&trace, trace.ops.len()).disk(Mode::Synced, 0);
+    let path = Path::new("/log/0000000000000001.seg");
+    assert!(disk.damage(path, torn.get() % (64 << 10), b"torn"));
+    let fs = SimFs::on(disk);
+    let (wal, recovered) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    assert!(recovered.cut.is_some());
+    commits.push(commit(&wal, 11, 3_000, 0));
+    let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
+    (1..=11).for_each(|tx| agrees(&scan, &commits, 50, tx));
+    let second = Path::new("/log/0000000000000002.seg");
+    let count = fs.durable_disk().read(second).unwrap()[116];
+    assert!(count >= 9, "the header behind the cut has the index of {count} stretches");
+    drop(scan);
+    drop(wal);
+    let mut disk = fs.durable_disk();
+    assert!(disk.damage(second, 125, &[0x55]));
+    let (wal, _) = Wal::open(Arc::new(SimFs::on(disk)), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
+    (1..=11).for_each(|tx| agrees(&scan, &commits, 50, tx));
+}

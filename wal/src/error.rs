@@ -1,7 +1,7 @@
 //! What can go wrong with a log, and where.
 
 use pitr_format::record::Kind as RecordKind;
-use pitr_format::{DecodeError, Lsn, SegmentNo};
+use pitr_format::{DecodeError, FileId, Lsn, SegmentNo};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -114,6 +114,20 @@ pub enum Error {
         /// What is wrong with it.
         source: DecodeError,
     },
+    /// A record is whole, but its payload makes no sense: its writer was faulty.
+    #[error("record at LSN {lsn} can't be read: {source}")]
+    Payload {
+        /// The record.
+        lsn: Lsn,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// The images of a file have more than one size, so that they overlap in no defined way.
+    #[error("file {file} has block images of more than one size")]
+    BlockSize {
+        /// The file.
+        file: FileId,
+    },
     /// The records handed out end in the middle of one.
     #[error("the record at LSN {lsn} is incomplete at the end of the log")]
     Unfinished {
@@ -181,9 +195,12 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Locked { .. } => Kind::Retry,
-            Error::Header { .. } | Error::Foreign { .. } | Error::Hole { .. } | Error::Frames { .. } => {
-                Kind::Fatal
-            }
+            Error::Header { .. }
+            | Error::Foreign { .. }
+            | Error::Hole { .. }
+            | Error::Frames { .. }
+            | Error::Payload { .. }
+            | Error::BlockSize { .. } => Kind::Fatal,
             _ => Kind::Fix,
         }
     }

@@ -43,10 +43,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod analysis;
 mod builder;
 mod chain;
 mod commit;
 mod cursor;
+mod effects;
 mod end;
 mod error;
 mod find;
@@ -64,6 +66,8 @@ mod place;
 mod queue;
 mod reader;
 mod records;
+#[cfg(feature = "parallel")]
+mod replay;
 mod retain;
 mod rounds;
 mod scan;
@@ -76,7 +80,9 @@ mod ticket;
 mod wal;
 mod window;
 
+pub use analysis::{AbortedTx, Analysis, CommittedTx, Winners};
 pub use builder::BatchBuilder;
+pub use effects::FileChange;
 pub use error::{Damage, Error, Kind, Result, Witness};
 #[cfg(feature = "future")]
 pub use future::Durable;

@@ -86,9 +86,18 @@ impl LogScan {
     pub(crate) fn visit<E: From<Error>>(
         &self,
         nth: usize,
+        each: impl FnMut(&WholeRecord<'_>) -> Result<(), E>,
+    ) -> Result<Seam, E> {
+        self.visit_loaded(nth, &self.load(&self.pieces[nth])?, each)
+    }
+
+    /// As [`LogScan::visit`], for a segment that was brought already.
+    pub(crate) fn visit_loaded<E: From<Error>>(
+        &self,
+        nth: usize,
+        segment: &SealedSegment,
         mut each: impl FnMut(&WholeRecord<'_>) -> Result<(), E>,
     ) -> Result<Seam, E> {
-        let segment = self.load(&self.pieces[nth])?;
         let header = segment.header();
         let mut records = Records::from_anywhere();
         records.enter(header.incarnation);
@@ -141,7 +150,7 @@ impl LogScan {
         self.until
     }
 
-    fn load(&self, piece: &Piece) -> Result<SealedSegment> {
+    pub(crate) fn load(&self, piece: &Piece) -> Result<SealedSegment> {
         piece.load(self.fs.as_ref(), &self.dir, &self.hold)
     }
 }

@@ -96,6 +96,13 @@ impl SealedSegment {
         self.piece.reach.end
     }
 
+    /// Bytes from one position to another; none if they are not here.
+    #[cfg(feature = "parallel")]
+    pub(crate) fn between(&self, from: Lsn, to: Lsn) -> &[u8] {
+        let offset = |lsn| self.piece.place.offset_of(lsn).saturating_sub(self.base) as usize;
+        self.bytes.get(offset(from)..offset(to)).unwrap_or_default()
+    }
+
     /// Its batches in order, each checked. They borrow their bytes.
     #[must_use]
     pub fn batches(&self) -> Batches<'_> {

@@ -4,6 +4,7 @@
     reason = "what a test does not expect may end it, also in what its tests share"
 )]
 
+mod analysis;
 mod crash;
 mod damage;
 mod faults;

@@ -59,6 +59,7 @@ mod future;
 mod helper;
 mod layout;
 mod log_scan;
+mod news;
 mod open;
 mod options;
 mod pin;

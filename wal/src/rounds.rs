@@ -16,6 +16,7 @@
 //! places enough while nobody leads, or reports and leaves enough, wakes it. Models in this module let loom try every
 //! order of up to three preemptions (`cargo xtask models`).
 
+use crate::news::News;
 use crate::queue::{Queue, Round, Turn, Work};
 use crate::{Error, Result};
 use pitr_format::Lsn;
@@ -53,6 +54,8 @@ pub(crate) struct Rounds {
     queue: Mutex<Waited>,
     /// Rounds below this are durable.
     done: AtomicU64,
+    /// Who follows the log.
+    pub(crate) news: News,
 }
 
 /// The queue, and who sleeps until something in it changes.
@@ -215,7 +218,7 @@ impl Rounds {
             numbers: 0,
             helper: Helper::default(),
         };
-        Rounds { queue: Mutex::new(queue), done }
+        Rounds { queue: Mutex::new(queue), done, news: News::default() }
     }
 
     pub(crate) fn queue(&self) -> Locked<'_> {
@@ -359,6 +362,7 @@ impl Drop for Report<'_> {
         drop(queue);
         woken.iter().for_each(Thread::unpark);
         polled.into_iter().for_each(Waker::wake);
+        self.rounds.news.tell();
     }
 }
 

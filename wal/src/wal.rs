@@ -18,6 +18,7 @@ use pitr_vfs::{Clock, FileSystem};
 use std::borrow::BorrowMut;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An open log. Clones are handles to the same log; it is unlocked when the last one, and the last reader and ticket
 /// made from one, is dropped. With [`WalOptions::background`] what was appended and not synced is synced when the last
@@ -120,6 +121,22 @@ impl Wal {
     #[must_use]
     pub fn durable(&self) -> Lsn {
         self.shared.queue().durable()
+    }
+
+    /// Returns the durable point once it is past `lsn`, or as it is when `timeout` is over: for those who follow the log
+    /// with a [`reader`](Wal::reader) or ship it. Makes nobody sync. [`Error::Poisoned`] if it can't come any more.
+    pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
+        let there = || {
+            let queue = self.shared.queue();
+            queue.durable() > lsn || queue.check().is_err()
+        };
+        self.shared.rounds.news.wait(timeout, there);
+        let queue = self.shared.queue();
+        let durable = queue.durable();
+        if durable <= lsn {
+            queue.check()?;
+        }
+        Ok(durable)
     }
 
     /// End of what was appended.

@@ -10,6 +10,7 @@ mod damage;
 mod faults;
 mod files;
 mod find;
+mod follow;
 mod help;
 mod lives;
 mod page;

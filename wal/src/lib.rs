@@ -99,6 +99,9 @@ pub use stats::Stats;
 pub use ticket::Ticket;
 pub use wal::Wal;
 
+#[doc = include_str!("../GUIDE.md")]
+pub mod guide {}
+
 /// The example in the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -46,7 +46,7 @@ pub struct AbortedTx {
 }
 
 /// See the module's head.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Analysis {
     upto: Bound<Lsn>,
     /// Of the first and the last record.
@@ -56,8 +56,24 @@ pub struct Analysis {
     /// By LSN.
     aborts: Vec<AbortedTx>,
     open: HashMap<TxId, OpenTx>,
+    /// One that is known to be open: most records are of the transaction of the one before.
+    recent: Option<TxId>,
     committed: Effects,
 }
+
+/// Equal if they say the same.
+impl PartialEq for Analysis {
+    fn eq(&self, other: &Self) -> bool {
+        let Analysis { upto, lives, commits, aborts, open, recent: _, committed } = self;
+        (*upto, *lives) == (other.upto, other.lives)
+            && *commits == other.commits
+            && *aborts == other.aborts
+            && *open == other.open
+            && *committed == other.committed
+    }
+}
+
+impl Eq for Analysis {}
 
 /// What a transaction did that is not decided yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +92,7 @@ impl Analysis {
             commits: Vec::new(),
             aborts: Vec::new(),
             open: HashMap::new(),
+            recent: None,
             committed: Effects::default(),
         }
     }
@@ -99,7 +116,11 @@ impl Analysis {
             lives => {
                 *lives = Some((lives.map_or(incarnation, |(first, _)| first), incarnation));
                 self.open.clear();
+                self.recent = None;
             }
+        }
+        if self.recent == Some(record.tx) && record.kind == Kind::Data as u8 {
+            return Ok(());
         }
         self.take(record).map_err(|source| Error::Payload { lsn: record.lsn, source })
     }
@@ -120,6 +141,7 @@ impl Analysis {
                 if let Record::Commit(commit) = Record::decode(record.kind, record.payload)? {
                     let (first, time, earliest) = (commit.first_lsn, commit.time, commit.earliest);
                     self.commits.push(CommittedTx { tx, first, lsn: record.end, time, earliest });
+                    self.recent = None;
                     if let Some(open) = self.open.remove(&tx) {
                         self.committed.join(open.effects, first);
                     }
@@ -128,6 +150,7 @@ impl Analysis {
             Kind::Abort => {
                 self.aborts.push(AbortedTx { tx, lsn: record.end });
                 self.open.remove(&tx);
+                self.recent = None;
             }
             Kind::Watermark | Kind::ClockStep | Kind::Gap => {}
         }
@@ -135,6 +158,7 @@ impl Analysis {
     }
 
     fn open_tx(&mut self, tx: TxId, lsn: Lsn) -> &mut OpenTx {
+        self.recent = Some(tx);
         self.open.entry(tx).or_insert_with(|| OpenTx { first: lsn, effects: Effects::default() })
     }
 
@@ -142,6 +166,7 @@ impl Analysis {
     #[must_use]
     pub fn merge(mut self, behind: Analysis) -> Analysis {
         let Some((first, last)) = behind.lives else { return self };
+        self.recent = None;
         self.settle(&behind);
         let changes = first != last || self.lives.is_some_and(|(_, before)| before != first);
         if changes {

@@ -8,12 +8,16 @@
 //!   about durability. A segment that was cut is never appended to: the log goes on in the next one, under a
 //!   higher incarnation, and nothing from behind the cut can come back to life.
 //! - **Readers see only what is durable**, and find a missing or damaged batch or file: [`LogReader`].
+//! - **A scan reads in place** ([`LogScan`]): sealed segments are mapped, pinned and checked; several threads read different
+//!   ones (feature `parallel`), and any number of them gives the same result: an [`Analysis`] merges, a replay keeps each
+//!   partition's order. It finds commits by time and transaction without reading the log.
 //! - **It keeps what is needed**: the engine states its redo point ([`Wal::remove_below`]), an archiver or a replica holds
 //!   a [`Slot`]. At a cap the slots in its way are dropped, and everyone is told ([`Event`]); the redo point never is.
 //! - **Commit times never decrease**, also when the clock does, and over a reopen.
 //! - **When a commit returns is chosen**: [`SyncPolicy`]. A [`Ticket`] is waited for, asked, or awaited (feature `future`).
 //! - **Memory is bounded**: 8 MiB that wait for the disk, as much on its way there, as much kept for what comes next; and
-//!   for each appending thread its builder.
+//!   for each appending thread its builder. A scan holds the segments that its threads read; the newest one it reads into
+//!   memory.
 //!
 //! # What it relies on
 //! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes whole or not at all. Layouts,

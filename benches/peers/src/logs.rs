@@ -27,7 +27,7 @@ pub fn open(name: &str, dir: &Path) -> Result<Box<dyn Log>> {
     Ok(match name {
         "bare" => Box::new(Bare::new(dir)?),
         "pitr" => Box::new(Pitr(pitr(dir)?)),
-        "raft-engine" => Box::new(Raft::new(dir)?),
+        "raft-engine" => Box::new(Raft(raft(dir)?)),
         "okaywal" => Box::new(Okay::new(dir)?),
         "fjall" => Box::new(Fjall::new(dir)?),
         "sled" => Box::new(Sled(sled::Config::new().path(dir).flush_every_ms(None).open()?)),
@@ -68,7 +68,8 @@ impl Log for Bare {
     }
 }
 
-fn pitr(dir: &Path) -> Result<Wal> {
+/// Ours, in an empty folder.
+pub fn pitr(dir: &Path) -> Result<Wal> {
     let start = Start::first([1; 16]);
     let clock = Arc::new(SystemClock::new());
     Ok(Wal::create(Arc::new(OsFs), clock, &dir.join("log"), &start, &WalOptions::default())?)
@@ -131,21 +132,22 @@ pub fn pitr_tickets(dir: &Path, payload: &[u8], time: Duration) -> Result<(u64, 
     Ok((count, begun.elapsed()))
 }
 
+/// With its files recycled and what is written left as it is.
+pub fn raft(dir: &Path) -> Result<raft_engine::Engine> {
+    let config = raft_engine::Config {
+        dir: dir.to_string_lossy().into_owned(),
+        enable_log_recycle: true,
+        prefill_for_recycle: true,
+        purge_threshold: raft_engine::ReadableSize::mb(512),
+        batch_compression_threshold: raft_engine::ReadableSize(0),
+        ..raft_engine::Config::default()
+    };
+    Ok(raft_engine::Engine::open(config)?)
+}
+
 struct Raft(raft_engine::Engine);
 
 impl Raft {
-    fn new(dir: &Path) -> Result<Self> {
-        let config = raft_engine::Config {
-            dir: dir.to_string_lossy().into_owned(),
-            enable_log_recycle: true,
-            prefill_for_recycle: true,
-            purge_threshold: raft_engine::ReadableSize::mb(512),
-            batch_compression_threshold: raft_engine::ReadableSize(0),
-            ..raft_engine::Config::default()
-        };
-        Ok(Raft(raft_engine::Engine::open(config)?))
-    }
-
     fn write(&self, n: u64, payload: &[u8], sync: bool) -> Result<()> {
         let mut batch = raft_engine::LogBatch::default();
         // Few keys: its index of the newest value of each must not be what is measured.
@@ -231,7 +233,8 @@ impl Log for Sled {
 
 struct Redb(redb::Database);
 
-const TABLE: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("items");
+/// The one table of a redb file.
+pub const TABLE: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("items");
 
 impl Redb {
     fn write(&self, n: u64, payload: &[u8], durability: redb::Durability) -> Result<()> {

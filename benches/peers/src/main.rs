@@ -1,9 +1,10 @@
 //! One log, one workload, one run: `pitr-peers LOG WORKLOAD THREADS BYTES SECONDS DIR` prints one JSON line.
 //!
 //! Each log runs as a release build with its documented fast settings. A commit is acknowledged after `fdatasync`; an
-//! append is not synced. With the workload `trial` LOG names one of the small models of [`trials`]. Pairing, repeating and the table are the caller's.
+//! append is not synced. A scan reads a gigabyte back after reopening. With the workload `trial` LOG names one of the small models of [`trials`]. Pairing, repeating and the table are the caller's.
 
 mod logs;
+mod scans;
 mod trials;
 
 use logs::Log;
@@ -33,6 +34,7 @@ fn main() -> Result<()> {
     let (count, took) = match workload.as_str() {
         "commit" => run(logs::open(log, dir)?.as_ref(), threads, time, |log, n| log.commit(n, &payload))?,
         "append" => run(logs::open(log, dir)?.as_ref(), threads, time, |log, n| log.append(n, &payload))?,
+        "scan" => scans::run(log, dir, &payload)?,
         "tickets" => logs::pitr_tickets(dir, &payload, time)?,
         other => return Err(format!("no workload {other}").into()),
     };

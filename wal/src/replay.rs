@@ -2,7 +2,7 @@
 //!
 //! A wave of segments at a time: each is read, checked and sorted by partition on its own; then each partition takes its
 //! records of all of them in the order of the log. So the sequence that a partition gets does not depend on the number of
-//! threads (law 6), and what is held is a wave: [`AHEAD`] segments for each thread, mapped, with 40 bytes for each record
+//! threads (law 6), and what is held is a wave: [`AHEAD`] segments for each thread, mapped, with 48 bytes for each record
 //! in them that counts, and those records that are cut up between batches.
 
 use crate::analysis::Winners;

@@ -96,11 +96,15 @@ impl File for CountingFile {
     }
 }
 
-fn commit(wal: &Wal, tx: u64, len: usize, note: usize) -> Committed {
+fn transaction(tx: u64, len: usize, note: usize) -> BatchBuilder {
     let mut batch = BatchBuilder::new();
     batch.push(P, TxId::new(tx), &Record::Data(&vec![1; len])).unwrap();
     batch.push_commit(P, TxId::new(tx), Timestamp::MIN, None, &vec![2; note]).unwrap();
-    wal.commit(batch).unwrap().commits[0]
+    batch
+}
+
+fn commit(wal: &Wal, tx: u64, len: usize, note: usize) -> Committed {
+    wal.commit(transaction(tx, len, note)).unwrap().commits[0]
 }
 
 fn agrees(scan: &LogScan, commits: &[Committed], time: i64, tx: u64) {
@@ -125,14 +129,21 @@ proptest! {
         let mut commits = Vec::new();
         for (tx, len, step, act) in acts {
             clock.pass(std::time::Duration::from_micros(step as u64));
-            commits.push(commit(&wal, tx, len, if act < 3 { len * 3 } else { 0 }));
+            commits.push(match act {
+                0..=2 => commit(&wal, tx, len, len * 3),
+                // Several in one batch, and so in one stretch of the index.
+                3..=6 => wal.append(transaction(tx, len % 50, 0)).unwrap().commits[0],
+                _ => commit(&wal, tx, len, 0),
+            });
             if act == 10 {
                 wal.skip().unwrap();
             } else if act == 11 {
+                wal.sync().unwrap();
                 drop(wal);
                 wal = Wal::open(Arc::clone(&fs), clock.clone(), dir(), Lsn::ORIGIN, &options()).unwrap().0;
             }
         }
+        wal.sync().unwrap();
         let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
         (5..200).step_by(7).for_each(|time| agrees(&scan, &commits, time, time as u64 % 42));
         // A range that begins in the middle holds what begins in it.

@@ -93,3 +93,6 @@ fn changes_something(kind: u8) -> bool {
     use Kind::{Abort, ClockStep, Commit, Data, Note, Watermark};
     !matches!(Kind::from_u8(kind), Some(Data | Commit | Abort | Watermark | ClockStep | Note))
 }
+
+#[cfg(test)]
+mod tests;

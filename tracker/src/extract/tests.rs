@@ -1,0 +1,30 @@
+use super::*;
+use crate::ChangeSet;
+use pitr_format::{PartitionId, TxId};
+
+/// Pushes an image of each block, of the file that the block's number says, at the position of its place in the list.
+fn delta(blocks: &[u64]) -> Changes {
+    let whole = LsnRange::new(Lsn::ORIGIN, Lsn::new(blocks.len() as u64)).unwrap();
+    let mut extractor = Extractor::new(whole);
+    for (block, lsn) in blocks.iter().zip(0..) {
+        let (mut payload, file) = (Vec::new(), FileId::new((block % 3) as u32));
+        Record::Image { file, block: *block, data: &[0; 4096] }.encode(&mut payload);
+        let (kind, partition, tx) = (Kind::Image as u8, PartitionId::FIRST, TxId::NONE);
+        let (lsn, end) = (Lsn::new(lsn), Lsn::new(lsn + 1));
+        extractor.push(&WholeRecord { lsn, end, kind, partition, tx, payload: &payload }).unwrap();
+    }
+    extractor.finish(whole).unwrap()
+}
+
+#[test]
+fn a_delta_holds_every_image_whatever_their_number() {
+    // Blocks wait to be marked together: none of them may be left waiting, none be left out of its group.
+    for number in [0, 1, 31, 32, 33, WAITING_MAX - 1, WAITING_MAX, WAITING_MAX + 1, 3 * WAITING_MAX + 7] {
+        let blocks: Vec<u64> = (0..number as u64).map(|nth| nth * 104_729 % 24_000_000).collect();
+        let mut expected = ChangeSet::new();
+        for block in &blocks {
+            expected.mark(FileId::new((block % 3) as u32), BlockSize::DEFAULT, *block);
+        }
+        assert_eq!(delta(&blocks).set, expected, "{number} images");
+    }
+}

@@ -338,8 +338,10 @@ impl<'a> Batch<'a> {
         let mut left = self.header.frames;
         std::iter::from_fn(move || {
             if left == 0 {
-                return (r.left() > 0)
-                    .then(|| Err(DecodeError::Trailing { what: "batch body", left: r.left() }));
+                // Said once: whoever goes on behind an error must come to an end.
+                let trailing = std::mem::replace(&mut r, Reader::new(&[])).left();
+                return (trailing > 0)
+                    .then_some(Err(DecodeError::Trailing { what: "batch body", left: trailing }));
             }
             left -= 1;
             let lsn = Lsn::new(base + r.offset() as u64);

@@ -147,3 +147,16 @@ proptest! {
         let _ = Batch::decode(&payload, header().seed());
     }
 }
+
+#[test]
+fn a_batch_that_counts_too_few_frames_says_so_once() {
+    // FAILURES 31. Found by the fuzz target `segment`: the error came for ever, and whoever looked for the last frame never ended.
+    let seed = header().seed();
+    let mut bytes =
+        batch(&[frame(Part::Full, 3, b"one"), frame(Part::Full, 3, b"two")], seed, Lsn::new(4096));
+    let mut counted = BatchHeader::decode(&bytes, seed).unwrap();
+    counted.frames = 1;
+    bytes[..BATCH_HEADER_BYTES].copy_from_slice(&counted.encode(seed));
+    let frames: Vec<_> = Batch::decode(&bytes, seed).unwrap().frames().take(9).collect();
+    assert!(matches!(frames[..], [Ok(_), Err(DecodeError::Trailing { left: 27, .. })]), "{frames:?}");
+}

@@ -188,6 +188,25 @@ fn a_batch_that_names_another_place_or_predecessor_is_damage() {
 }
 
 #[test]
+fn a_batch_that_counts_too_few_frames_is_refused_and_opening_ends() {
+    // FAILURES 31
+    let fs = SimFs::new();
+    let wal = create(&fs, 16 << 10);
+    wal.commit(transaction(1, &[b"A"])).unwrap();
+    let end = wal.end();
+    let last = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap()[0].header.lsn;
+    let seed = Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::FIRST);
+    let mut bytes = old_batch(end, last, end, seed);
+    let mut header = BatchHeader::decode(&bytes, seed).unwrap();
+    header.frames = 0;
+    bytes[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode(seed));
+    let mut disk = fs.durable_disk();
+    disk.damage(&file(1), end.get() % (16 << 10), &bytes);
+    let opened = Wal::open(Arc::new(SimFs::on(disk)), clock(), dir(), Lsn::ORIGIN, &options()).map(drop);
+    assert!(matches!(opened, Err(Error::Frames { lsn, .. }) if lsn == end), "{opened:?}");
+}
+
+#[test]
 fn bytes_that_look_like_a_batch_of_another_place_are_no_witness() {
     // As a payload that quotes a log might: what vouches for durability must stand where it says.
     let fs = SimFs::new();

@@ -61,6 +61,7 @@ mod fold;
 #[cfg(feature = "future")]
 mod future;
 mod helper;
+mod inspect;
 mod layout;
 mod log_scan;
 mod news;
@@ -91,6 +92,7 @@ pub use effects::FileChange;
 pub use error::{Damage, Error, Kind, Result, Witness};
 #[cfg(feature = "future")]
 pub use future::Durable;
+pub use inspect::{Contents, Finding, Inspection, Tail};
 pub use layout::{Appended, Committed};
 pub use log_scan::LogScan;
 pub use open::{Cut, Recovered};

@@ -120,7 +120,7 @@ pub(crate) fn open(
     fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
     segment::remove_leftovers(fs.as_ref(), dir)?;
 
-    let examined = examine(fs.as_ref(), dir, archived_to)?;
+    let examined = examine(fs.as_ref(), dir, archived_to, Access::ReadWrite)?;
     let recycled = examined.newest.recycled;
     let cut = examined.cut.filter(|cut| !recycled || cut.bytes == 0);
     let Mended { headers, end, index, writer } = mend(fs.as_ref(), dir, examined)?;
@@ -139,23 +139,23 @@ pub(crate) fn open(
 }
 
 /// What was found on disk, and the decision.
-struct Examined {
+pub(crate) struct Examined {
     /// Of all local segments, in order; never empty.
     headers: Vec<SegmentHeader>,
-    newest: SegmentHeader,
+    pub(crate) newest: SegmentHeader,
     file: Arc<dyn File>,
     path: PathBuf,
     cursor: Cursor,
-    scanned: Scanned,
-    cut: Option<Cut>,
+    pub(crate) scanned: Scanned,
+    pub(crate) cut: Option<Cut>,
 }
 
-/// Steps 2 to 4 of the module's head: reads only.
-fn examine(fs: &dyn FileSystem, dir: &Path, archived_to: Lsn) -> Result<Examined> {
+/// Steps 2 to 4 of the module's head: reads only. `access` is what the newest segment is opened for.
+pub(crate) fn examine(fs: &dyn FileSystem, dir: &Path, archived_to: Lsn, access: Access) -> Result<Examined> {
     let headers = read_headers(fs, dir)?;
     let newest = *headers.last().ok_or_else(|| Error::NoLog { dir: dir.to_owned() })?;
     let path = segment::path_of(dir, newest.segment);
-    let file = fs.open(&path, Access::ReadWrite).map_err(Error::io("open", &path))?;
+    let file = fs.open(&path, access).map_err(Error::io("open", &path))?;
     let unfinished = begins_unfinished(fs, dir, &headers)?;
     let mut cursor = Cursor::new(Arc::clone(&file), path.clone(), newest)?;
     let mut scanned = scan::scan(&mut cursor, unfinished)?;

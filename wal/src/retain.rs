@@ -6,8 +6,8 @@
 //! the segment before is written. The file of a segment that somebody looks at in place ([`crate::pin`]) is removed
 //! instead: its bytes must stand still.
 //!
-//! A segment is out of the list as soon as its name is gone, since a reader can't find it any more. But its file is free, and the
-//! next one may go, only when the folder is synced: until then a power loss may bring the name back.
+//! A segment is out of the list as soon as its name is gone, since a reader can't find it any more. But its file is
+//! free, and the next one may go, only when the folder is synced: until then a power loss may bring the name back.
 
 use crate::commit::{Shared, lock};
 use crate::slots::Slots;

@@ -57,13 +57,17 @@ pub(crate) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentNo>> {
     Ok(numbers)
 }
 
-/// Removes what interrupted creations left.
+/// What is no segment any more or not yet: what interrupted creations left, and spare files.
+pub(crate) fn leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>> {
+    let names = fs.list(dir).map_err(Error::io("list", dir))?;
+    let is_left = |name: &str| name.ends_with(ASIDE_SUFFIX) || name.ends_with(FREE_SUFFIX);
+    Ok(names.iter().filter(|name| name.to_str().is_some_and(is_left)).map(|name| dir.join(name)).collect())
+}
+
+/// Removes them.
 pub(crate) fn remove_leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
-    for name in fs.list(dir).map_err(Error::io("list", dir))? {
-        if name.to_str().is_some_and(|name| name.ends_with(ASIDE_SUFFIX) || name.ends_with(FREE_SUFFIX)) {
-            let path = dir.join(name);
-            fs.remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
+    for path in leftovers(fs, dir)? {
+        fs.remove_file(&path).map_err(Error::io("remove", &path))?;
     }
     Ok(())
 }

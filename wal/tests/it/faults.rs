@@ -177,7 +177,8 @@ fn every_waiter_gets_the_failure() {
 
 #[test]
 fn a_removal_that_could_not_be_synced_is_finished_by_the_next() {
-    // FAILURES 26. Found by a seeded run: the log went on naming a segment that no reader could find, and no removal worked again.
+    // FAILURES 26. Found by a seeded run: the log went on naming a segment that no reader could find, and no
+    // removal worked again.
     for nth in 0..4 {
         let fs = SimFs::new();
         let wal = create(&fs);

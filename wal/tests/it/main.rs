@@ -12,6 +12,7 @@ mod files;
 mod find;
 mod follow;
 mod help;
+mod inspect;
 mod lives;
 mod page;
 mod policy;

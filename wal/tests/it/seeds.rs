@@ -1,9 +1,10 @@
 //! Runs of the log that a seed decides, on one thread over the simulated disk (law 10).
 //!
-//! A run is a few lives of one log. In each life records are appended, submitted, committed, synced; segments are skipped,
-//! removed and recycled; the log is read and followed; a sync may fail or the disk may be full; others append and remove
-//! while a sync runs. A life ends by being closed, by its process being killed, or by the power being lost at
-//! any op, also while the log is opened. [`model`] says what must then be there, [`life`] does the acts.
+//! A run is a few lives of one log. In each life records are appended, submitted, committed, synced; segments are
+//! skipped, removed and recycled; the log is read and followed; a sync may fail or the disk may be full; others
+//! append and remove while a sync runs. A life ends by being closed, by its process being killed, or by the power
+//! being lost at any op, also while the log is opened. [`model`] says what must then be there, [`life`] does the
+//! acts.
 //!
 //! A hundred seeds are tried here. `cargo xtask soak log` tries as many as one likes through the variable `PITR_SEEDS`,
 //! and repeats one.

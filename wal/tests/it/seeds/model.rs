@@ -1,7 +1,8 @@
 //! What a log must hold: the list of its transactions.
 //!
-//! That is all of the model: a crash keeps a beginning of the list, at least what was acknowledged; a removal takes from its front; nothing
-//! else ever changes it. Positions come from the log itself, since it alone decides how records are laid out.
+//! That is all of the model: a crash keeps a beginning of the list, at least what was acknowledged; a removal
+//! takes from its front; nothing else ever changes it. Positions come from the log itself, since it alone
+//! decides how records are laid out.
 
 use crate::workload::History;
 use pitr_format::{Lsn, Timestamp};

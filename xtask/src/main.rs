@@ -9,6 +9,7 @@
 mod application;
 mod compare;
 mod drill;
+mod fuzz;
 mod measure;
 mod models;
 mod moments;
@@ -45,6 +46,8 @@ enum Task {
     /// Tries many seeds of what the crates' tests try a hundred of
     #[command(subcommand)]
     Soak(soak::Soak),
+    /// Hands random and mutated input to everything that reads a disk
+    Fuzz(fuzz::Fuzz),
     /// Tries every order of the steps of concurrent code, by loom
     Models,
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Compare(compare) => compare.run(),
         Task::Measure(measure) => measure.run(),
         Task::Soak(soak) => soak.run(),
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::Models => models::run(),
     };
     match passed {

@@ -1,6 +1,7 @@
 //! Seeded runs, as many as one likes.
 //!
-//! A crate's own tests try a hundred seeds; here the same test is told which ones to try. A seed that fails can be repeated alone.
+//! A crate's own tests try a hundred seeds; here the same test is told which ones to try. A seed that fails can
+//! be repeated alone.
 
 use crate::Result;
 use crate::verdict::Verdict;

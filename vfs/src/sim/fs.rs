@@ -155,8 +155,8 @@ impl SimFs {
         (state.sync_fails_at, state.full_from) = (None, None);
     }
 
-    /// Does this in the middle of the next sync, on the thread that syncs: what other threads might do then, in an order that can be
-    /// repeated. Replaces what was to be done before.
+    /// Does this in the middle of the next sync, on the thread that syncs: what other threads might do then, in an
+    /// order that can be repeated. Replaces what was to be done before.
     pub fn during_next_sync(&self, act: impl FnOnce() + Send + 'static) {
         self.state().meanwhile = Some(Meanwhile(Box::new(act)));
     }

@@ -1,0 +1,94 @@
+//! A log on a simulated disk, and what it shows.
+
+use crate::input::Input;
+use pitr_format::record::{Kind, Record};
+use pitr_format::{Lsn, PartitionId, SegmentSize, Timestamp, TxId};
+use pitr_vfs::sim::{Disk, SimClock, SimFs};
+use pitr_wal::{BatchBuilder, Error, LogReader, Records, Recovered, Start, Wal, WalOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of each segment.
+pub(crate) const SEGMENT_BYTES: u32 = 16 << 10;
+
+pub(crate) fn dir() -> &'static Path {
+    Path::new("/log")
+}
+
+/// The file of a segment.
+pub(crate) fn file(segment: u64) -> PathBuf {
+    dir().join(format!("{segment:016x}.seg"))
+}
+
+fn options() -> WalOptions {
+    WalOptions { background: false, ..WalOptions::default() }
+}
+
+fn clock() -> Arc<SimClock> {
+    Arc::new(SimClock::new(Timestamp::from_micros(1_000)))
+}
+
+pub(crate) fn create(fs: &SimFs) -> Wal {
+    let segment_size = SegmentSize::new(SEGMENT_BYTES).expect("a power of two in range");
+    let start = Start { segment_size, ..Start::first([7; 16]) };
+    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start, &options()).expect("the disk is well")
+}
+
+pub(crate) fn open(disk: Disk, archived_to: Lsn) -> Result<(SimFs, Wal, Recovered), Error> {
+    let fs = SimFs::on(disk);
+    let (wal, recovered) = Wal::open(Arc::new(fs.clone()), clock(), dir(), archived_to, &options())?;
+    Ok((fs, wal, recovered))
+}
+
+/// A transaction that was placed or is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) tx: u64,
+    /// End of its commit.
+    pub(crate) end: Lsn,
+}
+
+/// A transaction of `len` bytes.
+pub(crate) fn transaction(tx: u64, len: usize) -> BatchBuilder {
+    let mut batch = BatchBuilder::new();
+    let bytes: Vec<u8> = (0..len).map(|at| (at as u64 * 31 + tx) as u8).collect();
+    batch.push(PartitionId::FIRST, TxId::new(tx), &Record::Data(&bytes)).expect("a record in its bounds");
+    batch.push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, b"").expect("so is a commit");
+    batch
+}
+
+/// The commits that a log shows, in order.
+pub(crate) fn shown(reader: &mut LogReader) -> Result<Vec<Shown>, Error> {
+    let (mut records, mut all) = (Records::from_anywhere(), Vec::new());
+    while let Some(batch) = reader.next_batch()? {
+        records.feed::<Error>(&batch, |record| {
+            if record.kind == Kind::Commit as u8 {
+                all.push(Shown { tx: record.tx.get(), end: record.end });
+            }
+            // What it says matters to nobody here; that it can be looked at does.
+            let _ = Record::decode(record.kind, record.payload);
+            Ok(())
+        })?;
+    }
+    Ok(all)
+}
+
+/// One change of a file, as the input says. Numbers are small for a fuzzer to find them.
+pub(crate) fn damage(disk: &mut Disk, path: &Path, input: &mut Input<'_>) {
+    let Some(bytes) = disk.read(path).filter(|bytes| !bytes.is_empty()) else { return };
+    let how = input.u8();
+    let at = usize::from(input.u16()) % bytes.len();
+    let len = usize::from(input.u8());
+    match how % 5 {
+        0 => drop(disk.damage(path, at as u64, input.take(len.min(32)))),
+        1 => drop(disk.damage(path, at as u64, &vec![0; (len * 64).min(bytes.len() - at)])),
+        2 => drop(disk.damage(path, at as u64, &[bytes[at] ^ (1 << (len % 8))])),
+        3 => {
+            // Bytes from elsewhere in the file, as an older life or a misdirected write leaves them.
+            let from = usize::from(input.u16()) % bytes.len();
+            let len = (len * 16).min(bytes.len() - from.max(at));
+            disk.damage(path, at as u64, &bytes[from..from + len]);
+        }
+        _ => drop(disk.damage(path, (at as u64).next_multiple_of(8) % bytes.len() as u64, b"PBAT")),
+    }
+}

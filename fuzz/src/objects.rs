@@ -1,0 +1,67 @@
+//! The container of every object in a repository, and its frames.
+
+use crate::input::Input;
+use crate::seal;
+use pitr_codec::{
+    Codec, FRAME_HEADER_BYTES, ObjectBuilder, ObjectIndex, ObjectKind, decode_frame, encode_frame,
+};
+use pitr_format::OwnerToken;
+
+/// Most that a frame here may say that it holds, bytes.
+const FRAME_BYTES: usize = 1 << 20;
+const FRAME_CRC: usize = 12;
+
+/// A frame that anybody may have made; or a well made object that was changed afterwards.
+pub fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    if input.u8() & 1 == 0 {
+        frame(input.rest());
+    } else {
+        object(&mut input);
+    }
+}
+
+fn frame(bytes: &[u8]) {
+    let mut bytes = bytes.to_vec();
+    if bytes.len() >= FRAME_HEADER_BYTES {
+        let stored = (bytes.len() - FRAME_HEADER_BYTES) as u32;
+        bytes[8..FRAME_CRC].copy_from_slice(&stored.to_le_bytes());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&bytes[..FRAME_CRC]);
+        crc.update(&bytes[FRAME_HEADER_BYTES..]);
+        seal::put(&mut bytes, FRAME_CRC, crc.finalize());
+    }
+    // FAILURES 31: whatever a frame says that it holds.
+    if let Ok(raw) = decode_frame(&bytes, FRAME_BYTES) {
+        assert!(raw.len() <= FRAME_BYTES);
+    }
+}
+
+fn object(input: &mut Input<'_>) {
+    let codec = if input.u8() & 1 == 0 { Codec::None } else { Codec::Zstd { level: 1 } };
+    let mut frames: Vec<&[u8]> = Vec::new();
+    for _ in 0..input.u8() % 4 {
+        let len = usize::from(input.u8());
+        frames.push(input.take(len));
+    }
+    let mut builder = ObjectBuilder::new(ObjectKind::Pack, OwnerToken([3; 16]), codec);
+    for raw in &frames {
+        builder.push(&encode_frame(codec, raw).expect("it is small"));
+    }
+    let whole = builder.finish(input.take(9)).expect("it is small");
+    let mut changed = whole.clone();
+    while !input.is_empty() {
+        let at = usize::from(input.u16()) % changed.len();
+        match input.u8() {
+            0 => changed.truncate(at.max(1)),
+            flips => changed[at] ^= flips,
+        }
+    }
+    let Ok(index) = ObjectIndex::from_whole(&changed, ObjectKind::Pack) else { return };
+    if index.check_frames(&changed).is_ok() {
+        assert!(changed == whole, "a change that no digest saw");
+        for (entry, raw) in index.frames.iter().zip(&frames) {
+            assert_eq!(index.decode_frame(&changed, entry).as_deref().ok(), Some(*raw));
+        }
+    }
+}

@@ -11,9 +11,10 @@
 //! [`Cursor`] checks batches, and [`crate::open`] decides about the tail as opening would: nothing is decided
 //! here a second time.
 
-use crate::cursor::{Cursor, Found};
+use crate::cursor::Cursor;
 use crate::error::{Damage, Witness};
 use crate::open::{self, Examined};
+use crate::place::{Amiss, Found};
 use crate::reader::LogBatch;
 use crate::{Error, Records, Result, segment};
 use pitr_format::log::{BATCH_ALIGN, BATCH_HEADER_BYTES, SegmentHeader, WholeRecord};
@@ -212,27 +213,27 @@ impl Inspection {
             return Ok((contents, vec![Finding::Gone(header.segment)]));
         };
         let mut cursor = Cursor::new(file, path, *header)?;
-        let (end, witness) = self.end_of(header, cursor.segment_end());
+        let (end, witness) = self.end_of(header, cursor.place().segment_end());
         let mut follows = Some(header.follows);
         while cursor.at() < end {
             let (lsn, offset) = (cursor.at(), u64::from(cursor.offset()));
             let damage = match cursor.next(end)? {
-                Found::Batch(batch, bytes) => {
+                Found::Batch(batch) => {
                     let batch = LogBatch {
-                        header: batch,
+                        header: batch.header,
                         timeline: header.timeline,
                         segment: header.segment,
                         incarnation: header.incarnation,
-                        bytes: bytes.to_vec(),
+                        bytes: batch.bytes().to_vec(),
                         follows: follows.take(),
                     };
                     contents.add(&batch);
-                    contents.used_bytes = cursor.offset_of(cursor.at());
+                    contents.used_bytes = cursor.place().offset_of(cursor.at());
                     each(&batch)?;
                     continue;
                 }
-                Found::Crossing => Damage::Bytes,
-                Found::Damage(damage) => damage,
+                Found::Amiss(Amiss::Crossing) => Damage::Bytes,
+                Found::Amiss(Amiss::Damage(damage)) => damage,
             };
             if self.opened(header)?.is_none() {
                 findings.push(Finding::Gone(header.segment));
@@ -368,7 +369,7 @@ fn check(batch: &LogBatch, record: &WholeRecord<'_>) -> Result<()> {
 
 /// The next place from `offset` on where the header of a batch of this life of the segment stands.
 fn next_batch(cursor: &mut Cursor, offset: u64, end: Lsn) -> Result<Option<Lsn>> {
-    let (mut offset, end) = (offset, cursor.offset_of(end));
+    let (mut offset, end) = (offset, cursor.place().offset_of(end));
     while offset < end {
         let bytes = cursor.raw(offset, STEP_BYTES + BATCH_HEADER_BYTES)?.to_vec();
         let step = STEP_BYTES.min(bytes.len());

@@ -31,3 +31,31 @@ proptest! {
         prop_assert!(tracker.freeze(|| Lsn::new(2)).unwrap().set.is_superset(&expected));
     }
 }
+
+#[test]
+fn a_table_that_stands_already_does_not_hide_the_next_epoch() {
+    let (tracker, file) = (Tracker::new(Lsn::ORIGIN), FileId::FIRST);
+    let blocks = [1_000_000, 1_000_001, 60_000, 3_000_000, (1 << 25) + 5];
+    let first = tracker.enter();
+    first.file(file, SIZE).mark(blocks[0]);
+    first.done(Lsn::ORIGIN);
+    let mut doubled = tracker.double();
+    doubled.wait();
+    let pass = tracker.enter();
+    let marks = pass.file(file, SIZE);
+    blocks.iter().for_each(|block| marks.mark(*block));
+    let mut divided = doubled.divide(|| Lsn::new(1)).unwrap();
+    pass.done(Lsn::new(2));
+    divided.wait();
+    let old = divided.read().set;
+    // Now with one epoch, whose table stands.
+    let pass = tracker.enter();
+    let marks = pass.file(file, SIZE);
+    blocks.iter().for_each(|block| marks.mark(*block + 7));
+    pass.done(Lsn::new(3));
+    let new = tracker.freeze(|| Lsn::new(3)).unwrap().set;
+    for block in blocks {
+        assert!(old.contains(file, SIZE, block) && new.contains(file, SIZE, block), "{block}");
+        assert!(new.contains(file, SIZE, block + 7) && !new.contains(file, SIZE, block + 3), "{block}");
+    }
+}

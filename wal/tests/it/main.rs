@@ -18,6 +18,7 @@ mod page;
 mod policy;
 mod roundtrip;
 mod scan;
+mod second;
 mod seeds;
 mod slots;
 mod workload;

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// What a hundred runs must have come to.
-pub(crate) const EVERYTHING: [&str; 19] = [
+pub(crate) const EVERYTHING: [&str; 20] = [
     "lives",
     "commits",
+    "rounds of several batches",
     "appends",
     "tickets",
     "transactions in two parts",
@@ -35,7 +36,10 @@ pub(crate) const EVERYTHING: [&str; 19] = [
     "holes refused",
 ];
 
-const SEGMENT_BYTES: [u32; 3] = [16 << 10, 32 << 10, 128 << 10];
+const SEGMENT_BYTES: [u32; 6] = [16 << 10, 16 << 10, 32 << 10, 32 << 10, 128 << 10, LARGE];
+/// Segments in which a round may leave more than one batch, and a note that fills one of them.
+const LARGE: u32 = 4 << 20;
+const FILLING_BYTES: usize = (1 << 20) + 100;
 
 /// One run. See the head of [`super`].
 #[derive(Debug)]
@@ -76,7 +80,7 @@ fn file(segment: u64) -> PathBuf {
 impl Run {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let segment_bytes = SEGMENT_BYTES[rng.below(3) as usize];
+        let segment_bytes = SEGMENT_BYTES[rng.below(6) as usize];
         Run {
             rng,
             segment_bytes,
@@ -225,6 +229,12 @@ impl Run {
     }
 
     fn commit(&mut self, open: &mut Open) -> Result<(), Error> {
+        if self.segment_bytes == LARGE && self.rng.once_in(2) {
+            let mut filling = BatchBuilder::new();
+            filling.push(P, TxId::NONE, &Record::Note(&vec![7; FILLING_BYTES])).unwrap();
+            open.wal.append(filling)?;
+            self.count("rounds of several batches");
+        }
         let (builder, first) = self.builder(open);
         let others = self.others_act(open);
         // The same as `commit`, but that the positions are known if it fails.

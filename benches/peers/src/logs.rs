@@ -87,12 +87,22 @@ fn transaction(batch: &mut BatchBuilder, n: u64, payload: &[u8]) -> Result<()> {
     Ok(batch.push_commit(PartitionId::FIRST, TxId::new(n + 1), Timestamp::MIN, None, b"")?)
 }
 
+/// Now and then the log is cut down to what isn't durable elsewhere, as in service: its files serve again.
+fn trim(wal: &Wal, n: u64, payload: &[u8]) -> Result<()> {
+    if n.is_multiple_of(TRIM_BYTES / (payload.len() as u64 + 24)) {
+        wal.remove_below(wal.durable())?;
+    }
+    Ok(())
+}
+
+const TRIM_BYTES: u64 = 64 << 20;
+
 impl Log for Pitr {
     fn commit(&self, n: u64, payload: &[u8]) -> Result<()> {
         BATCH.with_borrow_mut(|batch| {
             transaction(batch, n, payload)?;
             self.0.commit(batch)?;
-            Ok(())
+            trim(&self.0, n, payload)
         })
     }
 
@@ -100,7 +110,7 @@ impl Log for Pitr {
         BATCH.with_borrow_mut(|batch| {
             batch.push(PartitionId::FIRST, TxId::new(n + 1), &Record::Data(payload))?;
             self.0.append(batch)?;
-            Ok(())
+            trim(&self.0, n, payload)
         })
     }
 }
@@ -122,6 +132,7 @@ pub fn pitr_tickets(dir: &Path, payload: &[u8], time: Duration) -> Result<(u64, 
         while count % 64 != 0 || begun.elapsed() < time {
             transaction(&mut batch, count, payload)?;
             last = Some(wal.submit(&mut batch)?);
+            trim(&wal, count, payload)?;
             count += 1;
         }
         last.map(pitr_wal::Ticket::wait).transpose()?;

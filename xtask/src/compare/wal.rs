@@ -24,7 +24,8 @@ const SHARED: &[&str] = &["pitr", "raft-engine", "okaywal", "fjall", "sled", "re
 const UNSYNCED: &[&str] = &["pitr", "bare", "raft-engine", "fjall", "sled", "redb"];
 
 /// Those that give everything back after reopening.
-const SCANNED: &[&str] = &["pitr", "pitr-apart", "raft-engine", "okaywal", "fjall", "sled", "redb", "sqlite"];
+/// Without sled, which takes six minutes to be filled and reads 29,000 records a second.
+const SCANNED: &[&str] = &["pitr", "pitr-apart", "raft-engine", "okaywal", "fjall", "redb", "sqlite"];
 
 const ROWS: &[Row] = &[
     Row { title: "durable, 128 B, 1 thread", workload: "commit", threads: 1, bytes: 128, logs: DURABLE },

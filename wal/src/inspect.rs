@@ -43,11 +43,11 @@ pub struct Inspection {
 #[derive(Debug)]
 pub enum Tail {
     /// The log would go on at its end.
-    Clean(End),
+    Clean(TailEnd),
     /// It would be ended there, and go on in the next segment. `bytes` behind it would no longer count.
     Cut {
         /// Where.
-        end: End,
+        end: TailEnd,
         /// What is dropped, bytes.
         bytes: u64,
     },
@@ -59,7 +59,7 @@ pub enum Tail {
 
 /// Where the valid batches of the newest segment end.
 #[derive(Debug, Clone, Copy)]
-pub struct End {
+pub struct TailEnd {
     /// The position.
     pub at: Lsn,
     /// The segment.
@@ -337,7 +337,7 @@ fn tail_of(examined: &Examined) -> Tail {
     let begin = header.segment_size.start_of(header.segment).unwrap_or(scanned.tail.at);
     let (stated, witness) =
         scanned.tail.stated.map_or((scanned.durable, None), |(lsn, who)| (lsn, Some(who)));
-    let end = End {
+    let end = TailEnd {
         at: scanned.tail.at,
         segment: header.segment,
         offset: scanned.tail.at.since(begin),

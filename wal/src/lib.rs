@@ -92,7 +92,7 @@ pub use effects::FileChange;
 pub use error::{Damage, Error, Kind, Result, Witness};
 #[cfg(feature = "future")]
 pub use future::Durable;
-pub use inspect::{Contents, Finding, Inspection, Tail};
+pub use inspect::{Contents, Finding, Inspection, Tail, TailEnd};
 pub use layout::{Appended, Committed};
 pub use log_scan::LogScan;
 pub use open::{Cut, Recovered};

@@ -23,13 +23,6 @@ pub(crate) enum Exit {
     TooLate = 6,
 }
 
-impl Exit {
-    /// Whether the command has printed its answer all the same: late is done, only not in time.
-    pub(crate) fn follows_an_answer(self) -> bool {
-        self == Exit::TooLate
-    }
-}
-
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
@@ -41,6 +34,7 @@ impl From<Exit> for ExitCode {
 pub(crate) struct CliError {
     /// The exit code that goes with it.
     pub(crate) code: Exit,
+    answered: bool,
     what: String,
     place: Option<String>,
     next: Option<String>,
@@ -49,12 +43,24 @@ pub(crate) struct CliError {
 impl CliError {
     /// A failure that ends the program with `code`.
     pub(crate) fn new(code: Exit, what: impl fmt::Display) -> Self {
-        CliError { code, what: what.to_string(), place: None, next: None }
+        CliError { code, answered: code == Exit::TooLate, what: what.to_string(), place: None, next: None }
     }
 
     /// A command line that cannot be obeyed.
     pub(crate) fn usage(what: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, what)
+    }
+
+    /// Says that the command has printed its answer all the same: what it found is bad, or, as always with
+    /// [`Exit::TooLate`], it came late.
+    pub(crate) fn after_the_answer(mut self) -> Self {
+        self.answered = true;
+        self
+    }
+
+    /// Whether standard output has an answer already.
+    pub(crate) fn follows_an_answer(&self) -> bool {
+        self.answered
     }
 
     /// Names the file, object, source or position that it is about.

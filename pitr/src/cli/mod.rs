@@ -7,6 +7,7 @@ pub(crate) mod human;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod target;
+pub(crate) mod wal;
 
 use args::Args;
 use clap::Parser;
@@ -34,7 +35,7 @@ pub(crate) fn run(line: Vec<OsString>, dispatch: impl FnOnce(Args) -> Result<(),
     match result {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
-            output::report(&error, json && !error.code.follows_an_answer());
+            output::report(&error, json && !error.follows_an_answer());
             error.code.into()
         }
     }

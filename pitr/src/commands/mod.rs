@@ -7,6 +7,7 @@ mod init;
 mod log;
 mod restore;
 mod targets;
+mod wal;
 mod watch;
 
 use pitr::{Pitr, PitrConfig};
@@ -26,6 +27,7 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         Command::Restore(restore) => restore::run(global, &restore),
         Command::Log(log) => log::run(global, &log),
         Command::Info => info::run(global),
+        Command::Wal(wal) => wal::run(global, &wal),
         Command::DemoWriter(writer) => demo::writer::run(&writer.dir, writer.seed)
             .map_err(|error| CliError::new(Exit::Failed, error).at(writer.dir.display())),
     }

@@ -4,6 +4,7 @@
 mod captured;
 mod misuse;
 mod shapes;
+mod wal;
 mod watcher_gone;
 mod world;
 

@@ -51,7 +51,7 @@ impl Tracker {
     /// see [`Store::put`](crate::Store::put).
     ///
     /// # Errors
-    /// [`Error::Behind`] when `durable` returned less than what was tracked; the epoch goes on then.
+    /// [`Error::Behind`](crate::Error::Behind) when `durable` returned less than what was tracked; the epoch goes on then.
     pub fn freeze(&self, durable: impl FnOnce() -> Lsn) -> Result<Changes> {
         Ok(self.phases.freeze(|| self.new_epoch(), durable)?.into())
     }

@@ -267,30 +267,25 @@ impl Rounds {
 
     /// Returns when everything placed so far is written, by `write`, which need not sync, or by someone else.
     pub(crate) fn write_out(&self, write: impl Fn(Work) -> Result<Lsn>) -> Result<()> {
-        let mut queue = self.queue();
-        let round = queue.newest();
-        loop {
-            queue.check()?;
-            if queue.is_written(round) {
-                return Ok(());
-            }
-            if queue.flush() {
-                self.lead(queue, Duration::ZERO, &write);
-            } else {
-                queue.looking.push(thread::current());
-                drop(queue);
-                thread::park();
-            }
-            queue = self.queue();
-        }
+        let round = self.queue().newest();
+        self.write_until(|queue| queue.is_written(round), write).map(drop)
     }
 
     /// The queue, once it has room for more. Writes by `write` if nobody else does.
     pub(crate) fn queue_with_room(&self, write: impl Fn(Work) -> Result<Lsn>) -> Result<Locked<'_>> {
+        self.write_until(|queue| queue.waiting_bytes() < WAITING_BYTES_MAX, write)
+    }
+
+    /// The queue, once it is as `enough` wants it. Until then what waits is written, here or by whoever leads.
+    fn write_until(
+        &self,
+        enough: impl Fn(&Queue) -> bool,
+        write: impl Fn(Work) -> Result<Lsn>,
+    ) -> Result<Locked<'_>> {
         loop {
             let mut queue = self.queue();
             queue.check()?;
-            if queue.waiting_bytes() < WAITING_BYTES_MAX {
+            if enough(&queue) {
                 return Ok(queue);
             }
             if queue.flush() {

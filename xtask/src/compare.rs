@@ -33,3 +33,10 @@ fn median(values: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
+
+/// Three cells of a table: the median of some rates, the least and the most of them.
+fn spread(rates: &[f64]) -> String {
+    let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = rates.iter().copied().fold(0.0, f64::max);
+    format!("{:.0} | {least:.0} | {most:.0}", median(rates))
+}

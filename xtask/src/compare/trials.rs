@@ -1,6 +1,6 @@
 //! What a log could do, one choice at a time: small models without our crates, in paired runs.
 
-use super::median;
+use super::spread;
 use super::wal::build;
 use crate::Result;
 use crate::verdict;
@@ -82,10 +82,7 @@ impl Trials {
                 }
             }
             for ((choice, ..), rates) in question.answers.iter().zip(&rates) {
-                let (title, rate) = (question.title, median(rates));
-                let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
-                let most = rates.iter().copied().fold(0.0, f64::max);
-                let line = format!("| {title} | {choice} | {rate:.0} | {least:.0} | {most:.0} |");
+                let line = format!("| {} | {choice} | {} |", question.title, spread(rates));
                 println!("{line}");
                 // Writing to a String cannot fail.
                 let _ = writeln!(table, "{line}");

@@ -1,6 +1,6 @@
 //! Our log beside other people's, in paired runs: each round runs every log once, one process a run.
 
-use super::median;
+use super::{median, spread};
 use crate::Result;
 use crate::verdict;
 use crate::world::{self, World};
@@ -82,14 +82,10 @@ impl Logs {
             for (log, rates) in row.logs.iter().zip(&rates) {
                 let rate = median(rates);
                 leads &= ["bare", "pitr-apart"].contains(log) || rate <= ours;
-                let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
-                let most = rates.iter().copied().fold(0.0, f64::max);
                 let ratio = rate / ours;
                 let syncs = self.syncs(&binary, log, row)?;
-                let title = row.title;
-                let line = format!(
-                    "| {title} | {log} | {rate:.0} | {least:.0} | {most:.0} | {ratio:.2} | {syncs} |"
-                );
+                let (title, cells) = (row.title, spread(rates));
+                let line = format!("| {title} | {log} | {cells} | {ratio:.2} | {syncs} |");
                 println!("{line}");
                 // Writing to a String cannot fail.
                 let _ = writeln!(table, "{line}");

@@ -60,11 +60,11 @@ mod find;
 mod fold;
 #[cfg(feature = "future")]
 mod future;
+mod gate;
 mod helper;
 mod inspect;
 mod layout;
 mod log_scan;
-mod news;
 mod open;
 mod options;
 mod pin;

@@ -1,7 +1,8 @@
 //! Who writes, who waits, who is answered: the commit state machine, without threads, files or clocks.
 //!
 //! Callers place records and remember the [`Round`] in which these will be written. Whoever waits asks for
-//! its [`Turn`]: nobody leads and its round isn't durable, so it leads; or its round is done; or it waits. The leader
+//! its [`Turn`]: nobody leads and its round isn't durable, so it leads; or its round is done; or it waits, knowing whether
+//! the one who leads makes its records durable too. The leader
 //! takes all that was placed, ends the round, writes and syncs without the lock, and reports. While it does
 //! so the next round fills.
 //!
@@ -32,7 +33,9 @@ pub(crate) enum Turn {
     Done,
     /// It leads: [`Queue::take`], now or once others have joined, then [`Queue::finish`].
     Lead,
-    /// Someone else leads.
+    /// Someone else leads, and makes its records durable.
+    Covered,
+    /// Someone else leads, and does not.
     Wait,
 }
 
@@ -51,10 +54,13 @@ pub(crate) struct Work {
 enum Leader {
     None,
     /// It has the lead and took nothing yet.
-    Claimed,
+    Claimed {
+        syncs: bool,
+    },
     Taken {
         round: Round,
         end: Lsn,
+        syncs: bool,
     },
 }
 
@@ -129,12 +135,7 @@ impl Queue {
 
     /// True if what was placed in `round` is with the operating system, synced or not.
     pub(crate) fn is_written(&self, round: Round) -> bool {
-        self.is_taken(round) && !matches!(self.leader, Leader::Taken { round: led, .. } if led == round)
-    }
-
-    /// True if a leader took what was placed in `round`.
-    pub(crate) fn is_taken(&self, round: Round) -> bool {
-        round < self.filling
+        round < self.filling && !matches!(self.leader, Leader::Taken { round: led, .. } if led == round)
     }
 
     /// What someone who waits for `round` does now.
@@ -143,29 +144,38 @@ impl Queue {
         if round < self.done {
             return Ok(Turn::Done);
         }
-        Ok(if self.claim() { Turn::Lead } else { Turn::Wait })
+        if self.claim(true) {
+            return Ok(Turn::Lead);
+        }
+        let covered = match self.leader {
+            Leader::Claimed { syncs } => syncs,
+            Leader::Taken { round: taken, syncs, .. } => syncs && round <= taken,
+            Leader::None => false,
+        };
+        Ok(if covered { Turn::Covered } else { Turn::Wait })
     }
 
     /// True if there is something to write and the caller leads now, as with [`Turn::Lead`]; it need not sync.
     pub(crate) fn flush(&mut self) -> bool {
-        self.failed.is_none() && self.layout.has_work() && self.claim()
+        self.failed.is_none() && self.layout.has_work() && self.claim(false)
     }
 
-    fn claim(&mut self) -> bool {
+    fn claim(&mut self, syncs: bool) -> bool {
         let free = self.leader == Leader::None;
         if free {
-            self.leader = Leader::Claimed;
+            self.leader = Leader::Claimed { syncs };
         }
         free
     }
 
     /// The leader takes what was placed so far.
     pub(crate) fn take(&mut self) -> Work {
-        debug_assert!(self.leader == Leader::Claimed, "a leader takes once");
+        debug_assert!(matches!(self.leader, Leader::Claimed { .. }), "a leader takes once");
+        let syncs = self.leader == (Leader::Claimed { syncs: true });
         let (steps, round) = (self.layout.take(), self.filling);
         let end = self.layout.end();
         self.filling = Round(round.0 + 1);
-        self.leader = Leader::Taken { round, end };
+        self.leader = Leader::Taken { round, end, syncs };
         Work { steps, durable: self.durable, end }
     }
 
@@ -177,7 +187,8 @@ impl Queue {
     /// The leader's report: how far the log is durable, or why it can't go on.
     pub(crate) fn finish(&mut self, outcome: std::result::Result<Lsn, Arc<Error>>) {
         match (outcome, self.leader) {
-            (Ok(durable), Leader::Taken { round, end }) => {
+            (Ok(durable), Leader::Taken { round, end, syncs }) => {
+                debug_assert!(durable == end || !syncs, "whoever syncs covers what it took");
                 self.durable = durable;
                 if durable == end {
                     self.done = Round(round.0 + 1);

@@ -1,39 +1,44 @@
 //! Who sleeps and who is woken: threads around the [`Queue`].
 //!
 //! Whoever waits and finds nobody leading leads: it takes all that is placed, writes it and syncs once for everyone.
-//! The others sleep, each on its own. At the end of a round the leader first wakes one waiter of the next round,
-//! which leads it while the leader wakes those whose records it made durable. These see by one atomic number that
-//! they are done and never come back for the lock: a herd that does is what caps a group commit.
+//! The others sleep. Those whose records that leader makes durable sleep at their round's [`Gate`]: they see by an
+//! atomic number that they are done, and never come back for the queue's lock; a herd that does is what caps a group
+//! commit. The first of the others is the heir: it sleeps until the next report, then leads. Who comes behind it sleeps at
+//! its round's gate too, since the heir will make it durable.
 //!
 //! The log's own thread leads rounds too, when much is waiting that nobody waits for; and whoever finds no room for
-//! more. They only write. One of those who sleep is woken then, to lead the sync.
+//! more. They only write, and make nobody done.
 //!
-//! # Invariant: no lost wake-up
-//! Whoever sleeps is listed, and was listed under the lock while somebody led. That leader takes the lock once more when
-//! it reports, and then wakes: all that are done and one that isn't; or, if it only wrote, one; after a failure
-//! everyone. The one it wakes either leads the next round or finds someone who does, and then lists itself again. All
-//! who wait for room, or for something to be written, are woken by every report. The log's own thread says under the lock that it sleeps; whoever
-//! places enough while nobody leads, or reports and leaves enough, wakes it. Models in this module let loom try every
-//! order of up to three preemptions (`cargo xtask models`).
+//! # Invariants: no lost wake-up
+//! - While somebody leads, everyone at a gate is made durable by that leader, or there is an heir. For who waits is
+//!   registered under the lock, and whoever finds neither becomes the heir.
+//! - A report wakes the heir, and nobody is the heir then. It is on its way to the lock: there it leads, or finds a leader
+//!   who came before it, and is registered with that one, which took or will take all that was placed until the report.
+//! - A report of rounds that are durable wakes all at their gates; that of a failure wakes everyone.
+//! - Who waits for room, or for something to be written or durable, waits for reports as the heir does.
+//! - The log's own thread says under the lock that it sleeps; whoever places enough while nobody leads, or reports and leaves
+//!   enough, wakes it.
+//!
+//! Models in this module let loom try every order of up to three preemptions (`cargo xtask models`).
 
-use crate::news::News;
+use crate::gate::Gate;
 use crate::queue::{Queue, Round, Turn, Work};
 use crate::{Error, Result};
 use pitr_format::Lsn;
 use std::collections::HashMap;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::{Mutex, MutexGuard};
 #[cfg(not(loom))]
 use std::thread::{self, Thread};
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[cfg(loom)]
 use loom::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
@@ -44,6 +49,9 @@ use loom::thread::{self, Thread};
 const WAITING_BYTES_MAX: usize = if cfg!(loom) { 50 } else { 8 << 20 };
 /// Bytes that are worth a round though nobody waits for them.
 const FLUSH_BYTES: usize = if cfg!(loom) { 20 } else { 1 << 20 };
+/// Gates of rounds. There are more rounds than that only while rounds are written without being synced; sharing a gate costs
+/// a look too many.
+const GATES: usize = 4;
 
 /// The queue, locked.
 pub(crate) type Locked<'a> = MutexGuard<'a, Waited>;
@@ -54,20 +62,26 @@ pub(crate) struct Rounds {
     queue: Mutex<Waited>,
     /// Rounds below this are durable.
     done: AtomicU64,
-    /// Who follows the log.
-    pub(crate) news: News,
+    /// True once no round will be durable any more.
+    failed: AtomicBool,
+    /// Reports so far.
+    reports: AtomicU64,
+    /// Opened by the report that makes a round durable; a round's is that of its number modulo [`GATES`].
+    gates: [Gate; GATES],
+    /// Opened by any report.
+    reported: Gate,
 }
 
 /// The queue, and who sleeps until something in it changes.
 #[derive(Debug)]
 pub(crate) struct Waited {
     queue: Queue,
-    /// Waiters of rounds that a leader took.
-    taken: Vec<Thread>,
-    /// Waiters of the round that fills.
-    filling: Vec<Thread>,
-    /// Those that look again after any report: for room to place more, or whether something is written.
-    looking: Vec<Thread>,
+    /// True at a gate where someone sleeps, or is about to.
+    at_gate: [bool; GATES],
+    /// True if someone waits for the next report: the heir, or others.
+    at_report: bool,
+    /// True if someone will lead after the next report.
+    heir: bool,
     /// Tickets that are polled, by number.
     polled: HashMap<u64, (Round, Waker)>,
     /// Numbers given to polled tickets so far.
@@ -148,37 +162,15 @@ impl Waited {
         self.polled.remove(&number);
     }
 
-    /// Lists the calling thread under its round.
-    fn list(&mut self, round: Round) {
-        let taken = self.queue.is_taken(round);
-        let list = if taken { &mut self.taken } else { &mut self.filling };
-        list.push(thread::current());
-    }
-
-    /// The leader takes: who waits for the round that filled waits for one that is taken now.
-    fn take(&mut self) -> Work {
-        if self.taken.is_empty() {
-            std::mem::swap(&mut self.taken, &mut self.filling);
-        } else {
-            self.taken.append(&mut self.filling);
-        }
-        self.queue.take()
-    }
-
-    /// Whom a report wakes, in this order.
-    fn woken(&mut self, failed: bool, synced: bool) -> Vec<Thread> {
-        let mut woken = Vec::new();
-        if failed {
-            woken.append(&mut self.filling);
-            woken.append(&mut self.taken);
-        } else if synced {
-            woken.extend(self.filling.pop());
-            woken.append(&mut self.taken);
-        } else {
-            woken.extend(self.taken.pop().or_else(|| self.filling.pop()));
-        }
-        woken.append(&mut self.looking);
-        woken
+    /// The gates of these rounds where someone sleeps; nobody is known to sleep there afterwards.
+    fn open(&mut self, rounds: Range<Round>) -> impl Iterator<Item = usize> + use<> {
+        let rounds = (rounds.start.0..rounds.end.0).take(GATES);
+        let gates = rounds.fold([false; GATES], |mut gates, round| {
+            let gate = gate_of(round);
+            gates[gate] = std::mem::take(&mut self.at_gate[gate]);
+            gates
+        });
+        (0..GATES).filter(move |gate| gates[*gate])
     }
 
     /// The wakers of tickets that are durable, or of all after a failure.
@@ -210,15 +202,22 @@ impl Rounds {
         let done = AtomicU64::new(queue.done().0);
         let queue = Waited {
             queue,
-            taken: Vec::new(),
-            filling: Vec::new(),
-            looking: Vec::new(),
+            at_gate: [false; GATES],
+            at_report: false,
+            heir: false,
             polled: HashMap::new(),
             #[cfg(any(feature = "future", loom))]
             numbers: 0,
             helper: Helper::default(),
         };
-        Rounds { queue: Mutex::new(queue), done, news: News::default() }
+        Rounds {
+            queue: Mutex::new(queue),
+            done,
+            failed: AtomicBool::new(false),
+            reports: AtomicU64::new(0),
+            gates: std::array::from_fn(|_| Gate::default()),
+            reported: Gate::default(),
+        }
     }
 
     pub(crate) fn queue(&self) -> Locked<'_> {
@@ -243,16 +242,48 @@ impl Rounds {
             match queue.turn(round)? {
                 Turn::Done => return Ok(()),
                 Turn::Lead => self.lead(queue, delay, &write),
-                Turn::Wait => {
-                    queue.list(round);
+                Turn::Wait if !queue.heir => {
+                    queue.heir = true;
+                    self.await_report(queue, None);
+                }
+                Turn::Wait | Turn::Covered => {
+                    let gate = gate_of(round.0);
+                    queue.at_gate[gate] = true;
                     drop(queue);
-                    thread::park();
-                    if self.is_done(round) {
-                        return Ok(());
-                    }
+                    self.gates[gate]
+                        .wait(None, || self.is_done(round) || self.failed.load(Ordering::Acquire));
                 }
             }
+            if self.is_done(round) {
+                return Ok(());
+            }
             queue = self.queue();
+        }
+    }
+
+    /// Sleeps until the next report, or until `timeout` has passed.
+    fn await_report(&self, mut queue: Locked<'_>, timeout: Option<Duration>) {
+        queue.at_report = true;
+        let seen = self.reports.load(Ordering::Relaxed);
+        drop(queue);
+        self.reported.wait(timeout, || self.reports.load(Ordering::Acquire) != seen);
+    }
+
+    /// Returns the durable point once it is past `lsn`, or as it is after `timeout`. Leads nothing.
+    pub(crate) fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
+        let begun = Instant::now();
+        loop {
+            let queue = self.queue();
+            let durable = queue.durable();
+            if durable > lsn {
+                return Ok(durable);
+            }
+            queue.check()?;
+            let left = timeout.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Ok(durable);
+            }
+            self.await_report(queue, Some(left));
         }
     }
 
@@ -291,9 +322,7 @@ impl Rounds {
             if queue.flush() {
                 self.lead(queue, Duration::ZERO, &write);
             } else {
-                queue.looking.push(thread::current());
-                drop(queue);
-                thread::park();
+                self.await_report(queue, None);
             }
         }
     }
@@ -342,23 +371,34 @@ struct Report<'a> {
 impl Drop for Report<'_> {
     fn drop(&mut self) {
         let outcome = std::mem::replace(&mut self.outcome, Err(Error::Panicked));
-        let failed = outcome.is_err();
-        let mut queue = self.rounds.queue();
+        let (rounds, failed) = (self.rounds, outcome.is_err());
+        let mut queue = rounds.queue();
         let before = queue.done();
         queue.finish(outcome.map_err(std::sync::Arc::new));
-        let synced = queue.done() > before;
-        if synced {
-            self.rounds.done.store(queue.done().0, Ordering::Release);
-        }
-        let (woken, polled) = (queue.woken(failed, synced), queue.polled(failed));
+        let done = queue.done();
+        rounds.done.store(done.0, Ordering::Release);
+        rounds.failed.fetch_or(failed, Ordering::Release);
+        rounds.reports.fetch_add(1, Ordering::Release);
+        queue.heir = false;
+        let reported = std::mem::take(&mut queue.at_report);
+        let opened = queue.open(before..if failed { Round(before.0 + GATES as u64) } else { done });
+        let polled = queue.polled(failed);
         if queue.has_plenty() {
             queue.wake_helper();
         }
         drop(queue);
-        woken.iter().for_each(Thread::unpark);
+        // First whoever leads next.
+        if reported {
+            rounds.reported.open();
+        }
+        opened.for_each(|gate| rounds.gates[gate].open());
         polled.into_iter().for_each(Waker::wake);
-        self.rounds.news.tell();
     }
+}
+
+/// Where those sleep who wait for this round.
+fn gate_of(round: u64) -> usize {
+    (round % GATES as u64) as usize
 }
 
 #[cfg(all(loom, test))]

@@ -126,17 +126,7 @@ impl Wal {
     /// Returns the durable point once it is past `lsn`, or as it is when `timeout` is over: for those who follow the log
     /// with a [`reader`](Wal::reader) or ship it. Makes nobody sync. [`Error::Poisoned`] if it can't come any more.
     pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
-        let there = || {
-            let queue = self.shared.queue();
-            queue.durable() > lsn || queue.check().is_err()
-        };
-        self.shared.rounds.news.wait(timeout, there);
-        let queue = self.shared.queue();
-        let durable = queue.durable();
-        if durable <= lsn {
-            queue.check()?;
-        }
-        Ok(durable)
+        self.shared.rounds.wait_past(lsn, timeout)
     }
 
     /// End of what was appended.

@@ -1,4 +1,4 @@
-//! Small models of what a log could do, one choice at a time, with none of our crates: what `docs/experiments.md` shows.
+//! Small models of what a log could do, one choice at a time, with none of our crates: what `docs/choices.md` shows.
 
 use crate::Result;
 use std::fs::File;
@@ -28,6 +28,9 @@ pub fn run(name: &str, threads: usize, dir: &Path, time: Duration) -> Result<f64
         "direct" => direct_loop(&file(Room::Zeros, O_DSYNC | O_DIRECT)?, time),
         "locked-sync" => locked_sync(&file(Room::Zeros, 0)?, threads, time),
         "herd" => group(&file(Room::Zeros, 0)?, Wake::Herd, threads, time),
+        "gate" => group(&file(Room::Zeros, 0)?, Wake::Gate { yields: 0 }, threads, time),
+        "gate-yields" => group(&file(Room::Zeros, 0)?, Wake::Gate { yields: 5 }, threads, time),
+        "gate-yields-more" => group(&file(Room::Zeros, 0)?, Wake::Gate { yields: 20 }, threads, time),
         "one-by-one" => group(&file(Room::Zeros, 0)?, Wake::OneByOne, threads, time),
         "copy-locked" => copy_locked(threads, time),
         "copy-reserved" => copy_reserved(threads, time),
@@ -112,8 +115,13 @@ fn locked_sync(file: &File, threads: usize, time: Duration) -> Result<f64> {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Wake {
+    /// By the condition variable of the lock that everyone takes again.
     Herd,
+    /// Each by itself, the next leader first.
     OneByOne,
+    /// The next leader by itself, the others by a condition variable that has nothing to do with the lock, and after
+    /// having let others run so often.
+    Gate { yields: u32 },
 }
 
 #[derive(Default)]
@@ -123,50 +131,82 @@ struct Group {
     round: u64,
     done: u64,
     leading: bool,
+    /// Who leads next.
+    heir: Option<Thread>,
     /// Waiters of the round that is written, and of the one that fills.
     asleep: [Vec<Thread>; 2],
+}
+
+#[derive(Default)]
+struct Gate {
+    lock: Mutex<()>,
+    opened: Condvar,
 }
 
 /// One leader writes and syncs for all, outside of the lock.
 fn group(file: &File, wake: Wake, threads: usize, time: Duration) -> Result<f64> {
     let (group, changed, done) = (Mutex::new(Group::default()), Condvar::new(), AtomicU64::new(0));
+    let gates: [Gate; 2] = Default::default();
     rate_of(threads, time, |_| {
         let mut held = group.lock().map_err(|_| "poisoned")?;
         held.waiting.extend_from_slice(&[7; COMMIT_BYTES]);
         let mine = held.round;
+        let is_done = || done.load(Ordering::Acquire) > mine;
         while held.done <= mine {
-            if held.leading {
-                held = match wake {
-                    Wake::Herd => changed.wait(held).map_err(|_| "poisoned")?,
-                    Wake::OneByOne => {
-                        held.asleep[(mine % 2) as usize].push(std::thread::current());
-                        drop(held);
-                        std::thread::park();
-                        if done.load(Ordering::Acquire) > mine {
-                            return Ok(());
-                        }
-                        group.lock().map_err(|_| "poisoned")?
+            if !held.leading {
+                held.leading = true;
+                let (bytes, at) = (std::mem::take(&mut held.waiting), held.at % (FILE_BYTES / 2));
+                held.at += bytes.len() as u64;
+                held.round += 1;
+                let round = held.round;
+                drop(held);
+                file.write_all_at(&bytes, at)?;
+                file.sync_data()?;
+                held = group.lock().map_err(|_| "poisoned")?;
+                (held.leading, held.done) = (false, round);
+                done.store(round, Ordering::Release);
+                let next = held.heir.take().or_else(|| held.asleep[(round % 2) as usize].pop());
+                let woken = std::mem::take(&mut held.asleep[((round - 1) % 2) as usize]);
+                drop(held);
+                next.iter().chain(&woken).for_each(Thread::unpark);
+                match wake {
+                    Wake::Herd => changed.notify_all(),
+                    Wake::OneByOne => {}
+                    Wake::Gate { .. } => {
+                        let gate = &gates[((round - 1) % 2) as usize];
+                        drop(gate.lock.lock().map_err(|_| "poisoned")?);
+                        gate.opened.notify_all();
                     }
-                };
-                continue;
+                }
+                return Ok(());
             }
-            held.leading = true;
-            let (bytes, at) = (std::mem::take(&mut held.waiting), held.at % (FILE_BYTES / 2));
-            held.at += bytes.len() as u64;
-            held.round += 1;
-            let round = held.round;
-            drop(held);
-            file.write_all_at(&bytes, at)?;
-            file.sync_data()?;
+            match wake {
+                Wake::Herd => {
+                    held = changed.wait(held).map_err(|_| "poisoned")?;
+                    continue;
+                }
+                Wake::Gate { yields } if mine < held.round || held.heir.is_some() => {
+                    drop(held);
+                    (0..yields).take_while(|_| !is_done()).for_each(|_| std::thread::yield_now());
+                    let gate = &gates[(mine % 2) as usize];
+                    let asleep = gate.lock.lock().map_err(|_| "poisoned")?;
+                    drop(gate.opened.wait_while(asleep, |()| !is_done()).map_err(|_| "poisoned")?);
+                }
+                Wake::Gate { .. } => {
+                    held.heir = Some(std::thread::current());
+                    drop(held);
+                    std::thread::park();
+                }
+                Wake::OneByOne => {
+                    held.asleep[(mine % 2) as usize].push(std::thread::current());
+                    drop(held);
+                    std::thread::park();
+                }
+            }
+            if is_done() {
+                return Ok(());
+            }
             held = group.lock().map_err(|_| "poisoned")?;
-            (held.leading, held.done) = (false, round);
-            done.store(round, Ordering::Release);
-            let next = held.asleep[(round % 2) as usize].pop();
-            let woken = std::mem::take(&mut held.asleep[((round - 1) % 2) as usize]);
-            drop(held);
-            changed.notify_all();
-            next.iter().chain(&woken).for_each(Thread::unpark);
-            return Ok(());
         }
         Ok(())
     })

@@ -25,6 +25,8 @@ fn first_segment(size: u32) -> SegmentHeader {
 struct Waiter {
     round: Round,
     end: Lsn,
+    /// Whoever led when it was asked for its turn makes its records durable.
+    covered: bool,
 }
 
 /// Who leads: someone who syncs, or someone who only writes.
@@ -165,21 +167,31 @@ fn run(seed: u64) -> bool {
                     assert!(commit.time >= stamp && commit.time >= now);
                     stamp = commit.time;
                 }
-                waiters.push(Waiter { round, end: appended.end });
+                waiters.push(Waiter { round, end: appended.end, covered: false });
             }
             4 if rng.once_in(4) => {
                 let (end, round) = queue.skip().unwrap();
-                waiters.push(Waiter { round, end });
+                waiters.push(Waiter { round, end, covered: false });
             }
             4..8 if !waiters.is_empty() => {
                 let nth = rng.below(waiters.len() as u64) as usize;
-                let Waiter { round, end } = waiters[nth];
+                let Waiter { round, end, .. } = waiters[nth];
                 match queue.turn(round).unwrap() {
                     Turn::Done => {
                         assert!(queue.durable() >= end, "answered before its records were durable");
                         waiters.swap_remove(nth);
                     }
-                    Turn::Wait => assert!(leading.is_some(), "waits for nobody"),
+                    Turn::Covered => {
+                        assert!(leading.as_ref().is_some_and(|leader| leader.syncs), "covered by nobody");
+                        waiters[nth].covered = true;
+                    }
+                    Turn::Wait => {
+                        let leader = leading.as_ref().expect("waits for somebody");
+                        assert!(
+                            !leader.syncs || leader.work.is_some(),
+                            "who syncs and took nothing covers all"
+                        );
+                    }
                     Turn::Lead => {
                         assert!(leading.is_none(), "two leaders");
                         leading = Some(Leading { syncs: true, work: None });
@@ -202,7 +214,11 @@ fn run(seed: u64) -> bool {
                     check_poisoned(&mut queue, &waiters, durable);
                     return true;
                 }
-                Some(_) => leading.take().unwrap().report(&mut queue, &mut model),
+                Some(_) => {
+                    leading.take().unwrap().report(&mut queue, &mut model);
+                    let left = waiters.iter().filter(|waiter| waiter.covered && waiter.round >= queue.done());
+                    assert_eq!(left.count(), 0, "covered, and not durable after the report");
+                }
             },
             _ => {}
         }
@@ -216,7 +232,7 @@ fn run(seed: u64) -> bool {
     if queue.turn(newest).unwrap() == Turn::Lead {
         Leading { syncs: true, work: Some(queue.take()) }.report(&mut queue, &mut model);
     }
-    for Waiter { round, end } in waiters {
+    for Waiter { round, end, .. } in waiters {
         assert!(matches!(queue.turn(round), Ok(Turn::Done)) && queue.durable() >= end);
     }
     assert_eq!((queue.durable(), queue.end()), (model.next, model.next));

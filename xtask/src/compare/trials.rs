@@ -39,6 +39,9 @@ const QUESTIONS: &[Question] = &[
             ("each for itself, under the lock", "locked-sync", 64),
             ("one for all, outside of the lock, all woken at once", "herd", 64),
             ("one for all, outside of the lock, woken one by one, the next leader first", "one-by-one", 64),
+            ("as before, but all at once without the lock (a gate)", "gate", 64),
+            ("at a gate, having let others run 5 times before they sleep", "gate-yields", 64),
+            ("at a gate, 20 times", "gate-yields-more", 64),
         ],
     },
     Question {

@@ -1,15 +1,14 @@
 //! Reading a log of 128-byte records back, warm: by a reader, by a scan, by a scan of several threads; each in batches of
-//! a megabyte and in batches of one record. The records' bytes in a second are 152 times the records in a second. And a replay: analysis and partitions.
+//! a megabyte and in batches of one record. The records' bytes in a second are 152 times the records in a second.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pitr_format::log::{SegmentHeader, WholeRecord};
+use pitr_format::log::WholeRecord;
 use pitr_format::record::Record;
-use pitr_format::{Incarnation, Lsn, PartitionId, Timestamp, TxId};
+use pitr_format::{Lsn, PartitionId, TxId};
 use pitr_vfs::{Access, File, FileSystem, Lock, OsFs, SystemClock, View};
-use pitr_wal::{Analysis, BatchBuilder, Error, Records, Start, Wal, WalOptions};
+use pitr_wal::{BatchBuilder, Error, Records, Start, Wal, WalOptions};
 use std::ffi::OsString;
 use std::io;
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -128,64 +127,6 @@ fn fold(wal: &Wal) -> u64 {
     scan.fold(|_| 0, each, |a, b| a + b).expect("a whole log").expect("some segments")
 }
 
-/// Records of the log that is replayed: 2 GB of it.
-const REPLAYED: u64 = 16_000_000;
-
-/// A log of 2 GB: transactions of ten logical records of 100 bytes in eight partitions, of which every tenth is aborted.
-fn replayed_log() -> (tempfile::TempDir, Wal) {
-    let (dir, wal) = log(0, false);
-    let mut batch = BatchBuilder::new();
-    for tx in 1..=REPLAYED / 10 {
-        for nth in 0..10 {
-            let partition = PartitionId::new(((tx + nth) % 8) as u32);
-            batch
-                .push(partition, TxId::new(tx), &Record::Data(&PAYLOAD[..100]))
-                .expect("a record of fair size");
-        }
-        let first_lsn = wal.end();
-        let pushed = match tx % 10 {
-            0 => batch.push(PartitionId::FIRST, TxId::new(tx), &Record::Abort { first_lsn }),
-            _ => batch.push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, b""),
-        };
-        pushed.expect("a record of fair size");
-        wal.append(&mut batch).expect("a disk");
-    }
-    wal.sync().expect("a disk");
-    (dir, wal)
-}
-
-/// What the partitions got: records, and the sum of their payloads' first and last bytes.
-fn replay(wal: &Wal) -> (u64, u64) {
-    let scan = wal.scan(wal.first(), wal.durable()).expect("a log");
-    let new = |header: &SegmentHeader| (Analysis::new(Bound::Unbounded), header.incarnation);
-    let each = |(analysis, life): &mut (Analysis, Incarnation), record: &WholeRecord<'_>| {
-        analysis.push(record, *life)
-    };
-    let merge = |(before, life), (behind, _)| (Analysis::merge(before, behind), life);
-    let (analysis, _) = scan.fold(new, each, merge).expect("a whole log").expect("some segments");
-    let apply = |(count, sum): &mut (u64, u64), record: &WholeRecord<'_>| {
-        *count += 1;
-        *sum += [record.payload.first(), record.payload.last()]
-            .into_iter()
-            .flatten()
-            .map(|b| u64::from(*b))
-            .sum::<u64>();
-        Ok::<(), Error>(())
-    };
-    let partitions = scan.replay(&analysis.winners(), |_| (0, 0), apply).expect("a whole log");
-    partitions.values().fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
-}
-
-/// Analysis, then every committed record handed to its partition; the log is in the page cache.
-fn replays(c: &mut Criterion) {
-    let (_dir, wal) = replayed_log();
-    let committed = REPLAYED / 10 * 9;
-    let mut group = c.benchmark_group("replay 2 GB");
-    group.throughput(Throughput::Elements(REPLAYED)).sample_size(10);
-    group.bench_function("100 B", |b| b.iter(|| assert_eq!(replay(&wal), (committed, committed * 14))));
-    group.finish();
-}
-
 fn scans(c: &mut Criterion) {
     for (name, records, apart) in [("1 MiB", 4 << 20, false), ("one record", 1 << 20, true)] {
         let (_dir, wal) = log(records, apart);
@@ -198,5 +139,5 @@ fn scans(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, scans, replays);
+criterion_group!(benches, scans);
 criterion_main!(benches);

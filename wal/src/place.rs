@@ -1,6 +1,6 @@
 //! What must stand between two batches of a segment: the checks of every walk over a log, wherever its bytes come from.
 //!
-//! A [`Place`] holds no bytes. [`crate::cursor`] brings them from a file, window by window, [`crate::walk`] from a
+//! A [`Place`] holds no bytes. [`crate::cursor`] brings them from a file, window by window, [`crate::records`] from a
 //! sealed segment that is in memory or mapped; both ask here, so both find the same faults. Nothing is checked twice.
 
 use crate::error::{Damage, Witness};

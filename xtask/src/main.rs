@@ -7,14 +7,17 @@
 #![forbid(unsafe_code)]
 
 mod application;
+mod bound;
 mod compare;
 mod drill;
 mod fuzz;
 mod measure;
+mod miri;
 mod models;
 mod moments;
 mod program;
 mod soak;
+mod usage;
 mod verdict;
 mod witness;
 mod world;
@@ -40,6 +43,8 @@ enum Task {
     /// Puts the program beside another one
     #[command(subcommand)]
     Compare(compare::Compare),
+    /// What the machine gives at most for a backup and a restore of a file, with none of our crates
+    Bound(bound::Bound),
     /// Times single crates beside their bounds
     #[command(subcommand)]
     Measure(measure::Measure),
@@ -50,16 +55,20 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     /// Tries every order of the steps of concurrent code, by loom
     Models,
+    /// Runs tests under miri, which a nightly toolchain has as a component
+    Miri,
 }
 
 fn main() -> ExitCode {
     let passed = match Args::parse().task {
         Task::Drill(drill) => drill.run(),
         Task::Compare(compare) => compare.run(),
+        Task::Bound(bound) => bound.run(),
         Task::Measure(measure) => measure.run(),
         Task::Soak(soak) => soak.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Models => models::run(),
+        Task::Miri => miri::run(),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

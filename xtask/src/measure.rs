@@ -5,8 +5,6 @@ use crate::{Result, world};
 use clap::Subcommand;
 use std::process::{Command, Stdio};
 
-const HEAD: &str = "# The tracker beside its bounds\n\nEach table is one run of the command that stands over it. ns, ms and GB/s are those of one core.\n";
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Measure {
     /// Marks, freezes and deltas of 100 GB
@@ -15,16 +13,48 @@ pub(crate) enum Measure {
         #[arg(long, default_value_t = 15)]
         rounds: usize,
     },
+    /// Analysis and partitioned replay of a log of 2 GB
+    Replay {
+        /// How often it is replayed
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
 }
+
+/// A bench, and where its tables are kept.
+struct Bench {
+    package: &'static str,
+    features: &'static str,
+    file: &'static str,
+    head: &'static str,
+}
+
+const TRACKER: Bench = Bench {
+    package: "pitr-tracker",
+    features: "",
+    file: "tracker.md",
+    head: "# The tracker beside its bounds\n\nEach table is one run of the command that stands over it. ns, ms and GB/s are those of one core.\n",
+};
+
+const REPLAY: Bench = Bench {
+    package: "pitr-wal",
+    features: "parallel",
+    file: "replay.md",
+    head: "# Replay beside a mere scan\n\nEach table is one run of the command that stands over it, on all cores, the log in the page cache. Rates count the\nlogical records, also in the scan, which reads commits and aborts besides.\n",
+};
 
 impl Measure {
     /// Runs it and keeps the table; whether there was one.
     pub(crate) fn run(&self) -> Result<bool> {
-        let Measure::Tracker { rounds } = self;
-        let command = format!("cargo xtask measure tracker --rounds {rounds}");
+        let (name, bench, rounds) = match self {
+            Measure::Tracker { rounds } => ("tracker", TRACKER, rounds),
+            Measure::Replay { rounds } => ("replay", REPLAY, rounds),
+        };
+        let command = format!("cargo xtask measure {name} --rounds {rounds}");
         println!("{command}");
         let output = Command::new(env!("CARGO"))
-            .args(["bench", "--package", "pitr-tracker", "--bench", "measure", "--", &rounds.to_string()])
+            .args(["bench", "--package", bench.package, "--features", bench.features, "--bench", "measure"])
+            .args(["--", &rounds.to_string()])
             .current_dir(world::root())
             .stderr(Stdio::inherit())
             .output()?;
@@ -37,7 +67,7 @@ impl Measure {
         }
         let (day, machine, commit) = (verdict::today(), verdict::machine(), verdict::commit());
         let block = format!("\n## {day}, {machine}, pitr at {commit}\n\n`{command}`\n\n{table}");
-        verdict::keep("tracker.md", HEAD, &block)?;
+        verdict::keep(bench.file, bench.head, &block)?;
         Ok(true)
     }
 }

@@ -56,3 +56,10 @@ pub(crate) fn bytes_below(dir: &Path) -> Result<u64> {
     }
     Ok(bytes)
 }
+
+/// Drives `file` out of the page cache, once it is on the disk.
+pub(crate) fn forget(file: &Path) -> Result<()> {
+    let file = std::fs::File::open(file)?;
+    file.sync_all()?;
+    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+}

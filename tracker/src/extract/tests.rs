@@ -19,7 +19,8 @@ fn delta(blocks: &[u64]) -> Changes {
 #[test]
 fn a_delta_holds_every_image_whatever_their_number() {
     // Blocks wait to be marked together: none of them may be left waiting, none be left out of its group.
-    for number in [0, 1, 31, 32, 33, WAITING_MAX - 1, WAITING_MAX, WAITING_MAX + 1, 3 * WAITING_MAX + 7] {
+    let numbers = [0, 1, 31, 32, 33, WAITING_MAX - 1, WAITING_MAX, WAITING_MAX + 1, 3 * WAITING_MAX + 7];
+    for number in numbers.into_iter().filter(|number| !cfg!(miri) || *number < 100) {
         let blocks: Vec<u64> = (0..number as u64).map(|nth| nth * 104_729 % 24_000_000).collect();
         let mut expected = ChangeSet::new();
         for block in &blocks {

@@ -7,7 +7,7 @@ use super::{Seed, Stage, judged, settle};
 use crate::Result;
 use crate::application;
 use crate::verdict::Verdict;
-use crate::world::bytes_below;
+use crate::world::{bytes_below, forget};
 use pitr::exact;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -132,15 +132,6 @@ fn snapshot_bytes(repo: &Path) -> Result<u64> {
         }
     }
     Ok(bytes)
-}
-
-/// Drives `file` out of the page cache.
-fn forget(file: &Path) -> Result<()> {
-    python(
-        "import os, sys; f = os.open(sys.argv[1], os.O_RDONLY); os.fsync(f); os.posix_fadvise(f, 0, 0, os.POSIX_FADV_DONTNEED)",
-        file,
-    )?;
-    Ok(())
 }
 
 /// Bytes of `file` that stand in the page cache.

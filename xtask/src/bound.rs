@@ -1,0 +1,167 @@
+//! What the machine gives at most: the same bytes through read, hash, codec, write and fsync, with none of our crates.
+//!
+//! A backup reads a file in pieces, hashes and compresses each and appends it to one file, which is synced; a restore reads
+//! these pieces, decompresses and hashes them and writes each to its place. The fastest of several piece sizes and of one or
+//! two threads is the bound.
+
+use crate::Result;
+use crate::verdict;
+use crate::world::{self, World};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+const PIECES: [usize; 3] = [256 << 10, 1 << 20, 4 << 20];
+const THREADS: [usize; 2] = [1, 2];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bound {
+    /// The file to read
+    file: PathBuf,
+    /// Level of zstd
+    #[arg(long, default_value_t = 3)]
+    level: i32,
+    /// Runs of each way; the fastest counts
+    #[arg(long, default_value_t = 2)]
+    runs: usize,
+}
+
+impl Bound {
+    /// Prints it; there is nothing to fail.
+    pub(crate) fn run(&self) -> Result<bool> {
+        let world = World::new("bound")?;
+        println!("{}, {}, zstd {}", verdict::machine(), self.file.display(), self.level);
+        let mut best = [0.0f64; 2];
+        for _ in 0..self.runs {
+            for way in ways() {
+                let rates = way.measure(&self.file, &world, self.level)?;
+                println!(
+                    "  pieces of {} KiB, {} threads: backup {:.0} MB/s, restore {:.0} MB/s, {:.2} : 1",
+                    way.piece >> 10,
+                    way.threads,
+                    rates.backup,
+                    rates.restore,
+                    rates.ratio
+                );
+                best = [best[0].max(rates.backup), best[1].max(rates.restore)];
+            }
+        }
+        println!("bound: backup {:.0} MB/s, restore {:.0} MB/s", best[0], best[1]);
+        Ok(true)
+    }
+}
+
+/// A piece size and a number of threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) piece: usize,
+    pub(crate) threads: usize,
+}
+
+/// All that are tried.
+pub(crate) fn ways() -> impl Iterator<Item = Way> {
+    THREADS.into_iter().flat_map(|threads| PIECES.into_iter().map(move |piece| Way { piece, threads }))
+}
+
+/// Megabytes of the file a second, and how much smaller it became.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) backup: f64,
+    pub(crate) restore: f64,
+    pub(crate) ratio: f64,
+}
+
+/// Where a piece went.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    from: u64,
+    at: u64,
+    len: usize,
+    hash: [u8; 32],
+}
+
+impl Way {
+    /// Once, from a cold cache both ways.
+    pub(crate) fn measure(self, file: &Path, world: &World, level: i32) -> Result<Rates> {
+        let (packed, restored) = (world.path("packed"), world.path("restored"));
+        let bytes = file.metadata()?.len();
+        let rate = |begun: Instant| bytes as f64 / begun.elapsed().as_secs_f64() / 1e6;
+        world::forget(file)?;
+        let begun = Instant::now();
+        let places = self.backup(file, bytes, &packed, level)?;
+        let backup = rate(begun);
+        world::forget(&packed)?;
+        let begun = Instant::now();
+        self.restore(&places, &packed, &restored)?;
+        let restore = rate(begun);
+        let ratio = bytes as f64 / packed.metadata()?.len() as f64;
+        std::fs::remove_file(packed)?;
+        std::fs::remove_file(restored)?;
+        Ok(Rates { backup, restore, ratio })
+    }
+
+    fn backup(self, file: &Path, bytes: u64, packed: &Path, level: i32) -> Result<Vec<Place>> {
+        let (input, output) = (File::open(file)?, File::create(packed)?);
+        let (next, end, places) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
+        self.threads(|| {
+            let mut zstd = zstd::bulk::Compressor::new(level)?;
+            let (mut raw, mut small) =
+                (vec![0; self.piece], vec![0; zstd::zstd_safe::compress_bound(self.piece)]);
+            let mut mine = Vec::new();
+            loop {
+                let from = next.fetch_add(self.piece as u64, Ordering::Relaxed);
+                if from >= bytes {
+                    break;
+                }
+                let raw = &mut raw[..self.piece.min((bytes - from) as usize)];
+                input.read_exact_at(raw, from)?;
+                let hash = Sha256::digest(&*raw).into();
+                let len = zstd.compress_to_buffer(raw, &mut small)?;
+                let at = end.fetch_add(len as u64, Ordering::Relaxed);
+                output.write_all_at(&small[..len], at)?;
+                mine.push(Place { from, at, len, hash });
+            }
+            places.lock().map_err(|_| "a thread died")?.extend(mine);
+            Ok(())
+        })?;
+        output.sync_all()?;
+        Ok(places.into_inner().map_err(|_| "a thread died")?)
+    }
+
+    fn restore(self, places: &[Place], packed: &Path, restored: &Path) -> Result<()> {
+        let (input, output, next) = (File::open(packed)?, File::create(restored)?, AtomicU64::new(0));
+        self.threads(|| {
+            let mut zstd = zstd::bulk::Decompressor::new()?;
+            let (mut raw, mut small) = (vec![0; self.piece], Vec::new());
+            loop {
+                let nth = next.fetch_add(1, Ordering::Relaxed) as usize;
+                let Some(place) = places.get(nth) else { return Ok(()) };
+                small.resize(place.len, 0);
+                input.read_exact_at(&mut small, place.at)?;
+                let len = zstd.decompress_to_buffer(&small, &mut raw)?;
+                if <[u8; 32]>::from(Sha256::digest(&raw[..len])) != place.hash {
+                    return Err("a piece came back different".into());
+                }
+                output.write_all_at(&raw[..len], place.from)?;
+            }
+        })?;
+        Ok(output.sync_all()?)
+    }
+
+    fn threads(self, work: impl Fn() -> Result<()> + Sync) -> Result<()> {
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.threads)
+                .map(|_| scope.spawn(|| work().map_err(|error| error.to_string())))
+                .collect();
+            for worker in workers {
+                worker.join().map_err(|_| "a thread died")??;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! Tests under miri, which sees every use of memory that Rust doesn't allow.
+
+use crate::Result;
+use crate::verdict::Verdict;
+use crate::world;
+use std::process::Command;
+
+/// Packages with the tests of theirs to run: all that do arithmetic on bytes or share memory between threads, and what stands
+/// directly over a mapped file, there on held bytes.
+const PACKAGES: [(&str, &str); 4] =
+    [("pitr-format", ""), ("pitr-tracker", ""), ("pitr-vfs", "view"), ("pitr-wal", "sealed")];
+
+/// Tests of sizes: they do the same to more memory than an interpreter gets through in an hour.
+const OF_SIZES: [&str; 4] = [
+    "files_without_room_make_everything_changed",
+    "one_hundred_gigabytes_take_about_three_megabytes",
+    "many_small_pages_take_no_more_than_their_share",
+    "the_largest_set_fits_into_a_file",
+];
+
+/// Cases of each property: an interpreted one takes a thousand times as long.
+const CASES: &str = "4";
+
+/// Runs them; whether all pass.
+pub(crate) fn run() -> Result<bool> {
+    let command = "cargo xtask miri";
+    println!("{command}");
+    let mut verdict = Verdict::default();
+    for (package, filter) in PACKAGES {
+        let mut miri = Command::new("cargo");
+        miri.args(["+nightly", "miri", "test", "--package", package, "--lib", "--", filter]);
+        OF_SIZES.iter().for_each(|name| _ = miri.args(["--skip", name]));
+        let output = miri
+            .current_dir(world::root())
+            // The stable cargo that runs this has set what it is itself.
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env_remove("CARGO")
+            // Properties ask for the working folder, tests of files for real ones.
+            .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+            .env("PROPTEST_CASES", CASES)
+            .env("CARGO_TARGET_DIR", world::target().join("miri"))
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let passed =
+            text.lines().filter(|line| line.starts_with("test ") && line.ends_with("... ok")).count();
+        verdict.check(output.status.success() && passed > 0, format_args!("{package}: see above"));
+        if !output.status.success() {
+            eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        verdict.figure(format_args!("{passed} tests of {package}"));
+    }
+    verdict.close(command)
+}

@@ -1,0 +1,84 @@
+//! What a command took: time, processor time, memory of it and of every process below it.
+
+use crate::Result;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Linux counts a process's time in these, whatever the kernel ticks at.
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// See the module's head.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) seconds: f64,
+    pub(crate) cpu_seconds: f64,
+    /// Peak of the anonymous memory of all its processes together, bytes, looked at every 10 ms.
+    pub(crate) memory: u64,
+}
+
+/// Runs the command to its end, and then has everything that it wrote on the disk, which counts. An error if it fails.
+pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
+    let (begun, before) = (Instant::now(), children_cpu()?);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (pid, ended) = (child.id(), AtomicBool::new(false));
+    let (output, memory) = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut peak = 0;
+            while !ended.load(Ordering::Acquire) {
+                peak = peak.max(anonymous_below(pid));
+                thread::sleep(LOOK_EVERY);
+            }
+            peak
+        });
+        let output = child.wait_with_output();
+        ended.store(true, Ordering::Release);
+        (output, looking.join().unwrap_or_default())
+    });
+    let output = output?;
+    if !output.status.success() {
+        return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    rustix::fs::sync();
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok((Usage { seconds, cpu_seconds: children_cpu()? - before, memory }, output))
+}
+
+/// Processor seconds of all processes that this one waited for.
+fn children_cpu() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // The name, in brackets, may hold anything.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = fields.get(13..15).ok_or("the kernel tells no times")?;
+    let ticks = ticks.iter().map(|ticks| ticks.parse::<f64>()).sum::<std::result::Result<f64, _>>()?;
+    Ok(ticks / TICKS_A_SECOND)
+}
+
+/// Anonymous memory of a process and of those below it, bytes; of one that has ended, nothing.
+fn anonymous_below(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let own = own.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads
+        .map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default())
+        .collect::<String>();
+    let below = children.split_whitespace().filter_map(|child| child.parse().ok()).map(anonymous_below);
+    own * 1024 + below.sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_watched_with_all_below_it() {
+        let script = "sh -c 'x=$(head -c 20000000 /dev/zero | tr \"\\0\" x); sleep 0.3; true'; true";
+        let (usage, _) = of(Command::new("sh").args(["-c", script])).unwrap();
+        assert!(usage.seconds > 0.3 && usage.memory > 20_000_000, "{usage:?}");
+        assert!(of(Command::new("false").arg("x")).is_err());
+    }
+}

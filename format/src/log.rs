@@ -316,6 +316,9 @@ impl<'a> Batch<'a> {
 
     /// The batch at the front of `bytes`, of which header and body were checked already: no checksum is computed.
     pub fn checked_before(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        // FAILURES 17: nothing behind adds to the position without knowing that it fits.
+        let value = header.lsn.get();
+        header.end().ok_or(DecodeError::Range { what: "position of a batch", value })?;
         let bytes = Reader::new(bytes).take(header.bytes_len(), "batch")?;
         Ok(Batch { header, bytes })
     }

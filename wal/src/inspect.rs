@@ -128,6 +128,8 @@ pub struct Contents {
     pub batches: u64,
     /// Record frames in them: whole records and parts of records.
     pub frames: u64,
+    /// Bytes of these batches, headers included.
+    pub batch_bytes: u64,
     /// Bytes from the begin of the segment to the end of the last batch.
     pub used_bytes: u64,
     /// The latest time at its first batch and at its last one.
@@ -206,8 +208,14 @@ impl Inspection {
         mut each: impl FnMut(&LogBatch) -> std::result::Result<(), E>,
     ) -> std::result::Result<(Contents, Vec<Finding>), E> {
         let mut findings = Vec::new();
-        let mut contents =
-            Contents { batches: 0, frames: 0, used_bytes: 0, times: None, stated: header.follows.end };
+        let mut contents = Contents {
+            batches: 0,
+            frames: 0,
+            batch_bytes: 0,
+            used_bytes: 0,
+            times: None,
+            stated: header.follows.end,
+        };
         let path = segment::path_of(&self.dir, header.segment);
         let Some((file, _)) = self.opened(header)? else {
             return Ok((contents, vec![Finding::Gone(header.segment)]));
@@ -356,6 +364,7 @@ impl Contents {
         let time = batch.header.time;
         self.batches += 1;
         self.frames += u64::from(batch.header.frames);
+        self.batch_bytes += batch.header.bytes_len() as u64;
         self.times = Some((self.times.map_or(time, |(first, _)| first), time));
         self.stated = self.stated.max(batch.header.durable);
     }

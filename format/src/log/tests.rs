@@ -160,3 +160,19 @@ fn a_batch_that_counts_too_few_frames_says_so_once() {
     let frames: Vec<_> = Batch::decode(&bytes, seed).unwrap().frames().take(9).collect();
     assert!(matches!(frames[..], [Ok(_), Err(DecodeError::Trailing { left: 27, .. })]), "{frames:?}");
 }
+
+#[test]
+fn a_batch_at_the_end_of_the_range_is_refused_before_anyone_adds_to_its_position() {
+    // FAILURES 17
+    let seed = header().seed();
+    let span = batch(&[frame(Part::Full, 5, b"12345")], seed, Lsn::ORIGIN).len().next_multiple_of(8) as u64;
+    let at = |lsn| {
+        let bytes = batch(&[frame(Part::Full, 5, b"12345")], seed, lsn);
+        Batch::decode(&bytes, seed).map(|batch| batch.frames().count())
+    };
+    assert_eq!(at(Lsn::new(u64::MAX - span)), Ok(1));
+    for left in [0, 1, span - 1] {
+        let error = at(Lsn::new(u64::MAX - left)).unwrap_err();
+        assert!(matches!(error, DecodeError::Range { what: "position of a batch", .. }), "{left}: {error}");
+    }
+}

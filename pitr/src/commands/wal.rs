@@ -171,7 +171,7 @@ fn verify(global: &Global, args: &WalLook) -> Result<(), CliError> {
         segments: contents.len() as u64,
         batches: sum(|contents| contents.batches),
         frames: sum(|contents| contents.frames),
-        checked_bytes: sum(|contents| contents.used_bytes),
+        checked_bytes: sum(|contents| contents.batch_bytes),
         tail: tail(&inspection),
         failures: findings.failures,
         gone: findings.gone,

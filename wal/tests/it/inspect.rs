@@ -97,11 +97,12 @@ fn it_decides_about_the_tail_as_opening_does() {
             if lsn == last_but_one.header.lsn && who == last.header.lsn),
         "{findings:?}"
     );
-    println!(
-        "{findings:?} {contents:?} {:?}",
-        all.iter().map(|b| (b.segment.get(), b.header.lsn.get())).collect::<Vec<_>>()
-    );
     assert_eq!(contents.iter().map(|c| c.batches).sum::<u64>(), all.len() as u64 - 1);
+    let sound = all.iter().filter(|batch| batch.header.lsn != last_but_one.header.lsn);
+    assert_eq!(
+        contents.iter().map(|c| c.batch_bytes).sum::<u64>(),
+        sound.map(|b| b.bytes.len() as u64).sum()
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::CodecError;
 use std::cell::RefCell;
-use std::io::{self, Cursor};
+use std::io;
 use zstd::bulk::{Compressor, Decompressor};
 
 /// How frames are compressed. What doesn't get smaller is stored as it is, whatever the codec.
@@ -46,9 +46,24 @@ impl Codec {
     }
 }
 
+/// Most that a thread keeps of a buffer between two frames, bytes.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
 thread_local! {
     static DEFLATE: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
     static INFLATE: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends the thread's buffer, empty. Fresh memory for each frame costs as much as a tenth of compressing it.
+pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        let done = work(scratch);
+        scratch.clear();
+        scratch.shrink_to(KEPT_BYTES_MAX);
+        done
+    })
 }
 
 fn deflate(level: i32, head: usize, raw: &[u8]) -> io::Result<Option<Vec<u8>>> {
@@ -57,31 +72,41 @@ fn deflate(level: i32, head: usize, raw: &[u8]) -> io::Result<Option<Vec<u8>>> {
             Some((at, compressor)) if *at == level => compressor,
             _ => &mut slot.insert((level, Compressor::new(level)?)).1,
         };
-        let mut out = Vec::with_capacity(head + zstd::zstd_safe::compress_bound(raw.len()));
-        out.resize(head, 0);
-        let mut behind = Cursor::new(out);
-        behind.set_position(head as u64);
-        let written = compressor.compress_to_buffer(raw, &mut behind)?;
-        Ok((written < raw.len()).then(|| behind.into_inner()))
+        with_scratch(|small| {
+            small.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+            let written = compressor.compress_to_buffer(raw, small)?;
+            Ok((written < raw.len()).then(|| {
+                let mut out = Vec::with_capacity(head + written);
+                out.resize(head, 0);
+                out.extend_from_slice(small);
+                out
+            }))
+        })
     })
 }
 
-/// Decompresses `stored` into exactly `raw_len` bytes; never takes memory for more.
-pub(crate) fn inflate(codec: u8, stored: &[u8], raw_len: u32) -> Result<Vec<u8>, CodecError> {
+/// Decompresses `stored` into exactly `raw_len` bytes of an empty vector; never takes memory for more.
+pub(crate) fn inflate_into(
+    out: &mut Vec<u8>,
+    codec: u8,
+    stored: &[u8],
+    raw_len: u32,
+) -> Result<(), CodecError> {
     let wrong = |source| CodecError::Inflate { raw_len, source };
     match codec {
-        ID_NONE if stored.len() == raw_len as usize => Ok(stored.to_vec()),
-        ID_NONE => Err(wrong(None)),
+        ID_NONE if stored.len() == raw_len as usize => out.extend_from_slice(stored),
+        ID_NONE => return Err(wrong(None)),
         ID_ZSTD => INFLATE.with_borrow_mut(|slot| {
             let decompressor = match slot {
                 Some(decompressor) => decompressor,
                 None => slot.insert(Decompressor::new().map_err(|e| wrong(Some(e)))?),
             };
             // The vector's capacity bounds what is written.
-            let mut out = Vec::with_capacity(raw_len as usize);
-            let written = decompressor.decompress_to_buffer(stored, &mut out).map_err(|e| wrong(Some(e)))?;
-            if written == raw_len as usize { Ok(out) } else { Err(wrong(None)) }
-        }),
-        id => Err(CodecError::Unknown { what: "codec", id }),
+            out.reserve_exact(raw_len as usize);
+            let written = decompressor.decompress_to_buffer(stored, out).map_err(|e| wrong(Some(e)))?;
+            if written == raw_len as usize { Ok(()) } else { Err(wrong(None)) }
+        })?,
+        id => return Err(CodecError::Unknown { what: "codec", id }),
     }
+    Ok(())
 }

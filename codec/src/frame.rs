@@ -3,7 +3,7 @@
 //! The header (little-endian): codec u8, cipher u8 (0), reserved u16 (0), raw length u32, stored length u32, CRC-32
 //! of the twelve bytes before it and of the stored bytes.
 
-use crate::compress::{ID_NONE, inflate};
+use crate::compress::{ID_NONE, inflate_into, with_scratch};
 use crate::{Codec, CodecError, Digest, sha256};
 use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
@@ -77,10 +77,10 @@ impl EncodedFrame {
     /// # Errors
     /// [`CodecError::NotWhatWasEncoded`], whatever is wrong.
     pub fn verify(&self, raw: &[u8]) -> Result<(), CodecError> {
-        match decode_frame(&self.bytes, raw.len()) {
-            Ok(decoded) if decoded == raw => Ok(()),
+        with_scratch(|decoded| match decode_into(decoded, &self.bytes, raw.len()) {
+            Ok(()) if decoded == raw => Ok(()),
             _ => Err(CodecError::NotWhatWasEncoded),
-        }
+        })
     }
 }
 
@@ -90,15 +90,18 @@ impl EncodedFrame {
 /// # Errors
 /// Any [`CodecError`] that names what is wrong.
 pub fn decode_frame(bytes: &[u8], raw_len_max: usize) -> Result<Vec<u8>, CodecError> {
-    let head = FrameHead::read(bytes)?;
+    let mut raw = Vec::new();
+    decode_into(&mut raw, bytes, raw_len_max)?;
+    Ok(raw)
+}
+
+/// As [`decode_frame`], into a vector that is empty.
+fn decode_into(raw: &mut Vec<u8>, bytes: &[u8], raw_len_max: usize) -> Result<(), CodecError> {
+    let head = FrameHead::checked(bytes)?;
     if head.raw_len as usize > raw_len_max.min(FRAME_BYTES_MAX) {
         return Err(DecodeError::Range { what: "frame raw length", value: u64::from(head.raw_len) }.into());
     }
-    let computed = frame_crc(bytes);
-    if computed != head.crc {
-        return Err(DecodeError::Checksum { what: "frame", found: head.crc, computed }.into());
-    }
-    inflate(head.codec, &bytes[FRAME_HEADER_BYTES..], head.raw_len)
+    inflate_into(raw, head.codec, &bytes[FRAME_HEADER_BYTES..], head.raw_len)
 }
 
 fn frame_crc(bytes: &[u8]) -> u32 {
@@ -123,6 +126,17 @@ struct FrameHead {
 }
 
 impl FrameHead {
+    /// The header of a frame that is `bytes` from end to end and fits its CRC-32.
+    fn checked(bytes: &[u8]) -> Result<Self, CodecError> {
+        let head = FrameHead::read(bytes)?;
+        let computed = frame_crc(bytes);
+        if computed == head.crc {
+            Ok(head)
+        } else {
+            Err(DecodeError::Checksum { what: "frame", found: head.crc, computed }.into())
+        }
+    }
+
     /// The header of a frame that is `bytes` from end to end.
     fn read(bytes: &[u8]) -> Result<Self, CodecError> {
         let mut reader = Reader::new(bytes);
@@ -180,6 +194,14 @@ impl FrameEntry {
         } else {
             Err(CodecError::FrameDigest { offset: self.offset })
         }
+    }
+
+    /// Checks a frame's stored bytes by its own CRC-32: that they did not change in memory since they were encoded.
+    ///
+    /// # Errors
+    /// [`CodecError::Malformed`], which names what is wrong.
+    pub fn check_unchanged(&self, stored: &[u8]) -> Result<(), CodecError> {
+        FrameHead::checked(stored).map(drop)
     }
 
     /// Checks and decodes a frame's stored bytes.

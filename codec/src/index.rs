@@ -111,6 +111,15 @@ impl ObjectIndex {
     pub fn check_frames(&self, whole: &[u8]) -> Result<(), CodecError> {
         self.frames.iter().try_for_each(|frame| frame.check(stored(whole, frame)?))
     }
+
+    /// As [`check_frames`](Self::check_frames), by CRC-32: for an object that was just made, of which each frame was
+    /// decoded and compared. Finds what changed in memory since, and costs a tenth.
+    ///
+    /// # Errors
+    /// Any [`CodecError`] that names what is wrong.
+    pub fn check_unchanged(&self, whole: &[u8]) -> Result<(), CodecError> {
+        self.frames.iter().try_for_each(|frame| frame.check_unchanged(stored(whole, frame)?))
+    }
 }
 
 fn stored<'a>(whole: &'a [u8], frame: &FrameEntry) -> Result<&'a [u8], CodecError> {

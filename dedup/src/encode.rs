@@ -1,7 +1,7 @@
 //! Encoding a chunk and looking at the result before anyone relies on it.
 
 use crate::{ChunkId, Error, Result};
-use pitr_codec::{Codec, CodecError, EncodedFrame, decode_frame, encode_frame};
+use pitr_codec::{Codec, CodecError, EncodedFrame, encode_frame};
 
 /// A chunk's name, and a checksum taken with it: cheaper than hashing once more, it tells later whether the bytes are
 /// still those that were named.
@@ -28,9 +28,10 @@ fn encode_by(
     encoder: impl FnOnce(&[u8]) -> Result<EncodedFrame, CodecError>,
 ) -> Result<EncodedFrame> {
     let frame = encoder(raw).map_err(Error::Pack)?;
-    match decode_frame(frame.bytes(), raw.len()) {
-        Ok(decoded) if decoded == raw && crc32fast::hash(&decoded) == name.crc => Ok(frame),
-        _ => Err(Error::EncodedWrongly { id: name.id }),
+    if frame.verify(raw).is_ok() && crc32fast::hash(raw) == name.crc {
+        Ok(frame)
+    } else {
+        Err(Error::EncodedWrongly { id: name.id })
     }
 }
 

@@ -43,7 +43,7 @@ impl Objects {
         frame.decode(&stored).map_err(|source| Error::Object { path: path.to_owned(), source })
     }
 
-    /// Puts a container after a last look at it: its index is read back and each frame compared with the footer, so
+    /// Puts a container after a last look at it: its index is read back and each frame checked by its CRC-32, so
     /// that what was damaged in memory since it was encoded is not stored.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Objects {
     pub fn put_container(&self, path: &str, kind: ObjectKind, bytes: Vec<u8>) -> Result<ObjectIndex> {
         let bad = |source: CodecError| Error::Object { path: path.to_owned(), source };
         let index = ObjectIndex::from_whole(&bytes, kind).map_err(bad)?;
-        index.check_frames(&bytes).map_err(bad)?;
+        index.check_unchanged(&bytes).map_err(bad)?;
         self.put_new(path, bytes)?;
         Ok(index)
     }

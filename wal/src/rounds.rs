@@ -14,7 +14,8 @@
 //!   registered under the lock, and whoever finds neither becomes the heir.
 //! - A report wakes the heir, and nobody is the heir then. It is on its way to the lock: there it leads, or finds a leader
 //!   who came before it, and is registered with that one, which took or will take all that was placed until the report.
-//! - A report of rounds that are durable wakes all at their gates; that of a failure wakes everyone.
+//! - A report of rounds that are durable wakes all at their gates; that of a failure wakes everyone. A gate is known to have
+//!   sleepers until the latest round for which one sleeps there is durable.
 //! - Who waits for room, or for something to be written or durable, waits for reports as the heir does.
 //! - The log's own thread says under the lock that it sleeps; whoever places enough while nobody leads, or reports and leaves
 //!   enough, wakes it.
@@ -49,9 +50,9 @@ use loom::thread::{self, Thread};
 const WAITING_BYTES_MAX: usize = if cfg!(loom) { 50 } else { 8 << 20 };
 /// Bytes that are worth a round though nobody waits for them.
 const FLUSH_BYTES: usize = if cfg!(loom) { 20 } else { 1 << 20 };
-/// Gates of rounds. There are more rounds than that only while rounds are written without being synced; sharing a gate costs
-/// a look too many.
-const GATES: usize = 4;
+/// Gates of rounds. More rounds than that are waited for only while rounds are written without being synced; sharing a
+/// gate costs a look too many. The models let all of them share one.
+const GATES: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// The queue, locked.
 pub(crate) type Locked<'a> = MutexGuard<'a, Waited>;
@@ -76,8 +77,8 @@ pub(crate) struct Rounds {
 #[derive(Debug)]
 pub(crate) struct Waited {
     queue: Queue,
-    /// True at a gate where someone sleeps, or is about to.
-    at_gate: [bool; GATES],
+    /// For each gate the latest round for which someone sleeps there, or is about to.
+    at_gate: [Option<Round>; GATES],
     /// True if someone waits for the next report: the heir, or others.
     at_report: bool,
     /// True if someone will lead after the next report.
@@ -162,15 +163,16 @@ impl Waited {
         self.polled.remove(&number);
     }
 
-    /// The gates of these rounds where someone sleeps; nobody is known to sleep there afterwards.
+    /// The gates of these rounds where someone sleeps.
     fn open(&mut self, rounds: Range<Round>) -> impl Iterator<Item = usize> + use<> {
-        let rounds = (rounds.start.0..rounds.end.0).take(GATES);
-        let gates = rounds.fold([false; GATES], |mut gates, round| {
-            let gate = gate_of(round);
-            gates[gate] = std::mem::take(&mut self.at_gate[gate]);
-            gates
-        });
-        (0..GATES).filter(move |gate| gates[*gate])
+        let mut opened = [false; GATES];
+        for round in (rounds.start.0..rounds.end.0).take(GATES) {
+            let latest = &mut self.at_gate[gate_of(round)];
+            opened[gate_of(round)] |= latest.is_some();
+            // Who waits for a later round at a gate that it shares goes on sleeping.
+            *latest = latest.filter(|latest| *latest >= rounds.end);
+        }
+        (0..GATES).filter(move |gate| opened[*gate])
     }
 
     /// The wakers of tickets that are durable, or of all after a failure.
@@ -202,7 +204,7 @@ impl Rounds {
         let done = AtomicU64::new(queue.done().0);
         let queue = Waited {
             queue,
-            at_gate: [false; GATES],
+            at_gate: [None; GATES],
             at_report: false,
             heir: false,
             polled: HashMap::new(),
@@ -248,7 +250,7 @@ impl Rounds {
                 }
                 Turn::Wait | Turn::Covered => {
                     let gate = gate_of(round.0);
-                    queue.at_gate[gate] = true;
+                    queue.at_gate[gate] = queue.at_gate[gate].max(Some(round));
                     drop(queue);
                     self.gates[gate]
                         .wait(None, || self.is_done(round) || self.failed.load(Ordering::Acquire));

@@ -220,7 +220,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 4_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 4_000 }))]
 
     #[test]
     fn a_frozen_epoch_holds_what_the_log_says_in_every_order_of_steps(steps in prop::collection::vec(step(), 0..120)) {

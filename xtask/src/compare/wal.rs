@@ -72,9 +72,9 @@ impl Logs {
         for row in ROWS.iter().filter(|row| row.title.contains(&self.only)) {
             let mut rates = vec![Vec::new(); row.logs.len()];
             for round in 0..self.runs {
-                // Another one first each time: what a run leaves the disk to do must not always fall on the same one.
-                for nth in 0..row.logs.len() {
-                    let nth = (round + nth) % row.logs.len();
+                for nth in order(row.logs.len(), round) {
+                    // What the run before left the disk to do must not fall on this one.
+                    rustix::fs::sync();
                     rates[nth].push(self.once(&binary, row.logs[nth], row)?);
                 }
             }
@@ -136,6 +136,19 @@ impl Logs {
     }
 }
 
+/// The numbers below `count` in another order each round: with one that only began elsewhere, each log would always run
+/// behind the same other one.
+fn order(count: usize, round: usize) -> Vec<usize> {
+    let mut state = round as u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let mut keyed: Vec<(u64, usize)> = (0..count).map(|nth| (next(), nth)).collect();
+    keyed.sort_unstable();
+    keyed.into_iter().map(|(_, nth)| nth).collect()
+}
+
 /// Builds the peers, which are a workspace of their own.
 pub(super) fn build() -> Result<PathBuf> {
     let target = world::target().join("peers");
@@ -156,4 +169,24 @@ fn write_table(command: &str, table: &str) -> Result<()> {
     let (today, machine, commit) = (verdict::today(), verdict::machine(), verdict::commit());
     let text = format!("\n## {today}, {machine}, pitr at {commit}\n\n`{command}`\n\n{table}\n");
     verdict::keep("wal.md", HEAD, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_log_runs_once_a_round_and_behind_different_ones() {
+        let orders: Vec<Vec<usize>> = (0..20).map(|round| order(8, round)).collect();
+        for order in &orders {
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..8).collect::<Vec<_>>());
+        }
+        let behind = |order: &Vec<usize>| {
+            order.iter().position(|nth| *nth == 0).and_then(|at| at.checked_sub(1).map(|at| order[at]))
+        };
+        let before: std::collections::BTreeSet<_> = orders.iter().map(behind).collect();
+        assert!(before.len() > 4, "{before:?}");
+    }
 }

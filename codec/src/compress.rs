@@ -55,7 +55,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends the thread's buffer, empty. Fresh memory for each frame costs as much as a tenth of compressing it.
+/// Lends the thread's buffer, empty: no frame takes fresh memory for what it does not keep.
 pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();

@@ -104,6 +104,11 @@ fn decode_into(raw: &mut Vec<u8>, bytes: &[u8], raw_len_max: usize) -> Result<()
     inflate_into(raw, head.codec, &bytes[FRAME_HEADER_BYTES..], head.raw_len)
 }
 
+/// Checks a frame's bytes by its own CRC-32.
+pub(crate) fn check_crc(bytes: &[u8]) -> Result<(), CodecError> {
+    FrameHead::checked(bytes).map(drop)
+}
+
 fn frame_crc(bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&bytes[..CRC_OFFSET]);
@@ -194,14 +199,6 @@ impl FrameEntry {
         } else {
             Err(CodecError::FrameDigest { offset: self.offset })
         }
-    }
-
-    /// Checks a frame's stored bytes by its own CRC-32: that they did not change in memory since they were encoded.
-    ///
-    /// # Errors
-    /// [`CodecError::Malformed`], which names what is wrong.
-    pub fn check_unchanged(&self, stored: &[u8]) -> Result<(), CodecError> {
-        FrameHead::checked(stored).map(drop)
     }
 
     /// Checks and decodes a frame's stored bytes.

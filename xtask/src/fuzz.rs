@@ -101,12 +101,9 @@ impl Fuzz {
 fn build() -> Result<PathBuf> {
     let host = host()?;
     let target = world::target().join("fuzz");
-    let status = Command::new("cargo")
-        .args(["+nightly", "build", "--release", "--quiet", "--target", &host, "--manifest-path"])
+    let status = world::nightly_cargo()
+        .args(["build", "--release", "--quiet", "--target", &host, "--manifest-path"])
         .arg(world::root().join("fuzz/Cargo.toml"))
-        // The stable cargo that runs this has set what it is itself.
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .env_remove("CARGO")
         .env("RUSTFLAGS", FLAGS)
         .env("CARGO_TARGET_DIR", &target)
         .status()?;

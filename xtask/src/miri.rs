@@ -3,7 +3,6 @@
 use crate::Result;
 use crate::verdict::Verdict;
 use crate::world;
-use std::process::Command;
 
 /// Packages with the tests of theirs to run: all that do arithmetic on bytes or share memory between threads, and what stands
 /// directly over a mapped file, there on held bytes.
@@ -27,26 +26,14 @@ pub(crate) fn run() -> Result<bool> {
     println!("{command}");
     let mut verdict = Verdict::default();
     for (package, filter) in PACKAGES {
-        let mut miri = Command::new("cargo");
-        miri.args(["+nightly", "miri", "test", "--package", package, "--lib", "--", filter]);
+        let mut miri = world::nightly_cargo();
+        miri.args(["miri", "test", "--package", package, "--lib", "--", filter]);
         OF_SIZES.iter().for_each(|name| _ = miri.args(["--skip", name]));
-        let output = miri
-            .current_dir(world::root())
-            // The stable cargo that runs this has set what it is itself.
-            .env_remove("RUSTUP_TOOLCHAIN")
-            .env_remove("CARGO")
-            // Properties ask for the working folder, tests of files for real ones.
-            .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+        // Properties ask for the working folder, tests of files for real ones.
+        miri.env("MIRIFLAGS", "-Zmiri-disable-isolation")
             .env("PROPTEST_CASES", CASES)
-            .env("CARGO_TARGET_DIR", world::target().join("miri"))
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let passed =
-            text.lines().filter(|line| line.starts_with("test ") && line.ends_with("... ok")).count();
-        verdict.check(output.status.success() && passed > 0, format_args!("{package}: see above"));
-        if !output.status.success() {
-            eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
-        }
+            .env("CARGO_TARGET_DIR", world::target().join("miri"));
+        let passed = verdict.tests(package, &mut miri, "see above")?;
         verdict.figure(format_args!("{passed} tests of {package}"));
     }
     verdict.close(command)

@@ -14,20 +14,13 @@ pub(crate) fn run() -> Result<bool> {
     println!("{command}");
     let mut verdict = Verdict::default();
     for name in CRATES {
-        let output = Command::new(env!("CARGO"))
+        let mut models = Command::new(env!("CARGO"));
+        models
             .args(["test", "--package", name, "--lib", "--release", "models"])
-            .current_dir(world::root())
             .env("RUSTFLAGS", "--cfg loom")
             // Other flags build everything anew: not over what others use.
-            .env("CARGO_TARGET_DIR", world::target().join("loom"))
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let passed =
-            text.lines().filter(|line| line.starts_with("test ") && line.ends_with("... ok")).count();
-        verdict.check(output.status.success() && passed > 0, format_args!("{name}: an order breaks a model"));
-        if !output.status.success() {
-            eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
-        }
+            .env("CARGO_TARGET_DIR", world::target().join("loom"));
+        let passed = verdict.tests(name, &mut models, "an order breaks a model")?;
         verdict.figure(format_args!("{passed} models of {name}, up to 3 preemptions"));
     }
     verdict.close(command)

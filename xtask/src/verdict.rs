@@ -44,6 +44,19 @@ impl Verdict {
         }
     }
 
+    /// Runs tests of `package` and counts those that passed; fails with `text` when not all do, or none ran.
+    pub(crate) fn tests(&mut self, package: &str, tests: &mut Command, text: &str) -> Result<usize> {
+        let output = tests.current_dir(world::root()).output()?;
+        let told = String::from_utf8_lossy(&output.stdout);
+        let passed =
+            told.lines().filter(|line| line.starts_with("test ") && line.ends_with("... ok")).count();
+        self.check(output.status.success() && passed > 0, format_args!("{package}: {text}"));
+        if !output.status.success() {
+            eprintln!("{told}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(passed)
+    }
+
     /// Prints the last line and writes the ledger; whether the drill passed.
     pub(crate) fn close(mut self, command: &str) -> Result<bool> {
         let passed = self.failures.is_empty();

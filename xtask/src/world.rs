@@ -16,6 +16,14 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// Cargo of a nightly toolchain.
+pub(crate) fn nightly_cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    // The stable cargo that runs this has set what it is itself.
+    cargo.arg("+nightly").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    cargo
+}
+
 /// Builds the release program and says where it is.
 pub(crate) fn build() -> Result<PathBuf> {
     let status = Command::new(env!("CARGO"))

@@ -3,13 +3,12 @@
 //!
 //! Every program starts with nothing in the page cache and a repository of its own, and is timed until all that it wrote is
 //! on the disk. Each runs with its documented fast settings and zstd; what each stored stands beside its time. The changes are
-//! written into the file in place, and taken back afterwards.
+//! written into the file in place.
 
 use super::median;
 use crate::Result;
 use crate::application::Application;
 use crate::bound;
-use crate::program::Program;
 use crate::usage::{self, Usage};
 use crate::verdict;
 use crate::world::{self, World, bytes_below, forget};
@@ -148,7 +147,7 @@ impl Snapshots {
         let mut before = bytes_below(&run.repo)?;
         for (nth, step) in STEPS.into_iter().enumerate() {
             if step == "second" {
-                data.patch(&run.source, &data.after)?;
+                patch(&run.source, &data.after)?;
             }
             let Some(mut command) = run.command(step)? else { continue };
             forget(&run.source)?;
@@ -226,26 +225,24 @@ struct Data {
     after: PathBuf,
 }
 
-impl Data {
-    /// Writes into `file` the pages of `to` that differ from it, and no other.
-    fn patch(&self, file: &Path, to: &Path) -> Result<()> {
-        let (file, to) = (File::options().read(true).write(true).open(file)?, File::open(to)?);
-        let len = to.metadata()?.len();
-        file.set_len(len)?;
-        let (mut old, mut new) = (vec![0; 256 * PAGE_BYTES], vec![0; 256 * PAGE_BYTES]);
-        for from in (0..len).step_by(old.len()) {
-            let bytes = old.len().min((len - from) as usize);
-            file.read_exact_at(&mut old[..bytes], from)?;
-            to.read_exact_at(&mut new[..bytes], from)?;
-            let pages = old[..bytes].chunks(PAGE_BYTES).zip(new[..bytes].chunks(PAGE_BYTES));
-            for (nth, (old, new)) in pages.enumerate() {
-                if old != new {
-                    file.write_all_at(new, from + (nth * PAGE_BYTES) as u64)?;
-                }
+/// Writes into `file` the pages of `to` that differ from it, and no other.
+fn patch(file: &Path, to: &Path) -> Result<()> {
+    let (file, to) = (File::options().read(true).write(true).open(file)?, File::open(to)?);
+    let len = to.metadata()?.len();
+    file.set_len(len)?;
+    let (mut old, mut new) = (vec![0; 256 * PAGE_BYTES], vec![0; 256 * PAGE_BYTES]);
+    for from in (0..len).step_by(old.len()) {
+        let bytes = old.len().min((len - from) as usize);
+        file.read_exact_at(&mut old[..bytes], from)?;
+        to.read_exact_at(&mut new[..bytes], from)?;
+        let pages = old[..bytes].chunks(PAGE_BYTES).zip(new[..bytes].chunks(PAGE_BYTES));
+        for (nth, (old, new)) in pages.enumerate() {
+            if old != new {
+                file.write_all_at(new, from + (nth * PAGE_BYTES) as u64)?;
             }
         }
-        Ok(file.sync_all()?)
     }
+    Ok(file.sync_all()?)
 }
 
 /// One program with its folders.
@@ -265,17 +262,13 @@ impl Run {
         fs::create_dir(&folder)?;
         fs::create_dir(&output)?;
         let binary = match peer {
-            Peer::Pitr => {
-                Program::with_repository(&repo)?;
-                world::build()?
-            }
+            Peer::Pitr => world::build()?,
             _ => PathBuf::from(peer.name()),
         };
         let run = Run { peer, binary, repo, source: folder.join("app.db"), output };
         let mut init = run.bare();
         match peer {
-            Peer::Pitr => return Ok(run),
-            Peer::Restic | Peer::Rustic => init.arg("init"),
+            Peer::Pitr | Peer::Restic | Peer::Rustic => init.arg("init"),
             Peer::Borg => init.args(["init", "--encryption", "none"]),
         };
         usage::of(&mut init)?;
@@ -284,14 +277,13 @@ impl Run {
 
     fn restored(&self) -> PathBuf {
         match self.peer {
-            Peer::Pitr => self.output.join("app.db"),
-            // These keep the whole path; borg is told to leave it out.
+            // These keep the whole path.
             Peer::Restic | Peer::Rustic => {
                 let inner = self.source.strip_prefix("/").unwrap_or(&self.source);
                 let whole = self.output.join(inner);
                 if whole.exists() { whole } else { self.output.join("app.db") }
             }
-            Peer::Borg => self.output.join("app.db"),
+            Peer::Pitr | Peer::Borg => self.output.join("app.db"),
         }
     }
 

@@ -29,7 +29,7 @@ use crate::conn::{self, Published};
 use crate::error::{Error, Result};
 use crate::header::{DatabaseHeader, HEADER_BYTES};
 use crate::position::{FileStamp, Position};
-use crate::wal::{WalFile, WalHeader};
+use crate::wal::{Salts, WalFile, WalHeader};
 
 /// What one look found: salts and published frames belong together.
 #[derive(Debug, Clone, Copy)]
@@ -123,15 +123,16 @@ impl Source {
         self.may_restart
     }
 
-    /// Header and published frames that belong to the same generation: the header is read before and after the
-    /// index, and under our read transaction the log restarts at most once in between.
+    /// Header, published and backfilled frames that belong to the same generation of the log.
     pub fn observe(&self) -> Result<Option<Observed>> {
         for _ in 0..TRIES {
             let before = self.log.header()?;
-            let Some(published) = conn::published(&self.look)? else { return Ok(None) };
-            let after = self.log.header()?;
-            if before.map(|h| h.salts) == after.map(|h| h.salts) {
-                return Ok(Some(Observed { header: after, published }));
+            let Some(first) = conn::published(&self.look)? else { return Ok(None) };
+            let Some(second) = conn::published(&self.look)? else { return Ok(None) };
+            let header = self.log.header()?;
+            let salts = (before.map(|h| h.salts), header.map(|h| h.salts));
+            if let Some(published) = of_one_generation(salts, first, second) {
+                return Ok(Some(Observed { header, published }));
             }
         }
         Ok(None)
@@ -221,6 +222,23 @@ impl Source {
     }
 }
 
+/// What `first` says, if the log did not restart while it was read: between the salts of the header, read before and
+/// after, the index was looked at twice.
+///
+/// SQLite reads the published frames and then those backfilled. A restart publishes no frame, then clears what is
+/// backfilled, then writes the header, then the first frame, and publishes it. If one came into the middle of `first`,
+/// all n published frames of the old generation seem not to be backfilled, although each of them is. But then `second`
+/// finds none published, or fewer, or as many of the new generation, whose header is in place by then. If it came just
+/// before `first`, frames may count as backfilled where none is published.
+fn of_one_generation(
+    (before, after): (Option<Salts>, Option<Salts>),
+    first: Published,
+    second: Published,
+) -> Option<Published> {
+    let backfilled = first.backfilled.min(first.frames);
+    (before == after && second.frames >= first.frames).then_some(Published { backfilled, ..first })
+}
+
 /// True if a read transaction that began between two observations surely is on a read lock above 0.
 ///
 /// SQLite gives read lock 0 only when all that is committed is backfilled. Before, the generation that we are capturing
@@ -273,4 +291,30 @@ fn begin_first_read(path: &Path, conn: &Connection) -> Result<()> {
         }
     }
     Err(Error::Exclusive { path: path.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_in_the_middle_of_a_look_is_seen() {
+        // FAILURES 4
+        let at = |frames, backfilled| Published { frames, backfilled };
+        let (old, new) = (Some(Salts([1; 8])), Some(Salts([2; 8])));
+        let rows = [
+            ((old, old), at(9, 4), at(9, 4), Some(at(9, 4))),  // none
+            ((old, old), at(9, 4), at(11, 9), Some(at(9, 4))), // none, but a commit and a checkpoint
+            ((old, old), at(9, 0), at(0, 0), None),            // in the middle of the first
+            ((old, new), at(9, 0), at(3, 0), None),            // there, and a commit
+            ((old, new), at(9, 0), at(9, 0), None),            // there, and a commit of as many frames
+            ((old, old), at(9, 9), at(0, 0), None),            // between the two
+            ((old, old), at(0, 9), at(0, 0), Some(at(0, 0))),  // just before the first
+            ((None, new), at(0, 0), at(3, 0), None),           // after a TRUNCATE
+            ((old, old), at(9, 9), at(9, 9), Some(at(9, 9))),  // behind the second
+        ];
+        for (salts, first, second, expected) in rows {
+            assert_eq!(of_one_generation(salts, first, second), expected, "{salts:?} {first:?} {second:?}");
+        }
+    }
 }

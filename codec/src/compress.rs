@@ -2,7 +2,7 @@
 
 use crate::CodecError;
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Cursor};
 use zstd::bulk::{Compressor, Decompressor};
 
 /// How frames are compressed. What doesn't get smaller is stored as it is, whatever the codec.
@@ -37,11 +37,11 @@ impl Codec {
         }
     }
 
-    /// The compressed bytes behind `head`, or `None` when they would not be fewer than `raw`.
-    pub(crate) fn compress_behind(self, head: usize, raw: &[u8]) -> Result<Option<Vec<u8>>, CodecError> {
+    /// Appends the compressed bytes to `out`; false, and nothing is appended, when they would not be fewer than `raw`.
+    pub(crate) fn compress_onto(self, out: &mut Vec<u8>, raw: &[u8]) -> Result<bool, CodecError> {
         match self {
-            Codec::None => Ok(None),
-            Codec::Zstd { level } => deflate(level, head, raw).map_err(CodecError::Deflate),
+            Codec::None => Ok(false),
+            Codec::Zstd { level } => deflate(level, out, raw).map_err(CodecError::Deflate),
         }
     }
 }
@@ -66,22 +66,21 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     })
 }
 
-fn deflate(level: i32, head: usize, raw: &[u8]) -> io::Result<Option<Vec<u8>>> {
+fn deflate(level: i32, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<bool> {
     DEFLATE.with_borrow_mut(|slot| {
         let compressor = match slot {
             Some((at, compressor)) if *at == level => compressor,
             _ => &mut slot.insert((level, Compressor::new(level)?)).1,
         };
-        with_scratch(|small| {
-            small.reserve(zstd::zstd_safe::compress_bound(raw.len()));
-            let written = compressor.compress_to_buffer(raw, small)?;
-            Ok((written < raw.len()).then(|| {
-                let mut out = Vec::with_capacity(head + written);
-                out.resize(head, 0);
-                out.extend_from_slice(small);
-                out
-            }))
-        })
+        let begin = out.len();
+        out.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        let mut tail = Cursor::new(&mut *out);
+        tail.set_position(begin as u64);
+        let is_smaller = compressor.compress_to_buffer(raw, &mut tail)? < raw.len();
+        if !is_smaller {
+            out.truncate(begin);
+        }
+        Ok(is_smaller)
     })
 }
 

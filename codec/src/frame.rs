@@ -29,23 +29,39 @@ pub struct EncodedFrame {
 /// # Errors
 /// [`CodecError::TooLarge`] past [`FRAME_BYTES_MAX`]; [`CodecError::Deflate`].
 pub fn encode_frame(codec: Codec, raw: &[u8]) -> Result<EncodedFrame, CodecError> {
+    let mut bytes = Vec::new();
+    let raw_len = append_frame(&mut bytes, codec, raw)?;
+    let digest = sha256(&[&bytes]);
+    Ok(EncodedFrame { bytes, raw_len, digest })
+}
+
+/// Appends the frame of `raw` to `out` and returns the length of `raw`.
+pub(crate) fn append_frame(out: &mut Vec<u8>, codec: Codec, raw: &[u8]) -> Result<u32, CodecError> {
     let raw_len = bounded("frame", raw.len())?;
-    let (id, mut bytes) = match codec.compress_behind(FRAME_HEADER_BYTES, raw)? {
-        Some(bytes) => (codec.id(), bytes),
-        None => {
-            let mut bytes = vec![0; FRAME_HEADER_BYTES];
-            bytes.put(raw);
-            (ID_NONE, bytes)
-        }
+    let begin = out.len();
+    out.resize(begin + FRAME_HEADER_BYTES, 0);
+    let id = if codec.compress_onto(out, raw)? {
+        codec.id()
+    } else {
+        out.put(raw);
+        ID_NONE
     };
+    let bytes = &mut out[begin..];
     let stored_len = bounded("frame", bytes.len() - FRAME_HEADER_BYTES)?;
     bytes[0] = id;
     bytes[4..8].copy_from_slice(&raw_len.to_le_bytes());
     bytes[8..CRC_OFFSET].copy_from_slice(&stored_len.to_le_bytes());
-    let crc = frame_crc(&bytes);
+    let crc = frame_crc(bytes);
     bytes[CRC_OFFSET..FRAME_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
-    let digest = sha256(&[&bytes]);
-    Ok(EncodedFrame { bytes, raw_len, digest })
+    Ok(raw_len)
+}
+
+/// Decodes a frame and compares it with what it was made from.
+pub(crate) fn verify(frame: &[u8], raw: &[u8]) -> Result<(), CodecError> {
+    with_scratch(|decoded| match decode_into(decoded, frame, raw.len()) {
+        Ok(()) if decoded == raw => Ok(()),
+        _ => Err(CodecError::NotWhatWasEncoded),
+    })
 }
 
 impl EncodedFrame {
@@ -77,10 +93,7 @@ impl EncodedFrame {
     /// # Errors
     /// [`CodecError::NotWhatWasEncoded`], whatever is wrong.
     pub fn verify(&self, raw: &[u8]) -> Result<(), CodecError> {
-        with_scratch(|decoded| match decode_into(decoded, &self.bytes, raw.len()) {
-            Ok(()) if decoded == raw => Ok(()),
-            _ => Err(CodecError::NotWhatWasEncoded),
-        })
+        verify(&self.bytes, raw)
     }
 }
 
@@ -93,6 +106,15 @@ pub fn decode_frame(bytes: &[u8], raw_len_max: usize) -> Result<Vec<u8>, CodecEr
     let mut raw = Vec::new();
     decode_into(&mut raw, bytes, raw_len_max)?;
     Ok(raw)
+}
+
+/// As [`decode_frame`], in place of what `raw` holds: a buffer that is used again costs no fresh memory.
+///
+/// # Errors
+/// As [`decode_frame`]; what `raw` holds then is of no use.
+pub fn decode_frame_into(raw: &mut Vec<u8>, bytes: &[u8], raw_len_max: usize) -> Result<(), CodecError> {
+    raw.clear();
+    decode_into(raw, bytes, raw_len_max)
 }
 
 /// As [`decode_frame`], into a vector that is empty.

@@ -27,7 +27,10 @@ mod index;
 pub use builder::ObjectBuilder;
 pub use compress::Codec;
 pub use error::{CodecError, ErrorKind};
-pub use frame::{EncodedFrame, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameEntry, decode_frame, encode_frame};
+pub use frame::{
+    EncodedFrame, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameEntry, decode_frame, decode_frame_into,
+    encode_frame,
+};
 pub use header::{HEADER_BYTES, OBJECT_VERSION, ObjectHeader, ObjectKind, TRAILER_BYTES};
 pub use index::{FromTail, ObjectIndex, TAIL_BYTES_HINT};
 

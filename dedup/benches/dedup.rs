@@ -20,8 +20,8 @@ fn half_compressible(seed: u64, len: usize) -> Vec<u8> {
 fn benches(c: &mut Criterion) {
     let chunks: Vec<_> = (0..CHUNKS as u64).map(|n| half_compressible(n, 1 << 20)).collect();
     let fill = |store: &ChunkStore| {
-        let mut writer = store.writer(Codec::default());
-        let ids: Vec<_> = chunks.iter().map(|raw| writer.put(raw).expect("put")).collect();
+        let writer = store.writer(Codec::default());
+        let ids = writer.put_many(&chunks).expect("put");
         writer.finish().expect("finish");
         ids
     };
@@ -36,7 +36,7 @@ fn benches(c: &mut Criterion) {
     let ids = fill(&store);
     group.bench_function("store 128 known chunks", |b| b.iter(|| fill(&store)));
     group.bench_function("read 128 chunks in a batch", |b| {
-        b.iter(|| store.read_batch(&ids, |_, _| Ok::<_, pitr_dedup::Error>(())).expect("read"));
+        b.iter(|| store.read_each(&ids, |_, _| Ok::<_, pitr_dedup::Error>(())).expect("read"));
     });
     group.finish();
 }

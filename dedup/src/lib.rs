@@ -17,12 +17,12 @@
 //!   each chunk of the repository.
 #![forbid(unsafe_code)]
 
-mod encode;
+mod batch;
 mod error;
 mod id;
 mod index;
 mod pack;
-mod packer;
+mod puts;
 mod store;
 mod writer;
 

@@ -2,15 +2,30 @@
 
 use crate::id::hex;
 use crate::{ChunkId, Error, Result};
-use pitr_codec::TRAILER_BYTES;
 use pitr_codec::{
-    Codec, Digest, EncodedFrame, FRAME_HEADER_BYTES, OBJECT_BYTES_MAX, ObjectBuilder, ObjectKind,
+    Codec, CodecError, Digest, FRAME_HEADER_BYTES, OBJECT_BYTES_MAX, ObjectBuilder, ObjectKind, TRAILER_BYTES,
 };
 use pitr_format::bytes::Put;
 use pitr_objects::Objects;
 
 /// Bytes of footer that each chunk costs: its line in the frame table and its id.
 const FOOTER_BYTES_PER_CHUNK: usize = 40 + ChunkId::BYTES;
+/// Room behind a pack's frames for a codec to work in: none needs more for a chunk that doesn't get smaller.
+const SLACK_BYTES: usize = 128 << 10;
+
+/// A chunk's name, and a checksum taken with it: cheaper than hashing once more, it tells later whether the bytes are
+/// still those that were named.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Name {
+    pub(crate) id: ChunkId,
+    crc: u32,
+}
+
+impl Name {
+    pub(crate) fn of(raw: &[u8]) -> Self {
+        Name { id: ChunkId::of(raw), crc: crc32fast::hash(raw) }
+    }
+}
 
 /// Path of the pack with this digest.
 pub(crate) fn pack_path(digest: &Digest) -> String {
@@ -43,18 +58,31 @@ pub(crate) struct OpenPack {
 
 impl OpenPack {
     pub(crate) fn new(objects: &Objects, codec: Codec) -> Self {
-        OpenPack { builder: ObjectBuilder::new(ObjectKind::Pack, objects.owner(), codec), chunks: Vec::new() }
+        let builder = ObjectBuilder::new(ObjectKind::Pack, objects.owner(), codec);
+        OpenPack { builder: builder.with_room(OBJECT_BYTES_MAX + SLACK_BYTES), chunks: Vec::new() }
     }
 
-    /// True if the pack stays within its bounds with this frame in it, or is empty.
-    pub(crate) fn takes(&self, frame: &EncodedFrame) -> bool {
-        let footer = (self.chunks.len() + 1) * FOOTER_BYTES_PER_CHUNK + FRAME_HEADER_BYTES + TRAILER_BYTES;
-        self.builder.is_empty() || self.builder.len() + frame.bytes().len() + footer <= OBJECT_BYTES_MAX
+    /// True if the pack is empty, or stays within its bounds even if a chunk of this length does not get smaller.
+    pub(crate) fn takes(&self, raw_len: usize) -> bool {
+        let chunks = (self.chunks.len() + 1) * FOOTER_BYTES_PER_CHUNK;
+        let around = chunks + 2 * FRAME_HEADER_BYTES + TRAILER_BYTES;
+        self.builder.is_empty() || self.builder.len() + raw_len + around <= OBJECT_BYTES_MAX
     }
 
-    pub(crate) fn push(&mut self, id: ChunkId, frame: &EncodedFrame) {
-        self.builder.push(frame);
-        self.chunks.push(PackedChunk { id, stored_len: frame.stored_len(), raw_len: frame.raw_len() });
+    /// Packs a chunk: a frame that is known to decode into the bytes that were named. After an error the pack is not to
+    /// be put.
+    pub(crate) fn append(&mut self, name: &Name, raw: &[u8], codec: Codec) -> Result<()> {
+        let id = name.id;
+        let frame = self.builder.append(codec, raw).map_err(|source| match source {
+            CodecError::NotWhatWasEncoded => Error::EncodedWrongly { id },
+            source => Error::Pack(source),
+        })?;
+        let (stored_len, raw_len) = (frame.stored_len, frame.raw_len);
+        if crc32fast::hash(raw) != name.crc {
+            return Err(Error::EncodedWrongly { id });
+        }
+        self.chunks.push(PackedChunk { id, stored_len, raw_len });
+        Ok(())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -82,4 +110,46 @@ pub(crate) fn put_named(
     let digest = pitr_codec::ObjectIndex::from_whole(&bytes, kind).map_err(Error::Pack)?.digest;
     objects.put_container(&path(&digest), kind, bytes)?;
     Ok(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_changes_under_a_chunk_is_caught() {
+        // FAILURES 30
+        let objects = Objects::memory().unwrap();
+        let mut raw = vec![5; 10_000];
+        let name = Name::of(&raw);
+        let append = |raw: &[u8]| OpenPack::new(&objects, Codec::None).append(&name, raw, Codec::None);
+        assert!(append(&raw).is_ok());
+        raw[9_999] ^= 0x80;
+        assert!(matches!(append(&raw), Err(Error::EncodedWrongly { .. })));
+    }
+
+    #[test]
+    fn a_pack_stays_within_its_bounds_whatever_the_chunk() {
+        let objects = Objects::memory().unwrap();
+        let mut noise = vec![0; 1 << 20];
+        fill_with_noise(&mut noise);
+        let mut pack = OpenPack::new(&objects, Codec::default());
+        let mut packed = 0;
+        while pack.takes(noise.len()) {
+            noise[..8].copy_from_slice(&[packed; 8]);
+            pack.append(&Name::of(&noise), &noise, Codec::default()).unwrap();
+            packed += 1;
+        }
+        assert_eq!(packed, 15);
+        let (_, stored) = pack.put(&objects).unwrap();
+        assert!(stored <= OBJECT_BYTES_MAX as u64);
+    }
+
+    fn fill_with_noise(out: &mut [u8]) {
+        let mut state = 1u64;
+        out.iter_mut().for_each(|byte| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = (state >> 33) as u8;
+        });
+    }
 }

@@ -1,20 +1,14 @@
 //! Storing chunks.
 
-use crate::encode::{Name, encode};
-use crate::index::{Index, put_index};
-use crate::packer::{Job, Packed, Packer};
+use crate::index::put_index;
+use crate::pack::{Name, OpenPack};
+use crate::puts::Puts;
 use crate::store::read_at;
 use crate::{CHUNK_BYTES_MAX, ChunkId, ChunkStore, Error, Result};
 use pitr_codec::Codec;
 use rayon::prelude::*;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, RwLock};
-use std::thread::JoinHandle;
-
-/// Chunks being encoded or waiting for their place in a pack.
-const IN_FLIGHT_MAX: usize = 24;
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a writer stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,12 +23,11 @@ pub struct Written {
     pub packs: u64,
 }
 
-/// Stores chunks that the repository does not have yet.
+/// Stores chunks that the repository does not have yet, from any number of threads.
 ///
-/// Chunks are encoded on rayon and packed on a thread of the writer's own while the caller makes the next ones; puts
-/// block when 24 chunks are in flight. With those, one pack being filled and two being put, a writer holds up to 200
-/// MiB for chunks of 4 MiB and 100 MiB for chunks of 1 MiB. It must not be called from a rayon worker: that would wait
-/// for encodings that it keeps from running.
+/// Whoever puts a chunk hashes it, looks it up, and compresses it into a pack that is his until he is done: there are as
+/// many open packs as there were callers at once, and no bytes change hands. A writer holds a pack of 16 MiB for each
+/// caller, and two that are being put.
 ///
 /// Nothing is found by others before [`finish`](Self::finish). A writer that is dropped instead leaves at most packs
 /// that no index names.
@@ -43,110 +36,70 @@ pub struct ChunkWriter {
     store: ChunkStore,
     codec: Codec,
     /// Chunks of this writer, packed or on their way.
-    fresh: HashSet<ChunkId>,
-    readable: Arc<RwLock<Index>>,
-    abandoned: Arc<AtomicBool>,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Running { jobs: SyncSender<Job>, packer: JoinHandle<Result<Packed>> },
-    Failed(Arc<Error>),
-    Ended,
+    fresh: Mutex<HashSet<ChunkId>>,
+    /// Packs that nobody is filling just now.
+    open: Mutex<Vec<OpenPack>>,
+    puts: Puts,
+    failed: OnceLock<Arc<Error>>,
 }
 
 impl ChunkWriter {
     pub(crate) fn start(store: ChunkStore, codec: Codec) -> Self {
-        let readable = Arc::new(RwLock::new(Index::default()));
-        let abandoned = Arc::new(AtomicBool::new(false));
-        let packer = Packer {
-            objects: store.objects().clone(),
-            codec,
-            readable: Arc::clone(&readable),
-            abandoned: Arc::clone(&abandoned),
-        };
-        let (jobs, queue) = sync_channel(IN_FLIGHT_MAX);
-        let packer = std::thread::spawn(move || packer.run(&queue));
-        let state = State::Running { jobs, packer };
-        ChunkWriter { store, codec, fresh: HashSet::new(), readable, abandoned, state }
+        let puts = Puts::new(store.objects().clone());
+        let (fresh, open, failed) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        ChunkWriter { store, codec, fresh, open, puts, failed }
     }
 
     /// Stores a chunk, unless it is there already, and returns its id.
     ///
     /// # Errors
     /// [`Error::TooLarge`]; whatever went wrong with this chunk or one before it.
-    pub fn put(&mut self, raw: &[u8]) -> Result<ChunkId> {
-        check_len(raw.len())?;
-        let name = Name::of(raw);
-        if self.is_new(name.id)? {
-            self.submit(name, raw.to_vec())?;
+    pub fn put(&self, raw: &[u8]) -> Result<ChunkId> {
+        if raw.len() > CHUNK_BYTES_MAX {
+            return Err(Error::TooLarge { bytes: raw.len(), most: CHUNK_BYTES_MAX });
         }
-        Ok(name.id)
+        let name = Name::of(raw);
+        self.unless_failed(|| {
+            if self.is_new(name.id)? {
+                self.pack(&name, raw)?;
+            }
+            Ok(name.id)
+        })
     }
 
-    /// Stores many chunks, hashed in parallel; their ids come in the same order.
+    /// Stores many chunks in parallel; their ids come in the same order.
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub fn put_many(&mut self, chunks: Vec<Vec<u8>>) -> Result<Vec<ChunkId>> {
-        chunks.iter().try_for_each(|raw| check_len(raw.len()))?;
-        let names: Vec<Name> = chunks.par_iter().map(|raw| Name::of(raw)).collect();
-        for (name, raw) in names.iter().zip(chunks) {
-            if self.is_new(name.id)? {
-                self.submit(*name, raw)?;
-            }
+    pub fn put_many(&self, chunks: &[Vec<u8>]) -> Result<Vec<ChunkId>> {
+        chunks.par_iter().map(|raw| self.put(raw)).collect()
+    }
+
+    fn is_new(&self, id: ChunkId) -> Result<bool> {
+        Ok(!self.store.contains(&id)? && self.fresh.lock().map_err(|_| Error::Died)?.insert(id))
+    }
+
+    /// Compresses a chunk into an open pack, and hands the pack over first if it is full.
+    fn pack(&self, name: &Name, raw: &[u8]) -> Result<()> {
+        let idle = self.open.lock().map_err(|_| Error::Died)?.pop();
+        let new = || OpenPack::new(self.store.objects(), self.codec);
+        let mut pack = idle.unwrap_or_else(new);
+        if !pack.takes(raw.len()) {
+            self.puts.begin(std::mem::replace(&mut pack, new()))?;
         }
-        Ok(names.into_iter().map(|name| name.id).collect())
+        pack.append(name, raw, self.codec)?;
+        self.open.lock().map_err(|_| Error::Died)?.push(pack);
+        Ok(())
     }
 
-    fn is_new(&mut self, id: ChunkId) -> Result<bool> {
-        Ok(!self.store.contains(&id)? && self.fresh.insert(id))
-    }
-
-    fn submit(&mut self, name: Name, raw: Vec<u8>) -> Result<()> {
-        let (done, frame) = sync_channel(1);
-        let codec = self.codec;
-        rayon::spawn(move || {
-            // The packer may have ended over an earlier error.
-            let _ = done.send(encode(name, &raw, codec));
-        });
-        self.send(Job::Chunk { id: name.id, frame })
-    }
-
-    fn send(&mut self, job: Job) -> Result<()> {
-        match &self.state {
-            State::Running { jobs, .. } => match jobs.send(job) {
-                Ok(()) => Ok(()),
-                Err(_) => Err(self.failed()),
-            },
-            State::Failed(error) => Err(Error::Failed(Arc::clone(error))),
-            State::Ended => Err(Error::Died),
-        }
-    }
-
-    /// The packer has ended too early: takes its error.
-    fn failed(&mut self) -> Error {
-        let error = match self.join() {
-            Ok(_) => Error::Died,
-            Err(error) => error,
-        };
-        let error = Arc::new(error);
-        self.state = State::Failed(Arc::clone(&error));
-        Error::Failed(error)
-    }
-
-    fn join(&mut self) -> Result<Packed> {
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Running { jobs, packer } => {
-                drop(jobs);
-                packer.join().map_err(|_| Error::Died)?
-            }
-            State::Failed(error) => {
-                self.state = State::Failed(Arc::clone(&error));
-                Err(Error::Failed(error))
-            }
-            State::Ended => Err(Error::Died),
+    /// The first error ends the writer: what was on its way then may be missing.
+    fn unless_failed<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.failed.get() {
+            Some(error) => Err(Error::Failed(Arc::clone(error))),
+            None => work().map_err(|error| {
+                let error = Arc::new(error);
+                Error::Failed(Arc::clone(self.failed.get_or_init(|| error)))
+            }),
         }
     }
 
@@ -154,31 +107,26 @@ impl ChunkWriter {
     ///
     /// # Errors
     /// Whatever went wrong with a chunk so far.
-    pub fn flush(&mut self) -> Result<()> {
-        let (answer, flushed) = sync_channel(1);
-        self.send(Job::Flush(answer))?;
-        match flushed.recv() {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.failed()),
-        }
+    pub fn flush(&self) -> Result<()> {
+        self.unless_failed(|| {
+            let open = std::mem::take(&mut *self.open.lock().map_err(|_| Error::Died)?);
+            open.into_iter().filter(|pack| !pack.is_empty()).try_for_each(|pack| self.puts.begin(pack))?;
+            self.puts.settle_all()
+        })
     }
 
     /// Reads a chunk of the store or of this writer; one of its own that is still on its way is flushed first.
     ///
     /// # Errors
     /// As [`ChunkStore::read`].
-    pub fn read(&mut self, id: &ChunkId) -> Result<Vec<u8>> {
-        if !self.fresh.contains(id) {
+    pub fn read(&self, id: &ChunkId) -> Result<Vec<u8>> {
+        if !self.fresh.lock().map_err(|_| Error::Died)?.contains(id) {
             return self.store.read(id);
         }
-        let find = |readable: &RwLock<Index>| {
-            let index = readable.read().map_err(|_| Error::Died)?;
-            Ok::<_, Error>(index.get(id).map(|location| (index.pack_path(&location), location)))
-        };
-        let mut found = find(&self.readable)?;
+        let mut found = self.puts.find(id)?;
         if found.is_none() {
             self.flush()?;
-            found = find(&self.readable)?;
+            found = self.puts.find(id)?;
         }
         let (pack, location) = found.ok_or(Error::Unknown { id: *id })?;
         read_at(self.store.objects(), id, pack, &location)
@@ -188,13 +136,17 @@ impl ChunkWriter {
     ///
     /// # Errors
     /// Whatever went wrong with a chunk or with the index.
-    pub fn finish(mut self) -> Result<Written> {
-        let packed = self.join()?;
+    pub fn finish(self) -> Result<Written> {
+        self.flush()?;
+        let packed = self.puts.take()?;
+        if packed.chunks() != self.fresh.lock().map_err(|_| Error::Died)?.len() as u64 {
+            return Err(Error::Died); // a caller took a pack and did not come back with it
+        }
         let index = put_index(self.store.objects(), self.codec, &packed.packs)?;
         self.store.add(&packed.packs)?;
         Ok(Written {
-            chunks_new: packed.chunks,
-            raw_new: packed.raw,
+            chunks_new: packed.chunks(),
+            raw_new: packed.raw(),
             stored: packed.stored + index,
             packs: packed.packs.len() as u64,
         })
@@ -204,11 +156,6 @@ impl ChunkWriter {
 impl Drop for ChunkWriter {
     /// Waits for puts that are under way, so that none outlives the writer.
     fn drop(&mut self) {
-        self.abandoned.store(true, Ordering::Relaxed);
-        let _ = self.join(); // nobody is left to be told
+        let _ = self.puts.settle_all(); // nobody is left to be told
     }
-}
-
-fn check_len(bytes: usize) -> Result<()> {
-    if bytes <= CHUNK_BYTES_MAX { Ok(()) } else { Err(Error::TooLarge { bytes, most: CHUNK_BYTES_MAX }) }
 }

@@ -9,7 +9,7 @@ use pitr_objects::object_store::memory::InMemory;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -25,7 +25,7 @@ fn memory() -> ChunkStore {
 }
 
 fn put_all(store: &ChunkStore, chunks: &[Vec<u8>]) -> (Vec<ChunkId>, Written) {
-    let mut writer = store.writer(Codec::default());
+    let writer = store.writer(Codec::default());
     let ids = chunks.iter().map(|raw| writer.put(raw).unwrap()).collect();
     (ids, writer.finish().unwrap())
 }
@@ -72,7 +72,7 @@ fn a_crash_between_packs_and_index_harms_nothing() {
     let open = || ChunkStore::open(Objects::with_store(shared.clone()).unwrap()).unwrap();
     let chunks: Vec<_> = (0..5).map(|n| noise(n, 1000)).collect();
     let store = open();
-    let mut writer = store.writer(Codec::default());
+    let writer = store.writer(Codec::default());
     for raw in &chunks {
         writer.put(raw).unwrap();
     }
@@ -93,7 +93,7 @@ fn a_crash_between_packs_and_index_harms_nothing() {
 #[test]
 fn a_writer_reads_its_own_chunks_before_it_is_finished() {
     let store = memory();
-    let mut writer = store.writer(Codec::default());
+    let writer = store.writer(Codec::default());
     let id = writer.put(b"early").unwrap();
     assert_eq!(writer.read(&id).unwrap(), b"early");
     let late = writer.put(b"late").unwrap();
@@ -177,7 +177,7 @@ fn a_failing_store_stops_the_writer() {
     let root = folder.path().join("repo");
     let store = ChunkStore::open(Objects::create_local(&root).unwrap()).unwrap();
     std::fs::write(root.join("packs"), b"in the way of the folder").unwrap();
-    let mut writer = store.writer(Codec::None);
+    let writer = store.writer(Codec::None);
     let mut failed = None;
     for n in 0..100 {
         if let Err(error) = writer.put(&noise(n, 1 << 20)) {
@@ -195,10 +195,24 @@ fn a_failing_store_stops_the_writer() {
 #[test]
 fn a_chunk_too_large_is_refused() {
     let store = memory();
-    let mut writer = store.writer(Codec::default());
+    let writer = store.writer(Codec::default());
     assert_eq!(writer.put(&vec![0; CHUNK_BYTES_MAX + 1]).unwrap_err().kind(), ErrorKind::Limit);
     writer.put(&vec![0; CHUNK_BYTES_MAX]).unwrap();
     writer.finish().unwrap();
+}
+
+#[test]
+fn an_error_ends_a_batch() {
+    let store = memory();
+    let chunks: Vec<_> = (0..60).map(|n| noise(n, 500_000)).collect();
+    let (mut ids, written) = put_all(&store, &chunks);
+    assert_eq!(written.packs, 2);
+    let refused = store.read_each(&ids, |place, _| if place == 33 { Err(Error::Died) } else { Ok(()) });
+    assert!(matches!(refused, Err(Error::Died)));
+    ids[7] = ChunkId::of(b"?");
+    let unknown = store.read_each(&ids, |_, _| Ok::<_, Error>(()));
+    assert!(matches!(unknown, Err(Error::Unknown { id }) if id == ids[7]));
+    assert!(store.read_each(&[], |_, _| Err(Error::Died)).is_ok());
 }
 
 proptest! {
@@ -212,8 +226,8 @@ proptest! {
         let chunks: Vec<_> =
             chunks.into_iter().map(|(seed, len, plain)| if plain { vec![seed as u8; len] } else { noise(seed, len) }).collect();
         let store = memory();
-        let mut writer = store.writer(Codec::default());
-        let ids = writer.put_many(chunks.clone()).unwrap();
+        let writer = store.writer(Codec::default());
+        let ids = writer.put_many(&chunks).unwrap();
         let written = writer.finish().unwrap();
         let different: HashSet<_> = chunks.iter().collect();
         prop_assert_eq!(written.chunks_new, different.len() as u64);
@@ -221,12 +235,12 @@ proptest! {
 
         let wanted: Vec<usize> = order.iter().filter(|_| !ids.is_empty()).map(|at| at.index(ids.len())).collect();
         let wanted_ids: Vec<_> = wanted.iter().map(|at| ids[*at]).collect();
-        let mut read = vec![None; wanted.len()];
-        store.read_batch(&wanted_ids, |place, raw| {
-            read[place] = Some(raw);
+        let read = Mutex::new(vec![None; wanted.len()]);
+        store.read_each(&wanted_ids, |place, raw| {
+            assert!(read.lock().unwrap()[place].replace(std::mem::take(raw)).is_none());
             Ok::<_, Error>(())
         }).unwrap();
-        for (at, raw) in wanted.iter().zip(read) {
+        for (at, raw) in wanted.iter().zip(read.into_inner().unwrap()) {
             prop_assert_eq!(&raw.unwrap(), &chunks[*at]);
         }
     }

@@ -1,7 +1,7 @@
 //! Base and log into one file, every block written once.
 //!
 //! The merge says which blocks have an image: of the base only the others are read and written, extent by extent, then
-//! the images go to their places. Both passes run on rayon; since no two of them write the same byte, the result does
+//! the images go to their places. Both passes run on all threads; since no two of them write the same byte, the result does
 //! not depend on their order or number (law 6).
 
 use crate::error::{Error, Result};
@@ -9,7 +9,6 @@ use pitr_archive::{FileChange, Image, Merged};
 use pitr_format::FileId;
 use pitr_snapshot::{EXTENT_BYTES, SnapshotReader};
 use pitr_vfs::File;
-use rayon::prelude::*;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -75,19 +74,17 @@ pub(crate) fn write_base(
 ) -> Result<()> {
     let len = base.file(file)?.len;
     let end = change.map_or(len, |change| len.min(change.min_len)).min(sink.len);
-    let extents = end.div_ceil(EXTENT_BYTES);
-    (0..extents).into_par_iter().try_for_each(|extent| {
+    let keep = |extent: u64| kept(extent * EXTENT_BYTES, end.min((extent + 1) * EXTENT_BYTES), change);
+    let wanted: Vec<u64> =
+        (0..end.div_ceil(EXTENT_BYTES)).filter(|extent| !keep(*extent).is_empty()).collect();
+    base.read_extents(file, &wanted, |extent, bytes| {
         let start = extent * EXTENT_BYTES;
-        let keep = kept(start, end.min(start + EXTENT_BYTES), change);
-        if !keep.is_empty() {
-            let bytes = base.read_extent(file, extent)?;
-            for (from, to) in keep {
-                // An extent holds all of the file's bytes from its start, and runs end where the file does.
-                let part = &bytes[(from - start) as usize..(to - start) as usize];
-                // Zeros are there already; runs of them stay holes.
-                if part.iter().any(|byte| *byte != 0) {
-                    sink.write(from, part).map_err(failed)?;
-                }
+        for (from, to) in keep(extent) {
+            // An extent holds all of the file's bytes from its start, and runs end where the file does.
+            let part = &bytes[(from - start) as usize..(to - start) as usize];
+            // Zeros are there already; runs of them stay holes.
+            if part.iter().any(|byte| *byte != 0) {
+                sink.write(from, part).map_err(failed)?;
             }
         }
         tick();

@@ -20,17 +20,16 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// The extent's bytes. `base` is its chunk, with its content, if it has one.
+    /// Makes the content of chunk `base`, none for the zero chunk, into the extent's bytes.
     pub(crate) fn assemble(
         &self,
-        base: Option<(ChunkId, Vec<u8>)>,
+        base: ChunkId,
+        out: &mut Vec<u8>,
         mut fetch: impl FnMut(&ChunkId) -> Result<Arc<Vec<u8>>>,
-    ) -> Result<Vec<u8>> {
-        let mut out = match base {
-            None => Vec::new(),
-            Some((_, bytes)) if bytes.len() as u64 <= EXTENT_BYTES => bytes,
-            Some((id, _)) => return Err(Error::Misused { id, what: "it is larger than an extent" }),
-        };
+    ) -> Result<()> {
+        if out.len() as u64 > EXTENT_BYTES {
+            return Err(Error::Misused { id: base, what: "it is larger than an extent" });
+        }
         out.resize(self.len, 0);
         let block_bytes = self.geometry.block_bytes as usize; // at most 64 KiB
         let mut at_hand: Option<(u32, Arc<Vec<u8>>)> = None;
@@ -58,6 +57,6 @@ impl Parts<'_> {
                 }
             }
         }
-        Ok(out)
+        Ok(())
     }
 }

@@ -14,6 +14,8 @@ use std::collections::HashMap;
 const WINDOW_BYTES: usize = 32 << 20;
 /// Images that are sorted together, those of zeros counted.
 const WINDOW_IMAGES: usize = 128 << 10;
+/// Chunks that are stored together, by all threads.
+const TOGETHER: usize = 16;
 /// In place of a chunk's number: the block is all zeros.
 const ZERO: u32 = u32::MAX;
 
@@ -112,7 +114,7 @@ struct Image {
 
 #[derive(Debug)]
 pub(crate) struct Collector<'w> {
-    writer: &'w mut ChunkWriter,
+    writer: &'w ChunkWriter,
     files: Vec<CollectedFile>,
     numbers: HashMap<FileId, u32>,
     images: Vec<Image>,
@@ -120,17 +122,29 @@ pub(crate) struct Collector<'w> {
     /// The chunk being filled, and the file whose it is.
     open: Vec<u8>,
     open_file: usize,
+    /// Chunks that are to be stored, and where their ids go.
+    full: Vec<Vec<u8>>,
+    full_for: Vec<Wanting>,
+}
+
+/// What the id of a chunk is wanted for.
+#[derive(Debug, Clone, Copy)]
+struct Wanting {
+    file: usize,
+    /// An extent that it is the whole of; else it is the next in the file's table.
+    extent: Option<u64>,
 }
 
 impl<'w> Collector<'w> {
-    pub(crate) fn new(writer: &'w mut ChunkWriter, shapes: Vec<FileShape>) -> Self {
+    pub(crate) fn new(writer: &'w ChunkWriter, shapes: Vec<FileShape>) -> Self {
         let numbers = shapes.iter().enumerate().map(|(no, shape)| (shape.file, no as u32)).collect();
         let files = shapes
             .into_iter()
             .map(|shape| CollectedFile { shape, blocks: Vec::new(), chunks: Vec::new(), wholes: Vec::new() })
             .collect();
         let (images, bytes, open) = (Vec::new(), Vec::new(), Vec::new());
-        Collector { writer, files, numbers, images, bytes, open, open_file: 0 }
+        let (full, full_for) = (Vec::new(), Vec::new());
+        Collector { writer, files, numbers, images, bytes, open, open_file: 0, full, full_for }
     }
 
     pub(crate) fn files(&self) -> &[CollectedFile] {
@@ -169,6 +183,7 @@ impl<'w> Collector<'w> {
     pub(crate) fn settle(&mut self) -> Result<()> {
         self.pack()?;
         self.close()?;
+        self.store()?;
         self.files.iter_mut().try_for_each(CollectedFile::settle)
     }
 
@@ -207,9 +222,7 @@ impl<'w> Collector<'w> {
         let block_bytes = geometry.block_bytes as usize;
         let in_order = run.windows(2).all(|pair| pair[0].block < pair[1].block);
         if in_order && run.len() as u64 == geometry.blocks(len as u64) {
-            let id = self.put_whole(run, bytes, block_bytes, len)?;
-            self.files[number].wholes.push((extent, id));
-            return Ok(());
+            return self.put_whole(number, extent, whole_of(run, bytes, block_bytes, len));
         }
         for image in run {
             let entry = match image.at {
@@ -221,16 +234,13 @@ impl<'w> Collector<'w> {
         Ok(())
     }
 
-    fn put_whole(&mut self, run: &[Image], bytes: &[u8], block_bytes: usize, len: usize) -> Result<ChunkId> {
-        let mut extent = Vec::with_capacity(run.len() * block_bytes);
-        for image in run {
-            match image.at {
-                ZERO => extent.resize(extent.len() + block_bytes, 0),
-                at => extent.extend_from_slice(&bytes[at as usize..at as usize + block_bytes]),
-            }
+    fn put_whole(&mut self, file: usize, extent: u64, bytes: Vec<u8>) -> Result<()> {
+        if is_zero(&bytes) {
+            self.files[file].wholes.push((extent, ChunkId::ZERO));
+            Ok(())
+        } else {
+            self.put(Wanting { file, extent: Some(extent) }, bytes)
         }
-        extent.truncate(len);
-        if is_zero(&extent) { Ok(ChunkId::ZERO) } else { Ok(self.writer.put(&extent)?) }
     }
 
     /// Appends a block to the file's open chunk.
@@ -241,15 +251,52 @@ impl<'w> Collector<'w> {
         }
         let slot = (self.open.len() / bytes.len()) as u32; // blocks of one file are of one size
         self.open.extend_from_slice(bytes);
-        Ok(Changed { block, chunk: self.files[file].chunks.len() as u32, slot })
+        let chunk = self.files[file].chunks.len() + self.waiting(file);
+        Ok(Changed { block, chunk: chunk as u32, slot })
+    }
+
+    /// Chunks for the file's table that have no id yet.
+    fn waiting(&self, file: usize) -> usize {
+        self.full_for.iter().filter(|one| one.file == file && one.extent.is_none()).count()
     }
 
     fn close(&mut self) -> Result<()> {
-        if !self.open.is_empty() {
-            let id = self.writer.put(&self.open)?;
-            self.files[self.open_file].chunks.push(id);
-            self.open.clear();
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::take(&mut self.open);
+        self.put(Wanting { file: self.open_file, extent: None }, chunk)
+    }
+
+    fn put(&mut self, wanting: Wanting, chunk: Vec<u8>) -> Result<()> {
+        self.full.push(chunk);
+        self.full_for.push(wanting);
+        if self.full.len() < TOGETHER { Ok(()) } else { self.store() }
+    }
+
+    /// Stores what is full, by all threads.
+    fn store(&mut self) -> Result<()> {
+        let ids = self.writer.put_many(&self.full)?;
+        self.full.clear();
+        for (Wanting { file, extent }, id) in self.full_for.drain(..).zip(ids) {
+            match extent {
+                Some(extent) => self.files[file].wholes.push((extent, id)),
+                None => self.files[file].chunks.push(id),
+            }
         }
         Ok(())
     }
+}
+
+/// The bytes of an extent of which every block has an image.
+fn whole_of(run: &[Image], bytes: &[u8], block_bytes: usize, len: usize) -> Vec<u8> {
+    let mut extent = Vec::with_capacity(run.len() * block_bytes);
+    for image in run {
+        match image.at {
+            ZERO => extent.resize(extent.len() + block_bytes, 0),
+            at => extent.extend_from_slice(&bytes[at as usize..at as usize + block_bytes]),
+        }
+    }
+    extent.truncate(len);
+    extent
 }

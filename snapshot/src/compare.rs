@@ -3,14 +3,13 @@
 //! An extent is the same if its hash is its chunk's; if blocks lie over the chunk, or the hash differs, the parent's
 //! extent is read and both are compared block by block.
 
-use crate::full::{BATCH_EXTENTS, read_extent};
 use crate::increment::in_order;
-use crate::shape::{EXTENT_BYTES, extent_len, extents};
+use crate::pipeline::{Extent, each_extent};
+use crate::shape::{EXTENT_BYTES, extent_len};
 use crate::source::is_zero;
 use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Manifest, Result, SnapshotReader};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::FileId;
-use rayon::prelude::*;
 
 pub(crate) struct Compared<'a> {
     source: &'a dyn BlockSource,
@@ -114,29 +113,19 @@ impl Delta for Compared<'_> {
     }
 
     fn for_each_image(&mut self, sink: ImageSink<'_>) -> Result<()> {
-        for shape in &self.shapes {
-            let block_bytes = shape.block_bytes as usize;
-            let per_extent = EXTENT_BYTES / u64::from(shape.block_bytes);
-            let end = extents(shape.len);
-            for first in (0..end).step_by(BATCH_EXTENTS) {
-                let read = |extent| Ok((extent, read_extent(self.source, shape, extent)?));
-                let batch = first..end.min(first + BATCH_EXTENTS as u64);
-                let now = batch.map(read).collect::<Result<Vec<_>>>()?;
-                let before = &self.before;
-                let differences: Vec<Difference> = now
-                    .par_iter()
-                    .map(|(extent, bytes)| before.difference(shape, *extent, bytes))
-                    .collect::<Result<_>>()?;
-                for ((extent, bytes), difference) in now.iter().zip(differences) {
-                    self.changed += difference.changed;
-                    for no in difference.blocks {
-                        let start = no * block_bytes;
-                        let block = &bytes[start..bytes.len().min(start + block_bytes)];
-                        sink(shape.file, extent * per_extent + no as u64, block)?;
-                    }
-                }
+        let before = &self.before;
+        let changed = &mut self.changed;
+        let compare = |extent: &Extent<'_>| before.difference(extent.shape, extent.number, &extent.bytes);
+        each_extent(self.source, &self.shapes, compare, |extent, difference| {
+            let block_bytes = extent.shape.block_bytes as usize;
+            let per_extent = EXTENT_BYTES / u64::from(extent.shape.block_bytes);
+            *changed += difference.changed;
+            for no in difference.blocks {
+                let start = no * block_bytes;
+                let block = &extent.bytes[start..extent.bytes.len().min(start + block_bytes)];
+                sink(extent.shape.file, extent.number * per_extent + no as u64, block)?;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

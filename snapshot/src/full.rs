@@ -4,15 +4,12 @@ use crate::compare::Compared;
 use crate::extent_leaf;
 use crate::increment::{in_order, increment};
 use crate::manifest::Node;
-use crate::shape::{EXTENT_BYTES, NODE_EXTENTS, extent_len, extents_of_node, nodes};
+use crate::pipeline::{Extent, each_extent};
+use crate::shape::{NODE_EXTENTS, extents_of_node};
 use crate::source::is_zero;
-use crate::{
-    BlockSource, Error, FileEntry, FileShape, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta,
-};
+use crate::{BlockSource, FileEntry, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
-
-/// Extents that are read before they are hashed together; meanwhile those before are compressed.
-pub(crate) const BATCH_EXTENTS: usize = 16;
+use std::collections::BTreeMap;
 
 /// Reads all files of `source` and stores what the repository does not have. With a parent, extents are compared with
 /// it and the snapshot is incremental: what did not change costs nothing, and of what did only the blocks are stored.
@@ -20,7 +17,8 @@ pub(crate) const BATCH_EXTENTS: usize = 16;
 /// The snapshot exists once it is [published](Manifest::publish).
 ///
 /// # Errors
-/// [`Error::Parent`] when the parent is damaged: take one without it. [`Error::Source`], [`Error::Shape`]; those of the
+/// [`Error::Parent`](crate::Error::Parent) when the parent is damaged: take one without it.
+/// [`Error::Source`](crate::Error::Source), [`Error::Shape`](crate::Error::Shape); those of the
 /// repository.
 pub fn write_full(
     store: &ChunkStore,
@@ -35,14 +33,18 @@ pub fn write_full(
         return Ok(manifest);
     }
     let shapes = in_order(source.files())?;
-    let mut writer = store.writer(meta.codec);
-    let mut files = Vec::with_capacity(shapes.len());
-    for shape in shapes {
-        let nodes = (0..nodes(shape.len))
-            .map(|node| write_node(&mut writer, source, &shape, node))
-            .collect::<Result<_>>()?;
-        files.push(FileEntry { shape, nodes });
-    }
+    let writer = store.writer(meta.codec);
+    let mut trees: Vec<Tree> = shapes.iter().map(|shape| Tree::new(shape.len)).collect();
+    let put = |extent: &Extent<'_>| match is_zero(&extent.bytes) {
+        true => Ok(ChunkId::ZERO),
+        false => Ok(writer.put(&extent.bytes)?),
+    };
+    each_extent(source, &shapes, put, |extent, id| trees[extent.file].set(&writer, extent.number, id))?;
+    let files: Vec<FileEntry> = shapes
+        .into_iter()
+        .zip(trees)
+        .map(|(shape, tree)| FileEntry { shape, nodes: tree.finish() })
+        .collect();
     let logical = files.iter().map(|file| file.shape.len).sum();
     let stored = writer.finish()?.stored;
     let id = SnapshotId(pitr_objects::random_bytes()?);
@@ -50,42 +52,45 @@ pub fn write_full(
     Ok(Manifest { id, kind: Kind::Full, parent: None, meta, sizes, files })
 }
 
-fn write_node(
-    writer: &mut ChunkWriter,
-    source: &dyn BlockSource,
-    shape: &FileShape,
-    node: u64,
-) -> Result<Node> {
-    let first = node * NODE_EXTENTS;
-    let mut ids = Vec::new();
-    let all: Vec<u64> = (first..first + extents_of_node(shape.len, node)).collect();
-    for batch in all.chunks(BATCH_EXTENTS) {
-        let extents =
-            batch.iter().map(|extent| read_extent(source, shape, *extent)).collect::<Result<Vec<_>>>()?;
-        let zeros: Vec<bool> = extents.iter().map(|bytes| is_zero(bytes)).collect();
-        let kept =
-            extents.into_iter().zip(&zeros).filter(|(_, zero)| !**zero).map(|(bytes, _)| bytes).collect();
-        let mut stored = writer.put_many(kept)?.into_iter();
-        // One id came for each extent that is not zeros.
-        ids.extend(
-            zeros.iter().map(|zero| if *zero { None } else { stored.next() }.unwrap_or(ChunkId::ZERO)),
-        );
+/// The tree of a file whose extents become known in any order. A node is stored as soon as it is complete.
+struct Tree {
+    len: u64,
+    /// Ids of nodes that are not complete, and how many are missing.
+    growing: BTreeMap<u64, (Vec<ChunkId>, usize)>,
+    nodes: BTreeMap<u64, Node>,
+}
+
+impl Tree {
+    fn new(len: u64) -> Self {
+        Tree { len, growing: BTreeMap::new(), nodes: BTreeMap::new() }
     }
-    Ok(Node { extents: put_extents(writer, &ids)?, overlays: Vec::new() })
+
+    fn set(&mut self, writer: &ChunkWriter, extent: u64, id: ChunkId) -> Result<()> {
+        let number = extent / NODE_EXTENTS;
+        let extents = extents_of_node(self.len, number) as usize; // at most NODE_EXTENTS
+        let (ids, missing) =
+            self.growing.entry(number).or_insert_with(|| (vec![ChunkId::ZERO; extents], extents));
+        ids[(extent % NODE_EXTENTS) as usize] = id; // an extent of this node
+        *missing -= 1;
+        if *missing == 0 {
+            let node = Node { extents: put_extents(writer, ids)?, overlays: Vec::new() };
+            self.growing.remove(&number);
+            self.nodes.insert(number, node);
+        }
+        Ok(())
+    }
+
+    /// All nodes, in order, once every extent was set.
+    fn finish(self) -> Vec<Node> {
+        debug_assert!(self.growing.is_empty());
+        self.nodes.into_values().collect()
+    }
 }
 
 /// Stores an extent leaf; one of zeros only costs nothing.
-pub(crate) fn put_extents(writer: &mut ChunkWriter, ids: &[ChunkId]) -> Result<ChunkId> {
+pub(crate) fn put_extents(writer: &ChunkWriter, ids: &[ChunkId]) -> Result<ChunkId> {
     match ids.iter().all(|id| *id == ChunkId::ZERO) {
         true => Ok(ChunkId::ZERO),
         false => Ok(writer.put(&extent_leaf::encode(ids))?),
     }
-}
-
-pub(crate) fn read_extent(source: &dyn BlockSource, shape: &FileShape, extent: u64) -> Result<Vec<u8>> {
-    let offset = extent * EXTENT_BYTES; // within the file's length, which is bounded
-    let mut bytes = vec![0; extent_len(shape.len, extent)];
-    let read = source.read_at(shape.file, offset, &mut bytes);
-    read.map_err(|source| Error::Source { file: shape.file, offset, source })?;
-    Ok(bytes)
 }

@@ -33,8 +33,8 @@ pub(crate) fn increment(
     meta: SnapshotMeta,
 ) -> Result<Manifest> {
     let shapes = in_order(delta.files())?;
-    let mut writer = store.writer(meta.codec);
-    let mut collector = Collector::new(&mut writer, shapes);
+    let writer = store.writer(meta.codec);
+    let mut collector = Collector::new(&writer, shapes);
     delta.for_each_image(&mut |file, block, image| collector.push(file, block, image))?;
     collector.settle()?;
     let kept: Vec<u64> = collector.files().iter().map(|file| kept(parent, delta, &file.shape)).collect();
@@ -45,7 +45,7 @@ pub(crate) fn increment(
     let mut files = Vec::with_capacity(collected.len());
     for (file, kept) in collected.iter().zip(kept) {
         let old = parent_file(parent, &file.shape);
-        let nodes = write_nodes(store, &mut writer, &mut rewriter, old, file, kept)?;
+        let nodes = write_nodes(store, &writer, &mut rewriter, old, file, kept)?;
         files.push(FileEntry { shape: file.shape.clone(), nodes });
     }
     let logical = files.iter().map(|file| file.shape.len).sum();
@@ -99,7 +99,7 @@ fn cut_blocks(parent: &SnapshotReader, collector: &mut Collector<'_>, kept: &[u6
 
 fn write_nodes(
     store: &ChunkStore,
-    writer: &mut ChunkWriter,
+    writer: &ChunkWriter,
     rewriter: &mut Rewriter,
     old: Option<&FileEntry>,
     file: &CollectedFile,

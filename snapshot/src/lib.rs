@@ -30,6 +30,7 @@ mod increment;
 mod manifest;
 mod merge;
 mod overlay;
+mod pipeline;
 mod reader;
 mod roots;
 mod shape;

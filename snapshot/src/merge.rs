@@ -29,10 +29,11 @@ impl Rewriter {
     }
 
     /// Stores the extent that `base` and the blocks over it make, and returns its chunk.
-    fn rewrite(&self, writer: &mut ChunkWriter, base: ChunkId, parts: &Parts<'_>) -> Result<ChunkId> {
-        let mut whole = || -> Result<Vec<u8>> {
-            let base = if base == ChunkId::ZERO { None } else { Some((base, writer.read(&base)?)) };
-            parts.assemble(base, |id| self.chunks.get(id, || Ok(writer.read(id)?)))
+    fn rewrite(&self, writer: &ChunkWriter, base: ChunkId, parts: &Parts<'_>) -> Result<ChunkId> {
+        let whole = || -> Result<Vec<u8>> {
+            let mut bytes = if base == ChunkId::ZERO { Vec::new() } else { writer.read(&base)? };
+            parts.assemble(base, &mut bytes, |id| self.chunks.get(id, || Ok(writer.read(id)?)))?;
+            Ok(bytes)
         };
         let bytes = whole().map_err(Error::parent(self.parent))?;
         if crate::source::is_zero(&bytes) { Ok(ChunkId::ZERO) } else { Ok(writer.put(&bytes)?) }
@@ -51,7 +52,7 @@ pub(crate) struct NodeMerge<'a> {
 }
 
 impl NodeMerge<'_> {
-    pub(crate) fn write(&self, writer: &mut ChunkWriter, rewriter: &mut Rewriter) -> Result<Node> {
+    pub(crate) fn write(&self, writer: &ChunkWriter, rewriter: &mut Rewriter) -> Result<Node> {
         let mut ids = self.extent_ids().map_err(Error::parent(rewriter.parent))?;
         let mut overlays = Vec::new();
         for group in 0..(ids.len() as u64).div_ceil(GROUP_EXTENTS) {
@@ -157,7 +158,7 @@ impl NodeMerge<'_> {
         group: u64,
         ids: &mut [ChunkId],
         overlay: &mut Overlay,
-        writer: &mut ChunkWriter,
+        writer: &ChunkWriter,
         rewriter: &Rewriter,
     ) -> Result<()> {
         let geometry = self.geometry();

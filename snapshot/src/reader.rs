@@ -7,6 +7,7 @@ use crate::tree::LoadedNode;
 use crate::{Error, FileEntry, FileShape, Manifest, Result};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::FileId;
+use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +17,15 @@ const CACHE_BYTES: usize = 64 << 20;
 const NODES_MAX: usize = 4;
 
 type NodeKey = (FileId, u64);
+
+/// An error of whoever works on what is read; those of reading become one.
+struct Failure<E>(E);
+
+impl<E: From<Error>> From<pitr_dedup::Error> for Failure<E> {
+    fn from(error: pitr_dedup::Error) -> Self {
+        Failure(Error::from(error).into())
+    }
+}
 
 /// Reads the extents of a snapshot, from any number of threads. It keeps up to 64 MiB of overlay chunks and the leaves
 /// of four nodes.
@@ -67,20 +77,62 @@ impl SnapshotReader {
             return Err(Error::NoExtent { file, extent });
         }
         let node = self.node(entry, extent / NODE_EXTENTS)?;
+        let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
+        let mut bytes = if id == ChunkId::ZERO { Vec::new() } else { self.store.read(&id)? };
+        self.assemble(entry, &node, extent, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads extents of a file, in ascending order, and has `work` done on each by all threads: its number, and its
+    /// bytes. Their chunks are read ahead, in large requests.
+    ///
+    /// # Errors
+    /// As [`read_extent`](Self::read_extent); what `work` returns.
+    pub fn read_extents<E: From<Error> + Send>(
+        &self,
+        file: FileId,
+        wanted: &[u64],
+        work: impl Fn(u64, &[u8]) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
+        let entry = self.entry(file)?;
+        if let Some(extent) = wanted.last().filter(|last| **last >= extents(entry.shape.len)) {
+            return Err(Error::NoExtent { file, extent: *extent }.into());
+        }
+        for of_node in wanted.chunk_by(|a, b| a / NODE_EXTENTS == b / NODE_EXTENTS) {
+            let node = self.node(entry, of_node[0] / NODE_EXTENTS)?; // a run is not empty
+            let id = |extent: u64| node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all of its node
+            let (zero, stored): (Vec<u64>, Vec<u64>) =
+                of_node.iter().partition(|extent| id(**extent) == ChunkId::ZERO);
+            zero.into_par_iter().try_for_each(|extent| {
+                let mut bytes = Vec::new();
+                self.assemble(entry, &node, extent, &mut bytes)?;
+                work(extent, &bytes)
+            })?;
+            let ids: Vec<ChunkId> = stored.iter().map(|extent| id(*extent)).collect();
+            let read = self.store.read_each(&ids, |place, bytes| {
+                self.assemble(entry, &node, stored[place], bytes).map_err(|e| Failure(e.into()))?;
+                work(stored[place], bytes).map_err(Failure)
+            });
+            read.map_err(|Failure(error)| error)?;
+        }
+        Ok(())
+    }
+
+    /// Lays what lies over an extent over the content of its chunk.
+    fn assemble(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, bytes: &mut Vec<u8>) -> Result<()> {
         let in_node = extent % NODE_EXTENTS;
-        let id = node.ids[in_node as usize]; // a leaf has all extents of its node
-        let base = if id == ChunkId::ZERO { None } else { Some((id, self.store.read(&id)?)) };
         let geometry = entry.shape.geometry();
         let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize];
         let first_block = in_node % GROUP_EXTENTS * geometry.blocks_per_extent();
         let parts = Parts {
             geometry,
-            len: extent_len(len, extent),
+            len: extent_len(entry.shape.len, extent),
             first_block,
             blocks: overlay.range(first_block, first_block + geometry.blocks_per_extent()),
             chunks: &overlay.chunks,
         };
-        parts.assemble(base, |id| self.chunks.get(id, || Ok(self.store.read(id)?)))
+        let id = node.ids[in_node as usize]; // a leaf has all extents of its node
+        parts.assemble(id, bytes, |id| self.chunks.get(id, || Ok(self.store.read(id)?)))
     }
 
     /// Fills `buf` from `offset` of a file; past the file's end with zeros.

@@ -3,8 +3,9 @@
 use crate::{BoxError, FileShape, Result};
 use pitr_format::FileId;
 
-/// Files to be read whole. They must not change while they are read, unless their log covers it (`redo_from`).
-pub trait BlockSource {
+/// Files to be read whole, from any thread. They must not change while they are read, unless their log covers it
+/// (`redo_from`).
+pub trait BlockSource: Sync {
     /// The files and their lengths.
     fn files(&self) -> Vec<FileShape>;
 

@@ -1,0 +1,145 @@
+//! Reading many chunks: few large requests, made ahead of the work on what they bring.
+
+use crate::index::Location;
+use crate::store::decode_chunk_into;
+use crate::{ChunkId, ChunkStore, Error, Result};
+use crossbeam_channel::bounded;
+use pitr_objects::Bytes;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes between two wanted chunks of a pack that are read rather than asked for in two requests.
+const GAP_BYTES_MAX: u32 = 256 << 10;
+/// Most bytes of one request.
+const REQUEST_BYTES_MAX: u32 = 4 << 20;
+/// Requests under way, and answers that wait for somebody to work on them.
+const REQUESTS_MAX: usize = 4;
+
+struct Wanted {
+    place: usize,
+    id: ChunkId,
+    location: Location,
+}
+
+impl ChunkStore {
+    /// Reads many chunks and has `work` done on each by all threads: its place in `ids`, and its bytes, which it may
+    /// change. Packs are read in the order in which `ids` first needs them, each from front to back. Up to 32 MiB of
+    /// stored bytes are held at once, and a chunk for each thread.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); what `work` returns. After an error no more work is begun.
+    pub fn read_each<E: From<Error> + Send>(
+        &self,
+        ids: &[ChunkId],
+        work: impl Fn(usize, &mut Vec<u8>) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
+        let (wanted, packs) = self.in_order(ids)?;
+        let requests = requests(&wanted);
+        let (failed, stop, next) = (Mutex::new(None), AtomicBool::new(false), AtomicUsize::new(0));
+        let fail = |error: E| {
+            stop.store(true, Ordering::Relaxed);
+            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        };
+        let (fetched, to_do) = bounded::<(&[Wanted], Bytes)>(REQUESTS_MAX);
+        std::thread::scope(|scope| {
+            for _ in 0..REQUESTS_MAX.min(requests.len()) {
+                let (fetched, requests, wanted, packs) = (fetched.clone(), &requests, &wanted, &packs);
+                let (next, stop, fail) = (&next, &stop, &fail);
+                scope.spawn(move || {
+                    while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let some = &wanted[request.clone()];
+                        let sent = match self.fetch(some, packs) {
+                            Ok(bytes) => fetched.send((some, bytes)).is_ok(),
+                            Err(error) => return fail(error.into()),
+                        };
+                        if !sent {
+                            return; // all who work have died
+                        }
+                    }
+                });
+            }
+            drop(fetched);
+            for _ in 0..rayon::current_num_threads().min(requests.len()) {
+                let (to_do, packs, work, stop, fail) = (to_do.clone(), &packs, &work, &stop, &fail);
+                scope.spawn(move || {
+                    let mut raw = Vec::new();
+                    for (some, bytes) in to_do {
+                        for one in some.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                            let decoded = decode(one, some, &bytes, packs, &mut raw);
+                            if let Err(error) =
+                                decoded.map_err(E::from).and_then(|()| work(one.place, &mut raw))
+                            {
+                                fail(error);
+                            }
+                        }
+                    }
+                });
+            }
+            drop(to_do);
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// What is wanted in the order in which it is read, and the paths of the packs by number.
+    fn in_order(&self, ids: &[ChunkId]) -> Result<(Vec<Wanted>, HashMap<u32, String>)> {
+        let mut packs = HashMap::new();
+        let mut ranks = HashMap::new();
+        let mut wanted = Vec::with_capacity(ids.len());
+        for (place, id) in ids.iter().enumerate() {
+            let (pack, location) = self.find(id)?;
+            let rank = ranks.len();
+            let rank = *ranks.entry(location.pack).or_insert(rank);
+            packs.entry(location.pack).or_insert(pack);
+            wanted.push((rank, Wanted { place, id: *id, location }));
+        }
+        wanted.sort_by_key(|(rank, one)| (*rank, one.location.offset));
+        Ok((wanted.into_iter().map(|(_, one)| one).collect(), packs))
+    }
+
+    /// Reads chunks of one pack by one request.
+    fn fetch(&self, some: &[Wanted], packs: &HashMap<u32, String>) -> Result<Bytes> {
+        let (Some(first), Some(last)) = (some.first(), some.last()) else { return Ok(Bytes::new()) };
+        let start = u64::from(first.location.offset);
+        let end = u64::from(last.location.offset) + u64::from(last.location.stored_len);
+        Ok(self.objects().get_range(&packs[&first.location.pack], start..end)?)
+    }
+}
+
+/// Decodes one of the chunks that a request brought.
+fn decode(
+    one: &Wanted,
+    some: &[Wanted],
+    bytes: &[u8],
+    packs: &HashMap<u32, String>,
+    raw: &mut Vec<u8>,
+) -> Result<()> {
+    let Location { pack, offset, stored_len, raw_len } = one.location;
+    let at = (offset - some[0].location.offset) as usize; // sorted by offset
+    decode_chunk_into(raw, &one.id, &packs[&pack], &bytes[at..at + stored_len as usize], raw_len)
+}
+
+/// Cuts what is wanted, in order, into ranges that are worth one request each.
+fn requests(wanted: &[Wanted]) -> Vec<Range<usize>> {
+    let mut requests: Vec<Range<usize>> = Vec::new();
+    for (no, one) in wanted.iter().enumerate() {
+        let joins = requests.last().is_some_and(|last| {
+            let (first, before) = (&wanted[last.start].location, &wanted[no - 1].location);
+            if first.pack != one.location.pack {
+                return false;
+            }
+            let gap = one.location.offset.saturating_sub(before.offset + before.stored_len);
+            let whole = one.location.offset + one.location.stored_len - first.offset;
+            gap <= GAP_BYTES_MAX && whole <= REQUEST_BYTES_MAX
+        });
+        match requests.last_mut() {
+            Some(last) if joins => last.end = no + 1,
+            _ => requests.push(no..no + 1),
+        }
+    }
+    requests
+}

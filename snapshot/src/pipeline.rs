@@ -1,0 +1,174 @@
+//! Reading a source while what was read is worked on.
+//!
+//! One thread reads extents, in order, into a fixed number of buffers; as many threads as rayon would take work on them;
+//! the caller gets the results, in any order, and with them the bytes, whose buffer is then read into again. So the source
+//! is read in one stream and never waits for a processor, and memory is the buffers'.
+
+use crate::shape::{EXTENT_BYTES, extent_len, extents};
+use crate::{BlockSource, Error, FileShape, Result};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Extents read ahead for each thread that works.
+const AHEAD: usize = 4;
+
+/// An extent of a source.
+#[derive(Debug)]
+pub(crate) struct Extent<'a> {
+    pub(crate) shape: &'a FileShape,
+    /// Place of the shape among those of the source.
+    pub(crate) file: usize,
+    pub(crate) number: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads all extents of these files, has `work` done on each, and hands what came of it to `take`.
+pub(crate) fn each_extent<T: Send>(
+    source: &dyn BlockSource,
+    shapes: &[FileShape],
+    work: impl Fn(&Extent<'_>) -> Result<T> + Sync,
+    mut take: impl FnMut(&Extent<'_>, T) -> Result<()>,
+) -> Result<()> {
+    let workers = rayon::current_num_threads();
+    let buffers = workers * AHEAD;
+    let (give_back, empty) = bounded(buffers);
+    let (read, to_do) = bounded(buffers);
+    let (done, results) = bounded(buffers);
+    for _ in 0..buffers {
+        let _ = give_back.send(Vec::new()); // there is room for all of them
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (read, empty) = (read, empty);
+            read_all(source, shapes, &stop, &empty, &read);
+        });
+        for _ in 0..workers {
+            let (to_do, done, work, stop) = (to_do.clone(), done.clone(), &work, &stop);
+            scope.spawn(move || {
+                for extent in to_do {
+                    let result = match extent {
+                        Ok(extent) if !stop.load(Ordering::Relaxed) => work(&extent).map(|t| (extent, t)),
+                        Ok(_) => continue,
+                        Err(error) => Err(error),
+                    };
+                    let _ = done.send(result); // the caller takes everything
+                }
+            });
+        }
+        drop((to_do, done));
+        let give_back = give_back; // gone with this closure, however it ends: then the reader ends too
+        let mut outcome = Ok(());
+        for result in results {
+            let taken = result.and_then(|(extent, worked)| {
+                if outcome.is_ok() {
+                    take(&extent, worked)?;
+                }
+                Ok(extent)
+            });
+            match taken {
+                // The reader may have come to its end.
+                Ok(extent) => drop(give_back.send(extent.bytes)),
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    outcome = outcome.and(Err(error));
+                    // The buffer went with the error: the reader must not wait for it.
+                    let _ = give_back.try_send(Vec::new());
+                }
+            }
+        }
+        outcome
+    })
+}
+
+fn read_all<'a>(
+    source: &dyn BlockSource,
+    shapes: &'a [FileShape],
+    stop: &AtomicBool,
+    empty: &Receiver<Vec<u8>>,
+    read: &Sender<Result<Extent<'a>>>,
+) {
+    for (file, shape) in shapes.iter().enumerate() {
+        for number in 0..extents(shape.len) {
+            let Ok(mut bytes) = empty.recv() else { return };
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let offset = number * EXTENT_BYTES; // within the file's length, which is bounded
+            bytes.resize(extent_len(shape.len, number), 0);
+            let filled = source.read_at(shape.file, offset, &mut bytes);
+            let extent = filled
+                .map(|()| Extent { shape, file, number, bytes })
+                .map_err(|source| Error::Source { file: shape.file, offset, source });
+            if read.send(extent).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BoxError;
+    use pitr_format::FileId;
+
+    /// Every byte says in which extent it is; the file ends in the middle of the last. One extent can't be read.
+    struct Numbered {
+        extents: u64,
+        broken: Option<u64>,
+    }
+
+    impl BlockSource for Numbered {
+        fn files(&self) -> Vec<FileShape> {
+            let len = self.extents * EXTENT_BYTES - EXTENT_BYTES / 2;
+            vec![FileShape { file: FileId::FIRST, name: "numbered".to_owned(), len, block_bytes: 4096 }]
+        }
+
+        fn read_at(&self, _: FileId, offset: u64, buf: &mut [u8]) -> std::result::Result<(), BoxError> {
+            let extent = offset / EXTENT_BYTES;
+            if self.broken == Some(extent) {
+                return Err("broken".into());
+            }
+            buf.fill(extent as u8);
+            Ok(())
+        }
+    }
+
+    fn run(source: &Numbered, fails: Option<u64>, refuses: Option<u64>) -> Result<Vec<u64>> {
+        let mut seen = Vec::new();
+        let fail = |at: Option<u64>, extent: &Extent<'_>| match at == Some(extent.number) {
+            true => Err(Error::Died),
+            false => Ok(()),
+        };
+        let shapes = source.files();
+        let work = |extent: &Extent<'_>| fail(fails, extent).map(|()| extent.bytes[0]);
+        let done = each_extent(source, &shapes, work, |extent, first| {
+            fail(refuses, extent)?;
+            assert!(extent.bytes.iter().all(|byte| *byte == first) && first == extent.number as u8);
+            assert_eq!(extent.bytes.len(), extent_len(extent.shape.len, extent.number));
+            seen.push(extent.number);
+            Ok(())
+        });
+        seen.sort_unstable();
+        done.map(|()| seen)
+    }
+
+    #[test]
+    fn every_extent_comes_once() {
+        let source = Numbered { extents: 50, broken: None };
+        assert_eq!(run(&source, None, None).unwrap(), (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn whoever_fails_ends_it() {
+        for at in [0, 1, 25, 49] {
+            let source = Numbered { extents: 50, broken: None };
+            assert!(matches!(run(&source, Some(at), None), Err(Error::Died)));
+            assert!(matches!(run(&source, None, Some(at)), Err(Error::Died)));
+            let source = Numbered { extents: 50, broken: Some(at) };
+            let offset = at * EXTENT_BYTES;
+            assert!(matches!(run(&source, None, None), Err(Error::Source { offset: o, .. }) if o == offset));
+        }
+    }
+}

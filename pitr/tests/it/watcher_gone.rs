@@ -7,7 +7,8 @@ fn a_hole_is_refused_and_listed() {
     // FAILURES 1. Ticks are rare: only the mark of the living can vouch for the quiet moment before the kill.
     let mut world = World::new();
     let mut app = world.application();
-    let watcher = world.watch_with(&["--rpo", "30s"]);
+    let mut watcher = world.watch_with(&["--rpo", "30s"]);
+    watcher.until("snapshot"); // what was captured before the first base can't be restored once there is a gap
     for i in 0..20 {
         app.sql(&format!("INSERT INTO t(x) VALUES({i})"));
     }
@@ -79,7 +80,8 @@ fn a_source_that_lost_commits_forks_and_both_histories_stay() {
     let mut world = World::new();
     let mut app = world.application();
     app.sql("PRAGMA wal_autocheckpoint=0");
-    let watcher = world.watch();
+    let mut watcher = world.watch();
+    watcher.until("snapshot");
     for i in 1..=5 {
         app.sql(&format!("INSERT INTO t(x) VALUES({i})"));
     }

@@ -201,6 +201,10 @@ impl Watch {
     /// is not written, whatever happens to its log until we come back is no gap.
     fn drain(&mut self) -> Result<()> {
         if let Some(attached) = self.attached.as_mut() {
+            // Asked to end before the watch had begun: without its base nothing behind a gap could ever be restored.
+            if let Some(base) = attached.base.take() {
+                self.shared.take_base(&base)?;
+            }
             let Attached { source, capture, keeper, .. } = attached.as_mut();
             match capture.look(source) {
                 Ok(_) => {

@@ -30,6 +30,34 @@ fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output
     restorer.restore(&plan, &options).unwrap();
 }
 
+/// A repository in `dir`, and the database as its source.
+fn around(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (Surroundings, Subject) {
+    let objects = Objects::create_local(&dir.join("repo")).unwrap();
+    let repository = objects.init_repository(clock.now()).unwrap().id;
+    let source = SourceName::new("app").unwrap();
+    let subject = Subject { source, state: state::default_dir(database), database: database.to_owned() };
+    (Surroundings { fs: Arc::new(OsFs), clock, objects, repository }, subject)
+}
+
+#[test]
+fn a_watch_that_is_ended_before_it_began_has_its_base() {
+    // FAILURES 7: from the moment when capture is established there is something to restore.
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("app.db");
+    let mut app = application(&database);
+    app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES('there before')");
+    let (around, subject) = around(dir.path(), &database, Arc::new(SystemClock::default()));
+    let (objects, source) = (around.objects.clone(), subject.source.clone());
+    let mut watch = Watch::begin(around, subject, WatchOptions::default(), Arc::new(|_| {})).unwrap();
+    app.sql("INSERT INTO t VALUES('captured')");
+    let copy = dir.path().join("copy.db");
+    app.copy(&copy);
+    watch.run(&AtomicBool::new(true)).unwrap();
+    let restored = dir.path().join("restored.db");
+    restore(&objects, &source, None, &restored);
+    assert_exact(&restored, &copy);
+}
+
 #[test]
 fn a_clock_set_far_back_begins_a_timeline_and_both_histories_stay() {
     // FAILURES 15: clock set back by more than five minutes.
@@ -38,13 +66,8 @@ fn a_clock_set_far_back_begins_a_timeline_and_both_histories_stay() {
     let mut app = application(&database);
     app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
     let clock = Arc::new(SetClock::default());
-    let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
-    let repository = objects.init_repository(clock.now()).unwrap().id;
-    let source = SourceName::new("app").unwrap();
-    let around =
-        Surroundings { fs: Arc::new(OsFs), clock: clock.clone(), objects: objects.clone(), repository };
-    let subject =
-        Subject { source: source.clone(), state: state::default_dir(&database), database: database.clone() };
+    let (around, subject) = around(dir.path(), &database, clock.clone());
+    let (objects, source) = (around.objects.clone(), subject.source.clone());
     let options = WatchOptions { ship_every: Duration::from_millis(50), ..WatchOptions::default() };
     let forks = Arc::new(AtomicI64::new(0));
     let counted = Arc::clone(&forks);

@@ -7,7 +7,7 @@ use crate::footer::{Footer, MarkKind};
 use crate::intervals::{Cause, Gap};
 use crate::names::{Layout, LogName, Name};
 use crate::timeline::Timeline;
-use pitr_codec::{Codec, FrameEntry, ObjectBuilder, ObjectKind};
+use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::{DecodeError, SourceName, TimelineId};
 use pitr_objects::{Objects, random_bytes};
 use rayon::prelude::*;
@@ -32,14 +32,15 @@ pub struct LogObject {
     pub name: LogName,
     /// What it says about its range.
     pub footer: Footer,
-    frames: Vec<FrameEntry>,
+    index: ObjectIndex,
 }
 
 impl Archive {
     /// The archive of `source` in this repository; nothing is read yet.
     #[must_use]
     pub fn new(objects: Objects, source: SourceName) -> Self {
-        Archive { objects, layout: Layout::new(source) }
+        let folder = objects.source_folder(&source);
+        Archive { objects, layout: Layout::new(source, folder) }
     }
 
     /// The repository.
@@ -107,7 +108,7 @@ impl Archive {
             let value = index.frames.len() as u64;
             return Err(malformed(DecodeError::Range { what: "frame count", value }));
         }
-        Ok(LogObject { name: *name, footer, frames: index.frames })
+        Ok(LogObject { name: *name, footer, index: index.without_footer() })
     }
 
     /// Some frames of a log object, fetched as one range, checked and decoded: whole batches, each.
@@ -115,17 +116,17 @@ impl Archive {
     /// # Errors
     /// [`Error::Objects`].
     pub fn frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Vec<Vec<u8>>> {
-        let entries = object.frames.get(frames).unwrap_or_default();
+        let entries = object.index.frames.get(frames.clone()).unwrap_or_default();
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
         let path = self.layout.path(&Name::Log(object.name));
         let start = first.range().start;
         let stored = self.objects.get_range(&path, start..last.range().end)?;
-        let decode = |entry: &FrameEntry| {
+        let decode = |(number, entry): (usize, &FrameEntry)| {
             let at = (entry.range().start - start) as usize..(entry.range().end - start) as usize;
-            let object = || pitr_codec::CodecError::Layout { what: "frame", offset: entry.range().start };
-            stored.get(at).ok_or_else(object).and_then(|bytes| entry.decode(bytes))
+            let missing = || pitr_codec::CodecError::Layout { what: "frame", offset: entry.range().start };
+            stored.get(at).ok_or_else(missing).and_then(|bytes| object.index.decode(number, bytes))
         };
-        let decoded: Result<Vec<_>, _> = entries.iter().map(decode).collect();
+        let decoded: Result<Vec<_>, _> = frames.zip(entries).map(decode).collect();
         decoded.map_err(|source| pitr_objects::Error::Object { path, source }.into())
     }
 
@@ -179,7 +180,7 @@ impl Archive {
         let path = self.layout.path(name);
         let mut bytes = random_bytes::<NONCE_BYTES>()?.to_vec();
         bytes.extend_from_slice(payload);
-        let builder = ObjectBuilder::new(kind, self.objects.owner(), Codec::None);
+        let builder = self.objects.builder(&path, kind, Codec::None)?;
         let object =
             builder.finish(&bytes).map_err(|source| Error::Build { object: path.clone(), source })?;
         match self.objects.put_container(&path, kind, object) {
@@ -247,7 +248,7 @@ impl Archive {
     fn compare(&self, a: &LogName, b: &LogName) -> Result<()> {
         let (left, right) = (self.open(a)?, self.open(b)?);
         let joined = |object: &LogObject| -> Result<Vec<u8>> {
-            Ok(self.frames(object, 0..object.frames.len())?.concat())
+            Ok(self.frames(object, 0..object.index.frames.len())?.concat())
         };
         let same_log = left.footer.log_id == right.footer.log_id && left.footer.gap == right.footer.gap;
         if same_log && joined(&left)? == joined(&right)? {

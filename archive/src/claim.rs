@@ -37,6 +37,7 @@ impl Writer {
     /// # Errors
     /// [`Error::Fenced`] if another writer claims at the same time and wins; [`Error::Contended`]; [`Error::Objects`].
     pub fn claim(archive: &Archive, now: Timestamp) -> Result<Self> {
+        archive.objects().register_source(archive.source())?;
         let claim = Claim { time: now }.encode();
         for _ in 0..CLAIM_ATTEMPTS {
             let taken = archive.epochs(&mut Vec::new())?;

@@ -1,10 +1,10 @@
 //! Where the archive's objects stand in a repository, and what their names say.
 //!
 //! ```text
-//! sources/<source>/timelines/<timeline>            a timeline's history
-//! sources/<source>/epochs/<epoch>-claim            a writer's claim
-//! sources/<source>/epochs/<epoch>-fence            where that writer's objects end
-//! sources/<source>/log/<timeline>/<epoch>/<from>-<to>
+//! <source's folder>/timelines/<timeline>            a timeline's history
+//! <source's folder>/epochs/<epoch>-claim            a writer's claim
+//! <source's folder>/epochs/<epoch>-fence            where that writer's objects end
+//! <source's folder>/log/<timeline>/<epoch>/<from>-<to>
 //! ```
 //! Numbers are lower-case hexadecimal of a fixed width (timeline 8 digits, epoch and LSN 16), so that names sort
 //! as the numbers do and each value has one name. [`Layout::parse`] is strict: a name that this module would not
@@ -61,13 +61,14 @@ pub enum Name {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     source: SourceName,
+    folder: String,
 }
 
 impl Layout {
-    /// The paths of this source.
+    /// The paths of this source, whose folder in its repository this is.
     #[must_use]
-    pub fn new(source: SourceName) -> Self {
-        Layout { source }
+    pub fn new(source: SourceName, folder: String) -> Self {
+        Layout { source, folder }
     }
 
     /// The source.
@@ -79,19 +80,19 @@ impl Layout {
     /// Folder of the timelines' histories.
     #[must_use]
     pub fn timelines(&self) -> String {
-        format!("sources/{}/timelines", self.source)
+        format!("{}/timelines", self.folder)
     }
 
     /// Folder of claims and fences.
     #[must_use]
     pub fn epochs(&self) -> String {
-        format!("sources/{}/epochs", self.source)
+        format!("{}/epochs", self.folder)
     }
 
     /// Folder of the log objects.
     #[must_use]
     pub fn logs(&self) -> String {
-        format!("sources/{}/log", self.source)
+        format!("{}/log", self.folder)
     }
 
     /// Path of an object.
@@ -101,14 +102,14 @@ impl Layout {
             Name::Timeline(id) => format!("{}/{:08x}", self.timelines(), id.get()),
             Name::Claim(epoch) => format!("{}/{:016x}-claim", self.epochs(), epoch.get()),
             Name::Fence(epoch) => format!("{}/{:016x}-fence", self.epochs(), epoch.get()),
-            Name::Log(log) => format!("sources/{}/{log}", self.source),
+            Name::Log(log) => format!("{}/{log}", self.folder),
         }
     }
 
     /// What stands at `path`; `None` if it is not a name that [`Layout::path`] gives.
     #[must_use]
     pub fn parse(&self, path: &str) -> Option<Name> {
-        let rest = path.strip_prefix("sources/")?.strip_prefix(self.source.as_str())?.strip_prefix('/')?;
+        let rest = path.strip_prefix(&self.folder)?.strip_prefix('/')?;
         let parts: Vec<&str> = rest.split('/').collect();
         match parts[..] {
             ["timelines", id] => Some(Name::Timeline(timeline(id)?)),
@@ -153,7 +154,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn layout(source: &str) -> Layout {
-        Layout::new(SourceName::new(source).unwrap())
+        Layout::new(SourceName::new(source).unwrap(), format!("sources/{source}"))
     }
 
     proptest! {

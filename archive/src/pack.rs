@@ -1,12 +1,13 @@
 //! From batches of the log to the bytes of one object.
 
+use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::footer::Footer;
 use crate::index::{Carry, Indexer, LogIdentity};
-use crate::names::LogName;
-use pitr_codec::{Codec, CodecError, ObjectBuilder, ObjectIndex, ObjectKind, encode_frame};
+use crate::names::{LogName, Name};
+use pitr_codec::{Codec, CodecError, ObjectIndex, ObjectKind, encode_frame};
 use pitr_format::log::{Batch, Seed};
-use pitr_format::{Incarnation, Lsn, OwnerToken, SegmentNo};
+use pitr_format::{Incarnation, Lsn, SegmentNo};
 use pitr_wal::LogBatch;
 use rayon::prelude::*;
 
@@ -82,30 +83,30 @@ impl Packer {
     }
 
     /// Builds the object and decodes it once (FAILURES 30).
-    pub(crate) fn build(self, owner: OwnerToken, codec: Codec) -> Result<Built> {
+    pub(crate) fn build(self, archive: &Archive, codec: Codec) -> Result<Built> {
         let LogIdentity { timeline, epoch, .. } = self.identity;
         let name = LogName { timeline, epoch, from: self.from, to: self.end };
+        let path = archive.layout().path(&Name::Log(name));
         let (footer, carry) = self.indexer.finish(self.end);
         let build = |source| Error::Build { object: name.to_string(), source };
         let encoded: Result<Vec<_>, CodecError> =
             self.frames.par_iter().map(|raw| encode_frame(codec, raw)).collect();
-        let mut builder = ObjectBuilder::new(ObjectKind::Log, owner, codec);
-        encoded.map_err(build)?.iter().for_each(|frame| {
-            builder.push(frame);
-        });
+        let mut builder = archive.objects().builder(&path, ObjectKind::Log, codec)?;
+        for frame in encoded.map_err(build)? {
+            builder.push(&frame).map_err(build)?;
+        }
         let bytes = builder.finish(&footer.encode()).map_err(build)?;
-        verify(&bytes, &self.frames, &footer, name)?;
+        let index = archive.objects().index_of(&path, ObjectKind::Log, &bytes)?;
+        verify(&index, &bytes, &self.frames, &footer, name)?;
         Ok(Built { name, bytes: bytes.into(), raw_bytes: self.raw_bytes as u64, carry })
     }
 }
 
 /// Errors unless the object decodes into exactly what it was made from.
-fn verify(bytes: &[u8], raw: &[Vec<u8>], footer: &Footer, name: LogName) -> Result<()> {
+fn verify(index: &ObjectIndex, bytes: &[u8], raw: &[Vec<u8>], footer: &Footer, name: LogName) -> Result<()> {
     let same = || -> Result<bool, CodecError> {
-        let index = ObjectIndex::from_whole(bytes, ObjectKind::Log)?;
-        let frames = index.frames.par_iter().zip(raw);
-        let wrong =
-            frames.map(|(entry, raw)| Ok::<bool, CodecError>(index.decode_frame(bytes, entry)? != *raw));
+        let frames = (0..index.frames.len()).into_par_iter().zip(raw);
+        let wrong = frames.map(|(no, raw)| Ok::<bool, CodecError>(index.decode_frame(bytes, no)? != *raw));
         let any_wrong = wrong.collect::<Result<Vec<bool>, _>>()?.contains(&true);
         Ok(!any_wrong && index.frames.len() == raw.len() && Footer::decode(&index.footer)? == *footer)
     };

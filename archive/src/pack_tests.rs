@@ -75,6 +75,15 @@ fn packer(from: Lsn, carry: Carry, frame_bytes: usize) -> Packer {
     Packer::new(identity(), from, false, carry, frame_bytes)
 }
 
+fn archive() -> Archive {
+    Archive::new(pitr_objects::Objects::memory().unwrap(), pitr_format::SourceName::new("app").unwrap())
+}
+
+fn index(archive: &Archive, built: &Built) -> ObjectIndex {
+    let path = archive.layout().path(&Name::Log(built.name));
+    archive.objects().index_of(&path, ObjectKind::Log, &built.bytes).unwrap()
+}
+
 #[test]
 fn what_is_not_durable_is_not_packed() {
     // FAILURES 42
@@ -95,17 +104,18 @@ fn an_object_that_does_not_decode_into_the_log_is_not_put() {
     let name =
         LogName { timeline: TimelineId::FIRST, epoch: Epoch::FIRST, from: packer.from, to: packer.end };
     let raw = packer.frames.clone();
-    let built = packer.build(OwnerToken([3; 16]), Codec::default()).unwrap();
-    let index = ObjectIndex::from_whole(&built.bytes, ObjectKind::Log).unwrap();
+    let archive = archive();
+    let built = packer.build(&archive, Codec::default()).unwrap();
+    let index = index(&archive, &built);
     let footer = Footer::decode(&index.footer).unwrap();
-    assert!(verify(&built.bytes, &raw, &footer, name).is_ok());
+    assert!(verify(&index, &built.bytes, &raw, &footer, name).is_ok());
     let mut other = raw.clone();
     other[0][100] ^= 1;
-    assert!(matches!(verify(&built.bytes, &other, &footer, name), Err(Error::NotWhatWasRead { .. })));
+    assert!(matches!(verify(&index, &built.bytes, &other, &footer, name), Err(Error::NotWhatWasRead { .. })));
     let mut damaged = built.bytes.to_vec();
     let middle = index.frames[0].range().start as usize + 40;
     damaged[middle] ^= 1;
-    assert!(matches!(verify(&damaged, &raw, &footer, name), Err(Error::NotWhatWasRead { .. })));
+    assert!(matches!(verify(&index, &damaged, &raw, &footer, name), Err(Error::NotWhatWasRead { .. })));
 }
 
 proptest! {
@@ -117,15 +127,15 @@ proptest! {
     ) {
         let records: Vec<Vec<u8>> = blocks.iter().map(|block| image(*block, 1000 + *block as usize)).collect();
         let batches = batches(&records, piece, per_batch);
+        let archive = archive();
         let (mut carry, mut footers) = (Carry::nothing(), Vec::new());
         let mut current: Option<Packer> = None;
         for (no, batch) in batches.iter().enumerate() {
             let packer = current.get_or_insert_with(|| packer(batch.header.lsn, carry.clone(), frame_bytes));
             packer.push(batch, Lsn::MAX).unwrap();
             if cuts >> (no % 16) & 1 == 1 || no + 1 == batches.len() {
-                let built = current.take().unwrap().build(OwnerToken([3; 16]), Codec::None).unwrap();
-                let index = ObjectIndex::from_whole(&built.bytes, ObjectKind::Log).unwrap();
-                footers.push(Footer::decode(&index.footer).unwrap());
+                let built = current.take().unwrap().build(&archive, Codec::None).unwrap();
+                footers.push(Footer::decode(&index(&archive, &built).footer).unwrap());
                 carry = Carry::after(footers.last().unwrap());
             }
         }

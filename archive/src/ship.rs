@@ -173,8 +173,7 @@ impl Shipper {
         }
         let Some(packer) = packer else { return Ok(false) };
         debug_assert!(packer.end() > Lsn::ORIGIN, "a packer holds at least the batch that it was begun for");
-        let owner = self.writer.archive().objects().owner();
-        self.pending = Some(packer.build(owner, self.options.codec)?);
+        self.pending = Some(packer.build(self.writer.archive(), self.options.codec)?);
         Ok(true)
     }
 

@@ -1,7 +1,7 @@
 //! Encoding, verifying and decoding one extent.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pitr_codec::{Codec, ObjectBuilder, ObjectIndex, ObjectKind, decode_frame, encode_frame};
+use pitr_codec::{Access, Codec, ObjectBuilder, ObjectIndex, ObjectKind, decode_frame_into, encode_frame};
 use pitr_format::OwnerToken;
 use std::hint::black_box;
 
@@ -29,17 +29,19 @@ fn benches(c: &mut Criterion) {
     let frame = encode_frame(zstd, &raw).expect("fits");
     group.bench_function("verify zstd 1 MiB", |b| b.iter(|| frame.verify(black_box(&raw)).expect("sound")));
     group.bench_function("decode zstd 1 MiB", |b| {
-        b.iter(|| decode_frame(black_box(frame.bytes()), 1 << 20).expect("sound"))
+        let mut out = Vec::new();
+        b.iter(|| decode_frame_into(&mut out, black_box(frame.bytes()), 1 << 20, None).expect("sound"))
     });
     let mut builder = ObjectBuilder::new(ObjectKind::Pack, OwnerToken([1; 16]), zstd);
     (0..16).for_each(|_| {
-        builder.push(&frame);
+        builder.push(&frame).expect("fits");
     });
     let whole = builder.finish(&[0; 512]).expect("fits");
     group.throughput(Throughput::Bytes(whole.len() as u64));
     group.bench_function("check a pack of 16 frames", |b| {
         b.iter(|| {
-            let index = ObjectIndex::from_whole(black_box(&whole), ObjectKind::Pack).expect("sound");
+            let index = ObjectIndex::from_whole(black_box(&whole), ObjectKind::Pack, Access::default())
+                .expect("sound");
             index.check_frames(&whole).expect("sound");
         });
     });

@@ -2,10 +2,15 @@
 
 use crate::CodecError;
 use std::cell::RefCell;
-use std::io::{self, Cursor};
+use std::fmt;
+use std::io::{self, Cursor, Read, Write};
+use std::str::FromStr;
+use thiserror::Error;
 use zstd::bulk::{Compressor, Decompressor};
 
 /// How frames are compressed. What doesn't get smaller is stored as it is, whatever the codec.
+///
+/// Written and read as `none`, `zstd:3`, `lz4`, `snappy`, `gzip:6`; without a level `zstd` means 3 and `gzip` 6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// Stored as it is.
@@ -14,6 +19,15 @@ pub enum Codec {
     Zstd {
         /// Compression level, 1 to 22.
         level: i32,
+    },
+    /// LZ4, one block.
+    Lz4,
+    /// Snappy, without its framing.
+    Snappy,
+    /// Gzip.
+    Gzip {
+        /// Compression level, 1 to 9.
+        level: u32,
     },
 }
 
@@ -25,7 +39,10 @@ impl Default for Codec {
 }
 
 pub(crate) const ID_NONE: u8 = 0;
-pub(crate) const ID_ZSTD: u8 = 1;
+const ID_ZSTD: u8 = 1;
+const ID_LZ4: u8 = 2;
+const ID_SNAPPY: u8 = 3;
+const ID_GZIP: u8 = 4;
 
 impl Codec {
     /// The codec's number on disk.
@@ -34,14 +51,95 @@ impl Codec {
         match self {
             Codec::None => ID_NONE,
             Codec::Zstd { .. } => ID_ZSTD,
+            Codec::Lz4 => ID_LZ4,
+            Codec::Snappy => ID_SNAPPY,
+            Codec::Gzip { .. } => ID_GZIP,
         }
+    }
+
+    /// The level, 0 where there is none: with [`id`](Self::id) all that is kept of a codec.
+    #[must_use]
+    pub const fn level(self) -> u32 {
+        match self {
+            Codec::Zstd { level } => level as u32, // 1 to 22
+            Codec::Gzip { level } => level,
+            Codec::None | Codec::Lz4 | Codec::Snappy => 0,
+        }
+    }
+
+    /// The codec of this number and level, if there is one.
+    #[must_use]
+    pub const fn of(id: u8, level: u32) -> Option<Self> {
+        Some(match (id, level) {
+            (ID_NONE, 0) => Codec::None,
+            (ID_ZSTD, 1..=22) => Codec::Zstd { level: level as i32 },
+            (ID_LZ4, 0) => Codec::Lz4,
+            (ID_SNAPPY, 0) => Codec::Snappy,
+            (ID_GZIP, 1..=9) => Codec::Gzip { level },
+            _ => return None,
+        })
     }
 
     /// Appends the compressed bytes to `out`; false, and nothing is appended, when they would not be fewer than `raw`.
     pub(crate) fn compress_onto(self, out: &mut Vec<u8>, raw: &[u8]) -> Result<bool, CodecError> {
+        let begin = out.len();
+        let compressed = match self {
+            Codec::None => return Ok(false),
+            Codec::Zstd { level } => zstd_onto(level, out, raw),
+            Codec::Lz4 => {
+                out.resize(begin + lz4_flex::block::get_maximum_output_size(raw.len()), 0);
+                lz4_flex::block::compress_into(raw, &mut out[begin..]).map_err(io::Error::other)
+            }
+            Codec::Snappy => {
+                out.resize(begin + snap::raw::max_compress_len(raw.len()), 0);
+                snap::raw::Encoder::new().compress(raw, &mut out[begin..]).map_err(io::Error::other)
+            }
+            Codec::Gzip { level } => gzip_onto(level, out, raw),
+        };
+        let written = compressed.map_err(CodecError::Deflate)?;
+        let is_smaller = written < raw.len();
+        out.truncate(begin + if is_smaller { written } else { 0 });
+        Ok(is_smaller)
+    }
+}
+
+/// Not the name of a codec.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not a codec; use none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9")]
+pub struct UnknownCodec(String);
+
+impl FromStr for Codec {
+    type Err = UnknownCodec;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCodec> {
+        let unknown = || UnknownCodec(text.to_owned());
+        let (name, level) = match text.split_once(':') {
+            Some((name, level)) => (name, Some(level.parse::<u8>().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        let (id, usual) = match name {
+            "none" => (ID_NONE, 0),
+            "zstd" => (ID_ZSTD, 3),
+            "lz4" => (ID_LZ4, 0),
+            "snappy" => (ID_SNAPPY, 0),
+            "gzip" => (ID_GZIP, 6),
+            _ => return Err(unknown()),
+        };
+        match level {
+            Some(0) => Err(unknown()), // the level of those that have none is not written
+            level => Codec::of(id, level.map_or(usual, u32::from)).ok_or_else(unknown),
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Codec::None => Ok(false),
-            Codec::Zstd { level } => deflate(level, out, raw).map_err(CodecError::Deflate),
+            Codec::None => f.write_str("none"),
+            Codec::Zstd { level } => write!(f, "zstd:{level}"),
+            Codec::Lz4 => f.write_str("lz4"),
+            Codec::Snappy => f.write_str("snappy"),
+            Codec::Gzip { level } => write!(f, "gzip:{level}"),
         }
     }
 }
@@ -52,39 +150,44 @@ const KEPT_BYTES_MAX: usize = 4 << 20;
 thread_local! {
     static DEFLATE: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
     static INFLATE: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<[Vec<u8>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
-/// Lends the thread's buffer, empty: no frame takes fresh memory for what it does not keep.
-pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.clear();
-        let done = work(scratch);
-        scratch.clear();
-        scratch.shrink_to(KEPT_BYTES_MAX);
+/// Lends the thread's two buffers, with whatever they hold: no frame takes fresh memory for what it does not keep.
+pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> T) -> T {
+    SCRATCH.with_borrow_mut(|[one, other]| {
+        let done = work(one, other);
+        for scratch in [one, other] {
+            scratch.truncate(KEPT_BYTES_MAX);
+            scratch.shrink_to(KEPT_BYTES_MAX);
+        }
         done
     })
 }
 
-fn deflate(level: i32, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<bool> {
+/// Appends without moving anything: the compressor writes behind what `out` holds.
+fn zstd_onto(level: i32, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<usize> {
     DEFLATE.with_borrow_mut(|slot| {
         let compressor = match slot {
             Some((at, compressor)) if *at == level => compressor,
             _ => &mut slot.insert((level, Compressor::new(level)?)).1,
         };
-        let begin = out.len();
+        let begin = out.len() as u64;
         out.reserve(zstd::zstd_safe::compress_bound(raw.len()));
-        let mut tail = Cursor::new(&mut *out);
-        tail.set_position(begin as u64);
-        let is_smaller = compressor.compress_to_buffer(raw, &mut tail)? < raw.len();
-        if !is_smaller {
-            out.truncate(begin);
-        }
-        Ok(is_smaller)
+        let mut tail = Cursor::new(out);
+        tail.set_position(begin);
+        compressor.compress_to_buffer(raw, &mut tail)
     })
 }
 
-/// Decompresses `stored` into exactly `raw_len` bytes of an empty vector; never takes memory for more.
+fn gzip_onto(level: u32, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<usize> {
+    let begin = out.len();
+    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::new(level));
+    encoder.write_all(raw)?;
+    Ok(encoder.finish()?.len() - begin)
+}
+
+/// Decompresses `stored` into exactly `raw_len` bytes, in place of what `out` holds; never takes memory for more.
 pub(crate) fn inflate_into(
     out: &mut Vec<u8>,
     codec: u8,
@@ -92,20 +195,73 @@ pub(crate) fn inflate_into(
     raw_len: u32,
 ) -> Result<(), CodecError> {
     let wrong = |source| CodecError::Inflate { raw_len, source };
-    match codec {
-        ID_NONE if stored.len() == raw_len as usize => out.extend_from_slice(stored),
+    let whole = raw_len as usize;
+    let written = match codec {
+        ID_NONE if stored.len() == whole => {
+            out.clear();
+            out.extend_from_slice(stored);
+            Ok(whole)
+        }
         ID_NONE => return Err(wrong(None)),
-        ID_ZSTD => INFLATE.with_borrow_mut(|slot| {
-            let decompressor = match slot {
-                Some(decompressor) => decompressor,
-                None => slot.insert(Decompressor::new().map_err(|e| wrong(Some(e)))?),
-            };
-            // The vector's capacity bounds what is written.
-            out.reserve_exact(raw_len as usize);
-            let written = decompressor.decompress_to_buffer(stored, out).map_err(|e| wrong(Some(e)))?;
-            if written == raw_len as usize { Ok(()) } else { Err(wrong(None)) }
-        })?,
+        ID_ZSTD => unzstd(out, stored, whole),
+        ID_LZ4 => {
+            out.resize(whole, 0);
+            lz4_flex::block::decompress_into(stored, out).map_err(io::Error::other)
+        }
+        ID_SNAPPY => {
+            out.resize(whole, 0);
+            snap::raw::Decoder::new().decompress(stored, out).map_err(io::Error::other)
+        }
+        ID_GZIP => {
+            // One byte more than there may be tells that there is too much.
+            let most = u64::from(raw_len) + 1;
+            out.clear();
+            out.reserve_exact(whole + 1);
+            flate2::read::GzDecoder::new(stored).take(most).read_to_end(out)
+        }
         id => return Err(CodecError::Unknown { what: "codec", id }),
+    };
+    match written {
+        Ok(written) if written == whole => Ok(()),
+        Ok(_) => Err(wrong(None)),
+        Err(source) => Err(wrong(Some(source))),
     }
-    Ok(())
+}
+
+fn unzstd(out: &mut Vec<u8>, stored: &[u8], raw_len: usize) -> io::Result<usize> {
+    INFLATE.with_borrow_mut(|slot| {
+        let decompressor = match slot {
+            Some(decompressor) => decompressor,
+            None => slot.insert(Decompressor::new()?),
+        };
+        // What is written stops at the slice's end: a vector may have room for more.
+        out.resize(raw_len, 0);
+        decompressor.decompress_to_buffer(stored, &mut out[..])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let all =
+            [Codec::None, Codec::Zstd { level: 22 }, Codec::Lz4, Codec::Snappy, Codec::Gzip { level: 1 }];
+        for codec in all {
+            assert_eq!(codec.to_string().parse(), Ok(codec));
+            assert_eq!(Codec::of(codec.id(), codec.level()), Some(codec));
+        }
+        assert!(
+            [(5, 0), (0, 1), (1, 0), (1, 23), (4, 10)]
+                .iter()
+                .all(|(id, level)| Codec::of(*id, *level).is_none())
+        );
+        assert_eq!(("zstd".parse(), "gzip".parse()), (Ok(Codec::default()), Ok(Codec::Gzip { level: 6 })));
+        for wrong in
+            ["", "zstd:0", "zstd:23", "zstd:-1", "gzip:10", "lz4:1", "none:0", "brotli", "zstd:", "zstd:3 "]
+        {
+            assert!(wrong.parse::<Codec>().is_err(), "{wrong}");
+        }
+    }
 }

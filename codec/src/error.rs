@@ -60,6 +60,44 @@ pub enum CodecError {
     /// What was encoded decodes into something else: memory or codec are not to be trusted.
     #[error("what was encoded does not decode into the bytes it was made from")]
     NotWhatWasEncoded,
+    /// An object is encrypted, and there are no keys.
+    #[error("the {kind} is encrypted; give the repository's passphrase or key file")]
+    NoKeys {
+        /// What the object is.
+        kind: ObjectKind,
+    },
+    /// An object is encrypted under a key that the ring does not hold.
+    #[error("the {kind} is encrypted under key {key}, which the repository's key ring does not hold")]
+    NoSuchKey {
+        /// What the object is.
+        kind: ObjectKind,
+        /// The key's number.
+        key: u32,
+    },
+    /// An object of an encrypted repository that is not encrypted: not one that its keepers wrote.
+    #[error("the {kind} is not encrypted, in a repository that is: somebody without the key put it there")]
+    InClear {
+        /// What the object is.
+        kind: ObjectKind,
+    },
+    /// What was decrypted is not what was encrypted in this place, under this key.
+    #[error("frame {frame} does not decrypt: it was changed, or belongs elsewhere")]
+    NotAuthentic {
+        /// Number of the frame in its object.
+        frame: u32,
+    },
+    /// No key that was given opens a slot.
+    #[error("wrong passphrase or key: it opens none of the repository's {slots} key slots")]
+    WrongKey {
+        /// Slots that were tried.
+        slots: usize,
+    },
+    /// Keys could not be made or wrapped.
+    #[error("{what}")]
+    Crypto {
+        /// What failed.
+        what: &'static str,
+    },
     /// More bytes than the format allows.
     #[error("{what}: {bytes} bytes, the most is {most}")]
     TooLarge {
@@ -84,6 +122,8 @@ pub enum ErrorKind {
     Limit,
     /// This machine computed wrongly or could not compute.
     Machine,
+    /// A key is missing or not the right one.
+    Key,
 }
 
 impl CodecError {
@@ -95,7 +135,12 @@ impl CodecError {
                 ErrorKind::Newer
             }
             CodecError::TooLarge { .. } => ErrorKind::Limit,
-            CodecError::Deflate(_) | CodecError::NotWhatWasEncoded => ErrorKind::Machine,
+            CodecError::Deflate(_) | CodecError::NotWhatWasEncoded | CodecError::Crypto { .. } => {
+                ErrorKind::Machine
+            }
+            CodecError::NoKeys { .. } | CodecError::NoSuchKey { .. } | CodecError::WrongKey { .. } => {
+                ErrorKind::Key
+            }
             _ => ErrorKind::Corrupt,
         }
     }

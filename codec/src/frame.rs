@@ -1,9 +1,11 @@
 //! A frame: a small header and a compressed piece, checked by CRC-32 alone and by SHA-256 within an object.
 //!
-//! The header (little-endian): codec u8, cipher u8 (0), reserved u16 (0), raw length u32, stored length u32, CRC-32
-//! of the twelve bytes before it and of the stored bytes.
+//! The header (little-endian): codec u8, cipher u8, reserved u16 (0), raw length u32, stored length u32, CRC-32
+//! of the twelve bytes before it and of the stored bytes. Encrypted is what compression gave, with a tag behind it.
 
+use crate::cipher::{Sealed, TAG_BYTES};
 use crate::compress::{ID_NONE, inflate_into, with_scratch};
+use crate::header::{CIPHER_AES_256_GCM, CIPHER_NONE};
 use crate::{Codec, CodecError, Digest, sha256};
 use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
@@ -14,7 +16,7 @@ pub const FRAME_HEADER_BYTES: usize = 16;
 /// Most that a frame may hold, before and after compression, bytes.
 pub const FRAME_BYTES_MAX: usize = 17 << 20;
 
-const CRC_OFFSET: usize = 12;
+pub(crate) const CRC_OFFSET: usize = 12;
 
 /// A frame as it will stand in an object.
 #[derive(Debug, Clone)]
@@ -30,13 +32,18 @@ pub struct EncodedFrame {
 /// [`CodecError::TooLarge`] past [`FRAME_BYTES_MAX`]; [`CodecError::Deflate`].
 pub fn encode_frame(codec: Codec, raw: &[u8]) -> Result<EncodedFrame, CodecError> {
     let mut bytes = Vec::new();
-    let raw_len = append_frame(&mut bytes, codec, raw)?;
+    let raw_len = append_frame(&mut bytes, codec, raw, None)?;
     let digest = sha256(&[&bytes]);
     Ok(EncodedFrame { bytes, raw_len, digest })
 }
 
-/// Appends the frame of `raw` to `out` and returns the length of `raw`.
-pub(crate) fn append_frame(out: &mut Vec<u8>, codec: Codec, raw: &[u8]) -> Result<u32, CodecError> {
+/// Appends the frame of `raw` to `out`, encrypted if it is to be, and returns the length of `raw`.
+pub(crate) fn append_frame(
+    out: &mut Vec<u8>,
+    codec: Codec,
+    raw: &[u8],
+    sealed: Option<Sealed<'_>>,
+) -> Result<u32, CodecError> {
     let raw_len = bounded("frame", raw.len())?;
     let begin = out.len();
     out.resize(begin + FRAME_HEADER_BYTES, 0);
@@ -46,19 +53,29 @@ pub(crate) fn append_frame(out: &mut Vec<u8>, codec: Codec, raw: &[u8]) -> Resul
         out.put(raw);
         ID_NONE
     };
-    let bytes = &mut out[begin..];
-    let stored_len = bounded("frame", bytes.len() - FRAME_HEADER_BYTES)?;
-    bytes[0] = id;
-    bytes[4..8].copy_from_slice(&raw_len.to_le_bytes());
-    bytes[8..CRC_OFFSET].copy_from_slice(&stored_len.to_le_bytes());
-    let crc = frame_crc(bytes);
-    bytes[CRC_OFFSET..FRAME_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    out[begin] = id;
+    out[begin + 4..begin + 8].copy_from_slice(&raw_len.to_le_bytes());
+    close(out, begin, sealed)?;
     Ok(raw_len)
 }
 
+/// Encrypts the frame that begins at `begin`, if it is to be, and completes its header.
+pub(crate) fn close(out: &mut Vec<u8>, begin: usize, sealed: Option<Sealed<'_>>) -> Result<(), CodecError> {
+    let tag = if sealed.is_some() { TAG_BYTES } else { 0 };
+    let stored_len = bounded("frame", out.len() - begin - FRAME_HEADER_BYTES + tag)?;
+    out[begin + 1] = if sealed.is_some() { CIPHER_AES_256_GCM } else { CIPHER_NONE };
+    out[begin + 8..begin + CRC_OFFSET].copy_from_slice(&stored_len.to_le_bytes());
+    if let Some(sealed) = sealed {
+        sealed.encrypt(out, begin)?;
+    }
+    let crc = frame_crc(&out[begin..]);
+    out[begin + CRC_OFFSET..begin + FRAME_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
+}
+
 /// Decodes a frame and compares it with what it was made from.
-pub(crate) fn verify(frame: &[u8], raw: &[u8]) -> Result<(), CodecError> {
-    with_scratch(|decoded| match decode_into(decoded, frame, raw.len()) {
+pub(crate) fn verify(frame: &[u8], raw: &[u8], sealed: Option<Sealed<'_>>) -> Result<(), CodecError> {
+    with_scratch(|plain, decoded| match decode_into(decoded, plain, frame, raw.len(), sealed) {
         Ok(()) if decoded == raw => Ok(()),
         _ => Err(CodecError::NotWhatWasEncoded),
     })
@@ -93,37 +110,47 @@ impl EncodedFrame {
     /// # Errors
     /// [`CodecError::NotWhatWasEncoded`], whatever is wrong.
     pub fn verify(&self, raw: &[u8]) -> Result<(), CodecError> {
-        verify(&self.bytes, raw)
+        verify(&self.bytes, raw, None)
     }
 }
 
-/// Decodes a frame from exactly its bytes, checked by its CRC-32 only: for callers that know a hash of the content.
-/// Refuses one that states more than `raw_len_max` bytes.
+/// Decodes a frame from exactly its bytes, checked by its CRC-32 only and, if it is encrypted, by its tag: for callers
+/// that know a hash of the content. It comes in place of what `raw` holds: a buffer that is used again costs no fresh
+/// memory. Refuses a frame that states more than `raw_len_max` bytes, and one that is not encrypted where it should be.
 ///
 /// # Errors
-/// Any [`CodecError`] that names what is wrong.
-pub fn decode_frame(bytes: &[u8], raw_len_max: usize) -> Result<Vec<u8>, CodecError> {
-    let mut raw = Vec::new();
-    decode_into(&mut raw, bytes, raw_len_max)?;
-    Ok(raw)
+/// Any [`CodecError`] that names what is wrong; what `raw` holds then is of no use.
+pub fn decode_frame_into(
+    raw: &mut Vec<u8>,
+    bytes: &[u8],
+    raw_len_max: usize,
+    sealed: Option<Sealed<'_>>,
+) -> Result<(), CodecError> {
+    with_scratch(|plain, _| decode_into(raw, plain, bytes, raw_len_max, sealed))
 }
 
-/// As [`decode_frame`], in place of what `raw` holds: a buffer that is used again costs no fresh memory.
-///
-/// # Errors
-/// As [`decode_frame`]; what `raw` holds then is of no use.
-pub fn decode_frame_into(raw: &mut Vec<u8>, bytes: &[u8], raw_len_max: usize) -> Result<(), CodecError> {
-    raw.clear();
-    decode_into(raw, bytes, raw_len_max)
-}
-
-/// As [`decode_frame`], into a vector that is empty.
-fn decode_into(raw: &mut Vec<u8>, bytes: &[u8], raw_len_max: usize) -> Result<(), CodecError> {
+fn decode_into(
+    raw: &mut Vec<u8>,
+    plain: &mut Vec<u8>,
+    bytes: &[u8],
+    raw_len_max: usize,
+    sealed: Option<Sealed<'_>>,
+) -> Result<(), CodecError> {
     let head = FrameHead::checked(bytes)?;
     if head.raw_len as usize > raw_len_max.min(FRAME_BYTES_MAX) {
         return Err(DecodeError::Range { what: "frame raw length", value: u64::from(head.raw_len) }.into());
     }
-    inflate_into(raw, head.codec, &bytes[FRAME_HEADER_BYTES..], head.raw_len)
+    match (head.cipher, sealed) {
+        (CIPHER_NONE, None) => inflate_into(raw, head.codec, &bytes[FRAME_HEADER_BYTES..], head.raw_len),
+        (CIPHER_AES_256_GCM, Some(sealed)) => {
+            sealed.decrypt(bytes, plain)?;
+            inflate_into(raw, head.codec, plain, head.raw_len)
+        }
+        (CIPHER_NONE | CIPHER_AES_256_GCM, sealed) => {
+            Err(CodecError::NotAuthentic { frame: sealed.map_or(0, |sealed| sealed.number) })
+        }
+        (id, _) => Err(CodecError::Unknown { what: "cipher", id }),
+    }
 }
 
 /// Checks a frame's bytes by its own CRC-32.
@@ -148,6 +175,7 @@ fn bounded(what: &'static str, bytes: usize) -> Result<u32, CodecError> {
 
 struct FrameHead {
     codec: u8,
+    cipher: u8,
     raw_len: u32,
     crc: u32,
 }
@@ -173,9 +201,6 @@ impl FrameHead {
         let raw_len = reader.u32("frame raw length")?;
         let stored_len = reader.u32("frame stored length")?;
         let crc = reader.u32("frame checksum")?;
-        if cipher != 0 {
-            return Err(CodecError::Unknown { what: "cipher", id: cipher });
-        }
         if reserved != 0 {
             return Err(DecodeError::Range { what: "frame reserved", value: u64::from(reserved) }.into());
         }
@@ -184,7 +209,7 @@ impl FrameHead {
                 DecodeError::Range { what: "frame stored length", value: u64::from(stored_len) }.into()
             );
         }
-        Ok(FrameHead { codec, raw_len, crc })
+        Ok(FrameHead { codec, cipher, raw_len, crc })
     }
 }
 
@@ -224,12 +249,10 @@ impl FrameEntry {
     }
 
     /// Checks and decodes a frame's stored bytes.
-    ///
-    /// # Errors
-    /// Any [`CodecError`] that names what is wrong.
-    pub fn decode(&self, stored: &[u8]) -> Result<Vec<u8>, CodecError> {
+    pub(crate) fn decode(&self, stored: &[u8], sealed: Option<Sealed<'_>>) -> Result<Vec<u8>, CodecError> {
         self.check(stored)?;
-        let raw = decode_frame(stored, self.raw_len as usize)?;
+        let mut raw = Vec::new();
+        decode_frame_into(&mut raw, stored, self.raw_len as usize, sealed)?;
         if raw.len() == self.raw_len as usize {
             Ok(raw)
         } else {

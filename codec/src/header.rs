@@ -38,6 +38,12 @@ pub enum ObjectKind {
     Fence = 7,
     /// How a timeline began.
     Timeline = 8,
+    /// The repository's master key, wrapped.
+    KeySlot = 9,
+    /// The keys that objects are encrypted with.
+    KeyRing = 10,
+    /// A source's name.
+    Source = 11,
 }
 
 impl ObjectKind {
@@ -51,8 +57,19 @@ impl ObjectKind {
             6 => ObjectKind::Claim,
             7 => ObjectKind::Fence,
             8 => ObjectKind::Timeline,
+            9 => ObjectKind::KeySlot,
+            10 => ObjectKind::KeyRing,
+            11 => ObjectKind::Source,
             _ => return None,
         })
+    }
+}
+
+impl ObjectKind {
+    /// True for what must be read before there is a key.
+    #[must_use]
+    pub const fn is_in_clear(self) -> bool {
+        matches!(self, ObjectKind::Repository | ObjectKind::KeySlot)
     }
 }
 
@@ -67,6 +84,9 @@ impl fmt::Display for ObjectKind {
             ObjectKind::Claim => "claim",
             ObjectKind::Fence => "fence",
             ObjectKind::Timeline => "timeline object",
+            ObjectKind::KeySlot => "key slot",
+            ObjectKind::KeyRing => "key ring",
+            ObjectKind::Source => "source's name",
         })
     }
 }
@@ -80,7 +100,21 @@ pub struct ObjectHeader {
     pub codec: u8,
     /// The process that wrote it.
     pub owner: OwnerToken,
+    /// How it is encrypted, if it is.
+    pub seal: Option<Seal>,
 }
+
+/// How an object is encrypted: with AES-256-GCM, under a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seal {
+    /// The data key that the object's own key is derived from; not 0.
+    pub key: u32,
+    /// What it is derived with: random, for each object.
+    pub salt: [u8; 16],
+}
+
+pub(crate) const CIPHER_NONE: u8 = 0;
+pub(crate) const CIPHER_AES_256_GCM: u8 = 1;
 
 impl ObjectHeader {
     pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
@@ -89,9 +123,11 @@ impl ObjectHeader {
         out.put_u16(OBJECT_VERSION);
         out.put_u8(self.kind as u8);
         out.put_u8(self.codec);
-        out.put(&[0; 8]); // cipher, reserved, key id: nothing is encrypted yet
+        out.put_u8(if self.seal.is_some() { CIPHER_AES_256_GCM } else { CIPHER_NONE });
+        out.put(&[0; 3]);
+        out.put_u32(self.seal.map_or(0, |seal| seal.key));
         out.put(&self.owner.0);
-        out.put(&[0; 16]); // salt
+        out.put(&self.seal.map_or([0; 16], |seal| seal.salt));
         out.resize(HEADER_CRC_OFFSET, 0);
         let crc = crc32fast::hash(&out);
         out.put_u32(crc);
@@ -112,8 +148,10 @@ impl ObjectHeader {
         let kind = reader.u8("object kind")?;
         let codec = reader.u8("object codec")?;
         let cipher = reader.u8("object cipher")?;
-        let mut reserved = reader.take(7, "object reserved")?.to_vec();
+        let mut reserved = reader.take(3, "object reserved")?.to_vec();
+        let seal = Seal { key: reader.u32("object key id")?, salt: [0; 16] };
         let owner = OwnerToken(reader.array("object owner")?);
+        let seal = Seal { salt: reader.array("object salt")?, ..seal };
         reserved.extend(reader.take(HEADER_CRC_OFFSET - reader.offset(), "object reserved")?);
         let found = reader.u32("object header checksum")?;
         let computed = crc32fast::hash(&bytes[..HEADER_CRC_OFFSET]);
@@ -124,14 +162,19 @@ impl ObjectHeader {
             let (found, known) = (u32::from(version), u32::from(OBJECT_VERSION));
             return Err(DecodeError::Version { what: "object", found, known }.into());
         }
-        if cipher != 0 {
-            return Err(CodecError::Unknown { what: "cipher", id: cipher });
-        }
+        let seal = match (cipher, seal.key) {
+            (CIPHER_NONE, 0) if seal.salt == [0; 16] => None,
+            (CIPHER_AES_256_GCM, 1..) => Some(seal),
+            (CIPHER_NONE | CIPHER_AES_256_GCM, key) => {
+                return Err(DecodeError::Range { what: "object key id", value: u64::from(key) }.into());
+            }
+            (id, _) => return Err(CodecError::Unknown { what: "cipher", id }),
+        };
         if let Some(value) = reserved.iter().copied().find(|byte| *byte != 0) {
             return Err(DecodeError::Range { what: "object reserved", value: u64::from(value) }.into());
         }
         let kind = ObjectKind::from_u8(kind).ok_or(CodecError::Unknown { what: "object kind", id: kind })?;
-        Ok(ObjectHeader { kind, codec, owner })
+        Ok(ObjectHeader { kind, codec, owner, seal })
     }
 }
 

@@ -1,10 +1,11 @@
 //! Reading an object: its header and footer first, each frame by its entry in the table afterwards.
 
-use crate::frame::check_crc;
+use crate::builder::sealed;
+use crate::cipher::ObjectCipher;
+use crate::frame::{check_crc, decode_frame_into};
 use crate::header::Trailer;
-use crate::{
-    CodecError, Digest, FrameEntry, HEADER_BYTES, ObjectHeader, ObjectKind, TRAILER_BYTES, decode_frame,
-};
+use crate::keys::Keys;
+use crate::{CodecError, Digest, FrameEntry, HEADER_BYTES, ObjectHeader, ObjectKind, Seal, TRAILER_BYTES};
 use pitr_format::DecodeError;
 use pitr_format::bytes::Reader;
 
@@ -22,6 +23,32 @@ pub struct ObjectIndex {
     pub footer: Vec<u8>,
     /// SHA-256 that vouches for every byte of the object; its name where names follow from content.
     pub digest: Digest,
+    cipher: Option<ObjectCipher>,
+}
+
+/// What an object is to be read with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Access<'a> {
+    /// The keys of its repository, if that is encrypted.
+    pub keys: Option<&'a Keys>,
+    /// The object's path, or nothing if it is named by its content.
+    pub name: &'a str,
+}
+
+impl Access<'_> {
+    /// The cipher of an object; `None` if it is in clear and may be.
+    ///
+    /// # Errors
+    /// [`CodecError::NoKeys`], [`CodecError::NoSuchKey`], [`CodecError::InClear`].
+    pub fn cipher(&self, kind: ObjectKind, seal: Option<Seal>) -> Result<Option<ObjectCipher>, CodecError> {
+        match (seal, self.keys) {
+            (None, None) => Ok(None),
+            (None, Some(_)) if kind.is_in_clear() => Ok(None),
+            (None, Some(_)) => Err(CodecError::InClear { kind }),
+            (Some(_), None) => Err(CodecError::NoKeys { kind }),
+            (Some(seal), Some(keys)) => keys.open(kind, self.name, seal).map(Some),
+        }
+    }
 }
 
 /// What came of reading the end of an object.
@@ -39,9 +66,9 @@ impl ObjectIndex {
     ///
     /// # Errors
     /// Any [`CodecError`] that names what is wrong.
-    pub fn from_whole(bytes: &[u8], kind: ObjectKind) -> Result<Self, CodecError> {
+    pub fn from_whole(bytes: &[u8], kind: ObjectKind, access: Access<'_>) -> Result<Self, CodecError> {
         let head = bytes.get(..HEADER_BYTES).unwrap_or(bytes);
-        match Self::from_tail(kind, bytes.len() as u64, head, bytes)? {
+        match Self::from_tail(kind, bytes.len() as u64, head, bytes, access)? {
             FromTail::Ready(index) => Ok(index),
             FromTail::Needs(_) => Err(CodecError::Layout { what: "footer", offset: 0 }),
         }
@@ -56,6 +83,7 @@ impl ObjectIndex {
         object_len: u64,
         head: &[u8],
         tail: &[u8],
+        access: Access<'_>,
     ) -> Result<FromTail, CodecError> {
         let header = ObjectHeader::read(head)?;
         if header.kind != kind {
@@ -73,11 +101,19 @@ impl ObjectIndex {
         };
         let stored = &tail[footer_at..trailer_at];
         trailer.check(&head[..HEADER_BYTES], stored)?;
-        Self::from_parts(header, &trailer, stored).map(FromTail::Ready)
+        let cipher = access.cipher(header.kind, header.seal)?;
+        Self::from_parts(header, &trailer, stored, cipher).map(FromTail::Ready)
     }
 
-    fn from_parts(header: ObjectHeader, trailer: &Trailer, stored: &[u8]) -> Result<Self, CodecError> {
-        let raw = decode_frame(stored, trailer.footer_raw_len as usize)?;
+    fn from_parts(
+        header: ObjectHeader,
+        trailer: &Trailer,
+        stored: &[u8],
+        cipher: Option<ObjectCipher>,
+    ) -> Result<Self, CodecError> {
+        let mut raw = Vec::new();
+        let sealed = sealed(cipher.as_ref(), trailer.frames as usize, true);
+        decode_frame_into(&mut raw, stored, trailer.footer_raw_len as usize, sealed)?;
         let mut reader = Reader::new(&raw);
         if trailer.frames as usize > reader.left() / FrameEntry::BYTES {
             return Err(DecodeError::Range { what: "frame count", value: u64::from(trailer.frames) }.into());
@@ -93,15 +129,32 @@ impl ObjectIndex {
             return Err(CodecError::Layout { what: "end of the last frame", offset });
         }
         let footer = reader.take(reader.left(), "footer payload")?.to_vec();
-        Ok(ObjectIndex { header, frames, footer, digest: trailer.digest })
+        Ok(ObjectIndex { header, frames, footer, digest: trailer.digest, cipher })
+    }
+
+    /// Without the footer, for whoever has read it.
+    #[must_use]
+    pub fn without_footer(self) -> Self {
+        ObjectIndex { footer: Vec::new(), ..self }
+    }
+
+    /// Checks and decodes the stored bytes of a frame, by its number.
+    ///
+    /// # Errors
+    /// Any [`CodecError`] that names what is wrong; also when they are another frame's.
+    pub fn decode(&self, number: usize, stored: &[u8]) -> Result<Vec<u8>, CodecError> {
+        let missing = CodecError::Layout { what: "frame", offset: self.frames.len() as u64 };
+        let frame = self.frames.get(number).ok_or(missing)?;
+        frame.decode(stored, sealed(self.cipher.as_ref(), number, false))
     }
 
     /// Decodes one frame out of the whole object.
     ///
     /// # Errors
     /// Any [`CodecError`] that names what is wrong; also when `whole` is another object's.
-    pub fn decode_frame(&self, whole: &[u8], frame: &FrameEntry) -> Result<Vec<u8>, CodecError> {
-        frame.decode(stored(whole, frame)?)
+    pub fn decode_frame(&self, whole: &[u8], number: usize) -> Result<Vec<u8>, CodecError> {
+        let missing = CodecError::Layout { what: "frame", offset: self.frames.len() as u64 };
+        self.decode(number, stored(whole, self.frames.get(number).ok_or(missing)?)?)
     }
 
     /// Checks every frame of the whole object against the footer, without decompressing. With the checks that made

@@ -13,26 +13,30 @@
 //! - No length is believed before it is bounded: a frame never inflates past [`FRAME_BYTES_MAX`], nor past what
 //!   its header and its entry in the table both state.
 //! - Any input gives a value or a [`CodecError`]; none panics. An object of a later version is refused by name.
+//! - With [`Keys`] every frame is encrypted and authenticated in its place; what is in clear then is refused.
 //!
 //! No I/O happens here: [`ObjectBuilder`] makes bytes, [`ObjectIndex`] reads them, whole or by ranges.
 #![forbid(unsafe_code)]
 
 mod builder;
+mod cipher;
 mod compress;
 mod error;
 mod frame;
 mod header;
 mod index;
+mod keys;
 
 pub use builder::ObjectBuilder;
-pub use compress::Codec;
+pub use cipher::{ObjectCipher, Sealed};
+pub use compress::{Codec, UnknownCodec};
 pub use error::{CodecError, ErrorKind};
 pub use frame::{
-    EncodedFrame, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameEntry, decode_frame, decode_frame_into,
-    encode_frame,
+    EncodedFrame, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameEntry, decode_frame_into, encode_frame,
 };
-pub use header::{HEADER_BYTES, OBJECT_VERSION, ObjectHeader, ObjectKind, TRAILER_BYTES};
-pub use index::{FromTail, ObjectIndex, TAIL_BYTES_HINT};
+pub use header::{HEADER_BYTES, OBJECT_VERSION, ObjectHeader, ObjectKind, Seal, TRAILER_BYTES};
+pub use index::{Access, FromTail, ObjectIndex, TAIL_BYTES_HINT};
+pub use keys::{KeyWrap, Keys, Passphrase, RawKey, Secret};
 
 /// Bytes that a writer of packs or log objects aims below: what goes into one create-only put.
 pub const OBJECT_BYTES_MAX: usize = 16 << 20;

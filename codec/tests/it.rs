@@ -10,7 +10,21 @@ const OWNER: OwnerToken = OwnerToken([7; 16]);
 const ZSTD: Codec = Codec::Zstd { level: 3 };
 
 fn object(kind: ObjectKind, codec: Codec, frames: &[Vec<u8>], footer: &[u8]) -> Vec<u8> {
+    object_for(Access::default(), kind, codec, frames, footer)
+}
+
+/// An object that is to be read with this access.
+fn object_for(
+    access: Access<'_>,
+    kind: ObjectKind,
+    codec: Codec,
+    frames: &[Vec<u8>],
+    footer: &[u8],
+) -> Vec<u8> {
     let mut builder = ObjectBuilder::new(kind, OWNER, codec);
+    if let Some(keys) = access.keys {
+        builder = builder.encrypted(keys.seal(kind, access.name).unwrap());
+    }
     for (no, raw) in frames.iter().enumerate() {
         // Encoded in the object and apart: the same bytes.
         if no % 2 == 0 {
@@ -18,7 +32,7 @@ fn object(kind: ObjectKind, codec: Codec, frames: &[Vec<u8>], footer: &[u8]) -> 
         } else {
             let frame = encode_frame(codec, raw).unwrap();
             frame.verify(raw).unwrap();
-            assert_eq!(builder.push(&frame), no);
+            assert_eq!(builder.push(&frame).unwrap(), no);
         }
     }
     builder.finish(footer).unwrap()
@@ -26,19 +40,37 @@ fn object(kind: ObjectKind, codec: Codec, frames: &[Vec<u8>], footer: &[u8]) -> 
 
 /// Everything an object says, or the first thing that is wrong with it.
 fn read_all(bytes: &[u8], kind: ObjectKind) -> Result<(Vec<Vec<u8>>, Vec<u8>), CodecError> {
-    let index = ObjectIndex::from_whole(bytes, kind)?;
-    let frames =
-        index.frames.iter().map(|frame| index.decode_frame(bytes, frame)).collect::<Result<_, _>>()?;
+    read_with(Access::default(), bytes, kind)
+}
+
+fn read_with(
+    access: Access<'_>,
+    bytes: &[u8],
+    kind: ObjectKind,
+) -> Result<(Vec<Vec<u8>>, Vec<u8>), CodecError> {
+    let index = ObjectIndex::from_whole(bytes, kind, access)?;
+    let frames = (0..index.frames.len()).map(|no| index.decode_frame(bytes, no)).collect::<Result<_, _>>()?;
     Ok((frames, index.footer))
 }
 
+fn from_whole(bytes: &[u8], kind: ObjectKind) -> Result<ObjectIndex, CodecError> {
+    ObjectIndex::from_whole(bytes, kind, Access::default())
+}
+
+fn decode_frame(bytes: &[u8], most: usize) -> Result<Vec<u8>, CodecError> {
+    let mut raw = vec![0xAA; 17]; // of no matter
+    decode_frame_into(&mut raw, bytes, most, None).map(|()| raw)
+}
+
 fn read_ranged(bytes: &[u8], kind: ObjectKind, first: usize) -> Result<ObjectIndex, CodecError> {
+    let access = Access::default();
     let len = bytes.len();
     let tail = |n: usize| &bytes[len - n.min(len)..];
     let head = &bytes[..HEADER_BYTES.min(len)];
-    match ObjectIndex::from_tail(kind, len as u64, head, tail(first))? {
+    match ObjectIndex::from_tail(kind, len as u64, head, tail(first), access)? {
         FromTail::Ready(index) => Ok(index),
-        FromTail::Needs(n) => match ObjectIndex::from_tail(kind, len as u64, head, tail(n as usize))? {
+        FromTail::Needs(n) => match ObjectIndex::from_tail(kind, len as u64, head, tail(n as usize), access)?
+        {
             FromTail::Ready(index) => Ok(index),
             FromTail::Needs(_) => panic!("asks twice"),
         },
@@ -46,7 +78,13 @@ fn read_ranged(bytes: &[u8], kind: ObjectKind, first: usize) -> Result<ObjectInd
 }
 
 fn codecs() -> impl Strategy<Value = Codec> {
-    prop_oneof![Just(Codec::None), (1..6i32).prop_map(|level| Codec::Zstd { level })]
+    prop_oneof![
+        Just(Codec::None),
+        (1..6i32).prop_map(|level| Codec::Zstd { level }),
+        Just(Codec::Lz4),
+        Just(Codec::Snappy),
+        (1..=9u32).prop_map(|level| Codec::Gzip { level }),
+    ]
 }
 
 fn frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -65,7 +103,7 @@ proptest! {
         prop_assert_eq!(&frames2, &frames);
         prop_assert_eq!(&footer2, &footer);
         let index = read_ranged(&bytes, ObjectKind::Pack, first).unwrap();
-        prop_assert_eq!(&index, &ObjectIndex::from_whole(&bytes, ObjectKind::Pack).unwrap());
+        prop_assert_eq!(&index, &from_whole(&bytes, ObjectKind::Pack).unwrap());
         prop_assert_eq!(index.header.owner, OWNER);
     }
 
@@ -105,7 +143,7 @@ fn two_objects_cannot_lend_each_other_parts() {
     let one = object(ObjectKind::Pack, Codec::None, &[vec![1; 100]], b"a");
     let two = object(ObjectKind::Pack, Codec::None, &[vec![2; 100]], b"a");
     let mixed = [&one[..HEADER_BYTES + 116], &two[HEADER_BYTES + 116..]].concat();
-    assert!(ObjectIndex::from_whole(&mixed, ObjectKind::Pack).is_ok());
+    assert!(from_whole(&mixed, ObjectKind::Pack).is_ok());
     assert!(matches!(read_all(&mixed, ObjectKind::Pack), Err(CodecError::FrameDigest { offset: 64 })));
 }
 
@@ -113,17 +151,26 @@ fn two_objects_cannot_lend_each_other_parts() {
 fn a_bomb_does_not_inflate() {
     // FAILURES 31: 64 MiB of zeros take a few KiB compressed; the frame says less, or more than is allowed.
     let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
-    let frame = |raw_len: u32| {
-        let mut bytes = vec![1, 0, 0, 0];
+    let framed = |codec: u8, raw_len: u32, bomb: &[u8]| {
+        let mut bytes = vec![codec, 0, 0, 0];
         bytes.extend(raw_len.to_le_bytes());
         bytes.extend((bomb.len() as u32).to_le_bytes());
         let mut crc = crc32fast::Hasher::new();
         crc.update(&bytes);
-        crc.update(&bomb);
+        crc.update(bomb);
         bytes.extend(crc.finalize().to_le_bytes());
-        bytes.extend(&bomb);
+        bytes.extend(bomb);
         bytes
     };
+    let frame = |raw_len: u32| framed(1, raw_len, &bomb);
+    for codec in [Codec::Lz4, Codec::Snappy, Codec::Gzip { level: 9 }] {
+        let whole = encode_frame(codec, &vec![0; 8 << 20]).unwrap();
+        for raw_len in [0, 1, 1 << 20, (8 << 20) - 1, (8 << 20) + 1] {
+            let bytes = framed(codec.id(), raw_len, &whole.bytes()[FRAME_HEADER_BYTES..]);
+            let result = decode_frame(&bytes, FRAME_BYTES_MAX);
+            assert!(matches!(result, Err(CodecError::Inflate { .. })), "{codec} {raw_len} {result:?}");
+        }
+    }
     let result = decode_frame(&frame(1 << 20), FRAME_BYTES_MAX);
     // The codec itself says so: it came to the bound and did not go on.
     assert!(matches!(result, Err(CodecError::Inflate { raw_len: 0x10_0000, source: Some(_) })), "{result:?}");
@@ -137,6 +184,82 @@ fn a_bomb_does_not_inflate() {
     assert!(decode_frame(small.bytes(), 10_000).is_ok());
 }
 
+proptest! {
+    #[test]
+    fn encrypted_objects_come_back_and_are_nobody_elses(
+        codec in codecs(), frames in frames(), footer: Vec<u8>, name in "[a-z]{0,9}", at: prop::sample::Index,
+    ) {
+        let (keys, others) = (Keys::generate([1; 16]).unwrap(), Keys::generate([1; 16]).unwrap());
+        let access = Access { keys: Some(&keys), name: &name };
+        let bytes = object_for(access, ObjectKind::Log, codec, &frames, &footer);
+        prop_assert_eq!(read_with(access, &bytes, ObjectKind::Log).unwrap(), (frames, footer));
+        // Another name, other keys, no keys.
+        let elsewhere = name.clone() + "x";
+        for wrong in [Access { name: &elsewhere, ..access }, Access { keys: Some(&others), ..access }] {
+            let refused = ObjectIndex::from_whole(&bytes, ObjectKind::Log, wrong);
+            prop_assert!(matches!(refused, Err(CodecError::NotAuthentic { .. })), "{:?}", refused);
+        }
+        prop_assert_eq!(from_whole(&bytes, ObjectKind::Log).unwrap_err().kind(), ErrorKind::Key);
+        // Any byte that is changed.
+        let mut damaged = bytes.clone();
+        let at = at.index(bytes.len());
+        damaged[at] ^= 0x40;
+        prop_assert!(read_with(access, &damaged, ObjectKind::Log).is_err(), "byte {}", at);
+    }
+}
+
+#[test]
+fn an_encrypted_frame_has_one_place() {
+    let keys = Keys::generate([1; 16]).unwrap();
+    let access = Access { keys: Some(&keys), name: "here" };
+    let same = vec![vec![5; 500]; 2];
+    let bytes = object_for(access, ObjectKind::Pack, Codec::None, &same, &[5; 500]);
+    let index = ObjectIndex::from_whole(&bytes, ObjectKind::Pack, access).unwrap();
+    let stored =
+        |no: usize| &bytes[index.frames[no].range().start as usize..index.frames[no].range().end as usize];
+    assert_ne!(stored(0), stored(1), "the same twice does not look the same");
+    assert!(!bytes.windows(8).any(|bytes| bytes == [5; 8]), "nothing stands there in clear");
+
+    let cipher = keys.open(ObjectKind::Pack, "here", index.header.seal.unwrap()).unwrap();
+    let mut raw = Vec::new();
+    let mut decode = |frame: &[u8], number, last| {
+        decode_frame_into(&mut raw, frame, 500, Some(Sealed { cipher: &cipher, number, last }))
+    };
+    assert!(decode(stored(0), 0, false).is_ok() && decode(stored(1), 1, false).is_ok());
+    for (frame, number, last) in [(0, 1, false), (1, 0, false), (0, 0, true)] {
+        let refused = decode(stored(frame), number, last);
+        assert!(matches!(refused, Err(CodecError::NotAuthentic { frame }) if frame == number));
+    }
+    // The frame's header is part of it: codec and lengths with a checksum of their own don't pass.
+    let mut other = stored(0).to_vec();
+    other[0] = 1;
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&other[..12]);
+    crc.update(&other[16..]);
+    other[12..16].copy_from_slice(&crc.finalize().to_le_bytes());
+    assert!(matches!(decode(&other, 0, false), Err(CodecError::NotAuthentic { frame: 0 })));
+    // Nor does a frame in clear where there should be none, or the other way round.
+    let clear = encode_frame(Codec::None, &[5; 500]).unwrap();
+    assert!(matches!(decode(clear.bytes(), 0, false), Err(CodecError::NotAuthentic { .. })));
+    assert!(matches!(decode_frame(stored(0), 500), Err(CodecError::NotAuthentic { .. })));
+}
+
+#[test]
+fn what_is_in_clear_where_it_should_not_be_is_refused() {
+    let keys = Keys::generate([1; 16]).unwrap();
+    let access = Access { keys: Some(&keys), name: "" };
+    for kind in
+        [ObjectKind::Pack, ObjectKind::Manifest, ObjectKind::Claim, ObjectKind::KeyRing, ObjectKind::Source]
+    {
+        let bytes = object(kind, Codec::None, &[], b"forged");
+        let refused = read_with(access, &bytes, kind).unwrap_err();
+        assert!(matches!(refused, CodecError::InClear { .. }) && refused.kind() == ErrorKind::Corrupt);
+    }
+    for kind in [ObjectKind::Repository, ObjectKind::KeySlot] {
+        assert!(read_with(access, &object(kind, Codec::None, &[], b""), kind).is_ok());
+    }
+}
+
 #[test]
 fn a_later_version_is_refused_by_name() {
     // FAILURES 36
@@ -144,19 +267,19 @@ fn a_later_version_is_refused_by_name() {
     bytes[8] = 2;
     let crc = crc32fast::hash(&bytes[..60]);
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
-    let error = ObjectIndex::from_whole(&bytes, ObjectKind::Repository).unwrap_err();
+    let error = from_whole(&bytes, ObjectKind::Repository).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Newer);
     assert!(error.to_string().contains("version 2") && error.to_string().contains("newer"), "{error}");
     // The same byte without its checksum is damage, not a version.
     bytes[60] ^= 1;
-    let error = ObjectIndex::from_whole(&bytes, ObjectKind::Repository).unwrap_err();
+    let error = from_whole(&bytes, ObjectKind::Repository).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 #[test]
 fn another_kind_is_refused_by_name() {
     let bytes = object(ObjectKind::Claim, Codec::None, &[], b"");
-    let error = ObjectIndex::from_whole(&bytes, ObjectKind::Fence).unwrap_err();
+    let error = from_whole(&bytes, ObjectKind::Fence).unwrap_err();
     assert_eq!(error.to_string(), "the object is a claim, not a fence");
 }
 

@@ -1,11 +1,12 @@
 //! Reading many chunks: few large requests, made ahead of the work on what they bring.
 
-use crate::index::Location;
-use crate::store::decode_chunk_into;
-use crate::{ChunkId, ChunkStore, Error, Result};
+use crate::index::{Location, PackAt};
+use crate::store::decode_chunk;
+use crate::{ChunkId, ChunkIds, ChunkStore, Error, Result};
 use crossbeam_channel::bounded;
 use pitr_objects::Bytes;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -36,7 +37,7 @@ impl ChunkStore {
         work: impl Fn(usize, &mut Vec<u8>) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
         let (wanted, packs) = self.in_order(ids)?;
-        let requests = requests(&wanted);
+        let (requests, names) = (requests(&wanted), self.ids());
         let (failed, stop, next) = (Mutex::new(None), AtomicBool::new(false), AtomicUsize::new(0));
         let fail = |error: E| {
             stop.store(true, Ordering::Relaxed);
@@ -65,12 +66,14 @@ impl ChunkStore {
             }
             drop(fetched);
             for _ in 0..rayon::current_num_threads().min(requests.len()) {
-                let (to_do, packs, work, stop, fail) = (to_do.clone(), &packs, &work, &stop, &fail);
+                let (to_do, packs, names, work) = (to_do.clone(), &packs, &names, &work);
+                let (stop, fail) = (&stop, &fail);
                 scope.spawn(move || {
                     let mut raw = Vec::new();
                     for (some, bytes) in to_do {
                         for one in some.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
-                            let decoded = decode(one, some, &bytes, packs, &mut raw);
+                            let pack = &packs[&one.location.pack];
+                            let decoded = decode(one, names, (some, &bytes), pack, &mut raw);
                             if let Err(error) =
                                 decoded.map_err(E::from).and_then(|()| work(one.place, &mut raw))
                             {
@@ -86,15 +89,17 @@ impl ChunkStore {
     }
 
     /// What is wanted in the order in which it is read, and the paths of the packs by number.
-    fn in_order(&self, ids: &[ChunkId]) -> Result<(Vec<Wanted>, HashMap<u32, String>)> {
+    fn in_order(&self, ids: &[ChunkId]) -> Result<(Vec<Wanted>, HashMap<u32, PackAt>)> {
         let mut packs = HashMap::new();
         let mut ranks = HashMap::new();
         let mut wanted = Vec::with_capacity(ids.len());
         for (place, id) in ids.iter().enumerate() {
-            let (pack, location) = self.find(id)?;
+            let location = self.locate(id)?;
+            if let Entry::Vacant(vacant) = packs.entry(location.pack) {
+                vacant.insert(self.find(id)?.0);
+            }
             let rank = ranks.len();
             let rank = *ranks.entry(location.pack).or_insert(rank);
-            packs.entry(location.pack).or_insert(pack);
             wanted.push((rank, Wanted { place, id: *id, location }));
         }
         wanted.sort_by_key(|(rank, one)| (*rank, one.location.offset));
@@ -102,25 +107,25 @@ impl ChunkStore {
     }
 
     /// Reads chunks of one pack by one request.
-    fn fetch(&self, some: &[Wanted], packs: &HashMap<u32, String>) -> Result<Bytes> {
+    fn fetch(&self, some: &[Wanted], packs: &HashMap<u32, PackAt>) -> Result<Bytes> {
         let (Some(first), Some(last)) = (some.first(), some.last()) else { return Ok(Bytes::new()) };
         let start = u64::from(first.location.offset);
         let end = u64::from(last.location.offset) + u64::from(last.location.stored_len);
-        Ok(self.objects().get_range(&packs[&first.location.pack], start..end)?)
+        Ok(self.objects().get_range(&packs[&first.location.pack].path, start..end)?)
     }
 }
 
-/// Decodes one of the chunks that a request brought.
+/// Decodes one of the chunks that a request brought, in place of what `raw` holds.
 fn decode(
     one: &Wanted,
-    some: &[Wanted],
-    bytes: &[u8],
-    packs: &HashMap<u32, String>,
+    ids: &ChunkIds,
+    (some, bytes): (&[Wanted], &[u8]),
+    pack: &PackAt,
     raw: &mut Vec<u8>,
 ) -> Result<()> {
-    let Location { pack, offset, stored_len, raw_len } = one.location;
-    let at = (offset - some[0].location.offset) as usize; // sorted by offset
-    decode_chunk_into(raw, &one.id, &packs[&pack], &bytes[at..at + stored_len as usize], raw_len)
+    let at = (one.location.offset - some[0].location.offset) as usize; // sorted by offset
+    let stored = &bytes[at..at + one.location.stored_len as usize];
+    decode_chunk(raw, ids, &one.id, pack, &one.location, stored)
 }
 
 /// Cuts what is wanted, in order, into ranges that are worth one request each.

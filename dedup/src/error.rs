@@ -49,6 +49,12 @@ pub enum Error {
         /// What is wrong.
         source: DecodeError,
     },
+    /// An object stands under the name of another.
+    #[error("{path}: the object that stands there is another one")]
+    Renamed {
+        /// The path.
+        path: String,
+    },
     /// A chunk larger than a chunk may be.
     #[error("a chunk of {bytes} bytes, the most is {most}")]
     TooLarge {
@@ -82,7 +88,10 @@ impl Error {
             Error::Objects(source) => source.kind(),
             Error::Index { source: DecodeError::Version { .. }, .. } => ErrorKind::Newer,
             Error::Unknown { .. } => ErrorKind::Missing,
-            Error::Damaged { .. } | Error::WrongContent { .. } | Error::Index { .. } => ErrorKind::Corrupt,
+            Error::Damaged { .. }
+            | Error::WrongContent { .. }
+            | Error::Index { .. }
+            | Error::Renamed { .. } => ErrorKind::Corrupt,
             Error::TooLarge { .. } => ErrorKind::Limit,
             Error::Pack(_) | Error::EncodedWrongly { .. } | Error::Died => ErrorKind::Machine,
             Error::Failed(source) => source.kind(),

@@ -1,12 +1,13 @@
 //! Where chunks lie: the index objects, and all of them together in memory.
 //!
-//! An index object has no frames; its footer holds `packs varint`, then for each pack `digest 32, chunks varint`, then
-//! for each chunk `id 32, stored length varint, raw length varint`. Offsets follow from the lengths.
+//! An index object has no frames; its footer holds `packs varint`, then for each pack `digest 32, key varint`, `salt 16` if
+//! the key is not 0, `chunks varint`, then for each chunk `id 32, stored length varint, raw length varint`. Offsets follow
+//! from the lengths.
 
 use crate::id::hex;
 use crate::pack::{Pack, PackedChunk, pack_path, put_named};
 use crate::{CHUNK_BYTES_MAX, ChunkId, Error, Result};
-use pitr_codec::{Codec, Digest, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectBuilder, ObjectKind};
+use pitr_codec::{Codec, Digest, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectCipher, ObjectKind, Seal};
 use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
 use pitr_objects::Objects;
@@ -19,6 +20,11 @@ const CHUNKS_MAX: usize = 128 << 10;
 /// Fewest bytes of a chunk in an index.
 const CHUNK_BYTES_MIN: usize = ChunkId::BYTES + 2;
 
+/// Path of the index object with this digest.
+pub(crate) fn index_path(digest: &Digest) -> String {
+    format!("{INDEX_FOLDER}/{}", hex(digest))
+}
+
 /// Puts the index of these packs, in several objects if it is large, and returns the bytes that they take.
 pub(crate) fn put_index(objects: &Objects, codec: Codec, packs: &[Pack]) -> Result<u64> {
     let mut stored = 0;
@@ -26,10 +32,10 @@ pub(crate) fn put_index(objects: &Objects, codec: Codec, packs: &[Pack]) -> Resu
     while !rest.is_empty() {
         let (now, later) = rest.split_at(packs_for_one(rest));
         rest = later;
-        let builder = ObjectBuilder::new(ObjectKind::PackIndex, objects.owner(), codec);
+        let builder = objects.builder("", ObjectKind::PackIndex, codec)?;
         let bytes = builder.finish(&encode(now)).map_err(Error::Pack)?;
         stored += bytes.len() as u64;
-        put_named(objects, ObjectKind::PackIndex, bytes, |digest| format!("{INDEX_FOLDER}/{}", hex(digest)))?;
+        put_named(objects, ObjectKind::PackIndex, bytes, index_path)?;
     }
     Ok(stored)
 }
@@ -49,6 +55,8 @@ fn encode(packs: &[Pack]) -> Vec<u8> {
     out.put_varint(packs.len() as u64);
     for pack in packs {
         out.put(&pack.digest);
+        out.put_varint(pack.seal.map_or(0, |seal| seal.key.into()));
+        out.put(pack.seal.as_ref().map_or(&[][..], |seal| &seal.salt));
         out.put_varint(pack.chunks.len() as u64);
         for chunk in &pack.chunks {
             out.put(chunk.id.as_bytes());
@@ -62,7 +70,7 @@ fn encode(packs: &[Pack]) -> Vec<u8> {
 /// Reads the footer of an index object.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Pack>, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let packs = reader.count(32 + 1, "packs of an index")?;
+    let packs = reader.count(32 + 2, "packs of an index")?;
     let packs = (0..packs).map(|_| decode_pack(&mut reader)).collect::<Result<_, _>>()?;
     reader.finish("pack index")?;
     Ok(packs)
@@ -70,6 +78,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Pack>, DecodeError> {
 
 fn decode_pack(reader: &mut Reader<'_>) -> Result<Pack, DecodeError> {
     let digest = reader.array("pack digest")?;
+    let seal = match bounded(reader, u32::MAX as usize, "pack key")? {
+        0 => None,
+        key => Some(Seal { key, salt: reader.array("pack salt")? }),
+    };
     let count = reader.count(CHUNK_BYTES_MIN, "chunks of a pack")?;
     let mut chunks = Vec::with_capacity(count);
     let mut end = HEADER_BYTES as u64;
@@ -83,7 +95,7 @@ fn decode_pack(reader: &mut Reader<'_>) -> Result<Pack, DecodeError> {
         }
         chunks.push(PackedChunk { id, stored_len, raw_len });
     }
-    Ok(Pack { digest, chunks })
+    Ok(Pack { digest, seal, chunks })
 }
 
 fn bounded(reader: &mut Reader<'_>, most: usize, what: &'static str) -> Result<u32, DecodeError> {
@@ -96,6 +108,8 @@ fn bounded(reader: &mut Reader<'_>, most: usize, what: &'static str) -> Result<u
 pub(crate) struct Location {
     /// Number of the pack in the index.
     pub(crate) pack: u32,
+    /// Number of its frame in the pack.
+    pub(crate) frame: u32,
     pub(crate) offset: u32,
     pub(crate) stored_len: u32,
     pub(crate) raw_len: u32,
@@ -104,19 +118,19 @@ pub(crate) struct Location {
 /// What is known of all packs.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    packs: Vec<Digest>,
+    packs: Vec<(Digest, Option<Seal>)>,
     chunks: HashMap<ChunkId, Location>,
 }
 
 impl Index {
     pub(crate) fn add(&mut self, pack: &Pack) {
         let no = self.packs.len() as u32; // a pack takes an object: nobody has four thousand million of them
-        self.packs.push(pack.digest);
+        self.packs.push((pack.digest, pack.seal));
         let mut offset = HEADER_BYTES as u32;
-        for chunk in &pack.chunks {
+        for (frame, chunk) in (0..).zip(&pack.chunks) {
             let PackedChunk { id, stored_len, raw_len } = *chunk;
             // A chunk in two packs is read from the first: both are good.
-            self.chunks.entry(id).or_insert(Location { pack: no, offset, stored_len, raw_len });
+            self.chunks.entry(id).or_insert(Location { pack: no, frame, offset, stored_len, raw_len });
             offset += stored_len; // bounded by OBJECT_BYTES_LIMIT when decoded or built
         }
     }
@@ -129,9 +143,20 @@ impl Index {
         self.chunks.len()
     }
 
-    pub(crate) fn pack_path(&self, location: &Location) -> String {
-        pack_path(&self.packs[location.pack as usize]) // locations come from this index
+    /// The pack that holds it, as it is read.
+    pub(crate) fn pack(&self, location: &Location, objects: &Objects) -> Result<PackAt> {
+        let (digest, seal) = &self.packs[location.pack as usize]; // locations come from this index
+        let path = pack_path(digest);
+        let cipher = objects.cipher(&path, ObjectKind::Pack, *seal)?;
+        Ok(PackAt { path, cipher })
     }
+}
+
+/// A pack to read from.
+#[derive(Debug, Clone)]
+pub(crate) struct PackAt {
+    pub(crate) path: String,
+    pub(crate) cipher: Option<ObjectCipher>,
 }
 
 #[cfg(test)]
@@ -141,9 +166,10 @@ mod tests {
 
     fn packs() -> impl Strategy<Value = Vec<Pack>> {
         let chunk = (any::<[u8; 32]>(), 16..100_000u32, 0..=CHUNK_BYTES_MAX as u32);
-        let pack =
-            (any::<[u8; 32]>(), prop::collection::vec(chunk, 0..20)).prop_map(|(digest, chunks)| Pack {
+        let pack = (any::<[u8; 32]>(), any::<Option<(u32, [u8; 16])>>(), prop::collection::vec(chunk, 0..20))
+            .prop_map(|(digest, seal, chunks)| Pack {
                 digest,
+                seal: seal.filter(|(key, _)| *key > 0).map(|(key, salt)| Seal { key, salt }),
                 chunks: chunks
                     .into_iter()
                     .map(|(id, stored_len, raw_len)| PackedChunk {
@@ -172,7 +198,7 @@ mod tests {
     fn lengths_past_a_pack_are_refused() {
         // FAILURES 31
         let chunk = |stored_len, raw_len| PackedChunk { id: ChunkId::ZERO, stored_len, raw_len };
-        let with = |chunks| encode(&[Pack { digest: [1; 32], chunks }]);
+        let with = |chunks| encode(&[Pack { digest: [1; 32], seal: None, chunks }]);
         let limit = OBJECT_BYTES_LIMIT as u32;
         assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 4, 1)])).is_ok());
         assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 2, 1)])).is_err());
@@ -183,6 +209,7 @@ mod tests {
     fn a_large_index_is_spread_over_objects() {
         let pack = |n: usize| Pack {
             digest: [0; 32],
+            seal: None,
             chunks: vec![PackedChunk { id: ChunkId::ZERO, stored_len: 16, raw_len: 0 }; n],
         };
         assert_eq!(packs_for_one(&[pack(CHUNKS_MAX), pack(1)]), 1);
@@ -194,12 +221,12 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         // docs/format/pack.md; a change of this is a change of the format.
         let chunk = PackedChunk { id: ChunkId::from_bytes([9; 32]), stored_len: 300, raw_len: 5 };
-        let mut bytes = vec![1];
-        bytes.extend([7; 32]);
-        bytes.push(1);
-        bytes.extend([9; 32]);
-        bytes.extend([0xac, 0x02, 5]);
-        assert_eq!(encode(&[Pack { digest: [7; 32], chunks: vec![chunk] }]), bytes);
+        let rest = [&[1][..], &[9; 32], &[0xac, 0x02, 5]].concat();
+        let plain = [&[1][..], &[7; 32], &[0], &rest].concat();
+        let sealed = [&[1][..], &[7; 32], &[2], &[3; 16], &rest].concat();
+        let pack = |seal| Pack { digest: [7; 32], seal, chunks: vec![chunk] };
+        assert_eq!(encode(&[pack(None)]), plain);
+        assert_eq!(encode(&[pack(Some(Seal { key: 2, salt: [3; 16] }))]), sealed);
         assert_eq!(pack_path(&[0xab; 32]), format!("packs/ab/{}", "ab".repeat(32)));
     }
 }

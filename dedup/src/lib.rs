@@ -27,7 +27,7 @@ mod store;
 mod writer;
 
 pub use error::{Error, Result};
-pub use id::ChunkId;
+pub use id::{ChunkId, ChunkIds};
 pub use pitr_objects::ErrorKind;
 pub use store::ChunkStore;
 pub use writer::{ChunkWriter, Written};

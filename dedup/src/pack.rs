@@ -1,15 +1,18 @@
 //! A pack: chunks as the frames of one object, their ids in its footer.
 
 use crate::id::hex;
-use crate::{ChunkId, Error, Result};
+use crate::{ChunkId, ChunkIds, Error, Result};
 use pitr_codec::{
-    Codec, CodecError, Digest, FRAME_HEADER_BYTES, OBJECT_BYTES_MAX, ObjectBuilder, ObjectKind, TRAILER_BYTES,
+    Codec, CodecError, Digest, FRAME_HEADER_BYTES, OBJECT_BYTES_MAX, ObjectBuilder, ObjectKind, Seal,
+    TRAILER_BYTES,
 };
 use pitr_format::bytes::Put;
 use pitr_objects::Objects;
 
 /// Bytes of footer that each chunk costs: its line in the frame table and its id.
 const FOOTER_BYTES_PER_CHUNK: usize = 40 + ChunkId::BYTES;
+/// Most bytes that a frame takes besides what it holds: its header, and a tag if it is encrypted.
+const AROUND_FRAME_BYTES: usize = FRAME_HEADER_BYTES + 16;
 /// Room behind a pack's frames for a codec to work in: none needs more for a chunk that doesn't get smaller.
 const SLACK_BYTES: usize = 128 << 10;
 
@@ -22,8 +25,8 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    pub(crate) fn of(raw: &[u8]) -> Self {
-        Name { id: ChunkId::of(raw), crc: crc32fast::hash(raw) }
+    pub(crate) fn of(ids: &ChunkIds, raw: &[u8]) -> Self {
+        Name { id: ids.of(raw), crc: crc32fast::hash(raw) }
     }
 }
 
@@ -46,6 +49,7 @@ pub(crate) struct PackedChunk {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pack {
     pub(crate) digest: Digest,
+    pub(crate) seal: Option<Seal>,
     pub(crate) chunks: Vec<PackedChunk>,
 }
 
@@ -57,15 +61,15 @@ pub(crate) struct OpenPack {
 }
 
 impl OpenPack {
-    pub(crate) fn new(objects: &Objects, codec: Codec) -> Self {
-        let builder = ObjectBuilder::new(ObjectKind::Pack, objects.owner(), codec);
-        OpenPack { builder: builder.with_room(OBJECT_BYTES_MAX + SLACK_BYTES), chunks: Vec::new() }
+    pub(crate) fn new(objects: &Objects, codec: Codec) -> Result<Self> {
+        let builder = objects.builder("", ObjectKind::Pack, codec)?;
+        Ok(OpenPack { builder: builder.with_room(OBJECT_BYTES_MAX + SLACK_BYTES), chunks: Vec::new() })
     }
 
     /// True if the pack is empty, or stays within its bounds even if a chunk of this length does not get smaller.
     pub(crate) fn takes(&self, raw_len: usize) -> bool {
         let chunks = (self.chunks.len() + 1) * FOOTER_BYTES_PER_CHUNK;
-        let around = chunks + 2 * FRAME_HEADER_BYTES + TRAILER_BYTES;
+        let around = chunks + 2 * AROUND_FRAME_BYTES + TRAILER_BYTES;
         self.builder.is_empty() || self.builder.len() + raw_len + around <= OBJECT_BYTES_MAX
     }
 
@@ -91,12 +95,13 @@ impl OpenPack {
 
     /// Puts the pack, compared once more with its frame table, and returns it with the bytes that it takes.
     pub(crate) fn put(self, objects: &Objects) -> Result<(Pack, u64)> {
+        let seal = self.builder.seal();
         let mut ids = Vec::with_capacity(self.chunks.len() * ChunkId::BYTES);
         self.chunks.iter().for_each(|chunk| ids.put(chunk.id.as_bytes()));
         let bytes = self.builder.finish(&ids).map_err(Error::Pack)?;
         let stored = bytes.len() as u64;
         let digest = put_named(objects, ObjectKind::Pack, bytes, pack_path)?;
-        Ok((Pack { digest, chunks: self.chunks }, stored))
+        Ok((Pack { digest, seal, chunks: self.chunks }, stored))
     }
 }
 
@@ -107,7 +112,7 @@ pub(crate) fn put_named(
     bytes: Vec<u8>,
     path: impl FnOnce(&Digest) -> String,
 ) -> Result<Digest> {
-    let digest = pitr_codec::ObjectIndex::from_whole(&bytes, kind).map_err(Error::Pack)?.digest;
+    let digest = objects.index_of("", kind, &bytes)?.digest;
     objects.put_container(&path(&digest), kind, bytes)?;
     Ok(digest)
 }
@@ -121,8 +126,8 @@ mod tests {
         // FAILURES 30
         let objects = Objects::memory().unwrap();
         let mut raw = vec![5; 10_000];
-        let name = Name::of(&raw);
-        let append = |raw: &[u8]| OpenPack::new(&objects, Codec::None).append(&name, raw, Codec::None);
+        let name = Name::of(&ChunkIds::default(), &raw);
+        let append = |raw: &[u8]| OpenPack::new(&objects, Codec::None)?.append(&name, raw, Codec::None);
         assert!(append(&raw).is_ok());
         raw[9_999] ^= 0x80;
         assert!(matches!(append(&raw), Err(Error::EncodedWrongly { .. })));
@@ -133,11 +138,11 @@ mod tests {
         let objects = Objects::memory().unwrap();
         let mut noise = vec![0; 1 << 20];
         fill_with_noise(&mut noise);
-        let mut pack = OpenPack::new(&objects, Codec::default());
+        let mut pack = OpenPack::new(&objects, Codec::default()).unwrap();
         let mut packed = 0;
         while pack.takes(noise.len()) {
             noise[..8].copy_from_slice(&[packed; 8]);
-            pack.append(&Name::of(&noise), &noise, Codec::default()).unwrap();
+            pack.append(&Name::of(&ChunkIds::default(), &noise), &noise, Codec::default()).unwrap();
             packed += 1;
         }
         assert_eq!(packed, 15);

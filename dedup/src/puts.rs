@@ -1,6 +1,6 @@
 //! Packs on their way to the repository.
 
-use crate::index::{Index, Location};
+use crate::index::{Index, Location, PackAt};
 use crate::pack::{OpenPack, Pack};
 use crate::{ChunkId, Error, Result};
 use pitr_objects::Objects;
@@ -79,9 +79,10 @@ impl Puts {
     }
 
     /// Where a chunk of these packs lies.
-    pub(crate) fn find(&self, id: &ChunkId) -> Result<Option<(String, Location)>> {
+    pub(crate) fn find(&self, id: &ChunkId) -> Result<Option<(PackAt, Location)>> {
         let packed = self.packed.read().map_err(|_| Error::Died)?;
-        Ok(packed.index.get(id).map(|location| (packed.index.pack_path(&location), location)))
+        let Some(location) = packed.index.get(id) else { return Ok(None) };
+        Ok(Some((packed.index.pack(&location, &self.objects)?, location)))
     }
 
     /// What was put so far.

@@ -1,9 +1,9 @@
 //! Finding and reading chunks.
 
-use crate::index::{INDEX_FOLDER, Index, Location, decode};
+use crate::index::{INDEX_FOLDER, Index, Location, PackAt, decode, index_path};
 use crate::pack::Pack;
-use crate::{ChunkId, ChunkWriter, Error, Result};
-use pitr_codec::{Codec, ObjectKind, decode_frame_into};
+use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
+use pitr_codec::{Codec, ObjectKind, Sealed, decode_frame_into};
 use pitr_objects::Objects;
 use rayon::prelude::*;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -27,8 +27,12 @@ impl ChunkStore {
             let packs: Vec<Vec<Pack>> = wave
                 .par_iter()
                 .map(|entry| {
-                    let footer = objects.get_footer(&entry.path, ObjectKind::PackIndex)?;
-                    decode(&footer).map_err(|source| Error::Index { path: entry.path.clone(), source })
+                    let path = &entry.path;
+                    let index = objects.index(path, ObjectKind::PackIndex)?;
+                    if *path != index_path(&index.digest) {
+                        return Err(Error::Renamed { path: path.clone() });
+                    }
+                    decode(&index.footer).map_err(|source| Error::Index { path: path.clone(), source })
                 })
                 .collect::<Result<_>>()?;
             packs.iter().flatten().for_each(|pack| index.add(pack));
@@ -46,6 +50,12 @@ impl ChunkStore {
     #[must_use]
     pub fn writer(&self, codec: Codec) -> ChunkWriter {
         ChunkWriter::start(self.clone(), codec)
+    }
+
+    /// Gives chunks their ids.
+    #[must_use]
+    pub fn ids(&self) -> ChunkIds {
+        ChunkIds::new(self.objects.keys())
     }
 
     /// True if the chunk is stored.
@@ -86,13 +96,16 @@ impl ChunkStore {
     /// [`Error::Unknown`], [`Error::Damaged`], [`Error::WrongContent`]; those of the repository.
     pub fn read(&self, id: &ChunkId) -> Result<Vec<u8>> {
         let (pack, location) = self.find(id)?;
-        read_at(&self.objects, id, pack, &location)
+        read_at(&self.objects, id, &pack, &location)
     }
 
-    pub(crate) fn find(&self, id: &ChunkId) -> Result<(String, Location)> {
-        let index = self.index()?;
-        let location = index.get(id).ok_or(Error::Unknown { id: *id })?;
-        Ok((index.pack_path(&location), location))
+    pub(crate) fn find(&self, id: &ChunkId) -> Result<(PackAt, Location)> {
+        let location = self.locate(id)?;
+        Ok((self.index()?.pack(&location, &self.objects)?, location))
+    }
+
+    pub(crate) fn locate(&self, id: &ChunkId) -> Result<Location> {
+        self.index()?.get(id).ok_or(Error::Unknown { id: *id })
     }
 
     pub(crate) fn add(&self, packs: &[Pack]) -> Result<()> {
@@ -106,26 +119,30 @@ impl ChunkStore {
     }
 }
 
-pub(crate) fn read_at(objects: &Objects, id: &ChunkId, pack: String, location: &Location) -> Result<Vec<u8>> {
+pub(crate) fn read_at(
+    objects: &Objects,
+    id: &ChunkId,
+    pack: &PackAt,
+    location: &Location,
+) -> Result<Vec<u8>> {
     let start = u64::from(location.offset);
-    let stored = objects.get_range(&pack, start..start + u64::from(location.stored_len))?;
-    decode_chunk(id, &pack, &stored, location.raw_len)
-}
-
-fn decode_chunk(id: &ChunkId, pack: &str, stored: &[u8], raw_len: u32) -> Result<Vec<u8>> {
+    let stored = objects.get_range(&pack.path, start..start + u64::from(location.stored_len))?;
     let mut raw = Vec::new();
-    decode_chunk_into(&mut raw, id, pack, stored, raw_len)?;
+    decode_chunk(&mut raw, &ChunkIds::new(objects.keys()), id, pack, location, &stored)?;
     Ok(raw)
 }
 
-pub(crate) fn decode_chunk_into(
+/// Decodes a chunk, in place of what `raw` holds, and checks that it is the one.
+pub(crate) fn decode_chunk(
     raw: &mut Vec<u8>,
+    ids: &ChunkIds,
     id: &ChunkId,
-    pack: &str,
+    pack: &PackAt,
+    location: &Location,
     stored: &[u8],
-    raw_len: u32,
 ) -> Result<()> {
-    let damaged = |source| Error::Damaged { id: *id, pack: pack.to_owned(), source };
-    decode_frame_into(raw, stored, raw_len as usize).map_err(damaged)?;
-    if ChunkId::of(raw) == *id { Ok(()) } else { Err(Error::WrongContent { id: *id, pack: pack.to_owned() }) }
+    let sealed = pack.cipher.as_ref().map(|cipher| Sealed { cipher, number: location.frame, last: false });
+    let damaged = |source| Error::Damaged { id: *id, pack: pack.path.clone(), source };
+    decode_frame_into(raw, stored, location.raw_len as usize, sealed).map_err(damaged)?;
+    if ids.of(raw) == *id { Ok(()) } else { Err(Error::WrongContent { id: *id, pack: pack.path.clone() }) }
 }

@@ -4,7 +4,7 @@ use crate::index::put_index;
 use crate::pack::{Name, OpenPack};
 use crate::puts::Puts;
 use crate::store::read_at;
-use crate::{CHUNK_BYTES_MAX, ChunkId, ChunkStore, Error, Result};
+use crate::{CHUNK_BYTES_MAX, ChunkId, ChunkIds, ChunkStore, Error, Result};
 use pitr_codec::Codec;
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -35,6 +35,7 @@ pub struct Written {
 pub struct ChunkWriter {
     store: ChunkStore,
     codec: Codec,
+    ids: ChunkIds,
     /// Chunks of this writer, packed or on their way.
     fresh: Mutex<HashSet<ChunkId>>,
     /// Packs that nobody is filling just now.
@@ -47,7 +48,8 @@ impl ChunkWriter {
     pub(crate) fn start(store: ChunkStore, codec: Codec) -> Self {
         let puts = Puts::new(store.objects().clone());
         let (fresh, open, failed) = (Mutex::default(), Mutex::default(), OnceLock::new());
-        ChunkWriter { store, codec, fresh, open, puts, failed }
+        let ids = store.ids();
+        ChunkWriter { store, codec, ids, fresh, open, puts, failed }
     }
 
     /// Stores a chunk, unless it is there already, and returns its id.
@@ -58,7 +60,7 @@ impl ChunkWriter {
         if raw.len() > CHUNK_BYTES_MAX {
             return Err(Error::TooLarge { bytes: raw.len(), most: CHUNK_BYTES_MAX });
         }
-        let name = Name::of(raw);
+        let name = Name::of(&self.ids, raw);
         self.unless_failed(|| {
             if self.is_new(name.id)? {
                 self.pack(&name, raw)?;
@@ -83,9 +85,9 @@ impl ChunkWriter {
     fn pack(&self, name: &Name, raw: &[u8]) -> Result<()> {
         let idle = self.open.lock().map_err(|_| Error::Died)?.pop();
         let new = || OpenPack::new(self.store.objects(), self.codec);
-        let mut pack = idle.unwrap_or_else(new);
+        let mut pack = idle.map_or_else(new, Ok)?;
         if !pack.takes(raw.len()) {
-            self.puts.begin(std::mem::replace(&mut pack, new()))?;
+            self.puts.begin(std::mem::replace(&mut pack, new()?))?;
         }
         pack.append(name, raw, self.codec)?;
         self.open.lock().map_err(|_| Error::Died)?.push(pack);
@@ -129,7 +131,7 @@ impl ChunkWriter {
             found = self.puts.find(id)?;
         }
         let (pack, location) = found.ok_or(Error::Unknown { id: *id })?;
-        read_at(self.store.objects(), id, pack, &location)
+        read_at(self.store.objects(), id, &pack, &location)
     }
 
     /// Puts what is left, then the index: from here on others find the chunks.

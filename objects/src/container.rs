@@ -1,9 +1,65 @@
 //! Reading containers: the index by ranges, frames by their entries, everything checked.
 
 use crate::{Error, Objects, Result};
-use pitr_codec::{CodecError, FrameEntry, FromTail, HEADER_BYTES, ObjectIndex, ObjectKind, TAIL_BYTES_HINT};
+use pitr_codec::{
+    Access, Codec, CodecError, FromTail, HEADER_BYTES, ObjectBuilder, ObjectCipher, ObjectIndex, ObjectKind,
+    Seal, TAIL_BYTES_HINT,
+};
 
 impl Objects {
+    /// Begins an object: encrypted, if the repository is and the kind is not one that must be read without a key.
+    /// `path` is empty for one that is named by its content.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when nobody has given a key.
+    pub fn builder(&self, path: &str, kind: ObjectKind, codec: Codec) -> Result<ObjectBuilder> {
+        let builder = ObjectBuilder::new(kind, self.owner(), codec);
+        match self.keys() {
+            _ if kind.is_in_clear() => Ok(builder),
+            None if self.is_encrypted() => Err(Error::Locked { place: self.place().to_owned() }),
+            None => Ok(builder),
+            Some(keys) => {
+                let bad = |source| Error::Object { path: path.to_owned(), source };
+                Ok(builder.encrypted(keys.seal(kind, path).map_err(bad)?))
+            }
+        }
+    }
+
+    /// Has `read` done with the keys; once more, if it meets a key that another process has made since.
+    fn with_access<T>(
+        &self,
+        path: &str,
+        kind: ObjectKind,
+        read: impl Fn(Access<'_>) -> Result<T, CodecError>,
+    ) -> Result<T> {
+        let name = if is_named_by_content(kind) { "" } else { path };
+        let bad = |source| Error::Object { path: path.to_owned(), source };
+        let keys = self.keys();
+        match read(Access { keys: keys.as_deref(), name }) {
+            Err(CodecError::NoSuchKey { .. }) => {
+                let keys = self.reload_keys()?;
+                read(Access { keys: keys.as_deref(), name }).map_err(bad)
+            }
+            other => other.map_err(bad),
+        }
+    }
+
+    /// What reads the frames of an object that was sealed so.
+    ///
+    /// # Errors
+    /// [`Error::Object`] when there is no key for it, or it should have been sealed.
+    pub fn cipher(&self, path: &str, kind: ObjectKind, seal: Option<Seal>) -> Result<Option<ObjectCipher>> {
+        self.with_access(path, kind, |access| access.cipher(kind, seal))
+    }
+
+    /// The index of an object that is wholly at hand.
+    ///
+    /// # Errors
+    /// [`Error::Object`].
+    pub fn index_of(&self, path: &str, kind: ObjectKind, whole: &[u8]) -> Result<ObjectIndex> {
+        self.with_access(path, kind, |access| ObjectIndex::from_whole(whole, kind, access))
+    }
+
     /// Header, frame table and footer of an object, read from its ends: one request for a small object, two or three
     /// for others.
     ///
@@ -13,11 +69,14 @@ impl Objects {
         let bad = |source: CodecError| Error::Object { path: path.to_owned(), source };
         let mut tail = self.get_tail(path, TAIL_BYTES_HINT)?;
         if tail.object_len == tail.bytes.len() as u64 {
-            return ObjectIndex::from_whole(&tail.bytes, kind).map_err(bad);
+            return self.index_of(path, kind, &tail.bytes);
         }
         let head = self.get_range(path, 0..HEADER_BYTES as u64)?;
         for _ in 0..2 {
-            match ObjectIndex::from_tail(kind, tail.object_len, &head, &tail.bytes).map_err(bad)? {
+            let read = |access: Access<'_>| {
+                ObjectIndex::from_tail(kind, tail.object_len, &head, &tail.bytes, access)
+            };
+            match self.with_access(path, kind, read)? {
                 FromTail::Ready(index) => return Ok(index),
                 FromTail::Needs(len) => tail = self.get_tail(path, len)?,
             }
@@ -34,15 +93,6 @@ impl Objects {
         Ok(self.index(path, kind)?.footer)
     }
 
-    /// One frame of an object, checked and decoded.
-    ///
-    /// # Errors
-    /// As [`index`](Self::index).
-    pub fn frame(&self, path: &str, frame: &FrameEntry) -> Result<Vec<u8>> {
-        let stored = self.get_range(path, frame.range())?;
-        frame.decode(&stored).map_err(|source| Error::Object { path: path.to_owned(), source })
-    }
-
     /// Puts a container after a last look at it: its index is read back and each frame checked by its CRC-32, so
     /// that what was damaged in memory since it was encoded is not stored.
     ///
@@ -51,9 +101,14 @@ impl Objects {
     /// [`put_new`](Self::put_new).
     pub fn put_container(&self, path: &str, kind: ObjectKind, bytes: Vec<u8>) -> Result<ObjectIndex> {
         let bad = |source: CodecError| Error::Object { path: path.to_owned(), source };
-        let index = ObjectIndex::from_whole(&bytes, kind).map_err(bad)?;
+        let index = self.index_of(path, kind, &bytes)?;
         index.check_unchanged(&bytes).map_err(bad)?;
         self.put_new(path, bytes)?;
         Ok(index)
     }
+}
+
+/// These are found by a hash of their bytes, which is checked against their name by whoever looks for them.
+fn is_named_by_content(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::Pack | ObjectKind::PackIndex)
 }

@@ -59,6 +59,38 @@ pub enum Error {
         /// The path.
         path: String,
     },
+    /// The repository is encrypted, and nobody has given a key.
+    #[error("{place} is encrypted; give its passphrase or key file")]
+    Locked {
+        /// The folder or store.
+        place: String,
+    },
+    /// A key was given for a repository that is not encrypted.
+    #[error("{place} is not encrypted and has no use for a passphrase or key; is it the right repository?")]
+    NotEncrypted {
+        /// The folder or store.
+        place: String,
+    },
+    /// The repository's keys can't be had, or not be made.
+    #[error("{place}: {source}")]
+    Keys {
+        /// The folder or store.
+        place: String,
+        /// What is wrong.
+        source: CodecError,
+    },
+    /// The only key slot was to be removed: nobody could open the repository any more.
+    #[error("{slot} is the repository's only key slot; add another one first")]
+    LastSlot {
+        /// The slot.
+        slot: String,
+    },
+    /// There is no such key slot.
+    #[error("the repository has no key slot {slot}; `pitr key list` shows them")]
+    NoSlot {
+        /// The slot.
+        slot: String,
+    },
     /// No repository object stands in the place.
     #[error("{place} is not a pitr repository; `pitr init` makes one")]
     NotARepository {
@@ -150,6 +182,8 @@ pub enum ErrorKind {
     Limit,
     /// This machine failed, not the repository.
     Machine,
+    /// A key is missing or not the right one.
+    Key,
 }
 
 impl Error {
@@ -163,9 +197,12 @@ impl Error {
                 pitr_codec::ErrorKind::Newer => ErrorKind::Newer,
                 pitr_codec::ErrorKind::Limit => ErrorKind::Limit,
                 pitr_codec::ErrorKind::Machine => ErrorKind::Machine,
+                pitr_codec::ErrorKind::Key => ErrorKind::Key,
                 _ => ErrorKind::Corrupt,
             },
             Error::Truncated { .. } => ErrorKind::Corrupt,
+            Error::Locked { .. } | Error::NotEncrypted { .. } | Error::Keys { .. } => ErrorKind::Key,
+            Error::LastSlot { .. } | Error::NoSlot { .. } => ErrorKind::Limit,
             Error::TooLarge { .. } | Error::Path { .. } => ErrorKind::Limit,
             Error::NotARepository { .. } => ErrorKind::NotARepository,
             Error::AlreadyARepository { .. } => ErrorKind::AlreadyARepository,

@@ -6,7 +6,8 @@
 //! - [`Objects::put_new`] creates or fails. A put whose reply was lost is recognised as ours, anything else that
 //!   stands at the path is [`Error::Foreign`].
 //! - Ranges give exactly the bytes asked for or an error; prefixes match whole path segments.
-//! - [`Objects::index`] and [`Objects::frame`] read a container by ranges and check whatever they return.
+//! - [`Objects::index`] reads a container by ranges and checks whatever it returns.
+//! - In an encrypted repository, once it is [unlocked](Objects::unlock), all that is built and read here is encrypted.
 //! - No object past [`pitr_codec::OBJECT_BYTES_LIMIT`] is read into memory.
 //!
 //! Calls block and may come from any thread, rayon's and an async runtime's included: requests run on a small
@@ -15,14 +16,17 @@
 
 mod container;
 mod error;
+mod keys;
 mod local;
 mod put;
 mod read;
 mod repository;
 mod runtime;
+mod sources;
 mod store;
 
 pub use error::{Error, ErrorKind, Result};
+pub use keys::KeySlot;
 pub use read::Tail;
 pub use repository::{REPOSITORY_PATH, Repository};
 pub use store::{Entry, Objects, random_bytes};

@@ -16,6 +16,8 @@ pub struct Repository {
     pub id: [u8; 16],
     /// When it was made.
     pub created: Timestamp,
+    /// Its objects are encrypted.
+    pub encrypted: bool,
 }
 
 impl Repository {
@@ -23,6 +25,7 @@ impl Repository {
         let mut out = Vec::new();
         out.put(&self.id);
         out.put_i64(self.created.micros());
+        out.put_u8(u8::from(self.encrypted));
         out
     }
 
@@ -30,8 +33,15 @@ impl Repository {
         let mut reader = Reader::new(bytes);
         let id = reader.array("repository id")?;
         let created = Timestamp::from_micros(reader.i64("repository created")?);
+        let encrypted = match reader.u8("repository encrypted")? {
+            0 => false,
+            1 => true,
+            other => {
+                return Err(DecodeError::Range { what: "repository encrypted", value: u64::from(other) });
+            }
+        };
         reader.finish("repository object")?;
-        Ok(Repository { id, created })
+        Ok(Repository { id, created, encrypted })
     }
 }
 
@@ -41,7 +51,12 @@ impl Objects {
     /// # Errors
     /// [`Error::AlreadyARepository`]; those of the store.
     pub fn init_repository(&self, created: Timestamp) -> Result<Repository> {
-        let repository = Repository { id: random_bytes()?, created };
+        let repository = Repository { id: random_bytes()?, created, encrypted: false };
+        self.put_repository(&repository)?;
+        Ok(repository)
+    }
+
+    pub(crate) fn put_repository(&self, repository: &Repository) -> Result<()> {
         let builder = ObjectBuilder::new(ObjectKind::Repository, self.owner(), Codec::None);
         let bytes = builder
             .finish(&repository.to_bytes())
@@ -50,13 +65,18 @@ impl Objects {
             Err(Error::Foreign { .. }) => Err(Error::AlreadyARepository { place: self.place().to_owned() }),
             Err(error) => Err(error),
             Ok(_) => {
-                self.inner.seen.store(true, Ordering::Relaxed);
-                Ok(repository)
+                self.saw(repository);
+                Ok(())
             }
         }
     }
 
-    /// Opens the repository that is there.
+    fn saw(&self, repository: &Repository) {
+        self.inner.seen.store(true, Ordering::Relaxed);
+        self.inner.is_encrypted.store(repository.encrypted, Ordering::Relaxed);
+    }
+
+    /// Opens the repository that is there. An encrypted one must be [unlocked](Self::unlock) before it is of any use.
     ///
     /// # Errors
     /// [`Error::NotARepository`]; an error of kind [`ErrorKind::Newer`](crate::ErrorKind::Newer) when a later version
@@ -72,7 +92,7 @@ impl Objects {
             let source = CodecError::Malformed(source);
             Error::Object { path: REPOSITORY_PATH.to_owned(), source }
         })?;
-        self.inner.seen.store(true, Ordering::Relaxed);
+        self.saw(&repository);
         Ok(repository)
     }
 }

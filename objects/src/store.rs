@@ -7,10 +7,11 @@ use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
+use pitr_codec::{Keys, Secret};
 use pitr_format::OwnerToken;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +38,19 @@ pub(crate) struct Inner {
     /// The repository object was seen through this handle: from then on an empty listing is not believed unless it
     /// is still there.
     pub(crate) seen: AtomicBool,
+    /// The repository object says that it is encrypted.
+    pub(crate) is_encrypted: AtomicBool,
+    pub(crate) encryption: RwLock<Option<Arc<Encryption>>>,
+}
+
+/// The open keys of an encrypted repository.
+#[derive(Debug)]
+pub(crate) struct Encryption {
+    pub(crate) repository: [u8; 16],
+    pub(crate) master: Secret,
+    pub(crate) keys: Arc<Keys>,
+    /// Number of the ring that they come from.
+    pub(crate) ring: u64,
 }
 
 impl Objects {
@@ -86,8 +100,10 @@ impl Objects {
     fn new(store: Arc<dyn ObjectStore>, local: Option<LocalFolder>, place: String) -> Result<Self> {
         let requests = Requests::start()?;
         let owner = OwnerToken(random_bytes()?);
-        let seen = AtomicBool::new(false);
-        Ok(Objects { inner: Arc::new(Inner { store, requests, local, owner, place, seen }) })
+        let (seen, is_encrypted) = (AtomicBool::new(false), AtomicBool::new(false));
+        let encryption = RwLock::default();
+        let inner = Inner { store, requests, local, owner, place, seen, is_encrypted, encryption };
+        Ok(Objects { inner: Arc::new(inner) })
     }
 
     /// The token that every object made through this handle or its clones bears; random for each handle.
@@ -130,6 +146,26 @@ impl Objects {
         }
         entries.sort();
         Ok(entries)
+    }
+
+    /// True if the repository, once it was opened, is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.inner.is_encrypted.load(Ordering::Relaxed)
+    }
+
+    /// Deletes an object; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn delete(&self, path: &str) -> Result<()> {
+        let location = object_path(path)?;
+        let store = Arc::clone(&self.inner.store);
+        let deleted = self.inner.requests.run(async move { store.delete(&location).await })?;
+        match deleted.map_err(|source| Error::from_store(path, source)) {
+            Ok(()) | Err(Error::Missing { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// True if there is an object at the path.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pitr_codec::Codec;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -11,9 +12,9 @@ use thiserror::Error;
 pub struct PitrConfig {
     /// Folder of the repository.
     pub repository: PathBuf,
-    /// Level of zstd for snapshots and log, 1 to 22.
-    #[serde(default = "default_level")]
-    pub zstd_level: i32,
+    /// How snapshots and log are compressed: `none`, `zstd:3`, `lz4`, `snappy`, `gzip:6`.
+    #[serde(default, with = "codec_name")]
+    pub codec: Codec,
 }
 
 /// A setting that can't be obeyed.
@@ -23,29 +24,32 @@ pub enum ConfigError {
     /// No repository is named.
     #[error("`repository` is empty; name a folder")]
     NoRepository,
-    /// The level is outside of what zstd knows.
-    #[error("`zstd_level` is {0}; use 1 to 22")]
-    Level(i32),
 }
 
-fn default_level() -> i32 {
-    3
+mod codec_name {
+    use pitr_codec::Codec;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(codec: &Codec, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(codec)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Codec, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
 impl PitrConfig {
     /// The default settings for a repository at `folder`.
     #[must_use]
     pub fn at(folder: impl AsRef<Path>) -> Self {
-        PitrConfig { repository: folder.as_ref().to_owned(), zstd_level: default_level() }
+        PitrConfig { repository: folder.as_ref().to_owned(), codec: Codec::default() }
     }
 
     /// Refuses what can't be obeyed; nothing is adjusted silently.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.repository.as_os_str().is_empty() {
             return Err(ConfigError::NoRepository);
-        }
-        if !(1..=22).contains(&self.zstd_level) {
-            return Err(ConfigError::Level(self.zstd_level));
         }
         Ok(())
     }
@@ -59,8 +63,17 @@ mod tests {
     fn what_cannot_be_obeyed_is_refused() {
         assert_eq!(PitrConfig::at("/r").validate(), Ok(()));
         assert_eq!(PitrConfig::at("").validate(), Err(ConfigError::NoRepository));
-        let config = PitrConfig { zstd_level: 23, ..PitrConfig::at("/r") };
-        assert_eq!(config.validate(), Err(ConfigError::Level(23)));
         assert!(serde_json::from_str::<PitrConfig>(r#"{"repository":"/r","levle":3}"#).is_err());
+        assert!(serde_json::from_str::<PitrConfig>(r#"{"repository":"/r","codec":"zstd:23"}"#).is_err());
+    }
+
+    #[test]
+    fn a_codec_is_written_by_its_name() {
+        let config = PitrConfig { codec: Codec::Lz4, ..PitrConfig::at("/r") };
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(text, r#"{"repository":"/r","codec":"lz4"}"#);
+        assert_eq!(serde_json::from_str::<PitrConfig>(&text).unwrap(), config);
+        let short = serde_json::from_str::<PitrConfig>(r#"{"repository":"/r"}"#).unwrap();
+        assert_eq!(short.codec, Codec::default());
     }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pitr_codec::KeyWrap;
 use pitr_dedup::ChunkStore;
-use pitr_format::{SourceName, TimelineId};
+use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository};
 use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer};
 use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
@@ -25,24 +26,48 @@ pub struct Pitr {
 impl Pitr {
     /// Makes a repository.
     pub fn init(config: &PitrConfig) -> Result<Self> {
+        Self::make(config, |objects, now| objects.init_repository(now))
+    }
+
+    /// Makes a repository whose objects are encrypted; `by` opens it.
+    pub fn init_encrypted(config: &PitrConfig, by: &dyn KeyWrap) -> Result<Self> {
+        Self::make(config, |objects, now| objects.init_encrypted(now, by))
+    }
+
+    fn make(
+        config: &PitrConfig,
+        init: impl FnOnce(&Objects, Timestamp) -> pitr_objects::Result<Repository>,
+    ) -> Result<Self> {
         config.validate()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let objects = Objects::create_local(&config.repository)?;
-        let repository = objects.init_repository(clock.now())?;
+        let repository = init(&objects, clock.now())?;
         Ok(Self::new(objects, repository, clock, config))
     }
 
-    /// Opens a repository.
+    /// Opens a repository that is not encrypted.
     pub fn open(config: &PitrConfig) -> Result<Self> {
+        Self::open_with(config, None)
+    }
+
+    /// Opens a repository with what opens it, if it is encrypted. One that isn't is refused when something is given:
+    /// who has encrypted his repository must not be led to write into one that only stands in its place.
+    pub fn open_with(config: &PitrConfig, by: Option<&dyn KeyWrap>) -> Result<Self> {
         config.validate()?;
         let objects = Objects::local(&config.repository)?;
         let repository = objects.open_repository()?;
+        match by {
+            Some(by) => objects.unlock(&repository, &[by])?,
+            None if repository.encrypted => {
+                return Err(pitr_objects::Error::Locked { place: objects.place().to_owned() }.into());
+            }
+            None => {}
+        }
         Ok(Self::new(objects, repository, Arc::new(SystemClock::new()), config))
     }
 
     fn new(objects: Objects, repository: Repository, clock: Arc<dyn Clock>, config: &PitrConfig) -> Self {
-        let codec = pitr_codec::Codec::Zstd { level: config.zstd_level };
-        Pitr { objects, repository, fs: Arc::new(OsFs), clock, codec }
+        Pitr { objects, repository, fs: Arc::new(OsFs), clock, codec: config.codec }
     }
 
     /// The repository's identity.
@@ -65,14 +90,7 @@ impl Pitr {
 
     /// The sources that the repository holds, by name.
     pub fn sources(&self) -> Result<Vec<SourceName>> {
-        let mut names: Vec<SourceName> = self
-            .objects
-            .list("sources")?
-            .iter()
-            .filter_map(|entry| SourceName::new(entry.path.split('/').nth(1)?).ok())
-            .collect();
-        names.dedup();
-        Ok(names)
+        Ok(self.objects.sources()?)
     }
 
     /// The source of this name, or the only one if `name` is `None`.

@@ -8,7 +8,7 @@ use crate::pipeline::{Extent, each_extent};
 use crate::shape::{EXTENT_BYTES, extent_len};
 use crate::source::is_zero;
 use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Manifest, Result, SnapshotReader};
-use pitr_dedup::{ChunkId, ChunkStore};
+use pitr_dedup::{ChunkId, ChunkIds, ChunkStore};
 use pitr_format::FileId;
 
 pub(crate) struct Compared<'a> {
@@ -20,7 +20,7 @@ pub(crate) struct Compared<'a> {
 
 impl<'a> Compared<'a> {
     pub(crate) fn new(store: &ChunkStore, source: &'a dyn BlockSource, parent: &Manifest) -> Result<Self> {
-        let before = Before { parent: SnapshotReader::open(store.clone(), parent.clone()) };
+        let before = Before { parent: SnapshotReader::open(store.clone(), parent.clone()), ids: store.ids() };
         Ok(Compared { source, shapes: in_order(source.files())?, before, changed: 0 })
     }
 
@@ -33,6 +33,7 @@ impl<'a> Compared<'a> {
 /// The snapshot that is compared with.
 struct Before {
     parent: SnapshotReader,
+    ids: ChunkIds,
 }
 
 /// What became of an extent.
@@ -73,7 +74,7 @@ impl Before {
         match chunk {
             None => Ok(false),
             Some(ChunkId::ZERO) => Ok(is_zero(now)),
-            Some(id) => Ok(ChunkId::of(now) == id && self.parent.store().contains(&id)?),
+            Some(id) => Ok(self.ids.of(now) == id && self.parent.store().contains(&id)?),
         }
     }
 }

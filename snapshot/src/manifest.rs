@@ -196,12 +196,8 @@ impl SnapshotMeta {
         out.put_u64(self.consistent_at.get());
         out.put_i64(self.time.micros());
         out.put_u64(self.tx.get());
-        out.put_u32(0); // key id: nothing is encrypted yet
         out.put_u8(self.codec.id());
-        out.put_u32(match self.codec {
-            Codec::None => 0,
-            Codec::Zstd { level } => level as u32,
-        });
+        out.put_u32(self.codec.level());
         out.put_i64(self.created.micros());
     }
 
@@ -215,16 +211,9 @@ impl SnapshotMeta {
         let consistent_at = Lsn::new(reader.u64("consistent_at")?);
         let time = Timestamp::from_micros(reader.i64("snapshot time")?);
         let tx = TxId::new(reader.u64("snapshot transaction")?);
-        let key = reader.u32("key id")?;
-        if key != 0 {
-            return Err(DecodeError::Range { what: "key id", value: u64::from(key) });
-        }
-        let codec = (reader.u8("codec")?, reader.u32("codec level")?);
-        let codec = match codec {
-            (0, _) => Codec::None,
-            (1, level) => Codec::Zstd { level: level as i32 },
-            (other, _) => return Err(DecodeError::Range { what: "codec", value: u64::from(other) }),
-        };
+        let (codec, level) = (reader.u8("codec")?, reader.u32("codec level")?);
+        let unknown = DecodeError::Range { what: "codec", value: u64::from(codec) };
+        let codec = Codec::of(codec, level).ok_or(unknown)?;
         let created = Timestamp::from_micros(reader.i64("snapshot created")?);
         Ok(SnapshotMeta {
             source,
@@ -344,7 +333,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn roots_come_back(seed: [u8; 16], lens in prop::collection::vec(0..20_000 * EXTENT_BYTES, 0..5), level in -5..9i32) {
+        fn roots_come_back(seed: [u8; 16], lens in prop::collection::vec(0..20_000 * EXTENT_BYTES, 0..5), level in 0..23i32) {
             let root = manifest(seed, &lens, level);
             let bytes = root.encode();
             prop_assert_eq!(&Manifest::decode(&bytes).unwrap(), &root);
@@ -402,8 +391,8 @@ mod tests {
     const GOLDEN: &str = "\
         01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0361707006\
         73716c69746502000000030000000000000004000000000000000500000000000000faffffffffff\
-        ffff0700000000000000000000000102000000080000000000000001000000000000000200000000\
-        000000030000000000000001000266308080400002000001eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\
-        eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee0100cccccccccccccccccccccccccccccccccccccccccccc\
-        cccccccccccccccccccc";
+        ffff0700000000000000010200000008000000000000000100000000000000020000000000000003\
+        0000000000000001000266308080400002000001eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\
+        eeeeeeeeeeeeeeeeeeeeeeee0100cccccccccccccccccccccccccccccccccccccccccccccccccccc\
+        cccccccccccc";
 }

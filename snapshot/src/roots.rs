@@ -1,21 +1,21 @@
 //! Roots in the repository: publishing one, finding all of a source.
 //!
-//! A root stands at `sources/<name>/snapshots/<timeline>/<epoch>/<consistent_at>-<id>`, numbers in hexadecimal and padded
+//! A root stands at `<source's folder>/snapshots/<timeline>/<epoch>/<consistent_at>-<id>`, numbers in hexadecimal and padded
 //! with zeros, so that a listing is in order.
 
 use crate::{Error, Manifest, Result};
-use pitr_codec::{Codec, CodecError, ObjectBuilder, ObjectKind};
+use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_format::SourceName;
 use pitr_objects::Objects;
 
 impl Manifest {
-    /// Path of the root.
+    /// Path of the root in this repository.
     #[must_use]
-    pub fn path(&self) -> String {
+    pub fn path(&self, objects: &Objects) -> String {
         let meta = &self.meta;
         format!(
             "{}/{:08x}/{:016x}/{:016x}-{}",
-            folder(&meta.source),
+            folder(objects, &meta.source),
             meta.timeline.get(),
             meta.epoch.get(),
             meta.consistent_at.get(),
@@ -36,18 +36,19 @@ impl Manifest {
         }
         self.files.iter().try_for_each(|file| file.shape.check())?;
         // Not compressed: it is mostly hashes, and its length must not depend on its content.
+        let path = self.path(objects);
         let make = |root: &Manifest| {
-            let builder = ObjectBuilder::new(ObjectKind::Manifest, objects.owner(), Codec::None);
+            let builder = objects.builder(&path, ObjectKind::Manifest, Codec::None)?;
             builder.finish(&root.encode()).map_err(Error::Publish)
         };
         self.sizes.stored += make(&self)?.len() as u64;
-        objects.put_container(&self.path(), ObjectKind::Manifest, make(&self)?)?;
+        objects.put_container(&path, ObjectKind::Manifest, make(&self)?)?;
         Ok(self)
     }
 }
 
-fn folder(source: &SourceName) -> String {
-    format!("sources/{source}/snapshots")
+fn folder(objects: &Objects, source: &SourceName) -> String {
+    objects.source_folder(source) + "/snapshots"
 }
 
 /// Reads the root at this path.
@@ -58,7 +59,7 @@ pub fn load(objects: &Objects, path: &str) -> Result<Manifest> {
     let footer = objects.get_footer(path, ObjectKind::Manifest)?;
     let wrong = |source| Error::Root { path: path.to_owned(), source };
     let manifest = Manifest::decode(&footer).map_err(wrong)?;
-    if manifest.path() != path {
+    if manifest.path(objects) != path {
         // FAILURES 29: swapped objects.
         return Err(wrong(pitr_format::DecodeError::Range {
             what: "path of a root, which is another's",
@@ -84,7 +85,7 @@ pub struct Roots {
 pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
     use pitr_objects::ErrorKind::{Corrupt, Missing, Newer};
     let mut roots = Roots { manifests: Vec::new(), damaged: Vec::new() };
-    for entry in objects.list(&folder(source))? {
+    for entry in objects.list(&folder(objects, source))? {
         match load(objects, &entry.path) {
             Ok(manifest) => roots.manifests.push(manifest),
             Err(error) if matches!(error.kind(), Corrupt | Missing | Newer) => {

@@ -2,12 +2,14 @@
 //!
 //! Options that every command understands stand before or after it. A command or an option is here when it works.
 
+use super::credentials;
 use super::exit::CliError;
 use super::output::Output;
 use super::progress::Progress;
 use super::target::{Target, parse_duration};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
+use pitr::codec::{Codec, KeyWrap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +41,12 @@ pub(crate) struct Global {
     /// Name of the source within the repository [default: the only one there, or the file's name]
     #[arg(long, value_name = "NAME", global = true, value_parser = parse_source)]
     pub(crate) source: Option<String>,
+    /// Opens an encrypted repository: a file whose first line is the passphrase; PITR_PASSPHRASE holds one as well
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "key_file")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Opens an encrypted repository: a file of 32 bytes, or of 64 hexadecimal digits
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) key_file: Option<PathBuf>,
     /// Print one JSON document on standard output, and nothing else there
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -57,6 +65,14 @@ impl Global {
             CliError::usage("no repository given")
                 .next("name one with --repo DIR or in the environment as PITR_REPO")
         })
+    }
+
+    /// What opens the repository, if something was given: a file before the environment.
+    pub(crate) fn credential(&self) -> Result<Option<Box<dyn KeyWrap>>, CliError> {
+        match credentials::from_files(self.passphrase_file.as_deref(), self.key_file.as_deref())? {
+            Some(given) => Ok(Some(given)),
+            None => credentials::from_environment(),
+        }
     }
 
     /// How this run answers.
@@ -80,11 +96,7 @@ Examples:
   pitr demo --json    the same, for a script")]
     Demo,
     /// Makes a repository
-    #[command(after_help = "\
-Examples:
-  pitr --repo /srv/backup init
-  PITR_REPO=file:///srv/backup pitr init")]
-    Init,
+    Init(Init),
     /// Takes a snapshot of a SQLite database; incremental when it can be
     Backup(Backup),
     /// Archives every commit of a live SQLite database until SIGINT or SIGTERM, then drains
@@ -99,12 +111,67 @@ Examples:
   pitr --repo /srv/backup info
   pitr --repo /srv/backup info --json")]
     Info,
+    /// Keeps the passphrases and keys that open an encrypted repository
+    #[command(subcommand)]
+    Key(Key),
     /// Looks at the folder of a log, also while it is written to; changes nothing
     #[command(subcommand)]
     Wal(Wal),
     /// The demo's application: a shop that knows nothing of pitr
     #[command(hide = true)]
     DemoWriter(DemoWriter),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pitr --repo /srv/backup init
+  PITR_REPO=file:///srv/backup pitr init
+  pitr --repo /srv/backup init --encrypt --passphrase-file ~/.pitr-passphrase")]
+pub(crate) struct Init {
+    /// Encrypt everything that is stored; nobody can read it without the passphrase or key given here
+    #[arg(long)]
+    pub(crate) encrypt: bool,
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Lists the key slots
+    #[command(after_help = "\
+Examples:
+  pitr --repo /srv/backup --passphrase-file p key list")]
+    List,
+    /// Lets another passphrase or key open the repository
+    Add(NewKey),
+    /// Takes a slot away: its passphrase or key opens the repository no more
+    #[command(after_help = "\
+Examples:
+  pitr --repo /srv/backup --passphrase-file p key remove 1f00c2d3a4b59687")]
+    Remove {
+        /// The slot, as `pitr key list` shows it
+        slot: String,
+    },
+    /// Makes a new data key: whatever is written from now on is encrypted with it
+    #[command(after_help = "\
+Examples:
+  pitr --repo /srv/backup --passphrase-file p key rotate")]
+    Rotate,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pitr --repo /srv/backup --passphrase-file old key add --new-passphrase-file new
+  pitr --repo /srv/backup --passphrase-file p key add --new-key-file /run/secrets/pitr")]
+#[group(required = true, multiple = false)]
+pub(crate) struct NewKey {
+    /// A file whose first line is the new passphrase
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+    /// A file of 32 bytes, or of 64 hexadecimal digits
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -123,6 +190,9 @@ pub(crate) struct Backup {
     /// Where the local log lives [default: NAME-pitr/ beside the database]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// How to compress: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9
+    #[arg(long, value_name = "CODEC", default_value_t = Codec::default())]
+    pub(crate) compress: Codec,
 }
 
 #[derive(Debug, clap::Args)]
@@ -144,6 +214,9 @@ pub(crate) struct Watch {
     /// Where the local log lives [default: NAME-pitr/ beside each database]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// How to compress: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9
+    #[arg(long, value_name = "CODEC", default_value_t = Codec::default())]
+    pub(crate) compress: Codec,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,7 @@
 //! The program's surface: arguments in, documents and exit codes out. What a command does stands elsewhere.
 
 pub(crate) mod args;
+pub(crate) mod credentials;
 pub(crate) mod documents;
 pub(crate) mod exit;
 pub(crate) mod human;

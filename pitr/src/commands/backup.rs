@@ -10,14 +10,14 @@ use pitr::sqlite::watch::control::{self, Request};
 use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions, state};
 
 use super::failure::explain;
-use super::open;
+use super::open_writing;
 use super::watch::{source_of, tell};
 use crate::cli::args::{Backup, Global};
 use crate::cli::documents::{self, Kind};
 use crate::cli::exit::{CliError, Exit};
 
 pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
-    let pitr = open(global)?;
+    let pitr = open_writing(global, args.compress)?;
     let begun = pitr.clock().monotonic();
     let subject = Subject {
         database: args.database.clone(),

@@ -44,6 +44,12 @@ fn objects(kind: O) -> (Exit, Option<&'static str>) {
         O::Unreachable => (Exit::Failed, Some("see that the repository can be reached, then try again")),
         O::Denied => (Exit::Failed, Some("see who owns the repository")),
         O::Full => (Exit::Failed, Some("make room in the repository, then try again")),
+        O::Key => (
+            Exit::Usage,
+            Some(
+                "give the right one with --passphrase-file, --key-file or PITR_PASSPHRASE; none for a repository that is not encrypted",
+            ),
+        ),
         O::Foreign => {
             (Exit::Locked, Some("another writer was faster; see that only one watches this source"))
         }

@@ -2,14 +2,30 @@
 
 use pitr::{Pitr, PitrConfig};
 
-use super::failure;
-use crate::cli::args::Global;
+use super::failure::explain;
+use crate::cli::args::{Global, Init};
+use crate::cli::credentials::PASSPHRASE_VARIABLE;
 use crate::cli::documents;
 use crate::cli::exit::CliError;
 
-pub(crate) fn run(global: &Global) -> Result<(), CliError> {
+pub(crate) fn run(global: &Global, args: &Init) -> Result<(), CliError> {
     let place = global.repository()?;
-    let pitr = Pitr::init(&PitrConfig::at(place)).map_err(failure::explain)?;
+    let config = PitrConfig::at(place);
+    let pitr = match (args.encrypt, global.credential()?) {
+        (false, None) => Pitr::init(&config),
+        (true, Some(credential)) => Pitr::init_encrypted(&config, credential.as_ref()),
+        (true, None) => {
+            let next =
+                format!("give --passphrase-file FILE or --key-file FILE, or set {PASSPHRASE_VARIABLE}");
+            return Err(CliError::usage("nothing to encrypt with").next(&next));
+        }
+        (false, Some(_)) => {
+            let what = "a passphrase or key was given for a repository that would not be encrypted";
+            return Err(CliError::usage(what).next("add --encrypt, or leave it out"));
+        }
+    };
+    let pitr = pitr.map_err(explain)?;
     let id = pitr.repository().id.iter().map(|byte| format!("{byte:02x}")).collect();
-    global.output().answer(&documents::Init { repository: place.display().to_string(), id })
+    let encrypted = pitr.repository().encrypted;
+    global.output().answer(&documents::Init { repository: place.display().to_string(), id, encrypted })
 }

@@ -4,12 +4,14 @@ mod backup;
 mod failure;
 mod info;
 mod init;
+mod key;
 mod log;
 mod restore;
 mod targets;
 mod wal;
 mod watch;
 
+use pitr::codec::Codec;
 use pitr::{Pitr, PitrConfig};
 
 use crate::cli::args::{Args, Command, Global};
@@ -21,12 +23,13 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
     let global = &args.global;
     match args.command {
         Command::Demo => demo::run(global),
-        Command::Init => init::run(global),
+        Command::Init(init) => init::run(global, &init),
         Command::Backup(backup) => backup::run(global, &backup),
         Command::Watch(watch) => watch::run(global, watch),
         Command::Restore(restore) => restore::run(global, &restore),
         Command::Log(log) => log::run(global, &log),
         Command::Info => info::run(global),
+        Command::Key(key) => key::run(global, &key),
         Command::Wal(wal) => wal::run(global, &wal),
         Command::DemoWriter(writer) => demo::writer::run(&writer.dir, writer.seed)
             .map_err(|error| CliError::new(Exit::Failed, error).at(writer.dir.display())),
@@ -34,5 +37,12 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn open(global: &Global) -> Result<Pitr, CliError> {
-    Pitr::open(&PitrConfig::at(global.repository()?)).map_err(failure::explain)
+    open_writing(global, Codec::default())
+}
+
+/// Opens the repository; what is written goes through this codec.
+fn open_writing(global: &Global, codec: Codec) -> Result<Pitr, CliError> {
+    let config = PitrConfig { codec, ..PitrConfig::at(global.repository()?) };
+    let credential = global.credential()?;
+    Pitr::open_with(&config, credential.as_deref()).map_err(failure::explain)
 }

@@ -11,7 +11,7 @@ use pitr::format::SourceName;
 use pitr::sqlite::watch::{Event, Events, Subject, Summary, Watch, WatchOptions, give_way, state};
 
 use super::failure::explain;
-use super::open;
+use super::open_writing;
 use crate::cli::args::{self, Global};
 use crate::cli::documents;
 use crate::cli::exit::{CliError, Exit};
@@ -19,7 +19,7 @@ use crate::cli::human;
 use crate::cli::output::Output;
 
 pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
-    let pitr = open(global)?;
+    let pitr = open_writing(global, args.compress)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // A second one ends the program at once: a drain that hangs must not hold anybody up.

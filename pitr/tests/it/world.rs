@@ -20,9 +20,14 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Without a repository.
+    pub(crate) fn empty() -> World {
+        World { dir: tempfile::tempdir().unwrap(), copies: 0 }
+    }
+
     /// With a repository.
     pub(crate) fn new() -> World {
-        let world = World { dir: tempfile::tempdir().unwrap(), copies: 0 };
+        let world = World::empty();
         assert_eq!(world.pitr(&["init"]).code, 0);
         world
     }
@@ -45,12 +50,26 @@ impl World {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pitr"));
-        command.arg("--repo").arg(self.path("repo")).arg("--json").env_remove("PITR_REPO");
+        command
+            .arg("--repo")
+            .arg(self.path("repo"))
+            .arg("--json")
+            .env_remove("PITR_REPO")
+            .env_remove("PITR_PASSPHRASE");
         command
     }
 
     pub(crate) fn pitr(&self, args: &[&str]) -> Answer {
-        let done = self.command().args(args).stdin(Stdio::null()).output().unwrap();
+        Self::answer(self.command().args(args), args)
+    }
+
+    /// With a variable in the environment.
+    pub(crate) fn pitr_with(&self, variable: &str, value: &str, args: &[&str]) -> Answer {
+        Self::answer(self.command().args(args).env(variable, value), args)
+    }
+
+    fn answer(command: &mut Command, args: &[&str]) -> Answer {
+        let done = command.stdin(Stdio::null()).output().unwrap();
         let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
         let json = serde_json::from_slice(&done.stdout).unwrap_or(Value::Null);
@@ -60,6 +79,13 @@ impl World {
     /// The document of a command that must succeed.
     pub(crate) fn done(&self, args: &[&str]) -> Value {
         let answer = self.pitr(args);
+        assert_eq!(answer.code, 0, "{args:?}: {}", answer.stderr);
+        answer.json
+    }
+
+    /// As [`done`](Self::done), with a variable in the environment.
+    pub(crate) fn done_with(&self, variable: &str, value: &str, args: &[&str]) -> Value {
+        let answer = self.pitr_with(variable, value, args);
         assert_eq!(answer.code, 0, "{args:?}: {}", answer.stderr);
         answer.json
     }

@@ -46,7 +46,7 @@ fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
     (0..20).for_each(|n| model.file().write(n * 13, vec![n as u8 + 1; 4096]));
     let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
     let next = next.publish(store.objects()).unwrap();
-    let sound = read_all(&store, &next.path()).unwrap();
+    let sound = read_all(&store, &next.path(store.objects())).unwrap();
 
     let mut refused = 0;
     for path in files_below(folder.path()) {
@@ -57,7 +57,7 @@ fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
             fs::write(&path, &flipped).unwrap();
             match ChunkStore::open(store.objects().clone()) {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
-                Ok(store) => match read_all(&store, &next.path()) {
+                Ok(store) => match read_all(&store, &next.path(store.objects())) {
                     Ok(read) => assert!(read == sound, "{} at {at}", path.display()),
                     Err(error) => {
                         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
@@ -69,7 +69,7 @@ fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
         fs::write(&path, &bytes).unwrap();
     }
     assert!(refused > 100, "{refused}");
-    assert!(read_all(&store, &next.path()).unwrap() == sound);
+    assert!(read_all(&store, &next.path(store.objects())).unwrap() == sound);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     let taken: Vec<Manifest> = (1..5)
         .map(|at| write_full(&store, &model, meta(at), None).unwrap().publish(store.objects()).unwrap())
         .collect();
-    let at = |no: usize| folder.path().join(taken[no].path());
+    let at = |no: usize| folder.path().join(taken[no].path(store.objects()));
     let mut bytes = fs::read(at(0)).unwrap();
     bytes[100] ^= 1;
     fs::write(at(0), bytes).unwrap();
@@ -117,7 +117,7 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     let roots = load_all(store.objects(), &source_name()).unwrap();
     assert_eq!(roots.manifests, taken[3..]);
     let damaged: Vec<_> = roots.damaged.iter().map(|(path, _)| path.clone()).collect();
-    assert_eq!(damaged, taken[..3].iter().map(Manifest::path).collect::<Vec<_>>());
+    assert_eq!(damaged, taken[..3].iter().map(|m| m.path(store.objects())).collect::<Vec<_>>());
     assert!(roots.damaged.iter().all(|(path, error)| error.to_string().starts_with(path.as_str())));
 }
 

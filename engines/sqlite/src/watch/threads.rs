@@ -253,7 +253,11 @@ impl Threads<'_> {
         match taken {
             Ok(Some(manifest)) => {
                 if let Some(asker) = asker {
-                    asker.answer(Ok(&format!("{} {}", manifest.path(), took.as_secs_f64())));
+                    asker.answer(Ok(&format!(
+                        "{} {}",
+                        manifest.path(&self.shared.around.objects),
+                        took.as_secs_f64()
+                    )));
                 }
                 (self.shared.events)(Event::Snapshot { manifest: Box::new(manifest), took });
             }

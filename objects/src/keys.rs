@@ -1,0 +1,275 @@
+//! The keys of an encrypted repository.
+//!
+//! ```text
+//! keys/<repository>/slots/<slot>    the master key, wrapped; in clear
+//! keys/<repository>/rings/<number>  the data keys, encrypted by the master key; the highest counts
+//! ```
+//!
+//! Both stand below the repository's own identity: what an `init` that was cut short left behind is nobody's.
+
+use crate::store::Encryption;
+use crate::{Error, Objects, Repository, Result, random_bytes};
+use pitr_codec::{Access, Codec, CodecError, KeyWrap, Keys, ObjectBuilder, ObjectIndex, ObjectKind, Secret};
+use pitr_format::bytes::{Put, Reader};
+use pitr_format::{DecodeError, Timestamp};
+use std::sync::{Arc, PoisonError};
+
+/// Most bytes of a wrapped key.
+const WRAPPED_BYTES_MAX: usize = 4096;
+/// Longest name of a way to wrap keys, bytes.
+const METHOD_BYTES_MAX: usize = 64;
+/// Rings that are tried to be written while others rotate keys too.
+const ROTATE_ATTEMPTS: u32 = 16;
+
+/// A slot that holds the master key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySlot {
+    /// Its name: 16 hexadecimal digits.
+    pub id: String,
+    /// What opens it: `argon2id` for a passphrase, `raw` for a key file.
+    pub method: String,
+    /// When it was made.
+    pub created: Timestamp,
+    wrapped: Vec<u8>,
+}
+
+impl KeySlot {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_i64(self.created.micros());
+        out.put_u8(self.method.len() as u8); // checked when the slot was made
+        out.put(self.method.as_bytes());
+        out.put(&self.wrapped);
+        out
+    }
+
+    fn read(id: String, bytes: &[u8]) -> std::result::Result<Self, DecodeError> {
+        const WHAT: &str = "key slot";
+        let mut reader = Reader::new(bytes);
+        let created = Timestamp::from_micros(reader.i64(WHAT)?);
+        let len = reader.u8(WHAT)?;
+        let method = std::str::from_utf8(reader.take(len.into(), WHAT)?);
+        let method =
+            method.map_err(|_| DecodeError::Range { what: "name of a key slot's method", value: 0 })?;
+        let wrapped = reader.take(reader.left(), WHAT)?;
+        if wrapped.len() > WRAPPED_BYTES_MAX {
+            return Err(DecodeError::Range { what: "wrapped key", value: wrapped.len() as u64 });
+        }
+        Ok(KeySlot { id, method: method.to_owned(), created, wrapped: wrapped.to_vec() })
+    }
+}
+
+impl Objects {
+    /// Makes a repository whose objects are encrypted; `by` opens it.
+    ///
+    /// # Errors
+    /// As [`init_repository`](Self::init_repository); [`Error::Keys`].
+    pub fn init_encrypted(&self, created: Timestamp, by: &dyn KeyWrap) -> Result<Repository> {
+        let repository = Repository { id: random_bytes()?, created, encrypted: true };
+        let (master, keys) = (Secret::random(), Keys::generate(repository.id));
+        let master = master.map_err(|source| self.keys_error(source))?;
+        let keys = keys.map_err(|source| self.keys_error(source))?;
+        let encryption = Encryption { repository: repository.id, master, keys: Arc::new(keys), ring: 0 };
+        self.put_slot(&encryption, created, by)?;
+        self.put_ring(&encryption)?;
+        self.put_repository(&repository)?;
+        self.set(encryption);
+        Ok(repository)
+    }
+
+    /// Opens an encrypted repository with the first of these keys that fits a slot of it.
+    ///
+    /// # Errors
+    /// [`Error::Keys`] with [`CodecError::WrongKey`] when none does; [`Error::NotEncrypted`]; those of the store.
+    pub fn unlock(&self, repository: &Repository, with: &[&dyn KeyWrap]) -> Result<()> {
+        if !repository.encrypted {
+            return Err(Error::NotEncrypted { place: self.place().to_owned() });
+        }
+        let slots = self.slots_of(&repository.id)?;
+        for slot in &slots {
+            for by in with.iter().filter(|by| by.method() == slot.method) {
+                let context = context(&repository.id, &slot.id);
+                let opened = by.unwrap(&slot.wrapped, &context).map_err(|source| self.keys_error(source))?;
+                if let Some(master) = opened {
+                    let (ring, keys) = self.newest_ring(&repository.id, &master)?;
+                    self.set(Encryption { repository: repository.id, master, keys: Arc::new(keys), ring });
+                    return Ok(());
+                }
+            }
+        }
+        Err(self.keys_error(CodecError::WrongKey { slots: slots.len() }))
+    }
+
+    /// The slots of the repository, which must be open.
+    ///
+    /// # Errors
+    /// [`Error::NotEncrypted`]; those of the store.
+    pub fn key_slots(&self) -> Result<Vec<KeySlot>> {
+        self.slots_of(&self.encryption()?.repository)
+    }
+
+    /// Adds a slot, and returns its name.
+    ///
+    /// # Errors
+    /// [`Error::NotEncrypted`], [`Error::Keys`]; those of the store.
+    pub fn add_key_slot(&self, created: Timestamp, by: &dyn KeyWrap) -> Result<String> {
+        self.put_slot(&*self.encryption()?, created, by)
+    }
+
+    /// Removes a slot. Who knows its key and has seen the repository before may have kept what the slot held: a new data
+    /// key ([`rotate_keys`](Self::rotate_keys)) does not keep him from what is written later either, a new repository does.
+    ///
+    /// # Errors
+    /// [`Error::LastSlot`], [`Error::NoSlot`], [`Error::NotEncrypted`]; those of the store.
+    pub fn remove_key_slot(&self, slot: &str) -> Result<()> {
+        let slots = self.key_slots()?;
+        let slot = slots.iter().find(|one| one.id == slot).ok_or(Error::NoSlot { slot: slot.to_owned() })?;
+        if slots.len() == 1 {
+            return Err(Error::LastSlot { slot: slot.id.clone() });
+        }
+        self.delete(&slot_path(&self.encryption()?.repository, &slot.id))
+    }
+
+    /// Makes a new data key, which encrypts whatever is written from now on, and returns how many there are. What was
+    /// written before stays readable.
+    ///
+    /// # Errors
+    /// [`Error::NotEncrypted`], [`Error::Keys`]; those of the store.
+    pub fn rotate_keys(&self) -> Result<usize> {
+        let mut last = None;
+        for _ in 0..ROTATE_ATTEMPTS {
+            let old = self.encryption()?;
+            let (ring, keys) = self.newest_ring(&old.repository, &old.master)?;
+            let mut keys = keys;
+            keys.rotate().map_err(|source| self.keys_error(source))?;
+            let count = keys.len();
+            let next =
+                Encryption { ring: ring + 1, keys: Arc::new(keys), master: old.master.clone(), ..*old };
+            match self.put_ring(&next) {
+                Ok(()) => {
+                    self.set(next);
+                    return Ok(count);
+                }
+                // Another one rotated at the same time: add to his ring.
+                Err(error @ Error::Foreign { .. }) => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        last.map_or(Ok(0), Err)
+    }
+
+    /// The keys, if the repository is encrypted and was unlocked.
+    #[must_use]
+    pub fn keys(&self) -> Option<Arc<Keys>> {
+        let encryption = self.inner.encryption.read().unwrap_or_else(PoisonError::into_inner);
+        encryption.as_ref().map(|encryption| Arc::clone(&encryption.keys))
+    }
+
+    /// Reads the ring again: another process may have added a key since.
+    pub(crate) fn reload_keys(&self) -> Result<Option<Arc<Keys>>> {
+        let Ok(old) = self.encryption() else { return Ok(None) };
+        let (ring, keys) = self.newest_ring(&old.repository, &old.master)?;
+        self.set(Encryption { ring, keys: Arc::new(keys), master: old.master.clone(), ..*old });
+        Ok(self.keys())
+    }
+
+    fn encryption(&self) -> Result<Arc<Encryption>> {
+        let encryption = self.inner.encryption.read().unwrap_or_else(PoisonError::into_inner);
+        encryption.clone().ok_or_else(|| Error::NotEncrypted { place: self.place().to_owned() })
+    }
+
+    fn set(&self, encryption: Encryption) {
+        let mut place = self.inner.encryption.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(Arc::new(encryption));
+    }
+
+    fn put_slot(&self, encryption: &Encryption, created: Timestamp, by: &dyn KeyWrap) -> Result<String> {
+        let id = random_bytes::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let context = context(&encryption.repository, &id);
+        let wrapped = by.wrap(&encryption.master, &context).map_err(|source| self.keys_error(source))?;
+        // What can't be opened again would lock everybody out.
+        let opened = by.unwrap(&wrapped, &context).map_err(|source| self.keys_error(source))?;
+        let fits = by.method().len() <= METHOD_BYTES_MAX && wrapped.len() <= WRAPPED_BYTES_MAX;
+        if opened.as_ref() != Some(&encryption.master) || !fits {
+            return Err(self.keys_error(CodecError::Crypto { what: "a wrapped key does not come back" }));
+        }
+        let slot = KeySlot { id, method: by.method().to_owned(), created, wrapped };
+        let path = slot_path(&encryption.repository, &slot.id);
+        let builder = ObjectBuilder::new(ObjectKind::KeySlot, self.owner(), Codec::None);
+        let bytes = builder.finish(&slot.to_bytes()).map_err(|source| self.keys_error(source))?;
+        self.put_container(&path, ObjectKind::KeySlot, bytes)?;
+        Ok(slot.id)
+    }
+
+    fn put_ring(&self, encryption: &Encryption) -> Result<()> {
+        let master = Keys::of_master(encryption.repository, &encryption.master);
+        let path = ring_path(&encryption.repository, encryption.ring);
+        let build = || {
+            let cipher = master.seal(ObjectKind::KeyRing, &path)?;
+            let builder = ObjectBuilder::new(ObjectKind::KeyRing, self.owner(), Codec::None);
+            let bytes = builder.encrypted(cipher).finish(&encryption.keys.encode())?;
+            let access = Access { keys: Some(&master), name: &path };
+            let read = ObjectIndex::from_whole(&bytes, ObjectKind::KeyRing, access)?;
+            if read.footer == *encryption.keys.encode() {
+                Ok(bytes)
+            } else {
+                Err(CodecError::NotWhatWasEncoded)
+            }
+        };
+        self.put_new(&path, build().map_err(|source| self.keys_error(source))?)
+    }
+
+    fn newest_ring(&self, repository: &[u8; 16], master: &Secret) -> Result<(u64, Keys)> {
+        let folder = rings_folder(repository);
+        let number =
+            |path: &str| u64::from_str_radix(path.strip_prefix(&folder)?.strip_prefix('/')?, 16).ok();
+        let rings = self.list(&folder)?;
+        let newest = rings.iter().filter_map(|entry| number(&entry.path)).max();
+        let newest = newest.ok_or(Error::Missing { path: folder.clone() })?;
+        let path = ring_path(repository, newest);
+        let bad = |source| Error::Object { path: path.clone(), source };
+        let bytes = self.get(&path)?;
+        let access = Access { keys: Some(&Keys::of_master(*repository, master)), name: &path };
+        let index = ObjectIndex::from_whole(&bytes, ObjectKind::KeyRing, access).map_err(bad)?;
+        Ok((newest, Keys::decode(*repository, &index.footer).map_err(bad)?))
+    }
+
+    fn slots_of(&self, repository: &[u8; 16]) -> Result<Vec<KeySlot>> {
+        let folder = slots_folder(repository);
+        let read = |path: &str| {
+            let id = path.rsplit('/').next().unwrap_or(path).to_owned();
+            let footer = self.get_footer(path, ObjectKind::KeySlot)?;
+            let bad = |source| Error::Object { path: path.to_owned(), source: CodecError::Malformed(source) };
+            KeySlot::read(id, &footer).map_err(bad)
+        };
+        self.list(&folder)?.iter().map(|entry| read(&entry.path)).collect()
+    }
+
+    fn keys_error(&self, source: CodecError) -> Error {
+        Error::Keys { place: self.place().to_owned(), source }
+    }
+}
+
+fn context(repository: &[u8; 16], slot: &str) -> Vec<u8> {
+    [repository.as_slice(), slot.as_bytes()].concat()
+}
+
+fn folder(repository: &[u8; 16]) -> String {
+    repository.iter().fold("keys/".to_owned(), |path, byte| path + &format!("{byte:02x}"))
+}
+
+fn slots_folder(repository: &[u8; 16]) -> String {
+    folder(repository) + "/slots"
+}
+
+fn rings_folder(repository: &[u8; 16]) -> String {
+    folder(repository) + "/rings"
+}
+
+fn slot_path(repository: &[u8; 16], slot: &str) -> String {
+    format!("{}/{slot}", slots_folder(repository))
+}
+
+fn ring_path(repository: &[u8; 16], number: u64) -> String {
+    format!("{}/{number:016x}", rings_folder(repository))
+}

@@ -19,6 +19,7 @@
 
 mod archive;
 mod catalog;
+mod check;
 mod claim;
 mod error;
 mod fence;

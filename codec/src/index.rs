@@ -74,17 +74,27 @@ impl ObjectIndex {
         }
     }
 
-    /// Reads the index of an object of `object_len` bytes from its first [`HEADER_BYTES`] and from its end.
+    /// Checks the header and the digest of an object that is wholly at hand, which vouch for its footer: all that can be
+    /// said of an encrypted one without its key.
     ///
     /// # Errors
     /// Any [`CodecError`] that names what is wrong.
-    pub fn from_tail(
+    pub fn check_outside(bytes: &[u8], kind: ObjectKind) -> Result<(), CodecError> {
+        let head = bytes.get(..HEADER_BYTES).unwrap_or(bytes);
+        let (header, trailer, footer_at, trailer_at) = Self::ends(kind, bytes.len() as u64, head, bytes)?;
+        debug_assert_eq!(header.kind, kind);
+        let footer_at =
+            footer_at.ok_or(CodecError::Layout { what: "footer", offset: trailer.footer_offset })?;
+        trailer.check(head, &bytes[footer_at..trailer_at])
+    }
+
+    /// Header and trailer, and where footer and trailer begin in the tail, if the footer is within.
+    fn ends(
         kind: ObjectKind,
         object_len: u64,
         head: &[u8],
         tail: &[u8],
-        access: Access<'_>,
-    ) -> Result<FromTail, CodecError> {
+    ) -> Result<(ObjectHeader, Trailer, Option<usize>, usize), CodecError> {
         let header = ObjectHeader::read(head)?;
         if header.kind != kind {
             return Err(CodecError::Kind { expected: kind, found: header.kind });
@@ -96,7 +106,23 @@ impl ObjectIndex {
             left: tail.len(),
         })?;
         let trailer = Trailer::read(&tail[trailer_at..], object_len)?;
-        let Some(footer_at) = trailer_at.checked_sub(trailer.footer_len as usize) else {
+        let footer_at = trailer_at.checked_sub(trailer.footer_len as usize);
+        Ok((header, trailer, footer_at, trailer_at))
+    }
+
+    /// Reads the index of an object of `object_len` bytes from its first [`HEADER_BYTES`] and from its end.
+    ///
+    /// # Errors
+    /// Any [`CodecError`] that names what is wrong.
+    pub fn from_tail(
+        kind: ObjectKind,
+        object_len: u64,
+        head: &[u8],
+        tail: &[u8],
+        access: Access<'_>,
+    ) -> Result<FromTail, CodecError> {
+        let (header, trailer, footer_at, trailer_at) = Self::ends(kind, object_len, head, tail)?;
+        let Some(footer_at) = footer_at else {
             return Ok(FromTail::Needs(u64::from(trailer.footer_len) + TRAILER_BYTES as u64));
         };
         let stored = &tail[footer_at..trailer_at];
@@ -163,7 +189,15 @@ impl ObjectIndex {
     /// # Errors
     /// [`CodecError::FrameDigest`] for the first frame that is not what was written.
     pub fn check_frames(&self, whole: &[u8]) -> Result<(), CodecError> {
-        self.frames.iter().try_for_each(|frame| frame.check(stored(whole, frame)?))
+        self.frames.iter().try_for_each(|frame| self.check_frame(whole, frame))
+    }
+
+    /// As [`check_frames`](Self::check_frames), one of them.
+    ///
+    /// # Errors
+    /// [`CodecError::FrameDigest`].
+    pub fn check_frame(&self, whole: &[u8], frame: &FrameEntry) -> Result<(), CodecError> {
+        frame.check(stored(whole, frame)?)
     }
 
     /// As [`check_frames`](Self::check_frames), by CRC-32: for an object that was just made, of which each frame was

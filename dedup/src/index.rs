@@ -143,6 +143,10 @@ impl Index {
         self.chunks.len()
     }
 
+    pub(crate) fn pack_paths(&self) -> Vec<String> {
+        self.packs.iter().map(|(digest, _)| pack_path(digest)).collect()
+    }
+
     /// The pack that holds it, as it is read.
     pub(crate) fn pack(&self, location: &Location, objects: &Objects) -> Result<PackAt> {
         let (digest, seal) = &self.packs[location.pack as usize]; // locations come from this index

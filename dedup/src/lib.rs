@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod check;
 mod error;
 mod id;
 mod index;
@@ -26,10 +27,11 @@ mod puts;
 mod store;
 mod writer;
 
+pub use check::{check_index, check_pack};
 pub use error::{Error, Result};
 pub use id::{ChunkId, ChunkIds};
 pub use pitr_objects::ErrorKind;
-pub use store::ChunkStore;
+pub use store::{ChunkStore, Place};
 pub use writer::{ChunkWriter, Written};
 
 /// Largest chunk, bytes.

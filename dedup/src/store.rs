@@ -2,8 +2,8 @@
 
 use crate::index::{INDEX_FOLDER, Index, Location, PackAt, decode, index_path};
 use crate::pack::Pack;
-use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
-use pitr_codec::{Codec, ObjectKind, Sealed, decode_frame_into};
+use crate::{ChunkId, ChunkIds, ChunkWriter, Error, ErrorKind, Result};
+use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_into};
 use pitr_objects::Objects;
 use rayon::prelude::*;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -21,23 +21,46 @@ impl ChunkStore {
     /// # Errors
     /// Those of the repository; an index object that can't be read is named.
     pub fn open(objects: Objects) -> Result<Self> {
+        let (store, damaged) = Self::open_what_is_sound(objects)?;
+        damaged.into_iter().next().map_or(Ok(store), |(_, error)| Err(error))
+    }
+
+    /// Reads the index of all packs, as far as its objects are sound; the others come with what is wrong with them.
+    ///
+    /// # Errors
+    /// Those of the listing, and of a repository that does not answer.
+    pub fn open_what_is_sound(objects: Objects) -> Result<(Self, Vec<(String, Error)>)> {
         let entries = objects.list(INDEX_FOLDER)?;
-        let mut index = Index::default();
+        let (mut index, mut damaged) = (Index::default(), Vec::new());
         for wave in entries.chunks(64) {
-            let packs: Vec<Vec<Pack>> = wave
-                .par_iter()
-                .map(|entry| {
-                    let path = &entry.path;
-                    let index = objects.index(path, ObjectKind::PackIndex)?;
-                    if *path != index_path(&index.digest) {
-                        return Err(Error::Renamed { path: path.clone() });
-                    }
-                    decode(&index.footer).map_err(|source| Error::Index { path: path.clone(), source })
-                })
-                .collect::<Result<_>>()?;
-            packs.iter().flatten().for_each(|pack| index.add(pack));
+            let read: Vec<Result<Vec<Pack>>> =
+                wave.par_iter().map(|entry| read_index(&objects, &entry.path)).collect();
+            for (entry, packs) in wave.iter().zip(read) {
+                match packs {
+                    Ok(packs) => packs.iter().for_each(|pack| index.add(pack)),
+                    Err(error) if says_of_object(error.kind()) => damaged.push((entry.path.clone(), error)),
+                    Err(error) => return Err(error),
+                }
+            }
         }
-        Ok(ChunkStore { objects, index: Arc::new(RwLock::new(index)) })
+        Ok((ChunkStore { objects, index: Arc::new(RwLock::new(index)) }, damaged))
+    }
+
+    /// Where a chunk is read from; `None` if no index knows it.
+    ///
+    /// # Errors
+    /// [`Error::Died`].
+    pub fn place(&self, id: &ChunkId) -> Result<Option<Place>> {
+        let index = self.index()?;
+        Ok(index.get(id).map(|Location { pack, frame, .. }| Place { pack, frame }))
+    }
+
+    /// The packs that the index names, by the number that a [`Place`] gives.
+    ///
+    /// # Errors
+    /// [`Error::Died`].
+    pub fn packs(&self) -> Result<Vec<String>> {
+        Ok(self.index()?.pack_paths())
     }
 
     /// The repository's objects.
@@ -117,6 +140,32 @@ impl ChunkStore {
     fn index(&self) -> Result<RwLockReadGuard<'_, Index>> {
         self.index.read().map_err(|_| Error::Died)
     }
+}
+
+/// Where a chunk is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the pack.
+    pub pack: u32,
+    /// Number of the frame in the pack.
+    pub frame: u32,
+}
+
+fn read_index(objects: &Objects, path: &str) -> Result<Vec<Pack>> {
+    packs_of(path, &objects.index(path, ObjectKind::PackIndex)?)
+}
+
+/// The packs that an index object names, which stands at `path`.
+pub(crate) fn packs_of(path: &str, index: &ObjectIndex) -> Result<Vec<Pack>> {
+    if path != index_path(&index.digest) {
+        return Err(Error::Renamed { path: path.to_owned() });
+    }
+    decode(&index.footer).map_err(|source| Error::Index { path: path.to_owned(), source })
+}
+
+/// True for what is wrong with one object, not with the repository or this machine.
+pub(crate) fn says_of_object(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Newer)
 }
 
 pub(crate) fn read_at(

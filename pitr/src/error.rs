@@ -29,6 +29,9 @@ pub enum Error {
     /// A restore.
     #[error(transparent)]
     Recovery(#[from] pitr_recovery::Error),
+    /// A verification.
+    #[error(transparent)]
+    Verify(#[from] pitr_verify::Error),
     /// The SQLite engine.
     #[error(transparent)]
     Sqlite(#[from] pitr_sqlite::Error),

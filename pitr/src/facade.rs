@@ -138,6 +138,15 @@ impl Pitr {
         Ok(Restorer { history, chunks: &chunks, fs, clock, progress }.restore(plan, options)?)
     }
 
+    /// Proves that the repository holds what it should. `progress` is called from several threads.
+    pub fn verify(
+        &self,
+        options: pitr_verify::Options,
+        progress: &(dyn Fn(pitr_verify::Progress) + Sync),
+    ) -> Result<pitr_verify::Report> {
+        Ok(pitr_verify::verify(&self.objects, options, progress)?)
+    }
+
     /// Begins to watch a SQLite database. From the return on every commit is captured.
     pub fn watch(&self, subject: Subject, options: WatchOptions, events: Events) -> Result<Watch> {
         let around = Surroundings {

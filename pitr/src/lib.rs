@@ -36,5 +36,6 @@ pub use pitr_recovery as recovery;
 pub use pitr_snapshot as snapshot;
 pub use pitr_sqlite as sqlite;
 pub use pitr_sqlite::exact;
+pub use pitr_verify as verify;
 pub use pitr_vfs as vfs;
 pub use pitr_wal as wal;

@@ -36,6 +36,7 @@ mod roots;
 mod shape;
 mod source;
 mod tree;
+mod walk;
 
 pub use error::{BoxError, Error, Result};
 pub use full::write_full;
@@ -46,3 +47,4 @@ pub use reader::SnapshotReader;
 pub use roots::{Roots, load, load_all};
 pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
 pub use source::{BlockSource, Delta, ImageSink};
+pub use walk::{Visit, walk};

@@ -111,6 +111,8 @@ Examples:
   pitr --repo /srv/backup info
   pitr --repo /srv/backup info --json")]
     Info,
+    /// Proves that the repository holds what it should; ends with 4 and a line for each fault
+    Verify(Verify),
     /// Keeps the passphrases and keys that open an encrypted repository
     #[command(subcommand)]
     Key(Key),
@@ -272,6 +274,20 @@ pub(crate) struct Log {
     /// Show this timeline instead of the newest one's history
     #[arg(long, value_name = "N")]
     pub(crate) timeline: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every object is read and compared with the SHA-256 that it states, every snapshot's tree is walked, every range of the log
+is looked for. A fault names the snapshots that it spoils; the others can be restored.
+
+Examples:
+  pitr --repo /srv/backup verify
+  pitr --repo /srv/backup verify --deep --json")]
+pub(crate) struct Verify {
+    /// Decode every chunk, batch and record too, not only the bytes that hold them
+    #[arg(long)]
+    pub(crate) deep: bool,
 }
 
 /// What to look for in a log.
@@ -484,7 +500,7 @@ mod tests {
         let mut command = Args::command();
         let help = command.render_help().to_string();
         assert!(help.contains("Examples:") && !help.contains("demo-writer"), "{help}");
-        for name in ["demo", "init", "backup", "watch", "restore", "log", "info"] {
+        for name in ["demo", "init", "backup", "watch", "restore", "log", "info", "verify"] {
             let help = command.find_subcommand_mut(name).unwrap().render_help().to_string();
             assert!(help.contains("Examples:\n  "), "{name}");
         }

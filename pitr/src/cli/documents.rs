@@ -71,6 +71,61 @@ impl Document for Init {
     }
 }
 
+/// Answer of `verify`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Verify {
+    pub(crate) ok: bool,
+    pub(crate) checked_bytes: u64,
+    pub(crate) checked_objects: u64,
+    /// Snapshots whose trees were walked.
+    pub(crate) snapshots: u64,
+    pub(crate) failures: Vec<Failure>,
+    /// What stands in the repository and is none of its objects.
+    pub(crate) strangers: Vec<String>,
+    pub(crate) seconds: f64,
+}
+
+/// Something that is wrong with an object.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    pub(crate) object: String,
+    pub(crate) what: String,
+    /// What can't be restored because of it.
+    pub(crate) snapshots: Vec<Spoiled>,
+}
+
+/// A snapshot that can't be restored, wholly or in part.
+#[derive(Debug, Serialize)]
+pub(crate) struct Spoiled {
+    pub(crate) source: String,
+    pub(crate) snapshot_id: String,
+}
+
+impl Document for Verify {
+    fn for_people(&self) -> String {
+        let mut out = String::new();
+        for Failure { object, what, snapshots } in &self.failures {
+            let _ = writeln!(out, "{object}: {what}");
+            for Spoiled { source, snapshot_id } in snapshots {
+                let _ = writeln!(out, "    spoils snapshot {snapshot_id} of {source}");
+            }
+        }
+        for stranger in &self.strangers {
+            let _ = writeln!(out, "{stranger}: is none of the repository's objects, and read by nobody");
+        }
+        let _ = writeln!(
+            out,
+            "{} objects, {} and {} snapshots checked in {}: {}",
+            self.checked_objects,
+            human::bytes(self.checked_bytes),
+            self.snapshots,
+            human::seconds(self.seconds),
+            if self.ok { "sound".to_owned() } else { format!("{} faults", self.failures.len()) },
+        );
+        out
+    }
+}
+
 /// Answer of `key list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Keys {

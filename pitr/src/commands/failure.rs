@@ -27,6 +27,7 @@ fn judge(error: &pitr::Error) -> (Exit, Option<&'static str>) {
         E::Snapshot(e) => objects(e.kind()),
         E::Archive(e) => in_archive(e),
         E::Recovery(e) => in_recovery(e),
+        E::Verify(e) => in_verify(e),
         E::Sqlite(e) => in_sqlite(e),
         _ => (Exit::Failed, None),
     }
@@ -53,6 +54,17 @@ fn objects(kind: O) -> (Exit, Option<&'static str>) {
         O::Foreign => {
             (Exit::Locked, Some("another writer was faster; see that only one watches this source"))
         }
+        _ => (Exit::Failed, None),
+    }
+}
+
+fn in_verify(error: &pitr::verify::Error) -> (Exit, Option<&'static str>) {
+    use pitr::verify::Error as V;
+    match error {
+        V::Objects(e) => objects(e.kind()),
+        V::Chunks(e) => objects(e.kind()),
+        V::Snapshot(e) => objects(e.kind()),
+        V::Archive(e) => in_archive(e),
         _ => (Exit::Failed, None),
     }
 }

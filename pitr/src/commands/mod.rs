@@ -8,6 +8,7 @@ mod key;
 mod log;
 mod restore;
 mod targets;
+mod verify;
 mod wal;
 mod watch;
 
@@ -29,6 +30,7 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         Command::Restore(restore) => restore::run(global, &restore),
         Command::Log(log) => log::run(global, &log),
         Command::Info => info::run(global),
+        Command::Verify(verify) => verify::run(global, &verify),
         Command::Key(key) => key::run(global, &key),
         Command::Wal(wal) => wal::run(global, &wal),
         Command::DemoWriter(writer) => demo::writer::run(&writer.dir, writer.seed)

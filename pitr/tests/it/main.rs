@@ -5,6 +5,7 @@ mod captured;
 mod encrypted;
 mod misuse;
 mod shapes;
+mod verified;
 mod wal;
 mod watcher_gone;
 mod world;

@@ -1,0 +1,46 @@
+//! `pitr verify`.
+
+use std::sync::OnceLock;
+
+use pitr::verify::{Options, Progress};
+
+use super::failure::explain;
+use super::open;
+use crate::cli::args::{Global, Verify};
+use crate::cli::documents::{self, Spoiled};
+use crate::cli::exit::{CliError, Exit};
+
+pub(crate) fn run(global: &Global, args: &Verify) -> Result<(), CliError> {
+    let pitr = open(global)?;
+    let begun = pitr.clock().monotonic();
+    let phase = OnceLock::new();
+    let progress =
+        |at: Progress| phase.get_or_init(|| global.progress().phase("verify", at.total)).set(at.done);
+    let report = pitr.verify(Options { deep: args.deep }, &progress).map_err(explain)?;
+    drop(phase);
+    let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
+    let failures = report.faults.iter().map(|fault| documents::Failure {
+        object: fault.object.clone(),
+        what: fault.what.clone(),
+        snapshots: fault
+            .snapshots
+            .iter()
+            .map(|(source, id)| Spoiled { source: source.to_string(), snapshot_id: id.to_string() })
+            .collect(),
+    });
+    global.output().answer(&documents::Verify {
+        ok: report.is_sound(),
+        checked_bytes: report.bytes,
+        checked_objects: report.objects,
+        snapshots: report.snapshots,
+        failures: failures.collect(),
+        strangers: report.strangers.clone(),
+        seconds,
+    })?;
+    match report.faults.len() {
+        0 => Ok(()),
+        count => Err(CliError::new(Exit::Corrupt, format_args!("{count} faults found"))
+            .next("what they don't spoil can still be restored")
+            .after_the_answer()),
+    }
+}

@@ -1,0 +1,55 @@
+//! `pitr verify` as its users meet it.
+
+use std::fs;
+
+use crate::world::World;
+use pitr::codec::{Codec, ObjectKind};
+use pitr::objects::Objects;
+
+#[test]
+fn a_fault_ends_with_4_and_names_what_it_spoils() {
+    // FAILURES 29
+    let world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(randomblob(200000))");
+    let taken = world.done(&["backup", &world.database().to_string_lossy()]);
+    let sound = world.done(&["verify", "--deep"]);
+    assert_eq!((sound["ok"].as_bool(), sound["failures"].as_array().map(Vec::len)), (Some(true), Some(0)));
+    let stored = world.done(&["info"])["stored_bytes"].clone();
+    assert_eq!(sound["checked_bytes"], stored);
+
+    let objects = Objects::local(&world.path("repo")).unwrap();
+    let pack = objects.list("packs").unwrap().remove(0).path;
+    let path = world.path("repo").join(&pack);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let found = world.pitr(&["verify"]);
+    assert_eq!((found.code, found.json["ok"].as_bool()), (4, Some(false)), "{}", found.stderr);
+    let failure = &found.json["failures"][0];
+    assert_eq!(failure["object"], pack.as_str());
+    assert_eq!(failure["snapshots"][0]["snapshot_id"], taken["snapshot_id"]);
+    assert!(found.stderr.lines().last().unwrap().starts_with("pitr: 1 faults found"), "{}", found.stderr);
+}
+
+#[test]
+fn only_a_deep_look_finds_a_chunk_under_a_wrong_name() {
+    // FAILURES 30: every hash fits, and yet the chunk is not the one that its name promises.
+    let world = World::new();
+    let objects = Objects::local(&world.path("repo")).unwrap();
+    objects.open_repository().unwrap();
+    let mut pack = objects.builder("", ObjectKind::Pack, Codec::None).unwrap();
+    pack.append(Codec::None, b"not what was meant").unwrap();
+    let bytes = pack.finish(&[7; 32]).unwrap();
+    let digest = objects.index_of("", ObjectKind::Pack, &bytes).unwrap().digest;
+    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    objects.put_new(&format!("packs/{}/{name}", &name[..2]), bytes).unwrap();
+    assert_eq!(world.done(&["verify"])["ok"], true);
+    let deep = world.pitr(&["verify", "--deep"]);
+    assert_eq!(deep.code, 4, "{}", deep.stderr);
+    assert!(
+        deep.json["failures"][0]["what"].as_str().unwrap().contains("is not that chunk"),
+        "{}",
+        deep.json
+    );
+}

@@ -1,0 +1,48 @@
+//! All chunks that a snapshot needs.
+
+use crate::shape::{extents_of_node, nodes};
+use crate::{Manifest, Result, tree};
+use pitr_dedup::{ChunkId, ChunkStore};
+
+/// Is shown the chunks of a snapshot: leaves of its tree, and those that they name. Some come more than once.
+pub trait Visit {
+    /// A leaf. Unless this returns true it is not read, and what it names is not shown.
+    fn leaf(&mut self, id: &ChunkId) -> bool;
+
+    /// A chunk of content, named by the leaf that was shown last.
+    fn content(&mut self, id: &ChunkId);
+
+    /// A leaf that can't be read: what it names is not known.
+    ///
+    /// # Errors
+    /// Whatever ends the walk.
+    fn broken(&mut self, id: &ChunkId, error: crate::Error) -> Result<()>;
+}
+
+/// Walks the tree of a snapshot.
+///
+/// # Errors
+/// Those of [`Visit::broken`].
+pub fn walk(store: &ChunkStore, manifest: &Manifest, visit: &mut impl Visit) -> Result<()> {
+    for file in &manifest.files {
+        debug_assert_eq!(file.nodes.len() as u64, nodes(file.shape.len));
+        for (number, node) in file.nodes.iter().enumerate() {
+            if node.extents != ChunkId::ZERO && visit.leaf(&node.extents) {
+                let extents = extents_of_node(file.shape.len, number as u64);
+                match tree::extent_ids(store, node, extents) {
+                    Ok(ids) => ids.iter().filter(|id| **id != ChunkId::ZERO).for_each(|id| visit.content(id)),
+                    Err(error) => visit.broken(&node.extents, error)?,
+                }
+            }
+            for (group, id) in &node.overlays {
+                if visit.leaf(id) {
+                    match tree::overlay(store, node, u64::from(*group), file.shape.geometry()) {
+                        Ok(overlay) => overlay.chunks.iter().for_each(|id| visit.content(id)),
+                        Err(error) => visit.broken(id, error)?,
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! What the objects say together: every tree finds its chunks, every log its ranges.
+
+use crate::object::Checked;
+use crate::report::{Fault, Report};
+use crate::{Error, Result};
+use pitr_archive::{Archive, Base, Cause, Gap, coverage};
+use pitr_dedup::{ChunkId, ChunkStore};
+use pitr_format::SourceName;
+use pitr_objects::{Entry, Objects};
+use pitr_snapshot::{Manifest, SnapshotId, Visit, load_all, walk};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub(crate) fn check(objects: &Objects, entries: &[Entry], checked: Checked) -> Result<Report> {
+    let mut report = Report {
+        objects: checked.objects,
+        bytes: checked.bytes,
+        snapshots: 0,
+        faults: checked.faults,
+        strangers: checked.strangers,
+    };
+    // Damaged index objects are among the faults already.
+    let (store, _) = ChunkStore::open_what_is_sound(objects.clone())?;
+    let packs = store.packs()?;
+    let there: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
+    let mut damaged = checked.packs;
+    for pack in packs.iter().filter(|pack| !there.contains(pack.as_str())) {
+        report.faults.push(Fault::new(pack, "the index names it, and it is not there"));
+        damaged.insert(pack.clone(), None);
+    }
+    let mut trees = Trees { store: &store, packs: &packs, damaged: &damaged, leaves: HashMap::new() };
+    for source in objects.sources()? {
+        let archive = Archive::new(objects.clone(), source.clone());
+        let roots = load_all(objects, &source)?;
+        for (path, error) in roots.damaged {
+            let what = Fault::new(&path, error);
+            // Looked at by itself it may be sound, and yet belong elsewhere or not parse.
+            if !report.faults.iter().any(|fault| fault.object == path) {
+                report.faults.push(what);
+            }
+        }
+        for manifest in &roots.manifests {
+            report.snapshots += 1;
+            let bad = trees.check(manifest)?;
+            spoil(&mut report.faults, &source, manifest, &bad);
+        }
+        check_log(&archive, &roots.manifests, &mut report.faults)?;
+    }
+    report.faults.sort_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
+    Ok(report)
+}
+
+/// What keeps a snapshot from being read: an object, or what is wrong with its tree.
+type Bad = BTreeMap<String, Option<String>>;
+
+/// Notes that a snapshot is spoiled by these objects.
+fn spoil(faults: &mut Vec<Fault>, source: &SourceName, manifest: &Manifest, bad: &Bad) {
+    let who: (SourceName, SnapshotId) = (source.clone(), manifest.id);
+    for (object, what) in bad {
+        let known = |fault: &&mut Fault| {
+            fault.object == *object && what.as_ref().is_none_or(|what| fault.what == *what)
+        };
+        let mut found = false;
+        for fault in faults.iter_mut().filter(|fault| known(fault)) {
+            found = true;
+            fault.snapshots.push(who.clone());
+        }
+        if !found {
+            let mut fault = Fault::new(object, what.as_deref().unwrap_or("damaged"));
+            fault.snapshots.push(who.clone());
+            faults.push(fault);
+        }
+    }
+}
+
+struct Trees<'a> {
+    store: &'a ChunkStore,
+    /// Paths of the packs, by number.
+    packs: &'a [String],
+    damaged: &'a BTreeMap<String, Option<BTreeSet<u32>>>,
+    /// What is bad at and below each leaf that was seen: leaves are shared by many snapshots.
+    leaves: HashMap<ChunkId, Bad>,
+}
+
+impl Trees<'_> {
+    fn check(&mut self, manifest: &Manifest) -> Result<Bad> {
+        let mut tree = Tree { trees: self, bad: Bad::new(), leaf: None };
+        walk(tree.trees.store, manifest, &mut tree)?;
+        Ok(tree.bad)
+    }
+
+    /// The damaged object that holds a chunk, or that none does.
+    fn fault_of(&self, id: &ChunkId) -> Result<Option<(String, Option<String>)>> {
+        let Some(place) = self.store.place(id)? else {
+            let what = format!("chunk {id} is in no pack that an index names");
+            return Ok(Some(("index".to_owned(), Some(what))));
+        };
+        let pack = &self.packs[place.pack as usize]; // places and packs come from one index
+        let is_bad = match self.damaged.get(pack) {
+            None => false,
+            Some(None) => true,
+            Some(Some(frames)) => frames.contains(&place.frame),
+        };
+        Ok(is_bad.then(|| (pack.clone(), None)))
+    }
+}
+
+/// The walk over one snapshot.
+struct Tree<'t, 'a> {
+    trees: &'t mut Trees<'a>,
+    bad: Bad,
+    leaf: Option<ChunkId>,
+}
+
+impl Tree<'_, '_> {
+    fn look(&mut self, id: &ChunkId) {
+        // An index that can't be read ended the verification before.
+        if let Ok(Some((object, what))) = self.trees.fault_of(id) {
+            if let Some(leaf) = &self.leaf {
+                let of_leaf = self.trees.leaves.entry(*leaf).or_default();
+                of_leaf.insert(object.clone(), what.clone());
+            }
+            self.bad.insert(object, what);
+        }
+    }
+}
+
+impl Visit for Tree<'_, '_> {
+    fn leaf(&mut self, id: &ChunkId) -> bool {
+        if let Some(known) = self.trees.leaves.get(id) {
+            self.bad.extend(known.clone());
+            return false;
+        }
+        self.trees.leaves.insert(*id, Bad::new());
+        self.leaf = Some(*id);
+        self.look(id);
+        true
+    }
+
+    fn content(&mut self, id: &ChunkId) {
+        self.look(id);
+    }
+
+    fn broken(&mut self, id: &ChunkId, error: pitr_snapshot::Error) -> pitr_snapshot::Result<()> {
+        // The chunk is damaged or missing: `leaf` said so. If not, what it holds is no leaf.
+        let known = self.trees.leaves.get(id).is_some_and(|bad| !bad.is_empty());
+        if !known {
+            let what = Some(error.to_string());
+            let place = self.trees.store.place(id).ok().flatten();
+            let object =
+                place.map_or("index".to_owned(), |place| self.trees.packs[place.pack as usize].clone());
+            self.trees.leaves.entry(*id).or_default().insert(object.clone(), what.clone());
+            self.bad.insert(object, what);
+        }
+        Ok(())
+    }
+}
+
+/// The log of a source: its catalog, and ranges that are missing although nothing says that they never were.
+fn check_log(archive: &Archive, manifests: &[Manifest], faults: &mut Vec<Fault>) -> Result<()> {
+    let folder = archive.layout().logs();
+    let catalog = match archive.catalog() {
+        Ok(catalog) => catalog,
+        Err(error) if error.kind() == pitr_archive::Kind::Fatal => {
+            faults.push(Fault::new(&folder, error));
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let bases: Vec<Base> = manifests.iter().map(base).collect();
+    for timeline in catalog.timelines().keys() {
+        let lineage = catalog.lineage(*timeline)?;
+        let pieces = catalog.pieces(&lineage);
+        for gap in coverage(&lineage, &pieces, &bases).gaps {
+            if let Some(what) = missing(archive, &gap)? {
+                let fault = Fault::new(&folder, what);
+                if !faults.contains(&fault) {
+                    faults.push(fault);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn base(manifest: &Manifest) -> Base {
+    let meta = &manifest.meta;
+    Base { consistent_at: meta.consistent_at, redo_from: meta.redo_from, timeline: meta.timeline }
+}
+
+fn missing(archive: &Archive, gap: &Gap) -> Result<Option<String>> {
+    let cause = match archive.cause(gap) {
+        Ok(cause) => cause,
+        // The object behind the gap is damaged, which is told of it.
+        Err(pitr_archive::Error::Objects(error)) if error.kind() == pitr_objects::ErrorKind::Corrupt => {
+            return Ok(None);
+        }
+        Err(error) => return Err(Error::Archive(error)),
+    };
+    Ok((cause == Cause::Missing).then(|| {
+        format!(
+            "the log from LSN {} to {} is missing: what was committed there can't be restored",
+            gap.from, gap.to
+        )
+    }))
+}

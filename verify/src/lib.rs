@@ -1,0 +1,53 @@
+//! Proof that a repository holds what it should.
+//!
+//! [`verify`] reads every object and compares all of its stored bytes with the SHA-256 that it states, and its name with its
+//! content where names follow from content; then it walks the tree of every snapshot and the log of every timeline: each
+//! chunk that is named must be in a pack that is there, each range of the log must be there or be known as a gap. With
+//! [`Options::deep`] it goes down to chunks, batches and records as well.
+//!
+//! # Promises
+//! - Nothing is changed, and nothing is trusted: what is damaged is told, and the look goes on behind it.
+//! - A fault names its object, and the snapshots that it spoils; a pack that is damaged as a whole counts for all of its
+//!   chunks. What no fault spoils can be restored.
+//! - Memory: one object of at most 20 MiB for each thread, and the index.
+//!
+//! What was damaged before it was stored no checksum finds: that is why writers decode and compare what they store. Only a
+//! restore shows that a database can be opened.
+#![forbid(unsafe_code)]
+
+mod contents;
+mod error;
+mod object;
+mod report;
+
+pub use error::{Error, Result};
+pub use report::{Fault, Report};
+
+use object::{Checked, check_all};
+use pitr_objects::Objects;
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Decode every chunk, batch and record too, not only the bytes that hold them.
+    pub deep: bool,
+}
+
+/// How far a verification has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of objects that were read.
+    pub done: u64,
+    /// Bytes of all.
+    pub total: u64,
+}
+
+/// Verifies a whole repository. `progress` is called from several threads.
+///
+/// # Errors
+/// Those of a repository that can't be listed or does not answer: what is wrong with objects stands in the report.
+pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report> {
+    let entries = objects.list("")?;
+    let checked: Checked = check_all(objects, &entries, options, progress)?;
+    contents::check(objects, &entries, checked)
+}

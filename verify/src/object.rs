@@ -1,0 +1,177 @@
+//! Every object by itself: its bytes against the hashes that it states.
+
+use crate::report::Fault;
+use crate::{Error, Options, Progress, Result};
+use pitr_archive::{Archive, Name};
+use pitr_codec::{ObjectIndex, ObjectKind};
+use pitr_dedup::{check_index, check_pack};
+use pitr_objects::{Bytes, Entry, ErrorKind, Objects, REPOSITORY_PATH};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Threads that read while others compute.
+const READ_AHEAD: usize = 2;
+
+/// What is known of the objects once each was looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) strangers: Vec<String>,
+    /// Packs with faults: their frames that are damaged, or `None` for all of them.
+    pub(crate) packs: BTreeMap<String, Option<BTreeSet<u32>>>,
+}
+
+/// Looks at all objects, with as many threads as there are processors and some that read meanwhile.
+pub(crate) fn check_all(
+    objects: &Objects,
+    entries: &[Entry],
+    options: Options,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Checked> {
+    let archives: Vec<Archive> =
+        objects.sources()?.into_iter().map(|source| Archive::new(objects.clone(), source)).collect();
+    let total = entries.iter().map(|entry| entry.size).sum();
+    let (next, done, checked) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(Checked::default()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + READ_AHEAD;
+    let work = || -> Result<()> {
+        while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = check(objects, &archives, entry, options)?;
+            let mut checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
+            checked.take(entry, found);
+            let done = done.fetch_add(entry.size, Ordering::Relaxed) + entry.size;
+            drop(checked);
+            progress(Progress { done, total });
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| Error::Died)?)
+    })?;
+    let mut checked = checked.into_inner().unwrap_or_else(PoisonError::into_inner);
+    checked.faults.sort_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
+    checked.strangers.sort();
+    Ok(checked)
+}
+
+/// What came of looking at one object.
+enum Found {
+    Sound,
+    Stranger,
+    Faulty(String),
+    /// A pack of which some frames are damaged.
+    Frames(Vec<(u32, String)>),
+}
+
+impl Checked {
+    fn take(&mut self, entry: &Entry, found: Found) {
+        let path = &entry.path;
+        if matches!(found, Found::Stranger) {
+            return self.strangers.push(path.clone());
+        }
+        self.objects += 1;
+        self.bytes += entry.size;
+        match found {
+            Found::Sound | Found::Stranger => {}
+            Found::Faulty(what) => {
+                self.faults.push(Fault::new(path, what));
+                if path.starts_with("packs/") {
+                    self.packs.insert(path.clone(), None);
+                }
+            }
+            Found::Frames(frames) => {
+                let numbers = frames.iter().map(|(number, _)| *number).collect();
+                self.packs.insert(path.clone(), Some(numbers));
+                self.faults.extend(frames.into_iter().map(|(_, what)| Fault::new(path, what)));
+            }
+        }
+    }
+}
+
+/// Which object stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// An object of which only the kind matters here.
+    Any(ObjectKind),
+    /// One that can't be decrypted with the keys of others.
+    Outside(ObjectKind),
+}
+
+fn role(path: &str) -> Option<Role> {
+    use ObjectKind as K;
+    let parts: Vec<&str> = path.split('/').collect();
+    let kind = match parts[..] {
+        _ if path == REPOSITORY_PATH => K::Repository,
+        ["packs", _, _] => K::Pack,
+        ["index", _] => K::PackIndex,
+        ["keys", _, "slots", _] => K::KeySlot,
+        ["keys", _, "rings", _] => return Some(Role::Outside(K::KeyRing)),
+        ["sources", _, "name"] => K::Source,
+        ["sources", _, "snapshots", _, _, _] => K::Manifest,
+        ["sources", _, "log", _, _, _] => K::Log,
+        ["sources", _, "timelines", _] => K::Timeline,
+        ["sources", _, "epochs", name] if name.ends_with("-claim") => K::Claim,
+        ["sources", _, "epochs", name] if name.ends_with("-fence") => K::Fence,
+        _ => return None,
+    };
+    Some(Role::Any(kind))
+}
+
+fn check(objects: &Objects, archives: &[Archive], entry: &Entry, options: Options) -> Result<Found> {
+    let path = &entry.path;
+    let Some(role) = role(path) else { return Ok(Found::Stranger) };
+    let whole = match objects.get(path) {
+        Ok(whole) => whole,
+        Err(error) if is_the_objects(error.kind()) => return Ok(Found::Faulty(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(match role {
+        Role::Outside(kind) => match ObjectIndex::check_outside(&whole, kind) {
+            Ok(()) => Found::Sound,
+            Err(error) => Found::Faulty(error.to_string()),
+        },
+        Role::Any(ObjectKind::Pack) => match check_pack(objects, path, &whole, options.deep) {
+            Ok(faults) if faults.is_empty() => Found::Sound,
+            Ok(faults) => {
+                Found::Frames(faults.into_iter().map(|(no, error)| (no, error.to_string())).collect())
+            }
+            Err(error) => Found::Faulty(error.to_string()),
+        },
+        Role::Any(ObjectKind::PackIndex) => match check_index(objects, path, &whole) {
+            Ok(()) => Found::Sound,
+            Err(error) => Found::Faulty(error.to_string()),
+        },
+        Role::Any(kind) => match check_other(objects, archives, path, kind, &whole, options) {
+            Ok(()) => Found::Sound,
+            Err(what) => Found::Faulty(what),
+        },
+    })
+}
+
+fn check_other(
+    objects: &Objects,
+    archives: &[Archive],
+    path: &str,
+    kind: ObjectKind,
+    whole: &Bytes,
+    options: Options,
+) -> Result<(), String> {
+    let index = objects.index_of(path, kind, whole).map_err(|error| error.to_string())?;
+    index.check_frames(whole).map_err(|error| error.to_string())?;
+    let of_source = archives.iter().find_map(|archive| Some((archive, archive.layout().parse(path)?)));
+    match of_source {
+        Some((archive, Name::Log(name))) if options.deep => {
+            archive.check_log(&name).map_err(|error| error.to_string())
+        }
+        Some((archive, Name::Log(name))) => archive.open(&name).map(drop).map_err(|error| error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// True for what is wrong with one object, not with the repository or this machine.
+fn is_the_objects(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Newer | ErrorKind::Limit)
+}

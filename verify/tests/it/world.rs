@@ -1,0 +1,178 @@
+//! A small repository with everything in it.
+
+use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};
+use pitr_codec::{Codec, KeyWrap, RawKey, Secret};
+use pitr_dedup::ChunkStore;
+use pitr_format::record::Record;
+use pitr_format::{Epoch, FileId, Lsn, PartitionId, SourceName, TimelineId, Timestamp, TxId};
+use pitr_objects::Objects;
+use pitr_snapshot::{
+    BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, SnapshotReader, load_all, write_full,
+};
+use pitr_vfs::{OsFs, SystemClock};
+use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const BLOCK: usize = 4096;
+
+/// A file in memory.
+pub(crate) struct Held(pub(crate) Vec<u8>);
+
+impl BlockSource for Held {
+    fn files(&self) -> Vec<FileShape> {
+        let (file, name, len) = (FileId::FIRST, "held".to_owned(), self.0.len() as u64);
+        vec![FileShape { file, name, len, block_bytes: BLOCK as u32 }]
+    }
+
+    fn read_at(&self, _: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
+        buf.copy_from_slice(&self.0[offset as usize..][..buf.len()]);
+        Ok(())
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    encrypted: bool,
+    /// What each snapshot should give, by source and id.
+    pub(crate) contents: Vec<(SourceName, Manifest, Vec<u8>)>,
+}
+
+fn key() -> impl KeyWrap {
+    RawKey(Secret::new([4; 32]))
+}
+
+pub(crate) fn name(name: &str) -> SourceName {
+    SourceName::new(name).unwrap()
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    (0..len).map(|_| byte()).collect()
+}
+
+impl World {
+    /// Two sources: one with a full snapshot and two increments, one with a full snapshot and a log.
+    pub(crate) fn new(encrypted: bool) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+        match encrypted {
+            true => objects.init_encrypted(Timestamp::MIN, &key()).unwrap(),
+            false => objects.init_repository(Timestamp::MIN).unwrap(),
+        };
+        let mut world = World { dir, encrypted, contents: Vec::new() };
+        let mut content = noise(1, 3 << 20);
+        content[1 << 20..2 << 20].fill(0);
+        world.snapshot("one", 1, &content, None);
+        for at in 2..4 {
+            (0..5).for_each(|n| content[at as usize * 77_777 + n * 400_000] ^= 1);
+            let parent = world.contents.last().map(|(_, manifest, _)| manifest.clone());
+            world.snapshot("one", at, &content, parent.as_ref());
+        }
+        world.snapshot("two", 1, &noise(2, 1 << 20), None);
+        world.log("two");
+        world
+    }
+
+    pub(crate) fn repository(&self) -> PathBuf {
+        self.dir.path().join("repo")
+    }
+
+    /// A handle that has seen nothing yet.
+    pub(crate) fn open(&self) -> pitr_objects::Result<Objects> {
+        let objects = Objects::local(&self.repository())?;
+        let repository = objects.open_repository()?;
+        if self.encrypted {
+            objects.unlock(&repository, &[&key()])?;
+        }
+        Ok(objects)
+    }
+
+    fn snapshot(&mut self, source: &str, at: u64, content: &[u8], parent: Option<&Manifest>) {
+        let objects = self.open().unwrap();
+        let source = name(source);
+        objects.register_source(&source).unwrap();
+        let meta = SnapshotMeta {
+            source: source.clone(),
+            engine: "test".to_owned(),
+            timeline: TimelineId::FIRST,
+            epoch: Epoch::FIRST,
+            redo_from: Lsn::new(at),
+            consistent_at: Lsn::new(at),
+            time: Timestamp::MIN,
+            tx: TxId::new(at),
+            codec: Codec::default(),
+            created: Timestamp::MIN,
+        };
+        let store = ChunkStore::open(objects.clone()).unwrap();
+        let manifest = write_full(&store, &Held(content.to_vec()), meta, parent).unwrap();
+        self.contents.push((source, manifest.publish(&objects).unwrap(), content.to_vec()));
+    }
+
+    /// A few transactions, shipped as three objects.
+    fn log(&self, source: &str) {
+        let archive = Archive::new(self.open().unwrap(), name(source));
+        let writer = Writer::claim(&archive, Timestamp::MIN).unwrap();
+        let first = Timeline {
+            parent: None,
+            fork: Lsn::ORIGIN,
+            reason: ForkReason::First,
+            created: Timestamp::MIN,
+            ambiguous: None,
+            root: None,
+        };
+        let timeline = writer.claim_timeline(&first).unwrap();
+        let start = Start { timeline, ..Start::first([1; 16]) };
+        let clock = Arc::new(SystemClock::new());
+        let wal =
+            Wal::create(Arc::new(OsFs), clock, &self.dir.path().join("log"), &start, &WalOptions::default());
+        let wal = wal.unwrap();
+        let catalog = archive.catalog().unwrap();
+        let options = ShipOptions::default();
+        let mut shipper = Shipper::new(writer, &catalog, &wal, timeline, [1; 16], options).unwrap();
+        for tx in 1..=9 {
+            let mut batch = BatchBuilder::new();
+            let data = noise(tx, BLOCK);
+            let image = Record::Image { file: FileId::FIRST, block: tx, data: &data };
+            batch.push(PartitionId::FIRST, TxId::new(tx), &image).unwrap();
+            batch.push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, &[]).unwrap();
+            wal.append(batch).unwrap();
+            if tx % 3 == 0 {
+                wal.sync().unwrap();
+                shipper.ship(&wal).unwrap();
+            }
+        }
+    }
+
+    /// True if the snapshot can be read and is what was stored.
+    pub(crate) fn reads(&self, no: usize) -> bool {
+        let (source, manifest, content) = &self.contents[no];
+        let read = || -> Option<Vec<u8>> {
+            let objects = self.open().ok()?;
+            let store = ChunkStore::open(objects.clone()).ok()?;
+            let roots = load_all(&objects, source).ok()?;
+            let found = roots.manifests.into_iter().find(|found| found.id == manifest.id)?;
+            let reader = SnapshotReader::open(store, found);
+            let mut bytes = vec![0; content.len()];
+            reader.read_at(FileId::FIRST, 0, &mut bytes).ok()?;
+            Some(bytes)
+        };
+        read().is_some_and(|bytes| {
+            assert!(bytes == *content, "other bytes were handed out");
+            true
+        })
+    }
+}
+
+/// All files below a folder.
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
+}

@@ -18,19 +18,24 @@ pub(crate) fn check(objects: &Objects, entries: &[Entry], checked: Checked) -> R
         faults: checked.faults,
         strangers: checked.strangers,
     };
+    // Roots before the index: whatever a root needs was indexed before it was put, also while others write.
+    let sources = objects.sources()?;
+    let roots = sources.iter().map(|source| load_all(objects, source)).collect::<Result<Vec<_>, _>>()?;
     // Damaged index objects are among the faults already.
     let (store, _) = ChunkStore::open_what_is_sound(objects.clone())?;
     let packs = store.packs()?;
     let there: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     let mut damaged = checked.packs;
     for pack in packs.iter().filter(|pack| !there.contains(pack.as_str())) {
-        report.faults.push(Fault::new(pack, "the index names it, and it is not there"));
-        damaged.insert(pack.clone(), None);
+        // It may have been put since the listing; then it is looked at the next time.
+        if !objects.exists(pack)? {
+            report.faults.push(Fault::new(pack, "the index names it, and it is not there"));
+            damaged.insert(pack.clone(), None);
+        }
     }
     let mut trees = Trees { store: &store, packs: &packs, damaged: &damaged, leaves: HashMap::new() };
-    for source in objects.sources()? {
+    for (source, roots) in sources.into_iter().zip(roots) {
         let archive = Archive::new(objects.clone(), source.clone());
-        let roots = load_all(objects, &source)?;
         for (path, error) in roots.damaged {
             let what = Fault::new(&path, error);
             // Looked at by itself it may be sound, and yet belong elsewhere or not parse.

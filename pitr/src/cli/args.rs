@@ -156,6 +156,9 @@ Examples:
     },
     /// Makes a new data key: whatever is written from now on is encrypted with it
     #[command(after_help = "\
+A watcher that runs already goes on with the key that it has until it is started again. What was written before
+stays as it is and readable.
+
 Examples:
   pitr --repo /srv/backup --passphrase-file p key rotate")]
     Rotate,

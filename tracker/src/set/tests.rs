@@ -12,6 +12,9 @@ pub(crate) enum Act {
     SetLength(u32, u64),
 }
 
+/// Few under miri, where each costs a second.
+const ACTS_MAX: usize = if cfg!(miri) { 8 } else { 60 };
+
 pub(crate) fn acts() -> impl Strategy<Value = Vec<Act>> {
     let block = prop_oneof![0u64..40, 8_000u64..8_400, 0u64..400_000, any::<u64>()];
     let len = prop_oneof![0u64..(60 << 12), (0u64..400_000).prop_map(|block| block << 12)];
@@ -19,7 +22,7 @@ pub(crate) fn acts() -> impl Strategy<Value = Vec<Act>> {
         8 => (0u32..3, block).prop_map(|(file, block)| Act::Mark(file, block)),
         1 => (0u32..3, len).prop_map(|(file, len)| Act::SetLength(file, len)),
     ];
-    prop::collection::vec(act, 0..60)
+    prop::collection::vec(act, 0..ACTS_MAX)
 }
 
 pub(crate) fn do_all(set: &mut ChangeSet, acts: &[Act]) {

@@ -187,15 +187,16 @@ fn a_bomb_does_not_inflate() {
 proptest! {
     #[test]
     fn encrypted_objects_come_back_and_are_nobody_elses(
-        codec in codecs(), frames in frames(), footer: Vec<u8>, name in "[a-z]{0,9}", at: prop::sample::Index,
+        codec in codecs(), frames in frames(), footer: Vec<u8>, name in "[a-z]{1,9}", at: prop::sample::Index,
     ) {
         let (keys, others) = (Keys::generate([1; 16]).unwrap(), Keys::generate([1; 16]).unwrap());
         let access = Access { keys: Some(&keys), name: &name };
         let bytes = object_for(access, ObjectKind::Log, codec, &frames, &footer);
         prop_assert_eq!(read_with(access, &bytes, ObjectKind::Log).unwrap(), (frames, footer));
         // Another name, other keys, no keys.
-        let elsewhere = name.clone() + "x";
-        for wrong in [Access { name: &elsewhere, ..access }, Access { keys: Some(&others), ..access }] {
+        let (longer, as_long) = (name.clone() + "x", name.to_uppercase());
+        let elsewhere = [longer.as_str(), &as_long, ""].map(|name| Access { name, ..access });
+        for wrong in elsewhere.into_iter().chain([Access { keys: Some(&others), ..access }]) {
             let refused = ObjectIndex::from_whole(&bytes, ObjectKind::Log, wrong);
             prop_assert!(matches!(refused, Err(CodecError::NotAuthentic { .. })), "{:?}", refused);
         }

@@ -8,7 +8,8 @@ use crate::intervals::{Cause, Gap};
 use crate::names::{Layout, LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
-use pitr_format::{DecodeError, SourceName, TimelineId};
+use pitr_format::log::{Batch, Frame, Seed};
+use pitr_format::{DecodeError, Lsn, SourceName, TimelineId};
 use pitr_objects::{Objects, random_bytes};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -96,19 +97,7 @@ impl Archive {
     /// # Errors
     /// As [`footer`](Self::footer).
     pub fn open(&self, name: &LogName) -> Result<LogObject> {
-        let index = self.objects.index(&self.layout.path(&Name::Log(*name)), ObjectKind::Log)?;
-        let malformed = |source| Error::Malformed { object: *name, source };
-        let footer = Footer::decode(&index.footer).map_err(malformed)?;
-        let says =
-            LogName { timeline: footer.timeline, epoch: footer.epoch, from: footer.from, to: footer.to };
-        if says != *name {
-            return Err(Error::Swapped { object: *name, from: footer.from, to: footer.to });
-        }
-        if footer.frames.len() != index.frames.len() {
-            let value = index.frames.len() as u64;
-            return Err(malformed(DecodeError::Range { what: "frame count", value }));
-        }
-        Ok(LogObject { name: *name, footer, index: index.without_footer() })
+        log_object(name, self.objects.index(&self.layout.path(&Name::Log(*name)), ObjectKind::Log)?)
     }
 
     /// Some frames of a log object, fetched as one range, checked and decoded: whole batches, each.
@@ -256,5 +245,51 @@ impl Archive {
         } else {
             Err(Error::Conflict { a: *a, b: *b })
         }
+    }
+}
+
+/// What an index says of the log object that should bear this name.
+pub(crate) fn log_object(name: &LogName, index: ObjectIndex) -> Result<LogObject> {
+    let malformed = |source| Error::Malformed { object: *name, source };
+    let footer = Footer::decode(&index.footer).map_err(malformed)?;
+    let says = LogName { timeline: footer.timeline, epoch: footer.epoch, from: footer.from, to: footer.to };
+    if says != *name {
+        return Err(Error::Swapped { object: *name, from: footer.from, to: footer.to });
+    }
+    if footer.frames.len() != index.frames.len() {
+        let value = index.frames.len() as u64;
+        return Err(malformed(DecodeError::Range { what: "frame count", value }));
+    }
+    Ok(LogObject { name: *name, footer, index: index.without_footer() })
+}
+
+impl LogObject {
+    /// Decodes the batches of a frame, which must follow each other from where the frame begins, and hands out what they
+    /// hold. Returns where the last one ends.
+    pub(crate) fn each_frame<E: From<Error>>(
+        &self,
+        number: usize,
+        bytes: &[u8],
+        mut take: impl FnMut(&Frame<'_>) -> Result<(), E>,
+    ) -> Result<Lsn, E> {
+        let malformed = |source| Error::Malformed { object: self.name, source };
+        let start = self.footer.frames[number]; // as many as the object has
+        let segment = self.footer.segment_size.segment_of(start.lsn);
+        let seed = Seed::new(self.footer.timeline, segment, start.incarnation);
+        let (mut lsn, mut at) = (start.lsn, 0);
+        while at < bytes.len() {
+            let batch = Batch::decode(&bytes[at..], seed).map_err(malformed)?;
+            if batch.header.lsn != lsn {
+                let (what, value) = ("position of a batch", batch.header.lsn.get());
+                return Err(malformed(DecodeError::Range { what, value }).into());
+            }
+            for frame in batch.frames() {
+                take(&frame.map_err(malformed)?)?;
+            }
+            let span = batch.header.span();
+            lsn = Lsn::new(lsn.get().saturating_add(span));
+            at += span as usize; // within a frame of the object
+        }
+        Ok(lsn)
     }
 }

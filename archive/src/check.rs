@@ -1,57 +1,41 @@
 //! Looking at a whole log object, down to its records.
 
-use crate::archive::{Archive, LogObject};
+use crate::archive::{Archive, LogObject, log_object};
 use crate::error::{Error, Result};
-use crate::names::LogName;
-use pitr_format::log::{Batch, Part, Seed};
+use crate::names::{LogName, Name};
+use pitr_codec::ObjectKind;
+use pitr_format::DecodeError;
+use pitr_format::log::Part;
 use pitr_format::record::Record;
-use pitr_format::{DecodeError, Lsn};
-
-/// Frames that are read together.
-const FRAMES: usize = 4;
 
 impl Archive {
-    /// Decodes everything that a log object holds: frames, batches, and the records that lie wholly in one part.
+    /// Checks a log object that is wholly at hand: its bytes against their hashes, its footer against its name. With
+    /// `deep` everything that it holds is decoded: frames, batches, and the records that lie wholly in one part.
     ///
     /// # Errors
-    /// What is wrong with it; those of the repository.
-    pub fn check_log(&self, name: &LogName) -> Result<()> {
-        let object = self.open(name)?;
-        let frames = object.footer.frames.len();
-        for first in (0..frames).step_by(FRAMES) {
-            let some = first..frames.min(first + FRAMES);
-            for (number, bytes) in some.clone().zip(self.frames(&object, some)?) {
-                check_frame(&object, number, &bytes)
-                    .map_err(|source| Error::Malformed { object: *name, source })?;
-            }
+    /// What is wrong with it.
+    pub fn check_log(&self, name: &LogName, whole: &[u8], deep: bool) -> Result<()> {
+        let path = self.layout().path(&Name::Log(*name));
+        let bad = |source| pitr_objects::Error::Object { path: path.clone(), source };
+        let index = self.objects().index_of(&path, ObjectKind::Log, whole)?;
+        index.check_frames(whole).map_err(bad)?;
+        let object = log_object(name, index.clone())?;
+        for number in (0..index.frames.len()).filter(|_| deep) {
+            check_frame(&object, number, &index.decode_frame(whole, number).map_err(bad)?)?;
         }
         Ok(())
     }
 }
 
-fn check_frame(object: &LogObject, number: usize, bytes: &[u8]) -> Result<(), DecodeError> {
-    let footer = &object.footer;
-    let start = footer.frames[number]; // as many as the object has
-    let seed = Seed::new(footer.timeline, footer.segment_size.segment_of(start.lsn), start.incarnation);
-    let (mut lsn, mut at) = (start.lsn, 0);
-    while at < bytes.len() {
-        let batch = Batch::decode(&bytes[at..], seed)?;
-        if batch.header.lsn != lsn {
-            return Err(DecodeError::Range { what: "position of a batch", value: batch.header.lsn.get() });
-        }
-        for frame in batch.frames() {
-            let frame = frame?;
-            if frame.part == Part::Full {
-                Record::decode(frame.kind, frame.bytes)?;
-            }
-        }
-        let span = batch.header.span();
-        lsn = Lsn::new(lsn.get().saturating_add(span));
-        at += span as usize; // within a frame of the object
-    }
-    if lsn == footer.frame_end(number) {
+fn check_frame(object: &LogObject, number: usize, bytes: &[u8]) -> Result<()> {
+    let malformed = |source| Error::Malformed { object: object.name, source };
+    let end = object.each_frame(number, bytes, |frame| match frame.part {
+        Part::Full => Record::decode(frame.kind, frame.bytes).map(drop).map_err(malformed),
+        _ => Ok(()),
+    })?;
+    if end == object.footer.frame_end(number) {
         Ok(())
     } else {
-        Err(DecodeError::Range { what: "end of a frame's last batch", value: lsn.get() })
+        Err(malformed(DecodeError::Range { what: "end of a frame's last batch", value: end.get() }))
     }
 }

@@ -149,9 +149,9 @@ impl ObjectHeader {
         let codec = reader.u8("object codec")?;
         let cipher = reader.u8("object cipher")?;
         let mut reserved = reader.take(3, "object reserved")?.to_vec();
-        let seal = Seal { key: reader.u32("object key id")?, salt: [0; 16] };
+        let key = reader.u32("object key id")?;
         let owner = OwnerToken(reader.array("object owner")?);
-        let seal = Seal { salt: reader.array("object salt")?, ..seal };
+        let salt = reader.array("object salt")?;
         reserved.extend(reader.take(HEADER_CRC_OFFSET - reader.offset(), "object reserved")?);
         let found = reader.u32("object header checksum")?;
         let computed = crc32fast::hash(&bytes[..HEADER_CRC_OFFSET]);
@@ -162,10 +162,10 @@ impl ObjectHeader {
             let (found, known) = (u32::from(version), u32::from(OBJECT_VERSION));
             return Err(DecodeError::Version { what: "object", found, known }.into());
         }
-        let seal = match (cipher, seal.key) {
-            (CIPHER_NONE, 0) if seal.salt == [0; 16] => None,
-            (CIPHER_AES_256_GCM, 1..) => Some(seal),
-            (CIPHER_NONE | CIPHER_AES_256_GCM, key) => {
+        let seal = match (cipher, key) {
+            (CIPHER_NONE, 0) if salt == [0; 16] => None,
+            (CIPHER_AES_256_GCM, 1..) => Some(Seal { key, salt }),
+            (CIPHER_NONE | CIPHER_AES_256_GCM, _) => {
                 return Err(DecodeError::Range { what: "object key id", value: u64::from(key) }.into());
             }
             (id, _) => return Err(CodecError::Unknown { what: "cipher", id }),

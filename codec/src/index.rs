@@ -81,8 +81,7 @@ impl ObjectIndex {
     /// Any [`CodecError`] that names what is wrong.
     pub fn check_outside(bytes: &[u8], kind: ObjectKind) -> Result<(), CodecError> {
         let head = bytes.get(..HEADER_BYTES).unwrap_or(bytes);
-        let (header, trailer, footer_at, trailer_at) = Self::ends(kind, bytes.len() as u64, head, bytes)?;
-        debug_assert_eq!(header.kind, kind);
+        let (_, trailer, footer_at, trailer_at) = Self::ends(kind, bytes.len() as u64, head, bytes)?;
         let footer_at =
             footer_at.ok_or(CodecError::Layout { what: "footer", offset: trailer.footer_offset })?;
         trailer.check(head, &bytes[footer_at..trailer_at])
@@ -169,9 +168,7 @@ impl ObjectIndex {
     /// # Errors
     /// Any [`CodecError`] that names what is wrong; also when they are another frame's.
     pub fn decode(&self, number: usize, stored: &[u8]) -> Result<Vec<u8>, CodecError> {
-        let missing = CodecError::Layout { what: "frame", offset: self.frames.len() as u64 };
-        let frame = self.frames.get(number).ok_or(missing)?;
-        frame.decode(stored, sealed(self.cipher.as_ref(), number, false))
+        self.entry(number)?.decode(stored, sealed(self.cipher.as_ref(), number, false))
     }
 
     /// Decodes one frame out of the whole object.
@@ -179,8 +176,12 @@ impl ObjectIndex {
     /// # Errors
     /// Any [`CodecError`] that names what is wrong; also when `whole` is another object's.
     pub fn decode_frame(&self, whole: &[u8], number: usize) -> Result<Vec<u8>, CodecError> {
+        self.decode(number, stored(whole, self.entry(number)?)?)
+    }
+
+    fn entry(&self, number: usize) -> Result<&FrameEntry, CodecError> {
         let missing = CodecError::Layout { what: "frame", offset: self.frames.len() as u64 };
-        self.decode(number, stored(whole, self.frames.get(number).ok_or(missing)?)?)
+        self.frames.get(number).ok_or(missing)
     }
 
     /// Checks every frame of the whole object against the footer, without decompressing. With the checks that made

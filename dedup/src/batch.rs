@@ -6,7 +6,6 @@ use crate::{ChunkId, ChunkIds, ChunkStore, Error, Result};
 use crossbeam_channel::bounded;
 use pitr_objects::Bytes;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +20,8 @@ const REQUESTS_MAX: usize = 4;
 struct Wanted {
     place: usize,
     id: ChunkId,
+    /// Number of the pack, in the order in which packs are needed.
+    pack: usize,
     location: Location,
 }
 
@@ -72,7 +73,7 @@ impl ChunkStore {
                     let mut raw = Vec::new();
                     for (some, bytes) in to_do {
                         for one in some.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
-                            let pack = &packs[&one.location.pack];
+                            let pack = &packs[one.pack];
                             let decoded = decode(one, names, (some, &bytes), pack, &mut raw);
                             if let Err(error) =
                                 decoded.map_err(E::from).and_then(|()| work(one.place, &mut raw))
@@ -88,30 +89,28 @@ impl ChunkStore {
         failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// What is wanted in the order in which it is read, and the paths of the packs by number.
-    fn in_order(&self, ids: &[ChunkId]) -> Result<(Vec<Wanted>, HashMap<u32, PackAt>)> {
-        let mut packs = HashMap::new();
-        let mut ranks = HashMap::new();
+    /// What is wanted in the order in which it is read, and its packs in the order in which they are needed.
+    fn in_order(&self, ids: &[ChunkId]) -> Result<(Vec<Wanted>, Vec<PackAt>)> {
+        let (mut packs, mut numbers) = (Vec::new(), HashMap::new());
         let mut wanted = Vec::with_capacity(ids.len());
         for (place, id) in ids.iter().enumerate() {
             let location = self.locate(id)?;
-            if let Entry::Vacant(vacant) = packs.entry(location.pack) {
-                vacant.insert(self.find(id)?.0);
+            let pack = *numbers.entry(location.pack).or_insert(packs.len());
+            if pack == packs.len() {
+                packs.push(self.pack(&location)?);
             }
-            let rank = ranks.len();
-            let rank = *ranks.entry(location.pack).or_insert(rank);
-            wanted.push((rank, Wanted { place, id: *id, location }));
+            wanted.push(Wanted { place, id: *id, pack, location });
         }
-        wanted.sort_by_key(|(rank, one)| (*rank, one.location.offset));
-        Ok((wanted.into_iter().map(|(_, one)| one).collect(), packs))
+        wanted.sort_by_key(|one| (one.pack, one.location.offset));
+        Ok((wanted, packs))
     }
 
     /// Reads chunks of one pack by one request.
-    fn fetch(&self, some: &[Wanted], packs: &HashMap<u32, PackAt>) -> Result<Bytes> {
+    fn fetch(&self, some: &[Wanted], packs: &[PackAt]) -> Result<Bytes> {
         let (Some(first), Some(last)) = (some.first(), some.last()) else { return Ok(Bytes::new()) };
         let start = u64::from(first.location.offset);
         let end = u64::from(last.location.offset) + u64::from(last.location.stored_len);
-        Ok(self.objects().get_range(&packs[&first.location.pack].path, start..end)?)
+        Ok(self.objects().get_range(&packs[first.pack].path, start..end)?)
     }
 }
 
@@ -134,7 +133,7 @@ fn requests(wanted: &[Wanted]) -> Vec<Range<usize>> {
     for (no, one) in wanted.iter().enumerate() {
         let joins = requests.last().is_some_and(|last| {
             let (first, before) = (&wanted[last.start].location, &wanted[no - 1].location);
-            if first.pack != one.location.pack {
+            if wanted[last.start].pack != one.pack {
                 return false;
             }
             let gap = one.location.offset.saturating_sub(before.offset + before.stored_len);

@@ -1,7 +1,7 @@
 //! Looking at a whole pack for its faults.
 
 use crate::pack::pack_path;
-use crate::store::{packs_of, says_of_object};
+use crate::store::packs_of;
 use crate::{ChunkId, ChunkIds, Error, Result};
 use pitr_codec::{FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::DecodeError;
@@ -32,7 +32,7 @@ pub fn check_pack(objects: &Objects, path: &str, whole: &[u8], deep: bool) -> Re
             Err(source) => faults.push((number as u32, Error::Damaged { id, pack: path.to_owned(), source })),
         }
     }
-    debug_assert!(faults.iter().all(|(_, fault)| says_of_object(fault.kind())));
+    debug_assert!(faults.iter().all(|(_, fault)| fault.kind().is_of_one_object()));
     Ok(faults)
 }
 

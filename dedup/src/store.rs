@@ -2,7 +2,7 @@
 
 use crate::index::{INDEX_FOLDER, Index, Location, PackAt, decode, index_path};
 use crate::pack::Pack;
-use crate::{ChunkId, ChunkIds, ChunkWriter, Error, ErrorKind, Result};
+use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
 use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_into};
 use pitr_objects::Objects;
 use rayon::prelude::*;
@@ -38,7 +38,9 @@ impl ChunkStore {
             for (entry, packs) in wave.iter().zip(read) {
                 match packs {
                     Ok(packs) => packs.iter().for_each(|pack| index.add(pack)),
-                    Err(error) if says_of_object(error.kind()) => damaged.push((entry.path.clone(), error)),
+                    Err(error) if error.kind().is_of_one_object() => {
+                        damaged.push((entry.path.clone(), error))
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -124,7 +126,11 @@ impl ChunkStore {
 
     pub(crate) fn find(&self, id: &ChunkId) -> Result<(PackAt, Location)> {
         let location = self.locate(id)?;
-        Ok((self.index()?.pack(&location, &self.objects)?, location))
+        Ok((self.pack(&location)?, location))
+    }
+
+    pub(crate) fn pack(&self, location: &Location) -> Result<PackAt> {
+        self.index()?.pack(location, &self.objects)
     }
 
     pub(crate) fn locate(&self, id: &ChunkId) -> Result<Location> {
@@ -161,11 +167,6 @@ pub(crate) fn packs_of(path: &str, index: &ObjectIndex) -> Result<Vec<Pack>> {
         return Err(Error::Renamed { path: path.to_owned() });
     }
     decode(&index.footer).map_err(|source| Error::Index { path: path.to_owned(), source })
-}
-
-/// True for what is wrong with one object, not with the repository or this machine.
-pub(crate) fn says_of_object(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Newer)
 }
 
 pub(crate) fn read_at(

@@ -186,6 +186,14 @@ pub enum ErrorKind {
     Key,
 }
 
+impl ErrorKind {
+    /// True for what is wrong with one object, not with the repository or this machine.
+    #[must_use]
+    pub fn is_of_one_object(self) -> bool {
+        matches!(self, ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Newer)
+    }
+}
+
 impl Error {
     /// What the error means.
     #[must_use]

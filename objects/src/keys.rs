@@ -139,8 +139,7 @@ impl Objects {
         let mut last = None;
         for _ in 0..ROTATE_ATTEMPTS {
             let old = self.encryption()?;
-            let (ring, keys) = self.newest_ring(&old.repository, &old.master)?;
-            let mut keys = keys;
+            let (ring, mut keys) = self.newest_ring(&old.repository, &old.master)?;
             keys.rotate().map_err(|source| self.keys_error(source))?;
             let count = keys.len();
             let next =

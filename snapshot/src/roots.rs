@@ -83,14 +83,11 @@ pub struct Roots {
 /// # Errors
 /// Those of the listing. A root that can't be read is in [`Roots::damaged`], unless the repository can't be reached.
 pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
-    use pitr_objects::ErrorKind::{Corrupt, Missing, Newer};
     let mut roots = Roots { manifests: Vec::new(), damaged: Vec::new() };
     for entry in objects.list(&folder(objects, source))? {
         match load(objects, &entry.path) {
             Ok(manifest) => roots.manifests.push(manifest),
-            Err(error) if matches!(error.kind(), Corrupt | Missing | Newer) => {
-                roots.damaged.push((entry.path, error))
-            }
+            Err(error) if error.kind().is_of_one_object() => roots.damaged.push((entry.path, error)),
             Err(error) => return Err(error),
         }
     }

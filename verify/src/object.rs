@@ -5,7 +5,7 @@ use crate::{Error, Options, Progress, Result};
 use pitr_archive::{Archive, Name};
 use pitr_codec::{ObjectIndex, ObjectKind};
 use pitr_dedup::{check_index, check_pack};
-use pitr_objects::{Bytes, Entry, ErrorKind, Objects, REPOSITORY_PATH};
+use pitr_objects::{Entry, ErrorKind, Objects, REPOSITORY_PATH};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -64,6 +64,12 @@ enum Found {
     Faulty(String),
     /// A pack of which some frames are damaged.
     Frames(Vec<(u32, String)>),
+}
+
+impl Found {
+    fn of(checked: Result<(), impl ToString>) -> Self {
+        checked.map_or_else(|error| Found::Faulty(error.to_string()), |()| Found::Sound)
+    }
 }
 
 impl Checked {
@@ -129,10 +135,7 @@ fn check(objects: &Objects, archives: &[Archive], entry: &Entry, options: Option
         Err(error) => return Err(error.into()),
     };
     Ok(match role {
-        Role::Outside(kind) => match ObjectIndex::check_outside(&whole, kind) {
-            Ok(()) => Found::Sound,
-            Err(error) => Found::Faulty(error.to_string()),
-        },
+        Role::Outside(kind) => Found::of(ObjectIndex::check_outside(&whole, kind)),
         Role::Any(ObjectKind::Pack) => match check_pack(objects, path, &whole, options.deep) {
             Ok(faults) if faults.is_empty() => Found::Sound,
             Ok(faults) => {
@@ -140,38 +143,28 @@ fn check(objects: &Objects, archives: &[Archive], entry: &Entry, options: Option
             }
             Err(error) => Found::Faulty(error.to_string()),
         },
-        Role::Any(ObjectKind::PackIndex) => match check_index(objects, path, &whole) {
-            Ok(()) => Found::Sound,
-            Err(error) => Found::Faulty(error.to_string()),
-        },
-        Role::Any(kind) => match check_other(objects, archives, path, kind, &whole, options) {
-            Ok(()) => Found::Sound,
-            Err(what) => Found::Faulty(what),
-        },
+        Role::Any(ObjectKind::PackIndex) => Found::of(check_index(objects, path, &whole)),
+        Role::Any(kind) => {
+            match archives.iter().find_map(|archive| Some((archive, archive.layout().parse(path)?))) {
+                Some((archive, Name::Log(name))) => Found::of(archive.check_log(&name, &whole, options.deep)),
+                _ => Found::of(check_other(objects, path, kind, &whole)),
+            }
+        }
     })
 }
 
 fn check_other(
     objects: &Objects,
-    archives: &[Archive],
     path: &str,
     kind: ObjectKind,
-    whole: &Bytes,
-    options: Options,
-) -> Result<(), String> {
-    let index = objects.index_of(path, kind, whole).map_err(|error| error.to_string())?;
-    index.check_frames(whole).map_err(|error| error.to_string())?;
-    let of_source = archives.iter().find_map(|archive| Some((archive, archive.layout().parse(path)?)));
-    match of_source {
-        Some((archive, Name::Log(name))) if options.deep => {
-            archive.check_log(&name).map_err(|error| error.to_string())
-        }
-        Some((archive, Name::Log(name))) => archive.open(&name).map(drop).map_err(|error| error.to_string()),
-        _ => Ok(()),
-    }
+    whole: &[u8],
+) -> Result<(), pitr_objects::Error> {
+    let index = objects.index_of(path, kind, whole)?;
+    let bad = |source| pitr_objects::Error::Object { path: path.to_owned(), source };
+    index.check_frames(whole).map_err(bad)
 }
 
-/// True for what is wrong with one object, not with the repository or this machine.
+/// An object that is too large to be one is a fault of its own too.
 fn is_the_objects(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Newer | ErrorKind::Limit)
+    kind.is_of_one_object() || kind == ErrorKind::Limit
 }

@@ -7,9 +7,9 @@ use crate::error::Error;
 use crate::footer::Footer;
 use crate::names::LogName;
 use bit_vec::BitVec;
-use pitr_format::log::{Batch, Frame, Part, Seed};
+use pitr_format::log::{Frame, Part};
 use pitr_format::record::{Kind, Record};
-use pitr_format::{DecodeError, FileId, Lsn};
+use pitr_format::{FileId, Lsn};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -140,38 +140,25 @@ pub(super) fn deliver<E: From<Error>>(
     seams: &Seams,
     to: &mut dyn FnMut(Image<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let malformed = |source| Error::Malformed { object: object.name, source };
     let mut wanted = run.wanted.iter().peekable();
     let mut current: Option<&Wanted> = None;
     for (no, bytes) in run.frames.clone().zip(raw) {
-        let start = object.footer.frames[no];
-        let segment = object.footer.segment_size.segment_of(start.lsn);
-        let seed = Seed::new(object.footer.timeline, segment, start.incarnation);
         if no == run.frames.start {
-            current = wanted.next_if(|w| w.lsn < start.lsn);
+            let start = object.footer.frames[no].lsn;
+            current = wanted.next_if(|w| w.lsn < start);
         }
-        let mut at = (start.lsn, 0);
-        while at.1 < bytes.len() {
-            let batch = Batch::decode(&bytes[at.1..], seed).map_err(malformed)?;
-            if batch.header.lsn != at.0 {
-                let (what, value) = ("position of a batch", batch.header.lsn.get());
-                return Err(malformed(DecodeError::Range { what, value }).into());
+        object.each_frame(no, bytes, |frame| {
+            if matches!(frame.part, Part::Full | Part::First) {
+                current = wanted.next_if(|w| w.lsn == frame.lsn);
             }
-            for frame in batch.frames() {
-                let frame = frame.map_err(malformed)?;
-                if matches!(frame.part, Part::Full | Part::First) {
-                    current = wanted.next_if(|w| w.lsn == frame.lsn);
-                }
-                if let Some(image) = current {
-                    pass_on(object.name, image, &frame, seams, to)?;
-                }
-                if matches!(frame.part, Part::Full | Part::Last) {
-                    current = None;
-                }
+            if let Some(image) = current {
+                pass_on(object.name, image, frame, seams, to)?;
             }
-            let span = batch.header.span();
-            at = (Lsn::new(at.0.get().saturating_add(span)), at.1 + span as usize);
-        }
+            if matches!(frame.part, Part::Full | Part::Last) {
+                current = None;
+            }
+            Ok::<(), E>(())
+        })?;
     }
     match wanted.next() {
         None => Ok(()),

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::footer::{Footer, MarkKind};
 use crate::intervals::{Cause, Gap};
+use crate::lineage::Lineage;
 use crate::names::{Layout, LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
@@ -77,6 +78,12 @@ impl Archive {
         }
         found.epochs = self.epochs(&mut found.foreign)?;
         found.timelines = self.timelines(&mut found.foreign)?;
+        for entry in self.objects.list(&self.layout.pruned())? {
+            match self.layout.parse(&entry.path) {
+                Some(Name::Pruned(range)) => found.pruned.push(range),
+                _ => found.foreign.push(entry.path),
+            }
+        }
         let catalog = Catalog::new(found)?;
         for (a, b) in catalog.twins() {
             self.compare(a, b)?;
@@ -131,11 +138,15 @@ impl Archive {
         names.into_par_iter().map(|name| self.open(name)).collect()
     }
 
-    /// Why there is a gap: the object behind it may know.
+    /// Why there is a gap on a path of this catalog: the object behind it may know.
     ///
     /// # Errors
     /// As [`footer`](Self::footer).
-    pub fn cause(&self, gap: &Gap) -> Result<Cause> {
+    pub fn cause(&self, catalog: &Catalog, lineage: &Lineage, gap: &Gap) -> Result<Cause> {
+        let (from, to) = gap.hole();
+        if catalog.is_pruned(lineage, from, to) {
+            return Ok(Cause::Pruned);
+        }
         let Some(behind) = gap.behind else { return Ok(gap.cause) };
         let footer = self.footer(&behind)?;
         if !footer.gap {

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::fence::Fence;
 use crate::lineage::{Leg, Lineage, Piece};
 use crate::names::LogName;
+use crate::pruned::{PrunedRange, cover};
 use crate::timeline::Timeline;
 use pitr_format::{Epoch, Lsn, TimelineId};
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub struct Found {
     pub epochs: BTreeMap<Epoch, Option<Fence>>,
     /// The timelines that were claimed.
     pub timelines: BTreeMap<TimelineId, Timeline>,
+    /// The ranges that retention took away.
+    pub pruned: Vec<PrunedRange>,
     /// Paths that are nothing of ours.
     pub foreign: Vec<String>,
 }
@@ -35,6 +38,8 @@ pub struct Catalog {
     logs: BTreeMap<TimelineId, Vec<(LogName, u64)>>,
     twins: Vec<(LogName, LogName)>,
     fenced_off: Vec<LogName>,
+    pruned: Vec<PrunedRange>,
+    condemned: Vec<LogName>,
     foreign: Vec<String>,
 }
 
@@ -44,10 +49,14 @@ impl Catalog {
     /// # Errors
     /// [`Error::Overlap`] if two objects that count hold some position both and are not the same range.
     pub fn new(found: Found) -> Result<Self, Error> {
-        let Found { mut logs, epochs, timelines, foreign } = found;
+        let Found { mut logs, epochs, timelines, pruned, foreign } = found;
         logs.sort_unstable();
-        let mut catalog = Catalog { timelines, epochs, foreign, ..Catalog::default() };
+        let mut catalog = Catalog { timelines, epochs, pruned, foreign, ..Catalog::default() };
         for (name, bytes) in logs {
+            if catalog.pruned.iter().any(|range| range.holds(&name)) {
+                catalog.condemned.push(name);
+                continue;
+            }
             if !catalog.counts(&name) {
                 catalog.fenced_off.push(name);
                 continue;
@@ -119,6 +128,28 @@ impl Catalog {
     #[must_use]
     pub fn fenced_off(&self) -> &[LogName] {
         &self.fenced_off
+    }
+
+    /// The ranges that retention took away.
+    #[must_use]
+    pub fn pruned(&self) -> &[PrunedRange] {
+        &self.pruned
+    }
+
+    /// Objects that do not count because retention has said so, and that are still there.
+    #[must_use]
+    pub fn condemned(&self) -> &[LogName] {
+        &self.condemned
+    }
+
+    /// True if retention took away all of the log from `from` on and before `to` on this path.
+    #[must_use]
+    pub fn is_pruned(&self, lineage: &Lineage, from: Lsn, to: Lsn) -> bool {
+        let ranges = lineage.legs().iter().flat_map(|leg| {
+            let on_leg = self.pruned.iter().filter(|range| range.timeline == leg.timeline);
+            on_leg.map(|range| (range.from.max(leg.from), range.to.min(leg.to)))
+        });
+        cover(ranges, from, to)
     }
 
     /// Paths under the archive's folders that are nothing of ours.

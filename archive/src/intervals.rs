@@ -50,6 +50,8 @@ pub enum Cause {
     NotLogged(Option<GapReason>),
     /// The log is there, but no snapshot to begin from.
     NoBase,
+    /// Retention took it away.
+    Pruned,
 }
 
 impl fmt::Display for Cause {
@@ -59,6 +61,7 @@ impl fmt::Display for Cause {
             Cause::NotLogged(Some(reason)) => reason.as_str(),
             Cause::NotLogged(None) => "not logged",
             Cause::NoBase => "no snapshot to begin from",
+            Cause::Pruned => "pruned",
         })
     }
 }
@@ -83,6 +86,13 @@ pub struct Coverage {
     pub intervals: Vec<Interval>,
     /// Ascending, between the intervals and behind the last.
     pub gaps: Vec<Gap>,
+}
+
+impl Gap {
+    /// The part of the log that is not there, or is of no use.
+    pub(crate) fn hole(&self) -> (Lsn, Lsn) {
+        (self.from, self.behind.map_or(self.to, |name| name.from))
+    }
 }
 
 impl Coverage {

@@ -12,6 +12,7 @@
 //!
 //! # Promises
 //! - An object that a writer adds after it was superseded is read by nobody; a range that has two contents is refused.
+//! - What retention takes away is stated before it goes ([`PrunedRange`]): it does not read as a loss.
 //! - Whatever is read was checked: objects and frames by SHA-256, batches by the checksum of the segment's life that they
 //!   were written in, records against the index that led to them.
 //! - Memory is bounded by footers of some objects, frames in work and bits for blocks and images, not by the log.
@@ -30,6 +31,7 @@ mod lineage;
 mod merge;
 mod names;
 mod pack;
+mod pruned;
 mod search;
 mod ship;
 mod timeline;
@@ -49,6 +51,7 @@ pub use intervals::{Base, Cause, Coverage, Gap, Interval, Run, coverage, reaches
 pub use lineage::{Leg, Lineage, Piece};
 pub use merge::{BlockSet, FileChange, Image, Merged};
 pub use names::{Layout, LogName, Name};
+pub use pruned::PrunedRange;
 pub use search::{Around, Search, Transaction};
 pub use ship::{ShipOptions, Shipped, Shipper};
 pub use timeline::{ForkReason, Timeline};

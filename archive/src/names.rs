@@ -5,11 +5,13 @@
 //! <source's folder>/epochs/<epoch>-claim            a writer's claim
 //! <source's folder>/epochs/<epoch>-fence            where that writer's objects end
 //! <source's folder>/log/<timeline>/<epoch>/<from>-<to>
+//! <source's folder>/pruned/<timeline>/<from>-<to>   a range that retention took away
 //! ```
 //! Numbers are lower-case hexadecimal of a fixed width (timeline 8 digits, epoch and LSN 16), so that names sort
 //! as the numbers do and each value has one name. [`Layout::parse`] is strict: a name that this module would not
 //! write itself is foreign. It is reported, never trusted.
 
+use crate::pruned::PrunedRange;
 use pitr_format::{Epoch, Lsn, SourceName, TimelineId};
 use std::fmt;
 
@@ -55,6 +57,8 @@ pub enum Name {
     Fence(Epoch),
     /// A range of the log.
     Log(LogName),
+    /// A range of the log that retention took away.
+    Pruned(PrunedRange),
 }
 
 /// The paths of one source.
@@ -95,6 +99,12 @@ impl Layout {
         format!("{}/log", self.folder)
     }
 
+    /// Folder of the ranges that retention took away.
+    #[must_use]
+    pub fn pruned(&self) -> String {
+        format!("{}/pruned", self.folder)
+    }
+
     /// Path of an object.
     #[must_use]
     pub fn path(&self, name: &Name) -> String {
@@ -103,6 +113,7 @@ impl Layout {
             Name::Claim(epoch) => format!("{}/{:016x}-claim", self.epochs(), epoch.get()),
             Name::Fence(epoch) => format!("{}/{:016x}-fence", self.epochs(), epoch.get()),
             Name::Log(log) => format!("{}/{log}", self.folder),
+            Name::Pruned(range) => format!("{}/{range}", self.pruned()),
         }
     }
 
@@ -123,14 +134,22 @@ impl Layout {
                 }
             }
             ["log", tl, writer, range] => {
-                let (from, to) = range.split_once('-')?;
-                let (from, to) = (Lsn::new(hex(from, WIDE_DIGITS)?), Lsn::new(hex(to, WIDE_DIGITS)?));
-                let name = LogName { timeline: timeline(tl)?, epoch: epoch(writer)?, from, to };
-                (from < to).then_some(Name::Log(name))
+                let (from, to) = span(range)?;
+                Some(Name::Log(LogName { timeline: timeline(tl)?, epoch: epoch(writer)?, from, to }))
+            }
+            ["pruned", tl, range] => {
+                let (from, to) = span(range)?;
+                Some(Name::Pruned(PrunedRange { timeline: timeline(tl)?, from, to }))
             }
             _ => None,
         }
     }
+}
+
+fn span(text: &str) -> Option<(Lsn, Lsn)> {
+    let (from, to) = text.split_once('-')?;
+    let (from, to) = (Lsn::new(hex(from, WIDE_DIGITS)?), Lsn::new(hex(to, WIDE_DIGITS)?));
+    (from < to).then_some((from, to))
 }
 
 fn timeline(text: &str) -> Option<TimelineId> {
@@ -164,7 +183,8 @@ mod tests {
             let layout = layout("app");
             let (from, to) = (Lsn::new(a.min(b)), Lsn::new(a.max(b)));
             let log = LogName { timeline: TimelineId::new(t), epoch: Epoch::new(e), from, to };
-            let names = [Name::Log(log), Name::Claim(Epoch::new(e)), Name::Fence(Epoch::new(e)), Name::Timeline(TimelineId::new(t))];
+            let pruned = PrunedRange { timeline: log.timeline, from, to };
+            let names = [Name::Log(log), Name::Pruned(pruned), Name::Claim(Epoch::new(e)), Name::Fence(Epoch::new(e)), Name::Timeline(TimelineId::new(t))];
             for name in names {
                 prop_assert_eq!(layout.parse(&layout.path(&name)), Some(name));
             }

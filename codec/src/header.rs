@@ -44,6 +44,12 @@ pub enum ObjectKind {
     KeyRing = 10,
     /// A source's name.
     Source = 11,
+    /// Somebody is at work.
+    Lease = 12,
+    /// Objects that are to be deleted.
+    Condemned = 13,
+    /// A range of a timeline's log that retention took away.
+    Pruned = 14,
 }
 
 impl ObjectKind {
@@ -60,6 +66,9 @@ impl ObjectKind {
             9 => ObjectKind::KeySlot,
             10 => ObjectKind::KeyRing,
             11 => ObjectKind::Source,
+            12 => ObjectKind::Lease,
+            13 => ObjectKind::Condemned,
+            14 => ObjectKind::Pruned,
             _ => return None,
         })
     }
@@ -87,6 +96,9 @@ impl fmt::Display for ObjectKind {
             ObjectKind::KeySlot => "key slot",
             ObjectKind::KeyRing => "key ring",
             ObjectKind::Source => "source's name",
+            ObjectKind::Lease => "lease",
+            ObjectKind::Condemned => "list of condemned objects",
+            ObjectKind::Pruned => "pruned range",
         })
     }
 }

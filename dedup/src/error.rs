@@ -72,6 +72,9 @@ pub enum Error {
         /// The chunk.
         id: ChunkId,
     },
+    /// The repository could not be written to when its index was read, so nothing keeps what is relied on.
+    #[error("the repository can't be written to: no lease could be put")]
+    NoLease,
     /// The writer failed before: nothing more is taken.
     #[error("storing chunks failed before: {0}")]
     Failed(Arc<Error>),
@@ -93,6 +96,7 @@ impl Error {
             | Error::Index { .. }
             | Error::Renamed { .. } => ErrorKind::Corrupt,
             Error::TooLarge { .. } => ErrorKind::Limit,
+            Error::NoLease => ErrorKind::Denied,
             Error::Pack(_) | Error::EncodedWrongly { .. } | Error::Died => ErrorKind::Machine,
             Error::Failed(source) => source.kind(),
         }

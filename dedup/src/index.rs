@@ -8,10 +8,11 @@ use crate::id::hex;
 use crate::pack::{Pack, PackedChunk, pack_path, put_named};
 use crate::{CHUNK_BYTES_MAX, ChunkId, Error, Result};
 use pitr_codec::{Codec, Digest, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectCipher, ObjectKind, Seal};
-use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
+use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::Objects;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 /// Folder of the index objects.
 pub(crate) const INDEX_FOLDER: &str = "index";
@@ -26,13 +27,13 @@ pub(crate) fn index_path(digest: &Digest) -> String {
 }
 
 /// Puts the index of these packs, in several objects if it is large, and returns the bytes that they take.
-pub(crate) fn put_index(objects: &Objects, codec: Codec, packs: &[Pack]) -> Result<u64> {
+pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, codec: Codec, packs: &[Pack]) -> Result<u64> {
     let mut stored = 0;
     let mut rest = packs;
     while !rest.is_empty() {
         let (now, later) = rest.split_at(packs_for_one(rest));
         rest = later;
-        let builder = objects.builder("", ObjectKind::PackIndex, codec)?;
+        let builder = objects.builder_of(owner, "", ObjectKind::PackIndex, codec)?;
         let bytes = builder.finish(&encode(now)).map_err(Error::Pack)?;
         stored += bytes.len() as u64;
         put_named(objects, ObjectKind::PackIndex, bytes, index_path)?;
@@ -118,14 +119,61 @@ pub(crate) struct Location {
 /// What is known of all packs.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    packs: Vec<(Digest, Option<Seal>)>,
+    /// The index objects that were read.
+    pub(crate) objects: BTreeSet<String>,
+    packs: Vec<IndexedPack>,
+    /// Those of `packs`: two index objects may name the same one.
+    known: HashSet<Digest>,
     chunks: HashMap<ChunkId, Location>,
+    /// Those that are condemned.
+    condemned: Range<u32>,
+}
+
+#[derive(Debug)]
+struct IndexedPack {
+    digest: Digest,
+    seal: Option<Seal>,
+    chunks: u32,
+    /// Stored bytes of its chunks.
+    stored: u64,
 }
 
 impl Index {
+    /// Adds packs that are condemned, behind the others: a chunk that is in one of those too is read from there.
+    pub(crate) fn add_condemned(&mut self, packs: &[Pack]) {
+        let begin = self.packs.len() as u32; // as in `add`
+        packs.iter().for_each(|pack| self.add(pack));
+        self.condemned = begin..self.packs.len() as u32;
+    }
+
+    /// True if a chunk that lies there may be gone once this writer has published what relies on it.
+    pub(crate) fn is_condemned(&self, location: &Location) -> bool {
+        self.condemned.contains(&location.pack)
+    }
+
+    /// Chunks of each pack.
+    pub(crate) fn chunks_of_packs(&self) -> Vec<u32> {
+        self.packs.iter().map(|pack| pack.chunks).collect()
+    }
+
+    /// Stored bytes of the chunks of each pack.
+    pub(crate) fn stored_of_packs(&self) -> Vec<u64> {
+        self.packs.iter().map(|pack| pack.stored).collect()
+    }
+
+    /// Every chunk, and where it is read from.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ChunkId, &Location)> {
+        self.chunks.iter()
+    }
+
     pub(crate) fn add(&mut self, pack: &Pack) {
+        if !self.known.insert(pack.digest) {
+            return;
+        }
         let no = self.packs.len() as u32; // a pack takes an object: nobody has four thousand million of them
-        self.packs.push((pack.digest, pack.seal));
+        let chunks = pack.chunks.len() as u32; // a pack is at most 16 MiB
+        let stored = pack.chunks.iter().map(|chunk| u64::from(chunk.stored_len)).sum();
+        self.packs.push(IndexedPack { digest: pack.digest, seal: pack.seal, chunks, stored });
         let mut offset = HEADER_BYTES as u32;
         for (frame, chunk) in (0..).zip(&pack.chunks) {
             let PackedChunk { id, stored_len, raw_len } = *chunk;
@@ -144,12 +192,12 @@ impl Index {
     }
 
     pub(crate) fn pack_paths(&self) -> Vec<String> {
-        self.packs.iter().map(|(digest, _)| pack_path(digest)).collect()
+        self.packs.iter().map(|pack| pack_path(&pack.digest)).collect()
     }
 
     /// The pack that holds it, as it is read.
     pub(crate) fn pack(&self, location: &Location, objects: &Objects) -> Result<PackAt> {
-        let (digest, seal) = &self.packs[location.pack as usize]; // locations come from this index
+        let IndexedPack { digest, seal, .. } = &self.packs[location.pack as usize]; // locations come from this index
         let path = pack_path(digest);
         let cipher = objects.cipher(&path, ObjectKind::Pack, *seal)?;
         Ok(PackAt { path, cipher })

@@ -13,12 +13,15 @@
 //! - **What is stored was read back.** Each frame is decoded after it was encoded and compared with the chunk, and each
 //!   pack is compared with its frame table, before it is put.
 //! - **What is read was checked.** [`ChunkStore::read`] returns bytes of that id or an error that names the pack.
+//! - **What is relied on stays.** A store holds a lease; what is condemned after that lease was put is deleted after it
+//!   ended, and what was condemned before is not relied on (`docs/format/prune.md`).
 //! - **Memory is bounded** by what is in flight (see [`ChunkWriter`]), besides the index of chunks: about 60 bytes for
 //!   each chunk of the repository.
 #![forbid(unsafe_code)]
 
 mod batch;
 mod check;
+mod collect;
 mod error;
 mod id;
 mod index;
@@ -28,10 +31,11 @@ mod store;
 mod writer;
 
 pub use check::{check_index, check_pack};
+pub use collect::{Marks, PackUse};
 pub use error::{Error, Result};
 pub use id::{ChunkId, ChunkIds};
 pub use pitr_objects::ErrorKind;
-pub use store::{ChunkStore, Place};
+pub use store::{ChunkStore, Damage, Place};
 pub use writer::{ChunkWriter, Written};
 
 /// Largest chunk, bytes.

@@ -6,6 +6,7 @@ use pitr_codec::{
     Codec, CodecError, Digest, FRAME_HEADER_BYTES, OBJECT_BYTES_MAX, ObjectBuilder, ObjectKind, Seal,
     TRAILER_BYTES,
 };
+use pitr_format::OwnerToken;
 use pitr_format::bytes::Put;
 use pitr_objects::Objects;
 
@@ -61,8 +62,8 @@ pub(crate) struct OpenPack {
 }
 
 impl OpenPack {
-    pub(crate) fn new(objects: &Objects, codec: Codec) -> Result<Self> {
-        let builder = objects.builder("", ObjectKind::Pack, codec)?;
+    pub(crate) fn new(objects: &Objects, owner: OwnerToken, codec: Codec) -> Result<Self> {
+        let builder = objects.builder_of(owner, "", ObjectKind::Pack, codec)?;
         Ok(OpenPack { builder: builder.with_room(OBJECT_BYTES_MAX + SLACK_BYTES), chunks: Vec::new() })
     }
 
@@ -127,7 +128,9 @@ mod tests {
         let objects = Objects::memory().unwrap();
         let mut raw = vec![5; 10_000];
         let name = Name::of(&ChunkIds::default(), &raw);
-        let append = |raw: &[u8]| OpenPack::new(&objects, Codec::None)?.append(&name, raw, Codec::None);
+        let append = |raw: &[u8]| {
+            OpenPack::new(&objects, objects.owner(), Codec::None)?.append(&name, raw, Codec::None)
+        };
         assert!(append(&raw).is_ok());
         raw[9_999] ^= 0x80;
         assert!(matches!(append(&raw), Err(Error::EncodedWrongly { .. })));
@@ -138,7 +141,7 @@ mod tests {
         let objects = Objects::memory().unwrap();
         let mut noise = vec![0; 1 << 20];
         fill_with_noise(&mut noise);
-        let mut pack = OpenPack::new(&objects, Codec::default()).unwrap();
+        let mut pack = OpenPack::new(&objects, objects.owner(), Codec::default()).unwrap();
         let mut packed = 0;
         while pack.takes(noise.len()) {
             noise[..8].copy_from_slice(&[packed; 8]);

@@ -1,22 +1,32 @@
 //! Finding and reading chunks.
 
 use crate::index::{INDEX_FOLDER, Index, Location, PackAt, decode, index_path};
-use crate::pack::Pack;
+use crate::pack::{Pack, pack_path};
 use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
 use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_into};
-use pitr_objects::Objects;
+use pitr_objects::{Entry, ErrorKind, Lease, Objects};
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-/// The chunks of a repository; clones share one index.
+/// An index object, and what is wrong with it.
+pub type Damage = (String, Error);
+
+/// Attempts to read an index of which objects are replaced meanwhile.
+const OPEN_ATTEMPTS: u32 = 5;
+
+/// The chunks of a repository; clones share one index and one lease, under which nothing of it is deleted.
 #[derive(Debug, Clone)]
 pub struct ChunkStore {
     objects: Objects,
     index: Arc<RwLock<Index>>,
+    /// `None` in a repository that can't be written to.
+    lease: Option<Arc<Lease>>,
 }
 
 impl ChunkStore {
-    /// Reads the index of all packs.
+    /// Takes a lease and reads the index of all packs. A repository that can't be written to is read without a lease:
+    /// somebody else may prune it meanwhile.
     ///
     /// # Errors
     /// Those of the repository; an index object that can't be read is named.
@@ -25,27 +35,44 @@ impl ChunkStore {
         damaged.into_iter().next().map_or(Ok(store), |(_, error)| Err(error))
     }
 
-    /// Reads the index of all packs, as far as its objects are sound; the others come with what is wrong with them.
+    /// As [`open`](Self::open), as far as index objects are sound; the others come with what is wrong with them.
     ///
     /// # Errors
     /// Those of the listing, and of a repository that does not answer.
-    pub fn open_what_is_sound(objects: Objects) -> Result<(Self, Vec<(String, Error)>)> {
-        let entries = objects.list(INDEX_FOLDER)?;
-        let (mut index, mut damaged) = (Index::default(), Vec::new());
-        for wave in entries.chunks(64) {
-            let read: Vec<Result<Vec<Pack>>> =
-                wave.par_iter().map(|entry| read_index(&objects, &entry.path)).collect();
-            for (entry, packs) in wave.iter().zip(read) {
-                match packs {
-                    Ok(packs) => packs.iter().for_each(|pack| index.add(pack)),
-                    Err(error) if error.kind().is_of_one_object() => {
-                        damaged.push((entry.path.clone(), error))
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok((ChunkStore { objects, index: Arc::new(RwLock::new(index)) }, damaged))
+    pub fn open_what_is_sound(objects: Objects) -> Result<(Self, Vec<Damage>)> {
+        let lease = objects.lease_to_read()?.map(Arc::new);
+        Self::open_under(objects, lease)
+    }
+
+    /// Reads the index under a lease that is held already, in whatever role.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(objects: Objects, lease: Arc<Lease>) -> Result<Self> {
+        let (store, damaged) = Self::open_under(objects, Some(lease))?;
+        damaged.into_iter().next().map_or(Ok(store), |(_, error)| Err(error))
+    }
+
+    fn open_under(objects: Objects, lease: Option<Arc<Lease>>) -> Result<(Self, Vec<Damage>)> {
+        // Before the index: what is condemned later is deleted only after our lease.
+        let condemned = objects.condemned()?;
+        let (mut index, mut aside) = (Index::default(), Vec::new());
+        let (known, damaged) =
+            read_indexes(&objects, |pack| match condemned.contains(&pack_path(&pack.digest)) {
+                false => index.add(&pack),
+                true => aside.push(pack),
+            })?;
+        index.add_condemned(&aside);
+        index.objects = known;
+        Ok((ChunkStore { objects, index: Arc::new(RwLock::new(index)), lease }, damaged))
+    }
+
+    /// The lease under which the index was read.
+    ///
+    /// # Errors
+    /// [`Error::NoLease`] in a repository that can't be written to.
+    pub fn lease(&self) -> Result<&Lease> {
+        self.lease.as_deref().ok_or(Error::NoLease)
     }
 
     /// Where a chunk is read from; `None` if no index knows it.
@@ -74,7 +101,19 @@ impl ChunkStore {
     /// Begins storing chunks.
     #[must_use]
     pub fn writer(&self, codec: Codec) -> ChunkWriter {
-        ChunkWriter::start(self.clone(), codec)
+        ChunkWriter::start(self.clone(), codec, BTreeSet::new())
+    }
+
+    /// A writer that stores chunks of these packs again, although the index knows them.
+    pub(crate) fn writer_replacing(&self, packs: BTreeSet<u32>, codec: Codec) -> ChunkWriter {
+        ChunkWriter::start(self.clone(), codec, packs)
+    }
+
+    /// True if the chunk is stored in a pack that stays, and in none of these.
+    pub(crate) fn keeps(&self, id: &ChunkId, replaced: &BTreeSet<u32>) -> Result<bool> {
+        let index = self.index()?;
+        let stays = |at: Location| !index.is_condemned(&at) && !replaced.contains(&at.pack);
+        Ok(index.get(id).is_some_and(stays))
     }
 
     /// Gives chunks their ids.
@@ -137,13 +176,15 @@ impl ChunkStore {
         self.index()?.get(id).ok_or(Error::Unknown { id: *id })
     }
 
+    /// Makes packs of a writer known to this store. They are not condemned, but a chunk that was is still read from where
+    /// it was: the store is opened again before somebody relies on it.
     pub(crate) fn add(&self, packs: &[Pack]) -> Result<()> {
         let mut index = self.index.write().map_err(|_| Error::Died)?;
         packs.iter().for_each(|pack| index.add(pack));
         Ok(())
     }
 
-    fn index(&self) -> Result<RwLockReadGuard<'_, Index>> {
+    pub(crate) fn index(&self) -> Result<RwLockReadGuard<'_, Index>> {
         self.index.read().map_err(|_| Error::Died)
     }
 }
@@ -157,7 +198,41 @@ pub struct Place {
     pub frame: u32,
 }
 
-fn read_index(objects: &Objects, path: &str) -> Result<Vec<Pack>> {
+/// Reads all index objects and hands out the packs that they name, as far as they are sound; returns the paths of all, and
+/// what is wrong with the others.
+fn read_indexes(objects: &Objects, mut take: impl FnMut(Pack)) -> Result<(BTreeSet<String>, Vec<Damage>)> {
+    let (mut known, mut damaged) = (BTreeSet::new(), Vec::new());
+    for attempt in 1.. {
+        let entries = objects.list(INDEX_FOLDER)?;
+        let new: Vec<&Entry> = entries.iter().filter(|entry| !known.contains(&entry.path)).collect();
+        let mut replaced = false;
+        for wave in new.chunks(64) {
+            let read: Vec<Result<Vec<Pack>>> =
+                wave.par_iter().map(|entry| read_index(objects, &entry.path)).collect();
+            for (entry, packs) in wave.iter().zip(read) {
+                match packs {
+                    Ok(packs) => packs.into_iter().for_each(&mut take),
+                    // A collection has put another one in its place.
+                    Err(error) if error.kind() == ErrorKind::Missing && attempt < OPEN_ATTEMPTS => {
+                        replaced = true;
+                        continue;
+                    }
+                    Err(error) if error.kind().is_of_one_object() => {
+                        damaged.push((entry.path.clone(), error))
+                    }
+                    Err(error) => return Err(error),
+                }
+                known.insert(entry.path.clone());
+            }
+        }
+        if !replaced {
+            break;
+        }
+    }
+    Ok((known, damaged))
+}
+
+pub(crate) fn read_index(objects: &Objects, path: &str) -> Result<Vec<Pack>> {
     packs_of(path, &objects.index(path, ObjectKind::PackIndex)?)
 }
 

@@ -7,7 +7,7 @@ use crate::store::read_at;
 use crate::{CHUNK_BYTES_MAX, ChunkId, ChunkIds, ChunkStore, Error, Result};
 use pitr_codec::Codec;
 use rayon::prelude::*;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a writer stored.
@@ -29,6 +29,9 @@ pub struct Written {
 /// many open packs as there were callers at once, and no bytes change hands. A writer holds a pack of 16 MiB for each
 /// caller, and two that are being put.
 ///
+/// What the repository has is relied on only as far as it is not condemned; what is relied on stays while the store's
+/// lease does.
+///
 /// Nothing is found by others before [`finish`](Self::finish). A writer that is dropped instead leaves at most packs
 /// that no index names.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct ChunkWriter {
     store: ChunkStore,
     codec: Codec,
     ids: ChunkIds,
+    /// Chunks that lie in these packs are stored again.
+    replaced: BTreeSet<u32>,
     /// Chunks of this writer, packed or on their way.
     fresh: Mutex<HashSet<ChunkId>>,
     /// Packs that nobody is filling just now.
@@ -45,17 +50,17 @@ pub struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    pub(crate) fn start(store: ChunkStore, codec: Codec) -> Self {
+    pub(crate) fn start(store: ChunkStore, codec: Codec, replaced: BTreeSet<u32>) -> Self {
         let puts = Puts::new(store.objects().clone());
         let (fresh, open, failed) = (Mutex::default(), Mutex::default(), OnceLock::new());
         let ids = store.ids();
-        ChunkWriter { store, codec, ids, fresh, open, puts, failed }
+        ChunkWriter { store, codec, ids, replaced, fresh, open, puts, failed }
     }
 
     /// Stores a chunk, unless it is there already, and returns its id.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]; whatever went wrong with this chunk or one before it.
+    /// [`Error::TooLarge`]; [`Error::NoLease`]; whatever went wrong with this chunk or one before it.
     pub fn put(&self, raw: &[u8]) -> Result<ChunkId> {
         if raw.len() > CHUNK_BYTES_MAX {
             return Err(Error::TooLarge { bytes: raw.len(), most: CHUNK_BYTES_MAX });
@@ -78,13 +83,14 @@ impl ChunkWriter {
     }
 
     fn is_new(&self, id: ChunkId) -> Result<bool> {
-        Ok(!self.store.contains(&id)? && self.fresh.lock().map_err(|_| Error::Died)?.insert(id))
+        Ok(!self.store.keeps(&id, &self.replaced)? && self.fresh.lock().map_err(|_| Error::Died)?.insert(id))
     }
 
     /// Compresses a chunk into an open pack, and hands the pack over first if it is full.
     fn pack(&self, name: &Name, raw: &[u8]) -> Result<()> {
         let idle = self.open.lock().map_err(|_| Error::Died)?.pop();
-        let new = || OpenPack::new(self.store.objects(), self.codec);
+        let owner = self.store.lease()?.owner();
+        let new = || OpenPack::new(self.store.objects(), owner, self.codec);
         let mut pack = idle.map_or_else(new, Ok)?;
         if !pack.takes(raw.len()) {
             self.puts.begin(std::mem::replace(&mut pack, new()?))?;
@@ -144,7 +150,8 @@ impl ChunkWriter {
         if packed.chunks() != self.fresh.lock().map_err(|_| Error::Died)?.len() as u64 {
             return Err(Error::Died); // a caller took a pack and did not come back with it
         }
-        let index = put_index(self.store.objects(), self.codec, &packed.packs)?;
+        let owner = self.store.lease()?.owner();
+        let index = put_index(self.store.objects(), owner, self.codec, &packed.packs)?;
         self.store.add(&packed.packs)?;
         Ok(Written {
             chunks_new: packed.chunks(),

@@ -5,6 +5,7 @@ use pitr_codec::{
     Access, Codec, CodecError, FromTail, HEADER_BYTES, ObjectBuilder, ObjectCipher, ObjectIndex, ObjectKind,
     Seal, TAIL_BYTES_HINT,
 };
+use pitr_format::OwnerToken;
 
 impl Objects {
     /// Begins an object: encrypted, if the repository is and the kind is not one that must be read without a key.
@@ -13,7 +14,22 @@ impl Objects {
     /// # Errors
     /// [`Error::Locked`] when nobody has given a key.
     pub fn builder(&self, path: &str, kind: ObjectKind, codec: Codec) -> Result<ObjectBuilder> {
-        let builder = ObjectBuilder::new(kind, self.owner(), codec);
+        self.builder_of(self.owner(), path, kind, codec)
+    }
+
+    /// As [`builder`](Self::builder), for an object that bears this token. One that is named by its content then has a
+    /// name that nobody else comes upon: so a writer never takes an earlier one's, which may be condemned, for his own.
+    ///
+    /// # Errors
+    /// As [`builder`](Self::builder).
+    pub fn builder_of(
+        &self,
+        owner: OwnerToken,
+        path: &str,
+        kind: ObjectKind,
+        codec: Codec,
+    ) -> Result<ObjectBuilder> {
+        let builder = ObjectBuilder::new(kind, owner, codec);
         match self.keys() {
             _ if kind.is_in_clear() => Ok(builder),
             None if self.is_encrypted() => Err(Error::Locked { place: self.place().to_owned() }),

@@ -91,6 +91,12 @@ pub enum Error {
         /// The slot.
         slot: String,
     },
+    /// A lease was not renewed in time, or taken away: objects that were relied on may be gone.
+    #[error("{path}: the lease has lapsed, this process was held up for too long; nothing was published")]
+    Lapsed {
+        /// Path of the lease.
+        path: String,
+    },
     /// No repository object stands in the place.
     #[error("{place} is not a pitr repository; `pitr init` makes one")]
     NotARepository {
@@ -184,6 +190,8 @@ pub enum ErrorKind {
     Machine,
     /// A key is missing or not the right one.
     Key,
+    /// A lease has lapsed: what was begun must be begun again.
+    Lapsed,
 }
 
 impl ErrorKind {
@@ -215,6 +223,7 @@ impl Error {
             Error::NotARepository { .. } => ErrorKind::NotARepository,
             Error::AlreadyARepository { .. } => ErrorKind::AlreadyARepository,
             Error::Unreachable { .. } | Error::Folder { .. } => ErrorKind::Unreachable,
+            Error::Lapsed { .. } => ErrorKind::Lapsed,
             Error::Denied { .. } => ErrorKind::Denied,
             Error::Full { .. } => ErrorKind::Full,
             Error::Unsupported { .. } => ErrorKind::Unsupported,

@@ -8,15 +8,19 @@
 //! - Ranges give exactly the bytes asked for or an error; prefixes match whole path segments.
 //! - [`Objects::index`] reads a container by ranges and checks whatever it returns.
 //! - In an encrypted repository, once it is [unlocked](Objects::unlock), all that is built and read here is encrypted.
+//! - Who relies on objects holds a [`Lease`]; what is [condemned](Condemnation) is deleted when the leases have ended
+//!   that stood when it was (`docs/format/prune.md`).
 //! - No object past [`pitr_codec::OBJECT_BYTES_LIMIT`] is read into memory.
 //!
 //! Calls block and may come from any thread, rayon's and an async runtime's included: requests run on a small
 //! runtime of the crate's own. Local folders are written with fsync of file and folder.
 #![forbid(unsafe_code)]
 
+mod condemned;
 mod container;
 mod error;
 mod keys;
+mod lease;
 mod local;
 mod put;
 mod read;
@@ -25,8 +29,10 @@ mod runtime;
 mod sources;
 mod store;
 
+pub use condemned::{Condemnation, Condemned};
 pub use error::{Error, ErrorKind, Result};
 pub use keys::KeySlot;
+pub use lease::{LEASE_EXPIRY, Lease, LeaseRole, LeaseSeen};
 pub use read::Tail;
 pub use repository::{REPOSITORY_PATH, Repository};
 pub use store::{Entry, Objects, random_bytes};

@@ -16,6 +16,10 @@ impl LocalFolder {
         LocalFolder { root: root.to_owned() }
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// True if the object is there.
     pub(crate) fn holds(&self, path: &str) -> bool {
         self.root.join(path).exists()

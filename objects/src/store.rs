@@ -1,5 +1,6 @@
 //! The handle of a repository's objects: opening, listing.
 
+use crate::lease::RENEWAL;
 use crate::local::{LocalFolder, create_folder};
 use crate::runtime::Requests;
 use crate::{Error, REPOSITORY_PATH, Result};
@@ -10,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
 use pitr_format::OwnerToken;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 /// An object as a listing shows it.
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     /// The repository object says that it is encrypted.
     pub(crate) is_encrypted: AtomicBool,
     pub(crate) encryption: RwLock<Option<Arc<Encryption>>>,
+    /// Microseconds between two renewals of a lease.
+    pub(crate) renewal: AtomicU64,
 }
 
 /// The open keys of an encrypted repository.
@@ -102,7 +105,8 @@ impl Objects {
         let owner = OwnerToken(random_bytes()?);
         let (seen, is_encrypted) = (AtomicBool::new(false), AtomicBool::new(false));
         let encryption = RwLock::default();
-        let inner = Inner { store, requests, local, owner, place, seen, is_encrypted, encryption };
+        let renewal = AtomicU64::new(RENEWAL.as_micros() as u64); // seconds
+        let inner = Inner { store, requests, local, owner, place, seen, is_encrypted, encryption, renewal };
         Ok(Objects { inner: Arc::new(inner) })
     }
 
@@ -116,6 +120,12 @@ impl Objects {
     #[must_use]
     pub fn place(&self) -> &str {
         &self.inner.place
+    }
+
+    /// The folder on this machine that the repository is in, if it is in one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.inner.local.as_ref().map(LocalFolder::root)
     }
 
     /// The objects below `prefix`, sorted by path; all of them for "". The prefix is matched by whole path segments:
@@ -154,11 +164,11 @@ impl Objects {
         self.inner.is_encrypted.load(Ordering::Relaxed)
     }
 
-    /// Deletes an object; one that is gone already is no error.
+    /// Deletes an object; one that is gone already is no error. Who calls this has proof that nobody needs it (law 7).
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) fn delete(&self, path: &str) -> Result<()> {
+    pub fn delete(&self, path: &str) -> Result<()> {
         let location = object_path(path)?;
         let store = Arc::clone(&self.inner.store);
         let deleted = self.inner.requests.run(async move { store.delete(&location).await })?;

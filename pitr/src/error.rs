@@ -32,6 +32,12 @@ pub enum Error {
     /// A verification.
     #[error(transparent)]
     Verify(#[from] pitr_verify::Error),
+    /// The engine for folders.
+    #[error(transparent)]
+    Directory(#[from] pitr_directory::Error),
+    /// Retention.
+    #[error(transparent)]
+    Prune(#[from] pitr_prune::Error),
     /// The SQLite engine.
     #[error(transparent)]
     Sqlite(#[from] pitr_sqlite::Error),

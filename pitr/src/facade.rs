@@ -8,6 +8,7 @@ use pitr_dedup::ChunkStore;
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository};
 use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer};
+use pitr_snapshot::Manifest;
 use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 
@@ -138,6 +139,29 @@ impl Pitr {
         Ok(Restorer { history, chunks: &chunks, fs, clock, progress }.restore(plan, options)?)
     }
 
+    /// Takes a snapshot of a folder.
+    pub fn backup_folder(
+        &self,
+        name: &SourceName,
+        folder: &Path,
+        full: bool,
+    ) -> Result<pitr_directory::Taken> {
+        let options = pitr_directory::BackupOptions { full, codec: self.codec };
+        Ok(pitr_directory::backup(&self.objects, self.clock.as_ref(), name, folder, options)?)
+    }
+
+    /// Builds a folder as a snapshot has it. `progress` is told bytes done and all, from several threads.
+    pub fn restore_folder(
+        &self,
+        manifest: &Manifest,
+        output: &Path,
+        force: bool,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<pitr_directory::Restored> {
+        let chunks = ChunkStore::open(self.objects.clone())?;
+        Ok(pitr_directory::restore(&chunks, manifest, output, force, self.clock.now(), progress)?)
+    }
+
     /// Proves that the repository holds what it should. `progress` is called from several threads.
     pub fn verify(
         &self,
@@ -145,6 +169,19 @@ impl Pitr {
         progress: &(dyn Fn(pitr_verify::Progress) + Sync),
     ) -> Result<pitr_verify::Report> {
         Ok(pitr_verify::verify(&self.objects, options, progress)?)
+    }
+
+    /// Tells what the policy would remove, or removes it. At most `max_waste` of what packs hold, from 0 to 1, is left that
+    /// nobody needs.
+    pub fn prune(
+        &self,
+        policy: pitr_prune::Policy,
+        max_waste: f64,
+        execute: bool,
+    ) -> Result<pitr_prune::Report> {
+        let pruner = pitr_prune::Pruner::new(self.objects.clone(), policy)?.max_waste(max_waste);
+        let now = self.clock.now();
+        Ok(if execute { pruner.execute(now)? } else { pruner.plan(now)? })
     }
 
     /// Begins to watch a SQLite database. From the return on every commit is captured.

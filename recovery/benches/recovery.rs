@@ -77,7 +77,7 @@ fn prepare(dir: &std::path::Path) -> (Objects, SourceName) {
     };
     let chunks = ChunkStore::open(objects.clone()).expect("a store");
     let manifest = write_full(&chunks, &Memory(content), meta, None).expect("a snapshot");
-    manifest.publish(&objects).expect("a root");
+    manifest.publish(&chunks).expect("a root");
 
     let mut data = vec![0; BLOCK];
     for tx in 1..=LEN / BLOCK as u64 / 10 / 64 {

@@ -5,7 +5,7 @@ use crate::plan::{Plan, Snapshot, plan};
 use crate::target::{Point, Stop};
 use pitr_archive::{Archive, Base, Catalog, Coverage, Gap, Lineage, Piece, Search, coverage};
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
-use pitr_objects::Objects;
+use pitr_objects::{Lease, Objects};
 use pitr_snapshot::{Manifest, load_all};
 
 /// A span of a history in which every commit can be restored.
@@ -21,9 +21,10 @@ pub struct Restorable {
     pub watermark: Timestamp,
 }
 
-/// A history, as of one listing.
+/// A history, as of one listing. While it is held nothing of it is deleted.
 #[derive(Debug)]
 pub struct History {
+    _lease: Option<Lease>,
     archive: Archive,
     catalog: Catalog,
     lineage: Lineage,
@@ -41,14 +42,16 @@ impl History {
     /// # Errors
     /// Those of listing and reading; [`pitr_archive::Error::UnknownTimeline`].
     pub fn load(objects: &Objects, source: &SourceName, timeline: Option<TimelineId>) -> Result<Self> {
+        let lease = objects.lease_to_read().map_err(pitr_archive::Error::from)?;
         let archive = Archive::new(objects.clone(), source.clone());
         // The roots first: the log that a snapshot needs is older than its root.
         let roots = load_all(objects, source)?;
         let catalog = archive.catalog()?;
-        Self::new(archive, catalog, roots.manifests, timeline)
+        let history = Self::new(archive, catalog, roots.manifests, timeline)?;
+        Ok(History { _lease: lease, ..history })
     }
 
-    /// The history that leads to `timeline`, or to the newest one, of what was listed.
+    /// The history that leads to `timeline`, or to the newest one, of what was listed under a lease of the caller's.
     ///
     /// # Errors
     /// [`pitr_archive::Error::UnknownTimeline`].
@@ -68,8 +71,12 @@ impl History {
         snapshots.retain(|s| lineage.holds(s.meta.timeline, s.meta.consistent_at));
         snapshots.sort_by_key(|s| (s.meta.consistent_at, s.meta.created));
         let bases: Vec<Base> = snapshots.iter().map(base).collect();
-        let coverage = coverage(&lineage, &pieces, &bases);
-        Ok(History { archive, catalog, lineage, pieces, snapshots, coverage })
+        let mut coverage = coverage(&lineage, &pieces, &bases);
+        if catalog.timelines().is_empty() {
+            // A source without a log has states and nothing between them.
+            coverage.gaps.clear();
+        }
+        Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, coverage })
     }
 
     /// The archive.
@@ -132,7 +139,8 @@ impl History {
     /// # Errors
     /// Those of reading footers.
     pub fn gaps(&self) -> Result<Vec<Gap>> {
-        let explain = |gap: &Gap| Ok(Gap { cause: self.archive.cause(gap)?, ..*gap });
+        let explain =
+            |gap: &Gap| Ok(Gap { cause: self.archive.cause(&self.catalog, &self.lineage, gap)?, ..*gap });
         self.coverage.gaps.iter().map(explain).collect()
     }
 

@@ -190,7 +190,7 @@ impl History {
         let first = self.coverage().intervals.first().map_or(Lsn::MAX, |interval| interval.from);
         let gap = self.coverage().gaps.iter().find(|gap| gap.from < lsn && lsn <= gap.to);
         Ok(match gap {
-            Some(gap) => Why::Gap(self.archive().cause(gap)?),
+            Some(gap) => Why::Gap(self.archive().cause(self.catalog(), self.lineage(), gap)?),
             None if lsn < first => Why::BeforeFirst,
             None => Why::BehindLast,
         })

@@ -117,7 +117,16 @@ impl Delta for Compared<'_> {
         let before = &self.before;
         let changed = &mut self.changed;
         let compare = |extent: &Extent<'_>| before.difference(extent.shape, extent.number, &extent.bytes);
-        each_extent(self.source, &self.shapes, compare, |extent, difference| {
+        let same_shape = |shape: &FileShape| {
+            before.parent.manifest().file(shape.file).is_some_and(|entry| entry.shape == *shape)
+        };
+        let to_read: Vec<FileShape> = self
+            .shapes
+            .iter()
+            .filter(|shape| !(self.source.is_unchanged(shape.file) && same_shape(shape)))
+            .cloned()
+            .collect();
+        each_extent(self.source, &to_read, compare, |extent, difference| {
             let block_bytes = extent.shape.block_bytes as usize;
             let per_extent = EXTENT_BYTES / u64::from(extent.shape.block_bytes);
             *changed += difference.changed;

@@ -5,8 +5,9 @@
 
 use crate::{Error, Manifest, Result};
 use pitr_codec::{Codec, CodecError, ObjectKind};
+use pitr_dedup::ChunkStore;
 use pitr_format::SourceName;
-use pitr_objects::Objects;
+use pitr_objects::{ErrorKind, Objects};
 
 impl Manifest {
     /// Path of the root in this repository.
@@ -23,13 +24,17 @@ impl Manifest {
         )
     }
 
-    /// Puts the root, after which the snapshot exists. Its chunks and their index must have been stored, as
-    /// [`write_full`](crate::write_full) and [`write_increment`](crate::write_increment) do. Returns the snapshot with
-    /// the root's own bytes counted in `sizes.stored`.
+    /// Puts the root, after which the snapshot exists. Its chunks and their index must have been stored through this store,
+    /// as [`write_full`](crate::write_full) and [`write_increment`](crate::write_increment) do, and its parent must have
+    /// been listed after the store was opened. Returns the snapshot with the root's own bytes counted in `sizes.stored`.
+    ///
+    /// If the store's lease has lapsed meanwhile what the snapshot relies on may be gone: then it does not exist.
     ///
     /// # Errors
-    /// [`Error::Publish`] when it is too large for one object; those of the repository.
-    pub fn publish(mut self, objects: &Objects) -> Result<Manifest> {
+    /// [`Error::Publish`] when it is too large for one object; [`ErrorKind::Lapsed`](crate::ErrorKind::Lapsed); those of
+    /// the repository.
+    pub fn publish(mut self, store: &ChunkStore) -> Result<Manifest> {
+        let (objects, lease) = (store.objects(), store.lease()?);
         if !self.meta.engine_fits() {
             let bytes = self.meta.engine.len() as u64;
             return Err(Error::Publish(CodecError::TooLarge { what: "engine name", bytes, most: 64 }));
@@ -42,7 +47,16 @@ impl Manifest {
             builder.finish(&root.encode()).map_err(Error::Publish)
         };
         self.sizes.stored += make(&self)?.len() as u64;
-        objects.put_container(&path, ObjectKind::Manifest, make(&self)?)?;
+        let root = make(&self)?;
+        lease.check()?;
+        objects.put_container(&path, ObjectKind::Manifest, root)?;
+        // FAILURES 21: who was held up in between takes back what he has put, before anybody is told of it.
+        if let Err(error) = lease.check() {
+            if error.kind() == ErrorKind::Lapsed {
+                objects.delete(&path)?;
+            }
+            return Err(error.into());
+        }
         Ok(self)
     }
 }
@@ -78,7 +92,15 @@ pub struct Roots {
     pub damaged: Vec<(String, Error)>,
 }
 
-/// Reads all roots of a source.
+impl Roots {
+    /// The engine that took one of them and is not this one: another kind of source has the name.
+    #[must_use]
+    pub fn of_other_engine(&self, engine: &str) -> Option<&str> {
+        self.manifests.iter().map(|root| root.meta.engine.as_str()).find(|taker| *taker != engine)
+    }
+}
+
+/// Reads all roots of a source. Who takes one of them as a parent lists them after he has opened his store.
 ///
 /// # Errors
 /// Those of the listing. A root that can't be read is in [`Roots::damaged`], unless the repository can't be reached.
@@ -87,6 +109,8 @@ pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
     for entry in objects.list(&folder(objects, source))? {
         match load(objects, &entry.path) {
             Ok(manifest) => roots.manifests.push(manifest),
+            // Retention took it away since the listing.
+            Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&entry.path)? => {}
             Err(error) if error.kind().is_of_one_object() => roots.damaged.push((entry.path, error)),
             Err(error) => return Err(error),
         }

@@ -14,6 +14,12 @@ pub trait BlockSource: Sync {
     /// # Errors
     /// Whatever keeps the bytes from being read.
     fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError>;
+
+    /// True if the file is known to be, byte for byte, what the snapshot has that this one is compared with: then it is not
+    /// read.
+    fn is_unchanged(&self, _file: FileId) -> bool {
+        false
+    }
 }
 
 /// Takes the image of a block: file, number of the block, bytes.

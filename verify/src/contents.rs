@@ -3,14 +3,19 @@
 use crate::object::Checked;
 use crate::report::{Fault, Report};
 use crate::{Error, Result};
-use pitr_archive::{Archive, Base, Cause, Gap, coverage};
+use pitr_archive::{Archive, Base, Catalog, Cause, Gap, Lineage, coverage};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::SourceName;
-use pitr_objects::{Entry, Objects};
+use pitr_objects::{Condemned, Entry, Objects};
 use pitr_snapshot::{Manifest, SnapshotId, Visit, load_all, walk};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-pub(crate) fn check(objects: &Objects, entries: &[Entry], checked: Checked) -> Result<Report> {
+pub(crate) fn check(
+    objects: &Objects,
+    entries: &[Entry],
+    condemned: &Condemned,
+    checked: Checked,
+) -> Result<Report> {
     let mut report = Report {
         objects: checked.objects,
         bytes: checked.bytes,
@@ -26,7 +31,8 @@ pub(crate) fn check(objects: &Objects, entries: &[Entry], checked: Checked) -> R
     let packs = store.packs()?;
     let there: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     let mut damaged = checked.packs;
-    for pack in packs.iter().filter(|pack| !there.contains(pack.as_str())) {
+    let missing = |pack: &&String| !there.contains(pack.as_str()) && !condemned.contains(*pack);
+    for pack in packs.iter().filter(missing) {
         // It may have been put since the listing; then it is looked at the next time.
         if !objects.exists(pack)? {
             report.faults.push(Fault::new(pack, "the index names it, and it is not there"));
@@ -176,7 +182,7 @@ fn check_log(archive: &Archive, manifests: &[Manifest], faults: &mut Vec<Fault>)
         let lineage = catalog.lineage(*timeline)?;
         let pieces = catalog.pieces(&lineage);
         for gap in coverage(&lineage, &pieces, &bases).gaps {
-            if let Some(what) = missing(archive, &gap)? {
+            if let Some(what) = missing(archive, &catalog, &lineage, &gap)? {
                 let fault = Fault::new(&folder, what);
                 if !faults.contains(&fault) {
                     faults.push(fault);
@@ -192,8 +198,8 @@ fn base(manifest: &Manifest) -> Base {
     Base { consistent_at: meta.consistent_at, redo_from: meta.redo_from, timeline: meta.timeline }
 }
 
-fn missing(archive: &Archive, gap: &Gap) -> Result<Option<String>> {
-    let cause = match archive.cause(gap) {
+fn missing(archive: &Archive, catalog: &Catalog, lineage: &Lineage, gap: &Gap) -> Result<Option<String>> {
+    let cause = match archive.cause(catalog, lineage, gap) {
         Ok(cause) => cause,
         // The object behind the gap is damaged, which is told of it.
         Err(pitr_archive::Error::Objects(error)) if error.kind() == pitr_objects::ErrorKind::Corrupt => {

@@ -47,7 +47,12 @@ pub struct Progress {
 /// # Errors
 /// Those of a repository that can't be listed or does not answer: what is wrong with objects stands in the report.
 pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report> {
-    let entries = objects.list("")?;
-    let checked: Checked = check_all(objects, &entries, options, progress)?;
-    contents::check(objects, &entries, checked)
+    // What is condemned from here on stays until the lease ends.
+    let _lease = objects.lease_to_read()?;
+    let condemned = objects.condemned()?;
+    let mut entries = objects.list("")?;
+    // They come and go with who works here, ours among them.
+    entries.retain(|entry| !entry.path.starts_with("leases/"));
+    let checked: Checked = check_all(objects, &entries, &condemned, options, progress)?;
+    contents::check(objects, &entries, &condemned, checked)
 }

@@ -5,7 +5,7 @@ use crate::{Error, Options, Progress, Result};
 use pitr_archive::{Archive, Name};
 use pitr_codec::{ObjectIndex, ObjectKind};
 use pitr_dedup::{check_index, check_pack};
-use pitr_objects::{Entry, ErrorKind, Objects, REPOSITORY_PATH};
+use pitr_objects::{Condemned, Entry, ErrorKind, Objects, REPOSITORY_PATH};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +28,7 @@ pub(crate) struct Checked {
 pub(crate) fn check_all(
     objects: &Objects,
     entries: &[Entry],
+    condemned: &Condemned,
     options: Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Checked> {
@@ -38,7 +39,7 @@ pub(crate) fn check_all(
     let threads = std::thread::available_parallelism().map_or(1, usize::from) + READ_AHEAD;
     let work = || -> Result<()> {
         while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let found = check(objects, &archives, entry, options)?;
+            let found = check(objects, &archives, condemned, entry, options)?;
             let mut checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
             checked.take(entry, found);
             let done = done.fetch_add(entry.size, Ordering::Relaxed) + entry.size;
@@ -60,6 +61,8 @@ pub(crate) fn check_all(
 /// What came of looking at one object.
 enum Found {
     Sound,
+    /// Nothing stands there any more, and nobody needs it.
+    Gone,
     Stranger,
     Faulty(String),
     /// A pack of which some frames are damaged.
@@ -75,13 +78,15 @@ impl Found {
 impl Checked {
     fn take(&mut self, entry: &Entry, found: Found) {
         let path = &entry.path;
-        if matches!(found, Found::Stranger) {
-            return self.strangers.push(path.clone());
+        match found {
+            Found::Stranger => return self.strangers.push(path.clone()),
+            Found::Gone => return,
+            _ => {}
         }
         self.objects += 1;
         self.bytes += entry.size;
         match found {
-            Found::Sound | Found::Stranger => {}
+            Found::Sound | Found::Gone | Found::Stranger => {}
             Found::Faulty(what) => {
                 self.faults.push(Fault::new(path, what));
                 if path.starts_with("packs/") {
@@ -121,16 +126,34 @@ fn role(path: &str) -> Option<Role> {
         ["sources", _, "timelines", _] => K::Timeline,
         ["sources", _, "epochs", name] if name.ends_with("-claim") => K::Claim,
         ["sources", _, "epochs", name] if name.ends_with("-fence") => K::Fence,
+        ["sources", _, "pruned", _, _] => K::Pruned,
+        ["condemned", _, _] => K::Condemned,
         _ => return None,
     };
     Some(Role::Any(kind))
 }
 
-fn check(objects: &Objects, archives: &[Archive], entry: &Entry, options: Options) -> Result<Found> {
+/// True for what comes and goes while others work, and for what was condemned before this verification began: nobody
+/// waits for it. What is condemned later is deleted after its lease.
+fn may_go(path: &str, condemned: &Condemned) -> bool {
+    path.starts_with("condemned/") || condemned.contains(path)
+}
+
+fn check(
+    objects: &Objects,
+    archives: &[Archive],
+    condemned: &Condemned,
+    entry: &Entry,
+    options: Options,
+) -> Result<Found> {
     let path = &entry.path;
     let Some(role) = role(path) else { return Ok(Found::Stranger) };
     let whole = match objects.get(path) {
         Ok(whole) => whole,
+        // Who prunes has deleted it since the listing.
+        Err(error) if error.kind() == ErrorKind::Missing && may_go(path, condemned) => {
+            return Ok(Found::Gone);
+        }
         Err(error) if is_the_objects(error.kind()) => return Ok(Found::Faulty(error.to_string())),
         Err(error) => return Err(error.into()),
     };

@@ -195,7 +195,10 @@ fn a_gap_in_the_log_is_a_gap_in_the_archive_and_says_why() {
     assert!(found.interval_at(before.lsn).is_some());
     assert!(found.interval_at(after.lsn).is_none());
     let [gap] = found.gaps[..] else { panic!("{found:?}") };
-    assert_eq!(archive.cause(&gap).unwrap(), Cause::NotLogged(Some(GapReason::LogRestarted)));
+    assert_eq!(
+        archive.cause(&catalog, &lineage, &gap).unwrap(),
+        Cause::NotLogged(Some(GapReason::LogRestarted))
+    );
 
     // An object that someone removed gives no better reason than that.
     commit(&wal, 3, &[(0, 3)], None);
@@ -210,7 +213,7 @@ fn a_gap_in_the_log_is_a_gap_in_the_archive_and_says_why() {
         &catalog.pieces(&lineage),
         &[pitr_archive::Base { consistent_at: on, redo_from: on, timeline: TimelineId::FIRST }],
     );
-    assert_eq!(archive.cause(&found.gaps[1]).unwrap(), Cause::Missing);
+    assert_eq!(archive.cause(&catalog, &lineage, &found.gaps[1]).unwrap(), Cause::Missing);
 }
 
 #[test]

@@ -89,6 +89,16 @@ pub enum Error {
         /// What its identity says.
         found: String,
     },
+    /// The repository's source of this name is something else.
+    #[error(
+        "the source {name} holds snapshots of another kind ({engine}); give this one another name with --source"
+    )]
+    OtherEngine {
+        /// The source.
+        name: String,
+        /// What took its snapshots.
+        engine: String,
+    },
     /// The wall clock was set back so far that a new timeline must begin.
     #[error("the clock was set back from {from} to {to}")]
     ClockSetBack {

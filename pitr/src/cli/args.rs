@@ -11,6 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
 use pitr::codec::{Codec, KeyWrap};
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -97,11 +98,11 @@ Examples:
     Demo,
     /// Makes a repository
     Init(Init),
-    /// Takes a snapshot of a SQLite database; incremental when it can be
+    /// Takes a snapshot of a SQLite database or a folder; incremental when it can be
     Backup(Backup),
     /// Archives every commit of a live SQLite database until SIGINT or SIGTERM, then drains
     Watch(Watch),
-    /// Builds a file as the database was at a target; never touches the live one
+    /// Builds a file or folder as the source was at a target; never touches the live one
     Restore(Restore),
     /// Lists the transactions: number, LSN, time, blocks and bytes
     Log(Log),
@@ -113,6 +114,8 @@ Examples:
     Info,
     /// Proves that the repository holds what it should; ends with 4 and a line for each fault
     Verify(Verify),
+    /// Removes what retention does not keep; only tells what it would do, unless told to
+    Prune(Prune),
     /// Keeps the passphrases and keys that open an encrypted repository
     #[command(subcommand)]
     Key(Key),
@@ -184,9 +187,10 @@ pub(crate) struct NewKey {
 Examples:
   pitr --repo /srv/backup backup /srv/shop/shop.db
   pitr --repo /srv/backup backup /srv/shop/shop.db --full
-  pitr --repo /srv/backup backup /srv/shop/shop.db --source shop --json")]
+  pitr --repo /srv/backup backup /srv/shop/shop.db --source shop --json
+  pitr --repo /srv/backup backup /srv/shop/pictures")]
 pub(crate) struct Backup {
-    /// The SQLite database file
+    /// The SQLite database file, or a folder that nobody writes to meanwhile
     #[arg(value_name = "SOURCE")]
     pub(crate) database: PathBuf,
     /// Read and compare everything, even when the log says what changed
@@ -236,7 +240,7 @@ pub(crate) struct Restore {
     /// What to bring back
     #[arg(long, value_name = "TARGET", value_parser = Target::parse_local)]
     pub(crate) to: Target,
-    /// The file to build; must not exist
+    /// The file or folder to build; must not exist
     #[arg(long, value_name = "PATH")]
     pub(crate) output: PathBuf,
     /// Stop just before the target instead of at it
@@ -291,6 +295,46 @@ pub(crate) struct Verify {
     /// Decode every chunk, batch and record too, not only the bytes that hold them
     #[arg(long)]
     pub(crate) deep: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+What one of the rules keeps stays; of every source the newest state stays whatever the rules say. A window ends at the newest
+moment that the repository knows of a source. Days, weeks and months are those of UTC.
+
+Packs are deleted when what ran before has ended: a run that finds a backup or a restore at work leaves them to the next one.
+
+Examples:
+  pitr --repo /srv/backup prune --keep-within 7d
+  pitr --repo /srv/backup prune --keep-within 7d --keep-daily 30 --keep-monthly 12 --execute
+  pitr --repo /srv/backup prune --keep-snapshots 3 --must-remain-restorable-since '30 days ago' --execute")]
+#[group(id = "rule", required = true, multiple = true,
+    args = ["keep_within", "keep_snapshots", "keep_daily", "keep_weekly", "keep_monthly", "must_remain_restorable_since"])]
+pub(crate) struct Prune {
+    /// Keep every commit of the last so long
+    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+    pub(crate) keep_within: Option<Duration>,
+    /// Keep the newest N snapshots of each source, and every commit since the oldest of them
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_snapshots: Option<NonZeroU32>,
+    /// Keep the last snapshot of each of the newest N days that have one
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_daily: Option<NonZeroU32>,
+    /// Keep the last snapshot of each of the newest N weeks that have one
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_weekly: Option<NonZeroU32>,
+    /// Keep the last snapshot of each of the newest N months that have one
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_monthly: Option<NonZeroU32>,
+    /// Keep every commit since then, and prune nothing if one of them is lost already
+    #[arg(long, value_name = "T", value_parser = Target::parse_local)]
+    pub(crate) must_remain_restorable_since: Option<Target>,
+    /// How many percent of what packs hold may be needed by nobody before some are stored anew
+    #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) max_waste: u8,
+    /// Do it
+    #[arg(long)]
+    pub(crate) execute: bool,
 }
 
 /// What to look for in a log.
@@ -503,7 +547,7 @@ mod tests {
         let mut command = Args::command();
         let help = command.render_help().to_string();
         assert!(help.contains("Examples:") && !help.contains("demo-writer"), "{help}");
-        for name in ["demo", "init", "backup", "watch", "restore", "log", "info", "verify"] {
+        for name in ["demo", "init", "backup", "watch", "restore", "log", "info", "verify", "prune"] {
             let help = command.find_subcommand_mut(name).unwrap().render_help().to_string();
             assert!(help.contains("Examples:\n  "), "{name}");
         }

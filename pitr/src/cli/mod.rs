@@ -7,6 +7,7 @@ pub(crate) mod exit;
 pub(crate) mod human;
 pub(crate) mod output;
 pub(crate) mod progress;
+pub(crate) mod prune;
 pub(crate) mod target;
 pub(crate) mod wal;
 

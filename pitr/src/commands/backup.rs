@@ -1,5 +1,6 @@
 //! `pitr backup`: one snapshot, taken here or by the watcher that owns the log.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,11 @@ use crate::cli::exit::{CliError, Exit};
 pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     let pitr = open_writing(global, args.compress)?;
     let begun = pitr.clock().monotonic();
+    if args.database.is_dir() {
+        let manifest = folder(global, args, &pitr)?;
+        let took = pitr.clock().monotonic().saturating_sub(begun);
+        return global.output().answer(&document(&manifest, took));
+    }
     let subject = Subject {
         database: args.database.clone(),
         source: source_of(global, &args.database)?,
@@ -38,6 +44,23 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     drop(phase);
     let took = pitr.clock().monotonic().saturating_sub(begun);
     global.output().answer(&document(&manifest, took))
+}
+
+fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Manifest, CliError> {
+    if args.state.is_some() {
+        return Err(CliError::usage("a folder has no local log; leave --state out"));
+    }
+    let name = source_of(global, &args.database)?;
+    let phase = global.progress().phase("snapshot", 0);
+    let taken = pitr.backup_folder(&name, &args.database, args.full).map_err(explain)?;
+    drop(phase);
+    let tell = |paths: &[PathBuf], what: &str| {
+        paths.iter().for_each(|path| global.output().remark(format_args!("{}: {what}", path.display())));
+    };
+    tell(&taken.skipped, "not in the snapshot: no file, folder or link, or the repository itself");
+    tell(&taken.vanished, "not in the snapshot: it vanished while it was read");
+    tell(&taken.cut, "became shorter while it was read; the rest of it is zeros in the snapshot");
+    Ok(taken.manifest)
 }
 
 /// A running watcher owns the log; it takes the snapshot for us.

@@ -28,6 +28,8 @@ fn judge(error: &pitr::Error) -> (Exit, Option<&'static str>) {
         E::Archive(e) => in_archive(e),
         E::Recovery(e) => in_recovery(e),
         E::Verify(e) => in_verify(e),
+        E::Prune(e) => in_prune(e),
+        E::Directory(e) => in_directory(e),
         E::Sqlite(e) => in_sqlite(e),
         _ => (Exit::Failed, None),
     }
@@ -51,6 +53,7 @@ fn objects(kind: O) -> (Exit, Option<&'static str>) {
                 "give the right one with --passphrase-file, --key-file or PITR_PASSPHRASE; none for a repository that is not encrypted",
             ),
         ),
+        O::Lapsed => (Exit::Failed, Some("run it again")),
         O::Foreign => {
             (Exit::Locked, Some("another writer was faster; see that only one watches this source"))
         }
@@ -65,6 +68,52 @@ fn in_verify(error: &pitr::verify::Error) -> (Exit, Option<&'static str>) {
         V::Chunks(e) => objects(e.kind()),
         V::Snapshot(e) => objects(e.kind()),
         V::Archive(e) => in_archive(e),
+        _ => (Exit::Failed, None),
+    }
+}
+
+fn in_prune(error: &pitr::prune::Error) -> (Exit, Option<&'static str>) {
+    use pitr::prune::Error as P;
+    match error {
+        P::Objects(e) => objects(e.kind()),
+        P::Chunks(e) => objects(e.kind()),
+        P::Snapshot(e) => objects(e.kind()),
+        P::Archive(e) => in_archive(e),
+        P::NoRule => (Exit::Usage, Some("give --keep-within, --keep-snapshots or another rule")),
+        P::NotRestorable { .. } => {
+            (Exit::Unreachable, Some("nothing was removed; `pitr info` lists what can be restored"))
+        }
+        P::Unreadable { .. } => {
+            (Exit::Corrupt, Some("`pitr verify` tells more; nothing is deleted meanwhile"))
+        }
+        P::Suspicious { .. } => {
+            (Exit::Failed, Some("try again; if it stays so `pitr verify` tells what is missing"))
+        }
+        P::Locked { .. } => (Exit::Locked, Some("wait for it")),
+        P::Unfinished { .. } => {
+            (Exit::Locked, Some("run it again when the backups and restores that run now have ended"))
+        }
+        _ => (Exit::Failed, None),
+    }
+}
+
+fn in_directory(error: &pitr::directory::Error) -> (Exit, Option<&'static str>) {
+    use pitr::directory::Error as D;
+    match error {
+        D::Objects(e) => objects(e.kind()),
+        D::Chunks(e) => objects(e.kind()),
+        D::Snapshot(e) => objects(e.kind()),
+        D::Archive(e) => in_archive(e),
+        D::Tree { .. } => (Exit::Corrupt, None),
+        D::NotAFolder { .. } | D::OtherEngine { .. } => (Exit::Usage, None),
+        D::Output { .. } => (Exit::Usage, Some("name a folder")),
+        D::Exists { .. } => {
+            (Exit::Usage, Some("name another output, or move what is there aside with --force"))
+        }
+        D::Locked { .. } => (Exit::Locked, Some("wait for it, or name another output")),
+        D::Io { .. } => {
+            (Exit::Failed, Some("see that it is there, may be read or written, and that there is room"))
+        }
         _ => (Exit::Failed, None),
     }
 }
@@ -114,7 +163,9 @@ fn in_sqlite(error: &sqlite::Error) -> (Exit, Option<&'static str>) {
         S::Locked { .. } => (Exit::Locked, None),
         S::Wal(pitr::wal::Error::Locked { .. }) => (Exit::Locked, None),
         S::Wal(e) if e.kind() == pitr::wal::Kind::Fatal => (Exit::Corrupt, None),
-        S::NotADatabase { .. } | S::NotWalMode { .. } | S::ForeignState { .. } => (Exit::Usage, None),
+        S::NotADatabase { .. } | S::NotWalMode { .. } | S::ForeignState { .. } | S::OtherEngine { .. } => {
+            (Exit::Usage, None)
+        }
         S::Open { .. } => (Exit::Usage, Some("see that the path is right and can be read")),
         S::Exclusive { .. } => (Exit::Failed, None),
         _ => (Exit::Failed, None),

@@ -6,6 +6,7 @@ mod info;
 mod init;
 mod key;
 mod log;
+mod prune;
 mod restore;
 mod targets;
 mod verify;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         Command::Log(log) => log::run(global, &log),
         Command::Info => info::run(global),
         Command::Verify(verify) => verify::run(global, &verify),
+        Command::Prune(prune) => prune::run(global, &prune),
         Command::Key(key) => key::run(global, &key),
         Command::Wal(wal) => wal::run(global, &wal),
         Command::DemoWriter(writer) => demo::writer::run(&writer.dir, writer.seed)

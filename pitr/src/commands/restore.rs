@@ -1,11 +1,13 @@
 //! `pitr restore`.
 
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use pitr::format::TimelineId;
-use pitr::recovery::{Moment, Phase, Plan, Progress, RestoreOptions, Restored, Target};
+use pitr::recovery::{History, Moment, Phase, Plan, Progress, RestoreOptions, Restored, Target};
+use pitr::snapshot::Manifest;
+use pitr::{Pitr, directory};
 
 use super::failure::explain;
 use super::{open, targets};
@@ -33,6 +35,9 @@ pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
     if args.dry_run {
         return dry_run(global, args, &plan);
     }
+    if let Some(manifest) = folder_of(&history, &plan) {
+        return folder(global, args, &pitr, manifest, &plan, begun);
+    }
     let options = RestoreOptions {
         output: args.output.clone(),
         force: args.force,
@@ -46,6 +51,53 @@ pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
     }
     global.output().answer(&document(args, &restored, took))?;
     check_rto(args, took)
+}
+
+/// The snapshot that a plan consists of, if it is one of a folder.
+fn folder_of<'h>(history: &'h History, plan: &Plan) -> Option<&'h Manifest> {
+    let manifest = history.snapshots().iter().find(|manifest| Some(manifest.id) == plan.snapshot)?;
+    (manifest.meta.engine == directory::ENGINE).then_some(manifest)
+}
+
+fn folder(
+    global: &Global,
+    args: &Restore,
+    pitr: &Pitr,
+    manifest: &Manifest,
+    plan: &Plan,
+    begun: Duration,
+) -> Result<(), CliError> {
+    let phase = OnceLock::new();
+    let tell = |done, total| phase.get_or_init(|| global.progress().phase("restore", total)).set(done);
+    let build = || pitr.restore_folder(manifest, &args.output, args.force, &tell).map_err(explain);
+    let restored = match args.workers {
+        None => build(),
+        Some(workers) => in_pool(workers.into(), build)?,
+    }?;
+    drop(phase);
+    let took = pitr.clock().monotonic().saturating_sub(begun);
+    if let Some(moved) = &restored.moved_aside {
+        global.output().remark(format_args!("moved aside: {}", moved.display()));
+    }
+    global.output().answer(&documents::Restore {
+        snapshot_id: plan.snapshot.map(|id| id.to_string()),
+        timeline: plan.reached.timeline.get(),
+        reached: targets::position(&plan.reached),
+        base_bytes: restored.bytes,
+        wal_bytes: 0,
+        records: 0,
+        seconds: took.as_secs_f64(),
+        workers: args.workers.map(usize::from),
+        phases: Phases::default(),
+        dry_run: false,
+        output: args.output.display().to_string(),
+    })?;
+    check_rto(args, took)
+}
+
+fn in_pool<T: Send>(workers: usize, act: impl FnOnce() -> T + Send) -> Result<T, CliError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build();
+    Ok(pool.map_err(|e| CliError::new(Exit::Failed, e).at("worker threads"))?.install(act))
 }
 
 fn dry_run(global: &Global, args: &Restore, plan: &Plan) -> Result<(), CliError> {

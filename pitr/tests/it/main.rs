@@ -3,7 +3,10 @@
 
 mod captured;
 mod encrypted;
+mod folders;
 mod misuse;
+mod pruned;
+mod second;
 mod shapes;
 mod verified;
 mod wal;

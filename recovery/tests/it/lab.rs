@@ -53,7 +53,7 @@ pub(crate) fn meta(archive: &Archive, redo_from: Lsn, lsn: Lsn, time: Timestamp,
 pub(crate) fn take(archive: &Archive, content: Vec<u8>, meta: SnapshotMeta) -> Manifest {
     let chunks = ChunkStore::open(archive.objects().clone()).unwrap();
     let manifest = write_full(&chunks, &Held(content), meta, None).unwrap();
-    manifest.publish(archive.objects()).unwrap()
+    manifest.publish(&chunks).unwrap()
 }
 
 pub(crate) fn history(archive: &Archive) -> History {

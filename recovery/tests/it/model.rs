@@ -49,7 +49,7 @@ fn increment(world: &World, parent: &Manifest, state: &State) -> Manifest {
     let meta = meta(&world.archive, state.redo_from, state.lsn, state.time, state.tx);
     let chunks = ChunkStore::open(world.archive.objects().clone()).unwrap();
     let manifest = write_increment(&chunks, parent, &mut delta, meta).unwrap();
-    manifest.publish(world.archive.objects()).unwrap()
+    manifest.publish(&chunks).unwrap()
 }
 
 fn expect(world: &World, no: Option<usize>) -> Vec<u8> {

@@ -41,11 +41,11 @@ fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
     let folder = tempfile::tempdir().unwrap();
     let store = local(folder.path());
     let mut model = filled(300);
-    let full = write_full(&store, &model, meta(1), None).unwrap().publish(store.objects()).unwrap();
+    let full = write_full(&store, &model, meta(1), None).unwrap().publish(&store).unwrap();
     model.mark();
     (0..20).for_each(|n| model.file().write(n * 13, vec![n as u8 + 1; 4096]));
     let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
-    let next = next.publish(store.objects()).unwrap();
+    let next = next.publish(&store).unwrap();
     let sound = read_all(&store, &next.path(store.objects())).unwrap();
 
     let mut refused = 0;
@@ -78,7 +78,7 @@ fn a_damaged_parent_is_named_and_can_be_done_without() {
     let folder = tempfile::tempdir().unwrap();
     let store = local(folder.path());
     let mut model = filled(300);
-    let full = write_full(&store, &model, meta(1), None).unwrap().publish(store.objects()).unwrap();
+    let full = write_full(&store, &model, meta(1), None).unwrap().publish(&store).unwrap();
     let store = local(folder.path());
     for pack in files_below(&folder.path().join("packs")) {
         fs::write(&pack, b"lost").unwrap();
@@ -105,7 +105,7 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     let store = local(folder.path());
     let model = filled(10);
     let taken: Vec<Manifest> = (1..5)
-        .map(|at| write_full(&store, &model, meta(at), None).unwrap().publish(store.objects()).unwrap())
+        .map(|at| write_full(&store, &model, meta(at), None).unwrap().publish(&store).unwrap())
         .collect();
     let at = |no: usize| folder.path().join(taken[no].path(store.objects()));
     let mut bytes = fs::read(at(0)).unwrap();
@@ -128,13 +128,13 @@ fn a_snapshot_that_was_not_published_does_not_exist() {
     let mut model = filled(20);
     let full = write_full(&store, &model, meta(1), None).unwrap();
     assert!(load_all(store.objects(), &source_name()).unwrap().manifests.is_empty());
-    let full = full.publish(store.objects()).unwrap();
+    let full = full.publish(&store).unwrap();
     assert_eq!(load_all(store.objects(), &source_name()).unwrap().manifests, std::slice::from_ref(&full));
     // The reply to the root's put was lost; it is put again.
     model.mark();
     let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
-    let first = next.clone().publish(store.objects()).unwrap();
-    assert_eq!(next.publish(store.objects()).unwrap(), first);
+    let first = next.clone().publish(&store).unwrap();
+    assert_eq!(next.publish(&store).unwrap(), first);
 }
 
 struct Broken<'a> {

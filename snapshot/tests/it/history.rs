@@ -132,7 +132,7 @@ impl History {
     }
 
     fn take(&mut self, manifest: Manifest) {
-        let manifest = manifest.publish(self.store.objects()).unwrap();
+        let manifest = manifest.publish(&self.store).unwrap();
         self.model.mark();
         self.taken.push((manifest, self.model.clone()));
         self.check(self.taken.len() - 1, &self.store);

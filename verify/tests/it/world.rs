@@ -110,7 +110,7 @@ impl World {
         };
         let store = ChunkStore::open(objects.clone()).unwrap();
         let manifest = write_full(&store, &Held(content.to_vec()), meta, parent).unwrap();
-        self.contents.push((source, manifest.publish(&objects).unwrap(), content.to_vec()));
+        self.contents.push((source, manifest.publish(&store).unwrap(), content.to_vec()));
     }
 
     /// A few transactions, shipped as three objects.

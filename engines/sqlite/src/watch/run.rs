@@ -6,7 +6,7 @@ use std::time::Duration;
 use pitr_archive::{Archive, ForkReason, Writer};
 use pitr_format::record::GapReason;
 use pitr_format::{Lsn, TxId};
-use pitr_snapshot::Manifest;
+use pitr_snapshot::{Manifest, load_all};
 
 use super::attach::{Attached, Attaching};
 use super::begin::{Fork, fork, open_log};
@@ -14,7 +14,7 @@ use super::control::Control;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::state::State;
-use super::{Event, Events, Subject, Surroundings, WatchOptions, threads};
+use super::{ENGINE, Event, Events, Subject, Surroundings, WatchOptions, threads};
 use crate::error::{Error, Result};
 
 /// While no database stands under the name, look this often.
@@ -74,6 +74,11 @@ impl Watch {
         // A source that can't be watched must not cost an epoch or a timeline.
         drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
         let archive = Archive::new(around.objects.clone(), subject.source.clone());
+        let roots = load_all(&around.objects, &subject.source)?;
+        if let Some(engine) = roots.of_other_engine(ENGINE) {
+            let (name, engine) = (subject.source.to_string(), engine.to_owned());
+            return Err(Error::OtherEngine { name, engine });
+        }
         let writer = Writer::claim(&archive, around.clock.now())?;
         let log = open_log(&around, &state, &archive, &writer, &events)?;
         let shared = Shared::new(around, subject, options, events, archive, writer, log)?;

@@ -40,6 +40,7 @@ impl BlockSource for BaseView {
 impl Shared {
     /// Reads the database and stores what the newest snapshot doesn't have.
     pub(super) fn take_base(&self, base: &PendingBase) -> Result<Manifest> {
+        // Its lease comes before the listing of parents.
         let store = ChunkStore::open(self.around.objects.clone())?;
         let parent = if base.full { None } else { self.newest_snapshot()? };
         let meta = self.meta(base.at, base.tx, base.time);
@@ -54,7 +55,7 @@ impl Shared {
             },
             None => write_full(&store, &base.view, meta, None),
         };
-        let manifest = written.and_then(|m| m.publish(&self.around.objects))?;
+        let manifest = written.and_then(|m| m.publish(&store))?;
         self.writer.check()?;
         Ok(manifest)
     }
@@ -63,6 +64,8 @@ impl Shared {
     /// is no snapshot that the log leads on from.
     pub(super) fn take_increment(&self) -> Result<Option<Manifest>> {
         let archived = self.ship(true)?;
+        // Its lease comes before the listing of what is relied on: the parent, and the log from it on.
+        let store = ChunkStore::open(self.around.objects.clone())?;
         let Some(parent) = self.usable_snapshot(archived)? else { return Ok(None) };
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;
@@ -72,12 +75,10 @@ impl Shared {
             Some(last) => (last.tx, last.time),
             None => (parent.meta.tx, parent.meta.time),
         };
-        let store = ChunkStore::open(self.around.objects.clone())?;
         let merged = Merged::new(&self.archive, &pieces, parent.meta.redo_from, archived)?;
         let mut delta = LogDelta::new(merged, &parent)?;
         let meta = self.meta(archived, tx, time);
-        let manifest = write_increment(&store, &parent, &mut delta, meta)
-            .and_then(|m| m.publish(&self.around.objects))?;
+        let manifest = write_increment(&store, &parent, &mut delta, meta).and_then(|m| m.publish(&store))?;
         self.writer.check()?;
         Ok(Some(manifest))
     }

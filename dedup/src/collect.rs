@@ -1,0 +1,126 @@
+//! Which packs are needed, and making those that are not go away.
+
+use crate::index::{INDEX_FOLDER, put_index};
+use crate::pack::pack_path;
+use crate::store::read_index;
+use crate::{ChunkId, ChunkStore, Result, Written};
+use pitr_codec::Codec;
+use std::collections::BTreeSet;
+
+/// The chunks of a store that are needed: a bit for each.
+#[derive(Debug)]
+pub struct Marks {
+    store: ChunkStore,
+    /// By pack, by frame.
+    packs: Vec<Vec<u64>>,
+}
+
+/// How much of a pack is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackUse {
+    /// Path of the pack.
+    pub path: String,
+    /// Chunks that are read from it and needed.
+    pub live: u64,
+    /// Their stored bytes.
+    pub live_bytes: u64,
+    /// Stored bytes of the chunks that nobody needs, or that are read from another pack.
+    pub dead_bytes: u64,
+}
+
+impl Marks {
+    /// Marks a chunk as needed.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`](crate::Error::Unknown).
+    pub fn mark(&mut self, id: &ChunkId) -> Result<()> {
+        let at = self.store.locate(id)?;
+        let word = &mut self.packs[at.pack as usize][at.frame as usize / 64]; // made for this index
+        *word |= 1 << (at.frame % 64);
+        Ok(())
+    }
+
+    fn is_marked(&self, pack: u32, frame: u32) -> bool {
+        self.packs[pack as usize][frame as usize / 64] >> (frame % 64) & 1 == 1
+    }
+
+    /// How much of each pack that the index names is needed.
+    ///
+    /// # Errors
+    /// [`Error::Died`](crate::Error::Died).
+    pub fn usage(&self) -> Result<Vec<PackUse>> {
+        let index = self.store.index()?;
+        let paths = index.pack_paths().into_iter();
+        let mut usage: Vec<PackUse> =
+            paths.map(|path| PackUse { path, live: 0, live_bytes: 0, dead_bytes: 0 }).collect();
+        for (_, at) in index.iter().filter(|(_, at)| self.is_marked(at.pack, at.frame)) {
+            let pack = &mut usage[at.pack as usize]; // locations come from this index
+            pack.live += 1;
+            pack.live_bytes += u64::from(at.stored_len);
+        }
+        let all = index.stored_of_packs().into_iter();
+        usage.iter_mut().zip(all).for_each(|(pack, all)| pack.dead_bytes = all - pack.live_bytes);
+        Ok(usage)
+    }
+
+    /// Stores the chunks of these packs that are needed once more, in packs of their own, so that these are not needed
+    /// any more.
+    ///
+    /// # Errors
+    /// Those of reading and storing chunks.
+    pub fn repack(&self, packs: &BTreeSet<String>, codec: Codec) -> Result<Written> {
+        let (numbers, mut wanted) = (self.numbers(packs)?, Vec::new());
+        {
+            let index = self.store.index()?;
+            let needed = index
+                .iter()
+                .filter(|(_, at)| numbers.contains(&at.pack) && self.is_marked(at.pack, at.frame));
+            wanted.extend(needed.map(|(id, at)| (at.pack, at.frame, *id)));
+        }
+        wanted.sort_unstable();
+        let ids: Vec<ChunkId> = wanted.into_iter().map(|(_, _, id)| id).collect();
+        let writer = self.store.writer_replacing(numbers, codec);
+        self.store.read_each(&ids, |_, raw| writer.put(raw).map(drop))?;
+        writer.finish()
+    }
+
+    fn numbers(&self, packs: &BTreeSet<String>) -> Result<BTreeSet<u32>> {
+        let paths = self.store.packs()?;
+        Ok((0..).zip(paths).filter(|(_, path)| packs.contains(path)).map(|(number, _)| number).collect())
+    }
+}
+
+impl ChunkStore {
+    /// Begins to find out which chunks are needed: none is so far.
+    ///
+    /// # Errors
+    /// [`Error::Died`](crate::Error::Died).
+    pub fn marks(&self) -> Result<Marks> {
+        let chunks = self.index()?.chunks_of_packs();
+        let packs = chunks.into_iter().map(|chunks| vec![0; chunks.div_ceil(64) as usize]).collect();
+        Ok(Marks { store: self.clone(), packs })
+    }
+
+    /// Puts index objects without these packs beside those that name them, and returns the paths of the latter: once they
+    /// are deleted nobody finds the packs any more.
+    ///
+    /// # Errors
+    /// Those of the repository; an index object that can't be read is named.
+    pub fn index_without(&self, packs: &BTreeSet<String>, codec: Codec) -> Result<Vec<String>> {
+        let objects = self.objects();
+        let (mut kept, mut old) = (Vec::new(), Vec::new());
+        // What a listing lacks another one may show (FAILURES 20): an index object that is forgotten here would go on
+        // naming packs that are gone.
+        let mut all = self.index()?.objects.clone();
+        all.extend(objects.list(INDEX_FOLDER)?.into_iter().map(|entry| entry.path));
+        for path in all {
+            let named = read_index(objects, &path)?;
+            if named.iter().any(|pack| packs.contains(&pack_path(&pack.digest))) {
+                kept.extend(named.into_iter().filter(|pack| !packs.contains(&pack_path(&pack.digest))));
+                old.push(path);
+            }
+        }
+        put_index(objects, self.lease()?.owner(), codec, &kept)?;
+        Ok(old)
+    }
+}

@@ -1,0 +1,88 @@
+//! What can go wrong with folders.
+
+use pitr_format::DecodeError;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// This crate's results.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a folder could not be snapshotted or restored.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The repository's objects.
+    #[error(transparent)]
+    Objects(#[from] pitr_objects::Error),
+    /// The chunks.
+    #[error(transparent)]
+    Chunks(#[from] pitr_dedup::Error),
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] pitr_snapshot::Error),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] pitr_archive::Error),
+    /// A file or folder.
+    #[error("{op} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The source is no folder.
+    #[error("{}: is not a folder", path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The repository's source of this name is something else.
+    #[error(
+        "the source {name} holds snapshots of another kind ({engine}); give this one another name with --source"
+    )]
+    OtherEngine {
+        /// The source.
+        name: String,
+        /// What took its snapshots.
+        engine: String,
+    },
+    /// More files than a snapshot can number.
+    #[error("too many files for one source")]
+    TooMany,
+    /// The tree of a snapshot doesn't parse.
+    #[error("the tree of snapshot {snapshot} can't be read: {source}")]
+    Tree {
+        /// The snapshot.
+        snapshot: String,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// Something stands where the result should go.
+    #[error("{} exists already; nothing was changed", path.display())]
+    Exists {
+        /// What stands there.
+        path: PathBuf,
+    },
+    /// Another restore builds the same output.
+    #[error("{}: another restore is building it", path.display())]
+    Locked {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A path that can't be the name of a folder.
+    #[error("{} cannot be the name of a restored folder", path.display())]
+    Output {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { op, path: path.to_owned(), source }
+    }
+}

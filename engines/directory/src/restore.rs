@@ -1,0 +1,303 @@
+//! Bringing a folder back.
+
+use crate::backup::read_tree;
+use crate::entry::{Content, Entry, ReadState, Time, What, below};
+use crate::source::content;
+use crate::{Error, Result};
+use pitr_dedup::ChunkStore;
+use pitr_format::Timestamp;
+use pitr_snapshot::{EXTENT_BYTES, Manifest, SnapshotReader};
+use pitr_vfs::{FileSystem, OsFs};
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Zeros are left out of a file with holes in pieces of so many bytes.
+const PIECE_BYTES: usize = 4096;
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Regular files.
+    pub files: u64,
+    /// Folders, the output included.
+    pub folders: u64,
+    /// Symbolic and hard links.
+    pub links: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// What stood at the output, under its new name.
+    pub moved_aside: Option<PathBuf>,
+}
+
+/// Builds the folder of a snapshot at `output`, where nothing stands unless `force` is given; then it is moved aside under
+/// a name with `now` in it. `progress` is told bytes done and all, from several threads.
+///
+/// # Errors
+/// [`Error::Exists`], [`Error::Locked`], [`Error::Output`], [`Error::Io`]; [`Error::Tree`]; those of the repository.
+pub fn restore(
+    store: &ChunkStore,
+    manifest: &Manifest,
+    output: &Path,
+    force: bool,
+    now: Timestamp,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Restored> {
+    let reader = SnapshotReader::open(store.clone(), manifest.clone());
+    let entries = read_tree(&reader)?;
+    let output = Output::begin(output, force)?;
+    let builder = Builder { reader: &reader, folder: &output.partial, done: AtomicU64::new(0), progress };
+    let mut restored = builder.build(&entries)?;
+    restored.moved_aside = output.publish(force, now)?;
+    Ok(restored)
+}
+
+struct Builder<'a> {
+    reader: &'a SnapshotReader,
+    folder: &'a Path,
+    done: AtomicU64,
+    progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+impl Builder<'_> {
+    fn build(&self, entries: &[Entry]) -> Result<Restored> {
+        let there = |content: &&Content| content.state != ReadState::Gone;
+        let total: u64 = entries.iter().filter_map(content).filter(there).map(|content| content.len).sum();
+        let mut restored = Restored { files: 0, folders: 0, links: 0, bytes: total, moved_aside: None };
+        for entry in entries.iter().filter(|entry| entry.what == What::Folder) {
+            if !entry.path.is_empty() {
+                self.at(entry, "make", |path| std::fs::create_dir(path))?;
+            }
+            restored.folders += 1;
+        }
+        let files: Vec<(&Entry, &Content)> =
+            entries.iter().filter_map(|entry| Some((entry, content(entry).filter(there)?))).collect();
+        restored.files = files.len() as u64;
+        // Small files side by side, large ones one after the other by all threads.
+        let (small, large): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|(_, content)| content.len <= EXTENT_BYTES);
+        small.into_par_iter().try_for_each(|(entry, content)| self.small(entry, content, total))?;
+        large.into_iter().try_for_each(|(entry, content)| self.large(entry, content, total))?;
+        for entry in entries {
+            restored.links += u64::from(self.link(entry)?);
+        }
+        for entry in entries.iter().filter(|entry| !matches!(entry.what, What::HardLink(_))).rev() {
+            // A folder behind what it holds, since that changes its time.
+            if content(entry).is_none_or(|content| content.state != ReadState::Gone) {
+                self.at(entry, "set owner, mode and times of", |path| dress(path, entry))?;
+            }
+        }
+        let folder = File::open(self.folder).map_err(Error::io("open", self.folder))?;
+        rustix::fs::syncfs(&folder).map_err(|e| Error::io("sync", self.folder)(e.into()))?;
+        Ok(restored)
+    }
+
+    fn at<T>(&self, entry: &Entry, op: &'static str, act: impl FnOnce(&Path) -> io::Result<T>) -> Result<T> {
+        let path = below(self.folder, &entry.path);
+        act(&path).map_err(Error::io(op, &path))
+    }
+
+    fn create(&self, entry: &Entry, content: &Content) -> Result<File> {
+        self.at(entry, "create", |path| {
+            let file = File::create_new(path)?;
+            file.set_len(content.len)?;
+            Ok(file)
+        })
+    }
+
+    fn small(&self, entry: &Entry, content: &Content, total: u64) -> Result<()> {
+        let file = self.create(entry, content)?;
+        if content.len > 0 {
+            let bytes = self.reader.read_extent(content.file, 0)?;
+            self.at(entry, "write", |_| write(&file, content, 0, &bytes))?;
+        }
+        self.tell(content.len, total);
+        Ok(())
+    }
+
+    fn large(&self, entry: &Entry, content: &Content, total: u64) -> Result<()> {
+        let file = self.create(entry, content)?;
+        let wanted: Vec<u64> = (0..self.reader.extents(content.file)?).collect();
+        self.reader.read_extents(content.file, &wanted, |extent, bytes| {
+            self.at(entry, "write", |_| write(&file, content, extent * EXTENT_BYTES, bytes))?;
+            self.tell(bytes.len() as u64, total);
+            Ok::<(), Error>(())
+        })
+    }
+
+    fn tell(&self, bytes: u64, total: u64) {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (self.progress)(done, total);
+    }
+
+    /// True if the entry is a link and was made.
+    fn link(&self, entry: &Entry) -> Result<bool> {
+        match &entry.what {
+            What::Symlink(target) => {
+                self.at(entry, "make", |path| std::os::unix::fs::symlink(OsStr::from_bytes(target), path))?;
+            }
+            What::HardLink(target) => {
+                let target = below(self.folder, target);
+                match self.at(entry, "link", |path| std::fs::hard_link(&target, path)) {
+                    // The file was gone when its snapshot was taken.
+                    Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                        return Ok(false);
+                    }
+                    other => other?,
+                }
+            }
+            What::Folder | What::File(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Writes a part of a file that is zeros so far, and leaves its holes.
+fn write(file: &File, content: &Content, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let end = offset + bytes.len() as u64;
+    if !content.holes.iter().any(|(from, to)| *from < end && offset < *to) {
+        return file.write_all_at(bytes, offset);
+    }
+    let mut at = offset;
+    for piece in bytes.chunks(PIECE_BYTES) {
+        if piece.iter().any(|byte| *byte != 0) {
+            file.write_all_at(piece, at)?;
+        }
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
+/// Gives a path its owner, if we may, its mode and its times.
+fn dress(path: &Path, entry: &Entry) -> io::Result<()> {
+    let meta = std::fs::symlink_metadata(path)?;
+    if (meta.uid(), meta.gid()) != (entry.uid, entry.gid) {
+        match std::os::unix::fs::lchown(path, Some(entry.uid), Some(entry.gid)) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {} // only root gives files away
+            other => other?,
+        }
+    }
+    if !matches!(entry.what, What::Symlink(_)) {
+        std::fs::set_permissions(path, Permissions::from_mode(entry.mode))?;
+    }
+    let Time { seconds, nanos } = entry.modified;
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
+    let times = Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Where the result goes. Dropped unpublished, it removes what was built.
+struct Output {
+    path: PathBuf,
+    parent: PathBuf,
+    partial: PathBuf,
+    lock_path: PathBuf,
+    lock: Option<pitr_vfs::Lock>,
+    published: bool,
+}
+
+impl Output {
+    fn begin(path: &Path, force: bool) -> Result<Self> {
+        if path.file_name().is_none() {
+            return Err(Error::Output { path: path.to_owned() });
+        }
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let (partial, lock_path) = (beside(path, ".pitr-partial"), beside(path, ".pitr-lock"));
+        // A restore that was killed leaves both: what bears only the name of a partial one is somebody else's.
+        let was_ours = exists(&lock_path)?;
+        let lock = OsFs.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
+        let lock = lock.ok_or(Error::Locked { path: path.to_owned() })?;
+        let mut output = Output {
+            path: path.to_owned(),
+            parent,
+            partial,
+            lock_path,
+            lock: Some(lock),
+            published: true, // nothing of ours is there yet
+        };
+        if exists(path)? && !force {
+            return Err(Error::Exists { path: path.to_owned() });
+        }
+        if exists(&output.partial)? {
+            if !was_ours {
+                return Err(Error::Exists { path: output.partial.clone() });
+            }
+            remove_all(&output.partial).map_err(Error::io("remove", &output.partial))?;
+        }
+        std::fs::create_dir(&output.partial).map_err(Error::io("make", &output.partial))?;
+        output.published = false;
+        Ok(output)
+    }
+
+    /// Gives the folder, which is durable, its name. Returns what was moved aside.
+    fn publish(mut self, force: bool, now: Timestamp) -> Result<Option<PathBuf>> {
+        let mut moved = None;
+        if force && exists(&self.path)? {
+            let stamp: String = now.to_string().chars().filter(|c| *c != ':' && *c != '-').collect();
+            let aside = beside(&self.path, &format!(".before-{stamp}"));
+            OsFs.publish(&self.path, &aside).map_err(Error::io("move aside", &self.path))?;
+            moved = Some(aside);
+        }
+        match OsFs.publish(&self.partial, &self.path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::Exists { path: self.path.clone() });
+            }
+            other => other.map_err(Error::io("publish", &self.path))?,
+        }
+        self.published = true;
+        OsFs.sync_dir(&self.parent).map_err(Error::io("sync", &self.parent))?;
+        Ok(moved)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // Nobody waits for the outcome: the next restore removes a leftover.
+        if !self.published {
+            let _ = remove_all(&self.partial);
+        }
+        let _ = std::fs::remove_file(&self.lock_path);
+        self.lock = None;
+    }
+}
+
+/// Removes a folder that we made, also when it was given modes that keep us out.
+fn remove_all(path: &Path) -> io::Result<()> {
+    if std::fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    let mut waiting = vec![path.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                waiting.push(entry.path());
+            }
+        }
+    }
+    std::fs::remove_dir_all(path)
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("look at", path)(e)),
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}

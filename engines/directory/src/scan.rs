@@ -1,0 +1,181 @@
+//! Looking through a folder.
+
+use crate::entry::{Content, Entry, ReadState, Time, What, below};
+use crate::{Error, Result};
+use pitr_format::FileId;
+use rustix::fs::SeekFrom;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Number of the file that holds the tree: the last one, so that it is read when all others were.
+pub(crate) const TREE: FileId = FileId::new(u32::MAX);
+
+/// What a folder holds.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    /// The folder itself first, then what is in it; each folder before what it holds, by name.
+    pub(crate) entries: Vec<Entry>,
+    /// What is no file, folder or link; and the repository.
+    pub(crate) skipped: Vec<PathBuf>,
+}
+
+/// Looks through a folder. A file that `known` numbers keeps its number; `leave_out` is not looked into.
+pub(crate) fn scan(
+    root: &Path,
+    known: &HashMap<Vec<u8>, FileId>,
+    leave_out: Option<&Path>,
+) -> Result<Scanned> {
+    let top = std::fs::metadata(root).map_err(Error::io("look at", root))?;
+    if !top.is_dir() {
+        return Err(Error::NotAFolder { path: root.to_owned() });
+    }
+    let next = known.values().map(|file| file.get()).max().map_or(0, |last| last + 1); // below TREE
+    let scanned = Scanned { entries: vec![entry(Vec::new(), What::Folder, &top)], skipped: Vec::new() };
+    let mut scanner = Scanner { root, known, leave_out, next, linked: HashMap::new(), scanned };
+    scanner.folder(&[])?;
+    Ok(scanner.scanned)
+}
+
+struct Scanner<'a> {
+    root: &'a Path,
+    known: &'a HashMap<Vec<u8>, FileId>,
+    leave_out: Option<&'a Path>,
+    next: u32,
+    /// First path of each file that has several.
+    linked: HashMap<(u64, u64), Vec<u8>>,
+    scanned: Scanned,
+}
+
+impl Scanner<'_> {
+    fn folder(&mut self, top: &[u8]) -> Result<()> {
+        // Not by recursion: how deep folders are nested is not ours to say.
+        let mut waiting = vec![top.to_vec()];
+        while let Some(path) = waiting.pop() {
+            let mut folders = Vec::new();
+            for name in self.names(&path)? {
+                let mut inner = path.clone();
+                if !inner.is_empty() {
+                    inner.push(b'/');
+                }
+                inner.extend_from_slice(name.as_bytes());
+                if self.take(&inner)? {
+                    folders.push(inner);
+                }
+            }
+            waiting.extend(folders.into_iter().rev());
+        }
+        Ok(())
+    }
+
+    /// The names in a folder, sorted; none if it has vanished.
+    fn names(&self, path: &[u8]) -> Result<Vec<OsString>> {
+        let folder = below(self.root, path);
+        let listed = std::fs::read_dir(&folder)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>());
+        match listed {
+            Ok(mut names) => {
+                names.sort();
+                Ok(names)
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_empty() => Ok(Vec::new()),
+            Err(e) => Err(Error::io("list", &folder)(e)),
+        }
+    }
+
+    /// Notes what stands at a path. True if it is a folder to be looked into.
+    fn take(&mut self, path: &[u8]) -> Result<bool> {
+        let at = below(self.root, path);
+        let meta = match std::fs::symlink_metadata(&at) {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false), // since the listing
+            Err(e) => return Err(Error::io("look at", &at)(e)),
+        };
+        let kind = meta.file_type();
+        let what = if kind.is_dir() {
+            if self.leave_out.is_some_and(|out| at.canonicalize().is_ok_and(|at| at == out)) {
+                self.scanned.skipped.push(at);
+                return Ok(false);
+            }
+            What::Folder
+        } else if kind.is_symlink() {
+            match std::fs::read_link(&at) {
+                Ok(target) => What::Symlink(target.into_os_string().into_vec()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(e) => return Err(Error::io("read", &at)(e)),
+            }
+        } else if kind.is_file() {
+            match self.file(path, &at, &meta)? {
+                Some(what) => what,
+                None => return Ok(false),
+            }
+        } else {
+            debug_assert!(
+                kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device()
+            );
+            self.scanned.skipped.push(at);
+            return Ok(false);
+        };
+        let is_folder = what == What::Folder;
+        self.scanned.entries.push(entry(path.to_vec(), what, &meta));
+        Ok(is_folder)
+    }
+
+    fn file(&mut self, path: &[u8], at: &Path, meta: &Metadata) -> Result<Option<What>> {
+        if meta.nlink() > 1 {
+            match self.linked.entry((meta.dev(), meta.ino())) {
+                std::collections::hash_map::Entry::Occupied(first) => {
+                    return Ok(Some(What::HardLink(first.get().clone())));
+                }
+                std::collections::hash_map::Entry::Vacant(first) => drop(first.insert(path.to_vec())),
+            }
+        }
+        let file = match self.known.get(path) {
+            Some(file) => *file,
+            None => {
+                let file = FileId::new(self.next);
+                self.next = self.next.checked_add(1).ok_or(Error::TooMany)?;
+                file
+            }
+        };
+        if file >= TREE {
+            return Err(Error::TooMany);
+        }
+        let is_sparse = meta.blocks().saturating_mul(512) < meta.len();
+        let holes = match is_sparse.then(|| File::open(at).and_then(|file| holes(&file, meta.len()))) {
+            None => Vec::new(),
+            Some(Ok(holes)) => holes,
+            Some(Err(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Some(Err(e)) => return Err(Error::io("read", at)(e)),
+        };
+        let changed = Time { seconds: meta.ctime(), nanos: meta.ctime_nsec() as u32 }; // below 10^9
+        let (len, inode, state) = (meta.len(), meta.ino(), ReadState::Whole);
+        Ok(Some(What::File(Content { file, len, inode, changed, holes, state })))
+    }
+}
+
+fn entry(path: Vec<u8>, what: What, meta: &Metadata) -> Entry {
+    let modified = Time { seconds: meta.mtime(), nanos: meta.mtime_nsec() as u32 }; // below 10^9
+    Entry { path, what, mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), modified }
+}
+
+/// The parts of a file without storage. A file system that knows of none has none.
+fn holes(file: &File, len: u64) -> io::Result<Vec<(u64, u64)>> {
+    let seek = |to| match rustix::fs::seek(file, to) {
+        Ok(at) => Ok(Some(at)),
+        Err(rustix::io::Errno::NXIO) => Ok(None), // nothing of the kind behind
+        Err(e) => Err(io::Error::from(e)),
+    };
+    let (mut holes, mut at) = (Vec::new(), 0);
+    while at < len {
+        let Some(hole) = seek(SeekFrom::Hole(at))?.filter(|hole| *hole < len) else { break };
+        let end = seek(SeekFrom::Data(hole))?.unwrap_or(len).min(len);
+        holes.push((hole, end));
+        at = end;
+    }
+    Ok(holes)
+}

@@ -1,0 +1,359 @@
+use crate::compare::seen;
+use pitr_codec::Codec;
+use pitr_dedup::ChunkStore;
+use pitr_directory::{BackupOptions, Error, Restored, Taken, backup, restore};
+use pitr_format::{SourceName, Timestamp};
+use pitr_objects::Objects;
+use pitr_vfs::{Clock, SystemClock};
+use proptest::prelude::*;
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A clock that is ahead: what was written a moment ago counts as settled.
+#[derive(Debug)]
+struct Ahead(SystemClock);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.now().micros() + 60_000_000)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
+struct Lab {
+    dir: tempfile::TempDir,
+    objects: Objects,
+    clock: Ahead,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("source")).unwrap();
+        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+        objects.init_repository(Timestamp::MIN).unwrap();
+        Lab { dir, objects, clock: Ahead(SystemClock::new()) }
+    }
+
+    fn source(&self) -> PathBuf {
+        self.dir.path().join("source")
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.source().join(name)
+    }
+
+    fn backup(&self) -> Taken {
+        self.backup_of(&self.source(), false).unwrap()
+    }
+
+    fn backup_of(&self, folder: &Path, full: bool) -> Result<Taken, Error> {
+        let options = BackupOptions { full, codec: Codec::default() };
+        backup(&self.objects, &self.clock, &SourceName::new("s").unwrap(), folder, options)
+    }
+
+    fn restore(&self, taken: &Taken, name: &str) -> (PathBuf, Restored) {
+        let output = self.dir.path().join(name);
+        let store = ChunkStore::open(self.objects.clone()).unwrap();
+        let now = self.clock.now();
+        let restored = restore(&store, &taken.manifest, &output, false, now, &|_, _| {}).unwrap();
+        (output, restored)
+    }
+
+    fn comes_back(&self, taken: &Taken, name: &str) {
+        let before = seen(&self.source());
+        let (output, _) = self.restore(taken, name);
+        assert_eq!(seen(&output), before);
+        for leftover in [".pitr-partial", ".pitr-lock"] {
+            assert!(!self.dir.path().join(format!("{name}{leftover}")).exists());
+        }
+    }
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    (0..len).map(|_| byte()).collect()
+}
+
+#[test]
+fn everything_that_a_folder_may_hold_comes_back() {
+    let lab = Lab::new();
+    let odd = lab.source().join(OsStr::from_bytes(b"no \xff\xfe utf-8\n"));
+    fs::write(&odd, noise(1, 3_000_000)).unwrap();
+    fs::write(lab.at("empty"), b"").unwrap();
+    fs::create_dir_all(lab.at("a/b/c/empty folder")).unwrap();
+    fs::write(lab.at("a/b/small"), b"small").unwrap();
+    fs::hard_link(lab.at("a/b/small"), lab.at("a/other name")).unwrap();
+    fs::hard_link(lab.at("a/b/small"), lab.at("z third name")).unwrap();
+    symlink("/etc/passwd", lab.at("a/absolute link")).unwrap();
+    symlink("nowhere/at/all", lab.at("broken link")).unwrap();
+    symlink("..", lab.at("a/b/up")).unwrap();
+    fs::set_permissions(lab.at("a/b/small"), Permissions::from_mode(0o4751)).unwrap();
+    fs::set_permissions(lab.at("a/b/c"), Permissions::from_mode(0o500)).unwrap();
+    let old = SystemTime::UNIX_EPOCH - Duration::new(1_000_000, 1);
+    File::options().write(true).open(lab.at("empty")).unwrap().set_modified(old).unwrap();
+    File::open(lab.at("a/b")).unwrap().set_modified(old + Duration::new(77, 123_456_789)).unwrap();
+    let taken = lab.backup();
+    assert!(taken.skipped.is_empty() && taken.vanished.is_empty() && taken.cut.is_empty(), "{taken:?}");
+    lab.comes_back(&taken, "out");
+    let (_, restored) = lab.restore(&taken, "again");
+    assert_eq!((restored.files, restored.folders, restored.links), (3, 5, 5));
+    // The way is free for those who clean up.
+    for at in ["source", "out", "again"] {
+        fs::set_permissions(lab.dir.path().join(at).join("a/b/c"), Permissions::from_mode(0o700)).unwrap();
+    }
+}
+
+#[test]
+fn holes_stay_holes_and_cost_nothing() {
+    let lab = Lab::new();
+    let file = File::create(lab.at("sparse")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    file.write_all_at(b"in the middle", 500 << 20).unwrap();
+    file.write_all_at(&noise(1, 100_000), (700 << 20) + 5).unwrap();
+    drop(file);
+    let taken = lab.backup();
+    assert!(taken.manifest.sizes.stored < 1 << 20, "{:?}", taken.manifest.sizes);
+    let (output, _) = lab.restore(&taken, "out");
+    let meta = fs::metadata(output.join("sparse")).unwrap();
+    assert!(meta.len() == 1 << 30 && meta.blocks() * 512 < 1 << 20, "{}", meta.blocks());
+    let mut bytes = vec![0; 100_000];
+    File::open(output.join("sparse")).unwrap().read_exact_at(&mut bytes, (700 << 20) + 5).unwrap();
+    assert_eq!(bytes, noise(1, 100_000));
+}
+
+#[test]
+fn an_increment_costs_what_changed_and_reads_only_what_may_have() {
+    let lab = Lab::new();
+    for n in 0..20 {
+        fs::write(lab.at(&format!("file {n}")), noise(n, 1_500_000)).unwrap();
+    }
+    let first = lab.backup();
+    let file = File::options().write(true).open(lab.at("file 3")).unwrap();
+    file.write_all_at(&[7; 100], 777_777).unwrap();
+    drop(file);
+    fs::rename(lab.at("file 5"), lab.at("another name")).unwrap();
+    fs::remove_file(lab.at("file 6")).unwrap();
+    fs::write(lab.at("a new one"), b"new").unwrap();
+    let second = lab.backup();
+    assert_eq!(second.manifest.parent, Some(first.manifest.id));
+    // A block, the tree, leaves and the root; the renamed file is known by its content.
+    assert!(second.manifest.sizes.stored < 40_000, "{:?}", second.manifest.sizes);
+    lab.comes_back(&second, "second");
+    let third = lab.backup();
+    assert!(
+        third.manifest.sizes.changed < 100 && third.manifest.sizes.stored < 12_000,
+        "{:?}",
+        third.manifest.sizes
+    );
+    lab.comes_back(&third, "third");
+    let full = lab.backup_of(&lab.source(), true).unwrap();
+    assert_eq!((full.manifest.parent, full.manifest.sizes.changed), (None, full.manifest.sizes.logical));
+    lab.comes_back(&full, "full");
+}
+
+#[test]
+fn a_file_that_was_changed_and_given_its_old_time_back_is_noticed() {
+    let lab = Lab::new();
+    fs::write(lab.at("sly"), noise(1, 10_000)).unwrap();
+    let modified = fs::metadata(lab.at("sly")).unwrap().modified().unwrap();
+    lab.backup();
+    std::thread::sleep(Duration::from_millis(20)); // a tick of the file system's clock
+    fs::write(lab.at("sly"), noise(2, 10_000)).unwrap();
+    File::options().write(true).open(lab.at("sly")).unwrap().set_modified(modified).unwrap();
+    lab.comes_back(&lab.backup(), "out");
+}
+
+#[test]
+fn a_change_so_fresh_that_another_may_bear_its_time_is_read_again() {
+    let lab = Lab::new();
+    fs::write(lab.at("racy"), noise(1, 10_000)).unwrap();
+    let honest = SystemClock::new();
+    let name = SourceName::new("s").unwrap();
+    let take = || backup(&lab.objects, &honest, &name, &lab.source(), BackupOptions::default()).unwrap();
+    take();
+    // The same length, inode and, on a coarse clock, the same times: only reading tells.
+    fs::write(lab.at("racy"), noise(2, 10_000)).unwrap();
+    lab.comes_back(&take(), "out");
+}
+
+#[test]
+fn what_is_no_file_is_told_and_so_is_the_repository() {
+    let lab = Lab::new();
+    fs::write(lab.at("file"), b"x").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(lab.at("socket")).unwrap();
+    let taken = lab.backup();
+    assert_eq!(taken.skipped, [lab.at("socket").canonicalize().unwrap()]);
+    let all = lab.backup_of(lab.dir.path(), false).unwrap();
+    let mut skipped = all.skipped.clone();
+    skipped.sort();
+    let repo = lab.dir.path().canonicalize().unwrap();
+    assert_eq!(skipped, [repo.join("repo"), repo.join("source/socket")]);
+}
+
+#[test]
+fn what_vanishes_or_shrinks_while_it_is_read_is_told() {
+    let lab = Lab::new();
+    // Read in the order of names: while the first is read the others are still to come.
+    fs::write(lab.at("a"), noise(1, 60_000_000)).unwrap();
+    fs::write(lab.at("y shrinks"), noise(2, 5_000_000)).unwrap();
+    fs::write(lab.at("z vanishes"), noise(3, 5_000_000)).unwrap();
+    let taken = std::thread::scope(|scope| {
+        let taken = scope.spawn(|| lab.backup());
+        while lab.objects.list("leases").unwrap().is_empty() && !taken.is_finished() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(30));
+        fs::remove_file(lab.at("z vanishes")).unwrap();
+        File::options().write(true).open(lab.at("y shrinks")).unwrap().set_len(1_000_000).unwrap();
+        taken.join().unwrap()
+    });
+    let (output, _) = lab.restore(&taken, "out");
+    assert_eq!(fs::read(output.join("a")).unwrap(), noise(1, 60_000_000));
+    // On a fast machine all may have been read before.
+    if taken.vanished.is_empty() {
+        assert_eq!(fs::read(output.join("z vanishes")).unwrap(), noise(3, 5_000_000));
+    } else {
+        assert!(!output.join("z vanishes").exists());
+    }
+    let shrunk = fs::read(output.join("y shrinks")).unwrap();
+    assert_eq!(shrunk[..1_000_000], noise(2, 5_000_000)[..1_000_000]);
+    assert!(taken.cut.is_empty() || shrunk[4_999_999] == 0);
+    // The next one is whole again.
+    let next = lab.backup();
+    assert!(next.vanished.is_empty() && next.cut.is_empty());
+    lab.comes_back(&next, "next");
+}
+
+#[test]
+fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
+    // FAILURES 32
+    let lab = Lab::new();
+    fs::write(lab.at("file"), b"x").unwrap();
+    let taken = lab.backup();
+    let store = ChunkStore::open(lab.objects.clone()).unwrap();
+    let output = lab.dir.path().join("out");
+    let build = |force| restore(&store, &taken.manifest, &output, force, lab.clock.now(), &|_, _| {});
+    fs::create_dir(&output).unwrap();
+    fs::write(output.join("precious"), b"p").unwrap();
+    assert!(matches!(build(false), Err(Error::Exists { path }) if path == output));
+    let moved = build(true).unwrap().moved_aside.unwrap();
+    assert_eq!(fs::read(moved.join("precious")).unwrap(), b"p");
+    assert_eq!(fs::read(output.join("file")).unwrap(), b"x");
+
+    // A restore that was killed leaves these two; the next one starts clean.
+    let other = lab.dir.path().join("other");
+    let build = || restore(&store, &taken.manifest, &other, false, lab.clock.now(), &|_, _| {});
+    let partial = lab.dir.path().join("other.pitr-partial");
+    fs::create_dir(&partial).unwrap();
+    fs::write(partial.join("half"), b"h").unwrap();
+    assert!(matches!(build(), Err(Error::Exists { path }) if path == partial), "not known to be ours");
+    fs::write(lab.dir.path().join("other.pitr-lock"), b"").unwrap();
+    build().unwrap();
+    assert!(!other.join("half").exists() && !partial.exists());
+}
+
+#[test]
+fn a_source_is_a_folder_and_stays_one() {
+    let lab = Lab::new();
+    fs::write(lab.at("file"), b"x").unwrap();
+    assert!(matches!(lab.backup_of(&lab.at("file"), false), Err(Error::NotAFolder { .. })));
+    assert!(matches!(lab.backup_of(&lab.at("none"), false), Err(Error::Io { .. })));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write { name: u8, len: usize, seed: u64 },
+    Patch { name: u8, at: u64, seed: u64 },
+    Remove { name: u8 },
+    Folder { name: u8 },
+    Link { name: u8, to: u8 },
+    HardLink { name: u8, to: u8 },
+    Backup,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let name = || 0..12u8;
+    let step = prop_oneof![
+        4 => (name(), prop_oneof![0..5000usize, Just(1 << 20), Just((1 << 20) + 1), 0..3_000_000usize], 0..9u64)
+            .prop_map(|(name, len, seed)| Step::Write { name, len, seed }),
+        3 => (name(), 0..3_000_000u64, 0..9u64).prop_map(|(name, at, seed)| Step::Patch { name, at, seed }),
+        2 => name().prop_map(|name| Step::Remove { name }),
+        1 => name().prop_map(|name| Step::Folder { name }),
+        1 => (name(), name()).prop_map(|(name, to)| Step::Link { name, to }),
+        1 => (name(), name()).prop_map(|(name, to)| Step::HardLink { name, to }),
+        2 => Just(Step::Backup),
+    ];
+    prop::collection::vec(step, 1..30)
+}
+
+fn path(root: &Path, name: u8) -> PathBuf {
+    // Some stand in folders that others may be.
+    if name < 8 { root.join(name.to_string()) } else { root.join((name % 4).to_string()).join("inner") }
+}
+
+fn remove(path: &Path) {
+    if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
+        fs::remove_dir_all(path).unwrap();
+    } else {
+        let _ = fs::remove_file(path);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_life_of_a_folder_can_be_gone_back_to(steps in steps()) {
+        let lab = Lab::new();
+        let root = lab.source();
+        let mut taken = Vec::new();
+        // What a step can't do, because there is no such folder or file, it leaves undone.
+        for step in steps.into_iter().chain([Step::Backup]) {
+            match step {
+                Step::Write { name, len, seed } => {
+                    remove(&path(&root, name));
+                    let _ = fs::write(path(&root, name), noise(seed, len));
+                }
+                Step::Patch { name, at, seed } => {
+                    let target = path(&root, name);
+                    if fs::symlink_metadata(&target).is_ok_and(|meta| meta.is_file()) {
+                        let file = File::options().write(true).open(&target).unwrap();
+                        file.write_all_at(&noise(seed, 10), at).unwrap();
+                    }
+                }
+                Step::Remove { name } => remove(&path(&root, name)),
+                Step::Folder { name } => {
+                    remove(&path(&root, name));
+                    let _ = fs::create_dir(path(&root, name));
+                }
+                Step::Link { name, to } => {
+                    remove(&path(&root, name));
+                    let _ = symlink(to.to_string(), path(&root, name));
+                }
+                Step::HardLink { name, to } => {
+                    if name != to && fs::symlink_metadata(path(&root, to)).is_ok_and(|meta| meta.is_file()) {
+                        remove(&path(&root, name));
+                        let _ = fs::hard_link(path(&root, to), path(&root, name));
+                    }
+                }
+                Step::Backup => taken.push((lab.backup(), seen(&root))),
+            }
+        }
+        for (no, (taken, was)) in taken.iter().enumerate() {
+            let (output, _) = lab.restore(taken, &format!("out {no}"));
+            prop_assert_eq!(&seen(&output), was);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Folders as sources, by the command line.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::world::World;
+
+#[test]
+fn a_folder_is_snapshotted_and_comes_back() {
+    let world = World::new();
+    let folder = world.path("photos");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("one"), vec![1; 2_000_000]).unwrap();
+    symlink("one", folder.join("two")).unwrap();
+    let folder_arg = folder.to_string_lossy().into_owned();
+    let first = world.done(&["backup", &folder_arg]);
+    assert_eq!((first["kind"].as_str(), first["lsn"].as_u64()), (Some("full"), Some(1)));
+    fs::write(folder.join("three"), b"3").unwrap();
+    let second = world.done(&["backup", &folder_arg]);
+    assert_eq!((second["kind"].as_str(), second["lsn"].as_u64()), (Some("incremental"), Some(2)));
+    let full = world.done(&["backup", &folder_arg, "--full"]);
+    assert_eq!(full["kind"], "full");
+
+    let info = world.done(&["info"]);
+    assert_eq!(
+        (info["sources"][0]["name"].as_str(), info["sources"][0]["engine"].as_str()),
+        (Some("photos"), Some("directory"))
+    );
+    assert_eq!(info["sources"][0]["gaps"].as_array().unwrap().len(), 0, "{info}");
+    assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
+
+    let output = world.path("restored");
+    let text = output.to_string_lossy().into_owned();
+    let planned = world.done(&["restore", "--to", "lsn:1", "--output", &text, "--dry-run"]);
+    assert!(!output.exists() && planned["snapshot_id"] == first["snapshot_id"]);
+    let done = world.done(&["restore", "--to", "lsn:1", "--output", &text, "--workers", "1"]);
+    assert_eq!(
+        (done["snapshot_id"].clone(), done["workers"].as_u64()),
+        (first["snapshot_id"].clone(), Some(1))
+    );
+    assert!(fs::read(output.join("two")).unwrap() == vec![1; 2_000_000] && !output.join("three").exists());
+    let again = world.pitr(&["restore", "--to", "latest", "--output", &text]);
+    assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    world.done(&["restore", "--to", "latest", "--output", &text, "--force"]);
+    assert_eq!(fs::read(output.join("three")).unwrap(), b"3");
+    let between = world.pitr(&["restore", "--to", "2020-01-01T00:00:00Z", "--output", &text]);
+    assert_eq!(between.code, 3, "{}", between.stderr);
+}
+
+#[test]
+fn what_a_folder_is_not_is_told() {
+    let world = World::new();
+    let folder = world.path("app");
+    fs::create_dir(&folder).unwrap();
+    let folder = folder.to_string_lossy().into_owned();
+    let state = world.pitr(&["backup", &folder, "--state", "/tmp/x"]);
+    assert!(state.code == 2 && state.stderr.contains("--state"), "{}", state.stderr);
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(1)");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let other = world.pitr(&["backup", &folder]);
+    assert!(other.code == 2 && other.stderr.contains("another name"), "{}", other.stderr);
+    world.done(&["backup", &folder, "--source", "folder"]);
+    let (database, state) = (world.database(), world.path("state"));
+    let (database, state) = (database.to_string_lossy(), state.to_string_lossy());
+    let other = world.pitr(&["backup", &database, "--source", "folder", "--state", &state]);
+    assert!(other.code == 2 && other.stderr.contains("another name"), "{}", other.stderr);
+}

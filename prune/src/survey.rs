@@ -1,0 +1,155 @@
+//! What the repository holds, and which of its chunks are needed.
+
+use crate::{Error, Result};
+use pitr_archive::{Archive, Catalog};
+use pitr_dedup::{ChunkId, ChunkStore, Marks, PackUse};
+use pitr_format::{SourceName, Timestamp};
+use pitr_objects::{Entry, Objects};
+use pitr_snapshot::{Manifest, Visit, load_all, walk};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// Folder of the packs.
+const PACKS: &str = "packs";
+
+/// A source, as listed.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) name: SourceName,
+    pub(crate) archive: Archive,
+    pub(crate) catalog: Catalog,
+    pub(crate) snapshots: Vec<Manifest>,
+    pub(crate) newest: Timestamp,
+}
+
+impl Source {
+    fn load(objects: &Objects, name: SourceName) -> Result<Self> {
+        let archive = Archive::new(objects.clone(), name.clone());
+        let roots = load_all(objects, &name)?;
+        if let Some((root, error)) = roots.damaged.into_iter().next() {
+            // What it needs is not known: nothing can be proven unneeded.
+            return Err(Error::Unreadable { root, what: error.to_string() });
+        }
+        let catalog = archive.catalog()?;
+        let mut newest = roots.manifests.iter().map(|m| m.meta.time.max(m.meta.created)).max();
+        for timeline in catalog.timelines().keys() {
+            if let Some((last, _)) = catalog.logs(*timeline).last() {
+                newest = newest.max(Some(archive.footer(last)?.watermark));
+            }
+        }
+        let newest = newest.unwrap_or(Timestamp::MIN);
+        Ok(Source { name, archive, catalog, snapshots: roots.manifests, newest })
+    }
+}
+
+/// All sources. A listing of everything has to show the same roots as the listings of their folders do.
+pub(crate) fn sources(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
+    let names = objects.sources()?;
+    let sources: Vec<Source> =
+        names.into_iter().map(|name| Source::load(objects, name)).collect::<Result<_>>()?;
+    let entries = objects.list("")?;
+    let there: HashSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
+    let known: HashSet<String> =
+        sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(objects))).collect();
+    // FAILURES 20: who holds the collector's lease alone deletes roots, so none can have gone in between.
+    if let Some(path) = known.iter().find(|path| !there.contains(path.as_str())) {
+        return Err(Error::Suspicious {
+            path: path.clone(),
+            what: "was listed and is missing from another listing",
+        });
+    }
+    // One may have come in between, but then it is there.
+    for path in there.iter().filter(|path| is_root(path) && !known.contains(**path)) {
+        if !sources.iter().any(|source| load_all_has(objects, source, path)) {
+            let what = "stands there and is missing from the listing of its folder";
+            return Err(Error::Suspicious { path: (*path).to_owned(), what });
+        }
+    }
+    Ok((sources, entries))
+}
+
+fn is_root(path: &str) -> bool {
+    let mut parts = path.split('/');
+    parts.next() == Some("sources") && parts.nth(1) == Some("snapshots")
+}
+
+/// True if a fresh listing of the source's folder shows the root.
+fn load_all_has(objects: &Objects, source: &Source, path: &str) -> bool {
+    let folder = format!("{}/snapshots", objects.source_folder(&source.name));
+    path.starts_with(&folder)
+        && objects.list(&folder).is_ok_and(|listed| listed.iter().any(|entry| entry.path == path))
+}
+
+/// The packs, told apart by what is needed of them.
+#[derive(Debug)]
+pub(crate) struct PackSurvey {
+    pub(crate) marks: Marks,
+    pub(crate) usage: Vec<PackUse>,
+    /// Packs that stand there and that no index names, with their sizes.
+    pub(crate) unnamed: BTreeMap<String, u64>,
+    pub(crate) sizes: BTreeMap<String, u64>,
+}
+
+/// Walks these snapshots and tells what of each pack they need.
+pub(crate) fn packs<'m>(
+    store: &ChunkStore,
+    snapshots: impl IntoIterator<Item = &'m Manifest>,
+    entries: &[Entry],
+) -> Result<PackSurvey> {
+    let objects = store.objects();
+    let mut walker = Walker { marks: store.marks()?, leaves: HashSet::new(), failed: None };
+    for manifest in snapshots {
+        let unreadable = |what: String| Error::Unreadable { root: manifest.path(objects), what };
+        walk(store, manifest, &mut walker).map_err(|error| unreadable(error.to_string()))?;
+        if let Some(error) = walker.failed.take() {
+            return Err(unreadable(error.to_string()));
+        }
+    }
+    let usage = walker.marks.usage()?;
+    let sizes: BTreeMap<String, u64> = entries
+        .iter()
+        .filter(|entry| entry.path.split('/').next() == Some(PACKS))
+        .map(|entry| (entry.path.clone(), entry.size))
+        .collect();
+    if let Some(gone) = usage.iter().find(|pack| pack.live > 0 && !sizes.contains_key(&pack.path)) {
+        // It may have been put since the listing.
+        if !objects.exists(&gone.path)? {
+            let what = "is needed and is not there";
+            return Err(Error::Suspicious { path: gone.path.clone(), what });
+        }
+    }
+    let named: BTreeSet<&str> = usage.iter().map(|pack| pack.path.as_str()).collect();
+    let unnamed = sizes.iter().filter(|(path, _)| !named.contains(path.as_str()));
+    let unnamed = unnamed.map(|(path, size)| (path.clone(), *size)).collect();
+    Ok(PackSurvey { marks: walker.marks, usage, unnamed, sizes })
+}
+
+/// Marks what snapshots need.
+struct Walker {
+    marks: Marks,
+    /// Leaves that were walked. A chunk of content may be one of them byte for byte: that it is marked says nothing.
+    leaves: HashSet<ChunkId>,
+    failed: Option<pitr_dedup::Error>,
+}
+
+impl Walker {
+    fn mark(&mut self, id: &ChunkId) {
+        if let Err(error) = self.marks.mark(id) {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+impl Visit for Walker {
+    fn leaf(&mut self, id: &ChunkId) -> bool {
+        self.mark(id);
+        self.leaves.insert(*id)
+    }
+
+    fn content(&mut self, id: &ChunkId) {
+        self.mark(id);
+    }
+
+    fn broken(&mut self, _: &ChunkId, error: pitr_snapshot::Error) -> pitr_snapshot::Result<()> {
+        Err(error)
+    }
+}

@@ -1,0 +1,38 @@
+//! Waiting for leases to end.
+
+use crate::Result;
+use pitr_objects::Objects;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// How often leases are looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Waits until each of these leases has ended or has shown that its holder lives; returns the latter. One that nobody
+/// renews for `expiry` is taken away.
+pub(crate) fn wait_for(
+    objects: &Objects,
+    wanted: &BTreeSet<String>,
+    expiry: Duration,
+) -> Result<BTreeSet<String>> {
+    let begun = Instant::now();
+    let mut first: BTreeMap<String, u64> = BTreeMap::new();
+    let mut alive = BTreeSet::new();
+    loop {
+        let mut undecided = false;
+        for seen in objects.leases()?.into_iter().filter(|seen| wanted.contains(&seen.id)) {
+            let counter = *first.entry(seen.id.clone()).or_insert(seen.counter);
+            if seen.counter > counter {
+                alive.insert(seen.id);
+            } else if begun.elapsed() < expiry {
+                undecided = true;
+            } else if !objects.end_lapsed(&seen)? {
+                alive.insert(seen.id);
+            }
+        }
+        if !undecided {
+            return Ok(alive);
+        }
+        std::thread::sleep(LOOK_EVERY.min(expiry / 10));
+    }
+}

@@ -1,0 +1,156 @@
+//! Two at work on one repository. FAILURES 19.
+
+use crate::hooked::{Act, Request};
+use crate::world::{World, at, keep};
+use pitr_dedup::ChunkStore;
+use pitr_format::FileId;
+use pitr_objects::LEASE_EXPIRY;
+use pitr_prune::Error;
+use pitr_snapshot::{ErrorKind, Manifest, SnapshotReader, load_all};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Done at the `step`th request of a handle, before it is carried out.
+fn at_request(
+    world: &World,
+    step: usize,
+    act: impl FnOnce() + Send + 'static,
+) -> (pitr_objects::Objects, Arc<AtomicUsize>) {
+    let (count, act) = (Arc::new(AtomicUsize::new(0)), Mutex::new(Some(act)));
+    let counted = Arc::clone(&count);
+    let objects = world.hooked(move |request: Request| {
+        // Reading one object changes nothing between two others; and who renews a lease is not to be held up.
+        let counts = match &request {
+            Request::Get(_) => false,
+            Request::Put(path) | Request::Delete(path) | Request::List(path) => !path.starts_with("leases"),
+        };
+        let is_now = counts && counted.fetch_add(1, Ordering::SeqCst) == step;
+        if let Some(act) = if is_now { act.lock().unwrap().take() } else { None } {
+            act();
+        }
+        Act::Go
+    });
+    (objects, count)
+}
+
+#[test]
+fn a_backup_in_the_middle_of_a_prune_loses_nothing() {
+    let mut world = World::furnished();
+    // It will want what the prune is about to remove: the content of the first snapshot.
+    world.change("a", 2, 0, 0);
+    for step in 0.. {
+        let mut world = world.fork();
+        let taken: Arc<Mutex<Option<Manifest>>> = Arc::default();
+        let (other, told) = (world.clone(), Arc::clone(&taken));
+        let (objects, count) = at_request(&world, step, move || {
+            let manifest = other.backup_through(other.open(), "a").unwrap();
+            *told.lock().unwrap() = Some(manifest);
+        });
+        let pruned = world.pruner(objects, keep(1)).max_waste(0.0).execute(at(world.hour));
+        assert!(pruned.is_ok(), "step {step}: {pruned:?}");
+        if count.load(Ordering::SeqCst) <= step {
+            assert!(step > 20, "{step}");
+            break;
+        }
+        let taken = taken.lock().unwrap().take().unwrap();
+        world.took(&taken);
+        assert!(world.check().contains(&taken.id), "step {step}");
+        world.pruner(world.open(), keep(1)).execute(at(world.hour)).unwrap();
+        assert_eq!(world.check().len(), 2);
+        world.check_tidy();
+    }
+}
+
+/// The backup is at work when the prune comes. `expiry`: how long the prune watches its lease.
+fn a_prune_in_the_middle_of_a_backup(renewal: Duration, expiry: Duration) -> (usize, usize) {
+    let mut world = World::furnished();
+    // Half of what is wanted is there, and needed by nobody else once the prune has run.
+    world.change("a", 2, 0, 0);
+    world.change("a", 2, 1, 99);
+    let (mut published, mut lapsed) = (0, 0);
+    for step in 0.. {
+        let mut world = world.fork();
+        let other = world.clone();
+        let (objects, count) = at_request(&world, step, move || {
+            let pruner = other.pruner(other.open(), keep(1)).max_waste(0.0).lease_expiry(expiry);
+            pruner.execute(at(other.hour)).unwrap();
+        });
+        objects.renew_leases_every(renewal);
+        let taken = world.backup_through(objects, "a");
+        match &taken {
+            Ok(manifest) => {
+                world.took(manifest);
+                assert!(world.check().contains(&manifest.id), "step {step}");
+                published += 1;
+            }
+            Err(error) => {
+                // It may meet what is gone before it comes to looking at its lease.
+                let kind = error.kind();
+                assert!(matches!(kind, ErrorKind::Lapsed | ErrorKind::Missing), "step {step}: {error}");
+                world.check();
+                lapsed += 1;
+            }
+        }
+        world.pruner(world.open(), keep(1)).execute(at(world.hour)).unwrap();
+        assert_eq!(world.check().len(), 2, "step {step}");
+        world.check_tidy();
+        if count.load(Ordering::SeqCst) <= step {
+            break;
+        }
+    }
+    (published, lapsed)
+}
+
+#[test]
+fn a_prune_waits_for_a_backup_that_lives() {
+    let (published, lapsed) =
+        a_prune_in_the_middle_of_a_backup(Duration::from_millis(3), Duration::from_secs(30));
+    assert!(published > 6 && lapsed == 0, "{published} {lapsed}");
+}
+
+#[test]
+fn a_backup_that_was_given_up_publishes_nothing() {
+    // FAILURES 21: paused for longer than its lease, then it wakes up.
+    let (published, lapsed) =
+        a_prune_in_the_middle_of_a_backup(Duration::from_secs(3600), Duration::from_millis(20));
+    assert!(published > 0 && lapsed > 3, "{published} {lapsed}");
+}
+
+#[test]
+fn what_a_reader_is_about_to_read_stays_until_he_is_done() {
+    let world = World::furnished();
+    let objects = world.open();
+    objects.renew_leases_every(Duration::from_millis(3));
+    let store = ChunkStore::open(objects.clone()).unwrap();
+    let oldest = load_all(&objects, &crate::world::name("a")).unwrap().manifests.remove(0);
+    let pruner = world.pruner(world.open(), keep(1)).lease_expiry(LEASE_EXPIRY);
+    let report = pruner.execute(at(9)).unwrap();
+    assert!(report.condemned > 0 && report.waiting.len() == 1, "{report:?}");
+    // Once more makes no difference, and says so.
+    assert!(matches!(pruner.execute(at(9)), Err(Error::Unfinished { .. })));
+    let id = oldest.id;
+    let reader = SnapshotReader::open(store, oldest);
+    let mut bytes = vec![0; world.contents[&id].len()];
+    reader.read_at(FileId::FIRST, 0, &mut bytes).unwrap();
+    assert!(bytes == world.contents[&id]);
+    drop(reader);
+    let report = pruner.execute(at(9)).unwrap();
+    assert!(report.freed > 1 << 20 && report.condemned == 0, "{report:?}");
+    world.check_tidy();
+}
+
+#[test]
+fn one_at_a_time_prunes() {
+    let world = World::furnished();
+    let objects = world.open();
+    objects.renew_leases_every(Duration::from_millis(3));
+    let other = objects.lease(pitr_objects::LeaseRole::Collect).unwrap();
+    let pruner = world.pruner(world.open(), keep(1)).lease_expiry(LEASE_EXPIRY);
+    let locked = pruner.execute(at(9));
+    assert!(matches!(&locked, Err(Error::Locked { lease }) if *lease == other.id()), "{locked:?}");
+    assert_eq!(world.check().len(), 6);
+    drop(other);
+    pruner.execute(at(9)).unwrap();
+    assert_eq!(world.check().len(), 2);
+}

@@ -1,0 +1,95 @@
+//! Whoever dies, at whatever step. FAILURES 23.
+
+use crate::hooked::{Act, Request};
+use crate::world::{World, at, keep};
+use pitr_objects::Objects;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A handle whose process dies at its `step`th change; counts them.
+fn dying(world: &World, step: usize) -> (Objects, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let objects = world.hooked(move |request: Request| {
+        let so_far = match request.changes() {
+            true => counted.fetch_add(1, Ordering::SeqCst),
+            false => counted.load(Ordering::SeqCst),
+        };
+        if so_far < step || (so_far == step && !request.changes()) { Act::Go } else { Act::Fail }
+    });
+    (objects, count)
+}
+
+/// What is left of it is as good as if nobody had died.
+fn recovers(world: &World, kept: usize) {
+    world.check();
+    world.pruner(world.open(), keep(1)).execute(at(world.hour)).unwrap();
+    assert_eq!(world.check().len(), kept);
+    world.check_tidy();
+}
+
+#[test]
+fn a_prune_that_dies_at_any_step_loses_nothing_and_is_finished_later() {
+    let world = World::furnished();
+    for step in 0.. {
+        let world = world.fork();
+        let (objects, count) = dying(&world, step);
+        let died = world.pruner(objects, keep(1)).max_waste(0.0).execute(at(world.hour)).is_err();
+        recovers(&world, 2);
+        if !died && count.load(Ordering::SeqCst) <= step {
+            assert!(step > 15, "{step}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_prune_that_dies_while_it_finishes_anothers_work_loses_nothing() {
+    let world = World::furnished();
+    // The first one dies when everything is condemned: at its first deletion from the index.
+    let first = world.fork();
+    let objects = first.hooked(|request| match request {
+        Request::Delete(path) if path.starts_with("index/") => Act::Fail,
+        _ => Act::Go,
+    });
+    assert!(first.pruner(objects, keep(1)).execute(at(9)).is_err());
+    assert!(!first.open().condemned().unwrap().is_empty());
+    for step in 0.. {
+        let world = first.fork();
+        let (objects, count) = dying(&world, step);
+        let died = world.pruner(objects, keep(1)).execute(at(world.hour)).is_err();
+        recovers(&world, 2);
+        if !died && count.load(Ordering::SeqCst) <= step {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_backup_that_dies_at_any_step_leaves_rubbish_that_is_collected() {
+    let mut world = World::furnished();
+    world.change("a", 2, 0, 70);
+    for step in 0.. {
+        let mut world = world.fork();
+        let (objects, count) = dying(&world, step);
+        let taken = world.backup_through(objects, "a");
+        let done = count.load(Ordering::SeqCst) <= step;
+        if let Ok(manifest) = &taken {
+            world.took(manifest);
+        } else if let Some(put) = unacknowledged(&world) {
+            // Its root was put, and then it died: nobody was told of it, but it is there.
+            let content = world.current[&put.meta.source].clone();
+            world.contents.insert(put.id, content);
+        }
+        recovers(&world, 2);
+        if done {
+            assert!(taken.is_ok() && step > 3, "{step}");
+            break;
+        }
+    }
+}
+
+fn unacknowledged(world: &World) -> Option<pitr_snapshot::Manifest> {
+    let roots = pitr_snapshot::load_all(&world.open(), &crate::world::name("a")).unwrap();
+    roots.manifests.into_iter().find(|root| !world.contents.contains_key(&root.id))
+}

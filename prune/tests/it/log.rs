@@ -1,0 +1,164 @@
+//! The log of a source goes with the snapshots that need it.
+
+use crate::world::{Held, World, at, keep, meta, name};
+use pitr_archive::{
+    Archive, Base, Cause, Coverage, ForkReason, ShipOptions, Shipper, Timeline, Writer, coverage,
+};
+use pitr_dedup::ChunkStore;
+use pitr_format::record::Record;
+use pitr_format::{FileId, Lsn, PartitionId, TimelineId, Timestamp, TxId};
+use pitr_prune::{Error, Policy};
+use pitr_snapshot::{Manifest, load_all, write_full};
+use pitr_vfs::{OsFs, SystemClock};
+use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A source with a log: an object for each hour, and a snapshot for every third one.
+struct Logged {
+    world: World,
+    archive: Archive,
+    snapshots: Vec<Manifest>,
+    /// Where each hour's commit ends.
+    commits: Vec<Lsn>,
+    wal: Wal,
+    shipper: Shipper,
+}
+
+impl Logged {
+    fn new(dir: &Path, hours: i64) -> Logged {
+        let mut world = World::new();
+        world.change("a", 1, 0, 1);
+        let archive = Archive::new(world.open(), name("a"));
+        let writer = Writer::claim(&archive, at(0)).unwrap();
+        let first = Timeline {
+            parent: None,
+            fork: Lsn::ORIGIN,
+            reason: ForkReason::First,
+            created: at(0),
+            ambiguous: None,
+            root: None,
+        };
+        let timeline = writer.claim_timeline(&first).unwrap();
+        let start = Start { timeline, ..Start::first([1; 16]) };
+        let wal = Wal::create(
+            Arc::new(OsFs),
+            Arc::new(SystemClock::new()),
+            &dir.join("log"),
+            &start,
+            &WalOptions::default(),
+        )
+        .unwrap();
+        let catalog = archive.catalog().unwrap();
+        let shipper =
+            Shipper::new(writer, &catalog, &wal, timeline, [1; 16], ShipOptions::default()).unwrap();
+        let mut logged = Logged { world, archive, snapshots: Vec::new(), commits: Vec::new(), wal, shipper };
+        (1..=hours).for_each(|hour| logged.hour(hour));
+        logged
+    }
+
+    fn hour(&mut self, hour: i64) {
+        let tx = TxId::new(hour as u64);
+        let mut batch = BatchBuilder::new();
+        let image = Record::Image { file: FileId::FIRST, block: 3, data: &[hour as u8; 4096] };
+        batch.push(PartitionId::FIRST, tx, &image).unwrap();
+        batch.push_commit(PartitionId::FIRST, tx, at(hour), None, &[]).unwrap();
+        let end = self.wal.commit(batch).unwrap().end;
+        self.shipper.ship(&self.wal).unwrap();
+        self.commits.push(end);
+        self.world.hour = hour;
+        if hour % 3 == 0 {
+            let store = ChunkStore::open(self.world.open()).unwrap();
+            let here = self.shipper.archived().unwrap();
+            let mut meta = meta(&name("a"), hour);
+            (meta.redo_from, meta.consistent_at, meta.tx) = (here, here, tx);
+            let written = write_full(&store, &Held(&self.world.current[&name("a")]), meta, None).unwrap();
+            let manifest = written.publish(&store).unwrap();
+            self.world.contents.insert(manifest.id, self.world.current[&name("a")].clone());
+            self.snapshots.push(manifest);
+        }
+    }
+
+    fn coverage(&self) -> Coverage {
+        let catalog = self.archive.catalog().unwrap();
+        let lineage = catalog.lineage(TimelineId::FIRST).unwrap();
+        let roots = load_all(&self.world.open(), &name("a")).unwrap().manifests;
+        let bases: Vec<Base> = roots
+            .iter()
+            .map(|root| {
+                let (consistent_at, redo_from) = (root.meta.consistent_at, root.meta.redo_from);
+                Base { consistent_at, redo_from, timeline: root.meta.timeline }
+            })
+            .collect();
+        let coverage = coverage(&lineage, &catalog.pieces(&lineage), &bases);
+        for gap in &coverage.gaps {
+            assert_eq!(self.archive.cause(&catalog, &lineage, gap).unwrap(), Cause::Pruned, "{gap:?}");
+        }
+        coverage
+    }
+
+    /// The hours whose commit can be restored.
+    fn restorable(&self) -> Vec<i64> {
+        let coverage = self.coverage();
+        let reached = |hour: &i64| coverage.interval_at(self.commits[*hour as usize - 1]).is_some();
+        (1..=self.commits.len() as i64).filter(reached).collect()
+    }
+}
+
+#[test]
+fn every_commit_in_the_window_stays_and_the_log_before_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut logged = Logged::new(dir.path(), 14);
+    assert_eq!(logged.restorable(), (1..=14).collect::<Vec<_>>());
+    let policy = Policy { keep_within: Some(Duration::from_secs(6 * 3600)), ..Policy::default() };
+    let report = logged.world.pruner(logged.world.open(), policy.clone()).execute(at(14)).unwrap();
+    // Hour 8 is the window's begin; it is restored from the snapshot of hour 6.
+    assert_eq!(logged.restorable(), (6..=14).collect::<Vec<_>>());
+    assert_eq!((report.sources[0].log_objects, report.sources[0].removed.len()), (6, 1));
+    assert_eq!(report.sources[0].log[0].to, logged.snapshots[1].meta.redo_from);
+    assert_eq!(logged.archive.catalog().unwrap().condemned(), []);
+    logged.world.check_tidy();
+
+    // The writer goes on, and the next run widens the range that it states.
+    (15..=20).for_each(|hour| logged.hour(hour));
+    logged.world.pruner(logged.world.open(), policy).execute(at(20)).unwrap();
+    assert_eq!(logged.restorable(), (12..=20).collect::<Vec<_>>());
+    assert_eq!(logged.archive.catalog().unwrap().pruned().len(), 1);
+    logged.world.check_tidy();
+}
+
+#[test]
+fn snapshots_that_stay_by_themselves_leave_gaps_that_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let logged = Logged::new(dir.path(), 14);
+    // The newest, and the last one of each of two days: at(0) is 14:13 UTC.
+    let policy = Policy { keep_daily: NonZeroU32::new(2), ..Policy::default() };
+    logged.world.pruner(logged.world.open(), policy).execute(at(14)).unwrap();
+    assert_eq!(logged.restorable(), [9, 12, 13, 14]);
+    assert_eq!(logged.coverage().gaps.len(), 1);
+    logged.world.check_tidy();
+}
+
+#[test]
+fn what_must_remain_restorable_remains_or_nothing_is_pruned() {
+    // FAILURES 25
+    let dir = tempfile::tempdir().unwrap();
+    let logged = Logged::new(dir.path(), 14);
+    let since = |hour| Policy { must_remain_since: Some(at(hour)), ..keep(1) };
+    logged.world.pruner(logged.world.open(), since(7)).execute(at(14)).unwrap();
+    assert_eq!(logged.restorable(), (6..=14).collect::<Vec<_>>());
+    let refused = logged.world.pruner(logged.world.open(), since(5)).execute(at(14));
+    assert!(matches!(refused, Err(Error::NotRestorable { .. })), "{refused:?}");
+    assert_eq!(logged.restorable(), (6..=14).collect::<Vec<_>>());
+    logged.world.pruner(logged.world.open(), keep(1)).execute(at(14)).unwrap();
+    assert_eq!(logged.restorable(), [12, 13, 14]);
+}
+
+#[test]
+fn a_policy_without_a_rule_is_refused() {
+    let refused = pitr_prune::Pruner::new(World::new().open(), Policy::default());
+    assert!(matches!(refused, Err(Error::NoRule)));
+    assert!(Timestamp::MIN < at(0));
+}

@@ -1,0 +1,110 @@
+//! Random lives against what was written down.
+
+use crate::world::{World, at, keep};
+use pitr_prune::Policy;
+use pitr_snapshot::SnapshotId;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Change { source: usize, extents: u64, extent: u64, seed: u64 },
+    Backup { source: usize },
+    Prune { keep: u32, max_waste: f64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Few seeds: the same content comes again, also in the other source.
+    let step = prop_oneof![
+        4 => (0..2usize, 1..4u64, 0..4u64, 0..5u64)
+            .prop_map(|(source, extents, extent, seed)| Step::Change { source, extents, extent, seed }),
+        4 => (0..2usize).prop_map(|source| Step::Backup { source }),
+        1 => (1..4u32, prop_oneof![Just(0.0), Just(0.1), Just(1.0)])
+            .prop_map(|(keep, max_waste)| Step::Prune { keep, max_waste }),
+    ];
+    prop::collection::vec(step, 1..20)
+}
+
+fn newest(taken: &[SnapshotId], count: u32) -> impl Iterator<Item = SnapshotId> {
+    taken.iter().rev().take(count as usize).copied()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_kept_reads_and_what_is_not_is_gone(steps in steps()) {
+        let (mut world, names) = (World::new(), ["a", "b"]);
+        let mut taken: [Vec<SnapshotId>; 2] = Default::default();
+        for step in steps {
+            match step {
+                Step::Change { source, extents, extent, seed } => {
+                    world.change(names[source], extents, extent, seed);
+                }
+                Step::Backup { source } => {
+                    world.change(names[source], 1, 0, 0);
+                    let manifest = world.backup(names[source]);
+                    taken[source].push(manifest.id);
+                }
+                Step::Prune { keep: count, max_waste } => {
+                    let pruner = world.pruner(world.open(), keep(count)).max_waste(max_waste);
+                    let planned = pruner.plan(at(world.hour)).unwrap();
+                    let report = pruner.execute(at(world.hour)).unwrap();
+                    prop_assert_eq!(&planned.sources, &report.sources);
+                    prop_assert!(report.waiting.is_empty());
+                    for taken in &mut taken {
+                        let kept: BTreeSet<SnapshotId> = newest(taken, count).collect();
+                        taken.retain(|id| kept.contains(id));
+                    }
+                    world.check_tidy();
+                    if max_waste == 0.0 {
+                        let again = pruner.plan(at(world.hour)).unwrap();
+                        prop_assert_eq!((again.packs.worn, again.packs.waste_left), (0, 0));
+                    }
+                }
+            }
+            let mut listed = taken.concat();
+            listed.sort_unstable();
+            prop_assert_eq!(world.check(), listed);
+        }
+    }
+}
+
+#[test]
+fn a_window_ends_at_what_the_repository_knows_whatever_the_clock_says() {
+    // FAILURES 22: the machine that prunes is a day ahead, or a day behind.
+    let world = World::furnished();
+    let policy = Policy { keep_within: Some(Duration::from_secs(2 * 3600)), ..Policy::default() };
+    let kept = |now| {
+        let report = world.pruner(world.open(), policy.clone()).plan(at(now)).unwrap();
+        report.sources.iter().map(|source| source.kept.len()).sum::<usize>()
+    };
+    let right = kept(world.hour - 1);
+    assert!(right < 6);
+    assert_eq!(kept(world.hour + 24), right);
+    assert_eq!(kept(world.hour - 25), 6);
+}
+
+#[test]
+fn worn_packs_are_stored_anew_and_only_as_far_as_needed() {
+    let mut world = World::new();
+    // One pack of eight extents, of which the next snapshot needs one.
+    for extent in 0..8 {
+        world.change("a", 8, extent, extent);
+    }
+    world.backup("a");
+    for extent in 1..8 {
+        world.change("a", 8, extent, extent + 100);
+    }
+    world.backup("a");
+    let before = world.pruner(world.open(), keep(1)).plan(at(9)).unwrap();
+    // Two threads fill a pack each.
+    assert!(before.packs.worn == 1 && before.packs.repacked_bytes < 1 << 21, "{before:?}");
+    let lazy = world.pruner(world.open(), keep(1)).max_waste(0.99).plan(at(9)).unwrap();
+    assert!(lazy.packs.worn == 0 && lazy.packs.waste_left > 1 << 20, "{lazy:?}");
+    let report = world.pruner(world.open(), keep(1)).execute(at(9)).unwrap();
+    assert!(report.freed > 8 << 20, "{report:?}");
+    assert_eq!(world.check().len(), 1);
+    world.check_tidy();
+}

@@ -75,7 +75,7 @@ impl Marks {
             let needed = index
                 .iter()
                 .filter(|(_, at)| numbers.contains(&at.pack) && self.is_marked(at.pack, at.frame));
-            wanted.extend(needed.map(|(id, at)| (at.pack, at.frame, *id)));
+            wanted.extend(needed.map(|(id, at)| (at.pack, at.frame, id)));
         }
         wanted.sort_unstable();
         let ids: Vec<ChunkId> = wanted.into_iter().map(|(_, _, id)| id).collect();

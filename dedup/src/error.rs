@@ -75,6 +75,9 @@ pub enum Error {
     /// The repository could not be written to when its index was read, so nothing keeps what is relied on.
     #[error("the repository can't be written to: no lease could be put")]
     NoLease,
+    /// The table of all chunks could not be made.
+    #[error("a table of the repository's chunks could not be made in the folder for temporary files: {0}")]
+    Table(#[source] std::io::Error),
     /// The writer failed before: nothing more is taken.
     #[error("storing chunks failed before: {0}")]
     Failed(Arc<Error>),
@@ -97,7 +100,9 @@ impl Error {
             | Error::Renamed { .. } => ErrorKind::Corrupt,
             Error::TooLarge { .. } => ErrorKind::Limit,
             Error::NoLease => ErrorKind::Denied,
-            Error::Pack(_) | Error::EncodedWrongly { .. } | Error::Died => ErrorKind::Machine,
+            Error::Pack(_) | Error::EncodedWrongly { .. } | Error::Table(_) | Error::Died => {
+                ErrorKind::Machine
+            }
             Error::Failed(source) => source.kind(),
         }
     }

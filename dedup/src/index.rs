@@ -1,4 +1,4 @@
-//! Where chunks lie: the index objects, and all of them together in memory.
+//! Where chunks lie: the index objects, and all of them together.
 //!
 //! An index object has no frames; its footer holds `packs varint`, then for each pack `digest 32, key varint`, `salt 16` if
 //! the key is not 0, `chunks varint`, then for each chunk `id 32, stored length varint, raw length varint`. Offsets follow
@@ -6,12 +6,14 @@
 
 use crate::id::hex;
 use crate::pack::{Pack, PackedChunk, pack_path, put_named};
+use crate::table::{Table, TableBuilder};
 use crate::{CHUNK_BYTES_MAX, ChunkId, Error, Result};
 use pitr_codec::{Codec, Digest, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectCipher, ObjectKind, Seal};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::Objects;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::convert::Infallible;
 use std::ops::Range;
 
 /// Folder of the index objects.
@@ -116,7 +118,7 @@ pub(crate) struct Location {
     pub(crate) raw_len: u32,
 }
 
-/// What is known of all packs.
+/// What is known of all packs: those that were there when it was read, and those that were added since.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     /// The index objects that were read.
@@ -124,9 +126,46 @@ pub(crate) struct Index {
     packs: Vec<IndexedPack>,
     /// Those of `packs`: two index objects may name the same one.
     known: HashSet<Digest>,
-    chunks: HashMap<ChunkId, Location>,
-    /// Those that are condemned.
+    read: Table,
+    added: HashMap<ChunkId, Location>,
+    /// The packs that are condemned.
     condemned: Range<u32>,
+}
+
+/// Reads packs into an [`Index`].
+pub(crate) struct IndexBuilder {
+    index: Index,
+    table: TableBuilder,
+    condemned: Vec<Pack>,
+}
+
+impl IndexBuilder {
+    pub(crate) fn new() -> Self {
+        IndexBuilder { index: Index::default(), table: TableBuilder::new(), condemned: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, pack: &Pack) -> Result<()> {
+        let IndexBuilder { index, table, .. } = self;
+        index.each_of(pack, |_, id, at| table.add(id, &at)).map_err(Error::Table)
+    }
+
+    /// A pack that is condemned: a chunk that is in another one too is read from there.
+    pub(crate) fn add_condemned(&mut self, pack: Pack) {
+        self.condemned.push(pack);
+    }
+
+    pub(crate) fn finish(mut self, objects: BTreeSet<String>) -> Result<Index> {
+        // Behind the others: of several packs with a chunk the first one counts.
+        let begin = self.index.packs.len() as u32; // as in `each_of`
+        for pack in std::mem::take(&mut self.condemned) {
+            self.add(&pack)?;
+        }
+        let IndexBuilder { mut index, table, .. } = self;
+        index.condemned = begin..index.packs.len() as u32;
+        index.objects = objects;
+        index.read = table.finish().map_err(Error::Table)?;
+        Ok(index)
+    }
 }
 
 #[derive(Debug)]
@@ -139,13 +178,6 @@ struct IndexedPack {
 }
 
 impl Index {
-    /// Adds packs that are condemned, behind the others: a chunk that is in one of those too is read from there.
-    pub(crate) fn add_condemned(&mut self, packs: &[Pack]) {
-        let begin = self.packs.len() as u32; // as in `add`
-        packs.iter().for_each(|pack| self.add(pack));
-        self.condemned = begin..self.packs.len() as u32;
-    }
-
     /// True if a chunk that lies there may be gone once this writer has published what relies on it.
     pub(crate) fn is_condemned(&self, location: &Location) -> bool {
         self.condemned.contains(&location.pack)
@@ -162,13 +194,29 @@ impl Index {
     }
 
     /// Every chunk, and where it is read from.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ChunkId, &Location)> {
-        self.chunks.iter()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ChunkId, Location)> {
+        self.read.iter().chain(self.added.iter().map(|(id, at)| (*id, *at)))
     }
 
+    /// Adds a pack of this process.
     pub(crate) fn add(&mut self, pack: &Pack) {
+        let Ok(()) = self.each_of::<Infallible>(pack, |index, id, at| {
+            // A chunk in two packs is read from the first: both are good.
+            if index.read.get(id).is_none() {
+                index.added.entry(*id).or_insert(at);
+            }
+            Ok(())
+        });
+    }
+
+    /// Takes a pack that is not known yet, and hands out its chunks.
+    fn each_of<E>(
+        &mut self,
+        pack: &Pack,
+        mut take: impl FnMut(&mut Self, &ChunkId, Location) -> Result<(), E>,
+    ) -> Result<(), E> {
         if !self.known.insert(pack.digest) {
-            return;
+            return Ok(());
         }
         let no = self.packs.len() as u32; // a pack takes an object: nobody has four thousand million of them
         let chunks = pack.chunks.len() as u32; // a pack is at most 16 MiB
@@ -177,18 +225,18 @@ impl Index {
         let mut offset = HEADER_BYTES as u32;
         for (frame, chunk) in (0..).zip(&pack.chunks) {
             let PackedChunk { id, stored_len, raw_len } = *chunk;
-            // A chunk in two packs is read from the first: both are good.
-            self.chunks.entry(id).or_insert(Location { pack: no, frame, offset, stored_len, raw_len });
+            take(self, &id, Location { pack: no, frame, offset, stored_len, raw_len })?;
             offset += stored_len; // bounded by OBJECT_BYTES_LIMIT when decoded or built
         }
+        Ok(())
     }
 
     pub(crate) fn get(&self, id: &ChunkId) -> Option<Location> {
-        self.chunks.get(id).copied()
+        self.read.get(id).or_else(|| self.added.get(id).copied())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.chunks.len()
+        self.read.len() + self.added.len()
     }
 
     pub(crate) fn pack_paths(&self) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Finding and reading chunks.
 
-use crate::index::{INDEX_FOLDER, Index, Location, PackAt, decode, index_path};
+use crate::index::{INDEX_FOLDER, Index, IndexBuilder, Location, PackAt, decode, index_path};
 use crate::pack::{Pack, pack_path};
 use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
 use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_into};
@@ -14,6 +14,9 @@ pub type Damage = (String, Error);
 
 /// Attempts to read an index of which objects are replaced meanwhile.
 const OPEN_ATTEMPTS: u32 = 5;
+
+/// Index objects that are read and decoded at once.
+const INDEXES_AT_ONCE: usize = 16;
 
 /// The chunks of a repository; clones share one index and one lease, under which nothing of it is deleted.
 #[derive(Debug, Clone)]
@@ -56,14 +59,16 @@ impl ChunkStore {
     fn open_under(objects: Objects, lease: Option<Arc<Lease>>) -> Result<(Self, Vec<Damage>)> {
         // Before the index: what is condemned later is deleted only after our lease.
         let condemned = objects.condemned()?;
-        let (mut index, mut aside) = (Index::default(), Vec::new());
+        let mut index = IndexBuilder::new();
         let (known, damaged) =
             read_indexes(&objects, |pack| match condemned.contains(&pack_path(&pack.digest)) {
                 false => index.add(&pack),
-                true => aside.push(pack),
+                true => {
+                    index.add_condemned(pack);
+                    Ok(())
+                }
             })?;
-        index.add_condemned(&aside);
-        index.objects = known;
+        let index = index.finish(known)?;
         Ok((ChunkStore { objects, index: Arc::new(RwLock::new(index)), lease }, damaged))
     }
 
@@ -200,18 +205,21 @@ pub struct Place {
 
 /// Reads all index objects and hands out the packs that they name, as far as they are sound; returns the paths of all, and
 /// what is wrong with the others.
-fn read_indexes(objects: &Objects, mut take: impl FnMut(Pack)) -> Result<(BTreeSet<String>, Vec<Damage>)> {
+fn read_indexes(
+    objects: &Objects,
+    mut take: impl FnMut(Pack) -> Result<()>,
+) -> Result<(BTreeSet<String>, Vec<Damage>)> {
     let (mut known, mut damaged) = (BTreeSet::new(), Vec::new());
     for attempt in 1.. {
         let entries = objects.list(INDEX_FOLDER)?;
         let new: Vec<&Entry> = entries.iter().filter(|entry| !known.contains(&entry.path)).collect();
         let mut replaced = false;
-        for wave in new.chunks(64) {
+        for wave in new.chunks(INDEXES_AT_ONCE) {
             let read: Vec<Result<Vec<Pack>>> =
                 wave.par_iter().map(|entry| read_index(objects, &entry.path)).collect();
             for (entry, packs) in wave.iter().zip(read) {
                 match packs {
-                    Ok(packs) => packs.into_iter().for_each(&mut take),
+                    Ok(packs) => packs.into_iter().try_for_each(&mut take)?,
                     // A collection has put another one in its place.
                     Err(error) if error.kind() == ErrorKind::Missing && attempt < OPEN_ATTEMPTS => {
                         replaced = true;

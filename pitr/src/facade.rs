@@ -12,7 +12,7 @@ use pitr_snapshot::Manifest;
 use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 
-use crate::{Error, PitrConfig, Result};
+use crate::{BackupMetadata, Backups, Error, PitrConfig, Result};
 
 /// An open repository.
 #[derive(Debug, Clone)]
@@ -139,6 +139,13 @@ impl Pitr {
         Ok(Restorer { history, chunks: &chunks, fs, clock, progress }.restore(plan, options)?)
     }
 
+    /// The snapshots of a source.
+    pub fn backups(&self, source: &SourceName) -> Result<Backups> {
+        let roots = pitr_snapshot::load_all(&self.objects, source)?;
+        let backups = roots.manifests.iter().map(|root| BackupMetadata::of(root, &self.objects)).collect();
+        Ok(Backups { backups, damaged: roots.damaged.into_iter().map(|(_, error)| error.into()).collect() })
+    }
+
     /// Takes a snapshot of a folder.
     pub fn backup_folder(
         &self,
@@ -155,11 +162,11 @@ impl Pitr {
         &self,
         manifest: &Manifest,
         output: &Path,
-        force: bool,
+        options: pitr_directory::RestoreOptions,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<pitr_directory::Restored> {
         let chunks = ChunkStore::open(self.objects.clone())?;
-        Ok(pitr_directory::restore(&chunks, manifest, output, force, self.clock.now(), progress)?)
+        Ok(pitr_directory::restore(&chunks, manifest, output, options, self.clock.now(), progress)?)
     }
 
     /// Proves that the repository holds what it should. `progress` is called from several threads.

@@ -11,7 +11,7 @@
 //! let source = pitr.only_source()?;
 //! let history = pitr.history(&source, None)?;
 //! let plan = history.plan(&history.resolve(&Target::at(Moment::Latest))?)?;
-//! let options = pitr::recovery::RestoreOptions { output: "/srv/restored.db".into(), force: false, workers: None };
+//! let options = pitr::recovery::RestoreOptions { output: "/srv/restored.db".into(), force: false, delta: false, workers: None };
 //! let restored = pitr.restore(&history, &plan, &options, &|_| {})?;
 //! println!("restored {}", restored.reached);
 //! # Ok(())
@@ -22,10 +22,12 @@
 mod config;
 mod error;
 mod facade;
+mod metadata;
 
 pub use config::{ConfigError, PitrConfig};
 pub use error::{Error, Result};
 pub use facade::Pitr;
+pub use metadata::{BackupMetadata, Backups};
 
 pub use pitr_archive as archive;
 pub use pitr_codec as codec;

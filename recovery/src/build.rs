@@ -9,6 +9,7 @@ use pitr_archive::{FileChange, Image, Merged};
 use pitr_format::FileId;
 use pitr_snapshot::{EXTENT_BYTES, SnapshotReader};
 use pitr_vfs::File;
+use rayon::prelude::*;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -63,33 +64,72 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Writes what stays of the base. `change` says what the log does to the file.
-pub(crate) fn write_base(
-    sink: &Sink<'_>,
-    base: &SnapshotReader,
-    file: FileId,
-    change: Option<&FileChange>,
-    failed: &(dyn Fn(io::Error) -> Error + Sync),
-    tick: &(dyn Fn() + Sync),
-) -> Result<()> {
-    let len = base.file(file)?.len;
-    let end = change.map_or(len, |change| len.min(change.min_len)).min(sink.len);
-    let keep = |extent: u64| kept(extent * EXTENT_BYTES, end.min((extent + 1) * EXTENT_BYTES), change);
-    let wanted: Vec<u64> =
-        (0..end.div_ceil(EXTENT_BYTES)).filter(|extent| !keep(*extent).is_empty()).collect();
-    base.read_extents(file, &wanted, |extent, bytes| {
+/// Writes what stays of a snapshot's file.
+pub(crate) struct BaseWriter<'a, 's> {
+    pub(crate) sink: &'a Sink<'s>,
+    pub(crate) base: &'a SnapshotReader,
+    pub(crate) file: FileId,
+    /// What the log does to the file.
+    pub(crate) change: Option<&'a FileChange>,
+    pub(crate) failed: &'a (dyn Fn(io::Error) -> Error + Sync),
+    pub(crate) tick: &'a (dyn Fn() + Sync),
+}
+
+impl BaseWriter<'_, '_> {
+    /// Writes it; extents that `old` holds are taken from there. Returns how many bytes these are.
+    pub(crate) fn write(&self, old: Option<&dyn File>) -> Result<u64> {
+        let end = self.end()?;
+        let mut wanted: Vec<u64> =
+            (0..end.div_ceil(EXTENT_BYTES)).filter(|extent| !self.kept(*extent, end).is_empty()).collect();
+        let mut reused = 0;
+        if let Some(old) = old {
+            let taken = wanted.par_iter().map(|extent| self.take(old, *extent, end));
+            let taken: Vec<u64> = taken.collect::<Result<_>>()?;
+            reused = taken.iter().sum();
+            let mut taken = taken.into_iter();
+            wanted.retain(|_| taken.next() == Some(0));
+        }
+        self.base.read_extents(self.file, &wanted, |extent, bytes| self.put(extent, bytes, end))?;
+        Ok(reused)
+    }
+
+    /// Where what stays of the base ends.
+    fn end(&self) -> Result<u64> {
+        let len = self.base.file(self.file)?.len;
+        Ok(self.change.map_or(len, |change| len.min(change.min_len)).min(self.sink.len))
+    }
+
+    fn kept(&self, extent: u64, end: u64) -> Vec<(u64, u64)> {
+        kept(extent * EXTENT_BYTES, end.min((extent + 1) * EXTENT_BYTES), self.change)
+    }
+
+    /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the file's length
+    /// (FAILURES 33). Returns its bytes, or 0.
+    fn take(&self, old: &dyn File, extent: u64, end: u64) -> Result<u64> {
         let start = extent * EXTENT_BYTES;
-        for (from, to) in keep(extent) {
+        let len = self.base.file(self.file)?.len.saturating_sub(start).min(EXTENT_BYTES);
+        let mut bytes = vec![0; len as usize]; // at most an extent
+        let is_there = old.read_up_to_at(&mut bytes, start).is_ok_and(|read| read == bytes.len());
+        if !is_there || !self.base.is_extent(self.file, extent, &bytes)? {
+            return Ok(0);
+        }
+        self.put(extent, &bytes, end)?;
+        Ok(len)
+    }
+
+    fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<()> {
+        let start = extent * EXTENT_BYTES;
+        for (from, to) in self.kept(extent, end) {
             // An extent holds all of the file's bytes from its start, and runs end where the file does.
             let part = &bytes[(from - start) as usize..(to - start) as usize];
             // Zeros are there already; runs of them stay holes.
             if part.iter().any(|byte| *byte != 0) {
-                sink.write(from, part).map_err(failed)?;
+                self.sink.write(from, part).map_err(self.failed)?;
             }
         }
-        tick();
+        (self.tick)();
         Ok(())
-    })
+    }
 }
 
 /// The runs of bytes between two offsets that no image replaces.

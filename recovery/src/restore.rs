@@ -1,6 +1,6 @@
 //! Building a file as of a plan.
 
-use crate::build::{Sink, write_base, write_images};
+use crate::build::{BaseWriter, Sink, write_images};
 use crate::error::{Error, Result};
 use crate::history::History;
 use crate::output::Output;
@@ -10,9 +10,10 @@ use pitr_archive::Merged;
 use pitr_dedup::ChunkStore;
 use pitr_format::{FileId, TimelineId};
 use pitr_snapshot::{SnapshotId, SnapshotReader};
-use pitr_vfs::{Clock, FileSystem};
+use pitr_vfs::{Access, Clock, File, FileSystem};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ pub struct RestoreOptions {
     pub output: PathBuf,
     /// Move aside what stands there instead of refusing. Nothing is deleted.
     pub force: bool,
+    /// Take from what stands at the output whatever is still as the snapshot has it, as its hash tells and nothing else;
+    /// what stood there is moved aside.
+    pub delta: bool,
     /// Number of threads; as many as there are cores if not set. The result does not depend on it.
     pub workers: Option<NonZeroUsize>,
 }
@@ -78,6 +82,8 @@ pub struct Restored {
     pub bytes: u64,
     /// Bytes written that came from the snapshot.
     pub base_bytes: u64,
+    /// Of these, bytes that stood at the output already.
+    pub reused_bytes: u64,
     /// Bytes of log between the snapshot and the state.
     pub wal_bytes: u64,
     /// Committed images in that log.
@@ -123,7 +129,9 @@ impl Restorer<'_> {
     }
 
     fn build(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
-        let output = Output::begin(self.fs, &options.output, options.force)?;
+        let force = options.force || options.delta;
+        let old = if options.delta { self.standing(options)? } else { None };
+        let output = Output::begin(self.fs, &options.output, force)?;
         let mut watch = Watch { clock: self.clock, last: self.clock.monotonic() };
         let mut phases = Phases::default();
 
@@ -139,9 +147,12 @@ impl Restorer<'_> {
         let len = change.map_or(before, |change| change.len_after(before));
         let sink = Sink::new(output.file(), len).map_err(output.failed("lengthen"))?;
         let failed = |source| output.failed("write")(source);
+        let mut reused_bytes = 0;
         if let Some(base) = base.as_ref().filter(|_| before > 0) {
             let total = base.extents(file)?;
-            write_base(&sink, base, file, change, &failed, &self.ticker(Phase::Base, total))?;
+            let tick = self.ticker(Phase::Base, total);
+            reused_bytes = BaseWriter { sink: &sink, base, file, change, failed: &failed, tick: &tick }
+                .write(old.as_deref())?;
         }
         let base_bytes = sink.written();
         phases.base = watch.lap();
@@ -151,7 +162,7 @@ impl Restorer<'_> {
 
         (self.progress)(Progress { phase: Phase::Finish, done: 0, total: 1 });
         let head = sink.finish().map_err(output.failed("cut"))?;
-        let moved_aside = output.publish(&head, options.force, self.clock.now())?;
+        let moved_aside = output.publish(&head, force, self.clock.now())?;
         phases.finish = watch.lap();
         Ok(Restored {
             snapshot: plan.snapshot,
@@ -159,12 +170,21 @@ impl Restorer<'_> {
             reached: plan.reached,
             bytes: len,
             base_bytes,
+            reused_bytes,
             wal_bytes: plan.log_bytes,
             records: merged.images(),
             workers: rayon::current_num_threads(),
             phases,
             moved_aside,
         })
+    }
+
+    /// What stands at the output.
+    fn standing(&self, options: &RestoreOptions) -> Result<Option<Arc<dyn File>>> {
+        match self.fs.open(&options.output, Access::Read) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some).map_err(Error::io("open", &options.output)),
+        }
     }
 
     fn base(&self, plan: &Plan) -> Result<Option<SnapshotReader>> {

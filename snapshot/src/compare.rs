@@ -8,7 +8,7 @@ use crate::pipeline::{Extent, each_extent};
 use crate::shape::{EXTENT_BYTES, extent_len};
 use crate::source::is_zero;
 use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Manifest, Result, SnapshotReader};
-use pitr_dedup::{ChunkId, ChunkIds, ChunkStore};
+use pitr_dedup::ChunkStore;
 use pitr_format::FileId;
 
 pub(crate) struct Compared<'a> {
@@ -20,7 +20,7 @@ pub(crate) struct Compared<'a> {
 
 impl<'a> Compared<'a> {
     pub(crate) fn new(store: &ChunkStore, source: &'a dyn BlockSource, parent: &Manifest) -> Result<Self> {
-        let before = Before { parent: SnapshotReader::open(store.clone(), parent.clone()), ids: store.ids() };
+        let before = Before { parent: SnapshotReader::open(store.clone(), parent.clone()) };
         Ok(Compared { source, shapes: in_order(source.files())?, before, changed: 0 })
     }
 
@@ -33,7 +33,6 @@ impl<'a> Compared<'a> {
 /// The snapshot that is compared with.
 struct Before {
     parent: SnapshotReader,
-    ids: ChunkIds,
 }
 
 /// What became of an extent.
@@ -56,7 +55,10 @@ impl Before {
     fn difference(&self, shape: &FileShape, extent: u64, now: &[u8]) -> Result<Difference> {
         let shared = extent_len(self.shared(shape), extent);
         // A chunk may hold more than the parent's file had of it: that the rest is the same by chance means nothing.
-        if shared == now.len() && self.is_same_chunk(shape.file, extent, now)? {
+        let is_same = |now| self.parent.is_extent(shape.file, extent, now);
+        let damaged = Error::parent(self.parent.manifest().id);
+        // The last extent of a file that grew is longer than it was.
+        if shared == now.len() && is_same(now).map_err(damaged)? {
             return Ok(Difference { blocks: Vec::new(), changed: 0 });
         }
         let mut before = Vec::new();
@@ -66,16 +68,6 @@ impl Before {
             before.truncate(shared);
         }
         Ok(differing(&before, now, shape.block_bytes as usize))
-    }
-
-    fn is_same_chunk(&self, file: FileId, extent: u64, now: &[u8]) -> Result<bool> {
-        let chunk =
-            self.parent.plain_chunk(file, extent).map_err(Error::parent(self.parent.manifest().id))?;
-        match chunk {
-            None => Ok(false),
-            Some(ChunkId::ZERO) => Ok(is_zero(now)),
-            Some(id) => Ok(self.ids.of(now) == id && self.parent.store().contains(&id)?),
-        }
     }
 }
 

@@ -5,12 +5,13 @@ use crate::collect::{CollectedFile, Collector};
 use crate::manifest::Node;
 use crate::merge::{NodeMerge, Rewriter};
 use crate::shape::{EXTENT_BYTES, NODE_EXTENTS, extents_of_node, nodes};
+use crate::walk::check_tree;
 use crate::{Delta, Error, FileEntry, FileShape, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta};
 use pitr_dedup::{ChunkStore, ChunkWriter};
 
 /// Stores what `delta` hands out and makes a snapshot of it and of `parent`, which need not be kept for it. Of the
-/// parent only leaves of nodes that changed are read, and extents that are written whole because what lies over them
-/// has passed half.
+/// parent its leaves are read, and each chunk that they name must be known; and extents that are written whole because
+/// what lies over them has passed half.
 ///
 /// The snapshot exists once it is [published](Manifest::publish).
 ///
@@ -33,6 +34,7 @@ pub(crate) fn increment(
     meta: SnapshotMeta,
 ) -> Result<Manifest> {
     let shapes = in_order(delta.files())?;
+    check_tree(store, parent).map_err(Error::parent(parent.id))?;
     let writer = store.writer(meta.codec);
     let mut collector = Collector::new(&writer, shapes);
     delta.for_each_image(&mut |file, block, image| collector.push(file, block, image))?;

@@ -14,7 +14,7 @@
 //! # Promises
 //! - **The root comes last.** [`write_full`] and [`write_increment`] store chunks and their index; the snapshot exists
 //!   from the moment [`Manifest::publish`] has put its root, and not before.
-//! - **An increment reads the delta**, leaves of its parent, and extents that it writes whole; nothing else.
+//! - **An increment reads the delta**, leaves of its parent, which must be whole, and extents that it writes whole.
 //! - **Exact bytes.** Whatever [`SnapshotReader`] returns was checked by hash; lengths cut, growth and holes are zeros.
 //! - **Memory** does not grow with the files except by 16 bytes for each changed block and what one node takes.
 #![forbid(unsafe_code)]
@@ -35,6 +35,7 @@ mod reader;
 mod roots;
 mod shape;
 mod source;
+mod tracked;
 mod tree;
 mod walk;
 
@@ -47,4 +48,5 @@ pub use reader::SnapshotReader;
 pub use roots::{Roots, load, load_all};
 pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
 pub use source::{BlockSource, Delta, ImageSink};
+pub use tracked::Tracked;
 pub use walk::{Visit, walk};

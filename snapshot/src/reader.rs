@@ -3,9 +3,10 @@
 use crate::assemble::Parts;
 use crate::cache::ChunkCache;
 use crate::shape::{EXTENT_BYTES, GROUP_EXTENTS, NODE_EXTENTS, extent_len, extents, extents_of_node};
+use crate::source::is_zero;
 use crate::tree::LoadedNode;
 use crate::{Error, FileEntry, FileShape, Manifest, Result};
-use pitr_dedup::{ChunkId, ChunkStore};
+use pitr_dedup::{ChunkId, ChunkIds, ChunkStore};
 use pitr_format::FileId;
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -32,6 +33,7 @@ impl<E: From<Error>> From<pitr_dedup::Error> for Failure<E> {
 #[derive(Debug)]
 pub struct SnapshotReader {
     store: ChunkStore,
+    ids: ChunkIds,
     manifest: Manifest,
     chunks: ChunkCache,
     nodes: Mutex<VecDeque<(NodeKey, Arc<LoadedNode>)>>,
@@ -41,7 +43,8 @@ impl SnapshotReader {
     /// A reader of this snapshot; nothing is read yet.
     #[must_use]
     pub fn open(store: ChunkStore, manifest: Manifest) -> Self {
-        SnapshotReader { store, manifest, chunks: ChunkCache::new(CACHE_BYTES), nodes: Mutex::default() }
+        let (ids, chunks) = (store.ids(), ChunkCache::new(CACHE_BYTES));
+        SnapshotReader { store, ids, manifest, chunks, nodes: Mutex::default() }
     }
 
     /// The snapshot.
@@ -118,6 +121,22 @@ impl SnapshotReader {
         Ok(())
     }
 
+    /// True if these are the bytes of an extent, as far as their hash alone tells it: false if blocks lie over its chunk,
+    /// whatever they hold.
+    ///
+    /// # Errors
+    /// As [`read_extent`](Self::read_extent).
+    pub fn is_extent(&self, file: FileId, extent: u64, bytes: &[u8]) -> Result<bool> {
+        if bytes.len() != extent_len(self.file(file)?.len, extent) {
+            return Ok(false);
+        }
+        match self.plain_chunk(file, extent)? {
+            None => Ok(false),
+            Some(ChunkId::ZERO) => Ok(is_zero(bytes)),
+            Some(id) => Ok(self.ids.of(bytes) == id && self.store.contains(&id)?),
+        }
+    }
+
     /// Lays what lies over an extent over the content of its chunk.
     fn assemble(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, bytes: &mut Vec<u8>) -> Result<()> {
         let in_node = extent % NODE_EXTENTS;
@@ -162,7 +181,7 @@ impl SnapshotReader {
 
     /// The chunk of an extent, if nothing lies over it: its content's hash, up to zeros that follow or bytes that are
     /// cut off.
-    pub(crate) fn plain_chunk(&self, file: FileId, extent: u64) -> Result<Option<ChunkId>> {
+    fn plain_chunk(&self, file: FileId, extent: u64) -> Result<Option<ChunkId>> {
         let entry = self.entry(file)?;
         let node = self.node(entry, extent / NODE_EXTENTS)?;
         let in_node = extent % NODE_EXTENTS;
@@ -171,10 +190,6 @@ impl SnapshotReader {
         let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize];
         let plain = overlay.range(first_block, first_block + per_extent).is_empty();
         Ok(if plain { node.ids.get(in_node as usize).copied() } else { None })
-    }
-
-    pub(crate) fn store(&self) -> &ChunkStore {
-        &self.store
     }
 
     fn entry(&self, file: FileId) -> Result<&FileEntry> {

@@ -1,8 +1,9 @@
 //! All chunks that a snapshot needs.
 
 use crate::shape::{extents_of_node, nodes};
-use crate::{Manifest, Result, tree};
+use crate::{Error, Manifest, Result, tree};
 use pitr_dedup::{ChunkId, ChunkStore};
+use std::collections::HashSet;
 
 /// Is shown the chunks of a snapshot: leaves of its tree, and those that they name. Some come more than once.
 pub trait Visit {
@@ -17,6 +18,41 @@ pub trait Visit {
     /// # Errors
     /// Whatever ends the walk.
     fn broken(&mut self, id: &ChunkId, error: crate::Error) -> Result<()>;
+}
+
+/// Errors unless every leaf of a snapshot can be read and every chunk that it names is in a pack that the index knows: what
+/// is taken over from it can be relied on as far as names tell.
+///
+/// # Errors
+/// Those of reading leaves; [`pitr_dedup::Error::Unknown`].
+pub(crate) fn check_tree(store: &ChunkStore, manifest: &Manifest) -> Result<()> {
+    let mut look = Look { store, seen: HashSet::new(), missing: None };
+    walk(store, manifest, &mut look)?;
+    look.missing.map_or(Ok(()), Err)
+}
+
+struct Look<'a> {
+    store: &'a ChunkStore,
+    seen: HashSet<ChunkId>,
+    missing: Option<Error>,
+}
+
+impl Visit for Look<'_> {
+    fn leaf(&mut self, id: &ChunkId) -> bool {
+        self.seen.insert(*id)
+    }
+
+    fn content(&mut self, id: &ChunkId) {
+        let found = self.store.contains(id).map_err(Error::from);
+        let unknown = || Error::from(pitr_dedup::Error::Unknown { id: *id });
+        if let Err(error) = found.and_then(|found| if found { Ok(()) } else { Err(unknown()) }) {
+            self.missing.get_or_insert(error);
+        }
+    }
+
+    fn broken(&mut self, _: &ChunkId, error: Error) -> Result<()> {
+        Err(error)
+    }
 }
 
 /// Walks the tree of a snapshot.

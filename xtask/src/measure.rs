@@ -13,6 +13,15 @@ pub(crate) enum Measure {
         #[arg(long, default_value_t = 15)]
         rounds: usize,
     },
+    /// Snapshots of growing files of which the same amount changes: time, memory, what is stored
+    Snapshot {
+        /// Sizes of the files, GB
+        #[arg(long, value_delimiter = ',', default_value = "2,4,8,16")]
+        sizes: Vec<u64>,
+        /// How much changes, MB, at scattered places
+        #[arg(long, default_value_t = 200)]
+        changed: u64,
+    },
     /// Analysis and partitioned replay of a log of 2 GB
     Replay {
         /// How often it is replayed
@@ -43,18 +52,35 @@ const REPLAY: Bench = Bench {
     head: "# Replay beside a mere scan\n\nEach table is one run of the command that stands over it, on all cores, the log in the page cache. Rates count the\nlogical records, also in the scan, which reads commits and aborts besides.\n",
 };
 
+const SNAPSHOT: Bench = Bench {
+    package: "pitr-snapshot",
+    features: "",
+    file: "growth.md",
+    head: "# Snapshots of growing files\n\nEach table is one run of the command that stands over it. The file's blocks of 4 KiB are half noise, half text; zstd 3, a repository in a\nlocal folder with fsync. The same amount changes in each size, in single blocks all over the file, once told by a tracker and once\nfound by reading everything. *Together* is what the changed blocks take when they are compressed by the megabyte; memory is the peak of\nanonymous memory while the column's work ran, the file in the page cache.\n",
+};
+
 impl Measure {
     /// Runs it and keeps the table; whether there was one.
     pub(crate) fn run(&self) -> Result<bool> {
-        let (name, bench, rounds) = match self {
-            Measure::Tracker { rounds } => ("tracker", TRACKER, rounds),
-            Measure::Replay { rounds } => ("replay", REPLAY, rounds),
+        let (bench, command, args) = match self {
+            Measure::Tracker { rounds } => {
+                (TRACKER, format!("tracker --rounds {rounds}"), vec![rounds.to_string()])
+            }
+            Measure::Replay { rounds } => {
+                (REPLAY, format!("replay --rounds {rounds}"), vec![rounds.to_string()])
+            }
+            Measure::Snapshot { sizes, changed } => {
+                let sizes: Vec<String> = sizes.iter().map(u64::to_string).collect();
+                let command = format!("snapshot --sizes {} --changed {changed}", sizes.join(","));
+                (SNAPSHOT, command, [vec![changed.to_string()], sizes].concat())
+            }
         };
-        let command = format!("cargo xtask measure {name} --rounds {rounds}");
+        let command = format!("cargo xtask measure {command}");
         println!("{command}");
         let output = Command::new(env!("CARGO"))
             .args(["bench", "--package", bench.package, "--features", bench.features, "--bench", "measure"])
-            .args(["--", &rounds.to_string()])
+            .arg("--")
+            .args(args)
             .current_dir(world::root())
             .stderr(Stdio::inherit())
             .output()?;

@@ -27,7 +27,7 @@ mod tree;
 
 pub use backup::{BackupOptions, Taken, backup};
 pub use error::{Error, Result};
-pub use restore::{Restored, restore};
+pub use restore::{RestoreOptions, Restored, restore};
 
 /// Name of this engine in a snapshot.
 pub const ENGINE: &str = "directory";

@@ -9,17 +9,27 @@ use pitr_format::Timestamp;
 use pitr_snapshot::{EXTENT_BYTES, Manifest, SnapshotReader};
 use pitr_vfs::{FileSystem, OsFs};
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Zeros are left out of a file with holes in pieces of so many bytes.
 const PIECE_BYTES: usize = 4096;
+
+/// How a folder is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RestoreOptions {
+    /// Move aside what stands at the output instead of refusing. Nothing is deleted.
+    pub force: bool,
+    /// Take from what stands at the output whatever is still as the snapshot has it, as its hash tells and nothing else;
+    /// what stood there is moved aside.
+    pub delta: bool,
+}
 
 /// What a restore did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +42,13 @@ pub struct Restored {
     pub links: u64,
     /// Bytes of the files.
     pub bytes: u64,
+    /// Of these, bytes that stood at the output already.
+    pub reused: u64,
     /// What stood at the output, under its new name.
     pub moved_aside: Option<PathBuf>,
 }
 
-/// Builds the folder of a snapshot at `output`, where nothing stands unless `force` is given; then it is moved aside under
-/// a name with `now` in it. `progress` is told bytes done and all, from several threads.
+/// Builds the folder of a snapshot at `output`. What is moved aside gets a name with `now` in it. `progress` is told bytes done and all, from several threads.
 ///
 /// # Errors
 /// [`Error::Exists`], [`Error::Locked`], [`Error::Output`], [`Error::Io`]; [`Error::Tree`]; those of the repository.
@@ -45,14 +56,17 @@ pub fn restore(
     store: &ChunkStore,
     manifest: &Manifest,
     output: &Path,
-    force: bool,
+    options: RestoreOptions,
     now: Timestamp,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Restored> {
     let reader = SnapshotReader::open(store.clone(), manifest.clone());
     let entries = read_tree(&reader)?;
+    let force = options.force || options.delta;
+    let old = options.delta.then_some(output);
     let output = Output::begin(output, force)?;
-    let builder = Builder { reader: &reader, folder: &output.partial, done: AtomicU64::new(0), progress };
+    let (done, reused) = (AtomicU64::new(0), AtomicU64::new(0));
+    let builder = Builder { reader: &reader, folder: &output.partial, old, done, reused, progress };
     let mut restored = builder.build(&entries)?;
     restored.moved_aside = output.publish(force, now)?;
     Ok(restored)
@@ -61,7 +75,10 @@ pub fn restore(
 struct Builder<'a> {
     reader: &'a SnapshotReader,
     folder: &'a Path,
+    /// What stands at the output and may be taken from.
+    old: Option<&'a Path>,
     done: AtomicU64,
+    reused: AtomicU64,
     progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
@@ -69,7 +86,8 @@ impl Builder<'_> {
     fn build(&self, entries: &[Entry]) -> Result<Restored> {
         let there = |content: &&Content| content.state != ReadState::Gone;
         let total: u64 = entries.iter().filter_map(content).filter(there).map(|content| content.len).sum();
-        let mut restored = Restored { files: 0, folders: 0, links: 0, bytes: total, moved_aside: None };
+        let mut restored =
+            Restored { files: 0, folders: 0, links: 0, bytes: total, reused: 0, moved_aside: None };
         for entry in entries.iter().filter(|entry| entry.what == What::Folder) {
             if !entry.path.is_empty() {
                 self.at(entry, "make", |path| std::fs::create_dir(path))?;
@@ -93,6 +111,7 @@ impl Builder<'_> {
                 self.at(entry, "set owner, mode and times of", |path| dress(path, entry))?;
             }
         }
+        restored.reused = self.reused.load(Ordering::Relaxed);
         let folder = File::open(self.folder).map_err(Error::io("open", self.folder))?;
         rustix::fs::syncfs(&folder).map_err(|e| Error::io("sync", self.folder)(e.into()))?;
         Ok(restored)
@@ -114,7 +133,10 @@ impl Builder<'_> {
     fn small(&self, entry: &Entry, content: &Content, total: u64) -> Result<()> {
         let file = self.create(entry, content)?;
         if content.len > 0 {
-            let bytes = self.reader.read_extent(content.file, 0)?;
+            let bytes = match self.take(self.old_file(entry).as_ref(), content, 0)? {
+                Some(bytes) => bytes,
+                None => self.reader.read_extent(content.file, 0)?,
+            };
             self.at(entry, "write", |_| write(&file, content, 0, &bytes))?;
         }
         self.tell(content.len, total);
@@ -123,12 +145,43 @@ impl Builder<'_> {
 
     fn large(&self, entry: &Entry, content: &Content, total: u64) -> Result<()> {
         let file = self.create(entry, content)?;
-        let wanted: Vec<u64> = (0..self.reader.extents(content.file)?).collect();
-        self.reader.read_extents(content.file, &wanted, |extent, bytes| {
+        let put = |extent: u64, bytes: &[u8]| {
             self.at(entry, "write", |_| write(&file, content, extent * EXTENT_BYTES, bytes))?;
             self.tell(bytes.len() as u64, total);
             Ok::<(), Error>(())
-        })
+        };
+        let mut wanted: Vec<u64> = (0..self.reader.extents(content.file)?).collect();
+        if let Some(old) = self.old_file(entry) {
+            let taken = wanted.par_iter().map(|extent| match self.take(Some(&old), content, *extent)? {
+                Some(bytes) => put(*extent, &bytes).map(|()| true),
+                None => Ok(false),
+            });
+            let mut taken = taken.collect::<Result<Vec<bool>>>()?.into_iter();
+            wanted.retain(|_| taken.next() == Some(false));
+        }
+        self.reader.read_extents(content.file, &wanted, put)
+    }
+
+    /// What stands in the place of a file at the output.
+    fn old_file(&self, entry: &Entry) -> Option<File> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let path = below(self.old?, &entry.path);
+        // What can't be read is of no use.
+        File::options().read(true).custom_flags(flags).open(path).ok()
+    }
+
+    /// An extent as the old file has it, if its hash is the right one: its times and its length say nothing (FAILURES 33).
+    fn take(&self, old: Option<&File>, content: &Content, extent: u64) -> Result<Option<Vec<u8>>> {
+        let Some(old) = old else { return Ok(None) };
+        let start = extent * EXTENT_BYTES;
+        let mut bytes = vec![0; content.len.saturating_sub(start).min(EXTENT_BYTES) as usize];
+        if old.read_exact_at(&mut bytes, start).is_err()
+            || !self.reader.is_extent(content.file, extent, &bytes)?
+        {
+            return Ok(None);
+        }
+        self.reused.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(Some(bytes))
     }
 
     fn tell(&self, bytes: u64, total: u64) {

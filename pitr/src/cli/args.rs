@@ -235,7 +235,8 @@ TARGET is latest, a time (2026-11-21T14:32:06Z; local time without Z or an offse
 Examples:
   pitr --repo /srv/backup restore --to latest --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to '13 minutes ago' --output /srv/shop/restored.db
-  pitr --repo /srv/backup restore --to tx:1482 --exclusive --output /srv/shop/restored.db")]
+  pitr --repo /srv/backup restore --to tx:1482 --exclusive --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to latest --delta --output /srv/shop/restored.db")]
 pub(crate) struct Restore {
     /// What to bring back
     #[arg(long, value_name = "TARGET", value_parser = Target::parse_local)]
@@ -252,6 +253,9 @@ pub(crate) struct Restore {
     /// Move an existing output aside first; deletes nothing
     #[arg(long)]
     pub(crate) force: bool,
+    /// Take what is still as it was from what stands at the output, by its hash; that is moved aside, nothing is deleted
+    #[arg(long)]
+    pub(crate) delta: bool,
     /// Plan it, say what it would read, write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -237,6 +237,9 @@ pub(crate) struct Restore {
     pub(crate) timeline: u32,
     pub(crate) reached: Position,
     pub(crate) base_bytes: u64,
+    /// Of these, bytes that stood at the output already; absent without `--delta`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reused_bytes: Option<u64>,
     pub(crate) wal_bytes: u64,
     pub(crate) records: u64,
     pub(crate) seconds: f64,
@@ -265,6 +268,9 @@ impl Document for Restore {
             self.records,
             human::seconds(self.seconds)
         );
+        if let Some(reused) = self.reused_bytes {
+            let _ = writeln!(text, "{} of the base stood there already", human::bytes(reused));
+        }
         if !self.phases.0.is_empty() {
             let _ = writeln!(text, "{}", self.phases);
         }
@@ -327,6 +333,9 @@ pub(crate) struct Source {
     pub(crate) gaps: Vec<Gap>,
     /// Named recovery points: none in this version.
     pub(crate) points: Vec<String>,
+    /// Snapshots whose roots can't be read, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) damaged: Vec<String>,
     /// From the newest archived promise to now; absent when nothing was archived.
     pub(crate) archive_lag_seconds: Option<f64>,
 }
@@ -336,11 +345,21 @@ pub(crate) struct Source {
 pub(crate) struct Snapshot {
     pub(crate) snapshot_id: String,
     pub(crate) kind: Kind,
+    /// The snapshot that it was compared with; not needed for a restore.
+    pub(crate) parent_id: Option<String>,
     pub(crate) timeline: u32,
+    /// A restore reads the log from here.
+    pub(crate) redo_from_lsn: u64,
     #[serde(flatten)]
     pub(crate) at: Position,
+    pub(crate) created: Time,
     pub(crate) logical_bytes: u64,
+    pub(crate) changed_bytes: u64,
     pub(crate) stored_bytes: u64,
+    pub(crate) codec: String,
+    pub(crate) encrypted: bool,
+    /// Path of its root in the repository.
+    pub(crate) root: String,
 }
 
 /// A span of a timeline in which every commit can be restored.
@@ -394,6 +413,7 @@ impl Source {
             ("TX", Align::Right),
             ("TIME (UTC)", Align::Left),
             ("SIZE", Align::Right),
+            ("CHANGED", Align::Right),
             ("STORED", Align::Right),
         ]);
         for snapshot in &self.snapshots {
@@ -403,8 +423,12 @@ impl Source {
                 snapshot.at.tx.to_string(),
                 snapshot.at.time.to_string(),
                 human::bytes(snapshot.logical_bytes),
+                human::bytes(snapshot.changed_bytes),
                 human::bytes(snapshot.stored_bytes),
             ]);
+        }
+        for damaged in &self.damaged {
+            let _ = writeln!(text, "  DAMAGED snapshot: {damaged}");
         }
         text + &table.render()
     }
@@ -485,6 +509,7 @@ mod tests {
             timeline: 1,
             reached: position(7),
             base_bytes: 4096,
+            reused_bytes: None,
             wal_bytes: 8192,
             records: 3,
             seconds: 0.25,
@@ -547,11 +572,19 @@ mod tests {
                 snapshots: vec![Snapshot {
                     snapshot_id: "5f".into(),
                     kind: Kind::Full,
+                    parent_id: None,
                     timeline: 1,
+                    redo_from_lsn: 100,
                     at: position(1),
+                    created: position(1).time,
                     logical_bytes: 4096,
+                    changed_bytes: 4096,
                     stored_bytes: 900,
+                    codec: "zstd:3".into(),
+                    encrypted: false,
+                    root: "sources/shop/snapshots/1".into(),
                 }],
+                damaged: vec![],
                 restorable: vec![Interval { timeline: 1, from: position(1), to: position(7) }],
                 gaps: vec![Gap { from: position(7), to: None, reason: "not watched".into() }],
                 points: vec![],

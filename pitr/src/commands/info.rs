@@ -1,9 +1,9 @@
 //! `pitr info`.
 
-use pitr::Pitr;
 use pitr::format::{SourceName, TimelineId, Timestamp};
 use pitr::recovery::{History, Restorable};
-use pitr::snapshot::{self, Manifest};
+use pitr::snapshot;
+use pitr::{BackupMetadata, Backups, Pitr};
 
 use super::failure::explain;
 use super::{open, targets};
@@ -25,7 +25,7 @@ pub(crate) fn run(global: &Global) -> Result<(), CliError> {
 
 fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
     let newest = pitr.history(name, None).map_err(explain)?;
-    let roots = snapshot::load_all(pitr.objects(), name).map_err(|e| explain(e.into()))?;
+    let Backups { backups, damaged } = pitr.backups(name).map_err(explain)?;
     let mut timelines: Vec<TimelineId> = newest.catalog().timelines().keys().copied().collect();
     if timelines.is_empty() {
         timelines.push(newest.lineage().timeline());
@@ -45,12 +45,13 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
             to: targets::position(&span.to),
         }));
     }
-    let engine = roots.manifests.last().map_or("sqlite", |m| m.meta.engine.as_str()).to_owned();
+    let engine = backups.last().map_or("sqlite", |backup| backup.engine.as_str()).to_owned();
     let now = pitr.clock().now();
     Ok(Source {
         name: name.to_string(),
         engine,
-        snapshots: roots.manifests.iter().map(snapshot_document).collect(),
+        snapshots: backups.iter().map(snapshot_document).collect(),
+        damaged: damaged.iter().map(ToString::to_string).collect(),
         restorable,
         gaps,
         points: Vec::new(),
@@ -80,20 +81,23 @@ fn gaps_of(
     Ok(out)
 }
 
-fn snapshot_document(manifest: &Manifest) -> Snapshot {
+fn snapshot_document(backup: &BackupMetadata) -> Snapshot {
     Snapshot {
-        snapshot_id: manifest.id.to_string(),
-        kind: match manifest.kind {
+        snapshot_id: backup.id.to_string(),
+        kind: match backup.kind {
             snapshot::Kind::Full => Kind::Full,
             snapshot::Kind::Incremental => Kind::Incremental,
         },
-        timeline: manifest.meta.timeline.get(),
-        at: Position {
-            lsn: manifest.meta.consistent_at.get(),
-            tx: manifest.meta.tx.get(),
-            time: Time(manifest.meta.time),
-        },
-        logical_bytes: manifest.sizes.logical,
-        stored_bytes: manifest.sizes.stored,
+        parent_id: backup.parent.map(|id| id.to_string()),
+        timeline: backup.timeline.get(),
+        redo_from_lsn: backup.redo_from.get(),
+        at: Position { lsn: backup.consistent_at.get(), tx: backup.tx.get(), time: Time(backup.time) },
+        created: Time(backup.created),
+        logical_bytes: backup.logical_bytes,
+        changed_bytes: backup.changed_bytes,
+        stored_bytes: backup.stored_bytes,
+        codec: backup.codec.to_string(),
+        encrypted: backup.encrypted,
+        root: backup.root.clone(),
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
     let options = RestoreOptions {
         output: args.output.clone(),
         force: args.force,
+        delta: args.delta,
         workers: args.workers.and_then(|n| NonZeroUsize::new(n.into())),
     };
     let bars = Bars::new(global.progress());
@@ -67,9 +68,10 @@ fn folder(
     plan: &Plan,
     begun: Duration,
 ) -> Result<(), CliError> {
+    let options = directory::RestoreOptions { force: args.force, delta: args.delta };
     let phase = OnceLock::new();
     let tell = |done, total| phase.get_or_init(|| global.progress().phase("restore", total)).set(done);
-    let build = || pitr.restore_folder(manifest, &args.output, args.force, &tell).map_err(explain);
+    let build = || pitr.restore_folder(manifest, &args.output, options, &tell).map_err(explain);
     let restored = match args.workers {
         None => build(),
         Some(workers) => in_pool(workers.into(), build)?,
@@ -84,6 +86,7 @@ fn folder(
         timeline: plan.reached.timeline.get(),
         reached: targets::position(&plan.reached),
         base_bytes: restored.bytes,
+        reused_bytes: args.delta.then_some(restored.reused),
         wal_bytes: 0,
         records: 0,
         seconds: took.as_secs_f64(),
@@ -107,6 +110,7 @@ fn dry_run(global: &Global, args: &Restore, plan: &Plan) -> Result<(), CliError>
         timeline: plan.reached.timeline.get(),
         reached: targets::position(&plan.reached),
         base_bytes: plan.base_bytes,
+        reused_bytes: None,
         wal_bytes: plan.log_bytes,
         records: 0,
         seconds,
@@ -127,6 +131,7 @@ fn document(args: &Restore, restored: &Restored, took: Duration) -> documents::R
         timeline: restored.timeline.get(),
         reached: targets::position(&restored.reached),
         base_bytes: restored.base_bytes,
+        reused_bytes: args.delta.then_some(restored.reused_bytes),
         wal_bytes: restored.wal_bytes,
         records: restored.records,
         seconds: took.as_secs_f64(),

@@ -150,6 +150,9 @@ pub(super) fn tell(output: &Output, source: &str, event: &Event) {
             human::bytes(manifest.sizes.stored),
             human::duration(*took)
         ),
+        Event::ParentDamaged(why) => {
+            format!("{why}; the next snapshot is taken without it, see `pitr verify`")
+        }
         Event::SnapshotFailed(why) => format!("no snapshot was taken: {why}; it is tried again"),
         Event::ShipFailed(why) => format!(
             "the repository can't be written: {why}; commits are kept in the local log and shipped later"

@@ -61,7 +61,8 @@ pub(crate) fn history(archive: &Archive) -> History {
 }
 
 pub(crate) fn options(output: &Path, workers: usize) -> RestoreOptions {
-    RestoreOptions { output: output.to_owned(), force: false, workers: NonZeroUsize::new(workers) }
+    let workers = NonZeroUsize::new(workers);
+    RestoreOptions { output: output.to_owned(), force: false, delta: false, workers }
 }
 
 pub(crate) fn restore_on(

@@ -99,6 +99,22 @@ fn a_damaged_parent_is_named_and_can_be_done_without() {
 }
 
 #[test]
+fn nothing_is_taken_over_from_a_tree_with_a_hole() {
+    // FAILURES 29: what an increment does not touch it would not have looked at.
+    let folder = tempfile::tempdir().unwrap();
+    let store = local(folder.path());
+    let mut model = filled(300);
+    let full = write_full(&store, &model, meta(1), None).unwrap().publish(&store).unwrap();
+    for index in files_below(&folder.path().join("index")) {
+        fs::remove_file(&index).unwrap();
+    }
+    let store = local(folder.path());
+    model.mark();
+    let error = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap_err();
+    assert!(matches!(&error, Error::Parent { snapshot, .. } if *snapshot == full.id), "{error}");
+}
+
+#[test]
 fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     // FAILURES 29, 36
     let folder = tempfile::tempdir().unwrap();

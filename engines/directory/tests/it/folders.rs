@@ -1,7 +1,7 @@
 use crate::compare::seen;
 use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
-use pitr_directory::{BackupOptions, Error, Restored, Taken, backup, restore};
+use pitr_directory::{BackupOptions, Error, RestoreOptions, Restored, Taken, backup, restore};
 use pitr_format::{SourceName, Timestamp};
 use pitr_objects::Objects;
 use pitr_vfs::{Clock, SystemClock};
@@ -63,7 +63,8 @@ impl Lab {
         let output = self.dir.path().join(name);
         let store = ChunkStore::open(self.objects.clone()).unwrap();
         let now = self.clock.now();
-        let restored = restore(&store, &taken.manifest, &output, false, now, &|_, _| {}).unwrap();
+        let restored =
+            restore(&store, &taken.manifest, &output, RestoreOptions::default(), now, &|_, _| {}).unwrap();
         (output, restored)
     }
 
@@ -244,7 +245,10 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
     let taken = lab.backup();
     let store = ChunkStore::open(lab.objects.clone()).unwrap();
     let output = lab.dir.path().join("out");
-    let build = |force| restore(&store, &taken.manifest, &output, force, lab.clock.now(), &|_, _| {});
+    let build = |force| {
+        let options = RestoreOptions { force, delta: false };
+        restore(&store, &taken.manifest, &output, options, lab.clock.now(), &|_, _| {})
+    };
     fs::create_dir(&output).unwrap();
     fs::write(output.join("precious"), b"p").unwrap();
     assert!(matches!(build(false), Err(Error::Exists { path }) if path == output));
@@ -254,7 +258,8 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
 
     // A restore that was killed leaves these two; the next one starts clean.
     let other = lab.dir.path().join("other");
-    let build = || restore(&store, &taken.manifest, &other, false, lab.clock.now(), &|_, _| {});
+    let options = RestoreOptions::default();
+    let build = || restore(&store, &taken.manifest, &other, options, lab.clock.now(), &|_, _| {});
     let partial = lab.dir.path().join("other.pitr-partial");
     fs::create_dir(&partial).unwrap();
     fs::write(partial.join("half"), b"h").unwrap();
@@ -262,6 +267,35 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
     fs::write(lab.dir.path().join("other.pitr-lock"), b"").unwrap();
     build().unwrap();
     assert!(!other.join("half").exists() && !partial.exists());
+}
+
+#[test]
+fn a_delta_restore_trusts_contents_and_nothing_else() {
+    // FAILURES 33
+    let lab = Lab::new();
+    for n in 0..4 {
+        fs::write(lab.at(&n.to_string()), noise(n, 2_500_000)).unwrap();
+    }
+    fs::write(lab.at("small"), noise(9, 3000)).unwrap();
+    let taken = lab.backup();
+    let before = seen(&lab.source());
+    let (output, _) = lab.restore(&taken, "out");
+    // Rot: same length, same times.
+    let modified = fs::metadata(output.join("2")).unwrap().modified().unwrap();
+    let file = File::options().write(true).open(output.join("2")).unwrap();
+    file.write_all_at(b"rot", 1_200_000).unwrap();
+    file.set_modified(modified).unwrap();
+    drop(file);
+    fs::remove_file(output.join("3")).unwrap();
+    symlink("2", output.join("3")).unwrap();
+    fs::write(output.join("small"), b"").unwrap();
+    let store = ChunkStore::open(lab.objects.clone()).unwrap();
+    let options = RestoreOptions { force: false, delta: true };
+    let restored = restore(&store, &taken.manifest, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
+    assert_eq!(seen(&output), before);
+    // Two files, and of the third all but the extent that has rotted.
+    assert_eq!(restored.reused, 3 * 2_500_000 - (1 << 20));
+    assert!(restored.moved_aside.is_some_and(|aside| aside.join("2").exists()));
 }
 
 #[test]

@@ -126,6 +126,8 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// The snapshot that the next one would have built on is damaged; a base is taken without it.
+    ParentDamaged(String),
     /// A snapshot could not be taken; it is tried again later.
     SnapshotFailed(String),
     /// The repository could not be written; it is tried again.

@@ -8,8 +8,8 @@ use pitr_snapshot::{
     BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, load_all, write_full, write_increment,
 };
 
-use super::ENGINE;
 use super::shared::Shared;
+use super::{ENGINE, Event};
 use crate::base::BaseView;
 use crate::capture::DATABASE_FILE;
 use crate::error::Result;
@@ -50,7 +50,10 @@ impl Shared {
         let written = match parent.as_ref().filter(fits) {
             // A parent that can't be read costs space, not the snapshot.
             Some(parent) => match write_full(&store, &base.view, meta.clone(), Some(parent)) {
-                Err(pitr_snapshot::Error::Parent { .. }) => write_full(&store, &base.view, meta, None),
+                Err(error @ pitr_snapshot::Error::Parent { .. }) => {
+                    (self.events)(Event::ParentDamaged(error.to_string()));
+                    write_full(&store, &base.view, meta, None)
+                }
                 other => other,
             },
             None => write_full(&store, &base.view, meta, None),
@@ -61,7 +64,7 @@ impl Shared {
     }
 
     /// Ships the log, and stores what it changed since the newest snapshot; the database is not read. `None` if there
-    /// is no snapshot that the log leads on from.
+    /// is no snapshot that the log leads on from, or it is damaged.
     pub(super) fn take_increment(&self) -> Result<Option<Manifest>> {
         let archived = self.ship(true)?;
         // Its lease comes before the listing of what is relied on: the parent, and the log from it on.
@@ -78,7 +81,12 @@ impl Shared {
         let merged = Merged::new(&self.archive, &pieces, parent.meta.redo_from, archived)?;
         let mut delta = LogDelta::new(merged, &parent)?;
         let meta = self.meta(archived, tx, time);
-        let manifest = write_increment(&store, &parent, &mut delta, meta).and_then(|m| m.publish(&store))?;
+        let written = write_increment(&store, &parent, &mut delta, meta);
+        if let Err(error @ pitr_snapshot::Error::Parent { .. }) = &written {
+            (self.events)(Event::ParentDamaged(error.to_string()));
+            return Ok(None);
+        }
+        let manifest = written.and_then(|m| m.publish(&store))?;
         self.writer.check()?;
         Ok(Some(manifest))
     }

@@ -4,6 +4,7 @@
 mod attacks;
 mod capture;
 mod exactly;
+mod slow;
 mod watching;
 
 /// Not a test of its own: the application's process (see `pitr_testkit`).

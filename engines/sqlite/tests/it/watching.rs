@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use crate::attacks::SetClock;
 use crate::exactly::{application, assert_exact};
+use crate::slow::Slow;
 use pitr_dedup::ChunkStore;
 use pitr_format::{SourceName, TimelineId};
 use pitr_objects::Objects;
+use pitr_objects::object_store::memory::InMemory;
 use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions, state};
 use pitr_vfs::{Clock, OsFs, SystemClock};
@@ -26,13 +28,16 @@ fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output
         clock: &SystemClock::default(),
         progress: &|_| {},
     };
-    let options = RestoreOptions { output: output.to_owned(), force: false, workers: None };
+    let options = RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None };
     restorer.restore(&plan, &options).unwrap();
 }
 
 /// A repository in `dir`, and the database as its source.
 fn around(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (Surroundings, Subject) {
-    let objects = Objects::create_local(&dir.join("repo")).unwrap();
+    around_objects(Objects::create_local(&dir.join("repo")).unwrap(), database, clock)
+}
+
+fn around_objects(objects: Objects, database: &Path, clock: Arc<dyn Clock>) -> (Surroundings, Subject) {
     let repository = objects.init_repository(clock.now()).unwrap().id;
     let source = SourceName::new("app").unwrap();
     let subject = Subject { source, state: state::default_dir(database), database: database.to_owned() };
@@ -53,6 +58,49 @@ fn a_watch_that_is_ended_before_it_began_has_its_base() {
     let copy = dir.path().join("copy.db");
     app.copy(&copy);
     watch.run(&AtomicBool::new(true)).unwrap();
+    let restored = dir.path().join("restored.db");
+    restore(&objects, &source, None, &restored);
+    assert_exact(&restored, &copy);
+}
+
+#[test]
+fn a_base_that_takes_longer_than_the_application_between_two_checkpoints_is_one_state() {
+    // FAILURES 3
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("app.db");
+    let mut app = application(&database);
+    app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x)");
+    for _ in 0..3 {
+        app.sql("INSERT INTO t(x) VALUES(randomblob(8000000))");
+    }
+    let store = Slow { store: InMemory::new(), pause: Duration::from_millis(400) };
+    let objects = Objects::with_store(Arc::new(store)).unwrap();
+    let (around, subject) = around_objects(objects.clone(), &database, Arc::new(SystemClock::default()));
+    let source = subject.source.clone();
+    let taken = Arc::new(AtomicI64::new(0));
+    let counted = Arc::clone(&taken);
+    let events: Events = Arc::new(move |event| {
+        if matches!(event, pitr_sqlite::watch::Event::Snapshot { .. }) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let mut watch = Watch::begin(around, subject, WatchOptions::default(), events).unwrap();
+    let (stop, mut checkpoints) = (AtomicBool::new(false), 0);
+    let copy = dir.path().join("copy.db");
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| watch.run(&stop));
+        while taken.load(Ordering::Relaxed) == 0 && !running.is_finished() {
+            // Every page of the base is written over, and the log is moved into the file again and again.
+            app.sql("UPDATE t SET x = randomblob(200000) WHERE id = 1 + abs(random()) % 3");
+            app.sql("PRAGMA wal_checkpoint(PASSIVE)");
+            checkpoints += 1;
+        }
+        app.sql("INSERT INTO t(x) VALUES('last')");
+        app.copy(&copy);
+        stop.store(true, Ordering::Relaxed);
+        running.join().unwrap().unwrap();
+    });
+    assert!(checkpoints > 5, "{checkpoints}");
     let restored = dir.path().join("restored.db");
     restore(&objects, &source, None, &restored);
     assert_exact(&restored, &copy);

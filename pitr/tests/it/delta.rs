@@ -1,0 +1,38 @@
+//! `pitr restore --delta`: what stands at the output is used as far as it is right.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use crate::world::World;
+
+#[test]
+fn what_is_right_is_used_and_what_has_rotted_is_not() {
+    // FAILURES 33
+    let mut world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(randomblob(6000000))");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let copy = world.copy(&mut app);
+    world.assert_exact("latest", &[], &copy);
+
+    let output = world.path("restored-latest.db");
+    let length = fs::metadata(&output).unwrap().len();
+    let modified = fs::metadata(&output).unwrap().modified().unwrap();
+    let file = File::options().write(true).open(&output).unwrap();
+    file.write_all_at(b"rot", 3_500_000).unwrap();
+    file.set_modified(modified).unwrap();
+    drop(file);
+    let text = output.to_string_lossy().into_owned();
+    let plain = world.pitr(&["restore", "--to", "latest", "--output", &text]);
+    assert_eq!(plain.code, 2, "{}", plain.stderr);
+    let done = world.done(&["restore", "--to", "latest", "--output", &text, "--delta"]);
+    assert_eq!(pitr::exact::compare(&output, &copy).unwrap(), None);
+    assert_eq!(done["reused_bytes"].as_u64(), Some(length - (1 << 20)));
+    // The old one is not lost, and nothing to reuse is no reason to fail.
+    assert!(fs::read_dir(world.path("")).unwrap().any(|entry| {
+        entry.unwrap().file_name().to_string_lossy().starts_with("restored-latest.db.before-")
+    }));
+    let fresh = world.path("fresh.db").to_string_lossy().into_owned();
+    let done = world.done(&["restore", "--to", "latest", "--output", &fresh, "--delta"]);
+    assert_eq!(done["reused_bytes"], 0);
+}

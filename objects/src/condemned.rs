@@ -1,8 +1,8 @@
 //! Objects that are to be deleted, written down before any of them is.
 //!
 //! ```text
-//! condemned/<id>/objects    their paths; and those of the roots that were read to tell what is needed
-//! condemned/<id>/leases     the leases that stood when the paths were written down
+//! condemned/<id>-objects    their paths; and those of the roots that were read to tell what is needed
+//! condemned/<id>-leases     the leases that stood when the paths were written down
 //! ```
 //!
 //! Between the two phases of a collection the paths stand here. Whoever writes and begins after they were put treats what
@@ -56,7 +56,7 @@ impl Objects {
     pub fn condemnations(&self) -> Result<Vec<Condemnation>> {
         let entries = self.list(FOLDER)?;
         let ids = entries.iter().filter_map(|entry| {
-            entry.path.strip_prefix(FOLDER)?.strip_prefix('/')?.strip_suffix("/objects").map(str::to_owned)
+            entry.path.strip_prefix(FOLDER)?.strip_prefix('/')?.strip_suffix("-objects").map(str::to_owned)
         });
         let mut out = Vec::new();
         for id in ids {
@@ -122,7 +122,7 @@ impl Objects {
 }
 
 fn path(id: &str, what: &str) -> String {
-    format!("{FOLDER}/{id}/{what}")
+    format!("{FOLDER}/{id}-{what}")
 }
 
 fn decode<const N: usize>(bytes: &[u8]) -> std::result::Result<[BTreeSet<String>; N], DecodeError> {

@@ -1,7 +1,7 @@
 //! Leases: who relies on objects that are there keeps them from being deleted.
 //!
 //! ```text
-//! leases/<id>/<counter>    16 and 16 hexadecimal digits
+//! leases/<id>-<counter>    16 and 16 hexadecimal digits; no folder of its own, which would stay
 //! ```
 //!
 //! A lease is one small object. Its holder replaces it by one with a higher counter every [`RENEWAL`], and deletes it when
@@ -74,7 +74,7 @@ pub struct LeaseSeen {
 
 impl LeaseSeen {
     fn parse(entry: &Entry) -> Option<Self> {
-        let (id, counter) = entry.path.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once('/')?;
+        let (id, counter) = entry.path.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once('-')?;
         let digits = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let counter = digits(counter).then(|| u64::from_str_radix(counter, 16).ok()).flatten()?;
         digits(id).then(|| LeaseSeen { id: id.to_owned(), counter })
@@ -86,7 +86,7 @@ impl LeaseSeen {
 }
 
 fn path(id: &str, counter: u64) -> String {
-    format!("{FOLDER}/{id}/{counter:016x}")
+    format!("{FOLDER}/{id}-{counter:016x}")
 }
 
 fn hex(id: &[u8; 8]) -> String {

@@ -114,11 +114,13 @@ impl Pitr {
         self.source(None)
     }
 
-    /// The name that a database's source gets if none is given: its file's.
+    /// The name that a source gets if none is given: that of its file, without what stands behind a dot, or folder.
     pub fn source_for(database: &Path) -> Result<SourceName> {
         let unnamed = || Error::Unnamed { path: database.to_owned() };
-        let stem = database.file_stem().and_then(|name| name.to_str()).ok_or_else(unnamed)?;
-        SourceName::from_lossy(stem).ok_or_else(unnamed)
+        // What stands behind a dot is a file's kind, and a part of a folder's name.
+        let name = if database.is_dir() { database.file_name() } else { database.file_stem() };
+        let name = name.and_then(|name| name.to_str()).ok_or_else(unnamed)?;
+        SourceName::from_lossy(name).ok_or_else(unnamed)
     }
 
     /// The history of a source that leads to `timeline`, or to its newest one.
@@ -151,9 +153,9 @@ impl Pitr {
         &self,
         name: &SourceName,
         folder: &Path,
-        full: bool,
+        options: pitr_directory::BackupOptions,
     ) -> Result<pitr_directory::Taken> {
-        let options = pitr_directory::BackupOptions { full, codec: self.codec };
+        let options = pitr_directory::BackupOptions { codec: self.codec, ..options };
         Ok(pitr_directory::backup(&self.objects, self.clock.as_ref(), name, folder, options)?)
     }
 

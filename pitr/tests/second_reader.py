@@ -203,6 +203,7 @@ def build_folder(files, output):
     numbered = {file.number: file for file in files}
     reader = Reader(numbered[4294967295].read())
     assert reader.take(2) == b"D\x01"
+    reader.blob()
     later, dressed = [], []
     for _ in range(reader.varint()):
         kind, path = reader.take(1)[0], reader.blob()

@@ -89,7 +89,7 @@ impl BaseWriter<'_, '_> {
             let mut taken = taken.into_iter();
             wanted.retain(|_| taken.next() == Some(0));
         }
-        self.base.read_extents(self.file, &wanted, |extent, bytes| self.put(extent, bytes, end))?;
+        self.base.read_extents(self.file, &wanted, |extent, bytes| self.put(extent, bytes, end).map(drop))?;
         Ok(reused)
     }
 
@@ -113,22 +113,24 @@ impl BaseWriter<'_, '_> {
         if !is_there || !self.base.is_extent(self.file, extent, &bytes)? {
             return Ok(0);
         }
-        self.put(extent, &bytes, end)?;
-        Ok(len)
+        // An extent of zeros is there, and costs nothing to have taken.
+        Ok(self.put(extent, &bytes, end)?.max(1))
     }
 
-    fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<()> {
-        let start = extent * EXTENT_BYTES;
+    /// Writes what stays of an extent; returns how many bytes it wrote.
+    fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<u64> {
+        let (start, mut written) = (extent * EXTENT_BYTES, 0);
         for (from, to) in self.kept(extent, end) {
             // An extent holds all of the file's bytes from its start, and runs end where the file does.
             let part = &bytes[(from - start) as usize..(to - start) as usize];
             // Zeros are there already; runs of them stay holes.
             if part.iter().any(|byte| *byte != 0) {
                 self.sink.write(from, part).map_err(self.failed)?;
+                written += part.len() as u64;
             }
         }
         (self.tick)();
-        Ok(())
+        Ok(written)
     }
 }
 

@@ -104,6 +104,8 @@ pub enum Why {
         /// The promise: no later commit bears a time before it.
         watermark: Timestamp,
     },
+    /// The source has no log: there is nothing between its snapshots.
+    NoLog,
     /// It lies in a gap.
     Gap(Cause),
     /// A commit may have happened before the time or after it.
@@ -131,6 +133,9 @@ impl fmt::Display for Why {
         match self {
             Why::NothingThere => f.write_str("nothing can be restored yet"),
             Why::BeforeFirst => f.write_str("it lies before the first state that can be restored"),
+            Why::NoLog => {
+                f.write_str("the source has no log, so only the states of its snapshots can be restored")
+            }
             Why::BehindLast => f.write_str("it lies behind the last state that is archived"),
             Why::NotYetCertain { watermark } => write!(f, "the archive is only certain up to {watermark}"),
             Why::Gap(cause) => write!(f, "it lies in a gap ({cause})"),

@@ -73,10 +73,16 @@ impl History {
         let bases: Vec<Base> = snapshots.iter().map(base).collect();
         let mut coverage = coverage(&lineage, &pieces, &bases);
         if catalog.timelines().is_empty() {
-            // A source without a log has states and nothing between them.
+            // There are states and nothing between them.
             coverage.gaps.clear();
         }
         Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, coverage })
+    }
+
+    /// True for a source that has snapshots and no log, as a folder.
+    #[must_use]
+    pub fn has_no_log(&self) -> bool {
+        self.catalog.timelines().is_empty()
     }
 
     /// The archive.

@@ -39,12 +39,13 @@ impl<'a> Output<'a> {
     /// Locks the output, refuses what stands there unless `force`, and creates the temporary file. A leftover of an
     /// interrupted restore to the same output is removed.
     pub(crate) fn begin(fs: &'a dyn FileSystem, path: &Path, force: bool) -> Result<Self> {
-        let named =
-            path.file_name().is_some().then_some(path).ok_or(Error::Output { path: path.to_owned() })?;
-        let folder = match named.parent() {
+        let name = path.file_name().ok_or(Error::Output { path: path.to_owned() })?;
+        let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
+        // Without a slash at its end: names beside it are made from it.
+        let path = &folder.join(name);
         let (partial, lock_path) = (beside(path, ".pitr-partial"), beside(path, ".pitr-lock"));
         let lock = fs.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
         let lock = lock.ok_or(Error::Locked { path: path.to_owned() })?;

@@ -80,6 +80,9 @@ impl History {
     /// given before, but holds what was not seen besides.
     fn is_state_of(&self, span: &Restorable, tx: TxId) -> Result<bool> {
         let Point { lsn: at, tx: last, .. } = span.from;
+        if self.has_no_log() {
+            return Ok(last == tx && tx != TxId::NONE);
+        }
         let pieces = self.pieces_in(Lsn::ORIGIN, at);
         if last != tx || tx == TxId::NONE || pieces.last().is_none_or(|piece| piece.to < at) {
             return Ok(false);
@@ -190,6 +193,7 @@ impl History {
         let first = self.coverage().intervals.first().map_or(Lsn::MAX, |interval| interval.from);
         let gap = self.coverage().gaps.iter().find(|gap| gap.from < lsn && lsn <= gap.to);
         Ok(match gap {
+            _ if self.has_no_log() => Why::NoLog,
             Some(gap) => Why::Gap(self.archive().cause(self.catalog(), self.lineage(), gap)?),
             None if lsn < first => Why::BeforeFirst,
             None => Why::BehindLast,

@@ -127,7 +127,7 @@ fn role(path: &str) -> Option<Role> {
         ["sources", _, "epochs", name] if name.ends_with("-claim") => K::Claim,
         ["sources", _, "epochs", name] if name.ends_with("-fence") => K::Fence,
         ["sources", _, "pruned", _, _] => K::Pruned,
-        ["condemned", _, _] => K::Condemned,
+        ["condemned", _] => K::Condemned,
         _ => return None,
     };
     Some(Role::Any(kind))

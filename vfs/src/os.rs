@@ -115,6 +115,14 @@ impl FileSystem for OsFs {
 /// For file systems that can't rename without replacing. Atomic for `to`; a crash in between leaves `from`
 /// beside it, which its maker removes as a leftover.
 fn publish_by_link(from: &Path, to: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(from)?.is_dir() {
+        // A folder has no second name. What may be replaced between these two lines is an empty folder.
+        return match fs::symlink_metadata(to) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
+            Err(e) => Err(e),
+        };
+    }
     fs::hard_link(from, to)?;
     fs::remove_file(from)
 }

@@ -1,27 +1,36 @@
 //! Taking a snapshot of a folder.
 
-use crate::entry::{Entry, ReadState, Time, below};
+use crate::entry::{Entry, ReadState, Time, What, below};
 use crate::scan::{TREE, scan};
 use crate::source::{FolderSource, content};
-use crate::{ENGINE, Error, Result, tree};
+use crate::tree::{self, Tree};
+use crate::{ENGINE, Error, Result};
 use pitr_archive::{Archive, Writer};
 use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
-use pitr_format::{FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
+use pitr_format::{DecodeError, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
 use pitr_snapshot::{Manifest, SnapshotMeta, SnapshotReader, load_all, write_full};
 use pitr_vfs::Clock;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A change within so long before a snapshot may have been followed by another one that bears the same time.
 const RACY: i64 = 3;
+/// Most entries of a folder: the root of a snapshot is one object, and a small file takes 51 bytes in it.
+const ENTRIES_MAX: usize = 300_000;
 
 /// How a snapshot is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BackupOptions {
-    /// Read everything, and without regard to an earlier snapshot.
+    /// Read everything, without regard to an earlier snapshot, and number the files anew.
     pub full: bool,
+    /// The folder may have stood elsewhere when the snapshot before was taken. Otherwise another folder is refused: two that
+    /// only share a name must not become one source.
+    pub moved: bool,
     /// How chunks are compressed.
     pub codec: Codec,
 }
@@ -33,8 +42,11 @@ pub struct Taken {
     pub manifest: Manifest,
     /// Sockets, devices and pipes, and the repository if it lies in the folder: the snapshot doesn't have them.
     pub skipped: Vec<PathBuf>,
-    /// Files that vanished while they were read: the snapshot doesn't have them.
+    /// Files that vanished or were replaced before they were read: the snapshot doesn't have them, nor what is linked to
+    /// them.
     pub vanished: Vec<PathBuf>,
+    /// Files that were written to since they were looked at: what the snapshot has of them may be of two moments.
+    pub changed: Vec<PathBuf>,
     /// Files that became shorter while they were read: what is missing are zeros.
     pub cut: Vec<PathBuf>,
 }
@@ -59,12 +71,24 @@ pub fn backup(
     if let Some(engine) = roots.of_other_engine(ENGINE).or(has_log.then_some("a database")) {
         return Err(Error::OtherEngine { name: name.to_string(), engine: engine.to_owned() });
     }
-    // Who takes over a source has made sure that it is one of his.
-    let writer = Writer::claim(&archive, clock.now())?;
     let parent = roots.manifests.into_iter().max_by_key(|root| root.meta.consistent_at);
     let before = Before::load(&store, parent.as_ref());
-    let scanned = scan(&root, &before.numbers, objects.folder())?;
+    if before.is_whole && !options.moved && before.root != root.as_os_str().as_bytes() {
+        let was = OsStr::from_bytes(&before.root).into();
+        return Err(Error::OtherFolder { name: name.to_string(), was, path: root });
+    }
+    // Who takes over a source has made sure that it is one of his.
+    let writer = Writer::claim(&archive, clock.now())?;
     let now = clock.now();
+    // What was written through a mapping gets its change time when it is written back, and not again before that: from
+    // here on each page that is written to tells it anew.
+    let top = File::open(&root).map_err(Error::io("open", &root))?;
+    rustix::fs::syncfs(&top).map_err(|e| Error::io("sync", &root)(e.into()))?;
+    let numbers = if options.full { &HashMap::new() } else { &before.numbers };
+    let scanned = scan(&root, numbers, objects.folder())?;
+    if scanned.entries.len() > ENTRIES_MAX {
+        return Err(Error::TooMany);
+    }
     let last = parent.as_ref().map(|parent| &parent.meta);
     let number = last.map_or(1, |last| last.consistent_at.get() + 1);
     let meta = SnapshotMeta {
@@ -105,13 +129,21 @@ fn finish(
 ) -> Result<Taken> {
     writer.check()?;
     let manifest = written.publish(store)?;
+    let changed = source.changed();
     let entries = source.into_entries();
     let in_state = |state| {
         let found = entries.iter().filter(move |entry| content(entry).is_some_and(|c| c.state == state));
-        found.map(|entry| below(root, &entry.path)).collect()
+        found.map(|entry| entry.path.clone()).collect::<Vec<_>>()
     };
-    let (vanished, cut) = (in_state(ReadState::Gone), in_state(ReadState::Cut));
-    Ok(Taken { manifest, skipped, vanished, cut })
+    let (mut vanished, cut) = (in_state(ReadState::Gone), in_state(ReadState::Cut));
+    let links = entries.iter().filter(|entry| match &entry.what {
+        What::HardLink(to) => vanished.contains(to),
+        _ => false,
+    });
+    let links: Vec<Vec<u8>> = links.map(|entry| entry.path.clone()).collect();
+    vanished.extend(links);
+    let paths = |found: Vec<Vec<u8>>| found.iter().map(|path| below(root, path)).collect();
+    Ok(Taken { manifest, skipped, vanished: paths(vanished), changed, cut: paths(cut) })
 }
 
 /// What the parent knew.
@@ -119,6 +151,7 @@ fn finish(
 struct Before {
     /// Its tree could be read.
     is_whole: bool,
+    root: Vec<u8>,
     created: Timestamp,
     numbers: HashMap<Vec<u8>, FileId>,
     files: HashMap<Vec<u8>, Entry>,
@@ -128,11 +161,12 @@ impl Before {
     fn load(store: &ChunkStore, parent: Option<&Manifest>) -> Self {
         let Some(parent) = parent else { return Before::default() };
         // Without a tree the snapshot is a full one.
-        let Ok(entries) = read_tree(&SnapshotReader::open(store.clone(), parent.clone())) else {
+        let Ok(tree) = read_tree(&SnapshotReader::open(store.clone(), parent.clone())) else {
             return Before::default();
         };
-        let mut before = Before { is_whole: true, created: parent.meta.created, ..Before::default() };
-        for entry in entries {
+        let created = parent.meta.created;
+        let mut before = Before { is_whole: true, created, root: tree.root, ..Before::default() };
+        for entry in tree.entries {
             if let Some(content) = content(&entry) {
                 before.numbers.insert(entry.path.clone(), content.file);
                 before.files.insert(entry.path.clone(), entry);
@@ -159,15 +193,57 @@ impl Before {
     }
 }
 
-/// The entries of a snapshot.
-pub(crate) fn read_tree(reader: &SnapshotReader) -> Result<Vec<Entry>> {
-    // What it says of its length was checked: it has the chunks for it.
+/// The tree of a snapshot.
+pub(crate) fn read_tree(reader: &SnapshotReader) -> Result<Tree> {
     let len = reader.file(TREE)?.len;
     let mut bytes = Vec::new();
-    for extent in 0..reader.extents(TREE)? {
-        bytes.extend_from_slice(&reader.read_extent(TREE, extent)?);
-    }
-    debug_assert_eq!(bytes.len() as u64, len);
     let bad = |source| Error::Tree { snapshot: reader.manifest().id.to_string(), source };
+    for extent in 0..reader.extents(TREE)? {
+        let read = reader.read_extent(TREE, extent)?;
+        if read.iter().all(|byte| *byte == 0) {
+            // No tree has so many zeros: its length is a lie, which costs nothing to tell.
+            return Err(bad(DecodeError::Range { what: "length of a tree", value: len }));
+        }
+        bytes.extend_from_slice(&read);
+    }
     tree::decode(&bytes).map_err(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Content;
+
+    fn entry(changed: i64, inode: u64, len: u64, modified: i64) -> Entry {
+        let at = |seconds| Time { seconds, nanos: 5 };
+        let file = FileId::new(1);
+        let content =
+            Content { file, len, inode, changed: at(changed), holes: Vec::new(), state: ReadState::Whole };
+        let what = What::File(content);
+        Entry { path: b"f".to_vec(), what, mode: 0o644, uid: 0, gid: 0, modified: at(modified) }
+    }
+
+    #[test]
+    fn a_file_is_unchanged_if_everything_is_as_it_was_and_settled_then() {
+        let before = |then: Entry| Before {
+            is_whole: true,
+            created: Timestamp::from_micros(1000 * 1_000_000),
+            files: [(b"f".to_vec(), then)].into(),
+            ..Before::default()
+        };
+        let is_same = |then: Entry, now: Entry| !before(then).unchanged(&[now]).is_empty();
+        let then = || entry(996, 7, 10, 3);
+        assert!(is_same(then(), then()));
+        for other in [entry(995, 7, 10, 3), entry(996, 8, 10, 3), entry(996, 7, 11, 3), entry(996, 7, 10, 4)]
+        {
+            assert!(!is_same(then(), other));
+        }
+        // So short a time before the snapshot another change may bear the same time.
+        assert!(!is_same(entry(997, 7, 10, 3), entry(997, 7, 10, 3)));
+        let mut cut = then();
+        if let What::File(content) = &mut cut.what {
+            content.state = ReadState::Cut;
+        }
+        assert!(!is_same(cut, then()));
+    }
 }

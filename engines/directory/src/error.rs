@@ -50,8 +50,18 @@ pub enum Error {
         /// What took its snapshots.
         engine: String,
     },
-    /// More files than a snapshot can number.
-    #[error("too many files for one source")]
+    /// The source's snapshots are of a folder that stood elsewhere.
+    #[error("{}: the source {name} holds snapshots of {}; if it is the same folder, moved, say so with --source {name}, or give it another name", path.display(), was.display())]
+    OtherFolder {
+        /// The source.
+        name: String,
+        /// Where its folder stood.
+        was: PathBuf,
+        /// The folder given.
+        path: PathBuf,
+    },
+    /// More files than a snapshot can hold.
+    #[error("the folder holds more than 300,000 files and folders; take its parts as sources of their own")]
     TooMany,
     /// The tree of a snapshot doesn't parse.
     #[error("the tree of snapshot {snapshot} can't be read: {source}")]

@@ -11,15 +11,17 @@ use pitr_vfs::{FileSystem, OsFs};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps};
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Zeros are left out of a file with holes in pieces of so many bytes.
 const PIECE_BYTES: usize = 4096;
+/// Runs a file as its owner, or as its group.
+const SET_ID: u32 = 0o6000;
 
 /// How a folder is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,7 +34,7 @@ pub struct RestoreOptions {
 }
 
 /// What a restore did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Restored {
     /// Regular files.
     pub files: u64,
@@ -44,6 +46,12 @@ pub struct Restored {
     pub bytes: u64,
     /// Of these, bytes that stood at the output already.
     pub reused: u64,
+    /// Files that had vanished when the snapshot was taken: they are not there. Links to them are not either.
+    pub missing: Vec<PathBuf>,
+    /// Files that had become shorter while they were read: the rest of them is zeros.
+    pub cut: Vec<PathBuf>,
+    /// Files, folders and links whose owner could not be restored, because only root gives files away.
+    pub kept_owners: u64,
     /// What stood at the output, under its new name.
     pub moved_aside: Option<PathBuf>,
 }
@@ -61,7 +69,7 @@ pub fn restore(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Restored> {
     let reader = SnapshotReader::open(store.clone(), manifest.clone());
-    let entries = read_tree(&reader)?;
+    let entries = read_tree(&reader)?.entries;
     let force = options.force || options.delta;
     let old = options.delta.then_some(output);
     let output = Output::begin(output, force)?;
@@ -86,8 +94,7 @@ impl Builder<'_> {
     fn build(&self, entries: &[Entry]) -> Result<Restored> {
         let there = |content: &&Content| content.state != ReadState::Gone;
         let total: u64 = entries.iter().filter_map(content).filter(there).map(|content| content.len).sum();
-        let mut restored =
-            Restored { files: 0, folders: 0, links: 0, bytes: total, reused: 0, moved_aside: None };
+        let mut restored = Restored { bytes: total, ..Restored::default() };
         for entry in entries.iter().filter(|entry| entry.what == What::Folder) {
             if !entry.path.is_empty() {
                 self.at(entry, "make", |path| std::fs::create_dir(path))?;
@@ -105,14 +112,20 @@ impl Builder<'_> {
         for entry in entries {
             restored.links += u64::from(self.link(entry)?);
         }
+        let folder = File::open(self.folder).map_err(Error::io("open", self.folder))?;
         for entry in entries.iter().filter(|entry| !matches!(entry.what, What::HardLink(_))).rev() {
             // A folder behind what it holds, since that changes its time.
             if content(entry).is_none_or(|content| content.state != ReadState::Gone) {
-                self.at(entry, "set owner, mode and times of", |path| dress(path, entry))?;
+                let is_given = self.at(entry, "set owner, mode and times of", |path| dress(path, entry))?;
+                restored.kept_owners += u64::from(!is_given);
             }
         }
+        let in_state = |state| {
+            let found = entries.iter().filter(move |entry| content(entry).is_some_and(|c| c.state == state));
+            found.map(|entry| below(Path::new(""), &entry.path)).collect()
+        };
+        (restored.missing, restored.cut) = (in_state(ReadState::Gone), in_state(ReadState::Cut));
         restored.reused = self.reused.load(Ordering::Relaxed);
-        let folder = File::open(self.folder).map_err(Error::io("open", self.folder))?;
         rustix::fs::syncfs(&folder).map_err(|e| Error::io("sync", self.folder)(e.into()))?;
         Ok(restored)
     }
@@ -227,22 +240,28 @@ fn write(file: &File, content: &Content, offset: u64, bytes: &[u8]) -> io::Resul
     Ok(())
 }
 
-/// Gives a path its owner, if we may, its mode and its times.
-fn dress(path: &Path, entry: &Entry) -> io::Result<()> {
+/// Gives a path its owner, if we may, its mode and its times. False if it stays ours: then nobody runs it as us.
+fn dress(path: &Path, entry: &Entry) -> io::Result<bool> {
     let meta = std::fs::symlink_metadata(path)?;
+    let mut is_given = true;
     if (meta.uid(), meta.gid()) != (entry.uid, entry.gid) {
         match std::os::unix::fs::lchown(path, Some(entry.uid), Some(entry.gid)) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {} // only root gives files away
+            // Only root gives files away, and only to those whom a user namespace knows.
+            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
+                is_given = false;
+            }
             other => other?,
         }
     }
     if !matches!(entry.what, What::Symlink(_)) {
-        std::fs::set_permissions(path, Permissions::from_mode(entry.mode))?;
+        let mode = if is_given { entry.mode } else { entry.mode & !SET_ID };
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
     }
     let Time { seconds, nanos } = entry.modified;
     let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
     let times = Timestamps { last_access: time, last_modification: time };
-    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(is_given)
 }
 
 /// Where the result goes. Dropped unpublished, it removes what was built.
@@ -257,13 +276,13 @@ struct Output {
 
 impl Output {
     fn begin(path: &Path, force: bool) -> Result<Self> {
-        if path.file_name().is_none() {
-            return Err(Error::Output { path: path.to_owned() });
-        }
+        let name = path.file_name().ok_or_else(|| Error::Output { path: path.to_owned() })?;
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        // Without a slash at its end: names beside it are made from it.
+        let path = &parent.join(name);
         let (partial, lock_path) = (beside(path, ".pitr-partial"), beside(path, ".pitr-lock"));
         // A restore that was killed leaves both: what bears only the name of a partial one is somebody else's.
         let was_ours = exists(&lock_path)?;
@@ -286,7 +305,9 @@ impl Output {
             }
             remove_all(&output.partial).map_err(Error::io("remove", &output.partial))?;
         }
-        std::fs::create_dir(&output.partial).map_err(Error::io("make", &output.partial))?;
+        // Nobody else looks in before everything has its own mode.
+        let made = DirBuilder::new().mode(0o700).create(&output.partial);
+        made.map_err(Error::io("make", &output.partial))?;
         output.published = false;
         Ok(output)
     }

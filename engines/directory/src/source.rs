@@ -1,15 +1,16 @@
 //! A scanned folder as the source of a snapshot.
 
-use crate::entry::{Content, Entry, ReadState, What, below};
+use crate::entry::{Content, Entry, ReadState, Time, What, below};
 use crate::scan::TREE;
 use crate::tree;
 use pitr_format::FileId;
 use pitr_snapshot::{BlockSource, BoxError, FileShape};
 use rustix::fs::OFlags;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -39,10 +40,22 @@ impl FolderSource {
             unchanged,
             open: Mutex::default(),
             // What becomes of files meanwhile changes no length.
-            tree_len: tree::encode(&entries).len() as u64,
+            tree_len: tree::encode(root.as_os_str().as_bytes(), &entries).len() as u64,
             tree: OnceLock::new(),
             entries: Mutex::new(entries),
         }
+    }
+
+    /// Files that were read and are not any more what they were when they were looked at.
+    pub(crate) fn changed(&self) -> Vec<PathBuf> {
+        let entries = self.entries();
+        let read = entries.iter().filter_map(|entry| Some((entry, content(entry)?)));
+        let changed = read.filter(|(entry, content)| {
+            let is_read = content.state == ReadState::Whole && !self.unchanged.contains(&content.file);
+            let meta = || std::fs::symlink_metadata(below(&self.root, &entry.path));
+            is_read && !meta().is_ok_and(|meta| is_as_scanned(entry, content, &meta))
+        });
+        changed.map(|(entry, _)| below(&self.root, &entry.path)).collect()
     }
 
     /// The entries, with what became of the files.
@@ -54,14 +67,19 @@ impl FolderSource {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file, opened as what it was when it was looked at: not through a link that took its place.
-    fn open(&self, file: FileId, path: &Path) -> io::Result<Arc<File>> {
+    /// The file, opened as what it was when it was looked at, and nothing that took its place.
+    fn open(&self, file: FileId, inode: u64, path: &Path) -> io::Result<Arc<File>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, found)) = open.iter().find(|(number, _)| *number == file) {
             return Ok(Arc::clone(found));
         }
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-        let found = Arc::new(OpenOptions::new().read(true).custom_flags(flags).open(path)?);
+        let found = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let meta = found.metadata()?;
+        if !meta.is_file() || meta.ino() != inode {
+            return Err(io::ErrorKind::NotFound.into()); // another one stands in its place
+        }
+        let found = Arc::new(found);
         open.push_back((file, Arc::clone(&found)));
         if open.len() > OPEN_MAX {
             open.pop_front();
@@ -71,9 +89,19 @@ impl FolderSource {
 
     fn note(&self, place: usize, state: ReadState) {
         if let What::File(content) = &mut self.entries()[place].what {
-            content.state = state;
+            // What was gone once is not there, whatever was read of it later.
+            if content.state != ReadState::Gone {
+                content.state = state;
+            }
         }
     }
+}
+
+fn is_as_scanned(entry: &Entry, content: &Content, meta: &Metadata) -> bool {
+    let changed = Time { seconds: meta.ctime(), nanos: meta.ctime_nsec() as u32 }; // below 10^9
+    let modified = Time { seconds: meta.mtime(), nanos: meta.mtime_nsec() as u32 };
+    (meta.ino(), meta.len(), changed, modified)
+        == (content.inode, content.len, content.changed, entry.modified)
 }
 
 pub(crate) fn content(entry: &Entry) -> Option<&Content> {
@@ -95,23 +123,24 @@ impl BlockSource for FolderSource {
     fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
         if file == TREE {
             // All files before it have been read.
-            let tree = self.tree.get_or_init(|| tree::encode(&self.entries()));
+            let tree =
+                self.tree.get_or_init(|| tree::encode(self.root.as_os_str().as_bytes(), &self.entries()));
             buf.copy_from_slice(&tree[offset as usize..][..buf.len()]);
             return Ok(());
         }
         let place = *self.places.get(&file).ok_or("a file that was not scanned")?;
-        let (path, in_hole) = {
+        let (path, inode, in_hole) = {
             let entries = self.entries();
             let end = offset + buf.len() as u64;
-            let holes = content(&entries[place]).map_or(&[][..], |content| &content.holes);
-            let in_hole = holes.iter().any(|(from, to)| *from <= offset && end <= *to);
-            (below(&self.root, &entries[place].path), in_hole)
+            let content = content(&entries[place]).ok_or("a file that was not scanned")?;
+            let in_hole = content.holes.iter().any(|(from, to)| *from <= offset && end <= *to);
+            (below(&self.root, &entries[place].path), content.inode, in_hole)
         };
         buf.fill(0);
         if in_hole {
             return Ok(());
         }
-        let opened = match self.open(file, &path) {
+        let opened = match self.open(file, inode, &path) {
             // ELOOP: a symbolic link stands there now.
             Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(LOOP) => {
                 self.note(place, ReadState::Gone);
@@ -140,3 +169,67 @@ impl BlockSource for FolderSource {
 }
 
 const LOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::scan;
+    use std::fs;
+
+    struct Lab {
+        dir: tempfile::TempDir,
+    }
+
+    impl Lab {
+        fn new() -> Lab {
+            let lab = Lab { dir: tempfile::tempdir().unwrap() };
+            fs::write(lab.at("file"), [7; 10_000]).unwrap();
+            lab
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        /// What is read of the file, and what became of it, when `harm` comes between looking and reading.
+        fn read(&self, harm: impl FnOnce(&Path)) -> (Vec<u8>, ReadState, Vec<PathBuf>) {
+            let scanned = scan(self.dir.path(), &HashMap::new(), None).unwrap();
+            let source = FolderSource::new(self.dir.path(), scanned.entries, HashSet::new());
+            harm(&self.at("file"));
+            let shape = source.files().remove(0);
+            let mut bytes = vec![1; shape.len as usize];
+            source.read_at(shape.file, 0, &mut bytes).unwrap();
+            let changed = source.changed();
+            let state = source.into_entries().iter().find_map(|entry| content(entry).map(|c| c.state));
+            (bytes, state.unwrap(), changed)
+        }
+    }
+
+    #[test]
+    fn what_became_of_a_file_is_noticed() {
+        let zeros = vec![0; 10_000];
+        let (bytes, state, changed) = Lab::new().read(|_| {});
+        assert!(bytes == [7; 10_000] && state == ReadState::Whole && changed.is_empty());
+        let (bytes, state, _) = Lab::new().read(|path| fs::remove_file(path).unwrap());
+        assert!(bytes == zeros && state == ReadState::Gone);
+        // Replaced, as editors save.
+        let (bytes, state, _) = Lab::new().read(|path| {
+            fs::write(path.with_extension("new"), [8; 20_000]).unwrap();
+            fs::rename(path.with_extension("new"), path).unwrap();
+        });
+        assert!(bytes == zeros && state == ReadState::Gone);
+        // A link to somewhere else in its place.
+        let (bytes, state, _) = Lab::new().read(|path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/etc/hostname", path).unwrap();
+        });
+        assert!(bytes == zeros && state == ReadState::Gone);
+        let (bytes, state, _) = Lab::new().read(|path| {
+            fs::File::options().write(true).open(path).unwrap().set_len(100).unwrap();
+        });
+        assert!(bytes[..100] == [7; 100] && bytes[100..] == zeros[100..] && state == ReadState::Cut);
+        let lab = Lab::new();
+        let (_, state, changed) = lab.read(|path| fs::write(path, [8; 20_000]).unwrap());
+        assert!(state == ReadState::Whole && changed == [lab.at("file")]);
+    }
+}

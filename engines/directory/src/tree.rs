@@ -1,6 +1,6 @@
 //! The tree: all entries of a folder as the bytes of one file of its snapshot.
 //!
-//! `'D' u8, version u8 (1), entries varint`, then for each, in the order of their paths' parts:
+//! `'D' u8, version u8 (1)`, the folder's own path as a blob, `entries varint`, then for each, folders before what they hold:
 //!
 //! ```text
 //! kind u8        0 folder, 1 file, 2 symbolic link, 3 hard link
@@ -12,6 +12,7 @@
 //! A state has its place whatever it is, so that it can be told when the rest stands.
 
 use crate::entry::{Content, Entry, ReadState, Time, What};
+use crate::scan::TREE;
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, FileId};
 use std::collections::HashSet;
@@ -24,10 +25,19 @@ const PATH_BYTES_MAX: usize = 4096;
 /// Fewest bytes of an entry.
 const ENTRY_BYTES_MIN: usize = 26;
 
-pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
+/// A folder and all that is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Tree {
+    /// Where it stood, from the root of the file system.
+    pub(crate) root: Vec<u8>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+pub(crate) fn encode(root: &[u8], entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.len() * 100);
     out.put_u8(TAG);
     out.put_u8(VERSION);
+    out.put_blob(root);
     out.put_varint(entries.len() as u64);
     for entry in entries {
         out.put_u8(match &entry.what {
@@ -69,7 +79,7 @@ fn put_time(out: &mut Vec<u8>, time: Time) {
 }
 
 /// Reads a tree. What it says can be done below a folder without leaving it: see [`Checked`].
-pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, DecodeError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Tree, DecodeError> {
     let mut reader = Reader::new(bytes);
     let tag = reader.u8(WHAT)?;
     if tag != TAG {
@@ -79,6 +89,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, DecodeError> {
     if version != VERSION {
         return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
     }
+    let root = reader.blob(PATH_BYTES_MAX, WHAT)?.to_vec();
     let count = reader.count(ENTRY_BYTES_MIN, WHAT)?;
     let mut entries = Vec::with_capacity(count);
     let mut checked = Checked::default();
@@ -88,7 +99,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, DecodeError> {
         entries.push(entry);
     }
     reader.finish(WHAT)?;
-    Ok(entries)
+    Ok(Tree { root, entries })
 }
 
 fn decode_entry(reader: &mut Reader<'_>) -> Result<Entry, DecodeError> {
@@ -115,6 +126,9 @@ fn read_content(reader: &mut Reader<'_>) -> Result<Content, DecodeError> {
         other => return Err(DecodeError::Range { what: "state of a file", value: other.into() }),
     };
     let file = FileId::new(reader.u32(WHAT)?);
+    if file == TREE {
+        return Err(DecodeError::Range { what: "number of a file", value: file.get().into() });
+    }
     let len = reader.u64(WHAT)?;
     let inode = reader.u64(WHAT)?;
     let changed = read_time(reader)?;
@@ -213,9 +227,10 @@ mod tests {
         })
     }
 
-    fn tree(rest: Vec<Entry>) -> Result<Vec<Entry>, DecodeError> {
+    fn tree(rest: Vec<Entry>) -> Result<Tree, DecodeError> {
         let entries: Vec<Entry> = std::iter::once(entry(b"", What::Folder)).chain(rest).collect();
-        decode(&encode(&entries)).inspect(|again| assert_eq!(*again, entries))
+        let again = decode(&encode(b"/r", &entries));
+        again.inspect(|again| assert!(again.entries == entries && again.root == b"/r"))
     }
 
     #[test]
@@ -243,7 +258,7 @@ mod tests {
         assert!(tree(twice).is_err());
         assert!(tree(vec![entry(b"h", What::HardLink(b"../../etc/passwd".to_vec()))]).is_err());
         assert!(tree(vec![entry(b"a", file(1)), entry(b"b", file(1))]).is_err());
-        assert!(decode(&encode(&[entry(b"a", file(1))])).is_err(), "without the folder itself");
+        assert!(decode(&encode(b"", &[entry(b"a", file(1))])).is_err(), "without the folder itself");
     }
 
     proptest! {
@@ -256,7 +271,7 @@ mod tests {
 
         #[test]
         fn damaged_trees_are_an_error_or_a_value(at: prop::sample::Index, byte: u8) {
-            let mut bytes = encode(&[entry(b"", What::Folder), entry(b"a", file(3)), entry(b"b", What::HardLink(b"a".to_vec()))]);
+            let mut bytes = encode(b"/r", &[entry(b"", What::Folder), entry(b"a", file(3)), entry(b"b", What::HardLink(b"a".to_vec()))]);
             let at = at.index(bytes.len());
             bytes[at] = byte;
             let _ = decode(&bytes);
@@ -266,12 +281,12 @@ mod tests {
     #[test]
     fn the_bytes_of_version_1_stay_as_they_are() {
         // docs/format/directory.md; a change of this is a change of the format.
-        let bytes = encode(&[entry(b"", What::Folder), entry(b"a", file(3))]);
+        let bytes = encode(b"/r", &[entry(b"", What::Folder), entry(b"a", file(3))]);
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, GOLDEN);
     }
 
-    const GOLDEN: &str = "440102\
+    const GOLDEN: &str = "4401022f7202\
         0000ed0900000100000002000000ffffffffffffffffffc99a3b\
         010161ed0900000100000002000000ffffffffffffffffffc99a3b\
         02030000006400000000000000070000000000000005000000000000000600000002\

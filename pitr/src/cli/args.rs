@@ -193,7 +193,7 @@ pub(crate) struct Backup {
     /// The SQLite database file, or a folder that nobody writes to meanwhile
     #[arg(value_name = "SOURCE")]
     pub(crate) database: PathBuf,
-    /// Read and compare everything, even when the log says what changed
+    /// Read everything, even when the log says what changed; of a folder without regard to earlier snapshots
     #[arg(long)]
     pub(crate) full: bool,
     /// Where the local log lives [default: NAME-pitr/ beside the database]
@@ -253,7 +253,8 @@ pub(crate) struct Restore {
     /// Move an existing output aside first; deletes nothing
     #[arg(long)]
     pub(crate) force: bool,
-    /// Take what is still as it was from what stands at the output, by its hash; that is moved aside, nothing is deleted
+    /// Take what is still as it was from what stands at the output, by its hash; that is moved aside, nothing is deleted.
+    /// Nobody may have it open: who writes to it goes on in what was moved aside
     #[arg(long)]
     pub(crate) delta: bool,
     /// Plan it, say what it would read, write nothing
@@ -312,8 +313,6 @@ Examples:
   pitr --repo /srv/backup prune --keep-within 7d
   pitr --repo /srv/backup prune --keep-within 7d --keep-daily 30 --keep-monthly 12 --execute
   pitr --repo /srv/backup prune --keep-snapshots 3 --must-remain-restorable-since '30 days ago' --execute")]
-#[group(id = "rule", required = true, multiple = true,
-    args = ["keep_within", "keep_snapshots", "keep_daily", "keep_weekly", "keep_monthly", "must_remain_restorable_since"])]
 pub(crate) struct Prune {
     /// Keep every commit of the last so long
     #[arg(long, value_name = "DURATION", value_parser = parse_interval)]

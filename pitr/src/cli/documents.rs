@@ -193,12 +193,37 @@ pub(crate) struct Backup {
     pub(crate) changed_bytes: u64,
     pub(crate) stored_bytes: u64,
     pub(crate) seconds: f64,
+    /// What a folder holds and the snapshot does not: neither file, folder nor link, or the repository itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) skipped: Vec<String>,
+    /// Files that vanished or were replaced before they were read: the snapshot does not have them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) vanished: Vec<String>,
+    /// Files that were written to meanwhile: what the snapshot has of them may be of two moments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) changed: Vec<String>,
+    /// Files that became shorter meanwhile: the rest of them is zeros in the snapshot.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cut: Vec<String>,
 }
 
 impl Document for Backup {
     fn for_people(&self) -> String {
-        format!(
-            "{} snapshot {} at lsn {}: {} logical, {} changed, {} stored, in {}\n",
+        let mut out = String::new();
+        for (paths, what) in [
+            (&self.skipped, "not in the snapshot: no file, folder or link, or the repository itself"),
+            (&self.vanished, "NOT IN THE SNAPSHOT: it vanished or was replaced before it was read"),
+            (&self.changed, "WRITTEN TO while it was read; the snapshot may have it of two moments"),
+            (&self.cut, "BECAME SHORTER while it was read; the rest of it is zeros in the snapshot"),
+        ] {
+            for path in paths {
+                // Writing to a String cannot fail.
+                let _ = writeln!(out, "{path}: {what}");
+            }
+        }
+        let _ = writeln!(
+            out,
+            "{} snapshot {} at lsn {}: {} logical, {} changed, {} stored, in {}",
             self.kind,
             self.snapshot_id,
             self.lsn,
@@ -206,7 +231,8 @@ impl Document for Backup {
             human::bytes(self.changed_bytes),
             human::bytes(self.stored_bytes),
             human::seconds(self.seconds)
-        )
+        );
+        out
     }
 }
 
@@ -237,6 +263,12 @@ pub(crate) struct Restore {
     pub(crate) timeline: u32,
     pub(crate) reached: Position,
     pub(crate) base_bytes: u64,
+    /// Files that the snapshot of a folder does not have, or has only in part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) incomplete: Vec<String>,
+    /// Files, folders and links of a folder that could not be given their owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept_owners: Option<u64>,
     /// Of these, bytes that stood at the output already; absent without `--delta`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reused_bytes: Option<u64>,
@@ -268,6 +300,16 @@ impl Document for Restore {
             self.records,
             human::seconds(self.seconds)
         );
+        for path in &self.incomplete {
+            let _ = writeln!(
+                text,
+                "{path}: NOT RESTORED, or not wholly: it changed while the snapshot was taken"
+            );
+        }
+        if let Some(owners) = self.kept_owners {
+            let _ =
+                writeln!(text, "{owners} files, folders and links are yours now: only root gives files away");
+        }
         if let Some(reused) = self.reused_bytes {
             let _ = writeln!(text, "{} of the base stood there already", human::bytes(reused));
         }
@@ -509,6 +551,8 @@ mod tests {
             timeline: 1,
             reached: position(7),
             base_bytes: 4096,
+            incomplete: vec![],
+            kept_owners: None,
             reused_bytes: None,
             wal_bytes: 8192,
             records: 3,
@@ -530,6 +574,10 @@ mod tests {
             changed_bytes: 2,
             stored_bytes: 3,
             seconds: 0.5,
+            skipped: vec![],
+            vanished: vec![],
+            changed: vec![],
+            cut: vec![],
         };
         let expected = "changed_bytes kind logical_bytes lsn seconds snapshot_id stored_bytes";
         assert_eq!(keys(&backup).join(" "), expected);

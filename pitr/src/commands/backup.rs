@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pitr::Pitr;
+use pitr::directory::{self, Taken};
 use pitr::snapshot::{self, Manifest};
 use pitr::sqlite::Error as SqliteError;
 use pitr::sqlite::watch::control::{self, Request};
@@ -21,9 +22,16 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     let pitr = open_writing(global, args.compress)?;
     let begun = pitr.clock().monotonic();
     if args.database.is_dir() {
-        let manifest = folder(global, args, &pitr)?;
+        let taken = folder(global, args, &pitr)?;
         let took = pitr.clock().monotonic().saturating_sub(begun);
-        return global.output().answer(&document(&manifest, took));
+        let lossy = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
+        return global.output().answer(&documents::Backup {
+            skipped: lossy(&taken.skipped),
+            vanished: lossy(&taken.vanished),
+            changed: lossy(&taken.changed),
+            cut: lossy(&taken.cut),
+            ..document(&taken.manifest, took)
+        });
     }
     let subject = Subject {
         database: args.database.clone(),
@@ -46,21 +54,17 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     global.output().answer(&document(&manifest, took))
 }
 
-fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Manifest, CliError> {
+fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError> {
     if args.state.is_some() {
         return Err(CliError::usage("a folder has no local log; leave --state out"));
     }
     let name = source_of(global, &args.database)?;
     let phase = global.progress().phase("snapshot", 0);
-    let taken = pitr.backup_folder(&name, &args.database, args.full).map_err(explain)?;
+    let moved = global.source.is_some();
+    let options = directory::BackupOptions { full: args.full, moved, ..Default::default() };
+    let taken = pitr.backup_folder(&name, &args.database, options).map_err(explain)?;
     drop(phase);
-    let tell = |paths: &[PathBuf], what: &str| {
-        paths.iter().for_each(|path| global.output().remark(format_args!("{}: {what}", path.display())));
-    };
-    tell(&taken.skipped, "not in the snapshot: no file, folder or link, or the repository itself");
-    tell(&taken.vanished, "not in the snapshot: it vanished while it was read");
-    tell(&taken.cut, "became shorter while it was read; the rest of it is zeros in the snapshot");
-    Ok(taken.manifest)
+    Ok(taken)
 }
 
 /// A running watcher owns the log; it takes the snapshot for us.
@@ -91,5 +95,9 @@ fn document(manifest: &Manifest, took: Duration) -> documents::Backup {
         changed_bytes: manifest.sizes.changed,
         stored_bytes: manifest.sizes.stored,
         seconds: took.as_secs_f64(),
+        skipped: Vec::new(),
+        vanished: Vec::new(),
+        changed: Vec::new(),
+        cut: Vec::new(),
     }
 }

@@ -105,7 +105,7 @@ fn in_directory(error: &pitr::directory::Error) -> (Exit, Option<&'static str>) 
         D::Snapshot(e) => objects(e.kind()),
         D::Archive(e) => in_archive(e),
         D::Tree { .. } => (Exit::Corrupt, None),
-        D::NotAFolder { .. } | D::OtherEngine { .. } => (Exit::Usage, None),
+        D::NotAFolder { .. } | D::OtherEngine { .. } | D::OtherFolder { .. } => (Exit::Usage, None),
         D::Output { .. } => (Exit::Usage, Some("name a folder")),
         D::Exists { .. } => {
             (Exit::Usage, Some("name another output, or move what is there aside with --force"))

@@ -48,6 +48,31 @@ fn a_folder_is_snapshotted_and_comes_back() {
 }
 
 #[test]
+fn two_folders_of_one_name_do_not_become_one_source() {
+    let world = World::new();
+    for place in ["a", "b"] {
+        fs::create_dir_all(world.path(place).join("photos.old")).unwrap();
+        fs::write(world.path(place).join("photos.old/where"), place).unwrap();
+    }
+    let at = |place: &str| world.path(place).join("photos.old/").to_string_lossy().into_owned();
+    world.done(&["backup", &at("a")]);
+    assert_eq!(world.done(&["info"])["sources"][0]["name"], "photos.old");
+    let other = world.pitr(&["backup", &at("b")]);
+    assert!(other.code == 2 && other.stderr.contains("--source photos.old"), "{}", other.stderr);
+    // The same folder, moved.
+    let moved = world.done(&["backup", &at("b"), "--source", "photos.old"]);
+    assert_eq!(moved["kind"], "incremental");
+    // By number, and with a slash at the end.
+    let output = world.path("out").to_string_lossy().into_owned() + "/";
+    world.done(&["restore", "--to", "tx:1", "--output", &output]);
+    assert_eq!(fs::read(world.path("out/where")).unwrap(), b"a");
+    world.done(&["restore", "--to", "tx:2", "--output", &output, "--force"]);
+    assert_eq!(fs::read(world.path("out/where")).unwrap(), b"b");
+    let between = world.pitr(&["restore", "--to", "1 minute ago", "--output", &output, "--force"]);
+    assert!(between.code == 3, "{}", between.stderr);
+}
+
+#[test]
 fn what_a_folder_is_not_is_told() {
     let world = World::new();
     let folder = world.path("app");

@@ -55,7 +55,7 @@ impl Lab {
     }
 
     fn backup_of(&self, folder: &Path, full: bool) -> Result<Taken, Error> {
-        let options = BackupOptions { full, codec: Codec::default() };
+        let options = BackupOptions { full, moved: true, codec: Codec::default() };
         backup(&self.objects, &self.clock, &SourceName::new("s").unwrap(), folder, options)
     }
 
@@ -231,6 +231,12 @@ fn what_vanishes_or_shrinks_while_it_is_read_is_told() {
     let shrunk = fs::read(output.join("y shrinks")).unwrap();
     assert_eq!(shrunk[..1_000_000], noise(2, 5_000_000)[..1_000_000]);
     assert!(taken.cut.is_empty() || shrunk[4_999_999] == 0);
+    // Whatever the moment, somebody is told.
+    let told = |name: &str| {
+        let path = lab.source().canonicalize().unwrap().join(name);
+        [&taken.vanished, &taken.cut, &taken.changed].iter().any(|paths| paths.contains(&path))
+    };
+    assert!(told("y shrinks") && told("z vanishes"), "{taken:?}");
     // The next one is whole again.
     let next = lab.backup();
     assert!(next.vanished.is_empty() && next.cut.is_empty());

@@ -135,6 +135,14 @@ impl ChunkStore {
         Ok(self.index()?.get(id).is_some())
     }
 
+    /// True if the chunk is stored in a pack that stays as long as the store's lease: what is written may name it.
+    ///
+    /// # Errors
+    /// As [`contains`](Self::contains).
+    pub fn relies_on(&self, id: &ChunkId) -> Result<bool> {
+        self.keeps(id, &BTreeSet::new())
+    }
+
     /// Length of a stored chunk, bytes.
     ///
     /// # Errors

@@ -75,6 +75,8 @@ impl Objects {
     pub fn condemn(&self, objects: BTreeSet<String>, roots: BTreeSet<String>) -> Result<Condemnation> {
         let id = format!("{:016x}", u64::from_be_bytes(random_bytes()?));
         let objects: BTreeSet<String> = objects.into_iter().take(PATHS_MAX).collect();
+        // They are a second look, not the proof: as many as fit.
+        let roots: BTreeSet<String> = roots.into_iter().take(PATHS_MAX).collect();
         self.put_texts(&path(&id, OBJECTS), [&objects, &roots])?;
         self.note_leases(Condemnation { id, objects, roots, leases: None })
     }
@@ -84,7 +86,10 @@ impl Objects {
     /// # Errors
     /// Those of the store.
     pub fn note_leases(&self, mut condemnation: Condemnation) -> Result<Condemnation> {
-        let leases: BTreeSet<String> = self.leases()?.into_iter().map(|lease| lease.id).collect();
+        // Two listings: one may miss what is renewed while it is made.
+        let (mut leases, again) = (self.leases()?, self.leases()?);
+        leases.extend(again);
+        let leases: BTreeSet<String> = leases.into_iter().map(|lease| lease.id).collect();
         self.put_texts(&path(&condemnation.id, LEASES), [&leases])?;
         condemnation.leases = Some(leases);
         Ok(condemnation)

@@ -10,8 +10,8 @@
 //! (FAILURES 22).
 //!
 //! # Holder and observer
-//! The holder puts the next object, then looks whether the one before it is still there, then deletes that. The observer
-//! deletes the one that he watched, then looks for another. Whichever of them comes first, they can't both believe to
+//! The holder puts the next object, then looks whether the one before it is still there, then deletes the one before that.
+//! The observer deletes the one that he watched, the highest, then looks for a higher one. Whichever of them comes first, they can't both believe to
 //! have won: if the holder's next object came before the observer's last look the lease lives on, and if it came after
 //! then the one before it was gone when the holder looked.
 
@@ -94,7 +94,8 @@ fn hex(id: &[u8; 8]) -> String {
 }
 
 impl Objects {
-    /// Takes a lease. What is listed and read from now on is not deleted before it ends.
+    /// Takes a lease. Packs and log objects that are not condemned yet are not deleted before it ends; roots and index objects
+    /// may go, once nobody needs what they say.
     ///
     /// # Errors
     /// Those of the store.
@@ -190,8 +191,14 @@ impl Objects {
     /// Those of the store.
     pub fn end_lapsed(&self, seen: &LeaseSeen) -> Result<bool> {
         self.delete(&seen.path())?;
-        let left = self.leases()?;
-        Ok(left.iter().all(|lease| lease.id != seen.id))
+        let left = self.list(FOLDER)?;
+        let of_it = left.iter().filter_map(LeaseSeen::parse).filter(|lease| lease.id == seen.id);
+        let left: Vec<LeaseSeen> = of_it.collect();
+        if left.iter().any(|lease| lease.counter > seen.counter) {
+            return Ok(false);
+        }
+        left.iter().try_for_each(|lease| self.delete(&lease.path()))?;
+        Ok(true)
     }
 
     fn put_lease(&self, id: &str, counter: u64, role: LeaseRole) -> Result<()> {
@@ -245,7 +252,10 @@ impl Drop for Lease {
             let _ = keeper.join(); // it does not panic; if it did the lease lapses by itself
         }
         // If this fails the lease lapses by itself.
-        let _ = self.objects.delete(&path(&self.id(), lock(&self.state).counter));
+        let counter = lock(&self.state).counter;
+        for counter in [counter.saturating_sub(1), counter] {
+            let _ = self.objects.delete(&path(&self.id(), counter));
+        }
     }
 }
 
@@ -276,13 +286,17 @@ impl Keeper {
         }
         match self.objects.exists(&before) {
             Ok(true) => {
-                let _ = self.objects.delete(&before); // if it stays, its counter is the lower one
+                // The one before stays until the next time, so that a listing in the middle of this shows one at least.
+                // If an older one stays it does no harm: its counter is the lower one.
+                let _ = self.objects.delete(&path(&self.id, state.counter.saturating_sub(1)));
                 state.counter += 1;
                 state.renewed = now;
             }
             Ok(false) => {
                 state.lapsed = true;
-                let _ = self.objects.delete(&path(&self.id, state.counter + 1));
+                for counter in [state.counter.saturating_sub(1), state.counter + 1] {
+                    let _ = self.objects.delete(&path(&self.id, counter));
+                }
             }
             // Whether it was taken away is open. The next attempt finds its object made already, and looks again.
             Err(_) => {}

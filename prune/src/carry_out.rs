@@ -4,7 +4,7 @@ use crate::plan::{Listed, SourcePlan, plan};
 use crate::survey::{PackSurvey, Source, packs, sources};
 use crate::waiting::wait_for;
 use crate::{Error, KeptSnapshot, Packs, Policy, Report, Result, SourceReport};
-use pitr_archive::PrunedRange;
+use pitr_archive::{Catalog, Name, PrunedRange};
 use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
 use pitr_format::Timestamp;
@@ -63,8 +63,8 @@ impl Pruner {
     /// # Errors
     /// [`Error::NotRestorable`], [`Error::Unreadable`], [`Error::Suspicious`]; those of the repository.
     pub fn plan(&self, now: Timestamp) -> Result<Report> {
-        let store = ChunkStore::open(self.objects.clone())?;
-        Ok(self.survey(&store, now)?.report)
+        let _lease = self.objects.lease_to_read()?;
+        Ok(self.survey(|| ChunkStore::open(self.objects.clone()), now)?.report)
     }
 
     /// Prunes. What is still relied on by others is condemned and deleted by a later run; [`Report::waiting`] names them.
@@ -81,8 +81,8 @@ impl Pruner {
                 Finished::Waits(leases) => return Err(Error::Unfinished { leases }),
             }
         }
-        let store = ChunkStore::open_with(self.objects.clone(), Arc::clone(&lease))?;
-        let planned = self.survey(&store, now)?;
+        let open = || ChunkStore::open_with(self.objects.clone(), Arc::clone(&lease));
+        let planned = self.survey(open, now)?;
         lease.check()?;
         self.remove_roots_and_ranges(&planned, &lease, now)?;
         if !planned.worn.is_empty() {
@@ -111,10 +111,15 @@ impl Pruner {
     fn collectors_lease(&self) -> Result<Lease> {
         let lease = self.objects.lease(LeaseRole::Collect)?;
         let mut others = BTreeSet::new();
-        for seen in self.objects.leases()?.into_iter().filter(|seen| seen.id != lease.id()) {
-            if self.objects.role_of(&seen)? == Some(LeaseRole::Collect) {
-                others.insert(seen.id);
+        let mut looked_at = BTreeSet::from([lease.id()]);
+        // One that is renewed while it is looked at is looked at again.
+        while let Some(seen) = self.objects.leases()?.into_iter().find(|seen| !looked_at.contains(&seen.id)) {
+            match self.objects.role_of(&seen)? {
+                Some(LeaseRole::Collect) => drop(others.insert(seen.id.clone())),
+                Some(_) => {}
+                None => continue,
             }
+            looked_at.insert(seen.id);
         }
         match wait_for(&self.objects, &others, self.lease_expiry)?.pop_first() {
             Some(lease) => Err(Error::Locked { lease }),
@@ -122,18 +127,24 @@ impl Pruner {
         }
     }
 
-    fn survey(&self, store: &ChunkStore, now: Timestamp) -> Result<Planned> {
+    fn survey(
+        &self,
+        open: impl FnOnce() -> pitr_dedup::Result<ChunkStore>,
+        now: Timestamp,
+    ) -> Result<Planned> {
+        // The roots before the index: whatever a root needs was indexed before it was put.
         let (sources, entries) = sources(&self.objects)?;
+        let store = open()?;
         let mut planned = Vec::with_capacity(sources.len());
         for source in sources {
             let listed =
-                Listed { catalog: &source.catalog, snapshots: &source.snapshots, newest: source.newest };
+                Listed { catalog: &source.catalog, snapshots: &source.snapshots, newest: &source.newest };
             let since = self.policy.must_remain_since.unwrap_or(Timestamp::MIN);
             let not = |what| Error::NotRestorable { name: source.name.clone(), since, what };
             let plan = plan(listed, &self.policy, now).map_err(not)?;
             planned.push((source, plan));
         }
-        let survey = packs(store, kept(&planned), &entries)?;
+        let survey = packs(&store, kept(&planned), &entries)?;
         let mut unneeded: BTreeSet<String> = survey.unnamed.keys().cloned().collect();
         unneeded.extend(survey.usage.iter().filter(|pack| pack.live == 0).map(|pack| pack.path.clone()));
         let (worn, waste_left) = worn(&survey, self.max_waste);
@@ -166,10 +177,7 @@ impl Pruner {
         let mut doomed: BTreeSet<String> = planned.unneeded.union(&planned.worn).cloned().collect();
         for (source, _) in &planned.sources {
             // Once more, now that the ranges stand: what lies in them, and what an earlier run left.
-            let catalog = source.archive.catalog()?;
-            let logs = catalog.condemned().iter().chain(catalog.fenced_off());
-            let path = |name| source.archive.layout().path(&pitr_archive::Name::Log(name));
-            doomed.extend(logs.map(|name| path(*name)));
+            doomed.extend(uncounted_in(source, &source.archive.catalog()?));
         }
         Ok(doomed)
     }
@@ -196,19 +204,28 @@ impl Pruner {
         if !alive.is_empty() {
             return Ok(Finished::Waits(alive.into_iter().collect()));
         }
-        let store = ChunkStore::open_with(self.objects.clone(), Arc::clone(lease))?;
         let (sources, entries) = sources(&self.objects)?;
+        let store = ChunkStore::open_with(self.objects.clone(), Arc::clone(lease))?;
         let roots: BTreeSet<String> =
             sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(&self.objects))).collect();
-        if let Some(path) = condemnation.roots.difference(&roots).next() {
+        for path in condemnation.roots.difference(&roots) {
             // FAILURES 20: it needed nothing of what is condemned, but who knows what else the listing lacks.
-            let what = "stood there when objects were condemned and is not listed any more";
-            return Err(Error::Suspicious { path: path.clone(), what });
+            if self.objects.exists(path)? {
+                let what = "stood there when objects were condemned and is not listed any more";
+                return Err(Error::Suspicious { path: path.clone(), what });
+            }
         }
         let snapshots = sources.iter().flat_map(|source| &source.snapshots);
         let survey = packs(&store, snapshots, &entries)?;
         let needed = survey.usage.iter().filter(|pack| pack.live > 0).map(|pack| pack.path.clone());
-        let needed: BTreeSet<String> = needed.collect();
+        let mut needed: BTreeSet<String> = needed.collect();
+        // Of the log what does not count goes, and only if it does not count now.
+        let gone: BTreeSet<String> = sources.iter().flat_map(uncounted).collect();
+        let is_log =
+            |path: &&String| sources.iter().any(|source| source.archive.layout().parse(path).is_some());
+        needed.extend(
+            condemnation.objects.iter().filter(|path| is_log(path) && !gone.contains(*path)).cloned(),
+        );
         let doomed: BTreeSet<String> = condemnation.objects.difference(&needed).cloned().collect();
         let old = store.index_without(&doomed, Codec::default())?;
         lease.check()?;
@@ -221,6 +238,16 @@ impl Pruner {
         self.objects.forget(&condemnation)?;
         Ok(Finished::Deleted(bytes))
     }
+}
+
+/// Paths of a source's log objects that do not count, by its catalog.
+fn uncounted(source: &Source) -> Vec<String> {
+    uncounted_in(source, &source.catalog)
+}
+
+fn uncounted_in(source: &Source, catalog: &Catalog) -> Vec<String> {
+    let logs = catalog.condemned().iter().chain(catalog.fenced_off());
+    logs.map(|name| source.archive.layout().path(&Name::Log(*name))).collect()
 }
 
 /// What came of a second phase.

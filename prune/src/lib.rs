@@ -15,8 +15,9 @@
 //! - **Deletion needs proof** (law 7): what can't be read, or a listing that contradicts another one, ends the run before
 //!   anything is deleted.
 //! - The newest state of every source stays restorable whatever the policy says, and so does every commit in its windows.
-//! - No time of an object and no other machine's clock decides anything; a window ends at the newest moment that the
-//!   repository knows of the source, or now, whichever is earlier, so that a clock that is ahead deletes nothing more.
+//! - No time of an object decides anything, and whether somebody still lives is told by this process's clock alone. Windows
+//!   and calendars go by the stamps of commits and snapshots; a window ends at the newest moment that the repository knows
+//!   of the source, or now, whichever is earlier, so that a clock that is ahead deletes nothing more.
 //! - A crash between any two steps loses nothing; the next run finishes the work.
 //! - Memory: the index, a bit for each chunk, and the leaves' names of all snapshots.
 #![forbid(unsafe_code)]

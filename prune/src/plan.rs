@@ -21,8 +21,8 @@ use std::num::NonZeroU32;
 pub(crate) struct Listed<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) snapshots: &'a [Manifest],
-    /// The newest moment that the repository knows of the source.
-    pub(crate) newest: Timestamp,
+    /// The newest moment that the repository knows of each timeline: of its log, its snapshots.
+    pub(crate) newest: &'a BTreeMap<TimelineId, Timestamp>,
 }
 
 /// What becomes of it.
@@ -41,9 +41,11 @@ pub(crate) fn plan(listed: Listed<'_>, policy: &Policy, now: Timestamp) -> Resul
     let mut plan = Planner::new(listed)?;
     let newest_line = plan.newest_line();
     plan.keep_since(&newest_line, Timestamp::MAX, Reason::Newest);
+    // A fork that was claimed and has nothing of its own yet stands on what is its past.
+    plan.keep_since(&listed.catalog.newest_timeline(), Timestamp::MAX, Reason::Newest);
     if let Some(length) = policy.keep_within {
         // FAILURES 22: a clock that is ahead must not make the window end later than anything was seen.
-        let end = listed.newest.min(now);
+        let end = listed.newest.values().max().map_or(now, |newest| now.min(*newest));
         plan.keep_window(before(end, length), Reason::Within);
     }
     if let Some(since) = policy.must_remain_since {
@@ -124,11 +126,19 @@ impl<'a> Planner<'a> {
         self.lines.keys().rfind(has).copied()
     }
 
-    /// When another timeline took a timeline's place.
+    /// When another timeline took a timeline's place: not before its own newest moment, whatever the clock showed that the
+    /// other one began by.
     fn superseded(&self, timeline: TimelineId) -> Option<Timestamp> {
         let timelines = self.listed.catalog.timelines();
         let behind = (std::ops::Bound::Excluded(timeline), std::ops::Bound::Unbounded);
-        timelines.range(behind).next().map(|(_, next)| next.created)
+        let (_, next) = timelines.range(behind).next()?;
+        Some(self.listed.newest.get(&timeline).map_or(next.created, |last| next.created.max(*last)))
+    }
+
+    /// The moment whose state a snapshot is: of its last commit, or, where there is no log, when it was taken.
+    fn moment(&self, at: usize) -> Timestamp {
+        let meta = &self.listed.snapshots[at].meta;
+        if self.listed.catalog.timelines().is_empty() { meta.created } else { meta.time }
     }
 
     fn keep_window(&mut self, since: Timestamp, reason: Reason) {
@@ -143,7 +153,7 @@ impl<'a> Planner<'a> {
     /// Keeps every commit since then on the path to a timeline.
     fn keep_since(&mut self, timeline: &Option<TimelineId>, since: Timestamp, reason: Reason) {
         let Some(line) = timeline.as_ref().and_then(|id| self.lines.get(id)) else { return };
-        let anchor = line.anchor(|at| self.listed.snapshots[at].meta.time <= since);
+        let anchor = line.anchor(|at| self.moment(at) <= since);
         self.keep_from(timeline, anchor, reason);
     }
 
@@ -231,7 +241,7 @@ impl<'a> Planner<'a> {
         let catalog = self.listed.catalog;
         let bases: Vec<Base> = line.snapshots.iter().map(|at| base(&self.listed.snapshots[*at])).collect();
         let coverage = coverage(&line.lineage, &catalog.pieces(&line.lineage), &bases);
-        let anchor = line.anchor(|at| self.listed.snapshots[at].meta.time <= since);
+        let anchor = line.anchor(|at| self.moment(at) <= since);
         let begin = match anchor {
             Some(at) => self.listed.snapshots[line.snapshots[at]].meta.consistent_at,
             None => {

@@ -1,9 +1,9 @@
 //! What the repository holds, and which of its chunks are needed.
 
 use crate::{Error, Result};
-use pitr_archive::{Archive, Catalog};
+use pitr_archive::{Archive, Catalog, LogName, Name};
 use pitr_dedup::{ChunkId, ChunkStore, Marks, PackUse};
-use pitr_format::{SourceName, Timestamp};
+use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Entry, Objects};
 use pitr_snapshot::{Manifest, Visit, load_all, walk};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -18,7 +18,8 @@ pub(crate) struct Source {
     pub(crate) archive: Archive,
     pub(crate) catalog: Catalog,
     pub(crate) snapshots: Vec<Manifest>,
-    pub(crate) newest: Timestamp,
+    /// The newest moment that is known of each timeline.
+    pub(crate) newest: BTreeMap<TimelineId, Timestamp>,
 }
 
 impl Source {
@@ -30,13 +31,19 @@ impl Source {
             return Err(Error::Unreadable { root, what: error.to_string() });
         }
         let catalog = archive.catalog()?;
-        let mut newest = roots.manifests.iter().map(|m| m.meta.time.max(m.meta.created)).max();
+        let mut newest: BTreeMap<TimelineId, Timestamp> = BTreeMap::new();
+        let mut known = |timeline, moment: Timestamp| {
+            let newest = newest.entry(timeline).or_insert(moment);
+            *newest = moment.max(*newest);
+        };
+        for manifest in &roots.manifests {
+            known(manifest.meta.timeline, manifest.meta.time.max(manifest.meta.created));
+        }
         for timeline in catalog.timelines().keys() {
             if let Some((last, _)) = catalog.logs(*timeline).last() {
-                newest = newest.max(Some(archive.footer(last)?.watermark));
+                known(*timeline, archive.footer(last)?.watermark);
             }
         }
-        let newest = newest.unwrap_or(Timestamp::MIN);
         Ok(Source { name, archive, catalog, snapshots: roots.manifests, newest })
     }
 }
@@ -50,12 +57,14 @@ pub(crate) fn sources(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
     let there: HashSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     let known: HashSet<String> =
         sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(objects))).collect();
-    // FAILURES 20: who holds the collector's lease alone deletes roots, so none can have gone in between.
-    if let Some(path) = known.iter().find(|path| !there.contains(path.as_str())) {
-        return Err(Error::Suspicious {
-            path: path.clone(),
-            what: "was listed and is missing from another listing",
-        });
+    // FAILURES 20. What is really gone was taken back by a writer whose lease had lapsed: nobody was told of it.
+    for path in known.iter().filter(|path| !there.contains(path.as_str())) {
+        if objects.exists(path)? {
+            return Err(Error::Suspicious {
+                path: path.clone(),
+                what: "was listed and is missing from another listing",
+            });
+        }
     }
     // One may have come in between, but then it is there.
     for path in there.iter().filter(|path| is_root(path) && !known.contains(**path)) {
@@ -64,7 +73,30 @@ pub(crate) fn sources(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
             return Err(Error::Suspicious { path: (*path).to_owned(), what });
         }
     }
+    for path in &there {
+        let Some((source, name)) = sources.iter().find_map(|source| log_of(source, path)) else { continue };
+        if !source.catalog.epochs().contains_key(&name.epoch)
+            || !source.catalog.timelines().contains_key(&name.timeline)
+        {
+            // A log object's claim and timeline stood before it did; one without is nobody's, and stays.
+            let layout = source.archive.layout();
+            for needed in [Name::Claim(name.epoch), Name::Timeline(name.timeline)] {
+                let needed = layout.path(&needed);
+                if objects.exists(&needed)? {
+                    return Err(Error::Suspicious { path: needed, what: "was missing from a listing" });
+                }
+            }
+        }
+    }
     Ok((sources, entries))
+}
+
+/// The log object that stands at a path.
+fn log_of<'s>(source: &'s Source, path: &str) -> Option<(&'s Source, LogName)> {
+    match source.archive.layout().parse(path)? {
+        Name::Log(name) => Some((source, name)),
+        _ => None,
+    }
 }
 
 fn is_root(path: &str) -> bool {
@@ -110,11 +142,11 @@ pub(crate) fn packs<'m>(
         .filter(|entry| entry.path.split('/').next() == Some(PACKS))
         .map(|entry| (entry.path.clone(), entry.size))
         .collect();
-    if let Some(gone) = usage.iter().find(|pack| pack.live > 0 && !sizes.contains_key(&pack.path)) {
+    for pack in usage.iter().filter(|pack| pack.live > 0 && !sizes.contains_key(&pack.path)) {
         // It may have been put since the listing.
-        if !objects.exists(&gone.path)? {
+        if !objects.exists(&pack.path)? {
             let what = "is needed and is not there";
-            return Err(Error::Suspicious { path: gone.path.clone(), what });
+            return Err(Error::Suspicious { path: pack.path.clone(), what });
         }
     }
     let named: BTreeSet<&str> = usage.iter().map(|pack| pack.path.as_str()).collect();

@@ -18,9 +18,13 @@ pub(crate) fn wait_for(
     let begun = Instant::now();
     let mut first: BTreeMap<String, u64> = BTreeMap::new();
     let mut alive = BTreeSet::new();
+    // A listing may miss an object that is being renewed: who is not there twice has ended.
+    let mut missing: BTreeMap<String, u32> = wanted.iter().map(|id| (id.clone(), 0)).collect();
     loop {
+        missing.values_mut().for_each(|times| *times += 1);
         let mut undecided = false;
         for seen in objects.leases()?.into_iter().filter(|seen| wanted.contains(&seen.id)) {
+            missing.insert(seen.id.clone(), 0);
             let counter = *first.entry(seen.id.clone()).or_insert(seen.counter);
             if seen.counter > counter {
                 alive.insert(seen.id);
@@ -30,6 +34,7 @@ pub(crate) fn wait_for(
                 alive.insert(seen.id);
             }
         }
+        undecided |= missing.iter().any(|(id, times)| *times == 1 && !alive.contains(id));
         if !undecided {
             return Ok(alive);
         }

@@ -52,9 +52,7 @@ impl Manifest {
         objects.put_container(&path, ObjectKind::Manifest, root)?;
         // FAILURES 21: who was held up in between takes back what he has put, before anybody is told of it.
         if let Err(error) = lease.check() {
-            if error.kind() == ErrorKind::Lapsed {
-                objects.delete(&path)?;
-            }
+            objects.delete(&path)?;
             return Err(error.into());
         }
         Ok(self)

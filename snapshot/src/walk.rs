@@ -20,8 +20,8 @@ pub trait Visit {
     fn broken(&mut self, id: &ChunkId, error: crate::Error) -> Result<()>;
 }
 
-/// Errors unless every leaf of a snapshot can be read and every chunk that it names is in a pack that the index knows: what
-/// is taken over from it can be relied on as far as names tell.
+/// Errors unless every leaf of a snapshot can be read and every chunk that it names is in a pack that the index knows and
+/// that is not condemned: what is taken over from it can be relied on as far as names tell.
 ///
 /// # Errors
 /// Those of reading leaves; [`pitr_dedup::Error::Unknown`].
@@ -39,11 +39,15 @@ struct Look<'a> {
 
 impl Visit for Look<'_> {
     fn leaf(&mut self, id: &ChunkId) -> bool {
-        self.seen.insert(*id)
+        let is_new = self.seen.insert(*id);
+        if is_new {
+            self.content(id);
+        }
+        is_new
     }
 
     fn content(&mut self, id: &ChunkId) {
-        let found = self.store.contains(id).map_err(Error::from);
+        let found = self.store.relies_on(id).map_err(Error::from);
         let unknown = || Error::from(pitr_dedup::Error::Unknown { id: *id });
         if let Err(error) = found.and_then(|found| if found { Ok(()) } else { Err(unknown()) }) {
             self.missing.get_or_insert(error);

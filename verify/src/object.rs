@@ -133,10 +133,13 @@ fn role(path: &str) -> Option<Role> {
     Some(Role::Any(kind))
 }
 
-/// True for what comes and goes while others work, and for what was condemned before this verification began: nobody
-/// waits for it. What is condemned later is deleted after its lease.
+/// True for what goes without anybody being waited for: what was condemned before this verification began, and the roots,
+/// ranges and index objects that a prune takes away or replaces; what is missing that a tree needs the walk finds. What is
+/// condemned later is deleted after this lease.
 fn may_go(path: &str, condemned: &Condemned) -> bool {
-    path.starts_with("condemned/") || condemned.contains(path)
+    let parts: Vec<&str> = path.split('/').collect();
+    matches!(parts[..], ["condemned" | "index", ..] | ["sources", _, "snapshots" | "pruned", ..])
+        || condemned.contains(path)
 }
 
 fn check(
@@ -151,7 +154,9 @@ fn check(
     let whole = match objects.get(path) {
         Ok(whole) => whole,
         // Who prunes has deleted it since the listing.
-        Err(error) if error.kind() == ErrorKind::Missing && may_go(path, condemned) => {
+        Err(error)
+            if error.kind() == ErrorKind::Missing && may_go(path, condemned) && !objects.exists(path)? =>
+        {
             return Ok(Found::Gone);
         }
         Err(error) if is_the_objects(error.kind()) => return Ok(Found::Faulty(error.to_string())),

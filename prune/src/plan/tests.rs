@@ -61,8 +61,8 @@ fn within(seconds: u64) -> Policy {
 
 /// The snapshots that stay and the log that goes, by position.
 fn run(catalog: &Catalog, snapshots: &[Manifest], policy: &Policy, now: i64) -> (Vec<u64>, Vec<u64>) {
-    let newest = snapshots.iter().map(|s| s.meta.created).max().unwrap_or(at(now)).max(at(now));
-    let listed = Listed { catalog, snapshots, newest };
+    let newest = [(TimelineId::FIRST, at(0)), (TimelineId::new(2), at(now))].into();
+    let listed = Listed { catalog, snapshots, newest: &newest };
     let plan = plan(listed, policy, at(now)).unwrap();
     let kept = snapshots.iter().zip(&plan.reasons).filter(|(_, why)| !why.is_empty());
     let logs = plan.logs.iter().map(|(name, _)| name.from.get()).collect();
@@ -124,14 +124,14 @@ proptest! {
     fn what_a_rule_covers_can_still_be_restored(
         cuts in prop::collection::btree_set(0..100u64, 2..20), holes: u32,
         raw in prop::collection::vec((0..100u64, 0..9u64), 0..8),
-        length in 0..120u64, count in 1..5u32, since in 0..120i64, which in 0..3usize, fork in 0..100u64,
+        length in 0..120u64, count in 1..5u32, since in 0..120i64, which in 0..3usize, fork in 0..100u64, began in 0..100i64,
     ) {
         // Commits come one a second: position and second are the same.
         let cuts: Vec<u64> = cuts.into_iter().collect();
         let mut logs: Vec<(LogName, u64)> = cuts.windows(2).enumerate()
             .filter(|(no, _)| holes >> no & 1 == 0).map(|(_, w)| log(1, w[0], w[1])).collect();
         logs.extend((0..3).map(|n| log(2, fork + n * 10, fork + n * 10 + 10)));
-        let catalog = catalog(logs, vec![timeline(1, 0, 0, 0), timeline(2, 1, fork, 100)]);
+        let catalog = catalog(logs, vec![timeline(1, 0, 0, 0), timeline(2, 1, fork, began)]);
         let mut seen = BTreeSet::new();
         let snapshots: Vec<Manifest> = raw.iter().filter(|(at, _)| seen.insert(*at))
             .map(|(at, back)| snapshot(1, at.saturating_sub(*back), *at, *at as i64)).collect();
@@ -142,7 +142,8 @@ proptest! {
             _ => policy.must_remain_since = Some(at(since)),
         }
         let now = 130;
-        let listed = Listed { catalog: &catalog, snapshots: &snapshots, newest: at(now) };
+        let newest = [(TimelineId::FIRST, at(100)), (TimelineId::new(2), at(now))].into();
+        let listed = Listed { catalog: &catalog, snapshots: &snapshots, newest: &newest };
         let Ok(plan) = plan(listed, &policy, at(now)) else { return Ok(()) };
         let begin = match which {
             0 => now - length as i64,

@@ -1,5 +1,6 @@
 //! The log of a source goes with the snapshots that need it.
 
+use crate::hooked::{Act, Request};
 use crate::world::{Held, World, at, keep, meta, name};
 use pitr_archive::{
     Archive, Base, Cause, Coverage, ForkReason, ShipOptions, Shipper, Timeline, Writer, coverage,
@@ -14,6 +15,7 @@ use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A source with a log: an object for each hour, and a snapshot for every third one.
@@ -82,9 +84,14 @@ impl Logged {
     }
 
     fn coverage(&self) -> Coverage {
-        let catalog = self.archive.catalog().unwrap();
+        self.coverage_in(&self.world)
+    }
+
+    fn coverage_in(&self, world: &World) -> Coverage {
+        let archive = Archive::new(world.open(), name("a"));
+        let catalog = archive.catalog().unwrap();
         let lineage = catalog.lineage(TimelineId::FIRST).unwrap();
-        let roots = load_all(&self.world.open(), &name("a")).unwrap().manifests;
+        let roots = load_all(&world.open(), &name("a")).unwrap().manifests;
         let bases: Vec<Base> = roots
             .iter()
             .map(|root| {
@@ -94,14 +101,18 @@ impl Logged {
             .collect();
         let coverage = coverage(&lineage, &catalog.pieces(&lineage), &bases);
         for gap in &coverage.gaps {
-            assert_eq!(self.archive.cause(&catalog, &lineage, gap).unwrap(), Cause::Pruned, "{gap:?}");
+            assert_eq!(archive.cause(&catalog, &lineage, gap).unwrap(), Cause::Pruned, "{gap:?}");
         }
         coverage
     }
 
     /// The hours whose commit can be restored.
     fn restorable(&self) -> Vec<i64> {
-        let coverage = self.coverage();
+        self.restorable_in(&self.world)
+    }
+
+    fn restorable_in(&self, world: &World) -> Vec<i64> {
+        let coverage = self.coverage_in(world);
         let reached = |hour: &i64| coverage.interval_at(self.commits[*hour as usize - 1]).is_some();
         (1..=self.commits.len() as i64).filter(reached).collect()
     }
@@ -154,6 +165,41 @@ fn what_must_remain_restorable_remains_or_nothing_is_pruned() {
     assert_eq!(logged.restorable(), (6..=14).collect::<Vec<_>>());
     logged.world.pruner(logged.world.open(), keep(1)).execute(at(14)).unwrap();
     assert_eq!(logged.restorable(), [12, 13, 14]);
+}
+
+#[test]
+fn an_object_missing_from_any_listing_costs_no_commit_that_is_kept() {
+    // FAILURES 20
+    let dir = tempfile::tempdir().unwrap();
+    let logged = Logged::new(dir.path(), 7);
+    let policy = Policy { keep_within: Some(Duration::from_secs(2 * 3600)), ..Policy::default() };
+    let honest = logged.world.fork();
+    honest.pruner(honest.open(), policy.clone()).execute(at(7)).unwrap();
+    let kept = logged.restorable_in(&honest);
+    assert_eq!(kept, [3, 4, 5, 6, 7]);
+    let entries = logged.world.open().list("").unwrap().len();
+    let (mut refused, mut done) = (0, 0);
+    'all: for step in 0.. {
+        for lacks in 0..entries {
+            let world = logged.world.fork();
+            let count = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&count);
+            let objects = world.hooked(move |request| match request {
+                Request::List(_) if counted.fetch_add(1, Ordering::SeqCst) == step => Act::Without(lacks),
+                _ => Act::Go,
+            });
+            match world.pruner(objects, policy.clone()).max_waste(1.0).execute(at(7)) {
+                Ok(_) => done += 1,
+                Err(_) => refused += 1,
+            }
+            let left = logged.restorable_in(&world);
+            assert!(kept.iter().all(|hour| left.contains(hour)), "listing {step} without {lacks}: {left:?}");
+            if count.load(Ordering::SeqCst) <= step {
+                break 'all;
+            }
+        }
+    }
+    assert!(refused > 5 && done > 10, "{refused} refused, {done} done");
 }
 
 #[test]

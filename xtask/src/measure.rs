@@ -56,7 +56,7 @@ const SNAPSHOT: Bench = Bench {
     package: "pitr-snapshot",
     features: "",
     file: "growth.md",
-    head: "# Snapshots of growing files\n\nEach table is one run of the command that stands over it. The file's blocks of 4 KiB are half noise, half text; zstd 3, a repository in a\nlocal folder with fsync. The same amount changes in each size, in single blocks all over the file, once told by a tracker and once\nfound by reading everything. *Together* is what the changed blocks take when they are compressed by the megabyte; memory is the peak of\nanonymous memory while the column's work ran, the file in the page cache.\n",
+    head: "# Snapshots of growing files\n\nEach table is one run of the command that stands over it. The file's blocks of 4 KiB are half noise, half text; zstd 3, a repository in a\nlocal folder with fsync. The same amount changes in each size, in single blocks all over the file, once told by a tracker and once\nfound by reading everything. *Together* is what the changed blocks take when they are compressed by the megabyte; memory is the\npeak of anonymous memory while the column's work ran, what the allocator kept of the work before included; the file is in the page cache.\n",
 };
 
 impl Measure {

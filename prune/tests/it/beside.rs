@@ -154,3 +154,21 @@ fn one_at_a_time_prunes() {
     pruner.execute(at(9)).unwrap();
     assert_eq!(world.check().len(), 2);
 }
+
+#[test]
+fn a_repository_that_nobody_may_write_to_is_read_without_a_lease_and_not_written_to() {
+    let world = World::furnished();
+    let objects = world.hooked(|request| if request.changes() { Act::Deny } else { Act::Go });
+    let store = ChunkStore::open(objects.clone()).unwrap();
+    let newest = load_all(&objects, &crate::world::name("a")).unwrap().manifests.pop().unwrap();
+    let id = newest.id;
+    let mut bytes = vec![0; world.contents[&id].len()];
+    SnapshotReader::open(store.clone(), newest).read_at(FileId::FIRST, 0, &mut bytes).unwrap();
+    assert!(bytes == world.contents[&id]);
+    let planned = world.pruner(objects.clone(), keep(1)).plan(at(9)).unwrap();
+    assert!(planned.freed > 0);
+    assert!(store.lease().is_err());
+    let refused = store.writer(pitr_codec::Codec::None).put(b"new").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    assert!(world.pruner(objects, keep(1)).execute(at(9)).is_err());
+}

@@ -31,6 +31,8 @@ pub(crate) enum Act {
     Go,
     /// It is not carried out, and fails.
     Fail,
+    /// It is not carried out, because the caller may not.
+    Deny,
     /// A listing without the object of this number.
     Without(usize),
 }
@@ -45,6 +47,7 @@ impl Hooked {
         match (self.hook)(request) {
             // Not an error that asks for another attempt: the process is dead.
             Act::Fail => Err(Error::NotSupported { source: "dead".into() }),
+            Act::Deny => Err(Error::PermissionDenied { path: "it".to_owned(), source: "read-only".into() }),
             act => Ok(act),
         }
     }

@@ -106,11 +106,6 @@ impl OpenPack {
     }
 }
 
-/// A name for a file that nobody else has.
-pub(crate) fn random_name() -> Result<String> {
-    Ok(hex(&pitr_objects::random_bytes::<8>()?))
-}
-
 /// Puts a container under a name made from its digest, after a last look at it.
 pub(crate) fn put_named(
     objects: &Objects,

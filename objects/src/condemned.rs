@@ -8,7 +8,7 @@
 //! Between the two phases of a collection the paths stand here. Whoever writes and begins after they were put treats what
 //! they name as absent, so that only who began before, and holds one of those leases, can still come to rely on it.
 
-use crate::{Error, Objects, Result, random_bytes};
+use crate::{Error, Objects, Result, random_name};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
@@ -73,7 +73,7 @@ impl Objects {
     /// # Errors
     /// Those of the store.
     pub fn condemn(&self, objects: BTreeSet<String>, roots: BTreeSet<String>) -> Result<Condemnation> {
-        let id = format!("{:016x}", u64::from_be_bytes(random_bytes()?));
+        let id = random_name()?;
         let objects: BTreeSet<String> = objects.into_iter().take(PATHS_MAX).collect();
         // They are a second look, not the proof: as many as fit.
         let roots: BTreeSet<String> = roots.into_iter().take(PATHS_MAX).collect();

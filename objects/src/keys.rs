@@ -8,7 +8,7 @@
 //! Both stand below the repository's own identity: what an `init` that was cut short left behind is nobody's.
 
 use crate::store::Encryption;
-use crate::{Error, Objects, Repository, Result, random_bytes};
+use crate::{Error, Objects, Repository, Result, random_bytes, random_name};
 use pitr_codec::{Access, Codec, CodecError, KeyWrap, Keys, ObjectBuilder, ObjectIndex, ObjectKind, Secret};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, Timestamp};
@@ -183,7 +183,7 @@ impl Objects {
     }
 
     fn put_slot(&self, encryption: &Encryption, created: Timestamp, by: &dyn KeyWrap) -> Result<String> {
-        let id = random_bytes::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let id = random_name()?;
         let context = context(&encryption.repository, &id);
         let wrapped = by.wrap(&encryption.master, &context).map_err(|source| self.keys_error(source))?;
         // What can't be opened again would lock everybody out.

@@ -15,7 +15,7 @@
 //! have won: if the holder's next object came before the observer's last look the lease lives on, and if it came after
 //! then the one before it was gone when the holder looked.
 
-use crate::{Entry, Error, ErrorKind, Objects, Result, random_bytes};
+use crate::{Entry, Error, ErrorKind, Objects, Result, random_bytes, random_name};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, OwnerToken};
@@ -50,7 +50,7 @@ pub enum LeaseRole {
 pub struct Lease {
     objects: Objects,
     state: Arc<Mutex<State>>,
-    id: [u8; 8],
+    id: String,
     owner: OwnerToken,
     stop: Option<Sender<()>>,
     keeper: Option<JoinHandle<()>>,
@@ -89,10 +89,6 @@ fn path(id: &str, counter: u64) -> String {
     format!("{FOLDER}/{id}-{counter:016x}")
 }
 
-fn hex(id: &[u8; 8]) -> String {
-    format!("{:016x}", u64::from_be_bytes(*id))
-}
-
 impl Objects {
     /// Takes a lease. Packs and log objects that are not condemned yet are not deleted before it ends; roots and index objects
     /// may go, once nobody needs what they say.
@@ -123,13 +119,14 @@ impl Objects {
     }
 
     fn lease_renewed_every(&self, role: LeaseRole, renewal: Duration) -> Result<Lease> {
-        let (id, owner) = (random_bytes()?, OwnerToken(random_bytes()?));
+        let (id, owner) = (random_name()?, OwnerToken(random_bytes()?));
         let state = State { counter: 1, renewed: Instant::now(), lapsed: false };
         let state = Arc::new(Mutex::new(state));
         let mut lease = Lease { objects: self.clone(), state, id, owner, stop: None, keeper: None };
-        self.put_lease(&hex(&id), 1, role)?;
+        self.put_lease(&lease.id, 1, role)?;
         let (stop, stopped) = channel();
-        let keeper = Keeper { objects: self.clone(), state: Arc::clone(&lease.state), id: hex(&id), role };
+        let keeper =
+            Keeper { objects: self.clone(), state: Arc::clone(&lease.state), id: lease.id.clone(), role };
         lease.stop = Some(stop);
         lease.keeper = Some(std::thread::spawn(move || {
             while stopped.recv_timeout(renewal) == Err(RecvTimeoutError::Timeout) {
@@ -216,7 +213,7 @@ impl Lease {
     /// Its identity, as [`LeaseSeen`] has it.
     #[must_use]
     pub fn id(&self) -> String {
-        hex(&self.id)
+        self.id.clone()
     }
 
     /// A token for the objects that are made under it: random, nobody else's.
@@ -230,14 +227,14 @@ impl Lease {
     /// # Errors
     /// [`Error::Lapsed`]; those of the store.
     pub fn check(&self) -> Result<()> {
-        let lapsed = || Error::Lapsed { path: format!("{FOLDER}/{}", self.id()) };
+        let lapsed = || Error::Lapsed { path: format!("{FOLDER}/{}", self.id) };
         // Held, so that no renewal comes between.
         let mut state = lock(&self.state);
         if state.lapsed || state.renewed.elapsed() >= LEASE_EXPIRY {
             state.lapsed = true;
             return Err(lapsed());
         }
-        if !self.objects.exists(&path(&self.id(), state.counter))? {
+        if !self.objects.exists(&path(&self.id, state.counter))? {
             state.lapsed = true;
             return Err(lapsed());
         }
@@ -254,7 +251,7 @@ impl Drop for Lease {
         // If this fails the lease lapses by itself.
         let counter = lock(&self.state).counter;
         for counter in [counter.saturating_sub(1), counter] {
-            let _ = self.objects.delete(&path(&self.id(), counter));
+            let _ = self.objects.delete(&path(&self.id, counter));
         }
     }
 }

@@ -35,7 +35,7 @@ pub use keys::KeySlot;
 pub use lease::{LEASE_EXPIRY, Lease, LeaseRole, LeaseSeen};
 pub use read::Tail;
 pub use repository::{REPOSITORY_PATH, Repository};
-pub use store::{Entry, Objects, random_bytes};
+pub use store::{Entry, Objects, random_bytes, random_name};
 
 pub use bytes::Bytes;
 pub use object_store;

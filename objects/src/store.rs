@@ -217,6 +217,14 @@ fn exact_path(path: &str) -> Result<object_store::path::Path> {
     }
 }
 
+/// A random name of 16 hexadecimal digits.
+///
+/// # Errors
+/// [`Error::Random`].
+pub fn random_name() -> Result<String> {
+    Ok(format!("{:016x}", u64::from_be_bytes(random_bytes()?)))
+}
+
 /// Random bytes from the system, for identities.
 ///
 /// # Errors

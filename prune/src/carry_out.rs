@@ -94,7 +94,7 @@ impl Pruner {
         if doomed.is_empty() {
             return Ok(report);
         }
-        let sizes: BTreeMap<&str, u64> = planned.entries.iter().map(|e| (e.path.as_str(), e.size)).collect();
+        let sizes = sizes(&planned.entries);
         report.condemned = doomed.iter().filter_map(|path| sizes.get(path.as_str())).sum();
         let condemnation = self.objects.condemn(doomed, self.kept_roots(&planned))?;
         match self.finish(&lease, condemnation)? {
@@ -177,7 +177,7 @@ impl Pruner {
         let mut doomed: BTreeSet<String> = planned.unneeded.union(&planned.worn).cloned().collect();
         for (source, _) in &planned.sources {
             // Once more, now that the ranges stand: what lies in them, and what an earlier run left.
-            doomed.extend(uncounted_in(source, &source.archive.catalog()?));
+            doomed.extend(uncounted(source, &source.archive.catalog()?));
         }
         Ok(doomed)
     }
@@ -220,7 +220,8 @@ impl Pruner {
         let needed = survey.usage.iter().filter(|pack| pack.live > 0).map(|pack| pack.path.clone());
         let mut needed: BTreeSet<String> = needed.collect();
         // Of the log what does not count goes, and only if it does not count now.
-        let gone: BTreeSet<String> = sources.iter().flat_map(uncounted).collect();
+        let gone: BTreeSet<String> =
+            sources.iter().flat_map(|source| uncounted(source, &source.catalog)).collect();
         let is_log =
             |path: &&String| sources.iter().any(|source| source.archive.layout().parse(path).is_some());
         needed.extend(
@@ -229,7 +230,7 @@ impl Pruner {
         let doomed: BTreeSet<String> = condemnation.objects.difference(&needed).cloned().collect();
         let old = store.index_without(&doomed, Codec::default())?;
         lease.check()?;
-        let sizes: BTreeMap<&str, u64> = entries.iter().map(|e| (e.path.as_str(), e.size)).collect();
+        let sizes = sizes(&entries);
         let mut bytes = 0;
         for path in old.iter().chain(&doomed) {
             self.objects.delete(path)?;
@@ -240,12 +241,8 @@ impl Pruner {
     }
 }
 
-/// Paths of a source's log objects that do not count, by its catalog.
-fn uncounted(source: &Source) -> Vec<String> {
-    uncounted_in(source, &source.catalog)
-}
-
-fn uncounted_in(source: &Source, catalog: &Catalog) -> Vec<String> {
+/// Paths of a source's log objects that do not count, by this catalog of it.
+fn uncounted(source: &Source, catalog: &Catalog) -> Vec<String> {
     let logs = catalog.condemned().iter().chain(catalog.fenced_off());
     logs.map(|name| source.archive.layout().path(&Name::Log(*name))).collect()
 }
@@ -269,9 +266,14 @@ fn removed<'p>(source: &'p Source, plan: &'p SourcePlan) -> impl Iterator<Item =
     places.filter(|(_, at)| plan.reasons[*at].is_empty())
 }
 
+/// What each object takes, by its path.
+fn sizes(entries: &[Entry]) -> BTreeMap<&str, u64> {
+    entries.iter().map(|entry| (entry.path.as_str(), entry.size)).collect()
+}
+
 /// Bytes of the roots that go.
 fn roots_bytes(planned: &Planned, objects: &Objects) -> u64 {
-    let sizes: BTreeMap<&str, u64> = planned.entries.iter().map(|e| (e.path.as_str(), e.size)).collect();
+    let sizes = sizes(&planned.entries);
     let roots = planned.sources.iter().flat_map(|(source, plan)| removed(source, plan));
     roots.filter_map(|(manifest, _)| sizes.get(manifest.path(objects).as_str())).sum()
 }

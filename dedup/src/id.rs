@@ -1,11 +1,18 @@
-//! The name of a chunk.
+//! The name of a chunk, and the sums of its pieces.
+//!
+//! A chunk is hashed once, piece by piece, and its name is the hash of its pieces' hashes (a tree of two levels, as
+//! Merkle's, CRYPTO '87). So whoever knows the sums of a stored chunk's pieces can tell which pieces of other bytes differ
+//! from it, without reading the chunk.
 
 use pitr_codec::Keys;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
-/// SHA-256 of a chunk's bytes; their HMAC-SHA-256 in an encrypted repository.
+/// Bytes of a piece; the last one of a chunk may be shorter.
+pub const PIECE_BYTES: usize = 4096;
+
+/// SHA-256 over a chunk's length and its pieces' SHA-256; their HMAC-SHA-256 in an encrypted repository.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId([u8; 32]);
 
@@ -18,7 +25,7 @@ impl ChunkId {
     /// The id of these bytes in a repository that is not encrypted.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        ChunkId(Sha256::digest(bytes).into())
+        Pieces::of(bytes).id()
     }
 
     /// The id that was kept as these bytes.
@@ -46,6 +53,71 @@ impl fmt::Debug for ChunkId {
     }
 }
 
+/// The front half of a piece's SHA-256. Two pieces of one sum are taken for equal: to find two such takes 2^64 hashes of
+/// whoever chooses both, and 2^128 of whoever chooses one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PieceSum([u8; 16]);
+
+impl PieceSum {
+    /// Bytes of a sum.
+    pub const BYTES: usize = 16;
+
+    /// The sum of these bytes, at most [`PIECE_BYTES`].
+    #[must_use]
+    pub fn of(piece: &[u8]) -> Self {
+        debug_assert!(piece.len() <= PIECE_BYTES);
+        Self::front_of(&Sha256::digest(piece).into())
+    }
+
+    fn front_of(hash: &[u8; 32]) -> Self {
+        let (front, _) = hash.as_chunks::<{ Self::BYTES }>();
+        PieceSum(front[0]) // 32 bytes hold two
+    }
+
+    /// The sum that was kept as these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        PieceSum(bytes)
+    }
+
+    /// The sum's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Bytes as they were hashed: from here their id and the sums of their pieces cost next to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pieces {
+    /// The bytes' length, then the SHA-256 of each piece.
+    hashed: Vec<u8>,
+}
+
+impl Pieces {
+    const LEN_BYTES: usize = 8;
+
+    /// Hashes bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hashed = Vec::with_capacity(Self::LEN_BYTES + bytes.len().div_ceil(PIECE_BYTES) * 32);
+        hashed.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        bytes.chunks(PIECE_BYTES).for_each(|piece| hashed.extend_from_slice(&Sha256::digest(piece)));
+        Pieces { hashed }
+    }
+
+    /// The id of these bytes in a repository that is not encrypted.
+    fn id(&self) -> ChunkId {
+        ChunkId(Sha256::digest(&self.hashed).into())
+    }
+
+    /// The sums of the pieces, in order.
+    pub fn sums(&self) -> impl ExactSizeIterator<Item = PieceSum> + '_ {
+        let (hashes, _) = self.hashed[Self::LEN_BYTES..].as_chunks();
+        hashes.iter().map(PieceSum::front_of)
+    }
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -62,9 +134,44 @@ impl ChunkIds {
     /// The id of these bytes.
     #[must_use]
     pub fn of(&self, bytes: &[u8]) -> ChunkId {
+        self.of_pieces(&Pieces::of(bytes))
+    }
+
+    /// The id of bytes that were hashed already.
+    #[must_use]
+    pub fn of_pieces(&self, pieces: &Pieces) -> ChunkId {
         match &self.0 {
-            None => ChunkId::of(bytes),
-            Some(keys) => ChunkId(keys.content_id(bytes)),
+            None => pieces.id(),
+            Some(keys) => ChunkId(keys.content_id(&pieces.hashed)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_version_1_stay_as_they_are() {
+        // docs/format/pack.md; a change of this is a change of the format.
+        let bytes: Vec<u8> = (0..5000u32).map(|n| n as u8).collect();
+        let hash = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
+        let (one, two) = (hash(&bytes[..4096]), hash(&bytes[4096..]));
+        let name = hash(&[&5000u64.to_le_bytes()[..], &one, &two].concat());
+        assert_eq!(*ChunkId::of(&bytes).as_bytes(), name);
+        let sums: Vec<PieceSum> = Pieces::of(&bytes).sums().collect();
+        assert_eq!(sums.iter().map(|sum| &sum.0[..]).collect::<Vec<_>>(), [&one[..16], &two[..16]]);
+        assert_eq!(sums[1], PieceSum::of(&bytes[4096..]));
+        assert_eq!(*ChunkId::of(&[]).as_bytes(), hash(&[0; 8]));
+    }
+
+    #[test]
+    fn pieces_and_what_they_are_hashed_to_are_told_apart() {
+        let whole = vec![7; 3 * PIECE_BYTES];
+        let ids = ChunkIds::default();
+        let hashed = Pieces::of(&whole);
+        assert_ne!(ids.of(&hashed.hashed), ids.of(&whole));
+        assert_ne!(ids.of(&whole[1..]), ids.of(&whole), "also of equal pieces");
+        assert_eq!(ids.of_pieces(&hashed), ids.of(&whole));
     }
 }

@@ -1,10 +1,11 @@
 //! A content-addressed chunk store in packs.
 //!
-//! A chunk is a piece of data named by the SHA-256 of its bytes ([`ChunkId`]); storing it twice costs nothing. Chunks
-//! lie, compressed, in packs of at most 16 MiB (`docs/format/pack.md`); index objects tell where.
+//! A chunk is up to 4 MiB of data, named by a SHA-256 over all of it ([`ChunkId`]); storing it twice costs nothing. Chunks
+//! lie, compressed, in packs of at most 16 MiB (`docs/format/pack.md`); index objects tell where. Footers of packs tell
+//! what chunks consist of, piece by piece ([`ChunkSums`]).
 //!
 //! ```text
-//! packs/<first two digits>/<digest>    chunks as frames, their ids in the footer
+//! packs/<first two digits>/<digest>    chunks as frames, their ids and the sums of their pieces in the footer
 //! index/<digest>                       for each pack of one write: digest, chunk ids, lengths
 //! ```
 //!
@@ -29,15 +30,17 @@ mod index;
 mod pack;
 mod puts;
 mod store;
+mod sums;
 mod table;
 mod writer;
 
 pub use check::{check_index, check_pack};
 pub use collect::{Marks, PackUse};
 pub use error::{Error, Result};
-pub use id::{ChunkId, ChunkIds};
+pub use id::{ChunkId, ChunkIds, PIECE_BYTES, PieceSum, Pieces};
 pub use pitr_objects::ErrorKind;
 pub use store::{ChunkStore, Damage, Place};
+pub use sums::{ChunkSums, SumsOfChunk};
 pub use writer::{ChunkWriter, Written};
 
 /// Largest chunk, bytes.

@@ -1,33 +1,35 @@
-//! A pack: chunks as the frames of one object, their ids in its footer.
+//! A pack: chunks as the frames of one object, their ids and the sums of their pieces in its footer.
 
 use crate::id::hex;
-use crate::{ChunkId, ChunkIds, Error, Result};
+use crate::{ChunkId, ChunkIds, Error, PIECE_BYTES, PieceSum, Pieces, Result};
 use pitr_codec::{
-    Codec, CodecError, Digest, FRAME_HEADER_BYTES, OBJECT_BYTES_MAX, ObjectBuilder, ObjectKind, Seal,
-    TRAILER_BYTES,
+    Codec, CodecError, Digest, FRAME_HEADER_BYTES, OBJECT_BYTES_MAX, ObjectBuilder, ObjectIndex, ObjectKind,
+    Seal, TRAILER_BYTES,
 };
-use pitr_format::OwnerToken;
 use pitr_format::bytes::Put;
+use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::Objects;
 
-/// Bytes of footer that each chunk costs: its line in the frame table and its id.
+/// Bytes of footer that each chunk costs besides the sums of its pieces: its line in the frame table and its id.
 const FOOTER_BYTES_PER_CHUNK: usize = 40 + ChunkId::BYTES;
 /// Most bytes that a frame takes besides what it holds: its header, and a tag if it is encrypted.
 const AROUND_FRAME_BYTES: usize = FRAME_HEADER_BYTES + 16;
 /// Room behind a pack's frames for a codec to work in: none needs more for a chunk that doesn't get smaller.
 const SLACK_BYTES: usize = 128 << 10;
 
-/// A chunk's name, and a checksum taken with it: cheaper than hashing once more, it tells later whether the bytes are
-/// still those that were named.
-#[derive(Debug, Clone, Copy)]
+/// A chunk's name, the sums of its pieces, and a checksum taken with them: cheaper than hashing once more, it tells later
+/// whether the bytes are still those that were named.
+#[derive(Debug, Clone)]
 pub(crate) struct Name {
     pub(crate) id: ChunkId,
+    pieces: Pieces,
     crc: u32,
 }
 
 impl Name {
     pub(crate) fn of(ids: &ChunkIds, raw: &[u8]) -> Self {
-        Name { id: ids.of(raw), crc: crc32fast::hash(raw) }
+        let pieces = Pieces::of(raw);
+        Name { id: ids.of_pieces(&pieces), pieces, crc: crc32fast::hash(raw) }
     }
 }
 
@@ -59,18 +61,25 @@ pub(crate) struct Pack {
 pub(crate) struct OpenPack {
     builder: ObjectBuilder,
     chunks: Vec<PackedChunk>,
+    /// Of the pieces of all chunks, one behind the other.
+    sums: Vec<u8>,
 }
 
 impl OpenPack {
     pub(crate) fn new(objects: &Objects, owner: OwnerToken, codec: Codec) -> Result<Self> {
         let builder = objects.builder_of(owner, "", ObjectKind::Pack, codec)?;
-        Ok(OpenPack { builder: builder.with_room(OBJECT_BYTES_MAX + SLACK_BYTES), chunks: Vec::new() })
+        Ok(OpenPack {
+            builder: builder.with_room(OBJECT_BYTES_MAX + SLACK_BYTES),
+            chunks: Vec::new(),
+            sums: Vec::new(),
+        })
     }
 
     /// True if the pack is empty, or stays within its bounds even if a chunk of this length does not get smaller.
     pub(crate) fn takes(&self, raw_len: usize) -> bool {
         let chunks = (self.chunks.len() + 1) * FOOTER_BYTES_PER_CHUNK;
-        let around = chunks + 2 * AROUND_FRAME_BYTES + TRAILER_BYTES;
+        let sums = self.sums.len() + raw_len.div_ceil(PIECE_BYTES) * PieceSum::BYTES;
+        let around = chunks + sums + 2 * AROUND_FRAME_BYTES + TRAILER_BYTES;
         self.builder.is_empty() || self.builder.len() + raw_len + around <= OBJECT_BYTES_MAX
     }
 
@@ -87,6 +96,7 @@ impl OpenPack {
             return Err(Error::EncodedWrongly { id });
         }
         self.chunks.push(PackedChunk { id, stored_len, raw_len });
+        name.pieces.sums().for_each(|sum| self.sums.put(sum.as_bytes()));
         Ok(())
     }
 
@@ -97,12 +107,66 @@ impl OpenPack {
     /// Puts the pack, compared once more with its frame table, and returns it with the bytes that it takes.
     pub(crate) fn put(self, objects: &Objects) -> Result<(Pack, u64)> {
         let seal = self.builder.seal();
-        let mut ids = Vec::with_capacity(self.chunks.len() * ChunkId::BYTES);
-        self.chunks.iter().for_each(|chunk| ids.put(chunk.id.as_bytes()));
-        let bytes = self.builder.finish(&ids).map_err(Error::Pack)?;
+        let mut footer = Vec::with_capacity(self.chunks.len() * ChunkId::BYTES + self.sums.len());
+        self.chunks.iter().for_each(|chunk| footer.put(chunk.id.as_bytes()));
+        footer.put(&self.sums);
+        let bytes = self.builder.finish(&footer).map_err(Error::Pack)?;
         let stored = bytes.len() as u64;
         let digest = put_named(objects, ObjectKind::Pack, bytes, pack_path)?;
         Ok((Pack { digest, seal, chunks: self.chunks }, stored))
+    }
+}
+
+/// What a pack's footer says of its chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PackFooter {
+    pub(crate) ids: Vec<ChunkId>,
+    sums: Vec<PieceSum>,
+    /// Where the sums of each chunk end.
+    ends: Vec<usize>,
+}
+
+impl PackFooter {
+    /// Reads the footer of a pack that stands at `path`.
+    pub(crate) fn decode(path: &str, index: &ObjectIndex) -> Result<Self> {
+        if pack_path(&index.digest) != path {
+            return Err(Error::Renamed { path: path.to_owned() });
+        }
+        let wrong = |what, value: usize| {
+            let source = DecodeError::Range { what, value: value as u64 };
+            Error::Index { path: path.to_owned(), source }
+        };
+        let of_ids = index.frames.len() * ChunkId::BYTES; // frames of a bounded object
+        let (ids, sums) =
+            index.footer.split_at_checked(of_ids).ok_or(wrong("chunk ids of a pack", of_ids))?;
+        let ends: Vec<usize> = index
+            .frames
+            .iter()
+            .scan(0, |end, frame| {
+                *end += (frame.raw_len as usize).div_ceil(PIECE_BYTES); // raw lengths are bounded too
+                Some(*end)
+            })
+            .collect();
+        if sums.len() != ends.last().unwrap_or(&0) * PieceSum::BYTES {
+            return Err(wrong("sums of a pack", sums.len()));
+        }
+        let (ids, sums) = (ids.as_chunks().0, sums.as_chunks().0);
+        Ok(PackFooter {
+            ids: ids.iter().map(|id| ChunkId::from_bytes(*id)).collect(),
+            sums: sums.iter().map(|sum| PieceSum::from_bytes(*sum)).collect(),
+            ends,
+        })
+    }
+
+    /// The sums of the pieces of a chunk, by the number of its frame.
+    pub(crate) fn sums(&self, frame: usize) -> Option<&[PieceSum]> {
+        let begin = frame.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.sums.get(begin..*self.ends.get(frame)?)
+    }
+
+    /// Bytes that it takes in memory, about.
+    pub(crate) fn weight(&self) -> usize {
+        self.sums.len() * PieceSum::BYTES + self.ids.len() * (ChunkId::BYTES + size_of::<usize>())
     }
 }
 

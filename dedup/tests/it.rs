@@ -63,7 +63,35 @@ fn all_bytes_that_were_added_are_counted() {
     let packs: Vec<_> = entries.iter().filter(|entry| entry.path.starts_with("packs/")).collect();
     assert_eq!((packs.len() as u64, written.packs), (2, 2));
     assert!(packs.iter().all(|pack| pack.size <= OBJECT_BYTES_MAX as u64));
-    assert!(written.stored < 40 * 700_000 + 20_000, "{written:?}");
+    let sums = 40 * 700_000u64.div_ceil(PIECE_BYTES as u64) * 16;
+    assert!(written.stored < 40 * 700_000 + sums + 20_000, "{written:?}");
+}
+
+#[test]
+fn what_chunks_consist_of_is_told_without_reading_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ChunkStore::open(Objects::create_local(folder.path()).unwrap()).unwrap();
+    // Long ones, short ones, and more packs than one.
+    let mut chunks: Vec<_> = (0..30).map(|n| noise(n, 600_000 + n as usize * 1000)).collect();
+    chunks.extend([vec![], vec![1], noise(77, PIECE_BYTES), noise(78, PIECE_BYTES + 1)]);
+    let (ids, _) = put_all(&store, &chunks);
+    let sums = store.sums();
+    for (id, raw) in ids.iter().zip(&chunks) {
+        let told: Vec<PieceSum> = sums.of(id).unwrap().to_vec();
+        assert_eq!(told, raw.chunks(PIECE_BYTES).map(PieceSum::of).collect::<Vec<_>>());
+        assert_eq!(told.len(), Pieces::of(raw).sums().len());
+    }
+    assert_eq!(sums.of(&ChunkId::of(b"?")).unwrap_err().kind(), ErrorKind::Missing);
+    // FAILURES 29: the end of each pack is damaged in turn.
+    for path in store.packs().unwrap() {
+        let path = folder.path().join(path);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() - 5000;
+        bytes[at] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let fresh = store.sums();
+    assert!(ids.iter().all(|id| fresh.of(id).is_err_and(|error| error.kind() == ErrorKind::Corrupt)));
 }
 
 #[test]

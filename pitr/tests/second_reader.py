@@ -108,7 +108,15 @@ class Repository:
         with open(self.root / "packs" / pack[:2] / pack, "rb") as file:
             file.seek(at)
             out = frame(file.read(stored))
-        assert len(out) == raw and hashlib.sha256(out).digest() == name
+        pieces = [hashlib.sha256(out[at : at + 4096]).digest() for at in range(0, len(out), 4096)]
+        named = struct.pack("<Q", len(out)) + b"".join(pieces)
+        assert len(out) == raw and hashlib.sha256(named).digest() == name
+        _, frames, payload, digest = read_object(self.root / "packs" / pack[:2] / pack, 2)
+        assert digest.hex() == pack
+        number = [begin for begin, _, _ in frames].index(at)
+        assert payload[32 * number : 32 * number + 32] == name
+        begin = 32 * len(frames) + sum(16 * -(-length // 4096) for _, _, length in frames[:number])
+        assert payload[begin : begin + 16 * len(pieces)] == b"".join(sha[:16] for sha in pieces)
         return out
 
     def root_of(self, source, snapshot):

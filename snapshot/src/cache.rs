@@ -1,8 +1,8 @@
 //! Chunks of overlays, kept while neighbouring extents need them.
 
 use crate::{Error, Result};
+use lru::LruCache;
 use pitr_dedup::ChunkId;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// Keeps the chunks used last, up to a number of bytes.
@@ -12,51 +12,36 @@ pub(crate) struct ChunkCache {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    chunks: HashMap<ChunkId, (u64, Arc<Vec<u8>>)>,
+    chunks: LruCache<ChunkId, Arc<Vec<u8>>>,
     bytes: usize,
-    clock: u64,
 }
 
 impl ChunkCache {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        ChunkCache { bytes_max, state: Mutex::default() }
+        ChunkCache { bytes_max, state: Mutex::new(State { chunks: LruCache::unbounded(), bytes: 0 }) }
     }
 
     /// The chunk, read by `read` if it is not at hand. Threads that miss at once may each read it.
     pub(crate) fn get(&self, id: &ChunkId, read: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
-        if let Some(chunk) = self.lookup(id)? {
-            return Ok(chunk);
+        if let Some(chunk) = self.state.lock().map_err(|_| Error::Died)?.chunks.get(id) {
+            return Ok(Arc::clone(chunk));
         }
         let chunk = Arc::new(read()?);
         self.insert(*id, &chunk)?;
         Ok(chunk)
     }
 
-    fn lookup(&self, id: &ChunkId) -> Result<Option<Arc<Vec<u8>>>> {
-        let mut state = self.state.lock().map_err(|_| Error::Died)?;
-        state.clock += 1;
-        let now = state.clock;
-        Ok(state.chunks.get_mut(id).map(|(used, chunk)| {
-            *used = now;
-            Arc::clone(chunk)
-        }))
-    }
-
     fn insert(&self, id: ChunkId, chunk: &Arc<Vec<u8>>) -> Result<()> {
         let mut state = self.state.lock().map_err(|_| Error::Died)?;
-        state.clock += 1;
-        let now = state.clock;
-        if state.chunks.insert(id, (now, Arc::clone(chunk))).is_none() {
-            state.bytes += chunk.len();
+        state.bytes += chunk.len();
+        if let Some(same) = state.chunks.put(id, Arc::clone(chunk)) {
+            state.bytes -= same.len();
         }
         while state.bytes > self.bytes_max {
-            let oldest = state.chunks.iter().min_by_key(|(_, (used, _))| *used).map(|(id, _)| *id);
-            match oldest.and_then(|id| state.chunks.remove(&id)) {
-                Some((_, gone)) => state.bytes -= gone.len(),
-                None => break,
-            }
+            let Some((_, oldest)) = state.chunks.pop_lru() else { break };
+            state.bytes -= oldest.len();
         }
         Ok(())
     }

@@ -1,14 +1,14 @@
 //! The delta between a source that is read whole and a snapshot of it.
 //!
-//! An extent is the same if its hash is its chunk's; if blocks lie over the chunk, or the hash differs, the parent's
-//! extent is read and both are compared block by block.
+//! Pieces of 4 KiB are compared by their sums, which the repository keeps beside its chunks: nothing of the parent's content
+//! is read. Only files of smaller blocks are compared block by block where a piece differs.
 
 use crate::increment::in_order;
 use crate::pipeline::{Extent, each_extent};
 use crate::shape::{EXTENT_BYTES, extent_len};
 use crate::source::is_zero;
 use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Manifest, Result, SnapshotReader};
-use pitr_dedup::ChunkStore;
+use pitr_dedup::{ChunkStore, PIECE_BYTES};
 use pitr_format::FileId;
 
 pub(crate) struct Compared<'a> {
@@ -53,26 +53,41 @@ impl Before {
     }
 
     fn difference(&self, shape: &FileShape, extent: u64, now: &[u8]) -> Result<Difference> {
+        let block_bytes = shape.block_bytes as usize;
         let shared = extent_len(self.shared(shape), extent);
-        // A chunk may hold more than the parent's file had of it: that the rest is the same by chance means nothing.
-        let is_same = |now| self.parent.is_extent(shape.file, extent, now);
+        if shared == 0 {
+            return Ok(differing(&[], now, block_bytes));
+        }
         let damaged = Error::parent(self.parent.manifest().id);
-        // The last extent of a file that grew is longer than it was.
-        if shared == now.len() && is_same(now).map_err(damaged)? {
-            return Ok(Difference { blocks: Vec::new(), changed: 0 });
-        }
-        let mut before = Vec::new();
-        if shared > 0 {
+        let pieces = self.parent.differing(shape.file, extent, now).map_err(damaged)?;
+        if pieces.contains(&true) && block_bytes < PIECE_BYTES {
             let read = self.parent.read_extent(shape.file, extent);
-            before = read.map_err(Error::parent(self.parent.manifest().id))?;
+            let mut before = read.map_err(Error::parent(self.parent.manifest().id))?;
             before.truncate(shared);
+            return Ok(differing(&before, now, block_bytes));
         }
-        Ok(differing(&before, now, shape.block_bytes as usize))
+        let blocks =
+            pieces.chunks((block_bytes / PIECE_BYTES).max(1)).map(|of_block| of_block.contains(&true));
+        Ok(Difference::of(blocks, now.len(), block_bytes))
     }
 }
 
-/// Compares with what was before, behind which there are zeros. If more than half differs all blocks are handed out:
-/// the extent is written whole.
+impl Difference {
+    /// Of blocks that differ or don't, in order. If more than half of them do all are handed out: the extent is written
+    /// whole.
+    fn of(differs: impl Iterator<Item = bool>, len: usize, block_bytes: usize) -> Self {
+        let count = len.div_ceil(block_bytes);
+        let mut blocks: Vec<usize> =
+            differs.enumerate().filter(|(_, differs)| *differs).map(|(no, _)| no).collect();
+        let changed = blocks.iter().map(|no| (len - no * block_bytes).min(block_bytes) as u64).sum();
+        if blocks.len() * 2 > count {
+            blocks = (0..count).collect();
+        }
+        Difference { blocks, changed }
+    }
+}
+
+/// Compares with what was before, behind which there are zeros.
 fn differing(before: &[u8], now: &[u8], block_bytes: usize) -> Difference {
     let same = |no: usize, block: &[u8]| {
         let start = no * block_bytes;
@@ -80,19 +95,8 @@ fn differing(before: &[u8], now: &[u8], block_bytes: usize) -> Difference {
         let had = &had[..had.len().min(block.len())];
         block[..had.len()] == *had && is_zero(&block[had.len()..])
     };
-    let mut blocks = Vec::new();
-    let mut changed = 0;
-    let count = now.len().div_ceil(block_bytes);
-    for (no, block) in now.chunks(block_bytes).enumerate() {
-        if !same(no, block) {
-            blocks.push(no);
-            changed += block.len() as u64;
-        }
-    }
-    if blocks.len() * 2 > count {
-        blocks = (0..count).collect();
-    }
-    Difference { blocks, changed }
+    let differs = now.chunks(block_bytes).enumerate().map(|(no, block)| !same(no, block));
+    Difference::of(differs, now.len(), block_bytes)
 }
 
 impl Delta for Compared<'_> {

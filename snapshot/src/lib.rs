@@ -23,6 +23,7 @@ mod assemble;
 mod cache;
 mod collect;
 mod compare;
+mod differ;
 mod error;
 mod extent_leaf;
 mod full;

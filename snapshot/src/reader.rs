@@ -2,11 +2,11 @@
 
 use crate::assemble::Parts;
 use crate::cache::ChunkCache;
+use crate::differ::Before;
 use crate::shape::{EXTENT_BYTES, GROUP_EXTENTS, NODE_EXTENTS, extent_len, extents, extents_of_node};
-use crate::source::is_zero;
 use crate::tree::LoadedNode;
 use crate::{Error, FileEntry, FileShape, Manifest, Result};
-use pitr_dedup::{ChunkId, ChunkIds, ChunkStore};
+use pitr_dedup::{ChunkId, ChunkStore, ChunkSums};
 use pitr_format::FileId;
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -33,7 +33,7 @@ impl<E: From<Error>> From<pitr_dedup::Error> for Failure<E> {
 #[derive(Debug)]
 pub struct SnapshotReader {
     store: ChunkStore,
-    ids: ChunkIds,
+    sums: ChunkSums,
     manifest: Manifest,
     chunks: ChunkCache,
     nodes: Mutex<VecDeque<(NodeKey, Arc<LoadedNode>)>>,
@@ -43,8 +43,8 @@ impl SnapshotReader {
     /// A reader of this snapshot; nothing is read yet.
     #[must_use]
     pub fn open(store: ChunkStore, manifest: Manifest) -> Self {
-        let (ids, chunks) = (store.ids(), ChunkCache::new(CACHE_BYTES));
-        SnapshotReader { store, ids, manifest, chunks, nodes: Mutex::default() }
+        let (sums, chunks) = (store.sums(), ChunkCache::new(CACHE_BYTES));
+        SnapshotReader { store, sums, manifest, chunks, nodes: Mutex::default() }
     }
 
     /// The snapshot.
@@ -121,37 +121,37 @@ impl SnapshotReader {
         Ok(())
     }
 
-    /// True if these are the bytes of an extent, as far as their hash alone tells it: false if blocks lie over its chunk,
-    /// whatever they hold.
+    /// True if these are the bytes of an extent, by their hashes; what it holds is not read. False may also mean that hashes
+    /// don't tell.
     ///
     /// # Errors
-    /// As [`read_extent`](Self::read_extent).
+    /// As [`read_extent`](Self::read_extent), but for damage of content, which is nobody's bytes.
     pub fn is_extent(&self, file: FileId, extent: u64, bytes: &[u8]) -> Result<bool> {
         if bytes.len() != extent_len(self.file(file)?.len, extent) {
             return Ok(false);
         }
-        match self.plain_chunk(file, extent)? {
-            None => Ok(false),
-            Some(ChunkId::ZERO) => Ok(is_zero(bytes)),
-            Some(id) => Ok(self.ids.of(bytes) == id && self.store.contains(&id)?),
+        match self.differing(file, extent, bytes) {
+            Ok(pieces) => Ok(!pieces.contains(&true)),
+            Err(Error::Chunks(error)) if error.kind().is_of_one_object() => Ok(false),
+            Err(error) => Err(error),
         }
+    }
+
+    /// For each piece of 4 KiB of `now`, which stands in the place of an extent that the file has: true if it may differ from
+    /// what the snapshot has, behind whose end there are zeros. Leaves and footers of packs are read, and no content.
+    pub(crate) fn differing(&self, file: FileId, extent: u64, now: &[u8]) -> Result<Vec<bool>> {
+        let entry = self.entry(file)?;
+        let node = self.node(entry, extent / NODE_EXTENTS)?;
+        let base = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
+        let parts = parts(entry, &node, extent);
+        Before { store: &self.store, sums: &self.sums, base, parts }.differing(now)
     }
 
     /// Lays what lies over an extent over the content of its chunk.
     fn assemble(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, bytes: &mut Vec<u8>) -> Result<()> {
-        let in_node = extent % NODE_EXTENTS;
-        let geometry = entry.shape.geometry();
-        let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize];
-        let first_block = in_node % GROUP_EXTENTS * geometry.blocks_per_extent();
-        let parts = Parts {
-            geometry,
-            len: extent_len(entry.shape.len, extent),
-            first_block,
-            blocks: overlay.range(first_block, first_block + geometry.blocks_per_extent()),
-            chunks: &overlay.chunks,
-        };
-        let id = node.ids[in_node as usize]; // a leaf has all extents of its node
-        parts.assemble(id, bytes, |id| self.chunks.get(id, || Ok(self.store.read(id)?)))
+        let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
+        let fetch = |id: &ChunkId| self.chunks.get(id, || Ok(self.store.read(id)?));
+        parts(entry, node, extent).assemble(id, bytes, fetch)
     }
 
     /// Fills `buf` from `offset` of a file; past the file's end with zeros.
@@ -179,19 +179,6 @@ impl SnapshotReader {
         Ok(())
     }
 
-    /// The chunk of an extent, if nothing lies over it: its content's hash, up to zeros that follow or bytes that are
-    /// cut off.
-    fn plain_chunk(&self, file: FileId, extent: u64) -> Result<Option<ChunkId>> {
-        let entry = self.entry(file)?;
-        let node = self.node(entry, extent / NODE_EXTENTS)?;
-        let in_node = extent % NODE_EXTENTS;
-        let per_extent = entry.shape.geometry().blocks_per_extent();
-        let first_block = in_node % GROUP_EXTENTS * per_extent;
-        let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize];
-        let plain = overlay.range(first_block, first_block + per_extent).is_empty();
-        Ok(if plain { node.ids.get(in_node as usize).copied() } else { None })
-    }
-
     fn entry(&self, file: FileId) -> Result<&FileEntry> {
         self.manifest.file(file).ok_or(Error::NoFile { file })
     }
@@ -214,5 +201,20 @@ impl SnapshotReader {
             nodes.pop_front();
         }
         Ok(loaded)
+    }
+}
+
+/// What lies over an extent of a node.
+fn parts<'a>(entry: &FileEntry, node: &'a LoadedNode, extent: u64) -> Parts<'a> {
+    let in_node = extent % NODE_EXTENTS;
+    let geometry = entry.shape.geometry();
+    let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize]; // a node has all of its groups
+    let first_block = in_node % GROUP_EXTENTS * geometry.blocks_per_extent();
+    Parts {
+        geometry,
+        len: extent_len(entry.shape.len, extent),
+        first_block,
+        blocks: overlay.range(first_block, first_block + geometry.blocks_per_extent()),
+        chunks: &overlay.chunks,
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::world::World;
 use pitr::codec::{Codec, ObjectKind};
+use pitr::dedup::{ChunkId, PieceSum};
 use pitr::objects::Objects;
 
 #[test]
@@ -38,18 +39,24 @@ fn only_a_deep_look_finds_a_chunk_under_a_wrong_name() {
     let world = World::new();
     let objects = Objects::local(&world.path("repo")).unwrap();
     objects.open_repository().unwrap();
-    let mut pack = objects.builder("", ObjectKind::Pack, Codec::None).unwrap();
-    pack.append(Codec::None, b"not what was meant").unwrap();
-    let bytes = pack.finish(&[7; 32]).unwrap();
-    let digest = objects.index_of("", ObjectKind::Pack, &bytes).unwrap().digest;
-    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    objects.put_new(&format!("packs/{}/{name}", &name[..2]), bytes).unwrap();
+    let content = b"not what was meant";
+    let (id, sum) = (ChunkId::of(content), PieceSum::of(content));
+    let put = |id: &[u8; 32], sum: &[u8; 16]| {
+        let mut pack = objects.builder("", ObjectKind::Pack, Codec::None).unwrap();
+        pack.append(Codec::None, content).unwrap();
+        let bytes = pack.finish(&[&id[..], sum].concat()).unwrap();
+        let digest = objects.index_of("", ObjectKind::Pack, &bytes).unwrap().digest;
+        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        objects.put_new(&format!("packs/{}/{name}", &name[..2]), bytes).unwrap();
+    };
+    put(id.as_bytes(), sum.as_bytes());
+    assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
+    put(&[7; 32], sum.as_bytes());
+    put(id.as_bytes(), &[7; 16]);
     assert_eq!(world.done(&["verify"])["ok"], true);
     let deep = world.pitr(&["verify", "--deep"]);
     assert_eq!(deep.code, 4, "{}", deep.stderr);
-    assert!(
-        deep.json["failures"][0]["what"].as_str().unwrap().contains("is not that chunk"),
-        "{}",
-        deep.json
-    );
+    let failures = deep.json["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 2, "{}", deep.json);
+    assert!(failures.iter().all(|failure| failure["what"].as_str().unwrap().contains("is not that chunk")));
 }

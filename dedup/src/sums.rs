@@ -1,0 +1,93 @@
+//! What stored chunks consist of, without reading them: the sums of their pieces, from the footers of packs.
+
+use crate::pack::PackFooter;
+use crate::{ChunkId, ChunkStore, Error, PieceSum, Result};
+use lru::LruCache;
+use pitr_codec::ObjectKind;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+
+/// Bytes of footers that are kept, about.
+const KEPT_BYTES_MAX: usize = 32 << 20;
+
+/// Tells the sums of stored chunks, to any number of threads. It keeps the footers of the packs that were asked for last,
+/// about 32 MiB.
+#[derive(Debug)]
+pub struct ChunkSums {
+    store: ChunkStore,
+    kept: Mutex<Kept>,
+}
+
+/// By number of the pack.
+#[derive(Debug)]
+struct Kept {
+    packs: LruCache<u32, Arc<PackFooter>>,
+    weight: usize,
+}
+
+/// The sums of a chunk's pieces, in order: as many as [`PIECE_BYTES`](crate::PIECE_BYTES) fit its length.
+#[derive(Debug, Clone)]
+pub struct SumsOfChunk {
+    footer: Arc<PackFooter>,
+    frame: usize,
+}
+
+impl Deref for SumsOfChunk {
+    type Target = [PieceSum];
+
+    fn deref(&self) -> &[PieceSum] {
+        self.footer.sums(self.frame).unwrap_or_default()
+    }
+}
+
+impl ChunkStore {
+    /// Begins to look at the sums of chunks.
+    #[must_use]
+    pub fn sums(&self) -> ChunkSums {
+        let kept = Mutex::new(Kept { packs: LruCache::unbounded(), weight: 0 });
+        ChunkSums { store: self.clone(), kept }
+    }
+}
+
+impl ChunkSums {
+    /// The sums of a chunk that the index knows.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; [`Error::WrongContent`] and others that name the pack if its footer is damaged; those of the
+    /// repository.
+    pub fn of(&self, id: &ChunkId) -> Result<SumsOfChunk> {
+        let at = self.store.locate(id)?;
+        let footer = match self.kept(at.pack)? {
+            Some(footer) => footer,
+            None => self.keep(at.pack, self.read(&self.store.pack(&at)?.path)?)?,
+        };
+        let frame = at.frame as usize;
+        if footer.ids.get(frame) == Some(id) {
+            return Ok(SumsOfChunk { footer, frame });
+        }
+        Err(Error::WrongContent { id: *id, pack: self.store.pack(&at)?.path })
+    }
+
+    fn read(&self, path: &str) -> Result<PackFooter> {
+        PackFooter::decode(path, &self.store.objects().index(path, ObjectKind::Pack)?)
+    }
+
+    fn kept(&self, pack: u32) -> Result<Option<Arc<PackFooter>>> {
+        Ok(self.kept.lock().map_err(|_| Error::Died)?.packs.get(&pack).cloned())
+    }
+
+    /// Threads that miss a footer at once each read it.
+    fn keep(&self, pack: u32, footer: PackFooter) -> Result<Arc<PackFooter>> {
+        let footer = Arc::new(footer);
+        let mut kept = self.kept.lock().map_err(|_| Error::Died)?;
+        kept.weight += footer.weight();
+        if let Some(same) = kept.packs.put(pack, Arc::clone(&footer)) {
+            kept.weight -= same.weight();
+        }
+        while kept.weight > KEPT_BYTES_MAX && kept.packs.len() > 1 {
+            let Some((_, oldest)) = kept.packs.pop_lru() else { break };
+            kept.weight -= oldest.weight();
+        }
+        Ok(footer)
+    }
+}

@@ -1,0 +1,184 @@
+//! Whether bytes are what a snapshot has, without reading what it has: by the sums of pieces of 4 KiB.
+//!
+//! A sum vouches for a piece of exactly its length. Where the snapshot has none for a piece (the file was cut within it and
+//! grew again, blocks smaller than a piece lie over it) the piece counts as one that may differ.
+
+use crate::assemble::Parts;
+use crate::overlay::Place;
+use crate::source::is_zero;
+use crate::{Error, Result};
+use pitr_dedup::{ChunkId, ChunkStore, ChunkSums, PIECE_BYTES, PieceSum, Pieces};
+use std::collections::HashMap;
+
+/// What a snapshot has in the place of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Zeros,
+    /// A piece of this sum, which may be of any length up to a whole one.
+    Sum(PieceSum),
+    /// A whole piece of this sum, which the file's end may cut.
+    Padded(PieceSum),
+    Unknown,
+}
+
+impl Expected {
+    fn is(self, now: &[u8], sum: PieceSum) -> bool {
+        match self {
+            Expected::Zeros => is_zero(now),
+            Expected::Padded(expected) if now.len() < PIECE_BYTES => {
+                let mut whole = [0; PIECE_BYTES];
+                whole[..now.len()].copy_from_slice(now);
+                expected == PieceSum::of(&whole)
+            }
+            Expected::Sum(expected) | Expected::Padded(expected) => expected == sum,
+            Expected::Unknown => false,
+        }
+    }
+}
+
+/// An extent of a snapshot, and where to look for the sums of what it consists of.
+pub(crate) struct Before<'a> {
+    pub(crate) store: &'a ChunkStore,
+    pub(crate) sums: &'a ChunkSums,
+    pub(crate) base: ChunkId,
+    pub(crate) parts: Parts<'a>,
+}
+
+impl Before<'_> {
+    /// For each piece of `now`: true if it may differ from the extent, behind which there are zeros.
+    pub(crate) fn differing(&self, now: &[u8]) -> Result<Vec<bool>> {
+        let pieces = Pieces::of(now);
+        let is_plain = self.parts.blocks.is_empty() && now.len() == self.parts.len;
+        if is_plain && self.store.ids().of_pieces(&pieces) == self.base {
+            return Ok(vec![false; pieces.sums().len()]);
+        }
+        let each = now.chunks(PIECE_BYTES).zip(pieces.sums()).zip(self.expected(now.len())?);
+        Ok(each.map(|((now, sum), expected)| !expected.is(now, sum)).collect())
+    }
+
+    /// What stands in the place of each piece of `len` bytes.
+    fn expected(&self, len: usize) -> Result<Vec<Expected>> {
+        let over = self.over()?;
+        let (base, held) = match self.base {
+            ChunkId::ZERO => (None, 0),
+            id => (Some(self.sums.of(&id)?), self.store.raw_len(&id)? as usize),
+        };
+        let before = self.parts.len;
+        let length = |all: usize, start: usize| all.saturating_sub(start).min(PIECE_BYTES);
+        let piece = |piece: usize| {
+            let start = piece * PIECE_BYTES;
+            let now = length(len, start);
+            match (over.get(&piece), base.as_ref().and_then(|sums| sums.get(piece))) {
+                _ if start >= before => Expected::Zeros,
+                _ if length(before, start) != now => Expected::Unknown,
+                (Some(expected), _) => *expected,
+                (None, _) if start >= held => Expected::Zeros,
+                (None, Some(sum)) if length(held, start) == now => Expected::Sum(*sum),
+                _ => Expected::Unknown,
+            }
+        };
+        Ok((0..len.div_ceil(PIECE_BYTES)).map(piece).collect())
+    }
+
+    /// The pieces over which blocks lie.
+    fn over(&self) -> Result<HashMap<usize, Expected>> {
+        let mut over = HashMap::new();
+        let block_bytes = self.parts.geometry.block_bytes as usize; // at most 64 KiB
+        let mut at_hand = None;
+        for entry in self.parts.blocks {
+            let first =
+                (u64::from(entry.block) - self.parts.first_block) as usize * block_bytes / PIECE_BYTES;
+            let pieces = block_bytes / PIECE_BYTES;
+            match entry.place {
+                _ if pieces == 0 => _ = over.insert(first, Expected::Unknown),
+                Place::Zero => over.extend((first..first + pieces).map(|piece| (piece, Expected::Zeros))),
+                Place::Slot { chunk, slot } => {
+                    let id = &self.parts.chunks[chunk as usize]; // the table that the entry was made for
+                    let sums = match &at_hand {
+                        Some((number, sums)) if *number == chunk => sums,
+                        _ => &at_hand.insert((chunk, self.sums.of(id)?)).1,
+                    };
+                    let from = slot as usize * pieces;
+                    let what = "it ends before the block that it should hold";
+                    let sums = sums.get(from..from + pieces).ok_or(Error::Misused { id: *id, what })?;
+                    over.extend((first..).zip(sums).map(|(piece, sum)| (piece, Expected::Padded(*sum))));
+                }
+            }
+        }
+        Ok(over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::OverlayBlock;
+    use crate::shape::Geometry;
+    use pitr_codec::Codec;
+    use pitr_objects::Objects;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    /// Few contents, so that pieces are often the same.
+    fn piece(content: u8, len: usize) -> Vec<u8> {
+        (0..len).map(|at| if content == 0 { 0 } else { content.wrapping_add((at % 7) as u8) }).collect()
+    }
+
+    fn bytes_of(contents: &[u8], len: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> = contents.iter().flat_map(|content| piece(*content, PIECE_BYTES)).collect();
+        bytes.resize(len, 9);
+        bytes
+    }
+
+    proptest! {
+        /// Against the extent put together: nothing that differs is missed, whatever was cut, grown or overlaid; and what is
+        /// called different although it is the same is so for a reason.
+        #[test]
+        fn what_differs_is_found(
+            log in 9..=16u32,
+            base in prop::collection::vec(0..4u8, 0..20), base_len in 0..=20 * PIECE_BYTES,
+            over in prop::collection::btree_map(0..24u32, prop::option::of(0..8u32), 0..12),
+            held in prop::collection::vec(0..4u8, 128),
+            before in 1..=20 * PIECE_BYTES,
+            now in prop::collection::vec(0..4u8, 0..20), now_len in 1..=20 * PIECE_BYTES,
+            from_before in prop::collection::vec(any::<bool>(), 20),
+        ) {
+            let geometry = Geometry { block_bytes: 1 << log };
+            let store = ChunkStore::open(Objects::memory().unwrap()).unwrap();
+            let writer = store.writer(Codec::None);
+            let base_bytes = bytes_of(&base, base_len);
+            let base = if base.is_empty() { ChunkId::ZERO } else { writer.put(&base_bytes).unwrap() };
+            let held = bytes_of(&held, 8 << log);
+            let chunk = writer.put(&held).unwrap();
+            writer.finish().unwrap();
+            let blocks: Vec<OverlayBlock> = over
+                .into_iter()
+                .map(|(block, slot)| OverlayBlock {
+                    block,
+                    place: slot.map_or(Place::Zero, |slot| Place::Slot { chunk: 0, slot }),
+                })
+                .collect();
+            let chunks = [chunk];
+            let parts = || Parts { geometry, len: before, first_block: 0, blocks: &blocks, chunks: &chunks };
+
+            let mut had = if base == ChunkId::ZERO { Vec::new() } else { base_bytes };
+            parts().assemble(base, &mut had, |_| Ok(Arc::new(held.clone()))).unwrap();
+            let cut = had.len();
+            had.resize(now_len.max(cut), 0);
+            let mut now = bytes_of(&now, now_len);
+            for (at, piece) in now.chunks_mut(PIECE_BYTES).enumerate().filter(|(at, _)| from_before[*at]) {
+                piece.copy_from_slice(&had[at * PIECE_BYTES..at * PIECE_BYTES + piece.len()]);
+            }
+
+            let found = Before { store: &store, sums: &store.sums(), base, parts: parts() }.differing(&now).unwrap();
+            prop_assert_eq!(found.len(), now_len.div_ceil(PIECE_BYTES));
+            for (at, piece) in now.chunks(PIECE_BYTES).enumerate() {
+                let start = at * PIECE_BYTES;
+                let same = *piece == had[start..start + piece.len()];
+                prop_assert!(found[at] || same, "piece {} differs and is not found", at);
+                let whole = piece.len() == PIECE_BYTES && start + PIECE_BYTES <= before.min(base_len) && log >= 12;
+                prop_assert!(!(found[at] && same && whole), "piece {} is the same", at);
+            }
+        }
+    }
+}

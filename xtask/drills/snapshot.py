@@ -1,6 +1,7 @@
 """Makes a database as an application leaves it, and a copy of it with a share of its pages changed at random places.
 
 usage: snapshot.py DIR MEGABYTES SHARE SEED
+       snapshot.py change DATABASE SHARE SEED      the same change, in small transactions
 
 Rows have numbers, a time, a random token, words of very different frequency and a state, and two indexes stand beside them:
 it compresses about 2.3 : 1 at zstd -3 and has next to no two equal blocks. Leaves `before.db` and `after.db`.
@@ -11,7 +12,7 @@ import random
 import shutil
 import sys
 
-from common import connect, say
+from common import connect, say, wait_for_line
 
 POOL_BYTES = 64_000_000
 ROWS_A_TRANSACTION = 100_000
@@ -70,15 +71,33 @@ def main():
     after = os.path.join(folder, "after.db")
     shutil.copyfile(path, after)
     db = connect(after, cache_size=-500_000)
-    pages = os.path.getsize(after) // 4096
-    changed = dice.sample(range(number), int(pages * share))
-    db.execute("BEGIN")
-    for one in changed:
-        # As long as before: the row stays where it is.
-        db.execute("UPDATE orders SET token = ?, state = substr(state, 1) WHERE id = ?", (f"{dice.getrandbits(192):048x}", one))
-    db.execute("COMMIT")
+    changed = change(db, after, dice, share, 1 << 60)
     close(db, after)
-    say("done", rows=number, changed=len(changed), bytes=os.path.getsize(after))
+    say("done", rows=number, changed=changed, bytes=os.path.getsize(after))
 
 
-main()
+def change(db, path, dice, share, rows_a_transaction):
+    (number,) = db.execute("SELECT count(*) FROM orders").fetchone()
+    changed = dice.sample(range(number), int(os.path.getsize(path) // 4096 * share))
+    for start in range(0, len(changed), rows_a_transaction):
+        db.execute("BEGIN")
+        for one in changed[start : start + rows_a_transaction]:
+            # As long as before: the row stays where it is.
+            db.execute(
+                "UPDATE orders SET token = ?, state = substr(state, 1) WHERE id = ?", (f"{dice.getrandbits(192):048x}", one)
+            )
+        db.execute("COMMIT")
+    return len(changed)
+
+
+def change_only():
+    path, share, seed = sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+    db = connect(path, cache_size=-500_000)
+    say("done", changed=change(db, path, random.Random(seed), share, 250))
+    wait_for_line()
+
+
+if sys.argv[1] == "change":
+    change_only()
+else:
+    main()

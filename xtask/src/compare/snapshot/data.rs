@@ -1,0 +1,224 @@
+//! What is backed up: a database file or a cluster's folder, and the same with a share of its blocks changed.
+
+use crate::Result;
+use crate::application::Application;
+use crate::world::{self, bytes_below, forget};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PAGE_BYTES: usize = 4096;
+
+/// Which data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Kind {
+    /// A SQLite file of realistic rows
+    Database,
+    /// The folder of a pgbench cluster that was shut down
+    Cluster,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Database => "database",
+            Kind::Cluster => "cluster",
+        }
+    }
+}
+
+/// Data before and after a change.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub(super) kind: Kind,
+    before: PathBuf,
+    pub(super) after: PathBuf,
+    /// All bytes before the change, as one file.
+    pub(super) whole: PathBuf,
+}
+
+impl Data {
+    /// Made once for each size and share.
+    pub(super) fn make(kind: Kind, megabytes: u32, share: f64) -> Result<Data> {
+        let dir = world::target().join(format!("data/{}-{megabytes}-{share}", kind.name()));
+        let file = |name: &str| match kind {
+            Kind::Database => dir.join(format!("{name}.db")),
+            Kind::Cluster => dir.join(name),
+        };
+        let whole = if kind == Kind::Cluster { dir.join("whole") } else { file("before") };
+        let data = Data { kind, before: file("before"), after: file("after"), whole };
+        if !dir.join("made").exists() {
+            println!("  making a {} of {megabytes} MB", kind.name());
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir_all(&dir)?;
+            let script = match kind {
+                Kind::Database => "snapshot.py",
+                Kind::Cluster => "cluster.py",
+            };
+            let folder = dir.to_string_lossy().into_owned();
+            let args = [&folder, &megabytes.to_string(), &share.to_string(), "1"];
+            let application = Application::start(script, &args)?;
+            application.event("done")?;
+            application.end()?;
+            File::create(dir.join("made"))?;
+        }
+        Ok(data)
+    }
+
+    pub(super) fn megabytes(&self) -> Result<f64> {
+        Ok(self.whole.metadata()?.len() as f64 / 1e6)
+    }
+
+    /// A copy of it as it was before the change, within `dir`, which is empty.
+    pub(super) fn lay_out(&self, dir: &Path) -> Result<Source> {
+        fs::create_dir(dir)?;
+        let source = match self.kind {
+            Kind::Database => Source::File(dir.join("app.db")),
+            Kind::Cluster => Source::Folder(dir.join("cluster")),
+        };
+        let status = Command::new("cp").arg("-a").arg(&self.before).arg(source.path()).status()?;
+        if status.success() { Ok(source) } else { Err("the data could not be copied".into()) }
+    }
+}
+
+/// What a program backs up.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A file, alone in its folder.
+    File(PathBuf),
+    /// All of a folder.
+    Folder(PathBuf),
+}
+
+impl Source {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Source::File(path) | Source::Folder(path) => path,
+        }
+    }
+
+    pub(super) fn is_folder(&self) -> bool {
+        matches!(self, Source::Folder(_))
+    }
+
+    /// The folder, or that of the file.
+    pub(super) fn folder(&self) -> &Path {
+        match self {
+            Source::File(path) => path.parent().unwrap_or(path),
+            Source::Folder(path) => path,
+        }
+    }
+
+    /// Makes it what it is after the change, in place: no block is written that did not change.
+    pub(super) fn change(&self, data: &Data) -> Result<()> {
+        match self {
+            Source::File(path) => patch(path, &data.after),
+            Source::Folder(path) => {
+                for file in files_below(&data.after, Path::new(""))? {
+                    patch(&path.join(&file), &data.after.join(&file))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Errors unless a restored one is what the data is after the change. A backup of a cluster may leave out what a server makes
+    /// anew; its tables and indexes are all in `base`.
+    pub(super) fn compare(&self, restored: &Path, data: &Data) -> Result<()> {
+        let files = match self {
+            Source::File(_) => vec![(restored.to_owned(), data.after.clone())],
+            Source::Folder(_) => files_below(&data.after.join("base"), Path::new("base"))?
+                .into_iter()
+                .filter(|file| !file.ends_with("pg_internal.init"))
+                .map(|file| (restored.join(&file), data.after.join(&file)))
+                .collect(),
+        };
+        for (have, want) in &files {
+            if !same(have, want)? {
+                return Err(format!("{} came back different", have.display()).into());
+            }
+        }
+        if files.is_empty() { Err("there is nothing to compare".into()) } else { Ok(()) }
+    }
+
+    /// Drives it out of the page cache.
+    pub(super) fn forget(&self) -> Result<()> {
+        match self {
+            Source::File(path) => forget(path),
+            Source::Folder(path) => forget_below(path),
+        }
+    }
+}
+
+/// Drives all files below a folder out of the page cache.
+pub(super) fn forget_below(dir: &Path) -> Result<()> {
+    files_below(dir, Path::new(""))?.iter().try_for_each(|file| forget(&dir.join(file)))
+}
+
+/// Bytes of a folder that may not be there yet.
+pub(super) fn size(dir: &Path) -> Result<u64> {
+    if dir.exists() { bytes_below(dir) } else { Ok(0) }
+}
+
+/// All regular files below a folder, as paths that begin with `name`.
+fn files_below(dir: &Path, name: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (kind, name) = (entry.file_type()?, name.join(entry.file_name()));
+        if kind.is_dir() {
+            files.extend(files_below(&entry.path(), &name)?);
+        } else if kind.is_file() {
+            files.push(name);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Writes into `file` the pages of `to` that differ from it, and no other.
+fn patch(file: &Path, to: &Path) -> Result<()> {
+    let (file, to) = (File::options().read(true).write(true).open(file)?, File::open(to)?);
+    let len = to.metadata()?.len();
+    if file.metadata()?.len() != len {
+        file.set_len(len)?;
+    }
+    let (mut old, mut new) = (vec![0; 256 * PAGE_BYTES], vec![0; 256 * PAGE_BYTES]);
+    let mut is_same = true;
+    for from in (0..len).step_by(old.len()) {
+        let bytes = old.len().min((len - from) as usize);
+        file.read_exact_at(&mut old[..bytes], from)?;
+        to.read_exact_at(&mut new[..bytes], from)?;
+        let pages = old[..bytes].chunks(PAGE_BYTES).zip(new[..bytes].chunks(PAGE_BYTES));
+        for (nth, (old, new)) in pages.enumerate() {
+            if old != new {
+                file.write_all_at(new, from + (nth * PAGE_BYTES) as u64)?;
+                is_same = false;
+            }
+        }
+    }
+    if !is_same {
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+fn same(a: &Path, b: &Path) -> Result<bool> {
+    let (mut a, mut b) = (File::open(a)?, File::open(b)?);
+    if a.metadata()?.len() != b.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    loop {
+        let bytes = a.read(&mut left)?;
+        if bytes == 0 {
+            return Ok(true);
+        }
+        b.read_exact(&mut right[..bytes])?;
+        if left[..bytes] != right[..bytes] {
+            return Ok(false);
+        }
+    }
+}

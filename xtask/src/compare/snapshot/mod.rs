@@ -1,0 +1,229 @@
+//! Snapshots beside other people's backups of the same data: a first one, a second one after a share of its blocks changed, a
+//! restore, and whatever each has for checking all that it stored.
+//!
+//! Every program starts with nothing in the page cache and a repository of its own, and is timed until all that it wrote is
+//! on the disk. Each runs with its documented fast settings and zstd; what each stored stands beside its time. The changes are
+//! written into the data in place. Once more, for a database, an application commits them beside `pitr watch`, and then
+//! `pitr backup` is timed.
+
+mod data;
+mod peer;
+
+use super::median;
+use crate::Result;
+use crate::application::Application;
+use crate::bound;
+use crate::drill::settle;
+use crate::program::Program;
+use crate::usage::{self, Usage};
+use crate::verdict;
+use crate::world::{self, World, forget};
+use data::{Data, Kind, forget_below, size};
+use peer::{LEVEL, Peer, Run, Step};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+const HEAD: &str = "# Snapshots beside other backups\n\nEach table is one run of the command that stands over it; MB are decimal. Memory is the peak of anonymous memory. The\n\
+    bound is the same bytes through read, hash, codec, write and fsync with none of our crates, fastest of several ways.\n\
+    *second, watched*: an application had committed the changes beside `pitr watch`, and what is timed is `pitr backup`.\n";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Snapshots {
+    /// What is backed up
+    #[arg(long, value_delimiter = ',', default_value = "database,cluster")]
+    data: Vec<Kind>,
+    /// Its size, megabytes
+    #[arg(long, default_value_t = 4000)]
+    megabytes: u32,
+    /// Share of its blocks that is changed before the second backup
+    #[arg(long, default_value_t = 0.05)]
+    share: f64,
+    /// Paired runs; the table shows medians
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Only these: pitr, restic, rustic, borg, pgbackrest, bound
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// A pgBackRest that has bundles and block increments, beside the distribution's
+    #[arg(long)]
+    pgbackrest: Option<PathBuf>,
+}
+
+/// What one step of one run took.
+#[derive(Debug, Clone, Copy)]
+struct Figures {
+    usage: Usage,
+    /// Bytes of the repository afterwards, and how many of them are new.
+    stored: u64,
+    added: u64,
+}
+
+type Table = BTreeMap<(&'static str, &'static str), Vec<Figures>>;
+
+const WATCHED: &str = "second, watched";
+
+impl Snapshots {
+    pub(crate) fn run(&self) -> Result<bool> {
+        self.data.iter().try_for_each(|kind| self.compare(*kind))?;
+        Ok(true)
+    }
+
+    fn compare(&self, kind: Kind) -> Result<()> {
+        let mut command = format!(
+            "cargo xtask compare snapshot --data {} --megabytes {} --share {} --runs {}",
+            kind.name(),
+            self.megabytes,
+            self.share,
+            self.runs
+        );
+        if !self.only.is_empty() {
+            command += &format!(" --only {}", self.only.join(","));
+        }
+        println!("{command}");
+        let data = Data::make(kind, self.megabytes, self.share)?;
+        let peers = self.peers(kind);
+        let (mut table, mut bounds) = (Table::new(), [0.0f64; 2]);
+        for round in 0..self.runs {
+            for nth in 0..peers.len() {
+                let (peer, _) = &peers[(round + nth) % peers.len()];
+                once(peer, &data, &mut table)?;
+                if *peer == Peer::Pitr && kind == Kind::Database {
+                    let figures = watched(&data, self.share)?;
+                    told("pitr", WATCHED, figures);
+                    table.entry((WATCHED, "pitr")).or_default().push(figures);
+                }
+            }
+            if self.wants("bound") {
+                let world = World::new("bound")?;
+                for way in bound::ways() {
+                    let rates = way.measure(&data.whole, &world, LEVEL)?;
+                    bounds = [bounds[0].max(rates.backup), bounds[1].max(rates.restore)];
+                }
+            }
+        }
+        keep(&command, &data, &peers, &table, bounds)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    /// Those that are installed and can do it, with their versions.
+    fn peers(&self, kind: Kind) -> Vec<(Peer, String)> {
+        let mut peers = vec![Peer::Pitr, Peer::Restic, Peer::Rustic, Peer::Borg];
+        if kind == Kind::Cluster {
+            peers.push(Peer::PgBackRest(None));
+            peers.extend(self.pgbackrest.iter().map(|path| Peer::PgBackRest(Some(path.clone()))));
+        }
+        peers.retain(|peer| self.wants(peer.name().split(',').next().unwrap_or_default()));
+        let installed = |peer: Peer| match peer.version() {
+            Some(version) => Some((peer, version)),
+            None => {
+                println!("  {} is not installed and left out", peer.name());
+                None
+            }
+        };
+        peers.into_iter().filter_map(installed).collect()
+    }
+}
+
+fn told(name: &str, step: &str, figures: Figures) {
+    println!("  {name} {step}: {:.2} s, {} MB added", figures.usage.seconds, figures.added / 1_000_000);
+}
+
+/// All steps of one program.
+fn once(peer: &Peer, data: &Data, table: &mut Table) -> Result<()> {
+    let world = World::new("compare")?;
+    let source = data.lay_out(&world.path("source"))?;
+    let run = Run::new(peer, &source, &world)?;
+    let mut before = size(&run.repo)?;
+    for step in Step::ALL {
+        if step == Step::Second {
+            source.change(data)?;
+        }
+        let mut command = run.command(step);
+        source.forget()?;
+        forget_below(&run.repo)?;
+        let (usage, _) = usage::of(&mut command)?;
+        let stored = size(&run.repo)?;
+        let figures = Figures { usage, stored, added: stored.saturating_sub(before) };
+        before = stored;
+        told(peer.name(), step.name(), figures);
+        table.entry((step.name(), peer.name())).or_default().push(figures);
+    }
+    source.compare(&run.restored(), data)
+}
+
+/// An increment of what an application committed beside a watch.
+fn watched(data: &Data, share: f64) -> Result<Figures> {
+    let world = World::new("watched")?;
+    let source = data.lay_out(&world.path("source"))?;
+    let database = source.path();
+    let program = Program::with_repository(&world.path("repo"))?;
+    let watch = program.watch(database, &[])?;
+    let path = database.to_string_lossy().into_owned();
+    let application = Application::start("snapshot.py", &["change", &path, &share.to_string(), "1"])?;
+    application.event("done")?;
+    settle();
+    watch.stop()?;
+    forget(database)?;
+    forget_below(program.repo())?;
+    let before = size(program.repo())?;
+    let mut backup = Command::new(world::build()?);
+    let (usage, _) =
+        usage::of(backup.arg("--quiet").arg("--repo").arg(program.repo()).arg("backup").arg(database))?;
+    application.end()?;
+    let stored = size(program.repo())?;
+    Ok(Figures { usage, stored, added: stored.saturating_sub(before) })
+}
+
+fn keep(command: &str, data: &Data, peers: &[(Peer, String)], table: &Table, bounds: [f64; 2]) -> Result<()> {
+    let megabytes = data.megabytes()?;
+    let mut text = String::from(
+        "| step | program | s | MB/s | CPU s | memory, MB | repository, MB | added, MB |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    let steps = Step::ALL.map(Step::name);
+    for step in [steps[0], steps[1], WATCHED, steps[2], steps[3]] {
+        for (name, runs) in
+            table.iter().filter(|((of, _), _)| *of == step).map(|((_, name), runs)| (name, runs))
+        {
+            let of = |get: fn(&Figures) -> f64| median(&runs.iter().map(get).collect::<Vec<_>>());
+            let seconds = of(|figures| figures.usage.seconds);
+            let (cpu, memory) =
+                (of(|figures| figures.usage.cpu_seconds), of(|figures| figures.usage.memory as f64 / 1e6));
+            let (stored, added) =
+                (of(|figures| figures.stored as f64 / 1e6), of(|figures| figures.added as f64 / 1e6));
+            let rate = megabytes / seconds;
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "| {step} | {name} | {seconds:.2} | {rate:.0} | {cpu:.1} | {memory:.0} | {stored:.0} | {added:.1} |"
+            );
+        }
+        let bound = if step == steps[0] {
+            bounds[0]
+        } else if step == steps[2] {
+            bounds[1]
+        } else {
+            0.0
+        };
+        if bound > 0.0 {
+            let _ = writeln!(text, "| {step} | the bound | | {bound:.0} | | | | |");
+        }
+    }
+    print!("{text}");
+    let versions: Vec<&str> =
+        peers.iter().filter(|(peer, _)| *peer != Peer::Pitr).map(|(_, version)| version.as_str()).collect();
+    let block = format!(
+        "\n## {}, {}, pitr at {}\n\n`{command}`: a {} of {megabytes:.0} MB; {}\n\n{text}",
+        verdict::today(),
+        verdict::machine(),
+        verdict::commit(),
+        data.kind.name(),
+        versions.join(", ")
+    );
+    verdict::keep("snapshot.md", HEAD, &block)
+}

@@ -43,10 +43,14 @@ impl ObjectBuilder {
         self.header.seal
     }
 
-    /// Takes memory for an object of this many bytes, so that it is not moved while it grows.
+    /// Puts the object, which has no frame yet, into this buffer, in place of what it holds: in one with enough room it is not
+    /// moved while it grows.
     #[must_use]
-    pub fn with_room(mut self, bytes: usize) -> Self {
-        self.bytes.reserve_exact(bytes.saturating_sub(self.bytes.len()));
+    pub fn within(mut self, mut buffer: Vec<u8>) -> Self {
+        debug_assert!(self.frames.is_empty());
+        buffer.clear();
+        buffer.extend_from_slice(&self.bytes);
+        self.bytes = buffer;
         self
     }
 

@@ -38,7 +38,7 @@ pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, codec: Codec, pack
         let builder = objects.builder_of(owner, "", ObjectKind::PackIndex, codec)?;
         let bytes = builder.finish(&encode(now)).map_err(Error::Pack)?;
         stored += bytes.len() as u64;
-        put_named(objects, ObjectKind::PackIndex, bytes, index_path)?;
+        put_named(objects, ObjectKind::PackIndex, bytes.into(), index_path)?;
     }
     Ok(stored)
 }

@@ -8,14 +8,16 @@ use pitr_codec::{
 };
 use pitr_format::bytes::Put;
 use pitr_format::{DecodeError, OwnerToken};
-use pitr_objects::Objects;
+use pitr_objects::{Bytes, Objects};
 
 /// Bytes of footer that each chunk costs besides the sums of its pieces: its line in the frame table and its id.
 const FOOTER_BYTES_PER_CHUNK: usize = 40 + ChunkId::BYTES;
 /// Most bytes that a frame takes besides what it holds: its header, and a tag if it is encrypted.
 const AROUND_FRAME_BYTES: usize = FRAME_HEADER_BYTES + 16;
-/// Room behind a pack's frames for a codec to work in: none needs more for a chunk that doesn't get smaller.
-const SLACK_BYTES: usize = 128 << 10;
+/// Room of a pack's buffer: a pack, and behind its frames some for a codec to work in. Only what is written takes memory. The rest
+/// makes the buffer so large that an allocator gives it back to the system when it is freed; smaller ones glibc keeps (below
+/// 32 MiB, for each thread), and a watcher takes snapshots for months.
+const ROOM_BYTES: usize = OBJECT_BYTES_MAX + (20 << 20);
 
 /// A chunk's name, the sums of its pieces, and a checksum taken with them: cheaper than hashing once more, it tells later
 /// whether the bytes are still those that were named.
@@ -66,13 +68,16 @@ pub(crate) struct OpenPack {
 }
 
 impl OpenPack {
-    pub(crate) fn new(objects: &Objects, owner: OwnerToken, codec: Codec) -> Result<Self> {
+    /// In a buffer that served an earlier pack, or in a new one.
+    pub(crate) fn new(
+        objects: &Objects,
+        owner: OwnerToken,
+        codec: Codec,
+        buffer: Option<Vec<u8>>,
+    ) -> Result<Self> {
         let builder = objects.builder_of(owner, "", ObjectKind::Pack, codec)?;
-        Ok(OpenPack {
-            builder: builder.with_room(OBJECT_BYTES_MAX + SLACK_BYTES),
-            chunks: Vec::new(),
-            sums: Vec::new(),
-        })
+        let buffer = buffer.unwrap_or_else(|| Vec::with_capacity(ROOM_BYTES));
+        Ok(OpenPack { builder: builder.within(buffer), chunks: Vec::new(), sums: Vec::new() })
     }
 
     /// True if the pack is empty, or stays within its bounds even if a chunk of this length does not get smaller.
@@ -104,17 +109,28 @@ impl OpenPack {
         self.chunks.is_empty()
     }
 
-    /// Puts the pack, compared once more with its frame table, and returns it with the bytes that it takes.
-    pub(crate) fn put(self, objects: &Objects) -> Result<(Pack, u64)> {
+    /// Puts the pack, compared once more with its frame table.
+    pub(crate) fn put(self, objects: &Objects) -> Result<Stored> {
         let seal = self.builder.seal();
         let mut footer = Vec::with_capacity(self.chunks.len() * ChunkId::BYTES + self.sums.len());
         self.chunks.iter().for_each(|chunk| footer.put(chunk.id.as_bytes()));
         footer.put(&self.sums);
         let bytes = self.builder.finish(&footer).map_err(Error::Pack)?;
         let stored = bytes.len() as u64;
-        let digest = put_named(objects, ObjectKind::Pack, bytes, pack_path)?;
-        Ok((Pack { digest, seal, chunks: self.chunks }, stored))
+        let bytes = Bytes::from(bytes);
+        let digest = put_named(objects, ObjectKind::Pack, bytes.clone(), pack_path)?;
+        let buffer = bytes.try_into_mut().ok().map(Vec::from);
+        Ok(Stored { pack: Pack { digest, seal, chunks: self.chunks }, stored, buffer })
     }
+}
+
+/// A pack that was put.
+pub(crate) struct Stored {
+    pub(crate) pack: Pack,
+    /// Bytes that it takes.
+    pub(crate) stored: u64,
+    /// What it stood in, if nobody looks at it any more.
+    pub(crate) buffer: Option<Vec<u8>>,
 }
 
 /// What a pack's footer says of its chunks.
@@ -174,7 +190,7 @@ impl PackFooter {
 pub(crate) fn put_named(
     objects: &Objects,
     kind: ObjectKind,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     path: impl FnOnce(&Digest) -> String,
 ) -> Result<Digest> {
     let digest = objects.index_of("", kind, &bytes)?.digest;
@@ -193,7 +209,7 @@ mod tests {
         let mut raw = vec![5; 10_000];
         let name = Name::of(&ChunkIds::default(), &raw);
         let append = |raw: &[u8]| {
-            OpenPack::new(&objects, objects.owner(), Codec::None)?.append(&name, raw, Codec::None)
+            OpenPack::new(&objects, objects.owner(), Codec::None, None)?.append(&name, raw, Codec::None)
         };
         assert!(append(&raw).is_ok());
         raw[9_999] ^= 0x80;
@@ -205,7 +221,7 @@ mod tests {
         let objects = Objects::memory().unwrap();
         let mut noise = vec![0; 1 << 20];
         fill_with_noise(&mut noise);
-        let mut pack = OpenPack::new(&objects, objects.owner(), Codec::default()).unwrap();
+        let mut pack = OpenPack::new(&objects, objects.owner(), Codec::default(), None).unwrap();
         let mut packed = 0;
         while pack.takes(noise.len()) {
             noise[..8].copy_from_slice(&[packed; 8]);
@@ -213,8 +229,23 @@ mod tests {
             packed += 1;
         }
         assert_eq!(packed, 15);
-        let (_, stored) = pack.put(&objects).unwrap();
-        assert!(stored <= OBJECT_BYTES_MAX as u64);
+        let put = pack.put(&objects).unwrap();
+        assert!(put.stored <= OBJECT_BYTES_MAX as u64);
+    }
+
+    #[test]
+    fn the_memory_of_a_pack_that_was_put_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::create_local(folder.path()).unwrap();
+        let mut pack = OpenPack::new(&objects, objects.owner(), Codec::None, None).unwrap();
+        pack.append(&Name::of(&ChunkIds::default(), b"x"), b"x", Codec::None).unwrap();
+        let buffer = pack.put(&objects).unwrap().buffer.unwrap();
+        let (at, room) = (buffer.as_ptr(), buffer.capacity());
+        assert!(room >= OBJECT_BYTES_MAX);
+        let mut pack = OpenPack::new(&objects, objects.owner(), Codec::None, Some(buffer)).unwrap();
+        pack.append(&Name::of(&ChunkIds::default(), b"y"), b"y", Codec::None).unwrap();
+        let again = pack.put(&objects).unwrap().buffer.unwrap();
+        assert_eq!((again.as_ptr(), again.capacity()), (at, room));
     }
 
     fn fill_with_noise(out: &mut [u8]) {

@@ -1,7 +1,7 @@
 //! Packs on their way to the repository.
 
 use crate::index::{Index, Location, PackAt};
-use crate::pack::{OpenPack, Pack};
+use crate::pack::{OpenPack, Pack, Stored};
 use crate::{ChunkId, Error, Result};
 use pitr_objects::Objects;
 use std::collections::VecDeque;
@@ -30,19 +30,19 @@ impl Packed {
     }
 }
 
-type Put = JoinHandle<Result<(Pack, u64)>>;
-
 /// Puts packs on threads of their own, a few at once. Who brings one more waits for the oldest.
 #[derive(Debug)]
 pub(crate) struct Puts {
     objects: Objects,
-    under_way: Mutex<VecDeque<Put>>,
+    under_way: Mutex<VecDeque<JoinHandle<Result<Stored>>>>,
     packed: RwLock<Packed>,
+    /// Buffers of packs that were put.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Puts {
     pub(crate) fn new(objects: Objects) -> Self {
-        Puts { objects, under_way: Mutex::default(), packed: RwLock::default() }
+        Puts { objects, under_way: Mutex::default(), packed: RwLock::default(), spare: Mutex::default() }
     }
 
     /// Begins to put a pack.
@@ -69,8 +69,14 @@ impl Puts {
         under_way.into_iter().map(|put| self.settle(put)).fold(Ok(()), Result::and)
     }
 
-    fn settle(&self, put: Put) -> Result<()> {
-        let (pack, stored) = put.join().map_err(|_| Error::Died)??;
+    /// A buffer for another pack, if one has served.
+    pub(crate) fn spare(&self) -> Result<Option<Vec<u8>>> {
+        Ok(self.spare.lock().map_err(|_| Error::Died)?.pop())
+    }
+
+    fn settle(&self, put: JoinHandle<Result<Stored>>) -> Result<()> {
+        let Stored { pack, stored, buffer } = put.join().map_err(|_| Error::Died)??;
+        self.spare.lock().map_err(|_| Error::Died)?.extend(buffer);
         let mut packed = self.packed.write().map_err(|_| Error::Died)?;
         packed.stored += stored;
         packed.index.add(&pack);

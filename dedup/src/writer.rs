@@ -90,10 +90,11 @@ impl ChunkWriter {
     fn pack(&self, name: &Name, raw: &[u8]) -> Result<()> {
         let idle = self.open.lock().map_err(|_| Error::Died)?.pop();
         let owner = self.store.lease()?.owner();
-        let new = || OpenPack::new(self.store.objects(), owner, self.codec);
+        let new = || OpenPack::new(self.store.objects(), owner, self.codec, self.puts.spare()?);
         let mut pack = idle.map_or_else(new, Ok)?;
         if !pack.takes(raw.len()) {
-            self.puts.begin(std::mem::replace(&mut pack, new()?))?;
+            self.puts.begin(pack)?;
+            pack = new()?;
         }
         pack.append(name, raw, self.codec)?;
         self.open.lock().map_err(|_| Error::Died)?.push(pack);

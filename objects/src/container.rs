@@ -1,6 +1,7 @@
 //! Reading containers: the index by ranges, frames by their entries, everything checked.
 
 use crate::{Error, Objects, Result};
+use bytes::Bytes;
 use pitr_codec::{
     Access, Codec, CodecError, FromTail, HEADER_BYTES, ObjectBuilder, ObjectCipher, ObjectIndex, ObjectKind,
     Seal, TAIL_BYTES_HINT,
@@ -115,7 +116,13 @@ impl Objects {
     /// # Errors
     /// [`Error::Object`] when the bytes are not a sound container of this kind; those of
     /// [`put_new`](Self::put_new).
-    pub fn put_container(&self, path: &str, kind: ObjectKind, bytes: Vec<u8>) -> Result<ObjectIndex> {
+    pub fn put_container(
+        &self,
+        path: &str,
+        kind: ObjectKind,
+        bytes: impl Into<Bytes>,
+    ) -> Result<ObjectIndex> {
+        let bytes = bytes.into();
         let bad = |source: CodecError| Error::Object { path: path.to_owned(), source };
         let index = self.index_of(path, kind, &bytes)?;
         index.check_unchanged(&bytes).map_err(bad)?;

@@ -4,6 +4,7 @@ mod busy;
 mod exact;
 mod increment;
 mod kill;
+mod memory;
 mod misuse;
 mod shapes;
 
@@ -30,9 +31,11 @@ pub(crate) enum Drill {
     Busy(busy::Busy),
     /// A full snapshot, then a share of the pages changed: what the increment stores and reads
     Increment(increment::Increment),
+    /// Every command on databases of growing size: peaks of memory
+    Memory(memory::Memory),
     /// Wrong use and broken things: exit codes, one line each
     Misuse(misuse::Misuse),
-    /// All of them, as they stand without options
+    /// All of them but `memory`, as they stand without options
     All(Seed),
 }
 
@@ -53,6 +56,7 @@ impl Drill {
             Drill::Shapes(drill) => drill.run(),
             Drill::Busy(drill) => drill.run(),
             Drill::Increment(drill) => drill.run(),
+            Drill::Memory(drill) => drill.run(),
             Drill::Misuse(drill) => drill.run(),
             Drill::All(seed) => {
                 let drills: [&dyn Fn() -> Result<bool>; 6] = [

@@ -62,7 +62,8 @@ impl Program {
         &self.repo
     }
 
-    fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+    /// The program with these arguments, to be run.
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--repo").arg(&self.repo).arg("--json").args(args).stdin(Stdio::null());
         command
@@ -152,6 +153,11 @@ impl Watch {
         }
         let _ = watch.child.kill();
         Err(format!("`{line}` did not come to watch: {said}").into())
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, as a power cut to the process.

@@ -3,8 +3,9 @@
 use crate::Result;
 use std::fs;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -24,20 +25,9 @@ pub(crate) struct Usage {
 pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
     let (begun, before) = (Instant::now(), children_cpu()?);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (pid, ended) = (child.id(), AtomicBool::new(false));
-    let (output, memory) = thread::scope(|scope| {
-        let looking = scope.spawn(|| {
-            let mut peak = 0;
-            while !ended.load(Ordering::Acquire) {
-                peak = peak.max(anonymous_below(pid));
-                thread::sleep(LOOK_EVERY);
-            }
-            peak
-        });
-        let output = child.wait_with_output();
-        ended.store(true, Ordering::Release);
-        (output, looking.join().unwrap_or_default())
-    });
+    let peak = Peak::of(child.id());
+    let output = child.wait_with_output();
+    let memory = peak.stop();
     let output = output?;
     if !output.status.success() {
         return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
@@ -45,6 +35,36 @@ pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
     rustix::fs::sync();
     let seconds = begun.elapsed().as_secs_f64();
     Ok((Usage { seconds, cpu_seconds: children_cpu()? - before, memory }, output))
+}
+
+/// Looks at the anonymous memory of a process and of those below it.
+#[derive(Debug)]
+pub(crate) struct Peak {
+    ended: Arc<AtomicBool>,
+    looking: JoinHandle<u64>,
+}
+
+impl Peak {
+    /// Begins to look, every 10 ms.
+    pub(crate) fn of(pid: u32) -> Peak {
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&ended);
+        let looking = thread::spawn(move || {
+            let mut peak = 0;
+            while !seen.load(Ordering::Acquire) {
+                peak = peak.max(anonymous_below(pid));
+                thread::sleep(LOOK_EVERY);
+            }
+            peak
+        });
+        Peak { ended, looking }
+    }
+
+    /// The most that was seen, bytes.
+    pub(crate) fn stop(self) -> u64 {
+        self.ended.store(true, Ordering::Release);
+        self.looking.join().unwrap_or_default()
+    }
 }
 
 /// Processor seconds of all processes that this one waited for.

@@ -1,0 +1,116 @@
+//! Every command on databases of several sizes: the peak of its anonymous memory must not follow the data.
+//!
+//! What changes between two backups is the same at each size. The database also stands, by a second name, in a folder that is
+//! backed up as one.
+
+use super::{Stage, judged, settle};
+use crate::Result;
+use crate::program::Program;
+use crate::usage::{self, Peak};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+/// The most of a command's peaks by the least.
+const RATIO_MAX: f64 = 1.2;
+const PEAK_MAX: u64 = 256_000_000;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Memory {
+    /// Sizes of the database, gigabytes
+    #[arg(long, value_delimiter = ',', default_value = "1,4,16")]
+    pub(crate) sizes: Vec<u32>,
+}
+
+/// Peaks of anonymous memory of each command, by size, bytes.
+#[derive(Default)]
+struct Peaks(BTreeMap<&'static str, Vec<u64>>);
+
+impl Peaks {
+    fn keep(&mut self, name: &'static str, peak: u64) {
+        println!("    {name}: {} MB", peak / 1_000_000);
+        self.0.entry(name).or_default().push(peak);
+    }
+
+    /// Runs `pitr` with the words of `name` before a bracket, then these paths.
+    fn of(&mut self, name: &'static str, program: &Program, paths: &[&Path]) -> Result<()> {
+        let words = name.split(" (").next().unwrap_or(name).split(' ').map(OsStr::new);
+        let (usage, _) =
+            usage::of(&mut program.command(words.chain(paths.iter().map(|path| path.as_os_str()))))?;
+        self.keep(name, usage.memory);
+        Ok(())
+    }
+}
+
+impl Memory {
+    pub(crate) fn run(&self) -> Result<bool> {
+        let sizes: Vec<String> = self.sizes.iter().map(u32::to_string).collect();
+        judged(&format!("cargo xtask drill memory --sizes {}", sizes.join(",")), |verdict| {
+            let mut peaks = Peaks::default();
+            for size in &self.sizes {
+                verdict.step(format_args!("{size} GB"));
+                database(*size, &mut peaks)?;
+            }
+            for (command, peaks) in peaks.0 {
+                let (least, most) = (peaks.iter().min(), peaks.iter().max());
+                let (least, most) = least.copied().zip(most.copied()).unwrap_or_default();
+                let ratio = most as f64 / least as f64;
+                let each: Vec<String> = peaks.iter().map(|peak| (peak / 1_000_000).to_string()).collect();
+                verdict.figure(format_args!("{command} {} MB", each.join(" ")));
+                verdict.check(
+                    ratio < RATIO_MAX,
+                    format_args!("{command}: {ratio:.2} times from the least to the most"),
+                );
+                verdict.check(most < PEAK_MAX, format_args!("{command}: {} MB", most / 1_000_000));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// All commands on a database of this size, and on a folder that holds it.
+fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
+    let mut stage = Stage::new("memory", "large.py", &[&gigabytes.to_string(), "1"])?;
+    let (program, database) = (stage.program.clone(), stage.database.clone());
+    let output = stage.world.path("restored");
+    peaks.of("backup", &program, &[&database])?;
+    change(&mut stage)?;
+    peaks.of("backup (increment)", &program, &[&database])?;
+    peaks.of("restore --to latest --output", &program, &[&output])?;
+    change(&mut stage)?;
+    peaks.of("backup --full", &program, &[&database])?;
+    peaks.of("restore --delta --to latest --output", &program, &[&output])?;
+    peaks.of("verify", &program, &[])?;
+    peaks.of("verify --deep", &program, &[])?;
+    for command in ["log", "info", "prune --keep-snapshots 1 --execute"] {
+        peaks.of(command, &program, &[])?;
+    }
+    for entry in fs::read_dir(stage.world.path(""))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("restored") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    let watch = program.watch(&database, &[])?;
+    let peak = Peak::of(watch.pid());
+    change(&mut stage)?;
+    settle();
+    watch.stop()?;
+    peaks.keep("watch", peak.stop());
+
+    // A second name of the file, not a second file.
+    let folder = stage.world.path("folder");
+    fs::create_dir(&folder)?;
+    fs::hard_link(&database, folder.join("app.db"))?;
+    let program = Program::with_repository(&stage.world.path("folders"))?;
+    peaks.of("backup (folder)", &program, &[&folder])?;
+    change(&mut stage)?;
+    peaks.of("backup (folder, increment)", &program, &[&folder])?;
+    peaks.of("restore --to latest --output (folder)", &program, &[&output])
+}
+
+fn change(stage: &mut Stage) -> Result<()> {
+    stage.application.tell("go")?;
+    stage.application.event("done").map(drop)
+}

@@ -48,6 +48,8 @@ impl Manifest {
         };
         self.sizes.stored += make(&self)?.len() as u64;
         let root = make(&self)?;
+        // Where folders hide names, a root in one without a name would be nobody's.
+        objects.register_source(&self.meta.source)?;
         lease.check()?;
         objects.put_container(&path, ObjectKind::Manifest, root)?;
         // FAILURES 21: who was held up in between takes back what he has put, before anybody is told of it.

@@ -30,7 +30,10 @@ fn recovers(world: &World, kept: usize) {
 
 #[test]
 fn a_prune_that_dies_at_any_step_loses_nothing_and_is_finished_later() {
-    let world = World::furnished();
+    World::both().iter().for_each(dies_in_a_prune);
+}
+
+fn dies_in_a_prune(world: &World) {
     for step in 0.. {
         let world = world.fork();
         let (objects, count) = dying(&world, step);
@@ -45,7 +48,10 @@ fn a_prune_that_dies_at_any_step_loses_nothing_and_is_finished_later() {
 
 #[test]
 fn a_prune_that_dies_while_it_finishes_anothers_work_loses_nothing() {
-    let world = World::furnished();
+    World::both().iter().for_each(dies_in_a_second_prune);
+}
+
+fn dies_in_a_second_prune(world: &World) {
     // The first one dies when everything is condemned: at its first deletion from the index.
     let first = world.fork();
     let objects = first.hooked(|request| match request {
@@ -67,7 +73,10 @@ fn a_prune_that_dies_while_it_finishes_anothers_work_loses_nothing() {
 
 #[test]
 fn a_backup_that_dies_at_any_step_leaves_rubbish_that_is_collected() {
-    let mut world = World::furnished();
+    World::both().into_iter().for_each(dies_in_a_backup);
+}
+
+fn dies_in_a_backup(mut world: World) {
     world.change("a", 2, 0, 70);
     for step in 0.. {
         let mut world = world.fork();

@@ -1,11 +1,11 @@
 //! Repositories in memory with snapshots whose content is known.
 
 use crate::hooked::{Act, Hooked, Request};
-use pitr_codec::Codec;
+use pitr_codec::{Codec, RawKey, Secret};
 use pitr_dedup::ChunkStore;
 use pitr_format::{Epoch, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
-use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
+use pitr_objects::{Objects, Repository};
 use pitr_prune::{Policy, Pruner};
 use pitr_snapshot::{
     BlockSource, BoxError, EXTENT_BYTES, FileShape, Manifest, SnapshotId, SnapshotMeta, SnapshotReader,
@@ -66,6 +66,18 @@ pub(crate) fn meta(source: &SourceName, hour: i64) -> SnapshotMeta {
     }
 }
 
+fn key() -> RawKey {
+    RawKey(Secret::new([7; 32]))
+}
+
+fn opened(objects: Objects) -> Objects {
+    let repository = objects.open_repository().unwrap();
+    if repository.encrypted {
+        objects.unlock(&repository, &[&key()]).unwrap();
+    }
+    objects
+}
+
 pub(crate) fn keep(count: u32) -> Policy {
     Policy { keep_snapshots: NonZeroU32::new(count), ..Policy::default() }
 }
@@ -83,19 +95,33 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> World {
+        World::with(|objects| objects.init_repository(Timestamp::MIN))
+    }
+
+    fn with(init: impl FnOnce(&Objects) -> pitr_objects::Result<Repository>) -> World {
         let store = Arc::new(InMemory::new());
-        Objects::with_store(store.clone()).unwrap().init_repository(Timestamp::MIN).unwrap();
+        init(&Objects::with_store(store.clone()).unwrap()).unwrap();
         World { store, contents: BTreeMap::new(), current: BTreeMap::new(), hour: 0 }
     }
 
     /// Two sources with three snapshots each, of which neighbours share half.
     pub(crate) fn furnished() -> World {
-        let mut world = World::new();
+        World::new().furnish()
+    }
+
+    /// The same in clear and encrypted.
+    pub(crate) fn both() -> [World; 2] {
+        [World::new(), World::with(|objects| objects.init_encrypted(Timestamp::MIN, &key()))]
+            .map(World::furnish)
+    }
+
+    fn furnish(mut self) -> World {
+        let world = &mut self;
         for seed in 0..6 {
             world.change(["a", "b"][seed % 2], 2, seed as u64 / 2 % 2, seed as u64);
             world.backup(["a", "b"][seed % 2]);
         }
-        world
+        self
     }
 
     /// The same repository, from which this one goes on apart.
@@ -105,15 +131,13 @@ impl World {
 
     /// A handle that has seen nothing yet.
     pub(crate) fn open(&self) -> Objects {
-        let objects = Objects::with_store(self.store.clone()).unwrap();
-        objects.open_repository().unwrap();
-        objects
+        opened(Objects::with_store(self.store.clone()).unwrap())
     }
 
     /// A handle that asks the hook.
     pub(crate) fn hooked(&self, hook: impl Fn(Request) -> Act + Send + Sync + 'static) -> Objects {
         let hooked = Hooked { store: self.store.clone(), hook: Arc::new(hook) };
-        Objects::with_store(Arc::new(hooked)).unwrap()
+        opened(Objects::with_store(Arc::new(hooked)).unwrap())
     }
 
     /// Gives an extent of a source other bytes.

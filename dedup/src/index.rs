@@ -1,6 +1,6 @@
 //! Where chunks lie: the index objects, and all of them together.
 //!
-//! An index object has no frames; its footer holds `packs varint`, then for each pack `digest 32, key varint`, `salt 16` if
+//! An index object (`docs/format/index.md`) has no frames; its footer holds `packs varint`, then for each pack `digest 32, key varint`, `salt 16` if
 //! the key is not 0, `chunks varint`, then for each chunk `id 32, stored length varint, raw length varint`. Offsets follow
 //! from the lengths.
 
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1_stay_as_they_are() {
-        // docs/format/pack.md; a change of this is a change of the format.
+        // docs/format/index.md; a change of this is a change of the format.
         let chunk = PackedChunk { id: ChunkId::from_bytes([9; 32]), stored_len: 300, raw_len: 5 };
         let rest = [&[1][..], &[9; 32], &[0xac, 0x02, 5]].concat();
         let plain = [&[1][..], &[7; 32], &[0], &rest].concat();

@@ -1,4 +1,4 @@
-"""Restores a snapshot from a repository, written from docs/format/{object,pack,manifest,directory}.md alone.
+"""Restores a snapshot from a repository, written from docs/format/{object,frame,pack,index,manifest,directory}.md alone.
 
     second_reader.py REPOSITORY SOURCE SNAPSHOT-ID OUTPUT
 

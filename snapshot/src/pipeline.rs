@@ -1,16 +1,20 @@
 //! Reading a source while what was read is worked on.
 //!
-//! One thread reads extents, in order, into a fixed number of buffers; as many threads as rayon would take work on them;
-//! the caller gets the results, in any order, and with them the bytes, whose buffer is then read into again. So the source
-//! is read in one stream and never waits for a processor, and memory is the buffers'.
+//! Two threads read extents, one after the other, into a fixed number of buffers, so that the disk has a request while another
+//! is answered; as many threads as rayon would take work on them; the caller gets the results, in any order, and with them
+//! the bytes, whose buffer is then read into again. So the source never waits for a processor, and memory is the buffers'.
 
 use crate::shape::{EXTENT_BYTES, extent_len, extents};
 use crate::{BlockSource, Error, FileShape, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use pitr_vfs::Buffer;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Extents read ahead for each thread that works.
 const AHEAD: usize = 4;
+/// Threads that read.
+const READERS: usize = 2;
 
 /// An extent of a source.
 #[derive(Debug)]
@@ -19,7 +23,7 @@ pub(crate) struct Extent<'a> {
     /// Place of the shape among those of the source.
     pub(crate) file: usize,
     pub(crate) number: u64,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Buffer,
 }
 
 /// Reads all extents of these files, has `work` done on each, and hands what came of it to `take`.
@@ -35,7 +39,7 @@ pub(crate) fn each_extent<T: Send>(
     let (read, to_do) = bounded(buffers);
     let (done, results) = bounded(buffers);
     for _ in 0..buffers {
-        let _ = give_back.send(Vec::new()); // there is room for all of them
+        let _ = give_back.send(Buffer::default()); // there is room for all of them
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -73,7 +77,7 @@ pub(crate) fn each_extent<T: Send>(
                     stop.store(true, Ordering::Relaxed);
                     outcome = outcome.and(Err(error));
                     // The buffer went with the error: the reader must not wait for it.
-                    let _ = give_back.try_send(Vec::new());
+                    let _ = give_back.try_send(Buffer::default());
                 }
             }
         }
@@ -81,29 +85,45 @@ pub(crate) fn each_extent<T: Send>(
     })
 }
 
+/// Reads all files: the last one when all others were read.
 fn read_all<'a>(
     source: &dyn BlockSource,
     shapes: &'a [FileShape],
     stop: &AtomicBool,
-    empty: &Receiver<Vec<u8>>,
+    empty: &Receiver<Buffer>,
     read: &Sender<Result<Extent<'a>>>,
 ) {
-    for (file, shape) in shapes.iter().enumerate() {
-        for number in 0..extents(shape.len) {
-            let Ok(mut bytes) = empty.recv() else { return };
-            if stop.load(Ordering::Relaxed) {
-                return;
+    let numbered: Vec<(usize, &FileShape)> = shapes.iter().enumerate().collect();
+    let (others, last) = numbered.split_at(numbered.len().saturating_sub(1));
+    for files in [others, last] {
+        let numbers = |(file, shape): &(usize, &'a FileShape)| {
+            let (file, shape) = (*file, *shape);
+            (0..extents(shape.len)).map(move |number| (file, shape, number))
+        };
+        let next = Mutex::new(files.iter().flat_map(numbers));
+        std::thread::scope(|scope| {
+            for _ in 0..READERS {
+                scope.spawn(|| {
+                    loop {
+                        let next = next.lock().map_or(None, |mut next| next.next());
+                        let (Some((file, shape, number)), false) = (next, stop.load(Ordering::Relaxed))
+                        else {
+                            return;
+                        };
+                        let Ok(mut bytes) = empty.recv() else { return };
+                        let offset = number * EXTENT_BYTES; // within the file's length, which is bounded
+                        bytes.set_len(extent_len(shape.len, number));
+                        let filled = source.read_at(shape.file, offset, &mut bytes);
+                        let extent = filled
+                            .map(|()| Extent { shape, file, number, bytes })
+                            .map_err(|source| Error::Source { file: shape.file, offset, source });
+                        if read.send(extent).is_err() {
+                            return;
+                        }
+                    }
+                });
             }
-            let offset = number * EXTENT_BYTES; // within the file's length, which is bounded
-            bytes.resize(extent_len(shape.len, number), 0);
-            let filled = source.read_at(shape.file, offset, &mut bytes);
-            let extent = filled
-                .map(|()| Extent { shape, file, number, bytes })
-                .map_err(|source| Error::Source { file: shape.file, offset, source });
-            if read.send(extent).is_err() {
-                return;
-            }
-        }
+        });
     }
 }
 

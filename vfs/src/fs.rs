@@ -68,6 +68,14 @@ pub trait File: Send + Sync + Debug {
         Ok(done)
     }
 
+    /// As [`read_up_to_at`](File::read_up_to_at), for what is read once and by nobody else soon: where the system can, and the
+    /// bytes are not in its cache anyway, they don't go through it. Aligned requests of a megabyte profit most ([`Buffer`]).
+    ///
+    /// [`Buffer`]: crate::Buffer
+    fn read_once_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_up_to_at(buf, offset)
+    }
+
     /// Fills `buf` from `offset`; [`io::ErrorKind::UnexpectedEof`] if the file ends before.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         if self.read_up_to_at(buf, offset)? == buf.len() {

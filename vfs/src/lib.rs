@@ -19,6 +19,7 @@
 
 mod clock;
 mod fs;
+mod once;
 mod os;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -26,5 +27,6 @@ mod view;
 
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, File, FileSystem, Lock};
-pub use os::OsFs;
+pub use once::Buffer;
+pub use os::{OsFile, OsFs};
 pub use view::View;

@@ -1,5 +1,6 @@
 //! The operating system's files.
 
+use crate::once::{self, Direct};
 use crate::{Access, File, FileSystem, Lock, View};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -14,47 +15,63 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsFs;
 
+/// A file of the operating system.
 #[derive(Debug)]
-struct OsFile(fs::File);
+pub struct OsFile {
+    file: fs::File,
+    /// Closed with it, and not before: a process that closes any descriptor of a file drops its POSIX locks (FAILURES 38).
+    direct: Direct,
+}
+
+impl From<fs::File> for OsFile {
+    fn from(file: fs::File) -> Self {
+        OsFile { file, direct: Direct::new() }
+    }
+}
 
 impl File for OsFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
+        self.file.read_at(buf, offset)
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(buf, offset)
+        self.file.write_all_at(buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
+    }
+
+    fn read_once_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        once::read(&self.file, &self.direct, buf, offset)
     }
 
     fn view(&self, len: u64) -> io::Result<View> {
-        View::map(&self.0, len)
+        View::map(&self.file, len)
     }
 }
 
 impl FileSystem for OsFs {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
         let file = OpenOptions::new().read(true).write(access == Access::ReadWrite).open(path)?;
-        Ok(Arc::new(OsFile(file)))
+        Ok(Arc::new(OsFile::from(file)))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(OsFile(OpenOptions::new().read(true).write(true).create_new(true).open(path)?)))
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        Ok(Arc::new(OsFile::from(file)))
     }
 
     fn publish(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -11,6 +11,7 @@ mod bound;
 mod compare;
 mod drill;
 mod fuzz;
+mod golden;
 mod measure;
 mod miri;
 mod models;
@@ -53,6 +54,8 @@ enum Task {
     Soak(soak::Soak),
     /// Hands random and mutated input to everything that reads a disk
     Fuzz(fuzz::Fuzz),
+    /// Makes the golden repositories of a new version of the format
+    Golden,
     /// Tries every order of the steps of concurrent code, by loom
     Models,
     /// Runs tests under miri, which a nightly toolchain has as a component
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Measure(measure) => measure.run(),
         Task::Soak(soak) => soak.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
+        Task::Golden => golden::run(),
         Task::Models => models::run(),
         Task::Miri => miri::run(),
     };

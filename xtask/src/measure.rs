@@ -22,6 +22,21 @@ pub(crate) enum Measure {
         #[arg(long, default_value_t = 200)]
         changed: u64,
     },
+    /// What an increment of a large file writes besides the changed blocks
+    Metadata {
+        /// Size of the file, GB; nothing of it stands on a disk
+        #[arg(long, default_value_t = 100)]
+        size: u64,
+        /// How many of a thousand blocks change
+        #[arg(long, default_value_t = 1)]
+        per_mille: u64,
+    },
+    /// Files of which 40% are duplicates, of several kinds
+    Duplicates {
+        /// Size of each, MB
+        #[arg(long, default_value_t = 1000)]
+        megabytes: u64,
+    },
     /// Analysis and partitioned replay of a log of 2 GB
     Replay {
         /// How often it is replayed
@@ -59,6 +74,18 @@ const SNAPSHOT: Bench = Bench {
     head: "# Snapshots of growing files\n\nEach table is one run of the command that stands over it. The file's blocks of 4 KiB are half noise, half text; zstd 3, a repository in a\nlocal folder with fsync. The same amount changes in each size, in single blocks all over the file, once told by a tracker and once\nfound by reading everything. *Together* is what the changed blocks take when they are compressed by the megabyte; memory is the\npeak of anonymous memory while the column's work ran, what the allocator kept of the work before included; the file is in the page cache.\n",
 };
 
+const METADATA: Bench = Bench {
+    file: "metadata.md",
+    head: "# What an increment writes besides the blocks that changed\n\nEach table is one run of the command that stands over it, in bytes. The blocks that change are scattered evenly over a file each\nof whose extents has a chunk; they hold noise, so that they are stored as they are. *Besides them* are leaves, frame headers, footers of\npacks with the sums of their pieces, the index and the root.\n",
+    ..SNAPSHOT
+};
+
+const DUPLICATES: Bench = Bench {
+    file: "duplicates.md",
+    head: "# Duplicates within a file\n\nEach table is one run of the command that stands over it: a first snapshot of a file of which 60% are blocks of half noise and half text,\nall different, and 40% as the row says. *Removed* is the share of the duplicates that cost nothing.\n",
+    ..SNAPSHOT
+};
+
 impl Measure {
     /// Runs it and keeps the table; whether there was one.
     pub(crate) fn run(&self) -> Result<bool> {
@@ -72,8 +99,18 @@ impl Measure {
             Measure::Snapshot { sizes, changed } => {
                 let sizes: Vec<String> = sizes.iter().map(u64::to_string).collect();
                 let command = format!("snapshot --sizes {} --changed {changed}", sizes.join(","));
-                (SNAPSHOT, command, [vec![changed.to_string()], sizes].concat())
+                (SNAPSHOT, command, [vec!["snapshot".to_owned(), changed.to_string()], sizes].concat())
             }
+            Measure::Metadata { size, per_mille } => (
+                METADATA,
+                format!("metadata --size {size} --per-mille {per_mille}"),
+                vec!["metadata".to_owned(), size.to_string(), per_mille.to_string()],
+            ),
+            Measure::Duplicates { megabytes } => (
+                DUPLICATES,
+                format!("duplicates --megabytes {megabytes}"),
+                vec!["duplicates".to_owned(), megabytes.to_string()],
+            ),
         };
         let command = format!("cargo xtask measure {command}");
         println!("{command}");

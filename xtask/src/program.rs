@@ -23,6 +23,8 @@ pub(crate) const UNREACHABLE: i32 = 3;
 pub(crate) struct Program {
     binary: PathBuf,
     repo: PathBuf,
+    /// What opens the repository, if it is encrypted.
+    key: Option<PathBuf>,
 }
 
 /// What a finished command left.
@@ -52,8 +54,18 @@ impl std::fmt::Display for Called {
 impl Program {
     /// Builds the program and makes a repository at `repo`.
     pub(crate) fn with_repository(repo: &Path) -> Result<Program> {
-        let program = Program { binary: world::build()?, repo: repo.to_owned() };
-        program.call(["init"])?.done()?;
+        Self::init(repo, None)
+    }
+
+    /// As [`with_repository`](Self::with_repository), with an encrypted one.
+    pub(crate) fn with_key(repo: &Path, key: &Path) -> Result<Program> {
+        Self::init(repo, Some(key.to_owned()))
+    }
+
+    fn init(repo: &Path, key: Option<PathBuf>) -> Result<Program> {
+        let encrypt = key.is_some().then_some("--encrypt");
+        let program = Program { binary: world::build()?, repo: repo.to_owned(), key };
+        program.call(["init"].into_iter().chain(encrypt))?.done()?;
         Ok(program)
     }
 
@@ -66,6 +78,9 @@ impl Program {
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--repo").arg(&self.repo).arg("--json").args(args).stdin(Stdio::null());
+        if let Some(key) = &self.key {
+            command.arg("--key-file").arg(key);
+        }
         command
     }
 

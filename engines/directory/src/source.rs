@@ -5,12 +5,13 @@ use crate::scan::TREE;
 use crate::tree;
 use pitr_format::FileId;
 use pitr_snapshot::{BlockSource, BoxError, FileShape};
+use pitr_vfs::{File as _, OsFile};
 use rustix::fs::OFlags;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -26,7 +27,7 @@ pub(crate) struct FolderSource {
     places: HashMap<FileId, usize>,
     /// Files that are as they were in the parent.
     unchanged: HashSet<FileId>,
-    open: Mutex<VecDeque<(FileId, Arc<File>)>>,
+    open: Mutex<VecDeque<(FileId, Arc<OsFile>)>>,
     tree_len: u64,
     tree: OnceLock<Vec<u8>>,
 }
@@ -68,7 +69,7 @@ impl FolderSource {
     }
 
     /// The file, opened as what it was when it was looked at, and nothing that took its place.
-    fn open(&self, file: FileId, inode: u64, path: &Path) -> io::Result<Arc<File>> {
+    fn open(&self, file: FileId, inode: u64, path: &Path) -> io::Result<Arc<OsFile>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, found)) = open.iter().find(|(number, _)| *number == file) {
             return Ok(Arc::clone(found));
@@ -79,7 +80,7 @@ impl FolderSource {
         if !meta.is_file() || meta.ino() != inode {
             return Err(io::ErrorKind::NotFound.into()); // another one stands in its place
         }
-        let found = Arc::new(found);
+        let found = Arc::new(OsFile::from(found));
         open.push_back((file, Arc::clone(&found)));
         if open.len() > OPEN_MAX {
             open.pop_front();
@@ -136,29 +137,23 @@ impl BlockSource for FolderSource {
             let in_hole = content.holes.iter().any(|(from, to)| *from <= offset && end <= *to);
             (below(&self.root, &entries[place].path), content.inode, in_hole)
         };
-        buf.fill(0);
         if in_hole {
+            buf.fill(0);
             return Ok(());
         }
         let opened = match self.open(file, inode, &path) {
             // ELOOP: a symbolic link stands there now.
             Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(LOOP) => {
                 self.note(place, ReadState::Gone);
+                buf.fill(0);
                 return Ok(());
             }
             other => other.map_err(|e| format!("{}: {e}", path.display()))?,
         };
-        let mut done = 0;
-        while done < buf.len() {
-            match opened.read_at(&mut buf[done..], offset + done as u64) {
-                Ok(0) => {
-                    self.note(place, ReadState::Cut);
-                    break;
-                }
-                Ok(n) => done += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(format!("{}: {e}", path.display()).into()),
-            }
+        let read = opened.read_once_at(buf, offset).map_err(|e| format!("{}: {e}", path.display()))?;
+        if read < buf.len() {
+            self.note(place, ReadState::Cut);
+            buf[read..].fill(0);
         }
         Ok(())
     }

@@ -152,7 +152,7 @@ impl BaseView {
     }
 
     fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        let read = self.file.read_up_to_at(out, offset).map_err(Error::ReadDatabase)?;
+        let read = self.file.read_once_at(out, offset).map_err(Error::ReadDatabase)?;
         // What no frame ever held and the file ends before is a hole that reads as zeros.
         out[read..].fill(0);
         Ok(())

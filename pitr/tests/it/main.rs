@@ -5,6 +5,7 @@ mod captured;
 mod delta;
 mod encrypted;
 mod folders;
+mod golden;
 mod misuse;
 mod pruned;
 mod second;

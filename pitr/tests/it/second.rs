@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::world::World;
 
-fn second_reader(world: &World, source: &str, snapshot: &str, output: &Path) {
+pub(crate) fn second_reader(world: &World, source: &str, snapshot: &str, output: &Path) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second_reader.py");
     let mut python = Command::new("python3");
     python.arg(script).arg(world.path("repo")).arg(source).arg(snapshot).arg(output);

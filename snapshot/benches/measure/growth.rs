@@ -1,13 +1,10 @@
-//! `cargo xtask measure snapshot`: the first snapshot, an increment by a tracker's word and one by comparison, of files that
-//! grow while the change stays the same.
+//! The first snapshot, an increment by a tracker's word and one by comparison, of files that grow while the change stays the
+//! same.
 
-use pitr_codec::Codec;
-use pitr_dedup::ChunkStore;
-use pitr_format::{Epoch, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
-use pitr_objects::Objects;
+use crate::made::{BLOCK, MB, Noise, file, meta, open, repository};
+use pitr_format::FileId;
 use pitr_snapshot::{
-    BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, SnapshotReader, Tracked, write_full,
-    write_increment,
+    BlockSource, BoxError, FileShape, Manifest, SnapshotReader, Tracked, write_full, write_increment,
 };
 use pitr_tracker::{BlockSize, ChangeSet};
 use std::error::Error;
@@ -17,26 +14,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const BLOCK: usize = 4096;
-const MB: u64 = 1_000_000;
-const TEXT: &[u8] = b"a row of some table, much like the row before it; ";
-
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0.rotate_left(27)
-    }
-}
-
-/// Half noise, half text.
-fn block(noise: &mut Noise, out: &mut [u8]) {
-    let (front, back) = out.split_at_mut(out.len() / 2);
-    front.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&noise.next().to_le_bytes()));
-    back.iter_mut().zip(TEXT.iter().cycle()).for_each(|(byte, text)| *byte = *text);
-}
-
 struct Source {
     file: File,
     len: u64,
@@ -44,8 +21,7 @@ struct Source {
 
 impl BlockSource for Source {
     fn files(&self) -> Vec<FileShape> {
-        let (file, name) = (FileId::FIRST, "made".to_owned());
-        vec![FileShape { file, name, len: self.len, block_bytes: BLOCK as u32 }]
+        vec![file(self.len)]
     }
 
     fn read_at(&self, _: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
@@ -57,7 +33,7 @@ fn make(path: &Path, len: u64) -> Result<Source, Box<dyn Error>> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     let (mut noise, mut buffer) = (Noise(len), vec![0; 1 << 20]);
     for offset in (0..len).step_by(buffer.len()) {
-        buffer.chunks_mut(BLOCK).for_each(|out| block(&mut noise, out));
+        buffer.chunks_mut(BLOCK).for_each(|out| noise.block(out));
         file.write_all_at(&buffer, offset)?;
     }
     file.sync_all()?;
@@ -74,7 +50,7 @@ fn change(source: &Source, bytes: u64, seed: u64) -> Result<(ChangeSet, u64), Bo
         // One in each of equal parts: scattered, and none twice.
         let (begin, end) = (n * all / count, (n + 1) * all / count);
         let at = begin + noise.next() % (end - begin);
-        block(&mut noise, &mut out);
+        noise.block(&mut out);
         source.file.write_all_at(&out, at * BLOCK as u64)?;
         set.mark(FileId::FIRST, size, at);
         group.extend_from_slice(&out);
@@ -108,25 +84,6 @@ fn timed<T>(work: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<(T, f64,
     })
 }
 
-fn meta(at: u64) -> Result<SnapshotMeta, Box<dyn Error>> {
-    Ok(SnapshotMeta {
-        source: SourceName::new("made")?,
-        engine: "measure".to_owned(),
-        timeline: TimelineId::FIRST,
-        epoch: Epoch::FIRST,
-        redo_from: Lsn::new(at),
-        consistent_at: Lsn::new(at),
-        time: Timestamp::MIN,
-        tx: TxId::NONE,
-        codec: Codec::default(),
-        created: Timestamp::MIN,
-    })
-}
-
-fn open(folder: &Path) -> Result<ChunkStore, Box<dyn Error>> {
-    Ok(ChunkStore::open(Objects::local(folder)?)?)
-}
-
 /// Errors unless the snapshot is the file.
 fn check(folder: &Path, manifest: &Manifest, source: &Source) -> Result<(), Box<dyn Error>> {
     let reader = SnapshotReader::open(open(folder)?, manifest.clone());
@@ -143,18 +100,13 @@ fn check(folder: &Path, manifest: &Manifest, source: &Source) -> Result<(), Box<
     if differs.into_inner() { Err("the snapshot is not the file".into()) } else { Ok(()) }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
-    let Some((changed, sizes)) = numbers.split_first() else { return Ok(()) }; // `cargo test` runs benches too
+pub(crate) fn run(changed: u64, sizes: &[u64]) -> Result<(), Box<dyn Error>> {
     println!(
         "| file, GB | first, MB/s | memory, MB | tracked: s | memory, MB | stored, MB | / together | compared: s | memory, MB | / together |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for gigabytes in sizes {
-        let dir =
-            tempfile::tempdir_in(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))?;
-        let folder = dir.path().join("repo");
-        Objects::create_local(&folder)?.init_repository(Timestamp::MIN)?;
+        let (dir, folder) = repository()?;
         let len = gigabytes * 1000 * MB / (1 << 20) * (1 << 20);
         let source = make(&dir.path().join("file"), len)?;
         let (first, first_seconds, first_memory) = timed(|| {

@@ -1,0 +1,167 @@
+//! Reading past the page cache.
+//!
+//! What a backup reads it reads once. Through the cache each page of it is allocated, filled, copied and later evicted in
+//! place of something that an application needs; read directly (`O_DIRECT`) it costs nearly no processor time. But what is in
+//! the cache is there at once, and may be newer than the disk: so one byte is asked for that must not wait (`RWF_NOWAIT`).
+
+use rustix::fs::{Advice, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSliceMut};
+use std::ops::{Deref, DerefMut};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::OnceLock;
+
+/// What file systems and disks of today want of addresses, offsets and lengths, bytes.
+const ALIGNMENT: usize = 4096;
+/// Fewer bytes are not worth a second descriptor.
+const BYTES_MIN: usize = 256 << 10;
+
+/// Bytes at an address that direct requests can be made for.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    room: Vec<u8>,
+    begin: usize,
+    len: usize,
+}
+
+impl Buffer {
+    /// Makes it so long; what it holds afterwards is any bytes.
+    pub fn set_len(&mut self, len: usize) {
+        if self.room.len() < len + ALIGNMENT {
+            self.room.resize(len + ALIGNMENT, 0);
+        }
+        self.begin = self.room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        self.len = len;
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.room[self.begin..self.begin + self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.room[self.begin..self.begin + self.len]
+    }
+}
+
+/// The descriptor for direct requests; `None` where there are none.
+pub(crate) type Direct = OnceLock<Option<File>>;
+
+/// Reads until `buf` is full or the file ends. The second descriptor is closed together with the first.
+pub(crate) fn read(file: &File, direct: &Direct, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let whole = buf.len() / ALIGNMENT * ALIGNMENT;
+    let is_aligned = offset.is_multiple_of(ALIGNMENT as u64) && buf.as_ptr().align_offset(ALIGNMENT) == 0;
+    let mut done = 0;
+    if whole >= BYTES_MIN
+        && is_aligned
+        && let Some(direct) = direct.get_or_init(|| open(file))
+        && !is_cached(file, offset)
+    {
+        while done < whole {
+            match direct.read_at(&mut buf[done..whole], offset + done as u64) {
+                Ok(read) if read.is_multiple_of(ALIGNMENT) && read > 0 => done += read,
+                // The file's end, in or before a block.
+                Ok(read) => return Ok(done + read),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break, // the cache may know better
+            }
+        }
+    }
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// The same file once more, whatever its name is by now.
+fn open(file: &File) -> Option<File> {
+    let flags = OFlags::DIRECT.bits() as i32;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let direct = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    // Looking for one byte must not make the system read more.
+    rustix::fs::fadvise(file, 0, None, Advice::Random).ok()?;
+    Some(direct)
+}
+
+fn is_cached(file: &File, offset: u64) -> bool {
+    let mut byte = [0];
+    match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) {
+        Ok(read) => read > 0,
+        Err(Errno::AGAIN) => false,
+        Err(_) => false, // such a question is not understood: then nothing is known to be there
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::File as _;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_same_bytes_come_whichever_way() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = dir.path().join("f");
+        let len = 3 * BYTES_MIN + 5000;
+        let bytes: Vec<u8> = (0..len).map(|n| (n * 7 + n / 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        for is_cold in [false, true] {
+            let file: Arc<dyn crate::File> = Arc::new(crate::OsFile::from(File::open(&path).unwrap()));
+            let cold = File::open(&path).unwrap();
+            for (offset, wanted) in [
+                (0, BYTES_MIN),
+                (0, len),
+                (ALIGNMENT, len),
+                (BYTES_MIN, 2 * BYTES_MIN + 5000),
+                (BYTES_MIN + 1, BYTES_MIN),
+                (2 * BYTES_MIN, BYTES_MIN + 17),
+                (3 * BYTES_MIN, BYTES_MIN),
+                (len, BYTES_MIN),
+                (len + 9000, BYTES_MIN),
+                (12, 1),
+                (0, 0),
+            ] {
+                if is_cold {
+                    cold.sync_all().unwrap();
+                    rustix::fs::fadvise(&cold, 0, None, Advice::DontNeed).unwrap();
+                }
+                let mut buffer = Buffer::default();
+                buffer.set_len(wanted);
+                let read = file.read_once_at(&mut buffer, offset as u64).unwrap();
+                let there = &bytes[offset.min(len)..len.min(offset + wanted)];
+                assert!(buffer[..read] == *there, "{wanted} at {offset}, cold: {is_cold}");
+            }
+        }
+        // What was written and not yet on the disk is read too.
+        let file = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
+        file.write_all_at(&[9; 10], 2 * ALIGNMENT as u64 + 5).unwrap();
+        let mut buffer = Buffer::default();
+        buffer.set_len(BYTES_MIN);
+        file.read_once_at(&mut buffer, 0).unwrap();
+        assert_eq!(
+            buffer[2 * ALIGNMENT..2 * ALIGNMENT + 20],
+            [&bytes[8192..8197], &[9; 10], &bytes[8207..8212]].concat()
+        );
+    }
+
+    #[test]
+    fn a_buffer_is_aligned_whatever_its_length() {
+        let mut buffer = Buffer::default();
+        for len in [0, 1, 5000, 1 << 20, 17] {
+            buffer.set_len(len);
+            assert_eq!((buffer.len(), buffer.as_ptr().align_offset(ALIGNMENT)), (len, 0));
+        }
+    }
+}

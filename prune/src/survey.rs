@@ -75,16 +75,15 @@ pub(crate) fn sources(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
     }
     for path in &there {
         let Some((source, name)) = sources.iter().find_map(|source| log_of(source, path)) else { continue };
-        if !source.catalog.epochs().contains_key(&name.epoch)
-            || !source.catalog.timelines().contains_key(&name.timeline)
-        {
-            // A log object's claim and timeline stood before it did; one without is nobody's, and stays.
-            let layout = source.archive.layout();
-            for needed in [Name::Claim(name.epoch), Name::Timeline(name.timeline)] {
-                let needed = layout.path(&needed);
-                if objects.exists(&needed)? {
-                    return Err(Error::Suspicious { path: needed, what: "was missing from a listing" });
-                }
+        // A log object's claim and timeline stood before it did; one without is nobody's, and stays.
+        let has_claim = source.catalog.epochs().contains_key(&name.epoch);
+        let has_timeline = source.catalog.timelines().contains_key(&name.timeline);
+        let claim = (!has_claim).then_some(Name::Claim(name.epoch));
+        let timeline = (!has_timeline).then_some(Name::Timeline(name.timeline));
+        for needed in claim.into_iter().chain(timeline) {
+            let needed = source.archive.layout().path(&needed);
+            if objects.exists(&needed)? {
+                return Err(Error::Suspicious { path: needed, what: "was missing from a listing" });
             }
         }
     }

@@ -87,12 +87,12 @@ pub(crate) fn read(file: &File, direct: &Direct, buf: &mut [u8], offset: u64) ->
 
 /// The same file once more, whatever its name is by now.
 fn open(file: &File) -> Option<File> {
-    let flags = OFlags::DIRECT.bits() as i32;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let direct = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     // Looking for one byte must not make the system read more.
     rustix::fs::fadvise(file, 0, None, Advice::Random).ok()?;
-    Some(direct)
+    let flags = OFlags::DIRECT.bits() as i32;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // Nothing may fail from here on: what is open is not to be closed before the file is.
+    OpenOptions::new().read(true).custom_flags(flags).open(path).ok()
 }
 
 fn is_cached(file: &File, offset: u64) -> bool {

@@ -208,3 +208,19 @@ fn a_policy_without_a_rule_is_refused() {
     assert!(matches!(refused, Err(Error::NoRule)));
     assert!(Timestamp::MIN < at(0));
 }
+
+#[test]
+fn a_log_object_that_is_nobodys_stops_no_prune_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let logged = Logged::new(dir.path(), 6);
+    let objects = logged.world.open();
+    let mut log = objects.list("sources/a/log").unwrap().into_iter().map(|entry| entry.path);
+    let path = log.next().unwrap();
+    // Its epoch was claimed; its timeline was not.
+    let stray = path.replacen("00000001", "0000000f", 1);
+    assert_ne!(path, stray);
+    objects.put_new(&stray, objects.get(&path).unwrap()).unwrap();
+    logged.world.pruner(logged.world.open(), keep(1)).execute(at(logged.world.hour)).unwrap();
+    assert!(objects.exists(&stray).unwrap() && !objects.exists(&path).unwrap());
+    logged.world.check();
+}

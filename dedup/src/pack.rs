@@ -234,6 +234,22 @@ mod tests {
     }
 
     #[test]
+    fn a_footer_of_another_length_is_refused() {
+        let objects = Objects::memory().unwrap();
+        let footer_of = |payload: &[u8]| {
+            let mut builder = objects.builder("", ObjectKind::Pack, Codec::None).unwrap();
+            builder.append(Codec::None, &[1; 5000]).unwrap();
+            let index = objects.index_of("", ObjectKind::Pack, &builder.finish(payload).unwrap()).unwrap();
+            PackFooter::decode(&pack_path(&index.digest), &index)
+        };
+        // An id, and the sums of two pieces.
+        assert!(footer_of(&[7; 32 + 2 * 16]).is_ok());
+        for len in [0, 31, 32, 48, 32 + 31, 32 + 33, 32 + 3 * 16] {
+            assert!(matches!(footer_of(&vec![7; len]), Err(Error::Index { .. })), "{len}");
+        }
+    }
+
+    #[test]
     fn the_memory_of_a_pack_that_was_put_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let objects = Objects::create_local(folder.path()).unwrap();

@@ -59,8 +59,9 @@ pub(crate) fn open(folder: &Path) -> Result<ChunkStore, Box<dyn Error>> {
 
 /// An empty repository below a folder that goes away.
 pub(crate) fn repository() -> Result<(tempfile::TempDir, std::path::PathBuf), Box<dyn Error>> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let dir = tempfile::tempdir_in(target)?;
+    // On the disk that holds what is built.
+    let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into();
+    let dir = tempfile::tempdir_in(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(beside))?;
     let folder = dir.path().join("repo");
     Objects::create_local(&folder)?.init_repository(Timestamp::MIN)?;
     Ok((dir, folder))

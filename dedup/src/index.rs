@@ -1,8 +1,8 @@
 //! Where chunks lie: the index objects, and all of them together.
 //!
-//! An index object (`docs/format/index.md`) has no frames; its footer holds `packs varint`, then for each pack `digest 32, key varint`, `salt 16` if
-//! the key is not 0, `chunks varint`, then for each chunk `id 32, stored length varint, raw length varint`. Offsets follow
-//! from the lengths.
+//! An index object (`docs/format/index.md`) has no frames; its footer holds `packs varint`, then for each pack `digest 32, key
+//! varint`, `salt 16` if the key is not 0, `chunks varint`, then for each chunk `id 32, stored length varint, raw length
+//! varint`. Offsets follow from the lengths.
 
 use crate::id::hex;
 use crate::pack::{Pack, PackedChunk, pack_path, put_named};

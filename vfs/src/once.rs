@@ -54,8 +54,9 @@ impl DerefMut for Buffer {
 /// The descriptor for direct requests; `None` where there are none.
 pub(crate) type Direct = OnceLock<Option<File>>;
 
-/// Reads until `buf` is full or the file ends. The second descriptor is closed together with the first.
-pub(crate) fn read(file: &File, direct: &Direct, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+/// Reads whole blocks past the cache, as many as can be had so, and returns their bytes; the rest is for the caller to read. The
+/// second descriptor is closed together with the first.
+pub(crate) fn read_directly(file: &File, direct: &Direct, buf: &mut [u8], offset: u64) -> usize {
     let whole = buf.len() / ALIGNMENT * ALIGNMENT;
     let is_aligned = offset.is_multiple_of(ALIGNMENT as u64) && buf.as_ptr().align_offset(ALIGNMENT) == 0;
     let mut done = 0;
@@ -68,21 +69,13 @@ pub(crate) fn read(file: &File, direct: &Direct, buf: &mut [u8], offset: u64) ->
             match direct.read_at(&mut buf[done..whole], offset + done as u64) {
                 Ok(read) if read.is_multiple_of(ALIGNMENT) && read > 0 => done += read,
                 // The file's end, in or before a block.
-                Ok(read) => return Ok(done + read),
+                Ok(read) => return done + read,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break, // the cache may know better
             }
         }
     }
-    while done < buf.len() {
-        match file.read_at(&mut buf[done..], offset + done as u64) {
-            Ok(0) => break,
-            Ok(read) => done += read,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(done)
+    done
 }
 
 /// The same file once more, whatever its name is by now.

@@ -55,7 +55,8 @@ impl File for OsFile {
     }
 
     fn read_once_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        once::read(&self.file, &self.direct, buf, offset)
+        let done = once::read_directly(&self.file, &self.direct, buf, offset);
+        Ok(done + self.read_up_to_at(&mut buf[done..], offset + done as u64)?)
     }
 
     fn view(&self, len: u64) -> io::Result<View> {

@@ -2,10 +2,10 @@
 
 use crate::made::{BLOCK, MB, Noise, file, meta, open, repository};
 use pitr_format::FileId;
-use pitr_snapshot::{BlockSource, BoxError, FileShape, write_full};
+use pitr_snapshot::{BlockSource, BoxError, EXTENT_BYTES, FileShape, write_full};
 use std::error::Error;
 
-const EXTENT: usize = 1 << 20;
+const EXTENT: usize = EXTENT_BYTES as usize;
 
 struct Held(Vec<u8>);
 

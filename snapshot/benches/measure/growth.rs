@@ -47,9 +47,7 @@ fn change(source: &Source, bytes: u64, seed: u64) -> Result<(ChangeSet, u64), Bo
     let (count, all) = (bytes / BLOCK as u64, source.len / BLOCK as u64);
     let (mut together, mut group, mut out) = (0, Vec::new(), vec![0; BLOCK]);
     for n in 0..count {
-        // One in each of equal parts: scattered, and none twice.
-        let (begin, end) = (n * all / count, (n + 1) * all / count);
-        let at = begin + noise.next() % (end - begin);
+        let at = noise.scattered(count, all, n);
         noise.block(&mut out);
         source.file.write_all_at(&out, at * BLOCK as u64)?;
         set.mark(FileId::FIRST, size, at);

@@ -24,6 +24,12 @@ impl Noise {
         out.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&self.next().to_le_bytes()));
     }
 
+    /// A place in the `n`th of `count` equal parts of `all`: so places are scattered, and none comes twice.
+    pub(crate) fn scattered(&mut self, count: u64, all: u64, n: u64) -> u64 {
+        let (begin, end) = (n * all / count, (n + 1) * all / count);
+        begin + self.next() % (end - begin)
+    }
+
     /// Half noise, half text.
     pub(crate) fn block(&mut self, out: &mut [u8]) {
         let (front, back) = out.split_at_mut(out.len() / 2);

@@ -2,13 +2,13 @@
 
 use crate::made::{BLOCK, MB, Noise, file, meta, open, repository};
 use pitr_format::FileId;
-use pitr_snapshot::{BlockSource, BoxError, FileShape, Tracked, write_full, write_increment};
+use pitr_snapshot::{BlockSource, BoxError, EXTENT_BYTES, FileShape, Tracked, write_full, write_increment};
 use pitr_tracker::{BlockSize, ChangeSet};
 use std::error::Error;
 
 /// Contents of which every extent has one: nothing of so large a source is stored, but each of its extents has a chunk.
 const CONTENTS: u64 = 64;
-const EXTENT: usize = 1 << 20;
+const EXTENT: usize = EXTENT_BYTES as usize;
 
 struct Synthetic {
     len: u64,
@@ -54,9 +54,7 @@ pub(crate) fn run(gigabytes: u64, per_mille: u64) -> Result<(), Box<dyn Error>> 
     let (blocks, size) = (len / BLOCK as u64, BlockSize::new(BLOCK as u32)?);
     let (count, mut noise) = (blocks * per_mille / 1000, Noise(1));
     for n in 0..count {
-        // One in each of equal parts: scattered, and none twice.
-        let (begin, end) = (n * blocks / count, (n + 1) * blocks / count);
-        source.changed.mark(FileId::FIRST, size, begin + noise.next() % (end - begin));
+        source.changed.mark(FileId::FIRST, size, noise.scattered(count, blocks, n));
     }
     let store = open(&folder)?;
     let changed = source.changed.clone();

@@ -17,13 +17,12 @@ use crate::drill::settle;
 use crate::program::Program;
 use crate::usage::{self, Usage};
 use crate::verdict;
-use crate::world::{self, World, forget};
+use crate::world::{World, forget};
 use data::{Data, Kind, forget_below, size};
 use peer::{LEVEL, Peer, Run, Step};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
 const HEAD: &str = "# Snapshots beside other backups\n\nEach table is one run of the command that stands over it; MB are decimal. Memory is the peak of anonymous memory. The\n\
     bound is the same bytes through read, hash, codec, write and fsync with none of our crates, fastest of several ways by their medians.\n\
@@ -179,9 +178,7 @@ fn watched(data: &Data, share: f64) -> Result<Figures> {
     forget(database)?;
     forget_below(program.repo())?;
     let before = size(program.repo())?;
-    let mut backup = Command::new(world::build()?);
-    let (usage, _) =
-        usage::of(backup.arg("--quiet").arg("--repo").arg(program.repo()).arg("backup").arg(database))?;
+    let (usage, _) = usage::of(&mut program.command([Path::new("backup"), database]))?;
     application.end()?;
     let stored = size(program.repo())?;
     Ok(Figures { usage, stored, added: stored.saturating_sub(before) })

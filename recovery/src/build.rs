@@ -16,21 +16,26 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes at the head of the result that are written last.
 pub(crate) const HEAD_BYTES: u64 = 4096;
+/// A page of the system's cache, bytes.
+const PAGE_BYTES: u32 = 4096;
 
 /// The file that is built, without its head, which is kept until the end.
 pub(crate) struct Sink<'a> {
     file: &'a dyn File,
     len: u64,
+    is_cached: bool,
     head: Mutex<Vec<u8>>,
     written: AtomicU64,
 }
 
 impl<'a> Sink<'a> {
-    /// A sink for a file of `len` bytes, all zeros so far.
-    pub(crate) fn new(file: &'a dyn File, len: u64) -> io::Result<Self> {
+    /// A sink for a file of `len` bytes, all zeros so far, with the log that goes over it.
+    pub(crate) fn new(file: &'a dyn File, len: u64, change: Option<&FileChange>) -> io::Result<Self> {
         file.set_len(len.max(crate::output::MARK.len() as u64))?;
         let head = Mutex::new(vec![0; len.min(HEAD_BYTES) as usize]);
-        Ok(Sink { file, len, head, written: AtomicU64::new(0) })
+        // Over parts of pages blocks are written only after the pages were read.
+        let is_cached = change.and_then(|change| change.block_bytes).is_some_and(|bytes| bytes < PAGE_BYTES);
+        Ok(Sink { file, len, is_cached, head, written: AtomicU64::new(0) })
     }
 
     /// Writes bytes; what lies behind the end of the file is left out.
@@ -43,10 +48,11 @@ impl<'a> Sink<'a> {
             let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
             head[offset as usize..offset as usize + in_head].copy_from_slice(&bytes[..in_head]);
         }
-        if in_head < bytes.len() {
-            self.file.write_all_at(&bytes[in_head..], offset + in_head as u64)?;
+        let (bytes, offset) = (&bytes[in_head..], offset + in_head as u64);
+        match self.is_cached {
+            true => self.file.write_all_at(bytes, offset),
+            false => self.file.write_once_at(bytes, offset),
         }
-        Ok(())
     }
 
     /// Bytes written so far.

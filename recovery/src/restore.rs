@@ -145,7 +145,7 @@ impl Restorer<'_> {
         let before = base.as_ref().map_or(Ok(0), |base| base.file(file).map(|shape| shape.len));
         let before = before.or_else(|e| if base_lacks(&e) { Ok(0) } else { Err(e) })?;
         let len = change.map_or(before, |change| change.len_after(before));
-        let sink = Sink::new(output.file(), len).map_err(output.failed("lengthen"))?;
+        let sink = Sink::new(output.file(), len, change).map_err(output.failed("lengthen"))?;
         let failed = |source| output.failed("write")(source);
         let mut reused_bytes = 0;
         if let Some(base) = base.as_ref().filter(|_| before > 0) {

@@ -76,6 +76,12 @@ pub trait File: Send + Sync + Debug {
         self.read_up_to_at(buf, offset)
     }
 
+    /// As [`write_all_at`](File::write_all_at), for what nobody reads soon: where the system can, whole blocks of it don't go through
+    /// its cache.
+    fn write_once_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(buf, offset)
+    }
+
     /// Fills `buf` from `offset`; [`io::ErrorKind::UnexpectedEof`] if the file ends before.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         if self.read_up_to_at(buf, offset)? == buf.len() {

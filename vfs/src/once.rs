@@ -1,14 +1,16 @@
-//! Reading past the page cache.
+//! Reading and writing past the page cache.
 //!
-//! What a backup reads it reads once. Through the cache each page of it is allocated, filled, copied and later evicted in
-//! place of something that an application needs; read directly (`O_DIRECT`) it costs nearly no processor time. But what is in
-//! the cache is there at once, and may be newer than the disk: so one byte is asked for that must not wait (`RWF_NOWAIT`).
+//! What a backup reads it reads once, and what a restore writes it does not read. Through the cache each page of it is
+//! allocated, filled, copied and later evicted in place of something that an application needs; directly (`O_DIRECT`) it costs
+//! nearly no processor time. But what is in the cache is there at once, and may be newer than the disk: so a reader asks
+//! first for one byte that must not wait (`RWF_NOWAIT`).
 
 use rustix::fs::{Advice, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::OnceLock;
@@ -17,6 +19,8 @@ use std::sync::OnceLock;
 const ALIGNMENT: usize = 4096;
 /// Fewer bytes are not worth a second descriptor.
 const BYTES_MIN: usize = 256 << 10;
+/// Bytes of one request to write.
+const BYTES_MAX: usize = 1 << 20;
 
 /// Bytes at an address that direct requests can be made for.
 #[derive(Debug, Default)]
@@ -27,6 +31,10 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    const fn new() -> Self {
+        Buffer { room: Vec::new(), begin: 0, len: 0 }
+    }
+
     /// Makes it so long; what it holds afterwards is any bytes.
     pub fn set_len(&mut self, len: usize) {
         if self.room.len() < len + ALIGNMENT {
@@ -51,7 +59,12 @@ impl DerefMut for Buffer {
     }
 }
 
-/// The descriptor for direct requests; `None` where there are none.
+thread_local! {
+    /// What is to be written, where direct requests can be made for it.
+    static TO_WRITE: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
+}
+
+/// The descriptor for direct requests, for what the file is open for; `None` where there are none.
 pub(crate) type Direct = OnceLock<Option<File>>;
 
 /// Reads whole blocks past the cache, as many as can be had so, and returns their bytes; the rest is for the caller to read. The
@@ -78,14 +91,38 @@ pub(crate) fn read_directly(file: &File, direct: &Direct, buf: &mut [u8], offset
     done
 }
 
+/// Writes whole blocks past the cache, as many as can be, and returns which of `bytes` these are; the rest is for the caller to
+/// write, also where this failed.
+pub(crate) fn write_directly(file: &File, direct: &Direct, bytes: &[u8], offset: u64) -> Range<usize> {
+    let start = (offset.next_multiple_of(ALIGNMENT as u64) - offset) as usize; // less than a block
+    let end = start + bytes.len().saturating_sub(start) / ALIGNMENT * ALIGNMENT;
+    let mut done = start;
+    if end - start >= BYTES_MIN
+        && let Some(direct) = direct.get_or_init(|| open(file))
+    {
+        TO_WRITE.with_borrow_mut(|buffer| {
+            for part in bytes[start..end].chunks(BYTES_MAX) {
+                buffer.set_len(part.len());
+                buffer.copy_from_slice(part);
+                if direct.write_all_at(buffer, offset + done as u64).is_err() {
+                    return; // as it failed, or as file systems may that have no direct requests
+                }
+                done += part.len();
+            }
+        });
+    }
+    if done > start { start..done } else { 0..0 }
+}
+
 /// The same file once more, whatever its name is by now.
 fn open(file: &File) -> Option<File> {
     // Looking for one byte must not make the system read more.
     rustix::fs::fadvise(file, 0, None, Advice::Random).ok()?;
+    let is_written = rustix::fs::fcntl_getfl(file).ok()?.contains(OFlags::RDWR);
     let flags = OFlags::DIRECT.bits() as i32;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // Nothing may fail from here on: what is open is not to be closed before the file is.
-    OpenOptions::new().read(true).custom_flags(flags).open(path).ok()
+    OpenOptions::new().read(true).write(is_written).custom_flags(flags).open(path).ok()
 }
 
 fn is_cached(file: &File, offset: u64) -> bool {
@@ -147,6 +184,52 @@ mod tests {
             buffer[2 * ALIGNMENT..2 * ALIGNMENT + 20],
             [&bytes[8192..8197], &[9; 10], &bytes[8207..8212]].concat()
         );
+    }
+
+    #[test]
+    fn the_same_bytes_are_written_whichever_way() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = dir.path().join("f");
+        let len = 2 * BYTES_MAX + 5000;
+        let bytes: Vec<u8> = (0..len).map(|n| (n * 7 + n / 251) as u8).collect();
+        for (offset, wanted) in [
+            (0, BYTES_MIN),
+            (0, len),
+            (ALIGNMENT, len),
+            (ALIGNMENT, BYTES_MAX + ALIGNMENT),
+            (1, BYTES_MIN),
+            (ALIGNMENT - 1, BYTES_MIN + 2 * ALIGNMENT),
+            (5 * ALIGNMENT + 17, len),
+            (12, 1),
+            (0, 0),
+        ] {
+            // Among bytes that were written before and are not on the disk yet.
+            std::fs::write(&path, vec![9; len + 7 * ALIGNMENT]).unwrap();
+            let file = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
+            file.write_once_at(&bytes[..wanted], offset as u64).unwrap();
+            let mut expected = vec![9; len + 7 * ALIGNMENT];
+            expected[offset..offset + wanted].copy_from_slice(&bytes[..wanted]);
+            assert!(std::fs::read(&path).unwrap() == expected, "{wanted} at {offset}");
+        }
+        let behind = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
+        behind.set_len(0).unwrap();
+        behind.write_once_at(&bytes, 100).unwrap();
+        assert!(std::fs::read(&path).unwrap() == [&[0; 100], &bytes[..]].concat());
+        let unwritable = crate::OsFile::from(File::open(&path).unwrap());
+        assert!(unwritable.write_once_at(&bytes, 0).is_err());
+    }
+
+    #[test]
+    fn whole_blocks_are_written_directly() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = File::options().read(true).write(true).create_new(true).open(dir.path().join("f")).unwrap();
+        let (direct, bytes) = (Direct::new(), vec![1; BYTES_MIN + 2 * ALIGNMENT]);
+        let written = write_directly(&file, &direct, &bytes, 1);
+        match direct.get() {
+            Some(Some(_)) => assert_eq!(written, ALIGNMENT - 1..BYTES_MIN + 2 * ALIGNMENT - 1),
+            _ => assert_eq!(written, 0..0), // a file system without
+        }
+        assert_eq!(write_directly(&file, &direct, &bytes[..BYTES_MIN - 1], 0), 0..0);
     }
 
     #[test]

@@ -59,6 +59,12 @@ impl File for OsFile {
         Ok(done + self.read_up_to_at(&mut buf[done..], offset + done as u64)?)
     }
 
+    fn write_once_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let done = once::write_directly(&self.file, &self.direct, buf, offset);
+        self.write_all_at(&buf[..done.start], offset)?;
+        self.write_all_at(&buf[done.end..], offset + done.end as u64)
+    }
+
     fn view(&self, len: u64) -> io::Result<View> {
         View::map(&self.file, len)
     }

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use pitr_dedup::ChunkStore;
 use pitr_format::Timestamp;
 use pitr_snapshot::{EXTENT_BYTES, Manifest, SnapshotReader};
-use pitr_vfs::{FileSystem, OsFs};
+use pitr_vfs::{File as _, FileSystem, OsFile, OsFs};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps};
 use std::ffi::{OsStr, OsString};
@@ -150,16 +150,17 @@ impl Builder<'_> {
                 Some(bytes) => bytes,
                 None => self.reader.read_extent(content.file, 0)?,
             };
-            self.at(entry, "write", |_| write(&file, content, 0, &bytes))?;
+            self.at(entry, "write", |_| write(content, 0, &bytes, |part, at| file.write_all_at(part, at)))?;
         }
         self.tell(content.len, total);
         Ok(())
     }
 
     fn large(&self, entry: &Entry, content: &Content, total: u64) -> Result<()> {
-        let file = self.create(entry, content)?;
+        let file = OsFile::from(self.create(entry, content)?);
         let put = |extent: u64, bytes: &[u8]| {
-            self.at(entry, "write", |_| write(&file, content, extent * EXTENT_BYTES, bytes))?;
+            let once = |part: &[u8], at| file.write_once_at(part, at);
+            self.at(entry, "write", |_| write(content, extent * EXTENT_BYTES, bytes, once))?;
             self.tell(bytes.len() as u64, total);
             Ok::<(), Error>(())
         };
@@ -225,15 +226,20 @@ impl Builder<'_> {
 }
 
 /// Writes a part of a file that is zeros so far, and leaves its holes.
-fn write(file: &File, content: &Content, offset: u64, bytes: &[u8]) -> io::Result<()> {
+fn write(
+    content: &Content,
+    offset: u64,
+    bytes: &[u8],
+    put: impl Fn(&[u8], u64) -> io::Result<()>,
+) -> io::Result<()> {
     let end = offset + bytes.len() as u64;
     if !content.holes.iter().any(|(from, to)| *from < end && offset < *to) {
-        return file.write_all_at(bytes, offset);
+        return put(bytes, offset);
     }
     let mut at = offset;
     for piece in bytes.chunks(PIECE_BYTES) {
         if piece.iter().any(|byte| *byte != 0) {
-            file.write_all_at(piece, at)?;
+            put(piece, at)?;
         }
         at += piece.len() as u64;
     }

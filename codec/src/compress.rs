@@ -7,6 +7,7 @@ use std::io::{self, Cursor, Read, Write};
 use std::str::FromStr;
 use thiserror::Error;
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
 
 /// How frames are compressed. What doesn't get smaller is stored as it is, whatever the codec.
 ///
@@ -34,7 +35,7 @@ pub enum Codec {
 impl Default for Codec {
     /// Zstandard at level 3.
     fn default() -> Self {
-        Codec::Zstd { level: 3 }
+        Codec::Zstd { level: USUAL_LEVEL }
     }
 }
 
@@ -144,6 +145,11 @@ impl fmt::Display for Codec {
     }
 }
 
+/// What most use.
+const USUAL_LEVEL: i32 = 3;
+/// At that level zstd has two tables of 2^17 and 2^16 places for a frame of a mebibyte, which is more than a core's second-level
+/// cache. With 2^16 both fit: on a database file it is 8 to 12% faster and stores 0.8% more (docs/choices.md).
+const HASH_LOG: u32 = 16;
 /// Most that a thread keeps of a buffer between two frames, bytes.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
@@ -165,12 +171,20 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> T
     })
 }
 
+fn compressor(level: i32) -> io::Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(level)?;
+    if level == USUAL_LEVEL {
+        compressor.set_parameter(CParameter::HashLog(HASH_LOG))?;
+    }
+    Ok(compressor)
+}
+
 /// Appends without moving anything: the compressor writes behind what `out` holds.
 fn zstd_onto(level: i32, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<usize> {
     DEFLATE.with_borrow_mut(|slot| {
         let compressor = match slot {
             Some((at, compressor)) if *at == level => compressor,
-            _ => &mut slot.insert((level, Compressor::new(level)?)).1,
+            _ => &mut slot.insert((level, compressor(level)?)).1,
         };
         let begin = out.len() as u64;
         out.reserve(zstd::zstd_safe::compress_bound(raw.len()));

@@ -222,7 +222,8 @@ mod tests {
     #[test]
     fn whole_blocks_are_written_directly() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let file = File::options().read(true).write(true).create_new(true).open(dir.path().join("f")).unwrap();
+        let file =
+            File::options().read(true).write(true).create_new(true).open(dir.path().join("f")).unwrap();
         let (direct, bytes) = (Direct::new(), vec![1; BYTES_MIN + 2 * ALIGNMENT]);
         let written = write_directly(&file, &direct, &bytes, 1);
         match direct.get() {

@@ -134,20 +134,26 @@ class File:
         self.repository = repository
         self.number, self.name, self.length = reader.varint(), reader.blob(), reader.varint()
         self.block = reader.number("I")
+        count = -(-self.length // MIB) if self.block else reader.varint()
         self.nodes = []
         for _ in range(reader.varint()):
+            span = None if self.block else reader.varint()
             leaf = reader.take(32)
             overlays = {}
             for _ in range(reader.take(1)[0]):
                 group = reader.take(1)[0]
                 overlays[group] = reader.take(32)
-            self.nodes.append((leaf, overlays))
-        assert len(self.nodes) == -(-self.length // (4096 * MIB))
+            self.nodes.append((leaf, overlays, span))
+        assert len(self.nodes) == -(-count // 4096)
+        self.count = count
+        assert self.block or self.length == sum(span for _, _, span in self.nodes)
 
     def extents(self):
-        count = -(-self.length // MIB)
-        for number, (leaf, overlays) in enumerate(self.nodes):
-            in_node = min(count - number * 4096, 4096)
+        for number, (leaf, overlays, span) in enumerate(self.nodes):
+            in_node = min(self.count - number * 4096, 4096)
+            if not self.block:
+                yield from self.cut_extents(leaf, overlays, in_node, span)
+                continue
             names = [ZERO] * in_node
             if leaf != ZERO:
                 reader = Reader(self.repository.chunk(leaf))
@@ -167,6 +173,18 @@ class File:
                         part = image[: length - begin]
                         out[begin : begin + len(part)] = part
                 yield bytes(out)
+
+    def cut_extents(self, leaf, overlays, count, span):
+        reader = Reader(self.repository.chunk(leaf))
+        assert not overlays and reader.take(2) == b"C\x01" and reader.varint() == count
+        for _ in range(count):
+            name, length = reader.take(32), reader.varint()
+            out = self.repository.chunk(name) if name != ZERO else bytes(length)
+            assert 1 <= length == len(out) <= MIB
+            span -= length
+            yield out
+        reader.done()
+        assert span == 0
 
     def overlay(self, leaf):
         reader = Reader(self.repository.chunk(leaf))

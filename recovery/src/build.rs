@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use pitr_archive::{FileChange, Image, Merged};
 use pitr_format::FileId;
-use pitr_snapshot::{EXTENT_BYTES, SnapshotReader};
+use pitr_snapshot::SnapshotReader;
 use pitr_vfs::File;
 use rayon::prelude::*;
 use std::io;
@@ -85,8 +85,12 @@ impl BaseWriter<'_, '_> {
     /// Writes it; extents that `old` holds are taken from there. Returns how many bytes these are.
     pub(crate) fn write(&self, old: Option<&dyn File>) -> Result<u64> {
         let end = self.end()?;
-        let mut wanted: Vec<u64> =
-            (0..end.div_ceil(EXTENT_BYTES)).filter(|extent| !self.kept(*extent, end).is_empty()).collect();
+        let mut wanted = Vec::new();
+        for extent in 0..self.base.extents(self.file)? {
+            if !self.kept(extent, end)?.is_empty() {
+                wanted.push(extent);
+            }
+        }
         let mut reused = 0;
         if let Some(old) = old {
             let taken = wanted.par_iter().map(|extent| self.take(old, *extent, end));
@@ -105,17 +109,18 @@ impl BaseWriter<'_, '_> {
         Ok(self.change.map_or(len, |change| len.min(change.min_len)).min(self.sink.len))
     }
 
-    fn kept(&self, extent: u64, end: u64) -> Vec<(u64, u64)> {
-        kept(extent * EXTENT_BYTES, end.min((extent + 1) * EXTENT_BYTES), self.change)
+    /// What stays of an extent.
+    fn kept(&self, extent: u64, end: u64) -> Result<Vec<(u64, u64)>> {
+        let span = self.base.span(self.file, extent)?;
+        Ok(if span.start < end { kept(span.start, span.end.min(end), self.change) } else { Vec::new() })
     }
 
     /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the file's length
     /// (FAILURES 33). Returns its bytes, or 0.
     fn take(&self, old: &dyn File, extent: u64, end: u64) -> Result<u64> {
-        let start = extent * EXTENT_BYTES;
-        let len = self.base.file(self.file)?.len.saturating_sub(start).min(EXTENT_BYTES);
-        let mut bytes = vec![0; len as usize]; // at most an extent
-        let is_there = old.read_up_to_at(&mut bytes, start).is_ok_and(|read| read == bytes.len());
+        let span = self.base.span(self.file, extent)?;
+        let mut bytes = vec![0; (span.end - span.start) as usize]; // at most a mebibyte
+        let is_there = old.read_up_to_at(&mut bytes, span.start).is_ok_and(|read| read == bytes.len());
         if !is_there || !self.base.is_extent(self.file, extent, &bytes)? {
             return Ok(0);
         }
@@ -125,8 +130,8 @@ impl BaseWriter<'_, '_> {
 
     /// Writes what stays of an extent; returns how many bytes it wrote.
     fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<u64> {
-        let (start, mut written) = (extent * EXTENT_BYTES, 0);
-        for (from, to) in self.kept(extent, end) {
+        let (start, mut written) = (self.base.span(self.file, extent)?.start, 0);
+        for (from, to) in self.kept(extent, end)? {
             // An extent holds all of the file's bytes from its start, and runs end where the file does.
             let part = &bytes[(from - start) as usize..(to - start) as usize];
             // Zeros are there already; runs of them stay holes.

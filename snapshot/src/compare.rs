@@ -3,7 +3,6 @@
 //! Pieces of 4 KiB are compared by their sums, which the repository keeps beside its chunks: nothing of the parent's content
 //! is read. Only files of smaller blocks are compared block by block where a piece differs.
 
-use crate::increment::in_order;
 use crate::pipeline::{Extent, each_extent};
 use crate::shape::{EXTENT_BYTES, extent_len};
 use crate::source::is_zero;
@@ -19,9 +18,15 @@ pub(crate) struct Compared<'a> {
 }
 
 impl<'a> Compared<'a> {
-    pub(crate) fn new(store: &ChunkStore, source: &'a dyn BlockSource, parent: &Manifest) -> Result<Self> {
+    /// Compares these files of the source, all of blocks and in order.
+    pub(crate) fn new(
+        store: &ChunkStore,
+        source: &'a dyn BlockSource,
+        parent: &Manifest,
+        shapes: Vec<FileShape>,
+    ) -> Self {
         let before = Before { parent: SnapshotReader::open(store.clone(), parent.clone()) };
-        Ok(Compared { source, shapes: in_order(source.files())?, before, changed: 0 })
+        Compared { source, shapes, before, changed: 0 }
     }
 
     /// Bytes of the blocks that differ.

@@ -1,18 +1,19 @@
 //! Taking a snapshot by reading everything.
 
 use crate::compare::Compared;
-use crate::extent_leaf;
+use crate::extent_leaf::{self, CutExtent};
 use crate::increment::{in_order, increment};
-use crate::manifest::Node;
+use crate::manifest::{Cut, Node};
 use crate::pipeline::{Extent, each_extent};
 use crate::shape::{NODE_EXTENTS, extents_of_node};
 use crate::source::is_zero;
-use crate::{BlockSource, FileEntry, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta};
+use crate::{BlockSource, FileEntry, FileShape, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
 use std::collections::BTreeMap;
 
 /// Reads all files of `source` and stores what the repository does not have. With a parent, extents are compared with
-/// it and the snapshot is incremental: what did not change costs nothing, and of what did only the blocks are stored.
+/// it and the snapshot is incremental: what did not change costs nothing, and of what did only the blocks are stored; of
+/// files without blocks, the extents that are new.
 ///
 /// The snapshot exists once it is [published](Manifest::publish).
 ///
@@ -26,25 +27,22 @@ pub fn write_full(
     meta: SnapshotMeta,
     parent: Option<&Manifest>,
 ) -> Result<Manifest> {
+    let shapes = in_order(source.files())?;
     if let Some(parent) = parent {
-        let mut delta = Compared::new(store, source, parent)?;
-        let mut manifest = increment(store, parent, &mut delta, meta)?;
-        manifest.sizes.changed = delta.changed();
+        let (of_blocks, others) = shapes.into_iter().partition(FileShape::has_blocks);
+        let mut delta = Compared::new(store, source, parent, of_blocks);
+        let mut new = 0;
+        let others = |writer: &ChunkWriter| {
+            let files;
+            (files, new) = write_others(store, writer, source, others, parent)?;
+            Ok(files)
+        };
+        let mut manifest = increment(store, parent, &mut delta, meta, others)?;
+        manifest.sizes.changed = new + delta.changed();
         return Ok(manifest);
     }
-    let shapes = in_order(source.files())?;
     let writer = store.writer(meta.codec);
-    let mut trees: Vec<Tree> = shapes.iter().map(|shape| Tree::new(shape.len)).collect();
-    let put = |extent: &Extent<'_>| match is_zero(&extent.bytes) {
-        true => Ok(ChunkId::ZERO),
-        false => Ok(writer.put(&extent.bytes)?),
-    };
-    each_extent(source, &shapes, put, |extent, id| trees[extent.file].set(&writer, extent.number, id))?;
-    let files: Vec<FileEntry> = shapes
-        .into_iter()
-        .zip(trees)
-        .map(|(shape, tree)| FileEntry { shape, nodes: tree.finish() })
-        .collect();
+    let files = write_whole(&writer, source, shapes, |_, _| Ok(()))?;
     let logical = files.iter().map(|file| file.shape.len).sum();
     let stored = writer.finish()?.stored;
     let id = SnapshotId(pitr_objects::random_bytes()?);
@@ -52,38 +50,114 @@ pub fn write_full(
     Ok(Manifest { id, kind: Kind::Full, parent: None, meta, sizes, files })
 }
 
+/// Stores all extents of these files. `stored` is told of each.
+fn write_whole(
+    writer: &ChunkWriter,
+    source: &dyn BlockSource,
+    shapes: Vec<FileShape>,
+    mut stored: impl FnMut(ChunkId, usize) -> Result<()>,
+) -> Result<Vec<FileEntry>> {
+    let mut trees: Vec<Tree> = shapes.iter().map(Tree::new).collect();
+    let put = |extent: &Extent<'_>| match is_zero(&extent.bytes) {
+        true => Ok(ChunkId::ZERO),
+        false => Ok(writer.put(&extent.bytes)?),
+    };
+    each_extent(source, &shapes, put, |extent, id| {
+        stored(id, extent.bytes.len())?;
+        trees[extent.file].set(writer, extent.number, (id, extent.bytes.len() as u32)) // at most a mebibyte
+    })?;
+    shapes.into_iter().zip(trees).map(|(shape, tree)| tree.finish(writer, shape)).collect()
+}
+
+/// Files without blocks: those that did not change are the parent's, of the others all is read. Returns also how many of
+/// their bytes the repository did not have.
+fn write_others(
+    store: &ChunkStore,
+    writer: &ChunkWriter,
+    source: &dyn BlockSource,
+    shapes: Vec<FileShape>,
+    parent: &Manifest,
+) -> Result<(Vec<FileEntry>, u64)> {
+    let as_before = |shape: &FileShape| {
+        let before = parent.file(shape.file).filter(|entry| entry.shape == *shape);
+        before.filter(|_| source.is_unchanged(shape.file))
+    };
+    let mut files: Vec<FileEntry> = shapes.iter().filter_map(as_before).cloned().collect();
+    let to_read: Vec<FileShape> = shapes.into_iter().filter(|shape| as_before(shape).is_none()).collect();
+    let mut new = 0;
+    files.extend(write_whole(writer, source, to_read, |id, len| {
+        if id != ChunkId::ZERO && store.place(&id)?.is_none() {
+            new += len as u64;
+        }
+        Ok(())
+    })?);
+    Ok((files, new))
+}
+
 /// The tree of a file whose extents become known in any order. A node is stored as soon as it is complete.
 struct Tree {
-    len: u64,
-    /// Ids of nodes that are not complete, and how many are missing.
-    growing: BTreeMap<u64, (Vec<ChunkId>, usize)>,
-    nodes: BTreeMap<u64, Node>,
+    /// Length of a file of blocks, whose extents can be counted.
+    len: Option<u64>,
+    /// By number: nodes that are not complete.
+    growing: BTreeMap<u64, Growing>,
+    /// By number: their leaves, and how many extents and bytes they have.
+    nodes: BTreeMap<u64, (Node, u64, u64)>,
+}
+
+struct Growing {
+    extents: Vec<CutExtent>,
+    missing: usize,
 }
 
 impl Tree {
-    fn new(len: u64) -> Self {
+    fn new(shape: &FileShape) -> Self {
+        let len = shape.has_blocks().then_some(shape.len);
         Tree { len, growing: BTreeMap::new(), nodes: BTreeMap::new() }
     }
 
-    fn set(&mut self, writer: &ChunkWriter, extent: u64, id: ChunkId) -> Result<()> {
-        let number = extent / NODE_EXTENTS;
-        let extents = extents_of_node(self.len, number) as usize; // at most NODE_EXTENTS
-        let (ids, missing) =
-            self.growing.entry(number).or_insert_with(|| (vec![ChunkId::ZERO; extents], extents));
-        ids[(extent % NODE_EXTENTS) as usize] = id; // an extent of this node
-        *missing -= 1;
-        if *missing == 0 {
-            let node = Node { extents: put_extents(writer, ids)?, overlays: Vec::new() };
-            self.growing.remove(&number);
-            self.nodes.insert(number, node);
+    fn set(&mut self, writer: &ChunkWriter, number: u64, extent: CutExtent) -> Result<()> {
+        let node = number / NODE_EXTENTS;
+        let whole = self.len.map_or(NODE_EXTENTS, |len| extents_of_node(len, node)) as usize; // at most NODE_EXTENTS
+        let new = || Growing { extents: vec![(ChunkId::ZERO, 0); whole], missing: whole };
+        let growing = self.growing.entry(node).or_insert_with(new);
+        growing.extents[(number % NODE_EXTENTS) as usize] = extent; // of this node
+        growing.missing -= 1;
+        if growing.missing == 0 {
+            self.put(writer, node)?;
         }
         Ok(())
     }
 
-    /// All nodes, in order, once every extent was set.
-    fn finish(self) -> Vec<Node> {
+    /// Stores the leaf of a node, of which all extents are there.
+    fn put(&mut self, writer: &ChunkWriter, node: u64) -> Result<()> {
+        let Some(Growing { mut extents, missing }) = self.growing.remove(&node) else { return Ok(()) };
+        extents.truncate(extents.len() - missing);
+        let leaf = match self.len {
+            Some(_) => put_extents(writer, &extents.iter().map(|(id, _)| *id).collect::<Vec<_>>())?,
+            None => writer.put(&extent_leaf::encode_cut(&extents))?,
+        };
+        let bytes = extents.iter().map(|(_, len)| u64::from(*len)).sum();
+        let made = Node { extents: leaf, overlays: Vec::new() };
+        self.nodes.insert(node, (made, extents.len() as u64, bytes));
+        Ok(())
+    }
+
+    /// The file, once every extent was set.
+    fn finish(mut self, writer: &ChunkWriter, shape: FileShape) -> Result<FileEntry> {
+        // The end of a file without blocks is known only now.
+        if let Some((last, _)) = self.growing.last_key_value() {
+            self.put(writer, *last)?;
+        }
         debug_assert!(self.growing.is_empty());
-        self.nodes.into_values().collect()
+        let ends = self.nodes.values().scan(0, |end, (_, _, bytes)| {
+            *end += bytes;
+            Some(*end)
+        });
+        let cut =
+            Cut { ends: ends.collect(), extents: self.nodes.values().map(|(_, extents, _)| extents).sum() };
+        let cut = self.len.is_none().then_some(cut);
+        let nodes = self.nodes.into_values().map(|(node, ..)| node).collect();
+        Ok(FileEntry { shape, nodes, cut })
     }
 }
 

@@ -24,18 +24,24 @@ pub fn write_increment(
     delta: &mut dyn Delta,
     meta: SnapshotMeta,
 ) -> Result<Manifest> {
-    increment(store, parent, delta, meta)
+    increment(store, parent, delta, meta, |_| Ok(Vec::new()))
 }
 
+/// As [`write_increment`], together with other files, which are stored first.
 pub(crate) fn increment(
     store: &ChunkStore,
     parent: &Manifest,
     delta: &mut dyn Delta,
     meta: SnapshotMeta,
+    others: impl FnOnce(&ChunkWriter) -> Result<Vec<FileEntry>>,
 ) -> Result<Manifest> {
     let shapes = in_order(delta.files())?;
+    if let Some(shape) = shapes.iter().find(|shape| !shape.has_blocks()) {
+        return Err(Error::Shape { file: shape.file, what: "it has no blocks, of which a delta consists" });
+    }
     check_tree(store, parent).map_err(Error::parent(parent.id))?;
     let writer = store.writer(meta.codec);
+    let mut files = others(&writer)?;
     let mut collector = Collector::new(&writer, shapes);
     delta.for_each_image(&mut |file, block, image| collector.push(file, block, image))?;
     collector.settle()?;
@@ -44,12 +50,12 @@ pub(crate) fn increment(
     let collected = collector.into_files();
 
     let mut rewriter = Rewriter::new(parent.id);
-    let mut files = Vec::with_capacity(collected.len());
     for (file, kept) in collected.iter().zip(kept) {
         let old = parent_file(parent, &file.shape);
         let nodes = write_nodes(store, &writer, &mut rewriter, old, file, kept)?;
-        files.push(FileEntry { shape: file.shape.clone(), nodes });
+        files.push(FileEntry { shape: file.shape.clone(), nodes, cut: None });
     }
+    files.sort_by_key(|file| file.shape.file);
     let logical = files.iter().map(|file| file.shape.len).sum();
     let changed = collected.iter().map(CollectedFile::changed).sum();
     let stored = writer.finish()?.stored;

@@ -1,6 +1,6 @@
 //! Full and incremental block snapshots over a chunk store.
 //!
-//! A snapshot is the state of all files of a source, in extents of 1 MiB. It is a tree of two levels
+//! A snapshot is the state of all files of a source, in extents of 1 MiB, or cut by content where a file has no blocks. It is a tree of two levels
 //! (`docs/format/manifest.md`):
 //!
 //! ```text
@@ -23,6 +23,7 @@ mod assemble;
 mod cache;
 mod collect;
 mod compare;
+mod cut;
 mod differ;
 mod error;
 mod extent_leaf;

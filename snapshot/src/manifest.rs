@@ -3,12 +3,13 @@
 //! It is the footer of a manifest object without frames; `docs/format/manifest.md` has the layout.
 
 use crate::FileShape;
-use crate::shape::{NAME_BYTES_MAX, NODE_GROUPS, nodes};
+use crate::shape::{EXTENT_BYTES, NAME_BYTES_MAX, NODE_EXTENTS, NODE_GROUPS, extents};
 use pitr_codec::Codec;
 use pitr_dedup::ChunkId;
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, Epoch, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
 use std::fmt;
+use std::ops::Range;
 
 const ROOT_VERSION: u8 = 1;
 const ENGINE_BYTES_MAX: usize = 64;
@@ -100,6 +101,24 @@ pub struct FileEntry {
     /// The file as it was.
     pub shape: FileShape,
     pub(crate) nodes: Vec<Node>,
+    /// How it was cut, if it has no blocks.
+    pub(crate) cut: Option<Cut>,
+}
+
+/// Where a file without blocks was cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) extents: u64,
+    /// Where each node ends, bytes from the file's begin.
+    pub(crate) ends: Vec<u64>,
+}
+
+impl Cut {
+    /// The bytes of the file that a node covers.
+    pub(crate) fn span(&self, node: u64) -> Range<u64> {
+        let end = |node: u64| self.ends.get(node as usize).copied().unwrap_or_default();
+        node.checked_sub(1).map_or(0, end)..end(node)
+    }
 }
 
 /// The root of a snapshot.
@@ -236,13 +255,30 @@ impl SnapshotMeta {
 }
 
 impl FileEntry {
+    /// Number of extents.
+    pub(crate) fn extents(&self) -> u64 {
+        self.cut.as_ref().map_or_else(|| extents(self.shape.len), |cut| cut.extents)
+    }
+
+    /// Extents of one of its nodes.
+    pub(crate) fn extents_of_node(&self, node: u64) -> u64 {
+        self.extents().saturating_sub(node * NODE_EXTENTS).min(NODE_EXTENTS)
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_varint(u64::from(self.shape.file.get()));
         out.put_blob(self.shape.name.as_bytes());
         out.put_varint(self.shape.len);
         out.put_u32(self.shape.block_bytes);
+        if let Some(cut) = &self.cut {
+            out.put_varint(cut.extents);
+        }
         out.put_varint(self.nodes.len() as u64);
-        for node in &self.nodes {
+        for (number, node) in (0..).zip(&self.nodes) {
+            if let Some(cut) = &self.cut {
+                let span = cut.span(number);
+                out.put_varint(span.end - span.start);
+            }
             out.put(node.extents.as_bytes());
             out.put_u8(node.overlays.len() as u8); // at most NODE_GROUPS
             for (group, id) in &node.overlays {
@@ -263,12 +299,45 @@ impl FileEntry {
         if shape.fault().is_some() {
             return Err(DecodeError::Range { what: "shape of a file", value: number });
         }
+        let extents = match shape.has_blocks() {
+            true => extents(len),
+            false => reader.varint("extents of a file")?,
+        };
         let count = reader.count(ChunkId::BYTES + 1, "nodes of a file")?;
-        if count as u64 != nodes(len) {
+        if count as u64 != extents.div_ceil(NODE_EXTENTS) {
             return Err(DecodeError::Range { what: "nodes of a file", value: count as u64 });
         }
-        let nodes = (0..count).map(|_| Node::decode(reader)).collect::<Result<_, _>>()?;
-        Ok(FileEntry { shape, nodes })
+        let cut = (!shape.has_blocks()).then_some(Cut { extents, ends: Vec::new() });
+        let mut file = FileEntry { shape, nodes: Vec::with_capacity(count), cut };
+        for number in 0..count as u64 {
+            file.decode_span(number, reader)?;
+            let node = Node::decode(reader)?;
+            // What has no blocks has its leaf, in which the lengths are, and nothing over it.
+            if file.cut.is_some() && (node.extents == ChunkId::ZERO || !node.overlays.is_empty()) {
+                return Err(DecodeError::Range { what: "leaves of a file without blocks", value: number });
+            }
+            file.nodes.push(node);
+        }
+        match &file.cut {
+            Some(cut) if cut.ends.last().copied().unwrap_or_default() != len => {
+                Err(DecodeError::Range { what: "length of a file's nodes", value: len })
+            }
+            _ => Ok(file),
+        }
+    }
+
+    /// Reads how many bytes a node covers, if that is not known otherwise.
+    fn decode_span(&mut self, node: u64, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let extents = self.extents_of_node(node);
+        let Some(cut) = &mut self.cut else { return Ok(()) };
+        let bytes = reader.varint("length of a node")?;
+        if !(extents..=extents * EXTENT_BYTES).contains(&bytes) {
+            return Err(DecodeError::Range { what: "length of a node", value: bytes });
+        }
+        let begin = cut.ends.last().copied().unwrap_or_default();
+        // Each is at most 4 GiB, and there are fewer than a root has bytes.
+        cut.ends.push(begin + bytes);
+        Ok(())
     }
 }
 
@@ -303,12 +372,13 @@ mod tests {
                 len: *len,
                 block_bytes: 512 << (number % 8),
             },
-            nodes: (0..nodes(*len))
+            nodes: (0..extents(*len).div_ceil(NODE_EXTENTS))
                 .map(|n| Node {
                     extents: ChunkId::of(&n.to_le_bytes()),
                     overlays: (0..(n % 3) as u8).map(|g| (g * 5, ChunkId::of(&[g]))).collect(),
                 })
                 .collect(),
+            cut: None,
         };
         Manifest {
             id: SnapshotId(seed),
@@ -343,13 +413,52 @@ mod tests {
         }
 
         #[test]
+        fn files_without_blocks_come_back(
+            mut lens in prop::collection::vec(NODE_EXTENTS..=NODE_EXTENTS * EXTENT_BYTES, 0..5), last in 1..=NODE_EXTENTS,
+        ) {
+            lens.last_mut().into_iter().for_each(|len| *len = last * 1000);
+            let mut root = manifest([1; 16], &[0], 3);
+            root.files[0] = without_blocks(&lens, last);
+            let bytes = root.encode();
+            prop_assert_eq!(&Manifest::decode(&bytes).unwrap(), &root);
+            root.files[0].shape.len += 1;
+            prop_assert!(Manifest::decode(&root.encode()).is_err());
+        }
+
+        #[test]
         fn damaged_roots_are_an_error_or_a_value(at: prop::sample::Index, byte: u8, tail: Vec<u8>) {
-            let mut bytes = manifest([1; 16], &[5 << 30, 100], 3).encode();
+            let mut root = manifest([1; 16], &[5 << 30, 100], 3);
+            root.files[1] = FileEntry {
+                shape: FileShape { file: FileId::new(1), ..without_blocks(&[5000, 90], 70).shape },
+                ..without_blocks(&[5000, 90], 70)
+            };
+            let mut bytes = root.encode();
             let at = at.index(bytes.len());
             bytes[at] = byte;
             let _ = Manifest::decode(&bytes);
             bytes.splice(at.., tail);
             let _ = Manifest::decode(&bytes);
+        }
+    }
+
+    /// Nodes of such lengths, the last one of so many extents.
+    fn without_blocks(lens: &[u64], last: u64) -> FileEntry {
+        let ends: Vec<u64> = lens
+            .iter()
+            .scan(0, |end, len| {
+                *end += len;
+                Some(*end)
+            })
+            .collect();
+        let extents = (lens.len() as u64 * NODE_EXTENTS).saturating_sub(NODE_EXTENTS - last);
+        let extents = if lens.is_empty() { 0 } else { extents };
+        let len = ends.last().copied().unwrap_or_default();
+        let nodes =
+            lens.iter().map(|len| Node { extents: ChunkId::of(&len.to_le_bytes()), overlays: Vec::new() });
+        FileEntry {
+            shape: FileShape { file: FileId::new(0), name: "text".into(), len, block_bytes: 0 },
+            nodes: nodes.collect(),
+            cut: Some(Cut { extents, ends }),
         }
     }
 
@@ -374,6 +483,21 @@ mod tests {
         let mut root = manifest([1; 16], &[100], 3);
         root.files[0].shape.len = 1 << 40; // one node can't be that long
         assert!(Manifest::decode(&root.encode()).is_err());
+        let is_refused = |harm: &dyn Fn(&mut FileEntry)| {
+            let mut root = manifest([1; 16], &[0], 3);
+            root.files[0] = without_blocks(&[5000], 70);
+            harm(&mut root.files[0]);
+            Manifest::decode(&root.encode()).is_err()
+        };
+        assert!(!is_refused(&|_| ()));
+        assert!(is_refused(&|file| file.cut.as_mut().unwrap().extents = u64::MAX));
+        assert!(is_refused(&|file| file.cut.as_mut().unwrap().extents = 5001));
+        assert!(is_refused(&|file| file.nodes[0].extents = ChunkId::ZERO));
+        assert!(is_refused(&|file| file.nodes[0].overlays.push((0, ChunkId::of(&[1])))));
+        assert!(is_refused(&|file| {
+            file.shape.len = 71 << 20;
+            file.cut.as_mut().unwrap().ends = vec![71 << 20];
+        }));
     }
 
     #[test]
@@ -386,6 +510,12 @@ mod tests {
         }];
         let hex: String = root.encode().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, GOLDEN);
+        let mut bytes = Vec::new();
+        without_blocks(&[4096, 300], 2).encode(&mut bytes);
+        let [first, second] = [4096u64, 300].map(|len| ChunkId::of(&len.to_le_bytes()));
+        let head = [&[0, 4][..], b"text", &[0xac, 0x22, 0, 0, 0, 0, 0x82, 0x20, 2]].concat();
+        let nodes = [&[0x80, 0x20][..], first.as_bytes(), &[0, 0xac, 2], second.as_bytes(), &[0]].concat();
+        assert_eq!(bytes, [head, nodes].concat());
     }
 
     const GOLDEN: &str = "\

@@ -1,9 +1,10 @@
 //! Reading a source while what was read is worked on.
 //!
 //! Two threads read extents, one after the other, into a fixed number of buffers, so that the disk has a request while another
-//! is answered; as many threads as rayon would take work on them; the caller gets the results, in any order, and with them
+//! is answered; a file without blocks is read and cut by one of them. As many threads as rayon would take work on them; the caller gets the results, in any order, and with them
 //! the bytes, whose buffer is then read into again. So the source never waits for a processor, and memory is the buffers'.
 
+use crate::cut::Cutter;
 use crate::shape::{EXTENT_BYTES, extent_len, extents};
 use crate::{BlockSource, Error, FileShape, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -51,11 +52,11 @@ pub(crate) fn each_extent<T: Send>(
             let (to_do, done, work, stop) = (to_do.clone(), done.clone(), &work, &stop);
             scope.spawn(move || {
                 for extent in to_do {
-                    let result = match extent {
-                        Ok(extent) if !stop.load(Ordering::Relaxed) => work(&extent).map(|t| (extent, t)),
-                        Ok(_) => continue,
-                        Err(error) => Err(error),
-                    };
+                    let result = extent.and_then(|extent| {
+                        let goes_on = !stop.load(Ordering::Relaxed);
+                        let worked = if goes_on { Some(work(&extent)?) } else { None };
+                        Ok((extent, worked))
+                    });
                     let _ = done.send(result); // the caller takes everything
                 }
             });
@@ -65,7 +66,7 @@ pub(crate) fn each_extent<T: Send>(
         let mut outcome = Ok(());
         for result in results {
             let taken = result.and_then(|(extent, worked)| {
-                if outcome.is_ok() {
+                if let (Some(worked), true) = (worked, outcome.is_ok()) {
                     take(&extent, worked)?;
                 }
                 Ok(extent)
@@ -76,7 +77,7 @@ pub(crate) fn each_extent<T: Send>(
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
                     outcome = outcome.and(Err(error));
-                    // The buffer went with the error: the reader must not wait for it.
+                    // The buffer went with the error: a reader must not wait for it.
                     let _ = give_back.try_send(Buffer::default());
                 }
             }
@@ -95,35 +96,70 @@ fn read_all<'a>(
 ) {
     let numbered: Vec<(usize, &FileShape)> = shapes.iter().enumerate().collect();
     let (others, last) = numbered.split_at(numbered.len().saturating_sub(1));
+    let reader = Reader { source, stop, empty, read };
     for files in [others, last] {
-        let numbers = |(file, shape): &(usize, &'a FileShape)| {
+        let pieces = |(file, shape): &(usize, &'a FileShape)| {
             let (file, shape) = (*file, *shape);
-            (0..extents(shape.len)).map(move |number| (file, shape, number))
+            let pieces = if shape.has_blocks() { extents(shape.len) } else { 1 };
+            (0..pieces).map(move |number| (file, shape, number))
         };
-        let next = Mutex::new(files.iter().flat_map(numbers));
+        let next = Mutex::new(files.iter().flat_map(pieces));
         std::thread::scope(|scope| {
             for _ in 0..READERS {
                 scope.spawn(|| {
                     loop {
                         let next = next.lock().map_or(None, |mut next| next.next());
-                        let (Some((file, shape, number)), false) = (next, stop.load(Ordering::Relaxed))
-                        else {
-                            return;
+                        let Some((file, shape, number)) = next else { return };
+                        let goes_on = match shape.has_blocks() {
+                            true => reader.read_extent(file, shape, number),
+                            false => reader.cut(file, shape),
                         };
-                        let Ok(mut bytes) = empty.recv() else { return };
-                        let offset = number * EXTENT_BYTES; // within the file's length, which is bounded
-                        bytes.set_len(extent_len(shape.len, number));
-                        let filled = source.read_at(shape.file, offset, &mut bytes);
-                        let extent = filled
-                            .map(|()| Extent { shape, file, number, bytes })
-                            .map_err(|source| Error::Source { file: shape.file, offset, source });
-                        if read.send(extent).is_err() {
+                        if goes_on.is_none() {
                             return;
                         }
                     }
                 });
             }
         });
+    }
+}
+
+/// Reads, and hands on what it read; `None` when nobody wants more.
+struct Reader<'r, 'a> {
+    source: &'r dyn BlockSource,
+    stop: &'r AtomicBool,
+    empty: &'r Receiver<Buffer>,
+    read: &'r Sender<Result<Extent<'a>>>,
+}
+
+impl<'a> Reader<'_, 'a> {
+    fn room(&self) -> Option<Buffer> {
+        let room = self.empty.recv().ok();
+        room.filter(|_| !self.stop.load(Ordering::Relaxed))
+    }
+
+    fn read_extent(&self, file: usize, shape: &'a FileShape, number: u64) -> Option<()> {
+        let mut bytes = self.room()?;
+        let offset = number * EXTENT_BYTES; // within the file's length, which is bounded
+        bytes.set_len(extent_len(shape.len, number));
+        let filled = self.source.read_at(shape.file, offset, &mut bytes);
+        let extent = filled.map(|()| Extent { shape, file, number, bytes }).map_err(|source| Error::Source {
+            file: shape.file,
+            offset,
+            source,
+        });
+        self.read.send(extent).ok()
+    }
+
+    fn cut(&self, file: usize, shape: &'a FileShape) -> Option<()> {
+        let mut cutter = Cutter::new(self.source, shape);
+        let mut numbers = 0..;
+        while let (false, Some(number)) = (cutter.is_done(), numbers.next()) {
+            let mut bytes = self.room()?;
+            let extent = cutter.next_into(&mut bytes).map(|()| Extent { shape, file, number, bytes });
+            self.read.send(extent).ok()?;
+        }
+        Some(())
     }
 }
 

@@ -3,13 +3,15 @@
 use crate::assemble::Parts;
 use crate::cache::ChunkCache;
 use crate::differ::Before;
-use crate::shape::{EXTENT_BYTES, GROUP_EXTENTS, NODE_EXTENTS, extent_len, extents, extents_of_node};
+use crate::shape::{EXTENT_BYTES, GROUP_EXTENTS, NODE_EXTENTS, extent_len};
+use crate::source::is_zero;
 use crate::tree::LoadedNode;
 use crate::{Error, FileEntry, FileShape, Manifest, Result};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkSums};
 use pitr_format::FileId;
 use rayon::prelude::*;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// Bytes of overlay chunks that a reader keeps.
@@ -66,20 +68,34 @@ impl SnapshotReader {
     /// # Errors
     /// [`Error::NoFile`].
     pub fn extents(&self, file: FileId) -> Result<u64> {
-        Ok(extents(self.file(file)?.len))
+        Ok(self.entry(file)?.extents())
     }
 
-    /// The bytes of an extent, 1 MiB or what the file has of the last one.
+    /// Where an extent lies in its file: at each mebibyte, or where a file without blocks was cut. It is not empty, and at most
+    /// [`EXTENT_BYTES`] long.
+    ///
+    /// # Errors
+    /// [`Error::NoFile`], [`Error::NoExtent`]; what is damaged in the tree, by name.
+    pub fn span(&self, file: FileId, extent: u64) -> Result<Range<u64>> {
+        let entry = self.entry(file)?;
+        Ok(span(entry, &*self.node_of(entry, extent)?, extent))
+    }
+
+    /// The extent that holds a byte, which the file must have.
+    fn extent_at(&self, entry: &FileEntry, offset: u64) -> Result<u64> {
+        let Some(cut) = &entry.cut else { return Ok(offset / EXTENT_BYTES) };
+        let node = cut.ends.partition_point(|end| *end <= offset) as u64;
+        let bounds = &self.node(entry, node)?.bounds;
+        Ok(node * NODE_EXTENTS + bounds.partition_point(|bound| *bound <= offset).saturating_sub(1) as u64)
+    }
+
+    /// The bytes of an extent.
     ///
     /// # Errors
     /// [`Error::NoFile`], [`Error::NoExtent`]; what is damaged in the tree or in the chunks, by name.
     pub fn read_extent(&self, file: FileId, extent: u64) -> Result<Vec<u8>> {
         let entry = self.entry(file)?;
-        let len = entry.shape.len;
-        if extent >= extents(len) {
-            return Err(Error::NoExtent { file, extent });
-        }
-        let node = self.node(entry, extent / NODE_EXTENTS)?;
+        let node = self.node_of(entry, extent)?;
         let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
         let mut bytes = if id == ChunkId::ZERO { Vec::new() } else { self.store.read(&id)? };
         self.assemble(entry, &node, extent, &mut bytes)?;
@@ -98,7 +114,7 @@ impl SnapshotReader {
         work: impl Fn(u64, &[u8]) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
         let entry = self.entry(file)?;
-        if let Some(extent) = wanted.last().filter(|last| **last >= extents(entry.shape.len)) {
+        if let Some(extent) = wanted.last().filter(|last| **last >= entry.extents()) {
             return Err(Error::NoExtent { file, extent: *extent }.into());
         }
         for of_node in wanted.chunk_by(|a, b| a / NODE_EXTENTS == b / NODE_EXTENTS) {
@@ -127,8 +143,15 @@ impl SnapshotReader {
     /// # Errors
     /// As [`read_extent`](Self::read_extent), but for damage of content, which is nobody's bytes.
     pub fn is_extent(&self, file: FileId, extent: u64, bytes: &[u8]) -> Result<bool> {
-        if bytes.len() != extent_len(self.file(file)?.len, extent) {
+        let entry = self.entry(file)?;
+        let node = self.node_of(entry, extent)?;
+        let Range { start, end } = span(entry, &node, extent);
+        if bytes.len() as u64 != end - start {
             return Ok(false);
+        }
+        if !entry.shape.has_blocks() {
+            let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
+            return Ok(if id == ChunkId::ZERO { is_zero(bytes) } else { self.store.ids().of(bytes) == id });
         }
         match self.differing(file, extent, bytes) {
             Ok(pieces) => Ok(!pieces.contains(&true)),
@@ -137,8 +160,8 @@ impl SnapshotReader {
         }
     }
 
-    /// For each piece of 4 KiB of `now`, which stands in the place of an extent that the file has: true if it may differ from
-    /// what the snapshot has, behind whose end there are zeros. Leaves and footers of packs are read, and no content.
+    /// For each piece of 4 KiB of `now`, which stands in the place of an extent that the file, one of blocks, has: true if it may
+    /// differ from what the snapshot has, behind whose end there are zeros. Leaves and footers of packs are read, and no content.
     pub(crate) fn differing(&self, file: FileId, extent: u64, now: &[u8]) -> Result<Vec<bool>> {
         let entry = self.entry(file)?;
         let node = self.node(entry, extent / NODE_EXTENTS)?;
@@ -150,6 +173,15 @@ impl SnapshotReader {
     /// Lays what lies over an extent over the content of its chunk.
     fn assemble(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, bytes: &mut Vec<u8>) -> Result<()> {
         let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
+        if !entry.shape.has_blocks() {
+            let Range { start, end } = span(entry, node, extent);
+            let len = (end - start) as usize; // at most EXTENT_BYTES
+            if id == ChunkId::ZERO {
+                bytes.resize(len, 0);
+            }
+            let what = "it is not as long as its extent";
+            return if bytes.len() == len { Ok(()) } else { Err(Error::Misused { id, what }) };
+        }
         let fetch = |id: &ChunkId| self.chunks.get(id, || Ok(self.store.read(id)?));
         parts(entry, node, extent).assemble(id, bytes, fetch)
     }
@@ -159,28 +191,35 @@ impl SnapshotReader {
     /// # Errors
     /// As [`read_extent`](Self::read_extent).
     pub fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let extents = self.extents(file)?;
+        let entry = self.entry(file)?;
+        let there = entry.shape.len.saturating_sub(offset).min(buf.len() as u64) as usize;
+        let (mut rest, behind) = buf.split_at_mut(there);
+        behind.fill(0);
         let mut at = offset;
-        let mut rest = buf;
         while !rest.is_empty() {
-            let (extent, within) = (at / EXTENT_BYTES, (at % EXTENT_BYTES) as usize);
-            let step = rest.len().min(EXTENT_BYTES as usize - within);
-            let (now, later) = rest.split_at_mut(step);
-            now.fill(0);
-            if extent < extents {
-                let bytes = self.read_extent(file, extent)?;
-                let have = bytes.get(within..).unwrap_or(&[]);
-                let have = &have[..have.len().min(step)];
-                now[..have.len()].copy_from_slice(have);
-            }
+            let extent = self.extent_at(entry, at)?;
+            let within = (at - self.span(file, extent)?.start) as usize; // less than an extent
+            let bytes = self.read_extent(file, extent)?;
+            let have = bytes.get(within..).filter(|have| !have.is_empty());
+            let have = have.ok_or(Error::NoExtent { file, extent })?;
+            let (now, later) = rest.split_at_mut(have.len().min(rest.len()));
+            now.copy_from_slice(&have[..now.len()]);
+            at += now.len() as u64; // within the file
             rest = later;
-            at = at.saturating_add(step as u64);
         }
         Ok(())
     }
 
     fn entry(&self, file: FileId) -> Result<&FileEntry> {
         self.manifest.file(file).ok_or(Error::NoFile { file })
+    }
+
+    /// The node of an extent.
+    fn node_of(&self, entry: &FileEntry, extent: u64) -> Result<Arc<LoadedNode>> {
+        if extent >= entry.extents() {
+            return Err(Error::NoExtent { file: entry.shape.file, extent });
+        }
+        self.node(entry, extent / NODE_EXTENTS)
     }
 
     fn node(&self, entry: &FileEntry, number: u64) -> Result<Arc<LoadedNode>> {
@@ -191,10 +230,10 @@ impl SnapshotReader {
         if let Some(node) = find(&*self.nodes.lock().map_err(|_| Error::Died)?) {
             return Ok(node);
         }
-        let node = entry.nodes.get(number as usize);
-        let node = node.ok_or(Error::NoExtent { file: entry.shape.file, extent: number * NODE_EXTENTS })?;
-        let extents = extents_of_node(entry.shape.len, number);
-        let loaded = Arc::new(LoadedNode::load(&self.store, node, extents, entry.shape.geometry())?);
+        if number >= entry.nodes.len() as u64 {
+            return Err(Error::NoExtent { file: entry.shape.file, extent: number * NODE_EXTENTS });
+        }
+        let loaded = Arc::new(LoadedNode::load(&self.store, entry, number)?);
         let mut nodes = self.nodes.lock().map_err(|_| Error::Died)?;
         nodes.push_back((key, Arc::clone(&loaded)));
         if nodes.len() > NODES_MAX {
@@ -202,6 +241,16 @@ impl SnapshotReader {
         }
         Ok(loaded)
     }
+}
+
+/// Where an extent of a node lies in its file.
+fn span(entry: &FileEntry, node: &LoadedNode, extent: u64) -> Range<u64> {
+    if entry.shape.has_blocks() {
+        let start = extent * EXTENT_BYTES; // within the file
+        return start..start + extent_len(entry.shape.len, extent) as u64;
+    }
+    let at = (extent % NODE_EXTENTS) as usize;
+    node.bounds[at]..node.bounds[at + 1] // one more than the node has extents
 }
 
 /// What lies over an extent of a node.
@@ -216,5 +265,55 @@ fn parts<'a>(entry: &FileEntry, node: &'a LoadedNode, extent: u64) -> Parts<'a> 
         first_block,
         blocks: overlay.range(first_block, first_block + geometry.blocks_per_extent()),
         chunks: &overlay.chunks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{Cut, Node};
+    use crate::{Kind, Sizes, SnapshotId, SnapshotMeta, extent_leaf};
+    use pitr_codec::Codec;
+    use pitr_format::{Epoch, Lsn, SourceName, TimelineId, Timestamp, TxId};
+    use pitr_objects::Objects;
+
+    /// A snapshot of one file without blocks, which is one extent of `len` bytes: this chunk.
+    fn cut_file(store: &ChunkStore, chunk: &[u8], len: u32) -> SnapshotReader {
+        let writer = store.writer(Codec::None);
+        let id = writer.put(chunk).unwrap();
+        let leaf = writer.put(&extent_leaf::encode_cut(&[(id, len)])).unwrap();
+        writer.finish().unwrap();
+        let (file, len) = (FileId::FIRST, u64::from(len));
+        let shape = FileShape { file, name: "text".into(), len, block_bytes: 0 };
+        let nodes = vec![Node { extents: leaf, overlays: Vec::new() }];
+        let files = vec![FileEntry { shape, nodes, cut: Some(Cut { extents: 1, ends: vec![len] }) }];
+        let meta = SnapshotMeta {
+            source: SourceName::new("s").unwrap(),
+            engine: "e".into(),
+            timeline: TimelineId::FIRST,
+            epoch: Epoch::FIRST,
+            redo_from: Lsn::new(1),
+            consistent_at: Lsn::new(1),
+            time: Timestamp::MIN,
+            tx: TxId::new(1),
+            codec: Codec::None,
+            created: Timestamp::MIN,
+        };
+        let (id, sizes) = (SnapshotId([1; 16]), Sizes::default());
+        let manifest = Manifest { id, kind: Kind::Full, parent: None, meta, sizes, files };
+        SnapshotReader::open(store.clone(), manifest)
+    }
+
+    #[test]
+    fn a_chunk_that_is_not_as_long_as_its_extent_is_refused() {
+        let store = ChunkStore::open(Objects::memory().unwrap()).unwrap();
+        assert_eq!(cut_file(&store, b"hello", 5).read_extent(FileId::FIRST, 0).unwrap(), b"hello");
+        for len in [4, 6] {
+            let error = cut_file(&store, b"hello", len).read_extent(FileId::FIRST, 0).unwrap_err();
+            assert!(matches!(error, Error::Misused { .. }), "{error}");
+            let nothing = |_, _: &[u8]| Ok::<(), Error>(());
+            let read = cut_file(&store, b"hello", len).read_extents(FileId::FIRST, &[0], nothing);
+            assert!(matches!(read, Err(Error::Misused { .. })));
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! Files, extents, blocks: how a file is cut up.
+//!
+//! A file of blocks is cut at each mebibyte: its blocks stay where they are. Of a file without blocks, text or an archive, all
+//! moves when something is put in; it is cut where its content says, so that what has only moved is cut as before.
 
 use crate::{Error, Result};
 use pitr_format::FileId;
 
-/// Bytes of an extent: the unit in which files are stored whole.
+/// Bytes of an extent, the unit in which files are stored whole; the most of one in a file without blocks.
 pub const EXTENT_BYTES: u64 = 1 << 20;
 /// Smallest block, bytes.
 pub const BLOCK_BYTES_MIN: u32 = 512;
@@ -29,7 +32,7 @@ pub struct FileShape {
     pub name: String,
     /// Its length, bytes.
     pub len: u64,
-    /// Bytes of its blocks: a power of two from 512 to 65536.
+    /// Bytes of its blocks: a power of two from 512 to 65536; 0 for a file without blocks.
     pub block_bytes: u32,
 }
 
@@ -37,8 +40,9 @@ impl FileShape {
     /// What keeps a snapshot from holding such a file.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         let block = self.block_bytes;
-        if !block.is_power_of_two() || !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block) {
-            Some("its block size is not a power of two from 512 to 65536")
+        let fits = block.is_power_of_two() && (BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block);
+        if self.has_blocks() && !fits {
+            Some("its block size is neither 0 nor a power of two from 512 to 65536")
         } else if self.len > FILE_BYTES_MAX {
             Some("it is longer than 2^56 bytes")
         } else if !is_inner_path(&self.name) {
@@ -52,8 +56,14 @@ impl FileShape {
         self.fault().map_or(Ok(()), |what| Err(Error::Shape { file: self.file, what }))
     }
 
+    pub(crate) fn has_blocks(&self) -> bool {
+        self.block_bytes != 0
+    }
+
+    /// A file without blocks counts as one of large ones: nothing lies over its extents.
     pub(crate) fn geometry(&self) -> Geometry {
-        Geometry { block_bytes: u64::from(self.block_bytes) }
+        let block_bytes = if self.has_blocks() { self.block_bytes } else { BLOCK_BYTES_MAX };
+        Geometry { block_bytes: u64::from(block_bytes) }
     }
 }
 
@@ -84,12 +94,12 @@ impl Geometry {
     }
 }
 
-/// Extents of a file of this length.
+/// Extents of a file of blocks of this length.
 pub(crate) fn extents(len: u64) -> u64 {
     len.div_ceil(EXTENT_BYTES)
 }
 
-/// Nodes of a file of this length.
+/// Nodes of a file of blocks of this length.
 pub(crate) fn nodes(len: u64) -> u64 {
     extents(len).div_ceil(NODE_EXTENTS)
 }

@@ -6,7 +6,7 @@ use pitr_format::FileId;
 /// Files to be read whole, from any thread. They must not change while they are read, unless their log covers it
 /// (`redo_from`).
 pub trait BlockSource: Sync {
-    /// The files and their lengths. The one of the highest number is read when all others were.
+    /// The files and their lengths. The one of the highest number, if it has blocks, is read when all others were.
     fn files(&self) -> Vec<FileShape>;
 
     /// Fills `buf` from `offset` of a file, which lies within the length that [`files`](Self::files) told.

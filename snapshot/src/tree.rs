@@ -1,10 +1,10 @@
 //! Leaves of the tree, read and checked.
 
-use crate::extent_leaf;
+use crate::extent_leaf::{self, CutExtent};
 use crate::manifest::Node;
 use crate::overlay::Overlay;
 use crate::shape::{Geometry, NODE_GROUPS};
-use crate::{Error, Result};
+use crate::{Error, FileEntry, Result};
 use pitr_dedup::{ChunkId, ChunkStore};
 
 /// The chunk ids of a node of so many extents.
@@ -14,6 +14,12 @@ pub(crate) fn extent_ids(store: &ChunkStore, node: &Node, extents: u64) -> Resul
     }
     let leaf = store.read(&node.extents)?;
     extent_leaf::decode(&leaf, extents).map_err(|source| Error::Leaf { id: node.extents, source })
+}
+
+/// The extents of a node of a file without blocks.
+fn cut_extents(store: &ChunkStore, node: &Node, extents: u64, len: u64) -> Result<Vec<CutExtent>> {
+    let leaf = store.read(&node.extents)?;
+    extent_leaf::decode_cut(&leaf, extents, len).map_err(|source| Error::Leaf { id: node.extents, source })
 }
 
 /// The overlay of one group of a node; an empty one if it has none.
@@ -27,19 +33,41 @@ pub(crate) fn overlay(store: &ChunkStore, node: &Node, group: u64, geometry: Geo
     }
 }
 
+/// The chunk ids of a file's node, and for a file without blocks where its extents begin, and the last one ends.
+pub(crate) fn extents_of(
+    store: &ChunkStore,
+    file: &FileEntry,
+    number: u64,
+) -> Result<(Vec<ChunkId>, Vec<u64>)> {
+    let node = &file.nodes[number as usize]; // callers count them
+    let extents = file.extents_of_node(number);
+    let Some(cut) = &file.cut else { return Ok((extent_ids(store, node, extents)?, Vec::new())) };
+    let span = cut.span(number);
+    let (mut ids, mut bounds, mut at) = (Vec::new(), vec![span.start], span.start);
+    for (id, len) in cut_extents(store, node, extents, span.end - span.start)? {
+        at += u64::from(len);
+        ids.push(id);
+        bounds.push(at);
+    }
+    Ok((ids, bounds))
+}
+
 /// All of a node.
 #[derive(Debug)]
 pub(crate) struct LoadedNode {
     pub(crate) ids: Vec<ChunkId>,
+    /// In a file without blocks: where each extent begins, and the last one ends.
+    pub(crate) bounds: Vec<u64>,
     /// By group.
     pub(crate) overlays: Vec<Overlay>,
 }
 
 impl LoadedNode {
-    pub(crate) fn load(store: &ChunkStore, node: &Node, extents: u64, geometry: Geometry) -> Result<Self> {
-        let ids = extent_ids(store, node, extents)?;
+    pub(crate) fn load(store: &ChunkStore, file: &FileEntry, number: u64) -> Result<Self> {
+        let (ids, bounds) = extents_of(store, file, number)?;
+        let (node, geometry) = (&file.nodes[number as usize], file.shape.geometry()); // as above
         let overlays =
             (0..NODE_GROUPS).map(|group| overlay(store, node, group, geometry)).collect::<Result<_>>()?;
-        Ok(LoadedNode { ids, overlays })
+        Ok(LoadedNode { ids, bounds, overlays })
     }
 }

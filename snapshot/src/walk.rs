@@ -1,6 +1,5 @@
 //! All chunks that a snapshot needs.
 
-use crate::shape::{extents_of_node, nodes};
 use crate::{Error, Manifest, Result, tree};
 use pitr_dedup::{ChunkId, ChunkStore};
 use std::collections::HashSet;
@@ -65,12 +64,12 @@ impl Visit for Look<'_> {
 /// Those of [`Visit::broken`].
 pub fn walk(store: &ChunkStore, manifest: &Manifest, visit: &mut impl Visit) -> Result<()> {
     for file in &manifest.files {
-        debug_assert_eq!(file.nodes.len() as u64, nodes(file.shape.len));
         for (number, node) in file.nodes.iter().enumerate() {
             if node.extents != ChunkId::ZERO && visit.leaf(&node.extents) {
-                let extents = extents_of_node(file.shape.len, number as u64);
-                match tree::extent_ids(store, node, extents) {
-                    Ok(ids) => ids.iter().filter(|id| **id != ChunkId::ZERO).for_each(|id| visit.content(id)),
+                match tree::extents_of(store, file, number as u64) {
+                    Ok((ids, _)) => {
+                        ids.iter().filter(|id| **id != ChunkId::ZERO).for_each(|id| visit.content(id))
+                    }
                     Err(error) => visit.broken(&node.extents, error)?,
                 }
             }

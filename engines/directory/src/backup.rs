@@ -105,12 +105,12 @@ pub fn backup(
     };
     let parent = parent.filter(|_| before.is_whole && !options.full);
     let unchanged = parent.as_ref().map_or_else(HashSet::new, |_| before.unchanged(&scanned.entries));
-    let source = FolderSource::new(&root, scanned.entries, unchanged);
+    let source = FolderSource::new(&root, scanned.entries, parent.as_ref(), unchanged);
     let written = match write_full(&store, &source, meta.clone(), parent.as_ref()) {
         // A parent that can't be read costs space, not the snapshot.
         Err(pitr_snapshot::Error::Parent { .. }) => {
             let entries = source.into_entries();
-            let source = FolderSource::new(&root, entries, HashSet::new());
+            let source = FolderSource::new(&root, entries, None, HashSet::new());
             let written = write_full(&store, &source, meta, None);
             return finish(written?, &store, &writer, source, &root, scanned.skipped);
         }

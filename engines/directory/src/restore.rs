@@ -6,7 +6,7 @@ use crate::source::content;
 use crate::{Error, Result};
 use pitr_dedup::ChunkStore;
 use pitr_format::Timestamp;
-use pitr_snapshot::{EXTENT_BYTES, Manifest, SnapshotReader};
+use pitr_snapshot::{Manifest, SnapshotReader};
 use pitr_vfs::{File as _, FileSystem, OsFile, OsFs};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps};
@@ -105,8 +105,11 @@ impl Builder<'_> {
             entries.iter().filter_map(|entry| Some((entry, content(entry).filter(there)?))).collect();
         restored.files = files.len() as u64;
         // Small files side by side, large ones one after the other by all threads.
-        let (small, large): (Vec<_>, Vec<_>) =
-            files.into_iter().partition(|(_, content)| content.len <= EXTENT_BYTES);
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        for (entry, content) in files {
+            let is_small = self.reader.extents(content.file)? <= 1;
+            if is_small { &mut small } else { &mut large }.push((entry, content));
+        }
         small.into_par_iter().try_for_each(|(entry, content)| self.small(entry, content, total))?;
         large.into_iter().try_for_each(|(entry, content)| self.large(entry, content, total))?;
         for entry in entries {
@@ -160,7 +163,8 @@ impl Builder<'_> {
         let file = OsFile::from(self.create(entry, content)?);
         let put = |extent: u64, bytes: &[u8]| {
             let once = |part: &[u8], at| file.write_once_at(part, at);
-            self.at(entry, "write", |_| write(content, extent * EXTENT_BYTES, bytes, once))?;
+            let start = self.reader.span(content.file, extent)?.start;
+            self.at(entry, "write", |_| write(content, start, bytes, once))?;
             self.tell(bytes.len() as u64, total);
             Ok::<(), Error>(())
         };
@@ -187,9 +191,9 @@ impl Builder<'_> {
     /// An extent as the old file has it, if its hash is the right one: its times and its length say nothing (FAILURES 33).
     fn take(&self, old: Option<&File>, content: &Content, extent: u64) -> Result<Option<Vec<u8>>> {
         let Some(old) = old else { return Ok(None) };
-        let start = extent * EXTENT_BYTES;
-        let mut bytes = vec![0; content.len.saturating_sub(start).min(EXTENT_BYTES) as usize];
-        if old.read_exact_at(&mut bytes, start).is_err()
+        let span = self.reader.span(content.file, extent)?;
+        let mut bytes = vec![0; (span.end - span.start) as usize]; // at most a mebibyte
+        if old.read_exact_at(&mut bytes, span.start).is_err()
             || !self.reader.is_extent(content.file, extent, &bytes)?
         {
             return Ok(None);

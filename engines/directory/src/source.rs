@@ -4,7 +4,7 @@ use crate::entry::{Content, Entry, ReadState, Time, What, below};
 use crate::scan::TREE;
 use crate::tree;
 use pitr_format::FileId;
-use pitr_snapshot::{BlockSource, BoxError, FileShape};
+use pitr_snapshot::{BlockSource, BoxError, EXTENT_BYTES, FileShape, Manifest};
 use pitr_vfs::{File as _, OsFile};
 use rustix::fs::OFlags;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -15,7 +15,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+/// Blocks of a file, and those of one that has none.
 const BLOCK_BYTES: u32 = 4096;
+const NO_BLOCKS: u32 = 0;
 /// Files kept open.
 const OPEN_MAX: usize = 64;
 
@@ -27,18 +29,28 @@ pub(crate) struct FolderSource {
     places: HashMap<FileId, usize>,
     /// Files that are as they were in the parent.
     unchanged: HashSet<FileId>,
+    without_blocks: HashSet<FileId>,
     open: Mutex<VecDeque<(FileId, Arc<OsFile>)>>,
     tree_len: u64,
     tree: OnceLock<Vec<u8>>,
 }
 
 impl FolderSource {
-    pub(crate) fn new(root: &Path, entries: Vec<Entry>, unchanged: HashSet<FileId>) -> Self {
+    pub(crate) fn new(
+        root: &Path,
+        entries: Vec<Entry>,
+        parent: Option<&Manifest>,
+        unchanged: HashSet<FileId>,
+    ) -> Self {
         let places = entries.iter().enumerate().filter_map(|(at, entry)| Some((content(entry)?.file, at)));
+        let contents = entries.iter().filter_map(content);
+        let without_blocks =
+            contents.filter(|content| !has_blocks(content, parent)).map(|content| content.file);
         FolderSource {
             root: root.to_owned(),
             places: places.collect(),
             unchanged,
+            without_blocks: without_blocks.collect(),
             open: Mutex::default(),
             // What becomes of files meanwhile changes no length.
             tree_len: tree::encode(root.as_os_str().as_bytes(), &entries).len() as u64,
@@ -98,6 +110,20 @@ impl FolderSource {
     }
 }
 
+/// Whether a file is taken for one of blocks. What consists of blocks, a database or an image of a disk, is as long as some of
+/// them, or has holes; text and archives are so by chance only. A file stays what it was in the parent, since as the other it
+/// would be stored anew.
+fn has_blocks(content: &Content, parent: Option<&Manifest>) -> bool {
+    if content.len <= EXTENT_BYTES || !content.holes.is_empty() {
+        return true; // one extent, or one that is mostly not there
+    }
+    let before = parent.and_then(|parent| parent.file(content.file)).map(|entry| &entry.shape);
+    match before.filter(|shape| shape.len > EXTENT_BYTES) {
+        Some(shape) => shape.block_bytes != NO_BLOCKS,
+        None => content.len.is_multiple_of(BLOCK_BYTES.into()),
+    }
+}
+
 fn is_as_scanned(entry: &Entry, content: &Content, meta: &Metadata) -> bool {
     let changed = Time { seconds: meta.ctime(), nanos: meta.ctime_nsec() as u32 }; // below 10^9
     let modified = Time { seconds: meta.mtime(), nanos: meta.mtime_nsec() as u32 };
@@ -114,8 +140,10 @@ pub(crate) fn content(entry: &Entry) -> Option<&Content> {
 
 impl BlockSource for FolderSource {
     fn files(&self) -> Vec<FileShape> {
-        let shape =
-            |file: FileId, len| FileShape { file, name: file.to_string(), len, block_bytes: BLOCK_BYTES };
+        let shape = |file: FileId, len| {
+            let block_bytes = if self.without_blocks.contains(&file) { NO_BLOCKS } else { BLOCK_BYTES };
+            FileShape { file, name: file.to_string(), len, block_bytes }
+        };
         let entries = self.entries();
         let files = entries.iter().filter_map(content).map(|content| shape(content.file, content.len));
         files.chain([shape(TREE, self.tree_len)]).collect()
@@ -189,7 +217,7 @@ mod tests {
         /// What is read of the file, and what became of it, when `harm` comes between looking and reading.
         fn read(&self, harm: impl FnOnce(&Path)) -> (Vec<u8>, ReadState, Vec<PathBuf>) {
             let scanned = scan(self.dir.path(), &HashMap::new(), None).unwrap();
-            let source = FolderSource::new(self.dir.path(), scanned.entries, HashSet::new());
+            let source = FolderSource::new(self.dir.path(), scanned.entries, None, HashSet::new());
             harm(&self.at("file"));
             let shape = source.files().remove(0);
             let mut bytes = vec![1; shape.len as usize];

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
 
 mod counting;
+mod cut;
 mod damage;
 mod history;
 mod model;

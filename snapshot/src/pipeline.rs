@@ -1,8 +1,9 @@
 //! Reading a source while what was read is worked on.
 //!
-//! Two threads read extents, one after the other, into a fixed number of buffers, so that the disk has a request while another
-//! is answered; a file without blocks is read and cut by one of them. As many threads as rayon would take work on them; the caller gets the results, in any order, and with them
-//! the bytes, whose buffer is then read into again. So the source never waits for a processor, and memory is the buffers'.
+//! Some threads read extents, one after the other, into a fixed number of buffers, so that the disk has a request while another
+//! is answered; a file without blocks is read and cut by one of them. As many threads as rayon would take work on them; the
+//! caller gets the results, in any order, and with them the bytes, whose buffer is then read into again. So the source never
+//! waits for a processor, and memory is the buffers'.
 
 use crate::cut::Cutter;
 use crate::shape::{EXTENT_BYTES, extent_len, extents};
@@ -13,9 +14,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Extents read ahead for each thread that works.
-const AHEAD: usize = 4;
-/// Threads that read.
-const READERS: usize = 2;
+const AHEAD: usize = 16;
+/// Threads that read. Where those that work leave no core idle a reader waits for its turn: with 4 and 16 buffers a thread a
+/// cluster of 4 GB took 4.6 s instead of 5.3 with 2 and 4.
+const READERS: usize = 4;
 
 /// An extent of a source.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use crate::entry::{Content, Entry, ReadState, Time, What, below};
 use crate::scan::TREE;
 use crate::tree;
 use pitr_format::FileId;
-use pitr_snapshot::{BlockSource, BoxError, EXTENT_BYTES, FileShape, Manifest};
+use pitr_snapshot::{BLOCK_BYTES_MIN, BlockSource, BoxError, EXTENT_BYTES, FileShape, Manifest};
 use pitr_vfs::{File as _, OsFile};
 use rustix::fs::OFlags;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -111,8 +111,8 @@ impl FolderSource {
 }
 
 /// Whether a file is taken for one of blocks. What consists of blocks, a database or an image of a disk, is as long as some of
-/// them, or has holes; text and archives are so by chance only. A file stays what it was in the parent, since as the other it
-/// would be stored anew.
+/// them, or has holes; a text is so by chance only. A file stays what it was in the parent, since as the other it would be
+/// stored anew.
 fn has_blocks(content: &Content, parent: Option<&Manifest>) -> bool {
     if content.len <= EXTENT_BYTES || !content.holes.is_empty() {
         return true; // one extent, or one that is mostly not there
@@ -120,7 +120,7 @@ fn has_blocks(content: &Content, parent: Option<&Manifest>) -> bool {
     let before = parent.and_then(|parent| parent.file(content.file)).map(|entry| &entry.shape);
     match before.filter(|shape| shape.len > EXTENT_BYTES) {
         Some(shape) => shape.block_bytes != NO_BLOCKS,
-        None => content.len.is_multiple_of(BLOCK_BYTES.into()),
+        None => content.len.is_multiple_of(BLOCK_BYTES_MIN.into()),
     }
 }
 

@@ -278,7 +278,8 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
 #[test]
 fn what_is_put_into_a_text_or_behind_it_costs_little_more_than_itself() {
     let lab = Lab::new();
-    let (mut text, image) = (noise(1, 10_000_001), noise(2, 2000 * 4096));
+    // Pages may be as small as 512 bytes.
+    let (mut text, image) = (noise(1, 10_000_001), noise(2, 16_001 * 512));
     fs::write(lab.at("text"), &text).unwrap();
     fs::write(lab.at("image"), &image).unwrap();
     lab.backup();
@@ -295,7 +296,7 @@ fn what_is_put_into_a_text_or_behind_it_costs_little_more_than_itself() {
     let image = [&image[..1_000_000], b"x", &image[1_000_001..], b"behind"].concat();
     fs::write(lab.at("image"), image).unwrap();
     let patched = lab.backup();
-    assert!(patched.manifest.sizes.stored < 20_000, "{:?}", patched.manifest.sizes);
+    assert!(patched.manifest.sizes.stored < 30_000, "{:?}", patched.manifest.sizes);
     lab.comes_back(&patched, "out");
 }
 

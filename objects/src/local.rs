@@ -1,6 +1,8 @@
 //! What a repository in a local folder needs beyond the object store's trait.
 
 use crate::{Error, Result};
+use pitr_vfs::{FileSystem, OsFs};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,19 @@ impl LocalFolder {
         self.root.join(path).exists()
     }
 
+    /// Creates an object that must not be there yet, durably; [`io::ErrorKind::AlreadyExists`] if it is. The store's own put
+    /// would do but for the page cache, through which what is written here does not go: nobody reads it soon, and a page that
+    /// is used for the first time costs more than compressing what is in it.
+    pub(crate) fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let target = self.root.join(path);
+        let staged = stage(&target, bytes)?;
+        if let Err(error) = OsFs.publish(&staged, &target) {
+            let _ = fs::remove_file(&staged); // what went wrong is told
+            return Err(error);
+        }
+        target.parent().map_or(Ok(()), |folder| OsFs.sync_dir(folder))
+    }
+
     /// Syncs an object that is already there, and the folders that lead to it. One that an earlier, failed put of
     /// ours left behind may be visible without being durable (FAILURES 26).
     pub(crate) fn sync(&self, path: &str) -> Result<()> {
@@ -32,6 +47,32 @@ impl LocalFolder {
         sync(&file)?;
         let below_root = |folder: &&Path| folder.starts_with(&self.root);
         file.ancestors().skip(1).take_while(below_root).try_for_each(sync)
+    }
+}
+
+/// Writes a file beside an object that is to be, durably, under a name that the store's listings leave out.
+fn stage(target: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let mut staged = OsString::from(target);
+        staged.push(format!("#{number}"));
+        let staged = PathBuf::from(staged);
+        match OsFs.create_new(&staged) {
+            Ok(file) => {
+                let written = file.write_once_at(bytes, 0).and_then(|()| file.sync_all());
+                if written.is_err() {
+                    let _ = fs::remove_file(&staged); // as above
+                }
+                return written.map(|()| staged);
+            }
+            // Another process puts the same, or died when it did.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = target.parent().filter(|folder| !folder.exists()).ok_or(error)?;
+                OsFs.create_dir_all(folder)?;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -53,4 +94,38 @@ fn exists(folder: &Path) -> bool {
 fn sync(path: &Path) -> Result<()> {
     let synced: io::Result<()> = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|source| Error::Folder { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_put_once_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = LocalFolder::new(dir.path());
+        for bytes in [0, 5, (2 << 20) + 17] {
+            let (path, content) = (format!("a/b/{bytes}"), vec![7; bytes]);
+            folder.put_new(&path, &content).unwrap();
+            assert!(fs::read(dir.path().join(&path)).unwrap() == content);
+            let again = folder.put_new(&path, b"other").unwrap_err();
+            assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+            assert!(fs::read(dir.path().join(&path)).unwrap() == content);
+        }
+        assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 3);
+        // What a process that died was about to put is nobody's.
+        fs::write(dir.path().join("a/b/new#1"), b"half").unwrap();
+        folder.put_new("a/b/new", b"whole").unwrap();
+        assert_eq!(fs::read(dir.path().join("a/b/new")).unwrap(), b"whole");
+        assert_eq!(fs::read(dir.path().join("a/b/new#1")).unwrap(), b"half");
+    }
+
+    #[test]
+    fn where_no_folder_can_be_nothing_is_put() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), b"a file").unwrap();
+        assert!(LocalFolder::new(dir.path()).put_new("a/b", b"x").is_err());
+        // A name that is too long for the system is not tried for ever.
+        assert!(LocalFolder::new(dir.path()).put_new(&"n".repeat(300), b"x").is_err());
+    }
 }

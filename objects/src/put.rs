@@ -6,6 +6,7 @@ use crate::{Error, Objects, REPOSITORY_PATH, Result};
 use bytes::Bytes;
 use object_store::{Error as StoreError, ObjectStore, PutMode, PutOptions, PutPayload};
 use pitr_codec::OBJECT_BYTES_LIMIT;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
@@ -33,12 +34,18 @@ impl Objects {
         let mut waits = waits.iter();
         loop {
             match self.put_once(path, bytes.clone())? {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    tracing::debug!(path, bytes = bytes.len(), "put");
+                    return Ok(());
+                }
                 Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
                     return self.recognise(path, &bytes);
                 }
                 Err(source) => match (Error::from_store(path, source), waits.next()) {
-                    (Error::Unreachable { .. }, Some(wait)) => sleep(*wait),
+                    (error @ Error::Unreachable { .. }, Some(wait)) => {
+                        tracing::warn!(path, %error, "no answer to a put, which is made again");
+                        sleep(*wait);
+                    }
                     (error, _) => return Err(error),
                 },
             }
@@ -47,6 +54,9 @@ impl Objects {
 
     fn put_once(&self, path: &str, bytes: Bytes) -> Result<object_store::Result<()>> {
         let location = object_path(path)?;
+        if let Some(folder) = &self.inner.local {
+            return Ok(folder.put_new(path, &bytes).map_err(|source| of_folder(path, source)));
+        }
         let store = Arc::clone(&self.inner.store);
         self.inner.requests.run(async move {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
@@ -81,5 +91,15 @@ impl Objects {
     pub(crate) fn check_size(&self, path: &str, bytes: u64) -> Result<()> {
         let most = OBJECT_BYTES_LIMIT as u64;
         if bytes <= most { Ok(()) } else { Err(Error::TooLarge { path: path.to_owned(), bytes, most }) }
+    }
+}
+
+/// What a folder says in the words of a store.
+fn of_folder(path: &str, source: io::Error) -> StoreError {
+    match source.kind() {
+        io::ErrorKind::AlreadyExists => {
+            StoreError::AlreadyExists { path: path.to_owned(), source: source.into() }
+        }
+        _ => StoreError::Generic { store: "folder", source: source.into() },
     }
 }

@@ -70,6 +70,7 @@ impl Objects {
     }
 
     fn read(&self, path: &str, range: Option<GetRange>) -> Result<Tail> {
+        tracing::trace!(path, ?range, "get");
         let location = object_path(path)?;
         let store = Arc::clone(&self.inner.store);
         let most = pitr_codec::OBJECT_BYTES_LIMIT as u64;

@@ -173,7 +173,10 @@ impl Objects {
         let store = Arc::clone(&self.inner.store);
         let deleted = self.inner.requests.run(async move { store.delete(&location).await })?;
         match deleted.map_err(|source| Error::from_store(path, source)) {
-            Ok(()) | Err(Error::Missing { .. }) => Ok(()),
+            Ok(()) | Err(Error::Missing { .. }) => {
+                tracing::debug!(path, "deleted");
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

@@ -83,6 +83,8 @@ impl Pruner {
         }
         let open = || ChunkStore::open_with(self.objects.clone(), Arc::clone(&lease));
         let planned = self.survey(open, now)?;
+        let (unneeded, worn) = (planned.unneeded.len(), planned.worn.len());
+        tracing::info!(unneeded, worn, "packs that go, and packs of which a part is stored anew");
         lease.check()?;
         self.remove_roots_and_ranges(&planned, &lease, now)?;
         if !planned.worn.is_empty() {
@@ -237,6 +239,7 @@ impl Pruner {
             bytes += sizes.get(path.as_str()).copied().unwrap_or_default();
         }
         self.objects.forget(&condemnation)?;
+        tracing::info!(objects = doomed.len(), bytes, "deleted what was condemned");
         Ok(Finished::Deleted(bytes))
     }
 }

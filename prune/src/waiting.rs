@@ -15,7 +15,7 @@ pub(crate) fn wait_for(
     wanted: &BTreeSet<String>,
     expiry: Duration,
 ) -> Result<BTreeSet<String>> {
-    let begun = Instant::now();
+    let (begun, mut told) = (Instant::now(), false);
     let mut first: BTreeMap<String, u64> = BTreeMap::new();
     let mut alive = BTreeSet::new();
     // A listing may miss an object that is being renewed: who is not there twice has ended.
@@ -37,6 +37,10 @@ pub(crate) fn wait_for(
         undecided |= missing.iter().any(|(id, times)| *times == 1 && !alive.contains(id));
         if !undecided {
             return Ok(alive);
+        }
+        if !std::mem::replace(&mut told, true) {
+            let leases: Vec<&str> = first.keys().map(String::as_str).collect();
+            tracing::warn!(?leases, "waits up to {} s: who holds these may have died", expiry.as_secs());
         }
         std::thread::sleep(LOOK_EVERY.min(expiry / 10));
     }

@@ -129,6 +129,9 @@ impl Restorer<'_> {
     }
 
     fn build(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
+        let base = plan.snapshot.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
+        let (stop, ranges, log_bytes) = (plan.stop.get(), plan.pieces.len(), plan.log_bytes);
+        tracing::info!(base, stop, ranges, log_bytes, "restores");
         let force = options.force || options.delta;
         let old = if options.delta { self.standing(options)? } else { None };
         let output = Output::begin(self.fs, &options.output, force)?;

@@ -3,7 +3,7 @@
 //! A root stands at `<source's folder>/snapshots/<timeline>/<epoch>/<consistent_at>-<id>`, numbers in hexadecimal and padded
 //! with zeros, so that a listing is in order.
 
-use crate::{Error, Manifest, Result};
+use crate::{Error, Manifest, Result, Sizes};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_dedup::ChunkStore;
 use pitr_format::SourceName;
@@ -57,6 +57,8 @@ impl Manifest {
             objects.delete(&path)?;
             return Err(error.into());
         }
+        let Sizes { logical, changed, stored } = self.sizes;
+        tracing::info!(snapshot = %self.id, kind = ?self.kind, logical, changed, stored, "a snapshot is there");
         Ok(self)
     }
 }

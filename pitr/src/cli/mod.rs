@@ -26,7 +26,7 @@ pub(crate) fn run(line: Vec<OsString>, dispatch: impl FnOnce(Args) -> Result<(),
     let json = line.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     let result = match Args::try_parse_from(line) {
         Ok(args) => {
-            log_to_stderr(args.global.verbose);
+            log_to_stderr(args.global.verbose, args.global.quiet);
             dispatch(args)
         }
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -54,12 +54,13 @@ fn usage_error(error: &clap::Error) -> CliError {
     CliError::usage(what.strip_prefix("error: ").unwrap_or(&what)).next("see `pitr --help`")
 }
 
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
+/// Of others' libraries only what they warn of.
+fn log_to_stderr(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "warn,pitr=info",
+        (false, _) => "warn,pitr=trace",
     };
     // A second subscriber is refused; there is one main.
     let _ = tracing_subscriber::fmt()

@@ -3,6 +3,27 @@
 use crate::world::World;
 
 #[test]
+fn verbose_and_quiet_matter() {
+    let world = World::new();
+    let app = world.application();
+    let database = world.database().to_string_lossy().into_owned();
+    let said = |options: &[&str]| {
+        let line = [options, &["backup", &database, "--full"]].concat();
+        let done = world.pitr(&line);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        done.stderr
+    };
+    let [plain, once, twice, quiet] = [&[][..], &["-v"], &["-vv"], &["-q"]].map(said);
+    drop(app);
+    assert!(
+        !plain.contains("a snapshot is there") && once.contains("a snapshot is there"),
+        "{plain}\n{once}"
+    );
+    assert!(!once.contains("put") && twice.contains("put") && twice.contains("get"), "{once}\n{twice}");
+    assert_eq!(quiet, "");
+}
+
+#[test]
 fn wrong_use_has_its_exit_code_and_one_plain_line() {
     let world = World::new();
     let mut app = world.application();

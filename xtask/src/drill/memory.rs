@@ -14,6 +14,8 @@ use std::path::Path;
 
 /// The most of a command's peaks by the least.
 const RATIO_MAX: f64 = 1.2;
+/// A peak below this counts as one of this: it is the program itself, and how often it was looked at.
+const PEAK_MIN: u64 = 16_000_000;
 const PEAK_MAX: u64 = 256_000_000;
 
 #[derive(Debug, clap::Args)]
@@ -55,7 +57,7 @@ impl Memory {
             for (command, peaks) in peaks.0 {
                 let (least, most) = (peaks.iter().min(), peaks.iter().max());
                 let (least, most) = least.copied().zip(most.copied()).unwrap_or_default();
-                let ratio = most as f64 / least as f64;
+                let ratio = most.max(PEAK_MIN) as f64 / least.max(PEAK_MIN) as f64;
                 let each: Vec<String> = peaks.iter().map(|peak| (peak / 1_000_000).to_string()).collect();
                 verdict.figure(format_args!("{command} {} MB", each.join(" ")));
                 verdict.check(

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use pitr_archive::{FileChange, Image, Merged};
 use pitr_format::FileId;
 use pitr_snapshot::SnapshotReader;
-use pitr_vfs::File;
+use pitr_vfs::{Buffer, File};
 use rayon::prelude::*;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,7 +93,9 @@ impl BaseWriter<'_, '_> {
         }
         let mut reused = 0;
         if let Some(old) = old {
-            let taken = wanted.par_iter().map(|extent| self.take(old, *extent, end));
+            let taken = wanted
+                .par_iter()
+                .map_init(Buffer::default, |bytes, extent| self.take(old, *extent, end, bytes));
             let taken: Vec<u64> = taken.collect::<Result<_>>()?;
             reused = taken.iter().sum();
             let mut taken = taken.into_iter();
@@ -117,15 +119,15 @@ impl BaseWriter<'_, '_> {
 
     /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the file's length
     /// (FAILURES 33). Returns its bytes, or 0.
-    fn take(&self, old: &dyn File, extent: u64, end: u64) -> Result<u64> {
+    fn take(&self, old: &dyn File, extent: u64, end: u64, bytes: &mut Buffer) -> Result<u64> {
         let span = self.base.span(self.file, extent)?;
-        let mut bytes = vec![0; (span.end - span.start) as usize]; // at most a mebibyte
-        let is_there = old.read_up_to_at(&mut bytes, span.start).is_ok_and(|read| read == bytes.len());
-        if !is_there || !self.base.is_extent(self.file, extent, &bytes)? {
+        bytes.set_len((span.end - span.start) as usize); // at most a mebibyte
+        let is_there = old.read_once_at(bytes, span.start).is_ok_and(|read| read == bytes.len());
+        if !is_there || !self.base.is_extent(self.file, extent, bytes)? {
             return Ok(0);
         }
         // An extent of zeros is there, and costs nothing to have taken.
-        Ok(self.put(extent, &bytes, end)?.max(1))
+        Ok(self.put(extent, bytes, end)?.max(1))
     }
 
     /// Writes what stays of an extent; returns how many bytes it wrote.

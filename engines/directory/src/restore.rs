@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use pitr_dedup::ChunkStore;
 use pitr_format::Timestamp;
 use pitr_snapshot::{Manifest, SnapshotReader};
-use pitr_vfs::{File as _, FileSystem, OsFile, OsFs};
+use pitr_vfs::{Buffer, File as _, FileSystem, OsFile, OsFs};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps};
 use std::ffi::{OsStr, OsString};
@@ -149,11 +149,14 @@ impl Builder<'_> {
     fn small(&self, entry: &Entry, content: &Content, total: u64) -> Result<()> {
         let file = self.create(entry, content)?;
         if content.len > 0 {
-            let bytes = match self.take(self.old_file(entry).as_ref(), content, 0)? {
-                Some(bytes) => bytes,
-                None => self.reader.read_extent(content.file, 0)?,
+            let put = |bytes: &[u8]| {
+                self.at(entry, "write", |_| write(content, 0, bytes, |part, at| file.write_all_at(part, at)))
             };
-            self.at(entry, "write", |_| write(content, 0, &bytes, |part, at| file.write_all_at(part, at)))?;
+            let mut bytes = Buffer::default();
+            match self.take(self.old_file(entry).as_ref(), content, 0, &mut bytes)? {
+                true => put(&bytes),
+                false => put(&self.reader.read_extent(content.file, 0)?),
+            }?;
         }
         self.tell(content.len, total);
         Ok(())
@@ -170,9 +173,12 @@ impl Builder<'_> {
         };
         let mut wanted: Vec<u64> = (0..self.reader.extents(content.file)?).collect();
         if let Some(old) = self.old_file(entry) {
-            let taken = wanted.par_iter().map(|extent| match self.take(Some(&old), content, *extent)? {
-                Some(bytes) => put(*extent, &bytes).map(|()| true),
-                None => Ok(false),
+            let taken = wanted.par_iter().map_init(Buffer::default, |bytes, extent| {
+                let is_taken = self.take(Some(&old), content, *extent, bytes)?;
+                if is_taken {
+                    put(*extent, bytes)?;
+                }
+                Ok(is_taken)
             });
             let mut taken = taken.collect::<Result<Vec<bool>>>()?.into_iter();
             wanted.retain(|_| taken.next() == Some(false));
@@ -181,25 +187,25 @@ impl Builder<'_> {
     }
 
     /// What stands in the place of a file at the output.
-    fn old_file(&self, entry: &Entry) -> Option<File> {
+    fn old_file(&self, entry: &Entry) -> Option<OsFile> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
         let path = below(self.old?, &entry.path);
         // What can't be read is of no use.
-        File::options().read(true).custom_flags(flags).open(path).ok()
+        File::options().read(true).custom_flags(flags).open(path).ok().map(OsFile::from)
     }
 
-    /// An extent as the old file has it, if its hash is the right one: its times and its length say nothing (FAILURES 33).
-    fn take(&self, old: Option<&File>, content: &Content, extent: u64) -> Result<Option<Vec<u8>>> {
-        let Some(old) = old else { return Ok(None) };
+    /// An extent as the old file has it, and true, if its hash is the right one: its times and its length say nothing
+    /// (FAILURES 33).
+    fn take(&self, old: Option<&OsFile>, content: &Content, extent: u64, bytes: &mut Buffer) -> Result<bool> {
+        let Some(old) = old else { return Ok(false) };
         let span = self.reader.span(content.file, extent)?;
-        let mut bytes = vec![0; (span.end - span.start) as usize]; // at most a mebibyte
-        if old.read_exact_at(&mut bytes, span.start).is_err()
-            || !self.reader.is_extent(content.file, extent, &bytes)?
-        {
-            return Ok(None);
+        bytes.set_len((span.end - span.start) as usize); // at most a mebibyte
+        let is_there = old.read_once_at(bytes, span.start).is_ok_and(|read| read == bytes.len());
+        if !is_there || !self.reader.is_extent(content.file, extent, bytes)? {
+            return Ok(false);
         }
         self.reused.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(Some(bytes))
+        Ok(true)
     }
 
     fn tell(&self, bytes: u64, total: u64) {

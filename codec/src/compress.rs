@@ -201,38 +201,20 @@ fn gzip_onto(level: u32, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<usize> {
     Ok(encoder.finish()?.len() - begin)
 }
 
-/// Decompresses `stored` into exactly `raw_len` bytes, in place of what `out` holds; never takes memory for more.
-pub(crate) fn inflate_into(
-    out: &mut Vec<u8>,
-    codec: u8,
-    stored: &[u8],
-    raw_len: u32,
-) -> Result<(), CodecError> {
-    let wrong = |source| CodecError::Inflate { raw_len, source };
-    let whole = raw_len as usize;
+/// Decompresses `stored` into all of `out`.
+pub(crate) fn inflate_into(out: &mut [u8], codec: u8, stored: &[u8]) -> Result<(), CodecError> {
+    let whole = out.len();
+    let wrong = |source| CodecError::Inflate { raw_len: whole as u32, source }; // at most what a frame may hold
     let written = match codec {
         ID_NONE if stored.len() == whole => {
-            out.clear();
-            out.extend_from_slice(stored);
+            out.copy_from_slice(stored);
             Ok(whole)
         }
         ID_NONE => return Err(wrong(None)),
-        ID_ZSTD => unzstd(out, stored, whole),
-        ID_LZ4 => {
-            out.resize(whole, 0);
-            lz4_flex::block::decompress_into(stored, out).map_err(io::Error::other)
-        }
-        ID_SNAPPY => {
-            out.resize(whole, 0);
-            snap::raw::Decoder::new().decompress(stored, out).map_err(io::Error::other)
-        }
-        ID_GZIP => {
-            // One byte more than there may be tells that there is too much.
-            let most = u64::from(raw_len) + 1;
-            out.clear();
-            out.reserve_exact(whole + 1);
-            flate2::read::GzDecoder::new(stored).take(most).read_to_end(out)
-        }
+        ID_ZSTD => unzstd(out, stored),
+        ID_LZ4 => lz4_flex::block::decompress_into(stored, out).map_err(io::Error::other),
+        ID_SNAPPY => snap::raw::Decoder::new().decompress(stored, out).map_err(io::Error::other),
+        ID_GZIP => gunzip(out, stored),
         id => return Err(CodecError::Unknown { what: "codec", id }),
     };
     match written {
@@ -242,16 +224,29 @@ pub(crate) fn inflate_into(
     }
 }
 
-fn unzstd(out: &mut Vec<u8>, stored: &[u8], raw_len: usize) -> io::Result<usize> {
+fn unzstd(out: &mut [u8], stored: &[u8]) -> io::Result<usize> {
     INFLATE.with_borrow_mut(|slot| {
         let decompressor = match slot {
             Some(decompressor) => decompressor,
             None => slot.insert(Decompressor::new()?),
         };
-        // What is written stops at the slice's end: a vector may have room for more.
-        out.resize(raw_len, 0);
-        decompressor.decompress_to_buffer(stored, &mut out[..])
+        decompressor.decompress_to_buffer(stored, out)
     })
+}
+
+/// Returns how many bytes there are, one more than fit if there are too many.
+fn gunzip(out: &mut [u8], stored: &[u8]) -> io::Result<usize> {
+    let (mut decoder, mut done) = (flate2::read::GzDecoder::new(stored), 0);
+    loop {
+        let read = match done < out.len() {
+            true => decoder.read(&mut out[done..])?,
+            false => return Ok(done + decoder.read(&mut [0])?),
+        };
+        if read == 0 {
+            return Ok(done);
+        }
+        done += read;
+    }
 }
 
 #[cfg(test)]

@@ -75,9 +75,13 @@ pub(crate) fn close(out: &mut Vec<u8>, begin: usize, sealed: Option<Sealed<'_>>)
 
 /// Decodes a frame and compares it with what it was made from.
 pub(crate) fn verify(frame: &[u8], raw: &[u8], sealed: Option<Sealed<'_>>) -> Result<(), CodecError> {
-    with_scratch(|plain, decoded| match decode_into(decoded, plain, frame, raw.len(), sealed) {
-        Ok(()) if decoded == raw => Ok(()),
-        _ => Err(CodecError::NotWhatWasEncoded),
+    with_scratch(|plain, decoded| {
+        decoded.resize(raw.len(), 0);
+        let room = decoded.as_mut_slice();
+        match decode_into(|len| (len == raw.len()).then_some(room), plain, frame, sealed) {
+            Ok(()) if decoded == raw => Ok(()),
+            _ => Err(CodecError::NotWhatWasEncoded),
+        }
     })
 }
 
@@ -126,25 +130,43 @@ pub fn decode_frame_into(
     raw_len_max: usize,
     sealed: Option<Sealed<'_>>,
 ) -> Result<(), CodecError> {
-    with_scratch(|plain, _| decode_into(raw, plain, bytes, raw_len_max, sealed))
+    let room = |len| -> Option<&mut [u8]> {
+        let raw = raw;
+        let fits = len <= raw_len_max.min(FRAME_BYTES_MAX);
+        raw.resize(if fits { len } else { 0 }, 0);
+        fits.then_some(raw)
+    };
+    with_scratch(|plain, _| decode_into(room, plain, bytes, sealed))
 }
 
-fn decode_into(
-    raw: &mut Vec<u8>,
+/// As [`decode_frame_into`], into exactly the bytes of `raw`: a frame that states another length is refused.
+///
+/// # Errors
+/// As [`decode_frame_into`].
+pub fn decode_frame_exactly(
+    raw: &mut [u8],
+    bytes: &[u8],
+    sealed: Option<Sealed<'_>>,
+) -> Result<(), CodecError> {
+    let room = |len| (len == raw.len()).then_some(raw);
+    with_scratch(|plain, _| decode_into(room, plain, bytes, sealed))
+}
+
+/// Decodes a frame into the room that there is for so many bytes, if there is.
+fn decode_into<'r>(
+    room: impl FnOnce(usize) -> Option<&'r mut [u8]>,
     plain: &mut Vec<u8>,
     bytes: &[u8],
-    raw_len_max: usize,
     sealed: Option<Sealed<'_>>,
 ) -> Result<(), CodecError> {
     let head = FrameHead::checked(bytes)?;
-    if head.raw_len as usize > raw_len_max.min(FRAME_BYTES_MAX) {
-        return Err(DecodeError::Range { what: "frame raw length", value: u64::from(head.raw_len) }.into());
-    }
+    let raw = room(head.raw_len as usize)
+        .ok_or(DecodeError::Range { what: "frame raw length", value: u64::from(head.raw_len) })?;
     match (head.cipher, sealed) {
-        (CIPHER_NONE, None) => inflate_into(raw, head.codec, &bytes[FRAME_HEADER_BYTES..], head.raw_len),
+        (CIPHER_NONE, None) => inflate_into(raw, head.codec, &bytes[FRAME_HEADER_BYTES..]),
         (CIPHER_AES_256_GCM, Some(sealed)) => {
             sealed.decrypt(bytes, plain)?;
-            inflate_into(raw, head.codec, plain, head.raw_len)
+            inflate_into(raw, head.codec, plain)
         }
         (CIPHER_NONE | CIPHER_AES_256_GCM, sealed) => {
             Err(CodecError::NotAuthentic { frame: sealed.map_or(0, |sealed| sealed.number) })

@@ -32,7 +32,8 @@ pub use cipher::{ObjectCipher, Sealed};
 pub use compress::{Codec, UnknownCodec};
 pub use error::{CodecError, ErrorKind};
 pub use frame::{
-    EncodedFrame, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameEntry, decode_frame_into, encode_frame,
+    EncodedFrame, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameEntry, decode_frame_exactly, decode_frame_into,
+    encode_frame,
 };
 pub use header::{HEADER_BYTES, OBJECT_VERSION, ObjectHeader, ObjectKind, Seal, TRAILER_BYTES};
 pub use index::{Access, FromTail, ObjectIndex, TAIL_BYTES_HINT};

@@ -5,6 +5,7 @@ use crate::store::decode_chunk;
 use crate::{ChunkId, ChunkIds, ChunkStore, Error, Result};
 use crossbeam_channel::bounded;
 use pitr_objects::Bytes;
+use pitr_vfs::Buffer;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,7 +36,7 @@ impl ChunkStore {
     pub fn read_each<E: From<Error> + Send>(
         &self,
         ids: &[ChunkId],
-        work: impl Fn(usize, &mut Vec<u8>) -> Result<(), E> + Sync,
+        work: impl Fn(usize, &mut Buffer) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
         let (wanted, packs) = self.in_order(ids)?;
         let (requests, names) = (requests(&wanted), self.ids());
@@ -70,7 +71,7 @@ impl ChunkStore {
                 let (to_do, packs, names, work) = (to_do.clone(), &packs, &names, &work);
                 let (stop, fail) = (&stop, &fail);
                 scope.spawn(move || {
-                    let mut raw = Vec::new();
+                    let mut raw = Buffer::default();
                     for (some, bytes) in to_do {
                         for one in some.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
                             let pack = &packs[one.pack];
@@ -120,10 +121,11 @@ fn decode(
     ids: &ChunkIds,
     (some, bytes): (&[Wanted], &[u8]),
     pack: &PackAt,
-    raw: &mut Vec<u8>,
+    raw: &mut Buffer,
 ) -> Result<()> {
     let at = (one.location.offset - some[0].location.offset) as usize; // sorted by offset
     let stored = &bytes[at..at + one.location.stored_len as usize];
+    raw.set_len(one.location.raw_len as usize); // at most CHUNK_BYTES_MAX
     decode_chunk(raw, ids, &one.id, pack, &one.location, stored)
 }
 

@@ -3,7 +3,7 @@
 use crate::index::{INDEX_FOLDER, Index, IndexBuilder, Location, PackAt, decode, index_path};
 use crate::pack::{Pack, pack_path};
 use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
-use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_into};
+use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_exactly};
 use pitr_objects::{Entry, ErrorKind, Lease, Objects};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -268,14 +268,14 @@ pub(crate) fn read_at(
 ) -> Result<Vec<u8>> {
     let start = u64::from(location.offset);
     let stored = objects.get_range(&pack.path, start..start + u64::from(location.stored_len))?;
-    let mut raw = Vec::new();
+    let mut raw = vec![0; location.raw_len as usize]; // at most CHUNK_BYTES_MAX
     decode_chunk(&mut raw, &ChunkIds::new(objects.keys()), id, pack, location, &stored)?;
     Ok(raw)
 }
 
-/// Decodes a chunk, in place of what `raw` holds, and checks that it is the one.
+/// Decodes a chunk into `raw`, which is as long as it, and checks that it is the one.
 pub(crate) fn decode_chunk(
-    raw: &mut Vec<u8>,
+    raw: &mut [u8],
     ids: &ChunkIds,
     id: &ChunkId,
     pack: &PackAt,
@@ -284,6 +284,6 @@ pub(crate) fn decode_chunk(
 ) -> Result<()> {
     let sealed = pack.cipher.as_ref().map(|cipher| Sealed { cipher, number: location.frame, last: false });
     let damaged = |source| Error::Damaged { id: *id, pack: pack.path.clone(), source };
-    decode_frame_into(raw, stored, location.raw_len as usize, sealed).map_err(damaged)?;
+    decode_frame_exactly(raw, stored, sealed).map_err(damaged)?;
     if ids.of(raw) == *id { Ok(()) } else { Err(Error::WrongContent { id: *id, pack: pack.path.clone() }) }
 }

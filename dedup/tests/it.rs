@@ -265,13 +265,13 @@ proptest! {
 
         let wanted: Vec<usize> = order.iter().filter(|_| !ids.is_empty()).map(|at| at.index(ids.len())).collect();
         let wanted_ids: Vec<_> = wanted.iter().map(|at| ids[*at]).collect();
-        let read = Mutex::new(vec![None; wanted.len()]);
+        let read = Mutex::new(wanted.iter().map(|_| None).collect::<Vec<_>>());
         store.read_each(&wanted_ids, |place, raw| {
             assert!(read.lock().unwrap()[place].replace(std::mem::take(raw)).is_none());
             Ok::<_, Error>(())
         }).unwrap();
         for (at, raw) in wanted.iter().zip(read.into_inner().unwrap()) {
-            prop_assert_eq!(&raw.unwrap(), &chunks[*at]);
+            prop_assert_eq!(&raw.unwrap()[..], &chunks[*at][..]);
         }
     }
 }

@@ -6,6 +6,14 @@ use crate::{Error, Result};
 use pitr_dedup::ChunkId;
 use std::sync::Arc;
 
+/// Errors unless a chunk of this length can be that of an extent.
+pub(crate) fn check_len(id: ChunkId, len: usize) -> Result<()> {
+    match len as u64 <= EXTENT_BYTES {
+        true => Ok(()),
+        false => Err(Error::Misused { id, what: "it is larger than an extent" }),
+    }
+}
+
 /// What an extent consists of.
 pub(crate) struct Parts<'a> {
     pub(crate) geometry: Geometry,
@@ -20,17 +28,13 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Makes the content of chunk `base`, none for the zero chunk, into the extent's bytes.
+    /// Lays the blocks over the extent's bytes: those of its chunk, cut or followed by zeros.
     pub(crate) fn assemble(
         &self,
-        base: ChunkId,
-        out: &mut Vec<u8>,
+        out: &mut [u8],
         mut fetch: impl FnMut(&ChunkId) -> Result<Arc<Vec<u8>>>,
     ) -> Result<()> {
-        if out.len() as u64 > EXTENT_BYTES {
-            return Err(Error::Misused { id: base, what: "it is larger than an extent" });
-        }
-        out.resize(self.len, 0);
+        debug_assert_eq!(out.len(), self.len);
         let block_bytes = self.geometry.block_bytes as usize; // at most 64 KiB
         let mut at_hand: Option<(u32, Arc<Vec<u8>>)> = None;
         for entry in self.blocks {

@@ -162,7 +162,8 @@ mod tests {
             let parts = || Parts { geometry, len: before, first_block: 0, blocks: &blocks, chunks: &chunks };
 
             let mut had = if base == ChunkId::ZERO { Vec::new() } else { base_bytes };
-            parts().assemble(base, &mut had, |_| Ok(Arc::new(held.clone()))).unwrap();
+            had.resize(before, 0);
+            parts().assemble(&mut had, |_| Ok(Arc::new(held.clone()))).unwrap();
             let cut = had.len();
             had.resize(now_len.max(cut), 0);
             let mut now = bytes_of(&now, now_len);

@@ -1,6 +1,6 @@
 //! One node of an increment: what the parent has, what the delta brought, and what of both is to be written whole.
 
-use crate::assemble::Parts;
+use crate::assemble::{Parts, check_len};
 use crate::cache::ChunkCache;
 use crate::collect::CollectedFile;
 use crate::full::put_extents;
@@ -32,7 +32,9 @@ impl Rewriter {
     fn rewrite(&self, writer: &ChunkWriter, base: ChunkId, parts: &Parts<'_>) -> Result<ChunkId> {
         let whole = || -> Result<Vec<u8>> {
             let mut bytes = if base == ChunkId::ZERO { Vec::new() } else { writer.read(&base)? };
-            parts.assemble(base, &mut bytes, |id| self.chunks.get(id, || Ok(writer.read(id)?)))?;
+            check_len(base, bytes.len())?;
+            bytes.resize(parts.len, 0);
+            parts.assemble(&mut bytes, |id| self.chunks.get(id, || Ok(writer.read(id)?)))?;
             Ok(bytes)
         };
         let bytes = whole().map_err(Error::parent(self.parent))?;

@@ -1,6 +1,6 @@
 //! Reading a snapshot back.
 
-use crate::assemble::Parts;
+use crate::assemble::{Parts, check_len};
 use crate::cache::ChunkCache;
 use crate::differ::Before;
 use crate::shape::{EXTENT_BYTES, GROUP_EXTENTS, NODE_EXTENTS, extent_len};
@@ -98,7 +98,8 @@ impl SnapshotReader {
         let node = self.node_of(entry, extent)?;
         let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
         let mut bytes = if id == ChunkId::ZERO { Vec::new() } else { self.store.read(&id)? };
-        self.assemble(entry, &node, extent, &mut bytes)?;
+        bytes.resize(self.len_of(entry, &node, extent, bytes.len())?, 0);
+        self.lay_over(entry, &node, extent, &mut bytes)?;
         Ok(bytes)
     }
 
@@ -123,14 +124,17 @@ impl SnapshotReader {
             let (zero, stored): (Vec<u64>, Vec<u64>) =
                 of_node.iter().partition(|extent| id(**extent) == ChunkId::ZERO);
             zero.into_par_iter().try_for_each(|extent| {
-                let mut bytes = Vec::new();
-                self.assemble(entry, &node, extent, &mut bytes)?;
+                let mut bytes = vec![0; self.len_of(entry, &node, extent, 0)?];
+                self.lay_over(entry, &node, extent, &mut bytes)?;
                 work(extent, &bytes)
             })?;
             let ids: Vec<ChunkId> = stored.iter().map(|extent| id(*extent)).collect();
             let read = self.store.read_each(&ids, |place, bytes| {
-                self.assemble(entry, &node, stored[place], bytes).map_err(|e| Failure(e.into()))?;
-                work(stored[place], bytes).map_err(Failure)
+                let extent = stored[place];
+                let len = self.len_of(entry, &node, extent, bytes.len()).map_err(|e| Failure(e.into()))?;
+                bytes.resize(len);
+                self.lay_over(entry, &node, extent, bytes).map_err(|e| Failure(e.into()))?;
+                work(extent, bytes).map_err(Failure)
             });
             read.map_err(|Failure(error)| error)?;
         }
@@ -170,20 +174,23 @@ impl SnapshotReader {
         Before { store: &self.store, sums: &self.sums, base, parts }.differing(now)
     }
 
-    /// Lays what lies over an extent over the content of its chunk.
-    fn assemble(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, bytes: &mut Vec<u8>) -> Result<()> {
+    /// Bytes of an extent whose chunk has `had`.
+    fn len_of(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, had: usize) -> Result<usize> {
         let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
-        if !entry.shape.has_blocks() {
-            let Range { start, end } = span(entry, node, extent);
-            let len = (end - start) as usize; // at most EXTENT_BYTES
-            if id == ChunkId::ZERO {
-                bytes.resize(len, 0);
-            }
-            let what = "it is not as long as its extent";
-            return if bytes.len() == len { Ok(()) } else { Err(Error::Misused { id, what }) };
+        let Range { start, end } = span(entry, node, extent);
+        let len = (end - start) as usize; // at most EXTENT_BYTES
+        if !entry.shape.has_blocks() && id != ChunkId::ZERO && had != len {
+            return Err(Error::Misused { id, what: "it is not as long as its extent" });
         }
-        let fetch = |id: &ChunkId| self.chunks.get(id, || Ok(self.store.read(id)?));
-        parts(entry, node, extent).assemble(id, bytes, fetch)
+        check_len(id, had).map(|()| len)
+    }
+
+    /// Lays what lies over an extent over the content of its chunk, which was brought to its length.
+    fn lay_over(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, bytes: &mut [u8]) -> Result<()> {
+        if !entry.shape.has_blocks() {
+            return Ok(());
+        }
+        parts(entry, node, extent).assemble(bytes, |id| self.chunks.get(id, || Ok(self.store.read(id)?)))
     }
 
     /// Fills `buf` from `offset` of a file; past the file's end with zeros.

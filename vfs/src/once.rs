@@ -43,6 +43,19 @@ impl Buffer {
         self.begin = self.room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         self.len = len;
     }
+
+    /// Makes it so long: what it holds stays as far as it is so long, and zeros follow.
+    pub fn resize(&mut self, len: usize) {
+        let had = self.len.min(len);
+        if self.room.len() < len + ALIGNMENT {
+            let mut larger = Buffer::default();
+            larger.set_len(len);
+            larger[..had].copy_from_slice(&self[..had]);
+            *self = larger;
+        }
+        self.len = len;
+        self[had..].fill(0);
+    }
 }
 
 impl Deref for Buffer {
@@ -102,9 +115,13 @@ pub(crate) fn write_directly(file: &File, direct: &Direct, bytes: &[u8], offset:
     {
         TO_WRITE.with_borrow_mut(|buffer| {
             for part in bytes[start..end].chunks(BYTES_MAX) {
-                buffer.set_len(part.len());
-                buffer.copy_from_slice(part);
-                if direct.write_all_at(buffer, offset + done as u64).is_err() {
+                let mut aligned = part;
+                if part.as_ptr().align_offset(ALIGNMENT) != 0 {
+                    buffer.set_len(part.len());
+                    buffer.copy_from_slice(part);
+                    aligned = buffer;
+                }
+                if direct.write_all_at(aligned, offset + done as u64).is_err() {
                     return; // as it failed, or as file systems may that have no direct requests
                 }
                 done += part.len();
@@ -206,6 +223,10 @@ mod tests {
             // Among bytes that were written before and are not on the disk yet.
             std::fs::write(&path, vec![9; len + 7 * ALIGNMENT]).unwrap();
             let file = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
+            let mut buffer = Buffer::default();
+            buffer.set_len(wanted);
+            buffer.copy_from_slice(&bytes[..wanted]);
+            file.write_once_at(&buffer, offset as u64).unwrap();
             file.write_once_at(&bytes[..wanted], offset as u64).unwrap();
             let mut expected = vec![9; len + 7 * ALIGNMENT];
             expected[offset..offset + wanted].copy_from_slice(&bytes[..wanted]);
@@ -231,6 +252,20 @@ mod tests {
             _ => assert_eq!(written, 0..0), // a file system without
         }
         assert_eq!(write_directly(&file, &direct, &bytes[..BYTES_MIN - 1], 0), 0..0);
+    }
+
+    #[test]
+    fn a_buffer_keeps_what_it_holds_and_grows_by_zeros() {
+        let mut buffer = Buffer::default();
+        buffer.resize(3);
+        assert_eq!(buffer[..], [0; 3]);
+        buffer.copy_from_slice(&[1, 2, 3]);
+        buffer.resize(2);
+        buffer.resize(4);
+        assert_eq!(buffer[..], [1, 2, 0, 0]);
+        buffer.resize(3 << 20);
+        assert!(buffer[..4] == [1, 2, 0, 0] && buffer[4..].iter().all(|byte| *byte == 0));
+        assert_eq!((buffer.len(), buffer.as_ptr().align_offset(ALIGNMENT)), (3 << 20, 0));
     }
 
     #[test]

@@ -10,12 +10,15 @@ use crate::usage::{self, Peak};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// The most of a command's peaks by the least.
 const RATIO_MAX: f64 = 1.2;
 /// A peak below this counts as one of this: it is the program itself, and how often it was looked at.
 const PEAK_MIN: u64 = 16_000_000;
+/// Bytes that are spoiled together.
+const SPOILED: usize = 1 << 20;
 const PEAK_MAX: u64 = 256_000_000;
 
 #[derive(Debug, clap::Args)]
@@ -71,7 +74,8 @@ impl Memory {
     }
 }
 
-/// All commands on a database of this size, and on a folder that holds it.
+/// All commands on a database of this size, and on a folder that holds it. At most two and a half times its size is on the disk:
+/// once everything was backed up the database goes.
 fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
     let mut stage = Stage::new("memory", "large.py", &[&gigabytes.to_string(), "1"])?;
     let (program, database) = (stage.program.clone(), stage.database.clone());
@@ -79,37 +83,50 @@ fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
     peaks.of("backup", &program, &[&database])?;
     change(&mut stage)?;
     peaks.of("backup (increment)", &program, &[&database])?;
-    peaks.of("restore --to latest --output", &program, &[&output])?;
-    change(&mut stage)?;
-    peaks.of("backup --full", &program, &[&database])?;
-    peaks.of("restore --delta --to latest --output", &program, &[&output])?;
-    peaks.of("verify", &program, &[])?;
-    peaks.of("verify --deep", &program, &[])?;
-    for command in ["log", "info", "prune --keep-snapshots 1 --execute"] {
-        peaks.of(command, &program, &[])?;
-    }
-    for entry in fs::read_dir(stage.world.path(""))? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("restored") {
-            fs::remove_file(entry.path())?;
-        }
-    }
     let watch = program.watch(&database, &[])?;
     let peak = Peak::of(watch.pid());
     change(&mut stage)?;
     settle();
     watch.stop()?;
     peaks.keep("watch", peak.stop());
+    change(&mut stage)?;
+    peaks.of("backup --full", &program, &[&database])?;
+    for command in ["verify", "verify --deep", "log", "info"] {
+        peaks.of(command, &program, &[])?;
+    }
 
     // A second name of the file, not a second file.
     let folder = stage.world.path("folder");
     fs::create_dir(&folder)?;
     fs::hard_link(&database, folder.join("app.db"))?;
-    let program = Program::with_repository(&stage.world.path("folders"))?;
-    peaks.of("backup (folder)", &program, &[&folder])?;
+    let folders = Program::with_repository(&stage.world.path("folders"))?;
+    peaks.of("backup (folder)", &folders, &[&folder])?;
     change(&mut stage)?;
-    peaks.of("backup (folder, increment)", &program, &[&folder])?;
-    peaks.of("restore --to latest --output (folder)", &program, &[&output])
+    peaks.of("backup (folder, increment)", &folders, &[&folder])?;
+    let Stage { application, world, .. } = stage;
+    application.end()?;
+    fs::remove_file(&database)?;
+    fs::remove_dir_all(&folder)?;
+    peaks.of("restore --to latest --output (folder)", &folders, &[&output])?;
+    fs::remove_dir_all(&output)?;
+    fs::remove_dir_all(folders.repo())?;
+
+    peaks.of("restore --to latest --output", &program, &[&output])?;
+    spoil(&output)?;
+    peaks.of("restore --delta --to latest --output", &program, &[&output])?;
+    peaks.of("prune --keep-snapshots 1 --execute", &program, &[])?;
+    drop(world);
+    Ok(())
+}
+
+/// Writes a mebibyte of zeros at every 64th of a file: what a restore has to bring back.
+fn spoil(path: &Path) -> Result<()> {
+    let file = fs::File::options().write(true).open(path)?;
+    let len = file.metadata()?.len();
+    (0..len - SPOILED as u64)
+        .step_by(64 * SPOILED)
+        .try_for_each(|at| file.write_all_at(&vec![0; SPOILED], at))?;
+    Ok(file.sync_all()?)
 }
 
 fn change(stage: &mut Stage) -> Result<()> {

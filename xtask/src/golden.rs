@@ -1,8 +1,8 @@
 //! Makes the golden repositories of the format's present version: what this version wrote must be read by every later one.
 //!
 //! Below `pitr/tests/golden/VERSION`: a repository in clear and an encrypted one with its key, each with a database that was
-//! watched between two snapshots and with a folder; and what the database was after each transaction. A version that stands
-//! there already is never made again.
+//! watched between two snapshots and with a folder; and what the database was after each transaction. One more holds a text,
+//! which is cut by its content, before and after a line was put in. What stands there already is never made again.
 
 use crate::Result;
 use crate::application::Application;
@@ -15,25 +15,44 @@ use std::path::Path;
 const VERSION: &str = "v1";
 const KEY: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0\n";
 
-/// Makes them; an error if they are there.
+/// Makes those that are not there; an error if all are.
 pub(crate) fn run() -> Result<bool> {
     let golden = world::root().join("pitr/tests/golden").join(VERSION);
-    if golden.exists() {
+    let missing: Vec<&str> =
+        ["plain", "encrypted", "text"].into_iter().filter(|name| !golden.join(name).exists()).collect();
+    if missing.is_empty() {
         return Err(format!("{} is there, and is what that version wrote", golden.display()).into());
     }
     fs::create_dir_all(&golden)?;
-    fs::write(golden.join("key"), KEY)?;
     let key = golden.join("key");
-    for name in ["plain", "encrypted"] {
+    if !key.exists() {
+        fs::write(&key, KEY)?;
+    }
+    for name in missing {
         let folder = golden.join(name);
         fs::create_dir(&folder)?;
         let repo = folder.join("repo");
-        let program =
-            if name == "plain" { Program::with_repository(&repo)? } else { Program::with_key(&repo, &key)? };
-        fill(&program, &folder)?;
+        match name {
+            "plain" => fill(&Program::with_repository(&repo)?, &folder)?,
+            "encrypted" => fill(&Program::with_key(&repo, &key)?, &folder)?,
+            _ => fill_with_text(&Program::with_repository(&repo)?)?,
+        }
         println!("{}: {} bytes", folder.display(), world::bytes_below(&folder)?);
     }
     Ok(true)
+}
+
+fn fill_with_text(program: &Program) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let texts = dir.path().join("texts");
+    fs::create_dir(&texts)?;
+    let lines: Vec<String> = (0..150_000).map(|number| format!("line {}\n", number % 997)).collect();
+    let (front, back) = (lines[..75_000].concat(), lines[75_000..].concat());
+    for put_in in ["", "put in\n"] {
+        fs::write(texts.join("text"), [&front, put_in, &back].concat())?;
+        program.call([Path::new("backup"), &texts, "--compress".as_ref(), "gzip".as_ref()])?.done()?;
+    }
+    Ok(())
 }
 
 fn fill(program: &Program, folder: &Path) -> Result<()> {

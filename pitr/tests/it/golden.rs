@@ -67,6 +67,34 @@ fn what_version_1_wrote_is_read_and_written_on() {
 }
 
 #[test]
+fn texts_that_version_1_cut_are_read_and_cut_on() {
+    let world = World::empty();
+    copy_folder(&golden("v1").join("text/repo"), &world.path("repo"));
+    let lines: Vec<String> = (0..150_000).map(|number| format!("line {}\n", number % 997)).collect();
+    let text = |put_in: &str| [&lines[..75_000].concat(), put_in, &lines[75_000..].concat()].concat();
+    assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
+    let info = world.done(&["info"]);
+    let snapshots = info["sources"][0]["snapshots"].as_array().unwrap();
+    assert_eq!(snapshots.len(), 2);
+    for (snapshot, put_in) in snapshots.iter().zip(["", "put in\n"]) {
+        let tx = &snapshot["tx"];
+        let (ours, theirs) = (world.path(&format!("ours {tx}")), world.path(&format!("theirs {tx}")));
+        let target = format!("tx:{tx}");
+        world.done(&["restore", "--to", &target, "--output", &ours.to_string_lossy()]);
+        second_reader(&world, "texts", snapshot["snapshot_id"].as_str().unwrap(), &theirs);
+        for output in [ours, theirs] {
+            assert!(fs::read_to_string(output.join("text")).unwrap() == text(put_in), "{put_in}");
+        }
+    }
+    let texts = world.path("texts");
+    fs::create_dir(&texts).unwrap();
+    fs::write(texts.join("text"), text("put in\nand more\n")).unwrap();
+    let next = world.done(&["backup", &texts.to_string_lossy(), "--source", "texts"]);
+    assert_eq!(next["kind"], "incremental");
+    assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
+}
+
+#[test]
 fn what_version_1_wrote_is_read_by_its_pages_alone() {
     let world = World::empty();
     copy_folder(&golden("v1").join("plain/repo"), &world.path("repo"));

@@ -33,7 +33,7 @@ fn check_frame(object: &LogObject, number: usize, bytes: &[u8]) -> Result<()> {
         Part::Full => Record::decode(frame.kind, frame.bytes).map(drop).map_err(malformed),
         _ => Ok(()),
     })?;
-    if end == object.footer.frame_end(number) {
+    if object.footer.ends_frame(number, end) {
         Ok(())
     } else {
         Err(malformed(DecodeError::Range { what: "end of a frame's last batch", value: end.get() }))

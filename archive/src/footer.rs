@@ -15,6 +15,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
+use pitr_format::log::SEGMENT_HEADER_BYTES;
 use pitr_format::record::GapReason;
 use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
 
@@ -245,10 +246,21 @@ impl Footer {
         self.frames.partition_point(|f| f.lsn <= lsn).checked_sub(1)
     }
 
-    /// Just behind the last batch of frame `no`.
+    /// True if the last batch of frame `no` may end there: where the next frame begins, or where its segment ended, if the next
+    /// frame begins a later one.
     #[must_use]
-    pub fn frame_end(&self, no: usize) -> Lsn {
-        self.frames.get(no + 1).map_or(self.to, |next| next.lsn)
+    pub fn ends_frame(&self, no: usize, end: Lsn) -> bool {
+        let size = self.segment_size;
+        match (self.frames.get(no), self.frames.get(no + 1)) {
+            (Some(_), None) => end == self.to,
+            (Some(frame), Some(next)) => {
+                let segment = size.segment_of(frame.lsn);
+                let begins_segment =
+                    size.segment_of(next.lsn) > segment && size.offset_of(next.lsn) == SEGMENT_HEADER_BYTES;
+                end == next.lsn || begins_segment && size.segment_of(end.before()) == segment
+            }
+            (None, _) => false,
+        }
     }
 }
 

@@ -84,6 +84,40 @@ fn index(archive: &Archive, built: &Built) -> ObjectIndex {
     archive.objects().index_of(&path, ObjectKind::Log, &built.bytes).unwrap()
 }
 
+/// The same batch as the first of a segment.
+fn first_of(batch: &LogBatch, segment: SegmentNo) -> LogBatch {
+    let seed = Seed::new(TimelineId::FIRST, segment, Incarnation::FIRST);
+    let lsn = identity().segment_size.start_of(segment).unwrap().checked_add(4096).unwrap();
+    let body = &batch.bytes[BATCH_HEADER_BYTES..];
+    let header = BatchHeader { lsn, body_crc: seed.crc(body), ..batch.header };
+    let bytes = [&header.encode(seed)[..], body].concat();
+    LogBatch { header, segment, bytes, ..batch.clone() }
+}
+
+#[test]
+fn an_object_may_hold_the_end_of_a_segment_and_the_next_one() {
+    let all = batches(&[image(1, 3000), image(2, 3000)], 1000, 2);
+    let archive = archive();
+    let check = |batches: &[&LogBatch]| {
+        let mut packer = packer(Lsn::new(FIRST), Carry::nothing(), 1 << 20);
+        batches.iter().for_each(|batch| packer.push(batch, Lsn::MAX).unwrap());
+        let built = packer.build(&archive, Codec::default()).unwrap();
+        archive.check_log(&built.name, &built.bytes, true)
+    };
+    let segment = |number| SegmentNo::new(SegmentNo::FIRST.get() + number);
+    check(&[&all[0], &all[1]]).unwrap();
+    check(&[&all[0], &first_of(&all[1], segment(1))]).unwrap();
+    // A segment without a batch in between.
+    check(&[&all[0], &all[1], &first_of(&all[2], segment(2)), &first_of(&all[3], segment(3))]).unwrap();
+    // Not the first batch of its segment: one before it is missing.
+    let mut late = first_of(&all[1], segment(1));
+    let seed = Seed::new(TimelineId::FIRST, late.segment, Incarnation::FIRST);
+    late.header.lsn = late.end();
+    let header = late.header.encode(seed);
+    late.bytes[..BATCH_HEADER_BYTES].copy_from_slice(&header);
+    assert!(matches!(check(&[&all[0], &late]), Err(Error::Malformed { .. })));
+}
+
 #[test]
 fn what_is_not_durable_is_not_packed() {
     // FAILURES 42

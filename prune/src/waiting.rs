@@ -39,8 +39,8 @@ pub(crate) fn wait_for(
             return Ok(alive);
         }
         if !std::mem::replace(&mut told, true) {
-            let leases: Vec<&str> = first.keys().map(String::as_str).collect();
-            tracing::warn!(?leases, "waits up to {} s: who holds these may have died", expiry.as_secs());
+            let (seconds, leases) = (expiry.as_secs(), first.len());
+            tracing::warn!("waits up to {seconds} s for {leases} that rely on what goes, and may have died");
         }
         std::thread::sleep(LOOK_EVERY.min(expiry / 10));
     }

@@ -21,6 +21,7 @@ fn verbose_and_quiet_matter() {
     );
     assert!(!once.contains("put") && twice.contains("put") && twice.contains("get"), "{once}\n{twice}");
     assert_eq!(quiet, "");
+    assert!(!twice.contains('\x1b'), "colours are for terminals: {twice}");
 }
 
 #[test]

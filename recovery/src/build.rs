@@ -11,6 +11,7 @@ use pitr_snapshot::SnapshotReader;
 use pitr_vfs::{Buffer, File};
 use rayon::prelude::*;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -87,7 +88,7 @@ impl BaseWriter<'_, '_> {
         let end = self.end()?;
         let mut wanted = Vec::new();
         for extent in 0..self.base.extents(self.file)? {
-            if !self.kept(extent, end)?.is_empty() {
+            if !self.kept(&self.span(extent)?, end).is_empty() {
                 wanted.push(extent);
             }
         }
@@ -111,16 +112,19 @@ impl BaseWriter<'_, '_> {
         Ok(self.change.map_or(len, |change| len.min(change.min_len)).min(self.sink.len))
     }
 
-    /// What stays of an extent.
-    fn kept(&self, extent: u64, end: u64) -> Result<Vec<(u64, u64)>> {
-        let span = self.base.span(self.file, extent)?;
-        Ok(if span.start < end { kept(span.start, span.end.min(end), self.change) } else { Vec::new() })
+    fn span(&self, extent: u64) -> Result<Range<u64>> {
+        Ok(self.base.span(self.file, extent)?)
+    }
+
+    /// What stays of an extent that lies there.
+    fn kept(&self, span: &Range<u64>, end: u64) -> Vec<(u64, u64)> {
+        if span.start < end { kept(span.start, span.end.min(end), self.change) } else { Vec::new() }
     }
 
     /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the file's length
     /// (FAILURES 33). Returns its bytes, or 0.
     fn take(&self, old: &dyn File, extent: u64, end: u64, bytes: &mut Buffer) -> Result<u64> {
-        let span = self.base.span(self.file, extent)?;
+        let span = self.span(extent)?;
         bytes.set_len((span.end - span.start) as usize); // at most a mebibyte
         let is_there = old.read_once_at(bytes, span.start).is_ok_and(|read| read == bytes.len());
         if !is_there || !self.base.is_extent(self.file, extent, bytes)? {
@@ -132,10 +136,10 @@ impl BaseWriter<'_, '_> {
 
     /// Writes what stays of an extent; returns how many bytes it wrote.
     fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<u64> {
-        let (start, mut written) = (self.base.span(self.file, extent)?.start, 0);
-        for (from, to) in self.kept(extent, end)? {
+        let (span, mut written) = (self.span(extent)?, 0);
+        for (from, to) in self.kept(&span, end) {
             // An extent holds all of the file's bytes from its start, and runs end where the file does.
-            let part = &bytes[(from - start) as usize..(to - start) as usize];
+            let part = &bytes[(from - span.start) as usize..(to - span.start) as usize];
             // Zeros are there already; runs of them stay holes.
             if part.iter().any(|byte| *byte != 0) {
                 self.sink.write(from, part).map_err(self.failed)?;

@@ -82,9 +82,13 @@ fn write_others(
         let before = parent.file(shape.file).filter(|entry| entry.shape == *shape);
         before.filter(|_| source.is_unchanged(shape.file))
     };
-    let mut files: Vec<FileEntry> = shapes.iter().filter_map(as_before).cloned().collect();
-    let to_read: Vec<FileShape> = shapes.into_iter().filter(|shape| as_before(shape).is_none()).collect();
-    let mut new = 0;
+    let (mut files, mut to_read, mut new) = (Vec::new(), Vec::new(), 0);
+    for shape in shapes {
+        match as_before(&shape) {
+            Some(entry) => files.push(entry.clone()),
+            None => to_read.push(shape),
+        }
+    }
     files.extend(write_whole(writer, source, to_read, |id, len| {
         if id != ChunkId::ZERO && store.place(&id)?.is_none() {
             new += len as u64;

@@ -155,11 +155,17 @@ impl<'a> Reader<'_, 'a> {
 
     fn cut(&self, file: usize, shape: &'a FileShape) -> Option<()> {
         let mut cutter = Cutter::new(self.source, shape);
-        let mut numbers = 0..;
-        while let (false, Some(number)) = (cutter.is_done(), numbers.next()) {
+        for number in 0.. {
+            if cutter.is_done() {
+                break;
+            }
             let mut bytes = self.room()?;
             let extent = cutter.next_into(&mut bytes).map(|()| Extent { shape, file, number, bytes });
+            let has_failed = extent.is_err();
             self.read.send(extent).ok()?;
+            if has_failed {
+                return None; // where to cut on is not known
+            }
         }
         Some(())
     }

@@ -78,6 +78,9 @@ impl SnapshotReader {
     /// [`Error::NoFile`], [`Error::NoExtent`]; what is damaged in the tree, by name.
     pub fn span(&self, file: FileId, extent: u64) -> Result<Range<u64>> {
         let entry = self.entry(file)?;
+        if entry.shape.has_blocks() && extent < entry.extents() {
+            return Ok(span_of_blocks(entry, extent)); // no leaf need be read for it
+        }
         Ok(span(entry, &*self.node_of(entry, extent)?, extent))
     }
 
@@ -253,11 +256,15 @@ impl SnapshotReader {
 /// Where an extent of a node lies in its file.
 fn span(entry: &FileEntry, node: &LoadedNode, extent: u64) -> Range<u64> {
     if entry.shape.has_blocks() {
-        let start = extent * EXTENT_BYTES; // within the file
-        return start..start + extent_len(entry.shape.len, extent) as u64;
+        return span_of_blocks(entry, extent);
     }
     let at = (extent % NODE_EXTENTS) as usize;
     node.bounds[at]..node.bounds[at + 1] // one more than the node has extents
+}
+
+fn span_of_blocks(entry: &FileEntry, extent: u64) -> Range<u64> {
+    let start = extent * EXTENT_BYTES; // within the file
+    start..start + extent_len(entry.shape.len, extent) as u64
 }
 
 /// What lies over an extent of a node.

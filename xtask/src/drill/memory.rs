@@ -103,8 +103,7 @@ fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
     peaks.of("backup (folder)", &folders, &[&folder])?;
     change(&mut stage)?;
     peaks.of("backup (folder, increment)", &folders, &[&folder])?;
-    let Stage { application, world, .. } = stage;
-    application.end()?;
+    stage.application.end()?;
     fs::remove_file(&database)?;
     fs::remove_dir_all(&folder)?;
     peaks.of("restore --to latest --output (folder)", &folders, &[&output])?;
@@ -114,9 +113,7 @@ fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
     peaks.of("restore --to latest --output", &program, &[&output])?;
     spoil(&output)?;
     peaks.of("restore --delta --to latest --output", &program, &[&output])?;
-    peaks.of("prune --keep-snapshots 1 --execute", &program, &[])?;
-    drop(world);
-    Ok(())
+    peaks.of("prune --keep-snapshots 1 --execute", &program, &[])
 }
 
 /// Writes a mebibyte of zeros at every 64th of a file: what a restore has to bring back.

@@ -2,20 +2,24 @@
 
 use crate::{Error, Result};
 use pitr_vfs::{FileSystem, OsFs};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The folder of a repository on this machine.
 #[derive(Debug)]
 pub(crate) struct LocalFolder {
     root: PathBuf,
+    /// Folders in it that are there and durable, with those above them.
+    settled: Mutex<HashSet<PathBuf>>,
 }
 
 impl LocalFolder {
     pub(crate) fn new(root: &Path) -> Self {
-        LocalFolder { root: root.to_owned() }
+        LocalFolder { root: root.to_owned(), settled: Mutex::default() }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -32,12 +36,40 @@ impl LocalFolder {
     /// is used for the first time costs more than compressing what is in it.
     pub(crate) fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let target = self.root.join(path);
-        let staged = stage(&target, bytes)?;
+        let folder = target.parent().unwrap_or(&self.root);
+        self.settle(folder)?;
+        let staged = match stage(&target, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody tidied up empty folders since we last looked.
+                self.settled().clear();
+                self.settle(folder)?;
+                stage(&target, bytes)?
+            }
+            staged => staged?,
+        };
         if let Err(error) = OsFs.publish(&staged, &target) {
             let _ = fs::remove_file(&staged); // what went wrong is told
             return Err(error);
         }
-        target.parent().map_or(Ok(()), |folder| OsFs.sync_dir(folder))
+        OsFs.sync_dir(folder)
+    }
+
+    /// Makes a folder of the repository, and its name durable. Once for each, also if it is there: another process may have made it a
+    /// moment ago and not synced it yet, and what we put in it must not be lost with it.
+    fn settle(&self, folder: &Path) -> io::Result<()> {
+        if folder == self.root || self.settled().contains(folder) {
+            return Ok(());
+        }
+        if let Some(above) = folder.parent() {
+            self.settle(above)?;
+        }
+        OsFs.create_dir_all(folder)?;
+        self.settled().insert(folder.to_owned());
+        Ok(())
+    }
+
+    fn settled(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Syncs an object that is already there, and the folders that lead to it. One that an earlier, failed put of
@@ -67,10 +99,6 @@ fn stage(target: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
             }
             // Another process puts the same, or died when it did.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let folder = target.parent().filter(|folder| !folder.exists()).ok_or(error)?;
-                OsFs.create_dir_all(folder)?;
-            }
             Err(error) => return Err(error),
         }
     }
@@ -118,6 +146,29 @@ mod tests {
         folder.put_new("a/b/new", b"whole").unwrap();
         assert_eq!(fs::read(dir.path().join("a/b/new")).unwrap(), b"whole");
         assert_eq!(fs::read(dir.path().join("a/b/new#1")).unwrap(), b"half");
+        // A folder that went is made again.
+        fs::remove_dir_all(dir.path().join("a")).unwrap();
+        folder.put_new("a/b/new", b"whole").unwrap();
+        assert_eq!(fs::read(dir.path().join("a/b/new")).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn the_first_puts_into_a_folder_may_come_at_the_same_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(8);
+        let first_puts = &|thread: usize| {
+            let folder = LocalFolder::new(dir.path());
+            let put = |round: usize| {
+                start.wait();
+                folder.put_new(&format!("{round}/{thread}"), b"x")
+            };
+            // All rounds, also behind one that failed: the others wait for it.
+            (0..300).map(put).collect::<Vec<_>>()
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|thread| scope.spawn(move || first_puts(thread))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).for_each(Result::unwrap);
+        });
     }
 
     #[test]

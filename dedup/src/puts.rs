@@ -3,9 +3,10 @@
 use crate::index::{Index, Location, PackAt};
 use crate::pack::{OpenPack, Pack, Stored};
 use crate::{ChunkId, Error, Result};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use pitr_objects::Objects;
-use std::collections::VecDeque;
-use std::sync::{Mutex, RwLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 /// Packs that are being put at once: while one is synced another is written.
@@ -30,19 +31,34 @@ impl Packed {
     }
 }
 
-/// Puts packs on threads of their own, a few at once. Who brings one more waits for the oldest.
+/// Puts packs on a few threads, which stay: each new one would get memory of its own from the allocator. Who brings one pack more
+/// than there are threads waits for one that was put.
 #[derive(Debug)]
 pub(crate) struct Puts {
     objects: Objects,
-    under_way: Mutex<VecDeque<JoinHandle<Result<Stored>>>>,
+    /// Gone once no more is to come.
+    to_put: Option<Sender<OpenPack>>,
+    packs: Receiver<OpenPack>,
+    put: Sender<Result<Stored>>,
+    outcomes: Receiver<Result<Stored>>,
+    under_way: Mutex<UnderWay>,
     packed: RwLock<Packed>,
     /// Buffers of packs that were put.
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
+#[derive(Debug, Default)]
+struct UnderWay {
+    packs: usize,
+    threads: Vec<JoinHandle<()>>,
+}
+
 impl Puts {
     pub(crate) fn new(objects: Objects) -> Self {
-        Puts { objects, under_way: Mutex::default(), packed: RwLock::default(), spare: Mutex::default() }
+        let (to_put, packs) = bounded(PUTS_MAX);
+        let (put, outcomes) = bounded(PUTS_MAX);
+        let (under_way, packed, spare) = (Mutex::default(), RwLock::default(), Mutex::default());
+        Puts { objects, to_put: Some(to_put), packs, put, outcomes, under_way, packed, spare }
     }
 
     /// Begins to put a pack.
@@ -50,38 +66,48 @@ impl Puts {
     /// # Errors
     /// What went wrong with one before it.
     pub(crate) fn begin(&self, pack: OpenPack) -> Result<()> {
-        loop {
-            let mut under_way = self.under_way.lock().map_err(|_| Error::Died)?;
-            let oldest = if under_way.len() < PUTS_MAX { None } else { under_way.pop_front() };
-            let Some(oldest) = oldest else {
-                let objects = self.objects.clone();
-                under_way.push_back(std::thread::spawn(move || pack.put(&objects)));
-                return Ok(());
-            };
-            drop(under_way);
-            self.settle(oldest)?;
+        let mut under_way = self.under_way.lock().map_err(|_| Error::Died)?;
+        if under_way.packs == PUTS_MAX {
+            self.settle_one(&mut under_way)?;
         }
+        under_way.packs += 1;
+        if under_way.threads.len() < under_way.packs {
+            under_way.threads.push(self.thread());
+        }
+        self.to_put.as_ref().and_then(|to_put| to_put.send(pack).ok()).ok_or(Error::Died)
     }
 
     /// Waits for all puts, also after one that failed: none goes on behind the caller's back.
     pub(crate) fn settle_all(&self) -> Result<()> {
-        let under_way = std::mem::take(&mut *self.under_way.lock().map_err(|_| Error::Died)?);
-        under_way.into_iter().map(|put| self.settle(put)).fold(Ok(()), Result::and)
+        let mut under_way = self.under_way.lock().map_err(|_| Error::Died)?;
+        (0..under_way.packs).map(|_| self.settle_one(&mut under_way)).fold(Ok(()), Result::and)
     }
 
-    /// A buffer for another pack, if one has served.
-    pub(crate) fn spare(&self) -> Result<Option<Vec<u8>>> {
-        Ok(self.spare.lock().map_err(|_| Error::Died)?.pop())
+    fn thread(&self) -> JoinHandle<()> {
+        let (objects, packs, outcomes) = (self.objects.clone(), self.packs.clone(), self.put.clone());
+        std::thread::spawn(move || {
+            for pack in packs {
+                // Whoever waits for the outcome must not wait for ever.
+                let put = catch_unwind(AssertUnwindSafe(|| pack.put(&objects)));
+                let _ = outcomes.send(put.unwrap_or(Err(Error::Died))); // there is room for it
+            }
+        })
     }
 
-    fn settle(&self, put: JoinHandle<Result<Stored>>) -> Result<()> {
-        let Stored { pack, stored, buffer } = put.join().map_err(|_| Error::Died)??;
+    fn settle_one(&self, under_way: &mut UnderWay) -> Result<()> {
+        under_way.packs -= 1; // both callers have counted
+        let Stored { pack, stored, buffer } = self.outcomes.recv().map_err(|_| Error::Died)??;
         self.spare.lock().map_err(|_| Error::Died)?.extend(buffer);
         let mut packed = self.packed.write().map_err(|_| Error::Died)?;
         packed.stored += stored;
         packed.index.add(&pack);
         packed.packs.push(pack);
         Ok(())
+    }
+
+    /// A buffer for another pack, if one has served.
+    pub(crate) fn spare(&self) -> Result<Option<Vec<u8>>> {
+        Ok(self.spare.lock().map_err(|_| Error::Died)?.pop())
     }
 
     /// Where a chunk of these packs lies.
@@ -94,5 +120,14 @@ impl Puts {
     /// What was put so far.
     pub(crate) fn take(&self) -> Result<Packed> {
         Ok(std::mem::take(&mut *self.packed.write().map_err(|_| Error::Died)?))
+    }
+}
+
+impl Drop for Puts {
+    /// Waits for puts that are under way, so that none outlives the writer.
+    fn drop(&mut self) {
+        self.to_put = None;
+        let under_way = self.under_way.get_mut().unwrap_or_else(PoisonError::into_inner);
+        under_way.threads.drain(..).for_each(|thread| drop(thread.join())); // nobody is left to be told
     }
 }

@@ -162,10 +162,3 @@ impl ChunkWriter {
         })
     }
 }
-
-impl Drop for ChunkWriter {
-    /// Waits for puts that are under way, so that none outlives the writer.
-    fn drop(&mut self) {
-        let _ = self.puts.settle_all(); // nobody is left to be told
-    }
-}

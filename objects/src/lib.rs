@@ -13,9 +13,11 @@
 //! - No object past [`pitr_codec::OBJECT_BYTES_LIMIT`] is read into memory.
 //!
 //! Calls block and may come from any thread, rayon's and an async runtime's included: requests run on a small
-//! runtime of the crate's own. Local folders are written with fsync of file and folder.
+//! runtime of the crate's own. Local files are read and written by the caller himself, past the page cache, with fsync of
+//! file and folder.
 #![forbid(unsafe_code)]
 
+mod buffers;
 mod condemned;
 mod container;
 mod error;

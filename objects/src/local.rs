@@ -1,13 +1,17 @@
 //! What a repository in a local folder needs beyond the object store's trait.
 
+use crate::buffers::Buffers;
 use crate::{Error, Result};
-use pitr_vfs::{FileSystem, OsFs};
+use bytes::Bytes;
+use object_store::{Error as StoreError, GetRange};
+use pitr_vfs::{File as _, FileSystem, OsFile, OsFs};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The folder of a repository on this machine.
 #[derive(Debug)]
@@ -15,11 +19,15 @@ pub(crate) struct LocalFolder {
     root: PathBuf,
     /// Folders in it that are there and durable, with those above them.
     settled: Mutex<HashSet<PathBuf>>,
+    buffers: Arc<Buffers>,
 }
+
+/// What direct requests want to begin and end at, bytes; where they are not used it does no harm.
+const ALIGNMENT: u64 = 4096;
 
 impl LocalFolder {
     pub(crate) fn new(root: &Path) -> Self {
-        LocalFolder { root: root.to_owned(), settled: Mutex::default() }
+        LocalFolder { root: root.to_owned(), settled: Mutex::default(), buffers: Arc::default() }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -29,6 +37,34 @@ impl LocalFolder {
     /// True if the object is there.
     pub(crate) fn holds(&self, path: &str) -> bool {
         self.root.join(path).exists()
+    }
+
+    /// Reads a range of an object, or all of it, as far as it goes; returns the object's length too. Of more than `most` bytes only
+    /// the number comes. As what is put, what is read here does not go through the page cache: packs are read once.
+    pub(crate) fn read(
+        &self,
+        path: &str,
+        range: Option<&GetRange>,
+        most: u64,
+    ) -> io::Result<(u64, std::result::Result<Bytes, u64>)> {
+        let file = File::open(self.root.join(path))?;
+        let about = file.metadata()?;
+        if !about.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let wanted = within(range, about.len());
+        let bytes = wanted.end - wanted.start;
+        if bytes > most {
+            return Ok((about.len(), Err(bytes)));
+        }
+        let (file, start) = (OsFile::from(file), wanted.start / ALIGNMENT * ALIGNMENT);
+        let read =
+            self.buffers.read((wanted.end.next_multiple_of(ALIGNMENT) - start) as usize, |buffer| {
+                let read = file.read_once_at(buffer, start)?;
+                let from = (wanted.start - start) as usize;
+                Ok(from..read.clamp(from, from + bytes as usize))
+            })?;
+        Ok((about.len(), Ok(read)))
     }
 
     /// Creates an object that must not be there yet, durably; [`io::ErrorKind::AlreadyExists`] if it is. The store's own put
@@ -79,6 +115,26 @@ impl LocalFolder {
         sync(&file)?;
         let below_root = |folder: &&Path| folder.starts_with(&self.root);
         file.ancestors().skip(1).take_while(below_root).try_for_each(sync)
+    }
+}
+
+/// What a folder says in the words of a store.
+pub(crate) fn of_folder(path: &str, source: io::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::AlreadyExists => StoreError::AlreadyExists { path, source: source.into() },
+        io::ErrorKind::NotFound => StoreError::NotFound { path, source: source.into() },
+        _ => StoreError::Generic { store: "folder", source: source.into() },
+    }
+}
+
+/// What there is of a range of an object.
+fn within(range: Option<&GetRange>, len: u64) -> Range<u64> {
+    match range {
+        None => 0..len,
+        Some(GetRange::Bounded(range)) => range.start.min(len)..range.end.min(len),
+        Some(GetRange::Offset(start)) => *start.min(&len)..len,
+        Some(GetRange::Suffix(bytes)) => len.saturating_sub(*bytes)..len,
     }
 }
 

@@ -1,12 +1,11 @@
 //! Creating objects, once.
 
-use crate::local::LocalFolder;
+use crate::local::{LocalFolder, of_folder};
 use crate::store::object_path;
 use crate::{Error, Objects, REPOSITORY_PATH, Result};
 use bytes::Bytes;
 use object_store::{Error as StoreError, ObjectStore, PutMode, PutOptions, PutPayload};
 use pitr_codec::OBJECT_BYTES_LIMIT;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
@@ -91,15 +90,5 @@ impl Objects {
     pub(crate) fn check_size(&self, path: &str, bytes: u64) -> Result<()> {
         let most = OBJECT_BYTES_LIMIT as u64;
         if bytes <= most { Ok(()) } else { Err(Error::TooLarge { path: path.to_owned(), bytes, most }) }
-    }
-}
-
-/// What a folder says in the words of a store.
-fn of_folder(path: &str, source: io::Error) -> StoreError {
-    match source.kind() {
-        io::ErrorKind::AlreadyExists => {
-            StoreError::AlreadyExists { path: path.to_owned(), source: source.into() }
-        }
-        _ => StoreError::Generic { store: "folder", source: source.into() },
     }
 }

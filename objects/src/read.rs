@@ -1,9 +1,10 @@
 //! Reading objects, whole and by ranges.
 
+use crate::local::of_folder;
 use crate::store::object_path;
 use crate::{Error, Objects, Result};
 use bytes::Bytes;
-use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStore};
+use object_store::{GetOptions, GetRange, ObjectStore};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -72,21 +73,34 @@ impl Objects {
     fn read(&self, path: &str, range: Option<GetRange>) -> Result<Tail> {
         tracing::trace!(path, ?range, "get");
         let location = object_path(path)?;
-        let store = Arc::clone(&self.inner.store);
         let most = pitr_codec::OBJECT_BYTES_LIMIT as u64;
-        let read = self.inner.requests.run(async move {
+        let read = match &self.inner.local {
+            Some(folder) => folder.read(path, range.as_ref(), most).map_err(|source| of_folder(path, source)),
+            None => self.read_remote(location, range, most)?,
+        };
+        match read.map_err(|source| Error::from_store(path, source))? {
+            (object_len, Ok(bytes)) => Ok(Tail { bytes, object_len }),
+            (_, Err(bytes)) => Err(Error::TooLarge { path: path.to_owned(), bytes, most }),
+        }
+    }
+
+    /// The object's length, and the bytes, or how many they would be if they are more than `most`.
+    fn read_remote(
+        &self,
+        location: object_store::path::Path,
+        range: Option<GetRange>,
+        most: u64,
+    ) -> Result<object_store::Result<(u64, Result<Bytes, u64>)>> {
+        let store = Arc::clone(&self.inner.store);
+        self.inner.requests.run(async move {
             let options = GetOptions { range, ..GetOptions::default() };
             let found = store.get_opts(&location, options).await?;
             let (object_len, bytes) = (found.meta.size, found.range.end.saturating_sub(found.range.start));
             if bytes > most {
                 return Ok((object_len, Err(bytes)));
             }
-            Ok::<_, StoreError>((object_len, Ok(found.bytes().await?)))
-        })?;
-        match read.map_err(|source| Error::from_store(path, source))? {
-            (object_len, Ok(bytes)) => Ok(Tail { bytes, object_len }),
-            (_, Err(bytes)) => Err(Error::TooLarge { path: path.to_owned(), bytes, most }),
-        }
+            Ok((object_len, Ok(found.bytes().await?)))
+        })
     }
 
     /// The error of a range that the store refused because the object ends before it begins.

@@ -35,10 +35,16 @@ impl Buffer {
         Buffer { room: Vec::new(), begin: 0, len: 0 }
     }
 
+    /// An empty one with room for so many bytes. What of it is never written to takes no memory.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Buffer { room: vec![0; bytes + ALIGNMENT], begin: 0, len: 0 }
+    }
+
     /// Makes it so long; what it holds afterwards is any bytes.
     pub fn set_len(&mut self, len: usize) {
         if self.room.len() < len + ALIGNMENT {
-            self.room.resize(len + ALIGNMENT, 0);
+            *self = Buffer::with_capacity(len);
         }
         self.begin = self.room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         self.len = len;

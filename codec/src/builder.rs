@@ -60,18 +60,27 @@ impl ObjectBuilder {
     /// # Errors
     /// [`CodecError::NotWhatWasEncoded`], and those of [`encode_frame`](crate::encode_frame); the object is as it was before.
     pub fn append(&mut self, codec: Codec, raw: &[u8]) -> Result<&FrameEntry, CodecError> {
-        self.append_by(raw, |bytes, sealed| append_frame(bytes, codec, raw, sealed))
+        self.append_by(raw, None, |bytes, sealed| append_frame(bytes, codec, raw, sealed))
+    }
+
+    /// As [`append`](Self::append), of bytes that had this CRC-32 when they were named: not if they have changed since.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_named(&mut self, codec: Codec, raw: &[u8], crc: u32) -> Result<&FrameEntry, CodecError> {
+        self.append_by(raw, Some(crc), |bytes, sealed| append_frame(bytes, codec, raw, sealed))
     }
 
     fn append_by(
         &mut self,
         raw: &[u8],
+        crc: Option<u32>,
         encoder: impl FnOnce(&mut Vec<u8>, Option<Sealed<'_>>) -> Result<u32, CodecError>,
     ) -> Result<&FrameEntry, CodecError> {
         let begin = self.bytes.len();
         let sealed = sealed(self.cipher.as_ref(), self.frames.len(), false);
         let encoded = encoder(&mut self.bytes, sealed).and_then(|raw_len| {
-            verify(&self.bytes[begin..], raw, sealed)?;
+            verify(&self.bytes[begin..], raw, crc, sealed)?;
             Ok(raw_len)
         });
         let raw_len = encoded.inspect_err(|_| self.bytes.truncate(begin))?;
@@ -126,7 +135,7 @@ impl ObjectBuilder {
         raw.put(payload);
         let (mut footer, sealed) = (Vec::new(), sealed(self.cipher.as_ref(), self.frames.len(), true));
         let raw_len = append_frame(&mut footer, self.codec, &raw, sealed)?;
-        verify(&footer, &raw, sealed)?;
+        verify(&footer, &raw, None, sealed)?;
 
         let mut bytes = self.bytes;
         let total = bytes.len() + footer.len() + TRAILER_BYTES;
@@ -167,11 +176,19 @@ mod tests {
         let before = builder.len();
         let mut flipped = raw.clone();
         flipped[777] ^= 1;
-        for wrong in [&flipped, &raw[1..], &[]] {
-            let result =
-                builder.append_by(&raw, |bytes, sealed| append_frame(bytes, Codec::default(), wrong, sealed));
+        let crc = crc32fast::hash(&raw);
+        for (wrong, crc) in
+            [&flipped, &raw[1..], &[]].into_iter().flat_map(|wrong| [(wrong, None), (wrong, Some(crc))])
+        {
+            let result = builder
+                .append_by(&raw, crc, |bytes, sealed| append_frame(bytes, Codec::default(), wrong, sealed));
             assert!(matches!(result, Err(CodecError::NotWhatWasEncoded)));
             assert_eq!((builder.len(), builder.frames().len()), (before, 1));
         }
+        assert!(matches!(
+            builder.append_named(Codec::default(), &flipped, crc),
+            Err(CodecError::NotWhatWasEncoded)
+        ));
+        assert!(builder.append_named(Codec::default(), &raw, crc).is_ok());
     }
 }

@@ -100,9 +100,17 @@ impl Pieces {
     /// Hashes bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
+        Self::of_each(bytes, |_| {})
+    }
+
+    /// Hashes bytes and shows each piece, while it is in the nearest cache.
+    pub(crate) fn of_each(bytes: &[u8], mut see: impl FnMut(&[u8])) -> Self {
         let mut hashed = Vec::with_capacity(Self::LEN_BYTES + bytes.len().div_ceil(PIECE_BYTES) * 32);
         hashed.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        bytes.chunks(PIECE_BYTES).for_each(|piece| hashed.extend_from_slice(&Sha256::digest(piece)));
+        for piece in bytes.chunks(PIECE_BYTES) {
+            hashed.extend_from_slice(&Sha256::digest(piece));
+            see(piece);
+        }
         Pieces { hashed }
     }
 

@@ -30,8 +30,9 @@ pub(crate) struct Name {
 
 impl Name {
     pub(crate) fn of(ids: &ChunkIds, raw: &[u8]) -> Self {
-        let pieces = Pieces::of(raw);
-        Name { id: ids.of_pieces(&pieces), pieces, crc: crc32fast::hash(raw) }
+        let mut crc = crc32fast::Hasher::new();
+        let pieces = Pieces::of_each(raw, |piece| crc.update(piece));
+        Name { id: ids.of_pieces(&pieces), pieces, crc: crc.finalize() }
     }
 }
 
@@ -92,14 +93,11 @@ impl OpenPack {
     /// be put.
     pub(crate) fn append(&mut self, name: &Name, raw: &[u8], codec: Codec) -> Result<()> {
         let id = name.id;
-        let frame = self.builder.append(codec, raw).map_err(|source| match source {
+        let frame = self.builder.append_named(codec, raw, name.crc).map_err(|source| match source {
             CodecError::NotWhatWasEncoded => Error::EncodedWrongly { id },
             source => Error::Pack(source),
         })?;
         let (stored_len, raw_len) = (frame.stored_len, frame.raw_len);
-        if crc32fast::hash(raw) != name.crc {
-            return Err(Error::EncodedWrongly { id });
-        }
         self.chunks.push(PackedChunk { id, stored_len, raw_len });
         name.pieces.sums().for_each(|sum| self.sums.put(sum.as_bytes()));
         Ok(())

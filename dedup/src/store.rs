@@ -7,6 +7,7 @@ use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_exactly};
 use pitr_objects::{Entry, ErrorKind, Lease, Objects};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
+use std::ops::DerefMut;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 /// An index object, and what is wrong with it.
@@ -172,8 +173,20 @@ impl ChunkStore {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Damaged`], [`Error::WrongContent`]; those of the repository.
     pub fn read(&self, id: &ChunkId) -> Result<Vec<u8>> {
+        self.read_into(id, |len| vec![0; len])
+    }
+
+    /// As [`read`](Self::read), into the room that `room` gives for so many bytes.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_into<R: DerefMut<Target = [u8]>>(
+        &self,
+        id: &ChunkId,
+        room: impl FnOnce(usize) -> R,
+    ) -> Result<R> {
         let (pack, location) = self.find(id)?;
-        read_at(&self.objects, id, &pack, &location)
+        read_at(&self.objects, id, &pack, &location, room)
     }
 
     pub(crate) fn find(&self, id: &ChunkId) -> Result<(PackAt, Location)> {
@@ -260,15 +273,16 @@ pub(crate) fn packs_of(path: &str, index: &ObjectIndex) -> Result<Vec<Pack>> {
     decode(&index.footer).map_err(|source| Error::Index { path: path.to_owned(), source })
 }
 
-pub(crate) fn read_at(
+pub(crate) fn read_at<R: DerefMut<Target = [u8]>>(
     objects: &Objects,
     id: &ChunkId,
     pack: &PackAt,
     location: &Location,
-) -> Result<Vec<u8>> {
+    room: impl FnOnce(usize) -> R,
+) -> Result<R> {
     let start = u64::from(location.offset);
     let stored = objects.get_range(&pack.path, start..start + u64::from(location.stored_len))?;
-    let mut raw = vec![0; location.raw_len as usize]; // at most CHUNK_BYTES_MAX
+    let mut raw = room(location.raw_len as usize); // at most CHUNK_BYTES_MAX
     decode_chunk(&mut raw, &ChunkIds::new(objects.keys()), id, pack, location, &stored)?;
     Ok(raw)
 }

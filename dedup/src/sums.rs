@@ -8,10 +8,10 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 /// Bytes of footers that are kept, about.
-const KEPT_BYTES_MAX: usize = 4 << 20;
+const KEPT_BYTES_MAX: usize = 2 << 20;
 
 /// Tells the sums of stored chunks, to any number of threads. It keeps the footers of the packs that were asked for last,
-/// about 4 MiB.
+/// about 2 MiB.
 #[derive(Debug)]
 pub struct ChunkSums {
     store: ChunkStore,

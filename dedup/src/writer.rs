@@ -8,6 +8,7 @@ use crate::{CHUNK_BYTES_MAX, ChunkId, ChunkIds, ChunkStore, Error, Result};
 use pitr_codec::Codec;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashSet};
+use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a writer stored.
@@ -129,8 +130,20 @@ impl ChunkWriter {
     /// # Errors
     /// As [`ChunkStore::read`].
     pub fn read(&self, id: &ChunkId) -> Result<Vec<u8>> {
+        self.read_into(id, |len| vec![0; len])
+    }
+
+    /// As [`read`](Self::read), into the room that `room` gives for so many bytes.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_into<R: DerefMut<Target = [u8]>>(
+        &self,
+        id: &ChunkId,
+        room: impl FnOnce(usize) -> R,
+    ) -> Result<R> {
         if !self.fresh.lock().map_err(|_| Error::Died)?.contains(id) {
-            return self.store.read(id);
+            return self.store.read_into(id, room);
         }
         let mut found = self.puts.find(id)?;
         if found.is_none() {
@@ -138,7 +151,7 @@ impl ChunkWriter {
             found = self.puts.find(id)?;
         }
         let (pack, location) = found.ok_or(Error::Unknown { id: *id })?;
-        read_at(self.store.objects(), id, &pack, &location)
+        read_at(self.store.objects(), id, &pack, &location, room)
     }
 
     /// Puts what is left, then the index: from here on others find the chunks.

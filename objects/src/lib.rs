@@ -17,7 +17,6 @@
 //! file and folder.
 #![forbid(unsafe_code)]
 
-mod buffers;
 mod condemned;
 mod container;
 mod error;

@@ -1,17 +1,16 @@
 //! What a repository in a local folder needs beyond the object store's trait.
 
-use crate::buffers::Buffers;
 use crate::{Error, Result};
 use bytes::Bytes;
 use object_store::{Error as StoreError, GetRange};
-use pitr_vfs::{File as _, FileSystem, OsFile, OsFs};
+use pitr_vfs::{Buffers, File as _, FileSystem, Loan, OsFile, OsFs};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The folder of a repository on this machine.
 #[derive(Debug)]
@@ -19,7 +18,19 @@ pub(crate) struct LocalFolder {
     root: PathBuf,
     /// Folders in it that are there and durable, with those above them.
     settled: Mutex<HashSet<PathBuf>>,
-    buffers: Arc<Buffers>,
+    buffers: Buffers,
+}
+
+/// The bytes of a buffer that were asked for.
+struct Part {
+    loan: Loan,
+    there: Range<usize>,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.loan[self.there.clone()]
+    }
 }
 
 /// What direct requests want to begin and end at, bytes; where they are not used it does no harm.
@@ -27,7 +38,7 @@ const ALIGNMENT: u64 = 4096;
 
 impl LocalFolder {
     pub(crate) fn new(root: &Path) -> Self {
-        LocalFolder { root: root.to_owned(), settled: Mutex::default(), buffers: Arc::default() }
+        LocalFolder { root: root.to_owned(), settled: Mutex::default(), buffers: Buffers::default() }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -58,13 +69,11 @@ impl LocalFolder {
             return Ok((about.len(), Err(bytes)));
         }
         let (file, start) = (OsFile::from(file), wanted.start / ALIGNMENT * ALIGNMENT);
-        let read =
-            self.buffers.read((wanted.end.next_multiple_of(ALIGNMENT) - start) as usize, |buffer| {
-                let read = file.read_once_at(buffer, start)?;
-                let from = (wanted.start - start) as usize;
-                Ok(from..read.clamp(from, from + bytes as usize))
-            })?;
-        Ok((about.len(), Ok(read)))
+        let mut loan = self.buffers.lend((wanted.end.next_multiple_of(ALIGNMENT) - start) as usize);
+        let read = file.read_once_at(&mut loan, start)?;
+        let from = (wanted.start - start) as usize;
+        let there = from.min(read)..read.min(from + bytes as usize);
+        Ok((about.len(), Ok(Bytes::from_owner(Part { loan, there }))))
     }
 
     /// Creates an object that must not be there yet, durably; [`io::ErrorKind::AlreadyExists`] if it is. The store's own put

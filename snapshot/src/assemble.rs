@@ -4,6 +4,7 @@ use crate::overlay::{OverlayBlock, Place};
 use crate::shape::{EXTENT_BYTES, Geometry};
 use crate::{Error, Result};
 use pitr_dedup::ChunkId;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Errors unless a chunk of this length can be that of an extent.
@@ -29,14 +30,14 @@ pub(crate) struct Parts<'a> {
 
 impl Parts<'_> {
     /// Lays the blocks over the extent's bytes: those of its chunk, cut or followed by zeros.
-    pub(crate) fn assemble(
+    pub(crate) fn assemble<C: Deref<Target = [u8]>>(
         &self,
         out: &mut [u8],
-        mut fetch: impl FnMut(&ChunkId) -> Result<Arc<Vec<u8>>>,
+        mut fetch: impl FnMut(&ChunkId) -> Result<Arc<C>>,
     ) -> Result<()> {
         debug_assert_eq!(out.len(), self.len);
         let block_bytes = self.geometry.block_bytes as usize; // at most 64 KiB
-        let mut at_hand: Option<(u32, Arc<Vec<u8>>)> = None;
+        let mut at_hand: Option<(u32, Arc<C>)> = None;
         for entry in self.blocks {
             let start = (u64::from(entry.block) - self.first_block) as usize * block_bytes; // within the extent
             if start >= out.len() {

@@ -1,47 +1,55 @@
-//! Chunks of overlays, kept while neighbouring extents need them.
+//! Chunks of overlays, kept while neighbouring extents need them, in buffers that are used again.
 
 use crate::{Error, Result};
 use lru::LruCache;
 use pitr_dedup::ChunkId;
+use pitr_vfs::{Buffers, Loan};
 use std::sync::{Arc, Mutex};
 
 /// Keeps the chunks used last, up to a number of bytes.
 #[derive(Debug)]
 pub(crate) struct ChunkCache {
     bytes_max: usize,
+    buffers: Buffers,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    chunks: LruCache<ChunkId, Arc<Vec<u8>>>,
+    chunks: LruCache<ChunkId, Arc<Loan>>,
     bytes: usize,
 }
 
 impl ChunkCache {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        ChunkCache { bytes_max, state: Mutex::new(State { chunks: LruCache::unbounded(), bytes: 0 }) }
+        let state = Mutex::new(State { chunks: LruCache::unbounded(), bytes: 0 });
+        ChunkCache { bytes_max, buffers: Buffers::default(), state }
     }
 
-    /// The chunk, read by `read` if it is not at hand. Threads that miss at once may each read it.
-    pub(crate) fn get(&self, id: &ChunkId, read: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+    /// The chunk, read by `read` into a buffer that it asks for if it is not at hand. Threads that miss at once may each
+    /// read it.
+    pub(crate) fn get(
+        &self,
+        id: &ChunkId,
+        read: impl FnOnce(&ChunkId, &Buffers) -> Result<Loan>,
+    ) -> Result<Arc<Loan>> {
         if let Some(chunk) = self.state.lock().map_err(|_| Error::Died)?.chunks.get(id) {
             return Ok(Arc::clone(chunk));
         }
-        let chunk = Arc::new(read()?);
+        let chunk = Arc::new(read(id, &self.buffers)?);
         self.insert(*id, &chunk)?;
         Ok(chunk)
     }
 
-    fn insert(&self, id: ChunkId, chunk: &Arc<Vec<u8>>) -> Result<()> {
+    fn insert(&self, id: ChunkId, chunk: &Arc<Loan>) -> Result<()> {
         let mut state = self.state.lock().map_err(|_| Error::Died)?;
-        state.bytes += chunk.len();
+        state.bytes += chunk.capacity();
         if let Some(same) = state.chunks.put(id, Arc::clone(chunk)) {
-            state.bytes -= same.len();
+            state.bytes -= same.capacity();
         }
         while state.bytes > self.bytes_max {
             let Some((_, oldest)) = state.chunks.pop_lru() else { break };
-            state.bytes -= oldest.len();
+            state.bytes -= oldest.capacity();
         }
         Ok(())
     }
@@ -57,11 +65,13 @@ mod tests {
         let id = |n: u8| ChunkId::of(&[n]);
         let fetch = |n: u8| {
             let mut read = false;
-            let chunk = cache.get(&id(n), || {
+            let chunk = cache.get(&id(n), |_, buffers| {
                 read = true;
-                Ok(vec![n; 10])
+                let mut chunk = buffers.lend(10);
+                chunk.fill(n);
+                Ok(chunk)
             });
-            assert_eq!(*chunk.unwrap(), vec![n; 10]);
+            assert_eq!(chunk.unwrap()[..], [n; 10]);
             read
         };
         assert!(fetch(1) && fetch(2) && fetch(3));

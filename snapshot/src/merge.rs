@@ -10,6 +10,7 @@ use crate::shape::{EXTENT_BYTES, GROUP_EXTENTS, Geometry, NODE_EXTENTS, extent_l
 use crate::tree;
 use crate::{Error, Result, SnapshotId};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
+use pitr_vfs::Buffers;
 use std::collections::HashSet;
 
 /// Chunks over which the blocks of one extent may be spread: what a restore reads for it stays bounded.
@@ -34,7 +35,8 @@ impl Rewriter {
             let mut bytes = if base == ChunkId::ZERO { Vec::new() } else { writer.read(&base)? };
             check_len(base, bytes.len())?;
             bytes.resize(parts.len, 0);
-            parts.assemble(&mut bytes, |id| self.chunks.get(id, || Ok(writer.read(id)?)))?;
+            let read = |id: &ChunkId, buffers: &Buffers| Ok(writer.read_into(id, |len| buffers.lend(len))?);
+            parts.assemble(&mut bytes, |id| self.chunks.get(id, read))?;
             Ok(bytes)
         };
         let bytes = whole().map_err(Error::parent(self.parent))?;

@@ -9,6 +9,7 @@ use crate::tree::LoadedNode;
 use crate::{Error, FileEntry, FileShape, Manifest, Result};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkSums};
 use pitr_format::FileId;
+use pitr_vfs::Buffers;
 use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -193,7 +194,8 @@ impl SnapshotReader {
         if !entry.shape.has_blocks() {
             return Ok(());
         }
-        parts(entry, node, extent).assemble(bytes, |id| self.chunks.get(id, || Ok(self.store.read(id)?)))
+        let read = |id: &ChunkId, buffers: &Buffers| Ok(self.store.read_into(id, |len| buffers.lend(len))?);
+        parts(entry, node, extent).assemble(bytes, |id| self.chunks.get(id, read))
     }
 
     /// Fills `buf` from `offset` of a file; past the file's end with zeros.

@@ -17,6 +17,7 @@
 //! One module, [`view`](View), maps files and has the crate's only `unsafe`.
 #![deny(unsafe_code)]
 
+mod buffers;
 mod clock;
 mod fs;
 mod once;
@@ -25,6 +26,7 @@ mod os;
 pub mod sim;
 mod view;
 
+pub use buffers::{Buffers, Loan};
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, File, FileSystem, Lock};
 pub use once::Buffer;

@@ -14,7 +14,8 @@
 //!   later one works: file systems with a journal stop when they can't write it.
 //! - [`FileSystem::publish`] is atomic and never replaces a file.
 //!
-//! One module, [`view`](View), maps files and has the crate's only `unsafe`.
+//! Two modules map files and have the crate's only `unsafe`: [`view`](View), and the one that asks what of a file is in the
+//! system's cache.
 #![deny(unsafe_code)]
 
 mod buffers;
@@ -22,6 +23,7 @@ mod clock;
 mod fs;
 mod once;
 mod os;
+mod resident;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod view;

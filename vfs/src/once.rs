@@ -2,17 +2,18 @@
 //!
 //! What a backup reads it reads once, and what a restore writes it does not read. Through the cache each page of it is
 //! allocated, filled, copied and later evicted in place of something that an application needs; directly (`O_DIRECT`) it costs
-//! nearly no processor time. But what is in the cache is there at once, and may be newer than the disk: so a reader asks
-//! first for one byte that must not wait (`RWF_NOWAIT`).
+//! nearly no processor time. But what is in the cache is there at once, on a disk of any speed: so a reader asks first
+//! (`resident.rs`). A direct read sees what is newer in the cache than on the disk too.
 
-use rustix::fs::{Advice, OFlags};
-use rustix::io::{Errno, ReadWriteFlags};
+use crate::resident::Resident;
+use rustix::fs::OFlags;
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// What file systems and disks of today want of addresses, offsets and lengths, bytes.
@@ -84,7 +85,14 @@ thread_local! {
 }
 
 /// The descriptor for direct requests, for what the file is open for; `None` where there are none.
-pub(crate) type Direct = OnceLock<Option<File>>;
+pub(crate) type Direct = OnceLock<Option<Second>>;
+
+/// A second descriptor of a file.
+#[derive(Debug)]
+pub(crate) struct Second {
+    file: File,
+    resident: Option<Resident>,
+}
 
 /// Reads whole blocks past the cache, as many as can be had so, and returns their bytes; the rest is for the caller to read. The
 /// second descriptor is closed together with the first.
@@ -95,10 +103,10 @@ pub(crate) fn read_directly(file: &File, direct: &Direct, buf: &mut [u8], offset
     if whole >= BYTES_MIN
         && is_aligned
         && let Some(direct) = direct.get_or_init(|| open(file))
-        && !is_cached(file, offset)
+        && !direct.resident.as_ref().is_some_and(|resident| resident.holds(offset, whole))
     {
         while done < whole {
-            match direct.read_at(&mut buf[done..whole], offset + done as u64) {
+            match direct.file.read_at(&mut buf[done..whole], offset + done as u64) {
                 Ok(read) if read.is_multiple_of(ALIGNMENT) && read > 0 => done += read,
                 // The file's end, in or before a block.
                 Ok(read) => return done + read,
@@ -127,7 +135,7 @@ pub(crate) fn write_directly(file: &File, direct: &Direct, bytes: &[u8], offset:
                     buffer.copy_from_slice(part);
                     aligned = buffer;
                 }
-                if direct.write_all_at(aligned, offset + done as u64).is_err() {
+                if direct.file.write_all_at(aligned, offset + done as u64).is_err() {
                     return; // as it failed, or as file systems may that have no direct requests
                 }
                 done += part.len();
@@ -138,23 +146,14 @@ pub(crate) fn write_directly(file: &File, direct: &Direct, bytes: &[u8], offset:
 }
 
 /// The same file once more, whatever its name is by now.
-fn open(file: &File) -> Option<File> {
-    // Looking for one byte must not make the system read more.
-    rustix::fs::fadvise(file, 0, None, Advice::Random).ok()?;
+fn open(file: &File) -> Option<Second> {
     let is_written = rustix::fs::fcntl_getfl(file).ok()?.contains(OFlags::RDWR);
     let flags = OFlags::DIRECT.bits() as i32;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let resident = Resident::of(file, &path);
     // Nothing may fail from here on: what is open is not to be closed before the file is.
-    OpenOptions::new().read(true).write(is_written).custom_flags(flags).open(path).ok()
-}
-
-fn is_cached(file: &File, offset: u64) -> bool {
-    let mut byte = [0];
-    match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) {
-        Ok(read) => read > 0,
-        Err(Errno::AGAIN) => false,
-        Err(_) => false, // such a question is not understood: then nothing is known to be there
-    }
+    let second = OpenOptions::new().read(true).write(is_written).custom_flags(flags).open(path).ok()?;
+    Some(Second { file: second, resident })
 }
 
 #[cfg(test)]
@@ -188,7 +187,7 @@ mod tests {
             ] {
                 if is_cold {
                     cold.sync_all().unwrap();
-                    rustix::fs::fadvise(&cold, 0, None, Advice::DontNeed).unwrap();
+                    rustix::fs::fadvise(&cold, 0, None, rustix::fs::Advice::DontNeed).unwrap();
                 }
                 let mut buffer = Buffer::default();
                 buffer.set_len(wanted);

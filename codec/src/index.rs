@@ -153,7 +153,9 @@ impl ObjectIndex {
         if offset != trailer.footer_offset {
             return Err(CodecError::Layout { what: "end of the last frame", offset });
         }
-        let footer = reader.take(reader.left(), "footer payload")?.to_vec();
+        let payload_at = raw.len() - reader.left();
+        raw.drain(..payload_at);
+        let footer = raw;
         Ok(ObjectIndex { header, frames, footer, digest: trailer.digest, cipher })
     }
 

@@ -17,7 +17,7 @@ pub type Damage = (String, Error);
 const OPEN_ATTEMPTS: u32 = 5;
 
 /// Index objects that are read and decoded at once.
-const INDEXES_AT_ONCE: usize = 16;
+const INDEXES_AT_ONCE: usize = 4;
 
 /// The chunks of a repository; clones share one index and one lease, under which nothing of it is deleted.
 #[derive(Debug, Clone)]

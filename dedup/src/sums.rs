@@ -7,14 +7,14 @@ use pitr_codec::ObjectKind;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of footers that are kept, about: fifteen of packs that compress to a half.
-const KEPT_BYTES_MAX: usize = 2 << 20;
+/// Bytes of footers that are kept, about.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Footers that are kept whatever they take. Neighbouring extents lie in as many packs as threads wrote them, and increments
 /// since; of data that gets much smaller a footer has a megabyte and more, and takes as long to read as an extent.
 const KEPT_MIN: usize = 8;
 
 /// Tells the sums of stored chunks, to any number of threads. It keeps the footers of the packs that were asked for last,
-/// about 2 MiB, and not less than eight.
+/// about 1 MiB, and not less than eight.
 #[derive(Debug)]
 pub struct ChunkSums {
     store: ChunkStore,

@@ -71,7 +71,9 @@ impl ChunkStore {
                 let (to_do, packs, names, work) = (to_do.clone(), &packs, &names, &work);
                 let (stop, fail) = (&stop, &fail);
                 scope.spawn(move || {
-                    let mut raw = Buffer::default();
+                    // These threads come and go, and what each freed the allocator would keep for the next.
+                    let rooms = || self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut raw = rooms().pop().unwrap_or_default();
                     for (some, bytes) in to_do {
                         for one in some.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
                             let pack = &packs[one.pack];
@@ -83,6 +85,7 @@ impl ChunkStore {
                             }
                         }
                     }
+                    rooms().push(raw);
                 });
             }
             drop(to_do);

@@ -17,6 +17,8 @@ const GAP_BYTES_MAX: u32 = 256 << 10;
 const REQUEST_BYTES_MAX: u32 = 4 << 20;
 /// Requests under way, and answers that wait for somebody to work on them.
 const REQUESTS_MAX: usize = 4;
+/// Bytes of most chunks; for a longer one a thread's buffer grows.
+const RAW_BYTES: usize = 1 << 20;
 
 struct Wanted {
     place: usize,
@@ -72,20 +74,17 @@ impl ChunkStore {
                 let (stop, fail) = (&stop, &fail);
                 scope.spawn(move || {
                     // These threads come and go, and what each freed the allocator would keep for the next.
-                    let rooms = || self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-                    let mut raw = rooms().pop().unwrap_or_default();
+                    let mut loan = self.buffers.lend(RAW_BYTES);
+                    let raw = loan.buffer();
                     for (some, bytes) in to_do {
                         for one in some.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
                             let pack = &packs[one.pack];
-                            let decoded = decode(one, names, (some, &bytes), pack, &mut raw);
-                            if let Err(error) =
-                                decoded.map_err(E::from).and_then(|()| work(one.place, &mut raw))
-                            {
+                            let decoded = decode(one, names, (some, &bytes), pack, raw);
+                            if let Err(error) = decoded.map_err(E::from).and_then(|()| work(one.place, raw)) {
                                 fail(error);
                             }
                         }
                     }
-                    rooms().push(raw);
                 });
             }
             drop(to_do);

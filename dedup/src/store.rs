@@ -5,11 +5,11 @@ use crate::pack::{Pack, pack_path};
 use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
 use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_exactly};
 use pitr_objects::{Entry, ErrorKind, Lease, Objects};
-use pitr_vfs::Buffer;
+use pitr_vfs::Buffers;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::DerefMut;
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 /// An index object, and what is wrong with it.
 pub type Damage = (String, Error);
@@ -27,8 +27,8 @@ pub struct ChunkStore {
     index: Arc<RwLock<Index>>,
     /// `None` in a repository that can't be written to.
     lease: Option<Arc<Lease>>,
-    /// Where threads that read many chunks decode them, while no thread does.
-    pub(crate) rooms: Arc<Mutex<Vec<Buffer>>>,
+    /// What threads that read many chunks decode them into.
+    pub(crate) buffers: Buffers,
 }
 
 impl ChunkStore {
@@ -73,8 +73,8 @@ impl ChunkStore {
                 }
             })?;
         let index = index.finish(known)?;
-        let (index, rooms) = (Arc::new(RwLock::new(index)), Arc::default());
-        Ok((ChunkStore { objects, index, lease, rooms }, damaged))
+        let (index, buffers) = (Arc::new(RwLock::new(index)), Buffers::default());
+        Ok((ChunkStore { objects, index, lease, buffers }, damaged))
     }
 
     /// The lease under which the index was read.

@@ -113,7 +113,7 @@ impl ChunkWriter {
         }
     }
 
-    /// Puts every chunk so far, so that [`read`](Self::read) finds them. They stay unknown to others.
+    /// Puts every chunk so far, so that [`read_into`](Self::read_into) finds them. They stay unknown to others.
     ///
     /// # Errors
     /// Whatever went wrong with a chunk so far.
@@ -125,18 +125,11 @@ impl ChunkWriter {
         })
     }
 
-    /// Reads a chunk of the store or of this writer; one of its own that is still on its way is flushed first.
+    /// Reads a chunk of the store or of this writer, into the room that `room` gives for so many bytes; one of its own that is
+    /// still on its way is flushed first.
     ///
     /// # Errors
     /// As [`ChunkStore::read`].
-    pub fn read(&self, id: &ChunkId) -> Result<Vec<u8>> {
-        self.read_into(id, |len| vec![0; len])
-    }
-
-    /// As [`read`](Self::read), into the room that `room` gives for so many bytes.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
     pub fn read_into<R: DerefMut<Target = [u8]>>(
         &self,
         id: &ChunkId,

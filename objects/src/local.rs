@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use bytes::Bytes;
 use object_store::{Error as StoreError, GetRange};
-use pitr_vfs::{Buffers, File as _, FileSystem, Loan, OsFile, OsFs};
+use pitr_vfs::{Buffer, Buffers, File as _, FileSystem, Loan, OsFile, OsFs};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -33,8 +33,8 @@ impl AsRef<[u8]> for Part {
     }
 }
 
-/// What direct requests want to begin and end at, bytes; where they are not used it does no harm.
-const ALIGNMENT: u64 = 4096;
+/// Where reads begin and end, so that direct requests can be made; where none are it does no harm.
+const ALIGNMENT: u64 = Buffer::ALIGNMENT as u64;
 
 impl LocalFolder {
     pub(crate) fn new(root: &Path) -> Self {

@@ -32,7 +32,11 @@ impl Rewriter {
     /// Stores the extent that `base` and the blocks over it make, and returns its chunk.
     fn rewrite(&self, writer: &ChunkWriter, base: ChunkId, parts: &Parts<'_>) -> Result<ChunkId> {
         let whole = || -> Result<Vec<u8>> {
-            let mut bytes = if base == ChunkId::ZERO { Vec::new() } else { writer.read(&base)? };
+            let mut bytes = if base == ChunkId::ZERO {
+                Vec::new()
+            } else {
+                writer.read_into(&base, |len| vec![0; len])?
+            };
             check_len(base, bytes.len())?;
             bytes.resize(parts.len, 0);
             let read = |id: &ChunkId, buffers: &Buffers| Ok(writer.read_into(id, |len| buffers.lend(len))?);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Fewer bytes come from the allocator, which is good at them.
 const BYTES_MIN: usize = 256 << 10;
 /// Around a range that direct requests are made for: a block at each end, bytes.
-const AROUND_BYTES: usize = 8 << 10;
+const AROUND_BYTES: usize = 2 * Buffer::ALIGNMENT;
 /// Rooms of buffers, bytes. More than the last comes from the allocator too.
 const ROOMS: [usize; 4] = [512 << 10, (1 << 20) + AROUND_BYTES, (4 << 20) + AROUND_BYTES, 32 << 20];
 
@@ -50,6 +50,11 @@ impl Loan {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.home.as_ref().map_or(self.buffer.len(), |(_, size)| ROOMS[*size])
+    }
+
+    /// The buffer itself, for what is of one length and then of another.
+    pub fn buffer(&mut self) -> &mut Buffer {
+        &mut self.buffer
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// What its address is a multiple of, and what direct requests want offsets and lengths to be multiples of, bytes.
+    pub const ALIGNMENT: usize = ALIGNMENT;
+
     const fn new() -> Self {
         Buffer { room: Vec::new(), begin: 0, len: 0 }
     }
@@ -91,7 +94,20 @@ pub(crate) type Direct = OnceLock<Option<Second>>;
 #[derive(Debug)]
 pub(crate) struct Second {
     file: File,
-    resident: Option<Resident>,
+    /// Made when it is read the first time: files that are only written need none.
+    resident: OnceLock<Option<Resident>>,
+}
+
+impl Second {
+    fn is_cached(&self, offset: u64, len: usize) -> bool {
+        let resident = self.resident.get_or_init(|| Resident::of(&self.file, &path_of(&self.file)));
+        resident.as_ref().is_some_and(|resident| resident.holds(offset, len))
+    }
+}
+
+/// A path to an open file, whatever its name is by now.
+fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Reads whole blocks past the cache, as many as can be had so, and returns their bytes; the rest is for the caller to read. The
@@ -103,7 +119,7 @@ pub(crate) fn read_directly(file: &File, direct: &Direct, buf: &mut [u8], offset
     if whole >= BYTES_MIN
         && is_aligned
         && let Some(direct) = direct.get_or_init(|| open(file))
-        && !direct.resident.as_ref().is_some_and(|resident| resident.holds(offset, whole))
+        && !direct.is_cached(offset, whole)
     {
         while done < whole {
             match direct.file.read_at(&mut buf[done..whole], offset + done as u64) {
@@ -145,15 +161,14 @@ pub(crate) fn write_directly(file: &File, direct: &Direct, bytes: &[u8], offset:
     if done > start { start..done } else { 0..0 }
 }
 
-/// The same file once more, whatever its name is by now.
+/// The same file once more.
 fn open(file: &File) -> Option<Second> {
     let is_written = rustix::fs::fcntl_getfl(file).ok()?.contains(OFlags::RDWR);
     let flags = OFlags::DIRECT.bits() as i32;
-    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let resident = Resident::of(file, &path);
     // Nothing may fail from here on: what is open is not to be closed before the file is.
-    let second = OpenOptions::new().read(true).write(is_written).custom_flags(flags).open(path).ok()?;
-    Some(Second { file: second, resident })
+    let second =
+        OpenOptions::new().read(true).write(is_written).custom_flags(flags).open(path_of(file)).ok()?;
+    Some(Second { file: second, resident: OnceLock::new() })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What stored chunks consist of, without reading them: the sums of their pieces, from the footers of packs.
 
+use crate::index::Location;
 use crate::pack::PackFooter;
 use crate::{ChunkId, ChunkStore, Error, PieceSum, Result};
 use lru::LruCache;
@@ -19,6 +20,8 @@ const KEPT_MIN: usize = 8;
 pub struct ChunkSums {
     store: ChunkStore,
     kept: Mutex<Kept>,
+    /// Held by whoever reads a footer.
+    reading: Mutex<()>,
 }
 
 /// By number of the pack.
@@ -48,7 +51,7 @@ impl ChunkStore {
     #[must_use]
     pub fn sums(&self) -> ChunkSums {
         let kept = Mutex::new(Kept { packs: LruCache::unbounded(), weight: 0 });
-        ChunkSums { store: self.clone(), kept }
+        ChunkSums { store: self.clone(), kept, reading: Mutex::default() }
     }
 }
 
@@ -62,7 +65,7 @@ impl ChunkSums {
         let at = self.store.locate(id)?;
         let footer = match self.kept(at.pack)? {
             Some(footer) => footer,
-            None => self.keep(at.pack, self.read(&self.store.pack(&at)?.path)?)?,
+            None => self.read(&at)?,
         };
         let frame = at.frame as usize;
         if footer.ids.get(frame) == Some(id) {
@@ -71,22 +74,26 @@ impl ChunkSums {
         Err(Error::WrongContent { id: *id, pack: self.store.pack(&at)?.path })
     }
 
-    fn read(&self, path: &str) -> Result<PackFooter> {
-        PackFooter::decode(path, &self.store.objects().index(path, ObjectKind::Pack)?)
+    /// One after the other: threads that miss a footer at once want the same one, and only the first reads it.
+    fn read(&self, at: &Location) -> Result<Arc<PackFooter>> {
+        let _reading = self.reading.lock().map_err(|_| Error::Died)?;
+        if let Some(footer) = self.kept(at.pack)? {
+            return Ok(footer);
+        }
+        let path = self.store.pack(at)?.path;
+        let index = self.store.objects().index(&path, ObjectKind::Pack)?;
+        self.keep(at.pack, PackFooter::decode(&path, &index)?)
     }
 
     fn kept(&self, pack: u32) -> Result<Option<Arc<PackFooter>>> {
         Ok(self.kept.lock().map_err(|_| Error::Died)?.packs.get(&pack).cloned())
     }
 
-    /// Threads that miss a footer at once each read it.
     fn keep(&self, pack: u32, footer: PackFooter) -> Result<Arc<PackFooter>> {
         let footer = Arc::new(footer);
         let mut kept = self.kept.lock().map_err(|_| Error::Died)?;
         kept.weight += footer.weight();
-        if let Some(same) = kept.packs.put(pack, Arc::clone(&footer)) {
-            kept.weight -= same.weight();
-        }
+        kept.packs.put(pack, Arc::clone(&footer)); // it was not there
         while kept.weight > KEPT_BYTES_MAX && kept.packs.len() > KEPT_MIN {
             let Some((_, oldest)) = kept.packs.pop_lru() else { break };
             kept.weight -= oldest.weight();

@@ -1,9 +1,10 @@
-//! Storing and reading chunks of 1 MiB.
+//! Naming, storing and reading chunks of 1 MiB.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pitr_codec::Codec;
-use pitr_dedup::ChunkStore;
+use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_objects::Objects;
+use sha2::{Digest, Sha256};
 
 const CHUNKS: usize = 128;
 
@@ -38,6 +39,9 @@ fn benches(c: &mut Criterion) {
     group.bench_function("read 128 chunks in a batch", |b| {
         b.iter(|| store.read_each(&ids, |_, _| Ok::<_, pitr_dedup::Error>(())).expect("read"));
     });
+    group.throughput(Throughput::Bytes(1 << 20));
+    group.bench_function("name a chunk", |b| b.iter(|| ChunkId::of(&chunks[0])));
+    group.bench_function("hash a chunk whole, as sha2 does", |b| b.iter(|| Sha256::digest(&chunks[0])));
     group.finish();
 }
 

@@ -4,8 +4,8 @@
 //! Merkle's, CRYPTO '87). So whoever knows the sums of a stored chunk's pieces can tell which pieces of other bytes differ
 //! from it, without reading the chunk.
 
+use crate::sha256::{self, HASH_BYTES};
 use pitr_codec::Keys;
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ impl PieceSum {
     #[must_use]
     pub fn of(piece: &[u8]) -> Self {
         debug_assert!(piece.len() <= PIECE_BYTES);
-        Self::front_of(&Sha256::digest(piece).into())
+        Self::front_of(&sha256::of(piece))
     }
 
     fn front_of(hash: &[u8; 32]) -> Self {
@@ -105,18 +105,18 @@ impl Pieces {
 
     /// Hashes bytes and shows each piece, while it is in the nearest cache.
     pub(crate) fn of_each(bytes: &[u8], mut see: impl FnMut(&[u8])) -> Self {
-        let mut hashed = Vec::with_capacity(Self::LEN_BYTES + bytes.len().div_ceil(PIECE_BYTES) * 32);
+        let mut hashed = Vec::with_capacity(Self::LEN_BYTES + bytes.len().div_ceil(PIECE_BYTES) * HASH_BYTES);
         hashed.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        for piece in bytes.chunks(PIECE_BYTES) {
-            hashed.extend_from_slice(&Sha256::digest(piece));
+        sha256::each_piece(bytes, |piece, hash| {
+            hashed.extend_from_slice(&hash);
             see(piece);
-        }
+        });
         Pieces { hashed }
     }
 
     /// The id of these bytes in a repository that is not encrypted.
     fn id(&self) -> ChunkId {
-        ChunkId(Sha256::digest(&self.hashed).into())
+        ChunkId(sha256::of(&self.hashed))
     }
 
     /// The sums of the pieces, in order.
@@ -158,6 +158,7 @@ impl ChunkIds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
 
     #[test]
     fn names_of_version_1_stay_as_they_are() {

@@ -2,13 +2,19 @@
 //!
 //! Pieces of 4 KiB are compared by their sums, which the repository keeps beside its chunks: nothing of the parent's content
 //! is read. Only files of smaller blocks are compared block by block where a piece differs.
+//!
+//! Of a file whose changes the source knows only extents are read of which most changed, and of the others the blocks that did;
+//! these are handed out without a comparison.
 
 use crate::pipeline::{Extent, each_extent};
-use crate::shape::{EXTENT_BYTES, extent_len};
+use crate::scattered::each_block;
+use crate::shape::{EXTENT_BYTES, extent_len, extents};
 use crate::source::is_zero;
+use crate::tracked::block_size;
 use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Manifest, Result, SnapshotReader};
 use pitr_dedup::{ChunkStore, PIECE_BYTES};
 use pitr_format::FileId;
+use pitr_tracker::{BlockSize, ChangeSet};
 
 pub(crate) struct Compared<'a> {
     source: &'a dyn BlockSource,
@@ -40,6 +46,36 @@ struct Before {
     parent: SnapshotReader,
 }
 
+/// A file whose changes the source knows. Where most of an extent changed it is read whole, and compared.
+struct Known<'a> {
+    changes: &'a ChangeSet,
+    size: BlockSize,
+    /// From this extent on all are read: what the file grew by, and what was cut off meanwhile.
+    grown: u64,
+    /// The extents before it of which more than half of the blocks changed, ascending.
+    dense: Vec<u64>,
+}
+
+impl Known<'_> {
+    fn is_dense(&self, extent: u64) -> bool {
+        extent >= self.grown || self.dense.binary_search(&extent).is_ok()
+    }
+
+    /// The changed blocks of the other extents.
+    fn scattered(&self, shape: &FileShape) -> impl Iterator<Item = u64> + Send {
+        let extent_of = extent_of(shape);
+        let blocks = self.changes.blocks(shape.file, self.size, shape.len);
+        let before = blocks.take_while(move |block| extent_of(*block) < self.grown);
+        before.filter(move |block| !self.is_dense(extent_of(*block)))
+    }
+}
+
+/// The extent of a file's block.
+fn extent_of(shape: &FileShape) -> impl Fn(u64) -> u64 + Copy + use<> {
+    let per_extent = shape.geometry().blocks_per_extent();
+    move |block| block / per_extent
+}
+
 /// What became of an extent.
 struct Difference {
     /// Blocks to hand out, counted from the extent's first.
@@ -49,12 +85,38 @@ struct Difference {
 }
 
 impl Before {
+    /// How long the file is in the parent, if its blocks are comparable.
+    fn has(&self, shape: &FileShape) -> Option<u64> {
+        let entry = self.parent.manifest().file(shape.file);
+        entry.filter(|entry| entry.shape.block_bytes == shape.block_bytes).map(|entry| entry.shape.len)
+    }
+
+    /// The file, if the source knows its changes since this snapshot.
+    fn known<'s>(&self, source: &'s dyn BlockSource, shape: &FileShape) -> Result<Option<Known<'s>>> {
+        let Some((changes, had)) = source.changes(shape.file).zip(self.has(shape)) else { return Ok(None) };
+        let size = block_size(shape)?;
+        let cut = changes.changed_from(shape.file).unwrap_or(u64::MAX);
+        let grown = match had.min(cut) {
+            same if same >= shape.len => extents(shape.len),
+            same => same / EXTENT_BYTES,
+        };
+        let mut known = Known { changes, size, grown, dense: Vec::new() };
+        let (extent_of, half) = (extent_of(shape), shape.geometry().blocks_per_extent() / 2);
+        let (mut dense, mut last) = (Vec::new(), (0, 0));
+        for block in known.scattered(shape) {
+            let extent = extent_of(block);
+            last = if last.0 == extent { (extent, last.1 + 1) } else { (extent, 1) };
+            if last.1 == half + 1 {
+                dense.push(extent);
+            }
+        }
+        known.dense = dense;
+        Ok(Some(known))
+    }
+
     /// Bytes at the begin of the file that the parent has too.
     fn shared(&self, shape: &FileShape) -> u64 {
-        match self.parent.manifest().file(shape.file) {
-            Some(entry) if entry.shape.block_bytes == shape.block_bytes => entry.shape.len.min(shape.len),
-            _ => 0,
-        }
+        self.has(shape).map_or(0, |len| len.min(shape.len))
     }
 
     fn difference(&self, shape: &FileShape, extent: u64, now: &[u8]) -> Result<Difference> {
@@ -117,17 +179,20 @@ impl Delta for Compared<'_> {
     fn for_each_image(&mut self, sink: ImageSink<'_>) -> Result<()> {
         let before = &self.before;
         let changed = &mut self.changed;
+        let known: Vec<Option<Known<'_>>> =
+            self.shapes.iter().map(|shape| before.known(self.source, shape)).collect::<Result<_>>()?;
+        let blocks = self.shapes.iter().zip(&known).flat_map(|(shape, known)| {
+            let scattered = known.iter().flat_map(|known| known.scattered(shape));
+            scattered.map(move |block| (shape, block))
+        });
+        each_block(self.source, blocks, |shape, block, image| {
+            *changed += image.len() as u64;
+            sink(shape.file, block, image)
+        })?;
+        let is_read =
+            |file: usize, extent: u64| known[file].as_ref().is_none_or(|known| known.is_dense(extent));
         let compare = |extent: &Extent<'_>| before.difference(extent.shape, extent.number, &extent.bytes);
-        let same_shape = |shape: &FileShape| {
-            before.parent.manifest().file(shape.file).is_some_and(|entry| entry.shape == *shape)
-        };
-        let to_read: Vec<FileShape> = self
-            .shapes
-            .iter()
-            .filter(|shape| !(self.source.is_unchanged(shape.file) && same_shape(shape)))
-            .cloned()
-            .collect();
-        each_extent(self.source, &to_read, compare, |extent, difference| {
+        each_extent(self.source, &self.shapes, is_read, compare, |extent, difference| {
             let block_bytes = extent.shape.block_bytes as usize;
             let per_extent = EXTENT_BYTES / u64::from(extent.shape.block_bytes);
             *changed += difference.changed;

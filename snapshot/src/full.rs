@@ -9,6 +9,7 @@ use crate::shape::{NODE_EXTENTS, extents_of_node};
 use crate::source::is_zero;
 use crate::{BlockSource, FileEntry, FileShape, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
+use pitr_tracker::{BlockSize, ChangeSet};
 use std::collections::BTreeMap;
 
 /// Reads all files of `source` and stores what the repository does not have. With a parent, extents are compared with
@@ -62,7 +63,7 @@ fn write_whole(
         true => Ok(ChunkId::ZERO),
         false => Ok(writer.put(&extent.bytes)?),
     };
-    each_extent(source, &shapes, put, |extent, id| {
+    each_extent(source, &shapes, |_, _| true, put, |extent, id| {
         stored(id, extent.bytes.len())?;
         trees[extent.file].set(writer, extent.number, (id, extent.bytes.len() as u32)) // at most a mebibyte
     })?;
@@ -80,7 +81,10 @@ fn write_others(
 ) -> Result<(Vec<FileEntry>, u64)> {
     let as_before = |shape: &FileShape| {
         let before = parent.file(shape.file).filter(|entry| entry.shape == *shape);
-        before.filter(|_| source.is_unchanged(shape.file))
+        let is_same = |changes: &ChangeSet| {
+            changes.blocks(shape.file, BlockSize::DEFAULT, shape.len).next().is_none()
+        };
+        before.filter(|_| source.changes(shape.file).is_some_and(is_same))
     };
     let (mut files, mut to_read, mut new) = (Vec::new(), Vec::new(), 0);
     for shape in shapes {

@@ -35,6 +35,7 @@ mod overlay;
 mod pipeline;
 mod reader;
 mod roots;
+mod scattered;
 mod shape;
 mod source;
 mod tracked;

@@ -29,10 +29,12 @@ pub(crate) struct Extent<'a> {
     pub(crate) bytes: Buffer,
 }
 
-/// Reads all extents of these files, has `work` done on each, and hands what came of it to `take`.
+/// Reads the extents of these files that are wanted, by a file's place and their number, has `work` done on each, and hands what
+/// came of it to `take`. A file without blocks is read whole, if its first is wanted.
 pub(crate) fn each_extent<T: Send>(
     source: &dyn BlockSource,
     shapes: &[FileShape],
+    wanted: impl Fn(usize, u64) -> bool + Sync,
     work: impl Fn(&Extent<'_>) -> Result<T> + Sync,
     mut take: impl FnMut(&Extent<'_>, T) -> Result<()>,
 ) -> Result<()> {
@@ -48,7 +50,7 @@ pub(crate) fn each_extent<T: Send>(
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let (read, empty) = (read, empty);
-            read_all(source, shapes, &stop, &empty, &read);
+            read_all(source, shapes, &wanted, &stop, &empty, &read);
         });
         for _ in 0..workers {
             let (to_do, done, work, stop) = (to_do.clone(), done.clone(), &work, &stop);
@@ -92,6 +94,7 @@ pub(crate) fn each_extent<T: Send>(
 fn read_all<'a>(
     source: &dyn BlockSource,
     shapes: &'a [FileShape],
+    wanted: &(impl Fn(usize, u64) -> bool + Sync),
     stop: &AtomicBool,
     empty: &Receiver<Buffer>,
     read: &Sender<Result<Extent<'a>>>,
@@ -103,7 +106,8 @@ fn read_all<'a>(
         let pieces = |(file, shape): &(usize, &'a FileShape)| {
             let (file, shape) = (*file, *shape);
             let pieces = if shape.has_blocks() { extents(shape.len) } else { 1 };
-            (0..pieces).map(move |number| (file, shape, number))
+            let wanted = (0..pieces).filter(move |number| wanted(file, *number));
+            wanted.map(move |number| (file, shape, number))
         };
         let next = Mutex::new(files.iter().flat_map(pieces));
         std::thread::scope(|scope| {
@@ -207,7 +211,8 @@ mod tests {
         };
         let shapes = source.files();
         let work = |extent: &Extent<'_>| fail(fails, extent).map(|()| extent.bytes[0]);
-        let done = each_extent(source, &shapes, work, |extent, first| {
+        let all = |_, _| true;
+        let done = each_extent(source, &shapes, all, work, |extent, first| {
             fail(refuses, extent)?;
             assert!(extent.bytes.iter().all(|byte| *byte == first) && first == extent.number as u8);
             assert_eq!(extent.bytes.len(), extent_len(extent.shape.len, extent.number));

@@ -2,6 +2,7 @@
 
 use crate::{BoxError, FileShape, Result};
 use pitr_format::FileId;
+use pitr_tracker::ChangeSet;
 
 /// Files to be read whole, from any thread. They must not change while they are read, unless their log covers it
 /// (`redo_from`).
@@ -15,10 +16,13 @@ pub trait BlockSource: Sync {
     /// Whatever keeps the bytes from being read.
     fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError>;
 
-    /// True if the file is known to be, byte for byte, what the snapshot has that this one is compared with: then it is not
-    /// read.
-    fn is_unchanged(&self, _file: FileId) -> bool {
-        false
+    /// What of a file may differ from the snapshot that this one is compared with, where that is known: no more than its blocks in the
+    /// set, and what it is longer by. Then the rest is taken from the snapshot and not read; a file without blocks is read if any of
+    /// it may differ. `None` where nothing is known: then all is compared.
+    ///
+    /// Whoever answers vouches for it: what differs and is not in the set is lost.
+    fn changes(&self, _file: FileId) -> Option<&ChangeSet> {
+        None
     }
 }
 

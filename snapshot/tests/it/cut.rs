@@ -4,6 +4,7 @@ use crate::{Noise, memory, meta, restored};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::FileId;
 use pitr_snapshot::*;
+use pitr_tracker::ChangeSet;
 use std::collections::HashSet;
 use std::sync::Mutex;
 
@@ -12,6 +13,7 @@ use std::sync::Mutex;
 struct Files {
     files: Vec<(Vec<u8>, u32)>,
     unchanged: HashSet<FileId>,
+    changes: ChangeSet,
     read: Mutex<HashSet<FileId>>,
 }
 
@@ -46,8 +48,8 @@ impl BlockSource for Files {
         Ok(())
     }
 
-    fn is_unchanged(&self, file: FileId) -> bool {
-        self.unchanged.contains(&file)
+    fn changes(&self, file: FileId) -> Option<&ChangeSet> {
+        self.unchanged.contains(&file).then_some(&self.changes)
     }
 }
 

@@ -35,6 +35,10 @@ enum Op {
     },
     Full,
     Compared,
+    /// Of these files the source tells what changed, the other is compared.
+    Told {
+        files: u8,
+    },
     Increment {
         shuffle: Option<u64>,
     },
@@ -51,6 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (file, 9..=16u8).prop_map(|(file, log)| Op::Replace { file, log }),
         1 => Just(Op::Full),
         2 => Just(Op::Compared),
+        4 => (1..4u8).prop_map(|files| Op::Told { files }),
         6 => prop::option::of(any::<u64>()).prop_map(|shuffle| Op::Increment { shuffle }),
     ]
 }
@@ -110,6 +115,15 @@ impl History {
             }
             Op::Full => self.full(false),
             Op::Compared => self.full(true),
+            Op::Told { files } => {
+                let source = self.model.telling(|file| files >> file.get() & 1 == 1);
+                let parent = self.taken.last().map(|(parent, _)| parent);
+                let next = write_full(&self.store, &source, self.meta(), parent).unwrap();
+                if parent.is_some() {
+                    source.check_read();
+                }
+                self.take(next);
+            }
             Op::Increment { shuffle } => match self.taken.last() {
                 None => self.full(false),
                 Some((parent, _)) => {
@@ -189,7 +203,7 @@ proptest! {
         let mut history = History::new(log, 9 << 30);
         history.apply(&Op::Full);
         history.apply(&Op::SetLen { file: 0, parts: 255, bytes: 0 });
-        let is_whole = |op: &Op| matches!(op, Op::Full | Op::Compared);
+        let is_whole = |op: &Op| matches!(op, Op::Full | Op::Compared | Op::Told { .. });
         ops.iter().filter(|op| !is_whole(op)).for_each(|op| history.apply(op));
         history.apply(&Op::Increment { shuffle: None });
         history.check_all();

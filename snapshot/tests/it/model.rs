@@ -3,7 +3,9 @@
 use crate::Noise;
 use pitr_format::FileId;
 use pitr_snapshot::{BlockSource, BoxError, Delta, EXTENT_BYTES, FileShape, ImageSink, Result};
+use pitr_tracker::{BlockSize, ChangeSet};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 #[derive(Debug, Clone)]
 pub(crate) struct ModelFile {
@@ -12,6 +14,7 @@ pub(crate) struct ModelFile {
     blocks: BTreeMap<u64, Vec<u8>>,
     dirty: BTreeSet<u64>,
     len_min: u64,
+    len_before: u64,
     /// Extents that ever held anything, and those beside.
     pub(crate) touched: BTreeSet<u64>,
 }
@@ -24,6 +27,7 @@ impl ModelFile {
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
             len_min: 0,
+            len_before: 0,
             touched: BTreeSet::new(),
         }
     }
@@ -86,7 +90,7 @@ impl ModelFile {
     /// A snapshot was taken: changes count from here.
     fn mark(&mut self) {
         self.dirty.clear();
-        self.len_min = self.len;
+        (self.len_min, self.len_before) = (self.len, self.len);
     }
 }
 
@@ -108,6 +112,21 @@ impl Model {
 
     pub(crate) fn mark(&mut self) {
         self.files.values_mut().for_each(ModelFile::mark);
+    }
+
+    /// As a source that knows what changed since the last mark of some of its files.
+    pub(crate) fn telling(&self, tells: impl Fn(FileId) -> bool) -> Telling<'_> {
+        let mut changes = ChangeSet::new();
+        let told: BTreeSet<FileId> = self.files.keys().copied().filter(|file| tells(*file)).collect();
+        for (file, model) in self.files.iter().filter(|(file, _)| told.contains(file)) {
+            let size = BlockSize::new(model.block_bytes).unwrap();
+            model.dirty.iter().for_each(|block| changes.mark(*file, size, *block));
+            if model.len_min < model.len {
+                changes.set_length(*file, model.len_min);
+            }
+        }
+        let len_before = self.files.iter().map(|(file, model)| (*file, model.len_before)).collect();
+        Telling { model: self, changes, told, len_before, read: Mutex::default() }
     }
 
     /// The changes since the last mark, in the order of blocks or shuffled.
@@ -134,6 +153,48 @@ impl BlockSource for Model {
         }
         file.read(offset, buf);
         Ok(())
+    }
+}
+
+/// A model that tells what changed, and remembers what was read of that.
+pub(crate) struct Telling<'a> {
+    model: &'a Model,
+    changes: ChangeSet,
+    told: BTreeSet<FileId>,
+    len_before: BTreeMap<FileId, u64>,
+    read: Mutex<Vec<(FileId, u64, usize)>>,
+}
+
+impl Telling<'_> {
+    /// Panics if anything was read but changed blocks, and extents of which at least half changed.
+    pub(crate) fn check_read(&self) {
+        for (file, offset, len) in self.read.lock().unwrap().iter() {
+            let (model, end) = (&self.model.files[file], offset + *len as u64);
+            let size = BlockSize::new(model.block_bytes).unwrap();
+            let changed: BTreeSet<u64> = self.changes.blocks(*file, size, model.len).collect();
+            let blocks = offset / model.size()..end.div_ceil(model.size());
+            let of_these = blocks.clone().filter(|block| changed.contains(block)).count() as u64;
+            let has_grown = end > self.len_before[file].min(self.changes.changed_from(*file).unwrap_or(u64::MAX));
+            let is_dense = offset % EXTENT_BYTES == 0 && (has_grown || of_these * 2 > EXTENT_BYTES / model.size());
+            assert!(of_these == blocks.end - blocks.start || is_dense, "{file}: {blocks:?} of {changed:?}");
+        }
+    }
+}
+
+impl BlockSource for Telling<'_> {
+    fn files(&self) -> Vec<FileShape> {
+        self.model.files()
+    }
+
+    fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
+        if self.told.contains(&file) {
+            self.read.lock().unwrap().push((file, offset, buf.len()));
+        }
+        self.model.read_at(file, offset, buf)
+    }
+
+    fn changes(&self, file: FileId) -> Option<&ChangeSet> {
+        self.told.contains(&file).then_some(&self.changes)
     }
 }
 

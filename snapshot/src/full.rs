@@ -63,10 +63,16 @@ fn write_whole(
         true => Ok(ChunkId::ZERO),
         false => Ok(writer.put(&extent.bytes)?),
     };
-    each_extent(source, &shapes, |_, _| true, put, |extent, id| {
-        stored(id, extent.bytes.len())?;
-        trees[extent.file].set(writer, extent.number, (id, extent.bytes.len() as u32)) // at most a mebibyte
-    })?;
+    each_extent(
+        source,
+        &shapes,
+        |_, _| true,
+        put,
+        |extent, id| {
+            stored(id, extent.bytes.len())?;
+            trees[extent.file].set(writer, extent.number, (id, extent.bytes.len() as u32)) // at most a mebibyte
+        },
+    )?;
     shapes.into_iter().zip(trees).map(|(shape, tree)| tree.finish(writer, shape)).collect()
 }
 
@@ -81,9 +87,8 @@ fn write_others(
 ) -> Result<(Vec<FileEntry>, u64)> {
     let as_before = |shape: &FileShape| {
         let before = parent.file(shape.file).filter(|entry| entry.shape == *shape);
-        let is_same = |changes: &ChangeSet| {
-            changes.blocks(shape.file, BlockSize::DEFAULT, shape.len).next().is_none()
-        };
+        let is_same =
+            |changes: &ChangeSet| changes.blocks(shape.file, BlockSize::DEFAULT, shape.len).next().is_none();
         before.filter(|_| source.changes(shape.file).is_some_and(is_same))
     };
     let (mut files, mut to_read, mut new) = (Vec::new(), Vec::new(), 0);

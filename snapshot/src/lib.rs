@@ -45,7 +45,7 @@ mod walk;
 pub use error::{BoxError, Error, Result};
 pub use full::write_full;
 pub use increment::write_increment;
-pub use manifest::{FileEntry, Kind, Manifest, Sizes, SnapshotId, SnapshotMeta};
+pub use manifest::{FileEntry, Kind, Manifest, NoSnapshotId, Sizes, SnapshotId, SnapshotMeta};
 pub use pitr_objects::ErrorKind;
 pub use reader::SnapshotReader;
 pub use roots::{Roots, load, load_all};

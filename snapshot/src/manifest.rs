@@ -10,6 +10,7 @@ use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, Epoch, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
 use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 const ROOT_VERSION: u8 = 1;
 const ENGINE_BYTES_MAX: usize = 64;
@@ -33,6 +34,22 @@ impl fmt::Display for SnapshotId {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+impl FromStr for SnapshotId {
+    type Err = NoSnapshotId;
+
+    /// From its 32 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, NoSnapshotId> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten().ok_or(NoSnapshotId)?;
+        Ok(SnapshotId(id.to_be_bytes()))
+    }
+}
+
+/// The text is none of a snapshot's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a snapshot has 32 hexadecimal digits")]
+pub struct NoSnapshotId;
 
 impl fmt::Debug for SnapshotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

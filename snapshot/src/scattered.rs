@@ -89,7 +89,8 @@ pub(crate) fn each_block<'a, S: BlockSource + ?Sized>(
 /// Blocks of a batch; none at the end.
 fn next_runs<'a>(blocks: &mut Peekable<impl Iterator<Item = (&'a FileShape, u64)>>) -> Vec<Run<'a>> {
     let (mut runs, mut taken): (Vec<Run<'_>>, u64) = (Vec::new(), 0);
-    let fits = |taken: u64, shape: &FileShape| taken == 0 || taken + u64::from(shape.block_bytes) <= BATCH_BYTES;
+    let fits =
+        |taken: u64, shape: &FileShape| taken == 0 || taken + u64::from(shape.block_bytes) <= BATCH_BYTES;
     while let Some((shape, block)) = blocks.next_if(|(shape, _)| fits(taken, shape)) {
         taken += u64::from(shape.block_bytes);
         match runs.last_mut() {
@@ -160,7 +161,11 @@ mod tests {
     }
 
     /// The blocks that were handed out, until it ended.
-    fn read(source: &Numbered, wanted: &[(usize, u64)], refuses: Option<u64>) -> Result<BTreeSet<(u32, u64)>> {
+    fn read(
+        source: &Numbered,
+        wanted: &[(usize, u64)],
+        refuses: Option<u64>,
+    ) -> Result<BTreeSet<(u32, u64)>> {
         let mut taken = BTreeSet::new();
         let blocks = wanted.iter().map(|(file, block)| (&source.shapes[*file], *block));
         each_block(source, blocks, |shape, block, image| {
@@ -178,8 +183,11 @@ mod tests {
     #[test]
     fn each_block_comes_once_and_nothing_else_is_read() {
         let source = numbered(None);
-        let wanted: Vec<(usize, u64)> =
-            (0..200).filter(|block| block % 3 > 0 || *block == 199).map(|block| (0, block)).chain([(1, 0), (1, 9)]).collect();
+        let wanted: Vec<(usize, u64)> = (0..200)
+            .filter(|block| block % 3 > 0 || *block == 199)
+            .map(|block| (0, block))
+            .chain([(1, 0), (1, 9)])
+            .collect();
         let found = read(&source, &wanted, None).unwrap();
         assert_eq!(found, wanted.iter().map(|(file, block)| (*file as u32 + 1, *block)).collect());
         let requests = source.requests.lock().unwrap();
@@ -206,7 +214,9 @@ mod tests {
         for at in [0, 77, 199] {
             assert!(matches!(read(&numbered(None), &wanted, Some(at)), Err(Error::Died)));
             let failed = read(&numbered(Some(at)), &wanted, None);
-            assert!(matches!(failed, Err(Error::Source { offset, .. }) if offset / BLOCK_BYTES / 4 == at / 4));
+            assert!(
+                matches!(failed, Err(Error::Source { offset, .. }) if offset / BLOCK_BYTES / 4 == at / 4)
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Taking a snapshot of a folder.
 
 use crate::entry::{Entry, ReadState, Time, What, below};
+use crate::ranges::{ChangedRanges, Known};
 use crate::scan::{TREE, scan};
 use crate::source::{FolderSource, content};
 use crate::tree::{self, Tree};
@@ -24,7 +25,7 @@ const RACY: i64 = 3;
 const ENTRIES_MAX: usize = 300_000;
 
 /// How a snapshot is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BackupOptions {
     /// Read everything, without regard to an earlier snapshot, and number the files anew.
     pub full: bool,
@@ -33,6 +34,24 @@ pub struct BackupOptions {
     pub moved: bool,
     /// How chunks are compressed.
     pub codec: Codec,
+    /// What a writer knows of its changes since an earlier snapshot.
+    pub changed_ranges: Option<ChangedRanges>,
+}
+
+/// What became of the changed ranges that were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangesUse {
+    /// None were given, or a full snapshot was asked for.
+    NotGiven,
+    /// They begin at a snapshot that the source does not have, or its newest can't be read: all files were looked at as ever.
+    Elsewhere,
+    /// They were used.
+    Used {
+        /// Files of which nothing else was read.
+        files: usize,
+        /// Files that they name and that are not there, or are other ones than the parent's: these were looked at as ever.
+        unmatched: usize,
+    },
 }
 
 /// A snapshot that was taken.
@@ -49,6 +68,8 @@ pub struct Taken {
     pub changed: Vec<PathBuf>,
     /// Files that became shorter while they were read: what is missing are zeros.
     pub cut: Vec<PathBuf>,
+    /// What became of the changed ranges that were given.
+    pub ranges: RangesUse,
 }
 
 /// Takes a snapshot of a folder: of what changed since the newest one of the source, if there is one.
@@ -71,6 +92,10 @@ pub fn backup(
     if let Some(engine) = roots.of_other_engine(ENGINE).or(has_log.then_some("a database")) {
         return Err(Error::OtherEngine { name: name.to_string(), engine: engine.to_owned() });
     }
+    let ranges = options.changed_ranges.as_ref().filter(|_| !options.full);
+    // Whatever changed since one of these: also what changed since the newest.
+    let is_ours = |ranges: &&ChangedRanges| roots.manifests.iter().any(|root| root.id == ranges.snapshot());
+    let ranges_since = ranges.filter(is_ours);
     let parent = roots.manifests.into_iter().max_by_key(|root| root.meta.consistent_at);
     let before = Before::load(&store, parent.as_ref());
     if before.is_whole && !options.moved && before.root != root.as_os_str().as_bytes() {
@@ -104,31 +129,30 @@ pub fn backup(
         created: now,
     };
     let parent = parent.filter(|_| before.is_whole && !options.full);
-    let unchanged = parent.as_ref().map_or_else(HashSet::new, |_| before.unchanged(&scanned.entries));
-    let source = FolderSource::new(&root, scanned.entries, parent.as_ref(), unchanged);
+    let mut known = Known::default();
+    if parent.is_some() {
+        known.unchanged = before.unchanged(&scanned.entries);
+        if let Some(ranges) = ranges_since {
+            known.tell(ranges, &scanned.entries, &before.files);
+        }
+    }
+    let mut used = match (ranges, ranges_since.and(parent.as_ref())) {
+        (None, _) => RangesUse::NotGiven,
+        (_, None) => RangesUse::Elsewhere,
+        _ => RangesUse::Used { files: known.told.len(), unmatched: known.unmatched },
+    };
+    let mut source = FolderSource::new(&root, scanned.entries, parent.as_ref(), known);
     let written = match write_full(&store, &source, meta.clone(), parent.as_ref()) {
         // A parent that can't be read costs space, not the snapshot.
         Err(pitr_snapshot::Error::Parent { .. }) => {
-            let entries = source.into_entries();
-            let source = FolderSource::new(&root, entries, None, HashSet::new());
-            let written = write_full(&store, &source, meta, None);
-            return finish(written?, &store, &writer, source, &root, scanned.skipped);
+            source = FolderSource::new(&root, source.into_entries(), None, Known::default());
+            used = ranges.map_or(RangesUse::NotGiven, |_| RangesUse::Elsewhere);
+            write_full(&store, &source, meta, None)?
         }
         other => other?,
     };
-    finish(written, &store, &writer, source, &root, scanned.skipped)
-}
-
-fn finish(
-    written: Manifest,
-    store: &ChunkStore,
-    writer: &Writer,
-    source: FolderSource,
-    root: &Path,
-    skipped: Vec<PathBuf>,
-) -> Result<Taken> {
     writer.check()?;
-    let manifest = written.publish(store)?;
+    let manifest = written.publish(&store)?;
     let changed = source.changed();
     let entries = source.into_entries();
     let in_state = |state| {
@@ -142,8 +166,9 @@ fn finish(
     });
     let links: Vec<Vec<u8>> = links.map(|entry| entry.path.clone()).collect();
     vanished.extend(links);
-    let paths = |found: Vec<Vec<u8>>| found.iter().map(|path| below(root, path)).collect();
-    Ok(Taken { manifest, skipped, vanished: paths(vanished), changed, cut: paths(cut) })
+    let paths = |found: Vec<Vec<u8>>| found.iter().map(|path| below(&root, path)).collect();
+    let (skipped, vanished, cut) = (scanned.skipped, paths(vanished), paths(cut));
+    Ok(Taken { manifest, skipped, vanished, changed, cut, ranges: used })
 }
 
 /// What the parent knew.

@@ -13,6 +13,7 @@
 //!   nanosecond, symbolic and hard links, holes; owners when restored by root. Sockets and devices are skipped, and told.
 //! - **A file is taken as unchanged** only if its inode, length, change time and modification time are those of the parent, and
 //!   that change was not so fresh that another one may bear the same time. `full` reads everything.
+//! - **A writer's word is taken for the files that it names**, and for no others ([`ChangedRanges`]).
 //! - **A half restored folder never bears the output's name.**
 //! - Memory: the tree, about 200 bytes for each entry, and the buffers of a snapshot.
 #![forbid(unsafe_code)]
@@ -20,13 +21,15 @@
 mod backup;
 mod entry;
 mod error;
+mod ranges;
 mod restore;
 mod scan;
 mod source;
 mod tree;
 
-pub use backup::{BackupOptions, Taken, backup};
+pub use backup::{BackupOptions, RangesUse, Taken, backup};
 pub use error::{Error, Result};
+pub use ranges::{ChangedRanges, ListError};
 pub use restore::{RestoreOptions, Restored, restore};
 
 /// Name of this engine in a snapshot.

@@ -1,10 +1,12 @@
 //! A scanned folder as the source of a snapshot.
 
 use crate::entry::{Content, Entry, ReadState, Time, What, below};
+use crate::ranges::Known;
 use crate::scan::TREE;
 use crate::tree;
 use pitr_format::FileId;
 use pitr_snapshot::{BLOCK_BYTES_MIN, BlockSource, BoxError, EXTENT_BYTES, FileShape, Manifest};
+use pitr_tracker::ChangeSet;
 use pitr_vfs::{File as _, OsFile};
 use rustix::fs::OFlags;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Blocks of a file, and those of one that has none.
-const BLOCK_BYTES: u32 = 4096;
+pub(crate) const BLOCK_BYTES: u32 = 4096;
 const NO_BLOCKS: u32 = 0;
 /// Files kept open.
 const OPEN_MAX: usize = 64;
@@ -27,8 +29,7 @@ pub(crate) struct FolderSource {
     entries: Mutex<Vec<Entry>>,
     /// Place of each file among the entries.
     places: HashMap<FileId, usize>,
-    /// Files that are as they were in the parent.
-    unchanged: HashSet<FileId>,
+    known: Known,
     without_blocks: HashSet<FileId>,
     open: Mutex<VecDeque<(FileId, Arc<OsFile>)>>,
     tree_len: u64,
@@ -36,12 +37,7 @@ pub(crate) struct FolderSource {
 }
 
 impl FolderSource {
-    pub(crate) fn new(
-        root: &Path,
-        entries: Vec<Entry>,
-        parent: Option<&Manifest>,
-        unchanged: HashSet<FileId>,
-    ) -> Self {
+    pub(crate) fn new(root: &Path, entries: Vec<Entry>, parent: Option<&Manifest>, known: Known) -> Self {
         let places = entries.iter().enumerate().filter_map(|(at, entry)| Some((content(entry)?.file, at)));
         let contents = entries.iter().filter_map(content);
         let without_blocks =
@@ -49,7 +45,7 @@ impl FolderSource {
         FolderSource {
             root: root.to_owned(),
             places: places.collect(),
-            unchanged,
+            known,
             without_blocks: without_blocks.collect(),
             open: Mutex::default(),
             // What becomes of files meanwhile changes no length.
@@ -64,7 +60,7 @@ impl FolderSource {
         let entries = self.entries();
         let read = entries.iter().filter_map(|entry| Some((entry, content(entry)?)));
         let changed = read.filter(|(entry, content)| {
-            let is_read = content.state == ReadState::Whole && !self.unchanged.contains(&content.file);
+            let is_read = content.state == ReadState::Whole && !self.known.unchanged.contains(&content.file);
             let meta = || std::fs::symlink_metadata(below(&self.root, &entry.path));
             is_read && !meta().is_ok_and(|meta| is_as_scanned(entry, content, &meta))
         });
@@ -186,8 +182,8 @@ impl BlockSource for FolderSource {
         Ok(())
     }
 
-    fn is_unchanged(&self, file: FileId) -> bool {
-        self.unchanged.contains(&file)
+    fn changes(&self, file: FileId) -> Option<&ChangeSet> {
+        self.known.changes(file)
     }
 }
 
@@ -217,7 +213,7 @@ mod tests {
         /// What is read of the file, and what became of it, when `harm` comes between looking and reading.
         fn read(&self, harm: impl FnOnce(&Path)) -> (Vec<u8>, ReadState, Vec<PathBuf>) {
             let scanned = scan(self.dir.path(), &HashMap::new(), None).unwrap();
-            let source = FolderSource::new(self.dir.path(), scanned.entries, None, HashSet::new());
+            let source = FolderSource::new(self.dir.path(), scanned.entries, None, Known::default());
             harm(&self.at("file"));
             let shape = source.files().remove(0);
             let mut bytes = vec![1; shape.len as usize];

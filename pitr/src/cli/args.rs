@@ -188,7 +188,8 @@ Examples:
   pitr --repo /srv/backup backup /srv/shop/shop.db
   pitr --repo /srv/backup backup /srv/shop/shop.db --full
   pitr --repo /srv/backup backup /srv/shop/shop.db --source shop --json
-  pitr --repo /srv/backup backup /srv/shop/pictures")]
+  pitr --repo /srv/backup backup /srv/shop/pictures
+  pitr --repo /srv/backup backup /srv/store --changed-ranges /run/store/changed")]
 pub(crate) struct Backup {
     /// The SQLite database file, or a folder that nobody writes to meanwhile
     #[arg(value_name = "SOURCE")]
@@ -196,6 +197,9 @@ pub(crate) struct Backup {
     /// Read everything, even when the log says what changed; of a folder without regard to earlier snapshots
     #[arg(long)]
     pub(crate) full: bool,
+    /// What was written in files of a folder since a snapshot, as the writer itself lists it: of these files nothing else is read
+    #[arg(long, value_name = "LIST", conflicts_with = "full")]
+    pub(crate) changed_ranges: Option<PathBuf>,
     /// Where the local log lives [default: NAME-pitr/ beside the database]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,

@@ -4,6 +4,7 @@
 
 use super::human::{self, Align, Table};
 use super::output::Document;
+use pitr::directory::RangesUse;
 use pitr_format::Timestamp;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -205,6 +206,44 @@ pub(crate) struct Backup {
     /// Files that became shorter meanwhile: the rest of them is zeros in the snapshot.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cut: Vec<String>,
+    /// What became of the changed ranges that were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) changed_ranges: Option<ChangedRanges>,
+}
+
+/// What became of changed ranges.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChangedRanges {
+    /// The snapshot that they begin at is one of the source's. If not, none were used.
+    since_is_known: bool,
+    /// Files of which nothing else was read.
+    files: usize,
+    /// Files that they name and that are not there, or not the ones that they were.
+    unmatched: usize,
+}
+
+impl ChangedRanges {
+    pub(crate) fn of(used: RangesUse) -> Option<Self> {
+        let (since_is_known, files, unmatched) = match used {
+            RangesUse::NotGiven => return None,
+            RangesUse::Elsewhere => (false, 0, 0),
+            RangesUse::Used { files, unmatched } => (true, files, unmatched),
+        };
+        Some(ChangedRanges { since_is_known, files, unmatched })
+    }
+
+    fn for_people(&self) -> String {
+        if !self.since_is_known {
+            return "the changed ranges begin at a snapshot that this source doesn't have: NOT USED, all files were looked at"
+                .to_owned();
+        }
+        let mut told = format!("files of which only the changed ranges were read: {}", self.files);
+        if self.unmatched > 0 {
+            // Writing to a String cannot fail.
+            let _ = write!(told, "; named, but not there or not the file that it was: {}", self.unmatched);
+        }
+        told
+    }
 }
 
 impl Document for Backup {
@@ -220,6 +259,9 @@ impl Document for Backup {
                 // Writing to a String cannot fail.
                 let _ = writeln!(out, "{path}: {what}");
             }
+        }
+        if let Some(ranges) = &self.changed_ranges {
+            let _ = writeln!(out, "{}", ranges.for_people());
         }
         let _ = writeln!(
             out,
@@ -578,6 +620,7 @@ mod tests {
             vanished: vec![],
             changed: vec![],
             cut: vec![],
+            changed_ranges: None,
         };
         let expected = "changed_bytes kind logical_bytes lsn seconds snapshot_id stored_bytes";
         assert_eq!(keys(&backup).join(" "), expected);
@@ -588,6 +631,16 @@ mod tests {
             serde_json::to_value(restore()).unwrap()["reached"],
             json!({"lsn": 700, "tx": 7, "time": "2026-11-21T14:32:06.000001Z"})
         );
+    }
+
+    #[test]
+    fn what_became_of_changed_ranges_is_told() {
+        let told = |used| ChangedRanges::of(used).map(|ranges| ranges.for_people());
+        assert_eq!(told(RangesUse::NotGiven), None);
+        assert!(told(RangesUse::Elsewhere).unwrap().contains("NOT USED"));
+        let used = |unmatched| told(RangesUse::Used { files: 3, unmatched }).unwrap();
+        assert_eq!(used(0), "files of which only the changed ranges were read: 3");
+        assert!(used(2).ends_with("or not the file that it was: 2"));
     }
 
     #[test]

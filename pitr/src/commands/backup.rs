@@ -1,11 +1,13 @@
 //! `pitr backup`: one snapshot, taken here or by the watcher that owns the log.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pitr::Pitr;
-use pitr::directory::{self, Taken};
+use pitr::directory::{self, ChangedRanges, ListError, Taken};
 use pitr::snapshot::{self, Manifest};
 use pitr::sqlite::Error as SqliteError;
 use pitr::sqlite::watch::control::{self, Request};
@@ -30,8 +32,14 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
             vanished: lossy(&taken.vanished),
             changed: lossy(&taken.changed),
             cut: lossy(&taken.cut),
+            changed_ranges: documents::ChangedRanges::of(taken.ranges),
             ..document(&taken.manifest, took)
         });
+    }
+    if args.changed_ranges.is_some() {
+        return Err(CliError::usage(
+            "what changed in a database stands in its log; leave --changed-ranges out",
+        ));
     }
     let subject = Subject {
         database: args.database.clone(),
@@ -58,13 +66,24 @@ fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError
     if args.state.is_some() {
         return Err(CliError::usage("a folder has no local log; leave --state out"));
     }
+    let changed_ranges = args.changed_ranges.as_deref().map(read_ranges).transpose()?;
     let name = source_of(global, &args.database)?;
     let phase = global.progress().phase("snapshot", 0);
     let moved = global.source.is_some();
-    let options = directory::BackupOptions { full: args.full, moved, ..Default::default() };
+    let options = directory::BackupOptions { full: args.full, moved, changed_ranges, ..Default::default() };
     let taken = pitr.backup_folder(&name, &args.database, options).map_err(explain)?;
     drop(phase);
     Ok(taken)
+}
+
+fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
+    let read = File::open(list).map_err(ListError::from);
+    let read = read.and_then(|file| ChangedRanges::read(BufReader::new(file)));
+    read.map_err(|e| {
+        CliError::usage(e)
+            .at(list.display())
+            .next("mend it, or leave --changed-ranges out: then all is looked at")
+    })
 }
 
 /// A running watcher owns the log; it takes the snapshot for us.
@@ -99,5 +118,6 @@ fn document(manifest: &Manifest, took: Duration) -> documents::Backup {
         vanished: Vec::new(),
         changed: Vec::new(),
         cut: Vec::new(),
+        changed_ranges: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Folders as sources, by the command line.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 
 use crate::world::World;
 
@@ -90,4 +90,61 @@ fn what_a_folder_is_not_is_told() {
     let (database, state) = (database.to_string_lossy(), state.to_string_lossy());
     let other = world.pitr(&["backup", &database, "--source", "folder", "--state", &state]);
     assert!(other.code == 2 && other.stderr.contains("another name"), "{}", other.stderr);
+}
+
+#[test]
+fn a_writer_may_list_what_it_changed() {
+    let world = World::new();
+    let folder = world.path("store");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("told"), vec![1; 3 << 20]).unwrap();
+    fs::write(folder.join("other"), vec![1; 3 << 20]).unwrap();
+    let folder_arg = folder.to_string_lossy().into_owned();
+    let list = world.path("list");
+    let list_arg = list.to_string_lossy().into_owned();
+    let told = |lines: &str| {
+        fs::write(&list, lines).unwrap();
+        world.done(&["backup", &folder_arg, "--changed-ranges", &list_arg])
+    };
+    let first = world.done(&["backup", &folder_arg]);
+    assert!(first["changed_ranges"].is_null());
+    let write = |name: &str, at: u64| {
+        fs::File::options()
+            .write(true)
+            .open(folder.join(name))
+            .unwrap()
+            .write_all_at(&[2; 4096], at)
+            .unwrap();
+    };
+    ["told", "other"].iter().for_each(|name| [4096, 1 << 20].iter().for_each(|at| write(name, *at)));
+    let head = format!("pitr changed ranges 1\nsince {}\n", first["snapshot_id"].as_str().unwrap());
+    let second = told(&format!("{head}4096 4096 told\n0 0 gone\n"));
+    let used = &second["changed_ranges"];
+    assert_eq!(
+        (&used["since_is_known"], &used["files"], &used["unmatched"]),
+        (&true.into(), &1.into(), &1.into())
+    );
+    let output = world.path("out");
+    let text = output.to_string_lossy().into_owned();
+    world.done(&["restore", "--to", "latest", "--output", &text]);
+    assert!(fs::read(output.join("other")).unwrap() == fs::read(folder.join("other")).unwrap());
+    // What was not told was not looked for.
+    let back = fs::read(output.join("told")).unwrap();
+    assert!((back[4096], back[1 << 20]) == (2, 1));
+    // A list that belongs to another source is not used, and that is said.
+    let other = told("pitr changed ranges 1\nsince 00112233445566778899aabbccddeeff\n");
+    assert_eq!(other["changed_ranges"]["since_is_known"], false);
+    fs::write(&list, format!("{head}0 x told\n")).unwrap();
+    for (args, told) in [
+        (vec!["backup", &folder_arg, "--changed-ranges", &list_arg], "line 3"),
+        (vec!["backup", &folder_arg, "--changed-ranges", "/no/list"], "/no/list"),
+        (vec!["backup", &folder_arg, "--changed-ranges", &list_arg, "--full"], "--full"),
+        (
+            vec!["backup", &world.database().to_string_lossy(), "--changed-ranges", &list_arg],
+            "leave --changed-ranges out",
+        ),
+    ] {
+        let refused = world.pitr(&args);
+        assert!(refused.code == 2 && refused.stderr.contains(told), "{}", refused.stderr);
+    }
 }

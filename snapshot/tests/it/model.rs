@@ -174,8 +174,10 @@ impl Telling<'_> {
             let changed: BTreeSet<u64> = self.changes.blocks(*file, size, model.len).collect();
             let blocks = offset / model.size()..end.div_ceil(model.size());
             let of_these = blocks.clone().filter(|block| changed.contains(block)).count() as u64;
-            let has_grown = end > self.len_before[file].min(self.changes.changed_from(*file).unwrap_or(u64::MAX));
-            let is_dense = offset % EXTENT_BYTES == 0 && (has_grown || of_these * 2 > EXTENT_BYTES / model.size());
+            let has_grown =
+                end > self.len_before[file].min(self.changes.changed_from(*file).unwrap_or(u64::MAX));
+            let is_dense =
+                offset % EXTENT_BYTES == 0 && (has_grown || of_these * 2 > EXTENT_BYTES / model.size());
             assert!(of_these == blocks.end - blocks.start || is_dense, "{file}: {blocks:?} of {changed:?}");
         }
     }

@@ -1,7 +1,8 @@
 use crate::compare::seen;
-use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
-use pitr_directory::{BackupOptions, Error, RestoreOptions, Restored, Taken, backup, restore};
+use pitr_directory::{
+    BackupOptions, ChangedRanges, Error, RangesUse, RestoreOptions, Restored, Taken, backup, restore,
+};
 use pitr_format::{SourceName, Timestamp};
 use pitr_objects::Objects;
 use pitr_vfs::{Clock, SystemClock};
@@ -55,8 +56,17 @@ impl Lab {
     }
 
     fn backup_of(&self, folder: &Path, full: bool) -> Result<Taken, Error> {
-        let options = BackupOptions { full, moved: true, codec: Codec::default() };
+        let options = BackupOptions { full, moved: true, ..Default::default() };
         backup(&self.objects, &self.clock, &SourceName::new("s").unwrap(), folder, options)
+    }
+
+    fn backup_told(&self, ranges: ChangedRanges) -> Taken {
+        let options = BackupOptions { changed_ranges: Some(ranges), ..Default::default() };
+        backup(&self.objects, &self.clock, &SourceName::new("s").unwrap(), &self.source(), options).unwrap()
+    }
+
+    fn write(&self, name: &str, at: u64, bytes: &[u8]) {
+        File::options().write(true).open(self.at(name)).unwrap().write_all_at(bytes, at).unwrap();
     }
 
     fn restore(&self, taken: &Taken, name: &str) -> (PathBuf, Restored) {
@@ -436,5 +446,108 @@ proptest! {
             let (output, _) = lab.restore(taken, &format!("out {no}"));
             prop_assert_eq!(&seen(&output), was);
         }
+    }
+}
+
+#[test]
+fn of_a_file_that_is_told_of_nothing_else_is_read() {
+    let lab = Lab::new();
+    fs::write(lab.at("told"), noise(1, 5 << 20)).unwrap();
+    fs::write(lab.at("other"), noise(2, 5 << 20)).unwrap();
+    let first = lab.backup();
+    assert_eq!(first.ranges, RangesUse::NotGiven);
+    let before = fs::read(lab.at("told")).unwrap();
+    for (at, seed) in [(8192, 3), (3 << 20, 4)] {
+        lab.write("told", at, &noise(seed, 4096));
+        lab.write("other", at, &noise(seed, 4096));
+    }
+    // One of both changes is told: the other one is not looked for, which is how one sees that it was not read.
+    let mut ranges = ChangedRanges::since(first.manifest.id);
+    ranges.add(Path::new("told"), 8192..8193);
+    let second = lab.backup_told(ranges.clone());
+    assert_eq!(second.ranges, RangesUse::Used { files: 1, unmatched: 0 });
+    assert_eq!(second.manifest.sizes.changed, 3 * 4096 + tree_bytes(&second));
+    let (output, _) = lab.restore(&second, "out");
+    assert!(fs::read(output.join("other")).unwrap() == fs::read(lab.at("other")).unwrap());
+    let told = fs::read(output.join("told")).unwrap();
+    assert!(told[8192..12288] == noise(3, 4096)[..]);
+    assert!(told[3 << 20..] == before[3 << 20..]);
+    // Ranges since an earlier snapshot hold those since the parent; and a full one listens to nobody.
+    ranges.add(Path::new("told"), 3 << 20..(3 << 20) + 4096);
+    let third = lab.backup_told(ranges);
+    assert_eq!(third.ranges, RangesUse::Used { files: 1, unmatched: 0 });
+    lab.comes_back(&third, "third");
+    let options = BackupOptions {
+        full: true,
+        changed_ranges: Some(ChangedRanges::since(first.manifest.id)),
+        ..Default::default()
+    };
+    lab.write("told", 0, b"x");
+    let full =
+        backup(&lab.objects, &lab.clock, &SourceName::new("s").unwrap(), &lab.source(), options).unwrap();
+    assert_eq!(full.ranges, RangesUse::NotGiven);
+    lab.comes_back(&full, "full");
+}
+
+/// What of a snapshot's changed bytes is its tree's.
+fn tree_bytes(taken: &Taken) -> u64 {
+    let tree = taken.manifest.files.iter().find(|file| file.shape.file.get() == u32::MAX);
+    tree.map_or(0, |file| file.shape.len)
+}
+
+#[test]
+fn a_writers_word_is_not_taken_for_what_it_cannot_know() {
+    let lab = Lab::new();
+    for name in ["a", "replaced", "gone"] {
+        fs::write(lab.at(name), noise(1, 2 << 20)).unwrap();
+    }
+    let first = lab.backup();
+    lab.write("a", 100, b"changed");
+    // Another file in the place of the parent's.
+    fs::write(lab.at("new"), noise(2, 2 << 20)).unwrap();
+    fs::rename(lab.at("new"), lab.at("replaced")).unwrap();
+    fs::remove_file(lab.at("gone")).unwrap();
+    let mut ranges = ChangedRanges::since(first.manifest.id);
+    ["a", "replaced", "gone", "never there"].iter().for_each(|name| ranges.add(Path::new(name), 0..1));
+    let second = lab.backup_told(ranges);
+    assert_eq!(second.ranges, RangesUse::Used { files: 1, unmatched: 3 });
+    lab.comes_back(&second, "out");
+    // Ranges since a snapshot that is none of this source's.
+    lab.write("a", 1 << 20, b"changed");
+    let third = lab.backup_told(ChangedRanges::since("00112233445566778899aabbccddeeff".parse().unwrap()));
+    assert_eq!(third.ranges, RangesUse::Elsewhere);
+    lab.comes_back(&third, "third");
+    assert_eq!(Lab::new().backup_told(ChangedRanges::since(first.manifest.id)).ranges, RangesUse::Elsewhere);
+}
+
+#[test]
+fn a_told_file_of_several_names_that_grows_and_shrinks_comes_back() {
+    let lab = Lab::new();
+    fs::create_dir(lab.at("d")).unwrap();
+    fs::write(lab.at("d/file"), noise(1, 3 << 20)).unwrap();
+    fs::hard_link(lab.at("d/file"), lab.at("e")).unwrap();
+    let mut last = lab.backup();
+    for (round, len) in [(3 << 20) + 5000, 3 << 20, 1000, 4 << 20, 4 << 20].into_iter().enumerate() {
+        let mut ranges = ChangedRanges::since(last.manifest.id);
+        let file = File::options().read(true).write(true).open(lab.at("e")).unwrap();
+        let had = file.metadata().unwrap().len();
+        file.set_len(len).unwrap();
+        for (seed, at) in [0, 40_000.min(len - 20), len - 10].into_iter().enumerate() {
+            let bytes = noise(seed as u64 + 10 * round as u64, 5000.min((len - at) as usize));
+            file.write_all_at(&bytes, at).unwrap();
+            // By either name, in any order, also twice; what it is longer by need not be told.
+            let name = if seed == 0 { "d/file" } else { "e" };
+            ranges.add(Path::new(name), at..at + bytes.len() as u64);
+            ranges.add(Path::new(name), at..at + 1);
+        }
+        last = lab.backup_told(ranges);
+        let expected = if round == 4 { 3 * 8192 } else { had.max(len) };
+        assert!(
+            last.manifest.sizes.changed <= expected + tree_bytes(&last),
+            "{round}: {:?}",
+            last.manifest.sizes
+        );
+        assert_eq!(last.ranges, RangesUse::Used { files: 1, unmatched: 0 });
+        lab.comes_back(&last, &format!("out{round}"));
     }
 }

@@ -83,6 +83,15 @@ impl Data {
     }
 }
 
+/// Bytes that were written.
+#[derive(Debug)]
+pub(super) struct Change {
+    /// Below the folder.
+    pub(super) file: PathBuf,
+    pub(super) offset: u64,
+    pub(super) len: usize,
+}
+
 /// What a program backs up.
 #[derive(Debug)]
 pub(super) enum Source {
@@ -111,17 +120,21 @@ impl Source {
         }
     }
 
-    /// Makes it what it is after the change, in place: no block is written that did not change.
-    pub(super) fn change(&self, data: &Data) -> Result<()> {
+    /// Makes it what it is after the change, in place: no block is written that did not change. Returns what was written in files of
+    /// a folder.
+    pub(super) fn change(&self, data: &Data) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
         match self {
-            Source::File(path) => patch(path, &data.after),
+            Source::File(path) => patch(path, &data.after, |_, _| {})?,
             Source::Folder(path) => {
                 for file in files_below(&data.after, Path::new(""))? {
-                    patch(&path.join(&file), &data.after.join(&file))?;
+                    patch(&path.join(&file), &data.after.join(&file), |offset, len| {
+                        changes.push(Change { file: file.clone(), offset, len });
+                    })?;
                 }
-                Ok(())
             }
         }
+        Ok(changes)
     }
 
     /// Errors unless a restored one is what the data is after the change. A backup of a cluster may leave out what a server makes
@@ -178,8 +191,8 @@ fn files_below(dir: &Path, name: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Writes into `file` the pages of `to` that differ from it, and no other.
-fn patch(file: &Path, to: &Path) -> Result<()> {
+/// Writes into `file` the pages of `to` that differ from it, and no other, and tells of each.
+fn patch(file: &Path, to: &Path, mut wrote: impl FnMut(u64, usize)) -> Result<()> {
     let (file, to) = (File::options().read(true).write(true).open(file)?, File::open(to)?);
     let len = to.metadata()?.len();
     if file.metadata()?.len() != len {
@@ -194,7 +207,9 @@ fn patch(file: &Path, to: &Path) -> Result<()> {
         let pages = old[..bytes].chunks(PAGE_BYTES).zip(new[..bytes].chunks(PAGE_BYTES));
         for (nth, (old, new)) in pages.enumerate() {
             if old != new {
-                file.write_all_at(new, from + (nth * PAGE_BYTES) as u64)?;
+                let offset = from + (nth * PAGE_BYTES) as u64;
+                file.write_all_at(new, offset)?;
+                wrote(offset, new.len());
                 is_same = false;
             }
         }

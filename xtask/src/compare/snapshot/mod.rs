@@ -4,7 +4,7 @@
 //! Every program starts with nothing in the page cache and a repository of its own, and is timed until all that it wrote is
 //! on the disk. Each runs with its documented fast settings and zstd; what each stored stands beside its time. The changes are
 //! written into the data in place. Once more, for a database, an application commits them beside `pitr watch`, and then
-//! `pitr backup` is timed.
+//! `pitr backup` is timed; for a cluster, whoever changed it hands `pitr backup` the list of what it wrote.
 
 mod data;
 mod peer;
@@ -18,7 +18,7 @@ use crate::program::Program;
 use crate::usage::{self, Usage};
 use crate::verdict;
 use crate::world::{World, forget};
-use data::{Data, Kind, forget_below, size};
+use data::{Change, Data, Kind, forget_below, size};
 use peer::{LEVEL, Peer, Run, Step};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 
 const HEAD: &str = "# Snapshots beside other backups\n\nEach table is one run of the command that stands over it; MB are decimal. Memory is the peak of anonymous memory. The\n\
     bound is the same bytes through read, hash, codec, write and fsync with none of our crates, fastest of several ways by their medians.\n\
-    *second, watched*: an application had committed the changes beside `pitr watch`, and what is timed is `pitr backup`.\n";
+    *second, watched*: an application had committed the changes beside `pitr watch`, and what is timed is `pitr backup`. *second, listed*:\n\
+    whoever changed the files had kept a list of what it wrote, and what is timed is `pitr backup --changed-ranges`.\n";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Snapshots {
@@ -62,6 +63,7 @@ struct Figures {
 type Table = BTreeMap<(&'static str, &'static str), Vec<Figures>>;
 
 const WATCHED: &str = "second, watched";
+const LISTED: &str = "second, listed";
 
 impl Snapshots {
     pub(crate) fn run(&self) -> Result<bool> {
@@ -88,10 +90,13 @@ impl Snapshots {
             for nth in 0..peers.len() {
                 let (peer, _) = &peers[(round + nth) % peers.len()];
                 once(peer, &data, &mut table)?;
-                if *peer == Peer::Pitr && kind == Kind::Database {
-                    let figures = watched(&data, self.share)?;
-                    told("pitr", WATCHED, figures);
-                    table.entry((WATCHED, "pitr")).or_default().push(figures);
+                if *peer == Peer::Pitr {
+                    let (step, figures) = match kind {
+                        Kind::Database => (WATCHED, watched(&data, self.share)?),
+                        Kind::Cluster => (LISTED, listed(&data)?),
+                    };
+                    told("pitr", step, figures);
+                    table.entry((step, "pitr")).or_default().push(figures);
                 }
             }
             if self.wants("bound") {
@@ -184,6 +189,32 @@ fn watched(data: &Data, share: f64) -> Result<Figures> {
     Ok(Figures { usage, stored, added: stored.saturating_sub(before) })
 }
 
+/// An increment of what the writer of a folder lists, and that it comes back.
+fn listed(data: &Data) -> Result<Figures> {
+    let world = World::new("listed")?;
+    let source = data.lay_out(&world.path("source"))?;
+    let run = Run::new(&Peer::Pitr, &source, &world)?;
+    let (_, first) = usage::of(&mut run.command(Step::First))?;
+    let first = String::from_utf8_lossy(&first.stdout).into_owned();
+    let id = first.split_whitespace().skip_while(|word| *word != "snapshot").nth(1);
+    let mut list =
+        format!("pitr changed ranges 1\nsince {}\n", id.ok_or("the first backup names no snapshot")?);
+    for Change { file, offset, len } in source.change(data)? {
+        // Writing to a String cannot fail.
+        let _ = writeln!(list, "{offset} {len} {}", file.display());
+    }
+    let path = world.path("list");
+    std::fs::write(&path, list)?;
+    source.forget()?;
+    forget_below(&run.repo)?;
+    let before = size(&run.repo)?;
+    let (usage, _) = usage::of(run.command(Step::Second).arg("--changed-ranges").arg(path))?;
+    let stored = size(&run.repo)?;
+    usage::of(&mut run.command(Step::Restore))?;
+    source.compare(&run.restored(), data)?;
+    Ok(Figures { usage, stored, added: stored.saturating_sub(before) })
+}
+
 fn keep(command: &str, data: &Data, peers: &[(Peer, String)], table: &Table, bounds: [f64; 2]) -> Result<()> {
     let megabytes = data.megabytes()?;
     let mut text = String::from(
@@ -191,7 +222,7 @@ fn keep(command: &str, data: &Data, peers: &[(Peer, String)], table: &Table, bou
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     let steps = Step::ALL.map(Step::name);
-    for step in [steps[0], steps[1], WATCHED, steps[2], steps[3]] {
+    for step in [steps[0], steps[1], WATCHED, LISTED, steps[2], steps[3]] {
         for (name, runs) in
             table.iter().filter(|((of, _), _)| *of == step).map(|((_, name), runs)| (name, runs))
         {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 /// Requests at once: `docs/choices.md`.
-const READERS: usize = 16;
+const READERS: usize = 32;
 /// Bytes that a thread reads before it hands them on.
 const BATCH_BYTES: u64 = 256 << 10;
 /// Batches that wait to be taken.

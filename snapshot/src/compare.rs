@@ -191,14 +191,14 @@ impl Delta for Compared<'_> {
         })?;
         let is_read =
             |file: usize, extent: u64| known[file].as_ref().is_none_or(|known| known.is_dense(extent));
-        let compare = |extent: &Extent<'_>| before.difference(extent.shape, extent.number, &extent.bytes);
+        let compare = |extent: &Extent<'_>| before.difference(extent.shape, extent.number, extent.bytes());
         each_extent(self.source, &self.shapes, is_read, compare, |extent, difference| {
             let block_bytes = extent.shape.block_bytes as usize;
             let per_extent = EXTENT_BYTES / u64::from(extent.shape.block_bytes);
             *changed += difference.changed;
             for no in difference.blocks {
                 let start = no * block_bytes;
-                let block = &extent.bytes[start..extent.bytes.len().min(start + block_bytes)];
+                let block = &extent.bytes()[start..extent.bytes().len().min(start + block_bytes)];
                 sink(extent.shape.file, extent.number * per_extent + no as u64, block)?;
             }
             Ok(())

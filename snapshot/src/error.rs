@@ -27,7 +27,7 @@ pub enum Error {
     Source {
         /// The file.
         file: FileId,
-        /// Where in it, bytes.
+        /// Where the reading began that failed, bytes.
         offset: u64,
         /// What the source said.
         source: BoxError,

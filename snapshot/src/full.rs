@@ -59,9 +59,9 @@ fn write_whole(
     mut stored: impl FnMut(ChunkId, usize) -> Result<()>,
 ) -> Result<Vec<FileEntry>> {
     let mut trees: Vec<Tree> = shapes.iter().map(Tree::new).collect();
-    let put = |extent: &Extent<'_>| match is_zero(&extent.bytes) {
+    let put = |extent: &Extent<'_>| match is_zero(extent.bytes()) {
         true => Ok(ChunkId::ZERO),
-        false => Ok(writer.put(&extent.bytes)?),
+        false => Ok(writer.put(extent.bytes())?),
     };
     each_extent(
         source,
@@ -69,8 +69,8 @@ fn write_whole(
         |_, _| true,
         put,
         |extent, id| {
-            stored(id, extent.bytes.len())?;
-            trees[extent.file].set(writer, extent.number, (id, extent.bytes.len() as u32)) // at most a mebibyte
+            stored(id, extent.bytes().len())?;
+            trees[extent.file].set(writer, extent.number, (id, extent.bytes().len() as u32)) // at most a mebibyte
         },
     )?;
     shapes.into_iter().zip(trees).map(|(shape, tree)| tree.finish(writer, shape)).collect()

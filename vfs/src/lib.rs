@@ -18,6 +18,7 @@
 //! system's cache.
 #![deny(unsafe_code)]
 
+mod buffer;
 mod buffers;
 mod clock;
 mod fs;
@@ -28,9 +29,9 @@ mod resident;
 pub mod sim;
 mod view;
 
+pub use buffer::Buffer;
 pub use buffers::{Buffers, Loan};
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, File, FileSystem, Lock};
-pub use once::Buffer;
 pub use os::{OsFile, OsFs};
 pub use view::View;

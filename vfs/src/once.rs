@@ -5,82 +5,24 @@
 //! nearly no processor time. But what is in the cache is there at once, on a disk of any speed: so a reader asks first
 //! (`resident.rs`). A direct read sees what is newer in the cache than on the disk too.
 
+use crate::Buffer;
 use crate::resident::Resident;
 use rustix::fs::OFlags;
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// What file systems and disks of today want of addresses, offsets and lengths, bytes.
-const ALIGNMENT: usize = 4096;
+/// What direct requests want of addresses, offsets and lengths, bytes.
+const ALIGNMENT: usize = Buffer::ALIGNMENT;
 /// Fewer bytes are not worth a second descriptor.
 const BYTES_MIN: usize = 256 << 10;
 /// Bytes of one request to write.
 const BYTES_MAX: usize = 1 << 20;
-
-/// Bytes at an address that direct requests can be made for.
-#[derive(Debug, Default)]
-pub struct Buffer {
-    room: Vec<u8>,
-    begin: usize,
-    len: usize,
-}
-
-impl Buffer {
-    /// What its address is a multiple of, and what direct requests want offsets and lengths to be multiples of, bytes.
-    pub const ALIGNMENT: usize = ALIGNMENT;
-
-    const fn new() -> Self {
-        Buffer { room: Vec::new(), begin: 0, len: 0 }
-    }
-
-    /// An empty one with room for so many bytes. What of it is never written to takes no memory.
-    #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
-        Buffer { room: vec![0; bytes + ALIGNMENT], begin: 0, len: 0 }
-    }
-
-    /// Makes it so long; what it holds afterwards is any bytes.
-    pub fn set_len(&mut self, len: usize) {
-        if self.room.len() < len + ALIGNMENT {
-            *self = Buffer::with_capacity(len);
-        }
-        self.begin = self.room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        self.len = len;
-    }
-
-    /// Makes it so long: what it holds stays as far as it is so long, and zeros follow.
-    pub fn resize(&mut self, len: usize) {
-        let had = self.len.min(len);
-        if self.room.len() < len + ALIGNMENT {
-            let mut larger = Buffer::default();
-            larger.set_len(len);
-            larger[..had].copy_from_slice(&self[..had]);
-            *self = larger;
-        }
-        self.len = len;
-        self[had..].fill(0);
-    }
-}
-
-impl Deref for Buffer {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.room[self.begin..self.begin + self.len]
-    }
-}
-
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.room[self.begin..self.begin + self.len]
-    }
-}
 
 thread_local! {
     /// What is to be written, where direct requests can be made for it.
@@ -272,28 +214,5 @@ mod tests {
             _ => assert_eq!(written, 0..0), // a file system without
         }
         assert_eq!(write_directly(&file, &direct, &bytes[..BYTES_MIN - 1], 0), 0..0);
-    }
-
-    #[test]
-    fn a_buffer_keeps_what_it_holds_and_grows_by_zeros() {
-        let mut buffer = Buffer::default();
-        buffer.resize(3);
-        assert_eq!(buffer[..], [0; 3]);
-        buffer.copy_from_slice(&[1, 2, 3]);
-        buffer.resize(2);
-        buffer.resize(4);
-        assert_eq!(buffer[..], [1, 2, 0, 0]);
-        buffer.resize(3 << 20);
-        assert!(buffer[..4] == [1, 2, 0, 0] && buffer[4..].iter().all(|byte| *byte == 0));
-        assert_eq!((buffer.len(), buffer.as_ptr().align_offset(ALIGNMENT)), (3 << 20, 0));
-    }
-
-    #[test]
-    fn a_buffer_is_aligned_whatever_its_length() {
-        let mut buffer = Buffer::default();
-        for len in [0, 1, 5000, 1 << 20, 17] {
-            buffer.set_len(len);
-            assert_eq!((buffer.len(), buffer.as_ptr().align_offset(ALIGNMENT)), (len, 0));
-        }
     }
 }

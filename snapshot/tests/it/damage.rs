@@ -214,12 +214,12 @@ fn a_source_that_cannot_be_read_or_held_is_named() {
         }
         fn read_at(&self, _file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
             buf.fill(1);
-            if offset > 0 { Err("I/O error".into()) } else { Ok(()) }
+            if offset + buf.len() as u64 > 5 << 20 { Err("I/O error".into()) } else { Ok(()) }
         }
     }
-    let shape = FileShape { file: FILE, name: "a".into(), len: 2 << 20, block_bytes: 4096 };
+    let shape = FileShape { file: FILE, name: "a".into(), len: 6 << 20, block_bytes: 4096 };
     let error = write_full(&store, &Source(shape.clone(), 1), meta(1), None).unwrap_err();
-    assert!(matches!(error, Error::Source { offset: 0x10_0000, .. }), "{error}");
+    assert!(matches!(error, Error::Source { offset: 0x40_0000, .. }), "{error}");
     let error = write_full(&store, &Source(shape.clone(), 2), meta(1), None).unwrap_err();
     assert!(matches!(error, Error::Shape { file: FILE, .. }), "{error}");
     for shape in [

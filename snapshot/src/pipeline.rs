@@ -132,9 +132,9 @@ fn read_all<'a>(
             let mut next = 0;
             std::iter::from_fn(move || {
                 let first = (next..all).find(is_wanted)?;
-                let end = (first..all.min(first + STRETCH_EXTENTS)).take_while(is_wanted).count() as u64;
-                next = first + end;
-                Some(Stretch { file, shape, first, count: end })
+                let count = (first..all.min(first + STRETCH_EXTENTS)).take_while(is_wanted).count() as u64;
+                next = first + count;
+                Some(Stretch { file, shape, first, count })
             })
         };
         let next = Mutex::new(files.iter().flat_map(stretches));
@@ -266,6 +266,28 @@ mod tests {
     fn every_extent_comes_once() {
         let source = Numbered { extents: 50, broken: None };
         assert_eq!(run(&source, None, None).unwrap(), (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_read() {
+        let broken = |at| Numbered { extents: 30, broken: Some(at) };
+        for at in [0, 1, 14, 29] {
+            let (source, mut seen) = (broken(at), Vec::new());
+            let wanted = |_, extent| extent != at && extent % 7 != 2;
+            each_extent(
+                &source,
+                &source.files(),
+                wanted,
+                |_| Ok(()),
+                |extent, ()| {
+                    seen.push(extent.number);
+                    Ok(())
+                },
+            )
+            .unwrap();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..30).filter(|extent| wanted(0, *extent)).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use pitr_format::FileId;
 use pitr_snapshot::{BlockSource, BoxError, Delta, EXTENT_BYTES, FileShape, ImageSink, Result};
 use pitr_tracker::{BlockSize, ChangeSet};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Mutex;
 
 #[derive(Debug, Clone)]
@@ -172,13 +173,22 @@ impl Telling<'_> {
             let (model, end) = (&self.model.files[file], offset + *len as u64);
             let size = BlockSize::new(model.block_bytes).unwrap();
             let changed: BTreeSet<u64> = self.changes.blocks(*file, size, model.len).collect();
+            let grown = self.len_before[file].min(self.changes.changed_from(*file).unwrap_or(u64::MAX));
+            let missing = |blocks: Range<u64>| blocks.filter(|block| !changed.contains(block)).count() as u64;
             let blocks = offset / model.size()..end.div_ceil(model.size());
-            let of_these = blocks.clone().filter(|block| changed.contains(block)).count() as u64;
-            let has_grown =
-                end > self.len_before[file].min(self.changes.changed_from(*file).unwrap_or(u64::MAX));
-            let is_dense =
-                offset % EXTENT_BYTES == 0 && (has_grown || of_these * 2 > EXTENT_BYTES / model.size());
-            assert!(of_these == blocks.end - blocks.start || is_dense, "{file}: {blocks:?} of {changed:?}");
+            if missing(blocks.clone()) == 0 {
+                continue;
+            }
+            let per_extent = EXTENT_BYTES / model.size();
+            assert!(blocks.start % per_extent == 0, "{file}: {blocks:?} of {changed:?}");
+            for first in blocks.clone().step_by(per_extent as usize) {
+                let of_extent = first..blocks.end.min(first + per_extent);
+                let has_grown = of_extent.end * model.size() > grown;
+                assert!(
+                    has_grown || missing(of_extent) * 2 < per_extent,
+                    "{file}: {blocks:?} of {changed:?}"
+                );
+            }
         }
     }
 }

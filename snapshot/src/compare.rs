@@ -50,7 +50,7 @@ struct Before {
 struct Known<'a> {
     changes: &'a ChangeSet,
     size: BlockSize,
-    /// From this extent on all are read: what the file grew by, and what was cut off meanwhile.
+    /// From this extent on all are read: what the file grew by.
     grown: u64,
     /// The extents before it of which more than half of the blocks changed, ascending.
     dense: Vec<u64>,
@@ -95,11 +95,7 @@ impl Before {
     fn known<'s>(&self, source: &'s dyn BlockSource, shape: &FileShape) -> Result<Option<Known<'s>>> {
         let Some((changes, had)) = source.changes(shape.file).zip(self.has(shape)) else { return Ok(None) };
         let size = block_size(shape)?;
-        let cut = changes.changed_from(shape.file).unwrap_or(u64::MAX);
-        let grown = match had.min(cut) {
-            same if same >= shape.len => extents(shape.len),
-            same => same / EXTENT_BYTES,
-        };
+        let grown = if had < shape.len { had / EXTENT_BYTES } else { extents(shape.len) };
         let mut known = Known { changes, size, grown, dense: Vec::new() };
         let (extent_of, half) = (extent_of(shape), shape.geometry().blocks_per_extent() / 2);
         let (mut dense, mut last) = (Vec::new(), (0, 0));

@@ -187,6 +187,7 @@ const _: () = assert!(BLOCK_BYTES == BlockSize::DEFAULT.bytes());
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::{Content, Time};
     use proptest::prelude::*;
 
     const ID: &str = "00112233445566778899aabbccddeeff";
@@ -227,6 +228,35 @@ mod tests {
         }
         let long = "x".repeat(LINE_BYTES_MAX as usize);
         assert_eq!(line(format!("{head}0 1 {long}\n").as_bytes()), 3);
+    }
+
+    #[test]
+    fn a_word_is_taken_for_what_the_parent_has_whole() {
+        let entry = |inode, state| {
+            let time = Time { seconds: 1, nanos: 0 };
+            let (file, len) = (FileId::new(1), 10_000);
+            let content = Content { file, len, inode, changed: time, holes: Vec::new(), state };
+            let what = What::File(content);
+            Entry { path: b"f".to_vec(), what, mode: 0o644, uid: 0, gid: 0, modified: time }
+        };
+        let told = |inode, state| {
+            let before = [(b"f".to_vec(), entry(7, state))].into();
+            let mut known = Known { unchanged: [FileId::new(1)].into(), ..Known::default() };
+            let mut ranges = ChangedRanges::since(ID.parse().unwrap());
+            ranges.add(Path::new("f"), 4095..u64::MAX);
+            known.tell(&ranges, &[entry(inode, ReadState::Whole)], &before);
+            known
+        };
+        let known = told(7, ReadState::Whole);
+        assert!(known.told.contains(&FileId::new(1)) && known.unchanged.is_empty() && known.unmatched == 0);
+        let blocks = |known: &Known| {
+            known.changes.blocks(FileId::new(1), BlockSize::DEFAULT, 1 << 20).collect::<Vec<_>>()
+        };
+        assert_eq!(blocks(&known), [0, 1, 2]);
+        for (inode, state) in [(8, ReadState::Whole), (7, ReadState::Cut), (7, ReadState::Gone)] {
+            let known = told(inode, state);
+            assert!(known.told.is_empty() && known.unmatched == 1 && blocks(&known).is_empty());
+        }
     }
 
     proptest! {

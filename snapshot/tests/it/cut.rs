@@ -4,7 +4,7 @@ use crate::{Noise, memory, meta, restored};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::FileId;
 use pitr_snapshot::*;
-use pitr_tracker::ChangeSet;
+use pitr_tracker::{BlockSize, ChangeSet};
 use std::collections::HashSet;
 use std::sync::Mutex;
 
@@ -175,6 +175,14 @@ fn a_file_that_did_not_change_is_not_read() {
     assert!(!read.contains(&FileId::new(0)) && !read.contains(&FileId::new(1)));
     assert!(read.contains(&FileId::new(3)) && read.contains(&FileId::new(4)));
     assert_eq!(next.sizes.changed, 2);
+    // Of one that is known to have changed all is read.
+    for file in [0, 1] {
+        files.files[file as usize].0[100] ^= 1;
+        files.changes.mark(FileId::new(file), BlockSize::DEFAULT, 0);
+    }
+    let last = taken(&store, &files, 3, Some(&next));
+    check(&store, &last, &files);
+    assert!(last.sizes.changed > 0);
 }
 
 #[test]

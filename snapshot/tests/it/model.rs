@@ -121,7 +121,9 @@ impl Model {
         let told: BTreeSet<FileId> = self.files.keys().copied().filter(|file| tells(*file)).collect();
         for (file, model) in self.files.iter().filter(|(file, _)| told.contains(file)) {
             let size = BlockSize::new(model.block_bytes).unwrap();
-            model.dirty.iter().for_each(|block| changes.mark(*file, size, *block));
+            // What a file grew by need not be told.
+            let had = model.len_before.div_ceil(model.size());
+            model.dirty.range(..had).for_each(|block| changes.mark(*file, size, *block));
             if model.len_min < model.len {
                 changes.set_length(*file, model.len_min);
             }
@@ -173,16 +175,19 @@ impl Telling<'_> {
             let (model, end) = (&self.model.files[file], offset + *len as u64);
             let size = BlockSize::new(model.block_bytes).unwrap();
             let changed: BTreeSet<u64> = self.changes.blocks(*file, size, model.len).collect();
-            let grown = self.len_before[file].min(self.changes.changed_from(*file).unwrap_or(u64::MAX));
+            let (grown, per_extent) = (self.len_before[file], EXTENT_BYTES / model.size());
             let missing = |blocks: Range<u64>| blocks.filter(|block| !changed.contains(block)).count() as u64;
             let blocks = offset / model.size()..end.div_ceil(model.size());
-            if missing(blocks.clone()) == 0 {
+            let of_extent = |first: u64| first..(first + per_extent).min(model.blocks_in_len());
+            if blocks.start % per_extent > 0 || blocks.end < of_extent(blocks.start).end {
+                assert_eq!(missing(blocks.clone()), 0, "{file}: {blocks:?} of {changed:?}");
+                let extent = of_extent(blocks.start / per_extent * per_extent);
+                let there = extent.end - extent.start - missing(extent);
+                assert!(there * 2 <= per_extent, "{file}: {blocks:?} of {changed:?}, by itself");
                 continue;
             }
-            let per_extent = EXTENT_BYTES / model.size();
-            assert!(blocks.start % per_extent == 0, "{file}: {blocks:?} of {changed:?}");
             for first in blocks.clone().step_by(per_extent as usize) {
-                let of_extent = first..blocks.end.min(first + per_extent);
+                let of_extent = of_extent(first);
                 let has_grown = of_extent.end * model.size() > grown;
                 assert!(
                     has_grown || missing(of_extent) * 2 < per_extent,

@@ -124,7 +124,7 @@ impl Model {
             // What a file grew by need not be told.
             let had = model.len_before.div_ceil(model.size());
             model.dirty.range(..had).for_each(|block| changes.mark(*file, size, *block));
-            if model.len_min < model.len {
+            if model.len_min < model.len_before {
                 changes.set_length(*file, model.len_min);
             }
         }

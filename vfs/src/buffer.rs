@@ -2,7 +2,7 @@
 //!
 //! A request to a disk names its memory in stretches that are contiguous for the machine, and takes a limited number of them:
 //! over pages of 4 KiB one of 4 MiB becomes five, and where a disk grants so many requests a second, as those of rented machines do,
-//! a third of the bytes (`docs/choices.md`). So what is large lies on huge pages, if the system has some.
+//! a third of the bytes (`docs/choices.md`). So what is made large to be filled lies on huge pages, if the system has some.
 
 use memmap2::{MmapMut, MmapOptions};
 use std::ops::{Deref, DerefMut};
@@ -25,17 +25,22 @@ enum Room {
 }
 
 impl Room {
-    fn new(bytes: usize) -> Self {
-        if bytes >= HUGE_BYTES
-            && !cfg!(miri)
-            && let Ok(pages) = MmapOptions::new().len(bytes + HUGE_BYTES).map_anon()
-        {
-            // Where there are none the others do.
-            #[cfg(target_os = "linux")]
-            let _ = pages.advise(memmap2::Advice::HugePage);
-            return Room::Huge(pages);
-        }
+    fn ordinary(bytes: usize) -> Self {
         Room::Heap(vec![0; bytes + Buffer::ALIGNMENT])
+    }
+
+    /// On huge pages if it is large and there are some.
+    fn huge(bytes: usize) -> Self {
+        if bytes < HUGE_BYTES || cfg!(miri) {
+            return Room::ordinary(bytes);
+        }
+        let Ok(pages) = MmapOptions::new().len(bytes + HUGE_BYTES).map_anon() else {
+            return Room::ordinary(bytes);
+        };
+        // Where there are none the others do.
+        #[cfg(target_os = "linux")]
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        Room::Huge(pages)
     }
 
     fn bytes(&self) -> &[u8] {
@@ -76,16 +81,16 @@ impl Buffer {
         Buffer { room: Room::Heap(Vec::new()), begin: 0, len: 0 }
     }
 
-    /// An empty one with room for so many bytes. What of it is never written to takes no memory.
+    /// An empty one with room for so many bytes. What of it is never written to takes no memory, which is why it is on ordinary pages.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        Buffer { room: Room::new(bytes), begin: 0, len: 0 }
+        Buffer { room: Room::ordinary(bytes), begin: 0, len: 0 }
     }
 
-    /// Makes it so long; what it holds afterwards is any bytes.
+    /// Makes it so long; what it holds afterwards is any bytes. Room that it doesn't have comes on huge pages, if it is 2 MiB or more.
     pub fn set_len(&mut self, len: usize) {
         if !self.has_room(len) {
-            *self = Buffer::with_capacity(len);
+            self.room = Room::huge(len);
         }
         let alignment = self.room.alignment();
         self.begin = self.room.bytes().as_ptr().align_offset(alignment).min(alignment);
@@ -145,14 +150,15 @@ mod tests {
 
     #[test]
     #[cfg(not(miri))] // It has no huge pages.
-    fn what_is_large_lies_on_huge_pages() {
-        let buffer = |len| {
-            let mut buffer = Buffer::with_capacity(len);
+    fn what_is_made_large_lies_on_huge_pages() {
+        let buffer = |room, len| {
+            let mut buffer = Buffer::with_capacity(room);
             buffer.set_len(len);
             buffer
         };
-        assert!(matches!(buffer(HUGE_BYTES - 1).room, Room::Heap(_)));
-        let large = buffer(2 * HUGE_BYTES);
+        assert!(matches!(buffer(0, HUGE_BYTES - 1).room, Room::Heap(_)));
+        assert!(matches!(buffer(2 * HUGE_BYTES, 2 * HUGE_BYTES).room, Room::Heap(_)));
+        let large = buffer(0, 2 * HUGE_BYTES);
         assert!(matches!(large.room, Room::Huge(_)) && large.iter().all(|byte| *byte == 0));
         assert_eq!(large.as_ptr().align_offset(HUGE_BYTES), 0);
     }

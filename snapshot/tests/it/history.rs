@@ -211,6 +211,21 @@ proptest! {
 }
 
 #[test]
+fn what_a_told_file_grew_by_is_read() {
+    for parts in [1, 80, 81, 160, 200] {
+        let mut history = History::new(12, 3 << 20);
+        history.apply(&Op::SetLen { file: 0, parts, bytes: 77 });
+        history.apply(&Op::Write { file: 0, at: 0, blocks: 1000, fill: 2 });
+        history.apply(&Op::Full);
+        history.apply(&Op::SetLen { file: 0, parts: 250, bytes: 5 });
+        history.apply(&Op::Write { file: 0, at: 200, blocks: 1000, fill: 2 });
+        history.apply(&Op::Scatter { file: 0, blocks: 30, seed: 9 });
+        history.apply(&Op::Told { files: 1 });
+        history.check_all();
+    }
+}
+
+#[test]
 fn a_file_that_shrinks_and_grows_again_has_zeros_between() {
     // FAILURES 45
     for len in [0, 1, 5000, 4096 * 300, 4096 * 300 + 1, 2 << 20] {

@@ -14,10 +14,11 @@
 //!   later one works: file systems with a journal stop when they can't write it.
 //! - [`FileSystem::publish`] is atomic and never replaces a file.
 //!
-//! Two modules map files and have the crate's only `unsafe`: [`view`](View), and the one that asks what of a file is in the
-//! system's cache.
+//! Three modules have the crate's only `unsafe`: [`view`](View) maps files, one asks what of a file is in the system's cache,
+//! one tells the allocator what to do with large pieces.
 #![deny(unsafe_code)]
 
+mod allocator;
 mod buffer;
 mod buffers;
 mod clock;
@@ -29,6 +30,7 @@ mod resident;
 pub mod sim;
 mod view;
 
+pub use allocator::give_large_allocations_back;
 pub use buffer::Buffer;
 pub use buffers::{Buffers, Loan};
 pub use clock::{Clock, SystemClock};

@@ -1,4 +1,4 @@
-//! A read-only view of the first bytes of a file: one of two places with `unsafe` in this crate.
+//! A read-only view of the first bytes of a file: one of three places with `unsafe` in this crate.
 //!
 //! # What it relies on
 //! A mapped view is the file itself: whoever changes the file changes the view, under a `&[u8]` of which the compiler

@@ -9,6 +9,5 @@ mod demo;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pitr_vfs::give_large_allocations_back();
     cli::run(std::env::args_os().collect(), commands::run)
 }

@@ -5,8 +5,9 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_BYTES: libc::c_int = 256 << 10;
 
-/// From here on the memory of large allocations goes back to the system when they are freed. For a program to call as it begins;
-/// a library has no say in it.
+/// From here on the memory of large allocations goes back to the system when they are freed. For a program that runs for long, to call
+/// as it begins; a library has no say in it. Where large pieces come and go by the thousand it costs more than it is worth:
+/// `verify --deep` of 4 GB takes 2.8 s instead of 1.2.
 ///
 /// By default the first one that is freed raises the size from which glibc maps memory apart, up to 32 MiB; what is
 /// smaller then comes out of arenas, one for each few threads, of which each keeps what it ever needed at once. A watch that

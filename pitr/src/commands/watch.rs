@@ -19,6 +19,7 @@ use crate::cli::human;
 use crate::cli::output::Output;
 
 pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
+    pitr_vfs::give_large_allocations_back();
     let pitr = open_writing(global, args.compress)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

@@ -11,7 +11,7 @@ const MAPPED_BYTES: libc::c_int = 256 << 10;
 ///
 /// By default the first one that is freed raises the size from which glibc maps memory apart, up to 32 MiB; what is
 /// smaller then comes out of arenas, one for each few threads, of which each keeps what it ever needed at once. A watch that
-/// holds 44 MB at most took 60 to 90, the more the longer it ran; so it takes 30. Elsewhere this does nothing.
+/// holds 44 MB at most took 60 to 90, the more the longer it ran; so it takes 30 to 40. Elsewhere this does nothing.
 pub fn give_large_allocations_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: it sets a number, under the allocator's own lock. If it is refused everything stays as it was.

@@ -50,6 +50,8 @@ struct Before {
 struct Known<'a> {
     changes: &'a ChangeSet,
     size: BlockSize,
+    /// Blocks of an extent.
+    per_extent: u64,
     /// From this extent on all are read: what the file grew by.
     grown: u64,
     /// The extents before it of which more than half of the blocks changed, ascending.
@@ -63,17 +65,10 @@ impl Known<'_> {
 
     /// The changed blocks of the other extents.
     fn scattered(&self, shape: &FileShape) -> impl Iterator<Item = u64> + Send {
-        let extent_of = extent_of(shape);
         let blocks = self.changes.blocks(shape.file, self.size, shape.len);
-        let before = blocks.take_while(move |block| extent_of(*block) < self.grown);
-        before.filter(move |block| !self.is_dense(extent_of(*block)))
+        let before = blocks.take_while(|block| block / self.per_extent < self.grown);
+        before.filter(|block| !self.is_dense(block / self.per_extent))
     }
-}
-
-/// The extent of a file's block.
-fn extent_of(shape: &FileShape) -> impl Fn(u64) -> u64 + Copy + use<> {
-    let per_extent = shape.geometry().blocks_per_extent();
-    move |block| block / per_extent
 }
 
 /// What became of an extent.
@@ -94,15 +89,14 @@ impl Before {
     /// The file, if the source knows its changes since this snapshot.
     fn known<'s>(&self, source: &'s dyn BlockSource, shape: &FileShape) -> Result<Option<Known<'s>>> {
         let Some((changes, had)) = source.changes(shape.file).zip(self.has(shape)) else { return Ok(None) };
-        let size = block_size(shape)?;
+        let (size, per_extent) = (block_size(shape)?, shape.geometry().blocks_per_extent());
         let grown = if had < shape.len { had / EXTENT_BYTES } else { extents(shape.len) };
-        let mut known = Known { changes, size, grown, dense: Vec::new() };
-        let (extent_of, half) = (extent_of(shape), shape.geometry().blocks_per_extent() / 2);
+        let mut known = Known { changes, size, per_extent, grown, dense: Vec::new() };
         let (mut dense, mut last) = (Vec::new(), (0, 0));
         for block in known.scattered(shape) {
-            let extent = extent_of(block);
+            let extent = block / per_extent;
             last = if last.0 == extent { (extent, last.1 + 1) } else { (extent, 1) };
-            if last.1 == half + 1 {
+            if last.1 == per_extent / 2 + 1 {
                 dense.push(extent);
             }
         }

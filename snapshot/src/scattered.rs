@@ -49,7 +49,11 @@ pub(crate) fn each_block<'a, S: BlockSource + ?Sized>(
     blocks: impl Iterator<Item = (&'a FileShape, u64)> + Send,
     mut take: impl FnMut(&'a FileShape, u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    let next = Mutex::new(blocks.peekable());
+    let mut blocks = blocks.peekable();
+    if blocks.peek().is_none() {
+        return Ok(()); // as of most sources: no threads for that
+    }
+    let next = Mutex::new(blocks);
     let buffers = Buffers::default();
     let (read, batches) = bounded(AHEAD);
     std::thread::scope(|scope| {

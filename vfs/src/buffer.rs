@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 const HUGE_BYTES: usize = 2 << 20;
 
 /// Bytes at an address that direct requests can be made for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Buffer {
     room: Room,
     begin: usize,
@@ -66,9 +66,9 @@ impl Room {
     }
 }
 
-impl Default for Room {
+impl Default for Buffer {
     fn default() -> Self {
-        Room::Heap(Vec::new())
+        Buffer::new()
     }
 }
 

@@ -63,10 +63,10 @@ impl ChangedRanges {
     }
 
     fn push(&mut self, path: &[u8], bytes: Range<u64>) {
-        if !self.files.contains_key(path) {
-            self.files.insert(path.to_vec(), Vec::new());
-        }
-        let Some(ranges) = self.files.get_mut(path) else { return };
+        let ranges = match self.files.get_mut(path) {
+            Some(ranges) => ranges,
+            None => self.files.entry(path.to_vec()).or_default(),
+        };
         match ranges.last_mut() {
             Some(last) if last.end == bytes.start => last.end = bytes.end,
             _ if bytes.is_empty() => {}

@@ -27,6 +27,7 @@ mod batch;
 mod check;
 mod collect;
 mod error;
+mod filling;
 mod id;
 mod index;
 mod pack;

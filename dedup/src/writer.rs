@@ -1,5 +1,6 @@
 //! Storing chunks.
 
+use crate::filling::Filling;
 use crate::index::put_index;
 use crate::pack::{Name, OpenPack};
 use crate::puts::Puts;
@@ -26,9 +27,9 @@ pub struct Written {
 
 /// Stores chunks that the repository does not have yet, from any number of threads.
 ///
-/// Whoever puts a chunk hashes it, looks it up, and compresses it into a pack that is his until he is done: there are as
-/// many open packs as there were callers at once, and no bytes change hands. A writer holds a pack of 16 MiB for each
-/// caller, and two that are being put.
+/// Whoever puts a chunk hashes it, looks it up, and compresses it into a pack that is his until he is done: no bytes change
+/// hands. As many packs are open as rayon has threads, whoever calls beside them waits; a writer holds those, of 16 MiB, and
+/// two that are being put.
 ///
 /// What the repository has is relied on only as far as it is not condemned; what is relied on stays while the store's
 /// lease does.
@@ -44,8 +45,7 @@ pub struct ChunkWriter {
     replaced: BTreeSet<u32>,
     /// Chunks of this writer, packed or on their way.
     fresh: Mutex<HashSet<ChunkId>>,
-    /// Packs that nobody is filling just now.
-    open: Mutex<Vec<OpenPack>>,
+    filling: Filling,
     puts: Puts,
     failed: OnceLock<Arc<Error>>,
 }
@@ -53,9 +53,10 @@ pub struct ChunkWriter {
 impl ChunkWriter {
     pub(crate) fn start(store: ChunkStore, codec: Codec, replaced: BTreeSet<u32>) -> Self {
         let puts = Puts::new(store.objects().clone());
-        let (fresh, open, failed) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        let filling = Filling::new(rayon::current_num_threads());
+        let (fresh, failed) = (Mutex::default(), OnceLock::new());
         let ids = store.ids();
-        ChunkWriter { store, codec, ids, replaced, fresh, open, puts, failed }
+        ChunkWriter { store, codec, ids, replaced, fresh, filling, puts, failed }
     }
 
     /// Stores a chunk, unless it is there already, and returns its id.
@@ -89,16 +90,16 @@ impl ChunkWriter {
 
     /// Compresses a chunk into an open pack, and hands the pack over first if it is full.
     fn pack(&self, name: &Name, raw: &[u8]) -> Result<()> {
-        let idle = self.open.lock().map_err(|_| Error::Died)?.pop();
         let owner = self.store.lease()?.owner();
         let new = || OpenPack::new(self.store.objects(), owner, self.codec, self.puts.spare()?);
-        let mut pack = idle.map_or_else(new, Ok)?;
+        let mut place = self.filling.place()?;
+        let mut pack = place.pack.take().map_or_else(new, Ok)?;
         if !pack.takes(raw.len()) {
             self.puts.begin(pack)?;
             pack = new()?;
         }
         pack.append(name, raw, self.codec)?;
-        self.open.lock().map_err(|_| Error::Died)?.push(pack);
+        place.pack = Some(pack);
         Ok(())
     }
 
@@ -119,8 +120,8 @@ impl ChunkWriter {
     /// Whatever went wrong with a chunk so far.
     pub fn flush(&self) -> Result<()> {
         self.unless_failed(|| {
-            let open = std::mem::take(&mut *self.open.lock().map_err(|_| Error::Died)?);
-            open.into_iter().filter(|pack| !pack.is_empty()).try_for_each(|pack| self.puts.begin(pack))?;
+            let packs = self.filling.take()?;
+            packs.into_iter().filter(|pack| !pack.is_empty()).try_for_each(|pack| self.puts.begin(pack))?;
             self.puts.settle_all()
         })
     }

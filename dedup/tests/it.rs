@@ -9,7 +9,7 @@ use pitr_objects::object_store::memory::InMemory;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -50,6 +50,26 @@ fn chunks_are_stored_once_across_writers_and_processes() {
         assert_eq!(&second.read(id).unwrap(), raw);
     }
     assert_eq!(first.read(&ChunkId::of(b"?")).unwrap_err().kind(), ErrorKind::Missing);
+}
+
+#[test]
+fn many_callers_share_few_packs() {
+    const CALLERS: usize = 16;
+    let store = memory();
+    let writer = store.writer(Codec::default());
+    let chunks: Vec<_> = (0..CALLERS).map(|n| noise(n as u64, 500_000)).collect();
+    let at_once = Barrier::new(CALLERS);
+    std::thread::scope(|scope| {
+        for raw in &chunks {
+            scope.spawn(|| {
+                at_once.wait();
+                writer.put(raw).unwrap()
+            });
+        }
+    });
+    let written = writer.finish().unwrap();
+    assert_eq!(written.chunks_new, CALLERS as u64);
+    assert!(written.packs <= rayon::current_num_threads() as u64, "{written:?}");
 }
 
 #[test]

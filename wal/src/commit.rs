@@ -100,7 +100,7 @@ impl Shared {
 
     /// The queue, once it has room for more.
     pub(crate) fn queue_with_room(&self) -> Result<Locked<'_>> {
-        self.rounds.queue_with_room(|work| self.write(work))
+        self.rounds.queue_with_room(self.options.waiting_bytes_max, |work| self.write(work))
     }
 
     /// Returns when `round` is durable.

@@ -44,11 +44,20 @@ pub struct WalOptions {
     /// Most segment files, at least 2. Where slots keep more, they are dropped ([`Event`](crate::Event)); the engine's
     /// redo point never gives way. `None` for as many as are needed.
     pub segments_max: Option<u32>,
+    /// Bytes that may wait to be written before an append waits too, at least 1. As many may be on their way to the disk: with one
+    /// builder for each appending thread, and what one append brings at once, this bounds what the log holds in memory. More of it
+    /// lets appends go on for longer while the disk is busy.
+    pub waiting_bytes_max: usize,
 }
 
 impl Default for WalOptions {
     fn default() -> Self {
-        WalOptions { sync: SyncPolicy::Each, background: true, segments_max: None }
+        WalOptions {
+            sync: SyncPolicy::Each,
+            background: true,
+            segments_max: None,
+            waiting_bytes_max: 8 << 20,
+        }
     }
 }
 
@@ -62,6 +71,7 @@ impl WalOptions {
             SyncPolicy::Periodic(_) | SyncPolicy::Never if !self.background => {
                 refuse("commits that nobody waits for need the log's own thread: set `background`")
             }
+            _ if self.waiting_bytes_max == 0 => refuse("no bytes that may wait: an append could never go on"),
             _ if self.segments_max.is_some_and(|max| max < 2) => {
                 refuse("a cap below 2 segments: one is written while another is sealed")
             }

@@ -45,9 +45,6 @@ use loom::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 use loom::thread::{self, Thread};
 
-/// Bytes that may wait for a leader before appending waits too. As many may be on their way to the disk. With one
-/// builder for each appending thread this bounds what the log holds in memory.
-const WAITING_BYTES_MAX: usize = if cfg!(loom) { 50 } else { 8 << 20 };
 /// Bytes that are worth a round though nobody waits for them.
 const FLUSH_BYTES: usize = if cfg!(loom) { 20 } else { 1 << 20 };
 /// Gates of rounds. More rounds than that are waited for only while rounds are written without being synced; sharing a
@@ -304,9 +301,13 @@ impl Rounds {
         self.write_until(|queue| queue.is_written(round), write).map(drop)
     }
 
-    /// The queue, once it has room for more. Writes by `write` if nobody else does.
-    pub(crate) fn queue_with_room(&self, write: impl Fn(Work) -> Result<Lsn>) -> Result<Locked<'_>> {
-        self.write_until(|queue| queue.waiting_bytes() < WAITING_BYTES_MAX, write)
+    /// The queue, once fewer bytes than `waiting_max` wait in it. Writes by `write` if nobody else does.
+    pub(crate) fn queue_with_room(
+        &self,
+        waiting_max: usize,
+        write: impl Fn(Work) -> Result<Lsn>,
+    ) -> Result<Locked<'_>> {
+        self.write_until(|queue| queue.waiting_bytes() < waiting_max, write)
     }
 
     /// The queue, once it is as `enough` wants it. Until then what waits is written, here or by whoever leads.

@@ -9,6 +9,9 @@ use pitr_format::index::SegmentIndex;
 use pitr_format::record::Record;
 use pitr_format::{Incarnation, PartitionId, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
 
+/// So few that a few appends wait for each other.
+const WAITING_BYTES_MAX: usize = 50;
+
 fn rounds() -> Arc<Rounds> {
     let end = End {
         timeline: TimelineId::FIRST,
@@ -119,7 +122,7 @@ fn all_who_come_late_for_a_round_that_is_being_written_are_woken() {
 
 /// Places without waiting for durability. `write` only writes, so that nothing becomes durable by it.
 fn append(rounds: &Rounds) -> Lsn {
-    let mut queue = rounds.queue_with_room(|work| Ok(work.durable)).unwrap();
+    let mut queue = rounds.queue_with_room(WAITING_BYTES_MAX, |work| Ok(work.durable)).unwrap();
     let (end, _) = place(&mut queue).unwrap();
     queue.placed();
     end

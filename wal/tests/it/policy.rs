@@ -50,6 +50,25 @@ fn a_commit_that_nobody_syncs_for_returns_at_once_and_is_durable_when_asked_for(
 }
 
 #[test]
+fn no_more_waits_for_the_disk_than_it_was_told() {
+    const RECORD_BYTES: usize = 10_000;
+    let most = |waiting_bytes_max| {
+        let options = WalOptions { background: false, waiting_bytes_max, ..WalOptions::default() };
+        let wal =
+            Wal::create(Arc::new(SimFs::new()), clock(), dir(), &start(SEGMENT_BYTES), &options).unwrap();
+        let waiting = (1..=200).map(|tx| {
+            wal.append(transaction(tx, &[&[7; RECORD_BYTES]])).unwrap();
+            wal.stats().waiting_bytes
+        });
+        waiting.max().unwrap()
+    };
+    for told in [1, 50_000, 700_000] {
+        let most = most(told);
+        assert!(most >= told && most < told + 2 * RECORD_BYTES, "{most} bytes instead of {told}");
+    }
+}
+
+#[test]
 fn a_segment_is_sealed_durably_whatever_the_policy() {
     let fs = SimFs::new();
     let wal = create(&fs, SyncPolicy::Never, true).unwrap();
@@ -119,6 +138,7 @@ fn settings_that_cannot_be_had_together_are_refused() {
         let opened = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN, &options);
         assert!(matches!(opened, Err(Error::Options { .. })), "{sync:?}");
     }
+    assert!(WalOptions { waiting_bytes_max: 0, ..WalOptions::default() }.validate().is_err());
 }
 
 #[test]

@@ -20,6 +20,11 @@ use super::state::State;
 use super::{Event, Events, Surroundings};
 use crate::error::{Error, Result};
 
+/// Of the log little waits: who commits does not wait for it, and a watch lives beside the application for months.
+fn log_options() -> WalOptions {
+    WalOptions { waiting_bytes_max: 2 << 20, ..WalOptions::default() }
+}
+
 /// Where a new timeline leaves an older one.
 pub(super) struct Fork {
     pub(super) parent: Option<TimelineId>,
@@ -88,7 +93,7 @@ fn go_on(
     let archived = catalog.end(timeline).unwrap_or(Lsn::ORIGIN);
     let dir = state.log_dir(timeline);
     let (fs, clock) = (Arc::clone(&around.fs), Arc::clone(&around.clock));
-    let (wal, recovered) = Wal::open(fs, clock, &dir, archived, &WalOptions::default())?;
+    let (wal, recovered) = Wal::open(fs, clock, &dir, archived, &log_options())?;
     let options = ShipOptions::default();
     let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, options)?;
     Ok(Some(Log::new(timeline, wal, shipper)))
@@ -125,8 +130,7 @@ pub(super) fn fork(around: &Surroundings, state: &State, writer: &Writer, from: 
         // Left by a state that belongs to another life of this archive.
         state.set_aside(timeline, &now.micros().to_string())?;
     }
-    let wal =
-        Wal::create(Arc::clone(&around.fs), Arc::clone(&around.clock), &dir, &start, &WalOptions::default())?;
+    let wal = Wal::create(Arc::clone(&around.fs), Arc::clone(&around.clock), &dir, &start, &log_options())?;
     let catalog = writer.archive().catalog()?;
     let shipper = Shipper::new(writer.clone(), &catalog, &wal, timeline, log_id, ShipOptions::default())?;
     Ok(Log::new(timeline, wal, shipper))

@@ -161,9 +161,10 @@ impl Error {
         }
     }
 
-    /// True if SQLite only asks to try again.
+    /// True if trying again may help: SQLite says so, or the database did not stand still.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        matches!(self, Error::Sqlite(e) if matches!(e.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)))
+        matches!(self, Error::Busy { .. })
+            || matches!(self, Error::Sqlite(e) if matches!(e.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)))
     }
 }

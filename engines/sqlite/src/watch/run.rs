@@ -1,7 +1,7 @@
 //! The life of a watch, from first contact to the drained stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pitr_archive::{Archive, ForkReason, Writer};
 use pitr_format::record::GapReason;
@@ -19,6 +19,10 @@ use crate::error::{Error, Result};
 
 /// While no database stands under the name, look this often.
 const ABSENT_EVERY: Duration = Duration::from_millis(200);
+/// At first contact a database that is busy, or whose log restarts below us, is tried again for this long.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How often.
+const BUSY_EVERY: Duration = Duration::from_millis(20);
 /// A file is settled for a stamp after this long (see `Source::file_stamp`).
 const SETTLE: Duration = Duration::from_millis(150);
 
@@ -84,8 +88,21 @@ impl Watch {
         let shared = Shared::new(around, subject, options, events, archive, writer, log)?;
         shared.recall_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
-        watch.attach(None)?;
+        watch.attach_patiently()?;
         Ok(watch)
+    }
+
+    /// An application that writes while we come can be in the way of a look; that ends nothing.
+    fn attach_patiently(&mut self) -> Result<()> {
+        let (begun, mut broken) = (Instant::now(), None);
+        loop {
+            match self.attach(broken) {
+                Err(e) if begun.elapsed() > BEGIN_PATIENCE => return Err(e),
+                Err(e) if e.is_break() => broken = Some(reason(&e)),
+                Err(e) if e.is_busy() => std::thread::sleep(BUSY_EVERY),
+                other => return other,
+            }
+        }
     }
 
     fn attach(&mut self, broken: Option<GapReason>) -> Result<()> {
@@ -160,11 +177,7 @@ impl Watch {
     fn attach_again(&mut self, why: &Error, stop: &AtomicBool) -> Result<()> {
         // Connections and descriptors of the old source close before any of the new one open.
         self.detach();
-        let reason = if matches!(why, Error::Replaced { .. }) {
-            GapReason::SourceReplaced
-        } else {
-            GapReason::LogRestarted
-        };
+        let reason = reason(why);
         (self.shared.events)(Event::SourceGone(why.to_string()));
         while !stop.load(Ordering::Relaxed) {
             match self.attach(Some(reason)) {
@@ -199,7 +212,7 @@ impl Watch {
         self.shared.carry_position_to(&log)?;
         (self.shared.events)(Event::Forked { timeline: log.timeline, reason });
         self.shared.go_on_with(log);
-        self.attach(None)
+        self.attach_patiently()
     }
 
     /// Captures and ships what is there. If the database file then holds everything, that is noted too: as long as it
@@ -225,5 +238,13 @@ impl Watch {
         self.detach();
         self.summary.archived = self.shared.ship(true)?;
         Ok(())
+    }
+}
+
+/// Why there is a gap behind a break.
+fn reason(why: &Error) -> GapReason {
+    match why {
+        Error::Replaced { .. } => GapReason::SourceReplaced,
+        _ => GapReason::LogRestarted,
     }
 }

@@ -5,6 +5,7 @@ mod attacks;
 mod capture;
 mod exactly;
 mod slow;
+mod unsteady;
 mod watching;
 
 /// Not a test of its own: the application's process (see `pitr_testkit`).

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::attacks::SetClock;
 use crate::exactly::{application, assert_exact};
 use crate::slow::Slow;
+use crate::unsteady::Unsteady;
 use pitr_dedup::ChunkStore;
 use pitr_format::{SourceName, TimelineId};
 use pitr_objects::Objects;
@@ -55,6 +56,30 @@ fn a_watch_that_is_ended_before_it_began_has_its_base() {
     let (objects, source) = (around.objects.clone(), subject.source.clone());
     let mut watch = Watch::begin(around, subject, WatchOptions::default(), Arc::new(|_| {})).unwrap();
     app.sql("INSERT INTO t VALUES('captured')");
+    let copy = dir.path().join("copy.db");
+    app.copy(&copy);
+    watch.run(&AtomicBool::new(true)).unwrap();
+    let restored = dir.path().join("restored.db");
+    restore(&objects, &source, None, &restored);
+    assert_exact(&restored, &copy);
+}
+
+#[test]
+fn an_application_that_writes_while_a_watch_begins_does_not_end_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("app.db");
+    let mut app = application(&database);
+    app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
+    let (around, subject) = around(dir.path(), &database, Arc::new(SystemClock::default()));
+    let (objects, source) = (around.objects.clone(), subject.source.clone());
+    let begin = |around| Watch::begin(around, subject.clone(), WatchOptions::default(), Arc::new(|_| {}));
+    begin(around.clone()).unwrap().run(&AtomicBool::new(true)).unwrap();
+
+    app.sql("INSERT INTO t VALUES('committed meanwhile')");
+    // More than one look takes.
+    let unsteady = Unsteady::for_reads(3000);
+    let mut watch = begin(Surroundings { fs: Arc::new(unsteady.clone()), ..around }).unwrap();
+    assert!(unsteady.is_over());
     let copy = dir.path().join("copy.db");
     app.copy(&copy);
     watch.run(&AtomicBool::new(true)).unwrap();

@@ -21,9 +21,9 @@ use std::sync::Arc;
 /// Bytes of an entry: the id, then pack, frame, offset, stored and raw length, 4 bytes each.
 const ENTRY_BYTES: usize = ChunkId::BYTES + 5 * 4;
 /// Entries that are sorted at once.
-const RUN_ENTRIES: usize = 64 << 10;
+const RUN_ENTRIES: usize = 4 << 10;
 /// A table of at most so many entries is held in memory.
-const HELD_ENTRIES: usize = 16 << 10;
+const HELD_ENTRIES: usize = 4 << 10;
 /// Bits of the filter for each entry.
 const FILTER_BITS: u64 = 16;
 /// Bytes that are written at once.

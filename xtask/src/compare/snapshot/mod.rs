@@ -6,6 +6,7 @@
 //! written into the data in place. Once more, for a database, an application commits them beside `pitr watch`, and then
 //! `pitr backup` is timed; for a cluster, whoever changed it hands `pitr backup` the list of what it wrote.
 
+mod aims;
 mod data;
 mod peer;
 
@@ -67,11 +68,12 @@ const LISTED: &str = "second, listed";
 
 impl Snapshots {
     pub(crate) fn run(&self) -> Result<bool> {
-        self.data.iter().try_for_each(|kind| self.compare(*kind))?;
-        Ok(true)
+        let reached: Result<Vec<bool>> = self.data.iter().map(|kind| self.compare(*kind)).collect();
+        Ok(reached?.into_iter().all(|reached| reached))
     }
 
-    fn compare(&self, kind: Kind) -> Result<()> {
+    /// True if our aims are reached.
+    fn compare(&self, kind: Kind) -> Result<bool> {
         let mut command = format!(
             "cargo xtask compare snapshot --data {} --megabytes {} --share {} --runs {}",
             kind.name(),
@@ -111,10 +113,11 @@ impl Snapshots {
         // Medians of each way, as of everybody else; of these the fastest.
         let best =
             |medians: Vec<f64>| medians.into_iter().filter(|rate| rate.is_finite()).fold(0.0, f64::max);
-        let bounds = [
-            best(bounds.iter().map(|(backups, _)| median(backups)).collect()),
-            best(bounds.iter().map(|(_, restores)| median(restores)).collect()),
-        ];
+        let bounds = Bounds {
+            first: best(bounds.iter().map(|(backups, _)| median(backups)).collect()),
+            restore: best(bounds.iter().map(|(_, restores)| median(restores)).collect()),
+        };
+        let table = table.iter().map(|(row, runs)| (*row, Medians::of(runs))).collect();
         keep(&command, &data, &peers, &table, bounds)
     }
 
@@ -215,40 +218,86 @@ fn listed(data: &Data) -> Result<Figures> {
     Ok(Figures { usage, stored, added: stored.saturating_sub(before) })
 }
 
-fn keep(command: &str, data: &Data, peers: &[(Peer, String)], table: &Table, bounds: [f64; 2]) -> Result<()> {
+/// Medians of a step of one program.
+#[derive(Debug, Clone, Copy)]
+struct Medians {
+    seconds: f64,
+    cpu_seconds: f64,
+    memory: f64,
+    stored: f64,
+    added: f64,
+}
+
+impl Medians {
+    fn of(runs: &[Figures]) -> Self {
+        let of = |get: fn(&Figures) -> f64| median(&runs.iter().map(get).collect::<Vec<_>>());
+        Medians {
+            seconds: of(|figures| figures.usage.seconds),
+            cpu_seconds: of(|figures| figures.usage.cpu_seconds),
+            memory: of(|figures| figures.usage.memory as f64),
+            stored: of(|figures| figures.stored as f64),
+            added: of(|figures| figures.added as f64),
+        }
+    }
+}
+
+type MedianTable = BTreeMap<(&'static str, &'static str), Medians>;
+
+/// Rates of the bound, MB/s: of a backup and of a restore; 0 where it was not measured.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    first: f64,
+    restore: f64,
+}
+
+impl Bounds {
+    fn of(&self, step: &str) -> Option<f64> {
+        let bound = match step {
+            _ if step == Step::First.name() => self.first,
+            _ if step == Step::Restore.name() => self.restore,
+            _ => 0.0,
+        };
+        (bound > 0.0).then_some(bound)
+    }
+}
+
+fn rows() -> [&'static str; 6] {
+    let [first, second, restore, check] = Step::ALL.map(Step::name);
+    [first, second, WATCHED, LISTED, restore, check]
+}
+
+/// Keeps the table and what it comes to; true if our aims are reached.
+fn keep(
+    command: &str,
+    data: &Data,
+    peers: &[(Peer, String)],
+    table: &MedianTable,
+    bounds: Bounds,
+) -> Result<bool> {
     let megabytes = data.megabytes()?;
     let mut text = String::from(
         "| step | program | s | MB/s | CPU s | memory, MB | repository, MB | added, MB |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
-    let steps = Step::ALL.map(Step::name);
-    for step in [steps[0], steps[1], WATCHED, LISTED, steps[2], steps[3]] {
-        for (name, runs) in
-            table.iter().filter(|((of, _), _)| *of == step).map(|((_, name), runs)| (name, runs))
-        {
-            let of = |get: fn(&Figures) -> f64| median(&runs.iter().map(get).collect::<Vec<_>>());
-            let seconds = of(|figures| figures.usage.seconds);
-            let (cpu, memory) =
-                (of(|figures| figures.usage.cpu_seconds), of(|figures| figures.usage.memory as f64 / 1e6));
-            let (stored, added) =
-                (of(|figures| figures.stored as f64 / 1e6), of(|figures| figures.added as f64 / 1e6));
+    for step in rows() {
+        for ((_, name), row) in table.iter().filter(|((of, _), _)| *of == step) {
+            let Medians { seconds, cpu_seconds, .. } = row;
             let rate = megabytes / seconds;
+            let [memory, stored, added] = [row.memory, row.stored, row.added].map(|bytes| bytes / 1e6);
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "| {step} | {name} | {seconds:.2} | {rate:.0} | {cpu:.1} | {memory:.0} | {stored:.0} | {added:.1} |"
+                "| {step} | {name} | {seconds:.2} | {rate:.0} | {cpu_seconds:.1} | {memory:.0} | {stored:.0} | {added:.1} |"
             );
         }
-        let bound = if step == steps[0] {
-            bounds[0]
-        } else if step == steps[2] {
-            bounds[1]
-        } else {
-            0.0
-        };
-        if bound > 0.0 {
+        if let Some(bound) = bounds.of(step) {
             let _ = writeln!(text, "| {step} | the bound | | {bound:.0} | | | | |");
         }
+    }
+    let aims = aims::of(megabytes, table, bounds);
+    text.push('\n');
+    for (reached, aim) in &aims {
+        let _ = writeln!(text, "- {aim}: {}", if *reached { "reached" } else { "missed" });
     }
     print!("{text}");
     let versions: Vec<&str> =
@@ -261,5 +310,6 @@ fn keep(command: &str, data: &Data, peers: &[(Peer, String)], table: &Table, bou
         data.kind.name(),
         versions.join(", ")
     );
-    verdict::keep("snapshot.md", HEAD, &block)
+    verdict::keep("snapshot.md", HEAD, &block)?;
+    Ok(aims.iter().all(|(reached, _)| *reached))
 }

@@ -106,12 +106,15 @@ impl Cases<'_> {
         fs::write(&text, "not a database, only a letter that is long enough to be one\n".repeat(40))?;
         let rollback = world.path("rollback.db");
         sql(&rollback, "CREATE TABLE t (x); INSERT INTO t VALUES (1)")?;
-        for path in [world.path("absent.db"), text, world.path("")] {
+        for path in [world.path("absent.db"), text] {
             let path = path.to_string_lossy().into_owned();
             for command in ["backup", "watch"] {
                 self.expect(USAGE, &[command, &path], "")?;
             }
         }
+        let folder = world.path("").to_string_lossy().into_owned();
+        self.expect(USAGE, &["watch", &folder], "")?;
+        self.expect(USAGE, &["backup", &folder, "--state", "state"], "--state")?;
         let rollback = rollback.to_string_lossy().into_owned();
         self.expect(USAGE, &["watch", &rollback], "journal_mode")?;
         self.expect(USAGE, &["log", "--source", "nobody"], "nobody")?;

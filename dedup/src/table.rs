@@ -6,7 +6,7 @@
 //! sixteen times; and since the table is sorted the filter is written from front to back, without being held in memory.
 //!
 //! Memory while a table is made: [`RUN_ENTRIES`] entries. They are sorted, written aside as a run, and the runs merged. A
-//! table of one small run is held in memory.
+//! table that is less than a run is held in memory.
 
 use crate::ChunkId;
 use crate::index::Location;
@@ -20,10 +20,8 @@ use std::sync::Arc;
 
 /// Bytes of an entry: the id, then pack, frame, offset, stored and raw length, 4 bytes each.
 const ENTRY_BYTES: usize = ChunkId::BYTES + 5 * 4;
-/// Entries that are sorted at once.
+/// Entries that are sorted at once. A table of fewer is held in memory.
 const RUN_ENTRIES: usize = 4 << 10;
-/// A table of at most so many entries is held in memory.
-const HELD_ENTRIES: usize = 4 << 10;
 /// Bits of the filter for each entry.
 const FILTER_BITS: u64 = 16;
 /// Bytes that are written at once.
@@ -102,7 +100,6 @@ fn filter_bit(id: &[u8], parts: u64) -> Option<usize> {
 /// Makes a table.
 pub(crate) struct TableBuilder {
     run_entries: usize,
-    held_entries: usize,
     run: Vec<Entry>,
     aside: Option<Spool>,
     runs: Vec<Range<u64>>,
@@ -111,11 +108,11 @@ pub(crate) struct TableBuilder {
 
 impl TableBuilder {
     pub(crate) fn new() -> Self {
-        Self::with_limits(RUN_ENTRIES, HELD_ENTRIES)
+        Self::with_run(RUN_ENTRIES)
     }
 
-    fn with_limits(run_entries: usize, held_entries: usize) -> Self {
-        TableBuilder { run_entries, held_entries, run: Vec::new(), aside: None, runs: Vec::new(), count: 0 }
+    fn with_run(run_entries: usize) -> Self {
+        TableBuilder { run_entries, run: Vec::new(), aside: None, runs: Vec::new(), count: 0 }
     }
 
     pub(crate) fn add(&mut self, id: &ChunkId, at: &Location) -> io::Result<()> {
@@ -139,7 +136,7 @@ impl TableBuilder {
     }
 
     pub(crate) fn finish(mut self) -> io::Result<Table> {
-        if self.runs.is_empty() && self.run.len() <= self.held_entries {
+        if self.runs.is_empty() {
             self.run.sort_unstable();
             return write(self.run.into_iter(), self.count, Spool::held(), Spool::held());
         }
@@ -310,8 +307,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_table_holds_the_first_of_each(added in prop::collection::vec((0..200u16, 0..50u32), 0..300), run in 1..40usize, held in 0..400usize) {
-            let mut builder = TableBuilder::with_limits(run, held);
+        fn a_table_holds_the_first_of_each(added in prop::collection::vec((0..200u16, 0..50u32), 0..300), run in prop_oneof![1..40usize, 40..400usize]) {
+            let mut builder = TableBuilder::with_run(run);
             let mut model: HashMap<ChunkId, u32> = HashMap::new();
             for (n, pack) in &added {
                 builder.add(&id(*n), &at(*pack)).unwrap();
@@ -330,8 +327,8 @@ mod tests {
 
     #[test]
     fn the_filter_keeps_most_strangers_from_the_table() {
-        for held in [0, 10_000] {
-            let mut builder = TableBuilder::with_limits(700, held);
+        for run in [700, 10_000] {
+            let mut builder = TableBuilder::with_run(run);
             (0..5000).for_each(|n| builder.add(&id(n), &at(0)).unwrap());
             let table = builder.finish().unwrap();
             assert_eq!(table.filter.len(), 10_000);
@@ -342,9 +339,9 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_range_are_found() {
-        for held in [0, 10] {
+        for run in [1, 10] {
             let ends = [ChunkId::from_bytes([0; 32]), ChunkId::from_bytes([255; 32])];
-            let mut builder = TableBuilder::with_limits(1, held);
+            let mut builder = TableBuilder::with_run(run);
             ends.iter().for_each(|id| builder.add(id, &at(7)).unwrap());
             let table = builder.finish().unwrap();
             assert!(ends.iter().all(|id| table.get(id) == Some(at(7))));

@@ -9,6 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Anonymous memory that any command of ours stays below, bytes.
+pub(crate) const MEMORY_MAX: u64 = 256_000_000;
 /// Linux counts a process's time in these, whatever the kernel ticks at.
 const TICKS_A_SECOND: f64 = 100.0;
 

@@ -164,7 +164,11 @@ impl Error {
     /// True if trying again may help: SQLite says so, or the database did not stand still.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        matches!(self, Error::Busy { .. })
-            || matches!(self, Error::Sqlite(e) if matches!(e.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)))
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        match self {
+            Error::Busy { .. } => true,
+            Error::Sqlite(e) => matches!(e.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)),
+            _ => false,
+        }
     }
 }

@@ -6,7 +6,7 @@
 use super::{Stage, judged, settle};
 use crate::Result;
 use crate::program::Program;
-use crate::usage::{self, Peak};
+use crate::usage::{self, MEMORY_MAX, Peak};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +19,6 @@ const RATIO_MAX: f64 = 1.2;
 const PEAK_MIN: u64 = 16_000_000;
 /// Bytes that are spoiled together.
 const SPOILED: usize = 1 << 20;
-const PEAK_MAX: u64 = 256_000_000;
 /// Times that everything changes beside a watch.
 const WATCHED: usize = 5;
 
@@ -69,7 +68,7 @@ impl Memory {
                     ratio < RATIO_MAX,
                     format_args!("{command}: {ratio:.2} times from the least to the most"),
                 );
-                verdict.check(most < PEAK_MAX, format_args!("{command}: {} MB", most / 1_000_000));
+                verdict.check(most < MEMORY_MAX, format_args!("{command}: {} MB", most / 1_000_000));
             }
             Ok(())
         })

@@ -97,9 +97,11 @@ impl Watch {
         let (begun, mut broken) = (Instant::now(), None);
         loop {
             match self.attach(broken) {
-                Err(e) if begun.elapsed() > BEGIN_PATIENCE => return Err(e),
-                Err(e) if e.is_break() => broken = Some(reason(&e)),
-                Err(e) if e.is_busy() => std::thread::sleep(BUSY_EVERY),
+                Err(e) if (e.is_break() || e.is_busy()) && begun.elapsed() <= BEGIN_PATIENCE => {
+                    broken = if e.is_break() { Some(reason(&e)) } else { broken };
+                    // Behind a break each try costs a segment of the log.
+                    std::thread::sleep(BUSY_EVERY);
+                }
                 other => return other,
             }
         }

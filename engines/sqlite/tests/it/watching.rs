@@ -33,6 +33,21 @@ fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output
     restorer.restore(&plan, &options).unwrap();
 }
 
+/// Ends the watch; what is restored then is what the application has.
+fn assert_drains_exactly(
+    watch: &mut Watch,
+    app: &mut pitr_testkit::App,
+    objects: &Objects,
+    source: &SourceName,
+    dir: &Path,
+) {
+    let (copy, restored) = (dir.join("copy.db"), dir.join("restored.db"));
+    app.copy(&copy);
+    watch.run(&AtomicBool::new(true)).unwrap();
+    restore(objects, source, None, &restored);
+    assert_exact(&restored, &copy);
+}
+
 /// A repository in `dir`, and the database as its source.
 fn around(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (Surroundings, Subject) {
     around_objects(Objects::create_local(&dir.join("repo")).unwrap(), database, clock)
@@ -56,12 +71,7 @@ fn a_watch_that_is_ended_before_it_began_has_its_base() {
     let (objects, source) = (around.objects.clone(), subject.source.clone());
     let mut watch = Watch::begin(around, subject, WatchOptions::default(), Arc::new(|_| {})).unwrap();
     app.sql("INSERT INTO t VALUES('captured')");
-    let copy = dir.path().join("copy.db");
-    app.copy(&copy);
-    watch.run(&AtomicBool::new(true)).unwrap();
-    let restored = dir.path().join("restored.db");
-    restore(&objects, &source, None, &restored);
-    assert_exact(&restored, &copy);
+    assert_drains_exactly(&mut watch, &mut app, &objects, &source, dir.path());
 }
 
 #[test]
@@ -80,12 +90,7 @@ fn an_application_that_writes_while_a_watch_begins_does_not_end_it() {
     let unsteady = Unsteady::for_reads(3000);
     let mut watch = begin(Surroundings { fs: Arc::new(unsteady.clone()), ..around }).unwrap();
     assert!(unsteady.is_over());
-    let copy = dir.path().join("copy.db");
-    app.copy(&copy);
-    watch.run(&AtomicBool::new(true)).unwrap();
-    let restored = dir.path().join("restored.db");
-    restore(&objects, &source, None, &restored);
-    assert_exact(&restored, &copy);
+    assert_drains_exactly(&mut watch, &mut app, &objects, &source, dir.path());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What we are out for, and whether a comparison shows it.
 
 use super::{Bounds, LISTED, MedianTable, Step, WATCHED};
+use crate::usage::MEMORY_MAX;
 
 /// A full backup and a restore: so many times as fast as the best of the others, or this share of the bound.
 const FULL_TIMES: f64 = 1.5;
@@ -8,8 +9,6 @@ const BOUND_SHARE: f64 = 0.85;
 /// An increment: so many times as fast, and this share of what is added by those that cut files into chunks.
 const INCREMENT_TIMES: f64 = 3.0;
 const ADDED_SHARE: f64 = 0.1;
-/// Bytes of anonymous memory, in any step.
-const MEMORY_MAX: f64 = 256e6;
 
 /// Each aim that can be told of those that took part, with what came of it, and true if it is reached.
 pub(super) fn of(megabytes: f64, table: &MedianTable, bounds: Bounds) -> Vec<(bool, String)> {
@@ -50,8 +49,8 @@ pub(super) fn of(megabytes: f64, table: &MedianTable, bounds: Bounds) -> Vec<(bo
     }
     let ours = table.iter().filter(|((_, name), _)| *name == "pitr");
     if let Some(most) = ours.map(|(_, row)| row.memory).max_by(f64::total_cmp) {
-        let told = format!("{:.0} MB of memory at most, below {:.0}", most / 1e6, MEMORY_MAX / 1e6);
-        aims.push((most < MEMORY_MAX, told));
+        let told = format!("{:.0} MB of memory at most, below {:.0}", most / 1e6, MEMORY_MAX as f64 / 1e6);
+        aims.push((most < MEMORY_MAX as f64, told));
     }
     aims
 }
@@ -81,10 +80,6 @@ mod tests {
     use super::*;
     use crate::compare::snapshot::Medians;
 
-    fn reached(table: &MedianTable, bounds: Bounds) -> Vec<(bool, String)> {
-        of(1000.0, table, bounds)
-    }
-
     #[test]
     fn an_aim_is_judged_by_the_best_of_the_others() {
         let row = |seconds, added, memory| Medians { seconds, cpu_seconds: 1.0, memory, stored: 1e9, added };
@@ -93,14 +88,14 @@ mod tests {
         table.insert(("first", "pitr"), row(2.0, 1e6, 100e6));
         table.insert(("second", "pitr"), row(1.0, 8e6, 300e6));
         table.insert((LISTED, "pitr"), row(0.5, 20e6, 100e6));
-        assert_eq!(reached(&table, none).len(), 1, "nobody to stand beside");
+        assert_eq!(of(1000.0, &table, none).len(), 1, "nobody to stand beside");
         for (name, first, second, added) in
             [("rustic", 3.1, 2.9, 100e6), ("borg", 9.0, 9.0, 150e6), ("pgbackrest", 9.0, 2.0, 1e6)]
         {
             table.insert(("first", name), row(first, 1e9, 1e9));
             table.insert(("second", name), row(second, added, 1e9));
         }
-        let told = reached(&table, none);
+        let told = of(1000.0, &table, none);
         let expected = [
             (true, "first 1.55 times as fast as rustic, of 1.5"),
             (false, "second 2.00 times as fast as pgbackrest, of 3"),
@@ -114,7 +109,7 @@ mod tests {
         // Slower than the others, and near the bound.
         table.insert(("first", "rustic"), row(1.9, 1e9, 1e9));
         for (bound, near) in [(510.0, true), (650.0, false)] {
-            assert_eq!(reached(&table, Bounds { first: bound, restore: 0.0 })[0].0, near);
+            assert_eq!(of(1000.0, &table, Bounds { first: bound, restore: 0.0 })[0].0, near);
         }
     }
 }

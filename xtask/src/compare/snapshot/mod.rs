@@ -252,12 +252,8 @@ struct Bounds {
 
 impl Bounds {
     fn of(&self, step: &str) -> Option<f64> {
-        let bound = match step {
-            _ if step == Step::First.name() => self.first,
-            _ if step == Step::Restore.name() => self.restore,
-            _ => 0.0,
-        };
-        (bound > 0.0).then_some(bound)
+        let of = [(Step::First, self.first), (Step::Restore, self.restore)];
+        of.into_iter().find(|(of, bound)| of.name() == step && *bound > 0.0).map(|(_, bound)| bound)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which packs are needed, and making those that are not go away.
 
-use crate::index::{INDEX_FOLDER, put_index};
-use crate::pack::pack_path;
+use crate::index::{INDEX_FOLDER, is_full, put_index};
+use crate::pack::{Pack, pack_path};
 use crate::store::read_index;
 use crate::{ChunkId, ChunkStore, Result, Written};
 use pitr_codec::Codec;
@@ -106,21 +106,26 @@ impl ChunkStore {
     ///
     /// # Errors
     /// Those of the repository; an index object that can't be read is named.
-    pub fn index_without(&self, packs: &BTreeSet<String>, codec: Codec) -> Result<Vec<String>> {
+    pub fn index_without(&self, packs: &BTreeSet<String>) -> Result<Vec<String>> {
         let objects = self.objects();
+        let goes = |pack: &Pack| packs.contains(&pack_path(&pack.digest));
         let (mut kept, mut old) = (Vec::new(), Vec::new());
         // What a listing lacks another one may show (FAILURES 20): an index object that is forgotten here would go on
         // naming packs that are gone.
         let mut all = self.index()?.objects.clone();
         all.extend(objects.list(INDEX_FOLDER)?.into_iter().map(|entry| entry.path));
+        let owner = self.lease()?.owner();
         for path in all {
             let named = read_index(objects, &path)?;
-            if named.iter().any(|pack| packs.contains(&pack_path(&pack.digest))) {
-                kept.extend(named.into_iter().filter(|pack| !packs.contains(&pack_path(&pack.digest))));
+            if named.iter().any(&goes) {
+                kept.extend(named.into_iter().filter(|pack| !goes(pack)));
                 old.push(path);
             }
+            if is_full(&kept) {
+                put_index(objects, owner, &std::mem::take(&mut kept))?;
+            }
         }
-        put_index(objects, self.lease()?.owner(), codec, &kept)?;
+        put_index(objects, owner, &kept)?;
         Ok(old)
     }
 }

@@ -14,12 +14,12 @@ use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::Objects;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
-use std::ops::Range;
 
 /// Folder of the index objects.
 pub(crate) const INDEX_FOLDER: &str = "index";
-/// Chunks after which another index object is begun: it stays well below the largest object.
-const CHUNKS_MAX: usize = 128 << 10;
+/// Chunks after which another index object is begun. Each is read and decoded as a whole, several at once: this many take
+/// 37 KB, and as much again decoded. Of a terabyte in chunks of a mebibyte there are a thousand.
+const CHUNKS_MAX: usize = 1 << 10;
 /// Fewest bytes of a chunk in an index.
 const CHUNK_BYTES_MIN: usize = ChunkId::BYTES + 2;
 
@@ -28,19 +28,25 @@ pub(crate) fn index_path(digest: &Digest) -> String {
     format!("{INDEX_FOLDER}/{}", hex(digest))
 }
 
-/// Puts the index of these packs, in several objects if it is large, and returns the bytes that they take.
-pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, codec: Codec, packs: &[Pack]) -> Result<u64> {
+/// Puts the index of these packs, in several objects if it is large, and returns the bytes that they take. It is not compressed:
+/// nearly all of it is hashes.
+pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, packs: &[Pack]) -> Result<u64> {
     let mut stored = 0;
     let mut rest = packs;
     while !rest.is_empty() {
         let (now, later) = rest.split_at(packs_for_one(rest));
         rest = later;
-        let builder = objects.builder_of(owner, "", ObjectKind::PackIndex, codec)?;
+        let builder = objects.builder_of(owner, "", ObjectKind::PackIndex, Codec::None)?;
         let bytes = builder.finish(&encode(now)).map_err(Error::Pack)?;
         stored += bytes.len() as u64;
         put_named(objects, ObjectKind::PackIndex, bytes.into(), index_path)?;
     }
     Ok(stored)
+}
+
+/// True if these packs make an index object of the largest size, or more.
+pub(crate) fn is_full(packs: &[Pack]) -> bool {
+    packs.iter().map(|pack| pack.chunks.len()).sum::<usize>() >= CHUNKS_MAX
 }
 
 /// How many of the packs go into one index object: at least one.
@@ -116,6 +122,8 @@ pub(crate) struct Location {
     pub(crate) offset: u32,
     pub(crate) stored_len: u32,
     pub(crate) raw_len: u32,
+    /// True if the pack is condemned: the chunk may be gone once this writer has published what relies on it.
+    pub(crate) condemned: bool,
 }
 
 /// What is known of all packs: those that were there when it was read, and those that were added since.
@@ -128,40 +136,27 @@ pub(crate) struct Index {
     known: HashSet<Digest>,
     read: Table,
     added: HashMap<ChunkId, Location>,
-    /// The packs that are condemned.
-    condemned: Range<u32>,
 }
 
 /// Reads packs into an [`Index`].
 pub(crate) struct IndexBuilder {
     index: Index,
     table: TableBuilder,
-    condemned: Vec<Pack>,
 }
 
 impl IndexBuilder {
     pub(crate) fn new() -> Self {
-        IndexBuilder { index: Index::default(), table: TableBuilder::new(), condemned: Vec::new() }
+        IndexBuilder { index: Index::default(), table: TableBuilder::new() }
     }
 
-    pub(crate) fn add(&mut self, pack: &Pack) -> Result<()> {
-        let IndexBuilder { index, table, .. } = self;
-        index.each_of(pack, |_, id, at| table.add(id, &at)).map_err(Error::Table)
+    /// A chunk of a condemned pack that is in another one too is read from there.
+    pub(crate) fn add(&mut self, pack: &Pack, condemned: bool) -> Result<()> {
+        let IndexBuilder { index, table } = self;
+        index.each_of(pack, |_, id, at| table.add(id, &Location { condemned, ..at })).map_err(Error::Table)
     }
 
-    /// A pack that is condemned: a chunk that is in another one too is read from there.
-    pub(crate) fn add_condemned(&mut self, pack: Pack) {
-        self.condemned.push(pack);
-    }
-
-    pub(crate) fn finish(mut self, objects: BTreeSet<String>) -> Result<Index> {
-        // Behind the others: of several packs with a chunk the first one counts.
-        let begin = self.index.packs.len() as u32; // as in `each_of`
-        for pack in std::mem::take(&mut self.condemned) {
-            self.add(&pack)?;
-        }
-        let IndexBuilder { mut index, table, .. } = self;
-        index.condemned = begin..index.packs.len() as u32;
+    pub(crate) fn finish(self, objects: BTreeSet<String>) -> Result<Index> {
+        let IndexBuilder { mut index, table } = self;
         index.objects = objects;
         index.read = table.finish().map_err(Error::Table)?;
         Ok(index)
@@ -178,11 +173,6 @@ struct IndexedPack {
 }
 
 impl Index {
-    /// True if a chunk that lies there may be gone once this writer has published what relies on it.
-    pub(crate) fn is_condemned(&self, location: &Location) -> bool {
-        self.condemned.contains(&location.pack)
-    }
-
     /// Chunks of each pack.
     pub(crate) fn chunks_of_packs(&self) -> Vec<u32> {
         self.packs.iter().map(|pack| pack.chunks).collect()
@@ -218,14 +208,14 @@ impl Index {
         if !self.known.insert(pack.digest) {
             return Ok(());
         }
-        let no = self.packs.len() as u32; // a pack takes an object: nobody has four thousand million of them
+        let no = self.packs.len() as u32; // a pack takes an object: nobody has two thousand million of them
         let chunks = pack.chunks.len() as u32; // a pack is at most 16 MiB
         let stored = pack.chunks.iter().map(|chunk| u64::from(chunk.stored_len)).sum();
         self.packs.push(IndexedPack { digest: pack.digest, seal: pack.seal, chunks, stored });
         let mut offset = HEADER_BYTES as u32;
         for (frame, chunk) in (0..).zip(&pack.chunks) {
             let PackedChunk { id, stored_len, raw_len } = *chunk;
-            take(self, &id, Location { pack: no, frame, offset, stored_len, raw_len })?;
+            take(self, &id, Location { pack: no, frame, offset, stored_len, raw_len, condemned: false })?;
             offset += stored_len; // bounded by OBJECT_BYTES_LIMIT when decoded or built
         }
         Ok(())

@@ -65,13 +65,7 @@ impl ChunkStore {
         let condemned = objects.condemned()?;
         let mut index = IndexBuilder::new();
         let (known, damaged) =
-            read_indexes(&objects, |pack| match condemned.contains(&pack_path(&pack.digest)) {
-                false => index.add(&pack),
-                true => {
-                    index.add_condemned(pack);
-                    Ok(())
-                }
-            })?;
+            read_indexes(&objects, |pack| index.add(&pack, condemned.contains(&pack_path(&pack.digest))))?;
         let index = index.finish(known)?;
         let (index, buffers) = (Arc::new(RwLock::new(index)), Buffers::default());
         Ok((ChunkStore { objects, index, lease, buffers }, damaged))
@@ -122,7 +116,7 @@ impl ChunkStore {
     /// True if the chunk is stored in a pack that stays, and in none of these.
     pub(crate) fn keeps(&self, id: &ChunkId, replaced: &BTreeSet<u32>) -> Result<bool> {
         let index = self.index()?;
-        let stays = |at: Location| !index.is_condemned(&at) && !replaced.contains(&at.pack);
+        let stays = |at: Location| !at.condemned && !replaced.contains(&at.pack);
         Ok(index.get(id).is_some_and(stays))
     }
 

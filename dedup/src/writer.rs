@@ -159,7 +159,7 @@ impl ChunkWriter {
             return Err(Error::Died); // a caller took a pack and did not come back with it
         }
         let owner = self.store.lease()?.owner();
-        let index = put_index(self.store.objects(), owner, self.codec, &packed.packs)?;
+        let index = put_index(self.store.objects(), owner, &packed.packs)?;
         self.store.add(&packed.packs)?;
         Ok(Written {
             chunks_new: packed.chunks(),

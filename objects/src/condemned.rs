@@ -112,7 +112,7 @@ impl Objects {
             payload.put_varint(texts.len() as u64);
             texts.iter().for_each(|text| payload.put_blob(text.as_bytes()));
         }
-        let builder = self.builder(path, ObjectKind::Condemned, Codec::default())?;
+        let builder = self.builder(path, ObjectKind::Condemned, Codec::None)?;
         self.put_container(path, ObjectKind::Condemned, builder.finish(&payload).map_err(bad)?).map(drop)
     }
 

@@ -7,9 +7,10 @@ use crate::{Error, REPOSITORY_PATH, Result};
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
 use pitr_format::OwnerToken;
+use std::future::ready;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -139,16 +140,15 @@ impl Objects {
         let store = Arc::clone(&self.inner.store);
         let listed = self.inner.requests.run(async move {
             let below = (!folder.is_root()).then_some(&folder);
-            let all: Vec<_> = store.list(below).try_collect().await?;
-            let is_below = |path: &object_store::path::Path| {
+            let is_below = |meta: &ObjectMeta| {
                 // Not every store that calls itself one of these matches by segments.
-                path.prefix_match(&folder).is_some_and(|mut rest| rest.next().is_some())
+                let is_below =
+                    meta.location.prefix_match(&folder).is_some_and(|mut rest| rest.next().is_some());
+                ready(is_below)
             };
-            Ok(all
-                .into_iter()
-                .filter(|meta| is_below(&meta.location))
-                .map(|meta| Entry { path: meta.location.into(), size: meta.size })
-                .collect::<Vec<_>>())
+            let listed = store.list(below).try_filter(is_below);
+            let entries = listed.map_ok(|meta| Entry { path: meta.location.into(), size: meta.size });
+            entries.try_collect::<Vec<_>>().await
         })?;
         let mut entries = listed.map_err(|source| Error::from_store(prefix, source))?;
         if entries.is_empty() && self.inner.seen.load(Ordering::Relaxed) && !self.exists(REPOSITORY_PATH)? {

@@ -99,6 +99,7 @@ impl Pruner {
         let sizes = sizes(&planned.entries);
         report.condemned = doomed.iter().filter_map(|path| sizes.get(path.as_str())).sum();
         let condemnation = self.objects.condemn(doomed, self.kept_roots(&planned))?;
+        drop(planned); // what follows looks at everything once more
         match self.finish(&lease, condemnation)? {
             Finished::Deleted(bytes) => {
                 report.freed += bytes;
@@ -230,7 +231,7 @@ impl Pruner {
             condemnation.objects.iter().filter(|path| is_log(path) && !gone.contains(*path)).cloned(),
         );
         let doomed: BTreeSet<String> = condemnation.objects.difference(&needed).cloned().collect();
-        let old = store.index_without(&doomed, Codec::default())?;
+        let old = store.index_without(&doomed)?;
         lease.check()?;
         let sizes = sizes(&entries);
         let mut bytes = 0;

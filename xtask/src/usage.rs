@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+/// How often at most, and how often for its time so far: one that ends soon is looked at too.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOKS_MIN: u32 = 10;
 /// Anonymous memory that any command of ours stays below, bytes.
 pub(crate) const MEMORY_MAX: u64 = 256_000_000;
 /// Linux counts a process's time in these, whatever the kernel ticks at.
@@ -19,8 +21,17 @@ const TICKS_A_SECOND: f64 = 100.0;
 pub(crate) struct Usage {
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
-    /// Peak of the anonymous memory of all its processes together, bytes, looked at every 10 ms.
-    pub(crate) memory: u64,
+    /// Its memory.
+    pub(crate) memory: Memory,
+}
+
+/// Peaks of memory, bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// Of the anonymous memory of all processes together, looked at every 10 ms.
+    pub(crate) anonymous: u64,
+    /// Of the resident memory of the process itself, with its program and what it mapped, as the kernel counted it.
+    pub(crate) resident: u64,
 }
 
 /// Runs the command to its end, and then has everything that it wrote on the disk, which counts. An error if it fails.
@@ -43,27 +54,28 @@ pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
 #[derive(Debug)]
 pub(crate) struct Peak {
     ended: Arc<AtomicBool>,
-    looking: JoinHandle<u64>,
+    looking: JoinHandle<Memory>,
 }
 
 impl Peak {
-    /// Begins to look, every 10 ms.
+    /// Begins to look.
     pub(crate) fn of(pid: u32) -> Peak {
         let ended = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&ended);
         let looking = thread::spawn(move || {
-            let mut peak = 0;
+            let (mut peak, begun) = (Memory::default(), Instant::now());
             while !seen.load(Ordering::Acquire) {
-                peak = peak.max(anonymous_below(pid));
-                thread::sleep(LOOK_EVERY);
+                peak.anonymous = peak.anonymous.max(anonymous_below(pid));
+                peak.resident = peak.resident.max(of_status(pid, "VmHWM:"));
+                thread::sleep(LOOK_EVERY.min(begun.elapsed() / LOOKS_MIN));
             }
             peak
         });
         Peak { ended, looking }
     }
 
-    /// The most that was seen, bytes.
-    pub(crate) fn stop(self) -> u64 {
+    /// The most that was seen.
+    pub(crate) fn stop(self) -> Memory {
         self.ended.store(true, Ordering::Release);
         self.looking.join().unwrap_or_default()
     }
@@ -81,15 +93,20 @@ fn children_cpu() -> Result<f64> {
 
 /// Anonymous memory of a process and of those below it, bytes; of one that has ended, nothing.
 fn anonymous_below(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let own = own.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default();
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let children = threads
         .map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default())
         .collect::<String>();
     let below = children.split_whitespace().filter_map(|child| child.parse().ok()).map(anonymous_below);
-    own * 1024 + below.sum::<u64>()
+    of_status(pid, "RssAnon:") + below.sum::<u64>()
+}
+
+/// What the kernel says of a process's memory in the line with this name, bytes; of one that has ended, nothing.
+fn of_status(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
 }
 
 #[cfg(test)]
@@ -100,7 +117,8 @@ mod tests {
     fn a_command_is_watched_with_all_below_it() {
         let script = "sh -c 'x=$(head -c 20000000 /dev/zero | tr \"\\0\" x); sleep 0.3; true'; true";
         let (usage, _) = of(Command::new("sh").args(["-c", script])).unwrap();
-        assert!(usage.seconds > 0.3 && usage.memory > 20_000_000, "{usage:?}");
+        assert!(usage.seconds > 0.3 && usage.memory.anonymous > 20_000_000, "{usage:?}");
+        assert!((500_000..20_000_000).contains(&usage.memory.resident), "{usage:?}");
         assert!(of(Command::new("false").arg("x")).is_err());
     }
 }

@@ -5,8 +5,8 @@
 //! ids' range for each chunk: the bit of a part with a chunk is set. An id that is not there meets a set bit once in
 //! sixteen times; and since the table is sorted the filter is written from front to back, without being held in memory.
 //!
-//! Memory while a table is made: [`RUN_ENTRIES`] entries. They are sorted, written aside as a run, and the runs merged. A
-//! table that is less than a run is held in memory.
+//! Memory while a table is made: [`RUN_ENTRIES`] entries. They are sorted, written aside as a run, and the runs merged, of which
+//! each is read by [`READ_ENTRIES`]. A table that is less than a run is held in memory.
 
 use crate::ChunkId;
 use crate::index::Location;
@@ -25,6 +25,8 @@ const ENTRY_BYTES: usize = ChunkId::BYTES + 5 * 4;
 const CONDEMNED: u32 = 1 << 31;
 /// Entries that are sorted at once. A table of fewer is held in memory.
 const RUN_ENTRIES: usize = 4 << 10;
+/// Entries of a run that are read at once.
+const READ_ENTRIES: usize = 64;
 /// Bits of the filter for each entry.
 const FILTER_BITS: u64 = 16;
 /// Bytes that are written at once.
@@ -143,19 +145,20 @@ impl TableBuilder {
     pub(crate) fn finish(mut self) -> io::Result<Table> {
         if self.runs.is_empty() {
             self.run.sort_unstable();
-            return write(self.run.into_iter(), self.count, Spool::held(), Spool::held());
+            return write(self.run.into_iter().map(Ok), self.count, Spool::held(), Spool::held());
         }
         self.end_run()?;
         self.run = Vec::new();
-        let Some(aside) = self.aside else { return Ok(Table::default()) };
-        let aside = aside.view()?;
-        write(Merge::new(&aside, &self.runs), self.count, Spool::new()?, Spool::new()?)
+        let Some(aside) = self.aside.map(Spool::end).transpose()?.flatten() else {
+            return Ok(Table::default());
+        };
+        write(Merge::new(aside, self.runs)?, self.count, Spool::new()?, Spool::new()?)
     }
 }
 
 /// Writes a table of sorted entries, of which there are at most so many.
 fn write(
-    sorted: impl Iterator<Item = Entry>,
+    sorted: impl Iterator<Item = io::Result<Entry>>,
     most: u64,
     mut entries: Spool,
     mut bits: Spool,
@@ -171,11 +174,12 @@ fn write(
 
 /// Hands out the first of entries, in order, that have the same id.
 fn each_once(
-    entries: impl Iterator<Item = Entry>,
+    entries: impl Iterator<Item = io::Result<Entry>>,
     mut take: impl FnMut(&Entry) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut last: Option<Entry> = None;
     for entry in entries {
+        let entry = entry?;
         let again = last.is_some_and(|last| last[..ChunkId::BYTES] == entry[..ChunkId::BYTES]);
         if !again {
             take(&entry)?;
@@ -217,34 +221,50 @@ impl Filter {
 }
 
 /// Entries of several sorted runs, in order.
-struct Merge<'a> {
-    runs: Vec<&'a [Entry]>,
+struct Merge {
+    aside: Arc<dyn File>,
+    runs: Vec<Run>,
     next: BinaryHeap<Reverse<(Entry, usize)>>,
 }
 
-impl<'a> Merge<'a> {
-    fn new(aside: &'a [u8], runs: &[Range<u64>]) -> Self {
-        let run = |range: &Range<u64>| aside[range.start as usize..range.end as usize].as_chunks().0;
-        let mut merge = Merge { runs: runs.iter().map(run).collect(), next: BinaryHeap::new() };
-        (0..merge.runs.len()).for_each(|run| merge.advance(run));
-        merge
+/// What is left of a run.
+struct Run {
+    /// Where what has not been read lies.
+    rest: Range<u64>,
+    /// What has been, the next entry last.
+    read: Vec<Entry>,
+}
+
+impl Merge {
+    fn new(aside: Arc<dyn File>, runs: Vec<Range<u64>>) -> io::Result<Self> {
+        let runs: Vec<Run> = runs.into_iter().map(|rest| Run { rest, read: Vec::new() }).collect();
+        let mut merge = Merge { aside, runs, next: BinaryHeap::new() };
+        (0..merge.runs.len()).try_for_each(|run| merge.advance(run))?;
+        Ok(merge)
     }
 
-    fn advance(&mut self, run: usize) {
-        if let Some((first, rest)) = self.runs[run].split_first() {
-            self.next.push(Reverse((*first, run)));
-            self.runs[run] = rest;
+    fn advance(&mut self, run: usize) -> io::Result<()> {
+        let Run { rest, read } = &mut self.runs[run];
+        if read.is_empty() {
+            let bytes = (READ_ENTRIES * ENTRY_BYTES).min((rest.end - rest.start) as usize);
+            let mut buffer = [0; READ_ENTRIES * ENTRY_BYTES];
+            self.aside.read_exact_at(&mut buffer[..bytes], rest.start)?;
+            read.extend(buffer[..bytes].as_chunks().0.iter().rev());
+            rest.start += bytes as u64;
         }
+        if let Some(entry) = read.pop() {
+            self.next.push(Reverse((entry, run)));
+        }
+        Ok(())
     }
 }
 
-impl Iterator for Merge<'_> {
-    type Item = Entry;
+impl Iterator for Merge {
+    type Item = io::Result<Entry>;
 
-    fn next(&mut self) -> Option<Entry> {
+    fn next(&mut self) -> Option<Self::Item> {
         let Reverse((entry, run)) = self.next.pop()?;
-        self.advance(run);
-        Some(entry)
+        Some(self.advance(run).map(|()| entry))
     }
 }
 
@@ -285,6 +305,12 @@ impl Spool {
             self.buffer.clear();
         }
         Ok(())
+    }
+
+    /// The file, with all of it.
+    fn end(mut self) -> io::Result<Option<Arc<dyn File>>> {
+        self.flush()?;
+        Ok(self.file)
     }
 
     /// Nobody writes to the file any more, and nobody else ever could.

@@ -231,6 +231,7 @@ impl Pruner {
             condemnation.objects.iter().filter(|path| is_log(path) && !gone.contains(*path)).cloned(),
         );
         let doomed: BTreeSet<String> = condemnation.objects.difference(&needed).cloned().collect();
+        drop(survey);
         let old = store.index_without(&doomed)?;
         lease.check()?;
         let sizes = sizes(&entries);

@@ -21,24 +21,23 @@ const TICKS_A_SECOND: f64 = 100.0;
 pub(crate) struct Usage {
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
-    /// Its memory.
-    pub(crate) memory: Memory,
+    /// Peak of its memory, bytes, looked at every 10 ms.
+    pub(crate) memory: u64,
 }
 
-/// Peaks of memory, bytes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Memory {
-    /// Of the anonymous memory of all processes together, looked at every 10 ms.
-    pub(crate) anonymous: u64,
-    /// Of the resident memory of the process itself, with its program and what it mapped, as the kernel counted it.
-    pub(crate) resident: u64,
+/// What of a process's memory counts, bytes.
+pub(crate) type Look = fn(u32) -> u64;
+
+/// As [`of_by`], by the anonymous memory of all processes.
+pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
+    of_by(command, anonymous_below)
 }
 
 /// Runs the command to its end, and then has everything that it wrote on the disk, which counts. An error if it fails.
-pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
+pub(crate) fn of_by(command: &mut Command, look: Look) -> Result<(Usage, Output)> {
     let (begun, before) = (Instant::now(), children_cpu()?);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let peak = Peak::of(child.id());
+    let peak = Peak::of(child.id(), look);
     let output = child.wait_with_output();
     let memory = peak.stop();
     let output = output?;
@@ -50,23 +49,22 @@ pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
     Ok((Usage { seconds, cpu_seconds: children_cpu()? - before, memory }, output))
 }
 
-/// Looks at the anonymous memory of a process and of those below it.
+/// Looks at the memory of a process again and again.
 #[derive(Debug)]
 pub(crate) struct Peak {
     ended: Arc<AtomicBool>,
-    looking: JoinHandle<Memory>,
+    looking: JoinHandle<u64>,
 }
 
 impl Peak {
     /// Begins to look.
-    pub(crate) fn of(pid: u32) -> Peak {
+    pub(crate) fn of(pid: u32, look: Look) -> Peak {
         let ended = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&ended);
         let looking = thread::spawn(move || {
-            let (mut peak, begun) = (Memory::default(), Instant::now());
+            let (mut peak, begun) = (0, Instant::now());
             while !seen.load(Ordering::Acquire) {
-                peak.anonymous = peak.anonymous.max(anonymous_below(pid));
-                peak.resident = peak.resident.max(of_status(pid, "VmHWM:"));
+                peak = peak.max(look(pid));
                 thread::sleep(LOOK_EVERY.min(begun.elapsed() / LOOKS_MIN));
             }
             peak
@@ -74,8 +72,8 @@ impl Peak {
         Peak { ended, looking }
     }
 
-    /// The most that was seen.
-    pub(crate) fn stop(self) -> Memory {
+    /// The most that was seen, bytes.
+    pub(crate) fn stop(self) -> u64 {
         self.ended.store(true, Ordering::Release);
         self.looking.join().unwrap_or_default()
     }
@@ -98,27 +96,58 @@ fn anonymous_below(pid: u32) -> u64 {
         .map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default())
         .collect::<String>();
     let below = children.split_whitespace().filter_map(|child| child.parse().ok()).map(anonymous_below);
-    of_status(pid, "RssAnon:") + below.sum::<u64>()
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let own = status.lines().find_map(|line| bytes_of(line, "RssAnon:"));
+    own.unwrap_or_default() + below.sum::<u64>()
 }
 
-/// What the kernel says of a process's memory in the line with this name, bytes; of one that has ended, nothing.
-fn of_status(pid: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or_default() * 1024
+/// Resident memory of a process, bytes, the program with it. What it has mapped of files without a name does not count: there
+/// our index of chunks lies, on the disk.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    let (mut sum, mut counts) = (0, true);
+    for line in smaps.lines() {
+        match bytes_of(line, "Rss:") {
+            Some(bytes) if counts => sum += bytes,
+            Some(_) => {}
+            // The head of a mapping has no colon in its first word.
+            None if line.split(' ').next().is_some_and(|word| !word.ends_with(':')) => {
+                counts = !line.ends_with(" (deleted)");
+            }
+            None => {}
+        }
+    }
+    sum
+}
+
+/// The bytes in a line of the kernel's that begins with this name.
+fn bytes_of(line: &str, name: &str) -> Option<u64> {
+    Some(line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pitr_vfs::{Access, FileSystem, OsFs};
 
     #[test]
     fn a_command_is_watched_with_all_below_it() {
         let script = "sh -c 'x=$(head -c 20000000 /dev/zero | tr \"\\0\" x); sleep 0.3; true'; true";
         let (usage, _) = of(Command::new("sh").args(["-c", script])).unwrap();
-        assert!(usage.seconds > 0.3 && usage.memory.anonymous > 20_000_000, "{usage:?}");
-        assert!((500_000..20_000_000).contains(&usage.memory.resident), "{usage:?}");
+        assert!(usage.seconds > 0.3 && usage.memory > 20_000_000, "{usage:?}");
         assert!(of(Command::new("false").arg("x")).is_err());
+    }
+
+    #[test]
+    fn files_without_a_name_are_not_resident_memory() {
+        let path = std::env::temp_dir().join(format!("pitr-usage-{}", std::process::id()));
+        fs::write(&path, vec![1; 64 << 20]).unwrap();
+        let view = OsFs.open(&path, Access::Read).and_then(|file| file.view(64 << 20)).unwrap();
+        let touched = view.iter().step_by(4096).map(|byte| u64::from(*byte)).sum::<u64>();
+        let with_a_name = resident(std::process::id());
+        fs::remove_file(&path).unwrap();
+        let without = resident(std::process::id());
+        assert_eq!(touched, (64 << 20) / 4096);
+        assert!(without > 1_000_000 && with_a_name > without + (50 << 20), "{with_a_name} {without}");
     }
 }

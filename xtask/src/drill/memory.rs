@@ -1,5 +1,5 @@
-//! Every command on databases of several sizes: the peak of its memory must not follow the data. Its resident memory counts, as
-//! the kernel does: the program, what it has mapped, and what it allocated.
+//! Every command on databases of several sizes: the peak of its memory must not follow the data. What is resident
+//! counts, the program and all that it allocated, but not the index of chunks, which is mapped from the disk.
 //!
 //! What changes between two backups is the same at each size. The database also stands, by a second name, in a folder that is
 //! backed up as one.
@@ -30,19 +30,21 @@ pub(crate) struct Memory {
 
 /// Peaks of each command, by size.
 #[derive(Default)]
-struct Peaks(BTreeMap<&'static str, Vec<usage::Memory>>);
+struct Peaks(BTreeMap<&'static str, Vec<u64>>);
 
 impl Peaks {
-    fn keep(&mut self, name: &'static str, peak: usage::Memory) {
-        println!("    {name}: {} MB, {} of it its own", megabytes(peak.resident), megabytes(peak.anonymous));
+    fn keep(&mut self, name: &'static str, peak: u64) {
+        println!("    {name}: {:.1} MB", megabytes(peak));
         self.0.entry(name).or_default().push(peak);
     }
 
     /// Runs `pitr` with the words of `name` before a bracket, then these paths.
     fn of(&mut self, name: &'static str, program: &Program, paths: &[&Path]) -> Result<()> {
         let words = name.split(" (").next().unwrap_or(name).split(' ').map(OsStr::new);
-        let (usage, _) =
-            usage::of(&mut program.command(words.chain(paths.iter().map(|path| path.as_os_str()))))?;
+        let (usage, _) = usage::of_by(
+            &mut program.command(words.chain(paths.iter().map(|path| path.as_os_str()))),
+            usage::resident,
+        )?;
         self.keep(name, usage.memory);
         Ok(())
     }
@@ -58,16 +60,16 @@ impl Memory {
                 database(*size, &mut peaks)?;
             }
             for (command, peaks) in peaks.0 {
-                let resident = || peaks.iter().map(|peak| peak.resident);
-                let (least, most) = resident().min().zip(resident().max()).unwrap_or_default();
+                let (least, most) =
+                    peaks.iter().copied().min().zip(peaks.iter().copied().max()).unwrap_or_default();
                 let ratio = most as f64 / least as f64;
-                let each: Vec<String> = resident().map(|peak| megabytes(peak).to_string()).collect();
+                let each: Vec<String> = peaks.iter().map(|peak| format!("{:.1}", megabytes(*peak))).collect();
                 verdict.figure(format_args!("{command} {} MB", each.join(" ")));
                 verdict.check(
                     ratio < RATIO_MAX,
                     format_args!("{command}: {ratio:.2} times from the least to the most"),
                 );
-                verdict.check(most < MEMORY_MAX, format_args!("{command}: {} MB", megabytes(most)));
+                verdict.check(most < MEMORY_MAX, format_args!("{command}: {:.0} MB", megabytes(most)));
             }
             Ok(())
         })
@@ -84,7 +86,7 @@ fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
     change(&mut stage)?;
     peaks.of("backup (increment)", &program, &[&database])?;
     let watch = program.watch(&database, &[])?;
-    let peak = Peak::of(watch.pid());
+    let peak = Peak::of(watch.pid(), usage::resident);
     // What a watch holds depends on what meets: commits on their way into the log, and log on its way into the repository.
     (0..WATCHED).try_for_each(|_| change(&mut stage))?;
     settle();
@@ -132,6 +134,6 @@ fn change(stage: &mut Stage) -> Result<()> {
     stage.application.event("done").map(drop)
 }
 
-fn megabytes(bytes: u64) -> u64 {
-    bytes / 1_000_000
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }

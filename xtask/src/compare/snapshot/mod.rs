@@ -234,7 +234,7 @@ impl Medians {
         Medians {
             seconds: of(|figures| figures.usage.seconds),
             cpu_seconds: of(|figures| figures.usage.cpu_seconds),
-            memory: of(|figures| figures.usage.memory.anonymous as f64),
+            memory: of(|figures| figures.usage.memory as f64),
             stored: of(|figures| figures.stored as f64),
             added: of(|figures| figures.added as f64),
         }

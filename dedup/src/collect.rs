@@ -1,6 +1,6 @@
 //! Which packs are needed, and making those that are not go away.
 
-use crate::index::{INDEX_FOLDER, is_full, put_index};
+use crate::index::{INDEX_FOLDER, packs_for_one, put_index};
 use crate::pack::{Pack, pack_path};
 use crate::store::read_index;
 use crate::{ChunkId, ChunkStore, Result, Written};
@@ -121,7 +121,7 @@ impl ChunkStore {
                 kept.extend(named.into_iter().filter(|pack| !goes(pack)));
                 old.push(path);
             }
-            if is_full(&kept) {
+            if packs_for_one(&kept) < kept.len() {
                 put_index(objects, owner, &std::mem::take(&mut kept))?;
             }
         }

@@ -44,13 +44,8 @@ pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, packs: &[Pack]) ->
     Ok(stored)
 }
 
-/// True if these packs make an index object of the largest size, or more.
-pub(crate) fn is_full(packs: &[Pack]) -> bool {
-    packs.iter().map(|pack| pack.chunks.len()).sum::<usize>() >= CHUNKS_MAX
-}
-
 /// How many of the packs go into one index object: at least one.
-fn packs_for_one(packs: &[Pack]) -> usize {
+pub(crate) fn packs_for_one(packs: &[Pack]) -> usize {
     let mut chunks = 0;
     let fits = packs.iter().take_while(|pack| {
         chunks += pack.chunks.len();

@@ -107,14 +107,11 @@ pub(crate) fn resident(pid: u32) -> u64 {
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
     let (mut sum, mut counts) = (0, true);
     for line in smaps.lines() {
-        match bytes_of(line, "Rss:") {
-            Some(bytes) if counts => sum += bytes,
-            Some(_) => {}
-            // The head of a mapping has no colon in its first word.
-            None if line.split(' ').next().is_some_and(|word| !word.ends_with(':')) => {
-                counts = !line.ends_with(" (deleted)");
-            }
-            None => {}
+        let is_head = line.split(' ').next().is_some_and(|word| !word.ends_with(':'));
+        if is_head {
+            counts = !line.ends_with(" (deleted)");
+        } else if counts {
+            sum += bytes_of(line, "Rss:").unwrap_or_default();
         }
     }
     sum
@@ -140,12 +137,12 @@ mod tests {
 
     #[test]
     fn files_without_a_name_are_not_resident_memory() {
-        let path = std::env::temp_dir().join(format!("pitr-usage-{}", std::process::id()));
-        fs::write(&path, vec![1; 64 << 20]).unwrap();
-        let view = OsFs.open(&path, Access::Read).and_then(|file| file.view(64 << 20)).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), vec![1; 64 << 20]).unwrap();
+        let view = OsFs.open(file.path(), Access::Read).and_then(|file| file.view(64 << 20)).unwrap();
         let touched = view.iter().step_by(4096).map(|byte| u64::from(*byte)).sum::<u64>();
         let with_a_name = resident(std::process::id());
-        fs::remove_file(&path).unwrap();
+        file.close().unwrap();
         let without = resident(std::process::id());
         assert_eq!(touched, (64 << 20) / 4096);
         assert!(without > 1_000_000 && with_a_name > without + (50 << 20), "{with_a_name} {without}");

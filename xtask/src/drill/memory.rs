@@ -60,8 +60,8 @@ impl Memory {
                 database(*size, &mut peaks)?;
             }
             for (command, peaks) in peaks.0 {
-                let (least, most) =
-                    peaks.iter().copied().min().zip(peaks.iter().copied().max()).unwrap_or_default();
+                let (least, most) = (peaks.iter().min(), peaks.iter().max());
+                let (least, most) = least.copied().zip(most.copied()).unwrap_or_default();
                 let ratio = most as f64 / least as f64;
                 let each: Vec<String> = peaks.iter().map(|peak| format!("{:.1}", megabytes(*peak))).collect();
                 verdict.figure(format_args!("{command} {} MB", each.join(" ")));

@@ -1,6 +1,6 @@
 //! Which packs are needed, and making those that are not go away.
 
-use crate::index::{INDEX_FOLDER, packs_for_one, put_index};
+use crate::index::{INDEX_FOLDER, put_index, take_full};
 use crate::pack::{Pack, pack_path};
 use crate::store::read_index;
 use crate::{ChunkId, ChunkStore, Result, Written};
@@ -41,7 +41,8 @@ impl Marks {
     }
 
     fn is_marked(&self, pack: u32, frame: u32) -> bool {
-        self.packs[pack as usize][frame as usize / 64] >> (frame % 64) & 1 == 1
+        // Packs that were added since have no marks.
+        self.packs.get(pack as usize).is_some_and(|words| words[frame as usize / 64] >> (frame % 64) & 1 == 1)
     }
 
     /// How much of each pack that the index names is needed.
@@ -121,8 +122,8 @@ impl ChunkStore {
                 kept.extend(named.into_iter().filter(|pack| !goes(pack)));
                 old.push(path);
             }
-            if packs_for_one(&kept) < kept.len() {
-                put_index(objects, owner, &std::mem::take(&mut kept))?;
+            while let Some(full) = take_full(&mut kept) {
+                put_index(objects, owner, &full)?;
             }
         }
         put_index(objects, owner, &kept)?;

@@ -4,6 +4,7 @@
 //! varint`, `salt 16` if the key is not 0, `chunks varint`, then for each chunk `id 32, stored length varint, raw length
 //! varint`. Offsets follow from the lengths.
 
+use crate::grown::Grown;
 use crate::id::hex;
 use crate::pack::{Pack, PackedChunk, pack_path, put_named};
 use crate::table::{Table, TableBuilder};
@@ -12,8 +13,8 @@ use pitr_codec::{Codec, Digest, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectCipher, 
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::Objects;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::convert::Infallible;
+use std::collections::{BTreeSet, HashSet};
+use std::io;
 
 /// Folder of the index objects.
 pub(crate) const INDEX_FOLDER: &str = "index";
@@ -28,30 +29,28 @@ pub(crate) fn index_path(digest: &Digest) -> String {
     format!("{INDEX_FOLDER}/{}", hex(digest))
 }
 
-/// Puts the index of these packs, in several objects if it is large, and returns the bytes that they take. It is not compressed:
-/// nearly all of it is hashes.
+/// Puts an index object that names these packs, if there are some, and returns its bytes. It is not compressed: nearly all of it
+/// is hashes.
 pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, packs: &[Pack]) -> Result<u64> {
-    let mut stored = 0;
-    let mut rest = packs;
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at(packs_for_one(rest));
-        rest = later;
-        let builder = objects.builder_of(owner, "", ObjectKind::PackIndex, Codec::None)?;
-        let bytes = builder.finish(&encode(now)).map_err(Error::Pack)?;
-        stored += bytes.len() as u64;
-        put_named(objects, ObjectKind::PackIndex, bytes.into(), index_path)?;
+    if packs.is_empty() {
+        return Ok(0);
     }
+    let builder = objects.builder_of(owner, "", ObjectKind::PackIndex, Codec::None)?;
+    let bytes = builder.finish(&encode(packs)).map_err(Error::Pack)?;
+    let stored = bytes.len() as u64;
+    put_named(objects, ObjectKind::PackIndex, bytes.into(), index_path)?;
     Ok(stored)
 }
 
-/// How many of the packs go into one index object: at least one.
-pub(crate) fn packs_for_one(packs: &[Pack]) -> usize {
+/// Takes as many of the packs as fill one index object, at least one; `None` if all of them leave room in it.
+pub(crate) fn take_full(packs: &mut Vec<Pack>) -> Option<Vec<Pack>> {
     let mut chunks = 0;
     let fits = packs.iter().take_while(|pack| {
         chunks += pack.chunks.len();
         chunks <= CHUNKS_MAX
     });
-    fits.count().max(1)
+    let full = fits.count().max(1);
+    (full < packs.len()).then(|| packs.drain(..full).collect())
 }
 
 fn encode(packs: &[Pack]) -> Vec<u8> {
@@ -130,7 +129,8 @@ pub(crate) struct Index {
     /// Those of `packs`: two index objects may name the same one.
     known: HashSet<Digest>,
     read: Table,
-    added: HashMap<ChunkId, Location>,
+    /// Chunks that were not in there, or only where they are condemned.
+    added: Grown,
 }
 
 /// Reads packs into an [`Index`].
@@ -147,7 +147,7 @@ impl IndexBuilder {
     /// A chunk of a condemned pack that is in another one too is read from there.
     pub(crate) fn add(&mut self, pack: &Pack, condemned: bool) -> Result<()> {
         let IndexBuilder { index, table } = self;
-        index.each_of(pack, |_, id, at| table.add(id, &Location { condemned, ..at })).map_err(Error::Table)
+        index.each_of(pack, |_, id, at| table.add(id, &Location { condemned, ..at }))
     }
 
     pub(crate) fn finish(self, objects: BTreeSet<String>) -> Result<Index> {
@@ -180,26 +180,25 @@ impl Index {
 
     /// Every chunk, and where it is read from.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ChunkId, Location)> {
-        self.read.iter().chain(self.added.iter().map(|(id, at)| (*id, *at)))
+        let read = self.read.iter().map(|(id, at)| (id, self.rather(&id, at)));
+        read.chain(self.added.iter().filter(|(id, _)| self.read.get(id).is_none()))
     }
 
     /// Adds a pack of this process.
-    pub(crate) fn add(&mut self, pack: &Pack) {
-        let Ok(()) = self.each_of::<Infallible>(pack, |index, id, at| {
-            // A chunk in two packs is read from the first: both are good.
-            if index.read.get(id).is_none() {
-                index.added.entry(*id).or_insert(at);
-            }
-            Ok(())
-        });
+    pub(crate) fn add(&mut self, pack: &Pack) -> Result<()> {
+        // A chunk in two packs is read from the first: both are good.
+        self.each_of(pack, |index, id, at| match index.get(id) {
+            Some(first) if !first.condemned => Ok(()),
+            _ => index.added.add(id, at),
+        })
     }
 
     /// Takes a pack that is not known yet, and hands out its chunks.
-    fn each_of<E>(
+    fn each_of(
         &mut self,
         pack: &Pack,
-        mut take: impl FnMut(&mut Self, &ChunkId, Location) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut take: impl FnMut(&mut Self, &ChunkId, Location) -> io::Result<()>,
+    ) -> Result<()> {
         if !self.known.insert(pack.digest) {
             return Ok(());
         }
@@ -210,18 +209,27 @@ impl Index {
         let mut offset = HEADER_BYTES as u32;
         for (frame, chunk) in (0..).zip(&pack.chunks) {
             let PackedChunk { id, stored_len, raw_len } = *chunk;
-            take(self, &id, Location { pack: no, frame, offset, stored_len, raw_len, condemned: false })?;
+            take(self, &id, Location { pack: no, frame, offset, stored_len, raw_len, condemned: false })
+                .map_err(Error::Table)?;
             offset += stored_len; // bounded by OBJECT_BYTES_LIMIT when decoded or built
         }
         Ok(())
     }
 
     pub(crate) fn get(&self, id: &ChunkId) -> Option<Location> {
-        self.read.get(id).or_else(|| self.added.get(id).copied())
+        match self.read.get(id) {
+            Some(at) => Some(self.rather(id, at)),
+            None => self.added.get(id),
+        }
+    }
+
+    /// Where a chunk is read from that lay there when the index was read.
+    fn rather(&self, id: &ChunkId, at: Location) -> Location {
+        if at.condemned { self.added.get(id).unwrap_or(at) } else { at }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.read.len() + self.added.len()
+        self.iter().count()
     }
 
     pub(crate) fn pack_paths(&self) -> Vec<String> {
@@ -297,9 +305,34 @@ mod tests {
         let chunk = PackedChunk { id: ChunkId::from_bytes([9; 32]), stored_len: 300, raw_len: 5 };
         let pack = Pack { digest: [7; 32], seal: None, chunks: vec![chunk] };
         let mut index = Index::default();
-        index.add(&pack);
-        index.add(&pack);
+        index.add(&pack).unwrap();
+        index.add(&pack).unwrap();
         assert_eq!((index.pack_paths().len(), index.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_is_condemned_is_read_from_where_it_is_stored_anew() {
+        // FAILURES 19
+        let chunk = |n| PackedChunk { id: ChunkId::from_bytes([n; 32]), stored_len: 300, raw_len: 5 };
+        let pack = |digest, chunks: &[u8]| Pack {
+            digest: [digest; 32],
+            seal: None,
+            chunks: chunks.iter().map(|n| chunk(*n)).collect(),
+        };
+        let mut builder = IndexBuilder::new();
+        builder.add(&pack(1, &[1, 2]), true).unwrap();
+        builder.add(&pack(2, &[3]), false).unwrap();
+        let mut index = builder.finish(BTreeSet::new()).unwrap();
+        index.add(&pack(3, &[2, 3, 4])).unwrap();
+        index.add(&pack(4, &[2, 4])).unwrap();
+        let place = |n| index.get(&chunk(n).id).map(|at| (at.pack, at.condemned));
+        let places = [(1, (0, true)), (2, (2, false)), (3, (1, false)), (4, (2, false))];
+        places.iter().for_each(|(n, at)| assert_eq!(place(*n), Some(*at), "{n}"));
+        let mut all: Vec<_> =
+            index.iter().map(|(id, at)| (id.as_bytes()[0], (at.pack, at.condemned))).collect();
+        all.sort_unstable();
+        assert_eq!(all, places);
+        assert_eq!(index.len(), 4);
     }
 
     #[test]
@@ -309,9 +342,15 @@ mod tests {
             seal: None,
             chunks: vec![PackedChunk { id: ChunkId::ZERO, stored_len: 16, raw_len: 0 }; n],
         };
-        assert_eq!(packs_for_one(&[pack(CHUNKS_MAX), pack(1)]), 1);
-        assert_eq!(packs_for_one(&[pack(CHUNKS_MAX + 1)]), 1);
-        assert_eq!(packs_for_one(&[pack(1), pack(2), pack(3)]), 3);
+        let taken = |sizes: &[usize]| {
+            let mut packs: Vec<Pack> = sizes.iter().map(|n| pack(*n)).collect();
+            (take_full(&mut packs).map_or(0, |full| full.len()), packs.len())
+        };
+        assert_eq!(taken(&[CHUNKS_MAX, 1]), (1, 1));
+        assert_eq!(taken(&[CHUNKS_MAX - 2, 2, 3, 4]), (2, 2));
+        assert_eq!(taken(&[CHUNKS_MAX + 1, 1]), (1, 1));
+        assert_eq!(taken(&[1, 2, 3]), (0, 3));
+        assert_eq!(taken(&[]), (0, 0));
     }
 
     #[test]

@@ -6,19 +6,20 @@
 //!
 //! ```text
 //! packs/<first two digits>/<digest>    chunks as frames, their ids and the sums of their pieces in the footer
-//! index/<digest>                       for each pack of one write: digest, chunk ids, lengths
+//! index/<digest>                       for each of some packs: digest, chunk ids, lengths
 //! ```
 //!
 //! # Promises
-//! - **Packs first, then their index.** A crash in between leaves packs that nobody reads: rubbish, no harm.
+//! - **Packs first, then their index.** A crash in between leaves packs that nobody reads: rubbish, no harm. What an index
+//!   names stays of use to whoever comes next, also when its writer died.
 //! - **What is stored was read back.** Each frame is decoded after it was encoded and compared with the chunk, and each
 //!   pack is compared with its frame table, before it is put.
 //! - **What is read was checked.** [`ChunkStore::read`] returns bytes of that id or an error that names the pack.
 //! - **What is relied on stays.** A store holds a lease; what is condemned after that lease was put is deleted after it
 //!   ended, and what was condemned before is not relied on (`docs/format/prune.md`).
-//! - **Memory is bounded** by what is in flight (see [`ChunkWriter`]): the index of all chunks is a mapped file with a
-//!   filter in front of it, in the system's folder for temporary files, 54 bytes for each chunk. In memory stand 70 bytes
-//!   for each pack, and while chunks are written about 150 bytes for each new one.
+//! - **Memory is bounded** by what is in flight (see [`ChunkWriter`]): the index of all chunks, old and new, stands in mapped
+//!   files with a filter in front of each, in the system's folder for temporary files, 54 bytes for each chunk. In memory
+//!   stand some thousands of new ones, and 130 bytes for each pack.
 //!
 //! One call has the crate's only `unsafe`: that of a function which only some processors can run (`sha256.rs`).
 #![deny(unsafe_code)]
@@ -28,6 +29,7 @@ mod check;
 mod collect;
 mod error;
 mod filling;
+mod grown;
 mod id;
 mod index;
 mod pack;

@@ -1,8 +1,8 @@
-//! Packs on their way to the repository.
+//! Packs on their way to the repository, and those that are there and that no index names yet.
 
-use crate::index::{Index, Location, PackAt};
+use crate::index::{Index, Location, PackAt, take_full};
 use crate::pack::{OpenPack, Pack, Stored};
-use crate::{ChunkId, Error, Result};
+use crate::{ChunkId, Error, Result, Written};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use pitr_objects::Objects;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,20 +14,23 @@ const PUTS_MAX: usize = 2;
 
 /// What was put.
 #[derive(Debug, Default)]
-pub(crate) struct Packed {
-    pub(crate) packs: Vec<Pack>,
-    pub(crate) stored: u64,
-    /// Where its chunks lie.
+struct Packed {
+    written: Written,
+    /// Packs that no index names.
+    nameless: Vec<Pack>,
+    /// Where their chunks lie.
     index: Index,
 }
 
 impl Packed {
-    pub(crate) fn chunks(&self) -> u64 {
-        self.packs.iter().map(|pack| pack.chunks.len() as u64).sum()
-    }
-
-    pub(crate) fn raw(&self) -> u64 {
-        self.packs.iter().flat_map(|pack| &pack.chunks).map(|chunk| u64::from(chunk.raw_len)).sum()
+    fn take(&mut self, pack: Pack, stored: u64) -> Result<()> {
+        self.written.packs += 1;
+        self.written.stored += stored;
+        self.written.chunks_new += pack.chunks.len() as u64;
+        self.written.raw_new += pack.chunks.iter().map(|chunk| u64::from(chunk.raw_len)).sum::<u64>();
+        self.index.add(&pack)?;
+        self.nameless.push(pack);
+        Ok(())
     }
 }
 
@@ -98,10 +101,26 @@ impl Puts {
         under_way.packs -= 1; // both callers have counted
         let Stored { pack, stored, buffer } = self.outcomes.recv().map_err(|_| Error::Died)??;
         self.spare.lock().map_err(|_| Error::Died)?.extend(buffer);
+        self.packed.write().map_err(|_| Error::Died)?.take(pack, stored)
+    }
+
+    /// Has `name` put an index object of packs that no index names, and say how large it is: as often as they fill one, and
+    /// of all that are left if it is the `last` time.
+    pub(crate) fn name(&self, last: bool, name: impl Fn(&[Pack]) -> Result<u64>) -> Result<()> {
         let mut packed = self.packed.write().map_err(|_| Error::Died)?;
-        packed.stored += stored;
-        packed.index.add(&pack);
-        packed.packs.push(pack);
+        let mut named = false;
+        while let Some(full) = take_full(&mut packed.nameless) {
+            packed.written.stored += name(&full)?;
+            named = true;
+        }
+        if last {
+            packed.written.stored += name(&std::mem::take(&mut packed.nameless))?;
+        }
+        if named || last {
+            let mut index = Index::default();
+            packed.nameless.iter().try_for_each(|pack| index.add(pack))?;
+            packed.index = index;
+        }
         Ok(())
     }
 
@@ -110,7 +129,7 @@ impl Puts {
         Ok(self.spare.lock().map_err(|_| Error::Died)?.pop())
     }
 
-    /// Where a chunk of these packs lies.
+    /// Where a chunk lies that was put and that no index names yet.
     pub(crate) fn find(&self, id: &ChunkId) -> Result<Option<(PackAt, Location)>> {
         let packed = self.packed.read().map_err(|_| Error::Died)?;
         let Some(location) = packed.index.get(id) else { return Ok(None) };
@@ -118,8 +137,8 @@ impl Puts {
     }
 
     /// What was put so far.
-    pub(crate) fn take(&self) -> Result<Packed> {
-        Ok(std::mem::take(&mut *self.packed.write().map_err(|_| Error::Died)?))
+    pub(crate) fn written(&self) -> Result<Written> {
+        Ok(self.packed.read().map_err(|_| Error::Died)?.written)
     }
 }
 

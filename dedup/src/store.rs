@@ -200,12 +200,10 @@ impl ChunkStore {
         self.index()?.get(id).ok_or(Error::Unknown { id: *id })
     }
 
-    /// Makes packs of a writer known to this store. They are not condemned, but a chunk that was is still read from where
-    /// it was: the store is opened again before somebody relies on it.
+    /// Makes packs of a writer known to this store.
     pub(crate) fn add(&self, packs: &[Pack]) -> Result<()> {
         let mut index = self.index.write().map_err(|_| Error::Died)?;
-        packs.iter().for_each(|pack| index.add(pack));
-        Ok(())
+        packs.iter().try_for_each(|pack| index.add(pack))
     }
 
     pub(crate) fn index(&self) -> Result<RwLockReadGuard<'_, Index>> {

@@ -24,7 +24,7 @@ const ENTRY_BYTES: usize = ChunkId::BYTES + 5 * 4;
 /// Set in the first field of an entry: nobody has two thousand million packs.
 const CONDEMNED: u32 = 1 << 31;
 /// Entries that are sorted at once. A table of fewer is held in memory.
-const RUN_ENTRIES: usize = 4 << 10;
+pub(crate) const RUN_ENTRIES: usize = 4 << 10;
 /// Entries of a run that are read at once.
 const READ_ENTRIES: usize = 64;
 /// Bits of the filter for each entry.
@@ -75,6 +75,17 @@ impl Default for Table {
 impl Table {
     fn entries(&self) -> &[Entry] {
         self.entries.as_chunks().0
+    }
+
+    /// One table of what is in these.
+    pub(crate) fn merged(tables: &[Table]) -> io::Result<Table> {
+        let mut rest: Vec<&[Entry]> = tables.iter().map(Table::entries).collect();
+        let most = rest.iter().map(|entries| entries.len() as u64).sum();
+        let sorted = std::iter::from_fn(|| {
+            let least = rest.iter_mut().filter(|rest| !rest.is_empty()).min_by_key(|rest| rest[0])?;
+            least.split_off_first().map(|entry| Ok(*entry))
+        });
+        write(sorted, most, Spool::new()?, Spool::new()?)
     }
 
     pub(crate) fn len(&self) -> usize {

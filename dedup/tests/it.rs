@@ -141,6 +141,31 @@ fn a_crash_between_packs_and_index_harms_nothing() {
 }
 
 #[test]
+fn what_a_writer_that_died_had_named_is_not_stored_again() {
+    // FAILURES 23
+    const CHUNKS: u64 = 6_000;
+    let shared = Arc::new(InMemory::new());
+    let open = || ChunkStore::open(Objects::with_store(shared.clone()).unwrap()).unwrap();
+    let chunks: Vec<_> = (0..CHUNKS).map(|n| n.to_le_bytes().repeat(2_500)).collect();
+    let (first, second) = chunks.split_at(5_800);
+    let store = open();
+    let writer = store.writer(Codec::None);
+    let ids = writer.put_many(first).unwrap();
+    let own = |id: &ChunkId| writer.read_into(id, |len| vec![0; len]).unwrap();
+    assert!(ids.iter().zip(first).all(|(id, raw)| own(id) == *raw), "named or not, it reads them");
+    drop(writer);
+    let kept = open().len().unwrap() as u64;
+    assert!((800..5_800).contains(&kept), "{kept}");
+    assert_eq!(store.len().unwrap() as u64, kept);
+
+    let store = open();
+    let writer = store.writer(Codec::None);
+    let ids = [writer.put_many(first).unwrap(), writer.put_many(second).unwrap()].concat();
+    assert_eq!(writer.finish().unwrap().chunks_new, CHUNKS - kept);
+    assert!(ids.iter().zip(&chunks).all(|(id, raw)| store.read(id).unwrap() == *raw));
+}
+
+#[test]
 fn a_writer_reads_its_own_chunks_before_it_is_finished() {
     let store = memory();
     let writer = store.writer(Codec::default());

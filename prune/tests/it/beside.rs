@@ -144,6 +144,36 @@ fn what_a_reader_is_about_to_read_stays_until_he_is_done() {
 }
 
 #[test]
+fn what_a_dead_backup_had_named_is_used_by_the_next_one_or_goes() {
+    // FAILURES 19, 23. It was long enough for an index object, and came to no root.
+    let world = World::furnished();
+    let open = || {
+        let objects = world.open();
+        objects.renew_leases_every(Duration::from_millis(3));
+        ChunkStore::open(objects).unwrap()
+    };
+    let before = open().len().unwrap();
+    let writer = open().writer(pitr_codec::Codec::None);
+    let ids: Vec<_> = (0..5_000u64).map(|n| writer.put(&n.to_le_bytes().repeat(2_500)).unwrap()).collect();
+    drop(writer);
+    let (next, first) = (open(), ids[0]);
+    assert!(next.relies_on(&first).unwrap() && next.len().unwrap() > before + 800);
+    // Whoever relies on it has a lease.
+    let pruner = world.pruner(world.open(), keep(9)).lease_expiry(LEASE_EXPIRY);
+    let report = pruner.execute(at(9)).unwrap();
+    assert!(report.condemned > 1 && report.waiting.len() == 1, "{report:?}");
+    assert_eq!(next.read(&first).unwrap().len(), 20_000);
+    // Whoever comes later does not rely on it.
+    assert!(open().contains(&first).unwrap() && !open().relies_on(&first).unwrap());
+    drop(next);
+    let report = pruner.execute(at(9)).unwrap();
+    assert!(report.freed > 5_000 * 20_000 - (16 << 20) && report.condemned == 0, "{report:?}");
+    assert!(!open().contains(&first).unwrap());
+    assert_eq!(open().len().unwrap(), before);
+    world.check_tidy();
+}
+
+#[test]
 fn one_at_a_time_prunes() {
     let world = World::furnished();
     let objects = world.open();

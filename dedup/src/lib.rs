@@ -21,7 +21,7 @@
 //!   files with a filter in front of each, in the system's folder for temporary files, 54 bytes for each chunk. In memory
 //!   stand some thousands of new ones, and 130 bytes for each pack.
 //!
-//! One call has the crate's only `unsafe`: that of a function which only some processors can run (`sha256.rs`).
+//! Two calls have the crate's only `unsafe`: those of functions which only some processors can run (`sha256.rs`).
 #![deny(unsafe_code)]
 
 mod batch;

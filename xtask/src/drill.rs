@@ -6,6 +6,7 @@ mod increment;
 mod kill;
 mod memory;
 mod misuse;
+mod resume;
 mod shapes;
 
 use crate::Result;
@@ -31,6 +32,8 @@ pub(crate) enum Drill {
     Busy(busy::Busy),
     /// A full snapshot, then a share of the pages changed: what the increment stores and reads
     Increment(increment::Increment),
+    /// First backups killed on their way: what the next ones store, and what a prune leaves
+    Resume(resume::Resume),
     /// Every command on databases of growing size: peaks of memory
     Memory(memory::Memory),
     /// Wrong use and broken things: exit codes, one line each
@@ -56,16 +59,18 @@ impl Drill {
             Drill::Shapes(drill) => drill.run(),
             Drill::Busy(drill) => drill.run(),
             Drill::Increment(drill) => drill.run(),
+            Drill::Resume(drill) => drill.run(),
             Drill::Memory(drill) => drill.run(),
             Drill::Misuse(drill) => drill.run(),
             Drill::All(seed) => {
-                let drills: [&dyn Fn() -> Result<bool>; 6] = [
+                let drills: [&dyn Fn() -> Result<bool>; 7] = [
                     &|| misuse::Misuse { seed }.run(),
                     &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
                     &|| kill::Kill { rounds: 3, seed }.run(),
                     &|| shapes::Shapes { only: None, seed }.run(),
                     &|| busy::Busy { seconds: 60 }.run(),
                     &|| increment::Increment { megabytes: 1000, share: 0.05, level: 3, seed }.run(),
+                    &|| resume::Resume { megabytes: 3000, at: vec![0.4, 0.8, 0.3] }.run(),
                 ];
                 // One that breaks off must not keep the others from being seen.
                 let mut passed = true;

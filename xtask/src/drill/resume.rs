@@ -1,0 +1,91 @@
+//! First backups that are killed on their way: the next one finds what the ones before had named, the last one comes to its end, and a
+//! prune leaves no more than a backup takes that nobody killed.
+
+use super::{Stage, judged};
+use crate::Result;
+use crate::application;
+use crate::program::Program;
+use crate::verdict::Verdict;
+use crate::world::bytes_below;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// A share of what is stored at all is named late: packs that are filled, and those that do not fill an index object yet.
+const REST_MAX: f64 = 0.75;
+const TIDY_MAX: f64 = 1.02;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Resume {
+    /// Size of the file
+    #[arg(long, default_value_t = 3000)]
+    pub(crate) megabytes: u32,
+    /// When each backup is killed, in shares of the time that one takes which nobody kills
+    #[arg(long, value_delimiter = ',', default_value = "0.4,0.8,0.3")]
+    pub(crate) at: Vec<f64>,
+}
+
+impl Resume {
+    pub(crate) fn run(&self) -> Result<bool> {
+        let at: Vec<String> = self.at.iter().map(f64::to_string).collect();
+        let command = format!("cargo xtask drill resume --megabytes {} --at {}", self.megabytes, at.join(","));
+        judged(&command, |verdict| self.body(verdict))
+    }
+
+    fn body(&self, verdict: &mut Verdict) -> Result<()> {
+        let stage = Stage::new("resume", "increment.py", &[&self.megabytes.to_string(), "0.05", "1"])?;
+        let original = application::path(&stage.ready, "before")?;
+        let folder = stage.world.path("folder");
+        std::fs::create_dir(&folder)?;
+        std::fs::hard_link(&original, folder.join("data"))?;
+        let backup = [Path::new("backup"), &folder];
+
+        let clean = Program::with_repository(&stage.world.path("clean"))?;
+        let called = clean.call(backup)?;
+        let seconds = called.seconds;
+        let whole = stored(&called.done()?)?;
+        let tidy = bytes_below(clean.repo())?;
+        verdict.figure(format_args!("nobody kills it: {seconds:.2} s, {whole} bytes stored"));
+
+        let program = &stage.program;
+        for share in &self.at {
+            let done = killed(&mut program.command(backup), Duration::from_secs_f64(seconds * share))?;
+            let grown = bytes_below(program.repo())?;
+            verdict.figure(format_args!("killed after {share} of that: {grown} bytes in the repository"));
+            verdict.check(!done, format_args!("a backup was done before {share} of the time"));
+        }
+        let called = program.call(backup)?;
+        let seconds = called.seconds;
+        let answer = called.done()?;
+        let rest = stored(&answer)? as f64 / whole as f64;
+        verdict.figure(format_args!("the last one: {seconds:.2} s, {:.0}% of the bytes stored", rest * 100.0));
+        verdict.check(answer["kind"] == "full", format_args!("it is {}", answer["kind"]));
+        verdict.check(rest < REST_MAX, format_args!("it stored {rest:.2} of what is stored at all"));
+
+        program.call(["verify", "--deep"])?.done()?;
+        program.call(["prune", "--keep-snapshots", "1", "--execute"])?.done()?;
+        let kept = bytes_below(program.repo())? as f64 / tidy as f64;
+        verdict.figure(format_args!("a prune leaves {kept:.3} times what stands where nobody was killed"));
+        verdict.check(kept < TIDY_MAX, format_args!("a prune leaves {kept:.3} times as much"));
+        let output = stage.world.path("restored");
+        program.restore("latest", &output, &[])?.done()?;
+        let same = Command::new("cmp").arg(&original).arg(output.join("data")).status()?;
+        verdict.check(same.success(), "what came back is another file");
+        Ok(())
+    }
+}
+
+/// Kills a command after some time; true if it was done by then.
+fn killed(command: &mut Command, after: Duration) -> Result<bool> {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    thread::sleep(after);
+    let done = child.try_wait()?.is_some();
+    child.kill()?;
+    child.wait()?;
+    Ok(done)
+}
+
+fn stored(answer: &serde_json::Value) -> Result<u64> {
+    answer["stored_bytes"].as_u64().ok_or_else(|| "no stored_bytes in the answer of backup".into())
+}

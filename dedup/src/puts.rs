@@ -8,14 +8,19 @@ use pitr_objects::Objects;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Packs that are being put at once: while one is synced another is written.
 const PUTS_MAX: usize = 2;
+/// After so long packs get an index object even if they do not fill one: what a writer to a slow repository loses when it is killed.
+const NAMED_EVERY: Duration = Duration::from_secs(60);
 
 /// What was put.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Packed {
     written: Written,
+    /// When the last index object was put, or the first pack was begun.
+    named: Instant,
     /// Packs that no index names.
     nameless: Vec<Pack>,
     /// Where their chunks lie.
@@ -46,6 +51,7 @@ pub(crate) struct Puts {
     outcomes: Receiver<Result<Stored>>,
     under_way: Mutex<UnderWay>,
     packed: RwLock<Packed>,
+    pub(crate) named_every: Duration,
     /// Buffers of packs that were put.
     spare: Mutex<Vec<Vec<u8>>>,
 }
@@ -60,8 +66,23 @@ impl Puts {
     pub(crate) fn new(objects: Objects) -> Self {
         let (to_put, packs) = bounded(PUTS_MAX);
         let (put, outcomes) = bounded(PUTS_MAX);
-        let (under_way, packed, spare) = (Mutex::default(), RwLock::default(), Mutex::default());
-        Puts { objects, to_put: Some(to_put), packs, put, outcomes, under_way, packed, spare }
+        let packed = Packed {
+            written: Written::default(),
+            named: Instant::now(),
+            nameless: Vec::new(),
+            index: Index::default(),
+        };
+        Puts {
+            objects,
+            to_put: Some(to_put),
+            packs,
+            put,
+            outcomes,
+            under_way: Mutex::default(),
+            packed: RwLock::new(packed),
+            named_every: NAMED_EVERY,
+            spare: Mutex::default(),
+        }
     }
 
     /// Begins to put a pack.
@@ -105,21 +126,22 @@ impl Puts {
     }
 
     /// Has `name` put an index object of packs that no index names, and say how large it is: as often as they fill one, and
-    /// of all that are left if it is the `last` time.
+    /// of all that are left if it is the `last` time or long since another.
     pub(crate) fn name(&self, last: bool, name: impl Fn(&[Pack]) -> Result<u64>) -> Result<()> {
         let mut packed = self.packed.write().map_err(|_| Error::Died)?;
-        let mut named = false;
+        let all = last || packed.named.elapsed() >= self.named_every;
+        let before = packed.nameless.len();
         while let Some(full) = take_full(&mut packed.nameless) {
             packed.written.stored += name(&full)?;
-            named = true;
         }
-        if last {
+        if all {
             packed.written.stored += name(&std::mem::take(&mut packed.nameless))?;
         }
-        if named || last {
-            let mut index = Index::default();
-            packed.nameless.iter().try_for_each(|pack| index.add(pack))?;
-            packed.index = index;
+        if packed.nameless.len() < before {
+            packed.named = Instant::now();
+            packed.index = Index::default();
+            let Packed { nameless, index, .. } = &mut *packed;
+            nameless.iter().try_for_each(|pack| index.add(pack))?;
         }
         Ok(())
     }

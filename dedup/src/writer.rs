@@ -34,8 +34,8 @@ pub struct Written {
 /// What the repository has is relied on only as far as it is not condemned; what is relied on stays while the store's
 /// lease does.
 ///
-/// Packs are named by an index object as soon as they fill one, the last ones by [`finish`](Self::finish): from then on others
-/// find their chunks. What a writer that died had named, the next one need not store again; what it had not is rubbish.
+/// Packs are named by an index object as soon as they fill one, or once a minute, the last ones by [`finish`](Self::finish): from
+/// then on others find their chunks. What a writer that died had named, the next one need not store again; what it had not is rubbish.
 #[derive(Debug)]
 pub struct ChunkWriter {
     store: ChunkStore,
@@ -196,6 +196,7 @@ impl ChunkWriter {
 mod tests {
     use super::*;
     use pitr_objects::Objects;
+    use std::time::Duration;
 
     #[test]
     fn what_is_held_of_new_chunks_does_not_follow_their_number() {
@@ -217,5 +218,21 @@ mod tests {
         let again: Vec<ChunkId> = (0..8_000).map(|n| writer.put(&raw(n)).unwrap()).collect();
         assert_eq!(writer.finish().unwrap().chunks_new, 8_000);
         assert!((0..).zip(&again).all(|(n, id)| store.read(id).unwrap() == raw(n)));
+    }
+
+    #[test]
+    fn after_some_time_packs_are_named_that_do_not_fill_an_index_object() {
+        // FAILURES 23: a writer to a slow repository, killed.
+        for (every, named) in [(Duration::from_secs(60), 0), (Duration::ZERO, 15)] {
+            let store = ChunkStore::open(Objects::memory().unwrap()).unwrap();
+            let mut writer = store.writer(Codec::None);
+            writer.puts.named_every = every;
+            // A mebibyte each: fifteen fit a pack, the fourth pack waits for the first to be there.
+            for n in 0..60u32 {
+                writer.put(&n.to_le_bytes().repeat(1 << 18)).unwrap();
+            }
+            drop(writer);
+            assert_eq!(store.len().unwrap(), named);
+        }
     }
 }

@@ -21,15 +21,16 @@ pub(crate) struct Resume {
     /// Size of the file
     #[arg(long, default_value_t = 3000)]
     pub(crate) megabytes: u32,
-    /// When each backup is killed, in shares of the time that one takes which nobody kills
-    #[arg(long, value_delimiter = ',', default_value = "0.4,0.8,0.3")]
+    /// How large the repository is when a backup is killed, in shares of what it is without that
+    #[arg(long, value_delimiter = ',', default_value = "0.8,1.1")]
     pub(crate) at: Vec<f64>,
 }
 
 impl Resume {
     pub(crate) fn run(&self) -> Result<bool> {
         let at: Vec<String> = self.at.iter().map(f64::to_string).collect();
-        let command = format!("cargo xtask drill resume --megabytes {} --at {}", self.megabytes, at.join(","));
+        let command =
+            format!("cargo xtask drill resume --megabytes {} --at {}", self.megabytes, at.join(","));
         judged(&command, |verdict| self.body(verdict))
     }
 
@@ -44,28 +45,29 @@ impl Resume {
         let clean = Program::with_repository(&stage.world.path("clean"))?;
         let called = clean.call(backup)?;
         let seconds = called.seconds;
-        let whole = stored(&called.done()?)?;
-        let tidy = bytes_below(clean.repo())?;
+        let whole = stored(&called.done()?)? as f64;
+        let tidy = bytes_below(clean.repo())? as f64;
         verdict.figure(format_args!("nobody kills it: {seconds:.2} s, {whole} bytes stored"));
 
         let program = &stage.program;
         for share in &self.at {
-            let done = killed(&mut program.command(backup), Duration::from_secs_f64(seconds * share))?;
-            let grown = bytes_below(program.repo())?;
-            verdict.figure(format_args!("killed after {share} of that: {grown} bytes in the repository"));
-            verdict.check(!done, format_args!("a backup was done before {share} of the time"));
+            let killed = killed(program, &mut program.command(backup), tidy * share)?;
+            let grown = bytes_below(program.repo())? as f64 / tidy;
+            verdict.figure(format_args!("killed when the repository is {grown:.2} times what it will be"));
+            verdict.check(killed, format_args!("a backup was done before it was {share} times as large"));
         }
         let called = program.call(backup)?;
         let seconds = called.seconds;
         let answer = called.done()?;
-        let rest = stored(&answer)? as f64 / whole as f64;
-        verdict.figure(format_args!("the last one: {seconds:.2} s, {:.0}% of the bytes stored", rest * 100.0));
+        let rest = stored(&answer)? as f64 / whole;
+        verdict
+            .figure(format_args!("the last one: {seconds:.2} s, {:.0}% of the bytes stored", rest * 100.0));
         verdict.check(answer["kind"] == "full", format_args!("it is {}", answer["kind"]));
         verdict.check(rest < REST_MAX, format_args!("it stored {rest:.2} of what is stored at all"));
 
         program.call(["verify", "--deep"])?.done()?;
         program.call(["prune", "--keep-snapshots", "1", "--execute"])?.done()?;
-        let kept = bytes_below(program.repo())? as f64 / tidy as f64;
+        let kept = bytes_below(program.repo())? as f64 / tidy;
         verdict.figure(format_args!("a prune leaves {kept:.3} times what stands where nobody was killed"));
         verdict.check(kept < TIDY_MAX, format_args!("a prune leaves {kept:.3} times as much"));
         let output = stage.world.path("restored");
@@ -76,14 +78,18 @@ impl Resume {
     }
 }
 
-/// Kills a command after some time; true if it was done by then.
-fn killed(command: &mut Command, after: Duration) -> Result<bool> {
+/// Kills a command once the repository is so large; false if it was done before.
+fn killed(program: &Program, command: &mut Command, bytes: f64) -> Result<bool> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    thread::sleep(after);
-    let done = child.try_wait()?.is_some();
-    child.kill()?;
-    child.wait()?;
-    Ok(done)
+    while child.try_wait()?.is_none() {
+        if bytes_below(program.repo()).is_ok_and(|grown| grown as f64 >= bytes) {
+            child.kill()?;
+            child.wait()?;
+            return Ok(true);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(false)
 }
 
 fn stored(answer: &serde_json::Value) -> Result<u64> {

@@ -70,7 +70,7 @@ impl Drill {
                     &|| shapes::Shapes { only: None, seed }.run(),
                     &|| busy::Busy { seconds: 60 }.run(),
                     &|| increment::Increment { megabytes: 1000, share: 0.05, level: 3, seed }.run(),
-                    &|| resume::Resume { megabytes: 3000, at: vec![0.8, 1.1] }.run(),
+                    &|| resume::Resume { megabytes: 4000, at: vec![0.4, 0.9] }.run(),
                 ];
                 // One that breaks off must not keep the others from being seen.
                 let mut passed = true;

@@ -19,10 +19,10 @@ const TIDY_MAX: f64 = 1.02;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Resume {
     /// Size of the file
-    #[arg(long, default_value_t = 3000)]
+    #[arg(long, default_value_t = 4000)]
     pub(crate) megabytes: u32,
     /// How large the repository is when a backup is killed, in shares of what it is without that
-    #[arg(long, value_delimiter = ',', default_value = "0.8,1.1")]
+    #[arg(long, value_delimiter = ',', default_value = "0.4,0.9")]
     pub(crate) at: Vec<f64>,
 }
 

@@ -19,7 +19,7 @@ const NAMED_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 struct Packed {
     written: Written,
-    /// When the last index object was put, or the first pack was begun.
+    /// When the last index object was put, or the writer began.
     named: Instant,
     /// Packs that no index names.
     nameless: Vec<Pack>,

@@ -20,6 +20,7 @@ use std::time::Instant;
 const PIECES: [usize; 3] = [256 << 10, 1 << 20, 4 << 20];
 const THREADS: [usize; 2] = [1, 2];
 const BLOCK_BYTES: usize = 4096;
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bound {
@@ -165,15 +166,23 @@ impl Way {
         Ok(output.sync_all()?)
     }
 
-    /// Past the page cache, if the file system can: it is faster.
+    /// Past the page cache, if the file system can, and into huge pages, if the system has some: it is faster.
     fn compare(self, file: &Path, bytes: u64) -> Result<()> {
         let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
         let input =
             OpenOptions::new().read(true).custom_flags(direct).open(file).or_else(|_| File::open(file))?;
         let next = AtomicU64::new(0);
         self.threads(|| {
-            let mut room = vec![0; self.piece + BLOCK_BYTES];
-            let aligned = room.as_ptr().align_offset(BLOCK_BYTES);
+            let mut room: Vec<u8> = Vec::with_capacity(self.piece + 2 * HUGE_PAGE_BYTES);
+            let aligned = room.as_ptr().align_offset(HUGE_PAGE_BYTES);
+            let len = self.piece.next_multiple_of(HUGE_PAGE_BYTES);
+            #[expect(unsafe_code, reason = "advice for memory")]
+            // SAFETY: this lies within the capacity, and the advice changes no content. If it is refused the pages are small.
+            let _ = unsafe {
+                let start = room.as_mut_ptr().add(aligned);
+                rustix::mm::madvise(start.cast(), len, rustix::mm::Advice::LinuxHugepage)
+            };
+            room.resize(room.capacity(), 0);
             loop {
                 let from = next.fetch_add(self.piece as u64, Ordering::Relaxed);
                 if from >= bytes {

@@ -4,7 +4,7 @@
 //! insides it sees only the exact comparison of two SQLite files. A drill prints what it did and a last line with PASS or FAIL and its
 //! figures, ends with 1 when it failed, removes its data, and adds a line to `benches/results/ledger.md`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod application;
 mod bound;

@@ -137,6 +137,11 @@ impl Stage {
     }
 }
 
+/// What `pitr backup` says that it stored.
+pub(crate) fn stored_bytes(answer: &Value) -> Result<u64> {
+    answer["stored_bytes"].as_u64().ok_or_else(|| "no stored_bytes in the answer of backup".into())
+}
+
 /// Gives the watcher time to look once more before it is asked to stop.
 pub(crate) fn settle() {
     std::thread::sleep(Duration::from_millis(500));

@@ -1,6 +1,8 @@
 //! Where a drill lives: the workspace, the built program, a folder of its own that goes away with it.
 
 use crate::Result;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -63,6 +65,25 @@ pub(crate) fn bytes_below(dir: &Path) -> Result<u64> {
         bytes += if meta.is_dir() { bytes_below(&entry.path())? } else { meta.len() };
     }
     Ok(bytes)
+}
+
+/// True if two files hold the same bytes.
+pub(crate) fn same(a: &Path, b: &Path) -> Result<bool> {
+    let (mut a, mut b) = (File::open(a)?, File::open(b)?);
+    if a.metadata()?.len() != b.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    loop {
+        let bytes = a.read(&mut left)?;
+        if bytes == 0 {
+            return Ok(true);
+        }
+        b.read_exact(&mut right[..bytes])?;
+        if left[..bytes] != right[..bytes] {
+            return Ok(false);
+        }
+    }
 }
 
 /// Drives `file` out of the page cache, once it is on the disk.

@@ -3,7 +3,7 @@
 //!
 //! What was read is seen from outside: the file is driven out of the page cache before the snapshot, and what is back afterwards was read.
 
-use super::{Seed, Stage, judged, settle};
+use super::{Seed, Stage, judged, settle, stored_bytes};
 use crate::Result;
 use crate::application;
 use crate::verdict::Verdict;
@@ -69,7 +69,7 @@ impl Increment {
         let copy = application::path(&done, "copy")?;
         let (changed, together) =
             changed_pages(&application::path(&stage.ready, "before")?, &copy, self.level)?;
-        let stored = answer["stored_bytes"].as_u64().ok_or("no stored_bytes in the answer of backup")?;
+        let stored = stored_bytes(&answer)?;
         verdict.check(
             answer["kind"] == "incremental",
             format_args!("the second snapshot is {}", answer["kind"]),

@@ -1,12 +1,12 @@
 //! First backups that are killed on their way: the next one finds what the ones before had named, the last one comes to its end, and a
 //! prune leaves no more than a backup takes that nobody killed.
 
-use super::{Stage, judged};
+use super::{Stage, judged, stored_bytes};
 use crate::Result;
 use crate::application;
 use crate::program::Program;
 use crate::verdict::Verdict;
-use crate::world::bytes_below;
+use crate::world::{bytes_below, same};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -45,7 +45,7 @@ impl Resume {
         let clean = Program::with_repository(&stage.world.path("clean"))?;
         let called = clean.call(backup)?;
         let seconds = called.seconds;
-        let whole = stored(&called.done()?)? as f64;
+        let whole = stored_bytes(&called.done()?)? as f64;
         let tidy = bytes_below(clean.repo())? as f64;
         verdict.figure(format_args!("nobody kills it: {seconds:.2} s, {whole} bytes stored"));
 
@@ -59,7 +59,7 @@ impl Resume {
         let called = program.call(backup)?;
         let seconds = called.seconds;
         let answer = called.done()?;
-        let rest = stored(&answer)? as f64 / whole;
+        let rest = stored_bytes(&answer)? as f64 / whole;
         verdict
             .figure(format_args!("the last one: {seconds:.2} s, {:.0}% of the bytes stored", rest * 100.0));
         verdict.check(answer["kind"] == "full", format_args!("it is {}", answer["kind"]));
@@ -72,8 +72,7 @@ impl Resume {
         verdict.check(kept < TIDY_MAX, format_args!("a prune leaves {kept:.3} times as much"));
         let output = stage.world.path("restored");
         program.restore("latest", &output, &[])?.done()?;
-        let same = Command::new("cmp").arg(&original).arg(output.join("data")).status()?;
-        verdict.check(same.success(), "what came back is another file");
+        verdict.check(same(&original, &output.join("data"))?, "what came back is another file");
         Ok(())
     }
 }
@@ -90,8 +89,4 @@ fn killed(program: &Program, command: &mut Command, bytes: f64) -> Result<bool> 
         thread::sleep(Duration::from_millis(2));
     }
     Ok(false)
-}
-
-fn stored(answer: &serde_json::Value) -> Result<u64> {
-    answer["stored_bytes"].as_u64().ok_or_else(|| "no stored_bytes in the answer of backup".into())
 }

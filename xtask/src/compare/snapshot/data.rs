@@ -2,9 +2,8 @@
 
 use crate::Result;
 use crate::application::Application;
-use crate::world::{self, bytes_below, forget};
+use crate::world::{self, bytes_below, forget, same};
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -218,22 +217,4 @@ fn patch(file: &Path, to: &Path, mut wrote: impl FnMut(u64, usize)) -> Result<()
         file.sync_all()?;
     }
     Ok(())
-}
-
-fn same(a: &Path, b: &Path) -> Result<bool> {
-    let (mut a, mut b) = (File::open(a)?, File::open(b)?);
-    if a.metadata()?.len() != b.metadata()?.len() {
-        return Ok(false);
-    }
-    let (mut left, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-    loop {
-        let bytes = a.read(&mut left)?;
-        if bytes == 0 {
-            return Ok(true);
-        }
-        b.read_exact(&mut right[..bytes])?;
-        if left[..bytes] != right[..bytes] {
-            return Ok(false);
-        }
-    }
 }

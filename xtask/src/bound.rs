@@ -43,15 +43,7 @@ impl Bound {
         for _ in 0..self.runs {
             for way in ways() {
                 let rates = way.measure(&self.file, &world, self.level)?;
-                println!(
-                    "  pieces of {} KiB, {} threads: backup {:.0} MB/s, restore {:.0} MB/s, comparison {:.0} MB/s, {:.2} : 1",
-                    way.piece >> 10,
-                    way.threads,
-                    rates.backup,
-                    rates.restore,
-                    rates.comparison,
-                    rates.ratio
-                );
+                println!("  {}", way.told(rates));
                 for (best, rate) in best.iter_mut().zip([rates.backup, rates.restore, rates.comparison]) {
                     *best = best.max(rate);
                 }
@@ -96,6 +88,19 @@ struct Place {
 }
 
 impl Way {
+    /// A line of what it gave.
+    pub(crate) fn told(self, rates: Rates) -> String {
+        format!(
+            "pieces of {} KiB, {} threads: backup {:.0} MB/s, restore {:.0} MB/s, comparison {:.0} MB/s, {:.2} : 1",
+            self.piece >> 10,
+            self.threads,
+            rates.backup,
+            rates.restore,
+            rates.comparison,
+            rates.ratio
+        )
+    }
+
     /// Each once, from a cold cache.
     pub(crate) fn measure(self, file: &Path, world: &World, level: i32) -> Result<Rates> {
         let (packed, restored) = (world.path("packed"), world.path("restored"));

@@ -44,3 +44,36 @@ fn spread(rates: &[f64]) -> String {
     let most = rates.iter().copied().fold(0.0, f64::max);
     format!("{:.0} | {least:.0} | {most:.0}", median(rates))
 }
+
+/// The numbers below `count` in another order each round: if one only began elsewhere, each would always run behind
+/// the same other one.
+fn order(count: usize, round: usize) -> Vec<usize> {
+    let mut state = round as u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let mut keyed: Vec<(u64, usize)> = (0..count).map(|nth| (next(), nth)).collect();
+    keyed.sort_unstable();
+    keyed.into_iter().map(|(_, nth)| nth).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_runs_once_a_round_and_behind_different_ones() {
+        let orders: Vec<Vec<usize>> = (0..20).map(|round| order(8, round)).collect();
+        for order in &orders {
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..8).collect::<Vec<_>>());
+        }
+        let behind = |order: &Vec<usize>| {
+            order.iter().position(|nth| *nth == 0).and_then(|at| at.checked_sub(1).map(|at| order[at]))
+        };
+        let before: std::collections::BTreeSet<_> = orders.iter().map(behind).collect();
+        assert!(before.len() > 4, "{before:?}");
+    }
+}

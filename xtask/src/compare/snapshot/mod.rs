@@ -10,10 +10,10 @@ mod aims;
 mod data;
 mod peer;
 
-use super::median;
+use super::{median, order};
 use crate::Result;
 use crate::application::Application;
-use crate::bound::{self, Rates};
+use crate::bound::{self, Rates, Way};
 use crate::drill::settle;
 use crate::program::Program;
 use crate::usage::{self, Usage};
@@ -27,8 +27,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "# Snapshots beside other backups\n\nEach table is one run of the command that stands over it; MB are decimal. Memory is the peak of anonymous memory. The\n\
-    bound is the same bytes through read, hash, codec, write and fsync with none of our crates, fastest of several ways by their medians; of a\n\
-    second backup it is reading and hashing all of them, which whoever is not told what changed must.\n\
+    bound is the same bytes through read, hash, codec, write and fsync with none of our crates, fastest of several ways by their medians, which\n\
+    have their turns among the programs; of a second backup it is reading and hashing all of them, which whoever is not told what changed must.\n\
     *second, watched*: an application had committed the changes beside `pitr watch`, and what is timed is `pitr backup`. *second, listed*:\n\
     whoever changed the files had kept a list of what it wrote, and what is timed is `pitr backup --changed-ranges`.\n";
 
@@ -89,10 +89,18 @@ impl Snapshots {
         println!("{command}");
         let data = Data::make(kind, self.megabytes, self.share)?;
         let peers = self.peers(kind);
-        let (mut table, mut bounds) = (Table::new(), vec![Vec::new(); bound::ways().count()]);
+        let ways: Vec<Way> = bound::ways().filter(|_| self.wants("bound")).collect();
+        let (mut table, mut bounds) = (Table::new(), vec![Vec::new(); ways.len()]);
         for round in 0..self.runs {
-            for nth in 0..peers.len() {
-                let (peer, _) = &peers[(round + nth) % peers.len()];
+            // The ways of the bound have their turns among the programs: a machine that others share changes by the minute.
+            for nth in order(peers.len() + ways.len(), round) {
+                let Some((peer, _)) = peers.get(nth) else {
+                    let nth = nth - peers.len();
+                    let rates = ways[nth].measure(&data.whole, &World::new("bound")?, LEVEL)?;
+                    println!("  {}", ways[nth].told(rates));
+                    bounds[nth].push(rates);
+                    continue;
+                };
                 once(peer, &data, &mut table)?;
                 if *peer == Peer::Pitr {
                     let (step, figures) = match kind {
@@ -101,12 +109,6 @@ impl Snapshots {
                     };
                     told("pitr", step, figures);
                     table.entry((step, "pitr")).or_default().push(figures);
-                }
-            }
-            if self.wants("bound") {
-                let world = World::new("bound")?;
-                for (way, rates) in bound::ways().zip(&mut bounds) {
-                    rates.push(way.measure(&data.whole, &world, LEVEL)?);
                 }
             }
         }

@@ -10,10 +10,10 @@ use crate::names::{Layout, LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
-use pitr_format::{DecodeError, Lsn, SourceName, TimelineId};
+use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
 use pitr_objects::{Objects, random_bytes};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 /// Random bytes in front of what only one writer may create, so that two claims of one process never look alike.
@@ -76,7 +76,18 @@ impl Archive {
                 _ => found.foreign.push(entry.path),
             }
         }
-        found.epochs = self.epochs(&mut found.foreign)?;
+        let logged: HashSet<Epoch> = found.logs.iter().map(|(name, _)| name.epoch).collect();
+        let epochs = self.epoch_names(&mut found.foreign)?.into_par_iter();
+        let read = epochs.map(|(epoch, is_fenced)| {
+            // Each backup of a folder claims an epoch, and none has log: whatever its fence says, there is nothing to admit.
+            let fence = match is_fenced {
+                false => None,
+                true if !logged.contains(&epoch) => Some(Fence::default()),
+                true => Some(self.read(&Name::Fence(epoch), ObjectKind::Fence, Fence::decode)?),
+            };
+            Ok((epoch, fence))
+        });
+        found.epochs = read.collect::<Result<_>>()?;
         found.timelines = self.timelines(&mut found.foreign)?;
         for entry in self.objects.list(&self.layout.pruned())? {
             match self.layout.parse(&entry.path) {
@@ -190,23 +201,15 @@ impl Archive {
         }
     }
 
-    /// The epochs that were claimed, with their fences.
-    pub(crate) fn epochs(
-        &self,
-        foreign: &mut Vec<String>,
-    ) -> Result<BTreeMap<pitr_format::Epoch, Option<Fence>>> {
+    /// The epochs that were claimed, and whether each was fenced.
+    pub(crate) fn epoch_names(&self, foreign: &mut Vec<String>) -> Result<BTreeMap<Epoch, bool>> {
         let mut epochs = BTreeMap::new();
-        let mut fences = Vec::new();
         for entry in self.objects.list(&self.layout.epochs())? {
             match self.layout.parse(&entry.path) {
-                Some(Name::Claim(epoch)) => drop(epochs.insert(epoch, None)),
-                Some(Name::Fence(epoch)) => fences.push(epoch),
+                Some(Name::Claim(epoch)) => drop(epochs.entry(epoch).or_insert(false)),
+                Some(Name::Fence(epoch)) => drop(epochs.insert(epoch, true)),
                 _ => foreign.push(entry.path),
             }
-        }
-        for epoch in fences {
-            let fence = self.read(&Name::Fence(epoch), ObjectKind::Fence, Fence::decode)?;
-            epochs.insert(epoch, Some(fence));
         }
         Ok(epochs)
     }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub struct Found {
     /// Log objects with their sizes in bytes, in any order.
     pub logs: Vec<(LogName, u64)>,
-    /// The epochs that were claimed, with their fences as far as they have one.
+    /// The epochs that were claimed, with their fences as far as they have one; any fence will do where there are no log objects.
     pub epochs: BTreeMap<Epoch, Option<Fence>>,
     /// The timelines that were claimed.
     pub timelines: BTreeMap<TimelineId, Timeline>,
@@ -82,7 +82,7 @@ impl Catalog {
         }
     }
 
-    /// The epochs that were claimed, with their fences.
+    /// The epochs that were claimed, with their fences; of those without log objects an empty one.
     #[must_use]
     pub fn epochs(&self) -> &BTreeMap<Epoch, Option<Fence>> {
         &self.epochs

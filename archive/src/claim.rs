@@ -40,12 +40,12 @@ impl Writer {
         archive.objects().register_source(archive.source())?;
         let claim = Claim { time: now }.encode();
         for _ in 0..CLAIM_ATTEMPTS {
-            let taken = archive.epochs(&mut Vec::new())?;
+            let taken = archive.epoch_names(&mut Vec::new())?;
             let next = taken.keys().last().map_or(Some(Epoch::FIRST), |last| last.next());
             let Some(epoch) = next else { break };
             if archive.create(&Name::Claim(epoch), ObjectKind::Claim, &claim)? {
                 let writer = Writer { archive: archive.clone(), epoch, fenced_by: Arc::default() };
-                let unfenced = taken.iter().filter(|(_, fence)| fence.is_none());
+                let unfenced = taken.iter().filter(|(_, is_fenced)| !**is_fenced);
                 for (before, _) in unfenced {
                     writer.fence(*before)?;
                 }

@@ -1,7 +1,7 @@
 //! Who may write, and what becomes of those who may no longer.
 
 use crate::world::{LOG_ID, TestClock, archive, commit, create_wal, first_timeline, options};
-use pitr_archive::{Archive, Cause, Error, ForkReason, Name, Shipper, Timeline, Writer, coverage};
+use pitr_archive::{Archive, Cause, Error, Fence, ForkReason, Name, Shipper, Timeline, Writer, coverage};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Epoch, Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_vfs::OsFs;
@@ -87,6 +87,26 @@ fn claims_made_at_the_same_time_get_epochs_of_their_own() {
     assert!(epochs.windows(2).all(|pair| pair[0] != pair[1]));
     let fenced = archive.catalog().unwrap().epochs().values().filter(|fence| fence.is_some()).count();
     assert_eq!(fenced, 5);
+}
+
+#[test]
+fn the_fence_of_an_epoch_without_log_is_not_read() {
+    // Each backup of a folder claims an epoch: thousands of them must not cost whoever comes next a request each.
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, _, wal, mut shipper) = open(dir.path());
+    commit(&wal, 1, &[(0, 1)], None);
+    shipper.ship(&wal).unwrap();
+    let (second, third) = (Writer::claim(&archive, NOW).unwrap(), Writer::claim(&archive, NOW).unwrap());
+    let fence = |epoch: Epoch| {
+        let path = archive.layout().path(&Name::Fence(epoch));
+        dir.path().join("repo").join(path)
+    };
+    std::fs::write(fence(second.epoch()), b"nonsense").unwrap();
+    assert_eq!(archive.catalog().unwrap().end(TimelineId::FIRST), Some(wal.durable()));
+    assert_eq!(archive.catalog().unwrap().epochs()[&second.epoch()], Some(Fence::behind([])));
+    assert_eq!(Writer::claim(&archive, NOW).unwrap().epoch().get(), third.epoch().get() + 1);
+    std::fs::write(fence(Epoch::FIRST), b"nonsense").unwrap();
+    assert!(archive.catalog().is_err(), "what counts of the log is not known");
 }
 
 #[test]

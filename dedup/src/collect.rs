@@ -4,7 +4,7 @@ use crate::index::{INDEX_FOLDER, put_index, take_full};
 use crate::pack::{Pack, pack_path};
 use crate::store::read_index;
 use crate::{ChunkId, ChunkStore, Result, Written};
-use pitr_codec::Codec;
+use pitr_codec::{Codec, OBJECT_BYTES_MAX};
 use std::collections::BTreeSet;
 
 /// The chunks of a store that are needed: a bit for each.
@@ -64,23 +64,28 @@ impl Marks {
         Ok(usage)
     }
 
-    /// Stores the chunks of these packs that are needed once more, in packs of their own, so that these are not needed
-    /// any more.
+    /// Stores the chunks of these packs that are needed once more, in packs of their own, as few as will do, so that these are
+    /// not needed any more.
     ///
     /// # Errors
     /// Those of reading and storing chunks.
     pub fn repack(&self, packs: &BTreeSet<String>, codec: Codec) -> Result<Written> {
-        let (numbers, mut wanted) = (self.numbers(packs)?, Vec::new());
+        let (numbers, mut wanted, mut stored) = (self.numbers(packs)?, Vec::new(), 0);
         {
             let index = self.store.index()?;
             let needed = index
                 .iter()
                 .filter(|(_, at)| numbers.contains(&at.pack) && self.is_marked(at.pack, at.frame));
-            wanted.extend(needed.map(|(id, at)| (at.pack, at.frame, id)));
+            wanted.extend(needed.map(|(id, at)| {
+                stored += u64::from(at.stored_len);
+                (at.pack, at.frame, id)
+            }));
         }
         wanted.sort_unstable();
         let ids: Vec<ChunkId> = wanted.into_iter().map(|(_, _, id)| id).collect();
-        let writer = self.store.writer_replacing(numbers, codec);
+        // Of small packs come large ones: no more are filled side by side than will be full.
+        let full = usize::try_from(stored / OBJECT_BYTES_MAX as u64).unwrap_or(usize::MAX);
+        let writer = self.store.writer_replacing(numbers, codec, full.max(1));
         self.store.read_each(&ids, |_, raw| writer.put(raw).map(drop))?;
         writer.finish()
     }

@@ -105,12 +105,13 @@ impl ChunkStore {
     /// Begins storing chunks.
     #[must_use]
     pub fn writer(&self, codec: Codec) -> ChunkWriter {
-        ChunkWriter::start(self.clone(), codec, BTreeSet::new())
+        ChunkWriter::start(self.clone(), codec, BTreeSet::new(), usize::MAX)
     }
 
-    /// A writer that stores chunks of these packs again, although the index knows them.
-    pub(crate) fn writer_replacing(&self, packs: BTreeSet<u32>, codec: Codec) -> ChunkWriter {
-        ChunkWriter::start(self.clone(), codec, packs)
+    /// A writer that stores chunks of these packs again, although the index knows them, and fills so many packs at most side by
+    /// side.
+    pub(crate) fn writer_replacing(&self, packs: BTreeSet<u32>, codec: Codec, open: usize) -> ChunkWriter {
+        ChunkWriter::start(self.clone(), codec, packs, open)
     }
 
     /// True if the chunk is stored in a pack that stays, and in none of these.

@@ -51,9 +51,10 @@ pub struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    pub(crate) fn start(store: ChunkStore, codec: Codec, replaced: BTreeSet<u32>) -> Self {
+    /// At most `open` packs are filled side by side.
+    pub(crate) fn start(store: ChunkStore, codec: Codec, replaced: BTreeSet<u32>, open: usize) -> Self {
         let puts = Puts::new(store.objects().clone());
-        let filling = Filling::new(rayon::current_num_threads());
+        let filling = Filling::new(rayon::current_num_threads().min(open));
         let (fresh, failed) = (Mutex::default(), OnceLock::new());
         let ids = store.ids();
         ChunkWriter { store, codec, ids, replaced, fresh, filling, puts, failed }

@@ -8,7 +8,7 @@ use pitr_dedup::ChunkStore;
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository};
 use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer};
-use pitr_snapshot::Manifest;
+use pitr_snapshot::Snapshot;
 use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 
@@ -144,7 +144,7 @@ impl Pitr {
     /// The snapshots of a source.
     pub fn backups(&self, source: &SourceName) -> Result<Backups> {
         let roots = pitr_snapshot::load_all(&self.objects, source)?;
-        let backups = roots.manifests.iter().map(|root| BackupMetadata::of(root, &self.objects)).collect();
+        let backups = roots.snapshots.iter().map(|root| BackupMetadata::of(root, &self.objects)).collect();
         Ok(Backups { backups, damaged: roots.damaged.into_iter().map(|(_, error)| error.into()).collect() })
     }
 
@@ -162,13 +162,13 @@ impl Pitr {
     /// Builds a folder as a snapshot has it. `progress` is told bytes done and all, from several threads.
     pub fn restore_folder(
         &self,
-        manifest: &Manifest,
+        snapshot: &Snapshot,
         output: &Path,
         options: pitr_directory::RestoreOptions,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<pitr_directory::Restored> {
         let chunks = ChunkStore::open(self.objects.clone())?;
-        Ok(pitr_directory::restore(&chunks, manifest, output, options, self.clock.now(), progress)?)
+        Ok(pitr_directory::restore(&chunks, snapshot, output, options, self.clock.now(), progress)?)
     }
 
     /// Proves that the repository holds what it should. `progress` is called from several threads.

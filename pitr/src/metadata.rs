@@ -4,7 +4,7 @@ use crate::Error;
 use pitr_codec::Codec;
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_snapshot::{Kind, Manifest, SnapshotId};
+use pitr_snapshot::{Kind, Snapshot, SnapshotId};
 
 /// A snapshot, as its root tells.
 ///
@@ -61,26 +61,26 @@ pub struct Backups {
 impl BackupMetadata {
     /// What the root of a snapshot in this repository tells.
     #[must_use]
-    pub fn of(manifest: &Manifest, objects: &Objects) -> Self {
-        let meta = &manifest.meta;
+    pub fn of(snapshot: &Snapshot, objects: &Objects) -> Self {
+        let meta = &snapshot.meta;
         BackupMetadata {
-            id: manifest.id,
+            id: snapshot.id,
             source: meta.source.clone(),
             engine: meta.engine.clone(),
-            kind: manifest.kind,
-            parent: manifest.parent,
+            kind: snapshot.kind,
+            parent: snapshot.parent,
             timeline: meta.timeline,
             redo_from: meta.redo_from,
             consistent_at: meta.consistent_at,
             tx: meta.tx,
             time: meta.time,
             created: meta.created,
-            logical_bytes: manifest.sizes.logical,
-            changed_bytes: manifest.sizes.changed,
-            stored_bytes: manifest.sizes.stored,
+            logical_bytes: snapshot.sizes.logical,
+            changed_bytes: snapshot.sizes.changed,
+            stored_bytes: snapshot.sizes.stored,
             codec: meta.codec,
             encrypted: objects.is_encrypted(),
-            root: manifest.path(objects),
+            root: snapshot.path(objects),
         }
     }
 }

@@ -5,14 +5,19 @@ use crate::survey::{PackSurvey, Source, packs, sources};
 use crate::waiting::wait_for;
 use crate::{Error, KeptSnapshot, Packs, Policy, Report, Result, SourceReport};
 use pitr_archive::{Catalog, Name, PrunedRange};
-use pitr_codec::Codec;
-use pitr_dedup::ChunkStore;
+use pitr_codec::{Codec, OBJECT_BYTES_MAX};
+use pitr_dedup::{ChunkStore, PackUse};
 use pitr_format::Timestamp;
 use pitr_objects::{Condemnation, Entry, LEASE_EXPIRY, Lease, LeaseRole, Objects};
-use pitr_snapshot::Manifest;
+use pitr_snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A pack of which less than this is needed is a small one, bytes.
+const SMALL_BYTES: u64 = OBJECT_BYTES_MAX as u64 / 4;
+/// From so many small packs on they are stored anew together.
+const SMALL_PACKS: usize = 32;
 
 /// Prunes a repository.
 #[derive(Debug, Clone)]
@@ -20,6 +25,7 @@ pub struct Pruner {
     objects: Objects,
     policy: Policy,
     max_waste: f64,
+    small_packs: usize,
     lease_expiry: Duration,
 }
 
@@ -30,25 +36,32 @@ struct Planned {
     survey: PackSurvey,
     /// Packs of which nothing is needed, unnamed ones included.
     unneeded: BTreeSet<String>,
-    /// Packs of which what is needed is stored anew.
-    worn: BTreeSet<String>,
+    anew: Anew,
     report: Report,
 }
 
 impl Pruner {
-    /// Prunes by this policy. Packs are stored anew until at most a tenth of what packs hold is needed by nobody.
+    /// Prunes by this policy. Packs are stored anew until at most a tenth of what packs hold is needed by nobody; so are all
+    /// small ones if there are 32 or more.
     ///
     /// # Errors
     /// [`Error::NoRule`].
     pub fn new(objects: Objects, policy: Policy) -> Result<Self> {
         policy.validate()?;
-        Ok(Pruner { objects, policy, max_waste: 0.1, lease_expiry: LEASE_EXPIRY })
+        Ok(Pruner { objects, policy, max_waste: 0.1, small_packs: SMALL_PACKS, lease_expiry: LEASE_EXPIRY })
     }
 
     /// How much of what packs hold may be needed by nobody, from 0 to 1.
     #[must_use]
     pub fn max_waste(self, max_waste: f64) -> Self {
         Pruner { max_waste, ..self }
+    }
+
+    /// From how many packs on those of which less than 4 MiB is needed are stored anew together. Each backup leaves one at
+    /// least: without this packs and index objects would become as many as there were backups.
+    #[must_use]
+    pub fn small_packs(self, small_packs: usize) -> Self {
+        Pruner { small_packs, ..self }
     }
 
     /// How long a lease must have stood still to count as lapsed. Anything shorter than [`LEASE_EXPIRY`] takes leases from
@@ -83,12 +96,19 @@ impl Pruner {
         }
         let open = || ChunkStore::open_with(self.objects.clone(), Arc::clone(&lease));
         let planned = self.survey(open, now)?;
-        let (unneeded, worn) = (planned.unneeded.len(), planned.worn.len());
-        tracing::info!(unneeded, worn, "packs that go, and packs of which a part is stored anew");
+        let (unneeded, worn, small) =
+            (planned.unneeded.len(), planned.anew.worn.len(), planned.anew.small.len());
+        tracing::info!(
+            unneeded,
+            worn,
+            small,
+            "packs that go, and packs of which what is needed is stored anew"
+        );
         lease.check()?;
         self.remove_roots_and_ranges(&planned, &lease, now)?;
-        if !planned.worn.is_empty() {
-            planned.survey.marks.repack(&planned.worn, self.codec(&planned))?;
+        let anew: BTreeSet<String> = planned.anew.all().cloned().collect();
+        if !anew.is_empty() {
+            planned.survey.marks.repack(&anew, self.codec(&planned))?;
         }
         let mut report = planned.report.clone();
         report.freed = freed + roots_bytes(&planned, &self.objects);
@@ -150,10 +170,10 @@ impl Pruner {
         let survey = packs(&store, kept(&planned), &entries)?;
         let mut unneeded: BTreeSet<String> = survey.unnamed.keys().cloned().collect();
         unneeded.extend(survey.usage.iter().filter(|pack| pack.live == 0).map(|pack| pack.path.clone()));
-        let (worn, waste_left) = worn(&survey, self.max_waste);
+        let anew = Anew::of(&survey.usage, self.max_waste, self.small_packs);
         let mut planned =
-            Planned { sources: planned, entries, survey, unneeded, worn, report: Report::default() };
-        planned.report = report(&planned, waste_left, &self.objects);
+            Planned { sources: planned, entries, survey, unneeded, anew, report: Report::default() };
+        planned.report = report(&planned, &self.objects);
         Ok(planned)
     }
 
@@ -168,8 +188,8 @@ impl Pruner {
                 )?;
             }
             lease.check()?;
-            for (manifest, _) in removed(source, plan) {
-                self.objects.delete(&manifest.path(&self.objects))?;
+            for (snapshot, _) in removed(source, plan) {
+                self.objects.delete(&snapshot.path(&self.objects))?;
             }
         }
         Ok(())
@@ -177,7 +197,8 @@ impl Pruner {
 
     /// All that is to be condemned.
     fn doomed(&self, planned: &Planned) -> Result<BTreeSet<String>> {
-        let mut doomed: BTreeSet<String> = planned.unneeded.union(&planned.worn).cloned().collect();
+        let mut doomed: BTreeSet<String> =
+            planned.unneeded.iter().chain(planned.anew.all()).cloned().collect();
         for (source, _) in &planned.sources {
             // Once more, now that the ranges stand: what lies in them, and what an earlier run left.
             doomed.extend(uncounted(source, &source.archive.catalog()?));
@@ -186,13 +207,13 @@ impl Pruner {
     }
 
     fn kept_roots(&self, planned: &Planned) -> BTreeSet<String> {
-        kept(&planned.sources).map(|manifest| manifest.path(&self.objects)).collect()
+        kept(&planned.sources).map(|snapshot| snapshot.path(&self.objects)).collect()
     }
 
     /// The codec that the newest snapshot was taken with.
     fn codec(&self, planned: &Planned) -> Codec {
-        let newest = kept(&planned.sources).max_by_key(|manifest| manifest.meta.created);
-        newest.map_or_else(Codec::default, |manifest| manifest.meta.codec)
+        let newest = kept(&planned.sources).max_by_key(|snapshot| snapshot.meta.created);
+        newest.map_or_else(Codec::default, |snapshot| snapshot.meta.codec)
     }
 
     /// The second phase of a condemnation.
@@ -260,13 +281,13 @@ enum Finished {
     Waits(Vec<String>),
 }
 
-fn kept(planned: &[(Source, SourcePlan)]) -> impl Iterator<Item = &Manifest> {
+fn kept(planned: &[(Source, SourcePlan)]) -> impl Iterator<Item = &Snapshot> {
     planned.iter().flat_map(|(source, plan)| {
         source.snapshots.iter().zip(&plan.reasons).filter(|(_, why)| !why.is_empty()).map(|(m, _)| m)
     })
 }
 
-fn removed<'p>(source: &'p Source, plan: &'p SourcePlan) -> impl Iterator<Item = (&'p Manifest, usize)> {
+fn removed<'p>(source: &'p Source, plan: &'p SourcePlan) -> impl Iterator<Item = (&'p Snapshot, usize)> {
     let places = source.snapshots.iter().zip(0..);
     places.filter(|(_, at)| plan.reasons[*at].is_empty())
 }
@@ -280,7 +301,7 @@ fn sizes(entries: &[Entry]) -> BTreeMap<&str, u64> {
 fn roots_bytes(planned: &Planned, objects: &Objects) -> u64 {
     let sizes = sizes(&planned.entries);
     let roots = planned.sources.iter().flat_map(|(source, plan)| removed(source, plan));
-    roots.filter_map(|(manifest, _)| sizes.get(manifest.path(objects).as_str())).sum()
+    roots.filter_map(|(snapshot, _)| sizes.get(snapshot.path(objects).as_str())).sum()
 }
 
 /// A range together with those known that it touches.
@@ -295,41 +316,70 @@ fn joined(range: PrunedRange, known: &[PrunedRange]) -> PrunedRange {
     })
 }
 
-/// The packs to store anew, the worst first, until the waste is within bounds; and the waste that is left.
-fn worn(survey: &PackSurvey, max_waste: f64) -> (BTreeSet<String>, u64) {
-    let mut used: Vec<_> = survey.usage.iter().filter(|pack| pack.live > 0).collect();
-    let total: u64 = used.iter().map(|pack| pack.live_bytes + pack.dead_bytes).sum();
-    let mut waste: u64 = used.iter().map(|pack| pack.dead_bytes).sum();
-    used.retain(|pack| pack.dead_bytes > 0);
-    let share = |dead: u64, live: u64| dead as f64 / (dead + live) as f64;
-    used.sort_by(|a, b| share(b.dead_bytes, b.live_bytes).total_cmp(&share(a.dead_bytes, a.live_bytes)));
-    let mut worn = BTreeSet::new();
-    for pack in used {
-        if waste as f64 <= max_waste * total as f64 {
-            break;
-        }
-        waste -= pack.dead_bytes;
-        worn.insert(pack.path.clone());
-    }
-    (worn, waste)
+/// The packs of which what is needed is stored anew.
+#[derive(Debug, Default)]
+struct Anew {
+    /// Those of which little is needed, if they are many.
+    small: BTreeSet<String>,
+    /// Of the others the worst ones, until the waste is within bounds.
+    worn: BTreeSet<String>,
+    /// What is needed of both.
+    bytes: u64,
+    /// What is left in packs that stay of which nobody needs anything.
+    waste_left: u64,
 }
 
-fn report(planned: &Planned, waste_left: u64, objects: &Objects) -> Report {
-    let survey = &planned.survey;
+impl Anew {
+    fn of(usage: &[PackUse], max_waste: f64, small_packs: usize) -> Self {
+        let used = || usage.iter().filter(|pack| pack.live > 0);
+        let is_small = |pack: &&PackUse| pack.live_bytes < SMALL_BYTES;
+        let is_many = used().filter(is_small).count() >= small_packs;
+        let (small, mut others): (Vec<_>, Vec<_>) = used().partition(|pack| is_many && is_small(pack));
+        let mut anew =
+            Anew { waste_left: others.iter().map(|pack| pack.dead_bytes).sum(), ..Anew::default() };
+        anew.bytes = small.iter().map(|pack| pack.live_bytes).sum();
+        anew.small = small.into_iter().map(|pack| pack.path.clone()).collect();
+        let total: u64 = used().map(|pack| pack.live_bytes + pack.dead_bytes).sum();
+        let share = |pack: &PackUse| pack.dead_bytes as f64 / (pack.dead_bytes + pack.live_bytes) as f64;
+        others.retain(|pack| pack.dead_bytes > 0);
+        others.sort_by(|a, b| share(b).total_cmp(&share(a)));
+        for pack in others {
+            if anew.waste_left as f64 <= max_waste * total as f64 {
+                break;
+            }
+            anew.waste_left -= pack.dead_bytes;
+            anew.bytes += pack.live_bytes;
+            anew.worn.insert(pack.path.clone());
+        }
+        anew
+    }
+
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.small.iter().chain(&self.worn)
+    }
+}
+
+fn report(planned: &Planned, objects: &Objects) -> Report {
+    let Planned { survey, unneeded, anew, .. } = planned;
     let size = |path: &String| survey.sizes.get(path).copied().unwrap_or_default();
-    let worn_use = survey.usage.iter().filter(|pack| planned.worn.contains(&pack.path));
     let packs = Packs {
-        unneeded: planned.unneeded.len() as u64,
-        unneeded_bytes: planned.unneeded.iter().map(size).sum(),
-        worn: planned.worn.len() as u64,
-        worn_bytes: planned.worn.iter().map(size).sum(),
-        repacked_bytes: worn_use.map(|pack| pack.live_bytes).sum(),
-        waste_left,
+        unneeded: unneeded.len() as u64,
+        unneeded_bytes: unneeded.iter().map(size).sum(),
+        worn: anew.worn.len() as u64,
+        worn_bytes: anew.worn.iter().map(size).sum(),
+        small: anew.small.len() as u64,
+        small_bytes: anew.small.iter().map(size).sum(),
+        repacked_bytes: anew.bytes,
+        waste_left: anew.waste_left,
     };
     let sources: Vec<SourceReport> = planned.sources.iter().map(|(s, p)| source_report(s, p)).collect();
     let logs: u64 = sources.iter().map(|source| source.log_bytes).sum();
     Report {
-        freed: packs.unneeded_bytes + packs.worn_bytes + logs + roots_bytes(planned, objects),
+        freed: packs.unneeded_bytes
+            + packs.worn_bytes
+            + packs.small_bytes
+            + logs
+            + roots_bytes(planned, objects),
         sources,
         packs,
         condemned: 0,
@@ -343,11 +393,41 @@ fn source_report(source: &Source, plan: &SourcePlan) -> SourceReport {
     SourceReport {
         name: source.name.clone(),
         kept: kept
-            .map(|(manifest, why)| KeptSnapshot { manifest: manifest.clone(), reasons: why.clone() })
+            .map(|(snapshot, why)| KeptSnapshot { snapshot: snapshot.clone(), reasons: why.clone() })
             .collect(),
-        removed: removed(source, plan).map(|(manifest, _)| manifest.clone()).collect(),
+        removed: removed(source, plan).map(|(snapshot, _)| snapshot.clone()).collect(),
         log: plan.ranges.clone(),
         log_objects: plan.logs.len() as u64,
         log_bytes: plan.logs.iter().map(|(_, bytes)| bytes).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_packs_are_stored_anew_once_they_are_many_and_worn_ones_by_the_waste() {
+        const MIB: u64 = 1 << 20;
+        let pack = |n: usize, live: u64, dead: u64| PackUse {
+            path: n.to_string(),
+            live: live.min(1),
+            live_bytes: live,
+            dead_bytes: dead,
+        };
+        let mut usage = vec![pack(0, 15 * MIB, 0), pack(1, 5 * MIB, 5 * MIB), pack(2, 0, 9 * MIB)];
+        let of = |usage: &[PackUse], max_waste| {
+            let anew = Anew::of(usage, max_waste, 4);
+            (anew.small.len(), anew.worn.into_iter().collect::<Vec<_>>(), anew.bytes, anew.waste_left)
+        };
+        usage.extend((3..6).map(|n| pack(n, MIB, MIB)));
+        // Three small ones: the waste is 8 MiB of 31, and of a half two are the same share.
+        assert_eq!(of(&usage, 1.0), (0, vec![], 0, 8 * MIB));
+        assert_eq!(of(&usage, 0.1).2, 5 * MIB);
+        usage.push(pack(6, 4 * MIB, 0)); // not a small one any more
+        assert_eq!(of(&usage, 1.0).0, 0);
+        usage.push(pack(7, 4 * MIB - 1, 0));
+        assert_eq!(of(&usage, 1.0), (4, vec![], 7 * MIB - 1, 5 * MIB));
+        assert_eq!(of(&usage, 0.0), (4, vec!["1".to_owned()], 12 * MIB - 1, 0));
     }
 }

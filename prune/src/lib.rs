@@ -5,7 +5,7 @@
 //!
 //! 1. The ranges of log that go are stated, the roots that go are deleted: from here on nobody begins to rely on them.
 //! 2. Every root that is left is walked. Packs of which no chunk is needed, packs that nothing names, and, once what is
-//!    needed of them was stored anew, worn packs are *condemned*: written down, with the leases that stand.
+//!    needed of them was stored anew, worn packs and many small ones are *condemned*: written down, with the leases that stand.
 //! 3. When these leases have ended, every root of a fresh listing is walked again. What is needed after all, because a
 //!    writer who had begun before came to rely on it, stays; the rest is deleted, index before packs.
 //!
@@ -19,7 +19,9 @@
 //!   and calendars go by the stamps of commits and snapshots; a window ends at the newest moment that the repository knows
 //!   of the source, or now, whichever is earlier, so that a clock that is ahead deletes nothing more.
 //! - A crash between any two steps loses nothing; the next run finishes the work.
-//! - Memory: the index, a bit for each chunk, and the leaves' names of all snapshots.
+//! - Packs and index objects do not become as many as there were backups: of those of which less than 4 MiB is needed a run leaves
+//!   fewer than 32 and what was added meanwhile.
+//! - Memory: the index, a bit for each chunk, the leaves' names of all snapshots, and one root with its files at a time.
 #![forbid(unsafe_code)]
 
 mod carry_out;

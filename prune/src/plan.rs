@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use pitr_archive::{Base, Catalog, Lineage, LogName, PrunedRange, coverage, reaches, runs};
 use pitr_format::{Lsn, TimelineId, Timestamp};
-use pitr_snapshot::Manifest;
+use pitr_snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
@@ -20,7 +20,7 @@ use std::num::NonZeroU32;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listed<'a> {
     pub(crate) catalog: &'a Catalog,
-    pub(crate) snapshots: &'a [Manifest],
+    pub(crate) snapshots: &'a [Snapshot],
     /// The newest moment that the repository knows of each timeline: of its log, its snapshots.
     pub(crate) newest: &'a BTreeMap<TimelineId, Timestamp>,
 }
@@ -284,7 +284,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn base(snapshot: &Manifest) -> Base {
+fn base(snapshot: &Snapshot) -> Base {
     let meta = &snapshot.meta;
     Base { consistent_at: meta.consistent_at, redo_from: meta.redo_from, timeline: meta.timeline }
 }

@@ -3,7 +3,7 @@
 use crate::Reason;
 use pitr_archive::PrunedRange;
 use pitr_format::SourceName;
-use pitr_snapshot::Manifest;
+use pitr_snapshot::Snapshot;
 use std::collections::BTreeSet;
 
 /// What a run does, or would do.
@@ -31,7 +31,7 @@ pub struct SourceReport {
     /// The snapshots that stay.
     pub kept: Vec<KeptSnapshot>,
     /// The snapshots that go.
-    pub removed: Vec<Manifest>,
+    pub removed: Vec<Snapshot>,
     /// Ranges of log that go.
     pub log: Vec<PrunedRange>,
     /// Log objects that go.
@@ -44,7 +44,7 @@ pub struct SourceReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptSnapshot {
     /// The snapshot.
-    pub manifest: Manifest,
+    pub snapshot: Snapshot,
     /// Why.
     pub reasons: BTreeSet<Reason>,
 }
@@ -60,7 +60,11 @@ pub struct Packs {
     pub worn: u64,
     /// Their bytes.
     pub worn_bytes: u64,
-    /// Of these, bytes that are stored anew.
+    /// Small ones, which are many and stored anew together.
+    pub small: u64,
+    /// Their bytes.
+    pub small_bytes: u64,
+    /// Of worn and small ones, bytes that are stored anew.
     pub repacked_bytes: u64,
     /// Bytes in packs that stay of which nobody needs anything.
     pub waste_left: u64,

@@ -4,8 +4,8 @@ use crate::{Error, Result};
 use pitr_archive::{Archive, Catalog, LogName, Name};
 use pitr_dedup::{ChunkId, ChunkStore, Marks, PackUse};
 use pitr_format::{SourceName, TimelineId, Timestamp};
-use pitr_objects::{Entry, Objects};
-use pitr_snapshot::{Manifest, Visit, load_all, walk};
+use pitr_objects::{Entry, ErrorKind, Objects};
+use pitr_snapshot::{Snapshot, Visit, load_all, walk};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Folder of the packs.
@@ -17,7 +17,7 @@ pub(crate) struct Source {
     pub(crate) name: SourceName,
     pub(crate) archive: Archive,
     pub(crate) catalog: Catalog,
-    pub(crate) snapshots: Vec<Manifest>,
+    pub(crate) snapshots: Vec<Snapshot>,
     /// The newest moment that is known of each timeline.
     pub(crate) newest: BTreeMap<TimelineId, Timestamp>,
 }
@@ -36,15 +36,15 @@ impl Source {
             let newest = newest.entry(timeline).or_insert(moment);
             *newest = moment.max(*newest);
         };
-        for manifest in &roots.manifests {
-            known(manifest.meta.timeline, manifest.meta.time.max(manifest.meta.created));
+        for Snapshot { meta, .. } in &roots.snapshots {
+            known(meta.timeline, meta.time.max(meta.created));
         }
         for timeline in catalog.timelines().keys() {
             if let Some((last, _)) = catalog.logs(*timeline).last() {
                 known(*timeline, archive.footer(last)?.watermark);
             }
         }
-        Ok(Source { name, archive, catalog, snapshots: roots.manifests, newest })
+        Ok(Source { name, archive, catalog, snapshots: roots.snapshots, newest })
     }
 }
 
@@ -121,16 +121,22 @@ pub(crate) struct PackSurvey {
 }
 
 /// Walks these snapshots and tells what of each pack they need.
-pub(crate) fn packs<'m>(
+pub(crate) fn packs<'s>(
     store: &ChunkStore,
-    snapshots: impl IntoIterator<Item = &'m Manifest>,
+    snapshots: impl IntoIterator<Item = &'s Snapshot>,
     entries: &[Entry],
 ) -> Result<PackSurvey> {
     let objects = store.objects();
     let mut walker = Walker { marks: store.marks()?, leaves: HashSet::new(), failed: None };
-    for manifest in snapshots {
-        let unreadable = |what: String| Error::Unreadable { root: manifest.path(objects), what };
-        walk(store, manifest, &mut walker).map_err(|error| unreadable(error.to_string()))?;
+    for snapshot in snapshots {
+        let root = snapshot.path(objects);
+        let unreadable = |what: String| Error::Unreadable { root: root.clone(), what };
+        let manifest = match snapshot.manifest(objects) {
+            // Taken back by a writer whose lease had lapsed: nobody was told of it.
+            Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&root)? => continue,
+            other => other.map_err(|error| unreadable(error.to_string()))?,
+        };
+        walk(store, &manifest, &mut walker).map_err(|error| unreadable(error.to_string()))?;
         if let Some(error) = walker.failed.take() {
             return Err(unreadable(error.to_string()));
         }

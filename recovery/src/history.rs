@@ -1,12 +1,12 @@
 //! One history of a source: the path of timelines to one of them, its log, its snapshots, and what of it can be restored.
 
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Snapshot, plan};
+use crate::plan::{BaseSnapshot, Plan, plan};
 use crate::target::{Point, Stop};
 use pitr_archive::{Archive, Base, Catalog, Coverage, Gap, Lineage, Piece, Search, coverage};
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::{Lease, Objects};
-use pitr_snapshot::{Manifest, load_all};
+use pitr_snapshot::{Snapshot, load_all};
 
 /// A span of a history in which every commit can be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct History {
     lineage: Lineage,
     pieces: Vec<Piece>,
     /// Those of this history, by consistent point.
-    snapshots: Vec<Manifest>,
+    snapshots: Vec<Snapshot>,
     coverage: Coverage,
 }
 
@@ -47,7 +47,7 @@ impl History {
         // The roots first: the log that a snapshot needs is older than its root.
         let roots = load_all(objects, source)?;
         let catalog = archive.catalog()?;
-        let history = Self::new(archive, catalog, roots.manifests, timeline)?;
+        let history = Self::new(archive, catalog, roots.snapshots, timeline)?;
         Ok(History { _lease: lease, ..history })
     }
 
@@ -58,7 +58,7 @@ impl History {
     pub fn new(
         archive: Archive,
         catalog: Catalog,
-        snapshots: Vec<Manifest>,
+        snapshots: Vec<Snapshot>,
         timeline: Option<TimelineId>,
     ) -> Result<Self> {
         // A timeline that was claimed and holds nothing is no one's newest state.
@@ -111,7 +111,7 @@ impl History {
 
     /// The snapshots, ascending.
     #[must_use]
-    pub fn snapshots(&self) -> &[Manifest] {
+    pub fn snapshots(&self) -> &[Snapshot] {
         &self.snapshots
     }
 
@@ -155,10 +155,10 @@ impl History {
     /// # Errors
     /// [`Error::NoBase`].
     pub fn plan(&self, stop: &Stop) -> Result<Plan> {
-        let snapshots: Vec<Snapshot> = self
+        let snapshots: Vec<BaseSnapshot> = self
             .snapshots
             .iter()
-            .map(|s| Snapshot { id: s.id, base: base(s), bytes: s.sizes.logical })
+            .map(|s| BaseSnapshot { id: s.id, base: base(s), bytes: s.sizes.logical })
             .collect();
         plan(stop, &snapshots, &self.pieces).ok_or(Error::NoBase { stop: stop.lsn })
     }
@@ -190,7 +190,7 @@ impl History {
     }
 }
 
-fn base(manifest: &Manifest) -> Base {
-    let meta = &manifest.meta;
+fn base(snapshot: &Snapshot) -> Base {
+    let meta = &snapshot.meta;
     Base { consistent_at: meta.consistent_at, redo_from: meta.redo_from, timeline: meta.timeline }
 }

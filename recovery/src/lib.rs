@@ -29,6 +29,6 @@ mod target;
 pub use delta::LogDelta;
 pub use error::{Error, Kind, Result, Unreachable, Why};
 pub use history::{History, Restorable};
-pub use plan::{Plan, Snapshot, plan};
+pub use plan::{BaseSnapshot, Plan, plan};
 pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer};
 pub use target::{Moment, Point, Stop, Target};

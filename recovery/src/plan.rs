@@ -7,7 +7,7 @@ use pitr_snapshot::SnapshotId;
 
 /// A snapshot, as far as a plan is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct BaseSnapshot {
     /// Its identity.
     pub id: SnapshotId,
     /// Where it stands in the log.
@@ -42,7 +42,7 @@ pub struct Plan {
 /// The plan for a state: the newest snapshot from which the log leads to it without a hole, or else the empty base.
 /// `None` if there is no way. Snapshots and pieces are those of one history, pieces ascending.
 #[must_use]
-pub fn plan(stop: &Stop, snapshots: &[Snapshot], pieces: &[Piece]) -> Option<Plan> {
+pub fn plan(stop: &Stop, snapshots: &[BaseSnapshot], pieces: &[Piece]) -> Option<Plan> {
     let runs = runs(pieces);
     let reaching = snapshots.iter().filter(|s| reaches(&s.base, stop.lsn, &runs));
     let best = reaching.max_by_key(|s| (s.base.consistent_at, s.base.redo_from));
@@ -84,10 +84,10 @@ mod tests {
         Piece { name, stored_bytes: 10, to }
     }
 
-    fn snapshot(no: u8, redo_from: u64, consistent_at: u64) -> Snapshot {
+    fn snapshot(no: u8, redo_from: u64, consistent_at: u64) -> BaseSnapshot {
         let (consistent_at, redo_from) = (Lsn::new(consistent_at), Lsn::new(redo_from));
         let base = Base { consistent_at, redo_from, timeline: TimelineId::FIRST };
-        Snapshot { id: SnapshotId([no; 16]), base, bytes: 100 }
+        BaseSnapshot { id: SnapshotId([no; 16]), base, bytes: 100 }
     }
 
     fn stop(lsn: u64) -> Stop {
@@ -120,7 +120,7 @@ mod tests {
             let cuts: Vec<u64> = cuts.into_iter().collect();
             let pieces: Vec<Piece> = cuts.windows(2).map(|w| piece(w[0], w[1])).enumerate()
                 .filter(|(no, _)| holes >> no & 1 == 0).map(|(_, piece)| piece).collect();
-            let snapshots: Vec<Snapshot> = raw.iter().enumerate()
+            let snapshots: Vec<BaseSnapshot> = raw.iter().enumerate()
                 .map(|(no, (at, back))| snapshot(no as u8, at.saturating_sub(*back), *at)).collect();
             let runs = runs(&pieces);
             let from_origin = runs.iter().any(|run| run.from == Lsn::ORIGIN && Lsn::new(at) <= run.to);

@@ -192,9 +192,10 @@ impl Restorer<'_> {
 
     fn base(&self, plan: &Plan) -> Result<Option<SnapshotReader>> {
         let Some(id) = plan.snapshot else { return Ok(None) };
-        let manifest = self.history.snapshots().iter().find(|manifest| manifest.id == id);
-        let manifest = manifest.ok_or(Error::NoBase { stop: plan.stop })?;
-        Ok(Some(SnapshotReader::open(self.chunks.clone(), manifest.clone())))
+        let snapshot = self.history.snapshots().iter().find(|snapshot| snapshot.id == id);
+        let snapshot = snapshot.ok_or(Error::NoBase { stop: plan.stop })?;
+        let manifest = snapshot.manifest(self.chunks.objects())?;
+        Ok(Some(SnapshotReader::open(self.chunks.clone(), manifest)))
     }
 
     /// Counts units of a phase. Tells of every 64th, so that a callback costs nothing.

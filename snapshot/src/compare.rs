@@ -115,11 +115,11 @@ impl Before {
         if shared == 0 {
             return Ok(differing(&[], now, block_bytes));
         }
-        let damaged = Error::parent(self.parent.manifest().id);
+        let damaged = Error::parent(self.parent.manifest().snapshot.id);
         let pieces = self.parent.differing(shape.file, extent, now).map_err(damaged)?;
         if pieces.contains(&true) && block_bytes < PIECE_BYTES {
             let read = self.parent.read_extent(shape.file, extent);
-            let mut before = read.map_err(Error::parent(self.parent.manifest().id))?;
+            let mut before = read.map_err(Error::parent(self.parent.manifest().snapshot.id))?;
             before.truncate(shared);
             return Ok(differing(&before, now, block_bytes));
         }

@@ -7,7 +7,9 @@ use crate::manifest::{Cut, Node};
 use crate::pipeline::{Extent, each_extent};
 use crate::shape::{NODE_EXTENTS, extents_of_node};
 use crate::source::is_zero;
-use crate::{BlockSource, FileEntry, FileShape, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta};
+use crate::{
+    BlockSource, FileEntry, FileShape, Kind, Manifest, Result, Sizes, Snapshot, SnapshotId, SnapshotMeta,
+};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
 use pitr_tracker::{BlockSize, ChangeSet};
 use std::collections::BTreeMap;
@@ -39,7 +41,7 @@ pub fn write_full(
             Ok(files)
         };
         let mut manifest = increment(store, parent, &mut delta, meta, others)?;
-        manifest.sizes.changed = new + delta.changed();
+        manifest.snapshot.sizes.changed = new + delta.changed();
         return Ok(manifest);
     }
     let writer = store.writer(meta.codec);
@@ -48,7 +50,7 @@ pub fn write_full(
     let stored = writer.finish()?.stored;
     let id = SnapshotId(pitr_objects::random_bytes()?);
     let sizes = Sizes { logical, changed: logical, stored };
-    Ok(Manifest { id, kind: Kind::Full, parent: None, meta, sizes, files })
+    Ok(Manifest { snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes }, files })
 }
 
 /// Stores all extents of these files. `stored` is told of each.

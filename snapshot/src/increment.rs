@@ -6,7 +6,9 @@ use crate::manifest::Node;
 use crate::merge::{NodeMerge, Rewriter};
 use crate::shape::{EXTENT_BYTES, NODE_EXTENTS, extents_of_node, nodes};
 use crate::walk::check_tree;
-use crate::{Delta, Error, FileEntry, FileShape, Kind, Manifest, Result, Sizes, SnapshotId, SnapshotMeta};
+use crate::{
+    Delta, Error, FileEntry, FileShape, Kind, Manifest, Result, Sizes, Snapshot, SnapshotId, SnapshotMeta,
+};
 use pitr_dedup::{ChunkStore, ChunkWriter};
 
 /// Stores what `delta` hands out and makes a snapshot of it and of `parent`, which need not be kept for it. Of the
@@ -39,7 +41,7 @@ pub(crate) fn increment(
     if let Some(shape) = shapes.iter().find(|shape| !shape.has_blocks()) {
         return Err(Error::Shape { file: shape.file, what: "it has no blocks, of which a delta consists" });
     }
-    check_tree(store, parent).map_err(Error::parent(parent.id))?;
+    check_tree(store, parent).map_err(Error::parent(parent.snapshot.id))?;
     let writer = store.writer(meta.codec);
     let mut files = others(&writer)?;
     let mut collector = Collector::new(&writer, shapes);
@@ -49,7 +51,7 @@ pub(crate) fn increment(
     cut_blocks(&SnapshotReader::open(store.clone(), parent.clone()), &mut collector, &kept)?;
     let collected = collector.into_files();
 
-    let mut rewriter = Rewriter::new(parent.id);
+    let mut rewriter = Rewriter::new(parent.snapshot.id);
     for (file, kept) in collected.iter().zip(kept) {
         let old = parent_file(parent, &file.shape);
         let nodes = write_nodes(store, &writer, &mut rewriter, old, file, kept)?;
@@ -61,7 +63,8 @@ pub(crate) fn increment(
     let stored = writer.finish()?.stored;
     let id = SnapshotId(pitr_objects::random_bytes()?);
     let sizes = Sizes { logical, changed, stored };
-    Ok(Manifest { id, kind: Kind::Incremental, parent: Some(parent.id), meta, sizes, files })
+    let snapshot = Snapshot { id, kind: Kind::Incremental, parent: Some(parent.snapshot.id), meta, sizes };
+    Ok(Manifest { snapshot, files })
 }
 
 /// The files by number, checked.
@@ -95,7 +98,7 @@ fn cut_blocks(parent: &SnapshotReader, collector: &mut Collector<'_>, kept: &[u6
         if front > 0 && *kept < file.shape.len && !file.has(block) {
             let mut image = vec![0; block_bytes as usize];
             let read = parent.read_at(file.shape.file, block * block_bytes, &mut image[..front as usize]);
-            read.map_err(Error::parent(parent.manifest().id))?;
+            read.map_err(Error::parent(parent.manifest().snapshot.id))?;
             made.push((file.shape.file, block, image));
         }
     }

@@ -16,6 +16,7 @@
 //!   from the moment [`Manifest::publish`] has put its root, and not before.
 //! - **An increment reads the delta**, leaves of its parent, which must be whole, and extents that it writes whole.
 //! - **Exact bytes.** Whatever [`SnapshotReader`] returns was checked by hash; lengths cut, growth and holes are zeros.
+//! - **A long history costs nothing**: [`newest`] reads the newest root, and [`load_all`] keeps of no root the files.
 //! - **Memory** does not grow with the files except by 16 bytes for each changed block and what one node takes.
 #![forbid(unsafe_code)]
 
@@ -45,10 +46,10 @@ mod walk;
 pub use error::{BoxError, Error, Result};
 pub use full::write_full;
 pub use increment::write_increment;
-pub use manifest::{FileEntry, Kind, Manifest, NoSnapshotId, Sizes, SnapshotId, SnapshotMeta};
+pub use manifest::{FileEntry, Kind, Manifest, NoSnapshotId, Sizes, Snapshot, SnapshotId, SnapshotMeta};
 pub use pitr_objects::ErrorKind;
 pub use reader::SnapshotReader;
-pub use roots::{Roots, load, load_all};
+pub use roots::{RootName, Roots, list, load, load_all, newest};
 pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
 pub use source::{BlockSource, Delta, ImageSink};
 pub use tracked::Tracked;

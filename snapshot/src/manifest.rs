@@ -138,9 +138,9 @@ impl Cut {
     }
 }
 
-/// The root of a snapshot.
+/// A snapshot, as its root tells of it without its files: a few hundred bytes, however large it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Manifest {
+pub struct Snapshot {
     /// Its identity.
     pub id: SnapshotId,
     /// How it was taken.
@@ -152,6 +152,13 @@ pub struct Manifest {
     pub meta: SnapshotMeta,
     /// Its sizes.
     pub sizes: Sizes,
+}
+
+/// The whole root of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The snapshot.
+    pub snapshot: Snapshot,
     /// Its files, in the order of their numbers.
     pub files: Vec<FileEntry>,
 }
@@ -166,22 +173,26 @@ impl Manifest {
 
     /// All numbers have a fixed width where their value is known last, so that writing `stored` changes no length.
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let Snapshot { id, kind, parent, meta, sizes } = &self.snapshot;
         let mut out = Vec::new();
         out.put_u8(ROOT_VERSION);
-        out.put(&self.id.0);
-        out.put_u8(self.kind as u8);
-        out.put_u8(u8::from(self.parent.is_some()));
-        out.put(&self.parent.map_or([0; 16], |parent| parent.0));
-        self.meta.encode(&mut out);
-        out.put_u64(self.sizes.logical);
-        out.put_u64(self.sizes.changed);
-        out.put_u64(self.sizes.stored);
+        out.put(&id.0);
+        out.put_u8(*kind as u8);
+        out.put_u8(u8::from(parent.is_some()));
+        out.put(&parent.map_or([0; 16], |parent| parent.0));
+        meta.encode(&mut out);
+        out.put_u64(sizes.logical);
+        out.put_u64(sizes.changed);
+        out.put_u64(sizes.stored);
         out.put_varint(self.files.len() as u64);
         self.files.iter().for_each(|file| file.encode(&mut out));
         out
     }
+}
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+impl Snapshot {
+    /// Decodes a root. Its files are handed out one by one: who does not keep them needs no memory for them.
+    pub(crate) fn decode(bytes: &[u8], mut take: impl FnMut(FileEntry)) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8("root version")?;
         if version != ROOT_VERSION {
@@ -208,17 +219,19 @@ impl Manifest {
             stored: reader.u64("stored bytes")?,
         };
         let count = reader.count(FILE_BYTES_MIN, "files of a snapshot")?;
-        let mut files: Vec<FileEntry> = Vec::new();
+        let mut before = None;
         for _ in 0..count {
             let file = FileEntry::decode(&mut reader)?;
-            if files.last().is_some_and(|before| before.shape.file >= file.shape.file) {
+            let number = Some(file.shape.file);
+            if before >= number {
                 let value = u64::from(file.shape.file.get());
                 return Err(DecodeError::Range { what: "order of files", value });
             }
-            files.push(file);
+            before = number;
+            take(file);
         }
         reader.finish("root of a snapshot")?;
-        Ok(Manifest { id, kind, parent, meta, sizes, files })
+        Ok(Snapshot { id, kind, parent, meta, sizes })
     }
 }
 
@@ -381,6 +394,12 @@ mod tests {
     use crate::EXTENT_BYTES;
     use proptest::prelude::*;
 
+    fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
+        let mut files = Vec::new();
+        let snapshot = Snapshot::decode(bytes, |file| files.push(file))?;
+        Ok(Manifest { snapshot, files })
+    }
+
     fn manifest(seed: [u8; 16], lens: &[u64], level: i32) -> Manifest {
         let file = |(number, len): (usize, &u64)| FileEntry {
             shape: FileShape {
@@ -397,7 +416,7 @@ mod tests {
                 .collect(),
             cut: None,
         };
-        Manifest {
+        let snapshot = Snapshot {
             id: SnapshotId(seed),
             kind: if level > 0 { Kind::Full } else { Kind::Incremental },
             parent: (level < 3).then_some(SnapshotId(seed)),
@@ -414,8 +433,8 @@ mod tests {
                 created: Timestamp::from_micros(8),
             },
             sizes: Sizes { logical: 1, changed: 2, stored: 3 },
-            files: lens.iter().enumerate().map(file).collect(),
-        }
+        };
+        Manifest { snapshot, files: lens.iter().enumerate().map(file).collect() }
     }
 
     proptest! {
@@ -423,9 +442,9 @@ mod tests {
         fn roots_come_back(seed: [u8; 16], lens in prop::collection::vec(0..20_000 * EXTENT_BYTES, 0..5), level in 0..23i32) {
             let root = manifest(seed, &lens, level);
             let bytes = root.encode();
-            prop_assert_eq!(&Manifest::decode(&bytes).unwrap(), &root);
+            prop_assert_eq!(&decode(&bytes).unwrap(), &root);
             for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
-                prop_assert!(Manifest::decode(&bytes[..cut]).is_err());
+                prop_assert!(decode(&bytes[..cut]).is_err());
             }
         }
 
@@ -437,9 +456,9 @@ mod tests {
             let mut root = manifest([1; 16], &[0], 3);
             root.files[0] = without_blocks(&lens, last);
             let bytes = root.encode();
-            prop_assert_eq!(&Manifest::decode(&bytes).unwrap(), &root);
+            prop_assert_eq!(&decode(&bytes).unwrap(), &root);
             root.files[0].shape.len += 1;
-            prop_assert!(Manifest::decode(&root.encode()).is_err());
+            prop_assert!(decode(&root.encode()).is_err());
         }
 
         #[test]
@@ -452,9 +471,9 @@ mod tests {
             let mut bytes = root.encode();
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = Manifest::decode(&bytes);
+            let _ = decode(&bytes);
             bytes.splice(at.., tail);
-            let _ = Manifest::decode(&bytes);
+            let _ = decode(&bytes);
         }
     }
 
@@ -484,7 +503,7 @@ mod tests {
         // FAILURES 36
         let mut bytes = manifest([1; 16], &[1], 3).encode();
         bytes[0] = 2;
-        let error = Manifest::decode(&bytes).unwrap_err();
+        let error = decode(&bytes).unwrap_err();
         assert!(matches!(error, DecodeError::Version { found: 2, known: 1, .. }), "{error}");
     }
 
@@ -493,18 +512,18 @@ mod tests {
         // FAILURES 31
         let mut root = manifest([1; 16], &[100], 3);
         root.files[0].shape.name = "../../etc/passwd".into();
-        assert!(Manifest::decode(&root.encode()).is_err());
+        assert!(decode(&root.encode()).is_err());
         let mut root = manifest([1; 16], &[100, 100], 3);
         root.files.swap(0, 1);
-        assert!(Manifest::decode(&root.encode()).is_err());
+        assert!(decode(&root.encode()).is_err());
         let mut root = manifest([1; 16], &[100], 3);
         root.files[0].shape.len = 1 << 40; // one node can't be that long
-        assert!(Manifest::decode(&root.encode()).is_err());
+        assert!(decode(&root.encode()).is_err());
         let is_refused = |harm: &dyn Fn(&mut FileEntry)| {
             let mut root = manifest([1; 16], &[0], 3);
             root.files[0] = without_blocks(&[5000], 70);
             harm(&mut root.files[0]);
-            Manifest::decode(&root.encode()).is_err()
+            decode(&root.encode()).is_err()
         };
         assert!(!is_refused(&|_| ()));
         assert!(is_refused(&|file| file.cut.as_mut().unwrap().extents = u64::MAX));

@@ -1,29 +1,84 @@
-//! Roots in the repository: publishing one, finding all of a source.
+//! Roots in the repository: publishing one, finding those of a source.
 //!
 //! A root stands at `<source's folder>/snapshots/<timeline>/<epoch>/<consistent_at>-<id>`, numbers in hexadecimal and padded
-//! with zeros, so that a listing is in order.
+//! with zeros, so that a listing is in order. Who looks for the newest one reads that one, however many there are; who needs all
+//! keeps what they say of their snapshots, and of no root the files.
 
-use crate::{Error, Manifest, Result, Sizes};
+use crate::{Error, FileEntry, Manifest, Result, Sizes, Snapshot, SnapshotId};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_dedup::ChunkStore;
-use pitr_format::SourceName;
-use pitr_objects::{ErrorKind, Objects};
+use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
+use pitr_objects::{Entry, ErrorKind, Objects};
+use rayon::prelude::*;
 
-impl Manifest {
-    /// Path of the root in this repository.
-    #[must_use]
-    pub fn path(&self, objects: &Objects) -> String {
-        let meta = &self.meta;
-        format!(
-            "{}/{:08x}/{:016x}/{:016x}-{}",
-            folder(objects, &meta.source),
-            meta.timeline.get(),
-            meta.epoch.get(),
-            meta.consistent_at.get(),
-            self.id.short()
-        )
+/// Roots that are read at once: each may take 16 MiB while it is.
+const ROOTS_AT_ONCE: usize = 4;
+
+/// What the path of a root tells of its snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootName {
+    /// Timeline whose log goes with it.
+    pub timeline: TimelineId,
+    /// Epoch of its writer.
+    pub epoch: Epoch,
+    /// Where its files are one state.
+    pub consistent_at: Lsn,
+    short: String,
+}
+
+impl RootName {
+    fn of(snapshot: &Snapshot) -> Self {
+        let meta = &snapshot.meta;
+        let short = snapshot.id.short();
+        RootName { timeline: meta.timeline, epoch: meta.epoch, consistent_at: meta.consistent_at, short }
     }
 
+    /// `None` for what no root is named.
+    fn parse(folder: &str, path: &str) -> Option<Self> {
+        let mut parts = path.strip_prefix(folder)?.strip_prefix('/')?.split('/');
+        let timeline = u32::from_str_radix(parts.next()?, 16).ok()?;
+        let epoch = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let (at, short) = parts.next()?.split_once('-')?;
+        let name = RootName {
+            timeline: TimelineId::new(timeline),
+            epoch: Epoch::new(epoch),
+            consistent_at: Lsn::new(u64::from_str_radix(at, 16).ok()?),
+            short: short.to_owned(),
+        };
+        let is_short = short.len() == 8 && short.bytes().all(|byte| byte.is_ascii_hexdigit());
+        // Each root has one name.
+        (is_short && name.path(folder) == path).then_some(name)
+    }
+
+    fn path(&self, folder: &str) -> String {
+        let RootName { timeline, epoch, consistent_at, short } = self;
+        format!("{folder}/{:08x}/{:016x}/{:016x}-{short}", timeline.get(), epoch.get(), consistent_at.get())
+    }
+
+    /// False if it is certainly not the root of this snapshot.
+    #[must_use]
+    pub fn may_be(&self, id: &SnapshotId) -> bool {
+        self.short == id.short()
+    }
+}
+
+impl Snapshot {
+    /// Path of its root in this repository.
+    #[must_use]
+    pub fn path(&self, objects: &Objects) -> String {
+        RootName::of(self).path(&folder(objects, &self.meta.source))
+    }
+
+    /// Reads its root with its files.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn manifest(&self, objects: &Objects) -> Result<Manifest> {
+        load(objects, &self.path(objects))
+    }
+}
+
+impl Manifest {
     /// Puts the root, after which the snapshot exists. Its chunks and their index must have been stored through this store,
     /// as [`write_full`](crate::write_full) and [`write_increment`](crate::write_increment) do, and its parent must have
     /// been listed after the store was opened. Returns the snapshot with the root's own bytes counted in `sizes.stored`.
@@ -35,21 +90,22 @@ impl Manifest {
     /// the repository.
     pub fn publish(mut self, store: &ChunkStore) -> Result<Manifest> {
         let (objects, lease) = (store.objects(), store.lease()?);
-        if !self.meta.engine_fits() {
-            let bytes = self.meta.engine.len() as u64;
+        let meta = &self.snapshot.meta;
+        if !meta.engine_fits() {
+            let bytes = meta.engine.len() as u64;
             return Err(Error::Publish(CodecError::TooLarge { what: "engine name", bytes, most: 64 }));
         }
         self.files.iter().try_for_each(|file| file.shape.check())?;
         // Not compressed: it is mostly hashes, and its length must not depend on its content.
-        let path = self.path(objects);
+        let path = self.snapshot.path(objects);
         let make = |root: &Manifest| {
             let builder = objects.builder(&path, ObjectKind::Manifest, Codec::None)?;
             builder.finish(&root.encode()).map_err(Error::Publish)
         };
-        self.sizes.stored += make(&self)?.len() as u64;
+        self.snapshot.sizes.stored += make(&self)?.len() as u64;
         let root = make(&self)?;
         // Where folders hide names, a root in one without a name would be nobody's.
-        objects.register_source(&self.meta.source)?;
+        objects.register_source(&self.snapshot.meta.source)?;
         lease.check()?;
         objects.put_container(&path, ObjectKind::Manifest, root)?;
         // FAILURES 21: who was held up in between takes back what he has put, before anybody is told of it.
@@ -57,8 +113,8 @@ impl Manifest {
             objects.delete(&path)?;
             return Err(error.into());
         }
-        let Sizes { logical, changed, stored } = self.sizes;
-        tracing::info!(snapshot = %self.id, kind = ?self.kind, logical, changed, stored, "a snapshot is there");
+        let Snapshot { id, kind, sizes: Sizes { logical, changed, stored }, .. } = &self.snapshot;
+        tracing::info!(snapshot = %id, ?kind, logical, changed, stored, "a snapshot is there");
         Ok(self)
     }
 }
@@ -72,49 +128,83 @@ fn folder(objects: &Objects, source: &SourceName) -> String {
 /// # Errors
 /// Those of the repository; [`Error::Root`] when it doesn't parse or belongs elsewhere.
 pub fn load(objects: &Objects, path: &str) -> Result<Manifest> {
+    let mut files = Vec::new();
+    let snapshot = read(objects, path, |file| files.push(file))?;
+    Ok(Manifest { snapshot, files })
+}
+
+fn read(objects: &Objects, path: &str, take: impl FnMut(FileEntry)) -> Result<Snapshot> {
     let footer = objects.get_footer(path, ObjectKind::Manifest)?;
     let wrong = |source| Error::Root { path: path.to_owned(), source };
-    let manifest = Manifest::decode(&footer).map_err(wrong)?;
-    if manifest.path(objects) != path {
+    let snapshot = Snapshot::decode(&footer, take).map_err(wrong)?;
+    if snapshot.path(objects) != path {
         // FAILURES 29: swapped objects.
-        return Err(wrong(pitr_format::DecodeError::Range {
-            what: "path of a root, which is another's",
-            value: 0,
-        }));
+        return Err(wrong(DecodeError::Range { what: "path of a root, which is another's", value: 0 }));
     }
-    Ok(manifest)
+    Ok(snapshot)
+}
+
+/// Lists the roots of a source, by timeline, epoch and consistent point; reads none. Who takes one of them as a parent lists
+/// them after he has opened his store.
+///
+/// # Errors
+/// Those of the listing.
+pub fn list(objects: &Objects, source: &SourceName) -> Result<Vec<RootName>> {
+    let folder = folder(objects, source);
+    let entries = objects.list(&folder)?;
+    Ok(entries.iter().filter_map(|entry| RootName::parse(&folder, &entry.path)).collect())
+}
+
+/// The last of these roots that can be read and fits. Those behind it were read in vain, and none before it was read.
+///
+/// # Errors
+/// Those of a repository that can't be reached. A root that can't be read, or is not there any more, is passed over.
+pub fn newest<'n>(
+    objects: &Objects,
+    source: &SourceName,
+    names: impl IntoIterator<Item = &'n RootName, IntoIter: DoubleEndedIterator>,
+    fits: impl Fn(&Snapshot) -> bool,
+) -> Result<Option<Manifest>> {
+    let folder = folder(objects, source);
+    for name in names.into_iter().rev() {
+        match load(objects, &name.path(&folder)) {
+            Ok(manifest) if fits(&manifest.snapshot) => return Ok(Some(manifest)),
+            Ok(_) => {}
+            Err(error) if error.kind().is_of_one_object() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// The snapshots of a source.
 #[derive(Debug)]
 pub struct Roots {
-    /// Those that can be read, by timeline, epoch and consistent point.
-    pub manifests: Vec<Manifest>,
-    /// Those that can't: path and error. They must not keep the others from being used, nor go unmentioned.
+    /// Those of which the roots can be read, by timeline, epoch and consistent point.
+    pub snapshots: Vec<Snapshot>,
+    /// Roots that can't: path and error. They must not keep the others from being used, nor go unmentioned.
     pub damaged: Vec<(String, Error)>,
 }
 
-impl Roots {
-    /// The engine that took one of them and is not this one: another kind of source has the name.
-    #[must_use]
-    pub fn of_other_engine(&self, engine: &str) -> Option<&str> {
-        self.manifests.iter().map(|root| root.meta.engine.as_str()).find(|taker| *taker != engine)
-    }
-}
-
-/// Reads all roots of a source. Who takes one of them as a parent lists them after he has opened his store.
+/// Reads all roots of a source.
 ///
 /// # Errors
 /// Those of the listing. A root that can't be read is in [`Roots::damaged`], unless the repository can't be reached.
 pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
-    let mut roots = Roots { manifests: Vec::new(), damaged: Vec::new() };
-    for entry in objects.list(&folder(objects, source))? {
-        match load(objects, &entry.path) {
-            Ok(manifest) => roots.manifests.push(manifest),
-            // Retention took it away since the listing.
-            Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&entry.path)? => {}
-            Err(error) if error.kind().is_of_one_object() => roots.damaged.push((entry.path, error)),
-            Err(error) => return Err(error),
+    let mut roots = Roots { snapshots: Vec::new(), damaged: Vec::new() };
+    for wave in objects.list(&folder(objects, source))?.chunks(ROOTS_AT_ONCE) {
+        let read = |entry: &Entry| read(objects, &entry.path, drop);
+        let read: Vec<Result<Snapshot>> = wave.par_iter().map(read).collect();
+        for (entry, root) in wave.iter().zip(read) {
+            match root {
+                Ok(snapshot) => roots.snapshots.push(snapshot),
+                // Retention took it away since the listing.
+                Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&entry.path)? => {}
+                Err(error) if error.kind().is_of_one_object() => {
+                    roots.damaged.push((entry.path.clone(), error))
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(roots)

@@ -6,8 +6,8 @@ use crate::{Error, Result};
 use pitr_archive::{Archive, Base, Catalog, Cause, Gap, Lineage, coverage};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::SourceName;
-use pitr_objects::{Condemned, Entry, Objects};
-use pitr_snapshot::{Manifest, SnapshotId, Visit, load_all, walk};
+use pitr_objects::{Condemned, Entry, ErrorKind, Objects};
+use pitr_snapshot::{Manifest, Snapshot, SnapshotId, Visit, load_all, walk};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(crate) fn check(
@@ -49,12 +49,17 @@ pub(crate) fn check(
                 report.faults.push(what);
             }
         }
-        for manifest in &roots.manifests {
+        for snapshot in &roots.snapshots {
+            let manifest = match snapshot.manifest(objects) {
+                // Retention took it away since the listing.
+                Err(error) if error.kind() == ErrorKind::Missing => continue,
+                other => other?,
+            };
             report.snapshots += 1;
-            let bad = trees.check(manifest)?;
-            spoil(&mut report.faults, &source, manifest, &bad);
+            let bad = trees.check(&manifest)?;
+            spoil(&mut report.faults, &source, snapshot.id, &bad);
         }
-        check_log(&archive, &roots.manifests, &mut report.faults)?;
+        check_log(&archive, &roots.snapshots, &mut report.faults)?;
     }
     report.faults.sort_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
     Ok(report)
@@ -64,8 +69,8 @@ pub(crate) fn check(
 type Bad = BTreeMap<String, Option<String>>;
 
 /// Notes that a snapshot is spoiled by these objects.
-fn spoil(faults: &mut Vec<Fault>, source: &SourceName, manifest: &Manifest, bad: &Bad) {
-    let who: (SourceName, SnapshotId) = (source.clone(), manifest.id);
+fn spoil(faults: &mut Vec<Fault>, source: &SourceName, id: SnapshotId, bad: &Bad) {
+    let who: (SourceName, SnapshotId) = (source.clone(), id);
     for (object, what) in bad {
         let known = |fault: &&mut Fault| {
             fault.object == *object && what.as_ref().is_none_or(|what| fault.what == *what)
@@ -167,7 +172,7 @@ impl Visit for Tree<'_, '_> {
 }
 
 /// The log of a source: its catalog, and ranges that are missing although nothing says that they never were.
-fn check_log(archive: &Archive, manifests: &[Manifest], faults: &mut Vec<Fault>) -> Result<()> {
+fn check_log(archive: &Archive, snapshots: &[Snapshot], faults: &mut Vec<Fault>) -> Result<()> {
     let folder = archive.layout().logs();
     let catalog = match archive.catalog() {
         Ok(catalog) => catalog,
@@ -177,7 +182,7 @@ fn check_log(archive: &Archive, manifests: &[Manifest], faults: &mut Vec<Fault>)
         }
         Err(error) => return Err(error.into()),
     };
-    let bases: Vec<Base> = manifests.iter().map(base).collect();
+    let bases: Vec<Base> = snapshots.iter().map(base).collect();
     for timeline in catalog.timelines().keys() {
         let lineage = catalog.lineage(*timeline)?;
         let pieces = catalog.pieces(&lineage);
@@ -193,8 +198,8 @@ fn check_log(archive: &Archive, manifests: &[Manifest], faults: &mut Vec<Fault>)
     Ok(())
 }
 
-fn base(manifest: &Manifest) -> Base {
-    let meta = &manifest.meta;
+fn base(snapshot: &Snapshot) -> Base {
+    let meta = &snapshot.meta;
     Base { consistent_at: meta.consistent_at, redo_from: meta.redo_from, timeline: meta.timeline }
 }
 

@@ -2,6 +2,7 @@
 
 mod busy;
 mod exact;
+mod history;
 mod increment;
 mod kill;
 mod memory;
@@ -34,6 +35,8 @@ pub(crate) enum Drill {
     Increment(increment::Increment),
     /// First backups killed on their way: what the next ones store, and what a prune leaves
     Resume(resume::Resume),
+    /// A folder backed up some hundred times: what comes later takes, how many objects there are, what a prune leaves
+    History(history::History),
     /// Every command on databases of growing size: peaks of memory
     Memory(memory::Memory),
     /// Wrong use and broken things: exit codes, one line each
@@ -60,10 +63,11 @@ impl Drill {
             Drill::Busy(drill) => drill.run(),
             Drill::Increment(drill) => drill.run(),
             Drill::Resume(drill) => drill.run(),
+            Drill::History(drill) => drill.run(),
             Drill::Memory(drill) => drill.run(),
             Drill::Misuse(drill) => drill.run(),
             Drill::All(seed) => {
-                let drills: [&dyn Fn() -> Result<bool>; 7] = [
+                let drills: [&dyn Fn() -> Result<bool>; 8] = [
                     &|| misuse::Misuse { seed }.run(),
                     &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
                     &|| kill::Kill { rounds: 3, seed }.run(),
@@ -71,6 +75,7 @@ impl Drill {
                     &|| busy::Busy { seconds: 60 }.run(),
                     &|| increment::Increment { megabytes: 1000, share: 0.05, level: 3, seed }.run(),
                     &|| resume::Resume { megabytes: 4000, at: vec![0.4, 0.9] }.run(),
+                    &|| history::History { files: 20_000, backups: 300 }.run(),
                 ];
                 // One that breaks off must not keep the others from being seen.
                 let mut passed = true;

@@ -11,7 +11,7 @@ use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
 use pitr_format::{DecodeError, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_snapshot::{Manifest, SnapshotMeta, SnapshotReader, load_all, write_full};
+use pitr_snapshot::{Manifest, Snapshot, SnapshotMeta, SnapshotReader, list, newest, write_full};
 use pitr_vfs::Clock;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -57,8 +57,8 @@ pub enum RangesUse {
 /// A snapshot that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
-    /// Its root.
-    pub manifest: Manifest,
+    /// The snapshot.
+    pub snapshot: Snapshot,
     /// Sockets, devices and pipes, and the repository if it lies in the folder: the snapshot doesn't have them.
     pub skipped: Vec<PathBuf>,
     /// Files that vanished or were replaced before they were read: the snapshot doesn't have them, nor what is linked to
@@ -87,16 +87,23 @@ pub fn backup(
     let archive = Archive::new(objects.clone(), name.clone());
     // Its lease comes before the listing of parents.
     let store = ChunkStore::open(objects.clone())?;
-    let roots = load_all(objects, name)?;
+    let mut roots = list(objects, name)?;
+    roots.sort_by_key(|root| root.consistent_at);
+    let parent = newest(objects, name, &roots, |_| true)?;
     let has_log = !archive.catalog()?.timelines().is_empty();
-    if let Some(engine) = roots.of_other_engine(ENGINE).or(has_log.then_some("a database")) {
+    let taker = parent.as_ref().map(|parent| parent.snapshot.meta.engine.as_str());
+    if let Some(engine) = taker.filter(|taker| *taker != ENGINE).or(has_log.then_some("a database")) {
         return Err(Error::OtherEngine { name: name.to_string(), engine: engine.to_owned() });
     }
     let ranges = options.changed_ranges.as_ref().filter(|_| !options.full);
     // Whatever changed since one of these: also what changed since the newest.
-    let is_ours = |ranges: &&ChangedRanges| roots.manifests.iter().any(|root| root.id == ranges.snapshot());
-    let ranges_since = ranges.filter(is_ours);
-    let parent = roots.manifests.into_iter().max_by_key(|root| root.meta.consistent_at);
+    let ranges_since = match ranges {
+        Some(ranges) => {
+            let may_be = roots.iter().filter(|root| root.may_be(&ranges.snapshot()));
+            newest(objects, name, may_be, |root| root.id == ranges.snapshot())?.and(Some(ranges))
+        }
+        None => None,
+    };
     let before = Before::load(&store, parent.as_ref());
     if before.is_whole && !options.moved && before.root != root.as_os_str().as_bytes() {
         let was = OsStr::from_bytes(&before.root).into();
@@ -114,7 +121,7 @@ pub fn backup(
     if scanned.entries.len() > ENTRIES_MAX {
         return Err(Error::TooMany);
     }
-    let last = parent.as_ref().map(|parent| &parent.meta);
+    let last = parent.as_ref().map(|parent| &parent.snapshot.meta);
     let number = last.map_or(1, |last| last.consistent_at.get() + 1);
     let meta = SnapshotMeta {
         source: name.clone(),
@@ -152,7 +159,7 @@ pub fn backup(
         other => other?,
     };
     writer.check()?;
-    let manifest = written.publish(&store)?;
+    let snapshot = written.publish(&store)?.snapshot;
     let changed = source.changed();
     let entries = source.into_entries();
     let in_state = |state| {
@@ -168,7 +175,7 @@ pub fn backup(
     vanished.extend(links);
     let paths = |found: Vec<Vec<u8>>| found.iter().map(|path| below(&root, path)).collect();
     let (skipped, vanished, cut) = (scanned.skipped, paths(vanished), paths(cut));
-    Ok(Taken { manifest, skipped, vanished, changed, cut, ranges: used })
+    Ok(Taken { snapshot, skipped, vanished, changed, cut, ranges: used })
 }
 
 /// What the parent knew.
@@ -189,7 +196,7 @@ impl Before {
         let Ok(tree) = read_tree(&SnapshotReader::open(store.clone(), parent.clone())) else {
             return Before::default();
         };
-        let created = parent.meta.created;
+        let created = parent.snapshot.meta.created;
         let mut before = Before { is_whole: true, created, root: tree.root, ..Before::default() };
         for entry in tree.entries {
             if let Some(content) = content(&entry) {
@@ -222,7 +229,7 @@ impl Before {
 pub(crate) fn read_tree(reader: &SnapshotReader) -> Result<Tree> {
     let len = reader.file(TREE)?.len;
     let mut bytes = Vec::new();
-    let bad = |source| Error::Tree { snapshot: reader.manifest().id.to_string(), source };
+    let bad = |source| Error::Tree { snapshot: reader.manifest().snapshot.id.to_string(), source };
     for extent in 0..reader.extents(TREE)? {
         let read = reader.read_extent(TREE, extent)?;
         if read.iter().all(|byte| *byte == 0) {

@@ -6,7 +6,7 @@ use crate::source::content;
 use crate::{Error, Result};
 use pitr_dedup::ChunkStore;
 use pitr_format::Timestamp;
-use pitr_snapshot::{Manifest, SnapshotReader};
+use pitr_snapshot::{Snapshot, SnapshotReader};
 use pitr_vfs::{Buffer, File as _, FileSystem, OsFile, OsFs};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps};
@@ -62,13 +62,13 @@ pub struct Restored {
 /// [`Error::Exists`], [`Error::Locked`], [`Error::Output`], [`Error::Io`]; [`Error::Tree`]; those of the repository.
 pub fn restore(
     store: &ChunkStore,
-    manifest: &Manifest,
+    snapshot: &Snapshot,
     output: &Path,
     options: RestoreOptions,
     now: Timestamp,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Restored> {
-    let reader = SnapshotReader::open(store.clone(), manifest.clone());
+    let reader = SnapshotReader::open(store.clone(), snapshot.manifest(store.objects())?);
     let entries = read_tree(&reader)?.entries;
     let force = options.force || options.delta;
     let old = options.delta.then_some(output);

@@ -51,6 +51,8 @@ pub(crate) struct Packs {
     pub(crate) unneeded: u64,
     pub(crate) unneeded_bytes: u64,
     pub(crate) repacked: u64,
+    /// Of these, those that were small and many; the others are worn.
+    pub(crate) repacked_small: u64,
     pub(crate) repacked_bytes: u64,
     pub(crate) waste_left_bytes: u64,
 }
@@ -77,11 +79,19 @@ impl Document for Prune {
                 let _ = writeln!(out, "  log: {objects} objects of {bytes}, {goes}");
             }
         }
-        let Packs { unneeded, unneeded_bytes, repacked, repacked_bytes, waste_left_bytes } = &self.packs;
+        let Packs {
+            unneeded,
+            unneeded_bytes,
+            repacked,
+            repacked_small: small,
+            repacked_bytes,
+            waste_left_bytes,
+        } = &self.packs;
         let _ = writeln!(
             out,
-            "packs: {unneeded} unneeded ({}), {repacked} worn ({} stored anew), waste left {}",
+            "packs: {unneeded} unneeded ({}), {} worn and {small} small ({} stored anew), waste left {}",
             human::bytes(*unneeded_bytes),
+            repacked - small,
             human::bytes(*repacked_bytes),
             human::bytes(*waste_left_bytes)
         );
@@ -134,6 +144,7 @@ mod tests {
                 unneeded: 1,
                 unneeded_bytes: 1000,
                 repacked: 0,
+                repacked_small: 0,
                 repacked_bytes: 0,
                 waste_left_bytes: 7,
             },

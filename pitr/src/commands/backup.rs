@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::directory::{self, ChangedRanges, ListError, Taken};
-use pitr::snapshot::{self, Manifest};
+use pitr::snapshot::{self, Snapshot};
 use pitr::sqlite::Error as SqliteError;
 use pitr::sqlite::watch::control::{self, Request};
 use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions, state};
@@ -33,7 +33,7 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
             changed: lossy(&taken.changed),
             cut: lossy(&taken.cut),
             changed_ranges: documents::ChangedRanges::of(taken.ranges),
-            ..document(&taken.manifest, took)
+            ..document(&taken.snapshot, took)
         });
     }
     if args.changed_ranges.is_some() {
@@ -52,14 +52,14 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
         other => tell(&output, "", &other),
     });
     let phase = global.progress().phase("snapshot", 0);
-    let manifest = match pitr.watch(subject.clone(), WatchOptions::default(), events) {
+    let snapshot = match pitr.watch(subject.clone(), WatchOptions::default(), events) {
         Ok(mut watch) => watch.snapshot_once(args.full).map_err(|e| explain(e.into()))?,
         Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &subject, args.full)?,
         Err(e) => return Err(explain(e)),
     };
     drop(phase);
     let took = pitr.clock().monotonic().saturating_sub(begun);
-    global.output().answer(&document(&manifest, took))
+    global.output().answer(&document(&snapshot, took))
 }
 
 fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError> {
@@ -87,7 +87,7 @@ fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
 }
 
 /// A running watcher owns the log; it takes the snapshot for us.
-fn ask_watcher(pitr: &Pitr, subject: &Subject, full: bool) -> Result<Manifest, CliError> {
+fn ask_watcher(pitr: &Pitr, subject: &Subject, full: bool) -> Result<Snapshot, CliError> {
     let request = if full { Request::FullSnapshot } else { Request::Snapshot };
     let answer = control::ask(&subject.state, request).map_err(|e| {
         CliError::new(
@@ -99,20 +99,21 @@ fn ask_watcher(pitr: &Pitr, subject: &Subject, full: bool) -> Result<Manifest, C
     })?;
     let answer = answer.map_err(|e| CliError::new(Exit::Failed, e).at("the running watcher"))?;
     let path = answer.split(' ').next().unwrap_or_default();
-    snapshot::load(pitr.objects(), path).map_err(|e| explain(e.into()))
+    let manifest = snapshot::load(pitr.objects(), path).map_err(|e| explain(e.into()))?;
+    Ok(manifest.snapshot)
 }
 
-fn document(manifest: &Manifest, took: Duration) -> documents::Backup {
+fn document(snapshot: &Snapshot, took: Duration) -> documents::Backup {
     documents::Backup {
-        snapshot_id: manifest.id.to_string(),
-        kind: match manifest.kind {
-            snapshot::Kind::Full => Kind::Full,
-            snapshot::Kind::Incremental => Kind::Incremental,
+        snapshot_id: snapshot.id.to_string(),
+        kind: match snapshot.kind {
+            pitr::snapshot::Kind::Full => Kind::Full,
+            pitr::snapshot::Kind::Incremental => Kind::Incremental,
         },
-        lsn: manifest.meta.consistent_at.get(),
-        logical_bytes: manifest.sizes.logical,
-        changed_bytes: manifest.sizes.changed,
-        stored_bytes: manifest.sizes.stored,
+        lsn: snapshot.meta.consistent_at.get(),
+        logical_bytes: snapshot.sizes.logical,
+        changed_bytes: snapshot.sizes.changed,
+        stored_bytes: snapshot.sizes.stored,
         seconds: took.as_secs_f64(),
         skipped: Vec::new(),
         vanished: Vec::new(),

@@ -2,7 +2,6 @@
 
 use pitr::format::Timestamp;
 use pitr::prune::{KeptSnapshot, Policy, Report, SourceReport};
-use pitr::snapshot::Manifest;
 
 use super::failure::explain;
 use super::open;
@@ -48,7 +47,8 @@ fn document(report: &Report, dry_run: bool, seconds: f64) -> documents::Prune {
         packs: Packs {
             unneeded: packs.unneeded,
             unneeded_bytes: packs.unneeded_bytes,
-            repacked: packs.worn,
+            repacked: packs.worn + packs.small,
+            repacked_small: packs.small,
             repacked_bytes: packs.repacked_bytes,
             waste_left_bytes: packs.waste_left,
         },
@@ -63,7 +63,7 @@ fn document(report: &Report, dry_run: bool, seconds: f64) -> documents::Prune {
 fn source(source: &SourceReport) -> Source {
     let kept = |kept: &KeptSnapshot| Snapshot {
         reasons: kept.reasons.iter().map(ToString::to_string).collect(),
-        ..snapshot(&kept.manifest)
+        ..snapshot(&kept.snapshot)
     };
     Source {
         name: source.name.to_string(),
@@ -74,13 +74,13 @@ fn source(source: &SourceReport) -> Source {
     }
 }
 
-fn snapshot(manifest: &Manifest) -> Snapshot {
+fn snapshot(snapshot: &pitr::snapshot::Snapshot) -> Snapshot {
     Snapshot {
-        snapshot_id: manifest.id.to_string(),
-        timeline: manifest.meta.timeline.get(),
-        lsn: manifest.meta.consistent_at.get(),
-        time: Time(manifest.meta.time),
-        created: Time(manifest.meta.created),
+        snapshot_id: snapshot.id.to_string(),
+        timeline: snapshot.meta.timeline.get(),
+        lsn: snapshot.meta.consistent_at.get(),
+        time: Time(snapshot.meta.time),
+        created: Time(snapshot.meta.created),
         reasons: Vec::new(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pitr::format::TimelineId;
 use pitr::recovery::{History, Moment, Phase, Plan, Progress, RestoreOptions, Restored, Target};
-use pitr::snapshot::Manifest;
+use pitr::snapshot::Snapshot;
 use pitr::{Pitr, directory};
 
 use super::failure::explain;
@@ -35,8 +35,8 @@ pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
     if args.dry_run {
         return dry_run(global, args, &plan);
     }
-    if let Some(manifest) = folder_of(&history, &plan) {
-        return folder(global, args, &pitr, manifest, &plan, begun);
+    if let Some(snapshot) = folder_of(&history, &plan) {
+        return folder(global, args, &pitr, snapshot, &plan, begun);
     }
     let options = RestoreOptions {
         output: args.output.clone(),
@@ -55,23 +55,23 @@ pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
 }
 
 /// The snapshot that a plan consists of, if it is one of a folder.
-fn folder_of<'h>(history: &'h History, plan: &Plan) -> Option<&'h Manifest> {
-    let manifest = history.snapshots().iter().find(|manifest| Some(manifest.id) == plan.snapshot)?;
-    (manifest.meta.engine == directory::ENGINE).then_some(manifest)
+fn folder_of<'h>(history: &'h History, plan: &Plan) -> Option<&'h Snapshot> {
+    let snapshot = history.snapshots().iter().find(|snapshot| Some(snapshot.id) == plan.snapshot)?;
+    (snapshot.meta.engine == directory::ENGINE).then_some(snapshot)
 }
 
 fn folder(
     global: &Global,
     args: &Restore,
     pitr: &Pitr,
-    manifest: &Manifest,
+    snapshot: &Snapshot,
     plan: &Plan,
     begun: Duration,
 ) -> Result<(), CliError> {
     let options = directory::RestoreOptions { force: args.force, delta: args.delta };
     let phase = OnceLock::new();
     let tell = |done, total| phase.get_or_init(|| global.progress().phase("restore", total)).set(done);
-    let build = || pitr.restore_folder(manifest, &args.output, options, &tell).map_err(explain);
+    let build = || pitr.restore_folder(snapshot, &args.output, options, &tell).map_err(explain);
     let restored = match args.workers {
         None => build(),
         Some(workers) => in_pool(workers.into(), build)?,

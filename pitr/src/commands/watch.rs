@@ -143,12 +143,12 @@ pub(super) fn tell(output: &Output, source: &str, event: &Event) {
         Event::SetAside { path, why } => {
             format!("the local log can't be used and was set aside as {}: {why}", path.display())
         }
-        Event::Snapshot { manifest, took } => format!(
+        Event::Snapshot { snapshot, took } => format!(
             "snapshot {} at transaction {}: {} changed, {} stored, in {}",
-            manifest.id.short(),
-            manifest.meta.tx,
-            human::bytes(manifest.sizes.changed),
-            human::bytes(manifest.sizes.stored),
+            snapshot.id.short(),
+            snapshot.meta.tx,
+            human::bytes(snapshot.sizes.changed),
+            human::bytes(snapshot.sizes.stored),
             human::duration(*took)
         ),
         Event::ParentDamaged(why) => {

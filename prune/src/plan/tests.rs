@@ -10,8 +10,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(second * 1_000_000)
 }
 
-fn snapshot(timeline: u32, redo_from: u64, consistent_at: u64, second: i64) -> Manifest {
-    Manifest {
+fn snapshot(timeline: u32, redo_from: u64, consistent_at: u64, second: i64) -> Snapshot {
+    Snapshot {
         id: SnapshotId([consistent_at as u8; 16]),
         kind: Kind::Full,
         parent: None,
@@ -28,7 +28,6 @@ fn snapshot(timeline: u32, redo_from: u64, consistent_at: u64, second: i64) -> M
             created: at(second),
         },
         sizes: Sizes::default(),
-        files: Vec::new(),
     }
 }
 
@@ -60,7 +59,7 @@ fn within(seconds: u64) -> Policy {
 }
 
 /// The snapshots that stay and the log that goes, by position.
-fn run(catalog: &Catalog, snapshots: &[Manifest], policy: &Policy, now: i64) -> (Vec<u64>, Vec<u64>) {
+fn run(catalog: &Catalog, snapshots: &[Snapshot], policy: &Policy, now: i64) -> (Vec<u64>, Vec<u64>) {
     let newest = [(TimelineId::FIRST, at(0)), (TimelineId::new(2), at(now))].into();
     let listed = Listed { catalog, snapshots, newest: &newest };
     let plan = plan(listed, policy, at(now)).unwrap();
@@ -73,7 +72,7 @@ fn run(catalog: &Catalog, snapshots: &[Manifest], policy: &Policy, now: i64) -> 
 fn calendars_count_days_weeks_and_months_of_utc() {
     // 1970-01-01 was a Thursday.
     let day = 86_400;
-    let snapshots: Vec<Manifest> =
+    let snapshots: Vec<Snapshot> =
         (0..70).map(|n| snapshot(1, n as u64 + 1, n as u64 + 1, n * day / 2 + day / 4)).collect();
     let catalog = catalog(vec![], vec![]);
     let kept = |policy| run(&catalog, &snapshots, &policy, 35 * day).0;
@@ -133,7 +132,7 @@ proptest! {
         logs.extend((0..3).map(|n| log(2, fork + n * 10, fork + n * 10 + 10)));
         let catalog = catalog(logs, vec![timeline(1, 0, 0, 0), timeline(2, 1, fork, began)]);
         let mut seen = BTreeSet::new();
-        let snapshots: Vec<Manifest> = raw.iter().filter(|(at, _)| seen.insert(*at))
+        let snapshots: Vec<Snapshot> = raw.iter().filter(|(at, _)| seen.insert(*at))
             .map(|(at, back)| snapshot(1, at.saturating_sub(*back), *at, *at as i64)).collect();
         let mut policy = Policy::default();
         match which {

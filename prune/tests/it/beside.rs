@@ -58,7 +58,7 @@ fn backs_up_in_the_middle_of_a_prune(mut world: World) {
         }
         let taken = taken.lock().unwrap().take().unwrap();
         world.took(&taken);
-        assert!(world.check().contains(&taken.id), "step {step}");
+        assert!(world.check().contains(&taken.snapshot.id), "step {step}");
         world.pruner(world.open(), keep(1)).execute(at(world.hour)).unwrap();
         assert_eq!(world.check().len(), 2);
         world.check_tidy();
@@ -84,7 +84,7 @@ fn a_prune_in_the_middle_of_a_backup(renewal: Duration, expiry: Duration) -> (us
         match &taken {
             Ok(manifest) => {
                 world.took(manifest);
-                assert!(world.check().contains(&manifest.id), "step {step}");
+                assert!(world.check().contains(&manifest.snapshot.id), "step {step}");
                 published += 1;
             }
             Err(error) => {
@@ -126,13 +126,14 @@ fn what_a_reader_is_about_to_read_stays_until_he_is_done() {
     let objects = world.open();
     objects.renew_leases_every(Duration::from_millis(3));
     let store = ChunkStore::open(objects.clone()).unwrap();
-    let oldest = load_all(&objects, &crate::world::name("a")).unwrap().manifests.remove(0);
+    let oldest = load_all(&objects, &crate::world::name("a")).unwrap().snapshots.remove(0);
+    let oldest = oldest.manifest(&objects).unwrap();
     let pruner = world.pruner(world.open(), keep(1)).lease_expiry(LEASE_EXPIRY);
     let report = pruner.execute(at(9)).unwrap();
     assert!(report.condemned > 0 && report.waiting.len() == 1, "{report:?}");
     // Once more makes no difference, and says so.
     assert!(matches!(pruner.execute(at(9)), Err(Error::Unfinished { .. })));
-    let id = oldest.id;
+    let id = oldest.snapshot.id;
     let reader = SnapshotReader::open(store, oldest);
     let mut bytes = vec![0; world.contents[&id].len()];
     reader.read_at(FileId::FIRST, 0, &mut bytes).unwrap();
@@ -193,8 +194,9 @@ fn a_repository_that_nobody_may_write_to_is_read_without_a_lease_and_not_written
     let world = World::furnished();
     let objects = world.hooked(|request| if request.changes() { Act::Deny } else { Act::Go });
     let store = ChunkStore::open(objects.clone()).unwrap();
-    let newest = load_all(&objects, &crate::world::name("a")).unwrap().manifests.pop().unwrap();
+    let newest = load_all(&objects, &crate::world::name("a")).unwrap().snapshots.pop().unwrap();
     let id = newest.id;
+    let newest = newest.manifest(&objects).unwrap();
     let mut bytes = vec![0; world.contents[&id].len()];
     SnapshotReader::open(store.clone(), newest).read_at(FileId::FIRST, 0, &mut bytes).unwrap();
     assert!(bytes == world.contents[&id]);

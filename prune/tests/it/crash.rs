@@ -98,7 +98,7 @@ fn dies_in_a_backup(mut world: World) {
     }
 }
 
-fn unacknowledged(world: &World) -> Option<pitr_snapshot::Manifest> {
+fn unacknowledged(world: &World) -> Option<pitr_snapshot::Snapshot> {
     let roots = pitr_snapshot::load_all(&world.open(), &crate::world::name("a")).unwrap();
-    roots.manifests.into_iter().find(|root| !world.contents.contains_key(&root.id))
+    roots.snapshots.into_iter().find(|root| !world.contents.contains_key(&root.id))
 }

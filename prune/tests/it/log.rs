@@ -9,7 +9,7 @@ use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_prune::{Error, Policy};
-use pitr_snapshot::{Manifest, load_all, write_full};
+use pitr_snapshot::{Snapshot, load_all, write_full};
 use pitr_vfs::{OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::num::NonZeroU32;
@@ -22,7 +22,7 @@ use std::time::Duration;
 struct Logged {
     world: World,
     archive: Archive,
-    snapshots: Vec<Manifest>,
+    snapshots: Vec<Snapshot>,
     /// Where each hour's commit ends.
     commits: Vec<Lsn>,
     wal: Wal,
@@ -78,8 +78,8 @@ impl Logged {
             (meta.redo_from, meta.consistent_at, meta.tx) = (here, here, tx);
             let written = write_full(&store, &Held(&self.world.current[&name("a")]), meta, None).unwrap();
             let manifest = written.publish(&store).unwrap();
-            self.world.contents.insert(manifest.id, self.world.current[&name("a")].clone());
-            self.snapshots.push(manifest);
+            self.world.contents.insert(manifest.snapshot.id, self.world.current[&name("a")].clone());
+            self.snapshots.push(manifest.snapshot);
         }
     }
 
@@ -91,7 +91,7 @@ impl Logged {
         let archive = Archive::new(world.open(), name("a"));
         let catalog = archive.catalog().unwrap();
         let lineage = catalog.lineage(TimelineId::FIRST).unwrap();
-        let roots = load_all(&world.open(), &name("a")).unwrap().manifests;
+        let roots = load_all(&world.open(), &name("a")).unwrap().snapshots;
         let bases: Vec<Base> = roots
             .iter()
             .map(|root| {

@@ -45,7 +45,7 @@ proptest! {
                 Step::Backup { source } => {
                     world.change(names[source], 1, 0, 0);
                     let manifest = world.backup(names[source]);
-                    taken[source].push(manifest.id);
+                    taken[source].push(manifest.snapshot.id);
                 }
                 Step::Prune { keep: count, max_waste } => {
                     let pruner = world.pruner(world.open(), keep(count)).max_waste(max_waste);

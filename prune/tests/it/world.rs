@@ -8,8 +8,8 @@ use pitr_objects::object_store::memory::InMemory;
 use pitr_objects::{Objects, Repository};
 use pitr_prune::{Policy, Pruner};
 use pitr_snapshot::{
-    BlockSource, BoxError, EXTENT_BYTES, FileShape, Manifest, SnapshotId, SnapshotMeta, SnapshotReader,
-    load_all, write_full,
+    BlockSource, BoxError, EXTENT_BYTES, FileShape, Manifest, SnapshotId, SnapshotMeta, SnapshotReader, list,
+    load_all, newest, write_full,
 };
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -155,8 +155,8 @@ impl World {
     }
 
     pub(crate) fn took(&mut self, manifest: &Manifest) {
-        let content = self.current[&manifest.meta.source].clone();
-        self.contents.insert(manifest.id, content);
+        let content = self.current[&manifest.snapshot.meta.source].clone();
+        self.contents.insert(manifest.snapshot.id, content);
         self.hour += 1;
     }
 
@@ -164,10 +164,9 @@ impl World {
     pub(crate) fn backup_through(&self, objects: Objects, source: &str) -> pitr_snapshot::Result<Manifest> {
         let source = name(source);
         let store = ChunkStore::open(objects.clone())?;
-        let roots = load_all(&objects, &source)?.manifests;
-        let parent = roots.iter().max_by_key(|root| root.meta.created);
+        let parent = newest(&objects, &source, &list(&objects, &source)?, |_| true)?;
         let content = Held(&self.current[&source]);
-        write_full(&store, &content, meta(&source, self.hour), parent)?.publish(&store)
+        write_full(&store, &content, meta(&source, self.hour), parent.as_ref())?.publish(&store)
     }
 
     pub(crate) fn pruner(&self, objects: Objects, policy: Policy) -> Pruner {
@@ -182,10 +181,10 @@ impl World {
         for source in objects.sources().unwrap() {
             let roots = load_all(&objects, &source).unwrap();
             assert!(roots.damaged.is_empty(), "{:?}", roots.damaged);
-            for root in roots.manifests {
+            for root in roots.snapshots {
                 let id = root.id;
                 let content = self.contents.get(&id).expect("a snapshot that somebody was told of");
-                let reader = SnapshotReader::open(store.clone(), root);
+                let reader = SnapshotReader::open(store.clone(), root.manifest(&objects).unwrap());
                 let mut bytes = vec![0; content.len()];
                 reader.read_at(FileId::FIRST, 0, &mut bytes).unwrap();
                 assert!(bytes == *content, "other bytes");

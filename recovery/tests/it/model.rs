@@ -44,7 +44,8 @@ fn spread(states: &[State], dice: &mut Dice) -> (Vec<u8>, Lsn) {
 
 fn increment(world: &World, parent: &Manifest, state: &State) -> Manifest {
     let history = history(&world.archive);
-    let merged = Merged::new(&world.archive, history.pieces(), parent.meta.redo_from, state.lsn).unwrap();
+    let merged =
+        Merged::new(&world.archive, history.pieces(), parent.snapshot.meta.redo_from, state.lsn).unwrap();
     let mut delta = LogDelta::new(merged, parent).unwrap();
     let meta = meta(&world.archive, state.redo_from, state.lsn, state.time, state.tx);
     let chunks = ChunkStore::open(world.archive.objects().clone()).unwrap();

@@ -24,7 +24,7 @@ impl BlockSource for Held {
 fn stored(bytes: Vec<u8>) -> Result<u64, Box<dyn Error>> {
     let (_dir, folder) = repository()?;
     let store = open(&folder)?;
-    Ok(write_full(&store, &Held(bytes), meta(1)?, None)?.publish(&store)?.sizes.stored)
+    Ok(write_full(&store, &Held(bytes), meta(1)?, None)?.publish(&store)?.snapshot.sizes.stored)
 }
 
 pub(crate) fn run(megabytes: u64) -> Result<(), Box<dyn Error>> {

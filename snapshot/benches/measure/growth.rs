@@ -127,9 +127,9 @@ pub(crate) fn run(changed: u64, sizes: &[u64]) -> Result<(), Box<dyn Error>> {
         println!(
             "| {gigabytes} | {:.0} | {first_memory:.0} | {tracked_seconds:.1} | {tracked_memory:.0} | {:.1} | {:.3} | {compared_seconds:.1} | {compared_memory:.0} | {:.3} |",
             len as f64 / 1e6 / first_seconds,
-            second.sizes.stored as f64 / 1e6,
-            second.sizes.stored as f64 / together as f64,
-            third.sizes.stored as f64 / together_again as f64,
+            second.snapshot.sizes.stored as f64 / 1e6,
+            second.snapshot.sizes.stored as f64 / together as f64,
+            third.snapshot.sizes.stored as f64 / together_again as f64,
         );
     }
     Ok(())

@@ -61,7 +61,7 @@ pub(crate) fn run(gigabytes: u64, per_mille: u64) -> Result<(), Box<dyn Error>> 
     let next =
         write_increment(&store, &first, &mut Tracked::new(&source, &changed), meta(2)?)?.publish(&store)?;
     let bytes = count * BLOCK as u64; // noise is stored as it is
-    let besides = next.sizes.stored - bytes;
-    println!("| {gigabytes} | {count} | {bytes} | {} | {besides} |", next.sizes.stored);
+    let besides = next.snapshot.sizes.stored - bytes;
+    println!("| {gigabytes} | {count} | {bytes} | {} | {besides} |", next.snapshot.sizes.stored);
     Ok(())
 }

@@ -122,7 +122,7 @@ impl Visit for Seen {
 
 fn taken(store: &ChunkStore, files: &Files, at: u64, parent: Option<&Manifest>) -> Manifest {
     let manifest = write_full(store, files, meta(at), parent).unwrap().publish(store).unwrap();
-    assert_eq!(load(store.objects(), &manifest.path(store.objects())).unwrap(), manifest);
+    assert_eq!(load(store.objects(), &manifest.snapshot.path(store.objects())).unwrap(), manifest);
     manifest
 }
 
@@ -144,7 +144,7 @@ fn files_without_blocks_come_back_beside_others() {
     let (store, files) = (memory(), some());
     let full = taken(&store, &files, 1, None);
     check(&store, &full, &files);
-    assert!(full.sizes.stored < 13_000_000, "zeros cost nothing: {:?}", full.sizes);
+    assert!(full.snapshot.sizes.stored < 13_000_000, "zeros cost nothing: {:?}", full.snapshot.sizes);
 }
 
 #[test]
@@ -157,9 +157,12 @@ fn what_is_put_into_a_file_costs_little_more_than_itself() {
     let next = taken(&store, &files, 2, Some(&full));
     check(&store, &next, &files);
     check(&store, &full, &some());
-    assert!((1..3 << 20).contains(&next.sizes.changed), "{:?}", next.sizes);
-    assert!(next.sizes.stored < 2_000_000, "{:?}", next.sizes);
-    assert!(next.kind == Kind::Incremental && next.sizes.logical == full.sizes.logical - 94);
+    assert!((1..3 << 20).contains(&next.snapshot.sizes.changed), "{:?}", next.snapshot.sizes);
+    assert!(next.snapshot.sizes.stored < 2_000_000, "{:?}", next.snapshot.sizes);
+    assert!(
+        next.snapshot.kind == Kind::Incremental
+            && next.snapshot.sizes.logical == full.snapshot.sizes.logical - 94
+    );
 }
 
 #[test]
@@ -174,7 +177,7 @@ fn a_file_that_did_not_change_is_not_read() {
     let read = files.read.lock().unwrap().clone();
     assert!(!read.contains(&FileId::new(0)) && !read.contains(&FileId::new(1)));
     assert!(read.contains(&FileId::new(3)) && read.contains(&FileId::new(4)));
-    assert_eq!(next.sizes.changed, 2);
+    assert_eq!(next.snapshot.sizes.changed, 2);
     // Of one that is known to have changed all is read.
     for file in [0, 1] {
         files.files[file as usize].0[100] ^= 1;
@@ -182,7 +185,7 @@ fn a_file_that_did_not_change_is_not_read() {
     }
     let last = taken(&store, &files, 3, Some(&next));
     check(&store, &last, &files);
-    assert!(last.sizes.changed > 0);
+    assert!(last.snapshot.sizes.changed > 0);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
     (0..20).for_each(|n| model.file().write(n * 13, vec![n as u8 + 1; 4096]));
     let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
     let next = next.publish(&store).unwrap();
-    let sound = read_all(&store, &next.path(store.objects())).unwrap();
+    let sound = read_all(&store, &next.snapshot.path(store.objects())).unwrap();
 
     let mut refused = 0;
     for path in files_below(folder.path()) {
@@ -57,7 +57,7 @@ fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
             fs::write(&path, &flipped).unwrap();
             match ChunkStore::open(store.objects().clone()) {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
-                Ok(store) => match read_all(&store, &next.path(store.objects())) {
+                Ok(store) => match read_all(&store, &next.snapshot.path(store.objects())) {
                     Ok(read) => assert!(read == sound, "{} at {at}", path.display()),
                     Err(error) => {
                         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
@@ -69,7 +69,7 @@ fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
         fs::write(&path, &bytes).unwrap();
     }
     assert!(refused > 100, "{refused}");
-    assert!(read_all(&store, &next.path(store.objects())).unwrap() == sound);
+    assert!(read_all(&store, &next.snapshot.path(store.objects())).unwrap() == sound);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_damaged_parent_is_named_and_can_be_done_without() {
     model.mark();
     model.file().write(7, vec![1; 4096]);
     let error = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap_err();
-    assert!(matches!(&error, Error::Parent { snapshot, .. } if *snapshot == full.id), "{error}");
+    assert!(matches!(&error, Error::Parent { snapshot, .. } if *snapshot == full.snapshot.id), "{error}");
     let error = write_full(&store, &model, meta(2), Some(&full)).unwrap_err();
     assert!(matches!(error, Error::Parent { .. }), "{error}");
     // A store that forgets the lost packs can take a full one.
@@ -111,7 +111,7 @@ fn nothing_is_taken_over_from_a_tree_with_a_hole() {
     let store = local(folder.path());
     model.mark();
     let error = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap_err();
-    assert!(matches!(&error, Error::Parent { snapshot, .. } if *snapshot == full.id), "{error}");
+    assert!(matches!(&error, Error::Parent { snapshot, .. } if *snapshot == full.snapshot.id), "{error}");
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let store = local(folder.path());
     let model = filled(10);
-    let taken: Vec<Manifest> = (1..5)
-        .map(|at| write_full(&store, &model, meta(at), None).unwrap().publish(&store).unwrap())
+    let taken: Vec<Snapshot> = (1..5)
+        .map(|at| write_full(&store, &model, meta(at), None).unwrap().publish(&store).unwrap().snapshot)
         .collect();
     let at = |no: usize| folder.path().join(taken[no].path(store.objects()));
     let mut bytes = fs::read(at(0)).unwrap();
@@ -131,10 +131,28 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     fs::write(at(1), two).unwrap();
     fs::write(at(2), one).unwrap();
     let roots = load_all(store.objects(), &source_name()).unwrap();
-    assert_eq!(roots.manifests, taken[3..]);
+    assert_eq!(roots.snapshots, taken[3..]);
     let damaged: Vec<_> = roots.damaged.iter().map(|(path, _)| path.clone()).collect();
     assert_eq!(damaged, taken[..3].iter().map(|m| m.path(store.objects())).collect::<Vec<_>>());
     assert!(roots.damaged.iter().all(|(path, error)| error.to_string().starts_with(path.as_str())));
+    // Who looks for the newest one passes over those, and is told of none before the one that he takes.
+    let names = list(store.objects(), &source_name()).unwrap();
+    let newest = |names: &[RootName], fits: fn(&Snapshot) -> bool| {
+        let found = newest(store.objects(), &source_name(), names, fits).unwrap();
+        found.map(|manifest| manifest.snapshot)
+    };
+    assert_eq!(names.iter().map(|name| name.consistent_at.get()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(newest(&names, |_| true).as_ref(), Some(&taken[3]));
+    assert_eq!(newest(&names, |found| found.meta.consistent_at.get() < 4), None);
+    assert_eq!(newest(&names[..3], |_| true), None);
+    assert!(names[1].may_be(&taken[1].id) && !names[1].may_be(&taken[2].id));
+    fs::remove_file(at(3)).unwrap();
+    assert_eq!(newest(&names, |_| true), None);
+    // What is no root's name is nobody's root.
+    let folder = folder.path().join(taken[0].path(store.objects()));
+    fs::rename(&folder, folder.with_file_name("0000000000000001-0")).unwrap();
+    fs::write(folder.with_file_name("1-00000000"), b"").unwrap();
+    assert_eq!(list(store.objects(), &source_name()).unwrap().len(), 2);
 }
 
 #[test]
@@ -143,9 +161,12 @@ fn a_snapshot_that_was_not_published_does_not_exist() {
     let store = memory();
     let mut model = filled(20);
     let full = write_full(&store, &model, meta(1), None).unwrap();
-    assert!(load_all(store.objects(), &source_name()).unwrap().manifests.is_empty());
+    assert!(load_all(store.objects(), &source_name()).unwrap().snapshots.is_empty());
     let full = full.publish(&store).unwrap();
-    assert_eq!(load_all(store.objects(), &source_name()).unwrap().manifests, std::slice::from_ref(&full));
+    assert_eq!(
+        load_all(store.objects(), &source_name()).unwrap().snapshots,
+        std::slice::from_ref(&full.snapshot)
+    );
     // The reply to the root's put was lost; it is put again.
     model.mark();
     let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
@@ -201,7 +222,7 @@ fn a_delta_that_breaks_its_promises_is_refused() {
     }
     assert!(matches!(try_with(vec![one(1)], true), Err(Error::Delta(_))));
     let next = try_with(vec![one(u64::MAX), one(40 << 8), one(7)], false).unwrap();
-    assert_eq!(next.sizes.changed, 4096);
+    assert_eq!(next.snapshot.sizes.changed, 4096);
 }
 
 #[test]

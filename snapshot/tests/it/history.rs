@@ -175,8 +175,11 @@ impl History {
         let store = ChunkStore::open(self.store.objects().clone()).unwrap();
         let roots = load_all(store.objects(), &source_name()).unwrap();
         assert!(roots.damaged.is_empty());
-        let taken: Vec<_> = self.taken.iter().map(|(manifest, _)| manifest.clone()).collect();
-        assert_eq!(roots.manifests, taken);
+        let taken: Vec<_> = self.taken.iter().map(|(manifest, _)| manifest.snapshot.clone()).collect();
+        assert_eq!(roots.snapshots, taken);
+        for (manifest, _) in &self.taken {
+            assert_eq!(manifest.snapshot.manifest(store.objects()).unwrap(), *manifest);
+        }
         (0..taken.len()).for_each(|no| self.check(no, &store));
     }
 }

@@ -60,8 +60,8 @@ fn an_increment_costs_what_changed_and_reads_no_more() {
     let len = 64 * MIB;
     let mut model = filled(len, 1);
     let full = write_full(&store, &model, meta(1), None).unwrap().publish(&store).unwrap();
-    assert_eq!(full.sizes.stored, stored(&store));
-    assert_eq!((full.sizes.logical, full.sizes.changed), (len, len));
+    assert_eq!(full.snapshot.sizes.stored, stored(&store));
+    assert_eq!((full.snapshot.sizes.logical, full.snapshot.sizes.changed), (len, len));
     let mut parent = full;
     for (round, shuffle) in [(2, None), (3, Some(5)), (4, None)] {
         model.mark();
@@ -71,8 +71,8 @@ fn an_increment_costs_what_changed_and_reads_no_more() {
         let next = write_increment(&store, &parent, &mut model.delta(shuffle), meta(round)).unwrap();
         let next = next.publish(&store).unwrap();
         let cost = stored(&store) - before;
-        assert_eq!(cost, next.sizes.stored);
-        assert_eq!(next.sizes.changed, changed.len() as u64 * BLOCK);
+        assert_eq!(cost, next.snapshot.sizes.stored);
+        assert_eq!(next.snapshot.sizes.changed, changed.len() as u64 * BLOCK);
         assert!(cost * 10 < together * 11, "{cost} bytes for blocks that take {together} together");
         // The leaves of one node, and nothing of 64 MiB.
         let read_now = read.load(Ordering::Relaxed) - read_before;
@@ -96,19 +96,22 @@ fn comparing_finds_the_same_blocks_and_reads_no_content() {
     let before = stored(&store);
     let same = write_full(&store, &model, meta(2), Some(&full)).unwrap();
     assert_eq!(stored(&store), before, "what did not change is not stored");
-    assert_eq!((same.kind, same.parent, same.sizes.changed), (Kind::Incremental, Some(full.id), 0));
+    assert_eq!(
+        (same.snapshot.kind, same.snapshot.parent, same.snapshot.sizes.changed),
+        (Kind::Incremental, Some(full.snapshot.id), 0)
+    );
 
     let changed = some_blocks(len, 50, 2);
     let together = change(&mut model, &changed, 2);
     let next = write_full(&store, &model, meta(3), Some(&full)).unwrap().publish(&store).unwrap();
     let cost = stored(&store) - before;
     assert!(cost * 10 < together * 11, "{cost} bytes for blocks that take {together} together");
-    assert_eq!(next.sizes.changed, changed.len() as u64 * BLOCK);
+    assert_eq!(next.snapshot.sizes.changed, changed.len() as u64 * BLOCK);
 
     let before = stored(&store);
     let again = write_full(&store, &model, meta(4), Some(&next)).unwrap();
     assert_eq!(
-        (stored(&store), again.sizes.changed),
+        (stored(&store), again.snapshot.sizes.changed),
         (before, 0),
         "blocks that lie over extents are compared too"
     );
@@ -128,7 +131,11 @@ fn growth_is_stored_once() {
     let grown: BTreeSet<u64> = (8 * MIB / BLOCK..24 * MIB / BLOCK).chain([5]).collect();
     let together = change(&mut model, &grown, 7);
     let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
-    assert!(next.sizes.stored * 100 < together * 105, "{} for {together}", next.sizes.stored);
+    assert!(
+        next.snapshot.sizes.stored * 100 < together * 105,
+        "{} for {together}",
+        next.snapshot.sizes.stored
+    );
 }
 
 #[test]
@@ -156,7 +163,7 @@ fn an_extent_is_written_whole_when_half_of_it_has_changed() {
         model.mark();
         let together = change(&mut model, &some_blocks(len, 200, round), round);
         let next = write_increment(&store, &parent, &mut model.delta(Some(round)), meta(round)).unwrap();
-        costs.push(next.sizes.stored as f64 / together as f64);
+        costs.push(next.snapshot.sizes.stored as f64 / together as f64);
         let mut bytes = vec![0; len as usize];
         model.file().read(0, &mut bytes);
         assert!(restored(&store, &next, FILE) == bytes, "round {round}");
@@ -179,7 +186,7 @@ fn an_extent_is_written_whole_when_its_blocks_are_spread_over_many_chunks() {
         model.mark();
         model.file().write(round * 10, noise.half_compressible(512));
         parent = write_increment(&store, &parent, &mut model.delta(None), meta(round)).unwrap();
-        if parent.sizes.stored > 200_000 {
+        if parent.snapshot.sizes.stored > 200_000 {
             whole.push(round);
         }
     }

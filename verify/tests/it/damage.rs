@@ -49,8 +49,9 @@ fn one_after_the_other(encrypted: bool, options: Options, harm: impl Fn(&[u8], u
                 let missed = object.starts_with("packs/") || object.starts_with("index/");
                 assert!(named || lost && !missed || !report.is_sound() && lost, "{object}: {report:?}");
                 for (no, (source, manifest, _)) in world.contents.iter().enumerate() {
-                    let spoiled = |fault: &Fault| fault.snapshots.contains(&(source.clone(), manifest.id));
-                    let root_gone = object == manifest.path(&world.open().unwrap());
+                    let spoiled =
+                        |fault: &Fault| fault.snapshots.contains(&(source.clone(), manifest.snapshot.id));
+                    let root_gone = object == manifest.snapshot.path(&world.open().unwrap());
                     if !world.reads(no) && !object.starts_with("index/") {
                         assert!(
                             report.faults.iter().any(spoiled) || root_gone,

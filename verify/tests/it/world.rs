@@ -155,8 +155,8 @@ impl World {
             let objects = self.open().ok()?;
             let store = ChunkStore::open(objects.clone()).ok()?;
             let roots = load_all(&objects, source).ok()?;
-            let found = roots.manifests.into_iter().find(|found| found.id == manifest.id)?;
-            let reader = SnapshotReader::open(store, found);
+            let found = roots.snapshots.into_iter().find(|found| found.id == manifest.snapshot.id)?;
+            let reader = SnapshotReader::open(store, found.manifest(&objects).ok()?);
             let mut bytes = vec![0; content.len()];
             reader.read_at(FileId::FIRST, 0, &mut bytes).ok()?;
             Some(bytes)

@@ -74,7 +74,7 @@ impl Lab {
         let store = ChunkStore::open(self.objects.clone()).unwrap();
         let now = self.clock.now();
         let restored =
-            restore(&store, &taken.manifest, &output, RestoreOptions::default(), now, &|_, _| {}).unwrap();
+            restore(&store, &taken.snapshot, &output, RestoreOptions::default(), now, &|_, _| {}).unwrap();
         (output, restored)
     }
 
@@ -135,7 +135,7 @@ fn holes_stay_holes_and_cost_nothing() {
     file.write_all_at(&noise(1, 100_000), (700 << 20) + 5).unwrap();
     drop(file);
     let taken = lab.backup();
-    assert!(taken.manifest.sizes.stored < 1 << 20, "{:?}", taken.manifest.sizes);
+    assert!(taken.snapshot.sizes.stored < 1 << 20, "{:?}", taken.snapshot.sizes);
     let (output, _) = lab.restore(&taken, "out");
     let meta = fs::metadata(output.join("sparse")).unwrap();
     assert!(meta.len() == 1 << 30 && meta.blocks() * 512 < 1 << 20, "{}", meta.blocks());
@@ -158,19 +158,19 @@ fn an_increment_costs_what_changed_and_reads_only_what_may_have() {
     fs::remove_file(lab.at("file 6")).unwrap();
     fs::write(lab.at("a new one"), b"new").unwrap();
     let second = lab.backup();
-    assert_eq!(second.manifest.parent, Some(first.manifest.id));
+    assert_eq!(second.snapshot.parent, Some(first.snapshot.id));
     // A block, the tree, leaves and the root; the renamed file is known by its content.
-    assert!(second.manifest.sizes.stored < 40_000, "{:?}", second.manifest.sizes);
+    assert!(second.snapshot.sizes.stored < 40_000, "{:?}", second.snapshot.sizes);
     lab.comes_back(&second, "second");
     let third = lab.backup();
     assert!(
-        third.manifest.sizes.changed < 100 && third.manifest.sizes.stored < 12_000,
+        third.snapshot.sizes.changed < 100 && third.snapshot.sizes.stored < 12_000,
         "{:?}",
-        third.manifest.sizes
+        third.snapshot.sizes
     );
     lab.comes_back(&third, "third");
     let full = lab.backup_of(&lab.source(), true).unwrap();
-    assert_eq!((full.manifest.parent, full.manifest.sizes.changed), (None, full.manifest.sizes.logical));
+    assert_eq!((full.snapshot.parent, full.snapshot.sizes.changed), (None, full.snapshot.sizes.logical));
     lab.comes_back(&full, "full");
 }
 
@@ -263,7 +263,7 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
     let output = lab.dir.path().join("out");
     let build = |force| {
         let options = RestoreOptions { force, delta: false };
-        restore(&store, &taken.manifest, &output, options, lab.clock.now(), &|_, _| {})
+        restore(&store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {})
     };
     fs::create_dir(&output).unwrap();
     fs::write(output.join("precious"), b"p").unwrap();
@@ -275,7 +275,7 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
     // A restore that was killed leaves these two; the next one starts clean.
     let other = lab.dir.path().join("other");
     let options = RestoreOptions::default();
-    let build = || restore(&store, &taken.manifest, &other, options, lab.clock.now(), &|_, _| {});
+    let build = || restore(&store, &taken.snapshot, &other, options, lab.clock.now(), &|_, _| {});
     let partial = lab.dir.path().join("other.pitr-partial");
     fs::create_dir(&partial).unwrap();
     fs::write(partial.join("half"), b"h").unwrap();
@@ -296,17 +296,17 @@ fn what_is_put_into_a_text_or_behind_it_costs_little_more_than_itself() {
     text.splice(5_000_000..5_000_000, *b"a line\n");
     fs::write(lab.at("text"), &text).unwrap();
     let put_in = lab.backup();
-    assert!(put_in.manifest.sizes.stored < 2 << 20, "{:?}", put_in.manifest.sizes);
+    assert!(put_in.snapshot.sizes.stored < 2 << 20, "{:?}", put_in.snapshot.sizes);
     // As long as some blocks by chance: it stays a text, else all of it would be stored again.
     text.resize(text.len().next_multiple_of(4096), 7);
     fs::write(lab.at("text"), &text).unwrap();
     let behind = lab.backup();
-    assert!(behind.manifest.sizes.stored < 2 << 20, "{:?}", behind.manifest.sizes);
+    assert!(behind.snapshot.sizes.stored < 2 << 20, "{:?}", behind.snapshot.sizes);
     // A file of blocks is compared block by block, also when it has another length.
     let image = [&image[..1_000_000], b"x", &image[1_000_001..], b"behind"].concat();
     fs::write(lab.at("image"), image).unwrap();
     let patched = lab.backup();
-    assert!(patched.manifest.sizes.stored < 30_000, "{:?}", patched.manifest.sizes);
+    assert!(patched.snapshot.sizes.stored < 30_000, "{:?}", patched.snapshot.sizes);
     lab.comes_back(&patched, "out");
 }
 
@@ -321,7 +321,7 @@ fn a_delta_restore_of_a_text_takes_what_is_there() {
     File::options().write(true).open(output.join("text")).unwrap().write_all_at(b"rot", 2_000_000).unwrap();
     let store = ChunkStore::open(lab.objects.clone()).unwrap();
     let options = RestoreOptions { force: false, delta: true };
-    let restored = restore(&store, &taken.manifest, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
+    let restored = restore(&store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
     assert_eq!(seen(&output), before);
     assert!((3_900_000..5_000_000).contains(&restored.reused), "{}", restored.reused);
 }
@@ -348,7 +348,7 @@ fn a_delta_restore_trusts_trusts_contents_and_nothing_else() {
     fs::write(output.join("small"), b"").unwrap();
     let store = ChunkStore::open(lab.objects.clone()).unwrap();
     let options = RestoreOptions { force: false, delta: true };
-    let restored = restore(&store, &taken.manifest, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
+    let restored = restore(&store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
     assert_eq!(seen(&output), before);
     // Two files, and of the third all but the extent that has rotted.
     assert_eq!(restored.reused, 3 * 600 * 4096 - (1 << 20));
@@ -462,11 +462,11 @@ fn of_a_file_that_is_told_of_nothing_else_is_read() {
         lab.write("other", at, &noise(seed, 4096));
     }
     // One of both changes is told: the other one is not looked for, which is how one sees that it was not read.
-    let mut ranges = ChangedRanges::since(first.manifest.id);
+    let mut ranges = ChangedRanges::since(first.snapshot.id);
     ranges.add(Path::new("told"), 8192..8193);
     let second = lab.backup_told(ranges.clone());
     assert_eq!(second.ranges, RangesUse::Used { files: 1, unmatched: 0 });
-    assert_eq!(second.manifest.sizes.changed, 3 * 4096 + tree_bytes(&second));
+    assert_eq!(second.snapshot.sizes.changed, 3 * 4096 + tree_bytes(&lab, &second));
     let (output, _) = lab.restore(&second, "out");
     assert!(fs::read(output.join("other")).unwrap() == fs::read(lab.at("other")).unwrap());
     let told = fs::read(output.join("told")).unwrap();
@@ -479,7 +479,7 @@ fn of_a_file_that_is_told_of_nothing_else_is_read() {
     lab.comes_back(&third, "third");
     let options = BackupOptions {
         full: true,
-        changed_ranges: Some(ChangedRanges::since(first.manifest.id)),
+        changed_ranges: Some(ChangedRanges::since(first.snapshot.id)),
         ..Default::default()
     };
     lab.write("told", 0, b"x");
@@ -490,8 +490,9 @@ fn of_a_file_that_is_told_of_nothing_else_is_read() {
 }
 
 /// What of a snapshot's changed bytes is its tree's.
-fn tree_bytes(taken: &Taken) -> u64 {
-    let tree = taken.manifest.files.iter().find(|file| file.shape.file.get() == u32::MAX);
+fn tree_bytes(lab: &Lab, taken: &Taken) -> u64 {
+    let files = taken.snapshot.manifest(&lab.objects).unwrap().files;
+    let tree = files.iter().find(|file| file.shape.file.get() == u32::MAX);
     tree.map_or(0, |file| file.shape.len)
 }
 
@@ -507,7 +508,7 @@ fn a_writers_word_is_not_taken_for_what_it_cannot_know() {
     fs::write(lab.at("new"), noise(2, 2 << 20)).unwrap();
     fs::rename(lab.at("new"), lab.at("replaced")).unwrap();
     fs::remove_file(lab.at("gone")).unwrap();
-    let mut ranges = ChangedRanges::since(first.manifest.id);
+    let mut ranges = ChangedRanges::since(first.snapshot.id);
     ["a", "replaced", "gone", "never there"].iter().for_each(|name| ranges.add(Path::new(name), 0..1));
     let second = lab.backup_told(ranges);
     assert_eq!(second.ranges, RangesUse::Used { files: 1, unmatched: 3 });
@@ -517,7 +518,7 @@ fn a_writers_word_is_not_taken_for_what_it_cannot_know() {
     let third = lab.backup_told(ChangedRanges::since("00112233445566778899aabbccddeeff".parse().unwrap()));
     assert_eq!(third.ranges, RangesUse::Elsewhere);
     lab.comes_back(&third, "third");
-    assert_eq!(Lab::new().backup_told(ChangedRanges::since(first.manifest.id)).ranges, RangesUse::Elsewhere);
+    assert_eq!(Lab::new().backup_told(ChangedRanges::since(first.snapshot.id)).ranges, RangesUse::Elsewhere);
 }
 
 #[test]
@@ -528,7 +529,7 @@ fn a_told_file_of_several_names_that_grows_and_shrinks_comes_back() {
     fs::hard_link(lab.at("d/file"), lab.at("e")).unwrap();
     let mut last = lab.backup();
     for (round, len) in [(3 << 20) + 5000, 3 << 20, 1000, 4 << 20, 4 << 20].into_iter().enumerate() {
-        let mut ranges = ChangedRanges::since(last.manifest.id);
+        let mut ranges = ChangedRanges::since(last.snapshot.id);
         let file = File::options().read(true).write(true).open(lab.at("e")).unwrap();
         let had = file.metadata().unwrap().len();
         file.set_len(len).unwrap();
@@ -543,9 +544,9 @@ fn a_told_file_of_several_names_that_grows_and_shrinks_comes_back() {
         last = lab.backup_told(ranges);
         let expected = if round == 4 { 3 * 8192 } else { had.max(len) };
         assert!(
-            last.manifest.sizes.changed <= expected + tree_bytes(&last),
+            last.snapshot.sizes.changed <= expected + tree_bytes(&lab, &last),
             "{round}: {:?}",
-            last.manifest.sizes
+            last.snapshot.sizes
         );
         assert_eq!(last.ranges, RangesUse::Used { files: 1, unmatched: 0 });
         lab.comes_back(&last, &format!("out{round}"));

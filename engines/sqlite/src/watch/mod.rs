@@ -32,7 +32,7 @@ use pitr_codec::Codec;
 use pitr_format::record::GapReason;
 use pitr_format::{SourceName, TimelineId};
 use pitr_objects::Objects;
-use pitr_snapshot::Manifest;
+use pitr_snapshot::Snapshot;
 use pitr_vfs::{Clock, FileSystem};
 
 use crate::keeper::KeeperOptions;
@@ -121,8 +121,8 @@ pub enum Event {
     },
     /// A snapshot was stored.
     Snapshot {
-        /// Its root.
-        manifest: Box<Manifest>,
+        /// What its root tells.
+        snapshot: Box<Snapshot>,
         /// How long it took.
         took: Duration,
     },

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use pitr_archive::{Archive, ForkReason, Writer};
 use pitr_format::record::GapReason;
 use pitr_format::{Lsn, TxId};
-use pitr_snapshot::{Manifest, load_all};
+use pitr_snapshot::Snapshot;
 
 use super::attach::{Attached, Attaching};
 use super::begin::{Fork, fork, open_log};
 use super::control::Control;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
+use super::snapshots::newest_of;
 use super::state::State;
 use super::{ENGINE, Event, Events, Subject, Surroundings, WatchOptions, threads};
 use crate::error::{Error, Result};
@@ -78,10 +79,10 @@ impl Watch {
         // A source that can't be watched must not cost an epoch or a timeline.
         drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
         let archive = Archive::new(around.objects.clone(), subject.source.clone());
-        let roots = load_all(&around.objects, &subject.source)?;
-        if let Some(engine) = roots.of_other_engine(ENGINE) {
-            let (name, engine) = (subject.source.to_string(), engine.to_owned());
-            return Err(Error::OtherEngine { name, engine });
+        let before =
+            newest_of(&around.objects, &subject.source)?.map(|manifest| manifest.snapshot.meta.engine);
+        if let Some(engine) = before.filter(|engine| engine != ENGINE) {
+            return Err(Error::OtherEngine { name: subject.source.to_string(), engine });
         }
         let writer = Writer::claim(&archive, around.clock.now())?;
         let log = open_log(&around, &state, &archive, &writer, &events)?;
@@ -139,19 +140,19 @@ impl Watch {
 
     /// Takes one snapshot now and drains: what `backup` does when nobody watches. The snapshot is a base if one is
     /// due, or with `full`.
-    pub fn snapshot_once(&mut self, full: bool) -> Result<Manifest> {
+    pub fn snapshot_once(&mut self, full: bool) -> Result<Snapshot> {
         let attached = self.attached.as_mut().ok_or(Error::Died)?;
         attached.capture.look(&attached.source)?;
         self.shared.captured(&attached.capture);
         let due = attached.base.take();
-        let manifest = match due {
+        let snapshot = match due {
             Some(base) => self.shared.take_base(&PendingBase { full, ..base })?,
             None if full => {
                 let base = self.shared.base_here(&attached.source, &attached.capture, true)?;
                 self.shared.take_base(&base)?
             }
             None => match self.shared.take_increment()? {
-                Some(manifest) => manifest,
+                Some(snapshot) => snapshot,
                 None => {
                     let base = self.shared.base_here(&attached.source, &attached.capture, false)?;
                     self.shared.take_base(&base)?
@@ -159,7 +160,7 @@ impl Watch {
             },
         };
         self.drain()?;
-        Ok(manifest)
+        Ok(snapshot)
     }
 
     /// The current attachment, until `stop` or an error.

@@ -2,10 +2,12 @@
 
 use pitr_archive::{Base, Merged, Search, reaches, runs};
 use pitr_dedup::ChunkStore;
-use pitr_format::{FileId, Lsn, Timestamp, TxId};
+use pitr_format::{FileId, Lsn, SourceName, Timestamp, TxId};
+use pitr_objects::Objects;
 use pitr_recovery::LogDelta;
 use pitr_snapshot::{
-    BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, load_all, write_full, write_increment,
+    BlockSource, BoxError, FileShape, Manifest, Snapshot, SnapshotMeta, list, newest, write_full,
+    write_increment,
 };
 
 use super::shared::Shared;
@@ -26,6 +28,13 @@ pub(super) struct PendingBase {
     pub(super) full: bool,
 }
 
+/// The newest snapshot of a source, on whatever timeline.
+pub(super) fn newest_of(objects: &Objects, source: &SourceName) -> pitr_snapshot::Result<Option<Manifest>> {
+    let mut roots = list(objects, source)?;
+    roots.sort_by_key(|root| (root.timeline, root.consistent_at));
+    newest(objects, source, &roots, |_| true)
+}
+
 impl BlockSource for BaseView {
     fn files(&self) -> Vec<FileShape> {
         let (len, block_bytes) = (self.len(), self.page_bytes());
@@ -39,7 +48,7 @@ impl BlockSource for BaseView {
 
 impl Shared {
     /// Reads the database and stores what the newest snapshot doesn't have.
-    pub(super) fn take_base(&self, base: &PendingBase) -> Result<Manifest> {
+    pub(super) fn take_base(&self, base: &PendingBase) -> Result<Snapshot> {
         // Its lease comes before the listing of parents.
         let store = ChunkStore::open(self.around.objects.clone())?;
         let parent = if base.full { None } else { self.newest_snapshot()? };
@@ -60,12 +69,12 @@ impl Shared {
         };
         let manifest = written.and_then(|m| m.publish(&store))?;
         self.writer.check()?;
-        Ok(manifest)
+        Ok(manifest.snapshot)
     }
 
     /// Ships the log, and stores what it changed since the newest snapshot; the database is not read. `None` if there
     /// is no snapshot that the log leads on from, or it is damaged.
-    pub(super) fn take_increment(&self) -> Result<Option<Manifest>> {
+    pub(super) fn take_increment(&self) -> Result<Option<Snapshot>> {
         let archived = self.ship(true)?;
         // Its lease comes before the listing of what is relied on: the parent, and the log from it on.
         let store = ChunkStore::open(self.around.objects.clone())?;
@@ -74,11 +83,11 @@ impl Shared {
         let lineage = catalog.lineage(self.log.timeline)?;
         let pieces = catalog.pieces(&lineage);
         let last = Search::new(&self.archive, &pieces).split(|commit| commit.lsn <= archived)?.before;
-        let (tx, time) = match last.filter(|last| last.lsn > parent.meta.consistent_at) {
+        let (tx, time) = match last.filter(|last| last.lsn > parent.snapshot.meta.consistent_at) {
             Some(last) => (last.tx, last.time),
-            None => (parent.meta.tx, parent.meta.time),
+            None => (parent.snapshot.meta.tx, parent.snapshot.meta.time),
         };
-        let merged = Merged::new(&self.archive, &pieces, parent.meta.redo_from, archived)?;
+        let merged = Merged::new(&self.archive, &pieces, parent.snapshot.meta.redo_from, archived)?;
         let mut delta = LogDelta::new(merged, &parent)?;
         let meta = self.meta(archived, tx, time);
         let written = write_increment(&store, &parent, &mut delta, meta);
@@ -88,7 +97,7 @@ impl Shared {
         }
         let manifest = written.and_then(|m| m.publish(&store))?;
         self.writer.check()?;
-        Ok(Some(manifest))
+        Ok(Some(manifest.snapshot))
     }
 
     /// The newest snapshot from which the archived log leads to `stop` without a hole.
@@ -96,19 +105,20 @@ impl Shared {
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;
         let runs = runs(&catalog.pieces(&lineage));
-        let roots = load_all(&self.around.objects, &self.subject.source)?;
-        let usable = roots.manifests.into_iter().filter(|m| {
-            let SnapshotMeta { timeline, redo_from, consistent_at, .. } = m.meta;
-            let base = Base { consistent_at, redo_from, timeline };
-            lineage.holds(timeline, consistent_at) && reaches(&base, stop, &runs)
-        });
-        Ok(usable.max_by_key(|m| m.meta.consistent_at))
+        let (objects, source) = (&self.around.objects, &self.subject.source);
+        let mut roots = list(objects, source)?;
+        roots.retain(|root| lineage.holds(root.timeline, root.consistent_at));
+        roots.sort_by_key(|root| root.consistent_at);
+        let leads_on = |snapshot: &Snapshot| {
+            let SnapshotMeta { timeline, redo_from, consistent_at, .. } = snapshot.meta;
+            reaches(&Base { consistent_at, redo_from, timeline }, stop, &runs)
+        };
+        Ok(newest(objects, source, &roots, leads_on)?)
     }
 
     /// The snapshot that most likely resembles the database; it need not lie on our history.
     fn newest_snapshot(&self) -> Result<Option<Manifest>> {
-        let roots = load_all(&self.around.objects, &self.subject.source)?;
-        Ok(roots.manifests.into_iter().max_by_key(|m| (m.meta.timeline, m.meta.consistent_at)))
+        Ok(newest_of(&self.around.objects, &self.subject.source)?)
     }
 
     fn meta(&self, at: Lsn, tx: TxId, time: Timestamp) -> SnapshotMeta {

@@ -251,15 +251,15 @@ impl Threads<'_> {
         };
         let took = self.shared.around.clock.monotonic().saturating_sub(begun);
         match taken {
-            Ok(Some(manifest)) => {
+            Ok(Some(snapshot)) => {
                 if let Some(asker) = asker {
                     asker.answer(Ok(&format!(
                         "{} {}",
-                        manifest.path(&self.shared.around.objects),
+                        snapshot.path(&self.shared.around.objects),
                         took.as_secs_f64()
                     )));
                 }
-                (self.shared.events)(Event::Snapshot { manifest: Box::new(manifest), took });
+                (self.shared.events)(Event::Snapshot { snapshot: Box::new(snapshot), took });
             }
             Ok(None) => {
                 self.base_wanted.store(true, Ordering::Relaxed);

@@ -61,6 +61,7 @@ proptest! {
                     if max_waste == 0.0 {
                         let again = pruner.plan(at(world.hour)).unwrap();
                         prop_assert_eq!((again.packs.worn, again.packs.waste_left), (0, 0));
+                        prop_assert!(again.packs.small < planned.packs.small.max(4));
                     }
                 }
             }
@@ -84,6 +85,32 @@ fn a_window_ends_at_what_the_repository_knows_whatever_the_clock_says() {
     assert!(right < 6);
     assert_eq!(kept(world.hour + 24), right);
     assert_eq!(kept(world.hour - 25), 6);
+}
+
+#[test]
+fn many_small_packs_become_few_and_so_do_index_objects() {
+    let mut world = World::new();
+    // A pack at least for each, of little more than a mebibyte.
+    for hour in 0..20 {
+        world.change("a", 20, hour, hour);
+        world.backup("a");
+    }
+    let count = |world: &World| ["packs", "index"].map(|folder| world.open().list(folder).unwrap().len());
+    let before = count(&world);
+    assert!(before.iter().all(|count| *count >= 20), "{before:?}");
+    let pruner = |small| world.pruner(world.open(), keep(100)).small_packs(small);
+    let few = pruner(before[0] + 1).plan(at(20)).unwrap();
+    assert_eq!((few.packs.small, few.freed), (0, 0), "{few:?}");
+    let planned = pruner(before[0]).plan(at(20)).unwrap();
+    assert_eq!(planned.packs.small, before[0] as u64);
+    assert!(planned.packs.repacked_bytes > 20 << 20 && planned.freed > planned.packs.repacked_bytes);
+    let report = pruner(before[0]).execute(at(20)).unwrap();
+    assert_eq!(report.packs, planned.packs);
+    assert!(report.freed >= planned.freed, "{report:?}"); // index objects besides
+    // Twenty mebibytes fill one pack, and some of another.
+    assert_eq!(count(&world), [2, 1]);
+    assert_eq!(world.check().len(), 20);
+    world.check_tidy();
 }
 
 #[test]

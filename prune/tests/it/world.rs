@@ -170,7 +170,7 @@ impl World {
     }
 
     pub(crate) fn pruner(&self, objects: Objects, policy: Policy) -> Pruner {
-        Pruner::new(objects, policy).unwrap().lease_expiry(EXPIRY)
+        Pruner::new(objects, policy).unwrap().small_packs(4).lease_expiry(EXPIRY)
     }
 
     /// Every snapshot that is listed, read from begin to end.
@@ -204,7 +204,8 @@ impl World {
             assert_eq!(objects.list(folder).unwrap(), [], "{folder}");
         }
         let all = Policy { keep_snapshots: NonZeroU32::new(1000), ..Policy::default() };
-        let plan = self.pruner(objects, all).max_waste(1.0).plan(at(self.hour)).unwrap();
+        let plan = self.pruner(objects, all).max_waste(1.0).small_packs(usize::MAX);
+        let plan = plan.plan(at(self.hour)).unwrap();
         assert_eq!((plan.packs.unneeded, plan.freed), (0, 0), "{plan:?}");
     }
 }

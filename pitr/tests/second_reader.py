@@ -215,14 +215,28 @@ class File:
 
 def snapshot(repository, source, which):
     reader = repository.root_of(source, which)
-    assert reader.take(1) == b"\x01" and reader.take(16).hex() == which
+    version = reader.take(1)[0]
+    assert version in (1, 2) and reader.take(16).hex() == which
     reader.take(1 + 1 + 16)
     assert reader.blob() == source.encode()
     engine = reader.blob().decode()
     reader.take(4 + 8 + 8 + 8 + 8 + 8 + 1 + 4 + 8 + 8 + 8 + 8)
+    if version == 1:
+        files = [File(repository, reader) for _ in range(reader.varint())]
+    else:
+        leaves = [reader.take(32) for _ in range(reader.varint())]
+        files = [file for leaf in leaves for file in files_of(repository, leaf)]
+    reader.done()
+    assert [file.number for file in files] == sorted({file.number for file in files})
+    return engine, files
+
+
+def files_of(repository, leaf):
+    reader = Reader(repository.chunk(leaf))
+    assert reader.take(2) == b"F\x01"
     files = [File(repository, reader) for _ in range(reader.varint())]
     reader.done()
-    return engine, files
+    return files
 
 
 def build_folder(files, output):

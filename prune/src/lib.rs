@@ -21,7 +21,7 @@
 //! - A crash between any two steps loses nothing; the next run finishes the work.
 //! - Packs and index objects do not become as many as there were backups: of those of which less than 4 MiB is needed a run leaves
 //!   fewer than 32 and what was added meanwhile.
-//! - Memory: the index, a bit for each chunk, the leaves' names of all snapshots, and one root with its files at a time.
+//! - Memory: the index, a bit for each chunk, the leaves' names of all snapshots, and the files of one root or leaf at a time.
 #![forbid(unsafe_code)]
 
 mod carry_out;

@@ -131,12 +131,11 @@ pub(crate) fn packs<'s>(
     for snapshot in snapshots {
         let root = snapshot.path(objects);
         let unreadable = |what: String| Error::Unreadable { root: root.clone(), what };
-        let manifest = match snapshot.manifest(objects) {
+        match walk(store, snapshot, &mut walker) {
             // Taken back by a writer whose lease had lapsed: nobody was told of it.
             Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&root)? => continue,
             other => other.map_err(|error| unreadable(error.to_string()))?,
-        };
-        walk(store, &manifest, &mut walker).map_err(|error| unreadable(error.to_string()))?;
+        }
         if let Some(error) = walker.failed.take() {
             return Err(unreadable(error.to_string()));
         }

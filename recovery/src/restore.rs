@@ -194,7 +194,7 @@ impl Restorer<'_> {
         let Some(id) = plan.snapshot else { return Ok(None) };
         let snapshot = self.history.snapshots().iter().find(|snapshot| snapshot.id == id);
         let snapshot = snapshot.ok_or(Error::NoBase { stop: plan.stop })?;
-        let manifest = snapshot.manifest(self.chunks.objects())?;
+        let manifest = snapshot.manifest(self.chunks)?;
         Ok(Some(SnapshotReader::open(self.chunks.clone(), manifest)))
     }
 

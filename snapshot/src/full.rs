@@ -2,6 +2,7 @@
 
 use crate::compare::Compared;
 use crate::extent_leaf::{self, CutExtent};
+use crate::file_leaf;
 use crate::increment::{in_order, increment};
 use crate::manifest::{Cut, Node};
 use crate::pipeline::{Extent, each_extent};
@@ -47,10 +48,11 @@ pub fn write_full(
     let writer = store.writer(meta.codec);
     let files = write_whole(&writer, source, shapes, |_, _| Ok(()))?;
     let logical = files.iter().map(|file| file.shape.len).sum();
+    let leaves = file_leaf::put(&writer, &files)?;
     let stored = writer.finish()?.stored;
     let id = SnapshotId(pitr_objects::random_bytes()?);
     let sizes = Sizes { logical, changed: logical, stored };
-    Ok(Manifest { snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes }, files })
+    Ok(Manifest { snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes }, files, leaves })
 }
 
 /// Stores all extents of these files. `stored` is told of each.

@@ -2,6 +2,7 @@
 
 use crate::SnapshotReader;
 use crate::collect::{CollectedFile, Collector};
+use crate::file_leaf;
 use crate::manifest::Node;
 use crate::merge::{NodeMerge, Rewriter};
 use crate::shape::{EXTENT_BYTES, NODE_EXTENTS, extents_of_node, nodes};
@@ -60,11 +61,12 @@ pub(crate) fn increment(
     files.sort_by_key(|file| file.shape.file);
     let logical = files.iter().map(|file| file.shape.len).sum();
     let changed = collected.iter().map(CollectedFile::changed).sum();
+    let leaves = file_leaf::put(&writer, &files)?;
     let stored = writer.finish()?.stored;
     let id = SnapshotId(pitr_objects::random_bytes()?);
     let sizes = Sizes { logical, changed, stored };
     let snapshot = Snapshot { id, kind: Kind::Incremental, parent: Some(parent.snapshot.id), meta, sizes };
-    Ok(Manifest { snapshot, files })
+    Ok(Manifest { snapshot, files, leaves })
 }
 
 /// The files by number, checked.

@@ -6,6 +6,7 @@
 //! ```text
 //! root object -> file -> node (4096 extents) -> extent leaf:  the chunk of each extent
 //!                                            -> overlay leaf: blocks that changed since, by 256 extents
+//!             -> leaf of 64 files, where there are more of them
 //! ```
 //!
 //! Leaves are chunks like the data: what an increment did not touch it shares with its parent by hash, and yet each
@@ -28,6 +29,7 @@ mod cut;
 mod differ;
 mod error;
 mod extent_leaf;
+mod file_leaf;
 mod full;
 mod increment;
 mod manifest;
@@ -49,7 +51,7 @@ pub use increment::write_increment;
 pub use manifest::{FileEntry, Kind, Manifest, NoSnapshotId, Sizes, Snapshot, SnapshotId, SnapshotMeta};
 pub use pitr_objects::ErrorKind;
 pub use reader::SnapshotReader;
-pub use roots::{RootName, Roots, list, load, load_all, newest};
+pub use roots::{RootName, Roots, list, load_all, newest};
 pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
 pub use source::{BlockSource, Delta, ImageSink};
 pub use tracked::Tracked;

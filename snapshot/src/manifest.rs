@@ -12,10 +12,12 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+/// Of a root that holds its files, and of one that names leaves of them.
 const ROOT_VERSION: u8 = 1;
+const ROOT_VERSION_LEAVES: u8 = 2;
 const ENGINE_BYTES_MAX: usize = 64;
 /// Fewest bytes of a file in a root.
-const FILE_BYTES_MIN: usize = 8;
+pub(crate) const FILE_BYTES_MIN: usize = 8;
 
 /// Random identity of a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,13 +156,15 @@ pub struct Snapshot {
     pub sizes: Sizes,
 }
 
-/// The whole root of a snapshot.
+/// A snapshot with its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// The snapshot.
     pub snapshot: Snapshot,
     /// Its files, in the order of their numbers.
     pub files: Vec<FileEntry>,
+    /// The leaves that hold them; none if the root does.
+    pub(crate) leaves: Vec<ChunkId>,
 }
 
 impl Manifest {
@@ -175,7 +179,7 @@ impl Manifest {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Snapshot { id, kind, parent, meta, sizes } = &self.snapshot;
         let mut out = Vec::new();
-        out.put_u8(ROOT_VERSION);
+        out.put_u8(if self.leaves.is_empty() { ROOT_VERSION } else { ROOT_VERSION_LEAVES });
         out.put(&id.0);
         out.put_u8(*kind as u8);
         out.put_u8(u8::from(parent.is_some()));
@@ -184,19 +188,28 @@ impl Manifest {
         out.put_u64(sizes.logical);
         out.put_u64(sizes.changed);
         out.put_u64(sizes.stored);
-        out.put_varint(self.files.len() as u64);
-        self.files.iter().for_each(|file| file.encode(&mut out));
+        if self.leaves.is_empty() {
+            out.put_varint(self.files.len() as u64);
+            self.files.iter().for_each(|file| file.encode(&mut out));
+        } else {
+            out.put_varint(self.leaves.len() as u64);
+            self.leaves.iter().for_each(|leaf| out.put(leaf.as_bytes()));
+        }
         out
     }
 }
 
 impl Snapshot {
-    /// Decodes a root. Its files are handed out one by one: who does not keep them needs no memory for them.
-    pub(crate) fn decode(bytes: &[u8], mut take: impl FnMut(FileEntry)) -> Result<Self, DecodeError> {
+    /// Decodes a root, and returns the leaves of files that it names. Files that it holds itself are handed out one by one: who
+    /// does not keep them needs no memory for them.
+    pub(crate) fn decode(
+        bytes: &[u8],
+        take: impl FnMut(FileEntry),
+    ) -> Result<(Self, Vec<ChunkId>), DecodeError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8("root version")?;
-        if version != ROOT_VERSION {
-            let (found, known) = (u32::from(version), u32::from(ROOT_VERSION));
+        if ![ROOT_VERSION, ROOT_VERSION_LEAVES].contains(&version) {
+            let (found, known) = (u32::from(version), u32::from(ROOT_VERSION_LEAVES));
             return Err(DecodeError::Version { what: "root of a snapshot", found, known });
         }
         let id = SnapshotId(reader.array("snapshot id")?);
@@ -218,21 +231,38 @@ impl Snapshot {
             changed: reader.u64("changed bytes")?,
             stored: reader.u64("stored bytes")?,
         };
-        let count = reader.count(FILE_BYTES_MIN, "files of a snapshot")?;
-        let mut before = None;
-        for _ in 0..count {
-            let file = FileEntry::decode(&mut reader)?;
-            let number = Some(file.shape.file);
-            if before >= number {
-                let value = u64::from(file.shape.file.get());
-                return Err(DecodeError::Range { what: "order of files", value });
-            }
-            before = number;
-            take(file);
+        let mut leaves = Vec::new();
+        if version == ROOT_VERSION {
+            let count = reader.count(FILE_BYTES_MIN, "files of a snapshot")?;
+            decode_files(&mut reader, count, take)?;
+        } else {
+            let count = reader.count(ChunkId::BYTES, "leaves of files")?;
+            let ids = (0..count).map(|_| Ok(ChunkId::from_bytes(reader.array("leaf of files")?)));
+            leaves = ids.collect::<Result<_, DecodeError>>()?;
         }
         reader.finish("root of a snapshot")?;
-        Ok(Snapshot { id, kind, parent, meta, sizes })
+        Ok((Snapshot { id, kind, parent, meta, sizes }, leaves))
     }
+}
+
+/// Decodes so many files, which stand in the order of their numbers.
+pub(crate) fn decode_files(
+    reader: &mut Reader<'_>,
+    count: usize,
+    mut take: impl FnMut(FileEntry),
+) -> Result<(), DecodeError> {
+    let mut before = None;
+    for _ in 0..count {
+        let file = FileEntry::decode(reader)?;
+        let number = Some(file.shape.file);
+        if before >= number {
+            let value = u64::from(file.shape.file.get());
+            return Err(DecodeError::Range { what: "order of files", value });
+        }
+        before = number;
+        take(file);
+    }
+    Ok(())
 }
 
 impl SnapshotMeta {
@@ -295,7 +325,7 @@ impl FileEntry {
         self.extents().saturating_sub(node * NODE_EXTENTS).min(NODE_EXTENTS)
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.put_varint(u64::from(self.shape.file.get()));
         out.put_blob(self.shape.name.as_bytes());
         out.put_varint(self.shape.len);
@@ -396,8 +426,8 @@ mod tests {
 
     fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         let mut files = Vec::new();
-        let snapshot = Snapshot::decode(bytes, |file| files.push(file))?;
-        Ok(Manifest { snapshot, files })
+        let (snapshot, leaves) = Snapshot::decode(bytes, |file| files.push(file))?;
+        Ok(Manifest { snapshot, files, leaves })
     }
 
     fn manifest(seed: [u8; 16], lens: &[u64], level: i32) -> Manifest {
@@ -434,7 +464,7 @@ mod tests {
             },
             sizes: Sizes { logical: 1, changed: 2, stored: 3 },
         };
-        Manifest { snapshot, files: lens.iter().enumerate().map(file).collect() }
+        Manifest { snapshot, files: lens.iter().enumerate().map(file).collect(), leaves: Vec::new() }
     }
 
     proptest! {
@@ -502,9 +532,9 @@ mod tests {
     fn a_later_root_is_refused_by_name() {
         // FAILURES 36
         let mut bytes = manifest([1; 16], &[1], 3).encode();
-        bytes[0] = 2;
+        bytes[0] = 3;
         let error = decode(&bytes).unwrap_err();
-        assert!(matches!(error, DecodeError::Version { found: 2, known: 1, .. }), "{error}");
+        assert!(matches!(error, DecodeError::Version { found: 3, known: 2, .. }), "{error}");
     }
 
     #[test]
@@ -534,6 +564,21 @@ mod tests {
             file.shape.len = 71 << 20;
             file.cut.as_mut().unwrap().ends = vec![71 << 20];
         }));
+    }
+
+    #[test]
+    fn a_root_names_leaves_of_files_in_place_of_files() {
+        // docs/format/manifest.md; a change of this is a change of the format.
+        let files = manifest([1; 16], &[], 3).encode();
+        let mut root = manifest([1; 16], &[], 3);
+        root.leaves = [[7; 32], [9; 32]].map(ChunkId::from_bytes).to_vec();
+        let bytes = root.encode();
+        assert_eq!(decode(&bytes).unwrap(), root);
+        let end = files.len() - 1;
+        assert_eq!(bytes, [&[2], &files[1..end], &[2], &[7; 32], &[9; 32]].concat());
+        // FAILURES 31
+        assert!((end..bytes.len()).all(|cut| decode(&bytes[..cut]).is_err()));
+        assert!(decode(&[&bytes[..end], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat()).is_err());
     }
 
     #[test]

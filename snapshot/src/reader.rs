@@ -316,8 +316,11 @@ mod tests {
             created: Timestamp::MIN,
         };
         let (id, sizes) = (SnapshotId([1; 16]), Sizes::default());
-        let manifest =
-            Manifest { snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes }, files };
+        let manifest = Manifest {
+            snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes },
+            files,
+            leaves: Vec::new(),
+        };
         SnapshotReader::open(store.clone(), manifest)
     }
 

@@ -4,9 +4,10 @@
 //! with zeros, so that a listing is in order. Who looks for the newest one reads that one, however many there are; who needs all
 //! keeps what they say of their snapshots, and of no root the files.
 
+use crate::file_leaf;
 use crate::{Error, FileEntry, Manifest, Result, Sizes, Snapshot, SnapshotId};
 use pitr_codec::{Codec, CodecError, ObjectKind};
-use pitr_dedup::ChunkStore;
+use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
 use pitr_objects::{Entry, ErrorKind, Objects};
 use rayon::prelude::*;
@@ -69,12 +70,53 @@ impl Snapshot {
         RootName::of(self).path(&folder(objects, &self.meta.source))
     }
 
-    /// Reads its root with its files.
+    /// Reads what the root at this path tells.
     ///
     /// # Errors
-    /// As [`load`].
-    pub fn manifest(&self, objects: &Objects) -> Result<Manifest> {
-        load(objects, &self.path(objects))
+    /// Those of the repository; [`Error::Root`] when it doesn't parse or belongs elsewhere.
+    pub fn load(objects: &Objects, path: &str) -> Result<Self> {
+        Ok(Self::read(objects, path, drop)?.0)
+    }
+
+    /// Reads its files.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`Error::Leaf`], and those of reading chunks.
+    pub fn manifest(&self, store: &ChunkStore) -> Result<Manifest> {
+        let mut files = Vec::new();
+        let (snapshot, leaves) = self.root(store.objects(), |file| files.push(file))?;
+        if !leaves.is_empty() {
+            files = file_leaf::read_all(store, &leaves)?;
+        }
+        Ok(Manifest { snapshot, files, leaves })
+    }
+
+    /// As [`manifest`](Self::manifest), for another one to build on.
+    ///
+    /// # Errors
+    /// [`Error::Parent`] when it is damaged: take a full one. Those of a repository that can't be reached.
+    pub fn as_parent(&self, store: &ChunkStore) -> Result<Manifest> {
+        self.manifest(store).map_err(Error::parent(self.id))
+    }
+
+    /// Reads its root: the files that it holds are handed out, the leaves of others returned.
+    pub(crate) fn root(
+        &self,
+        objects: &Objects,
+        take: impl FnMut(FileEntry),
+    ) -> Result<(Snapshot, Vec<ChunkId>)> {
+        Self::read(objects, &self.path(objects), take)
+    }
+
+    fn read(objects: &Objects, path: &str, take: impl FnMut(FileEntry)) -> Result<(Snapshot, Vec<ChunkId>)> {
+        let footer = objects.get_footer(path, ObjectKind::Manifest)?;
+        let wrong = |source| Error::Root { path: path.to_owned(), source };
+        let (snapshot, leaves) = Snapshot::decode(&footer, take).map_err(wrong)?;
+        if snapshot.path(objects) != path {
+            // FAILURES 29: swapped objects.
+            return Err(wrong(DecodeError::Range { what: "path of a root, which is another's", value: 0 }));
+        }
+        Ok((snapshot, leaves))
     }
 }
 
@@ -123,27 +165,6 @@ fn folder(objects: &Objects, source: &SourceName) -> String {
     objects.source_folder(source) + "/snapshots"
 }
 
-/// Reads the root at this path.
-///
-/// # Errors
-/// Those of the repository; [`Error::Root`] when it doesn't parse or belongs elsewhere.
-pub fn load(objects: &Objects, path: &str) -> Result<Manifest> {
-    let mut files = Vec::new();
-    let snapshot = read(objects, path, |file| files.push(file))?;
-    Ok(Manifest { snapshot, files })
-}
-
-fn read(objects: &Objects, path: &str, take: impl FnMut(FileEntry)) -> Result<Snapshot> {
-    let footer = objects.get_footer(path, ObjectKind::Manifest)?;
-    let wrong = |source| Error::Root { path: path.to_owned(), source };
-    let snapshot = Snapshot::decode(&footer, take).map_err(wrong)?;
-    if snapshot.path(objects) != path {
-        // FAILURES 29: swapped objects.
-        return Err(wrong(DecodeError::Range { what: "path of a root, which is another's", value: 0 }));
-    }
-    Ok(snapshot)
-}
-
 /// Lists the roots of a source, by timeline, epoch and consistent point; reads none. Who takes one of them as a parent lists
 /// them after he has opened his store.
 ///
@@ -164,11 +185,11 @@ pub fn newest<'n>(
     source: &SourceName,
     names: impl IntoIterator<Item = &'n RootName, IntoIter: DoubleEndedIterator>,
     fits: impl Fn(&Snapshot) -> bool,
-) -> Result<Option<Manifest>> {
+) -> Result<Option<Snapshot>> {
     let folder = folder(objects, source);
     for name in names.into_iter().rev() {
-        match load(objects, &name.path(&folder)) {
-            Ok(manifest) if fits(&manifest.snapshot) => return Ok(Some(manifest)),
+        match Snapshot::load(objects, &name.path(&folder)) {
+            Ok(snapshot) if fits(&snapshot) => return Ok(Some(snapshot)),
             Ok(_) => {}
             Err(error) if error.kind().is_of_one_object() => {}
             Err(error) => return Err(error),
@@ -193,7 +214,7 @@ pub struct Roots {
 pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
     let mut roots = Roots { snapshots: Vec::new(), damaged: Vec::new() };
     for wave in objects.list(&folder(objects, source))?.chunks(ROOTS_AT_ONCE) {
-        let read = |entry: &Entry| read(objects, &entry.path, drop);
+        let read = |entry: &Entry| Snapshot::load(objects, &entry.path);
         let read: Vec<Result<Snapshot>> = wave.par_iter().map(read).collect();
         for (entry, root) in wave.iter().zip(read) {
             match root {

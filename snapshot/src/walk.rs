@@ -1,6 +1,6 @@
 //! All chunks that a snapshot needs.
 
-use crate::{Error, Manifest, Result, tree};
+use crate::{Error, FileEntry, Manifest, Result, Snapshot, file_leaf, tree};
 use pitr_dedup::{ChunkId, ChunkStore};
 use std::collections::HashSet;
 
@@ -8,6 +8,11 @@ use std::collections::HashSet;
 pub trait Visit {
     /// A leaf. Unless this returns true it is not read, and what it names is not shown.
     fn leaf(&mut self, id: &ChunkId) -> bool;
+
+    /// As [`leaf`](Self::leaf), of a leaf that holds files: what it names are leaves, which are shown as others are.
+    fn files(&mut self, id: &ChunkId) -> bool {
+        self.leaf(id)
+    }
 
     /// A chunk of content, named by the leaf that was shown last.
     fn content(&mut self, id: &ChunkId);
@@ -19,14 +24,14 @@ pub trait Visit {
     fn broken(&mut self, id: &ChunkId, error: crate::Error) -> Result<()>;
 }
 
-/// Errors unless every leaf of a snapshot can be read and every chunk that it names is in a pack that the index knows and
-/// that is not condemned: what is taken over from it can be relied on as far as names tell.
+/// Errors unless every leaf of the files of a snapshot can be read and every chunk that it names is in a pack that the index
+/// knows and that is not condemned: what is taken over from it can be relied on as far as names tell.
 ///
 /// # Errors
 /// Those of reading leaves; [`pitr_dedup::Error::Unknown`].
 pub(crate) fn check_tree(store: &ChunkStore, manifest: &Manifest) -> Result<()> {
     let mut look = Look { store, seen: HashSet::new(), missing: None };
-    walk(store, manifest, &mut look)?;
+    walk_files(store, &manifest.files, &mut look)?;
     look.missing.map_or(Ok(()), Err)
 }
 
@@ -58,12 +63,27 @@ impl Visit for Look<'_> {
     }
 }
 
-/// Walks the tree of a snapshot.
+/// Walks the tree of a snapshot, of which it holds as many files at a time as its root or a leaf does.
 ///
 /// # Errors
-/// Those of [`Visit::broken`].
-pub fn walk(store: &ChunkStore, manifest: &Manifest, visit: &mut impl Visit) -> Result<()> {
-    for file in &manifest.files {
+/// Those of reading the root; those of [`Visit::broken`].
+pub fn walk(store: &ChunkStore, snapshot: &Snapshot, visit: &mut impl Visit) -> Result<()> {
+    let mut files = Vec::new();
+    let (_, leaves) = snapshot.root(store.objects(), |file| files.push(file))?;
+    walk_files(store, &files, visit)?;
+    for id in &leaves {
+        if visit.files(id) {
+            match file_leaf::read(store, id) {
+                Ok(files) => walk_files(store, &files, visit)?,
+                Err(error) => visit.broken(id, error)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn walk_files(store: &ChunkStore, files: &[FileEntry], visit: &mut impl Visit) -> Result<()> {
+    for file in files {
         for (number, node) in file.nodes.iter().enumerate() {
             if node.extents != ChunkId::ZERO && visit.leaf(&node.extents) {
                 match tree::extents_of(store, file, number as u64) {

@@ -7,7 +7,7 @@ use pitr_archive::{Archive, Base, Catalog, Cause, Gap, Lineage, coverage};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::SourceName;
 use pitr_objects::{Condemned, Entry, ErrorKind, Objects};
-use pitr_snapshot::{Manifest, Snapshot, SnapshotId, Visit, load_all, walk};
+use pitr_snapshot::{Snapshot, SnapshotId, Visit, load_all, walk};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(crate) fn check(
@@ -50,13 +50,12 @@ pub(crate) fn check(
             }
         }
         for snapshot in &roots.snapshots {
-            let manifest = match snapshot.manifest(objects) {
+            let bad = match trees.check(snapshot) {
                 // Retention took it away since the listing.
-                Err(error) if error.kind() == ErrorKind::Missing => continue,
+                Err(Error::Snapshot(error)) if error.kind() == ErrorKind::Missing => continue,
                 other => other?,
             };
             report.snapshots += 1;
-            let bad = trees.check(&manifest)?;
             spoil(&mut report.faults, &source, snapshot.id, &bad);
         }
         check_log(&archive, &roots.snapshots, &mut report.faults)?;
@@ -98,9 +97,9 @@ struct Trees<'a> {
 }
 
 impl Trees<'_> {
-    fn check(&mut self, manifest: &Manifest) -> Result<Bad> {
+    fn check(&mut self, snapshot: &Snapshot) -> Result<Bad> {
         let mut tree = Tree { trees: self, bad: Bad::new(), leaf: None };
-        walk(tree.trees.store, manifest, &mut tree)?;
+        walk(tree.trees.store, snapshot, &mut tree)?;
         Ok(tree.bad)
     }
 
@@ -150,6 +149,11 @@ impl Visit for Tree<'_, '_> {
         self.leaf = Some(*id);
         self.look(id);
         true
+    }
+
+    fn files(&mut self, id: &ChunkId) -> bool {
+        self.leaf(id);
+        true // what is bad below each of its leaves is known of that one
     }
 
     fn content(&mut self, id: &ChunkId) {

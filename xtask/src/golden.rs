@@ -2,7 +2,8 @@
 //!
 //! Below `pitr/tests/golden/VERSION`: a repository in clear and an encrypted one with its key, each with a database that was
 //! watched between two snapshots and with a folder; and what the database was after each transaction. One more holds a text,
-//! which is cut by its content, before and after a line was put in. What stands there already is never made again.
+//! which is cut by its content, before and after a line was put in; one a folder of many files, before and after one changed.
+//! What stands there already never is made again.
 
 use crate::Result;
 use crate::application::Application;
@@ -18,8 +19,10 @@ const KEY: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e
 /// Makes those that are not there; an error if all are.
 pub(crate) fn run() -> Result<bool> {
     let golden = world::root().join("pitr/tests/golden").join(VERSION);
-    let missing: Vec<&str> =
-        ["plain", "encrypted", "text"].into_iter().filter(|name| !golden.join(name).exists()).collect();
+    let missing: Vec<&str> = ["plain", "encrypted", "text", "many"]
+        .into_iter()
+        .filter(|name| !golden.join(name).exists())
+        .collect();
     if missing.is_empty() {
         return Err(format!("{} is there, and is what that version wrote", golden.display()).into());
     }
@@ -35,7 +38,8 @@ pub(crate) fn run() -> Result<bool> {
         match name {
             "plain" => fill(&Program::with_repository(&repo)?, &folder)?,
             "encrypted" => fill(&Program::with_key(&repo, &key)?, &folder)?,
-            _ => fill_with_text(&Program::with_repository(&repo)?)?,
+            "text" => fill_with_text(&Program::with_repository(&repo)?)?,
+            _ => fill_with_many(&Program::with_repository(&repo)?)?,
         }
         println!("{}: {} bytes", folder.display(), world::bytes_below(&folder)?);
     }
@@ -51,6 +55,20 @@ fn fill_with_text(program: &Program) -> Result<()> {
     for put_in in ["", "put in\n"] {
         fs::write(texts.join("text"), [&front, put_in, &back].concat())?;
         program.call([Path::new("backup"), &texts, "--compress".as_ref(), "gzip".as_ref()])?.done()?;
+    }
+    Ok(())
+}
+
+fn fill_with_many(program: &Program) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let many = dir.path().join("many");
+    fs::create_dir(&many)?;
+    for number in 0..100 {
+        fs::write(many.join(number.to_string()), format!("{number}\n"))?;
+    }
+    for of_file_50 in ["50\n", "another 50\n"] {
+        fs::write(many.join("50"), of_file_50)?;
+        program.call([Path::new("backup"), &many, "--compress".as_ref(), "gzip".as_ref()])?.done()?;
     }
     Ok(())
 }

@@ -89,9 +89,9 @@ pub fn backup(
     let store = ChunkStore::open(objects.clone())?;
     let mut roots = list(objects, name)?;
     roots.sort_by_key(|root| root.consistent_at);
-    let parent = newest(objects, name, &roots, |_| true)?;
+    let last = newest(objects, name, &roots, |_| true)?;
     let has_log = !archive.catalog()?.timelines().is_empty();
-    let taker = parent.as_ref().map(|parent| parent.snapshot.meta.engine.as_str());
+    let taker = last.as_ref().map(|last| last.meta.engine.as_str());
     if let Some(engine) = taker.filter(|taker| *taker != ENGINE).or(has_log.then_some("a database")) {
         return Err(Error::OtherEngine { name: name.to_string(), engine: engine.to_owned() });
     }
@@ -103,6 +103,11 @@ pub fn backup(
             newest(objects, name, may_be, |root| root.id == ranges.snapshot())?.and(Some(ranges))
         }
         None => None,
+    };
+    let parent = match last.as_ref().map(|last| last.as_parent(&store)).transpose() {
+        // A parent that can't be read costs space, not the snapshot.
+        Err(pitr_snapshot::Error::Parent { .. }) => None,
+        other => other?,
     };
     let before = Before::load(&store, parent.as_ref());
     if before.is_whole && !options.moved && before.root != root.as_os_str().as_bytes() {
@@ -121,7 +126,8 @@ pub fn backup(
     if scanned.entries.len() > ENTRIES_MAX {
         return Err(Error::TooMany);
     }
-    let last = parent.as_ref().map(|parent| &parent.snapshot.meta);
+    let last = last.map(|last| last.meta);
+    let last = last.as_ref();
     let number = last.map_or(1, |last| last.consistent_at.get() + 1);
     let meta = SnapshotMeta {
         source: name.clone(),
@@ -150,7 +156,6 @@ pub fn backup(
     };
     let mut source = FolderSource::new(&root, scanned.entries, parent.as_ref(), known);
     let written = match write_full(&store, &source, meta.clone(), parent.as_ref()) {
-        // A parent that can't be read costs space, not the snapshot.
         Err(pitr_snapshot::Error::Parent { .. }) => {
             source = FolderSource::new(&root, source.into_entries(), None, Known::default());
             used = ranges.map_or(RangesUse::NotGiven, |_| RangesUse::Elsewhere);

@@ -68,7 +68,7 @@ pub fn restore(
     now: Timestamp,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Restored> {
-    let reader = SnapshotReader::open(store.clone(), snapshot.manifest(store.objects())?);
+    let reader = SnapshotReader::open(store.clone(), snapshot.manifest(store)?);
     let entries = read_tree(&reader)?.entries;
     let force = options.force || options.delta;
     let old = options.delta.then_some(output);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::directory::{self, ChangedRanges, ListError, Taken};
-use pitr::snapshot::{self, Snapshot};
+use pitr::snapshot::Snapshot;
 use pitr::sqlite::Error as SqliteError;
 use pitr::sqlite::watch::control::{self, Request};
 use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions, state};
@@ -99,8 +99,7 @@ fn ask_watcher(pitr: &Pitr, subject: &Subject, full: bool) -> Result<Snapshot, C
     })?;
     let answer = answer.map_err(|e| CliError::new(Exit::Failed, e).at("the running watcher"))?;
     let path = answer.split(' ').next().unwrap_or_default();
-    let manifest = snapshot::load(pitr.objects(), path).map_err(|e| explain(e.into()))?;
-    Ok(manifest.snapshot)
+    Snapshot::load(pitr.objects(), path).map_err(|e| explain(e.into()))
 }
 
 fn document(snapshot: &Snapshot, took: Duration) -> documents::Backup {

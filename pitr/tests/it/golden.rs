@@ -95,6 +95,37 @@ fn texts_that_version_1_cut_are_read_and_cut_on() {
 }
 
 #[test]
+fn many_files_that_version_1_put_into_leaves_are_read_and_written_on() {
+    let world = World::empty();
+    copy_folder(&golden("v1").join("many/repo"), &world.path("repo"));
+    assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
+    let info = world.done(&["info"]);
+    let snapshots = info["sources"][0]["snapshots"].as_array().unwrap();
+    assert_eq!(snapshots.len(), 2);
+    let many = world.path("many");
+    for (snapshot, of_file_50) in snapshots.iter().zip(["50\n", "another 50\n"]) {
+        let tx = &snapshot["tx"];
+        let theirs = world.path(&format!("theirs {tx}"));
+        let (target, force) = (format!("tx:{tx}"), ["--force"]);
+        let restore = ["restore", "--to", &target, "--output", &many.to_string_lossy()];
+        world.done(&[&restore[..], &force].concat());
+        second_reader(&world, "many", snapshot["snapshot_id"].as_str().unwrap(), &theirs);
+        for (output, number) in
+            [&many, &theirs].into_iter().flat_map(|output| (0..100).map(move |n| (output, n)))
+        {
+            let content = if number == 50 { of_file_50.to_owned() } else { format!("{number}\n") };
+            assert_eq!(fs::read_to_string(output.join(number.to_string())).unwrap(), content);
+        }
+    }
+    fs::write(many.join("100"), "one more\n").unwrap();
+    let next = world.done(&["backup", &many.to_string_lossy(), "--source", "many"]);
+    assert_eq!(next["kind"], "incremental");
+    assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
+    world.done(&["prune", "--keep-snapshots", "1", "--execute"]);
+    assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
+}
+
+#[test]
 fn what_version_1_wrote_is_read_by_its_pages_alone() {
     let world = World::empty();
     copy_folder(&golden("v1").join("plain/repo"), &world.path("repo"));

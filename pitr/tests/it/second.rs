@@ -47,6 +47,8 @@ fn a_reader_made_from_the_pages_restores_a_folder() {
     fs::hard_link(folder.join("a/one"), folder.join("a/b/same")).unwrap();
     symlink("../one", folder.join("a/b/link")).unwrap();
     fs::write(folder.join("empty"), b"").unwrap();
+    // So many that they stand in leaves.
+    (0..150).for_each(|nth| fs::write(folder.join(format!("a/b/{nth}")), nth.to_string()).unwrap());
     let backup = || world.done(&["backup", &folder.to_string_lossy(), "--compress", "gzip"]);
     backup();
     for name in ["a/one", "a/pages"] {

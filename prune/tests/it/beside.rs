@@ -127,7 +127,7 @@ fn what_a_reader_is_about_to_read_stays_until_he_is_done() {
     objects.renew_leases_every(Duration::from_millis(3));
     let store = ChunkStore::open(objects.clone()).unwrap();
     let oldest = load_all(&objects, &crate::world::name("a")).unwrap().snapshots.remove(0);
-    let oldest = oldest.manifest(&objects).unwrap();
+    let oldest = oldest.manifest(&store).unwrap();
     let pruner = world.pruner(world.open(), keep(1)).lease_expiry(LEASE_EXPIRY);
     let report = pruner.execute(at(9)).unwrap();
     assert!(report.condemned > 0 && report.waiting.len() == 1, "{report:?}");
@@ -196,7 +196,7 @@ fn a_repository_that_nobody_may_write_to_is_read_without_a_lease_and_not_written
     let store = ChunkStore::open(objects.clone()).unwrap();
     let newest = load_all(&objects, &crate::world::name("a")).unwrap().snapshots.pop().unwrap();
     let id = newest.id;
-    let newest = newest.manifest(&objects).unwrap();
+    let newest = newest.manifest(&store).unwrap();
     let mut bytes = vec![0; world.contents[&id].len()];
     SnapshotReader::open(store.clone(), newest).read_at(FileId::FIRST, 0, &mut bytes).unwrap();
     assert!(bytes == world.contents[&id]);

@@ -126,8 +126,8 @@ fn worn_packs_are_stored_anew_and_only_as_far_as_needed() {
     }
     world.backup("a");
     let before = world.pruner(world.open(), keep(1)).plan(at(9)).unwrap();
-    // Two threads fill a pack each.
-    assert!(before.packs.worn == 1 && before.packs.repacked_bytes < 1 << 21, "{before:?}");
+    // Two threads fill a pack each; the second one may have the leaf of files that did not change.
+    assert!((1..=2).contains(&before.packs.worn) && before.packs.repacked_bytes < 1 << 21, "{before:?}");
     let lazy = world.pruner(world.open(), keep(1)).max_waste(0.99).plan(at(9)).unwrap();
     assert!(lazy.packs.worn == 0 && lazy.packs.waste_left > 1 << 20, "{lazy:?}");
     let report = world.pruner(world.open(), keep(1)).execute(at(9)).unwrap();

@@ -25,7 +25,12 @@ pub(crate) struct Held<'a>(pub(crate) &'a [u8]);
 impl BlockSource for Held<'_> {
     fn files(&self) -> Vec<FileShape> {
         let (file, name, len) = (FileId::FIRST, "held".to_owned(), self.0.len() as u64);
-        vec![FileShape { file, name, len, block_bytes: 4096 }]
+        // Some more, so that files stand in leaves.
+        let more = (1..70).map(|number| {
+            let (file, name) = (FileId::new(number), number.to_string());
+            FileShape { file, name, len: 0, block_bytes: 4096 }
+        });
+        [FileShape { file, name, len, block_bytes: 4096 }].into_iter().chain(more).collect()
     }
 
     fn read_at(&self, _: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
@@ -165,6 +170,7 @@ impl World {
         let source = name(source);
         let store = ChunkStore::open(objects.clone())?;
         let parent = newest(&objects, &source, &list(&objects, &source)?, |_| true)?;
+        let parent = parent.map(|parent| parent.as_parent(&store)).transpose()?;
         let content = Held(&self.current[&source]);
         write_full(&store, &content, meta(&source, self.hour), parent.as_ref())?.publish(&store)
     }
@@ -184,7 +190,7 @@ impl World {
             for root in roots.snapshots {
                 let id = root.id;
                 let content = self.contents.get(&id).expect("a snapshot that somebody was told of");
-                let reader = SnapshotReader::open(store.clone(), root.manifest(&objects).unwrap());
+                let reader = SnapshotReader::open(store.clone(), root.manifest(&store).unwrap());
                 let mut bytes = vec![0; content.len()];
                 reader.read_at(FileId::FIRST, 0, &mut bytes).unwrap();
                 assert!(bytes == *content, "other bytes");

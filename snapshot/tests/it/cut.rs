@@ -10,15 +10,15 @@ use std::sync::Mutex;
 
 /// Files by number: their bytes, and the size of their blocks.
 #[derive(Default)]
-struct Files {
-    files: Vec<(Vec<u8>, u32)>,
+pub(crate) struct Files {
+    pub(crate) files: Vec<(Vec<u8>, u32)>,
     unchanged: HashSet<FileId>,
     changes: ChangeSet,
     read: Mutex<HashSet<FileId>>,
 }
 
 impl Files {
-    fn of(files: Vec<(Vec<u8>, u32)>) -> Self {
+    pub(crate) fn of(files: Vec<(Vec<u8>, u32)>) -> Self {
         Files { files, ..Files::default() }
     }
 
@@ -98,7 +98,7 @@ fn check(store: &ChunkStore, manifest: &Manifest, files: &Files) {
         }
     }
     let mut seen = Seen::default();
-    walk(store, manifest, &mut seen).unwrap();
+    walk(store, &manifest.snapshot, &mut seen).unwrap();
     assert!(seen.0.iter().all(|id| store.place(id).unwrap().is_some()));
     assert!(stored.iter().all(|part| seen.0.contains(&ChunkId::of(part))));
 }
@@ -122,7 +122,7 @@ impl Visit for Seen {
 
 fn taken(store: &ChunkStore, files: &Files, at: u64, parent: Option<&Manifest>) -> Manifest {
     let manifest = write_full(store, files, meta(at), parent).unwrap().publish(store).unwrap();
-    assert_eq!(load(store.objects(), &manifest.snapshot.path(store.objects())).unwrap(), manifest);
+    assert_eq!(manifest.snapshot.manifest(store).unwrap(), manifest);
     manifest
 }
 

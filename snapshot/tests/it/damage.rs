@@ -16,11 +16,11 @@ fn filled(blocks: u64) -> Model {
     model
 }
 
-fn local(folder: &Path) -> ChunkStore {
+pub(crate) fn local(folder: &Path) -> ChunkStore {
     ChunkStore::open(Objects::create_local(folder).unwrap()).unwrap()
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -31,7 +31,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn read_all(store: &ChunkStore, path: &str) -> Result<Vec<Vec<u8>>> {
-    let reader = SnapshotReader::open(store.clone(), load(store.objects(), path)?);
+    let reader = SnapshotReader::open(store.clone(), Snapshot::load(store.objects(), path)?.manifest(store)?);
     (0..reader.extents(FILE)?).map(|extent| reader.read_extent(FILE, extent)).collect()
 }
 
@@ -138,8 +138,7 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     // Who looks for the newest one passes over those, and is told of none before the one that he takes.
     let names = list(store.objects(), &source_name()).unwrap();
     let newest = |names: &[RootName], fits: fn(&Snapshot) -> bool| {
-        let found = newest(store.objects(), &source_name(), names, fits).unwrap();
-        found.map(|manifest| manifest.snapshot)
+        newest(store.objects(), &source_name(), names, fits).unwrap()
     };
     assert_eq!(names.iter().map(|name| name.consistent_at.get()).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert_eq!(newest(&names, |_| true).as_ref(), Some(&taken[3]));

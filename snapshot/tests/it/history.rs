@@ -178,7 +178,7 @@ impl History {
         let taken: Vec<_> = self.taken.iter().map(|(manifest, _)| manifest.snapshot.clone()).collect();
         assert_eq!(roots.snapshots, taken);
         for (manifest, _) in &self.taken {
-            assert_eq!(manifest.snapshot.manifest(store.objects()).unwrap(), *manifest);
+            assert_eq!(manifest.snapshot.manifest(&store).unwrap(), *manifest);
         }
         (0..taken.len()).for_each(|no| self.check(no, &store));
     }

@@ -6,6 +6,7 @@ mod counting;
 mod cut;
 mod damage;
 mod history;
+mod many;
 mod model;
 mod size;
 

@@ -22,7 +22,12 @@ pub(crate) struct Held(pub(crate) Vec<u8>);
 impl BlockSource for Held {
     fn files(&self) -> Vec<FileShape> {
         let (file, name, len) = (FileId::FIRST, "held".to_owned(), self.0.len() as u64);
-        vec![FileShape { file, name, len, block_bytes: BLOCK as u32 }]
+        // Some more, so that files stand in leaves.
+        let more = (1..70).map(|number| {
+            let (file, name) = (FileId::new(number), number.to_string());
+            FileShape { file, name, len: 0, block_bytes: BLOCK as u32 }
+        });
+        [FileShape { file, name, len, block_bytes: BLOCK as u32 }].into_iter().chain(more).collect()
     }
 
     fn read_at(&self, _: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
@@ -156,7 +161,7 @@ impl World {
             let store = ChunkStore::open(objects.clone()).ok()?;
             let roots = load_all(&objects, source).ok()?;
             let found = roots.snapshots.into_iter().find(|found| found.id == manifest.snapshot.id)?;
-            let reader = SnapshotReader::open(store, found.manifest(&objects).ok()?);
+            let reader = SnapshotReader::open(store.clone(), found.manifest(&store).ok()?);
             let mut bytes = vec![0; content.len()];
             reader.read_at(FileId::FIRST, 0, &mut bytes).ok()?;
             Some(bytes)

@@ -491,7 +491,8 @@ fn of_a_file_that_is_told_of_nothing_else_is_read() {
 
 /// What of a snapshot's changed bytes is its tree's.
 fn tree_bytes(lab: &Lab, taken: &Taken) -> u64 {
-    let files = taken.snapshot.manifest(&lab.objects).unwrap().files;
+    let store = ChunkStore::open(lab.objects.clone()).unwrap();
+    let files = taken.snapshot.manifest(&store).unwrap().files;
     let tree = files.iter().find(|file| file.shape.file.get() == u32::MAX);
     tree.map_or(0, |file| file.shape.len)
 }

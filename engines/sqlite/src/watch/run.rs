@@ -79,8 +79,7 @@ impl Watch {
         // A source that can't be watched must not cost an epoch or a timeline.
         drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
         let archive = Archive::new(around.objects.clone(), subject.source.clone());
-        let before =
-            newest_of(&around.objects, &subject.source)?.map(|manifest| manifest.snapshot.meta.engine);
+        let before = newest_of(&around.objects, &subject.source)?.map(|snapshot| snapshot.meta.engine);
         if let Some(engine) = before.filter(|engine| engine != ENGINE) {
             return Err(Error::OtherEngine { name: subject.source.to_string(), engine });
         }

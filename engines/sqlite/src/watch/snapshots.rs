@@ -14,7 +14,7 @@ use super::shared::Shared;
 use super::{ENGINE, Event};
 use crate::base::BaseView;
 use crate::capture::DATABASE_FILE;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A base that is to be read: the view, and its place in our log.
 pub(super) struct PendingBase {
@@ -29,7 +29,7 @@ pub(super) struct PendingBase {
 }
 
 /// The newest snapshot of a source, on whatever timeline.
-pub(super) fn newest_of(objects: &Objects, source: &SourceName) -> pitr_snapshot::Result<Option<Manifest>> {
+pub(super) fn newest_of(objects: &Objects, source: &SourceName) -> pitr_snapshot::Result<Option<Snapshot>> {
     let mut roots = list(objects, source)?;
     roots.sort_by_key(|root| (root.timeline, root.consistent_at));
     newest(objects, source, &roots, |_| true)
@@ -56,16 +56,17 @@ impl Shared {
         let fits = |m: &&Manifest| {
             m.file(DATABASE_FILE).is_some_and(|f| f.shape.block_bytes == base.view.page_bytes())
         };
-        let written = match parent.as_ref().filter(fits) {
+        let write = |parent: Option<Snapshot>| {
+            let parent = parent.map(|parent| parent.as_parent(&store)).transpose()?;
+            write_full(&store, &base.view, meta.clone(), parent.as_ref().filter(fits))
+        };
+        let written = match write(parent) {
             // A parent that can't be read costs space, not the snapshot.
-            Some(parent) => match write_full(&store, &base.view, meta.clone(), Some(parent)) {
-                Err(error @ pitr_snapshot::Error::Parent { .. }) => {
-                    (self.events)(Event::ParentDamaged(error.to_string()));
-                    write_full(&store, &base.view, meta, None)
-                }
-                other => other,
-            },
-            None => write_full(&store, &base.view, meta, None),
+            Err(error @ pitr_snapshot::Error::Parent { .. }) => {
+                (self.events)(Event::ParentDamaged(error.to_string()));
+                write(None)
+            }
+            other => other,
         };
         let manifest = written.and_then(|m| m.publish(&store))?;
         self.writer.check()?;
@@ -83,25 +84,31 @@ impl Shared {
         let lineage = catalog.lineage(self.log.timeline)?;
         let pieces = catalog.pieces(&lineage);
         let last = Search::new(&self.archive, &pieces).split(|commit| commit.lsn <= archived)?.before;
-        let (tx, time) = match last.filter(|last| last.lsn > parent.snapshot.meta.consistent_at) {
+        let (tx, time) = match last.filter(|last| last.lsn > parent.meta.consistent_at) {
             Some(last) => (last.tx, last.time),
-            None => (parent.snapshot.meta.tx, parent.snapshot.meta.time),
+            None => (parent.meta.tx, parent.meta.time),
         };
-        let merged = Merged::new(&self.archive, &pieces, parent.snapshot.meta.redo_from, archived)?;
-        let mut delta = LogDelta::new(merged, &parent)?;
+        let merged = Merged::new(&self.archive, &pieces, parent.meta.redo_from, archived)?;
         let meta = self.meta(archived, tx, time);
-        let written = write_increment(&store, &parent, &mut delta, meta);
-        if let Err(error @ pitr_snapshot::Error::Parent { .. }) = &written {
-            (self.events)(Event::ParentDamaged(error.to_string()));
-            return Ok(None);
-        }
-        let manifest = written.and_then(|m| m.publish(&store))?;
+        let write = || -> Result<Manifest> {
+            let parent = parent.as_parent(&store)?;
+            let mut delta = LogDelta::new(merged, &parent)?;
+            Ok(write_increment(&store, &parent, &mut delta, meta)?)
+        };
+        let written = match write() {
+            Err(Error::Snapshot(error @ pitr_snapshot::Error::Parent { .. })) => {
+                (self.events)(Event::ParentDamaged(error.to_string()));
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let manifest = written.publish(&store)?;
         self.writer.check()?;
         Ok(Some(manifest.snapshot))
     }
 
     /// The newest snapshot from which the archived log leads to `stop` without a hole.
-    pub(super) fn usable_snapshot(&self, stop: Lsn) -> Result<Option<Manifest>> {
+    pub(super) fn usable_snapshot(&self, stop: Lsn) -> Result<Option<Snapshot>> {
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;
         let runs = runs(&catalog.pieces(&lineage));
@@ -117,7 +124,7 @@ impl Shared {
     }
 
     /// The snapshot that most likely resembles the database; it need not lie on our history.
-    fn newest_snapshot(&self) -> Result<Option<Manifest>> {
+    fn newest_snapshot(&self) -> Result<Option<Snapshot>> {
         Ok(newest_of(&self.around.objects, &self.subject.source)?)
     }
 

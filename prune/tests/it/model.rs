@@ -91,25 +91,25 @@ fn a_window_ends_at_what_the_repository_knows_whatever_the_clock_says() {
 fn many_small_packs_become_few_and_so_do_index_objects() {
     let mut world = World::new();
     // A pack at least for each, of little more than a mebibyte.
-    for hour in 0..20 {
-        world.change("a", 20, hour, hour);
+    for hour in 0..12 {
+        world.change("a", 12, hour, hour);
         world.backup("a");
     }
     let count = |world: &World| ["packs", "index"].map(|folder| world.open().list(folder).unwrap().len());
     let before = count(&world);
-    assert!(before.iter().all(|count| *count >= 20), "{before:?}");
+    assert!(before.iter().all(|count| *count >= 12), "{before:?}");
     let pruner = |small| world.pruner(world.open(), keep(100)).small_packs(small);
-    let few = pruner(before[0] + 1).plan(at(20)).unwrap();
+    let few = pruner(before[0] + 1).plan(at(12)).unwrap();
     assert_eq!((few.packs.small, few.freed), (0, 0), "{few:?}");
-    let planned = pruner(before[0]).plan(at(20)).unwrap();
+    let planned = pruner(before[0]).plan(at(12)).unwrap();
     assert_eq!(planned.packs.small, before[0] as u64);
-    assert!(planned.packs.repacked_bytes > 20 << 20 && planned.freed > planned.packs.repacked_bytes);
-    let report = pruner(before[0]).execute(at(20)).unwrap();
+    assert!(planned.packs.repacked_bytes > 12 << 20 && planned.freed > planned.packs.repacked_bytes);
+    let report = pruner(before[0]).execute(at(12)).unwrap();
     assert_eq!(report.packs, planned.packs);
     assert!(report.freed >= planned.freed, "{report:?}"); // index objects besides
-    // Twenty mebibytes fill one pack, and some of another.
-    assert_eq!(count(&world), [2, 1]);
-    assert_eq!(world.check().len(), 20);
+    // Twelve mebibytes do not fill a pack.
+    assert_eq!(count(&world), [1, 1]);
+    assert_eq!(world.check().len(), 12);
     world.check_tidy();
 }
 

@@ -49,7 +49,7 @@ impl History {
         }
         let backup =
             || usage::of(&mut program.command([Path::new("backup"), &folder])).map(|(usage, _)| usage);
-        let mut taken = Vec::new();
+        let (mut taken, mut first) = (Vec::new(), 0);
         for nth in 0..self.backups {
             for changed in (0..CHANGED).map(|n| (nth * CHANGED + n) * 7919 % self.files) {
                 fs::write(
@@ -58,7 +58,13 @@ impl History {
                 )?;
             }
             taken.push(backup()?);
+            if nth == 0 {
+                first = bytes_below(program.repo())?;
+            }
         }
+        let added = (bytes_below(program.repo())? - first) / (self.backups as u64 - 1) / 1000;
+        verdict
+            .figure(format_args!("a backup adds {added} kB, of files of {} kB", CHANGED * FILE_BYTES / 1000));
         // The first one reads everything.
         let (early, late) = (&taken[1..][..SAMPLE], &taken[taken.len() - SAMPLE..]);
         let [(early, _), (late, memory)] = [early, late].map(of_sample);

@@ -13,7 +13,6 @@ use crate::{
 };
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
 use pitr_tracker::{BlockSize, ChangeSet};
-use std::collections::BTreeMap;
 
 /// Reads all files of `source` and stores what the repository does not have. With a parent, extents are compared with
 /// it and the snapshot is incremental: what did not change costs nothing, and of what did only the blocks are stored; of
@@ -111,70 +110,94 @@ fn write_others(
     Ok((files, new))
 }
 
-/// The tree of a file whose extents become known in any order. A node is stored as soon as it is complete.
+/// The tree of a file whose extents become known in any order. A node is stored as soon as it is complete. There is one for each
+/// file, and most files have one node: it takes no more than that.
 struct Tree {
     /// Length of a file of blocks, whose extents can be counted.
     len: Option<u64>,
-    /// By number: nodes that are not complete.
-    growing: BTreeMap<u64, Growing>,
-    /// By number: their leaves, and how many extents and bytes they have.
-    nodes: BTreeMap<u64, (Node, u64, u64)>,
+    /// Nodes that are not complete: few at a time.
+    growing: Vec<Growing>,
+    /// Those that are, in any order.
+    nodes: Vec<Grown>,
 }
 
 struct Growing {
+    number: u64,
     extents: Vec<CutExtent>,
     missing: usize,
+}
+
+struct Grown {
+    number: u64,
+    node: Node,
+    extents: u64,
+    bytes: u64,
 }
 
 impl Tree {
     fn new(shape: &FileShape) -> Self {
         let len = shape.has_blocks().then_some(shape.len);
-        Tree { len, growing: BTreeMap::new(), nodes: BTreeMap::new() }
+        Tree { len, growing: Vec::new(), nodes: Vec::new() }
     }
 
     fn set(&mut self, writer: &ChunkWriter, number: u64, extent: CutExtent) -> Result<()> {
         let node = number / NODE_EXTENTS;
-        let whole = self.len.map_or(NODE_EXTENTS, |len| extents_of_node(len, node)) as usize; // at most NODE_EXTENTS
-        let new = || Growing { extents: vec![(ChunkId::ZERO, 0); whole], missing: whole };
-        let growing = self.growing.entry(node).or_insert_with(new);
+        let at = self.growing.iter().position(|growing| growing.number == node).unwrap_or_else(|| {
+            let whole = self.len.map_or(NODE_EXTENTS, |len| extents_of_node(len, node)) as usize; // at most NODE_EXTENTS
+            self.growing.push(Growing {
+                number: node,
+                extents: vec![(ChunkId::ZERO, 0); whole],
+                missing: whole,
+            });
+            self.growing.len() - 1
+        });
+        let growing = &mut self.growing[at];
         growing.extents[(number % NODE_EXTENTS) as usize] = extent; // of this node
         growing.missing -= 1;
         if growing.missing == 0 {
-            self.put(writer, node)?;
+            self.put(writer, at)?;
         }
         Ok(())
     }
 
     /// Stores the leaf of a node, of which all extents are there.
-    fn put(&mut self, writer: &ChunkWriter, node: u64) -> Result<()> {
-        let Some(Growing { mut extents, missing }) = self.growing.remove(&node) else { return Ok(()) };
+    fn put(&mut self, writer: &ChunkWriter, at: usize) -> Result<()> {
+        let Growing { number, mut extents, missing } = self.growing.swap_remove(at);
+        if self.growing.is_empty() {
+            self.growing = Vec::new();
+        }
         extents.truncate(extents.len() - missing);
         let leaf = match self.len {
             Some(_) => put_extents(writer, &extents.iter().map(|(id, _)| *id).collect::<Vec<_>>())?,
             None => writer.put(&extent_leaf::encode_cut(&extents))?,
         };
-        let bytes = extents.iter().map(|(_, len)| u64::from(*len)).sum();
-        let made = Node { extents: leaf, overlays: Vec::new() };
-        self.nodes.insert(node, (made, extents.len() as u64, bytes));
+        if self.nodes.is_empty() {
+            self.nodes.reserve_exact(1);
+        }
+        self.nodes.push(Grown {
+            number,
+            node: Node { extents: leaf, overlays: Vec::new() },
+            extents: extents.len() as u64,
+            bytes: extents.iter().map(|(_, len)| u64::from(*len)).sum(),
+        });
         Ok(())
     }
 
     /// The file, once every extent was set.
     fn finish(mut self, writer: &ChunkWriter, shape: FileShape) -> Result<FileEntry> {
         // The end of a file without blocks is known only now.
-        if let Some((last, _)) = self.growing.last_key_value() {
-            self.put(writer, *last)?;
+        if !self.growing.is_empty() {
+            self.put(writer, 0)?;
         }
         debug_assert!(self.growing.is_empty());
-        let ends = self.nodes.values().scan(0, |end, (_, _, bytes)| {
-            *end += bytes;
+        self.nodes.sort_unstable_by_key(|grown| grown.number);
+        let ends = self.nodes.iter().scan(0, |end, grown| {
+            *end += grown.bytes;
             Some(*end)
         });
-        let cut =
-            Cut { ends: ends.collect(), extents: self.nodes.values().map(|(_, extents, _)| extents).sum() };
-        let cut = self.len.is_none().then_some(cut);
-        let nodes = self.nodes.into_values().map(|(node, ..)| node).collect();
-        Ok(FileEntry { shape, nodes, cut })
+        let extents = self.nodes.iter().map(|grown| grown.extents).sum();
+        let cut = self.len.is_none().then(|| Cut { ends: ends.collect(), extents });
+        Ok(FileEntry { shape, nodes: self.nodes.into_iter().map(|grown| grown.node).collect(), cut })
     }
 }
 

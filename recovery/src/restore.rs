@@ -212,7 +212,8 @@ impl Restorer<'_> {
 
 /// The file of the state, if it has one or none.
 fn only_file(base: Option<&SnapshotReader>, merged: &Merged) -> Result<FileId> {
-    let of_base = base.map_or(&[][..], |base| &base.manifest().files).iter().map(|entry| entry.shape.file);
+    let of_base =
+        base.map_or(&[][..], |base| base.manifest().files.as_slice()).iter().map(|entry| entry.shape.file);
     let mut files: Vec<FileId> = of_base.chain(merged.files().keys().copied()).collect();
     files.sort_unstable();
     files.dedup();

@@ -13,6 +13,7 @@ use crate::{
 };
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
 use pitr_tracker::{BlockSize, ChangeSet};
+use std::sync::Arc;
 
 /// Reads all files of `source` and stores what the repository does not have. With a parent, extents are compared with
 /// it and the snapshot is incremental: what did not change costs nothing, and of what did only the blocks are stored; of
@@ -51,7 +52,11 @@ pub fn write_full(
     let stored = writer.finish()?.stored;
     let id = SnapshotId(pitr_objects::random_bytes()?);
     let sizes = Sizes { logical, changed: logical, stored };
-    Ok(Manifest { snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes }, files, leaves })
+    Ok(Manifest {
+        snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes },
+        files: Arc::new(files),
+        leaves,
+    })
 }
 
 /// Stores all extents of these files. `stored` is told of each.

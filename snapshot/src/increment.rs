@@ -11,6 +11,7 @@ use crate::{
     Delta, Error, FileEntry, FileShape, Kind, Manifest, Result, Sizes, Snapshot, SnapshotId, SnapshotMeta,
 };
 use pitr_dedup::{ChunkStore, ChunkWriter};
+use std::sync::Arc;
 
 /// Stores what `delta` hands out and makes a snapshot of it and of `parent`, which need not be kept for it. Of the
 /// parent its leaves are read, and each chunk that they name must be known; and extents that are written whole because
@@ -66,7 +67,7 @@ pub(crate) fn increment(
     let id = SnapshotId(pitr_objects::random_bytes()?);
     let sizes = Sizes { logical, changed, stored };
     let snapshot = Snapshot { id, kind: Kind::Incremental, parent: Some(parent.snapshot.id), meta, sizes };
-    Ok(Manifest { snapshot, files, leaves })
+    Ok(Manifest { snapshot, files: Arc::new(files), leaves })
 }
 
 /// The files by number, checked.

@@ -11,6 +11,7 @@ use pitr_format::{DecodeError, Epoch, FileId, Lsn, SourceName, TimelineId, Times
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Of a root that holds its files, and of one that names leaves of them.
 const ROOT_VERSION: u8 = 1;
@@ -161,8 +162,8 @@ pub struct Snapshot {
 pub struct Manifest {
     /// The snapshot.
     pub snapshot: Snapshot,
-    /// Its files, in the order of their numbers.
-    pub files: Vec<FileEntry>,
+    /// Its files, in the order of their numbers. All clones share them: there may be hundreds of thousands.
+    pub files: Arc<Vec<FileEntry>>,
     /// The leaves that hold them; none if the root does.
     pub(crate) leaves: Vec<ChunkId>,
 }
@@ -424,10 +425,14 @@ mod tests {
     use crate::EXTENT_BYTES;
     use proptest::prelude::*;
 
+    fn files_of(root: &mut Manifest) -> &mut Vec<FileEntry> {
+        Arc::make_mut(&mut root.files)
+    }
+
     fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         let mut files = Vec::new();
         let (snapshot, leaves) = Snapshot::decode(bytes, |file| files.push(file))?;
-        Ok(Manifest { snapshot, files, leaves })
+        Ok(Manifest { snapshot, files: Arc::new(files), leaves })
     }
 
     fn manifest(seed: [u8; 16], lens: &[u64], level: i32) -> Manifest {
@@ -464,7 +469,11 @@ mod tests {
             },
             sizes: Sizes { logical: 1, changed: 2, stored: 3 },
         };
-        Manifest { snapshot, files: lens.iter().enumerate().map(file).collect(), leaves: Vec::new() }
+        Manifest {
+            snapshot,
+            files: Arc::new(lens.iter().enumerate().map(file).collect()),
+            leaves: Vec::new(),
+        }
     }
 
     proptest! {
@@ -484,17 +493,17 @@ mod tests {
         ) {
             lens.last_mut().into_iter().for_each(|len| *len = last * 1000);
             let mut root = manifest([1; 16], &[0], 3);
-            root.files[0] = without_blocks(&lens, last);
+            files_of(&mut root)[0] = without_blocks(&lens, last);
             let bytes = root.encode();
             prop_assert_eq!(&decode(&bytes).unwrap(), &root);
-            root.files[0].shape.len += 1;
+            files_of(&mut root)[0].shape.len += 1;
             prop_assert!(decode(&root.encode()).is_err());
         }
 
         #[test]
         fn damaged_roots_are_an_error_or_a_value(at: prop::sample::Index, byte: u8, tail: Vec<u8>) {
             let mut root = manifest([1; 16], &[5 << 30, 100], 3);
-            root.files[1] = FileEntry {
+            files_of(&mut root)[1] = FileEntry {
                 shape: FileShape { file: FileId::new(1), ..without_blocks(&[5000, 90], 70).shape },
                 ..without_blocks(&[5000, 90], 70)
             };
@@ -541,18 +550,18 @@ mod tests {
     fn names_and_counts_in_a_root_are_bounded() {
         // FAILURES 31
         let mut root = manifest([1; 16], &[100], 3);
-        root.files[0].shape.name = "../../etc/passwd".into();
+        files_of(&mut root)[0].shape.name = "../../etc/passwd".into();
         assert!(decode(&root.encode()).is_err());
         let mut root = manifest([1; 16], &[100, 100], 3);
-        root.files.swap(0, 1);
+        files_of(&mut root).swap(0, 1);
         assert!(decode(&root.encode()).is_err());
         let mut root = manifest([1; 16], &[100], 3);
-        root.files[0].shape.len = 1 << 40; // one node can't be that long
+        files_of(&mut root)[0].shape.len = 1 << 40; // one node can't be that long
         assert!(decode(&root.encode()).is_err());
         let is_refused = |harm: &dyn Fn(&mut FileEntry)| {
             let mut root = manifest([1; 16], &[0], 3);
-            root.files[0] = without_blocks(&[5000], 70);
-            harm(&mut root.files[0]);
+            files_of(&mut root)[0] = without_blocks(&[5000], 70);
+            harm(&mut files_of(&mut root)[0]);
             decode(&root.encode()).is_err()
         };
         assert!(!is_refused(&|_| ()));
@@ -585,7 +594,7 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         // docs/format/manifest.md; a change of this is a change of the format.
         let mut root = manifest([0xaa; 16], &[EXTENT_BYTES], 2);
-        root.files[0].nodes = vec![Node {
+        files_of(&mut root)[0].nodes = vec![Node {
             extents: ChunkId::from_bytes([0xee; 32]),
             overlays: vec![(0, ChunkId::from_bytes([0xcc; 32]))],
         }];

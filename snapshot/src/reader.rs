@@ -318,7 +318,7 @@ mod tests {
         let (id, sizes) = (SnapshotId([1; 16]), Sizes::default());
         let manifest = Manifest {
             snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes },
-            files,
+            files: Arc::new(files),
             leaves: Vec::new(),
         };
         SnapshotReader::open(store.clone(), manifest)

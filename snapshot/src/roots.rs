@@ -11,6 +11,7 @@ use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
 use pitr_objects::{Entry, ErrorKind, Objects};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Roots that are read at once: each may take 16 MiB while it is.
 const ROOTS_AT_ONCE: usize = 4;
@@ -88,7 +89,7 @@ impl Snapshot {
         if !leaves.is_empty() {
             files = file_leaf::read_all(store, &leaves)?;
         }
-        Ok(Manifest { snapshot, files, leaves })
+        Ok(Manifest { snapshot, files: Arc::new(files), leaves })
     }
 
     /// As [`manifest`](Self::manifest), for another one to build on.

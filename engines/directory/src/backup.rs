@@ -121,8 +121,8 @@ pub fn backup(
     // here on each page that is written to tells it anew.
     let top = File::open(&root).map_err(Error::io("open", &root))?;
     rustix::fs::syncfs(&top).map_err(|e| Error::io("sync", &root)(e.into()))?;
-    let numbers = if options.full { &HashMap::new() } else { &before.numbers };
-    let scanned = scan(&root, numbers, objects.folder())?;
+    let files = if options.full { &HashMap::new() } else { &before.files };
+    let scanned = scan(&root, files, objects.folder())?;
     if scanned.entries.len() > ENTRIES_MAX {
         return Err(Error::TooMany);
     }
@@ -149,6 +149,7 @@ pub fn backup(
             known.tell(ranges, &scanned.entries, &before.files);
         }
     }
+    drop(before); // of a large folder it is large
     let mut used = match (ranges, ranges_since.and(parent.as_ref())) {
         (None, _) => RangesUse::NotGiven,
         (_, None) => RangesUse::Elsewhere,
@@ -190,7 +191,6 @@ struct Before {
     is_whole: bool,
     root: Vec<u8>,
     created: Timestamp,
-    numbers: HashMap<Vec<u8>, FileId>,
     files: HashMap<Vec<u8>, Entry>,
 }
 
@@ -204,8 +204,7 @@ impl Before {
         let created = parent.snapshot.meta.created;
         let mut before = Before { is_whole: true, created, root: tree.root, ..Before::default() };
         for entry in tree.entries {
-            if let Some(content) = content(&entry) {
-                before.numbers.insert(entry.path.clone(), content.file);
+            if content(&entry).is_some() {
                 before.files.insert(entry.path.clone(), entry);
             }
         }

@@ -1,6 +1,7 @@
 //! Looking through a folder.
 
 use crate::entry::{Content, Entry, ReadState, Time, What, below};
+use crate::source::content;
 use crate::{Error, Result};
 use pitr_format::FileId;
 use rustix::fs::SeekFrom;
@@ -24,17 +25,18 @@ pub(crate) struct Scanned {
     pub(crate) skipped: Vec<PathBuf>,
 }
 
-/// Looks through a folder. A file that `known` numbers keeps its number; `leave_out` is not looked into.
+/// Looks through a folder. A file that is among the `known` ones keeps its number; `leave_out` is not looked into.
 pub(crate) fn scan(
     root: &Path,
-    known: &HashMap<Vec<u8>, FileId>,
+    known: &HashMap<Vec<u8>, Entry>,
     leave_out: Option<&Path>,
 ) -> Result<Scanned> {
     let top = std::fs::metadata(root).map_err(Error::io("look at", root))?;
     if !top.is_dir() {
         return Err(Error::NotAFolder { path: root.to_owned() });
     }
-    let next = known.values().map(|file| file.get()).max().map_or(0, |last| last + 1); // below TREE
+    let next =
+        known.values().filter_map(content).map(|content| content.file.get()).max().map_or(0, |last| last + 1); // below TREE
     let scanned = Scanned { entries: vec![entry(Vec::new(), What::Folder, &top)], skipped: Vec::new() };
     let mut scanner = Scanner { root, known, leave_out, next, linked: HashMap::new(), scanned };
     scanner.folder(&[])?;
@@ -43,7 +45,7 @@ pub(crate) fn scan(
 
 struct Scanner<'a> {
     root: &'a Path,
-    known: &'a HashMap<Vec<u8>, FileId>,
+    known: &'a HashMap<Vec<u8>, Entry>,
     leave_out: Option<&'a Path>,
     next: u32,
     /// First path of each file that has several.
@@ -134,8 +136,8 @@ impl Scanner<'_> {
                 std::collections::hash_map::Entry::Vacant(first) => drop(first.insert(path.to_vec())),
             }
         }
-        let file = match self.known.get(path) {
-            Some(file) => *file,
+        let file = match self.known.get(path).and_then(content) {
+            Some(known) => known.file,
             None => {
                 let file = FileId::new(self.next);
                 self.next = self.next.checked_add(1).ok_or(Error::TooMany)?;

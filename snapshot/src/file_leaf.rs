@@ -64,8 +64,9 @@ pub(crate) fn read_all(store: &ChunkStore, leaves: &[ChunkId]) -> Result<Vec<Fil
         read.lock().unwrap_or_else(PoisonError::into_inner)[place] = files;
         Ok::<_, Error>(())
     })?;
-    let mut all: Vec<FileEntry> = Vec::new();
-    for (id, files) in leaves.iter().zip(read.into_inner().unwrap_or_else(PoisonError::into_inner)) {
+    let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut all: Vec<FileEntry> = Vec::with_capacity(read.iter().map(Vec::len).sum());
+    for (id, files) in leaves.iter().zip(read) {
         let number = |file: Option<&FileEntry>| file.map(|file| file.shape.file);
         if number(all.last()) >= number(files.first()) {
             return Err(Error::Misused {

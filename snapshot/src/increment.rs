@@ -54,6 +54,7 @@ pub(crate) fn increment(
     let collected = collector.into_files();
 
     let mut rewriter = Rewriter::new(parent.snapshot.id);
+    files.reserve_exact(collected.len());
     for (file, kept) in collected.iter().zip(kept) {
         let old = parent_file(parent, &file.shape);
         let nodes = write_nodes(store, &writer, &mut rewriter, old, file, kept)?;
@@ -119,8 +120,9 @@ fn write_nodes(
     file: &CollectedFile,
     kept: u64,
 ) -> Result<Vec<Node>> {
-    let mut written = Vec::new();
-    for number in 0..nodes(file.shape.len) {
+    let nodes = nodes(file.shape.len);
+    let mut written = Vec::with_capacity(nodes as usize); // of 4 GiB each
+    for number in 0..nodes {
         let before = old.and_then(|entry| Some((entry.shape.len, entry.nodes.get(number as usize)?)));
         written.push(match before {
             Some((len, node)) if is_untouched(file, kept, len, number) => node.clone(),

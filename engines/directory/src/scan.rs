@@ -40,6 +40,7 @@ pub(crate) fn scan(
     let scanned = Scanned { entries: vec![entry(Vec::new(), What::Folder, &top)], skipped: Vec::new() };
     let mut scanner = Scanner { root, known, leave_out, next, linked: HashMap::new(), scanned };
     scanner.folder(&[])?;
+    scanner.scanned.entries.shrink_to_fit(); // it stays until the end
     Ok(scanner.scanned)
 }
 

@@ -15,7 +15,7 @@
 //!   that change was not so fresh that another one may bear the same time. `full` reads everything.
 //! - **A writer's word is taken for the files that it names**, and for no others ([`ChangedRanges`]).
 //! - **A half restored folder never bears the output's name.**
-//! - Memory: the tree, about 200 bytes for each entry, and the buffers of a snapshot.
+//! - Memory: up to 1.8 kB for each entry while a backup runs, which is why there are at most 300,000, and the buffers of a snapshot.
 #![forbid(unsafe_code)]
 
 mod backup;

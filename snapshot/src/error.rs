@@ -69,6 +69,12 @@ pub enum Error {
         /// What is wrong.
         source: DecodeError,
     },
+    /// The snapshot was listed, and its root is not there any more: retention took it away.
+    #[error("snapshot {snapshot} was removed since it was listed")]
+    Gone {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
     /// A root could not be made.
     #[error("the root of the snapshot could not be made: {0}")]
     Publish(#[source] CodecError),
@@ -119,7 +125,7 @@ impl Error {
             Error::Root { source: DecodeError::Version { .. }, .. }
             | Error::Leaf { source: DecodeError::Version { .. }, .. } => ErrorKind::Newer,
             Error::Root { .. } | Error::Leaf { .. } | Error::Misused { .. } => ErrorKind::Corrupt,
-            Error::NoFile { .. } | Error::NoExtent { .. } => ErrorKind::Missing,
+            Error::Gone { .. } | Error::NoFile { .. } | Error::NoExtent { .. } => ErrorKind::Missing,
             Error::Image { .. } | Error::Shape { .. } | Error::Publish(_) => ErrorKind::Limit,
             Error::Died => ErrorKind::Machine,
         }

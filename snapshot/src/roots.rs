@@ -82,7 +82,7 @@ impl Snapshot {
     /// Reads its files.
     ///
     /// # Errors
-    /// As [`load`](Self::load); [`Error::Leaf`], and those of reading chunks.
+    /// As [`load`](Self::load), and [`Error::Gone`]; [`Error::Leaf`], and those of reading chunks.
     pub fn manifest(&self, store: &ChunkStore) -> Result<Manifest> {
         let mut files = Vec::new();
         let (snapshot, leaves) = self.root(store.objects(), |file| files.push(file))?;
@@ -106,7 +106,10 @@ impl Snapshot {
         objects: &Objects,
         take: impl FnMut(FileEntry),
     ) -> Result<(Snapshot, Vec<ChunkId>)> {
-        Self::read(objects, &self.path(objects), take)
+        Self::read(objects, &self.path(objects), take).map_err(|error| match error {
+            Error::Objects(error) if error.kind() == ErrorKind::Missing => Error::Gone { snapshot: self.id },
+            other => other,
+        })
     }
 
     fn read(objects: &Objects, path: &str, take: impl FnMut(FileEntry)) -> Result<(Snapshot, Vec<ChunkId>)> {

@@ -1,7 +1,7 @@
 //! Which exit code an error ends the program with, and what to do next.
 
 use pitr::objects::ErrorKind as O;
-use pitr::{archive, recovery, sqlite};
+use pitr::{archive, recovery, snapshot, sqlite};
 
 use crate::cli::exit::{CliError, Exit};
 
@@ -24,7 +24,7 @@ fn judge(error: &pitr::Error) -> (Exit, Option<&'static str>) {
         E::NoSource { .. } => (Exit::Unreachable, None),
         E::Objects(e) => objects(e.kind()),
         E::Chunks(e) => objects(e.kind()),
-        E::Snapshot(e) => objects(e.kind()),
+        E::Snapshot(e) => in_snapshot(e),
         E::Archive(e) => in_archive(e),
         E::Recovery(e) => in_recovery(e),
         E::Verify(e) => in_verify(e),
@@ -58,6 +58,15 @@ fn objects(kind: O) -> (Exit, Option<&'static str>) {
             (Exit::Locked, Some("another writer was faster; see that only one watches this source"))
         }
         _ => (Exit::Failed, None),
+    }
+}
+
+fn in_snapshot(error: &snapshot::Error) -> (Exit, Option<&'static str>) {
+    match error {
+        snapshot::Error::Gone { .. } => {
+            (Exit::Unreachable, Some("it was pruned meanwhile; `pitr info` lists what can be restored"))
+        }
+        e => objects(e.kind()),
     }
 }
 
@@ -102,7 +111,7 @@ fn in_directory(error: &pitr::directory::Error) -> (Exit, Option<&'static str>) 
     match error {
         D::Objects(e) => objects(e.kind()),
         D::Chunks(e) => objects(e.kind()),
-        D::Snapshot(e) => objects(e.kind()),
+        D::Snapshot(e) => in_snapshot(e),
         D::Archive(e) => in_archive(e),
         D::Tree { .. } => (Exit::Corrupt, None),
         D::NotAFolder { .. } | D::OtherEngine { .. } | D::OtherFolder { .. } => (Exit::Usage, None),
@@ -135,7 +144,7 @@ fn in_recovery(error: &recovery::Error) -> (Exit, Option<&'static str>) {
     use recovery::Error as R;
     match error {
         R::Archive(e) => in_archive(e),
-        R::Snapshot(e) => objects(e.kind()),
+        R::Snapshot(e) => in_snapshot(e),
         R::Unreachable { .. } | R::NoBase { .. } => {
             (Exit::Unreachable, Some("`pitr info` lists what can be restored"))
         }
@@ -169,5 +178,23 @@ fn in_sqlite(error: &sqlite::Error) -> (Exit, Option<&'static str>) {
         S::Open { .. } => (Exit::Usage, Some("see that the path is right and can be read")),
         S::Exclusive { .. } => (Exit::Failed, None),
         _ => (Exit::Failed, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitr::snapshot::SnapshotId;
+
+    #[test]
+    fn a_snapshot_that_was_pruned_under_a_restore_is_no_damage() {
+        let gone = || snapshot::Error::Gone { snapshot: SnapshotId([1; 16]) };
+        for error in [
+            pitr::Error::Recovery(recovery::Error::Snapshot(gone())),
+            pitr::Error::Directory(pitr::directory::Error::Snapshot(gone())),
+        ] {
+            let (exit, next) = judge(&error);
+            assert!(matches!(exit, Exit::Unreachable) && next.is_some_and(|next| next.contains("pruned")));
+        }
     }
 }

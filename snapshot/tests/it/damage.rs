@@ -146,6 +146,8 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     assert_eq!(newest(&names[..3], |_| true), None);
     assert!(names[1].may_be(&taken[1].id) && !names[1].may_be(&taken[2].id));
     fs::remove_file(at(3)).unwrap();
+    let gone = taken[3].manifest(&store).unwrap_err();
+    assert!(matches!(gone, Error::Gone { snapshot } if snapshot == taken[3].id), "{gone}");
     assert_eq!(newest(&names, |_| true), None);
     // What is no root's name is nobody's root.
     let folder = folder.path().join(taken[0].path(store.objects()));

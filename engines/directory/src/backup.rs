@@ -126,8 +126,7 @@ pub fn backup(
     if scanned.entries.len() > ENTRIES_MAX {
         return Err(Error::TooMany);
     }
-    let last = last.map(|last| last.meta);
-    let last = last.as_ref();
+    let last = last.as_ref().map(|last| &last.meta);
     let number = last.map_or(1, |last| last.consistent_at.get() + 1);
     let meta = SnapshotMeta {
         source: name.clone(),

@@ -3,6 +3,7 @@
 
 use super::judged;
 use crate::Result;
+use crate::compare::median;
 use crate::program::Program;
 use crate::usage::{self, MEMORY_MAX, Usage};
 use crate::verdict::Verdict;
@@ -125,10 +126,9 @@ fn restore(program: &Program, output: &Path) -> Command {
 
 /// Median of the times, and the most memory, MB.
 fn of_sample(taken: &[Usage]) -> (f64, u64) {
-    let mut seconds: Vec<f64> = taken.iter().map(|usage| usage.seconds).collect();
-    seconds.sort_by(f64::total_cmp);
+    let seconds: Vec<f64> = taken.iter().map(|usage| usage.seconds).collect();
     let memory = taken.iter().map(|usage| usage.memory).max().unwrap_or_default();
-    (seconds[seconds.len() / 2], memory / 1_000_000)
+    (median(&seconds), memory / 1_000_000)
 }
 
 /// Files in a folder of the repository.

@@ -51,7 +51,9 @@ impl Shared {
     pub(super) fn take_base(&self, base: &PendingBase) -> Result<Snapshot> {
         // Its lease comes before the listing of parents.
         let store = ChunkStore::open(self.around.objects.clone())?;
-        let parent = if base.full { None } else { self.newest_snapshot()? };
+        // The snapshot that most likely resembles the database; it need not lie on our history.
+        let newest = || newest_of(&self.around.objects, &self.subject.source);
+        let parent = if base.full { None } else { newest()? };
         let meta = self.meta(base.at, base.tx, base.time);
         let fits = |m: &&Manifest| {
             m.file(DATABASE_FILE).is_some_and(|f| f.shape.block_bytes == base.view.page_bytes())
@@ -121,11 +123,6 @@ impl Shared {
             reaches(&Base { consistent_at, redo_from, timeline }, stop, &runs)
         };
         Ok(newest(objects, source, &roots, leads_on)?)
-    }
-
-    /// The snapshot that most likely resembles the database; it need not lie on our history.
-    fn newest_snapshot(&self) -> Result<Option<Snapshot>> {
-        Ok(newest_of(&self.around.objects, &self.subject.source)?)
     }
 
     fn meta(&self, at: Lsn, tx: TxId, time: Timestamp) -> SnapshotMeta {

@@ -1,6 +1,6 @@
 //! Which packs are needed, and making those that are not go away.
 
-use crate::index::{INDEX_FOLDER, put_index, take_full};
+use crate::index::{INDEX_FOLDER, is_index_path, put_index, take_full};
 use crate::pack::{Pack, pack_path};
 use crate::store::read_index;
 use crate::{ChunkId, ChunkStore, Result, Written};
@@ -119,7 +119,8 @@ impl ChunkStore {
         // What a listing lacks another one may show (FAILURES 20): an index object that is forgotten here would go on
         // naming packs that are gone.
         let mut all = self.index()?.objects.clone();
-        all.extend(objects.list(INDEX_FOLDER)?.into_iter().map(|entry| entry.path));
+        let listed = objects.list(INDEX_FOLDER)?.into_iter().map(|entry| entry.path);
+        all.extend(listed.filter(|path| is_index_path(path)));
         let owner = self.lease()?.owner();
         for path in all {
             let named = read_index(objects, &path)?;

@@ -49,12 +49,16 @@ impl Grown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Standing;
 
     #[test]
     fn few_tables_hold_all_that_came() {
         const CHUNKS: u32 = 21 * RUN_ENTRIES as u32 + 5;
         let id = |n: u32| ChunkId::of(&n.to_le_bytes());
-        let at = |n| Location { pack: n, frame: 1, offset: 2, stored_len: 3, raw_len: 4, condemned: false };
+        let at = |n| {
+            let standing = Standing::Stays;
+            Location { pack: n, frame: 1, offset: 2, stored_len: 3, raw_len: 4, standing }
+        };
         let mut grown = Grown::default();
         (0..CHUNKS).for_each(|n| grown.add(&id(n), at(n)).unwrap());
         assert!((0..CHUNKS).all(|n| grown.get(&id(n)) == Some(at(n))));

@@ -9,7 +9,9 @@ use crate::id::hex;
 use crate::pack::{Pack, PackedChunk, pack_path, put_named};
 use crate::table::{Table, TableBuilder};
 use crate::{CHUNK_BYTES_MAX, ChunkId, Error, Result};
-use pitr_codec::{Codec, Digest, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectCipher, ObjectKind, Seal};
+use pitr_codec::{
+    Codec, Digest, FRAME_HEADER_BYTES, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectCipher, ObjectKind, Seal,
+};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::Objects;
@@ -27,6 +29,12 @@ const CHUNK_BYTES_MIN: usize = ChunkId::BYTES + 2;
 /// Path of the index object with this digest.
 pub(crate) fn index_path(digest: &Digest) -> String {
     format!("{INDEX_FOLDER}/{}", hex(digest))
+}
+
+/// True for what may be an index object: whatever else lies in the folder is none of ours.
+pub(crate) fn is_index_path(path: &str) -> bool {
+    let name = path.strip_prefix(INDEX_FOLDER).and_then(|rest| rest.strip_prefix('/'));
+    name.is_some_and(|name| name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// Puts an index object that names these packs, if there are some, and returns its bytes. It is not compressed: nearly all of it
@@ -91,6 +99,9 @@ fn decode_pack(reader: &mut Reader<'_>) -> Result<Pack, DecodeError> {
     for _ in 0..count {
         let id = ChunkId::from_bytes(reader.array("chunk id")?);
         let stored_len = bounded(reader, OBJECT_BYTES_LIMIT, "chunk stored length")?;
+        if (stored_len as usize) < FRAME_HEADER_BYTES {
+            return Err(DecodeError::Range { what: "chunk stored length", value: stored_len.into() });
+        }
         let raw_len = bounded(reader, CHUNK_BYTES_MAX, "chunk raw length")?;
         end += u64::from(stored_len);
         if end > OBJECT_BYTES_LIMIT as u64 {
@@ -116,8 +127,19 @@ pub(crate) struct Location {
     pub(crate) offset: u32,
     pub(crate) stored_len: u32,
     pub(crate) raw_len: u32,
-    /// True if the pack is condemned: the chunk may be gone once this writer has published what relies on it.
-    pub(crate) condemned: bool,
+    pub(crate) standing: Standing,
+}
+
+/// Whether a pack may be relied on. Of a chunk that is in several packs the best one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// It stays as long as the lease.
+    Stays,
+    /// It is condemned: it may be gone once this writer has published what relies on it.
+    Condemned,
+    /// It is not there, although an index object names it: one of a writer whose lease had lapsed before it put that, or
+    /// one that was deleted by hand.
+    Gone,
 }
 
 /// What is known of all packs: those that were there when it was read, and those that were added since.
@@ -129,7 +151,7 @@ pub(crate) struct Index {
     /// Those of `packs`: two index objects may name the same one.
     known: HashSet<Digest>,
     read: Table,
-    /// Chunks that were not in there, or only where they are condemned.
+    /// Chunks that were not in there, or only in packs that do not stay.
     added: Grown,
 }
 
@@ -144,10 +166,10 @@ impl IndexBuilder {
         IndexBuilder { index: Index::default(), table: TableBuilder::new() }
     }
 
-    /// A chunk of a condemned pack that is in another one too is read from there.
-    pub(crate) fn add(&mut self, pack: &Pack, condemned: bool) -> Result<()> {
+    /// A chunk of a pack that does not stay and that is in another one too is read from there.
+    pub(crate) fn add(&mut self, pack: &Pack, standing: Standing) -> Result<()> {
         let IndexBuilder { index, table } = self;
-        index.each_of(pack, |_, id, at| table.add(id, &Location { condemned, ..at }))
+        index.each_of(pack, |_, id, at| table.add(id, &Location { standing, ..at }))
     }
 
     pub(crate) fn finish(self, objects: BTreeSet<String>) -> Result<Index> {
@@ -188,7 +210,7 @@ impl Index {
     pub(crate) fn add(&mut self, pack: &Pack) -> Result<()> {
         // A chunk in two packs is read from the first: both are good.
         self.each_of(pack, |index, id, at| match index.get(id) {
-            Some(first) if !first.condemned => Ok(()),
+            Some(first) if first.standing == Standing::Stays => Ok(()),
             _ => index.added.add(id, at),
         })
     }
@@ -209,7 +231,8 @@ impl Index {
         let mut offset = HEADER_BYTES as u32;
         for (frame, chunk) in (0..).zip(&pack.chunks) {
             let PackedChunk { id, stored_len, raw_len } = *chunk;
-            take(self, &id, Location { pack: no, frame, offset, stored_len, raw_len, condemned: false })
+            let standing = Standing::Stays;
+            take(self, &id, Location { pack: no, frame, offset, stored_len, raw_len, standing })
                 .map_err(Error::Table)?;
             offset += stored_len; // bounded by OBJECT_BYTES_LIMIT when decoded or built
         }
@@ -225,7 +248,7 @@ impl Index {
 
     /// Where a chunk is read from that lay there when the index was read.
     fn rather(&self, id: &ChunkId, at: Location) -> Location {
-        if at.condemned { self.added.get(id).unwrap_or(at) } else { at }
+        if at.standing == Standing::Stays { at } else { self.added.get(id).unwrap_or(at) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -296,6 +319,8 @@ mod tests {
         assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 4, 1)])).is_ok());
         assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 2, 1)])).is_err());
         assert!(decode(&with(vec![chunk(100, CHUNK_BYTES_MAX as u32 + 1)])).is_err());
+        // Two frames at one place, of which the one behind ends first.
+        assert!(decode(&with(vec![chunk(0, 1), chunk(100, 1)])).is_err());
     }
 
     #[test]
@@ -320,16 +345,17 @@ mod tests {
             chunks: chunks.iter().map(|n| chunk(*n)).collect(),
         };
         let mut builder = IndexBuilder::new();
-        builder.add(&pack(1, &[1, 2]), true).unwrap();
-        builder.add(&pack(2, &[3]), false).unwrap();
+        builder.add(&pack(1, &[1, 2]), Standing::Condemned).unwrap();
+        builder.add(&pack(2, &[3]), Standing::Stays).unwrap();
         let mut index = builder.finish(BTreeSet::new()).unwrap();
         index.add(&pack(3, &[2, 3, 4])).unwrap();
         index.add(&pack(4, &[2, 4])).unwrap();
-        let place = |n| index.get(&chunk(n).id).map(|at| (at.pack, at.condemned));
-        let places = [(1, (0, true)), (2, (2, false)), (3, (1, false)), (4, (2, false))];
+        let place = |n| index.get(&chunk(n).id).map(|at| (at.pack, at.standing));
+        let (stays, condemned) = (Standing::Stays, Standing::Condemned);
+        let places = [(1, (0, condemned)), (2, (2, stays)), (3, (1, stays)), (4, (2, stays))];
         places.iter().for_each(|(n, at)| assert_eq!(place(*n), Some(*at), "{n}"));
         let mut all: Vec<_> =
-            index.iter().map(|(id, at)| (id.as_bytes()[0], (at.pack, at.condemned))).collect();
+            index.iter().map(|(id, at)| (id.as_bytes()[0], (at.pack, at.standing))).collect();
         all.sort_unstable();
         assert_eq!(all, places);
         assert_eq!(index.len(), 4);

@@ -36,10 +36,13 @@ impl Name {
     }
 }
 
+/// Folder of the packs.
+pub(crate) const PACK_FOLDER: &str = "packs";
+
 /// Path of the pack with this digest.
 pub(crate) fn pack_path(digest: &Digest) -> String {
     let name = hex(digest);
-    format!("packs/{}/{name}", &name[..2])
+    format!("{PACK_FOLDER}/{}/{name}", &name[..2])
 }
 
 /// A chunk's line in a pack: chunks lie back to back, in order.

@@ -1,7 +1,9 @@
 //! Finding and reading chunks.
 
-use crate::index::{INDEX_FOLDER, Index, IndexBuilder, Location, PackAt, decode, index_path};
-use crate::pack::{Pack, pack_path};
+use crate::index::{
+    INDEX_FOLDER, Index, IndexBuilder, Location, PackAt, Standing, decode, index_path, is_index_path,
+};
+use crate::pack::{PACK_FOLDER, Pack, pack_path};
 use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
 use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_exactly};
 use pitr_objects::{Entry, ErrorKind, Lease, Objects};
@@ -42,7 +44,8 @@ impl ChunkStore {
         damaged.into_iter().next().map_or(Ok(store), |(_, error)| Err(error))
     }
 
-    /// As [`open`](Self::open), as far as index objects are sound; the others come with what is wrong with them.
+    /// As [`open`](Self::open), as far as index objects and lists of what is condemned are sound; the others come with what is
+    /// wrong with them. It is for who reads: what is condemned by a list that can't be read may be relied on in error.
     ///
     /// # Errors
     /// Those of the listing, and of a repository that does not answer.
@@ -62,10 +65,25 @@ impl ChunkStore {
 
     fn open_under(objects: Objects, lease: Option<Arc<Lease>>) -> Result<(Self, Vec<Damage>)> {
         // Before the index: what is condemned later is deleted only after our lease.
-        let condemned = objects.condemned()?;
+        let (condemned, unreadable) = match objects.condemned() {
+            Err(error) if error.kind().is_of_one_object() => (BTreeSet::new(), Some(error)),
+            other => (other?, None),
+        };
+        let there = objects.list(PACK_FOLDER)?;
+        let standing = |path: &String| {
+            // It may have been put since the listing.
+            Ok::<_, Error>(
+                match there.binary_search_by(|entry| entry.path.cmp(path)).is_ok() || objects.exists(path)? {
+                    false => Standing::Gone,
+                    true if condemned.contains(path) => Standing::Condemned,
+                    true => Standing::Stays,
+                },
+            )
+        };
         let mut index = IndexBuilder::new();
-        let (known, damaged) =
-            read_indexes(&objects, |pack| index.add(&pack, condemned.contains(&pack_path(&pack.digest))))?;
+        let take = |pack: Pack| index.add(&pack, standing(&pack_path(&pack.digest))?);
+        let (known, mut damaged) = read_indexes(&objects, take)?;
+        damaged.extend(unreadable.map(|error| ("condemned".to_owned(), error.into())));
         let index = index.finish(known)?;
         let (index, buffers) = (Arc::new(RwLock::new(index)), Buffers::default());
         Ok((ChunkStore { objects, index, lease, buffers }, damaged))
@@ -114,10 +132,10 @@ impl ChunkStore {
         ChunkWriter::start(self.clone(), codec, packs, open)
     }
 
-    /// True if the chunk is stored in a pack that stays, and in none of these.
+    /// True if the chunk is stored in a pack that is there and stays, and in none of these.
     pub(crate) fn keeps(&self, id: &ChunkId, replaced: &BTreeSet<u32>) -> Result<bool> {
         let index = self.index()?;
-        let stays = |at: Location| !at.condemned && !replaced.contains(&at.pack);
+        let stays = |at: Location| at.standing == Standing::Stays && !replaced.contains(&at.pack);
         Ok(index.get(id).is_some_and(stays))
     }
 
@@ -230,7 +248,8 @@ fn read_indexes(
     let (mut known, mut damaged) = (BTreeSet::new(), Vec::new());
     for attempt in 1.. {
         let entries = objects.list(INDEX_FOLDER)?;
-        let new: Vec<&Entry> = entries.iter().filter(|entry| !known.contains(&entry.path)).collect();
+        let is_new = |entry: &&Entry| is_index_path(&entry.path) && !known.contains(&entry.path);
+        let new: Vec<&Entry> = entries.iter().filter(is_new).collect();
         let mut replaced = false;
         for wave in new.chunks(INDEXES_AT_ONCE) {
             let read: Vec<Result<Vec<Pack>>> =

@@ -120,9 +120,12 @@ impl ChunkWriter {
 
     /// Has index objects name packs that were put: those that fill one, or all.
     fn name(&self, all: bool) -> Result<()> {
-        let owner = self.store.lease()?.owner();
+        let lease = self.store.lease()?;
         self.puts.name(all, |packs| {
-            let stored = put_index(self.store.objects(), owner, packs)?;
+            // Without it they may have been collected as rubbish. It can end behind this line too: whoever reads an index
+            // sees for himself what is there of what it names.
+            lease.check()?;
+            let stored = put_index(self.store.objects(), lease.owner(), packs)?;
             self.store.add(packs)?;
             let mut fresh = self.fresh()?; // not before: until then they are looked for in here
             for chunk in packs.iter().flat_map(|pack| &pack.chunks) {

@@ -68,6 +68,20 @@ impl Objects {
         Ok(out)
     }
 
+    /// Deletes what is left of condemnations that were carried out: a collector that was paused may have written down the leases
+    /// of one that another had forgotten meanwhile. For a collector; a list that goes in error is written down again.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn forget_leftovers(&self) -> Result<()> {
+        let entries = self.list(FOLDER)?;
+        let is_left = |path: &&str| {
+            let id = path.strip_suffix(LEASES);
+            id.is_some_and(|id| !entries.iter().any(|entry| entry.path == format!("{id}{OBJECTS}")))
+        };
+        entries.iter().map(|entry| entry.path.as_str()).filter(is_left).try_for_each(|path| self.delete(path))
+    }
+
     /// Writes down objects that are to be deleted, as many as fit, and then the leases that stand.
     ///
     /// # Errors

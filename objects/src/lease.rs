@@ -11,9 +11,11 @@
 //!
 //! # Holder and observer
 //! The holder puts the next object, then looks whether the one before it is still there, then deletes the one before that.
-//! The observer deletes the one that he watched, the highest, then looks for a higher one. Whichever of them comes first, they can't both believe to
-//! have won: if the holder's next object came before the observer's last look the lease lives on, and if it came after
-//! then the one before it was gone when the holder looked.
+//! The observer deletes the lower ones, then the one that he watched, the highest, then looks for a higher one. Whichever of
+//! them comes first, they can't both believe to have won: if the holder's next object came before the observer's last look
+//! the lease lives on, and if it came after then the one before it was gone when the holder looked. A renewal that broke off
+//! leaves two objects of which the holder counts on the lower one: that goes first, so that he who goes on renewing finds it
+//! gone, or counts on the higher one from then on, which goes next.
 
 use crate::{Entry, Error, ErrorKind, Objects, Result, random_bytes, random_name};
 use pitr_codec::{Codec, CodecError, ObjectKind};
@@ -77,7 +79,8 @@ impl LeaseSeen {
         let (id, counter) = entry.path.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once('-')?;
         let digits = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let counter = digits(counter).then(|| u64::from_str_radix(counter, 16).ok()).flatten()?;
-        digits(id).then(|| LeaseSeen { id: id.to_owned(), counter })
+        let seen = digits(id).then(|| LeaseSeen { id: id.to_owned(), counter })?;
+        (seen.path() == entry.path).then_some(seen) // another way to write it is none of ours
     }
 
     fn path(&self) -> String {
@@ -187,15 +190,17 @@ impl Objects {
     /// # Errors
     /// Those of the store.
     pub fn end_lapsed(&self, seen: &LeaseSeen) -> Result<bool> {
-        self.delete(&seen.path())?;
-        let left = self.list(FOLDER)?;
-        let of_it = left.iter().filter_map(LeaseSeen::parse).filter(|lease| lease.id == seen.id);
-        let left: Vec<LeaseSeen> = of_it.collect();
-        if left.iter().any(|lease| lease.counter > seen.counter) {
+        let of_it = || {
+            let listed = self.list(FOLDER)?;
+            let of_it = listed.iter().filter_map(LeaseSeen::parse).filter(|lease| lease.id == seen.id);
+            Ok::<_, Error>(of_it.collect::<Vec<_>>()) // ascending
+        };
+        let stood = of_it()?;
+        if stood.iter().any(|lease| lease.counter > seen.counter) {
             return Ok(false);
         }
-        left.iter().try_for_each(|lease| self.delete(&lease.path()))?;
-        Ok(true)
+        stood.iter().chain([seen]).try_for_each(|lease| self.delete(&lease.path()))?;
+        Ok(of_it()?.is_empty())
     }
 
     fn put_lease(&self, id: &str, counter: u64, role: LeaseRole) -> Result<()> {

@@ -128,6 +128,15 @@ impl Pitr {
         Ok(History::load(&self.objects, source, timeline)?)
     }
 
+    /// The chunks. An index object that is damaged keeps only that from being restored which needs it.
+    fn chunks_to_read(&self) -> Result<ChunkStore> {
+        let (chunks, damaged) = ChunkStore::open_what_is_sound(self.objects.clone())?;
+        for (_, error) in damaged {
+            tracing::warn!("{error}; what doesn't need it can be restored all the same");
+        }
+        Ok(chunks)
+    }
+
     /// Builds a file as of `plan`. `progress` is called from several threads.
     pub fn restore(
         &self,
@@ -136,7 +145,7 @@ impl Pitr {
         options: &RestoreOptions,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Restored> {
-        let chunks = ChunkStore::open(self.objects.clone())?;
+        let chunks = self.chunks_to_read()?;
         let (fs, clock) = (self.fs.as_ref(), self.clock.as_ref());
         Ok(Restorer { history, chunks: &chunks, fs, clock, progress }.restore(plan, options)?)
     }
@@ -167,7 +176,7 @@ impl Pitr {
         options: pitr_directory::RestoreOptions,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<pitr_directory::Restored> {
-        let chunks = ChunkStore::open(self.objects.clone())?;
+        let chunks = self.chunks_to_read()?;
         Ok(pitr_directory::restore(&chunks, snapshot, output, options, self.clock.now(), progress)?)
     }
 

@@ -86,6 +86,7 @@ impl Pruner {
     /// As [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an error the next run goes on.
     pub fn execute(&self, now: Timestamp) -> Result<Report> {
         let lease = Arc::new(self.collectors_lease()?);
+        self.objects.forget_leftovers()?;
         let mut freed = 0;
         // One condemnation at a time: what stands under an earlier one may be relied on by who began since.
         for condemnation in self.objects.condemnations()? {
@@ -118,6 +119,7 @@ impl Pruner {
         }
         let sizes = sizes(&planned.entries);
         report.condemned = doomed.iter().filter_map(|path| sizes.get(path.as_str())).sum();
+        lease.check()?;
         let condemnation = self.objects.condemn(doomed, self.kept_roots(&planned))?;
         drop(planned); // what follows looks at everything once more
         match self.finish(&lease, condemnation)? {
@@ -253,6 +255,7 @@ impl Pruner {
         );
         let doomed: BTreeSet<String> = condemnation.objects.difference(&needed).cloned().collect();
         drop(survey);
+        lease.check()?;
         let old = store.index_without(&doomed)?;
         lease.check()?;
         let sizes = sizes(&entries);

@@ -43,6 +43,12 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A pack that snapshots need is gone.
+    #[error("{path} is not there, and snapshots need it; nothing was removed")]
+    Lost {
+        /// The pack.
+        path: String,
+    },
     /// Two listings contradict each other.
     #[error("the repository's listing is not to be believed: {path} {what}")]
     Suspicious {

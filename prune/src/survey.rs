@@ -48,8 +48,43 @@ impl Source {
     }
 }
 
+/// Times that sources are listed until two listings agree: others go on taking snapshots meanwhile.
+const LISTINGS_MAX: u32 = 5;
+
 /// All sources. A listing of everything has to show the same roots as the listings of their folders do.
 pub(crate) fn sources(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
+    let mut listed = list(objects)?;
+    for _ in 1..LISTINGS_MAX {
+        // What came in between is needed too: it is listed like the others (FAILURES 20).
+        match root_beside(objects, &listed)? {
+            Some(_) => listed = list(objects)?,
+            None => return Ok(listed),
+        }
+    }
+    match root_beside(objects, &listed)? {
+        Some(path) => {
+            let what = "stands there and is missing from the listing of its folder";
+            Err(Error::Suspicious { path, what })
+        }
+        None => Ok(listed),
+    }
+}
+
+/// A root that stands there and that none of the sources has.
+fn root_beside(objects: &Objects, (sources, entries): &(Vec<Source>, Vec<Entry>)) -> Result<Option<String>> {
+    let known: HashSet<String> =
+        sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(objects))).collect();
+    for Entry { path, .. } in
+        entries.iter().filter(|entry| is_root(&entry.path) && !known.contains(&entry.path))
+    {
+        if objects.exists(path)? {
+            return Ok(Some(path.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
     let names = objects.sources()?;
     let sources: Vec<Source> =
         names.into_iter().map(|name| Source::load(objects, name)).collect::<Result<_>>()?;
@@ -64,13 +99,6 @@ pub(crate) fn sources(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
                 path: path.clone(),
                 what: "was listed and is missing from another listing",
             });
-        }
-    }
-    // One may have come in between, but then it is there.
-    for path in there.iter().filter(|path| is_root(path) && !known.contains(**path)) {
-        if !sources.iter().any(|source| load_all_has(objects, source, path)) {
-            let what = "stands there and is missing from the listing of its folder";
-            return Err(Error::Suspicious { path: (*path).to_owned(), what });
         }
     }
     for path in &there {
@@ -103,13 +131,6 @@ fn is_root(path: &str) -> bool {
     parts.next() == Some("sources") && parts.nth(1) == Some("snapshots")
 }
 
-/// True if a fresh listing of the source's folder shows the root.
-fn load_all_has(objects: &Objects, source: &Source, path: &str) -> bool {
-    let folder = format!("{}/snapshots", objects.source_folder(&source.name));
-    path.starts_with(&folder)
-        && objects.list(&folder).is_ok_and(|listed| listed.iter().any(|entry| entry.path == path))
-}
-
 /// The packs, told apart by what is needed of them.
 #[derive(Debug)]
 pub(crate) struct PackSurvey {
@@ -134,10 +155,13 @@ pub(crate) fn packs<'s>(
         match walk(store, snapshot, &mut walker) {
             // Taken back by a writer whose lease had lapsed: nobody was told of it.
             Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&root)? => continue,
-            other => other.map_err(|error| unreadable(error.to_string()))?,
+            Err(error) if error.kind().is_of_one_object() => return Err(unreadable(error.to_string())),
+            other => other?,
         }
-        if let Some(error) = walker.failed.take() {
-            return Err(unreadable(error.to_string()));
+        match walker.failed.take() {
+            Some(error) if error.kind().is_of_one_object() => return Err(unreadable(error.to_string())),
+            Some(error) => return Err(error.into()),
+            None => {}
         }
     }
     let usage = walker.marks.usage()?;
@@ -149,8 +173,7 @@ pub(crate) fn packs<'s>(
     for pack in usage.iter().filter(|pack| pack.live > 0 && !sizes.contains_key(&pack.path)) {
         // It may have been put since the listing.
         if !objects.exists(&pack.path)? {
-            let what = "is needed and is not there";
-            return Err(Error::Suspicious { path: pack.path.clone(), what });
+            return Err(Error::Lost { path: pack.path.clone() });
         }
     }
     let named: BTreeSet<&str> = usage.iter().map(|pack| pack.path.as_str()).collect();

@@ -24,7 +24,7 @@ pub use error::{Error, Result};
 pub use report::{Fault, Report};
 
 use object::{Checked, check_all};
-use pitr_objects::Objects;
+use pitr_objects::{Condemned, Objects};
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,7 +49,11 @@ pub struct Progress {
 pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report> {
     // What is condemned from here on stays until the lease ends.
     let _lease = objects.lease_to_read()?;
-    let condemned = objects.condemned()?;
+    let condemned = match objects.condemned() {
+        // It is looked at like every other object.
+        Err(error) if error.kind().is_of_one_object() => Condemned::new(),
+        other => other?,
+    };
     let mut entries = objects.list("")?;
     // They come and go with who works here, ours among them.
     entries.retain(|entry| !entry.path.starts_with("leases/"));

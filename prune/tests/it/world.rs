@@ -170,7 +170,10 @@ impl World {
         let source = name(source);
         let store = ChunkStore::open(objects.clone())?;
         let parent = newest(&objects, &source, &list(&objects, &source)?, |_| true)?;
-        let parent = parent.map(|parent| parent.as_parent(&store)).transpose()?;
+        let parent = match parent.map(|parent| parent.as_parent(&store)).transpose() {
+            Err(pitr_snapshot::Error::Parent { .. }) => None,
+            other => other?,
+        };
         let content = Held(&self.current[&source]);
         write_full(&store, &content, meta(&source, self.hour), parent.as_ref())?.publish(&store)
     }

@@ -52,7 +52,7 @@ fn one_after_the_other(encrypted: bool, options: Options, harm: impl Fn(&[u8], u
                     let spoiled =
                         |fault: &Fault| fault.snapshots.contains(&(source.clone(), manifest.snapshot.id));
                     let root_gone = object == manifest.snapshot.path(&world.open().unwrap());
-                    if !world.reads(no) && !object.starts_with("index/") {
+                    if !world.reads(no) {
                         assert!(
                             report.faults.iter().any(spoiled) || root_gone,
                             "{object} spoils {no}: {report:?}"

@@ -9,6 +9,7 @@ use crate::{Error, FileEntry, Result};
 use pitr_dedup::{CHUNK_BYTES_MAX, ChunkId, ChunkStore, ChunkWriter};
 use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 const TAG: u8 = b'F';
@@ -45,6 +46,9 @@ fn decode(bytes: &[u8]) -> Result<Vec<FileEntry>, DecodeError> {
         return Err(DecodeError::Version { what: "leaf of files", found, known });
     }
     let count = reader.count(FILE_BYTES_MIN, "files of a leaf")?;
+    if count > FILES_MAX as usize {
+        return Err(DecodeError::Range { what: "files of a leaf", value: count as u64 });
+    }
     let mut files = Vec::with_capacity(count);
     decode_files(&mut reader, count, |file| files.push(file))?;
     reader.finish("leaf of files")?;
@@ -58,6 +62,11 @@ pub(crate) fn read(store: &ChunkStore, id: &ChunkId) -> Result<Vec<FileEntry>> {
 
 /// The files of all these leaves.
 pub(crate) fn read_all(store: &ChunkStore, leaves: &[ChunkId]) -> Result<Vec<FileEntry>> {
+    // Before anything is held of them: the same one over and over would be as much as anybody likes.
+    let mut seen = HashSet::with_capacity(leaves.len());
+    if let Some(again) = leaves.iter().find(|id| !seen.insert(*id)) {
+        return Err(Error::Misused { id: *again, what: "the files of a leaf come twice" });
+    }
     let read = Mutex::new(vec![Vec::new(); leaves.len()]);
     store.read_each(leaves, |place, bytes| {
         let files = decode(bytes).map_err(|source| Error::Leaf { id: leaves[place], source })?;
@@ -143,6 +152,9 @@ mod tests {
         assert!(matches!(read_all(&store, &leaves), Err(Error::Misused { .. })));
         leaves.truncate(1);
         assert_eq!(read_all(&store, &[leaves[0], leaves[0]]).unwrap_err().kind(), crate::ErrorKind::Corrupt);
+        let one = [&leaves[..], &[leaves[0]]].concat();
+        assert!(matches!(read_all(&store, &one), Err(Error::Misused { what, .. }) if what.contains("twice")));
+        assert!(decode(&encode(&files(0..64))).is_ok() && decode(&encode(&files(0..65))).is_err());
     }
 
     #[test]

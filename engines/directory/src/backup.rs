@@ -15,7 +15,6 @@ use pitr_snapshot::{Manifest, Snapshot, SnapshotMeta, SnapshotReader, list, newe
 use pitr_vfs::Clock;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +22,8 @@ use std::path::{Path, PathBuf};
 const RACY: i64 = 3;
 /// Most entries of a folder: the root of a snapshot is one object, and a small file takes 51 bytes in it.
 const ENTRIES_MAX: usize = 300_000;
+/// Longest tree: it is held in memory.
+const TREE_BYTES_MAX: u64 = 256 << 20;
 
 /// How a snapshot is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -117,17 +118,16 @@ pub fn backup(
     // Who takes over a source has made sure that it is one of his.
     let writer = Writer::claim(&archive, clock.now())?;
     let now = clock.now();
-    // What was written through a mapping gets its change time when it is written back, and not again before that: from
-    // here on each page that is written to tells it anew.
-    let top = File::open(&root).map_err(Error::io("open", &root))?;
-    rustix::fs::syncfs(&top).map_err(|e| Error::io("sync", &root)(e.into()))?;
     let files = if options.full { &HashMap::new() } else { &before.files };
     let scanned = scan(&root, files, objects.folder())?;
     if scanned.entries.len() > ENTRIES_MAX {
         return Err(Error::TooMany);
     }
+    // What no reader would take is not written.
+    tree::check(&scanned.entries).map_err(|source| Error::Scanned { path: root.clone(), source })?;
     let last = last.as_ref().map(|last| &last.meta);
-    let number = last.map_or(1, |last| last.consistent_at.get() + 1);
+    // Nobody else's, also if he takes one at the same time and neither knows of the other's snapshot: nobody else has the epoch.
+    let number = last.map_or(1, |last| last.consistent_at.get() + 1).max(writer.epoch().get());
     let meta = SnapshotMeta {
         source: name.clone(),
         engine: ENGINE.to_owned(),
@@ -155,6 +155,9 @@ pub fn backup(
         _ => RangesUse::Used { files: known.told.len(), unmatched: known.unmatched },
     };
     let mut source = FolderSource::new(&root, scanned.entries, parent.as_ref(), known);
+    if source.tree_len() > TREE_BYTES_MAX {
+        return Err(Error::TooMany);
+    }
     let written = match write_full(&store, &source, meta.clone(), parent.as_ref()) {
         Err(pitr_snapshot::Error::Parent { .. }) => {
             source = FolderSource::new(&root, source.into_entries(), None, Known::default());
@@ -231,15 +234,13 @@ impl Before {
 /// The tree of a snapshot.
 pub(crate) fn read_tree(reader: &SnapshotReader) -> Result<Tree> {
     let len = reader.file(TREE)?.len;
-    let mut bytes = Vec::new();
     let bad = |source| Error::Tree { snapshot: reader.manifest().snapshot.id.to_string(), source };
+    if len > TREE_BYTES_MAX {
+        return Err(bad(DecodeError::Range { what: "length of a tree", value: len }));
+    }
+    let mut bytes = Vec::new();
     for extent in 0..reader.extents(TREE)? {
-        let read = reader.read_extent(TREE, extent)?;
-        if read.iter().all(|byte| *byte == 0) {
-            // No tree has so many zeros: its length is a lie, which costs nothing to tell.
-            return Err(bad(DecodeError::Range { what: "length of a tree", value: len }));
-        }
-        bytes.extend_from_slice(&read);
+        bytes.extend_from_slice(&reader.read_extent(TREE, extent)?);
     }
     tree::decode(&bytes).map_err(bad)
 }

@@ -61,8 +61,18 @@ pub enum Error {
         path: PathBuf,
     },
     /// More files than a snapshot can hold.
-    #[error("the folder holds more than 300,000 files and folders; take its parts as sources of their own")]
+    #[error(
+        "the folder holds more than 300,000 files and folders, or their names and holes take more than 256 MiB; take its parts as sources of their own"
+    )]
     TooMany,
+    /// What was found in a folder does not go together.
+    #[error("{}: what was listed makes no tree ({source}); if it was being changed try again when it is quiet", path.display())]
+    Scanned {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: DecodeError,
+    },
     /// The tree of a snapshot doesn't parse.
     #[error("the tree of snapshot {snapshot} can't be read: {source}")]
     Tree {
@@ -74,6 +84,12 @@ pub enum Error {
     /// Something stands where the result should go.
     #[error("{} exists already; nothing was changed", path.display())]
     Exists {
+        /// What stands there.
+        path: PathBuf,
+    },
+    /// What bears the name that a half restored folder would have is none of ours.
+    #[error("{} stands in the way and was not made by a restore; nothing was changed", path.display())]
+    InTheWay {
         /// What stands there.
         path: PathBuf,
     },

@@ -287,6 +287,8 @@ struct Output {
     partial: PathBuf,
     lock_path: PathBuf,
     lock: Option<pitr_vfs::Lock>,
+    /// The lock's file stays: it says that what stands under the partial name is a leftover of ours.
+    keeps_lock: bool,
     published: bool,
 }
 
@@ -302,6 +304,7 @@ impl Output {
         let (partial, lock_path) = (beside(path, ".pitr-partial"), beside(path, ".pitr-lock"));
         // A restore that was killed leaves both: what bears only the name of a partial one is somebody else's.
         let was_ours = exists(&lock_path)?;
+        let keeps_lock = was_ours && exists(&partial)?;
         let lock = OsFs.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
         let lock = lock.ok_or(Error::Locked { path: path.to_owned() })?;
         let mut output = Output {
@@ -310,6 +313,7 @@ impl Output {
             partial,
             lock_path,
             lock: Some(lock),
+            keeps_lock,
             published: true, // nothing of ours is there yet
         };
         if exists(path)? && !force {
@@ -317,10 +321,11 @@ impl Output {
         }
         if exists(&output.partial)? {
             if !was_ours {
-                return Err(Error::Exists { path: output.partial.clone() });
+                return Err(Error::InTheWay { path: output.partial.clone() });
             }
             remove_all(&output.partial).map_err(Error::io("remove", &output.partial))?;
         }
+        output.keeps_lock = false;
         // Nobody else looks in before everything has its own mode.
         let made = DirBuilder::new().mode(0o700).create(&output.partial);
         made.map_err(Error::io("make", &output.partial))?;
@@ -355,13 +360,18 @@ impl Drop for Output {
         if !self.published {
             let _ = remove_all(&self.partial);
         }
-        let _ = std::fs::remove_file(&self.lock_path);
+        if !self.keeps_lock {
+            let _ = std::fs::remove_file(&self.lock_path);
+        }
         self.lock = None;
     }
 }
 
 /// Removes a folder that we made, also when it was given modes that keep us out.
 fn remove_all(path: &Path) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path)?.is_dir() {
+        return std::fs::remove_file(path); // of a database
+    }
     if std::fs::remove_dir_all(path).is_ok() {
         return Ok(());
     }

@@ -1,16 +1,16 @@
 //! Looking through a folder.
 
 use crate::entry::{Content, Entry, ReadState, Time, What, below};
-use crate::source::content;
+use crate::source::{content, is_gone, open_as};
 use crate::{Error, Result};
 use pitr_format::FileId;
-use rustix::fs::SeekFrom;
-use std::collections::HashMap;
+use rustix::fs::{OFlags, SeekFrom};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Number of the file that holds the tree: the last one, so that it is read when all others were.
@@ -38,7 +38,9 @@ pub(crate) fn scan(
     let next =
         known.values().filter_map(content).map(|content| content.file.get()).max().map_or(0, |last| last + 1); // below TREE
     let scanned = Scanned { entries: vec![entry(Vec::new(), What::Folder, &top)], skipped: Vec::new() };
-    let mut scanner = Scanner { root, known, leave_out, next, linked: HashMap::new(), scanned };
+    sync_fs(root)?;
+    let (linked, synced) = (HashMap::new(), HashSet::from([top.dev()]));
+    let mut scanner = Scanner { root, known, leave_out, next, linked, synced, scanned };
     scanner.folder(&[])?;
     scanner.scanned.entries.shrink_to_fit(); // it stays until the end
     Ok(scanner.scanned)
@@ -51,7 +53,19 @@ struct Scanner<'a> {
     next: u32,
     /// First path of each file that has several.
     linked: HashMap<(u64, u64), Vec<u8>>,
+    /// File systems that were synced.
+    synced: HashSet<u64>,
     scanned: Scanned,
+}
+
+/// What was written through a mapping gets its change time when it is written back, and not again before that: from here on
+/// each page that is written to tells it anew.
+fn sync_fs(folder: &Path) -> Result<()> {
+    let opened = match File::options().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(folder) {
+        Err(e) if is_gone(&e) => return Ok(()),
+        other => other.map_err(Error::io("open", folder))?,
+    };
+    rustix::fs::syncfs(&opened).map_err(|e| Error::io("sync", folder)(e.into()))
 }
 
 impl Scanner<'_> {
@@ -83,9 +97,10 @@ impl Scanner<'_> {
         match listed {
             Ok(mut names) => {
                 names.sort();
+                names.dedup(); // what is renamed while it is listed may come twice
                 Ok(names)
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_empty() => Ok(Vec::new()),
+            Err(e) if is_gone(&e) && !path.is_empty() => Ok(Vec::new()),
             Err(e) => Err(Error::io("list", &folder)(e)),
         }
     }
@@ -95,11 +110,16 @@ impl Scanner<'_> {
         let at = below(self.root, path);
         let meta = match std::fs::symlink_metadata(&at) {
             Ok(meta) => meta,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false), // since the listing
+            Err(e) if is_gone(&e) => return Ok(false), // since the listing
             Err(e) => return Err(Error::io("look at", &at)(e)),
         };
         let kind = meta.file_type();
         let what = if kind.is_dir() {
+            if !self.synced.contains(&meta.dev()) {
+                sync_fs(&at)?;
+                self.synced.insert(meta.dev());
+                return self.take(path);
+            }
             if self.leave_out.is_some_and(|out| at.canonicalize().is_ok_and(|at| at == out)) {
                 self.scanned.skipped.push(at);
                 return Ok(false);
@@ -108,7 +128,8 @@ impl Scanner<'_> {
         } else if kind.is_symlink() {
             match std::fs::read_link(&at) {
                 Ok(target) => What::Symlink(target.into_os_string().into_vec()),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+                // Or it is no link any more.
+                Err(e) if is_gone(&e) || e.kind() == io::ErrorKind::InvalidInput => return Ok(false),
                 Err(e) => return Err(Error::io("read", &at)(e)),
             }
         } else if kind.is_file() {
@@ -129,13 +150,9 @@ impl Scanner<'_> {
     }
 
     fn file(&mut self, path: &[u8], at: &Path, meta: &Metadata) -> Result<Option<What>> {
-        if meta.nlink() > 1 {
-            match self.linked.entry((meta.dev(), meta.ino())) {
-                std::collections::hash_map::Entry::Occupied(first) => {
-                    return Ok(Some(What::HardLink(first.get().clone())));
-                }
-                std::collections::hash_map::Entry::Vacant(first) => drop(first.insert(path.to_vec())),
-            }
+        let which = (meta.dev(), meta.ino());
+        if let Some(first) = self.linked.get(&which) {
+            return Ok(Some(What::HardLink(first.clone())));
         }
         let file = match self.known.get(path).and_then(content) {
             Some(known) => known.file,
@@ -149,12 +166,16 @@ impl Scanner<'_> {
             return Err(Error::TooMany);
         }
         let is_sparse = meta.blocks().saturating_mul(512) < meta.len();
-        let holes = match is_sparse.then(|| File::open(at).and_then(|file| holes(&file, meta.len()))) {
+        let found = || open_as(at, meta.ino()).and_then(|file| holes(&file, meta.len()));
+        let holes = match is_sparse.then(found) {
             None => Vec::new(),
             Some(Ok(holes)) => holes,
-            Some(Err(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Some(Err(e)) if is_gone(&e) => return Ok(None),
             Some(Err(e)) => return Err(Error::io("read", at)(e)),
         };
+        if meta.nlink() > 1 {
+            self.linked.insert(which, path.to_vec()); // now that it is an entry
+        }
         let changed = Time { seconds: meta.ctime(), nanos: meta.ctime_nsec() as u32 }; // below 10^9
         let (len, inode, state) = (meta.len(), meta.ino(), ReadState::Whole);
         Ok(Some(What::File(Content { file, len, inode, changed, holes, state })))

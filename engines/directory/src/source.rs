@@ -10,7 +10,7 @@ use pitr_tracker::ChangeSet;
 use pitr_vfs::{File as _, OsFile};
 use rustix::fs::OFlags;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -55,6 +55,11 @@ impl FolderSource {
         }
     }
 
+    /// Bytes of the tree.
+    pub(crate) fn tree_len(&self) -> u64 {
+        self.tree_len
+    }
+
     /// Files that were read and are not any more what they were when they were looked at.
     pub(crate) fn changed(&self) -> Vec<PathBuf> {
         let entries = self.entries();
@@ -82,18 +87,23 @@ impl FolderSource {
         if let Some((_, found)) = open.iter().find(|(number, _)| *number == file) {
             return Ok(Arc::clone(found));
         }
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-        let found = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        let meta = found.metadata()?;
-        if !meta.is_file() || meta.ino() != inode {
-            return Err(io::ErrorKind::NotFound.into()); // another one stands in its place
-        }
-        let found = Arc::new(OsFile::from(found));
+        let found = Arc::new(OsFile::from(open_as(path, inode)?));
         open.push_back((file, Arc::clone(&found)));
         if open.len() > OPEN_MAX {
             open.pop_front();
         }
         Ok(found)
+    }
+
+    /// The file by one of its other names: that one of them vanished makes it no less there.
+    fn open_by_another_name(&self, file: FileId, place: usize, inode: u64) -> Option<Arc<OsFile>> {
+        let entries = self.entries();
+        let first = entries[place].path.clone();
+        let is_one = |entry: &&Entry| matches!(&entry.what, What::HardLink(to) if *to == first);
+        let others: Vec<PathBuf> =
+            entries.iter().filter(is_one).map(|entry| below(&self.root, &entry.path)).collect();
+        drop(entries);
+        others.iter().find_map(|path| self.open(file, inode, path).ok())
     }
 
     fn note(&self, place: usize, state: ReadState) {
@@ -166,12 +176,14 @@ impl BlockSource for FolderSource {
             return Ok(());
         }
         let opened = match self.open(file, inode, &path) {
-            // ELOOP: a symbolic link stands there now.
-            Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(LOOP) => {
-                self.note(place, ReadState::Gone);
-                buf.fill(0);
-                return Ok(());
-            }
+            Err(e) if is_gone(&e) => match self.open_by_another_name(file, place, inode) {
+                Some(found) => found,
+                None => {
+                    self.note(place, ReadState::Gone);
+                    buf.fill(0);
+                    return Ok(());
+                }
+            },
             other => other.map_err(|e| format!("{}: {e}", path.display()))?,
         };
         let read = opened.read_once_at(buf, offset).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -187,7 +199,25 @@ impl BlockSource for FolderSource {
     }
 }
 
-const LOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
+/// Opens what was looked at, and nothing that took its place.
+pub(crate) fn open_as(path: &Path, inode: u64) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let found = File::options().read(true).custom_flags(flags).open(path)?;
+    let meta = found.metadata()?;
+    match meta.is_file() && meta.ino() == inode {
+        true => Ok(found),
+        false => Err(io::ErrorKind::NotFound.into()), // another one stands in its place
+    }
+}
+
+/// True if what was looked at does not stand at its path any more, whatever stands there or on the way.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    // A symbolic link or a socket stands there now.
+    let other = [Errno::LOOP, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || other.contains(&error.raw_os_error())
+}
 
 #[cfg(test)]
 mod tests {
@@ -247,6 +277,26 @@ mod tests {
             fs::File::options().write(true).open(path).unwrap().set_len(100).unwrap();
         });
         assert!(bytes[..100] == [7; 100] && bytes[100..] == zeros[100..] && state == ReadState::Cut);
+        // A folder above it is a file now.
+        let lab = Lab::new();
+        fs::create_dir(lab.at("a")).unwrap();
+        fs::rename(lab.at("file"), lab.at("a/file")).unwrap();
+        let (bytes, state, _) = lab.read(|_| {
+            fs::remove_dir_all(lab.at("a")).unwrap();
+            fs::write(lab.at("a"), b"file").unwrap();
+        });
+        assert!(bytes == zeros && state == ReadState::Gone);
+        // A socket.
+        let (bytes, state, _) = Lab::new().read(|path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::net::UnixListener::bind(path).unwrap();
+        });
+        assert!(bytes == zeros && state == ReadState::Gone);
+        // One of its names: by the other it is there.
+        let lab = Lab::new();
+        fs::hard_link(lab.at("file"), lab.at("other name")).unwrap();
+        let (bytes, state, _) = lab.read(|path| fs::remove_file(path).unwrap());
+        assert!(bytes == [7; 10_000] && state == ReadState::Whole);
         let lab = Lab::new();
         let (_, state, changed) = lab.read(|path| fs::write(path, [8; 20_000]).unwrap());
         assert!(state == ReadState::Whole && changed == [lab.at("file")]);

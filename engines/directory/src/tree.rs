@@ -78,7 +78,7 @@ fn put_time(out: &mut Vec<u8>, time: Time) {
     out.put_u32(time.nanos);
 }
 
-/// Reads a tree. What it says can be done below a folder without leaving it: see [`Checked`].
+/// Reads a tree and checks it.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Tree, DecodeError> {
     let mut reader = Reader::new(bytes);
     let tag = reader.u8(WHAT)?;
@@ -92,14 +92,18 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Tree, DecodeError> {
     let root = reader.blob(PATH_BYTES_MAX, WHAT)?.to_vec();
     let count = reader.count(ENTRY_BYTES_MIN, WHAT)?;
     let mut entries = Vec::with_capacity(count);
-    let mut checked = Checked::default();
     for _ in 0..count {
-        let entry = decode_entry(&mut reader)?;
-        checked.take(&entry)?;
-        entries.push(entry);
+        entries.push(decode_entry(&mut reader)?);
     }
     reader.finish(WHAT)?;
+    check(&entries)?;
     Ok(Tree { root, entries })
+}
+
+/// Makes sure that what these entries say can be done below a folder without leaving it: see [`Checked`].
+pub(crate) fn check(entries: &[Entry]) -> Result<(), DecodeError> {
+    let mut checked = Checked::default();
+    entries.iter().try_for_each(|entry| checked.take(entry))
 }
 
 fn decode_entry(reader: &mut Reader<'_>) -> Result<Entry, DecodeError> {
@@ -157,25 +161,26 @@ fn read_time(reader: &mut Reader<'_>) -> Result<Time, DecodeError> {
 /// no path goes through a symbolic link or out of the folder; no path and no file comes twice; a hard link leads to a file
 /// that is there.
 #[derive(Default)]
-struct Checked {
-    folders: HashSet<Vec<u8>>,
-    files: HashSet<Vec<u8>>,
-    others: HashSet<Vec<u8>>,
+struct Checked<'a> {
+    folders: HashSet<&'a [u8]>,
+    files: HashSet<&'a [u8]>,
+    others: HashSet<&'a [u8]>,
     numbers: HashSet<FileId>,
 }
 
-impl Checked {
-    fn take(&mut self, entry: &Entry) -> Result<(), DecodeError> {
+impl<'a> Checked<'a> {
+    fn take(&mut self, entry: &'a Entry) -> Result<(), DecodeError> {
         let wrong = |what| DecodeError::Range { what, value: 0 };
-        let path = &entry.path;
+        let path = &entry.path[..];
         if self.folders.is_empty() {
             let is_top = path.is_empty() && entry.what == What::Folder;
-            self.folders.insert(Vec::new());
+            self.folders.insert(&[]);
             return if is_top { Ok(()) } else { Err(wrong("first entry, which is not the folder")) };
         }
         let (folder, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(0) => return Err(wrong("path of an entry, which is not relative")),
             Some(at) => (&path[..at], &path[at + 1..]),
-            None => (&path[..0], &path[..]),
+            None => (&path[..0], path),
         };
         if matches!(name, b"" | b"." | b"..") || name.contains(&0) {
             return Err(wrong("name of an entry"));
@@ -187,20 +192,20 @@ impl Checked {
             return Err(wrong("path of an entry, which comes twice"));
         }
         match &entry.what {
-            What::Folder => drop(self.folders.insert(path.clone())),
+            What::Folder => drop(self.folders.insert(path)),
             What::File(content) => {
                 if !self.numbers.insert(content.file) {
                     return Err(wrong("number of a file, which comes twice"));
                 }
-                self.files.insert(path.clone());
+                self.files.insert(path);
             }
-            What::HardLink(target) if !self.files.contains(target) => {
+            What::HardLink(target) if !self.files.contains(&target[..]) => {
                 return Err(wrong("hard link to what is no file before it"));
             }
             What::Symlink(target) if target.is_empty() || target.contains(&0) => {
                 return Err(wrong("symbolic link"));
             }
-            What::Symlink(_) | What::HardLink(_) => drop(self.others.insert(path.clone())),
+            What::Symlink(_) | What::HardLink(_) => drop(self.others.insert(path)),
         }
         Ok(())
     }
@@ -247,13 +252,23 @@ mod tests {
     #[test]
     fn no_path_leads_out() {
         // FAILURES 31
-        for bad in
-            [&b"../x"[..], b"/etc/passwd", b"..", ".".as_bytes(), b"a//b", b"a/", b"a\0", b"none/x", b""]
-        {
+        for bad in [
+            &b"../x"[..],
+            b"/etc/passwd",
+            b"/x",
+            b"..",
+            ".".as_bytes(),
+            b"a//b",
+            b"a/",
+            b"a\0",
+            b"none/x",
+            b"",
+        ] {
             assert!(tree(vec![entry(b"a", What::Folder), entry(bad, file(1))]).is_err(), "{bad:?}");
         }
         let through_a_link = vec![entry(b"l", What::Symlink(b"/etc".to_vec())), entry(b"l/passwd", file(1))];
         assert!(tree(through_a_link).is_err());
+        assert!(tree(vec![entry(b"/d", What::Folder), entry(b"/d/x", file(1))]).is_err());
         let twice = vec![entry(b"l", What::Symlink(b"/etc".to_vec())), entry(b"l", What::Folder)];
         assert!(tree(twice).is_err());
         assert!(tree(vec![entry(b"h", What::HardLink(b"../../etc/passwd".to_vec()))]).is_err());

@@ -1,4 +1,5 @@
 use crate::compare::seen;
+use pitr_archive::{Archive, Writer};
 use pitr_dedup::ChunkStore;
 use pitr_directory::{
     BackupOptions, ChangedRanges, Error, RangesUse, RestoreOptions, Restored, Taken, backup, restore,
@@ -279,10 +280,41 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
     let partial = lab.dir.path().join("other.pitr-partial");
     fs::create_dir(&partial).unwrap();
     fs::write(partial.join("half"), b"h").unwrap();
-    assert!(matches!(build(), Err(Error::Exists { path }) if path == partial), "not known to be ours");
-    fs::write(lab.dir.path().join("other.pitr-lock"), b"").unwrap();
+    assert!(matches!(build(), Err(Error::InTheWay { path }) if path == partial), "not known to be ours");
+    let lock = lab.dir.path().join("other.pitr-lock");
+    fs::write(&lock, b"").unwrap();
     build().unwrap();
-    assert!(!other.join("half").exists() && !partial.exists());
+    assert!(!other.join("half").exists() && !partial.exists() && !lock.exists());
+
+    // The same below something that stands there: who is refused does not make the leftover somebody else's.
+    let force = RestoreOptions { force: true, delta: false };
+    let build = |options| restore(&store, &taken.snapshot, &other, options, lab.clock.now(), &|_, _| {});
+    fs::create_dir(&partial).unwrap();
+    fs::write(&lock, b"").unwrap();
+    assert!(matches!(build(options), Err(Error::Exists { path }) if path == other));
+    build(force).unwrap();
+    assert!(!partial.exists() && !lock.exists());
+
+    // And what a restore of a database has left.
+    fs::write(&partial, b"half").unwrap();
+    fs::write(&lock, b"").unwrap();
+    build(force).unwrap();
+    assert!(!partial.exists() && !lock.exists());
+}
+
+#[test]
+fn two_at_a_time_are_two_moments() {
+    // Law 5: neither knows of the other's snapshot, and still no target means both.
+    let lab = Lab::new();
+    fs::write(lab.at("file"), b"first").unwrap();
+    let first = lab.backup();
+    let archive = Archive::new(lab.objects.clone(), SourceName::new("s").unwrap());
+    // Another one has begun, and will number itself behind the same parent.
+    let other = Writer::claim(&archive, lab.clock.now()).unwrap();
+    fs::write(lab.at("file"), b"second").unwrap();
+    let second = lab.backup();
+    let lsn = |taken: &Taken| taken.snapshot.meta.consistent_at.get();
+    assert_eq!((lsn(&first), other.epoch().get(), lsn(&second)), (1, 2, 3));
 }
 
 #[test]

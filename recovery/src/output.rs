@@ -7,6 +7,7 @@
 //!   all.
 //! - A journal that stands beside the output would be replayed into it: the output is refused with it (FAILURES 43).
 //! - `force` moves what stands there aside, together, so that it still opens; nothing is deleted.
+//! - Nobody but its owner reads what is restored, or those who could read what stood there.
 
 use crate::error::{Error, Result};
 use pitr_format::Timestamp;
@@ -65,7 +66,7 @@ impl<'a> Output<'a> {
         if exists(fs, partial)? {
             fs.remove_file(partial).map_err(Error::io("remove", partial))?;
         }
-        let file = fs.create_new(partial).map_err(Error::io("create", partial))?;
+        let file = fs.create_private(partial).map_err(Error::io("create", partial))?;
         file.write_all_at(MARK, 0).map_err(Error::io("write", partial))?;
         Ok(file)
     }
@@ -89,6 +90,10 @@ impl<'a> Output<'a> {
         self.file.sync_all().map_err(self.failed("sync"))?;
         self.file.write_all_at(first, 0).map_err(self.failed("write"))?;
         self.file.sync_all().map_err(self.failed("sync"))?;
+        if exists(self.fs, &self.path)? {
+            // Where that can't be done it stays its owner's alone.
+            let _ = self.fs.share_like(&self.partial, &self.path);
+        }
         let moved = if force { self.move_aside(now)? } else { Vec::new() };
         // Whoever made a file here meanwhile, keeps it.
         if let Some(taken) = standing(self.fs, &self.path)?.into_iter().next() {

@@ -100,6 +100,18 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Creates an empty file for reading and writing; [`io::ErrorKind::AlreadyExists`] if the name is taken.
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
+    /// As [`create_new`](FileSystem::create_new); where files have owners nobody else may read or write it.
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.create_new(path)
+    }
+
+    /// Lets those read and write the file at `path` who may do so with `other`, and gives it the same owner, where files
+    /// have owners and this process may.
+    fn share_like(&self, path: &Path, other: &Path) -> io::Result<()> {
+        let _ = (path, other);
+        Ok(())
+    }
+
     /// Gives the file `from` the name `to`, atomically; [`io::ErrorKind::AlreadyExists`] if that name is
     /// taken. Durable after [`FileSystem::sync_dir`].
     fn publish(&self, from: &Path, to: &Path) -> io::Result<()>;

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -81,6 +81,23 @@ impl FileSystem for OsFs {
         Ok(Arc::new(OsFile::from(file)))
     }
 
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Arc::new(OsFile::from(file)))
+    }
+
+    fn share_like(&self, path: &Path, other: &Path) -> io::Result<()> {
+        let (like, ours) = (fs::metadata(other)?, fs::metadata(path)?);
+        if (like.uid(), like.gid()) != (ours.uid(), ours.gid()) {
+            match chown(path, Some(like.uid()), Some(like.gid())) {
+                // Only root gives files away: what the other's group may do is not for ours.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+                other => other?,
+            }
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(like.mode() & 0o777))
+    }
+
     fn publish(&self, from: &Path, to: &Path) -> io::Result<()> {
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => publish_by_link(from, to),
@@ -127,12 +144,27 @@ impl FileSystem for OsFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(e)) => Err(e),
+        loop {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+            // Whoever had it may have removed it between these two: then the next one locks another file.
+            if stands_at(&file, path)? {
+                return Ok(Some(Box::new(file)));
+            }
         }
+    }
+}
+
+fn stands_at(file: &fs::File, path: &Path) -> io::Result<bool> {
+    let which = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    match fs::metadata(path) {
+        Ok(meta) => Ok(which(meta) == which(file.metadata()?)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
     }
 }
 
@@ -163,6 +195,7 @@ fn parent_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     fn names(dir: &Path) -> Vec<OsString> {
         OsFs.list(dir).unwrap()
@@ -233,5 +266,41 @@ mod tests {
         assert!(OsFs.lock(&path).unwrap().is_none());
         drop(held);
         assert!(OsFs.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_whose_file_its_holder_removes_is_held_by_one() {
+        // FAILURES 21: as a restore does when it ends.
+        let dir = tempfile::tempdir().unwrap();
+        let (path, held) = (dir.path().join("lock"), AtomicBool::new(false));
+        let taken = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while taken.load(Ordering::SeqCst) < 3_000 {
+                        let Some(lock) = OsFs.lock(&path).unwrap() else { continue };
+                        assert!(!held.swap(true, Ordering::SeqCst), "two hold it");
+                        taken.fetch_add(1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        held.store(false, Ordering::SeqCst);
+                        fs::remove_file(&path).unwrap();
+                        drop(lock);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_private_is_read_by_its_owner_alone_until_it_is_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, other) = (dir.path().join("ours"), dir.path().join("other"));
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        OsFs.create_private(&ours).unwrap();
+        assert_eq!(mode(&ours), 0o600);
+        OsFs.create_new(&other).unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o4640)).unwrap();
+        OsFs.share_like(&ours, &other).unwrap();
+        assert_eq!(mode(&ours), 0o640);
     }
 }

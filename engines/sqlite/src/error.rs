@@ -81,7 +81,7 @@ pub enum Error {
     },
     /// The watcher's folder belongs to another repository or source.
     #[error(
-        "{dir}: belongs to another repository or source ({found}); name another folder with --state, or remove it (which leaves a gap)"
+        "{dir}: belongs to another repository or source ({found}); name another folder with --state, or, if nobody works on the database, remove it (which leaves a gap)"
     )]
     ForeignState {
         /// The watcher's folder.

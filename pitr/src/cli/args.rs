@@ -203,9 +203,9 @@ pub(crate) struct Backup {
     /// Where the local log lives [default: NAME-pitr/ beside the database]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// How to compress: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9
-    #[arg(long, value_name = "CODEC", default_value_t = Codec::default())]
-    pub(crate) compress: Codec,
+    /// How to compress: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9 [default: zstd:3, or as a running watcher does]
+    #[arg(long, value_name = "CODEC")]
+    pub(crate) compress: Option<Codec>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -245,7 +245,7 @@ pub(crate) struct Restore {
     /// What to bring back
     #[arg(long, value_name = "TARGET", value_parser = Target::parse_local)]
     pub(crate) to: Target,
-    /// The file or folder to build; must not exist
+    /// The file or folder to build; must not exist. A database is readable by you alone, or by whom could read what --force moves aside
     #[arg(long, value_name = "PATH")]
     pub(crate) output: PathBuf,
     /// Stop just before the target instead of at it

@@ -21,7 +21,7 @@ use crate::cli::documents::{self, Kind};
 use crate::cli::exit::{CliError, Exit};
 
 pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
-    let pitr = open_writing(global, args.compress)?;
+    let pitr = open_writing(global, args.compress.unwrap_or_default())?;
     let begun = pitr.clock().monotonic();
     if args.database.is_dir() {
         let taken = folder(global, args, &pitr)?;
@@ -54,7 +54,7 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     let phase = global.progress().phase("snapshot", 0);
     let snapshot = match pitr.watch(subject.clone(), WatchOptions::default(), events) {
         Ok(mut watch) => watch.snapshot_once(args.full).map_err(|e| explain(e.into()))?,
-        Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &subject, args.full)?,
+        Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &subject, args)?,
         Err(e) => return Err(explain(e)),
     };
     drop(phase);
@@ -87,8 +87,12 @@ fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
 }
 
 /// A running watcher owns the log; it takes the snapshot for us.
-fn ask_watcher(pitr: &Pitr, subject: &Subject, full: bool) -> Result<Snapshot, CliError> {
-    let request = if full { Request::FullSnapshot } else { Request::Snapshot };
+fn ask_watcher(pitr: &Pitr, subject: &Subject, args: &Backup) -> Result<Snapshot, CliError> {
+    if args.compress.is_some() {
+        let what = "a process that watches this database takes the snapshot, and compresses as it was told when it began";
+        return Err(CliError::usage(what).next("leave --compress out"));
+    }
+    let request = if args.full { Request::FullSnapshot } else { Request::Snapshot };
     let answer = control::ask(&subject.state, request).map_err(|e| {
         CliError::new(
             Exit::Locked,

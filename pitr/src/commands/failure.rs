@@ -66,6 +66,9 @@ fn in_snapshot(error: &snapshot::Error) -> (Exit, Option<&'static str>) {
         snapshot::Error::Gone { .. } => {
             (Exit::Unreachable, Some("it was pruned meanwhile; `pitr info` lists what can be restored"))
         }
+        snapshot::Error::Source { .. } | snapshot::Error::Delta(_) => {
+            (Exit::Failed, Some("see that all of the source can be read"))
+        }
         e => objects(e.kind()),
     }
 }
@@ -92,7 +95,7 @@ fn in_prune(error: &pitr::prune::Error) -> (Exit, Option<&'static str>) {
         P::NotRestorable { .. } => {
             (Exit::Unreachable, Some("nothing was removed; `pitr info` lists what can be restored"))
         }
-        P::Unreadable { .. } => {
+        P::Unreadable { .. } | P::Lost { .. } => {
             (Exit::Corrupt, Some("`pitr verify` tells more; nothing is deleted meanwhile"))
         }
         P::Suspicious { .. } => {
@@ -119,6 +122,7 @@ fn in_directory(error: &pitr::directory::Error) -> (Exit, Option<&'static str>) 
         D::Exists { .. } => {
             (Exit::Usage, Some("name another output, or move what is there aside with --force"))
         }
+        D::InTheWay { .. } => (Exit::Usage, Some("move it elsewhere, or name another output")),
         D::Locked { .. } => (Exit::Locked, Some("wait for it, or name another output")),
         D::Io { .. } => {
             (Exit::Failed, Some("see that it is there, may be read or written, and that there is room"))
@@ -166,7 +170,7 @@ fn in_sqlite(error: &sqlite::Error) -> (Exit, Option<&'static str>) {
     match error {
         S::Archive(e) => in_archive(e),
         S::Objects(e) => objects(e.kind()),
-        S::Snapshot(e) => objects(e.kind()),
+        S::Snapshot(e) => in_snapshot(e),
         S::Chunks(e) => objects(e.kind()),
         S::Recovery(e) => in_recovery(e),
         S::Locked { .. } => (Exit::Locked, None),

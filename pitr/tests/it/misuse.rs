@@ -1,5 +1,7 @@
 //! Wrong use: every line of the exit-code table, and nothing overwritten.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::world::World;
 
 #[test]
@@ -100,6 +102,64 @@ fn one_watcher_at_a_time() {
     let second = world.pitr(&["watch", &world.database().to_string_lossy()]);
     assert_eq!(second.code, 5, "{}", second.stderr);
     watcher.stop();
+}
+
+#[test]
+fn a_watcher_is_asked_only_for_what_it_does() {
+    // Law 2: a backup that succeeds is one of the source, in the repository and with the codec that were named.
+    let world = World::new();
+    let _app = world.application();
+    let watcher = world.watch();
+    let database = world.database().to_string_lossy().into_owned();
+    let other = world.pitr(&["backup", &database, "--source", "nightly"]);
+    assert!(other.code == 2 && other.stderr.contains("another repository or source"), "{}", other.stderr);
+    let other = World::new().pitr(&["backup", &database]);
+    assert!(other.code == 2 && other.stderr.contains("another repository or source"), "{}", other.stderr);
+    let other = world.pitr(&["backup", &database, "--compress", "lz4"]);
+    assert!(other.code == 2 && other.stderr.contains("--compress"), "{}", other.stderr);
+    world.done(&["backup", &database]);
+    watcher.stop();
+}
+
+#[test]
+fn what_is_restored_is_for_its_owner_or_for_those_who_could_read_what_stood_there() {
+    let world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(1)");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (_, output) = world.restore("latest", &[]);
+    assert_eq!(mode(&output), 0o600);
+    let text = output.to_string_lossy().into_owned();
+    std::fs::set_permissions(&output, std::fs::Permissions::from_mode(0o640)).unwrap();
+    world.done(&["restore", "--to", "latest", "--output", &text, "--force"]);
+    assert_eq!(mode(&output), 0o640);
+}
+
+#[test]
+fn a_damaged_index_object_keeps_from_being_restored_only_what_needs_it() {
+    // FAILURES 25, 29
+    let mut world = World::new();
+    let mut app = world.application();
+    let mut copies = Vec::new();
+    for _ in 0..2 {
+        app.sql("INSERT INTO t(x) VALUES(randomblob(100000))");
+        let taken = world.done(&["backup", &world.database().to_string_lossy()]);
+        copies.push((taken["lsn"].clone(), world.copy(&mut app)));
+    }
+    let objects = pitr::objects::Objects::local(&world.path("repo")).unwrap();
+    let newer = objects.list("index").unwrap().into_iter().max_by_key(|entry| {
+        std::fs::metadata(world.path("repo").join(&entry.path)).unwrap().modified().unwrap()
+    });
+    let path = world.path("repo").join(newer.unwrap().path);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::write(world.path("repo/index/.stray"), "mine").unwrap();
+    let to = |no: usize| format!("lsn:{}", copies[no].0);
+    world.assert_exact(&to(0), &[], &copies[0].1);
+    assert_eq!(world.restore(&to(1), &[]).0.code, 4);
+    assert_eq!(world.pitr(&["backup", &world.database().to_string_lossy()]).code, 4);
 }
 
 #[test]

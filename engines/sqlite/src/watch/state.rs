@@ -57,10 +57,16 @@ impl State {
         let io = |e| Error::Open { path: dir.to_owned(), source: e };
         fs.create_dir_all(dir).map_err(io)?;
         let lock = fs.lock(&dir.join("lock")).map_err(io)?;
-        let lock = lock.ok_or_else(|| Error::Locked { dir: dir.to_owned() })?;
-        let state = State { fs, dir: dir.to_owned(), _lock: lock };
-        state.check_identity(&identity(repository, source))?;
-        Ok(state)
+        let ours = identity(repository, source);
+        let Some(lock) = lock else {
+            // Whoever works here may work for another repository or source: then he is not to be asked for ours.
+            check_identity(fs.as_ref(), dir, &ours)?;
+            return Err(Error::Locked { dir: dir.to_owned() });
+        };
+        if !check_identity(fs.as_ref(), dir, &ours)? {
+            put_identity(fs.as_ref(), dir, &ours)?;
+        }
+        Ok(State { fs, dir: dir.to_owned(), _lock: lock })
     }
 
     /// The folder.
@@ -94,33 +100,36 @@ impl State {
         self.fs.sync_dir(&self.dir).map_err(io)?;
         Ok(to)
     }
+}
 
-    fn check_identity(&self, ours: &str) -> Result<()> {
-        let path = self.dir.join("identity");
-        let io = |e| Error::Open { path: path.clone(), source: e };
-        if !self.fs.exists(&path).map_err(io)? {
-            let aside = self.dir.join("identity.new");
-            if self.fs.exists(&aside).map_err(io)? {
-                self.fs.remove_file(&aside).map_err(io)?;
-            }
-            let file = self.fs.create_new(&aside).map_err(io)?;
-            file.write_all_at(ours.as_bytes(), 0).and_then(|()| file.sync_all()).map_err(io)?;
-            self.fs.publish(&aside, &path).and_then(|()| self.fs.sync_dir(&self.dir)).map_err(io)?;
-            return Ok(());
-        }
-        let file = self.fs.open(&path, pitr_vfs::Access::Read).map_err(io)?;
-        let len = file.len().map_err(io)?.min(IDENTITY_BYTES_MAX);
-        let mut bytes = vec![0; len as usize];
-        file.read_exact_at(&mut bytes, 0).map_err(io)?;
-        if bytes == ours.as_bytes() {
-            Ok(())
-        } else {
-            Err(Error::ForeignState {
-                dir: self.dir.clone(),
-                found: String::from_utf8_lossy(&bytes).replace('\n', " "),
-            })
-        }
+/// Sees that the folder is ours. False if nobody has written down yet whose it is.
+fn check_identity(fs: &dyn FileSystem, dir: &Path, ours: &str) -> Result<bool> {
+    let path = dir.join("identity");
+    let io = |e| Error::Open { path: path.clone(), source: e };
+    if !fs.exists(&path).map_err(io)? {
+        return Ok(false);
     }
+    let file = fs.open(&path, pitr_vfs::Access::Read).map_err(io)?;
+    let len = file.len().map_err(io)?.min(IDENTITY_BYTES_MAX);
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, 0).map_err(io)?;
+    if bytes == ours.as_bytes() {
+        return Ok(true);
+    }
+    let found = String::from_utf8_lossy(&bytes).replace('\n', " ");
+    Err(Error::ForeignState { dir: dir.to_owned(), found })
+}
+
+fn put_identity(fs: &dyn FileSystem, dir: &Path, ours: &str) -> Result<()> {
+    let path = dir.join("identity");
+    let io = |e| Error::Open { path: path.clone(), source: e };
+    let aside = dir.join("identity.new");
+    if fs.exists(&aside).map_err(io)? {
+        fs.remove_file(&aside).map_err(io)?;
+    }
+    let file = fs.create_new(&aside).map_err(io)?;
+    file.write_all_at(ours.as_bytes(), 0).and_then(|()| file.sync_all()).map_err(io)?;
+    fs.publish(&aside, &path).and_then(|()| fs.sync_dir(dir)).map_err(io)
 }
 
 fn identity(repository: [u8; 16], source: &SourceName) -> String {

@@ -245,7 +245,7 @@ pub(crate) struct Restore {
     /// What to bring back
     #[arg(long, value_name = "TARGET", value_parser = Target::parse_local)]
     pub(crate) to: Target,
-    /// The file or folder to build; must not exist. A database is readable by you alone, or by whom could read what --force moves aside
+    /// The file or folder to build; must not exist. A database is readable by you alone, or by those who could read what --force moves aside
     #[arg(long, value_name = "PATH")]
     pub(crate) output: PathBuf,
     /// Stop just before the target instead of at it

@@ -107,7 +107,10 @@ pub fn backup(
     };
     let parent = match last.as_ref().map(|last| last.as_parent(&store)).transpose() {
         // A parent that can't be read costs space, not the snapshot.
-        Err(pitr_snapshot::Error::Parent { .. }) => None,
+        Err(error @ pitr_snapshot::Error::Parent { .. }) => {
+            tell_damaged(&error);
+            None
+        }
         other => other?,
     };
     let before = Before::load(&store, parent.as_ref());
@@ -159,7 +162,8 @@ pub fn backup(
         return Err(Error::TooMany);
     }
     let written = match write_full(&store, &source, meta.clone(), parent.as_ref()) {
-        Err(pitr_snapshot::Error::Parent { .. }) => {
+        Err(error @ pitr_snapshot::Error::Parent { .. }) => {
+            tell_damaged(&error);
             source = FolderSource::new(&root, source.into_entries(), None, Known::default());
             used = ranges.map_or(RangesUse::NotGiven, |_| RangesUse::Elsewhere);
             write_full(&store, &source, meta, None)?
@@ -186,6 +190,13 @@ pub fn backup(
     Ok(Taken { snapshot, skipped, vanished, changed, cut, ranges: used })
 }
 
+/// FAILURES 25: the snapshot is a full one, and somebody should look at the repository.
+fn tell_damaged(error: &dyn std::fmt::Display) {
+    tracing::warn!(
+        "no increment is built on the snapshot before, all is read: {error}; `pitr verify` tells more"
+    );
+}
+
 /// What the parent knew.
 #[derive(Default)]
 struct Before {
@@ -200,8 +211,12 @@ impl Before {
     fn load(store: &ChunkStore, parent: Option<&Manifest>) -> Self {
         let Some(parent) = parent else { return Before::default() };
         // Without a tree the snapshot is a full one.
-        let Ok(tree) = read_tree(&SnapshotReader::open(store.clone(), parent.clone())) else {
-            return Before::default();
+        let tree = match read_tree(&SnapshotReader::open(store.clone(), parent.clone())) {
+            Ok(tree) => tree,
+            Err(error) => {
+                tell_damaged(&error);
+                return Before::default();
+            }
         };
         let created = parent.snapshot.meta.created;
         let mut before = Before { is_whole: true, created, root: tree.root, ..Before::default() };

@@ -6,6 +6,27 @@ use std::os::unix::fs::{FileExt, symlink};
 use crate::world::World;
 
 #[test]
+fn a_parent_that_is_damaged_is_told_and_costs_a_full_snapshot() {
+    // FAILURES 25
+    let world = World::new();
+    let folder = world.path("photos");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("one"), vec![1; 2_000_000]).unwrap();
+    let args = ["backup", &folder.to_string_lossy()];
+    assert!(!world.pitr(&args).stderr.contains("WARN"));
+    let repository = pitr::objects::Objects::local(&world.path("repo")).unwrap();
+    for pack in repository.list("packs").unwrap() {
+        fs::remove_file(world.path("repo").join(pack.path)).unwrap();
+    }
+    let next = world.pitr(&args);
+    assert!(next.stderr.contains("WARN") && next.stderr.contains("pitr verify"), "{}", next.stderr);
+    assert_eq!((next.code, next.json["kind"].as_str()), (0, Some("full")));
+    let output = world.path("out").to_string_lossy().into_owned();
+    world.done(&["restore", "--to", "latest", "--output", &output]);
+    assert_eq!(fs::read(world.path("out/one")).unwrap(), vec![1; 2_000_000]);
+}
+
+#[test]
 fn a_folder_is_snapshotted_and_comes_back() {
     let world = World::new();
     let folder = world.path("photos");

@@ -53,38 +53,23 @@ const LISTINGS_MAX: u32 = 5;
 
 /// All sources. A listing of everything has to show the same roots as the listings of their folders do.
 pub(crate) fn sources(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
-    let mut listed = list(objects)?;
-    for _ in 1..LISTINGS_MAX {
-        // What came in between is needed too: it is listed like the others (FAILURES 20).
-        match root_beside(objects, &listed)? {
-            Some(_) => listed = list(objects)?,
-            None => return Ok(listed),
+    let mut listings = 1;
+    loop {
+        let (sources, entries, beside) = list(objects)?;
+        match beside {
+            None => return Ok((sources, entries)),
+            // What came in between is needed too: it is listed like the others (FAILURES 20).
+            Some(_) if listings < LISTINGS_MAX => listings += 1,
+            Some(path) => {
+                let what = "stands there and is missing from the listing of its folder";
+                return Err(Error::Suspicious { path, what });
+            }
         }
-    }
-    match root_beside(objects, &listed)? {
-        Some(path) => {
-            let what = "stands there and is missing from the listing of its folder";
-            Err(Error::Suspicious { path, what })
-        }
-        None => Ok(listed),
     }
 }
 
-/// A root that stands there and that none of the sources has.
-fn root_beside(objects: &Objects, (sources, entries): &(Vec<Source>, Vec<Entry>)) -> Result<Option<String>> {
-    let known: HashSet<String> =
-        sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(objects))).collect();
-    for Entry { path, .. } in
-        entries.iter().filter(|entry| is_root(&entry.path) && !known.contains(&entry.path))
-    {
-        if objects.exists(path)? {
-            return Ok(Some(path.clone()));
-        }
-    }
-    Ok(None)
-}
-
-fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
+/// All sources, all there is, and a root that stands there and that none of the sources has.
+fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> {
     let names = objects.sources()?;
     let sources: Vec<Source> =
         names.into_iter().map(|name| Source::load(objects, name)).collect::<Result<_>>()?;
@@ -101,6 +86,13 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
             });
         }
     }
+    let mut beside = None;
+    for path in there.iter().filter(|path| is_root(path) && !known.contains(**path)) {
+        if objects.exists(path)? {
+            beside = Some((*path).to_owned());
+            break;
+        }
+    }
     for path in &there {
         let Some((source, name)) = sources.iter().find_map(|source| log_of(source, path)) else { continue };
         // A log object's claim and timeline stood before it did; one without is nobody's, and stays.
@@ -115,7 +107,7 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
             }
         }
     }
-    Ok((sources, entries))
+    Ok((sources, entries, beside))
 }
 
 /// The log object that stands at a path.

@@ -2,19 +2,19 @@
 
 use crate::backup::read_tree;
 use crate::entry::{Content, Entry, ReadState, Time, What, below};
-use crate::source::content;
+use crate::source::{content, open_itself};
 use crate::{Error, Result};
 use pitr_dedup::ChunkStore;
 use pitr_format::Timestamp;
 use pitr_snapshot::{Snapshot, SnapshotReader};
 use pitr_vfs::{Buffer, File as _, FileSystem, OsFile, OsFs};
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -188,10 +188,9 @@ impl Builder<'_> {
 
     /// What stands in the place of a file at the output.
     fn old_file(&self, entry: &Entry) -> Option<OsFile> {
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
         let path = below(self.old?, &entry.path);
         // What can't be read is of no use.
-        File::options().read(true).custom_flags(flags).open(path).ok().map(OsFile::from)
+        open_itself(&path).ok().map(OsFile::from)
     }
 
     /// An extent as the old file has it, and true, if its hash is the right one: its times and its length say nothing

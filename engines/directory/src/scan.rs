@@ -1,16 +1,16 @@
 //! Looking through a folder.
 
 use crate::entry::{Content, Entry, ReadState, Time, What, below};
-use crate::source::{content, is_gone, open_as};
+use crate::source::{content, is_gone, open_as, open_itself};
 use crate::{Error, Result};
 use pitr_format::FileId;
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::SeekFrom;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Number of the file that holds the tree: the last one, so that it is read when all others were.
@@ -61,7 +61,7 @@ struct Scanner<'a> {
 /// What was written through a mapping gets its change time when it is written back, and not again before that: from here on
 /// each page that is written to tells it anew.
 fn sync_fs(folder: &Path) -> Result<()> {
-    let opened = match File::options().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(folder) {
+    let opened = match open_itself(folder) {
         Err(e) if is_gone(&e) => return Ok(()),
         other => other.map_err(Error::io("open", folder))?,
     };
@@ -151,7 +151,8 @@ impl Scanner<'_> {
 
     fn file(&mut self, path: &[u8], at: &Path, meta: &Metadata) -> Result<Option<What>> {
         let which = (meta.dev(), meta.ino());
-        if let Some(first) = self.linked.get(&which) {
+        let has_others = meta.nlink() > 1;
+        if let Some(first) = self.linked.get(&which).filter(|_| has_others) {
             return Ok(Some(What::HardLink(first.clone())));
         }
         let file = match self.known.get(path).and_then(content) {
@@ -173,7 +174,7 @@ impl Scanner<'_> {
             Some(Err(e)) if is_gone(&e) => return Ok(None),
             Some(Err(e)) => return Err(Error::io("read", at)(e)),
         };
-        if meta.nlink() > 1 {
+        if has_others {
             self.linked.insert(which, path.to_vec()); // now that it is an entry
         }
         let changed = Time { seconds: meta.ctime(), nanos: meta.ctime_nsec() as u32 }; // below 10^9

@@ -199,10 +199,15 @@ impl BlockSource for FolderSource {
     }
 }
 
+/// Opens what stands at a path itself: it follows no symbolic link there, and waits for nobody who writes to a pipe.
+pub(crate) fn open_itself(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
 /// Opens what was looked at, and nothing that took its place.
 pub(crate) fn open_as(path: &Path, inode: u64) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let found = File::options().read(true).custom_flags(flags).open(path)?;
+    let found = open_itself(path)?;
     let meta = found.metadata()?;
     match meta.is_file() && meta.ino() == inode {
         true => Ok(found),

@@ -90,10 +90,7 @@ impl<'a> Output<'a> {
         self.file.sync_all().map_err(self.failed("sync"))?;
         self.file.write_all_at(first, 0).map_err(self.failed("write"))?;
         self.file.sync_all().map_err(self.failed("sync"))?;
-        if exists(self.fs, &self.path)? {
-            // Where that can't be done it stays its owner's alone.
-            let _ = self.fs.share_like(&self.partial, &self.path);
-        }
+        let kept_owner = self.dress(attributes)?;
         let moved = if force { self.move_aside(now)? } else { Vec::new() };
         // Whoever made a file here meanwhile, keeps it.
         if let Some(taken) = standing(self.fs, &self.path)?.into_iter().next() {

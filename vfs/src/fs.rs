@@ -1,5 +1,6 @@
 //! The traits: what pitr asks of a file and of a file system.
 
+use crate::Attributes;
 use crate::view::{View, bounded};
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -97,19 +98,32 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Opens a file that exists.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
 
-    /// Creates an empty file for reading and writing; [`io::ErrorKind::AlreadyExists`] if the name is taken.
+    /// Creates an empty file for reading and writing; [`io::ErrorKind::AlreadyExists`] if the name is taken. Where files have
+    /// owners, nobody else may read or write it, except those whom its folder lets in.
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
-    /// As [`create_new`](FileSystem::create_new); where files have owners nobody else may read or write it.
+    /// As [`create_new`](FileSystem::create_new), for the owner alone whatever the folder is.
     fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.create_new(path)
     }
 
-    /// Lets those read and write the file at `path` who may do so with `other`, and gives it the same owner, where files
-    /// have owners and this process may.
-    fn share_like(&self, path: &Path, other: &Path) -> io::Result<()> {
-        let _ = (path, other);
-        Ok(())
+    /// Owner, group and permissions of a file or folder; `None` where files have none.
+    fn attributes(&self, path: &Path) -> io::Result<Option<Attributes>> {
+        let _ = path;
+        Ok(None)
+    }
+
+    /// Gives a file permissions and, where this process may, owner and group. False if it may not: then the file's own group
+    /// gets no more than everybody does.
+    fn set_attributes(&self, path: &Path, attributes: Attributes) -> io::Result<bool> {
+        let _ = (path, attributes);
+        Ok(true)
+    }
+
+    /// Bytes that this process can still store in the file system of a folder; `None` where that is not known.
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let _ = dir;
+        Ok(None)
     }
 
     /// Gives the file `from` the name `to`, atomically; [`io::ErrorKind::AlreadyExists`] if that name is
@@ -122,7 +136,7 @@ pub trait FileSystem: Send + Sync + Debug {
     /// The names in a folder, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
 
-    /// Creates a folder and the folders above it as needed; durable on return.
+    /// Creates a folder and the folders above it as needed, for their owner alone; durable on return.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
     /// Makes the names in a folder durable, as they are now.

@@ -25,6 +25,7 @@ mod clock;
 mod fs;
 mod once;
 mod os;
+mod permissions;
 mod resident;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -36,4 +37,5 @@ pub use buffers::{Buffers, Loan};
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, File, FileSystem, Lock};
 pub use os::{OsFile, OsFs};
+pub use permissions::Attributes;
 pub use view::View;

@@ -1,13 +1,14 @@
 //! The operating system's files.
 
 use crate::once::{self, Direct};
-use crate::{Access, File, FileSystem, Lock, View};
+use crate::permissions::{FILE_MODE, FOLDER_MODE, follow_folder};
+use crate::{Access, Attributes, File, FileSystem, Lock, View};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -77,25 +78,29 @@ impl FileSystem for OsFs {
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let file = create(path)?;
+        if let Err(error) = follow_folder(&file, parent_of(path)) {
+            let _ = fs::remove_file(path); // what went wrong is told
+            return Err(error);
+        }
         Ok(Arc::new(OsFile::from(file)))
     }
 
     fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Arc::new(OsFile::from(file)))
+        Ok(Arc::new(OsFile::from(create(path)?)))
     }
 
-    fn share_like(&self, path: &Path, other: &Path) -> io::Result<()> {
-        let (like, ours) = (fs::metadata(other)?, fs::metadata(path)?);
-        if (like.uid(), like.gid()) != (ours.uid(), ours.gid()) {
-            match chown(path, Some(like.uid()), Some(like.gid())) {
-                // Only root gives files away: what the other's group may do is not for ours.
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-                other => other?,
-            }
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(like.mode() & 0o777))
+    fn attributes(&self, path: &Path) -> io::Result<Option<Attributes>> {
+        Ok(Some(Attributes::of(&fs::metadata(path)?)))
+    }
+
+    fn set_attributes(&self, path: &Path, attributes: Attributes) -> io::Result<bool> {
+        attributes.give_to(path)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let about = rustix::fs::statvfs(dir)?;
+        Ok(Some(about.f_bavail.saturating_mul(about.f_frsize)))
     }
 
     fn publish(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -123,10 +128,7 @@ impl FileSystem for OsFs {
             if !parent.is_dir() {
                 self.create_dir_all(parent)?;
             }
-            match fs::create_dir(dir) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
-                other => other?,
-            }
+            create_folder(dir)?;
         }
         self.sync_dir(parent)
     }
@@ -145,7 +147,9 @@ impl FileSystem for OsFs {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         loop {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+            let file = options.open(path)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
@@ -156,6 +160,30 @@ impl FileSystem for OsFs {
                 return Ok(Some(Box::new(file)));
             }
         }
+    }
+}
+
+impl OsFs {
+    /// Creates a folder in one that is there, for those whom that one lets in; durable on return.
+    pub fn create_folder_within(&self, dir: &Path) -> io::Result<()> {
+        // The parent is synced even if the folder is there: whoever made it may have died before.
+        let parent = parent_of(dir);
+        if !dir.is_dir() && create_folder(dir)? {
+            follow_folder(&fs::File::open(dir)?, parent)?;
+        }
+        self.sync_dir(parent)
+    }
+}
+
+fn create(path: &Path) -> io::Result<fs::File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+}
+
+/// True if the folder was created, false if it has been there.
+fn create_folder(dir: &Path) -> io::Result<bool> {
+    match DirBuilder::new().mode(FOLDER_MODE).create(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(false),
+        other => other.map(|()| true),
     }
 }
 
@@ -195,6 +223,7 @@ fn parent_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     fn names(dir: &Path) -> Vec<OsString> {
@@ -291,16 +320,54 @@ mod tests {
         });
     }
 
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
     #[test]
-    fn what_is_private_is_read_by_its_owner_alone_until_it_is_shared() {
+    fn what_is_created_is_its_owners_or_those_of_its_folder() {
+        // FAILURES 58
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        OsFs.create_dir_all(&top.join("deep")).unwrap();
+        assert_eq!((mode(&top), mode(&top.join("deep"))), (0o700, 0o700));
+        for (folder, file, inner) in
+            [(0o700, 0o600, 0o700), (0o750, 0o640, 0o750), (0o2770, 0o660, 0o2770), (0o755, 0o644, 0o755), (0o1777, 0o600, 0o700)]
+        {
+            set_mode(&top, folder);
+            let at = |name: &str| top.join(format!("{name}-{folder:o}"));
+            OsFs.create_new(&at("file")).unwrap();
+            OsFs.create_private(&at("private")).unwrap();
+            drop(OsFs.lock(&at("lock")).unwrap());
+            OsFs.create_folder_within(&at("within")).unwrap();
+            OsFs.create_dir_all(&at("all")).unwrap();
+            assert_eq!(mode(&at("file")), file, "{folder:o}");
+            assert_eq!(mode(&at("within")), inner, "{folder:o}");
+            assert_eq!((mode(&at("private")), mode(&at("lock"))), (0o600, 0o600), "{folder:o}");
+            assert_eq!(mode(&at("all")) & 0o777, 0o700, "{folder:o}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_given_what_another_one_has() {
         let dir = tempfile::tempdir().unwrap();
         let (ours, other) = (dir.path().join("ours"), dir.path().join("other"));
-        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
         OsFs.create_private(&ours).unwrap();
-        assert_eq!(mode(&ours), 0o600);
-        OsFs.create_new(&other).unwrap();
-        fs::set_permissions(&other, fs::Permissions::from_mode(0o4640)).unwrap();
-        OsFs.share_like(&ours, &other).unwrap();
+        OsFs.create_private(&other).unwrap();
+        set_mode(&other, 0o4640);
+        let attributes = OsFs.attributes(&other).unwrap().unwrap();
+        assert!(OsFs.set_attributes(&ours, attributes).unwrap());
         assert_eq!(mode(&ours), 0o640);
+    }
+
+    #[test]
+    fn what_is_free_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(OsFs.free_bytes(dir.path()).unwrap().is_some());
+        assert!(OsFs.free_bytes(&dir.path().join("missing")).is_err());
     }
 }

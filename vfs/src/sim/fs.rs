@@ -46,6 +46,7 @@ struct State {
     syncs: u64,
     sync_fails_at: Option<u64>,
     full_from: Option<u64>,
+    free: Option<u64>,
     meanwhile: Option<Meanwhile>,
 }
 
@@ -111,6 +112,7 @@ impl SimFs {
             syncs: 0,
             sync_fails_at: None,
             full_from: None,
+            free: None,
             meanwhile: None,
         };
         SimFs { state: Arc::new(Mutex::new(state)), slow_syncs: false }
@@ -153,6 +155,11 @@ impl SimFs {
     pub fn mend(&self) {
         let mut state = self.state();
         (state.sync_fails_at, state.full_from) = (None, None);
+    }
+
+    /// What [`FileSystem::free_bytes`] answers from now on. It limits no write: [`Fault::Full`] does.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.state().free = Some(bytes);
     }
 
     /// Does this in the middle of the next sync, on the thread that syncs: what other threads might do then, in an
@@ -230,6 +237,10 @@ impl FileSystem for SimFs {
         state.next_inode = Inode(inode.0 + 1);
         state.act(Op::Create { file: inode, path: path.to_owned() });
         Ok(Arc::new(SimFile { fs: self.clone(), inode, access: Access::ReadWrite }))
+    }
+
+    fn free_bytes(&self, _dir: &Path) -> Result<Option<u64>> {
+        Ok(self.state().free)
     }
 
     fn publish(&self, from: &Path, to: &Path) -> Result<()> {

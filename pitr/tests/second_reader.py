@@ -216,12 +216,16 @@ class File:
 def snapshot(repository, source, which):
     reader = repository.root_of(source, which)
     version = reader.take(1)[0]
-    assert version in (1, 2) and reader.take(16).hex() == which
+    assert version in (1, 2, 3, 4) and reader.take(16).hex() == which
     reader.take(1 + 1 + 16)
     assert reader.blob() == source.encode()
     engine = reader.blob().decode()
-    reader.take(4 + 8 + 8 + 8 + 8 + 8 + 1 + 4 + 8 + 8 + 8 + 8)
-    if version == 1:
+    reader.take(4 + 8 + 8 + 8 + 8 + 8 + 1 + 4 + 8)
+    if version >= 3:
+        uid, gid, mode = reader.number("I"), reader.number("I"), reader.number("I")
+        assert mode <= 0o777
+    reader.take(8 + 8 + 8)
+    if version in (1, 3):
         files = [File(repository, reader) for _ in range(reader.varint())]
     else:
         leaves = [reader.take(32) for _ in range(reader.varint())]

@@ -46,6 +46,7 @@ fn benches(c: &mut Criterion) {
             tx: TxId::NONE,
             codec: Codec::default(),
             created: Timestamp::MIN,
+            attributes: None,
         };
         let written = write_full(&store, &Made(at), meta, parent.as_ref()).expect("a snapshot");
         parent = Some(written.publish(&store).expect("a root"));

@@ -74,6 +74,7 @@ fn prepare(dir: &std::path::Path) -> (Objects, SourceName) {
         tx: TxId::NONE,
         codec: Codec::default(),
         created: Timestamp::MIN,
+        attributes: None,
     };
     let chunks = ChunkStore::open(objects.clone()).expect("a store");
     let manifest = write_full(&chunks, &Memory(content), meta, None).expect("a snapshot");

@@ -48,6 +48,22 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// The folder of the output is not there.
+    #[error("the output's folder {} does not exist", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The result does not fit. Nothing was written.
+    #[error("the restore needs {needed} bytes in {}, which has {free} bytes free", folder.display())]
+    NoRoom {
+        /// Bytes of the result.
+        needed: u64,
+        /// Bytes that can be stored there.
+        free: u64,
+        /// The folder of the output.
+        folder: PathBuf,
+    },
     /// The file system refused.
     #[error("{op} {}: {source}", path.display())]
     Io {
@@ -126,6 +142,8 @@ pub enum Why {
     },
     /// No transaction of this history bears the number.
     NoSuchTransaction,
+    /// No snapshot of this history has the identity.
+    NoSuchSnapshot,
 }
 
 impl fmt::Display for Why {
@@ -146,6 +164,7 @@ impl fmt::Display for Why {
                 write!(f, "the clock was set back and showed the time from {from} to {to} twice")
             }
             Why::NoSuchTransaction => f.write_str("no such transaction is archived"),
+            Why::NoSuchSnapshot => f.write_str("this history has no such snapshot"),
         }
     }
 }

@@ -30,5 +30,5 @@ pub use delta::LogDelta;
 pub use error::{Error, Kind, Result, Unreachable, Why};
 pub use history::{History, Restorable};
 pub use plan::{BaseSnapshot, Plan, plan};
-pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer};
+pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer, Room};
 pub use target::{Moment, Point, Stop, Target};

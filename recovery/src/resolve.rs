@@ -9,9 +9,10 @@
 //! - An LSN means the commits at or before it, a transaction everything up to its commit; exclusive, what stood there just
 //!   before.
 //! - A base is the state of the last transaction in it only if no gap lies between the two.
+//! - A snapshot means its consistent point.
 //! - The latest state is that of the last commit archived. If it lies behind a gap without a snapshot, it is refused.
 
-use crate::error::{Error, Result, Why};
+use crate::error::{Error, Result, Unreachable, Why};
 use crate::history::{History, Restorable};
 use crate::target::{Moment, Point, Stop, Target};
 use pitr_archive::{Around, Cause, CommitPoint, MarkKind, Search};
@@ -32,6 +33,25 @@ impl History {
             Moment::Lsn(lsn) => self.lsn(target, &spans, lsn),
             Moment::Tx(tx) => self.transaction(target, &spans, tx),
             Moment::Time(time) => self.time(target, &spans, time),
+            Moment::Snapshot(id) => match self.snapshots().iter().find(|snapshot| snapshot.id == id) {
+                Some(snapshot) => self.lsn(target, &spans, snapshot.meta.consistent_at),
+                None => Err(Error::unreachable(target, Why::NoSuchSnapshot, (None, None))),
+            },
+        }
+    }
+
+    /// As [`resolve`](Self::resolve), but for a target that can't be reached the newest state before it that can, and why the
+    /// target itself can't. For sources that are backed up only now and then.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no state before the target can be reached; those of reading footers.
+    pub fn resolve_or_before(&self, target: &Target) -> Result<(Stop, Option<Unreachable>)> {
+        match self.resolve(target) {
+            Err(Error::Unreachable(instead)) => match instead.before {
+                Some(reached) => Ok((Stop { lsn: reached.lsn, reached }, Some(*instead))),
+                None => Err(Error::Unreachable(instead)),
+            },
+            other => other.map(|stop| (stop, None)),
         }
     }
 

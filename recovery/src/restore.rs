@@ -3,16 +3,16 @@
 use crate::build::{BaseWriter, Sink, write_images};
 use crate::error::{Error, Result};
 use crate::history::History;
-use crate::output::Output;
+use crate::output::{Place, Published, check_room};
 use crate::plan::Plan;
 use crate::target::Point;
 use pitr_archive::Merged;
 use pitr_dedup::ChunkStore;
 use pitr_format::{FileId, TimelineId};
-use pitr_snapshot::{SnapshotId, SnapshotReader};
-use pitr_vfs::{Access, Clock, File, FileSystem};
+use pitr_snapshot::{Snapshot, SnapshotId, SnapshotReader};
+use pitr_vfs::{Access, Attributes, Clock, File, FileSystem};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -94,6 +94,29 @@ pub struct Restored {
     pub phases: Phases,
     /// What stood at the output, under its new names.
     pub moved_aside: Vec<PathBuf>,
+    /// Owner and permissions that the result should have and could not be given: only root gives files away. Then it is
+    /// readable by no group that the source was not readable by.
+    pub not_given: Option<Attributes>,
+}
+
+/// The room that a restore takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Length of the result, bytes.
+    pub needed: u64,
+    /// Bytes that can be stored in the output's folder, if that is known.
+    pub free: Option<u64>,
+}
+
+/// What was read of a plan before anything is written.
+struct Prepared {
+    merged: Merged,
+    base: Option<SnapshotReader>,
+    file: FileId,
+    /// Length of the file in the snapshot, bytes.
+    before: u64,
+    /// Length of the result, bytes.
+    len: u64,
 }
 
 /// What a restore works with.
@@ -134,20 +157,17 @@ impl Restorer<'_> {
         tracing::info!(base, stop, ranges, log_bytes, "restores");
         let force = options.force || options.delta;
         let old = if options.delta { self.standing(options)? } else { None };
-        let output = Output::begin(self.fs, &options.output, force)?;
+        let place = Place::take(self.fs, &options.output, force)?;
         let mut watch = Watch { clock: self.clock, last: self.clock.monotonic() };
         let mut phases = Phases::default();
 
         (self.progress)(Progress { phase: Phase::Index, done: 0, total: plan.pieces.len() as u64 });
-        let merged = Merged::new(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
-        let base = self.base(plan)?;
-        let file = only_file(base.as_ref(), &merged)?;
+        let Prepared { merged, base, file, before, len } = self.prepare(plan)?;
+        check_room(self.fs, &options.output, len)?;
+        let output = place.create()?;
         let change = merged.files().get(&file);
         phases.index = watch.lap();
 
-        let before = base.as_ref().map_or(Ok(0), |base| base.file(file).map(|shape| shape.len));
-        let before = before.or_else(|e| if base_lacks(&e) { Ok(0) } else { Err(e) })?;
-        let len = change.map_or(before, |change| change.len_after(before));
         let sink = Sink::new(output.file(), len, change).map_err(output.failed("lengthen"))?;
         let failed = |source| output.failed("write")(source);
         let mut reused_bytes = 0;
@@ -165,7 +185,9 @@ impl Restorer<'_> {
 
         (self.progress)(Progress { phase: Phase::Finish, done: 0, total: 1 });
         let head = sink.finish().map_err(output.failed("cut"))?;
-        let moved_aside = output.publish(&head, force, self.clock.now())?;
+        let attributes = self.snapshot(plan)?.and_then(|snapshot| snapshot.meta.attributes);
+        let Published { moved_aside, not_given } =
+            output.publish(&head, attributes, force, self.clock.now())?;
         phases.finish = watch.lap();
         Ok(Restored {
             snapshot: plan.snapshot,
@@ -179,7 +201,28 @@ impl Restorer<'_> {
             workers: rayon::current_num_threads(),
             phases,
             moved_aside,
+            not_given,
         })
+    }
+
+    /// The room that the plan's result takes, and what there is. Reads footers; writes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], [`Error::NoFolder`]; those of reading the repository.
+    pub fn room(&self, plan: &Plan, output: &Path) -> Result<Room> {
+        let needed = self.prepare(plan)?.len;
+        Ok(Room { needed, free: check_room(self.fs, output, needed)? })
+    }
+
+    fn prepare(&self, plan: &Plan) -> Result<Prepared> {
+        let merged = Merged::new(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
+        let base = self.base(plan)?;
+        let file = only_file(base.as_ref(), &merged)?;
+        let before = base.as_ref().map_or(Ok(0), |base| base.file(file).map(|shape| shape.len));
+        let before = before.or_else(|e| if base_lacks(&e) { Ok(0) } else { Err(e) })?;
+        let change = merged.files().get(&file);
+        let len = change.map_or(before, |change| change.len_after(before));
+        Ok(Prepared { merged, base, file, before, len })
     }
 
     /// What stands at the output.
@@ -190,10 +233,14 @@ impl Restorer<'_> {
         }
     }
 
-    fn base(&self, plan: &Plan) -> Result<Option<SnapshotReader>> {
+    fn snapshot(&self, plan: &Plan) -> Result<Option<&Snapshot>> {
         let Some(id) = plan.snapshot else { return Ok(None) };
         let snapshot = self.history.snapshots().iter().find(|snapshot| snapshot.id == id);
-        let snapshot = snapshot.ok_or(Error::NoBase { stop: plan.stop })?;
+        snapshot.ok_or(Error::NoBase { stop: plan.stop }).map(Some)
+    }
+
+    fn base(&self, plan: &Plan) -> Result<Option<SnapshotReader>> {
+        let Some(snapshot) = self.snapshot(plan)? else { return Ok(None) };
         let manifest = snapshot.manifest(self.chunks)?;
         Ok(Some(SnapshotReader::open(self.chunks.clone(), manifest)))
     }

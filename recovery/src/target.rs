@@ -1,6 +1,7 @@
 //! Recovery targets, and the states that they name.
 
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
+use pitr_snapshot::SnapshotId;
 use std::fmt;
 
 /// What moment to go back to.
@@ -14,6 +15,8 @@ pub enum Moment {
     Lsn(Lsn),
     /// A transaction: everything up to its commit.
     Tx(TxId),
+    /// The state of a snapshot of this history.
+    Snapshot(SnapshotId),
 }
 
 /// A moment, and on which side of it to stop.
@@ -49,6 +52,7 @@ impl fmt::Display for Target {
             Moment::Time(time) => write!(f, "{time}"),
             Moment::Lsn(lsn) => write!(f, "LSN {lsn}"),
             Moment::Tx(tx) => write!(f, "transaction {tx}"),
+            Moment::Snapshot(id) => write!(f, "snapshot {id}"),
         }
     }
 }

@@ -89,6 +89,7 @@ fn meta() -> SnapshotMeta {
         tx: TxId::new(1),
         codec: Codec::default(),
         created: Timestamp::from_micros(1),
+        attributes: None,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::shape::{EXTENT_BYTES, NAME_BYTES_MAX, NODE_EXTENTS, NODE_GROUPS, exte
 use pitr_codec::Codec;
 use pitr_dedup::ChunkId;
 use pitr_format::bytes::{Put, Reader};
+use pitr_vfs::Attributes;
 use pitr_format::{DecodeError, Epoch, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
 use std::fmt;
 use std::ops::Range;
@@ -16,6 +17,10 @@ use std::sync::Arc;
 /// Of a root that holds its files, and of one that names leaves of them.
 const ROOT_VERSION: u8 = 1;
 const ROOT_VERSION_LEAVES: u8 = 2;
+/// Added to either version in a root that holds the attributes of its source.
+const WITH_ATTRIBUTES: u8 = 2;
+const ROOT_VERSION_MAX: u8 = ROOT_VERSION_LEAVES + WITH_ATTRIBUTES;
+const MODE_MAX: u32 = 0o777;
 const ENGINE_BYTES_MAX: usize = 64;
 /// Fewest bytes of a file in a root.
 pub(crate) const FILE_BYTES_MIN: usize = 8;
@@ -93,6 +98,8 @@ pub struct SnapshotMeta {
     pub codec: Codec,
     /// When it was taken.
     pub created: Timestamp,
+    /// Owner and permissions of the source, if it is a single file that has them. A restored file is given them.
+    pub attributes: Option<Attributes>,
 }
 
 /// Sizes of a snapshot, bytes.
@@ -180,7 +187,8 @@ impl Manifest {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Snapshot { id, kind, parent, meta, sizes } = &self.snapshot;
         let mut out = Vec::new();
-        out.put_u8(if self.leaves.is_empty() { ROOT_VERSION } else { ROOT_VERSION_LEAVES });
+        let version = if self.leaves.is_empty() { ROOT_VERSION } else { ROOT_VERSION_LEAVES };
+        out.put_u8(version + if meta.attributes.is_some() { WITH_ATTRIBUTES } else { 0 });
         out.put(&id.0);
         out.put_u8(*kind as u8);
         out.put_u8(u8::from(parent.is_some()));
@@ -209,8 +217,8 @@ impl Snapshot {
     ) -> Result<(Self, Vec<ChunkId>), DecodeError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8("root version")?;
-        if ![ROOT_VERSION, ROOT_VERSION_LEAVES].contains(&version) {
-            let (found, known) = (u32::from(version), u32::from(ROOT_VERSION_LEAVES));
+        if !(ROOT_VERSION..=ROOT_VERSION_MAX).contains(&version) {
+            let (found, known) = (u32::from(version), u32::from(ROOT_VERSION_MAX));
             return Err(DecodeError::Version { what: "root of a snapshot", found, known });
         }
         let id = SnapshotId(reader.array("snapshot id")?);
@@ -226,7 +234,9 @@ impl Snapshot {
             1 => Some(parent),
             other => return Err(DecodeError::Range { what: "snapshot parent", value: u64::from(other) }),
         };
-        let meta = SnapshotMeta::decode(&mut reader)?;
+        let has_attributes = version > WITH_ATTRIBUTES;
+        let version = if has_attributes { version - WITH_ATTRIBUTES } else { version };
+        let meta = SnapshotMeta::decode(&mut reader, has_attributes)?;
         let sizes = Sizes {
             logical: reader.u64("logical bytes")?,
             changed: reader.u64("changed bytes")?,
@@ -279,9 +289,12 @@ impl SnapshotMeta {
         out.put_u8(self.codec.id());
         out.put_u32(self.codec.level());
         out.put_i64(self.created.micros());
+        if let Some(Attributes { uid, gid, mode }) = self.attributes {
+            [uid, gid, mode].into_iter().for_each(|number| out.put_u32(number));
+        }
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(reader: &mut Reader<'_>, has_attributes: bool) -> Result<Self, DecodeError> {
         let source = SourceName::new(reader.text(64, "source name")?)
             .map_err(|_| DecodeError::Range { what: "source name", value: 0 })?;
         let engine = reader.text(ENGINE_BYTES_MAX, "engine")?.to_owned();
@@ -295,6 +308,7 @@ impl SnapshotMeta {
         let unknown = DecodeError::Range { what: "codec", value: u64::from(codec) };
         let codec = Codec::of(codec, level).ok_or(unknown)?;
         let created = Timestamp::from_micros(reader.i64("snapshot created")?);
+        let attributes = has_attributes.then(|| decode_attributes(reader)).transpose()?;
         Ok(SnapshotMeta {
             source,
             engine,
@@ -306,12 +320,21 @@ impl SnapshotMeta {
             tx,
             codec,
             created,
+            attributes,
         })
     }
 
     /// True if a root can hold the engine's name.
     pub(crate) fn engine_fits(&self) -> bool {
         self.engine.len() <= ENGINE_BYTES_MAX
+    }
+}
+
+fn decode_attributes(reader: &mut Reader<'_>) -> Result<Attributes, DecodeError> {
+    let (uid, gid) = (reader.u32("owner")?, reader.u32("group")?);
+    match reader.u32("permissions")? {
+        mode if mode <= MODE_MAX => Ok(Attributes { uid, gid, mode }),
+        other => Err(DecodeError::Range { what: "permissions", value: other.into() }),
     }
 }
 
@@ -466,6 +489,7 @@ mod tests {
                 tx: TxId::new(7),
                 codec: if level == 0 { Codec::None } else { Codec::Zstd { level } },
                 created: Timestamp::from_micros(8),
+                attributes: (level % 2 == 1).then_some(Attributes { uid: 9, gid: 10, mode: 0o640 }),
             },
             sizes: Sizes { logical: 1, changed: 2, stored: 3 },
         };
@@ -541,9 +565,9 @@ mod tests {
     fn a_later_root_is_refused_by_name() {
         // FAILURES 36
         let mut bytes = manifest([1; 16], &[1], 3).encode();
-        bytes[0] = 3;
+        bytes[0] = 5;
         let error = decode(&bytes).unwrap_err();
-        assert!(matches!(error, DecodeError::Version { found: 3, known: 2, .. }), "{error}");
+        assert!(matches!(error, DecodeError::Version { found: 5, known: 4, .. }), "{error}");
     }
 
     #[test]
@@ -578,8 +602,8 @@ mod tests {
     #[test]
     fn a_root_names_leaves_of_files_in_place_of_files() {
         // docs/format/manifest.md; a change of this is a change of the format.
-        let files = manifest([1; 16], &[], 3).encode();
-        let mut root = manifest([1; 16], &[], 3);
+        let files = manifest([1; 16], &[], 2).encode();
+        let mut root = manifest([1; 16], &[], 2);
         root.leaves = [[7; 32], [9; 32]].map(ChunkId::from_bytes).to_vec();
         let bytes = root.encode();
         assert_eq!(decode(&bytes).unwrap(), root);
@@ -588,6 +612,26 @@ mod tests {
         // FAILURES 31
         assert!((end..bytes.len()).all(|cut| decode(&bytes[..cut]).is_err()));
         assert!(decode(&[&bytes[..end], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat()).is_err());
+    }
+
+    #[test]
+    fn versions_3_and_4_have_the_attributes_of_the_source() {
+        // docs/format/manifest.md; a change of this is a change of the format.
+        for leaves in [vec![], vec![ChunkId::from_bytes([7; 32])]] {
+            let mut root = manifest([1; 16], &[], 2);
+            root.leaves = leaves;
+            let without = root.encode();
+            root.snapshot.meta.attributes = Some(Attributes { uid: 1, gid: 2, mode: 0o640 });
+            let bytes = root.encode();
+            assert_eq!(decode(&bytes).unwrap(), root);
+            let end = without.len() - bytes[1..].iter().zip(&without[1..]).take_while(|(a, b)| a == b).count();
+            let begin = without.len() - end;
+            let block = [1u32, 2, 0o640].map(u32::to_le_bytes).concat();
+            assert_eq!(bytes, [&[without[0] + 2], &without[1..begin], &block, &without[begin..]].concat());
+            // More than permissions is refused: no set-user-ID bit comes out of a repository.
+            root.snapshot.meta.attributes = Some(Attributes { uid: 1, gid: 2, mode: 0o4640 });
+            assert!(decode(&root.encode()).is_err());
+        }
     }
 
     #[test]

@@ -314,6 +314,7 @@ mod tests {
             tx: TxId::new(1),
             codec: Codec::None,
             created: Timestamp::MIN,
+            attributes: None,
         };
         let (id, sizes) = (SnapshotId([1; 16]), Sizes::default());
         let manifest = Manifest {

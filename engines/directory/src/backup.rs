@@ -142,6 +142,7 @@ pub fn backup(
         tx: TxId::new(number),
         codec: options.codec,
         created: now,
+        attributes: None,
     };
     let parent = parent.filter(|_| before.is_whole && !options.full);
     let mut known = Known::default();

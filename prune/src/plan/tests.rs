@@ -26,6 +26,7 @@ fn snapshot(timeline: u32, redo_from: u64, consistent_at: u64, second: i64) -> S
             tx: TxId::NONE,
             codec: Codec::None,
             created: at(second),
+            attributes: None,
         },
         sizes: Sizes::default(),
     }

@@ -68,6 +68,7 @@ pub(crate) fn meta(source: &SourceName, hour: i64) -> SnapshotMeta {
         tx: TxId::new(hour as u64),
         codec: Codec::None,
         created: at(hour),
+        attributes: None,
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn meta(archive: &Archive, redo_from: Lsn, lsn: Lsn, time: Timestamp,
         tx,
         codec: Codec::default(),
         created: time,
+        attributes: None,
     }
 }
 

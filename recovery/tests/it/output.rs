@@ -1,11 +1,12 @@
 //! What may stand at the output, and what a crash leaves there.
 
-use crate::lab::{bytes, history, options, restore_on};
+use crate::lab::{bytes, history, meta, options, restore_on, take};
 use crate::world::{World, options as ship_options};
-use pitr_format::Timestamp;
-use pitr_recovery::{Error, History, Moment, Plan, RestoreOptions, Target};
+use pitr_format::{TimelineId, Timestamp, TxId};
+use pitr_recovery::{Error, History, Moment, Plan, RestoreOptions, Restorer, Room, Target};
+use pitr_snapshot::SnapshotMeta;
 use pitr_vfs::sim::{Fault, Mode, SimFs, Survivors};
-use pitr_vfs::{Access, FileSystem, OsFs};
+use pitr_vfs::{Access, Attributes, FileSystem, OsFs};
 use std::path::{Path, PathBuf};
 
 const PARTIAL: &str = "out.db.pitr-partial";
@@ -161,4 +162,71 @@ fn sync_faults(counted: &SimFs) -> Vec<Fault> {
 
 fn space_faults(counted: &SimFs) -> Vec<Fault> {
     (0..counted.writes()).step_by(5).map(|nth| Fault::Full { nth }).collect()
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let (fs, output) = machine();
+    let len = expected.len() as u64;
+    fs.set_free_bytes(len - 1);
+    let room = |fs: &SimFs| {
+        let chunks = pitr_dedup::ChunkStore::open(history.archive().objects().clone()).unwrap();
+        let clock = crate::world::TestClock::default();
+        Restorer { history: &history, chunks: &chunks, fs, clock: &clock, progress: &|_| {} }.room(&plan, &output)
+    };
+    for refused in [restore_on(&fs, &history, &plan, &options(&output, 1)).err(), room(&fs).err()] {
+        let Some(Error::NoRoom { needed, free, folder }) = refused else { panic!("{refused:?}") };
+        assert_eq!((needed, free, folder.as_path()), (len, len - 1, Path::new("/out")));
+    }
+    assert_eq!(fs.writes(), 0);
+    assert!(fs.list(Path::new("/out")).unwrap().is_empty());
+
+    fs.set_free_bytes(len);
+    assert_eq!(room(&fs).unwrap(), Room { needed: len, free: Some(len) });
+    restore_on(&fs, &history, &plan, &options(&output, 1)).unwrap();
+    // What stands at the output is moved aside and keeps its room.
+    fs.set_free_bytes(len - 1);
+    let delta = RestoreOptions { delta: true, ..options(&output, 1) };
+    assert!(matches!(restore_on(&fs, &history, &plan, &delta), Err(Error::NoRoom { .. })));
+    assert!(read(&fs, &output).unwrap() == expected);
+    // A leftover is removed first, and gives its room back.
+    fs.create_private(&output.with_file_name(PARTIAL)).unwrap().set_len(1).unwrap();
+    assert_eq!(room(&fs).unwrap().free, Some(len));
+}
+
+#[test]
+fn a_missing_folder_is_named_and_nothing_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, _) = prepared(dir.path());
+    let folder = dir.path().join("missing");
+    let refused = restore_on(&OsFs, &history, &plan, &options(&folder.join("out.db"), 1)).unwrap_err();
+    assert!(matches!(&refused, Error::NoFolder { path } if *path == folder));
+    assert!(!refused.to_string().contains("lock") && !folder.exists(), "{refused}");
+}
+
+#[test]
+fn a_restored_file_is_its_sources_or_that_of_what_stood_there() {
+    // FAILURES 58
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new(dir.path(), 11, 1, ship_options(3000, 900));
+    world.live(40);
+    let lsn = world.archive.catalog().unwrap().logs(TimelineId::FIRST).last().unwrap().0.to;
+    let ours = OsFs.attributes(dir.path()).unwrap().unwrap();
+    let attributes = |mode| Some(Attributes { mode, ..ours });
+    let meta = meta(&world.archive, lsn, lsn, Timestamp::from_micros(1), TxId::NONE);
+    take(&world.archive, vec![7; 4096], SnapshotMeta { attributes: attributes(0o640), ..meta });
+    let history = history(&world.archive);
+    let plan = history.plan(&history.resolve(&Target::at(Moment::Lsn(lsn))).unwrap()).unwrap();
+    assert!(plan.snapshot.is_some());
+    let output = dir.path().join("out.db");
+    let restore = |force| {
+        let done = restore_on(&OsFs, &history, &plan, &RestoreOptions { force, ..options(&output, 1) }).unwrap();
+        assert_eq!(done.not_given, None);
+        OsFs.attributes(&output).unwrap()
+    };
+    assert_eq!(restore(false), attributes(0o640));
+    assert!(OsFs.set_attributes(&output, attributes(0o604).unwrap()).unwrap());
+    assert_eq!(restore(true), attributes(0o604));
 }

@@ -6,6 +6,7 @@ use pitr_archive::{Cause, ForkReason, Name, Shipper, Timeline, Writer};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_recovery::{Error, History, Kind, Moment, Point, Target, Why};
+use pitr_snapshot::SnapshotId;
 use pitr_wal::{BatchBuilder, Committed, Wal};
 use std::path::Path;
 use std::sync::Arc;
@@ -109,8 +110,25 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
 
     // A snapshot behind the hole makes what follows restorable again.
     let meta = meta(&world.archive, lsns[3], lsns[3], time(8_000_000), TxId::new(4));
-    take(&world.archive, vec![7; 4096], meta);
+    let taken = take(&world.archive, vec![7; 4096], meta).snapshot.id;
     let history = crate::lab::history(&world.archive);
+    assert_eq!(history.resolve(&Target::at(Moment::Snapshot(taken))).unwrap().lsn, lsns[3]);
+    let other = Target::at(Moment::Snapshot(SnapshotId([9; 16])));
+    assert_eq!(refused(&history, other), (Why::NoSuchSnapshot, None, None));
+
+    // The newest state at or before, and why it is not the target's own.
+    let or_before = |moment| {
+        let (stop, instead) = history.resolve_or_before(&Target::at(moment)).unwrap();
+        assert!(history.plan(&stop).is_ok() && stop.lsn == stop.reached.lsn || instead.is_none());
+        (stop.reached.tx.get(), instead.map(|instead| instead.why))
+    };
+    assert_eq!(or_before(Moment::Time(time(6_000_000))), (2, Some(gap)));
+    assert_eq!(or_before(Moment::Lsn(lsns[2])), (2, Some(gap)));
+    assert_eq!(or_before(Moment::Time(time(8_000_000))), (4, None));
+    let late = or_before(Moment::Time(time(99_000_000)));
+    assert!(matches!(late, (5, Some(Why::NotYetCertain { .. }))), "{late:?}");
+    let early = history.resolve_or_before(&Target::at(Moment::Time(time(1))));
+    assert!(matches!(early, Err(Error::Unreachable(_))), "{early:?}");
     assert_eq!(history.gaps().unwrap().len(), 1);
     assert_eq!(refused(&history, Target::at(Moment::Lsn(lsns[2]))), (gap, Some(2), Some(4)));
     assert_eq!(refused(&history, Target::at(Moment::Time(time(6_000_000)))), (gap, Some(2), Some(4)));

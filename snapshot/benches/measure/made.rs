@@ -55,6 +55,7 @@ pub(crate) fn meta(at: u64) -> Result<SnapshotMeta, Box<dyn Error>> {
         tx: TxId::NONE,
         codec: Codec::default(),
         created: Timestamp::MIN,
+        attributes: None,
     })
 }
 

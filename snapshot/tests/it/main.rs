@@ -34,6 +34,7 @@ fn meta(at: u64) -> SnapshotMeta {
         tx: TxId::new(at),
         codec: Codec::default(),
         created: Timestamp::from_micros(at as i64),
+        attributes: None,
     }
 }
 

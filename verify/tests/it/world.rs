@@ -115,6 +115,7 @@ impl World {
             tx: TxId::new(at),
             codec: Codec::default(),
             created: Timestamp::MIN,
+            attributes: None,
         };
         let store = ChunkStore::open(objects.clone()).unwrap();
         let manifest = write_full(&store, &Held(content.to_vec()), meta, parent).unwrap();

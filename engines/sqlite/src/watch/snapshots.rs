@@ -137,6 +137,8 @@ impl Shared {
             tx,
             codec: self.options.codec,
             created: self.around.clock.now(),
+            // A restored copy is for those who may read the database. Where that can't be told, it is for its owner alone.
+            attributes: self.around.fs.attributes(&self.subject.database).ok().flatten(),
         }
     }
 }

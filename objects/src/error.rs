@@ -118,7 +118,7 @@ pub enum Error {
         source: Box<StoreError>,
     },
     /// The store refuses us.
-    #[error("{path}: the repository denies access")]
+    #[error("{path}: the repository denies access: {}", bottom(.source))]
     Denied {
         /// The object or prefix.
         path: String,
@@ -142,7 +142,7 @@ pub enum Error {
         source: Box<StoreError>,
     },
     /// The repository's folder could not be opened, made or synced.
-    #[error("{}: the repository's folder is not usable", path.display())]
+    #[error("{}: the repository's folder is not usable: {source}", path.display())]
     Folder {
         /// The file or folder on this machine.
         path: PathBuf,
@@ -222,6 +222,7 @@ impl Error {
             Error::TooLarge { .. } | Error::Path { .. } => ErrorKind::Limit,
             Error::NotARepository { .. } => ErrorKind::NotARepository,
             Error::AlreadyARepository { .. } => ErrorKind::AlreadyARepository,
+            Error::Folder { source, .. } if is_denied(source.kind()) => ErrorKind::Denied,
             Error::Unreachable { .. } | Error::Folder { .. } => ErrorKind::Unreachable,
             Error::Lapsed { .. } => ErrorKind::Lapsed,
             Error::Denied { .. } => ErrorKind::Denied,
@@ -245,9 +246,7 @@ impl Error {
                 Error::Denied { path, source: source.into() }
             }
             _ => match io {
-                Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-                    Error::Denied { path, source: source.into() }
-                }
+                Some(kind) if is_denied(kind) => Error::Denied { path, source: source.into() },
                 Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                     Error::Full { path, source: source.into() }
                 }
@@ -255,6 +254,19 @@ impl Error {
             },
         }
     }
+}
+
+/// What the system said, if it was asked, or else the store: local folders hide the system's answer.
+fn bottom(error: &StoreError) -> String {
+    let mut last: &(dyn std::error::Error + 'static) = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
+}
+
+fn is_denied(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// The kind of the system error at the bottom of the store's, if there is one: local folders hide theirs.

@@ -34,6 +34,7 @@ pub use condemned::{Condemnation, Condemned};
 pub use error::{Error, ErrorKind, Result};
 pub use keys::KeySlot;
 pub use lease::{LEASE_EXPIRY, Lease, LeaseRole, LeaseSeen};
+pub use local::Readers;
 pub use read::Tail;
 pub use repository::{REPOSITORY_PATH, Repository};
 pub use store::{Entry, Objects, random_bytes, random_name};

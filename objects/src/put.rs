@@ -1,6 +1,6 @@
 //! Creating objects, once.
 
-use crate::local::{LocalFolder, of_folder};
+use crate::local::LocalFolder;
 use crate::store::object_path;
 use crate::{Error, Objects, REPOSITORY_PATH, Result};
 use bytes::Bytes;
@@ -54,7 +54,7 @@ impl Objects {
     fn put_once(&self, path: &str, bytes: Bytes) -> Result<object_store::Result<()>> {
         let location = object_path(path)?;
         if let Some(folder) = &self.inner.local {
-            return Ok(folder.put_new(path, &bytes).map_err(|source| of_folder(path, source)));
+            return Ok(folder.put_new(path, &bytes).map_err(|source| folder.error(path, source)));
         }
         let store = Arc::clone(&self.inner.store);
         self.inner.requests.run(async move {

@@ -1,7 +1,7 @@
 //! The handle of a repository's objects: opening, listing.
 
 use crate::lease::RENEWAL;
-use crate::local::{LocalFolder, create_folder};
+use crate::local::{LocalFolder, Readers, create_folder, readers};
 use crate::runtime::Requests;
 use crate::{Error, REPOSITORY_PATH, Result};
 use futures_util::TryStreamExt;
@@ -11,6 +11,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
 use pitr_format::OwnerToken;
 use std::future::ready;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -66,6 +67,9 @@ impl Objects {
         let place = folder.display().to_string();
         let root = match folder.canonicalize() {
             Ok(root) if root.is_dir() => root,
+            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Error::Folder { path: folder.to_owned(), source });
+            }
             _ => return Err(Error::NotARepository { place }),
         };
         let store = LocalFileSystem::new_with_prefix(&root)
@@ -75,12 +79,23 @@ impl Objects {
         Self::new(Arc::new(store), Some(LocalFolder::new(&root)), place)
     }
 
-    /// The objects in a folder, which is made, durably, if it is missing.
+    /// The objects in a folder, which is made, durably and for its owner alone, if it is missing; one that is there and empty is
+    /// made private.
     ///
     /// # Errors
     /// [`Error::Folder`] when it can't be made.
     pub fn create_local(folder: &Path) -> Result<Self> {
-        create_folder(folder)?;
+        create_folder(folder, None)?;
+        Self::local(folder)
+    }
+
+    /// As [`create_local`](Self::create_local), for those whom `files`, the permissions of the repository's files, lets in. They
+    /// stand in the permissions of the folder, which every later file follows.
+    ///
+    /// # Errors
+    /// As [`create_local`](Self::create_local).
+    pub fn create_local_for(folder: &Path, files: u32) -> Result<Self> {
+        create_folder(folder, Some(files))?;
         Self::local(folder)
     }
 
@@ -127,6 +142,14 @@ impl Objects {
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.inner.local.as_ref().map(LocalFolder::root)
+    }
+
+    /// Who may read the repository besides its owner; `None` if nobody may, or if it is not in a folder of this machine.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] when that can't be told.
+    pub fn readers(&self) -> Result<Option<Readers>> {
+        self.folder().map_or(Ok(None), readers)
     }
 
     /// The objects below `prefix`, sorted by path; all of them for "". The prefix is matched by whole path segments:

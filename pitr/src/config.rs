@@ -15,6 +15,10 @@ pub struct PitrConfig {
     /// How snapshots and log are compressed: `none`, `zstd:3`, `lz4`, `snappy`, `gzip:6`.
     #[serde(default, with = "codec_name")]
     pub codec: Codec,
+    /// Permissions of the files of a repository that is made; `0o600` if they are not given. They become those of its folder, which
+    /// later files follow, and mean nothing for a repository that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
 }
 
 /// A setting that can't be obeyed.
@@ -24,6 +28,11 @@ pub enum ConfigError {
     /// No repository is named.
     #[error("`repository` is empty; name a folder")]
     NoRepository,
+    /// Permissions that keep the owner out, or are not those of files.
+    #[error(
+        "`mode` is {0:#o}; give permissions of files that their owner reads and writes, as 0o600 or 0o640"
+    )]
+    Mode(u32),
 }
 
 mod codec_name {
@@ -43,7 +52,7 @@ impl PitrConfig {
     /// The default settings for a repository at `folder`.
     #[must_use]
     pub fn at(folder: impl AsRef<Path>) -> Self {
-        PitrConfig { repository: folder.as_ref().to_owned(), codec: Codec::default() }
+        PitrConfig { repository: folder.as_ref().to_owned(), codec: Codec::default(), mode: None }
     }
 
     /// Refuses what can't be obeyed; nothing is adjusted silently.
@@ -51,7 +60,10 @@ impl PitrConfig {
         if self.repository.as_os_str().is_empty() {
             return Err(ConfigError::NoRepository);
         }
-        Ok(())
+        match self.mode {
+            Some(mode) if mode & !0o066 != 0o600 => Err(ConfigError::Mode(mode)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -63,6 +75,8 @@ mod tests {
     fn what_cannot_be_obeyed_is_refused() {
         assert_eq!(PitrConfig::at("/r").validate(), Ok(()));
         assert_eq!(PitrConfig::at("").validate(), Err(ConfigError::NoRepository));
+        let with = |mode| PitrConfig { mode: Some(mode), ..PitrConfig::at("/r") }.validate();
+        assert_eq!((with(0o640), with(0o750)), (Ok(()), Err(ConfigError::Mode(0o750))));
         assert!(serde_json::from_str::<PitrConfig>(r#"{"repository":"/r","levle":3}"#).is_err());
         assert!(serde_json::from_str::<PitrConfig>(r#"{"repository":"/r","codec":"zstd:23"}"#).is_err());
     }

@@ -7,7 +7,7 @@ use pitr_codec::KeyWrap;
 use pitr_dedup::ChunkStore;
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository};
-use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer};
+use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer, Room};
 use pitr_snapshot::Snapshot;
 use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
@@ -41,7 +41,10 @@ impl Pitr {
     ) -> Result<Self> {
         config.validate()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let objects = Objects::create_local(&config.repository)?;
+        let objects = match config.mode {
+            Some(mode) => Objects::create_local_for(&config.repository, mode)?,
+            None => Objects::create_local(&config.repository)?,
+        };
         let repository = init(&objects, clock.now())?;
         Ok(Self::new(objects, repository, clock, config))
     }
@@ -150,6 +153,18 @@ impl Pitr {
         Ok(Restorer { history, chunks: &chunks, fs, clock, progress }.restore(plan, options)?)
     }
 
+    /// The room that the result of `plan` takes, and what there is at `output`; refused if there is less. Writes nothing.
+    pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
+        let chunks = self.chunks_to_read()?;
+        let (fs, clock) = (self.fs.as_ref(), self.clock.as_ref());
+        Ok(Restorer { history, chunks: &chunks, fs, clock, progress: &|_| {} }.room(plan, output)?)
+    }
+
+    /// As [`room`](Self::room), for a folder.
+    pub fn room_of_folder(&self, snapshot: &Snapshot, output: &Path) -> Result<pitr_directory::Room> {
+        Ok(pitr_directory::room(self.fs.as_ref(), &self.chunks_to_read()?, snapshot, output)?)
+    }
+
     /// The snapshots of a source.
     pub fn backups(&self, source: &SourceName) -> Result<Backups> {
         let roots = pitr_snapshot::load_all(&self.objects, source)?;
@@ -177,7 +192,8 @@ impl Pitr {
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<pitr_directory::Restored> {
         let chunks = self.chunks_to_read()?;
-        Ok(pitr_directory::restore(&chunks, snapshot, output, options, self.clock.now(), progress)?)
+        let (fs, now) = (self.fs.as_ref(), self.clock.now());
+        Ok(pitr_directory::restore(fs, &chunks, snapshot, output, options, now, progress)?)
     }
 
     /// Proves that the repository holds what it should. `progress` is called from several threads.

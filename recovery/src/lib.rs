@@ -25,6 +25,7 @@ mod plan;
 mod resolve;
 mod restore;
 mod target;
+mod together;
 
 pub use delta::LogDelta;
 pub use error::{Error, Kind, Result, Unreachable, Why};
@@ -32,3 +33,4 @@ pub use history::{History, Restorable};
 pub use plan::{BaseSnapshot, Plan, plan};
 pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer, Room};
 pub use target::{Moment, Point, Stop, Target};
+pub use together::{earliest_watermark, newest_common};

@@ -173,7 +173,8 @@ impl Place<'_> {
             false => None,
         };
         let wanted = standing.or(source);
-        let is_given = |wanted: &Attributes| matches!(self.fs.set_attributes(&self.partial, *wanted), Ok(true));
+        let is_given =
+            |wanted: &Attributes| matches!(self.fs.set_attributes(&self.partial, *wanted), Ok(true));
         Ok(wanted.filter(|wanted| !is_given(wanted)))
     }
 
@@ -185,7 +186,9 @@ impl Place<'_> {
             return Err(Error::Exists { path: taken });
         }
         match self.fs.publish(&self.partial, &self.path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::Exists { path: self.path.clone() }),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::Exists { path: self.path.clone() })
+            }
             other => other.map_err(Error::io("publish", &self.path)).map(|()| moved),
         }
     }

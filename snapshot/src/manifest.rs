@@ -7,8 +7,8 @@ use crate::shape::{EXTENT_BYTES, NAME_BYTES_MAX, NODE_EXTENTS, NODE_GROUPS, exte
 use pitr_codec::Codec;
 use pitr_dedup::ChunkId;
 use pitr_format::bytes::{Put, Reader};
-use pitr_vfs::Attributes;
 use pitr_format::{DecodeError, Epoch, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
+use pitr_vfs::Attributes;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
@@ -621,12 +621,13 @@ mod tests {
             let mut root = manifest([1; 16], &[], 2);
             root.leaves = leaves;
             let without = root.encode();
-            root.snapshot.meta.attributes = Some(Attributes { uid: 1, gid: 2, mode: 0o640 });
+            root.snapshot.meta.attributes = Some(Attributes { uid: 9, gid: 2, mode: 0o640 });
             let bytes = root.encode();
             assert_eq!(decode(&bytes).unwrap(), root);
-            let end = without.len() - bytes[1..].iter().zip(&without[1..]).take_while(|(a, b)| a == b).count();
+            let end =
+                without.len() - 1 - bytes[1..].iter().zip(&without[1..]).take_while(|(a, b)| a == b).count();
             let begin = without.len() - end;
-            let block = [1u32, 2, 0o640].map(u32::to_le_bytes).concat();
+            let block = [9u32, 2, 0o640].map(u32::to_le_bytes).concat();
             assert_eq!(bytes, [&[without[0] + 2], &without[1..begin], &block, &without[begin..]].concat());
             // More than permissions is refused: no set-user-ID bit comes out of a repository.
             root.snapshot.meta.attributes = Some(Attributes { uid: 1, gid: 2, mode: 0o4640 });

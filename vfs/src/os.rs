@@ -335,9 +335,13 @@ mod tests {
         let top = dir.path().join("top");
         OsFs.create_dir_all(&top.join("deep")).unwrap();
         assert_eq!((mode(&top), mode(&top.join("deep"))), (0o700, 0o700));
-        for (folder, file, inner) in
-            [(0o700, 0o600, 0o700), (0o750, 0o640, 0o750), (0o2770, 0o660, 0o2770), (0o755, 0o644, 0o755), (0o1777, 0o600, 0o700)]
-        {
+        for (folder, file, inner) in [
+            (0o700, 0o600, 0o700),
+            (0o750, 0o640, 0o750),
+            (0o2770, 0o660, 0o2770),
+            (0o755, 0o644, 0o755),
+            (0o1777, 0o600, 0o700),
+        ] {
             set_mode(&top, folder);
             let at = |name: &str| top.join(format!("{name}-{folder:o}"));
             OsFs.create_new(&at("file")).unwrap();

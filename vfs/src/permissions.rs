@@ -18,6 +18,7 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 const STICKY: u32 = 0o1000;
 const READ_WRITE: u32 = 0o066;
 const PERMISSIONS: u32 = 0o777;
+const SPECIAL: u32 = 0o7000;
 
 /// Owner, group and permissions of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +38,16 @@ impl Attributes {
 
     /// Gives them to a file of ours. False if it stays ours because only root gives files away.
     pub(crate) fn give_to(self, path: &Path) -> io::Result<bool> {
-        let before = Attributes::of(&fs::metadata(path)?);
+        let meta = fs::metadata(path)?;
+        let before = Attributes::of(&meta);
         let (owner, group) = ((before.uid != self.uid).then_some(self.uid), Some(self.gid));
         let is_given = give(|| chown(path, owner, group))?;
         // A member of the group may still give it the group.
         let has_group = is_given || before.gid == self.gid || give(|| chown(path, None, group))?;
         let mode = if has_group { self.mode } else { without_group(self.mode) };
-        fs::set_permissions(path, fs::Permissions::from_mode(mode & PERMISSIONS))?;
+        // The set-group-ID bit of a folder stays.
+        let special = if meta.is_dir() { meta.mode() & SPECIAL } else { 0 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode & PERMISSIONS | special))?;
         Ok(is_given)
     }
 }
@@ -53,7 +57,9 @@ fn give(chown: impl FnOnce() -> io::Result<()>) -> io::Result<bool> {
     match chown() {
         Ok(()) => Ok(true),
         // Only root gives files away, and only to those whom a user namespace knows.
-        Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => Ok(false),
+        Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
+            Ok(false)
+        }
         Err(e) => Err(e),
     }
 }

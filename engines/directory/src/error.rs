@@ -99,6 +99,22 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// The folder that the output is to be in is not there.
+    #[error("the output's folder {} does not exist", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The result does not fit. Nothing was written.
+    #[error("the restore needs {needed} bytes in {}, which has {free} bytes free", folder.display())]
+    NoRoom {
+        /// Bytes of the files, without their holes.
+        needed: u64,
+        /// Bytes that can be stored there.
+        free: u64,
+        /// The folder that the output is to be in.
+        folder: PathBuf,
+    },
     /// A path that can't be the name of a folder.
     #[error("{} cannot be the name of a restored folder", path.display())]
     Output {

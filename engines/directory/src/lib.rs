@@ -21,6 +21,7 @@
 mod backup;
 mod entry;
 mod error;
+mod output;
 mod ranges;
 mod restore;
 mod scan;
@@ -29,8 +30,9 @@ mod tree;
 
 pub use backup::{BackupOptions, RangesUse, Taken, backup};
 pub use error::{Error, Result};
+pub use output::OutputFolder;
 pub use ranges::{ChangedRanges, ListError};
-pub use restore::{RestoreOptions, Restored, restore};
+pub use restore::{RestoreOptions, Restored, Room, restore, room};
 
 /// Name of this engine in a snapshot.
 pub const ENGINE: &str = "directory";

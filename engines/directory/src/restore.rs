@@ -2,19 +2,20 @@
 
 use crate::backup::read_tree;
 use crate::entry::{Content, Entry, ReadState, Time, What, below};
+use crate::output::{OutputFolder, check_room};
 use crate::source::{content, open_itself};
 use crate::{Error, Result};
 use pitr_dedup::ChunkStore;
 use pitr_format::Timestamp;
 use pitr_snapshot::{Snapshot, SnapshotReader};
-use pitr_vfs::{Buffer, File as _, FileSystem, OsFile, OsFs};
+use pitr_vfs::{Buffer, File as _, FileSystem, OsFile};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
-use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, Permissions};
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,11 +57,42 @@ pub struct Restored {
     pub moved_aside: Option<PathBuf>,
 }
 
-/// Builds the folder of a snapshot at `output`. What is moved aside gets a name with `now` in it. `progress` is told bytes done and all, from several threads.
+/// The room that a restore takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of the files, without their holes.
+    pub needed: u64,
+    /// Bytes that can be stored in the folder that the output is to be in, if that is known.
+    pub free: Option<u64>,
+}
+
+/// The room that a restore of a snapshot takes, and what there is. Reads the snapshot's tree; writes nothing.
 ///
 /// # Errors
-/// [`Error::Exists`], [`Error::Locked`], [`Error::Output`], [`Error::Io`]; [`Error::Tree`]; those of the repository.
+/// [`Error::NoRoom`], [`Error::NoFolder`], [`Error::Output`]; [`Error::Tree`]; those of the repository.
+pub fn room(fs: &dyn FileSystem, store: &ChunkStore, snapshot: &Snapshot, output: &Path) -> Result<Room> {
+    let reader = SnapshotReader::open(store.clone(), snapshot.manifest(store)?);
+    let needed = needed(&read_tree(&reader)?.entries);
+    Ok(Room { needed, free: check_room(fs, output, needed)? })
+}
+
+/// Bytes of the files, without their holes.
+fn needed(entries: &[Entry]) -> u64 {
+    let stored = |content: &Content| {
+        let holes = content.holes.iter().map(|(from, to)| to.saturating_sub(*from)).sum();
+        content.len.saturating_sub(holes)
+    };
+    entries.iter().filter_map(content).map(stored).sum()
+}
+
+/// Builds the folder of a snapshot at `output`; `fs` is asked how much room there is. What is moved aside gets a name with `now` in
+/// it. `progress` is told bytes done and all, from several threads.
+///
+/// # Errors
+/// [`Error::Exists`], [`Error::Locked`], [`Error::Output`], [`Error::NoFolder`], [`Error::NoRoom`], [`Error::Io`];
+/// [`Error::Tree`]; those of the repository.
 pub fn restore(
+    fs: &dyn FileSystem,
     store: &ChunkStore,
     snapshot: &Snapshot,
     output: &Path,
@@ -72,9 +104,12 @@ pub fn restore(
     let entries = read_tree(&reader)?.entries;
     let force = options.force || options.delta;
     let old = options.delta.then_some(output);
-    let output = Output::begin(output, force)?;
+    let needed = needed(&entries);
+    let target = output;
+    let output = OutputFolder::begin(target, force)?;
+    check_room(fs, target, needed)?;
     let (done, reused) = (AtomicU64::new(0), AtomicU64::new(0));
-    let builder = Builder { reader: &reader, folder: &output.partial, old, done, reused, progress };
+    let builder = Builder { reader: &reader, folder: output.folder(), old, done, reused, progress };
     let mut restored = builder.build(&entries)?;
     restored.moved_aside = output.publish(force, now)?;
     Ok(restored)
@@ -277,126 +312,4 @@ fn dress(path: &Path, entry: &Entry) -> io::Result<bool> {
     let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(is_given)
-}
-
-/// Where the result goes. Dropped unpublished, it removes what was built.
-struct Output {
-    path: PathBuf,
-    parent: PathBuf,
-    partial: PathBuf,
-    lock_path: PathBuf,
-    lock: Option<pitr_vfs::Lock>,
-    /// The lock's file stays: it says that what stands under the partial name is a leftover of ours.
-    keeps_lock: bool,
-    published: bool,
-}
-
-impl Output {
-    fn begin(path: &Path, force: bool) -> Result<Self> {
-        let name = path.file_name().ok_or_else(|| Error::Output { path: path.to_owned() })?;
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        // Without a slash at its end: names beside it are made from it.
-        let path = &parent.join(name);
-        let (partial, lock_path) = (beside(path, ".pitr-partial"), beside(path, ".pitr-lock"));
-        // A restore that was killed leaves both: what bears only the name of a partial one is somebody else's.
-        let was_ours = exists(&lock_path)?;
-        let keeps_lock = was_ours && exists(&partial)?;
-        let lock = OsFs.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
-        let lock = lock.ok_or(Error::Locked { path: path.to_owned() })?;
-        let mut output = Output {
-            path: path.to_owned(),
-            parent,
-            partial,
-            lock_path,
-            lock: Some(lock),
-            keeps_lock,
-            published: true, // nothing of ours is there yet
-        };
-        if exists(path)? && !force {
-            return Err(Error::Exists { path: path.to_owned() });
-        }
-        if exists(&output.partial)? {
-            if !was_ours {
-                return Err(Error::InTheWay { path: output.partial.clone() });
-            }
-            remove_all(&output.partial).map_err(Error::io("remove", &output.partial))?;
-        }
-        output.keeps_lock = false;
-        // Nobody else looks in before everything has its own mode.
-        let made = DirBuilder::new().mode(0o700).create(&output.partial);
-        made.map_err(Error::io("make", &output.partial))?;
-        output.published = false;
-        Ok(output)
-    }
-
-    /// Gives the folder, which is durable, its name. Returns what was moved aside.
-    fn publish(mut self, force: bool, now: Timestamp) -> Result<Option<PathBuf>> {
-        let mut moved = None;
-        if force && exists(&self.path)? {
-            let stamp: String = now.to_string().chars().filter(|c| *c != ':' && *c != '-').collect();
-            let aside = beside(&self.path, &format!(".before-{stamp}"));
-            OsFs.publish(&self.path, &aside).map_err(Error::io("move aside", &self.path))?;
-            moved = Some(aside);
-        }
-        match OsFs.publish(&self.partial, &self.path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(Error::Exists { path: self.path.clone() });
-            }
-            other => other.map_err(Error::io("publish", &self.path))?,
-        }
-        self.published = true;
-        OsFs.sync_dir(&self.parent).map_err(Error::io("sync", &self.parent))?;
-        Ok(moved)
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        // Nobody waits for the outcome: the next restore removes a leftover.
-        if !self.published {
-            let _ = remove_all(&self.partial);
-        }
-        if !self.keeps_lock {
-            let _ = std::fs::remove_file(&self.lock_path);
-        }
-        self.lock = None;
-    }
-}
-
-/// Removes a folder that we made, also when it was given modes that keep us out.
-fn remove_all(path: &Path) -> io::Result<()> {
-    if !std::fs::symlink_metadata(path)?.is_dir() {
-        return std::fs::remove_file(path); // of a database
-    }
-    if std::fs::remove_dir_all(path).is_ok() {
-        return Ok(());
-    }
-    let mut waiting = vec![path.to_owned()];
-    while let Some(folder) = waiting.pop() {
-        std::fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
-        for entry in std::fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                waiting.push(entry.path());
-            }
-        }
-    }
-    std::fs::remove_dir_all(path)
-}
-
-fn exists(path: &Path) -> Result<bool> {
-    match std::fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(Error::io("look at", path)(e)),
-    }
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }

@@ -50,6 +50,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The watcher's folder can't be made or used.
+    #[error("the folder of the local log, {}: {source}", path.display())]
+    StateFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The `-wal` file can't be read.
     #[error("reading the database's -wal file: {0}")]
     ReadLog(#[source] io::Error),

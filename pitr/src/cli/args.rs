@@ -39,9 +39,9 @@ pub(crate) struct Global {
     /// Where the repository is: a directory, or a file:// URL
     #[arg(long, env = "PITR_REPO", value_name = "URL", global = true, value_parser = repository_parser())]
     pub(crate) repo: Option<PathBuf>,
-    /// Name of the source within the repository [default: the only one there, or the file's name]
-    #[arg(long, value_name = "NAME", global = true, value_parser = parse_source)]
-    pub(crate) source: Option<String>,
+    /// Name of the source within the repository; restore, log and info take several [default: the only one there, or the file's name]
+    #[arg(long = "source", value_name = "NAME", global = true, value_parser = parse_source)]
+    pub(crate) sources: Vec<String>,
     /// Opens an encrypted repository: a file whose first line is the passphrase; PITR_PASSPHRASE holds one as well
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "key_file")]
     pub(crate) passphrase_file: Option<PathBuf>,
@@ -66,6 +66,16 @@ impl Global {
             CliError::usage("no repository given")
                 .next("name one with --repo DIR or in the environment as PITR_REPO")
         })
+    }
+
+    /// The source that was named, if one was, for a command that works on one.
+    pub(crate) fn source(&self) -> Result<Option<&str>, CliError> {
+        match self.sources.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            _ => Err(CliError::usage("this command works on one source, and several are named")
+                .next("give --source once; restore, log and info take several")),
+        }
     }
 
     /// What opens the repository, if something was given: a file before the environment.
@@ -132,11 +142,16 @@ Examples:
 Examples:
   pitr --repo /srv/backup init
   PITR_REPO=file:///srv/backup pitr init
-  pitr --repo /srv/backup init --encrypt --passphrase-file ~/.pitr-passphrase")]
+  pitr --repo /srv/backup init --encrypt --passphrase-file ~/.pitr-passphrase
+  pitr --repo /srv/backup init --mode 0640")]
 pub(crate) struct Init {
     /// Encrypt everything that is stored; nobody can read it without the passphrase or key given here
     #[arg(long)]
     pub(crate) encrypt: bool,
+    /// Permissions of the repository's files, as 0640 for a group that may read it. They become those of its folder, which later
+    /// files follow; chmod of the folder changes them [default: 0600, for its owner alone]
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub(crate) mode: Option<u32>,
 }
 
 /// What to do with keys.
@@ -234,23 +249,38 @@ pub(crate) struct Watch {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-TARGET is latest, a time (2026-11-21T14:32:06Z; local time without Z or an offset), 13 minutes ago, lsn:N or tx:N.
+TARGET is latest, a time (2026-11-21T14:32:06Z; '2026-11-21 14:32 Europe/Paris'; local time without Z, offset or zone),
+13 minutes ago, lsn:N, tx:N or snapshot:ID, of which the first digits are enough.
+
+Several sources are restored to one moment, a time or latest, or not at all. Latest is then the newest moment up to which every commit of
+each is known. PATH is a new folder, in which each source is a file or folder of the source's name.
+
+A restored database gets the owner and permissions that the source had, as far as you may give them.
 
 Examples:
   pitr --repo /srv/backup restore --to latest --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to '13 minutes ago' --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to tx:1482 --exclusive --output /srv/shop/restored.db
-  pitr --repo /srv/backup restore --to latest --delta --output /srv/shop/restored.db")]
+  pitr --repo /srv/backup restore --to latest --delta --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to '2026-11-29 14:00 Europe/Paris' --or-before --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --source shop --source users --to latest --output /srv/shop/restored
+  pitr --repo /srv/backup restore --to latest --if-absent --if-source-exists --output /data/app.db")]
 pub(crate) struct Restore {
     /// What to bring back
     #[arg(long, value_name = "TARGET", value_parser = Target::parse_local)]
     pub(crate) to: Target,
-    /// The file or folder to build; must not exist. A database is readable by you alone, or by those who could read what --force moves aside
+    /// The file or folder to build; must not exist
     #[arg(long, value_name = "PATH")]
     pub(crate) output: PathBuf,
+    /// Restore all sources of the repository to one moment, into a folder
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Stop just before the target instead of at it
     #[arg(long)]
     pub(crate) exclusive: bool,
+    /// Take the newest state at or before the target that can be restored, and say which; without it a target in a gap is refused
+    #[arg(long)]
+    pub(crate) or_before: bool,
     /// Take the target in this timeline instead of the newest one's history
     #[arg(long, value_name = "N")]
     pub(crate) timeline: Option<u32>,
@@ -261,7 +291,13 @@ pub(crate) struct Restore {
     /// Nobody may have it open: who writes to it goes on in what was moved aside
     #[arg(long)]
     pub(crate) delta: bool,
-    /// Plan it, say what it would read, write nothing
+    /// End with 0 and change nothing if the output exists
+    #[arg(long, conflicts_with_all = ["force", "delta"])]
+    pub(crate) if_absent: bool,
+    /// End with 0 and restore nothing if the repository has no such source yet
+    #[arg(long)]
+    pub(crate) if_source_exists: bool,
+    /// Plan it, say what it would read and whether it fits, write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Threads that fetch and decode [default: one for each processor]
@@ -274,13 +310,18 @@ pub(crate) struct Restore {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-T is written as restore's TARGET: a time, 13 minutes ago, lsn:N, tx:N or latest.
+T is written as restore's TARGET: a time, 13 minutes ago, lsn:N, tx:N, snapshot:ID or latest. The transactions of several sources are
+merged by time.
 
 Examples:
   pitr --repo /srv/backup log
   pitr --repo /srv/backup log --from '20 minutes ago' --to '10 minutes ago'
-  pitr --repo /srv/backup log --from tx:1400 --json")]
+  pitr --repo /srv/backup log --from tx:1400 --json
+  pitr --repo /srv/backup log --source shop --source users")]
 pub(crate) struct Log {
+    /// Show the transactions of all sources of the repository
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Leave out what was committed before
     #[arg(long, value_name = "T", value_parser = Target::parse_local)]
     pub(crate) from: Option<Target>,
@@ -421,6 +462,8 @@ enum ValueError {
     Repository(String),
     #[error("is empty; give a directory or a file:// URL with an absolute path")]
     RepositoryEmpty,
+    #[error("give the permissions of files, as 0600, 0640, 0660 or 0644; their owner reads and writes them")]
+    Mode,
     #[error("1 to 64 letters, digits, dots, dashes and underlines, not beginning with a dot")]
     Source,
 }
@@ -435,6 +478,13 @@ fn parse_interval(text: &str) -> Result<Duration, ValueError> {
 
 fn parse_rpo(text: &str) -> Result<Duration, ValueError> {
     parse_interval(text).map_err(|error| if error == ValueError::Zero { ValueError::RpoZero } else { error })
+}
+
+/// Permissions of files, octal: the owner's are given.
+fn parse_mode(text: &str) -> Result<u32, ValueError> {
+    let octal = text.bytes().all(|b| b.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && mode & !0o066 == 0o600);
+    mode.ok_or(ValueError::Mode)
 }
 
 /// Source names are one segment of an object's path, on every kind of store.
@@ -485,7 +535,24 @@ mod tests {
             let global = parse(line).unwrap().global;
             assert_eq!(global.repo, Some(PathBuf::from("/r")), "{line}");
             assert!(global.json && !global.quiet, "{line}");
-            assert_eq!((global.source.as_deref(), global.verbose), (Some("shop"), 1), "{line}");
+            assert_eq!((global.source().unwrap(), global.verbose), (Some("shop"), 1), "{line}");
+        }
+    }
+
+    #[test]
+    fn several_sources_are_for_commands_that_take_them() {
+        let global = parse("info --source a --source b").unwrap().global;
+        assert_eq!(global.sources, ["a", "b"]);
+        assert_eq!(global.source().unwrap_err().code, Exit::Usage);
+        assert_eq!(parse("info").unwrap().global.source(), Ok(None));
+    }
+
+    #[test]
+    fn a_mode_is_that_of_files_of_an_owner() {
+        assert_eq!(parse_mode("0640"), Ok(0o640));
+        assert_eq!(parse_mode("600"), Ok(0o600));
+        for text in ["", "640x", "0750", "0440", "+600", "7777", "0o600", "rw-r-----"] {
+            assert_eq!(parse_mode(text), Err(ValueError::Mode), "{text}");
         }
     }
 
@@ -505,12 +572,13 @@ mod tests {
 
     #[test]
     fn restore_takes_its_options() {
-        let line =
-            "restore --to tx:7 --output o.db --exclusive --timeline 2 --force --dry-run --workers 3 --rto 5m";
+        let line = "restore --to tx:7 --output o.db --exclusive --or-before --timeline 2 --force --dry-run --workers 3 --rto 5m";
         let Command::Restore(restore) = parse(line).unwrap().command else { panic!("not restore") };
         assert_eq!((restore.to, restore.timeline, restore.workers), (Target::Tx(7), Some(2), Some(3)));
         assert_eq!(restore.rto, Some(Duration::from_secs(300)));
-        assert!(restore.exclusive && restore.force && restore.dry_run);
+        assert!(restore.exclusive && restore.or_before && restore.force && restore.dry_run);
+        assert!(parse("restore --to latest --output o --if-absent --force").is_err());
+        assert!(parse("restore --to latest --output o --if-absent --delta").is_err());
     }
 
     #[test]

@@ -278,90 +278,6 @@ impl Document for Backup {
     }
 }
 
-/// How long each part of a command took, in the order in which they ran: an object from name to seconds.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Phases(pub(crate) Vec<(String, f64)>);
-
-impl Serialize for Phases {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, seconds)| (name, seconds)))
-    }
-}
-
-impl fmt::Display for Phases {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (name, seconds)) in self.0.iter().enumerate() {
-            write!(f, "{}{name} {}", if i > 0 { ", " } else { "" }, human::seconds(*seconds))?;
-        }
-        Ok(())
-    }
-}
-
-/// Answer of `restore`. Sizes in bytes; with `dry_run` they and the seconds are the plan's.
-#[derive(Debug, Serialize)]
-pub(crate) struct Restore {
-    /// Absent when the log reaches back to its origin and no snapshot was needed.
-    pub(crate) snapshot_id: Option<String>,
-    pub(crate) timeline: u32,
-    pub(crate) reached: Position,
-    pub(crate) base_bytes: u64,
-    /// Files that the snapshot of a folder does not have, or has only in part.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) incomplete: Vec<String>,
-    /// Files, folders and links of a folder that could not be given their owner.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) kept_owners: Option<u64>,
-    /// Of these, bytes that stood at the output already; absent without `--delta`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reused_bytes: Option<u64>,
-    pub(crate) wal_bytes: u64,
-    pub(crate) records: u64,
-    pub(crate) seconds: f64,
-    /// Absent from a plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) workers: Option<usize>,
-    pub(crate) phases: Phases,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) dry_run: bool,
-    #[serde(skip)]
-    pub(crate) output: String,
-}
-
-impl Document for Restore {
-    fn for_people(&self) -> String {
-        let mut text = String::new();
-        let (did, took) = if self.dry_run { ("would restore", "about ") } else { ("restored", "") };
-        let from = self.snapshot_id.as_deref().map_or("the log alone".into(), |id| format!("snapshot {id}"));
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{did} {} as of {}, timeline {}", self.output, self.reached, self.timeline);
-        let _ = writeln!(
-            text,
-            "from {from}: {} of base, {} of log, {} records, in {took}{}",
-            human::bytes(self.base_bytes),
-            human::bytes(self.wal_bytes),
-            self.records,
-            human::seconds(self.seconds)
-        );
-        for path in &self.incomplete {
-            let _ = writeln!(
-                text,
-                "{path}: NOT RESTORED, or not wholly: it changed while the snapshot was taken"
-            );
-        }
-        if let Some(owners) = self.kept_owners {
-            let _ =
-                writeln!(text, "{owners} files, folders and links are yours now: only root gives files away");
-        }
-        if let Some(reused) = self.reused_bytes {
-            let _ = writeln!(text, "{} of the base stood there already", human::bytes(reused));
-        }
-        if !self.phases.0.is_empty() {
-            let _ = writeln!(text, "{}", self.phases);
-        }
-        text
-    }
-}
-
 /// Answer of `log`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Log {
@@ -371,6 +287,9 @@ pub(crate) struct Log {
 /// One committed transaction; it was committed after `earliest` and not after `time`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Transaction {
+    /// Absent when only one source is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
     #[serde(flatten)]
     pub(crate) at: Position,
     pub(crate) earliest: Time,
@@ -380,21 +299,28 @@ pub(crate) struct Transaction {
 
 impl Document for Log {
     fn for_people(&self) -> String {
-        let mut table = Table::new(&[
+        let mut columns = vec![
             ("TX", Align::Right),
             ("TIME (UTC)", Align::Left),
             ("LSN", Align::Right),
             ("BLOCKS", Align::Right),
             ("SIZE", Align::Right),
-        ]);
+        ];
+        let has_sources = self.transactions.iter().any(|tx| tx.source.is_some());
+        if has_sources {
+            columns.insert(0, ("SOURCE", Align::Left));
+        }
+        let mut table = Table::new(&columns);
         for tx in &self.transactions {
-            table.row([
+            let source = has_sources.then(|| tx.source.clone().unwrap_or_default());
+            let cells = [
                 tx.at.tx.to_string(),
                 tx.at.time.to_string(),
                 tx.at.lsn.to_string(),
                 tx.blocks.to_string(),
                 human::bytes(tx.bytes),
-            ]);
+            ];
+            table.row(source.into_iter().chain(cells));
         }
         table.render()
     }
@@ -405,6 +331,18 @@ impl Document for Log {
 pub(crate) struct Info {
     pub(crate) sources: Vec<Source>,
     pub(crate) stored_bytes: u64,
+    /// Who may read the repository besides its owner; absent if nobody may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) readable_by: Option<Readable>,
+}
+
+/// Who may read a repository besides its owner.
+#[derive(Debug, Serialize)]
+pub(crate) struct Readable {
+    /// `group` or `everyone`.
+    pub(crate) who: &'static str,
+    /// What keeps the repository to its owner.
+    pub(crate) command: String,
 }
 
 /// What the repository holds of one source.
@@ -466,6 +404,13 @@ impl Document for Info {
     fn for_people(&self) -> String {
         let mut text =
             format!("{} stored, {} sources\n", human::bytes(self.stored_bytes), self.sources.len());
+        if let Some(Readable { who, command }) = &self.readable_by {
+            let who = match *who {
+                "everyone" => "READABLE BY EVERY USER of this machine",
+                _ => "readable by the members of its folder's group",
+            };
+            let _ = writeln!(text, "{who}; to keep it to its owner: {command}");
+        }
         for source in &self.sources {
             text += &source.for_people();
         }
@@ -576,7 +521,7 @@ impl Document for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     fn position(tx: u64) -> Position {
         Position { lsn: tx * 100, tx, time: Time(Timestamp::from_micros(1_795_271_526_000_001)) }
@@ -587,27 +532,8 @@ mod tests {
         map.keys().cloned().collect()
     }
 
-    fn restore() -> Restore {
-        Restore {
-            snapshot_id: Some("5f".into()),
-            timeline: 1,
-            reached: position(7),
-            base_bytes: 4096,
-            incomplete: vec![],
-            kept_owners: None,
-            reused_bytes: None,
-            wal_bytes: 8192,
-            records: 3,
-            seconds: 0.25,
-            workers: Some(2),
-            phases: Phases(vec![("write".into(), 0.2), ("plan".into(), 0.05)]),
-            dry_run: false,
-            output: "o.db".into(),
-        }
-    }
-
     #[test]
-    fn backup_and_restore_have_their_keys() {
+    fn backup_has_its_keys() {
         let backup = Backup {
             snapshot_id: "5f".into(),
             kind: Kind::Incremental,
@@ -625,12 +551,6 @@ mod tests {
         let expected = "changed_bytes kind logical_bytes lsn seconds snapshot_id stored_bytes";
         assert_eq!(keys(&backup).join(" "), expected);
         assert_eq!(serde_json::to_value(&backup).unwrap()["kind"], "incremental");
-        let expected = "base_bytes phases reached records seconds snapshot_id timeline wal_bytes workers";
-        assert_eq!(keys(&restore()).join(" "), expected);
-        assert_eq!(
-            serde_json::to_value(restore()).unwrap()["reached"],
-            json!({"lsn": 700, "tx": 7, "time": "2026-11-21T14:32:06.000001Z"})
-        );
     }
 
     #[test]
@@ -644,15 +564,10 @@ mod tests {
     }
 
     #[test]
-    fn phases_keep_their_order() {
-        assert_eq!(serde_json::to_string(&restore().phases).unwrap(), r#"{"write":0.2,"plan":0.05}"#);
-        assert_eq!(restore().phases.to_string(), "write 200 ms, plan 50 ms");
-    }
-
-    #[test]
     fn log_has_its_keys() {
         let log = Log {
             transactions: vec![Transaction {
+                source: None,
                 at: position(7),
                 earliest: position(6).time,
                 blocks: 2,
@@ -662,6 +577,14 @@ mod tests {
         assert_eq!(keys(&log), ["transactions"]);
         assert_eq!(keys(&log.transactions[0]).join(" "), "blocks bytes earliest lsn time tx");
         assert_eq!(log.for_people().lines().count(), 2);
+        assert!(!log.for_people().contains("SOURCE"));
+        let [tx] = log.transactions.try_into().unwrap();
+        let log = Log { transactions: vec![Transaction { source: Some("shop".into()), ..tx }] };
+        assert!(
+            log.for_people().starts_with("SOURCE") && log.for_people().contains("shop"),
+            "{}",
+            log.for_people()
+        );
     }
 
     #[test]
@@ -692,6 +615,7 @@ mod tests {
                 archive_lag_seconds: Some(0.4),
             }],
             stored_bytes: 900,
+            readable_by: None,
         };
         assert_eq!(keys(&info).join(" "), "sources stored_bytes");
         let expected = "archive_lag_seconds engine gaps name points restorable snapshots";
@@ -699,5 +623,10 @@ mod tests {
         assert_eq!(keys(&info.sources[0].restorable[0]).join(" "), "from timeline to");
         assert_eq!(keys(&info.sources[0].gaps[0]).join(" "), "from reason to");
         assert!(info.for_people().contains("GAP"), "{}", info.for_people());
+        assert!(!info.for_people().contains("chmod"), "{}", info.for_people());
+        let open = Readable { who: "everyone", command: "chmod -R go= /r".into() };
+        let info = Info { readable_by: Some(open), ..info };
+        assert_eq!(keys(&info).join(" "), "readable_by sources stored_bytes");
+        assert!(info.for_people().contains("EVERY USER") && info.for_people().contains("chmod -R go= /r"));
     }
 }

@@ -1,5 +1,6 @@
 //! How a run ends: the exit codes that scripts rely on, and the one line that says why.
 
+use super::code::Code;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ impl From<Exit> for ExitCode {
 pub(crate) struct CliError {
     /// The exit code that goes with it.
     pub(crate) code: Exit,
+    /// What kind of failure it is.
+    pub(crate) kind: Code,
     answered: bool,
     what: String,
     place: Option<String>,
@@ -43,7 +46,13 @@ pub(crate) struct CliError {
 impl CliError {
     /// A failure that ends the program with `code`.
     pub(crate) fn new(code: Exit, what: impl fmt::Display) -> Self {
-        CliError { code, answered: code == Exit::TooLate, what: what.to_string(), place: None, next: None }
+        CliError { code, ..Self::of(code.into(), what) }
+    }
+
+    /// A failure of a known kind.
+    pub(crate) fn of(kind: Code, what: impl fmt::Display) -> Self {
+        let (code, what) = (kind.exit(), what.to_string());
+        CliError { code, kind, answered: code == Exit::TooLate, what, place: None, next: None }
     }
 
     /// A command line that cannot be obeyed.

@@ -68,8 +68,8 @@ impl Table {
     }
 
     /// Adds a line; cells past the columns are dropped, missing ones are blank.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
     }
 
     /// The table as text, two blanks between columns, none at the end of a line.

@@ -1,6 +1,7 @@
 //! The program's surface: arguments in, documents and exit codes out. What a command does stands elsewhere.
 
 pub(crate) mod args;
+pub(crate) mod code;
 pub(crate) mod credentials;
 pub(crate) mod documents;
 pub(crate) mod exit;
@@ -8,6 +9,7 @@ pub(crate) mod human;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod prune;
+pub(crate) mod restored;
 pub(crate) mod target;
 pub(crate) mod wal;
 

@@ -2,6 +2,7 @@
 //!
 //! A reader that went away (`pitr log | head`) is not a failure, and never a panic.
 
+use super::code::Code;
 use super::exit::{CliError, Exit};
 use serde::Serialize;
 use std::fmt;
@@ -73,7 +74,8 @@ struct Failure {
 
 #[derive(Debug, Serialize)]
 struct FailureDetail {
-    code: u8,
+    code: Code,
+    exit: u8,
     message: String,
 }
 
@@ -86,7 +88,8 @@ pub(crate) fn report(error: &CliError, as_json: bool) {
 }
 
 fn failure(error: &CliError) -> Result<String, CliError> {
-    json(&Failure { error: FailureDetail { code: error.code as u8, message: error.to_string() } })
+    let (code, exit) = (error.kind, error.code as u8);
+    json(&Failure { error: FailureDetail { code, exit, message: error.to_string() } })
 }
 
 #[cfg(test)]
@@ -97,6 +100,7 @@ mod tests {
     fn a_failure_has_its_code_and_its_line() {
         let text = failure(&CliError::new(Exit::Unreachable, "no").at("tx:7")).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value, serde_json::json!({"error": {"code": 3, "message": "no: tx:7"}}));
+        let expected = serde_json::json!({"code": "unreachable-target", "exit": 3, "message": "no: tx:7"});
+        assert_eq!(value, serde_json::json!({ "error": expected }));
     }
 }

@@ -1,12 +1,13 @@
-//! What people write for a point in time: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`.
+//! What people write for a point in time: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`, `snapshot:ID`.
 //!
-//! A time without an offset is local; one that the local clock shows twice or never (the change to and from summer time) is refused
+//! A time may have an offset, or a blank and the name of a time zone; without either it is local. One that the local clock shows twice or never (the change to and from summer time) is refused
 //! rather than guessed. Fractions finer than a microsecond are cut off: commit times have microseconds, so nothing lies in between.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo};
 use pitr_format::Timestamp;
+use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -21,6 +22,38 @@ pub(crate) enum Target {
     Lsn(u64),
     /// Every commit up to this transaction.
     Tx(u64),
+    /// What a snapshot holds.
+    Snapshot(IdPrefix),
+}
+
+/// The first hexadecimal digits of a snapshot's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IdPrefix {
+    bits: u128,
+    digits: u32,
+}
+
+impl IdPrefix {
+    const DIGITS_MAX: usize = 32;
+
+    fn parse(text: &str) -> Result<Self, TargetError> {
+        let fits =
+            (1..=Self::DIGITS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let bits = if fits { u128::from_str_radix(text, 16).ok() } else { None };
+        let digits = text.len() as u32; // at most 32
+        bits.map(|bits| IdPrefix { bits, digits }).ok_or(TargetError::SnapshotId)
+    }
+
+    /// True if the id begins with these digits.
+    pub(crate) fn fits(self, id: [u8; 16]) -> bool {
+        u128::from_be_bytes(id) >> (128 - 4 * self.digits) == self.bits
+    }
+}
+
+impl fmt::Display for IdPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:0width$x}", self.bits, width = self.digits as usize)
+    }
 }
 
 /// A moment, absolute or counted back from now.
@@ -50,7 +83,7 @@ impl Moment {
 pub(crate) enum TargetError {
     /// None of the forms.
     #[error(
-        "write latest, a time such as 2026-11-21T14:32:06Z (without Z or an offset: local time), 13 minutes ago, lsn:N or tx:N"
+        "write latest, a time such as 2026-11-21T14:32:06Z or '2026-11-21 14:32 Europe/Paris' (without Z, an offset or a zone: local time), 13 minutes ago, lsn:N, tx:N or snapshot:ID"
     )]
     Unknown,
     /// `lsn:` or `tx:` without a number behind it.
@@ -64,6 +97,19 @@ pub(crate) enum TargetError {
         "this version has no named recovery points; give the transaction (tx:N) or the time that `pitr log` shows"
     )]
     Points,
+    /// `snapshot:` without the digits of an id.
+    #[error("snapshot: wants an id, or its first digits, as `pitr info` shows it: snapshot:1f00c2d3")]
+    SnapshotId,
+    /// A time with something behind it that is no time zone.
+    #[error(
+        "{zone} is not a known time zone; write a name as Europe/Paris, or the time with an offset, as {example}Z"
+    )]
+    Zone {
+        /// What was given.
+        zone: String,
+        /// The time as it was given.
+        example: DateTime,
+    },
     /// The local clock shows this time twice or never.
     #[error(
         "the local clock in {zone} shows this time twice or never; write it with an offset, as {example}Z"
@@ -91,6 +137,8 @@ impl Target {
             whole_number("lsn", number).map(Target::Lsn)
         } else if let Some(number) = text.strip_prefix("tx:") {
             whole_number("tx", number).map(Target::Tx)
+        } else if let Some(id) = text.strip_prefix("snapshot:") {
+            IdPrefix::parse(id).map(Target::Snapshot)
         } else if text.starts_with("point:") {
             Err(TargetError::Points)
         } else if let Some(length) = text.strip_suffix("ago") {
@@ -117,12 +165,31 @@ fn parse_time(text: &str, zone: &TimeZone) -> Result<Timestamp, TargetError> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(floor_to_micros(time));
     }
-    let civil: DateTime = text.parse().map_err(|_| TargetError::Unknown)?;
+    // In RFC 9557 the zone stands in brackets: it is not to be read over.
+    let (time, named) = match text.strip_suffix(']').and_then(|text| text.rsplit_once('[')) {
+        Some((time, name)) => (time, Some(name)),
+        None => split_zone(text),
+    };
+    let civil: DateTime = time.trim().parse().map_err(|_| TargetError::Unknown)?;
+    let named = named.map(|name| {
+        let unknown = |_| TargetError::Zone { zone: name.to_owned(), example: civil };
+        TimeZone::get(name).map_err(unknown)
+    });
+    let named = named.transpose()?;
+    let zone = named.as_ref().unwrap_or(zone);
     let zoned = zone.to_ambiguous_zoned(civil).unambiguous().map_err(|_| TargetError::Ambiguous {
         zone: zone.iana_name().unwrap_or("your time zone").to_owned(),
         example: civil,
     })?;
     Ok(floor_to_micros(zoned.timestamp()))
+}
+
+/// A time and the name behind it: a zone's name begins with a letter, no part of a time does so behind a blank.
+fn split_zone(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once(' ') {
+        Some((time, name)) if name.starts_with(|c: char| c.is_ascii_alphabetic()) => (time, Some(name)),
+        _ => (text, None),
+    }
 }
 
 fn floor_to_micros(time: jiff::Timestamp) -> Timestamp {
@@ -183,6 +250,50 @@ mod tests {
         assert_eq!(at("2026-07-21 14:32").unwrap(), "2026-07-21T12:32:00.000000Z");
         assert_eq!(at("2026-11-21T14:32:06.1234569Z").unwrap(), "2026-11-21T14:32:06.123456Z");
         assert_eq!(at("1969-12-31T23:59:59.9999999Z").unwrap(), "1969-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn times_in_a_named_zone() {
+        for text in [
+            "2026-11-29 14:00 Europe/Paris",
+            "2026-11-29T14:00:00[Europe/Paris]",
+            "2026-11-29T14:00  Europe/Paris",
+        ] {
+            assert_eq!(at(text).unwrap(), "2026-11-29T13:00:00.000000Z", "{text}");
+        }
+        assert_eq!(at("2026-07-01 14:00 Europe/Paris").unwrap(), "2026-07-01T12:00:00.000000Z");
+        assert_eq!(at("2026-07-01 14:00 America/New_York").unwrap(), "2026-07-01T18:00:00.000000Z");
+        assert_eq!(at("2026-07-01 14:00 UTC").unwrap(), "2026-07-01T14:00:00.000000Z");
+        let twice = at("2026-10-25 02:30 Europe/Paris");
+        assert!(
+            matches!(&twice, Err(TargetError::Ambiguous { zone, .. }) if zone == "Europe/Paris"),
+            "{twice:?}"
+        );
+        for text in ["2026-07-01 14:00 Europe/Pari", "2026-07-01T14:00[Nowhere]"] {
+            assert!(matches!(at(text), Err(TargetError::Zone { .. })), "{text}");
+        }
+        assert_eq!(at("yesterday Europe/Paris"), Err(TargetError::Unknown));
+    }
+
+    #[test]
+    fn the_first_digits_of_a_snapshot_are_enough() {
+        let parse = |text: &str| Target::parse(text, &TimeZone::UTC);
+        let mut id = [0; 16];
+        (id[0], id[1], id[15]) = (0x0f, 0xa0, 7);
+        for (text, fits) in
+            [("0", true), ("0fa", true), ("0FA0", true), ("fa", false), ("1", false), ("0fa1", false)]
+        {
+            let Ok(Target::Snapshot(prefix)) = parse(&format!("snapshot:{text}")) else { panic!("{text}") };
+            assert_eq!(prefix.fits(id), fits, "{text}");
+            assert_eq!(prefix.to_string(), text.to_lowercase());
+        }
+        let whole: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(
+            matches!(parse(&format!("snapshot:{whole}")), Ok(Target::Snapshot(prefix)) if prefix.fits(id))
+        );
+        for text in ["", "xyz", "+1", &"0".repeat(33)] {
+            assert_eq!(parse(&format!("snapshot:{text}")), Err(TargetError::SnapshotId), "{text}");
+        }
     }
 
     #[test]

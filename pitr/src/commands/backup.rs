@@ -69,7 +69,7 @@ fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError
     let changed_ranges = args.changed_ranges.as_deref().map(read_ranges).transpose()?;
     let name = source_of(global, &args.database)?;
     let phase = global.progress().phase("snapshot", 0);
-    let moved = global.source.is_some();
+    let moved = global.source()?.is_some();
     let options = directory::BackupOptions { full: args.full, moved, changed_ranges, ..Default::default() };
     let taken = pitr.backup_folder(&name, &args.database, options).map_err(explain)?;
     drop(phase);

@@ -1,26 +1,43 @@
 //! `pitr info`.
 
 use pitr::format::{SourceName, TimelineId, Timestamp};
+use pitr::objects::Readers;
 use pitr::recovery::{History, Restorable};
 use pitr::snapshot;
 use pitr::{BackupMetadata, Backups, Pitr};
 
 use super::failure::explain;
-use super::{open, targets};
+use super::{open, sources_of, targets};
 use crate::cli::args::Global;
-use crate::cli::documents::{self, Gap, Interval, Kind, Position, Snapshot, Source, Time};
+use crate::cli::documents::{self, Gap, Interval, Kind, Position, Readable, Snapshot, Source, Time};
 use crate::cli::exit::CliError;
 
 pub(crate) fn run(global: &Global) -> Result<(), CliError> {
     let pitr = open(global)?;
-    let names = match &global.source {
-        Some(name) => vec![pitr.source(Some(name)).map_err(explain)?],
-        None => pitr.sources().map_err(explain)?,
+    let names = match global.sources.as_slice() {
+        [] => pitr.sources().map_err(explain)?,
+        names => sources_of(&pitr, names, false).map_err(explain)?,
     };
     let sources = names.iter().map(|name| source(&pitr, name)).collect::<Result<_, _>>()?;
     let objects = pitr.objects().list("").map_err(|e| explain(e.into()))?;
     let stored_bytes = objects.iter().map(|entry| entry.size).sum();
-    global.output().answer(&documents::Info { sources, stored_bytes })
+    let readable_by = readable_by(&pitr)?;
+    global.output().answer(&documents::Info { sources, stored_bytes, readable_by })
+}
+
+/// Who may read the repository besides its owner, and what changes that (FAILURES 58).
+fn readable_by(pitr: &Pitr) -> Result<Option<Readable>, CliError> {
+    let readers = pitr.objects().readers().map_err(|e| explain(e.into()))?;
+    Ok(readers.map(|readers| Readable {
+        who: if readers == Readers::Group { "group" } else { "everyone" },
+        command: format!("chmod -R go= {}", quoted(pitr.objects().place())),
+    }))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let is_plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
+    if is_plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {

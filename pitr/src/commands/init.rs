@@ -10,7 +10,7 @@ use crate::cli::exit::CliError;
 
 pub(crate) fn run(global: &Global, args: &Init) -> Result<(), CliError> {
     let place = global.repository()?;
-    let config = PitrConfig::at(place);
+    let config = PitrConfig { mode: args.mode, ..PitrConfig::at(place) };
     let pitr = match (args.encrypt, global.credential()?) {
         (false, None) => Pitr::init(&config),
         (true, Some(credential)) => Pitr::init_encrypted(&config, credential.as_ref()),

@@ -14,6 +14,7 @@ mod wal;
 mod watch;
 
 use pitr::codec::Codec;
+use pitr::format::SourceName;
 use pitr::{Pitr, PitrConfig};
 
 use crate::cli::args::{Args, Command, Global};
@@ -37,6 +38,18 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         Command::Wal(wal) => wal::run(global, &wal),
         Command::DemoWriter(writer) => demo::writer::run(&writer.dir, writer.seed)
             .map_err(|error| CliError::new(Exit::Failed, error).at(writer.dir.display())),
+    }
+}
+
+/// The sources that a command works on: those named, all of them, or the only one.
+fn sources_of(pitr: &Pitr, names: &[String], all: bool) -> pitr::Result<Vec<SourceName>> {
+    match names {
+        [] if all => match pitr.sources()? {
+            sources if sources.is_empty() => pitr.only_source().map(|only| vec![only]), // says that there is none
+            sources => Ok(sources),
+        },
+        [] => Ok(vec![pitr.only_source()?]),
+        names => names.iter().map(|name| pitr.source(Some(name))).collect(),
     }
 }
 

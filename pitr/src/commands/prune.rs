@@ -12,7 +12,7 @@ use crate::cli::prune::{self as documents, Packs, Snapshot, Source};
 use crate::cli::target::Target;
 
 pub(crate) fn run(global: &Global, args: &Prune) -> Result<(), CliError> {
-    if global.source.is_some() {
+    if !global.sources.is_empty() {
         return Err(CliError::usage("retention holds for all sources of a repository; leave --source out"));
     }
     let pitr = open(global)?;

@@ -1,18 +1,61 @@
 //! From what people write to what the library resolves.
 
-use pitr::format::{Lsn, Timestamp, TxId};
+use pitr::format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr::recovery::{Moment, Point};
+use pitr::{BackupMetadata, Pitr};
 
+use super::failure::explain;
+use crate::cli::code::Code;
 use crate::cli::documents::{Position, Time};
-use crate::cli::target::Target;
+use crate::cli::exit::CliError;
+use crate::cli::target::{IdPrefix, Target};
 
-/// The library's moment for a target, when it is `now`.
-pub(crate) fn moment(target: Target, now: Timestamp) -> Moment {
+/// What a target means in a source when it is `now`, and the timeline that it is on if it names one.
+pub(crate) fn in_source(
+    pitr: &Pitr,
+    source: &SourceName,
+    target: Target,
+    now: Timestamp,
+) -> Result<(Moment, Option<TimelineId>), CliError> {
+    Ok(match target {
+        Target::Latest => (Moment::Latest, None),
+        Target::Time(moment) => (Moment::Time(moment.resolve(now)), None),
+        Target::Lsn(lsn) => (Moment::Lsn(Lsn::new(lsn)), None),
+        Target::Tx(tx) => (Moment::Tx(TxId::new(tx)), None),
+        Target::Snapshot(id) => {
+            let snapshot = snapshot(pitr, source, id)?;
+            (Moment::Snapshot(snapshot.id), Some(snapshot.timeline))
+        }
+    })
+}
+
+/// As [`in_source`], for a place in the log: a snapshot is where its state is consistent.
+pub(crate) fn in_log(
+    pitr: &Pitr,
+    source: &SourceName,
+    target: Target,
+    now: Timestamp,
+) -> Result<Moment, CliError> {
     match target {
-        Target::Latest => Moment::Latest,
-        Target::Time(moment) => Moment::Time(moment.resolve(now)),
-        Target::Lsn(lsn) => Moment::Lsn(Lsn::new(lsn)),
-        Target::Tx(tx) => Moment::Tx(TxId::new(tx)),
+        Target::Snapshot(id) => Ok(Moment::Lsn(snapshot(pitr, source, id)?.consistent_at)),
+        other => Ok(in_source(pitr, source, other, now)?.0),
+    }
+}
+
+/// The only snapshot whose id begins so.
+fn snapshot(pitr: &Pitr, source: &SourceName, id: IdPrefix) -> Result<BackupMetadata, CliError> {
+    let mut found = pitr.backups(source).map_err(explain)?.backups;
+    found.retain(|backup| id.fits(backup.id.0));
+    match (found.pop(), found.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => {
+            let what = format_args!("the source {source} has no snapshot {id}").to_string();
+            Err(CliError::of(Code::UnreachableTarget, what).next("`pitr info` lists them"))
+        }
+        (Some(_), others) => {
+            let what = format_args!("{} snapshots of {source} begin with {id}", others + 1).to_string();
+            Err(CliError::usage(what).next("give more digits"))
+        }
     }
 }
 

@@ -89,7 +89,7 @@ fn run_all(watches: Vec<(SourceName, Watch)>, stop: &AtomicBool) -> Ended {
 
 fn subjects(global: &Global, args: &args::Watch) -> Result<Vec<Subject>, CliError> {
     let several = args.databases.len() > 1;
-    if several && global.source.is_some() {
+    if several && !global.sources.is_empty() {
         return Err(
             CliError::usage("--source names one source").next("leave it out to watch several databases")
         );
@@ -114,7 +114,7 @@ fn subjects(global: &Global, args: &args::Watch) -> Result<Vec<Subject>, CliErro
 
 /// The source's name: the one given, or the file's.
 pub(super) fn source_of(global: &Global, database: &Path) -> Result<SourceName, CliError> {
-    match &global.source {
+    match global.source()? {
         Some(name) => SourceName::new(name).map_err(CliError::usage),
         None => Pitr::source_for(database).map_err(explain),
     }

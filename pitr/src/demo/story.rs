@@ -4,7 +4,9 @@
 //! application knows nothing of pitr; only the times that it printed are used to look for the damage, as a person would
 //! use a log line of theirs.
 
+use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,9 +17,9 @@ use serde_json::Value;
 
 use super::writer::{DATABASE, Event};
 use crate::cli::args::Global;
-use crate::cli::documents::Phases;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::output::{Document, Output};
+use crate::cli::restored::Phases;
 
 const SEED: u64 = 2026;
 
@@ -50,7 +52,7 @@ impl Document for Demo {
 /// Tells the story.
 pub(crate) fn run(global: &Global) -> Result<(), CliError> {
     let dir = std::env::temp_dir().join(format!("pitr-demo-{}", std::process::id()));
-    std::fs::create_dir(&dir).map_err(|e| failed("making the demo's folder", &dir, e))?;
+    DirBuilder::new().mode(0o700).create(&dir).map_err(|e| failed("making the demo's folder", &dir, e))?;
     let outcome = Story::new(global.output(), global.json, &dir).and_then(Story::tell);
     // Whatever happened, what the demo made goes away again.
     let cleaned = std::fs::remove_dir_all(&dir).map_err(|e| failed("removing the demo's folder", &dir, e));

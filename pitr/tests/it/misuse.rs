@@ -87,7 +87,7 @@ fn wrong_use_has_its_exit_code_and_one_plain_line() {
         let last = answer.stderr.lines().last().unwrap_or_default();
         assert!(last.starts_with("pitr: ") && last.contains(says), "{args:?}: {}", answer.stderr);
         if code != 6 {
-            assert_eq!(answer.json["error"]["code"], code, "{args:?}");
+            assert_eq!(answer.json["error"]["exit"], code, "{args:?}");
         }
     }
     assert_eq!(std::fs::read(world.path("taken")).unwrap(), b"mine");

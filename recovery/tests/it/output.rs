@@ -174,7 +174,8 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let room = |fs: &SimFs| {
         let chunks = pitr_dedup::ChunkStore::open(history.archive().objects().clone()).unwrap();
         let clock = crate::world::TestClock::default();
-        Restorer { history: &history, chunks: &chunks, fs, clock: &clock, progress: &|_| {} }.room(&plan, &output)
+        Restorer { history: &history, chunks: &chunks, fs, clock: &clock, progress: &|_| {} }
+            .room(&plan, &output)
     };
     for refused in [restore_on(&fs, &history, &plan, &options(&output, 1)).err(), room(&fs).err()] {
         let Some(Error::NoRoom { needed, free, folder }) = refused else { panic!("{refused:?}") };
@@ -222,7 +223,8 @@ fn a_restored_file_is_its_sources_or_that_of_what_stood_there() {
     assert!(plan.snapshot.is_some());
     let output = dir.path().join("out.db");
     let restore = |force| {
-        let done = restore_on(&OsFs, &history, &plan, &RestoreOptions { force, ..options(&output, 1) }).unwrap();
+        let done =
+            restore_on(&OsFs, &history, &plan, &RestoreOptions { force, ..options(&output, 1) }).unwrap();
         assert_eq!(done.not_given, None);
         OsFs.attributes(&output).unwrap()
     };

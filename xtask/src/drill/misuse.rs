@@ -70,7 +70,7 @@ impl Cases<'_> {
 
     fn judge(&mut self, code: i32, called: &Called, said: &str) {
         self.seen += 1;
-        let answered = called.answer["error"]["code"].as_i64();
+        let answered = called.answer["error"]["exit"].as_i64();
         // A restore that took too long was one: its document is the restore's.
         let answered = if code == TOO_LATE { answered.or(Some(code.into())) } else { answered };
         let message = called.answer["error"]["message"].as_str();

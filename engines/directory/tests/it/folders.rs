@@ -2,11 +2,13 @@ use crate::compare::seen;
 use pitr_archive::{Archive, Writer};
 use pitr_dedup::ChunkStore;
 use pitr_directory::{
-    BackupOptions, ChangedRanges, Error, RangesUse, RestoreOptions, Restored, Taken, backup, restore,
+    BackupOptions, ChangedRanges, Error, RangesUse, RestoreOptions, Restored, Room, Taken, backup, restore,
+    room,
 };
 use pitr_format::{SourceName, Timestamp};
 use pitr_objects::Objects;
-use pitr_vfs::{Clock, SystemClock};
+use pitr_vfs::sim::SimFs;
+use pitr_vfs::{Clock, OsFs, SystemClock};
 use proptest::prelude::*;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -75,7 +77,8 @@ impl Lab {
         let store = ChunkStore::open(self.objects.clone()).unwrap();
         let now = self.clock.now();
         let restored =
-            restore(&store, &taken.snapshot, &output, RestoreOptions::default(), now, &|_, _| {}).unwrap();
+            restore(&OsFs, &store, &taken.snapshot, &output, RestoreOptions::default(), now, &|_, _| {})
+                .unwrap();
         (output, restored)
     }
 
@@ -264,7 +267,7 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
     let output = lab.dir.path().join("out");
     let build = |force| {
         let options = RestoreOptions { force, delta: false };
-        restore(&store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {})
+        restore(&OsFs, &store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {})
     };
     fs::create_dir(&output).unwrap();
     fs::write(output.join("precious"), b"p").unwrap();
@@ -276,7 +279,7 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
     // A restore that was killed leaves these two; the next one starts clean.
     let other = lab.dir.path().join("other");
     let options = RestoreOptions::default();
-    let build = || restore(&store, &taken.snapshot, &other, options, lab.clock.now(), &|_, _| {});
+    let build = || restore(&OsFs, &store, &taken.snapshot, &other, options, lab.clock.now(), &|_, _| {});
     let partial = lab.dir.path().join("other.pitr-partial");
     fs::create_dir(&partial).unwrap();
     fs::write(partial.join("half"), b"h").unwrap();
@@ -288,7 +291,8 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
 
     // The same below something that stands there: who is refused does not make the leftover somebody else's.
     let force = RestoreOptions { force: true, delta: false };
-    let build = |options| restore(&store, &taken.snapshot, &other, options, lab.clock.now(), &|_, _| {});
+    let build =
+        |options| restore(&OsFs, &store, &taken.snapshot, &other, options, lab.clock.now(), &|_, _| {});
     fs::create_dir(&partial).unwrap();
     fs::write(&lock, b"").unwrap();
     assert!(matches!(build(options), Err(Error::Exists { path }) if path == other));
@@ -353,7 +357,8 @@ fn a_delta_restore_of_a_text_takes_what_is_there() {
     File::options().write(true).open(output.join("text")).unwrap().write_all_at(b"rot", 2_000_000).unwrap();
     let store = ChunkStore::open(lab.objects.clone()).unwrap();
     let options = RestoreOptions { force: false, delta: true };
-    let restored = restore(&store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
+    let restored =
+        restore(&OsFs, &store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
     assert_eq!(seen(&output), before);
     assert!((3_900_000..5_000_000).contains(&restored.reused), "{}", restored.reused);
 }
@@ -380,7 +385,8 @@ fn a_delta_restore_trusts_trusts_contents_and_nothing_else() {
     fs::write(output.join("small"), b"").unwrap();
     let store = ChunkStore::open(lab.objects.clone()).unwrap();
     let options = RestoreOptions { force: false, delta: true };
-    let restored = restore(&store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
+    let restored =
+        restore(&OsFs, &store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
     assert_eq!(seen(&output), before);
     // Two files, and of the third all but the extent that has rotted.
     assert_eq!(restored.reused, 3 * 600 * 4096 - (1 << 20));
@@ -584,4 +590,39 @@ fn a_told_file_of_several_names_that_grows_and_shrinks_comes_back() {
         assert_eq!(last.ranges, RangesUse::Used { files: 1, unmatched: 0 });
         lab.comes_back(&last, &format!("out{round}"));
     }
+}
+
+#[test]
+fn what_does_not_fit_or_has_no_folder_is_refused_before_anything_is_written() {
+    let lab = Lab::new();
+    fs::write(lab.at("file"), [1; 5000]).unwrap();
+    let sparse = File::create(lab.at("sparse")).unwrap();
+    sparse.set_len(1 << 30).unwrap();
+    sparse.write_all_at(&[1; 4096], 0).unwrap();
+    sparse.sync_all().unwrap();
+    let taken = lab.backup();
+    let store = ChunkStore::open(lab.objects.clone()).unwrap();
+    let (sim, folder) = (SimFs::new(), lab.dir.path().join("target"));
+    fs::create_dir(&folder).unwrap();
+    let output = folder.join("out");
+    let build = |output: &Path| {
+        restore(&sim, &store, &taken.snapshot, output, RestoreOptions::default(), lab.clock.now(), &|_, _| {})
+    };
+    // Holes take no room.
+    let needed = 5000 + 4096;
+    sim.set_free_bytes(needed - 1);
+    for refused in [build(&output).err(), room(&sim, &store, &taken.snapshot, &output).err()] {
+        assert!(
+            matches!(&refused, Some(Error::NoRoom { needed: n, free, .. }) if (*n, *free) == (needed, needed - 1)),
+            "{refused:?}"
+        );
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+    sim.set_free_bytes(needed);
+    let found = room(&sim, &store, &taken.snapshot, &output).unwrap();
+    assert_eq!(found, Room { needed, free: Some(needed) });
+    build(&output).unwrap();
+    let missing = folder.join("missing");
+    let refused = build(&missing.join("out")).unwrap_err();
+    assert!(matches!(&refused, Error::NoFolder { path } if *path == missing), "{refused}");
 }

@@ -3,8 +3,10 @@
 //! A request is one byte, the answer a status byte and a text with its length in front. The socket lies in the
 //! watcher's folder; a path too long for a socket's name is reached through the folder's descriptor.
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,6 +44,10 @@ impl Control {
             _ => {}
         }
         let listener = with_short_path(dir, &path, |short| UnixListener::bind(short))?;
+        // Those who may read the folder's files may ask; the socket was made as the umask says.
+        let folder = std::fs::metadata(dir)?.permissions().mode();
+        let folder = if folder & 0o1000 == 0 { folder & 0o066 } else { 0 };
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600 | folder))?;
         listener.set_nonblocking(true)?;
         Ok(Control { listener, path })
     }

@@ -78,6 +78,7 @@ impl Watch {
         let state = State::open(around.fs.clone(), &subject.state, around.repository, &subject.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
         drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
+        state.narrow_to(&subject.database)?;
         let archive = Archive::new(around.objects.clone(), subject.source.clone());
         let before = newest_of(&around.objects, &subject.source)?.map(|snapshot| snapshot.meta.engine);
         if let Some(engine) = before.filter(|engine| engine != ENGINE) {

@@ -10,11 +10,12 @@
 //! ```
 //! Losing the folder means a gap in the archive, never a wrong answer: nothing in it is needed by a restore.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pitr_format::{SourceName, TimelineId};
-use pitr_vfs::{FileSystem, Lock};
+use pitr_vfs::{Attributes, FileSystem, Lock};
 
 use crate::error::{Error, Result};
 use crate::source::with_suffix;
@@ -54,7 +55,7 @@ impl State {
         repository: [u8; 16],
         source: &SourceName,
     ) -> Result<Self> {
-        let io = |e| Error::Open { path: dir.to_owned(), source: e };
+        let io = |e| Error::StateFolder { path: dir.to_owned(), source: e };
         fs.create_dir_all(dir).map_err(io)?;
         let lock = fs.lock(&dir.join("lock")).map_err(io)?;
         let ours = identity(repository, source);
@@ -67,6 +68,25 @@ impl State {
             put_identity(fs.as_ref(), dir, &ours)?;
         }
         Ok(State { fs, dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// Takes from the folder's permissions what the database's don't give: the local log holds the database's content, and
+    /// earlier versions made the folder readable by everybody (FAILURES 58). A folder that holds anything else stays as it is.
+    pub fn narrow_to(&self, database: &Path) -> Result<()> {
+        let io = |source| Error::StateFolder { path: self.dir.clone(), source };
+        let is_ours = |name: &OsString| {
+            name.to_str().is_some_and(|name| {
+                matches!(name, "lock" | "identity" | "alive" | "control") || name.starts_with("timeline-")
+            })
+        };
+        let of = |path: &Path| self.fs.attributes(path).map_err(io);
+        let (Some(folder), Some(database)) = (of(&self.dir)?, of(database)?) else { return Ok(()) };
+        let may_read = database.mode & 0o444;
+        let mode = folder.mode & (0o700 | database.mode & 0o066 | may_read >> 2);
+        if mode == folder.mode || !self.fs.list(&self.dir).map_err(io)?.iter().all(is_ours) {
+            return Ok(());
+        }
+        self.fs.set_attributes(&self.dir, Attributes { mode, ..folder }).map(drop).map_err(io)
     }
 
     /// The folder.
@@ -141,6 +161,33 @@ fn identity(repository: [u8; 16], source: &SourceName) -> String {
 mod tests {
     use super::*;
     use pitr_vfs::OsFs;
+
+    #[test]
+    fn the_folder_lets_in_those_who_may_read_the_database() {
+        // FAILURES 58
+        let dir = tempfile::tempdir().unwrap();
+        let (path, database) = (dir.path().join("app.db-pitr"), dir.path().join("app.db"));
+        let ours = OsFs.attributes(dir.path()).unwrap().unwrap();
+        let set = |path: &Path, mode| OsFs.set_attributes(path, Attributes { mode, ..ours }).unwrap();
+        std::fs::write(&database, b"").unwrap();
+        let state = State::open(Arc::new(OsFs), &path, [1; 16], &SourceName::new("app").unwrap()).unwrap();
+        let mode = || OsFs.attributes(&path).unwrap().unwrap().mode;
+        assert_eq!(mode(), 0o700);
+        for (folder, of_database, narrowed) in
+            [(0o755, 0o600, 0o700), (0o755, 0o640, 0o750), (0o755, 0o644, 0o755), (0o700, 0o666, 0o700)]
+        {
+            set(&path, folder);
+            set(&database, of_database);
+            state.narrow_to(&database).unwrap();
+            assert_eq!(mode(), narrowed, "{folder:o} {of_database:o}");
+        }
+        // A folder that holds other things is not only ours.
+        std::fs::write(path.join("other"), b"").unwrap();
+        set(&path, 0o755);
+        set(&database, 0o600);
+        state.narrow_to(&database).unwrap();
+        assert_eq!(mode(), 0o755);
+    }
 
     #[test]
     fn one_at_a_time_and_only_for_its_own_repository_and_source() {

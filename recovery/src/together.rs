@@ -1,0 +1,74 @@
+//! One moment for several sources.
+//!
+//! Sources that are restored together are restored to one time. The newest such time is the earliest of their watermarks: up to
+//! it every commit of each is known. It may lie between the earliest and the latest time at which a commit can have happened;
+//! then it is moved back until the state of each source is certain.
+
+use crate::error::{Error, Result, Why};
+use crate::history::History;
+use crate::target::{Moment, Target};
+use pitr_format::Timestamp;
+
+/// Times the moment is moved back. Sources that are all written without a pause may have no moment that is certain in each.
+const TRIES: usize = 64;
+
+/// The newest time at which the state of each history is known.
+///
+/// # Errors
+/// The number of the history that refuses, and why: its latest state can't be restored, or no such time was found.
+pub fn newest_common(histories: &[History]) -> Result<Timestamp, (usize, Error)> {
+    let mut at = earliest_watermark(histories)?;
+    for tries_left in (0..TRIES).rev() {
+        match first_refusal(histories, at)? {
+            None => return Ok(at),
+            Some((number, error)) if tries_left == 0 => return Err((number, error)),
+            Some((_, error)) => at = moved_back(at, &error),
+        }
+    }
+    Ok(at)
+}
+
+/// The earliest of the histories' watermarks: the newest time up to which every commit of each is known.
+///
+/// # Errors
+/// As [`newest_common`].
+pub fn earliest_watermark(histories: &[History]) -> Result<Timestamp, (usize, Error)> {
+    let mut earliest = Timestamp::MAX;
+    for (number, history) in histories.iter().enumerate() {
+        let watermark = || {
+            // Refused if the latest state can't be restored: an older one must not pass for it.
+            history.resolve(&Target::at(Moment::Latest))?;
+            Ok(history.restorable()?.last().map(|span| span.watermark))
+        };
+        let watermark: Result<Option<Timestamp>> = watermark();
+        earliest = earliest.min(watermark.map_err(|error| (number, error))?.unwrap_or(Timestamp::MAX));
+    }
+    Ok(earliest)
+}
+
+/// The first history in which it is not certain on which side of the time a commit happened.
+fn first_refusal(histories: &[History], at: Timestamp) -> Result<Option<(usize, Error)>, (usize, Error)> {
+    for (number, history) in histories.iter().enumerate() {
+        match history.resolve(&Target::at(Moment::Time(at))) {
+            Ok(_) => {}
+            Err(Error::Unreachable(found)) if matches!(found.why, Why::Uncertain { .. }) => {
+                return Ok(Some((number, Error::Unreachable(found))));
+            }
+            Err(error) => return Err((number, error)),
+        }
+    }
+    Ok(None)
+}
+
+/// A time before the commit that may have happened on either side of `at`.
+fn moved_back(at: Timestamp, refusal: &Error) -> Timestamp {
+    let before = Timestamp::from_micros(at.micros().saturating_sub(1));
+    match refusal {
+        Error::Unreachable(found) => match found.why {
+            // The earliest time may be that of the commit before, and certain for that.
+            Why::Uncertain { earliest, .. } if earliest < at => earliest,
+            _ => before,
+        },
+        _ => before,
+    }
+}

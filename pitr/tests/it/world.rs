@@ -17,12 +17,14 @@ pub(crate) struct Answer {
 pub(crate) struct World {
     dir: tempfile::TempDir,
     copies: usize,
+    /// The umask of the program.
+    pub(crate) umask: &'static str,
 }
 
 impl World {
     /// Without a repository.
     pub(crate) fn empty() -> World {
-        World { dir: tempfile::tempdir().unwrap(), copies: 0 }
+        World { dir: tempfile::tempdir().unwrap(), copies: 0, umask: "022" }
     }
 
     /// With a repository.
@@ -49,8 +51,9 @@ impl World {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pitr"));
+        let mut command = Command::new("sh");
         command
+            .args(["-c", r#"umask "$0"; exec "$@""#, self.umask, env!("CARGO_BIN_EXE_pitr")])
             .arg("--repo")
             .arg(self.path("repo"))
             .arg("--json")

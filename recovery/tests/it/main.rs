@@ -5,5 +5,6 @@ mod lab;
 mod model;
 mod output;
 mod targets;
+mod together;
 #[path = "../../../archive/tests/it/world.rs"]
 mod world;

@@ -13,7 +13,7 @@ use pitr::sqlite::Error as SqliteError;
 use pitr::sqlite::watch::control::{self, Request};
 use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions, state};
 
-use super::failure::explain;
+use super::failure::{explain, explain_of};
 use super::open_writing;
 use super::watch::{source_of, tell};
 use crate::cli::args::{Backup, Global};
@@ -55,7 +55,7 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     let snapshot = match pitr.watch(subject.clone(), WatchOptions::default(), events) {
         Ok(mut watch) => watch.snapshot_once(args.full).map_err(|e| explain(e.into()))?,
         Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &subject, args)?,
-        Err(e) => return Err(explain(e)),
+        Err(e) => return Err(explain_of(&args.database)(e)),
     };
     drop(phase);
     let took = pitr.clock().monotonic().saturating_sub(begun);

@@ -1,9 +1,10 @@
 //! Which exit code an error ends the program with, and what to do next.
 
+use std::io;
+use std::path::Path;
+
 use pitr::objects::ErrorKind as O;
 use pitr::{archive, recovery, snapshot, sqlite};
-
-use std::io;
 
 use crate::cli::code::Code;
 use crate::cli::exit::CliError;
@@ -15,6 +16,27 @@ pub(crate) fn explain(error: pitr::Error) -> CliError {
     match next {
         Some(next) => failure.next(next),
         None => failure,
+    }
+}
+
+/// As [`explain`], for a database: SQLite does not say which file it could not open.
+pub(crate) fn explain_of(database: &Path) -> impl Fn(pitr::Error) -> CliError + use<> {
+    let database = database.to_owned();
+    use rusqlite::ErrorCode as C;
+    move |error| {
+        match &error {
+        pitr::Error::Sqlite(sqlite::Error::Sqlite(inner))
+            if matches!(
+                inner.sqlite_error_code(),
+                Some(C::CannotOpen | C::ReadOnly | C::PermissionDenied)
+            ) =>
+        {
+            CliError::of(Code::PermissionDenied, &error)
+                .at(database.display())
+                .next("see that the database, its -shm file and their folder can be written by the user who runs pitr")
+        }
+        _ => explain(error),
+    }
     }
 }
 

@@ -10,7 +10,7 @@ use pitr::Pitr;
 use pitr::format::SourceName;
 use pitr::sqlite::watch::{Event, Events, Subject, Summary, Watch, WatchOptions, give_way, state};
 
-use super::failure::explain;
+use super::failure::{explain, explain_of};
 use super::open_writing;
 use crate::cli::args::{self, Global};
 use crate::cli::documents;
@@ -42,6 +42,7 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
         .map(|subject| {
             let events = events(global.output(), &subject.source, &waiting);
             let name = subject.source.clone();
+            let explain = explain_of(&subject.database);
             Ok((name, pitr.watch(subject, options, events).map_err(explain)?))
         })
         .collect::<Result<Vec<_>, CliError>>()?;

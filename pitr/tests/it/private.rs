@@ -194,4 +194,7 @@ fn where_access_is_denied_the_file_is_named_and_the_way_out() {
     set_mode(&copy, 0o666);
     let backup = ["backup", &copy.to_string_lossy(), "--source", "copy"];
     nobody.denied(&backup, &ours.join("app.db-pitr"), "--state");
+    // Nor can SQLite make its -shm file there.
+    let state = theirs.join("state");
+    nobody.denied(&[&backup[..], &["--state", &state.to_string_lossy()]].concat(), &copy, "-shm");
 }

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn sources_that_would_meet_are_refused() {
         let check = |names: &[&str]| {
-            check_names(&names.iter().map(|name| SourceName::new(*name).unwrap()).collect::<Vec<_>>()).is_ok()
+            check_names(&names.iter().map(|name| SourceName::new(name).unwrap()).collect::<Vec<_>>()).is_ok()
         };
         assert!(check(&["a", "b", "a-b", "wal", "aa"]));
         for names in

@@ -62,14 +62,24 @@ pub enum Error {
         /// Number of the frame.
         frame: u32,
     },
-    /// The `-wal` file was restarted although our read transaction forbade it: our locks were lost.
-    #[error("the database's -wal file was restarted under our read lock; commits may have been missed")]
+    /// The `-wal` file restarted before everything in it was captured.
+    #[error("the database's -wal file restarted before all of it was captured; commits may be missing")]
     LockLost,
-    /// The database file was removed or replaced under its name.
-    #[error("{path}: the database file was removed or replaced by another one")]
+    /// A file of the database was removed or replaced at its path.
+    #[error("{path}: this file of the database was removed or replaced while it was watched")]
     Replaced {
+        /// The database file, its `-wal` or its `-shm`.
+        path: PathBuf,
+    },
+    /// A page of the database file is not what its log says.
+    #[error(
+        "{path}: page {page} of the database changed without the database's log, as when a file is copied over it"
+    )]
+    Overwritten {
         /// The database.
         path: PathBuf,
+        /// The first such page that was found, counted from 1.
+        page: u32,
     },
     /// Another process watches or backs up the same database.
     #[error(
@@ -145,7 +155,10 @@ impl Error {
     /// True if the source is no longer the one that was watched: watching must begin anew, behind a gap.
     #[must_use]
     pub fn is_break(&self) -> bool {
-        matches!(self, Error::FrameChanged { .. } | Error::LockLost | Error::Replaced { .. })
+        matches!(
+            self,
+            Error::FrameChanged { .. } | Error::LockLost | Error::Replaced { .. } | Error::Overwritten { .. }
+        )
     }
 
     /// True if the repository may work again later: it can't be reached, or has no room, or denies access.

@@ -230,6 +230,7 @@ impl Watch {
                 Ok(_) => {
                     keeper.settle(source, capture)?;
                     self.shared.captured(capture);
+                    self.shared.save_sample(capture);
                     self.shared.note_file(source, capture, SETTLE)?;
                 }
                 Err(e) if e.is_break() => {}
@@ -246,7 +247,7 @@ impl Watch {
 /// Why there is a gap behind a break.
 fn reason(why: &Error) -> GapReason {
     match why {
-        Error::Replaced { .. } => GapReason::SourceReplaced,
+        Error::Replaced { .. } | Error::Overwritten { .. } => GapReason::SourceReplaced,
         _ => GapReason::LogRestarted,
     }
 }

@@ -15,6 +15,9 @@ use crate::capture::Capture;
 use crate::error::Result;
 use crate::keeper::Quiet;
 
+/// The sample of pages is saved each time the log has grown by this much, bytes.
+const SAMPLE_EVERY_BYTES: u64 = 4 << 20;
+
 /// The log of one timeline on its way to the archive.
 pub(super) struct Log {
     pub(super) timeline: TimelineId,
@@ -43,6 +46,9 @@ pub(super) struct Shared {
     complete_until: AtomicI64,
     /// The capture needs the local log from here on.
     keep_from: AtomicU64,
+    /// The sample of pages in the watcher's folder covers the log up to here; what comes after must stay until it is
+    /// saved again.
+    sampled: AtomicU64,
     /// End of the log behind the last thing in it that is more than a watermark.
     news_end: AtomicU64,
     /// The threads are to end.
@@ -78,6 +84,7 @@ impl Shared {
             alive,
             complete_until: AtomicI64::new(i64::MIN),
             keep_from: AtomicU64::new(0),
+            sampled: AtomicU64::new(0),
             news_end: AtomicU64::new(0),
             end: AtomicBool::new(false),
             quiet: Quiet::default(),
@@ -89,18 +96,32 @@ impl Shared {
     pub(super) fn go_on_with(&mut self, log: Log) {
         self.log = log;
         *self.news_end.get_mut() = 0;
+        *self.sampled.get_mut() = 0;
     }
 
     /// Tells the other threads how far the capture has come.
     pub(super) fn captured(&self, capture: &Capture) {
         self.news_end.fetch_max(capture.news_end().get(), Ordering::Relaxed);
         self.keep_from.store(capture.keep_from().get(), Ordering::Relaxed);
+        if capture.news_end().get() >= self.sampled.load(Ordering::Relaxed) + SAMPLE_EVERY_BYTES {
+            self.save_sample(capture);
+        }
         if self.log.wal.durable() >= capture.news_end() {
             let (timeline, end, until) = (self.log.timeline, capture.news_end(), capture.complete_until());
             self.alive.note(&Mark { timeline, end, until });
         }
         // Last: what was complete by then is in the log.
         self.complete_until.store(capture.complete_until().micros(), Ordering::Release);
+    }
+
+    /// Saves the sample of pages. One that can't be saved costs a comparison after the next start, and must not keep the
+    /// local log from being removed.
+    pub(super) fn save_sample(&self, capture: &Capture) {
+        let sample = capture.sample();
+        let sample = sample.lock().unwrap_or_else(PoisonError::into_inner);
+        let (dir, timeline, end) = (&self.subject.state, self.log.timeline, capture.news_end());
+        let _ = sample.save(self.around.fs.as_ref(), dir, timeline, end);
+        self.sampled.store(end.get(), Ordering::Relaxed);
     }
 
     /// Makes durable what was captured.
@@ -130,7 +151,8 @@ impl Shared {
             shipping.shipped = ticks;
         }
         let archived = shipping.shipper.archived().unwrap_or(Lsn::ORIGIN);
-        let keep = archived.min(Lsn::new(self.keep_from.load(Ordering::Relaxed)));
+        let needed = self.keep_from.load(Ordering::Relaxed).min(self.sampled.load(Ordering::Relaxed));
+        let keep = archived.min(Lsn::new(needed));
         self.log.wal.remove_below(keep)?;
         Ok(archived)
     }

@@ -5,6 +5,7 @@
 //!   lock                 held while a watcher or a backup runs
 //!   identity             which repository and source the logs belong to
 //!   alive                until when the log was complete, if the watcher was killed
+//!   pages                checksums of a sample of the database's pages
 //!   control              socket on which a running watcher takes requests
 //!   timeline-00000001/   the local log of a timeline
 //! ```

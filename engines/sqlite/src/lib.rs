@@ -31,6 +31,7 @@ pub mod keeper;
 pub mod position;
 pub mod sample;
 pub mod source;
+mod steps;
 pub mod wal;
 pub mod watch;
 

@@ -30,6 +30,7 @@ use crate::conn::{self, Published};
 use crate::error::{Error, Result};
 use crate::header::{DatabaseHeader, HEADER_BYTES};
 use crate::position::{FileStamp, Position};
+use crate::steps;
 use crate::wal::{Salts, WalFile, WalHeader};
 
 /// What one look found: salts and published frames belong together.
@@ -297,6 +298,7 @@ impl Identities {
 }
 
 fn metadata(path: &Path) -> Result<Option<Metadata>> {
+    steps::reached();
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -346,6 +348,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 }
 
 fn read_header(path: &Path, file: &dyn File) -> Result<DatabaseHeader> {
+    steps::reached();
     let mut bytes = [0; HEADER_BYTES];
     let not_a_database = |why: String| Error::NotADatabase { path: path.to_owned(), why };
     match file.read_exact_at(&mut bytes, 0) {

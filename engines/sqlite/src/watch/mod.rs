@@ -17,6 +17,8 @@ mod alive;
 mod attach;
 mod begin;
 pub mod control;
+#[cfg(test)]
+mod interleaved;
 mod run;
 mod shared;
 mod snapshots;

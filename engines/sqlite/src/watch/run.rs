@@ -29,9 +29,9 @@ const SETTLE: Duration = Duration::from_millis(150);
 
 /// A watched database.
 pub struct Watch {
-    shared: Shared,
+    pub(super) shared: Shared,
     state: State,
-    attached: Option<Box<Attached>>,
+    pub(super) attached: Option<Box<Attached>>,
     summary: Summary,
 }
 

@@ -48,7 +48,10 @@ pub struct Capture {
     position: Position,
     /// Our log is needed from here on: for the notes of this generation of the database's log.
     keep_from: Lsn,
+    /// No commit after `position` happened before.
     last_look: Timestamp,
+    /// When the last look began, which also found the files of the database in place.
+    looked: Timestamp,
     /// Everything that was captured so far.
     totals: Totals,
     /// End of our log behind the last transaction.
@@ -109,6 +112,7 @@ impl Capture {
             position,
             keep_from,
             last_look,
+            looked: last_look,
             totals: Totals::default(),
             news_end,
             clocks,
@@ -163,7 +167,25 @@ impl Capture {
     /// Everything that was committed before this time has been appended to our log.
     #[must_use]
     pub fn complete_until(&self) -> Timestamp {
-        self.last_look
+        self.looked
+    }
+
+    /// Notes that nothing was committed between the last look and `until`, of which the caller is sure. Commits that are
+    /// found later happened after that. Ignored if the clock was set since the last look.
+    pub fn vouch(&mut self, until: Timestamp, monotonic: Duration) {
+        if self.clock_moved(until, monotonic).1 < CLOCK_STEP_MICROS {
+            self.last_look = self.last_look.max(until);
+        }
+    }
+
+    /// True if the log holds frames after our position that are not published: a commit may be about to be.
+    ///
+    /// # Errors
+    /// [`Error::ReadLog`].
+    pub fn is_unsettled(&self, source: &Source) -> Result<bool> {
+        let Some(header) = source.log().header()? else { return Ok(false) };
+        let next = if self.position.salts == Some(header.salts) { self.position.frame + 1 } else { 1 };
+        Ok(source.log().stated_checksum(&header, next)?.is_some())
     }
 
     /// Looks once, and appends what was committed since the last look. Nothing is durable yet. Returns what the
@@ -193,6 +215,7 @@ impl Capture {
         self.joined = true;
         self.check_file(source, (salts, published.backfilled))?;
         self.last_look = began.max(self.last_look);
+        self.looked = began.max(self.looked);
         Ok(Some(published))
     }
 
@@ -221,10 +244,9 @@ impl Capture {
     /// The time, after a step of the wall clock against the monotonic one has been logged.
     fn watch_clock(&mut self) -> Result<Timestamp> {
         let (now, ticks) = (self.clock.now(), self.clock.monotonic());
-        let (wall, mono) = std::mem::replace(&mut self.clocks, (now, ticks));
-        let elapsed = i64::try_from(ticks.saturating_sub(mono).as_micros()).unwrap_or(i64::MAX);
-        let from = Timestamp::from_micros(wall.micros().saturating_add(elapsed));
-        if now.since(from).max(from.since(now)) >= CLOCK_STEP_MICROS {
+        let (from, moved) = self.clock_moved(now, ticks);
+        self.clocks = (now, ticks);
+        if moved >= CLOCK_STEP_MICROS {
             let mut batch = BatchBuilder::new();
             batch.push(PARTITION, TxId::NONE, &Record::ClockStep { from, to: now })?;
             self.wal.append(batch)?;
@@ -233,6 +255,14 @@ impl Capture {
             return Err(Error::ClockSetBack { from: self.last_look, to: now });
         }
         Ok(now)
+    }
+
+    /// What the wall clock should show by the monotonic one, and by how much it differs, microseconds.
+    fn clock_moved(&self, now: Timestamp, ticks: Duration) -> (Timestamp, u64) {
+        let (wall, mono) = self.clocks;
+        let elapsed = i64::try_from(ticks.saturating_sub(mono).as_micros()).unwrap_or(i64::MAX);
+        let from = Timestamp::from_micros(wall.micros().saturating_add(elapsed));
+        (from, now.since(from).max(from.since(now)))
     }
 
     fn enter(&mut self, header: WalHeader) -> Result<()> {

@@ -99,6 +99,18 @@ pub enum Error {
         /// What its identity says.
         found: String,
     },
+    /// The watcher's folder was removed or replaced while it was used.
+    #[error("{dir}: the watcher's folder was removed or replaced; a new local log begins, with a gap")]
+    StateGone {
+        /// The watcher's folder.
+        dir: PathBuf,
+    },
+    /// Another repository is found where ours was.
+    #[error("{place}: another repository was put in place of the one that this watch writes to")]
+    OtherRepository {
+        /// The repository's place.
+        place: String,
+    },
     /// The repository's source of this name is something else.
     #[error(
         "the source {name} holds snapshots of another kind ({engine}); give this one another name with --source"
@@ -117,6 +129,9 @@ pub enum Error {
         /// What the clock shows.
         to: pitr_format::Timestamp,
     },
+    /// This process can have no more threads or descriptors.
+    #[error("no more threads or descriptors for watching: {0}; raise the limits (ulimit -n, ulimit -u)")]
+    Threads(#[source] io::Error),
     /// A thread of the watch died.
     #[error("a thread of the watch died; this is a fault of pitr")]
     Died,
@@ -161,17 +176,36 @@ impl Error {
         )
     }
 
-    /// True if the repository may work again later: it can't be reached, or has no room, or denies access.
+    /// True if it is about the repository, and trying again may help: it can't be reached, is not mounted, has no room
+    /// or denies access. What was captured waits in the local log.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        use pitr_objects::ErrorKind as K;
+        use pitr_archive::Error as A;
         match self {
-            Error::Archive(pitr_archive::Error::Objects(e)) | Error::Objects(e) => {
-                matches!(e.kind(), K::Unreachable | K::Full | K::Denied)
-            }
-            Error::Archive(e) => e.kind() == pitr_archive::Kind::Retry,
+            Error::Archive(
+                A::Objects(_) | A::Contended { .. } | A::NotWhatWasRead { .. } | A::Build { .. },
+            ) => true,
+            Error::Objects(_) | Error::OtherRepository { .. } => true,
             _ => false,
         }
+    }
+
+    /// True if going on could do harm: another writer has taken over this source.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Error::Archive(pitr_archive::Error::Fenced { .. }))
+    }
+
+    /// True if no database can be watched at the path as things are; that may change.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(
+            self,
+            Error::Open { .. }
+                | Error::NotADatabase { .. }
+                | Error::NotWalMode { .. }
+                | Error::Exclusive { .. }
+        )
     }
 
     /// True if trying again may help: SQLite says so, or the database did not stand still.

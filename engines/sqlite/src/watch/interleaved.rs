@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use pitr_dedup::ChunkStore;
 use pitr_format::SourceName;
@@ -159,7 +159,7 @@ fn play(seed: u64) -> (u64, u32) {
                 app.step(&mut random);
             }
             match random.below(12) {
-                0 => drop(watch.run(&AtomicBool::new(true)).unwrap()),
+                0 => drop(watch.drain().unwrap()),
                 1..6 => archive(&mut watch),
                 _ => {}
             }

@@ -1,7 +1,7 @@
 //! What the threads of a watch share.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pitr_archive::{Archive, Shipper, Writer};
@@ -12,7 +12,7 @@ use pitr_wal::{BatchBuilder, Wal};
 use super::alive::{Alive, Mark};
 use super::{Events, Subject, Surroundings, WatchOptions};
 use crate::capture::Capture;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keeper::Quiet;
 
 /// The sample of pages is saved each time the log has grown by this much, bytes.
@@ -32,7 +32,7 @@ pub(super) struct Shipping {
     shipped: Duration,
 }
 
-/// What all threads of an attachment see.
+/// What all threads see of one watched database. A fork begins another one.
 pub(super) struct Shared {
     pub(super) around: Surroundings,
     pub(super) subject: Subject,
@@ -49,12 +49,40 @@ pub(super) struct Shared {
     /// The sample of pages in the watcher's folder covers the log up to here; what comes after must stay until it is
     /// saved again.
     sampled: AtomicU64,
-    /// End of the log behind the last thing in it that is more than a watermark.
+    /// End of the log after the last record in it that is more than a watermark.
     news_end: AtomicU64,
-    /// The threads are to end.
-    pub(super) end: AtomicBool,
-    /// For who takes the application's write lock.
+    /// While the application's write lock is held, the other threads rest.
     pub(super) quiet: Quiet,
+    pub(super) snapshots: SnapshotState,
+    pub(super) shipping: ShippingState,
+    /// An error after which this watch must begin again.
+    failed: Mutex<Option<Error>>,
+}
+
+/// How far snapshots are.
+#[derive(Debug, Default)]
+pub(super) struct SnapshotState {
+    /// Jobs that wait or run.
+    pub(super) jobs: AtomicUsize,
+    /// The capturing thread has let go of this watch.
+    pub(super) ending: AtomicBool,
+    /// A base is being read: no hand-over.
+    pub(super) base_pending: AtomicBool,
+    /// The archive needs a base from this time of the monotonic clock on, milliseconds; 0 if it needs none.
+    pub(super) base_due_ms: AtomicU64,
+    /// A snapshot was taken: the sample of pages is to be compared.
+    pub(super) compare: AtomicBool,
+    /// What the last failure said, to say each only once.
+    pub(super) failure: Mutex<Option<String>>,
+}
+
+/// When a log is shipped next.
+#[derive(Debug, Default)]
+pub(super) struct ShippingState {
+    /// By the monotonic clock, milliseconds.
+    pub(super) due_ms: AtomicU64,
+    /// The pause after the last failure, milliseconds; 0 if it works.
+    pub(super) pause_ms: AtomicU64,
 }
 
 impl Log {
@@ -81,22 +109,50 @@ impl Shared {
             events,
             archive,
             writer,
+            log,
             alive,
             complete_until: AtomicI64::new(i64::MIN),
             keep_from: AtomicU64::new(0),
             sampled: AtomicU64::new(0),
             news_end: AtomicU64::new(0),
-            end: AtomicBool::new(false),
             quiet: Quiet::default(),
-            log,
+            snapshots: SnapshotState::default(),
+            shipping: ShippingState::default(),
+            failed: Mutex::new(None),
         })
     }
 
-    /// Goes on with the log of a new timeline.
-    pub(super) fn go_on_with(&mut self, log: Log) {
-        self.log = log;
-        *self.news_end.get_mut() = 0;
-        *self.sampled.get_mut() = 0;
+    /// The same watch with the log of a new timeline.
+    pub(super) fn with_log(&self, log: Log) -> Result<Self> {
+        Shared::new(
+            self.around.clone(),
+            self.subject.clone(),
+            self.options,
+            Arc::clone(&self.events),
+            self.archive.clone(),
+            self.writer.clone(),
+            log,
+        )
+    }
+
+    /// Asks for a new beginning of this watch.
+    pub(super) fn fail(&self, error: Error) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    /// Why this watch must begin again, if it must.
+    pub(super) fn take_failure(&self) -> Option<Error> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Errors unless the repository is still there. An unmounted volume leaves an empty folder, in which nothing may be
+    /// written (FAILURES 57).
+    pub(super) fn check_repository(&self) -> Result<()> {
+        let found = self.around.objects.open_repository()?;
+        if found.id == self.around.repository {
+            return Ok(());
+        }
+        Err(Error::OtherRepository { place: self.around.objects.place().to_owned() })
     }
 
     /// Tells the other threads how far the capture has come.
@@ -124,26 +180,31 @@ impl Shared {
         self.sampled.store(end.get(), Ordering::Relaxed);
     }
 
+    /// True if something was captured that is not durable.
+    pub(super) fn has_news(&self) -> bool {
+        self.log.wal.durable() < Lsn::new(self.news_end.load(Ordering::Relaxed))
+    }
+
     /// Makes durable what was captured.
     pub(super) fn make_durable(&self) -> Result<()> {
         self.quiet.wait();
-        if self.log.wal.durable() < Lsn::new(self.news_end.load(Ordering::Relaxed)) {
+        if self.has_news() {
             self.log.wal.sync()?;
         }
         Ok(())
     }
 
-    /// Notes in the local log until when it is complete, and makes it durable: should the watch be killed, the hole
-    /// begins there. Ships it if there is news, after a long quiet, or if `now` asks for it. Returns the end of what is
-    /// archived.
+    /// Ships the log if there is news, after a long quiet, or if `now` asks for it; notes in it before until when it is
+    /// complete. Returns the end of what is archived.
     pub(super) fn ship(&self, now: bool) -> Result<Lsn> {
         let mut shipping = self.log.shipper.lock().unwrap_or_else(PoisonError::into_inner);
         let ticks = self.around.clock.monotonic();
         let news_end = Lsn::new(self.news_end.load(Ordering::Relaxed));
         let news = shipping.shipper.archived().is_none_or(|at| at < news_end);
-        self.append_watermark()?;
-        self.log.wal.sync()?;
         if news || now || ticks.saturating_sub(shipping.shipped) >= self.options.watermark_every {
+            self.append_watermark()?;
+            self.log.wal.sync()?;
+            self.check_repository()?;
             let durable = self.log.wal.durable();
             while shipping.shipper.ship_one(&self.log.wal, durable)?.is_some() {
                 self.quiet.wait();

@@ -11,6 +11,7 @@
 //! ```
 //! Losing the folder means a gap in the archive, never a wrong answer: nothing in it is needed by a restore.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub struct State {
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
     _lock: Lock,
+    /// Device and inode of the lock's file.
+    lock_file: (u64, u64),
 }
 
 impl std::fmt::Debug for State {
@@ -67,7 +70,19 @@ impl State {
         if !check_identity(fs.as_ref(), dir, &ours)? {
             put_identity(fs.as_ref(), dir, &ours)?;
         }
-        Ok(State { fs, dir: dir.to_owned(), _lock: lock })
+        let lock_file = lock_file(dir).map_err(io)?;
+        Ok(State { fs, dir: dir.to_owned(), _lock: lock, lock_file })
+    }
+
+    /// Errors if the folder is no longer the one that was opened.
+    ///
+    /// # Errors
+    /// [`Error::StateGone`].
+    pub fn check_in_place(&self) -> Result<()> {
+        match lock_file(&self.dir) {
+            Ok(now) if now == self.lock_file => Ok(()),
+            _ => Err(Error::StateGone { dir: self.dir.clone() }),
+        }
     }
 
     /// The folder.
@@ -101,6 +116,11 @@ impl State {
         self.fs.sync_dir(&self.dir).map_err(io)?;
         Ok(to)
     }
+}
+
+fn lock_file(dir: &Path) -> std::io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(dir.join("lock"))?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Sees that the folder is ours. False if nobody has written down yet whose it is.

@@ -9,7 +9,7 @@ use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository};
 use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer};
 use pitr_snapshot::Snapshot;
-use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
+use pitr_sqlite::watch::{Events, Fleet, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 
 use crate::{BackupMetadata, Backups, Error, PitrConfig, Result};
@@ -123,6 +123,17 @@ impl Pitr {
         SourceName::from_lossy(name).ok_or_else(unnamed)
     }
 
+    /// The name of a source that was found in a watched folder, by its path below that folder: `a/app.db` is `a.app`.
+    ///
+    /// # Errors
+    /// [`Error::Unnamed`] if nothing of the path can be in a name.
+    pub fn source_below(relative: &Path) -> Result<SourceName> {
+        let unnamed = || Error::Unnamed { path: relative.to_owned() };
+        let parts: Vec<_> =
+            relative.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        SourceName::from_lossy(&parts.join(".")).ok_or_else(unnamed)
+    }
+
     /// The history of a source that leads to `timeline`, or to its newest one.
     pub fn history(&self, source: &SourceName, timeline: Option<TimelineId>) -> Result<History> {
         Ok(History::load(&self.objects, source, timeline)?)
@@ -203,14 +214,27 @@ impl Pitr {
     }
 
     /// Begins to watch a SQLite database. From the return on every commit is captured.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
     pub fn watch(&self, subject: Subject, options: WatchOptions, events: Events) -> Result<Watch> {
-        let around = Surroundings {
+        Ok(Watch::begin(self.surroundings(), subject, WatchOptions { codec: self.codec, ..options }, events)?)
+    }
+
+    /// A fleet that watches any number of SQLite databases with a fixed number of threads.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
+    pub fn fleet(&self, options: WatchOptions) -> Result<Fleet> {
+        Ok(Fleet::new(self.surroundings(), WatchOptions { codec: self.codec, ..options })?)
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
             fs: Arc::clone(&self.fs),
             clock: Arc::clone(&self.clock),
             objects: self.objects.clone(),
             repository: self.repository.id,
-        };
-        let options = WatchOptions { codec: self.codec, ..options };
-        Ok(Watch::begin(around, subject, options, events)?)
+        }
     }
 }

@@ -216,7 +216,7 @@ impl BaseView {
         Ok(())
     }
 
-    /// Notes the first page, and pages at even distances, as far as they come from the database file.
+    /// Notes the first page, and pages at even distances.
     fn note(&self, offset: u64, read: &[u8], sample: &Mutex<PageSample>) {
         let (page_bytes, every) = (u64::from(self.page_bytes), u64::from(self.pages) / SLOTS as u64 + 1);
         let (first, count) = (offset / page_bytes, read.len() as u64 / page_bytes);
@@ -225,9 +225,10 @@ impl BaseView {
             let (page, bytes) = (u32::try_from(index + 1), read.get(at..at + page_bytes as usize));
             if let (Ok(page), Some(bytes)) = (page, bytes)
                 && page <= self.pages
-                && !self.frames.contains_key(&page)
             {
-                sample.lock().unwrap_or_else(PoisonError::into_inner).found(page, bytes);
+                let frame = self.frames.get(&page).copied().unwrap_or(0);
+                let generation = self.header.map(|header| header.salts);
+                sample.lock().unwrap_or_else(PoisonError::into_inner).found(page, generation, frame, bytes);
             }
         }
     }

@@ -103,7 +103,8 @@ impl Capture {
     /// Goes on from a known position. What `wal` holds of the database's log begins with it.
     #[must_use]
     pub fn new(wal: Wal, clock: Arc<dyn Clock>, begin: Begin) -> Self {
-        let Begin { position, last_look, joined, sample } = begin;
+        let Begin { position, last_look, joined, mut sample } = begin;
+        sample.enter(position.salts);
         let clocks = (clock.now(), clock.monotonic());
         let (keep_from, news_end) = (wal.first(), wal.end());
         Capture {
@@ -213,15 +214,18 @@ impl Capture {
             _ => {}
         }
         self.joined = true;
-        self.check_file(source, (salts, published.backfilled))?;
+        // A log that restarted, and has not been written since, had everything of ours backfilled.
+        let restarted = salts != self.position.salts || published.frames < self.position.frame;
+        let of_ours = if restarted { u32::MAX - 1 } else { published.backfilled };
+        self.check_file(source, (salts, published.backfilled), of_ours)?;
         self.last_look = began.max(self.last_look);
         self.looked = began.max(self.looked);
         Ok(Some(published))
     }
 
-    /// Checks that the database file is still the one that the log tells of. Comes right after a look: see
-    /// [`crate::sample`].
-    fn check_file(&mut self, source: &Source, backfilled: Backfilled) -> Result<()> {
+    /// Checks that the database file is still the one that the log tells of, in which `of_ours` frames of the position's
+    /// generation are backfilled. Comes right after a look: see [`crate::sample`].
+    fn check_file(&mut self, source: &Source, backfilled: Backfilled, of_ours: u32) -> Result<()> {
         let now = (source.check_in_place()?, backfilled);
         let before = self.file.replace(now);
         let changed = before.is_none_or(|before| before.0 != now.0);
@@ -236,7 +240,6 @@ impl Capture {
             return Ok(());
         }
         self.to_compare -= slots;
-        let of_ours = if backfilled.0 == self.position.salts { backfilled.1 } else { 0 };
         let mut sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
         sample.compare(source.path(), source.file().as_ref(), self.position.page_bytes, of_ours, slots)
     }

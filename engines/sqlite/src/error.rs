@@ -105,6 +105,12 @@ pub enum Error {
         /// The watcher's folder.
         dir: PathBuf,
     },
+    /// The repository is not where it was.
+    #[error("{place}: the repository is not there; is its volume mounted?")]
+    RepositoryGone {
+        /// The repository's place.
+        place: String,
+    },
     /// Another repository is found where ours was.
     #[error("{place}: another repository was put in place of the one that this watch writes to")]
     OtherRepository {
@@ -185,7 +191,7 @@ impl Error {
             Error::Archive(
                 A::Objects(_) | A::Contended { .. } | A::NotWhatWasRead { .. } | A::Build { .. },
             ) => true,
-            Error::Objects(_) | Error::OtherRepository { .. } => true,
+            Error::Objects(_) | Error::RepositoryGone { .. } | Error::OtherRepository { .. } => true,
             _ => false,
         }
     }

@@ -81,11 +81,14 @@ impl PageSample {
         new.for_each(|entry| entry.frame = frame);
     }
 
-    /// Notes what the database file holds for `page` as of a base, unless something newer has its slot.
-    pub fn found(&mut self, page: u32, data: &[u8]) {
+    /// Notes what `page` holds in a base: as of frame `frame` of a generation, or in the database file if that is 0. What
+    /// is newer and has its slot stays.
+    pub fn found(&mut self, page: u32, generation: Option<Salts>, frame: u32, data: &[u8]) {
+        // A later generation than the base's: the frame is backfilled.
+        let frame = if self.generation == generation { frame } else { 0 };
         let entry = &mut self.entries[slot(page)];
         if entry.page == 0 && page <= self.pages_min {
-            *entry = Entry { page, crc: crc(data), frame: 0 };
+            *entry = Entry { page, crc: crc(data), frame };
         }
     }
 
@@ -271,7 +274,7 @@ mod tests {
         assert!(compare(&mut sample, file.as_ref(), 0, SLOTS).is_some_and(|page| page > 17));
         sample.resize(17);
         assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None);
-        sample.found(17, &content(3));
+        sample.found(17, None, 0, &content(3));
         assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None, "what was captured stays");
     }
 
@@ -299,7 +302,7 @@ mod tests {
             let mut sample = PageSample::default();
             sample.enter(Some(Salts([3; 8])));
             for (page, byte) in pages {
-                if byte % 2 == 0 { sample.captured(page, frame, &[byte]) } else { sample.found(page, &[byte]) }
+                if byte % 2 == 0 { sample.captured(page, frame, &[byte]) } else { sample.found(page, None, 0, &[byte]) }
             }
             let (timeline, end) = (TimelineId::new(7), Lsn::new(99));
             sample.save(&OsFs, dir.path(), timeline, end).unwrap();

@@ -56,10 +56,11 @@ impl Shared {
     /// new timeline first.
     pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<Attaching> {
         let mut source = Source::open(self.around.fs.as_ref(), &self.subject.database)?;
-        if old_library(source.header().sqlite_version) {
-            (self.events)(Event::OldLibrary { version: source.header().sqlite_version });
-        }
         let now = self.around.clock.now();
+        let version = source.header().sqlite_version;
+        if old_library(version) && state.warns(version, now) {
+            (self.events)(Event::OldLibrary { version });
+        }
         let (left, sample) = self.read_back()?;
         let beginning = match (left, broken) {
             (_, Some(reason)) => Beginning::Gap(reason),
@@ -98,6 +99,7 @@ impl Shared {
                 // The old history stays restorable to its end.
                 self.ship(true)?;
                 let fork = Fork {
+                    segment_size: self.options.segment_size,
                     parent: Some(self.log.timeline),
                     at: common.lsn,
                     reason: ForkReason::SourceRewound,

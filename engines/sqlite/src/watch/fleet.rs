@@ -110,6 +110,11 @@ impl Fleet {
         self.members.push(Member::waiting(subject, events, false));
     }
 
+    /// Adds a database that was found in a folder: it is let go when it is gone.
+    pub fn add_found(&mut self, found: Found) {
+        self.members.push(Member::waiting(found.subject, found.events, true));
+    }
+
     /// Watches until `stop`, then drains. `search` finds more databases; those are let go when they are gone.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod attach;
 mod begin;
 pub mod control;
 pub mod fleet;
+pub mod folder;
 #[cfg(test)]
 mod interleaved;
 mod run;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use pitr_archive::ForkReason;
 use pitr_codec::Codec;
 use pitr_format::record::GapReason;
-use pitr_format::{SourceName, TimelineId};
+use pitr_format::{SegmentSize, SourceName, TimelineId};
 use pitr_objects::Objects;
 use pitr_snapshot::Snapshot;
 use pitr_vfs::{Clock, FileSystem};
@@ -79,6 +80,8 @@ pub struct WatchOptions {
     pub keeper: KeeperOptions,
     /// How snapshots are compressed.
     pub codec: Codec,
+    /// Size of the local log's segments, for logs that begin.
+    pub segment_size: SegmentSize,
 }
 
 impl Default for WatchOptions {
@@ -90,6 +93,7 @@ impl Default for WatchOptions {
             watermark_every: Duration::from_secs(60),
             keeper: KeeperOptions::default(),
             codec: Codec::default(),
+            segment_size: SegmentSize::DEFAULT,
         }
     }
 }

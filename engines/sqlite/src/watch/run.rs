@@ -91,7 +91,7 @@ impl Watch {
             return Err(Error::OtherEngine { name: subject.source.to_string(), engine });
         }
         let writer = Writer::claim(&archive, around.clock.now())?;
-        let log = open_log(&around, &state, &archive, &writer, &events)?;
+        let log = open_log(&around, &state, &archive, &writer, options.segment_size, &events)?;
         let shared = Arc::new(Shared::new(around, subject, options, events, archive, writer, log)?);
         shared.recall_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
@@ -184,7 +184,8 @@ impl Watch {
         let parent = Some(self.shared.log.timeline);
         let (at, time) = (self.shared.log.wal.durable(), self.shared.log.wal.last_time());
         let reason = ForkReason::ClockSetBack;
-        let from = Fork { parent, at, reason, time, gap: false };
+        let segment_size = self.shared.options.segment_size;
+        let from = Fork { segment_size, parent, at, reason, time, gap: false };
         let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from)?;
         self.shared.carry_position_to(&log)?;
         (self.shared.events)(Event::Forked { timeline: log.timeline, reason });

@@ -148,11 +148,17 @@ impl Shared {
     /// Errors unless the repository is still there. An unmounted volume leaves an empty folder, in which nothing may be
     /// written (FAILURES 57).
     pub(super) fn check_repository(&self) -> Result<()> {
-        let found = self.around.objects.open_repository()?;
+        let place = || self.around.objects.place().to_owned();
+        let found = match self.around.objects.open_repository() {
+            Err(pitr_objects::Error::NotARepository { .. }) => {
+                return Err(Error::RepositoryGone { place: place() });
+            }
+            other => other?,
+        };
         if found.id == self.around.repository {
             return Ok(());
         }
-        Err(Error::OtherRepository { place: self.around.objects.place().to_owned() })
+        Err(Error::OtherRepository { place: place() })
     }
 
     /// Tells the other threads how far the capture has come.

@@ -6,6 +6,7 @@
 //!   identity             which repository and source the logs belong to
 //!   alive                until when the log was complete, if the watcher was killed
 //!   pages                checksums of a sample of the database's pages
+//!   warned               of which SQLite version the user was warned, and when
 //!   control              socket on which a running watcher takes requests
 //!   timeline-00000001/   the local log of a timeline
 //! ```
@@ -15,13 +16,39 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pitr_format::{SourceName, TimelineId};
+use pitr_format::bytes::{Put, Reader};
+use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_vfs::{FileSystem, Lock};
 
 use crate::error::{Error, Result};
 use crate::source::with_suffix;
 
 const IDENTITY_BYTES_MAX: u64 = 4096;
+
+const DAY_MICROS: u64 = 86_400_000_000;
+
+/// When a warning was given last.
+struct Warned {
+    about: u32,
+    at: Timestamp,
+}
+
+impl Warned {
+    const BYTES: usize = 12;
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::BYTES);
+        bytes.put_u32(self.about);
+        bytes.put_i64(self.at.micros());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut r = Reader::new(bytes);
+        let about = r.u32("warning").ok()?;
+        Some(Warned { about, at: Timestamp::from_micros(r.i64("warning").ok()?) })
+    }
+}
 
 /// The folder, locked.
 pub struct State {
@@ -83,6 +110,27 @@ impl State {
             Ok(now) if now == self.lock_file => Ok(()),
             _ => Err(Error::StateGone { dir: self.dir.clone() }),
         }
+    }
+
+    /// True if a warning of this kind was not given within the last day; it counts as given then.
+    pub fn warns(&self, about: u32, now: Timestamp) -> bool {
+        let mark = Warned { about, at: now };
+        let path = self.dir.join("warned");
+        let file = match self.fs.open(&path, pitr_vfs::Access::ReadWrite) {
+            Err(_) => self.fs.create_new(&path),
+            opened => opened,
+        };
+        // One warning too many if the mark can't be read or written.
+        let Ok(file) = file else { return true };
+        let mut bytes = [0; Warned::BYTES];
+        let before = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Warned::decode(&bytes));
+        let again = before.is_none_or(|before| {
+            before.about != about || now.since(before.at).max(before.at.since(now)) >= DAY_MICROS
+        });
+        if again {
+            let _ = file.write_all_at(&mark.encode(), 0);
+        }
+        again
     }
 
     /// The folder.
@@ -162,6 +210,26 @@ fn identity(repository: [u8; 16], source: &SourceName) -> String {
 mod tests {
     use super::*;
     use pitr_vfs::OsFs;
+
+    #[test]
+    fn a_warning_is_given_once_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db-pitr");
+        let state = State::open(Arc::new(OsFs), &path, [1; 16], &SourceName::new("app").unwrap()).unwrap();
+        let at = |hours: i64| Timestamp::from_micros(hours * 3_600_000_000);
+        let asked = [
+            (3_040_001, 0),
+            (3_040_001, 1),
+            (3_040_001, 23),
+            (3_040_001, 24),
+            (3_050_000, 25),
+            (3_050_000, 26),
+        ];
+        assert_eq!(
+            asked.map(|(about, hours)| state.warns(about, at(hours))),
+            [true, false, false, true, true, false]
+        );
+    }
 
     #[test]
     fn one_at_a_time_and_only_for_its_own_repository_and_source() {

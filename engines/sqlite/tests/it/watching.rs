@@ -17,7 +17,7 @@ use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions, state};
 use pitr_vfs::{Clock, OsFs, SystemClock};
 
-fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output: &Path) {
+pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output: &Path) {
     let history = History::load(objects, source, timeline.map(TimelineId::new)).unwrap();
     let stop = history.resolve(&Target::at(Moment::Latest)).unwrap();
     let plan = history.plan(&stop).unwrap();

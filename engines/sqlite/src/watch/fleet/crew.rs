@@ -248,6 +248,7 @@ impl Crew {
         let is_base = base.is_some();
         if !is_base && shared.snapshots.ending.load(Ordering::Relaxed) {
             // A base is taken all the same: without it nothing that was captured after a gap could be restored.
+            shared.snapshots.jobs.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         let taken = match base {

@@ -35,6 +35,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// While only the database is missing, or still being made, this is the longest pause.
 const ABSENT_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// A database that was found in a folder is let go when it is missing for this long: two searches have seen it, and find
+/// it again should it come back.
+const MISSING_MAX: Duration = Duration::from_secs(2 * super::SEARCH_EVERY.as_secs() + 1);
 /// Snapshots of one database that may wait.
 const JOBS_MAX: usize = 16;
 
@@ -57,6 +60,8 @@ pub(super) struct Member {
     /// What was said last about why nothing is captured.
     said: Option<String>,
     pause: Duration,
+    /// A database that was found is missing since then.
+    missing_since: Option<Duration>,
 }
 
 enum Phase {
@@ -85,7 +90,7 @@ impl Member {
     /// A database that is to be watched as soon as it can be.
     pub(super) fn waiting(subject: Subject, events: Events, found: bool) -> Self {
         let (phase, summary) = (Phase::Waiting(Duration::ZERO), Summary::default());
-        Member { subject, events, found, phase, summary, said: None, pause: PAUSE_FIRST }
+        Member { subject, events, found, phase, summary, said: None, pause: PAUSE_FIRST, missing_since: None }
     }
 
     /// A database that is captured already.
@@ -159,7 +164,7 @@ impl Member {
             }
             Phase::Detached(watch, _, _) if watch.attached.is_some() => self.capture(watch, context),
             Phase::Detached(watch, why, _) => {
-                if self.found && !self.database().exists() {
+                if self.is_lost(context) {
                     context.crew.hand_out(context.number, What::Drain(watch));
                 } else {
                     context.crew.hand_out(context.number, What::Attach(watch, why));
@@ -173,14 +178,25 @@ impl Member {
         }
     }
 
+    /// True if it was found in a folder and has been missing for so long that a search must have noticed.
+    fn is_lost(&mut self, context: &Context<'_>) -> bool {
+        if !self.found || self.database().exists() {
+            self.missing_since = None;
+            return false;
+        }
+        let now = context.crew.clock().monotonic();
+        now.saturating_sub(*self.missing_since.get_or_insert(now)) >= MISSING_MAX
+    }
+
     /// Takes a watch that is attached.
     fn capture(&mut self, watch: Box<Watch>, context: &mut Context<'_>) {
         match Captured::new(watch, context) {
-            Ok(captured) => {
-                self.phase = Phase::Captured(Box::new(captured));
+            Ok(mut captured) => {
                 self.pause = PAUSE_FIRST;
                 self.said = None;
                 (self.events)(Event::Watching);
+                captured.begin(context.crew);
+                self.phase = Phase::Captured(Box::new(captured));
             }
             Err((watch, e)) => self.abandon(watch, &e, context),
         }
@@ -251,7 +267,7 @@ impl Member {
     }
 
     fn failed_to_begin(&mut self, error: &Error, context: &Context<'_>) {
-        if self.found && !self.database().exists() {
+        if self.is_lost(context) {
             (self.events)(Event::LetGo);
             self.phase = Phase::Over(Ok(std::mem::take(&mut self.summary)));
             return;
@@ -287,7 +303,7 @@ impl Member {
 }
 
 impl Captured {
-    fn new(mut watch: Box<Watch>, context: &mut Context<'_>) -> Result<Self, (Box<Watch>, Error)> {
+    fn new(watch: Box<Watch>, context: &mut Context<'_>) -> Result<Self, (Box<Watch>, Error)> {
         let dir = watch.state.dir().to_owned();
         let listened = Control::listen(&dir).and_then(|control| {
             context.wake.listen(context.number, control.listener())?;
@@ -304,12 +320,16 @@ impl Captured {
         // Without events, as when the machine has no watch left, the database is looked at often.
         let followed = context.wake.follow(context.number, &watch.shared.subject.database).ok();
         let pace = Pace::new(now, followed.is_some());
-        context.crew.activate(&watch.shared);
-        if let Some(base) = watch.attached.as_mut().and_then(|attached| attached.base.take()) {
-            read_base(&watch.shared, context.crew, base, None);
-        }
         let snapshot_due = context.crew.options().snapshot_every.map(|every| now + every);
         Ok(Captured { watch, control, followed, pace, due: now, snapshot_due, place_due: now })
+    }
+
+    /// From here on the other threads work for it.
+    fn begin(&mut self, crew: &Crew) {
+        crew.activate(&self.watch.shared);
+        if let Some(base) = self.watch.attached.as_mut().and_then(|attached| attached.base.take()) {
+            read_base(&self.watch.shared, crew, base, None);
+        }
     }
 
     /// Gives the watch back; nothing is begun for it any more.

@@ -34,7 +34,7 @@ fn write(wal: &Wal) -> u64 {
             builder.push(PartitionId::FIRST, TxId::new(tx), &image).expect("a valid record");
         }
         builder
-            .push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, b"")
+            .push_commit(PartitionId::FIRST, TxId::new(tx), None, None, b"")
             .expect("a valid commit");
         wal.append(builder).expect("the disk works");
     }

@@ -2,7 +2,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::record::Record;
-use pitr_format::{PartitionId, Timestamp, TxId};
+use pitr_format::{PartitionId, TxId};
 use pitr_vfs::{OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn transaction() -> BatchBuilder {
     let mut batch = BatchBuilder::new();
     let pushed = batch.push(partition, tx, &Record::Data(&PAYLOAD));
     pushed
-        .and_then(|()| batch.push_commit(partition, tx, Timestamp::MIN, None, b""))
+        .and_then(|()| batch.push_commit(partition, tx, None, None, b""))
         .expect("records of fair size");
     batch
 }

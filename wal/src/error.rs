@@ -1,7 +1,7 @@
 //! What can go wrong with a log, and where.
 
 use pitr_format::record::Kind as RecordKind;
-use pitr_format::{DecodeError, FileId, Lsn, SegmentNo};
+use pitr_format::{DecodeError, FileId, Lsn, SegmentNo, TxId};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -158,6 +158,18 @@ pub enum Error {
         /// Which rule it breaks.
         source: DecodeError,
     },
+    /// A commit or an abort names a first record past the end of the log, so its transaction's records would not count.
+    #[error(
+        "transaction {tx}: its first record cannot be at LSN {first}, the log ends at {end}; pass the position that appending that record returned, or none"
+    )]
+    FirstAhead {
+        /// The transaction.
+        tx: TxId,
+        /// The position given for its first record.
+        first: Lsn,
+        /// Where the log ends.
+        end: Lsn,
+    },
     /// The range of positions is used up.
     #[error("the log is at LSN {end} and has no room for {bytes} bytes before the end of the range")]
     Exhausted {
@@ -203,6 +215,12 @@ impl Error {
             | Error::BlockSize { .. } => Kind::Fatal,
             _ => Kind::Fix,
         }
+    }
+
+    /// True if the disk, or the user's share of it, is full.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -37,7 +37,7 @@
 //!
 //! let mut batch = BatchBuilder::new();
 //! batch.push(PartitionId::FIRST, TxId::new(1), &Record::Data(b"balance of 7 is 100"))?;
-//! batch.push_commit(PartitionId::FIRST, TxId::new(1), Timestamp::MIN, None, b"")?;
+//! batch.push_commit(PartitionId::FIRST, TxId::new(1), None, None, b"")?;
 //! let commit = wal.commit(batch)?.commits[0]; // durable from here on
 //! assert!(wal.durable() >= commit.lsn);
 //!

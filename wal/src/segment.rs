@@ -81,7 +81,8 @@ pub(crate) enum Room {
     Sparse,
 }
 
-/// Creates the segment with this header and the index of the one before; it and its name are durable on return.
+/// Creates the segment with this header and the index of the one before; it and its name are durable on return. After
+/// an error no unpublished file is left, as far as possible: on a full disk it would take the space that is missing.
 pub(crate) fn create(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -92,7 +93,11 @@ pub(crate) fn create(
     let path = path_of(dir, header.segment);
     let aside = path.with_extension("seg.new");
     let file = fs.create_new(&aside).map_err(Error::io("create", &aside))?;
-    fill(file.as_ref(), header, before, room).map_err(Error::io("write", &aside))?;
+    if let Err(source) = fill(file.as_ref(), header, before, room) {
+        // What is left is removed when the log is opened again.
+        let _ = fs.remove_file(&aside);
+        return Err(Error::io("write", &aside)(source));
+    }
     fs.publish(&aside, &path).map_err(Error::io("publish", &path))?;
     fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
     Ok(file)

@@ -27,7 +27,7 @@ pub struct SlotEntry {
     pub name: String,
     /// Its holder needs the log from here on.
     pub position: Lsn,
-    /// True if the log no longer keeps what the holder needs; the holder has not been told yet.
+    /// True if the log no longer keeps what the holder needs. The slot stays listed until it is given up.
     pub is_dropped: bool,
 }
 
@@ -101,7 +101,7 @@ fn slot(r: &mut Reader<'_>) -> Result<SlotEntry, DecodeError> {
     if flags > 1 || len == 0 {
         return Err(DecodeError::Range { what: "slot", value: flags.into() });
     }
-    let name = str::from_utf8(r.bytes(len, "slot")?).map_err(|_| DecodeError::Utf8 { what: "slot" })?;
+    let name = str::from_utf8(r.take(len, "slot")?).map_err(|_| DecodeError::Utf8 { what: "slot" })?;
     Ok(SlotEntry { name: name.to_owned(), position, is_dropped: flags == 1 })
 }
 

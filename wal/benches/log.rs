@@ -22,9 +22,7 @@ fn transaction() -> BatchBuilder {
     let (partition, tx) = (PartitionId::FIRST, TxId::new(1));
     let mut batch = BatchBuilder::new();
     let pushed = batch.push(partition, tx, &Record::Data(&PAYLOAD));
-    pushed
-        .and_then(|()| batch.push_commit(partition, tx, None, None, b""))
-        .expect("records of fair size");
+    pushed.and_then(|()| batch.push_commit(partition, tx, None, None, b"")).expect("records of fair size");
     batch
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong with a log, and where.
 
 use pitr_format::record::Kind as RecordKind;
+use pitr_format::slots::{SLOT_NAME_BYTES_MAX, SLOTS_MAX};
 use pitr_format::{DecodeError, FileId, Lsn, SegmentNo, TxId};
 use std::fmt;
 use std::io;
@@ -134,21 +135,40 @@ pub enum Error {
         /// Begin of the record.
         lsn: Lsn,
     },
-    /// A slot of this name is held already.
-    #[error("the log has a slot named {name} already: give that one up, or choose another name")]
+    /// A slot of this name is in use in this process.
+    #[error("slot {name} is in use: release it first, or choose another name")]
     SlotTaken {
         /// The name.
         name: String,
     },
-    /// The log reached its cap and gave the slot up: what its holder still needed may be removed.
+    /// The log no longer keeps what the slot's holder needs.
     #[error(
-        "slot {name} was dropped when the log reached its cap; it now begins at LSN {first}: begin anew from a base"
+        "slot {name} was dropped, because the log reached its cap or segment files were deleted; the log begins at LSN {first}. Give the slot up with `drop_slot`, then claim it again and begin anew from a base"
     )]
     SlotDropped {
         /// The slot's name.
         name: String,
         /// Where the oldest batch of the log stands now.
         first: Lsn,
+    },
+    /// A new slot can't be had.
+    #[error(
+        "slot {name:?} refused: a name has 1 to {SLOT_NAME_BYTES_MAX} bytes, a log at most {SLOTS_MAX} slots; see `slots` for those that it has"
+    )]
+    SlotRefused {
+        /// The name.
+        name: String,
+    },
+    /// The file of the log's slots is damaged or another log's, so that nobody knows what must be kept.
+    #[error(
+        "{}: the log's slots can't be read: {source}. If no archiver or replica needs this log, or all of them can begin anew from a base, delete this file and open the log again",
+        path.display()
+    )]
+    SlotFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: DecodeError,
     },
     /// A record that the format doesn't allow was pushed.
     #[error("{kind:?} record refused: {source}")]
@@ -209,6 +229,7 @@ impl Error {
             Error::Locked { .. } => Kind::Retry,
             Error::Header { .. }
             | Error::Foreign { .. }
+            | Error::SlotFile { .. }
             | Error::Hole { .. }
             | Error::Frames { .. }
             | Error::Payload { .. }

@@ -12,7 +12,8 @@
 //!   ones (feature `parallel`), and any number of them gives the same result: an [`Analysis`] merges, a replay keeps each
 //!   partition's order. It finds commits by time and transaction without reading the log.
 //! - **It keeps what is needed**: the engine states its redo point ([`Wal::remove_below`]), an archiver or a replica holds
-//!   a [`Slot`]. At a cap the slots in its way are dropped, and everyone is told ([`Event`]); the redo point never is.
+//!   a [`Slot`], which outlives restarts. At a cap the slots in its way are dropped, and everyone is told ([`Event`]); the
+//!   redo point never is.
 //! - **Commit times never decrease**, also when the clock does, and over a reopen.
 //! - **When a commit returns is chosen**: [`SyncPolicy`]. A [`Ticket`] is waited for, asked, or awaited (feature `future`).
 //! - **Memory is bounded**: 8 MiB that wait for the disk, as much on its way there, as much kept for what comes next; and
@@ -25,7 +26,7 @@
 //!
 //! # Alone
 //! ```
-//! use pitr_format::{Lsn, PartitionId, Timestamp, TxId, record::Record};
+//! use pitr_format::{Lsn, PartitionId, TxId, record::Record};
 //! use pitr_vfs::{OsFs, SystemClock};
 //! use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 //! use std::sync::Arc;
@@ -79,6 +80,7 @@ mod rounds;
 mod scan;
 mod sealed;
 mod segment;
+mod slot_file;
 mod slots;
 mod stats;
 mod tail;
@@ -100,7 +102,7 @@ pub use options::{Start, SyncPolicy, WalOptions};
 pub use reader::{LogBatch, LogReader};
 pub use records::Records;
 pub use sealed::{Batches, SealedSegment};
-pub use slots::{Event, Slot};
+pub use slots::{Event, Slot, SlotState};
 pub use stats::Stats;
 pub use ticket::Ticket;
 pub use wal::Wal;

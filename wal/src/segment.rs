@@ -13,7 +13,7 @@
 //! A new file reads as zeros behind its header. They are written out if many syncs are to be expected in it, which then
 //! carry data only; a log that fills a segment with a few large rounds would write everything twice for nothing.
 
-use crate::{Error, Result};
+use crate::{Error, Result, slot_file};
 use pitr_format::index::SegmentIndex;
 use pitr_format::log::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use pitr_format::{DecodeError, SegmentNo};
@@ -60,7 +60,9 @@ pub(crate) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentNo>> {
 /// What is no segment any more or not yet: what interrupted creations left, and spare files.
 pub(crate) fn leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>> {
     let names = fs.list(dir).map_err(Error::io("list", dir))?;
-    let is_left = |name: &str| name.ends_with(ASIDE_SUFFIX) || name.ends_with(FREE_SUFFIX);
+    let is_left = |name: &str| {
+        name.ends_with(ASIDE_SUFFIX) || name.ends_with(FREE_SUFFIX) || name == slot_file::ASIDE_NAME
+    };
     Ok(names.iter().filter(|name| name.to_str().is_some_and(is_left)).map(|name| dir.join(name)).collect())
 }
 

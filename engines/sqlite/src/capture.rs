@@ -186,7 +186,13 @@ impl Capture {
                     batch.push(PARTITION, tx, &Record::SetLength { file: DATABASE_FILE, len })?;
                 }
                 reached.tx = tx;
-                batch.push_commit(PARTITION, tx, Some(self.last_look), first_lsn.take(), &reached.encode())?;
+                batch.push_commit(
+                    PARTITION,
+                    tx,
+                    Some(self.last_look),
+                    first_lsn.take(),
+                    &reached.encode(),
+                )?;
                 totals.commits += 1;
                 tx = next_tx(tx)?;
                 tx_in_batch = false;

@@ -16,8 +16,13 @@ fn at(micros: i64) -> Timestamp {
 
 fn log(fs: &SimFs) -> (Wal, Arc<SimClock>) {
     let clock = Arc::new(SimClock::new(at(1_000)));
-    let wal =
-        Wal::create(Arc::new(fs.clone()), Arc::clone(&clock) as _, Path::new("/log"), &start(64 << 10), &options());
+    let wal = Wal::create(
+        Arc::new(fs.clone()),
+        Arc::clone(&clock) as _,
+        Path::new("/log"),
+        &start(64 << 10),
+        &options(),
+    );
     (wal.unwrap(), clock)
 }
 
@@ -78,9 +83,11 @@ fn firsts(wal: &Wal) -> Vec<Lsn> {
 fn an_abort_finds_its_first_record_as_a_commit_does() {
     let (wal, _) = log(&SimFs::new());
     let data = |batch: &mut BatchBuilder| batch.push(P, TX, &Record::Data(b"x"));
-    let inside = wal.append(builder(|batch| data(batch).and_then(|()| batch.push_abort(P, TX, None)))).unwrap();
+    let inside =
+        wal.append(builder(|batch| data(batch).and_then(|()| batch.push_abort(P, TX, None)))).unwrap();
     let before = wal.append(builder(data)).unwrap();
-    wal.append(builder(|batch| data(batch).and_then(|()| batch.push_abort(P, TX, Some(before.first))))).unwrap();
+    wal.append(builder(|batch| data(batch).and_then(|()| batch.push_abort(P, TX, Some(before.first)))))
+        .unwrap();
     let alone = wal.append(builder(|batch| batch.push_abort(P, TX, None))).unwrap();
     wal.sync().unwrap();
     assert_eq!(firsts(&wal), [inside.first, before.first, alone.first]);

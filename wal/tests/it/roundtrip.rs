@@ -1,6 +1,6 @@
 //! Whatever is appended comes back byte for byte, through a reader and after reopening.
 
-use crate::help::{Seen, P, everything, options, start};
+use crate::help::{P, Seen, everything, options, start};
 use pitr_format::record::{GapReason, Kind, Record};
 use pitr_format::{FileId, Lsn, PartitionId, Timestamp, TxId};
 use pitr_vfs::FileSystem;

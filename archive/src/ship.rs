@@ -197,15 +197,14 @@ impl Shipper {
     /// Begins the object whose first batch this is.
     fn begin(&mut self, batch: &LogBatch) -> Result<Packer> {
         let lsn = batch.header.lsn;
-        let is_lost = self.lost && self.at.is_none_or(|at| at < lsn);
         let (from, gap, carry) = match (batch.follows, self.at) {
-            (Some(follows), _) if follows.gap && !is_lost => (lsn, true, self.carry.clone()),
+            (Some(follows), _) if follows.gap && !self.lost => (lsn, true, self.carry.clone()),
             (Some(follows), None) if !follows.gap && follows.end == self.begin => {
                 (follows.end, false, self.carry.clone())
             }
             (Some(follows), Some(at)) if !follows.gap && follows.end == at => (at, false, self.carry.clone()),
             (None, Some(at)) if lsn == at => (at, false, self.carry.clone()),
-            _ if is_lost => (lsn, true, self.carry.clone().after_loss()),
+            _ if self.lost => (lsn, true, self.carry.clone().after_loss()),
             _ => return Err(Error::Diverged { lsn }),
         };
         if batch.timeline != self.timeline {

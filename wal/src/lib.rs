@@ -81,6 +81,7 @@ mod scan;
 mod sealed;
 mod segment;
 mod slot_file;
+mod slot_table;
 mod slots;
 mod stats;
 mod tail;

@@ -26,7 +26,7 @@ use crate::retain::Segments;
 use crate::scan::{self, Scanned};
 use crate::segment::Room;
 use crate::slot_file::SlotFile;
-use crate::slots::Slots;
+use crate::slot_table::Slots;
 use crate::tail::{self, Decision};
 use crate::{Error, Result, segment};
 use pitr_format::index::SegmentIndex;

@@ -10,7 +10,7 @@
 //! free, and the next one may go, only when the folder is synced: until then a power loss may bring the name back.
 
 use crate::commit::{Shared, lock};
-use crate::slots::Slots;
+use crate::slot_table::Slots;
 use crate::{Error, Result, segment};
 use pitr_format::log::SegmentHeader;
 use pitr_format::{Lsn, SegmentNo};

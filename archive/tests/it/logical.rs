@@ -12,6 +12,7 @@ use std::sync::Arc;
 const LOGICAL: PartitionId = PartitionId::new(5);
 const A: TxId = TxId::new(1);
 const B: TxId = TxId::new(2);
+const C: TxId = TxId::new(3);
 
 struct Source {
     archive: Archive,
@@ -97,13 +98,23 @@ fn what_was_aborted_or_never_decided_refuses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut source = Source::new(dir.path(), 1 << 20);
     source.add(|batch| data(batch, A, b"aborted").and_then(|()| batch.push_abort(LOGICAL, A, None)));
-    // The number of an aborted transaction, used again, and once more without an end.
-    source.add(|batch| image(batch, A, 1).and_then(|()| end(batch, A, None)));
+    source.add(|batch| image(batch, C, 1).and_then(|()| end(batch, C, None)));
+    // The number of an aborted transaction, used again and without an end.
     let last = source.add(|batch| data(batch, A, b"undecided").and_then(|()| data(batch, B, b"so is this")));
     assert_eq!(source.merge(Lsn::ORIGIN, last.end).unwrap().survivors(), 1);
     let footer = source.archive.footer(&source.pieces()[0].name).unwrap();
     let entries: Vec<_> = footer.logical.iter().map(|entry| (entry.tx, entry.partition)).collect();
     assert_eq!(entries, [(A, LOGICAL), (A, LOGICAL), (B, LOGICAL)], "each use of a number by itself");
+}
+
+#[test]
+fn a_number_that_is_used_again_hides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = Source::new(dir.path(), 1 << 20);
+    // Without a byte: the sums of the commit don't tell.
+    let committed = source.add(|batch| data(batch, A, b"").and_then(|()| end(batch, A, None)));
+    let last = source.add(|batch| data(batch, A, b"undecided"));
+    refused(source.merge(Lsn::ORIGIN, last.end), A, committed.first);
 }
 
 /// The object as it was made before footers told of logical records.

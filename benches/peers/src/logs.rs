@@ -2,7 +2,7 @@
 
 use crate::Result;
 use pitr_format::record::Record;
-use pitr_format::{PartitionId, Timestamp, TxId};
+use pitr_format::{PartitionId, TxId};
 use pitr_vfs::{OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::cell::RefCell;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pitr::format::record::Record;
-use pitr::format::{Lsn, PartitionId, SegmentSize, Timestamp, TxId};
+use pitr::format::{Lsn, PartitionId, SegmentSize, TxId};
 use pitr::vfs::{OsFs, SystemClock};
 use pitr::wal::{BatchBuilder, Start, Wal, WalOptions};
 

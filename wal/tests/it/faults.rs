@@ -256,3 +256,21 @@ fn an_append_that_finds_no_space_changes_nothing() {
     wal.commit(transaction(9)).unwrap();
     assert!(visible(&wal).contains(&9));
 }
+
+#[test]
+fn a_segment_that_a_full_disk_left_half_made_is_in_nobodys_way() {
+    // FAILURES 18
+    let mut opened = 0;
+    for nth in 0..8 {
+        let fs = SimFs::new();
+        fill_the_disk(&fs, 3);
+        fs.mend();
+        fs.inject(Fault::Full { nth });
+        // What stands above the last durable point is written again first; where that fails the log does not open.
+        let Ok((wal, _)) = open(&fs) else { continue };
+        fs.mend();
+        wal.commit(transaction(9)).unwrap();
+        opened += 1;
+    }
+    assert!(opened > 1);
+}

@@ -2,7 +2,7 @@
 
 use crate::names::LogName;
 use pitr_codec::CodecError;
-use pitr_format::{DecodeError, Epoch, FileId, Lsn, SourceName, TimelineId};
+use pitr_format::{DecodeError, Epoch, FileId, Lsn, PartitionId, SourceName, TimelineId, TxId};
 use thiserror::Error;
 
 /// What this crate's calls return.
@@ -147,6 +147,19 @@ pub enum Error {
         from: Lsn,
         /// Where it ends.
         to: Lsn,
+    },
+    /// The range holds committed logical records, which block images can't stand for. What is made from its images alone
+    /// would lack them.
+    #[error(
+        "transaction {tx} logged records of partition {partition} that only the engine can apply (one is at LSN {lsn}): this state can't be built from block images alone"
+    )]
+    Logical {
+        /// The partition.
+        partition: PartitionId,
+        /// The transaction.
+        tx: TxId,
+        /// Position of one of its logical records.
+        lsn: Lsn,
     },
     /// The images of one file change their size within the range.
     #[error("{object}: images of file {file} have another block size than later ones")]

@@ -6,6 +6,7 @@
 //! hands over each surviving image once.
 
 mod blocks;
+mod logical;
 mod select;
 mod stream;
 
@@ -44,8 +45,9 @@ impl Merged {
     /// `pieces` are those of the history, ascending; more of them than needed does no harm.
     ///
     /// # Errors
-    /// [`Error::Hole`] if some of the log between the two is not there (FAILURES 11); [`Error::BlockSize`]; those of
-    /// reading footers.
+    /// [`Error::Hole`] if some of the log between the two is not there (FAILURES 11); [`Error::Logical`] if a transaction
+    /// that counts logged records which images can't stand for (FAILURES 52); [`Error::BlockSize`]; those of reading
+    /// footers.
     pub fn new(archive: &Archive, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<Self> {
         let overlaps = |piece: &&Piece| piece.to > after && piece.from() < upto;
         let pieces: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
@@ -58,6 +60,7 @@ impl Merged {
                 objects.push((*piece, selection.add(piece, &object.footer)?));
             }
         }
+        logical::refuse(archive, &pieces, after, &selection)?;
         objects.reverse();
         let (seen, survivors) = (selection.seen, selection.survivors);
         let crossings = std::mem::take(&mut selection.crossings);

@@ -40,13 +40,8 @@ impl<'a> Output<'a> {
     /// Locks the output, refuses what stands there unless `force`, and creates the temporary file. A leftover of an
     /// interrupted restore to the same output is removed.
     pub(crate) fn begin(fs: &'a dyn FileSystem, path: &Path, force: bool) -> Result<Self> {
-        let name = path.file_name().ok_or(Error::Output { path: path.to_owned() })?;
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        // Without a slash at its end: names beside it are made from it.
-        let path = &folder.join(name);
+        let (folder, path) = place(path)?;
+        let path = &path;
         let (partial, lock_path) = (beside(path, ".pitr-partial"), beside(path, ".pitr-lock"));
         let lock = fs.lock(&lock_path).map_err(Error::io("lock", &lock_path))?;
         let lock = lock.ok_or(Error::Locked { path: path.to_owned() })?;
@@ -60,9 +55,7 @@ impl<'a> Output<'a> {
     }
 
     fn create(fs: &dyn FileSystem, path: &Path, partial: &Path, force: bool) -> Result<Arc<dyn File>> {
-        if let (false, Some(taken)) = (force, standing(fs, path)?.into_iter().next()) {
-            return Err(Error::Exists { path: taken });
-        }
+        check_free(fs, path, force)?;
         if exists(fs, partial)? {
             fs.remove_file(partial).map_err(Error::io("remove", partial))?;
         }
@@ -140,6 +133,26 @@ impl Drop for Output<'_> {
         let _ = self.fs.remove_file(&self.lock_path);
         self.lock = None;
     }
+}
+
+/// Errors if the output, or a name beside it, is taken and may not be moved aside. Writes nothing.
+pub(crate) fn check_free(fs: &dyn FileSystem, path: &Path, force: bool) -> Result<()> {
+    let (_, path) = place(path)?;
+    match standing(fs, &path)?.into_iter().next() {
+        Some(taken) if !force => Err(Error::Exists { path: taken }),
+        _ => Ok(()),
+    }
+}
+
+/// The folder of an output, and the output without a slash at its end: names beside it are made from it.
+fn place(path: &Path) -> Result<(PathBuf, PathBuf)> {
+    let name = path.file_name().ok_or(Error::Output { path: path.to_owned() })?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let path = folder.join(name);
+    Ok((folder, path))
 }
 
 /// What stands at the output or beside it.

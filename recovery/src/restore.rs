@@ -3,7 +3,7 @@
 use crate::build::{BaseWriter, Sink, write_images};
 use crate::error::{Error, Result};
 use crate::history::History;
-use crate::output::Output;
+use crate::output::{Output, check_free};
 use crate::plan::Plan;
 use crate::target::Point;
 use pitr_archive::Merged;
@@ -117,7 +117,9 @@ impl Restorer<'_> {
     /// (law 4).
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Locked`], [`Error::Io`] about the output; those of reading the repository.
+    /// [`Error::Exists`], [`Error::Locked`], [`Error::Io`] about the output; [`pitr_archive::Error::Logical`] in
+    /// [`Error::Archive`] if a transaction of the state logged records that only its engine can apply, before anything is
+    /// written; those of reading the repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
         match options.workers {
             None => self.build(plan, options),
@@ -134,7 +136,7 @@ impl Restorer<'_> {
         tracing::info!(base, stop, ranges, log_bytes, "restores");
         let force = options.force || options.delta;
         let old = if options.delta { self.standing(options)? } else { None };
-        let output = Output::begin(self.fs, &options.output, force)?;
+        check_free(self.fs, &options.output, force)?;
         let mut watch = Watch { clock: self.clock, last: self.clock.monotonic() };
         let mut phases = Phases::default();
 
@@ -143,6 +145,8 @@ impl Restorer<'_> {
         let base = self.base(plan)?;
         let file = only_file(base.as_ref(), &merged)?;
         let change = merged.files().get(&file);
+        // From here on something is written. A log that can't be restored was refused before (FAILURES 52).
+        let output = Output::begin(self.fs, &options.output, force)?;
         phases.index = watch.lap();
 
         let before = base.as_ref().map_or(Ok(0), |base| base.file(file).map(|shape| shape.len));

@@ -311,7 +311,13 @@ impl Capture {
                     sample.resize(commit_pages);
                 }
                 reached.tx = tx;
-                batch.push_commit(PARTITION, tx, self.last_look, first_lsn.take(), &reached.encode())?;
+                batch.push_commit(
+                    PARTITION,
+                    tx,
+                    Some(self.last_look),
+                    first_lsn.take(),
+                    &reached.encode(),
+                )?;
                 totals.commits += 1;
                 tx = next_tx(tx)?;
                 tx_in_batch = false;

@@ -4,6 +4,7 @@
 mod lab;
 mod model;
 mod output;
+mod outside;
 mod targets;
 #[path = "../../../archive/tests/it/world.rs"]
 mod world;

@@ -154,7 +154,7 @@ impl Pitr {
     pub fn backups(&self, source: &SourceName) -> Result<Backups> {
         let roots = pitr_snapshot::load_all(&self.objects, source)?;
         let backups = roots.snapshots.iter().map(|root| BackupMetadata::of(root, &self.objects)).collect();
-        Ok(Backups { backups, damaged: roots.damaged.into_iter().map(|(_, error)| error.into()).collect() })
+        Ok(Backups { backups, damaged: roots.damaged.into_iter().map(|root| root.error.into()).collect() })
     }
 
     /// Takes a snapshot of a folder.

@@ -26,9 +26,9 @@ impl Source {
     fn load(objects: &Objects, name: SourceName) -> Result<Self> {
         let archive = Archive::new(objects.clone(), name.clone());
         let roots = load_all(objects, &name)?;
-        if let Some((root, error)) = roots.damaged.into_iter().next() {
+        if let Some(root) = roots.damaged.into_iter().next() {
             // What it needs is not known: nothing can be proven unneeded.
-            return Err(Error::Unreadable { root, what: error.to_string() });
+            return Err(Error::Unreadable { root: root.path, what: root.error.to_string() });
         }
         let catalog = archive.catalog()?;
         let mut newest: BTreeMap<TimelineId, Timestamp> = BTreeMap::new();

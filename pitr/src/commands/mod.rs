@@ -2,6 +2,7 @@
 
 mod backup;
 mod failure;
+mod gaps;
 mod info;
 mod init;
 mod key;

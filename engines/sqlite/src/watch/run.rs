@@ -239,6 +239,7 @@ impl Watch {
         }
         self.detach();
         self.summary.archived = self.shared.ship(true)?;
+        self.shared.writer.close()?;
         Ok(())
     }
 }

@@ -248,8 +248,13 @@ pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
     Ok(roots)
 }
 
-/// True if a root of this source stands at this path, as far as names tell.
+/// True if a path is one that the root of some source may have. Others' files may stand beside roots.
 #[must_use]
-pub fn is_root(objects: &Objects, source: &SourceName, path: &str) -> bool {
-    RootName::parse(&folder(objects, source), path).is_some()
+pub fn is_root_path(path: &str) -> bool {
+    let mut slashes = path.match_indices('/').map(|(at, _)| at);
+    let folder = slashes.nth(2).and_then(|end| path.get(..end));
+    folder.is_some_and(|folder| {
+        let is_of_source = folder.starts_with("sources/") && folder.ends_with("/snapshots");
+        is_of_source && RootName::parse(folder, path).is_some()
+    })
 }

@@ -1,6 +1,6 @@
 //! What the objects say together: every tree finds its chunks, every source its log.
 
-use crate::object::Checked;
+use crate::object::{Checked, readable};
 use crate::report::{Fault, Report};
 use crate::{Error, Result, log};
 use pitr_archive::Archive;
@@ -26,7 +26,7 @@ pub(crate) fn check(
         strangers: checked.strangers,
     };
     // Roots before the index: whatever a root needs was indexed before it was put, also while others write.
-    let sources = objects.sources()?;
+    let sources = readable(objects)?;
     let roots = sources.iter().map(|source| load_all(objects, source)).collect::<Result<Vec<_>, _>>()?;
     // Damaged index objects are among the faults already.
     let (store, _) = ChunkStore::open_what_is_sound(objects.clone())?;

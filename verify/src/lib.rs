@@ -31,7 +31,7 @@ pub use error::{Error, Result};
 pub use report::{Fault, FaultKind, Report};
 
 use object::{Checked, check_all};
-use pitr_objects::{Condemned, Objects};
+use pitr_objects::{Condemned, Listing, Objects};
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,10 +61,11 @@ pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) 
         Err(error) if error.kind().is_of_one_object() => Condemned::new(),
         other => other?,
     };
-    let mut entries = objects.list("")?;
+    let Listing { mut entries, strays } = objects.listing("")?;
     // They come and go with who works here, ours among them.
     entries.retain(|entry| !entry.path.starts_with("leases/"));
-    let checked: Checked = check_all(objects, &entries, &condemned, options, progress)?;
+    let mut checked: Checked = check_all(objects, &entries, &condemned, options, progress)?;
+    checked.take_strays(strays);
     let ours = lease.as_ref().map(pitr_objects::Lease::id);
     let writers = objects.leases()?.iter().any(|lease| Some(&lease.id) != ours.as_ref());
     contents::check(objects, &entries, &condemned, checked, writers)

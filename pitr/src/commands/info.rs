@@ -18,8 +18,8 @@ pub(crate) fn run(global: &Global) -> Result<(), CliError> {
         None => pitr.sources().map_err(explain)?,
     };
     let sources = names.iter().map(|name| source(&pitr, name)).collect::<Result<_, _>>()?;
-    let objects = pitr.objects().list("").map_err(|e| explain(e.into()))?;
-    let stored_bytes = objects.iter().map(|entry| entry.size).sum();
+    let listed = pitr.objects().listing("").map_err(|e| explain(e.into()))?;
+    let stored_bytes = listed.entries.iter().map(|entry| entry.size).sum();
     global.output().answer(&documents::Info { sources, stored_bytes })
 }
 

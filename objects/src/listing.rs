@@ -1,7 +1,7 @@
-//! Listing a repository in a folder of this machine, where others may have left what is none of its objects (FAILURES 59).
+//! Lists a repository in a local folder, which may contain foreign files (FAILURES 59).
 //!
-//! Each such thing is named, and it keeps no object from being listed. What may hide objects, as a folder of the layout that can't
-//! be read, is told apart: nobody may take what is listed beside it for all there is (FAILURES 20).
+//! Foreign entries are reported and never block the listing of objects. Entries that may hide objects, such as an unreadable folder
+//! of the layout, are marked: the rest of such a listing is not the whole repository (FAILURES 20).
 
 use crate::Entry;
 use pitr_format::SourceName;
@@ -13,14 +13,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What stands in a repository and is none of its objects.
+/// An entry of the repository's folder that is not an object.
 #[derive(Debug)]
 pub struct Stray {
     /// Its path within the repository; only for people if it is not UTF-8.
     pub path: String,
     /// What it is.
     pub what: StrayKind,
-    /// Objects that can't be listed may be in it.
+    /// It may contain objects, which this listing lacks.
     pub may_hide_objects: bool,
 }
 
@@ -57,16 +57,16 @@ impl fmt::Display for StrayKind {
     }
 }
 
-/// What stands below a folder of a repository.
+/// The entries below a folder of a repository.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The objects, sorted by path.
     pub entries: Vec<Entry>,
-    /// What is none of them.
+    /// Everything else.
     pub strays: Vec<Stray>,
 }
 
-/// Lists what stands below `prefix` in the folder `root`. A folder that is not there is empty.
+/// Lists the entries below `prefix` in the folder `root`. A missing folder is empty.
 pub(crate) fn list(root: &Path, prefix: &str) -> Listing {
     let mut walk = Walk { listing: Listing::default(), above: Vec::new() };
     let top = if prefix.is_empty() { root.to_owned() } else { root.join(prefix) };
@@ -128,7 +128,7 @@ impl Walk {
         if let Some(found) = NotAFile::of(about.file_type()).filter(|found| *found != NotAFile::Folder) {
             return self.stray(&path, StrayKind::NotAFile(found));
         }
-        // Others' names are not lost when they are shown; ours are not changed by it.
+        // The lossy conversion changes only names that no object can have.
         let is_ours = name.to_str().is_some() && crate::store::exact_path(&path).is_ok();
         match about.is_dir() {
             _ if !is_ours => self.stray(&path, StrayKind::Name),
@@ -152,7 +152,7 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// True for what a put writes aside before it gets its name.
+/// True for a temporary file of a put.
 fn is_staged(path: &str) -> bool {
     let suffix = path.rsplit_once('#').map(|(_, suffix)| suffix);
     suffix.is_some_and(|suffix| !suffix.is_empty() && suffix.bytes().all(|byte| byte.is_ascii_digit()))

@@ -11,11 +11,11 @@ use pitr_format::{DecodeError, SourceName};
 pub struct Sources {
     /// Their names, sorted.
     pub names: Vec<SourceName>,
-    /// Why others can't be read.
+    /// One error for each source that can't be read.
     pub unreadable: Vec<Error>,
 }
 
-/// The source's folder that an object stands in. A file that others put there makes no source.
+/// The folder of the source that an object belongs to; `None` for a foreign file.
 fn folder_of(path: &str) -> Option<&str> {
     let parts: Vec<&str> = path.split('/').collect();
     match parts[..] {
@@ -44,8 +44,8 @@ impl Objects {
         unreadable.into_iter().next().map_or(Ok(names), Err)
     }
 
-    /// The sources that the repository holds, as far as their folders and names can be read. For who reads: one that can't be
-    /// read keeps no other from being restored.
+    /// The sources that the repository holds, and errors for those that can't be read. For readers: an unreadable source never
+    /// blocks the others.
     ///
     /// # Errors
     /// Those of the store.

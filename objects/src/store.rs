@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// Most paths that are warned of; `verify` names all.
+/// Maximum number of foreign paths to warn about; `verify` reports all of them.
 const WARNINGS_MAX: usize = 20;
 
 /// An object as a listing shows it.
@@ -145,8 +145,8 @@ impl Objects {
     /// Those of the store; nothing is returned of a listing that broke off. [`Error::NotARepository`] when nothing is
     /// listed and the repository object, once seen, is gone: an unmounted folder does not read as an empty one.
     ///
-    /// What is none of the repository's objects is left out and named in a warning, once; [`Error::Hidden`] if objects may be in
-    /// what can't be read.
+    /// Foreign entries of a local folder are left out, with one warning each. [`Error::Hidden`] if an entry that can't be read may
+    /// contain objects.
     pub fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         let Listing { entries, strays } = self.listing(prefix)?;
         for stray in strays {
@@ -159,8 +159,8 @@ impl Objects {
         Ok(entries)
     }
 
-    /// As [`list`](Self::list), with what is none of the repository's objects. It may hide some: nothing may be deleted, or taken
-    /// for missing, by this listing.
+    /// As [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this listing proves neither that an
+    /// object is missing nor that one is unreferenced.
     ///
     /// # Errors
     /// Those of the store; [`Error::NotARepository`].
@@ -179,7 +179,7 @@ impl Objects {
 
     fn warn_of(&self, stray: &Stray) {
         let mut warned = self.inner.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        // Bounded: whoever fills a repository with such things gets no more memory for it.
+        // Bounded, so that many foreign files take no memory.
         if warned.len() < WARNINGS_MAX && warned.insert(stray.path.clone()) {
             let (place, Stray { path, what, .. }) = (&self.inner.place, stray);
             tracing::warn!("{place}: {path} is not an object of the repository and is left alone: {what}");

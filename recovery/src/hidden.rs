@@ -1,8 +1,8 @@
 //! Targets that a damaged snapshot hides: "there is no such state" would be a wrong answer (FAILURES 55).
 //!
-//! What the root's name tells is enough: where the snapshot stands, and so which part of the log it leads on to. A target
-//! that no sound snapshot reaches and that lies in this part may be a state that is lost to the damage. Where there is no
-//! log, a damaged snapshot hides what lies between its sound neighbours.
+//! The name of a root states the snapshot's position, and so the part of the log that can be replayed from it. A target in this
+//! part that no sound snapshot reaches may be lost to the damage. Without a log, a damaged snapshot may be any state between
+//! its sound neighbours.
 
 use crate::error::{Error, Result, Why};
 use crate::history::{History, Restorable};

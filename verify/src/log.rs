@@ -21,7 +21,7 @@ pub(crate) fn check(archive: &Archive, roots: &Roots, writers: bool) -> Result<F
     if first.faults.is_empty() {
         return Ok(first);
     }
-    // What was put between two listings looks as if something before it were missing. It does not the second time.
+    // An object put between two listings can make an earlier one look missing. A second look clears that up.
     let second = look(archive, roots, writers)?;
     let faults = first.faults.into_iter().filter(|fault| second.faults.contains(fault)).collect();
     Ok(Found { faults, ..second })
@@ -87,7 +87,7 @@ fn is_damaged(stretch: &Stretch, roots: &Roots) -> bool {
     })
 }
 
-/// What can't be read of an object that is damaged, which is a fault of its own; other errors go on.
+/// `None` for a damaged object, which is reported as a fault of its own. Other errors are passed on.
 pub(crate) fn unless_damaged<T>(read: pitr_archive::Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),

@@ -1,8 +1,8 @@
-//! Commits that are archived and that can't be restored, because no snapshot leads to them.
+//! Commits that are archived but can't be restored, because no snapshot precedes them.
 //!
-//! Retention keeps no log object that no kept snapshot needs, but the last one of each timeline, and it always keeps the newest
-//! state. So what is left without a snapshot was left by it only if it lies in the last object of an older timeline, or in an object
-//! that the next snapshot needs.
+//! Retention removes every log object that no kept snapshot needs, except the last one of each timeline, and it always keeps the
+//! newest state. So it explains commits without a snapshot only in the last object of an older timeline, and in an object that the
+//! next snapshot needs.
 
 use crate::Result;
 use crate::log::unless_damaged;

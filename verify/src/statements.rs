@@ -1,4 +1,4 @@
-//! What the repository states elsewhere of objects that should be there.
+//! Objects that must exist because other objects refer to them.
 
 use crate::Result;
 use crate::log::unless_damaged;

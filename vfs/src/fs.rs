@@ -94,8 +94,7 @@ pub trait File: Send + Sync + Debug {
 
 /// A file system.
 pub trait FileSystem: Send + Sync + Debug {
-    /// Opens a regular file that exists. Anything else that the path leads to, as a named pipe, is an error and nothing to wait
-    /// for.
+    /// Opens a regular file that exists. Anything else at the path, such as a named pipe, is an error; the call never blocks.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
 
     /// Creates an empty file for reading and writing; [`io::ErrorKind::AlreadyExists`] if the name is taken.

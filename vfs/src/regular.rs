@@ -1,7 +1,7 @@
-//! Opening files, and nothing else that a path may lead to (FAILURES 59).
+//! Opens regular files only (FAILURES 59).
 //!
-//! Opening a named pipe waits for its other end, for ever if nobody comes; reading a device may have no end; opening one may have
-//! effects. Whatever opens a path that was given from outside does it here.
+//! Opening a named pipe blocks until another process opens its other end. A device may never end, and opening one may have side
+//! effects. So every path that a user gives is opened here.
 
 use rustix::fs::OFlags;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// What stands where a regular file was expected.
+/// The kind of an entry that is not a regular file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum NotAFile {
@@ -65,7 +65,7 @@ impl From<NotAFile> for io::Error {
     }
 }
 
-/// Opens a regular file for reading. Never waits.
+/// Opens a regular file for reading. Never blocks.
 ///
 /// # Errors
 /// [`NotAFile`] for anything else that the path leads to; those of the system.
@@ -84,7 +84,7 @@ pub fn read_file(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     if bytes.len() > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// Fails if something stands at the path that is no regular file. Nothing is no error.
+/// Fails if the path leads to anything but a regular file. A missing file is no error.
 ///
 /// # Errors
 /// [`NotAFile`]; those of the system.
@@ -98,7 +98,7 @@ pub fn check_regular(path: &Path) -> io::Result<()> {
 
 /// Opens as `options` say, if it is a regular file, or makes one.
 pub(crate) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // Before: opening a device may have effects. After: the path may lead elsewhere by now.
+    // Checked before, because opening a device may have side effects, and after, because the path may have changed.
     check_regular(path)?;
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = options.custom_flags(flags.bits() as i32).open(path)?;

@@ -140,6 +140,15 @@ pub enum Error {
         /// The timeline.
         timeline: TimelineId,
     },
+    /// The history object of a timeline is gone although others prove that it existed.
+    #[error(
+        "timelines/{:08x} is missing from the repository: snapshots, log or later timelines show that timeline {timeline} existed",
+        timeline.get()
+    )]
+    TimelineLost {
+        /// The timeline.
+        timeline: TimelineId,
+    },
     /// Log is missing that is needed.
     #[error("the archive has no log from LSN {from} to {to}")]
     Hole {
@@ -204,6 +213,7 @@ impl Error {
             | Error::Swapped { .. }
             | Error::Index { .. }
             | Error::Overlap { .. }
+            | Error::TimelineLost { .. }
             | Error::Conflict { .. } => Kind::Fatal,
             Error::Payload { source: DecodeError::Version { .. }, .. } => Kind::Fix,
             Error::Payload { .. } => Kind::Fatal,

@@ -38,6 +38,7 @@ pub struct Merged {
     clipped: HashMap<Lsn, u32>,
     seen: u64,
     survivors: u64,
+    log_bytes: u64,
 }
 
 impl Merged {
@@ -53,10 +54,11 @@ impl Merged {
         let pieces: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
         check_whole(&pieces, after, upto)?;
         let mut selection = Selection::new(after, upto);
-        let mut objects = Vec::with_capacity(pieces.len());
+        let (mut objects, mut log_bytes) = (Vec::with_capacity(pieces.len()), 0);
         for some in pieces.rchunks(OBJECTS_AHEAD) {
             let opened = archive.open_all(some.iter().map(|piece| &piece.name))?;
             for (piece, object) in some.iter().zip(&opened).rev() {
+                log_bytes += object.bytes_between(after, upto.min(piece.to));
                 objects.push((*piece, selection.add(piece, &object.footer)?));
             }
         }
@@ -66,7 +68,8 @@ impl Merged {
         let crossings = std::mem::take(&mut selection.crossings);
         let clipped = std::mem::take(&mut selection.clipped);
         let files = selection.files();
-        Ok(Merged { archive: archive.clone(), objects, files, crossings, clipped, seen, survivors })
+        let archive = archive.clone();
+        Ok(Merged { archive, objects, files, crossings, clipped, seen, survivors, log_bytes })
     }
 
     /// What the span does to each file that it touches.
@@ -85,6 +88,12 @@ impl Merged {
     #[must_use]
     pub fn survivors(&self) -> u64 {
         self.survivors
+    }
+
+    /// Bytes of log that the archive holds in the span, decoded.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes
     }
 
     /// Hands over every surviving image in the order of the log.

@@ -22,6 +22,7 @@ mod container;
 mod error;
 mod keys;
 mod lease;
+mod listing;
 mod local;
 mod put;
 mod read;
@@ -34,8 +35,10 @@ pub use condemned::{Condemnation, Condemned};
 pub use error::{Error, ErrorKind, Result};
 pub use keys::KeySlot;
 pub use lease::{LEASE_EXPIRY, Lease, LeaseRole, LeaseSeen};
+pub use listing::{Listing, Stray, StrayKind};
 pub use read::Tail;
 pub use repository::{REPOSITORY_PATH, Repository};
+pub use sources::Sources;
 pub use store::{Entry, Objects, random_bytes, random_name};
 
 pub use bytes::Bytes;

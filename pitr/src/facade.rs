@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pitr_codec::KeyWrap;
 use pitr_dedup::ChunkStore;
 use pitr_format::{SourceName, TimelineId, Timestamp};
-use pitr_objects::{Objects, Repository};
+use pitr_objects::{Objects, Repository, Sources};
 use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer};
 use pitr_snapshot::Snapshot;
 use pitr_sqlite::watch::{Events, Fleet, Subject, Surroundings, Watch, WatchOptions};
@@ -90,13 +90,27 @@ impl Pitr {
     }
 
     /// The sources that the repository holds, by name.
+    /// Those that can't be read are warned of.
     pub fn sources(&self) -> Result<Vec<SourceName>> {
-        Ok(self.objects.sources()?)
+        let Sources { names, unreadable } = self.objects.readable_sources()?;
+        for error in unreadable {
+            tracing::warn!("a source is left out: {error}");
+        }
+        Ok(names)
     }
 
     /// The source of this name, or the only one if `name` is `None`.
     pub fn source(&self, name: Option<&str>) -> Result<SourceName> {
-        let names = self.sources()?;
+        let Sources { names, unreadable } = self.objects.readable_sources()?;
+        let is_there = |name: &str| names.iter().any(|n| n.as_str() == name);
+        for error in unreadable {
+            // A name that can't be read may be the one that is asked for, or not the only one. A folder bears its name outside.
+            let is_hidden = matches!(error, pitr_objects::Error::Hidden { .. });
+            if !is_hidden && !name.is_some_and(is_there) {
+                return Err(error.into());
+            }
+            tracing::warn!("a source is left out: {error}");
+        }
         let repository = || self.objects.place().to_owned();
         let listed = || names.iter().map(SourceName::as_str).collect::<Vec<_>>().join(", ");
         match (name, names.as_slice()) {
@@ -165,7 +179,7 @@ impl Pitr {
     pub fn backups(&self, source: &SourceName) -> Result<Backups> {
         let roots = pitr_snapshot::load_all(&self.objects, source)?;
         let backups = roots.snapshots.iter().map(|root| BackupMetadata::of(root, &self.objects)).collect();
-        Ok(Backups { backups, damaged: roots.damaged.into_iter().map(|(_, error)| error.into()).collect() })
+        Ok(Backups { backups, damaged: roots.damaged.into_iter().map(|root| root.error.into()).collect() })
     }
 
     /// Takes a snapshot of a folder.

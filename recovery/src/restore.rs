@@ -84,7 +84,7 @@ pub struct Restored {
     pub base_bytes: u64,
     /// Of these, bytes that stood at the output already.
     pub reused_bytes: u64,
-    /// Bytes of log between the snapshot and the state.
+    /// Bytes of log that the archive holds between the snapshot and the state, decoded.
     pub wal_bytes: u64,
     /// Committed images in that log.
     pub records: u64,
@@ -132,7 +132,7 @@ impl Restorer<'_> {
 
     fn build(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
         let base = plan.snapshot.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
-        let (stop, ranges, log_bytes) = (plan.stop.get(), plan.pieces.len(), plan.log_bytes);
+        let (stop, ranges, log_bytes) = (plan.stop.get(), plan.pieces.len(), plan.stored_log_bytes);
         tracing::info!(base, stop, ranges, log_bytes, "restores");
         let force = options.force || options.delta;
         let old = if options.delta { self.standing(options)? } else { None };
@@ -178,7 +178,7 @@ impl Restorer<'_> {
             bytes: len,
             base_bytes,
             reused_bytes,
-            wal_bytes: plan.log_bytes,
+            wal_bytes: merged.log_bytes(),
             records: merged.images(),
             workers: rayon::current_num_threads(),
             phases,

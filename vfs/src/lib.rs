@@ -25,6 +25,7 @@ mod clock;
 mod fs;
 mod once;
 mod os;
+mod regular;
 mod resident;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -36,4 +37,5 @@ pub use buffers::{Buffers, Loan};
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, File, FileSystem, Lock};
 pub use os::{OsFile, OsFs};
+pub use regular::{NotAFile, check_regular, open_file, read_file};
 pub use view::View;

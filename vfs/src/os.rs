@@ -1,8 +1,9 @@
 //! The operating system's files.
 
 use crate::once::{self, Direct};
+use crate::regular::open_regular;
 use crate::{Access, File, FileSystem, Lock, View};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, TryLockError};
@@ -72,8 +73,9 @@ impl File for OsFile {
 
 impl FileSystem for OsFs {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new().read(true).write(access == Access::ReadWrite).open(path)?;
-        Ok(Arc::new(OsFile::from(file)))
+        let mut options = OpenOptions::new();
+        options.read(true).write(access == Access::ReadWrite);
+        Ok(Arc::new(OsFile::from(open_regular(path, &mut options)?)))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -132,7 +134,8 @@ impl FileSystem for OsFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::File::open(dir)?.sync_all()
+        let flags = OFlags::DIRECTORY.bits() as i32; // nothing else is opened
+        OpenOptions::new().read(true).custom_flags(flags).open(dir)?.sync_all()
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -145,7 +148,9 @@ impl FileSystem for OsFs {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         loop {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            let file = open_regular(path, &mut options)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pitr_format::Timestamp;
-use pitr_vfs::{Access, File, FileSystem};
+use pitr_vfs::{Access, File, FileSystem, check_regular};
 use rusqlite::Connection;
 
 use crate::conn::{self, Published};
@@ -94,6 +94,11 @@ impl Source {
         let header = read_header(path, file.as_ref())?;
         if !header.wal_mode {
             return Err(Error::NotWalMode { path: path.to_owned() });
+        }
+        // FAILURES 59: SQLite would open these, and wait for a pipe's other end.
+        for suffix in ["-journal", "-wal", "-shm"] {
+            let beside = with_suffix(path, suffix);
+            check_regular(&beside).map_err(|source| Error::Open { path: beside, source })?;
         }
         let connect = || conn::open(path);
         let hold = connect()?;

@@ -58,7 +58,23 @@ pub(crate) enum Align {
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<(&'static str, Align)>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+enum Row {
+    Cells(Vec<String>),
+    /// Across all columns.
+    Line(String),
+}
+
+impl Row {
+    fn cells(&self) -> &[String] {
+        match self {
+            Row::Cells(cells) => cells,
+            Row::Line(_) => &[],
+        }
+    }
 }
 
 impl Table {
@@ -69,17 +85,31 @@ impl Table {
 
     /// Adds a line; cells past the columns are dropped, missing ones are blank.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+        self.rows.push(Row::Cells(cells.into()));
+    }
+
+    /// Adds a line of text across all columns.
+    pub(crate) fn line(&mut self, text: String) {
+        self.rows.push(Row::Line(text));
     }
 
     /// The table as text, two blanks between columns, none at the end of a line.
     pub(crate) fn render(&self) -> String {
-        let heading: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let heading = Row::Cells(self.columns.iter().map(|(name, _)| (*name).to_owned()).collect());
         let lines = || std::iter::once(&heading).chain(&self.rows);
-        let width_of = |i: usize| lines().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max();
+        let cells = |i: usize| lines().filter_map(move |row| row.cells().get(i));
+        let width_of = |i: usize| cells(i).map(|cell| cell.chars().count()).max();
         let widths: Vec<usize> = (0..self.columns.len()).map(|i| width_of(i).unwrap_or(0)).collect();
         let mut text = String::new();
-        for line in lines() {
+        for row in lines() {
+            let line = match row {
+                Row::Cells(cells) => cells,
+                Row::Line(line) => {
+                    text += line;
+                    text.push('\n');
+                    continue;
+                }
+            };
             let mut printed = String::new();
             for (i, ((_, align), width)) in self.columns.iter().zip(&widths).enumerate() {
                 let cell = line.get(i).map_or("", String::as_str);
@@ -127,7 +157,10 @@ mod tests {
     fn columns_line_up() {
         let mut table = Table::new(&[("TX", Align::Right), ("NAME", Align::Left), ("X", Align::Left)]);
         table.row(["7".into(), "läden".into(), "a".into()]);
+        table.line("a line that is wider than its column".into());
         table.row(["1482".into(), "b".into()]);
-        assert_eq!(table.render(), "  TX  NAME   X\n   7  läden  a\n1482  b\n");
+        let lines =
+            ["  TX  NAME   X", "   7  läden  a", "a line that is wider than its column", "1482  b", ""];
+        assert_eq!(table.render(), lines.join("\n"));
     }
 }

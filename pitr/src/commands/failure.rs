@@ -137,6 +137,10 @@ fn in_archive(error: &archive::Error) -> (Exit, Option<&'static str>) {
         archive::Error::Fenced { .. } | archive::Error::Contended { .. } => {
             (Exit::Locked, Some("another writer has taken over this source"))
         }
+        archive::Error::TimelineLost { .. } => (
+            Exit::Corrupt,
+            Some("bring the object back from a copy; `pitr verify` tells what else is missing"),
+        ),
         archive::Error::UnknownTimeline { .. } => (Exit::Usage, Some("`pitr info` lists the timelines")),
         archive::Error::Hole { .. } => (Exit::Unreachable, Some("`pitr info` lists what can be restored")),
         e if e.kind() == archive::Kind::Fatal => (Exit::Corrupt, None),
@@ -158,6 +162,7 @@ fn in_recovery(error: &recovery::Error) -> (Exit, Option<&'static str>) {
         R::Output { .. } => (Exit::Usage, Some("name a file")),
         R::Locked { .. } => (Exit::Locked, Some("wait for it, or name another output")),
         R::OtherShape { .. } => (Exit::Corrupt, None),
+        R::Damaged(_) => (Exit::Corrupt, Some("`pitr info` lists what can still be restored")),
         R::Io { .. } => {
             (Exit::Failed, Some("see that the output's folder exists, can be written, and has room"))
         }

@@ -3,6 +3,7 @@
 mod backup;
 mod failure;
 mod folders;
+mod gaps;
 mod info;
 mod init;
 mod key;

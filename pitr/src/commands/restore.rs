@@ -33,7 +33,8 @@ pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
     let stop = history.resolve(&target).map_err(|e| explain(e.into()))?;
     let plan = history.plan(&stop).map_err(|e| explain(e.into()))?;
     if args.dry_run {
-        return dry_run(global, args, &plan);
+        let log_bytes = history.log_bytes(&plan).map_err(|e| explain(e.into()))?;
+        return dry_run(global, args, &plan, log_bytes);
     }
     if let Some(snapshot) = folder_of(&history, &plan) {
         return folder(global, args, &pitr, snapshot, &plan, begun);
@@ -105,8 +106,8 @@ fn in_pool<T: Send>(workers: usize, act: impl FnOnce() -> T + Send) -> Result<T,
     Ok(pool.map_err(|e| CliError::new(Exit::Failed, e).at("worker threads"))?.install(act))
 }
 
-fn dry_run(global: &Global, args: &Restore, plan: &Plan) -> Result<(), CliError> {
-    let seconds = (plan.base_bytes + plan.log_bytes) as f64 / ESTIMATED_BYTES_PER_SECOND;
+fn dry_run(global: &Global, args: &Restore, plan: &Plan, log_bytes: u64) -> Result<(), CliError> {
+    let seconds = (plan.base_bytes + log_bytes) as f64 / ESTIMATED_BYTES_PER_SECOND;
     global.output().answer(&documents::Restore {
         snapshot_id: plan.snapshot.map(|id| id.to_string()),
         timeline: plan.reached.timeline.get(),
@@ -115,7 +116,7 @@ fn dry_run(global: &Global, args: &Restore, plan: &Plan) -> Result<(), CliError>
         reused_bytes: None,
         incomplete: Vec::new(),
         kept_owners: None,
-        wal_bytes: plan.log_bytes,
+        wal_bytes: log_bytes,
         records: 0,
         seconds,
         workers: None,

@@ -18,5 +18,6 @@ pub(crate) fn moment(target: Target, now: Timestamp) -> Moment {
 
 /// A point as documents show it.
 pub(crate) fn position(point: &Point) -> Position {
-    Position { lsn: point.lsn.get(), tx: point.tx.get(), time: Time(point.time) }
+    let Point { lsn, tx, time, named, .. } = *point;
+    Position { named, ..Position::of(lsn, tx, Time(time)) }
 }

@@ -82,6 +82,9 @@ impl Watch {
         options: WatchOptions,
         events: Events,
     ) -> Result<Watch> {
+        // FAILURES 59: before anything is made beside what is no database.
+        pitr_vfs::check_regular(&subject.database)
+            .map_err(|source| Error::Open { path: subject.database.clone(), source })?;
         let state = State::open(around.fs.clone(), &subject.state, around.repository, &subject.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
         drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
@@ -228,6 +231,7 @@ impl Watch {
         }
         self.detach();
         self.summary.archived = self.shared.ship(true)?;
+        self.shared.writer.close()?;
         Ok(self.summary.clone())
     }
 }

@@ -33,9 +33,7 @@ fn write(wal: &Wal) -> u64 {
             let image = Record::Image { file: FileId::FIRST, block, data: &data };
             builder.push(PartitionId::FIRST, TxId::new(tx), &image).expect("a valid record");
         }
-        builder
-            .push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, b"")
-            .expect("a valid commit");
+        builder.push_commit(PartitionId::FIRST, TxId::new(tx), None, None, b"").expect("a valid commit");
         wal.append(builder).expect("the disk works");
     }
     wal.sync().expect("the disk works").get()

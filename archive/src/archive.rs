@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::footer::{Footer, MarkKind};
 use crate::intervals::{Cause, Gap};
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, Piece};
 use crate::names::{Layout, LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
@@ -149,6 +149,15 @@ impl Archive {
         names.into_par_iter().map(|name| self.open(name)).collect()
     }
 
+    /// Bytes of log that these pieces hold from `after` to `upto`, decoded. Reads their footers.
+    ///
+    /// # Errors
+    /// As [`footer`](Self::footer).
+    pub fn log_bytes(&self, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<u64> {
+        let count = |piece: &Piece| Ok(self.open(&piece.name)?.bytes_between(after, upto.min(piece.to)));
+        pieces.par_iter().map(count).sum()
+    }
+
     /// Why there is a gap on a path of this catalog: the object behind it may know.
     ///
     /// # Errors
@@ -167,7 +176,27 @@ impl Archive {
             MarkKind::Gap { reason, .. } => Some(reason),
             MarkKind::ClockStep { .. } => None,
         });
-        Ok(Cause::NotLogged(reason))
+        // The log of a timeline that forked behind a gap begins without a record of it: its history says why.
+        let forked = || {
+            let begins = !catalog.logs(behind.timeline).iter().any(|(name, _)| name.from < behind.from);
+            let timeline = catalog.timelines().get(&behind.timeline).filter(|_| begins)?;
+            timeline.parent.map(|_| Cause::Forked(timeline.reason))
+        };
+        Ok(match reason {
+            None => forked().unwrap_or(Cause::NotLogged(None)),
+            reason => Cause::NotLogged(reason),
+        })
+    }
+
+    /// The fence of an epoch, whether or not any log of it is there; `None` without one.
+    ///
+    /// # Errors
+    /// [`Error::Objects`], [`Error::Payload`].
+    pub fn fence(&self, epoch: Epoch) -> Result<Option<Fence>> {
+        match self.read(&Name::Fence(epoch), ObjectKind::Fence, Fence::decode) {
+            Err(Error::Objects(error)) if error.kind() == pitr_objects::ErrorKind::Missing => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Claims the next timeline.
@@ -177,7 +206,14 @@ impl Archive {
     pub fn claim_timeline(&self, timeline: &Timeline) -> Result<TimelineId> {
         for _ in 0..CLAIM_ATTEMPTS {
             let taken = self.timeline_names(&mut Vec::new())?;
-            let next = taken.last().map_or(Some(TimelineId::FIRST), |last| last.next());
+            // The number of a timeline whose history was lost must not be given again: its log is still there.
+            let listed = self.objects.list(&self.layout.logs())?;
+            let logged = listed.iter().filter_map(|entry| match self.layout.parse(&entry.path) {
+                Some(Name::Log(name)) => Some(name.timeline),
+                _ => None,
+            });
+            let next = taken.into_iter().chain(logged).max();
+            let next = next.map_or(Some(TimelineId::FIRST), TimelineId::next);
             let Some(next) = next else { break };
             if self.create(&Name::Timeline(next), ObjectKind::Timeline, &timeline.encode())? {
                 return Ok(next);
@@ -278,6 +314,17 @@ pub(crate) fn log_object(name: &LogName, index: ObjectIndex) -> Result<LogObject
 }
 
 impl LogObject {
+    /// Bytes of log that the object holds from `after` to `upto`, decoded. Fewer than the positions in between: these skip
+    /// what a segment or a timeline left unused.
+    pub(crate) fn bytes_between(&self, after: Lsn, upto: Lsn) -> u64 {
+        let frames = self.footer.frames.iter().zip(&self.index.frames);
+        let within = frames.map(|(start, entry)| {
+            let end = start.lsn.get().saturating_add(entry.raw_len.into()).min(upto.get());
+            end.saturating_sub(start.lsn.max(after).get())
+        });
+        within.sum()
+    }
+
     /// Decodes the batches of a frame, which must follow each other from where the frame begins, and hands out what they
     /// hold. Returns where the last one ends.
     pub(crate) fn each_frame<E: From<Error>>(

@@ -100,6 +100,17 @@ impl Catalog {
         self.timelines.keys().chain(self.logs.keys()).max().copied()
     }
 
+    /// The timelines that have log which counts.
+    pub fn logged(&self) -> impl Iterator<Item = TimelineId> {
+        self.logs.keys().copied()
+    }
+
+    /// The newest timeline that has log which counts, if there is one.
+    #[must_use]
+    pub fn newest_logged(&self) -> Option<TimelineId> {
+        self.logs.keys().max().copied()
+    }
+
     /// The log objects of a timeline that count, with their sizes in bytes; ascending, none overlaps another.
     #[must_use]
     pub fn logs(&self, timeline: TimelineId) -> &[(LogName, u64)] {
@@ -161,7 +172,8 @@ impl Catalog {
     /// The path of timelines that leads to `timeline`.
     ///
     /// # Errors
-    /// [`Error::UnknownTimeline`] if it, or one that it descends from, has no history object.
+    /// [`Error::TimelineLost`] if the history object of it, or of one that it descends from, is gone (FAILURES 55);
+    /// [`Error::UnknownTimeline`] if nothing shows that it ever existed.
     pub fn lineage(&self, timeline: TimelineId) -> Result<Lineage, Error> {
         let mut legs = Vec::new();
         let (mut at, mut to) = (timeline, Lsn::MAX);
@@ -172,7 +184,10 @@ impl Catalog {
                     legs.push(Leg { timeline: at, from: Lsn::ORIGIN, to });
                     break;
                 }
-                return Err(Error::UnknownTimeline { timeline: at });
+                return Err(match self.proves(at) {
+                    true => Error::TimelineLost { timeline: at },
+                    false => Error::UnknownTimeline { timeline: at },
+                });
             };
             // Positions begin anew with a timeline that has no parent, whatever its fork point says.
             let from = if history.parent.is_some() { history.fork } else { Lsn::ORIGIN };
@@ -182,6 +197,16 @@ impl Catalog {
         }
         legs.reverse();
         Ok(Lineage::new(legs))
+    }
+
+    /// True if something shows that a timeline was claimed: its history, log of it, or, as numbers are given in order, a later
+    /// timeline.
+    #[must_use]
+    pub fn proves(&self, timeline: TimelineId) -> bool {
+        let fenced = self.epochs.values().flatten().flat_map(Fence::ends).map(|(fenced, _)| fenced);
+        let logged = self.fenced_off.iter().chain(&self.condemned).map(|name| name.timeline);
+        let known = self.timelines.keys().chain(self.logs.keys()).copied();
+        timeline >= TimelineId::FIRST && known.chain(fenced).chain(logged).any(|known| known >= timeline)
     }
 
     /// The log objects along a path, ascending.

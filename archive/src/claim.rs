@@ -85,6 +85,15 @@ impl Writer {
         self.check_memory()
     }
 
+    /// States where our own epoch ends, for a writer that has archived all it ever will: should one of its last objects be lost,
+    /// the fence shows it (FAILURES 55). What is written after it does not count.
+    ///
+    /// # Errors
+    /// [`Error::Objects`].
+    pub fn close(&self) -> Result<()> {
+        self.fence(self.epoch)
+    }
+
     /// Claims the next timeline, as the writer of the source.
     ///
     /// # Errors
@@ -106,7 +115,7 @@ impl Writer {
         }
     }
 
-    /// States where the objects of an earlier epoch end.
+    /// States where the objects of an epoch end.
     fn fence(&self, epoch: Epoch) -> Result<()> {
         let layout = self.archive.layout();
         let mut names: Vec<LogName> = Vec::new();

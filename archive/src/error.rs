@@ -2,7 +2,7 @@
 
 use crate::names::LogName;
 use pitr_codec::CodecError;
-use pitr_format::{DecodeError, Epoch, FileId, Lsn, SourceName, TimelineId};
+use pitr_format::{DecodeError, Epoch, FileId, Lsn, PartitionId, SourceName, TimelineId, TxId};
 use thiserror::Error;
 
 /// What this crate's calls return.
@@ -140,6 +140,15 @@ pub enum Error {
         /// The timeline.
         timeline: TimelineId,
     },
+    /// The history object of a timeline is gone although others prove that it existed.
+    #[error(
+        "timelines/{:08x} is missing from the repository: snapshots, log or later timelines show that timeline {timeline} existed",
+        timeline.get()
+    )]
+    TimelineLost {
+        /// The timeline.
+        timeline: TimelineId,
+    },
     /// Log is missing that is needed.
     #[error("the archive has no log from LSN {from} to {to}")]
     Hole {
@@ -147,6 +156,19 @@ pub enum Error {
         from: Lsn,
         /// Where it ends.
         to: Lsn,
+    },
+    /// The range holds committed logical records, which block images can't stand for. What is made from its images alone
+    /// would lack them.
+    #[error(
+        "transaction {tx} logged records of partition {partition} that only the engine can apply (one is at LSN {lsn}): this state can't be built from block images alone"
+    )]
+    Logical {
+        /// The partition.
+        partition: PartitionId,
+        /// The transaction.
+        tx: TxId,
+        /// Position of one of its logical records.
+        lsn: Lsn,
     },
     /// The images of one file change their size within the range.
     #[error("{object}: images of file {file} have another block size than later ones")]
@@ -191,6 +213,7 @@ impl Error {
             | Error::Swapped { .. }
             | Error::Index { .. }
             | Error::Overlap { .. }
+            | Error::TimelineLost { .. }
             | Error::Conflict { .. } => Kind::Fatal,
             Error::Payload { source: DecodeError::Version { .. }, .. } => Kind::Fix,
             Error::Payload { .. } => Kind::Fatal,

@@ -5,6 +5,8 @@
 //! - Every record whose *last* byte lies in the range is indexed here. A record that began in an object before this
 //!   one is indexed with its own LSN, which lies before `from`; what was seen of a record that goes on behind `to`
 //!   stands in [`Footer::cut`], so that the next object's footer can be made without reading this one's bytes.
+//! - Logical records are not indexed one by one: a reader learns whether a transaction has any, of which partition, and where
+//!   the last one is. So a restore that can't apply them knows before it reads a record.
 //! - Commits stand in LSN order and their times never decrease; images stand by file, block and LSN.
 //! - Nothing here is trusted for the content of a block: a reader checks the record that it finds against the index.
 //!
@@ -65,6 +67,20 @@ pub struct Footer {
     pub open: Vec<OpenTx>,
     /// The record that goes on behind `to`.
     pub cut: Option<CutRecord>,
+    /// Logical records, by LSN: one entry for each transaction and partition.
+    pub logical: Vec<LogicalEntry>,
+}
+
+/// That a transaction logged logical records of a partition: the last one that ends in the range. A transaction that was
+/// decided and whose number was used again has an entry for each use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogicalEntry {
+    /// Position of the record.
+    pub lsn: Lsn,
+    /// The transaction.
+    pub tx: TxId,
+    /// The partition.
+    pub partition: PartitionId,
 }
 
 /// A frame of the object: whole batches of one life of one segment.
@@ -238,6 +254,14 @@ impl Footer {
     pub fn last_step(&self) -> Option<Lsn> {
         let steps = self.marks.iter().filter(|mark| matches!(mark.what, MarkKind::ClockStep { .. }));
         steps.map(|mark| mark.lsn).next_back().or(self.step_before)
+    }
+
+    /// True if a record that began before the range may go on in its end, and its begin is not known: the range holds the
+    /// middle of a record, and nothing else, of a log that was cut down before it was archived.
+    #[must_use]
+    pub(crate) fn ends_in_unknown(&self) -> bool {
+        // Every record that begins in the range is of a partition.
+        self.cut.is_none() && self.partitions.is_empty()
     }
 
     /// Number of the frame that holds `lsn`; `None` if it lies before the first.

@@ -4,8 +4,8 @@
 //! long it is, and a record that is cut by the end of an object goes on from what the footer keeps of it.
 
 use crate::footer::{
-    CommitEntry, CommitPoint, CutRecord, FileImages, Footer, FrameStart, ImageEntry, Mark, MarkKind, OpenTx,
-    RECORD_HEAD_BYTES, SetLengthEntry, Span,
+    CommitEntry, CommitPoint, CutRecord, FileImages, Footer, FrameStart, ImageEntry, LogicalEntry, Mark,
+    MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span,
 };
 use pitr_format::bytes::{DecodeError, Reader};
 use pitr_format::log::{Batch, Frame, Part};
@@ -34,6 +34,8 @@ pub struct Carry {
     last_step: Option<Lsn>,
     open: BTreeMap<TxId, OpenTx>,
     cut: Option<CutRecord>,
+    /// True while fragments may come whose record began in log that is lost: they are passed over.
+    in_the_middle: bool,
     incarnation: Option<Incarnation>,
 }
 
@@ -47,8 +49,17 @@ impl Carry {
             last_step: None,
             open: BTreeMap::new(),
             cut: None,
+            in_the_middle: false,
             incarnation: None,
         }
+    }
+
+    /// As this, but the log between is lost, and what comes may begin within a record. Times, the last commit and the last
+    /// clock step stay known. Of transactions that were open only what comes is counted: their earlier records
+    /// are not in one piece with it.
+    #[must_use]
+    pub fn after_loss(self) -> Self {
+        Carry { open: BTreeMap::new(), cut: None, in_the_middle: true, incarnation: None, ..self }
     }
 
     /// The range before ended with this footer.
@@ -60,6 +71,7 @@ impl Carry {
             last_step: footer.last_step(),
             open: footer.open.iter().map(|open| (open.tx, *open)).collect(),
             cut: footer.cut,
+            in_the_middle: footer.ends_in_unknown(),
             incarnation: footer.frames.last().map(|f| f.incarnation),
         }
     }
@@ -80,6 +92,9 @@ pub struct Indexer {
     set_lengths: Vec<SetLengthEntry>,
     marks: Vec<Mark>,
     partitions: BTreeSet<PartitionId>,
+    /// Of transactions that are not decided: their last logical record of each partition.
+    logical_open: BTreeMap<(TxId, PartitionId), Lsn>,
+    logical: Vec<LogicalEntry>,
 }
 
 impl Indexer {
@@ -99,6 +114,8 @@ impl Indexer {
             set_lengths: Vec::new(),
             marks: Vec::new(),
             partitions: BTreeSet::new(),
+            logical_open: BTreeMap::new(),
+            logical: Vec::new(),
         }
     }
 
@@ -108,6 +125,7 @@ impl Indexer {
         if new_life {
             // The life before ended in a cut: transactions that it left unfinished can't go on.
             self.carry.open.clear();
+            self.carry.in_the_middle = false;
         }
         self.carry.incarnation = Some(incarnation);
         self.frames.push(FrameStart { lsn, incarnation });
@@ -126,6 +144,10 @@ impl Indexer {
     #[must_use]
     pub fn finish(mut self, to: Lsn) -> (Footer, Carry) {
         let LogIdentity { timeline, epoch, segment_size, log_id } = self.identity;
+        let undecided =
+            self.logical_open.into_iter().map(|((tx, partition), lsn)| LogicalEntry { lsn, tx, partition });
+        self.logical.extend(undecided);
+        self.logical.sort_unstable_by_key(|entry| entry.lsn);
         let files = self
             .images
             .into_iter()
@@ -154,6 +176,7 @@ impl Indexer {
             partitions: self.partitions.into_iter().collect(),
             open: self.carry.open.values().copied().collect(),
             cut: self.carry.cut,
+            logical: self.logical,
         };
         self.carry.last_commit = footer.last_commit(to);
         self.carry.last_step = footer.last_step();
@@ -165,10 +188,16 @@ impl Indexer {
         let mut record = match (frame.part, self.carry.cut.take()) {
             // A record that another one follows before its end was never acknowledged: its writer died. Forget it.
             (Part::Full | Part::First, _) => {
+                self.carry.in_the_middle = false;
                 self.cut_in_frame = self.frames.len().checked_sub(1);
                 self.begin_record(frame)
             }
             (Part::Middle | Part::Last, Some(open)) if continues(&open, frame) => open,
+            // FAILURES 53: the begin of this record is lost.
+            (Part::Middle | Part::Last, None) if self.carry.in_the_middle => {
+                self.carry.in_the_middle = frame.part == Part::Middle;
+                return Ok(());
+            }
             _ => return Err(out_of_order),
         };
         let known = RECORD_HEAD_BYTES.min(record.seen as usize);
@@ -211,6 +240,7 @@ impl Indexer {
             Kind::Commit => self.commit(record, end),
             Kind::Data => {
                 self.count(record.tx, 0, record.total_len.into());
+                self.logical_open.insert((record.tx, record.partition), record.lsn);
                 Ok(())
             }
             Kind::Note => Ok(()),
@@ -254,6 +284,7 @@ impl Indexer {
         }
         let (blocks, bytes) =
             self.carry.open.remove(&record.tx).map_or((0, 0), |open| (open.blocks, open.bytes));
+        self.decided(record.tx);
         self.carry.watermark = self.carry.watermark.max(time);
         self.commits.push(CommitEntry { tx: record.tx, lsn: end, time, earliest, first_lsn, blocks, bytes });
         Ok(())
@@ -266,6 +297,7 @@ impl Indexer {
             }
             Record::Abort { .. } => {
                 self.carry.open.remove(&at.tx);
+                self.decided(at.tx);
             }
             Record::Watermark(time) => self.carry.watermark = self.carry.watermark.max(time),
             Record::ClockStep { from, to } => {
@@ -276,6 +308,13 @@ impl Indexer {
             }
             _ => {}
         }
+    }
+
+    /// What comes under the number of a decided transaction is another one.
+    fn decided(&mut self, tx: TxId) {
+        let all = (tx, PartitionId::new(0))..=(tx, PartitionId::new(u32::MAX));
+        let own = self.logical_open.extract_if(all, |_, _| true);
+        self.logical.extend(own.map(|((tx, partition), lsn)| LogicalEntry { lsn, tx, partition }));
     }
 
     fn count(&mut self, tx: TxId, blocks: u64, bytes: u64) {

@@ -5,6 +5,7 @@
 
 use crate::lineage::{Lineage, Piece};
 use crate::names::LogName;
+use crate::timeline::ForkReason;
 use pitr_format::record::GapReason;
 use pitr_format::{Lsn, TimelineId};
 use std::fmt;
@@ -46,8 +47,10 @@ pub struct Interval {
 pub enum Cause {
     /// Log objects are missing.
     Missing,
-    /// The source's deeds were not logged, for the reason that the log gives when it gives one.
+    /// Commits of the source were not captured, for the reason that the log gives when it gives one.
     NotLogged(Option<GapReason>),
+    /// Commits of the source were not captured before a new timeline began.
+    Forked(ForkReason),
     /// The log is there, but no snapshot to begin from.
     NoBase,
     /// Retention took it away.
@@ -57,11 +60,12 @@ pub enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Cause::Missing => "objects missing",
+            Cause::Missing => "log objects are missing from the repository; `pitr verify` names the range",
             Cause::NotLogged(Some(reason)) => reason.as_str(),
-            Cause::NotLogged(None) => "not logged",
-            Cause::NoBase => "no snapshot to begin from",
-            Cause::Pruned => "pruned",
+            Cause::NotLogged(None) => "commits made while the database was not watched were not captured",
+            Cause::Forked(reason) => reason.as_str(),
+            Cause::NoBase => "its commits are archived, but there is no snapshot to restore them from",
+            Cause::Pruned => "pruned: retention removed it",
         })
     }
 }

@@ -43,8 +43,8 @@ pub use claim::Writer;
 pub use error::{Error, Kind, Result};
 pub use fence::{Claim, Fence};
 pub use footer::{
-    CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart, ImageEntry, Mark,
-    MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span,
+    CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart, ImageEntry,
+    LogicalEntry, Mark, MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span,
 };
 pub use index::{Carry, Indexer, LogIdentity};
 pub use intervals::{Base, Cause, Coverage, Gap, Interval, Run, coverage, reaches, runs};

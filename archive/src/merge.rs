@@ -6,6 +6,7 @@
 //! hands over each surviving image once.
 
 mod blocks;
+mod logical;
 mod select;
 mod stream;
 
@@ -37,6 +38,7 @@ pub struct Merged {
     clipped: HashMap<Lsn, u32>,
     seen: u64,
     survivors: u64,
+    log_bytes: u64,
 }
 
 impl Merged {
@@ -44,26 +46,30 @@ impl Merged {
     /// `pieces` are those of the history, ascending; more of them than needed does no harm.
     ///
     /// # Errors
-    /// [`Error::Hole`] if some of the log between the two is not there (FAILURES 11); [`Error::BlockSize`]; those of
-    /// reading footers.
+    /// [`Error::Hole`] if some of the log between the two is not there (FAILURES 11); [`Error::Logical`] if a transaction
+    /// that counts logged records which images can't stand for (FAILURES 52); [`Error::BlockSize`]; those of reading
+    /// footers.
     pub fn new(archive: &Archive, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<Self> {
         let overlaps = |piece: &&Piece| piece.to > after && piece.from() < upto;
         let pieces: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
         check_whole(&pieces, after, upto)?;
         let mut selection = Selection::new(after, upto);
-        let mut objects = Vec::with_capacity(pieces.len());
+        let (mut objects, mut log_bytes) = (Vec::with_capacity(pieces.len()), 0);
         for some in pieces.rchunks(OBJECTS_AHEAD) {
             let opened = archive.open_all(some.iter().map(|piece| &piece.name))?;
             for (piece, object) in some.iter().zip(&opened).rev() {
+                log_bytes += object.bytes_between(after, upto.min(piece.to));
                 objects.push((*piece, selection.add(piece, &object.footer)?));
             }
         }
+        logical::refuse(archive, &pieces, after, &selection)?;
         objects.reverse();
         let (seen, survivors) = (selection.seen, selection.survivors);
         let crossings = std::mem::take(&mut selection.crossings);
         let clipped = std::mem::take(&mut selection.clipped);
         let files = selection.files();
-        Ok(Merged { archive: archive.clone(), objects, files, crossings, clipped, seen, survivors })
+        let archive = archive.clone();
+        Ok(Merged { archive, objects, files, crossings, clipped, seen, survivors, log_bytes })
     }
 
     /// What the span does to each file that it touches.
@@ -82,6 +88,12 @@ impl Merged {
     #[must_use]
     pub fn survivors(&self) -> u64 {
         self.survivors
+    }
+
+    /// Bytes of log that the archive holds in the span, decoded.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes
     }
 
     /// Hands over every surviving image in the order of the log.

@@ -178,18 +178,16 @@ impl Shipper {
     }
 
     /// Gives up what the local log no longer holds, after [`pitr_wal::Error::Removed`]: the next object begins with a
-    /// gap where the log begins.
+    /// gap where the log begins. If the log begins within a record, what is left of that record does not count. States
+    /// after the gap need a new base. Does nothing where nothing is lost.
     pub fn accept_loss(&mut self) {
         self.lost = true;
     }
 
     fn reader(&self, log: &Wal) -> Result<LogReader> {
-        let from = match self.at {
-            _ if self.lost => log.first(),
-            Some(at) => at,
-            // The first segment says what the log follows: that lies before its first batch.
-            None => self.begin,
-        };
+        // The first segment says what the log follows: that lies before its first batch.
+        let at = self.at.unwrap_or(self.begin);
+        let from = if self.lost { at.max(log.first()) } else { at };
         match log.reader(from) {
             Err(pitr_wal::Error::Beyond { .. }) => Err(Error::Diverged { lsn: from }),
             other => Ok(other?),
@@ -199,12 +197,14 @@ impl Shipper {
     /// Begins the object whose first batch this is.
     fn begin(&mut self, batch: &LogBatch) -> Result<Packer> {
         let lsn = batch.header.lsn;
-        let (from, gap) = match (batch.follows, self.at) {
-            _ if self.lost => (lsn, true),
-            (Some(follows), _) if follows.gap => (lsn, true),
-            (Some(follows), None) if follows.end == self.begin => (follows.end, false),
-            (Some(follows), Some(at)) if follows.end == at => (at, false),
-            (None, Some(at)) if lsn == at => (at, false),
+        let (from, gap, carry) = match (batch.follows, self.at) {
+            (Some(follows), _) if follows.gap && !self.lost => (lsn, true, self.carry.clone()),
+            (Some(follows), None) if !follows.gap && follows.end == self.begin => {
+                (follows.end, false, self.carry.clone())
+            }
+            (Some(follows), Some(at)) if !follows.gap && follows.end == at => (at, false, self.carry.clone()),
+            (None, Some(at)) if lsn == at => (at, false, self.carry.clone()),
+            _ if self.lost => (lsn, true, self.carry.clone().after_loss()),
             _ => return Err(Error::Diverged { lsn }),
         };
         if batch.timeline != self.timeline {
@@ -213,7 +213,7 @@ impl Shipper {
         let segment_size = segment_size(batch).ok_or(Error::Diverged { lsn })?;
         let (timeline, epoch, log_id) = (self.timeline, self.writer.epoch(), self.log_id);
         let identity = LogIdentity { timeline, epoch, segment_size, log_id };
-        Ok(Packer::new(identity, from, gap, self.carry.clone(), self.options.frame_bytes as usize))
+        Ok(Packer::new(identity, from, gap, carry, self.options.frame_bytes as usize))
     }
 
     /// Puts what was built. It is forgotten only once it is known to stand and to count.

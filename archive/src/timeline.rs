@@ -35,16 +35,26 @@ impl ForkReason {
         ForkReason::StateUnknown,
     ];
 
-    /// What happened, for people.
+    /// What happened to the source and what it means, for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            ForkReason::First => "first contact",
-            ForkReason::Restored => "a restored copy was written to",
-            ForkReason::SourceRewound => "the source went back to an earlier state",
-            ForkReason::ClockSetBack => "the clock was set back",
-            ForkReason::LogBehind => "the local log was behind its archive",
-            ForkReason::StateUnknown => "the source's state was not known",
+            ForkReason::First => "the database was watched for the first time",
+            ForkReason::Restored => {
+                "a restored copy of the database was put in its place and written to; the history before stays restorable"
+            }
+            ForkReason::SourceRewound => {
+                "the database went back to an earlier state, as after a power loss; the commits that it lost stay restorable on the timeline before"
+            }
+            ForkReason::ClockSetBack => {
+                "the clock was set back; times that it showed twice can't be restored by time, only by transaction or LSN"
+            }
+            ForkReason::LogBehind => {
+                "the watcher's state folder was missing, damaged or older than the repository; commits made until it began again were not captured"
+            }
+            ForkReason::StateUnknown => {
+                "the database's content was not a state that the repository knows; the history before stays restorable"
+            }
         }
     }
 }

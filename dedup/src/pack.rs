@@ -45,6 +45,15 @@ pub(crate) fn pack_path(digest: &Digest) -> String {
     format!("{PACK_FOLDER}/{}/{name}", &name[..2])
 }
 
+/// True if a path is one that a pack may have. Others' files may stand beside packs.
+#[must_use]
+pub fn is_pack_path(path: &str) -> bool {
+    let name = path.strip_prefix(PACK_FOLDER).and_then(|rest| rest.strip_prefix('/'));
+    let Some((folder, name)) = name.and_then(|rest| rest.split_once('/')) else { return false };
+    let is_hash = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash && name.get(..2) == Some(folder)
+}
+
 /// A chunk's line in a pack: chunks lie back to back, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PackedChunk {

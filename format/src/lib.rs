@@ -20,6 +20,7 @@ pub mod index;
 pub mod log;
 mod lsn;
 pub mod record;
+pub mod slots;
 mod time;
 
 pub use bytes::DecodeError;

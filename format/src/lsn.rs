@@ -107,6 +107,8 @@ impl SegmentSize {
     pub const MAX_BYTES: u32 = 1 << 30;
     /// 16 MiB.
     pub const DEFAULT: SegmentSize = SegmentSize(16 << 20);
+    /// 1 MiB: for hundreds of logs on one machine.
+    pub const SMALL: SegmentSize = SegmentSize(1 << 20);
 
     /// A checked size.
     pub const fn new(bytes: u32) -> Result<Self, SegmentSizeError> {

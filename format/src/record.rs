@@ -83,15 +83,25 @@ impl GapReason {
         })
     }
 
-    /// What happened, for people.
+    /// What happened to the source and what it means, for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            GapReason::LogRestarted => "the source's log was restarted while nobody watched",
-            GapReason::SourceReplaced => "the source was replaced under the same name",
-            GapReason::StateLost => "the watcher's local log was lost",
-            GapReason::LogFull => "the local log reached its cap before the archive took it",
-            GapReason::ShapeChanged => "the source's block size changed while nobody watched",
+            GapReason::LogRestarted => {
+                "the database's own log restarted, or its file changed, before every commit was captured"
+            }
+            GapReason::SourceReplaced => {
+                "the database file was replaced by another one; commits in between were not captured"
+            }
+            GapReason::StateLost => {
+                "the watcher lost its state folder; commits made until it began again were not captured"
+            }
+            GapReason::LogFull => {
+                "the local log reached its size limit before the repository took it; the commits in it were dropped"
+            }
+            GapReason::ShapeChanged => {
+                "the page size of the database changed while it was not watched; commits in between were not captured"
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn transaction(tx: u64, len: usize) -> BatchBuilder {
     let mut batch = BatchBuilder::new();
     let bytes: Vec<u8> = (0..len).map(|at| (at as u64 * 31 + tx) as u8).collect();
     batch.push(PartitionId::FIRST, TxId::new(tx), &Record::Data(&bytes)).expect("a record in its bounds");
-    batch.push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, b"").expect("so is a commit");
+    batch.push_commit(PartitionId::FIRST, TxId::new(tx), None, None, b"").expect("so is a commit");
     batch
 }
 

@@ -56,7 +56,9 @@ impl Objects {
     pub fn condemnations(&self) -> Result<Vec<Condemnation>> {
         let entries = self.list(FOLDER)?;
         let ids = entries.iter().filter_map(|entry| {
-            entry.path.strip_prefix(FOLDER)?.strip_prefix('/')?.strip_suffix("-objects").map(str::to_owned)
+            let id = entry.path.strip_prefix(FOLDER)?.strip_prefix('/')?.strip_suffix("-objects")?;
+            let is_id = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_id.then(|| id.to_owned())
         });
         let mut out = Vec::new();
         for id in ids {

@@ -1,7 +1,10 @@
 //! What can go wrong between us and the repository.
 
+use crate::listing::StrayKind;
+use crate::local::LocalFolder;
 use object_store::Error as StoreError;
 use pitr_codec::CodecError;
+use pitr_vfs::NotAFile;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -52,6 +55,22 @@ pub enum Error {
         bytes: u64,
         /// The largest allowed.
         most: u64,
+    },
+    /// Something else stands where an object should be.
+    #[error("{path}: {found}")]
+    NotAnObject {
+        /// The object.
+        path: String,
+        /// What it is.
+        found: NotAFile,
+    },
+    /// A folder of the repository can't be listed: objects in it may look as if they were missing.
+    #[error("{path}: {what}; objects that it holds can't be found")]
+    Hidden {
+        /// The folder, within the repository.
+        path: String,
+        /// Why.
+        what: StrayKind,
     },
     /// A path that no object can have.
     #[error("{path:?} is not a path of an object")]
@@ -216,7 +235,13 @@ impl Error {
                 pitr_codec::ErrorKind::Key => ErrorKind::Key,
                 _ => ErrorKind::Corrupt,
             },
-            Error::Truncated { .. } => ErrorKind::Corrupt,
+            Error::Truncated { .. } | Error::NotAnObject { .. } => ErrorKind::Corrupt,
+            Error::Hidden { what: StrayKind::Unreadable(error), .. }
+                if error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                ErrorKind::Denied
+            }
+            Error::Hidden { .. } => ErrorKind::Unreachable,
             Error::Locked { .. } | Error::NotEncrypted { .. } | Error::Keys { .. } => ErrorKind::Key,
             Error::LastSlot { .. } | Error::NoSlot { .. } => ErrorKind::Limit,
             Error::TooLarge { .. } | Error::Path { .. } => ErrorKind::Limit,
@@ -229,6 +254,14 @@ impl Error {
             Error::Full { .. } => ErrorKind::Full,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Runtime { .. } | Error::Random(_) => ErrorKind::Machine,
+        }
+    }
+
+    /// The answer of a repository's folder to a request for `path`.
+    pub(crate) fn from_folder(folder: &LocalFolder, path: &str, source: io::Error) -> Self {
+        match source.get_ref().and_then(|inner| inner.downcast_ref::<NotAFile>()) {
+            Some(found) => Error::NotAnObject { path: path.to_owned(), found: *found },
+            None => Error::from_store(path, folder.error(path, source)),
         }
     }
 

@@ -109,14 +109,18 @@ impl Objects {
         self.inner.renewal.store(micros, Ordering::Relaxed);
     }
 
-    /// Takes a lease to read under, or none in a repository that can't be written to, because nobody may or there is no
-    /// room: then whoever deletes knows nothing of this reader.
+    /// Takes a lease to read under, or none in a repository that can't be written to, because access is denied, there is no room, or
+    /// a file stands where the leases' folder should be: then a collector knows nothing of this reader.
     ///
     /// # Errors
     /// Those of the store.
     pub fn lease_to_read(&self) -> Result<Option<Lease>> {
         match self.lease(LeaseRole::Use) {
-            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Full) => Ok(None),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Full | ErrorKind::Missing) =>
+            {
+                Ok(None)
+            }
             other => other.map(Some),
         }
     }
@@ -327,6 +331,17 @@ mod tests {
         assert!(again[0].counter > seen[0].counter && again[0].id == seen[0].id, "{again:?}");
         lease.check().unwrap();
         drop(lease);
+        assert_eq!(objects.leases().unwrap(), []);
+    }
+
+    #[test]
+    fn a_file_in_place_of_the_folder_keeps_nobody_from_reading() {
+        // FAILURES 59
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::local(dir.path()).unwrap();
+        objects.init_repository(pitr_format::Timestamp::MIN).unwrap();
+        std::fs::write(dir.path().join(FOLDER), b"theirs").unwrap();
+        assert!(objects.lease_to_read().unwrap().is_none() && objects.lease(LeaseRole::Use).is_err());
         assert_eq!(objects.leases().unwrap(), []);
     }
 

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use bytes::Bytes;
 use object_store::{Error as StoreError, GetRange};
-use pitr_vfs::{Buffer, Buffers, File as _, FileSystem, Loan, OsFile, OsFs};
+use pitr_vfs::{Buffer, Buffers, File as _, FileSystem, Loan, NotAFile, OsFile, OsFs, open_file};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -59,11 +59,8 @@ impl LocalFolder {
         range: Option<&GetRange>,
         most: u64,
     ) -> io::Result<(u64, std::result::Result<Bytes, u64>)> {
-        let file = File::open(self.root.join(path))?;
+        let file = open_object(&self.root.join(path))?;
         let about = file.metadata()?;
-        if !about.is_file() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
         let wanted = within(range, about.len());
         let bytes = wanted.end - wanted.start;
         if bytes > most {
@@ -75,6 +72,16 @@ impl LocalFolder {
         let from = (wanted.start - start) as usize;
         let there = from.min(read)..read.min(from + bytes as usize);
         Ok((about.len(), Ok(Bytes::from_owner(Part { loan, there }))))
+    }
+
+    /// The length of an object.
+    pub(crate) fn size(&self, path: &str) -> io::Result<u64> {
+        let about = fs::metadata(self.root.join(path)).map_err(absent)?;
+        match NotAFile::of(about.file_type()) {
+            None => Ok(about.len()),
+            Some(NotAFile::Folder) => Err(io::ErrorKind::NotFound.into()),
+            Some(found) => Err(found.into()),
+        }
     }
 
     /// Creates an object that must not be there yet, durably; [`io::ErrorKind::AlreadyExists`] if it is. The store's own put
@@ -134,9 +141,26 @@ impl LocalFolder {
     /// ours left behind may be visible without being durable (FAILURES 26).
     pub(crate) fn sync(&self, path: &str) -> Result<()> {
         let file = self.root.join(path);
-        sync(&file)?;
+        let synced = open_object(&file).and_then(|file| file.sync_all());
+        synced.map_err(|source| Error::Folder { path: file.clone(), source })?;
         let below_root = |folder: &&Path| folder.starts_with(&self.root);
         file.ancestors().skip(1).take_while(below_root).try_for_each(sync)
+    }
+}
+
+/// Opens an object, and waits for nobody (FAILURES 59). A folder is no object.
+fn open_object(path: &Path) -> io::Result<File> {
+    match open_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(io::ErrorKind::NotFound.into()),
+        other => other.map_err(absent),
+    }
+}
+
+/// Where a file stands in place of a folder there is nothing below it.
+fn absent(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotADirectory => io::ErrorKind::NotFound.into(),
+        _ => error,
     }
 }
 
@@ -249,8 +273,7 @@ fn exists(folder: &Path) -> bool {
 }
 
 fn sync(path: &Path) -> Result<()> {
-    let synced: io::Result<()> = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|source| Error::Folder { path: path.to_owned(), source })
+    OsFs.sync_dir(path).map_err(|source| Error::Folder { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

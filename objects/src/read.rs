@@ -74,12 +74,14 @@ impl Objects {
         let location = object_path(path)?;
         let most = pitr_codec::OBJECT_BYTES_LIMIT as u64;
         let read = match &self.inner.local {
-            Some(folder) => {
-                folder.read(path, range.as_ref(), most).map_err(|source| folder.error(path, source))
+            Some(folder) => folder
+                .read(path, range.as_ref(), most)
+                .map_err(|source| Error::from_folder(folder, path, source)),
+            None => {
+                self.read_remote(location, range, most)?.map_err(|source| Error::from_store(path, source))
             }
-            None => self.read_remote(location, range, most)?,
         };
-        match read.map_err(|source| Error::from_store(path, source))? {
+        match read? {
             (object_len, Ok(bytes)) => Ok(Tail { bytes, object_len }),
             (_, Err(bytes)) => Err(Error::TooLarge { path: path.to_owned(), bytes, most }),
         }

@@ -1,9 +1,29 @@
 //! The sources of a repository. Each has a folder: of its name, or, in an encrypted repository, of a keyed hash of it, with
 //! the name in an encrypted object inside.
 
+use crate::listing::{Listing, Stray};
 use crate::{Error, Objects, Result};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_format::{DecodeError, SourceName};
+
+/// The sources of a repository.
+#[derive(Debug)]
+pub struct Sources {
+    /// Their names, sorted.
+    pub names: Vec<SourceName>,
+    /// One error for each source that can't be read.
+    pub unreadable: Vec<Error>,
+}
+
+/// The folder of the source that an object belongs to; `None` for a foreign file.
+fn folder_of(path: &str) -> Option<&str> {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts[..] {
+        ["sources", folder, "name"] => Some(folder),
+        ["sources", folder, "log" | "epochs" | "timelines" | "snapshots" | "pruned", _, ..] => Some(folder),
+        _ => None,
+    }
+}
 
 impl Objects {
     /// The folder of a source.
@@ -20,21 +40,36 @@ impl Objects {
     /// # Errors
     /// Those of the store; [`Error::Object`] about a name that can't be read.
     pub fn sources(&self) -> Result<Vec<SourceName>> {
-        let entries = self.list("sources")?;
-        let mut folders: Vec<&str> =
-            entries.iter().filter_map(|entry| entry.path.split('/').nth(1)).collect();
+        let Sources { names, unreadable } = self.readable_sources()?;
+        unreadable.into_iter().next().map_or(Ok(names), Err)
+    }
+
+    /// The sources that the repository holds, and errors for those that can't be read. For readers: an unreadable source never
+    /// blocks the others.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn readable_sources(&self) -> Result<Sources> {
+        let Listing { entries, strays } = self.listing("sources")?;
+        let hidden = strays.into_iter().filter(|stray| stray.may_hide_objects);
+        let unreadable = hidden.map(|Stray { path, what, .. }| Error::Hidden { path, what }).collect();
+        let mut sources = Sources { names: Vec::new(), unreadable };
+        let mut folders: Vec<&str> = entries.iter().filter_map(|entry| folder_of(&entry.path)).collect();
         folders.dedup();
         if self.keys().is_none() {
-            return Ok(folders.into_iter().filter_map(|folder| SourceName::new(folder).ok()).collect());
+            sources.names = folders.into_iter().filter_map(|folder| SourceName::new(folder).ok()).collect();
+            return Ok(sources);
         }
-        let mut names = folders
-            .into_iter()
-            .map(|folder| format!("sources/{folder}/name"))
-            .filter(|path| entries.iter().any(|entry| entry.path == *path))
-            .map(|path| self.read_name(&path))
-            .collect::<Result<Vec<_>>>()?;
-        names.sort();
-        Ok(names)
+        let paths = folders.into_iter().map(|folder| format!("sources/{folder}/name"));
+        for path in paths.filter(|path| entries.iter().any(|entry| entry.path == *path)) {
+            match self.read_name(&path) {
+                Ok(name) => sources.names.push(name),
+                Err(error) if error.kind().is_of_one_object() => sources.unreadable.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        sources.names.sort();
+        Ok(sources)
     }
 
     fn read_name(&self, path: &str) -> Result<SourceName> {

@@ -1,6 +1,7 @@
 //! The handle of a repository's objects: opening, listing.
 
 use crate::lease::RENEWAL;
+use crate::listing::{self, Listing, Stray};
 use crate::local::{LocalFolder, Readers, create_folder, readers};
 use crate::runtime::Requests;
 use crate::{Error, REPOSITORY_PATH, Result};
@@ -10,11 +11,15 @@ use object_store::memory::InMemory;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
 use pitr_format::OwnerToken;
+use std::collections::BTreeSet;
 use std::future::ready;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Maximum number of foreign paths to warn about; `verify` reports all of them.
+const WARNINGS_MAX: usize = 20;
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +49,8 @@ pub(crate) struct Inner {
     /// The repository object says that it is encrypted.
     pub(crate) is_encrypted: AtomicBool,
     pub(crate) encryption: RwLock<Option<Arc<Encryption>>>,
+    /// Paths of what was warned of.
+    pub(crate) warned: Mutex<BTreeSet<String>>,
     /// Microseconds between two renewals of a lease.
     pub(crate) renewal: AtomicU64,
 }
@@ -122,7 +129,9 @@ impl Objects {
         let (seen, is_encrypted) = (AtomicBool::new(false), AtomicBool::new(false));
         let encryption = RwLock::default();
         let renewal = AtomicU64::new(RENEWAL.as_micros() as u64); // seconds
-        let inner = Inner { store, requests, local, owner, place, seen, is_encrypted, encryption, renewal };
+        let warned = Mutex::default();
+        let inner =
+            Inner { store, requests, local, owner, place, seen, is_encrypted, encryption, warned, renewal };
         Ok(Objects { inner: Arc::new(inner) })
     }
 
@@ -158,7 +167,49 @@ impl Objects {
     /// # Errors
     /// Those of the store; nothing is returned of a listing that broke off. [`Error::NotARepository`] when nothing is
     /// listed and the repository object, once seen, is gone: an unmounted folder does not read as an empty one.
+    ///
+    /// Foreign entries of a local folder are left out, with one warning each. [`Error::Hidden`] if an entry that can't be read may
+    /// contain objects.
     pub fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let Listing { entries, strays } = self.listing(prefix)?;
+        for stray in strays {
+            if stray.may_hide_objects {
+                let Stray { path, what, .. } = stray;
+                return Err(Error::Hidden { path, what });
+            }
+            self.warn_of(&stray);
+        }
+        Ok(entries)
+    }
+
+    /// As [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this listing proves neither that an
+    /// object is missing nor that one is unreferenced.
+    ///
+    /// # Errors
+    /// Those of the store; [`Error::NotARepository`].
+    pub fn listing(&self, prefix: &str) -> Result<Listing> {
+        exact_path(prefix)?;
+        let listing = match &self.inner.local {
+            Some(folder) => listing::list(folder.root(), prefix),
+            None => Listing { entries: self.list_remote(prefix)?, strays: Vec::new() },
+        };
+        let is_empty = listing.entries.is_empty();
+        if is_empty && self.inner.seen.load(Ordering::Relaxed) && !self.exists(REPOSITORY_PATH)? {
+            return Err(Error::NotARepository { place: self.inner.place.clone() });
+        }
+        Ok(listing)
+    }
+
+    fn warn_of(&self, stray: &Stray) {
+        let mut warned = self.inner.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bounded, so that many foreign files take no memory.
+        if warned.len() < WARNINGS_MAX && warned.insert(stray.path.clone()) {
+            let (place, Stray { path, what, .. }) = (&self.inner.place, stray);
+            tracing::warn!("{place}: {path} is not an object of the repository and is left alone: {what}");
+        }
+    }
+
+    fn list_remote(&self, prefix: &str) -> Result<Vec<Entry>> {
         let folder = exact_path(prefix)?;
         let store = Arc::clone(&self.inner.store);
         let listed = self.inner.requests.run(async move {
@@ -174,9 +225,6 @@ impl Objects {
             entries.try_collect::<Vec<_>>().await
         })?;
         let mut entries = listed.map_err(|source| Error::from_store(prefix, source))?;
-        if entries.is_empty() && self.inner.seen.load(Ordering::Relaxed) && !self.exists(REPOSITORY_PATH)? {
-            return Err(Error::NotARepository { place: self.inner.place.clone() });
-        }
         entries.sort();
         Ok(entries)
     }
@@ -222,6 +270,9 @@ impl Objects {
     /// [`Error::Missing`] and those of the store.
     pub fn size(&self, path: &str) -> Result<u64> {
         let location = object_path(path)?;
+        if let Some(folder) = &self.inner.local {
+            return folder.size(path).map_err(|error| Error::from_folder(folder, path, error));
+        }
         let store = Arc::clone(&self.inner.store);
         let meta = self.inner.requests.run(async move { store.head(&location).await })?;
         Ok(meta.map_err(|source| Error::from_store(path, source))?.size)
@@ -236,7 +287,7 @@ pub(crate) fn object_path(path: &str) -> Result<object_store::path::Path> {
     })
 }
 
-fn exact_path(path: &str) -> Result<object_store::path::Path> {
+pub(crate) fn exact_path(path: &str) -> Result<object_store::path::Path> {
     match object_store::path::Path::parse(path) {
         Ok(parsed) if parsed.as_ref() == path => Ok(parsed),
         _ => Err(Error::Path { path: path.to_owned() }),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use pitr_codec::KeyWrap;
 use pitr_dedup::ChunkStore;
 use pitr_format::{SourceName, TimelineId, Timestamp};
-use pitr_objects::{Objects, Repository};
+use pitr_objects::{Objects, Repository, Sources};
 use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer, Room};
 use pitr_snapshot::Snapshot;
-use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
+use pitr_sqlite::watch::{Events, Fleet, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 
 use crate::{BackupMetadata, Backups, Error, PitrConfig, Result};
@@ -93,13 +93,27 @@ impl Pitr {
     }
 
     /// The sources that the repository holds, by name.
+    /// Those that can't be read are warned of.
     pub fn sources(&self) -> Result<Vec<SourceName>> {
-        Ok(self.objects.sources()?)
+        let Sources { names, unreadable } = self.objects.readable_sources()?;
+        for error in unreadable {
+            tracing::warn!("a source is left out: {error}");
+        }
+        Ok(names)
     }
 
     /// The source of this name, or the only one if `name` is `None`.
     pub fn source(&self, name: Option<&str>) -> Result<SourceName> {
-        let names = self.sources()?;
+        let Sources { names, unreadable } = self.objects.readable_sources()?;
+        let is_there = |name: &str| names.iter().any(|n| n.as_str() == name);
+        for error in unreadable {
+            // A name that can't be read may be the one that is asked for, or not the only one. A folder bears its name outside.
+            let is_hidden = matches!(error, pitr_objects::Error::Hidden { .. });
+            if !is_hidden && !name.is_some_and(is_there) {
+                return Err(error.into());
+            }
+            tracing::warn!("a source is left out: {error}");
+        }
         let repository = || self.objects.place().to_owned();
         let listed = || names.iter().map(SourceName::as_str).collect::<Vec<_>>().join(", ");
         match (name, names.as_slice()) {
@@ -124,6 +138,17 @@ impl Pitr {
         let name = if database.is_dir() { database.file_name() } else { database.file_stem() };
         let name = name.and_then(|name| name.to_str()).ok_or_else(unnamed)?;
         SourceName::from_lossy(name).ok_or_else(unnamed)
+    }
+
+    /// The name of a source that was found in a watched folder, by its path below that folder: `a/app.db` is `a.app`.
+    ///
+    /// # Errors
+    /// [`Error::Unnamed`] if nothing of the path can be in a name.
+    pub fn source_below(relative: &Path) -> Result<SourceName> {
+        let unnamed = || Error::Unnamed { path: relative.to_owned() };
+        let parts: Vec<_> =
+            relative.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        SourceName::from_lossy(&parts.join(".")).ok_or_else(unnamed)
     }
 
     /// The history of a source that leads to `timeline`, or to its newest one.
@@ -169,7 +194,7 @@ impl Pitr {
     pub fn backups(&self, source: &SourceName) -> Result<Backups> {
         let roots = pitr_snapshot::load_all(&self.objects, source)?;
         let backups = roots.snapshots.iter().map(|root| BackupMetadata::of(root, &self.objects)).collect();
-        Ok(Backups { backups, damaged: roots.damaged.into_iter().map(|(_, error)| error.into()).collect() })
+        Ok(Backups { backups, damaged: roots.damaged.into_iter().map(|root| root.error.into()).collect() })
     }
 
     /// Takes a snapshot of a folder.
@@ -219,14 +244,27 @@ impl Pitr {
     }
 
     /// Begins to watch a SQLite database. From the return on every commit is captured.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
     pub fn watch(&self, subject: Subject, options: WatchOptions, events: Events) -> Result<Watch> {
-        let around = Surroundings {
+        Ok(Watch::begin(self.surroundings(), subject, WatchOptions { codec: self.codec, ..options }, events)?)
+    }
+
+    /// A fleet that watches any number of SQLite databases with a fixed number of threads.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
+    pub fn fleet(&self, options: WatchOptions) -> Result<Fleet> {
+        Ok(Fleet::new(self.surroundings(), WatchOptions { codec: self.codec, ..options })?)
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
             fs: Arc::clone(&self.fs),
             clock: Arc::clone(&self.clock),
             objects: self.objects.clone(),
             repository: self.repository.id,
-        };
-        let options = WatchOptions { codec: self.codec, ..options };
-        Ok(Watch::begin(around, subject, options, events)?)
+        }
     }
 }

@@ -2,14 +2,11 @@
 
 use crate::{Error, Result};
 use pitr_archive::{Archive, Catalog, LogName, Name};
-use pitr_dedup::{ChunkId, ChunkStore, Marks, PackUse};
+use pitr_dedup::{ChunkId, ChunkStore, Marks, PackUse, is_pack_path};
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Entry, ErrorKind, Objects};
-use pitr_snapshot::{Snapshot, Visit, load_all, walk};
+use pitr_snapshot::{Snapshot, Visit, is_root_path, load_all, walk};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-
-/// Folder of the packs.
-const PACKS: &str = "packs";
 
 /// A source, as listed.
 #[derive(Debug)]
@@ -26,9 +23,9 @@ impl Source {
     fn load(objects: &Objects, name: SourceName) -> Result<Self> {
         let archive = Archive::new(objects.clone(), name.clone());
         let roots = load_all(objects, &name)?;
-        if let Some((root, error)) = roots.damaged.into_iter().next() {
+        if let Some(root) = roots.damaged.into_iter().next() {
             // What it needs is not known: nothing can be proven unneeded.
-            return Err(Error::Unreadable { root, what: error.to_string() });
+            return Err(Error::Unreadable { root: root.path, what: root.error.to_string() });
         }
         let catalog = archive.catalog()?;
         let mut newest: BTreeMap<TimelineId, Timestamp> = BTreeMap::new();
@@ -87,7 +84,7 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
         }
     }
     let mut beside = None;
-    for path in there.iter().filter(|path| is_root(path) && !known.contains(**path)) {
+    for path in there.iter().filter(|path| is_root_path(path) && !known.contains(**path)) {
         if objects.exists(path)? {
             beside = Some((*path).to_owned());
             break;
@@ -116,11 +113,6 @@ fn log_of<'s>(source: &'s Source, path: &str) -> Option<(&'s Source, LogName)> {
         Name::Log(name) => Some((source, name)),
         _ => None,
     }
-}
-
-fn is_root(path: &str) -> bool {
-    let mut parts = path.split('/');
-    parts.next() == Some("sources") && parts.nth(1) == Some("snapshots")
 }
 
 /// The packs, told apart by what is needed of them.
@@ -159,7 +151,7 @@ pub(crate) fn packs<'s>(
     let usage = walker.marks.usage()?;
     let sizes: BTreeMap<String, u64> = entries
         .iter()
-        .filter(|entry| entry.path.split('/').next() == Some(PACKS))
+        .filter(|entry| is_pack_path(&entry.path))
         .map(|entry| (entry.path.clone(), entry.size))
         .collect();
     for pack in usage.iter().filter(|pack| pack.live > 0 && !sizes.contains_key(&pack.path)) {

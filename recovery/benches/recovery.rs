@@ -89,9 +89,7 @@ fn prepare(dir: &std::path::Path) -> (Objects, SourceName) {
             let image = Record::Image { file: FileId::FIRST, block, data: &data };
             builder.push(PartitionId::FIRST, TxId::new(tx), &image).expect("a valid record");
         }
-        builder
-            .push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, b"")
-            .expect("a valid commit");
+        builder.push_commit(PartitionId::FIRST, TxId::new(tx), None, None, b"").expect("a valid commit");
         wal.append(builder).expect("the disk works");
     }
     wal.sync().expect("the disk works");

@@ -1,4 +1,7 @@
 //! What changed since a snapshot, from the archived log: glue between the archive's merge and the snapshot's increment.
+//!
+//! A log with logical records gives no delta: [`Merged::new`] refuses it, since an increment made of its images alone would lack
+//! what they changed (FAILURES 52).
 
 use crate::error::{Error, Result};
 use pitr_archive::{Image, Merged};

@@ -1,11 +1,13 @@
 //! What can go wrong on the way to a restored file, and where.
 
-use crate::target::{Point, Target};
+use crate::target::{Point, Stop, Target};
 use pitr_archive::Cause;
 use pitr_format::{FileId, Lsn, Timestamp, TxId};
+use pitr_snapshot::DamagedRoot;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// What this crate's calls return.
@@ -24,6 +26,9 @@ pub enum Error {
     /// The target is not a state that can be restored. Never answered with another state.
     #[error(transparent)]
     Unreachable(Box<Unreachable>),
+    /// The target may be a state that only a snapshot with a damaged root leads to. Never answered with another state.
+    #[error(transparent)]
+    Damaged(Box<Damaged>),
     /// Neither a snapshot nor the log's origin reaches the stop.
     #[error("no snapshot and no whole log leads to LSN {stop}")]
     NoBase {
@@ -101,7 +106,25 @@ pub struct Unreachable {
     pub why: Why,
     /// The nearest state before it that can.
     pub before: Option<Point>,
-    /// The nearest state behind it that can.
+    /// The nearest state after it that can.
+    pub after: Option<Point>,
+}
+
+/// A target that a snapshot with a damaged root stands before, and what can be reached.
+#[derive(Debug, Clone, Error)]
+#[error(
+    "{target} cannot be restored: the snapshot that it needs is damaged ({}); {}",
+    root.error,
+    nearest(.before.as_ref(), .after.as_ref())
+)]
+pub struct Damaged {
+    /// What was asked for.
+    pub target: Target,
+    /// The snapshot's root, and what is wrong with it.
+    pub root: Arc<DamagedRoot>,
+    /// The nearest state before it that can be restored.
+    pub before: Option<Point>,
+    /// The nearest state after it that can be restored.
     pub after: Option<Point>,
 }
 
@@ -154,7 +177,7 @@ impl fmt::Display for Why {
             Why::NoLog => {
                 f.write_str("the source has no log, so only the states of its snapshots can be restored")
             }
-            Why::BehindLast => f.write_str("it lies behind the last state that is archived"),
+            Why::BehindLast => f.write_str("it lies after the last state that is archived"),
             Why::NotYetCertain { watermark } => write!(f, "the archive is only certain up to {watermark}"),
             Why::Gap(cause) => write!(f, "it lies in a gap ({cause})"),
             Why::Uncertain { tx, earliest, time } => {
@@ -173,7 +196,7 @@ fn nearest(before: Option<&Point>, after: Option<&Point>) -> String {
     match (before, after) {
         (None, None) => "there is no state to offer instead".to_owned(),
         (Some(point), None) => format!("the nearest state before it is {point}"),
-        (None, Some(point)) => format!("the nearest state behind it is {point}"),
+        (None, Some(point)) => format!("the nearest state after it is {point}"),
         (Some(before), Some(after)) => format!("the nearest states are {before} and {after}"),
     }
 }
@@ -209,7 +232,7 @@ impl Error {
             },
             Error::Unreachable(_) | Error::NoBase { .. } => Kind::Unreachable,
             Error::Locked { .. } => Kind::Retry,
-            Error::OtherShape { .. } => Kind::Fatal,
+            Error::OtherShape { .. } | Error::Damaged(_) => Kind::Fatal,
             _ => Kind::Fix,
         }
     }
@@ -220,6 +243,16 @@ impl Error {
         (before, after): (Option<Point>, Option<Point>),
     ) -> Error {
         Error::Unreachable(Box::new(Unreachable { target: *target, why, before, after }))
+    }
+
+    /// The error of a target that a damaged root hides, when without it this was found.
+    pub(crate) fn damaged(target: &Target, root: Arc<DamagedRoot>, found: Result<Stop>) -> Error {
+        let (before, after) = match found {
+            Ok(stop) => (Some(stop.reached), None),
+            Err(Error::Unreachable(found)) => (found.before, found.after),
+            Err(other) => return other,
+        };
+        Error::Damaged(Box::new(Damaged { target: *target, root, before, after }))
     }
 
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -6,7 +6,8 @@ use crate::target::{Point, Stop};
 use pitr_archive::{Archive, Base, Catalog, Coverage, Gap, Lineage, Piece, Search, coverage};
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::{Lease, Objects};
-use pitr_snapshot::{Snapshot, load_all};
+use pitr_snapshot::{DamagedRoot, Roots, Snapshot, load_all};
+use std::sync::Arc;
 
 /// A span of a history in which every commit can be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,43 +32,55 @@ pub struct History {
     pieces: Vec<Piece>,
     /// Those of this history, by consistent point.
     snapshots: Vec<Snapshot>,
+    /// Roots of this history that can't be read.
+    damaged: Vec<Arc<DamagedRoot>>,
     coverage: Coverage,
 }
 
 impl History {
     /// Lists the repository and takes the history that leads to `timeline`, or to the newest one.
     ///
-    /// A snapshot whose root is damaged is left out; [`pitr_snapshot::load_all`] names those.
+    /// Snapshots whose roots are damaged can't be restored: a target that only they lead to is answered with
+    /// [`Error::Damaged`].
     ///
     /// # Errors
-    /// Those of listing and reading; [`pitr_archive::Error::UnknownTimeline`].
+    /// Those of listing and reading; as [`new`](Self::new).
     pub fn load(objects: &Objects, source: &SourceName, timeline: Option<TimelineId>) -> Result<Self> {
         let lease = objects.lease_to_read().map_err(pitr_archive::Error::from)?;
         let archive = Archive::new(objects.clone(), source.clone());
         // The roots first: the log that a snapshot needs is older than its root.
         let roots = load_all(objects, source)?;
         let catalog = archive.catalog()?;
-        let history = Self::new(archive, catalog, roots.snapshots, timeline)?;
+        let history = Self::new(archive, catalog, roots, timeline)?;
         Ok(History { _lease: lease, ..history })
     }
 
     /// The history that leads to `timeline`, or to the newest one, of what was listed under a lease of the caller's.
     ///
     /// # Errors
-    /// [`pitr_archive::Error::UnknownTimeline`].
+    /// [`pitr_archive::Error::UnknownTimeline`]; [`pitr_archive::Error::TimelineLost`].
     pub fn new(
         archive: Archive,
         catalog: Catalog,
-        snapshots: Vec<Snapshot>,
+        roots: Roots,
         timeline: Option<TimelineId>,
     ) -> Result<Self> {
+        let Roots { mut snapshots, mut damaged } = roots;
         // A timeline that was claimed and holds nothing is no one's newest state.
-        let logged = catalog.timelines().keys().copied().filter(|id| !catalog.logs(*id).is_empty());
-        let newest = logged.chain(snapshots.iter().map(|s| s.meta.timeline)).max();
+        let newest_logged = catalog.newest_logged();
+        let of_damaged = damaged.iter().map(|root| root.name.timeline);
+        let of_snapshots = snapshots.iter().map(|s| s.meta.timeline).chain(of_damaged).max();
+        let newest = newest_logged.max(of_snapshots);
         let timeline = timeline.or(newest).or(catalog.newest_timeline()).unwrap_or(TimelineId::FIRST);
-        let lineage = catalog.lineage(timeline)?;
+        let lineage = match catalog.lineage(timeline) {
+            // A snapshot of it proves that it existed.
+            Err(pitr_archive::Error::UnknownTimeline { .. }) if of_snapshots >= Some(timeline) => {
+                return Err(pitr_archive::Error::TimelineLost { timeline }.into());
+            }
+            other => other?,
+        };
         let pieces = catalog.pieces(&lineage);
-        let mut snapshots = snapshots;
+        damaged.retain(|root| lineage.holds(root.name.timeline, root.name.consistent_at));
         snapshots.retain(|s| lineage.holds(s.meta.timeline, s.meta.consistent_at));
         snapshots.sort_by_key(|s| (s.meta.consistent_at, s.meta.created));
         let bases: Vec<Base> = snapshots.iter().map(base).collect();
@@ -76,7 +89,8 @@ impl History {
             // There are states and nothing between them.
             coverage.gaps.clear();
         }
-        Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, coverage })
+        let damaged = damaged.into_iter().map(Arc::new).collect();
+        Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, damaged, coverage })
     }
 
     /// True for a source that has snapshots and no log, as a folder.
@@ -115,6 +129,11 @@ impl History {
         &self.snapshots
     }
 
+    /// Roots of this history that can't be read.
+    pub(crate) fn damaged(&self) -> &[Arc<DamagedRoot>] {
+        &self.damaged
+    }
+
     /// The spans that can be restored and those that can't, by position.
     #[must_use]
     pub fn coverage(&self) -> &Coverage {
@@ -127,8 +146,9 @@ impl History {
     /// Those of reading footers.
     pub fn restorable(&self) -> Result<Vec<Restorable>> {
         let mut out = Vec::with_capacity(self.coverage.intervals.len());
-        for interval in &self.coverage.intervals {
-            let from = self.first_point(interval.from);
+        for (no, interval) in self.coverage.intervals.iter().enumerate() {
+            let mut from = self.first_point(interval.from);
+            from.named = self.is_named(&from, no == 0)?;
             let pieces = self.pieces_in(interval.from, interval.to);
             let search = Search::new(&self.archive, pieces);
             let last = search.split(|commit| commit.lsn <= interval.to)?.before;
@@ -170,23 +190,53 @@ impl History {
         self.pieces.get(begin..end).unwrap_or_default()
     }
 
+    /// True if the number of the last transaction in a base names the base's state: if no gap lies between the two. 0 names
+    /// the `first` state of all, if no transaction came before it.
+    fn is_named(&self, base: &Point, first: bool) -> Result<bool> {
+        if self.has_no_log() {
+            return Ok(base.tx != TxId::NONE);
+        }
+        if base.tx == TxId::NONE {
+            return Ok(first);
+        }
+        let pieces = self.pieces_in(Lsn::ORIGIN, base.lsn);
+        if pieces.last().is_none_or(|piece| piece.to < base.lsn) {
+            return Ok(false);
+        }
+        // As far back as nothing is missing.
+        let seams = pieces.windows(2).rposition(|pair| pair[0].to != pair[1].from());
+        let unbroken = &pieces[seams.map_or(0, |seam| seam + 1)..];
+        let last = Search::new(&self.archive, unbroken).split(|commit| commit.lsn <= base.lsn)?.before;
+        // A footer may know a commit before its own range: beyond what is unbroken that proves nothing.
+        let begin = unbroken.first().map_or(Lsn::MAX, Piece::from);
+        Ok(last.is_some_and(|commit| commit.tx == base.tx && commit.lsn > begin))
+    }
+
+    /// Bytes of log that a plan reads, decoded. Reads the footers of its log objects.
+    ///
+    /// # Errors
+    /// Those of reading footers.
+    pub fn log_bytes(&self, plan: &Plan) -> Result<u64> {
+        Ok(self.archive.log_bytes(&plan.pieces, plan.redo_from, plan.stop)?)
+    }
+
     /// The state in which an interval begins.
     fn first_point(&self, lsn: Lsn) -> Point {
         let snapshot = self.snapshots.iter().find(|s| s.meta.consistent_at == lsn);
         match snapshot.map(|s| &s.meta) {
-            Some(meta) => Point { timeline: meta.timeline, lsn, tx: meta.tx, time: meta.time },
+            Some(meta) => Point { timeline: meta.timeline, lsn, tx: meta.tx, time: meta.time, named: false },
             None => {
                 // The empty state before the log: as old as the timeline.
                 let timeline = self.lineage.timeline_at(lsn);
                 let time = self.catalog.timelines().get(&timeline).map_or(Timestamp::MIN, |t| t.created);
-                Point { timeline, lsn, tx: TxId::NONE, time }
+                Point { timeline, lsn, tx: TxId::NONE, time, named: false }
             }
         }
     }
 
     pub(crate) fn point(&self, commit: &pitr_archive::CommitPoint) -> Point {
         let timeline = self.lineage.timeline_at(commit.lsn);
-        Point { timeline, lsn: commit.lsn, tx: commit.tx, time: commit.time }
+        Point { timeline, lsn: commit.lsn, tx: commit.tx, time: commit.time, named: true }
     }
 }
 

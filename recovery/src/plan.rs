@@ -33,9 +33,8 @@ pub struct Plan {
     pub timelines: Vec<TimelineId>,
     /// Bytes of the snapshot's files.
     pub base_bytes: u64,
-    /// Bytes of log between `redo_from` and `stop`.
-    pub log_bytes: u64,
-    /// Bytes of the log objects in the repository.
+    /// Bytes of the log objects in the repository. Positions tell nothing of bytes: they skip what a segment or a
+    /// timeline left unused ([`History::log_bytes`](crate::History::log_bytes) counts).
     pub stored_log_bytes: u64,
 }
 
@@ -65,7 +64,6 @@ pub fn plan(stop: &Stop, snapshots: &[BaseSnapshot], pieces: &[Piece]) -> Option
         reached: stop.reached,
         timelines,
         base_bytes: best.map_or(0, |s| s.bytes),
-        log_bytes: stop.lsn.since(redo_from),
         stored_log_bytes: needed.iter().map(|piece| piece.stored_bytes).sum(),
         pieces: needed,
     })
@@ -92,7 +90,7 @@ mod tests {
 
     fn stop(lsn: u64) -> Stop {
         let (lsn, timeline) = (Lsn::new(lsn), TimelineId::FIRST);
-        Stop { lsn, reached: Point { timeline, lsn, tx: TxId::NONE, time: Timestamp::MIN } }
+        Stop { lsn, reached: Point { timeline, lsn, tx: TxId::NONE, time: Timestamp::MIN, named: true } }
     }
 
     #[test]
@@ -107,7 +105,7 @@ mod tests {
         assert_eq!(chosen(40), Some(Some(4)));
         let found = plan(&stop(14), &snapshots, &pieces).unwrap();
         assert_eq!(found.pieces, [piece(10, 20)]);
-        assert_eq!((found.redo_from, found.log_bytes, found.base_bytes), (Lsn::new(12), 2, 100));
+        assert_eq!((found.redo_from, found.stored_log_bytes, found.base_bytes), (Lsn::new(12), 10, 100));
     }
 
     proptest! {

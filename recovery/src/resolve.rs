@@ -22,19 +22,28 @@ impl History {
     /// The position at which to stop for a target, and the state that it is.
     ///
     /// # Errors
-    /// [`Error::Unreachable`]; those of reading footers.
+    /// [`Error::Unreachable`]; [`Error::Damaged`] if the target may be what only a damaged snapshot leads to; those of
+    /// reading footers.
     pub fn resolve(&self, target: &Target) -> Result<Stop> {
         let spans = self.restorable()?;
+        let found = self.resolve_in(target, &spans);
+        match self.hidden(target, &found, &spans)? {
+            None => found,
+            Some(root) => Err(Error::damaged(target, root, found)),
+        }
+    }
+
+    fn resolve_in(&self, target: &Target, spans: &[Restorable]) -> Result<Stop> {
         if spans.is_empty() {
             return Err(Error::unreachable(target, Why::NothingThere, (None, None)));
         }
         match target.moment {
-            Moment::Latest => self.latest(target, &spans),
-            Moment::Lsn(lsn) => self.lsn(target, &spans, lsn),
-            Moment::Tx(tx) => self.transaction(target, &spans, tx),
-            Moment::Time(time) => self.time(target, &spans, time),
+            Moment::Latest => self.latest(target, spans),
+            Moment::Lsn(lsn) => self.lsn(target, spans, lsn),
+            Moment::Tx(tx) => self.transaction(target, spans, tx),
+            Moment::Time(time) => self.time(target, spans, time),
             Moment::Snapshot(id) => match self.snapshots().iter().find(|snapshot| snapshot.id == id) {
-                Some(snapshot) => self.lsn(target, &spans, snapshot.meta.consistent_at),
+                Some(snapshot) => self.lsn(target, spans, snapshot.meta.consistent_at),
                 None => Err(Error::unreachable(target, Why::NoSuchSnapshot, (None, None))),
             },
         }
@@ -44,7 +53,8 @@ impl History {
     /// target itself can't. For sources that are backed up only now and then.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no state before the target can be reached; those of reading footers.
+    /// [`Error::Unreachable`] if no state before the target can be reached; [`Error::Damaged`] as there; those of reading
+    /// footers.
     pub fn resolve_or_before(&self, target: &Target) -> Result<(Stop, Option<Unreachable>)> {
         match self.resolve(target) {
             Err(Error::Unreachable(instead)) => match instead.before {
@@ -77,6 +87,12 @@ impl History {
 
     fn transaction(&self, target: &Target, spans: &[Restorable], tx: TxId) -> Result<Stop> {
         for span in spans {
+            if !target.exclusive && span.from.named && span.from.tx == tx {
+                return Ok(Stop { lsn: span.from.lsn, reached: span.from });
+            }
+            if tx == TxId::NONE {
+                continue; // no commit bears it
+            }
             let pieces = self.pieces_in(span.from.lsn, span.end);
             let found = Search::new(self.archive(), pieces).transaction(tx)?;
             let inside =
@@ -87,31 +103,21 @@ impl History {
                     let reached = self.point(&(&found.commit).into());
                     return Ok(Stop { lsn: found.commit.lsn, reached });
                 }
-                None if !target.exclusive && self.is_state_of(span, tx)? => {
-                    return Ok(Stop { lsn: span.from.lsn, reached: span.from });
-                }
                 None => {}
             }
         }
-        self.unreachable(target, spans, Why::NoSuchTransaction, |point| point.tx < tx)
+        self.unreachable(target, spans, self.why_no_transaction(tx)?, |point| point.tx < tx)
     }
 
-    /// True if the base of a span is the state of transaction `tx`. A base behind a gap bears the last number that was
-    /// given before, but holds what was not seen besides.
-    fn is_state_of(&self, span: &Restorable, tx: TxId) -> Result<bool> {
-        let Point { lsn: at, tx: last, .. } = span.from;
-        if self.has_no_log() {
-            return Ok(last == tx && tx != TxId::NONE);
+    /// Why the state of a transaction can't be had: it may be archived all the same.
+    fn why_no_transaction(&self, tx: TxId) -> Result<Why> {
+        if tx == TxId::NONE {
+            return Ok(Why::BeforeFirst);
         }
-        let pieces = self.pieces_in(Lsn::ORIGIN, at);
-        if last != tx || tx == TxId::NONE || pieces.last().is_none_or(|piece| piece.to < at) {
-            return Ok(false);
+        match Search::new(self.archive(), self.pieces()).transaction(tx)? {
+            Some(found) => self.gap_at(found.commit.lsn),
+            None => Ok(Why::NoSuchTransaction),
         }
-        // As far back as nothing is missing.
-        let seams = pieces.windows(2).rposition(|pair| pair[0].to != pair[1].from());
-        let unbroken = &pieces[seams.map_or(0, |seam| seam + 1)..];
-        let found = Search::new(self.archive(), unbroken).transaction(tx)?;
-        Ok(found.is_some_and(|found| found.commit.lsn <= at))
     }
 
     fn time(&self, target: &Target, spans: &[Restorable], time: Timestamp) -> Result<Stop> {
@@ -214,7 +220,15 @@ impl History {
         let gap = self.coverage().gaps.iter().find(|gap| gap.from < lsn && lsn <= gap.to);
         Ok(match gap {
             _ if self.has_no_log() => Why::NoLog,
-            Some(gap) => Why::Gap(self.archive().cause(self.catalog(), self.lineage(), gap)?),
+            Some(gap) => {
+                let cause = self.archive().cause(self.catalog(), self.lineage(), gap)?;
+                let is_archived = gap.behind.is_some_and(|first| first.from < lsn);
+                Why::Gap(match cause {
+                    // What was not captured lies before it.
+                    Cause::NotLogged(_) | Cause::Forked(_) if is_archived => Cause::NoBase,
+                    cause => cause,
+                })
+            }
             None if lsn < first => Why::BeforeFirst,
             None => Why::BehindLast,
         })

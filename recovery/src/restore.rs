@@ -84,7 +84,7 @@ pub struct Restored {
     pub base_bytes: u64,
     /// Of these, bytes that stood at the output already.
     pub reused_bytes: u64,
-    /// Bytes of log between the snapshot and the state.
+    /// Bytes of log that the archive holds between the snapshot and the state, decoded.
     pub wal_bytes: u64,
     /// Committed images in that log.
     pub records: u64,
@@ -140,7 +140,9 @@ impl Restorer<'_> {
     /// (law 4).
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Locked`], [`Error::Io`] about the output; those of reading the repository.
+    /// [`Error::Exists`], [`Error::Locked`], [`Error::Io`] about the output; [`pitr_archive::Error::Logical`] in
+    /// [`Error::Archive`] if a transaction of the state logged records that only its engine can apply, before anything is
+    /// written; those of reading the repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
         match options.workers {
             None => self.build(plan, options),
@@ -153,7 +155,7 @@ impl Restorer<'_> {
 
     fn build(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
         let base = plan.snapshot.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
-        let (stop, ranges, log_bytes) = (plan.stop.get(), plan.pieces.len(), plan.log_bytes);
+        let (stop, ranges, log_bytes) = (plan.stop.get(), plan.pieces.len(), plan.stored_log_bytes);
         tracing::info!(base, stop, ranges, log_bytes, "restores");
         let force = options.force || options.delta;
         let old = if options.delta { self.standing(options)? } else { None };
@@ -164,6 +166,7 @@ impl Restorer<'_> {
         (self.progress)(Progress { phase: Phase::Index, done: 0, total: plan.pieces.len() as u64 });
         let Prepared { merged, base, file, before, len } = self.prepare(plan)?;
         check_room(self.fs, &options.output, len)?;
+        // From here on something is written. A log that can't be restored was refused before (FAILURES 52).
         let output = place.create()?;
         let change = merged.files().get(&file);
         phases.index = watch.lap();
@@ -196,7 +199,7 @@ impl Restorer<'_> {
             bytes: len,
             base_bytes,
             reused_bytes,
-            wal_bytes: plan.log_bytes,
+            wal_bytes: merged.log_bytes(),
             records: merged.images(),
             workers: rayon::current_num_threads(),
             phases,

@@ -68,11 +68,19 @@ pub struct Point {
     pub tx: TxId,
     /// When the last commit was logged.
     pub time: Timestamp,
+    /// The target `tx` names this state. It does not name a snapshot taken after commits that were not captured: that one
+    /// bears the last number before them.
+    pub named: bool,
 }
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "transaction {} at {} (LSN {})", self.tx, self.time, self.lsn)
+        let Point { lsn, tx, time, .. } = self;
+        match (self.named, *tx) {
+            (false, _) => write!(f, "the snapshot at {time} (LSN {lsn})"),
+            (true, TxId::NONE) => write!(f, "the state before the first transaction, at {time} (LSN {lsn})"),
+            (true, _) => write!(f, "transaction {tx} at {time} (LSN {lsn})"),
+        }
     }
 }
 

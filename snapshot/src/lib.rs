@@ -51,7 +51,7 @@ pub use increment::write_increment;
 pub use manifest::{FileEntry, Kind, Manifest, NoSnapshotId, Sizes, Snapshot, SnapshotId, SnapshotMeta};
 pub use pitr_objects::ErrorKind;
 pub use reader::SnapshotReader;
-pub use roots::{RootName, Roots, list, load_all, newest};
+pub use roots::{DamagedRoot, RootName, Roots, is_root_path, list, load_all, newest};
 pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
 pub use source::{BlockSource, Delta, ImageSink};
 pub use tracked::Tracked;

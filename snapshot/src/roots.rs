@@ -9,7 +9,7 @@ use crate::{Error, FileEntry, Manifest, Result, Sizes, Snapshot, SnapshotId};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
-use pitr_objects::{Entry, ErrorKind, Objects};
+use pitr_objects::{ErrorKind, Objects};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -207,30 +207,54 @@ pub fn newest<'n>(
 pub struct Roots {
     /// Those of which the roots can be read, by timeline, epoch and consistent point.
     pub snapshots: Vec<Snapshot>,
-    /// Roots that can't: path and error. They must not keep the others from being used, nor go unmentioned.
-    pub damaged: Vec<(String, Error)>,
+    /// Unreadable roots. Reported, but never block the use of the others.
+    pub damaged: Vec<DamagedRoot>,
 }
 
-/// Reads all roots of a source.
+/// A root that can't be read.
+#[derive(Debug)]
+pub struct DamagedRoot {
+    /// What its path tells of the snapshot.
+    pub name: RootName,
+    /// Its path.
+    pub path: String,
+    /// What is wrong with it.
+    pub error: Error,
+}
+
+/// Reads all roots of a source. Files whose names are not those of roots are not read (FAILURES 59).
 ///
 /// # Errors
 /// Those of the listing. A root that can't be read is in [`Roots::damaged`], unless the repository can't be reached.
 pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
     let mut roots = Roots { snapshots: Vec::new(), damaged: Vec::new() };
-    for wave in objects.list(&folder(objects, source))?.chunks(ROOTS_AT_ONCE) {
-        let read = |entry: &Entry| Snapshot::load(objects, &entry.path);
+    let folder = folder(objects, source);
+    for wave in list(objects, source)?.chunks(ROOTS_AT_ONCE) {
+        let read = |name: &RootName| Snapshot::load(objects, &name.path(&folder));
         let read: Vec<Result<Snapshot>> = wave.par_iter().map(read).collect();
-        for (entry, root) in wave.iter().zip(read) {
+        for (name, root) in wave.iter().zip(read) {
+            let path = name.path(&folder);
             match root {
                 Ok(snapshot) => roots.snapshots.push(snapshot),
                 // Retention took it away since the listing.
-                Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&entry.path)? => {}
+                Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&path)? => {}
                 Err(error) if error.kind().is_of_one_object() => {
-                    roots.damaged.push((entry.path.clone(), error))
+                    roots.damaged.push(DamagedRoot { name: name.clone(), path, error })
                 }
                 Err(error) => return Err(error),
             }
         }
     }
     Ok(roots)
+}
+
+/// True if a path is one that the root of some source may have. Others' files may stand beside roots.
+#[must_use]
+pub fn is_root_path(path: &str) -> bool {
+    let mut slashes = path.match_indices('/').map(|(at, _)| at);
+    let folder = slashes.nth(2).and_then(|end| path.get(..end));
+    folder.is_some_and(|folder| {
+        let is_of_source = folder.starts_with("sources/") && folder.ends_with("/snapshots");
+        is_of_source && RootName::parse(folder, path).is_some()
+    })
 }

@@ -1,9 +1,9 @@
-//! What the objects say together: every tree finds its chunks, every log its ranges.
+//! What the objects say together: every tree finds its chunks, every source its log.
 
-use crate::object::Checked;
+use crate::object::{Checked, readable};
 use crate::report::{Fault, Report};
-use crate::{Error, Result};
-use pitr_archive::{Archive, Base, Catalog, Cause, Gap, Lineage, coverage};
+use crate::{Error, Result, log};
+use pitr_archive::Archive;
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::SourceName;
 use pitr_objects::{Condemned, Entry, ErrorKind, Objects};
@@ -15,16 +15,18 @@ pub(crate) fn check(
     entries: &[Entry],
     condemned: &Condemned,
     checked: Checked,
+    writers: bool,
 ) -> Result<Report> {
     let mut report = Report {
         objects: checked.objects,
         bytes: checked.bytes,
         snapshots: 0,
         faults: checked.faults,
+        pending: Vec::new(),
         strangers: checked.strangers,
     };
     // Roots before the index: whatever a root needs was indexed before it was put, also while others write.
-    let sources = objects.sources()?;
+    let sources = readable(objects)?;
     let roots = sources.iter().map(|source| load_all(objects, source)).collect::<Result<Vec<_>, _>>()?;
     // Damaged index objects are among the faults already.
     let (store, _) = ChunkStore::open_what_is_sound(objects.clone())?;
@@ -35,18 +37,17 @@ pub(crate) fn check(
     for pack in packs.iter().filter(missing) {
         // It may have been put since the listing; then it is looked at the next time.
         if !objects.exists(pack)? {
-            report.faults.push(Fault::new(pack, "the index names it, and it is not there"));
+            report.faults.push(Fault::missing(pack, "the index names it, and it is not there"));
             damaged.insert(pack.clone(), None);
         }
     }
     let mut trees = Trees { store: &store, packs: &packs, damaged: &damaged, leaves: HashMap::new() };
     for (source, roots) in sources.into_iter().zip(roots) {
         let archive = Archive::new(objects.clone(), source.clone());
-        for (path, error) in roots.damaged {
-            let what = Fault::new(&path, error);
+        for root in &roots.damaged {
             // Looked at by itself it may be sound, and yet belong elsewhere or not parse.
-            if !report.faults.iter().any(|fault| fault.object == path) {
-                report.faults.push(what);
+            if !report.faults.iter().any(|fault| fault.object == root.path) {
+                report.faults.push(Fault::new(&root.path, &root.error));
             }
         }
         for snapshot in &roots.snapshots {
@@ -58,7 +59,9 @@ pub(crate) fn check(
             report.snapshots += 1;
             spoil(&mut report.faults, &source, snapshot.id, &bad);
         }
-        check_log(&archive, &roots.snapshots, &mut report.faults)?;
+        let found = log::check(&archive, &roots, writers)?;
+        report.faults.extend(found.faults);
+        report.pending.extend(found.pending);
     }
     report.faults.sort_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
     Ok(report)
@@ -173,53 +176,4 @@ impl Visit for Tree<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// The log of a source: its catalog, and ranges that are missing although nothing says that they never were.
-fn check_log(archive: &Archive, snapshots: &[Snapshot], faults: &mut Vec<Fault>) -> Result<()> {
-    let folder = archive.layout().logs();
-    let catalog = match archive.catalog() {
-        Ok(catalog) => catalog,
-        Err(error) if error.kind() == pitr_archive::Kind::Fatal => {
-            faults.push(Fault::new(&folder, error));
-            return Ok(());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let bases: Vec<Base> = snapshots.iter().map(base).collect();
-    for timeline in catalog.timelines().keys() {
-        let lineage = catalog.lineage(*timeline)?;
-        let pieces = catalog.pieces(&lineage);
-        for gap in coverage(&lineage, &pieces, &bases).gaps {
-            if let Some(what) = missing(archive, &catalog, &lineage, &gap)? {
-                let fault = Fault::new(&folder, what);
-                if !faults.contains(&fault) {
-                    faults.push(fault);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn base(snapshot: &Snapshot) -> Base {
-    let meta = &snapshot.meta;
-    Base { consistent_at: meta.consistent_at, redo_from: meta.redo_from, timeline: meta.timeline }
-}
-
-fn missing(archive: &Archive, catalog: &Catalog, lineage: &Lineage, gap: &Gap) -> Result<Option<String>> {
-    let cause = match archive.cause(catalog, lineage, gap) {
-        Ok(cause) => cause,
-        // The object behind the gap is damaged, which is told of it.
-        Err(pitr_archive::Error::Objects(error)) if error.kind() == pitr_objects::ErrorKind::Corrupt => {
-            return Ok(None);
-        }
-        Err(error) => return Err(Error::Archive(error)),
-    };
-    Ok((cause == Cause::Missing).then(|| {
-        format!(
-            "the log from LSN {} to {} is missing: what was committed there can't be restored",
-            gap.from, gap.to
-        )
-    }))
 }

@@ -5,7 +5,8 @@ use crate::{Error, Options, Progress, Result};
 use pitr_archive::{Archive, Name};
 use pitr_codec::{ObjectIndex, ObjectKind};
 use pitr_dedup::{check_index, check_pack};
-use pitr_objects::{Condemned, Entry, ErrorKind, Objects, REPOSITORY_PATH};
+use pitr_format::SourceName;
+use pitr_objects::{Condemned, Entry, ErrorKind, Objects, REPOSITORY_PATH, Stray};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +34,7 @@ pub(crate) fn check_all(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Checked> {
     let archives: Vec<Archive> =
-        objects.sources()?.into_iter().map(|source| Archive::new(objects.clone(), source)).collect();
+        readable(objects)?.into_iter().map(|source| Archive::new(objects.clone(), source)).collect();
     let total = entries.iter().map(|entry| entry.size).sum();
     let (next, done, checked) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(Checked::default()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from) + READ_AHEAD;
@@ -76,6 +77,17 @@ impl Found {
 }
 
 impl Checked {
+    /// What is no object is named. Where it may hide objects it is a fault, as where an object should be.
+    pub(crate) fn take_strays(&mut self, strays: Vec<Stray>) {
+        for Stray { path, what, may_hide_objects } in strays {
+            match may_hide_objects || role(&path).is_some() {
+                true => self.faults.push(Fault::new(&path, what)),
+                false => self.strangers.push(format!("{path} ({what})")),
+            }
+        }
+        self.strangers.sort();
+    }
+
     fn take(&mut self, entry: &Entry, found: Found) {
         let path = &entry.path;
         match found {
@@ -102,6 +114,11 @@ impl Checked {
     }
 }
 
+/// The sources whose names can be read. Of the others the faults tell.
+pub(crate) fn readable(objects: &Objects) -> Result<Vec<SourceName>> {
+    Ok(objects.readable_sources()?.names)
+}
+
 /// Which object stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -114,20 +131,23 @@ enum Role {
 fn role(path: &str) -> Option<Role> {
     use ObjectKind as K;
     let parts: Vec<&str> = path.split('/').collect();
+    // Names of objects are numbers and hashes. Others' files beside them are no objects (FAILURES 59).
+    let is_ours = |name: &str| name.bytes().filter(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).count() >= 8;
     let kind = match parts[..] {
         _ if path == REPOSITORY_PATH => K::Repository,
+        ["sources", _, "name"] => K::Source,
+        [.., name] if !is_ours(name) => return None,
         ["packs", _, _] => K::Pack,
         ["index", _] => K::PackIndex,
         ["keys", _, "slots", _] => K::KeySlot,
         ["keys", _, "rings", _] => return Some(Role::Outside(K::KeyRing)),
-        ["sources", _, "name"] => K::Source,
         ["sources", _, "snapshots", _, _, _] => K::Manifest,
         ["sources", _, "log", _, _, _] => K::Log,
         ["sources", _, "timelines", _] => K::Timeline,
         ["sources", _, "epochs", name] if name.ends_with("-claim") => K::Claim,
         ["sources", _, "epochs", name] if name.ends_with("-fence") => K::Fence,
         ["sources", _, "pruned", _, _] => K::Pruned,
-        ["condemned", _] => K::Condemned,
+        ["condemned", name] if name.ends_with("-objects") || name.ends_with("-leases") => K::Condemned,
         _ => return None,
     };
     Some(Role::Any(kind))

@@ -14,7 +14,9 @@ pub struct Report {
     pub snapshots: u64,
     /// What is wrong, by object.
     pub faults: Vec<Fault>,
-    /// What stands in the repository and is none of its objects. Nothing of it is read by anybody.
+    /// What a writer that is at work may still add: commits that have no snapshot yet. No fault, unless it stays.
+    pub pending: Vec<String>,
+    /// Files that are none of the repository's objects. No reader opens them.
     pub strangers: Vec<String>,
 }
 
@@ -26,9 +28,24 @@ impl Report {
     }
 }
 
+/// What kind of fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// An object is not what was written, or can't be read.
+    Damaged,
+    /// An object that others prove to have existed is gone.
+    Missing,
+    /// Commits are archived and no snapshot leads to them. Retention does not explain it: a snapshot was lost, or its writer was
+    /// killed before it was finished.
+    Unrestorable,
+}
+
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// What kind it is.
+    pub kind: FaultKind,
     /// Path of the object, or of the folder in which one is missing.
     pub object: String,
     /// What is wrong with it.
@@ -42,6 +59,15 @@ impl Fault {
         // Errors name their object first; the report does too.
         let what = what.to_string();
         let what = what.strip_prefix(object).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&what);
-        Fault { object: object.to_owned(), what: what.to_owned(), snapshots: Vec::new() }
+        let (object, what) = (object.to_owned(), what.to_owned());
+        Fault { kind: FaultKind::Damaged, object, what, snapshots: Vec::new() }
+    }
+
+    pub(crate) fn missing(object: &str, what: impl ToString) -> Self {
+        Fault { kind: FaultKind::Missing, ..Fault::new(object, what) }
+    }
+
+    pub(crate) fn unrestorable(object: &str, what: impl ToString) -> Self {
+        Fault { kind: FaultKind::Unrestorable, ..Fault::new(object, what) }
     }
 }

@@ -95,7 +95,7 @@ pub trait File: Send + Sync + Debug {
 
 /// A file system.
 pub trait FileSystem: Send + Sync + Debug {
-    /// Opens a file that exists.
+    /// Opens a regular file that exists. Anything else at the path, such as a named pipe, is an error; the call never blocks.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
 
     /// Creates an empty file for reading and writing; [`io::ErrorKind::AlreadyExists`] if the name is taken. Where files have

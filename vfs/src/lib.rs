@@ -26,6 +26,7 @@ mod fs;
 mod once;
 mod os;
 mod permissions;
+mod regular;
 mod resident;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -38,4 +39,5 @@ pub use clock::{Clock, SystemClock};
 pub use fs::{Access, File, FileSystem, Lock};
 pub use os::{OsFile, OsFs};
 pub use permissions::Attributes;
+pub use regular::{NotAFile, check_regular, open_file, read_file};
 pub use view::View;

@@ -2,8 +2,9 @@
 
 use crate::once::{self, Direct};
 use crate::permissions::{FILE_MODE, FOLDER_MODE, follow_folder};
+use crate::regular::open_regular;
 use crate::{Access, Attributes, File, FileSystem, Lock, View};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
@@ -73,8 +74,9 @@ impl File for OsFile {
 
 impl FileSystem for OsFs {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new().read(true).write(access == Access::ReadWrite).open(path)?;
-        Ok(Arc::new(OsFile::from(file)))
+        let mut options = OpenOptions::new();
+        options.read(true).write(access == Access::ReadWrite);
+        Ok(Arc::new(OsFile::from(open_regular(path, &mut options)?)))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -134,7 +136,8 @@ impl FileSystem for OsFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::File::open(dir)?.sync_all()
+        let flags = OFlags::DIRECTORY.bits() as i32; // nothing else is opened
+        OpenOptions::new().read(true).custom_flags(flags).open(dir)?.sync_all()
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -149,7 +152,7 @@ impl FileSystem for OsFs {
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
-            let file = options.open(path)?;
+            let file = open_regular(path, &mut options)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),

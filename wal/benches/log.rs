@@ -2,7 +2,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::record::Record;
-use pitr_format::{PartitionId, Timestamp, TxId};
+use pitr_format::{PartitionId, TxId};
 use pitr_vfs::{OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::sync::Arc;
@@ -22,9 +22,7 @@ fn transaction() -> BatchBuilder {
     let (partition, tx) = (PartitionId::FIRST, TxId::new(1));
     let mut batch = BatchBuilder::new();
     let pushed = batch.push(partition, tx, &Record::Data(&PAYLOAD));
-    pushed
-        .and_then(|()| batch.push_commit(partition, tx, Timestamp::MIN, None, b""))
-        .expect("records of fair size");
+    pushed.and_then(|()| batch.push_commit(partition, tx, None, None, b"")).expect("records of fair size");
     batch
 }
 

@@ -5,7 +5,7 @@
 
 use pitr_format::log::{SegmentHeader, WholeRecord};
 use pitr_format::record::Record;
-use pitr_format::{Incarnation, PartitionId, Timestamp, TxId};
+use pitr_format::{Incarnation, PartitionId, TxId};
 use pitr_vfs::{OsFs, SystemClock};
 use pitr_wal::{Analysis, BatchBuilder, Error, LogScan, Start, Wal, WalOptions};
 use std::ops::Bound;
@@ -77,8 +77,8 @@ fn log(dir: &std::path::Path) -> Result<Wal> {
         }
         let first_lsn = wal.end();
         match tx % 10 {
-            0 => batch.push(PartitionId::FIRST, TxId::new(tx), &Record::Abort { first_lsn })?,
-            _ => batch.push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, b"")?,
+            0 => batch.push_abort(PartitionId::FIRST, TxId::new(tx), Some(first_lsn))?,
+            _ => batch.push_commit(PartitionId::FIRST, TxId::new(tx), None, None, b"")?,
         };
         wal.append(&mut batch)?;
     }

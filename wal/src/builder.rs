@@ -16,11 +16,13 @@ use std::ops::Range;
 pub struct BatchBuilder {
     pub(crate) payloads: Vec<u8>,
     pub(crate) records: Vec<Pushed>,
+    /// The highest first LSN that the engine gave, and for which transaction.
+    pub(crate) given_first: Option<(Lsn, TxId)>,
     firsts: Firsts,
 }
 
-/// Index of each transaction's first record. Most builders hold one transaction: the map is asked only when
-/// another one's turn comes.
+/// Index of the first record of each transaction that is not decided yet. Most builders hold one transaction: the
+/// map is asked only when another one's turn comes.
 #[derive(Debug, Default)]
 struct Firsts {
     current: Option<(TxId, usize)>,
@@ -43,10 +45,27 @@ impl Firsts {
         }
     }
 
+    /// The transaction is decided: what comes under its number is another one.
+    fn forget(&mut self, tx: TxId) {
+        self.current = self.current.filter(|(current, _)| *current != tx);
+        self.others.remove(&tx);
+    }
+
     fn clear(&mut self) {
         self.current = None;
         self.others.clear();
     }
+}
+
+/// What the log fills in of a commit or an abort when it gets its place.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Decides {
+    /// Index of the transaction's first record in this builder, the commit or abort itself if it has none.
+    pub(crate) first: usize,
+    /// Position of its first record, if the engine gave one; it may stand in an earlier batch.
+    pub(crate) given_first: Option<Lsn>,
+    /// True for a commit of which the engine does not know the earliest time.
+    pub(crate) stamps_earliest: bool,
 }
 
 /// One pushed record.
@@ -57,8 +76,8 @@ pub(crate) struct Pushed {
     pub(crate) tx: TxId,
     /// Where its payload stands in `payloads`.
     pub(crate) payload: Range<usize>,
-    /// For a commit whose first LSN the log must find: index of the transaction's first record here.
-    pub(crate) first: Option<usize>,
+    /// For a commit or an abort that the log completes; one that was pushed as a record is complete.
+    pub(crate) decides: Option<Decides>,
     /// For a watermark: its time.
     pub(crate) watermark: Option<Timestamp>,
     /// Where it stands, once it has its place.
@@ -88,6 +107,7 @@ impl BatchBuilder {
     pub fn clear(&mut self) {
         self.payloads.clear();
         self.records.clear();
+        self.given_first = None;
         self.firsts.clear();
     }
 
@@ -97,39 +117,83 @@ impl BatchBuilder {
         self.payloads.len()
     }
 
-    /// Adds a record. A commit is better added by [`BatchBuilder::push_commit`]; here its `first_lsn` is kept
-    /// and its time is stamped all the same. Refused if the format doesn't allow it ([`Error::Record`]); the
-    /// builder is then as it was.
+    /// Adds a record. Use [`BatchBuilder::push_commit`] and [`BatchBuilder::push_abort`] for commits and aborts: the
+    /// `first_lsn` and the earliest time of one that is pushed here are kept as they are; only the commit time is
+    /// stamped by the log.
+    ///
+    /// # Errors
+    /// [`Error::Record`] if the format does not allow the record. The builder is then unchanged.
     pub fn push(&mut self, partition: PartitionId, tx: TxId, record: &Record<'_>) -> Result<()> {
-        let watermark = if let Record::Watermark(time) = record { Some(*time) } else { None };
-        self.add(partition, tx, record, false, watermark)
+        let given_first = match record {
+            Record::Commit(commit) => Some(commit.first_lsn),
+            Record::Abort { first_lsn } => Some(*first_lsn),
+            _ => None,
+        };
+        self.add(partition, tx, record)?;
+        self.note_first(tx, given_first);
+        Ok(())
     }
 
-    /// Adds the commit of a transaction. The log stamps its time when it gets its place, never earlier than
-    /// any stamp before. `earliest` is the earliest time at which the commit can have happened, as the engine
-    /// knows it; a later one than the stamp becomes the stamp. Without `first_lsn` the log uses the position
-    /// of the first record of `tx` in this builder, the commit's own if there is none.
+    /// Adds the commit of a transaction. The log stamps its time when the commit gets its place, never earlier than
+    /// any stamp before it.
+    ///
+    /// `earliest` is the earliest time at which the commit can have happened. An engine that knows it, for example
+    /// because it read the clock when the commit was requested, passes it; a value later than the stamp is lowered
+    /// to the stamp. With `None` the log uses the latest commit or watermark time before this commit. A restore to a
+    /// time from `earliest` up to the stamp is refused as uncertain, so a value that is too early makes times
+    /// unreachable: the [guide](crate::guide) has more.
+    ///
+    /// `first_lsn` is the position of the transaction's first record, needed if that record was appended with an
+    /// earlier builder ([`Appended::first`](crate::Appended::first)). With `None` the log uses the first record of
+    /// `tx` in this builder, or the commit itself.
+    ///
+    /// # Errors
+    /// [`Error::Record`] if the note is too long. The builder is then unchanged. Appending fails with
+    /// [`Error::FirstAhead`] if `first_lsn` lies past the end of the log.
     pub fn push_commit(
         &mut self,
         partition: PartitionId,
         tx: TxId,
-        earliest: Timestamp,
+        earliest: Option<Timestamp>,
         first_lsn: Option<Lsn>,
         note: &[u8],
     ) -> Result<()> {
-        let commit =
-            Commit { time: Timestamp::MIN, earliest, first_lsn: first_lsn.unwrap_or(Lsn::ORIGIN), note };
-        self.add(partition, tx, &Record::Commit(commit), first_lsn.is_none(), None)
+        let (time, known, first) = (Timestamp::MIN, earliest.unwrap_or(Timestamp::MIN), Lsn::ORIGIN);
+        let commit = Commit { time, earliest: known, first_lsn: first, note };
+        self.decide(partition, tx, &Record::Commit(commit), first_lsn, earliest.is_none())
     }
 
-    fn add(
+    /// Adds the abort of a transaction: none of its records count. `first_lsn` as for [`BatchBuilder::push_commit`].
+    ///
+    /// # Errors
+    /// As [`BatchBuilder::push_commit`].
+    pub fn push_abort(&mut self, partition: PartitionId, tx: TxId, first_lsn: Option<Lsn>) -> Result<()> {
+        self.decide(partition, tx, &Record::Abort { first_lsn: Lsn::ORIGIN }, first_lsn, false)
+    }
+
+    fn decide(
         &mut self,
         partition: PartitionId,
         tx: TxId,
         record: &Record<'_>,
-        find_first: bool,
-        watermark: Option<Timestamp>,
+        given_first: Option<Lsn>,
+        stamps_earliest: bool,
     ) -> Result<()> {
+        let first = self.add(partition, tx, record)?;
+        if let Some(added) = self.records.last_mut() {
+            added.decides = Some(Decides { first, given_first, stamps_earliest });
+        }
+        self.note_first(tx, given_first);
+        Ok(())
+    }
+
+    fn note_first(&mut self, tx: TxId, given: Option<Lsn>) {
+        let higher = given.filter(|lsn| self.given_first.is_none_or(|(highest, _)| highest < *lsn));
+        self.given_first = higher.map(|lsn| (lsn, tx)).or(self.given_first);
+    }
+
+    /// Adds a record. Returns the index of the first record of its transaction.
+    fn add(&mut self, partition: PartitionId, tx: TxId, record: &Record<'_>) -> Result<usize> {
         let begin = self.payloads.len();
         record.encode(&mut self.payloads);
         let (kind, payload) = (record.kind(), begin..self.payloads.len());
@@ -137,10 +201,14 @@ impl BatchBuilder {
             self.payloads.truncate(begin);
             return Err(Error::Record { kind, source });
         }
+        let watermark = if let Record::Watermark(time) = record { Some(*time) } else { None };
         let first = self.firsts.of(tx, self.records.len());
-        let first = find_first.then_some(first);
-        self.records.push(Pushed { kind, partition, tx, payload, first, watermark, lsn: Lsn::ORIGIN });
-        Ok(())
+        if matches!(kind, Kind::Commit | Kind::Abort) {
+            self.firsts.forget(tx);
+        }
+        let (decides, lsn) = (None, Lsn::ORIGIN);
+        self.records.push(Pushed { kind, partition, tx, payload, decides, watermark, lsn });
+        Ok(first)
     }
 }
 

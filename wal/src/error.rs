@@ -1,7 +1,8 @@
 //! What can go wrong with a log, and where.
 
 use pitr_format::record::Kind as RecordKind;
-use pitr_format::{DecodeError, FileId, Lsn, SegmentNo};
+use pitr_format::slots::{SLOT_NAME_BYTES_MAX, SLOTS_MAX};
+use pitr_format::{DecodeError, FileId, Lsn, SegmentNo, TxId};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -134,21 +135,40 @@ pub enum Error {
         /// Begin of the record.
         lsn: Lsn,
     },
-    /// A slot of this name is held already.
-    #[error("the log has a slot named {name} already: give that one up, or choose another name")]
+    /// A slot of this name is in use in this process.
+    #[error("slot {name} is in use: release it first, or choose another name")]
     SlotTaken {
         /// The name.
         name: String,
     },
-    /// The log reached its cap and gave the slot up: what its holder still needed may be removed.
+    /// The log no longer keeps what the slot's holder needs.
     #[error(
-        "slot {name} was dropped when the log reached its cap; it now begins at LSN {first}: begin anew from a base"
+        "slot {name} was dropped, because the log reached its cap or segment files were deleted; the log begins at LSN {first}. Give the slot up with `drop_slot`, then claim it again and begin anew from a base"
     )]
     SlotDropped {
         /// The slot's name.
         name: String,
         /// Where the oldest batch of the log stands now.
         first: Lsn,
+    },
+    /// A new slot can't be had.
+    #[error(
+        "slot {name:?} refused: a name has 1 to {SLOT_NAME_BYTES_MAX} bytes, a log at most {SLOTS_MAX} slots; see `slots` for those that it has"
+    )]
+    SlotRefused {
+        /// The name.
+        name: String,
+    },
+    /// The file of the log's slots is damaged or another log's, so that nobody knows what must be kept.
+    #[error(
+        "{}: the log's slots can't be read: {source}. If no archiver or replica needs this log, or all of them can begin anew from a base, delete this file and open the log again",
+        path.display()
+    )]
+    SlotFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: DecodeError,
     },
     /// A record that the format doesn't allow was pushed.
     #[error("{kind:?} record refused: {source}")]
@@ -157,6 +177,18 @@ pub enum Error {
         kind: RecordKind,
         /// Which rule it breaks.
         source: DecodeError,
+    },
+    /// A commit or an abort names a first record past the end of the log, so its transaction's records would not count.
+    #[error(
+        "transaction {tx}: its first record cannot be at LSN {first}, the log ends at {end}; pass the position that appending that record returned, or none"
+    )]
+    FirstAhead {
+        /// The transaction.
+        tx: TxId,
+        /// The position given for its first record.
+        first: Lsn,
+        /// Where the log ends.
+        end: Lsn,
     },
     /// The range of positions is used up.
     #[error("the log is at LSN {end} and has no room for {bytes} bytes before the end of the range")]
@@ -197,12 +229,19 @@ impl Error {
             Error::Locked { .. } => Kind::Retry,
             Error::Header { .. }
             | Error::Foreign { .. }
+            | Error::SlotFile { .. }
             | Error::Hole { .. }
             | Error::Frames { .. }
             | Error::Payload { .. }
             | Error::BlockSize { .. } => Kind::Fatal,
             _ => Kind::Fix,
         }
+    }
+
+    /// True if the disk, or the user's share of it, is full.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

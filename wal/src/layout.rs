@@ -111,6 +111,8 @@ pub(crate) struct Layout {
     end: End,
     /// Of the segment that fills.
     index: SegmentIndex,
+    /// The segment that begins with the next batch, with the index of the one before; `None` if it has begun.
+    to_begin: Option<(SegmentHeader, SegmentIndex)>,
     open: Option<OpenBatch>,
     steps: Vec<Step>,
     /// Memory of batches that were written: asking for it anew costs more than the copy into it.
@@ -122,14 +124,23 @@ pub(crate) struct Layout {
 impl Layout {
     /// Goes on at `end`, in a segment of which `index` says what stands in it already.
     pub(crate) fn new(end: End, index: SegmentIndex) -> Self {
-        Layout { end, index, open: None, steps: Vec::new(), buffers: Vec::new(), waiting_bytes: 0 }
+        let (open, steps, buffers) = (None, Vec::new(), Vec::new());
+        Layout { end, index, to_begin: None, open, steps, buffers, waiting_bytes: 0 }
     }
 
-    /// Where the next batch will begin if nothing more is placed.
+    /// Goes on at `end`, in the segment with this header, which is made for its first batch. `before` is the index of
+    /// the segment that it follows.
+    pub(crate) fn beginning(end: End, header: SegmentHeader, before: SegmentIndex) -> Self {
+        Layout { to_begin: Some((header, before)), ..Layout::new(end, SegmentIndex::default()) }
+    }
+
+    /// Where the next batch will begin if nothing more is placed; the end of the segment before, while the next one
+    /// waits for its first batch.
     pub(crate) fn end(&self) -> Lsn {
-        match &self.open {
-            Some(open) => aligned(open.lsn, open.bytes.len()),
-            None => self.end.next,
+        match (&self.open, &self.to_begin) {
+            (Some(open), _) => aligned(open.lsn, open.bytes.len()),
+            (None, Some((header, _))) => header.follows.end,
+            (None, None) => self.end.next,
         }
     }
 
@@ -161,14 +172,19 @@ impl Layout {
 
     /// Gives every record its place and every commit its stamp, and empties the builder. Nothing has changed after
     /// an error. The clock is asked only if there is a commit.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`]; [`Error::FirstAhead`].
     pub(crate) fn place(
         &mut self,
         builder: &mut BatchBuilder,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Appended> {
         self.check_room(builder)?;
+        self.check_firsts(builder)?;
         let mut appended = Appended { first: self.end(), end: self.end(), commits: Vec::new() };
         let BatchBuilder { payloads, records, .. } = builder;
+        let mut before = self.end.time;
         if records.iter().any(|record| record.kind == Kind::Commit) {
             self.end.time = self.end.time.max(now());
         }
@@ -178,10 +194,16 @@ impl Layout {
             let record = &records[index];
             if let Some(time) = record.watermark {
                 self.end.time = self.end.time.max(time);
+                before = before.max(time);
+            }
+            if let Some(decides) = record.decides {
+                let first = records[decides.first].lsn;
+                put_first(record.kind, payload, decides.given_first.map_or(first, |given| given.min(first)));
             }
             if record.kind == Kind::Commit {
                 self.index.commit(record.tx);
-                stamp(payload, self.end.time, record.first.map(|first| records[first].lsn));
+                stamp(payload, self.end.time, record.decides.filter(|d| d.stamps_earliest).map(|_| before));
+                before = self.end.time;
             }
             appended.end = self.put(record, payload);
             if record.kind == Kind::Commit {
@@ -213,6 +235,16 @@ impl Layout {
         self.check_bytes(2 * (payloads + frames) + 4 * segment_bytes)
     }
 
+    /// Errors if the engine gave a first LSN past the end of the log: the records of that transaction would not be
+    /// covered by its commit, and be lost silently.
+    fn check_firsts(&self, builder: &BatchBuilder) -> Result<()> {
+        let end = self.end();
+        match builder.given_first.filter(|(first, _)| *first > end) {
+            Some((first, tx)) => Err(Error::FirstAhead { tx, first, end }),
+            None => Ok(()),
+        }
+    }
+
     fn check_bytes(&self, bytes: u64) -> Result<()> {
         let end = self.end();
         end.checked_add(bytes).map(drop).ok_or(Error::Exhausted { end, bytes })
@@ -234,6 +266,7 @@ impl Layout {
         let body_bytes_max =
             (self.end.left_in_segment() - BATCH_HEADER_BYTES as u64).min(BATCH_BODY_BYTES_MAX.into());
         let bytes_max = BATCH_HEADER_BYTES + body_bytes_max as usize;
+        self.begin_segment();
         let lsn = self.end.next;
         self.index.begin_batch(self.end.size.offset_of(lsn), self.end.size);
         let mut bytes = self.buffers.pop().unwrap_or_default();
@@ -281,9 +314,15 @@ impl Layout {
         self.steps.push(Step::Write(Placed { lsn, prev, time, frames, bytes, body_len }));
     }
 
+    /// Begins the segment that waits for its first batch.
+    fn begin_segment(&mut self) {
+        self.steps.extend(self.to_begin.take().map(|(header, before)| Step::Begin(header, before)));
+    }
+
     /// Ends the segment and begins the next, or the one after it.
     fn roll(&mut self, gap: bool) {
         self.close();
+        self.begin_segment();
         let header =
             self.end.next_segment(gap, self.end.incarnation).expect("place and skip left room for it");
         self.end.segment = header.segment;
@@ -292,16 +331,19 @@ impl Layout {
     }
 }
 
-/// Stamps a commit's payload.
-fn stamp(payload: &mut [u8], time: Timestamp, first_lsn: Option<Lsn>) {
+/// Stamps a commit's payload. Its earliest time is what the engine said, or `unknown`, but never later than its time.
+fn stamp(payload: &mut [u8], time: Timestamp, unknown: Option<Timestamp>) {
     let earliest = &mut payload[COMMIT_EARLIEST_OFFSET..COMMIT_FIRST_LSN_OFFSET];
-    let given = i64::from_le_bytes(earliest.try_into().expect("the range is eight bytes long"));
-    earliest.copy_from_slice(&given.min(time.micros()).to_le_bytes());
+    let said = i64::from_le_bytes(earliest.try_into().expect("the range is eight bytes long"));
+    let said = unknown.map_or(said, Timestamp::micros);
+    earliest.copy_from_slice(&said.min(time.micros()).to_le_bytes());
     payload[COMMIT_TIME_OFFSET..COMMIT_EARLIEST_OFFSET].copy_from_slice(&time.micros().to_le_bytes());
-    if let Some(lsn) = first_lsn {
-        payload[COMMIT_FIRST_LSN_OFFSET..COMMIT_FIRST_LSN_OFFSET + 8]
-            .copy_from_slice(&lsn.get().to_le_bytes());
-    }
+}
+
+/// Puts the position of the transaction's first record into the payload of a commit or an abort.
+fn put_first(kind: Kind, payload: &mut [u8], first: Lsn) {
+    let offset = if kind == Kind::Commit { COMMIT_FIRST_LSN_OFFSET } else { 0 };
+    payload[offset..offset + 8].copy_from_slice(&first.get().to_le_bytes());
 }
 
 /// The position `bytes` behind `lsn`, where `check_room` has seen that the range goes on.

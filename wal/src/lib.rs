@@ -12,7 +12,8 @@
 //!   ones (feature `parallel`), and any number of them gives the same result: an [`Analysis`] merges, a replay keeps each
 //!   partition's order. It finds commits by time and transaction without reading the log.
 //! - **It keeps what is needed**: the engine states its redo point ([`Wal::remove_below`]), an archiver or a replica holds
-//!   a [`Slot`]. At a cap the slots in its way are dropped, and everyone is told ([`Event`]); the redo point never is.
+//!   a [`Slot`], which outlives restarts. At a cap the slots in its way are dropped, and everyone is told ([`Event`]); the
+//!   redo point never is.
 //! - **Commit times never decrease**, also when the clock does, and over a reopen.
 //! - **When a commit returns is chosen**: [`SyncPolicy`]. A [`Ticket`] is waited for, asked, or awaited (feature `future`).
 //! - **Memory is bounded**: 8 MiB that wait for the disk, as much on its way there, as much kept for what comes next; and
@@ -25,7 +26,7 @@
 //!
 //! # Alone
 //! ```
-//! use pitr_format::{Lsn, PartitionId, Timestamp, TxId, record::Record};
+//! use pitr_format::{Lsn, PartitionId, TxId, record::Record};
 //! use pitr_vfs::{OsFs, SystemClock};
 //! use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 //! use std::sync::Arc;
@@ -37,7 +38,7 @@
 //!
 //! let mut batch = BatchBuilder::new();
 //! batch.push(PartitionId::FIRST, TxId::new(1), &Record::Data(b"balance of 7 is 100"))?;
-//! batch.push_commit(PartitionId::FIRST, TxId::new(1), Timestamp::MIN, None, b"")?;
+//! batch.push_commit(PartitionId::FIRST, TxId::new(1), None, None, b"")?;
 //! let commit = wal.commit(batch)?.commits[0]; // durable from here on
 //! assert!(wal.durable() >= commit.lsn);
 //!
@@ -79,6 +80,8 @@ mod rounds;
 mod scan;
 mod sealed;
 mod segment;
+mod slot_file;
+mod slot_table;
 mod slots;
 mod stats;
 mod tail;
@@ -100,7 +103,7 @@ pub use options::{Start, SyncPolicy, WalOptions};
 pub use reader::{LogBatch, LogReader};
 pub use records::Records;
 pub use sealed::{Batches, SealedSegment};
-pub use slots::{Event, Slot};
+pub use slots::{Event, Slot, SlotState};
 pub use stats::Stats;
 pub use ticket::Ticket;
 pub use wal::Wal;

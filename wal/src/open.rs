@@ -5,11 +5,12 @@
 //!    vanish after commits were acknowledged behind it. Remove leftovers of interrupted creations.
 //! 2. Read every segment's header; each must follow from the one before it, or a file is missing: a hole.
 //! 3. Scan the newest segment. Older ones were synced before their successor was made; readers check them.
-//! 4. Decide by the table of [`crate::tail`].
+//! 4. Decide by the table of [`crate::tail`]. Read the slots.
 //! 5. Write again what stands above the last stated durable point, and sync it: after a failed sync the page
 //!    cache may show bytes that the disk doesn't have.
 //! 6. At a torn tail make the next segment, under a higher incarnation; its header states where the torn one
-//!    ends.
+//!    ends. On a full disk this waits for the first append: the log opens, so that a checkpoint can remove segments.
+//!    Nothing is appended before it, so the next opening would decide the same.
 //!
 //! Nothing is changed before step 5, so a refused log stays as it was found, but for step 1.
 
@@ -24,6 +25,8 @@ use crate::queue::Queue;
 use crate::retain::Segments;
 use crate::scan::{self, Scanned};
 use crate::segment::Room;
+use crate::slot_file::SlotFile;
+use crate::slot_table::Slots;
 use crate::tail::{self, Decision};
 use crate::{Error, Result, segment};
 use pitr_format::index::SegmentIndex;
@@ -78,12 +81,14 @@ pub(crate) fn create(
         return Err(Error::Exists { dir: dir.to_owned() });
     }
     segment::remove_leftovers(fs.as_ref(), dir)?;
+    let slot_file = SlotFile::create(fs.as_ref(), dir, start.log_id)?;
     let header = first_header(start).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
     let file = segment::create(fs.as_ref(), dir, &header, &SegmentIndex::default(), Room::Written)?;
     let end = End::of_empty(&header).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
     let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
     let queue = Queue::new(Layout::new(end, SegmentIndex::default()));
-    let opened = Opened { queue, segments: Segments::new([&header], options.segments_max), writer, held };
+    let slots = Slots::new(slot_file, Vec::new(), options.segments_max);
+    let opened = Opened { queue, segments: Segments::new([&header], slots), writer, held };
     Ok(Shared::new(fs, clock, dir, options, opened))
 }
 
@@ -121,20 +126,21 @@ pub(crate) fn open(
     segment::remove_leftovers(fs.as_ref(), dir)?;
 
     let examined = examine(fs.as_ref(), dir, archived_to, Access::ReadWrite)?;
-    let recycled = examined.newest.recycled;
-    let cut = examined.cut.filter(|cut| !recycled || cut.bytes == 0);
-    let Mended { headers, end, index, writer } = mend(fs.as_ref(), dir, examined)?;
-    let segments = Segments::new(&headers, options.segments_max);
+    let newest = examined.newest;
+    let (slot_file, entries) = SlotFile::open(fs.as_ref(), dir, newest.log_id)?;
+    let cut = examined.cut.filter(|cut| !newest.recycled || cut.bytes == 0);
+    let Mended { headers, layout, writer } = mend(fs.as_ref(), dir, examined)?;
+    let segments = Segments::new(&headers, Slots::new(slot_file, entries, options.segments_max));
     let recovered = Recovered {
-        timeline: end.timeline,
-        log_id: end.log_id,
-        end: end.next,
-        time: end.time,
+        timeline: newest.timeline,
+        log_id: newest.log_id,
+        end: layout.end(),
+        time: layout.time(),
         cut,
         first: segments.first(),
     };
-    let queue = Queue::new(Layout::new(end, index));
-    let shared = Shared::new(fs, clock, dir, options, Opened { queue, segments, writer, held });
+    let opened = Opened { queue: Queue::new(layout), segments, writer, held };
+    let shared = Shared::new(fs, clock, dir, options, opened);
     Ok((shared, recovered))
 }
 
@@ -177,9 +183,7 @@ pub(crate) fn examine(fs: &dyn FileSystem, dir: &Path, archived_to: Lsn, access:
 struct Mended {
     /// Of all local segments, in order.
     headers: Vec<SegmentHeader>,
-    end: End,
-    /// Of the newest segment.
-    index: SegmentIndex,
+    layout: Layout,
     writer: Writer,
 }
 
@@ -188,15 +192,23 @@ fn mend(fs: &dyn FileSystem, dir: &Path, examined: Examined) -> Result<Mended> {
     let Examined { mut headers, newest, file, path, cursor, scanned, cut } = examined;
     rewrite(file.as_ref(), &cursor, &scanned).map_err(Error::io("write again", &path))?;
     if cut.is_none() {
-        let (end, index, writer) = (scanned.end, scanned.index, Writer::new(file, path, &newest));
-        return Ok(Mended { headers, end, index, writer });
+        let (layout, writer) = (Layout::new(scanned.end, scanned.index), Writer::new(file, path, &newest));
+        return Ok(Mended { headers, layout, writer });
     }
     let header = header_after_cut(&headers, &scanned.end)?;
-    let file = segment::create(fs, dir, &header, &scanned.index, Room::Written)?;
-    let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
     let end = End::of_empty(&header).ok_or(Error::Exhausted { end: scanned.end.next, bytes: 0 })?;
-    headers.push(header);
-    Ok(Mended { headers, end, index: SegmentIndex::default(), writer })
+    match segment::create(fs, dir, &header, &scanned.index, Room::Written) {
+        Ok(file) => {
+            let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
+            headers.push(header);
+            Ok(Mended { headers, layout: Layout::new(end, SegmentIndex::default()), writer })
+        }
+        Err(full) if full.is_out_of_space() => {
+            let layout = Layout::beginning(end, header, scanned.index);
+            Ok(Mended { headers, layout, writer: Writer::new(file, path, &newest) })
+        }
+        Err(other) => Err(other),
+    }
 }
 
 pub(crate) fn take_lock(fs: &dyn FileSystem, dir: &Path) -> Result<Held> {

@@ -10,7 +10,7 @@
 //! free, and the next one may go, only when the folder is synced: until then a power loss may bring the name back.
 
 use crate::commit::{Shared, lock};
-use crate::slots::Slots;
+use crate::slot_table::Slots;
 use crate::{Error, Result, segment};
 use pitr_format::log::SegmentHeader;
 use pitr_format::{Lsn, SegmentNo};
@@ -60,14 +60,12 @@ struct Held {
 }
 
 impl Segments {
-    pub(crate) fn new<'a>(
-        headers: impl IntoIterator<Item = &'a SegmentHeader>,
-        segments_max: Option<u32>,
-    ) -> Self {
-        let slots = Slots::new(segments_max);
+    pub(crate) fn new<'a>(headers: impl IntoIterator<Item = &'a SegmentHeader>, slots: Slots) -> Self {
         let (held, free, pinned) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut segments = Segments { slots, held, free, leaving: None, begun: 0, pinned };
         headers.into_iter().for_each(|header| segments.push(header));
+        // Segments that a slot held can be gone only if somebody deleted their files.
+        segments.slots.drop_below(segments.follows());
         segments
     }
 
@@ -117,6 +115,11 @@ impl Segments {
         self.free.pop()
     }
 
+    /// The end of what may go below `lsn`.
+    fn removable_to(&self, lsn: Lsn) -> Option<Lsn> {
+        self.held.iter().skip(1).map(|next| next.follows).take_while(|end| *end <= lsn).last()
+    }
+
     /// The oldest segment, if it is not the newest too and ends at or below `lsn`.
     fn removable(&self, lsn: Lsn) -> Option<Held> {
         let next = self.held.get(1)?;
@@ -153,9 +156,8 @@ impl Shared {
         let Segments { slots, held, .. } = &mut *segments;
         slots.give_way(held.len(), held.iter().skip(1).map(|next| next.follows));
         let (lsn, mut bytes) = (segments.slots.floor(), 0);
-        if segments.removable(lsn).is_none() {
-            return Ok(bytes);
-        }
+        let Some(end) = segments.removable_to(lsn) else { return Ok(bytes) };
+        segments.slots.store_before_removal(self.fs.as_ref(), end)?;
         let wanted = std::mem::take(&mut segments.begun).min(FREE_MAX);
         // One at a time: if a later one were durably gone while an older one comes back, that would be a hole.
         while let Some(oldest) = segments.removable(lsn) {

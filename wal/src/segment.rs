@@ -13,7 +13,7 @@
 //! A new file reads as zeros behind its header. They are written out if many syncs are to be expected in it, which then
 //! carry data only; a log that fills a segment with a few large rounds would write everything twice for nothing.
 
-use crate::{Error, Result};
+use crate::{Error, Result, slot_file};
 use pitr_format::index::SegmentIndex;
 use pitr_format::log::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use pitr_format::{DecodeError, SegmentNo};
@@ -60,7 +60,9 @@ pub(crate) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentNo>> {
 /// What is no segment any more or not yet: what interrupted creations left, and spare files.
 pub(crate) fn leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>> {
     let names = fs.list(dir).map_err(Error::io("list", dir))?;
-    let is_left = |name: &str| name.ends_with(ASIDE_SUFFIX) || name.ends_with(FREE_SUFFIX);
+    let is_left = |name: &str| {
+        name.ends_with(ASIDE_SUFFIX) || name.ends_with(FREE_SUFFIX) || name == slot_file::ASIDE_NAME
+    };
     Ok(names.iter().filter(|name| name.to_str().is_some_and(is_left)).map(|name| dir.join(name)).collect())
 }
 
@@ -81,7 +83,8 @@ pub(crate) enum Room {
     Sparse,
 }
 
-/// Creates the segment with this header and the index of the one before; it and its name are durable on return.
+/// Creates the segment with this header and the index of the one before; it and its name are durable on return. After
+/// an error no unpublished file is left, as far as possible: on a full disk it would take the space that is missing.
 pub(crate) fn create(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -92,7 +95,11 @@ pub(crate) fn create(
     let path = path_of(dir, header.segment);
     let aside = path.with_extension("seg.new");
     let file = fs.create_new(&aside).map_err(Error::io("create", &aside))?;
-    fill(file.as_ref(), header, before, room).map_err(Error::io("write", &aside))?;
+    if let Err(source) = fill(file.as_ref(), header, before, room) {
+        // What is left is removed when the log is opened again.
+        let _ = fs.remove_file(&aside);
+        return Err(Error::io("write", &aside)(source));
+    }
     fs.publish(&aside, &path).map_err(Error::io("publish", &path))?;
     fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
     Ok(file)

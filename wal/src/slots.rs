@@ -1,30 +1,35 @@
 //! Who still needs the log from where on, and what gives way when it may not grow any more.
 //!
-//! The engine states its redo point with every removal; others, an archiver, a replica, a snapshot, hold a [`Slot`] each.
-//! Nothing at or above the lowest of these positions is removed. With [`WalOptions::segments_max`](crate::WalOptions)
-//! the slots that stand in the way of the cap are dropped, the redo point never: an archive that can't be reached must not
-//! fill the disk, and a log that the engine itself needs must not go.
+//! The engine states its redo point with every removal; others, an archiver or a replica, hold a [`Slot`] each. Nothing
+//! at or above the lowest of these positions is removed. With [`WalOptions::segments_max`](crate::WalOptions) the slots
+//! that keep the log over its cap are dropped, the redo point never: an archive that can't be reached must not fill the
+//! disk, and a log that the engine itself needs must not go.
 //!
-//! Slots live as long as the open log: whoever needs one takes it before the engine removes anything.
+//! # Durability
+//! A slot outlives the process: it is on disk before [`crate::Wal::slot`] returns, and goes only by [`Slot::release`],
+//! [`crate::Wal::drop_slot`] or the cap. Its position is written before segments below it are removed, not with every
+//! [`Slot::advance`]: after a crash a slot may hold more than its holder needs, never less. That a slot was dropped is
+//! written before anything is removed for it, so its holder is told also after a restart.
 
 use crate::commit::{Shared, lock};
 use crate::retain::Segments;
+use crate::slot_table::Held;
 use crate::{Error, Result};
 use pitr_format::Lsn;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Something that nobody asked for and somebody must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The log reached its cap and a slot stood in the way: its holder no longer gets what it didn't have.
+    /// A slot no longer holds the log: the log reached its cap, or segment files below it were deleted while the log was
+    /// closed. Its holder no longer gets what it didn't have.
     SlotDropped {
         /// The slot's name.
         name: String,
         /// What its holder needed from here on.
         position: Lsn,
-        /// The end of what may be removed now.
+        /// The end of what may be removed now, or is gone.
         below: Lsn,
     },
     /// The log is over its cap, and only the engine's redo point keeps it there.
@@ -38,11 +43,24 @@ pub enum Event {
     },
 }
 
-/// A claim on the log from a position on; dropping it gives the claim up.
+/// What is known of a slot; see [`crate::Wal::slots`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotState {
+    /// Its name.
+    pub name: String,
+    /// Its holder needs the log from here on.
+    pub position: Lsn,
+    /// True if a [`Slot`] of it is held in this process.
+    pub is_claimed: bool,
+    /// True if the log no longer keeps what the holder needs.
+    pub is_dropped: bool,
+}
+
+/// A claim on the log from a position on. Dropping the value ends this process's use of the slot and nothing else: the
+/// log is kept for the slot until [`Slot::release`] or [`crate::Wal::drop_slot`].
 #[derive(Debug)]
 pub struct Slot {
     shared: Arc<Shared>,
-    number: u64,
     name: String,
 }
 
@@ -53,125 +71,64 @@ impl Slot {
         &self.name
     }
 
-    /// What its holder needs from here on; [`Error::SlotDropped`] if the log gave it up at its cap.
+    /// What its holder needs from here on.
+    ///
+    /// # Errors
+    /// [`Error::SlotDropped`] if the log gave the slot up at its cap.
     pub fn position(&self) -> Result<Lsn> {
-        let segments = lock(&self.shared.segments);
-        segments.slots.held.get(&self.number).map(|held| held.position).ok_or_else(|| self.dropped(&segments))
+        let mut segments = lock(&self.shared.segments);
+        self.held(&mut segments).map(|held| held.position)
     }
 
     /// States that everything below `to` is no longer needed; a position below the present one changes nothing.
-    /// [`Error::SlotDropped`] if the log gave the slot up.
+    ///
+    /// # Errors
+    /// [`Error::SlotDropped`] if the log gave the slot up at its cap.
     pub fn advance(&self, to: Lsn) -> Result<()> {
         let mut segments = lock(&self.shared.segments);
-        match segments.slots.held.get_mut(&self.number) {
-            Some(held) => held.position = held.position.max(to),
-            None => return Err(self.dropped(&segments)),
-        }
+        let held = self.held(&mut segments)?;
+        held.position = held.position.max(to);
         Ok(())
     }
 
-    fn dropped(&self, segments: &Segments) -> Error {
-        Error::SlotDropped { name: self.name.clone(), first: segments.first() }
+    /// Gives the slot up, durably. Also for one that was dropped.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the slot then stays, and can be given up by [`crate::Wal::drop_slot`].
+    pub fn release(self) -> Result<()> {
+        let mut segments = lock(&self.shared.segments);
+        segments.slots.remove(self.shared.fs.as_ref(), &self.name)
+    }
+
+    fn held<'a>(&self, segments: &'a mut Segments) -> Result<&'a mut Held> {
+        let first = segments.first();
+        let held = segments.slots.get_mut(&self.name).filter(|held| !held.is_dropped);
+        held.ok_or_else(|| Error::SlotDropped { name: self.name.clone(), first })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        lock(&self.shared.segments).slots.held.remove(&self.number);
-    }
-}
-
-/// All slots of a log, and what else holds segments.
-#[derive(Debug)]
-pub(crate) struct Slots {
-    held: BTreeMap<u64, Held>,
-    /// Slots taken so far.
-    taken: u64,
-    /// The engine's redo point, as it stated it last.
-    redo: Lsn,
-    segments_max: Option<usize>,
-    /// Slots dropped so far.
-    dropped: u64,
-    /// What nobody was told yet.
-    events: Vec<Event>,
-}
-
-#[derive(Debug)]
-struct Held {
-    name: String,
-    position: Lsn,
-}
-
-impl Slots {
-    pub(crate) fn new(segments_max: Option<u32>) -> Self {
-        let segments_max = segments_max.map(|max| max as usize);
-        Slots {
-            held: BTreeMap::new(),
-            taken: 0,
-            redo: Lsn::ORIGIN,
-            segments_max,
-            dropped: 0,
-            events: Vec::new(),
+        if let Some(held) = lock(&self.shared.segments).slots.get_mut(&self.name) {
+            held.is_claimed = false;
         }
-    }
-
-    pub(crate) fn state_redo(&mut self, redo: Lsn) {
-        self.redo = self.redo.max(redo);
-    }
-
-    /// Everything below may go.
-    pub(crate) fn floor(&self) -> Lsn {
-        self.held.values().map(|held| held.position).fold(self.redo, Lsn::min)
-    }
-
-    /// True if a log of so many segments is over its cap.
-    pub(crate) fn is_over(&self, segments: usize) -> bool {
-        self.segments_max.is_some_and(|max| segments > max)
-    }
-
-    /// Files that may be kept beside so many segments.
-    pub(crate) fn files_left(&self, segments: usize) -> usize {
-        self.segments_max.map_or(usize::MAX, |max| max.saturating_sub(segments))
-    }
-
-    /// Drops the slots that keep the log over its cap. `ends` are those of the segments, in order.
-    pub(crate) fn give_way(&mut self, segments: usize, ends: impl Iterator<Item = Lsn>) {
-        let Some(segments_max) = self.segments_max.filter(|max| segments > *max) else { return };
-        let surplus = segments - segments_max;
-        let removable: Vec<Lsn> = ends.take(surplus).take_while(|end| *end <= self.redo).collect();
-        if removable.len() < surplus {
-            // Told once, with the latest figures, however long it lasts.
-            self.events.retain(|event| !matches!(event, Event::OverCap { .. }));
-            self.events.push(Event::OverCap { segments, segments_max, redo: self.redo });
-        }
-        let Some(below) = removable.last().copied() else { return };
-        for (_, Held { name, position }) in self.held.extract_if(.., |_, held| held.position < below) {
-            self.dropped += 1;
-            self.events.push(Event::SlotDropped { name, position, below });
-        }
-    }
-
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
-    pub(crate) fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
     }
 }
 
 /// See [`crate::Wal::slot`].
-pub(crate) fn take(shared: &Arc<Shared>, name: &str, from: Lsn) -> Result<Slot> {
+pub(crate) fn claim(shared: &Arc<Shared>, name: &str, from: Lsn) -> Result<Slot> {
     let mut segments = lock(&shared.segments);
-    let first = segments.first();
-    if from < segments.follows() {
-        return Err(Error::Removed { lsn: from, first });
+    let (first, follows) = (segments.first(), segments.follows());
+    segments.slots.claim(shared.fs.as_ref(), name, from, first, follows)?;
+    Ok(Slot { shared: Arc::clone(shared), name: name.to_owned() })
+}
+
+/// See [`crate::Wal::drop_slot`].
+pub(crate) fn give_up(shared: &Shared, name: &str) -> Result<bool> {
+    let mut segments = lock(&shared.segments);
+    match segments.slots.get_mut(name) {
+        None => Ok(false),
+        Some(held) if held.is_claimed => Err(Error::SlotTaken { name: name.to_owned() }),
+        Some(_) => segments.slots.remove(shared.fs.as_ref(), name).map(|()| true),
     }
-    if segments.slots.held.values().any(|held| held.name == name) {
-        return Err(Error::SlotTaken { name: name.to_owned() });
-    }
-    segments.slots.taken += 1;
-    let (number, name) = (segments.slots.taken, name.to_owned());
-    segments.slots.held.insert(number, Held { name: name.clone(), position: from });
-    Ok(Slot { shared: Arc::clone(shared), number, name })
 }

@@ -9,7 +9,7 @@ use crate::open::{self, Recovered};
 use crate::options::{Start, WalOptions};
 use crate::queue::Round;
 use crate::reader::LogReader;
-use crate::slots::{self, Event, Slot};
+use crate::slots::{self, Event, Slot, SlotState};
 use crate::stats::Stats;
 use crate::ticket::Ticket;
 use crate::{Error, Result};
@@ -154,12 +154,32 @@ impl Wal {
         self.shared.remove_below(lsn)
     }
 
-    /// Claims the log from `from` on for someone of this name, until the slot is dropped. [`Error::Removed`] if that isn't
-    /// held any more, [`Error::Beyond`] if the log has not come that far, [`Error::SlotTaken`] if there is one of that
-    /// name.
+    /// Claims the log from `from` on for an archiver, a replica or another reader, under a name of its own. Durable on
+    /// return: the slot outlives this process. If the log has a slot of this name already, from an earlier claim, it
+    /// is taken up at its own [position](Slot::position), and `from` is not used.
+    ///
+    /// # Errors
+    /// [`Error::Removed`] if the log no longer holds `from`; [`Error::Beyond`] if it has not come that far;
+    /// [`Error::SlotTaken`] if this process holds the slot; [`Error::SlotDropped`] if the log gave it up at its cap;
+    /// [`Error::SlotRefused`]; [`Error::Io`].
     pub fn slot(&self, name: &str, from: Lsn) -> Result<Slot> {
         self.check_reached(from)?;
-        slots::take(&self.shared, name, from)
+        slots::claim(&self.shared, name, from)
+    }
+
+    /// All slots of the log, by name, also those that nobody claimed since the log was opened: they hold the log too.
+    #[must_use]
+    pub fn slots(&self) -> Vec<SlotState> {
+        lock(&self.shared.segments).slots.states()
+    }
+
+    /// Gives up a slot that nobody holds: its holder is gone for good, or begins anew. False if there is none of this
+    /// name. Durable on return.
+    ///
+    /// # Errors
+    /// [`Error::SlotTaken`] if this process holds it: use [`Slot::release`]; [`Error::Io`].
+    pub fn drop_slot(&self, name: &str) -> Result<bool> {
+        slots::give_up(&self.shared, name)
     }
 
     /// What happened since the last call that somebody must know.

@@ -2,8 +2,8 @@
 //! that the input is too short for.
 
 use super::{
-    CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart, ImageEntry, Mark,
-    MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span, unzigzag,
+    CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart, ImageEntry,
+    LogicalEntry, Mark, MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span, unzigzag,
 };
 use pitr_format::bytes::{DecodeError, Reader};
 use pitr_format::record::{BLOCK_BYTES_MAX, GapReason};
@@ -31,7 +31,7 @@ impl Footer {
         let epoch = Epoch::new(r.varint(WHAT)?);
         let from = Lsn::new(r.varint(WHAT)?);
         let to = forward(from, r.varint(WHAT)?)?;
-        if flags > 15 || to == from {
+        if flags > 31 || to == from {
             return Err(range("log range", flags));
         }
         let log_id = r.array(WHAT)?;
@@ -48,6 +48,7 @@ impl Footer {
         let partitions = partitions(&mut r)?;
         let open = within.open(&mut r)?;
         let cut = if flags & 2 != 0 { Some(within.cut(&mut r)?) } else { None };
+        let logical = if flags & 16 != 0 { within.logical(&mut r)? } else { Vec::new() };
         r.finish(WHAT)?;
         let gap = flags & 1 != 0;
         Ok(Footer {
@@ -70,6 +71,7 @@ impl Footer {
             partitions,
             open,
             cut,
+            logical,
         })
     }
 }
@@ -207,6 +209,21 @@ impl Within {
             marks.push(Mark { lsn, what });
         }
         Ok(marks)
+    }
+
+    fn logical(&self, r: &mut Reader<'_>) -> Result<Vec<LogicalEntry>, DecodeError> {
+        let count = r.count(3, "logical records")?;
+        let mut entries: Vec<LogicalEntry> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let lsn = self.back(r.varint("logical record")?, "logical record")?;
+            if lsn == self.to || entries.last().is_some_and(|last| last.lsn >= lsn) {
+                return Err(range("logical record", lsn.get()));
+            }
+            let tx = TxId::new(r.varint("logical record")?);
+            let partition = PartitionId::new(u32_of(r.varint("logical record")?, "partition")?);
+            entries.push(LogicalEntry { lsn, tx, partition });
+        }
+        if entries.is_empty() { Err(range("logical records", 0u64)) } else { Ok(entries) }
     }
 
     fn open(&self, r: &mut Reader<'_>) -> Result<Vec<OpenTx>, DecodeError> {

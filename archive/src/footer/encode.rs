@@ -10,7 +10,9 @@ impl Footer {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.image_count() * 5 + self.commits.len() * 12);
         out.put_u16(super::FOOTER_VERSION);
-        let flags = [self.gap, self.cut.is_some(), self.before.is_some(), self.step_before.is_some()];
+        let has_logical = !self.logical.is_empty();
+        let flags =
+            [self.gap, self.cut.is_some(), self.before.is_some(), self.step_before.is_some(), has_logical];
         out.put_u8(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
         out.put_u8(self.segment_size.bytes().trailing_zeros() as u8);
         out.put_varint(self.timeline.get().into());
@@ -39,6 +41,9 @@ impl Footer {
         self.put_open(&mut out);
         if let Some(cut) = &self.cut {
             put_cut(&mut out, self.to, cut);
+        }
+        if has_logical {
+            self.put_logical(&mut out);
         }
         out
     }
@@ -97,6 +102,15 @@ impl Footer {
             out.put_u8(kind);
             out.put_i64(a.micros());
             out.put_i64(b.micros());
+        }
+    }
+
+    fn put_logical(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.logical.len() as u64);
+        for entry in &self.logical {
+            out.put_varint(self.to.since(entry.lsn));
+            out.put_varint(entry.tx.get());
+            out.put_varint(entry.partition.get().into());
         }
     }
 

@@ -70,7 +70,7 @@ fn cut() -> impl Strategy<Value = Option<CutRecord>> {
 prop_compose! {
     fn footers()(
         frames in lsns(9), commits in commits(), files in files(), spans in lsns(8), lengths in lsns(8),
-        marks in marks(), cut in cut(), open in prop::collection::btree_map(any::<u64>(), 1..TO, 0..5), gap: bool, mark: i64,
+        marks in marks(), cut in cut(), logical in lsns(5), open in prop::collection::btree_map(any::<u64>(), 1..TO, 0..5), gap: bool, mark: i64,
     ) -> Footer {
         let entry = |(no, lsn): (usize, &u64)| SetLengthEntry {
             lsn: Lsn::new(*lsn), file: FileId::new(no as u32), len: lsn * 3, tx: TxId::new(lsn % 5),
@@ -95,6 +95,7 @@ prop_compose! {
             partitions: vec![PartitionId::new(0), PartitionId::new(5)],
             open: open.into_iter().map(|(tx, lsn)| OpenTx { tx: TxId::new(tx), first_lsn: Lsn::new(lsn), blocks: lsn, bytes: tx }).collect(),
             cut,
+            logical: logical.iter().map(|lsn| LogicalEntry { lsn: Lsn::new(*lsn), tx: TxId::new(lsn % 3), partition: PartitionId::new((lsn % 7) as u32) }).collect(),
         }
     }
 }
@@ -145,6 +146,7 @@ fn a_count_beyond_the_input_takes_no_memory() {
         partitions: vec![],
         open: vec![],
         cut: None,
+        logical: vec![],
     };
     let bytes = empty.encode();
     let head = bytes.len() - 8; // eight empty counts
@@ -200,8 +202,10 @@ fn the_bytes_are_those_of_the_format_page() {
         partitions: vec![PartitionId::new(0)],
         open: vec![OpenTx { tx: TxId::new(8), first_lsn: Lsn::new(21_430), blocks: 1, bytes: 512 }],
         cut: None,
+        logical: vec![],
     };
-    let hex: String = footer.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex =
+        |footer: &Footer| -> String { footer.encode().iter().map(|byte| format!("{byte:02x}")).collect() };
     let fixed = "01000d0e020380a001e807";
     let log_id = "aa".repeat(16);
     let head = "881300000000000006a09c01a00f000000000000b89401";
@@ -212,5 +216,9 @@ fn the_bytes_are_those_of_the_format_page() {
         "1d4071e",
         "01e0030080140701de0703010000000000000002000000000000000100010832018004",
     );
-    assert_eq!(hex, format!("{fixed}{log_id}{head}{tables}"));
+    assert_eq!(hex(&footer), format!("{fixed}{log_id}{head}{tables}"));
+    // One more flag and a list at the end.
+    let entry = LogicalEntry { lsn: Lsn::new(21_380), tx: TxId::new(7), partition: PartitionId::new(9) };
+    let logical = hex(&Footer { logical: vec![entry], ..footer });
+    assert_eq!(logical, format!("01001d{}{log_id}{head}{tables}01640709", &fixed[6..]));
 }

@@ -7,11 +7,12 @@
 //! - Of the images of a block the newest wins. Blocks are owned until commit, so position decides.
 //! - A set-length cuts off what lies behind it then: an older image of a block behind it is gone for good, even if the
 //!   file grows again, and of a block across it only the part in front stays (FAILURES 45).
+//! - Logical records count as images do. None is put anywhere here: that there is one is found.
 //! - An image that ends behind the end of its file lengthens the file, as a write does.
 
 use super::blocks::BlockSet;
 use crate::error::Error;
-use crate::footer::{FileImages, Footer, ImageEntry, SetLengthEntry};
+use crate::footer::{CommitEntry, FileImages, Footer, ImageEntry, LogicalEntry, SetLengthEntry};
 use crate::lineage::Piece;
 use bit_vec::BitVec;
 use pitr_format::{FileId, Lsn, TxId};
@@ -54,11 +55,29 @@ pub(super) struct Crossing {
     pub(super) block: u64,
 }
 
+/// From the first record of a transaction to its commit.
 #[derive(Debug, Clone, Copy)]
-struct Window {
-    tx: TxId,
-    first: Lsn,
-    commit: Lsn,
+pub(super) struct Window {
+    pub(super) tx: TxId,
+    pub(super) first: Lsn,
+    pub(super) commit: Lsn,
+    /// Images and bytes that it logged, as its commit says, less the images found so far.
+    blocks: u64,
+    bytes: u64,
+}
+
+impl From<&CommitEntry> for Window {
+    fn from(commit: &CommitEntry) -> Self {
+        let CommitEntry { tx, lsn, first_lsn, blocks, bytes, .. } = *commit;
+        Window { tx, first: first_lsn, commit: lsn, blocks, bytes }
+    }
+}
+
+impl Window {
+    /// True if the images found don't make up what it logged: the rest are logical records.
+    fn has_more_than_images(&self) -> bool {
+        self.blocks == 0 && self.bytes > 0
+    }
 }
 
 /// The state of the pass.
@@ -74,6 +93,11 @@ pub(super) struct Selection {
     pub(super) clipped: HashMap<Lsn, u32>,
     pub(super) seen: u64,
     pub(super) survivors: u64,
+    /// The first logical record that counts, as a footer says.
+    pub(super) logical: Option<LogicalEntry>,
+    /// Transactions that logged more than images, while no footer says of what partition: their objects were made before footers
+    /// told of logical records.
+    pub(super) suspects: Vec<Window>,
 }
 
 impl Selection {
@@ -88,6 +112,8 @@ impl Selection {
             clipped: HashMap::new(),
             seen: 0,
             survivors: 0,
+            logical: None,
+            suspects: Vec::new(),
         }
     }
 
@@ -100,18 +126,22 @@ impl Selection {
     pub(super) fn add(&mut self, piece: &Piece, footer: &Footer) -> Result<Option<BitVec>, Error> {
         let upto = self.upto.min(piece.to);
         let commits = footer.commits.iter().filter(|commit| commit.lsn <= upto);
-        let windows = commits.map(|c| Window { tx: c.tx, first: c.first_lsn, commit: c.lsn });
-        self.pending.extend(windows);
-        let mut by_tx: HashMap<TxId, Vec<Window>> = HashMap::new();
-        for window in &self.pending {
-            by_tx.entry(window.tx).or_default().push(*window);
+        self.pending.extend(commits.map(Window::from));
+        let mut by_tx: HashMap<TxId, Vec<usize>> = HashMap::new();
+        for (no, window) in self.pending.iter().enumerate() {
+            by_tx.entry(window.tx).or_default().push(no);
         }
-        let counts = |tx: TxId, lsn: Lsn| {
-            let windows = by_tx.get(&tx).map_or(&[][..], Vec::as_slice);
-            self.after <= lsn && lsn < upto && windows.iter().any(|w| w.first <= lsn && lsn < w.commit)
+        let (after, pending) = (self.after, &mut self.pending);
+        let window = |pending: &[Window], tx: TxId, lsn: Lsn| {
+            let numbers = by_tx.get(&tx).map_or(&[][..], Vec::as_slice);
+            numbers.iter().copied().find(|no| pending[*no].first <= lsn && lsn < pending[*no].commit)
         };
+        let within = |lsn: Lsn| after <= lsn && lsn < upto;
+        let counts = |pending: &[Window], tx, lsn| within(lsn) && window(pending, tx, lsn).is_some();
+        let logical = footer.logical.iter().find(|entry| counts(pending, entry.tx, entry.lsn));
+        self.logical = logical.copied().or(self.logical);
         let lengths: Vec<SetLengthEntry> =
-            footer.set_lengths.iter().filter(|e| counts(e.tx, e.lsn)).copied().collect();
+            footer.set_lengths.iter().filter(|e| counts(pending, e.tx, e.lsn)).copied().collect();
 
         let mut bits = BitVec::from_elem(footer.image_count(), false);
         let (mut base, mut any) = (0, false);
@@ -119,7 +149,10 @@ impl Selection {
             let cuts = Cuts::new(&lengths, images.file, self.files.get(&images.file));
             let change = self.files.entry(images.file).or_insert_with(FileChange::untouched);
             for (no, image) in images.images.iter().enumerate().rev() {
-                if !counts(image.tx, image.lsn) {
+                let Some(own) = window(pending, image.tx, image.lsn) else { continue };
+                pending[own].blocks = pending[own].blocks.saturating_sub(1);
+                pending[own].bytes = pending[own].bytes.saturating_sub(images.block_bytes.into());
+                if !within(image.lsn) {
                     continue;
                 }
                 self.seen += 1;
@@ -141,7 +174,8 @@ impl Selection {
             change.set_len.get_or_insert(entry.len);
             change.min_len = change.min_len.min(entry.len);
         }
-        self.pending.retain(|window| window.first < footer.from);
+        let whole = self.pending.extract_if(.., |window| window.first >= footer.from);
+        self.suspects.extend(whole.filter(Window::has_more_than_images));
         Ok(any.then_some(bits))
     }
 }

@@ -246,7 +246,7 @@ impl World {
         let open = self.open.swap_remove(at);
         let earliest = Timestamp::from_micros(self.clock.now().micros() - 10);
         let mut builder = BatchBuilder::new();
-        builder.push_commit(PartitionId::FIRST, open.tx, earliest, Some(open.first), b"note").unwrap();
+        builder.push_commit(PartitionId::FIRST, open.tx, Some(earliest), Some(open.first), b"note").unwrap();
         let done = self.wal.append(builder).unwrap().commits[0];
         open.ops.iter().for_each(|op| apply(&mut self.files, op));
         let redo_from = self.open.iter().map(|open| open.first).fold(done.lsn, Lsn::min);
@@ -284,7 +284,7 @@ pub(crate) fn commit(wal: &Wal, tx: u64, blocks: &[(u64, u8)], len: Option<u64>)
     if let Some(len) = len {
         builder.push(PartitionId::FIRST, tx, &Record::SetLength { file, len }).unwrap();
     }
-    builder.push_commit(PartitionId::FIRST, tx, Timestamp::MAX, None, b"").unwrap();
+    builder.push_commit(PartitionId::FIRST, tx, Some(Timestamp::MAX), None, b"").unwrap();
     wal.commit(builder).unwrap().commits[0]
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use pitr_format::record::Record;
-use pitr_format::{PartitionId, Timestamp, TxId};
+use pitr_format::{PartitionId, TxId};
 use pitr_vfs::{OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::cell::RefCell;
@@ -84,7 +84,7 @@ thread_local! {
 /// A transaction of one record.
 fn transaction(batch: &mut BatchBuilder, n: u64, payload: &[u8]) -> Result<()> {
     batch.push(PartitionId::FIRST, TxId::new(n + 1), &Record::Data(payload))?;
-    Ok(batch.push_commit(PartitionId::FIRST, TxId::new(n + 1), Timestamp::MIN, None, b"")?)
+    Ok(batch.push_commit(PartitionId::FIRST, TxId::new(n + 1), None, None, b"")?)
 }
 
 /// Now and then the log is cut down to what isn't durable elsewhere, as in service: its files serve again.

@@ -6,7 +6,7 @@
 //! everything up to `n` is backfilled, the file alone is the state, and the log is not looked at.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pitr_format::TxId;
 use pitr_vfs::File;
@@ -14,6 +14,7 @@ use pitr_vfs::File;
 use crate::error::{Error, Result};
 use crate::header::DatabaseHeader;
 use crate::position::Position;
+use crate::sample::{PageSample, SLOTS};
 use crate::source::{Observed, Source};
 use crate::wal::{Checksum, WalFile, WalHeader};
 
@@ -30,6 +31,8 @@ pub struct BaseView {
     frames: HashMap<u32, u32>,
     page_bytes: u32,
     pages: u32,
+    /// Told what the database file holds, for later comparisons.
+    sample: Option<Arc<Mutex<PageSample>>>,
 }
 
 impl BaseView {
@@ -72,6 +75,7 @@ impl BaseView {
             frames: HashMap::new(),
             page_bytes: source.header().page_bytes,
             pages: 0,
+            sample: None,
         }
     }
 
@@ -188,15 +192,44 @@ impl BaseView {
         self.page_bytes
     }
 
+    /// Fills `sample` from the database file while the view is read.
+    pub fn fill(&mut self, sample: Arc<Mutex<PageSample>>) {
+        self.sample = Some(sample);
+    }
+
     /// Fills `out`, whole pages, from `offset`, the begin of one.
+    ///
+    /// # Errors
+    /// Those of reading the database file and its log.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        if self.frames.is_empty() {
-            return self.read_file(offset, out);
-        }
         let page_bytes = self.page_bytes as usize;
-        for (page, piece) in (offset / page_bytes as u64..).zip(out.chunks_mut(page_bytes)) {
-            self.read_page(page, piece)?;
+        if self.frames.is_empty() {
+            self.read_file(offset, out)?;
+        } else {
+            for (page, piece) in (offset / page_bytes as u64..).zip(out.chunks_mut(page_bytes)) {
+                self.read_page(page, piece)?;
+            }
+        }
+        if let Some(sample) = &self.sample {
+            self.note(offset, out, sample);
         }
         Ok(())
+    }
+
+    /// Notes the first page, and pages at even distances.
+    fn note(&self, offset: u64, read: &[u8], sample: &Mutex<PageSample>) {
+        let (page_bytes, every) = (u64::from(self.page_bytes), u64::from(self.pages) / SLOTS as u64 + 1);
+        let (first, count) = (offset / page_bytes, read.len() as u64 / page_bytes);
+        for index in (first.next_multiple_of(every)..first + count).step_by(every as usize) {
+            let at = ((index - first) * page_bytes) as usize;
+            let (page, bytes) = (u32::try_from(index + 1), read.get(at..at + page_bytes as usize));
+            if let (Ok(page), Some(bytes)) = (page, bytes)
+                && page <= self.pages
+            {
+                let frame = self.frames.get(&page).copied().unwrap_or(0);
+                let generation = self.header.map(|header| header.salts);
+                sample.lock().unwrap_or_else(PoisonError::into_inner).found(page, generation, frame, bytes);
+            }
+        }
     }
 }

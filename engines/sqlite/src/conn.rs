@@ -15,6 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::Result;
+use crate::steps;
 
 /// How far the database's log has come, as the wal-index says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub struct Published {
 
 /// Opens a connection that follows the rules above.
 pub fn open(path: &Path) -> Result<Connection> {
+    steps::reached();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(std::time::Duration::ZERO)?;
@@ -47,6 +49,7 @@ pub fn checkpoint_passive(conn: &Connection) -> Result<Option<Published>> {
 }
 
 fn checkpoint(conn: &Connection, sql: &str) -> Result<Option<Published>> {
+    steps::reached();
     let mut statement = conn.prepare_cached(sql)?;
     let (frames, backfilled): (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
     // SQLite answers -1 when it could not look.
@@ -56,6 +59,7 @@ fn checkpoint(conn: &Connection, sql: &str) -> Result<Option<Published>> {
 
 /// Begins a read transaction that stands until [`end`].
 pub fn begin_read(conn: &Connection) -> Result<()> {
+    steps::reached();
     conn.execute_batch("BEGIN")?;
     let taken = conn.prepare_cached("PRAGMA main.user_version").and_then(|mut s| s.query_row([], |_| Ok(())));
     if let Err(e) = taken {
@@ -67,15 +71,18 @@ pub fn begin_read(conn: &Connection) -> Result<()> {
 
 /// Takes the write lock, without writing anything, until [`end`].
 pub fn begin_write(conn: &Connection) -> Result<()> {
+    steps::reached();
     Ok(conn.execute_batch("BEGIN IMMEDIATE")?)
 }
 
 /// Ends a transaction of either kind, unless an error already has.
 pub fn end(conn: &Connection) -> Result<()> {
+    steps::reached();
     if conn.is_autocommit() { Ok(()) } else { Ok(conn.execute_batch("ROLLBACK")?) }
 }
 
 /// Pages of the database in the transaction that is open on `conn`.
 pub fn page_count(conn: &Connection) -> Result<u32> {
+    steps::reached();
     Ok(conn.query_row("PRAGMA main.page_count", [], |row| row.get(0))?)
 }

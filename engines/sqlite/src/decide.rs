@@ -1,19 +1,23 @@
 //! What a look at the database's log means: two pure tables.
 //!
 //! # While we watch ([`step`])
-//! A read transaction of ours always stands (see [`crate::source`]). Under one that holds frames the log can't
-//! restart; under one that holds none (SQLite's read lock 0) it can restart, but then nothing of the new
-//! generation can be backfilled, so that it can't restart once more before we have read it.
+//! A read transaction of ours is always open (see [`crate::source`]). While it holds frames, the log can't restart. While
+//! it holds none (SQLite's read lock 0), the log can restart once: no frame of the new generation can be backfilled, so a
+//! second restart is impossible before we have read it.
 //!
-//! | | log's salts | published frames | meaning |
-//! | --- | --- | --- | --- |
-//! | a | none (no header) | any | restarted by TRUNCATE and not written yet: nothing |
-//! | b | ours | more than ours | read them |
-//! | c | ours | as many | nothing |
-//! | d | ours | 0 | restarted in the index, not yet in the file: nothing |
-//! | e | ours | fewer, not 0 | the log went back under our lock: lost |
-//! | f | other, restart possible | any | a new generation: read it from its first frame |
-//! | g | other, restart impossible | any | our lock was lost |
+//! A restart drops the frames that we have not captured. Under read lock 0 there are none, but only once we have *joined*:
+//! one look that began under this transaction has found our generation and captured all that it published. Until then a
+//! restart means that commits may be lost (FAILURES 47).
+//!
+//! | | log's salts | published frames | joined | not joined |
+//! | --- | --- | --- | --- | --- |
+//! | a | none (no header) | any | nothing: restarted by TRUNCATE and not written yet | lost |
+//! | b | ours | more than ours | read them | read them, joined |
+//! | c | ours | as many | nothing | nothing, joined |
+//! | d | ours | 0 | nothing: restarted in the index, not yet in the file | lost |
+//! | e | ours | fewer, not 0 | lost: the log went back under our lock | lost |
+//! | f | other, restart possible | any | a new generation: read it from its first frame | lost |
+//! | g | other, restart impossible | any | lost: our lock did not hold | lost |
 //!
 //! # When we come back ([`resume`])
 //! Nobody held the log meanwhile; the position comes from our own log.
@@ -43,19 +47,36 @@ pub enum Step {
     Lost,
 }
 
+/// What our read transaction guarantees when a look begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// No look under it has captured everything yet: a restart would lose what was not captured.
+    NotJoined,
+    /// It may be on read lock 0: the log may restart, and loses nothing by that.
+    MayRestart,
+    /// It holds frames: the log can't restart.
+    Frames,
+}
+
 /// The first table of the module head.
 #[must_use]
-pub fn step(ours: &Position, salts: Option<Salts>, published: Published, may_restart: bool) -> Step {
-    match salts {
-        None => Step::Nothing,
-        Some(_) if salts == ours.salts => match published.frames {
-            n if n > ours.frame => Step::Read,
-            n if n == ours.frame || n == 0 => Step::Nothing,
-            _ => Step::Lost,
-        },
-        Some(_) if !may_restart && ours.salts.is_some() => Step::Lost,
-        Some(_) if published.frames == 0 => Step::Nothing,
-        Some(_) => Step::ReadNewGeneration,
+pub fn step(ours: &Position, salts: Option<Salts>, published: Published, hold: Hold) -> Step {
+    let same = salts.is_some() && salts == ours.salts;
+    match published.frames {
+        n if same && n > ours.frame => Step::Read,
+        n if same && n == ours.frame => Step::Nothing,
+        _ if hold == Hold::NotJoined => Step::Lost,
+        _ if salts.is_none() => Step::Nothing,
+        n if same => {
+            if n == 0 {
+                Step::Nothing
+            } else {
+                Step::Lost
+            }
+        }
+        _ if hold == Hold::Frames && ours.salts.is_some() => Step::Lost,
+        0 => Step::Nothing,
+        _ => Step::ReadNewGeneration,
     }
 }
 
@@ -127,18 +148,21 @@ mod tests {
 
     #[test]
     fn each_row_of_the_first_table() {
+        // FAILURES 4, 47
+        use Hold::{Frames, MayRestart, NotJoined};
         let rows = [
-            (None, 7, true, Step::Nothing),                // a
-            (Some(OLD), 11, false, Step::Read),            // b
-            (Some(OLD), 10, true, Step::Nothing),          // c
-            (Some(OLD), 0, true, Step::Nothing),           // d
-            (Some(OLD), 9, true, Step::Lost),              // e
-            (Some(NEW), 3, true, Step::ReadNewGeneration), // f
-            (Some(NEW), 0, true, Step::Nothing),           // f, nothing committed yet
-            (Some(NEW), 3, false, Step::Lost),             // g
+            (None, 7, MayRestart, Step::Nothing, Step::Lost),          // a
+            (Some(OLD), 11, Frames, Step::Read, Step::Read),           // b
+            (Some(OLD), 10, MayRestart, Step::Nothing, Step::Nothing), // c
+            (Some(OLD), 0, MayRestart, Step::Nothing, Step::Lost),     // d
+            (Some(OLD), 9, MayRestart, Step::Lost, Step::Lost),        // e
+            (Some(NEW), 3, MayRestart, Step::ReadNewGeneration, Step::Lost), // f
+            (Some(NEW), 0, MayRestart, Step::Nothing, Step::Lost),     // f, nothing committed yet
+            (Some(NEW), 3, Frames, Step::Lost, Step::Lost),            // g
         ];
-        for (salts, frames, may_restart, expected) in rows {
-            assert_eq!(step(&ours(), salts, at(frames), may_restart), expected, "{salts:?} {frames}");
+        for (salts, frames, hold, joined, not_joined) in rows {
+            assert_eq!(step(&ours(), salts, at(frames), hold), joined, "{salts:?} {frames}");
+            assert_eq!(step(&ours(), salts, at(frames), NotJoined), not_joined, "{salts:?} {frames}");
         }
     }
 

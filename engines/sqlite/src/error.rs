@@ -70,14 +70,24 @@ pub enum Error {
         /// Number of the frame.
         frame: u32,
     },
-    /// The `-wal` file was restarted although our read transaction forbade it: our locks were lost.
-    #[error("the database's -wal file was restarted under our read lock; commits may have been missed")]
+    /// The `-wal` file restarted before everything in it was captured.
+    #[error("the database's -wal file restarted before all of it was captured; commits may be missing")]
     LockLost,
-    /// The database file was removed or replaced under its name.
-    #[error("{path}: the database file was removed or replaced by another one")]
+    /// A file of the database was removed or replaced at its path.
+    #[error("{path}: this file of the database was removed or replaced while it was watched")]
     Replaced {
+        /// The database file, its `-wal` or its `-shm`.
+        path: PathBuf,
+    },
+    /// A page of the database file is not what its log says.
+    #[error(
+        "{path}: page {page} of the database changed without the database's log, as when a file is copied over it"
+    )]
+    Overwritten {
         /// The database.
         path: PathBuf,
+        /// The first such page that was found, counted from 1.
+        page: u32,
     },
     /// Another process watches or backs up the same database.
     #[error(
@@ -97,6 +107,24 @@ pub enum Error {
         /// What its identity says.
         found: String,
     },
+    /// The watcher's folder was removed or replaced while it was used.
+    #[error("{dir}: the watcher's folder was removed or replaced; a new local log begins, with a gap")]
+    StateGone {
+        /// The watcher's folder.
+        dir: PathBuf,
+    },
+    /// The repository is not where it was.
+    #[error("{place}: the repository is not there; is its volume mounted?")]
+    RepositoryGone {
+        /// The repository's place.
+        place: String,
+    },
+    /// Another repository is found where ours was.
+    #[error("{place}: another repository was put in place of the one that this watch writes to")]
+    OtherRepository {
+        /// The repository's place.
+        place: String,
+    },
     /// The repository's source of this name is something else.
     #[error(
         "the source {name} holds snapshots of another kind ({engine}); give this one another name with --source"
@@ -115,6 +143,9 @@ pub enum Error {
         /// What the clock shows.
         to: pitr_format::Timestamp,
     },
+    /// This process can have no more threads or descriptors.
+    #[error("no more threads or descriptors for watching: {0}; raise the limits (ulimit -n, ulimit -u)")]
+    Threads(#[source] io::Error),
     /// A thread of the watch died.
     #[error("a thread of the watch died; this is a fault of pitr")]
     Died,
@@ -153,20 +184,42 @@ impl Error {
     /// True if the source is no longer the one that was watched: watching must begin anew, behind a gap.
     #[must_use]
     pub fn is_break(&self) -> bool {
-        matches!(self, Error::FrameChanged { .. } | Error::LockLost | Error::Replaced { .. })
+        matches!(
+            self,
+            Error::FrameChanged { .. } | Error::LockLost | Error::Replaced { .. } | Error::Overwritten { .. }
+        )
     }
 
-    /// True if the repository may work again later: it can't be reached, or has no room, or denies access.
+    /// True if it is about the repository, and trying again may help: it can't be reached, is not mounted, has no room
+    /// or denies access. What was captured waits in the local log.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        use pitr_objects::ErrorKind as K;
+        use pitr_archive::Error as A;
         match self {
-            Error::Archive(pitr_archive::Error::Objects(e)) | Error::Objects(e) => {
-                matches!(e.kind(), K::Unreachable | K::Full | K::Denied)
-            }
-            Error::Archive(e) => e.kind() == pitr_archive::Kind::Retry,
+            Error::Archive(
+                A::Objects(_) | A::Contended { .. } | A::NotWhatWasRead { .. } | A::Build { .. },
+            ) => true,
+            Error::Objects(_) | Error::RepositoryGone { .. } | Error::OtherRepository { .. } => true,
             _ => false,
         }
+    }
+
+    /// True if going on could do harm: another writer has taken over this source.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Error::Archive(pitr_archive::Error::Fenced { .. }))
+    }
+
+    /// True if no database can be watched at the path as things are; that may change.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(
+            self,
+            Error::Open { .. }
+                | Error::NotADatabase { .. }
+                | Error::NotWalMode { .. }
+                | Error::Exclusive { .. }
+        )
     }
 
     /// True if trying again may help: SQLite says so, or the database did not stand still.

@@ -141,7 +141,9 @@ impl Keeper {
         let due_news = source.may_restart()
             || quiet
             || log_bytes < self.options.soft_bytes && due(self.handed_over, HAND_OVER_EVERY);
-        if all_backfilled && !source.may_restart() || due_news && tx != self.handed_over_tx {
+        // The first read transaction may hold frames that were backfilled since, and keep a TRUNCATE waiting.
+        let holds = !source.may_restart() || self.handed_over.is_none();
+        if all_backfilled && holds || due_news && tx != self.handed_over_tx {
             self.hand_over(source, capture)?;
             self.handed_over = Some(now);
             self.handed_over_tx = tx;

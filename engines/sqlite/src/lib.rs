@@ -11,6 +11,7 @@
 //! | [`source`] | the watched database and the read transaction that keeps its log |
 //! | [`decide`] | what a look means, and how to begin after a pause: two tables |
 //! | [`position`] | how far we are, as the note of each commit |
+//! | [`sample`] | pages whose content is known, to notice changes without the log |
 //! | [`capture`] | frames become transactions in our log |
 //! | [`keeper`] | letting the database's log restart |
 //! | [`watch`] | all of it together with the archive: threads, gaps, forks, snapshots |
@@ -28,7 +29,9 @@ pub mod exact;
 pub mod header;
 pub mod keeper;
 pub mod position;
+pub mod sample;
 pub mod source;
+mod steps;
 pub mod wal;
 pub mod watch;
 

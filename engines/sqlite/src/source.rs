@@ -16,19 +16,21 @@
 //!   locks of the process on it (FAILURES 38), so `file` is the last field, and a [`BaseView`](crate::base::BaseView) that shares it
 //!   must be dropped before another `Source` is opened on the same file.
 
+use std::cell::OnceCell;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pitr_format::Timestamp;
-use pitr_vfs::{Access, File, FileSystem};
+use pitr_vfs::{Access, File, FileSystem, check_regular};
 use rusqlite::Connection;
 
 use crate::conn::{self, Published};
 use crate::error::{Error, Result};
 use crate::header::{DatabaseHeader, HEADER_BYTES};
 use crate::position::{FileStamp, Position};
+use crate::steps;
 use crate::wal::{Salts, WalFile, WalHeader};
 
 /// What one look found: salts and published frames belong together.
@@ -47,14 +49,31 @@ pub struct Source {
     look: Connection,
     hold: Connection,
     spare: Connection,
-    writer: Connection,
-    checkpointer: Connection,
+    /// Opened when they are needed first: most databases of a folder never need them.
+    writer: OnceCell<Connection>,
+    checkpointer: OnceCell<Connection>,
     log: WalFile,
     /// False when the standing read transaction surely keeps the log from restarting.
     may_restart: bool,
-    identity: (u64, u64),
+    identities: Identities,
     header: DatabaseHeader,
     file: Arc<dyn File>,
+}
+
+/// What tells a change of the database file: its length, and its times of modification and of change, nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileState {
+    len: u64,
+    modified_ns: i64,
+    changed_ns: i64,
+}
+
+/// The files of the database, by device and inode. `None` for one that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identities {
+    database: (u64, u64),
+    log: Option<(u64, u64)>,
+    index: Option<(u64, u64)>,
 }
 
 /// A file that was left alone for so long shows every later write in its change time, microseconds.
@@ -64,33 +83,47 @@ const TRIES: u32 = 1000;
 
 impl Source {
     /// Opens the database at `path` and begins to keep its log.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`] if a file of the database was replaced in just that moment; [`Error::Open`],
+    /// [`Error::NotADatabase`], [`Error::NotWalMode`], [`Error::Exclusive`], [`Error::Sqlite`].
     pub fn open(fs: &dyn FileSystem, path: &Path) -> Result<Self> {
         let open_error = |source| Error::Open { path: path.to_owned(), source };
+        let before = Identities::of(path)?;
         let file = fs.open(path, Access::Read).map_err(open_error)?;
-        let identity = identity(&std::fs::metadata(path).map_err(open_error)?);
         let header = read_header(path, file.as_ref())?;
         if !header.wal_mode {
             return Err(Error::NotWalMode { path: path.to_owned() });
         }
+        // FAILURES 59: SQLite would open these, and wait for a pipe's other end.
+        for suffix in ["-journal", "-wal", "-shm"] {
+            let beside = with_suffix(path, suffix);
+            check_regular(&beside).map_err(|source| Error::Open { path: beside, source })?;
+        }
         let connect = || conn::open(path);
         let hold = connect()?;
         begin_first_read(path, &hold)?;
+        let identities = Identities::of(path)?;
         let log_path = with_suffix(path, "-wal");
         let log =
             fs.open(&log_path, Access::Read).map_err(|source| Error::Open { path: log_path, source })?;
-        Ok(Source {
+        let source = Source {
             path: path.to_owned(),
             look: connect()?,
             hold,
             spare: connect()?,
-            writer: connect()?,
-            checkpointer: connect()?,
+            writer: OnceCell::new(),
+            checkpointer: OnceCell::new(),
             log: WalFile::new(log),
             may_restart: true,
-            identity,
+            identities,
             header,
             file,
-        })
+        };
+        // What was opened between two equal answers is what the answers name.
+        before.check_still(path, &identities)?;
+        source.check_in_place()?;
+        Ok(source)
     }
 
     /// The database's path.
@@ -167,7 +200,7 @@ impl Source {
 
     /// Runs a passive checkpoint; `None` if another one is running.
     pub fn checkpoint(&self) -> Result<Option<Published>> {
-        match conn::checkpoint_passive(&self.checkpointer) {
+        match conn::checkpoint_passive(self.connection(&self.checkpointer)?) {
             Err(e) if e.is_busy() => Ok(None),
             other => other,
         }
@@ -175,7 +208,7 @@ impl Source {
 
     /// Takes the write lock without waiting; false if a writer has it.
     pub fn lock_writes(&self) -> Result<bool> {
-        match conn::begin_write(&self.writer) {
+        match conn::begin_write(self.connection(&self.writer)?) {
             Ok(()) => Ok(true),
             Err(e) if e.is_busy() => Ok(false),
             Err(e) => Err(e),
@@ -184,7 +217,15 @@ impl Source {
 
     /// Gives the write lock back.
     pub fn unlock_writes(&self) -> Result<()> {
-        conn::end(&self.writer)
+        self.writer.get().map_or(Ok(()), conn::end)
+    }
+
+    fn connection<'a>(&self, cell: &'a OnceCell<Connection>) -> Result<&'a Connection> {
+        if let Some(connection) = cell.get() {
+            return Ok(connection);
+        }
+        let opened = conn::open(&self.path)?;
+        Ok(cell.get_or_init(|| opened))
     }
 
     /// Pages of the database in the standing read transaction.
@@ -192,7 +233,7 @@ impl Source {
         conn::page_count(&self.hold)
     }
 
-    /// Begins the standing read transaction anew, as long as nothing has been captured.
+    /// Ends the standing read transaction and begins it again, as long as nothing has been captured.
     pub fn renew(&mut self) -> Result<()> {
         conn::end(&self.hold)?;
         self.may_restart = true;
@@ -209,16 +250,64 @@ impl Source {
         Ok(settled.then_some(stamp))
     }
 
-    /// Errors if another file stands under the database's name (FAILURES 9).
-    pub fn check_in_place(&self) -> Result<()> {
-        match std::fs::metadata(&self.path) {
-            Ok(now) if identity(&now) == self.identity => Ok(()),
-            Ok(_) => Err(Error::Replaced { path: self.path.clone() }),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::Replaced { path: self.path.clone() })
-            }
-            Err(source) => Err(Error::Open { path: self.path.clone(), source }),
+    /// Checks that the open files of the database are still those at its path (FAILURES 9, 48), and returns the state of
+    /// the database file.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`]; [`Error::Open`] if the path can't be looked up.
+    pub fn check_in_place(&self) -> Result<FileState> {
+        let metadata = metadata(&self.path)?;
+        let Some(metadata) = metadata else { return Err(Error::Replaced { path: self.path.clone() }) };
+        let now = Identities::beside(&self.path, identity(&metadata))?;
+        self.identities.check_same(&self.path, &now)?;
+        Ok(FileState {
+            len: metadata.len(),
+            modified_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
+            changed_ns: metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec(),
+        })
+    }
+}
+
+impl Identities {
+    fn of(path: &Path) -> Result<Self> {
+        let not_found = || std::io::ErrorKind::NotFound.into();
+        let database =
+            metadata(path)?.ok_or_else(|| Error::Open { path: path.to_owned(), source: not_found() })?;
+        Self::beside(path, identity(&database))
+    }
+
+    fn beside(path: &Path, database: (u64, u64)) -> Result<Self> {
+        let of = |suffix| metadata(&with_suffix(path, suffix)).map(|found| found.as_ref().map(identity));
+        Ok(Identities { database, log: of("-wal")?, index: of("-shm")? })
+    }
+
+    /// Errors unless `now` names the same files.
+    fn check_same(&self, path: &Path, now: &Identities) -> Result<()> {
+        let replaced = |path| Err(Error::Replaced { path });
+        if now.database != self.database {
+            replaced(path.to_owned())
+        } else if now.log != self.log {
+            replaced(with_suffix(path, "-wal"))
+        } else if now.index != self.index {
+            replaced(with_suffix(path, "-shm"))
+        } else {
+            Ok(())
         }
+    }
+
+    /// As [`check_same`](Self::check_same), but a `-wal` or `-shm` that did not exist may have been created.
+    fn check_still(&self, path: &Path, now: &Identities) -> Result<()> {
+        let (log, index) = (self.log.or(now.log), self.index.or(now.index));
+        Identities { log, index, ..*self }.check_same(path, now)
+    }
+}
+
+fn metadata(path: &Path) -> Result<Option<Metadata>> {
+    steps::reached();
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Open { path: path.to_owned(), source }),
     }
 }
 
@@ -264,6 +353,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 }
 
 fn read_header(path: &Path, file: &dyn File) -> Result<DatabaseHeader> {
+    steps::reached();
     let mut bytes = [0; HEADER_BYTES];
     let not_a_database = |why: String| Error::NotADatabase { path: path.to_owned(), why };
     match file.read_exact_at(&mut bytes, 0) {

@@ -228,11 +228,17 @@ pub(crate) struct Backup {
 Examples:
   pitr --repo /srv/backup watch /srv/shop/shop.db
   pitr --repo /srv/backup watch /srv/shop/shop.db --snapshot-every 15m --rpo 500ms
-  pitr --repo /srv/backup watch /srv/shop/shop.db /srv/shop/users.db")]
+  pitr --repo /srv/backup watch /srv/shop/shop.db /srv/shop/users.db
+  pitr --repo /srv/backup watch /srv/tenants --match '*.db'")]
 pub(crate) struct Watch {
-    /// The SQLite database files
+    /// SQLite database files, and folders whose databases are watched, also those that come later. A file that does not
+    /// exist yet is waited for
     #[arg(value_name = "SOURCE", required = true)]
     pub(crate) databases: Vec<PathBuf>,
+    /// Of a folder's databases watch only those that match this pattern, as '*.db'; a pattern with a slash is held
+    /// against the path below the folder
+    #[arg(long = "match", value_name = "PATTERN", value_parser = glob::Pattern::new)]
+    pub(crate) pattern: Option<glob::Pattern>,
     /// How often to take a snapshot
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_interval)]
     pub(crate) snapshot_every: Duration,
@@ -245,6 +251,13 @@ pub(crate) struct Watch {
     /// How to compress: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9
     #[arg(long, value_name = "CODEC", default_value_t = Codec::default())]
     pub(crate) compress: Codec,
+}
+
+impl Watch {
+    /// True if databases that come later may have to be found.
+    pub(crate) fn has_folder(&self) -> bool {
+        self.databases.iter().any(|path| path.is_dir())
+    }
 }
 
 #[derive(Debug, clap::Args)]

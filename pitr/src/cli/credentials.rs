@@ -2,12 +2,14 @@
 
 use super::exit::CliError;
 use pitr::codec::{KeyWrap, Passphrase, RawKey, Secret};
+use pitr_vfs::read_file;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The environment variable that a passphrase may stand in.
 pub(crate) const PASSPHRASE_VARIABLE: &str = "PITR_PASSPHRASE";
 /// Nobody's passphrase is longer; a larger file is a wrong one.
-const FILE_BYTES_MAX: u64 = 4096;
+const FILE_BYTES_MAX: usize = 4096;
 
 /// Reads what a file of either kind holds.
 pub(crate) fn from_files(
@@ -32,12 +34,20 @@ pub(crate) fn from_environment() -> Result<Option<Box<dyn KeyWrap>>, CliError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    let wrong = |what: &dyn std::fmt::Display| CliError::usage(what).at(path.display());
-    let len = std::fs::metadata(path).map_err(|error| wrong(&error))?.len();
-    if len > FILE_BYTES_MAX {
-        return Err(wrong(&format_args!("{len} bytes are no passphrase and no key")));
-    }
-    std::fs::read(path).map_err(|error| wrong(&error))
+    read_file(path, FILE_BYTES_MAX).map_err(|error| {
+        let failure = CliError::usage(&error).at(path.display());
+        match error.kind() {
+            ErrorKind::FileTooLarge => {
+                let what = format_args!("more than {FILE_BYTES_MAX} bytes are no passphrase and no key");
+                CliError::usage(what).at(path.display())
+            }
+            // FAILURES 59: a pipe, a device.
+            ErrorKind::InvalidInput => {
+                failure.next(format_args!("name a file, or put the passphrase into {PASSPHRASE_VARIABLE}"))
+            }
+            _ => failure,
+        }
+    })
 }
 
 /// The first line, without its end.

@@ -5,7 +5,8 @@
 use super::human::{self, Align, Table};
 use super::output::Document;
 use pitr::directory::RangesUse;
-use pitr_format::Timestamp;
+use pitr::verify::FaultKind;
+use pitr_format::{Lsn, Timestamp, TxId};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::fmt::Write as _;
@@ -32,11 +33,26 @@ pub(crate) struct Position {
     pub(crate) lsn: u64,
     pub(crate) tx: u64,
     pub(crate) time: Time,
+    /// The target `tx:N` names this state. If not, `lsn:N` does.
+    #[serde(skip)]
+    pub(crate) named: bool,
+}
+
+impl Position {
+    /// The state of a transaction.
+    pub(crate) fn of(lsn: Lsn, tx: TxId, time: Time) -> Self {
+        Position { lsn: lsn.get(), tx: tx.get(), time, named: true }
+    }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tx {} of {} (lsn {})", self.tx, self.time, self.lsn)
+        let Position { lsn, tx, time, named } = self;
+        match (named, tx) {
+            (false, _) => write!(f, "the snapshot of {time} (lsn {lsn}, after tx {tx})"),
+            (true, 0) => write!(f, "tx 0 of {time} (lsn {lsn}), before the first transaction"),
+            (true, _) => write!(f, "tx {tx} of {time} (lsn {lsn})"),
+        }
     }
 }
 
@@ -81,14 +97,38 @@ pub(crate) struct Verify {
     /// Snapshots whose trees were walked.
     pub(crate) snapshots: u64,
     pub(crate) failures: Vec<Failure>,
-    /// What stands in the repository and is none of its objects.
+    /// What a writer that is at work may still add.
+    pub(crate) pending: Vec<String>,
+    /// Files that are none of the repository's objects.
     pub(crate) strangers: Vec<String>,
     pub(crate) seconds: f64,
+}
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FailureKind {
+    Damaged,
+    /// An object that others prove to have existed is gone.
+    Missing,
+    /// Commits are archived and no snapshot leads to them.
+    Unrestorable,
+}
+
+impl From<FaultKind> for FailureKind {
+    fn from(kind: FaultKind) -> Self {
+        match kind {
+            FaultKind::Missing => FailureKind::Missing,
+            FaultKind::Unrestorable => FailureKind::Unrestorable,
+            _ => FailureKind::Damaged,
+        }
+    }
 }
 
 /// Something that is wrong with an object.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
     pub(crate) object: String,
     pub(crate) what: String,
     /// What can't be restored because of it.
@@ -105,14 +145,17 @@ pub(crate) struct Spoiled {
 impl Document for Verify {
     fn for_people(&self) -> String {
         let mut out = String::new();
-        for Failure { object, what, snapshots } in &self.failures {
+        for Failure { object, what, snapshots, .. } in &self.failures {
             let _ = writeln!(out, "{object}: {what}");
             for Spoiled { source, snapshot_id } in snapshots {
                 let _ = writeln!(out, "    spoils snapshot {snapshot_id} of {source}");
             }
         }
+        for pending in &self.pending {
+            let _ = writeln!(out, "{pending}");
+        }
         for stranger in &self.strangers {
-            let _ = writeln!(out, "{stranger}: is none of the repository's objects, and read by nobody");
+            let _ = writeln!(out, "{stranger}: not an object of this repository; it is never read");
         }
         let _ = writeln!(
             out,
@@ -278,54 +321,6 @@ impl Document for Backup {
     }
 }
 
-/// Answer of `log`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Log {
-    pub(crate) transactions: Vec<Transaction>,
-}
-
-/// One committed transaction; it was committed after `earliest` and not after `time`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Transaction {
-    /// Absent when only one source is shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) source: Option<String>,
-    #[serde(flatten)]
-    pub(crate) at: Position,
-    pub(crate) earliest: Time,
-    pub(crate) blocks: u64,
-    pub(crate) bytes: u64,
-}
-
-impl Document for Log {
-    fn for_people(&self) -> String {
-        let mut columns = vec![
-            ("TX", Align::Right),
-            ("TIME (UTC)", Align::Left),
-            ("LSN", Align::Right),
-            ("BLOCKS", Align::Right),
-            ("SIZE", Align::Right),
-        ];
-        let has_sources = self.transactions.iter().any(|tx| tx.source.is_some());
-        if has_sources {
-            columns.insert(0, ("SOURCE", Align::Left));
-        }
-        let mut table = Table::new(&columns);
-        for tx in &self.transactions {
-            let source = has_sources.then(|| tx.source.clone().unwrap_or_default());
-            let cells = [
-                tx.at.tx.to_string(),
-                tx.at.time.to_string(),
-                tx.at.lsn.to_string(),
-                tx.blocks.to_string(),
-                human::bytes(tx.bytes),
-            ];
-            table.row(source.into_iter().chain(cells));
-        }
-        table.render()
-    }
-}
-
 /// Answer of `info`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Info {
@@ -358,7 +353,8 @@ pub(crate) struct Source {
     /// Snapshots whose roots can't be read, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) damaged: Vec<String>,
-    /// From the newest archived promise to now; absent when nothing was archived.
+    /// From the newest archived promise to now, negative if the promise lies ahead of this machine's clock; absent when
+    /// nothing was archived.
     pub(crate) archive_lag_seconds: Option<f64>,
 }
 
@@ -393,8 +389,11 @@ pub(crate) struct Interval {
 }
 
 /// A span in which not, and why; `to` is absent while it is still open.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Gap {
+    /// Absent unless `log` shows several sources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
     pub(crate) from: Position,
     pub(crate) to: Option<Position>,
     pub(crate) reason: String,
@@ -421,9 +420,13 @@ impl Document for Info {
 impl Source {
     fn for_people(&self) -> String {
         let mut text = String::new();
-        let lag = self.archive_lag_seconds.map_or("nothing archived".into(), |seconds| {
-            format!("archived up to {} ago", human::seconds(seconds))
-        });
+        let lag = match self.archive_lag_seconds {
+            None => "nothing archived".to_owned(),
+            Some(lag) if lag < 0.0 => {
+                format!("archived up to a time {} ahead of this machine's clock", human::seconds(-lag))
+            }
+            Some(lag) => format!("archived up to {} ago", human::seconds(lag)),
+        };
         let _ = writeln!(text, "\n{} ({}), {lag}", self.name, self.engine);
         for span in &self.restorable {
             let _ = writeln!(
@@ -524,7 +527,8 @@ mod tests {
     use serde_json::Value;
 
     fn position(tx: u64) -> Position {
-        Position { lsn: tx * 100, tx, time: Time(Timestamp::from_micros(1_795_271_526_000_001)) }
+        let time = Time(Timestamp::from_micros(1_795_271_526_000_001));
+        Position::of(Lsn::new(tx * 100), TxId::new(tx), time)
     }
 
     fn keys(document: &impl Serialize) -> Vec<String> {
@@ -564,32 +568,8 @@ mod tests {
     }
 
     #[test]
-    fn log_has_its_keys() {
-        let log = Log {
-            transactions: vec![Transaction {
-                source: None,
-                at: position(7),
-                earliest: position(6).time,
-                blocks: 2,
-                bytes: 8192,
-            }],
-        };
-        assert_eq!(keys(&log), ["transactions"]);
-        assert_eq!(keys(&log.transactions[0]).join(" "), "blocks bytes earliest lsn time tx");
-        assert_eq!(log.for_people().lines().count(), 2);
-        assert!(!log.for_people().contains("SOURCE"));
-        let [tx] = log.transactions.try_into().unwrap();
-        let log = Log { transactions: vec![Transaction { source: Some("shop".into()), ..tx }] };
-        assert!(
-            log.for_people().starts_with("SOURCE") && log.for_people().contains("shop"),
-            "{}",
-            log.for_people()
-        );
-    }
-
-    #[test]
     fn info_has_its_keys() {
-        let info = Info {
+        let mut info = Info {
             sources: vec![Source {
                 name: "shop".into(),
                 engine: "sqlite".into(),
@@ -610,7 +590,7 @@ mod tests {
                 }],
                 damaged: vec![],
                 restorable: vec![Interval { timeline: 1, from: position(1), to: position(7) }],
-                gaps: vec![Gap { from: position(7), to: None, reason: "not watched".into() }],
+                gaps: vec![Gap { source: None, from: position(7), to: None, reason: "not watched".into() }],
                 points: vec![],
                 archive_lag_seconds: Some(0.4),
             }],
@@ -624,9 +604,21 @@ mod tests {
         assert_eq!(keys(&info.sources[0].gaps[0]).join(" "), "from reason to");
         assert!(info.for_people().contains("GAP"), "{}", info.for_people());
         assert!(!info.for_people().contains("chmod"), "{}", info.for_people());
+        // FAILURES 56: a clock that was ahead once.
+        let ahead = Source { archive_lag_seconds: Some(-86_400.0), ..info.sources.remove(0) }.for_people();
+        assert!(ahead.contains("24 h 00 min ahead of this machine's clock"), "{ahead}");
         let open = Readable { who: "everyone", command: "chmod -R go= /r".into() };
         let info = Info { readable_by: Some(open), ..info };
         assert_eq!(keys(&info).join(" "), "readable_by sources stored_bytes");
         assert!(info.for_people().contains("EVERY USER") && info.for_people().contains("chmod -R go= /r"));
+    }
+
+    #[test]
+    fn a_place_is_called_by_what_restores_it() {
+        // FAILURES 60
+        assert!(position(7).to_string().starts_with("tx 7 of "));
+        assert!(position(0).to_string().ends_with("before the first transaction"));
+        let unnamed = Position { named: false, ..position(7) };
+        assert!(unnamed.to_string().contains("(lsn 700, after tx 7)"), "{unnamed}");
     }
 }

@@ -58,7 +58,14 @@ pub(crate) enum Align {
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<(&'static str, Align)>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    cells: Vec<String>,
+    /// Across the columns after the cells.
+    rest: Option<String>,
 }
 
 impl Table {
@@ -69,27 +76,35 @@ impl Table {
 
     /// Adds a line; cells past the columns are dropped, missing ones are blank.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(Row { cells: cells.into_iter().collect(), rest: None });
+    }
+
+    /// Adds a line of text across all columns but the first, which have these cells.
+    pub(crate) fn line(&mut self, cells: impl IntoIterator<Item = String>, text: String) {
+        self.rows.push(Row { cells: cells.into_iter().collect(), rest: Some(text) });
     }
 
     /// The table as text, two blanks between columns, none at the end of a line.
     pub(crate) fn render(&self) -> String {
-        let heading: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let heading = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let heading = Row { cells: heading, rest: None };
         let lines = || std::iter::once(&heading).chain(&self.rows);
-        let width_of = |i: usize| lines().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max();
+        let cells = |i: usize| lines().filter_map(move |row| row.cells.get(i));
+        let width_of = |i: usize| cells(i).map(|cell| cell.chars().count()).max();
         let widths: Vec<usize> = (0..self.columns.len()).map(|i| width_of(i).unwrap_or(0)).collect();
         let mut text = String::new();
-        for line in lines() {
-            let mut printed = String::new();
-            for (i, ((_, align), width)) in self.columns.iter().zip(&widths).enumerate() {
-                let cell = line.get(i).map_or("", String::as_str);
-                let gap = if i > 0 { "  " } else { "" };
-                printed += &match align {
-                    Align::Left => format!("{gap}{cell:<width$}"),
-                    Align::Right => format!("{gap}{cell:>width$}"),
-                };
+        for Row { cells, rest } in lines() {
+            let shown = if rest.is_some() { cells.len() } else { widths.len() };
+            let mut parts = Vec::with_capacity(shown + 1);
+            for (i, ((_, align), width)) in self.columns.iter().zip(&widths).enumerate().take(shown) {
+                let cell = cells.get(i).map_or("", String::as_str);
+                parts.push(match align {
+                    Align::Left => format!("{cell:<width$}"),
+                    Align::Right => format!("{cell:>width$}"),
+                });
             }
-            text += printed.trim_end();
+            parts.extend(rest.clone());
+            text += parts.join("  ").trim_end();
             text.push('\n');
         }
         text
@@ -127,7 +142,17 @@ mod tests {
     fn columns_line_up() {
         let mut table = Table::new(&[("TX", Align::Right), ("NAME", Align::Left), ("X", Align::Left)]);
         table.row(["7".into(), "läden".into(), "a".into()]);
+        table.line([], "a line that is wider than its column".into());
+        table.line(["7".into()], "a line behind a cell".into());
         table.row(["1482".into(), "b".into()]);
-        assert_eq!(table.render(), "  TX  NAME   X\n   7  läden  a\n1482  b\n");
+        let lines = [
+            "  TX  NAME   X",
+            "   7  läden  a",
+            "a line that is wider than its column",
+            "   7  a line behind a cell",
+            "1482  b",
+            "",
+        ];
+        assert_eq!(table.render(), lines.join("\n"));
     }
 }

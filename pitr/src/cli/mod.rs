@@ -6,6 +6,7 @@ pub(crate) mod credentials;
 pub(crate) mod documents;
 pub(crate) mod exit;
 pub(crate) mod human;
+pub(crate) mod log;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod prune;

@@ -184,7 +184,7 @@ mod tests {
     use serde_json::{Value, json};
 
     const POSITION: Position =
-        Position { lsn: 700, tx: 7, time: Time(Timestamp::from_micros(1_795_271_526_000_001)) };
+        Position { lsn: 700, tx: 7, time: Time(Timestamp::from_micros(1_795_271_526_000_001)), named: true };
 
     fn keys(document: &impl Serialize) -> Vec<String> {
         let Value::Object(map) = serde_json::to_value(document).unwrap() else { panic!("not an object") };

@@ -1,6 +1,5 @@
 //! `pitr backup`: one snapshot, taken here or by the watcher that owns the log.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +11,8 @@ use pitr::snapshot::Snapshot;
 use pitr::sqlite::Error as SqliteError;
 use pitr::sqlite::watch::control::{self, Request};
 use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions, state};
+
+use pitr_vfs::open_file;
 
 use super::failure::{explain, explain_of};
 use super::open_writing;
@@ -77,7 +78,7 @@ fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError
 }
 
 fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
-    let read = File::open(list).map_err(ListError::from);
+    let read = open_file(list).map_err(ListError::from);
     let read = read.and_then(|file| ChangedRanges::read(BufReader::new(file)));
     read.map_err(|e| {
         CliError::usage(e)

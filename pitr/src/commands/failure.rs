@@ -180,6 +180,10 @@ fn in_archive(error: &archive::Error) -> (Code, Option<&'static str>) {
         archive::Error::Fenced { .. } | archive::Error::Contended { .. } => {
             (Code::Locked, Some("another writer has taken over this source"))
         }
+        archive::Error::TimelineLost { .. } => (
+            Code::Corrupt,
+            Some("bring the object back from a copy; `pitr verify` tells what else is missing"),
+        ),
         archive::Error::UnknownTimeline { .. } => (Code::Usage, Some("`pitr info` lists the timelines")),
         archive::Error::Hole { .. } => {
             (Code::UnreachableTarget, Some("`pitr info` lists what can be restored"))
@@ -203,6 +207,7 @@ fn in_recovery(error: &recovery::Error) -> (Code, Option<&'static str>) {
         R::Output { .. } => (Code::Usage, Some("name a file")),
         R::Locked { .. } => (Code::Locked, Some("wait for it, or name another output")),
         R::OtherShape { .. } => (Code::Corrupt, None),
+        R::Damaged(_) => (Code::Corrupt, Some("`pitr info` lists what can still be restored")),
         R::NoFolder { .. } => (Code::OutputFolderMissing, Some(NO_FOLDER)),
         R::NoRoom { .. } => (Code::NoRoom, Some(NO_ROOM)),
         R::Io { source, .. } if is_denied(source) => (Code::PermissionDenied, Some(DENIED)),

@@ -2,14 +2,14 @@
 
 use pitr::format::{SourceName, TimelineId, Timestamp};
 use pitr::objects::Readers;
-use pitr::recovery::{History, Restorable};
+use pitr::recovery::Restorable;
 use pitr::snapshot;
 use pitr::{BackupMetadata, Backups, Pitr};
 
 use super::failure::explain;
-use super::{open, sources_of, targets};
+use super::{gaps, open, sources_of, targets};
 use crate::cli::args::Global;
-use crate::cli::documents::{self, Gap, Interval, Kind, Position, Readable, Snapshot, Source, Time};
+use crate::cli::documents::{self, Interval, Kind, Position, Readable, Snapshot, Source, Time};
 use crate::cli::exit::CliError;
 
 pub(crate) fn run(global: &Global) -> Result<(), CliError> {
@@ -19,8 +19,8 @@ pub(crate) fn run(global: &Global) -> Result<(), CliError> {
         names => sources_of(&pitr, names, false).map_err(explain)?,
     };
     let sources = names.iter().map(|name| source(&pitr, name)).collect::<Result<_, _>>()?;
-    let objects = pitr.objects().list("").map_err(|e| explain(e.into()))?;
-    let stored_bytes = objects.iter().map(|entry| entry.size).sum();
+    let listed = pitr.objects().listing("").map_err(|e| explain(e.into()))?;
+    let stored_bytes = listed.entries.iter().map(|entry| entry.size).sum();
     let readable_by = readable_by(&pitr)?;
     global.output().answer(&documents::Info { sources, stored_bytes, readable_by })
 }
@@ -54,7 +54,11 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
         let history = pitr.history(name, Some(timeline)).map_err(explain)?;
         let spans = history.restorable().map_err(|e| explain(e.into()))?;
         latest = latest.max(spans.iter().map(|span| span.watermark).max());
-        gaps.extend(gaps_of(&history, &spans, timeline, timeline == newest.lineage().timeline())?);
+        let is_newest = timeline == newest.lineage().timeline();
+        // A gap on an earlier timeline is listed there.
+        let here =
+            |after: Option<&Restorable>| after.map_or(is_newest, |span| span.from.timeline == timeline);
+        gaps.extend(gaps::of(&history, &spans, here)?);
         // A span that lies wholly on an earlier timeline is listed there.
         restorable.extend(spans.iter().filter(|span| span.to.timeline == timeline).map(|span| Interval {
             timeline: timeline.get(),
@@ -72,30 +76,13 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
         restorable,
         gaps,
         points: Vec::new(),
-        archive_lag_seconds: latest.filter(|at| *at > Timestamp::MIN).map(|at| now.since(at) as f64 / 1e6),
+        archive_lag_seconds: latest.filter(|at| *at > Timestamp::MIN).map(|at| seconds_since(at, now)),
     })
 }
 
-fn gaps_of(
-    history: &History,
-    spans: &[Restorable],
-    timeline: TimelineId,
-    newest: bool,
-) -> Result<Vec<Gap>, CliError> {
-    let mut out = Vec::new();
-    for gap in history.gaps().map_err(|e| explain(e.into()))? {
-        let from = spans
-            .iter()
-            .rev()
-            .find(|span| span.end <= gap.from)
-            .map(|span| Position { time: Time(span.watermark), ..targets::position(&span.to) });
-        let after = spans.iter().find(|span| span.from.lsn >= gap.to);
-        let here = after.map_or(newest, |span| span.from.timeline == timeline);
-        let Some(from) = from.filter(|_| here) else { continue };
-        let to = after.map(|span| targets::position(&span.from));
-        out.push(Gap { from, to, reason: gap.cause.to_string() });
-    }
-    Ok(out)
+/// Seconds from one time to another, negative if the first is later.
+fn seconds_since(earlier: Timestamp, now: Timestamp) -> f64 {
+    (now.since(earlier) as f64 - earlier.since(now) as f64) / 1e6
 }
 
 fn snapshot_document(backup: &BackupMetadata) -> Snapshot {
@@ -108,7 +95,7 @@ fn snapshot_document(backup: &BackupMetadata) -> Snapshot {
         parent_id: backup.parent.map(|id| id.to_string()),
         timeline: backup.timeline.get(),
         redo_from_lsn: backup.redo_from.get(),
-        at: Position { lsn: backup.consistent_at.get(), tx: backup.tx.get(), time: Time(backup.time) },
+        at: Position::of(backup.consistent_at, backup.tx, Time(backup.time)),
         created: Time(backup.created),
         logical_bytes: backup.logical_bytes,
         changed_bytes: backup.changed_bytes,

@@ -2,6 +2,8 @@
 
 mod backup;
 mod failure;
+mod folders;
+mod gaps;
 mod info;
 mod init;
 mod key;

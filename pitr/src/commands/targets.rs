@@ -2,7 +2,7 @@
 
 use pitr::format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr::recovery::{Moment, Point};
-use pitr::{BackupMetadata, Pitr};
+use pitr::{BackupMetadata, Backups, Pitr};
 
 use super::failure::explain;
 use crate::cli::code::Code;
@@ -44,15 +44,24 @@ pub(crate) fn in_log(
 
 /// The only snapshot whose id begins so.
 fn snapshot(pitr: &Pitr, source: &SourceName, id: IdPrefix) -> Result<BackupMetadata, CliError> {
-    let mut found = pitr.backups(source).map_err(explain)?.backups;
+    let Backups { backups: mut found, damaged } = pitr.backups(source).map_err(explain)?;
     found.retain(|backup| id.fits(backup.id.0));
-    match (found.pop(), found.len()) {
-        (Some(only), 0) => Ok(only),
-        (None, _) => {
+    match (found.pop(), found.len(), damaged.first()) {
+        (Some(only), 0, _) => Ok(only),
+        (None, _, None) => {
             let what = format_args!("the source {source} has no snapshot {id}").to_string();
             Err(CliError::of(Code::UnreachableTarget, what).next("`pitr info` lists them"))
         }
-        (Some(_), others) => {
+        // It may be one that can't be read: "there is none" would be a wrong answer (FAILURES 55).
+        (None, _, Some(error)) => {
+            let count = damaged.len();
+            let what = format_args!(
+                "{id} is none of the snapshots of {source} that can be read, and {count} can't: {error}"
+            )
+            .to_string();
+            Err(CliError::of(Code::Corrupt, what).next("`pitr info` lists what can still be restored"))
+        }
+        (Some(_), others, _) => {
             let what = format_args!("{} snapshots of {source} begin with {id}", others + 1).to_string();
             Err(CliError::usage(what).next("give more digits"))
         }
@@ -61,5 +70,6 @@ fn snapshot(pitr: &Pitr, source: &SourceName, id: IdPrefix) -> Result<BackupMeta
 
 /// A point as documents show it.
 pub(crate) fn position(point: &Point) -> Position {
-    Position { lsn: point.lsn.get(), tx: point.tx.get(), time: Time(point.time) }
+    let Point { lsn, tx, time, named, .. } = *point;
+    Position { named, ..Position::of(lsn, tx, Time(time)) }
 }

@@ -20,6 +20,7 @@ pub(crate) fn run(global: &Global, args: &Verify) -> Result<(), CliError> {
     drop(phase);
     let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
     let failures = report.faults.iter().map(|fault| documents::Failure {
+        kind: fault.kind.into(),
         object: fault.object.clone(),
         what: fault.what.clone(),
         snapshots: fault
@@ -34,6 +35,7 @@ pub(crate) fn run(global: &Global, args: &Verify) -> Result<(), CliError> {
         checked_objects: report.objects,
         snapshots: report.snapshots,
         failures: failures.collect(),
+        pending: report.pending.clone(),
         strangers: report.strangers.clone(),
         seconds,
     })?;

@@ -1,16 +1,18 @@
 //! `pitr watch`: one thread for each database, until a signal asks to end.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pitr::Pitr;
-use pitr::format::SourceName;
-use pitr::sqlite::watch::{Event, Events, Subject, Summary, Watch, WatchOptions, give_way, state};
+use pitr::format::{SegmentSize, SourceName};
+use pitr::sqlite::watch::fleet::Search;
+use pitr::sqlite::watch::{Event, Events, Found, Subject, Summary, WatchOptions, give_way, state};
 
 use super::failure::{explain, explain_of};
+use super::folders::Searching;
 use super::open_writing;
 use crate::cli::args::{self, Global};
 use crate::cli::documents;
@@ -20,6 +22,7 @@ use crate::cli::output::Output;
 
 pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
     pitr_vfs::give_large_allocations_back();
+    raise_descriptor_limit();
     let pitr = open_writing(global, args.compress)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -30,24 +33,42 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
     }
     let pool = rayon::ThreadPoolBuilder::new().start_handler(|_| give_way()).build_global();
     pool.map_err(|e| CliError::new(Exit::Failed, e).at("starting the threads"))?;
-    let subjects = subjects(global, &args)?;
+    let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =
+        args.databases.iter().cloned().partition(|path| path.is_dir());
+    let subjects = subjects(global, &args, &databases)?;
+    // A folder may hold hundreds of databases, each with a segment of log at least.
+    let segment_size = if folders.is_empty() { SegmentSize::DEFAULT } else { SegmentSize::SMALL };
     let options = WatchOptions {
+        segment_size,
         ship_every: args.rpo,
         snapshot_every: Some(args.snapshot_every),
         ..WatchOptions::default()
     };
-    let waiting = Arc::new(AtomicUsize::new(subjects.len()));
-    let watches = subjects
-        .into_iter()
-        .map(|subject| {
-            let events = events(global.output(), &subject.source, &waiting);
-            let name = subject.source.clone();
+    let mut search = Searching::new(global, &args, folders, &subjects)?;
+    let found = search.next_found();
+    let announce = Announce::of(global.output(), subjects.len() + found.len());
+    let mut fleet = pitr.fleet(options).map_err(explain)?;
+    for subject in subjects {
+        let events = announce.events(&subject.source);
+        if subject.database.exists() {
             let explain = explain_of(&subject.database);
-            Ok((name, pitr.watch(subject, options, events).map_err(explain)?))
-        })
-        .collect::<Result<Vec<_>, CliError>>()?;
+            fleet.add(pitr.watch(subject, options, events).map_err(explain)?);
+        } else {
+            fleet.add_waiting(subject, events);
+        }
+    }
+    for subject in found {
+        let events = announce.events(&subject.source);
+        fleet.add_found(Found { subject, events });
+    }
     let begun = pitr.clock().monotonic();
-    let ended = run_all(watches, &stop);
+    let later = announce.clone();
+    let found_later = move || {
+        let found = search.next_found().into_iter();
+        found.map(|subject| Found { events: later.events(&subject.source), subject }).collect()
+    };
+    let ended = fleet.run(&stop, args.has_folder().then_some(Box::new(found_later) as Search<'_>));
+    let ended = ended.map_err(|e| explain(e.into()))?;
     let seconds = pitr.clock().monotonic().saturating_sub(begun);
     let mut done = Vec::new();
     let mut failed = None;
@@ -65,31 +86,16 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
     }
 }
 
-type Ended = Vec<(SourceName, Result<Summary, pitr::sqlite::Error>)>;
-
-/// Runs all watches; one that fails ends the others, so that nobody believes that all are watched.
-fn run_all(watches: Vec<(SourceName, Watch)>, stop: &AtomicBool) -> Ended {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = watches
-            .into_iter()
-            .map(|(name, mut watch)| {
-                let thread = scope.spawn(move || {
-                    let outcome = watch.run(stop);
-                    stop.store(true, Ordering::Relaxed);
-                    outcome
-                });
-                (name, thread)
-            })
-            .collect();
-        let joined = threads
-            .into_iter()
-            .map(|(name, thread)| (name, thread.join().unwrap_or(Err(pitr::sqlite::Error::Died))));
-        joined.collect()
-    })
+/// Each watched database needs nine descriptors, and the usual limit is 1024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, fewer databases can be watched; the error then says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-fn subjects(global: &Global, args: &args::Watch) -> Result<Vec<Subject>, CliError> {
-    let several = args.databases.len() > 1;
+fn subjects(global: &Global, args: &args::Watch, databases: &[PathBuf]) -> Result<Vec<Subject>, CliError> {
+    let several = args.databases.len() > 1 || databases.is_empty();
     if several && !global.sources.is_empty() {
         return Err(
             CliError::usage("--source names one source").next("leave it out to watch several databases")
@@ -97,7 +103,7 @@ fn subjects(global: &Global, args: &args::Watch) -> Result<Vec<Subject>, CliErro
     }
     let mut names = BTreeSet::new();
     let mut subjects = Vec::new();
-    for database in &args.databases {
+    for database in databases {
         let source = source_of(global, database)?;
         if !names.insert(source.clone()) {
             return Err(CliError::usage(format_args!("two databases would both be the source {source}"))
@@ -121,18 +127,39 @@ pub(super) fn source_of(global: &Global, database: &Path) -> Result<SourceName, 
     }
 }
 
-fn events(output: Output, source: &SourceName, waiting: &Arc<AtomicUsize>) -> Events {
-    let (source, waiting) = (source.clone(), Arc::clone(waiting));
-    let attached = AtomicBool::new(false);
-    Arc::new(move |event| match event {
-        // Scripts wait for this line: it comes once every database is captured.
-        Event::Watching if !attached.swap(true, Ordering::Relaxed) => {
-            if waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
-                output.always("watching");
-            }
+/// Says `watching` once every database that was there at the begin is captured.
+#[derive(Clone)]
+struct Announce {
+    output: Output,
+    left: Arc<AtomicUsize>,
+}
+
+impl Announce {
+    fn of(output: Output, databases: usize) -> Self {
+        if databases == 0 {
+            output.always("watching");
         }
-        other => tell(&output, source.as_str(), &other),
-    })
+        Announce { output, left: Arc::new(AtomicUsize::new(databases)) }
+    }
+
+    /// Tells the events of one source.
+    fn events(&self, source: &SourceName) -> Events {
+        let (announce, source, first) = (self.clone(), source.clone(), AtomicBool::new(true));
+        Arc::new(move |event| {
+            let decided = matches!(event, Event::Watching | Event::Waiting(_));
+            let counts = decided && first.swap(false, Ordering::Relaxed);
+            if !(counts && matches!(event, Event::Watching)) {
+                tell(&announce.output, source.as_str(), &event);
+            }
+            // Scripts wait for this line.
+            if counts
+                && announce.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                    == Ok(1)
+            {
+                announce.output.always("watching");
+            }
+        })
+    }
 }
 
 /// Says an event on standard error.
@@ -160,7 +187,8 @@ pub(super) fn tell(output: &Output, source: &str, event: &Event) {
             "the repository can't be written: {why}; commits are kept in the local log and shipped later"
         ),
         Event::ShipRecovered => "the repository can be written again".to_owned(),
-        Event::SourceGone(why) => format!("{why}; waiting for a database there"),
+        Event::Waiting(why) => format!("NOT WATCHED: {why}; trying again"),
+        Event::LetGo => "the database is gone from the folder; it is watched no longer".to_owned(),
         Event::OldLibrary { version } => format!(
             "the application uses SQLite {}.{}.{}, which can lose commits when a checkpoint meets a restart of the log; use 3.51.3 or newer",
             version / 1_000_000,

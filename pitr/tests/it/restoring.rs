@@ -248,6 +248,12 @@ fn several_sources_are_restored_to_one_moment_or_not_at_all() {
         count
     };
     assert!(of("app") > 0 && of("users") > 0);
+    for part in ["gaps", "forks"] {
+        let count = |log: &Value| log[part].as_array().unwrap().len();
+        let each = ["app", "users"].map(|name| count(&world.done(&["log", "--source", name])));
+        assert_eq!(count(&log), each.iter().sum::<usize>(), "{part}: {log}");
+        assert!(log[part].as_array().unwrap().iter().all(|one| one["source"].is_string()), "{log}");
+    }
     assert_eq!(world.done(&["log", "--source", "app", "--source", "users"]), log);
     assert_eq!(world.pitr(&["log", "--all", "--from", "tx:1"]).json["error"]["code"], "usage");
 }

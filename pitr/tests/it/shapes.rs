@@ -52,7 +52,7 @@ fn a_page_size_that_changed_while_nobody_watched_begins_a_new_base() {
     let info = world.done(&["info"]);
     let gaps = info["sources"][0]["gaps"].as_array().unwrap();
     assert_eq!(gaps.len(), 1, "{info}");
-    assert!(gaps[0]["reason"].as_str().unwrap().contains("block size"), "{info}");
+    assert!(gaps[0]["reason"].as_str().unwrap().contains("page size"), "{info}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pitr::format::record::Record;
-use pitr::format::{Lsn, PartitionId, SegmentSize, Timestamp, TxId};
+use pitr::format::{Lsn, PartitionId, SegmentSize, TxId};
 use pitr::vfs::{OsFs, SystemClock};
 use pitr::wal::{BatchBuilder, Start, Wal, WalOptions};
 
@@ -29,7 +29,7 @@ fn log(world: &World) -> (Wal, PathBuf) {
 fn commit(wal: &Wal, tx: u64) {
     let mut batch = BatchBuilder::new();
     batch.push(PartitionId::FIRST, TxId::new(tx), &Record::Data(&[0xcd; 1_500])).unwrap();
-    batch.push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, b"").unwrap();
+    batch.push_commit(PartitionId::FIRST, TxId::new(tx), None, None, b"").unwrap();
     wal.commit(batch).unwrap();
 }
 

@@ -65,7 +65,7 @@ impl Logged {
         let mut batch = BatchBuilder::new();
         let image = Record::Image { file: FileId::FIRST, block: 3, data: &[hour as u8; 4096] };
         batch.push(PartitionId::FIRST, tx, &image).unwrap();
-        batch.push_commit(PartitionId::FIRST, tx, at(hour), None, &[]).unwrap();
+        batch.push_commit(PartitionId::FIRST, tx, Some(at(hour)), None, &[]).unwrap();
         let end = self.wal.commit(batch).unwrap().end;
         self.shipper.ship(&self.wal).unwrap();
         self.commits.push(end);

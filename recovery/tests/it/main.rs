@@ -1,9 +1,11 @@
 //! Recovery on a real log, a real repository and real snapshots.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod hidden;
 mod lab;
 mod model;
 mod output;
+mod outside;
 mod targets;
 mod together;
 #[path = "../../../archive/tests/it/world.rs"]

@@ -177,7 +177,7 @@ fn a_base_behind_a_gap_is_not_the_state_of_the_transaction_before_it() {
     commit_at(&mut world, 3, 9_000_000);
     let history = history(&world.archive);
     let second = Target::at(Moment::Tx(TxId::new(2)));
-    assert_eq!(refused(&history, second).0, Why::NoSuchTransaction);
+    assert_eq!(refused(&history, second).0, Why::BeforeFirst, "it is archived, and nothing leads to it");
     assert!(history.resolve(&Target::at(Moment::Lsn(lsns[1]))).is_err());
     assert_eq!(reached(&history, Target::at(Moment::Tx(TxId::new(3)))), 3);
 }

@@ -18,7 +18,7 @@ fn source(dir: &Path, commits: &[(i64, i64)], watermark: i64) -> History {
         let image = Record::Image { file: FileId::FIRST, block: tx, data: &[1; 512] };
         builder.push(PartitionId::FIRST, TxId::new(tx), &image).unwrap();
         let earliest = Timestamp::from_micros(*earliest);
-        builder.push_commit(PartitionId::FIRST, TxId::new(tx), earliest, None, b"").unwrap();
+        builder.push_commit(PartitionId::FIRST, TxId::new(tx), Some(earliest), None, b"").unwrap();
         world.wal.commit(builder).unwrap();
     }
     let mut builder = BatchBuilder::new();

@@ -132,9 +132,9 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     fs::write(at(2), one).unwrap();
     let roots = load_all(store.objects(), &source_name()).unwrap();
     assert_eq!(roots.snapshots, taken[3..]);
-    let damaged: Vec<_> = roots.damaged.iter().map(|(path, _)| path.clone()).collect();
+    let damaged: Vec<_> = roots.damaged.iter().map(|root| root.path.clone()).collect();
     assert_eq!(damaged, taken[..3].iter().map(|m| m.path(store.objects())).collect::<Vec<_>>());
-    assert!(roots.damaged.iter().all(|(path, error)| error.to_string().starts_with(path.as_str())));
+    assert!(roots.damaged.iter().all(|root| root.error.to_string().starts_with(root.path.as_str())));
     // Who looks for the newest one passes over those, and is told of none before the one that he takes.
     let names = list(store.objects(), &source_name()).unwrap();
     let newest = |names: &[RootName], fits: fn(&Snapshot) -> bool| {

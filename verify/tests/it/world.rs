@@ -148,7 +148,7 @@ impl World {
             let data = noise(tx, BLOCK);
             let image = Record::Image { file: FileId::FIRST, block: tx, data: &data };
             batch.push(PartitionId::FIRST, TxId::new(tx), &image).unwrap();
-            batch.push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, &[]).unwrap();
+            batch.push_commit(PartitionId::FIRST, TxId::new(tx), None, None, &[]).unwrap();
             wal.append(batch).unwrap();
             if tx % 3 == 0 {
                 wal.sync().unwrap();

@@ -25,6 +25,8 @@ pub enum Fault {
         /// Which one.
         nth: u64,
     },
+    /// The disk is full from now on: creating a file and lengthening one fail, writes within a file's length work.
+    NoSpace,
 }
 
 /// A file system in memory that records what is asked of it. Clones are the same file system.
@@ -47,6 +49,7 @@ struct State {
     sync_fails_at: Option<u64>,
     full_from: Option<u64>,
     free: Option<u64>,
+    no_space: bool,
     meanwhile: Option<Meanwhile>,
 }
 
@@ -70,6 +73,11 @@ impl State {
         let nth = self.writes;
         self.writes += 1;
         self.full_from.filter(|from| nth >= *from).map(|from| nth == from)
+    }
+
+    /// True if the file can't be as long as `end`.
+    fn lacks_space(&self, file: Inode, end: u64) -> bool {
+        self.no_space && self.seen.content(file).is_none_or(|content| content.len() < end)
     }
 
     fn count_sync(&mut self) -> bool {
@@ -113,6 +121,7 @@ impl SimFs {
             sync_fails_at: None,
             full_from: None,
             free: None,
+            no_space: false,
             meanwhile: None,
         };
         SimFs { state: Arc::new(Mutex::new(state)), slow_syncs: false }
@@ -148,13 +157,14 @@ impl SimFs {
         match fault {
             Fault::Sync { nth } => state.sync_fails_at = Some(state.syncs + nth),
             Fault::Full { nth } => state.full_from = Some(state.writes + nth),
+            Fault::NoSpace => state.no_space = true,
         }
     }
 
     /// Takes all faults back.
     pub fn mend(&self) {
         let mut state = self.state();
-        (state.sync_fails_at, state.full_from) = (None, None);
+        (state.sync_fails_at, state.full_from, state.no_space) = (None, None, false);
     }
 
     /// What [`FileSystem::free_bytes`] answers from now on. It limits no write: [`Fault::Full`] does.
@@ -230,7 +240,7 @@ impl FileSystem for SimFs {
         if !path.parent().is_some_and(|dir| state.seen.has_dir(dir)) {
             return Err(missing(path));
         }
-        if state.count_write().is_some() {
+        if state.count_write().is_some() || state.no_space {
             return Err(full());
         }
         let inode = state.next_inode;
@@ -332,6 +342,9 @@ impl File for SimFile {
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         let mut state = self.writable()?;
+        if state.lacks_space(self.inode, offset.saturating_add(buf.len() as u64)) {
+            return Err(full());
+        }
         let (written, outcome) = match state.count_write() {
             None => (buf, Ok(())),
             Some(true) => (&buf[..buf.len() / 2], Err(full())),
@@ -355,7 +368,7 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> Result<()> {
         let mut state = self.writable()?;
-        if state.count_write().is_some() {
+        if state.count_write().is_some() || state.lacks_space(self.inode, len) {
             return Err(full());
         }
         state.act(Op::SetLen { file: self.inode, len });

@@ -186,6 +186,22 @@ fn a_torn_write_is_torn_between_sectors() {
 }
 
 #[test]
+fn without_space_files_are_overwritten_and_nothing_grows() {
+    let fs = SimFs::new();
+    fs.create_dir_all(Path::new("/d")).unwrap();
+    let file = fs.create_new(Path::new("/d/a")).unwrap();
+    file.write_all_at(b"1234", 0).unwrap();
+    fs.inject(Fault::NoSpace);
+    file.write_all_at(b"56", 2).unwrap();
+    let full = std::io::ErrorKind::StorageFull;
+    assert_eq!(file.write_all_at(b"78", 3).unwrap_err().kind(), full);
+    assert_eq!(file.set_len(5).unwrap_err().kind(), full);
+    assert_eq!(fs.create_new(Path::new("/d/b")).unwrap_err().kind(), full);
+    fs.mend();
+    file.write_all_at(b"78", 3).unwrap();
+}
+
+#[test]
 fn a_full_disk_takes_half_of_a_write_and_nothing_after_it() {
     let (fs, file) = with_file();
     fs.inject(Fault::Full { nth: 1 });

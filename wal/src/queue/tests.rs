@@ -144,7 +144,7 @@ fn builder(rng: &mut Rng, model: &mut Model) -> BatchBuilder {
     }
     if rng.once_in(2) {
         let earliest = Timestamp::from_micros(rng.below(100) as i64);
-        builder.push_commit(PartitionId::FIRST, TxId::new(1), earliest, None, b"").unwrap();
+        builder.push_commit(PartitionId::FIRST, TxId::new(1), Some(earliest), None, b"").unwrap();
         model.placed.push((Kind::Commit as u8, 24));
     }
     builder

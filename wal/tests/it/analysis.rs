@@ -251,7 +251,7 @@ fn every_partition_gets_its_committed_records_in_order_by_any_number_of_threads(
         match tx % 6 {
             0 => drop(batch.push(PartitionId::FIRST, TxId::new(tx), &Record::Abort { first_lsn: wal.end() })),
             1 => {}
-            _ => batch.push_commit(PartitionId::FIRST, TxId::new(tx), Timestamp::MIN, None, b"").unwrap(),
+            _ => batch.push_commit(PartitionId::FIRST, TxId::new(tx), None, None, b"").unwrap(),
         }
         targets.extend(wal.commit(batch).unwrap().commits.first().map(|commit| commit.lsn));
     }

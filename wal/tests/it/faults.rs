@@ -196,3 +196,81 @@ fn a_removal_that_could_not_be_synced_is_finished_by_the_next() {
         come_back(&fs, &numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap()));
     }
 }
+
+/// Commits until the disk is full; a half written batch is left behind the last one. Returns what was acknowledged.
+fn fill_the_disk(fs: &SimFs, commits: u64) -> BTreeSet<u64> {
+    let wal = create(fs);
+    (1..=commits).for_each(|tx| drop(wal.commit(transaction(tx)).unwrap()));
+    fs.inject(Fault::Full { nth: 0 });
+    assert!(wal.commit(transaction(commits + 1)).is_err());
+    fs.mend();
+    fs.inject(Fault::NoSpace);
+    (1..=commits).collect()
+}
+
+fn open(fs: &SimFs) -> Result<(Wal, pitr_wal::Recovered), Error> {
+    Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options())
+}
+
+fn visible(wal: &Wal) -> BTreeSet<u64> {
+    numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap())
+}
+
+#[test]
+fn a_log_with_a_torn_tail_opens_on_a_full_disk_and_frees_it() {
+    // FAILURES 18
+    let fs = SimFs::new();
+    let acked = fill_the_disk(&fs, 240);
+    let (wal, recovered) = open(&fs).unwrap();
+    let cut = recovered.cut.unwrap();
+    assert!(cut.bytes > 0 && cut.at == recovered.end && recovered.end == wal.end());
+    assert_eq!((wal.durable(), wal.sync().unwrap()), (wal.end(), wal.end()), "nothing waits to be synced");
+    assert_eq!(visible(&wal), acked);
+    drop(wal);
+    let (wal, again) = open(&fs).unwrap();
+    assert_eq!(again, recovered, "the same is decided until something is appended");
+
+    assert!(wal.remove_below(wal.durable()).unwrap() > 0, "a checkpoint frees segments");
+    wal.commit(transaction(300)).unwrap();
+    assert!(visible(&wal).contains(&300));
+    drop(wal);
+    let (wal, recovered) = open(&fs).unwrap();
+    assert_eq!(recovered.cut, None, "the torn segment was ended by the one after it");
+    let left = visible(&wal);
+    assert!(left.contains(&300) && left.iter().all(|tx| *tx == 300 || acked.contains(tx)));
+}
+
+#[test]
+fn an_append_that_finds_no_space_changes_nothing() {
+    // FAILURES 18
+    let fs = SimFs::new();
+    let acked = fill_the_disk(&fs, 3);
+    for _ in 0..2 {
+        let (wal, _) = open(&fs).unwrap();
+        assert_eq!(wal.remove_below(wal.durable()).unwrap(), 0, "there is one segment");
+        assert!(matches!(wal.commit(transaction(9)), Err(Error::Poisoned { .. })));
+        assert_eq!(visible(&wal), acked);
+    }
+    fs.mend();
+    let (wal, _) = open(&fs).unwrap();
+    wal.commit(transaction(9)).unwrap();
+    assert!(visible(&wal).contains(&9));
+}
+
+#[test]
+fn a_segment_that_a_full_disk_left_half_made_is_in_nobodys_way() {
+    // FAILURES 18
+    let mut opened = 0;
+    for nth in 0..8 {
+        let fs = SimFs::new();
+        fill_the_disk(&fs, 3);
+        fs.mend();
+        fs.inject(Fault::Full { nth });
+        // What stands above the last durable point is written again first; where that fails the log does not open.
+        let Ok((wal, _)) = open(&fs) else { continue };
+        fs.mend();
+        wal.commit(transaction(9)).unwrap();
+        opened += 1;
+    }
+    assert!(opened > 1);
+}

@@ -93,7 +93,7 @@ fn one_builder_serves_for_ever_and_forgets_its_transactions() {
             batch.push(crate::help::P, pitr_format::TxId::new(tx), &Record::Data(b"r")).unwrap();
         }
         for tx in [2, 1] {
-            batch.push_commit(crate::help::P, pitr_format::TxId::new(tx), Timestamp::MIN, None, b"").unwrap();
+            batch.push_commit(crate::help::P, pitr_format::TxId::new(tx), None, None, b"").unwrap();
         }
         let appended = wal.commit(&mut batch).unwrap();
         assert_eq!(appended.commits.len(), 2, "round {round}");
@@ -292,7 +292,7 @@ fn a_fork_begins_behind_the_segment_that_holds_its_fork_point() {
 fn records_that_could_not_be_read_back_are_refused() {
     let mut batch = BatchBuilder::new();
     let note = vec![0; pitr_format::record::NOTE_BYTES_MAX + 1];
-    let refused = batch.push_commit(crate::help::P, pitr_format::TxId::new(1), Timestamp::MIN, None, &note);
+    let refused = batch.push_commit(crate::help::P, pitr_format::TxId::new(1), None, None, &note);
     assert!(matches!(refused, Err(Error::Record { kind: Kind::Commit, .. })));
     let huge = vec![0; (64 << 20) + 1];
     let refused = batch.push(crate::help::P, pitr_format::TxId::new(1), &Record::Data(&huge));

@@ -99,7 +99,7 @@ impl File for CountingFile {
 fn transaction(tx: u64, len: usize, note: usize) -> BatchBuilder {
     let mut batch = BatchBuilder::new();
     batch.push(P, TxId::new(tx), &Record::Data(&vec![1; len])).unwrap();
-    batch.push_commit(P, TxId::new(tx), Timestamp::MIN, None, &vec![2; note]).unwrap();
+    batch.push_commit(P, TxId::new(tx), None, None, &vec![2; note]).unwrap();
     batch
 }
 

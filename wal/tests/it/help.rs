@@ -2,7 +2,7 @@
 
 use pitr_format::log::WholeRecord;
 use pitr_format::record::Record;
-use pitr_format::{Lsn, PartitionId, SegmentSize, Timestamp, TxId};
+use pitr_format::{Lsn, PartitionId, SegmentSize, TxId};
 use pitr_vfs::FileSystem;
 use pitr_wal::{BatchBuilder, Error, LogBatch, LogReader, LogScan, Records, Start, Wal, WalOptions};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(crate) fn transaction(tx: u64, payloads: &[&[u8]]) -> BatchBuilder {
     for payload in payloads {
         batch.push(P, TxId::new(tx), &Record::Data(payload)).unwrap();
     }
-    batch.push_commit(P, TxId::new(tx), Timestamp::MIN, None, b"").unwrap();
+    batch.push_commit(P, TxId::new(tx), None, None, b"").unwrap();
     batch
 }
 

@@ -303,7 +303,7 @@ fn commit_times_never_decrease_though_the_clock_does() {
     let (wal, recovered) = reopen();
     assert_eq!(recovered.time.micros(), 2_000);
     let mut batch = BatchBuilder::new();
-    batch.push_commit(P, TxId::new(7), Timestamp::MAX, Some(Lsn::new(77)), b"note").unwrap();
+    batch.push_commit(P, TxId::new(7), Some(Timestamp::MAX), Some(Lsn::new(77)), b"note").unwrap();
     let stamped = wal.commit(batch).unwrap();
     let mut reader = wal.reader(stamped.first).unwrap();
     let read = reader.next_batch().unwrap().unwrap();

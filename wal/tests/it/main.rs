@@ -7,6 +7,7 @@
 mod analysis;
 mod crash;
 mod damage;
+mod decisions;
 mod faults;
 mod files;
 mod find;

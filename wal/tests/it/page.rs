@@ -33,7 +33,7 @@ fn the_format_page_tells_the_bytes() {
     let mut batch = BatchBuilder::new();
     let image = Record::Image { file: FileId::new(3), block: 9, data: &[0xee; 600] };
     batch.push(P, TxId::new(5), &image).unwrap();
-    batch.push_commit(P, TxId::new(5), Timestamp::from_micros(700), None, b"note").unwrap();
+    batch.push_commit(P, TxId::new(5), Some(Timestamp::from_micros(700)), None, b"note").unwrap();
     let appended = wal.commit(batch).unwrap();
     let seal = wal.durable().get();
     wal.skip().unwrap();

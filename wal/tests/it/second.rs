@@ -35,7 +35,7 @@ fn every_kind(tx: u64, len: usize) -> BatchBuilder {
     for (nth, record) in records.iter().enumerate() {
         batch.push(PartitionId::new(nth as u32), TxId::new(tx), record).unwrap();
     }
-    batch.push_commit(P, TxId::new(tx), Timestamp::MIN, None, b"with a note").unwrap();
+    batch.push_commit(P, TxId::new(tx), None, None, b"with a note").unwrap();
     batch
 }
 

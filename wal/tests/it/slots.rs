@@ -2,7 +2,8 @@
 
 use crate::help::{batches, options, start, transaction};
 use pitr_format::{Lsn, Timestamp};
-use pitr_vfs::sim::{SimClock, SimFs};
+use pitr_vfs::sim::{Fault, Mode, Op, SimClock, SimFs, Survivors};
+use pitr_vfs::{Access, FileSystem};
 use pitr_wal::{Error, Event, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ fn nothing_that_a_slot_needs_is_removed() {
     assert_eq!(archiver.position().unwrap(), end, "a slot never goes back");
     assert_eq!(wal.remove_below(end).unwrap(), 2 * SEGMENT_BYTES, "the two segments below the snapshot's");
     assert!(wal.first() <= snapshot.position().unwrap());
-    drop(snapshot);
+    snapshot.release().unwrap();
     assert!(
         wal.remove_below(Lsn::ORIGIN).unwrap() > 0,
         "a lower redo point than stated before changes nothing"
@@ -84,6 +85,11 @@ fn at_the_cap_a_slot_gives_way_and_everyone_is_told() {
     }
     assert!(replica.position().is_ok() && wal.take_events().is_empty(), "told once");
     drop(archiver);
+    assert!(
+        matches!(wal.slot("archiver", wal.end()), Err(Error::SlotDropped { .. })),
+        "not taken up silently"
+    );
+    assert!(wal.drop_slot("archiver").unwrap());
     wal.slot("archiver", wal.end()).unwrap();
 }
 
@@ -114,11 +120,171 @@ fn slots_that_cannot_be_had_are_refused() {
     let held = wal.slot("archiver", Lsn::ORIGIN).unwrap();
     assert_eq!(held.name(), "archiver");
     assert!(matches!(wal.slot("archiver", wal.end()), Err(Error::SlotTaken { name }) if name == "archiver"));
-    drop(held);
+    held.release().unwrap();
     wal.remove_below(fill(&wal, 3)).unwrap();
     assert!(matches!(wal.slot("archiver", Lsn::ORIGIN), Err(Error::Removed { .. })));
     let beyond = Lsn::new(wal.end().get() + 1);
     assert!(matches!(wal.slot("archiver", beyond), Err(Error::Beyond { .. })));
+    for name in [String::new(), "x".repeat(256)] {
+        assert!(matches!(wal.slot(&name, wal.end()), Err(Error::SlotRefused { .. })));
+    }
+    (0..100).for_each(|nth| drop(wal.slot(&format!("slot {nth}"), wal.end()).unwrap()));
+    assert!(matches!(wal.slot("one too many", wal.end()), Err(Error::SlotRefused { .. })));
+}
+
+fn open(fs: &SimFs, segments_max: Option<u32>) -> Result<Wal, Error> {
+    let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
+    let options = WalOptions { segments_max, ..options() };
+    Wal::open(Arc::new(fs.clone()), clock, dir(), Lsn::ORIGIN, &options).map(|(wal, _)| wal)
+}
+
+#[test]
+fn a_slot_holds_the_log_after_a_reopen_until_it_is_dropped() {
+    // FAILURES 54
+    let fs = SimFs::new();
+    let wal = create(&fs, None).unwrap();
+    let (begin, archiver) = (wal.first(), wal.slot("archiver", wal.first()).unwrap());
+    let gone = wal.slot("a replica that is gone", fill(&wal, 3)).unwrap();
+    fill(&wal, 5);
+    drop((archiver, gone, wal));
+
+    let wal = open(&fs, None).unwrap();
+    // The engine removes what it needs no more before anybody has claimed a slot.
+    assert_eq!((wal.remove_below(wal.end()).unwrap(), wal.first()), (0, begin));
+    let archiver = wal.slot("archiver", wal.end()).unwrap();
+    assert_eq!(
+        archiver.position().unwrap(),
+        begin,
+        "a slot is taken up where it was, whatever the claim says"
+    );
+    archiver.advance(wal.end()).unwrap();
+    assert_eq!(wal.remove_below(wal.end()).unwrap(), 2 * SEGMENT_BYTES, "the replica's slot holds the rest");
+    assert!(wal.remove_below(wal.end()).unwrap() == 0);
+    let listed: Vec<_> =
+        wal.slots().into_iter().map(|slot| (slot.name, slot.is_claimed, slot.is_dropped)).collect();
+    let expected = [("a replica that is gone", false), ("archiver", true)];
+    assert!(listed.iter().map(|(name, claimed, _)| (name.as_str(), *claimed)).eq(expected) && !listed[0].2);
+    assert!(matches!(wal.drop_slot("archiver"), Err(Error::SlotTaken { .. })));
+    assert!(wal.drop_slot("a replica that is gone").unwrap() && !wal.drop_slot("nobody").unwrap());
+    assert!(wal.remove_below(wal.end()).unwrap() > 0);
+    let position = archiver.position().unwrap();
+    archiver.release().unwrap();
+    drop(wal);
+    let wal = open(&fs, None).unwrap();
+    assert!(wal.slots().is_empty() && position <= wal.end());
+}
+
+#[test]
+fn what_a_crash_leaves_holds_every_slot_that_was_acknowledged() {
+    // FAILURES 54
+    let fs = SimFs::new();
+    let wal = create(&fs, None).unwrap();
+    let first = wal.slot("first", wal.first()).unwrap();
+    fs.ack(1);
+    fill(&wal, 3);
+    let second = wal.slot("second", wal.end()).unwrap();
+    fs.ack(2);
+    first.advance(Lsn::new(3 * SEGMENT_BYTES)).unwrap();
+    wal.remove_below(wal.end()).unwrap();
+    fill(&wal, 4);
+    first.release().unwrap();
+    fs.ack(3);
+    second.advance(wal.end()).unwrap();
+    wal.remove_below(wal.end()).unwrap();
+    let trace = fs.trace();
+    let acks = |cut: usize| trace.ops[..cut].iter().filter(|op| matches!(op, Op::Ack(_))).count();
+    let begin = trace.ops.iter().position(|op| matches!(op, Op::Ack(1))).unwrap();
+    for (cut, mode) in (begin..=trace.ops.len()).flat_map(|cut| Mode::ALL.map(|mode| (cut, mode))) {
+        let fs = SimFs::on(Survivors::at(&trace, cut).disk(mode, cut as u64));
+        let wal = open(&fs, None).unwrap();
+        let whole = wal.slots().iter().all(|slot| !slot.is_dropped) && wal.take_events().is_empty();
+        assert!(whole, "something that a slot needed was removed at {cut}");
+        let has = |name: &str| wal.slots().iter().any(|slot| slot.name == name);
+        assert_eq!((has("first") || acks(cut) != 1, has("second") || acks(cut) < 2), (true, true), "{cut}");
+        assert!(acks(cut) < 3 || !has("first"), "a released slot came back at {cut}");
+        if acks(cut) >= 1 && has("first") {
+            let from = wal.slot("first", Lsn::ORIGIN).unwrap().position().unwrap();
+            batches(&mut wal.reader(from).unwrap()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_slot_that_was_dropped_is_told_of_after_a_reopen() {
+    // FAILURES 34, 54
+    let fs = SimFs::new();
+    let wal = create(&fs, Some(3)).unwrap();
+    drop(wal.slot("archiver", wal.first()).unwrap());
+    wal.remove_below(fill(&wal, 3)).unwrap();
+    wal.remove_below(fill(&wal, 6)).unwrap();
+    assert_eq!(wal.stats().slots_dropped, 1);
+    drop(wal);
+    let fs = SimFs::on(fs.durable_disk());
+    let wal = open(&fs, None).unwrap();
+    assert!(wal.slots()[0].is_dropped);
+    assert!(matches!(wal.slot("archiver", wal.end()), Err(Error::SlotDropped { .. })));
+    assert!(wal.drop_slot("archiver").unwrap());
+    wal.slot("archiver", wal.end()).unwrap();
+}
+
+#[test]
+fn a_full_disk_keeps_nothing_from_giving_way() {
+    // FAILURES 18, 34: dropping a slot and moving one need no new space.
+    let fs = SimFs::new();
+    let wal = create(&fs, Some(4)).unwrap();
+    let archiver = wal.slot("archiver", wal.first()).unwrap();
+    let replica = wal.slot("replica", wal.first()).unwrap();
+    fill(&wal, 4);
+    fs.inject(Fault::NoSpace);
+    replica.advance(wal.end()).unwrap();
+    assert!(wal.slot("one more", wal.end()).is_ok(), "the file is there");
+    archiver.advance(Lsn::new(2 * SEGMENT_BYTES + 4096)).unwrap();
+    assert_eq!(wal.remove_below(wal.end()).unwrap(), SEGMENT_BYTES);
+    wal.drop_slot("one more").unwrap();
+    fill(&wal, 5);
+    replica.advance(wal.end()).unwrap();
+    archiver.release().unwrap();
+    assert!(wal.remove_below(wal.end()).unwrap() > 0);
+}
+
+#[test]
+fn segments_that_somebody_deleted_are_missed_by_their_slot() {
+    // FAILURES 54
+    let fs = SimFs::new();
+    let wal = create(&fs, None).unwrap();
+    drop(wal.slot("archiver", wal.first()).unwrap());
+    fill(&wal, 4);
+    drop(wal);
+    fs.remove_file(&dir().join("0000000000000001.seg")).unwrap();
+    let wal = open(&fs, None).unwrap();
+    assert!(matches!(&wal.take_events()[..], [Event::SlotDropped { name, .. }] if name == "archiver"));
+    assert!(matches!(wal.slot("archiver", wal.end()), Err(Error::SlotDropped { .. })));
+}
+
+#[test]
+fn damage_to_the_file_of_slots_is_found_and_named() {
+    // FAILURES 29: each half of the file alone is enough; without both nobody knows what must be kept.
+    let fs = SimFs::new();
+    let wal = create(&fs, None).unwrap();
+    drop(wal.slot("archiver", wal.first()).unwrap());
+    drop(wal.slot("replica", wal.first()).unwrap());
+    drop(wal);
+    let path = dir().join("slots");
+    let half = 32 << 10;
+    for damaged in [&[40][..], &[half + 40], &[40, half + 40]] {
+        let fs = SimFs::on(fs.durable_disk());
+        let file = fs.open(&path, Access::ReadWrite).unwrap();
+        damaged.iter().for_each(|offset| file.write_all_at(&[0xff], *offset).unwrap());
+        match open(&fs, None) {
+            Ok(wal) if damaged.len() == 1 => assert_eq!(wal.slots().len(), 2),
+            Err(Error::SlotFile { path: named, .. }) if damaged.len() == 2 => assert_eq!(named, path),
+            other => panic!("{other:?}"),
+        }
+    }
+    // A new log in the same folder has none of them.
+    fs.remove_file(&dir().join("0000000000000001.seg")).unwrap();
+    assert!(create(&fs, None).unwrap().slots().is_empty());
+    assert!(open(&fs, None).unwrap().slots().is_empty());
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(crate) fn transaction(tx: u64) -> BatchBuilder {
     for payload in payloads(tx) {
         batch.push(P, TxId::new(tx), &Record::Data(&payload)).unwrap();
     }
-    batch.push_commit(P, TxId::new(tx), Timestamp::MIN, None, &tx.to_le_bytes()).unwrap();
+    batch.push_commit(P, TxId::new(tx), None, None, &tx.to_le_bytes()).unwrap();
     batch
 }
 

@@ -8,6 +8,7 @@ use pitr_vfs::File;
 
 use super::Checksum;
 use crate::error::{Error, Result};
+use crate::steps;
 
 /// Bytes of the log's header.
 const WAL_HEADER_BYTES: u64 = 32;
@@ -98,6 +99,7 @@ impl WalFile {
 
     /// The header; `None` while the file is empty or its header is half written, as just after a restart.
     pub fn header(&self) -> Result<Option<WalHeader>> {
+        steps::reached();
         let mut bytes = [0; WAL_HEADER_BYTES as usize];
         match self.file.read_exact_at(&mut bytes, 0) {
             Ok(()) => Ok(WalHeader::decode(&bytes).ok()),
@@ -108,6 +110,7 @@ impl WalFile {
 
     /// The sums that frame `number` states for itself, if its salts are those of `header`.
     pub fn stated_checksum(&self, header: &WalHeader, number: u32) -> Result<Option<Checksum>> {
+        steps::reached();
         if number == 0 {
             return Ok(Some(header.checksum));
         }
@@ -127,6 +130,7 @@ impl WalFile {
 
     /// Reads the page of frame `number` again; the frame was checked before and is known to stand still.
     pub fn page_at(&self, header: &WalHeader, number: u32, page: &mut [u8]) -> Result<()> {
+        steps::reached();
         let offset = WAL_HEADER_BYTES + u64::from(number - 1) * header.frame_bytes() + FRAME_HEADER_BYTES;
         self.file.read_exact_at(page, offset).map_err(Error::ReadLog)
     }
@@ -195,6 +199,7 @@ impl FrameReader {
     }
 
     fn fill(&mut self, published: u32) -> Result<()> {
+        steps::reached();
         let frame_len = self.header.frame_bytes();
         let wanted = u64::from(published - self.number).min((READ_BYTES / frame_len).max(1));
         let offset = WAL_HEADER_BYTES + u64::from(self.number) * frame_len;

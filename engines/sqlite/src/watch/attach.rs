@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pitr_archive::ForkReason;
-use pitr_format::record::{GapReason, Record};
+use pitr_format::record::{GapReason, Kind, Record};
 use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use pitr_wal::{BatchBuilder, Records, Wal};
 
@@ -14,11 +14,12 @@ use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::state::State;
 use crate::base::BaseView;
-use crate::capture::Capture;
+use crate::capture::{Begin, Capture};
 use crate::decide::{Found, Resume, resume};
 use crate::error::{Error, Result};
 use crate::keeper::Keeper;
 use crate::position::Position;
+use crate::sample::PageSample;
 use crate::source::Source;
 
 /// A source that is being captured.
@@ -41,8 +42,9 @@ struct Left {
 
 /// How the log goes on.
 enum Beginning {
-    /// Where it ended.
-    GoOn(Left),
+    /// Where it ended. True if nothing can have been committed after it that the log does not hold any more; else the
+    /// first look decides.
+    GoOn(Left, bool),
     /// Behind a gap.
     Gap(GapReason),
     /// From an earlier commit, on a new timeline.
@@ -54,11 +56,12 @@ impl Shared {
     /// new timeline first.
     pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<Attaching> {
         let mut source = Source::open(self.around.fs.as_ref(), &self.subject.database)?;
-        if old_library(source.header().sqlite_version) {
-            (self.events)(Event::OldLibrary { version: source.header().sqlite_version });
-        }
         let now = self.around.clock.now();
-        let left = last_position(&self.log.wal, |_| true)?;
+        let version = source.header().sqlite_version;
+        if old_library(version) && state.warns(version, now) {
+            (self.events)(Event::OldLibrary { version });
+        }
+        let (left, sample) = self.read_back()?;
         let beginning = match (left, broken) {
             (_, Some(reason)) => Beginning::Gap(reason),
             (None, None) => Beginning::Gap(GapReason::StateLost),
@@ -66,7 +69,12 @@ impl Shared {
         };
         let last_tx = self.last_tx(left)?;
         match beginning {
-            Beginning::GoOn(left) => Ok(Attaching::Attached(Box::new(self.go_on(source, left, last_tx)?))),
+            Beginning::GoOn(left, joined) => {
+                let position = Position { tx: last_tx, ..left.position };
+                let last_look = self.log.wal.last_time().max(left.time);
+                let capture = self.capture(Begin { position, last_look, joined, sample });
+                Ok(Attaching::Attached(Box::new(self.go_on(source, capture)?)))
+            }
             Beginning::Gap(reason) => {
                 let first_contact = left.is_none() && broken.is_none();
                 if !first_contact {
@@ -76,10 +84,13 @@ impl Shared {
                 // The base is the state at some moment between `began` and `time`: it holds from `time` on, and what
                 // it doesn't hold happened after `began`.
                 let began = self.around.clock.now();
-                let (view, position) = BaseView::take(&mut source, last_tx)?;
+                let (mut view, position) = BaseView::take(&mut source, last_tx)?;
                 let time = self.around.clock.now();
                 let at = self.append_position(&position)?;
-                let capture = self.capture(position, began);
+                // Nothing was committed after `position` before the read transaction began: `take` has looked.
+                let sample = PageSample::default();
+                let capture = self.capture(Begin { position, last_look: began, joined: true, sample });
+                view.fill(capture.sample());
                 let base = PendingBase { view, at, tx: last_tx, time, full: false };
                 Ok(Attaching::Attached(Box::new(self.attached(source, capture, Some(base)))))
             }
@@ -88,6 +99,7 @@ impl Shared {
                 // The old history stays restorable to its end.
                 self.ship(true)?;
                 let fork = Fork {
+                    segment_size: self.options.segment_size,
                     parent: Some(self.log.timeline),
                     at: common.lsn,
                     reason: ForkReason::SourceRewound,
@@ -118,7 +130,7 @@ impl Shared {
         let file_unchanged = left.position.file.is_some() && left.position.file == stamp;
         let found = Found { salts, published: observed.published, stated, file_unchanged };
         match resume(&left.position, &found) {
-            Resume::GoOn => Ok(Beginning::GoOn(left)),
+            Resume::GoOn => Ok(Beginning::GoOn(left, file_unchanged)),
             Resume::Gap => Ok(Beginning::Gap(GapReason::LogRestarted)),
             Resume::Rewound => {
                 // The last commit of ours that the log still holds as we captured it (FAILURES 40).
@@ -134,10 +146,10 @@ impl Shared {
         }
     }
 
-    fn go_on(&self, source: Source, left: Left, last_tx: TxId) -> Result<Attached> {
-        let last_look = self.log.wal.last_time().max(left.time);
-        let mut capture = self.capture(Position { tx: last_tx, ..left.position }, last_look);
-        capture.look(&source)?;
+    fn go_on(&self, source: Source, mut capture: Capture) -> Result<Attached> {
+        if capture.look(&source)?.is_none() {
+            return Err(Error::Busy { path: self.subject.database.clone() });
+        }
         self.log.wal.sync()?;
         let archived = self.ship(true)?;
         let base = match self.usable_snapshot(archived)? {
@@ -148,9 +160,31 @@ impl Shared {
         Ok(self.attached(source, capture, base))
     }
 
+    /// The last position that our log holds, and the pages that the database must have there.
+    fn read_back(&self) -> Result<(Option<Left>, PageSample)> {
+        let wal = &self.log.wal;
+        let saved = PageSample::load(self.around.fs.as_ref(), &self.subject.state, self.log.timeline);
+        let saved = saved.filter(|(_, end)| wal.first() <= *end && *end <= wal.end());
+        let (mut sample, covered) = saved.unwrap_or((PageSample::default(), Lsn::ORIGIN));
+        let left = read_positions(
+            wal,
+            |_| true,
+            |lsn, seen| match seen {
+                _ if lsn <= covered => {}
+                Seen::Image(page, data) => sample.logged(page, data),
+                Seen::Position(position) => {
+                    sample.committed(position.salts, position.frame);
+                    sample.resize(position.pages);
+                }
+            },
+        )?;
+        Ok((left, sample))
+    }
+
     /// A base at the capture's position, which comes right after a look.
     pub(super) fn base_here(&self, source: &Source, capture: &Capture, full: bool) -> Result<PendingBase> {
-        let view = BaseView::at_position(source, capture.position())?;
+        let mut view = BaseView::at_position(source, capture.position())?;
+        view.fill(capture.sample());
         let at = self.append_position(capture.position())?;
         Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.around.clock.now(), full })
     }
@@ -165,9 +199,8 @@ impl Shared {
         Attached { source, capture, keeper, base }
     }
 
-    fn capture(&self, position: Position, last_look: Timestamp) -> Capture {
-        let keep_from = self.log.wal.first();
-        Capture::new(self.log.wal.clone(), Arc::clone(&self.around.clock), position, keep_from, last_look)
+    fn capture(&self, begin: Begin) -> Capture {
+        Capture::new(self.log.wal.clone(), Arc::clone(&self.around.clock), begin)
     }
 
     /// Numbers grow over all timelines of a source.
@@ -268,25 +301,47 @@ fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
 
 /// The last position in the local log that `fits`.
 fn last_position(wal: &Wal, fits: impl Fn(&Position) -> bool) -> Result<Option<Left>> {
+    read_positions(wal, fits, |_, _| {})
+}
+
+/// What [`read_positions`] comes across.
+enum Seen<'a> {
+    /// The content of a page.
+    Image(u32, &'a [u8]),
+    /// The position after a commit, or one that was noted.
+    Position(&'a Position),
+}
+
+/// As [`last_position`]; on the way tells the images and positions, each with the end of its record.
+fn read_positions(
+    wal: &Wal,
+    fits: impl Fn(&Position) -> bool,
+    mut tell: impl FnMut(Lsn, Seen<'_>),
+) -> Result<Option<Left>> {
     let mut reader = wal.reader(wal.first())?;
-    // What stands before was archived and removed, perhaps with the begin of a record.
+    // The log before was archived and removed, perhaps with the first part of a record.
     let mut records = Records::from_anywhere();
     let mut last = None;
     while let Some(batch) = reader.next_batch()? {
         records.feed::<Error>(&batch, |record| {
             let state = |source| Error::State { what: "a record", source };
-            let decoded = match pitr_format::record::Kind::from_u8(record.kind) {
-                Some(pitr_format::record::Kind::Commit | pitr_format::record::Kind::Note) => {
-                    Record::decode(record.kind, record.payload).map_err(state)?
+            let known = matches!(Kind::from_u8(record.kind), Some(Kind::Image | Kind::Commit | Kind::Note));
+            if !known {
+                return Ok(());
+            }
+            let (note, time) = match Record::decode(record.kind, record.payload).map_err(state)? {
+                Record::Image { block, data, .. } => {
+                    if let Ok(page) = u32::try_from(block.saturating_add(1)) {
+                        tell(record.end, Seen::Image(page, data));
+                    }
+                    return Ok(());
                 }
-                _ => return Ok(()),
-            };
-            let (note, time) = match decoded {
                 Record::Commit(commit) => (commit.note, commit.time),
                 Record::Note(note) => (note, batch.header.time),
                 _ => return Ok(()),
             };
             let position = Position::decode(note).map_err(state)?;
+            tell(record.end, Seen::Position(&position));
             if fits(&position) {
                 last = Some(Left { position, lsn: record.end, time });
             }

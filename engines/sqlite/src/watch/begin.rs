@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
-use pitr_format::{Lsn, TimelineId, Timestamp};
+use pitr_format::{Lsn, SegmentSize, TimelineId, Timestamp};
 use pitr_objects::random_bytes;
 use pitr_wal::{Start, Wal, WalOptions};
 
@@ -20,13 +20,15 @@ use super::state::State;
 use super::{Event, Events, Surroundings};
 use crate::error::{Error, Result};
 
-/// Of the log little waits: who commits does not wait for it, and a watch lives beside the application for months.
+/// Little of the log waits in memory: a watch lives beside the application for months. The log needs no thread of its
+/// own: the fleet syncs it.
 fn log_options() -> WalOptions {
-    WalOptions { waiting_bytes_max: 2 << 20, ..WalOptions::default() }
+    WalOptions { waiting_bytes_max: 2 << 20, background: false, ..WalOptions::default() }
 }
 
 /// Where a new timeline leaves an older one.
 pub(super) struct Fork {
+    pub(super) segment_size: SegmentSize,
     pub(super) parent: Option<TimelineId>,
     pub(super) at: Lsn,
     pub(super) reason: ForkReason,
@@ -42,6 +44,7 @@ pub(super) fn open_log(
     state: &State,
     archive: &Archive,
     writer: &Writer,
+    segment_size: SegmentSize,
     events: &Events,
 ) -> Result<Log> {
     let catalog = archive.catalog()?;
@@ -51,7 +54,7 @@ pub(super) fn open_log(
             around,
             state,
             writer,
-            &Fork { parent: None, at, reason: ForkReason::First, time, gap: true },
+            &Fork { segment_size, parent: None, at, reason: ForkReason::First, time, gap: true },
         );
     };
     match go_on(around, state, writer, &catalog, newest) {
@@ -74,7 +77,12 @@ pub(super) fn open_log(
         None => Timestamp::MIN,
     };
     let reason = ForkReason::LogBehind;
-    let log = fork(around, state, writer, &Fork { parent: Some(newest), at, reason, time, gap: true })?;
+    let log = fork(
+        around,
+        state,
+        writer,
+        &Fork { segment_size, parent: Some(newest), at, reason, time, gap: true },
+    )?;
     events(Event::Forked { timeline: log.timeline, reason });
     Ok(log)
 }
@@ -124,7 +132,8 @@ pub(super) fn fork(around: &Surroundings, state: &State, writer: &Writer, from: 
     let log_id = random_bytes()?;
     // A fork's own clock begins anew: times that were lived through before are ambiguous, and marked so.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
-    let start = Start { timeline, follows: from.at, time, gap: from.gap, ..Start::first(log_id) };
+    let (follows, gap, segment_size) = (from.at, from.gap, from.segment_size);
+    let start = Start { timeline, follows, time, gap, segment_size, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
     if around.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
         // Left by a state that belongs to another life of this archive.

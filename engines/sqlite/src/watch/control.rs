@@ -52,6 +52,12 @@ impl Control {
         Ok(Control { listener, path })
     }
 
+    /// What to wait for requests on.
+    #[must_use]
+    pub fn listener(&self) -> &UnixListener {
+        &self.listener
+    }
+
     /// A request, if one waits.
     pub fn poll(&self) -> Option<(Request, Asker)> {
         let (mut stream, _) = self.listener.accept().ok()?;

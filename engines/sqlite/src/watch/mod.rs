@@ -1,27 +1,25 @@
-//! Watching a database: capture, shipping and snapshots, kept apart by threads.
+//! Watching databases: capture, shipping and snapshots, kept apart by threads.
 //!
-//! ```text
-//! capture thread    look, append, hand over         every few milliseconds; it alone touches SQLite
-//! syncing thread    makes durable what is captured  every 25 ms, while there is news
-//! shipping thread   watermark, sync, ship           every RPO interval
-//! snapshot thread   base or increment, one a time   on schedule or on request
-//! ```
-//! They share the log, which is made for several threads, and two numbers: until when the log is complete, and how
-//! much of it the capture still needs. The capture thread waits for nobody: a slow repository delays what is
-//! archived, not what is seen, and so not how sure we are of the times.
+//! A [`Watch`] is one database with its local log and its place in the archive; it has no threads. A [`Fleet`] drives any
+//! number of them with a fixed number of threads, see [`fleet`].
 //!
-//! A source that is no longer the one that was watched (replaced, its log restarted under us) ends an attachment;
-//! the next one begins behind a gap with a new base.
+//! A source that is no longer the one that was watched (replaced, overwritten, its log restarted under us) ends an
+//! attachment; the next one begins with a gap and a new base. Every other trouble (the repository, the watcher's folder
+//! or the database is gone for a while) is told, and tried again with growing pauses. Only a writer that was taken over
+//! ends for good: two that write on would be a mixture.
 
 mod alive;
 mod attach;
 mod begin;
 pub mod control;
+pub mod fleet;
+pub mod folder;
+#[cfg(test)]
+mod interleaved;
 mod run;
 mod shared;
 mod snapshots;
 pub mod state;
-mod threads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,15 +28,15 @@ use std::time::Duration;
 use pitr_archive::ForkReason;
 use pitr_codec::Codec;
 use pitr_format::record::GapReason;
-use pitr_format::{SourceName, TimelineId};
+use pitr_format::{SegmentSize, SourceName, TimelineId};
 use pitr_objects::Objects;
 use pitr_snapshot::Snapshot;
 use pitr_vfs::{Clock, FileSystem};
 
 use crate::keeper::KeeperOptions;
 
+pub use fleet::{Fleet, Found, give_way};
 pub use run::{Summary, Watch};
-pub use threads::give_way;
 
 /// Name of this engine in snapshots.
 pub const ENGINE: &str = "sqlite";
@@ -82,6 +80,8 @@ pub struct WatchOptions {
     pub keeper: KeeperOptions,
     /// How snapshots are compressed.
     pub codec: Codec,
+    /// Size of the local log's segments, for logs that begin.
+    pub segment_size: SegmentSize,
 }
 
 impl Default for WatchOptions {
@@ -93,6 +93,7 @@ impl Default for WatchOptions {
             watermark_every: Duration::from_secs(60),
             keeper: KeeperOptions::default(),
             codec: Codec::default(),
+            segment_size: SegmentSize::DEFAULT,
         }
     }
 }
@@ -134,8 +135,10 @@ pub enum Event {
     ShipFailed(String),
     /// Shipping works again.
     ShipRecovered,
-    /// The database is gone or was replaced; watching waits for a database under its name.
-    SourceGone(String),
+    /// Nothing is captured for now, and why. It is tried again.
+    Waiting(String),
+    /// A database that was found in a watched folder is not there any more, and is watched no longer.
+    LetGo,
     /// The application uses a SQLite library with a known fault in the log (3.7.0 to 3.51.2).
     OldLibrary {
         /// Its version, as in `3040001`.

@@ -1,6 +1,7 @@
 //! The life of a watch, from first contact to the drained stop.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use pitr_archive::{Archive, ForkReason, Writer};
@@ -10,16 +11,13 @@ use pitr_snapshot::Snapshot;
 
 use super::attach::{Attached, Attaching};
 use super::begin::{Fork, fork, open_log};
-use super::control::Control;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::snapshots::newest_of;
 use super::state::State;
-use super::{ENGINE, Event, Events, Subject, Surroundings, WatchOptions, threads};
+use super::{ENGINE, Event, Events, Fleet, Subject, Surroundings, WatchOptions};
 use crate::error::{Error, Result};
 
-/// While no database stands under the name, look this often.
-const ABSENT_EVERY: Duration = Duration::from_millis(200);
 /// At first contact a database that is busy, or whose log restarts below us, is tried again for this long.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How often.
@@ -27,11 +25,11 @@ const BUSY_EVERY: Duration = Duration::from_millis(20);
 /// A file is settled for a stamp after this long (see `Source::file_stamp`).
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// A watched database.
+/// A watched database. It does nothing by itself: [`Watch::run`] or a [`Fleet`](super::Fleet) drives it.
 pub struct Watch {
-    shared: Shared,
-    state: State,
-    attached: Option<Box<Attached>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: State,
+    pub(super) attached: Option<Box<Attached>>,
     summary: Summary,
 }
 
@@ -51,6 +49,15 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Adds what a later watch of the same source did.
+    pub(super) fn add(&mut self, later: &Summary) {
+        self.commits += later.commits;
+        self.pages += later.pages;
+        self.write_lock.extend_from_slice(&later.write_lock);
+        self.archived = self.archived.max(later.archived);
+        self.last_tx = later.last_tx.or(self.last_tx);
+    }
+
     /// Adds what an attachment did, at its end.
     fn count(&mut self, attached: &Attached) {
         let totals = attached.capture.totals();
@@ -75,6 +82,9 @@ impl Watch {
         options: WatchOptions,
         events: Events,
     ) -> Result<Watch> {
+        // FAILURES 59: before anything is made beside what is no database.
+        pitr_vfs::check_regular(&subject.database)
+            .map_err(|source| Error::Open { path: subject.database.clone(), source })?;
         let state = State::open(around.fs.clone(), &subject.state, around.repository, &subject.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
         drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
@@ -85,8 +95,8 @@ impl Watch {
             return Err(Error::OtherEngine { name: subject.source.to_string(), engine });
         }
         let writer = Writer::claim(&archive, around.clock.now())?;
-        let log = open_log(&around, &state, &archive, &writer, &events)?;
-        let shared = Shared::new(around, subject, options, events, archive, writer, log)?;
+        let log = open_log(&around, &state, &archive, &writer, options.segment_size, &events)?;
+        let shared = Arc::new(Shared::new(around, subject, options, events, archive, writer, log)?);
         shared.recall_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
         watch.attach_patiently()?;
@@ -116,26 +126,20 @@ impl Watch {
                     self.attached = Some(attached);
                     return Ok(());
                 }
-                Attaching::Forked(log) => self.shared.go_on_with(*log),
+                Attaching::Forked(log) => self.shared = Arc::new(self.shared.with_log(*log)?),
             }
         }
     }
 
     /// Watches until `stop`, then drains: everything that was committed before is archived on return.
-    pub fn run(&mut self, stop: &AtomicBool) -> Result<Summary> {
-        let control = Control::listen(self.state.dir())
-            .map_err(|source| Error::Open { path: super::state::control_path(self.state.dir()), source })?;
-        (self.shared.events)(Event::Watching);
-        while !stop.load(Ordering::Relaxed) {
-            match self.run_attached(stop, &control) {
-                Ok(()) => break,
-                Err(e) if e.is_break() => self.attach_again(&e, stop)?,
-                Err(Error::ClockSetBack { .. }) => self.fork_for_clock()?,
-                Err(e) => return Err(e),
-            }
-        }
-        self.drain()?;
-        Ok(self.summary.clone())
+    ///
+    /// # Errors
+    /// [`Error::Archive`] if another writer took over. Whatever else happens is told as an [`Event`] and tried again.
+    pub fn run(self, stop: &AtomicBool) -> Result<Summary> {
+        let (around, options) = (self.shared.around.clone(), self.shared.options);
+        let mut fleet = Fleet::new(around, options)?;
+        fleet.add(self);
+        fleet.run(stop, None)?.pop().map_or(Err(Error::Died), |(_, outcome)| outcome)
     }
 
     /// Takes one snapshot now and drains: what `backup` does when nobody watches. The snapshot is a base if one is
@@ -163,64 +167,51 @@ impl Watch {
         Ok(snapshot)
     }
 
-    /// The current attachment, until `stop` or an error.
-    fn run_attached(&mut self, stop: &AtomicBool, control: &Control) -> Result<()> {
-        let Some(attached) = self.attached.as_mut() else { return Err(Error::Died) };
-        threads::run(&self.shared, attached, stop, control)
-    }
-
-    /// Connections and descriptors of the source close.
+    /// Connections and descriptors of the source close. Nobody else may use this watch any more.
     fn detach(&mut self) {
         if let Some(attached) = self.attached.take() {
             self.summary.count(&attached);
         }
     }
 
-    /// The source is no longer the one that was watched.
-    fn attach_again(&mut self, why: &Error, stop: &AtomicBool) -> Result<()> {
+    /// Attaches again after the source turned out not to be what was watched.
+    pub(super) fn attach_again(&mut self, why: GapReason) -> Result<()> {
         // Connections and descriptors of the old source close before any of the new one open.
         self.detach();
-        let reason = reason(why);
-        (self.shared.events)(Event::SourceGone(why.to_string()));
-        while !stop.load(Ordering::Relaxed) {
-            match self.attach(Some(reason)) {
-                Ok(()) => {
-                    (self.shared.events)(Event::Watching);
-                    return Ok(());
-                }
-                // Not there yet, or not yet a database in WAL mode: it is still being made.
-                Err(
-                    Error::Open { .. }
-                    | Error::NotADatabase { .. }
-                    | Error::NotWalMode { .. }
-                    | Error::Exclusive { .. },
-                ) => {
-                    std::thread::sleep(ABSENT_EVERY);
-                }
-                Err(e) if e.is_busy() => std::thread::sleep(ABSENT_EVERY),
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
+        self.attach(Some(why))
     }
 
-    fn fork_for_clock(&mut self) -> Result<()> {
+    /// Goes on on a new timeline after the clock was set back.
+    pub(super) fn fork_for_clock(&mut self) -> Result<()> {
         self.detach();
         self.shared.ship(true)?;
         let parent = Some(self.shared.log.timeline);
         let (at, time) = (self.shared.log.wal.durable(), self.shared.log.wal.last_time());
         let reason = ForkReason::ClockSetBack;
-        let from = Fork { parent, at, reason, time, gap: false };
+        let segment_size = self.shared.options.segment_size;
+        let from = Fork { segment_size, parent, at, reason, time, gap: false };
         let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from)?;
         self.shared.carry_position_to(&log)?;
         (self.shared.events)(Event::Forked { timeline: log.timeline, reason });
-        self.shared.go_on_with(log);
+        self.shared = Arc::new(self.shared.with_log(log)?);
         self.attach_patiently()
+    }
+
+    /// What the watch did so far.
+    pub(super) fn summary(&self) -> Summary {
+        let mut summary = self.summary.clone();
+        if let Some(attached) = &self.attached {
+            summary.count(attached);
+        }
+        summary
     }
 
     /// Captures and ships what is there. If the database file then holds everything, that is noted too: as long as it
     /// is not written, whatever happens to its log until we come back is no gap.
-    fn drain(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of reading the database and of writing to the repository.
+    pub fn drain(&mut self) -> Result<Summary> {
         if let Some(attached) = self.attached.as_mut() {
             // Asked to end before the watch had begun: without its base nothing behind a gap could ever be restored.
             if let Some(base) = attached.base.take() {
@@ -231,6 +222,7 @@ impl Watch {
                 Ok(_) => {
                     keeper.settle(source, capture)?;
                     self.shared.captured(capture);
+                    self.shared.save_sample(capture);
                     self.shared.note_file(source, capture, SETTLE)?;
                 }
                 Err(e) if e.is_break() => {}
@@ -240,14 +232,15 @@ impl Watch {
         }
         self.detach();
         self.summary.archived = self.shared.ship(true)?;
-        Ok(())
+        self.shared.writer.close()?;
+        Ok(self.summary.clone())
     }
 }
 
-/// Why there is a gap behind a break.
-fn reason(why: &Error) -> GapReason {
+/// Why there is a gap after a break.
+pub(super) fn reason(why: &Error) -> GapReason {
     match why {
-        Error::Replaced { .. } => GapReason::SourceReplaced,
+        Error::Replaced { .. } | Error::Overwritten { .. } => GapReason::SourceReplaced,
         _ => GapReason::LogRestarted,
     }
 }

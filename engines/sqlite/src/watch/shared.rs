@@ -1,7 +1,7 @@
 //! What the threads of a watch share.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pitr_archive::{Archive, Shipper, Writer};
@@ -12,8 +12,11 @@ use pitr_wal::{BatchBuilder, Wal};
 use super::alive::{Alive, Mark};
 use super::{Events, Subject, Surroundings, WatchOptions};
 use crate::capture::Capture;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keeper::Quiet;
+
+/// The sample of pages is saved each time the log has grown by this much, bytes.
+const SAMPLE_EVERY_BYTES: u64 = 4 << 20;
 
 /// The log of one timeline on its way to the archive.
 pub(super) struct Log {
@@ -29,7 +32,7 @@ pub(super) struct Shipping {
     shipped: Duration,
 }
 
-/// What all threads of an attachment see.
+/// What all threads see of one watched database. A fork begins another one.
 pub(super) struct Shared {
     pub(super) around: Surroundings,
     pub(super) subject: Subject,
@@ -43,12 +46,43 @@ pub(super) struct Shared {
     complete_until: AtomicI64,
     /// The capture needs the local log from here on.
     keep_from: AtomicU64,
-    /// End of the log behind the last thing in it that is more than a watermark.
+    /// The sample of pages in the watcher's folder covers the log up to here; what comes after must stay until it is
+    /// saved again.
+    sampled: AtomicU64,
+    /// End of the log after the last record in it that is more than a watermark.
     news_end: AtomicU64,
-    /// The threads are to end.
-    pub(super) end: AtomicBool,
-    /// For who takes the application's write lock.
+    /// While the application's write lock is held, the other threads rest.
     pub(super) quiet: Quiet,
+    pub(super) snapshots: SnapshotState,
+    pub(super) shipping: ShippingState,
+    /// An error after which this watch must begin again.
+    failed: Mutex<Option<Error>>,
+}
+
+/// How far snapshots are.
+#[derive(Debug, Default)]
+pub(super) struct SnapshotState {
+    /// Jobs that wait or run.
+    pub(super) jobs: AtomicUsize,
+    /// The capturing thread has let go of this watch.
+    pub(super) ending: AtomicBool,
+    /// A base is being read: no hand-over.
+    pub(super) base_pending: AtomicBool,
+    /// The archive needs a base from this time of the monotonic clock on, milliseconds; 0 if it needs none.
+    pub(super) base_due_ms: AtomicU64,
+    /// A snapshot was taken: the sample of pages is to be compared.
+    pub(super) compare: AtomicBool,
+    /// What the last failure said, to say each only once.
+    pub(super) failure: Mutex<Option<String>>,
+}
+
+/// When a log is shipped next.
+#[derive(Debug, Default)]
+pub(super) struct ShippingState {
+    /// By the monotonic clock, milliseconds.
+    pub(super) due_ms: AtomicU64,
+    /// The pause after the last failure, milliseconds; 0 if it works.
+    pub(super) pause_ms: AtomicU64,
 }
 
 impl Log {
@@ -75,26 +109,65 @@ impl Shared {
             events,
             archive,
             writer,
+            log,
             alive,
             complete_until: AtomicI64::new(i64::MIN),
             keep_from: AtomicU64::new(0),
+            sampled: AtomicU64::new(0),
             news_end: AtomicU64::new(0),
-            end: AtomicBool::new(false),
             quiet: Quiet::default(),
-            log,
+            snapshots: SnapshotState::default(),
+            shipping: ShippingState::default(),
+            failed: Mutex::new(None),
         })
     }
 
-    /// Goes on with the log of a new timeline.
-    pub(super) fn go_on_with(&mut self, log: Log) {
-        self.log = log;
-        *self.news_end.get_mut() = 0;
+    /// The same watch with the log of a new timeline.
+    pub(super) fn with_log(&self, log: Log) -> Result<Self> {
+        Shared::new(
+            self.around.clone(),
+            self.subject.clone(),
+            self.options,
+            Arc::clone(&self.events),
+            self.archive.clone(),
+            self.writer.clone(),
+            log,
+        )
+    }
+
+    /// Asks for a new beginning of this watch.
+    pub(super) fn fail(&self, error: Error) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    /// Why this watch must begin again, if it must.
+    pub(super) fn take_failure(&self) -> Option<Error> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Errors unless the repository is still there. An unmounted volume leaves an empty folder, in which nothing may be
+    /// written (FAILURES 57).
+    pub(super) fn check_repository(&self) -> Result<()> {
+        let place = || self.around.objects.place().to_owned();
+        let found = match self.around.objects.open_repository() {
+            Err(pitr_objects::Error::NotARepository { .. }) => {
+                return Err(Error::RepositoryGone { place: place() });
+            }
+            other => other?,
+        };
+        if found.id == self.around.repository {
+            return Ok(());
+        }
+        Err(Error::OtherRepository { place: place() })
     }
 
     /// Tells the other threads how far the capture has come.
     pub(super) fn captured(&self, capture: &Capture) {
         self.news_end.fetch_max(capture.news_end().get(), Ordering::Relaxed);
         self.keep_from.store(capture.keep_from().get(), Ordering::Relaxed);
+        if capture.news_end().get() >= self.sampled.load(Ordering::Relaxed) + SAMPLE_EVERY_BYTES {
+            self.save_sample(capture);
+        }
         if self.log.wal.durable() >= capture.news_end() {
             let (timeline, end, until) = (self.log.timeline, capture.news_end(), capture.complete_until());
             self.alive.note(&Mark { timeline, end, until });
@@ -103,26 +176,41 @@ impl Shared {
         self.complete_until.store(capture.complete_until().micros(), Ordering::Release);
     }
 
+    /// Saves the sample of pages. One that can't be saved costs a comparison after the next start, and must not keep the
+    /// local log from being removed.
+    pub(super) fn save_sample(&self, capture: &Capture) {
+        let sample = capture.sample();
+        let sample = sample.lock().unwrap_or_else(PoisonError::into_inner);
+        let (dir, timeline, end) = (&self.subject.state, self.log.timeline, capture.news_end());
+        let _ = sample.save(self.around.fs.as_ref(), dir, timeline, end);
+        self.sampled.store(end.get(), Ordering::Relaxed);
+    }
+
+    /// True if something was captured that is not durable.
+    pub(super) fn has_news(&self) -> bool {
+        self.log.wal.durable() < Lsn::new(self.news_end.load(Ordering::Relaxed))
+    }
+
     /// Makes durable what was captured.
     pub(super) fn make_durable(&self) -> Result<()> {
         self.quiet.wait();
-        if self.log.wal.durable() < Lsn::new(self.news_end.load(Ordering::Relaxed)) {
+        if self.has_news() {
             self.log.wal.sync()?;
         }
         Ok(())
     }
 
-    /// Notes in the local log until when it is complete, and makes it durable: should the watch be killed, the hole
-    /// begins there. Ships it if there is news, after a long quiet, or if `now` asks for it. Returns the end of what is
-    /// archived.
+    /// Ships the log if there is news, after a long quiet, or if `now` asks for it; notes in it before until when it is
+    /// complete. Returns the end of what is archived.
     pub(super) fn ship(&self, now: bool) -> Result<Lsn> {
         let mut shipping = self.log.shipper.lock().unwrap_or_else(PoisonError::into_inner);
         let ticks = self.around.clock.monotonic();
         let news_end = Lsn::new(self.news_end.load(Ordering::Relaxed));
         let news = shipping.shipper.archived().is_none_or(|at| at < news_end);
-        self.append_watermark()?;
-        self.log.wal.sync()?;
         if news || now || ticks.saturating_sub(shipping.shipped) >= self.options.watermark_every {
+            self.append_watermark()?;
+            self.log.wal.sync()?;
+            self.check_repository()?;
             let durable = self.log.wal.durable();
             while shipping.shipper.ship_one(&self.log.wal, durable)?.is_some() {
                 self.quiet.wait();
@@ -130,7 +218,8 @@ impl Shared {
             shipping.shipped = ticks;
         }
         let archived = shipping.shipper.archived().unwrap_or(Lsn::ORIGIN);
-        let keep = archived.min(Lsn::new(self.keep_from.load(Ordering::Relaxed)));
+        let needed = self.keep_from.load(Ordering::Relaxed).min(self.sampled.load(Ordering::Relaxed));
+        let keep = archived.min(Lsn::new(needed));
         self.log.wal.remove_below(keep)?;
         Ok(archived)
     }

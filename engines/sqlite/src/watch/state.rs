@@ -5,16 +5,20 @@
 //!   lock                 held while a watcher or a backup runs
 //!   identity             which repository and source the logs belong to
 //!   alive                until when the log was complete, if the watcher was killed
+//!   pages                checksums of a sample of the database's pages
+//!   warned               of which SQLite version the user was warned, and when
 //!   control              socket on which a running watcher takes requests
 //!   timeline-00000001/   the local log of a timeline
 //! ```
 //! Losing the folder means a gap in the archive, never a wrong answer: nothing in it is needed by a restore.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pitr_format::{SourceName, TimelineId};
+use pitr_format::bytes::{Put, Reader};
+use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_vfs::{Attributes, FileSystem, Lock};
 
 use crate::error::{Error, Result};
@@ -22,11 +26,38 @@ use crate::source::with_suffix;
 
 const IDENTITY_BYTES_MAX: u64 = 4096;
 
+const DAY_MICROS: u64 = 86_400_000_000;
+
+/// When a warning was given last.
+struct Warned {
+    about: u32,
+    at: Timestamp,
+}
+
+impl Warned {
+    const BYTES: usize = 12;
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::BYTES);
+        bytes.put_u32(self.about);
+        bytes.put_i64(self.at.micros());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut r = Reader::new(bytes);
+        let about = r.u32("warning").ok()?;
+        Some(Warned { about, at: Timestamp::from_micros(r.i64("warning").ok()?) })
+    }
+}
+
 /// The folder, locked.
 pub struct State {
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
     _lock: Lock,
+    /// Device and inode of the lock's file.
+    lock_file: (u64, u64),
 }
 
 impl std::fmt::Debug for State {
@@ -67,7 +98,40 @@ impl State {
         if !check_identity(fs.as_ref(), dir, &ours)? {
             put_identity(fs.as_ref(), dir, &ours)?;
         }
-        Ok(State { fs, dir: dir.to_owned(), _lock: lock })
+        let lock_file = lock_file(dir).map_err(io)?;
+        Ok(State { fs, dir: dir.to_owned(), _lock: lock, lock_file })
+    }
+
+    /// Errors if the folder is no longer the one that was opened.
+    ///
+    /// # Errors
+    /// [`Error::StateGone`].
+    pub fn check_in_place(&self) -> Result<()> {
+        match lock_file(&self.dir) {
+            Ok(now) if now == self.lock_file => Ok(()),
+            _ => Err(Error::StateGone { dir: self.dir.clone() }),
+        }
+    }
+
+    /// True if a warning of this kind was not given within the last day; it counts as given then.
+    pub fn warns(&self, about: u32, now: Timestamp) -> bool {
+        let mark = Warned { about, at: now };
+        let path = self.dir.join("warned");
+        let file = match self.fs.open(&path, pitr_vfs::Access::ReadWrite) {
+            Err(_) => self.fs.create_new(&path),
+            opened => opened,
+        };
+        // One warning too many if the mark can't be read or written.
+        let Ok(file) = file else { return true };
+        let mut bytes = [0; Warned::BYTES];
+        let before = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Warned::decode(&bytes));
+        let again = before.is_none_or(|before| {
+            before.about != about || now.since(before.at).max(before.at.since(now)) >= DAY_MICROS
+        });
+        if again {
+            let _ = file.write_all_at(&mark.encode(), 0);
+        }
+        again
     }
 
     /// Takes from the folder's permissions what the database's don't give: the local log holds the database's content, and
@@ -76,7 +140,9 @@ impl State {
         let io = |source| Error::StateFolder { path: self.dir.clone(), source };
         let is_ours = |name: &OsString| {
             name.to_str().is_some_and(|name| {
-                matches!(name, "lock" | "identity" | "alive" | "control") || name.starts_with("timeline-")
+                matches!(name, "lock" | "identity" | "alive" | "pages" | "warned" | "control")
+                    || name.starts_with("timeline-")
+                    || name.ends_with(".new")
             })
         };
         let of = |path: &Path| self.fs.attributes(path).map_err(io);
@@ -120,6 +186,11 @@ impl State {
         self.fs.sync_dir(&self.dir).map_err(io)?;
         Ok(to)
     }
+}
+
+fn lock_file(dir: &Path) -> std::io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(dir.join("lock"))?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Sees that the folder is ours. False if nobody has written down yet whose it is.
@@ -173,6 +244,12 @@ mod tests {
         let state = State::open(Arc::new(OsFs), &path, [1; 16], &SourceName::new("app").unwrap()).unwrap();
         let mode = || OsFs.attributes(&path).unwrap().unwrap().mode;
         assert_eq!(mode(), 0o700);
+        for ours in ["alive", "alive.new", "pages", "pages.new", "control", "timeline-00000001"] {
+            std::fs::write(path.join(ours), b"").unwrap();
+        }
+        assert!(state.warns(1, Timestamp::MIN));
+        let warned = OsFs.attributes(&path.join("warned")).unwrap().unwrap();
+        assert_eq!(warned.mode, 0o600);
         for (folder, of_database, narrowed) in
             [(0o755, 0o600, 0o700), (0o755, 0o640, 0o750), (0o755, 0o644, 0o755), (0o700, 0o666, 0o700)]
         {
@@ -187,6 +264,26 @@ mod tests {
         set(&database, 0o600);
         state.narrow_to(&database).unwrap();
         assert_eq!(mode(), 0o755);
+    }
+
+    #[test]
+    fn a_warning_is_given_once_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db-pitr");
+        let state = State::open(Arc::new(OsFs), &path, [1; 16], &SourceName::new("app").unwrap()).unwrap();
+        let at = |hours: i64| Timestamp::from_micros(hours * 3_600_000_000);
+        let asked = [
+            (3_040_001, 0),
+            (3_040_001, 1),
+            (3_040_001, 23),
+            (3_040_001, 24),
+            (3_050_000, 25),
+            (3_050_000, 26),
+        ];
+        assert_eq!(
+            asked.map(|(about, hours)| state.warns(about, at(hours))),
+            [true, false, false, true, true, false]
+        );
     }
 
     #[test]

@@ -8,8 +8,9 @@ use pitr_format::log::Assembler;
 use pitr_format::record::Record;
 use pitr_format::{Lsn, TxId};
 use pitr_sqlite::base::BaseView;
-use pitr_sqlite::capture::Capture;
+use pitr_sqlite::capture::{Begin, Capture};
 use pitr_sqlite::keeper::{Keeper, KeeperOptions, Quiet};
+use pitr_sqlite::sample::PageSample;
 use pitr_sqlite::source::Source;
 use pitr_testkit::App;
 use pitr_vfs::{Clock, OsFs, SystemClock};
@@ -48,7 +49,9 @@ impl Watched {
         let start = Start::first([1; 16]);
         let wal =
             Wal::create(fs, Arc::clone(&clock), &dir.join("log"), &start, &WalOptions::default()).unwrap();
-        let capture = Capture::new(wal.clone(), Arc::clone(&clock), position, Lsn::ORIGIN, clock.now());
+        let (last_look, sample) = (clock.now(), PageSample::default());
+        let begin = Begin { position, last_look, joined: true, sample };
+        let capture = Capture::new(wal.clone(), Arc::clone(&clock), begin);
         let keeper = Keeper::new(wal.clone(), clock, options, Quiet::default());
         let reader = wal.reader(Lsn::ORIGIN).unwrap();
         Watched { source, capture, keeper, reader, wal, file, dir: dir.to_owned() }

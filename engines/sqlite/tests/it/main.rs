@@ -4,6 +4,7 @@
 mod attacks;
 mod capture;
 mod exactly;
+mod fleet;
 mod slow;
 mod unsteady;
 mod watching;

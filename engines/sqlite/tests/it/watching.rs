@@ -17,7 +17,7 @@ use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions, state};
 use pitr_vfs::{Clock, OsFs, SystemClock};
 
-fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output: &Path) {
+pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output: &Path) {
     let history = History::load(objects, source, timeline.map(TimelineId::new)).unwrap();
     let stop = history.resolve(&Target::at(Moment::Latest)).unwrap();
     let plan = history.plan(&stop).unwrap();
@@ -43,7 +43,7 @@ fn assert_drains_exactly(
 ) {
     let (copy, restored) = (dir.join("copy.db"), dir.join("restored.db"));
     app.copy(&copy);
-    watch.run(&AtomicBool::new(true)).unwrap();
+    watch.drain().unwrap();
     restore(objects, source, None, &restored);
     assert_exact(&restored, &copy);
 }
@@ -114,11 +114,12 @@ fn a_base_that_takes_longer_than_the_application_between_two_checkpoints_is_one_
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let mut watch = Watch::begin(around, subject, WatchOptions::default(), events).unwrap();
+    let watch = Watch::begin(around, subject, WatchOptions::default(), events).unwrap();
     let (stop, mut checkpoints) = (AtomicBool::new(false), 0);
     let copy = dir.path().join("copy.db");
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| watch.run(&stop));
+        let end = &stop;
+        let running = scope.spawn(move || watch.run(end));
         while taken.load(Ordering::Relaxed) == 0 && !running.is_finished() {
             // Every page of the base is written over, and the log is moved into the file again and again.
             app.sql("UPDATE t SET x = randomblob(200000) WHERE id = 1 + abs(random()) % 3");
@@ -154,7 +155,7 @@ fn a_clock_set_far_back_begins_a_timeline_and_both_histories_stay() {
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let mut watch = Watch::begin(around, subject, options, events).unwrap();
+    let watch = Watch::begin(around, subject, options, events).unwrap();
     let stop = AtomicBool::new(false);
     let copy = |app: &mut pitr_testkit::App, name: &str| {
         let path = dir.path().join(name);
@@ -162,7 +163,8 @@ fn a_clock_set_far_back_begins_a_timeline_and_both_histories_stay() {
         path
     };
     let (before, after) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| watch.run(&stop));
+        let end = &stop;
+        let running = scope.spawn(move || watch.run(end));
         app.sql("INSERT INTO t VALUES('before')");
         std::thread::sleep(Duration::from_millis(300));
         let before = copy(&mut app, "before.db");

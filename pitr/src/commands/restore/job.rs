@@ -61,14 +61,15 @@ impl Job {
     }
 
     /// What the plan alone tells.
-    pub(super) fn plan_document(&self, output: &Path, room: Room) -> documents::Restore {
-        let Plan { base_bytes, log_bytes, .. } = self.plan;
-        documents::Restore {
-            seconds: (base_bytes + log_bytes) as f64 / ESTIMATED_BYTES_PER_SECOND,
+    pub(super) fn plan_document(&self, output: &Path, room: Room) -> pitr::Result<documents::Restore> {
+        let wal_bytes = self.history.log_bytes(&self.plan)?;
+        Ok(documents::Restore {
+            wal_bytes,
+            seconds: (self.plan.base_bytes + wal_bytes) as f64 / ESTIMATED_BYTES_PER_SECOND,
             room: Some(room),
             dry_run: true,
             ..self.document(output)
-        }
+        })
     }
 
     /// What is known before anything is built.
@@ -86,7 +87,7 @@ impl Job {
             not_given: None,
             room: None,
             kept_owners: None,
-            wal_bytes: plan.log_bytes,
+            wal_bytes: 0,
             records: 0,
             seconds: 0.0,
             workers: None,
@@ -140,6 +141,7 @@ impl Job {
                 gid: not.gid,
                 mode: format!("{:04o}", not.mode),
             }),
+            wal_bytes: restored.wal_bytes,
             records: restored.records,
             workers: Some(restored.workers),
             phases: phases(&restored),
@@ -172,7 +174,6 @@ impl Job {
             reused_bytes: args.delta.then_some(restored.reused),
             incomplete: incomplete.map(|p| p.display().to_string()).collect(),
             kept_owners: (restored.kept_owners > 0).then_some(restored.kept_owners),
-            wal_bytes: 0,
             workers: args.workers.map(usize::from),
             ..self.document(output)
         })

@@ -52,7 +52,7 @@ fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Res
     let job = Job::new(history, &target, args.or_before).map_err(explain)?;
     if args.dry_run {
         let room = job.room(pitr, &args.output).map_err(explain)?;
-        let document = job.plan_document(&args.output, room);
+        let document = job.plan_document(&args.output, room).map_err(explain)?;
         global.output().answer(&document)?;
         return check_rto(args, Duration::from_secs_f64(document.seconds));
     }

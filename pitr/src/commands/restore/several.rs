@@ -140,7 +140,7 @@ fn plans(
 ) -> Result<Vec<documents::Restore>, CliError> {
     let plan = |(source, job): &(&SourceName, Job)| {
         let room = job.room(pitr, &args.output).map_err(explain)?;
-        let document = job.plan_document(&args.output.join(source.as_str()), room);
+        let document = job.plan_document(&args.output.join(source.as_str()), room).map_err(explain)?;
         Ok(documents::Restore { source: Some(source.to_string()), ..document })
     };
     jobs.iter().map(plan).collect()

@@ -207,7 +207,7 @@ impl Run {
     fn builder(&mut self, open: &mut Open) -> (BatchBuilder, Option<Lsn>) {
         if let Some((tx, first)) = open.half.take() {
             let mut builder = BatchBuilder::new();
-            builder.push_commit(P, TxId::new(tx), Timestamp::MIN, Some(first), &tx.to_le_bytes()).unwrap();
+            builder.push_commit(P, TxId::new(tx), None, Some(first), &tx.to_le_bytes()).unwrap();
             self.count("transactions in two parts");
             return (builder, Some(first));
         }

@@ -1,0 +1,55 @@
+//! Finds the logical record that a merge of images would leave out (FAILURES 52).
+//!
+//! Footers tell of logical records. Those of objects from before they did are known by their sums: a commit says how many
+//! images and bytes its transaction logged, and where the images are fewer bytes, the records themselves are asked.
+
+use super::select::{Selection, Window};
+use crate::archive::Archive;
+use crate::error::{Error, Result};
+use crate::footer::LogicalEntry;
+use crate::lineage::Piece;
+use pitr_format::Lsn;
+use pitr_format::log::{Frame, Part};
+use pitr_format::record::Kind;
+
+/// Errors if a logical record counts in the range of the selection.
+pub(super) fn refuse(archive: &Archive, pieces: &[Piece], after: Lsn, selection: &Selection) -> Result<()> {
+    let mut found = selection.logical;
+    for suspect in &selection.suspects {
+        if found.is_none() {
+            found = look(archive, pieces, after, suspect)?;
+        }
+    }
+    match found {
+        None => Ok(()),
+        Some(LogicalEntry { lsn, tx, partition }) => Err(Error::Logical { partition, tx, lsn }),
+    }
+}
+
+/// The first logical record of a transaction, from its records.
+fn look(archive: &Archive, pieces: &[Piece], after: Lsn, suspect: &Window) -> Result<Option<LogicalEntry>> {
+    let from = suspect.first.max(after);
+    let overlaps = |piece: &&Piece| piece.name.to > from && piece.from() < suspect.commit;
+    for piece in pieces.iter().filter(overlaps) {
+        let object = archive.open(&piece.name)?;
+        let (first, last) = (object.footer.frame_of(from), object.footer.frame_of(suspect.commit));
+        for no in first.unwrap_or(0)..last.map_or(0, |last| last + 1) {
+            let mut found = None;
+            for bytes in archive.frames(&object, no..no + 1)? {
+                object.each_frame(no, &bytes, |frame: &Frame<'_>| {
+                    let begins = matches!(frame.part, Part::Full | Part::First);
+                    let own = frame.tx == suspect.tx && from <= frame.lsn && frame.lsn < suspect.commit;
+                    if begins && own && frame.kind == Kind::Data as u8 {
+                        let (lsn, tx, partition) = (frame.lsn, frame.tx, frame.partition);
+                        found.get_or_insert(LogicalEntry { lsn, tx, partition });
+                    }
+                    Ok::<(), Error>(())
+                })?;
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(None)
+}

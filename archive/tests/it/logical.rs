@@ -1,0 +1,151 @@
+//! Logical records that count are never left out of a merge of images (FAILURES 52).
+
+use crate::world::{LOG_ID, TestClock, archive, content, create_wal, first_timeline, options};
+use pitr_archive::{Archive, Error, Footer, Merged, Name, Piece, Shipper, Writer};
+use pitr_codec::{Codec, ObjectKind, encode_frame};
+use pitr_format::record::Record;
+use pitr_format::{FileId, Lsn, PartitionId, TimelineId, TxId};
+use pitr_wal::{Appended, BatchBuilder, Wal};
+use std::path::Path;
+use std::sync::Arc;
+
+const LOGICAL: PartitionId = PartitionId::new(5);
+const A: TxId = TxId::new(1);
+const B: TxId = TxId::new(2);
+const C: TxId = TxId::new(3);
+
+struct Source {
+    archive: Archive,
+    wal: Wal,
+    shipper: Shipper,
+}
+
+impl Source {
+    fn new(dir: &Path, object_bytes: u32) -> Source {
+        let archive = archive(dir, "app");
+        let clock = Arc::new(TestClock::default());
+        let wal = create_wal(&dir.join("log"), &clock, TimelineId::FIRST, Lsn::ORIGIN, false);
+        let writer = Writer::claim(&archive, pitr_vfs::Clock::now(clock.as_ref())).unwrap();
+        let timeline = writer.claim_timeline(&first_timeline(0)).unwrap();
+        let catalog = archive.catalog().unwrap();
+        let options = options(object_bytes, 1 << 16);
+        let shipper = Shipper::new(writer, &catalog, &wal, timeline, LOG_ID, options).unwrap();
+        Source { archive, wal, shipper }
+    }
+
+    fn add(&self, build: impl FnOnce(&mut BatchBuilder) -> Result<(), pitr_wal::Error>) -> Appended {
+        let mut batch = BatchBuilder::new();
+        build(&mut batch).unwrap();
+        self.wal.commit(batch).unwrap()
+    }
+
+    fn merge(&mut self, after: Lsn, upto: Lsn) -> Result<Merged, Error> {
+        self.shipper.ship(&self.wal).unwrap();
+        Merged::new(&self.archive, &self.pieces(), after, upto)
+    }
+
+    fn pieces(&self) -> Vec<Piece> {
+        let catalog = self.archive.catalog().unwrap();
+        catalog.pieces(&catalog.lineage(TimelineId::FIRST).unwrap())
+    }
+}
+
+fn data(batch: &mut BatchBuilder, tx: TxId, bytes: &[u8]) -> Result<(), pitr_wal::Error> {
+    batch.push(LOGICAL, tx, &Record::Data(bytes))
+}
+
+fn image(batch: &mut BatchBuilder, tx: TxId, block: u64) -> Result<(), pitr_wal::Error> {
+    let data = content(FileId::FIRST, block, 7);
+    batch.push(PartitionId::FIRST, tx, &Record::Image { file: FileId::FIRST, block, data: &data })
+}
+
+fn end(batch: &mut BatchBuilder, tx: TxId, first: Option<Lsn>) -> Result<(), pitr_wal::Error> {
+    batch.push_commit(PartitionId::FIRST, tx, None, first, b"")
+}
+
+#[track_caller]
+fn refused(outcome: Result<Merged, Error>, tx: TxId, lsn: Lsn) {
+    match outcome {
+        Err(Error::Logical { partition, tx: named, lsn: at }) => {
+            assert_eq!((partition, named, at), (LOGICAL, tx, lsn));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_committed_logical_record_in_the_range_refuses_the_merge() {
+    for payload in [&b""[..], b"row", &[7; 40_000]] {
+        for object_bytes in [1, 1 << 20] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut source = Source::new(dir.path(), object_bytes);
+            let images = source.add(|b| image(b, A, 1).and_then(|()| end(b, A, None)));
+            let record = source.add(|batch| data(batch, A, payload));
+            let other = source.add(|b| image(b, B, 2).and_then(|()| end(b, B, None)));
+            let commit = source.add(|batch| end(batch, A, Some(record.first))).end;
+            let (origin, before) = (Lsn::ORIGIN, other.end);
+            refused(source.merge(origin, commit), A, record.first);
+            refused(source.merge(images.end, commit), A, record.first);
+            assert_eq!(source.merge(origin, before).unwrap().survivors(), 2, "not committed by then");
+            assert_eq!(source.merge(other.first, commit).unwrap().survivors(), 1, "the base has it");
+            assert!(source.merge(commit, commit).is_ok(), "a snapshot alone needs no log");
+        }
+    }
+}
+
+#[test]
+fn what_was_aborted_or_never_decided_refuses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = Source::new(dir.path(), 1 << 20);
+    source.add(|batch| data(batch, A, b"aborted").and_then(|()| batch.push_abort(LOGICAL, A, None)));
+    source.add(|batch| image(batch, C, 1).and_then(|()| end(batch, C, None)));
+    // The number of an aborted transaction, used again and without an end.
+    let last = source.add(|batch| data(batch, A, b"undecided").and_then(|()| data(batch, B, b"so is this")));
+    assert_eq!(source.merge(Lsn::ORIGIN, last.end).unwrap().survivors(), 1);
+    let footer = source.archive.footer(&source.pieces()[0].name).unwrap();
+    let entries: Vec<_> = footer.logical.iter().map(|entry| (entry.tx, entry.partition)).collect();
+    assert_eq!(entries, [(A, LOGICAL), (A, LOGICAL), (B, LOGICAL)], "each use of a number by itself");
+}
+
+#[test]
+fn a_number_that_is_used_again_hides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = Source::new(dir.path(), 1 << 20);
+    // Without a byte: the sums of the commit don't tell.
+    let committed = source.add(|batch| data(batch, A, b"").and_then(|()| end(batch, A, None)));
+    let last = source.add(|batch| data(batch, A, b"undecided"));
+    refused(source.merge(Lsn::ORIGIN, last.end), A, committed.first);
+}
+
+/// The object as it was made before footers told of logical records.
+fn as_before(dir: &Path, archive: &Archive, piece: &Piece) {
+    let path = archive.layout().path(&Name::Log(piece.name));
+    let whole = archive.objects().get(&path).unwrap();
+    let index = archive.objects().index_of(&path, ObjectKind::Log, &whole).unwrap();
+    let mut builder = archive.objects().builder(&path, ObjectKind::Log, Codec::None).unwrap();
+    for no in 0..index.frames.len() {
+        let raw = index.decode_frame(&whole, no).unwrap();
+        builder.push(&encode_frame(Codec::None, &raw).unwrap()).unwrap();
+    }
+    let footer = Footer { logical: Vec::new(), ..Footer::decode(&index.footer).unwrap() };
+    std::fs::write(dir.join("repo").join(&path), builder.finish(&footer.encode()).unwrap()).unwrap();
+}
+
+#[test]
+fn objects_from_before_footers_told_are_known_by_their_sums() {
+    for object_bytes in [1, 1 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut source = Source::new(dir.path(), object_bytes);
+        let images = source.add(|batch| {
+            (0..9).try_for_each(|block| image(batch, A, block)).and_then(|()| end(batch, A, None))
+        });
+        let first = source.add(|batch| image(batch, B, 3)).first;
+        let record = source.add(|batch| data(batch, B, b"row")).first;
+        let commit = source.add(|batch| image(batch, B, 4).and_then(|()| end(batch, B, Some(first)))).end;
+        source.merge(Lsn::ORIGIN, images.end).unwrap();
+        source.pieces().iter().for_each(|piece| as_before(dir.path(), &source.archive, piece));
+        let merge = |upto| Merged::new(&source.archive, &source.pieces(), Lsn::ORIGIN, upto);
+        assert_eq!(merge(images.end).unwrap().survivors(), 9, "images alone are no reason to doubt");
+        refused(merge(commit), B, record);
+    }
+}

@@ -1,0 +1,28 @@
+//! A hook for tests: it is called before each step in which the watched database is looked at, on the same thread.
+//!
+//! Without `cfg(test)` nothing of it is compiled.
+
+#[cfg(test)]
+thread_local! {
+    static HOOK: std::cell::RefCell<Option<Box<dyn FnMut()>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// The caller is about to look at the database.
+#[inline]
+pub(crate) fn reached() {
+    #[cfg(test)]
+    HOOK.with(|hook| {
+        // The hook itself may use SQLite, but nothing of ours.
+        if let Ok(mut hook) = hook.try_borrow_mut()
+            && let Some(hook) = hook.as_mut()
+        {
+            hook();
+        }
+    });
+}
+
+/// Sets the hook of this thread.
+#[cfg(test)]
+pub(crate) fn set(hook: Option<Box<dyn FnMut()>>) {
+    HOOK.with(|slot| *slot.borrow_mut() = hook);
+}

@@ -1,0 +1,252 @@
+//! Any number of watched databases, driven by a fixed number of threads.
+//!
+//! ```text
+//! capturing   1   looks, appends, hands over: it alone touches the databases; sleeps until a file changes
+//! syncing     1   makes durable what is captured, every 25 ms while there is news
+//! shipping    2   watermark, sync, ship: every RPO interval while there is news
+//! snapshots   1   bases and increments, one at a time
+//! attaching   2   beginnings and ends, which wait for the repository
+//! looking     1   finds databases in folders, if asked to
+//! ```
+//! The capturing thread waits for nobody: a slow repository delays what is archived, not what is seen, and so not how
+//! sure the times of commits are.
+//!
+//! A member is handed from thread to thread as a whole: [`Member`](member::Member) says who has it. While the capturing
+//! thread has it, the other threads share its [`Shared`](super::shared::Shared).
+
+mod crew;
+mod member;
+mod pace;
+mod wake;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+use pitr_format::SourceName;
+
+use super::run::{Summary, Watch};
+use super::{Events, Subject, Surroundings, WatchOptions};
+use crate::error::{Error, Result};
+use crew::{Crew, Message};
+use member::{Context, Member};
+use wake::{Wake, Woken};
+
+pub use crew::give_way;
+
+/// The capturing thread wakes at least this often, to say until when nothing was committed and to see `stop`.
+const TICK: Duration = Duration::from_millis(10);
+/// Folders are searched for databases this often.
+const SEARCH_EVERY: Duration = Duration::from_secs(2);
+/// A watcher's folder is looked at this often, whether it is still there.
+pub(crate) const PLACE_EVERY: Duration = Duration::from_secs(1);
+const SHIPPING_THREADS: usize = 2;
+const ATTACHING_THREADS: usize = 2;
+
+/// A database that was found in a folder.
+pub struct Found {
+    /// What is to be watched.
+    pub subject: Subject,
+    /// Who is told about it.
+    pub events: Events,
+}
+
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Found").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+/// Lists the databases that came since the last call.
+pub type Search<'a> = Box<dyn FnMut() -> Vec<Found> + Send + 'a>;
+
+/// What came of each source.
+pub type Outcomes = Vec<(SourceName, Result<Summary>)>;
+
+/// Watched databases. See the module head.
+pub struct Fleet {
+    crew: Crew,
+    work: Work,
+    wake: Wake,
+    members: Vec<Member>,
+}
+
+/// What the crew's threads take from.
+struct Work {
+    jobs: Receiver<crew::Job>,
+    tasks: Receiver<crew::Task>,
+    news: Receiver<()>,
+    inbox: Receiver<Message>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").field("members", &self.members.len()).finish_non_exhaustive()
+    }
+}
+
+impl Fleet {
+    /// A fleet without members.
+    ///
+    /// # Errors
+    /// [`Error::Threads`] if this process can have no more descriptors.
+    pub fn new(around: Surroundings, options: WatchOptions) -> Result<Self> {
+        let wake = Wake::new().map_err(Error::Threads)?;
+        // Each member has at most one task and a few jobs at a time: that bounds these channels.
+        let ((send_job, jobs), (send_task, tasks)) = (unbounded(), unbounded());
+        let ((send_message, inbox), (send_news, news)) = (unbounded(), crossbeam_channel::bounded(1));
+        let crew = Crew::new(around, options, wake.waker(), (send_job, send_task, send_message, send_news));
+        Ok(Fleet { crew, work: Work { jobs, tasks, news, inbox }, wake, members: Vec::new() })
+    }
+
+    /// Adds a database that is captured already.
+    pub fn add(&mut self, watch: Watch) {
+        self.members.push(Member::begun(Box::new(watch)));
+    }
+
+    /// Adds a database that may not exist yet: it is watched as soon as it does.
+    pub fn add_waiting(&mut self, subject: Subject, events: Events) {
+        self.members.push(Member::waiting(subject, events, false));
+    }
+
+    /// Adds a database that was found in a folder: it is let go when it is gone.
+    pub fn add_found(&mut self, found: Found) {
+        self.members.push(Member::waiting(found.subject, found.events, true));
+    }
+
+    /// Watches until `stop`, then drains. `search` finds more databases; those are let go when they are gone.
+    ///
+    /// # Errors
+    /// [`Error::Died`] if a thread panicked, [`Error::Threads`] if one could not be started. What ended a single source
+    /// stands beside its name.
+    pub fn run(self, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes> {
+        let Fleet { crew, work, wake, members } = self;
+        let (crew, work) = (&crew, &work);
+        std::thread::scope(|scope| {
+            let _end = crew.end_on_drop();
+            spawn(scope, crew, "sync", || crew.sync(&work.news))?;
+            for _ in 0..SHIPPING_THREADS {
+                spawn(scope, crew, "ship", || crew.ship())?;
+            }
+            spawn(scope, crew, "snapshot", || crew.snapshots(&work.jobs))?;
+            for _ in 0..ATTACHING_THREADS {
+                spawn(scope, crew, "attach", || crew.attach(&work.tasks))?;
+            }
+            if let Some(search) = search {
+                spawn(scope, crew, "search", || crew.search(search, SEARCH_EVERY))?;
+            }
+            Capturing { crew, inbox: &work.inbox, wake, members }.run(stop)
+        })
+    }
+}
+
+/// Starts a thread of the crew. A panic in it ends all of them.
+fn spawn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    crew: &'scope Crew,
+    name: &str,
+    task: impl FnOnce() + Send + 'scope,
+) -> Result<()> {
+    let end = crew.end_on_drop();
+    let run = move || {
+        task();
+        end.defuse();
+    };
+    let thread = std::thread::Builder::new().name(format!("pitr-{name}"));
+    thread.spawn_scoped(scope, run).map(drop).map_err(Error::Threads)
+}
+
+/// The capturing thread's work.
+struct Capturing<'a> {
+    crew: &'a Crew,
+    inbox: &'a Receiver<Message>,
+    wake: Wake,
+    members: Vec<Member>,
+}
+
+impl Capturing<'_> {
+    fn run(mut self, stop: &AtomicBool) -> Result<Outcomes> {
+        while !stop.load(Ordering::Relaxed) {
+            if self.crew.has_ended() {
+                return Err(Error::Died);
+            }
+            let quiet_at = self.crew.clock().now();
+            let woken = self.wake.wait(self.pause()).map_err(Error::Threads)?;
+            self.deliver();
+            self.tick(&woken, quiet_at);
+            if self.members.iter().any(Member::ends_all) {
+                break;
+            }
+        }
+        self.drain()
+    }
+
+    fn pause(&self) -> Duration {
+        let now = self.crew.clock().monotonic();
+        let due = self.members.iter().filter_map(Member::due).min().unwrap_or(Duration::MAX);
+        due.saturating_sub(now).min(TICK)
+    }
+
+    /// Takes what other threads have sent.
+    fn deliver(&mut self) {
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                Message::Done { member, watch, outcome } => {
+                    let mut context = Context { crew: self.crew, wake: &mut self.wake, number: member };
+                    self.members[member].returned(watch, outcome, &mut context);
+                }
+                Message::Found(found) => self.admit(found),
+            }
+        }
+    }
+
+    fn admit(&mut self, found: Found) {
+        let same = |member: &&mut Member| member.database() == found.subject.database.as_path();
+        match self.members.iter_mut().find(same) {
+            Some(known) if !known.is_over() => {}
+            Some(over) => *over = Member::waiting(found.subject, found.events, true),
+            None => self.members.push(Member::waiting(found.subject, found.events, true)),
+        }
+    }
+
+    /// `quiet_at` is before the events of `woken` were read: nothing is known of what came after it.
+    fn tick(&mut self, woken: &Woken, quiet_at: pitr_format::Timestamp) {
+        let monotonic = self.crew.clock().monotonic();
+        for number in &woken.changed {
+            self.members[*number].touch(monotonic);
+        }
+        if woken.overflow {
+            self.members.iter_mut().for_each(|member| member.touch(monotonic));
+        }
+        for number in &woken.asked {
+            self.members[*number].asked(monotonic);
+        }
+        let count = self.members.len();
+        for (number, member) in self.members.iter_mut().enumerate() {
+            if member.due().is_some_and(|due| due <= monotonic) {
+                let mut context = Context { crew: self.crew, wake: &mut self.wake, number };
+                member.step(&mut context, count);
+            } else {
+                member.vouch(quiet_at, monotonic);
+            }
+        }
+    }
+
+    /// Ends all members, and waits until what they captured is archived.
+    fn drain(mut self) -> Result<Outcomes> {
+        loop {
+            self.deliver();
+            for (number, member) in self.members.iter_mut().enumerate() {
+                member.end(&mut Context { crew: self.crew, wake: &mut self.wake, number });
+            }
+            if self.members.iter().all(Member::is_over) {
+                return Ok(self.members.into_iter().map(Member::outcome).collect());
+            }
+            if self.crew.has_ended() {
+                return Err(Error::Died);
+            }
+            self.wake.wait(TICK).map_err(Error::Threads)?;
+        }
+    }
+}

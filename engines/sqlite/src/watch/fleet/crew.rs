@@ -1,0 +1,390 @@
+//! The threads that wait for disks and for the repository, so that the capturing thread does not.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use pitr_format::record::GapReason;
+use pitr_vfs::Clock;
+
+use super::super::control::Asker;
+use super::super::run::{Summary, Watch};
+use super::super::shared::Shared;
+use super::super::snapshots::PendingBase;
+use super::super::{Event, Events, Subject, Surroundings, WatchOptions};
+use super::wake::Waker;
+use super::{Found, Search};
+use crate::error::{Error, Result};
+
+/// Threads look this often whether they are to end.
+const ATTENTION: Duration = Duration::from_millis(20);
+/// What was captured is made durable this often: what a kill of ours can cost.
+const SYNC_EVERY: Duration = Duration::from_millis(25);
+/// A base that could not be stored is tried again after this long.
+const BASE_AGAIN_MS: u64 = 5_000;
+/// The longest pause between two tries to ship.
+const SHIP_PAUSE_MS_MAX: u64 = 30_000;
+
+/// How far the threads that can wait stand back (see nice(2)).
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+/// Lowers the priority of the calling thread: the application, and capture after it, come before compressing and
+/// storing. For a watching program's pools of threads too. Where it is refused everything works, only less politely;
+/// elsewhere than on Linux a priority belongs to the whole process, and stays.
+pub fn give_way() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
+/// A snapshot to take.
+pub(super) struct Job {
+    pub(super) shared: Arc<Shared>,
+    /// The base to read; an increment from the log if `None`.
+    pub(super) base: Option<Box<PendingBase>>,
+    pub(super) asker: Option<Asker>,
+}
+
+/// What the attaching threads do with a member.
+pub(super) struct Task {
+    pub(super) member: usize,
+    pub(super) what: What,
+}
+
+pub(super) enum What {
+    /// Begin to watch.
+    Begin(Subject, Events),
+    /// Attach again to a source that is not what it was.
+    Attach(Box<Watch>, GapReason),
+    /// Go on on a new timeline: the clock was set back.
+    Fork(Box<Watch>),
+    /// Capture and archive what is there, and end.
+    Drain(Box<Watch>),
+    /// Close everything, because something went wrong, to begin again later.
+    Abandon(Box<Watch>),
+}
+
+/// What came of a task.
+pub(super) enum Outcome {
+    /// It is captured.
+    Attached,
+    /// It isn't, for now. Without the watch it must begin again.
+    Failed(Error),
+    /// It is drained.
+    Drained(Result<Summary>),
+    /// It is closed.
+    Abandoned(Summary),
+}
+
+/// Sent to the capturing thread.
+pub(super) enum Message {
+    Done { member: usize, watch: Option<Box<Watch>>, outcome: Outcome },
+    Found(Found),
+}
+
+type Senders = (Sender<Job>, Sender<Task>, Sender<Message>, Sender<()>);
+
+/// What the threads share.
+pub(super) struct Crew {
+    around: Surroundings,
+    options: WatchOptions,
+    waker: Waker,
+    jobs: Sender<Job>,
+    tasks: Sender<Task>,
+    inbox: Sender<Message>,
+    news: Sender<()>,
+    /// The members that are captured.
+    active: Mutex<Vec<Arc<Shared>>>,
+    end: AtomicBool,
+}
+
+impl Crew {
+    pub(super) fn new(around: Surroundings, options: WatchOptions, waker: Waker, to: Senders) -> Self {
+        let (jobs, tasks, inbox, news) = to;
+        let (active, end) = (Mutex::default(), AtomicBool::new(false));
+        Crew { around, options, waker, jobs, tasks, inbox, news, active, end }
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.around.clock.as_ref()
+    }
+
+    pub(super) fn options(&self) -> &WatchOptions {
+        &self.options
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// True once the threads are to end, or one panicked.
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// Tells all threads to end when it is dropped, also by a panic.
+    pub(super) fn end_on_drop(&self) -> EndOnDrop<'_> {
+        EndOnDrop(Some(self))
+    }
+
+    fn active(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this member's log is synced and shipped.
+    pub(super) fn activate(&self, shared: &Arc<Shared>) {
+        self.active().push(Arc::clone(shared));
+    }
+
+    /// No thread begins anything for this member any more; what one does at the moment goes on.
+    pub(super) fn deactivate(&self, shared: &Arc<Shared>) {
+        self.active().retain(|other| !Arc::ptr_eq(other, shared));
+        shared.snapshots.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// There is something to make durable.
+    pub(super) fn tell_news(&self) {
+        let _ = self.news.try_send(());
+    }
+
+    /// Queues a snapshot.
+    pub(super) fn submit(&self, job: Job) {
+        job.shared.snapshots.jobs.fetch_add(1, Ordering::Relaxed);
+        // It can only fail when the threads have ended.
+        let _ = self.jobs.send(job);
+    }
+
+    /// Queues a task.
+    pub(super) fn hand_out(&self, member: usize, what: What) {
+        let _ = self.tasks.send(Task { member, what });
+    }
+
+    fn send(&self, message: Message) {
+        let _ = self.inbox.send(message);
+        self.waker.wake();
+    }
+
+    /// Makes durable what is captured, while there is news.
+    pub(super) fn sync(&self, news: &Receiver<()>) {
+        while !self.has_ended() {
+            match news.recv_timeout(ATTENTION * 5) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let active = self.active().clone();
+            for shared in active.iter().filter(|shared| shared.has_news()) {
+                if let Err(e) = shared.make_durable() {
+                    shared.fail(e);
+                }
+            }
+            drop(active);
+            std::thread::sleep(SYNC_EVERY);
+        }
+    }
+
+    /// Ships the logs of all members when they are due.
+    pub(super) fn ship(&self) {
+        give_way();
+        while !self.has_ended() {
+            let active = self.active().clone();
+            let mut next = self.now_ms() + ATTENTION.as_millis() as u64 * 5;
+            for shared in active {
+                let due = &shared.shipping.due_ms;
+                let at = due.load(Ordering::Relaxed);
+                let every = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
+                let now = self.now_ms();
+                // Whoever moves the time on ships.
+                let ours = at <= now
+                    && due.compare_exchange(at, now + every, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+                if ours {
+                    self.ship_one(&shared);
+                }
+                next = next.min(due.load(Ordering::Relaxed));
+            }
+            let pause = next.saturating_sub(self.now_ms()).clamp(1, ATTENTION.as_millis() as u64);
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+    }
+
+    fn ship_one(&self, shared: &Shared) {
+        let state = &shared.shipping;
+        match shared.ship(false) {
+            Ok(_) => {
+                if state.pause_ms.swap(0, Ordering::Relaxed) > 0 {
+                    (shared.events)(Event::ShipRecovered);
+                }
+            }
+            Err(e) if e.is_retryable() => {
+                let every = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX);
+                let before = state.pause_ms.load(Ordering::Relaxed);
+                if before == 0 {
+                    (shared.events)(Event::ShipFailed(e.to_string()));
+                }
+                let pause = before.max(every).max(1).saturating_mul(2).min(SHIP_PAUSE_MS_MAX);
+                state.pause_ms.store(pause, Ordering::Relaxed);
+                state.due_ms.store(self.now_ms() + pause, Ordering::Relaxed);
+            }
+            Err(e) => shared.fail(e),
+        }
+    }
+
+    /// Takes snapshots, one at a time.
+    pub(super) fn snapshots(&self, jobs: &Receiver<Job>) {
+        give_way();
+        loop {
+            match jobs.recv_timeout(ATTENTION * 5) {
+                Ok(job) => self.snapshot(job),
+                Err(RecvTimeoutError::Timeout) if !self.has_ended() => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn snapshot(&self, job: Job) {
+        let Job { shared, base, asker } = job;
+        let begun = self.clock().monotonic();
+        let is_base = base.is_some();
+        if !is_base && shared.snapshots.ending.load(Ordering::Relaxed) {
+            // A base is taken all the same: without it nothing that was captured after a gap could be restored.
+            shared.snapshots.jobs.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let taken = match base {
+            Some(base) => {
+                let taken = shared.check_repository().and_then(|()| shared.take_base(&base));
+                // The view, and with it its descriptor, is gone before the source may be.
+                drop(base);
+                taken.map(Some)
+            }
+            None => shared.take_increment(),
+        };
+        let took = self.clock().monotonic().saturating_sub(begun);
+        let state = &shared.snapshots;
+        let answer = |outcome: Result<&str, &str>| asker.map(|asker| asker.answer(outcome));
+        match taken {
+            Ok(Some(snapshot)) => {
+                let path = snapshot.path(&shared.around.objects);
+                answer(Ok(&format!("{path} {}", took.as_secs_f64())));
+                state.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+                state.compare.store(true, Ordering::Relaxed);
+                (shared.events)(Event::Snapshot { snapshot: Box::new(snapshot), took });
+            }
+            Ok(None) => {
+                answer(Err("the base of this watch is not finished yet; try again later"));
+                state.base_due_ms.fetch_max(1, Ordering::Relaxed);
+            }
+            Err(e) => {
+                answer(Err(&e.to_string()));
+                if is_base {
+                    state.base_due_ms.store(self.now_ms() + BASE_AGAIN_MS, Ordering::Relaxed);
+                }
+                self.say_failure(&shared, e);
+            }
+        }
+        if is_base {
+            state.base_pending.store(false, Ordering::Release);
+        }
+        state.jobs.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Says why there is no snapshot, once for each reason.
+    fn say_failure(&self, shared: &Shared, error: Error) {
+        let text = error.to_string();
+        if error.is_final() {
+            shared.fail(error);
+        }
+        let mut said = shared.snapshots.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.as_ref() != Some(&text) {
+            (shared.events)(Event::SnapshotFailed(text.clone()));
+            *said = Some(text);
+        }
+    }
+
+    /// Begins, ends and mends members.
+    pub(super) fn attach(&self, tasks: &Receiver<Task>) {
+        loop {
+            match tasks.recv_timeout(ATTENTION * 5) {
+                Ok(Task { member, what }) => {
+                    let (watch, outcome) = self.perform(what);
+                    self.send(Message::Done { member, watch, outcome });
+                }
+                Err(RecvTimeoutError::Timeout) if !self.has_ended() => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn perform(&self, what: What) -> (Option<Box<Watch>>, Outcome) {
+        let attached = |watch: Box<Watch>, outcome: Result<()>| match outcome {
+            Ok(()) => (Some(watch), Outcome::Attached),
+            Err(e) => (Some(watch), Outcome::Failed(e)),
+        };
+        match what {
+            What::Begin(subject, events) => {
+                match Watch::begin(self.around.clone(), subject, self.options, events) {
+                    Ok(watch) => (Some(Box::new(watch)), Outcome::Attached),
+                    Err(e) => (None, Outcome::Failed(e)),
+                }
+            }
+            What::Attach(mut watch, why) => {
+                wait_alone(&watch);
+                let outcome = watch.attach_again(why);
+                attached(watch, outcome)
+            }
+            What::Fork(mut watch) => {
+                wait_alone(&watch);
+                let outcome = watch.fork_for_clock();
+                attached(watch, outcome)
+            }
+            What::Drain(mut watch) => {
+                wait_alone(&watch);
+                let outcome = watch.drain();
+                (None, Outcome::Drained(outcome))
+            }
+            What::Abandon(watch) => {
+                wait_alone(&watch);
+                (None, Outcome::Abandoned(watch.summary()))
+            }
+        }
+    }
+
+    /// Tells of databases that were not there before.
+    pub(super) fn search(&self, mut search: Search<'_>, every: Duration) {
+        let mut next = Duration::ZERO;
+        while !self.has_ended() {
+            if self.clock().monotonic() >= next {
+                search().into_iter().for_each(|found| self.send(Message::Found(found)));
+                next = self.clock().monotonic() + every;
+            }
+            std::thread::sleep(ATTENTION);
+        }
+    }
+}
+
+/// Waits until no thread works with this watch any more. Nobody begins to: it is not active.
+fn wait_alone(watch: &Watch) {
+    while Arc::strong_count(&watch.shared) > 1 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// See [`Crew::end_on_drop`].
+pub(super) struct EndOnDrop<'a>(Option<&'a Crew>);
+
+impl EndOnDrop<'_> {
+    /// Dropping it does nothing from here on.
+    pub(super) fn defuse(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(crew) = self.0 {
+            crew.end.store(true, Ordering::Relaxed);
+            crew.waker.wake();
+        }
+    }
+}

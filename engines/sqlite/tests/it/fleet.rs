@@ -1,0 +1,311 @@
+//! Fleets: many databases, and what happens while something is gone.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::exactly::{application, assert_exact};
+use pitr_format::SourceName;
+use pitr_objects::Objects;
+use pitr_sqlite::watch::folder::FolderSearch;
+use pitr_sqlite::watch::{Event, Events, Fleet, Found, Subject, Surroundings, WatchOptions, state};
+use pitr_testkit::App;
+use pitr_vfs::{Clock, OsFs, SystemClock};
+
+/// Longest wait for an event.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct World {
+    dir: tempfile::TempDir,
+    around: Surroundings,
+    send: Mutex<Sender<(String, Event)>>,
+    told: Mutex<Receiver<(String, Event)>>,
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+        let repository = objects.init_repository(clock.now()).unwrap().id;
+        let (send, told) = channel();
+        let around = Surroundings { fs: Arc::new(OsFs), clock, objects, repository };
+        World { dir, around, send: Mutex::new(send), told: Mutex::new(told) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn subject(&self, name: &str) -> Subject {
+        let database = self.path(&format!("{name}.db"));
+        let source = SourceName::new(name).unwrap();
+        Subject { source, state: state::default_dir(&database), database }
+    }
+
+    fn events(&self, name: &str) -> Events {
+        let (send, name) = (Mutex::new(self.send.lock().unwrap().clone()), name.to_owned());
+        Arc::new(move |event| drop(send.lock().unwrap().send((name.clone(), event))))
+    }
+
+    fn fleet(&self) -> Fleet {
+        let ship_every = Duration::from_millis(20);
+        Fleet::new(self.around.clone(), WatchOptions { ship_every, ..WatchOptions::default() }).unwrap()
+    }
+
+    fn next(&self) -> Option<(String, Event)> {
+        self.told.lock().unwrap().recv_timeout(PATIENCE).ok()
+    }
+
+    /// Waits for an event of this kind; returns what was told before it.
+    fn wait(&self, name: &str, kind: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut before = Vec::new();
+        loop {
+            let (of, event) = self.next().unwrap_or_else(|| panic!("{name}: {before:?}"));
+            if of == name && kind(&event) {
+                return before;
+            }
+            before.push(event);
+        }
+    }
+
+    fn watching(&self, name: &str) -> Vec<Event> {
+        self.wait(name, |event| matches!(event, Event::Watching))
+    }
+
+    /// What is restored is what the application has.
+    fn assert_restores(&self, name: &str, app: &mut App) {
+        let (copy, restored) = (self.path("copy"), self.path("restored"));
+        app.copy(&copy);
+        crate::watching::restore(&self.around.objects, &SourceName::new(name).unwrap(), None, &restored);
+        assert_exact(&restored, &copy);
+        std::fs::remove_file(copy).unwrap();
+        std::fs::remove_file(restored).unwrap();
+    }
+
+    /// Runs a fleet beside `act`, then drains it.
+    fn run(&self, fleet: Fleet, act: impl FnOnce()) {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let end = EndOnDrop(&stop);
+            let running = scope.spawn(|| fleet.run(&stop, None));
+            act();
+            drop(end);
+            for (name, outcome) in running.join().unwrap().unwrap() {
+                outcome.unwrap_or_else(|e| panic!("{name}: {e}"));
+            }
+        });
+    }
+}
+
+/// Ends the fleet also when a test fails.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn made(database: &Path) -> App {
+    let mut app = application(database);
+    app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x)");
+    app
+}
+
+fn is_gap(events: &[Event]) -> bool {
+    events.iter().any(|event| matches!(event, Event::Gap(_) | Event::Forked { .. }))
+}
+
+#[test]
+fn a_database_that_comes_later_and_goes_away_is_watched_again() {
+    // FAILURES 9, 57
+    let world = World::new();
+    let mut fleet = world.fleet();
+    fleet.add_waiting(world.subject("app"), world.events("app"));
+    let database = world.path("app.db");
+    let mut app = None;
+    world.run(fleet, || {
+        world.wait("app", |event| matches!(event, Event::Waiting(_)));
+        let mut first = made(&database);
+        world.watching("app");
+        first.sql("INSERT INTO t(x) VALUES('first')");
+        drop(first);
+        for name in ["app.db", "app.db-wal", "app.db-shm"] {
+            std::fs::rename(world.path(name), world.path(&format!("old-{name}"))).unwrap();
+        }
+        world.wait("app", |event| matches!(event, Event::Waiting(_)));
+        app = Some(made(&database));
+        assert!(is_gap(&world.watching("app")));
+        app.as_mut().unwrap().sql("INSERT INTO t(x) VALUES('second')");
+    });
+    world.assert_restores("app", &mut app.unwrap());
+}
+
+#[test]
+fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_place() {
+    // FAILURES 34, 57
+    let world = World::new();
+    let mut app = made(&world.path("app.db"));
+    let mut fleet = world.fleet();
+    fleet.add_waiting(world.subject("app"), world.events("app"));
+    world.run(fleet, || {
+        world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
+        let (repo, away) = (world.path("repo"), world.path("away"));
+        std::fs::rename(&repo, &away).unwrap();
+        std::fs::create_dir(&repo).unwrap();
+        app.sql("INSERT INTO t(x) VALUES('while it was away')");
+        world.wait("app", |event| matches!(event, Event::ShipFailed(_)));
+        assert_eq!(std::fs::read_dir(&repo).unwrap().count(), 0);
+        std::fs::remove_dir(&repo).unwrap();
+        std::fs::rename(&away, &repo).unwrap();
+        let before = world.wait("app", |event| matches!(event, Event::ShipRecovered));
+        assert!(!is_gap(&before));
+    });
+    world.assert_restores("app", &mut app);
+}
+
+#[test]
+fn a_watchers_folder_that_is_removed_begins_again_with_a_gap() {
+    // FAILURES 57
+    let world = World::new();
+    let mut app = made(&world.path("app.db"));
+    let mut fleet = world.fleet();
+    fleet.add_waiting(world.subject("app"), world.events("app"));
+    world.run(fleet, || {
+        world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
+        std::fs::remove_dir_all(world.path("app.db-pitr")).unwrap();
+        app.sql("INSERT INTO t(x) VALUES('soon after')");
+        assert!(is_gap(&world.watching("app")));
+        app.sql("INSERT INTO t(x) VALUES('later')");
+    });
+    world.assert_restores("app", &mut app);
+}
+
+#[test]
+fn a_file_copied_over_a_watched_database_is_a_gap_with_a_new_base() {
+    // FAILURES 48
+    let world = World::new();
+    let (database, other) = (world.path("app.db"), world.path("other.db"));
+    let mut app = made(&database);
+    app.sql("INSERT INTO t(x) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT 'old' FROM n");
+    let mut fleet = world.fleet();
+    fleet.add_waiting(world.subject("app"), world.events("app"));
+    world.run(fleet, || {
+        world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
+        app.copy(&other);
+        let mut edited = application(&other);
+        edited.sql(
+            "PRAGMA journal_mode=WAL; UPDATE t SET x='new' WHERE id > 1000; PRAGMA wal_checkpoint(TRUNCATE)",
+        );
+        drop(edited);
+        while !app.sql("PRAGMA wal_checkpoint(TRUNCATE)").starts_with("0|") {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Written in place, from a process that is not ours: see FAILURES 38.
+        let copied = std::process::Command::new("cp").args([&other, &database]).status().unwrap();
+        assert!(copied.success());
+        assert!(is_gap(&world.watching("app")));
+        app.reopen();
+        app.sql("INSERT INTO t(x) VALUES('after')");
+    });
+    world.assert_restores("app", &mut app);
+}
+
+#[test]
+fn a_log_that_is_removed_while_it_is_watched_is_a_gap_with_a_new_base() {
+    // FAILURES 48
+    let world = World::new();
+    let mut app = made(&world.path("app.db"));
+    let mut fleet = world.fleet();
+    fleet.add_waiting(world.subject("app"), world.events("app"));
+    let mut again = None;
+    world.run(fleet, || {
+        world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
+        app.sql("PRAGMA wal_checkpoint(PASSIVE); INSERT INTO t(x) VALUES('lost by hand')");
+        drop(app);
+        std::fs::remove_file(world.path("app.db-wal")).unwrap();
+        std::fs::remove_file(world.path("app.db-shm")).unwrap();
+        assert!(is_gap(&world.watching("app")));
+        let mut app = application(&world.path("app.db"));
+        app.sql("INSERT INTO t(x) VALUES('after')");
+        again = Some(app);
+    });
+    world.assert_restores("app", &mut again.unwrap());
+}
+
+#[test]
+fn a_database_that_was_overwritten_while_nobody_watched_is_noticed_on_return() {
+    // FAILURES 48: the log and its generation are as they were, only the file is another one.
+    let world = World::new();
+    let (database, other) = (world.path("app.db"), world.path("other.db"));
+    let mut app = made(&database);
+    app.sql("INSERT INTO t(x) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT 'old' FROM n");
+    app.copy(&other);
+    let begin = || {
+        let mut fleet = world.fleet();
+        fleet.add_waiting(world.subject("app"), world.events("app"));
+        fleet
+    };
+    world.run(begin(), || {
+        world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
+        app.sql("UPDATE t SET x='newer'");
+    });
+    app.sql("PRAGMA wal_checkpoint(PASSIVE)");
+    let copied = std::process::Command::new("cp").args([&other, &database]).status().unwrap();
+    assert!(copied.success());
+    world.run(begin(), || {
+        assert!(is_gap(&world.watching("app")));
+    });
+}
+
+#[test]
+fn databases_of_a_folder_come_and_go() {
+    let world = World::new();
+    let folder = world.path("tenants");
+    std::fs::create_dir(&folder).unwrap();
+    let mut apps: Vec<App> = (0..4).map(|n| made(&folder.join(format!("a{n}.db")))).collect();
+    let mut search = FolderSearch::new(folder.clone(), Box::new(|_| true));
+    let find = || {
+        let found = search.next_found().unwrap().into_iter();
+        let found = found.map(|relative| {
+            let name = relative.file_stem().unwrap().to_str().unwrap().to_owned();
+            let subject = Subject { database: folder.join(relative), ..world.subject(&name) };
+            Found { events: world.events(&name), subject }
+        });
+        found.collect()
+    };
+    let (fleet, stop) = (world.fleet(), AtomicBool::new(false));
+    let mut late = None;
+    std::thread::scope(|scope| {
+        let end = EndOnDrop(&stop);
+        let running = scope.spawn(|| fleet.run(&stop, Some(Box::new(find))));
+        let mut captured = 0;
+        while captured < 4 {
+            let (_, event) = world.next().unwrap();
+            captured += usize::from(matches!(event, Event::Snapshot { .. }));
+        }
+        for (n, app) in apps.iter_mut().enumerate() {
+            app.sql(&format!("INSERT INTO t(x) VALUES({n})"));
+        }
+        let mut app = made(&folder.join("late.db"));
+        world.watching("late");
+        app.sql("INSERT INTO t(x) VALUES('late')");
+        late = Some(app);
+        drop(apps.pop());
+        for name in ["a3.db", "a3.db-wal", "a3.db-shm"] {
+            std::fs::remove_file(folder.join(name)).unwrap();
+        }
+        world.wait("a3", |event| matches!(event, Event::LetGo));
+        drop(end);
+        let outcomes = running.join().unwrap().unwrap();
+        assert_eq!(outcomes.len(), 5);
+        assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()));
+    });
+    for (n, app) in apps.iter_mut().enumerate() {
+        world.assert_restores(&format!("a{n}"), app);
+    }
+    world.assert_restores("late", &mut late.unwrap());
+}

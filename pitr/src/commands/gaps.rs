@@ -1,0 +1,30 @@
+//! The gaps of a history, as `info` and `log` show them.
+
+use pitr::recovery::{History, Restorable};
+
+use super::failure::explain;
+use super::targets;
+use crate::cli::documents::{Gap, Position, Time};
+use crate::cli::exit::CliError;
+
+/// The gaps between the spans of a history that can be restored, and after the last. `wanted` is asked of the span after
+/// each.
+pub(crate) fn of(
+    history: &History,
+    spans: &[Restorable],
+    wanted: impl Fn(Option<&Restorable>) -> bool,
+) -> Result<Vec<Gap>, CliError> {
+    let mut out = Vec::new();
+    for gap in history.gaps().map_err(|e| explain(e.into()))? {
+        let from = spans
+            .iter()
+            .rev()
+            .find(|span| span.end <= gap.from)
+            .map(|span| Position { time: Time(span.watermark), ..targets::position(&span.to) });
+        let after = spans.iter().find(|span| span.from.lsn >= gap.to);
+        let Some(from) = from.filter(|_| wanted(after)) else { continue };
+        let to = after.map(|span| targets::position(&span.from));
+        out.push(Gap { source: None, from, to, reason: gap.cause.to_string() });
+    }
+    Ok(out)
+}

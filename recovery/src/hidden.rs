@@ -1,0 +1,81 @@
+//! Targets that a damaged snapshot hides: "there is no such state" would be a wrong answer (FAILURES 55).
+//!
+//! The name of a root states the snapshot's position, and so the part of the log that can be replayed from it. A target in this
+//! part that no sound snapshot reaches may be lost to the damage. Without a log, a damaged snapshot may be any state between
+//! its sound neighbours.
+
+use crate::error::{Error, Result, Why};
+use crate::history::{History, Restorable};
+use crate::target::{Moment, Stop, Target};
+use pitr_archive::{CommitPoint, Search, runs};
+use pitr_format::{Lsn, Timestamp, TxId};
+use pitr_snapshot::{DamagedRoot, Snapshot};
+use std::sync::Arc;
+
+impl History {
+    /// The damaged root without which the target might be another state than what was `found`.
+    pub(crate) fn hidden(
+        &self,
+        target: &Target,
+        found: &Result<Stop>,
+        spans: &[Restorable],
+    ) -> Result<Option<Arc<DamagedRoot>>> {
+        let end = spans.last().map_or(Lsn::ORIGIN, |span| span.end);
+        for root in self.damaged() {
+            let hides = match found {
+                // A newer state than the newest that can be read.
+                Ok(_) => target.moment == Moment::Latest && root.name.consistent_at > end,
+                Err(Error::Unreachable(found)) => match found.why {
+                    Why::Uncertain { .. } | Why::ClockSetBack { .. } => false,
+                    _ if self.has_no_log() => self.hides_between(root, target),
+                    _ => self.hides_log(root, target)?,
+                },
+                Err(_) => false,
+            };
+            if hides {
+                return Ok(Some(Arc::clone(root)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a target may be the state of a root that has no log, which lies between the states of its neighbours.
+    fn hides_between(&self, root: &DamagedRoot, target: &Target) -> bool {
+        let at = root.name.consistent_at;
+        let (before, after): (Vec<&Snapshot>, Vec<&Snapshot>) =
+            self.snapshots().iter().partition(|snapshot| snapshot.meta.consistent_at < at);
+        let (before, after) = (before.last().map(|s| &s.meta), after.first().map(|s| &s.meta));
+        match target.moment {
+            Moment::Latest => after.is_none(),
+            Moment::Lsn(lsn) => lsn == at,
+            Moment::Snapshot(id) => root.name.may_be(&id),
+            Moment::Tx(tx) => before.is_none_or(|m| m.tx < tx) && after.is_none_or(|m| tx < m.tx),
+            Moment::Time(time) => before.is_none_or(|m| m.time < time) && after.is_none_or(|m| time < m.time),
+        }
+    }
+
+    /// Whether a target lies in the log that a root leads on to.
+    fn hides_log(&self, root: &DamagedRoot, target: &Target) -> Result<bool> {
+        let at = root.name.consistent_at;
+        let run = runs(self.pieces()).into_iter().find(|run| run.from <= at && at <= run.to);
+        let (begin, end) = run.map_or((at, at), |run| (run.from, run.to));
+        let newest = self.pieces().last().map_or(Lsn::ORIGIN, |piece| piece.to);
+        let search = Search::new(self.archive(), self.pieces_in(begin, end));
+        // The state of the root itself is that of the last commit before it, or as good as the first of all.
+        let own = || -> Result<Option<CommitPoint>> { Ok(search.split(|commit| commit.lsn <= at)?.before) };
+        Ok(match target.moment {
+            Moment::Latest => end >= newest,
+            Moment::Lsn(lsn) => at <= lsn && lsn <= end,
+            Moment::Snapshot(id) => root.name.may_be(&id),
+            Moment::Tx(TxId::NONE) => own()?.is_none(),
+            Moment::Tx(tx) => {
+                let within = search.transaction(tx)?.is_some_and(|found| found.commit.lsn > at);
+                within || own()?.is_some_and(|commit| commit.tx == tx && commit.lsn > begin)
+            }
+            Moment::Time(time) => {
+                let since = own()?.map_or(Timestamp::MIN, |commit| commit.time);
+                since <= time && search.watermark()?.is_none_or(|until| time <= until)
+            }
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! Damaged snapshots, missing timelines, and what a restore counts: nothing of it may read as "there is no such state".
+
+use crate::lab::{history, meta, options, restore_on, take};
+use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline};
+use pitr_archive::{Archive, Cause, ForkReason, Name, Shipper, Timeline, Writer};
+use pitr_format::record::{GapReason, Record};
+use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
+use pitr_objects::Objects;
+use pitr_recovery::{Error, History, Kind, Moment, Target, Why};
+use pitr_snapshot::{Manifest, SnapshotId};
+use pitr_vfs::OsFs;
+use pitr_wal::BatchBuilder;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+const SECOND: i64 = 1_000_000;
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * SECOND)
+}
+
+fn at(moment: Moment) -> Target {
+    Target::at(moment)
+}
+
+fn tx(number: u64) -> Target {
+    at(Moment::Tx(TxId::new(number)))
+}
+
+fn path(dir: &Path, object: &str) -> PathBuf {
+    dir.join("repo").join(object)
+}
+
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn damaged(history: &History, target: Target) -> bool {
+    match history.resolve(&target) {
+        Err(error @ Error::Damaged(_)) => error.kind() == Kind::Fatal,
+        _ => false,
+    }
+}
+
+fn why(history: &History, target: Target) -> Why {
+    match history.resolve(&target) {
+        Err(Error::Unreachable(found)) => found.why,
+        other => panic!("{target}: {other:?}"),
+    }
+}
+
+fn world(dir: &Path) -> World {
+    World::new(dir, 1, 1, crate::world::options(1 << 20, 1 << 16))
+}
+
+/// Two commits, a gap, a base at second 10, and two commits more; a commit each second. Positions of all, and the base.
+fn prepared(dir: &Path) -> (World, Vec<Lsn>, Manifest) {
+    let mut world = world(dir);
+    let mut lsns = vec![Lsn::ORIGIN];
+    let mut write = |world: &mut World, tx: u64, at: i64| {
+        world.clock.0.store(at * SECOND, Ordering::Relaxed);
+        lsns.push(commit(&world.wal, tx, &[(tx, tx as u8)], None).lsn);
+        world.shipper.ship(&world.wal).unwrap();
+    };
+    (1..=2).for_each(|tx| write(&mut world, tx, tx as i64));
+    let on = world.wal.skip().unwrap();
+    world.clock.0.store(10 * SECOND, Ordering::Relaxed);
+    let (reason, since, until) = (GapReason::LogRestarted, time(2), time(10));
+    let mut mark = BatchBuilder::new();
+    mark.push(PartitionId::FIRST, TxId::NONE, &Record::Gap { reason, since, until }).unwrap();
+    world.wal.commit(mark).unwrap();
+    let base = take(&world.archive, vec![9; 512], meta(&world.archive, on, on, time(10), TxId::new(2)));
+    (3..=4).for_each(|tx| write(&mut world, tx, tx as i64 + 8));
+    (world, lsns, base)
+}
+
+#[test]
+fn what_only_a_damaged_base_leads_to_is_damage_and_not_unknown() {
+    // FAILURES 55
+    let dir = tempfile::tempdir().unwrap();
+    let (world, lsns, base) = prepared(dir.path());
+    let sound = history(&world.archive);
+    assert_eq!(sound.resolve(&tx(4)).unwrap().reached.tx, TxId::new(4));
+    let root = path(dir.path(), &base.snapshot.path(world.archive.objects()));
+    flip(&root);
+    let spoiled = history(&world.archive);
+    let (fourth, twelfth) = (at(Moment::Lsn(lsns[4])), at(Moment::Time(time(12))));
+    let named = at(Moment::Snapshot(base.snapshot.id));
+    for target in [at(Moment::Latest), tx(3), tx(4), fourth, twelfth, named] {
+        assert!(damaged(&spoiled, target), "{target}: {:?}", spoiled.resolve(&target));
+    }
+    let told = spoiled.resolve(&tx(3)).unwrap_err().to_string();
+    assert!(told.contains("is damaged") && told.contains("transaction 2"), "{told}");
+    // What the damage does not hide is answered as ever.
+    for target in [tx(1), tx(2), at(Moment::Lsn(lsns[2])), at(Moment::Time(time(1)))] {
+        assert!(spoiled.resolve(&target).is_ok(), "{target}: {:?}", spoiled.resolve(&target));
+    }
+    assert_eq!(why(&spoiled, tx(5)), Why::NoSuchTransaction);
+    assert_eq!(why(&spoiled, at(Moment::Snapshot(SnapshotId([1; 16])))), Why::NoSuchSnapshot);
+    // What is missing, not damaged, is told by its reason: the commits are there.
+    std::fs::remove_file(root).unwrap();
+    let bare = history(&world.archive);
+    for target in [at(Moment::Latest), tx(3), fourth] {
+        assert_eq!(why(&bare, target), Why::Gap(Cause::NoBase), "{target}");
+    }
+}
+
+#[test]
+fn without_a_log_a_damaged_snapshot_is_not_passed_over() {
+    // FAILURES 55: the newest snapshot of a folder.
+    let dir = tempfile::tempdir().unwrap();
+    let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+    objects.init_repository(Timestamp::MIN).unwrap();
+    let archive = Archive::new(objects, pitr_format::SourceName::new("folder").unwrap());
+    let snapshot = |number: u64| {
+        let at = Lsn::new(number);
+        take(&archive, vec![7; 512], meta(&archive, at, at, time(number as i64), TxId::new(number)))
+    };
+    let all: Vec<Manifest> = (1..=3).map(snapshot).collect();
+    let root = |no: usize| path(dir.path(), &all[no].snapshot.path(archive.objects()));
+    flip(&root(2));
+    let newest_damaged = history(&archive);
+    for target in [at(Moment::Latest), tx(3), at(Moment::Lsn(Lsn::new(3))), at(Moment::Time(time(3)))] {
+        assert!(damaged(&newest_damaged, target), "{target}");
+    }
+    assert!(newest_damaged.resolve(&tx(2)).is_ok());
+    flip(&root(2));
+    flip(&root(1));
+    let middle_damaged = history(&archive);
+    assert!(damaged(&middle_damaged, at(Moment::Snapshot(all[1].snapshot.id))));
+    assert!(damaged(&middle_damaged, tx(2)) && middle_damaged.resolve(&at(Moment::Latest)).is_ok());
+    assert_eq!(why(&middle_damaged, tx(4)), Why::NoSuchTransaction);
+}
+
+#[test]
+fn a_missing_timeline_is_lost_and_one_that_never_was_is_unknown() {
+    // FAILURES 55
+    let dir = tempfile::tempdir().unwrap();
+    let (world, ..) = prepared(dir.path());
+    let load = |timeline: Option<u32>| {
+        let timeline = timeline.map(TimelineId::new);
+        History::load(world.archive.objects(), world.archive.source(), timeline).map(drop)
+    };
+    let unknown = |error| matches!(error, Err(Error::Archive(pitr_archive::Error::UnknownTimeline { .. })));
+    let lost = |error: Result<(), Error>| {
+        let is_lost = matches!(&error, Err(Error::Archive(pitr_archive::Error::TimelineLost { .. })));
+        is_lost && error.unwrap_err().kind() == Kind::Fatal
+    };
+    assert!(unknown(load(Some(2))));
+    let object = world.archive.layout().path(&Name::Timeline(TimelineId::FIRST));
+    std::fs::remove_file(path(dir.path(), &object)).unwrap();
+    assert!(lost(load(None)) && lost(load(Some(1))) && unknown(load(Some(2))));
+    // Its number is not given to another history, of which its log would then be a part.
+    let next = world.archive.claim_timeline(&first_timeline(1)).unwrap();
+    assert_eq!(next, TimelineId::new(2));
+}
+
+#[test]
+fn the_first_state_is_transaction_0_and_a_base_after_a_gap_is_no_transaction() {
+    // FAILURES 60: what is listed can be restored.
+    let dir = tempfile::tempdir().unwrap();
+    let (world, ..) = prepared(dir.path());
+    let history = history(&world.archive);
+    let spans = history.restorable().unwrap();
+    let first = history.resolve(&tx(0)).unwrap();
+    assert_eq!((first.lsn, first.reached), (spans[0].from.lsn, spans[0].from));
+    assert_eq!(why(&history, Target::just_before(Moment::Tx(TxId::NONE))), Why::BeforeFirst);
+    assert!(spans[0].from.to_string().contains("before the first transaction"), "{}", spans[0].from);
+    // The base after the gap bears number 2, which names another state. It is offered as what it is.
+    assert!(!spans[1].from.named && spans[1].from.tx == TxId::new(2));
+    let told = spans[1].from.to_string();
+    assert!(told.starts_with("the snapshot") && told.contains(&spans[1].from.lsn.to_string()), "{told}");
+    assert!(history.resolve(&at(Moment::Lsn(spans[1].from.lsn))).is_ok());
+    for span in &spans {
+        assert!(span.to.named && history.resolve(&tx(span.to.tx.get())).unwrap().reached == span.to);
+    }
+}
+
+#[test]
+fn a_restore_counts_the_log_that_is_there_and_not_positions() {
+    // FAILURES 60: a timeline begins a segment after the position that it forked from.
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world(dir.path());
+    let fork = commit(&world.wal, 1, &[(1, 1)], None).lsn;
+    world.shipper.ship(&world.wal).unwrap();
+    let writer = Writer::claim(&world.archive, time(0)).unwrap();
+    let (parent, reason) = (Some(TimelineId::FIRST), ForkReason::Restored);
+    let child = writer.claim_timeline(&Timeline { parent, fork, reason, ..first_timeline(1) }).unwrap();
+    let clock = Arc::new(TestClock((20 * SECOND).into()));
+    let wal = create_wal(&dir.path().join("log2"), &clock, child, fork, false);
+    let catalog = world.archive.catalog().unwrap();
+    let ship = crate::world::options(1 << 20, 1 << 16);
+    let mut shipper = Shipper::new(writer, &catalog, &wal, child, LOG_ID, ship).unwrap();
+    commit(&wal, 2, &[(2, 2)], None);
+    shipper.ship(&wal).unwrap();
+
+    let history = history(&world.archive);
+    let stop = history.resolve(&at(Moment::Latest)).unwrap();
+    let plan = history.plan(&stop).unwrap();
+    let positions = plan.stop.since(plan.redo_from);
+    let counted = history.log_bytes(&plan).unwrap();
+    assert!(counted > 0 && counted < positions / 2, "{counted} bytes in {positions} positions");
+    let output = dir.path().join("restored.db");
+    let restored = restore_on(&OsFs, &history, &plan, &options(&output, 2)).unwrap();
+    assert_eq!((restored.wal_bytes, restored.records), (counted, 2));
+}

@@ -1,0 +1,95 @@
+//! A storage engine as an outside team would write it on `pitr-wal`: pages in memory, an image of each changed page in the
+//! log, and a checkpoint that removes log whether or not anybody archived it.
+//!
+//! Its segments are as small as they can be, so that images cross their ends: the log begins within a record after most
+//! checkpoints.
+
+use pitr_format::record::Record;
+use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, Timestamp, TxId};
+use pitr_vfs::sim::{Rng, SimClock};
+use pitr_vfs::{Clock, FileSystem};
+use pitr_wal::{BatchBuilder, Committed, Start, Wal, WalOptions};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The engine's only file.
+const FILE: FileId = FileId::FIRST;
+const LOG_ID: [u8; 16] = *b"an outside engin";
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct PageEngine {
+    wal: Wal,
+    clock: Arc<SimClock>,
+    pages: Vec<u8>,
+    page_bytes: usize,
+    rng: Rng,
+    last_tx: u64,
+}
+
+impl PageEngine {
+    /// An engine with this many pages, all zeros, and its log in `dir`.
+    ///
+    /// # Panics
+    /// If the log can't be made: a test fails then.
+    #[must_use]
+    pub fn create(fs: Arc<dyn FileSystem>, dir: &Path, pages: usize, page_bytes: usize, seed: u64) -> Self {
+        let clock = Arc::new(SimClock::new(Timestamp::from_micros(1_000_000)));
+        let segment_size = SegmentSize::new(16 << 10).expect("the smallest size");
+        let start = Start { segment_size, ..Start::first(LOG_ID) };
+        let options = WalOptions { background: false, ..WalOptions::default() };
+        let wal = Wal::create(fs, Arc::clone(&clock) as Arc<dyn Clock>, dir, &start, &options);
+        let wal = wal.expect("the folder is empty");
+        let (pages, rng) = (vec![0; pages * page_bytes], Rng::new(seed));
+        PageEngine { wal, clock, pages, page_bytes, rng, last_tx: 0 }
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    /// Identity of its log.
+    #[must_use]
+    pub fn log_id(&self) -> [u8; 16] {
+        LOG_ID
+    }
+
+    /// The state after the last commit.
+    #[must_use]
+    pub fn pages(&self) -> &[u8] {
+        &self.pages
+    }
+
+    /// Changes one to three pages in one transaction. Durable on return.
+    ///
+    /// # Panics
+    /// If the log refuses it.
+    pub fn commit(&mut self) -> Committed {
+        self.clock.pass(Duration::from_millis(1));
+        self.last_tx += 1;
+        let (tx, mut batch) = (TxId::new(self.last_tx), BatchBuilder::new());
+        for _ in 0..=self.rng.below(3) {
+            let block = self.rng.below((self.pages.len() / self.page_bytes) as u64);
+            let at = block as usize * self.page_bytes;
+            let page = &mut self.pages[at..at + self.page_bytes];
+            page.fill(self.rng.draw() as u8);
+            page[..8].copy_from_slice(&self.last_tx.to_le_bytes());
+            let image = Record::Image { file: FILE, block, data: page };
+            batch.push(PartitionId::FIRST, tx, &image).expect("an image fits");
+        }
+        batch.push_commit(PartitionId::FIRST, tx, Some(self.clock.now()), None, b"").expect("a commit fits");
+        self.wal.commit(batch).expect("the log takes it").commits[0]
+    }
+
+    /// Makes the pages durable elsewhere, so to speak, and removes the log below. Nobody is asked whether it was archived.
+    ///
+    /// # Panics
+    /// If the log refuses it.
+    pub fn checkpoint(&mut self) -> Lsn {
+        self.wal.remove_below(self.wal.durable()).expect("the log can be cut");
+        self.wal.first()
+    }
+}

@@ -204,6 +204,12 @@ pub(crate) struct Backup {
     /// Where the local log lives [default: NAME-pitr/ beside the database]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// The source was elsewhere until now: this is the same database or folder, moved
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// Accept a database file with several names (hard links): no program opens the others
+    #[arg(long)]
+    pub(crate) allow_hard_links: bool,
     /// How to compress: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9 [default: zstd:3, or as a running watcher does]
     #[arg(long, value_name = "CODEC")]
     pub(crate) compress: Option<Codec>,
@@ -228,6 +234,12 @@ pub(crate) struct Watch {
     /// Where the local log lives [default: NAME-pitr/ beside each database]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// The source was elsewhere until now: this is the same database, moved
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// Accept a database file with several names (hard links): no program opens the others
+    #[arg(long)]
+    pub(crate) allow_hard_links: bool,
     /// How to compress: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9
     #[arg(long, value_name = "CODEC", default_value_t = Codec::default())]
     pub(crate) compress: Codec,

@@ -6,6 +6,8 @@ mod delta;
 mod encrypted;
 mod folders;
 mod golden;
+mod identity;
+mod links;
 mod misuse;
 mod pruned;
 mod second;

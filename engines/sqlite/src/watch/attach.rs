@@ -10,6 +10,7 @@ use pitr_wal::{BatchBuilder, Records, Wal};
 
 use super::Event;
 use super::begin::{Fork, fork};
+use super::binding::Content;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::state::State;
@@ -70,8 +71,14 @@ impl Shared {
             Beginning::Gap(reason) => {
                 let first_contact = left.is_none() && broken.is_none();
                 if !first_contact {
-                    self.append_gap(reason, now)?;
-                    (self.events)(Event::Gap(reason));
+                    match self.content(&mut source, state)? {
+                        Content::Restored(log) => return Ok(Attaching::Forked(log)),
+                        Content::AsWeLeftIt => {}
+                        Content::Unknown => {
+                            self.append_gap(reason, now)?;
+                            (self.events)(Event::Gap(reason));
+                        }
+                    }
                 }
                 // The base is the state at some moment between `began` and `time`: it holds from `time` on, and what
                 // it doesn't hold happened after `began`.
@@ -91,6 +98,7 @@ impl Shared {
                     parent: Some(self.log.timeline),
                     at: common.lsn,
                     reason: ForkReason::SourceRewound,
+                    root: None,
                     time: common.time,
                     gap: false,
                 };

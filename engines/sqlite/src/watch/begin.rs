@@ -4,10 +4,11 @@
 //! | --- | --- | --- |
 //! | no timeline | - | begins timeline 1 |
 //! | newest is T | opens, and goes on where the archive of T ends | goes on with it |
-//! | newest is T | missing, damaged, behind the archive, or another one | forks from the end of T, behind a gap |
+//! | newest is T | missing, damaged, behind the archive, or another one | forks from the end of T, behind a gap; from a restored state, if the database is one |
 //!
 //! Nothing is ever appended over what the archive has. A local log that can't be used is set aside, not deleted.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
@@ -17,7 +18,7 @@ use pitr_wal::{Start, Wal, WalOptions};
 
 use super::shared::Log;
 use super::state::State;
-use super::{Event, Events, Surroundings};
+use super::{Event, Events, Surroundings, binding};
 use crate::error::{Error, Result};
 
 /// Of the log little waits: who commits does not wait for it, and a watch lives beside the application for months.
@@ -30,6 +31,8 @@ pub(super) struct Fork {
     pub(super) parent: Option<TimelineId>,
     pub(super) at: Lsn,
     pub(super) reason: ForkReason,
+    /// The content of the restored state that it begins from.
+    pub(super) root: Option<[u8; 32]>,
     /// Last time in the part of the parent that counts.
     pub(super) time: Timestamp,
     /// What the source did just before was not logged.
@@ -42,6 +45,7 @@ pub(super) fn open_log(
     state: &State,
     archive: &Archive,
     writer: &Writer,
+    database: &Path,
     events: &Events,
 ) -> Result<Log> {
     let catalog = archive.catalog()?;
@@ -51,7 +55,7 @@ pub(super) fn open_log(
             around,
             state,
             writer,
-            &Fork { parent: None, at, reason: ForkReason::First, time, gap: true },
+            &Fork { parent: None, at, reason: ForkReason::First, root: None, time, gap: true },
         );
     };
     match go_on(around, state, writer, &catalog, newest) {
@@ -73,9 +77,11 @@ pub(super) fn open_log(
         Some((name, _)) => archive.footer(name)?.watermark,
         None => Timestamp::MIN,
     };
-    let reason = ForkReason::LogBehind;
-    let log = fork(around, state, writer, &Fork { parent: Some(newest), at, reason, time, gap: true })?;
-    events(Event::Forked { timeline: log.timeline, reason });
+    let behind =
+        Fork { parent: Some(newest), at, reason: ForkReason::LogBehind, root: None, time, gap: true };
+    let from = binding::restored_fork(around, archive, &catalog, database)?.unwrap_or(behind);
+    let log = fork(around, state, writer, &from)?;
+    events(Event::Forked { timeline: log.timeline, reason: from.reason });
     Ok(log)
 }
 
@@ -119,7 +125,7 @@ pub(super) fn fork(around: &Surroundings, state: &State, writer: &Writer, from: 
         reason: from.reason,
         created: now,
         ambiguous,
-        root: None,
+        root: from.root,
     })?;
     let log_id = random_bytes()?;
     // A fork's own clock begins anew: times that were lived through before are ambiguous, and marked so.

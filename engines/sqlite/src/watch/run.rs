@@ -10,12 +10,14 @@ use pitr_snapshot::Snapshot;
 
 use super::attach::{Attached, Attaching};
 use super::begin::{Fork, fork, open_log};
+use super::binding::admit;
 use super::control::Control;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::snapshots::newest_of;
 use super::state::State;
 use super::{ENGINE, Event, Events, Subject, Surroundings, WatchOptions, threads};
+use crate::capture::SET_BACK_MICROS_MAX;
 use crate::error::{Error, Result};
 
 /// While no database stands under the name, look this often.
@@ -24,6 +26,8 @@ const ABSENT_EVERY: Duration = Duration::from_millis(200);
 const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How often.
 const BUSY_EVERY: Duration = Duration::from_millis(20);
+/// A clock that is behind the log by less is not worth a word, microseconds.
+const CLOCK_BEHIND_MICROS_MIN: u64 = 1_000_000;
 /// A file is settled for a stamp after this long (see `Source::file_stamp`).
 const SETTLE: Duration = Duration::from_millis(150);
 
@@ -71,25 +75,47 @@ impl Watch {
     /// [`Watch::snapshot_once`] follows.
     pub fn begin(
         around: Surroundings,
-        subject: Subject,
+        mut subject: Subject,
         options: WatchOptions,
         events: Events,
     ) -> Result<Watch> {
+        subject.follow_links()?;
+        if !options.allow_hard_links {
+            subject.place().refuse_hard_links()?;
+        }
+        let archive = Archive::new(around.objects.clone(), subject.source.clone());
+        // Before the state folder is made: it would belong to a source that this database is not.
+        let origin = admit(&around, &subject, options.adopt, &archive)?;
         let state = State::open(around.fs.clone(), &subject.state, around.repository, &subject.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
         drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
-        let archive = Archive::new(around.objects.clone(), subject.source.clone());
         let before = newest_of(&around.objects, &subject.source)?.map(|snapshot| snapshot.meta.engine);
         if let Some(engine) = before.filter(|engine| engine != ENGINE) {
             return Err(Error::OtherEngine { name: subject.source.to_string(), engine });
         }
         let writer = Writer::claim(&archive, around.clock.now())?;
-        let log = open_log(&around, &state, &archive, &writer, &events)?;
+        writer.state_origin(&origin)?;
+        let log = open_log(&around, &state, &archive, &writer, &subject.database, &events)?;
         let shared = Shared::new(around, subject, options, events, archive, writer, log)?;
         shared.recall_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
+        watch.catch_up_with_clock()?;
         watch.attach_patiently()?;
         Ok(watch)
+    }
+
+    /// A clock that was ahead and is right again must not keep anything from being protected (FAILURES 56): a log that is
+    /// far ahead of it is left for a new timeline.
+    fn catch_up_with_clock(&mut self) -> Result<()> {
+        let until = self.shared.log.wal.last_time();
+        match until.since(self.shared.around.clock.now()) {
+            ..CLOCK_BEHIND_MICROS_MIN => {}
+            CLOCK_BEHIND_MICROS_MIN..=SET_BACK_MICROS_MAX => {
+                (self.shared.events)(Event::ClockBehind { until });
+            }
+            _ => self.fork_for_clock()?,
+        }
+        Ok(())
     }
 
     /// An application that writes while we come can be in the way of a look; that ends nothing.
@@ -102,12 +128,16 @@ impl Watch {
                     // Behind a break each try costs a segment of the log.
                     std::thread::sleep(BUSY_EVERY);
                 }
+                Err(Error::ClockSetBack { .. }) => {
+                    self.fork_for_clock()?;
+                    broken = None;
+                }
                 other => return other,
             }
         }
     }
 
-    fn attach(&mut self, broken: Option<GapReason>) -> Result<()> {
+    fn attach(&mut self, mut broken: Option<GapReason>) -> Result<()> {
         loop {
             match self.shared.attach(&self.state, broken)? {
                 Attaching::Attached(attached) => {
@@ -115,7 +145,11 @@ impl Watch {
                     self.attached = Some(attached);
                     return Ok(());
                 }
-                Attaching::Forked(log) => self.shared.go_on_with(*log),
+                Attaching::Forked(log) => {
+                    // The new timeline begins with what the break led to.
+                    broken = None;
+                    self.shared.go_on_with(*log);
+                }
             }
         }
     }
@@ -129,7 +163,10 @@ impl Watch {
             match self.run_attached(stop, &control) {
                 Ok(()) => break,
                 Err(e) if e.is_break() => self.attach_again(&e, stop)?,
-                Err(Error::ClockSetBack { .. }) => self.fork_for_clock()?,
+                Err(Error::ClockSetBack { .. }) => {
+                    self.fork_for_clock()?;
+                    self.attach_patiently()?;
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -140,9 +177,8 @@ impl Watch {
     /// Takes one snapshot now and drains: what `backup` does when nobody watches. The snapshot is a base if one is
     /// due, or with `full`.
     pub fn snapshot_once(&mut self, full: bool) -> Result<Snapshot> {
+        self.look()?;
         let attached = self.attached.as_mut().ok_or(Error::Died)?;
-        attached.capture.look(&attached.source)?;
-        self.shared.captured(&attached.capture);
         let due = attached.base.take();
         let snapshot = match due {
             Some(base) => self.shared.take_base(&PendingBase { full, ..base })?,
@@ -162,6 +198,22 @@ impl Watch {
         Ok(snapshot)
     }
 
+    /// Captures what is there, over a clock that was set back since the last look.
+    fn look(&mut self) -> Result<()> {
+        let Some(attached) = self.attached.as_mut() else { return Ok(()) };
+        match attached.capture.look(&attached.source) {
+            Err(Error::ClockSetBack { .. }) => {
+                self.fork_for_clock()?;
+                self.attach_patiently()
+            }
+            looked => {
+                looked?;
+                self.shared.captured(&attached.capture);
+                Ok(())
+            }
+        }
+    }
+
     /// The current attachment, until `stop` or an error.
     fn run_attached(&mut self, stop: &AtomicBool, control: &Control) -> Result<()> {
         let Some(attached) = self.attached.as_mut() else { return Err(Error::Died) };
@@ -175,14 +227,24 @@ impl Watch {
         }
     }
 
+    /// Attaches to what is at the given path now.
+    fn attach_there(&mut self, reason: GapReason) -> Result<()> {
+        self.shared.subject.follow_links()?;
+        if !self.shared.options.allow_hard_links {
+            self.shared.subject.place().refuse_hard_links()?;
+        }
+        self.attach(Some(reason))
+    }
+
     /// The source is no longer the one that was watched.
     fn attach_again(&mut self, why: &Error, stop: &AtomicBool) -> Result<()> {
         // Connections and descriptors of the old source close before any of the new one open.
         self.detach();
         let reason = reason(why);
+        let mut told = false;
         (self.shared.events)(Event::SourceGone(why.to_string()));
         while !stop.load(Ordering::Relaxed) {
-            match self.attach(Some(reason)) {
+            match self.attach_there(reason) {
                 Ok(()) => {
                     (self.shared.events)(Event::Watching);
                     return Ok(());
@@ -194,6 +256,13 @@ impl Watch {
                     | Error::NotWalMode { .. }
                     | Error::Exclusive { .. },
                 ) => {
+                    std::thread::sleep(ABSENT_EVERY);
+                }
+                // Perhaps it is given its name by a link that is followed by an unlink.
+                Err(e @ Error::HardLinked { .. }) => {
+                    if !std::mem::replace(&mut told, true) {
+                        (self.shared.events)(Event::SourceGone(e.to_string()));
+                    }
                     std::thread::sleep(ABSENT_EVERY);
                 }
                 Err(e) if e.is_busy() => std::thread::sleep(ABSENT_EVERY),
@@ -209,17 +278,21 @@ impl Watch {
         let parent = Some(self.shared.log.timeline);
         let (at, time) = (self.shared.log.wal.durable(), self.shared.log.wal.last_time());
         let reason = ForkReason::ClockSetBack;
-        let from = Fork { parent, at, reason, time, gap: false };
+        let from = Fork { parent, at, reason, root: None, time, gap: false };
         let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from)?;
         self.shared.carry_position_to(&log)?;
         (self.shared.events)(Event::Forked { timeline: log.timeline, reason });
         self.shared.go_on_with(log);
-        self.attach_patiently()
+        Ok(())
     }
 
     /// Captures and ships what is there. If the database file then holds everything, that is noted too: as long as it
     /// is not written, whatever happens to its log until we come back is no gap.
     fn drain(&mut self) -> Result<()> {
+        match self.look() {
+            Err(e) if e.is_break() => {}
+            other => other?,
+        }
         if let Some(attached) = self.attached.as_mut() {
             // Asked to end before the watch had begun: without its base nothing behind a gap could ever be restored.
             if let Some(base) = attached.base.take() {
@@ -246,7 +319,7 @@ impl Watch {
 /// Why there is a gap behind a break.
 fn reason(why: &Error) -> GapReason {
     match why {
-        Error::Replaced { .. } => GapReason::SourceReplaced,
+        Error::Replaced { .. } | Error::LinkMoved { .. } => GapReason::SourceReplaced,
         _ => GapReason::LogRestarted,
     }
 }

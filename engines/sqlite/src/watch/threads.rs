@@ -122,6 +122,7 @@ impl Threads<'_> {
             let now = clock.monotonic();
             if round.is_err() || now.saturating_sub(place_checked) >= PLACE_EVERY {
                 // SQLite has many words for a file that is gone; this one says what to do.
+                self.shared.subject.place().check()?;
                 attached.source.check_in_place()?;
                 place_checked = now;
             }

@@ -181,9 +181,12 @@ fn in_sqlite(error: &sqlite::Error) -> (Exit, Option<&'static str>) {
         S::Locked { .. } => (Exit::Locked, None),
         S::Wal(pitr::wal::Error::Locked { .. }) => (Exit::Locked, None),
         S::Wal(e) if e.kind() == pitr::wal::Kind::Fatal => (Exit::Corrupt, None),
-        S::NotADatabase { .. } | S::NotWalMode { .. } | S::ForeignState { .. } | S::OtherEngine { .. } => {
-            (Exit::Usage, None)
-        }
+        S::NotADatabase { .. }
+        | S::NotWalMode { .. }
+        | S::ForeignState { .. }
+        | S::HardLinked { .. }
+        | S::OtherPlace { .. }
+        | S::OtherEngine { .. } => (Exit::Usage, None),
         S::Open { .. } => (Exit::Usage, Some("see that the path is right and can be read")),
         S::Exclusive { .. } => (Exit::Failed, None),
         _ => (Exit::Failed, None),

@@ -76,7 +76,7 @@ impl Lab {
             let mut batch = BatchBuilder::new();
             let image = Record::Image { file: FileId::FIRST, block: self.last, data: &[7; 4096] };
             batch.push(PartitionId::FIRST, tx, &image).unwrap();
-            batch.push_commit(PartitionId::FIRST, tx, Timestamp::MIN, None, &[]).unwrap();
+            batch.push_commit(PartitionId::FIRST, tx, Some(Timestamp::MIN), None, &[]).unwrap();
             self.wal.append(batch).unwrap();
             self.ship();
         }

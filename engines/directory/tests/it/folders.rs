@@ -585,3 +585,18 @@ fn a_told_file_of_several_names_that_grows_and_shrinks_comes_back() {
         lab.comes_back(&last, &format!("out{round}"));
     }
 }
+
+#[test]
+fn a_clock_that_was_ahead_keeps_no_folder_from_being_backed_up() {
+    // FAILURES 56. The clock of the lab is ahead of the system's.
+    let lab = Lab::new();
+    fs::write(lab.at("file"), "one").unwrap();
+    let ahead = lab.backup();
+    fs::write(lab.at("file"), "another").unwrap();
+    let (honest, name) = (SystemClock::new(), SourceName::new("s").unwrap());
+    let right = backup(&lab.objects, &honest, &name, &lab.source(), BackupOptions::default()).unwrap();
+    let (before, after) = (&ahead.snapshot.meta, &right.snapshot.meta);
+    assert!(after.created < before.created, "the clock was set back");
+    assert!(after.time >= before.time && after.consistent_at > before.consistent_at);
+    lab.comes_back(&right, "out");
+}

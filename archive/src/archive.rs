@@ -270,7 +270,7 @@ impl Archive {
         names.into_iter().map(read).collect()
     }
 
-    fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         name: &Name,
         kind: ObjectKind,

@@ -6,17 +6,22 @@
 //! <source's folder>/epochs/<epoch>-fence            where that writer's objects end
 //! <source's folder>/log/<timeline>/<epoch>/<from>-<to>
 //! <source's folder>/pruned/<timeline>/<from>-<to>   a range that retention took away
+//! <source's folder>/origins/<epoch>                 where the source is from that epoch on
+//! <source's folder>/restored/<mark>/<timeline>-<lsn>    a state that was restored
 //! ```
 //! Numbers are lower-case hexadecimal of a fixed width (timeline 8 digits, epoch and LSN 16), so that names sort
 //! as the numbers do and each value has one name. [`Layout::parse`] is strict: a name that this module would not
 //! write itself is foreign. It is reported, never trusted.
 
 use crate::pruned::PrunedRange;
+use crate::restored::RestoredName;
 use pitr_format::{Epoch, Lsn, SourceName, TimelineId};
 use std::fmt;
 
 const TIMELINE_DIGITS: usize = 8;
 const WIDE_DIGITS: usize = 16;
+/// Bytes of a restored state's mark.
+pub(crate) const MARK_BYTES: usize = 16;
 
 /// The name of a log object: the part of a timeline's log that it holds, and which writer put it there.
 ///
@@ -59,6 +64,10 @@ pub enum Name {
     Log(LogName),
     /// A range of the log that retention took away.
     Pruned(PrunedRange),
+    /// Where the source is.
+    Origin(Epoch),
+    /// A state that was restored.
+    Restored(RestoredName),
 }
 
 /// The paths of one source.
@@ -105,6 +114,18 @@ impl Layout {
         format!("{}/pruned", self.folder)
     }
 
+    /// Folder of the places where the source was.
+    #[must_use]
+    pub fn origins(&self) -> String {
+        format!("{}/origins", self.folder)
+    }
+
+    /// Folder of the restored states whose content has this mark.
+    #[must_use]
+    pub fn restored(&self, mark: &str) -> String {
+        format!("{}/restored/{mark}", self.folder)
+    }
+
     /// Path of an object.
     #[must_use]
     pub fn path(&self, name: &Name) -> String {
@@ -114,6 +135,8 @@ impl Layout {
             Name::Fence(epoch) => format!("{}/{:016x}-fence", self.epochs(), epoch.get()),
             Name::Log(log) => format!("{}/{log}", self.folder),
             Name::Pruned(range) => format!("{}/{range}", self.pruned()),
+            Name::Origin(epoch) => format!("{}/{:016x}", self.origins(), epoch.get()),
+            Name::Restored(state) => format!("{}/restored/{state}", self.folder),
         }
     }
 
@@ -141,9 +164,24 @@ impl Layout {
                 let (from, to) = span(range)?;
                 Some(Name::Pruned(PrunedRange { timeline: timeline(tl)?, from, to }))
             }
+            ["origins", name] => Some(Name::Origin(epoch(name)?)),
+            ["restored", mark, at] => {
+                let (on, at) = at.split_once('-')?;
+                let (timeline, lsn) = (timeline(on)?, Lsn::new(hex(at, WIDE_DIGITS)?));
+                Some(Name::Restored(RestoredName { mark: self::mark(mark)?, timeline, lsn }))
+            }
             _ => None,
         }
     }
+}
+
+fn mark(text: &str) -> Option<[u8; MARK_BYTES]> {
+    let (front, back) = text.split_at_checked(WIDE_DIGITS)?;
+    let mut mark = [0; MARK_BYTES];
+    let (first, last) = mark.split_at_mut(MARK_BYTES / 2);
+    first.copy_from_slice(&hex(front, WIDE_DIGITS)?.to_be_bytes());
+    last.copy_from_slice(&hex(back, WIDE_DIGITS)?.to_be_bytes());
+    Some(mark)
 }
 
 fn span(text: &str) -> Option<(Lsn, Lsn)> {
@@ -178,13 +216,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_come_back_and_sort_as_their_values(t in 1u32.., e in 1u64.., a: u64, b: u64) {
+        fn names_come_back_and_sort_as_their_values(t in 1u32.., e in 1u64.., a: u64, b: u64, mark: [u8; MARK_BYTES]) {
             prop_assume!(a != b);
             let layout = layout("app");
             let (from, to) = (Lsn::new(a.min(b)), Lsn::new(a.max(b)));
             let log = LogName { timeline: TimelineId::new(t), epoch: Epoch::new(e), from, to };
             let pruned = PrunedRange { timeline: log.timeline, from, to };
-            let names = [Name::Log(log), Name::Pruned(pruned), Name::Claim(Epoch::new(e)), Name::Fence(Epoch::new(e)), Name::Timeline(TimelineId::new(t))];
+            let restored = RestoredName { mark, timeline: log.timeline, lsn: from };
+            let names = [Name::Origin(log.epoch), Name::Restored(restored), Name::Log(log), Name::Pruned(pruned), Name::Claim(Epoch::new(e)), Name::Fence(Epoch::new(e)), Name::Timeline(TimelineId::new(t))];
             for name in names {
                 prop_assert_eq!(layout.parse(&layout.path(&name)), Some(name));
             }

@@ -50,6 +50,10 @@ pub enum ObjectKind {
     Condemned = 13,
     /// A range of a timeline's log that retention took away.
     Pruned = 14,
+    /// Where a source is.
+    Origin = 15,
+    /// A state that was restored.
+    Restored = 16,
 }
 
 impl ObjectKind {
@@ -69,6 +73,8 @@ impl ObjectKind {
             12 => ObjectKind::Lease,
             13 => ObjectKind::Condemned,
             14 => ObjectKind::Pruned,
+            15 => ObjectKind::Origin,
+            16 => ObjectKind::Restored,
             _ => return None,
         })
     }
@@ -99,6 +105,8 @@ impl fmt::Display for ObjectKind {
             ObjectKind::Lease => "lease",
             ObjectKind::Condemned => "list of condemned objects",
             ObjectKind::Pruned => "pruned range",
+            ObjectKind::Origin => "source's origin",
+            ObjectKind::Restored => "restored state",
         })
     }
 }

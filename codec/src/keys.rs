@@ -160,6 +160,12 @@ impl Keys {
         self.hmac(&[b"source", name.as_bytes()])[..16].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// What stands in paths in place of a restored state's digest.
+    #[must_use]
+    pub fn restored_mark(&self, digest: &Digest) -> Digest {
+        self.hmac(&[b"restored", digest])
+    }
+
     fn hmac(&self, parts: &[&[u8]]) -> Digest {
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, self.names.bytes()));
         parts.iter().for_each(|part| context.update(part));

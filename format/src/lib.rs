@@ -21,11 +21,11 @@ pub mod log;
 mod lsn;
 pub mod record;
 pub mod slots;
+mod source_name;
 mod time;
 
 pub use bytes::DecodeError;
-pub use ids::{
-    Epoch, FileId, Incarnation, OwnerToken, PartitionId, SourceName, SourceNameError, TimelineId, TxId,
-};
+pub use ids::{Epoch, FileId, Incarnation, OwnerToken, PartitionId, TimelineId, TxId};
 pub use lsn::{Lsn, SegmentNo, SegmentSize, SegmentSizeError};
+pub use source_name::{SourceName, SourceNameError};
 pub use time::Timestamp;

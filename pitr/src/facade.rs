@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pitr_archive::RestoredState;
 use pitr_codec::KeyWrap;
 use pitr_dedup::ChunkStore;
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository, Sources};
-use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer, Room};
+use pitr_recovery::{History, Plan, Point, Progress, RestoreOptions, Restored, Restorer, Room};
 use pitr_snapshot::Snapshot;
 use pitr_sqlite::watch::{Events, Fleet, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
@@ -175,7 +176,18 @@ impl Pitr {
     ) -> Result<Restored> {
         let chunks = self.chunks_to_read()?;
         let (fs, clock) = (self.fs.as_ref(), self.clock.as_ref());
-        Ok(Restorer { history, chunks: &chunks, fs, clock, progress }.restore(plan, options)?)
+        let restored = Restorer { history, chunks: &chunks, fs, clock, progress }.restore(plan, options)?;
+        if let Some(fingerprint) = restored.fingerprint {
+            let Point { timeline, lsn, tx, time, .. } = restored.reached;
+            let state = RestoredState { timeline, lsn, tx, time, fingerprint };
+            // The result is there already, and is right without it.
+            if let Err(error) = history.archive().state_restored(&state) {
+                tracing::warn!(
+                    "the repository does not know of this restore: {error}; if the result is protected later, under the name of this source, that begins behind a gap"
+                );
+            }
+        }
+        Ok(restored)
     }
 
     /// The room that the result of `plan` takes, and what there is at `output`; refused if there is less. Writes nothing.

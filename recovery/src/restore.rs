@@ -6,11 +6,12 @@ use crate::history::History;
 use crate::output::{Place, Published, check_room};
 use crate::plan::Plan;
 use crate::target::Point;
-use pitr_archive::Merged;
+use pitr_archive::{Fingerprint, Merged};
 use pitr_dedup::ChunkStore;
 use pitr_format::{FileId, TimelineId};
 use pitr_snapshot::{Snapshot, SnapshotId, SnapshotReader};
 use pitr_vfs::{Access, Attributes, Clock, File, FileSystem};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,6 +81,8 @@ pub struct Restored {
     pub reached: Point,
     /// Length of the result, bytes.
     pub bytes: u64,
+    /// What the result looks like; `None` if it is empty.
+    pub fingerprint: Option<Fingerprint>,
     /// Bytes written that came from the snapshot.
     pub base_bytes: u64,
     /// Of these, bytes that stood at the output already.
@@ -188,6 +191,12 @@ impl Restorer<'_> {
 
         (self.progress)(Progress { phase: Phase::Finish, done: 0, total: 1 });
         let head = sink.finish().map_err(output.failed("cut"))?;
+        let block_bytes = match change.and_then(|change| change.block_bytes) {
+            None => base.as_ref().and_then(|base| base.file(file).ok()).map(|shape| shape.block_bytes),
+            known => known,
+        };
+        let fingerprint =
+            fingerprint(output.file(), &head, len, block_bytes).map_err(output.failed("read"))?;
         let attributes = self.snapshot(plan)?.and_then(|snapshot| snapshot.meta.attributes);
         let Published { moved_aside, not_given } =
             output.publish(&head, attributes, force, self.clock.now())?;
@@ -197,6 +206,7 @@ impl Restorer<'_> {
             timeline: plan.reached.timeline,
             reached: plan.reached,
             bytes: len,
+            fingerprint,
             base_bytes,
             reused_bytes,
             wal_bytes: merged.log_bytes(),
@@ -272,6 +282,29 @@ fn only_file(base: Option<&SnapshotReader>, merged: &Merged) -> Result<FileId> {
         [file] => Ok(file),
         _ => Err(Error::SeveralFiles { files: files.len() }),
     }
+}
+
+/// The fingerprint of a file that is built except for its head.
+fn fingerprint(
+    file: &dyn File,
+    head: &[u8],
+    len: u64,
+    block_bytes: Option<u32>,
+) -> io::Result<Option<Fingerprint>> {
+    let Some(block_bytes) = block_bytes.filter(|bytes| *bytes > 0 && len > 0) else { return Ok(None) };
+    let read = |number: u64, out: &mut [u8]| {
+        let from = number * u64::from(block_bytes);
+        let rest = (len - from).min(out.len() as u64) as usize;
+        out.fill(0);
+        file.read_exact_at(&mut out[..rest], from)?;
+        if from < head.len() as u64 {
+            let of_head = &head[from as usize..];
+            let known = of_head.len().min(rest);
+            out[..known].copy_from_slice(&of_head[..known]);
+        }
+        Ok(())
+    };
+    Fingerprint::of(block_bytes, len.div_ceil(u64::from(block_bytes)), read).map(Some)
 }
 
 fn base_lacks(error: &pitr_snapshot::Error) -> bool {

@@ -295,7 +295,7 @@ impl SnapshotMeta {
     }
 
     fn decode(reader: &mut Reader<'_>, has_attributes: bool) -> Result<Self, DecodeError> {
-        let source = SourceName::new(reader.text(64, "source name")?)
+        let source = SourceName::new(reader.text(SourceName::BYTES_MAX, "source name")?)
             .map_err(|_| DecodeError::Range { what: "source name", value: 0 })?;
         let engine = reader.text(ENGINE_BYTES_MAX, "engine")?.to_owned();
         let timeline = TimelineId::new(reader.u32("timeline")?);

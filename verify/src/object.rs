@@ -147,6 +147,8 @@ fn role(path: &str) -> Option<Role> {
         ["sources", _, "epochs", name] if name.ends_with("-claim") => K::Claim,
         ["sources", _, "epochs", name] if name.ends_with("-fence") => K::Fence,
         ["sources", _, "pruned", _, _] => K::Pruned,
+        ["sources", _, "origins", _] => K::Origin,
+        ["sources", _, "restored", _, _] => K::Restored,
         ["condemned", name] if name.ends_with("-objects") || name.ends_with("-leases") => K::Condemned,
         _ => return None,
     };

@@ -89,6 +89,42 @@ pub enum Error {
         /// The first such page that was found, counted from 1.
         page: u32,
     },
+    /// A symbolic link on the way to the database leads elsewhere now.
+    #[error("{path}: a link on the way was moved: it led to {was} and leads to {now} now")]
+    LinkMoved {
+        /// The path as it was given.
+        path: PathBuf,
+        /// The file that it led to.
+        was: PathBuf,
+        /// The file that it leads to.
+        now: PathBuf,
+    },
+    /// The database file has several names.
+    #[error(
+        "{path}: the file has {names} names (hard links); SQLite keeps -wal and -shm beside one of them only, so a program that opens another name would write past pitr and damage the database; remove the other names, or say with --allow-hard-links that no program opens them"
+    )]
+    HardLinked {
+        /// The database.
+        path: PathBuf,
+        /// Number of its names.
+        names: u64,
+    },
+    /// The repository knows the source at another place.
+    #[error(
+        "{path} on host {host}: the repository knows the source {name} as {was} on host {was_host}; if this is the same database, moved, say so with --adopt, otherwise give it a name of its own with --source NAME"
+    )]
+    OtherPlace {
+        /// The source.
+        name: String,
+        /// The database that was given.
+        path: PathBuf,
+        /// This host.
+        host: String,
+        /// Where the source was.
+        was: PathBuf,
+        /// On which host.
+        was_host: String,
+    },
     /// Another process watches or backs up the same database.
     #[error(
         "{dir}: in use by another pitr process that watches or backs up this database; stop it, or wait for it"
@@ -186,7 +222,11 @@ impl Error {
     pub fn is_break(&self) -> bool {
         matches!(
             self,
-            Error::FrameChanged { .. } | Error::LockLost | Error::Replaced { .. } | Error::Overwritten { .. }
+            Error::FrameChanged { .. }
+                | Error::LockLost
+                | Error::Replaced { .. }
+                | Error::Overwritten { .. }
+                | Error::LinkMoved { .. }
         )
     }
 

@@ -15,6 +15,7 @@
 //! | [`capture`] | frames become transactions in our log |
 //! | [`keeper`] | letting the database's log restart |
 //! | [`watch`] | all of it together with the archive: threads, gaps, forks, snapshots |
+//! | [`place`] | the path that was given, and the file that SQLite opens for it |
 //! | [`base`] | the database at one commit, for a full snapshot |
 //!
 //! Read `source` first: its invariants are what everything else rests on.
@@ -28,6 +29,7 @@ pub mod error;
 pub mod exact;
 pub mod header;
 pub mod keeper;
+pub mod place;
 pub mod position;
 pub mod sample;
 pub mod source;

@@ -246,7 +246,9 @@ impl Source {
             std::fs::metadata(&self.path).map_err(|e| Error::Open { path: self.path.clone(), source: e })?;
         let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
         let stamp = FileStamp { file: identity(&metadata), len: metadata.len(), changed_ns };
-        let settled = now.since(Timestamp::from_micros(changed_ns / 1000)) > SETTLED_MICROS;
+        let changed = Timestamp::from_micros(changed_ns / 1000);
+        // A clock that was set back since shows an earlier time at the next write: that is another one too.
+        let settled = now.since(changed).max(changed.since(now)) > SETTLED_MICROS;
         Ok(settled.then_some(stamp))
     }
 

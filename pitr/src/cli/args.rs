@@ -10,6 +10,7 @@ use super::target::{Target, parse_duration};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
 use pitr::codec::{Codec, KeyWrap};
+use pitr::format::{SourceName, SourceNameError};
 use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -218,6 +219,12 @@ pub(crate) struct Backup {
     /// Where the local log lives [default: NAME-pitr/ beside the database]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// The source was elsewhere until now: this is the same database or folder, moved
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// Accept a database file with several names (hard links): no program opens the others
+    #[arg(long)]
+    pub(crate) allow_hard_links: bool,
     /// How to compress: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9 [default: zstd:3, or as a running watcher does]
     #[arg(long, value_name = "CODEC")]
     pub(crate) compress: Option<Codec>,
@@ -248,6 +255,12 @@ pub(crate) struct Watch {
     /// Where the local log lives [default: NAME-pitr/ beside each database]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// The source was elsewhere until now: this is the same database, moved
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// Accept a database file with several names (hard links): no program opens the others
+    #[arg(long)]
+    pub(crate) allow_hard_links: bool,
     /// How to compress: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9
     #[arg(long, value_name = "CODEC", default_value_t = Codec::default())]
     pub(crate) compress: Codec,
@@ -477,8 +490,6 @@ enum ValueError {
     RepositoryEmpty,
     #[error("give the permissions of files, as 0600, 0640, 0660 or 0644; their owner reads and writes them")]
     Mode,
-    #[error("1 to 64 letters, digits, dots, dashes and underlines, not beginning with a dot")]
-    Source,
 }
 
 fn parse_interval(text: &str) -> Result<Duration, ValueError> {
@@ -501,10 +512,8 @@ fn parse_mode(text: &str) -> Result<u32, ValueError> {
 }
 
 /// Source names are one segment of an object's path, on every kind of store.
-fn parse_source(text: &str) -> Result<String, ValueError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    let fine = (1..=64).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(allowed);
-    if fine { Ok(text.to_owned()) } else { Err(ValueError::Source) }
+fn parse_source(text: &str) -> Result<String, SourceNameError> {
+    SourceName::new(text).map(|name| name.to_string())
 }
 
 fn repository_parser() -> impl TypedValueParser<Value = PathBuf> {
@@ -624,9 +633,11 @@ mod tests {
 
     #[test]
     fn source_names_are_one_path_segment() {
-        assert!(parse_source("shop-1.main").is_ok());
-        for name in ["", ".", "..", "a/b", "a b", "läden", &"x".repeat(65)] {
-            assert_eq!(parse_source(name), Err(ValueError::Source), "{name}");
+        for name in ["shop-1.main", "läden", "日本"] {
+            assert_eq!(parse_source(name).as_deref(), Ok(name));
+        }
+        for name in ["", ".", "..", "a/b", "a b", &"x".repeat(65)] {
+            assert_eq!(parse_source(name), Err(SourceNameError(name.to_owned())), "{name}");
         }
     }
 

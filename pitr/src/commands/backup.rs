@@ -9,8 +9,9 @@ use pitr::Pitr;
 use pitr::directory::{self, ChangedRanges, ListError, Taken};
 use pitr::snapshot::Snapshot;
 use pitr::sqlite::Error as SqliteError;
+use pitr::sqlite::place::Place;
 use pitr::sqlite::watch::control::{self, Request};
-use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions, state};
+use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions};
 
 use pitr_vfs::open_file;
 
@@ -42,10 +43,13 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
             "what changed in a database stands in its log; leave --changed-ranges out",
         ));
     }
-    let subject = Subject {
-        database: args.database.clone(),
-        source: source_of(global, &args.database)?,
-        state: args.state.clone().unwrap_or_else(|| state::default_dir(&args.database)),
+    let place = Place::resolve(&args.database).map_err(|e| explain(e.into()))?;
+    let source = source_of(global, place.resolved())?;
+    let subject = Subject::new(&place, source, args.state.clone());
+    let options = WatchOptions {
+        adopt: args.adopt,
+        allow_hard_links: args.allow_hard_links,
+        ..WatchOptions::default()
     };
     let output = global.output();
     let events: Events = Arc::new(move |event| match event {
@@ -53,7 +57,7 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
         other => tell(&output, "", &other),
     });
     let phase = global.progress().phase("snapshot", 0);
-    let snapshot = match pitr.watch(subject.clone(), WatchOptions::default(), events) {
+    let snapshot = match pitr.watch(subject.clone(), options, events) {
         Ok(mut watch) => watch.snapshot_once(args.full).map_err(|e| explain(e.into()))?,
         Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &subject, args)?,
         Err(e) => return Err(explain_of(&args.database)(e)),
@@ -70,7 +74,7 @@ fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError
     let changed_ranges = args.changed_ranges.as_deref().map(read_ranges).transpose()?;
     let name = source_of(global, &args.database)?;
     let phase = global.progress().phase("snapshot", 0);
-    let moved = global.source()?.is_some();
+    let moved = global.source()?.is_some() || args.adopt;
     let options = directory::BackupOptions { full: args.full, moved, changed_ranges, ..Default::default() };
     let taken = pitr.backup_folder(&name, &args.database, options).map_err(explain)?;
     drop(phase);

@@ -227,9 +227,12 @@ fn in_sqlite(error: &sqlite::Error) -> (Code, Option<&'static str>) {
         S::Locked { .. } => (Code::Locked, None),
         S::Wal(pitr::wal::Error::Locked { .. }) => (Code::Locked, None),
         S::Wal(e) if e.kind() == pitr::wal::Kind::Fatal => (Code::Corrupt, None),
-        S::NotADatabase { .. } | S::NotWalMode { .. } | S::ForeignState { .. } | S::OtherEngine { .. } => {
-            (Code::Usage, None)
-        }
+        S::NotADatabase { .. }
+        | S::NotWalMode { .. }
+        | S::ForeignState { .. }
+        | S::HardLinked { .. }
+        | S::OtherPlace { .. }
+        | S::OtherEngine { .. } => (Code::Usage, None),
         S::StateFolder { source, .. } if is_denied(source) => {
             (Code::PermissionDenied, Some("name a folder that can be written with --state DIR"))
         }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use pitr::Pitr;
 use pitr::format::SourceName;
+use pitr::sqlite::place::Place;
+use pitr::sqlite::watch::Subject;
 use pitr::sqlite::watch::folder::FolderSearch;
-use pitr::sqlite::watch::{Subject, state};
 
 use super::failure::explain;
 use crate::cli::args::{Global, Watch};
@@ -94,15 +95,13 @@ fn subject(
     names: &mut BTreeMap<SourceName, PathBuf>,
 ) -> Result<Subject, CliError> {
     let source = Pitr::source_below(relative).map_err(explain)?;
-    let database = folder.join(relative);
-    let owner = names.entry(source.clone()).or_insert_with(|| database.clone());
-    if *owner != database {
+    let place = Place::resolve(&folder.join(relative)).map_err(|e| explain(e.into()))?;
+    let database = place.resolved();
+    let owner = names.entry(source.clone()).or_insert_with(|| database.to_owned());
+    if owner.as_path() != database {
         let what = format_args!("its source would be {source}, which is {}", owner.display()).to_string();
         return Err(CliError::usage(what).next("watch it by a command of its own, with --source"));
     }
-    let state = match state {
-        None => state::default_dir(&database),
-        Some(dir) => dir.join(source.as_str()),
-    };
-    Ok(Subject { database, source, state })
+    let state = state.map(|dir| dir.join(source.as_str()));
+    Ok(Subject::new(&place, source, state))
 }

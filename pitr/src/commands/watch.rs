@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::format::{SegmentSize, SourceName};
+use pitr::sqlite::place::Place;
 use pitr::sqlite::watch::fleet::Search;
-use pitr::sqlite::watch::{Event, Events, Found, Subject, Summary, WatchOptions, give_way, state};
+use pitr::sqlite::watch::{Event, Events, Found, Subject, Summary, WatchOptions, give_way};
 
 use super::failure::{explain, explain_of};
 use super::folders::Searching;
@@ -42,6 +43,8 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
         segment_size,
         ship_every: args.rpo,
         snapshot_every: Some(args.snapshot_every),
+        adopt: args.adopt,
+        allow_hard_links: args.allow_hard_links,
         ..WatchOptions::default()
     };
     let mut search = Searching::new(global, &args, folders, &subjects)?;
@@ -104,17 +107,21 @@ fn subjects(global: &Global, args: &args::Watch, databases: &[PathBuf]) -> Resul
     let mut names = BTreeSet::new();
     let mut subjects = Vec::new();
     for database in databases {
-        let source = source_of(global, database)?;
+        // One that does not exist yet is waited for.
+        let place = if database.symlink_metadata().is_ok() {
+            Place::resolve(database)
+        } else {
+            Place::absent(database)
+        };
+        let place = place.map_err(|e| explain(e.into()))?;
+        let source = source_of(global, place.resolved())?;
         if !names.insert(source.clone()) {
             return Err(CliError::usage(format_args!("two databases would both be the source {source}"))
                 .next("watch them by two commands, each with its --source"));
         }
-        let state = match &args.state {
-            None => state::default_dir(database),
-            Some(dir) if several => dir.join(source.as_str()),
-            Some(dir) => dir.clone(),
-        };
-        subjects.push(Subject { database: database.clone(), source, state });
+        let state =
+            args.state.as_ref().map(|dir| if several { dir.join(source.as_str()) } else { dir.clone() });
+        subjects.push(Subject::new(&place, source, state));
     }
     Ok(subjects)
 }
@@ -168,6 +175,9 @@ pub(super) fn tell(output: &Output, source: &str, event: &Event) {
         Event::Watching => "watching again".to_owned(),
         Event::Gap(reason) => format!("GAP: {}; a new base is taken", reason.as_str()),
         Event::Forked { timeline, reason } => format!("timeline {timeline} begins: {}", reason.as_str()),
+        Event::ClockBehind { until } => format!(
+            "the clock is behind the last archived time, {until}; commits get that time until the clock has passed it"
+        ),
         Event::SetAside { path, why } => {
             format!("the local log can't be used and was set aside as {}: {why}", path.display())
         }

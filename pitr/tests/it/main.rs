@@ -6,6 +6,8 @@ mod delta;
 mod encrypted;
 mod folders;
 mod golden;
+mod identity;
+mod links;
 mod listed;
 mod misuse;
 mod private;

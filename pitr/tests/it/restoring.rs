@@ -117,6 +117,16 @@ fn a_snapshot_is_a_target_by_the_first_digits_of_its_id() {
     let (answer, _) = world.restore(&format!("snapshot:{other}"), &[]);
     assert_eq!(answer.json["error"]["code"], "unreachable-target");
     assert_eq!(world.restore("snapshot:x", &[]).0.json["error"]["code"], "usage");
+    // FAILURES 55: one that can't be read is not unknown.
+    let info = world.done(&["info"]);
+    let snapshots = info["sources"][0]["snapshots"].as_array().unwrap();
+    let damaged = snapshots.iter().find(|one| one["snapshot_id"] == *taken[1].0).unwrap();
+    let root = world.path("repo").join(damaged["root"].as_str().unwrap());
+    let mut bytes = fs::read(&root).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&root, bytes).unwrap();
+    let (answer, _) = world.restore(&format!("snapshot:{}", taken[1].0), &[]);
+    assert_eq!((answer.code, &answer.json["error"]["code"]), (4, &"corrupt".into()), "{}", answer.stderr);
 }
 
 #[test]

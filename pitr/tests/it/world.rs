@@ -44,7 +44,12 @@ impl World {
 
     /// An application on the database, which is in WAL mode with a table `t`.
     pub(crate) fn application(&self) -> App {
-        let mut app = App::start("application", &self.database());
+        self.application_on(&self.database())
+    }
+
+    /// The same on another database.
+    pub(crate) fn application_on(&self, database: &Path) -> App {
+        let mut app = App::start("application", database);
         app.sql("PRAGMA journal_mode=WAL");
         app.sql("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x)");
         app
@@ -99,8 +104,13 @@ impl World {
     }
 
     pub(crate) fn watch_with(&self, more: &[&str]) -> Watcher {
+        self.watch_at(&self.database(), more)
+    }
+
+    /// As [`watch_with`](Self::watch_with), of another database.
+    pub(crate) fn watch_at(&self, database: &Path, more: &[&str]) -> Watcher {
         let mut command = self.command();
-        command.arg("watch").arg(self.database()).args(more);
+        command.arg("watch").arg(database).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let remarks = BufReader::new(child.stderr.take().unwrap());

@@ -626,3 +626,18 @@ fn what_does_not_fit_or_has_no_folder_is_refused_before_anything_is_written() {
     let refused = build(&missing.join("out")).unwrap_err();
     assert!(matches!(&refused, Error::NoFolder { path } if *path == missing), "{refused}");
 }
+
+#[test]
+fn a_clock_that_was_ahead_keeps_no_folder_from_being_backed_up() {
+    // FAILURES 56. The clock of the lab is ahead of the system's.
+    let lab = Lab::new();
+    fs::write(lab.at("file"), "one").unwrap();
+    let ahead = lab.backup();
+    fs::write(lab.at("file"), "another").unwrap();
+    let (honest, name) = (SystemClock::new(), SourceName::new("s").unwrap());
+    let right = backup(&lab.objects, &honest, &name, &lab.source(), BackupOptions::default()).unwrap();
+    let (before, after) = (&ahead.snapshot.meta, &right.snapshot.meta);
+    assert!(after.created < before.created, "the clock was set back");
+    assert!(after.time >= before.time && after.consistent_at > before.consistent_at);
+    lab.comes_back(&right, "out");
+}

@@ -10,6 +10,7 @@ use pitr_wal::{BatchBuilder, Records, Wal};
 
 use super::Event;
 use super::begin::{Fork, fork};
+use super::binding::Content;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::state::State;
@@ -78,8 +79,14 @@ impl Shared {
             Beginning::Gap(reason) => {
                 let first_contact = left.is_none() && broken.is_none();
                 if !first_contact {
-                    self.append_gap(reason, now)?;
-                    (self.events)(Event::Gap(reason));
+                    match self.content(&mut source, state)? {
+                        Content::Restored(log) => return Ok(Attaching::Forked(log)),
+                        Content::AsWeLeftIt => {}
+                        Content::Unknown => {
+                            self.append_gap(reason, now)?;
+                            (self.events)(Event::Gap(reason));
+                        }
+                    }
                 }
                 // The base is the state at some moment between `began` and `time`: it holds from `time` on, and what
                 // it doesn't hold happened after `began`.
@@ -99,10 +106,10 @@ impl Shared {
                 // The old history stays restorable to its end.
                 self.ship(true)?;
                 let fork = Fork {
-                    segment_size: self.options.segment_size,
                     parent: Some(self.log.timeline),
                     at: common.lsn,
                     reason: ForkReason::SourceRewound,
+                    root: None,
                     time: common.time,
                     gap: false,
                 };
@@ -290,7 +297,7 @@ pub(super) enum Attaching {
 }
 
 fn fork_log(shared: &Shared, state: &State, from: &Fork) -> Result<Log> {
-    fork(&shared.around, state, &shared.writer, from)
+    fork(&shared.around, state, &shared.writer, from, shared.options.segment_size)
 }
 
 fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {

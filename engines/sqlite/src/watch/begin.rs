@@ -4,10 +4,11 @@
 //! | --- | --- | --- |
 //! | no timeline | - | begins timeline 1 |
 //! | newest is T | opens, and goes on where the archive of T ends | goes on with it |
-//! | newest is T | missing, damaged, behind the archive, or another one | forks from the end of T, behind a gap |
+//! | newest is T | missing, damaged, behind the archive, or another one | forks from the end of T, behind a gap; from a restored state, if the database is one |
 //!
 //! Nothing is ever appended over what the archive has. A local log that can't be used is set aside, not deleted.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
@@ -17,7 +18,7 @@ use pitr_wal::{Start, Wal, WalOptions};
 
 use super::shared::Log;
 use super::state::State;
-use super::{Event, Events, Surroundings};
+use super::{Event, Events, Surroundings, binding};
 use crate::error::{Error, Result};
 
 /// Little of the log waits in memory: a watch lives beside the application for months. The log needs no thread of its
@@ -28,10 +29,11 @@ fn log_options() -> WalOptions {
 
 /// Where a new timeline leaves an older one.
 pub(super) struct Fork {
-    pub(super) segment_size: SegmentSize,
     pub(super) parent: Option<TimelineId>,
     pub(super) at: Lsn,
     pub(super) reason: ForkReason,
+    /// The content of the restored state that it begins from.
+    pub(super) root: Option<[u8; 32]>,
     /// Last time in the part of the parent that counts.
     pub(super) time: Timestamp,
     /// What the source did just before was not logged.
@@ -45,6 +47,7 @@ pub(super) fn open_log(
     archive: &Archive,
     writer: &Writer,
     segment_size: SegmentSize,
+    database: &Path,
     events: &Events,
 ) -> Result<Log> {
     let catalog = archive.catalog()?;
@@ -54,7 +57,8 @@ pub(super) fn open_log(
             around,
             state,
             writer,
-            &Fork { segment_size, parent: None, at, reason: ForkReason::First, time, gap: true },
+            &Fork { parent: None, at, reason: ForkReason::First, root: None, time, gap: true },
+            segment_size,
         );
     };
     match go_on(around, state, writer, &catalog, newest) {
@@ -77,13 +81,11 @@ pub(super) fn open_log(
         None => Timestamp::MIN,
     };
     let reason = ForkReason::LogBehind;
-    let log = fork(
-        around,
-        state,
-        writer,
-        &Fork { segment_size, parent: Some(newest), at, reason, time, gap: true },
-    )?;
-    events(Event::Forked { timeline: log.timeline, reason });
+    let behind = Fork { parent: Some(newest), at, reason, root: None, time, gap: true };
+    let restored = binding::restored_fork(around, archive, &catalog, database)?;
+    let from = restored.unwrap_or(behind);
+    let log = fork(around, state, writer, &from, segment_size)?;
+    events(Event::Forked { timeline: log.timeline, reason: from.reason });
     Ok(log)
 }
 
@@ -118,7 +120,13 @@ fn diverged(error: &pitr_archive::Error) -> bool {
 }
 
 /// Claims a new timeline and makes its local log.
-pub(super) fn fork(around: &Surroundings, state: &State, writer: &Writer, from: &Fork) -> Result<Log> {
+pub(super) fn fork(
+    around: &Surroundings,
+    state: &State,
+    writer: &Writer,
+    from: &Fork,
+    segment_size: SegmentSize,
+) -> Result<Log> {
     let now = around.clock.now();
     let ambiguous = (now < from.time).then_some((now, from.time));
     let timeline = writer.claim_timeline(&Timeline {
@@ -127,12 +135,12 @@ pub(super) fn fork(around: &Surroundings, state: &State, writer: &Writer, from: 
         reason: from.reason,
         created: now,
         ambiguous,
-        root: None,
+        root: from.root,
     })?;
     let log_id = random_bytes()?;
     // A fork's own clock begins anew: times that were lived through before are ambiguous, and marked so.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
-    let (follows, gap, segment_size) = (from.at, from.gap, from.segment_size);
+    let (follows, gap) = (from.at, from.gap);
     let start = Start { timeline, follows, time, gap, segment_size, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
     if around.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {

@@ -17,7 +17,8 @@ use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_vfs::{OsFs, SystemClock};
 use rusqlite::Connection;
 
-use super::{Event, Events, Subject, Surroundings, Watch, WatchOptions, state};
+use super::{Event, Events, Subject, Surroundings, Watch, WatchOptions};
+use crate::place::Place;
 use crate::steps;
 
 const TABLES: u32 = 6;
@@ -146,9 +147,10 @@ fn play(seed: u64) -> (u64, u32) {
     let repository = objects.init_repository(clock.now()).unwrap().id;
     let around = Surroundings { fs: Arc::new(OsFs), clock, objects, repository };
     let source = SourceName::new("app").unwrap();
-    let subject = Subject { source, state: state::default_dir(&database), database: database.clone() };
+    let app = App::open(&database);
+    let subject = Subject::new(&Place::resolve(&database).unwrap(), source, None);
     let world = World { around, subject, gaps: Arc::default() };
-    let app = Rc::new(RefCell::new(App::open(&database)));
+    let app = Rc::new(RefCell::new(app));
     let random = Rc::new(RefCell::new(Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)));
     let steps_taken = Rc::new(RefCell::new(0));
     let mut watch = world.begin();

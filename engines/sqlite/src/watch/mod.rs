@@ -11,6 +11,7 @@
 mod alive;
 mod attach;
 mod begin;
+mod binding;
 pub mod control;
 pub mod fleet;
 pub mod folder;
@@ -28,12 +29,14 @@ use std::time::Duration;
 use pitr_archive::ForkReason;
 use pitr_codec::Codec;
 use pitr_format::record::GapReason;
-use pitr_format::{SegmentSize, SourceName, TimelineId};
+use pitr_format::{SegmentSize, SourceName, TimelineId, Timestamp};
 use pitr_objects::Objects;
 use pitr_snapshot::Snapshot;
 use pitr_vfs::{Clock, FileSystem};
 
+use crate::error::Result;
 use crate::keeper::KeeperOptions;
+use crate::place::Place;
 
 pub use fleet::{Fleet, Found, give_way};
 pub use run::{Summary, Watch};
@@ -57,12 +60,40 @@ pub struct Surroundings {
 /// What is watched.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    /// The database file.
+    /// The path of the database as it was given, absolute. A watch resolves it again and again: a link on the way may be
+    /// moved to another database.
+    pub given: PathBuf,
+    /// The file that the path leads to; `-wal` and `-shm` are beside this one.
     pub database: PathBuf,
     /// Its name in the repository.
     pub source: SourceName,
     /// Folder of the local log.
     pub state: PathBuf,
+}
+
+impl Subject {
+    /// The database at `place` as a source, with its local log in `state`, or beside the file that the path leads to.
+    #[must_use]
+    pub fn new(place: &Place, source: SourceName, state: Option<PathBuf>) -> Self {
+        let state = state.unwrap_or_else(|| state::default_dir(place.resolved()));
+        Subject { given: place.given().to_owned(), database: place.resolved().to_owned(), source, state }
+    }
+
+    /// Where the database is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::known(self.given.clone(), self.database.clone())
+    }
+
+    /// Follows the links of the given path again; the local log stays where it is.
+    ///
+    /// # Errors
+    /// As [`Place::resolve`].
+    pub fn follow_links(&mut self) -> Result<()> {
+        let place = Place::resolve(&self.given)?;
+        (self.given, self.database) = (place.given().to_owned(), place.resolved().to_owned());
+        Ok(())
+    }
 }
 
 /// How it is watched.
@@ -82,6 +113,11 @@ pub struct WatchOptions {
     pub codec: Codec,
     /// Size of the local log's segments, for logs that begin.
     pub segment_size: SegmentSize,
+    /// The source may have been elsewhere until now: the database is the same one, moved. Otherwise another place is
+    /// refused, unless the database is a restored state that the repository knows.
+    pub adopt: bool,
+    /// The database file may have other names (hard links), which no program opens.
+    pub allow_hard_links: bool,
 }
 
 impl Default for WatchOptions {
@@ -94,6 +130,8 @@ impl Default for WatchOptions {
             keeper: KeeperOptions::default(),
             codec: Codec::default(),
             segment_size: SegmentSize::DEFAULT,
+            adopt: false,
+            allow_hard_links: false,
         }
     }
 }
@@ -112,6 +150,12 @@ pub enum Event {
         timeline: TimelineId,
         /// Why.
         reason: ForkReason,
+    },
+    /// The clock is behind the last time that was logged, by less than begins a new timeline: commits get that time until
+    /// the clock has passed it.
+    ClockBehind {
+        /// The last time that was logged.
+        until: Timestamp,
     },
     /// A local log that can't be used was set aside.
     SetAside {

@@ -11,17 +11,21 @@ use pitr_snapshot::Snapshot;
 
 use super::attach::{Attached, Attaching};
 use super::begin::{Fork, fork, open_log};
+use super::binding::admit;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::snapshots::newest_of;
 use super::state::State;
 use super::{ENGINE, Event, Events, Fleet, Subject, Surroundings, WatchOptions};
+use crate::capture::SET_BACK_MICROS_MAX;
 use crate::error::{Error, Result};
 
 /// At first contact a database that is busy, or whose log restarts below us, is tried again for this long.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How often.
 const BUSY_EVERY: Duration = Duration::from_millis(20);
+/// A clock that is behind the log by less is not worth a word, microseconds.
+const CLOCK_BEHIND_MICROS_MIN: u64 = 1_000_000;
 /// A file is settled for a stamp after this long (see `Source::file_stamp`).
 const SETTLE: Duration = Duration::from_millis(150);
 
@@ -78,29 +82,52 @@ impl Watch {
     /// [`Watch::snapshot_once`] follows.
     pub fn begin(
         around: Surroundings,
-        subject: Subject,
+        mut subject: Subject,
         options: WatchOptions,
         events: Events,
     ) -> Result<Watch> {
+        subject.follow_links()?;
         // FAILURES 59: before anything is made beside what is no database.
         pitr_vfs::check_regular(&subject.database)
             .map_err(|source| Error::Open { path: subject.database.clone(), source })?;
+        if !options.allow_hard_links {
+            subject.place().refuse_hard_links()?;
+        }
+        let archive = Archive::new(around.objects.clone(), subject.source.clone());
+        // Before the state folder is made: it would belong to a source that this database is not.
+        let origin = admit(&around, &subject, options.adopt, &archive)?;
         let state = State::open(around.fs.clone(), &subject.state, around.repository, &subject.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
         drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
         state.narrow_to(&subject.database)?;
-        let archive = Archive::new(around.objects.clone(), subject.source.clone());
         let before = newest_of(&around.objects, &subject.source)?.map(|snapshot| snapshot.meta.engine);
         if let Some(engine) = before.filter(|engine| engine != ENGINE) {
             return Err(Error::OtherEngine { name: subject.source.to_string(), engine });
         }
         let writer = Writer::claim(&archive, around.clock.now())?;
-        let log = open_log(&around, &state, &archive, &writer, options.segment_size, &events)?;
+        writer.state_origin(&origin)?;
+        let log =
+            open_log(&around, &state, &archive, &writer, options.segment_size, &subject.database, &events)?;
         let shared = Arc::new(Shared::new(around, subject, options, events, archive, writer, log)?);
         shared.recall_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
+        watch.catch_up_with_clock()?;
         watch.attach_patiently()?;
         Ok(watch)
+    }
+
+    /// A clock that was ahead and is right again must not keep anything from being protected (FAILURES 56): a log that is
+    /// far ahead of it is left for a new timeline.
+    fn catch_up_with_clock(&mut self) -> Result<()> {
+        let until = self.shared.log.wal.last_time();
+        match until.since(self.shared.around.clock.now()) {
+            ..CLOCK_BEHIND_MICROS_MIN => {}
+            CLOCK_BEHIND_MICROS_MIN..=SET_BACK_MICROS_MAX => {
+                (self.shared.events)(Event::ClockBehind { until });
+            }
+            _ => self.fork_for_clock()?,
+        }
+        Ok(())
     }
 
     /// An application that writes while we come can be in the way of a look; that ends nothing.
@@ -113,12 +140,16 @@ impl Watch {
                     // Behind a break each try costs a segment of the log.
                     std::thread::sleep(BUSY_EVERY);
                 }
+                Err(Error::ClockSetBack { .. }) => {
+                    self.fork_for_clock()?;
+                    broken = None;
+                }
                 other => return other,
             }
         }
     }
 
-    fn attach(&mut self, broken: Option<GapReason>) -> Result<()> {
+    fn attach(&mut self, mut broken: Option<GapReason>) -> Result<()> {
         loop {
             match self.shared.attach(&self.state, broken)? {
                 Attaching::Attached(attached) => {
@@ -126,7 +157,11 @@ impl Watch {
                     self.attached = Some(attached);
                     return Ok(());
                 }
-                Attaching::Forked(log) => self.shared = Arc::new(self.shared.with_log(*log)?),
+                Attaching::Forked(log) => {
+                    // The new timeline begins with what the break led to.
+                    broken = None;
+                    self.shared = Arc::new(self.shared.with_log(*log)?);
+                }
             }
         }
     }
@@ -145,9 +180,8 @@ impl Watch {
     /// Takes one snapshot now and drains: what `backup` does when nobody watches. The snapshot is a base if one is
     /// due, or with `full`.
     pub fn snapshot_once(&mut self, full: bool) -> Result<Snapshot> {
+        self.look()?;
         let attached = self.attached.as_mut().ok_or(Error::Died)?;
-        attached.capture.look(&attached.source)?;
-        self.shared.captured(&attached.capture);
         let due = attached.base.take();
         let snapshot = match due {
             Some(base) => self.shared.take_base(&PendingBase { full, ..base })?,
@@ -167,6 +201,22 @@ impl Watch {
         Ok(snapshot)
     }
 
+    /// Captures what is there, over a clock that was set back since the last look.
+    fn look(&mut self) -> Result<()> {
+        let Some(attached) = self.attached.as_mut() else { return Ok(()) };
+        match attached.capture.look(&attached.source) {
+            Err(Error::ClockSetBack { .. }) => {
+                self.fork_for_clock()?;
+                self.attach_patiently()
+            }
+            looked => {
+                looked?;
+                self.shared.captured(&attached.capture);
+                Ok(())
+            }
+        }
+    }
+
     /// Connections and descriptors of the source close. Nobody else may use this watch any more.
     fn detach(&mut self) {
         if let Some(attached) = self.attached.take() {
@@ -174,10 +224,16 @@ impl Watch {
         }
     }
 
-    /// Attaches again after the source turned out not to be what was watched.
+    /// Attaches again after the source turned out not to be what was watched: to what is at the given path now.
     pub(super) fn attach_again(&mut self, why: GapReason) -> Result<()> {
         // Connections and descriptors of the old source close before any of the new one open.
         self.detach();
+        // Nobody else uses it now: see `Crew::deactivate`.
+        let shared = Arc::get_mut(&mut self.shared).ok_or(Error::Died)?;
+        shared.subject.follow_links()?;
+        if !shared.options.allow_hard_links {
+            shared.subject.place().refuse_hard_links()?;
+        }
         self.attach(Some(why))
     }
 
@@ -189,12 +245,12 @@ impl Watch {
         let (at, time) = (self.shared.log.wal.durable(), self.shared.log.wal.last_time());
         let reason = ForkReason::ClockSetBack;
         let segment_size = self.shared.options.segment_size;
-        let from = Fork { segment_size, parent, at, reason, time, gap: false };
-        let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from)?;
+        let from = Fork { parent, at, reason, root: None, time, gap: false };
+        let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from, segment_size)?;
         self.shared.carry_position_to(&log)?;
         (self.shared.events)(Event::Forked { timeline: log.timeline, reason });
         self.shared = Arc::new(self.shared.with_log(log)?);
-        self.attach_patiently()
+        Ok(())
     }
 
     /// What the watch did so far.
@@ -212,6 +268,10 @@ impl Watch {
     /// # Errors
     /// Those of reading the database and of writing to the repository.
     pub fn drain(&mut self) -> Result<Summary> {
+        match self.look() {
+            Err(e) if e.is_break() => {}
+            other => other?,
+        }
         if let Some(attached) = self.attached.as_mut() {
             // Asked to end before the watch had begun: without its base nothing behind a gap could ever be restored.
             if let Some(base) = attached.base.take() {
@@ -240,7 +300,9 @@ impl Watch {
 /// Why there is a gap after a break.
 pub(super) fn reason(why: &Error) -> GapReason {
     match why {
-        Error::Replaced { .. } | Error::Overwritten { .. } => GapReason::SourceReplaced,
+        Error::Replaced { .. } | Error::Overwritten { .. } | Error::LinkMoved { .. } => {
+            GapReason::SourceReplaced
+        }
         _ => GapReason::LogRestarted,
     }
 }

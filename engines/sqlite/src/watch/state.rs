@@ -170,11 +170,7 @@ impl State {
     /// The timelines that have a local log, oldest first.
     pub fn timelines(&self) -> Result<Vec<TimelineId>> {
         let names = self.fs.list(&self.dir).map_err(|e| Error::Open { path: self.dir.clone(), source: e })?;
-        let number = |name: &str| u32::from_str_radix(name.strip_prefix("timeline-")?, 16).ok();
-        let mut found: Vec<_> =
-            names.iter().filter_map(|n| n.to_str()).filter_map(number).map(TimelineId::new).collect();
-        found.sort_unstable();
-        Ok(found)
+        Ok(logs(&names))
     }
 
     /// Puts a local log that can't be used out of the way; nothing of it is deleted.
@@ -191,6 +187,31 @@ impl State {
 fn lock_file(dir: &Path) -> std::io::Result<(u64, u64)> {
     let metadata = std::fs::metadata(dir.join("lock"))?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// True if the folder is there, belongs to this repository and source, and holds a local log. Nothing is locked or made.
+pub(super) fn has_log(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    repository: [u8; 16],
+    source: &SourceName,
+) -> Result<bool> {
+    match check_identity(fs, dir, &identity(repository, source)) {
+        Ok(true) => {}
+        Ok(false) | Err(Error::ForeignState { .. }) => return Ok(false),
+        Err(e) => return Err(e),
+    }
+    let names = fs.list(dir).map_err(|e| Error::Open { path: dir.to_owned(), source: e })?;
+    Ok(!logs(&names).is_empty())
+}
+
+/// The timelines whose local logs have these names, oldest first.
+fn logs(names: &[OsString]) -> Vec<TimelineId> {
+    let number = |name: &str| u32::from_str_radix(name.strip_prefix("timeline-")?, 16).ok();
+    let mut found: Vec<_> =
+        names.iter().filter_map(|n| n.to_str()).filter_map(number).map(TimelineId::new).collect();
+    found.sort_unstable();
+    found
 }
 
 /// Sees that the folder is ours. False if nobody has written down yet whose it is.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use crate::exactly::{application, assert_exact};
 use pitr_format::SourceName;
 use pitr_objects::Objects;
+use pitr_sqlite::place::Place;
 use pitr_sqlite::watch::folder::FolderSearch;
-use pitr_sqlite::watch::{Event, Events, Fleet, Found, Subject, Surroundings, WatchOptions, state};
+use pitr_sqlite::watch::{Event, Events, Fleet, Found, Subject, Surroundings, WatchOptions};
 use pitr_testkit::App;
 use pitr_vfs::{Clock, OsFs, SystemClock};
 
@@ -41,8 +42,7 @@ impl World {
 
     fn subject(&self, name: &str) -> Subject {
         let database = self.path(&format!("{name}.db"));
-        let source = SourceName::new(name).unwrap();
-        Subject { source, state: state::default_dir(&database), database }
+        subject_at(name, &database)
     }
 
     fn events(&self, name: &str) -> Events {
@@ -98,6 +98,10 @@ impl World {
             }
         });
     }
+}
+
+fn subject_at(name: &str, database: &Path) -> Subject {
+    Subject::new(&Place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
 }
 
 /// Ends the fleet also when a test fails.
@@ -272,8 +276,7 @@ fn databases_of_a_folder_come_and_go() {
         let found = search.next_found().unwrap().into_iter();
         let found = found.map(|relative| {
             let name = relative.file_stem().unwrap().to_str().unwrap().to_owned();
-            let subject = Subject { database: folder.join(relative), ..world.subject(&name) };
-            Found { events: world.events(&name), subject }
+            Found { events: world.events(&name), subject: subject_at(&name, &folder.join(relative)) }
         });
         found.collect()
     };

@@ -14,7 +14,8 @@ use pitr_format::{SourceName, TimelineId};
 use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
 use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
-use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions, state};
+use pitr_sqlite::place::Place;
+use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, OsFs, SystemClock};
 
 pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output: &Path) {
@@ -49,14 +50,14 @@ fn assert_drains_exactly(
 }
 
 /// A repository in `dir`, and the database as its source.
-fn around(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (Surroundings, Subject) {
+pub(crate) fn around(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (Surroundings, Subject) {
     around_objects(Objects::create_local(&dir.join("repo")).unwrap(), database, clock)
 }
 
 fn around_objects(objects: Objects, database: &Path, clock: Arc<dyn Clock>) -> (Surroundings, Subject) {
     let repository = objects.init_repository(clock.now()).unwrap().id;
     let source = SourceName::new("app").unwrap();
-    let subject = Subject { source, state: state::default_dir(database), database: database.to_owned() };
+    let subject = Subject::new(&Place::resolve(database).unwrap(), source, None);
     (Surroundings { fs: Arc::new(OsFs), clock, objects, repository }, subject)
 }
 

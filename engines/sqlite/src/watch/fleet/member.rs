@@ -361,6 +361,8 @@ impl Captured {
         }
         let before = capture.last_tx();
         let published = capture.look(source)?;
+        // Before anybody is told until when the log is complete.
+        shared.subject.place().check()?;
         let found = capture.last_tx() != before;
         let unsettled = !found && capture.is_unsettled(source)?;
         self.pace.looked(now, found, unsettled);

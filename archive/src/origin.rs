@@ -1,0 +1,193 @@
+//! Where a source is: the host and the path of what a name stands for.
+//!
+//! A writer states it when it changed, before it writes anything else, so that a later writer can tell whether it was given
+//! the same thing under this name (FAILURES 50). The statement of the highest epoch counts. Repositories of earlier versions
+//! have none.
+
+use crate::archive::Archive;
+use crate::claim::Writer;
+use crate::error::{Error, Result};
+use crate::names::Name;
+use pitr_codec::ObjectKind;
+use pitr_format::bytes::{DecodeError, Put, Reader};
+use pitr_format::{Epoch, Timestamp};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const VERSION: u16 = 1;
+const WHAT: &str = "origin of a source";
+/// Longest name of a host, bytes (HOST_NAME_MAX is 64, a full domain name has 253).
+const HOST_BYTES_MAX: usize = 255;
+/// Longest path, bytes (PATH_MAX).
+const PATH_BYTES_MAX: usize = 4096;
+
+/// Where a source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The host's name.
+    pub host: String,
+    /// What tells the machine from others of the same name, if it has such an identity.
+    pub machine: Option<[u8; 16]>,
+    /// The path as it was given, absolute, its links not followed.
+    pub given: PathBuf,
+    /// The path with all links followed.
+    pub resolved: PathBuf,
+    /// When this was stated. For people only: nothing is decided by it.
+    pub stated: Timestamp,
+}
+
+impl Origin {
+    /// The bytes of the object's payload.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_u16(VERSION);
+        out.put_u8(u8::from(self.machine.is_some()));
+        out.put_i64(self.stated.micros());
+        if let Some(machine) = &self.machine {
+            out.put(machine);
+        }
+        out.put_blob(self.host.as_bytes());
+        out.put_blob(self.given.as_os_str().as_bytes());
+        out.put_blob(self.resolved.as_os_str().as_bytes());
+        out
+    }
+
+    /// Reads it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let version = r.u16(WHAT)?;
+        if version != VERSION {
+            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
+        }
+        let flags = r.u8(WHAT)?;
+        if flags > 1 {
+            return Err(DecodeError::Range { what: WHAT, value: flags.into() });
+        }
+        let stated = Timestamp::from_micros(r.i64(WHAT)?);
+        let machine = if flags & 1 != 0 { Some(r.array(WHAT)?) } else { None };
+        let host = r.text(HOST_BYTES_MAX, WHAT)?.to_owned();
+        let (given, resolved) = (path(&mut r)?, path(&mut r)?);
+        r.finish(WHAT)?;
+        Ok(Origin { host, machine, given, resolved, stated })
+    }
+
+    /// True if both are the same host: they have one name, and no identity says otherwise.
+    #[must_use]
+    pub fn same_host(&self, other: &Origin) -> bool {
+        let contradict = self.machine.zip(other.machine).is_some_and(|(a, b)| a != b);
+        self.host == other.host && !contradict
+    }
+
+    /// True if both say the same, whenever they were stated.
+    fn says(&self, other: &Origin) -> bool {
+        *self == Origin { stated: self.stated, ..other.clone() }
+    }
+}
+
+fn path(r: &mut Reader<'_>) -> Result<PathBuf, DecodeError> {
+    Ok(Path::new(OsStr::from_bytes(r.blob(PATH_BYTES_MAX, WHAT)?)).to_owned())
+}
+
+impl Archive {
+    /// Where the source is, as its last writer that had something to say about it stated; `None` if none did. A
+    /// statement that is damaged is passed over.
+    ///
+    /// # Errors
+    /// [`Error::Objects`]; [`Error::Payload`] about a statement of a later version.
+    pub fn origin(&self) -> Result<Option<Origin>> {
+        let listed = self.objects().list(&self.layout().origins())?;
+        let mut epochs: Vec<Epoch> = listed
+            .iter()
+            .filter_map(|entry| match self.layout().parse(&entry.path) {
+                Some(Name::Origin(epoch)) => Some(epoch),
+                _ => None,
+            })
+            .collect();
+        epochs.sort_unstable();
+        for epoch in epochs.into_iter().rev() {
+            match self.read(&Name::Origin(epoch), ObjectKind::Origin, Origin::decode) {
+                // It costs the check that it is there for, and must not cost the protection.
+                Err(error) if is_damage(&error) => {
+                    tracing::warn!("{error}; `pitr verify` tells more");
+                }
+                other => return other.map(Some),
+            }
+        }
+        Ok(None)
+    }
+}
+
+pub(crate) fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Objects(error) => error.kind().is_of_one_object(),
+        error => error.kind() == crate::Kind::Fatal,
+    }
+}
+
+impl Writer {
+    /// States where the source is from this epoch on, unless that is known already.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]; [`Error::Objects`].
+    pub fn state_origin(&self, origin: &Origin) -> Result<()> {
+        self.check()?;
+        if self.archive().origin()?.is_some_and(|known| known.says(origin)) {
+            return Ok(());
+        }
+        self.archive().create(&Name::Origin(self.epoch()), ObjectKind::Origin, &origin.encode())?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn origin(host: &str, machine: Option<[u8; 16]>) -> Origin {
+        let path = |path: &str| PathBuf::from(path);
+        let stated = Timestamp::from_micros(-2);
+        Origin { host: host.to_owned(), machine, given: path("/a"), resolved: path("/b/c"), stated }
+    }
+
+    proptest! {
+        #[test]
+        fn origins_come_back(host in "\\PC{0,60}", machine: Option<[u8; 16]>, given: Vec<u8>, resolved: Vec<u8>, at: i64) {
+            let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
+            let stated = Timestamp::from_micros(at);
+            let origin = Origin { host, machine, given: path(given), resolved: path(resolved), stated };
+            let bytes = origin.encode();
+            prop_assert_eq!(Origin::decode(&bytes).unwrap(), origin);
+            prop_assert!(Origin::decode(&bytes[..bytes.len() - 1]).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_an_origin_or_an_error(bytes: Vec<u8>) {
+            let _ = Origin::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn hosts_are_told_apart_by_name_and_identity() {
+        let same = |a: (&str, _), b: (&str, _)| origin(a.0, a.1).same_host(&origin(b.0, b.1));
+        assert!(same(("db1", Some([1; 16])), ("db1", Some([1; 16]))));
+        assert!(same(("db1", None), ("db1", Some([1; 16]))));
+        assert!(!same(("db1", Some([2; 16])), ("db1", Some([1; 16]))));
+        // One image, two containers: their identity says nothing.
+        assert!(!same(("db1", Some([1; 16])), ("db2", Some([1; 16]))));
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_format_page() {
+        let hex = |origin: Origin| origin.encode().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let paths = "022f6104 2f622f63".replace(' ', "");
+        assert_eq!(hex(origin("db1", None)), format!("010000feffffffffffffff03646231{paths}"));
+        let machine = "07".repeat(16);
+        let with_machine = format!("010001feffffffffffffff{machine}03646231{paths}");
+        assert_eq!(hex(origin("db1", Some([7; 16]))), with_machine);
+    }
+}

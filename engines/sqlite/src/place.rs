@@ -1,0 +1,169 @@
+//! Where a database is: the path that a user gave, and the file that SQLite opens for it.
+//!
+//! SQLite follows every symbolic link of a path, also of folders on the way, before it derives `-wal` and `-shm` from it
+//! (`unixFullPathname` in os_unix.c). So everything that pitr derives comes from the resolved path too: the log that it
+//! reads, the state folder, the source's name (FAILURES 51).
+
+use std::io::{Error as IoError, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A path as it was given, and what it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    given: PathBuf,
+    resolved: PathBuf,
+}
+
+impl Place {
+    /// Follows all links of `path`, which may be relative to the working folder.
+    ///
+    /// # Errors
+    /// [`Error::Open`] if there is no file, a link leads nowhere or to itself, or a folder may not be entered.
+    pub fn resolve(path: &Path) -> Result<Place> {
+        let failed = |source| Error::Open { path: path.to_owned(), source };
+        let given = std::path::absolute(path).map_err(failed)?;
+        let resolved = given.canonicalize().map_err(failed)?;
+        Ok(Place { given, resolved })
+    }
+
+    /// A path at which no file is yet.
+    ///
+    /// # Errors
+    /// [`Error::Open`] if there is no working folder.
+    pub fn absent(path: &Path) -> Result<Place> {
+        let given =
+            std::path::absolute(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        Ok(Place { resolved: given.clone(), given })
+    }
+
+    /// What [`resolve`](Self::resolve) found earlier.
+    pub(crate) fn known(given: PathBuf, resolved: PathBuf) -> Place {
+        Place { given, resolved }
+    }
+
+    /// The path as it was given, made absolute; links are not followed.
+    #[must_use]
+    pub fn given(&self) -> &Path {
+        &self.given
+    }
+
+    /// The file that SQLite opens.
+    #[must_use]
+    pub fn resolved(&self) -> &Path {
+        &self.resolved
+    }
+
+    /// Checks that the given path still leads to the same file name.
+    ///
+    /// # Errors
+    /// [`Error::LinkMoved`] if a link on the way leads elsewhere now; [`Error::Replaced`] if the path leads nowhere;
+    /// [`Error::Open`] if it can't be followed.
+    pub fn check(&self) -> Result<()> {
+        match self.given.canonicalize() {
+            Ok(now) if now == self.resolved => Ok(()),
+            Ok(now) => {
+                let (path, was) = (self.given.clone(), self.resolved.clone());
+                Err(Error::LinkMoved { path, was, now })
+            }
+            Err(e) if leads_nowhere(&e) => Err(Error::Replaced { path: self.given.clone() }),
+            Err(source) => Err(Error::Open { path: self.given.clone(), source }),
+        }
+    }
+
+    /// Refuses a file that has another name, which other programs may use.
+    ///
+    /// # Errors
+    /// [`Error::HardLinked`]; [`Error::Open`].
+    pub fn refuse_hard_links(&self) -> Result<()> {
+        let path = &self.resolved;
+        let metadata = path.metadata().map_err(|source| Error::Open { path: path.clone(), source })?;
+        match metadata.nlink() {
+            0 | 1 => Ok(()),
+            names => Err(Error::HardLinked { path: path.clone(), names }),
+        }
+    }
+}
+
+/// True if a path has no file at its end, for now.
+fn leads_nowhere(error: &IoError) -> bool {
+    const ELOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(ELOOP)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_of_files_and_folders_are_followed() {
+        // FAILURES 51
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("releases/1")).unwrap();
+        fs::write(root.join("releases/1/app.db"), "1").unwrap();
+        symlink("releases/1", root.join("current")).unwrap();
+        symlink("current/app.db", root.join("link.db")).unwrap();
+        let real = root.join("releases/1/app.db");
+        for given in ["current/app.db", "link.db", "releases/../releases/./1/app.db"] {
+            let place = Place::resolve(&root.join(given)).unwrap();
+            assert_eq!(place.resolved(), real, "{given}");
+            place.check().unwrap();
+        }
+        symlink("loop.db", root.join("loop.db")).unwrap();
+        assert!(matches!(Place::resolve(&root.join("loop.db")), Err(Error::Open { .. })));
+        assert!(matches!(Place::resolve(&root.join("absent.db")), Err(Error::Open { .. })));
+    }
+
+    #[test]
+    fn a_path_that_is_relative_is_resolved_from_the_working_folder() {
+        let place = Place::resolve(Path::new("Cargo.toml")).unwrap();
+        assert!(place.given().is_absolute() && place.resolved().is_absolute());
+        assert_eq!(place.resolved().file_name().unwrap(), "Cargo.toml");
+    }
+
+    #[test]
+    fn a_link_on_the_way_that_moves_is_noticed() {
+        // FAILURES 51
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for release in ["1", "2"] {
+            fs::create_dir(root.join(release)).unwrap();
+            fs::write(root.join(release).join("app.db"), release).unwrap();
+        }
+        let link = root.join("current");
+        let point_at = |to: &str| {
+            let _ = fs::remove_file(&link);
+            symlink(to, &link).unwrap();
+        };
+        point_at("1");
+        let place = Place::resolve(&link.join("app.db")).unwrap();
+        place.check().unwrap();
+        point_at("2");
+        assert!(matches!(place.check(), Err(Error::LinkMoved { now, .. }) if now == root.join("2/app.db")));
+        point_at("current");
+        assert!(matches!(place.check(), Err(Error::Replaced { .. })));
+        fs::remove_file(&link).unwrap();
+        assert!(matches!(place.check(), Err(Error::Replaced { .. })));
+        point_at("1");
+        place.check().unwrap();
+    }
+
+    #[test]
+    fn a_file_with_two_names_is_refused() {
+        // FAILURES 51
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one.db"), dir.path().join("two.db"));
+        fs::write(&one, "").unwrap();
+        Place::resolve(&one).unwrap().refuse_hard_links().unwrap();
+        fs::hard_link(&one, &two).unwrap();
+        let refused = Place::resolve(&two).unwrap().refuse_hard_links();
+        assert!(matches!(refused, Err(Error::HardLinked { names: 2, .. })));
+    }
+}

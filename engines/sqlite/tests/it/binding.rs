@@ -1,0 +1,144 @@
+//! What a watch says of a source that the repository knows elsewhere, and of a clock that was ahead.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use pitr_archive::{Archive, Origin, Writer};
+use pitr_sqlite::Error;
+use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
+use pitr_vfs::SystemClock;
+
+use crate::attacks::SetClock;
+use crate::exactly::{application, assert_exact};
+use crate::watching::{around, restore};
+
+/// A database in WAL mode with one row.
+fn database(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("app.db");
+    application(&path).sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+    path
+}
+
+fn backup(around: &Surroundings, subject: &Subject, options: WatchOptions) -> Result<Vec<String>, Error> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let events: Events = Arc::new(move |event| tell.lock().unwrap().push(format!("{event:?}")));
+    Watch::begin(around.clone(), subject.clone(), options, events)?.snapshot_once(false)?;
+    let told = told.lock().unwrap().clone();
+    Ok(told)
+}
+
+/// States that another machine backed the source up, from the same path or another one.
+fn move_origin(around: &Surroundings, subject: &Subject, change: impl Fn(&mut Origin)) {
+    let archive = Archive::new(around.objects.clone(), subject.source.clone());
+    let mut origin = archive.origin().unwrap().unwrap();
+    change(&mut origin);
+    Writer::claim(&archive, around.clock.now()).unwrap().state_origin(&origin).unwrap();
+}
+
+#[test]
+fn another_host_is_refused_unless_the_local_log_is_here() {
+    // FAILURES 50
+    let dir = tempfile::tempdir().unwrap();
+    let database = database(dir.path());
+    let (around, subject) = around(dir.path(), &database, Arc::new(SystemClock::default()));
+    let options = WatchOptions::default();
+    backup(&around, &subject, options).unwrap();
+    // A container that was made anew, on its old volume.
+    move_origin(&around, &subject, |origin| origin.host = "another".into());
+    backup(&around, &subject, options).unwrap();
+    // Two machines with one path.
+    move_origin(&around, &subject, |origin| origin.host = "another".into());
+    std::fs::remove_dir_all(&subject.state).unwrap();
+    let refused = backup(&around, &subject, options).unwrap_err();
+    assert!(matches!(&refused, Error::OtherPlace { was_host, .. } if was_host == "another"), "{refused}");
+    assert!(!subject.state.exists(), "nothing was made");
+    backup(&around, &subject, WatchOptions { adopt: true, ..options }).unwrap();
+    backup(&around, &subject, options).unwrap();
+    // Two machines of one name.
+    move_origin(&around, &subject, |origin| origin.machine = Some([7; 16]));
+    std::fs::remove_dir_all(&subject.state).unwrap();
+    let outcome = backup(&around, &subject, options);
+    let has_identity = Path::new("/etc/machine-id").metadata().is_ok_and(|file| file.len() > 0);
+    assert_eq!(matches!(outcome, Err(Error::OtherPlace { .. })), has_identity, "{outcome:?}");
+}
+
+#[test]
+fn a_local_log_that_came_along_does_not_vouch_for_another_path() {
+    // FAILURES 13, 50: a copy with all that belongs to it must not take the original's place.
+    let dir = tempfile::tempdir().unwrap();
+    let database = database(dir.path());
+    let (around, subject) = around(dir.path(), &database, Arc::new(SystemClock::default()));
+    backup(&around, &subject, WatchOptions::default()).unwrap();
+    move_origin(&around, &subject, |origin| {
+        (origin.given, origin.resolved) = ("/elsewhere/app.db".into(), "/elsewhere/app.db".into());
+    });
+    let refused = backup(&around, &subject, WatchOptions::default());
+    assert!(matches!(refused, Err(Error::OtherPlace { .. })), "{refused:?}");
+}
+
+/// Backs up an hour ahead, then by a clock that is this far behind it; what was told the second time.
+fn after_a_clock_that_was_ahead(behind: i64) -> (Vec<String>, u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let database = database(dir.path());
+    let clock = Arc::new(SetClock::default());
+    let (around, subject) = around(dir.path(), &database, clock.clone());
+    backup(&around, &subject, WatchOptions::default()).unwrap();
+    clock.set(-behind);
+    let mut app = application(&database);
+    app.sql("INSERT INTO t VALUES(2)");
+    let told = backup(&around, &subject, WatchOptions::default()).unwrap();
+    // And watched.
+    let watch =
+        Watch::begin(around.clone(), subject.clone(), WatchOptions::default(), Arc::new(|_| {})).unwrap();
+    app.sql("INSERT INTO t VALUES(3)");
+    let copy = dir.path().join("copy.db");
+    app.copy(&copy);
+    watch.run(&AtomicBool::new(true)).unwrap();
+    let restored = dir.path().join("restored.db");
+    restore(&around.objects, &subject.source, None, &restored);
+    assert_exact(&restored, &copy);
+    let catalog = Archive::new(around.objects.clone(), subject.source.clone()).catalog().unwrap();
+    (told, catalog.newest_timeline().unwrap().get())
+}
+
+#[test]
+fn a_clock_that_was_ahead_keeps_nothing_from_being_protected() {
+    // FAILURES 56
+    let (told, timeline) = after_a_clock_that_was_ahead(86_400_000_000);
+    let forked = |event: &String| event.contains("Forked") && event.contains("ClockSetBack");
+    assert_eq!((told.iter().filter(|event| forked(event)).count(), timeline), (1, 2), "{told:?}");
+    assert!(!told.iter().any(|event| event.contains("Gap")), "{told:?}");
+}
+
+#[test]
+fn a_clock_that_was_a_little_ahead_is_waited_for_and_told_of() {
+    // FAILURES 56
+    let (told, timeline) = after_a_clock_that_was_ahead(60_000_000);
+    let behind = told.iter().filter(|event| event.contains("ClockBehind")).count();
+    assert_eq!((behind, timeline), (1, 1), "{told:?}");
+    let (told, timeline) = after_a_clock_that_was_ahead(0);
+    assert!(!told.iter().any(|event| event.contains("Clock")), "{told:?}");
+    assert_eq!(timeline, 1);
+}
+
+#[test]
+fn a_clock_that_is_set_back_before_the_watch_ends_does_not_keep_it_from_draining() {
+    // FAILURES 15, 56
+    let dir = tempfile::tempdir().unwrap();
+    let database = database(dir.path());
+    let clock = Arc::new(SetClock::default());
+    let (around, subject) = around(dir.path(), &database, clock.clone());
+    let watch =
+        Watch::begin(around.clone(), subject.clone(), WatchOptions::default(), Arc::new(|_| {})).unwrap();
+    let mut app = application(&database);
+    app.sql("INSERT INTO t VALUES(2)");
+    clock.set(-86_400_000_000);
+    let copy = dir.path().join("copy.db");
+    app.copy(&copy);
+    watch.run(&AtomicBool::new(true)).unwrap();
+    let restored = dir.path().join("restored.db");
+    restore(&around.objects, &subject.source, None, &restored);
+    assert_exact(&restored, &copy);
+}

@@ -172,10 +172,14 @@ impl Capture {
     }
 
     /// Notes that nothing was committed between the last look and `until`, of which the caller is sure. Commits that are
-    /// found later happened after that. Ignored if the clock was set since the last look.
-    pub fn vouch(&mut self, until: Timestamp, monotonic: Duration) {
+    /// found later happened after that. With `in_place` the caller has checked since that the files of the database are
+    /// in place, so that everything before is captured. Ignored if the clock was set since the last look.
+    pub fn vouch(&mut self, until: Timestamp, monotonic: Duration, in_place: bool) {
         if self.clock_moved(until, monotonic).1 < CLOCK_STEP_MICROS {
             self.last_look = self.last_look.max(until);
+            if in_place {
+                self.looked = self.looked.max(until);
+            }
         }
     }
 

@@ -51,14 +51,15 @@ pub struct PageSample {
     next: usize,
     /// The generation that the entries' frames belong to.
     generation: Option<Salts>,
-    /// The fewest pages that the database had.
+    /// The pages that the database has, and the fewest that it had.
+    pages: u32,
     pages_min: u32,
 }
 
 impl Default for PageSample {
     fn default() -> Self {
         let entries = vec![Entry::default(); SLOTS + 1];
-        PageSample { entries, next: 0, generation: None, pages_min: u32::MAX }
+        PageSample { entries, next: 0, generation: None, pages: u32::MAX, pages_min: u32::MAX }
     }
 }
 
@@ -103,11 +104,12 @@ impl PageSample {
 
     /// The database has `pages` pages now.
     pub fn resize(&mut self, pages: u32) {
-        if pages < self.pages_min {
+        if pages < self.pages {
             let cut_off = self.entries.iter_mut().filter(|entry| entry.page > pages);
             cut_off.for_each(|entry| *entry = Entry::default());
-            self.pages_min = pages;
         }
+        self.pages = pages;
+        self.pages_min = self.pages_min.min(pages);
     }
 
     /// Compares page 1 and the next `slots` slots with the database file, of which `backfilled` frames of the current
@@ -273,6 +275,9 @@ mod tests {
         file.set_len(17 * 512 + 7).unwrap();
         assert!(compare(&mut sample, file.as_ref(), 0, SLOTS).is_some_and(|page| page > 17));
         sample.resize(17);
+        sample.resize(40);
+        sample.captured(30, 21, &content(30));
+        sample.resize(20); // smaller than it was, larger than it has been
         assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None);
         sample.found(17, None, 0, &content(3));
         assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None, "what was captured stays");

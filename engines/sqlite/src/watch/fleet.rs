@@ -228,7 +228,7 @@ impl Capturing<'_> {
                 let mut context = Context { crew: self.crew, wake: &mut self.wake, number };
                 member.step(&mut context, count);
             } else {
-                member.vouch(quiet_at, monotonic);
+                member.vouch(quiet_at, monotonic, count);
             }
         }
     }

@@ -131,7 +131,7 @@ impl Watch {
     }
 
     /// An application that writes while we come can be in the way of a look; that ends nothing.
-    fn attach_patiently(&mut self) -> Result<()> {
+    pub(super) fn attach_patiently(&mut self) -> Result<()> {
         let (begun, mut broken) = (Instant::now(), None);
         loop {
             match self.attach(broken) {
@@ -237,7 +237,7 @@ impl Watch {
         self.attach(Some(why))
     }
 
-    /// Goes on on a new timeline after the clock was set back.
+    /// Goes on on a new timeline after the clock was set back, without being attached.
     pub(super) fn fork_for_clock(&mut self) -> Result<()> {
         self.detach();
         self.shared.ship(true)?;
@@ -277,24 +277,28 @@ impl Watch {
             if let Some(base) = attached.base.take() {
                 self.shared.take_base(&base)?;
             }
-            let Attached { source, capture, keeper, .. } = attached.as_mut();
-            match capture.look(source) {
-                Ok(_) => {
-                    keeper.settle(source, capture)?;
-                    self.shared.captured(capture);
-                    self.shared.save_sample(capture);
-                    self.shared.note_file(source, capture, SETTLE)?;
-                }
+            match settle(&self.shared, attached) {
+                // The next watch finds the same, and begins with a gap.
                 Err(e) if e.is_break() => {}
-                Err(e) => return Err(e),
+                other => other?,
             }
-            self.summary.last_tx = Some(capture.last_tx()).filter(|tx| *tx != TxId::NONE);
+            self.summary.last_tx = Some(attached.capture.last_tx()).filter(|tx| *tx != TxId::NONE);
         }
         self.detach();
         self.summary.archived = self.shared.ship(true)?;
         self.shared.writer.close()?;
         Ok(self.summary.clone())
     }
+}
+
+/// Captures what is there, lets the log restart, and notes the database file if it holds everything.
+fn settle(shared: &Shared, attached: &mut Attached) -> Result<()> {
+    let Attached { source, capture, keeper, .. } = attached;
+    capture.look(source)?;
+    keeper.settle(source, capture)?;
+    shared.captured(capture);
+    shared.save_sample(capture);
+    shared.note_file(source, capture, SETTLE)
 }
 
 /// Why there is a gap after a break.

@@ -335,7 +335,7 @@ impl Crew {
             }
             What::Fork(mut watch) => {
                 wait_alone(&watch);
-                let outcome = watch.fork_for_clock();
+                let outcome = watch.fork_for_clock().and_then(|()| watch.attach_patiently());
                 attached(watch, outcome)
             }
             What::Drain(mut watch) => {

@@ -38,6 +38,10 @@ const ABSENT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A database that was found in a folder is let go when it is missing for this long: two searches have seen it, and find
 /// it again should it come back.
 const MISSING_MAX: Duration = Duration::from_secs(2 * super::SEARCH_EVERY.as_secs() + 1);
+/// While nothing is committed, it is noted this often until when.
+const MARK_EVERY: Duration = Duration::from_millis(20);
+/// With many databases the pause is this long for each.
+const MARK_EACH: Duration = Duration::from_millis(3);
 /// Snapshots of one database that may wait.
 const JOBS_MAX: usize = 16;
 
@@ -83,7 +87,10 @@ struct Captured {
     pace: Pace,
     due: Duration,
     snapshot_due: Option<Duration>,
+    /// When the watcher's folder is looked at next.
     place_due: Duration,
+    /// When it is noted next until when nothing was committed.
+    mark_due: Duration,
 }
 
 impl Member {
@@ -145,13 +152,10 @@ impl Member {
         }
     }
 
-    /// Nothing came until `until`.
-    pub(super) fn vouch(&mut self, until: Timestamp, monotonic: Duration) {
-        if let Phase::Captured(captured) = &mut self.phase
-            && captured.pace.vouches()
-            && let Some(attached) = captured.watch.attached.as_mut()
-        {
-            attached.capture.vouch(until, monotonic);
+    /// Nothing came until `until`. Of a fleet of `members`.
+    pub(super) fn vouch(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
+        if let Phase::Captured(captured) = &mut self.phase {
+            captured.vouch(until, monotonic, members);
         }
     }
 
@@ -321,7 +325,7 @@ impl Captured {
         let followed = context.wake.follow(context.number, &watch.shared.subject.database).ok();
         let pace = Pace::new(now, followed.is_some());
         let snapshot_due = context.crew.options().snapshot_every.map(|every| now + every);
-        Ok(Captured { watch, control, followed, pace, due: now, snapshot_due, place_due: now })
+        Ok(Captured { watch, control, followed, pace, due: now, snapshot_due, place_due: now, mark_due: now })
     }
 
     /// From here on the other threads work for it.
@@ -339,6 +343,26 @@ impl Captured {
         }
         context.crew.deactivate(&self.watch.shared);
         self.watch
+    }
+
+    /// Notes that nothing came until `until`, if that can be relied on.
+    fn vouch(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
+        let shared = &self.watch.shared;
+        let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else { return };
+        if !self.pace.vouches() {
+            return;
+        }
+        let marks = monotonic >= self.mark_due;
+        if marks && (source.check_in_place().is_err() || shared.subject.place().check().is_err()) {
+            self.due = monotonic; // the next look says what is wrong
+            return;
+        }
+        capture.vouch(until, monotonic, marks);
+        if marks {
+            shared.captured(capture);
+            self.mark_due =
+                monotonic + MARK_EVERY.max(MARK_EACH * u32::try_from(members).unwrap_or(u32::MAX));
+        }
     }
 
     /// One look, and what follows from it.

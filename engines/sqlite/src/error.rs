@@ -235,13 +235,13 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         use pitr_archive::Error as A;
-        match self {
-            Error::Archive(
-                A::Objects(_) | A::Contended { .. } | A::NotWhatWasRead { .. } | A::Build { .. },
-            ) => true,
-            Error::Objects(_) | Error::RepositoryGone { .. } | Error::OtherRepository { .. } => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Error::Archive(A::Objects(_) | A::Contended { .. } | A::NotWhatWasRead { .. } | A::Build { .. })
+                | Error::Objects(_)
+                | Error::RepositoryGone { .. }
+                | Error::OtherRepository { .. }
+        )
     }
 
     /// True if going on could do harm: another writer has taken over this source.

@@ -11,6 +11,7 @@
 //!                                      Over
 //! ```
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -176,7 +177,7 @@ impl Member {
             }
             Phase::Captured(mut captured) => match captured.round(context, members) {
                 Ok(()) => self.phase = Phase::Captured(captured),
-                Err(e) => self.broke(captured, e, context),
+                Err(e) => self.broke(*captured, e, context),
             },
             other => self.phase = other,
         }
@@ -202,12 +203,15 @@ impl Member {
                 captured.begin(context.crew);
                 self.phase = Phase::Captured(Box::new(captured));
             }
-            Err((watch, e)) => self.abandon(watch, &e, context),
+            Err((watch, source)) => {
+                let path = super::super::state::control_path(watch.state.dir());
+                self.abandon(watch, &Error::Open { path, source }, context);
+            }
         }
     }
 
     /// A round ended with an error.
-    fn broke(&mut self, captured: Box<Captured>, error: Error, context: &mut Context<'_>) {
+    fn broke(&mut self, captured: Captured, error: Error, context: &mut Context<'_>) {
         let watch = captured.release(context);
         if error.is_break() {
             let why = reason(&error);
@@ -307,7 +311,7 @@ impl Member {
 }
 
 impl Captured {
-    fn new(watch: Box<Watch>, context: &mut Context<'_>) -> Result<Self, (Box<Watch>, Error)> {
+    fn new(watch: Box<Watch>, context: &mut Context<'_>) -> Result<Self, (Box<Watch>, io::Error)> {
         let dir = watch.state.dir().to_owned();
         let listened = Control::listen(&dir).and_then(|control| {
             context.wake.listen(context.number, control.listener())?;
@@ -315,10 +319,7 @@ impl Captured {
         });
         let control = match listened {
             Ok(control) => control,
-            Err(source) => {
-                let path = super::super::state::control_path(&dir);
-                return Err((watch, Error::Open { path, source }));
-            }
+            Err(error) => return Err((watch, error)),
         };
         let now = context.crew.clock().monotonic();
         // Without events, as when the machine has no watch left, the database is looked at often.
@@ -337,7 +338,7 @@ impl Captured {
     }
 
     /// Gives the watch back; nothing is begun for it any more.
-    fn release(self: Box<Self>, context: &mut Context<'_>) -> Box<Watch> {
+    fn release(self, context: &mut Context<'_>) -> Box<Watch> {
         if let Some(followed) = self.followed {
             context.wake.unfollow(followed);
         }
@@ -425,14 +426,16 @@ impl Captured {
             }
             Some((Request::FullSnapshot, asker)) => {
                 let base = base(true)?;
-                return Ok(read_base(shared, crew, base, Some(asker)));
+                read_base(shared, crew, base, Some(asker));
+                return Ok(());
             }
         }
         let base_due = state.base_due_ms.load(Ordering::Relaxed);
         if base_due > 0 && now.as_millis() >= u128::from(base_due) {
             state.base_due_ms.store(0, Ordering::Relaxed);
             let base = base(false)?;
-            return Ok(read_base(shared, crew, base, None));
+            read_base(shared, crew, base, None);
+            return Ok(());
         }
         if self.snapshot_due.is_some_and(|due| now >= due) && state.jobs.load(Ordering::Relaxed) == 0 {
             self.snapshot_due = crew.options().snapshot_every.map(|every| now + every);

@@ -187,24 +187,22 @@ impl Crew {
     /// Ships the logs of all members when they are due.
     pub(super) fn ship(&self) {
         give_way();
+        let every_ms = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
+        // Not at each member's own moment: with hundreds that would be all the time.
+        let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), ATTENTION);
         while !self.has_ended() {
-            let active = self.active().clone();
-            let mut next = self.now_ms() + ATTENTION.as_millis() as u64 * 5;
-            for shared in active {
+            let now_ms = self.now_ms();
+            let is_due = |shared: &&Arc<Shared>| {
                 let due = &shared.shipping.due_ms;
                 let at = due.load(Ordering::Relaxed);
-                let every = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
-                let now = self.now_ms();
-                // Whoever moves the time on ships.
-                let ours = at <= now
-                    && due.compare_exchange(at, now + every, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-                if ours {
-                    self.ship_one(&shared);
-                }
-                next = next.min(due.load(Ordering::Relaxed));
-            }
-            let pause = next.saturating_sub(self.now_ms()).clamp(1, ATTENTION.as_millis() as u64);
-            std::thread::sleep(Duration::from_millis(pause));
+                // Only one of the threads moves the time on, and ships.
+                let next = now_ms.saturating_add(every_ms);
+                at <= now_ms && due.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            };
+            let due: Vec<_> = self.active().iter().filter(is_due).cloned().collect();
+            due.iter().for_each(|shared| self.ship_one(shared));
+            drop(due);
+            std::thread::sleep(pause);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod busy;
 mod exact;
+mod fleet;
 mod history;
 mod increment;
 mod kill;
@@ -31,6 +32,8 @@ pub(crate) enum Drill {
     Shapes(shapes::Shapes),
     /// What watching costs a writer that does not wait
     Busy(busy::Busy),
+    /// Hundreds of databases in one folder under one watch
+    Fleet(fleet::Fleet),
     /// A full snapshot, then a share of the pages changed: what the increment stores and reads
     Increment(increment::Increment),
     /// First backups killed on their way: what the next ones store, and what a prune leaves
@@ -61,18 +64,20 @@ impl Drill {
             Drill::Kill(drill) => drill.run(),
             Drill::Shapes(drill) => drill.run(),
             Drill::Busy(drill) => drill.run(),
+            Drill::Fleet(drill) => drill.run(),
             Drill::Increment(drill) => drill.run(),
             Drill::Resume(drill) => drill.run(),
             Drill::History(drill) => drill.run(),
             Drill::Memory(drill) => drill.run(),
             Drill::Misuse(drill) => drill.run(),
             Drill::All(seed) => {
-                let drills: [&dyn Fn() -> Result<bool>; 8] = [
+                let drills: [&dyn Fn() -> Result<bool>; 9] = [
                     &|| misuse::Misuse { seed }.run(),
                     &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
-                    &|| kill::Kill { rounds: 3, seed }.run(),
+                    &|| kill::Kill { rounds: 3, slow: None, seed }.run(),
                     &|| shapes::Shapes { only: None, seed }.run(),
                     &|| busy::Busy { seconds: 60 }.run(),
+                    &|| fleet::Fleet { databases: 300, seconds: 130 }.run(),
                     &|| increment::Increment { megabytes: 1000, share: 0.05, level: 3, seed }.run(),
                     &|| resume::Resume { megabytes: 4000, at: vec![0.4, 0.9] }.run(),
                     &|| history::History { files: 20_000, backups: 300 }.run(),

@@ -118,6 +118,21 @@ impl Program {
     }
 }
 
+impl Program {
+    /// As [`watch`](Self::watch), with a delay before each call that opens, reads or locks a file. The tracer is not the
+    /// watcher's parent, so that a kill reaches the watcher.
+    pub(crate) fn watch_slowly(&self, database: &Path, micros: u32) -> Result<Watch> {
+        const CALLS: &str = "openat,pread64,fcntl,newfstatat";
+        let plain = self.command([OsStr::new("watch"), database.as_os_str()]);
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-q", "-o", "/dev/null", "-e"]).arg(format!("trace={CALLS}"));
+        command.arg("-e").arg(format!("inject={CALLS}:delay_enter={micros}"));
+        command.arg(plain.get_program()).args(plain.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Watch::start(&mut command)
+    }
+}
+
 fn printed(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")

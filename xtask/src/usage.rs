@@ -81,16 +81,26 @@ impl Peak {
 
 /// Processor seconds of all processes that this one waited for.
 fn children_cpu() -> Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
+    cpu_seconds("/proc/self/stat", 13)
+}
+
+/// Processor time that a process has taken so far, with the kernel's for it.
+pub(crate) fn cpu_seconds_of(pid: u32) -> Result<f64> {
+    cpu_seconds(&format!("/proc/{pid}/stat"), 11)
+}
+
+/// Two neighbouring times of a stat file (see proc(5)), counted from the field after the name.
+fn cpu_seconds(path: &str, first: usize) -> Result<f64> {
+    let stat = fs::read_to_string(path)?;
     // The name, in brackets, may hold anything.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = fields.get(13..15).ok_or("the kernel tells no times")?;
+    let ticks = fields.get(first..first + 2).ok_or("the kernel tells no times")?;
     let ticks = ticks.iter().map(|ticks| ticks.parse::<f64>()).sum::<std::result::Result<f64, _>>()?;
     Ok(ticks / TICKS_A_SECOND)
 }
 
 /// Anonymous memory of a process and of those below it, bytes; of one that has ended, nothing.
-fn anonymous_below(pid: u32) -> u64 {
+pub(crate) fn anonymous_below(pid: u32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let children = threads
         .map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default())

@@ -21,6 +21,10 @@ pub(crate) struct Kill {
     /// How often the watcher is killed
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: u32,
+    /// Delay each file and lock call of the watcher by this many microseconds, so that the application comes between any
+    /// two steps of its attach. Needs strace
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) slow: Option<u32>,
     #[command(flatten)]
     pub(crate) seed: Seed,
 }
@@ -43,7 +47,9 @@ impl Unwatched {
 
 impl Kill {
     pub(crate) fn run(&self) -> Result<bool> {
-        let command = format!("cargo xtask drill kill --rounds {} --seed {}", self.rounds, self.seed.seed);
+        let slow = self.slow.map_or_else(String::new, |micros| format!(" --slow {micros}"));
+        let command =
+            format!("cargo xtask drill kill --rounds {}{slow} --seed {}", self.rounds, self.seed.seed);
         judged(&command, |verdict| self.body(verdict))
     }
 
@@ -53,7 +59,11 @@ impl Kill {
         let mut witness = Witness::new(&stage.ready)?;
         let dice = &mut Dice(self.seed.seed);
 
-        let mut watch = stage.program.watch(&stage.database, &[])?;
+        let watch_again = || match self.slow {
+            None => stage.program.watch(&stage.database, &[]),
+            Some(micros) => stage.program.watch_slowly(&stage.database, micros),
+        };
+        let mut watch = watch_again()?;
         stage.application.tell("go")?;
         let mut unwatched = Vec::new();
         for _ in 0..self.rounds {
@@ -61,7 +71,7 @@ impl Kill {
             watch.kill()?;
             let from_us = Timestamp::now().as_microsecond();
             thread::sleep(Duration::from_millis(2_500));
-            watch = stage.program.watch(&stage.database, &[])?;
+            watch = watch_again()?;
             let span = Unwatched { from_us, to_us: Timestamp::now().as_microsecond() };
             verdict.step(format_args!(
                 "unwatched {} to {}",

@@ -37,8 +37,10 @@ pub use crew::give_way;
 
 /// The capturing thread wakes at least this often, to say until when nothing was committed and to see `stop`.
 const TICK: Duration = Duration::from_millis(10);
+/// With many databases the tick is this long for each.
+const TICK_EACH: Duration = Duration::from_micros(100);
 /// Folders are searched for databases this often.
-const SEARCH_EVERY: Duration = Duration::from_secs(2);
+const SEARCH_EVERY: Duration = Duration::from_secs(4);
 /// A watcher's folder is looked at this often, whether it is still there.
 pub(crate) const PLACE_EVERY: Duration = Duration::from_secs(1);
 const SHIPPING_THREADS: usize = 2;
@@ -185,7 +187,8 @@ impl Capturing<'_> {
     fn pause(&self) -> Duration {
         let now = self.crew.clock().monotonic();
         let due = self.members.iter().filter_map(Member::due).min().unwrap_or(Duration::MAX);
-        due.saturating_sub(now).min(TICK)
+        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        due.saturating_sub(now).min(TICK.max(TICK_EACH.saturating_mul(members)))
     }
 
     /// Takes what other threads have sent.

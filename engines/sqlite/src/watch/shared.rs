@@ -83,6 +83,9 @@ pub(super) struct ShippingState {
     pub(super) due_ms: AtomicU64,
     /// The pause after the last failure, milliseconds; 0 if it works.
     pub(super) pause_ms: AtomicU64,
+    /// End of the log that was archived last, and when.
+    archived: AtomicU64,
+    shipped_ms: AtomicU64,
 }
 
 impl Log {
@@ -191,6 +194,13 @@ impl Shared {
         self.log.wal.durable() < Lsn::new(self.news_end.load(Ordering::Relaxed))
     }
 
+    /// True if there is something to ship, or the last time was long ago.
+    pub(super) fn wants_shipping(&self, now_ms: u64) -> bool {
+        let news = self.news_end.load(Ordering::Relaxed) > self.shipping.archived.load(Ordering::Relaxed);
+        let watermark_ms = u64::try_from(self.options.watermark_every.as_millis()).unwrap_or(u64::MAX);
+        news || now_ms.saturating_sub(self.shipping.shipped_ms.load(Ordering::Relaxed)) >= watermark_ms
+    }
+
     /// Makes durable what was captured.
     pub(super) fn make_durable(&self) -> Result<()> {
         self.quiet.wait();
@@ -216,8 +226,12 @@ impl Shared {
                 self.quiet.wait();
             }
             shipping.shipped = ticks;
+            self.shipping
+                .shipped_ms
+                .store(u64::try_from(ticks.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
         let archived = shipping.shipper.archived().unwrap_or(Lsn::ORIGIN);
+        self.shipping.archived.store(archived.get(), Ordering::Relaxed);
         let needed = self.keep_from.load(Ordering::Relaxed).min(self.sampled.load(Ordering::Relaxed));
         let keep = archived.min(Lsn::new(needed));
         self.log.wal.remove_below(keep)?;

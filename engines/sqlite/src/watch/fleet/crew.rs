@@ -23,6 +23,8 @@ const ATTENTION: Duration = Duration::from_millis(20);
 const SYNC_EVERY: Duration = Duration::from_millis(25);
 /// A base that could not be stored is tried again after this long.
 const BASE_AGAIN_MS: u64 = 5_000;
+/// The longest pause between two looks whether something is to be shipped.
+const SHIP_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two tries to ship.
 const SHIP_PAUSE_MS_MAX: u64 = 30_000;
 
@@ -189,15 +191,18 @@ impl Crew {
         give_way();
         let every_ms = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
         // Not at each member's own moment: with hundreds that would be all the time.
-        let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), ATTENTION);
+        let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), SHIP_PAUSE);
         while !self.has_ended() {
             let now_ms = self.now_ms();
             let is_due = |shared: &&Arc<Shared>| {
                 let due = &shared.shipping.due_ms;
                 let at = due.load(Ordering::Relaxed);
+                if at > now_ms || !shared.wants_shipping(now_ms) {
+                    return false;
+                }
                 // Only one of the threads moves the time on, and ships.
                 let next = now_ms.saturating_add(every_ms);
-                at <= now_ms && due.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+                due.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             };
             let due: Vec<_> = self.active().iter().filter(is_due).cloned().collect();
             due.iter().for_each(|shared| self.ship_one(shared));

@@ -154,25 +154,28 @@ impl Announce {
         let (announce, source, first) = (self.clone(), source.clone(), AtomicBool::new(true));
         Arc::new(move |event| {
             let decided = matches!(event, Event::Watching | Event::Waiting(_));
-            let counts = decided && first.swap(false, Ordering::Relaxed);
+            let counts = decided && first.swap(false, Ordering::Relaxed) && announce.count_down();
+            // One that is captured at the begin is no news; the line for all of them is.
             if !(counts && matches!(event, Event::Watching)) {
                 tell(&announce.output, source.as_str(), &event);
             }
-            // Scripts wait for this line.
-            if counts
-                && announce.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-                    == Ok(1)
-            {
+            if counts && announce.left.load(Ordering::Relaxed) == 0 {
                 announce.output.always("watching");
             }
         })
+    }
+
+    /// True if it was one of those that were there at the begin.
+    fn count_down(&self) -> bool {
+        let left = &self.left;
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }
 
 /// Says an event on standard error.
 pub(super) fn tell(output: &Output, source: &str, event: &Event) {
     let text = match event {
-        Event::Watching => "watching again".to_owned(),
+        Event::Watching => "watched from now on".to_owned(),
         Event::Gap(reason) => format!("GAP: {}; a new base is taken", reason.as_str()),
         Event::Forked { timeline, reason } => format!("timeline {timeline} begins: {}", reason.as_str()),
         Event::ClockBehind { until } => format!(

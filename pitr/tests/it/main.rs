@@ -16,6 +16,7 @@ mod restoring;
 mod second;
 mod shapes;
 mod strays;
+mod tenants;
 mod verified;
 mod wal;
 mod watcher_gone;

@@ -238,6 +238,9 @@ impl Capturing<'_> {
 
     /// Ends all members, and waits until what they captured is archived.
     fn drain(mut self) -> Result<Outcomes> {
+        // What was committed until now gets its time before any source says until when it is complete: so the latest
+        // moment that all sources have in common has all of it.
+        self.members.iter_mut().for_each(Member::look_once_more);
         loop {
             self.deliver();
             for (number, member) in self.members.iter_mut().enumerate() {

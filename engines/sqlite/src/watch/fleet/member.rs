@@ -260,7 +260,9 @@ impl Member {
             (Outcome::Failed(e), Some(watch)) if e.is_absent() || e.is_busy() || e.is_break() => {
                 self.say(&e);
                 let why = if e.is_break() { reason(&e) } else { GapReason::SourceReplaced };
-                let due = self.next_try(ABSENT_PAUSE_MAX, context);
+                // Each try after a break costs a segment of the log.
+                let max = if e.is_break() { PAUSE_MAX } else { ABSENT_PAUSE_MAX };
+                let due = self.next_try(max, context);
                 self.phase = Phase::Detached(watch, why, due);
             }
             (Outcome::Failed(e), Some(watch)) => self.abandon(watch, &e, context),
@@ -294,6 +296,17 @@ impl Member {
             all.add(&last);
             all
         }));
+    }
+
+    /// Captures what is there, before the end.
+    pub(super) fn look_once_more(&mut self) {
+        if let Phase::Captured(captured) = &mut self.phase
+            && let Some(Attached { source, capture, .. }) = captured.watch.attached.as_deref_mut()
+            && capture.look(source).is_ok()
+        {
+            // What went wrong the drain finds too.
+            captured.watch.shared.captured(capture);
+        }
     }
 
     /// Asks for the end; to be called until [`is_over`](Self::is_over).
@@ -389,8 +402,11 @@ impl Captured {
         // Before anybody is told until when the log is complete.
         shared.subject.place().check()?;
         let found = capture.last_tx() != before;
-        let unsettled = !found && capture.is_unsettled(source)?;
-        self.pace.looked(now, found, unsettled);
+        // A look that could not see anything settles nothing.
+        if published.is_some() {
+            let unsettled = !found && capture.is_unsettled(source)?;
+            self.pace.looked(now, found, unsettled);
+        }
         shared.captured(capture);
         if !shared.snapshots.base_pending.load(Ordering::Acquire) {
             if let Some(published) = published {

@@ -1,0 +1,63 @@
+//! Databases of a folder, and databases that come later.
+
+use crate::world::World;
+
+#[test]
+fn a_folder_s_databases_are_watched_and_come_back_together() {
+    let mut world = World::new();
+    let folder = world.path("tenants");
+    std::fs::create_dir_all(folder.join("deep")).unwrap();
+    let mut apps: Vec<_> =
+        ["a.db", "deep/b.db"].map(|name| world.application_on(&folder.join(name))).into_iter().collect();
+    let unmatched = world.application_on(&folder.join("c.sqlite"));
+    let mut watcher = world.watch_at(&folder, &["--match", "*.db", "--rpo", "100ms"]);
+    for app in &mut apps {
+        app.sql("INSERT INTO t(x) VALUES('seen')");
+    }
+    apps.push(world.application_on(&folder.join("late.db")));
+    watcher.until("late: watched from now on");
+    apps[2].sql("INSERT INTO t(x) VALUES('late')");
+    let copies: Vec<_> = apps.iter_mut().map(|app| world.copy(app)).collect();
+    let ended = watcher.stop();
+    let names: Vec<_> =
+        ended["sources"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "deep.b", "late"]);
+    drop(unmatched);
+    let output = world.path("all");
+    world.done(&["restore", "--all", "--to", "latest", "--output", output.to_str().unwrap()]);
+    for (name, copy) in ["a", "deep.b", "late"].iter().zip(&copies) {
+        assert_eq!(pitr::exact::compare(&output.join(name), copy).unwrap(), None, "{name}");
+    }
+}
+
+#[test]
+fn two_databases_of_a_folder_that_would_be_one_source_are_told_apart() {
+    // FAILURES 50
+    let world = World::new();
+    let folder = world.path("tenants");
+    std::fs::create_dir(&folder).unwrap();
+    let (_first, _second) =
+        (world.application_on(&folder.join("a.db")), world.application_on(&folder.join("a.sqlite")));
+    let watcher = world.watch_at(&folder, &[]);
+    let ended = watcher.stop();
+    assert_eq!(ended["sources"].as_array().unwrap().len(), 1);
+    // A pattern is for folders.
+    let answer = world.pitr(&["watch", folder.join("a.db").to_str().unwrap(), "--match", "*"]);
+    assert_eq!(answer.code, 2, "{}", answer.stderr);
+}
+
+#[test]
+fn a_database_that_does_not_exist_yet_is_waited_for() {
+    // FAILURES 57
+    let mut world = World::new();
+    let other = world.path("other.db");
+    let _other = world.application_on(&other);
+    let database = world.database();
+    let mut watcher = world.watch_at(&other, &[database.to_str().unwrap(), "--rpo", "100ms"]);
+    let mut app = world.application();
+    watcher.until("app: watched from now on");
+    app.sql("INSERT INTO t(x) VALUES('first')");
+    let copy = world.copy(&mut app);
+    watcher.stop();
+    world.assert_exact("latest", &["--source", "app"], &copy);
+}

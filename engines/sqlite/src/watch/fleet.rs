@@ -11,8 +11,8 @@
 //! The capturing thread waits for nobody: a slow repository delays what is archived, not what is seen, and so not how
 //! sure the times of commits are.
 //!
-//! A member is handed from thread to thread as a whole: [`Member`](member::Member) says who has it. While the capturing
-//! thread has it, the other threads share its [`Shared`](super::shared::Shared).
+//! A member is handed from thread to thread as a whole (`fleet/member.rs` says which one has it). While the capturing
+//! thread has it, the other threads see what members share (`shared.rs`).
 
 mod crew;
 mod member;

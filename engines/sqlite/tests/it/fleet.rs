@@ -176,7 +176,7 @@ fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_
         std::fs::create_dir(&repo).unwrap();
         app.sql("INSERT INTO t(x) VALUES('while it was away')");
         world.wait("app", |event| matches!(event, Event::ShipFailed(_)));
-        assert_eq!(files_of(&repo), [PathBuf::new(); 0]);
+        assert!(files_of(&repo).is_empty(), "{:?}", files_of(&repo));
         // Another repository in its place is none of ours either.
         let other = Objects::create_local(&repo).unwrap();
         other.init_repository(world.around.clock.now()).unwrap();

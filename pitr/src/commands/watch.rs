@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pitr::Pitr;
-use pitr::format::{SegmentSize, SourceName};
+use pitr::format::SourceName;
 use pitr::sqlite::place::Place;
 use pitr::sqlite::watch::fleet::Search;
-use pitr::sqlite::watch::{Event, Events, Found, Subject, Summary, WatchOptions, give_way};
+use pitr::sqlite::watch::{Event, Events, Found, LogOptions, Subject, Summary, WatchOptions, give_way};
 
 use super::failure::{explain, explain_of};
 use super::folders::Searching;
@@ -37,10 +37,10 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
     let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =
         args.databases.iter().cloned().partition(|path| path.is_dir());
     let subjects = subjects(global, &args, &databases)?;
-    // A folder may hold hundreds of databases, each with a segment of log at least.
-    let segment_size = if folders.is_empty() { SegmentSize::DEFAULT } else { SegmentSize::SMALL };
+    // A folder may hold hundreds of databases, each with a segment of log and perhaps a thread.
+    let log = if folders.is_empty() { LogOptions::default() } else { LogOptions::MANY };
     let options = WatchOptions {
-        segment_size,
+        log,
         ship_every: args.rpo,
         snapshot_every: Some(args.snapshot_every),
         adopt: args.adopt,

@@ -297,7 +297,7 @@ pub(super) enum Attaching {
 }
 
 fn fork_log(shared: &Shared, state: &State, from: &Fork) -> Result<Log> {
-    fork(&shared.around, state, &shared.writer, from, shared.options.segment_size)
+    fork(&shared.around, state, &shared.writer, from, shared.options.log)
 }
 
 fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {

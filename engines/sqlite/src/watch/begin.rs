@@ -12,19 +12,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
-use pitr_format::{Lsn, SegmentSize, TimelineId, Timestamp};
+use pitr_format::{Lsn, TimelineId, Timestamp};
 use pitr_objects::random_bytes;
 use pitr_wal::{Start, Wal, WalOptions};
 
 use super::shared::Log;
 use super::state::State;
-use super::{Event, Events, Surroundings, binding};
+use super::{Event, Events, LogOptions, Surroundings, binding};
 use crate::error::{Error, Result};
 
-/// Little of the log waits in memory: a watch lives beside the application for months. The log needs no thread of its
-/// own: the fleet syncs it.
-fn log_options() -> WalOptions {
-    WalOptions { waiting_bytes_max: 2 << 20, background: false, ..WalOptions::default() }
+/// Little of the log waits in memory: a watch lives beside the application for months.
+fn wal_options(log: LogOptions) -> WalOptions {
+    WalOptions { waiting_bytes_max: 2 << 20, background: log.background, ..WalOptions::default() }
 }
 
 /// Where a new timeline leaves an older one.
@@ -46,7 +45,7 @@ pub(super) fn open_log(
     state: &State,
     archive: &Archive,
     writer: &Writer,
-    segment_size: SegmentSize,
+    options: LogOptions,
     database: &Path,
     events: &Events,
 ) -> Result<Log> {
@@ -58,10 +57,10 @@ pub(super) fn open_log(
             state,
             writer,
             &Fork { parent: None, at, reason: ForkReason::First, root: None, time, gap: true },
-            segment_size,
+            options,
         );
     };
-    match go_on(around, state, writer, &catalog, newest) {
+    match go_on(around, state, writer, &catalog, newest, options) {
         Ok(Some(log)) => return Ok(log),
         Ok(None) => {}
         Err(Error::Wal(e)) if !unusable(&e) => return Err(Error::Wal(e)),
@@ -84,7 +83,7 @@ pub(super) fn open_log(
     let behind = Fork { parent: Some(newest), at, reason, root: None, time, gap: true };
     let restored = binding::restored_fork(around, archive, &catalog, database)?;
     let from = restored.unwrap_or(behind);
-    let log = fork(around, state, writer, &from, segment_size)?;
+    let log = fork(around, state, writer, &from, options)?;
     events(Event::Forked { timeline: log.timeline, reason: from.reason });
     Ok(log)
 }
@@ -96,6 +95,7 @@ fn go_on(
     writer: &Writer,
     catalog: &Catalog,
     timeline: TimelineId,
+    options: LogOptions,
 ) -> Result<Option<Log>> {
     if !state.timelines()?.contains(&timeline) {
         return Ok(None);
@@ -103,9 +103,9 @@ fn go_on(
     let archived = catalog.end(timeline).unwrap_or(Lsn::ORIGIN);
     let dir = state.log_dir(timeline);
     let (fs, clock) = (Arc::clone(&around.fs), Arc::clone(&around.clock));
-    let (wal, recovered) = Wal::open(fs, clock, &dir, archived, &log_options())?;
-    let options = ShipOptions::default();
-    let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, options)?;
+    let (wal, recovered) = Wal::open(fs, clock, &dir, archived, &wal_options(options))?;
+    let ship = ShipOptions::default();
+    let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, ship)?;
     Ok(Some(Log::new(timeline, wal, shipper)))
 }
 
@@ -125,7 +125,7 @@ pub(super) fn fork(
     state: &State,
     writer: &Writer,
     from: &Fork,
-    segment_size: SegmentSize,
+    options: LogOptions,
 ) -> Result<Log> {
     let now = around.clock.now();
     let ambiguous = (now < from.time).then_some((now, from.time));
@@ -141,13 +141,15 @@ pub(super) fn fork(
     // A fork's own clock begins anew: times that were lived through before are ambiguous, and marked so.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
     let (follows, gap) = (from.at, from.gap);
+    let segment_size = options.segment_size;
     let start = Start { timeline, follows, time, gap, segment_size, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
     if around.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
         // Left by a state that belongs to another life of this archive.
         state.set_aside(timeline, &now.micros().to_string())?;
     }
-    let wal = Wal::create(Arc::clone(&around.fs), Arc::clone(&around.clock), &dir, &start, &log_options())?;
+    let wal =
+        Wal::create(Arc::clone(&around.fs), Arc::clone(&around.clock), &dir, &start, &wal_options(options))?;
     let catalog = writer.archive().catalog()?;
     let shipper = Shipper::new(writer.clone(), &catalog, &wal, timeline, log_id, ShipOptions::default())?;
     Ok(Log::new(timeline, wal, shipper))

@@ -163,7 +163,7 @@ impl Shared {
             return Ok(if known.is_exact { Content::AsWeLeftIt } else { Content::Unknown });
         }
         let from = known.fork();
-        let log = fork(&self.around, state, &self.writer, &from, self.options.segment_size)?;
+        let log = fork(&self.around, state, &self.writer, &from, self.options.log)?;
         (self.events)(Event::Forked { timeline: log.timeline, reason: from.reason });
         Ok(Content::Restored(Box::new(log)))
     }

@@ -111,8 +111,8 @@ pub struct WatchOptions {
     pub keeper: KeeperOptions,
     /// How snapshots are compressed.
     pub codec: Codec,
-    /// Size of the local log's segments, for logs that begin.
-    pub segment_size: SegmentSize,
+    /// The local log.
+    pub log: LogOptions,
     /// The source may have been elsewhere until now: the database is the same one, moved. Otherwise another place is
     /// refused, unless the database is a restored state that the repository knows.
     pub adopt: bool,
@@ -129,10 +129,31 @@ impl Default for WatchOptions {
             watermark_every: Duration::from_secs(60),
             keeper: KeeperOptions::default(),
             codec: Codec::default(),
-            segment_size: SegmentSize::DEFAULT,
+            log: LogOptions::default(),
             adopt: false,
             allow_hard_links: false,
         }
+    }
+}
+
+/// How a local log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Size of its segments, if it begins now.
+    pub segment_size: SegmentSize,
+    /// True for a thread of its own, which makes segments ready for a writer at full speed. See
+    /// [`pitr_wal::WalOptions::background`].
+    pub background: bool,
+}
+
+impl LogOptions {
+    /// For one of hundreds of databases: small segments, and no thread.
+    pub const MANY: LogOptions = LogOptions { segment_size: SegmentSize::SMALL, background: false };
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions { segment_size: SegmentSize::DEFAULT, background: true }
     }
 }
 

@@ -106,8 +106,7 @@ impl Watch {
         }
         let writer = Writer::claim(&archive, around.clock.now())?;
         writer.state_origin(&origin)?;
-        let log =
-            open_log(&around, &state, &archive, &writer, options.segment_size, &subject.database, &events)?;
+        let log = open_log(&around, &state, &archive, &writer, options.log, &subject.database, &events)?;
         let shared = Arc::new(Shared::new(around, subject, options, events, archive, writer, log)?);
         shared.recall_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
@@ -244,9 +243,9 @@ impl Watch {
         let parent = Some(self.shared.log.timeline);
         let (at, time) = (self.shared.log.wal.durable(), self.shared.log.wal.last_time());
         let reason = ForkReason::ClockSetBack;
-        let segment_size = self.shared.options.segment_size;
+        let options = self.shared.options.log;
         let from = Fork { parent, at, reason, root: None, time, gap: false };
-        let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from, segment_size)?;
+        let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from, options)?;
         self.shared.carry_position_to(&log)?;
         (self.shared.events)(Event::Forked { timeline: log.timeline, reason });
         self.shared = Arc::new(self.shared.with_log(log)?);

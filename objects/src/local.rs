@@ -209,7 +209,7 @@ pub(crate) fn create_folder(path: &Path, files: Option<u32>) -> Result<()> {
         let is_repository = path.join(crate::REPOSITORY_PATH).exists();
         match files {
             Some(_) if !is_repository => set_mode(path, mode).map_err(failed)?,
-            // Whoever may not change it is told by `readers`.
+            // If it can't be changed, `readers` reports it.
             None if is_empty(path).map_err(failed)? => {
                 set_mode(path, mode).or_else(not_ours).map_err(failed)?
             }

@@ -76,7 +76,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Refuses a result of so many bytes where it does not fit.
+/// Refuses a result that does not fit.
 ///
 /// All bytes count: that some are zeros and become holes, and that some stand at the output already, is not relied on, since
 /// what stands there is moved aside and keeps its room.

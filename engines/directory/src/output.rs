@@ -16,7 +16,7 @@ pub struct OutputFolder {
     partial: PathBuf,
     lock_path: PathBuf,
     lock: Option<pitr_vfs::Lock>,
-    /// The lock's file stays: it says that what stands under the partial name is a leftover of ours.
+    /// The lock file stays: it marks the partial folder as a leftover of a pitr restore.
     keeps_lock: bool,
     published: bool,
 }
@@ -28,7 +28,7 @@ impl std::fmt::Debug for OutputFolder {
 }
 
 impl OutputFolder {
-    /// Locks the output, refuses what stands there unless `force`, removes the leftover of an interrupted restore to the same
+    /// Locks the output, refuses an existing one unless `force`, removes the leftover of an interrupted restore to the same
     /// output, and makes the temporary folder, which nobody else may enter.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl OutputFolder {
             return Err(Error::NoFolder { path: parent.clone() });
         }
         let (partial, lock_path) = (beside(path, ".pitr-partial"), beside(path, ".pitr-lock"));
-        // A restore that was killed leaves both: what bears only the name of a partial one is somebody else's.
+        // A killed restore leaves both. A partial folder without the lock file is not a leftover of pitr.
         let was_ours = exists(&lock_path)?;
         let keeps_lock = was_ours && exists(&partial)?;
         // Whatever keeps the lock's file from being created keeps every file from being created there.
@@ -135,7 +135,7 @@ fn remove_all(path: &Path) -> io::Result<()> {
     std::fs::remove_dir_all(path)
 }
 
-/// Refuses a result of so many bytes where it does not fit. Returns what is free, if that is known.
+/// Refuses a result that does not fit. Returns the free bytes, if known.
 pub(crate) fn check_room(fs: &dyn FileSystem, path: &Path, needed: u64) -> Result<Option<u64>> {
     let (_, folder) = split(path)?;
     if !exists(&folder)? {

@@ -100,7 +100,7 @@ pub(crate) enum TargetError {
     /// `snapshot:` without the digits of an id.
     #[error("snapshot: wants an id, or its first digits, as `pitr info` shows it: snapshot:1f00c2d3")]
     SnapshotId,
-    /// A time with something behind it that is no time zone.
+    /// A time followed by something other than a time zone.
     #[error(
         "{zone} is not a known time zone; write a name as Europe/Paris, or the time with an offset, as {example}Z"
     )]

@@ -103,9 +103,10 @@ fn objects(kind: O) -> (Code, Option<&'static str>) {
 
 fn in_snapshot(error: &snapshot::Error) -> (Code, Option<&'static str>) {
     match error {
-        snapshot::Error::Gone { .. } => {
-            (Code::UnreachableTarget, Some("it was pruned meanwhile; `pitr info` lists what can be restored"))
-        }
+        snapshot::Error::Gone { .. } => (
+            Code::UnreachableTarget,
+            Some("it was pruned since it was listed; `pitr info` lists what can be restored"),
+        ),
         snapshot::Error::Source { .. } | snapshot::Error::Delta(_) => {
             (Code::Failed, Some("see that all of the source can be read"))
         }
@@ -136,7 +137,7 @@ fn in_prune(error: &pitr::prune::Error) -> (Code, Option<&'static str>) {
             (Code::UnreachableTarget, Some("nothing was removed; `pitr info` lists what can be restored"))
         }
         P::Unreadable { .. } | P::Lost { .. } => {
-            (Code::Corrupt, Some("`pitr verify` tells more; nothing is deleted meanwhile"))
+            (Code::Corrupt, Some("`pitr verify` tells more; nothing is deleted until it is mended"))
         }
         P::Suspicious { .. } => {
             (Code::Failed, Some("try again; if it stays so `pitr verify` tells what is missing"))

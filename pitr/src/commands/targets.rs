@@ -56,7 +56,7 @@ fn snapshot(pitr: &Pitr, source: &SourceName, id: IdPrefix) -> Result<BackupMeta
         (None, _, Some(error)) => {
             let count = damaged.len();
             let what = format_args!(
-                "{id} is none of the snapshots of {source} that can be read, and {count} can't: {error}"
+                "{source} has no readable snapshot {id}, and {count} of its snapshots are damaged: {error}"
             )
             .to_string();
             Err(CliError::of(Code::Corrupt, what).next("`pitr info` lists what can still be restored"))

@@ -50,7 +50,7 @@ const ATTACHING_THREADS: usize = 2;
 pub struct Found {
     /// What is to be watched.
     pub subject: Subject,
-    /// Who is told about it.
+    /// Receives its events.
     pub events: Events,
 }
 

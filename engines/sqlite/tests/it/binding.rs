@@ -45,7 +45,7 @@ fn another_host_is_refused_unless_the_local_log_is_here() {
     let (around, subject) = around(dir.path(), &database, Arc::new(SystemClock::default()));
     let options = WatchOptions::default();
     backup(&around, &subject, options).unwrap();
-    // A container that was made anew, on its old volume.
+    // A recreated container on its old volume.
     move_origin(&around, &subject, |origin| origin.host = "another".into());
     backup(&around, &subject, options).unwrap();
     // Two machines with one path.
@@ -78,7 +78,7 @@ fn a_local_log_that_came_along_does_not_vouch_for_another_path() {
     assert!(matches!(refused, Err(Error::OtherPlace { .. })), "{refused:?}");
 }
 
-/// Backs up an hour ahead, then by a clock that is this far behind it; what was told the second time.
+/// Backs up with a clock an hour ahead, then with one this far behind it. Returns the second run's events.
 fn after_a_clock_that_was_ahead(behind: i64) -> (Vec<String>, u32) {
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());

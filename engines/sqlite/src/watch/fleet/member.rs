@@ -1,4 +1,4 @@
-//! One database of a fleet, and who has it at the moment.
+//! One database of a fleet, and the thread that holds it.
 //!
 //! ```text
 //!             begins                 a look fails: the source is not what it was

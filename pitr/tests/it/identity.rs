@@ -197,7 +197,7 @@ fn what_is_moved_over_a_watched_original_forks() {
         let _ = fs::remove_file(world.path(beside));
     }
     fs::rename(restored, world.database()).unwrap();
-    watcher.until("watching again");
+    watcher.until("watched from now on");
     let mut app = world.application();
     app.sql("INSERT INTO t(x) VALUES('goes on')");
     let after = world.copy(&mut app);

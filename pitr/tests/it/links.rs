@@ -60,7 +60,7 @@ fn a_folder_link_that_moves_is_noticed_and_its_new_target_watched() {
     point_at("2");
     watcher.until("a link on the way was moved");
     watcher.until("GAP");
-    watcher.until("watching again");
+    watcher.until("watched from now on");
     apps[1].sql("INSERT INTO t(x) VALUES('seen too')");
     let second = world.copy(&mut apps[1]);
     watcher.stop();
@@ -106,7 +106,7 @@ fn a_watch_waits_until_a_new_file_has_one_name() {
     fs::hard_link(&made, world.database()).unwrap();
     watcher.until("2 names");
     fs::remove_file(&made).unwrap();
-    watcher.until("watching again");
+    watcher.until("watched from now on");
     let mut app = world.application();
     let copy = world.copy(&mut app);
     watcher.stop();

@@ -136,7 +136,7 @@ fn a_replaced_database_gets_a_new_base_behind_a_gap() {
         let _ = std::fs::remove_file(world.path(&format!("other.db{suffix}")));
     }
     std::fs::rename(&other, world.database()).unwrap();
-    watcher.until("watching again");
+    watcher.until("watched from now on");
     let mut app = pitr_testkit::App::start("application", &world.database());
     app.sql("INSERT INTO other VALUES(3)");
     let new = world.copy(&mut app);

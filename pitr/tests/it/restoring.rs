@@ -136,9 +136,9 @@ fn a_target_that_is_not_reached_is_refused_or_the_newest_before_it_is_taken() {
     app.sql("INSERT INTO t(x) VALUES(1)");
     world.done(&["backup", &text(&world.database())]);
     let copy = world.copy(&mut app);
-    pause(50);
+    pause(300);
     let between = now();
-    pause(50);
+    pause(300);
     app.sql("INSERT INTO t(x) VALUES(2)");
     app.sql("PRAGMA wal_checkpoint(TRUNCATE)");
     world.done(&["backup", &text(&world.database())]);
@@ -191,9 +191,9 @@ fn several_sources_are_restored_to_one_moment_or_not_at_all() {
         shop.copy(&pair[0]);
         users.copy(&pair[1]);
         copies.push(pair);
-        pause(100);
+        pause(600);
         moments.push(now());
-        pause(100);
+        pause(600);
     }
     watcher.stop();
     let output = world.path("together");

@@ -13,16 +13,16 @@ fn a_hole_is_refused_and_listed() {
         app.sql(&format!("INSERT INTO t(x) VALUES({i})"));
     }
     let before = world.copy(&mut app);
-    pause(100);
+    pause(400);
     let moment_before = now();
-    pause(100);
+    pause(400);
     watcher.kill();
     for i in 0..10 {
         app.sql(&format!("INSERT INTO t(x) VALUES('unseen {i}')"));
     }
     let inside = world.copy(&mut app);
     let moment_inside = now();
-    pause(50);
+    pause(200);
     assert!(app.sql("PRAGMA wal_checkpoint(TRUNCATE)").starts_with('0'));
     for i in 0..10 {
         app.sql(&format!("INSERT INTO t(x) VALUES('unseen too {i}')"));

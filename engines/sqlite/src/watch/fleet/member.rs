@@ -42,7 +42,7 @@ const MISSING_MAX: Duration = Duration::from_secs(2 * super::SEARCH_EVERY.as_sec
 /// While nothing is committed, it is noted this often until when.
 const MARK_EVERY: Duration = Duration::from_millis(20);
 /// With many databases the pause is this long for each.
-const MARK_EACH: Duration = Duration::from_millis(10);
+const MARK_EACH: Duration = Duration::from_millis(20);
 /// Snapshots of one database that may wait.
 const JOBS_MAX: usize = 16;
 

@@ -17,7 +17,7 @@ const HOT: Duration = Duration::from_millis(50);
 /// A database at rest is looked at this often.
 const SLOW: Duration = Duration::from_secs(1);
 /// With many databases at rest the pause grows by this much for each.
-const SLOW_EACH: Duration = Duration::from_millis(10);
+const SLOW_EACH: Duration = Duration::from_millis(20);
 
 /// What is known of one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ mod tests {
         let mut pace = Pace::new(at(0), true);
         assert_eq!(pace.pause(at(10), every, 1), every);
         assert_eq!(pace.pause(at(100), every, 1), SLOW);
-        assert_eq!(pace.pause(at(100), every, 300), Duration::from_secs(3));
+        assert_eq!(pace.pause(at(100), every, 300), Duration::from_secs(6));
         pace.looked(at(100), false, false);
         assert!(!pace.vouches());
         pace.touch(at(200));

@@ -21,6 +21,7 @@ use pitr_vfs::{Access, File, FileSystem};
 
 use crate::error::{Error, Result};
 use crate::wal::Salts;
+use crate::watch::state::open_or_create;
 
 /// Slots for pages other than the first.
 pub const SLOTS: usize = 1 << SLOT_BITS;
@@ -171,12 +172,7 @@ impl PageSample {
         bytes.extend_from_slice(&body);
         let path = dir.join(FILE_NAME);
         let io = |source| Error::Open { path: path.clone(), source };
-        let file = if fs.exists(&path).map_err(io)? {
-            fs.open(&path, Access::ReadWrite)
-        } else {
-            fs.create_new(&path)
-        };
-        file.and_then(|file| file.write_all_at(&bytes, 0)).map_err(io)
+        open_or_create(fs, &path).and_then(|file| file.write_all_at(&bytes, 0)).map_err(io)
     }
 
     /// The sample as it was saved for this timeline, and the position up to which it covers the log. `None` if there is

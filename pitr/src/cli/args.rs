@@ -266,13 +266,6 @@ pub(crate) struct Watch {
     pub(crate) compress: Codec,
 }
 
-impl Watch {
-    /// True if databases that come later may have to be found.
-    pub(crate) fn has_folder(&self) -> bool {
-        self.databases.iter().any(|path| path.is_dir())
-    }
-}
-
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 TARGET is latest, a time (2026-11-21T14:32:06Z; '2026-11-21 14:32 Europe/Paris'; local time without Z, offset or zone),

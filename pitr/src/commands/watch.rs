@@ -36,9 +36,10 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
     pool.map_err(|e| CliError::new(Exit::Failed, e).at("starting the threads"))?;
     let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =
         args.databases.iter().cloned().partition(|path| path.is_dir());
+    let has_folders = !folders.is_empty();
     let subjects = subjects(global, &args, &databases)?;
     // A folder may hold hundreds of databases, each with a segment of log and perhaps a thread.
-    let log = if folders.is_empty() { LogOptions::default() } else { LogOptions::MANY };
+    let log = if has_folders { LogOptions::MANY } else { LogOptions::default() };
     let options = WatchOptions {
         log,
         ship_every: args.rpo,
@@ -70,7 +71,7 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
         let found = search.next_found().into_iter();
         found.map(|subject| Found { events: later.events(&subject.source), subject }).collect()
     };
-    let ended = fleet.run(&stop, args.has_folder().then_some(Box::new(found_later) as Search<'_>));
+    let ended = fleet.run(&stop, has_folders.then_some(Box::new(found_later) as Search<'_>));
     let ended = ended.map_err(|e| explain(e.into()))?;
     let seconds = pitr.clock().monotonic().saturating_sub(begun);
     let mut done = Vec::new();

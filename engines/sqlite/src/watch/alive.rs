@@ -11,8 +11,9 @@ use std::sync::Arc;
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::log::Seed;
 use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp};
-use pitr_vfs::{Access, File, FileSystem};
+use pitr_vfs::{File, FileSystem};
 
+use super::state::open_or_create;
 use crate::error::{Error, Result};
 
 const MARK_BYTES: usize = 28;
@@ -38,12 +39,7 @@ impl Alive {
     pub(super) fn open(fs: &dyn FileSystem, dir: &Path) -> Result<Self> {
         let path = dir.join("alive");
         let io = |source| Error::Open { path: path.clone(), source };
-        let opened = if fs.exists(&path).map_err(io)? {
-            fs.open(&path, Access::ReadWrite)
-        } else {
-            fs.create_new(&path)
-        };
-        Ok(Alive { file: opened.map_err(io)? })
+        Ok(Alive { file: open_or_create(fs, &path).map_err(io)? })
     }
 
     /// The mark as the last watcher left it; `None` if there is none or it is torn.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{SourceName, TimelineId, Timestamp};
-use pitr_vfs::{Attributes, FileSystem, Lock};
+use pitr_vfs::{Access, Attributes, File, FileSystem, Lock};
 
 use crate::error::{Error, Result};
 use crate::source::with_suffix;
@@ -72,6 +72,11 @@ pub fn default_dir(database: &Path) -> PathBuf {
     with_suffix(database, "-pitr")
 }
 
+/// Opens a small file of a watcher's folder, or creates it.
+pub(crate) fn open_or_create(fs: &dyn FileSystem, path: &Path) -> std::io::Result<Arc<dyn File>> {
+    if fs.exists(path)? { fs.open(path, Access::ReadWrite) } else { fs.create_new(path) }
+}
+
 /// Where a running watcher takes requests.
 #[must_use]
 pub fn control_path(dir: &Path) -> PathBuf {
@@ -116,13 +121,8 @@ impl State {
     /// True if a warning of this kind was not given within the last day; it counts as given then.
     pub fn warns(&self, about: u32, now: Timestamp) -> bool {
         let mark = Warned { about, at: now };
-        let path = self.dir.join("warned");
-        let file = match self.fs.open(&path, pitr_vfs::Access::ReadWrite) {
-            Err(_) => self.fs.create_new(&path),
-            opened => opened,
-        };
         // One warning too many if the mark can't be read or written.
-        let Ok(file) = file else { return true };
+        let Ok(file) = open_or_create(self.fs.as_ref(), &self.dir.join("warned")) else { return true };
         let mut bytes = [0; Warned::BYTES];
         let before = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Warned::decode(&bytes));
         let again = before.is_none_or(|before| {
@@ -221,7 +221,7 @@ fn check_identity(fs: &dyn FileSystem, dir: &Path, ours: &str) -> Result<bool> {
     if !fs.exists(&path).map_err(io)? {
         return Ok(false);
     }
-    let file = fs.open(&path, pitr_vfs::Access::Read).map_err(io)?;
+    let file = fs.open(&path, Access::Read).map_err(io)?;
     let len = file.len().map_err(io)?.min(IDENTITY_BYTES_MAX);
     let mut bytes = vec![0; len as usize];
     file.read_exact_at(&mut bytes, 0).map_err(io)?;

@@ -77,6 +77,26 @@ impl OutputFolder {
         &self.partial
     }
 
+    /// Makes the folders of a relative path below the temporary folder, and makes their names durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create_dirs(&self, relative: &Path) -> Result<()> {
+        let mut folder = self.partial.clone();
+        for part in relative {
+            let parent = folder.clone();
+            folder.push(part);
+            match DirBuilder::new().mode(0o700).create(&folder) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.map_err(Error::io("make", &folder))?;
+                    OsFs.sync_dir(&parent).map_err(Error::io("sync", &parent))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the folder, which must be durable, its name. Returns what was moved aside.
     ///
     /// # Errors

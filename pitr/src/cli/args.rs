@@ -232,6 +232,9 @@ pub(crate) struct Backup {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+A source has one watcher. Watching a restored copy under the name of its source takes the source over on a new timeline, and ends the
+watcher of the original; give a copy that lives beside the original a name of its own by --source.
+
 Examples:
   pitr --repo /srv/backup watch /srv/shop/shop.db
   pitr --repo /srv/backup watch /srv/shop/shop.db --snapshot-every 15m --rpo 500ms
@@ -272,7 +275,8 @@ TARGET is latest, a time (2026-11-21T14:32:06Z; '2026-11-21 14:32 Europe/Paris';
 13 minutes ago, lsn:N, tx:N or snapshot:ID, of which the first digits are enough.
 
 Several sources are restored to one moment, a time or latest, or not at all. Latest is then the newest moment up to which every commit of
-each is known. PATH is a new folder, in which each source is a file or folder of the source's name.
+each is known. PATH is a new folder. Databases keep their paths below the folder that they have in common: /srv/t/a.db and /srv/t/eu/b.db
+become PATH/a.db and PATH/eu/b.db. A source whose path is not known, or that would collide with another, gets its name.
 
 A restored database gets the owner and permissions that the source had, as far as you may give them.
 

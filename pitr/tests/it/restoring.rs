@@ -201,7 +201,7 @@ fn several_sources_are_restored_to_one_moment_or_not_at_all() {
         world.pitr(&[&["restore", "--to", to, "--output", &text(&output)], more].concat())
     };
     let assert_exact = |pair: &[std::path::PathBuf; 2]| {
-        for (name, copy) in ["app", "users"].iter().zip(pair) {
+        for (name, copy) in ["app.db", "users.db"].iter().zip(pair) {
             assert_eq!(pitr::exact::compare(&output.join(name), copy).unwrap(), None, "{name}");
         }
     };

@@ -25,7 +25,7 @@ fn a_folder_s_databases_are_watched_and_come_back_together() {
     drop(unmatched);
     let output = world.path("all");
     world.done(&["restore", "--all", "--to", "latest", "--output", output.to_str().unwrap()]);
-    for (name, copy) in ["a", "deep.b", "late"].iter().zip(&copies) {
+    for (name, copy) in ["a.db", "deep/b.db", "late.db"].iter().zip(&copies) {
         assert_eq!(pitr::exact::compare(&output.join(name), copy).unwrap(), None, "{name}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod bars;
 mod job;
+mod layout;
 mod several;
 
 use std::path::Path;

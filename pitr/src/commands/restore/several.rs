@@ -1,5 +1,6 @@
 //! Several sources at one moment: all of them, or none.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pitr::Pitr;
@@ -9,6 +10,7 @@ use pitr::recovery::{self, History, Moment, Target};
 
 use super::check_rto;
 use super::job::Job;
+use super::layout::layout;
 use crate::cli::args::{Global, Restore};
 use crate::cli::code::Code;
 use crate::cli::documents::Time;
@@ -17,8 +19,13 @@ use crate::cli::restored::{self as documents, Room};
 use crate::cli::target;
 use crate::commands::failure::explain;
 
-/// Names beside a database that SQLite takes for parts of it.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// One of the sources.
+struct Part<'a> {
+    source: &'a SourceName,
+    /// Where it goes in the output.
+    path: PathBuf,
+    job: Job,
+}
 
 pub(super) fn restore(
     global: &Global,
@@ -27,7 +34,6 @@ pub(super) fn restore(
     sources: &[SourceName],
 ) -> Result<(), CliError> {
     check_options(args)?;
-    check_names(sources)?;
     let begun = pitr.clock().monotonic();
     let histories = sources.iter().map(|source| pitr.history(source, None).map_err(explain));
     let histories = histories.collect::<Result<Vec<_>, _>>()?;
@@ -37,15 +43,22 @@ pub(super) fn restore(
     })?;
     global.output().remark(format_args!("target: {moment}"));
     let target = Target { moment: Moment::Time(moment), exclusive: args.exclusive };
-    let jobs = sources.iter().zip(histories).map(|(source, history)| {
-        let job = Job::new(history, &target, args.or_before);
-        job.map(|job| (source, job)).map_err(|error| explain(error).at(format_args!("source {source}")))
+    let origins = sources.iter().zip(&histories).map(|(source, history)| {
+        let origin = history.archive().origin().map_err(|error| explain(error.into()))?;
+        Ok((source.clone(), origin))
     });
-    let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
-    let room = room(args, pitr, &jobs)?;
+    let paths = layout(&origins.collect::<Result<Vec<_>, CliError>>()?)?;
+    let jobs = sources.iter().zip(histories).zip(paths).map(|((source, history), path)| {
+        match Job::new(history, &target, args.or_before) {
+            Ok(job) => Ok(Part { source, path, job }),
+            Err(error) => Err(explain(error).at(format_args!("source {source}"))),
+        }
+    });
+    let parts = jobs.collect::<Result<Vec<_>, _>>()?;
+    let room = room(args, pitr, &parts)?;
     let (documents, room) = match args.dry_run {
-        true => (plans(args, pitr, &jobs)?, Some(room)),
-        false => (build(global, args, pitr, &jobs, begun)?, None),
+        true => (plans(args, pitr, &parts)?, Some(room)),
+        false => (build(global, args, pitr, &parts, begun)?, None),
     };
     let took = match args.dry_run {
         true => Duration::from_secs_f64(documents.iter().map(|document| document.seconds).sum()),
@@ -83,24 +96,6 @@ fn check_options(args: &Restore) -> Result<(), CliError> {
     }
 }
 
-/// Each source is restored under its name: two must not meet, and none may be taken for a part of another.
-fn check_names(sources: &[SourceName]) -> Result<(), CliError> {
-    let names: Vec<String> = sources.iter().map(|source| source.as_str().to_lowercase()).collect();
-    for (number, name) in names.iter().enumerate() {
-        let others = names.iter().enumerate().filter(|(other, _)| *other != number);
-        for (_, other) in others {
-            let rest = other.strip_prefix(name.as_str());
-            if rest.is_some_and(|rest| rest.is_empty() || COMPANIONS.contains(&rest)) {
-                return Err(CliError::usage(format_args!(
-                    "the sources {name} and {other} would meet in one folder"
-                ))
-                .next("restore them one by one"));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// The moment to which all are restored. For `latest` it is the newest at which the state of each is known.
 fn moment(
     args: &Restore,
@@ -115,10 +110,10 @@ fn moment(
 }
 
 /// The room that all take together; refused if there is less.
-fn room(args: &Restore, pitr: &Pitr, jobs: &[(&SourceName, Job)]) -> Result<Room, CliError> {
+fn room(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Room, CliError> {
     let mut all = Room { needed_bytes: 0, free_bytes: None };
-    for (_, job) in jobs {
-        let room = job.room(pitr, &args.output).map_err(explain)?;
+    for part in parts {
+        let room = part.job.room(pitr, &args.output).map_err(explain)?;
         all.needed_bytes = all.needed_bytes.saturating_add(room.needed_bytes);
         all.free_bytes = room.free_bytes;
     }
@@ -133,17 +128,13 @@ fn room(args: &Restore, pitr: &Pitr, jobs: &[(&SourceName, Job)]) -> Result<Room
     }
 }
 
-fn plans(
-    args: &Restore,
-    pitr: &Pitr,
-    jobs: &[(&SourceName, Job)],
-) -> Result<Vec<documents::Restore>, CliError> {
-    let plan = |(source, job): &(&SourceName, Job)| {
+fn plans(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Vec<documents::Restore>, CliError> {
+    let plan = |Part { source, path, job }: &Part<'_>| {
         let room = job.room(pitr, &args.output).map_err(explain)?;
-        let document = job.plan_document(&args.output.join(source.as_str()), room).map_err(explain)?;
+        let document = job.plan_document(&args.output.join(path), room).map_err(explain)?;
         Ok(documents::Restore { source: Some(source.to_string()), ..document })
     };
-    jobs.iter().map(plan).collect()
+    parts.iter().map(plan).collect()
 }
 
 /// Builds all in a folder that gets its name when it is whole.
@@ -151,37 +142,22 @@ fn build(
     global: &Global,
     args: &Restore,
     pitr: &Pitr,
-    jobs: &[(&SourceName, Job)],
+    parts: &[Part<'_>],
     begun: Duration,
 ) -> Result<Vec<documents::Restore>, CliError> {
     let failed = |error: pitr::directory::Error| explain(error.into());
     let folder = OutputFolder::begin(&args.output, args.force).map_err(failed)?;
-    let mut documents = Vec::with_capacity(jobs.len());
-    for (source, job) in jobs {
-        let built = job.build(global, args, pitr, &folder.folder().join(source.as_str()), begun)?;
-        let output = args.output.join(source.as_str()).display().to_string();
+    let mut documents = Vec::with_capacity(parts.len());
+    for Part { source, path, job } in parts {
+        if let Some(parent) = path.parent() {
+            folder.create_dirs(parent).map_err(failed)?;
+        }
+        let built = job.build(global, args, pitr, &folder.folder().join(path), begun)?;
+        let output = args.output.join(path).display().to_string();
         documents.push(documents::Restore { source: Some(source.to_string()), output, ..built });
     }
     if let Some(moved) = folder.publish(args.force, pitr.clock().now()).map_err(failed)? {
         global.output().remark(format_args!("moved aside: {}", moved.display()));
     }
     Ok(documents)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sources_that_would_meet_are_refused() {
-        let check = |names: &[&str]| {
-            check_names(&names.iter().map(|name| SourceName::new(name).unwrap()).collect::<Vec<_>>()).is_ok()
-        };
-        assert!(check(&["a", "b", "a-b", "wal", "aa"]));
-        for names in
-            [&["a", "a"][..], &["App", "app"], &["a-wal", "a"], &["b", "a", "A-journal"], &["a", "a-shm"]]
-        {
-            assert!(!check(names), "{names:?}");
-        }
-    }
 }

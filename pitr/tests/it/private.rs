@@ -41,7 +41,7 @@ fn open_to_others(folder: &Path) -> Vec<String> {
 #[test]
 fn what_is_made_is_its_owners_alone_whatever_the_umask() {
     let mut world = World::empty();
-    world.umask = "000";
+    world.setup = "umask 000";
     world.done(&["init"]);
     let mut app = world.application();
     let watcher = world.watch();
@@ -63,7 +63,7 @@ fn what_is_made_is_its_owners_alone_whatever_the_umask() {
 #[test]
 fn a_mode_shares_the_repository_until_its_folder_is_closed() {
     let mut world = World::empty();
-    world.umask = "077";
+    world.setup = "umask 077";
     world.done(&["init", "--mode", "0640"]);
     let app = world.application();
     let database = world.database().to_string_lossy().into_owned();

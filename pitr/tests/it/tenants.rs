@@ -1,6 +1,6 @@
 //! Databases of a folder, and databases that come later.
 
-use crate::world::World;
+use crate::world::{World, pause};
 
 #[test]
 fn a_folder_s_databases_are_watched_and_come_back_together() {
@@ -44,6 +44,36 @@ fn two_databases_of_a_folder_that_would_be_one_source_are_told_apart() {
     // A pattern is for folders.
     let answer = world.pitr(&["watch", folder.join("a.db").to_str().unwrap(), "--match", "*"]);
     assert_eq!(answer.code, 2, "{}", answer.stderr);
+}
+
+#[test]
+fn databases_beyond_the_limit_of_descriptors_do_not_harm_those_that_are_watched() {
+    // FAILURES 57
+    let mut world = World::new();
+    world.setup = "ulimit -n 180";
+    let folder = world.path("tenants");
+    std::fs::create_dir(&folder).unwrap();
+    let mut apps: Vec<_> =
+        (0..12).map(|number| world.application_on(&folder.join(format!("t{number}.db")))).collect();
+    let watcher = world.watch_at(&folder, &["--rpo", "100ms"]);
+    // Those that wait are tried several times.
+    pause(3000);
+    for app in &mut apps {
+        app.sql("INSERT INTO t(x) VALUES('seen')");
+    }
+    let copies: Vec<_> = apps.iter_mut().map(|app| world.copy(app)).collect();
+    pause(500);
+    let (ended, said) = watcher.stop_with_remarks();
+    assert!(!said.contains("can't be written") && !said.contains("timeline"), "{said}");
+    world.setup = "umask 022";
+    let sources = ended["sources"].as_array().unwrap();
+    let watched: Vec<_> = sources.iter().filter(|source| source["commits"].as_u64() > Some(0)).collect();
+    assert!((1..12).contains(&watched.len()), "{ended}: {said}");
+    for source in watched {
+        let name = source["name"].as_str().unwrap();
+        let number: usize = name[1..].parse().unwrap();
+        world.assert_exact("latest", &["--source", name], &copies[number]);
+    }
 }
 
 #[test]

@@ -17,14 +17,14 @@ pub(crate) struct Answer {
 pub(crate) struct World {
     dir: tempfile::TempDir,
     copies: usize,
-    /// The umask of the program.
-    pub(crate) umask: &'static str,
+    /// Shell commands that set what the program inherits.
+    pub(crate) setup: &'static str,
 }
 
 impl World {
     /// Without a repository.
     pub(crate) fn empty() -> World {
-        World { dir: tempfile::tempdir().unwrap(), copies: 0, umask: "022" }
+        World { dir: tempfile::tempdir().unwrap(), copies: 0, setup: "umask 022" }
     }
 
     /// With a repository.
@@ -58,7 +58,7 @@ impl World {
     fn command(&self) -> Command {
         let mut command = Command::new("sh");
         command
-            .args(["-c", r#"umask "$0"; exec "$@""#, self.umask, env!("CARGO_BIN_EXE_pitr")])
+            .args(["-c", r#"eval "$0"; exec "$@""#, self.setup, env!("CARGO_BIN_EXE_pitr")])
             .arg("--repo")
             .arg(self.path("repo"))
             .arg("--json")
@@ -170,14 +170,19 @@ impl Watcher {
     }
 
     /// Ends it as Ctrl-C does; it drains. Its closing document.
-    pub(crate) fn stop(mut self) -> Value {
+    pub(crate) fn stop(self) -> Value {
+        self.stop_with_remarks().0
+    }
+
+    /// The same, and what it said since it was listened to.
+    pub(crate) fn stop_with_remarks(mut self) -> (Value, String) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         let out = std::io::read_to_string(self.child.stdout.take().unwrap()).unwrap();
         let status = self.child.wait().unwrap();
         let said = std::io::read_to_string(&mut self.remarks).unwrap();
         assert!(status.success(), "watch ended with {status}: {said}");
-        serde_json::from_str(&out).unwrap()
+        (serde_json::from_str(&out).unwrap(), said)
     }
 
     /// Kills it with SIGKILL.

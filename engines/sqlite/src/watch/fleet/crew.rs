@@ -25,6 +25,9 @@ const SYNC_EVERY: Duration = Duration::from_millis(25);
 const BASE_AGAIN_MS: u64 = 5_000;
 /// The longest pause between two looks whether something is to be shipped.
 const SHIP_PAUSE: Duration = Duration::from_millis(50);
+/// Watching another database begins only while this many descriptors are free: the databases that are watched
+/// already need some to store objects and to sync.
+const FREE_DESCRIPTORS_MIN: usize = 64;
 /// The longest pause between two tries to ship.
 const SHIP_PAUSE_MS_MAX: u64 = 30_000;
 
@@ -319,6 +322,10 @@ impl Crew {
         }
     }
 
+    fn check_descriptors(&self) -> Result<()> {
+        self.waker.check_descriptors(FREE_DESCRIPTORS_MIN).map_err(Error::Threads)
+    }
+
     fn perform(&self, what: What) -> (Option<Box<Watch>>, Outcome) {
         let attached = |watch: Box<Watch>, outcome: Result<()>| match outcome {
             Ok(()) => (Some(watch), Outcome::Attached),
@@ -326,7 +333,10 @@ impl Crew {
         };
         match what {
             What::Begin(subject, events) => {
-                match Watch::begin(self.around.clone(), subject, self.options, events) {
+                let begun = self
+                    .check_descriptors()
+                    .and_then(|()| Watch::begin(self.around.clone(), subject, self.options, events));
+                match begun {
                     Ok(watch) => (Some(Box::new(watch)), Outcome::Attached),
                     Err(e) => (None, Outcome::Failed(e)),
                 }

@@ -34,6 +34,11 @@ impl Waker {
         // It can only fail when it is already signalled more often than a counter holds.
         let _ = rustix::io::write(self.0.as_ref(), &1u64.to_ne_bytes());
     }
+
+    /// Checks that this process can open `count` more descriptors at this moment.
+    pub(super) fn check_descriptors(&self, count: usize) -> io::Result<()> {
+        (0..count).map(|_| self.0.try_clone()).collect::<io::Result<Vec<_>>>().map(drop)
+    }
 }
 
 /// The descriptors that are waited on.

@@ -2,7 +2,8 @@
 
 use crate::names::LogName;
 use pitr_codec::CodecError;
-use pitr_format::{DecodeError, Epoch, FileId, Lsn, PartitionId, SourceName, TimelineId, TxId};
+use pitr_format::{DecodeError, Epoch, FileId, Lsn, PartitionId, Severity, SourceName, TimelineId, TxId};
+use pitr_objects::ErrorKind;
 use thiserror::Error;
 
 /// What this crate's calls return.
@@ -180,44 +181,26 @@ pub enum Error {
     },
 }
 
-/// What a caller can do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The same call may work later.
-    Retry,
-    /// The caller asked for what can't be, or something outside needs attention first.
-    Fix,
-    /// What is stored is damaged or contradicts itself.
-    Fatal,
-}
-
 impl Error {
-    /// What can be done about it.
+    /// What a caller can do about it.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        use pitr_objects::ErrorKind as O;
+    pub fn severity(&self) -> Severity {
         match self {
-            Error::Objects(e) => match e.kind() {
-                O::Unreachable => Kind::Retry,
-                O::Corrupt => Kind::Fatal,
-                _ => Kind::Fix,
-            },
-            Error::Wal(e) => match e.kind() {
-                pitr_wal::Kind::Retry => Kind::Retry,
-                pitr_wal::Kind::Fatal => Kind::Fatal,
-                _ => Kind::Fix,
-            },
-            Error::Contended { .. } | Error::NotDurable { .. } => Kind::Retry,
+            // A missing object may be pruned, or be missing on purpose: the variants below say when it is a loss.
+            Error::Objects(e) if e.kind() == ErrorKind::Missing => Severity::Fix,
+            Error::Objects(e) => e.kind().severity(),
+            Error::Wal(e) => e.severity(),
+            Error::Contended { .. } | Error::NotDurable { .. } => Severity::Retry,
             Error::Malformed { .. }
             | Error::Batch { .. }
             | Error::Swapped { .. }
             | Error::Index { .. }
             | Error::Overlap { .. }
             | Error::TimelineLost { .. }
-            | Error::Conflict { .. } => Kind::Fatal,
-            Error::Payload { source: DecodeError::Version { .. }, .. } => Kind::Fix,
-            Error::Payload { .. } => Kind::Fatal,
-            _ => Kind::Fix,
+            | Error::Conflict { .. } => Severity::Fatal,
+            Error::Payload { source: DecodeError::Version { .. }, .. } => Severity::Fix,
+            Error::Payload { .. } => Severity::Fatal,
+            _ => Severity::Fix,
         }
     }
 }

@@ -220,7 +220,7 @@ pub struct OpenTx {
 pub struct CutRecord {
     /// Position of its first frame.
     pub lsn: Lsn,
-    /// What it is; see [`pitr_format::record::Kind`].
+    /// What it is; see [`pitr_format::record::RecordKind`].
     pub kind: u8,
     /// Partition that it belongs to.
     pub partition: PartitionId,

@@ -9,7 +9,7 @@ use crate::footer::{
 };
 use pitr_format::bytes::{DecodeError, Reader};
 use pitr_format::log::{Batch, Frame, Part};
-use pitr_format::record::{BLOCK_BYTES_MAX, Kind, Record};
+use pitr_format::record::{BLOCK_BYTES_MAX, Record, RecordKind};
 use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -234,17 +234,21 @@ impl Indexer {
     fn record(&mut self, record: &CutRecord, end: Lsn) -> Result<(), DecodeError> {
         let raw = u64::from(record.kind);
         let kind =
-            Kind::from_u8(record.kind).ok_or(DecodeError::Range { what: "record kind", value: raw })?;
+            RecordKind::from_u8(record.kind).ok_or(DecodeError::Range { what: "record kind", value: raw })?;
         match kind {
-            Kind::Image => self.image(record, end),
-            Kind::Commit => self.commit(record, end),
-            Kind::Data => {
+            RecordKind::Image => self.image(record, end),
+            RecordKind::Commit => self.commit(record, end),
+            RecordKind::Data => {
                 self.count(record.tx, 0, record.total_len.into());
                 self.logical_open.insert((record.tx, record.partition), record.lsn);
                 Ok(())
             }
-            Kind::Note => Ok(()),
-            Kind::SetLength | Kind::Abort | Kind::Watermark | Kind::ClockStep | Kind::Gap => {
+            RecordKind::Note => Ok(()),
+            RecordKind::SetLength
+            | RecordKind::Abort
+            | RecordKind::Watermark
+            | RecordKind::ClockStep
+            | RecordKind::Gap => {
                 let len = record.total_len as usize;
                 let payload = record.head.get(..len);
                 let payload =

@@ -42,7 +42,7 @@ mod transactions;
 pub use archive::{Archive, LogObject};
 pub use catalog::{Catalog, Found};
 pub use claim::Writer;
-pub use error::{Error, Kind, Result};
+pub use error::{Error, Result};
 pub use fence::{Claim, Fence};
 pub use footer::{
     CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart, ImageEntry,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::names::Name;
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
-use pitr_format::{Epoch, Timestamp};
+use pitr_format::{Epoch, Severity, Timestamp};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -122,7 +122,7 @@ impl Archive {
 pub(crate) fn is_damage(error: &Error) -> bool {
     match error {
         Error::Objects(error) => error.kind().is_of_one_object(),
-        error => error.kind() == crate::Kind::Fatal,
+        error => error.severity() == Severity::Fatal,
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::bytes::{DecodeError, Put, Reader};
 use crate::log::Batch;
 use crate::log::Part;
-use crate::record::Kind;
+use crate::record::RecordKind;
 use crate::{SegmentSize, Timestamp, TxId};
 
 /// Most stretches of one segment.
@@ -81,7 +81,7 @@ impl SegmentIndex {
         self.begin_batch(size.offset_of(batch.header.lsn), size);
         for frame in batch.frames() {
             let frame = frame?;
-            if frame.kind == Kind::Commit as u8 && matches!(frame.part, Part::Full | Part::First) {
+            if frame.kind == RecordKind::Commit as u8 && matches!(frame.part, Part::Full | Part::First) {
                 self.commit(frame.tx);
             }
         }

@@ -376,7 +376,7 @@ pub enum Part {
 pub struct Frame<'a> {
     /// Position of the frame's header.
     pub lsn: Lsn,
-    /// What the record is; see [`crate::record::Kind`].
+    /// What the record is; see [`crate::record::RecordKind`].
     pub kind: u8,
     /// Which part of it this is.
     pub part: Part,
@@ -465,7 +465,7 @@ pub struct WholeRecord<'a> {
     pub lsn: Lsn,
     /// Position just behind its last frame.
     pub end: Lsn,
-    /// What it is; see [`crate::record::Kind`].
+    /// What it is; see [`crate::record::RecordKind`].
     pub kind: u8,
     /// Partition that it belongs to.
     pub partition: PartitionId,

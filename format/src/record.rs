@@ -15,7 +15,7 @@ pub const COMMIT_FIRST_LSN_OFFSET: usize = 16;
 /// The kinds of records, as numbered on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Kind {
+pub enum RecordKind {
     /// Physical: the new content of one block.
     Image = 1,
     /// Physical: the new length of a file.
@@ -36,20 +36,20 @@ pub enum Kind {
     Note = 9,
 }
 
-impl Kind {
+impl RecordKind {
     /// The kind with this number.
     #[must_use]
     pub const fn from_u8(raw: u8) -> Option<Self> {
         Some(match raw {
-            1 => Kind::Image,
-            2 => Kind::SetLength,
-            3 => Kind::Data,
-            4 => Kind::Commit,
-            5 => Kind::Abort,
-            6 => Kind::Watermark,
-            7 => Kind::ClockStep,
-            8 => Kind::Gap,
-            9 => Kind::Note,
+            1 => RecordKind::Image,
+            2 => RecordKind::SetLength,
+            3 => RecordKind::Data,
+            4 => RecordKind::Commit,
+            5 => RecordKind::Abort,
+            6 => RecordKind::Watermark,
+            7 => RecordKind::ClockStep,
+            8 => RecordKind::Gap,
+            9 => RecordKind::Note,
             _ => return None,
         })
     }
@@ -173,17 +173,17 @@ pub struct Commit<'a> {
 impl<'a> Record<'a> {
     /// The kind's number.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> RecordKind {
         match self {
-            Record::Image { .. } => Kind::Image,
-            Record::SetLength { .. } => Kind::SetLength,
-            Record::Data(_) => Kind::Data,
-            Record::Commit(_) => Kind::Commit,
-            Record::Abort { .. } => Kind::Abort,
-            Record::Watermark(_) => Kind::Watermark,
-            Record::ClockStep { .. } => Kind::ClockStep,
-            Record::Gap { .. } => Kind::Gap,
-            Record::Note(_) => Kind::Note,
+            Record::Image { .. } => RecordKind::Image,
+            Record::SetLength { .. } => RecordKind::SetLength,
+            Record::Data(_) => RecordKind::Data,
+            Record::Commit(_) => RecordKind::Commit,
+            Record::Abort { .. } => RecordKind::Abort,
+            Record::Watermark(_) => RecordKind::Watermark,
+            Record::ClockStep { .. } => RecordKind::ClockStep,
+            Record::Gap { .. } => RecordKind::Gap,
+            Record::Note(_) => RecordKind::Note,
         }
     }
 
@@ -224,11 +224,11 @@ impl<'a> Record<'a> {
 
     /// Reads the payload of a record of this kind.
     pub fn decode(kind: u8, payload: &'a [u8]) -> Result<Self, DecodeError> {
-        let known =
-            Kind::from_u8(kind).ok_or(DecodeError::Range { what: "record kind", value: kind.into() })?;
+        let known = RecordKind::from_u8(kind)
+            .ok_or(DecodeError::Range { what: "record kind", value: kind.into() })?;
         let mut r = Reader::new(payload);
         let record = match known {
-            Kind::Image => {
+            RecordKind::Image => {
                 let file = FileId::new(r.u32("image")?);
                 let len = r.u32("image")?;
                 let block = r.u64("image")?;
@@ -238,14 +238,14 @@ impl<'a> Record<'a> {
                 }
                 Record::Image { file, block, data: r.take(len as usize, "image")? }
             }
-            Kind::SetLength => {
+            RecordKind::SetLength => {
                 let file = FileId::new(r.u32("set-length")?);
                 r.u32("set-length")?;
                 Record::SetLength { file, len: r.u64("set-length")? }
             }
-            Kind::Data => Record::Data(r.take(r.left(), "data")?),
-            Kind::Note => Record::Note(r.take(r.left(), "note")?),
-            Kind::Commit => {
+            RecordKind::Data => Record::Data(r.take(r.left(), "data")?),
+            RecordKind::Note => Record::Note(r.take(r.left(), "note")?),
+            RecordKind::Commit => {
                 let time = Timestamp::from_micros(r.i64("commit")?);
                 let earliest = Timestamp::from_micros(r.i64("commit")?);
                 let first_lsn = Lsn::new(r.u64("commit")?);
@@ -255,13 +255,13 @@ impl<'a> Record<'a> {
                 }
                 Record::Commit(Commit { time, earliest, first_lsn, note })
             }
-            Kind::Abort => Record::Abort { first_lsn: Lsn::new(r.u64("abort")?) },
-            Kind::Watermark => Record::Watermark(Timestamp::from_micros(r.i64("watermark")?)),
-            Kind::ClockStep => Record::ClockStep {
+            RecordKind::Abort => Record::Abort { first_lsn: Lsn::new(r.u64("abort")?) },
+            RecordKind::Watermark => Record::Watermark(Timestamp::from_micros(r.i64("watermark")?)),
+            RecordKind::ClockStep => Record::ClockStep {
                 from: Timestamp::from_micros(r.i64("clock step")?),
                 to: Timestamp::from_micros(r.i64("clock step")?),
             },
-            Kind::Gap => {
+            RecordKind::Gap => {
                 let raw = r.u64("gap")?;
                 let reason = u8::try_from(raw)
                     .ok()

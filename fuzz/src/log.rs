@@ -1,7 +1,7 @@
 //! A log on a simulated disk, and what it shows.
 
 use crate::input::Input;
-use pitr_format::record::{Kind, Record};
+use pitr_format::record::{RecordKind, Record};
 use pitr_format::{Lsn, PartitionId, SegmentSize, Timestamp, TxId};
 use pitr_vfs::sim::{Disk, SimClock, SimFs};
 use pitr_wal::{BatchBuilder, Error, LogReader, Records, Recovered, Start, Wal, WalOptions};
@@ -62,7 +62,7 @@ pub(crate) fn shown(reader: &mut LogReader) -> Result<Vec<Shown>, Error> {
     let (mut records, mut all) = (Records::from_anywhere(), Vec::new());
     while let Some(batch) = reader.next_batch()? {
         records.feed::<Error>(&batch, |record| {
-            if record.kind == Kind::Commit as u8 {
+            if record.kind == RecordKind::Commit as u8 {
                 all.push(Shown { tx: record.tx.get(), end: record.end });
             }
             // What it says matters to nobody here; that it can be looked at does.

@@ -4,6 +4,7 @@ use crate::listing::StrayKind;
 use crate::local::LocalFolder;
 use object_store::Error as StoreError;
 use pitr_codec::CodecError;
+use pitr_format::Severity;
 use pitr_vfs::NotAFile;
 use std::io;
 use std::path::PathBuf;
@@ -214,6 +215,16 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// What a caller can do about such an error.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            ErrorKind::Unreachable => Severity::Retry,
+            ErrorKind::Corrupt | ErrorKind::Missing => Severity::Fatal,
+            _ => Severity::Fix,
+        }
+    }
+
     /// True for what is wrong with one object, not with the repository or this machine.
     #[must_use]
     pub fn is_of_one_object(self) -> bool {

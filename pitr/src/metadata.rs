@@ -4,7 +4,7 @@ use crate::Error;
 use pitr_codec::Codec;
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_snapshot::{Kind, Snapshot, SnapshotId};
+use pitr_snapshot::{Snapshot, SnapshotId, SnapshotKind};
 
 /// A snapshot, as its root tells.
 ///
@@ -20,7 +20,7 @@ pub struct BackupMetadata {
     /// What took it: `sqlite`, `directory`.
     pub engine: String,
     /// Full or incremental.
-    pub kind: Kind,
+    pub kind: SnapshotKind,
     /// The snapshot that it was compared with; it is not needed for a restore, and may be gone.
     pub parent: Option<SnapshotId>,
     /// The timeline that it lies on.

@@ -2,7 +2,7 @@
 
 use crate::target::{Point, Stop, Target};
 use pitr_archive::Cause;
-use pitr_format::{FileId, Lsn, Timestamp, TxId};
+use pitr_format::{FileId, Lsn, Severity, Timestamp, TxId};
 use pitr_snapshot::DamagedRoot;
 use std::fmt;
 use std::io;
@@ -201,39 +201,16 @@ fn nearest(before: Option<&Point>, after: Option<&Point>) -> String {
     }
 }
 
-/// What a caller can do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The same call may work later.
-    Retry,
-    /// The caller asked for what can't be, or something outside needs attention first.
-    Fix,
-    /// The target can't be reached; the error names those that can.
-    Unreachable,
-    /// What is stored is damaged or contradicts itself.
-    Fatal,
-}
-
 impl Error {
-    /// What can be done about it.
+    /// What a caller can do about it.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        use pitr_snapshot::ErrorKind as S;
+    pub fn severity(&self) -> Severity {
         match self {
-            Error::Archive(e) => match e.kind() {
-                pitr_archive::Kind::Retry => Kind::Retry,
-                pitr_archive::Kind::Fix => Kind::Fix,
-                pitr_archive::Kind::Fatal => Kind::Fatal,
-            },
-            Error::Snapshot(e) => match e.kind() {
-                S::Unreachable => Kind::Retry,
-                S::Corrupt | S::Missing => Kind::Fatal,
-                _ => Kind::Fix,
-            },
-            Error::Unreachable(_) | Error::NoBase { .. } => Kind::Unreachable,
-            Error::Locked { .. } => Kind::Retry,
-            Error::OtherShape { .. } | Error::Damaged(_) => Kind::Fatal,
-            _ => Kind::Fix,
+            Error::Archive(e) => e.severity(),
+            Error::Snapshot(e) => e.kind().severity(),
+            Error::Locked { .. } => Severity::Retry,
+            Error::OtherShape { .. } | Error::Damaged(_) => Severity::Fatal,
+            _ => Severity::Fix,
         }
     }
 

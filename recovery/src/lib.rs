@@ -29,7 +29,7 @@ mod target;
 mod together;
 
 pub use delta::LogDelta;
-pub use error::{Damaged, Error, Kind, Result, Unreachable, Why};
+pub use error::{Damaged, Error, Result, Unreachable, Why};
 pub use history::{History, Restorable};
 pub use plan::{BaseSnapshot, Plan, plan};
 pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer, Room};

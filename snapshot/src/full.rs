@@ -9,7 +9,8 @@ use crate::pipeline::{Extent, each_extent};
 use crate::shape::{NODE_EXTENTS, extents_of_node};
 use crate::source::is_zero;
 use crate::{
-    BlockSource, FileEntry, FileShape, Kind, Manifest, Result, Sizes, Snapshot, SnapshotId, SnapshotMeta,
+    BlockSource, FileEntry, FileShape, Manifest, Result, Sizes, Snapshot, SnapshotId, SnapshotKind,
+    SnapshotMeta,
 };
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
 use pitr_tracker::{BlockSize, ChangeSet};
@@ -53,7 +54,7 @@ pub fn write_full(
     let id = SnapshotId(pitr_objects::random_bytes()?);
     let sizes = Sizes { logical, changed: logical, stored };
     Ok(Manifest {
-        snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes },
+        snapshot: Snapshot { id, kind: SnapshotKind::Full, parent: None, meta, sizes },
         files: Arc::new(files),
         leaves,
     })

@@ -8,7 +8,8 @@ use crate::merge::{NodeMerge, Rewriter};
 use crate::shape::{EXTENT_BYTES, NODE_EXTENTS, extents_of_node, nodes};
 use crate::walk::check_tree;
 use crate::{
-    Delta, Error, FileEntry, FileShape, Kind, Manifest, Result, Sizes, Snapshot, SnapshotId, SnapshotMeta,
+    Delta, Error, FileEntry, FileShape, Manifest, Result, Sizes, Snapshot, SnapshotId, SnapshotKind,
+    SnapshotMeta,
 };
 use pitr_dedup::{ChunkStore, ChunkWriter};
 use std::sync::Arc;
@@ -67,7 +68,8 @@ pub(crate) fn increment(
     let stored = writer.finish()?.stored;
     let id = SnapshotId(pitr_objects::random_bytes()?);
     let sizes = Sizes { logical, changed, stored };
-    let snapshot = Snapshot { id, kind: Kind::Incremental, parent: Some(parent.snapshot.id), meta, sizes };
+    let snapshot =
+        Snapshot { id, kind: SnapshotKind::Incremental, parent: Some(parent.snapshot.id), meta, sizes };
     Ok(Manifest { snapshot, files: Arc::new(files), leaves })
 }
 

@@ -48,7 +48,9 @@ mod walk;
 pub use error::{BoxError, Error, Result};
 pub use full::write_full;
 pub use increment::write_increment;
-pub use manifest::{FileEntry, Kind, Manifest, NoSnapshotId, Sizes, Snapshot, SnapshotId, SnapshotMeta};
+pub use manifest::{
+    FileEntry, Manifest, NoSnapshotId, Sizes, Snapshot, SnapshotId, SnapshotKind, SnapshotMeta,
+};
 pub use pitr_objects::ErrorKind;
 pub use reader::SnapshotReader;
 pub use roots::{DamagedRoot, RootName, Roots, is_root_path, list, load_all, newest};

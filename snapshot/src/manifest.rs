@@ -68,7 +68,7 @@ impl fmt::Debug for SnapshotId {
 /// How a snapshot was taken. Each can be restored by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum SnapshotKind {
     /// Without regard to another one.
     Full = 1,
     /// By what changed since its parent.
@@ -154,7 +154,7 @@ pub struct Snapshot {
     /// Its identity.
     pub id: SnapshotId,
     /// How it was taken.
-    pub kind: Kind,
+    pub kind: SnapshotKind,
     /// The snapshot that it was compared with.
     pub parent: Option<SnapshotId>,
     /// What its taker says. May still be set between writing and publishing, as a fuzzy snapshot learns only at its end
@@ -223,8 +223,8 @@ impl Snapshot {
         }
         let id = SnapshotId(reader.array("snapshot id")?);
         let kind = match reader.u8("snapshot kind")? {
-            1 => Kind::Full,
-            2 => Kind::Incremental,
+            1 => SnapshotKind::Full,
+            2 => SnapshotKind::Incremental,
             other => return Err(DecodeError::Range { what: "snapshot kind", value: u64::from(other) }),
         };
         let has_parent = reader.u8("snapshot parent")?;
@@ -476,7 +476,7 @@ mod tests {
         };
         let snapshot = Snapshot {
             id: SnapshotId(seed),
-            kind: if level > 0 { Kind::Full } else { Kind::Incremental },
+            kind: if level > 0 { SnapshotKind::Full } else { SnapshotKind::Incremental },
             parent: (level < 3).then_some(SnapshotId(seed)),
             meta: SnapshotMeta {
                 source: SourceName::new("app").unwrap(),

@@ -288,7 +288,7 @@ fn parts<'a>(entry: &FileEntry, node: &'a LoadedNode, extent: u64) -> Parts<'a> 
 mod tests {
     use super::*;
     use crate::manifest::{Cut, Node};
-    use crate::{Kind, Sizes, Snapshot, SnapshotId, SnapshotMeta, extent_leaf};
+    use crate::{Sizes, Snapshot, SnapshotId, SnapshotKind, SnapshotMeta, extent_leaf};
     use pitr_codec::Codec;
     use pitr_format::{Epoch, Lsn, SourceName, TimelineId, Timestamp, TxId};
     use pitr_objects::Objects;
@@ -318,7 +318,7 @@ mod tests {
         };
         let (id, sizes) = (SnapshotId([1; 16]), Sizes::default());
         let manifest = Manifest {
-            snapshot: Snapshot { id, kind: Kind::Full, parent: None, meta, sizes },
+            snapshot: Snapshot { id, kind: SnapshotKind::Full, parent: None, meta, sizes },
             files: Arc::new(files),
             leaves: Vec::new(),
         };

@@ -1,7 +1,7 @@
 //! What can go wrong with tracking, and where.
 
 use crate::LsnRange;
-use pitr_format::{DecodeError, Lsn};
+use pitr_format::{DecodeError, Lsn, Severity};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -119,25 +119,14 @@ pub enum Error {
     },
 }
 
-/// What a caller can do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The same call may work later.
-    Retry,
-    /// The caller asked for what can't be, or the machine needs attention.
-    Fix,
-    /// What was kept is damaged. The range is to be read from the log.
-    Fatal,
-}
-
 impl Error {
-    /// What can be done about it.
+    /// What a caller can do about it.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn severity(&self) -> Severity {
         match self {
-            Error::Locked { .. } => Kind::Retry,
-            Error::Damaged { .. } | Error::Gone { .. } | Error::Record { .. } => Kind::Fatal,
-            _ => Kind::Fix,
+            Error::Locked { .. } => Severity::Retry,
+            Error::Damaged { .. } | Error::Gone { .. } | Error::Record { .. } => Severity::Fatal,
+            _ => Severity::Fix,
         }
     }
 

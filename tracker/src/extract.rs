@@ -7,7 +7,7 @@ use crate::effect::Effect;
 use crate::epoch::Epoch;
 use crate::{BlockSize, Changes, Error, LsnRange, MEMORY_BYTES_MAX, Result};
 use pitr_format::log::WholeRecord;
-use pitr_format::record::{Kind, Record};
+use pitr_format::record::{Record, RecordKind};
 use pitr_format::{FileId, Lsn};
 
 /// Collects what the records of a range change.
@@ -90,8 +90,8 @@ impl Extractor {
 /// False for kinds that change no block. A kind that is not known may change anything: decoding it is an
 /// error.
 fn changes_something(kind: u8) -> bool {
-    use Kind::{Abort, ClockStep, Commit, Data, Note, Watermark};
-    !matches!(Kind::from_u8(kind), Some(Data | Commit | Abort | Watermark | ClockStep | Note))
+    use RecordKind::{Abort, ClockStep, Commit, Data, Note, Watermark};
+    !matches!(RecordKind::from_u8(kind), Some(Data | Commit | Abort | Watermark | ClockStep | Note))
 }
 
 #[cfg(test)]

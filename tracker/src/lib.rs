@@ -96,7 +96,7 @@ mod store;
 mod sync;
 mod tracker;
 
-pub use error::{Error, Kind, Result};
+pub use error::{Error, Result};
 pub use extract::Extractor;
 pub use layout::LogIdentity;
 pub use pass::{FileMarks, Pass};

@@ -4,8 +4,8 @@ use crate::report::Fault;
 use crate::restorable::{Stretch, unrestorable};
 use crate::statements::{Holes, holes, objects_lost};
 use crate::{Error, Result};
-use pitr_archive::{Archive, Catalog, Kind};
-use pitr_format::TimelineId;
+use pitr_archive::{Archive, Catalog};
+use pitr_format::{Severity, TimelineId};
 use pitr_snapshot::Roots;
 
 /// What was found of one source.
@@ -32,7 +32,7 @@ fn look(archive: &Archive, roots: &Roots, writers: bool) -> Result<Found> {
     let mut found = Found::default();
     let catalog = match archive.catalog() {
         Ok(catalog) => catalog,
-        Err(error) if error.kind() == Kind::Fatal => {
+        Err(error) if error.severity() == Severity::Fatal => {
             found.faults.push(Fault::new(&folder, error));
             return Ok(found);
         }
@@ -91,7 +91,7 @@ fn is_damaged(stretch: &Stretch, roots: &Roots) -> bool {
 pub(crate) fn unless_damaged<T>(read: pitr_archive::Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error) if error.kind() == Kind::Fatal => Ok(None),
+        Err(error) if error.severity() == Severity::Fatal => Ok(None),
         Err(error) => Err(Error::Archive(error)),
     }
 }

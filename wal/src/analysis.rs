@@ -16,7 +16,7 @@
 use crate::effects::{Effects, FileChange};
 use crate::{Error, Result};
 use pitr_format::log::WholeRecord;
-use pitr_format::record::{Kind, Record};
+use pitr_format::record::{Record, RecordKind};
 use pitr_format::{DecodeError, FileId, Incarnation, Lsn, Timestamp, TxId};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -119,7 +119,7 @@ impl Analysis {
                 self.recent = None;
             }
         }
-        if self.recent == Some(record.tx) && record.kind == Kind::Data as u8 {
+        if self.recent == Some(record.tx) && record.kind == RecordKind::Data as u8 {
             return Ok(());
         }
         self.take(record).map_err(|source| Error::Payload { lsn: record.lsn, source })
@@ -128,16 +128,16 @@ impl Analysis {
     fn take(&mut self, record: &WholeRecord<'_>) -> Result<(), DecodeError> {
         let (lsn, tx) = (record.lsn, record.tx);
         let raw = DecodeError::Range { what: "record kind", value: record.kind.into() };
-        match Kind::from_u8(record.kind).ok_or(raw)? {
-            Kind::Data | Kind::Note => drop(self.open_tx(tx, lsn)),
-            Kind::Image | Kind::SetLength => match Record::decode(record.kind, record.payload)? {
+        match RecordKind::from_u8(record.kind).ok_or(raw)? {
+            RecordKind::Data | RecordKind::Note => drop(self.open_tx(tx, lsn)),
+            RecordKind::Image | RecordKind::SetLength => match Record::decode(record.kind, record.payload)? {
                 Record::Image { file, block, data } => {
                     self.open_tx(tx, lsn).effects.image(lsn, file, block, data.len() as u32);
                 }
                 Record::SetLength { file, len } => self.open_tx(tx, lsn).effects.set_length(lsn, file, len),
                 _ => {}
             },
-            Kind::Commit => {
+            RecordKind::Commit => {
                 if let Record::Commit(commit) = Record::decode(record.kind, record.payload)? {
                     let (first, time, earliest) = (commit.first_lsn, commit.time, commit.earliest);
                     self.commits.push(CommittedTx { tx, first, lsn: record.end, time, earliest });
@@ -147,12 +147,12 @@ impl Analysis {
                     }
                 }
             }
-            Kind::Abort => {
+            RecordKind::Abort => {
                 self.aborts.push(AbortedTx { tx, lsn: record.end });
                 self.open.remove(&tx);
                 self.recent = None;
             }
-            Kind::Watermark | Kind::ClockStep | Kind::Gap => {}
+            RecordKind::Watermark | RecordKind::ClockStep | RecordKind::Gap => {}
         }
         Ok(())
     }

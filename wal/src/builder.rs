@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use pitr_format::bytes::DecodeError;
 use pitr_format::log::RECORD_BYTES_MAX;
-use pitr_format::record::{Commit, Kind, Record};
+use pitr_format::record::{Commit, Record, RecordKind};
 use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -71,7 +71,7 @@ pub(crate) struct Decides {
 /// One pushed record.
 #[derive(Debug, Clone)]
 pub(crate) struct Pushed {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RecordKind,
     pub(crate) partition: PartitionId,
     pub(crate) tx: TxId,
     /// Where its payload stands in `payloads`.
@@ -203,7 +203,7 @@ impl BatchBuilder {
         }
         let watermark = if let Record::Watermark(time) = record { Some(*time) } else { None };
         let first = self.firsts.of(tx, self.records.len());
-        if matches!(kind, Kind::Commit | Kind::Abort) {
+        if matches!(kind, RecordKind::Commit | RecordKind::Abort) {
             self.firsts.forget(tx);
         }
         let (decides, lsn) = (None, Lsn::ORIGIN);
@@ -213,7 +213,7 @@ impl BatchBuilder {
 }
 
 /// What is logged must be readable: the decoder has the last word.
-fn check(kind: Kind, payload: &[u8]) -> std::result::Result<(), DecodeError> {
+fn check(kind: RecordKind, payload: &[u8]) -> std::result::Result<(), DecodeError> {
     if payload.len() > RECORD_BYTES_MAX as usize {
         return Err(DecodeError::Range { what: "record length", value: payload.len() as u64 });
     }

@@ -1,8 +1,8 @@
 //! What can go wrong with a log, and where.
 
-use pitr_format::record::Kind as RecordKind;
+use pitr_format::record::RecordKind;
 use pitr_format::slots::{SLOT_NAME_BYTES_MAX, SLOTS_MAX};
-use pitr_format::{DecodeError, FileId, Lsn, SegmentNo, TxId};
+use pitr_format::{DecodeError, FileId, Lsn, SegmentNo, Severity, TxId};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -210,31 +210,20 @@ pub enum Error {
     Panicked,
 }
 
-/// What a caller can do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The same call may work later.
-    Retry,
-    /// The caller asked for what can't be, or the machine needs attention: fix that, then open the log again.
-    Fix,
-    /// The log is damaged. No call mends it.
-    Fatal,
-}
-
 impl Error {
-    /// What can be done about it.
+    /// What a caller can do about it.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn severity(&self) -> Severity {
         match self {
-            Error::Locked { .. } => Kind::Retry,
+            Error::Locked { .. } => Severity::Retry,
             Error::Header { .. }
             | Error::Foreign { .. }
             | Error::SlotFile { .. }
             | Error::Hole { .. }
             | Error::Frames { .. }
             | Error::Payload { .. }
-            | Error::BlockSize { .. } => Kind::Fatal,
-            _ => Kind::Fix,
+            | Error::BlockSize { .. } => Severity::Fatal,
+            _ => Severity::Fix,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::records::Records;
 use crate::{Error, Result, segment};
 use pitr_format::index::{SegmentIndex, Stretch};
 use pitr_format::log::WholeRecord;
-use pitr_format::record::{Kind, Record};
+use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Lsn, Timestamp, TxId};
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ impl LogScan {
 
 /// The commit, if the record is one. `batch` holds the end of it.
 fn commit_in(record: &WholeRecord<'_>, batch: &LogBatch) -> Result<Option<Committed>> {
-    if record.kind != Kind::Commit as u8 {
+    if record.kind != RecordKind::Commit as u8 {
         return Ok(None);
     }
     let (lsn, segment) = (batch.header.lsn, batch.segment);

@@ -18,7 +18,7 @@ use pitr_format::log::{
     BATCH_ALIGN, BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
 };
-use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, Kind};
+use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, RecordKind};
 use pitr_format::{Lsn, Timestamp, TxId};
 
 /// Most buffers kept for batches to come.
@@ -185,7 +185,7 @@ impl Layout {
         let mut appended = Appended { first: self.end(), end: self.end(), commits: Vec::new() };
         let BatchBuilder { payloads, records, .. } = builder;
         let mut before = self.end.time;
-        if records.iter().any(|record| record.kind == Kind::Commit) {
+        if records.iter().any(|record| record.kind == RecordKind::Commit) {
             self.end.time = self.end.time.max(now());
         }
         for index in 0..records.len() {
@@ -200,13 +200,13 @@ impl Layout {
                 let first = records[decides.first].lsn;
                 put_first(record.kind, payload, decides.given_first.map_or(first, |given| given.min(first)));
             }
-            if record.kind == Kind::Commit {
+            if record.kind == RecordKind::Commit {
                 self.index.commit(record.tx);
                 stamp(payload, self.end.time, record.decides.filter(|d| d.stamps_earliest).map(|_| before));
                 before = self.end.time;
             }
             appended.end = self.put(record, payload);
-            if record.kind == Kind::Commit {
+            if record.kind == RecordKind::Commit {
                 let (tx, time) = (record.tx, self.end.time);
                 appended.commits.push(Committed { tx, lsn: appended.end, time });
             }
@@ -341,8 +341,8 @@ fn stamp(payload: &mut [u8], time: Timestamp, unknown: Option<Timestamp>) {
 }
 
 /// Puts the position of the transaction's first record into the payload of a commit or an abort.
-fn put_first(kind: Kind, payload: &mut [u8], first: Lsn) {
-    let offset = if kind == Kind::Commit { COMMIT_FIRST_LSN_OFFSET } else { 0 };
+fn put_first(kind: RecordKind, payload: &mut [u8], first: Lsn) {
+    let offset = if kind == RecordKind::Commit { COMMIT_FIRST_LSN_OFFSET } else { 0 };
     payload[offset..offset + 8].copy_from_slice(&first.get().to_le_bytes());
 }
 

@@ -92,7 +92,7 @@ mod window;
 pub use analysis::{AbortedTx, Analysis, CommittedTx, Winners};
 pub use builder::BatchBuilder;
 pub use effects::FileChange;
-pub use error::{Damage, Error, Kind, Result, Witness};
+pub use error::{Damage, Error, Result, Witness};
 #[cfg(feature = "future")]
 pub use future::Durable;
 pub use inspect::{Contents, Finding, Inspection, Tail, TailEnd};

@@ -10,7 +10,7 @@ use crate::log_scan::{LogScan, Seams};
 use crate::sealed::SealedSegment;
 use crate::{Error, Result};
 use pitr_format::log::{RECORD_HEADER_BYTES, WholeRecord};
-use pitr_format::record::Kind;
+use pitr_format::record::RecordKind;
 use pitr_format::{Lsn, PartitionId, TxId};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -130,5 +130,8 @@ fn at_payload(lsn: Lsn) -> Lsn {
 
 /// True for what a replay applies.
 fn changes(kind: u8) -> bool {
-    matches!(Kind::from_u8(kind), Some(Kind::Image | Kind::SetLength | Kind::Data | Kind::Note))
+    matches!(
+        RecordKind::from_u8(kind),
+        Some(RecordKind::Image | RecordKind::SetLength | RecordKind::Data | RecordKind::Note)
+    )
 }

@@ -10,7 +10,7 @@ use crate::footer::LogicalEntry;
 use crate::lineage::Piece;
 use pitr_format::Lsn;
 use pitr_format::log::{Frame, Part};
-use pitr_format::record::Kind;
+use pitr_format::record::RecordKind;
 
 /// Errors if a logical record counts in the range of the selection.
 pub(super) fn refuse(archive: &Archive, pieces: &[Piece], after: Lsn, selection: &Selection) -> Result<()> {
@@ -39,7 +39,7 @@ fn look(archive: &Archive, pieces: &[Piece], after: Lsn, suspect: &Window) -> Re
                 object.each_frame(no, &bytes, |frame: &Frame<'_>| {
                     let begins = matches!(frame.part, Part::Full | Part::First);
                     let own = frame.tx == suspect.tx && from <= frame.lsn && frame.lsn < suspect.commit;
-                    if begins && own && frame.kind == Kind::Data as u8 {
+                    if begins && own && frame.kind == RecordKind::Data as u8 {
                         let (lsn, tx, partition) = (frame.lsn, frame.tx, frame.partition);
                         found.get_or_insert(LogicalEntry { lsn, tx, partition });
                     }

@@ -8,7 +8,7 @@ use crate::footer::Footer;
 use crate::names::LogName;
 use bit_vec::BitVec;
 use pitr_format::log::{Frame, Part};
-use pitr_format::record::{Kind, Record};
+use pitr_format::record::{Record, RecordKind};
 use pitr_format::{FileId, Lsn};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -174,7 +174,7 @@ fn pass_on<E: From<Error>>(
     to: &mut dyn FnMut(Image<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let wrong = Error::Index { object, lsn: wanted.lsn };
-    if frame.kind != Kind::Image as u8 {
+    if frame.kind != RecordKind::Image as u8 {
         return Err(wrong.into());
     }
     let joined;

@@ -3,8 +3,8 @@
 use crate::world::{LOG_ID, TestClock, commit, create_wal, first_timeline, options};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use pitr_archive::{Archive, Error, Kind, Merged, Shipper, Writer};
-use pitr_format::{Lsn, SourceName, TimelineId, Timestamp};
+use pitr_archive::{Archive, Error, Merged, Shipper, Writer};
+use pitr_format::{Lsn, Severity, SourceName, TimelineId, Timestamp};
 use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
 use pitr_objects::object_store::path::Path;
@@ -85,7 +85,7 @@ fn an_object_whose_reply_was_lost_is_put_again_as_it_was() {
     let first = wal.durable();
     deaf.lost.store(100, Ordering::Relaxed);
     match shipper.ship(&wal) {
-        Err(error @ Error::Objects(_)) => assert_eq!(error.kind(), Kind::Retry),
+        Err(error @ Error::Objects(_)) => assert_eq!(error.severity(), Severity::Retry),
         other => panic!("{other:?}"),
     }
     assert_eq!(shipper.archived(), None, "what is not known to stand is not acknowledged");

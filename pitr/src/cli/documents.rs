@@ -59,16 +59,16 @@ impl fmt::Display for Position {
 /// Full or incremental.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub(crate) enum SnapshotKind {
     Full,
     Incremental,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for SnapshotKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Full => "full",
-            Kind::Incremental => "incremental",
+            SnapshotKind::Full => "full",
+            SnapshotKind::Incremental => "incremental",
         })
     }
 }
@@ -231,7 +231,7 @@ impl Document for KeyChange {
 #[derive(Debug, Serialize)]
 pub(crate) struct Backup {
     pub(crate) snapshot_id: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: SnapshotKind,
     pub(crate) lsn: u64,
     pub(crate) logical_bytes: u64,
     pub(crate) changed_bytes: u64,
@@ -362,7 +362,7 @@ pub(crate) struct Source {
 #[derive(Debug, Serialize)]
 pub(crate) struct Snapshot {
     pub(crate) snapshot_id: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: SnapshotKind,
     /// The snapshot that it was compared with; not needed for a restore.
     pub(crate) parent_id: Option<String>,
     pub(crate) timeline: u32,
@@ -540,7 +540,7 @@ mod tests {
     fn backup_has_its_keys() {
         let backup = Backup {
             snapshot_id: "5f".into(),
-            kind: Kind::Incremental,
+            kind: SnapshotKind::Incremental,
             lsn: 7,
             logical_bytes: 1,
             changed_bytes: 2,
@@ -575,7 +575,7 @@ mod tests {
                 engine: "sqlite".into(),
                 snapshots: vec![Snapshot {
                     snapshot_id: "5f".into(),
-                    kind: Kind::Full,
+                    kind: SnapshotKind::Full,
                     parent_id: None,
                     timeline: 1,
                     redo_from_lsn: 100,

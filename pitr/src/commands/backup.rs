@@ -19,7 +19,7 @@ use super::failure::{explain, explain_of};
 use super::open_writing;
 use super::watch::{source_of, tell};
 use crate::cli::args::{Backup, Global};
-use crate::cli::documents::{self, Kind};
+use crate::cli::documents::{self, SnapshotKind};
 use crate::cli::exit::{CliError, Exit};
 
 pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
@@ -115,8 +115,8 @@ fn document(snapshot: &Snapshot, took: Duration) -> documents::Backup {
     documents::Backup {
         snapshot_id: snapshot.id.to_string(),
         kind: match snapshot.kind {
-            pitr::snapshot::Kind::Full => Kind::Full,
-            pitr::snapshot::Kind::Incremental => Kind::Incremental,
+            pitr::snapshot::SnapshotKind::Full => SnapshotKind::Full,
+            pitr::snapshot::SnapshotKind::Incremental => SnapshotKind::Incremental,
         },
         lsn: snapshot.meta.consistent_at.get(),
         logical_bytes: snapshot.sizes.logical,

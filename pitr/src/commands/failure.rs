@@ -1,5 +1,6 @@
 //! Which exit code an error ends the program with, and what to do next.
 
+use pitr::format::Severity;
 use std::io;
 use std::path::Path;
 
@@ -189,7 +190,7 @@ fn in_archive(error: &archive::Error) -> (Code, Option<&'static str>) {
         archive::Error::Hole { .. } => {
             (Code::UnreachableTarget, Some("`pitr info` lists what can be restored"))
         }
-        e if e.kind() == archive::Kind::Fatal => (Code::Corrupt, None),
+        e if e.severity() == Severity::Fatal => (Code::Corrupt, None),
         _ => (Code::Failed, None),
     }
 }
@@ -227,7 +228,7 @@ fn in_sqlite(error: &sqlite::Error) -> (Code, Option<&'static str>) {
         S::Recovery(e) => in_recovery(e),
         S::Locked { .. } => (Code::Locked, None),
         S::Wal(pitr::wal::Error::Locked { .. }) => (Code::Locked, None),
-        S::Wal(e) if e.kind() == pitr::wal::Kind::Fatal => (Code::Corrupt, None),
+        S::Wal(e) if e.severity() == Severity::Fatal => (Code::Corrupt, None),
         S::NotADatabase { .. }
         | S::NotWalMode { .. }
         | S::ForeignState { .. }

@@ -9,7 +9,7 @@ use pitr::{BackupMetadata, Backups, Pitr};
 use super::failure::explain;
 use super::{gaps, open, sources_of, targets};
 use crate::cli::args::Global;
-use crate::cli::documents::{self, Interval, Kind, Position, Readable, Snapshot, Source, Time};
+use crate::cli::documents::{self, Interval, Position, Readable, Snapshot, SnapshotKind, Source, Time};
 use crate::cli::exit::CliError;
 
 pub(crate) fn run(global: &Global) -> Result<(), CliError> {
@@ -89,8 +89,8 @@ fn snapshot_document(backup: &BackupMetadata) -> Snapshot {
     Snapshot {
         snapshot_id: backup.id.to_string(),
         kind: match backup.kind {
-            snapshot::Kind::Full => Kind::Full,
-            snapshot::Kind::Incremental => Kind::Incremental,
+            snapshot::SnapshotKind::Full => SnapshotKind::Full,
+            snapshot::SnapshotKind::Incremental => SnapshotKind::Incremental,
         },
         parent_id: backup.parent.map(|id| id.to_string()),
         timeline: backup.timeline.get(),

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pitr::format::log::{Frame, Part, SegmentHeader};
-use pitr::format::record::{Kind, Record};
-use pitr::format::{Lsn, TxId};
+use pitr::format::record::{Record, RecordKind};
+use pitr::format::{Lsn, Severity, TxId};
 use pitr::vfs::OsFs;
 use pitr::wal::{self, Contents, Finding, Inspection, LogBatch};
 
@@ -33,7 +33,7 @@ fn explain(error: &wal::Error) -> CliError {
         wal::Error::NoLog { .. } => CliError::usage(error)
             .next("name the folder that holds the .seg files; `pitr watch` keeps one for each timeline in NAME-pitr/"),
         wal::Error::Io { .. } => CliError::new(Exit::Failed, error).next("see that the folder can be read"),
-        error if error.kind() == wal::Kind::Fatal => CliError::new(Exit::Corrupt, error),
+        error if error.severity() == Severity::Fatal => CliError::new(Exit::Corrupt, error),
         error => CliError::new(Exit::Failed, error),
     }
 }
@@ -255,7 +255,7 @@ fn document(frame: &Frame<'_>, payload: bool) -> documents::Frame {
     };
     documents::Frame {
         lsn: frame.lsn.get(),
-        kind: Kind::from_u8(frame.kind)
+        kind: RecordKind::from_u8(frame.kind)
             .map_or_else(|| format!("kind {}", frame.kind), |kind| name_of(kind).to_owned()),
         part,
         partition: frame.partition.get(),
@@ -267,17 +267,17 @@ fn document(frame: &Frame<'_>, payload: bool) -> documents::Frame {
     }
 }
 
-fn name_of(kind: Kind) -> &'static str {
+fn name_of(kind: RecordKind) -> &'static str {
     match kind {
-        Kind::Image => "image",
-        Kind::SetLength => "set-length",
-        Kind::Data => "data",
-        Kind::Commit => "commit",
-        Kind::Abort => "abort",
-        Kind::Watermark => "watermark",
-        Kind::ClockStep => "clock-step",
-        Kind::Gap => "gap",
-        Kind::Note => "note",
+        RecordKind::Image => "image",
+        RecordKind::SetLength => "set-length",
+        RecordKind::Data => "data",
+        RecordKind::Commit => "commit",
+        RecordKind::Abort => "abort",
+        RecordKind::Watermark => "watermark",
+        RecordKind::ClockStep => "clock-step",
+        RecordKind::Gap => "gap",
+        RecordKind::Note => "note",
     }
 }
 

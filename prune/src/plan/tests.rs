@@ -2,7 +2,7 @@ use super::*;
 use pitr_archive::{ForkReason, Found, Timeline};
 use pitr_codec::Codec;
 use pitr_format::{Epoch, SourceName, TxId};
-use pitr_snapshot::{Kind, Sizes, SnapshotId, SnapshotMeta};
+use pitr_snapshot::{Sizes, SnapshotId, SnapshotKind, SnapshotMeta};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn at(second: i64) -> Timestamp {
 fn snapshot(timeline: u32, redo_from: u64, consistent_at: u64, second: i64) -> Snapshot {
     Snapshot {
         id: SnapshotId([consistent_at as u8; 16]),
-        kind: Kind::Full,
+        kind: SnapshotKind::Full,
         parent: None,
         meta: SnapshotMeta {
             source: SourceName::new("a").unwrap(),

@@ -4,9 +4,9 @@ use crate::lab::{history, meta, options, restore_on, take};
 use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline};
 use pitr_archive::{Archive, Cause, ForkReason, Name, Shipper, Timeline, Writer};
 use pitr_format::record::{GapReason, Record};
-use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
+use pitr_format::{Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_recovery::{Error, History, Kind, Moment, Target, Why};
+use pitr_recovery::{Error, History, Moment, Target, Why};
 use pitr_snapshot::{Manifest, SnapshotId};
 use pitr_vfs::OsFs;
 use pitr_wal::BatchBuilder;
@@ -40,7 +40,7 @@ fn flip(path: &Path) {
 
 fn damaged(history: &History, target: Target) -> bool {
     match history.resolve(&target) {
-        Err(error @ Error::Damaged(_)) => error.kind() == Kind::Fatal,
+        Err(error @ Error::Damaged(_)) => error.severity() == Severity::Fatal,
         _ => false,
     }
 }
@@ -147,7 +147,7 @@ fn a_missing_timeline_is_lost_and_one_that_never_was_is_unknown() {
     let unknown = |error| matches!(error, Err(Error::Archive(pitr_archive::Error::UnknownTimeline { .. })));
     let lost = |error: Result<(), Error>| {
         let is_lost = matches!(&error, Err(Error::Archive(pitr_archive::Error::TimelineLost { .. })));
-        is_lost && error.unwrap_err().kind() == Kind::Fatal
+        is_lost && error.unwrap_err().severity() == Severity::Fatal
     };
     assert!(unknown(load(Some(2))));
     let object = world.archive.layout().path(&Name::Timeline(TimelineId::FIRST));

@@ -6,9 +6,9 @@ use pitr_archive::{Archive, Error as ArchiveError, Merged, ShipOptions, Shipper,
 use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;
-use pitr_format::{FileId, Lsn, PartitionId, SourceName, TimelineId, Timestamp, TxId};
+use pitr_format::{FileId, Lsn, PartitionId, Severity, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_recovery::{Error, Kind, Moment, Target};
+use pitr_recovery::{Error, Moment, Target};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, write_full};
 use pitr_testkit::PageEngine;
 use pitr_vfs::FileSystem;
@@ -184,7 +184,7 @@ fn a_log_with_logical_records_is_refused_before_anything_is_written() {
     let done = fs.trace().ops.len();
     let plan = history.plan(&history.resolve(&Target::at(Moment::Latest)).unwrap()).unwrap();
     let error = restore_on(&fs, &history, &plan, &options(Path::new("/out/pages"), 1)).unwrap_err();
-    assert_eq!(error.kind(), Kind::Fix);
+    assert_eq!(error.severity(), Severity::Fix);
     match error {
         Error::Archive(ArchiveError::Logical { partition: named, tx: of, .. }) => {
             assert_eq!((named, of), (partition, tx));

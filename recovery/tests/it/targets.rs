@@ -4,8 +4,8 @@ use crate::lab::{bytes, history, meta, restored, take};
 use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline, options};
 use pitr_archive::{Cause, ForkReason, Name, Shipper, Timeline, Writer};
 use pitr_format::record::{GapReason, Record};
-use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
-use pitr_recovery::{Error, History, Kind, Moment, Point, Target, Why};
+use pitr_format::{Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
+use pitr_recovery::{Error, History, Moment, Point, Target, Why};
 use pitr_snapshot::SnapshotId;
 use pitr_wal::{BatchBuilder, Committed, Wal};
 use std::path::Path;
@@ -136,7 +136,7 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
     assert_eq!(reached(&history, Target::at(Moment::Time(time(8_000_000)))), 4);
     assert_eq!(reached(&history, Target::at(Moment::Tx(TxId::new(4)))), 4);
     let error = history.resolve(&Target::at(Moment::Lsn(lsns[2]))).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unreachable);
+    assert_eq!(error.severity(), Severity::Fix);
     let message = error.to_string();
     assert!(message.contains("transaction 2") && message.contains("transaction 4"), "{message}");
 }

@@ -160,7 +160,7 @@ fn what_is_put_into_a_file_costs_little_more_than_itself() {
     assert!((1..3 << 20).contains(&next.snapshot.sizes.changed), "{:?}", next.snapshot.sizes);
     assert!(next.snapshot.sizes.stored < 2_000_000, "{:?}", next.snapshot.sizes);
     assert!(
-        next.snapshot.kind == Kind::Incremental
+        next.snapshot.kind == SnapshotKind::Incremental
             && next.snapshot.sizes.logical == full.snapshot.sizes.logical - 94
     );
 }

@@ -98,7 +98,7 @@ fn comparing_finds_the_same_blocks_and_reads_no_content() {
     assert_eq!(stored(&store), before, "what did not change is not stored");
     assert_eq!(
         (same.snapshot.kind, same.snapshot.parent, same.snapshot.sizes.changed),
-        (Kind::Incremental, Some(full.snapshot.id), 0)
+        (SnapshotKind::Incremental, Some(full.snapshot.id), 0)
     );
 
     let changed = some_blocks(len, 50, 2);

@@ -9,7 +9,7 @@ fn delta(blocks: &[u64]) -> Changes {
     for (block, lsn) in blocks.iter().zip(0..) {
         let (mut payload, file) = (Vec::new(), FileId::new((block % 3) as u32));
         Record::Image { file, block: *block, data: &[0; 4096] }.encode(&mut payload);
-        let (kind, partition, tx) = (Kind::Image as u8, PartitionId::FIRST, TxId::NONE);
+        let (kind, partition, tx) = (RecordKind::Image as u8, PartitionId::FIRST, TxId::NONE);
         let (lsn, end) = (Lsn::new(lsn), Lsn::new(lsn + 1));
         extractor.push(&WholeRecord { lsn, end, kind, partition, tx, payload: &payload }).unwrap();
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::phases::{Divided, Doubled};
 use crate::{BlockSize, Error, Extractor, LsnRange};
 use pitr_format::log::WholeRecord;
-use pitr_format::record::{Kind, Record};
+use pitr_format::record::{Record, RecordKind};
 use pitr_format::{FileId, PartitionId, TxId};
 use proptest::prelude::*;
 
@@ -282,7 +282,7 @@ fn a_freeze_waits_for_the_passes_that_began_before_it_and_for_no_others() {
     assert!(divided.is_drained());
     assert_eq!(divided.read().range, LsnRange::new(Lsn::ORIGIN, Lsn::new(5)).unwrap());
     later.done(Lsn::new(9));
-    assert_eq!(Kind::Image as u8, 1);
+    assert_eq!(RecordKind::Image as u8, 1);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Damaged, missing, swapped and foreign files (FAILURES 29).
 
 use crate::help::{LOG, Write, changes, range};
-use pitr_format::{FileId, Lsn, TimelineId};
-use pitr_tracker::{Changes, Error, Kind, LogIdentity, LsnRange, Store};
+use pitr_format::{FileId, Lsn, Severity, TimelineId};
+use pitr_tracker::{Changes, Error, LogIdentity, LsnRange, Store};
 use pitr_vfs::sim::{Disk, SimFs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ fn assert_found(disk: &Disk, case: &str) {
     assert_eq!(coverage.missing(), [range(10, 20)], "{case}");
     assert!(store.damaged().len() + coverage.damaged().len() == 1, "{case}: damage without a word");
     let all = store.damaged().iter().chain(coverage.damaged());
-    assert!(all.into_iter().all(|error| error.kind() == Kind::Fatal));
+    assert!(all.into_iter().all(|error| error.severity() == Severity::Fatal));
     assert!(coverage.into_set().is_whole(), "{case}");
     assert_eq!(store.coverage(range(20, 30)).unwrap().into_set(), second().set);
 }
@@ -139,7 +139,7 @@ fn another_logs_folder_is_refused() {
     assert!(matches!(open(other, 30), Err(Error::Foreign { what: "log identity", .. })));
     // FAILURES 42: the log lost what was claimed; its positions will be given to other records.
     let ahead = open(LOG, 29).unwrap_err();
-    assert!(matches!(&ahead, Error::Ahead { to, .. } if to.get() == 30) && ahead.kind() == Kind::Fix);
+    assert!(matches!(&ahead, Error::Ahead { to, .. } if to.get() == 30) && ahead.severity() == Severity::Fix);
     assert!(open(LOG, 30).is_ok());
 }
 
@@ -171,7 +171,7 @@ fn a_folder_has_one_writer() {
     let open = || Store::open(Arc::new(fs.clone()), Path::new("/d"), LOG, Lsn::ORIGIN);
     let held = open().unwrap();
     let refused = open().unwrap_err();
-    assert!(matches!(refused, Error::Locked { .. }) && refused.kind() == Kind::Retry);
+    assert!(matches!(refused, Error::Locked { .. }) && refused.severity() == Severity::Retry);
     drop(held);
     assert!(open().is_ok());
 }

@@ -2,7 +2,7 @@
 
 use crate::help::{Log, Write, assert_promise, range, size_of};
 use pitr_format::log::WholeRecord;
-use pitr_format::record::Kind;
+use pitr_format::record::RecordKind;
 use pitr_format::{FileId, Lsn, PartitionId, TxId};
 use pitr_tracker::{Error, Extractor, LsnRange, Tracker};
 use pitr_vfs::FileSystem;
@@ -114,10 +114,10 @@ fn an_extractor_takes_no_record_twice_and_none_that_it_cant_read() {
         );
         error
     };
-    let data = record(100, Kind::Data as u8, b"x");
+    let data = record(100, RecordKind::Data as u8, b"x");
     assert!(matches!(refused(&[data, record(129, 3, b"x")]), Error::OutOfOrder { .. }));
     assert!(matches!(refused(&[WholeRecord { end: Lsn::new(99), ..data }]), Error::OutOfOrder { .. }));
-    for (kind, payload) in [(Kind::Image as u8, &b"short"[..]), (77, b"")] {
+    for (kind, payload) in [(RecordKind::Image as u8, &b"short"[..]), (77, b"")] {
         let unread = refused(&[data, record(130, kind, payload)]);
         assert!(matches!(unread, Error::Record { lsn, .. } if lsn == Lsn::new(130)), "{kind}");
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::end::End;
 use pitr_format::index::SegmentIndex;
 use pitr_format::log::{BATCH_BODY_BYTES_MAX, Batch, Follows, SegmentHeader};
-use pitr_format::record::{Kind, Record};
+use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Incarnation, PartitionId, SegmentNo, SegmentSize, TimelineId, TxId};
 use pitr_vfs::sim::Rng;
 
@@ -140,12 +140,12 @@ fn builder(rng: &mut Rng, model: &mut Model) -> BatchBuilder {
         };
         let payload = vec![9; len as usize];
         builder.push(PartitionId::FIRST, TxId::new(1), &Record::Data(&payload)).unwrap();
-        model.placed.push((Kind::Data as u8, payload.len()));
+        model.placed.push((RecordKind::Data as u8, payload.len()));
     }
     if rng.once_in(2) {
         let earliest = Timestamp::from_micros(rng.below(100) as i64);
         builder.push_commit(PartitionId::FIRST, TxId::new(1), Some(earliest), None, b"").unwrap();
-        model.placed.push((Kind::Commit as u8, 24));
+        model.placed.push((RecordKind::Commit as u8, 24));
     }
     builder
 }

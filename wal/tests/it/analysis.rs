@@ -3,7 +3,7 @@
 
 use crate::help::{options, start};
 use pitr_format::log::WholeRecord;
-use pitr_format::record::{Commit, Kind, Record};
+use pitr_format::record::{Commit, Record, RecordKind};
 use pitr_format::{FileId, Incarnation, Lsn, PartitionId, Timestamp, TxId};
 use pitr_vfs::sim::{SimClock, SimFs};
 use pitr_wal::{Analysis, BatchBuilder, Error, Wal};
@@ -19,7 +19,7 @@ const BLOCK: u32 = 512;
 /// A record of a made-up log.
 #[derive(Debug, Clone)]
 struct Made {
-    kind: Kind,
+    kind: RecordKind,
     tx: TxId,
     partition: PartitionId,
     payload: Vec<u8>,
@@ -72,7 +72,7 @@ fn log(acts: &[Act]) -> Vec<Made> {
         record.encode(&mut payload);
         let (kind, end) = (record.kind(), lsn + 24 + payload.len() as u64);
         match kind {
-            Kind::Commit | Kind::Abort => drop(first.remove(tx)),
+            RecordKind::Commit | RecordKind::Abort => drop(first.remove(tx)),
             _ => drop(first.entry(*tx).or_insert(Lsn::new(lsn))),
         }
         let (tx, partition) = (TxId::new(*tx), PartitionId::new((*arg % 3) as u32));
@@ -180,7 +180,7 @@ proptest! {
         let upto = upto.map(|nth| log.get(nth).map_or(Lsn::new(1), |made| made.end));
         let analysis = analysed(upto, &log);
         let winners = analysis.winners();
-        for (nth, made) in log.iter().enumerate().filter(|(_, made)| made.kind != Kind::Commit) {
+        for (nth, made) in log.iter().enumerate().filter(|(_, made)| made.kind != RecordKind::Commit) {
             prop_assert_eq!(winners.counts(made.tx, made.lsn), counts(upto, &log, nth), "record {}", nth);
         }
         let (blocks, len) = replayed(upto, &log);
@@ -190,7 +190,7 @@ proptest! {
         let files = analysis.files().unwrap();
         let after = files.get(&FILE).map_or(0, |change| change.set_len.unwrap_or(0).max(change.images_end));
         prop_assert_eq!(after, len);
-        let committed = log.iter().filter(|made| made.kind == Kind::Commit && within(upto, made.end));
+        let committed = log.iter().filter(|made| made.kind == RecordKind::Commit && within(upto, made.end));
         prop_assert!(analysis.commits().iter().map(|c| c.lsn).eq(committed.map(|made| made.end)));
     }
 }
@@ -222,7 +222,7 @@ fn two_sizes_of_blocks_in_a_file_are_refused() {
     let whole = WholeRecord {
         lsn: Lsn::new(900),
         end: Lsn::new(950),
-        kind: Kind::Image as u8,
+        kind: RecordKind::Image as u8,
         partition: PartitionId::FIRST,
         tx: TxId::new(2),
         payload: b"short",
@@ -269,7 +269,7 @@ fn every_partition_gets_its_committed_records_in_order_by_any_number_of_threads(
         let (winners, mut plain): (_, BTreeMap<PartitionId, Got>) = (analysis.winners(), BTreeMap::new());
         scan.for_each::<Error>(|record| {
             let own = analysis.commits().iter().any(|c| c.tx == record.tx && record.lsn < c.lsn);
-            if own && record.kind == Kind::Data as u8 {
+            if own && record.kind == RecordKind::Data as u8 {
                 let got = (record.lsn, record.kind, record.payload.to_vec());
                 plain.entry(record.partition).or_default().push(got);
             }

@@ -2,9 +2,9 @@
 
 use crate::help::{batches, folded, options, scanned, start};
 use crate::workload::{history, transaction};
-use pitr_format::{Lsn, Timestamp};
+use pitr_format::{Lsn, Severity, Timestamp};
 use pitr_vfs::sim::{Disk, Rng, SimClock, SimFs};
-use pitr_wal::{Damage, Error, Kind, LogBatch, Wal, Witness};
+use pitr_wal::{Damage, Error, LogBatch, Wal, Witness};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ fn judge(disk: &Disk, archived_to: Lsn) -> Result<usize, Error> {
 fn refused(outcome: Result<usize, Error>) -> (Lsn, Damage, Witness) {
     match outcome {
         Err(error @ Error::Hole { .. }) => {
-            assert_eq!(error.kind(), Kind::Fatal);
+            assert_eq!(error.severity(), Severity::Fatal);
             let Error::Hole { lsn, segment, offset, damage, durable, witness } = error else {
                 unreachable!()
             };

@@ -1,7 +1,7 @@
 //! On the operating system's files.
 
 use crate::help::{batches, everything, options, records, start, transaction};
-use pitr_format::record::{Kind, Record};
+use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::{FileSystem, OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Error, Recovered, Wal};
@@ -33,7 +33,8 @@ fn what_is_committed_is_read_back_also_after_reopening() {
         ends.push(appended.end);
     }
     let before = everything(&wal, &fs(), &dir);
-    let commits: Vec<Lsn> = before.iter().filter(|r| r.kind == Kind::Commit as u8).map(|r| r.end).collect();
+    let commits: Vec<Lsn> =
+        before.iter().filter(|r| r.kind == RecordKind::Commit as u8).map(|r| r.end).collect();
     assert_eq!(commits, ends);
     assert_eq!(
         before.iter().map(|r| r.payload.len()).collect::<Vec<_>>(),
@@ -293,9 +294,9 @@ fn records_that_could_not_be_read_back_are_refused() {
     let mut batch = BatchBuilder::new();
     let note = vec![0; pitr_format::record::NOTE_BYTES_MAX + 1];
     let refused = batch.push_commit(crate::help::P, pitr_format::TxId::new(1), None, None, &note);
-    assert!(matches!(refused, Err(Error::Record { kind: Kind::Commit, .. })));
+    assert!(matches!(refused, Err(Error::Record { kind: RecordKind::Commit, .. })));
     let huge = vec![0; (64 << 20) + 1];
     let refused = batch.push(crate::help::P, pitr_format::TxId::new(1), &Record::Data(&huge));
-    assert!(matches!(refused, Err(Error::Record { kind: Kind::Data, .. })));
+    assert!(matches!(refused, Err(Error::Record { kind: RecordKind::Data, .. })));
     assert!(batch.is_empty() && batch.bytes() == 0);
 }

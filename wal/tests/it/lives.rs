@@ -2,7 +2,7 @@
 
 use crate::help::{P, batches, folded, options, records, scanned, start, transaction};
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES, Seed};
-use pitr_format::record::{Kind, Record};
+use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp, TxId};
 use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{Disk, Mode, SimClock, SimFs, Survivors};
@@ -36,7 +36,7 @@ fn committed(wal: &Wal) -> Vec<u64> {
     let all = records(&mut wal.reader(wal.first()).unwrap()).unwrap();
     let scan = wal.scan(wal.first(), wal.durable()).unwrap();
     assert!(all == scanned(&scan).unwrap() && all == folded(&scan).unwrap(), "a scan is not as a reader");
-    all.iter().filter(|r| r.kind == Kind::Commit as u8).map(|r| r.tx.get()).collect()
+    all.iter().filter(|r| r.kind == RecordKind::Commit as u8).map(|r| r.tx.get()).collect()
 }
 
 /// Zeros out a batch: its write is lost while a later one survives.
@@ -116,7 +116,7 @@ fn old_batch(lsn: Lsn, prev: Lsn, durable: Lsn, seed: Seed) -> Vec<u8> {
     let payload = [0; 24];
     let frame = Frame {
         lsn,
-        kind: Kind::Commit as u8,
+        kind: RecordKind::Commit as u8,
         part: Part::Full,
         partition: P,
         tx: TxId::new(99),

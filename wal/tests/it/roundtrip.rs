@@ -1,7 +1,7 @@
 //! Whatever is appended comes back byte for byte, through a reader and after reopening.
 
 use crate::help::{P, Seen, everything, options, start};
-use pitr_format::record::{GapReason, Kind, Record};
+use pitr_format::record::{GapReason, Record, RecordKind};
 use pitr_format::{FileId, Lsn, PartitionId, Timestamp, TxId};
 use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{SimClock, SimFs};
@@ -80,7 +80,7 @@ proptest! {
                     let appended = wal.commit(batch).unwrap();
                     prop_assert_eq!(appended.end, appended.commits[0].lsn);
                     commits.push((expected.len(), appended));
-                    expected.push((Kind::Commit as u8, tx, Vec::new()));
+                    expected.push((RecordKind::Commit as u8, tx, Vec::new()));
                 }
                 Act::Skip => drop(wal.skip().unwrap()),
                 Act::Reopen => {
@@ -98,7 +98,7 @@ proptest! {
         prop_assert_eq!(seen.len(), expected.len());
         for (seen, (kind, tx, payload)) in seen.iter().zip(&expected) {
             prop_assert_eq!((seen.kind, seen.tx), (*kind, *tx));
-            prop_assert!(seen.kind == Kind::Commit as u8 || seen.payload == *payload, "payload changed");
+            prop_assert!(seen.kind == RecordKind::Commit as u8 || seen.payload == *payload, "payload changed");
         }
         for (index, appended) in commits {
             prop_assert_eq!(seen[index].end, appended.end);
@@ -106,7 +106,7 @@ proptest! {
             prop_assert_eq!((commit.time, commit.note), (appended.commits[0].time, &[7; 30][..]));
             // What an abort in the same builder ended is another transaction's.
             let own = |r: &&Seen| r.lsn >= appended.first && r.tx == seen[index].tx;
-            let aborted = seen[..index].iter().filter(own).rfind(|r| r.kind == Kind::Abort as u8).map(|r| r.lsn);
+            let aborted = seen[..index].iter().filter(own).rfind(|r| r.kind == RecordKind::Abort as u8).map(|r| r.lsn);
             let first = seen.iter().filter(own).find(|r| aborted.is_none_or(|abort| r.lsn > abort)).unwrap();
             prop_assert_eq!(commit.first_lsn, first.lsn);
         }

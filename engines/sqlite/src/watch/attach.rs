@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pitr_archive::ForkReason;
-use pitr_format::record::{GapReason, Kind, Record};
+use pitr_format::record::{GapReason, Record, RecordKind};
 use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use pitr_wal::{BatchBuilder, Records, Wal};
 
@@ -332,7 +332,10 @@ fn read_positions(
     while let Some(batch) = reader.next_batch()? {
         records.feed::<Error>(&batch, |record| {
             let state = |source| Error::State { what: "a record", source };
-            let known = matches!(Kind::from_u8(record.kind), Some(Kind::Image | Kind::Commit | Kind::Note));
+            let known = matches!(
+                RecordKind::from_u8(record.kind),
+                Some(RecordKind::Image | RecordKind::Commit | RecordKind::Note)
+            );
             if !known {
                 return Ok(());
             }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
-use pitr_format::{Lsn, TimelineId, Timestamp};
+use pitr_format::{Lsn, Severity, TimelineId, Timestamp};
 use pitr_objects::random_bytes;
 use pitr_wal::{Start, Wal, WalOptions};
 
@@ -111,7 +111,7 @@ fn go_on(
 
 /// True if an error says that the log itself can't be used, and not that it can't be read just now.
 fn unusable(error: &pitr_wal::Error) -> bool {
-    !matches!(error.kind(), pitr_wal::Kind::Retry) && !matches!(error, pitr_wal::Error::Locked { .. })
+    !matches!(error.severity(), Severity::Retry) && !matches!(error, pitr_wal::Error::Locked { .. })
 }
 
 fn diverged(error: &pitr_archive::Error) -> bool {

@@ -5,10 +5,10 @@ use super::model::{Event, Model, Placed};
 use crate::help::{P, options, start};
 use crate::workload::{history, payloads, transaction};
 use pitr_format::record::Record;
-use pitr_format::{Lsn, Timestamp, TxId};
+use pitr_format::{Lsn, Severity, Timestamp, TxId};
 use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{Disk, Fault, Mode, Op, Rng, SimClock, SimFs, Survivors, Trace};
-use pitr_wal::{Appended, BatchBuilder, Error, Kind, LogReader, Ticket, Wal};
+use pitr_wal::{Appended, BatchBuilder, Error, LogReader, Ticket, Wal};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -469,7 +469,9 @@ impl Run {
         let opened = Wal::open(Arc::new(SimFs::on(disk)), clock, dir(), durable, &options());
         let read = opened.and_then(|(wal, _)| history(&mut wal.reader(wal.first())?));
         match read {
-            Err(error @ Error::Hole { lsn: at, .. }) => assert_eq!((at, error.kind()), (*lsn, Kind::Fatal)),
+            Err(error @ Error::Hole { lsn: at, .. }) => {
+                assert_eq!((at, error.severity()), (*lsn, Severity::Fatal))
+            }
             other => panic!("damage at {lsn}: {other:?}"),
         }
         self.count("holes refused");

@@ -126,7 +126,7 @@ pub trait FileSystem: Send + Sync + Debug {
         Ok(None)
     }
 
-    /// Gives the file `from` the name `to`, atomically; [`io::ErrorKind::AlreadyExists`] if that name is
+    /// Gives the file or folder `from` the name `to`, atomically; [`io::ErrorKind::AlreadyExists`] if that name is
     /// taken. Durable after [`FileSystem::sync_dir`].
     fn publish(&self, from: &Path, to: &Path) -> io::Result<()>;
 
@@ -139,8 +139,27 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Creates a folder and the folders above it as needed, for their owner alone; durable on return.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
+    /// Creates one folder, for its owner alone; [`io::ErrorKind::AlreadyExists`] if the name is taken. Durable after
+    /// [`FileSystem::sync_dir`] of its parent.
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Removes a file, or a folder with everything in it. Symbolic links are removed, never followed. Durable after
+    /// [`FileSystem::sync_dir`] of its parent.
+    fn remove_all(&self, path: &Path) -> io::Result<()> {
+        self.remove_file(path)
+    }
+
     /// Makes the names in a folder durable, as they are now.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes everything below a folder durable: names, bytes and metadata.
+    fn sync_below(&self, dir: &Path) -> io::Result<()> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// True if something bears this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;

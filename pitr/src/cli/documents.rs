@@ -4,7 +4,7 @@
 
 use super::human::{self, Align, Table};
 use super::output::Document;
-use pitr::directory::RangesUse;
+use pitr::engine::RangesUse;
 use pitr::verify::FaultKind;
 use pitr_format::{Lsn, Timestamp, TxId};
 use serde::{Serialize, Serializer};

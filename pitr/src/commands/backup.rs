@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pitr::Pitr;
-use pitr::directory::{self, ChangedRanges, ListError, Taken};
+use pitr::engine::{
+    Capture, CaptureOptions, ChangedRanges, Engine, Error as EngineError, Event, Events, ListError, Subject,
+    TakeOptions, Taken,
+};
 use pitr::snapshot::Snapshot;
-use pitr::sqlite::Error as SqliteError;
-use pitr::sqlite::place::Place;
-use pitr::sqlite::watch::control::{self, Request};
-use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions};
 
 use pitr_vfs::open_file;
 
@@ -20,36 +19,39 @@ use super::open_writing;
 use super::watch::{source_of, tell};
 use crate::cli::args::{Backup, Global};
 use crate::cli::documents::{self, SnapshotKind};
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::CliError;
 
 pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     let pitr = open_writing(global, args.compress.unwrap_or_default())?;
     let begun = pitr.clock().monotonic();
-    if args.database.is_dir() {
-        let taken = folder(global, args, &pitr)?;
-        let took = pitr.clock().monotonic().saturating_sub(begun);
-        let lossy = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
-        return global.output().answer(&documents::Backup {
-            skipped: lossy(&taken.skipped),
-            vanished: lossy(&taken.vanished),
-            changed: lossy(&taken.changed),
-            cut: lossy(&taken.cut),
-            changed_ranges: documents::ChangedRanges::of(taken.ranges),
-            ..document(&taken.snapshot, took)
-        });
+    let engine = pitr.engines().detect(&args.database);
+    match engine.capture() {
+        Some(capture) => live(global, args, &pitr, engine, capture, begun),
+        None => quiet(global, args, &pitr, engine, begun),
     }
+}
+
+/// A source whose commits are captured.
+fn live(
+    global: &Global,
+    args: &Backup,
+    pitr: &Pitr,
+    engine: &dyn Engine,
+    capture: &dyn Capture,
+    begun: Duration,
+) -> Result<(), CliError> {
     if args.changed_ranges.is_some() {
         return Err(CliError::usage(
             "what changed in a database stands in its log; leave --changed-ranges out",
         ));
     }
-    let place = Place::resolve(&args.database).map_err(|e| explain(e.into()))?;
-    let source = source_of(global, place.resolved())?;
-    let subject = Subject::new(&place, source, args.state.clone());
-    let options = WatchOptions {
+    let place = capture.locate(&args.database).map_err(|e| explain(e.into()))?;
+    let source = source_of(global, &place.resolved)?;
+    let subject = capture.subject(&place, source, args.state.clone());
+    let options = CaptureOptions {
         adopt: args.adopt,
         allow_hard_links: args.allow_hard_links,
-        ..WatchOptions::default()
+        ..CaptureOptions::default()
     };
     let output = global.output();
     let events: Events = Arc::new(move |event| match event {
@@ -57,17 +59,23 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
         other => tell(&output, "", &other),
     });
     let phase = global.progress().phase("snapshot", 0);
-    let snapshot = match pitr.watch(subject.clone(), options, events) {
-        Ok(mut watch) => watch.snapshot_once(args.full).map_err(|e| explain(e.into()))?,
-        Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &subject, args)?,
-        Err(e) => return Err(explain_of(&args.database)(e)),
+    let snapshot = match pitr.capture_once(engine, &subject, options, args.full, events) {
+        Err(pitr::Error::Engine(EngineError::Watched { .. })) => ask_watcher(pitr, capture, &subject, args)?,
+        other => other.map_err(explain_of(&args.database))?,
     };
     drop(phase);
     let took = pitr.clock().monotonic().saturating_sub(begun);
     global.output().answer(&document(&snapshot, took))
 }
 
-fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError> {
+/// A source without a log.
+fn quiet(
+    global: &Global,
+    args: &Backup,
+    pitr: &Pitr,
+    engine: &dyn Engine,
+    begun: Duration,
+) -> Result<(), CliError> {
     if args.state.is_some() {
         return Err(CliError::usage("a folder has no local log; leave --state out"));
     }
@@ -75,10 +83,23 @@ fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError
     let name = source_of(global, &args.database)?;
     let phase = global.progress().phase("snapshot", 0);
     let moved = global.source()?.is_some() || args.adopt;
-    let options = directory::BackupOptions { full: args.full, moved, changed_ranges, ..Default::default() };
-    let taken = pitr.backup_folder(&name, &args.database, options).map_err(explain)?;
+    let options = TakeOptions { full: args.full, moved, changed_ranges, ..TakeOptions::default() };
+    let taken = pitr.take_snapshot(engine, &name, &args.database, options).map_err(explain)?;
     drop(phase);
-    Ok(taken)
+    let took = pitr.clock().monotonic().saturating_sub(begun);
+    global.output().answer(&taken_document(&taken, took))
+}
+
+fn taken_document(taken: &Taken, took: Duration) -> documents::Backup {
+    let lossy = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
+    documents::Backup {
+        skipped: lossy(&taken.skipped),
+        vanished: lossy(&taken.vanished),
+        changed: lossy(&taken.changed),
+        cut: lossy(&taken.cut),
+        changed_ranges: documents::ChangedRanges::of(taken.ranges),
+        ..document(&taken.snapshot, took)
+    }
 }
 
 fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
@@ -92,23 +113,17 @@ fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
 }
 
 /// A running watcher owns the log; it takes the snapshot for us.
-fn ask_watcher(pitr: &Pitr, subject: &Subject, args: &Backup) -> Result<Snapshot, CliError> {
+fn ask_watcher(
+    pitr: &Pitr,
+    capture: &dyn Capture,
+    subject: &Subject,
+    args: &Backup,
+) -> Result<Snapshot, CliError> {
     if args.compress.is_some() {
         let what = "a process that watches this database takes the snapshot, and compresses as it was told when it began";
         return Err(CliError::usage(what).next("leave --compress out"));
     }
-    let request = if args.full { Request::FullSnapshot } else { Request::Snapshot };
-    let answer = control::ask(&subject.state, request).map_err(|e| {
-        CliError::new(
-            Exit::Locked,
-            format_args!("another pitr process works on this database and takes no requests: {e}"),
-        )
-        .at(subject.state.display())
-        .next("wait for it, or stop it")
-    })?;
-    let answer = answer.map_err(|e| CliError::new(Exit::Failed, e).at("the running watcher"))?;
-    let path = answer.split(' ').next().unwrap_or_default();
-    Snapshot::load(pitr.objects(), path).map_err(|e| explain(e.into()))
+    capture.ask(pitr.objects(), subject, args.full).map_err(|e| explain(e.into()))
 }
 
 fn document(snapshot: &Snapshot, took: Duration) -> documents::Backup {

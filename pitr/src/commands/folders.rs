@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pitr::Pitr;
+use pitr::engine::{Capture, SourceSearch, Subject};
 use pitr::format::SourceName;
-use pitr::sqlite::place::Place;
-use pitr::sqlite::watch::Subject;
-use pitr::sqlite::watch::folder::FolderSearch;
 
 use super::failure::explain;
 use crate::cli::args::{Global, Watch};
@@ -15,8 +13,9 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::output::Output;
 
 /// Finds the databases of all watched folders.
-pub(crate) struct Searching {
-    folders: Vec<(PathBuf, FolderSearch)>,
+pub(crate) struct Searching<'a> {
+    capture: &'a dyn Capture,
+    folders: Vec<(PathBuf, Box<dyn SourceSearch>)>,
     state: Option<PathBuf>,
     output: Output,
     /// Which database has each source name.
@@ -25,11 +24,12 @@ pub(crate) struct Searching {
     unreadable: Vec<PathBuf>,
 }
 
-impl Searching {
+impl<'a> Searching<'a> {
     /// Searches the folders for databases other than those that were named.
     pub(crate) fn new(
         global: &Global,
         args: &Watch,
+        capture: &'a dyn Capture,
         folders: Vec<PathBuf>,
         named: &[Subject],
     ) -> Result<Self, CliError> {
@@ -42,15 +42,16 @@ impl Searching {
             let folder = folder.canonicalize().map_err(failed)?;
             let pattern = args.pattern.clone();
             let matches = move |path: &Path| pattern.as_ref().is_none_or(|pattern| matches(pattern, path));
-            let mut search = FolderSearch::new(folder.clone(), Box::new(matches));
-            for subject in named.iter().filter(|subject| subject.database.exists()) {
-                search.know(&subject.database).map_err(failed)?;
+            let mut search = capture.search(&folder, Box::new(matches));
+            for subject in named.iter().filter(|subject| subject.place.resolved.exists()) {
+                search.know(&subject.place.resolved).map_err(failed)?;
             }
             searches.push((folder, search));
         }
         let (state, output) = (args.state.clone(), global.output());
-        let names = named.iter().map(|subject| (subject.source.clone(), subject.database.clone())).collect();
-        Ok(Searching { folders: searches, state, output, names, unreadable: Vec::new() })
+        let names =
+            named.iter().map(|subject| (subject.source.clone(), subject.place.resolved.clone())).collect();
+        Ok(Searching { capture, folders: searches, state, output, names, unreadable: Vec::new() })
     }
 
     /// The databases that came since the last call. What can't be watched is said, and not a reason to end.
@@ -61,7 +62,8 @@ impl Searching {
                 Ok(found) => {
                     self.unreadable.retain(|other| other != folder);
                     for relative in found {
-                        match subject(folder, &relative, self.state.as_deref(), &mut self.names) {
+                        match subject(self.capture, folder, &relative, self.state.as_deref(), &mut self.names)
+                        {
                             Ok(subject) => subjects.push(subject),
                             Err(e) => {
                                 self.output.remark(format_args!("NOT WATCHED: {}: {e}", relative.display()))
@@ -89,19 +91,20 @@ fn matches(pattern: &glob::Pattern, path: &Path) -> bool {
 }
 
 fn subject(
+    capture: &dyn Capture,
     folder: &Path,
     relative: &Path,
     state: Option<&Path>,
     names: &mut BTreeMap<SourceName, PathBuf>,
 ) -> Result<Subject, CliError> {
     let source = Pitr::source_below(relative).map_err(explain)?;
-    let place = Place::resolve(&folder.join(relative)).map_err(|e| explain(e.into()))?;
-    let database = place.resolved();
+    let place = capture.locate(&folder.join(relative)).map_err(|e| explain(e.into()))?;
+    let database = &place.resolved;
     let owner = names.entry(source.clone()).or_insert_with(|| database.to_owned());
-    if owner.as_path() != database {
+    if owner != database {
         let what = format_args!("its source would be {source}, which is {}", owner.display()).to_string();
         return Err(CliError::usage(what).next("watch it by a command of its own, with --source"));
     }
     let state = state.map(|dir| dir.join(source.as_str()));
-    Ok(Subject::new(&place, source, state))
+    Ok(capture.subject(&place, source, state))
 }

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pitr::Pitr;
+use pitr::engine::{Capture, CaptureOptions, Event, Events, Found, Search, Subject, Summary};
 use pitr::format::SourceName;
-use pitr::sqlite::place::Place;
-use pitr::sqlite::watch::fleet::Search;
-use pitr::sqlite::watch::{Event, Events, Found, LogOptions, Subject, Summary, WatchOptions, give_way};
+use pitr::sqlite::watch::give_way;
 
 use super::failure::{explain, explain_of};
 use super::folders::Searching;
@@ -37,26 +36,29 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
     let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =
         args.databases.iter().cloned().partition(|path| path.is_dir());
     let has_folders = !folders.is_empty();
-    let subjects = subjects(global, &args, &databases)?;
-    // A folder may hold hundreds of databases, each with a segment of log and perhaps a thread.
-    let log = if has_folders { LogOptions::MANY } else { LogOptions::default() };
-    let options = WatchOptions {
-        log,
+    // The sources that are named, and those that are found in folders, are of one engine.
+    let engine =
+        databases.first().map_or(pitr.engines().default_engine(), |path| pitr.engines().detect(path));
+    let capture = engine.need_capture().map_err(|e| explain(e.into()))?;
+    let subjects = subjects(global, &args, capture, &databases)?;
+    let options = CaptureOptions {
+        // A folder may hold hundreds of databases.
+        is_fleet: has_folders,
         ship_every: args.rpo,
         snapshot_every: Some(args.snapshot_every),
         adopt: args.adopt,
         allow_hard_links: args.allow_hard_links,
-        ..WatchOptions::default()
+        ..CaptureOptions::default()
     };
-    let mut search = Searching::new(global, &args, folders, &subjects)?;
+    let mut search = Searching::new(global, &args, capture, folders, &subjects)?;
     let found = search.next_found();
     let announce = Announce::of(global.output(), subjects.len() + found.len());
-    let mut fleet = pitr.fleet(options).map_err(explain)?;
+    let mut fleet = pitr.fleet(engine, options).map_err(explain)?;
     for subject in subjects {
         let events = announce.events(&subject.source);
-        if subject.database.exists() {
-            let explain = explain_of(&subject.database);
-            fleet.add(pitr.watch(subject, options, events).map_err(explain)?);
+        if subject.place.resolved.exists() {
+            let explain = explain_of(&subject.place.resolved);
+            fleet.add(subject, events).map_err(|e| explain(e.into()))?;
         } else {
             fleet.add_waiting(subject, events);
         }
@@ -98,7 +100,12 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-fn subjects(global: &Global, args: &args::Watch, databases: &[PathBuf]) -> Result<Vec<Subject>, CliError> {
+fn subjects(
+    global: &Global,
+    args: &args::Watch,
+    capture: &dyn Capture,
+    databases: &[PathBuf],
+) -> Result<Vec<Subject>, CliError> {
     let several = args.databases.len() > 1 || databases.is_empty();
     if several && !global.sources.is_empty() {
         return Err(
@@ -108,21 +115,15 @@ fn subjects(global: &Global, args: &args::Watch, databases: &[PathBuf]) -> Resul
     let mut names = BTreeSet::new();
     let mut subjects = Vec::new();
     for database in databases {
-        // One that does not exist yet is waited for.
-        let place = if database.symlink_metadata().is_ok() {
-            Place::resolve(database)
-        } else {
-            Place::absent(database)
-        };
-        let place = place.map_err(|e| explain(e.into()))?;
-        let source = source_of(global, place.resolved())?;
+        let place = capture.locate(database).map_err(|e| explain(e.into()))?;
+        let source = source_of(global, &place.resolved)?;
         if !names.insert(source.clone()) {
             return Err(CliError::usage(format_args!("two databases would both be the source {source}"))
                 .next("watch them by two commands, each with its --source"));
         }
         let state =
             args.state.as_ref().map(|dir| if several { dir.join(source.as_str()) } else { dir.clone() });
-        subjects.push(Subject::new(&place, source, state));
+        subjects.push(capture.subject(&place, source, state));
     }
     Ok(subjects)
 }
@@ -203,12 +204,7 @@ pub(super) fn tell(output: &Output, source: &str, event: &Event) {
         Event::ShipRecovered => "the repository can be written again".to_owned(),
         Event::Waiting(why) => format!("NOT WATCHED: {why}; trying again"),
         Event::LetGo => "the database is gone from the folder; it is watched no longer".to_owned(),
-        Event::OldLibrary { version } => format!(
-            "the application uses SQLite {}.{}.{}, which can lose commits when a checkpoint meets a restart of the log; use 3.51.3 or newer",
-            version / 1_000_000,
-            version / 1000 % 1000,
-            version % 1000
-        ),
+        Event::Warning(what) => what.clone(),
         other => format!("{other:?}"),
     };
     if source.is_empty() {

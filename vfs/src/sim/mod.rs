@@ -10,8 +10,10 @@
 //! - Synced bytes survive: those written before a sync *began*, once it *ended* well. Any part of the others
 //!   may survive, in any order, by sectors of [`SECTOR_BYTES`]; see [`Mode`].
 //! - Names (created, published, removed) survive once their folder was synced; before that each of them may
-//!   or may not, in any order. A published name is never half there. Folders survive from their creation, as
-//!   [`crate::FileSystem::create_dir_all`] promises.
+//!   or may not, in any order. A published name is never half there. Folders made by
+//!   [`crate::FileSystem::create_dir_all`] survive from their creation, as it promises; those made by
+//!   [`crate::FileSystem::create_dir`] are names like others. A folder is removed whole or not at all.
+//! - Names in a folder that were not synced before it was published or removed are lost.
 //! - When the sync of a file fails, each write that it should have made durable is on the disk or lost for
 //!   good, and no later sync changes that; it can still be read until the power is lost. Names stay in doubt.
 //!

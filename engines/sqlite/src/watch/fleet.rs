@@ -26,7 +26,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use pitr_format::SourceName;
 
-use super::run::{Summary, Watch};
+use super::Summary;
+use super::run::Watch;
 use super::{Events, Subject, Surroundings, WatchOptions};
 use crate::error::{Error, Result};
 use crew::{Crew, Message};

@@ -23,39 +23,21 @@ mod snapshots;
 pub mod state;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use pitr_archive::ForkReason;
 use pitr_codec::Codec;
-use pitr_format::record::GapReason;
-use pitr_format::{SegmentSize, SourceName, TimelineId, Timestamp};
-use pitr_objects::Objects;
-use pitr_snapshot::Snapshot;
-use pitr_vfs::{Clock, FileSystem};
+use pitr_format::{SegmentSize, SourceName};
 
 use crate::error::Result;
 use crate::keeper::KeeperOptions;
 use crate::place::Place;
 
 pub use fleet::{Fleet, Found, give_way};
-pub use run::{Summary, Watch};
+pub use pitr_engine::{Event, Events, Summary, Surroundings};
+pub use run::Watch;
 
 /// Name of this engine in snapshots.
 pub const ENGINE: &str = "sqlite";
-
-/// What a watch works with.
-#[derive(Debug, Clone)]
-pub struct Surroundings {
-    /// The file system of the database and of the local log.
-    pub fs: Arc<dyn FileSystem>,
-    /// The clock that stamps commits.
-    pub clock: Arc<dyn Clock>,
-    /// The repository.
-    pub objects: Objects,
-    /// Its identity.
-    pub repository: [u8; 16],
-}
 
 /// What is watched.
 #[derive(Debug, Clone)]
@@ -156,60 +138,3 @@ impl Default for LogOptions {
         LogOptions { segment_size: SegmentSize::DEFAULT, background: true }
     }
 }
-
-/// What a watch tells while it runs.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// Capture is established: every commit from now on is captured.
-    Watching,
-    /// History has a hole here; a new base is taken.
-    Gap(GapReason),
-    /// A new timeline began.
-    Forked {
-        /// The new one.
-        timeline: TimelineId,
-        /// Why.
-        reason: ForkReason,
-    },
-    /// The clock is behind the last time that was logged, by less than begins a new timeline: commits get that time until
-    /// the clock has passed it.
-    ClockBehind {
-        /// The last time that was logged.
-        until: Timestamp,
-    },
-    /// A local log that can't be used was set aside.
-    SetAside {
-        /// Where it is now.
-        path: PathBuf,
-        /// Why it can't be used.
-        why: String,
-    },
-    /// A snapshot was stored.
-    Snapshot {
-        /// What its root tells.
-        snapshot: Box<Snapshot>,
-        /// How long it took.
-        took: Duration,
-    },
-    /// The snapshot that the next one would have built on is damaged; a base is taken without it.
-    ParentDamaged(String),
-    /// A snapshot could not be taken; it is tried again later.
-    SnapshotFailed(String),
-    /// The repository could not be written; it is tried again.
-    ShipFailed(String),
-    /// Shipping works again.
-    ShipRecovered,
-    /// Nothing is captured for now, and why. It is tried again.
-    Waiting(String),
-    /// A database that was found in a watched folder is not there any more, and is watched no longer.
-    LetGo,
-    /// The application uses a SQLite library with a known fault in the log (3.7.0 to 3.51.2).
-    OldLibrary {
-        /// Its version, as in `3040001`.
-        version: u32,
-    },
-}
-
-/// Takes events; called from any thread.
-pub type Events = Arc<dyn Fn(Event) + Send + Sync>;

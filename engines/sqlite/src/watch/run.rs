@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use pitr_archive::{Archive, ForkReason, Writer};
+use pitr_format::TxId;
 use pitr_format::record::GapReason;
-use pitr_format::{Lsn, TxId};
 use pitr_snapshot::Snapshot;
 
 use super::attach::{Attached, Attaching};
@@ -16,7 +16,7 @@ use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::snapshots::newest_of;
 use super::state::State;
-use super::{ENGINE, Event, Events, Fleet, Subject, Surroundings, WatchOptions};
+use super::{ENGINE, Event, Events, Fleet, Subject, Summary, Surroundings, WatchOptions};
 use crate::capture::SET_BACK_MICROS_MAX;
 use crate::error::{Error, Result};
 
@@ -37,38 +37,12 @@ pub struct Watch {
     summary: Summary,
 }
 
-/// What a watch did, for its closing line.
-#[derive(Debug, Clone, Default)]
-pub struct Summary {
-    /// Transactions captured.
-    pub commits: u64,
-    /// Pages in them.
-    pub pages: u64,
-    /// How long the database's write lock was held, each time.
-    pub write_lock: Vec<Duration>,
-    /// Everything below is archived.
-    pub archived: Lsn,
-    /// The last transaction archived.
-    pub last_tx: Option<TxId>,
-}
-
-impl Summary {
-    /// Adds what a later watch of the same source did.
-    pub(super) fn add(&mut self, later: &Summary) {
-        self.commits += later.commits;
-        self.pages += later.pages;
-        self.write_lock.extend_from_slice(&later.write_lock);
-        self.archived = self.archived.max(later.archived);
-        self.last_tx = later.last_tx.or(self.last_tx);
-    }
-
-    /// Adds what an attachment did, at its end.
-    fn count(&mut self, attached: &Attached) {
-        let totals = attached.capture.totals();
-        self.commits += totals.commits;
-        self.pages += totals.pages;
-        self.write_lock.extend_from_slice(attached.keeper.write_lock_held());
-    }
+/// Adds what an attachment did, at its end.
+fn count(summary: &mut Summary, attached: &Attached) {
+    let totals = attached.capture.totals();
+    summary.commits += totals.commits;
+    summary.pages += totals.pages;
+    summary.write_lock.extend_from_slice(attached.keeper.write_lock_held());
 }
 
 impl std::fmt::Debug for Watch {
@@ -219,7 +193,7 @@ impl Watch {
     /// Connections and descriptors of the source close. Nobody else may use this watch any more.
     fn detach(&mut self) {
         if let Some(attached) = self.attached.take() {
-            self.summary.count(&attached);
+            count(&mut self.summary, &attached);
         }
     }
 
@@ -256,7 +230,7 @@ impl Watch {
     pub(super) fn summary(&self) -> Summary {
         let mut summary = self.summary.clone();
         if let Some(attached) = &self.attached {
-            summary.count(attached);
+            count(&mut summary, attached);
         }
         summary
     }

@@ -15,6 +15,7 @@ use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
 use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_sqlite::place::Place;
+use pitr_sqlite::restore::DatabaseTarget;
 use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, OsFs, SystemClock};
 
@@ -26,6 +27,7 @@ pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u
     let restorer = Restorer {
         history: &history,
         chunks: &chunks,
+        target: &DatabaseTarget,
         fs: &OsFs,
         clock: &SystemClock::default(),
         progress: &|_| {},

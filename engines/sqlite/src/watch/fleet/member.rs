@@ -22,10 +22,10 @@ use pitr_format::{SourceName, Timestamp};
 
 use super::super::attach::Attached;
 use super::super::control::{Asker, Control, Request};
-use super::super::run::{Summary, Watch, reason};
+use super::super::run::{Watch, reason};
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, Subject};
+use super::super::{Event, Events, Subject, Summary};
 use super::crew::{Crew, Job, Outcome, What};
 use super::pace::Pace;
 use super::wake::{Followed, Wake};

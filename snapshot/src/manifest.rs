@@ -306,7 +306,7 @@ impl SnapshotMeta {
         let tx = TxId::new(reader.u64("snapshot transaction")?);
         let (codec, level) = (reader.u8("codec")?, reader.u32("codec level")?);
         let unknown = DecodeError::Range { what: "codec", value: u64::from(codec) };
-        let codec = Codec::of(codec, level).ok_or(unknown)?;
+        let codec = Codec::from_parts(codec, level).ok_or(unknown)?;
         let created = Timestamp::from_micros(reader.i64("snapshot created")?);
         let attributes = has_attributes.then(|| decode_attributes(reader)).transpose()?;
         Ok(SnapshotMeta {

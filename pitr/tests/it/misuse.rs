@@ -18,7 +18,7 @@ fn verbose_and_quiet_matter() {
     let [plain, once, twice, quiet] = [&[][..], &["-v"], &["-vv"], &["-q"]].map(said);
     drop(app);
     assert!(
-        !plain.contains("a snapshot is there") && once.contains("a snapshot is there"),
+        !plain.contains("snapshot published") && once.contains("snapshot published"),
         "{plain}\n{once}"
     );
     assert!(!once.contains("put") && twice.contains("put") && twice.contains("get"), "{once}\n{twice}");

@@ -77,7 +77,9 @@ pub enum CodecError {
         key: u32,
     },
     /// An unencrypted object in an encrypted repository. No holder of the key wrote it.
-    #[error("the {kind} is not encrypted, but the repository is: it was written without the repository's key")]
+    #[error(
+        "the {kind} is not encrypted, but the repository is: it was written without the repository's key"
+    )]
     NotEncrypted {
         /// Kind of the object.
         kind: ObjectKind,

@@ -279,7 +279,9 @@ impl KeyWrap for Passphrase {
 
 fn aead(key: &Secret) -> Result<LessSafeKey, CodecError> {
     let unbound = UnboundKey::new(&AES_256_GCM, key.bytes());
-    Ok(LessSafeKey::new(unbound.map_err(|_| CodecError::Crypto { what: "the key could not be initialised" })?))
+    Ok(LessSafeKey::new(
+        unbound.map_err(|_| CodecError::Crypto { what: "the key could not be initialised" })?,
+    ))
 }
 
 /// Returns nonce, encrypted master key and tag.

@@ -56,10 +56,10 @@ impl Parts<'_> {
                     };
                     let from = slot as usize * block_bytes;
                     let block = bytes.get(from..from + target.len());
-                    target.copy_from_slice(block.ok_or(Error::Misused {
-                        id: *id,
-                        what: "it ends before the referenced block",
-                    })?);
+                    target.copy_from_slice(
+                        block
+                            .ok_or(Error::Misused { id: *id, what: "it ends before the referenced block" })?,
+                    );
                 }
             }
         }

@@ -3,7 +3,7 @@
 use crate::compare::Compared;
 use crate::extent_leaf::{self, CutExtent};
 use crate::file_leaf;
-use crate::increment::{sorted_shapes, increment};
+use crate::increment::{increment, sorted_shapes};
 use crate::manifest::{Cut, Node};
 use crate::pipeline::{Extent, each_extent};
 use crate::shape::{NODE_EXTENTS, extents_of_node};

@@ -44,7 +44,10 @@ pub(crate) fn increment(
 ) -> Result<Manifest> {
     let shapes = sorted_shapes(delta.files())?;
     if let Some(shape) = shapes.iter().find(|shape| !shape.has_blocks()) {
-        return Err(Error::Shape { file: shape.file, what: "it has no blocks, but a delta consists of blocks" });
+        return Err(Error::Shape {
+            file: shape.file,
+            what: "it has no blocks, but a delta consists of blocks",
+        });
     }
     check_tree(store, parent).map_err(Error::parent(parent.snapshot.id))?;
     let writer = store.writer(meta.codec);

@@ -197,7 +197,13 @@ impl SnapshotReader {
 
     /// Applies the overlay of an extent to the bytes of its chunk, which already have the extent's
     /// length.
-    fn apply_overlay(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, bytes: &mut [u8]) -> Result<()> {
+    fn apply_overlay(
+        &self,
+        entry: &FileEntry,
+        node: &LoadedNode,
+        extent: u64,
+        bytes: &mut [u8],
+    ) -> Result<()> {
         if !entry.shape.has_blocks() {
             return Ok(());
         }

@@ -148,7 +148,10 @@ fn many_small_pages_stay_within_the_memory_limit() {
     let (_, read) = decode(&with_body(1, &body)).unwrap();
     let file = &read.set.file_sets()[&FileId::new(1)];
     assert!((file.pages.len() as u64) < MEMORY_BYTES_MAX / PAGE_COST);
-    assert!(file.contains(BlockSize::DEFAULT, pages * PAGE_BLOCKS - 1), "pages beyond the limit count as changed");
+    assert!(
+        file.contains(BlockSize::DEFAULT, pages * PAGE_BLOCKS - 1),
+        "pages beyond the limit count as changed"
+    );
     let files: Vec<u8> = (0..300_000).flat_map(|file| entry(file, 0, 9, 0)).collect();
     assert!(decode(&with_body(300_000, &files)).unwrap().1.set.is_whole());
 }
@@ -180,7 +183,11 @@ fn the_largest_set_fits_into_a_file() {
         set.union_page(FileId::FIRST, BlockSize::DEFAULT, page, begin, &every_eighth);
     }
     let changes = changes(set);
-    assert_eq!(changes.set.changed_from(FileId::FIRST), Some((pages - 1) * PAGE_BLOCKS * 4096), "the set is at its memory limit");
+    assert_eq!(
+        changes.set.changed_from(FileId::FIRST),
+        Some((pages - 1) * PAGE_BLOCKS * 4096),
+        "the set is at its memory limit"
+    );
     let bytes = encode(LOG, &changes);
     assert!((50 << 20..FILE_BYTES_MAX).contains(&(bytes.len() as u64)), "{}", bytes.len());
     assert_eq!(decode(&bytes), Ok((LOG, changes)));

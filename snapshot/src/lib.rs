@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! root object -> file -> node (4096 extents) -> extent leaf:  the chunk of each extent
-//!                                            -> overlay leaf: later changed blocks, per 256 extents
+//!                                            -> overlay leaf: changed blocks, per 256 extents
 //!             -> leaf of 64 files, if there are more than 64
 //! ```
 //!

@@ -218,8 +218,8 @@ impl SnapshotReader {
     pub fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<()> {
         let entry = self.entry(file)?;
         let there = entry.shape.len.saturating_sub(offset).min(buf.len() as u64) as usize;
-        let (mut rest, behind) = buf.split_at_mut(there);
-        behind.fill(0);
+        let (mut rest, past_end) = buf.split_at_mut(there);
+        past_end.fill(0);
         let mut at = offset;
         while !rest.is_empty() {
             let extent = self.extent_at(entry, at)?;

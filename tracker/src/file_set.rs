@@ -38,8 +38,8 @@ impl FileSet {
     pub(crate) fn cut(&mut self, byte: u64) -> usize {
         self.changed_from = self.changed_from.min(byte);
         let Some(size) = self.size else { return 0 };
-        let first_behind = size.block_of(self.changed_from).div_ceil(PAGE_BLOCKS);
-        self.pages.split_off(&first_behind).len()
+        let first_after = size.block_of(self.changed_from).div_ceil(PAGE_BLOCKS);
+        self.pages.split_off(&first_after).len()
     }
 
     /// The block at which the cut begins: it and all later blocks changed.

@@ -45,33 +45,33 @@ pub(crate) struct Phase<E> {
     /// The following epoch, while a freeze determines the position between the two.
     pub(crate) next: Option<Arc<E>>,
     pub(crate) shared: Arc<Shared>,
-    over: Arc<Over>,
+    completion: Arc<Completion>,
 }
 
 impl<E> Phase<E> {
     pub(crate) fn new(epoch: Arc<E>, next: Option<Arc<E>>, shared: Arc<Shared>) -> (Arc<Self>, Drain) {
-        let over = Arc::new(Over { is_over: Mutex::new(false), told: Condvar::new() });
-        (Arc::new(Phase { epoch, next, shared, over: Arc::clone(&over) }), Drain(over))
+        let completion = Arc::new(Completion { is_over: Mutex::new(false), ended: Condvar::new() });
+        (Arc::new(Phase { epoch, next, shared, completion: Arc::clone(&completion) }), Drain(completion))
     }
 }
 
 impl<E> Drop for Phase<E> {
     /// The last holder is gone, so the phase is over.
     fn drop(&mut self) {
-        *self.over.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.over.told.notify_all();
+        *self.completion.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.completion.ended.notify_all();
     }
 }
 
 #[derive(Debug)]
-struct Over {
+struct Completion {
     is_over: Mutex<bool>,
-    told: Condvar,
+    ended: Condvar,
 }
 
 /// Reports when the last pass of a phase has ended. What that pass did happens before the report.
 #[derive(Debug)]
-pub(crate) struct Drain(Arc<Over>);
+pub(crate) struct Drain(Arc<Completion>);
 
 impl Drain {
     pub(crate) fn is_over(&self) -> bool {
@@ -81,7 +81,7 @@ impl Drain {
     pub(crate) fn wait(&self) {
         let mut is_over = self.0.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         while !*is_over {
-            is_over = self.0.told.wait(is_over).unwrap_or_else(PoisonError::into_inner);
+            is_over = self.0.ended.wait(is_over).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const SUFFIX: &str = ".chg";
-const ASIDE_SUFFIX: &str = ".chg.new";
+const TEMPORARY_SUFFIX: &str = ".chg.new";
 const LSN_DIGITS: usize = 16;
 const LOCK_NAME: &str = "lock";
 
@@ -60,7 +60,7 @@ impl Store {
         let (claims, damaged) = (BTreeSet::new(), Vec::new());
         let mut store = Store { fs, dir: dir.to_owned(), log, claims, damaged, _lock: lock };
         for name in store.fs.list(dir).map_err(Error::io("list", dir))? {
-            if name.to_str().is_some_and(|name| name.ends_with(ASIDE_SUFFIX)) {
+            if name.to_str().is_some_and(|name| name.ends_with(TEMPORARY_SUFFIX)) {
                 store.remove(&dir.join(name))?;
             } else if let Some(range) = range_of(&name) {
                 store.examine(range, durable)?;
@@ -107,15 +107,15 @@ impl Store {
                 Err(other) => return Err(other),
             }
         }
-        let aside = path.with_extension("chg.new");
-        if self.fs.exists(&aside).map_err(Error::io("look for", &aside))? {
-            self.remove(&aside)?; // left by a failed put; the lock makes it ours
+        let temporary = path.with_extension("chg.new");
+        if self.fs.exists(&temporary).map_err(Error::io("look for", &temporary))? {
+            self.remove(&temporary)?; // left by a failed put; the lock makes it ours
         }
-        let file = self.fs.create_new(&aside).map_err(Error::io("create", &aside))?;
+        let file = self.fs.create_new(&temporary).map_err(Error::io("create", &temporary))?;
         let bytes = layout::encode(self.log, changes);
-        file.write_all_at(&bytes, 0).map_err(Error::io("write", &aside))?;
-        file.sync_all().map_err(Error::io("sync", &aside))?;
-        self.fs.publish(&aside, &path).map_err(Error::io("publish", &path))?;
+        file.write_all_at(&bytes, 0).map_err(Error::io("write", &temporary))?;
+        file.sync_all().map_err(Error::io("sync", &temporary))?;
+        self.fs.publish(&temporary, &path).map_err(Error::io("publish", &path))?;
         self.sync_names()?;
         self.claims.insert(range);
         Ok(())

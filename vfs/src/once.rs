@@ -196,9 +196,9 @@ mod tests {
             expected[offset..offset + wanted].copy_from_slice(&bytes[..wanted]);
             assert!(std::fs::read(&path).unwrap() == expected, "{wanted} at {offset}");
         }
-        let behind = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
-        behind.set_len(0).unwrap();
-        behind.write_once_at(&bytes, 100).unwrap();
+        let truncated = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
+        truncated.set_len(0).unwrap();
+        truncated.write_once_at(&bytes, 100).unwrap();
         assert!(std::fs::read(&path).unwrap() == [&[0; 100], &bytes[..]].concat());
         let unwritable = crate::OsFile::from(File::open(&path).unwrap());
         assert!(unwritable.write_once_at(&bytes, 0).is_err());

@@ -39,9 +39,10 @@ impl Resident {
         // SAFETY: the range is within the mapping and starts at a page, and `pages` has a byte for
         // each page of the range. The call touches no memory of the range, whatever happened to the
         // file.
-        let told = unsafe { libc::mincore(self.0.as_mut_ptr().add(start).cast(), whole, pages.as_mut_ptr()) };
+        let result =
+            unsafe { libc::mincore(self.0.as_mut_ptr().add(start).cast(), whole, pages.as_mut_ptr()) };
         let there = pages.iter().filter(|page| **page & 1 == 1).count();
-        told == 0 && there * 2 >= len.div_ceil(PAGE_BYTES)
+        result == 0 && there * 2 >= len.div_ceil(PAGE_BYTES)
     }
 }
 

@@ -37,7 +37,7 @@ enum Op {
     Full,
     Compared,
     /// The source knows the changes of these files. The other file is compared.
-    Told {
+    Reported {
         files: u8,
     },
     Increment {
@@ -56,7 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (file, 9..=16u8).prop_map(|(file, log)| Op::Replace { file, log }),
         1 => Just(Op::Full),
         2 => Just(Op::Compared),
-        4 => (1..4u8).prop_map(|files| Op::Told { files }),
+        4 => (1..4u8).prop_map(|files| Op::Reported { files }),
         6 => prop::option::of(any::<u64>()).prop_map(|shuffle| Op::Increment { shuffle }),
     ]
 }
@@ -116,8 +116,8 @@ impl History {
             }
             Op::Full => self.full(false),
             Op::Compared => self.full(true),
-            Op::Told { files } => {
-                let source = self.model.telling(|file| files >> file.get() & 1 == 1);
+            Op::Reported { files } => {
+                let source = self.model.reporting(|file| files >> file.get() & 1 == 1);
                 let parent = self.taken.last().map(|(parent, _)| parent);
                 let next = write_full(&self.store, &source, self.meta(), parent).unwrap();
                 if parent.is_some() {
@@ -207,7 +207,7 @@ proptest! {
         let mut history = History::new(log, 9 << 30);
         history.apply(&Op::Full);
         history.apply(&Op::SetLen { file: 0, parts: 255, bytes: 0 });
-        let is_whole = |op: &Op| matches!(op, Op::Full | Op::Compared | Op::Told { .. });
+        let is_whole = |op: &Op| matches!(op, Op::Full | Op::Compared | Op::Reported { .. });
         ops.iter().filter(|op| !is_whole(op)).for_each(|op| history.apply(op));
         history.apply(&Op::Increment { shuffle: None });
         history.check_all();
@@ -224,7 +224,7 @@ fn growth_of_a_file_with_known_changes_is_read() {
         history.apply(&Op::SetLen { file: 0, parts: 250, bytes: 5 });
         history.apply(&Op::Write { file: 0, at: 200, blocks: 1000, fill: 2 });
         history.apply(&Op::Scatter { file: 0, blocks: 30, seed: 9 });
-        history.apply(&Op::Told { files: 1 });
+        history.apply(&Op::Reported { files: 1 });
         history.check_all();
     }
 }

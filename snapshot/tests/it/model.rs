@@ -116,10 +116,10 @@ impl Model {
     }
 
     /// A source that knows the changes of some files since the last mark.
-    pub(crate) fn telling(&self, tells: impl Fn(FileId) -> bool) -> Telling<'_> {
+    pub(crate) fn reporting(&self, reports: impl Fn(FileId) -> bool) -> ReportingModel<'_> {
         let mut changes = ChangeSet::new();
-        let told: BTreeSet<FileId> = self.files.keys().copied().filter(|file| tells(*file)).collect();
-        for (file, model) in self.files.iter().filter(|(file, _)| told.contains(file)) {
+        let reported: BTreeSet<FileId> = self.files.keys().copied().filter(|file| reports(*file)).collect();
+        for (file, model) in self.files.iter().filter(|(file, _)| reported.contains(file)) {
             let size = BlockSize::new(model.block_bytes).unwrap();
             // The growth of a file need not be reported.
             let had = model.len_before.div_ceil(model.size());
@@ -129,7 +129,7 @@ impl Model {
             }
         }
         let len_before = self.files.iter().map(|(file, model)| (*file, model.len_before)).collect();
-        Telling { model: self, changes, told, len_before, read: Mutex::default() }
+        ReportingModel { model: self, changes, reported, len_before, read: Mutex::default() }
     }
 
     /// The changes since the last mark, in order or shuffled.
@@ -160,15 +160,15 @@ impl BlockSource for Model {
 }
 
 /// A model that reports changes, and records the reads of the files with known changes.
-pub(crate) struct Telling<'a> {
+pub(crate) struct ReportingModel<'a> {
     model: &'a Model,
     changes: ChangeSet,
-    told: BTreeSet<FileId>,
+    reported: BTreeSet<FileId>,
     len_before: BTreeMap<FileId, u64>,
     read: Mutex<Vec<(FileId, u64, usize)>>,
 }
 
-impl Telling<'_> {
+impl ReportingModel<'_> {
     /// Panics if anything was read except changed blocks and extents of which at least half
     /// changed.
     pub(crate) fn check_read(&self) {
@@ -199,20 +199,20 @@ impl Telling<'_> {
     }
 }
 
-impl BlockSource for Telling<'_> {
+impl BlockSource for ReportingModel<'_> {
     fn files(&self) -> Vec<FileShape> {
         self.model.files()
     }
 
     fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
-        if self.told.contains(&file) {
+        if self.reported.contains(&file) {
             self.read.lock().unwrap().push((file, offset, buf.len()));
         }
         self.model.read_at(file, offset, buf)
     }
 
     fn changes(&self, file: FileId) -> Option<&ChangeSet> {
-        self.told.contains(&file).then_some(&self.changes)
+        self.reported.contains(&file).then_some(&self.changes)
     }
 }
 

@@ -334,8 +334,8 @@ fn a_durable_lsn_below_the_tracked_one_is_refused() {
     let pass = tracker.enter();
     pass.file(F, SIZE).mark(4);
     pass.done(Lsn::new(110));
-    let behind = tracker.freeze(|| Lsn::new(109)).unwrap_err();
-    assert!(matches!(behind, Error::Behind { to, tracked } if (to.get(), tracked.get()) == (109, 110)));
+    let too_low = tracker.freeze(|| Lsn::new(109)).unwrap_err();
+    assert!(matches!(too_low, Error::Behind { to, tracked } if (to.get(), tracked.get()) == (109, 110)));
     let pass = tracker.enter();
     pass.file(F, SIZE).mark(5);
     pass.done(Lsn::new(120));

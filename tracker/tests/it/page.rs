@@ -90,10 +90,10 @@ fn a_claim_is_written_in_the_documented_order() {
     let mut store = Store::open(Arc::new(fs.clone()), Path::new("/d"), LOG, Lsn::new(30)).unwrap();
     let before = fs.trace().ops.len();
     store.put(&changes(range(10, 30), &[Write::Image(FileId::FIRST, 1, 1)])).unwrap();
-    let (aside, name) =
+    let (temporary, name) =
         ("/d/000000000000000a-000000000000001e.chg.new", "/d/000000000000000a-000000000000001e.chg");
     let ops = &fs.trace().ops[before..];
-    let told: Vec<String> = ops
+    let found: Vec<String> = ops
         .iter()
         .map(|op| match op {
             Op::Create { path, .. } => format!("create {}", path.display()),
@@ -105,13 +105,13 @@ fn a_claim_is_written_in_the_documented_order() {
         })
         .collect();
     let expected = [
-        format!("create {aside}"),
+        format!("create {temporary}"),
         "write".to_owned(),
         "sync the file".to_owned(),
-        format!("publish {aside} {name}"),
+        format!("publish {temporary} {name}"),
         "sync /d".to_owned(),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
 }
 
 #[test]

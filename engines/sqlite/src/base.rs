@@ -228,7 +228,10 @@ impl BaseView {
             {
                 let frame = self.frames.get(&page).copied().unwrap_or(0);
                 let generation = self.header.map(|header| header.salts);
-                sample.lock().unwrap_or_else(PoisonError::into_inner).found(page, generation, frame, bytes);
+                sample
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .from_base(page, generation, frame, bytes);
             }
         }
     }

@@ -51,7 +51,7 @@ pub struct Capture {
     /// No commit after `position` happened before.
     last_look: Timestamp,
     /// When the last look began, which also found the files of the database in place.
-    looked: Timestamp,
+    complete_until: Timestamp,
     /// Everything that was captured so far.
     totals: Totals,
     /// End of our log behind the last transaction.
@@ -104,7 +104,7 @@ impl Capture {
     #[must_use]
     pub fn new(wal: Wal, clock: Arc<dyn Clock>, begin: Begin) -> Self {
         let Begin { position, last_look, joined, mut sample } = begin;
-        sample.enter(position.salts);
+        sample.enter_generation(position.salts);
         let clocks = (clock.now(), clock.monotonic());
         let (keep_from, news_end) = (wal.first(), wal.end());
         Capture {
@@ -113,7 +113,7 @@ impl Capture {
             position,
             keep_from,
             last_look,
-            looked: last_look,
+            complete_until: last_look,
             totals: Totals::default(),
             news_end,
             clocks,
@@ -168,17 +168,17 @@ impl Capture {
     /// Everything that was committed before this time has been appended to our log.
     #[must_use]
     pub fn complete_until(&self) -> Timestamp {
-        self.looked
+        self.complete_until
     }
 
     /// Notes that nothing was committed between the last look and `until`, of which the caller is sure. Commits that are
     /// found later happened after that. With `in_place` the caller has checked since that the files of the database are
     /// in place, so that everything before is captured. Ignored if the clock was set since the last look.
-    pub fn vouch(&mut self, until: Timestamp, monotonic: Duration, in_place: bool) {
+    pub fn note_quiet(&mut self, until: Timestamp, monotonic: Duration, in_place: bool) {
         if self.clock_moved(until, monotonic).1 < CLOCK_STEP_MICROS {
             self.last_look = self.last_look.max(until);
             if in_place {
-                self.looked = self.looked.max(until);
+                self.complete_until = self.complete_until.max(until);
             }
         }
     }
@@ -211,7 +211,7 @@ impl Capture {
         match (step(&self.position, salts, published, hold), observed.header) {
             (Step::Read, Some(header)) => self.read(source, header, published.frames)?,
             (Step::ReadNewGeneration, Some(header)) => {
-                self.enter(header)?;
+                self.enter_generation(header)?;
                 self.read(source, header, published.frames)?;
             }
             (Step::Lost, _) => return Err(Error::LockLost),
@@ -223,7 +223,7 @@ impl Capture {
         let of_ours = if restarted { u32::MAX - 1 } else { published.backfilled };
         self.check_file(source, (salts, published.backfilled), of_ours)?;
         self.last_look = began.max(self.last_look);
-        self.looked = began.max(self.looked);
+        self.complete_until = began.max(self.complete_until);
         Ok(Some(published))
     }
 
@@ -272,13 +272,13 @@ impl Capture {
         (from, now.since(from).max(from.since(now)))
     }
 
-    fn enter(&mut self, header: WalHeader) -> Result<()> {
+    fn enter_generation(&mut self, header: WalHeader) -> Result<()> {
         if header.page_bytes != self.position.page_bytes {
             return Err(Error::LockLost); // WAL mode forbids to change the page size
         }
         let (salts, checksum) = (Some(header.salts), header.checksum);
         self.position = Position { salts, frame: 0, checksum, file: None, ..self.position };
-        self.sample.lock().unwrap_or_else(PoisonError::into_inner).enter(salts);
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner).enter_generation(salts);
         self.keep_from = self.wal.end();
         Ok(())
     }

@@ -84,7 +84,7 @@ pub fn step(ours: &Position, salts: Option<Salts>, published: Published, hold: H
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
     /// The log stands as we left it, or went on from there.
-    GoOn,
+    Continue,
     /// What happened meanwhile can't be known.
     Gap,
     /// The log holds other bytes where we captured: it was taken back.
@@ -109,13 +109,13 @@ pub struct Found {
 pub fn resume(ours: &Position, found: &Found) -> Resume {
     let Found { salts, published, stated, file_unchanged } = *found;
     if file_unchanged {
-        Resume::GoOn
+        Resume::Continue
     } else if salts.is_none() || salts != ours.salts {
         Resume::Gap
     } else if stated != Some(ours.checksum) {
         Resume::Rewound
     } else if published.frames >= ours.frame {
-        Resume::GoOn
+        Resume::Continue
     } else {
         Resume::Gap
     }
@@ -172,8 +172,8 @@ mod tests {
         let rows = [
             (None, 0, None, Resume::Gap),                  // A
             (Some(NEW), 10, Some(SUM), Resume::Gap),       // A
-            (Some(OLD), 10, Some(SUM), Resume::GoOn),      // B
-            (Some(OLD), 12, Some(SUM), Resume::GoOn),      // B
+            (Some(OLD), 10, Some(SUM), Resume::Continue),  // B
+            (Some(OLD), 12, Some(SUM), Resume::Continue),  // B
             (Some(OLD), 0, Some(SUM), Resume::Gap),        // C
             (Some(OLD), 12, Some(other), Resume::Rewound), // D
             (Some(OLD), 8, None, Resume::Rewound),         // D
@@ -181,7 +181,7 @@ mod tests {
         for (salts, frames, stated, expected) in rows {
             let found = Found { salts, published: at(frames), stated, file_unchanged: false };
             assert_eq!(resume(&ours(), &found), expected, "{salts:?} {frames}");
-            assert_eq!(resume(&ours(), &Found { file_unchanged: true, ..found }), Resume::GoOn);
+            assert_eq!(resume(&ours(), &Found { file_unchanged: true, ..found }), Resume::Continue);
         }
     }
 }

@@ -39,9 +39,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds of backfilling before the write lock is taken.
 const ROUNDS: u32 = 8;
 /// The write lock is not taken while the disk is so slow that a round takes longer, unless the log has grown to
-/// `PATIENCE` times [`KeeperOptions::hard_bytes`].
+/// `SLOW_DISK_FACTOR` times [`KeeperOptions::hard_bytes`].
 const ROUND_MAX: Duration = Duration::from_millis(8);
-const PATIENCE: u64 = 4;
+const SLOW_DISK_FACTOR: u64 = 4;
 /// What another holds, the write lock or the right to checkpoint, is asked for this often in a round.
 const TRIES: u32 = 40;
 const TRY_EVERY: Duration = Duration::from_micros(250);
@@ -128,7 +128,12 @@ impl Keeper {
 
     /// To be called after each look, with what it saw published. Moves our read transaction on, and lets the log restart
     /// when it is time.
-    pub fn tend(&mut self, source: &mut Source, capture: &mut Capture, published: Published) -> Result<()> {
+    pub fn maintain(
+        &mut self,
+        source: &mut Source,
+        capture: &mut Capture,
+        published: Published,
+    ) -> Result<()> {
         let now = self.clock.monotonic();
         let tx = capture.last_tx();
         let page_bytes = u64::from(capture.position().page_bytes);
@@ -216,8 +221,8 @@ impl Keeper {
             let backfilled = self.backfill(source, capture)?;
             let slow = self.clock.monotonic().saturating_sub(begun) > ROUND_MAX;
             let log_bytes = u64::from(capture.position().frame) * page_bytes;
-            let may_wait = log_bytes < self.options.hard_bytes.saturating_mul(PATIENCE);
-            if !backfilled || slow && may_wait || !is_little_left(source, page_bytes)? {
+            let may_wait = log_bytes < self.options.hard_bytes.saturating_mul(SLOW_DISK_FACTOR);
+            if !backfilled || slow && may_wait || !is_nearly_backfilled(source, page_bytes)? {
                 continue;
             }
             if lock_writes(source)? {
@@ -254,7 +259,7 @@ fn lock_writes(source: &Source) -> Result<bool> {
     Ok(false)
 }
 
-fn is_little_left(source: &Source, page_bytes: u64) -> Result<bool> {
+fn is_nearly_backfilled(source: &Source, page_bytes: u64) -> Result<bool> {
     let left =
         |o: Observed| u64::from(o.published.frames.saturating_sub(o.published.backfilled)) * page_bytes;
     Ok(source.observe()?.is_some_and(|o| left(o) < LEFT_BYTES_MAX))

@@ -78,14 +78,14 @@ impl PageSample {
     /// The images noted since the last commit were committed by frame `frame` of this generation. Which frames they are
     /// in is not known, but none is later.
     pub fn committed(&mut self, generation: Option<Salts>, frame: u32) {
-        self.enter(generation);
+        self.enter_generation(generation);
         let new = self.entries.iter_mut().filter(|entry| entry.frame == UNCOMMITTED);
         new.for_each(|entry| entry.frame = frame);
     }
 
     /// Notes what `page` holds in a base: as of frame `frame` of a generation, or in the database file if that is 0. What
     /// is newer and has its slot stays.
-    pub fn found(&mut self, page: u32, generation: Option<Salts>, frame: u32, data: &[u8]) {
+    pub fn from_base(&mut self, page: u32, generation: Option<Salts>, frame: u32, data: &[u8]) {
         // A later generation than the base's: the frame is backfilled.
         let frame = if self.generation == generation { frame } else { 0 };
         let entry = &mut self.entries[slot(page)];
@@ -95,7 +95,7 @@ impl PageSample {
     }
 
     /// If this is a new generation of the log, everything captured before it is backfilled.
-    pub fn enter(&mut self, generation: Option<Salts>) {
+    pub fn enter_generation(&mut self, generation: Option<Salts>) {
         if self.generation != generation {
             self.generation = generation;
             let old = self.entries.iter_mut().filter(|entry| entry.frame != UNCOMMITTED);
@@ -265,7 +265,7 @@ mod tests {
         file.write_all_at(&[9], 0).unwrap();
         assert_eq!(compare(&mut sample, file.as_ref(), 20, 0), Some(1));
         assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None, "nothing is backfilled");
-        sample.enter(Some(Salts([1; 8])));
+        sample.enter_generation(Some(Salts([1; 8])));
         assert_eq!(compare(&mut sample, file.as_ref(), 0, 0), Some(1));
         file.write_all_at(&content(1), 0).unwrap();
         file.set_len(17 * 512 + 7).unwrap();
@@ -275,7 +275,7 @@ mod tests {
         sample.captured(30, 21, &content(30));
         sample.resize(20); // smaller than it was, larger than it has been
         assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None);
-        sample.found(17, None, 0, &content(3));
+        sample.from_base(17, None, 0, &content(3));
         assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None, "what was captured stays");
     }
 
@@ -301,9 +301,9 @@ mod tests {
         ) {
             let dir = tempfile::tempdir().unwrap();
             let mut sample = PageSample::default();
-            sample.enter(Some(Salts([3; 8])));
+            sample.enter_generation(Some(Salts([3; 8])));
             for (page, byte) in pages {
-                if byte % 2 == 0 { sample.captured(page, frame, &[byte]) } else { sample.found(page, None, 0, &[byte]) }
+                if byte % 2 == 0 { sample.captured(page, frame, &[byte]) } else { sample.from_base(page, None, 0, &[byte]) }
             }
             let (timeline, end) = (TimelineId::new(7), Lsn::new(99));
             sample.save(&OsFs, dir.path(), timeline, end).unwrap();

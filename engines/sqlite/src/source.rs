@@ -186,11 +186,12 @@ impl Source {
             Err(e) => return Err(e),
         }
         let moved = conn::published(&self.look).and_then(|after| {
-            let stands = before.zip(after).is_some_and(|(before, after)| stands(captured, &before, after));
-            if !stands {
+            let holds_frames =
+                before.zip(after).is_some_and(|(before, after)| holds_frames(captured, &before, after));
+            if !holds_frames {
                 make_durable()?;
             }
-            self.may_restart = !stands;
+            self.may_restart = !holds_frames;
             std::mem::swap(&mut self.hold, &mut self.spare);
             Ok(true)
         });
@@ -336,7 +337,7 @@ fn of_one_generation(
 /// had frames that were not: then it could not restart in between, since the old transaction keeps it from that, or,
 /// when that one is itself on read lock 0 of an earlier generation, from being backfilled. So both observations are of
 /// one generation; and if not even what we captured is backfilled after, not all that was committed was at its begin.
-fn stands(captured: &Position, before: &Observed, after: Published) -> bool {
+fn holds_frames(captured: &Position, before: &Observed, after: Published) -> bool {
     before.header.map(|h| h.salts) == captured.salts
         && before.published.backfilled < before.published.frames
         && after.backfilled < captured.frame

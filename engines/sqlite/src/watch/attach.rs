@@ -34,7 +34,7 @@ pub(super) struct Attached {
 
 /// What our log says of the source.
 #[derive(Debug, Clone, Copy)]
-struct Left {
+struct LastPosition {
     position: Position,
     /// Behind the commit or note that holds the position.
     lsn: Lsn,
@@ -42,46 +42,46 @@ struct Left {
 }
 
 /// How the log goes on.
-enum Beginning {
+enum Continuation {
     /// Where it ended. True if nothing can have been committed after it that the log does not hold any more; else the
     /// first look decides.
-    GoOn(Left, bool),
+    Resume(LastPosition, bool),
     /// Behind a gap.
     Gap(GapReason),
     /// From an earlier commit, on a new timeline.
-    Rewound(Left),
+    Rewound(LastPosition),
 }
 
 impl Shared {
     /// Attaches to the source. `broken` says why the last attachment ended, if it did. `Err(Attach::Fork)` asks for a
     /// new timeline first.
-    pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<Attaching> {
-        let mut source = Source::open(self.around.fs.as_ref(), &self.subject.database)?;
-        let now = self.around.clock.now();
+    pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<AttachOutcome> {
+        let mut source = Source::open(self.context.fs.as_ref(), &self.watched.database)?;
+        let now = self.context.clock.now();
         let version = source.header().sqlite_version;
-        if old_library(version) && state.warns(version, now) {
+        if old_library(version) && state.should_warn(version, now) {
             (self.events)(Event::OldLibrary { version });
         }
         let (left, sample) = self.read_back()?;
         let beginning = match (left, broken) {
-            (_, Some(reason)) => Beginning::Gap(reason),
-            (None, None) => Beginning::Gap(GapReason::StateLost),
+            (_, Some(reason)) => Continuation::Gap(reason),
+            (None, None) => Continuation::Gap(GapReason::StateLost),
             (Some(left), None) => self.compare(&source, left, now)?,
         };
         let last_tx = self.last_tx(left)?;
         match beginning {
-            Beginning::GoOn(left, joined) => {
+            Continuation::Resume(left, joined) => {
                 let position = Position { tx: last_tx, ..left.position };
                 let last_look = self.log.wal.last_time().max(left.time);
                 let capture = self.capture(Begin { position, last_look, joined, sample });
-                Ok(Attaching::Attached(Box::new(self.go_on(source, capture)?)))
+                Ok(AttachOutcome::Attached(Box::new(self.resume_capture(source, capture)?)))
             }
-            Beginning::Gap(reason) => {
+            Continuation::Gap(reason) => {
                 let first_contact = left.is_none() && broken.is_none();
                 if !first_contact {
                     match self.content(&mut source, state)? {
-                        Content::Restored(log) => return Ok(Attaching::Forked(log)),
-                        Content::AsWeLeftIt => {}
+                        Content::Restored(log) => return Ok(AttachOutcome::Forked(log)),
+                        Content::Unchanged => {}
                         Content::Unknown => {
                             self.append_gap(reason, now)?;
                             (self.events)(Event::Gap(reason));
@@ -90,18 +90,18 @@ impl Shared {
                 }
                 // The base is the state at some moment between `began` and `time`: it holds from `time` on, and what
                 // it doesn't hold happened after `began`.
-                let began = self.around.clock.now();
+                let began = self.context.clock.now();
                 let (mut view, position) = BaseView::take(&mut source, last_tx)?;
-                let time = self.around.clock.now();
+                let time = self.context.clock.now();
                 let at = self.append_position(&position)?;
                 // Nothing was committed after `position` before the read transaction began: `take` has looked.
                 let sample = PageSample::default();
                 let capture = self.capture(Begin { position, last_look: began, joined: true, sample });
                 view.fill(capture.sample());
                 let base = PendingBase { view, at, tx: last_tx, time, full: false };
-                Ok(Attaching::Attached(Box::new(self.attached(source, capture, Some(base)))))
+                Ok(AttachOutcome::Attached(Box::new(self.attached(source, capture, Some(base)))))
             }
-            Beginning::Rewound(common) => {
+            Continuation::Rewound(common) => {
                 drop(source);
                 // The old history stays restorable to its end.
                 self.ship(true)?;
@@ -116,17 +116,17 @@ impl Shared {
                 let log = fork_log(self, state, &fork)?;
                 append_note(&log.wal, &common.position)?;
                 (self.events)(Event::Forked { timeline: log.timeline, reason: ForkReason::SourceRewound });
-                Ok(Attaching::Forked(Box::new(log)))
+                Ok(AttachOutcome::Forked(Box::new(log)))
             }
         }
     }
 
-    fn compare(&self, source: &Source, left: Left, now: Timestamp) -> Result<Beginning> {
+    fn compare(&self, source: &Source, left: LastPosition, now: Timestamp) -> Result<Continuation> {
         if source.header().page_bytes != left.position.page_bytes {
-            return Ok(Beginning::Gap(GapReason::ShapeChanged));
+            return Ok(Continuation::Gap(GapReason::ShapeChanged));
         }
         let Some(observed) = source.observe()? else {
-            return Err(Error::Busy { path: self.subject.database.clone() });
+            return Err(Error::Busy { path: self.watched.database.clone() });
         };
         let header = observed.header;
         let salts = header.map(|h| h.salts);
@@ -137,25 +137,25 @@ impl Shared {
         let file_unchanged = left.position.file.is_some() && left.position.file == stamp;
         let found = Found { salts, published: observed.published, stated, file_unchanged };
         match resume(&left.position, &found) {
-            Resume::GoOn => Ok(Beginning::GoOn(left, file_unchanged)),
-            Resume::Gap => Ok(Beginning::Gap(GapReason::LogRestarted)),
+            Resume::Continue => Ok(Continuation::Resume(left, file_unchanged)),
+            Resume::Gap => Ok(Continuation::Gap(GapReason::LogRestarted)),
             Resume::Rewound => {
                 // The last commit of ours that the log still holds as we captured it (FAILURES 40).
-                let Some(header) = ours else { return Ok(Beginning::Gap(GapReason::LogRestarted)) };
-                let still_there = |at: &Position| {
+                let Some(header) = ours else { return Ok(Continuation::Gap(GapReason::LogRestarted)) };
+                let is_unchanged = |at: &Position| {
                     at.salts == Some(header.salts)
                         && at.frame <= observed.published.frames
                         && matches!(source.log().stated_checksum(&header, at.frame), Ok(Some(sum)) if sum == at.checksum)
                 };
-                let common = last_position(&self.log.wal, still_there)?;
-                Ok(common.map_or(Beginning::Gap(GapReason::LogRestarted), Beginning::Rewound))
+                let common = last_position(&self.log.wal, is_unchanged)?;
+                Ok(common.map_or(Continuation::Gap(GapReason::LogRestarted), Continuation::Rewound))
             }
         }
     }
 
-    fn go_on(&self, source: Source, mut capture: Capture) -> Result<Attached> {
+    fn resume_capture(&self, source: Source, mut capture: Capture) -> Result<Attached> {
         if capture.look(&source)?.is_none() {
-            return Err(Error::Busy { path: self.subject.database.clone() });
+            return Err(Error::Busy { path: self.watched.database.clone() });
         }
         self.log.wal.sync()?;
         let archived = self.ship(true)?;
@@ -168,9 +168,9 @@ impl Shared {
     }
 
     /// The last position that our log holds, and the pages that the database must have there.
-    fn read_back(&self) -> Result<(Option<Left>, PageSample)> {
+    fn read_back(&self) -> Result<(Option<LastPosition>, PageSample)> {
         let wal = &self.log.wal;
-        let saved = PageSample::load(self.around.fs.as_ref(), &self.subject.state, self.log.timeline);
+        let saved = PageSample::load(self.context.fs.as_ref(), &self.watched.state, self.log.timeline);
         let saved = saved.filter(|(_, end)| wal.first() <= *end && *end <= wal.end());
         let (mut sample, covered) = saved.unwrap_or((PageSample::default(), Lsn::ORIGIN));
         let left = read_positions(
@@ -178,8 +178,8 @@ impl Shared {
             |_| true,
             |lsn, seen| match seen {
                 _ if lsn <= covered => {}
-                Seen::Image(page, data) => sample.logged(page, data),
-                Seen::Position(position) => {
+                LogEntry::Image(page, data) => sample.logged(page, data),
+                LogEntry::Position(position) => {
                     sample.committed(position.salts, position.frame);
                     sample.resize(position.pages);
                 }
@@ -193,13 +193,13 @@ impl Shared {
         let mut view = BaseView::at_position(source, capture.position())?;
         view.fill(capture.sample());
         let at = self.append_position(capture.position())?;
-        Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.around.clock.now(), full })
+        Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.context.clock.now(), full })
     }
 
     fn attached(&self, source: Source, capture: Capture, base: Option<PendingBase>) -> Attached {
         let keeper = Keeper::new(
             self.log.wal.clone(),
-            Arc::clone(&self.around.clock),
+            Arc::clone(&self.context.clock),
             self.options.keeper,
             self.quiet.clone(),
         );
@@ -207,11 +207,11 @@ impl Shared {
     }
 
     fn capture(&self, begin: Begin) -> Capture {
-        Capture::new(self.log.wal.clone(), Arc::clone(&self.around.clock), begin)
+        Capture::new(self.log.wal.clone(), Arc::clone(&self.context.clock), begin)
     }
 
     /// Numbers grow over all timelines of a source.
-    fn last_tx(&self, left: Option<Left>) -> Result<TxId> {
+    fn last_tx(&self, left: Option<LastPosition>) -> Result<TxId> {
         let mut last = left.map_or(TxId::NONE, |left| left.position.tx);
         let catalog = self.archive.catalog()?;
         for timeline in catalog.timelines().keys() {
@@ -234,7 +234,7 @@ impl Shared {
     }
 
     /// Puts into the log what the mark of a killed watcher knows: until when it was complete.
-    pub(super) fn recall_mark(&self) -> Result<()> {
+    pub(super) fn log_alive_mark(&self) -> Result<()> {
         let Some(mark) = self.alive.read() else { return Ok(()) };
         let wal = &self.log.wal;
         if mark.timeline != self.log.timeline || mark.end > wal.end() || mark.until <= wal.last_time() {
@@ -251,7 +251,7 @@ impl Shared {
         let Some(left) = last_position(&self.log.wal, |_| true)? else { return Ok(()) };
         append_note(&log.wal, &left.position)?;
         let mut batch = BatchBuilder::new();
-        let now = self.around.clock.now();
+        let now = self.context.clock.now();
         batch.push(PartitionId::FIRST, TxId::NONE, &Record::Watermark(now))?;
         log.wal.commit(batch)?;
         Ok(())
@@ -271,10 +271,10 @@ impl Shared {
         if !all_in_file(source)? {
             return Ok(());
         }
-        let mut stamp = source.file_stamp(self.around.clock.now())?;
+        let mut stamp = source.file_stamp(self.context.clock.now())?;
         if stamp.is_none() {
             std::thread::sleep(patience);
-            stamp = source.file_stamp(self.around.clock.now())?;
+            stamp = source.file_stamp(self.context.clock.now())?;
         }
         if stamp.is_some() && all_in_file(source)? {
             self.append_position(&Position { file: stamp, ..position })?;
@@ -289,7 +289,7 @@ impl Shared {
 }
 
 /// What attaching came to.
-pub(super) enum Attaching {
+pub(super) enum AttachOutcome {
     /// Capture is established.
     Attached(Box<Attached>),
     /// The log goes on on another timeline: attach again with this one.
@@ -297,7 +297,7 @@ pub(super) enum Attaching {
 }
 
 fn fork_log(shared: &Shared, state: &State, from: &Fork) -> Result<Log> {
-    fork(&shared.around, state, &shared.writer, from, shared.options.log)
+    fork(&shared.context, state, &shared.writer, from, shared.options.log)
 }
 
 fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
@@ -306,13 +306,13 @@ fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
     Ok(wal.commit(batch)?.end)
 }
 
-/// The last position in the local log that `fits`.
-fn last_position(wal: &Wal, fits: impl Fn(&Position) -> bool) -> Result<Option<Left>> {
-    read_positions(wal, fits, |_, _| {})
+/// The last position in the local log that `accepts`.
+fn last_position(wal: &Wal, accepts: impl Fn(&Position) -> bool) -> Result<Option<LastPosition>> {
+    read_positions(wal, accepts, |_, _| {})
 }
 
 /// What [`read_positions`] comes across.
-enum Seen<'a> {
+enum LogEntry<'a> {
     /// The content of a page.
     Image(u32, &'a [u8]),
     /// The position after a commit, or one that was noted.
@@ -322,9 +322,9 @@ enum Seen<'a> {
 /// As [`last_position`]; on the way tells the images and positions, each with the end of its record.
 fn read_positions(
     wal: &Wal,
-    fits: impl Fn(&Position) -> bool,
-    mut tell: impl FnMut(Lsn, Seen<'_>),
-) -> Result<Option<Left>> {
+    accepts: impl Fn(&Position) -> bool,
+    mut visit: impl FnMut(Lsn, LogEntry<'_>),
+) -> Result<Option<LastPosition>> {
     let mut reader = wal.reader(wal.first())?;
     // The log before was archived and removed, perhaps with the first part of a record.
     let mut records = Records::from_anywhere();
@@ -342,7 +342,7 @@ fn read_positions(
             let (note, time) = match Record::decode(record.kind, record.payload).map_err(state)? {
                 Record::Image { block, data, .. } => {
                     if let Ok(page) = u32::try_from(block.saturating_add(1)) {
-                        tell(record.end, Seen::Image(page, data));
+                        visit(record.end, LogEntry::Image(page, data));
                     }
                     return Ok(());
                 }
@@ -351,9 +351,9 @@ fn read_positions(
                 _ => return Ok(()),
             };
             let position = Position::decode(note).map_err(state)?;
-            tell(record.end, Seen::Position(&position));
-            if fits(&position) {
-                last = Some(Left { position, lsn: record.end, time });
+            visit(record.end, LogEntry::Position(&position));
+            if accepts(&position) {
+                last = Some(LastPosition { position, lsn: record.end, time });
             }
             Ok(())
         })?;

@@ -18,7 +18,7 @@ use pitr_wal::{Start, Wal, WalOptions};
 
 use super::shared::Log;
 use super::state::State;
-use super::{Event, Events, LogOptions, Surroundings, binding};
+use super::{Event, Events, LogOptions, WatchContext, binding};
 use crate::error::{Error, Result};
 
 /// Little of the log waits in memory: a watch lives beside the application for months.
@@ -41,7 +41,7 @@ pub(super) struct Fork {
 
 /// Opens the log that goes on, or begins a new timeline.
 pub(super) fn open_log(
-    around: &Surroundings,
+    context: &WatchContext,
     state: &State,
     archive: &Archive,
     writer: &Writer,
@@ -53,20 +53,20 @@ pub(super) fn open_log(
     let Some(newest) = catalog.newest_timeline() else {
         let (at, time) = (Lsn::ORIGIN, Timestamp::MIN);
         return fork(
-            around,
+            context,
             state,
             writer,
             &Fork { parent: None, at, reason: ForkReason::First, root: None, time, gap: true },
             options,
         );
     };
-    match go_on(around, state, writer, &catalog, newest, options) {
+    match open_existing(context, state, writer, &catalog, newest, options) {
         Ok(Some(log)) => return Ok(log),
         Ok(None) => {}
         Err(Error::Wal(e)) if !unusable(&e) => return Err(Error::Wal(e)),
         Err(Error::Archive(e)) if !diverged(&e) => return Err(Error::Archive(e)),
         Err(e) => {
-            let suffix = around.clock.now().micros().to_string();
+            let suffix = context.clock.now().micros().to_string();
             let path = state.set_aside(newest, &suffix)?;
             events(Event::SetAside { path, why: e.to_string() });
         }
@@ -81,16 +81,16 @@ pub(super) fn open_log(
     };
     let reason = ForkReason::LogBehind;
     let behind = Fork { parent: Some(newest), at, reason, root: None, time, gap: true };
-    let restored = binding::restored_fork(around, archive, &catalog, database)?;
+    let restored = binding::restored_fork(context, archive, &catalog, database)?;
     let from = restored.unwrap_or(behind);
-    let log = fork(around, state, writer, &from, options)?;
+    let log = fork(context, state, writer, &from, options)?;
     events(Event::Forked { timeline: log.timeline, reason: from.reason });
     Ok(log)
 }
 
 /// The local log of the newest timeline; `None` if there is none.
-fn go_on(
-    around: &Surroundings,
+fn open_existing(
+    context: &WatchContext,
     state: &State,
     writer: &Writer,
     catalog: &Catalog,
@@ -102,7 +102,7 @@ fn go_on(
     }
     let archived = catalog.end(timeline).unwrap_or(Lsn::ORIGIN);
     let dir = state.log_dir(timeline);
-    let (fs, clock) = (Arc::clone(&around.fs), Arc::clone(&around.clock));
+    let (fs, clock) = (Arc::clone(&context.fs), Arc::clone(&context.clock));
     let (wal, recovered) = Wal::open(fs, clock, &dir, archived, &wal_options(options))?;
     let ship = ShipOptions::default();
     let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, ship)?;
@@ -121,13 +121,13 @@ fn diverged(error: &pitr_archive::Error) -> bool {
 
 /// Claims a new timeline and makes its local log.
 pub(super) fn fork(
-    around: &Surroundings,
+    context: &WatchContext,
     state: &State,
     writer: &Writer,
     from: &Fork,
     options: LogOptions,
 ) -> Result<Log> {
-    let now = around.clock.now();
+    let now = context.clock.now();
     let ambiguous = (now < from.time).then_some((now, from.time));
     let timeline = writer.claim_timeline(&Timeline {
         parent: from.parent,
@@ -144,12 +144,17 @@ pub(super) fn fork(
     let segment_size = options.segment_size;
     let start = Start { timeline, follows, time, gap, segment_size, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
-    if around.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
+    if context.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
         // Left by a state that belongs to another life of this archive.
         state.set_aside(timeline, &now.micros().to_string())?;
     }
-    let wal =
-        Wal::create(Arc::clone(&around.fs), Arc::clone(&around.clock), &dir, &start, &wal_options(options))?;
+    let wal = Wal::create(
+        Arc::clone(&context.fs),
+        Arc::clone(&context.clock),
+        &dir,
+        &start,
+        &wal_options(options),
+    )?;
     let catalog = writer.archive().catalog()?;
     let shipper = Shipper::new(writer.clone(), &catalog, &wal, timeline, log_id, ShipOptions::default())?;
     Ok(Log::new(timeline, wal, shipper))

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use super::begin::{Fork, fork};
 use super::shared::{Log, Shared};
 use super::state::{self, State};
-use super::{Event, Subject, Surroundings};
+use super::{Event, WatchContext, WatchSource};
 use crate::base::BaseView;
 use crate::error::{Error, Result};
 use crate::source::Source;
@@ -30,22 +30,22 @@ const MACHINE_ID: &str = "/etc/machine-id";
 const MACHINE_ID_BYTES_MAX: u64 = 256;
 
 /// Sees that the source is what the repository knows by its name. Writes nothing. Returns where it is.
-pub(super) fn admit(
-    around: &Surroundings,
-    subject: &Subject,
+pub(super) fn check_origin(
+    context: &WatchContext,
+    watched: &WatchSource,
     adopt: bool,
     archive: &Archive,
 ) -> Result<Origin> {
-    let here = origin(around, subject);
+    let here = origin(context, watched);
     let Some(known) = archive.origin()? else { return Ok(here) };
-    if adopt || is_own(around, subject, &known, &here)? {
+    if adopt || is_same_place(context, watched, &known, &here)? {
         return Ok(here);
     }
-    if restored_fork(around, archive, &archive.catalog()?, &subject.database)?.is_some() {
+    if restored_fork(context, archive, &archive.catalog()?, &watched.database)?.is_some() {
         return Ok(here);
     }
     Err(Error::OtherPlace {
-        name: subject.source.to_string(),
+        name: watched.source.to_string(),
         path: here.resolved,
         host: here.host,
         was: known.resolved,
@@ -53,21 +53,26 @@ pub(super) fn admit(
     })
 }
 
-fn is_own(around: &Surroundings, subject: &Subject, known: &Origin, here: &Origin) -> Result<bool> {
+fn is_same_place(
+    context: &WatchContext,
+    watched: &WatchSource,
+    known: &Origin,
+    here: &Origin,
+) -> Result<bool> {
     if known.resolved != here.resolved && known.given != here.given {
         return Ok(false);
     }
-    let has_log = || state::has_log(around.fs.as_ref(), &subject.state, around.repository, &subject.source);
+    let has_log = || state::has_log(context.fs.as_ref(), &watched.state, context.repository, &watched.source);
     Ok(known.same_host(here) || has_log()?)
 }
 
-fn origin(around: &Surroundings, subject: &Subject) -> Origin {
+fn origin(context: &WatchContext, watched: &WatchSource) -> Origin {
     Origin {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        machine: machine(around.fs.as_ref(), around.repository),
-        given: subject.given.clone(),
-        resolved: subject.database.clone(),
-        stated: around.clock.now(),
+        machine: machine(context.fs.as_ref(), context.repository),
+        given: watched.given.clone(),
+        resolved: watched.database.clone(),
+        stated: context.clock.now(),
     }
 }
 
@@ -82,29 +87,29 @@ fn machine(fs: &dyn FileSystem, repository: [u8; 16]) -> Option<[u8; 16]> {
 }
 
 /// A restored state that a database is.
-struct Known {
+struct RestoredMatch {
     state: RestoredState,
     /// It surely holds nothing else.
     is_exact: bool,
 }
 
-impl Known {
+impl RestoredMatch {
     /// The restored state that an open database is. The database's log may already hold later commits.
-    fn of(archive: &Archive, source: &mut Source) -> Result<Option<Known>> {
+    fn of(archive: &Archive, source: &mut Source) -> Result<Option<RestoredMatch>> {
         let (view, _) = BaseView::take(source, TxId::NONE)?;
         let page_bytes = view.page_bytes();
         let at = |number: u64| number * u64::from(page_bytes);
         let pages = view.len() / u64::from(page_bytes);
         let seen = Fingerprint::of(page_bytes, pages, |number, out| view.read(at(number), out))?;
         if let Some(state) = archive.restored_as(&seen)? {
-            return Ok(Some(Known { state, is_exact: seen.is_of_all() }));
+            return Ok(Some(RestoredMatch { state, is_exact: seen.is_of_all() }));
         }
         let file = source.file();
         let pages = file.len().map_err(Error::ReadDatabase)? / u64::from(page_bytes);
         let in_file = Fingerprint::of(page_bytes, pages, |number, out| {
             file.read_exact_at(out, at(number)).map_err(Error::ReadDatabase)
         })?;
-        Ok(archive.restored_as(&in_file)?.map(|state| Known { state, is_exact: false }))
+        Ok(archive.restored_as(&in_file)?.map(|state| RestoredMatch { state, is_exact: false }))
     }
 
     fn fork(&self) -> Fork {
@@ -122,22 +127,22 @@ impl Known {
 
 /// Where a timeline forks that begins with the database at this path, if that is a restored state.
 pub(super) fn restored_fork(
-    around: &Surroundings,
+    context: &WatchContext,
     archive: &Archive,
     catalog: &Catalog,
     database: &Path,
 ) -> Result<Option<Fork>> {
-    let mut source = Source::open(around.fs.as_ref(), database)?;
+    let mut source = Source::open(context.fs.as_ref(), database)?;
     fork_of(archive, catalog, &mut source)
 }
 
 fn fork_of(archive: &Archive, catalog: &Catalog, source: &mut Source) -> Result<Option<Fork>> {
-    Ok(known(archive, catalog, source)?.map(|known| known.fork()))
+    Ok(find_restored(archive, catalog, source)?.map(|known| known.fork()))
 }
 
 /// The restored state that an open database is, if it is one of a timeline that is known.
-fn known(archive: &Archive, catalog: &Catalog, source: &mut Source) -> Result<Option<Known>> {
-    let known = Known::of(archive, source)?;
+fn find_restored(archive: &Archive, catalog: &Catalog, source: &mut Source) -> Result<Option<RestoredMatch>> {
+    let known = RestoredMatch::of(archive, source)?;
     Ok(known.filter(|known| catalog.timelines().contains_key(&known.state.timeline)))
 }
 
@@ -146,7 +151,7 @@ pub(super) enum Content {
     /// What the repository does not know.
     Unknown,
     /// The last state in our log. That it was restored too, here or elsewhere, is why we know.
-    AsWeLeftIt,
+    Unchanged,
     /// An earlier state, or one of another history: this timeline begins there.
     Restored(Box<Log>),
 }
@@ -154,16 +159,16 @@ pub(super) enum Content {
 impl Shared {
     /// Asks the repository for the state that the source is. Nothing of the source may have been captured yet.
     pub(super) fn content(&self, source: &mut Source, state: &State) -> Result<Content> {
-        let Some(known) = known(&self.archive, &self.archive.catalog()?, source)? else {
+        let Some(known) = find_restored(&self.archive, &self.archive.catalog()?, source)? else {
             return Ok(Content::Unknown);
         };
         // The old history stays restorable to its end.
         self.ship(true)?;
         if self.is_last(&known.state)? {
-            return Ok(if known.is_exact { Content::AsWeLeftIt } else { Content::Unknown });
+            return Ok(if known.is_exact { Content::Unchanged } else { Content::Unknown });
         }
         let from = known.fork();
-        let log = fork(&self.around, state, &self.writer, &from, self.options.log)?;
+        let log = fork(&self.context, state, &self.writer, &from, self.options.log)?;
         (self.events)(Event::Forked { timeline: log.timeline, reason: from.reason });
         Ok(Content::Restored(Box::new(log)))
     }
@@ -177,7 +182,7 @@ impl Shared {
         if !whole || !lineage.holds(state.timeline, state.lsn) {
             return Ok(false);
         }
-        let around = Search::new(&self.archive, &pieces).split(|commit| commit.lsn <= state.lsn)?;
-        Ok(around.after.is_none())
+        let split = Search::new(&self.archive, &pieces).split(|commit| commit.lsn <= state.lsn)?;
+        Ok(split.after.is_none())
     }
 }

@@ -59,7 +59,7 @@ impl Control {
     }
 
     /// A request, if one waits.
-    pub fn poll(&self) -> Option<(Request, Asker)> {
+    pub fn poll(&self) -> Option<(Request, Requester)> {
         let (mut stream, _) = self.listener.accept().ok()?;
         stream.set_nonblocking(false).ok()?;
         stream.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
@@ -70,7 +70,7 @@ impl Control {
             2 => Request::FullSnapshot,
             _ => return None,
         };
-        Some((request, Asker { stream }))
+        Some((request, Requester { stream }))
     }
 }
 
@@ -83,11 +83,11 @@ impl Drop for Control {
 
 /// Somebody who waits for an answer.
 #[derive(Debug)]
-pub struct Asker {
+pub struct Requester {
     stream: UnixStream,
 }
 
-impl Asker {
+impl Requester {
     /// Answers; an asker that went away is none of our business.
     pub fn answer(mut self, outcome: Result<&str, &str>) {
         let (status, text) = match outcome {
@@ -147,7 +147,7 @@ mod tests {
             assert!(ask(&dir, Request::Snapshot).is_err());
             let control = Control::listen(&dir).unwrap();
             let asking = dir.clone();
-            let asker = std::thread::spawn(move || ask(&asking, Request::FullSnapshot).unwrap());
+            let requester = std::thread::spawn(move || ask(&asking, Request::FullSnapshot).unwrap());
             let (request, from) = loop {
                 if let Some(asked) = control.poll() {
                     break asked;
@@ -155,7 +155,7 @@ mod tests {
             };
             assert_eq!(request, Request::FullSnapshot);
             from.answer(Err("no"));
-            assert_eq!(asker.join().unwrap(), Err("no".to_owned()));
+            assert_eq!(requester.join().unwrap(), Err("no".to_owned()));
             drop(control);
             assert!(ask(&dir, Request::Snapshot).is_err());
         }

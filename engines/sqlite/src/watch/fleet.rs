@@ -14,10 +14,10 @@
 //! A member is handed from thread to thread as a whole (`fleet/member.rs` says which one has it). While the capturing
 //! thread has it, the other threads see what members share (`shared.rs`).
 
-mod crew;
 mod member;
 mod pace;
 mod wake;
+mod workers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
@@ -27,13 +27,13 @@ use crossbeam_channel::{Receiver, unbounded};
 use pitr_format::SourceName;
 
 use super::run::{Summary, Watch};
-use super::{Events, Subject, Surroundings, WatchOptions};
+use super::{Events, WatchContext, WatchOptions, WatchSource};
 use crate::error::{Error, Result};
-use crew::{Crew, Message};
 use member::{Context, Member};
 use wake::{Wake, Woken};
+use workers::{Message, Workers};
 
-pub use crew::give_way;
+pub use workers::lower_priority;
 
 /// The capturing thread wakes at least this often, to say until when nothing was committed and to see `stop`.
 const TICK: Duration = Duration::from_millis(10);
@@ -49,14 +49,14 @@ const ATTACHING_THREADS: usize = 2;
 /// A database that was found in a folder.
 pub struct Found {
     /// What is to be watched.
-    pub subject: Subject,
+    pub watched: WatchSource,
     /// Receives its events.
     pub events: Events,
 }
 
 impl std::fmt::Debug for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Found").field("subject", &self.subject).finish_non_exhaustive()
+        f.debug_struct("Found").field("watched", &self.watched).finish_non_exhaustive()
     }
 }
 
@@ -68,16 +68,16 @@ pub type Outcomes = Vec<(SourceName, Result<Summary>)>;
 
 /// Watched databases. See the module head.
 pub struct Fleet {
-    crew: Crew,
+    workers: Workers,
     work: Work,
     wake: Wake,
     members: Vec<Member>,
 }
 
-/// What the crew's threads take from.
+/// What the workers's threads take from.
 struct Work {
-    jobs: Receiver<crew::Job>,
-    tasks: Receiver<crew::Task>,
+    jobs: Receiver<workers::Job>,
+    tasks: Receiver<workers::Task>,
     news: Receiver<()>,
     inbox: Receiver<Message>,
 }
@@ -93,13 +93,14 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Error::Threads`] if this process can have no more descriptors.
-    pub fn new(around: Surroundings, options: WatchOptions) -> Result<Self> {
+    pub fn new(context: WatchContext, options: WatchOptions) -> Result<Self> {
         let wake = Wake::new().map_err(Error::Threads)?;
         // Each member has at most one task and a few jobs at a time: that bounds these channels.
         let ((send_job, jobs), (send_task, tasks)) = (unbounded(), unbounded());
         let ((send_message, inbox), (send_news, news)) = (unbounded(), crossbeam_channel::bounded(1));
-        let crew = Crew::new(around, options, wake.waker(), (send_job, send_task, send_message, send_news));
-        Ok(Fleet { crew, work: Work { jobs, tasks, news, inbox }, wake, members: Vec::new() })
+        let workers =
+            Workers::new(context, options, wake.waker(), (send_job, send_task, send_message, send_news));
+        Ok(Fleet { workers, work: Work { jobs, tasks, news, inbox }, wake, members: Vec::new() })
     }
 
     /// Adds a database that is captured already.
@@ -108,13 +109,13 @@ impl Fleet {
     }
 
     /// Adds a database that may not exist yet: it is watched as soon as it does.
-    pub fn add_waiting(&mut self, subject: Subject, events: Events) {
-        self.members.push(Member::waiting(subject, events, false));
+    pub fn add_waiting(&mut self, watched: WatchSource, events: Events) {
+        self.members.push(Member::waiting(watched, events, false));
     }
 
     /// Adds a database that was found in a folder: it is let go when it is gone.
     pub fn add_found(&mut self, found: Found) {
-        self.members.push(Member::waiting(found.subject, found.events, true));
+        self.members.push(Member::waiting(found.watched, found.events, true));
     }
 
     /// Watches until `stop`, then drains. `search` finds more databases; those are let go when they are gone.
@@ -123,34 +124,34 @@ impl Fleet {
     /// [`Error::Died`] if a thread panicked, [`Error::Threads`] if one could not be started. What ended a single source
     /// stands beside its name.
     pub fn run(self, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes> {
-        let Fleet { crew, work, wake, members } = self;
-        let (crew, work) = (&crew, &work);
+        let Fleet { workers, work, wake, members } = self;
+        let (workers, work) = (&workers, &work);
         std::thread::scope(|scope| {
-            let _end = crew.end_on_drop();
-            spawn(scope, crew, "sync", || crew.sync(&work.news))?;
+            let _end = workers.end_on_drop();
+            spawn(scope, workers, "sync", || workers.sync(&work.news))?;
             for _ in 0..SHIPPING_THREADS {
-                spawn(scope, crew, "ship", || crew.ship())?;
+                spawn(scope, workers, "ship", || workers.ship())?;
             }
-            spawn(scope, crew, "snapshot", || crew.snapshots(&work.jobs))?;
+            spawn(scope, workers, "snapshot", || workers.snapshots(&work.jobs))?;
             for _ in 0..ATTACHING_THREADS {
-                spawn(scope, crew, "attach", || crew.attach(&work.tasks))?;
+                spawn(scope, workers, "attach", || workers.attach(&work.tasks))?;
             }
             if let Some(search) = search {
-                spawn(scope, crew, "search", || crew.search(search, SEARCH_EVERY))?;
+                spawn(scope, workers, "search", || workers.search(search, SEARCH_EVERY))?;
             }
-            Capturing { crew, inbox: &work.inbox, wake, members }.run(stop)
+            CaptureLoop { workers, inbox: &work.inbox, wake, members }.run(stop)
         })
     }
 }
 
-/// Starts a thread of the crew. A panic in it ends all of them.
+/// Starts a thread of the workers. A panic in it ends all of them.
 fn spawn<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    crew: &'scope Crew,
+    workers: &'scope Workers,
     name: &str,
     task: impl FnOnce() + Send + 'scope,
 ) -> Result<()> {
-    let end = crew.end_on_drop();
+    let end = workers.end_on_drop();
     let run = move || {
         task();
         end.defuse();
@@ -160,20 +161,20 @@ fn spawn<'scope>(
 }
 
 /// The capturing thread's work.
-struct Capturing<'a> {
-    crew: &'a Crew,
+struct CaptureLoop<'a> {
+    workers: &'a Workers,
     inbox: &'a Receiver<Message>,
     wake: Wake,
     members: Vec<Member>,
 }
 
-impl Capturing<'_> {
+impl CaptureLoop<'_> {
     fn run(mut self, stop: &AtomicBool) -> Result<Outcomes> {
         while !stop.load(Ordering::Relaxed) {
-            if self.crew.has_ended() {
+            if self.workers.has_ended() {
                 return Err(Error::Died);
             }
-            let quiet_at = self.crew.clock().now();
+            let quiet_at = self.workers.clock().now();
             let woken = self.wake.wait(self.pause()).map_err(Error::Threads)?;
             self.deliver();
             self.tick(&woken, quiet_at);
@@ -185,7 +186,7 @@ impl Capturing<'_> {
     }
 
     fn pause(&self) -> Duration {
-        let now = self.crew.clock().monotonic();
+        let now = self.workers.clock().monotonic();
         let due = self.members.iter().filter_map(Member::due).min().unwrap_or(Duration::MAX);
         let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
         due.saturating_sub(now).min(TICK.max(TICK_EACH.saturating_mul(members)))
@@ -196,7 +197,7 @@ impl Capturing<'_> {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
                 Message::Done { member, watch, outcome } => {
-                    let mut context = Context { crew: self.crew, wake: &mut self.wake, number: member };
+                    let mut context = Context { workers: self.workers, wake: &mut self.wake, number: member };
                     self.members[member].returned(watch, outcome, &mut context);
                 }
                 Message::Found(found) => self.admit(found),
@@ -205,17 +206,17 @@ impl Capturing<'_> {
     }
 
     fn admit(&mut self, found: Found) {
-        let same = |member: &&mut Member| member.database() == found.subject.database.as_path();
+        let same = |member: &&mut Member| member.database() == found.watched.database.as_path();
         match self.members.iter_mut().find(same) {
             Some(known) if !known.is_over() => {}
-            Some(over) => *over = Member::waiting(found.subject, found.events, true),
-            None => self.members.push(Member::waiting(found.subject, found.events, true)),
+            Some(over) => *over = Member::waiting(found.watched, found.events, true),
+            None => self.members.push(Member::waiting(found.watched, found.events, true)),
         }
     }
 
     /// `quiet_at` is before the events of `woken` were read: nothing is known of what came after it.
     fn tick(&mut self, woken: &Woken, quiet_at: pitr_format::Timestamp) {
-        let monotonic = self.crew.clock().monotonic();
+        let monotonic = self.workers.clock().monotonic();
         for number in &woken.changed {
             self.members[*number].touch(monotonic);
         }
@@ -228,10 +229,10 @@ impl Capturing<'_> {
         let count = self.members.len();
         for (number, member) in self.members.iter_mut().enumerate() {
             if member.due().is_some_and(|due| due <= monotonic) {
-                let mut context = Context { crew: self.crew, wake: &mut self.wake, number };
+                let mut context = Context { workers: self.workers, wake: &mut self.wake, number };
                 member.step(&mut context, count);
             } else {
-                member.vouch(quiet_at, monotonic, count);
+                member.note_quiet(quiet_at, monotonic, count);
             }
         }
     }
@@ -244,12 +245,12 @@ impl Capturing<'_> {
         loop {
             self.deliver();
             for (number, member) in self.members.iter_mut().enumerate() {
-                member.end(&mut Context { crew: self.crew, wake: &mut self.wake, number });
+                member.end(&mut Context { workers: self.workers, wake: &mut self.wake, number });
             }
             if self.members.iter().all(Member::is_over) {
                 return Ok(self.members.into_iter().map(Member::outcome).collect());
             }
-            if self.crew.has_ended() {
+            if self.workers.has_ended() {
                 return Err(Error::Died);
             }
             self.wake.wait(TICK).map_err(Error::Threads)?;

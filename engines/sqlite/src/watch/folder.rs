@@ -46,7 +46,7 @@ impl FolderSearch {
     ///
     /// # Errors
     /// Those of looking it up.
-    pub fn know(&mut self, database: &Path) -> io::Result<()> {
+    pub fn mark_known(&mut self, database: &Path) -> io::Result<()> {
         self.known.insert(identity(&database.metadata()?), database.to_owned());
         Ok(())
     }
@@ -164,7 +164,7 @@ mod tests {
         std::fs::hard_link(root.join("two.db"), root.join("names.db")).unwrap();
         std::os::unix::fs::symlink(root, root.join("deep/loop")).unwrap();
         let mut search = FolderSearch::new(root.to_owned(), Box::new(|_| true));
-        search.know(&root.join("named.db")).unwrap();
+        search.mark_known(&root.join("named.db")).unwrap();
         let mut next = || -> Vec<String> {
             let found = search.next_found().unwrap();
             found.iter().map(|path| path.to_str().unwrap().to_owned()).collect()

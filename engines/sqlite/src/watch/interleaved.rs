@@ -17,7 +17,7 @@ use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_vfs::{OsFs, SystemClock};
 use rusqlite::Connection;
 
-use super::{Event, Events, Subject, Surroundings, Watch, WatchOptions};
+use super::{Event, Events, Watch, WatchContext, WatchOptions, WatchSource};
 use crate::place::Place;
 use crate::steps;
 
@@ -94,8 +94,8 @@ fn state_of(conn: &Connection) -> Vec<u32> {
 }
 
 struct World {
-    around: Surroundings,
-    subject: Subject,
+    context: WatchContext,
+    watched: WatchSource,
     gaps: Arc<AtomicU32>,
 }
 
@@ -107,11 +107,11 @@ impl World {
                 gaps.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Watch::begin(self.around.clone(), self.subject.clone(), WatchOptions::default(), events).unwrap()
+        Watch::begin(self.context.clone(), self.watched.clone(), WatchOptions::default(), events).unwrap()
     }
 
     fn restored(&self, output: &Path) -> Vec<u32> {
-        let (objects, source) = (&self.around.objects, &self.subject.source);
+        let (objects, source) = (&self.context.objects, &self.watched.source);
         let history = History::load(objects, source, None).unwrap();
         let plan = history.plan(&history.resolve(&Target::at(Moment::Latest)).unwrap()).unwrap();
         let chunks = ChunkStore::open(objects.clone()).unwrap();
@@ -130,7 +130,7 @@ impl World {
 fn archive(watch: &mut Watch) {
     let attached = watch.attached.as_mut().unwrap();
     attached.capture.look(&attached.source).unwrap();
-    watch.shared.captured(&attached.capture);
+    watch.shared.note_progress(&attached.capture);
     if let Some(base) = attached.base.take() {
         watch.shared.take_base(&base).unwrap();
     }
@@ -145,11 +145,11 @@ fn play(seed: u64) -> (u64, u32) {
     let objects = Objects::with_store(Arc::new(InMemory::new())).unwrap();
     let clock: Arc<dyn pitr_vfs::Clock> = Arc::new(SystemClock::default());
     let repository = objects.init_repository(clock.now()).unwrap().id;
-    let around = Surroundings { fs: Arc::new(OsFs), clock, objects, repository };
+    let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };
     let source = SourceName::new("app").unwrap();
     let app = App::open(&database);
-    let subject = Subject::new(&Place::resolve(&database).unwrap(), source, None);
-    let world = World { around, subject, gaps: Arc::default() };
+    let watched = WatchSource::new(&Place::resolve(&database).unwrap(), source, None);
+    let world = World { context, watched, gaps: Arc::default() };
     let app = Rc::new(RefCell::new(app));
     let random = Rc::new(RefCell::new(Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)));
     let steps_taken = Rc::new(RefCell::new(0));

@@ -38,7 +38,7 @@ use crate::error::Result;
 use crate::keeper::KeeperOptions;
 use crate::place::Place;
 
-pub use fleet::{Fleet, Found, give_way};
+pub use fleet::{Fleet, Found, lower_priority};
 pub use run::{Summary, Watch};
 
 /// Name of this engine in snapshots.
@@ -46,7 +46,7 @@ pub const ENGINE: &str = "sqlite";
 
 /// What a watch works with.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct WatchContext {
     /// The file system of the database and of the local log.
     pub fs: Arc<dyn FileSystem>,
     /// The clock that stamps commits.
@@ -59,7 +59,7 @@ pub struct Surroundings {
 
 /// What is watched.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct WatchSource {
     /// The path of the database as it was given, absolute. A watch resolves it again and again: a link on the way may be
     /// moved to another database.
     pub given: PathBuf,
@@ -71,12 +71,15 @@ pub struct Subject {
     pub state: PathBuf,
 }
 
-impl Subject {
+/// The former name of [`WatchSource`].
+pub type Subject = WatchSource;
+
+impl WatchSource {
     /// The database at `place` as a source, with its local log in `state`, or beside the file that the path leads to.
     #[must_use]
     pub fn new(place: &Place, source: SourceName, state: Option<PathBuf>) -> Self {
         let state = state.unwrap_or_else(|| state::default_dir(place.resolved()));
-        Subject { given: place.given().to_owned(), database: place.resolved().to_owned(), source, state }
+        WatchSource { given: place.given().to_owned(), database: place.resolved().to_owned(), source, state }
     }
 
     /// Where the database is.
@@ -203,7 +206,7 @@ pub enum Event {
     /// Nothing is captured for now, and why. It is tried again.
     Waiting(String),
     /// A database that was found in a watched folder is not there any more, and is watched no longer.
-    LetGo,
+    Removed,
     /// The application uses a SQLite library with a known fault in the log (3.7.0 to 3.51.2).
     OldLibrary {
         /// Its version, as in `3040001`.

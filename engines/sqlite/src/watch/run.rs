@@ -9,21 +9,21 @@ use pitr_format::record::GapReason;
 use pitr_format::{Lsn, TxId};
 use pitr_snapshot::Snapshot;
 
-use super::attach::{Attached, Attaching};
+use super::attach::{AttachOutcome, Attached};
 use super::begin::{Fork, fork, open_log};
-use super::binding::admit;
+use super::binding::check_origin;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::snapshots::newest_of;
 use super::state::State;
-use super::{ENGINE, Event, Events, Fleet, Subject, Surroundings, WatchOptions};
+use super::{ENGINE, Event, Events, Fleet, WatchContext, WatchOptions, WatchSource};
 use crate::capture::SET_BACK_MICROS_MAX;
 use crate::error::{Error, Result};
 
 /// At first contact a database that is busy, or whose log restarts below us, is tried again for this long.
-const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
+const ATTACH_RETRY_MAX: Duration = Duration::from_secs(5);
 /// How often.
-const BUSY_EVERY: Duration = Duration::from_millis(20);
+const RETRY_EVERY: Duration = Duration::from_millis(20);
 /// A clock that is behind the log by less is not worth a word, microseconds.
 const CLOCK_BEHIND_MICROS_MIN: u64 = 1_000_000;
 /// A file is settled for a stamp after this long (see `Source::file_stamp`).
@@ -81,45 +81,45 @@ impl Watch {
     /// Establishes capture: from the return on every commit is captured, once [`Watch::run`] or
     /// [`Watch::snapshot_once`] follows.
     pub fn begin(
-        around: Surroundings,
-        mut subject: Subject,
+        context: WatchContext,
+        mut watched: WatchSource,
         options: WatchOptions,
         events: Events,
     ) -> Result<Watch> {
-        subject.follow_links()?;
+        watched.follow_links()?;
         // FAILURES 59: before anything is made beside what is no database.
-        pitr_vfs::check_regular(&subject.database)
-            .map_err(|source| Error::Open { path: subject.database.clone(), source })?;
+        pitr_vfs::check_regular(&watched.database)
+            .map_err(|source| Error::Open { path: watched.database.clone(), source })?;
         if !options.allow_hard_links {
-            subject.place().refuse_hard_links()?;
+            watched.place().refuse_hard_links()?;
         }
-        let archive = Archive::new(around.objects.clone(), subject.source.clone());
+        let archive = Archive::new(context.objects.clone(), watched.source.clone());
         // Before the state folder is made: it would belong to a source that this database is not.
-        let origin = admit(&around, &subject, options.adopt, &archive)?;
-        let state = State::open(around.fs.clone(), &subject.state, around.repository, &subject.source)?;
+        let origin = check_origin(&context, &watched, options.adopt, &archive)?;
+        let state = State::open(context.fs.clone(), &watched.state, context.repository, &watched.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
-        drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
-        state.narrow_to(&subject.database)?;
-        let before = newest_of(&around.objects, &subject.source)?.map(|snapshot| snapshot.meta.engine);
+        drop(crate::source::Source::open(context.fs.as_ref(), &watched.database)?);
+        state.restrict_mode_to(&watched.database)?;
+        let before = newest_of(&context.objects, &watched.source)?.map(|snapshot| snapshot.meta.engine);
         if let Some(engine) = before.filter(|engine| engine != ENGINE) {
-            return Err(Error::OtherEngine { name: subject.source.to_string(), engine });
+            return Err(Error::OtherEngine { name: watched.source.to_string(), engine });
         }
-        let writer = Writer::claim(&archive, around.clock.now())?;
+        let writer = Writer::claim(&archive, context.clock.now())?;
         writer.state_origin(&origin)?;
-        let log = open_log(&around, &state, &archive, &writer, options.log, &subject.database, &events)?;
-        let shared = Arc::new(Shared::new(around, subject, options, events, archive, writer, log)?);
-        shared.recall_mark()?;
+        let log = open_log(&context, &state, &archive, &writer, options.log, &watched.database, &events)?;
+        let shared = Arc::new(Shared::new(context, watched, options, events, archive, writer, log)?);
+        shared.log_alive_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
-        watch.catch_up_with_clock()?;
-        watch.attach_patiently()?;
+        watch.check_clock()?;
+        watch.attach_with_retries()?;
         Ok(watch)
     }
 
     /// A clock that was ahead and is right again must not keep anything from being protected (FAILURES 56): a log that is
     /// far ahead of it is left for a new timeline.
-    fn catch_up_with_clock(&mut self) -> Result<()> {
+    fn check_clock(&mut self) -> Result<()> {
         let until = self.shared.log.wal.last_time();
-        match until.since(self.shared.around.clock.now()) {
+        match until.since(self.shared.context.clock.now()) {
             ..CLOCK_BEHIND_MICROS_MIN => {}
             CLOCK_BEHIND_MICROS_MIN..=SET_BACK_MICROS_MAX => {
                 (self.shared.events)(Event::ClockBehind { until });
@@ -130,14 +130,14 @@ impl Watch {
     }
 
     /// An application that writes while we come can be in the way of a look; that ends nothing.
-    pub(super) fn attach_patiently(&mut self) -> Result<()> {
+    pub(super) fn attach_with_retries(&mut self) -> Result<()> {
         let (begun, mut broken) = (Instant::now(), None);
         loop {
             match self.attach(broken) {
-                Err(e) if (e.is_break() || e.is_busy()) && begun.elapsed() <= BEGIN_PATIENCE => {
+                Err(e) if (e.is_break() || e.is_busy()) && begun.elapsed() <= ATTACH_RETRY_MAX => {
                     broken = if e.is_break() { Some(reason(&e)) } else { broken };
                     // Behind a break each try costs a segment of the log.
-                    std::thread::sleep(BUSY_EVERY);
+                    std::thread::sleep(RETRY_EVERY);
                 }
                 Err(Error::ClockSetBack { .. }) => {
                     self.fork_for_clock()?;
@@ -151,12 +151,12 @@ impl Watch {
     fn attach(&mut self, mut broken: Option<GapReason>) -> Result<()> {
         loop {
             match self.shared.attach(&self.state, broken)? {
-                Attaching::Attached(attached) => {
-                    self.shared.captured(&attached.capture);
+                AttachOutcome::Attached(attached) => {
+                    self.shared.note_progress(&attached.capture);
                     self.attached = Some(attached);
                     return Ok(());
                 }
-                Attaching::Forked(log) => {
+                AttachOutcome::Forked(log) => {
                     // The new timeline begins with what the break led to.
                     broken = None;
                     self.shared = Arc::new(self.shared.with_log(*log)?);
@@ -170,8 +170,8 @@ impl Watch {
     /// # Errors
     /// [`Error::Archive`] if another writer took over. Whatever else happens is told as an [`Event`] and tried again.
     pub fn run(self, stop: &AtomicBool) -> Result<Summary> {
-        let (around, options) = (self.shared.around.clone(), self.shared.options);
-        let mut fleet = Fleet::new(around, options)?;
+        let (context, options) = (self.shared.context.clone(), self.shared.options);
+        let mut fleet = Fleet::new(context, options)?;
         fleet.add(self);
         fleet.run(stop, None)?.pop().map_or(Err(Error::Died), |(_, outcome)| outcome)
     }
@@ -206,11 +206,11 @@ impl Watch {
         match attached.capture.look(&attached.source) {
             Err(Error::ClockSetBack { .. }) => {
                 self.fork_for_clock()?;
-                self.attach_patiently()
+                self.attach_with_retries()
             }
             looked => {
                 looked?;
-                self.shared.captured(&attached.capture);
+                self.shared.note_progress(&attached.capture);
                 Ok(())
             }
         }
@@ -227,11 +227,11 @@ impl Watch {
     pub(super) fn attach_again(&mut self, why: GapReason) -> Result<()> {
         // Connections and descriptors of the old source close before any of the new one open.
         self.detach();
-        // Nobody else uses it now: see `Crew::deactivate`.
+        // Nobody else uses it now: see `Workers::deactivate`.
         let shared = Arc::get_mut(&mut self.shared).ok_or(Error::Died)?;
-        shared.subject.follow_links()?;
+        shared.watched.follow_links()?;
         if !shared.options.allow_hard_links {
-            shared.subject.place().refuse_hard_links()?;
+            shared.watched.place().refuse_hard_links()?;
         }
         self.attach(Some(why))
     }
@@ -245,7 +245,7 @@ impl Watch {
         let reason = ForkReason::ClockSetBack;
         let options = self.shared.options.log;
         let from = Fork { parent, at, reason, root: None, time, gap: false };
-        let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from, options)?;
+        let log: Log = fork(&self.shared.context, &self.state, &self.shared.writer, &from, options)?;
         self.shared.carry_position_to(&log)?;
         (self.shared.events)(Event::Forked { timeline: log.timeline, reason });
         self.shared = Arc::new(self.shared.with_log(log)?);
@@ -295,7 +295,7 @@ fn settle(shared: &Shared, attached: &mut Attached) -> Result<()> {
     let Attached { source, capture, keeper, .. } = attached;
     capture.look(source)?;
     keeper.settle(source, capture)?;
-    shared.captured(capture);
+    shared.note_progress(capture);
     shared.save_sample(capture);
     shared.note_file(source, capture, SETTLE)
 }

@@ -10,7 +10,7 @@ use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_wal::{BatchBuilder, Wal};
 
 use super::alive::{Alive, Mark};
-use super::{Events, Subject, Surroundings, WatchOptions};
+use super::{Events, WatchContext, WatchOptions, WatchSource};
 use crate::capture::Capture;
 use crate::error::{Error, Result};
 use crate::keeper::Quiet;
@@ -34,8 +34,8 @@ pub(super) struct Shipping {
 
 /// What all threads see of one watched database. A fork begins another one.
 pub(super) struct Shared {
-    pub(super) around: Surroundings,
-    pub(super) subject: Subject,
+    pub(super) context: WatchContext,
+    pub(super) watched: WatchSource,
     pub(super) options: WatchOptions,
     pub(super) events: Events,
     pub(super) archive: Archive,
@@ -96,18 +96,18 @@ impl Log {
 
 impl Shared {
     pub(super) fn new(
-        around: Surroundings,
-        subject: Subject,
+        context: WatchContext,
+        watched: WatchSource,
         options: WatchOptions,
         events: Events,
         archive: Archive,
         writer: Writer,
         log: Log,
     ) -> Result<Self> {
-        let alive = Alive::open(around.fs.as_ref(), &subject.state)?;
+        let alive = Alive::open(context.fs.as_ref(), &watched.state)?;
         Ok(Shared {
-            around,
-            subject,
+            context,
+            watched,
             options,
             events,
             archive,
@@ -128,8 +128,8 @@ impl Shared {
     /// The same watch with the log of a new timeline.
     pub(super) fn with_log(&self, log: Log) -> Result<Self> {
         Shared::new(
-            self.around.clone(),
-            self.subject.clone(),
+            self.context.clone(),
+            self.watched.clone(),
             self.options,
             Arc::clone(&self.events),
             self.archive.clone(),
@@ -151,21 +151,21 @@ impl Shared {
     /// Errors unless the repository is still there. An unmounted volume leaves an empty folder, in which nothing may be
     /// written (FAILURES 57).
     pub(super) fn check_repository(&self) -> Result<()> {
-        let place = || self.around.objects.place().to_owned();
-        let found = match self.around.objects.open_repository() {
+        let place = || self.context.objects.place().to_owned();
+        let found = match self.context.objects.open_repository() {
             Err(pitr_objects::Error::NotARepository { .. }) => {
                 return Err(Error::RepositoryGone { place: place() });
             }
             other => other?,
         };
-        if found.id == self.around.repository {
+        if found.id == self.context.repository {
             return Ok(());
         }
         Err(Error::OtherRepository { place: place() })
     }
 
     /// Tells the other threads how far the capture has come.
-    pub(super) fn captured(&self, capture: &Capture) {
+    pub(super) fn note_progress(&self, capture: &Capture) {
         self.news_end.fetch_max(capture.news_end().get(), Ordering::Relaxed);
         self.keep_from.store(capture.keep_from().get(), Ordering::Relaxed);
         if capture.news_end().get() >= self.sampled.load(Ordering::Relaxed) + SAMPLE_EVERY_BYTES {
@@ -184,8 +184,8 @@ impl Shared {
     pub(super) fn save_sample(&self, capture: &Capture) {
         let sample = capture.sample();
         let sample = sample.lock().unwrap_or_else(PoisonError::into_inner);
-        let (dir, timeline, end) = (&self.subject.state, self.log.timeline, capture.news_end());
-        let _ = sample.save(self.around.fs.as_ref(), dir, timeline, end);
+        let (dir, timeline, end) = (&self.watched.state, self.log.timeline, capture.news_end());
+        let _ = sample.save(self.context.fs.as_ref(), dir, timeline, end);
         self.sampled.store(end.get(), Ordering::Relaxed);
     }
 
@@ -214,7 +214,7 @@ impl Shared {
     /// complete. Returns the end of what is archived.
     pub(super) fn ship(&self, now: bool) -> Result<Lsn> {
         let mut shipping = self.log.shipper.lock().unwrap_or_else(PoisonError::into_inner);
-        let ticks = self.around.clock.monotonic();
+        let ticks = self.context.clock.monotonic();
         let news_end = Lsn::new(self.news_end.load(Ordering::Relaxed));
         let news = shipping.shipper.archived().is_none_or(|at| at < news_end);
         if news || now || ticks.saturating_sub(shipping.shipped) >= self.options.watermark_every {

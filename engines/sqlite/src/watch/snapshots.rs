@@ -50,9 +50,9 @@ impl Shared {
     /// Reads the database and stores what the newest snapshot doesn't have.
     pub(super) fn take_base(&self, base: &PendingBase) -> Result<Snapshot> {
         // Its lease comes before the listing of parents.
-        let store = ChunkStore::open(self.around.objects.clone())?;
+        let store = ChunkStore::open(self.context.objects.clone())?;
         // The snapshot that most likely resembles the database; it need not lie on our history.
-        let newest = || newest_of(&self.around.objects, &self.subject.source);
+        let newest = || newest_of(&self.context.objects, &self.watched.source);
         let parent = if base.full { None } else { newest()? };
         let meta = self.meta(base.at, base.tx, base.time);
         let fits = |m: &&Manifest| {
@@ -80,7 +80,7 @@ impl Shared {
     pub(super) fn take_increment(&self) -> Result<Option<Snapshot>> {
         let archived = self.ship(true)?;
         // Its lease comes before the listing of what is relied on: the parent, and the log from it on.
-        let store = ChunkStore::open(self.around.objects.clone())?;
+        let store = ChunkStore::open(self.context.objects.clone())?;
         let Some(parent) = self.usable_snapshot(archived)? else { return Ok(None) };
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;
@@ -114,7 +114,7 @@ impl Shared {
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;
         let runs = runs(&catalog.pieces(&lineage));
-        let (objects, source) = (&self.around.objects, &self.subject.source);
+        let (objects, source) = (&self.context.objects, &self.watched.source);
         let mut roots = list(objects, source)?;
         roots.retain(|root| lineage.holds(root.timeline, root.consistent_at));
         roots.sort_by_key(|root| root.consistent_at);
@@ -127,7 +127,7 @@ impl Shared {
 
     fn meta(&self, at: Lsn, tx: TxId, time: Timestamp) -> SnapshotMeta {
         SnapshotMeta {
-            source: self.subject.source.clone(),
+            source: self.watched.source.clone(),
             engine: ENGINE.to_owned(),
             timeline: self.log.timeline,
             epoch: self.writer.epoch(),
@@ -136,9 +136,9 @@ impl Shared {
             time,
             tx,
             codec: self.options.codec,
-            created: self.around.clock.now(),
+            created: self.context.clock.now(),
             // A restored copy is for those who may read the database. Where that can't be told, it is for its owner alone.
-            attributes: self.around.fs.attributes(&self.subject.database).ok().flatten(),
+            attributes: self.context.fs.attributes(&self.watched.database).ok().flatten(),
         }
     }
 }

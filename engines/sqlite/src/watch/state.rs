@@ -119,7 +119,7 @@ impl State {
     }
 
     /// True if a warning of this kind was not given within the last day; it counts as given then.
-    pub fn warns(&self, about: u32, now: Timestamp) -> bool {
+    pub fn should_warn(&self, about: u32, now: Timestamp) -> bool {
         let mark = Warned { about, at: now };
         // One warning too many if the mark can't be read or written.
         let Ok(file) = open_or_create(self.fs.as_ref(), &self.dir.join("warned")) else { return true };
@@ -136,7 +136,7 @@ impl State {
 
     /// Takes from the folder's permissions what the database's don't give: the local log holds the database's content, and
     /// earlier versions made the folder readable by everybody (FAILURES 58). A folder that holds anything else stays as it is.
-    pub fn narrow_to(&self, database: &Path) -> Result<()> {
+    pub fn restrict_mode_to(&self, database: &Path) -> Result<()> {
         let io = |source| Error::StateFolder { path: self.dir.clone(), source };
         let is_ours = |name: &OsString| {
             name.to_str().is_some_and(|name| {
@@ -268,7 +268,7 @@ mod tests {
         for ours in ["alive", "alive.new", "pages", "pages.new", "control", "timeline-00000001"] {
             std::fs::write(path.join(ours), b"").unwrap();
         }
-        assert!(state.warns(1, Timestamp::MIN));
+        assert!(state.should_warn(1, Timestamp::MIN));
         let warned = OsFs.attributes(&path.join("warned")).unwrap().unwrap();
         assert_eq!(warned.mode, 0o600);
         for (folder, of_database, narrowed) in
@@ -276,14 +276,14 @@ mod tests {
         {
             set(&path, folder);
             set(&database, of_database);
-            state.narrow_to(&database).unwrap();
+            state.restrict_mode_to(&database).unwrap();
             assert_eq!(mode(), narrowed, "{folder:o} {of_database:o}");
         }
         // A folder that holds other things is not only ours.
         std::fs::write(path.join("other"), b"").unwrap();
         set(&path, 0o755);
         set(&database, 0o600);
-        state.narrow_to(&database).unwrap();
+        state.restrict_mode_to(&database).unwrap();
         assert_eq!(mode(), 0o755);
     }
 
@@ -302,7 +302,7 @@ mod tests {
             (3_050_000, 26),
         ];
         assert_eq!(
-            asked.map(|(about, hours)| state.warns(about, at(hours))),
+            asked.map(|(about, hours)| state.should_warn(about, at(hours))),
             [true, false, false, true, true, false]
         );
     }

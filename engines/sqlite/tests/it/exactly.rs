@@ -69,7 +69,7 @@ impl Watched {
 
     pub(crate) fn step(&mut self) {
         if let Some(published) = self.capture.look(&self.source).unwrap() {
-            self.keeper.tend(&mut self.source, &mut self.capture, published).unwrap();
+            self.keeper.maintain(&mut self.source, &mut self.capture, published).unwrap();
         }
     }
 

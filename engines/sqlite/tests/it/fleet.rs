@@ -11,7 +11,7 @@ use pitr_format::SourceName;
 use pitr_objects::Objects;
 use pitr_sqlite::place::Place;
 use pitr_sqlite::watch::folder::FolderSearch;
-use pitr_sqlite::watch::{Event, Events, Fleet, Found, Subject, Surroundings, WatchOptions};
+use pitr_sqlite::watch::{Event, Events, Fleet, Found, WatchContext, WatchOptions, WatchSource};
 use pitr_testkit::App;
 use pitr_vfs::{Clock, OsFs, SystemClock};
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     dir: tempfile::TempDir,
-    around: Surroundings,
+    context: WatchContext,
     send: Mutex<Sender<(String, Event)>>,
     told: Mutex<Receiver<(String, Event)>>,
 }
@@ -32,17 +32,17 @@ impl World {
         let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
         let repository = objects.init_repository(clock.now()).unwrap().id;
         let (send, told) = channel();
-        let around = Surroundings { fs: Arc::new(OsFs), clock, objects, repository };
-        World { dir, around, send: Mutex::new(send), told: Mutex::new(told) }
+        let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };
+        World { dir, context, send: Mutex::new(send), told: Mutex::new(told) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn subject(&self, name: &str) -> Subject {
+    fn watched(&self, name: &str) -> WatchSource {
         let database = self.path(&format!("{name}.db"));
-        subject_at(name, &database)
+        watched_at(name, &database)
     }
 
     fn events(&self, name: &str) -> Events {
@@ -52,7 +52,7 @@ impl World {
 
     fn fleet(&self) -> Fleet {
         let ship_every = Duration::from_millis(20);
-        Fleet::new(self.around.clone(), WatchOptions { ship_every, ..WatchOptions::default() }).unwrap()
+        Fleet::new(self.context.clone(), WatchOptions { ship_every, ..WatchOptions::default() }).unwrap()
     }
 
     fn next(&self) -> Option<(String, Event)> {
@@ -79,7 +79,7 @@ impl World {
     fn assert_restores(&self, name: &str, app: &mut App) {
         let (copy, restored) = (self.path("copy"), self.path("restored"));
         app.copy(&copy);
-        crate::watching::restore(&self.around.objects, &SourceName::new(name).unwrap(), None, &restored);
+        crate::watching::restore(&self.context.objects, &SourceName::new(name).unwrap(), None, &restored);
         assert_exact(&restored, &copy);
         std::fs::remove_file(copy).unwrap();
         std::fs::remove_file(restored).unwrap();
@@ -100,8 +100,8 @@ impl World {
     }
 }
 
-fn subject_at(name: &str, database: &Path) -> Subject {
-    Subject::new(&Place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
+fn watched_at(name: &str, database: &Path) -> WatchSource {
+    WatchSource::new(&Place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
 }
 
 /// Ends the fleet also when a test fails.
@@ -140,7 +140,7 @@ fn a_database_that_comes_later_and_goes_away_is_watched_again() {
     // FAILURES 9, 57
     let world = World::new();
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     let database = world.path("app.db");
     let mut app = None;
     world.run(fleet, || {
@@ -166,7 +166,7 @@ fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_
     let world = World::new();
     let mut app = made(&world.path("app.db"));
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         // A put that has begun can't be called back: let what is under way end.
@@ -179,7 +179,7 @@ fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_
         assert!(files_of(&repo).is_empty(), "{:?}", files_of(&repo));
         // Another repository in its place is none of ours either.
         let other = Objects::create_local(&repo).unwrap();
-        other.init_repository(world.around.clock.now()).unwrap();
+        other.init_repository(world.context.clock.now()).unwrap();
         let before = files_of(&repo);
         app.sql("INSERT INTO t(x) VALUES('beside another one')");
         std::thread::sleep(Duration::from_millis(500)); // several tries to ship
@@ -198,7 +198,7 @@ fn a_watchers_folder_that_is_removed_begins_again_with_a_gap() {
     let world = World::new();
     let mut app = made(&world.path("app.db"));
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         // Nothing is written that could fail: the watcher finds out by itself.
@@ -217,7 +217,7 @@ fn a_file_copied_over_a_watched_database_is_a_gap_with_a_new_base() {
     let mut app = made(&database);
     app.sql("INSERT INTO t(x) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT 'old' FROM n");
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         app.copy(&other);
@@ -245,7 +245,7 @@ fn a_log_that_is_removed_while_it_is_watched_is_a_gap_with_a_new_base() {
     let world = World::new();
     let mut app = made(&world.path("app.db"));
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     let mut again = None;
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
@@ -271,7 +271,7 @@ fn a_database_that_was_overwritten_while_nobody_watched_is_noticed_on_return() {
     app.copy(&other);
     let begin = || {
         let mut fleet = world.fleet();
-        fleet.add_waiting(world.subject("app"), world.events("app"));
+        fleet.add_waiting(world.watched("app"), world.events("app"));
         fleet
     };
     world.run(begin(), || {
@@ -297,7 +297,7 @@ fn databases_of_a_folder_come_and_go() {
         let found = search.next_found().unwrap().into_iter();
         let found = found.map(|relative| {
             let name = relative.file_stem().unwrap().to_str().unwrap().to_owned();
-            Found { events: world.events(&name), subject: subject_at(&name, &folder.join(relative)) }
+            Found { events: world.events(&name), watched: watched_at(&name, &folder.join(relative)) }
         });
         found.collect()
     };
@@ -322,7 +322,7 @@ fn databases_of_a_folder_come_and_go() {
         for name in ["a3.db", "a3.db-wal", "a3.db-shm"] {
             std::fs::remove_file(folder.join(name)).unwrap();
         }
-        world.wait("a3", |event| matches!(event, Event::LetGo));
+        world.wait("a3", |event| matches!(event, Event::Removed));
         drop(end);
         let outcomes = running.join().unwrap().unwrap();
         assert_eq!(outcomes.len(), 5);

@@ -21,14 +21,14 @@ use pitr_format::record::GapReason;
 use pitr_format::{SourceName, Timestamp};
 
 use super::super::attach::Attached;
-use super::super::control::{Asker, Control, Request};
+use super::super::control::{Control, Request, Requester};
 use super::super::run::{Summary, Watch, reason};
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, Subject};
-use super::crew::{Crew, Job, Outcome, What};
+use super::super::{Event, Events, WatchSource};
 use super::pace::Pace;
-use super::wake::{Followed, Wake};
+use super::wake::{FileWatches, Wake};
+use super::workers::{Action, Job, Outcome, Workers};
 use crate::error::{Error, Result};
 
 /// The first pause after a failure, and the longest one.
@@ -48,22 +48,22 @@ const JOBS_MAX: usize = 16;
 
 /// What a member's step works with.
 pub(super) struct Context<'a> {
-    pub(super) crew: &'a Crew,
+    pub(super) workers: &'a Workers,
     pub(super) wake: &'a mut Wake,
     pub(super) number: usize,
 }
 
 /// One database.
 pub(super) struct Member {
-    subject: Subject,
+    watched: WatchSource,
     events: Events,
     /// It was found in a folder: when it is gone it is let go.
     found: bool,
     phase: Phase,
     /// What its earlier watches did.
     summary: Summary,
-    /// What was said last about why nothing is captured.
-    said: Option<String>,
+    /// What was reported last about why nothing is captured.
+    reported: Option<String>,
     pause: Duration,
     /// A database that was found is missing since then.
     missing_since: Option<Duration>,
@@ -84,7 +84,7 @@ enum Phase {
 struct Captured {
     watch: Box<Watch>,
     control: Control,
-    followed: Option<Followed>,
+    followed: Option<FileWatches>,
     pace: Pace,
     due: Duration,
     snapshot_due: Option<Duration>,
@@ -96,20 +96,29 @@ struct Captured {
 
 impl Member {
     /// A database that is to be watched as soon as it can be.
-    pub(super) fn waiting(subject: Subject, events: Events, found: bool) -> Self {
+    pub(super) fn waiting(watched: WatchSource, events: Events, found: bool) -> Self {
         let (phase, summary) = (Phase::Waiting(Duration::ZERO), Summary::default());
-        Member { subject, events, found, phase, summary, said: None, pause: PAUSE_FIRST, missing_since: None }
+        Member {
+            watched,
+            events,
+            found,
+            phase,
+            summary,
+            reported: None,
+            pause: PAUSE_FIRST,
+            missing_since: None,
+        }
     }
 
     /// A database that is captured already.
     pub(super) fn begun(watch: Box<Watch>) -> Self {
-        let (subject, events) = (watch.shared.subject.clone(), Arc::clone(&watch.shared.events));
+        let (watched, events) = (watch.shared.watched.clone(), Arc::clone(&watch.shared.events));
         let phase = Phase::Detached(watch, GapReason::LogRestarted, Duration::ZERO);
-        Member { phase, ..Member::waiting(subject, events, false) }
+        Member { phase, ..Member::waiting(watched, events, false) }
     }
 
     pub(super) fn database(&self) -> &Path {
-        &self.subject.database
+        &self.watched.database
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -126,7 +135,7 @@ impl Member {
             Phase::Over(outcome) => outcome,
             _ => Err(Error::Died),
         };
-        (self.subject.source, outcome)
+        (self.watched.source, outcome)
     }
 
     /// When it has something to do; `None` while another thread has it.
@@ -154,9 +163,9 @@ impl Member {
     }
 
     /// Nothing came until `until`. Of a fleet of `members`.
-    pub(super) fn vouch(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
+    pub(super) fn note_quiet(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
         if let Phase::Captured(captured) = &mut self.phase {
-            captured.vouch(until, monotonic, members);
+            captured.note_quiet(until, monotonic, members);
         }
     }
 
@@ -164,32 +173,32 @@ impl Member {
     pub(super) fn step(&mut self, context: &mut Context<'_>, members: usize) {
         match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Waiting(_) => {
-                let (subject, events) = (self.subject.clone(), Arc::clone(&self.events));
-                context.crew.hand_out(context.number, What::Begin(subject, events));
+                let (watched, events) = (self.watched.clone(), Arc::clone(&self.events));
+                context.workers.assign(context.number, Action::Begin(watched, events));
             }
             Phase::Detached(watch, _, _) if watch.attached.is_some() => self.capture(watch, context),
             Phase::Detached(watch, why, _) => {
-                if self.is_lost(context) {
-                    context.crew.hand_out(context.number, What::Drain(watch));
+                if self.is_removed(context) {
+                    context.workers.assign(context.number, Action::Drain(watch));
                 } else {
-                    context.crew.hand_out(context.number, What::Attach(watch, why));
+                    context.workers.assign(context.number, Action::Attach(watch, why));
                 }
             }
             Phase::Captured(mut captured) => match captured.round(context, members) {
                 Ok(()) => self.phase = Phase::Captured(captured),
-                Err(e) => self.broke(*captured, e, context),
+                Err(e) => self.handle_failure(*captured, e, context),
             },
             other => self.phase = other,
         }
     }
 
     /// True if it was found in a folder and has been missing for so long that a search must have noticed.
-    fn is_lost(&mut self, context: &Context<'_>) -> bool {
+    fn is_removed(&mut self, context: &Context<'_>) -> bool {
         if !self.found || self.database().exists() {
             self.missing_since = None;
             return false;
         }
-        let now = context.crew.clock().monotonic();
+        let now = context.workers.clock().monotonic();
         now.saturating_sub(*self.missing_since.get_or_insert(now)) >= MISSING_MAX
     }
 
@@ -198,9 +207,9 @@ impl Member {
         match Captured::new(watch, context) {
             Ok(mut captured) => {
                 self.pause = PAUSE_FIRST;
-                self.said = None;
+                self.reported = None;
                 (self.events)(Event::Watching);
-                captured.begin(context.crew);
+                captured.begin(context.workers);
                 self.phase = Phase::Captured(Box::new(captured));
             }
             Err((watch, source)) => {
@@ -211,14 +220,14 @@ impl Member {
     }
 
     /// A round ended with an error.
-    fn broke(&mut self, captured: Captured, error: Error, context: &mut Context<'_>) {
+    fn handle_failure(&mut self, captured: Captured, error: Error, context: &mut Context<'_>) {
         let watch = captured.release(context);
         if error.is_break() {
             let why = reason(&error);
-            self.say(&error);
-            context.crew.hand_out(context.number, What::Attach(watch, why));
+            self.report(&error);
+            context.workers.assign(context.number, Action::Attach(watch, why));
         } else if matches!(error, Error::ClockSetBack { .. }) {
-            context.crew.hand_out(context.number, What::Fork(watch));
+            context.workers.assign(context.number, Action::Fork(watch));
         } else if error.is_final() {
             self.phase = Phase::Over(Err(error));
         } else {
@@ -228,15 +237,15 @@ impl Member {
 
     /// Closes everything; the watch begins again after a pause.
     fn abandon(&mut self, watch: Box<Watch>, error: &Error, context: &mut Context<'_>) {
-        self.say(error);
-        context.crew.hand_out(context.number, What::Abandon(watch));
+        self.report(error);
+        context.workers.assign(context.number, Action::Abandon(watch));
     }
 
-    fn say(&mut self, error: &Error) {
+    fn report(&mut self, error: &Error) {
         let text = error.to_string();
-        if self.said.as_ref() != Some(&text) {
+        if self.reported.as_ref() != Some(&text) {
             (self.events)(Event::Waiting(text.clone()));
-            self.said = Some(text);
+            self.reported = Some(text);
         }
     }
 
@@ -244,7 +253,7 @@ impl Member {
     fn next_try(&mut self, max: Duration, context: &Context<'_>) -> Duration {
         let pause = self.pause.min(max);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
-        context.crew.clock().monotonic() + pause
+        context.workers.clock().monotonic() + pause
     }
 
     /// An attaching thread is done with it.
@@ -258,7 +267,7 @@ impl Member {
             (Outcome::Attached, Some(watch)) => self.capture(watch, context),
             (Outcome::Failed(e), _) if e.is_final() => self.phase = Phase::Over(Err(e)),
             (Outcome::Failed(e), Some(watch)) if e.is_absent() || e.is_busy() || e.is_break() => {
-                self.say(&e);
+                self.report(&e);
                 let why = if e.is_break() { reason(&e) } else { GapReason::SourceReplaced };
                 // Each try after a break costs a segment of the log.
                 let max = if e.is_break() { PAUSE_MAX } else { ABSENT_PAUSE_MAX };
@@ -277,19 +286,19 @@ impl Member {
     }
 
     fn failed_to_begin(&mut self, error: &Error, context: &Context<'_>) {
-        if self.is_lost(context) {
-            (self.events)(Event::LetGo);
+        if self.is_removed(context) {
+            (self.events)(Event::Removed);
             self.phase = Phase::Over(Ok(std::mem::take(&mut self.summary)));
             return;
         }
-        self.say(error);
+        self.report(error);
         let max = if error.is_absent() { ABSENT_PAUSE_MAX } else { PAUSE_MAX };
         self.phase = Phase::Waiting(self.next_try(max, context));
     }
 
     fn finish(&mut self, outcome: Result<Summary>) {
         if self.found && !self.database().exists() {
-            (self.events)(Event::LetGo);
+            (self.events)(Event::Removed);
         }
         let mut all = std::mem::take(&mut self.summary);
         self.phase = Phase::Over(outcome.map(|last| {
@@ -305,7 +314,7 @@ impl Member {
             && capture.look(source).is_ok()
         {
             // What went wrong the drain finds too.
-            captured.watch.shared.captured(capture);
+            captured.watch.shared.note_progress(capture);
         }
     }
 
@@ -314,9 +323,9 @@ impl Member {
         match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Captured(captured) => {
                 let watch = captured.release(context);
-                context.crew.hand_out(context.number, What::Drain(watch));
+                context.workers.assign(context.number, Action::Drain(watch));
             }
-            Phase::Detached(watch, ..) => context.crew.hand_out(context.number, What::Drain(watch)),
+            Phase::Detached(watch, ..) => context.workers.assign(context.number, Action::Drain(watch)),
             Phase::Waiting(_) => self.phase = Phase::Over(Ok(std::mem::take(&mut self.summary))),
             other => self.phase = other,
         }
@@ -334,19 +343,19 @@ impl Captured {
             Ok(control) => control,
             Err(error) => return Err((watch, error)),
         };
-        let now = context.crew.clock().monotonic();
+        let now = context.workers.clock().monotonic();
         // Without events, as when the machine has no watch left, the database is looked at often.
-        let followed = context.wake.follow(context.number, &watch.shared.subject.database).ok();
+        let followed = context.wake.follow(context.number, &watch.shared.watched.database).ok();
         let pace = Pace::new(now, followed.is_some());
-        let snapshot_due = context.crew.options().snapshot_every.map(|every| now + every);
+        let snapshot_due = context.workers.options().snapshot_every.map(|every| now + every);
         Ok(Captured { watch, control, followed, pace, due: now, snapshot_due, place_due: now, mark_due: now })
     }
 
     /// From here on the other threads work for it.
-    fn begin(&mut self, crew: &Crew) {
-        crew.activate(&self.watch.shared);
+    fn begin(&mut self, workers: &Workers) {
+        workers.activate(&self.watch.shared);
         if let Some(base) = self.watch.attached.as_mut().and_then(|attached| attached.base.take()) {
-            read_base(&self.watch.shared, crew, base, None);
+            read_base(&self.watch.shared, workers, base, None);
         }
     }
 
@@ -355,25 +364,25 @@ impl Captured {
         if let Some(followed) = self.followed {
             context.wake.unfollow(followed);
         }
-        context.crew.deactivate(&self.watch.shared);
+        context.workers.deactivate(&self.watch.shared);
         self.watch
     }
 
     /// Notes that nothing came until `until`, if that can be relied on.
-    fn vouch(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
+    fn note_quiet(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
         let shared = &self.watch.shared;
         let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else { return };
-        if !self.pace.vouches() {
+        if !self.pace.proves_quiet() {
             return;
         }
         let marks = monotonic >= self.mark_due;
-        if marks && (source.check_in_place().is_err() || shared.subject.place().check().is_err()) {
+        if marks && (source.check_in_place().is_err() || shared.watched.place().check().is_err()) {
             self.due = monotonic; // the next look says what is wrong
             return;
         }
-        capture.vouch(until, monotonic, marks);
+        capture.note_quiet(until, monotonic, marks);
         if marks {
-            shared.captured(capture);
+            shared.note_progress(capture);
             self.mark_due =
                 monotonic + MARK_EVERY.max(MARK_EACH * u32::try_from(members).unwrap_or(u32::MAX));
         }
@@ -381,8 +390,8 @@ impl Captured {
 
     /// One look, and what follows from it.
     fn round(&mut self, context: &Context<'_>, members: usize) -> Result<()> {
-        let crew = context.crew;
-        let now = crew.clock().monotonic();
+        let workers = context.workers;
+        let now = workers.clock().monotonic();
         let shared = Arc::clone(&self.watch.shared);
         if let Some(failure) = shared.take_failure() {
             return Err(failure);
@@ -400,30 +409,30 @@ impl Captured {
         let before = capture.last_tx();
         let published = capture.look(source)?;
         // Before anybody is told until when the log is complete.
-        shared.subject.place().check()?;
+        shared.watched.place().check()?;
         let found = capture.last_tx() != before;
         // A look that could not see anything settles nothing.
         if published.is_some() {
             let unsettled = !found && capture.is_unsettled(source)?;
             self.pace.looked(now, found, unsettled);
         }
-        shared.captured(capture);
+        shared.note_progress(capture);
         if !shared.snapshots.base_pending.load(Ordering::Acquire) {
             if let Some(published) = published {
-                keeper.tend(source, capture, published)?;
-                shared.captured(capture);
+                keeper.maintain(source, capture, published)?;
+                shared.note_progress(capture);
             }
-            self.requests(crew, &shared, now)?;
+            self.requests(workers, &shared, now)?;
         }
         if shared.has_news() {
-            crew.tell_news();
+            workers.signal_news();
         }
-        self.due = now + self.pace.pause(now, crew.options().look_every, members);
+        self.due = now + self.pace.pause(now, workers.options().look_every, members);
         Ok(())
     }
 
     /// Snapshots that are asked for, due, or needed.
-    fn requests(&mut self, crew: &Crew, shared: &Arc<Shared>, now: Duration) -> Result<()> {
+    fn requests(&mut self, workers: &Workers, shared: &Arc<Shared>, now: Duration) -> Result<()> {
         let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else {
             return Ok(());
         };
@@ -434,15 +443,15 @@ impl Captured {
         let state = &shared.snapshots;
         match self.control.poll() {
             None => {}
-            Some((_, asker)) if state.jobs.load(Ordering::Relaxed) >= JOBS_MAX => {
-                asker.answer(Err("too many snapshots wait already; try again later"));
+            Some((_, requester)) if state.jobs.load(Ordering::Relaxed) >= JOBS_MAX => {
+                requester.answer(Err("too many snapshots wait already; try again later"));
             }
-            Some((Request::Snapshot, asker)) => {
-                crew.submit(Job { shared: Arc::clone(shared), base: None, asker: Some(asker) });
+            Some((Request::Snapshot, requester)) => {
+                workers.submit(Job { shared: Arc::clone(shared), base: None, requester: Some(requester) });
             }
-            Some((Request::FullSnapshot, asker)) => {
+            Some((Request::FullSnapshot, requester)) => {
                 let base = base(true)?;
-                read_base(shared, crew, base, Some(asker));
+                read_base(shared, workers, base, Some(requester));
                 return Ok(());
             }
         }
@@ -450,18 +459,18 @@ impl Captured {
         if base_due > 0 && now.as_millis() >= u128::from(base_due) {
             state.base_due_ms.store(0, Ordering::Relaxed);
             let base = base(false)?;
-            read_base(shared, crew, base, None);
+            read_base(shared, workers, base, None);
             return Ok(());
         }
         if self.snapshot_due.is_some_and(|due| now >= due) && state.jobs.load(Ordering::Relaxed) == 0 {
-            self.snapshot_due = crew.options().snapshot_every.map(|every| now + every);
-            crew.submit(Job { shared: Arc::clone(shared), base: None, asker: None });
+            self.snapshot_due = workers.options().snapshot_every.map(|every| now + every);
+            workers.submit(Job { shared: Arc::clone(shared), base: None, requester: None });
         }
         Ok(())
     }
 }
 
-fn read_base(shared: &Arc<Shared>, crew: &Crew, base: PendingBase, asker: Option<Asker>) {
+fn read_base(shared: &Arc<Shared>, workers: &Workers, base: PendingBase, requester: Option<Requester>) {
     shared.snapshots.base_pending.store(true, Ordering::Release);
-    crew.submit(Job { shared: Arc::clone(shared), base: Some(Box::new(base)), asker });
+    workers.submit(Job { shared: Arc::clone(shared), base: Some(Box::new(base)), requester });
 }

@@ -81,7 +81,7 @@ impl Pace {
     }
 
     /// True if nothing was committed since the last look as long as no event came.
-    pub(super) fn vouches(&self) -> bool {
+    pub(super) fn proves_quiet(&self) -> bool {
         self.trust == Trust::Proven && !self.changed && !self.unsettled
     }
 }
@@ -98,18 +98,18 @@ mod tests {
         assert_eq!(pace.pause(at(100), every, 1), SLOW);
         assert_eq!(pace.pause(at(100), every, 300), Duration::from_secs(6));
         pace.looked(at(100), false, false);
-        assert!(!pace.vouches());
+        assert!(!pace.proves_quiet());
         pace.touch(at(200));
         assert_eq!(pace.pause(at(201), every, 300), every);
         pace.looked(at(201), true, false);
-        assert!(pace.vouches());
+        assert!(pace.proves_quiet());
         pace.looked(at(206), false, true);
-        assert!(!pace.vouches(), "a commit may be about to be published");
+        assert!(!pace.proves_quiet(), "a commit may be about to be published");
         assert_eq!(pace.pause(at(300), every, 1), every * 4);
         pace.looked(at(1300), true, false);
-        assert!(pace.vouches(), "it was published late");
+        assert!(pace.proves_quiet(), "it was published late");
         pace.looked(at(1400), true, false);
-        assert!(!pace.vouches(), "a commit came without an event");
+        assert!(!pace.proves_quiet(), "a commit came without an event");
         assert_eq!(pace.pause(at(9000), every, 1), every);
     }
 
@@ -118,6 +118,6 @@ mod tests {
         let pace = Pace::new(Duration::ZERO, false);
         let every = Duration::from_millis(5);
         assert_eq!(pace.pause(Duration::from_secs(9), every, 1), every);
-        assert!(!pace.vouches());
+        assert!(!pace.proves_quiet());
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Wake {
 
 /// The watches of one member's files.
 #[derive(Debug, Default)]
-pub(super) struct Followed(Vec<i32>);
+pub(super) struct FileWatches(Vec<i32>);
 
 /// What ended a wait.
 #[derive(Debug, Default)]
@@ -84,9 +84,9 @@ impl Wake {
     }
 
     /// Listens to changes of a database's files. The error says that this machine has no watch left, or can't.
-    pub(super) fn follow(&mut self, member: usize, database: &Path) -> io::Result<Followed> {
+    pub(super) fn follow(&mut self, member: usize, database: &Path) -> io::Result<FileWatches> {
         use inotify::WatchFlags as F;
-        let mut followed = Followed::default();
+        let mut followed = FileWatches::default();
         let flags = F::MODIFY | F::ATTRIB | F::MOVE_SELF | F::DELETE_SELF;
         for path in [database.to_owned(), with_suffix(database, "-wal")] {
             match inotify::add_watch(&self.inotify, &path, flags) {
@@ -104,7 +104,7 @@ impl Wake {
     }
 
     /// Ends what [`follow`](Self::follow) began.
-    pub(super) fn unfollow(&mut self, followed: Followed) {
+    pub(super) fn unfollow(&mut self, followed: FileWatches) {
         for watch in followed.0 {
             self.members.remove(&watch);
             // It is gone already if its file was removed.

@@ -8,17 +8,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use pitr_format::record::GapReason;
 use pitr_vfs::Clock;
 
-use super::super::control::Asker;
+use super::super::control::Requester;
 use super::super::run::{Summary, Watch};
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, Subject, Surroundings, WatchOptions};
+use super::super::{Event, Events, WatchContext, WatchOptions, WatchSource};
 use super::wake::Waker;
 use super::{Found, Search};
 use crate::error::{Error, Result};
 
 /// Threads look this often whether they are to end.
-const ATTENTION: Duration = Duration::from_millis(20);
+const POLL_EVERY: Duration = Duration::from_millis(20);
 /// What was captured is made durable this often: what a kill of ours can cost.
 const SYNC_EVERY: Duration = Duration::from_millis(25);
 /// A base that could not be stored is tried again after this long.
@@ -38,7 +38,7 @@ const NICENESS: i32 = 10;
 /// Lowers the priority of the calling thread: the application, and capture after it, come before compressing and
 /// storing. For a watching program's pools of threads too. Where it is refused everything works, only less politely;
 /// elsewhere than on Linux a priority belongs to the whole process, and stays.
-pub fn give_way() {
+pub fn lower_priority() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
@@ -48,18 +48,18 @@ pub(super) struct Job {
     pub(super) shared: Arc<Shared>,
     /// The base to read; an increment from the log if `None`.
     pub(super) base: Option<Box<PendingBase>>,
-    pub(super) asker: Option<Asker>,
+    pub(super) requester: Option<Requester>,
 }
 
 /// What the attaching threads do with a member.
 pub(super) struct Task {
     pub(super) member: usize,
-    pub(super) what: What,
+    pub(super) action: Action,
 }
 
-pub(super) enum What {
+pub(super) enum Action {
     /// Begin to watch.
-    Begin(Subject, Events),
+    Begin(WatchSource, Events),
     /// Attach again to a source that is not what it was.
     Attach(Box<Watch>, GapReason),
     /// Go on on a new timeline: the clock was set back.
@@ -91,8 +91,8 @@ pub(super) enum Message {
 type Senders = (Sender<Job>, Sender<Task>, Sender<Message>, Sender<()>);
 
 /// What the threads share.
-pub(super) struct Crew {
-    around: Surroundings,
+pub(super) struct Workers {
+    context: WatchContext,
     options: WatchOptions,
     waker: Waker,
     jobs: Sender<Job>,
@@ -104,15 +104,15 @@ pub(super) struct Crew {
     end: AtomicBool,
 }
 
-impl Crew {
-    pub(super) fn new(around: Surroundings, options: WatchOptions, waker: Waker, to: Senders) -> Self {
+impl Workers {
+    pub(super) fn new(context: WatchContext, options: WatchOptions, waker: Waker, to: Senders) -> Self {
         let (jobs, tasks, inbox, news) = to;
         let (active, end) = (Mutex::default(), AtomicBool::new(false));
-        Crew { around, options, waker, jobs, tasks, inbox, news, active, end }
+        Workers { context, options, waker, jobs, tasks, inbox, news, active, end }
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
-        self.around.clock.as_ref()
+        self.context.clock.as_ref()
     }
 
     pub(super) fn options(&self) -> &WatchOptions {
@@ -149,7 +149,7 @@ impl Crew {
     }
 
     /// There is something to make durable.
-    pub(super) fn tell_news(&self) {
+    pub(super) fn signal_news(&self) {
         let _ = self.news.try_send(());
     }
 
@@ -161,8 +161,8 @@ impl Crew {
     }
 
     /// Queues a task.
-    pub(super) fn hand_out(&self, member: usize, what: What) {
-        let _ = self.tasks.send(Task { member, what });
+    pub(super) fn assign(&self, member: usize, action: Action) {
+        let _ = self.tasks.send(Task { member, action });
     }
 
     fn send(&self, message: Message) {
@@ -173,7 +173,7 @@ impl Crew {
     /// Makes durable what is captured, while there is news.
     pub(super) fn sync(&self, news: &Receiver<()>) {
         while !self.has_ended() {
-            match news.recv_timeout(ATTENTION * 5) {
+            match news.recv_timeout(POLL_EVERY * 5) {
                 Ok(()) => {}
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -191,7 +191,7 @@ impl Crew {
 
     /// Ships the logs of all members when they are due.
     pub(super) fn ship(&self) {
-        give_way();
+        lower_priority();
         let every_ms = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
         // Not at each member's own moment: with hundreds that would be all the time.
         let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), SHIP_PAUSE);
@@ -238,9 +238,9 @@ impl Crew {
 
     /// Takes snapshots, one at a time.
     pub(super) fn snapshots(&self, jobs: &Receiver<Job>) {
-        give_way();
+        lower_priority();
         loop {
-            match jobs.recv_timeout(ATTENTION * 5) {
+            match jobs.recv_timeout(POLL_EVERY * 5) {
                 Ok(job) => self.snapshot(job),
                 Err(RecvTimeoutError::Timeout) if !self.has_ended() => {}
                 Err(_) => return,
@@ -249,7 +249,7 @@ impl Crew {
     }
 
     fn snapshot(&self, job: Job) {
-        let Job { shared, base, asker } = job;
+        let Job { shared, base, requester } = job;
         let begun = self.clock().monotonic();
         let is_base = base.is_some();
         if !is_base && shared.snapshots.ending.load(Ordering::Relaxed) {
@@ -268,10 +268,10 @@ impl Crew {
         };
         let took = self.clock().monotonic().saturating_sub(begun);
         let state = &shared.snapshots;
-        let answer = |outcome: Result<&str, &str>| asker.map(|asker| asker.answer(outcome));
+        let answer = |outcome: Result<&str, &str>| requester.map(|requester| requester.answer(outcome));
         match taken {
             Ok(Some(snapshot)) => {
-                let path = snapshot.path(&shared.around.objects);
+                let path = snapshot.path(&shared.context.objects);
                 answer(Ok(&format!("{path} {}", took.as_secs_f64())));
                 state.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
                 state.compare.store(true, Ordering::Relaxed);
@@ -286,7 +286,7 @@ impl Crew {
                 if is_base {
                     state.base_due_ms.store(self.now_ms() + BASE_AGAIN_MS, Ordering::Relaxed);
                 }
-                self.say_failure(&shared, e);
+                self.report_failure(&shared, e);
             }
         }
         if is_base {
@@ -296,7 +296,7 @@ impl Crew {
     }
 
     /// Says why there is no snapshot, once for each reason.
-    fn say_failure(&self, shared: &Shared, error: Error) {
+    fn report_failure(&self, shared: &Shared, error: Error) {
         let text = error.to_string();
         if error.is_final() {
             shared.fail(error);
@@ -311,9 +311,9 @@ impl Crew {
     /// Begins, ends and mends members.
     pub(super) fn attach(&self, tasks: &Receiver<Task>) {
         loop {
-            match tasks.recv_timeout(ATTENTION * 5) {
-                Ok(Task { member, what }) => {
-                    let (watch, outcome) = self.perform(what);
+            match tasks.recv_timeout(POLL_EVERY * 5) {
+                Ok(Task { member, action }) => {
+                    let (watch, outcome) = self.perform(action);
                     self.send(Message::Done { member, watch, outcome });
                 }
                 Err(RecvTimeoutError::Timeout) if !self.has_ended() => {}
@@ -326,38 +326,38 @@ impl Crew {
         self.waker.check_descriptors(FREE_DESCRIPTORS_MIN).map_err(Error::Threads)
     }
 
-    fn perform(&self, what: What) -> (Option<Box<Watch>>, Outcome) {
+    fn perform(&self, action: Action) -> (Option<Box<Watch>>, Outcome) {
         let attached = |watch: Box<Watch>, outcome: Result<()>| match outcome {
             Ok(()) => (Some(watch), Outcome::Attached),
             Err(e) => (Some(watch), Outcome::Failed(e)),
         };
-        match what {
-            What::Begin(subject, events) => {
+        match action {
+            Action::Begin(watched, events) => {
                 let begun = self
                     .check_descriptors()
-                    .and_then(|()| Watch::begin(self.around.clone(), subject, self.options, events));
+                    .and_then(|()| Watch::begin(self.context.clone(), watched, self.options, events));
                 match begun {
                     Ok(watch) => (Some(Box::new(watch)), Outcome::Attached),
                     Err(e) => (None, Outcome::Failed(e)),
                 }
             }
-            What::Attach(mut watch, why) => {
-                wait_alone(&watch);
+            Action::Attach(mut watch, why) => {
+                wait_until_unshared(&watch);
                 let outcome = watch.attach_again(why);
                 attached(watch, outcome)
             }
-            What::Fork(mut watch) => {
-                wait_alone(&watch);
-                let outcome = watch.fork_for_clock().and_then(|()| watch.attach_patiently());
+            Action::Fork(mut watch) => {
+                wait_until_unshared(&watch);
+                let outcome = watch.fork_for_clock().and_then(|()| watch.attach_with_retries());
                 attached(watch, outcome)
             }
-            What::Drain(mut watch) => {
-                wait_alone(&watch);
+            Action::Drain(mut watch) => {
+                wait_until_unshared(&watch);
                 let outcome = watch.drain();
                 (None, Outcome::Drained(outcome))
             }
-            What::Abandon(watch) => {
-                wait_alone(&watch);
+            Action::Abandon(watch) => {
+                wait_until_unshared(&watch);
                 (None, Outcome::Abandoned(watch.summary()))
             }
         }
@@ -371,20 +371,20 @@ impl Crew {
                 search().into_iter().for_each(|found| self.send(Message::Found(found)));
                 next = self.clock().monotonic() + every;
             }
-            std::thread::sleep(ATTENTION);
+            std::thread::sleep(POLL_EVERY);
         }
     }
 }
 
 /// Waits until no thread works with this watch any more. Nobody begins to: it is not active.
-fn wait_alone(watch: &Watch) {
+fn wait_until_unshared(watch: &Watch) {
     while Arc::strong_count(&watch.shared) > 1 {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// See [`Crew::end_on_drop`].
-pub(super) struct EndOnDrop<'a>(Option<&'a Crew>);
+/// See [`Workers::end_on_drop`].
+pub(super) struct EndOnDrop<'a>(Option<&'a Workers>);
 
 impl EndOnDrop<'_> {
     /// Dropping it does nothing from here on.
@@ -395,9 +395,9 @@ impl EndOnDrop<'_> {
 
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(crew) = self.0 {
-            crew.end.store(true, Ordering::Relaxed);
-            crew.waker.wake();
+        if let Some(workers) = self.0 {
+            workers.end.store(true, Ordering::Relaxed);
+            workers.waker.wake();
         }
     }
 }

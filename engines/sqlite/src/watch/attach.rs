@@ -1,4 +1,4 @@
-//! Beginning to capture: from where we left, behind a gap, or on a forked timeline.
+//! Begins to capture: from the last position, after a gap, or on a forked timeline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::position::Position;
 use crate::sample::PageSample;
 use crate::source::Source;
 
-/// A source that is being captured.
+/// A source whose commits are captured.
 pub(super) struct Attached {
     pub(super) source: Source,
     pub(super) capture: Capture,
@@ -32,29 +32,29 @@ pub(super) struct Attached {
     pub(super) base: Option<PendingBase>,
 }
 
-/// What our log says of the source.
+/// The last position of the source in the local log.
 #[derive(Debug, Clone, Copy)]
 struct LastPosition {
     position: Position,
-    /// Behind the commit or note that holds the position.
+    /// Position in the local log after the commit or note that holds `position`.
     lsn: Lsn,
     time: Timestamp,
 }
 
-/// How the log goes on.
+/// How the local log continues.
 enum Continuation {
-    /// Where it ended. True if nothing can have been committed after it that the log does not hold any more; else the
-    /// first look decides.
+    /// At its end. True if everything committed since then is certainly still in the `-wal` file;
+    /// if false, the first look decides.
     Resume(LastPosition, bool),
-    /// Behind a gap.
+    /// After a gap.
     Gap(GapReason),
     /// From an earlier commit, on a new timeline.
     Rewound(LastPosition),
 }
 
 impl Shared {
-    /// Attaches to the source. `broken` says why the last attachment ended, if it did. `Err(Attach::Fork)` asks for a
-    /// new timeline first.
+    /// Attaches to the source. `broken` is the reason why the last attachment ended early, if it
+    /// did. [`AttachOutcome::Forked`] asks to attach again on a new timeline.
     pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<AttachOutcome> {
         let mut source = Source::open(self.context.fs.as_ref(), &self.watched.database)?;
         let now = self.context.clock.now();
@@ -88,13 +88,14 @@ impl Shared {
                         }
                     }
                 }
-                // The base is the state at some moment between `began` and `time`: it holds from `time` on, and what
-                // it doesn't hold happened after `began`.
+                // The base is the state at some moment between `began` and `time`. It is valid from
+                // `time` on, and commits that it doesn't hold happened after `began`.
                 let began = self.context.clock.now();
                 let (mut view, position) = BaseView::take(&mut source, last_tx)?;
                 let time = self.context.clock.now();
                 let at = self.append_position(&position)?;
-                // Nothing was committed after `position` before the read transaction began: `take` has looked.
+                // Nothing was committed after `position` before the read transaction began: `take`
+                // has checked.
                 let sample = PageSample::default();
                 let capture = self.capture(Begin { position, last_look: began, joined: true, sample });
                 view.fill(capture.sample());
@@ -103,7 +104,7 @@ impl Shared {
             }
             Continuation::Rewound(common) => {
                 drop(source);
-                // The old history stays restorable to its end.
+                // The old history stays restorable up to its end.
                 self.ship(true)?;
                 let fork = Fork {
                     parent: Some(self.log.timeline),
@@ -140,7 +141,8 @@ impl Shared {
             Resume::Continue => Ok(Continuation::Resume(left, file_unchanged)),
             Resume::Gap => Ok(Continuation::Gap(GapReason::LogRestarted)),
             Resume::Rewound => {
-                // The last commit of ours that the log still holds as we captured it (FAILURES 40).
+                // The last captured commit that the `-wal` file still holds unchanged (FAILURES
+                // 40).
                 let Some(header) = ours else { return Ok(Continuation::Gap(GapReason::LogRestarted)) };
                 let is_unchanged = |at: &Position| {
                     at.salts == Some(header.salts)
@@ -161,13 +163,13 @@ impl Shared {
         let archived = self.ship(true)?;
         let base = match self.usable_snapshot(archived)? {
             Some(_) => None,
-            // The base of an earlier run was not finished.
+            // An earlier run did not finish its base.
             None => Some(self.base_here(&source, &capture, false)?),
         };
         Ok(self.attached(source, capture, base))
     }
 
-    /// The last position that our log holds, and the pages that the database must have there.
+    /// The last position in the local log, and the expected pages of the database there.
     fn read_back(&self) -> Result<(Option<LastPosition>, PageSample)> {
         let wal = &self.log.wal;
         let saved = PageSample::load(self.context.fs.as_ref(), &self.watched.state, self.log.timeline);
@@ -188,7 +190,7 @@ impl Shared {
         Ok((left, sample))
     }
 
-    /// A base at the capture's position, which comes right after a look.
+    /// A base at the capture's position. Call it right after a look.
     pub(super) fn base_here(&self, source: &Source, capture: &Capture, full: bool) -> Result<PendingBase> {
         let mut view = BaseView::at_position(source, capture.position())?;
         view.fill(capture.sample());
@@ -210,7 +212,7 @@ impl Shared {
         Capture::new(self.log.wal.clone(), Arc::clone(&self.context.clock), begin)
     }
 
-    /// Numbers grow over all timelines of a source.
+    /// The last transaction number of the source. Numbers grow across all its timelines.
     fn last_tx(&self, left: Option<LastPosition>) -> Result<TxId> {
         let mut last = left.map_or(TxId::NONE, |left| left.position.tx);
         let catalog = self.archive.catalog()?;
@@ -233,7 +235,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts into the log what the mark of a killed watcher knows: until when it was complete.
+    /// Logs a watermark from the mark of a killed watcher: the time up to which the log was
+    /// complete.
     pub(super) fn log_alive_mark(&self) -> Result<()> {
         let Some(mark) = self.alive.read() else { return Ok(()) };
         let wal = &self.log.wal;
@@ -246,7 +249,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes our position in a log that forks from this one, where no time is stated yet.
+    /// Notes the current position in a log that forks from this one and states no time yet.
     pub(super) fn carry_position_to(&self, log: &Log) -> Result<()> {
         let Some(left) = last_position(&self.log.wal, |_| true)? else { return Ok(()) };
         append_note(&log.wal, &left.position)?;
@@ -257,13 +260,14 @@ impl Shared {
         Ok(())
     }
 
-    /// If the database file holds everything captured, notes its stamp. Waits for the file to settle, up to `patience`.
+    /// Notes the stamp of the database file if the file holds everything captured. Waits up to
+    /// `patience` for the file to settle.
     pub(super) fn note_file(&self, source: &Source, capture: &Capture, patience: Duration) -> Result<()> {
         let position = *capture.position();
         let all_in_file = |source: &Source| -> Result<bool> {
             let Some(observed) = source.observe()? else { return Ok(false) };
             let published = observed.published;
-            // A restarted log without frames has everything in the file too.
+            // After a restart without frames, the file holds everything too.
             let ours =
                 observed.header.map(|h| h.salts) == position.salts && published.frames == position.frame;
             Ok(published.frames == published.backfilled && (ours || published.frames == 0))
@@ -282,17 +286,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes where the source stands; returns the durable end of the log behind the note.
+    /// Notes the position of the source; returns the durable end of the log after the note.
     pub(super) fn append_position(&self, position: &Position) -> Result<Lsn> {
         append_note(&self.log.wal, position)
     }
 }
 
-/// What attaching came to.
+/// Result of attaching.
 pub(super) enum AttachOutcome {
     /// Capture is established.
     Attached(Box<Attached>),
-    /// The log goes on on another timeline: attach again with this one.
+    /// The log continues on another timeline: attach again with this one.
     Forked(Box<Log>),
 }
 
@@ -306,27 +310,27 @@ fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
     Ok(wal.commit(batch)?.end)
 }
 
-/// The last position in the local log that `accepts`.
+/// The last position in the local log that `accepts` accepts.
 fn last_position(wal: &Wal, accepts: impl Fn(&Position) -> bool) -> Result<Option<LastPosition>> {
     read_positions(wal, accepts, |_, _| {})
 }
 
-/// What [`read_positions`] comes across.
+/// What [`read_positions`] passes to its visitor.
 enum LogEntry<'a> {
     /// The content of a page.
     Image(u32, &'a [u8]),
-    /// The position after a commit, or one that was noted.
+    /// The position after a commit, or a noted one.
     Position(&'a Position),
 }
 
-/// As [`last_position`]; on the way tells the images and positions, each with the end of its record.
+/// As [`last_position`]. Passes each image and position, with the end of its record, to `visit`.
 fn read_positions(
     wal: &Wal,
     accepts: impl Fn(&Position) -> bool,
     mut visit: impl FnMut(Lsn, LogEntry<'_>),
 ) -> Result<Option<LastPosition>> {
     let mut reader = wal.reader(wal.first())?;
-    // The log before was archived and removed, perhaps with the first part of a record.
+    // The log before this may have been archived and removed, with the first part of a record.
     let mut records = Records::from_anywhere();
     let mut last = None;
     while let Some(batch) = reader.next_batch()? {
@@ -361,7 +365,8 @@ fn read_positions(
     Ok(last)
 }
 
-/// SQLite 3.7.0 to 3.51.2 can lose commits when a checkpoint meets a restart of the log.
+/// True for SQLite 3.7.0 to 3.51.2, which can lose commits when a checkpoint meets a restart of the
+/// log.
 fn old_library(version: u32) -> bool {
     (3_007_000..3_051_003).contains(&version)
 }

@@ -1,12 +1,13 @@
-//! Which log a watch writes to: the one that it left, or a new timeline.
+//! Which local log a watch writes to: that of the last watch, or a new timeline.
 //!
 //! | archive | local log of its newest timeline | the watch |
 //! | --- | --- | --- |
 //! | no timeline | - | begins timeline 1 |
-//! | newest is T | opens, and goes on where the archive of T ends | goes on with it |
-//! | newest is T | missing, damaged, behind the archive, or another one | forks from the end of T, behind a gap; from a restored state, if the database is one |
+//! | newest is T | opens, and continues at the end of the archived T | continues it |
+//! | newest is T | missing, damaged, shorter than the archive, or another log | forks from the end of T, after a gap; from a restored state, if the database is one |
 //!
-//! Nothing is ever appended over what the archive has. A local log that can't be used is set aside, not deleted.
+//! Nothing is ever appended over what the archive has. An unusable local log is set aside, not
+//! deleted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::state::State;
 use super::{Event, Events, LogOptions, WatchContext, binding};
 use crate::error::{Error, Result};
 
-/// Little of the log waits in memory: a watch lives beside the application for months.
+/// Options with a small memory limit: a watch runs beside the application for months.
 fn wal_options(log: LogOptions) -> WalOptions {
     WalOptions { waiting_bytes_max: 2 << 20, background: log.background, ..WalOptions::default() }
 }
@@ -31,15 +32,15 @@ pub(super) struct Fork {
     pub(super) parent: Option<TimelineId>,
     pub(super) at: Lsn,
     pub(super) reason: ForkReason,
-    /// The content of the restored state that it begins from.
+    /// Hash of the restored state that the timeline begins with.
     pub(super) root: Option<[u8; 32]>,
-    /// Last time in the part of the parent that counts.
+    /// Last time in the part of the parent that belongs to the new timeline.
     pub(super) time: Timestamp,
-    /// What the source did just before was not logged.
+    /// True if earlier changes of the source were not logged.
     pub(super) gap: bool,
 }
 
-/// Opens the log that goes on, or begins a new timeline.
+/// Opens the log to continue, or begins a new timeline.
 pub(super) fn open_log(
     context: &WatchContext,
     state: &State,
@@ -109,7 +110,7 @@ fn open_existing(
     Ok(Some(Log::new(timeline, wal, shipper)))
 }
 
-/// True if an error says that the log itself can't be used, and not that it can't be read just now.
+/// True if the log itself is unusable. False if it only can't be read at the moment.
 fn unusable(error: &pitr_wal::Error) -> bool {
     !matches!(error.severity(), Severity::Retry) && !matches!(error, pitr_wal::Error::Locked { .. })
 }
@@ -119,7 +120,7 @@ fn diverged(error: &pitr_archive::Error) -> bool {
     matches!(error, E::Diverged { .. } | E::LocalBehind { .. } | E::Wal(_))
 }
 
-/// Claims a new timeline and makes its local log.
+/// Claims a new timeline and creates its local log.
 pub(super) fn fork(
     context: &WatchContext,
     state: &State,
@@ -138,14 +139,14 @@ pub(super) fn fork(
         root: from.root,
     })?;
     let log_id = random_bytes()?;
-    // A fork's own clock begins anew: times that were lived through before are ambiguous, and marked so.
+    // A fork's clock begins anew: times that occur in both histories are ambiguous, and marked so.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
     let (follows, gap) = (from.at, from.gap);
     let segment_size = options.segment_size;
     let start = Start { timeline, follows, time, gap, segment_size, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
     if context.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
-        // Left by a state that belongs to another life of this archive.
+        // Left by a state folder from an earlier life of this archive.
         state.set_aside(timeline, &now.micros().to_string())?;
     }
     let wal = Wal::create(

@@ -1,14 +1,15 @@
-//! What a source's name is bound to: a host and a path, and the restored states that the repository knows (FAILURES 50).
+//! The binding of a source's name: to a host and a path, and to the restored states that the
+//! repository knows (FAILURES 50).
 //!
-//! | the repository knows the source | the database's content | the watch |
+//! | recorded location of the source | the database's content | the watch |
 //! | --- | --- | --- |
-//! | at no place yet | any | goes on |
-//! | at this path of this host | any | goes on; where it can't, it forks from a restored state, or takes a new base behind a gap |
-//! | at this path of another host | any, and a local log of the source is in the state folder | goes on: a container has a new host name each time |
-//! | elsewhere, or at this path of another host without such a log | a restored state | forks from that state |
+//! | none yet | any | continues |
+//! | this path of this host | any | continues; where it can't, it forks from a restored state, or takes a new base after a gap |
+//! | this path of another host | any, and the state folder holds a local log of the source | continues: a container has a new host name each time |
+//! | elsewhere, or this path of another host without such a log | a restored state | forks from that state |
 //! | the same | another | is refused, unless the user says that the database was moved |
 //!
-//! The path is the same if it was given in the same words or leads to the same file.
+//! The path is the same if the given path is equal or leads to the same file.
 
 use std::path::Path;
 
@@ -25,11 +26,12 @@ use crate::base::BaseView;
 use crate::error::{Error, Result};
 use crate::source::Source;
 
-/// Identity of the machine, where systemd or D-Bus gave it one (machine-id(5)).
+/// Identity of the machine, if systemd or D-Bus assigned one (machine-id(5)).
 const MACHINE_ID: &str = "/etc/machine-id";
 const MACHINE_ID_BYTES_MAX: u64 = 256;
 
-/// Sees that the source is what the repository knows by its name. Writes nothing. Returns where it is.
+/// Checks that the database is the source that the repository knows by this name. Writes nothing.
+/// Returns the database's location.
 pub(super) fn check_origin(
     context: &WatchContext,
     watched: &WatchSource,
@@ -76,7 +78,7 @@ fn origin(context: &WatchContext, watched: &WatchSource) -> Origin {
     }
 }
 
-/// The machine's identity, hashed: machine-id(5) asks not to give it away as it is.
+/// The machine's identity, hashed: machine-id(5) asks not to expose the original.
 fn machine(fs: &dyn FileSystem, repository: [u8; 16]) -> Option<[u8; 16]> {
     let file = fs.open(Path::new(MACHINE_ID), Access::Read).ok()?;
     let len = file.len().ok().filter(|len| (1..=MACHINE_ID_BYTES_MAX).contains(len))?;
@@ -86,15 +88,16 @@ fn machine(fs: &dyn FileSystem, repository: [u8; 16]) -> Option<[u8; 16]> {
     hash.finalize().first_chunk().copied()
 }
 
-/// A restored state that a database is.
+/// A restored state that matches the database.
 struct RestoredMatch {
     state: RestoredState,
-    /// It surely holds nothing else.
+    /// True if the database certainly holds nothing else.
     is_exact: bool,
 }
 
 impl RestoredMatch {
-    /// The restored state that an open database is. The database's log may already hold later commits.
+    /// The restored state that matches an open database. Its `-wal` file may already hold later
+    /// commits.
     fn of(archive: &Archive, source: &mut Source) -> Result<Option<RestoredMatch>> {
         let (view, _) = BaseView::take(source, TxId::NONE)?;
         let page_bytes = view.page_bytes();
@@ -125,7 +128,7 @@ impl RestoredMatch {
     }
 }
 
-/// Where a timeline forks that begins with the database at this path, if that is a restored state.
+/// The fork for a timeline that begins with the database at this path, if that is a restored state.
 pub(super) fn restored_fork(
     context: &WatchContext,
     archive: &Archive,
@@ -140,29 +143,31 @@ fn fork_of(archive: &Archive, catalog: &Catalog, source: &mut Source) -> Result<
     Ok(find_restored(archive, catalog, source)?.map(|known| known.fork()))
 }
 
-/// The restored state that an open database is, if it is one of a timeline that is known.
+/// The restored state that matches an open database, if its timeline is known.
 fn find_restored(archive: &Archive, catalog: &Catalog, source: &mut Source) -> Result<Option<RestoredMatch>> {
     let known = RestoredMatch::of(archive, source)?;
     Ok(known.filter(|known| catalog.timelines().contains_key(&known.state.timeline)))
 }
 
-/// What is at the place of a source whose log can't tell how it goes on.
+/// Content of a source whose log can't tell how it continues.
 pub(super) enum Content {
-    /// What the repository does not know.
+    /// The repository does not know it.
     Unknown,
-    /// The last state in our log. That it was restored too, here or elsewhere, is why we know.
+    /// The last state in the local log. It is known because it was also restored, here or
+    /// elsewhere.
     Unchanged,
     /// An earlier state, or one of another history: this timeline begins there.
     Restored(Box<Log>),
 }
 
 impl Shared {
-    /// Asks the repository for the state that the source is. Nothing of the source may have been captured yet.
+    /// Asks the repository which state the source is in. Nothing of the source may have been
+    /// captured yet.
     pub(super) fn content(&self, source: &mut Source, state: &State) -> Result<Content> {
         let Some(known) = find_restored(&self.archive, &self.archive.catalog()?, source)? else {
             return Ok(Content::Unknown);
         };
-        // The old history stays restorable to its end.
+        // The old history stays restorable up to its end.
         self.ship(true)?;
         if self.is_last(&known.state)? {
             return Ok(if known.is_exact { Content::Unchanged } else { Content::Unknown });
@@ -173,7 +178,8 @@ impl Shared {
         Ok(Content::Restored(Box::new(log)))
     }
 
-    /// True if nothing was committed on our timeline since this state, and nothing is missing.
+    /// True if nothing was committed on the current timeline since this state, and nothing is
+    /// missing.
     fn is_last(&self, state: &RestoredState) -> Result<bool> {
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;

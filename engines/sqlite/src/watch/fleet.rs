@@ -1,18 +1,19 @@
 //! Any number of watched databases, driven by a fixed number of threads.
 //!
 //! ```text
-//! capturing   1   looks, appends, hands over: it alone touches the databases; sleeps until a file changes
-//! syncing     1   makes durable what is captured, every 25 ms while there is news
+//! capturing   1   looks, appends, hands over; the only thread that touches databases being
+//!                 captured; sleeps until a file changes
+//! syncing     1   makes captured transactions durable, every 25 ms while there is news
 //! shipping    2   watermark, sync, ship: every RPO interval while there is news
 //! snapshots   1   bases and increments, one at a time
-//! attaching   2   beginnings and ends, which wait for the repository
-//! looking     1   finds databases in folders, if asked to
+//! attaching   2   starts and ends of watches, which wait for the repository
+//! searching   1   finds databases in folders, on request
 //! ```
-//! The capturing thread waits for nobody: a slow repository delays what is archived, not what is seen, and so not how
-//! sure the times of commits are.
+//! The capturing thread never waits for another thread. A slow repository delays the archiving of
+//! commits, not their detection, so it does not widen the uncertainty of their times.
 //!
-//! A member is handed from thread to thread as a whole (`fleet/member.rs` says which one has it). While the capturing
-//! thread has it, the other threads see what members share (`shared.rs`).
+//! A member is handed from thread to thread as a whole (`fleet/member.rs` shows which thread has
+//! it). While the capturing thread has it, the other threads see the shared state (`shared.rs`).
 
 mod member;
 mod pace;
@@ -35,20 +36,21 @@ use workers::{Message, Workers};
 
 pub use workers::lower_priority;
 
-/// The capturing thread wakes at least this often, to say until when nothing was committed and to see `stop`.
+/// Maximum interval between wake-ups of the capturing thread. Each extends the time up to which
+/// nothing was committed, and checks `stop`.
 const TICK: Duration = Duration::from_millis(10);
-/// With many databases the tick is this long for each.
+/// Minimum interval between wake-ups per database, for many databases.
 const TICK_EACH: Duration = Duration::from_micros(100);
-/// Folders are searched for databases this often.
+/// Interval between searches of folders for databases.
 const SEARCH_EVERY: Duration = Duration::from_secs(4);
-/// A watcher's folder is looked at this often, whether it is still there.
+/// Interval between checks that a watcher's folder is still in place.
 pub(crate) const PLACE_EVERY: Duration = Duration::from_secs(1);
 const SHIPPING_THREADS: usize = 2;
 const ATTACHING_THREADS: usize = 2;
 
 /// A database that was found in a folder.
 pub struct Found {
-    /// What is to be watched.
+    /// The database.
     pub watched: WatchSource,
     /// Receives its events.
     pub events: Events,
@@ -60,13 +62,13 @@ impl std::fmt::Debug for Found {
     }
 }
 
-/// Lists the databases that came since the last call.
+/// Lists the new databases since the last call.
 pub type Search<'a> = Box<dyn FnMut() -> Vec<Found> + Send + 'a>;
 
-/// What came of each source.
+/// The result of each source.
 pub type Outcomes = Vec<(SourceName, Result<Summary>)>;
 
-/// Watched databases. See the module head.
+/// Watched databases. See the module documentation.
 pub struct Fleet {
     workers: Workers,
     work: Work,
@@ -74,7 +76,7 @@ pub struct Fleet {
     members: Vec<Member>,
 }
 
-/// What the workers's threads take from.
+/// The receiving ends of the workers' channels.
 struct Work {
     jobs: Receiver<workers::Job>,
     tasks: Receiver<workers::Task>,
@@ -92,10 +94,10 @@ impl Fleet {
     /// A fleet without members.
     ///
     /// # Errors
-    /// [`Error::Threads`] if this process can have no more descriptors.
+    /// [`Error::Threads`] if the limit of descriptors is reached.
     pub fn new(context: WatchContext, options: WatchOptions) -> Result<Self> {
         let wake = Wake::new().map_err(Error::Threads)?;
-        // Each member has at most one task and a few jobs at a time: that bounds these channels.
+        // Each member has at most one task and a few jobs at a time. That bounds these channels.
         let ((send_job, jobs), (send_task, tasks)) = (unbounded(), unbounded());
         let ((send_message, inbox), (send_news, news)) = (unbounded(), crossbeam_channel::bounded(1));
         let workers =
@@ -103,26 +105,27 @@ impl Fleet {
         Ok(Fleet { workers, work: Work { jobs, tasks, news, inbox }, wake, members: Vec::new() })
     }
 
-    /// Adds a database that is captured already.
+    /// Adds a database whose capture is established.
     pub fn add(&mut self, watch: Watch) {
         self.members.push(Member::begun(Box::new(watch)));
     }
 
-    /// Adds a database that may not exist yet: it is watched as soon as it does.
+    /// Adds a database that may not exist yet. It is watched as soon as it does.
     pub fn add_waiting(&mut self, watched: WatchSource, events: Events) {
         self.members.push(Member::waiting(watched, events, false));
     }
 
-    /// Adds a database that was found in a folder: it is let go when it is gone.
+    /// Adds a database from a watched folder. It leaves the fleet when it no longer exists.
     pub fn add_found(&mut self, found: Found) {
         self.members.push(Member::waiting(found.watched, found.events, true));
     }
 
-    /// Watches until `stop`, then drains. `search` finds more databases; those are let go when they are gone.
+    /// Watches until `stop`, then drains. `search` finds more databases, which leave the fleet when
+    /// they no longer exist.
     ///
     /// # Errors
-    /// [`Error::Died`] if a thread panicked, [`Error::Threads`] if one could not be started. What ended a single source
-    /// stands beside its name.
+    /// [`Error::Died`] if a thread panicked, [`Error::Threads`] if one could not be started. The
+    /// error of a single source is in its entry of the outcomes.
     pub fn run(self, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes> {
         let Fleet { workers, work, wake, members } = self;
         let (workers, work) = (&workers, &work);
@@ -144,7 +147,7 @@ impl Fleet {
     }
 }
 
-/// Starts a thread of the workers. A panic in it ends all of them.
+/// Starts a worker thread. A panic in it ends all of them.
 fn spawn<'scope>(
     scope: &'scope Scope<'scope, '_>,
     workers: &'scope Workers,
@@ -160,7 +163,7 @@ fn spawn<'scope>(
     thread.spawn_scoped(scope, run).map(drop).map_err(Error::Threads)
 }
 
-/// The capturing thread's work.
+/// State of the capturing thread.
 struct CaptureLoop<'a> {
     workers: &'a Workers,
     inbox: &'a Receiver<Message>,
@@ -192,7 +195,7 @@ impl CaptureLoop<'_> {
         due.saturating_sub(now).min(TICK.max(TICK_EACH.saturating_mul(members)))
     }
 
-    /// Takes what other threads have sent.
+    /// Handles the messages of other threads.
     fn deliver(&mut self) {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
@@ -214,7 +217,8 @@ impl CaptureLoop<'_> {
         }
     }
 
-    /// `quiet_at` is before the events of `woken` were read: nothing is known of what came after it.
+    /// `quiet_at` is a time before the events of `woken` were read. Nothing is known about later
+    /// times.
     fn tick(&mut self, woken: &Woken, quiet_at: pitr_format::Timestamp) {
         let monotonic = self.workers.clock().monotonic();
         for number in &woken.changed {
@@ -237,10 +241,11 @@ impl CaptureLoop<'_> {
         }
     }
 
-    /// Ends all members, and waits until what they captured is archived.
+    /// Ends all members, and waits until their captured transactions are archived.
     fn drain(mut self) -> Result<Outcomes> {
-        // What was committed until now gets its time before any source says until when it is complete: so the latest
-        // moment that all sources have in common has all of it.
+        // Everything committed until now gets its time before any source states the time up to
+        // which it is complete. So the latest moment that all sources have in common includes all
+        // of it.
         self.members.iter_mut().for_each(Member::look_once_more);
         loop {
             self.deliver();

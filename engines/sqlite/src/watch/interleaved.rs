@@ -1,7 +1,8 @@
-//! Attaching, interleaved with an application that is stepped between any two of its steps (FAILURES 47).
+//! Attaches while an application takes steps between any two steps of the attach (FAILURES 47).
 //!
-//! Each round kills or drains a watch, lets the application write and checkpoint, and attaches again while the
-//! application goes on at random steps. What is restored then must be what the application has.
+//! Each round kills or drains a watch, lets the application write and checkpoint, and attaches
+//! again while the application continues at random steps. The restored state must then equal that
+//! of the application.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -22,12 +23,13 @@ use crate::place::Place;
 use crate::steps;
 
 const TABLES: u32 = 6;
-/// What the application does at most while the watch attaches; one that never rests keeps every look from being clean.
+/// Maximum number of application steps during one attach. An application that never rests would
+/// keep every look from being consistent.
 const ACTIONS_MAX: u32 = 8;
 /// Rounds in one repository.
 const ROUNDS: u64 = 40;
 
-/// Small and repeatable (xorshift64*).
+/// A small repeatable generator (xorshift64*).
 struct Random(u64);
 
 impl Random {
@@ -60,7 +62,7 @@ impl App {
     fn commit(&mut self) {
         self.commits += 1;
         let (table, n) = (self.commits % TABLES, self.commits);
-        // Busy when the watch has the write lock: then nothing was committed.
+        // Busy while the watch has the write lock: then nothing was committed.
         if self.conn.execute_batch(&format!("UPDATE t{table} SET n={n}")).is_err() {
             self.commits -= 1;
         }
@@ -126,7 +128,7 @@ impl World {
     }
 }
 
-/// Looks once, and archives everything: a kill that comes later.
+/// Looks once, and archives everything: simulates a kill that comes later.
 fn archive(watch: &mut Watch) {
     let attached = watch.attached.as_mut().unwrap();
     attached.capture.look(&attached.source).unwrap();
@@ -137,7 +139,7 @@ fn archive(watch: &mut Watch) {
     watch.shared.ship(true).unwrap();
 }
 
-/// Plays one repository's rounds; returns how many steps attaching took and how many gaps were stated.
+/// Runs one repository's rounds; returns the number of attach steps and of recorded gaps.
 fn play(seed: u64) -> (u64, u32) {
     let memory = Path::new("/dev/shm");
     let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
@@ -196,8 +198,8 @@ fn play(seed: u64) -> (u64, u32) {
 }
 
 #[test]
-fn each_interleaving_of_attach_and_application_is_exact_or_a_gap() {
-    // FAILURES 2, 47. PITR_INTERLEAVINGS asks for more rounds than a test run has time for.
+fn every_interleaving_of_attach_and_application_is_exact_or_a_gap() {
+    // FAILURES 2, 47. Set PITR_INTERLEAVINGS for more rounds than a test run has time for.
     let rounds = std::env::var("PITR_INTERLEAVINGS").ok().and_then(|n| n.parse().ok()).unwrap_or(240u64);
     let (mut steps_taken, mut gaps) = (0, 0);
     for seed in 0..rounds.div_ceil(ROUNDS) {

@@ -1,4 +1,4 @@
-//! What a watch says of a source that the repository knows elsewhere, and of a clock that was ahead.
+//! A source that the repository knows at another location, and a clock that was ahead.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -33,7 +33,7 @@ fn backup(
     Ok(reported)
 }
 
-/// States that another machine backed the source up, from the same path or another one.
+/// States that another machine backed up the source, from the same path or another one.
 fn move_origin(context: &WatchContext, watched: &WatchSource, change: impl Fn(&mut Origin)) {
     let archive = Archive::new(context.objects.clone(), watched.source.clone());
     let mut origin = archive.origin().unwrap().unwrap();
@@ -52,15 +52,15 @@ fn another_host_is_refused_unless_the_local_log_is_here() {
     // A recreated container on its old volume.
     move_origin(&context, &watched, |origin| origin.host = "another".into());
     backup(&context, &watched, options).unwrap();
-    // Two machines with one path.
+    // Two machines with the same path.
     move_origin(&context, &watched, |origin| origin.host = "another".into());
     std::fs::remove_dir_all(&watched.state).unwrap();
     let refused = backup(&context, &watched, options).unwrap_err();
     assert!(matches!(&refused, Error::OtherPlace { was_host, .. } if was_host == "another"), "{refused}");
-    assert!(!watched.state.exists(), "nothing was made");
+    assert!(!watched.state.exists(), "nothing was created");
     backup(&context, &watched, WatchOptions { adopt: true, ..options }).unwrap();
     backup(&context, &watched, options).unwrap();
-    // Two machines of one name.
+    // Two machines with the same name.
     move_origin(&context, &watched, |origin| origin.machine = Some([7; 16]));
     std::fs::remove_dir_all(&watched.state).unwrap();
     let outcome = backup(&context, &watched, options);
@@ -69,8 +69,8 @@ fn another_host_is_refused_unless_the_local_log_is_here() {
 }
 
 #[test]
-fn a_local_log_that_came_along_does_not_vouch_for_another_path() {
-    // FAILURES 13, 50: a copy with all that belongs to it must not take the original's place.
+fn a_copied_local_log_does_not_admit_another_path() {
+    // FAILURES 13, 50: a copy with its state folder must not take the original's place.
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
     let (context, watched) = context(dir.path(), &database, Arc::new(SystemClock::default()));
@@ -82,7 +82,8 @@ fn a_local_log_that_came_along_does_not_vouch_for_another_path() {
     assert!(matches!(refused, Err(Error::OtherPlace { .. })), "{refused:?}");
 }
 
-/// Backs up with a clock an hour ahead, then with one this far behind it. Returns the second run's events.
+/// Backs up, sets the clock back by `behind` microseconds, and backs up again. Returns the events of
+/// the second backup and the number of the newest timeline.
 fn after_a_clock_that_was_ahead(behind: i64) -> (Vec<String>, u32) {
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
@@ -93,7 +94,7 @@ fn after_a_clock_that_was_ahead(behind: i64) -> (Vec<String>, u32) {
     let mut app = application(&database);
     app.sql("INSERT INTO t VALUES(2)");
     let reported = backup(&context, &watched, WatchOptions::default()).unwrap();
-    // And watched.
+    // The source can also be watched.
     let watch =
         Watch::begin(context.clone(), watched.clone(), WatchOptions::default(), Arc::new(|_| {})).unwrap();
     app.sql("INSERT INTO t VALUES(3)");
@@ -108,7 +109,7 @@ fn after_a_clock_that_was_ahead(behind: i64) -> (Vec<String>, u32) {
 }
 
 #[test]
-fn a_clock_that_was_ahead_keeps_nothing_from_being_protected() {
+fn a_clock_that_was_ahead_does_not_prevent_protection() {
     // FAILURES 56
     let (reported, timeline) = after_a_clock_that_was_ahead(86_400_000_000);
     let forked = |event: &String| event.contains("Forked") && event.contains("ClockSetBack");
@@ -117,7 +118,7 @@ fn a_clock_that_was_ahead_keeps_nothing_from_being_protected() {
 }
 
 #[test]
-fn a_clock_that_was_a_little_ahead_is_waited_for_and_told_of() {
+fn a_clock_that_was_slightly_ahead_is_reported_and_waited_for() {
     // FAILURES 56
     let (reported, timeline) = after_a_clock_that_was_ahead(60_000_000);
     let behind = reported.iter().filter(|event| event.contains("ClockBehind")).count();
@@ -128,7 +129,7 @@ fn a_clock_that_was_a_little_ahead_is_waited_for_and_told_of() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_before_the_watch_ends_does_not_keep_it_from_draining() {
+fn a_clock_set_back_before_the_end_does_not_prevent_the_drain() {
     // FAILURES 15, 56
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());

@@ -1,4 +1,4 @@
-//! Fleets: many databases, and what happens while something is gone.
+//! Fleets: many databases, and temporary loss of their files or the repository.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,7 +59,7 @@ impl World {
         self.told.lock().unwrap().recv_timeout(PATIENCE).ok()
     }
 
-    /// Waits for an event of this kind; returns what was told before it.
+    /// Waits for an event of this kind; returns the events before it.
     fn wait(&self, name: &str, kind: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut before = Vec::new();
         loop {
@@ -75,7 +75,7 @@ impl World {
         self.wait(name, |event| matches!(event, Event::Watching))
     }
 
-    /// What is restored is what the application has.
+    /// Asserts that the restored database equals the application's.
     fn assert_restores(&self, name: &str, app: &mut App) {
         let (copy, restored) = (self.path("copy"), self.path("restored"));
         app.copy(&copy);
@@ -85,7 +85,7 @@ impl World {
         std::fs::remove_file(restored).unwrap();
     }
 
-    /// Runs a fleet beside `act`, then drains it.
+    /// Runs a fleet while `act` runs, then drains it.
     fn run(&self, fleet: Fleet, act: impl FnOnce()) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -104,7 +104,7 @@ fn watched_at(name: &str, database: &Path) -> WatchSource {
     WatchSource::new(&Place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
 }
 
-/// Ends the fleet also when a test fails.
+/// Ends the fleet even if a test fails.
 struct EndOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for EndOnDrop<'_> {
@@ -136,7 +136,7 @@ fn is_gap(events: &[Event]) -> bool {
 }
 
 #[test]
-fn a_database_that_comes_later_and_goes_away_is_watched_again() {
+fn a_database_that_appears_late_and_is_replaced_is_watched_again() {
     // FAILURES 9, 57
     let world = World::new();
     let mut fleet = world.fleet();
@@ -161,7 +161,7 @@ fn a_database_that_comes_later_and_goes_away_is_watched_again() {
 }
 
 #[test]
-fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_place() {
+fn an_unmounted_repository_is_waited_for_and_nothing_is_written_in_its_place() {
     // FAILURES 34, 57
     let world = World::new();
     let mut app = made(&world.path("app.db"));
@@ -169,7 +169,7 @@ fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_
     fleet.add_waiting(world.watched("app"), world.events("app"));
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
-        // A put that has begun can't be called back: let what is under way end.
+        // A started put can't be cancelled: let it finish.
         std::thread::sleep(Duration::from_millis(500));
         let (repo, away) = (world.path("repo"), world.path("away"));
         std::fs::rename(&repo, &away).unwrap();
@@ -177,12 +177,12 @@ fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_
         app.sql("INSERT INTO t(x) VALUES('while it was away')");
         world.wait("app", |event| matches!(event, Event::ShipFailed(_)));
         assert!(files_of(&repo).is_empty(), "{:?}", files_of(&repo));
-        // Another repository in its place is none of ours either.
+        // The watch must not write to another repository in its place either.
         let other = Objects::create_local(&repo).unwrap();
         other.init_repository(world.context.clock.now()).unwrap();
         let before = files_of(&repo);
         app.sql("INSERT INTO t(x) VALUES('beside another one')");
-        std::thread::sleep(Duration::from_millis(500)); // several tries to ship
+        std::thread::sleep(Duration::from_millis(500)); // several attempts to ship
         assert_eq!(files_of(&repo), before);
         std::fs::remove_dir_all(&repo).unwrap();
         std::fs::rename(&away, &repo).unwrap();
@@ -193,7 +193,7 @@ fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_
 }
 
 #[test]
-fn a_watchers_folder_that_is_removed_begins_again_with_a_gap() {
+fn a_removed_state_folder_leads_to_a_gap() {
     // FAILURES 57
     let world = World::new();
     let mut app = made(&world.path("app.db"));
@@ -201,7 +201,7 @@ fn a_watchers_folder_that_is_removed_begins_again_with_a_gap() {
     fleet.add_waiting(world.watched("app"), world.events("app"));
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
-        // Nothing is written that could fail: the watcher finds out by itself.
+        // Nothing writes to the folder: the watcher detects the loss itself.
         std::fs::remove_dir_all(world.path("app.db-pitr")).unwrap();
         assert!(is_gap(&world.watching("app")));
         app.sql("INSERT INTO t(x) VALUES('later')");
@@ -210,7 +210,7 @@ fn a_watchers_folder_that_is_removed_begins_again_with_a_gap() {
 }
 
 #[test]
-fn a_file_copied_over_a_watched_database_is_a_gap_with_a_new_base() {
+fn a_file_copied_over_a_watched_database_leads_to_a_gap_and_a_new_base() {
     // FAILURES 48
     let world = World::new();
     let (database, other) = (world.path("app.db"), world.path("other.db"));
@@ -229,7 +229,7 @@ fn a_file_copied_over_a_watched_database_is_a_gap_with_a_new_base() {
         while !app.sql("PRAGMA wal_checkpoint(TRUNCATE)").starts_with("0|") {
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Written in place, from a process that is not ours: see FAILURES 38.
+        // Written in place, by another process: see FAILURES 38.
         let copied = std::process::Command::new("cp").args([&other, &database]).status().unwrap();
         assert!(copied.success());
         assert!(is_gap(&world.watching("app")));
@@ -240,7 +240,7 @@ fn a_file_copied_over_a_watched_database_is_a_gap_with_a_new_base() {
 }
 
 #[test]
-fn a_log_that_is_removed_while_it_is_watched_is_a_gap_with_a_new_base() {
+fn a_wal_removed_while_watched_leads_to_a_gap_and_a_new_base() {
     // FAILURES 48
     let world = World::new();
     let mut app = made(&world.path("app.db"));
@@ -262,8 +262,9 @@ fn a_log_that_is_removed_while_it_is_watched_is_a_gap_with_a_new_base() {
 }
 
 #[test]
-fn a_database_that_was_overwritten_while_nobody_watched_is_noticed_on_return() {
-    // FAILURES 48: the log and its generation are as they were, only the file is another one.
+fn a_database_overwritten_while_unwatched_is_detected_at_the_next_watch() {
+    // FAILURES 48: the `-wal` file and its generation are unchanged, only the database file
+    // differs.
     let world = World::new();
     let (database, other) = (world.path("app.db"), world.path("other.db"));
     let mut app = made(&database);
@@ -287,7 +288,7 @@ fn a_database_that_was_overwritten_while_nobody_watched_is_noticed_on_return() {
 }
 
 #[test]
-fn databases_of_a_folder_come_and_go() {
+fn databases_of_a_folder_appear_and_disappear() {
     let world = World::new();
     let folder = world.path("tenants");
     std::fs::create_dir(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! A whole watch in this process, where the test holds the clock.
+//! A complete watch in this process, with the test's clock.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u
     restorer.restore(&plan, &options).unwrap();
 }
 
-/// Ends the watch; what is restored then is what the application has.
+/// Drains the watch, and asserts that the restored database equals the application's.
 fn assert_drains_exactly(
     watch: &mut Watch,
     app: &mut pitr_testkit::App,
@@ -62,8 +62,8 @@ fn context_of(objects: Objects, database: &Path, clock: Arc<dyn Clock>) -> (Watc
 }
 
 #[test]
-fn a_watch_that_is_ended_before_it_began_has_its_base() {
-    // FAILURES 7: from the moment when capture is established there is something to restore.
+fn a_watch_stopped_at_once_still_stores_its_base() {
+    // FAILURES 7: once capture is established, something can be restored.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
@@ -76,7 +76,7 @@ fn a_watch_that_is_ended_before_it_began_has_its_base() {
 }
 
 #[test]
-fn an_application_that_writes_while_a_watch_begins_does_not_end_it() {
+fn an_application_that_writes_during_attach_does_not_end_the_watch() {
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
@@ -86,8 +86,8 @@ fn an_application_that_writes_while_a_watch_begins_does_not_end_it() {
     let begin = |context| Watch::begin(context, watched.clone(), WatchOptions::default(), Arc::new(|_| {}));
     begin(context.clone()).unwrap().run(&AtomicBool::new(true)).unwrap();
 
-    app.sql("INSERT INTO t VALUES('committed meanwhile')");
-    // More than one look takes.
+    app.sql("INSERT INTO t VALUES('committed between')");
+    // More than one look reads.
     let unsteady = Unsteady::for_reads(3000);
     let mut watch = begin(WatchContext { fs: Arc::new(unsteady.clone()), ..context }).unwrap();
     assert!(unsteady.is_over());
@@ -95,7 +95,7 @@ fn an_application_that_writes_while_a_watch_begins_does_not_end_it() {
 }
 
 #[test]
-fn a_base_that_takes_longer_than_the_application_between_two_checkpoints_is_one_state() {
+fn a_base_read_across_several_checkpoints_is_one_state() {
     // FAILURES 3
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
@@ -122,7 +122,7 @@ fn a_base_that_takes_longer_than_the_application_between_two_checkpoints_is_one_
         let end = &stop;
         let running = scope.spawn(move || watch.run(end));
         while taken.load(Ordering::Relaxed) == 0 && !running.is_finished() {
-            // Every page of the base is written over, and the log is moved into the file again and again.
+            // Overwrite every page of the base, and checkpoint repeatedly.
             app.sql("UPDATE t SET x = randomblob(200000) WHERE id = 1 + abs(random()) % 3");
             app.sql("PRAGMA wal_checkpoint(PASSIVE)");
             checkpoints += 1;
@@ -139,7 +139,7 @@ fn a_base_that_takes_longer_than_the_application_between_two_checkpoints_is_one_
 }
 
 #[test]
-fn a_clock_set_far_back_begins_a_timeline_and_both_histories_stay() {
+fn a_clock_set_far_back_begins_a_timeline_and_both_histories_are_kept() {
     // FAILURES 15: clock set back by more than five minutes.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");

@@ -1,7 +1,7 @@
 //! One database of a fleet, and the thread that holds it.
 //!
 //! ```text
-//!             begins                 a look fails: the source is not what it was
+//!             begins                 a look fails: the source was replaced or changed
 //! Waiting ------------> Away ------> Captured ------> Away (attach again) ----> Captured
 //!    ^                   |               |                   |
 //!    |                   v               v                   v  no database there yet
@@ -34,19 +34,19 @@ use crate::error::{Error, Result};
 /// The first pause after a failure, and the longest one.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// While only the database is missing, or still being made, this is the longest pause.
+/// The longest pause while only the database is missing or incomplete.
 const ABSENT_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// A database that was found in a folder is let go when it is missing for this long: two searches have seen it, and find
-/// it again should it come back.
+/// Time for which a database from a folder must be missing before it leaves the fleet. It covers
+/// two searches, so that a later search finds the database again if it comes back.
 const MISSING_MAX: Duration = Duration::from_secs(2 * super::SEARCH_EVERY.as_secs() + 1);
-/// While nothing is committed, it is noted this often until when.
+/// Interval between notes of the time up to which nothing was committed.
 const MARK_EVERY: Duration = Duration::from_millis(20);
-/// With many databases the pause is this long for each.
+/// Minimum of this interval per database, for many databases.
 const MARK_EACH: Duration = Duration::from_millis(20);
-/// Snapshots of one database that may wait.
+/// Maximum number of waiting snapshots of one database.
 const JOBS_MAX: usize = 16;
 
-/// What a member's step works with.
+/// What a step of a member works with.
 pub(super) struct Context<'a> {
     pub(super) workers: &'a Workers,
     pub(super) wake: &'a mut Wake,
@@ -57,30 +57,30 @@ pub(super) struct Context<'a> {
 pub(super) struct Member {
     watched: WatchSource,
     events: Events,
-    /// It was found in a folder: when it is gone it is let go.
+    /// It was found in a folder: it leaves the fleet when it no longer exists.
     found: bool,
     phase: Phase,
-    /// What its earlier watches did.
+    /// Totals of its earlier watches.
     summary: Summary,
-    /// What was reported last about why nothing is captured.
+    /// The last reported reason why nothing is captured.
     reported: Option<String>,
     pause: Duration,
-    /// A database that was found is missing since then.
+    /// Time since which a database from a folder is missing.
     missing_since: Option<Duration>,
 }
 
 enum Phase {
-    /// To be begun at this time of the monotonic clock.
+    /// The watch begins at this monotonic time.
     Waiting(Duration),
-    /// There was a database, and is to be one again; tried at this time.
+    /// The database was captured before and is gone. The next attempt is at this time.
     Detached(Box<Watch>, GapReason, Duration),
-    /// An attaching thread has it.
+    /// An attaching thread holds it.
     Away,
     Captured(Box<Captured>),
     Over(Result<Summary>),
 }
 
-/// A member that the capturing thread has.
+/// A member that the capturing thread holds.
 struct Captured {
     watch: Box<Watch>,
     control: Control,
@@ -88,14 +88,14 @@ struct Captured {
     pace: Pace,
     due: Duration,
     snapshot_due: Option<Duration>,
-    /// When the watcher's folder is looked at next.
+    /// Time of the next check of the watcher's folder.
     place_due: Duration,
-    /// When it is noted next until when nothing was committed.
+    /// Time of the next note of the time up to which nothing was committed.
     mark_due: Duration,
 }
 
 impl Member {
-    /// A database that is to be watched as soon as it can be.
+    /// A database to watch as soon as possible.
     pub(super) fn waiting(watched: WatchSource, events: Events, found: bool) -> Self {
         let (phase, summary) = (Phase::Waiting(Duration::ZERO), Summary::default());
         Member {
@@ -110,7 +110,7 @@ impl Member {
         }
     }
 
-    /// A database that is captured already.
+    /// A database whose capture is established.
     pub(super) fn begun(watch: Box<Watch>) -> Self {
         let (watched, events) = (watch.shared.watched.clone(), Arc::clone(&watch.shared.events));
         let phase = Phase::Detached(watch, GapReason::LogRestarted, Duration::ZERO);
@@ -125,7 +125,8 @@ impl Member {
         matches!(self.phase, Phase::Over(_))
     }
 
-    /// True if it ended so that the others must not go on as if all were protected.
+    /// True if its failure must end the whole fleet: the others must not continue as if every
+    /// database were protected.
     pub(super) fn ends_all(&self) -> bool {
         !self.found && matches!(self.phase, Phase::Over(Err(_)))
     }
@@ -138,7 +139,7 @@ impl Member {
         (self.watched.source, outcome)
     }
 
-    /// When it has something to do; `None` while another thread has it.
+    /// Time of its next step; `None` while another thread holds it.
     pub(super) fn due(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Waiting(due) | Phase::Detached(_, _, due) => Some(*due),
@@ -147,7 +148,7 @@ impl Member {
         }
     }
 
-    /// Its files changed.
+    /// Records a change of its files.
     pub(super) fn touch(&mut self, now: Duration) {
         if let Phase::Captured(captured) = &mut self.phase {
             captured.pace.touch(now);
@@ -155,21 +156,21 @@ impl Member {
         }
     }
 
-    /// Something is requested of it.
+    /// Records that a request has arrived.
     pub(super) fn asked(&mut self, now: Duration) {
         if let Phase::Captured(captured) = &mut self.phase {
             captured.due = now;
         }
     }
 
-    /// Nothing came until `until`. Of a fleet of `members`.
+    /// Records that no event arrived up to `until`. The fleet has `members` members.
     pub(super) fn note_quiet(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
         if let Phase::Captured(captured) = &mut self.phase {
             captured.note_quiet(until, monotonic, members);
         }
     }
 
-    /// Does what is due, of a fleet of `members`.
+    /// Runs the due step. The fleet has `members` members.
     pub(super) fn step(&mut self, context: &mut Context<'_>, members: usize) {
         match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Waiting(_) => {
@@ -192,7 +193,7 @@ impl Member {
         }
     }
 
-    /// True if it was found in a folder and has been missing for so long that a search must have noticed.
+    /// True for a database from a folder that has been missing long enough for a search to notice.
     fn is_removed(&mut self, context: &Context<'_>) -> bool {
         if !self.found || self.database().exists() {
             self.missing_since = None;
@@ -202,7 +203,7 @@ impl Member {
         now.saturating_sub(*self.missing_since.get_or_insert(now)) >= MISSING_MAX
     }
 
-    /// Takes a watch that is attached.
+    /// Starts to capture an attached watch.
     fn capture(&mut self, watch: Box<Watch>, context: &mut Context<'_>) {
         match Captured::new(watch, context) {
             Ok(mut captured) => {
@@ -219,7 +220,7 @@ impl Member {
         }
     }
 
-    /// A round ended with an error.
+    /// Handles the error of a round.
     fn handle_failure(&mut self, captured: Captured, error: Error, context: &mut Context<'_>) {
         let watch = captured.release(context);
         if error.is_break() {
@@ -249,14 +250,14 @@ impl Member {
         }
     }
 
-    /// When to try again.
+    /// Time of the next attempt.
     fn next_try(&mut self, max: Duration, context: &Context<'_>) -> Duration {
         let pause = self.pause.min(max);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         context.workers.clock().monotonic() + pause
     }
 
-    /// An attaching thread is done with it.
+    /// Takes the member back from an attaching thread.
     pub(super) fn returned(
         &mut self,
         watch: Option<Box<Watch>>,
@@ -269,7 +270,7 @@ impl Member {
             (Outcome::Failed(e), Some(watch)) if e.is_absent() || e.is_busy() || e.is_break() => {
                 self.report(&e);
                 let why = if e.is_break() { reason(&e) } else { GapReason::SourceReplaced };
-                // Each try after a break costs a segment of the log.
+                // After a break each attempt costs a segment of the log.
                 let max = if e.is_break() { PAUSE_MAX } else { ABSENT_PAUSE_MAX };
                 let due = self.next_try(max, context);
                 self.phase = Phase::Detached(watch, why, due);
@@ -307,18 +308,18 @@ impl Member {
         }));
     }
 
-    /// Captures what is there, before the end.
+    /// Captures the current state, before the end.
     pub(super) fn look_once_more(&mut self) {
         if let Phase::Captured(captured) = &mut self.phase
             && let Some(Attached { source, capture, .. }) = captured.watch.attached.as_deref_mut()
             && capture.look(source).is_ok()
         {
-            // What went wrong the drain finds too.
+            // The drain meets the same error and reports it.
             captured.watch.shared.note_progress(capture);
         }
     }
 
-    /// Asks for the end; to be called until [`is_over`](Self::is_over).
+    /// Asks the member to end. Call it until [`is_over`](Self::is_over).
     pub(super) fn end(&mut self, context: &mut Context<'_>) {
         match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Captured(captured) => {
@@ -344,14 +345,15 @@ impl Captured {
             Err(error) => return Err((watch, error)),
         };
         let now = context.workers.clock().monotonic();
-        // Without events, as when the machine has no watch left, the database is looked at often.
+        // Without events, for example when the system has no inotify watch left, the database is
+        // looked at often.
         let followed = context.wake.follow(context.number, &watch.shared.watched.database).ok();
         let pace = Pace::new(now, followed.is_some());
         let snapshot_due = context.workers.options().snapshot_every.map(|every| now + every);
         Ok(Captured { watch, control, followed, pace, due: now, snapshot_due, place_due: now, mark_due: now })
     }
 
-    /// From here on the other threads work for it.
+    /// Makes the other threads work for this member.
     fn begin(&mut self, workers: &Workers) {
         workers.activate(&self.watch.shared);
         if let Some(base) = self.watch.attached.as_mut().and_then(|attached| attached.base.take()) {
@@ -359,7 +361,7 @@ impl Captured {
         }
     }
 
-    /// Gives the watch back; nothing is begun for it any more.
+    /// Returns the watch. No thread starts new work for it.
     fn release(self, context: &mut Context<'_>) -> Box<Watch> {
         if let Some(followed) = self.followed {
             context.wake.unfollow(followed);
@@ -368,7 +370,7 @@ impl Captured {
         self.watch
     }
 
-    /// Notes that nothing came until `until`, if that can be relied on.
+    /// Records that nothing was committed up to `until`, if the events are reliable.
     fn note_quiet(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
         let shared = &self.watch.shared;
         let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else { return };
@@ -377,7 +379,7 @@ impl Captured {
         }
         let marks = monotonic >= self.mark_due;
         if marks && (source.check_in_place().is_err() || shared.watched.place().check().is_err()) {
-            self.due = monotonic; // the next look says what is wrong
+            self.due = monotonic; // the next look reports the fault
             return;
         }
         capture.note_quiet(until, monotonic, marks);
@@ -388,7 +390,7 @@ impl Captured {
         }
     }
 
-    /// One look, and what follows from it.
+    /// One look, and the actions that follow from it.
     fn round(&mut self, context: &Context<'_>, members: usize) -> Result<()> {
         let workers = context.workers;
         let now = workers.clock().monotonic();
@@ -408,10 +410,10 @@ impl Captured {
         }
         let before = capture.last_tx();
         let published = capture.look(source)?;
-        // Before anybody is told until when the log is complete.
+        // Check before publishing the time up to which the log is complete.
         shared.watched.place().check()?;
         let found = capture.last_tx() != before;
-        // A look that could not see anything settles nothing.
+        // A look that could not read the index changes no assumption.
         if published.is_some() {
             let unsettled = !found && capture.is_unsettled(source)?;
             self.pace.looked(now, found, unsettled);
@@ -431,7 +433,7 @@ impl Captured {
         Ok(())
     }
 
-    /// Snapshots that are asked for, due, or needed.
+    /// Starts snapshots that are requested, due, or needed.
     fn requests(&mut self, workers: &Workers, shared: &Arc<Shared>, now: Duration) -> Result<()> {
         let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else {
             return Ok(());
@@ -444,7 +446,7 @@ impl Captured {
         match self.control.poll() {
             None => {}
             Some((_, requester)) if state.jobs.load(Ordering::Relaxed) >= JOBS_MAX => {
-                requester.answer(Err("too many snapshots wait already; try again later"));
+                requester.answer(Err("too many snapshots are waiting; try again later"));
             }
             Some((Request::Snapshot, requester)) => {
                 workers.submit(Job { shared: Arc::clone(shared), base: None, requester: Some(requester) });

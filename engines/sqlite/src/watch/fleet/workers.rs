@@ -17,27 +17,28 @@ use super::wake::Waker;
 use super::{Found, Search};
 use crate::error::{Error, Result};
 
-/// Threads look this often whether they are to end.
+/// Interval at which threads check whether to end.
 const POLL_EVERY: Duration = Duration::from_millis(20);
-/// What was captured is made durable this often: what a kill of ours can cost.
+/// Interval between syncs of captured transactions: a kill of this process costs at most this.
 const SYNC_EVERY: Duration = Duration::from_millis(25);
-/// A base that could not be stored is tried again after this long.
+/// Pause before a failed base is tried again, milliseconds.
 const BASE_AGAIN_MS: u64 = 5_000;
-/// The longest pause between two looks whether something is to be shipped.
+/// The longest pause between two checks whether something must be shipped.
 const SHIP_PAUSE: Duration = Duration::from_millis(50);
-/// Watching another database begins only while this many descriptors are free: the databases that are watched
-/// already need some to store objects and to sync.
+/// Another database is watched only while at least this many descriptors are free: the watched
+/// databases need some to store objects and to sync.
 const FREE_DESCRIPTORS_MIN: usize = 64;
-/// The longest pause between two tries to ship.
+/// The longest pause between two attempts to ship, milliseconds.
 const SHIP_PAUSE_MS_MAX: u64 = 30_000;
 
-/// How far the threads that can wait stand back (see nice(2)).
+/// Priority of the threads that can wait (see nice(2)).
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// Lowers the priority of the calling thread: the application, and capture after it, come before compressing and
-/// storing. For a watching program's pools of threads too. Where it is refused everything works, only less politely;
-/// elsewhere than on Linux a priority belongs to the whole process, and stays.
+/// Lowers the priority of the calling thread. The application, and then capture, come before
+/// compressing and storing. Call it in a watching program's thread pools too. If the system refuses
+/// it, everything still works, at normal priority. Outside Linux a priority belongs to the whole
+/// process, and stays unchanged.
 pub fn lower_priority() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, NICENESS);
@@ -46,12 +47,12 @@ pub fn lower_priority() {
 /// A snapshot to take.
 pub(super) struct Job {
     pub(super) shared: Arc<Shared>,
-    /// The base to read; an increment from the log if `None`.
+    /// The base to read; `None` for an increment from the log.
     pub(super) base: Option<Box<PendingBase>>,
     pub(super) requester: Option<Requester>,
 }
 
-/// What the attaching threads do with a member.
+/// Work of the attaching threads for a member.
 pub(super) struct Task {
     pub(super) member: usize,
     pub(super) action: Action,
@@ -60,29 +61,29 @@ pub(super) struct Task {
 pub(super) enum Action {
     /// Begin to watch.
     Begin(WatchSource, Events),
-    /// Attach again to a source that is not what it was.
+    /// Attach again to a source that was replaced or changed.
     Attach(Box<Watch>, GapReason),
-    /// Go on on a new timeline: the clock was set back.
+    /// Continue on a new timeline: the clock was set back.
     Fork(Box<Watch>),
-    /// Capture and archive what is there, and end.
+    /// Capture and archive the current state, and end.
     Drain(Box<Watch>),
-    /// Close everything, because something went wrong, to begin again later.
+    /// Close everything after a failure, to begin again later.
     Abandon(Box<Watch>),
 }
 
-/// What came of a task.
+/// The result of a task.
 pub(super) enum Outcome {
-    /// It is captured.
+    /// Capture is established.
     Attached,
-    /// It isn't, for now. Without the watch it must begin again.
+    /// Capture failed for now. Without the watch it must begin again.
     Failed(Error),
-    /// It is drained.
+    /// The watch is drained.
     Drained(Result<Summary>),
-    /// It is closed.
+    /// The watch is closed.
     Abandoned(Summary),
 }
 
-/// Sent to the capturing thread.
+/// A message to the capturing thread.
 pub(super) enum Message {
     Done { member: usize, watch: Option<Box<Watch>>, outcome: Outcome },
     Found(Found),
@@ -90,7 +91,7 @@ pub(super) enum Message {
 
 type Senders = (Sender<Job>, Sender<Task>, Sender<Message>, Sender<()>);
 
-/// What the threads share.
+/// State that the threads share.
 pub(super) struct Workers {
     context: WatchContext,
     options: WatchOptions,
@@ -123,12 +124,12 @@ impl Workers {
         u64::try_from(self.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// True once the threads are to end, or one panicked.
+    /// True once the threads should end, or one panicked.
     pub(super) fn has_ended(&self) -> bool {
         self.end.load(Ordering::Relaxed)
     }
 
-    /// Tells all threads to end when it is dropped, also by a panic.
+    /// Makes all threads end when the guard is dropped, also by a panic.
     pub(super) fn end_on_drop(&self) -> EndOnDrop<'_> {
         EndOnDrop(Some(self))
     }
@@ -137,18 +138,18 @@ impl Workers {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on this member's log is synced and shipped.
+    /// Starts syncing and shipping this member's log.
     pub(super) fn activate(&self, shared: &Arc<Shared>) {
         self.active().push(Arc::clone(shared));
     }
 
-    /// No thread begins anything for this member any more; what one does at the moment goes on.
+    /// Stops new work for this member; work in progress continues.
     pub(super) fn deactivate(&self, shared: &Arc<Shared>) {
         self.active().retain(|other| !Arc::ptr_eq(other, shared));
         shared.snapshots.ending.store(true, Ordering::Relaxed);
     }
 
-    /// There is something to make durable.
+    /// Tells the syncing thread that there is something to make durable.
     pub(super) fn signal_news(&self) {
         let _ = self.news.try_send(());
     }
@@ -156,7 +157,7 @@ impl Workers {
     /// Queues a snapshot.
     pub(super) fn submit(&self, job: Job) {
         job.shared.snapshots.jobs.fetch_add(1, Ordering::Relaxed);
-        // It can only fail when the threads have ended.
+        // This fails only after the threads have ended.
         let _ = self.jobs.send(job);
     }
 
@@ -170,7 +171,7 @@ impl Workers {
         self.waker.wake();
     }
 
-    /// Makes durable what is captured, while there is news.
+    /// Makes captured transactions durable, while there is news.
     pub(super) fn sync(&self, news: &Receiver<()>) {
         while !self.has_ended() {
             match news.recv_timeout(POLL_EVERY * 5) {
@@ -193,7 +194,7 @@ impl Workers {
     pub(super) fn ship(&self) {
         lower_priority();
         let every_ms = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
-        // Not at each member's own moment: with hundreds that would be all the time.
+        // Shipping at each member's own time would keep the thread busy with hundreds of members.
         let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), SHIP_PAUSE);
         while !self.has_ended() {
             let now_ms = self.now_ms();
@@ -203,7 +204,7 @@ impl Workers {
                 if at > now_ms || !shared.wants_shipping(now_ms) {
                     return false;
                 }
-                // Only one of the threads moves the time on, and ships.
+                // Only one of the threads wins the exchange, and ships.
                 let next = now_ms.saturating_add(every_ms);
                 due.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             };
@@ -253,14 +254,14 @@ impl Workers {
         let begun = self.clock().monotonic();
         let is_base = base.is_some();
         if !is_base && shared.snapshots.ending.load(Ordering::Relaxed) {
-            // A base is taken all the same: without it nothing that was captured after a gap could be restored.
+            // A base is still taken: without it nothing captured after a gap could be restored.
             shared.snapshots.jobs.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         let taken = match base {
             Some(base) => {
                 let taken = shared.check_repository().and_then(|()| shared.take_base(&base));
-                // The view, and with it its descriptor, is gone before the source may be.
+                // Drop the view, and with it its descriptor, before the source can be dropped.
                 drop(base);
                 taken.map(Some)
             }
@@ -278,7 +279,7 @@ impl Workers {
                 (shared.events)(Event::Snapshot { snapshot: Box::new(snapshot), took });
             }
             Ok(None) => {
-                answer(Err("the base of this watch is not finished yet; try again later"));
+                answer(Err("the first snapshot of this watch is not finished yet; try again later"));
                 state.base_due_ms.fetch_max(1, Ordering::Relaxed);
             }
             Err(e) => {
@@ -295,7 +296,7 @@ impl Workers {
         state.jobs.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Says why there is no snapshot, once for each reason.
+    /// Reports why there is no snapshot, once for each reason.
     fn report_failure(&self, shared: &Shared, error: Error) {
         let text = error.to_string();
         if error.is_final() {
@@ -308,7 +309,7 @@ impl Workers {
         }
     }
 
-    /// Begins, ends and mends members.
+    /// Begins, ends and re-attaches members.
     pub(super) fn attach(&self, tasks: &Receiver<Task>) {
         loop {
             match tasks.recv_timeout(POLL_EVERY * 5) {
@@ -363,7 +364,7 @@ impl Workers {
         }
     }
 
-    /// Tells of databases that were not there before.
+    /// Reports new databases.
     pub(super) fn search(&self, mut search: Search<'_>, every: Duration) {
         let mut next = Duration::ZERO;
         while !self.has_ended() {
@@ -376,7 +377,7 @@ impl Workers {
     }
 }
 
-/// Waits until no thread works with this watch any more. Nobody begins to: it is not active.
+/// Waits until no other thread uses this watch. It is not active, so no thread starts to.
 fn wait_until_unshared(watch: &Watch) {
     while Arc::strong_count(&watch.shared) > 1 {
         std::thread::sleep(Duration::from_millis(2));
@@ -387,7 +388,7 @@ fn wait_until_unshared(watch: &Watch) {
 pub(super) struct EndOnDrop<'a>(Option<&'a Workers>);
 
 impl EndOnDrop<'_> {
-    /// Dropping it does nothing from here on.
+    /// Makes the drop do nothing.
     pub(super) fn defuse(mut self) {
         self.0 = None;
     }

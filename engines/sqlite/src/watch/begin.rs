@@ -81,9 +81,9 @@ pub(super) fn open_log(
         None => Timestamp::MIN,
     };
     let reason = ForkReason::LogBehind;
-    let behind = Fork { parent: Some(newest), at, reason, root: None, time, gap: true };
+    let end_of_newest = Fork { parent: Some(newest), at, reason, root: None, time, gap: true };
     let restored = binding::restored_fork(context, archive, &catalog, database)?;
-    let from = restored.unwrap_or(behind);
+    let from = restored.unwrap_or(end_of_newest);
     let log = fork(context, state, writer, &from, options)?;
     events(Event::Forked { timeline: log.timeline, reason: from.reason });
     Ok(log)
@@ -139,7 +139,7 @@ pub(super) fn fork(
         root: from.root,
     })?;
     let log_id = random_bytes()?;
-    // A fork's clock begins anew: times that occur in both histories are ambiguous, and marked so.
+    // A fork's clock starts again: times that occur in both histories are ambiguous, and marked so.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
     let (follows, gap) = (from.at, from.gap);
     let segment_size = options.segment_size;

@@ -22,7 +22,7 @@ struct World {
     dir: tempfile::TempDir,
     context: WatchContext,
     send: Mutex<Sender<(String, Event)>>,
-    told: Mutex<Receiver<(String, Event)>>,
+    received: Mutex<Receiver<(String, Event)>>,
 }
 
 impl World {
@@ -31,9 +31,9 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
         let repository = objects.init_repository(clock.now()).unwrap().id;
-        let (send, told) = channel();
+        let (send, received) = channel();
         let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };
-        World { dir, context, send: Mutex::new(send), told: Mutex::new(told) }
+        World { dir, context, send: Mutex::new(send), received: Mutex::new(received) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -56,7 +56,7 @@ impl World {
     }
 
     fn next(&self) -> Option<(String, Event)> {
-        self.told.lock().unwrap().recv_timeout(PATIENCE).ok()
+        self.received.lock().unwrap().recv_timeout(PATIENCE).ok()
     }
 
     /// Waits for an event of this kind; returns the events before it.

@@ -1,8 +1,8 @@
 //! Any number of watched databases, driven by a fixed number of threads.
 //!
 //! ```text
-//! capturing   1   looks, appends, hands over; the only thread that touches databases being
-//!                 captured; sleeps until a file changes
+//! capturing   1   looks, appends, hands over; the only thread that uses the connections to
+//!                 captured databases; sleeps until a file changes
 //! syncing     1   makes captured transactions durable, every 25 ms while there is news
 //! shipping    2   watermark, sync, ship: every RPO interval while there is news
 //! snapshots   1   bases and increments, one at a time
@@ -39,7 +39,7 @@ pub use workers::lower_priority;
 /// Maximum interval between wake-ups of the capturing thread. Each extends the time up to which
 /// nothing was committed, and checks `stop`.
 const TICK: Duration = Duration::from_millis(10);
-/// Minimum interval between wake-ups per database, for many databases.
+/// With many databases the interval is this long per database.
 const TICK_EACH: Duration = Duration::from_micros(100);
 /// Interval between searches of folders for databases.
 const SEARCH_EVERY: Duration = Duration::from_secs(4);

@@ -82,8 +82,8 @@ fn a_copied_local_log_does_not_admit_another_path() {
     assert!(matches!(refused, Err(Error::OtherPlace { .. })), "{refused:?}");
 }
 
-/// Backs up, sets the clock back by `behind` microseconds, and backs up again. Returns the events of
-/// the second backup and the number of the newest timeline.
+/// Backs up, sets the clock back by `behind` microseconds, and backs up again. Returns the events
+/// of the second backup and the number of the newest timeline.
 fn after_a_clock_that_was_ahead(behind: i64) -> (Vec<String>, u32) {
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());

@@ -41,7 +41,7 @@ const ABSENT_PAUSE_MAX: Duration = Duration::from_millis(500);
 const MISSING_MAX: Duration = Duration::from_secs(2 * super::SEARCH_EVERY.as_secs() + 1);
 /// Interval between notes of the time up to which nothing was committed.
 const MARK_EVERY: Duration = Duration::from_millis(20);
-/// Minimum of this interval per database, for many databases.
+/// With many databases the interval is this long per database.
 const MARK_EACH: Duration = Duration::from_millis(20);
 /// Maximum number of waiting snapshots of one database.
 const JOBS_MAX: usize = 16;

@@ -16,7 +16,7 @@ use std::time::Duration;
 const HOT: Duration = Duration::from_millis(50);
 /// Interval between looks at a database at rest.
 const SLOW: Duration = Duration::from_secs(1);
-/// Minimum of this interval per database, for many databases at rest.
+/// With many databases at rest the interval is this long per database.
 const SLOW_EACH: Duration = Duration::from_millis(20);
 
 /// What is known about one database.

@@ -100,7 +100,7 @@ impl Snapshots {
                 let Some((peer, _)) = peers.get(nth) else {
                     let nth = nth - peers.len();
                     let rates = ways[nth].measure(&data.whole, &World::new("bound")?, LEVEL)?;
-                    println!("  {}", ways[nth].print_figures(rates));
+                    println!("  {}", ways[nth].line(rates));
                     bounds[nth].push(rates);
                     continue;
                 };

@@ -18,6 +18,7 @@ mod models;
 mod moments;
 mod program;
 mod soak;
+mod tidy;
 mod usage;
 mod verdict;
 mod witness;
@@ -56,6 +57,8 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     /// Makes the golden repositories of a new version of the format
     Golden,
+    /// Checks rules that the compiler doesn't check
+    Tidy(tidy::Tidy),
     /// Tries every order of the steps of concurrent code, by loom
     Models,
     /// Runs tests under miri, which a nightly toolchain has as a component
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Soak(soak) => soak.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Golden => golden::run(),
+        Task::Tidy(tidy) => tidy.run(),
         Task::Models => models::run(),
         Task::Miri => miri::run(),
     };

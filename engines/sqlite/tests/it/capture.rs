@@ -55,6 +55,7 @@ fn every_commit_is_captured_across_restarts_of_the_wal() {
 
 #[test]
 fn rollbacks_and_spills_leave_no_trace() {
+    // FAILURES 10
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);

@@ -213,7 +213,8 @@ fn gzip_onto(level: u32, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<usize> {
 /// Decompresses `stored`, which must fill `out` exactly.
 pub(crate) fn inflate_into(out: &mut [u8], codec: u8, stored: &[u8]) -> Result<(), CodecError> {
     let whole = out.len();
-    let wrong = |source| CodecError::Inflate { raw_len: whole as u32, source }; // at most FRAME_BYTES_MAX
+    // At most FRAME_BYTES_MAX.
+    let wrong = |source| CodecError::Inflate { raw_len: whole as u32, source };
     let written = match codec {
         ID_NONE if stored.len() == whole => {
             out.copy_from_slice(stored);

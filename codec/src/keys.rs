@@ -1,9 +1,9 @@
 //! The keys of an encrypted repository, and the wrapping of the master key.
 //!
 //! A random master key encrypts the key ring. The ring holds the data keys, of which the newest
-//! encrypts new objects, and the name key, which never changes. Chunk ids are HMACs under the name
-//! key, so that a reader of the repository without keys cannot test whether it contains a known
-//! file. Each slot holds the master key, wrapped by one passphrase or key file.
+//! encrypts new objects, and the key of names, which never changes. Chunk ids are HMACs under the
+//! key of names, so that a reader of the repository without keys cannot test whether it contains a
+//! known file. Each slot holds the master key, wrapped by one passphrase or key file.
 
 use crate::cipher::ObjectCipher;
 use crate::{CodecError, Digest, ObjectKind, Seal};

@@ -40,7 +40,8 @@ impl Parts<'_> {
         let block_bytes = self.geometry.block_bytes as usize; // at most 64 KiB
         let mut current: Option<(u32, Arc<C>)> = None;
         for entry in self.blocks {
-            let start = (u64::from(entry.block) - self.first_block) as usize * block_bytes; // within the extent
+            // Within the extent.
+            let start = (u64::from(entry.block) - self.first_block) as usize * block_bytes;
             if start >= out.len() {
                 break; // after the end of the file
             }

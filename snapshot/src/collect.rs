@@ -170,7 +170,8 @@ impl<'w> Collector<'w> {
         if is_zero(image) {
             self.images.push(Image { file: number, at: ZERO, block });
         } else {
-            self.images.push(Image { file: number, at: self.bytes.len() as u32, block }); // below WINDOW_BYTES
+            // Below WINDOW_BYTES.
+            self.images.push(Image { file: number, at: self.bytes.len() as u32, block });
             self.bytes.extend_from_slice(image);
             self.bytes.resize(self.bytes.len() + block_bytes as usize - within, 0);
         }
@@ -251,7 +252,8 @@ impl<'w> Collector<'w> {
             self.close()?;
             self.open_file = file;
         }
-        let slot = (self.open.len() / bytes.len()) as u32; // all blocks of a file have the same size
+        // All blocks of a file have the same size.
+        let slot = (self.open.len() / bytes.len()) as u32;
         self.open.extend_from_slice(bytes);
         let chunk = self.files[file].chunks.len() + self.waiting(file);
         Ok(Changed { block, chunk: chunk as u32, slot })

@@ -96,7 +96,8 @@ impl Before<'_> {
                 _ if pieces == 0 => _ = over.insert(first, Expected::Unknown),
                 Place::Zero => over.extend((first..first + pieces).map(|piece| (piece, Expected::Zeros))),
                 Place::Slot { chunk, slot } => {
-                    let id = &self.parts.chunks[chunk as usize]; // an entry's index is within its table
+                    // An entry's index is within its table.
+                    let id = &self.parts.chunks[chunk as usize];
                     let sums = match &current {
                         Some((number, sums)) if *number == chunk => sums,
                         _ => &current.insert((chunk, self.sums.of(id)?)).1,

@@ -81,7 +81,8 @@ fn write_whole(
         put,
         |extent, id| {
             stored(id, extent.bytes().len())?;
-            trees[extent.file].set(writer, extent.number, (id, extent.bytes().len() as u32)) // at most 1 MiB
+            // At most 1 MiB.
+            trees[extent.file].set(writer, extent.number, (id, extent.bytes().len() as u32))
         },
     )?;
     shapes.into_iter().zip(trees).map(|(shape, tree)| tree.finish(writer, shape)).collect()
@@ -153,7 +154,8 @@ impl Tree {
     fn set(&mut self, writer: &ChunkWriter, number: u64, extent: CutExtent) -> Result<()> {
         let node = number / NODE_EXTENTS;
         let at = self.growing.iter().position(|growing| growing.number == node).unwrap_or_else(|| {
-            let whole = self.len.map_or(NODE_EXTENTS, |len| extents_of_node(len, node)) as usize; // at most NODE_EXTENTS
+            // At most NODE_EXTENTS.
+            let whole = self.len.map_or(NODE_EXTENTS, |len| extents_of_node(len, node)) as usize;
             self.growing.push(Growing {
                 number: node,
                 extents: vec![(ChunkId::ZERO, 0); whole],

@@ -132,7 +132,8 @@ fn place_at(place: i64, geometry: Geometry, chunks: usize) -> Result<Place, Deco
     if at / slots >= chunks as u64 {
         return Err(wrong);
     }
-    Ok(Place::Slot { chunk: (at / slots) as u32, slot: (at % slots) as u32 }) // a table has at most 2^17 chunks
+    // A table has at most 2^17 chunks.
+    Ok(Place::Slot { chunk: (at / slots) as u32, slot: (at % slots) as u32 })
 }
 
 fn zigzag(value: i64) -> u64 {

@@ -127,7 +127,8 @@ impl SnapshotReader {
         }
         for of_node in wanted.chunk_by(|a, b| a / NODE_EXTENTS == b / NODE_EXTENTS) {
             let node = self.node(entry, of_node[0] / NODE_EXTENTS)?; // a run is never empty
-            let id = |extent: u64| node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
+            // A leaf has all extents of its node.
+            let id = |extent: u64| node.ids[(extent % NODE_EXTENTS) as usize];
             let (zero, stored): (Vec<u64>, Vec<u64>) =
                 of_node.iter().partition(|extent| id(**extent) == ChunkId::ZERO);
             zero.into_par_iter().try_for_each(|extent| {
@@ -161,7 +162,8 @@ impl SnapshotReader {
             return Ok(false);
         }
         if !entry.shape.has_blocks() {
-            let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
+            // A leaf has all extents of its node.
+            let id = node.ids[(extent % NODE_EXTENTS) as usize];
             return Ok(if id == ChunkId::ZERO { is_zero(bytes) } else { self.store.ids().of(bytes) == id });
         }
         match self.differing(file, extent, bytes) {
@@ -286,7 +288,8 @@ fn span_of_blocks(entry: &FileEntry, extent: u64) -> Range<u64> {
 fn parts<'a>(entry: &FileEntry, node: &'a LoadedNode, extent: u64) -> Parts<'a> {
     let in_node = extent % NODE_EXTENTS;
     let geometry = entry.shape.geometry();
-    let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize]; // a loaded node has all its groups
+    // A loaded node has all its groups.
+    let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize];
     let first_block = in_node % GROUP_EXTENTS * geometry.blocks_per_extent();
     Parts {
         geometry,

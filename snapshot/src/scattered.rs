@@ -1,8 +1,8 @@
 //! Reads scattered blocks.
 //!
-//! Such reads mostly wait for the disk, block after block, so many threads wait in parallel. Each
-//! thread reads some blocks into one buffer before it sends them. Memory is a fixed number of these
-//! buffers.
+//! Such reads mostly wait for the disk, block after block, so several threads wait in parallel.
+//! Each thread reads some blocks into one buffer before it sends them. Memory is a fixed number of
+//! these buffers.
 
 use crate::{BlockSource, Error, FileShape, Result};
 use crossbeam_channel::bounded;

@@ -66,7 +66,8 @@ pub(crate) struct LoadedNode {
 impl LoadedNode {
     pub(crate) fn load(store: &ChunkStore, file: &FileEntry, number: u64) -> Result<Self> {
         let (ids, bounds) = extents_of(store, file, number)?;
-        let (node, geometry) = (&file.nodes[number as usize], file.shape.geometry()); // a valid index, as above
+        // A valid index, as above.
+        let (node, geometry) = (&file.nodes[number as usize], file.shape.geometry());
         let overlays =
             (0..NODE_GROUPS).map(|group| overlay(store, node, group, geometry)).collect::<Result<_>>()?;
         Ok(LoadedNode { ids, bounds, overlays })

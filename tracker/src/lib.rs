@@ -6,15 +6,20 @@
 //! same changes from the log.
 //!
 //! # What to call when
-//! | when | call |
-//! | --- | --- |
-//! | a transaction or batch is about to be appended | [`Tracker::enter`]; keep the [`Pass`] |
-//! | its records are durable | [`Pass::file`] and [`FileMarks::mark`], [`Pass::set_length`], or [`Pass::record`] for each record; then [`Pass::done`] |
-//! | nothing was appended after all | [`Pass::done`] with [`Lsn::ORIGIN`](pitr_format::Lsn::ORIGIN) |
-//! | the append or its sync failed | drop the pass: it is unknown what it left in the log |
-//! | an incremental snapshot begins | [`Tracker::freeze`] with the log's durable LSN, then [`Store::put`] |
-//! | the snapshot needs the changes since another one | [`Store::coverage`] of the range between the two; read the [missing](Coverage::missing) parts through an [`Extractor`] and add them with [`Coverage::add`] |
-//! | the snapshot is complete | [`Store::remove_below`] the oldest LSN at which a later one may begin |
+//! - Before a transaction or batch is appended: [`Tracker::enter`]. Keep the [`Pass`].
+//! - When its records are durable: [`Pass::file`] and [`FileMarks::mark`], [`Pass::set_length`], or
+//!   [`Pass::record`] for each record; then [`Pass::done`].
+//! - When nothing was appended after all: [`Pass::done`] with
+//!   [`Lsn::ORIGIN`](pitr_format::Lsn::ORIGIN).
+//! - When the append or its sync failed: drop the pass, because it is unknown what it left in the
+//!   log.
+//! - When an incremental snapshot begins: [`Tracker::freeze`] with the log's durable LSN, then
+//!   [`Store::put`].
+//! - When the snapshot needs the changes since another one: [`Store::coverage`] of the range
+//!   between the two. Read the [missing](Coverage::missing) parts through an [`Extractor`], and add
+//!   them with [`Coverage::add`].
+//! - When the snapshot is complete: [`Store::remove_below`] the oldest LSN at which a later one may
+//!   begin.
 //!
 //! # After a crash
 //! 1. Recover the log first. [`Store::open`] and [`Tracker::new`] need its durable end.

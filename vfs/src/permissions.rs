@@ -38,8 +38,8 @@ impl Attributes {
         Attributes { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & PERMISSIONS }
     }
 
-    /// Applies the attributes to a file of this process. Returns false if the file keeps its owner, because
-    /// only root may change it.
+    /// Applies the attributes to a file of this process. Returns false if the file keeps its owner,
+    /// because only root may change it.
     pub(crate) fn apply_to(self, path: &Path) -> io::Result<bool> {
         let meta = fs::metadata(path)?;
         let before = Attributes::of(&meta);

@@ -112,7 +112,8 @@ impl<'t> Run<'t> {
             }
             Step::Append(nth) if self.writers[nth].pass.is_some() => {
                 let (block, data) = (self.next_block, [0; 4096]);
-                self.next_block += 1; // each record has its own block, so that no other mark hides a lost one
+                // Each record has its own block, so that no other mark hides a lost one.
+                self.next_block += 1;
                 let image = Record::Image { file: F, block, data: &data };
                 let end = self.log.append(&image);
                 self.writers[nth].images.push((end, block, false));

@@ -5,7 +5,7 @@ use pitr_format::Timestamp;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A clock that stands still until a test moves it.
+/// A clock that moves only when a test moves it.
 #[derive(Debug)]
 pub struct SimClock {
     wall_micros: AtomicI64,

@@ -1,4 +1,4 @@
-//! Point-in-time recovery: the facade of the pitr crates, and the program `pitr`.
+//! Point-in-time recovery: the facade of the pitr crates.
 //!
 //! [`Pitr`] is a repository, opened: it watches databases, takes snapshots, lists what can be restored and restores it.
 //! The crates below it are re-exported for teams who build engines on them one by one.
@@ -40,6 +40,7 @@ pub use pitr_recovery as recovery;
 pub use pitr_snapshot as snapshot;
 pub use pitr_sqlite as sqlite;
 pub use pitr_sqlite::exact;
+pub use pitr_tracker as tracker;
 pub use pitr_verify as verify;
 pub use pitr_vfs as vfs;
 pub use pitr_wal as wal;

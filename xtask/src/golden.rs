@@ -1,6 +1,6 @@
 //! Makes the golden repositories of the format's present version: what this version wrote must be read by every later one.
 //!
-//! Below `pitr/tests/golden/VERSION`: a repository in clear and an encrypted one with its key, each with a database that was
+//! Below `cli/tests/golden/VERSION`: a repository in clear and an encrypted one with its key, each with a database that was
 //! watched between two snapshots and with a folder; and what the database was after each transaction. One more holds a text,
 //! which is cut by its content, before and after a line was put in; one a folder of many files, before and after one changed.
 //! What stands there already never is made again.
@@ -18,7 +18,7 @@ const KEY: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e
 
 /// Makes those that are not there; an error if all are.
 pub(crate) fn run() -> Result<bool> {
-    let golden = world::root().join("pitr/tests/golden").join(VERSION);
+    let golden = world::root().join("cli/tests/golden").join(VERSION);
     let missing: Vec<&str> = ["plain", "encrypted", "text", "many"]
         .into_iter()
         .filter(|name| !golden.join(name).exists())

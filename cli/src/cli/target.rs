@@ -6,7 +6,7 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo};
-use pitr_format::Timestamp;
+use pitr::format::Timestamp;
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;

@@ -22,7 +22,7 @@ use crate::cli::human;
 use crate::cli::output::Output;
 
 pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
-    pitr_vfs::give_large_allocations_back();
+    pitr::vfs::give_large_allocations_back();
     raise_descriptor_limit();
     let pitr = open_writing(global, args.compress)?;
     let stop = Arc::new(AtomicBool::new(false));

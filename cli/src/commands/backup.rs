@@ -13,7 +13,7 @@ use pitr::sqlite::place::Place;
 use pitr::sqlite::watch::control::{self, Request};
 use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions};
 
-use pitr_vfs::open_file;
+use pitr::vfs::open_file;
 
 use super::failure::{explain, explain_of};
 use super::open_writing;

@@ -119,7 +119,7 @@ impl Document for Prune {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pitr_format::Timestamp;
+    use pitr::format::Timestamp;
 
     #[test]
     fn people_read_what_goes_and_why_the_rest_stays() {

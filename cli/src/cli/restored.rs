@@ -180,7 +180,7 @@ impl Document for Restore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pitr_format::Timestamp;
+    use pitr::format::Timestamp;
     use serde_json::{Value, json};
 
     const POSITION: Position =

@@ -6,7 +6,7 @@ use super::human::{self, Align, Table};
 use super::output::Document;
 use pitr::directory::RangesUse;
 use pitr::verify::FaultKind;
-use pitr_format::{Lsn, Timestamp, TxId};
+use pitr::format::{Lsn, Timestamp, TxId};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::fmt::Write as _;

@@ -3,7 +3,7 @@
 use super::documents::{Gap, Position, Time};
 use super::human::{self, Align, Table};
 use super::output::Document;
-use pitr_format::Timestamp;
+use pitr::format::Timestamp;
 use serde::Serialize;
 
 /// Answer of `log`.
@@ -175,7 +175,7 @@ impl Fork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pitr_format::{Lsn, TxId};
+    use pitr::format::{Lsn, TxId};
     use serde_json::Value;
 
     fn position(tx: u64) -> Position {

@@ -2,7 +2,7 @@
 
 use super::exit::CliError;
 use pitr::codec::{KeyWrap, Passphrase, RawKey, Secret};
-use pitr_vfs::read_file;
+use pitr::vfs::read_file;
 use std::io::ErrorKind;
 use std::path::Path;
 

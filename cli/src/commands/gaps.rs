@@ -2,10 +2,10 @@
 
 use pitr::recovery::{History, Restorable};
 
-use super::failure::explain;
 use super::targets;
-use crate::cli::documents::{Gap, Position, Time};
-use crate::cli::exit::CliError;
+use crate::failure::CliError;
+use crate::failure::explain::explain;
+use crate::output::values::{Gap, Position, Time};
 
 /// The gaps between the spans of a history that can be restored, and after the last. `wanted` is asked of the span after
 /// each.

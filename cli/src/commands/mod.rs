@@ -1,39 +1,40 @@
 //! What each command does: arguments in, a document or a failure out.
 
-mod backup;
-mod failure;
-mod folders;
+pub(crate) mod backup;
+pub(crate) mod demo;
 mod gaps;
-mod info;
-mod init;
-mod key;
-mod log;
-mod prune;
-mod restore;
+pub(crate) mod info;
+pub(crate) mod init;
+pub(crate) mod key;
+pub(crate) mod log;
+pub(crate) mod prune;
+pub(crate) mod restore;
 mod targets;
-mod verify;
-mod wal;
-mod watch;
+pub(crate) mod verify;
+pub(crate) mod wal;
+pub(crate) mod watch;
+
+use std::path::Path;
 
 use pitr::codec::Codec;
 use pitr::format::SourceName;
 use pitr::{Pitr, PitrConfig};
 
-use crate::cli::args::{Args, Command, Global};
-use crate::cli::exit::{CliError, Exit};
-use crate::demo;
+use crate::args::{Args, Command, Global};
+use crate::failure::explain::explain;
+use crate::failure::{CliError, Exit};
 
 /// Runs the command of a parsed command line.
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
     let global = &args.global;
     match args.command {
-        Command::Demo => demo::run(global),
+        Command::Demo(_) => demo::run(global),
         Command::Init(init) => init::run(global, &init),
         Command::Backup(backup) => backup::run(global, &backup),
         Command::Watch(watch) => watch::run(global, watch),
         Command::Restore(restore) => restore::run(global, &restore),
         Command::Log(log) => log::run(global, &log),
-        Command::Info => info::run(global),
+        Command::Info(_) => info::run(global),
         Command::Verify(verify) => verify::run(global, &verify),
         Command::Prune(prune) => prune::run(global, &prune),
         Command::Key(key) => key::run(global, &key),
@@ -55,6 +56,14 @@ fn sources_of(pitr: &Pitr, names: &[String], all: bool) -> pitr::Result<Vec<Sour
     }
 }
 
+/// The source's name: the one given, or the file's.
+fn source_of(global: &Global, database: &Path) -> Result<SourceName, CliError> {
+    match global.source()? {
+        Some(name) => SourceName::new(name).map_err(CliError::usage),
+        None => Pitr::source_for(database).map_err(explain),
+    }
+}
+
 fn open(global: &Global) -> Result<Pitr, CliError> {
     open_writing(global, Codec::default())
 }
@@ -63,5 +72,5 @@ fn open(global: &Global) -> Result<Pitr, CliError> {
 fn open_writing(global: &Global, codec: Codec) -> Result<Pitr, CliError> {
     let config = PitrConfig { codec, ..PitrConfig::at(global.repository()?) };
     let credential = global.credential()?;
-    Pitr::open_with(&config, credential.as_deref()).map_err(failure::explain)
+    Pitr::open_with(&config, credential.as_deref()).map_err(explain)
 }

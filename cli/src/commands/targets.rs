@@ -4,11 +4,10 @@ use pitr::format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr::recovery::{Moment, Point};
 use pitr::{BackupMetadata, Backups, Pitr};
 
-use super::failure::explain;
-use crate::cli::code::Code;
-use crate::cli::documents::{Position, Time};
-use crate::cli::exit::CliError;
-use crate::cli::target::{IdPrefix, Target};
+use crate::args::target::{IdPrefix, Target};
+use crate::failure::explain::explain;
+use crate::failure::{CliError, Code};
+use crate::output::values::{Position, Time};
 
 /// What a target means in a source when it is `now`, and the timeline that it is on if it names one.
 pub(crate) fn in_source(

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use pitr::recovery::{Phase, Progress};
 
-use crate::cli::progress;
+use crate::output::progress;
 
 /// One bar for each phase of the library.
 pub(super) struct Bars {

@@ -9,12 +9,14 @@ use pitr::recovery::{History, Plan, RestoreOptions, Restored, Target, Unreachabl
 use pitr::snapshot::Snapshot;
 use pitr::{Pitr, directory};
 
+use super::args::Restore;
 use super::bars::Bars;
-use crate::cli::args::{Global, Restore};
-use crate::cli::exit::{CliError, Exit};
-use crate::cli::restored::{self as documents, Owner, Phases, Room};
-use crate::commands::failure::explain;
+use super::document::{self as documents, Owner, Room};
+use crate::args::Global;
 use crate::commands::targets;
+use crate::failure::explain::explain;
+use crate::failure::{CliError, Exit};
+use crate::output::values::Phases;
 
 /// A cautious rate for the estimate of a dry run, bytes a second: half of what a restore sustains on two cores.
 const ESTIMATED_BYTES_PER_SECOND: f64 = 400e6;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use pitr::archive::Origin;
 use pitr::format::SourceName;
 
-use crate::cli::exit::CliError;
+use crate::failure::CliError;
 
 /// What SQLite appends to a database's path to name the files that belong to it.
 const COMPANIONS: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];

@@ -1,6 +1,8 @@
 //! `pitr restore`: one source, or several at one moment.
 
+pub(crate) mod args;
 mod bars;
+mod document;
 mod job;
 mod layout;
 mod several;
@@ -12,14 +14,14 @@ use pitr::Pitr;
 use pitr::format::{SourceName, TimelineId};
 use pitr::recovery::{Moment, Target};
 
+use self::args::Restore;
+use self::document as documents;
 use self::job::Job;
-use super::failure::explain;
 use super::{open, sources_of, targets};
-use crate::cli::args::{Global, Restore};
-use crate::cli::code::Code;
-use crate::cli::exit::{CliError, Exit};
-use crate::cli::human;
-use crate::cli::restored as documents;
+use crate::args::Global;
+use crate::failure::explain::explain;
+use crate::failure::{CliError, Code, Exit};
+use crate::output::human;
 
 pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
     // Needs no repository: a container starts again also while that can't be reached.

@@ -8,16 +8,16 @@ use pitr::directory::OutputFolder;
 use pitr::format::{SourceName, Timestamp};
 use pitr::recovery::{self, History, Moment, Target};
 
+use super::args::Restore;
 use super::check_rto;
+use super::document::{self as documents, Room};
 use super::job::Job;
 use super::layout::layout;
-use crate::cli::args::{Global, Restore};
-use crate::cli::code::Code;
-use crate::cli::documents::Time;
-use crate::cli::exit::CliError;
-use crate::cli::restored::{self as documents, Room};
-use crate::cli::target;
-use crate::commands::failure::explain;
+use crate::args::Global;
+use crate::args::target;
+use crate::failure::explain::explain;
+use crate::failure::{CliError, Code};
+use crate::output::values::Time;
 
 /// One of the sources.
 struct Part<'a> {

@@ -13,7 +13,7 @@ use pitr_snapshot::Snapshot;
 use pitr_sqlite::watch::{Events, Fleet, Subject, Surroundings, Watch, WatchOptions};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 
-use crate::{BackupMetadata, Backups, Error, PitrConfig, Result};
+use crate::{BackupMetadata, Backups, Error, PitrConfig, PruneOptions, Result};
 
 /// An open repository.
 #[derive(Debug, Clone)]
@@ -242,14 +242,13 @@ impl Pitr {
         Ok(pitr_verify::verify(&self.objects, options, progress)?)
     }
 
-    /// Tells what the policy would remove, or removes it. At most `max_waste` of what packs hold, from 0 to 1, is left that
-    /// nobody needs.
-    pub fn prune(
-        &self,
-        policy: pitr_prune::Policy,
-        max_waste: f64,
-        execute: bool,
-    ) -> Result<pitr_prune::Report> {
+    /// Deletes what the policy does not keep, or reports what it would delete.
+    ///
+    /// # Errors
+    /// [`Error::Prune`].
+    pub fn prune(&self, options: PruneOptions) -> Result<pitr_prune::Report> {
+        let PruneOptions { policy, waste_percent_max, execute } = options;
+        let max_waste = f64::from(waste_percent_max.min(100)) / 100.0;
         let pruner = pitr_prune::Pruner::new(self.objects.clone(), policy)?.max_waste(max_waste);
         let now = self.clock.now();
         Ok(if execute { pruner.execute(now)? } else { pruner.plan(now)? })

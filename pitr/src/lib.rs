@@ -23,11 +23,13 @@ mod config;
 mod error;
 mod facade;
 mod metadata;
+mod options;
 
 pub use config::{ConfigError, PitrConfig};
 pub use error::{Error, Result};
 pub use facade::Pitr;
 pub use metadata::{BackupMetadata, Backups};
+pub use options::PruneOptions;
 
 pub use pitr_archive as archive;
 pub use pitr_codec as codec;

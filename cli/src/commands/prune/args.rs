@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use pitr::PruneOptions;
+
 use crate::args::target::Target;
 use crate::args::values::parse_interval;
 
@@ -37,7 +39,7 @@ pub(crate) struct Prune {
     #[arg(long, value_name = "T", value_parser = Target::parse_local)]
     pub(crate) must_remain_restorable_since: Option<Target>,
     /// How many percent of what packs hold may be needed by nobody before some are stored anew
-    #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = PruneOptions::WASTE_PERCENT_MAX, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) max_waste: u8,
     /// Do it
     #[arg(long)]

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod document;
 
+use pitr::PruneOptions;
 use pitr::format::Timestamp;
 use pitr::prune::{KeptSnapshot, Policy, Report, SourceReport};
 
@@ -29,7 +30,8 @@ pub(crate) fn run(global: &Global, args: &Prune) -> Result<(), CliError> {
         keep_monthly: args.keep_monthly,
         must_remain_since: since(args, pitr.clock().now())?,
     };
-    let report = pitr.prune(policy, f64::from(args.max_waste) / 100.0, args.execute).map_err(explain)?;
+    let options = PruneOptions::dry_run(policy).waste_percent_max(args.max_waste).execute(args.execute);
+    let report = pitr.prune(options).map_err(explain)?;
     let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
     global.output().answer(&describe(&report, !args.execute, seconds))
 }

@@ -22,10 +22,10 @@ fn main() -> ExitCode {
     run(std::env::args_os().collect())
 }
 
-/// Runs one command line to its exit code: parses it, runs the command, and reports a failure as one line, with `--json` also as
-/// a document, unless the answer stands there already.
+/// Parses and runs a command line. Reports a failure as one line and, with `--json`, as a document, unless the command
+/// has already printed its answer.
 fn run(line: Vec<OsString>) -> ExitCode {
-    // A command line that does not parse may still have asked for JSON.
+    // A command line that does not parse may still contain `--json`.
     let json = line.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     let result = match Args::try_parse_from(line) {
         Ok(args) => {
@@ -46,7 +46,7 @@ fn run(line: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// clap explains itself over several lines; of those the first paragraph says what is wrong.
+/// A usage error with the first paragraph of clap's message, on one line.
 fn usage_error(error: &clap::Error) -> CliError {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return CliError::usage("no command given").next("see `pitr --help`");
@@ -57,7 +57,7 @@ fn usage_error(error: &clap::Error) -> CliError {
     CliError::usage(what.strip_prefix("error: ").unwrap_or(&what)).next("see `pitr --help`")
 }
 
-/// Of others' libraries only what they warn of.
+/// Logs this project's crates at the given level, and only warnings of other crates.
 fn log_to_stderr(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
@@ -65,7 +65,7 @@ fn log_to_stderr(verbose: u8, quiet: bool) {
         (false, 1) => "warn,pitr=info",
         (false, _) => "warn,pitr=trace",
     };
-    // A second subscriber is refused; there is one main.
+    // Only fails if a subscriber is already set, and none is.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
         .with_writer(std::io::stderr)
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usage_error_is_one_line_that_points_to_help() {
+    fn a_usage_error_is_one_line_that_names_help() {
         let all = [
             message(&["pitr", "restore", "--to", "latest"]),
             message(&["pitr", "restroe"]),

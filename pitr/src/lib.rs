@@ -1,7 +1,9 @@
 //! Point-in-time recovery: the facade of the pitr crates.
 //!
-//! [`Pitr`] is a repository, opened: it watches databases, takes snapshots, lists what can be restored and restores it.
-//! The crates below it are re-exported for teams who build engines on them one by one.
+//! [`Pitr`] is an open repository: it watches databases, takes snapshots, lists the states that can be restored, and
+//! restores them. The crates that it is built on are re-exported; storage engines can also use them one by one.
+//!
+//! The library has no command line. The program `pitr` is the crate `pitr-cli`.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), pitr::Error> {

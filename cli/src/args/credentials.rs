@@ -1,4 +1,4 @@
-//! What opens an encrypted repository: a passphrase, or a key of 32 bytes.
+//! Credentials of an encrypted repository: a passphrase, or a key of 32 bytes.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,12 +8,12 @@ use pitr::vfs::read_file;
 
 use crate::failure::CliError;
 
-/// The environment variable that a passphrase may stand in.
+/// The environment variable for a passphrase.
 pub(crate) const PASSPHRASE_VARIABLE: &str = "PITR_PASSPHRASE";
-/// Nobody's passphrase is longer; a larger file is a wrong one.
+/// Maximum length of a credential file, bytes. A longer one is the wrong file.
 const FILE_BYTES_MAX: usize = 4096;
 
-/// Reads what a file of either kind holds.
+/// Reads the credential from a passphrase file or a key file.
 pub(crate) fn from_files(
     passphrase: Option<&Path>,
     key: Option<&Path>,
@@ -25,7 +25,7 @@ pub(crate) fn from_files(
     }
 }
 
-/// The passphrase in the environment, if there is one.
+/// The passphrase from the environment, if it is set.
 pub(crate) fn from_environment() -> Result<Option<Box<dyn KeyWrap>>, CliError> {
     match std::env::var(PASSPHRASE_VARIABLE) {
         Ok(text) if text.is_empty() => Err(CliError::usage(format_args!("{PASSPHRASE_VARIABLE} is empty"))),
@@ -40,29 +40,29 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
         let failure = CliError::usage(&error).at(path.display());
         match error.kind() {
             ErrorKind::FileTooLarge => {
-                let what = format_args!("more than {FILE_BYTES_MAX} bytes are no passphrase and no key");
+                let what = format_args!("a passphrase or key file has at most {FILE_BYTES_MAX} bytes");
                 CliError::usage(what).at(path.display())
             }
-            // FAILURES 59: a pipe, a device.
+            // A pipe or a device (FAILURES 59).
             ErrorKind::InvalidInput => {
-                failure.next(format_args!("name a file, or put the passphrase into {PASSPHRASE_VARIABLE}"))
+                failure.next(format_args!("name a regular file, or set {PASSPHRASE_VARIABLE}"))
             }
             _ => failure,
         }
     })
 }
 
-/// The first line, without its end.
+/// The first line, without the line ending.
 fn passphrase_of(path: &Path, bytes: &[u8]) -> Result<Passphrase, CliError> {
     let wrong = |what: &str| CliError::usage(what).at(path.display());
     let text = std::str::from_utf8(bytes).map_err(|_| wrong("the passphrase is not UTF-8"))?;
     match text.lines().next().filter(|line| !line.is_empty()) {
         Some(line) => Ok(Passphrase::new(line)),
-        None => Err(wrong("its first line, the passphrase, is empty")),
+        None => Err(wrong("the first line, the passphrase, is empty")),
     }
 }
 
-/// 32 bytes, or 64 hexadecimal digits on a line.
+/// 32 bytes, or 64 hexadecimal digits with an optional newline.
 fn key_of(path: &Path, bytes: &[u8]) -> Result<Secret, CliError> {
     if let Ok(key) = <[u8; 32]>::try_from(bytes) {
         return Ok(Secret::new(key));
@@ -70,7 +70,7 @@ fn key_of(path: &Path, bytes: &[u8]) -> Result<Secret, CliError> {
     let wrong = || {
         CliError::usage("a key is 32 bytes, or 64 hexadecimal digits")
             .at(path.display())
-            .next("make one with `openssl rand -out FILE 32`")
+            .next("create one with `openssl rand -out FILE 32`")
     };
     let digits = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let mut key = [0; 32];
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_bytes_or_digits() {
+    fn a_key_is_bytes_or_hexadecimal_digits() {
         let key = |bytes: &[u8]| key_of(Path::new("k"), bytes).ok();
         assert_eq!(key(&[7; 32]), Some(Secret::new([7; 32])));
         assert_eq!(key("0a".repeat(32).as_bytes()), Some(Secret::new([10; 32])));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passphrase_is_the_first_line() {
+    fn a_passphrase_is_the_first_line_of_its_file() {
         let passphrase = |bytes: &[u8]| passphrase_of(Path::new("p"), bytes).is_ok();
         assert!(passphrase(b"correct horse\n") && passphrase(b"x") && passphrase(b"x\r\n"));
         assert!(!passphrase(b"") && !passphrase(b"\nx") && !passphrase(b"\xff"));

@@ -1,6 +1,6 @@
-//! The command line: what may be written, and what each part means.
+//! The command line: the options of every command, and the list of commands.
 //!
-//! Options that every command understands stand before or after it. A command or an option is here when it works.
+//! Global options stand before or after the command. A command appears here when it works.
 
 pub(crate) mod credentials;
 pub(crate) mod target;
@@ -27,7 +27,7 @@ use crate::failure::CliError;
 use crate::output::Output;
 use crate::output::progress::Progress;
 
-/// Point-in-time recovery for a live SQLite database: every committed transaction can be brought back.
+/// Point-in-time recovery for a live SQLite database: restores any committed transaction
 #[derive(Debug, Parser)]
 #[command(name = "pitr", version, max_term_width = 110, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -39,57 +39,62 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  pitr demo                                          the whole story on a throw-away database
-  pitr --repo /srv/backup init                       make a repository
+  pitr demo                                          recover a damaged throw-away database
+  pitr --repo /srv/backup init                       create a repository
   pitr --repo /srv/backup watch /srv/shop/shop.db    archive every commit, until Ctrl-C";
 
-/// What every command understands.
+/// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Where the repository is: a directory, or a file:// URL
+    /// The repository: a directory, or a file:// URL
     #[arg(long, env = "PITR_REPO", value_name = "URL", global = true, value_parser = repository_parser())]
     pub(crate) repo: Option<PathBuf>,
-    /// Name of the source within the repository; restore, log and info take several [default: the only one there, or the file's name]
+    /// Name of the source in the repository; restore, log and info take several [default: the only source, or the file's name]
     #[arg(long = "source", value_name = "NAME", global = true, value_parser = parse_source)]
     pub(crate) sources: Vec<String>,
-    /// Opens an encrypted repository: a file whose first line is the passphrase; PITR_PASSPHRASE holds one as well
+    /// Passphrase of an encrypted repository: the first line of this file [default: PITR_PASSPHRASE]
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "key_file")]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// Opens an encrypted repository: a file of 32 bytes, or of 64 hexadecimal digits
+    /// Key of an encrypted repository: a file of 32 bytes or 64 hexadecimal digits
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) key_file: Option<PathBuf>,
-    /// Print one JSON document on standard output, and nothing else there
+    /// Print one JSON document on standard output, and nothing else
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say more on standard error; twice for everything
+    /// Log more on standard error; twice: every request to the repository
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// No progress and no remarks on standard error
+    /// No progress, messages or warnings on standard error
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 }
 
 impl Global {
-    /// Where the repository is, or a usage error that says how to name it.
+    /// The repository's path.
+    ///
+    /// # Errors
+    /// A usage error if none is given.
     pub(crate) fn repository(&self) -> Result<&Path, CliError> {
-        self.repo.as_deref().ok_or_else(|| {
-            CliError::usage("no repository given")
-                .next("name one with --repo DIR or in the environment as PITR_REPO")
-        })
+        self.repo
+            .as_deref()
+            .ok_or_else(|| CliError::usage("no repository given").next("give --repo DIR, or set PITR_REPO"))
     }
 
-    /// The source that was named, if one was, for a command that works on one.
+    /// The named source, for a command that works on one source.
+    ///
+    /// # Errors
+    /// A usage error if several are named.
     pub(crate) fn source(&self) -> Result<Option<&str>, CliError> {
         match self.sources.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(one)),
-            _ => Err(CliError::usage("this command works on one source, and several are named")
+            _ => Err(CliError::usage("this command takes one source, and several are given")
                 .next("give --source once; restore, log and info take several")),
         }
     }
 
-    /// What opens the repository, if something was given: a file before the environment.
+    /// The passphrase or key, if one is given. A file takes precedence over the environment.
     pub(crate) fn credential(&self) -> Result<Option<Box<dyn KeyWrap>>, CliError> {
         match credentials::from_files(self.passphrase_file.as_deref(), self.key_file.as_deref())? {
             Some(given) => Ok(Some(given)),
@@ -97,45 +102,45 @@ impl Global {
         }
     }
 
-    /// How this run answers.
+    /// Where this run prints its answer and messages.
     pub(crate) fn output(&self) -> Output {
         Output::new(self.json, self.quiet)
     }
 
-    /// Where this run shows how far it has come.
+    /// Where this run shows progress.
     pub(crate) fn progress(&self) -> Progress {
         Progress::new(self.json, self.quiet)
     }
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Shows the whole story on a throw-away database: write, snapshot, damage, find, restore, compare
+    /// Demonstrates a recovery on a throw-away database: write, damage, find the transaction, restore, compare
     Demo(Demo),
-    /// Makes a repository
+    /// Creates a repository
     Init(Init),
-    /// Takes a snapshot of a SQLite database or a folder; incremental when it can be
+    /// Takes a snapshot of a SQLite database or a folder, incremental where possible
     Backup(Backup),
-    /// Archives every commit of a live SQLite database until SIGINT or SIGTERM, then drains
+    /// Archives every commit of live SQLite databases until SIGINT or SIGTERM; archives the rest before it ends
     Watch(Watch),
-    /// Builds a file or folder as the source was at a target; never touches the live one
+    /// Restores a source as of a target to a new file or folder; never touches the live one
     Restore(Restore),
-    /// Lists the transactions: number, LSN, time, blocks and bytes
+    /// Lists transactions: number, time, LSN, blocks and bytes
     Log(Log),
-    /// Tells what the repository holds: sources, snapshots, restorable intervals, gaps, sizes
+    /// Shows the repository's sources, snapshots, restorable intervals, gaps and sizes
     Info(Info),
-    /// Proves that the repository holds what it should; ends with 4 and a line for each fault
+    /// Checks every object of the repository; lists the faults and ends with exit code 4 if there are any
     Verify(Verify),
-    /// Removes what retention does not keep; only tells what it would do, unless told to
+    /// Deletes snapshots and log outside the retention rules; a dry run unless --execute is given
     Prune(Prune),
-    /// Keeps the passphrases and keys that open an encrypted repository
+    /// Manages the passphrases and keys of an encrypted repository
     #[command(subcommand)]
     Key(Key),
-    /// Looks at the folder of a log, also while it is written to; changes nothing
+    /// Inspects the folder of a local log, even while a writer uses it; changes nothing
     #[command(subcommand)]
     Wal(Wal),
-    /// The demo's application: a shop that knows nothing of pitr
+    /// The demo's application: a shop on SQLite, independent of pitr
     #[command(hide = true)]
     DemoWriter(DemoWriter),
 }
@@ -153,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_command_line_definition_is_valid() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn global_options_stand_before_or_after_the_command() {
+    fn global_options_are_accepted_before_and_after_the_command() {
         for line in ["--repo /r --json --source shop -v info", "info --repo /r --json --source shop -v"] {
             let global = parse(line).unwrap().global;
             assert_eq!(global.repo, Some(PathBuf::from("/r")), "{line}");
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn several_sources_are_for_commands_that_take_them() {
+    fn a_command_for_one_source_refuses_several() {
         let global = parse("info --source a --source b").unwrap().global;
         assert_eq!(global.sources, ["a", "b"]);
         assert_eq!(global.source().unwrap_err().code, Exit::Usage);
@@ -176,9 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_the_command_counts() {
-        let repo = parse("--repo /before info --repo /behind").unwrap().global.repo;
-        assert_eq!(repo, Some(PathBuf::from("/behind")));
+    fn a_global_option_after_the_command_wins() {
+        let repo = parse("--repo /before info --repo /after").unwrap().global.repo;
+        assert_eq!(repo, Some(PathBuf::from("/after")));
     }
 
     #[test]
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn restore_takes_its_options() {
+    fn restore_parses_its_options() {
         let line = "restore --to tx:7 --output o.db --exclusive --or-before --timeline 2 --force --dry-run --workers 3 --rto 5m";
         let Command::Restore(restore) = parse(line).unwrap().command else { panic!("not restore") };
         assert_eq!((restore.to, restore.timeline, restore.workers), (Target::Tx(7), Some(2), Some(3)));
@@ -201,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_with_blanks_are_one_argument() {
+    fn a_target_with_spaces_is_one_argument() {
         let args =
             Args::try_parse_from(["pitr", "restore", "--to", "13 minutes ago", "--output", "o"]).unwrap();
         let Command::Restore(restore) = args.command else { panic!("not restore") };
@@ -209,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn rpo_zero_says_why_it_is_refused() {
+    fn rpo_zero_is_refused_with_the_reason() {
         for zero in ["0", "0s", "0ms"] {
             let error = parse(&format!("watch a.db --rpo {zero}")).unwrap_err();
             assert!(error.contains("RPO 0 is not possible for SQLite"), "{error}");
@@ -219,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_shows_examples_and_the_writer_is_hidden() {
+    fn every_command_has_examples_and_the_demo_writer_is_hidden() {
         let mut command = Args::command();
         let help = command.render_help().to_string();
         assert!(help.contains("Examples:") && !help.contains("demo-writer"), "{help}");

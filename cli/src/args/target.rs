@@ -1,7 +1,8 @@
-//! What people write for a point in time: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`, `snapshot:ID`.
+//! Recovery targets on the command line: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`, `snapshot:ID`.
 //!
-//! A time may have an offset, or a blank and the name of a time zone; without either it is local. One that the local clock shows twice or never (the change to and from summer time) is refused
-//! rather than guessed. Fractions finer than a microsecond are cut off: commit times have microseconds, so nothing lies in between.
+//! A time may have an offset, or a space and a time zone's name. Without either it is local. A time that the local clock
+//! shows twice or never (daylight saving) is refused, not guessed. Digits below a microsecond are dropped: commit times
+//! have microseconds.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -11,22 +12,22 @@ use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
 
-/// A place in a source's history as it was written on the command line.
+/// A recovery target as given on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The newest commit there is.
+    /// The newest commit.
     Latest,
-    /// Every commit up to this moment.
+    /// Every commit up to this time.
     Time(Moment),
-    /// Every commit up to this position of the log.
+    /// Every commit up to this LSN.
     Lsn(u64),
     /// Every commit up to this transaction.
     Tx(u64),
-    /// What a snapshot holds.
+    /// The state of a snapshot.
     Snapshot(IdPrefix),
 }
 
-/// The first hexadecimal digits of a snapshot's id.
+/// The first hexadecimal digits of a snapshot ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdPrefix {
     bits: u128,
@@ -44,7 +45,7 @@ impl IdPrefix {
         bits.map(|bits| IdPrefix { bits, digits }).ok_or(TargetError::SnapshotId)
     }
 
-    /// True if the id begins with these digits.
+    /// True if the ID begins with these digits.
     pub(crate) fn fits(self, id: [u8; 16]) -> bool {
         u128::from_be_bytes(id) >> (128 - 4 * self.digits) == self.bits
     }
@@ -56,17 +57,17 @@ impl fmt::Display for IdPrefix {
     }
 }
 
-/// A moment, absolute or counted back from now.
+/// A time, absolute or relative to now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// This one.
+    /// An absolute time.
     At(Timestamp),
-    /// So long before the command runs.
+    /// This long before the command runs.
     Ago(Duration),
 }
 
 impl Moment {
-    /// The absolute moment, when it is `now`. Saturates at the oldest time there is.
+    /// The absolute time, given the current time `now`. Saturates at the minimum time.
     pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
         match self {
             Moment::At(at) => at,
@@ -78,57 +79,51 @@ impl Moment {
     }
 }
 
-/// Why a target could not be understood.
+/// An invalid target.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum TargetError {
-    /// None of the forms.
+    /// Not one of the accepted forms.
     #[error(
-        "write latest, a time such as 2026-11-21T14:32:06Z or '2026-11-21 14:32 Europe/Paris' (without Z, an offset or a zone: local time), 13 minutes ago, lsn:N, tx:N or snapshot:ID"
+        "give latest, a time such as 2026-11-21T14:32:06Z or '2026-11-21 14:32 Europe/Paris' (local time without Z, offset or zone), 13 minutes ago, lsn:N, tx:N or snapshot:ID"
     )]
     Unknown,
-    /// `lsn:` or `tx:` without a number behind it.
-    #[error("{kind}: wants a whole number, as {kind}:1482")]
+    /// `lsn:` or `tx:` without a whole number.
+    #[error("give a whole number, such as {kind}:1482")]
     Number {
         /// `lsn` or `tx`.
         kind: &'static str,
     },
-    /// A named point.
+    /// A named recovery point.
     #[error(
         "this version has no named recovery points; give the transaction (tx:N) or the time that `pitr log` shows"
     )]
     Points,
-    /// `snapshot:` without the digits of an id.
-    #[error("snapshot: wants an id, or its first digits, as `pitr info` shows it: snapshot:1f00c2d3")]
+    /// `snapshot:` without the digits of an ID.
+    #[error("give the ID that `pitr info` shows, or its first digits, such as snapshot:1f00c2d3")]
     SnapshotId,
-    /// A time followed by something other than a time zone.
-    #[error(
-        "{zone} is not a known time zone; write a name as Europe/Paris, or the time with an offset, as {example}Z"
-    )]
+    /// The name after a time is not a time zone.
+    #[error("unknown time zone {zone}; give a name such as Europe/Paris, or an offset, such as {example}Z")]
     Zone {
-        /// What was given.
+        /// The given name.
         zone: String,
-        /// The time as it was given.
+        /// The given time.
         example: DateTime,
     },
     /// The local clock shows this time twice or never.
-    #[error(
-        "the local clock in {zone} shows this time twice or never; write it with an offset, as {example}Z"
-    )]
+    #[error("the clock in {zone} shows this time twice or never; give an offset, such as {example}Z")]
     Ambiguous {
         /// Name of the local time zone.
         zone: String,
-        /// The time as it was given.
+        /// The given time.
         example: DateTime,
     },
-    /// A length of time that cannot be counted back.
-    #[error(
-        "give a length of time before `ago` in weeks, days, hours, minutes or seconds, as 13 minutes ago"
-    )]
+    /// Not a duration before `ago`.
+    #[error("give a duration in weeks, days, hours, minutes or seconds, such as 13 minutes ago")]
     Ago,
 }
 
 impl Target {
-    /// Reads a target; times without an offset are taken in `zone`.
+    /// Parses a target. A time without offset or zone is in `zone`.
     pub(crate) fn parse(text: &str, zone: &TimeZone) -> Result<Target, TargetError> {
         let text = text.trim();
         if text == "latest" {
@@ -149,14 +144,14 @@ impl Target {
         }
     }
 
-    /// Reads a target in the machine's own time zone.
+    /// Parses a target. A time without offset or zone is in the machine's time zone.
     pub(crate) fn parse_local(text: &str) -> Result<Target, TargetError> {
         Self::parse(text, &TimeZone::system())
     }
 }
 
 fn whole_number(kind: &'static str, text: &str) -> Result<u64, TargetError> {
-    // `u64::from_str` takes a plus sign, which nobody means here.
+    // `u64::from_str` accepts a plus sign.
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| digits).ok_or(TargetError::Number { kind })
 }
@@ -165,7 +160,7 @@ fn parse_time(text: &str, zone: &TimeZone) -> Result<Timestamp, TargetError> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(floor_to_micros(time));
     }
-    // In RFC 9557 the zone stands in brackets: it is not to be read over.
+    // RFC 9557 puts the zone in brackets. It must not be ignored.
     let (time, named) = match text.strip_suffix(']').and_then(|text| text.rsplit_once('[')) {
         Some((time, name)) => (time, Some(name)),
         None => split_zone(text),
@@ -184,7 +179,7 @@ fn parse_time(text: &str, zone: &TimeZone) -> Result<Timestamp, TargetError> {
     Ok(floor_to_micros(zoned.timestamp()))
 }
 
-/// A time and the name behind it: a zone's name begins with a letter, no part of a time does so behind a blank.
+/// Splits a time from the zone's name after it. After a space, only a zone's name begins with a letter.
 fn split_zone(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(' ') {
         Some((time, name)) if name.starts_with(|c: char| c.is_ascii_alphabetic()) => (time, Some(name)),
@@ -194,16 +189,16 @@ fn split_zone(text: &str) -> (&str, Option<&str>) {
 
 fn floor_to_micros(time: jiff::Timestamp) -> Timestamp {
     let micros = time.as_nanosecond().div_euclid(1_000);
-    // jiff's range is the years -9999 to 9999: well inside.
+    // jiff's range, the years -9999 to 9999, fits.
     Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
-/// A length of time that makes no sense as an option.
+/// Not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("give a number with a unit, as 500ms, 1s, 5m, 1h or 7d")]
+#[error("give a number with a unit, such as 500ms, 1s, 5m, 1h or 7d")]
 pub(crate) struct DurationError;
 
-/// Reads a length of time: `500ms`, `1s`, `5m`, `1h 30m`, `7 days`. A day has 24 hours; months and years have no fixed length.
+/// Parses a duration: `500ms`, `1s`, `5m`, `1h 30m`, `7 days`. A day has 24 hours. Months and years are refused.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if text.trim() == "0" {
         return Ok(Duration::ZERO);
@@ -218,7 +213,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// One hour ahead of UTC, two in summer; needs no zone database.
+    /// UTC+1, in summer UTC+2. Needs no zone database.
     fn berlin() -> TimeZone {
         TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
     }
@@ -231,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forms_of_a_target() {
+    fn every_form_of_a_target_parses() {
         let parse = |text| Target::parse(text, &TimeZone::UTC);
         assert_eq!(parse("latest"), Ok(Target::Latest));
         assert_eq!(parse("lsn:16777216"), Ok(Target::Lsn(16_777_216)));
@@ -276,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_digits_of_a_snapshot_are_enough() {
+    fn a_snapshot_id_may_be_abbreviated() {
         let parse = |text: &str| Target::parse(text, &TimeZone::UTC);
         let mut id = [0; 16];
         (id[0], id[1], id[15]) = (0x0f, 0xa0, 7);
@@ -297,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn a_local_time_that_is_shown_twice_or_never_is_refused() {
+    fn an_ambiguous_or_missing_local_time_is_refused() {
         assert!(matches!(at("2026-10-25T02:30:00"), Err(TargetError::Ambiguous { .. })));
         assert!(matches!(at("2026-03-29T02:30:00"), Err(TargetError::Ambiguous { .. })));
         assert_eq!(at("2026-10-25T02:30:00+01:00").unwrap(), "2026-10-25T01:30:00.000000Z");
     }
 
     #[test]
-    fn what_cannot_be_understood_says_so() {
+    fn an_invalid_target_gets_its_own_error() {
         let parse = |text| Target::parse(text, &TimeZone::UTC).unwrap_err();
         for text in ["", "yesterday", "Latest", "14:32", "2026-13-01T00:00:00Z"] {
             assert_eq!(parse(text), TargetError::Unknown, "{text}");
@@ -319,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time() {
+    fn durations_parse() {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5_400)));
         assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
@@ -331,7 +326,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_printed_time_reads_back(micros in -62_000_000_000_000_000i64..253_000_000_000_000_000) {
+        fn every_printed_time_parses_back(micros in -62_000_000_000_000_000i64..253_000_000_000_000_000) {
             let time = Timestamp::from_micros(micros);
             prop_assert_eq!(
                 Target::parse(&time.to_string(), &berlin()),
@@ -340,14 +335,14 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_people_type_panics(text in "\\PC{0,40}") {
+        fn no_input_panics(text in "\\PC{0,40}") {
             let _ = Target::parse(&text, &berlin());
             let _ = Target::parse(&format!("{text} ago"), &berlin());
             let _ = parse_duration(&text);
         }
 
         #[test]
-        fn counting_back_never_wraps(now in any::<i64>(), ago in any::<u64>()) {
+        fn subtracting_a_duration_never_wraps(now in any::<i64>(), ago in any::<u64>()) {
             let now = Timestamp::from_micros(now);
             prop_assert!(Moment::Ago(Duration::from_micros(ago)).resolve(now) <= now);
         }

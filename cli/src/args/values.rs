@@ -1,4 +1,4 @@
-//! Values of options: how each is written, and what is refused.
+//! Parsers of option values.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,28 +10,28 @@ use thiserror::Error;
 
 use super::target::parse_duration;
 
-/// A value that an option does not take.
+/// An invalid option value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ValueError {
     #[error(
-        "RPO 0 is not possible for SQLite: a commit is seen only after it returned to the application; give what may be lost, as 100ms"
+        "RPO 0 is not possible for SQLite: a commit is captured only after it returned to the application; give an RPO such as 100ms"
     )]
     RpoZero,
-    #[error("must be longer than nothing")]
+    #[error("must be greater than zero")]
     Zero,
-    #[error("give a number with a unit, as 500ms, 1s, 5m, 1h or 7d")]
+    #[error("give a number with a unit, such as 500ms, 1s, 5m, 1h or 7d")]
     Duration,
     #[error(
-        "{0}: repositories are not in this version; give a directory or a file:// URL with an absolute path"
+        "this version does not support {0}: repositories; give a directory or a file:// URL with an absolute path"
     )]
     Repository(String),
-    #[error("is empty; give a directory or a file:// URL with an absolute path")]
+    #[error("the path is empty; give a directory or a file:// URL with an absolute path")]
     RepositoryEmpty,
-    #[error("give the permissions of files, as 0600, 0640, 0660 or 0644; their owner reads and writes them")]
+    #[error("give file permissions that let the owner read and write: 0600, 0640, 0660 or 0644")]
     Mode,
 }
 
-/// A length of time, longer than nothing.
+/// Parses a duration greater than zero.
 pub(crate) fn parse_interval(text: &str) -> Result<Duration, ValueError> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => Err(ValueError::Zero),
@@ -40,29 +40,29 @@ pub(crate) fn parse_interval(text: &str) -> Result<Duration, ValueError> {
     }
 }
 
-/// An RPO.
+/// Parses an RPO: a duration greater than zero.
 pub(crate) fn parse_rpo(text: &str) -> Result<Duration, ValueError> {
     parse_interval(text).map_err(|error| if error == ValueError::Zero { ValueError::RpoZero } else { error })
 }
 
-/// Permissions of files, octal: the owner's are given.
+/// Parses octal file permissions. The owner must be able to read and write.
 pub(crate) fn parse_mode(text: &str) -> Result<u32, ValueError> {
     let octal = text.bytes().all(|b| b.is_ascii_digit());
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && mode & !0o066 == 0o600);
     mode.ok_or(ValueError::Mode)
 }
 
-/// Source names are one segment of an object's path, on every kind of store.
+/// Parses a source name: one segment of an object path on any store.
 pub(crate) fn parse_source(text: &str) -> Result<String, SourceNameError> {
     SourceName::new(text).map(|name| name.to_string())
 }
 
-/// Reads the repository's place.
+/// Parses the repository's location.
 pub(crate) fn repository_parser() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(parse_repository)
 }
 
-/// A path stays as it is, also when it is not UTF-8; a URL must be one that leads to a directory.
+/// A path need not be UTF-8. A URL must be a `file://` URL with an absolute path.
 fn parse_repository(given: OsString) -> Result<PathBuf, ValueError> {
     if given.is_empty() {
         return Err(ValueError::RepositoryEmpty);
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mode_is_that_of_files_of_an_owner() {
+    fn a_mode_lets_the_owner_read_and_write() {
         assert_eq!(parse_mode("0640"), Ok(0o640));
         assert_eq!(parse_mode("600"), Ok(0o600));
         for text in ["", "640x", "0750", "0440", "+600", "7777", "0o600", "rw-r-----"] {

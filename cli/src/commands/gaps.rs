@@ -1,4 +1,4 @@
-//! The gaps of a history, as `info` and `log` show them.
+//! The gaps of a history, for `info` and `log`.
 
 use pitr::recovery::{History, Restorable};
 
@@ -7,8 +7,8 @@ use crate::failure::CliError;
 use crate::failure::explain::explain;
 use crate::output::values::{Gap, Position, Time};
 
-/// The gaps between the spans of a history that can be restored, and after the last. `wanted` is asked of the span after
-/// each.
+/// The gaps between the restorable spans of a history and after the last one. Keeps a gap if `wanted` returns true for
+/// the span after it.
 pub(crate) fn of(
     history: &History,
     spans: &[Restorable],

@@ -1,4 +1,4 @@
-//! What each command does: arguments in, a document or a failure out.
+//! The commands. Each folder holds a command's arguments, its code and its answer.
 
 pub(crate) mod backup;
 pub(crate) mod demo;
@@ -44,11 +44,11 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
-/// The sources that a command works on: those named, all of them, or the only one.
+/// The sources that a command works on: the named ones, all, or the only one.
 fn sources_of(pitr: &Pitr, names: &[String], all: bool) -> pitr::Result<Vec<SourceName>> {
     match names {
         [] if all => match pitr.sources()? {
-            sources if sources.is_empty() => pitr.only_source().map(|only| vec![only]), // says that there is none
+            sources if sources.is_empty() => pitr.only_source().map(|only| vec![only]), // an error: there is no source
             sources => Ok(sources),
         },
         [] => Ok(vec![pitr.only_source()?]),
@@ -56,7 +56,7 @@ fn sources_of(pitr: &Pitr, names: &[String], all: bool) -> pitr::Result<Vec<Sour
     }
 }
 
-/// The source's name: the one given, or the file's.
+/// The given source name, or the name of the database file.
 fn source_of(global: &Global, database: &Path) -> Result<SourceName, CliError> {
     match global.source()? {
         Some(name) => SourceName::new(name).map_err(CliError::usage),
@@ -68,7 +68,7 @@ fn open(global: &Global) -> Result<Pitr, CliError> {
     open_writing(global, Codec::default())
 }
 
-/// Opens the repository; what is written goes through this codec.
+/// Opens the repository. New data is compressed with `codec`.
 fn open_writing(global: &Global, codec: Codec) -> Result<Pitr, CliError> {
     let config = PitrConfig { codec, ..PitrConfig::at(global.repository()?) };
     let credential = global.credential()?;

@@ -1,4 +1,4 @@
-//! From what people write to what the library resolves.
+//! Converts targets of the command line to targets of the library.
 
 use pitr::format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr::recovery::{Moment, Point};
@@ -9,7 +9,7 @@ use crate::failure::explain::explain;
 use crate::failure::{CliError, Code};
 use crate::output::values::{Position, Time};
 
-/// What a target means in a source when it is `now`, and the timeline that it is on if it names one.
+/// The target's moment in a source at the current time `now`, and its timeline if the target determines one.
 pub(crate) fn in_source(
     pitr: &Pitr,
     source: &SourceName,
@@ -28,7 +28,7 @@ pub(crate) fn in_source(
     })
 }
 
-/// As [`in_source`], for a place in the log: a snapshot is where its state is consistent.
+/// As [`in_source`], for a position in the log: a snapshot is at the LSN where it is consistent.
 pub(crate) fn in_log(
     pitr: &Pitr,
     source: &SourceName,
@@ -41,33 +41,34 @@ pub(crate) fn in_log(
     }
 }
 
-/// The only snapshot whose id begins so.
+/// The only snapshot whose ID begins with `id`.
 fn snapshot(pitr: &Pitr, source: &SourceName, id: IdPrefix) -> Result<BackupMetadata, CliError> {
     let Backups { backups: mut found, damaged } = pitr.backups(source).map_err(explain)?;
     found.retain(|backup| id.fits(backup.id.0));
     match (found.pop(), found.len(), damaged.first()) {
         (Some(only), 0, _) => Ok(only),
         (None, _, None) => {
-            let what = format_args!("the source {source} has no snapshot {id}").to_string();
+            let what = format_args!("source {source} has no snapshot {id}").to_string();
             Err(CliError::of(Code::UnreachableTarget, what).next("`pitr info` lists them"))
         }
-        // It may be one that can't be read: "there is none" would be a wrong answer (FAILURES 55).
+        // The snapshot may be an unreadable one: "not found" would be a wrong answer (FAILURES 55).
         (None, _, Some(error)) => {
             let count = damaged.len();
             let what = format_args!(
                 "{source} has no readable snapshot {id}, and {count} of its snapshots are damaged: {error}"
             )
             .to_string();
-            Err(CliError::of(Code::Corrupt, what).next("`pitr info` lists what can still be restored"))
+            Err(CliError::of(Code::Corrupt, what)
+                .next("`pitr info` lists the states that can still be restored"))
         }
         (Some(_), others, _) => {
             let what = format_args!("{} snapshots of {source} begin with {id}", others + 1).to_string();
-            Err(CliError::usage(what).next("give more digits"))
+            Err(CliError::usage(what).next("give more digits of the ID"))
         }
     }
 }
 
-/// A point as documents show it.
+/// A point as a position in an answer.
 pub(crate) fn position(point: &Point) -> Position {
     let Point { lsn, tx, time, named, .. } = *point;
     Position { named, ..Position::of(lsn, tx, Time(time)) }

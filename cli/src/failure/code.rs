@@ -1,4 +1,4 @@
-//! What kind of failure ended the program, as a word that scripts compare. `docs/exit-codes.md` explains each.
+//! Failure codes: stable words for scripts. `docs/exit-codes.md` explains each.
 
 use serde::{Serialize, Serializer};
 
@@ -7,11 +7,11 @@ use super::Exit;
 /// A kind of failure. The words never change; new ones may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
-    /// None of the others.
+    /// Any other failure.
     Failed,
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage,
-    /// The repository holds no source yet.
+    /// The repository has no source yet.
     NoSource,
     /// The repository has no source of this name.
     UnknownSource,
@@ -19,38 +19,38 @@ pub(crate) enum Code {
     WhichSource,
     /// The target can't be restored.
     UnreachableTarget,
-    /// Something stands at the output.
+    /// The output exists.
     OutputExists,
-    /// The folder that the output is to be in does not exist.
+    /// The output's folder does not exist.
     OutputFolderMissing,
-    /// The result does not fit.
+    /// The output does not fit on its disk.
     NoRoom,
-    /// No repository is at the place.
+    /// There is no repository at this path.
     NotARepository,
-    /// A repository is at the place already.
+    /// There is already a repository at this path.
     RepositoryExists,
     /// The repository does not answer.
     RepositoryUnreachable,
-    /// The repository has no room left.
+    /// The repository's disk is full.
     RepositoryFull,
     /// The operating system denies access to a file or folder.
     PermissionDenied,
     /// The passphrase or key is missing or wrong.
     WrongKey,
-    /// What was read is not what was written.
+    /// Data is damaged or missing.
     Corrupt,
-    /// A later version of pitr wrote it.
+    /// Written by a newer version of pitr.
     NewerFormat,
-    /// The process was held up so long that what it relied on may be gone.
+    /// The process was paused so long that its lease expired.
     LeaseLapsed,
-    /// Another process works on the same thing.
+    /// Another process uses the same source or output.
     Locked,
-    /// It works, but takes too long.
+    /// The restore takes longer than the RTO.
     TooLate,
 }
 
 impl Code {
-    /// All of them, in the order of the documentation.
+    /// All codes, in the order of the documentation.
     #[cfg(test)]
     pub(crate) const ALL: [Code; 20] = [
         Code::Failed,
@@ -75,7 +75,7 @@ impl Code {
         Code::TooLate,
     ];
 
-    /// The word.
+    /// The code as a word.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Code::Failed => "failed",
@@ -101,7 +101,7 @@ impl Code {
         }
     }
 
-    /// The exit code that goes with it.
+    /// The exit code of this failure.
     pub(crate) fn exit(self) -> Exit {
         match self {
             Code::Failed
@@ -127,7 +127,7 @@ impl Code {
     }
 }
 
-/// The kind of which nothing more is known than the exit code.
+/// The general code of an exit code.
 impl From<Exit> for Code {
     fn from(exit: Exit) -> Self {
         match exit {
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_lists_every_code_with_its_exit_code_and_no_other() {
+    fn the_page_lists_exactly_the_codes_with_their_exit_codes() {
         let page = include_str!("../../../docs/exit-codes.md");
         let table = page.split("| code |").nth(1).unwrap_or_default();
         let rows: Vec<(&str, &str)> = table

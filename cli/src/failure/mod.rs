@@ -1,4 +1,4 @@
-//! How a run ends: the exit codes that scripts rely on, and the one line that says why.
+//! Failures of the program: the exit code for scripts, and one line for people.
 
 mod code;
 pub(crate) mod explain;
@@ -8,23 +8,23 @@ use std::process::ExitCode;
 
 pub(crate) use self::code::Code;
 
-/// What the program tells its caller in one number. The numbers never change.
+/// The exit code of the program. The numbers never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Everything that was asked for.
+    /// Success.
     Done = 0,
-    /// It was tried and failed.
+    /// The operation failed.
     Failed = 1,
-    /// The command line asks for something that makes no sense or is not there.
+    /// The command line is invalid or names something that does not exist.
     Usage = 2,
-    /// The recovery target cannot be reached.
+    /// The recovery target can't be restored.
     Unreachable = 3,
-    /// What was read is not what was written.
+    /// Data is damaged or missing.
     Corrupt = 4,
-    /// Another writer holds the source.
+    /// Another process uses the source or the output.
     Locked = 5,
-    /// It works, but not within the RTO or RPO that was asked for.
+    /// The operation succeeds, but not within the given RTO.
     TooLate = 6,
 }
 
@@ -34,12 +34,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A failure as the person at the terminal sees it: one line that says what, where, and what to do next.
+/// A failure, printed as one line: what failed, where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CliError {
-    /// The exit code that goes with it.
+    /// The exit code.
     pub(crate) code: Exit,
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub(crate) kind: Code,
     answered: bool,
     what: String,
@@ -48,41 +48,40 @@ pub(crate) struct CliError {
 }
 
 impl CliError {
-    /// A failure that ends the program with `code`.
+    /// A failure with this exit code.
     pub(crate) fn new(code: Exit, what: impl fmt::Display) -> Self {
         CliError { code, ..Self::of(code.into(), what) }
     }
 
-    /// A failure of a known kind.
+    /// A failure of this kind.
     pub(crate) fn of(kind: Code, what: impl fmt::Display) -> Self {
         let (code, what) = (kind.exit(), what.to_string());
         CliError { code, kind, answered: code == Exit::TooLate, what, place: None, next: None }
     }
 
-    /// A command line that cannot be obeyed.
+    /// An invalid command line.
     pub(crate) fn usage(what: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, what)
     }
 
-    /// Says that the command has printed its answer all the same: what it found is bad, or, as always with
-    /// [`Exit::TooLate`], it came late.
+    /// Marks that the command has printed its answer before it failed. Always set with [`Exit::TooLate`].
     pub(crate) fn after_the_answer(mut self) -> Self {
         self.answered = true;
         self
     }
 
-    /// Whether standard output has an answer already.
+    /// True if the command has printed its answer.
     pub(crate) fn follows_an_answer(&self) -> bool {
         self.answered
     }
 
-    /// Names the file, object, source or position that it is about.
+    /// Adds the place of the failure: a file, object, source or position.
     pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
         self.place = Some(place.to_string());
         self
     }
 
-    /// Says what the person can do about it.
+    /// Adds what to do about it.
     pub(crate) fn next(mut self, next: impl fmt::Display) -> Self {
         self.next = Some(next.to_string());
         self
@@ -98,7 +97,7 @@ impl fmt::Display for CliError {
         if let Some(next) = &self.next {
             line = format!("{line}; {next}");
         }
-        // An error from below may span lines; a failure is one line.
+        // An underlying error may span several lines.
         for (i, word) in line.split_whitespace().enumerate() {
             write!(f, "{}{word}", if i > 0 { " " } else { "" })?;
         }
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_one_line_with_what_where_and_next() {
+    fn a_failure_is_one_line_with_what_where_and_what_to_do() {
         let error = CliError::new(Exit::Failed, "output exists")
             .at("/srv/a.db")
             .next("move it away\nor pass --force");
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_are_those_that_scripts_know() {
+    fn exit_codes_never_change() {
         let all = [
             Exit::Done,
             Exit::Failed,

@@ -1,8 +1,8 @@
-//! Sizes, durations and tables as people read them.
+//! Sizes, durations and tables for people.
 
 use std::time::Duration;
 
-/// Bytes with three figures and a decimal unit: `999 B`, `1.23 kB`, `45.6 MB`.
+/// A size with three significant digits and a decimal unit: `999 B`, `1.23 kB`, `45.6 MB`.
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
@@ -10,7 +10,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
     let mut value = bytes as f64;
     let mut unit = 0;
-    // 999.5 would be rounded to a fourth figure.
+    // 999.5 would round to four digits.
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1000.0;
         unit += 1;
@@ -25,7 +25,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{value:.decimals$} {}", UNITS[unit])
 }
 
-/// A duration in its two largest units: `843 ms`, `12.3 s`, `2 min 05 s`, `1 h 03 min`.
+/// A duration in at most two units: `843 ms`, `12.3 s`, `2 min 05 s`, `1 h 03 min`.
 pub(crate) fn duration(length: Duration) -> String {
     let seconds = length.as_secs_f64();
     if seconds < 0.9995 {
@@ -42,12 +42,12 @@ pub(crate) fn duration(length: Duration) -> String {
     }
 }
 
-/// Seconds as they stand in a document, printed for people.
+/// The seconds of a JSON document as a duration.
 pub(crate) fn seconds(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds).map_or_else(|_| "unknown".to_owned(), duration)
 }
 
-/// Which side of its column a cell keeps to.
+/// Alignment of a column's cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
@@ -64,7 +64,7 @@ pub(crate) struct Table {
 #[derive(Debug)]
 struct Row {
     cells: Vec<String>,
-    /// Across the columns after the cells.
+    /// Text across the columns after the cells.
     rest: Option<String>,
 }
 
@@ -74,17 +74,17 @@ impl Table {
         Table { columns: columns.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a line; cells past the columns are dropped, missing ones are blank.
+    /// Adds a row. Surplus cells are dropped; missing cells are blank.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(Row { cells: cells.into_iter().collect(), rest: None });
     }
 
-    /// Adds a line of text across all columns but the first, which have these cells.
+    /// Adds a row with these first cells, and `text` across the other columns.
     pub(crate) fn line(&mut self, cells: impl IntoIterator<Item = String>, text: String) {
         self.rows.push(Row { cells: cells.into_iter().collect(), rest: Some(text) });
     }
 
-    /// The table as text, two blanks between columns, none at the end of a line.
+    /// The table as text: two spaces between columns, no trailing spaces.
     pub(crate) fn render(&self) -> String {
         let heading = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         let heading = Row { cells: heading, rest: None };
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_three_figures() {
+    fn sizes_have_three_digits() {
         let cases = [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (9_996, "10.0 kB"), (99_960, "100 kB")];
         for (given, printed) in cases {
             assert_eq!(bytes(given), printed);
@@ -143,13 +143,13 @@ mod tests {
         let mut table = Table::new(&[("TX", Align::Right), ("NAME", Align::Left), ("X", Align::Left)]);
         table.row(["7".into(), "läden".into(), "a".into()]);
         table.line([], "a line that is wider than its column".into());
-        table.line(["7".into()], "a line behind a cell".into());
+        table.line(["7".into()], "a line after a cell".into());
         table.row(["1482".into(), "b".into()]);
         let lines = [
             "  TX  NAME   X",
             "   7  läden  a",
             "a line that is wider than its column",
-            "   7  a line behind a cell",
+            "   7  a line after a cell",
             "1482  b",
             "",
         ];

@@ -1,6 +1,6 @@
-//! Standard output: one document for scripts or lines for people; standard error: remarks and failures.
+//! Standard output: the answer, as lines for people or one JSON document. Standard error: messages and failures.
 //!
-//! A reader that went away (`pitr log | head`) is not a failure, and never a panic.
+//! A closed pipe (`pitr log | head`) is neither a failure nor a panic.
 
 pub(crate) mod human;
 pub(crate) mod progress;
@@ -13,13 +13,13 @@ use serde::Serialize;
 
 use crate::failure::{CliError, Code, Exit};
 
-/// What a command answers with, in both of its forms.
+/// The answer of a command, as JSON and as text.
 pub(crate) trait Document: Serialize {
-    /// The lines for people, each ended.
+    /// The answer as text. Every line ends with a newline.
     fn for_people(&self) -> String;
 }
 
-/// How this run answers.
+/// How this run prints answers and messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
@@ -27,22 +27,22 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Documents with `json`, no remarks with `quiet`.
+    /// `json`: answers are JSON documents. `quiet`: no messages.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
         Output { json, quiet }
     }
 
-    /// Prints the answer on standard output.
+    /// Prints the answer to standard output.
     pub(crate) fn answer(&self, document: &impl Document) -> Result<(), CliError> {
         if self.json { print(&json(document)?) } else { print(&document.for_people()) }
     }
 
-    /// Says what scripts wait for, on standard error, even when remarks are not wanted.
+    /// Prints a line that scripts wait for to standard error, even with `--quiet`.
     pub(crate) fn always(&self, text: impl fmt::Display) {
         complain(&text);
     }
 
-    /// Says something on the side, on standard error.
+    /// Prints a message to standard error, unless `--quiet` is given.
     pub(crate) fn remark(&self, text: impl fmt::Display) {
         if !self.quiet {
             complain(&text);
@@ -56,7 +56,7 @@ fn json(document: &impl Serialize) -> Result<String, CliError> {
     Ok(text + "\n")
 }
 
-/// Prints on standard output.
+/// Prints to standard output.
 pub(crate) fn print(text: &impl fmt::Display) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
@@ -67,7 +67,7 @@ pub(crate) fn print(text: &impl fmt::Display) -> Result<(), CliError> {
     }
 }
 
-/// A line on standard error; when even that is closed there is nobody to tell.
+/// Prints a line to standard error. A closed standard error is ignored.
 fn complain(text: &impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -84,7 +84,7 @@ struct FailureDetail {
     message: String,
 }
 
-/// Reports a failure: one line on standard error and, for scripts, one document on standard output.
+/// Reports a failure: a line on standard error and, if `as_json`, a document on standard output.
 pub(crate) fn report(error: &CliError, as_json: bool) {
     complain(&format_args!("pitr: {error}"));
     if as_json && let Ok(text) = failure(error) {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_has_its_code_and_its_line() {
+    fn a_failure_document_has_code_exit_and_message() {
         let text = failure(&CliError::new(Exit::Unreachable, "no").at("tx:7")).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let expected = serde_json::json!({"code": "unreachable-target", "exit": 3, "message": "no: tx:7"});

@@ -1,21 +1,21 @@
-//! How far a command has come: bars on standard error when a person looks at a terminal.
+//! Progress bars on standard error, if it is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal};
 
-/// Whether and where a command shows how far it has come.
+/// Whether a command shows progress.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     visible: bool,
 }
 
 impl Progress {
-    /// Draws only where a person looks: on a terminal, unless the answer is for a script or silence was asked for.
+    /// Visible on a terminal, unless `json` or `quiet` is set.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
         Progress { visible: !json && !quiet && io::stderr().is_terminal() }
     }
 
-    /// Begins a phase of `total` units, zero if nobody knows; it ends when the handle is dropped.
+    /// Begins a phase of `total` units, 0 if unknown. The phase ends when the handle is dropped.
     pub(crate) fn phase(&self, name: &str, total: u64) -> Phase {
         let target = if self.visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template(template(total > 0));
@@ -30,14 +30,14 @@ fn template(bounded: bool) -> &'static str {
     if bounded { "{msg:12} {bar:40} {pos} of {len}, {eta} left" } else { "{msg:12} {spinner} {elapsed}" }
 }
 
-/// One running phase; may be driven from several threads.
+/// A running phase. Any thread may update it.
 #[derive(Debug)]
 pub(crate) struct Phase {
     bar: ProgressBar,
 }
 
 impl Phase {
-    /// So many units are done altogether.
+    /// Sets the number of units done so far.
     pub(crate) fn set(&self, units: u64) {
         self.bar.set_position(units);
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_template_is_understood() {
+    fn every_template_is_valid() {
         for bounded in [true, false] {
             assert!(ProgressStyle::with_template(template(bounded)).is_ok());
         }

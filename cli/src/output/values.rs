@@ -1,6 +1,7 @@
-//! The answers of the commands: the keys that scripts rely on, and the lines for people.
+//! Values that several answers share.
 //!
-//! Keys are never renamed and never change their meaning; new ones may be added. Times are RFC 3339 with microseconds, in UTC.
+//! JSON keys are stable: they are never renamed and never change their meaning, but new ones may be added. Times are
+//! RFC 3339 with microseconds, in UTC.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::human;
 
-/// A time as documents print it.
+/// A time, printed as RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Timestamp);
 
@@ -25,19 +26,19 @@ impl Serialize for Time {
     }
 }
 
-/// One place in a source's history.
+/// A position in a source's history.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Position {
     pub(crate) lsn: u64,
     pub(crate) tx: u64,
     pub(crate) time: Time,
-    /// The target `tx:N` names this state. If not, `lsn:N` does.
+    /// True if the target `tx:N` restores this state. Otherwise `lsn:N` does.
     #[serde(skip)]
     pub(crate) named: bool,
 }
 
 impl Position {
-    /// The state of a transaction.
+    /// The position of a transaction.
     pub(crate) fn of(lsn: Lsn, tx: TxId, time: Time) -> Self {
         Position { lsn: lsn.get(), tx: tx.get(), time, named: true }
     }
@@ -71,7 +72,7 @@ impl fmt::Display for SnapshotKind {
     }
 }
 
-/// How long each part of a command took, in the order in which they ran: an object from name to seconds.
+/// Seconds of each phase of a command, by name and in the order of the phases.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Phases(pub(crate) Vec<(String, f64)>);
 
@@ -90,10 +91,10 @@ impl fmt::Display for Phases {
     }
 }
 
-/// A span in which not, and why; `to` is absent while it is still open.
+/// A range in which commits can't be restored, and why. `to` is null while the gap is open.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Gap {
-    /// Absent unless `log` shows several sources.
+    /// Absent unless `log` lists several sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
     pub(crate) from: Position,
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_called_by_what_restores_it() {
+    fn a_position_is_named_by_the_target_that_restores_it() {
         // FAILURES 60
         assert!(position(7).to_string().starts_with("tx 7 of "));
         assert!(position(0).to_string().ends_with("before the first transaction"));

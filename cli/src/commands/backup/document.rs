@@ -18,31 +18,31 @@ pub(crate) struct Backup {
     pub(crate) changed_bytes: u64,
     pub(crate) stored_bytes: u64,
     pub(crate) seconds: f64,
-    /// What a folder holds and the snapshot does not: neither file, folder nor link, or the repository itself.
+    /// Paths left out: neither file, folder nor link, or the repository itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) skipped: Vec<String>,
-    /// Files that vanished or were replaced before they were read: the snapshot does not have them.
+    /// Files left out: they were deleted or replaced before they were read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) vanished: Vec<String>,
-    /// Files that were written to meanwhile: what the snapshot has of them may be of two moments.
+    /// Files that were written to during the backup. Their content in the snapshot may mix two states.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) changed: Vec<String>,
-    /// Files that became shorter meanwhile: the rest of them is zeros in the snapshot.
+    /// Files that were truncated during the backup. The missing part is zeros in the snapshot.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cut: Vec<String>,
-    /// What became of the changed ranges that were given.
+    /// How the given changed ranges were used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) changed_ranges: Option<ChangedRanges>,
 }
 
-/// What became of changed ranges.
+/// How changed ranges were used.
 #[derive(Debug, Serialize)]
 pub(crate) struct ChangedRanges {
-    /// The snapshot that they begin at is one of the source's. If not, none were used.
+    /// The snapshot that the ranges start from belongs to the source. If false, no range was used.
     since_is_known: bool,
-    /// Files of which nothing else was read.
+    /// Number of files of which only the listed ranges were read.
     files: usize,
-    /// Files that they name and that are not there, or not the ones that they were.
+    /// Number of listed files that are missing or were replaced.
     unmatched: usize,
 }
 
@@ -58,13 +58,13 @@ impl ChangedRanges {
 
     fn for_people(&self) -> String {
         if !self.since_is_known {
-            return "the changed ranges begin at a snapshot that this source doesn't have: NOT USED, all files were looked at"
+            return "changed ranges NOT USED: this source has no snapshot that they start from; all files were compared"
                 .to_owned();
         }
-        let mut told = format!("files of which only the changed ranges were read: {}", self.files);
+        let mut told = format!("files read by their changed ranges only: {}", self.files);
         if self.unmatched > 0 {
             // Writing to a String cannot fail.
-            let _ = write!(told, "; named, but not there or not the file that it was: {}", self.unmatched);
+            let _ = write!(told, "; listed, but missing or replaced: {}", self.unmatched);
         }
         told
     }
@@ -74,10 +74,10 @@ impl Document for Backup {
     fn for_people(&self) -> String {
         let mut out = String::new();
         for (paths, what) in [
-            (&self.skipped, "not in the snapshot: no file, folder or link, or the repository itself"),
-            (&self.vanished, "NOT IN THE SNAPSHOT: it vanished or was replaced before it was read"),
-            (&self.changed, "WRITTEN TO while it was read; the snapshot may have it of two moments"),
-            (&self.cut, "BECAME SHORTER while it was read; the rest of it is zeros in the snapshot"),
+            (&self.skipped, "not in the snapshot: not a file, folder or link, or it is the repository"),
+            (&self.vanished, "NOT IN THE SNAPSHOT: deleted or replaced before it was read"),
+            (&self.changed, "WRITTEN TO during the backup; its content in the snapshot may mix two states"),
+            (&self.cut, "TRUNCATED during the backup; the missing part is zeros in the snapshot"),
         ] {
             for path in paths {
                 // Writing to a String cannot fail.
@@ -134,12 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_changed_ranges_is_told() {
+    fn the_use_of_changed_ranges_is_reported() {
         let told = |used| ChangedRanges::of(used).map(|ranges| ranges.for_people());
         assert_eq!(told(RangesUse::NotGiven), None);
         assert!(told(RangesUse::Elsewhere).unwrap().contains("NOT USED"));
         let used = |unmatched| told(RangesUse::Used { files: 3, unmatched }).unwrap();
-        assert_eq!(used(0), "files of which only the changed ranges were read: 3");
-        assert!(used(2).ends_with("or not the file that it was: 2"));
+        assert_eq!(used(0), "files read by their changed ranges only: 3");
+        assert!(used(2).ends_with("missing or replaced: 2"));
     }
 }

@@ -1,4 +1,4 @@
-//! `pitr backup`: one snapshot, taken here or by the watcher that owns the log.
+//! `pitr backup`: takes one snapshot, or asks the running watcher of the database for one.
 
 pub(crate) mod args;
 mod document;
@@ -42,9 +42,7 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
         });
     }
     if args.changed_ranges.is_some() {
-        return Err(CliError::usage(
-            "what changed in a database stands in its log; leave --changed-ranges out",
-        ));
+        return Err(CliError::usage("--changed-ranges is for folders; omit it for a database"));
     }
     let place = Place::resolve(&args.database).map_err(|e| explain(e.into()))?;
     let source = source_of(global, place.resolved())?;
@@ -72,7 +70,7 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
 
 fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError> {
     if args.state.is_some() {
-        return Err(CliError::usage("a folder has no local log; leave --state out"));
+        return Err(CliError::usage("a folder has no local log; omit --state"));
     }
     let changed_ranges = args.changed_ranges.as_deref().map(read_ranges).transpose()?;
     let name = source_of(global, &args.database)?;
@@ -90,24 +88,24 @@ fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
     read.map_err(|e| {
         CliError::usage(e)
             .at(list.display())
-            .next("mend it, or leave --changed-ranges out: then all is looked at")
+            .next("correct the list, or omit --changed-ranges to compare all files")
     })
 }
 
-/// A running watcher owns the log; it takes the snapshot for us.
+/// Asks the running watcher, which holds the log, to take the snapshot.
 fn ask_watcher(pitr: &Pitr, subject: &Subject, args: &Backup) -> Result<Snapshot, CliError> {
     if args.compress.is_some() {
-        let what = "a process that watches this database takes the snapshot, and compresses as it was told when it began";
-        return Err(CliError::usage(what).next("leave --compress out"));
+        let what = "the running watcher of this database takes the snapshot, with its own compression";
+        return Err(CliError::usage(what).next("omit --compress"));
     }
     let request = if args.full { Request::FullSnapshot } else { Request::Snapshot };
     let answer = control::ask(&subject.state, request).map_err(|e| {
         CliError::new(
             Exit::Locked,
-            format_args!("another pitr process works on this database and takes no requests: {e}"),
+            format_args!("another pitr process uses this database and answers no requests: {e}"),
         )
         .at(subject.state.display())
-        .next("wait for it, or stop it")
+        .next("wait until it ends, or stop it")
     })?;
     let answer = answer.map_err(|e| CliError::new(Exit::Failed, e).at("the running watcher"))?;
     let path = answer.split(' ').next().unwrap_or_default();

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::output::Document;
 use crate::output::values::Phases;
 
-/// What the demo did and proved.
+/// Result of the demo.
 #[derive(Debug, Serialize)]
 pub(crate) struct Demo {
     pub(crate) transactions: u64,
@@ -22,8 +22,15 @@ pub(crate) struct Demo {
 
 impl Document for Demo {
     fn for_people(&self) -> String {
+        if !self.exact {
+            return format!(
+                "\nThe restored database DIFFERS from the copy that the application took just before the damage.\n\
+                 Times: {}.\n",
+                self.phases
+            );
+        }
         format!(
-            "\nProved: the restored database equals the copy that the application itself took just before the damage:\n\
+            "\nThe restored database equals the copy that the application took just before the damage:\n\
              every row of every table ({} rows), the schema, integrity_check, page count and file length.\n\
              Times: {}.\n",
             self.restored_rows, self.phases

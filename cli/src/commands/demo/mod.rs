@@ -1,4 +1,4 @@
-//! The demo: an ordinary application in a second process, damaged and brought back.
+//! `pitr demo`: the database of an application in another process is damaged and restored.
 
 pub(crate) mod args;
 mod document;

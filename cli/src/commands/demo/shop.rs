@@ -1,4 +1,4 @@
-//! A small shop on SQLite, as its developer would write it: customers, orders, order lines. It has never heard of pitr.
+//! A small shop on SQLite: customers, orders, order lines. It is independent of pitr.
 
 use rusqlite::{Connection, Result, Transaction, params};
 
@@ -20,7 +20,7 @@ const LAST_NAMES: [&str; 8] =
 const ARTICLES: [&str; 8] = ["lamp", "desk", "chair", "shelf", "clock", "rug", "mirror", "vase"];
 const CUSTOMERS_AT_FIRST: u32 = 40;
 
-/// The shop's database and what decides who buys next.
+/// The shop's database and its random numbers.
 #[derive(Debug)]
 pub(super) struct Shop {
     database: Connection,
@@ -28,7 +28,7 @@ pub(super) struct Shop {
 }
 
 impl Shop {
-    /// Makes the tables and the first customers.
+    /// Creates the tables and the first customers.
     pub(super) fn open(mut database: Connection, seed: u64) -> Result<Shop> {
         let mut dice = Dice(seed);
         let transaction = database.transaction()?;
@@ -40,12 +40,12 @@ impl Shop {
         Ok(Shop { database, dice })
     }
 
-    /// The connection, for what does not belong to the trade.
+    /// The connection.
     pub(super) fn database(&self) -> &Connection {
         &self.database
     }
 
-    /// One ordinary transaction; returns what it was for.
+    /// Commits one ordinary transaction and returns its label.
     pub(super) fn trade(&mut self) -> Result<&'static str> {
         let dice = &mut self.dice;
         let transaction = self.database.transaction()?;
@@ -59,14 +59,14 @@ impl Shop {
         Ok(label)
     }
 
-    /// A customer fills a basket and leaves: rolled back.
+    /// A customer abandons a basket: a transaction that is rolled back.
     pub(super) fn abandon(&mut self) -> Result<()> {
         let transaction = self.database.transaction()?;
         order(&transaction, &mut self.dice)?;
         transaction.rollback()
     }
 
-    /// Somebody tidies up by hand and forgets half of a WHERE clause.
+    /// A manual clean-up with an incomplete WHERE clause.
     pub(super) fn damage(&mut self) -> Result<&'static str> {
         let transaction = self.database.transaction()?;
         transaction.execute("UPDATE orders SET status = 'cancelled'", [])?;
@@ -124,7 +124,7 @@ fn change_quantity(shop: &Transaction<'_>, dice: &mut Dice) -> Result<&'static s
     Ok("change of an order")
 }
 
-/// Numbers that look random and come again with the same seed (SplitMix64: Steele, Lea, Flood 2014).
+/// Pseudo-random numbers from a seed (SplitMix64: Steele, Lea, Flood 2014).
 #[derive(Debug)]
 struct Dice(u64);
 
@@ -136,7 +136,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to `bound` - 1; `bound` is not zero.
+    /// A number from 0 to `bound` - 1. `bound` must not be 0.
     fn below(&mut self, bound: u32) -> u32 {
         (self.next() % u64::from(bound)) as u32
     }

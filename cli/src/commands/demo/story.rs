@@ -1,8 +1,7 @@
-//! `pitr demo`: the whole story, told with the program's own commands.
+//! The steps of the demo.
 //!
-//! Every step runs this very program as a user would, in processes of their own: nothing is staged inside. The
-//! application knows nothing of pitr; only the times that it printed are used to look for the damage, as a person would
-//! use a log line of theirs.
+//! Every step runs this program in a process of its own, as a user would. The application is independent of pitr. The
+//! demo finds the damage by the time that the application printed, as a user would use a log line.
 
 use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader, Write};
@@ -23,12 +22,12 @@ use crate::output::values::Phases;
 
 const SEED: u64 = 2026;
 
-/// Tells the story.
+/// Runs the demo.
 pub(crate) fn run(global: &Global) -> Result<(), CliError> {
     let dir = std::env::temp_dir().join(format!("pitr-demo-{}", std::process::id()));
-    DirBuilder::new().mode(0o700).create(&dir).map_err(|e| failed("making the demo's folder", &dir, e))?;
+    DirBuilder::new().mode(0o700).create(&dir).map_err(|e| failed("creating the demo's folder", &dir, e))?;
     let outcome = Story::new(global.output(), global.json, &dir).and_then(Story::tell);
-    // Whatever happened, what the demo made goes away again.
+    // The demo's folder is removed even after a failure.
     let cleaned = std::fs::remove_dir_all(&dir).map_err(|e| failed("removing the demo's folder", &dir, e));
     let demo = outcome?;
     cleaned?;
@@ -56,22 +55,22 @@ impl<'a> Story<'a> {
 
     fn tell(mut self) -> Result<Demo, CliError> {
         let database = self.dir.join(DATABASE);
-        self.say("1. An ordinary application makes a shop's SQLite database, in a process of its own.");
+        self.say("1. An ordinary application creates a shop's SQLite database, in another process.");
         let mut application = Application::start(&self.program, self.dir)?;
 
         self.say(
-            "2. pitr init, pitr watch: every commit is archived from now on; the application is not changed.",
+            "2. pitr init, pitr watch: from now on every commit is archived. The application is unchanged.",
         );
         self.timed("init", |story| story.pitr(&["init"]))?;
         let watcher = self.timed("watch", |story| Watcher::start(story, &database))?;
 
-        self.say("3. The application trades, damages its data by mistake, and goes on trading.");
+        self.say("3. The application sells, damages its data by mistake, and continues to sell.");
         let trade = self.timed("trade", |_| application.trade())?;
         let Trade { commits, damage_at_us, damage, copy } = trade;
         self.timed("drain", |_| watcher.stop())?;
         self.say(&format!("   {commits} transactions; one of them was: {damage}"));
 
-        self.say("4. pitr log: which transaction was it? The application's own log says when.");
+        self.say("4. pitr log: which transaction was it? The application's own log has the time.");
         let log = self.timed("log", |story| story.pitr(&["log"]))?;
         let (archived, damage_tx) = find_damage(&log, damage_at_us)?;
         self.say(&format!(
@@ -87,7 +86,7 @@ impl<'a> Story<'a> {
         })?;
 
         self.say(
-            "6. The restored database against the copy that the application took just before the damage.",
+            "6. Compare the restored database with a copy that the application took just before the damage.",
         );
         let exact_error = |e: exact::ExactError| CliError::new(Exit::Failed, e).at("comparing");
         let (ours, theirs) = self.timed("compare", |_| {
@@ -113,13 +112,13 @@ impl<'a> Story<'a> {
             rows_before_damage: theirs.rows(),
             rows_in_damaged_database: damaged.rows(),
             restored_rows: ours.rows(),
-            // A restore that brought back the damage would not be a proof.
+            // Restoring the damaged state must give a different database.
             exact: difference.is_none() && damaged != ours,
             phases: Phases(self.phases),
         })
     }
 
-    /// The story is for people; scripts get the document.
+    /// Prints a step for people. Scripts get only the answer.
     fn say(&self, text: &str) {
         if !self.json {
             self.output.remark(text);
@@ -143,7 +142,7 @@ impl<'a> Story<'a> {
         command
     }
 
-    /// Runs a command of this program and returns its document.
+    /// Runs a command of this program and returns its JSON answer.
     fn pitr(&self, args: &[&str]) -> Result<Value, CliError> {
         let run = self.command().args(args).stdin(Stdio::null()).output();
         let run = run.map_err(|e| failed("running pitr", &self.program, e))?;
@@ -157,11 +156,11 @@ impl<'a> Story<'a> {
     }
 }
 
-/// How many transactions are archived, and which is the last one logged at or before the moment after the damage.
+/// The number of archived transactions, and the last transaction at or before the time of the damage.
 fn find_damage(log: &Value, damage_at_us: i64) -> Result<(u64, u64), CliError> {
-    let unreadable = || CliError::new(Exit::Failed, "the answer of pitr log lacks what the demo looks for");
+    let unreadable = || CliError::new(Exit::Failed, "the answer of pitr log is incomplete");
     let transactions = log["transactions"].as_array().ok_or_else(unreadable)?;
-    // The commit returned just before that moment and was seen within milliseconds; around it all was quiet.
+    // The commit was captured within milliseconds of this time. The application pauses before and after it.
     let slack = Duration::from_millis(100).as_micros() as i64;
     let until = damage_at_us + slack;
     let before = |tx: &&Value| {
@@ -172,7 +171,7 @@ fn find_damage(log: &Value, damage_at_us: i64) -> Result<(u64, u64), CliError> {
     Ok((transactions.len() as u64, last))
 }
 
-/// What the application said of its trade.
+/// The application's report.
 struct Trade {
     commits: u64,
     damage_at_us: i64,
@@ -236,7 +235,7 @@ impl Application {
 
 impl Drop for Application {
     fn drop(&mut self) {
-        // It has ended by itself, unless the demo failed.
+        // It has already ended, unless the demo failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -244,12 +243,12 @@ impl Drop for Application {
 
 struct Watcher {
     child: Child,
-    // Kept open: a watcher that can't write its remarks would get a broken pipe.
+    // Kept open: the watcher would fail with a broken pipe when it prints a message.
     _remarks: BufReader<ChildStderr>,
 }
 
 impl Watcher {
-    /// Returns when the watcher says that capture is established.
+    /// Starts the watcher and waits until it prints `watching`.
     fn start(story: &Story<'_>, database: &Path) -> Result<Self, CliError> {
         let mut command = story.command();
         command.arg("watch").arg(database).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -272,7 +271,7 @@ impl Watcher {
         }
     }
 
-    /// Asks it to end, as Ctrl-C does, and waits until it has drained.
+    /// Sends SIGINT, as Ctrl-C does, and waits until the rest is archived.
     fn stop(mut self) -> Result<(), CliError> {
         let broken = |e: std::io::Error| CliError::new(Exit::Failed, e).at("pitr watch");
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -284,7 +283,7 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // It has ended when it was stopped; if the demo failed before, it must not stay behind.
+        // It has already ended, unless the demo failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

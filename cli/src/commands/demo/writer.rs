@@ -1,8 +1,8 @@
-//! The demo's second process: `pitr demo-writer DIR SEED`.
+//! The demo's application: `pitr demo-writer DIR SEED`.
 //!
-//! An ordinary SQLite application in WAL mode. It makes its tables, says that it is ready, and begins when a line arrives on standard
-//! input. Of each commit it prints one JSON line, so that whoever started it can follow; nobody answers. Just before the damage it
-//! takes its own copy with SQLite's backup API: only a copy from the writer's own process is a fair witness.
+//! An ordinary SQLite application in WAL mode. It creates its tables, prints that it is ready, and starts when a line
+//! arrives on standard input. It prints one JSON line for each commit. Just before the damage it copies the database with
+//! SQLite's backup API, so that the copy is independent of pitr.
 
 use super::shop::Shop;
 use rusqlite::backup::Backup;
@@ -21,21 +21,21 @@ const COMMITS_BEFORE: u64 = 150;
 const COMMITS_AFTER: u64 = 50;
 const BASKETS_LEFT_EVERY: u64 = 17;
 const PACE: Duration = Duration::from_millis(8);
-/// Around the damage nothing happens for so long: whoever looks for the moment by the clock finds a quiet one.
+/// Pause before and after the damage, so that its time identifies one transaction.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// One line of what the writer prints.
+/// A line that the application prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Event {
-    /// The tables are there; a line on standard input begins the trade.
+    /// The tables exist. A line on standard input starts the transactions.
     Ready {
         /// The database file.
         database: PathBuf,
     },
-    /// A copy was taken of the state after commit `after`.
+    /// The database was copied after commit `after`.
     Copy {
-        /// Number of the last commit that it holds.
+        /// Number of the last commit in the copy.
         after: u64,
         /// The copy's file.
         path: PathBuf,
@@ -46,19 +46,19 @@ pub(crate) enum Event {
         commit: u64,
         /// Wall clock right after the commit returned, microseconds since the Unix epoch, UTC.
         time_us: i64,
-        /// What it was for.
+        /// Label of the transaction.
         label: String,
-        /// Whether it is the one that should not have happened.
+        /// True for the transaction that does the damage.
         damage: bool,
     },
-    /// That was all.
+    /// The application has ended its transactions.
     Done {
-        /// How many transactions were committed.
+        /// Number of committed transactions.
         commits: u64,
     },
 }
 
-/// The writer could not go on.
+/// An error of the application.
 #[derive(Debug, Error)]
 pub(crate) enum WriterError {
     #[error("the shop's database: {0}")]
@@ -67,7 +67,7 @@ pub(crate) enum WriterError {
     Pipe(#[from] io::Error),
 }
 
-/// Runs the writer to its end in `dir`, which exists and holds no shop yet.
+/// Runs the application in `dir`, an existing folder without a shop.
 pub(crate) fn run(dir: &Path, seed: u64) -> Result<(), WriterError> {
     let mut story = Story { shop: open(&dir.join(DATABASE), seed)?, commits: 0 };
     say(&Event::Ready { database: dir.join(DATABASE) })?;
@@ -106,7 +106,7 @@ impl Story {
     }
 
     fn committed(&mut self, label: &str, damage: bool) -> Result<(), WriterError> {
-        // The application stands outside of pitr, so it reads the clock as applications do.
+        // The application is independent of pitr and reads the clock directly.
         let time_us = jiff::Timestamp::now().as_microsecond();
         self.commits += 1;
         say(&Event::Commit { commit: self.commits, time_us, label: label.to_owned(), damage })?;
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_read_back_as_they_were_printed() {
+    fn printed_events_parse_back() {
         let event = Event::Commit { commit: 3, time_us: 7, label: "order".into(), damage: false };
         let line = serde_json::to_string(&event).unwrap();
         assert_eq!(line, r#"{"event":"commit","commit":3,"time_us":7,"label":"order","damage":false}"#);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_sells_the_same() {
+    fn the_same_seed_gives_the_same_transactions() {
         let sold = |seed| {
             let mut shop = Shop::open(Connection::open_in_memory().unwrap(), seed).unwrap();
             (0..40).map(|_| shop.trade().unwrap()).collect::<Vec<_>>()

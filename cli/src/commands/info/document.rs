@@ -13,7 +13,7 @@ use crate::output::values::{Gap, Position, SnapshotKind, Time};
 pub(crate) struct Info {
     pub(crate) sources: Vec<Source>,
     pub(crate) stored_bytes: u64,
-    /// Who may read the repository besides its owner; absent if nobody may.
+    /// Who may read the repository besides its owner. Absent if only the owner may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) readable_by: Option<Readable>,
 }
@@ -23,11 +23,11 @@ pub(crate) struct Info {
 pub(crate) struct Readable {
     /// `group` or `everyone`.
     pub(crate) who: &'static str,
-    /// What keeps the repository to its owner.
+    /// Command that restricts the repository to its owner.
     pub(crate) command: String,
 }
 
-/// What the repository holds of one source.
+/// One source in the repository.
 #[derive(Debug, Serialize)]
 pub(crate) struct Source {
     pub(crate) name: String,
@@ -35,13 +35,13 @@ pub(crate) struct Source {
     pub(crate) snapshots: Vec<Snapshot>,
     pub(crate) restorable: Vec<Interval>,
     pub(crate) gaps: Vec<Gap>,
-    /// Named recovery points: none in this version.
+    /// Named recovery points. Empty in this version.
     pub(crate) points: Vec<String>,
-    /// Snapshots whose roots can't be read, and why.
+    /// Snapshots with unreadable roots, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) damaged: Vec<String>,
-    /// From the newest archived promise to now, negative if the promise lies ahead of this machine's clock; absent when
-    /// nothing was archived.
+    /// Seconds since the newest archived watermark. Negative if the watermark is ahead of this machine's clock. Null if
+    /// nothing is archived.
     pub(crate) archive_lag_seconds: Option<f64>,
 }
 
@@ -50,10 +50,10 @@ pub(crate) struct Source {
 pub(crate) struct Snapshot {
     pub(crate) snapshot_id: String,
     pub(crate) kind: SnapshotKind,
-    /// The snapshot that it was compared with; not needed for a restore.
+    /// The snapshot that it was compared with. A restore does not need it.
     pub(crate) parent_id: Option<String>,
     pub(crate) timeline: u32,
-    /// A restore reads the log from here.
+    /// A restore reads the log from this LSN on.
     pub(crate) redo_from_lsn: u64,
     #[serde(flatten)]
     pub(crate) at: Position,
@@ -63,11 +63,11 @@ pub(crate) struct Snapshot {
     pub(crate) stored_bytes: u64,
     pub(crate) codec: String,
     pub(crate) encrypted: bool,
-    /// Path of its root in the repository.
+    /// Path of the snapshot's root in the repository.
     pub(crate) root: String,
 }
 
-/// A span of a timeline in which every commit can be restored.
+/// A range of a timeline in which every commit can be restored.
 #[derive(Debug, Serialize)]
 pub(crate) struct Interval {
     pub(crate) timeline: u32,
@@ -84,7 +84,7 @@ impl Document for Info {
                 "everyone" => "READABLE BY EVERY USER of this machine",
                 _ => "readable by the members of its folder's group",
             };
-            let _ = writeln!(text, "{who}; to keep it to its owner: {command}");
+            let _ = writeln!(text, "{who}; to restrict it to its owner: {command}");
         }
         for source in &self.sources {
             text += &source.for_people();
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(keys(&info.sources[0].gaps[0]).join(" "), "from reason to");
         assert!(info.for_people().contains("GAP"), "{}", info.for_people());
         assert!(!info.for_people().contains("chmod"), "{}", info.for_people());
-        // FAILURES 56: a clock that was ahead once.
+        // A clock that was ahead (FAILURES 56).
         let ahead = Source { archive_lag_seconds: Some(-86_400.0), ..info.sources.remove(0) }.for_people();
         assert!(ahead.contains("24 h 00 min ahead of this machine's clock"), "{ahead}");
         let open = Readable { who: "everyone", command: "chmod -R go= /r".into() };

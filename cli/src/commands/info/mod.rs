@@ -29,7 +29,7 @@ pub(crate) fn run(global: &Global) -> Result<(), CliError> {
     global.output().answer(&document::Info { sources, stored_bytes, readable_by })
 }
 
-/// Who may read the repository besides its owner, and what changes that (FAILURES 58).
+/// Who may read the repository besides its owner, and the command that changes it (FAILURES 58).
 fn readable_by(pitr: &Pitr) -> Result<Option<Readable>, CliError> {
     let readers = pitr.objects().readers().map_err(|e| explain(e.into()))?;
     Ok(readers.map(|readers| Readable {
@@ -38,7 +38,7 @@ fn readable_by(pitr: &Pitr) -> Result<Option<Readable>, CliError> {
     }))
 }
 
-/// A path as a shell takes it.
+/// A path, quoted for a shell.
 fn quoted(path: &str) -> String {
     let is_plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
     if is_plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
@@ -59,11 +59,11 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
         let spans = history.restorable().map_err(|e| explain(e.into()))?;
         latest = latest.max(spans.iter().map(|span| span.watermark).max());
         let is_newest = timeline == newest.lineage().timeline();
-        // A gap on an earlier timeline is listed there.
+        // A gap on an earlier timeline is listed with that timeline.
         let here =
             |after: Option<&Restorable>| after.map_or(is_newest, |span| span.from.timeline == timeline);
         gaps.extend(gaps::of(&history, &spans, here)?);
-        // A span that lies wholly on an earlier timeline is listed there.
+        // A span that ends on an earlier timeline is listed with that timeline.
         restorable.extend(spans.iter().filter(|span| span.to.timeline == timeline).map(|span| Interval {
             timeline: timeline.get(),
             from: targets::position(&span.from),
@@ -84,7 +84,7 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
     })
 }
 
-/// Seconds from one time to another, negative if the first is later.
+/// Seconds from `earlier` to `now`, negative if `earlier` is later.
 fn seconds_since(earlier: Timestamp, now: Timestamp) -> f64 {
     (now.since(earlier) as f64 - earlier.since(now) as f64) / 1e6
 }

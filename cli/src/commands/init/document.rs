@@ -15,6 +15,6 @@ pub(crate) struct Init {
 impl Document for Init {
     fn for_people(&self) -> String {
         let kind = if self.encrypted { "encrypted repository" } else { "repository" };
-        format!("{kind} {} made in {}\n", self.id, self.repository)
+        format!("{kind} {} created in {}\n", self.id, self.repository)
     }
 }

@@ -20,11 +20,11 @@ pub(crate) fn run(global: &Global, args: &Init) -> Result<(), CliError> {
         (true, None) => {
             let next =
                 format!("give --passphrase-file FILE or --key-file FILE, or set {PASSPHRASE_VARIABLE}");
-            return Err(CliError::usage("nothing to encrypt with").next(&next));
+            return Err(CliError::usage("--encrypt needs a passphrase or key").next(&next));
         }
         (false, Some(_)) => {
-            let what = "a passphrase or key was given for a repository that would not be encrypted";
-            return Err(CliError::usage(what).next("add --encrypt, or leave it out"));
+            let what = "a passphrase or key was given without --encrypt";
+            return Err(CliError::usage(what).next("add --encrypt, or omit the passphrase or key"));
         }
     };
     let pitr = pitr.map_err(explain)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-/// What to do with keys.
+/// The subcommands of `pitr key`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
     /// Lists the key slots
@@ -12,20 +12,19 @@ pub(crate) enum Key {
 Examples:
   pitr --repo /srv/backup --passphrase-file p key list")]
     List,
-    /// Lets another passphrase or key open the repository
+    /// Adds a passphrase or key that opens the repository
     Add(NewKey),
-    /// Takes a slot away: its passphrase or key opens the repository no more
+    /// Removes a key slot: its passphrase or key no longer opens the repository
     #[command(after_help = "\
 Examples:
   pitr --repo /srv/backup --passphrase-file p key remove 1f00c2d3a4b59687")]
     Remove {
-        /// The slot, as `pitr key list` shows it
+        /// ID of the slot, from `pitr key list`
         slot: String,
     },
-    /// Makes a new data key: whatever is written from now on is encrypted with it
+    /// Creates a new data key: everything written from now on is encrypted with it
     #[command(after_help = "\
-A watcher that runs already goes on with the key that it has until it is started again. What was written before
-stays as it is and readable.
+A running watcher uses its old data key until it is restarted. Earlier data is not rewritten and stays readable.
 
 Examples:
   pitr --repo /srv/backup --passphrase-file p key rotate")]

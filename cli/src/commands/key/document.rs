@@ -10,11 +10,11 @@ use crate::output::values::Time;
 #[derive(Debug, Serialize)]
 pub(crate) struct Keys {
     pub(crate) slots: Vec<KeySlot>,
-    /// How many keys objects are encrypted with; the last one encrypts.
+    /// Number of data keys. New objects use the last one.
     pub(crate) data_keys: usize,
 }
 
-/// What opens a repository.
+/// A passphrase or key that opens the repository.
 #[derive(Debug, Serialize)]
 pub(crate) struct KeySlot {
     pub(crate) id: String,
@@ -25,7 +25,7 @@ pub(crate) struct KeySlot {
 impl Document for Keys {
     fn for_people(&self) -> String {
         let mut table =
-            Table::new(&[("slot", Align::Left), ("opened by", Align::Left), ("made", Align::Left)]);
+            Table::new(&[("slot", Align::Left), ("opened by", Align::Left), ("created", Align::Left)]);
         for slot in &self.slots {
             let by = match slot.method.as_str() {
                 "argon2id" => "passphrase",
@@ -38,12 +38,12 @@ impl Document for Keys {
     }
 }
 
-/// Answer of `key add`, `remove` and `rotate`: what was done, the rest is null.
+/// Answer of `key add`, `remove` and `rotate`. Fields of the other subcommands are null.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct KeyChange {
     pub(crate) added: Option<String>,
     pub(crate) removed: Option<String>,
-    /// How many data keys there are now.
+    /// Number of data keys now.
     pub(crate) data_keys: Option<usize>,
 }
 
@@ -57,7 +57,7 @@ impl Document for KeyChange {
             out += &format!("key slot {slot} removed\n");
         }
         if let Some(count) = self.data_keys {
-            out += &format!("data key {count} made; what was written before stays readable\n");
+            out += &format!("data key {count} created; earlier data stays readable\n");
         }
         out
     }

@@ -1,4 +1,4 @@
-//! `pitr key`: what opens an encrypted repository.
+//! `pitr key`: the passphrases and keys of an encrypted repository.
 
 pub(crate) mod args;
 mod document;

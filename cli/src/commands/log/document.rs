@@ -1,4 +1,4 @@
-//! The answer of `log`: transactions, and between them what interrupts the history.
+//! Answer of `pitr log`: transactions, gaps and forks.
 
 use pitr::format::Timestamp;
 use serde::Serialize;
@@ -11,16 +11,16 @@ use crate::output::values::{Gap, Position, Time};
 #[derive(Debug, Serialize)]
 pub(crate) struct Log {
     pub(crate) transactions: Vec<Transaction>,
-    /// Stretches in which commits are missing or can't be restored.
+    /// Ranges in which commits are missing or can't be restored.
     pub(crate) gaps: Vec<Gap>,
-    /// Where the history goes over to another timeline.
+    /// Points at which the history continues on another timeline.
     pub(crate) forks: Vec<Fork>,
 }
 
-/// One committed transaction; it was committed after `earliest` and not after `time`.
+/// A committed transaction. It was committed after `earliest` and not later than `time`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Transaction {
-    /// Absent when only one source is shown.
+    /// Absent if only one source is listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
     #[serde(flatten)]
@@ -28,29 +28,29 @@ pub(crate) struct Transaction {
     pub(crate) earliest: Time,
     pub(crate) blocks: u64,
     pub(crate) bytes: u64,
-    /// False for a commit that is archived and that no snapshot leads to.
+    /// False for an archived commit that no snapshot leads to.
     pub(crate) restorable: bool,
 }
 
-/// Where a timeline left its parent.
+/// The point at which a timeline left its parent.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Fork {
-    /// Absent when only one source is shown.
+    /// Absent if only one source is listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
     pub(crate) timeline: u32,
     pub(crate) parent: Option<u32>,
-    /// The last position of the parent that counts.
+    /// The last LSN of the parent that belongs to the timeline's history.
     pub(crate) lsn: u64,
-    /// When the timeline began, by the clock of its source.
+    /// When the timeline began, by its source's clock.
     pub(crate) time: Time,
     pub(crate) reason: String,
-    /// Times that the source's clock showed before the fork and again after it.
+    /// Times that the source's clock showed both before and after the fork.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ambiguous: Option<Times>,
 }
 
-/// Two times.
+/// A range of times.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Times {
     pub(crate) from: Time,
@@ -69,14 +69,14 @@ impl Log {
             all.gaps.extend(gaps.into_iter().map(|gap| Gap { source: source(), ..gap }));
             all.forks.extend(forks.into_iter().map(|fork| Fork { source: source(), ..fork }));
         }
-        // Those of one source stay in their order.
+        // The sort is stable: entries of one source keep their order.
         all.transactions.sort_by_key(|tx| tx.at.time.0);
         all.gaps.sort_by_key(|gap| gap.from.time.0);
         all.forks.sort_by_key(|fork| fork.time.0);
         all
     }
 
-    /// All that there is, by position within a source and by time across sources.
+    /// All entries, ordered by LSN within a source and by time across sources.
     fn lines(&self) -> Vec<Line<'_>> {
         let mut lines: Vec<Line<'_>> = Vec::new();
         lines.extend(self.transactions.iter().map(|tx| Line::new(&tx.source, tx.at, What::Transaction(tx))));
@@ -87,9 +87,9 @@ impl Log {
             time: fork.time.0,
             what: What::Fork(fork),
         }));
-        // The commit at the edge of a gap or a fork comes before it, which stays as it was put.
+        // The sort is stable: a gap or fork stays after the commit at the same LSN.
         lines.sort_by_key(|line| (line.source, line.lsn));
-        // A clock may have been set back: then a line is as late as what comes before it in its source.
+        // If a clock was set back, a line gets the time of the line before it in its source.
         let mut before: Option<(Option<&str>, Timestamp)> = None;
         for line in &mut lines {
             if let Some((_, time)) = before.filter(|(source, _)| *source == line.source) {
@@ -136,7 +136,7 @@ impl Document for Log {
     }
 }
 
-/// A line of the table.
+/// One row of the table.
 struct Line<'a> {
     source: Option<&'a str>,
     lsn: u64,
@@ -144,7 +144,7 @@ struct Line<'a> {
     what: What<'a>,
 }
 
-/// What a line tells of.
+/// The content of a row.
 enum What<'a> {
     Transaction(&'a Transaction),
     Gap(&'a Gap),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_and_forks_stand_between_the_transactions() {
+    fn gaps_and_forks_are_listed_between_the_transactions() {
         // FAILURES 60
         let gap = |from, to| Gap { source: None, from: position(from), to, reason: "not seen".into() };
         let (lsn, time) = (900, position(9).time);
@@ -226,7 +226,7 @@ mod tests {
             forks,
         };
         let gap = Gap { source: None, from: position(2), to: Some(position(5)), reason: "not seen".into() };
-        // The clock was set back before the fork.
+        // A clock that was set back before the fork.
         let (lsn, time, reason) = (700, position(1).time, "why".into());
         let fork = Fork { source: None, timeline: 2, parent: Some(1), lsn, time, reason, ambiguous: None };
         let log = Log::merged([

@@ -33,7 +33,7 @@ fn of_several(pitr: &Pitr, sources: &[SourceName], args: &Log) -> Result<Answer,
         target.is_some_and(|target| !matches!(target, Target::Latest | Target::Time(_)))
     };
     if args.timeline.is_some() || has_numbers(&args.from) || has_numbers(&args.to) {
-        let what = "timelines, transactions, LSNs and snapshots are each source's own";
+        let what = "timelines, transactions, LSNs and snapshots differ between sources";
         return Err(CliError::usage(what).next("give times for several sources"));
     }
     let logs = sources.iter().map(|source| Ok((source.as_str(), of_source(pitr, source, args)?)));
@@ -51,7 +51,7 @@ fn of_source(pitr: &Pitr, source: &SourceName, args: &Log) -> Result<Answer, Cli
     gaps.retain(|gap| window.meets(place(&gap.from), gap.to.as_ref().map(place)));
     let mut forks = forks(&history);
     forks.retain(|fork| {
-        // A fork has a place in the log, and no transaction of its own.
+        // A fork has an LSN but no transaction: take the last one before it.
         let before = transactions.iter().rev().find(|tx| tx.at.lsn <= fork.lsn);
         let tx = before.map_or(TxId::NONE, |before| TxId::new(before.at.tx));
         let at = (fork.time.0, Lsn::new(fork.lsn), tx);
@@ -60,14 +60,14 @@ fn of_source(pitr: &Pitr, source: &SourceName, args: &Log) -> Result<Answer, Cli
     Ok(Answer { transactions, gaps, forks })
 }
 
-/// A place in the history: time, position and transaction.
+/// A position in the history: time, LSN and transaction.
 type Place = (Timestamp, Lsn, TxId);
 
 fn place(position: &Position) -> Place {
     (position.time.0, Lsn::new(position.lsn), TxId::new(position.tx))
 }
 
-/// The part of the history that was asked for, both ends included.
+/// The requested part of the history, both ends included.
 struct Window {
     from: Option<Moment>,
     to: Option<Moment>,
@@ -78,7 +78,7 @@ impl Window {
         self.meets(at, Some(at))
     }
 
-    /// True if it has something of what begins and ends so; without an end it goes on.
+    /// True if the window overlaps the range from `begin` to `end`. A range without an end is open.
     fn meets(&self, begin: Place, end: Option<Place>) -> bool {
         let ends_after_from = match (self.from, end) {
             (None, _) | (_, None) => true,
@@ -100,7 +100,7 @@ impl Window {
 fn transactions(history: &History, window: &Window) -> Result<Vec<Transaction>, CliError> {
     let search = Search::new(history.archive(), history.pieces());
     if matches!(window.from, Some(Moment::Latest)) {
-        // "From the latest on" is the latest one.
+        // `--from latest` lists only the last transaction.
         return last_only(history, &search);
     }
     let mut transactions = Vec::new();
@@ -131,7 +131,7 @@ fn transaction(history: &History, commit: &CommitEntry) -> Transaction {
     }
 }
 
-/// Where the history goes over from one timeline to the next.
+/// The points at which the history continues on another timeline.
 fn forks(history: &History) -> Vec<Fork> {
     let timelines = history.catalog().timelines();
     let legs = history.lineage().legs().iter().skip(1);

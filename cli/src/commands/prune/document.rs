@@ -1,4 +1,4 @@
-//! The answer of `pitr prune`.
+//! Answer of `pitr prune`.
 
 use std::fmt::Write as _;
 
@@ -8,25 +8,25 @@ use crate::output::Document;
 use crate::output::human::{self, Align, Table};
 use crate::output::values::Time;
 
-/// What goes, what stays, and why.
+/// What is deleted, what stays, and why.
 #[derive(Debug, Serialize)]
 pub(crate) struct Prune {
-    /// Nothing was changed.
+    /// True if nothing was changed.
     pub(crate) dry_run: bool,
     pub(crate) sources: Vec<Source>,
     pub(crate) packs: Packs,
-    /// Bytes of the repository before.
+    /// Size of the repository before, bytes.
     pub(crate) stored_bytes: u64,
-    /// Bytes that were deleted; in a dry run those that would be.
+    /// Bytes deleted; in a dry run, bytes that would be deleted.
     pub(crate) freed_bytes: u64,
-    /// Bytes that the next run deletes, once the leases below have ended.
+    /// Bytes that a later run deletes when the leases below have ended.
     pub(crate) condemned_bytes: u64,
-    /// Leases of backups, restores and others that still run.
+    /// Leases of running backups, restores and other commands.
     pub(crate) waiting_for: Vec<String>,
     pub(crate) seconds: f64,
 }
 
-/// What happens to a source.
+/// The effect on a source.
 #[derive(Debug, Serialize)]
 pub(crate) struct Source {
     pub(crate) name: String,
@@ -36,7 +36,7 @@ pub(crate) struct Source {
     pub(crate) log_bytes_removed: u64,
 }
 
-/// A snapshot, and what keeps it.
+/// A snapshot, and the rules that keep it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Snapshot {
     pub(crate) snapshot_id: String,
@@ -47,13 +47,13 @@ pub(crate) struct Snapshot {
     pub(crate) reasons: Vec<String>,
 }
 
-/// What happens to the packs.
+/// The effect on packs.
 #[derive(Debug, Serialize)]
 pub(crate) struct Packs {
     pub(crate) unneeded: u64,
     pub(crate) unneeded_bytes: u64,
     pub(crate) repacked: u64,
-    /// Of these, those that were small and many; the others are worn.
+    /// Number of repacked packs that were small. The others had too much unreferenced data.
     pub(crate) repacked_small: u64,
     pub(crate) repacked_bytes: u64,
     pub(crate) waste_left_bytes: u64,
@@ -66,10 +66,10 @@ impl Document for Prune {
             let _ = writeln!(out, "{}", source.name);
             let mut table =
                 Table::new(&[("  SNAPSHOT", Align::Left), ("TAKEN (UTC)", Align::Left), ("", Align::Left)]);
-            let goes = if self.dry_run { "would go" } else { "removed" };
+            let goes = if self.dry_run { "would be deleted" } else { "deleted" };
             let mut rows: Vec<(&Snapshot, String)> = Vec::new();
             rows.extend(source.removed.iter().map(|snapshot| (snapshot, goes.to_owned())));
-            let kept = |snapshot: &Snapshot| format!("stays: {}", snapshot.reasons.join(", "));
+            let kept = |snapshot: &Snapshot| format!("kept: {}", snapshot.reasons.join(", "));
             rows.extend(source.kept.iter().map(|snapshot| (snapshot, kept(snapshot))));
             rows.sort_by_key(|(snapshot, _)| (snapshot.created.0, snapshot.timeline, snapshot.lsn));
             for (snapshot, fate) in rows {
@@ -91,7 +91,7 @@ impl Document for Prune {
         } = &self.packs;
         let _ = writeln!(
             out,
-            "packs: {unneeded} unneeded ({}), {} worn and {small} small ({} stored anew), waste left {}",
+            "packs: {unneeded} unreferenced ({}); {} partly unreferenced and {small} small ({} rewritten); unreferenced data left: {}",
             human::bytes(*unneeded_bytes),
             repacked - small,
             human::bytes(*repacked_bytes),
@@ -101,7 +101,7 @@ impl Document for Prune {
         let _ = match self.dry_run {
             true => writeln!(
                 out,
-                "{} of {of} would be freed; nothing was changed, --execute does it",
+                "{} of {of} would be freed; nothing was changed, add --execute to delete",
                 human::bytes(self.freed_bytes)
             ),
             false => writeln!(out, "{} of {of} freed", human::bytes(self.freed_bytes)),
@@ -109,7 +109,7 @@ impl Document for Prune {
         if !self.waiting_for.is_empty() {
             let _ = writeln!(
                 out,
-                "{} more are condemned and still in use; run it again when what runs now has ended (leases {})",
+                "{} more are condemned but may still be in use; run it again when the running commands have ended (leases {})",
                 human::bytes(self.condemned_bytes),
                 self.waiting_for.join(", ")
             );
@@ -124,7 +124,7 @@ mod tests {
     use pitr::format::Timestamp;
 
     #[test]
-    fn people_read_what_goes_and_why_the_rest_stays() {
+    fn the_text_lists_deleted_snapshots_and_why_others_are_kept() {
         let snapshot = |id: &str, at: i64, reasons: &[&str]| Snapshot {
             snapshot_id: id.to_owned(),
             timeline: 1,
@@ -157,8 +157,8 @@ mod tests {
             seconds: 0.1,
         };
         let text = prune.for_people();
-        let (goes, stays) = (text.find("bb").unwrap(), text.find("stays: newest, within").unwrap());
-        assert!(goes < stays, "{text}");
+        let (deleted, kept) = (text.find("bb").unwrap(), text.find("kept: newest, within").unwrap());
+        assert!(deleted < kept, "{text}");
         assert!(text.contains("would be freed; nothing was changed"), "{text}");
         (prune.dry_run, prune.waiting_for) = (false, vec!["77".to_owned()]);
         let text = prune.for_people();

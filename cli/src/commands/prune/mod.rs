@@ -18,7 +18,7 @@ use crate::output::values::Time;
 
 pub(crate) fn run(global: &Global, args: &Prune) -> Result<(), CliError> {
     if !global.sources.is_empty() {
-        return Err(CliError::usage("retention holds for all sources of a repository; leave --source out"));
+        return Err(CliError::usage("retention applies to all sources of a repository; omit --source"));
     }
     let pitr = open(global)?;
     let begun = pitr.clock().monotonic();
@@ -41,7 +41,7 @@ fn since(args: &Prune, now: Timestamp) -> Result<Option<Timestamp>, CliError> {
         None => Ok(None),
         Some(Target::Time(moment)) => Ok(Some(moment.resolve(now))),
         Some(_) => Err(CliError::usage("--must-remain-restorable-since takes a time")
-            .next("as 2026-11-21T14:32:06Z, or 30 days ago")),
+            .next("give one such as 2026-11-21T14:32:06Z or 30 days ago")),
     }
 }
 

@@ -9,13 +9,14 @@ use crate::args::values::parse_interval;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 TARGET is latest, a time (2026-11-21T14:32:06Z; '2026-11-21 14:32 Europe/Paris'; local time without Z, offset or zone),
-13 minutes ago, lsn:N, tx:N or snapshot:ID, of which the first digits are enough.
+13 minutes ago, lsn:N, tx:N, or snapshot:ID with the ID's first digits.
 
-Several sources are restored to one moment, a time or latest, or not at all. Latest is then the newest moment up to which every commit of
-each is known. PATH is a new folder. Databases keep their paths below the folder that they have in common: /srv/t/a.db and /srv/t/eu/b.db
-become PATH/a.db and PATH/eu/b.db. A source whose path is not known, or that would collide with another, gets its name.
+Several sources are restored to the same time, all or none. For them TARGET is a time or latest: the newest time up to which
+all commits of every source are archived. PATH is a new folder. Databases keep their paths below their common folder:
+/srv/t/a.db and /srv/t/eu/b.db become PATH/a.db and PATH/eu/b.db. A source without a known path is restored under its name; so
+are all sources if two paths collide.
 
-A restored database gets the owner and permissions that the source had, as far as you may give them.
+A restored database gets the owner and permissions of its source, as far as you are allowed to set them.
 
 Examples:
   pitr --repo /srv/backup restore --to latest --output /srv/shop/restored.db
@@ -26,44 +27,44 @@ Examples:
   pitr --repo /srv/backup restore --source shop --source users --to latest --output /srv/shop/restored
   pitr --repo /srv/backup restore --to latest --if-absent --if-source-exists --output /data/app.db")]
 pub(crate) struct Restore {
-    /// What to bring back
+    /// The state to restore
     #[arg(long, value_name = "TARGET", value_parser = Target::parse_local)]
     pub(crate) to: Target,
-    /// The file or folder to build; must not exist
+    /// The file or folder to create; must not exist
     #[arg(long, value_name = "PATH")]
     pub(crate) output: PathBuf,
-    /// Restore all sources of the repository to one moment, into a folder
+    /// Restore all sources of the repository to the same time, into a folder
     #[arg(long)]
     pub(crate) all: bool,
-    /// Stop just before the target instead of at it
+    /// Restore the state just before the target
     #[arg(long)]
     pub(crate) exclusive: bool,
-    /// Take the newest state at or before the target that can be restored, and say which; without it a target in a gap is refused
+    /// If the target can't be restored, for example in a gap, restore the newest state before it and report which
     #[arg(long)]
     pub(crate) or_before: bool,
-    /// Take the target in this timeline instead of the newest one's history
+    /// Look for the target in the history of this timeline [default: the newest timeline]
     #[arg(long, value_name = "N")]
     pub(crate) timeline: Option<u32>,
-    /// Move an existing output aside first; deletes nothing
+    /// Move an existing output aside; nothing is deleted
     #[arg(long)]
     pub(crate) force: bool,
-    /// Take what is still as it was from what stands at the output, by its hash; that is moved aside, nothing is deleted.
-    /// Nobody may have it open: who writes to it goes on in what was moved aside
+    /// Reuse the parts of an existing output whose hashes match the snapshot. The existing output is moved aside; nothing is
+    /// deleted. No program may have it open: its writes would go to the file moved aside
     #[arg(long)]
     pub(crate) delta: bool,
-    /// End with 0 and change nothing if the output exists
+    /// Do nothing and end with exit code 0 if the output exists
     #[arg(long, conflicts_with_all = ["force", "delta"])]
     pub(crate) if_absent: bool,
-    /// End with 0 and restore nothing if the repository has no such source yet
+    /// Do nothing and end with exit code 0 if the repository does not have the source yet
     #[arg(long)]
     pub(crate) if_source_exists: bool,
-    /// Plan it, say what it would read and whether it fits, write nothing
+    /// Only plan the restore: report the bytes to read and the space needed and free; write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Threads that fetch and decode [default: one for each processor]
+    /// Number of threads that fetch and decode [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
-    /// End with code 6 when it takes longer, or with --dry-run would
+    /// Recovery time objective: end with exit code 6 if the restore takes longer; with --dry-run, if the estimate is longer
     #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
     pub(crate) rto: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! The answers of `restore`.
+//! Answers of `pitr restore`.
 
 use std::fmt::Write as _;
 
@@ -8,39 +8,39 @@ use crate::failure::Code;
 use crate::output::values::{Phases, Position, Time};
 use crate::output::{Document, human};
 
-/// Answer of `restore`. Sizes in bytes; with `dry_run` they and the seconds are the plan's.
+/// Answer for one source. Sizes are in bytes. With `dry_run`, sizes and seconds are estimates of the plan.
 #[derive(Debug, Serialize)]
 pub(crate) struct Restore {
-    /// Absent when only one source is restored.
+    /// Absent if only one source is restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
-    /// Absent when the log reaches back to its origin and no snapshot was needed.
+    /// Null if the log reaches back to its origin and no snapshot was used.
     pub(crate) snapshot_id: Option<String>,
     pub(crate) timeline: u32,
     pub(crate) reached: Position,
     pub(crate) base_bytes: u64,
-    /// Files that the snapshot of a folder does not have, or has only in part.
+    /// Files of a folder that are missing or incomplete in the snapshot.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) incomplete: Vec<String>,
-    /// Why the target itself can't be restored, if `--or-before` took an earlier state.
+    /// Why the target can't be restored, if `--or-before` chose an earlier state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target_unreachable: Option<String>,
-    /// Owner and permissions that the result could not be given.
+    /// Owner and permissions that could not be set on the result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) not_given: Option<Owner>,
-    /// The room that it takes; only of a plan.
+    /// Space needed and free. Only of a dry run.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) room: Option<Room>,
-    /// Files, folders and links of a folder that could not be given their owner.
+    /// Number of files, folders and links whose owner could not be set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kept_owners: Option<u64>,
-    /// Of these, bytes that stood at the output already; absent without `--delta`.
+    /// Bytes of the base that were reused from the existing output. Absent without `--delta`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reused_bytes: Option<u64>,
     pub(crate) wal_bytes: u64,
     pub(crate) records: u64,
     pub(crate) seconds: f64,
-    /// Absent from a plan.
+    /// Absent in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) workers: Option<usize>,
     pub(crate) phases: Phases,
@@ -50,11 +50,11 @@ pub(crate) struct Restore {
     pub(crate) output: String,
 }
 
-/// The room that a restore takes, bytes.
+/// Disk space for a restore, bytes.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Room {
     pub(crate) needed_bytes: u64,
-    /// Null where it is not known.
+    /// Null if unknown.
     pub(crate) free_bytes: Option<u64>,
 }
 
@@ -67,12 +67,12 @@ pub(crate) struct Owner {
     pub(crate) mode: String,
 }
 
-/// Answer of `restore` for several sources at one moment.
+/// Answer for several sources restored to the same time.
 #[derive(Debug, Serialize)]
 pub(crate) struct Together {
-    /// The moment.
+    /// The time that all sources were restored to.
     pub(crate) moment: Time,
-    /// The folder that they are in.
+    /// The folder with the restored sources.
     pub(crate) output: String,
     pub(crate) sources: Vec<Restore>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -88,12 +88,12 @@ impl Document for Together {
     }
 }
 
-/// Answer of a `restore` that had nothing to do.
+/// Answer if there was nothing to do.
 #[derive(Debug, Serialize)]
 pub(crate) struct Skipped {
-    /// The code that it would have failed with: `output-exists` or `no-source`.
+    /// The failure code without the option: `output-exists` or `no-source`.
     pub(crate) skipped: Code,
-    /// The output is there.
+    /// True if the output exists.
     pub(crate) existed: bool,
     pub(crate) output: String,
 }
@@ -103,7 +103,10 @@ impl Document for Skipped {
         match self.existed {
             true => format!("{} exists: nothing to do\n", self.output),
             false => {
-                format!("the repository has no such source yet: nothing to restore to {}\n", self.output)
+                format!(
+                    "the repository does not have the source yet: nothing was restored to {}\n",
+                    self.output
+                )
             }
         }
     }
@@ -117,8 +120,10 @@ impl Document for Restore {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{did} {} as of {}, timeline {}", self.output, self.reached, self.timeline);
         if let Some(why) = &self.target_unreachable {
-            let _ =
-                writeln!(text, "this is the newest state before the target, which can't be restored: {why}");
+            let _ = writeln!(
+                text,
+                "this is the newest restorable state before the target; the target can't be restored: {why}"
+            );
         }
         let _ = writeln!(
             text,
@@ -130,26 +135,29 @@ impl Document for Restore {
         );
         if let Some(Room { needed_bytes, free_bytes }) = self.room {
             let free = free_bytes.map_or("an unknown amount".to_owned(), human::bytes);
-            let _ = writeln!(text, "needs {} of room, {free} is free", human::bytes(needed_bytes));
+            let _ = writeln!(text, "needs {} of disk space; {free} is free", human::bytes(needed_bytes));
         }
         if let Some(Owner { uid, gid, mode }) = &self.not_given {
             let _ = writeln!(
                 text,
-                "its owner could not be kept (user {uid}, group {gid}, mode {mode}): only root gives files away"
+                "its owner could not be restored (user {uid}, group {gid}, mode {mode}): only root can change owners"
             );
         }
         for path in &self.incomplete {
             let _ = writeln!(
                 text,
-                "{path}: NOT RESTORED, or not wholly: it changed while the snapshot was taken"
+                "{path}: NOT RESTORED, or incomplete: it changed while the snapshot was taken"
             );
         }
         if let Some(owners) = self.kept_owners {
-            let _ =
-                writeln!(text, "{owners} files, folders and links are yours now: only root gives files away");
+            let _ = writeln!(
+                text,
+                "{owners} files, folders and links now belong to you: only root can change owners"
+            );
         }
         if let Some(reused) = self.reused_bytes {
-            let _ = writeln!(text, "{} of the base stood there already", human::bytes(reused));
+            let _ =
+                writeln!(text, "{} of the base were reused from the existing output", human::bytes(reused));
         }
         if !self.phases.0.is_empty() {
             let _ = writeln!(text, "{}", self.phases);

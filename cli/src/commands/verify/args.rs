@@ -2,14 +2,14 @@
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every object is read and compared with the SHA-256 that it states, every snapshot's tree is walked, every range of the log
-is looked for. A fault names the snapshots that it spoils; the others can be restored.
+Reads every object and checks its SHA-256, checks the tree of every snapshot, and checks that no range of the log is missing.
+Each fault names the snapshots that it affects; the others can be restored.
 
 Examples:
   pitr --repo /srv/backup verify
   pitr --repo /srv/backup verify --deep --json")]
 pub(crate) struct Verify {
-    /// Decode every chunk, batch and record too, not only the bytes that hold them
+    /// Also decode and check every chunk, batch and record
     #[arg(long)]
     pub(crate) deep: bool,
 }

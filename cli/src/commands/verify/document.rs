@@ -13,24 +13,24 @@ pub(crate) struct Verify {
     pub(crate) ok: bool,
     pub(crate) checked_bytes: u64,
     pub(crate) checked_objects: u64,
-    /// Snapshots whose trees were walked.
+    /// Number of snapshots whose trees were checked.
     pub(crate) snapshots: u64,
     pub(crate) failures: Vec<Failure>,
-    /// What a writer that is at work may still add.
+    /// Objects that a running writer may still add.
     pub(crate) pending: Vec<String>,
-    /// Files that are none of the repository's objects.
+    /// Files that are not objects of the repository.
     pub(crate) strangers: Vec<String>,
     pub(crate) seconds: f64,
 }
 
-/// What kind of failure it is.
+/// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FailureKind {
     Damaged,
-    /// An object that others prove to have existed is gone.
+    /// Other objects prove that this object existed; it is gone.
     Missing,
-    /// Commits are archived and no snapshot leads to them.
+    /// Archived commits that no snapshot leads to.
     Unrestorable,
 }
 
@@ -44,17 +44,17 @@ impl From<FaultKind> for FailureKind {
     }
 }
 
-/// Something that is wrong with an object.
+/// A fault of one object.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) object: String,
     pub(crate) what: String,
-    /// What can't be restored because of it.
+    /// The snapshots that it affects.
     pub(crate) snapshots: Vec<Spoiled>,
 }
 
-/// A snapshot that can't be restored, wholly or in part.
+/// A snapshot that can't be restored completely.
 #[derive(Debug, Serialize)]
 pub(crate) struct Spoiled {
     pub(crate) source: String,
@@ -67,14 +67,14 @@ impl Document for Verify {
         for Failure { object, what, snapshots, .. } in &self.failures {
             let _ = writeln!(out, "{object}: {what}");
             for Spoiled { source, snapshot_id } in snapshots {
-                let _ = writeln!(out, "    spoils snapshot {snapshot_id} of {source}");
+                let _ = writeln!(out, "    affects snapshot {snapshot_id} of {source}");
             }
         }
         for pending in &self.pending {
             let _ = writeln!(out, "{pending}");
         }
         for stranger in &self.strangers {
-            let _ = writeln!(out, "{stranger}: not an object of this repository; it is never read");
+            let _ = writeln!(out, "{stranger}: not an object of this repository; ignored");
         }
         let _ = writeln!(
             out,

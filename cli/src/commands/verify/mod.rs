@@ -46,7 +46,7 @@ pub(crate) fn run(global: &Global, args: &Verify) -> Result<(), CliError> {
     match report.faults.len() {
         0 => Ok(()),
         count => Err(CliError::new(Exit::Corrupt, format_args!("{count} faults found"))
-            .next("what they don't spoil can still be restored")
+            .next("snapshots without a fault can still be restored")
             .after_the_answer()),
     }
 }

@@ -1,4 +1,4 @@
-//! What `pitr wal` answers with.
+//! Answers of `pitr wal`.
 
 use std::fmt::Write as _;
 
@@ -18,10 +18,10 @@ pub(crate) struct Inspected {
     pub(crate) segments: Vec<Segment>,
     pub(crate) tail: Tail,
     pub(crate) gaps: Vec<Gap>,
-    /// Files that are no segments: spares, and what interrupted creations left.
+    /// Other files: spare segments and leftovers of interrupted creations.
     pub(crate) other_files: Vec<OtherFile>,
     pub(crate) failures: Vec<Failure>,
-    /// Segments that were removed or recycled while they were looked at.
+    /// Segments that were removed or recycled during the inspection.
     pub(crate) gone: Vec<u64>,
 }
 
@@ -41,36 +41,36 @@ pub(crate) struct Segment {
     pub(crate) last_time: Option<Time>,
 }
 
-/// What opening the log would decide about its end.
+/// How opening the log would treat its end.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Tail {
-    /// `clean`, `cut`, `refused`, or `moving` while a writer is too fast to be looked at.
+    /// `clean`, `cut`, `refused`, or `moving` if a writer appends too fast for an inspection.
     pub(crate) decision: &'static str,
     pub(crate) segment: Option<u64>,
     pub(crate) offset: Option<u64>,
     pub(crate) lsn: Option<u64>,
-    /// Below this the log states that it is durable; what stands between it and the end is not known to be.
+    /// The log states that everything below this LSN is durable. Between it and the end, durability is unknown.
     pub(crate) durable_lsn: Option<u64>,
     pub(crate) durable_by: Option<String>,
     pub(crate) dropped_bytes: Option<u64>,
     pub(crate) error: Option<String>,
 }
 
-/// Positions that were left out: what the source did there was not seen.
+/// Skipped positions: commits of the source were not seen here.
 #[derive(Debug, Serialize)]
 pub(crate) struct Gap {
     pub(crate) from_lsn: u64,
     pub(crate) to_lsn: u64,
 }
 
-/// A file that is no segment.
+/// A file that is not a segment.
 #[derive(Debug, Serialize)]
 pub(crate) struct OtherFile {
     pub(crate) name: String,
     pub(crate) bytes: u64,
 }
 
-/// Something that is not as it should be.
+/// A damage.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
     pub(crate) segment: u64,
@@ -100,7 +100,7 @@ impl Document for Inspected {
         text += &self.tail.lines();
         let mut table = Table::new(&[
             ("SEGMENT", Align::Right),
-            ("LIFE", Align::Right),
+            ("INCARNATION", Align::Right),
             ("FROM LSN", Align::Right),
             ("STATE", Align::Left),
             ("BATCHES", Align::Right),
@@ -127,7 +127,7 @@ impl Document for Inspected {
             let _ = writeln!(text, "gap from LSN {} to {}: not seen", gap.from_lsn, gap.to_lsn);
         }
         for file in &self.other_files {
-            let _ = writeln!(text, "no segment: {}, {}", file.name, human::bytes(file.bytes));
+            let _ = writeln!(text, "not a segment: {}, {}", file.name, human::bytes(file.bytes));
         }
         text + &findings(&self.failures, &self.gone)
     }
@@ -137,7 +137,7 @@ impl Segment {
     fn state(&self) -> String {
         let mut state = if self.sealed { "sealed" } else { "newest" }.to_owned();
         if self.gap_before {
-            state += ", behind a gap";
+            state += ", after a gap";
         }
         if self.recycled {
             state += ", recycled";
@@ -157,19 +157,20 @@ impl Tail {
         let mut text = match (self.decision, self.dropped_bytes, &self.error) {
             ("cut", Some(bytes), _) => {
                 format!(
-                    "end       torn: opening would cut it{place}, {} behind it dropped\n",
+                    "end       torn tail: opening would cut it{place} and drop {} after it\n",
                     human::bytes(bytes)
                 )
             }
-            (_, _, Some(error)) => format!("end       opening would refuse it: {error}\n"),
-            ("moving", ..) => "end       a writer is at it, too fast to be looked at\n".to_owned(),
+            (_, _, Some(error)) => format!("end       opening would refuse the log: {error}\n"),
+            ("moving", ..) => "end       a writer appends too fast for an inspection\n".to_owned(),
             _ => format!("end       clean{place}\n"),
         };
         if let (Some(durable), Some(lsn)) = (self.durable_lsn, self.lsn) {
-            let by = self.durable_by.as_deref().unwrap_or("nobody behind the segment's header");
-            let _ = writeln!(text, "durable   to LSN {durable}, says {by}");
+            let by = self.durable_by.as_deref().unwrap_or("the segment's header only");
+            let _ = writeln!(text, "durable   to LSN {durable}, stated by {by}");
             if durable < lsn {
-                let _ = writeln!(text, "          {} bytes behind are not known to be", lsn - durable);
+                let _ =
+                    writeln!(text, "          {} bytes after it are not known to be durable", lsn - durable);
             }
         }
         text
@@ -204,11 +205,11 @@ impl Document for Verified {
 }
 
 fn findings(failures: &[Failure], gone: &[u64]) -> String {
-    let gone = gone.iter().map(|segment| format!("segment {segment}: removed while it was looked at\n"));
+    let gone = gone.iter().map(|segment| format!("segment {segment}: removed during the inspection\n"));
     failures.iter().map(Failure::line).chain(gone).collect()
 }
 
-/// One frame, as `wal dump` prints it: a record or a part of one.
+/// A frame of `wal dump`: a record or a fragment of one.
 #[derive(Debug, Serialize)]
 pub(crate) struct Frame {
     pub(crate) lsn: u64,
@@ -216,9 +217,9 @@ pub(crate) struct Frame {
     pub(crate) part: &'static str,
     pub(crate) partition: u32,
     pub(crate) tx: u64,
-    /// Of this part.
+    /// Length of this fragment, bytes.
     pub(crate) bytes: u64,
-    /// Of the whole record.
+    /// Length of the whole record, bytes.
     pub(crate) record_bytes: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) time: Option<Time>,
@@ -227,7 +228,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Its line for people.
+    /// The frame as a line of text.
     pub(crate) fn line(&self) -> String {
         let Frame { lsn, kind, part, partition, tx, bytes, record_bytes, .. } = self;
         let mut line =

@@ -1,4 +1,4 @@
-//! `pitr wal`: looks at the folder of a log, also while a writer is at it, and changes nothing.
+//! `pitr wal`: inspects the folder of a local log, even while a writer uses it. Changes nothing.
 
 pub(crate) mod args;
 mod document;
@@ -33,9 +33,10 @@ fn look(dir: &Path, archived_to: Option<u64>) -> Result<Inspection, CliError> {
 
 fn explain(error: &wal::Error) -> CliError {
     match error {
-        wal::Error::NoLog { .. } => CliError::usage(error)
-            .next("name the folder that holds the .seg files; `pitr watch` keeps one for each timeline in NAME-pitr/"),
-        wal::Error::Io { .. } => CliError::new(Exit::Failed, error).next("see that the folder can be read"),
+        wal::Error::NoLog { .. } => CliError::usage(error).next(
+            "give the folder with the .seg files; `pitr watch` keeps one for each timeline in NAME-pitr/",
+        ),
+        wal::Error::Io { .. } => CliError::new(Exit::Failed, error).next("check that the folder can be read"),
         error if error.severity() == Severity::Fatal => CliError::new(Exit::Corrupt, error),
         error => CliError::new(Exit::Failed, error),
     }
@@ -119,7 +120,7 @@ fn tail(inspection: &Inspection) -> document::Tail {
     }
 }
 
-/// What is wrong, sorted into damage and what was merely removed.
+/// Findings of an inspection: damage, and segments removed during it.
 #[derive(Default)]
 struct Findings {
     failures: Vec<document::Failure>,
@@ -185,7 +186,7 @@ fn verify(global: &Global, args: &WalLook) -> Result<(), CliError> {
     let places = if damaged == 1 { "one place".to_owned() } else { format!("{damaged} places") };
     Err(CliError::new(Exit::Corrupt, format!("the log is damaged in {places}"))
         .at(args.dir.display())
-        .next("take what it should hold from the archive; never go on over it")
+        .next("restore from the archive; do not write to this log again")
         .after_the_answer())
 }
 
@@ -198,10 +199,10 @@ fn dump(global: &Global, args: &WalDump) -> Result<(), CliError> {
         findings.add(&inspection.read(header, each)?.1);
         Ok(())
     });
-    // What was printed so far is one document, also if the log ends in an error.
+    // The output is one complete document, even if the log ends in an error.
     let closed = if matches!(outcome, Err(Stop::Output(_))) { Ok(()) } else { sheet.close() };
     match outcome.and(closed) {
-        // Whoever read along has gone.
+        // The reader closed the pipe.
         Err(Stop::Output(error)) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
         Err(Stop::Output(error)) => return Err(CliError::new(Exit::Failed, error).at("standard output")),
         Err(Stop::Log(error)) => return Err(explain(&error).after_the_answer()),
@@ -209,9 +210,9 @@ fn dump(global: &Global, args: &WalDump) -> Result<(), CliError> {
     }
     match findings.failures.len() {
         0 => Ok(()),
-        damaged => Err(CliError::new(Exit::Corrupt, format!("{damaged} damaged places were passed over"))
+        damaged => Err(CliError::new(Exit::Corrupt, format!("{damaged} damaged places were skipped"))
             .at(args.dir.display())
-            .next("`pitr wal verify` names them")
+            .next("`pitr wal verify` lists them")
             .after_the_answer()),
     }
 }
@@ -290,7 +291,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// Frames as they come, one at a time: a log is larger than memory. With JSON they are the elements of one document.
+/// Prints frames one at a time: a log may be larger than memory. With JSON, all frames form one document.
 struct Sheet<'a> {
     out: std::io::StdoutLock<'a>,
     json: bool,

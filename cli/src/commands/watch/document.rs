@@ -1,4 +1,4 @@
-//! Answer of `pitr watch`.
+//! Answer of `pitr watch`, printed when it ends.
 
 use std::fmt::Write as _;
 
@@ -6,42 +6,42 @@ use serde::Serialize;
 
 use crate::output::Document;
 
-/// What a watch did until it was ended.
+/// Summary of a watch.
 #[derive(Debug, Serialize)]
 pub(crate) struct Watch {
     /// Transactions captured.
     pub(crate) commits: u64,
     /// Pages in them.
     pub(crate) pages: u64,
-    /// How long the write lock of a database was held, over all of them.
+    /// How long write locks were held, over all databases.
     pub(crate) w_lock: WriteLock,
-    /// How long the watch lasted.
+    /// Duration of the watch, seconds.
     pub(crate) seconds: f64,
-    /// Each database.
+    /// The databases.
     pub(crate) sources: Vec<Watched>,
 }
 
-/// What was done for one database.
+/// Summary of one database.
 #[derive(Debug, Serialize)]
 pub(crate) struct Watched {
-    /// Its source.
+    /// Name of its source.
     pub(crate) name: String,
     /// Transactions captured.
     pub(crate) commits: u64,
-    /// Everything below this position is archived.
+    /// Everything below this LSN is archived.
     pub(crate) archived_lsn: u64,
-    /// The last transaction archived.
+    /// The last archived transaction.
     pub(crate) last_tx: Option<u64>,
 }
 
-/// How long a write lock was held.
+/// How long write locks were held.
 #[derive(Debug, Serialize)]
 pub(crate) struct WriteLock {
-    /// How many times.
+    /// Number of times.
     pub(crate) count: usize,
-    /// Milliseconds that 99 of 100 stayed below.
+    /// 99th percentile, milliseconds.
     pub(crate) p99_ms: f64,
-    /// Milliseconds of the longest.
+    /// Maximum, milliseconds.
     pub(crate) max_ms: f64,
 }
 
@@ -53,7 +53,7 @@ impl Document for Watch {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "{}: {} commits captured, all archived; the last is {last}",
+                "{}: {} commits captured, all archived; last: {last}",
                 source.name, source.commits
             );
         }

@@ -1,4 +1,4 @@
-//! The databases in watched folders.
+//! Finds the databases in watched folders.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::failure::explain::explain;
 use crate::failure::{CliError, Exit};
 use crate::output::Output;
 
-/// Finds the databases of all watched folders.
+/// Search of all watched folders.
 pub(crate) struct Searching {
     folders: Vec<(PathBuf, FolderSearch)>,
     state: Option<PathBuf>,
     output: Output,
-    /// Which database has each source name.
+    /// The database of each source name.
     names: BTreeMap<SourceName, PathBuf>,
-    /// Folders that could not be read at the last search.
+    /// Folders that could not be read in the last search.
     unreadable: Vec<PathBuf>,
 }
 
 impl Searching {
-    /// Searches the folders for databases other than those that were named.
+    /// Searches `folders` for databases other than `named`.
     pub(crate) fn new(
         global: &Global,
         args: &Watch,
@@ -35,7 +35,7 @@ impl Searching {
         named: &[Subject],
     ) -> Result<Self, CliError> {
         if folders.is_empty() && args.pattern.is_some() {
-            return Err(CliError::usage("--match is for folders, and none is given"));
+            return Err(CliError::usage("--match needs a folder, and none is given"));
         }
         let mut searches = Vec::new();
         for folder in folders {
@@ -54,7 +54,7 @@ impl Searching {
         Ok(Searching { folders: searches, state, output, names, unreadable: Vec::new() })
     }
 
-    /// The databases that came since the last call. What can't be watched is said, and not a reason to end.
+    /// The databases found since the last call. Reports databases and folders that can't be watched, and continues.
     pub(crate) fn next_found(&mut self) -> Vec<Subject> {
         let mut subjects = Vec::new();
         for (folder, search) in &mut self.folders {
@@ -71,7 +71,7 @@ impl Searching {
                     }
                 }
                 Err(e) if !self.unreadable.contains(folder) => {
-                    self.output.remark(format_args!("{}: {e}; looking again", folder.display()));
+                    self.output.remark(format_args!("{}: {e}; retrying", folder.display()));
                     self.unreadable.push(folder.clone());
                 }
                 Err(_) => {}
@@ -81,7 +81,7 @@ impl Searching {
     }
 }
 
-/// A pattern without a slash is held against the file's name.
+/// Matches a pattern without a slash against the file's name, and any other against the path.
 fn matches(pattern: &glob::Pattern, path: &Path) -> bool {
     match path.file_name() {
         Some(name) if !pattern.as_str().contains('/') => pattern.matches_path(Path::new(name)),
@@ -100,8 +100,9 @@ fn subject(
     let database = place.resolved();
     let owner = names.entry(source.clone()).or_insert_with(|| database.to_owned());
     if owner.as_path() != database {
-        let what = format_args!("its source would be {source}, which is {}", owner.display()).to_string();
-        return Err(CliError::usage(what).next("watch it by a command of its own, with --source"));
+        let what = format_args!("its source name would be {source}, which belongs to {}", owner.display())
+            .to_string();
+        return Err(CliError::usage(what).next("watch it with a separate command and --source"));
     }
     let state = state.map(|dir| dir.join(source.as_str()));
     Ok(Subject::new(&place, source, state))

@@ -1,4 +1,4 @@
-//! `pitr watch`: one thread for each database, until a signal asks to end.
+//! `pitr watch`: archives the commits of databases until SIGINT or SIGTERM.
 
 pub(crate) mod args;
 mod document;
@@ -30,7 +30,7 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
     let pitr = open_writing(global, args.compress)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // A second one ends the program at once: a drain that hangs must not hold anybody up.
+        // A second signal ends the program at once, even if archiving the rest hangs.
         let handlers = signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
         handlers.map_err(|e| CliError::new(Exit::Failed, e).at("installing the signal handlers"))?;
@@ -41,7 +41,7 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
         args.databases.iter().cloned().partition(|path| path.is_dir());
     let has_folders = !folders.is_empty();
     let subjects = subjects(global, &args, &databases)?;
-    // A folder may hold hundreds of databases, each with a segment of log and perhaps a thread.
+    // A folder may contain hundreds of databases, each with a log.
     let log = if has_folders { LogOptions::MANY } else { LogOptions::default() };
     let options = WatchOptions {
         log,
@@ -93,25 +93,23 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
     }
 }
 
-/// Each watched database needs nine descriptors, and the usual limit is 1024.
+/// Raises the limit of open files: each watched database needs nine, and the usual limit is 1024.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // Where it is refused, fewer databases can be watched; the error then says so.
+    // If this fails, fewer databases can be watched. An event reports those that are not.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn subjects(global: &Global, args: &Watch, databases: &[PathBuf]) -> Result<Vec<Subject>, CliError> {
     let several = args.databases.len() > 1 || databases.is_empty();
     if several && !global.sources.is_empty() {
-        return Err(
-            CliError::usage("--source names one source").next("leave it out to watch several databases")
-        );
+        return Err(CliError::usage("--source names one source").next("omit it to watch several databases"));
     }
     let mut names = BTreeSet::new();
     let mut subjects = Vec::new();
     for database in databases {
-        // One that does not exist yet is waited for.
+        // A database that does not exist yet is waited for.
         let place = if database.symlink_metadata().is_ok() {
             Place::resolve(database)
         } else {
@@ -120,8 +118,10 @@ fn subjects(global: &Global, args: &Watch, databases: &[PathBuf]) -> Result<Vec<
         let place = place.map_err(|e| explain(e.into()))?;
         let source = source_of(global, place.resolved())?;
         if !names.insert(source.clone()) {
-            return Err(CliError::usage(format_args!("two databases would both be the source {source}"))
-                .next("watch them by two commands, each with its --source"));
+            return Err(CliError::usage(format_args!(
+                "two databases would both have the source name {source}"
+            ))
+            .next("watch them with separate commands, each with its own --source"));
         }
         let state =
             args.state.as_ref().map(|dir| if several { dir.join(source.as_str()) } else { dir.clone() });
@@ -130,7 +130,7 @@ fn subjects(global: &Global, args: &Watch, databases: &[PathBuf]) -> Result<Vec<
     Ok(subjects)
 }
 
-/// Says `watching` once every database that was there at the begin is captured.
+/// Prints `watching` when every database that existed at the start is captured.
 #[derive(Clone)]
 struct Announce {
     output: Output,
@@ -145,13 +145,13 @@ impl Announce {
         Announce { output, left: Arc::new(AtomicUsize::new(databases)) }
     }
 
-    /// Tells the events of one source.
+    /// A handler that prints the events of one source.
     fn events(&self, source: &SourceName) -> Events {
         let (announce, source, first) = (self.clone(), source.clone(), AtomicBool::new(true));
         Arc::new(move |event| {
             let decided = matches!(event, Event::Watching | Event::Waiting(_));
             let counts = decided && first.swap(false, Ordering::Relaxed) && announce.count_down();
-            // One that is captured at the begin is no news; the line for all of them is.
+            // Databases that exist at the start share one line, `watching`.
             if !(counts && matches!(event, Event::Watching)) {
                 tell(&announce.output, source.as_str(), &event);
             }
@@ -161,24 +161,24 @@ impl Announce {
         })
     }
 
-    /// True if it was one of those that were there at the begin.
+    /// True if the database existed at the start.
     fn count_down(&self) -> bool {
         let left = &self.left;
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }
 
-/// Says an event on standard error.
+/// Prints an event to standard error.
 pub(super) fn tell(output: &Output, source: &str, event: &Event) {
     let text = match event {
         Event::Watching => "watched from now on".to_owned(),
-        Event::Gap(reason) => format!("GAP: {}; a new base is taken", reason.as_str()),
+        Event::Gap(reason) => format!("GAP: {}; taking a new base", reason.as_str()),
         Event::Forked { timeline, reason } => format!("timeline {timeline} begins: {}", reason.as_str()),
         Event::ClockBehind { until } => format!(
             "the clock is behind the last archived time, {until}; commits get that time until the clock has passed it"
         ),
         Event::SetAside { path, why } => {
-            format!("the local log can't be used and was set aside as {}: {why}", path.display())
+            format!("the local log can't be used and was moved to {}: {why}", path.display())
         }
         Event::Snapshot { snapshot, took } => format!(
             "snapshot {} at transaction {}: {} changed, {} stored, in {}",
@@ -189,17 +189,17 @@ pub(super) fn tell(output: &Output, source: &str, event: &Event) {
             human::duration(*took)
         ),
         Event::ParentDamaged(why) => {
-            format!("{why}; the next snapshot is taken without it, see `pitr verify`")
+            format!("{why}; the next snapshot does not use it; run `pitr verify`")
         }
-        Event::SnapshotFailed(why) => format!("no snapshot was taken: {why}; it is tried again"),
-        Event::ShipFailed(why) => format!(
-            "the repository can't be written: {why}; commits are kept in the local log and shipped later"
-        ),
+        Event::SnapshotFailed(why) => format!("snapshot failed: {why}; retrying"),
+        Event::ShipFailed(why) => {
+            format!("the repository can't be written: {why}; commits stay in the local log until it can")
+        }
         Event::ShipRecovered => "the repository can be written again".to_owned(),
-        Event::Waiting(why) => format!("NOT WATCHED: {why}; trying again"),
-        Event::LetGo => "the database is gone from the folder; it is watched no longer".to_owned(),
+        Event::Waiting(why) => format!("NOT WATCHED: {why}; retrying"),
+        Event::LetGo => "the database was removed from the folder; no longer watched".to_owned(),
         Event::OldLibrary { version } => format!(
-            "the application uses SQLite {}.{}.{}, which can lose commits when a checkpoint meets a restart of the log; use 3.51.3 or newer",
+            "the application uses SQLite {}.{}.{}, which can lose commits if a checkpoint and a restart of its log coincide; use 3.51.3 or newer",
             version / 1_000_000,
             version / 1000 % 1000,
             version % 1000

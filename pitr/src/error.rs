@@ -42,15 +42,13 @@ pub enum Error {
     #[error(transparent)]
     Sqlite(#[from] pitr_sqlite::Error),
     /// The repository has no source yet.
-    #[error(
-        "{repository}: the repository has no source yet; run `pitr backup` or `pitr watch` on a database first"
-    )]
+    #[error("repository {repository} has no source yet")]
     NoSource {
         /// The repository.
         repository: String,
     },
     /// The repository has several sources and none was named.
-    #[error("{repository}: the repository has several sources ({names}); choose one with --source")]
+    #[error("repository {repository} has several sources ({names}), and none was named")]
     WhichSource {
         /// The repository.
         repository: String,
@@ -58,7 +56,7 @@ pub enum Error {
         names: String,
     },
     /// The repository has no source of this name.
-    #[error("{repository}: the repository has no source {name:?}; its sources are {names}")]
+    #[error("repository {repository} has no source {name:?}; its sources are {names}")]
     UnknownSource {
         /// The repository.
         repository: String,
@@ -68,7 +66,7 @@ pub enum Error {
         names: String,
     },
     /// A source name can't be derived from this path.
-    #[error("no source name can be derived from {path}; give one with --source")]
+    #[error("no source name can be derived from {path}")]
     Unnamed {
         /// The path.
         path: PathBuf,

@@ -49,10 +49,11 @@ fn is_denied(error: &io::Error) -> bool {
 fn judge(error: &pitr::Error) -> (Code, Option<&'static str>) {
     use pitr::Error as E;
     match error {
-        E::Config(_) | E::Unnamed { .. } => (Code::Usage, None),
-        E::WhichSource { .. } => (Code::WhichSource, None),
+        E::Config(_) => (Code::Usage, None),
+        E::Unnamed { .. } => (Code::Usage, Some("give a name with --source")),
+        E::WhichSource { .. } => (Code::WhichSource, Some("choose one with --source")),
         E::UnknownSource { .. } => (Code::UnknownSource, None),
-        E::NoSource { .. } => (Code::NoSource, None),
+        E::NoSource { .. } => (Code::NoSource, Some("run `pitr backup` or `pitr watch` on a database first")),
         E::Objects(e) => objects(e.kind()),
         E::Chunks(e) => objects(e.kind()),
         E::Snapshot(e) => in_snapshot(e),

@@ -5,12 +5,11 @@ mod document;
 mod folders;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pitr::Pitr;
 use pitr::format::SourceName;
 use pitr::sqlite::place::Place;
 use pitr::sqlite::watch::fleet::Search;

@@ -22,8 +22,8 @@ fn main() -> ExitCode {
     run(std::env::args_os().collect())
 }
 
-/// Parses and runs a command line. Reports a failure as one line and, with `--json`, as a document, unless the command
-/// has already printed its answer.
+/// Parses and runs a command line. Reports a failure as one line and, with `--json`, as a document,
+/// unless the command has already printed its answer.
 fn run(line: Vec<OsString>) -> ExitCode {
     // A command line that does not parse may still contain `--json`.
     let json = line.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");

@@ -2,7 +2,7 @@
 
     second_reader.py REPOSITORY SOURCE SNAPSHOT-ID OUTPUT
 
-Knows the codecs that Python's own library has: none and gzip. Every hash that a page speaks of is checked.
+Supports the codecs of Python's standard library: none and gzip. Checks every hash that the pages specify.
 """
 
 import gzip

@@ -15,8 +15,8 @@ pub struct PitrConfig {
     /// Compression of snapshots and log: `none`, `zstd:3`, `lz4`, `snappy`, `gzip:6`.
     #[serde(default, with = "codec_name")]
     pub codec: Codec,
-    /// Permissions of the files of a new repository, `0o600` if `None`. The repository's folder gets them, and later files
-    /// follow the folder. Ignored for an existing repository.
+    /// Permissions of the files of a new repository, `0o600` if `None`. The repository's folder
+    /// gets them, and later files follow the folder. Ignored for an existing repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
 }

@@ -1,7 +1,8 @@
 //! Point-in-time recovery: the facade of the pitr crates.
 //!
-//! [`Pitr`] is an open repository: it watches databases, takes snapshots, lists the states that can be restored, and
-//! restores them. The crates that it is built on are re-exported; storage engines can also use them one by one.
+//! [`Pitr`] is an open repository: it watches databases, takes snapshots, lists the states that can
+//! be restored, and restores them. The crates that it is built on are re-exported; storage engines
+//! can also use them one by one.
 //!
 //! The library has no command line. The program `pitr` is the crate `pitr-cli`.
 //!
@@ -13,7 +14,12 @@
 //! let source = pitr.only_source()?;
 //! let history = pitr.history(&source, None)?;
 //! let plan = history.plan(&history.resolve(&Target::at(Moment::Latest))?)?;
-//! let options = pitr::recovery::RestoreOptions { output: "/srv/restored.db".into(), force: false, delta: false, workers: None };
+//! let options = pitr::recovery::RestoreOptions {
+//!     output: "/srv/restored.db".into(),
+//!     force: false,
+//!     delta: false,
+//!     workers: None,
+//! };
 //! let restored = pitr.restore(&history, &plan, &options, &|_| {})?;
 //! println!("restored {}", restored.reached);
 //! # Ok(())

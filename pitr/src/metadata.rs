@@ -8,8 +8,8 @@ use pitr_snapshot::{Snapshot, SnapshotId, SnapshotKind};
 
 /// Metadata of a snapshot, from its root.
 ///
-/// There is no differential kind: an incremental snapshot does not depend on the snapshot that it was compared with, so a
-/// differential one would be the same.
+/// There is no differential kind: an incremental snapshot does not depend on the snapshot that it
+/// was compared with, so a differential one would be the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupMetadata {
@@ -27,7 +27,8 @@ pub struct BackupMetadata {
     pub timeline: TimelineId,
     /// A restore reads the log from this LSN on.
     pub redo_from: Lsn,
-    /// It contains every commit up to this LSN. Later states are restored from it and the log after it.
+    /// It contains every commit up to this LSN. Later states are restored from it and the log after
+    /// it.
     pub consistent_at: Lsn,
     /// Its last transaction.
     pub tx: TxId,
@@ -45,7 +46,8 @@ pub struct BackupMetadata {
     pub codec: Codec,
     /// True if its data is encrypted.
     pub encrypted: bool,
-    /// Path of its root in the repository. [`Pitr::verify`](crate::Pitr::verify) checks the objects that the root needs.
+    /// Path of its root in the repository. [`Pitr::verify`](crate::Pitr::verify) checks the objects
+    /// that the root needs.
     pub root: String,
 }
 

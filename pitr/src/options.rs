@@ -19,8 +19,8 @@ use pitr_prune::Policy;
 pub struct PruneOptions {
     /// Which snapshots and commits stay. A policy needs at least one rule.
     pub policy: Policy,
-    /// Maximum percentage of unreferenced bytes in all packs together, 0 to 100. Above it, packs are rewritten
-    /// without them, the emptiest first.
+    /// Maximum percentage of unreferenced bytes in all packs together, 0 to 100. Above it, packs
+    /// are rewritten without them, the emptiest first.
     pub waste_percent_max: u8,
     /// True to delete. False to change nothing and report what would be deleted.
     pub execute: bool,

@@ -50,10 +50,12 @@ pub(crate) struct Global {
     /// The repository: a directory, or a file:// URL
     #[arg(long, env = "PITR_REPO", value_name = "URL", global = true, value_parser = repository_parser())]
     pub(crate) repo: Option<PathBuf>,
-    /// Name of the source in the repository; restore, log and info take several [default: the only source, or the file's name]
+    /// Name of the source in the repository; restore, log and info take several [default: the only
+    /// source, or the file's name]
     #[arg(long = "source", value_name = "NAME", global = true, value_parser = parse_source)]
     pub(crate) sources: Vec<String>,
-    /// Passphrase of an encrypted repository: the first line of this file [default: PITR_PASSPHRASE]
+    /// Passphrase of an encrypted repository: the first line of this file [default:
+    /// PITR_PASSPHRASE]
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "key_file")]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// Key of an encrypted repository: a file of 32 bytes or 64 hexadecimal digits
@@ -116,13 +118,15 @@ impl Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Demonstrates a recovery on a throw-away database: write, damage, find the transaction, restore, compare
+    /// Demonstrates a recovery on a throw-away database: write, damage, find the transaction,
+    /// restore, compare
     Demo(Demo),
     /// Creates a repository
     Init(Init),
     /// Takes a snapshot of a SQLite database or a folder, incremental where possible
     Backup(Backup),
-    /// Archives every commit of live SQLite databases until SIGINT or SIGTERM; archives the rest before it ends
+    /// Archives every commit of live SQLite databases until SIGINT or SIGTERM; archives the rest
+    /// before it ends
     Watch(Watch),
     /// Restores a source as of a target to a new file or folder; never touches the live one
     Restore(Restore),
@@ -130,7 +134,8 @@ pub(crate) enum Command {
     Log(Log),
     /// Shows the repository's sources, snapshots, restorable intervals, gaps and sizes
     Info(Info),
-    /// Checks every object of the repository; lists the faults and ends with exit code 4 if there are any
+    /// Checks every object of the repository; lists the faults and ends with exit code 4 if there
+    /// are any
     Verify(Verify),
     /// Deletes snapshots and log outside the retention rules; a dry run unless --execute is given
     Prune(Prune),

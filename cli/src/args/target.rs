@@ -1,8 +1,9 @@
-//! Recovery targets on the command line: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`, `snapshot:ID`.
+//! Recovery targets on the command line: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`,
+//! `snapshot:ID`.
 //!
-//! A time may have an offset, or a space and a time zone's name. Without either it is local. A time that the local clock
-//! shows twice or never (daylight saving) is refused, not guessed. Digits below a microsecond are dropped: commit times
-//! have microseconds.
+//! A time may have an offset, or a space and a time zone's name. Without either it is local. A time
+//! that the local clock shows twice or never (daylight saving) is refused, not guessed. Digits
+//! below a microsecond are dropped: commit times have microseconds.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -179,7 +180,8 @@ fn parse_time(text: &str, zone: &TimeZone) -> Result<Timestamp, TargetError> {
     Ok(floor_to_micros(zoned.timestamp()))
 }
 
-/// Splits a time from the zone's name after it. After a space, only a zone's name begins with a letter.
+/// Splits a time from the zone's name after it. After a space, only a zone's name begins with a
+/// letter.
 fn split_zone(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(' ') {
         Some((time, name)) if name.starts_with(|c: char| c.is_ascii_alphabetic()) => (time, Some(name)),
@@ -198,7 +200,8 @@ fn floor_to_micros(time: jiff::Timestamp) -> Timestamp {
 #[error("give a number with a unit, such as 500ms, 1s, 5m, 1h or 7d")]
 pub(crate) struct DurationError;
 
-/// Parses a duration: `500ms`, `1s`, `5m`, `1h 30m`, `7 days`. A day has 24 hours. Months and years are refused.
+/// Parses a duration: `500ms`, `1s`, `5m`, `1h 30m`, `7 days`. A day has 24 hours. Months and years
+/// are refused.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if text.trim() == "0" {
         return Ok(Duration::ZERO);

@@ -7,8 +7,8 @@ use crate::failure::CliError;
 use crate::failure::explain::explain;
 use crate::output::values::{Gap, Position, Time};
 
-/// The gaps between the restorable spans of a history and after the last one. Keeps a gap if `wanted` returns true for
-/// the span after it.
+/// The gaps between the restorable spans of a history and after the last one. Keeps a gap if
+/// `wanted` returns true for the span after it.
 pub(crate) fn of(
     history: &History,
     spans: &[Restorable],

@@ -9,7 +9,8 @@ use crate::failure::explain::explain;
 use crate::failure::{CliError, Code};
 use crate::output::values::{Position, Time};
 
-/// The target's moment in a source at the current time `now`, and its timeline if the target determines one.
+/// The target's moment in a source at the current time `now`, and its timeline if the target
+/// determines one.
 pub(crate) fn in_source(
     pitr: &Pitr,
     source: &SourceName,

@@ -64,7 +64,8 @@ impl CliError {
         Self::new(Exit::Usage, what)
     }
 
-    /// Marks that the command has printed its answer before it failed. Always set with [`Exit::TooLate`].
+    /// Marks that the command has printed its answer before it failed. Always set with
+    /// [`Exit::TooLate`].
     pub(crate) fn after_the_answer(mut self) -> Self {
         self.answered = true;
         self

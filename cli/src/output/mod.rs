@@ -1,4 +1,5 @@
-//! Standard output: the answer, as lines for people or one JSON document. Standard error: messages and failures.
+//! Standard output: the answer, as lines for people or one JSON document. Standard error: messages
+//! and failures.
 //!
 //! A closed pipe (`pitr log | head`) is neither a failure nor a panic.
 

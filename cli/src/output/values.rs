@@ -1,7 +1,7 @@
 //! Values that several answers share.
 //!
-//! JSON keys are stable: they are never renamed and never change their meaning, but new ones may be added. Times are
-//! RFC 3339 with microseconds, in UTC.
+//! JSON keys are stable: they are never renamed and never change their meaning, but new ones may be
+//! added. Times are RFC 3339 with microseconds, in UTC.
 
 use std::fmt;
 

@@ -1,10 +1,10 @@
-//! Every transaction of an application comes back, by number and by time.
+//! Every transaction of an application can be restored, by number and by time.
 
 use crate::world::{World, now, pause};
 
 #[test]
-fn every_transaction_comes_back_by_number_and_by_time() {
-    // FAILURES 15: exactly on a commit, exclusive, before the first, after the last.
+fn every_transaction_is_restored_by_number_and_by_time() {
+    // Exactly on a commit (FAILURES 15), exclusive, before the first, after the last.
     let mut world = World::new();
     let mut app = world.application();
     app.sql("CREATE TABLE w(k TEXT PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO t(x) VALUES('before')");
@@ -29,7 +29,7 @@ fn every_transaction_comes_back_by_number_and_by_time() {
             app.sql("BEGIN; INSERT INTO t(x) VALUES('never'); ROLLBACK");
         }
         if tx % 8 == 0 {
-            // Far enough from any commit even on a machine that is busy with other things.
+            // Far enough from any commit, even on a busy machine.
             pause(300);
             moments.push((now(), tx));
             pause(300);
@@ -58,13 +58,13 @@ fn every_transaction_comes_back_by_number_and_by_time() {
     for unreachable in ["tx:41", "2001-01-01T00:00:00Z", "2099-01-01T00:00:00Z"] {
         assert_eq!(world.restore(unreachable, &[]).0.code, 3, "{unreachable}");
     }
-    // From and to of the log matter.
+    // `log --from --to` limits the list.
     let some = world.done(&["log", "--from", "tx:10", "--to", "tx:12"]);
     assert_eq!(some["transactions"].as_array().unwrap().len(), 3);
 }
 
 #[test]
-fn first_contact_is_restorable_and_snapshots_cost_what_changed() {
+fn first_contact_is_restorable_and_a_snapshot_reads_only_changes() {
     let mut world = World::new();
     let mut app = world.application();
     app.sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3000) INSERT INTO t(x) SELECT randomblob(500) FROM n");
@@ -74,7 +74,7 @@ fn first_contact_is_restorable_and_snapshots_cost_what_changed() {
     world.assert_exact("latest", &[], &first);
     app.sql("UPDATE t SET x = randomblob(500) WHERE id = 77");
     let second = world.copy(&mut app);
-    // A running watcher takes the snapshot for the one who asks.
+    // A running watcher takes the requested snapshot.
     let backup = world.done(&["backup", &world.database().to_string_lossy()]);
     assert_eq!(backup["kind"], "incremental");
     let changed = backup["changed_bytes"].as_u64().unwrap();
@@ -90,7 +90,7 @@ fn first_contact_is_restorable_and_snapshots_cost_what_changed() {
 }
 
 #[test]
-fn the_options_of_watch_are_heard() {
+fn every_option_of_watch_has_its_effect() {
     let mut world = World::new();
     let mut app = world.application();
     let state = world.path("elsewhere");
@@ -105,7 +105,7 @@ fn the_options_of_watch_are_heard() {
         watcher.stop();
         world.done(&["info"])["sources"][0]["snapshots"].as_array().unwrap().len() - before
     };
-    // The first one needs a base.
+    // The first watch takes a base.
     assert_eq!(snapshots("1h", &mut app), 1);
     assert_eq!(snapshots("1h", &mut app), 0);
     assert!(snapshots("200ms", &mut app) >= 2);

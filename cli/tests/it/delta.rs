@@ -1,4 +1,4 @@
-//! `pitr restore --delta`: what stands at the output is used as far as it is right.
+//! `pitr restore --delta`: matching parts of an existing output are reused.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use crate::world::World;
 
 #[test]
-fn what_is_right_is_used_and_what_has_rotted_is_not() {
+fn matching_parts_are_reused_and_damaged_parts_are_not() {
     // FAILURES 33
     let mut world = World::new();
     let mut app = world.application();
@@ -28,7 +28,7 @@ fn what_is_right_is_used_and_what_has_rotted_is_not() {
     let done = world.done(&["restore", "--to", "latest", "--output", &text, "--delta"]);
     assert_eq!(pitr::exact::compare(&output, &copy).unwrap(), None);
     assert_eq!(done["reused_bytes"].as_u64(), Some(length - (1 << 20)));
-    // The old one is not lost, and nothing to reuse is no reason to fail.
+    // The old file is kept, and an output without matching parts is not a failure.
     assert!(fs::read_dir(world.path("")).unwrap().any(|entry| {
         entry.unwrap().file_name().to_string_lossy().starts_with("restored-latest.db.before-")
     }));
@@ -36,7 +36,7 @@ fn what_is_right_is_used_and_what_has_rotted_is_not() {
     let done = world.done(&["restore", "--to", "latest", "--output", &fresh, "--delta"]);
     assert_eq!(done["reused_bytes"], 0);
 
-    // Blocks that lie over extents are known by their sums.
+    // Overlay blocks are recognised by their sums.
     app.sql("UPDATE t SET x=randomblob(300) WHERE length(x) < 1000");
     app.sql("INSERT INTO t(x) VALUES(randomblob(100))");
     world.done(&["backup", &world.database().to_string_lossy()]);

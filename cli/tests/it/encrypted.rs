@@ -1,4 +1,4 @@
-//! An encrypted repository, from its making to a restore under other keys.
+//! An encrypted repository, from its creation to a restore with other keys.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
-/// The application in `world`, with a row that nobody else is to read.
+/// The application in `world`, with a secret row.
 fn application(world: &World) -> App {
     let mut app = world.application();
     app.sql(&format!("INSERT INTO t(x) VALUES('{SECRET}')"));
@@ -36,7 +36,7 @@ fn application(world: &World) -> App {
 }
 
 #[test]
-fn what_is_stored_is_read_with_the_key_alone() {
+fn stored_data_is_readable_only_with_the_key() {
     // FAILURES 35
     let (mut world, passphrase) = encrypted();
     let mut app = application(&world);
@@ -48,7 +48,7 @@ fn what_is_stored_is_read_with_the_key_alone() {
     world.done(&["backup", &database, "--passphrase-file", &passphrase]);
     world.assert_exact("latest", &["--passphrase-file", &passphrase], &copy);
 
-    // Neither contents nor names stand in clear: not of rows, not of the source, not of SQLite.
+    // No content and no name is stored in plain text: no rows, no source name, no SQLite header.
     let repository = world.path("repo");
     let files = files_below(&repository);
     assert!(files.len() > 8, "{files:?}");
@@ -80,8 +80,8 @@ fn what_is_stored_is_read_with_the_key_alone() {
 }
 
 #[test]
-fn keys_come_and_go_and_every_snapshot_stays() {
-    // FAILURES 35: a key rotated between two snapshots.
+fn every_snapshot_stays_readable_when_keys_change() {
+    // A key rotated between two snapshots (FAILURES 35).
     let (mut world, passphrase) = encrypted();
     let mut app = application(&world);
     let database = world.database().to_string_lossy().into_owned();
@@ -117,7 +117,7 @@ fn keys_come_and_go_and_every_snapshot_stays() {
 }
 
 #[test]
-fn a_repository_in_clear_takes_no_key() {
+fn a_plain_repository_refuses_a_key() {
     let world = World::new();
     let passphrase = file(&world, "p", "x\n");
     for args in [
@@ -135,21 +135,21 @@ fn a_repository_in_clear_takes_no_key() {
 }
 
 #[test]
-fn a_passphrase_may_stand_in_the_environment() {
+fn a_passphrase_may_come_from_the_environment() {
     let world = World::empty();
     world.done_with("PITR_PASSPHRASE", "open sesame", &["init", "--encrypt"]);
     world.done_with("PITR_PASSPHRASE", "open sesame", &["info"]);
     assert_eq!(world.pitr(&["info"]).code, 2);
     let same = file(&world, "p", "open sesame\n");
     world.done(&["info", "--passphrase-file", &same]);
-    // A file stands before the environment.
+    // A file takes precedence over the environment.
     let wrong = file(&world, "wrong", "open simsim\n");
     let answer = world.pitr_with("PITR_PASSPHRASE", "open sesame", &["info", "--passphrase-file", &wrong]);
     assert_eq!(answer.code, 2, "{}", answer.stderr);
 }
 
 #[test]
-fn a_codec_decides_what_is_stored() {
+fn the_codec_changes_the_stored_bytes() {
     let stored = |codec: &str| {
         let mut world = World::new();
         let mut app = world.application();

@@ -1,4 +1,4 @@
-//! Folders as sources, by the command line.
+//! Folders as sources.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use crate::world::World;
 
 #[test]
-fn a_parent_that_is_damaged_is_told_and_costs_a_full_snapshot() {
+fn a_damaged_parent_is_reported_and_causes_a_full_snapshot() {
     // FAILURES 25
     let world = World::new();
     let folder = world.path("photos");
@@ -27,7 +27,7 @@ fn a_parent_that_is_damaged_is_told_and_costs_a_full_snapshot() {
 }
 
 #[test]
-fn a_folder_is_snapshotted_and_comes_back() {
+fn a_folder_is_backed_up_and_restored() {
     let world = World::new();
     let folder = world.path("photos");
     fs::create_dir(&folder).unwrap();
@@ -69,7 +69,7 @@ fn a_folder_is_snapshotted_and_comes_back() {
 }
 
 #[test]
-fn two_folders_of_one_name_do_not_become_one_source() {
+fn two_folders_with_the_same_name_are_not_one_source() {
     let world = World::new();
     for place in ["a", "b"] {
         fs::create_dir_all(world.path(place).join("photos.old")).unwrap();
@@ -83,7 +83,7 @@ fn two_folders_of_one_name_do_not_become_one_source() {
     // The same folder, moved.
     let moved = world.done(&["backup", &at("b"), "--source", "photos.old"]);
     assert_eq!(moved["kind"], "incremental");
-    // By number, and with a slash at the end.
+    // By LSN, and with a trailing slash.
     let output = world.path("out").to_string_lossy().into_owned() + "/";
     world.done(&["restore", "--to", "tx:1", "--output", &output]);
     assert_eq!(fs::read(world.path("out/where")).unwrap(), b"a");
@@ -94,7 +94,7 @@ fn two_folders_of_one_name_do_not_become_one_source() {
 }
 
 #[test]
-fn what_a_folder_is_not_is_told() {
+fn a_folder_and_a_database_are_never_one_source() {
     let world = World::new();
     let folder = world.path("app");
     fs::create_dir(&folder).unwrap();
@@ -114,7 +114,7 @@ fn what_a_folder_is_not_is_told() {
 }
 
 #[test]
-fn a_writer_may_list_what_it_changed() {
+fn changed_ranges_limit_what_is_read() {
     let world = World::new();
     let folder = world.path("store");
     fs::create_dir(&folder).unwrap();
@@ -149,10 +149,10 @@ fn a_writer_may_list_what_it_changed() {
     let text = output.to_string_lossy().into_owned();
     world.done(&["restore", "--to", "latest", "--output", &text]);
     assert!(fs::read(output.join("other")).unwrap() == fs::read(folder.join("other")).unwrap());
-    // What was not told was not looked for.
+    // Changes outside the list are not found.
     let back = fs::read(output.join("told")).unwrap();
     assert!((back[4096], back[1 << 20]) == (2, 1));
-    // A list that belongs to another source is not used, and that is said.
+    // A list of another source is not used, and this is reported.
     let other = told("pitr changed ranges 1\nsince 00112233445566778899aabbccddeeff\n");
     assert_eq!(other["changed_ranges"]["since_is_known"], false);
     fs::write(&list, format!("{head}0 x told\n")).unwrap();
@@ -162,7 +162,7 @@ fn a_writer_may_list_what_it_changed() {
         (vec!["backup", &folder_arg, "--changed-ranges", &list_arg, "--full"], "--full"),
         (
             vec!["backup", &world.database().to_string_lossy(), "--changed-ranges", &list_arg],
-            "leave --changed-ranges out",
+            "omit it for a database",
         ),
     ] {
         let refused = world.pitr(&args);

@@ -1,4 +1,5 @@
-//! Repositories that earlier versions wrote, and a later one. `cargo xtask golden` makes those of a new version.
+//! Repositories of earlier versions, and of a later one. `cargo xtask golden` creates those of a
+//! new version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// All that this version can do with a repository of that one: check it, restore from it, and go on in it.
+/// Verifies a repository of `version`, restores from it, and writes to it.
 fn read(version: &str, name: &str) {
     // FAILURES 36
     let golden = golden(version);
@@ -61,13 +62,13 @@ fn read(version: &str, name: &str) {
 }
 
 #[test]
-fn what_version_1_wrote_is_read_and_written_on() {
+fn a_repository_of_version_1_is_read_and_written() {
     read("v1", "plain");
     read("v1", "encrypted");
 }
 
 #[test]
-fn texts_that_version_1_cut_are_read_and_cut_on() {
+fn content_chunks_of_version_1_are_read_and_continued() {
     let world = World::empty();
     copy_folder(&golden("v1").join("text/repo"), &world.path("repo"));
     let lines: Vec<String> = (0..150_000).map(|number| format!("line {}\n", number % 997)).collect();
@@ -95,7 +96,7 @@ fn texts_that_version_1_cut_are_read_and_cut_on() {
 }
 
 #[test]
-fn many_files_that_version_1_put_into_leaves_are_read_and_written_on() {
+fn file_leaves_of_version_1_are_read_and_continued() {
     let world = World::empty();
     copy_folder(&golden("v1").join("many/repo"), &world.path("repo"));
     assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
@@ -126,7 +127,7 @@ fn many_files_that_version_1_put_into_leaves_are_read_and_written_on() {
 }
 
 #[test]
-fn what_version_1_wrote_is_read_by_its_pages_alone() {
+fn a_second_reader_reads_version_1() {
     let world = World::empty();
     copy_folder(&golden("v1").join("plain/repo"), &world.path("repo"));
     let info = world.done(&["info"]);
@@ -139,7 +140,7 @@ fn what_version_1_wrote_is_read_by_its_pages_alone() {
 }
 
 #[test]
-fn what_a_later_version_wrote_is_refused_by_name() {
+fn an_object_of_a_later_version_is_refused_by_name() {
     // FAILURES 36
     let world = World::empty();
     copy_folder(&golden("v1").join("plain/repo"), &world.path("repo"));

@@ -1,4 +1,4 @@
-//! What a source's name stands for: one database at one place, or a state of it that was restored.
+//! The identity of a source: one database at one path, or a restored state of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A folder with a database `app.db` of one row that nobody has open, and a copy of it.
+/// A folder with a closed database `app.db` of one row, and a copy of the database.
 fn database(world: &mut World, folder: &str, row: &str) -> (PathBuf, PathBuf) {
     fs::create_dir(world.path(folder)).unwrap();
     let path = world.path(folder).join("app.db");
@@ -17,7 +17,7 @@ fn database(world: &mut World, folder: &str, row: &str) -> (PathBuf, PathBuf) {
     (path, copy)
 }
 
-/// Puts a row into a database; a copy that was taken then.
+/// Inserts a row into a database. Returns a copy taken after it.
 fn insert(world: &mut World, database: &Path, row: &str) -> PathBuf {
     let mut app = world.application_on(database);
     app.sql(&format!("INSERT INTO t(x) VALUES('{row}')"));
@@ -40,7 +40,7 @@ fn forks(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn two_databases_of_one_name_do_not_become_one_source() {
+fn two_databases_with_the_same_name_are_not_one_source() {
     // FAILURES 50
     let mut world = World::new();
     let ((a, of_a), (b, of_b)) = (database(&mut world, "a", "of a"), database(&mut world, "b", "of b"));
@@ -57,7 +57,7 @@ fn two_databases_of_one_name_do_not_become_one_source() {
 }
 
 #[test]
-fn a_database_that_was_moved_is_taken_over_when_the_user_says_so() {
+fn a_moved_database_needs_adopt() {
     // FAILURES 50
     let mut world = World::new();
     let (a, _) = database(&mut world, "a", "before");
@@ -69,14 +69,14 @@ fn a_database_that_was_moved_is_taken_over_when_the_user_says_so() {
     let after = insert(&mut world, &b, "after");
     world.done(&["backup", &text(&b)]);
     world.assert_exact("latest", &[], &after);
-    // Its log came with it.
+    // The local log was moved with it.
     assert_eq!(forks(&world), ["1 timelines", "0 gaps"]);
     let (a, _) = database(&mut world, "a", "another");
     assert_refused(&world.pitr(&["backup", &text(&a)]), &[&a, &b]);
 }
 
 #[test]
-fn a_restored_copy_at_another_place_forks_and_both_histories_stay() {
+fn a_restored_copy_at_another_path_forks_and_both_histories_stay() {
     // FAILURES 8
     let mut world = World::new();
     let mut app = world.application();
@@ -95,7 +95,7 @@ fn a_restored_copy_at_another_place_forks_and_both_histories_stay() {
     app.sql("INSERT INTO t(x) VALUES('of the copy alone')");
     let after = world.copy(&mut app);
     watcher.stop();
-    // All of its pages were compared: it is that state and nothing else.
+    // All pages were compared: it is exactly the restored state.
     assert_eq!(forks(&world), ["2 timelines", "0 gaps"]);
     world.assert_exact("latest", &[], &after);
     world.assert_exact("tx:1", &[], &common);
@@ -104,8 +104,8 @@ fn a_restored_copy_at_another_place_forks_and_both_histories_stay() {
 }
 
 #[test]
-fn a_restored_copy_that_was_written_to_forks_behind_a_gap() {
-    // FAILURES 8. The commit is in its log only; what was committed since the restore is not known.
+fn a_restored_copy_with_later_commits_forks_after_a_gap() {
+    // FAILURES 8. The commit is only in SQLite's log; commits since the restore are unknown.
     let mut world = World::new();
     let mut app = world.application();
     let watcher = world.watch();
@@ -127,7 +127,7 @@ fn a_restored_copy_that_was_written_to_forks_behind_a_gap() {
 }
 
 #[test]
-fn what_is_restored_over_the_original_forks() {
+fn a_restore_over_the_original_forks() {
     // FAILURES 8
     let mut world = World::new();
     let mut app = world.application();
@@ -147,14 +147,14 @@ fn what_is_restored_over_the_original_forks() {
     world.assert_exact("latest", &[], &after);
     world.assert_exact("latest", &["--timeline", "1"], &damaged);
     assert_eq!(forks(&world), ["2 timelines", "0 gaps"]);
-    // Begun again it goes on with the timeline that it has.
+    // The next backup continues its timeline.
     world.done(&["backup", &database]);
     assert_eq!(forks(&world), ["2 timelines", "0 gaps"]);
 }
 
 #[test]
-fn a_state_that_was_restored_elsewhere_proves_that_nothing_was_missed() {
-    // FAILURES 8: the original is the state that a rehearsal restored, and no copy of it.
+fn a_known_restored_state_of_the_original_is_not_a_gap() {
+    // The original equals a state restored elsewhere, but is not a copy (FAILURES 8).
     let mut world = World::new();
     let mut app = world.application();
     let watcher = world.watch();
@@ -170,7 +170,7 @@ fn a_state_that_was_restored_elsewhere_proves_that_nothing_was_missed() {
     watcher.stop();
     assert_eq!(forks(&world), ["1 timelines", "0 gaps"]);
     world.assert_exact("latest", &[], &copy);
-    // Without such a proof there is a gap, and no fork either.
+    // Without a known state there is a gap, but no fork.
     let watcher = world.watch();
     app.sql("INSERT INTO t(x) VALUES(3)");
     world.done(&["backup", &text(&world.database())]);
@@ -181,7 +181,7 @@ fn a_state_that_was_restored_elsewhere_proves_that_nothing_was_missed() {
 }
 
 #[test]
-fn what_is_moved_over_a_watched_original_forks() {
+fn a_restored_copy_moved_over_a_watched_original_forks() {
     // FAILURES 8, 9
     let mut world = World::new();
     let mut app = world.application();
@@ -208,7 +208,7 @@ fn what_is_moved_over_a_watched_original_forks() {
 }
 
 #[test]
-fn unknown_content_at_the_place_of_a_source_begins_behind_a_gap() {
+fn unknown_content_at_the_path_of_a_source_begins_after_a_gap() {
     // FAILURES 9
     let mut world = World::new();
     let mut app = world.application();
@@ -230,7 +230,7 @@ fn unknown_content_at_the_place_of_a_source_begins_behind_a_gap() {
 }
 
 #[test]
-fn names_of_any_script_are_sources_of_their_own() {
+fn names_in_any_script_are_distinct_sources() {
     // FAILURES 50
     let mut world = World::new();
     for name in ["日本", "数据", "база", "my läden"] {
@@ -249,7 +249,7 @@ fn names_of_any_script_are_sources_of_their_own() {
 }
 
 #[test]
-fn an_encrypted_repository_gives_away_neither_place_nor_content() {
+fn an_encrypted_repository_reveals_neither_path_nor_content() {
     let mut world = World::empty();
     let done = |world: &World, args: &[&str]| world.done_with("PITR_PASSPHRASE", "secret", args);
     done(&world, &["init", "--encrypt"]);
@@ -283,7 +283,7 @@ fn an_encrypted_repository_gives_away_neither_place_nor_content() {
 }
 
 #[test]
-fn what_binds_a_source_is_kept_and_known() {
+fn origins_and_restored_states_survive_a_prune() {
     let mut world = World::new();
     let mut app = world.application();
     let database = text(&world.database());
@@ -299,7 +299,7 @@ fn what_binds_a_source_is_kept_and_known() {
             .map(|f| f.unwrap().path())
             .collect()
     };
-    // One statement of a place that did not change, one of each state that was restored.
+    // One object for an unchanged path, one for each restored state.
     let before = (files("origins"), files("restored"));
     assert_eq!((before.0.len(), before.1.len()), (1, 3));
     world.done(&["prune", "--keep-snapshots", "1", "--execute"]);
@@ -307,19 +307,19 @@ fn what_binds_a_source_is_kept_and_known() {
     let verified = world.pitr(&["verify", "--deep"]);
     assert_eq!(verified.json["ok"], true);
     assert!(!verified.stderr.contains("origins") && !verified.json.to_string().contains("origins"));
-    // A statement that is damaged is a fault, and keeps nothing from being protected.
+    // A damaged object is a fault, but backups still work.
     fs::write(&before.0[0], "damaged").unwrap();
     assert_eq!(world.pitr(&["verify"]).code, 4);
     world.done(&["backup", &database]);
 }
 
 #[test]
-fn a_repository_that_can_only_be_read_is_restored_from() {
+fn a_read_only_repository_can_be_restored_from() {
     let mut world = World::new();
     let database = world.database();
     let copy = insert(&mut world, &database, "1");
     world.done(&["backup", &text(&database)]);
-    // A file in place of the folder: nothing can be stated.
+    // A file replaces the folder: no restored state can be recorded.
     fs::write(world.path("repo/sources/app/restored"), "").unwrap();
     world.assert_exact("latest", &[], &copy);
 }

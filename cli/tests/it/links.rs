@@ -1,4 +1,4 @@
-//! Databases that are named by links.
+//! Databases reached through links.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,13 +11,13 @@ fn text(path: &Path) -> String {
 }
 
 #[test]
-fn a_link_to_a_database_is_followed_past_a_stale_log_beside_it() {
+fn a_link_is_followed_despite_a_stale_log_beside_it() {
     // FAILURES 51
     let mut world = World::new();
     fs::create_dir(world.path("data")).unwrap();
     let (real, link) = (world.path("data/app.db"), world.path("link.db"));
     let mut app = world.application_on(&real);
-    // What is left of an earlier database under the link's name.
+    // Leftovers of an earlier database under the link's name.
     let mut earlier = world.application_on(&link);
     earlier.sql("INSERT INTO t(x) VALUES('stale')");
     let stale = fs::read(world.path("link.db-wal")).unwrap();
@@ -37,7 +37,7 @@ fn a_link_to_a_database_is_followed_past_a_stale_log_beside_it() {
 }
 
 #[test]
-fn a_folder_link_that_moves_is_noticed_and_its_new_target_watched() {
+fn a_moved_folder_link_is_detected_and_its_new_target_watched() {
     // FAILURES 51
     let mut world = World::new();
     let link = world.path("current");
@@ -66,14 +66,14 @@ fn a_folder_link_that_moves_is_noticed_and_its_new_target_watched() {
     watcher.stop();
     world.assert_exact("latest", &[], &second);
     world.assert_exact("tx:1", &[], &first);
-    // Given in the same words, it is the same source, wherever the link leads.
+    // The same given path is the same source, wherever the link leads.
     point_at("1");
     world.done(&["backup", &text(&database)]);
     world.assert_exact("latest", &[], &first);
 }
 
 #[test]
-fn a_file_with_a_second_name_is_refused_unless_allowed() {
+fn a_file_with_two_hard_links_is_refused_unless_allowed() {
     // FAILURES 51
     let mut world = World::new();
     let mut app = world.application();
@@ -91,8 +91,8 @@ fn a_file_with_a_second_name_is_refused_unless_allowed() {
 }
 
 #[test]
-fn a_watch_waits_until_a_new_file_has_one_name() {
-    // FAILURES 51: put into place by link and unlink.
+fn a_watch_waits_until_a_new_file_has_one_hard_link() {
+    // Created by link and unlink (FAILURES 51).
     let mut world = World::new();
     world.application().sql("INSERT INTO t(x) VALUES('old')");
     let made = world.path("made.db");

@@ -1,4 +1,4 @@
-//! What is listed can be restored, and what interrupts a history is listed (FAILURES 55, 60).
+//! Listed states can be restored, and gaps are listed (FAILURES 55, 60).
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::world::{World, pause};
 
-/// A database with commits before a gap and after it, watched twice.
+/// A database, watched twice, with commits before and after a gap.
 fn with_a_gap() -> World {
     let world = World::new();
     let mut app = world.application();
@@ -30,7 +30,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 #[test]
-fn log_shows_the_gap_between_its_lines_and_every_state_of_info_can_be_restored() {
+fn log_lists_the_gap_and_every_state_of_info_can_be_restored() {
     let world = with_a_gap();
     let log = world.done(&["log"]);
     let gaps = list(&log["gaps"]);
@@ -42,7 +42,7 @@ fn log_shows_the_gap_between_its_lines_and_every_state_of_info_can_be_restored()
     assert!(before.iter().all(|tx| lsn(tx) <= lsn(&gaps[0]["from"])), "{log}");
     assert!(after.iter().all(|tx| lsn(tx) >= lsn(&gaps[0]["to"])), "{log}");
     assert!(gaps[0]["reason"].as_str().unwrap().contains("captured"), "{log}");
-    // Only what meets the part that was asked for.
+    // Only entries that overlap the requested range.
     for (part, count) in [(["--to", "tx:2"], 0), (["--from", "tx:5"], 0), (["--from", "tx:3"], 1)] {
         let some = world.done(&[&["log"][..], &part].concat());
         assert_eq!(list(&some["gaps"]).len(), count, "{part:?}: {some}");
@@ -60,7 +60,7 @@ fn log_shows_the_gap_between_its_lines_and_every_state_of_info_can_be_restored()
 }
 
 #[test]
-fn lost_objects_are_found_by_verify_and_damage_ends_a_restore_with_4() {
+fn verify_finds_lost_objects_and_damage_ends_a_restore_with_4() {
     let world = with_a_gap();
     assert_eq!(world.pitr(&["verify"]).code, 0);
     let folder = |name: &str| world.path("repo/sources/app").join(name);

@@ -1,4 +1,4 @@
-//! The program as its users meet it: by its command line, against a SQLite application in another process.
+//! Runs the program from its command line, against a SQLite application in another process.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod captured;
@@ -22,7 +22,7 @@ mod wal;
 mod watcher_gone;
 mod world;
 
-/// Not a test of its own: the application's process (see `pitr_testkit`).
+/// Not a test: the application's process (see `pitr_testkit`).
 #[test]
 fn application() {
     pitr_testkit::serve();

@@ -1,11 +1,11 @@
-//! Wrong use: every line of the exit-code table, and nothing overwritten.
+//! Wrong usage: exit codes, and nothing is overwritten.
 
 use std::os::unix::fs::PermissionsExt;
 
 use crate::world::World;
 
 #[test]
-fn verbose_and_quiet_matter() {
+fn verbose_and_quiet_change_the_messages() {
     let world = World::new();
     let app = world.application();
     let database = world.database().to_string_lossy().into_owned();
@@ -27,7 +27,7 @@ fn verbose_and_quiet_matter() {
 }
 
 #[test]
-fn wrong_use_has_its_exit_code_and_one_plain_line() {
+fn wrong_usage_has_its_exit_code_and_a_one_line_message() {
     let world = World::new();
     let mut app = world.application();
     let database = world.database().to_string_lossy().into_owned();
@@ -95,7 +95,7 @@ fn wrong_use_has_its_exit_code_and_one_plain_line() {
 }
 
 #[test]
-fn one_watcher_at_a_time() {
+fn a_second_watcher_is_refused() {
     let world = World::new();
     let _app = world.application();
     let watcher = world.watch();
@@ -105,8 +105,9 @@ fn one_watcher_at_a_time() {
 }
 
 #[test]
-fn a_watcher_is_asked_only_for_what_it_does() {
-    // Law 2: a backup that succeeds is one of the source, in the repository and with the codec that were named.
+fn a_backup_that_the_running_watcher_cannot_take_is_refused() {
+    // A successful backup is of the given source, in the given repository, with the given codec
+    // (law 2).
     let world = World::new();
     let _app = world.application();
     let watcher = world.watch();
@@ -122,7 +123,7 @@ fn a_watcher_is_asked_only_for_what_it_does() {
 }
 
 #[test]
-fn what_is_restored_is_for_those_who_could_read_the_source_or_what_stood_there() {
+fn a_restored_file_has_the_permissions_of_its_source_or_of_the_replaced_output() {
     // FAILURES 58
     let world = World::new();
     let mut app = world.application();
@@ -140,7 +141,7 @@ fn what_is_restored_is_for_those_who_could_read_the_source_or_what_stood_there()
 }
 
 #[test]
-fn a_damaged_index_object_keeps_from_being_restored_only_what_needs_it() {
+fn a_damaged_index_object_affects_only_snapshots_that_need_it() {
     // FAILURES 25, 29
     let mut world = World::new();
     let mut app = world.application();
@@ -177,7 +178,7 @@ fn force_moves_aside_and_a_dry_run_writes_nothing() {
     let dry = world.done(&["restore", "--to", "latest", "--output", &text, "--dry-run"]);
     assert_eq!(dry["dry_run"], true);
     assert!(!output.exists());
-    // FAILURES 43: a stale -wal beside the output would be replayed into it.
+    // SQLite would replay a stale -wal into the output (FAILURES 43).
     std::fs::write(world.path("out.db-wal"), "stale").unwrap();
     assert_eq!(world.pitr(&["restore", "--to", "latest", "--output", &text]).code, 2);
     std::fs::write(&output, "mine").unwrap();

@@ -1,4 +1,4 @@
-//! Who may read what pitr makes, and what it says where the system denies access (FAILURES 58).
+//! Permissions of created files, and messages if access is denied (FAILURES 58).
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -20,7 +20,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A folder and all below it that is not a socket's or a link's.
+/// A folder and everything below it except sockets and links.
 fn tree(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![folder.to_owned()];
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -32,14 +32,14 @@ fn tree(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Those that others than their owner may read or write.
+/// Files that users other than the owner may read or write.
 fn open_to_others(folder: &Path) -> Vec<String> {
     let open = tree(folder).into_iter().filter(|path| mode(path) & 0o077 != 0);
     open.map(|path| format!("{} {:o}", path.display(), mode(&path))).collect()
 }
 
 #[test]
-fn what_is_made_is_its_owners_alone_whatever_the_umask() {
+fn created_files_are_private_whatever_the_umask() {
     let mut world = World::empty();
     world.setup = "umask 000";
     world.done(&["init"]);
@@ -77,7 +77,7 @@ fn a_mode_shares_the_repository_until_its_folder_is_closed() {
     set_mode(&repo, 0o755);
     let info = world.done(&["info"]);
     assert_eq!(info["readable_by"]["who"], "everyone");
-    // The command that it names does it.
+    // The reported command works.
     let command = info["readable_by"]["command"].as_str().unwrap();
     assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
     world.done(&["backup", &database, "--full"]);
@@ -88,7 +88,7 @@ fn a_mode_shares_the_repository_until_its_folder_is_closed() {
 }
 
 #[test]
-fn a_local_log_that_an_earlier_version_left_open_is_closed() {
+fn a_readable_local_log_of_an_earlier_version_becomes_private() {
     let world = World::new();
     let mut app = world.application();
     world.watch().stop();
@@ -123,26 +123,26 @@ fn a_fresh_restore_has_the_owner_and_mode_of_the_source() {
     }
 }
 
-/// What the program answers to somebody else, who may execute it; `None` if we may not be somebody else.
-struct Nobody {
+/// Runs the program as another user. `None` if the test may not change users.
+struct OtherUser {
     program: PathBuf,
     repo: PathBuf,
 }
 
-impl Nobody {
-    fn of(world: &World) -> Option<Nobody> {
+impl OtherUser {
+    fn of(world: &World) -> Option<OtherUser> {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
         set_mode(&world.path(""), 0o755);
-        // The program may be below a folder that only we may enter.
+        // The program may be in a folder that only this user may enter.
         let program = world.path("pitr");
         fs::copy(env!("CARGO_BIN_EXE_pitr"), &program).unwrap();
         set_mode(&program, 0o755);
-        Some(Nobody { program, repo: world.path("repo") })
+        Some(OtherUser { program, repo: world.path("repo") })
     }
 
-    /// The failure's code and message, or the answer.
+    /// The answer, or the failure document.
     fn pitr(&self, args: &[&str]) -> Value {
         let mut command = Command::new(&self.program);
         command.arg("--repo").arg(&self.repo).arg("--json").args(args).current_dir("/");
@@ -162,39 +162,39 @@ impl Nobody {
 }
 
 #[test]
-fn where_access_is_denied_the_file_is_named_and_the_way_out() {
+fn a_denied_access_names_the_file_and_what_to_do() {
     let world = World::new();
     let mut app = world.application();
     app.sql("INSERT INTO t(x) VALUES(1)");
     drop(app);
     let database = world.database().to_string_lossy().into_owned();
     world.done(&["backup", &database]);
-    let Some(nobody) = Nobody::of(&world) else { return };
+    let Some(other) = OtherUser::of(&world) else { return };
     let (ours, theirs) = (world.path("ours"), world.path("theirs"));
     for folder in [&ours, &theirs] {
         fs::create_dir(folder).unwrap();
         set_mode(folder, 0o755);
     }
     chown(&theirs, Some(NOBODY), Some(NOBODY)).unwrap();
-    nobody.denied(&["info"], &world.path("repo"), "run it as");
+    other.denied(&["info"], &world.path("repo"), "run it as");
     assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(world.path("repo")).status().unwrap().success());
     let output = |folder: &Path| folder.join("out.db").to_string_lossy().into_owned();
-    nobody.denied(&["restore", "--to", "latest", "--output", &output(&ours)], &ours, "another place");
-    // Owner and group can't be kept: then the group gets no more than everybody.
+    other.denied(&["restore", "--to", "latest", "--output", &output(&ours)], &ours, "another place");
+    // Owner and group can't be set: then the group gets no more access than others.
     set_mode(&world.database(), 0o640);
     world.done(&["backup", &database, "--full"]);
     assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(world.path("repo")).status().unwrap().success());
-    let restored = nobody.pitr(&["restore", "--to", "latest", "--output", &output(&theirs)]);
+    let restored = other.pitr(&["restore", "--to", "latest", "--output", &output(&theirs)]);
     assert_eq!(restored["not_given"], serde_json::json!({"uid": 0, "gid": 0, "mode": "0640"}), "{restored}");
     assert_eq!(mode(&theirs.join("out.db")), 0o600);
-    // A folder in which no local log can be made, as on a mount that is read-only.
+    // A folder in which no local log can be created, as on a read-only mount.
     assert!(Command::new("chmod").args(["-R", "a+rwX"]).arg(world.path("repo")).status().unwrap().success());
     let copy = ours.join("app.db");
     fs::copy(world.database(), &copy).unwrap();
     set_mode(&copy, 0o666);
     let backup = ["backup", &copy.to_string_lossy(), "--source", "copy"];
-    nobody.denied(&backup, &ours.join("app.db-pitr"), "--state");
-    // Nor can SQLite make its -shm file there.
+    other.denied(&backup, &ours.join("app.db-pitr"), "--state");
+    // SQLite can't create its -shm file there either.
     let state = theirs.join("state");
-    nobody.denied(&[&backup[..], &["--state", &state.to_string_lossy()]].concat(), &copy, "-shm");
+    other.denied(&[&backup[..], &["--state", &state.to_string_lossy()]].concat(), &copy, "-shm");
 }

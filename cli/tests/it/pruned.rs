@@ -1,4 +1,4 @@
-//! `pitr prune` as its users meet it.
+//! `pitr prune`.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::world::World;
 
-/// Noon of the first of January 2026, in microseconds.
+/// 2026-01-01T12:00:00Z, microseconds.
 const BEGIN: i64 = 1_767_268_800_000_000;
 const DAY: i64 = 86_400_000_000;
 
@@ -27,7 +27,7 @@ impl Clock for Noon {
     }
 }
 
-/// A folder's snapshot at noon of each of the first 40 days of 2026; each changed half of it.
+/// Snapshots of a folder at noon of the first 40 days of 2026. Half of the folder changes each day.
 fn forty_days(world: &World) -> Objects {
     let objects = Objects::local(&world.path("repo")).unwrap();
     objects.open_repository().unwrap();
@@ -57,7 +57,7 @@ fn every_rule_and_option_has_its_effect() {
     let world = World::new();
     let objects = forty_days(&world);
     let plan = |args: &[&str]| world.done(&[&["prune"], args].concat());
-    // The 40th day is the 9th of February 2026, a Monday.
+    // The 40th day is Monday, 9 February 2026.
     for (args, count) in [
         (&["--keep-within", "5d"][..], 6),
         (&["--keep-within", "1ms"], 2),
@@ -93,7 +93,7 @@ fn every_rule_and_option_has_its_effect() {
 }
 
 #[test]
-fn misuse_is_told_and_nothing_is_removed() {
+fn wrong_usage_is_refused_and_deletes_nothing() {
     let world = World::new();
     let objects = forty_days(&world);
     for (args, code, says) in [
@@ -102,7 +102,7 @@ fn misuse_is_told_and_nothing_is_removed() {
         (&["prune", "--keep-snapshots", "0"], 2, "invalid value"),
         (&["prune", "--keep-snapshots", "1", "--max-waste", "101"], 2, "invalid value"),
         (&["prune", "--must-remain-restorable-since", "latest"], 2, "takes a time"),
-        (&["prune", "--keep-snapshots", "1", "--source", "folder"], 2, "leave --source out"),
+        (&["prune", "--keep-snapshots", "1", "--source", "folder"], 2, "omit --source"),
         (
             &["prune", "--execute", "--must-remain-restorable-since", "2025-01-01T00:00:00Z"],
             3,
@@ -121,7 +121,7 @@ fn misuse_is_told_and_nothing_is_removed() {
 }
 
 #[test]
-fn a_database_that_is_watched_meanwhile_keeps_what_it_should() {
+fn a_prune_beside_a_watch_keeps_what_the_policy_keeps() {
     // FAILURES 19
     let mut world = World::new();
     let mut app = world.application();
@@ -143,7 +143,7 @@ fn a_database_that_is_watched_meanwhile_keeps_what_it_should() {
     watcher.stop();
     assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
     world.assert_exact("latest", &[], &last);
-    // Each of the kept ones, and what was committed behind them.
+    // The kept snapshots, and the commits after them.
     for (taken, copy) in &copies[2..] {
         let info = world.done(&["info"]);
         let shots = info["sources"][0]["snapshots"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! What a restore is told: when it has nothing to do, which state, and which sources together.
+//! Options of a restore: doing nothing, earlier states, targets, and several sources.
 
 use std::fs;
 
@@ -11,12 +11,12 @@ fn text(path: &std::path::Path) -> String {
 }
 
 #[test]
-fn an_output_that_is_there_is_success_when_it_is_said_so() {
+fn an_existing_output_is_success_with_if_absent() {
     let world = World::empty();
     let output = text(&world.path("out.db"));
     let restore = ["restore", "--to", "latest", "--output", &output];
     let if_absent = [&restore[..], &["--if-absent"]].concat();
-    // Without a repository there is nothing to restore, but what is there needs none.
+    // Without a repository nothing can be restored, but an existing output needs none.
     assert_eq!(world.pitr(&if_absent).json["error"]["code"], "not-a-repository");
     fs::write(&output, "mine").unwrap();
     let skipped = world.done(&if_absent);
@@ -31,19 +31,19 @@ fn an_output_that_is_there_is_success_when_it_is_said_so() {
     fs::remove_file(&output).unwrap();
     assert_eq!(world.done(&if_absent)["skipped"], Value::Null);
     assert!(fs::read(&output).unwrap().starts_with(b"SQLite format 3"));
-    // What would be replayed into it is not an output.
+    // A file that SQLite would replay is not an output.
     fs::remove_file(&output).unwrap();
     fs::write(world.path("out.db-wal"), "stale").unwrap();
     assert_eq!(world.pitr(&if_absent).json["error"]["code"], "output-exists");
 }
 
 #[test]
-fn a_source_that_is_not_there_yet_is_success_when_it_is_said_so() {
+fn a_missing_source_is_success_with_if_source_exists() {
     let world = World::empty();
     let output = text(&world.path("out.db"));
     let restore =
         |more: &[&str]| world.pitr(&[&["restore", "--to", "latest", "--output", &output], more].concat());
-    // A place without a repository may be a disk that is not mounted.
+    // The disk of a missing repository may not be mounted.
     assert_eq!(restore(&["--if-source-exists"]).json["error"]["code"], "not-a-repository");
     world.done(&["init"]);
     let refused = restore(&[]);
@@ -67,7 +67,7 @@ fn a_source_that_is_not_there_yet_is_success_when_it_is_said_so() {
 }
 
 #[test]
-fn a_plan_tells_the_room_and_a_missing_folder_is_named() {
+fn a_dry_run_reports_the_space_and_a_missing_folder_is_named() {
     let world = World::new();
     let mut app = world.application();
     app.sql("INSERT INTO t(x) VALUES(randomblob(100000))");
@@ -87,7 +87,7 @@ fn a_plan_tells_the_room_and_a_missing_folder_is_named() {
 }
 
 #[test]
-fn a_snapshot_is_a_target_by_the_first_digits_of_its_id() {
+fn a_snapshot_is_a_target_by_its_abbreviated_id() {
     let mut world = World::new();
     let mut app = world.application();
     let mut taken = Vec::new();
@@ -117,7 +117,7 @@ fn a_snapshot_is_a_target_by_the_first_digits_of_its_id() {
     let (answer, _) = world.restore(&format!("snapshot:{other}"), &[]);
     assert_eq!(answer.json["error"]["code"], "unreachable-target");
     assert_eq!(world.restore("snapshot:x", &[]).0.json["error"]["code"], "usage");
-    // FAILURES 55: one that can't be read is not unknown.
+    // An unreadable snapshot is not unknown (FAILURES 55).
     let info = world.done(&["info"]);
     let snapshots = info["sources"][0]["snapshots"].as_array().unwrap();
     let damaged = snapshots.iter().find(|one| one["snapshot_id"] == *taken[1].0).unwrap();
@@ -130,7 +130,7 @@ fn a_snapshot_is_a_target_by_the_first_digits_of_its_id() {
 }
 
 #[test]
-fn a_target_that_is_not_reached_is_refused_or_the_newest_before_it_is_taken() {
+fn an_unreachable_target_is_refused_or_replaced_by_the_newest_state_before_it() {
     let mut world = World::new();
     let mut app = world.application();
     app.sql("INSERT INTO t(x) VALUES(1)");
@@ -151,7 +151,7 @@ fn a_target_that_is_not_reached_is_refused_or_the_newest_before_it_is_taken() {
         "{}",
         answer.json
     );
-    // What can be reached is reached, and nothing is said.
+    // A restorable target is restored without a message.
     let (answer, _) = world.restore("latest", &["--or-before"]);
     assert_eq!((answer.code, &answer.json["target_unreachable"]), (0, &Value::Null));
     let (refused, _) = world.restore("1999-01-01T00:00:00Z", &["--or-before"]);
@@ -159,7 +159,7 @@ fn a_target_that_is_not_reached_is_refused_or_the_newest_before_it_is_taken() {
 }
 
 #[test]
-fn a_time_may_be_one_of_a_named_zone() {
+fn a_time_may_be_in_a_named_zone() {
     let world = World::new();
     let mut app = world.application();
     app.sql("INSERT INTO t(x) VALUES(1)");
@@ -175,7 +175,7 @@ fn a_time_may_be_one_of_a_named_zone() {
 }
 
 #[test]
-fn several_sources_are_restored_to_one_moment_or_not_at_all() {
+fn several_sources_are_restored_to_the_same_time_or_not_at_all() {
     let world = World::new();
     let mut shop = world.application();
     let mut users = pitr_testkit::App::start("application", &world.path("users.db"));
@@ -214,14 +214,14 @@ fn several_sources_are_restored_to_one_moment_or_not_at_all() {
     let sources = answer.json["sources"].as_array().unwrap();
     assert_eq!(sources.iter().map(|s| s["source"].as_str().unwrap()).collect::<Vec<_>>(), ["app", "users"]);
     assert_exact(&copies[0]);
-    // An existing output is refused, skipped or moved aside whole.
+    // An existing output is refused, skipped or moved aside completely.
     assert_eq!(together("latest", &["--all"]).json["error"]["code"], "output-exists");
     assert_eq!(together("latest", &["--all", "--if-absent"]).json["skipped"], "output-exists");
     assert_exact(&copies[0]);
     assert_eq!(together("latest", &["--all", "--force"]).code, 0);
     assert_exact(&copies[1]);
 
-    // Only app goes on. What it has later is not of a moment that is known of the other.
+    // Only app continues. Its later commits are after the last known time of the other.
     shop.sql("INSERT INTO t(x) VALUES('later')");
     world.watch().stop();
     let answer = together("latest", &["--all", "--force"]);

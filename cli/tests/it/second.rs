@@ -1,4 +1,4 @@
-//! A second reader, written from the format's pages alone, in another language: it must agree with ours.
+//! A second reader, written in Python from the format pages alone, must agree with the library.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ pub(crate) fn second_reader(world: &World, source: &str, snapshot: &str, output:
 }
 
 #[test]
-fn a_reader_made_from_the_pages_restores_a_database() {
+fn the_second_reader_restores_a_database() {
     let mut world = World::new();
     let mut app = world.application();
     let mut copies = Vec::new();
@@ -38,7 +38,7 @@ fn a_reader_made_from_the_pages_restores_a_database() {
 }
 
 #[test]
-fn a_reader_made_from_the_pages_restores_a_folder() {
+fn the_second_reader_restores_a_folder() {
     let world = World::new();
     let folder = world.path("folder");
     fs::create_dir_all(folder.join("a/b")).unwrap();
@@ -47,7 +47,7 @@ fn a_reader_made_from_the_pages_restores_a_folder() {
     fs::hard_link(folder.join("a/one"), folder.join("a/b/same")).unwrap();
     symlink("../one", folder.join("a/b/link")).unwrap();
     fs::write(folder.join("empty"), b"").unwrap();
-    // So many that they stand in leaves.
+    // Enough files for file leaves.
     (0..150).for_each(|nth| fs::write(folder.join(format!("a/b/{nth}")), nth.to_string()).unwrap());
     let backup = || world.done(&["backup", &folder.to_string_lossy(), "--compress", "gzip"]);
     backup();

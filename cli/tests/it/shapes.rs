@@ -1,4 +1,4 @@
-//! Databases of many shapes: the restored latest is exact in content and length.
+//! Databases of many shapes: the restored latest state is exact in content and length.
 
 use crate::world::World;
 use pitr_testkit::App;
@@ -6,7 +6,7 @@ use pitr_testkit::App;
 const FILL: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<400) INSERT INTO t(x) SELECT randomblob(700) FROM n";
 
 #[test]
-fn page_sizes_and_shrinking_files() {
+fn every_page_size_and_shrinking_files_are_exact() {
     // FAILURES 5, 6
     for (page_bytes, vacuum) in [(512, "NONE"), (1024, "FULL"), (4096, "INCREMENTAL"), (65_536, "NONE")] {
         let mut world = World::new();
@@ -19,7 +19,7 @@ fn page_sizes_and_shrinking_files() {
         app.sql("DELETE FROM t WHERE id > 50");
         app.sql("PRAGMA incremental_vacuum; INSERT INTO t(x) VALUES(1)");
         let shrunk = world.copy(&mut app);
-        // Shapes differ in how many transactions they make of this; a snapshot archives all of them.
+        // The number of transactions differs between shapes; a snapshot archives all of them.
         world.done(&["backup", &world.database().to_string_lossy()]);
         let transactions = world.done(&["log"])["transactions"].as_array().unwrap().len();
         app.sql(FILL);
@@ -33,7 +33,7 @@ fn page_sizes_and_shrinking_files() {
 }
 
 #[test]
-fn a_page_size_that_changed_while_nobody_watched_begins_a_new_base() {
+fn a_page_size_changed_without_a_watcher_begins_a_new_base() {
     // FAILURES 6
     let mut world = World::new();
     let mut app = world.application();
@@ -56,7 +56,7 @@ fn a_page_size_that_changed_while_nobody_watched_begins_a_new_base() {
 }
 
 #[test]
-fn a_large_transaction_and_one_that_spills_and_rolls_back() {
+fn a_large_and_a_spilled_rolled_back_transaction_are_exact() {
     let mut world = World::new();
     let mut app = world.application();
     app.sql("PRAGMA cache_size=20");
@@ -72,7 +72,7 @@ fn a_large_transaction_and_one_that_spills_and_rolls_back() {
 }
 
 #[test]
-fn a_long_watch_forgets_what_is_archived_and_can_be_resumed() {
+fn a_long_watch_drops_archived_log_and_can_be_resumed() {
     let mut world = World::new();
     let mut app = world.application();
     let watcher = world.watch();

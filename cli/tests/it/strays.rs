@@ -1,4 +1,4 @@
-//! What is no regular file where one was expected, and what others left in a repository (FAILURES 59).
+//! Special files in place of regular ones, and foreign files in a repository (FAILURES 59).
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ fn pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// Each command ends, which it would not if it opened the pipe.
+/// Each command ends: none opens the pipe.
 #[test]
 fn a_named_pipe_is_refused_wherever_a_file_is_expected() {
     let world = World::new();
@@ -45,7 +45,7 @@ fn a_named_pipe_is_refused_wherever_a_file_is_expected() {
         !world.path("pipe-pitr").exists() && !world.path("device-pitr").exists(),
         "a state folder is left"
     );
-    // A journal that is a pipe: SQLite would open it.
+    // A pipe as the journal: SQLite would open it.
     let journal = world.path("app.db-journal");
     pipe(&journal);
     let answer = world.pitr(&["backup", &database]);
@@ -60,7 +60,7 @@ fn a_named_pipe_is_refused_wherever_a_file_is_expected() {
 }
 
 #[test]
-fn strays_in_a_repository_are_named_and_stop_nothing() {
+fn foreign_files_in_a_repository_are_reported_and_ignored() {
     let mut world = World::new();
     let mut app = world.application();
     app.sql("INSERT INTO t(x) VALUES('kept')");
@@ -88,7 +88,7 @@ fn strays_in_a_repository_are_named_and_stop_nothing() {
     let info = world.pitr(&["info"]);
     assert_eq!(info.json["sources"].as_array().unwrap().len(), 1, "{}", info.json);
     assert!(info.json["sources"][0]["damaged"].is_null(), "{}", info.json);
-    // Each is told of once in a run.
+    // Each is reported once in a run.
     let told = world.pitr(&["log"]).stderr;
     assert_eq!(told.matches("sources/app/log/pipe is not an object").count(), 1, "{told}");
     let verified = world.done(&["verify", "--deep"]);
@@ -104,7 +104,8 @@ fn strays_in_a_repository_are_named_and_stop_nothing() {
     ] {
         assert!(strangers.contains(stranger), "{stranger}: {strangers}");
     }
-    // A link that may be a source on a disk that is not mounted: the others can be read, and nothing is deleted.
+    // A link may lead to a source on an unmounted disk: other sources can be read, and nothing is
+    // deleted.
     symlink("nothing", at("sources/other")).unwrap();
     world.assert_exact("latest", &[], &copy);
     let told = world.pitr(&["info"]);
@@ -112,7 +113,7 @@ fn strays_in_a_repository_are_named_and_stop_nothing() {
     assert_ne!(world.pitr(&["prune", "--keep-snapshots", "5"]).code, 0);
     assert_eq!(world.pitr(&["verify"]).code, 4);
     fs::remove_file(at("sources/other")).unwrap();
-    // A pipe in place of an object is a fault, and not waited for.
+    // A pipe in place of an object is a fault. It is not opened.
     let logs = world.path("repo/sources/app/log/00000001/0000000000000001");
     let object = fs::read_dir(&logs).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(&object).unwrap();

@@ -1,9 +1,9 @@
-//! Databases of a folder, and databases that come later.
+//! Databases of a folder, and databases created later.
 
 use crate::world::{World, pause};
 
 #[test]
-fn a_folder_s_databases_are_watched_and_come_back_together() {
+fn the_databases_of_a_folder_are_watched_and_restored_together() {
     let mut world = World::new();
     let folder = world.path("tenants");
     std::fs::create_dir_all(folder.join("deep")).unwrap();
@@ -31,7 +31,7 @@ fn a_folder_s_databases_are_watched_and_come_back_together() {
 }
 
 #[test]
-fn two_databases_of_a_folder_that_would_be_one_source_are_told_apart() {
+fn two_databases_of_a_folder_are_never_one_source() {
     // FAILURES 50
     let world = World::new();
     let folder = world.path("tenants");
@@ -41,13 +41,13 @@ fn two_databases_of_a_folder_that_would_be_one_source_are_told_apart() {
     let watcher = world.watch_at(&folder, &[]);
     let ended = watcher.stop();
     assert_eq!(ended["sources"].as_array().unwrap().len(), 1);
-    // A pattern is for folders.
+    // A pattern needs a folder.
     let answer = world.pitr(&["watch", folder.join("a.db").to_str().unwrap(), "--match", "*"]);
     assert_eq!(answer.code, 2, "{}", answer.stderr);
 }
 
 #[test]
-fn databases_beyond_the_limit_of_descriptors_do_not_harm_those_that_are_watched() {
+fn databases_beyond_the_descriptor_limit_do_not_affect_watched_ones() {
     // FAILURES 57
     let mut world = World::new();
     world.setup = "ulimit -n 180";
@@ -56,7 +56,7 @@ fn databases_beyond_the_limit_of_descriptors_do_not_harm_those_that_are_watched(
     let mut apps: Vec<_> =
         (0..12).map(|number| world.application_on(&folder.join(format!("t{number}.db")))).collect();
     let watcher = world.watch_at(&folder, &["--rpo", "100ms"]);
-    // Those that wait are tried several times.
+    // Waiting databases are retried several times.
     pause(3000);
     for app in &mut apps {
         app.sql("INSERT INTO t(x) VALUES('seen')");

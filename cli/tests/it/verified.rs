@@ -1,4 +1,4 @@
-//! `pitr verify` as its users meet it.
+//! `pitr verify`.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use pitr::dedup::{ChunkId, PieceSum};
 use pitr::objects::Objects;
 
 #[test]
-fn a_fault_ends_with_4_and_names_what_it_spoils() {
+fn a_fault_ends_with_4_and_names_the_affected_snapshots() {
     // FAILURES 29
     let world = World::new();
     let mut app = world.application();
@@ -34,8 +34,8 @@ fn a_fault_ends_with_4_and_names_what_it_spoils() {
 }
 
 #[test]
-fn only_a_deep_look_finds_a_chunk_under_a_wrong_name() {
-    // FAILURES 30: every hash fits, and yet the chunk is not the one that its name promises.
+fn only_verify_deep_finds_a_chunk_under_a_wrong_name() {
+    // Every hash of the object is correct, but the chunk has another ID (FAILURES 30).
     let world = World::new();
     let objects = Objects::local(&world.path("repo")).unwrap();
     objects.open_repository().unwrap();

@@ -1,4 +1,4 @@
-//! `pitr wal`: a log's folder, looked at.
+//! `pitr wal`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::world::World;
 
 const SEGMENT_BYTES: u64 = 16 << 10;
 
-/// A log of some segments with a gap, held open, and its folder.
+/// An open log of several segments with a gap, and its folder.
 fn log(world: &World) -> (Wal, PathBuf) {
     let dir = world.path("log");
     let start =
@@ -50,7 +50,7 @@ fn damage(path: &Path, offset: usize) {
 }
 
 #[test]
-fn inspect_tells_what_is_there_beside_a_writer_and_changes_nothing() {
+fn inspect_works_beside_a_writer_and_changes_nothing() {
     let world = World::new();
     let (wal, dir) = log(&world);
     let before = files(&dir);
@@ -76,8 +76,8 @@ fn inspect_tells_what_is_there_beside_a_writer_and_changes_nothing() {
 }
 
 #[test]
-fn what_is_known_to_be_archived_decides_about_the_tail() {
-    // FAILURES 12: bytes behind the end are a torn tail, unless someone has seen more.
+fn the_archived_lsn_decides_about_the_tail() {
+    // Bytes after the end are a torn tail, unless more was archived (FAILURES 12).
     let world = World::new();
     let (wal, dir) = log(&world);
     let (end, newest) = (wal.end(), segment(&dir, wal.end().get() / SEGMENT_BYTES));
@@ -97,7 +97,7 @@ fn what_is_known_to_be_archived_decides_about_the_tail() {
 }
 
 #[test]
-fn verify_names_each_damage_with_its_place() {
+fn verify_lists_each_damage_with_its_position() {
     let world = World::new();
     let (wal, dir) = log(&world);
     let whole = world.done(&["wal", "verify", dir.to_str().unwrap()]);
@@ -117,14 +117,14 @@ fn verify_names_each_damage_with_its_place() {
     let places: Vec<_> =
         failures.iter().map(|f| (f["segment"].as_u64(), f["offset"].as_u64(), f["lsn"].as_u64())).collect();
     assert_eq!(places, [1, 2].map(|n| (Some(n), Some(4096), Some(n * SEGMENT_BYTES + 4096))));
-    // The rest can still be looked at.
+    // The rest can still be inspected.
     let dumped = world.pitr(&["wal", "dump", dir.to_str().unwrap()]);
     assert_eq!(dumped.code, 4);
     assert!(dumped.json["frames"].as_array().unwrap().len() > 20);
 }
 
 #[test]
-fn dump_prints_the_frames_that_are_asked_for() {
+fn dump_prints_the_requested_frames() {
     let world = World::new();
     let (wal, dir) = log(&world);
     let dump = |more: &[&str]| {
@@ -157,7 +157,7 @@ fn dump_prints_the_frames_that_are_asked_for() {
 }
 
 #[test]
-fn a_folder_without_a_log_is_wrong_use() {
+fn a_folder_without_a_log_is_a_usage_error() {
     let world = World::new();
     for command in ["inspect", "verify", "dump"] {
         for dir in [world.path("repo"), world.path("nowhere")] {

@@ -1,14 +1,14 @@
-//! What happens to a source while nobody watches it, or watches something else.
+//! Changes of a source while no watcher runs.
 
 use crate::world::{World, now, pause};
 
 #[test]
 fn a_hole_is_refused_and_listed() {
-    // FAILURES 1. Ticks are rare: only the mark of the living can vouch for the quiet moment before the kill.
+    // FAILURES 1. With a long RPO, only the liveness mark proves the quiet moment before the kill.
     let mut world = World::new();
     let mut app = world.application();
     let mut watcher = world.watch_with(&["--rpo", "30s"]);
-    watcher.until("snapshot"); // what was captured before the first base can't be restored once there is a gap
+    watcher.until("snapshot"); // after a gap, commits before the first base can't be restored
     for i in 0..20 {
         app.sql(&format!("INSERT INTO t(x) VALUES({i})"));
     }
@@ -32,7 +32,7 @@ fn a_hole_is_refused_and_listed() {
     let after = world.copy(&mut app);
     watcher.stop();
     world.assert_exact("latest", &[], &after);
-    // Numbers go on behind the gap: none is given twice.
+    // Transaction numbers continue after the gap: none is used twice.
     world.assert_exact("tx:21", &[], &after);
     let log = world.done(&["log"]);
     let numbers: Vec<_> =
@@ -53,7 +53,7 @@ fn a_hole_is_refused_and_listed() {
 }
 
 #[test]
-fn a_drained_stop_leaves_no_gap_when_the_log_goes_away_meanwhile() {
+fn an_orderly_stop_leaves_no_gap_if_the_log_is_removed_afterwards() {
     let mut world = World::new();
     let mut app = world.application();
     app.sql("INSERT INTO t(x) VALUES(1)");
@@ -61,7 +61,7 @@ fn a_drained_stop_leaves_no_gap_when_the_log_goes_away_meanwhile() {
     app.sql("INSERT INTO t(x) VALUES(2)");
     pause(300);
     watcher.stop();
-    // The application's last connection closes: SQLite removes the log, and a new one begins.
+    // The application closes its last connection: SQLite removes the log and begins a new one.
     app.reopen();
     app.sql("INSERT INTO t(x) VALUES(3)");
     app.sql("INSERT INTO t(x) VALUES(4)");
@@ -76,7 +76,8 @@ fn a_drained_stop_leaves_no_gap_when_the_log_goes_away_meanwhile() {
 
 #[test]
 fn a_source_that_lost_commits_forks_and_both_histories_stay() {
-    // FAILURES 40: power loss under synchronous=NORMAL takes commits back; the log goes on under the same salts.
+    // A power loss under synchronous=NORMAL loses commits; the log continues with the same salts
+    // (FAILURES 40).
     let mut world = World::new();
     let mut app = world.application();
     app.sql("PRAGMA wal_autocheckpoint=0");
@@ -117,7 +118,7 @@ fn a_source_that_lost_commits_forks_and_both_histories_stay() {
 }
 
 #[test]
-fn a_replaced_database_gets_a_new_base_behind_a_gap() {
+fn a_replaced_database_gets_a_new_base_after_a_gap() {
     // FAILURES 9
     let mut world = World::new();
     let mut app = world.application();
@@ -149,7 +150,7 @@ fn a_replaced_database_gets_a_new_base_behind_a_gap() {
 }
 
 #[test]
-fn a_lost_local_log_forks_behind_a_gap() {
+fn a_lost_local_log_forks_after_a_gap() {
     let mut world = World::new();
     let mut app = world.application();
     let watcher = world.watch();

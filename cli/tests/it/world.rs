@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use pitr_testkit::App;
 use serde_json::Value;
 
-/// What a command answered.
+/// Result of a command.
 pub(crate) struct Answer {
     pub(crate) code: i32,
     pub(crate) json: Value,
@@ -17,17 +17,17 @@ pub(crate) struct Answer {
 pub(crate) struct World {
     dir: tempfile::TempDir,
     copies: usize,
-    /// Shell commands that set what the program inherits.
+    /// Shell commands that run before the program, such as umask.
     pub(crate) setup: &'static str,
 }
 
 impl World {
-    /// Without a repository.
+    /// A folder without a repository.
     pub(crate) fn empty() -> World {
         World { dir: tempfile::tempdir().unwrap(), copies: 0, setup: "umask 022" }
     }
 
-    /// With a repository.
+    /// A folder with a repository.
     pub(crate) fn new() -> World {
         let world = World::empty();
         assert_eq!(world.pitr(&["init"]).code, 0);
@@ -42,12 +42,12 @@ impl World {
         self.path("app.db")
     }
 
-    /// An application on the database, which is in WAL mode with a table `t`.
+    /// An application on the database. It sets WAL mode and creates a table `t`.
     pub(crate) fn application(&self) -> App {
         self.application_on(&self.database())
     }
 
-    /// The same on another database.
+    /// As [`application`](Self::application), on another database.
     pub(crate) fn application_on(&self, database: &Path) -> App {
         let mut app = App::start("application", database);
         app.sql("PRAGMA journal_mode=WAL");
@@ -71,7 +71,7 @@ impl World {
         Self::answer(self.command().args(args), args)
     }
 
-    /// With a variable in the environment.
+    /// As [`pitr`](Self::pitr), with an environment variable.
     pub(crate) fn pitr_with(&self, variable: &str, value: &str, args: &[&str]) -> Answer {
         Self::answer(self.command().args(args).env(variable, value), args)
     }
@@ -84,21 +84,21 @@ impl World {
         Answer { code: done.status.code().unwrap_or(-1), json, stderr }
     }
 
-    /// The document of a command that must succeed.
+    /// Runs a command that must succeed. Returns its JSON answer.
     pub(crate) fn done(&self, args: &[&str]) -> Value {
         let answer = self.pitr(args);
         assert_eq!(answer.code, 0, "{args:?}: {}", answer.stderr);
         answer.json
     }
 
-    /// As [`done`](Self::done), with a variable in the environment.
+    /// As [`done`](Self::done), with an environment variable.
     pub(crate) fn done_with(&self, variable: &str, value: &str, args: &[&str]) -> Value {
         let answer = self.pitr_with(variable, value, args);
         assert_eq!(answer.code, 0, "{args:?}: {}", answer.stderr);
         answer.json
     }
 
-    /// Starts watching and waits until capture is established.
+    /// Starts a watcher and waits until it prints `watching`.
     pub(crate) fn watch(&self) -> Watcher {
         self.watch_with(&["--rpo", "200ms"])
     }
@@ -107,7 +107,7 @@ impl World {
         self.watch_at(&self.database(), more)
     }
 
-    /// As [`watch_with`](Self::watch_with), of another database.
+    /// As [`watch_with`](Self::watch_with), on another database.
     pub(crate) fn watch_at(&self, database: &Path, more: &[&str]) -> Watcher {
         let mut command = self.command();
         command.arg("watch").arg(database).args(more);
@@ -119,7 +119,7 @@ impl World {
         watcher
     }
 
-    /// A copy that the application takes.
+    /// A copy of the database, taken by the application.
     pub(crate) fn copy(&mut self, app: &mut App) -> PathBuf {
         self.copies += 1;
         let path = self.path(&format!("copy-{}.db", self.copies));
@@ -127,7 +127,7 @@ impl World {
         path
     }
 
-    /// Restores a target; the exit code and the result's path.
+    /// Restores a target. Returns the result and the output's path.
     pub(crate) fn restore(&self, to: &str, more: &[&str]) -> (Answer, PathBuf) {
         let output = self.path(&format!("restored-{}.db", to.replace([':', ' '], "-")));
         let _ = std::fs::remove_file(&output);
@@ -137,7 +137,7 @@ impl World {
         (self.pitr(&args), output)
     }
 
-    /// Restores a target, which must be exactly the copy.
+    /// Restores a target and asserts that the output equals `copy` exactly.
     pub(crate) fn assert_exact(&self, to: &str, more: &[&str], copy: &Path) {
         let (answer, output) = self.restore(to, more);
         assert_eq!(answer.code, 0, "{to} {more:?}: {}", answer.stderr);
@@ -153,7 +153,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Waits until it says a line that contains `text`.
+    /// Waits until it prints a line that contains `text`.
     pub(crate) fn until(&mut self, text: &str) {
         self.until_line(|line| line.contains(text));
     }
@@ -169,12 +169,12 @@ impl Watcher {
         }
     }
 
-    /// Ends it as Ctrl-C does; it drains. Its closing document.
+    /// Sends SIGINT, as Ctrl-C does, and waits. Returns the JSON answer.
     pub(crate) fn stop(self) -> Value {
         self.stop_with_remarks().0
     }
 
-    /// The same, and what it said since it was listened to.
+    /// As [`stop`](Self::stop). Also returns the messages since the last wait.
     pub(crate) fn stop_with_remarks(mut self) -> (Value, String) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -194,13 +194,13 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // A test that fails must not leave it behind.
+        // Ends the watcher of a failed test.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Now, as a target.
+/// The current time, as a target.
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().to_string()
 }

@@ -19,7 +19,8 @@ pub(crate) struct Backup {
     /// Take a full snapshot: read everything instead of only the changes
     #[arg(long)]
     pub(crate) full: bool,
-    /// File that lists the changed ranges of a folder's files since a snapshot, made by the program that writes there; of the listed files, only these ranges are read
+    /// List of the changed ranges of a folder's files since a snapshot, written by the program that
+    /// changes them. Of the listed files, only these ranges are read
     #[arg(long, value_name = "LIST", conflicts_with = "full")]
     pub(crate) changed_ranges: Option<PathBuf>,
     /// Folder of the local log [default: NAME-pitr/ beside the database]
@@ -31,7 +32,8 @@ pub(crate) struct Backup {
     /// Accept a database file with several hard links; no program may open it by another name
     #[arg(long)]
     pub(crate) allow_hard_links: bool,
-    /// Compression: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9 [default: zstd:3; with a running watcher, the watcher's]
+    /// Compression: none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9 [default: zstd:3;
+    /// with a running watcher, the watcher's]
     #[arg(long, value_name = "CODEC")]
     pub(crate) compress: Option<Codec>,
 }

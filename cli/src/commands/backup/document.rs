@@ -24,7 +24,8 @@ pub(crate) struct Backup {
     /// Files left out: they were deleted or replaced before they were read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) vanished: Vec<String>,
-    /// Files that were written to during the backup. Their content in the snapshot may mix two states.
+    /// Files that were written to during the backup. Their content in the snapshot may mix two
+    /// states.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) changed: Vec<String>,
     /// Files that were truncated during the backup. The missing part is zeros in the snapshot.

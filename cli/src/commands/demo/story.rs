@@ -1,7 +1,8 @@
 //! The steps of the demo.
 //!
-//! Every step runs this program in a process of its own, as a user would. The application is independent of pitr. The
-//! demo finds the damage by the time that the application printed, as a user would use a log line.
+//! Every step runs this program in a process of its own, as a user would. The application is
+//! independent of pitr. The demo finds the damage by the time that the application printed, as a
+//! user would use a log line.
 
 use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader, Write};
@@ -156,11 +157,13 @@ impl<'a> Story<'a> {
     }
 }
 
-/// The number of archived transactions, and the last transaction at or before the time of the damage.
+/// The number of archived transactions, and the last transaction at or before the time of the
+/// damage.
 fn find_damage(log: &Value, damage_at_us: i64) -> Result<(u64, u64), CliError> {
     let unreadable = || CliError::new(Exit::Failed, "the answer of pitr log is incomplete");
     let transactions = log["transactions"].as_array().ok_or_else(unreadable)?;
-    // The commit was captured within milliseconds of this time. The application pauses before and after it.
+    // The commit was captured within milliseconds of this time. The application pauses before and
+    // after it.
     let slack = Duration::from_millis(100).as_micros() as i64;
     let until = damage_at_us + slack;
     let before = |tx: &&Value| {

@@ -1,8 +1,9 @@
 //! The demo's application: `pitr demo-writer DIR SEED`.
 //!
-//! An ordinary SQLite application in WAL mode. It creates its tables, prints that it is ready, and starts when a line
-//! arrives on standard input. It prints one JSON line for each commit. Just before the damage it copies the database with
-//! SQLite's backup API, so that the copy is independent of pitr.
+//! An ordinary SQLite application in WAL mode. It creates its tables, prints that it is ready, and
+//! starts when a line arrives on standard input. It prints one JSON line for each commit. Just
+//! before the damage it copies the database with SQLite's backup API, so that the copy is
+//! independent of pitr.
 
 use super::shop::Shop;
 use rusqlite::backup::Backup;

@@ -40,8 +40,8 @@ pub(crate) struct Source {
     /// Snapshots with unreadable roots, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) damaged: Vec<String>,
-    /// Seconds since the newest archived watermark. Negative if the watermark is ahead of this machine's clock. Null if
-    /// nothing is archived.
+    /// Seconds since the newest archived watermark. Negative if the watermark is ahead of this
+    /// machine's clock. Null if nothing is archived.
     pub(crate) archive_lag_seconds: Option<f64>,
 }
 

@@ -13,8 +13,9 @@ pub(crate) struct Init {
     /// Encrypt the repository with the passphrase or key given here
     #[arg(long)]
     pub(crate) encrypt: bool,
-    /// Permissions of the repository's files, such as 0640 to let a group read. The repository's folder gets them, and later
-    /// files follow the folder: change them with chmod of the folder [default: 0600]
+    /// Permissions of the repository's files, such as 0640 to let a group read. The repository's
+    /// folder gets them, and later files follow the folder: change them with chmod of the folder
+    /// [default: 0600]
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub(crate) mode: Option<u32>,
 }

@@ -39,7 +39,8 @@ pub(crate) struct Restore {
     /// Restore the state just before the target
     #[arg(long)]
     pub(crate) exclusive: bool,
-    /// If the target can't be restored, for example in a gap, restore the newest state before it and report which
+    /// If the target can't be restored, for example in a gap, restore the newest state before it
+    /// and report which
     #[arg(long)]
     pub(crate) or_before: bool,
     /// Look for the target in the history of this timeline [default: the newest timeline]
@@ -48,8 +49,9 @@ pub(crate) struct Restore {
     /// Move an existing output aside; nothing is deleted
     #[arg(long)]
     pub(crate) force: bool,
-    /// Reuse the parts of an existing output whose hashes match the snapshot. The existing output is moved aside; nothing is
-    /// deleted. No program may have it open: its writes would go to the file moved aside
+    /// Reuse the parts of an existing output whose hashes match the snapshot. The existing output
+    /// is moved aside; nothing is deleted. No program may have it open: its writes would go to the
+    /// file moved aside
     #[arg(long)]
     pub(crate) delta: bool,
     /// Do nothing and end with exit code 0 if the output exists
@@ -64,7 +66,8 @@ pub(crate) struct Restore {
     /// Number of threads that fetch and decode [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
-    /// Recovery time objective: end with exit code 6 if the restore takes longer; with --dry-run, if the estimate is longer
+    /// Recovery time objective: end with exit code 6 if the restore takes longer; with --dry-run,
+    /// if the estimate is longer
     #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
     pub(crate) rto: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! The progress of a restore.
+//! Progress bars of a restore.
 
 use std::sync::Mutex;
 
@@ -6,7 +6,7 @@ use pitr::recovery::{Phase, Progress};
 
 use crate::output::progress;
 
-/// One bar for each phase of the library.
+/// A progress bar for each phase.
 pub(super) struct Bars {
     progress: progress::Progress,
     current: Mutex<Option<(Phase, progress::Phase)>>,

@@ -8,7 +8,8 @@ use crate::failure::Code;
 use crate::output::values::{Phases, Position, Time};
 use crate::output::{Document, human};
 
-/// Answer for one source. Sizes are in bytes. With `dry_run`, sizes and seconds are estimates of the plan.
+/// Answer for one source. Sizes are in bytes. With `dry_run`, sizes and seconds are estimates of
+/// the plan.
 #[derive(Debug, Serialize)]
 pub(crate) struct Restore {
     /// Absent if only one source is restored.

@@ -18,19 +18,21 @@ use crate::failure::explain::explain;
 use crate::failure::{CliError, Exit};
 use crate::output::values::Phases;
 
-/// A cautious rate for the estimate of a dry run, bytes a second: half of what a restore sustains on two cores.
+/// A cautious rate for the estimate of a dry run, bytes a second: half of what a restore sustains
+/// on two cores.
 const ESTIMATED_BYTES_PER_SECOND: f64 = 400e6;
 
-/// A source, and what is to be restored of it.
+/// A source, and the plan to restore it.
 pub(super) struct Job {
     history: History,
     plan: Plan,
-    /// Why it is not the target itself.
+    /// Why an earlier state than the target is restored.
     instead: Option<Unreachable>,
 }
 
 impl Job {
-    /// Finds the state of the target, or if `or_before` the newest before it, and how to bring it about.
+    /// Plans the restore of the target or, with `or_before`, of the newest restorable state before
+    /// it.
     pub(super) fn new(history: History, target: &Target, or_before: bool) -> pitr::Result<Self> {
         let (stop, instead) = match or_before {
             true => history.resolve_or_before(target)?,
@@ -40,14 +42,14 @@ impl Job {
         Ok(Job { history, plan, instead })
     }
 
-    /// The snapshot that the plan consists of, if it is one of a folder.
+    /// The snapshot of the plan, if it is a snapshot of a folder.
     fn folder(&self) -> Option<&Snapshot> {
         let snapshot =
             self.history.snapshots().iter().find(|snapshot| Some(snapshot.id) == self.plan.snapshot)?;
         (snapshot.meta.engine == directory::ENGINE).then_some(snapshot)
     }
 
-    /// The room that it takes at `output`; refused if there is less.
+    /// The disk space that the restore needs at `output`. Fails if less is free.
     pub(super) fn room(&self, pitr: &Pitr, output: &Path) -> pitr::Result<Room> {
         let (needed_bytes, free_bytes) = match self.folder() {
             Some(snapshot) => {
@@ -62,7 +64,7 @@ impl Job {
         Ok(Room { needed_bytes, free_bytes })
     }
 
-    /// What the plan alone tells.
+    /// The answer of a dry run.
     pub(super) fn plan_document(&self, output: &Path, room: Room) -> pitr::Result<documents::Restore> {
         let wal_bytes = self.history.log_bytes(&self.plan)?;
         Ok(documents::Restore {
@@ -74,7 +76,7 @@ impl Job {
         })
     }
 
-    /// What is known before anything is built.
+    /// The fields that are known before the restore.
     fn document(&self, output: &Path) -> documents::Restore {
         let plan = &self.plan;
         documents::Restore {
@@ -99,7 +101,7 @@ impl Job {
         }
     }
 
-    /// Restores it.
+    /// Restores the source.
     pub(super) fn build(
         &self,
         global: &Global,

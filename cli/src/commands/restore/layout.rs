@@ -1,9 +1,9 @@
-//! Where each of several sources goes in the folder that they are restored into.
+//! The paths of several sources in their output folder.
 //!
-//! A database keeps the path that it had below the folder that all of them have in common: `/srv/tenants/a.db` and
-//! `/srv/tenants/eu/b.db` become `a.db` and `eu/b.db`. Databases of several hosts go into one folder for each host. A source
-//! without a known path (a folder, or a repository of an earlier version) goes by its name. If two of the paths collide, all
-//! sources go by their names.
+//! Databases keep their paths below their common folder: `/srv/tenants/a.db` and
+//! `/srv/tenants/eu/b.db` become `a.db` and `eu/b.db`. Databases of several hosts get a folder for
+//! each host. A source without a known path (a folder, or a source of an earlier version) is
+//! restored under its name. If two paths collide, all sources are restored under their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use pitr::format::SourceName;
 
 use crate::failure::CliError;
 
-/// What SQLite appends to a database's path to name the files that belong to it.
+/// Suffixes of the files that belong to a SQLite database.
 const COMPANIONS: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
 
 /// A relative path for each source, in their order.
@@ -50,7 +50,7 @@ fn by_path(sources: &[(SourceName, Option<Origin>)]) -> Vec<PathBuf> {
             let host = several_hosts.then(|| SourceName::from_lossy(&origin.host)).flatten();
             Some(host.map_or(PathBuf::new(), |host| host.as_str().into()).join(below))
         });
-        // A path that was read from the repository never leads out of the output.
+        // A path from the repository must never lead out of the output folder.
         below.filter(|below| is_plain(below)).unwrap_or_else(|| name.as_str().into())
     };
     sources.iter().map(path).collect()
@@ -61,13 +61,13 @@ fn is_plain(path: &Path) -> bool {
         && path.file_name().is_some()
 }
 
-/// The deepest folder that holds both.
+/// The deepest common folder.
 fn shared_by<'a>(a: &'a Path, b: &Path) -> &'a Path {
     a.ancestors().find(|folder| b.starts_with(folder)).unwrap_or(Path::new(""))
 }
 
-/// Two that are the same path, one of which is inside the other, or one of which is a companion of the other. Letter case
-/// doesn't tell paths apart: the output's file system may not either.
+/// Two colliding paths: equal, one inside the other, or one a companion file of the other. Case is
+/// ignored: the output's file system may ignore it.
 fn collision(paths: &[PathBuf]) -> Option<(usize, usize)> {
     let folded = |path: &Path| PathBuf::from(path.to_string_lossy().to_lowercase());
     let mut places: BTreeMap<PathBuf, usize> = BTreeMap::new();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn databases_keep_their_paths_below_the_folder_in_common() {
+    fn databases_keep_their_paths_below_the_common_folder() {
         let [a, b] = [source("a", "h", "/srv/t/a.db"), source("eu.b", "h", "/srv/t/eu/b.db")];
         assert_eq!(laid_out(&[a.clone(), b.clone()]), ["a.db", "eu/b.db"]);
         assert_eq!(laid_out(std::slice::from_ref(&b)), ["b.db"]);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn colliding_paths_give_way_to_the_names_and_colliding_names_are_refused() {
+    fn names_replace_colliding_paths_and_colliding_names_are_refused() {
         let a = source("a", "h", "/srv/a.db");
         for path in ["/srv/a.db", "/srv/A.db", "/srv/a.db-wal", "/srv/a.db/x"] {
             assert_eq!(laid_out(&[a.clone(), source("b", "h", path)]), ["a", "b"], "{path}");

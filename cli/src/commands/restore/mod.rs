@@ -1,4 +1,4 @@
-//! `pitr restore`: one source, or several at one moment.
+//! `pitr restore`: restores one source, or several to the same time.
 
 pub(crate) mod args;
 mod bars;
@@ -24,7 +24,7 @@ use crate::failure::{CliError, Code, Exit};
 use crate::output::human;
 
 pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
-    // Needs no repository: a container starts again also while that can't be reached.
+    // Needs no repository: a container can restart while the repository is unreachable.
     if args.if_absent && is_there(&args.output)? {
         return skip(global, args, Code::OutputExists);
     }
@@ -64,12 +64,12 @@ fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Res
     check_rto(args, pitr.clock().monotonic().saturating_sub(begun))
 }
 
-/// True if something is at the output. A link that leads nowhere is not an output; a restore refuses it.
+/// True if the output exists. A dangling link does not count; a restore refuses it.
 fn is_there(output: &Path) -> Result<bool, CliError> {
     output.try_exists().map_err(|error| CliError::new(Exit::Failed, error).at(output.display()))
 }
 
-/// True if a source has neither a snapshot nor a log yet. One whose snapshots are damaged has something to restore.
+/// True if a source has neither a snapshot nor a log yet. A damaged snapshot counts.
 fn holds_nothing(pitr: &Pitr, source: &SourceName) -> Result<bool, CliError> {
     let found = pitr.backups(source).map_err(explain)?;
     let has_snapshots = !found.backups.is_empty() || !found.damaged.is_empty();
@@ -92,7 +92,7 @@ fn check_rto(args: &Restore, took: Duration) -> Result<(), CliError> {
                 human::duration(rto)
             ),
         )
-        .next("take snapshots more often, or give it more workers")),
+        .next("take snapshots more often, or use more --workers")),
         _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Several sources at one moment: all of them, or none.
+//! Restores several sources to the same time: all of them, or none.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::output::values::Time;
 /// One of the sources.
 struct Part<'a> {
     source: &'a SourceName,
-    /// Where it goes in the output.
+    /// Its path in the output folder.
     path: PathBuf,
     job: Job,
 }
@@ -79,24 +79,23 @@ fn check_options(args: &Restore) -> Result<(), CliError> {
     let refuse = |what: &str, next: &str| Err(CliError::usage(what).next(next));
     match args {
         _ if !matches!(args.to, target::Target::Latest | target::Target::Time(_)) => {
-            refuse("several sources have only times in common", "give --to a time, or latest")
+            refuse("several sources need a common time", "give --to a time, or latest")
         }
-        _ if args.timeline.is_some() => refuse(
-            "each source has timelines of its own",
-            "restore the sources one by one, or leave --timeline out",
-        ),
-        _ if args.exclusive && args.to == target::Target::Latest => refuse(
-            "several sources have no last commit in common",
-            "give --to a time, or leave --exclusive out",
-        ),
+        _ if args.timeline.is_some() => {
+            refuse("each source has its own timelines", "restore the sources one by one, or omit --timeline")
+        }
+        _ if args.exclusive && args.to == target::Target::Latest => {
+            refuse("several sources have no common last commit", "give --to a time, or omit --exclusive")
+        }
         _ if args.delta => {
-            refuse("--delta is for one source", "restore the sources one by one, or leave it out")
+            refuse("--delta is for one source", "restore the sources one by one, or omit --delta")
         }
         _ => Ok(()),
     }
 }
 
-/// The moment to which all are restored. For `latest` it is the newest at which the state of each is known.
+/// The time to restore to. For `latest`, the newest time at which the state of every source is
+/// known.
 fn moment(
     args: &Restore,
     histories: &[History],
@@ -109,7 +108,7 @@ fn moment(
     }
 }
 
-/// The room that all take together; refused if there is less.
+/// The disk space that all sources need together. Fails if less is free.
 fn room(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Room, CliError> {
     let mut all = Room { needed_bytes: 0, free_bytes: None };
     for part in parts {
@@ -123,7 +122,7 @@ fn room(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Room, CliErro
             format_args!("the restore needs {} bytes, and {free} bytes are free", all.needed_bytes),
         )
         .at(args.output.display())
-        .next("nothing was written; make room, or name an output on another disk")),
+        .next("nothing was written; free disk space, or give an output on another disk")),
         _ => Ok(all),
     }
 }
@@ -137,7 +136,7 @@ fn plans(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Vec<document
     parts.iter().map(plan).collect()
 }
 
-/// Builds all in a folder that gets its name when it is whole.
+/// Builds all sources in a temporary folder, and publishes it when it is complete.
 fn build(
     global: &Global,
     args: &Restore,

@@ -32,7 +32,8 @@ pub(crate) struct WalLook {
     /// The folder with the .seg files
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Everything below this LSN is known to be durable, for example because it is archived; damage below it is a hole
+    /// Everything below this LSN is known to be durable, for example because it is archived; damage
+    /// below it is a hole
     #[arg(long, value_name = "LSN")]
     pub(crate) archived_to: Option<u64>,
 }

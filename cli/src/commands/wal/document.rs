@@ -49,7 +49,8 @@ pub(crate) struct Tail {
     pub(crate) segment: Option<u64>,
     pub(crate) offset: Option<u64>,
     pub(crate) lsn: Option<u64>,
-    /// The log states that everything below this LSN is durable. Between it and the end, durability is unknown.
+    /// The log states that everything below this LSN is durable. Between it and the end, durability
+    /// is unknown.
     pub(crate) durable_lsn: Option<u64>,
     pub(crate) durable_by: Option<String>,
     pub(crate) dropped_bytes: Option<u64>,

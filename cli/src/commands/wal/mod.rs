@@ -90,10 +90,10 @@ fn segment(header: &SegmentHeader, contents: &Contents, sealed: bool) -> documen
     }
 }
 
-fn gap(before: &SegmentHeader, behind: &SegmentHeader) -> Option<document::Gap> {
+fn gap(before: &SegmentHeader, after: &SegmentHeader) -> Option<document::Gap> {
     let from = before.segment_size.start_of(before.segment.checked_add(1)?)?;
-    let to = behind.segment_size.start_of(behind.segment)?;
-    behind.follows.gap.then(|| document::Gap { from_lsn: from.get(), to_lsn: to.get() })
+    let to = after.segment_size.start_of(after.segment)?;
+    after.follows.gap.then(|| document::Gap { from_lsn: from.get(), to_lsn: to.get() })
 }
 
 fn tail(inspection: &Inspection) -> document::Tail {
@@ -291,7 +291,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// Prints frames one at a time: a log may be larger than memory. With JSON, all frames form one document.
+/// Prints frames one at a time: a log may be larger than memory. With JSON, all frames form one
+/// document.
 struct Sheet<'a> {
     out: std::io::StdoutLock<'a>,
     json: bool,

@@ -18,12 +18,12 @@ Examples:
   pitr --repo /srv/backup watch /srv/shop/shop.db /srv/shop/users.db
   pitr --repo /srv/backup watch /srv/tenants --match '*.db'")]
 pub(crate) struct Watch {
-    /// SQLite database files, or folders whose databases are watched, including databases created later. The command waits
-    /// for files that do not exist yet
+    /// SQLite database files, or folders whose databases are watched, including databases created
+    /// later. The command waits for files that do not exist yet
     #[arg(value_name = "SOURCE", required = true)]
     pub(crate) databases: Vec<PathBuf>,
-    /// Watch only the databases of a folder that match this pattern, such as '*.db'. A pattern with a slash is matched
-    /// against the path below the folder
+    /// Watch only the databases of a folder that match this pattern, such as '*.db'. A pattern with
+    /// a slash is matched against the path below the folder
     #[arg(long = "match", value_name = "PATTERN", value_parser = glob::Pattern::new)]
     pub(crate) pattern: Option<glob::Pattern>,
     /// Interval between snapshots

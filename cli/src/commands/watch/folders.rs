@@ -54,7 +54,8 @@ impl Searching {
         Ok(Searching { folders: searches, state, output, names, unreadable: Vec::new() })
     }
 
-    /// The databases found since the last call. Reports databases and folders that can't be watched, and continues.
+    /// The databases found since the last call. Reports databases and folders that can't be
+    /// watched, and continues.
     pub(crate) fn next_found(&mut self) -> Vec<Subject> {
         let mut subjects = Vec::new();
         for (folder, search) in &mut self.folders {

@@ -174,7 +174,7 @@ pub(super) fn tell(output: &Output, source: &str, event: &Event) {
         Event::Gap(reason) => format!("GAP: {}; taking a new base", reason.as_str()),
         Event::Forked { timeline, reason } => format!("timeline {timeline} begins: {}", reason.as_str()),
         Event::ClockBehind { until } => format!(
-            "the clock is behind the last archived time, {until}; commits get that time until the clock has passed it"
+            "the clock is earlier than the last archived time, {until}; commits get that time until the clock passes it"
         ),
         Event::SetAside { path, why } => {
             format!("the local log can't be used and was moved to {}: {why}", path.display())

@@ -57,6 +57,7 @@ fn a_page_size_changed_without_a_watcher_begins_a_new_base() {
 
 #[test]
 fn a_large_and_a_spilled_rolled_back_transaction_are_exact() {
+    // FAILURES 10
     let mut world = World::new();
     let mut app = world.application();
     app.sql("PRAGMA cache_size=20");

@@ -48,7 +48,8 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
 fn sources_of(pitr: &Pitr, names: &[String], all: bool) -> pitr::Result<Vec<SourceName>> {
     match names {
         [] if all => match pitr.sources()? {
-            sources if sources.is_empty() => pitr.only_source().map(|only| vec![only]), // an error: there is no source
+            // No source: `only_source` returns the error.
+            sources if sources.is_empty() => pitr.only_source().map(|only| vec![only]),
             sources => Ok(sources),
         },
         [] => Ok(vec![pitr.only_source()?]),

@@ -14,7 +14,7 @@ use pitr::snapshot::Snapshot;
 use pitr::sqlite::Error as SqliteError;
 use pitr::sqlite::place::Place;
 use pitr::sqlite::watch::control::{self, Request};
-use pitr::sqlite::watch::{Event, Events, Subject, WatchOptions};
+use pitr::sqlite::watch::{Event, Events, WatchOptions, WatchSource};
 use pitr::vfs::open_file;
 
 use self::args::Backup;
@@ -46,7 +46,7 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     }
     let place = Place::resolve(&args.database).map_err(|e| explain(e.into()))?;
     let source = source_of(global, place.resolved())?;
-    let subject = Subject::new(&place, source, args.state.clone());
+    let watched = WatchSource::new(&place, source, args.state.clone());
     let options = WatchOptions {
         adopt: args.adopt,
         allow_hard_links: args.allow_hard_links,
@@ -58,9 +58,9 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
         other => tell(&output, "", &other),
     });
     let phase = global.progress().phase("snapshot", 0);
-    let snapshot = match pitr.watch(subject.clone(), options, events) {
+    let snapshot = match pitr.watch(watched.clone(), options, events) {
         Ok(mut watch) => watch.snapshot_once(args.full).map_err(|e| explain(e.into()))?,
-        Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &subject, args)?,
+        Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &watched, args)?,
         Err(e) => return Err(explain_of(&args.database)(e)),
     };
     drop(phase);
@@ -93,18 +93,18 @@ fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
 }
 
 /// Asks the running watcher, which holds the log, to take the snapshot.
-fn ask_watcher(pitr: &Pitr, subject: &Subject, args: &Backup) -> Result<Snapshot, CliError> {
+fn ask_watcher(pitr: &Pitr, watched: &WatchSource, args: &Backup) -> Result<Snapshot, CliError> {
     if args.compress.is_some() {
         let what = "the running watcher of this database takes the snapshot, with its own compression";
         return Err(CliError::usage(what).next("omit --compress"));
     }
     let request = if args.full { Request::FullSnapshot } else { Request::Snapshot };
-    let answer = control::ask(&subject.state, request).map_err(|e| {
+    let answer = control::ask(&watched.state, request).map_err(|e| {
         CliError::new(
             Exit::Locked,
             format_args!("another pitr process uses this database and answers no requests: {e}"),
         )
-        .at(subject.state.display())
+        .at(watched.state.display())
         .next("wait until it ends, or stop it")
     })?;
     let answer = answer.map_err(|e| CliError::new(Exit::Failed, e).at("the running watcher"))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pitr::Pitr;
 use pitr::format::SourceName;
 use pitr::sqlite::place::Place;
-use pitr::sqlite::watch::Subject;
+use pitr::sqlite::watch::WatchSource;
 use pitr::sqlite::watch::folder::FolderSearch;
 
 use super::args::Watch;
@@ -32,7 +32,7 @@ impl Searching {
         global: &Global,
         args: &Watch,
         folders: Vec<PathBuf>,
-        named: &[Subject],
+        named: &[WatchSource],
     ) -> Result<Self, CliError> {
         if folders.is_empty() && args.pattern.is_some() {
             return Err(CliError::usage("--match needs a folder, and none is given"));
@@ -44,27 +44,27 @@ impl Searching {
             let pattern = args.pattern.clone();
             let matches = move |path: &Path| pattern.as_ref().is_none_or(|pattern| matches(pattern, path));
             let mut search = FolderSearch::new(folder.clone(), Box::new(matches));
-            for subject in named.iter().filter(|subject| subject.database.exists()) {
-                search.mark_known(&subject.database).map_err(failed)?;
+            for watched in named.iter().filter(|watched| watched.database.exists()) {
+                search.mark_known(&watched.database).map_err(failed)?;
             }
             searches.push((folder, search));
         }
         let (state, output) = (args.state.clone(), global.output());
-        let names = named.iter().map(|subject| (subject.source.clone(), subject.database.clone())).collect();
+        let names = named.iter().map(|watched| (watched.source.clone(), watched.database.clone())).collect();
         Ok(Searching { folders: searches, state, output, names, unreadable: Vec::new() })
     }
 
     /// The databases found since the last call. Reports databases and folders that can't be
     /// watched, and continues.
-    pub(crate) fn next_found(&mut self) -> Vec<Subject> {
-        let mut subjects = Vec::new();
+    pub(crate) fn next_found(&mut self) -> Vec<WatchSource> {
+        let mut watch_sources = Vec::new();
         for (folder, search) in &mut self.folders {
             match search.next_found() {
                 Ok(found) => {
                     self.unreadable.retain(|other| other != folder);
                     for relative in found {
-                        match subject(folder, &relative, self.state.as_deref(), &mut self.names) {
-                            Ok(subject) => subjects.push(subject),
+                        match watched(folder, &relative, self.state.as_deref(), &mut self.names) {
+                            Ok(watched) => watch_sources.push(watched),
                             Err(e) => {
                                 self.output.remark(format_args!("NOT WATCHED: {}: {e}", relative.display()))
                             }
@@ -78,7 +78,7 @@ impl Searching {
                 Err(_) => {}
             }
         }
-        subjects
+        watch_sources
     }
 }
 
@@ -90,12 +90,12 @@ fn matches(pattern: &glob::Pattern, path: &Path) -> bool {
     }
 }
 
-fn subject(
+fn watched(
     folder: &Path,
     relative: &Path,
     state: Option<&Path>,
     names: &mut BTreeMap<SourceName, PathBuf>,
-) -> Result<Subject, CliError> {
+) -> Result<WatchSource, CliError> {
     let source = Pitr::source_below(relative).map_err(explain)?;
     let place = Place::resolve(&folder.join(relative)).map_err(|e| explain(e.into()))?;
     let database = place.resolved();
@@ -106,5 +106,5 @@ fn subject(
         return Err(CliError::usage(what).next("watch it with a separate command and --source"));
     }
     let state = state.map(|dir| dir.join(source.as_str()));
-    Ok(Subject::new(&place, source, state))
+    Ok(WatchSource::new(&place, source, state))
 }

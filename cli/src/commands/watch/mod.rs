@@ -13,7 +13,9 @@ use std::time::Duration;
 use pitr::format::SourceName;
 use pitr::sqlite::place::Place;
 use pitr::sqlite::watch::fleet::Search;
-use pitr::sqlite::watch::{Event, Events, Found, LogOptions, Subject, Summary, WatchOptions, lower_priority};
+use pitr::sqlite::watch::{
+    Event, Events, Found, LogOptions, Summary, WatchOptions, WatchSource, lower_priority,
+};
 
 use self::args::Watch;
 use self::folders::Searching;
@@ -39,7 +41,7 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
     let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =
         args.databases.iter().cloned().partition(|path| path.is_dir());
     let has_folders = !folders.is_empty();
-    let subjects = subjects(global, &args, &databases)?;
+    let watch_sources = watch_sources(global, &args, &databases)?;
     // A folder may contain hundreds of databases, each with a log.
     let log = if has_folders { LogOptions::MANY } else { LogOptions::default() };
     let options = WatchOptions {
@@ -50,28 +52,28 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
         allow_hard_links: args.allow_hard_links,
         ..WatchOptions::default()
     };
-    let mut search = Searching::new(global, &args, folders, &subjects)?;
+    let mut search = Searching::new(global, &args, folders, &watch_sources)?;
     let found = search.next_found();
-    let announce = Announce::of(global.output(), subjects.len() + found.len());
+    let announce = Announce::of(global.output(), watch_sources.len() + found.len());
     let mut fleet = pitr.fleet(options).map_err(explain)?;
-    for subject in subjects {
-        let events = announce.events(&subject.source);
-        if subject.database.exists() {
-            let explain = explain_of(&subject.database);
-            fleet.add(pitr.watch(subject, options, events).map_err(explain)?);
+    for watched in watch_sources {
+        let events = announce.events(&watched.source);
+        if watched.database.exists() {
+            let explain = explain_of(&watched.database);
+            fleet.add(pitr.watch(watched, options, events).map_err(explain)?);
         } else {
-            fleet.add_waiting(subject, events);
+            fleet.add_waiting(watched, events);
         }
     }
-    for subject in found {
-        let events = announce.events(&subject.source);
-        fleet.add_found(Found { watched: subject, events });
+    for watched in found {
+        let events = announce.events(&watched.source);
+        fleet.add_found(Found { watched: watched, events });
     }
     let begun = pitr.clock().monotonic();
     let later = announce.clone();
     let found_later = move || {
         let found = search.next_found().into_iter();
-        found.map(|subject| Found { events: later.events(&subject.source), watched: subject }).collect()
+        found.map(|watched| Found { events: later.events(&watched.source), watched: watched }).collect()
     };
     let ended = fleet.run(&stop, has_folders.then_some(Box::new(found_later) as Search<'_>));
     let ended = ended.map_err(|e| explain(e.into()))?;
@@ -100,13 +102,13 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-fn subjects(global: &Global, args: &Watch, databases: &[PathBuf]) -> Result<Vec<Subject>, CliError> {
+fn watch_sources(global: &Global, args: &Watch, databases: &[PathBuf]) -> Result<Vec<WatchSource>, CliError> {
     let several = args.databases.len() > 1 || databases.is_empty();
     if several && !global.sources.is_empty() {
         return Err(CliError::usage("--source names one source").next("omit it to watch several databases"));
     }
     let mut names = BTreeSet::new();
-    let mut subjects = Vec::new();
+    let mut watch_sources = Vec::new();
     for database in databases {
         // A database that does not exist yet is waited for.
         let place = if database.symlink_metadata().is_ok() {
@@ -124,9 +126,9 @@ fn subjects(global: &Global, args: &Watch, databases: &[PathBuf]) -> Result<Vec<
         }
         let state =
             args.state.as_ref().map(|dir| if several { dir.join(source.as_str()) } else { dir.clone() });
-        subjects.push(Subject::new(&place, source, state));
+        watch_sources.push(WatchSource::new(&place, source, state));
     }
-    Ok(subjects)
+    Ok(watch_sources)
 }
 
 /// Prints `watching` when every database that existed at the start is captured.

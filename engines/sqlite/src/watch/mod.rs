@@ -72,9 +72,6 @@ pub struct WatchSource {
     pub state: PathBuf,
 }
 
-/// Former name of [`WatchSource`].
-pub type Subject = WatchSource;
-
 impl WatchSource {
     /// The database at `place` as a source. Its local log is in `state`, or by default beside the
     /// file that the path leads to.

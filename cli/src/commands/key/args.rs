@@ -24,7 +24,8 @@ Examples:
     },
     /// Creates a new data key: everything written from now on is encrypted with it
     #[command(after_help = "\
-A running watcher uses its old data key until it is restarted. Earlier data is not rewritten and stays readable.
+A running watcher uses its old data key until it is restarted. Earlier data is not rewritten \
+and stays readable.
 
 Examples:
   pitr --repo /srv/backup --passphrase-file p key rotate")]

@@ -10,10 +10,12 @@ use crate::args::values::parse_interval;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Rules add up: a snapshot stays if any rule keeps it. The newest state of every source always stays. A window ends at the newest
-time in the repository's history of the source. Days, weeks and months are in UTC.
+Rules add up: a snapshot stays if any rule keeps it. The newest state of every source always \
+stays. A window ends at the newest time in the repository's history of the source. Days, weeks \
+and months are in UTC.
 
-Packs that a running backup or restore may still use are not deleted; a later prune deletes them.
+Packs that a running backup or restore may still use are not deleted; a later prune deletes \
+them.
 
 Examples:
   pitr --repo /srv/backup prune --keep-within 7d

@@ -8,15 +8,18 @@ use crate::args::values::parse_interval;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-TARGET is latest, a time (2026-11-21T14:32:06Z; '2026-11-21 14:32 Europe/Paris'; local time without Z, offset or zone),
-13 minutes ago, lsn:N, tx:N, or snapshot:ID with the ID's first digits.
+TARGET is latest, a time (2026-11-21T14:32:06Z; '2026-11-21 14:32 Europe/Paris'; local time \
+without Z, offset or zone), 13 minutes ago, lsn:N, tx:N, or snapshot:ID with the ID's first \
+digits.
 
-Several sources are restored to the same time, all or none. For them TARGET is a time or latest: the newest time up to which
-all commits of every source are archived. PATH is a new folder. Databases keep their paths below their common folder:
-/srv/t/a.db and /srv/t/eu/b.db become PATH/a.db and PATH/eu/b.db. A source without a known path is restored under its name; so
+Several sources are restored to the same time, all or none. For them TARGET is a time or \
+latest: the newest time up to which all commits of every source are archived. PATH is a new \
+folder. Databases keep their paths below their common folder: /srv/t/a.db and /srv/t/eu/b.db \
+become PATH/a.db and PATH/eu/b.db. A source without a known path is restored under its name; so \
 are all sources if two paths collide.
 
-A restored database gets the owner and permissions of its source, as far as you are allowed to set them.
+A restored database gets the owner and permissions of its source, as far as you are allowed to \
+set them.
 
 Examples:
   pitr --repo /srv/backup restore --to latest --output /srv/shop/restored.db

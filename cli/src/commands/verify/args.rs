@@ -2,8 +2,9 @@
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Reads every object and checks its SHA-256, checks the tree of every snapshot, and checks that no range of the log is missing.
-Each fault names the snapshots that it affects; the others can be restored.
+Reads every object and checks its SHA-256, checks the tree of every snapshot, and checks that \
+no range of the log is missing. Each fault names the snapshots that it affects; the others can \
+be restored.
 
 Examples:
   pitr --repo /srv/backup verify

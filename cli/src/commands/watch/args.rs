@@ -9,8 +9,9 @@ use crate::args::values::{parse_interval, parse_rpo};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A source has one watcher. Watching a restored copy under its source's name takes over the source on a new timeline and ends
-the watcher of the original. To watch a copy beside the original, give it another name with --source.
+A source has one watcher. Watching a restored copy under its source's name takes over the \
+source on a new timeline and ends the watcher of the original. To watch a copy beside the \
+original, give it another name with --source.
 
 Examples:
   pitr --repo /srv/backup watch /srv/shop/shop.db

@@ -24,7 +24,7 @@ pub trait Capture: Debug + Send + Sync {
     fn locate(&self, path: &Path) -> Result<Located>;
 
     /// The source there, with its local log in `state` or in the engine's usual folder.
-    fn subject(&self, located: &Located, source: SourceName, state: Option<PathBuf>) -> Subject;
+    fn source(&self, located: &Located, source: SourceName, state: Option<PathBuf>) -> LiveSource;
 
     /// Takes one snapshot, and archives every commit up to it. With `full` it reads the whole source.
     ///
@@ -32,8 +32,8 @@ pub trait Capture: Debug + Send + Sync {
     /// [`Error::Watched`](crate::Error::Watched) if another process captures it: [`ask`](Self::ask) that one.
     fn backup(
         &self,
-        around: Surroundings,
-        subject: &Subject,
+        context: EngineContext,
+        live: &LiveSource,
         options: CaptureOptions,
         full: bool,
         events: Events,
@@ -43,13 +43,13 @@ pub trait Capture: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Error::NoAnswer`](crate::Error::NoAnswer), [`Error::Refused`](crate::Error::Refused).
-    fn ask(&self, objects: &Objects, subject: &Subject, full: bool) -> Result<Snapshot>;
+    fn ask(&self, objects: &Objects, live: &LiveSource, full: bool) -> Result<Snapshot>;
 
     /// A fleet without members.
     ///
     /// # Errors
     /// Those of the engine.
-    fn fleet(&self, around: Surroundings, options: CaptureOptions) -> Result<Box<dyn Fleet>>;
+    fn fleet(&self, context: EngineContext, options: CaptureOptions) -> Result<Box<dyn Fleet>>;
 
     /// Finds sources in a folder whose path below it `matches`.
     fn search(&self, root: &Path, matches: Matches) -> Box<dyn SourceSearch>;
@@ -64,10 +64,10 @@ pub trait Fleet: Send {
     ///
     /// # Errors
     /// Those of first contact.
-    fn add(&mut self, subject: Subject, events: Events) -> Result<()>;
+    fn add(&mut self, live: LiveSource, events: Events) -> Result<()>;
 
     /// Adds a source that may not exist yet: it is watched as soon as it does.
-    fn add_waiting(&mut self, subject: Subject, events: Events);
+    fn add_waiting(&mut self, live: LiveSource, events: Events);
 
     /// Adds a source that was found in a folder: it is let go when it is gone.
     fn add_found(&mut self, found: Found);
@@ -85,7 +85,7 @@ pub trait SourceSearch: Send {
     ///
     /// # Errors
     /// Those of looking it up.
-    fn know(&mut self, source: &Path) -> io::Result<()>;
+    fn mark_known(&mut self, source: &Path) -> io::Result<()>;
 
     /// The sources that were created since the last call, relative to the folder, in order. What can't be read now is
     /// found later.
@@ -97,7 +97,7 @@ pub trait SourceSearch: Send {
 
 /// What an engine works with.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct EngineContext {
     /// The file system of the source and of the local log.
     pub fs: Arc<dyn FileSystem>,
     /// The clock that stamps commits.
@@ -120,7 +120,7 @@ pub struct Located {
 
 /// A live source.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct LiveSource {
     /// Where it is.
     pub place: Located,
     /// Its name in the repository.
@@ -132,14 +132,14 @@ pub struct Subject {
 /// A source that was found in a folder.
 pub struct Found {
     /// The source.
-    pub subject: Subject,
+    pub live: LiveSource,
     /// Receives its events.
     pub events: Events,
 }
 
 impl Debug for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Found").field("subject", &self.subject).finish_non_exhaustive()
+        f.debug_struct("Found").field("live", &self.live).finish_non_exhaustive()
     }
 }
 
@@ -223,7 +223,7 @@ pub enum Event {
     /// Nothing is captured for now, and why. It is tried again.
     Waiting(String),
     /// A source that was found in a watched folder is gone, and is watched no longer.
-    LetGo,
+    Removed,
     /// Something that the user should change about the source. Capture goes on.
     Warning(String),
 }

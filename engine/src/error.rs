@@ -63,8 +63,8 @@ pub enum Error {
         /// The engine's error.
         source: BoxError,
     },
-    /// A process works on the source and does not take requests.
-    #[error("{}: another pitr process works on this database and takes no requests: {source}", state.display())]
+    /// Another process uses the source and answers no requests.
+    #[error("{}: another pitr process uses this database and answers no requests: {source}", state.display())]
     NoAnswer {
         /// Its folder.
         state: PathBuf,

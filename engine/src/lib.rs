@@ -21,8 +21,8 @@ mod registry;
 mod take;
 
 pub use capture::{
-    Capture, CaptureOptions, Event, Events, Fleet, Found, Located, Matches, Outcomes, Search, SourceSearch,
-    Subject, Summary, Surroundings,
+    Capture, CaptureOptions, EngineContext, Event, Events, Fleet, Found, LiveSource, Located, Matches,
+    Outcomes, Search, SourceSearch, Summary,
 };
 pub use error::{Capability, Error, Result};
 pub use ranges::{ChangedRanges, ListError};

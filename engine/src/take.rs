@@ -1,6 +1,6 @@
 //! Snapshots of sources without a log.
 
-use crate::capture::Surroundings;
+use crate::capture::EngineContext;
 use crate::error::Result;
 use crate::ranges::ChangedRanges;
 use pitr_codec::Codec;
@@ -17,7 +17,7 @@ pub trait TakeSnapshot: Debug + Send + Sync {
     /// Those of the engine.
     fn take(
         &self,
-        around: &Surroundings,
+        context: &EngineContext,
         source: &SourceName,
         path: &Path,
         options: TakeOptions,

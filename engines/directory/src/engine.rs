@@ -2,7 +2,7 @@
 
 use crate::restore::FolderTarget;
 use crate::{ENGINE, backup};
-use pitr_engine::{Engine, Error, Result, Surroundings, TakeOptions, TakeSnapshot, Taken};
+use pitr_engine::{Engine, EngineContext, Error, Result, TakeOptions, TakeSnapshot, Taken};
 use pitr_format::SourceName;
 use pitr_recovery::RestoreTarget;
 use std::path::Path;
@@ -32,11 +32,11 @@ impl Engine for Directory {
 impl TakeSnapshot for Directory {
     fn take(
         &self,
-        around: &Surroundings,
+        context: &EngineContext,
         source: &SourceName,
         path: &Path,
         options: TakeOptions,
     ) -> Result<Taken> {
-        backup(&around.objects, around.clock.as_ref(), source, path, options).map_err(Error::engine)
+        backup(&context.objects, context.clock.as_ref(), source, path, options).map_err(Error::engine)
     }
 }

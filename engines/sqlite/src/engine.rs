@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use pitr_engine::{
-    Capture, CaptureOptions, Engine, Error as EngineError, Events, Found, Located, Matches, Outcomes, Result,
-    Search, SourceSearch, Subject, Surroundings,
+    Capture, CaptureOptions, Engine, EngineContext, Error as EngineError, Events, Found, LiveSource, Located,
+    Matches, Outcomes, Result, Search, SourceSearch,
 };
 use pitr_format::SourceName;
 use pitr_objects::Objects;
@@ -49,20 +49,20 @@ impl Capture for Sqlite {
         Ok(Located { given: place.given().to_owned(), resolved: place.resolved().to_owned() })
     }
 
-    fn subject(&self, located: &Located, source: SourceName, state: Option<PathBuf>) -> Subject {
+    fn source(&self, located: &Located, source: SourceName, state: Option<PathBuf>) -> LiveSource {
         let state = state.unwrap_or_else(|| watch::state::default_dir(&located.resolved));
-        Subject { place: located.clone(), source, state }
+        LiveSource { place: located.clone(), source, state }
     }
 
     fn backup(
         &self,
-        around: Surroundings,
-        subject: &Subject,
+        context: EngineContext,
+        live: &LiveSource,
         options: CaptureOptions,
         full: bool,
         events: Events,
     ) -> Result<Snapshot> {
-        let begun = Watch::begin(around, database(subject.clone()), watch_options(options), events);
+        let begun = Watch::begin(context, database(live.clone()), watch_options(options), events);
         let mut watch = begun.map_err(|error| match error {
             Error::Locked { .. } => EngineError::Watched { source: error.into() },
             other => EngineError::engine(other),
@@ -70,19 +70,19 @@ impl Capture for Sqlite {
         watch.snapshot_once(full).map_err(EngineError::engine)
     }
 
-    fn ask(&self, objects: &Objects, subject: &Subject, full: bool) -> Result<Snapshot> {
+    fn ask(&self, objects: &Objects, live: &LiveSource, full: bool) -> Result<Snapshot> {
         let request = if full { Request::FullSnapshot } else { Request::Snapshot };
-        let answer = control::ask(&subject.state, request)
-            .map_err(|source| EngineError::NoAnswer { state: subject.state.clone(), source })?;
+        let answer = control::ask(&live.state, request)
+            .map_err(|source| EngineError::NoAnswer { state: live.state.clone(), source })?;
         let answer = answer.map_err(|answer| EngineError::Refused { answer })?;
         let path = answer.split(' ').next().unwrap_or_default();
         Snapshot::load(objects, path).map_err(|error| EngineError::engine(Error::from(error)))
     }
 
-    fn fleet(&self, around: Surroundings, options: CaptureOptions) -> Result<Box<dyn pitr_engine::Fleet>> {
+    fn fleet(&self, context: EngineContext, options: CaptureOptions) -> Result<Box<dyn pitr_engine::Fleet>> {
         let options = watch_options(options);
-        let fleet = Fleet::new(around.clone(), options).map_err(EngineError::engine)?;
-        Ok(Box::new(Databases { fleet, around, options }))
+        let fleet = Fleet::new(context.clone(), options).map_err(EngineError::engine)?;
+        Ok(Box::new(Databases { fleet, context, options }))
     }
 
     fn search(&self, root: &Path, matches: Matches) -> Box<dyn SourceSearch> {
@@ -93,19 +93,19 @@ impl Capture for Sqlite {
 /// A fleet and what its members begin with.
 struct Databases {
     fleet: Fleet,
-    around: Surroundings,
+    context: EngineContext,
     options: WatchOptions,
 }
 
 impl pitr_engine::Fleet for Databases {
-    fn add(&mut self, subject: Subject, events: Events) -> Result<()> {
-        let begun = Watch::begin(self.around.clone(), database(subject), self.options, events);
+    fn add(&mut self, live: LiveSource, events: Events) -> Result<()> {
+        let begun = Watch::begin(self.context.clone(), database(live), self.options, events);
         self.fleet.add(begun.map_err(EngineError::engine)?);
         Ok(())
     }
 
-    fn add_waiting(&mut self, subject: Subject, events: Events) {
-        self.fleet.add_waiting(database(subject), events);
+    fn add_waiting(&mut self, live: LiveSource, events: Events) {
+        self.fleet.add_waiting(database(live), events);
     }
 
     fn add_found(&mut self, found: Found) {
@@ -124,8 +124,8 @@ impl pitr_engine::Fleet for Databases {
 }
 
 impl SourceSearch for FolderSearch {
-    fn know(&mut self, source: &Path) -> std::io::Result<()> {
-        FolderSearch::know(self, source)
+    fn mark_known(&mut self, source: &Path) -> std::io::Result<()> {
+        FolderSearch::mark_known(self, source)
     }
 
     fn next_found(&mut self) -> std::io::Result<Vec<PathBuf>> {
@@ -133,13 +133,13 @@ impl SourceSearch for FolderSearch {
     }
 }
 
-fn database(subject: Subject) -> watch::Subject {
-    let Subject { place: Located { given, resolved }, source, state } = subject;
-    watch::Subject { given, database: resolved, source, state }
+fn database(live: LiveSource) -> watch::WatchSource {
+    let LiveSource { place: Located { given, resolved }, source, state } = live;
+    watch::WatchSource { given, database: resolved, source, state }
 }
 
 fn found_database(found: Found) -> watch::Found {
-    watch::Found { subject: database(found.subject), events: found.events }
+    watch::Found { watched: database(found.live), events: found.events }
 }
 
 fn watch_options(options: CaptureOptions) -> WatchOptions {

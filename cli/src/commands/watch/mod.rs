@@ -67,13 +67,13 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
     }
     for watched in found {
         let events = announce.events(&watched.source);
-        fleet.add_found(Found { watched: watched, events });
+        fleet.add_found(Found { watched, events });
     }
     let begun = pitr.clock().monotonic();
     let later = announce.clone();
     let found_later = move || {
         let found = search.next_found().into_iter();
-        found.map(|watched| Found { events: later.events(&watched.source), watched: watched }).collect()
+        found.map(|watched| Found { events: later.events(&watched.source), watched }).collect()
     };
     let ended = fleet.run(&stop, has_folders.then_some(Box::new(found_later) as Search<'_>));
     let ended = ended.map_err(|e| explain(e.into()))?;

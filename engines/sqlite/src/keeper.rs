@@ -77,9 +77,9 @@ pub struct Quiet(Arc<AtomicBool>);
 
 impl Quiet {
     /// Returns once no thread asks for quiet.
-    pub fn wait(&self) {
+    pub fn wait(&self, clock: &dyn Clock) {
         while self.0.load(Ordering::Relaxed) {
-            std::thread::sleep(TRY_EVERY);
+            clock.sleep(TRY_EVERY);
         }
     }
 
@@ -215,7 +215,7 @@ impl Keeper {
         }
         let (synced, backfilled) = std::thread::scope(|scope| {
             let synced = scope.spawn(|| self.sync());
-            let backfilled = checkpoint(source);
+            let backfilled = checkpoint(source, self.clock.as_ref());
             (synced.join(), backfilled)
         });
         synced.map_err(|_| Error::Died)??;
@@ -236,7 +236,7 @@ impl Keeper {
             if !backfilled || slow && may_wait || !is_nearly_backfilled(source, page_bytes)? {
                 continue;
             }
-            if lock_writes(source)? {
+            if lock_writes(source, self.clock.as_ref())? {
                 let taken = self.clock.monotonic();
                 let outcome = self.attempt(source, capture);
                 source.unlock_writes()?;
@@ -250,24 +250,24 @@ impl Keeper {
 
 /// Runs a passive checkpoint. An application's checkpoint may run at the same time; what it
 /// backfills counts too.
-fn checkpoint(source: &Source) -> Result<Option<Published>> {
+fn checkpoint(source: &Source, clock: &dyn Clock) -> Result<Option<Published>> {
     for _ in 0..TRIES {
         if let Some(done) = source.checkpoint()? {
             return Ok(Some(done));
         }
-        std::thread::sleep(TRY_EVERY);
+        clock.sleep(TRY_EVERY);
     }
     Ok(None)
 }
 
 /// Takes the write lock. A busy writer leaves it free only now and then, and this engine never
 /// waits in a queue, so it asks repeatedly.
-fn lock_writes(source: &Source) -> Result<bool> {
+fn lock_writes(source: &Source, clock: &dyn Clock) -> Result<bool> {
     for _ in 0..TRIES {
         if source.lock_writes()? {
             return Ok(true);
         }
-        std::thread::sleep(TRY_EVERY);
+        clock.sleep(TRY_EVERY);
     }
     Ok(false)
 }

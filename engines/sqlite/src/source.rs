@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pitr_format::Timestamp;
-use pitr_vfs::{Access, File, FileSystem, check_regular};
+use pitr_vfs::{Access, Clock, File, FileSystem, check_regular};
 use rusqlite::Connection;
 
 use crate::conn::{self, Published};
@@ -49,6 +49,7 @@ pub struct Observed {
 /// An open, watched database. See the invariants in the module documentation.
 #[derive(Debug)]
 pub struct Source {
+    clock: Arc<dyn Clock>,
     path: PathBuf,
     look: Connection,
     hold: Connection,
@@ -92,7 +93,7 @@ impl Source {
     /// # Errors
     /// [`Error::Replaced`] if a file of the database was replaced during the call; [`Error::Open`],
     /// [`Error::NotADatabase`], [`Error::NotWalMode`], [`Error::Exclusive`], [`Error::Sqlite`].
-    pub fn open(fs: &dyn FileSystem, path: &Path) -> Result<Self> {
+    pub fn open(fs: &dyn FileSystem, clock: Arc<dyn Clock>, path: &Path) -> Result<Self> {
         let open_error = |source| Error::Open { path: path.to_owned(), source };
         let before = Identities::of(path)?;
         let file = fs.open(path, Access::Read).map_err(open_error)?;
@@ -107,12 +108,13 @@ impl Source {
         }
         let connect = || conn::open(path);
         let hold = connect()?;
-        begin_first_read(path, &hold)?;
+        begin_first_read(path, &hold, clock.as_ref())?;
         let identities = Identities::of(path)?;
         let log_path = with_suffix(path, "-wal");
         let log =
             fs.open(&log_path, Access::Read).map_err(|source| Error::Open { path: log_path, source })?;
         let source = Source {
+            clock,
             path: path.to_owned(),
             look: connect()?,
             hold,
@@ -244,7 +246,7 @@ impl Source {
     pub fn renew(&mut self) -> Result<()> {
         conn::end(&self.hold)?;
         self.may_restart = true;
-        begin_first_read(&self.path, &self.hold)
+        begin_first_read(&self.path, &self.hold, self.clock.as_ref())
     }
 
     /// The database file's stamp; `None` if it was written so recently that a later write might not
@@ -385,12 +387,12 @@ fn read_header(path: &Path, file: &dyn File) -> Result<DatabaseHeader> {
 }
 
 /// Begins the first read transaction. It shows whether the database can be shared at all.
-fn begin_first_read(path: &Path, conn: &Connection) -> Result<()> {
+fn begin_first_read(path: &Path, conn: &Connection, clock: &dyn Clock) -> Result<()> {
     const PATIENCE_MS: u64 = 2_000;
     for waited_ms in 0..=PATIENCE_MS {
         match conn::begin_read(conn) {
             Err(e) if e.is_busy() && waited_ms < PATIENCE_MS => {
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                clock.sleep(std::time::Duration::from_millis(1));
             }
             Err(e) if e.is_busy() => return Err(Error::Exclusive { path: path.to_owned() }),
             other => return other,

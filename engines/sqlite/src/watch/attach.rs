@@ -56,7 +56,8 @@ impl Shared {
     /// Attaches to the source. `broken` is the reason why the last attachment ended early, if it
     /// did. [`AttachOutcome::Forked`] asks to attach again on a new timeline.
     pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<AttachOutcome> {
-        let mut source = Source::open(self.context.fs.as_ref(), &self.watched.database)?;
+        let mut source =
+            Source::open(self.context.fs.as_ref(), Arc::clone(&self.context.clock), &self.watched.database)?;
         let now = self.context.clock.now();
         let version = source.header().sqlite_version;
         if old_library(version) && state.should_warn(version, now) {
@@ -277,7 +278,7 @@ impl Shared {
         }
         let mut stamp = source.file_stamp(self.context.clock.now())?;
         if stamp.is_none() {
-            std::thread::sleep(patience);
+            self.context.clock.sleep(patience);
             stamp = source.file_stamp(self.context.clock.now())?;
         }
         if stamp.is_some() && all_in_file(source)? {

@@ -135,7 +135,7 @@ pub(super) fn restored_fork(
     catalog: &Catalog,
     database: &Path,
 ) -> Result<Option<Fork>> {
-    let mut source = Source::open(context.fs.as_ref(), database)?;
+    let mut source = Source::open(context.fs.as_ref(), context.clock.clone(), database)?;
     fork_of(archive, catalog, &mut source)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pitr_archive::{Archive, ForkReason, Writer};
 use pitr_format::record::GapReason;
@@ -99,7 +99,11 @@ impl Watch {
         let origin = check_origin(&context, &watched, options.adopt, &archive)?;
         let state = State::open(context.fs.clone(), &watched.state, context.repository, &watched.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
-        drop(crate::source::Source::open(context.fs.as_ref(), &watched.database)?);
+        drop(crate::source::Source::open(
+            context.fs.as_ref(),
+            Arc::clone(&context.clock),
+            &watched.database,
+        )?);
         state.restrict_mode_to(&watched.database)?;
         let before = newest_of(&context.objects, &watched.source)?.map(|snapshot| snapshot.meta.engine);
         if let Some(engine) = before.filter(|engine| engine != ENGINE) {
@@ -132,13 +136,16 @@ impl Watch {
 
     /// Attaches, with retries: an application that writes at the same time may disturb a look.
     pub(super) fn attach_with_retries(&mut self) -> Result<()> {
-        let (begun, mut broken) = (Instant::now(), None);
+        let (begun, mut broken) = (self.shared.context.clock.monotonic(), None);
         loop {
-            match self.attach(broken) {
-                Err(e) if (e.is_break() || e.is_busy()) && begun.elapsed() <= ATTACH_RETRY_MAX => {
+            let attached = self.attach(broken);
+            let clock = &self.shared.context.clock;
+            let may_retry = clock.monotonic().saturating_sub(begun) <= ATTACH_RETRY_MAX;
+            match attached {
+                Err(e) if (e.is_break() || e.is_busy()) && may_retry => {
                     broken = if e.is_break() { Some(reason(&e)) } else { broken };
                     // After a break each attempt costs a segment of the log.
-                    std::thread::sleep(RETRY_EVERY);
+                    clock.sleep(RETRY_EVERY);
                 }
                 Err(Error::ClockSetBack { .. }) => {
                     self.fork_for_clock()?;

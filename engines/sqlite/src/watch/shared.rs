@@ -203,7 +203,7 @@ impl Shared {
 
     /// Makes captured transactions durable.
     pub(super) fn make_durable(&self) -> Result<()> {
-        self.quiet.wait();
+        self.quiet.wait(self.context.clock.as_ref());
         if self.has_news() {
             self.log.wal.sync()?;
         }
@@ -223,7 +223,7 @@ impl Shared {
             self.check_repository()?;
             let durable = self.log.wal.durable();
             while shipping.shipper.ship_one(&self.log.wal, durable)?.is_some() {
-                self.quiet.wait();
+                self.quiet.wait(self.context.clock.as_ref());
             }
             shipping.shipped = ticks;
             self.shipping

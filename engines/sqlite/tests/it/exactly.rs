@@ -41,7 +41,7 @@ impl Watched {
         options: KeeperOptions,
     ) -> Watched {
         let fs: Arc<dyn pitr_vfs::FileSystem> = Arc::new(OsFs);
-        let mut source = Source::open(fs.as_ref(), database).unwrap();
+        let mut source = Source::open(fs.as_ref(), Arc::new(SystemClock::new()), database).unwrap();
         let (view, position) = BaseView::take(&mut source, TxId::NONE).unwrap();
         let mut file = vec![0; view.len() as usize];
         view.read(0, &mut file).unwrap();

@@ -186,7 +186,7 @@ impl Workers {
                 }
             }
             drop(active);
-            std::thread::sleep(SYNC_EVERY);
+            self.clock().sleep(SYNC_EVERY);
         }
     }
 
@@ -211,7 +211,7 @@ impl Workers {
             let due: Vec<_> = self.active().iter().filter(is_due).cloned().collect();
             due.iter().for_each(|shared| self.ship_one(shared));
             drop(due);
-            std::thread::sleep(pause);
+            self.clock().sleep(pause);
         }
     }
 
@@ -372,15 +372,16 @@ impl Workers {
                 search().into_iter().for_each(|found| self.send(Message::Found(found)));
                 next = self.clock().monotonic() + every;
             }
-            std::thread::sleep(POLL_EVERY);
+            self.clock().sleep(POLL_EVERY);
         }
     }
 }
 
 /// Waits until no other thread uses this watch. It is not active, so no thread starts to.
 fn wait_until_unshared(watch: &Watch) {
+    let clock = &watch.shared.context.clock;
     while Arc::strong_count(&watch.shared) > 1 {
-        std::thread::sleep(Duration::from_millis(2));
+        clock.sleep(Duration::from_millis(2));
     }
 }
 

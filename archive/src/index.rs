@@ -11,6 +11,7 @@ use pitr_format::bytes::{DecodeError, Reader};
 use pitr_format::log::{Batch, Frame, Part};
 use pitr_format::record::{BLOCK_BYTES_MAX, Record, RecordKind};
 use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
+use pitr_redo::{Open, OpenTransactions};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is the same in all objects that one writer makes of one log.
@@ -32,11 +33,17 @@ pub struct Carry {
     watermark: Timestamp,
     last_commit: Option<CommitPoint>,
     last_step: Option<Lsn>,
-    open: BTreeMap<TxId, OpenTx>,
+    open: OpenTransactions<Logged>,
     cut: Option<CutRecord>,
-    /// True while fragments may come whose record began in log that is lost: they are passed over.
+    /// True while fragments may come whose record began in lost log: they are skipped.
     in_the_middle: bool,
-    incarnation: Option<Incarnation>,
+}
+
+/// What an open transaction logged so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Logged {
+    blocks: u64,
+    bytes: u64,
 }
 
 impl Carry {
@@ -47,10 +54,9 @@ impl Carry {
             watermark: Timestamp::MIN,
             last_commit: None,
             last_step: None,
-            open: BTreeMap::new(),
+            open: OpenTransactions::default(),
             cut: None,
             in_the_middle: false,
-            incarnation: None,
         }
     }
 
@@ -59,20 +65,24 @@ impl Carry {
     /// are not in one piece with it.
     #[must_use]
     pub fn after_loss(self) -> Self {
-        Carry { open: BTreeMap::new(), cut: None, in_the_middle: true, incarnation: None, ..self }
+        Carry { open: OpenTransactions::default(), cut: None, in_the_middle: true, ..self }
     }
 
     /// The range before ended with this footer.
     #[must_use]
     pub fn after(footer: &Footer) -> Self {
+        let open = footer.open.iter().map(|open| {
+            let state = Logged { blocks: open.blocks, bytes: open.bytes };
+            (open.tx, Open { first: open.first_lsn, state })
+        });
+        let incarnation = footer.frames.last().map(|frame| frame.incarnation);
         Carry {
             watermark: footer.watermark,
             last_commit: footer.last_commit(Lsn::MAX),
             last_step: footer.last_step(),
-            open: footer.open.iter().map(|open| (open.tx, *open)).collect(),
+            open: OpenTransactions::resume(incarnation, open),
             cut: footer.cut,
             in_the_middle: footer.ends_in_unknown(),
-            incarnation: footer.frames.last().map(|f| f.incarnation),
         }
     }
 }
@@ -121,13 +131,9 @@ impl Indexer {
 
     /// The next batch begins a frame of the object.
     pub fn begin_frame(&mut self, lsn: Lsn, incarnation: Incarnation) {
-        let new_life = self.carry.incarnation.is_some_and(|before| before != incarnation);
-        if new_life {
-            // The life before ended in a cut: transactions that it left unfinished can't go on.
-            self.carry.open.clear();
+        if self.carry.open.enter(incarnation) {
             self.carry.in_the_middle = false;
         }
-        self.carry.incarnation = Some(incarnation);
         self.frames.push(FrameStart { lsn, incarnation });
     }
 
@@ -174,7 +180,7 @@ impl Indexer {
             set_lengths: self.set_lengths,
             marks: self.marks,
             partitions: self.partitions.into_iter().collect(),
-            open: self.carry.open.values().copied().collect(),
+            open: self.carry.open.iter().map(|(tx, open)| open_tx(tx, open)).collect(),
             cut: self.carry.cut,
             logical: self.logical,
         };
@@ -220,12 +226,7 @@ impl Indexer {
     fn begin_record(&mut self, frame: &Frame<'_>) -> CutRecord {
         self.partitions.insert(frame.partition);
         if frame.tx != TxId::NONE {
-            self.carry.open.entry(frame.tx).or_insert(OpenTx {
-                tx: frame.tx,
-                first_lsn: frame.lsn,
-                blocks: 0,
-                bytes: 0,
-            });
+            self.carry.open.record(frame.tx, frame.lsn, Logged::default);
         }
         let Frame { lsn, kind, partition, tx, total_len, .. } = *frame;
         CutRecord { lsn, kind, partition, tx, total_len, seen: 0, head: [0; RECORD_HEAD_BYTES] }
@@ -286,8 +287,7 @@ impl Indexer {
         if first_lsn > end || earliest > time {
             return Err(DecodeError::Range { what: "commit", value: record.lsn.get() });
         }
-        let (blocks, bytes) =
-            self.carry.open.remove(&record.tx).map_or((0, 0), |open| (open.blocks, open.bytes));
+        let Logged { blocks, bytes } = self.carry.open.end(record.tx).map_or(Logged::default(), |open| open.state);
         self.decided(record.tx);
         self.carry.watermark = self.carry.watermark.max(time);
         self.commits.push(CommitEntry { tx: record.tx, lsn: end, time, earliest, first_lsn, blocks, bytes });
@@ -300,7 +300,7 @@ impl Indexer {
                 self.set_lengths.push(SetLengthEntry { lsn: at.lsn, file, len, tx: at.tx });
             }
             Record::Abort { .. } => {
-                self.carry.open.remove(&at.tx);
+                self.carry.open.end(at.tx);
                 self.decided(at.tx);
             }
             Record::Watermark(time) => self.carry.watermark = self.carry.watermark.max(time),
@@ -322,11 +322,16 @@ impl Indexer {
     }
 
     fn count(&mut self, tx: TxId, blocks: u64, bytes: u64) {
-        if let Some(open) = self.carry.open.get_mut(&tx) {
+        if let Some(open) = self.carry.open.get_mut(tx) {
             open.blocks += blocks;
             open.bytes += bytes;
         }
     }
+}
+
+fn open_tx(tx: TxId, open: &Open<Logged>) -> OpenTx {
+    let Logged { blocks, bytes } = open.state;
+    OpenTx { tx, first_lsn: open.first, blocks, bytes }
 }
 
 fn continues(open: &CutRecord, frame: &Frame<'_>) -> bool {

@@ -51,9 +51,10 @@ pub use footer::{
 pub use index::{Carry, Indexer, LogIdentity};
 pub use intervals::{Base, Cause, Coverage, Gap, Interval, Run, coverage, reaches, runs};
 pub use lineage::{Leg, Lineage, Piece};
-pub use merge::{BlockSet, FileChange, Image, Merged};
+pub use merge::{BlockSet, Image, Merged};
 pub use names::{Layout, LogName, Name};
 pub use origin::Origin;
+pub use pitr_redo::FileChange;
 pub use pruned::PrunedRange;
 pub use restored::{Fingerprint, RestoredName, RestoredState};
 pub use search::{Around, Search, Transaction};

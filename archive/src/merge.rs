@@ -11,7 +11,6 @@ mod select;
 mod stream;
 
 pub use blocks::BlockSet;
-pub use select::FileChange;
 pub use stream::Image;
 
 use crate::archive::{Archive, LogObject};
@@ -20,6 +19,7 @@ use crate::intervals::runs;
 use crate::lineage::Piece;
 use bit_vec::BitVec;
 use pitr_format::{FileId, Lsn};
+use pitr_redo::{BlockImage, FileChange};
 use rayon::prelude::*;
 use select::{Crossing, Selection};
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +34,8 @@ pub struct Merged {
     archive: Archive,
     objects: Vec<(Piece, Option<BitVec>)>,
     files: BTreeMap<FileId, FileChange>,
+    /// The blocks of each file that have a surviving image.
+    blocks: BTreeMap<FileId, BlockSet>,
     crossings: Vec<Crossing>,
     clipped: HashMap<Lsn, u32>,
     seen: u64,
@@ -67,15 +69,25 @@ impl Merged {
         let (seen, survivors) = (selection.seen, selection.survivors);
         let crossings = std::mem::take(&mut selection.crossings);
         let clipped = std::mem::take(&mut selection.clipped);
-        let files = selection.files();
+        let (mut files, mut blocks) = (BTreeMap::new(), BTreeMap::new());
+        for (file, merged) in selection.into_files() {
+            files.insert(file, merged.change);
+            blocks.insert(file, merged.blocks);
+        }
         let archive = archive.clone();
-        Ok(Merged { archive, objects, files, crossings, clipped, seen, survivors, log_bytes })
+        Ok(Merged { archive, objects, files, blocks, crossings, clipped, seen, survivors, log_bytes })
     }
 
     /// What the span does to each file that it touches.
     #[must_use]
     pub fn files(&self) -> &BTreeMap<FileId, FileChange> {
         &self.files
+    }
+
+    /// The blocks of a file that have a surviving image; `None` if the span does not touch the file.
+    #[must_use]
+    pub fn blocks(&self, file: FileId) -> Option<&BlockSet> {
+        self.blocks.get(&file)
     }
 
     /// Number of committed images in the span.
@@ -177,9 +189,9 @@ impl Merged {
     fn clip<E>(&self, image: Image<'_>, f: &mut dyn FnMut(Image<'_>) -> Result<(), E>) -> Result<(), E> {
         match self.clipped.get(&image.lsn) {
             None => f(image),
-            Some(valid) => {
+            Some(kept) => {
                 let mut data = image.data.to_vec();
-                data.get_mut(*valid as usize..).unwrap_or_default().fill(0);
+                BlockImage::clip(&mut data, *kept);
                 f(Image { data: &data, ..image })
             }
         }

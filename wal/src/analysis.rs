@@ -5,19 +5,19 @@
 //! associative: however a log is divided, the result is that of one pass over all of it (law 6, FAILURES 16).
 //!
 //! # Rules
-//! - A record counts if its transaction commits behind it, up to the target, and began at or before it, as the commit says.
-//!   So a number that was used again after an abort or a crash is told apart.
-//! - A transaction that neither committed nor aborted is open; one that a change of life cut off is not: it can't go on.
-//! - Images and set-lengths: see [`crate::effects`].
+//! Those of [`pitr_redo`]. A record counts if its transaction commits after it, up to the target, and began at or before
+//! it, as the commit states. A transaction that neither committed nor aborted is open, unless a later incarnation of the
+//! log ended it.
 //!
 //! # Memory
 //! 40 bytes for each commit, and what is known of each block: nothing grows with the bytes of the log.
 
-use crate::effects::{Effects, FileChange};
+use crate::effects::Effects;
 use crate::{Error, Result};
 use pitr_format::log::WholeRecord;
 use pitr_format::record::{Record, RecordKind};
 use pitr_format::{DecodeError, FileId, Incarnation, Lsn, Timestamp, TxId};
+use pitr_redo::{BlockImage, CommitSpan, FileChange, OpenTransactions, Winners, is_within};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
@@ -26,9 +26,9 @@ use std::ops::Bound;
 pub struct CommittedTx {
     /// Its number.
     pub tx: TxId,
-    /// Position of its first record, as its commit says.
+    /// LSN of its first record, as its commit states.
     pub first: Lsn,
-    /// Its LSN: just behind the commit record.
+    /// LSN of the commit: the end of the commit record.
     pub lsn: Lsn,
     /// Time of the commit.
     pub time: Timestamp,
@@ -36,90 +36,63 @@ pub struct CommittedTx {
     pub earliest: Timestamp,
 }
 
+impl CommittedTx {
+    fn span(&self) -> CommitSpan {
+        CommitSpan { tx: self.tx, first: self.first, commit: self.lsn }
+    }
+}
+
 /// A transaction that was aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AbortedTx {
     /// Its number.
     pub tx: TxId,
-    /// Just behind the abort record.
+    /// End of the abort record.
     pub lsn: Lsn,
 }
 
-/// See the module's head.
-#[derive(Debug, Clone)]
+/// Which transactions of a part of the log committed up to a target, and what they leave of each block. Analyses of
+/// neighbouring parts merge to that of the whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Analysis {
-    upto: Bound<Lsn>,
-    /// Of the first and the last record.
-    lives: Option<(Incarnation, Incarnation)>,
+    target: Bound<Lsn>,
+    /// Incarnation of the first record; that of the last is in `open`.
+    first_incarnation: Option<Incarnation>,
     /// By LSN.
     commits: Vec<CommittedTx>,
     /// By LSN.
     aborts: Vec<AbortedTx>,
-    open: HashMap<TxId, OpenTx>,
-    /// One that is known to be open: most records are of the transaction of the one before.
-    recent: Option<TxId>,
+    open: OpenTransactions<Effects>,
     committed: Effects,
 }
 
-/// Equal if they say the same.
-impl PartialEq for Analysis {
-    fn eq(&self, other: &Self) -> bool {
-        let Analysis { upto, lives, commits, aborts, open, recent: _, committed } = self;
-        (*upto, *lives) == (other.upto, other.lives)
-            && *commits == other.commits
-            && *aborts == other.aborts
-            && *open == other.open
-            && *committed == other.committed
-    }
-}
-
-impl Eq for Analysis {}
-
-/// What a transaction did that is not decided yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct OpenTx {
-    first: Lsn,
-    effects: Effects,
-}
-
 impl Analysis {
-    /// Of no record, up to a target: commits at or below ([`Bound::Included`]), below ([`Bound::Excluded`]), or all.
+    /// The analysis of no record, up to a target: commits at or below ([`Bound::Included`]), below ([`Bound::Excluded`]),
+    /// or all.
     #[must_use]
-    pub fn new(upto: Bound<Lsn>) -> Self {
+    pub fn new(target: Bound<Lsn>) -> Self {
         Analysis {
-            upto,
-            lives: None,
+            target,
+            first_incarnation: None,
             commits: Vec::new(),
             aborts: Vec::new(),
-            open: HashMap::new(),
-            recent: None,
+            open: OpenTransactions::default(),
             committed: Effects::default(),
         }
     }
 
-    /// Takes the next record, from a segment of this incarnation. Records behind the target are passed over.
+    /// Adds the next record, from a segment of this incarnation. Ignores records after the target.
     ///
     /// # Errors
     /// [`Error::Payload`] if it can't be read.
     #[inline]
     pub fn push(&mut self, record: &WholeRecord<'_>, incarnation: Incarnation) -> Result<()> {
-        let within = match self.upto {
-            Bound::Included(target) => record.end <= target,
-            Bound::Excluded(target) => record.end < target,
-            Bound::Unbounded => true,
-        };
-        if !within {
+        if !is_within(self.target, record.end) {
             return Ok(());
         }
-        match &mut self.lives {
-            Some((_, last)) if *last == incarnation => {}
-            lives => {
-                *lives = Some((lives.map_or(incarnation, |(first, _)| first), incarnation));
-                self.open.clear();
-                self.recent = None;
-            }
-        }
-        if self.recent == Some(record.tx) && record.kind == RecordKind::Data as u8 {
+        self.first_incarnation.get_or_insert(incarnation);
+        self.open.enter(incarnation);
+        if self.open.is_current(record.tx) && record.kind == RecordKind::Data as u8 {
             return Ok(());
         }
         self.take(record).map_err(|source| Error::Payload { lsn: record.lsn, source })
@@ -129,107 +102,105 @@ impl Analysis {
         let (lsn, tx) = (record.lsn, record.tx);
         let raw = DecodeError::Range { what: "record kind", value: record.kind.into() };
         match RecordKind::from_u8(record.kind).ok_or(raw)? {
-            RecordKind::Data | RecordKind::Note => drop(self.open_tx(tx, lsn)),
+            RecordKind::Data | RecordKind::Note => drop(self.effects_of(tx, lsn)),
             RecordKind::Image | RecordKind::SetLength => match Record::decode(record.kind, record.payload)? {
                 Record::Image { file, block, data } => {
-                    self.open_tx(tx, lsn).effects.image(lsn, file, block, data.len() as u32);
+                    let image = BlockImage { block, block_bytes: data.len() as u32 };
+                    self.effects_of(tx, lsn).image(lsn, file, image);
                 }
-                Record::SetLength { file, len } => self.open_tx(tx, lsn).effects.set_length(lsn, file, len),
+                Record::SetLength { file, len } => self.effects_of(tx, lsn).set_length(lsn, file, len),
                 _ => {}
             },
             RecordKind::Commit => {
                 if let Record::Commit(commit) = Record::decode(record.kind, record.payload)? {
                     let (first, time, earliest) = (commit.first_lsn, commit.time, commit.earliest);
                     self.commits.push(CommittedTx { tx, first, lsn: record.end, time, earliest });
-                    self.recent = None;
-                    if let Some(open) = self.open.remove(&tx) {
-                        self.committed.join(open.effects, first);
-                    }
+                    self.commit(tx, first);
                 }
             }
             RecordKind::Abort => {
                 self.aborts.push(AbortedTx { tx, lsn: record.end });
-                self.open.remove(&tx);
-                self.recent = None;
+                self.open.end(tx);
             }
             RecordKind::Watermark | RecordKind::ClockStep | RecordKind::Gap => {}
         }
         Ok(())
     }
 
-    fn open_tx(&mut self, tx: TxId, lsn: Lsn) -> &mut OpenTx {
-        self.recent = Some(tx);
-        self.open.entry(tx).or_insert_with(|| OpenTx { first: lsn, effects: Effects::default() })
+    fn effects_of(&mut self, tx: TxId, lsn: Lsn) -> &mut Effects {
+        self.open.record(tx, lsn, Effects::default)
     }
 
-    /// Joins the analysis of the part of the log behind this one, up to the same target.
+    /// Commits the records of an open transaction from `first` on.
+    fn commit(&mut self, tx: TxId, first: Lsn) {
+        if let Some(open) = self.open.end(tx) {
+            self.committed.join(open.state, first);
+        }
+    }
+
+    /// Joins the analysis of the part of the log that follows this one, up to the same target.
     #[must_use]
-    pub fn merge(mut self, behind: Analysis) -> Analysis {
-        let Some((first, last)) = behind.lives else { return self };
-        self.recent = None;
-        self.settle(&behind);
-        let changes = first != last || self.lives.is_some_and(|(_, before)| before != first);
-        if changes {
-            self.open.clear();
-        }
-        self.lives = Some((self.lives.map_or(first, |(first, _)| first), last));
-        self.commits.extend(behind.commits);
-        self.aborts.extend(behind.aborts);
-        self.committed.join(behind.committed, Lsn::ORIGIN);
-        for (tx, open) in behind.open {
-            match self.open.get_mut(&tx) {
-                Some(own) => own.effects.join(open.effects, Lsn::ORIGIN),
-                None => drop(self.open.insert(tx, open)),
-            }
-        }
+    pub fn merge(mut self, next: Analysis) -> Analysis {
+        let incarnations = next.first_incarnation.zip(next.open.incarnation());
+        let Some((first, last)) = incarnations else { return self };
+        self.settle(&next);
+        self.first_incarnation.get_or_insert(first);
+        self.open.enter(first);
+        self.open.enter(last);
+        self.commits.extend(next.commits);
+        self.aborts.extend(next.aborts);
+        self.committed.join(next.committed, Lsn::ORIGIN);
+        self.open.join(next.open, |own, later| own.join(later, Lsn::ORIGIN));
         self
     }
 
-    /// Decides what is open by the first commit or abort of each transaction behind it.
-    fn settle(&mut self, behind: &Analysis) {
-        let mut ends: HashMap<TxId, (Lsn, Option<Lsn>)> = HashMap::new();
-        let mut end = |tx: TxId, lsn: Lsn, from: Option<Lsn>| {
-            if self.open.contains_key(&tx) {
-                let known = ends.entry(tx).or_insert((lsn, from));
-                if lsn < known.0 {
-                    *known = (lsn, from);
-                }
-            }
-        };
-        if !self.open.is_empty() {
-            behind.commits.iter().for_each(|commit| end(commit.tx, commit.lsn, Some(commit.first)));
-            behind.aborts.iter().for_each(|abort| end(abort.tx, abort.lsn, None));
+    /// Ends each open transaction by its first commit or abort in the next part of the log.
+    fn settle(&mut self, next: &Analysis) {
+        if self.open.is_empty() {
+            return;
         }
-        for (tx, (_, from)) in ends {
-            if let (Some(open), Some(from)) = (self.open.remove(&tx), from) {
-                self.committed.join(open.effects, from);
+        // The LSN of the end, and for a commit the first LSN that it covers.
+        let mut ends: HashMap<TxId, (Lsn, Option<Lsn>)> = HashMap::new();
+        let commits = next.commits.iter().map(|commit| (commit.tx, commit.lsn, Some(commit.first)));
+        let aborts = next.aborts.iter().map(|abort| (abort.tx, abort.lsn, None));
+        for (tx, lsn, first) in commits.chain(aborts).filter(|(tx, ..)| self.open.contains(*tx)) {
+            let known = ends.entry(tx).or_insert((lsn, first));
+            if lsn < known.0 {
+                *known = (lsn, first);
+            }
+        }
+        for (tx, (_, first)) in ends {
+            match first {
+                Some(first) => self.commit(tx, first),
+                None => drop(self.open.end(tx)),
             }
         }
     }
 
-    /// Those that committed, by LSN.
+    /// The committed transactions, by LSN.
     #[must_use]
     pub fn commits(&self) -> &[CommittedTx] {
         &self.commits
     }
 
-    /// Those that were aborted, by LSN.
+    /// The aborted transactions, by LSN.
     #[must_use]
     pub fn aborts(&self) -> &[AbortedTx] {
         &self.aborts
     }
 
-    /// Those that are unfinished at the target, each with the position of its first record seen, by that.
+    /// The transactions that are open at the target, each with the LSN of its first record that was seen, in the order of
+    /// these.
     #[must_use]
     pub fn open(&self) -> Vec<(TxId, Lsn)> {
-        let real = self.open.iter().filter(|(tx, _)| **tx != TxId::NONE);
-        let mut all: Vec<(TxId, Lsn)> = real.map(|(tx, open)| (*tx, open.first)).collect();
+        let mut all: Vec<(TxId, Lsn)> = self.open.iter().map(|(tx, open)| (tx, open.first)).collect();
         all.sort_unstable_by_key(|(tx, first)| (*first, *tx));
         all
     }
 
-    /// Position of the image that a block has at the target, and how many of its bytes count. `None` if there is none, or
-    /// if a later set-length left nothing of it. Sure only if [`Analysis::files`] finds no fault.
+    /// LSN of the newest committed image of a block at the target, and the number of its bytes that are left. `None` if
+    /// there is no image, or if a later set-length left nothing of it. Reliable only if [`Analysis::files`] returns no
+    /// error.
     #[must_use]
     pub fn newest(&self, file: FileId, block: u64) -> Option<(Lsn, u32)> {
         self.committed.newest(file, block)
@@ -243,33 +214,9 @@ impl Analysis {
         self.committed.changes()
     }
 
-    /// Tells the records of those that committed from all others.
+    /// Tells the records of committed transactions from all others.
     #[must_use]
     pub fn winners(&self) -> Winners {
-        let mut commits: Vec<_> = self.commits.iter().map(|c| (c.tx, c.lsn, c.first)).collect();
-        commits.sort_unstable();
-        Winners { commits }
-    }
-}
-
-/// Tells the records of transactions that committed from all others. 24 bytes for each commit.
-#[derive(Debug, Clone)]
-pub struct Winners {
-    /// Transaction, LSN, first record; sorted.
-    commits: Vec<(TxId, Lsn, Lsn)>,
-}
-
-impl Winners {
-    /// True if the record of this transaction at `lsn` became visible.
-    #[must_use]
-    pub fn counts(&self, tx: TxId, lsn: Lsn) -> bool {
-        self.commit_of(tx, lsn).is_some()
-    }
-
-    /// From where to where the records of the transaction count with the one at `lsn`: its first one, and its commit.
-    pub(crate) fn commit_of(&self, tx: TxId, lsn: Lsn) -> Option<(Lsn, Lsn)> {
-        let behind = self.commits.partition_point(|(other, commit, _)| (*other, *commit) <= (tx, lsn));
-        let own = self.commits.get(behind..)?.iter().take_while(|(other, ..)| *other == tx);
-        own.map(|(_, commit, first)| (*first, *commit)).find(|(first, _)| *first <= lsn)
+        self.commits.iter().map(CommittedTx::span).collect()
     }
 }

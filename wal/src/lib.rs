@@ -89,9 +89,8 @@ mod ticket;
 mod wal;
 mod window;
 
-pub use analysis::{AbortedTx, Analysis, CommittedTx, Winners};
+pub use analysis::{AbortedTx, Analysis, CommittedTx};
 pub use builder::BatchBuilder;
-pub use effects::FileChange;
 pub use error::{Damage, Error, Result, Witness};
 #[cfg(feature = "future")]
 pub use future::Durable;
@@ -100,6 +99,7 @@ pub use layout::{Appended, Committed};
 pub use log_scan::LogScan;
 pub use open::{Cut, Recovered};
 pub use options::{Start, SyncPolicy, WalOptions};
+pub use pitr_redo::{FileChange, Winners};
 pub use reader::{LogBatch, LogReader};
 pub use records::Records;
 pub use sealed::{Batches, SealedSegment};

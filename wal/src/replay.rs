@@ -5,13 +5,13 @@
 //! threads (law 6), and what is held is a wave: [`AHEAD`] segments for each thread, mapped, with 48 bytes for each record
 //! in them that counts, and those records that are cut up between batches.
 
-use crate::analysis::Winners;
 use crate::log_scan::{LogScan, Seams};
 use crate::sealed::SealedSegment;
 use crate::{Error, Result};
 use pitr_format::log::{RECORD_HEADER_BYTES, WholeRecord};
 use pitr_format::record::RecordKind;
 use pitr_format::{Lsn, PartitionId, TxId};
+use pitr_redo::{CommitSpan, Winners};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -99,16 +99,15 @@ impl LogScan {
     fn sort(&self, nth: usize, winners: &Winners) -> Result<(Sorted, crate::records::Seam)> {
         let segment = self.load(&self.pieces()[nth])?;
         let mut partitions: BTreeMap<PartitionId, Vec<Entry>> = BTreeMap::new();
-        // The transaction of the last record that counted, and from where to where its records do.
-        let mut last = (TxId::NONE, Lsn::MAX, Lsn::ORIGIN);
+        // Covers the last record that counted, and often the next one.
+        let mut last: Option<CommitSpan> = None;
         let seam = self.visit_loaded(nth, &segment, |record| {
             if !changes(record.kind) {
                 return Ok(());
             }
-            let known = record.tx == last.0 && last.1 <= record.lsn && record.lsn < last.2;
-            if !known {
-                let Some((first, commit)) = winners.commit_of(record.tx, record.lsn) else { return Ok(()) };
-                last = (record.tx, first, commit);
+            if !last.is_some_and(|span| span.covers(record.tx, record.lsn)) {
+                let Some(span) = winners.span_of(record.tx, record.lsn) else { return Ok(()) };
+                last = Some(span);
             }
             partitions.entry(record.partition).or_default().push(entry(record));
             Ok::<(), Error>(())

@@ -48,64 +48,28 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod analysis;
-mod builder;
-mod chain;
-mod commit;
-mod cursor;
-mod effects;
-mod end;
+mod append;
 mod error;
-mod find;
-#[cfg(feature = "parallel")]
-mod fold;
-#[cfg(feature = "future")]
-mod future;
-mod gate;
-mod helper;
-mod inspect;
-mod layout;
-mod log_scan;
-mod open;
 mod options;
-mod pin;
-mod place;
-mod queue;
-mod reader;
-mod records;
-#[cfg(feature = "parallel")]
-mod replay;
-mod retain;
-mod rounds;
-mod scan;
-mod sealed;
-mod segment;
-mod slot_file;
-mod slot_table;
-mod slots;
+mod read;
+mod recover;
+mod segments;
+mod shared;
 mod stats;
-mod tail;
-mod ticket;
 mod wal;
-mod window;
 
-pub use analysis::{AbortedTx, Analysis, CommittedTx};
-pub use builder::BatchBuilder;
-pub use error::{Damage, Error, Result, Witness};
 #[cfg(feature = "future")]
-pub use future::Durable;
-pub use inspect::{Contents, Finding, Inspection, Tail, TailEnd};
-pub use layout::{Appended, Committed};
-pub use log_scan::LogScan;
-pub use open::{Cut, Recovered};
+pub use append::Durable;
+pub use append::{Appended, BatchBuilder, Committed, Ticket};
+pub use error::{Damage, Error, Result, Witness};
 pub use options::{Start, SyncPolicy, WalOptions};
 pub use pitr_redo::{FileChange, Winners};
-pub use reader::{LogBatch, LogReader};
-pub use records::Records;
-pub use sealed::{Batches, SealedSegment};
-pub use slots::{Event, Slot, SlotState};
+pub use read::{Batches, LogBatch, LogReader, LogScan, Records, SealedSegment};
+pub use recover::{
+    AbortedTx, Analysis, CommittedTx, Contents, Cut, Finding, Inspection, Recovered, Tail, TailEnd,
+};
+pub use segments::{Event, Slot, SlotState};
 pub use stats::Stats;
-pub use ticket::Ticket;
 pub use wal::Wal;
 
 #[doc = include_str!("../GUIDE.md")]

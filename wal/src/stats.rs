@@ -1,6 +1,6 @@
 //! What a log counts.
 
-use crate::commit::{Shared, lock};
+use crate::shared::{lock, Shared};
 use pitr_format::Lsn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

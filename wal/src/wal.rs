@@ -1,17 +1,12 @@
 //! The handle of an open log.
 
-use crate::builder::BatchBuilder;
-use crate::commit::{Shared, lock};
-use crate::helper::Helper;
-use crate::layout::Appended;
-use crate::log_scan::LogScan;
-use crate::open::{self, Recovered};
+use crate::append::{Appended, BatchBuilder, Helper, Round, Ticket};
 use crate::options::{Start, WalOptions};
-use crate::queue::Round;
-use crate::reader::LogReader;
-use crate::slots::{self, Event, Slot, SlotState};
+use crate::read::{LogReader, LogScan};
+use crate::recover::{open, Recovered};
+use crate::segments::{slots, Event, Slot, SlotState};
+use crate::shared::{lock, Shared};
 use crate::stats::Stats;
-use crate::ticket::Ticket;
 use crate::{Error, Result};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::{Clock, FileSystem};

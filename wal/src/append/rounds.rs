@@ -1,0 +1,409 @@
+//! Who sleeps and who is woken: threads around the [`Queue`].
+//!
+//! Whoever waits and finds nobody leading leads: it takes all that is placed, writes it and syncs once for everyone.
+//! The others sleep. Those whose records that leader makes durable sleep at their round's [`Gate`]: they see by an
+//! atomic number that they are done, and never come back for the queue's lock; a herd that does is what caps a group
+//! commit. The first of the others is the heir: it sleeps until the next report, then leads. Who comes behind it sleeps at
+//! its round's gate too, since the heir will make it durable.
+//!
+//! The log's own thread leads rounds too, when much is waiting that nobody waits for; and whoever finds no room for
+//! more. They only write, and make nobody done.
+//!
+//! # Invariants: no lost wake-up
+//! - While somebody leads, everyone at a gate is made durable by that leader, or there is an heir. For who waits is
+//!   registered under the lock, and whoever finds neither becomes the heir.
+//! - A report wakes the heir, and nobody is the heir then. It is on its way to the lock: there it leads, or finds a leader
+//!   who came before it, and is registered with that one, which took or will take all that was placed until the report.
+//! - A report of rounds that are durable wakes all at their gates; that of a failure wakes everyone. A gate is known to have
+//!   sleepers until the latest round for which one sleeps there is durable.
+//! - Who waits for room, or for something to be written or durable, waits for reports as the heir does.
+//! - The log's own thread says under the lock that it sleeps; whoever places enough while nobody leads, or reports and leaves
+//!   enough, wakes it.
+//!
+//! Models in this module let loom try every order of up to three preemptions (`cargo xtask models`).
+
+use super::gate::Gate;
+use super::queue::{Queue, Round, Turn, Work};
+use crate::{Error, Result};
+use pitr_format::Lsn;
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut, Range};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(not(loom))]
+use std::sync::{Mutex, MutexGuard};
+#[cfg(not(loom))]
+use std::thread::{self, Thread};
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(loom)]
+use loom::sync::{Mutex, MutexGuard};
+#[cfg(loom)]
+use loom::thread::{self, Thread};
+
+/// Bytes that are worth a round though nobody waits for them.
+const FLUSH_BYTES: usize = if cfg!(loom) { 20 } else { 1 << 20 };
+/// Gates of rounds. More rounds than that are waited for only while rounds are written without being synced; sharing a
+/// gate costs a look too many. The models let all of them share one.
+const GATES: usize = if cfg!(loom) { 1 } else { 4 };
+
+/// The queue, locked.
+pub(crate) type Locked<'a> = MutexGuard<'a, Waited>;
+
+/// The queue with its lock, and what those need to know who don't hold it.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    queue: Mutex<Waited>,
+    /// Rounds below this are durable.
+    done: AtomicU64,
+    /// True once no round will be durable any more.
+    failed: AtomicBool,
+    /// Reports so far.
+    reports: AtomicU64,
+    /// Opened by the report that makes a round durable; a round's is that of its number modulo [`GATES`].
+    gates: [Gate; GATES],
+    /// Opened by any report.
+    reported: Gate,
+}
+
+/// The queue, and who sleeps until something in it changes.
+#[derive(Debug)]
+pub(crate) struct Waited {
+    queue: Queue,
+    /// For each gate the latest round for which someone sleeps there, or is about to.
+    at_gate: [Option<Round>; GATES],
+    /// True if someone waits for the next report: the heir, or others.
+    at_report: bool,
+    /// True if someone will lead after the next report.
+    heir: bool,
+    /// Tickets that are polled, by number.
+    polled: HashMap<u64, (Round, Waker)>,
+    /// Numbers given to polled tickets so far.
+    #[cfg(any(feature = "future", loom))]
+    numbers: u64,
+    helper: Helper,
+}
+
+/// What the log's own thread is about.
+#[derive(Debug, Default)]
+struct Helper {
+    /// Set while it sleeps.
+    asleep: Option<Thread>,
+    /// What it was asked for since it looked last.
+    asked: Asked,
+}
+
+/// What the log's own thread can be asked for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// A synced round: tickets are polled that aren't durable.
+    pub(crate) sync: bool,
+    /// A file for the next segment.
+    pub(crate) spare: bool,
+    /// To end.
+    pub(crate) stop: bool,
+}
+
+impl Asked {
+    fn anything(self) -> bool {
+        self.sync || self.spare || self.stop
+    }
+}
+
+impl Waited {
+    /// True if what waits is worth a round, and can have one.
+    fn has_plenty(&self) -> bool {
+        self.queue.waiting_bytes() >= FLUSH_BYTES && self.queue.check().is_ok()
+    }
+
+    /// Wakes the log's own thread if it sleeps.
+    fn wake_helper(&mut self) {
+        if let Some(thread) = self.helper.asleep.take() {
+            thread.unpark();
+        }
+    }
+
+    /// After something was placed that its caller doesn't wait for.
+    pub(crate) fn placed(&mut self) {
+        if self.has_plenty() && !self.queue.is_led() {
+            self.wake_helper();
+        }
+    }
+
+    /// Asks the log's own thread for something.
+    pub(crate) fn ask(&mut self, what: impl FnOnce(&mut Asked)) {
+        what(&mut self.helper.asked);
+        self.wake_helper();
+    }
+
+    /// A number for a ticket that is polled.
+    #[cfg(any(feature = "future", loom))]
+    pub(crate) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Has `waker` woken once `round` is durable or the log has failed, in place of what was kept under this number.
+    #[cfg(any(feature = "future", loom))]
+    pub(crate) fn poll(&mut self, number: u64, round: Round, waker: Waker) {
+        self.polled.insert(number, (round, waker));
+        self.ask(|asked| asked.sync = true);
+    }
+
+    /// Forgets what [`Waited::poll`] kept.
+    #[cfg(feature = "future")]
+    pub(crate) fn forget(&mut self, number: u64) {
+        self.polled.remove(&number);
+    }
+
+    /// The gates of these rounds where someone sleeps.
+    fn open(&mut self, rounds: Range<Round>) -> impl Iterator<Item = usize> + use<> {
+        let mut opened = [false; GATES];
+        for round in (rounds.start.0..rounds.end.0).take(GATES) {
+            let latest = &mut self.at_gate[gate_of(round)];
+            opened[gate_of(round)] |= latest.is_some();
+            // Who waits for a later round at a gate that it shares goes on sleeping.
+            *latest = latest.filter(|latest| *latest >= rounds.end);
+        }
+        (0..GATES).filter(move |gate| opened[*gate])
+    }
+
+    /// The wakers of tickets that are durable, or of all after a failure.
+    fn polled(&mut self, failed: bool) -> Vec<Waker> {
+        if self.polled.is_empty() {
+            return Vec::new();
+        }
+        let done = self.queue.done();
+        self.polled.extract_if(|_, (round, _)| failed || *round < done).map(|(_, (_, waker))| waker).collect()
+    }
+}
+
+impl Deref for Waited {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl DerefMut for Waited {
+    fn deref_mut(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+}
+
+impl Rounds {
+    pub(crate) fn new(queue: Queue) -> Self {
+        let done = AtomicU64::new(queue.done().0);
+        let queue = Waited {
+            queue,
+            at_gate: [None; GATES],
+            at_report: false,
+            heir: false,
+            polled: HashMap::new(),
+            #[cfg(any(feature = "future", loom))]
+            numbers: 0,
+            helper: Helper::default(),
+        };
+        Rounds {
+            queue: Mutex::new(queue),
+            done,
+            failed: AtomicBool::new(false),
+            reports: AtomicU64::new(0),
+            gates: std::array::from_fn(|_| Gate::default()),
+            reported: Gate::default(),
+        }
+    }
+
+    pub(crate) fn queue(&self) -> Locked<'_> {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// True once `round` is durable.
+    pub(crate) fn is_done(&self, round: Round) -> bool {
+        round.0 < self.done.load(Ordering::Acquire)
+    }
+
+    /// Returns when `round` is durable. If this thread has to lead, it does so by `write`, which writes, syncs, and
+    /// returns the new durable point; before, it gives others `delay` to join.
+    pub(crate) fn wait<'a>(
+        &'a self,
+        mut queue: Locked<'a>,
+        round: Round,
+        delay: Duration,
+        write: impl Fn(Work) -> Result<Lsn>,
+    ) -> Result<()> {
+        loop {
+            match queue.turn(round)? {
+                Turn::Done => return Ok(()),
+                Turn::Lead => self.lead(queue, delay, &write),
+                Turn::Wait if !queue.heir => {
+                    queue.heir = true;
+                    self.await_report(queue, None);
+                }
+                Turn::Wait | Turn::Covered => {
+                    let gate = gate_of(round.0);
+                    queue.at_gate[gate] = queue.at_gate[gate].max(Some(round));
+                    drop(queue);
+                    self.gates[gate]
+                        .wait(None, || self.is_done(round) || self.failed.load(Ordering::Acquire));
+                }
+            }
+            if self.is_done(round) {
+                return Ok(());
+            }
+            queue = self.queue();
+        }
+    }
+
+    /// Sleeps until the next report, or until `timeout` has passed.
+    fn await_report(&self, mut queue: Locked<'_>, timeout: Option<Duration>) {
+        queue.at_report = true;
+        let seen = self.reports.load(Ordering::Relaxed);
+        drop(queue);
+        self.reported.wait(timeout, || self.reports.load(Ordering::Acquire) != seen);
+    }
+
+    /// Returns the durable point once it is past `lsn`, or as it is after `timeout`. Leads nothing.
+    pub(crate) fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
+        let begun = Instant::now();
+        loop {
+            let queue = self.queue();
+            let durable = queue.durable();
+            if durable > lsn {
+                return Ok(durable);
+            }
+            queue.check()?;
+            let left = timeout.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Ok(durable);
+            }
+            self.await_report(queue, Some(left));
+        }
+    }
+
+    /// Writes what waits by `write`, which need not sync, if nobody leads and it is worth a round. With `all`, anything
+    /// is.
+    pub(crate) fn flush(&self, all: bool, write: impl Fn(Work) -> Result<Lsn>) {
+        let mut queue = self.queue();
+        if (all || queue.has_plenty()) && queue.flush() {
+            self.lead(queue, Duration::ZERO, &write);
+        }
+    }
+
+    /// Returns when everything placed so far is written, by `write`, which need not sync, or by someone else.
+    pub(crate) fn write_out(&self, write: impl Fn(Work) -> Result<Lsn>) -> Result<()> {
+        let round = self.queue().newest();
+        self.write_until(|queue| queue.is_written(round), write).map(drop)
+    }
+
+    /// The queue, once fewer bytes than `waiting_max` wait in it. Writes by `write` if nobody else does.
+    pub(crate) fn queue_with_room(
+        &self,
+        waiting_max: usize,
+        write: impl Fn(Work) -> Result<Lsn>,
+    ) -> Result<Locked<'_>> {
+        self.write_until(|queue| queue.waiting_bytes() < waiting_max, write)
+    }
+
+    /// The queue, once it is as `enough` wants it. Until then what waits is written, here or by whoever leads.
+    fn write_until(
+        &self,
+        enough: impl Fn(&Queue) -> bool,
+        write: impl Fn(Work) -> Result<Lsn>,
+    ) -> Result<Locked<'_>> {
+        loop {
+            let mut queue = self.queue();
+            queue.check()?;
+            if enough(&queue) {
+                return Ok(queue);
+            }
+            if queue.flush() {
+                self.lead(queue, Duration::ZERO, &write);
+            } else {
+                self.await_report(queue, None);
+            }
+        }
+    }
+
+    /// The caller has the lead.
+    fn lead<'a>(&'a self, queue: Locked<'a>, delay: Duration, write: &impl Fn(Work) -> Result<Lsn>) {
+        let mut report = Report { rounds: self, outcome: Err(Error::Panicked) };
+        let mut queue = queue; // dropped before the report, which takes it
+        if !delay.is_zero() {
+            drop(queue);
+            #[cfg(not(loom))]
+            thread::sleep(delay);
+            queue = self.queue();
+        }
+        let work = queue.take();
+        drop(queue);
+        report.outcome = write(work);
+    }
+
+    /// Sleeps until there is something for the log's own thread, or `timeout` has passed. Returns what was asked for.
+    pub(crate) fn idle(&self, timeout: Option<Duration>) -> Asked {
+        let mut queue = self.queue();
+        let busy = queue.helper.asked.anything() || (queue.has_plenty() && !queue.is_led());
+        if !busy {
+            queue.helper.asleep = Some(thread::current());
+            drop(queue);
+            match timeout {
+                #[cfg(not(loom))]
+                Some(timeout) => thread::park_timeout(timeout),
+                _ => thread::park(),
+            }
+            queue = self.queue();
+            queue.helper.asleep = None;
+        }
+        std::mem::take(&mut queue.helper.asked)
+    }
+}
+
+/// Reports a leader's outcome when it goes out of scope: also if the leader panics, or everyone would wait
+/// for ever.
+struct Report<'a> {
+    rounds: &'a Rounds,
+    outcome: Result<Lsn>,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        let outcome = std::mem::replace(&mut self.outcome, Err(Error::Panicked));
+        let (rounds, failed) = (self.rounds, outcome.is_err());
+        let mut queue = rounds.queue();
+        let before = queue.done();
+        queue.finish(outcome.map_err(std::sync::Arc::new));
+        let done = queue.done();
+        rounds.done.store(done.0, Ordering::Release);
+        rounds.failed.fetch_or(failed, Ordering::Release);
+        rounds.reports.fetch_add(1, Ordering::Release);
+        queue.heir = false;
+        let reported = std::mem::take(&mut queue.at_report);
+        let opened = queue.open(before..if failed { Round(before.0 + GATES as u64) } else { done });
+        let polled = queue.polled(failed);
+        if queue.has_plenty() {
+            queue.wake_helper();
+        }
+        drop(queue);
+        // First whoever leads next.
+        if reported {
+            rounds.reported.open();
+        }
+        opened.for_each(|gate| rounds.gates[gate].open());
+        polled.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Where those sleep who wait for this round.
+fn gate_of(round: u64) -> usize {
+    (round % GATES as u64) as usize
+}
+
+#[cfg(all(loom, test))]
+#[path = "rounds/models.rs"]
+mod models;

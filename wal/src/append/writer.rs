@@ -1,0 +1,143 @@
+//! Writes the rounds of the commit queue to the segment files.
+
+use super::layout::Step;
+use super::queue::{Round, Work};
+use super::rounds::Locked;
+use crate::error::Result;
+use crate::options::SyncPolicy;
+use crate::segments::{segment, Room};
+use crate::shared::{lock, Shared};
+use crate::stats::Counters;
+use crate::Error;
+use pitr_format::Lsn;
+use pitr_format::index::SegmentIndex;
+use pitr_format::log::{Seed, SegmentHeader};
+use pitr_vfs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A segment that is synced fewer times than this is not filled with zeros in advance: that would cost more than it saves.
+const SYNCS_MIN: u32 = 64;
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) path: PathBuf,
+    pub(crate) seed: Seed,
+    /// Begin of the segment.
+    pub(crate) begin: Lsn,
+    /// From here on the next segment's file should be made ready; `None` once that was asked for.
+    spare_from: Option<Lsn>,
+    /// Syncs of this segment so far.
+    syncs: u32,
+}
+
+impl Shared {
+    /// The queue, once it has room for more.
+    pub(crate) fn queue_with_room(&self) -> Result<Locked<'_>> {
+        self.rounds.queue_with_room(self.options.waiting_bytes_max, |work| self.write(work))
+    }
+
+    /// Returns when `round` is durable.
+    pub(crate) fn wait<'a>(&'a self, queue: Locked<'a>, round: Round) -> Result<()> {
+        let delay = match self.options.sync {
+            SyncPolicy::Within(delay) => delay,
+            _ => Duration::ZERO,
+        };
+        self.rounds.wait(queue, round, delay, |work| {
+            let end = work.end;
+            self.write(work)?;
+            lock(&self.writer).sync(&self.counters)?;
+            Ok(end)
+        })
+    }
+
+    /// Writes what waits, if nobody is about it; without `all` only if it is much.
+    pub(crate) fn flush(&self, all: bool) {
+        self.rounds.flush(all, |work| self.write(work));
+    }
+
+    /// See [`crate::Wal::flush`].
+    pub(crate) fn write_out(&self) -> Result<()> {
+        self.rounds.write_out(|work| self.write(work))
+    }
+
+    /// Writes what a leader took. Returns the durable point, which moves only where a segment ends.
+    fn write(&self, work: Work) -> Result<Lsn> {
+        let mut writer = lock(&self.writer);
+        let mut durable = work.durable;
+        let mut buffers = Vec::new();
+        for step in work.steps {
+            match step {
+                Step::Write(mut batch) => {
+                    let (offset, seed) = (batch.lsn.since(writer.begin), writer.seed);
+                    let bytes = batch.finish(seed, durable);
+                    writer.file.write_all_at(bytes, offset).map_err(Error::io("write", &writer.path))?;
+                    self.counters.batches.add(1);
+                    self.counters.batch_bytes.add(bytes.len() as u64);
+                    buffers.push(batch.into_buffer());
+                }
+                Step::Begin(header, index) => {
+                    // The header seals the segment before it: that one must be durable first.
+                    writer.sync(&self.counters)?;
+                    durable = header.follows.end;
+                    self.begin(&mut writer, header, &index)?;
+                }
+            }
+        }
+        let mut queue = self.queue();
+        queue.give_back(buffers.into_iter());
+        if writer.wants_spare(work.end) {
+            queue.ask(|asked| asked.spare = true);
+        }
+        Ok(durable)
+    }
+
+    /// Begins the segment with this header; the one before is durable.
+    fn begin(&self, writer: &mut Writer, mut header: SegmentHeader, before: &SegmentIndex) -> Result<()> {
+        let free = lock(&self.segments).take_free();
+        header.recycled = free.as_ref().is_some_and(|free| free.used);
+        self.counters.segments_begun.add(1);
+        self.counters.segments_recycled.add(u64::from(header.recycled));
+        let file = match free {
+            Some(free) => segment::recycle(self.fs.as_ref(), &self.dir, &free.path, &header, before)?,
+            None => segment::create(self.fs.as_ref(), &self.dir, &header, before, writer.room_of_next())?,
+        };
+        *writer = Writer::new(file, segment::path_of(&self.dir, header.segment), &header);
+        lock(&self.segments).push(&header);
+        self.keep_cap();
+        Ok(())
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, header: &SegmentHeader) -> Self {
+        let begin = header.segment_size.start_of(header.segment).unwrap_or(Lsn::MAX);
+        let spare_from = begin.checked_add(u64::from(header.segment_size.bytes()) / 2);
+        Writer { file, path, seed: header.seed(), begin, spare_from, syncs: 0 }
+    }
+
+    /// The next segment will be used like this one.
+    fn room_of_next(&self) -> Room {
+        if self.syncs < SYNCS_MIN { Room::Sparse } else { Room::Written }
+    }
+
+    /// True once for a segment that is half full at `end`, if the next one will be written full of zeros.
+    fn wants_spare(&mut self, end: Lsn) -> bool {
+        let wants = self.spare_from.is_some_and(|from| end >= from) && self.room_of_next() == Room::Written;
+        if wants {
+            self.spare_from = None;
+        }
+        wants
+    }
+
+    fn sync(&mut self, counters: &Counters) -> Result<()> {
+        self.syncs = self.syncs.saturating_add(1);
+        let begun = Instant::now();
+        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        counters.synced(begun.elapsed());
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! Making a log, and opening one again after whatever ended its last writer.
+//!
+//! # Opening, in order
+//! 1. Take the lock. Sync the folder: a name that the last writer published but didn't live to sync must not
+//!    vanish after commits were acknowledged behind it. Remove leftovers of interrupted creations.
+//! 2. Read every segment's header; each must follow from the one before it, or a file is missing: a hole.
+//! 3. Scan the newest segment. Older ones were synced before their successor was made; readers check them.
+//! 4. Decide by the table of [`super::tail`]. Read the slots.
+//! 5. Write again what stands above the last stated durable point, and sync it: after a failed sync the page
+//!    cache may show bytes that the disk doesn't have.
+//! 6. At a torn tail make the next segment, under a higher incarnation; its header states where the torn one
+//!    ends. On a full disk this waits for the first append: the log opens, so that a checkpoint can remove segments.
+//!    Nothing is appended before it, so the next opening would decide the same.
+//!
+//! Nothing is changed before step 5, so a refused log stays as it was found, but for step 1.
+
+use super::scan::{self, Scanned};
+use super::tail::{self, Decision};
+use crate::append::{End, Layout, Queue, Writer};
+use crate::error::Witness;
+use crate::options::{Start, WalOptions};
+use crate::read::{Cursor, Found, Reach};
+use crate::segments::{segment, sequence, DirLock, Room, Segments, SlotFile, Slots};
+use crate::shared::{Opened, Shared};
+use crate::{Error, Result};
+use pitr_format::index::SegmentIndex;
+use pitr_format::log::{Follows, SegmentHeader};
+use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp};
+use pitr_vfs::{Access, Clock, File, FileSystem};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes written again at once.
+const REWRITE_BYTES: usize = 1 << 20;
+
+/// What opening a log found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// Timeline of the log.
+    pub timeline: TimelineId,
+    /// Identity of the log.
+    pub log_id: [u8; 16],
+    /// Where the log goes on; everything below is durable.
+    pub end: Lsn,
+    /// The latest commit or watermark time in the log.
+    pub time: Timestamp,
+    /// Set if a torn tail was cut off. Behind the end of a recycled segment bytes of its earlier life stand as a rule:
+    /// the log goes on in the next segment, and whether something was torn can't be told.
+    pub cut: Option<Cut>,
+    /// Where the oldest batch of the local log stands or would stand.
+    pub first: Lsn,
+}
+
+/// A torn tail that was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Where the log was ended.
+    pub at: Lsn,
+    /// Bytes behind it that no longer count; zero if the write that held the end of a record left no trace.
+    pub bytes: u64,
+}
+
+/// Makes a log in `dir`.
+pub(crate) fn create(
+    fs: Arc<dyn FileSystem>,
+    clock: Arc<dyn Clock>,
+    dir: &Path,
+    start: &Start,
+    options: &WalOptions,
+) -> Result<Shared> {
+    options.validate()?;
+    fs.create_dir_all(dir).map_err(Error::io("create", dir))?;
+    let lock = DirLock::take(fs.as_ref(), dir)?;
+    if !segment::list(fs.as_ref(), dir)?.is_empty() {
+        return Err(Error::Exists { dir: dir.to_owned() });
+    }
+    segment::remove_leftovers(fs.as_ref(), dir)?;
+    let slot_file = SlotFile::create(fs.as_ref(), dir, start.log_id)?;
+    let header = first_header(start).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
+    let file = segment::create(fs.as_ref(), dir, &header, &SegmentIndex::default(), Room::Written)?;
+    let end = End::of_empty(&header).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
+    let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
+    let queue = Queue::new(Layout::new(end, SegmentIndex::default()));
+    let slots = Slots::new(slot_file, Vec::new(), options.segments_max);
+    let opened = Opened { queue, segments: Segments::new([&header], slots), writer, lock };
+    Ok(Shared::new(fs, clock, dir, options, opened))
+}
+
+fn first_header(start: &Start) -> Option<SegmentHeader> {
+    let size = start.segment_size;
+    let segment = size.segment_of(start.follows).checked_add(1)?;
+    size.start_of(segment.checked_add(1)?)?;
+    Some(SegmentHeader {
+        timeline: start.timeline,
+        segment,
+        incarnation: Incarnation::FIRST,
+        segment_size: size,
+        log_id: start.log_id,
+        follows: Follows { end: start.follows, segment: None, last_batch: Lsn::ORIGIN, gap: start.gap },
+        time: start.time,
+        recycled: false,
+    })
+}
+
+/// Opens the log in `dir`.
+pub(crate) fn open(
+    fs: Arc<dyn FileSystem>,
+    clock: Arc<dyn Clock>,
+    dir: &Path,
+    archived_to: Lsn,
+    options: &WalOptions,
+) -> Result<(Shared, Recovered)> {
+    options.validate()?;
+    let exists = fs.exists(dir).map_err(Error::io("look for", dir))?;
+    if !exists {
+        return Err(Error::NoLog { dir: dir.to_owned() });
+    }
+    let lock = DirLock::take(fs.as_ref(), dir)?;
+    fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    segment::remove_leftovers(fs.as_ref(), dir)?;
+
+    let examined = examine(fs.as_ref(), dir, archived_to, Access::ReadWrite)?;
+    let newest = examined.newest;
+    let (slot_file, entries) = SlotFile::open(fs.as_ref(), dir, newest.log_id)?;
+    let cut = examined.cut.filter(|cut| !newest.recycled || cut.bytes == 0);
+    let Mended { headers, layout, writer } = mend(fs.as_ref(), dir, examined)?;
+    let segments = Segments::new(&headers, Slots::new(slot_file, entries, options.segments_max));
+    let recovered = Recovered {
+        timeline: newest.timeline,
+        log_id: newest.log_id,
+        end: layout.end(),
+        time: layout.time(),
+        cut,
+        first: segments.first(),
+    };
+    let opened = Opened { queue: Queue::new(layout), segments, writer, lock };
+    let shared = Shared::new(fs, clock, dir, options, opened);
+    Ok((shared, recovered))
+}
+
+/// What was found on disk, and the decision.
+pub(crate) struct Examined {
+    /// Of all local segments, in order; never empty.
+    headers: Vec<SegmentHeader>,
+    pub(crate) newest: SegmentHeader,
+    file: Arc<dyn File>,
+    path: PathBuf,
+    cursor: Cursor,
+    pub(crate) scanned: Scanned,
+    pub(crate) cut: Option<Cut>,
+}
+
+/// Steps 2 to 4 of the module's head: reads only. `access` is what the newest segment is opened for.
+pub(crate) fn examine(fs: &dyn FileSystem, dir: &Path, archived_to: Lsn, access: Access) -> Result<Examined> {
+    let headers = read_headers(fs, dir)?;
+    let newest = *headers.last().ok_or_else(|| Error::NoLog { dir: dir.to_owned() })?;
+    let path = segment::path_of(dir, newest.segment);
+    let file = fs.open(&path, access).map_err(Error::io("open", &path))?;
+    let unfinished = begins_unfinished(fs, dir, &headers)?;
+    let mut cursor = Cursor::new(Arc::clone(&file), path.clone(), newest)?;
+    let mut scanned = scan::scan(&mut cursor, unfinished)?;
+    if scanned.tail.stated.is_none_or(|(durable, _)| durable < archived_to) {
+        scanned.tail.stated = Some((archived_to, Witness::Archive));
+    }
+    let cut = match tail::decide(&scanned.tail) {
+        Decision::Hole { durable, witness, damage } => {
+            let (lsn, offset) = (scanned.tail.at, cursor.offset());
+            return Err(Error::Hole { lsn, segment: newest.segment, offset, damage, durable, witness });
+        }
+        Decision::Cut { bytes } => Some(Cut { at: scanned.tail.at, bytes }),
+        Decision::Append => None,
+    };
+    Ok(Examined { headers, newest, file, path, cursor, scanned, cut })
+}
+
+/// A log that can be written to again.
+struct Mended {
+    /// Of all local segments, in order.
+    headers: Vec<SegmentHeader>,
+    layout: Layout,
+    writer: Writer,
+}
+
+/// Steps 5 and 6.
+fn mend(fs: &dyn FileSystem, dir: &Path, examined: Examined) -> Result<Mended> {
+    let Examined { mut headers, newest, file, path, cursor, scanned, cut } = examined;
+    rewrite(file.as_ref(), &cursor, &scanned).map_err(Error::io("write again", &path))?;
+    if cut.is_none() {
+        let (layout, writer) = (Layout::new(scanned.end, scanned.index), Writer::new(file, path, &newest));
+        return Ok(Mended { headers, layout, writer });
+    }
+    let header = header_after_cut(&headers, &scanned.end)?;
+    let end = End::of_empty(&header).ok_or(Error::Exhausted { end: scanned.end.next, bytes: 0 })?;
+    match segment::create(fs, dir, &header, &scanned.index, Room::Written) {
+        Ok(file) => {
+            let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
+            headers.push(header);
+            Ok(Mended { headers, layout: Layout::new(end, SegmentIndex::default()), writer })
+        }
+        Err(full) if full.is_out_of_space() => {
+            let layout = Layout::beginning(end, header, scanned.index);
+            Ok(Mended { headers, layout, writer: Writer::new(file, path, &newest) })
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// The headers of all local segments, each checked to follow from the one before it.
+fn read_headers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentHeader>> {
+    let mut headers: Vec<SegmentHeader> = Vec::new();
+    for number in segment::list(fs, dir)? {
+        let Some((_, header)) = segment::open(fs, dir, number, Access::Read)? else { continue };
+        if let Some(previous) = headers.last() {
+            sequence::check_next(dir, previous, &header)?;
+        }
+        headers.push(header);
+    }
+    Ok(headers)
+}
+
+/// True if a record was begun before the newest segment whose rest should stand in it. Asked of the batch
+/// before the segment; if that one is no longer local it was durable with all of its round, and a round ends
+/// with whole records.
+fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader]) -> Result<bool> {
+    let Some(newest) = headers.last() else { return Ok(false) };
+    let (last_batch, size) = (newest.follows.last_batch, newest.segment_size);
+    let holder = headers.iter().rev().skip(1).find(|header| header.segment == size.segment_of(last_batch));
+    let Some(holder) = holder.filter(|holder| holder.incarnation == newest.incarnation) else {
+        return Ok(false);
+    };
+    let path = segment::path_of(dir, holder.segment);
+    let file = fs.open(&path, Access::Read).map_err(Error::io("open", &path))?;
+    let mut cursor = Cursor::new(file, path, *holder)?;
+    let after = headers.iter().find(|header| header.segment > holder.segment).unwrap_or(newest);
+    let (limit, segment) = (after.follows.end, holder.segment);
+    cursor.seek(last_batch, limit)?;
+    let (before, reach) = (*cursor.place(), Reach::sealed_by(newest));
+    match cursor.next(limit)? {
+        Found::Batch(batch) => scan::ends_unfinished(&batch, false).map_err(|source| Error::Frames {
+            lsn: batch.header.lsn,
+            segment,
+            source,
+        }),
+        // A seal leaves no hole unsaid.
+        Found::Amiss(amiss) => reach.hole(&before, amiss).map_or(Ok(false), Err),
+    }
+}
+
+/// The header of the segment that ends the newest one at its cut: under an incarnation that none had before.
+fn header_after_cut(headers: &[SegmentHeader], end: &End) -> Result<SegmentHeader> {
+    let highest = headers.iter().map(|header| header.incarnation).max().unwrap_or(end.incarnation);
+    highest
+        .next()
+        .and_then(|incarnation| end.next_segment(false, incarnation))
+        .ok_or(Error::Exhausted { end: end.next, bytes: 0 })
+}
+
+/// Step 5 of the module's head. The bytes are the same, so a crash in the middle changes nothing.
+fn rewrite(file: &dyn File, cursor: &Cursor, scanned: &Scanned) -> std::io::Result<()> {
+    let mut offset = cursor.place().offset_of(scanned.durable);
+    let end = cursor.place().offset_of(scanned.end.next);
+    while offset < end {
+        let len = REWRITE_BYTES.min((end - offset) as usize);
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, offset)?;
+        file.write_all_at(&bytes, offset)?;
+        offset += len as u64;
+    }
+    file.sync_data()
+}

@@ -5,8 +5,9 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::footer::{Footer, MarkKind};
 use crate::intervals::{Cause, Gap};
+use crate::layout::Layout;
 use crate::lineage::{Lineage, Piece};
-use crate::names::{Layout, LogName, Name};
+use crate::names::{LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
@@ -29,11 +30,11 @@ pub struct Archive {
 
 /// A log object whose footer has been read.
 #[derive(Debug, Clone)]
-pub struct LogObject {
+pub(crate) struct LogObject {
     /// Its name.
-    pub name: LogName,
+    pub(crate) name: LogName,
     /// What it says about its range.
-    pub footer: Footer,
+    pub(crate) footer: Footer,
     index: ObjectIndex,
 }
 
@@ -114,7 +115,7 @@ impl Archive {
     ///
     /// # Errors
     /// As [`footer`](Self::footer).
-    pub fn open(&self, name: &LogName) -> Result<LogObject> {
+    pub(crate) fn open(&self, name: &LogName) -> Result<LogObject> {
         log_object(name, self.objects.index(&self.layout.path(&Name::Log(*name)), ObjectKind::Log)?)
     }
 
@@ -122,7 +123,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::Objects`].
-    pub fn frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Vec<Vec<u8>>> {
+    pub(crate) fn frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Vec<Vec<u8>>> {
         let entries = object.index.frames.get(frames.clone()).unwrap_or_default();
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
         let path = self.layout.path(&Name::Log(object.name));

@@ -8,9 +8,9 @@
 
 use crate::error::Error;
 use crate::fence::Fence;
+use crate::intervals::cover;
 use crate::lineage::{Leg, Lineage, Piece};
-use crate::names::LogName;
-use crate::pruned::{PrunedRange, cover};
+use crate::names::{LogName, PrunedRange};
 use crate::timeline::Timeline;
 use pitr_format::{Epoch, Lsn, TimelineId};
 use std::collections::BTreeMap;

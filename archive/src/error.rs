@@ -203,4 +203,12 @@ impl Error {
             _ => Severity::Fix,
         }
     }
+
+    /// True if one object is damaged or missing, and not the repository as a whole.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Error::Objects(error) => error.kind().is_of_one_object(),
+            error => error.severity() == Severity::Fatal,
+        }
+    }
 }

@@ -13,9 +13,9 @@ const VERSION: u16 = 1;
 
 /// A writer's claim of an epoch. Who it is stands in the object's header: its owner token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// When it was made, by the writer's clock. For people only: nothing is decided by it.
-    pub time: Timestamp,
+    pub(crate) time: Timestamp,
 }
 
 /// Where the objects of an epoch end, for each timeline that it wrote to.
@@ -26,8 +26,7 @@ pub struct Fence {
 
 impl Claim {
     /// The claim's bytes.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_u16(VERSION);
         out.put_i64(self.time.micros());
@@ -35,7 +34,8 @@ impl Claim {
     }
 
     /// Reads a claim.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    #[cfg(test)]
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = reader(bytes, "claim")?;
         let time = Timestamp::from_micros(r.i64("claim")?);
         r.finish("claim")?;

@@ -16,20 +16,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is the same in all objects that one writer makes of one log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogIdentity {
+pub(crate) struct LogIdentity {
     /// Timeline of the log.
-    pub timeline: TimelineId,
+    pub(crate) timeline: TimelineId,
     /// The writer.
-    pub epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// Size of its segments.
-    pub segment_size: SegmentSize,
+    pub(crate) segment_size: SegmentSize,
     /// Random identity of the log.
-    pub log_id: [u8; 16],
+    pub(crate) log_id: [u8; 16],
 }
 
 /// What the footer of a range needs to know of the ranges before it.
 #[derive(Debug, Clone)]
-pub struct Carry {
+pub(crate) struct Carry {
     watermark: Timestamp,
     last_commit: Option<CommitPoint>,
     last_step: Option<Lsn>,
@@ -49,7 +49,7 @@ struct Logged {
 impl Carry {
     /// Nothing came before.
     #[must_use]
-    pub fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Carry {
             watermark: Timestamp::MIN,
             last_commit: None,
@@ -64,13 +64,13 @@ impl Carry {
     /// clock step stay known. Of transactions that were open only what comes is counted: their earlier records
     /// are not in one piece with it.
     #[must_use]
-    pub fn after_loss(self) -> Self {
+    pub(crate) fn after_loss(self) -> Self {
         Carry { open: OpenTransactions::default(), cut: None, in_the_middle: true, ..self }
     }
 
     /// The range before ended with this footer.
     #[must_use]
-    pub fn after(footer: &Footer) -> Self {
+    pub(crate) fn after(footer: &Footer) -> Self {
         let open = footer.open.iter().map(|open| {
             let state = Logged { blocks: open.blocks, bytes: open.bytes };
             (open.tx, Open { first: open.first_lsn, state })
@@ -89,7 +89,7 @@ impl Carry {
 
 /// Builds one footer.
 #[derive(Debug)]
-pub struct Indexer {
+pub(crate) struct Indexer {
     identity: LogIdentity,
     from: Lsn,
     gap: bool,
@@ -110,7 +110,7 @@ pub struct Indexer {
 impl Indexer {
     /// An indexer of the range that begins at `from`; `gap` if the source's deeds just before were never logged.
     #[must_use]
-    pub fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry) -> Self {
+    pub(crate) fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry) -> Self {
         Indexer {
             identity,
             from,
@@ -130,7 +130,7 @@ impl Indexer {
     }
 
     /// The next batch begins a frame of the object.
-    pub fn begin_frame(&mut self, lsn: Lsn, incarnation: Incarnation) {
+    pub(crate) fn begin_frame(&mut self, lsn: Lsn, incarnation: Incarnation) {
         if self.carry.open.enter(incarnation) {
             self.carry.in_the_middle = false;
         }
@@ -138,7 +138,7 @@ impl Indexer {
     }
 
     /// Indexes a checked batch.
-    pub fn push(&mut self, batch: &Batch<'_>) -> Result<(), DecodeError> {
+    pub(crate) fn push(&mut self, batch: &Batch<'_>) -> Result<(), DecodeError> {
         self.carry.watermark = self.carry.watermark.max(batch.header.time);
         for frame in batch.frames() {
             self.frame(&frame?)?;
@@ -148,7 +148,7 @@ impl Indexer {
 
     /// The footer of everything up to `to`, and what the next one needs.
     #[must_use]
-    pub fn finish(mut self, to: Lsn) -> (Footer, Carry) {
+    pub(crate) fn finish(mut self, to: Lsn) -> (Footer, Carry) {
         let LogIdentity { timeline, epoch, segment_size, log_id } = self.identity;
         let undecided =
             self.logical_open.into_iter().map(|((tx, partition), lsn)| LogicalEntry { lsn, tx, partition });

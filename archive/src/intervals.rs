@@ -183,6 +183,15 @@ fn gaps(intervals: &[Interval], runs: &[Run]) -> Vec<Gap> {
     gaps
 }
 
+/// True if every position from `from` on and before `to` lies in one of these ranges.
+pub(crate) fn cover(ranges: impl IntoIterator<Item = (Lsn, Lsn)>, from: Lsn, to: Lsn) -> bool {
+    let mut ranges: Vec<(Lsn, Lsn)> = ranges.into_iter().collect();
+    ranges.sort_unstable();
+    let reached =
+        ranges.into_iter().fold(from, |at, (begin, end)| if begin <= at { at.max(end) } else { at });
+    reached >= to
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,5 +276,15 @@ mod tests {
                 prop_assert!(found.gaps.iter().any(|gap| gap.from == pair[0].to && gap.to == pair[1].from));
             }
         }
+    }
+
+    #[test]
+    fn ranges_cover_together_what_none_covers_alone() {
+        let lsn = Lsn::new;
+        let ranges = [(lsn(20), lsn(30)), (lsn(0), lsn(12)), (lsn(10), lsn(20))];
+        assert!(cover(ranges, lsn(5), lsn(30)));
+        assert!(!cover(ranges, lsn(5), lsn(31)));
+        assert!(!cover([(lsn(0), lsn(12)), (lsn(13), lsn(30))], lsn(5), lsn(30)));
+        assert!(cover([], lsn(5), lsn(5)));
     }
 }

@@ -27,6 +27,7 @@ mod fence;
 mod footer;
 mod index;
 mod intervals;
+mod layout;
 mod lineage;
 mod merge;
 mod names;
@@ -39,25 +40,21 @@ mod ship;
 mod timeline;
 mod transactions;
 
-pub use archive::{Archive, LogObject};
+pub use archive::Archive;
 pub use catalog::{Catalog, Found};
 pub use claim::Writer;
 pub use error::{Error, Result};
-pub use fence::{Claim, Fence};
-pub use footer::{
-    CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart, ImageEntry,
-    LogicalEntry, Mark, MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span,
-};
-pub use index::{Carry, Indexer, LogIdentity};
+pub use fence::Fence;
+pub use footer::{CommitEntry, CommitPoint, Footer, Mark, MarkKind};
 pub use intervals::{Base, Cause, Coverage, Gap, Interval, Run, coverage, reaches, runs};
+pub use layout::Layout;
 pub use lineage::{Leg, Lineage, Piece};
 pub use merge::{BlockSet, Image, Merged};
-pub use names::{Layout, LogName, Name};
+pub use names::{LogName, Name, PrunedRange, RestoredName};
 pub use origin::Origin;
 pub use pitr_redo::FileChange;
-pub use pruned::PrunedRange;
-pub use restored::{Fingerprint, RestoredName, RestoredState};
-pub use search::{Around, Search, Transaction};
+pub use restored::{Fingerprint, RestoredState};
+pub use search::{Around, Search};
 pub use ship::{ShipOptions, Shipped, Shipper};
 pub use timeline::{ForkReason, Timeline};
-pub use transactions::Transactions;
+pub use transactions::{Transaction, Transactions};

@@ -6,11 +6,11 @@
 
 use crate::archive::Archive;
 use crate::claim::Writer;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::names::Name;
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
-use pitr_format::{Epoch, Severity, Timestamp};
+use pitr_format::{Epoch, Timestamp};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ impl Archive {
     /// statement that is damaged is passed over.
     ///
     /// # Errors
-    /// [`Error::Objects`]; [`Error::Payload`] about a statement of a later version.
+    /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a statement of a later version.
     pub fn origin(&self) -> Result<Option<Origin>> {
         let listed = self.objects().list(&self.layout().origins())?;
         let mut epochs: Vec<Epoch> = listed
@@ -109,7 +109,7 @@ impl Archive {
         for epoch in epochs.into_iter().rev() {
             match self.read(&Name::Origin(epoch), ObjectKind::Origin, Origin::decode) {
                 // It costs the check that it is there for, and must not cost the protection.
-                Err(error) if is_damage(&error) => {
+                Err(error) if error.is_damage() => {
                     tracing::warn!("{error}; `pitr verify` tells more");
                 }
                 other => return other.map(Some),
@@ -119,18 +119,11 @@ impl Archive {
     }
 }
 
-pub(crate) fn is_damage(error: &Error) -> bool {
-    match error {
-        Error::Objects(error) => error.kind().is_of_one_object(),
-        error => error.severity() == Severity::Fatal,
-    }
-}
-
 impl Writer {
     /// States where the source is from this epoch on, unless that is known already.
     ///
     /// # Errors
-    /// [`Error::Fenced`]; [`Error::Objects`].
+    /// [`Error::Fenced`](crate::Error::Fenced); [`Error::Objects`](crate::Error::Objects).
     pub fn state_origin(&self, origin: &Origin) -> Result<()> {
         self.check()?;
         if self.archive().origin()?.is_some_and(|known| known.says(origin)) {

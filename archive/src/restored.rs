@@ -5,13 +5,11 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::names::{MARK_BYTES, Name};
-use crate::origin::is_damage;
+use crate::names::{MARK_BYTES, Name, RestoredName, digits};
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 use sha2::{Digest, Sha256};
-use std::fmt;
 
 const VERSION: u16 = 1;
 const WHAT: &str = "restored state";
@@ -75,27 +73,6 @@ fn samples(blocks: u64) -> impl Iterator<Item = u64> {
     // At most `last`: it fits.
     let spread = move |nth: u64| (u128::from(nth) * last / u128::from(SAMPLES - 1)) as u64;
     (0..blocks.min(SAMPLES)).map(move |nth| if blocks <= SAMPLES { nth } else { spread(nth) })
-}
-
-/// The name of a restored state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RestoredName {
-    /// Made from the fingerprint; in an encrypted repository keyed.
-    pub mark: [u8; MARK_BYTES],
-    /// The timeline of the state.
-    pub timeline: TimelineId,
-    /// Its position.
-    pub lsn: Lsn,
-}
-
-impl fmt::Display for RestoredName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{:08x}-{:016x}", digits(&self.mark), self.timeline.get(), self.lsn.get())
-    }
-}
-
-fn digits(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A state that was restored.
@@ -170,7 +147,7 @@ impl Archive {
             match self.read(&name, ObjectKind::Restored, RestoredState::decode) {
                 Ok(state) if (state.timeline, state.lsn) == (at.timeline, at.lsn) => found.push(state),
                 Ok(_) => {}
-                Err(error) if is_damage(&error) => tracing::warn!("{error}; `pitr verify` tells more"),
+                Err(error) if error.is_damage() => tracing::warn!("{error}; `pitr verify` tells more"),
                 Err(error) => return Err(error),
             }
         }

@@ -3,19 +3,10 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::footer::{CommitEntry, CommitPoint, Footer, MarkKind};
+use crate::footer::{CommitPoint, Footer, MarkKind};
 use crate::lineage::Piece;
-use crate::transactions::Transactions;
+use crate::transactions::{Transaction, Transactions};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
-
-/// A commit and the timeline that it was made on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Transaction {
-    /// The timeline.
-    pub timeline: TimelineId,
-    /// The commit.
-    pub commit: CommitEntry,
-}
 
 /// The commits on both sides of a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

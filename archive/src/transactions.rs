@@ -4,8 +4,16 @@ use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::footer::CommitEntry;
 use crate::lineage::Piece;
-use crate::search::Transaction;
 use pitr_format::{Lsn, TimelineId};
+
+/// A commit and the timeline that it was made on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transaction {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// The commit.
+    pub commit: CommitEntry,
+}
 
 /// Iterates over commits in LSN order; made by [`crate::Search::transactions`]. Ends behind the first error.
 #[derive(Debug)]

@@ -22,9 +22,9 @@ use pitr_format::record::GapReason;
 use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
 
 /// Version of the footer's layout.
-pub const FOOTER_VERSION: u16 = 1;
+pub(crate) const FOOTER_VERSION: u16 = 1;
 /// The fixed part of every record's payload fits in this many bytes.
-pub const RECORD_HEAD_BYTES: usize = 24;
+pub(crate) const RECORD_HEAD_BYTES: usize = 24;
 
 /// The footer of a log object.
 #[derive(Debug, Clone, PartialEq, Eq)]

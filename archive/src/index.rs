@@ -287,7 +287,8 @@ impl Indexer {
         if first_lsn > end || earliest > time {
             return Err(DecodeError::Range { what: "commit", value: record.lsn.get() });
         }
-        let Logged { blocks, bytes } = self.carry.open.end(record.tx).map_or(Logged::default(), |open| open.state);
+        let Logged { blocks, bytes } =
+            self.carry.open.end(record.tx).map_or(Logged::default(), |open| open.state);
         self.decided(record.tx);
         self.carry.watermark = self.carry.watermark.max(time);
         self.commits.push(CommitEntry { tx: record.tx, lsn: end, time, earliest, first_lsn, blocks, bytes });

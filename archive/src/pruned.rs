@@ -7,8 +7,8 @@ use crate::archive::Archive;
 use crate::error::Result;
 use crate::names::{Name, PrunedRange};
 use pitr_codec::ObjectKind;
-use pitr_format::bytes::Put;
 use pitr_format::Timestamp;
+use pitr_format::bytes::Put;
 
 const VERSION: u16 = 1;
 

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::footer::{CommitPoint, Footer, MarkKind};
 use crate::lineage::Piece;
 use crate::transactions::{Transaction, Transactions};
-use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
+use pitr_format::{Lsn, Timestamp, TxId};
 
 /// The commits on both sides of a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -181,8 +181,9 @@ impl Restorer<'_> {
             let total = base.extents(file)?;
             let tick = self.ticker(Phase::Base, total);
             let replaced = merged.blocks(file);
-            reused_bytes = BaseWriter { sink: &sink, base, file, change, replaced, failed: &failed, tick: &tick }
-                .write(old.as_deref())?;
+            reused_bytes =
+                BaseWriter { sink: &sink, base, file, change, replaced, failed: &failed, tick: &tick }
+                    .write(old.as_deref())?;
         }
         let base_bytes = sink.written();
         phases.base = watch.lap();

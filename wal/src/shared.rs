@@ -1,7 +1,6 @@
 //! The state that all handles of an open log share.
 
 use crate::append::{Locked, Queue, Rounds, Writer};
-use crate::error::Result;
 use crate::options::WalOptions;
 use crate::segments::{DirLock, Segments};
 use crate::stats::Counters;

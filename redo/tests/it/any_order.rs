@@ -17,7 +17,7 @@ impl Part {
         for logged in part.iter().filter(|logged| winners.counts(logged.tx, logged.lsn)) {
             match logged.what {
                 What::Image { file, block } => {
-                    drop(files.entry(file).or_default().0.insert(block, logged.lsn));
+                    _ = files.entry(file).or_default().0.insert(block, logged.lsn);
                 }
                 What::SetLength { file, len } => {
                     files.entry(file).or_default().1.set_length(logged.lsn, len);

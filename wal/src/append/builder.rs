@@ -1,4 +1,4 @@
-//! Records on their way into the log.
+//! A builder for the records of one append.
 
 use crate::{Error, Result};
 use pitr_format::bytes::DecodeError;
@@ -8,21 +8,21 @@ use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Records that are appended together, in this order. It may be larger than a batch or a segment: the log
-/// cuts it up as needed and acknowledges it as one.
+/// Records that are appended together, in this order. A builder may hold more than a batch or a segment: the log divides
+/// it as needed and acknowledges it as one.
 ///
-/// Appending empties it and leaves it its memory, so that one builder serves a thread for ever.
+/// Appending empties the builder and keeps its memory, so one builder can serve a thread for its lifetime.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     pub(crate) payloads: Vec<u8>,
     pub(crate) records: Vec<Pushed>,
-    /// The highest first LSN that the engine gave, and for which transaction.
+    /// The highest first LSN that the engine passed, and its transaction.
     pub(crate) given_first: Option<(Lsn, TxId)>,
     firsts: Firsts,
 }
 
-/// Index of the first record of each transaction that is not decided yet. Most builders hold one transaction: the
-/// map is asked only when another one's turn comes.
+/// Index of the first record of each transaction that is neither committed nor aborted yet. Most builders hold one
+/// transaction: the map is used only when the transaction changes.
 #[derive(Debug, Default)]
 struct Firsts {
     current: Option<(TxId, usize)>,
@@ -30,7 +30,7 @@ struct Firsts {
 }
 
 impl Firsts {
-    /// The first record of `tx`, which is `index` if it has none yet.
+    /// Index of the first record of `tx`; `index` if the transaction is new.
     fn of(&mut self, tx: TxId, index: usize) -> usize {
         match self.current {
             Some((current, first)) if current == tx => first,
@@ -45,7 +45,7 @@ impl Firsts {
         }
     }
 
-    /// The transaction is decided: what comes under its number is another one.
+    /// Ends the transaction: later records under its number belong to a new one.
     fn forget(&mut self, tx: TxId) {
         self.current = self.current.filter(|(current, _)| *current != tx);
         self.others.remove(&tx);
@@ -57,14 +57,14 @@ impl Firsts {
     }
 }
 
-/// What the log fills in of a commit or an abort when it gets its place.
+/// The fields of a commit or an abort that the log fills in when it assigns the position.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Decides {
-    /// Index of the transaction's first record in this builder, the commit or abort itself if it has none.
+    /// Index of the transaction's first record in this builder; that of the commit or abort itself if there is none.
     pub(crate) first: usize,
-    /// Position of its first record, if the engine gave one; it may stand in an earlier batch.
+    /// LSN of its first record, if the engine passed one; that record may be in an earlier batch.
     pub(crate) given_first: Option<Lsn>,
-    /// True for a commit of which the engine does not know the earliest time.
+    /// True for a commit whose earliest time the engine does not know.
     pub(crate) stamps_earliest: bool,
 }
 
@@ -74,18 +74,18 @@ pub(crate) struct Pushed {
     pub(crate) kind: RecordKind,
     pub(crate) partition: PartitionId,
     pub(crate) tx: TxId,
-    /// Where its payload stands in `payloads`.
+    /// Its payload in `payloads`.
     pub(crate) payload: Range<usize>,
-    /// For a commit or an abort that the log completes; one that was pushed as a record is complete.
+    /// Set for a commit or an abort that the log completes. One that was pushed as a record is complete already.
     pub(crate) decides: Option<Decides>,
     /// For a watermark: its time.
     pub(crate) watermark: Option<Timestamp>,
-    /// Where it stands, once it has its place.
+    /// Its position, once assigned.
     pub(crate) lsn: Lsn,
 }
 
 impl BatchBuilder {
-    /// An empty one.
+    /// An empty builder.
     #[must_use]
     pub fn new() -> Self {
         BatchBuilder::default()
@@ -103,7 +103,7 @@ impl BatchBuilder {
         self.records.is_empty()
     }
 
-    /// Forgets the records and keeps the memory.
+    /// Removes the records and keeps the memory.
     pub fn clear(&mut self) {
         self.payloads.clear();
         self.records.clear();
@@ -117,9 +117,8 @@ impl BatchBuilder {
         self.payloads.len()
     }
 
-    /// Adds a record. Use [`BatchBuilder::push_commit`] and [`BatchBuilder::push_abort`] for commits and aborts: the
-    /// `first_lsn` and the earliest time of one that is pushed here are kept as they are; only the commit time is
-    /// stamped by the log.
+    /// Adds a record. Use [`BatchBuilder::push_commit`] and [`BatchBuilder::push_abort`] for commits and aborts: this method
+    /// keeps their `first_lsn` and earliest time as they are, and the log stamps only the commit time.
     ///
     /// # Errors
     /// [`Error::Record`] if the format does not allow the record. The builder is then unchanged.
@@ -134,17 +133,17 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// Adds the commit of a transaction. The log stamps its time when the commit gets its place, never earlier than
-    /// any stamp before it.
+    /// Adds the commit of a transaction. The log stamps its time when it assigns the commit's position, never earlier than
+    /// any earlier stamp.
     ///
     /// `earliest` is the earliest time at which the commit can have happened. An engine that knows it, for example
-    /// because it read the clock when the commit was requested, passes it; a value later than the stamp is lowered
-    /// to the stamp. With `None` the log uses the latest commit or watermark time before this commit. A restore to a
+    /// because it read the clock when the commit was requested, passes it; the log lowers a value later than the
+    /// stamp to the stamp. With `None` the log uses the latest commit or watermark time before this commit. A restore to a
     /// time from `earliest` up to the stamp is refused as uncertain, so a value that is too early makes times
     /// unreachable: the [guide](crate::guide) has more.
     ///
-    /// `first_lsn` is the position of the transaction's first record, needed if that record was appended with an
-    /// earlier builder ([`Appended::first`](crate::Appended::first)). With `None` the log uses the first record of
+    /// `first_lsn` is the position of the transaction's first record. Pass it if that record was appended with an earlier
+    /// builder ([`Appended::first`](crate::Appended::first)). With `None` the log uses the first record of
     /// `tx` in this builder, or the commit itself.
     ///
     /// # Errors
@@ -163,10 +162,8 @@ impl BatchBuilder {
         self.decide(partition, tx, &Record::Commit(commit), first_lsn, earliest.is_none())
     }
 
-    /// Adds the abort of a transaction: none of its records count. `first_lsn` as for [`BatchBuilder::push_commit`].
-    ///
-    /// # Errors
-    /// As [`BatchBuilder::push_commit`].
+    /// Adds the abort of a transaction: none of its records count. `first_lsn` and errors are those of
+    /// [`BatchBuilder::push_commit`].
     pub fn push_abort(&mut self, partition: PartitionId, tx: TxId, first_lsn: Option<Lsn>) -> Result<()> {
         self.decide(partition, tx, &Record::Abort { first_lsn: Lsn::ORIGIN }, first_lsn, false)
     }
@@ -212,7 +209,7 @@ impl BatchBuilder {
     }
 }
 
-/// What is logged must be readable: the decoder has the last word.
+/// Decodes the payload: a record that can't be decoded must not be logged.
 fn check(kind: RecordKind, payload: &[u8]) -> std::result::Result<(), DecodeError> {
     if payload.len() > RECORD_BYTES_MAX as usize {
         return Err(DecodeError::Range { what: "record length", value: payload.len() as u64 });

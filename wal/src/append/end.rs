@@ -1,4 +1,4 @@
-//! Where a log ends: what it takes to go on.
+//! The end of a log, with everything needed to append after it.
 
 use pitr_format::log::{Follows, SegmentHeader};
 use pitr_format::{Incarnation, Lsn, SegmentNo, SegmentSize, TimelineId, Timestamp};
@@ -15,7 +15,7 @@ pub(crate) struct End {
     pub(crate) next: Lsn,
     /// The last batch.
     pub(crate) last_batch: Lsn,
-    /// The latest stamp.
+    /// The latest stamped time.
     pub(crate) time: Timestamp,
 }
 
@@ -26,8 +26,8 @@ impl End {
         u64::from(self.size.bytes()).saturating_sub(self.next.since(begin))
     }
 
-    /// Header of the segment that follows this end; `None` at the end of the range. With `gap` a number is
-    /// left out.
+    /// Header of the segment that follows this end; `None` at the end of the LSN range. With `gap` it skips a segment
+    /// number.
     pub(crate) fn next_segment(&self, gap: bool, incarnation: Incarnation) -> Option<SegmentHeader> {
         let segment = self.segment.checked_add(if gap { 2 } else { 1 })?;
         let header = SegmentHeader {
@@ -45,7 +45,7 @@ impl End {
             time: self.time,
             recycled: false,
         };
-        // The whole segment must lie within the range.
+        // The whole segment must lie within the LSN range.
         self.size.start_of(segment.checked_add(1)?)?;
         Some(header)
     }

@@ -1,4 +1,4 @@
-//! Tickets that can be awaited, under any executor: the log's own thread syncs and wakes.
+//! Awaiting tickets under any executor: the log's own thread syncs and wakes.
 
 use super::layout::Appended;
 use super::ticket::Ticket;
@@ -7,13 +7,13 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Becomes ready when the records of a [`Ticket`] are durable, or the log has failed. Polling it has the log's own thread
-/// sync; dropping it takes nothing back.
+/// Becomes ready when the records of a [`Ticket`] are durable, or when the log has failed. Polling makes the log's own
+/// thread sync; dropping it does not undo the append.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Durable {
     ticket: Option<Ticket>,
-    /// Under which its waker is kept, from the first poll on.
+    /// Number under which its waker is kept, from the first poll on.
     number: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ impl Future for Durable {
                 return Poll::Ready(Err(Error::Options { what: "awaiting a ticket needs `background`" }));
             }
             let mut queue = waiting.shared.queue();
-            // Looked at again under the lock: a report that comes now finds the waker.
+            // Check again under the lock: a report that comes now finds the waker.
             if !waiting.is_durable() {
                 if let Err(failed) = queue.check() {
                     return Poll::Ready(Err(failed));

@@ -1,4 +1,4 @@
-//! Where threads sleep until something is so.
+//! A place where threads sleep until a condition holds.
 
 use std::time::Duration;
 
@@ -12,15 +12,16 @@ use loom::sync::{Condvar, Mutex};
 #[cfg(loom)]
 use loom::thread;
 
-/// How often a thread lets others run before it sleeps. While there are others that is cheaper than sleeping and being
-/// woken, and on an idle machine it takes a few microseconds (`docs/choices.md`).
+/// Number of times that a thread yields before it sleeps. While other threads run, yielding is cheaper than sleeping and
+/// waking; on an idle machine it takes a few microseconds (`docs/choices.md`).
 const YIELDS: u32 = if cfg!(loom) { 0 } else { 5 };
 
-/// A place to sleep. What is waited for is told by atomics, which whoever opens the gate has changed before.
+/// A place to sleep. Atomics hold the condition; a thread changes them before it opens the gate.
 ///
 /// # Invariant: no lost wake-up
-/// A sleeper looks with the lock held, and gives it back only by falling asleep. Whoever opens holds the lock once between
-/// changing what is looked at and waking: so the sleeper either sees the change or is asleep by then.
+/// A sleeper checks the condition with the lock held, and releases the lock only by falling asleep. The thread that opens
+/// the gate takes the lock once between changing the condition and waking. So the sleeper either sees the change or is
+/// already asleep.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     lock: Mutex<()>,
@@ -36,7 +37,7 @@ impl Gate {
             }
             thread::yield_now();
         }
-        // Poisoned or not, the lock guards no data.
+        // The lock guards no data, so poisoning does not matter.
         let mut held = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match timeout {
             #[cfg(not(loom))]
@@ -49,7 +50,7 @@ impl Gate {
         }
     }
 
-    /// Wakes all who sleep here.
+    /// Wakes all sleepers.
     pub(crate) fn open(&self) {
         drop(self.lock.lock());
         self.opened.notify_all();

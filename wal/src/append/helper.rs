@@ -1,8 +1,9 @@
-//! The log's own thread: it does what would keep a caller waiting though nobody waits for it.
+//! The log's own thread: it does work that no caller waits for, so that no caller is delayed by it.
 //!
-//! It writes when much is waiting that nobody syncs, so that appending goes on meanwhile; syncs for tickets that are
-//! polled, and as often as the sync policy says; and makes the next segment's file ready. When the last handle of the log
-//! is dropped it writes and syncs what is left, and ends.
+//! - It writes when many bytes wait and no caller syncs, so that appending continues in the meantime.
+//! - It syncs for polled tickets, and as often as the sync policy says.
+//! - It prepares the next segment's file.
+//! - When the last handle of the log is dropped, it writes and syncs the remaining records, and ends.
 
 use crate::options::SyncPolicy;
 use crate::shared::Shared;
@@ -11,10 +12,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Longest that bytes wait for the operating system under [`SyncPolicy::Never`].
+/// Longest time that bytes wait to be written under [`SyncPolicy::Never`].
 const WRITE_EVERY: Duration = Duration::from_millis(100);
 
-/// The thread; dropping it ends it.
+/// The thread; dropping the value ends it.
 #[derive(Debug)]
 pub(crate) struct Helper {
     shared: Arc<Shared>,
@@ -33,7 +34,7 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         self.shared.queue().ask(|asked| asked.stop = true);
-        // A panic of that thread was reported to everyone who waits.
+        // A panic of that thread was reported to all waiting threads.
         self.thread.take().map(JoinHandle::join);
     }
 }
@@ -52,7 +53,7 @@ fn run(shared: &Shared) {
         if asked.sync || asked.stop || periodic {
             let queue = shared.queue();
             let round = queue.newest();
-            // A failure has ended the log: everyone else is told.
+            // A failure ended the log: the callers get the error.
             let _ = shared.wait(queue, round);
         } else {
             shared.flush(is_due);

@@ -1,54 +1,55 @@
-//! Where records land: the pure half of the log's writer.
+//! Assigns positions to records: the pure half of the log's writer.
 //!
-//! [`Layout`] knows the end of the log and nothing of files, threads or clocks. Records are placed one after
-//! the other into an open batch; what a writer has to do on disk comes out as [`Step`]s, in order. Positions
-//! are final once placed.
+//! [`Layout`] knows the end of the log, but no files, threads or clocks. It places records one after the other into an
+//! open batch and emits the writer's work as [`Step`]s, in order. Assigned positions are final.
 //!
 //! # Invariants
-//! - A batch never crosses the end of its segment and its body never passes [`BATCH_BODY_BYTES_MAX`].
-//! - A payload of up to [`FRAGMENT_BYTES_MIN`] is never cut up; a larger one is, in parts of at least that
-//!   size but for the last.
-//! - A stamp is never earlier than any stamp before it.
+//! - A batch never crosses the end of its segment, and its body never exceeds [`BATCH_BODY_BYTES_MAX`].
+//! - A payload of up to [`FRAGMENT_BYTES_MIN`] is never divided. A larger one may be, into parts of at least that size
+//!   except for the last.
+//! - A stamp is never earlier than any earlier stamp.
 
 use super::builder::{BatchBuilder, Pushed};
 use super::end::End;
 use crate::{Error, Result};
 use pitr_format::index::SegmentIndex;
-use pitr_format::log::{ BATCH_ALIGN, BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, };
+use pitr_format::log::{
+    BATCH_ALIGN, BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
+};
 use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, RecordKind};
 use pitr_format::{Lsn, Timestamp, TxId};
 
 /// Most buffers kept for batches to come.
 const BUFFERS_MAX: usize = 8;
-/// Smallest part of a payload that is worth a frame of its own, bytes.
+/// Smallest part of a payload that gets its own frame, bytes.
 const FRAGMENT_BYTES_MIN: usize = 512;
 /// Offset of the earliest time within a commit's payload, between its time and its first LSN.
 const COMMIT_EARLIEST_OFFSET: usize = COMMIT_TIME_OFFSET + 8;
 
-/// Where appended records stand.
+/// The positions of appended records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
     /// Position of the first record; the end of the log for an empty builder.
     pub first: Lsn,
-    /// Position just behind the last one.
+    /// End of the last record.
     pub end: Lsn,
     /// The commits among them, in order.
     pub commits: Vec<Committed>,
 }
 
-/// A commit that has its place.
+/// A commit and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
     /// The transaction.
     pub tx: TxId,
-    /// Its LSN: the position just behind the commit record. It is durable once the log's durable LSN is
-    /// there.
+    /// Its LSN: the end of the commit record. The commit is durable once the log's durable LSN reaches it.
     pub lsn: Lsn,
     /// The time stamped on it.
     pub time: Timestamp,
 }
 
-/// What the writer does next.
+/// One step of the writer.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Write a batch into the current segment.
@@ -57,7 +58,7 @@ pub(crate) enum Step {
     Begin(SegmentHeader, SegmentIndex),
 }
 
-/// A batch with its place. Checksums and the durable point are filled in when it is written.
+/// A batch and its position. Writing it fills in checksums and the durable point.
 #[derive(Debug)]
 pub(crate) struct Placed {
     pub(crate) lsn: Lsn,
@@ -86,7 +87,7 @@ impl Placed {
         &self.bytes
     }
 
-    /// Its memory, for another batch.
+    /// Its memory, to be reused for another batch.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.bytes
     }
@@ -102,37 +103,37 @@ struct OpenBatch {
     bytes_max: usize,
 }
 
-/// See the module's head.
+/// Assigns positions to records, after the end of a log.
 #[derive(Debug)]
 pub(crate) struct Layout {
     end: End,
-    /// Of the segment that fills.
+    /// Index of the current segment.
     index: SegmentIndex,
-    /// The segment that begins with the next batch, with the index of the one before; `None` if it has begun.
+    /// The segment that begins with the next batch, with the index of its predecessor; `None` if it has begun.
     to_begin: Option<(SegmentHeader, SegmentIndex)>,
     open: Option<OpenBatch>,
     steps: Vec<Step>,
-    /// Memory of batches that were written: asking for it anew costs more than the copy into it.
+    /// Memory of written batches, to be reused: allocating costs more than copying into it.
     buffers: Vec<Vec<u8>>,
     /// Bytes that wait in `open` and `steps`.
     waiting_bytes: usize,
 }
 
 impl Layout {
-    /// Goes on at `end`, in a segment of which `index` says what stands in it already.
+    /// Continues at `end`, in a segment whose earlier batches `index` describes.
     pub(crate) fn new(end: End, index: SegmentIndex) -> Self {
         let (open, steps, buffers) = (None, Vec::new(), Vec::new());
         Layout { end, index, to_begin: None, open, steps, buffers, waiting_bytes: 0 }
     }
 
-    /// Goes on at `end`, in the segment with this header, which is made for its first batch. `before` is the index of
-    /// the segment that it follows.
+    /// Continues at `end`, in the segment with this header, which is created for its first batch. `before` is the index of
+    /// its predecessor.
     pub(crate) fn beginning(end: End, header: SegmentHeader, before: SegmentIndex) -> Self {
         Layout { to_begin: Some((header, before)), ..Layout::new(end, SegmentIndex::default()) }
     }
 
-    /// Where the next batch will begin if nothing more is placed; the end of the segment before, while the next one
-    /// waits for its first batch.
+    /// Start of the next batch if nothing more is placed; the end of the previous segment while the next one waits for its
+    /// first batch.
     pub(crate) fn end(&self) -> Lsn {
         match (&self.open, &self.to_begin) {
             (Some(open), _) => aligned(open.lsn, open.bytes.len()),
@@ -154,21 +155,21 @@ impl Layout {
         self.waiting_bytes
     }
 
-    /// Takes what there is to do.
+    /// Takes the pending steps.
     pub(crate) fn take(&mut self) -> Vec<Step> {
         self.close();
         self.waiting_bytes = 0;
         std::mem::take(&mut self.steps)
     }
 
-    /// Takes back the memory of batches that were written.
+    /// Takes back the memory of written batches.
     pub(crate) fn give_back(&mut self, buffers: impl Iterator<Item = Vec<u8>>) {
         let room = BUFFERS_MAX.saturating_sub(self.buffers.len());
         self.buffers.extend(buffers.take(room));
     }
 
-    /// Gives every record its place and every commit its stamp, and empties the builder. Nothing has changed after
-    /// an error. The clock is asked only if there is a commit.
+    /// Assigns every record its position and every commit its time, and empties the builder. After an error nothing has
+    /// changed. Reads the clock only if there is a commit.
     ///
     /// # Errors
     /// [`Error::Exhausted`]; [`Error::FirstAhead`].
@@ -213,8 +214,7 @@ impl Layout {
         Ok(appended)
     }
 
-    /// Ends the segment and leaves the next one out: the hole in the positions is the gap. Returns where the
-    /// log goes on.
+    /// Ends the segment and skips the next one: the hole in the positions is the gap. Returns where the log continues.
     pub(crate) fn skip(&mut self) -> Result<Lsn> {
         let segment_bytes = u64::from(self.end.size.bytes());
         self.check_bytes(3 * segment_bytes)?;
@@ -222,18 +222,18 @@ impl Layout {
         Ok(self.end.next)
     }
 
-    /// Errors if `builder` might not fit before the end of the range, counted generously.
+    /// Errors if `builder` might not fit before the end of the LSN range; overestimates.
     fn check_room(&self, builder: &BatchBuilder) -> Result<()> {
         let payloads = builder.payloads.len() as u64;
         let frames = (builder.records.len() as u64) * (RECORD_HEADER_BYTES as u64);
         let segment_bytes = u64::from(self.end.size.bytes());
-        // A segment loses its header and less than one small frame and a batch header at its end: with the
-        // smallest size that is under half of it.
+        // A segment loses its header, and at its end less than one small frame and a batch header: under half of the
+        // smallest segment.
         self.check_bytes(2 * (payloads + frames) + 4 * segment_bytes)
     }
 
-    /// Errors if the engine gave a first LSN past the end of the log: the records of that transaction would not be
-    /// covered by its commit, and be lost silently.
+    /// Errors if the engine passed a first LSN after the end of the log: the commit would not cover the transaction's
+    /// records, and they would be lost silently.
     fn check_firsts(&self, builder: &BatchBuilder) -> Result<()> {
         let end = self.end();
         match builder.given_first.filter(|(first, _)| *first > end) {
@@ -247,8 +247,8 @@ impl Layout {
         end.checked_add(bytes).map(drop).ok_or(Error::Exhausted { end, bytes })
     }
 
-    /// Opens a batch in which a payload of `len` bytes, or a worthwhile part of it, can go on. Returns where
-    /// its frame will stand.
+    /// Opens a batch with room for a payload of `len` bytes, or for a part that is large enough. Returns the position of its
+    /// frame.
     fn make_room(&mut self, len: usize) -> Lsn {
         let needed = RECORD_HEADER_BYTES + len.min(FRAGMENT_BYTES_MIN);
         if let Some(open) = &self.open {
@@ -273,7 +273,7 @@ impl Layout {
         at(lsn, BATCH_HEADER_BYTES)
     }
 
-    /// Writes the frames of a record for which there is room. Returns the position just behind the last one.
+    /// Writes the frames of a record for which there is room. Returns the end of the last one.
     fn put(&mut self, record: &Pushed, payload: &[u8]) -> Lsn {
         let total_len = payload.len() as u32; // at most RECORD_BYTES_MAX, see the builder
         let mut rest = payload;
@@ -281,8 +281,8 @@ impl Layout {
             let lsn = self.make_room(rest.len());
             let open = self.open.as_mut().expect("make_room leaves a batch open");
             let room = open.bytes_max - open.bytes.len() - RECORD_HEADER_BYTES;
-            let (bytes, behind) = rest.split_at(rest.len().min(room));
-            let part = match (rest.len() == payload.len(), behind.is_empty()) {
+            let (bytes, left) = rest.split_at(rest.len().min(room));
+            let part = match (rest.len() == payload.len(), left.is_empty()) {
                 (true, true) => Part::Full,
                 (true, false) => Part::First,
                 (false, false) => Part::Middle,
@@ -293,10 +293,10 @@ impl Layout {
             frame.encode(&mut open.bytes);
             open.frames += 1;
             self.waiting_bytes += RECORD_HEADER_BYTES + bytes.len();
-            if behind.is_empty() {
+            if left.is_empty() {
                 return frame.end();
             }
-            rest = behind;
+            rest = left;
         }
     }
 
@@ -311,12 +311,12 @@ impl Layout {
         self.steps.push(Step::Write(Placed { lsn, prev, time, frames, bytes, body_len }));
     }
 
-    /// Begins the segment that waits for its first batch.
+    /// Begins the segment that waits for its first batch, if there is one.
     fn begin_segment(&mut self) {
         self.steps.extend(self.to_begin.take().map(|(header, before)| Step::Begin(header, before)));
     }
 
-    /// Ends the segment and begins the next, or the one after it.
+    /// Ends the segment and begins the next, with `gap` the one after it.
     fn roll(&mut self, gap: bool) {
         self.close();
         self.begin_segment();
@@ -328,12 +328,12 @@ impl Layout {
     }
 }
 
-/// Stamps a commit's payload. Its earliest time is what the engine said, or `unknown`, but never later than its time.
+/// Stamps a commit's payload. Its earliest time is the engine's, or `unknown`, but never later than its time.
 fn stamp(payload: &mut [u8], time: Timestamp, unknown: Option<Timestamp>) {
     let earliest = &mut payload[COMMIT_EARLIEST_OFFSET..COMMIT_FIRST_LSN_OFFSET];
-    let said = i64::from_le_bytes(earliest.try_into().expect("the range is eight bytes long"));
-    let said = unknown.map_or(said, Timestamp::micros);
-    earliest.copy_from_slice(&said.min(time.micros()).to_le_bytes());
+    let given = i64::from_le_bytes(earliest.try_into().expect("the range is eight bytes long"));
+    let given = unknown.map_or(given, Timestamp::micros);
+    earliest.copy_from_slice(&given.min(time.micros()).to_le_bytes());
     payload[COMMIT_TIME_OFFSET..COMMIT_EARLIEST_OFFSET].copy_from_slice(&time.micros().to_le_bytes());
 }
 
@@ -343,7 +343,7 @@ fn put_first(kind: RecordKind, payload: &mut [u8], first: Lsn) {
     payload[offset..offset + 8].copy_from_slice(&first.get().to_le_bytes());
 }
 
-/// The position `bytes` behind `lsn`, where `check_room` has seen that the range goes on.
+/// The position `bytes` after `lsn`. `check_room` made sure that it exists.
 fn at(lsn: Lsn, bytes: usize) -> Lsn {
     Lsn::new(lsn.get() + bytes as u64)
 }

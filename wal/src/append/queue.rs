@@ -1,20 +1,22 @@
-//! Who writes, who waits, who is answered: the commit state machine, without threads, files or clocks.
+//! The group commit state machine, without threads, files or clocks.
 //!
-//! Callers place records and remember the [`Round`] in which these will be written. Whoever waits asks for
-//! its [`Turn`]: nobody leads and its round isn't durable, so it leads; or its round is done; or it waits, knowing whether
-//! the one who leads makes its records durable too. The leader
-//! takes all that was placed, ends the round, writes and syncs without the lock, and reports. While it does
-//! so the next round fills.
+//! A caller places records and gets the [`Round`] in which they will be written. A caller that waits asks for its [`Turn`]:
+//! - Its round is durable: it is done.
+//! - Its round is not durable and there is no leader: it leads.
+//! - Otherwise it waits, and knows whether the current leader makes its records durable too.
 //!
-//! Nobody has to wait for what it placed: a round may also be led by someone who only writes ([`Queue::flush`]). It is
-//! durable with the next one that is synced, since a sync covers whatever was written before it.
+//! The leader takes all placed records, ends the round, writes and syncs without the lock, and reports. The next round
+//! fills in the meantime.
+//!
+//! Waiting is optional: a leader may also write without syncing ([`Queue::flush`]). Its round becomes durable with the next
+//! synced round, since a sync covers all earlier writes.
 //!
 //! # Invariants
-//! - At most one leader at a time.
+//! - There is at most one leader.
 //! - The durable point moves only when a leader reports success, and only as far as that leader synced.
-//! - A round is done when everything up to its end is durable, and all rounds before it are.
-//! - After a failure nothing is placed, nothing is led, and every answer is that failure: also for those
-//!   whose records were taken before it (law 1).
+//! - A round is done when it and all earlier rounds are durable.
+//! - After a failure nothing is placed and nothing is led. Every later answer is that failure, also for records that were
+//!   taken before it (law 1).
 
 use super::builder::BatchBuilder;
 use super::layout::{Appended, Layout, Step};
@@ -22,27 +24,27 @@ use crate::{Error, Result};
 use pitr_format::{Lsn, Timestamp};
 use std::sync::Arc;
 
-/// Number of a round: what one leader takes at once.
+/// Number of a round: the records that one leader takes at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Round(pub(crate) u64);
 
-/// What a waiting caller does now.
+/// The next action of a waiting caller.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Its records are durable.
     Done,
-    /// It leads: [`Queue::take`], now or once others have joined, then [`Queue::finish`].
+    /// It leads: it calls [`Queue::take`], now or after others have joined, then [`Queue::finish`].
     Lead,
-    /// Someone else leads, and makes its records durable.
+    /// It waits: the current leader makes its records durable.
     Covered,
-    /// Someone else leads, and does not.
+    /// It waits: the current leader does not make its records durable.
     Wait,
 }
 
-/// What a leader took.
+/// The work of a leader.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// Empty if all that is missing is a sync.
+    /// Empty if only a sync is missing.
     pub(crate) steps: Vec<Step>,
     /// The durable point before it.
     pub(crate) durable: Lsn,
@@ -53,7 +55,7 @@ pub(crate) struct Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leader {
     None,
-    /// It has the lead and took nothing yet.
+    /// It leads and took nothing yet.
     Claimed {
         syncs: bool,
     },
@@ -64,13 +66,13 @@ enum Leader {
     },
 }
 
-/// See the module's head.
+/// The group commit state machine.
 #[derive(Debug)]
 pub(crate) struct Queue {
     layout: Layout,
-    /// The round that takes what is placed now.
+    /// The round of records that are placed now.
     filling: Round,
-    /// Rounds below are durable.
+    /// Rounds below this one are durable.
     done: Round,
     leader: Leader,
     durable: Lsn,
@@ -96,12 +98,12 @@ impl Queue {
         self.layout.time()
     }
 
-    /// Bytes that wait for the next leader.
+    /// Bytes waiting for the next leader.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.layout.waiting_bytes()
     }
 
-    /// Places records; they are written in the round that comes with the answer.
+    /// Places records; returns the round in which they are written.
     pub(crate) fn place(
         &mut self,
         builder: &mut BatchBuilder,
@@ -112,33 +114,33 @@ impl Queue {
         Ok((appended, self.newest()))
     }
 
-    /// Ends the segment with a gap behind it. Returns where the log goes on.
+    /// Ends the segment and leaves a gap after it. Returns where the log continues.
     pub(crate) fn skip(&mut self) -> Result<(Lsn, Round)> {
         self.check()?;
         Ok((self.layout.skip()?, self.newest()))
     }
 
-    /// The round after which all that was placed so far is durable.
+    /// The round that makes all records placed so far durable.
     pub(crate) fn newest(&self) -> Round {
         if self.layout.has_work() { self.filling } else { Round(self.filling.0 - 1) }
     }
 
-    /// Rounds below this are durable.
+    /// Rounds below this one are durable.
     pub(crate) fn done(&self) -> Round {
         self.done
     }
 
-    /// True while somebody leads.
+    /// True while there is a leader.
     pub(crate) fn is_led(&self) -> bool {
         self.leader != Leader::None
     }
 
-    /// True if what was placed in `round` is with the operating system, synced or not.
+    /// True if the records of `round` are written to the operating system, synced or not.
     pub(crate) fn is_written(&self, round: Round) -> bool {
         round < self.filling && !matches!(self.leader, Leader::Taken { round: led, .. } if led == round)
     }
 
-    /// What someone who waits for `round` does now.
+    /// The next action of a caller that waits for `round`.
     pub(crate) fn turn(&mut self, round: Round) -> Result<Turn> {
         self.check()?;
         if round < self.done {
@@ -155,7 +157,7 @@ impl Queue {
         Ok(if covered { Turn::Covered } else { Turn::Wait })
     }
 
-    /// True if there is something to write and the caller leads now, as with [`Turn::Lead`]; it need not sync.
+    /// True if there is something to write and the caller now leads, as with [`Turn::Lead`]; it need not sync.
     pub(crate) fn flush(&mut self) -> bool {
         self.failed.is_none() && self.layout.has_work() && self.claim(false)
     }
@@ -168,7 +170,7 @@ impl Queue {
         free
     }
 
-    /// The leader takes what was placed so far.
+    /// The leader takes the records placed so far.
     pub(crate) fn take(&mut self) -> Work {
         debug_assert!(matches!(self.leader, Leader::Claimed { .. }), "a leader takes once");
         let syncs = self.leader == (Leader::Claimed { syncs: true });
@@ -179,16 +181,16 @@ impl Queue {
         Work { steps, durable: self.durable, end }
     }
 
-    /// Takes back the memory of batches that were written.
+    /// Takes back the memory of written batches.
     pub(crate) fn give_back(&mut self, buffers: impl Iterator<Item = Vec<u8>>) {
         self.layout.give_back(buffers);
     }
 
-    /// The leader's report: how far the log is durable, or why it can't go on.
+    /// The leader's report: how far the log is durable, or why it failed.
     pub(crate) fn finish(&mut self, outcome: std::result::Result<Lsn, Arc<Error>>) {
         match (outcome, self.leader) {
             (Ok(durable), Leader::Taken { round, end, syncs }) => {
-                debug_assert!(durable == end || !syncs, "whoever syncs covers what it took");
+                debug_assert!(durable == end || !syncs, "a sync covers what its leader took");
                 self.durable = durable;
                 if durable == end {
                     self.done = Round(round.0 + 1);

@@ -1,24 +1,26 @@
-//! Who sleeps and who is woken: threads around the [`Queue`].
+//! Puts threads to sleep and wakes them around the [`Queue`].
 //!
-//! Whoever waits and finds nobody leading leads: it takes all that is placed, writes it and syncs once for everyone.
-//! The others sleep. Those whose records that leader makes durable sleep at their round's [`Gate`]: they see by an
-//! atomic number that they are done, and never come back for the queue's lock; a herd that does is what caps a group
-//! commit. The first of the others is the heir: it sleeps until the next report, then leads. Who comes behind it sleeps at
-//! its round's gate too, since the heir will make it durable.
+//! A waiting thread that finds no leader leads: it takes all placed records, writes them, and syncs once for all. The others
+//! sleep:
+//! - Threads whose records the leader makes durable sleep at their round's [`Gate`]. An atomic number tells them that they
+//!   are done, so they never take the queue's lock again. A herd of threads on that lock would limit the rate of a group
+//!   commit.
+//! - The first of the other threads is the heir: it sleeps until the next report, then leads.
+//! - Threads that come after the heir sleep at their round's gate, since the heir will make their records durable.
 //!
-//! The log's own thread leads rounds too, when much is waiting that nobody waits for; and whoever finds no room for
-//! more. They only write, and make nobody done.
+//! Two more threads lead rounds: the log's own thread, when many bytes wait and no thread waits for them, and a thread that
+//! finds no room for its records. These only write, so their rounds make no thread done.
 //!
 //! # Invariants: no lost wake-up
-//! - While somebody leads, everyone at a gate is made durable by that leader, or there is an heir. For who waits is
-//!   registered under the lock, and whoever finds neither becomes the heir.
-//! - A report wakes the heir, and nobody is the heir then. It is on its way to the lock: there it leads, or finds a leader
-//!   who came before it, and is registered with that one, which took or will take all that was placed until the report.
-//! - A report of rounds that are durable wakes all at their gates; that of a failure wakes everyone. A gate is known to have
-//!   sleepers until the latest round for which one sleeps there is durable.
-//! - Who waits for room, or for something to be written or durable, waits for reports as the heir does.
-//! - The log's own thread says under the lock that it sleeps; whoever places enough while nobody leads, or reports and leaves
-//!   enough, wakes it.
+//! - While there is a leader, each thread at a gate is made durable by that leader, or there is an heir. Waiting threads
+//!   register under the lock, and a thread that finds neither becomes the heir.
+//! - A report wakes the heir and clears that role. The woken thread takes the lock: it leads, or it finds a leader that came
+//!   first and registers with it. That leader took, or will take, all records placed before the report.
+//! - A report of durable rounds wakes all threads at their gates; the report of a failure wakes every thread. A gate counts
+//!   as occupied until the latest round that a thread awaits there is durable.
+//! - A thread that waits for room, for a write or for a durable point waits for reports, as the heir does.
+//! - The log's own thread states under the lock that it sleeps. A thread wakes it after placing enough bytes while there is
+//!   no leader, and after a report that leaves enough bytes.
 //!
 //! Models in this module let loom try every order of up to three preemptions (`cargo xtask models`).
 
@@ -45,62 +47,62 @@ use loom::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 use loom::thread::{self, Thread};
 
-/// Bytes that are worth a round though nobody waits for them.
+/// Bytes that justify a round although no thread waits for them.
 const FLUSH_BYTES: usize = if cfg!(loom) { 20 } else { 1 << 20 };
-/// Gates of rounds. More rounds than that are waited for only while rounds are written without being synced; sharing a
-/// gate costs a look too many. The models let all of them share one.
+/// Number of gates. Threads wait for more rounds than that only while rounds are written without a sync; then sharing a gate
+/// costs a needless check. In the models all rounds share one gate.
 const GATES: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// The queue, locked.
 pub(crate) type Locked<'a> = MutexGuard<'a, Waited>;
 
-/// The queue with its lock, and what those need to know who don't hold it.
+/// The queue with its lock, and the state that threads read without the lock.
 #[derive(Debug)]
 pub(crate) struct Rounds {
     queue: Mutex<Waited>,
-    /// Rounds below this are durable.
+    /// Rounds below this one are durable.
     done: AtomicU64,
-    /// True once no round will be durable any more.
+    /// True once no further round can become durable.
     failed: AtomicBool,
     /// Reports so far.
     reports: AtomicU64,
-    /// Opened by the report that makes a round durable; a round's is that of its number modulo [`GATES`].
+    /// Opened by the report that makes a round durable. A round uses the gate of its number modulo [`GATES`].
     gates: [Gate; GATES],
     /// Opened by any report.
     reported: Gate,
 }
 
-/// The queue, and who sleeps until something in it changes.
+/// The queue, and the threads that sleep until it changes.
 #[derive(Debug)]
 pub(crate) struct Waited {
     queue: Queue,
-    /// For each gate the latest round for which someone sleeps there, or is about to.
+    /// For each gate the latest round that a thread awaits there, or is about to.
     at_gate: [Option<Round>; GATES],
-    /// True if someone waits for the next report: the heir, or others.
+    /// True if a thread waits for the next report: the heir or another one.
     at_report: bool,
-    /// True if someone will lead after the next report.
+    /// True if there is an heir, which leads after the next report.
     heir: bool,
-    /// Tickets that are polled, by number.
+    /// Polled tickets, by number.
     polled: HashMap<u64, (Round, Waker)>,
-    /// Numbers given to polled tickets so far.
+    /// Numbers assigned to polled tickets so far.
     #[cfg(any(feature = "future", loom))]
     numbers: u64,
     helper: Helper,
 }
 
-/// What the log's own thread is about.
+/// State of the log's own thread.
 #[derive(Debug, Default)]
 struct Helper {
     /// Set while it sleeps.
     asleep: Option<Thread>,
-    /// What it was asked for since it looked last.
+    /// Requests since it last looked.
     asked: Asked,
 }
 
-/// What the log's own thread can be asked for.
+/// Requests to the log's own thread.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// A synced round: tickets are polled that aren't durable.
+    /// A synced round, for polled tickets that aren't durable.
     pub(crate) sync: bool,
     /// A file for the next segment.
     pub(crate) spare: bool,
@@ -115,7 +117,7 @@ impl Asked {
 }
 
 impl Waited {
-    /// True if what waits is worth a round, and can have one.
+    /// True if enough bytes wait for a round and the log has not failed.
     fn has_plenty(&self) -> bool {
         self.queue.waiting_bytes() >= FLUSH_BYTES && self.queue.check().is_ok()
     }
@@ -127,52 +129,52 @@ impl Waited {
         }
     }
 
-    /// After something was placed that its caller doesn't wait for.
+    /// Called after records were placed that their caller doesn't wait for.
     pub(crate) fn placed(&mut self) {
         if self.has_plenty() && !self.queue.is_led() {
             self.wake_helper();
         }
     }
 
-    /// Asks the log's own thread for something.
+    /// Sends a request to the log's own thread.
     pub(crate) fn ask(&mut self, what: impl FnOnce(&mut Asked)) {
         what(&mut self.helper.asked);
         self.wake_helper();
     }
 
-    /// A number for a ticket that is polled.
+    /// A number for a polled ticket.
     #[cfg(any(feature = "future", loom))]
     pub(crate) fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
 
-    /// Has `waker` woken once `round` is durable or the log has failed, in place of what was kept under this number.
+    /// Registers `waker` to be woken once `round` is durable or the log has failed. Replaces the one of this number.
     #[cfg(any(feature = "future", loom))]
     pub(crate) fn poll(&mut self, number: u64, round: Round, waker: Waker) {
         self.polled.insert(number, (round, waker));
         self.ask(|asked| asked.sync = true);
     }
 
-    /// Forgets what [`Waited::poll`] kept.
+    /// Removes the waker that [`Waited::poll`] registered.
     #[cfg(feature = "future")]
     pub(crate) fn forget(&mut self, number: u64) {
         self.polled.remove(&number);
     }
 
-    /// The gates of these rounds where someone sleeps.
+    /// The gates of these rounds that have sleepers.
     fn open(&mut self, rounds: Range<Round>) -> impl Iterator<Item = usize> + use<> {
         let mut opened = [false; GATES];
         for round in (rounds.start.0..rounds.end.0).take(GATES) {
             let latest = &mut self.at_gate[gate_of(round)];
             opened[gate_of(round)] |= latest.is_some();
-            // Who waits for a later round at a gate that it shares goes on sleeping.
+            // A thread that awaits a later round at a shared gate continues to sleep.
             *latest = latest.filter(|latest| *latest >= rounds.end);
         }
         (0..GATES).filter(move |gate| opened[*gate])
     }
 
-    /// The wakers of tickets that are durable, or of all after a failure.
+    /// The wakers of durable tickets; after a failure, of all tickets.
     fn polled(&mut self, failed: bool) -> Vec<Waker> {
         if self.polled.is_empty() {
             return Vec::new();
@@ -228,8 +230,8 @@ impl Rounds {
         round.0 < self.done.load(Ordering::Acquire)
     }
 
-    /// Returns when `round` is durable. If this thread has to lead, it does so by `write`, which writes, syncs, and
-    /// returns the new durable point; before, it gives others `delay` to join.
+    /// Returns when `round` is durable. If this thread has to lead, it waits `delay` for others to join and calls `write`,
+    /// which writes, syncs, and returns the new durable point.
     pub(crate) fn wait<'a>(
         &'a self,
         mut queue: Locked<'a>,
@@ -268,7 +270,7 @@ impl Rounds {
         self.reported.wait(timeout, || self.reports.load(Ordering::Acquire) != seen);
     }
 
-    /// Returns the durable point once it is past `lsn`, or as it is after `timeout`. Leads nothing.
+    /// Returns the durable point once it is above `lsn`, or after `timeout`. Never leads.
     pub(crate) fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
         let begun = Instant::now();
         loop {
@@ -286,8 +288,8 @@ impl Rounds {
         }
     }
 
-    /// Writes what waits by `write`, which need not sync, if nobody leads and it is worth a round. With `all`, anything
-    /// is.
+    /// Writes the waiting records by `write`, which need not sync, unless there is a leader; without `all` only if enough
+    /// bytes wait.
     pub(crate) fn flush(&self, all: bool, write: impl Fn(Work) -> Result<Lsn>) {
         let mut queue = self.queue();
         if (all || queue.has_plenty()) && queue.flush() {
@@ -295,13 +297,13 @@ impl Rounds {
         }
     }
 
-    /// Returns when everything placed so far is written, by `write`, which need not sync, or by someone else.
+    /// Returns when all records placed so far are written, by `write`, which need not sync, or by another thread.
     pub(crate) fn write_out(&self, write: impl Fn(Work) -> Result<Lsn>) -> Result<()> {
         let round = self.queue().newest();
         self.write_until(|queue| queue.is_written(round), write).map(drop)
     }
 
-    /// The queue, once fewer bytes than `waiting_max` wait in it. Writes by `write` if nobody else does.
+    /// The queue, once fewer bytes than `waiting_max` wait in it. Writes by `write` if there is no leader.
     pub(crate) fn queue_with_room(
         &self,
         waiting_max: usize,
@@ -310,7 +312,7 @@ impl Rounds {
         self.write_until(|queue| queue.waiting_bytes() < waiting_max, write)
     }
 
-    /// The queue, once it is as `enough` wants it. Until then what waits is written, here or by whoever leads.
+    /// The queue, once `enough` returns true. Until then this thread or the leader writes the waiting records.
     fn write_until(
         &self,
         enough: impl Fn(&Queue) -> bool,
@@ -330,7 +332,7 @@ impl Rounds {
         }
     }
 
-    /// The caller has the lead.
+    /// Leads a round. The caller was given the lead.
     fn lead<'a>(&'a self, queue: Locked<'a>, delay: Duration, write: &impl Fn(Work) -> Result<Lsn>) {
         let mut report = Report { rounds: self, outcome: Err(Error::Panicked) };
         let mut queue = queue; // dropped before the report, which takes it
@@ -345,7 +347,7 @@ impl Rounds {
         report.outcome = write(work);
     }
 
-    /// Sleeps until there is something for the log's own thread, or `timeout` has passed. Returns what was asked for.
+    /// Sleeps until there is work for the log's own thread, or `timeout` has passed. Returns the requests.
     pub(crate) fn idle(&self, timeout: Option<Duration>) -> Asked {
         let mut queue = self.queue();
         let busy = queue.helper.asked.anything() || (queue.has_plenty() && !queue.is_led());
@@ -364,8 +366,8 @@ impl Rounds {
     }
 }
 
-/// Reports a leader's outcome when it goes out of scope: also if the leader panics, or everyone would wait
-/// for ever.
+/// Reports a leader's outcome when it goes out of scope, also if the leader panics: otherwise all threads would wait
+/// forever.
 struct Report<'a> {
     rounds: &'a Rounds,
     outcome: Result<Lsn>,
@@ -390,7 +392,7 @@ impl Drop for Report<'_> {
             queue.wake_helper();
         }
         drop(queue);
-        // First whoever leads next.
+        // Wake the next leader first.
         if reported {
             rounds.reported.open();
         }
@@ -399,7 +401,7 @@ impl Drop for Report<'_> {
     }
 }
 
-/// Where those sleep who wait for this round.
+/// The gate of a round.
 fn gate_of(round: u64) -> usize {
     (round % GATES as u64) as usize
 }

@@ -3,12 +3,11 @@
 use super::layout::Step;
 use super::queue::{Round, Work};
 use super::rounds::Locked;
-use crate::error::Result;
 use crate::options::SyncPolicy;
-use crate::segments::{segment, Room};
-use crate::shared::{lock, Shared};
+use crate::segments::{Room, segment};
+use crate::shared::{Shared, lock};
 use crate::stats::Counters;
-use crate::Error;
+use crate::{Error, Result};
 use pitr_format::Lsn;
 use pitr_format::index::SegmentIndex;
 use pitr_format::log::{Seed, SegmentHeader};
@@ -20,22 +19,22 @@ use std::time::{Duration, Instant};
 /// A segment that is synced fewer times than this is not filled with zeros in advance: that would cost more than it saves.
 const SYNCS_MIN: u32 = 64;
 
-/// The segment that is written to.
+/// The segment that is being written.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) file: Arc<dyn File>,
     pub(crate) path: PathBuf,
     pub(crate) seed: Seed,
-    /// Begin of the segment.
+    /// Start of the segment.
     pub(crate) begin: Lsn,
-    /// From here on the next segment's file should be made ready; `None` once that was asked for.
+    /// From this position on the next segment's file should be prepared; `None` once that was requested.
     spare_from: Option<Lsn>,
     /// Syncs of this segment so far.
     syncs: u32,
 }
 
 impl Shared {
-    /// The queue, once it has room for more.
+    /// The queue, once it has room for more records.
     pub(crate) fn queue_with_room(&self) -> Result<Locked<'_>> {
         self.rounds.queue_with_room(self.options.waiting_bytes_max, |work| self.write(work))
     }
@@ -54,7 +53,7 @@ impl Shared {
         })
     }
 
-    /// Writes what waits, if nobody is about it; without `all` only if it is much.
+    /// Writes the waiting records, unless there is a leader; without `all` only if enough bytes wait.
     pub(crate) fn flush(&self, all: bool) {
         self.rounds.flush(all, |work| self.write(work));
     }
@@ -64,7 +63,7 @@ impl Shared {
         self.rounds.write_out(|work| self.write(work))
     }
 
-    /// Writes what a leader took. Returns the durable point, which moves only where a segment ends.
+    /// Performs a leader's work without a final sync. Returns the durable point, which moves only where a segment ends.
     fn write(&self, work: Work) -> Result<Lsn> {
         let mut writer = lock(&self.writer);
         let mut durable = work.durable;
@@ -80,7 +79,7 @@ impl Shared {
                     buffers.push(batch.into_buffer());
                 }
                 Step::Begin(header, index) => {
-                    // The header seals the segment before it: that one must be durable first.
+                    // The header seals the previous segment, which must be durable first.
                     writer.sync(&self.counters)?;
                     durable = header.follows.end;
                     self.begin(&mut writer, header, &index)?;
@@ -95,7 +94,7 @@ impl Shared {
         Ok(durable)
     }
 
-    /// Begins the segment with this header; the one before is durable.
+    /// Begins the segment with this header; its predecessor is durable.
     fn begin(&self, writer: &mut Writer, mut header: SegmentHeader, before: &SegmentIndex) -> Result<()> {
         let free = lock(&self.segments).take_free();
         header.recycled = free.as_ref().is_some_and(|free| free.used);
@@ -119,12 +118,12 @@ impl Writer {
         Writer { file, path, seed: header.seed(), begin, spare_from, syncs: 0 }
     }
 
-    /// The next segment will be used like this one.
+    /// Room for the next segment, assuming that it is used like this one.
     fn room_of_next(&self) -> Room {
         if self.syncs < SYNCS_MIN { Room::Sparse } else { Room::Written }
     }
 
-    /// True once for a segment that is half full at `end`, if the next one will be written full of zeros.
+    /// True once for each segment: when it is half full at `end` and the next one will be filled with zeros.
     fn wants_spare(&mut self, end: Lsn) -> bool {
         let wants = self.spare_from.is_some_and(|from| end >= from) && self.room_of_next() == Room::Written;
         if wants {

@@ -1,4 +1,4 @@
-//! Finds the segments of a log in its folder, one after another, for every kind of reader.
+//! Finds the segments of a log in its folder, in order, for every kind of reader.
 
 use super::cursor::Cursor;
 use super::place::Place;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 type Opened = (Arc<dyn File>, SegmentHeader);
 
-/// A cursor at the batch that holds `from`, or at the one that begins or would begin there.
+/// A cursor at the batch that contains or starts at `from`; at the end of the log, where the next batch would start.
 pub(crate) fn enter(fs: &dyn FileSystem, dir: &Path, from: Lsn, limit: Lsn) -> Result<Cursor> {
     let (file, header) = find_first(fs, dir, from)?;
     let mut cursor = Cursor::new(file, segment::path_of(dir, header.segment), header)?;
@@ -26,11 +26,11 @@ pub(crate) fn enter(fs: &dyn FileSystem, dir: &Path, from: Lsn, limit: Lsn) -> R
     Ok(cursor)
 }
 
-/// Moves to the stretch that holds `from` by the segment's index, if it has one.
+/// Moves to the stretch that contains `from`, by the segment's index if it has one.
 fn seek_stretch(fs: &dyn FileSystem, dir: &Path, cursor: &mut Cursor, from: Lsn, limit: Lsn) -> Result<()> {
     let place = *cursor.place();
-    let behind = |number: &SegmentNo| *number > place.header().segment;
-    let Some(next) = segment::list(fs, dir)?.into_iter().find(behind) else { return Ok(()) };
+    let later = |number: &SegmentNo| *number > place.header().segment;
+    let Some(next) = segment::list(fs, dir)?.into_iter().find(later) else { return Ok(()) };
     let index = segment::index_of(fs, dir, place.header(), next)?;
     let before = |stretch: &&Stretch| u64::from(stretch.offset) <= place.offset_of(from);
     let stretch = index.stretches().iter().take_while(before).last();
@@ -40,7 +40,7 @@ fn seek_stretch(fs: &dyn FileSystem, dir: &Path, cursor: &mut Cursor, from: Lsn,
     Ok(())
 }
 
-/// The last segment whose predecessor ends at or before `from`: the one that goes on from there.
+/// The last segment whose predecessor ends at or before `from`.
 fn find_first(fs: &dyn FileSystem, dir: &Path, from: Lsn) -> Result<Opened> {
     let numbers = segment::list(fs, dir)?;
     let open = |number| segment::open(fs, dir, number, Access::Read);
@@ -59,7 +59,7 @@ fn find_first(fs: &dyn FileSystem, dir: &Path, from: Lsn) -> Result<Opened> {
     found.ok_or(Error::Removed { lsn: from, first })
 }
 
-/// The segment after `previous`, which must be there because the limit is behind `previous`. `numbers` are those in the
+/// The segment after `previous`. It must exist, because the limit lies after `previous`. `numbers` are the segments in the
 /// folder.
 pub(crate) fn find_next(
     fs: &dyn FileSystem,
@@ -68,18 +68,23 @@ pub(crate) fn find_next(
     previous: &SegmentHeader,
     limit: Lsn,
 ) -> Result<SegmentHeader> {
-    let behind = numbers.partition_point(|number| *number <= previous.segment);
-    for number in &numbers[behind..] {
+    let later = numbers.partition_point(|number| *number <= previous.segment);
+    for number in &numbers[later..] {
         if let Some((_, next)) = segment::open(fs, dir, *number, Access::Read)? {
             let found = sequence::check_next(dir, previous, &next).map(|()| next);
             return found.map_err(|hole| hole_or_removed(fs, dir, previous, hole));
         }
     }
     let missing = previous.segment.checked_add(1).unwrap_or(previous.segment);
-    Err(hole_or_removed(fs, dir, previous, sequence::missing_segment(previous, missing, limit, Witness::Caller)))
+    Err(hole_or_removed(
+        fs,
+        dir,
+        previous,
+        sequence::missing_segment(previous, missing, limit, Witness::Caller),
+    ))
 }
 
-/// Errors if the batch before `place`, the end of its segment, is not the one that `next` names.
+/// Errors if the last batch before `place`, the end of its segment, is not the one that `next` names.
 pub(crate) fn check_joins(dir: &Path, place: &Place, next: &SegmentHeader) -> Result<()> {
     if place.last_batch().is_none_or(|last| last == next.follows.last_batch) {
         return Ok(());
@@ -88,8 +93,8 @@ pub(crate) fn check_joins(dir: &Path, place: &Place, next: &SegmentHeader) -> Re
     Err(Error::Foreign { path, segment: next.segment, what: "predecessor's last batch" })
 }
 
-/// A segment is missing behind `previous`. Segments are removed oldest first: if `previous` is gone as well,
-/// the reader was overtaken.
+/// Turns a hole after `previous` into [`Error::Removed`] if `previous` is missing too: segments are removed oldest first, so
+/// a removal overtook the reader.
 pub(crate) fn hole_or_removed(
     fs: &dyn FileSystem,
     dir: &Path,

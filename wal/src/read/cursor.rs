@@ -1,4 +1,4 @@
-//! Walks over the batches of one segment file, a window at a time.
+//! Reads the batches of one segment file, a window at a time.
 
 use super::place::{Found, Place};
 use super::window::Window;
@@ -9,7 +9,7 @@ use pitr_vfs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A [`Place`] in a file.
+/// A [`Place`] in a segment file.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     window: Window,
@@ -39,7 +39,7 @@ impl Cursor {
         self.place.offset_of(self.at()) as u32 // a segment has at most 1 GiB
     }
 
-    /// The next batch, up to `limit`. The cursor moves past it if it checks out.
+    /// The next batch, up to `limit`. The cursor moves past a valid batch.
     pub(crate) fn next(&mut self, limit: Lsn) -> Result<Found<'_>> {
         let (offset, limit_offset) = (self.place.offset_of(self.at()), self.place.offset_of(limit));
         let head = self.window.get(offset, BATCH_HEADER_BYTES, limit_offset)?;
@@ -51,7 +51,7 @@ impl Cursor {
         Ok(self.place.pass(header, bytes))
     }
 
-    /// Moves on to the batch that begins at `lsn`; false if none does.
+    /// Moves forward to the batch that starts at `lsn`; false if there is none.
     pub(crate) fn seek_batch(&mut self, lsn: Lsn, limit: Lsn) -> Result<bool> {
         let is_batch = self.is_batch(lsn, limit)?;
         if is_batch {
@@ -60,7 +60,7 @@ impl Cursor {
         Ok(is_batch)
     }
 
-    /// Moves on to the batch that holds `lsn`, or to the one that begins or would begin there.
+    /// Moves forward to the batch that contains or starts at `lsn`; at the end of the log, to `lsn`.
     pub(crate) fn seek(&mut self, lsn: Lsn, limit: Lsn) -> Result<()> {
         if self.seek_batch(lsn, limit)? {
             return Ok(());
@@ -76,7 +76,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// True if a batch of this life of the segment begins at `lsn`.
+    /// True if a batch of the segment's present incarnation starts at `lsn`.
     fn is_batch(&mut self, lsn: Lsn, limit: Lsn) -> Result<bool> {
         if lsn <= self.at() || lsn >= limit {
             return Ok(false);
@@ -86,12 +86,12 @@ impl Cursor {
         Ok(BatchHeader::decode(head, self.place.seed()).is_ok_and(|header| header.lsn == lsn))
     }
 
-    /// Bytes of the segment from `offset` on, unchecked.
+    /// Bytes of the segment from `offset` on, not verified.
     pub(crate) fn raw(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
         self.window.get(offset, len, self.header().segment_size.bytes().into())
     }
 
-    /// The header of a batch that begins at `offset`, if one of this life of the segment does.
+    /// The header of the batch of the segment's present incarnation that starts at `offset`, if there is one.
     pub(crate) fn header_in(&self, offset: u64, bytes: &[u8]) -> Option<BatchHeader> {
         let header = BatchHeader::decode(bytes, self.place.seed()).ok()?;
         let begin = self.header().segment_size.start_of(self.header().segment)?;

@@ -1,8 +1,8 @@
-//! Finds a commit by its time or its transaction, by the segments' indexes instead of their batches.
+//! Finds a commit by its time or its transaction, using the segments' indexes.
 //!
-//! Headers tell in which segment a time lies; the index of a segment, in the header of the next one, tells which of its
-//! stretches may hold what is looked for ([`pitr_format::index`]). Only those are read, and checked as ever. The newest
-//! segment of the scan has no index on disk: it is read.
+//! Headers tell which segment covers a time. The index of a segment, in the header of its successor, tells which of its
+//! stretches may contain the commit ([`pitr_format::index`]). Only those are read and verified. The newest segment of the
+//! scan has no index on disk, so it is read whole.
 
 use super::log_scan::LogScan;
 use super::reader::{LogBatch, LogReader};
@@ -25,12 +25,12 @@ impl LogScan {
         self.find(begin, |stretch| stretch.time >= time, |commit| commit.time >= time)
     }
 
-    /// The first commit of this transaction in the range; `None` if there is none. Numbers need not grow.
+    /// The first commit of this transaction in the range; `None` if there is none. Transaction numbers need not ascend.
     pub fn commit_of(&self, tx: TxId) -> Result<Option<Committed>> {
         self.find(0, |stretch| stretch.may_commit(tx), |commit| commit.tx == tx)
     }
 
-    /// The first commit that is `wanted`, from the segment `begin` of the range on, in stretches that `may` hold it.
+    /// The first commit that is `wanted`, from segment `begin` of the range on, in stretches that `may` contain it.
     fn find(
         &self,
         begin: usize,
@@ -66,7 +66,7 @@ impl LogScan {
         Ok(None)
     }
 
-    /// The first wanted commit whose record begins in a batch from `from` up to `end`.
+    /// The first wanted commit whose record starts in a batch from `from` up to `end`.
     fn find_between(
         &self,
         from: Lsn,
@@ -91,7 +91,7 @@ impl LogScan {
     }
 }
 
-/// The commit, if the record is one. `batch` holds the end of it.
+/// The commit, if the record is one. `batch` contains its end.
 fn commit_in(record: &WholeRecord<'_>, batch: &LogBatch) -> Result<Option<Committed>> {
     if record.kind != RecordKind::Commit as u8 {
         return Ok(None);

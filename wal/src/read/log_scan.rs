@@ -2,17 +2,17 @@
 //!
 //! # What it promises
 //! - The same batches and records as [`crate::LogReader`] and [`crate::Records`] give for the range, and the same errors
-//!   where something is missing or damaged: both ask [`super::place`].
-//! - Segments can be read in any order, also at once: a record belongs to the segment in which it begins. Whoever
-//!   reads that one reads on for the rest of it; whoever reads the next passes the rest over. That the two fit is checked
-//!   when their results are joined ([`Seams`]).
-//! - It holds no more than the segments that are being read, sealed ones mapped, and the headers of all.
+//!   where something is missing or damaged: both use [`super::place`].
+//! - Segments can be read in any order and concurrently. A record belongs to the segment in which it starts: reading that
+//!   segment continues into the next ones for the rest of the record, and reading those skips the rest. Joining the results
+//!   verifies that the two fit ([`Seams`]).
+//! - It holds only the segments that are being read, sealed ones mapped, and the headers of all.
 
 use super::chain;
 use super::place::{Place, Reach};
 use super::records::{Records, Seam};
 use super::sealed::{Hold, Piece, SealedSegment};
-use crate::segments::{segment, DirLock};
+use crate::segments::{DirLock, segment};
 use crate::shared::Shared;
 use crate::{Error, Result};
 use pitr_format::log::WholeRecord;
@@ -21,7 +21,7 @@ use pitr_vfs::FileSystem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A range of the log to be read in place.
+/// A range of the log that is read in place.
 #[derive(Debug)]
 pub struct LogScan {
     fs: Arc<dyn FileSystem>,
@@ -32,8 +32,8 @@ pub struct LogScan {
 }
 
 impl LogScan {
-    /// A scan of the log in `dir`, which nobody has open ([`Error::Locked`]), and which stays locked as long as the scan
-    /// lives. `from` and `until` are as for [`crate::LogReader::open`].
+    /// A scan of the log in `dir`, which no writer may have open ([`Error::Locked`]). The log stays locked as long as the
+    /// scan lives. `from` and `until` are those of [`crate::LogReader::open`].
     pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, from: Lsn, until: Lsn) -> Result<Self> {
         if !fs.exists(dir).map_err(Error::io("look for", dir))? {
             return Err(Error::NoLog { dir: dir.to_owned() });
@@ -65,13 +65,13 @@ impl LogScan {
         self.pieces.is_empty()
     }
 
-    /// The segments in order, each brought when its turn comes.
+    /// The segments in order, each loaded when it is requested.
     pub fn segments(&self) -> impl Iterator<Item = Result<SealedSegment>> {
         self.pieces.iter().map(|piece| self.load(piece))
     }
 
-    /// Hands over every record that begins in the range, in order. One that began before the range is passed over;
-    /// [`Error::Unfinished`] if the last one ends behind it.
+    /// Passes every record that starts in the range to `each`, in order. Skips a record that started before the range;
+    /// [`Error::Unfinished`] if the last one ends after it.
     pub fn for_each<E: From<Error>>(
         &self,
         mut each: impl FnMut(&WholeRecord<'_>) -> Result<(), E>,
@@ -84,7 +84,7 @@ impl LogScan {
         Ok(())
     }
 
-    /// Hands over every record that begins in the segment `nth` of the range.
+    /// Passes every record that starts in segment `nth` of the range to `each`.
     pub(crate) fn visit<E: From<Error>>(
         &self,
         nth: usize,
@@ -93,7 +93,7 @@ impl LogScan {
         self.visit_loaded(nth, &self.load(&self.pieces[nth])?, each)
     }
 
-    /// As [`LogScan::visit`], for a segment that was brought already.
+    /// Like [`LogScan::visit`], for a segment that is already loaded.
     pub(crate) fn visit_loaded<E: From<Error>>(
         &self,
         nth: usize,
@@ -123,7 +123,7 @@ impl LogScan {
         for piece in &self.pieces[nth + 1..] {
             records.enter(piece.header().incarnation);
             if records.open_since().is_none() {
-                return Ok(()); // Its rest was cut off with a torn tail.
+                return Ok(()); // A torn tail cut off its rest.
             }
             let segment = self.load(piece)?;
             for batch in segment.batches() {
@@ -157,7 +157,7 @@ impl LogScan {
     }
 }
 
-/// The segments of a range. Every one of them must be there.
+/// The segments of a range. All of them must exist.
 fn pieces(fs: &dyn FileSystem, dir: &Path, from: Lsn, until: Lsn) -> Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     if from >= until {
@@ -174,16 +174,16 @@ fn pieces(fs: &dyn FileSystem, dir: &Path, from: Lsn, until: Lsn) -> Result<Vec<
     Ok(pieces)
 }
 
-/// Joins what segments that were read apart leave at their ends, in the order of the log.
+/// Verifies that segments which were read separately fit at their ends. They are joined in the order of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Seams {
-    /// True if the segments so far end within a record; `None` if that can't be told yet.
+    /// True if the segments so far end within a record; `None` while that is unknown.
     open: Option<bool>,
     incarnation: Option<Incarnation>,
 }
 
 impl Seams {
-    /// Errors if the segment begins with the rest of a record that nobody began.
+    /// Errors if the segment starts with the rest of a record that no earlier segment started.
     pub(crate) fn join(&mut self, piece: &Piece, seam: Seam) -> Result<()> {
         let header = piece.header();
         if self.incarnation.is_some_and(|before| before != header.incarnation) {

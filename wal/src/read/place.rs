@@ -1,41 +1,41 @@
-//! What must stand between two batches of a segment: the checks of every walk over a log, wherever its bytes come from.
+//! The checks of every reader: does a batch continue the log at this position?
 //!
-//! A [`Place`] holds no bytes. [`super::cursor`] brings them from a file, window by window, [`super::sealed`] from a
-//! sealed segment that is in memory or mapped; both ask here, so both find the same faults. Nothing is checked twice.
+//! A [`Place`] holds no bytes. [`super::cursor`] passes bytes from a file, window by window, [`super::sealed`] from a segment
+//! in memory. Both use these checks, so both find the same faults. Nothing is verified twice.
 
 use crate::error::{Damage, Witness};
 use crate::{Error, Result};
 use pitr_format::Lsn;
 use pitr_format::log::{BATCH_HEADER_BYTES, Batch, BatchHeader, Seed, SegmentHeader};
 
-/// Stands between two batches of a segment.
+/// A position between two batches of a segment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     header: SegmentHeader,
     seed: Seed,
-    /// Begin of the segment.
+    /// Start of the segment.
     begin: Lsn,
-    /// Where the next batch should stand.
+    /// Where the next batch should start.
     at: Lsn,
-    /// The batch before `at`; `None` if the walk began in the middle.
+    /// The batch before `at`; `None` if reading started in the middle.
     last_batch: Option<Lsn>,
 }
 
-/// What stands at a place.
+/// What was found at a place.
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
-    /// A checked batch.
+    /// A valid batch.
     Batch(Batch<'a>),
-    /// None that the log could go on with.
+    /// No batch that continues the log.
     Amiss(Amiss),
 }
 
-/// What stands where a batch should be.
+/// Why there is no batch that continues the log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Amiss {
-    /// A batch, or less than the header of one, that goes on behind the limit.
+    /// A batch, or part of its header, extends beyond the limit.
     Crossing,
-    /// Nothing that the log could go on with.
+    /// The bytes are not a batch that continues the log.
     Damage(Damage),
 }
 
@@ -49,7 +49,7 @@ impl Place {
         Ok(Place { header, seed: header.seed(), begin, at, last_batch: Some(header.follows.last_batch) })
     }
 
-    /// Goes to `lsn`, where a batch begins that was found by other means.
+    /// Moves to `lsn`, the start of a batch that was found by other means.
     pub(crate) fn jump(&mut self, lsn: Lsn) {
         (self.at, self.last_batch) = (lsn, None);
     }
@@ -81,13 +81,13 @@ impl Place {
         self.begin.checked_add(offset.into())
     }
 
-    /// End of the segment; the end of the range for the very last one.
+    /// End of the segment; the end of the LSN range for the last possible segment.
     pub(crate) fn segment_end(&self) -> Lsn {
         self.begin.checked_add(self.header.segment_size.bytes().into()).unwrap_or(Lsn::MAX)
     }
 
-    /// The header of the batch that should stand here. `head` begins here and has [`BATCH_HEADER_BYTES`], fewer if
-    /// `limit` comes before.
+    /// The header of the batch that should start here. `head` starts here and has [`BATCH_HEADER_BYTES`], fewer if `limit`
+    /// comes first.
     pub(crate) fn head(&self, head: &[u8], limit: Lsn) -> std::result::Result<BatchHeader, Amiss> {
         let Ok(header) = BatchHeader::decode(head, self.seed) else {
             let crossing = limit.since(self.begin).saturating_sub(self.at.since(self.begin));
@@ -104,7 +104,7 @@ impl Place {
         Ok(header)
     }
 
-    /// The batch of this header, which [`Place::head`] gave; `bytes` begins with it. Moves past it if it checks out.
+    /// The batch of this header, which [`Place::head`] returned; `bytes` starts with it. Moves past a valid batch.
     pub(crate) fn pass<'a>(&mut self, header: BatchHeader, bytes: &'a [u8]) -> Found<'a> {
         match Batch::with_header(header, bytes, self.seed) {
             Ok(batch) => {
@@ -117,7 +117,7 @@ impl Place {
     }
 }
 
-/// How far a segment is to be read, and who says that all of it is there.
+/// How far a segment is read, and the witness that everything up to there exists.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reach {
     pub(crate) end: Lsn,
@@ -126,18 +126,18 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// The segment ends where the header of the next one says.
+    /// The segment ends where the header of its successor states.
     pub(crate) fn sealed_by(next: &SegmentHeader) -> Self {
         let end = next.follows.end;
         Reach { end, durable: end, witness: Witness::Segment(next.segment) }
     }
 
-    /// No next segment is needed: the caller says how far the log is durable.
+    /// No successor is needed: the caller states how far the log is durable.
     pub(crate) fn up_to(limit: Lsn, segment_end: Lsn) -> Self {
         Reach { end: limit.min(segment_end), durable: limit, witness: Witness::Caller }
     }
 
-    /// The hole at `place`; `None` if only the caller's limit stands within a batch, which is then not wholly below it.
+    /// The hole at `place`; `None` if the caller's limit lies within a batch, which then does not count.
     pub(crate) fn hole(&self, place: &Place, amiss: Amiss) -> Option<Error> {
         let damage = match (amiss, self.witness) {
             (Amiss::Crossing, Witness::Caller) => return None,

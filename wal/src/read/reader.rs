@@ -1,9 +1,9 @@
-//! Reading a log back, batch by batch.
+//! Reads a log, batch by batch.
 //!
-//! A reader goes up to a limit, the durable point of an open log or one that its caller states, and hands out
-//! nothing above it (FAILURES 42). Below the limit everything must be there: each batch is checked, must
-//! follow the one before it, and must end where the next segment's header says that its segment ends.
-//! Anything else is a hole, with its place; a reader never goes over it.
+//! A reader reads up to a limit: the durable point of an open log, or one that its caller states. It returns nothing above
+//! the limit (FAILURES 42). Below the limit everything must exist: each batch is verified, must follow its predecessor, and
+//! the last one must end where the next segment's header states. Anything else is a hole, reported with its position; a
+//! reader never skips it.
 
 use super::chain;
 use super::cursor::Cursor;
@@ -18,26 +18,26 @@ use pitr_vfs::{Access, FileSystem};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A batch as it stands in the log, checked.
+/// A verified batch of a log.
 #[derive(Debug, Clone)]
 pub struct LogBatch {
     /// Its header.
     pub header: BatchHeader,
     /// Timeline of the log.
     pub timeline: TimelineId,
-    /// Segment that holds it.
+    /// Segment that contains it.
     pub segment: SegmentNo,
     /// Incarnation of that segment.
     pub incarnation: Incarnation,
-    /// Header and body, without the padding behind.
+    /// Header and body, without padding.
     pub bytes: Vec<u8>,
-    /// For the first batch of a segment: what came before. Segments without a batch are left out of it: `gap`
-    /// is set if there was one anywhere since the last batch.
+    /// For the first batch of a segment: the end of the log before it. Segments without a batch are skipped: `gap` is set if
+    /// there was a gap anywhere since the last batch.
     pub follows: Option<Follows>,
 }
 
 impl LogBatch {
-    /// The record frames in order. The checksum is not computed again: the reader did that.
+    /// The record frames in order. Does not verify the checksum again: the reader did.
     pub fn frames(&self) -> Result<impl Iterator<Item = Result<Frame<'_>>>> {
         let (lsn, segment) = (self.header.lsn, self.segment);
         let faulty = move |source: DecodeError| Error::Frames { lsn, segment, source };
@@ -53,7 +53,7 @@ impl LogBatch {
         })
     }
 
-    /// Where the next batch of the same segment stands.
+    /// Start of the next batch in the same segment.
     #[must_use]
     pub fn end(&self) -> Lsn {
         self.header.end().unwrap_or(Lsn::MAX)
@@ -66,18 +66,18 @@ pub struct LogReader {
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
     limit: Limit,
-    /// Where the reader began.
+    /// Start of the reader.
     from: Lsn,
-    /// The segment that it stands in; `None` before the first.
+    /// The current segment; `None` before the first.
     current: Option<Current>,
 }
 
 #[derive(Debug)]
 struct Current {
     cursor: Cursor,
-    /// What the next batch follows, if none of the segment was passed yet.
+    /// The end of the log before the segment, while no batch of the segment was returned.
     follows: Option<Follows>,
-    /// The segment after this one, once it was seen.
+    /// The segment after this one, once it was found.
     next: Option<SegmentHeader>,
 }
 
@@ -97,10 +97,9 @@ impl Limit {
 }
 
 impl LogReader {
-    /// A reader of the log in `dir`, which need not be open, from `from` up to `until`. Everything below
-    /// `until` must be durable: what can't be read there is a hole. `from` is the place or the end of a
-    /// batch; from a position within a batch the whole batch is read. A batch that ends behind `until` is
-    /// not.
+    /// A reader of the log in `dir`, which need not be open, from `from` up to `until`. Everything below `until` must be
+    /// durable: anything unreadable there is a hole. `from` is the start or the end of a batch; from a position within a
+    /// batch the reader returns the whole batch. It does not return a batch that ends after `until`.
     pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, from: Lsn, until: Lsn) -> Self {
         LogReader { fs, dir: dir.to_owned(), limit: Limit::Fixed(until), from, current: None }
     }
@@ -110,14 +109,14 @@ impl LogReader {
         LogReader { fs: Arc::clone(&shared.fs), dir: shared.dir.clone(), limit, from, current: None }
     }
 
-    /// Where the reader stands: behind the last batch that it returned.
+    /// The reader's position: the end of the last batch that it returned.
     #[must_use]
     pub fn position(&self) -> Lsn {
         self.current.as_ref().map_or(self.from, |current| current.cursor.at().max(self.from))
     }
 
-    /// The next batch; `None` at the limit. [`Error::Removed`] if the log no longer holds it. On an open log
-    /// a later call may return more. After an error the reader stays where it is.
+    /// The next batch; `None` at the limit. [`Error::Removed`] if the log no longer holds it. On an open log a later call
+    /// may return more. After an error the reader keeps its position.
     pub fn next_batch(&mut self) -> Result<Option<LogBatch>> {
         let limit = self.limit.get();
         if self.position() >= limit {
@@ -135,7 +134,7 @@ impl LogReader {
         self.take(limit)
     }
 
-    /// Reads the batch at which the cursor stands, unless the limit is there.
+    /// Reads the batch at the cursor, unless the limit is reached.
     fn take(&mut self, limit: Lsn) -> Result<Option<LogBatch>> {
         let Some(current) = &mut self.current else { return Ok(None) };
         if current.cursor.at() >= limit {
@@ -154,13 +153,13 @@ impl LogReader {
             }
             Found::Amiss(amiss) => match reach.hole(&before, amiss) {
                 None => Ok(None),
-                // The file may have been recycled below the reader.
+                // The file may have been recycled while it was read.
                 Some(hole) => Err(chain::hole_or_removed(self.fs.as_ref(), &self.dir, before.header(), hole)),
             },
         }
     }
 
-    /// The segment that follows, if the current one ends at the cursor.
+    /// The next segment, if the current one ends at the cursor.
     fn sealed_here(&mut self, limit: Lsn) -> Result<Option<SegmentHeader>> {
         let Some(current) = &mut self.current else { return Ok(None) };
         if current.next.is_none() && limit > current.cursor.place().segment_end() {
@@ -171,7 +170,7 @@ impl LogReader {
         Ok(current.next.filter(|next| next.follows.end == current.cursor.at()))
     }
 
-    /// Goes on in the segment `next`, whose predecessor was read to its end.
+    /// Continues in segment `next`, after its predecessor was read to its end.
     fn advance(&mut self, next: &SegmentHeader) -> Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         chain::check_joins(&self.dir, current.cursor.place(), next)?;

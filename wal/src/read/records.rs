@@ -1,45 +1,45 @@
-//! Whole records out of the batches of a log.
+//! Assembles records from the batches of a log.
 
 use super::reader::LogBatch;
 use crate::{Error, Result};
 use pitr_format::log::{Assembler, Batch, Part, WholeRecord};
 use pitr_format::{Incarnation, Lsn, SegmentNo};
 
-/// Puts the fragments of records together over batches and segments. A record that is still incomplete when
-/// the incarnation changes was cut off with a torn tail and is forgotten; anywhere else that is an error.
+/// Assembles the fragments of records across batches and segments. If a record is incomplete when the incarnation changes, a
+/// torn tail cut it off, and it is discarded; anywhere else an incomplete record is an error.
 ///
-/// It holds at most one record.
+/// Holds at most one record.
 #[derive(Debug, Default)]
 pub struct Records {
     assembler: Assembler,
     incarnation: Option<Incarnation>,
-    /// True while fragments may come whose record began before the first batch.
+    /// True while fragments may come whose record started before the first batch.
     in_the_middle: bool,
-    /// The batch with the first fragment that was passed over.
+    /// The batch with the first skipped fragment.
     passed_over: Option<Lsn>,
 }
 
 impl Records {
-    /// For a reader that begins with a whole record.
+    /// For a reader that starts with a whole record.
     #[must_use]
     pub fn new() -> Self {
         Records::default()
     }
 
-    /// For a reader that may begin within a record: fragments of that one are passed over.
+    /// For a reader that may start within a record: skips the fragments of that record.
     #[must_use]
     pub fn from_anywhere() -> Self {
         Records { in_the_middle: true, ..Records::default() }
     }
 
-    /// Position of the record whose rest is still to come.
+    /// Position of the incomplete record, if there is one.
     #[must_use]
     pub fn open_since(&self) -> Option<Lsn> {
         self.assembler.open_since()
     }
 
-    /// Takes the next batch and hands every record that it completes to `each`. Errors of `each` end it; the
-    /// assembly can't be used after an error.
+    /// Takes the next batch and passes every record that it completes to `each`. Stops at an error of `each`. Can't be used
+    /// after an error.
     pub fn feed<E: From<Error>>(
         &mut self,
         batch: &LogBatch,
@@ -49,7 +49,7 @@ impl Records {
         self.take(&batch.batch()?, batch.segment, each)
     }
 
-    /// The next batches are of this incarnation.
+    /// States the incarnation of the next batches.
     pub(crate) fn enter(&mut self, incarnation: Incarnation) {
         if self.incarnation.is_some_and(|before| before != incarnation) {
             self.assembler.forget();
@@ -58,7 +58,7 @@ impl Records {
         self.incarnation = Some(incarnation);
     }
 
-    /// Hands every record of the batch to `each`.
+    /// Passes every record of the batch to `each`.
     #[inline]
     pub(crate) fn take<E: From<Error>>(
         &mut self,
@@ -79,7 +79,8 @@ impl Records {
         Ok(())
     }
 
-    /// Takes from the batch what the incomplete record still needs, and hands it to `each` once it is whole.
+    /// Takes the missing fragments of the incomplete record from the batch, and passes the record to `each` once it is
+    /// complete.
     pub(crate) fn take_rest<E: From<Error>>(
         &mut self,
         batch: &Batch<'_>,
@@ -95,7 +96,7 @@ impl Records {
         Ok(())
     }
 
-    /// True for a fragment whose record began before the first batch.
+    /// True for a fragment whose record started before the first batch.
     #[inline]
     fn passes_over(&mut self, part: Part, batch: Lsn) -> bool {
         if !self.in_the_middle {
@@ -109,7 +110,7 @@ impl Records {
         passes
     }
 
-    /// What the records of one segment leave to be joined with those of its neighbours.
+    /// The ends of this segment's records, to be joined with those of its neighbours.
     pub(crate) fn seam(&self) -> Seam {
         let open = match (self.in_the_middle, self.passed_over) {
             (false, _) => Some(self.open_since().is_some()),
@@ -119,7 +120,7 @@ impl Records {
         Seam { leads: self.passed_over, open }
     }
 
-    /// Errors if a record is still incomplete: for a reader that has come to the end of what is durable.
+    /// Errors if a record is incomplete, at the end of the durable log.
     pub fn finish(&self) -> Result<()> {
         match self.open_since() {
             None => Ok(()),
@@ -128,11 +129,11 @@ impl Records {
     }
 }
 
-/// How the records of one segment, read by itself, join those before and behind it.
+/// How the records of a segment that was read on its own join those of its neighbours.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seam {
-    /// The first batch with a fragment whose record began in an earlier segment.
+    /// The first batch with a fragment whose record started in an earlier segment.
     pub(crate) leads: Option<Lsn>,
-    /// True if the segment ends within a record; `None` if it has no fragment that tells.
+    /// True if the segment ends within a record; `None` if none of its fragments tells.
     pub(crate) open: Option<bool>,
 }

@@ -1,13 +1,13 @@
-//! A segment whose bytes stand still: its header, its end, and its batches in place.
+//! A segment whose bytes don't change, and its batches in place.
 //!
-//! A sealed segment, one whose successor states its end, is mapped: nobody writes to it again. It is pinned as long as
-//! it is looked at, so that the log doesn't recycle its file. The newest one is still written to: what is durable of it
-//! is read into memory, and nothing above ([law 2](crate)).
+//! A sealed segment, whose successor states its end, is never written again, so it is mapped. A pin keeps the log from
+//! recycling its file while it is read. The newest segment is still being written: its durable part is read into memory, and
+//! nothing above it ([law 2](crate)).
 
 use super::chain;
 use super::place::{Found, Place, Reach};
 use crate::error::Witness;
-use crate::segments::{segment, sequence, DirLock, Pin};
+use crate::segments::{DirLock, Pin, segment, sequence};
 use crate::shared::Shared;
 use crate::{Error, Result};
 use pitr_format::Lsn;
@@ -16,23 +16,23 @@ use pitr_vfs::{Access, File, FileSystem, View};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Why nobody overwrites what a scan looks at.
+/// What keeps the segments of a scan from being overwritten.
 #[derive(Debug)]
 pub(crate) enum Hold {
-    /// The log is open; each segment is pinned while it is looked at.
+    /// The log is open; each segment is pinned while it is read.
     Open(Arc<Shared>),
-    /// Nobody has the log open, and nobody can open it.
+    /// The log is not open, and the lock keeps it from being opened.
     Closed { _lock: DirLock },
 }
 
-/// Which part of a segment belongs to a scan.
+/// The part of a segment that belongs to a scan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Piece {
-    /// Where the scan begins in it.
+    /// Start of the scan in the segment.
     pub(crate) place: Place,
-    /// How far it reaches.
+    /// How far the scan reads.
     pub(crate) reach: Reach,
-    /// The segment behind it, if the scan goes on there.
+    /// The next segment, if the scan continues there.
     pub(crate) next: Option<SegmentHeader>,
 }
 
@@ -41,7 +41,7 @@ impl Piece {
         self.place.header()
     }
 
-    /// Brings its bytes.
+    /// Loads its bytes.
     pub(crate) fn load(&self, fs: &dyn FileSystem, dir: &Path, hold: &Hold) -> Result<SealedSegment> {
         let header = self.header();
         let gone = || sequence::missing_segment(header, header.segment, self.reach.end, Witness::Caller);
@@ -57,7 +57,7 @@ impl Piece {
         Ok(SealedSegment { piece: *self, base, bytes, dir: dir.to_owned(), _pin: pin })
     }
 
-    /// The bytes, and at which offset of the file they begin.
+    /// The bytes, and their offset in the file.
     fn bytes(&self, file: &dyn File) -> std::io::Result<(u64, View)> {
         let end = self.place.offset_of(self.reach.end);
         if self.next.is_some() {
@@ -71,12 +71,12 @@ impl Piece {
     }
 }
 
-/// A segment of a [`crate::LogScan`], or the part of it that lies in the scan's range, to be read in place. The log
-/// doesn't overwrite its file as long as this lives; it may remove it.
+/// A segment of a [`crate::LogScan`], or the part in the scan's range, to be read in place. While it lives the log may remove
+/// its file, but does not overwrite it.
 #[derive(Debug)]
 pub struct SealedSegment {
     piece: Piece,
-    /// Offset in the file at which `bytes` begin.
+    /// Offset of `bytes` in the file.
     base: u64,
     bytes: View,
     dir: PathBuf,
@@ -90,27 +90,27 @@ impl SealedSegment {
         self.piece.header()
     }
 
-    /// Where its last batch ends, or where the scan does.
+    /// End of its last batch, or of the scan.
     #[must_use]
     pub fn end(&self) -> Lsn {
         self.piece.reach.end
     }
 
-    /// Bytes from one position to another; none if they are not here.
+    /// Bytes from one position to another; empty if they are not loaded.
     #[cfg(feature = "parallel")]
     pub(crate) fn between(&self, from: Lsn, to: Lsn) -> &[u8] {
         let offset = |lsn| self.piece.place.offset_of(lsn).saturating_sub(self.base) as usize;
         self.bytes.get(offset(from)..offset(to)).unwrap_or_default()
     }
 
-    /// Its batches in order, each checked. They borrow their bytes.
+    /// Its batches in order, each verified. They borrow their bytes.
     #[must_use]
     pub fn batches(&self) -> Batches<'_> {
         Batches { segment: self, place: self.piece.place, done: false }
     }
 }
 
-/// The batches of a [`SealedSegment`]; ends behind the first error.
+/// The batches of a [`SealedSegment`]; ends after the first error.
 #[derive(Debug)]
 pub struct Batches<'a> {
     segment: &'a SealedSegment,
@@ -149,8 +149,8 @@ impl<'a> Iterator for Batches<'a> {
     }
 }
 
-/// What stands at `place` in `bytes`, which begin at offset `base` of the segment, up to `limit`. Moves past a batch that
-/// checks out. Pure: it runs the same on mapped and on other memory.
+/// The batch at `place` in `bytes`, which start at offset `base` of the segment, up to `limit`. Moves past a valid batch.
+/// Pure: mapped and other memory give the same result.
 pub(crate) fn walk<'a>(place: &mut Place, base: u64, bytes: &'a [u8], limit: Lsn) -> Found<'a> {
     let from = place.offset_of(place.at()).saturating_sub(base) as usize;
     let to = place.offset_of(limit).saturating_sub(base) as usize;
@@ -163,7 +163,7 @@ pub(crate) fn walk<'a>(place: &mut Place, base: u64, bytes: &'a [u8], limit: Lsn
 
 #[cfg(test)]
 mod tests {
-    //! On held bytes, without files: miri can run it.
+    //! Without files, so that miri can run them.
 
     use super::*;
     use crate::error::Damage;
@@ -171,7 +171,7 @@ mod tests {
     use pitr_format::log::{BatchHeader, Follows, Frame, Part};
     use pitr_format::{Incarnation, PartitionId, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
 
-    /// A segment of two batches with a record each, and where they end.
+    /// A segment of two batches with one record each, and their end.
     fn segment() -> (SegmentHeader, Vec<u8>, Lsn) {
         let segment_size = SegmentSize::new(SegmentSize::MIN_BYTES).unwrap();
         let header = SegmentHeader {
@@ -202,7 +202,7 @@ mod tests {
         (header, bytes, lsn)
     }
 
-    /// Payloads up to where the walk ends, and what ended it.
+    /// The payloads of all valid batches, and what ended the walk.
     fn walked(header: SegmentHeader, base: u64, bytes: &[u8], limit: Lsn) -> (Vec<Vec<u8>>, Option<Amiss>) {
         let (mut place, mut payloads) = (Place::first(header).unwrap(), Vec::new());
         while place.at() < limit {
@@ -222,7 +222,7 @@ mod tests {
         let (header, bytes, end) = segment();
         let both = vec![b"first".to_vec(), Vec::new()];
         assert!(matches!(walked(header, 0, &bytes, end), (all, None) if all == both));
-        // Only the part behind the header is held.
+        // Without the segment header.
         assert!(matches!(walked(header, 4096, &bytes[4096..], end), (all, None) if all == both));
         for len in 0..bytes.len() {
             let (payloads, amiss) = walked(header, 0, &bytes[..len], end);

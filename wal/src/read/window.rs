@@ -1,16 +1,16 @@
 //! Reads a segment file in large steps, up to a limit that only grows.
 //!
-//! What stands above the limit may still change, so it is neither read nor kept. At most one window is held.
+//! Bytes above the limit may still change, so they are neither read nor kept. Holds at most one window.
 
 use crate::{Error, Result};
 use pitr_vfs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Bytes read at once unless more are asked for.
+/// Bytes read at once, unless the caller requests more.
 const READ_BYTES: usize = 256 << 10;
 
-/// See the module's head.
+/// A window of a segment file.
 #[derive(Debug)]
 pub(crate) struct Window {
     file: Arc<dyn File>,
@@ -24,7 +24,7 @@ impl Window {
         Window { file, path, begin: 0, bytes: Vec::new() }
     }
 
-    /// The file's bytes from `offset` on: `len` of them, fewer if `limit` comes before.
+    /// `len` bytes from `offset` on, fewer if `limit` comes first.
     pub(crate) fn get(&mut self, offset: u64, len: usize, limit: u64) -> Result<&[u8]> {
         let len = len.min(usize::try_from(limit.saturating_sub(offset)).unwrap_or(usize::MAX));
         let held = offset >= self.begin && offset + len as u64 <= self.begin + self.bytes.len() as u64;

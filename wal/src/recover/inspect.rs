@@ -1,15 +1,13 @@
-//! Looking at a log's folder without touching it: for people who debug an engine at night.
+//! Inspects a log's folder without changing it.
 //!
 //! # What it promises
-//! Nothing in the folder is changed, and no lock is asked for: a writer may be writing. So what is seen is a view of
-//! moments: a segment that is removed or recycled meanwhile is said to be gone ([`Finding::Gone`]), which is no
-//! damage, and bytes above the highest durable point that anything states are not known to be durable
-//! ([`Inspection::stated`]). The segments are those that were there at the begin, so that a fast writer can't
-//! keep it going for ever.
+//! Changes nothing in the folder and takes no lock, so a writer may be active. The result is a snapshot of a moving log:
+//! - A segment that is removed or recycled in the meantime is reported as [`Finding::Gone`], which is no damage.
+//! - Bytes above the highest stated durable point ([`TailEnd::stated`]) are not known to be durable.
+//! - The segments are those that existed at the start, so a fast writer can't prolong the inspection forever.
 //!
 //! # What it relies on
-//! [`Cursor`] checks batches, and [`super::open`] decides about the tail as opening would: nothing is decided
-//! here a second time.
+//! [`Cursor`] verifies batches, and [`super::open`] makes the tail decision: the same code that opening uses.
 
 use super::open::{self, Examined};
 use crate::error::{Damage, Witness};
@@ -23,12 +21,12 @@ use pitr_vfs::{Access, FileSystem};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes searched at once for the next batch behind damage.
+/// Bytes searched at once for the next batch after damage.
 const STEP_BYTES: usize = 64 << 10;
-/// How often the tail is looked at again because a writer went on meanwhile.
+/// Maximum number of attempts to examine the tail while a writer moves it.
 const LOOKS_MAX: u32 = 8;
 
-/// The folder of a log, as it was listed.
+/// The folder of a log, as it was when listed.
 #[derive(Debug)]
 pub struct Inspection {
     fs: Arc<dyn FileSystem>,
@@ -38,25 +36,25 @@ pub struct Inspection {
     tail: Tail,
 }
 
-/// What opening the log would decide about its end.
+/// The decision that opening the log would make about its end.
 #[derive(Debug)]
 pub enum Tail {
-    /// The log would go on at its end.
+    /// The log would continue at its end.
     Clean(TailEnd),
-    /// It would be ended there, and go on in the next segment. `bytes` behind it would no longer count.
+    /// The log would be cut at `end` and continue in the next segment.
     Cut {
-        /// Where.
+        /// Where it would be cut.
         end: TailEnd,
-        /// What is dropped, bytes.
+        /// Size of the dropped tail, bytes.
         bytes: u64,
     },
-    /// It would be refused, with this error.
+    /// Opening would fail with this error.
     Refused(Error),
-    /// Nobody knows: whenever it was looked at, a writer had begun another segment meanwhile.
+    /// Unknown: at each attempt a writer began another segment.
     Moving,
 }
 
-/// Where the valid batches of the newest segment end.
+/// End of the valid batches of the newest segment.
 #[derive(Debug, Clone, Copy)]
 pub struct TailEnd {
     /// The position.
@@ -65,21 +63,21 @@ pub struct TailEnd {
     pub segment: SegmentNo,
     /// Offset in the segment, bytes.
     pub offset: u64,
-    /// The highest durable point that anyone states. What stands between it and the end is not known to be durable.
+    /// The highest stated durable point. Bytes between it and the end are not known to be durable.
     pub stated: Lsn,
-    /// Who states it; nobody if no batch of the segment does.
+    /// The witness of `stated`; `None` if no batch of the segment states it.
     pub witness: Option<Witness>,
     /// The latest commit or watermark time before the end.
     pub time: Timestamp,
 }
 
-/// Something about the log that is not as it should be, or not any more.
+/// A fault in the log, or a segment that is gone.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Finding {
-    /// A batch that should be there is not, or is damaged.
+    /// A batch is missing or damaged.
     Damaged {
-        /// Segment that should hold it.
+        /// Segment that should contain it.
         segment: SegmentNo,
         /// Offset in the segment, bytes.
         offset: u64,
@@ -87,59 +85,59 @@ pub enum Finding {
         lsn: Lsn,
         /// What was found there.
         damage: Damage,
-        /// Who states that the log is durable behind it.
+        /// The witness that the log is durable beyond it.
         witness: Witness,
     },
-    /// A batch checks out, but a record in it can't be read or put together.
+    /// A batch is valid, but a record in it can't be decoded or assembled.
     Record {
-        /// Segment that holds the batch.
+        /// Segment that contains the batch.
         segment: SegmentNo,
         /// Offset of the batch in the segment, bytes.
         offset: u64,
         /// Position of the batch.
         lsn: Lsn,
-        /// What is wrong.
+        /// The fault.
         error: Error,
     },
-    /// A segment's header can't be read, is another log's, or a segment before it is missing.
+    /// A segment's header can't be decoded, belongs to another log, or a segment before it is missing.
     Segment {
         /// The segment.
         segment: SegmentNo,
-        /// What is wrong.
+        /// The fault.
         error: Error,
     },
-    /// A segment was removed or recycled since the folder was listed. No damage.
+    /// A segment was removed or recycled after the folder was listed. This is no damage.
     Gone(SegmentNo),
 }
 
 impl Finding {
-    /// True if the log is damaged, and not merely shorter than when it was listed.
+    /// True for damage; false for a segment that was removed after the folder was listed.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         !matches!(self, Finding::Gone(_))
     }
 }
 
-/// What a segment holds.
+/// The contents of a segment.
 #[derive(Debug, Clone, Copy)]
 pub struct Contents {
-    /// Batches that check out.
+    /// Number of valid batches.
     pub batches: u64,
-    /// Record frames in them: whole records and parts of records.
+    /// Number of record frames in them: whole records and fragments.
     pub frames: u64,
     /// Bytes of these batches, headers included.
     pub batch_bytes: u64,
-    /// Bytes from the begin of the segment to the end of the last batch.
+    /// Bytes from the start of the segment to the end of the last batch.
     pub used_bytes: u64,
-    /// The latest time at its first batch and at its last one.
+    /// The latest time at its first batch and at its last batch.
     pub times: Option<(Timestamp, Timestamp)>,
-    /// The highest durable point that a batch in it states.
+    /// The highest durable point that one of its batches states.
     pub stated: Lsn,
 }
 
 impl Inspection {
-    /// Lists the folder, reads the headers, and decides about the tail as [`crate::Wal::open`] would if
-    /// everything below `archived_to` were known to have been durable. [`Error::NoLog`] if there is no segment.
+    /// Lists the folder, reads the headers, and makes the tail decision of [`crate::Wal::open`] with this `archived_to`.
+    /// [`Error::NoLog`] if there is no segment.
     pub fn new(fs: Arc<dyn FileSystem>, dir: &Path, archived_to: Lsn) -> Result<Self> {
         if !fs.exists(dir).map_err(Error::io("look for", dir))? {
             return Err(Error::NoLog { dir: dir.to_owned() });
@@ -148,7 +146,8 @@ impl Inspection {
         for number in segment::list(fs.as_ref(), dir)? {
             match segment::open(fs.as_ref(), dir, number, Access::Read) {
                 Ok(Some((_, header))) => {
-                    if let Some(Err(error)) = segments.last().map(|last| sequence::check_next(dir, last, &header))
+                    if let Some(Err(error)) =
+                        segments.last().map(|last| sequence::check_next(dir, last, &header))
                     {
                         findings.push(Finding::Segment { segment: number, error });
                     }
@@ -166,26 +165,25 @@ impl Inspection {
         Ok(Inspection { fs, dir: dir.to_owned(), segments, findings, tail })
     }
 
-    /// The headers that can be read, in order.
+    /// The headers that can be decoded, in order.
     #[must_use]
     pub fn segments(&self) -> &[SegmentHeader] {
         &self.segments
     }
 
-    /// What is wrong with headers and with the order of segments.
+    /// Faults in headers and in the order of segments.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// What opening would decide.
+    /// The decision that opening would make.
     #[must_use]
     pub fn tail(&self) -> &Tail {
         &self.tail
     }
 
-    /// Names in the folder that are no segments any more or not yet, with their bytes: spares, and leftovers of
-    /// interrupted creations.
+    /// Files that are no segment yet or any more, with their sizes in bytes: spares, and leftovers of interrupted creations.
     pub fn leftovers(&self) -> Result<Vec<(PathBuf, u64)>> {
         let mut leftovers = Vec::new();
         for path in segment::leftovers(self.fs.as_ref(), &self.dir)? {
@@ -198,9 +196,8 @@ impl Inspection {
         Ok(leftovers)
     }
 
-    /// Hands every batch of a segment, one of [`Inspection::segments`], that checks out to `each`, in order;
-    /// returns what they come to, and what is wrong. Behind damage it goes on with the next batch that checks
-    /// out.
+    /// Passes every valid batch of a segment of [`Inspection::segments`] to `each`, in order. Returns the totals and the
+    /// faults. After damage it continues with the next valid batch.
     pub fn read<E: From<Error>>(
         &self,
         header: &SegmentHeader,
@@ -247,7 +244,7 @@ impl Inspection {
                 break;
             }
             let next = next_batch(&mut cursor, offset + u64::from(BATCH_ALIGN), end)?;
-            // Behind the last batch of a segment whose end nobody states there is nothing that could be damaged.
+            // After the last batch of a segment without a stated end there is nothing that could be damaged.
             if next.is_some() || lsn < self.durable(header, witness, end) {
                 findings.push(Finding::Damaged { segment: header.segment, offset, lsn, damage, witness });
             }
@@ -260,7 +257,7 @@ impl Inspection {
         Ok((contents, findings))
     }
 
-    /// The segment's file, if it is still that segment.
+    /// The segment's file, if it still contains that segment.
     fn opened(&self, header: &SegmentHeader) -> Result<Option<(Arc<dyn pitr_vfs::File>, SegmentHeader)>> {
         match segment::open(self.fs.as_ref(), &self.dir, header.segment, Access::Read) {
             Ok(opened) => Ok(opened.filter(|(_, now)| now == header)),
@@ -269,7 +266,7 @@ impl Inspection {
         }
     }
 
-    /// Where a segment ends, and who says so.
+    /// End of a segment, and its witness.
     fn end_of(&self, header: &SegmentHeader, segment_end: Lsn) -> (Lsn, Witness) {
         let next = self.segments.iter().find(|next| next.segment > header.segment);
         match (next, &self.tail) {
@@ -278,7 +275,7 @@ impl Inspection {
             }
             (Some(_), _) => (segment_end, Witness::Caller),
             (None, Tail::Clean(end) | Tail::Cut { end, .. }) => (end.at, Witness::Caller),
-            // Behind the hole whole batches may stand: those that state it.
+            // Valid batches may follow the hole: those that witness it.
             (None, Tail::Refused(Error::Hole { segment, witness, .. })) if *segment == header.segment => {
                 (segment_end, *witness)
             }
@@ -286,7 +283,7 @@ impl Inspection {
         }
     }
 
-    /// Below this a segment must be whole.
+    /// The segment must be complete below this position.
     fn durable(&self, header: &SegmentHeader, witness: Witness, end: Lsn) -> Lsn {
         match (&self.tail, witness) {
             (_, Witness::Segment(_)) => end,
@@ -297,7 +294,7 @@ impl Inspection {
         }
     }
 
-    /// Checks every batch and every record. Returns what the segments come to and all that is wrong.
+    /// Verifies every batch and every record. Returns the contents of each segment and all faults.
     pub fn verify(&self) -> Result<(Vec<Contents>, Vec<Finding>)> {
         let (mut all, mut findings) = (Vec::new(), Vec::new());
         let mut records = Records::from_anywhere();
@@ -322,7 +319,7 @@ impl Inspection {
     }
 }
 
-/// Decides about the newest segment, provided that it still is the newest afterwards.
+/// Makes the tail decision for the newest segment, provided that it is still the newest afterwards.
 fn decide(fs: &dyn FileSystem, dir: &Path, archived_to: Lsn) -> Result<Tail> {
     for _ in 0..LOOKS_MAX {
         let before = segment::list(fs, dir)?.pop();
@@ -369,13 +366,13 @@ impl Contents {
     }
 }
 
-/// A record that was put together must also say something that the format knows.
+/// Errors unless the record can be decoded.
 fn check(batch: &LogBatch, record: &WholeRecord<'_>) -> Result<()> {
     let decoded = Record::decode(record.kind, record.payload).map(drop);
     decoded.map_err(|source| Error::Frames { lsn: batch.header.lsn, segment: batch.segment, source })
 }
 
-/// The next place from `offset` on where the header of a batch of this life of the segment stands.
+/// The next position from `offset` on with a batch header of the segment's present incarnation.
 fn next_batch(cursor: &mut Cursor, offset: u64, end: Lsn) -> Result<Option<Lsn>> {
     let (mut offset, end) = (offset, cursor.place().offset_of(end));
     while offset < end {

@@ -1,18 +1,18 @@
-//! Making a log, and opening one again after whatever ended its last writer.
+//! Creates a log, and opens one after a clean end or a crash.
 //!
-//! # Opening, in order
-//! 1. Take the lock. Sync the folder: a name that the last writer published but didn't live to sync must not
-//!    vanish after commits were acknowledged behind it. Remove leftovers of interrupted creations.
-//! 2. Read every segment's header; each must follow from the one before it, or a file is missing: a hole.
-//! 3. Scan the newest segment. Older ones were synced before their successor was made; readers check them.
+//! # Steps of opening
+//! 1. Take the lock. Sync the folder: the last writer may have published a name without syncing it, and that name must not
+//!    vanish after commits in it are acknowledged. Remove leftovers of interrupted creations.
+//! 2. Read every segment's header. Each must follow its predecessor, otherwise a file is missing: a hole.
+//! 3. Scan the newest segment. Older ones were synced before their successor was created; readers verify them.
 //! 4. Decide by the table of [`super::tail`]. Read the slots.
-//! 5. Write again what stands above the last stated durable point, and sync it: after a failed sync the page
-//!    cache may show bytes that the disk doesn't have.
-//! 6. At a torn tail make the next segment, under a higher incarnation; its header states where the torn one
-//!    ends. On a full disk this waits for the first append: the log opens, so that a checkpoint can remove segments.
-//!    Nothing is appended before it, so the next opening would decide the same.
+//! 5. Rewrite and sync everything above the last stated durable point: after a failed sync the page cache may show bytes
+//!    that the disk doesn't have.
+//! 6. At a torn tail create the next segment, under a higher incarnation; its header states where the torn one ends. On a
+//!    full disk this waits for the first append: the log opens, so that a checkpoint can remove segments. Nothing is
+//!    appended before it, so another opening would decide the same.
 //!
-//! Nothing is changed before step 5, so a refused log stays as it was found, but for step 1.
+//! Apart from step 1 nothing changes before step 5: a refused log stays as it was found.
 
 use super::scan::{self, Scanned};
 use super::tail::{self, Decision};
@@ -20,47 +20,47 @@ use crate::append::{End, Layout, Queue, Writer};
 use crate::error::Witness;
 use crate::options::{Start, WalOptions};
 use crate::read::{Cursor, Found, Reach};
-use crate::segments::{segment, sequence, DirLock, Room, Segments, SlotFile, Slots};
+use crate::segments::{DirLock, Room, Segments, SlotFile, Slots, segment, sequence};
 use crate::shared::{Opened, Shared};
 use crate::{Error, Result};
 use pitr_format::index::SegmentIndex;
 use pitr_format::log::{Follows, SegmentHeader};
-use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp};
+use pitr_format::{Incarnation, Lsn, TimelineId, Timestamp};
 use pitr_vfs::{Access, Clock, File, FileSystem};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes written again at once.
+/// Bytes rewritten at once.
 const REWRITE_BYTES: usize = 1 << 20;
 
-/// What opening a log found.
+/// What opening found in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
     /// Timeline of the log.
     pub timeline: TimelineId,
     /// Identity of the log.
     pub log_id: [u8; 16],
-    /// Where the log goes on; everything below is durable.
+    /// Where the log continues; everything below is durable.
     pub end: Lsn,
     /// The latest commit or watermark time in the log.
     pub time: Timestamp,
-    /// Set if a torn tail was cut off. Behind the end of a recycled segment bytes of its earlier life stand as a rule:
-    /// the log goes on in the next segment, and whether something was torn can't be told.
+    /// Set if a torn tail was cut off. Not set for bytes after the end of a recycled segment: they are usually from its earlier
+    /// incarnation. The log then continues in the next segment, and whether a write was torn is unknown.
     pub cut: Option<Cut>,
-    /// Where the oldest batch of the local log stands or would stand.
+    /// Position of the oldest batch of the local log, whether or not it is written.
     pub first: Lsn,
 }
 
 /// A torn tail that was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// Where the log was ended.
+    /// Where the log was cut.
     pub at: Lsn,
-    /// Bytes behind it that no longer count; zero if the write that held the end of a record left no trace.
+    /// Dropped bytes after the cut; zero if the write with the end of a record left no trace.
     pub bytes: u64,
 }
 
-/// Makes a log in `dir`.
+/// Creates a log in `dir`.
 pub(crate) fn create(
     fs: Arc<dyn FileSystem>,
     clock: Arc<dyn Clock>,
@@ -138,9 +138,9 @@ pub(crate) fn open(
     Ok((shared, recovered))
 }
 
-/// What was found on disk, and the decision.
+/// The state found on disk, and the decision.
 pub(crate) struct Examined {
-    /// Of all local segments, in order; never empty.
+    /// Headers of all local segments, in order; never empty.
     headers: Vec<SegmentHeader>,
     pub(crate) newest: SegmentHeader,
     file: Arc<dyn File>,
@@ -150,7 +150,7 @@ pub(crate) struct Examined {
     pub(crate) cut: Option<Cut>,
 }
 
-/// Steps 2 to 4 of the module's head: reads only. `access` is what the newest segment is opened for.
+/// Steps 2 to 4 of the module's head; only reads. `access` is that of the newest segment's file.
 pub(crate) fn examine(fs: &dyn FileSystem, dir: &Path, archived_to: Lsn, access: Access) -> Result<Examined> {
     let headers = read_headers(fs, dir)?;
     let newest = *headers.last().ok_or_else(|| Error::NoLog { dir: dir.to_owned() })?;
@@ -173,9 +173,9 @@ pub(crate) fn examine(fs: &dyn FileSystem, dir: &Path, archived_to: Lsn, access:
     Ok(Examined { headers, newest, file, path, cursor, scanned, cut })
 }
 
-/// A log that can be written to again.
+/// A log that is ready for appends.
 struct Mended {
-    /// Of all local segments, in order.
+    /// Headers of all local segments, in order.
     headers: Vec<SegmentHeader>,
     layout: Layout,
     writer: Writer,
@@ -184,7 +184,7 @@ struct Mended {
 /// Steps 5 and 6.
 fn mend(fs: &dyn FileSystem, dir: &Path, examined: Examined) -> Result<Mended> {
     let Examined { mut headers, newest, file, path, cursor, scanned, cut } = examined;
-    rewrite(file.as_ref(), &cursor, &scanned).map_err(Error::io("write again", &path))?;
+    rewrite(file.as_ref(), &cursor, &scanned).map_err(Error::io("rewrite", &path))?;
     if cut.is_none() {
         let (layout, writer) = (Layout::new(scanned.end, scanned.index), Writer::new(file, path, &newest));
         return Ok(Mended { headers, layout, writer });
@@ -205,7 +205,7 @@ fn mend(fs: &dyn FileSystem, dir: &Path, examined: Examined) -> Result<Mended> {
     }
 }
 
-/// The headers of all local segments, each checked to follow from the one before it.
+/// The headers of all local segments. Each must follow its predecessor.
 fn read_headers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentHeader>> {
     let mut headers: Vec<SegmentHeader> = Vec::new();
     for number in segment::list(fs, dir)? {
@@ -218,9 +218,8 @@ fn read_headers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentHeader>> {
     Ok(headers)
 }
 
-/// True if a record was begun before the newest segment whose rest should stand in it. Asked of the batch
-/// before the segment; if that one is no longer local it was durable with all of its round, and a round ends
-/// with whole records.
+/// True if the newest segment should start with the rest of a record. The last batch before the segment tells. If that batch
+/// is no longer local, its whole round was durable, and a round ends with a whole record.
 fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader]) -> Result<bool> {
     let Some(newest) = headers.last() else { return Ok(false) };
     let (last_batch, size) = (newest.follows.last_batch, newest.segment_size);
@@ -241,12 +240,12 @@ fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader])
             segment,
             source,
         }),
-        // A seal leaves no hole unsaid.
+        // The segment is sealed, so damage is a hole.
         Found::Amiss(amiss) => reach.hole(&before, amiss).map_or(Ok(false), Err),
     }
 }
 
-/// The header of the segment that ends the newest one at its cut: under an incarnation that none had before.
+/// The header of the segment that seals the newest one at its cut. Its incarnation is higher than any before.
 fn header_after_cut(headers: &[SegmentHeader], end: &End) -> Result<SegmentHeader> {
     let highest = headers.iter().map(|header| header.incarnation).max().unwrap_or(end.incarnation);
     highest
@@ -255,7 +254,7 @@ fn header_after_cut(headers: &[SegmentHeader], end: &End) -> Result<SegmentHeade
         .ok_or(Error::Exhausted { end: end.next, bytes: 0 })
 }
 
-/// Step 5 of the module's head. The bytes are the same, so a crash in the middle changes nothing.
+/// Step 5 of the module's head. Rewrites the same bytes, so a crash in the middle changes nothing.
 fn rewrite(file: &dyn File, cursor: &Cursor, scanned: &Scanned) -> std::io::Result<()> {
     let mut offset = cursor.place().offset_of(scanned.durable);
     let end = cursor.place().offset_of(scanned.end.next);

@@ -1,9 +1,9 @@
-//! Hands the records of committed transactions to one worker for each partition.
+//! Passes the records of committed transactions to one worker for each partition.
 //!
-//! A wave of segments at a time: each is read, checked and sorted by partition on its own; then each partition takes its
-//! records of all of them in the order of the log. So the sequence that a partition gets does not depend on the number of
-//! threads (law 6), and what is held is a wave: [`AHEAD`] segments for each thread, mapped, with 48 bytes for each record
-//! in them that counts, and those records that are cut up between batches.
+//! Works on one wave of segments at a time. Each segment is read, verified and sorted by partition on its own. Then each
+//! partition takes its records of the whole wave in the order of the log. So the sequence of a partition does not depend on
+//! the number of threads (law 6). Memory is bounded by a wave: [`AHEAD`] mapped segments for each thread, 48 bytes for each
+//! record in them that counts, and the payloads of fragmented records.
 
 use crate::read::{LogScan, SealedSegment, Seam, Seams};
 use crate::{Error, Result};
@@ -14,7 +14,7 @@ use pitr_redo::{CommitSpan, Winners};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
-/// Segments of a wave for each thread.
+/// Segments in a wave for each thread.
 const AHEAD: usize = 2;
 
 /// A record that counts.
@@ -23,19 +23,19 @@ struct Entry {
     lsn: Lsn,
     end: Lsn,
     tx: TxId,
-    /// Its payload, if it is in parts; else that stands behind its header.
+    /// Its payload, if the record is fragmented; otherwise the payload follows its header in the segment.
     assembled: Option<Box<[u8]>>,
     kind: u8,
 }
 
-/// A segment, and its records by partition.
+/// A segment and its records, by partition.
 struct Sorted {
     segment: SealedSegment,
     partitions: BTreeMap<PartitionId, Vec<Entry>>,
 }
 
 impl Sorted {
-    /// Hands the records of one partition to `each`.
+    /// Passes the records of one partition to `each`.
     fn replay<E>(
         &self,
         partition: PartitionId,
@@ -54,13 +54,13 @@ impl Sorted {
 }
 
 impl LogScan {
-    /// Hands every image, set-length, data and note that counts by `winners` to its partition, in the order of the log
-    /// within each. `new` makes the state of a partition that has any. Runs in the rayon pool that it is called in: one
-    /// thread at a time for a partition, any number of partitions at once.
+    /// Passes every image, set-length, data and note record that `winners` counts to its partition, in the order of the log
+    /// within each. `new` creates the state of a partition that has records. Runs in the caller's rayon pool: one thread at a
+    /// time for a partition, any number of partitions concurrently.
     ///
     /// # Errors
-    /// Those of reading the log, before any record of that wave is handed over; of those that `each` returns in a wave,
-    /// the one of the lowest partition.
+    /// Errors of reading the log, before any record of that wave is passed on. Of the errors that `each` returns in a wave,
+    /// that of the lowest partition.
     pub fn replay<S, E>(
         &self,
         winners: &Winners,
@@ -121,12 +121,12 @@ fn entry(record: &WholeRecord<'_>) -> Entry {
     Entry { lsn, end, tx, assembled: (!in_one_part).then(|| payload.into()), kind }
 }
 
-/// Where the payload of a record's first part begins.
+/// Start of the payload of a record's first fragment.
 fn at_payload(lsn: Lsn) -> Lsn {
     lsn.checked_add(RECORD_HEADER_BYTES as u64).unwrap_or(Lsn::MAX)
 }
 
-/// True for what a replay applies.
+/// True for the kinds that a replay applies.
 fn changes(kind: u8) -> bool {
     matches!(
         RecordKind::from_u8(kind),

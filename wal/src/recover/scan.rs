@@ -9,23 +9,22 @@ use pitr_format::Lsn;
 use pitr_format::index::SegmentIndex;
 use pitr_format::log::{BATCH_ALIGN, BATCH_HEADER_BYTES, Batch, Part};
 
-/// Bytes looked at in one step behind the valid batches.
+/// Bytes examined in one step after the valid batches.
 const STEP_BYTES: usize = 64 << 10;
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug)]
 pub(crate) struct Scanned {
     pub(crate) end: End,
     pub(crate) tail: Tail,
-    /// The highest durable point that a valid batch before the end states; the first batch's place if none
-    /// does.
+    /// The highest durable point that a valid batch states; the first batch's position if none does.
     pub(crate) durable: Lsn,
-    /// What stands where up to the end.
+    /// Index of the segment up to the end.
     pub(crate) index: SegmentIndex,
 }
 
-/// Walks over the newest segment to where its batches end, and looks at what stands behind. `unfinished` says
-/// whether a record was open before the segment.
+/// Reads the newest segment to the end of its batches, and examines the bytes after them. `unfinished` is true if the
+/// segment should start with the rest of a record.
 pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     let empty = End::of_empty(cursor.header());
     let mut end = empty.ok_or(Error::Exhausted { end: cursor.at(), bytes: 0 })?;
@@ -33,7 +32,7 @@ pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     let (limit, segment) = (cursor.place().segment_end(), cursor.header().segment);
     let damage = loop {
         match cursor.next(limit)? {
-            // A batch that crosses the end of its segment was never written.
+            // No writer writes a batch that crosses the end of its segment.
             Found::Amiss(Amiss::Crossing) => break Damage::Bytes,
             Found::Amiss(Amiss::Damage(damage)) => break damage,
             Found::Batch(batch) => {
@@ -50,11 +49,11 @@ pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     end.last_batch = cursor.place().last_batch().unwrap_or(end.last_batch);
     let stated = Some((durable, Witness::Batch(end.last_batch)));
     let mut tail = Tail { at: end.next, rest: Rest::None, unfinished, stated };
-    look_behind(cursor, damage, &mut tail)?;
+    examine_rest(cursor, damage, &mut tail)?;
     Ok(Scanned { end, tail, durable, index })
 }
 
-/// True if the last record of the batch goes on in the next one.
+/// True if the last record of the batch continues in the next one.
 pub(crate) fn ends_unfinished(
     batch: &Batch<'_>,
     before: bool,
@@ -65,9 +64,8 @@ pub(crate) fn ends_unfinished(
     }
 }
 
-/// Reads on to the end of the segment: how far do bytes reach, and does a batch among them state a durable
-/// point?
-fn look_behind(cursor: &mut Cursor, damage: Damage, tail: &mut Tail) -> Result<()> {
+/// Reads the rest of the segment: finds its last byte that is not zero, and the durable points that batches in it state.
+fn examine_rest(cursor: &mut Cursor, damage: Damage, tail: &mut Tail) -> Result<()> {
     let begin = u64::from(cursor.offset());
     let size = u64::from(cursor.header().segment_size.bytes());
     if begin < size {

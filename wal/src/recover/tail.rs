@@ -1,59 +1,60 @@
-//! What to do where the log can't be read on: the tail decision (law 2).
+//! The tail decision: what to do where the valid batches end (law 2).
 //!
-//! Valid batches end at D. The rest of the segment is read and every statement of a durable point above D is
-//! taken down. The first row that fits decides:
+//! Valid batches end at D. The rest of the segment is searched for statements of a durable point above D. The first matching
+//! row decides:
 //!
 //! | row | a witness above D | rest of the segment | last record | decision |
 //! | --- | --- | --- | --- | --- |
 //! | a | yes | any | any | refuse: a hole |
 //! | b | no | bytes | any | cut at D: a torn tail |
-//! | c | no | zeros, or none | unfinished | cut at D: the write that held its rest is lost |
+//! | c | no | zeros, or none | unfinished | cut at D: the write with its rest is lost |
 //! | d | no | zeros, or none | whole | append at D |
 //!
-//! A witness is the header of a later batch of the same life of the segment whose `durable` is above D, the
-//! header of the next segment, which states where this one ends (`follows.end`), or the archive, which only
-//! ever takes durable bytes. Damage to the last batch that was acknowledged, with no later witness, looks
-//! like a torn tail: no log can tell the two apart.
+//! A witness is one of these:
+//! - the header of a later batch of the same incarnation whose `durable` is above D;
+//! - the header of the next segment, which states where this one ends (`follows.end`);
+//! - the archive, which takes only durable bytes.
+//!
+//! Damage to the last acknowledged batch, with no later witness, looks like a torn tail: no log can distinguish the two.
 
 use crate::error::{Damage, Witness};
 use pitr_format::Lsn;
 
-/// What stands behind the last valid batch.
+/// The bytes after the last valid batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// Nothing: the segment is full, or its successor begins here.
+    /// None: the segment is full, or its successor starts here.
     None,
     /// Zeros to the end of the segment.
     Zeros,
-    /// Something, of which the last byte that is not zero is this far behind D.
+    /// Other bytes. `reach` is the distance from D to the end of the last byte that is not zero.
     Bytes { reach: u64, damage: Damage },
 }
 
-/// What a scan found at the end of the valid batches.
+/// The state at the end of the valid batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tail {
-    /// D: where the valid batches end.
+    /// D: the end of the valid batches.
     pub(crate) at: Lsn,
     pub(crate) rest: Rest,
-    /// True if the last frame before D is not the last one of its record.
+    /// True if the last record before D is incomplete.
     pub(crate) unfinished: bool,
-    /// The highest durable point that anyone states, and who.
+    /// The highest stated durable point, and its witness.
     pub(crate) stated: Option<(Lsn, Witness)>,
 }
 
-/// What is done about it.
+/// The decision about a tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Row a.
     Hole { durable: Lsn, witness: Witness, damage: Damage },
-    /// Rows b and c: end the segment at D and begin the next one under a higher incarnation. `bytes` are
-    /// dropped.
+    /// Rows b and c: end the segment at D and begin the next one under a higher incarnation. Drops `bytes`.
     Cut { bytes: u64 },
     /// Row d.
     Append,
 }
 
-/// The table in the module's head.
+/// Decides by the table in the module's head.
 pub(crate) fn decide(tail: &Tail) -> Decision {
     match (tail.stated, tail.rest, tail.unfinished) {
         // a

@@ -1,10 +1,10 @@
-//! Keeps the file of a segment from being overwritten while someone looks at it in place.
+//! Protects the file of a segment from being overwritten while it is read in place.
 
-use crate::shared::{lock, Shared};
+use crate::shared::{Shared, lock};
 use pitr_format::SegmentNo;
 use std::sync::Arc;
 
-/// While it lives, [`crate::Wal::remove_below`] takes the segment's name away and nothing else.
+/// While it lives, [`crate::Wal::remove_below`] only removes the segment's name and never recycles its file.
 #[derive(Debug)]
 pub(crate) struct Pin {
     shared: Arc<Shared>,
@@ -12,7 +12,7 @@ pub(crate) struct Pin {
 }
 
 impl Pin {
-    /// `None` if the log no longer holds the segment.
+    /// `None` if the segment was removed from the log.
     pub(crate) fn new(shared: &Arc<Shared>, segment: SegmentNo) -> Option<Pin> {
         lock(&shared.segments).pin(segment).then(|| Pin { shared: Arc::clone(shared), segment })
     }

@@ -1,17 +1,16 @@
-//! Which segments the local log holds, and removing the oldest of them.
+//! The list of local segments, and the removal of the oldest ones.
 //!
-//! Files of removed segments are kept for new ones: as many as were begun since the last removal, since that is
-//! what the next ones will need, but at most [`FREE_MAX`]. A recycled file is written in place: no zeros before, and
-//! nothing for the file system to allocate or journal. Where none is left, the log's own thread makes one ready while
-//! the segment before is written. The file of a segment that somebody looks at in place ([`super::pin`]) is removed
-//! instead: its bytes must stand still.
+//! Files of removed segments are kept for new segments: as many as were begun since the last removal, but at most
+//! [`FREE_MAX`]. A recycled file is overwritten in place: no zeros are written first, and the file system allocates and
+//! journals nothing. If no file is left, the log's own thread prepares one while the previous segment is written. A pinned
+//! file ([`super::pin`]) is deleted instead of recycled, since its bytes must not change.
 //!
-//! A segment is out of the list as soon as its name is gone, since a reader can't find it any more. But its file is
-//! free, and the next one may go, only when the folder is synced: until then a power loss may bring the name back.
+//! A segment leaves the list as soon as its name is removed, since readers can't find it any more. Its file is free, and the
+//! next segment may be removed, only after the folder is synced: until then a power loss may restore the name.
 
 use super::segment;
 use super::slot_table::Slots;
-use crate::shared::{lock, Shared};
+use crate::shared::{Shared, lock};
 use crate::{Error, Result};
 use pitr_format::log::SegmentHeader;
 use pitr_format::{Lsn, SegmentNo};
@@ -28,15 +27,15 @@ pub(crate) struct Segments {
     held: VecDeque<Held>,
     /// Files for new segments.
     free: Vec<Free>,
-    /// Set while the folder is not synced since a name was taken away.
+    /// Set while a name was removed and the folder is not synced.
     leaving: Option<Leaving>,
-    /// Segments begun since the last removal.
+    /// Number of segments begun since the last removal.
     begun: usize,
-    /// Those that are looked at in place, once for each who does.
+    /// Segments that are read in place, once for each pin.
     pinned: Vec<SegmentNo>,
 }
 
-/// A file that will be a segment.
+/// A file for a new segment.
 #[derive(Debug)]
 pub(crate) struct Free {
     pub(crate) path: PathBuf,
@@ -44,10 +43,10 @@ pub(crate) struct Free {
     pub(crate) used: bool,
 }
 
-/// A segment without its name.
+/// A segment whose name was removed.
 #[derive(Debug)]
 struct Leaving {
-    /// Its file, if that is kept.
+    /// Its file, if it is kept.
     kept: Option<Free>,
 }
 
@@ -55,7 +54,7 @@ struct Leaving {
 struct Held {
     segment: SegmentNo,
     bytes: u32,
-    /// Where the log ended before it: the end of its predecessor.
+    /// End of its predecessor.
     follows: Lsn,
     first_batch: Lsn,
 }
@@ -65,7 +64,7 @@ impl Segments {
         let (held, free, pinned) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut segments = Segments { slots, held, free, leaving: None, begun: 0, pinned };
         headers.into_iter().for_each(|header| segments.push(header));
-        // Segments that a slot held can be gone only if somebody deleted their files.
+        // Segments that a slot held are missing only if their files were deleted from outside.
         segments.slots.drop_below(segments.follows());
         segments
     }
@@ -80,22 +79,22 @@ impl Segments {
         });
     }
 
-    /// Where the first batch of the oldest one stands or would stand.
+    /// Position of the first batch of the oldest segment, whether or not it is written.
     pub(crate) fn first(&self) -> Lsn {
         self.held.front().map_or(Lsn::MAX, |held| held.first_batch)
     }
 
-    /// Where the log ended before the oldest one.
+    /// End of the predecessor of the oldest segment.
     pub(crate) fn follows(&self) -> Lsn {
         self.held.front().map_or(Lsn::MAX, |held| held.follows)
     }
 
-    /// Segments held.
+    /// Number of segments.
     pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
 
-    /// Its file is not recycled from here on. False if the segment is no longer held.
+    /// Excludes the segment's file from recycling. False if the segment is no longer in the list.
     pub(crate) fn pin(&mut self, segment: SegmentNo) -> bool {
         let held = self.held.iter().any(|held| held.segment == segment);
         if held {
@@ -104,7 +103,7 @@ impl Segments {
         held
     }
 
-    /// Takes one pin back.
+    /// Removes one pin.
     pub(crate) fn unpin(&mut self, segment: SegmentNo) {
         if let Some(at) = self.pinned.iter().position(|pinned| *pinned == segment) {
             self.pinned.swap_remove(at);
@@ -116,12 +115,12 @@ impl Segments {
         self.free.pop()
     }
 
-    /// The end of what may go below `lsn`.
+    /// End of the segments that may be removed below `lsn`.
     fn removable_to(&self, lsn: Lsn) -> Option<Lsn> {
         self.held.iter().skip(1).map(|next| next.follows).take_while(|end| *end <= lsn).last()
     }
 
-    /// The oldest segment, if it is not the newest too and ends at or below `lsn`.
+    /// The oldest segment, if it is not also the newest and ends at or below `lsn`.
     fn removable(&self, lsn: Lsn) -> Option<Held> {
         let next = self.held.get(1)?;
         self.held.front().filter(|_| next.follows <= lsn).copied()
@@ -131,15 +130,15 @@ impl Segments {
 impl Shared {
     /// See [`crate::Wal::remove_below`].
     pub(crate) fn remove_below(&self, lsn: Lsn) -> Result<u64> {
-        // Segments of a round that is still being written are none of ours, however far `lsn` reaches.
+        // Never touch segments of a round that is still being written, even if `lsn` lies above them.
         let lsn = lsn.min(self.queue().durable());
         let mut segments = lock(&self.segments);
         segments.slots.state_redo(lsn);
         self.remove_unneeded(&mut segments)
     }
 
-    /// A segment was begun, and those before it are durable: removes what is too much. Nobody asked for it, so a
-    /// removal that fails is nobody's error: the next one finishes it.
+    /// Removes segments over the cap, after a segment was begun and all earlier ones are durable. No caller asked for the
+    /// removal, so its errors are ignored: the next removal finishes the work.
     pub(crate) fn keep_cap(&self) {
         let mut segments = lock(&self.segments);
         if segments.slots.is_over(segments.len()) {
@@ -155,7 +154,7 @@ impl Shared {
         let Some(end) = segments.removable_to(lsn) else { return Ok(bytes) };
         segments.slots.store_before_removal(self.fs.as_ref(), end)?;
         let wanted = std::mem::take(&mut segments.begun).min(FREE_MAX);
-        // One at a time: if a later one were durably gone while an older one comes back, that would be a hole.
+        // One at a time: an older segment that comes back after a later one is durably removed would leave a hole.
         while let Some(oldest) = segments.removable(lsn) {
             let keep = segments.free.len() < wanted && !segments.pinned.contains(&oldest.segment);
             let kept =
@@ -178,8 +177,8 @@ impl Shared {
         Ok(bytes)
     }
 
-    /// Makes the file of the next segment ready, if there is none. The disk may be full: then the segment's turn will
-    /// tell, which may never come.
+    /// Prepares the file of the next segment, if there is none. Ignores errors such as a full disk: beginning that segment
+    /// will report them, if it is ever needed.
     pub(crate) fn prepare_spare(&self) {
         let bytes = {
             let segments = lock(&self.segments);
@@ -191,7 +190,7 @@ impl Shared {
         }
     }
 
-    /// Makes durable that a name was taken away, also by a call before that could not.
+    /// Makes the removal of a name durable, also for an earlier call that failed to.
     fn settle(&self, segments: &mut Segments) -> Result<()> {
         if segments.leaving.is_some() {
             self.sync_names()?;

@@ -1,17 +1,17 @@
 //! Segment files: names, headers, creation.
 //!
-//! A segment file bears its number, `0000000000000001.seg`. It is made aside under a temporary name, at full
-//! size, synced, and then published without replacing: a segment that has its name has a whole header. A
-//! leftover under a temporary name is nobody's and is removed when the log is opened.
+//! A segment file is named after its number: `0000000000000001.seg`. It is created under a temporary name at full size,
+//! synced, and then published without replacing: a segment with its final name has a complete header. Opening the log
+//! removes leftovers under temporary names.
 //!
-//! A segment that is no longer needed may be recycled: it takes the name `0000000000000001.seg.free`, durably, before
-//! anything in it is overwritten; its new header is synced before it is published under its new number. Its old
-//! batches stay, and check out nowhere: the seed of their checksums has the old number in it.
+//! A segment that is no longer needed may be recycled. It is durably renamed to `0000000000000001.seg.free` before
+//! anything in it is overwritten, and its new header is synced before it is published under its new number. Its old batches
+//! stay in the file, but fail their checksums: the seed contains the old number.
 //!
-//! A file that is made before its segment is needed waits as `spare.seg.free`.
+//! A file that is prepared before its segment is needed is named `spare.seg.free`.
 //!
-//! A new file reads as zeros behind its header. They are written out if many syncs are to be expected in it, which then
-//! carry data only; a log that fills a segment with a few large rounds would write everything twice for nothing.
+//! A new file reads as zeros after its header. The zeros are written if many syncs are expected: each sync then carries data
+//! only. A log that fills a segment with a few large rounds would write everything twice for no gain.
 
 use super::slot_file;
 use crate::{Error, Result};
@@ -58,7 +58,7 @@ pub(crate) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentNo>> {
     Ok(numbers)
 }
 
-/// What is no segment any more or not yet: what interrupted creations left, and spare files.
+/// Files that are no segment yet or any more: leftovers of interrupted creations, and spare files.
 pub(crate) fn leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>> {
     let names = fs.list(dir).map_err(Error::io("list", dir))?;
     let is_left = |name: &str| {
@@ -67,7 +67,7 @@ pub(crate) fn leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>>
     Ok(names.iter().filter(|name| name.to_str().is_some_and(is_left)).map(|name| dir.join(name)).collect())
 }
 
-/// Removes them.
+/// Removes the files of [`leftovers`].
 pub(crate) fn remove_leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
     for path in leftovers(fs, dir)? {
         fs.remove_file(&path).map_err(Error::io("remove", &path))?;
@@ -75,17 +75,17 @@ pub(crate) fn remove_leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How the room behind a new segment's header is made.
+/// How the space after a new segment's header is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
     /// Zeros are written.
     Written,
-    /// Only the length is set: the file system finds room when it is written.
+    /// Only the length is set: the file system allocates space on write.
     Sparse,
 }
 
-/// Creates the segment with this header and the index of the one before; it and its name are durable on return. After
-/// an error no unpublished file is left, as far as possible: on a full disk it would take the space that is missing.
+/// Creates the segment with this header and the index of its predecessor. File and name are durable on return. After an
+/// error it removes the unpublished file if possible: on a full disk that file would use up space.
 pub(crate) fn create(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -97,7 +97,7 @@ pub(crate) fn create(
     let aside = path.with_extension("seg.new");
     let file = fs.create_new(&aside).map_err(Error::io("create", &aside))?;
     if let Err(source) = fill(file.as_ref(), header, before, room) {
-        // What is left is removed when the log is opened again.
+        // Opening the log removes a leftover.
         let _ = fs.remove_file(&aside);
         return Err(Error::io("write", &aside)(source));
     }
@@ -127,8 +127,8 @@ fn write_zeros(file: &dyn File, mut offset: u64, end: u64) -> std::io::Result<()
     Ok(())
 }
 
-/// Makes a file for a segment to come, full of zeros, under a name of its own. It and its name are durable on return;
-/// after an error nothing is left, as far as can be.
+/// Creates a file full of zeros for a later segment. File and name are durable on return. After an error it removes the
+/// file if possible.
 pub(crate) fn create_spare(fs: &dyn FileSystem, dir: &Path, bytes: u32) -> Result<PathBuf> {
     let path = dir.join(SPARE_NAME);
     let file = fs.create_new(&path).map_err(Error::io("create", &path))?;
@@ -136,14 +136,14 @@ pub(crate) fn create_spare(fs: &dyn FileSystem, dir: &Path, bytes: u32) -> Resul
     match made.and_then(|()| fs.sync_dir(dir)) {
         Ok(()) => Ok(path),
         Err(e) => {
-            // A leftover is removed when the log is opened again.
+            // Opening the log removes a leftover.
             let _ = fs.remove_file(&path);
             Err(Error::io("write", &path)(e))
         }
     }
 }
 
-/// Takes the name of a segment away and keeps its file for another. It may be used once the folder was synced.
+/// Removes the name of a segment and keeps its file for another one. The file may be used after the folder is synced.
 pub(crate) fn set_free(fs: &dyn FileSystem, dir: &Path, segment: SegmentNo) -> Result<PathBuf> {
     let path = path_of(dir, segment);
     let free = path.with_extension("seg.free");
@@ -151,7 +151,7 @@ pub(crate) fn set_free(fs: &dyn FileSystem, dir: &Path, segment: SegmentNo) -> R
     Ok(free)
 }
 
-/// As [`create`], from a file that [`set_free`] or [`create_spare`] left.
+/// Like [`create`], in a file of [`set_free`] or [`create_spare`].
 pub(crate) fn recycle(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -181,14 +181,14 @@ pub(crate) fn open(
         other => other.map_err(Error::io("open", &path))?,
     };
     match read_header(file.as_ref(), &path, segment).map(|(header, _)| header) {
-        // It was recycled after it was found.
+        // The segment was recycled after it was listed.
         Err(_) if !fs.exists(&path).map_err(Error::io("look for", &path))? => Ok(None),
         header => Ok(Some((file, header?))),
     }
 }
 
-/// The index of `segment`, out of the header of the one after it, `next`. One that doesn't check out is none: whoever
-/// asks looks at the whole segment then.
+/// The index of `segment`, from the header of its successor `next`. Empty if it fails its checksum: the caller then reads
+/// the whole segment.
 pub(crate) fn index_of(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -219,31 +219,4 @@ fn read_header(file: &dyn File, path: &Path, segment: SegmentNo) -> Result<(Segm
         return Err(damaged(DecodeError::Range { what: "length of the segment file", value: len }));
     }
     Ok((header, bytes))
-}
-
-/// Errors unless `next` continues the log of `previous`, from the very same life of it.
-pub(crate) fn check_follows(dir: &Path, previous: &SegmentHeader, next: &SegmentHeader) -> Result<()> {
-    let what = if next.timeline != previous.timeline {
-        "timeline"
-    } else if next.log_id != previous.log_id {
-        "log identity"
-    } else if next.segment_size != previous.segment_size {
-        "segment size"
-    } else if next.follows.segment != Some((previous.segment, previous.incarnation)) {
-        "predecessor"
-    } else if next.incarnation < previous.incarnation {
-        "incarnation"
-    } else if !ends_in(previous, next) {
-        "predecessor's end"
-    } else {
-        return Ok(());
-    };
-    Err(Error::Foreign { path: path_of(dir, next.segment), segment: next.segment, what })
-}
-
-/// True if the end that `next` states for its predecessor lies in it.
-fn ends_in(previous: &SegmentHeader, next: &SegmentHeader) -> bool {
-    let end = previous.segment.checked_add(1).and_then(|after| previous.segment_size.start_of(after));
-    previous.first_batch().is_some_and(|first| first <= next.follows.end)
-        && end.is_some_and(|end| next.follows.end <= end)
 }

@@ -1,8 +1,8 @@
-//! The file that makes slots durable: [`pitr_format::slots`] has its layout.
+//! The file that makes slots durable. [`pitr_format::slots`] has its layout.
 //!
-//! It is made aside, synced and published with the first slot. From then on it is overwritten in place, one copy after the other with a
-//! sync behind each, so that a change needs no new space: on a full disk a slot must be able to give way. A table that can't
-//! be read is an error, since nobody knows then what may be removed.
+//! The first slot creates it: under a temporary name, synced, then published. Later changes overwrite it in place, one copy
+//! after the other with a sync after each. So a change needs no new space: slots can be dropped on a full disk. A table that
+//! can't be decoded is an error, since then the removable segments are unknown.
 
 use crate::{Error, Result};
 use pitr_format::DecodeError;
@@ -12,21 +12,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const NAME: &str = "slots";
-/// Name of the file on its way.
+/// Temporary name of the file.
 pub(crate) const ASIDE_NAME: &str = "slots.new";
 
-/// The file, or where it will be.
+/// The slot file, which the first slot creates.
 #[derive(Debug)]
 pub(crate) struct SlotFile {
     path: PathBuf,
     file: Option<Arc<dyn File>>,
     log_id: [u8; 16],
-    /// Of the newest table that may be on the disk.
+    /// Generation of the newest table that may be on the disk.
     generation: u64,
 }
 
 impl SlotFile {
-    /// For a new log. A file that another log left in the folder is removed.
+    /// The slot file of a new log. Removes a file that another log left in the folder.
     pub(crate) fn create(fs: &dyn FileSystem, dir: &Path, log_id: [u8; 16]) -> Result<Self> {
         let path = dir.join(NAME);
         if fs.exists(&path).map_err(Error::io("look for", &path))? {
@@ -54,7 +54,7 @@ impl SlotFile {
         Ok((SlotFile { path, file: Some(file), log_id, generation: table.generation }, table.slots))
     }
 
-    /// Makes these slots durable. After an error either these or those before are found when the log is opened again.
+    /// Makes these slots durable. After an error, reopening the log finds either these slots or the previous ones.
     pub(crate) fn store(&mut self, fs: &dyn FileSystem, slots: Vec<SlotEntry>) -> Result<()> {
         self.generation += 1;
         let copy = SlotTable { generation: self.generation, log_id: self.log_id, slots }.encode();
@@ -86,7 +86,7 @@ impl SlotFile {
     }
 }
 
-/// The newer one of the copies that check out.
+/// The newer copy of those that pass their checksum.
 fn newest(copies: &[u8]) -> Result<SlotTable, DecodeError> {
     let (first, second) = copies.split_at(copies.len().min(SLOTS_COPY_BYTES));
     match (SlotTable::decode(first), SlotTable::decode(second)) {

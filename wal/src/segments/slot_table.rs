@@ -1,5 +1,5 @@
-//! All slots of a log: which of them hold it, which give way at the cap, and when the file of slots is written.
-//! [`super::slots`] has what this promises.
+//! All slots of a log: which hold segments, which are dropped at the cap, and when the slot file is written.
+//! [`super::slots`] states the promises.
 
 use super::slot_file::SlotFile;
 use super::slots::{Event, SlotState};
@@ -9,17 +9,17 @@ use pitr_format::slots::{SLOT_NAME_BYTES_MAX, SLOTS_MAX, SlotEntry};
 use pitr_vfs::FileSystem;
 use std::collections::BTreeMap;
 
-/// All slots of a log, and what else holds segments.
+/// All slots of a log, and the redo point: together they hold its segments.
 #[derive(Debug)]
 pub(crate) struct Slots {
     held: BTreeMap<String, Held>,
     file: SlotFile,
-    /// The engine's redo point, as it stated it last.
+    /// The engine's last stated redo point.
     redo: Lsn,
     segments_max: Option<usize>,
     /// Slots dropped so far.
     dropped: u64,
-    /// What nobody was told yet.
+    /// Events that were not reported yet.
     events: Vec<Event>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Held {
     pub(crate) position: Lsn,
     pub(crate) is_claimed: bool,
     pub(crate) is_dropped: bool,
-    /// Position and `is_dropped`, as the file has them.
+    /// `position` and `is_dropped` as stored in the file.
     stored: (Lsn, bool),
 }
 
@@ -52,29 +52,29 @@ impl Slots {
         self.redo = self.redo.max(redo);
     }
 
-    /// Everything below may go.
+    /// Everything below this position may be removed.
     pub(crate) fn floor(&self) -> Lsn {
         let holding = self.held.values().filter(|held| !held.is_dropped);
         holding.map(|held| held.position).fold(self.redo, Lsn::min)
     }
 
-    /// True if a log of so many segments is over its cap.
+    /// True if a log with this number of segments is over its cap.
     pub(crate) fn is_over(&self, segments: usize) -> bool {
         self.segments_max.is_some_and(|max| segments > max)
     }
 
-    /// Files that may be kept beside so many segments.
+    /// Number of free files that may be kept in addition to this number of segments.
     pub(crate) fn files_left(&self, segments: usize) -> usize {
         self.segments_max.map_or(usize::MAX, |max| max.saturating_sub(segments))
     }
 
-    /// Drops the slots that keep the log over its cap. `ends` are those of the segments, in order.
+    /// Drops the slots that keep the log over its cap. `ends` are the ends of the segments, in order.
     pub(crate) fn give_way(&mut self, segments: usize, ends: impl Iterator<Item = Lsn>) {
         let Some(segments_max) = self.segments_max.filter(|max| segments > *max) else { return };
         let surplus = segments - segments_max;
         let removable: Vec<Lsn> = ends.take(surplus).take_while(|end| *end <= self.redo).collect();
         if removable.len() < surplus {
-            // Told once, with the latest figures, however long it lasts.
+            // Report it once, with the latest numbers, however long it lasts.
             self.events.retain(|event| !matches!(event, Event::OverCap { .. }));
             self.events.push(Event::OverCap { segments, segments_max, redo: self.redo });
         }
@@ -83,7 +83,7 @@ impl Slots {
         }
     }
 
-    /// Drops the slots that need something below a position, which goes or is gone.
+    /// Drops the slots that need positions below this one, which are removed or about to be.
     pub(crate) fn drop_below(&mut self, below: Lsn) {
         for (name, held) in &mut self.held {
             if !held.is_dropped && held.position < below {
@@ -94,7 +94,7 @@ impl Slots {
         }
     }
 
-    /// Makes durable what must be before everything below `end` is removed.
+    /// Stores the slots if that is needed before everything below `end` is removed.
     pub(crate) fn store_before_removal(&mut self, fs: &dyn FileSystem, end: Lsn) -> Result<()> {
         let is_stale = |held: &Held| !held.stored.1 && (held.is_dropped || held.stored.0 < end);
         if self.held.values().any(is_stale) { self.store(fs) } else { Ok(()) }
@@ -111,8 +111,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Claims the slot of this name, a new one from `from` on. `first` is where the log begins, `follows` the end of what
-    /// was before.
+    /// Claims the slot of this name; a new slot starts at `from`. `first` is the start of the log, `follows` the end of what
+    /// precedes it.
     pub(crate) fn claim(
         &mut self,
         fs: &dyn FileSystem,
@@ -146,7 +146,7 @@ impl Slots {
         stored
     }
 
-    /// Gives a slot up, durably.
+    /// Removes a slot durably.
     pub(crate) fn remove(&mut self, fs: &dyn FileSystem, name: &str) -> Result<()> {
         let Some(held) = self.held.remove(name) else { return Ok(()) };
         let stored = self.store(fs);

@@ -1,63 +1,63 @@
-//! Who still needs the log from where on, and what gives way when it may not grow any more.
+//! Slots: named positions that keep the log from being removed.
 //!
-//! The engine states its redo point with every removal; others, an archiver or a replica, hold a [`Slot`] each. Nothing
-//! at or above the lowest of these positions is removed. With [`WalOptions::segments_max`](crate::WalOptions) the slots
-//! that keep the log over its cap are dropped, the redo point never: an archive that can't be reached must not fill the
-//! disk, and a log that the engine itself needs must not go.
+//! The engine states its redo point with every removal. Other readers, such as an archiver or a replica, hold a [`Slot`]
+//! each. Nothing at or above the lowest of these positions is removed. With [`WalOptions::segments_max`](crate::WalOptions)
+//! the slots that keep the log over its cap are dropped, but never the redo point: an unreachable archive must not fill the
+//! disk, and the log that the engine itself needs must stay.
 //!
 //! # Durability
-//! A slot outlives the process: it is on disk before [`crate::Wal::slot`] returns, and goes only by [`Slot::release`],
-//! [`crate::Wal::drop_slot`] or the cap. Its position is written before segments below it are removed, not with every
-//! [`Slot::advance`]: after a crash a slot may hold more than its holder needs, never less. That a slot was dropped is
-//! written before anything is removed for it, so its holder is told also after a restart.
+//! A slot outlives the process. It is on disk before [`crate::Wal::slot`] returns, and only [`Slot::release`],
+//! [`crate::Wal::drop_slot`] or the cap removes it. Its position is written before segments below it are removed, not with
+//! every [`Slot::advance`]: after a crash a slot may hold more than its holder needs, never less. A drop is written before
+//! any segment is removed because of it, so the holder learns of it after a restart too.
 
 use super::retain::Segments;
 use super::slot_table::Held;
-use crate::shared::{lock, Shared};
+use crate::shared::{Shared, lock};
 use crate::{Error, Result};
 use pitr_format::Lsn;
 use std::sync::Arc;
 
-/// Something that nobody asked for and somebody must know.
+/// Something that happened without a call, and that the engine must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A slot no longer holds the log: the log reached its cap, or segment files below it were deleted while the log was
-    /// closed. Its holder no longer gets what it didn't have.
+    /// A slot was dropped: the log reached its cap, or segment files were deleted from outside while the log was closed. The
+    /// holder can no longer read the log without a gap.
     SlotDropped {
         /// The slot's name.
         name: String,
-        /// What its holder needed from here on.
+        /// First position that its holder still needed.
         position: Lsn,
-        /// The end of what may be removed now, or is gone.
+        /// Everything below this position may be removed now, or is missing.
         below: Lsn,
     },
-    /// The log is over its cap, and only the engine's redo point keeps it there.
+    /// The log is over its cap because of the engine's redo point alone.
     OverCap {
-        /// Segments held.
+        /// Number of segments.
         segments: usize,
         /// The cap.
         segments_max: usize,
-        /// The redo point that the engine stated last.
+        /// The engine's last stated redo point.
         redo: Lsn,
     },
 }
 
-/// What is known of a slot; see [`crate::Wal::slots`].
+/// State of a slot; see [`crate::Wal::slots`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotState {
     /// Its name.
     pub name: String,
-    /// Its holder needs the log from here on.
+    /// First position that its holder needs.
     pub position: Lsn,
-    /// True if a [`Slot`] of it is held in this process.
+    /// True if this process holds its [`Slot`].
     pub is_claimed: bool,
-    /// True if the log no longer keeps what the holder needs.
+    /// True if the log no longer keeps the positions that its holder needs.
     pub is_dropped: bool,
 }
 
-/// A claim on the log from a position on. Dropping the value ends this process's use of the slot and nothing else: the
-/// log is kept for the slot until [`Slot::release`] or [`crate::Wal::drop_slot`].
+/// A claim on the log from a position on. Dropping the value only ends this process's use of the slot: the log is kept for
+/// it until [`Slot::release`] or [`crate::Wal::drop_slot`].
 #[derive(Debug)]
 pub struct Slot {
     shared: Arc<Shared>,
@@ -71,19 +71,19 @@ impl Slot {
         &self.name
     }
 
-    /// What its holder needs from here on.
+    /// First position that its holder needs.
     ///
     /// # Errors
-    /// [`Error::SlotDropped`] if the log gave the slot up at its cap.
+    /// [`Error::SlotDropped`] if the log dropped the slot at its cap.
     pub fn position(&self) -> Result<Lsn> {
         let mut segments = lock(&self.shared.segments);
         self.held(&mut segments).map(|held| held.position)
     }
 
-    /// States that everything below `to` is no longer needed; a position below the present one changes nothing.
+    /// States that the holder no longer needs anything below `to`. A position below the current one changes nothing.
     ///
     /// # Errors
-    /// [`Error::SlotDropped`] if the log gave the slot up at its cap.
+    /// [`Error::SlotDropped`] if the log dropped the slot at its cap.
     pub fn advance(&self, to: Lsn) -> Result<()> {
         let mut segments = lock(&self.shared.segments);
         let held = self.held(&mut segments)?;
@@ -91,10 +91,10 @@ impl Slot {
         Ok(())
     }
 
-    /// Gives the slot up, durably. Also for one that was dropped.
+    /// Removes the slot durably, also one that was dropped.
     ///
     /// # Errors
-    /// [`Error::Io`]; the slot then stays, and can be given up by [`crate::Wal::drop_slot`].
+    /// [`Error::Io`]; the slot then stays, and [`crate::Wal::drop_slot`] can remove it.
     pub fn release(self) -> Result<()> {
         let mut segments = lock(&self.shared.segments);
         segments.slots.remove(self.shared.fs.as_ref(), &self.name)

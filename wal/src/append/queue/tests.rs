@@ -1,7 +1,7 @@
 //! Seeded runs of the commit state machine on one thread, against a model (law 10).
 
-use crate::append::End;
 use super::*;
+use crate::append::End;
 use pitr_format::index::SegmentIndex;
 use pitr_format::log::{BATCH_BODY_BYTES_MAX, Batch, Follows, SegmentHeader};
 use pitr_format::record::{Record, RecordKind};

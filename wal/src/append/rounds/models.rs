@@ -1,8 +1,8 @@
 //! The commit queue under every order of its threads' steps.
 
-use crate::append::{End, Layout};
-use crate::BatchBuilder;
 use super::*;
+use crate::BatchBuilder;
+use crate::append::{End, Layout};
 use loom::sync::Arc;
 use pitr_format::index::SegmentIndex;
 use pitr_format::record::Record;

@@ -10,7 +10,7 @@ use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository, Sources};
 use pitr_recovery::{History, Plan, Point, Progress, RestoreOptions, Restored, Restorer, Room};
 use pitr_snapshot::Snapshot;
-use pitr_sqlite::watch::{Events, Fleet, Subject, Surroundings, Watch, WatchOptions};
+use pitr_sqlite::watch::{Events, Fleet, Watch, WatchContext, WatchOptions, WatchSource};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 
 use crate::{BackupMetadata, Backups, Error, PitrConfig, Result};
@@ -259,8 +259,13 @@ impl Pitr {
     ///
     /// # Errors
     /// [`Error::Sqlite`].
-    pub fn watch(&self, subject: Subject, options: WatchOptions, events: Events) -> Result<Watch> {
-        Ok(Watch::begin(self.surroundings(), subject, WatchOptions { codec: self.codec, ..options }, events)?)
+    pub fn watch(&self, watched: WatchSource, options: WatchOptions, events: Events) -> Result<Watch> {
+        Ok(Watch::begin(
+            self.watch_context(),
+            watched,
+            WatchOptions { codec: self.codec, ..options },
+            events,
+        )?)
     }
 
     /// A fleet that watches any number of SQLite databases with a fixed number of threads.
@@ -268,11 +273,11 @@ impl Pitr {
     /// # Errors
     /// [`Error::Sqlite`].
     pub fn fleet(&self, options: WatchOptions) -> Result<Fleet> {
-        Ok(Fleet::new(self.surroundings(), WatchOptions { codec: self.codec, ..options })?)
+        Ok(Fleet::new(self.watch_context(), WatchOptions { codec: self.codec, ..options })?)
     }
 
-    fn surroundings(&self) -> Surroundings {
-        Surroundings {
+    fn watch_context(&self) -> WatchContext {
+        WatchContext {
             fs: Arc::clone(&self.fs),
             clock: Arc::clone(&self.clock),
             objects: self.objects.clone(),

@@ -1,9 +1,9 @@
-//! The seam between pitr and the machine: files, folders and clocks come in from outside.
+//! The seam between pitr and the machine: files, time, random numbers and threads come from outside.
 //!
-//! # What it is for
-//! Every crate that does I/O takes an `Arc<dyn FileSystem>` and an `Arc<dyn Clock>` ([`OsFs`] and
-//! [`SystemClock`] in a program). A crash test passes `sim::SimFs` (feature `sim`): it records what was asked
-//! of the disk, and builds from that record the disk that a power loss would have left behind at any point.
+//! # Purpose
+//! Every crate that does I/O takes an [`Env`]: [`Env::system`] in a program. A crash test passes
+//! `sim::SimFs` (feature `sim`), which records every request to the disk. From that record it builds the
+//! disk that a power loss at any point would have left.
 //!
 //! # What may be relied on
 //! - Bytes are durable after [`File::sync_data`] returned `Ok`; bytes written while it ran are not.
@@ -22,22 +22,28 @@ mod allocator;
 mod buffer;
 mod buffers;
 mod clock;
+mod env;
 mod fs;
 mod once;
 mod os;
 mod permissions;
+mod random;
 mod regular;
 mod resident;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod spawn;
 mod view;
 
 pub use allocator::give_large_allocations_back;
 pub use buffer::Buffer;
 pub use buffers::{Buffers, Loan};
 pub use clock::{Clock, SystemClock};
+pub use env::Env;
 pub use fs::{Access, File, FileSystem, Lock};
 pub use os::{OsFile, OsFs};
 pub use permissions::Attributes;
+pub use random::{Random, SystemRandom};
 pub use regular::{NotAFile, check_regular, open_file, read_file};
+pub use spawn::Spawn;
 pub use view::View;

@@ -44,7 +44,7 @@ impl Searching {
             let matches = move |path: &Path| pattern.as_ref().is_none_or(|pattern| matches(pattern, path));
             let mut search = FolderSearch::new(folder.clone(), Box::new(matches));
             for subject in named.iter().filter(|subject| subject.database.exists()) {
-                search.know(&subject.database).map_err(failed)?;
+                search.mark_known(&subject.database).map_err(failed)?;
             }
             searches.push((folder, search));
         }

@@ -10,7 +10,7 @@ use pitr::Pitr;
 use pitr::format::SourceName;
 use pitr::sqlite::place::Place;
 use pitr::sqlite::watch::fleet::Search;
-use pitr::sqlite::watch::{Event, Events, Found, LogOptions, Subject, Summary, WatchOptions, give_way};
+use pitr::sqlite::watch::{Event, Events, Found, LogOptions, Subject, Summary, WatchOptions, lower_priority};
 
 use super::failure::{explain, explain_of};
 use super::folders::Searching;
@@ -32,7 +32,7 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
         handlers.map_err(|e| CliError::new(Exit::Failed, e).at("installing the signal handlers"))?;
     }
-    let pool = rayon::ThreadPoolBuilder::new().start_handler(|_| give_way()).build_global();
+    let pool = rayon::ThreadPoolBuilder::new().start_handler(|_| lower_priority()).build_global();
     pool.map_err(|e| CliError::new(Exit::Failed, e).at("starting the threads"))?;
     let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =
         args.databases.iter().cloned().partition(|path| path.is_dir());
@@ -63,13 +63,13 @@ pub(crate) fn run(global: &Global, args: args::Watch) -> Result<(), CliError> {
     }
     for subject in found {
         let events = announce.events(&subject.source);
-        fleet.add_found(Found { subject, events });
+        fleet.add_found(Found { watched: subject, events });
     }
     let begun = pitr.clock().monotonic();
     let later = announce.clone();
     let found_later = move || {
         let found = search.next_found().into_iter();
-        found.map(|subject| Found { events: later.events(&subject.source), subject }).collect()
+        found.map(|subject| Found { events: later.events(&subject.source), watched: subject }).collect()
     };
     let ended = fleet.run(&stop, has_folders.then_some(Box::new(found_later) as Search<'_>));
     let ended = ended.map_err(|e| explain(e.into()))?;
@@ -202,7 +202,7 @@ pub(super) fn tell(output: &Output, source: &str, event: &Event) {
         ),
         Event::ShipRecovered => "the repository can be written again".to_owned(),
         Event::Waiting(why) => format!("NOT WATCHED: {why}; trying again"),
-        Event::LetGo => "the database is gone from the folder; it is watched no longer".to_owned(),
+        Event::Removed => "the database is gone from the folder; it is watched no longer".to_owned(),
         Event::OldLibrary { version } => format!(
             "the application uses SQLite {}.{}.{}, which can lose commits when a checkpoint meets a restart of the log; use 3.51.3 or newer",
             version / 1_000_000,

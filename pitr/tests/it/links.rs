@@ -58,7 +58,7 @@ fn a_folder_link_that_moves_is_noticed_and_its_new_target_watched() {
     let first = world.copy(&mut apps[0]);
     world.done(&["backup", &text(&database)]);
     point_at("2");
-    watcher.until("a link on the way was moved");
+    watcher.until("a symbolic link in the path was moved");
     watcher.until("GAP");
     watcher.until("watched from now on");
     apps[1].sql("INSERT INTO t(x) VALUES('seen too')");

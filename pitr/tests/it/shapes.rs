@@ -57,6 +57,7 @@ fn a_page_size_that_changed_while_nobody_watched_begins_a_new_base() {
 
 #[test]
 fn a_large_transaction_and_one_that_spills_and_rolls_back() {
+    // FAILURES 10
     let mut world = World::new();
     let mut app = world.application();
     app.sql("PRAGMA cache_size=20");

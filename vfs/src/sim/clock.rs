@@ -40,6 +40,10 @@ impl Clock for SimClock {
     fn monotonic(&self) -> Duration {
         Duration::from_micros(self.monotonic_micros.load(Ordering::SeqCst))
     }
+
+    fn sleep(&self, time: Duration) {
+        self.pass(time);
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A repository that takes its time for each put.
+//! A repository with slow puts.
 
 use async_trait::async_trait;
 use pitr_objects::object_store::memory::InMemory;

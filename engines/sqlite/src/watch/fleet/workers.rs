@@ -8,37 +8,38 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use pitr_format::record::GapReason;
 use pitr_vfs::Clock;
 
-use super::super::control::Asker;
+use super::super::control::Requester;
 use super::super::run::{Summary, Watch};
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, Subject, Surroundings, WatchOptions};
+use super::super::{Event, Events, WatchContext, WatchOptions, WatchSource};
 use super::wake::Waker;
 use super::{Found, Search};
 use crate::error::{Error, Result};
 
-/// Threads look this often whether they are to end.
-const ATTENTION: Duration = Duration::from_millis(20);
-/// What was captured is made durable this often: what a kill of ours can cost.
+/// Interval at which threads check whether to end.
+const POLL_EVERY: Duration = Duration::from_millis(20);
+/// Interval between syncs of captured transactions: a kill of this process costs at most this.
 const SYNC_EVERY: Duration = Duration::from_millis(25);
-/// A base that could not be stored is tried again after this long.
+/// Pause before a failed base is tried again, milliseconds.
 const BASE_AGAIN_MS: u64 = 5_000;
-/// The longest pause between two looks whether something is to be shipped.
+/// The longest pause between two checks whether something must be shipped.
 const SHIP_PAUSE: Duration = Duration::from_millis(50);
-/// Watching another database begins only while this many descriptors are free: the databases that are watched
-/// already need some to store objects and to sync.
+/// Another database is watched only while at least this many descriptors are free: the watched
+/// databases need some to store objects and to sync.
 const FREE_DESCRIPTORS_MIN: usize = 64;
-/// The longest pause between two tries to ship.
+/// The longest pause between two attempts to ship, milliseconds.
 const SHIP_PAUSE_MS_MAX: u64 = 30_000;
 
-/// How far the threads that can wait stand back (see nice(2)).
+/// Priority of the threads that can wait (see nice(2)).
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// Lowers the priority of the calling thread: the application, and capture after it, come before compressing and
-/// storing. For a watching program's pools of threads too. Where it is refused everything works, only less politely;
-/// elsewhere than on Linux a priority belongs to the whole process, and stays.
-pub fn give_way() {
+/// Lowers the priority of the calling thread. The application, and then capture, come before
+/// compressing and storing. Call it in a watching program's thread pools too. If the system refuses
+/// it, everything still works, at normal priority. Outside Linux a priority belongs to the whole
+/// process, and stays unchanged.
+pub fn lower_priority() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
@@ -46,43 +47,43 @@ pub fn give_way() {
 /// A snapshot to take.
 pub(super) struct Job {
     pub(super) shared: Arc<Shared>,
-    /// The base to read; an increment from the log if `None`.
+    /// The base to read; `None` for an increment from the log.
     pub(super) base: Option<Box<PendingBase>>,
-    pub(super) asker: Option<Asker>,
+    pub(super) requester: Option<Requester>,
 }
 
-/// What the attaching threads do with a member.
+/// Work of the attaching threads for a member.
 pub(super) struct Task {
     pub(super) member: usize,
-    pub(super) what: What,
+    pub(super) action: Action,
 }
 
-pub(super) enum What {
+pub(super) enum Action {
     /// Begin to watch.
-    Begin(Subject, Events),
-    /// Attach again to a source that is not what it was.
+    Begin(WatchSource, Events),
+    /// Attach again to a source that was replaced or changed.
     Attach(Box<Watch>, GapReason),
-    /// Go on on a new timeline: the clock was set back.
+    /// Continue on a new timeline: the clock was set back.
     Fork(Box<Watch>),
-    /// Capture and archive what is there, and end.
+    /// Capture and archive the current state, and end.
     Drain(Box<Watch>),
-    /// Close everything, because something went wrong, to begin again later.
+    /// Close everything after a failure, to begin again later.
     Abandon(Box<Watch>),
 }
 
-/// What came of a task.
+/// The result of a task.
 pub(super) enum Outcome {
-    /// It is captured.
+    /// Capture is established.
     Attached,
-    /// It isn't, for now. Without the watch it must begin again.
+    /// Capture failed for now. Without the watch it must begin again.
     Failed(Error),
-    /// It is drained.
+    /// The watch is drained.
     Drained(Result<Summary>),
-    /// It is closed.
+    /// The watch is closed.
     Abandoned(Summary),
 }
 
-/// Sent to the capturing thread.
+/// A message to the capturing thread.
 pub(super) enum Message {
     Done { member: usize, watch: Option<Box<Watch>>, outcome: Outcome },
     Found(Found),
@@ -90,9 +91,9 @@ pub(super) enum Message {
 
 type Senders = (Sender<Job>, Sender<Task>, Sender<Message>, Sender<()>);
 
-/// What the threads share.
-pub(super) struct Crew {
-    around: Surroundings,
+/// State that the threads share.
+pub(super) struct Workers {
+    context: WatchContext,
     options: WatchOptions,
     waker: Waker,
     jobs: Sender<Job>,
@@ -104,15 +105,15 @@ pub(super) struct Crew {
     end: AtomicBool,
 }
 
-impl Crew {
-    pub(super) fn new(around: Surroundings, options: WatchOptions, waker: Waker, to: Senders) -> Self {
+impl Workers {
+    pub(super) fn new(context: WatchContext, options: WatchOptions, waker: Waker, to: Senders) -> Self {
         let (jobs, tasks, inbox, news) = to;
         let (active, end) = (Mutex::default(), AtomicBool::new(false));
-        Crew { around, options, waker, jobs, tasks, inbox, news, active, end }
+        Workers { context, options, waker, jobs, tasks, inbox, news, active, end }
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
-        self.around.clock.as_ref()
+        self.context.clock.as_ref()
     }
 
     pub(super) fn options(&self) -> &WatchOptions {
@@ -123,12 +124,12 @@ impl Crew {
         u64::try_from(self.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// True once the threads are to end, or one panicked.
+    /// True once the threads should end, or one panicked.
     pub(super) fn has_ended(&self) -> bool {
         self.end.load(Ordering::Relaxed)
     }
 
-    /// Tells all threads to end when it is dropped, also by a panic.
+    /// Makes all threads end when the guard is dropped, also by a panic.
     pub(super) fn end_on_drop(&self) -> EndOnDrop<'_> {
         EndOnDrop(Some(self))
     }
@@ -137,32 +138,32 @@ impl Crew {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on this member's log is synced and shipped.
+    /// Starts syncing and shipping this member's log.
     pub(super) fn activate(&self, shared: &Arc<Shared>) {
         self.active().push(Arc::clone(shared));
     }
 
-    /// No thread begins anything for this member any more; what one does at the moment goes on.
+    /// Stops new work for this member; work in progress continues.
     pub(super) fn deactivate(&self, shared: &Arc<Shared>) {
         self.active().retain(|other| !Arc::ptr_eq(other, shared));
         shared.snapshots.ending.store(true, Ordering::Relaxed);
     }
 
-    /// There is something to make durable.
-    pub(super) fn tell_news(&self) {
+    /// Tells the syncing thread that there is something to make durable.
+    pub(super) fn signal_news(&self) {
         let _ = self.news.try_send(());
     }
 
     /// Queues a snapshot.
     pub(super) fn submit(&self, job: Job) {
         job.shared.snapshots.jobs.fetch_add(1, Ordering::Relaxed);
-        // It can only fail when the threads have ended.
+        // This fails only after the threads have ended.
         let _ = self.jobs.send(job);
     }
 
     /// Queues a task.
-    pub(super) fn hand_out(&self, member: usize, what: What) {
-        let _ = self.tasks.send(Task { member, what });
+    pub(super) fn assign(&self, member: usize, action: Action) {
+        let _ = self.tasks.send(Task { member, action });
     }
 
     fn send(&self, message: Message) {
@@ -170,10 +171,10 @@ impl Crew {
         self.waker.wake();
     }
 
-    /// Makes durable what is captured, while there is news.
+    /// Makes captured transactions durable, while there is news.
     pub(super) fn sync(&self, news: &Receiver<()>) {
         while !self.has_ended() {
-            match news.recv_timeout(ATTENTION * 5) {
+            match news.recv_timeout(POLL_EVERY * 5) {
                 Ok(()) => {}
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -191,9 +192,9 @@ impl Crew {
 
     /// Ships the logs of all members when they are due.
     pub(super) fn ship(&self) {
-        give_way();
+        lower_priority();
         let every_ms = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
-        // Not at each member's own moment: with hundreds that would be all the time.
+        // Shipping at each member's own time would keep the thread busy with hundreds of members.
         let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), SHIP_PAUSE);
         while !self.has_ended() {
             let now_ms = self.now_ms();
@@ -203,7 +204,7 @@ impl Crew {
                 if at > now_ms || !shared.wants_shipping(now_ms) {
                     return false;
                 }
-                // Only one of the threads moves the time on, and ships.
+                // Only one of the threads wins the exchange, and ships.
                 let next = now_ms.saturating_add(every_ms);
                 due.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             };
@@ -238,9 +239,9 @@ impl Crew {
 
     /// Takes snapshots, one at a time.
     pub(super) fn snapshots(&self, jobs: &Receiver<Job>) {
-        give_way();
+        lower_priority();
         loop {
-            match jobs.recv_timeout(ATTENTION * 5) {
+            match jobs.recv_timeout(POLL_EVERY * 5) {
                 Ok(job) => self.snapshot(job),
                 Err(RecvTimeoutError::Timeout) if !self.has_ended() => {}
                 Err(_) => return,
@@ -249,18 +250,18 @@ impl Crew {
     }
 
     fn snapshot(&self, job: Job) {
-        let Job { shared, base, asker } = job;
+        let Job { shared, base, requester } = job;
         let begun = self.clock().monotonic();
         let is_base = base.is_some();
         if !is_base && shared.snapshots.ending.load(Ordering::Relaxed) {
-            // A base is taken all the same: without it nothing that was captured after a gap could be restored.
+            // A base is still taken: without it nothing captured after a gap could be restored.
             shared.snapshots.jobs.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         let taken = match base {
             Some(base) => {
                 let taken = shared.check_repository().and_then(|()| shared.take_base(&base));
-                // The view, and with it its descriptor, is gone before the source may be.
+                // Drop the view, and with it its descriptor, before the source can be dropped.
                 drop(base);
                 taken.map(Some)
             }
@@ -268,17 +269,17 @@ impl Crew {
         };
         let took = self.clock().monotonic().saturating_sub(begun);
         let state = &shared.snapshots;
-        let answer = |outcome: Result<&str, &str>| asker.map(|asker| asker.answer(outcome));
+        let answer = |outcome: Result<&str, &str>| requester.map(|requester| requester.answer(outcome));
         match taken {
             Ok(Some(snapshot)) => {
-                let path = snapshot.path(&shared.around.objects);
+                let path = snapshot.path(&shared.context.objects);
                 answer(Ok(&format!("{path} {}", took.as_secs_f64())));
                 state.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
                 state.compare.store(true, Ordering::Relaxed);
                 (shared.events)(Event::Snapshot { snapshot: Box::new(snapshot), took });
             }
             Ok(None) => {
-                answer(Err("the base of this watch is not finished yet; try again later"));
+                answer(Err("the first snapshot of this watch is not finished yet; try again later"));
                 state.base_due_ms.fetch_max(1, Ordering::Relaxed);
             }
             Err(e) => {
@@ -286,7 +287,7 @@ impl Crew {
                 if is_base {
                     state.base_due_ms.store(self.now_ms() + BASE_AGAIN_MS, Ordering::Relaxed);
                 }
-                self.say_failure(&shared, e);
+                self.report_failure(&shared, e);
             }
         }
         if is_base {
@@ -295,8 +296,8 @@ impl Crew {
         state.jobs.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Says why there is no snapshot, once for each reason.
-    fn say_failure(&self, shared: &Shared, error: Error) {
+    /// Reports why there is no snapshot, once for each reason.
+    fn report_failure(&self, shared: &Shared, error: Error) {
         let text = error.to_string();
         if error.is_final() {
             shared.fail(error);
@@ -308,12 +309,12 @@ impl Crew {
         }
     }
 
-    /// Begins, ends and mends members.
+    /// Begins, ends and re-attaches members.
     pub(super) fn attach(&self, tasks: &Receiver<Task>) {
         loop {
-            match tasks.recv_timeout(ATTENTION * 5) {
-                Ok(Task { member, what }) => {
-                    let (watch, outcome) = self.perform(what);
+            match tasks.recv_timeout(POLL_EVERY * 5) {
+                Ok(Task { member, action }) => {
+                    let (watch, outcome) = self.perform(action);
                     self.send(Message::Done { member, watch, outcome });
                 }
                 Err(RecvTimeoutError::Timeout) if !self.has_ended() => {}
@@ -326,44 +327,44 @@ impl Crew {
         self.waker.check_descriptors(FREE_DESCRIPTORS_MIN).map_err(Error::Threads)
     }
 
-    fn perform(&self, what: What) -> (Option<Box<Watch>>, Outcome) {
+    fn perform(&self, action: Action) -> (Option<Box<Watch>>, Outcome) {
         let attached = |watch: Box<Watch>, outcome: Result<()>| match outcome {
             Ok(()) => (Some(watch), Outcome::Attached),
             Err(e) => (Some(watch), Outcome::Failed(e)),
         };
-        match what {
-            What::Begin(subject, events) => {
+        match action {
+            Action::Begin(watched, events) => {
                 let begun = self
                     .check_descriptors()
-                    .and_then(|()| Watch::begin(self.around.clone(), subject, self.options, events));
+                    .and_then(|()| Watch::begin(self.context.clone(), watched, self.options, events));
                 match begun {
                     Ok(watch) => (Some(Box::new(watch)), Outcome::Attached),
                     Err(e) => (None, Outcome::Failed(e)),
                 }
             }
-            What::Attach(mut watch, why) => {
-                wait_alone(&watch);
+            Action::Attach(mut watch, why) => {
+                wait_until_unshared(&watch);
                 let outcome = watch.attach_again(why);
                 attached(watch, outcome)
             }
-            What::Fork(mut watch) => {
-                wait_alone(&watch);
-                let outcome = watch.fork_for_clock().and_then(|()| watch.attach_patiently());
+            Action::Fork(mut watch) => {
+                wait_until_unshared(&watch);
+                let outcome = watch.fork_for_clock().and_then(|()| watch.attach_with_retries());
                 attached(watch, outcome)
             }
-            What::Drain(mut watch) => {
-                wait_alone(&watch);
+            Action::Drain(mut watch) => {
+                wait_until_unshared(&watch);
                 let outcome = watch.drain();
                 (None, Outcome::Drained(outcome))
             }
-            What::Abandon(watch) => {
-                wait_alone(&watch);
+            Action::Abandon(watch) => {
+                wait_until_unshared(&watch);
                 (None, Outcome::Abandoned(watch.summary()))
             }
         }
     }
 
-    /// Tells of databases that were not there before.
+    /// Reports new databases.
     pub(super) fn search(&self, mut search: Search<'_>, every: Duration) {
         let mut next = Duration::ZERO;
         while !self.has_ended() {
@@ -371,23 +372,23 @@ impl Crew {
                 search().into_iter().for_each(|found| self.send(Message::Found(found)));
                 next = self.clock().monotonic() + every;
             }
-            std::thread::sleep(ATTENTION);
+            std::thread::sleep(POLL_EVERY);
         }
     }
 }
 
-/// Waits until no thread works with this watch any more. Nobody begins to: it is not active.
-fn wait_alone(watch: &Watch) {
+/// Waits until no other thread uses this watch. It is not active, so no thread starts to.
+fn wait_until_unshared(watch: &Watch) {
     while Arc::strong_count(&watch.shared) > 1 {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// See [`Crew::end_on_drop`].
-pub(super) struct EndOnDrop<'a>(Option<&'a Crew>);
+/// See [`Workers::end_on_drop`].
+pub(super) struct EndOnDrop<'a>(Option<&'a Workers>);
 
 impl EndOnDrop<'_> {
-    /// Dropping it does nothing from here on.
+    /// Makes the drop do nothing.
     pub(super) fn defuse(mut self) {
         self.0 = None;
     }
@@ -395,9 +396,9 @@ impl EndOnDrop<'_> {
 
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(crew) = self.0 {
-            crew.end.store(true, Ordering::Relaxed);
-            crew.waker.wake();
+        if let Some(workers) = self.0 {
+            workers.end.store(true, Ordering::Relaxed);
+            workers.waker.wake();
         }
     }
 }

@@ -1,21 +1,23 @@
-//! What we are out for, and whether a comparison shows it.
+//! The targets of a comparison, and whether it reaches them.
 
 use super::{Bounds, LISTED, MedianTable, Step, WATCHED};
 use crate::usage::MEMORY_MAX;
 use std::fmt;
 
-/// A full backup and a restore: so many times as fast as the best of the others, or this share of the bound.
+/// Full backup and restore: required speed relative to the best of the others, or share of the
+/// bound.
 const FULL_TIMES: f64 = 1.5;
 const BOUND_SHARE: f64 = 0.85;
-/// An increment: so many times as fast, and this share of what is added by those that cut files into chunks.
+/// Increment: required speed relative to the best of the others, and maximum share of the bytes
+/// that content-defined chunking adds.
 const INCREMENT_TIMES: f64 = 3.0;
 const ADDED_SHARE: f64 = 0.1;
 
-/// What came of an aim.
+/// The outcome of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Reached,
-    /// Not reached, and the machine gives hardly more.
+    /// Not reached, but the machine allows hardly more.
     OutOfReach,
     Missed,
 }
@@ -36,60 +38,61 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Each aim that can be told of those that took part, with what came of it.
+/// Each target that the participants allow to check, with its outcome.
 pub(super) fn of(megabytes: f64, table: &MedianTable, bounds: Bounds) -> Vec<(Outcome, String)> {
-    let mut aims = Vec::new();
+    let mut targets = Vec::new();
     let share_of_bound = |step| {
         let (ours, bound) = (table.get(&(step, "pitr"))?, bounds.of(step)?);
         Some(megabytes / ours.seconds / bound)
     };
-    let told_share = |share| format!("{} of the bound, of {}", percent(share), percent(BOUND_SHARE));
+    let share_text = |share| format!("{} of the bound, target {}", percent(share), percent(BOUND_SHARE));
     for step in [Step::First, Step::Restore].map(Step::name) {
         let times = times(table, step, step);
         let share = share_of_bound(step);
         let reached = times.is_some_and(|(_, times)| times >= FULL_TIMES)
             || share.is_some_and(|share| share >= BOUND_SHARE);
-        let told = [
-            times.map(|(name, times)| format!("{times:.2} times as fast as {name}, of {FULL_TIMES}")),
-            share.map(told_share),
+        let text = [
+            times.map(|(name, times)| format!("{times:.2} times as fast as {name}, target {FULL_TIMES}")),
+            share.map(share_text),
         ];
-        let told: Vec<String> = told.into_iter().flatten().collect();
-        if !told.is_empty() {
-            aims.push((Outcome::reached(reached), format!("{step} {}", told.join(", or "))));
+        let text: Vec<String> = text.into_iter().flatten().collect();
+        if !text.is_empty() {
+            targets.push((Outcome::reached(reached), format!("{step} {}", text.join(", or "))));
         }
     }
-    // However it came by what changed, an increment stands beside theirs.
+    // Every kind of our increments is compared with theirs.
     let second = Step::Second.name();
     for step in [second, WATCHED, LISTED] {
         let Some(ours) = table.get(&(step, "pitr")) else { continue };
         if let Some((name, times)) = times(table, step, second) {
-            let told = format!("{step} {times:.2} times as fast as {name}, of {INCREMENT_TIMES}");
-            aims.push(match share_of_bound(step) {
-                // Nobody is faster than the disk who has to read everything.
+            let text = format!("{step} {times:.2} times as fast as {name}, target {INCREMENT_TIMES}");
+            targets.push(match share_of_bound(step) {
+                // A program that must read everything can't be faster than the disk.
                 Some(share) if times < INCREMENT_TIMES => {
                     let outcome = if share < BOUND_SHARE { Outcome::Missed } else { Outcome::OutOfReach };
-                    (outcome, format!("{told}, at {}", told_share(share)))
+                    (outcome, format!("{text}, at {}", share_text(share)))
                 }
-                _ => (Outcome::reached(times >= INCREMENT_TIMES), told),
+                _ => (Outcome::reached(times >= INCREMENT_TIMES), text),
             });
         }
         let others = others(table, second).filter(|(name, _)| !name.starts_with("pgbackrest"));
         if let Some(least) = others.map(|(_, row)| row.added).min_by(f64::total_cmp) {
             let share = ours.added / least;
-            let told = format!(
-                "{step} adds {} of the least that others add, of {}",
+            let text = format!(
+                "{step} adds {} of the least that others add, target {}",
                 percent(share),
                 percent(ADDED_SHARE)
             );
-            aims.push((Outcome::reached(share <= ADDED_SHARE), told));
+            targets.push((Outcome::reached(share <= ADDED_SHARE), text));
         }
     }
     let ours = table.iter().filter(|((_, name), _)| *name == "pitr");
     if let Some(most) = ours.map(|(_, row)| row.memory).max_by(f64::total_cmp) {
-        let told = format!("{:.0} MB of memory at most, below {:.0}", most / 1e6, MEMORY_MAX as f64 / 1e6);
-        aims.push((Outcome::reached(most < MEMORY_MAX as f64), told));
+        let text =
+            format!("{:.0} MB of memory at most, target below {:.0}", most / 1e6, MEMORY_MAX as f64 / 1e6);
+        targets.push((Outcome::reached(most < MEMORY_MAX as f64), text));
     }
-    aims
+    targets
 }
 
 fn others<'t>(
@@ -102,7 +105,7 @@ fn others<'t>(
         .map(|((_, name), row)| (*name, row))
 }
 
-/// The fastest of the others in a step, and how many times as fast we are in `ours`.
+/// The fastest of the others in a step, and our speed in `ours` relative to it.
 fn times(table: &MedianTable, ours: &'static str, theirs: &str) -> Option<(&'static str, f64)> {
     let (name, best) = others(table, theirs).min_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds))?;
     Some((name, best.seconds / table.get(&(ours, "pitr"))?.seconds))
@@ -118,43 +121,43 @@ mod tests {
     use crate::compare::snapshot::Medians;
 
     #[test]
-    fn an_aim_is_judged_by_the_best_of_the_others() {
+    fn a_target_is_judged_by_the_best_of_the_others() {
         let row = |seconds, added, memory| Medians { seconds, cpu_seconds: 1.0, memory, stored: 1e9, added };
         let none = Bounds { first: 0.0, second: 0.0, restore: 0.0 };
         let mut table = MedianTable::new();
         table.insert(("first", "pitr"), row(2.0, 1e6, 100e6));
         table.insert(("second", "pitr"), row(1.0, 8e6, 300e6));
         table.insert((LISTED, "pitr"), row(0.5, 20e6, 100e6));
-        assert_eq!(of(1000.0, &table, none).len(), 1, "nobody to stand beside");
+        assert_eq!(of(1000.0, &table, none).len(), 1, "no other program to compare with");
         for (name, first, second, added) in
             [("rustic", 3.1, 2.9, 100e6), ("borg", 9.0, 9.0, 150e6), ("pgbackrest", 9.0, 2.0, 1e6)]
         {
             table.insert(("first", name), row(first, 1e9, 1e9));
             table.insert(("second", name), row(second, added, 1e9));
         }
-        let told = of(1000.0, &table, none);
+        let text = of(1000.0, &table, none);
         let expected = [
-            (true, "first 1.55 times as fast as rustic, of 1.5"),
-            (false, "second 2.00 times as fast as pgbackrest, of 3"),
-            (true, "second adds 8% of the least that others add, of 10%"),
-            (true, "second, listed 4.00 times as fast as pgbackrest, of 3"),
-            (false, "second, listed adds 20% of the least that others add, of 10%"),
-            (false, "300 MB of memory at most, below 256"),
+            (true, "first 1.55 times as fast as rustic, target 1.5"),
+            (false, "second 2.00 times as fast as pgbackrest, target 3"),
+            (true, "second adds 8% of the least that others add, target 10%"),
+            (true, "second, listed 4.00 times as fast as pgbackrest, target 3"),
+            (false, "second, listed adds 20% of the least that others add, target 10%"),
+            (false, "300 MB of memory at most, target below 256"),
         ];
-        assert_eq!(told, expected.map(|(reached, told)| (Outcome::reached(reached), told.to_owned())));
+        assert_eq!(text, expected.map(|(reached, text)| (Outcome::reached(reached), text.to_owned())));
 
-        // Slower than the others, and near the bound.
+        // Slower than the others, and close to the bound.
         table.insert(("first", "rustic"), row(1.9, 1e9, 1e9));
         for (bound, near) in [(510.0, true), (650.0, false)] {
             assert_eq!(of(1000.0, &table, Bounds { first: bound, ..none })[0].0, Outcome::reached(near));
         }
-        // Who is not told what changed reads everything; who is told is not excused by that.
+        // Without a list an increment must read everything. With a list it has no such excuse.
         for (bound, outcome) in [(1100.0, Outcome::OutOfReach), (1300.0, Outcome::Missed)] {
-            let told = of(1000.0, &table, Bounds { second: bound, ..none });
-            assert_eq!(told[1].0, outcome);
+            let text = of(1000.0, &table, Bounds { second: bound, ..none });
+            assert_eq!(text[1].0, outcome);
         }
         table.insert((LISTED, "pitr"), row(0.9, 1e6, 100e6));
-        let told = of(1000.0, &table, Bounds { second: 1100.0, ..none });
-        assert_eq!(told[3].0, Outcome::Missed, "{told:?}");
+        let text = of(1000.0, &table, Bounds { second: 1100.0, ..none });
+        assert_eq!(text[3].0, Outcome::Missed, "{text:?}");
     }
 }

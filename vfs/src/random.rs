@@ -1,0 +1,37 @@
+//! Where random numbers come from: ids, nonces, keys.
+
+use std::fmt::Debug;
+use std::io;
+
+/// A source of random bytes.
+pub trait Random: Send + Sync + Debug {
+    /// Fills `bytes`. The system's source is fit for cryptographic keys.
+    ///
+    /// # Errors
+    /// That of the operating system.
+    fn fill(&self, bytes: &mut [u8]) -> io::Result<()>;
+}
+
+/// The operating system's source.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    #[cfg(target_os = "linux")]
+    fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            match rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty()) {
+                Ok(filled) => done += filled,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
+        io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, bytes)
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether work may run in threads of its own.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+
+/// Whether work may run in threads of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spawn {
+    /// In threads of the operating system.
+    #[default]
+    Threads,
+    /// In the calling thread only, so that a run depends on nothing but its seed. Periodic work is then
+    /// done by calls, and channels between stages must hold everything that a stage sends.
+    Inline,
+}
+
+impl Spawn {
+    /// True if everything runs in the calling thread.
+    #[must_use]
+    pub fn is_inline(self) -> bool {
+        self == Spawn::Inline
+    }
+
+    /// Starts a named thread; `None` where there are no threads: the caller then does the work itself.
+    ///
+    /// # Errors
+    /// That of the operating system, if it allows no more threads.
+    pub fn thread<T: Send + 'static>(
+        self,
+        name: &str,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Option<JoinHandle<T>>> {
+        match self {
+            Spawn::Threads => thread::Builder::new().name(name.to_owned()).spawn(task).map(Some),
+            Spawn::Inline => Ok(None),
+        }
+    }
+
+    /// Runs `other` in a thread beside `own`, which runs in the calling thread; inline, `other` runs first.
+    /// Returns when both have ended.
+    ///
+    /// # Panics
+    /// If one of them panics.
+    pub fn beside<A: Send, B>(self, other: impl FnOnce() -> A + Send, own: impl FnOnce() -> B) -> (A, B) {
+        match self {
+            Spawn::Threads => thread::scope(|scope| {
+                let other = scope.spawn(other);
+                let own = own();
+                match other.join() {
+                    Ok(other) => (other, own),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }),
+            Spawn::Inline => {
+                let other = other();
+                (other, own())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inline_work_stays_in_the_calling_thread() {
+        let here = || thread::current().id();
+        let (other, own) = Spawn::Inline.beside(here, here);
+        assert!(other == here() && own == here());
+        assert!(Spawn::Inline.thread("x", || ()).unwrap().is_none());
+        let (other, own) = Spawn::Threads.beside(here, here);
+        assert!(other != here() && own == here());
+        let started = Spawn::Threads.thread("x", move || thread::current().id()).unwrap();
+        assert_ne!(started.unwrap().join().unwrap(), here());
+    }
+}

@@ -5,10 +5,9 @@ use pitr_archive::{Archive, Error, ForkReason, Merged, ShipOptions, Shipper, Tim
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const BLOCK: usize = 4096;
@@ -53,9 +52,8 @@ fn shipper(dir: &Path, wal: &Wal, name: u64) -> Shipper {
 fn bench(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a folder");
     let start = Start::first([1; 16]);
-    let clock = Arc::new(SystemClock::new());
     let options = WalOptions::default();
-    let wal = Wal::create(Arc::new(OsFs), clock, &dir.path().join("log"), &start, &options).expect("a log");
+    let wal = Wal::create(&Env::system(), &dir.path().join("log"), &start, &options).expect("a log");
     let end = write(&wal);
     let bytes = TRANSACTIONS * BLOCKS * BLOCK as u64;
     let mut group = c.benchmark_group("archive");

@@ -3,9 +3,8 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::record::Record;
 use pitr_format::{PartitionId, TxId};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
-use std::sync::Arc;
 use std::time::Instant;
 
 const PAYLOAD: [u8; 128] = [7; 128];
@@ -13,8 +12,7 @@ const PAYLOAD: [u8; 128] = [7; 128];
 fn log() -> (tempfile::TempDir, Wal) {
     let dir = tempfile::tempdir().expect("a folder for the bench");
     let start = Start::first([1; 16]);
-    let clock = Arc::new(SystemClock::new());
-    let made = Wal::create(Arc::new(OsFs), clock, &dir.path().join("log"), &start, &WalOptions::default());
+    let made = Wal::create(&Env::system(), &dir.path().join("log"), &start, &WalOptions::default());
     (dir, made.expect("a new log"))
 }
 

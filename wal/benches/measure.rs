@@ -6,10 +6,9 @@
 use pitr_format::log::{SegmentHeader, WholeRecord};
 use pitr_format::record::Record;
 use pitr_format::{Incarnation, PartitionId, TxId};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{Analysis, BatchBuilder, Error, LogScan, Start, Wal, WalOptions};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -67,8 +66,8 @@ fn rate(begun: Instant) -> f64 {
 }
 
 fn log(dir: &std::path::Path) -> Result<Wal> {
-    let (start, clock) = (Start::first([1; 16]), Arc::new(SystemClock::new()));
-    let wal = Wal::create(Arc::new(OsFs), clock, dir, &start, &WalOptions::default())?;
+    let start = Start::first([1; 16]);
+    let wal = Wal::create(&Env::system(), dir, &start, &WalOptions::default())?;
     let mut batch = BatchBuilder::new();
     for tx in 1..=RECORDS / RECORDS_OF_TX {
         for nth in 0..RECORDS_OF_TX {

@@ -5,7 +5,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::log::WholeRecord;
 use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, TxId};
-use pitr_vfs::{Access, File, FileSystem, Lock, OsFs, SystemClock, View};
+use pitr_vfs::{Access, Env, File, FileSystem, Lock, OsFs, View};
 use pitr_wal::{BatchBuilder, Error, Records, Start, Wal, WalOptions};
 use std::ffi::OsString;
 use std::io;
@@ -78,10 +78,11 @@ impl File for NoSyncFile {
 /// A log of so many records. If `apart`, each is a batch by itself.
 fn log(records: u64, apart: bool) -> (tempfile::TempDir, Wal) {
     let dir = tempfile::tempdir().expect("a folder for the bench");
-    let (start, clock) = (Start::first([1; 16]), Arc::new(SystemClock::new()));
+    let start = Start::first([1; 16]);
     // Each commit is a batch: nobody else writes meanwhile.
     let options = WalOptions { background: false, ..WalOptions::default() };
-    let made = Wal::create(Arc::new(NoSync), clock, &dir.path().join("log"), &start, &options);
+    let made =
+        Wal::create(&Env::system().with_fs(Arc::new(NoSync)), &dir.path().join("log"), &start, &options);
     let (wal, mut batch) = (made.expect("a new log"), BatchBuilder::new());
     for nth in 1..=records {
         let pushed = batch.push(PartitionId::FIRST, TxId::new(nth), &Record::Data(&PAYLOAD));

@@ -25,14 +25,13 @@
 //! # Example
 //! ```
 //! use pitr_format::{Lsn, PartitionId, TxId, record::Record};
-//! use pitr_vfs::{OsFs, SystemClock};
+//! use pitr_vfs::Env;
 //! use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
-//! use std::sync::Arc;
 //!
 //! # let temp = tempfile::tempdir()?;
 //! # let dir = temp.path().join("log");
 //! let (start, options) = (Start::first(*b"sixteen random b"), WalOptions::default());
-//! let wal = Wal::create(Arc::new(OsFs), Arc::new(SystemClock::new()), &dir, &start, &options)?;
+//! let wal = Wal::create(&Env::system(), &dir, &start, &options)?;
 //!
 //! let mut batch = BatchBuilder::new();
 //! batch.push(PartitionId::FIRST, TxId::new(1), &Record::Data(b"balance of 7 is 100"))?;

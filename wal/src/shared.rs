@@ -4,15 +4,14 @@ use crate::append::{Locked, Queue, Rounds, Writer};
 use crate::options::WalOptions;
 use crate::segments::{DirLock, Segments};
 use crate::stats::Counters;
-use pitr_vfs::{Clock, FileSystem};
+use pitr_vfs::Env;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The state that all handles of an open log share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) fs: Arc<dyn FileSystem>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) env: Env,
     pub(crate) dir: PathBuf,
     pub(crate) segments: Mutex<Segments>,
     pub(crate) rounds: Rounds,
@@ -37,18 +36,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        fs: Arc<dyn FileSystem>,
-        clock: Arc<dyn Clock>,
-        dir: &Path,
-        options: &WalOptions,
-        opened: Opened,
-    ) -> Self {
+    pub(crate) fn new(env: &Env, dir: &Path, options: &WalOptions, opened: Opened) -> Self {
         let Opened { queue, segments, writer, lock } = opened;
         let (rounds, segments, writer) = (Rounds::new(queue), Mutex::new(segments), Mutex::new(writer));
-        let (dir, options) = (dir.to_owned(), options.clone());
+        let (env, dir, options) = (env.clone(), dir.to_owned(), options.clone());
         let counters = Counters::default();
-        Shared { fs, clock, dir, segments, rounds, options, counters, writer, _lock: lock }
+        Shared { env, dir, segments, rounds, options, counters, writer, _lock: lock }
     }
 
     pub(crate) fn queue(&self) -> Locked<'_> {

@@ -9,7 +9,7 @@ use crate::shared::{Shared, lock};
 use crate::stats::Stats;
 use crate::{Error, Result};
 use pitr_format::{Lsn, Timestamp};
-use pitr_vfs::{Clock, FileSystem};
+use pitr_vfs::Env;
 use std::borrow::BorrowMut;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,39 +21,28 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Wal {
     shared: Arc<Shared>,
-    _helper: Option<Arc<Helper>>,
+    /// Set with [`WalOptions::background`].
+    helper: Option<Arc<Helper>>,
 }
 
 impl Wal {
     /// Creates a log in `dir`, and the folder if needed. Durable on return. [`Error::Exists`] if the folder holds a log.
-    pub fn create(
-        fs: Arc<dyn FileSystem>,
-        clock: Arc<dyn Clock>,
-        dir: &Path,
-        start: &Start,
-        options: &WalOptions,
-    ) -> Result<Wal> {
-        Self::start(open::create(fs, clock, dir, start, options)?)
+    pub fn create(env: &Env, dir: &Path, start: &Start, options: &WalOptions) -> Result<Wal> {
+        Self::start(open::create(env, dir, start, options)?)
     }
 
     /// Opens the log in `dir`, after a crash or a clean end. Cuts a torn tail, refuses a hole ([`Error::Hole`]). Everything
     /// below `archived_to` is known to have been durable ([`Lsn::ORIGIN`] if nothing is): a log that ends before it is
     /// refused too.
-    pub fn open(
-        fs: Arc<dyn FileSystem>,
-        clock: Arc<dyn Clock>,
-        dir: &Path,
-        archived_to: Lsn,
-        options: &WalOptions,
-    ) -> Result<(Wal, Recovered)> {
-        let (shared, recovered) = open::open(fs, clock, dir, archived_to, options)?;
+    pub fn open(env: &Env, dir: &Path, archived_to: Lsn, options: &WalOptions) -> Result<(Wal, Recovered)> {
+        let (shared, recovered) = open::open(env, dir, archived_to, options)?;
         Ok((Self::start(shared)?, recovered))
     }
 
     fn start(shared: Shared) -> Result<Wal> {
         let shared = Arc::new(shared);
         let helper = shared.options.background.then(|| Helper::start(&shared)).transpose()?;
-        Ok(Wal { shared, _helper: helper.map(Arc::new) })
+        Ok(Wal { shared, helper: helper.map(Arc::new) })
     }
 
     /// Appends records. They are not durable yet, and no reader sees them; a later commit or sync makes them durable. Waits
@@ -71,8 +60,12 @@ impl Wal {
 
     fn place(&self, batch: &mut BatchBuilder) -> Result<(Appended, Round)> {
         let mut queue = self.shared.queue_with_room()?;
-        let placed = queue.place(batch, || self.shared.clock.now())?;
+        let placed = queue.place(batch, || self.shared.env.clock.now())?;
         queue.placed();
+        drop(queue);
+        if let Some(helper) = &self.helper {
+            helper.appended();
+        }
         Ok(placed)
     }
 
@@ -83,7 +76,7 @@ impl Wal {
             return self.append(batch);
         }
         let mut queue = self.shared.queue_with_room()?;
-        let (appended, round) = queue.place(batch.borrow_mut(), || self.shared.clock.now())?;
+        let (appended, round) = queue.place(batch.borrow_mut(), || self.shared.env.clock.now())?;
         self.shared.wait(queue, round)?;
         Ok(appended)
     }
@@ -120,7 +113,13 @@ impl Wal {
     /// Returns the durable point once it is above `lsn`, or after `timeout`. For threads that follow the log with a
     /// [`reader`](Wal::reader) or ship it. Causes no sync. [`Error::Poisoned`] if the log has failed.
     pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
-        self.shared.rounds.wait_past(lsn, timeout)
+        let Env { clock, spawn, .. } = &self.shared.env;
+        let mut timeout = timeout;
+        if spawn.is_inline() && self.durable() <= lsn {
+            // No other thread can move the durable point.
+            clock.sleep(std::mem::take(&mut timeout));
+        }
+        self.shared.rounds.wait_past(lsn, timeout, clock.as_ref())
     }
 
     /// End of the appended records.

@@ -5,7 +5,7 @@ use pitr_codec::Codec;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_vfs::{Clock, OsFs};
+use pitr_vfs::{Clock, Env};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -113,7 +113,8 @@ pub(crate) fn create_wal(
     let segment_size = SegmentSize::new(16 << 10).unwrap();
     let start = Start { timeline, segment_size, follows, time: clock.now(), log_id: LOG_ID, gap };
     let options = WalOptions::default();
-    Wal::create(Arc::new(OsFs), Arc::clone(clock) as Arc<dyn Clock>, dir, &start, &options).unwrap()
+    Wal::create(&Env::system().with_clock(Arc::clone(clock) as Arc<dyn Clock>), dir, &start, &options)
+        .unwrap()
 }
 
 pub(crate) fn archive(dir: &Path, source: &str) -> Archive {

@@ -4,7 +4,7 @@ use crate::world::{LOG_ID, TestClock, archive, commit, create_wal, first_timelin
 use pitr_archive::{Archive, Cause, Error, Fence, ForkReason, Name, Shipper, Timeline, Writer, coverage};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Epoch, Lsn, PartitionId, TimelineId, Timestamp, TxId};
-use pitr_vfs::OsFs;
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,9 +35,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn reopen(dir: &Path) -> Wal {
-    Wal::open(Arc::new(OsFs), Arc::new(TestClock::default()), dir, Lsn::ORIGIN, &WalOptions::default())
-        .unwrap()
-        .0
+    Wal::open(
+        &Env::system().with_clock(Arc::new(TestClock::default())),
+        dir,
+        Lsn::ORIGIN,
+        &WalOptions::default(),
+    )
+    .unwrap()
+    .0
 }
 
 #[test]

@@ -40,6 +40,10 @@ impl Future for Durable {
             if !waiting.shared.options.background {
                 return Poll::Ready(Err(Error::Options { what: "awaiting a ticket needs `background`" }));
             }
+            if waiting.shared.env.spawn.is_inline() {
+                // There is no thread that could wake the task.
+                return Poll::Ready(ticket.take().expect("it was there above").wait());
+            }
             let mut queue = waiting.shared.queue();
             // Check again under the lock: a report that comes now finds the waker.
             if !waiting.is_durable() {

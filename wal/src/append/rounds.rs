@@ -28,10 +28,11 @@ use super::gate::Gate;
 use super::queue::{Queue, Round, Turn, Work};
 use crate::{Error, Result};
 use pitr_format::Lsn;
+use pitr_vfs::Clock;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut, Range};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -230,19 +231,19 @@ impl Rounds {
         round.0 < self.done.load(Ordering::Acquire)
     }
 
-    /// Returns when `round` is durable. If this thread has to lead, it waits `delay` for others to join and calls `write`,
-    /// which writes, syncs, and returns the new durable point.
+    /// Returns when `round` is durable. If this thread has to lead, it calls `gather`, during which others may join, and
+    /// `write`, which writes, syncs, and returns the new durable point.
     pub(crate) fn wait<'a>(
         &'a self,
         mut queue: Locked<'a>,
         round: Round,
-        delay: Duration,
+        gather: Option<&dyn Fn()>,
         write: impl Fn(Work) -> Result<Lsn>,
     ) -> Result<()> {
         loop {
             match queue.turn(round)? {
                 Turn::Done => return Ok(()),
-                Turn::Lead => self.lead(queue, delay, &write),
+                Turn::Lead => self.lead(queue, gather, &write),
                 Turn::Wait if !queue.heir => {
                     queue.heir = true;
                     self.await_report(queue, None);
@@ -262,17 +263,20 @@ impl Rounds {
         }
     }
 
-    /// Sleeps until the next report, or until `timeout` has passed.
-    fn await_report(&self, mut queue: Locked<'_>, timeout: Option<Duration>) {
+    /// Sleeps until the next report, or until `timeout` has passed. True if there was a report.
+    fn await_report(&self, mut queue: Locked<'_>, timeout: Option<Duration>) -> bool {
         queue.at_report = true;
         let seen = self.reports.load(Ordering::Relaxed);
         drop(queue);
-        self.reported.wait(timeout, || self.reports.load(Ordering::Acquire) != seen);
+        let is_reported = || self.reports.load(Ordering::Acquire) != seen;
+        self.reported.wait(timeout, is_reported);
+        is_reported()
     }
 
     /// Returns the durable point once it is above `lsn`, or after `timeout`. Never leads.
-    pub(crate) fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
-        let begun = Instant::now();
+    pub(crate) fn wait_past(&self, lsn: Lsn, timeout: Duration, clock: &dyn Clock) -> Result<Lsn> {
+        let begun = clock.monotonic();
+        let mut is_over = false;
         loop {
             let queue = self.queue();
             let durable = queue.durable();
@@ -280,11 +284,12 @@ impl Rounds {
                 return Ok(durable);
             }
             queue.check()?;
-            let left = timeout.saturating_sub(begun.elapsed());
-            if left.is_zero() {
+            let left = timeout.saturating_sub(clock.monotonic().saturating_sub(begun));
+            if is_over || left.is_zero() {
                 return Ok(durable);
             }
-            self.await_report(queue, Some(left));
+            // The wait bounds the time even if the clock stands still.
+            is_over = !self.await_report(queue, Some(left));
         }
     }
 
@@ -293,7 +298,7 @@ impl Rounds {
     pub(crate) fn flush(&self, all: bool, write: impl Fn(Work) -> Result<Lsn>) {
         let mut queue = self.queue();
         if (all || queue.has_plenty()) && queue.flush() {
-            self.lead(queue, Duration::ZERO, &write);
+            self.lead(queue, None, &write);
         }
     }
 
@@ -325,7 +330,7 @@ impl Rounds {
                 return Ok(queue);
             }
             if queue.flush() {
-                self.lead(queue, Duration::ZERO, &write);
+                self.lead(queue, None, &write);
             } else {
                 self.await_report(queue, None);
             }
@@ -333,18 +338,27 @@ impl Rounds {
     }
 
     /// Leads a round. The caller was given the lead.
-    fn lead<'a>(&'a self, queue: Locked<'a>, delay: Duration, write: &impl Fn(Work) -> Result<Lsn>) {
+    fn lead<'a>(
+        &'a self,
+        queue: Locked<'a>,
+        gather: Option<&dyn Fn()>,
+        write: &impl Fn(Work) -> Result<Lsn>,
+    ) {
         let mut report = Report { rounds: self, outcome: Err(Error::Panicked) };
         let mut queue = queue; // dropped before the report, which takes it
-        if !delay.is_zero() {
+        if let Some(gather) = gather {
             drop(queue);
-            #[cfg(not(loom))]
-            thread::sleep(delay);
+            gather();
             queue = self.queue();
         }
         let work = queue.take();
         drop(queue);
         report.outcome = write(work);
+    }
+
+    /// Takes the requests to the log's own thread.
+    pub(crate) fn take_asked(&self) -> Asked {
+        std::mem::take(&mut self.queue().helper.asked)
     }
 
     /// Sleeps until there is work for the log's own thread, or `timeout` has passed. Returns the requests.

@@ -6,7 +6,6 @@ use super::rounds::Locked;
 use crate::options::SyncPolicy;
 use crate::segments::{Room, segment};
 use crate::shared::{Shared, lock};
-use crate::stats::Counters;
 use crate::{Error, Result};
 use pitr_format::Lsn;
 use pitr_format::index::SegmentIndex;
@@ -14,7 +13,6 @@ use pitr_format::log::{Seed, SegmentHeader};
 use pitr_vfs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A segment that is synced fewer times than this is not filled with zeros in advance: that would cost more than it saves.
 const SYNCS_MIN: u32 = 64;
@@ -42,13 +40,15 @@ impl Shared {
     /// Returns when `round` is durable.
     pub(crate) fn wait<'a>(&'a self, queue: Locked<'a>, round: Round) -> Result<()> {
         let delay = match self.options.sync {
-            SyncPolicy::Within(delay) => delay,
-            _ => Duration::ZERO,
+            SyncPolicy::Within(delay) => Some(delay),
+            _ => None,
         };
-        self.rounds.wait(queue, round, delay, |work| {
+        let gather = delay.map(|delay| move || self.env.clock.sleep(delay));
+        let gather = gather.as_ref().map(|gather| gather as &dyn Fn());
+        self.rounds.wait(queue, round, gather, |work| {
             let end = work.end;
             self.write(work)?;
-            lock(&self.writer).sync(&self.counters)?;
+            self.sync(&mut lock(&self.writer))?;
             Ok(end)
         })
     }
@@ -80,7 +80,7 @@ impl Shared {
                 }
                 Step::Begin(header, index) => {
                     // The header seals the previous segment, which must be durable first.
-                    writer.sync(&self.counters)?;
+                    self.sync(&mut writer)?;
                     durable = header.follows.end;
                     self.begin(&mut writer, header, &index)?;
                 }
@@ -94,6 +94,14 @@ impl Shared {
         Ok(durable)
     }
 
+    fn sync(&self, writer: &mut Writer) -> Result<()> {
+        writer.syncs = writer.syncs.saturating_add(1);
+        let begun = self.env.clock.monotonic();
+        writer.file.sync_data().map_err(Error::io("sync", &writer.path))?;
+        self.counters.synced(self.env.clock.monotonic().saturating_sub(begun));
+        Ok(())
+    }
+
     /// Begins the segment with this header; its predecessor is durable.
     fn begin(&self, writer: &mut Writer, mut header: SegmentHeader, before: &SegmentIndex) -> Result<()> {
         let free = lock(&self.segments).take_free();
@@ -101,8 +109,8 @@ impl Shared {
         self.counters.segments_begun.add(1);
         self.counters.segments_recycled.add(u64::from(header.recycled));
         let file = match free {
-            Some(free) => segment::recycle(self.fs.as_ref(), &self.dir, &free.path, &header, before)?,
-            None => segment::create(self.fs.as_ref(), &self.dir, &header, before, writer.room_of_next())?,
+            Some(free) => segment::recycle(self.env.fs.as_ref(), &self.dir, &free.path, &header, before)?,
+            None => segment::create(self.env.fs.as_ref(), &self.dir, &header, before, writer.room_of_next())?,
         };
         *writer = Writer::new(file, segment::path_of(&self.dir, header.segment), &header);
         lock(&self.segments).push(&header);
@@ -130,13 +138,5 @@ impl Writer {
             self.spare_from = None;
         }
         wants
-    }
-
-    fn sync(&mut self, counters: &Counters) -> Result<()> {
-        self.syncs = self.syncs.saturating_add(1);
-        let begun = Instant::now();
-        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
-        counters.synced(begun.elapsed());
-        Ok(())
     }
 }

@@ -45,7 +45,7 @@ impl LogScan {
     /// A scan of an open log. `until` must be durable.
     pub(crate) fn live(shared: &Arc<Shared>, from: Lsn, until: Lsn) -> Result<Self> {
         let hold = Hold::Open(Arc::clone(shared));
-        LogScan::new(Arc::clone(&shared.fs), &shared.dir, from, until, hold)
+        LogScan::new(Arc::clone(&shared.env.fs), &shared.dir, from, until, hold)
     }
 
     fn new(fs: Arc<dyn FileSystem>, dir: &Path, from: Lsn, until: Lsn, hold: Hold) -> Result<Self> {

@@ -106,7 +106,7 @@ impl LogReader {
 
     pub(crate) fn live(shared: &Arc<Shared>, from: Lsn) -> Self {
         let limit = Limit::Live(Arc::clone(shared));
-        LogReader { fs: Arc::clone(&shared.fs), dir: shared.dir.clone(), limit, from, current: None }
+        LogReader { fs: Arc::clone(&shared.env.fs), dir: shared.dir.clone(), limit, from, current: None }
     }
 
     /// The reader's position: the end of the last batch that it returned.

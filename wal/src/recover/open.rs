@@ -26,7 +26,7 @@ use crate::{Error, Result};
 use pitr_format::index::SegmentIndex;
 use pitr_format::log::{Follows, SegmentHeader};
 use pitr_format::{Incarnation, Lsn, TimelineId, Timestamp};
-use pitr_vfs::{Access, Clock, File, FileSystem};
+use pitr_vfs::{Access, Env, File, FileSystem};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,29 +61,24 @@ pub struct Cut {
 }
 
 /// Creates a log in `dir`.
-pub(crate) fn create(
-    fs: Arc<dyn FileSystem>,
-    clock: Arc<dyn Clock>,
-    dir: &Path,
-    start: &Start,
-    options: &WalOptions,
-) -> Result<Shared> {
+pub(crate) fn create(env: &Env, dir: &Path, start: &Start, options: &WalOptions) -> Result<Shared> {
     options.validate()?;
+    let fs = env.fs.as_ref();
     fs.create_dir_all(dir).map_err(Error::io("create", dir))?;
-    let lock = DirLock::take(fs.as_ref(), dir)?;
-    if !segment::list(fs.as_ref(), dir)?.is_empty() {
+    let lock = DirLock::take(fs, dir)?;
+    if !segment::list(fs, dir)?.is_empty() {
         return Err(Error::Exists { dir: dir.to_owned() });
     }
-    segment::remove_leftovers(fs.as_ref(), dir)?;
-    let slot_file = SlotFile::create(fs.as_ref(), dir, start.log_id)?;
+    segment::remove_leftovers(fs, dir)?;
+    let slot_file = SlotFile::create(fs, dir, start.log_id)?;
     let header = first_header(start).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
-    let file = segment::create(fs.as_ref(), dir, &header, &SegmentIndex::default(), Room::Written)?;
+    let file = segment::create(fs, dir, &header, &SegmentIndex::default(), Room::Written)?;
     let end = End::of_empty(&header).ok_or(Error::Exhausted { end: start.follows, bytes: 0 })?;
     let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
     let queue = Queue::new(Layout::new(end, SegmentIndex::default()));
     let slots = Slots::new(slot_file, Vec::new(), options.segments_max);
     let opened = Opened { queue, segments: Segments::new([&header], slots), writer, lock };
-    Ok(Shared::new(fs, clock, dir, options, opened))
+    Ok(Shared::new(env, dir, options, opened))
 }
 
 fn first_header(start: &Start) -> Option<SegmentHeader> {
@@ -104,26 +99,26 @@ fn first_header(start: &Start) -> Option<SegmentHeader> {
 
 /// Opens the log in `dir`.
 pub(crate) fn open(
-    fs: Arc<dyn FileSystem>,
-    clock: Arc<dyn Clock>,
+    env: &Env,
     dir: &Path,
     archived_to: Lsn,
     options: &WalOptions,
 ) -> Result<(Shared, Recovered)> {
     options.validate()?;
+    let fs = env.fs.as_ref();
     let exists = fs.exists(dir).map_err(Error::io("look for", dir))?;
     if !exists {
         return Err(Error::NoLog { dir: dir.to_owned() });
     }
-    let lock = DirLock::take(fs.as_ref(), dir)?;
+    let lock = DirLock::take(fs, dir)?;
     fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
-    segment::remove_leftovers(fs.as_ref(), dir)?;
+    segment::remove_leftovers(fs, dir)?;
 
-    let examined = examine(fs.as_ref(), dir, archived_to, Access::ReadWrite)?;
+    let examined = examine(fs, dir, archived_to, Access::ReadWrite)?;
     let newest = examined.newest;
-    let (slot_file, entries) = SlotFile::open(fs.as_ref(), dir, newest.log_id)?;
+    let (slot_file, entries) = SlotFile::open(fs, dir, newest.log_id)?;
     let cut = examined.cut.filter(|cut| !newest.recycled || cut.bytes == 0);
-    let Mended { headers, layout, writer } = mend(fs.as_ref(), dir, examined)?;
+    let Mended { headers, layout, writer } = mend(fs, dir, examined)?;
     let segments = Segments::new(&headers, Slots::new(slot_file, entries, options.segments_max));
     let recovered = Recovered {
         timeline: newest.timeline,
@@ -134,7 +129,7 @@ pub(crate) fn open(
         first: segments.first(),
     };
     let opened = Opened { queue: Queue::new(layout), segments, writer, lock };
-    let shared = Shared::new(fs, clock, dir, options, opened);
+    let shared = Shared::new(env, dir, options, opened);
     Ok((shared, recovered))
 }
 

@@ -152,13 +152,14 @@ impl Shared {
         slots.give_way(held.len(), held.iter().skip(1).map(|next| next.follows));
         let (lsn, mut bytes) = (segments.slots.floor(), 0);
         let Some(end) = segments.removable_to(lsn) else { return Ok(bytes) };
-        segments.slots.store_before_removal(self.fs.as_ref(), end)?;
+        segments.slots.store_before_removal(self.env.fs.as_ref(), end)?;
         let wanted = std::mem::take(&mut segments.begun).min(FREE_MAX);
         // One at a time: an older segment that comes back after a later one is durably removed would leave a hole.
         while let Some(oldest) = segments.removable(lsn) {
             let keep = segments.free.len() < wanted && !segments.pinned.contains(&oldest.segment);
-            let kept =
-                keep.then(|| segment::set_free(self.fs.as_ref(), &self.dir, oldest.segment)).transpose()?;
+            let kept = keep
+                .then(|| segment::set_free(self.env.fs.as_ref(), &self.dir, oldest.segment))
+                .transpose()?;
             let kept = kept.map(|path| Free { path, used: true });
             if kept.is_none() {
                 self.remove(&segment::path_of(&self.dir, oldest.segment))?;
@@ -185,7 +186,7 @@ impl Shared {
             segments.held.back().filter(|_| segments.free.is_empty()).map(|newest| newest.bytes)
         };
         let Some(bytes) = bytes else { return };
-        if let Ok(path) = segment::create_spare(self.fs.as_ref(), &self.dir, bytes) {
+        if let Ok(path) = segment::create_spare(self.env.fs.as_ref(), &self.dir, bytes) {
             lock(&self.segments).free.push(Free { path, used: false });
         }
     }
@@ -200,10 +201,10 @@ impl Shared {
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        self.fs.remove_file(path).map_err(Error::io("remove", path))
+        self.env.fs.remove_file(path).map_err(Error::io("remove", path))
     }
 
     fn sync_names(&self) -> Result<()> {
-        self.fs.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))
+        self.env.fs.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))
     }
 }

@@ -97,7 +97,7 @@ impl Slot {
     /// [`Error::Io`]; the slot then stays, and [`crate::Wal::drop_slot`] can remove it.
     pub fn release(self) -> Result<()> {
         let mut segments = lock(&self.shared.segments);
-        segments.slots.remove(self.shared.fs.as_ref(), &self.name)
+        segments.slots.remove(self.shared.env.fs.as_ref(), &self.name)
     }
 
     fn held<'a>(&self, segments: &'a mut Segments) -> Result<&'a mut Held> {
@@ -119,7 +119,7 @@ impl Drop for Slot {
 pub(crate) fn claim(shared: &Arc<Shared>, name: &str, from: Lsn) -> Result<Slot> {
     let mut segments = lock(&shared.segments);
     let (first, follows) = (segments.first(), segments.follows());
-    segments.slots.claim(shared.fs.as_ref(), name, from, first, follows)?;
+    segments.slots.claim(shared.env.fs.as_ref(), name, from, first, follows)?;
     Ok(Slot { shared: Arc::clone(shared), name: name.to_owned() })
 }
 
@@ -129,6 +129,6 @@ pub(crate) fn give_up(shared: &Shared, name: &str) -> Result<bool> {
     match segments.slots.get_mut(name) {
         None => Ok(false),
         Some(held) if held.is_claimed => Err(Error::SlotTaken { name: name.to_owned() }),
-        Some(_) => segments.slots.remove(shared.fs.as_ref(), name).map(|()| true),
+        Some(_) => segments.slots.remove(shared.env.fs.as_ref(), name).map(|()| true),
     }
 }

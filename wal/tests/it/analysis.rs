@@ -1,7 +1,7 @@
 //! The analysis of a log in parts is that of the whole, and says what a plain look at every record says; a replay by any
 //! number of threads gives each partition the same records.
 
-use crate::help::{options, start};
+use crate::help::{env, options, start};
 use pitr_format::log::WholeRecord;
 use pitr_format::record::{Commit, Record, RecordKind};
 use pitr_format::{FileId, Incarnation, Lsn, PartitionId, Timestamp, TxId};
@@ -238,7 +238,8 @@ fn every_partition_gets_its_committed_records_in_order_by_any_number_of_threads(
     // FAILURES 16, 17: transactions across partitions and segments, aborted and unfinished ones, records of any size.
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    let wal = Wal::create(Arc::new(fs), clock, Path::new("/log"), &start(16 << 10), &options()).unwrap();
+    let wal =
+        Wal::create(&env(Arc::new(fs), clock), Path::new("/log"), &start(16 << 10), &options()).unwrap();
     let mut targets: Vec<Lsn> = Vec::new();
     for tx in 1..=120u64 {
         let mut batch = BatchBuilder::new();

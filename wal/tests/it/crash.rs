@@ -4,7 +4,7 @@
 //! mode of survival the disk is built and the log on it opened. Cuts right before an acknowledgement are left
 //! out: the disk is the same as right behind it, and less would be demanded of it.
 
-use crate::help::{options, start};
+use crate::help::{env, options, start};
 use crate::workload::{History, history, numbers, transaction};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::FileSystem;
@@ -41,7 +41,7 @@ fn clock() -> Arc<SimClock> {
 }
 
 fn open(fs: &SimFs, archived_to: Lsn) -> (Wal, Recovered) {
-    Wal::open(Arc::new(fs.clone()), clock(), dir(), archived_to, &options()).unwrap()
+    Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), archived_to, &options()).unwrap()
 }
 
 /// What the threads of the recorded run knew.
@@ -57,8 +57,9 @@ struct Known {
 fn record() -> (Trace, Known) {
     let fs = SimFs::new().with_slow_syncs();
     let time = clock();
-    let wal = Wal::create(Arc::new(fs.clone()), Arc::clone(&time) as _, dir(), &start(64 << 10), &options())
-        .unwrap();
+    let wal =
+        Wal::create(&env(Arc::new(fs.clone()), Arc::clone(&time) as _), dir(), &start(64 << 10), &options())
+            .unwrap();
     let known = Mutex::new(Known::default());
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..THREADS)
@@ -287,7 +288,7 @@ fn kill(trace: &Trace, cut: usize, known: &Known, demands: &Demands, count: &mut
 #[test]
 fn power_loss_while_segments_are_skipped_and_removed() {
     let fs = SimFs::new();
-    let wal = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options()).unwrap();
+    let wal = Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(16 << 10), &options()).unwrap();
     for tx in 1..=120 {
         wal.commit(transaction(tx)).unwrap();
         fs.ack(tx);
@@ -325,22 +326,22 @@ fn power_loss_while_segments_are_skipped_and_removed() {
 fn power_loss_while_a_log_is_made_leaves_none_or_a_whole_one() {
     // FAILURES 26
     let fs = SimFs::new();
-    drop(Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options()).unwrap());
+    drop(Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(16 << 10), &options()).unwrap());
     let trace = fs.trace();
     let mut survivors = Survivors::new(&trace);
     let (mut none, mut whole) = (0, 0);
     while survivors.advance().is_some() {
         for mode in Mode::ALL {
             let fs = SimFs::on(survivors.disk(mode, 3));
-            match Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()) {
+            match Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()) {
                 Ok((wal, recovered)) => {
                     whole += 1;
                     assert_eq!((recovered.cut, wal.end()), (None, Lsn::new((16 << 10) + 4096)));
                 }
                 Err(pitr_wal::Error::NoLog { .. }) => {
                     none += 1;
-                    let wal =
-                        Wal::create(Arc::new(fs), clock(), dir(), &start(16 << 10), &options()).unwrap();
+                    let wal = Wal::create(&env(Arc::new(fs), clock()), dir(), &start(16 << 10), &options())
+                        .unwrap();
                     wal.commit(BatchBuilder::new()).unwrap();
                 }
                 Err(other) => panic!("{other}"),

@@ -1,6 +1,6 @@
 //! What the log fills in of commits and aborts, and what it refuses.
 
-use crate::help::{P, options, records, start};
+use crate::help::{P, env, options, records, start};
 use pitr_format::record::{Commit, Record};
 use pitr_format::{Lsn, Timestamp, TxId};
 use pitr_vfs::sim::{SimClock, SimFs};
@@ -17,8 +17,7 @@ fn at(micros: i64) -> Timestamp {
 fn log(fs: &SimFs) -> (Wal, Arc<SimClock>) {
     let clock = Arc::new(SimClock::new(at(1_000)));
     let wal = Wal::create(
-        Arc::new(fs.clone()),
-        Arc::clone(&clock) as _,
+        &env(Arc::new(fs.clone()), Arc::clone(&clock) as _),
         Path::new("/log"),
         &start(64 << 10),
         &options(),
@@ -64,7 +63,7 @@ fn an_unknown_earliest_time_is_that_of_the_commit_or_watermark_before() {
 
     // The log knows the time before over a reopen.
     drop(wal);
-    let (wal, _) = Wal::open(Arc::new(fs), clock, Path::new("/log"), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, _) = Wal::open(&env(Arc::new(fs), clock), Path::new("/log"), Lsn::ORIGIN, &options()).unwrap();
     wal.commit(builder(|batch| commit(batch, 7))).unwrap();
     assert_eq!(times(&wal).last(), Some(&(4_000, 4_000)));
 }

@@ -1,6 +1,6 @@
 //! Failing syncs and full disks at every point of a run (FAILURES 18).
 
-use crate::help::{options, start};
+use crate::help::{env, options, start};
 use crate::workload::{history, numbers, transaction};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::sim::{Fault, Mode, Op, SimClock, SimFs, Survivors};
@@ -18,7 +18,7 @@ fn clock() -> Arc<SimClock> {
 }
 
 fn create(fs: &SimFs) -> Wal {
-    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(16 << 10), &options()).unwrap()
 }
 
 /// Commits until the fault shows. Then nothing may be acknowledged any more. Returns what was.
@@ -52,18 +52,18 @@ fn come_back(fs: &SimFs, acked: &BTreeSet<u64>) {
     let survivors = Survivors::at(&trace, trace.ops.len());
     for mode in Mode::ALL {
         let fs = SimFs::on(survivors.disk(mode, 9));
-        let (wal, _) = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+        let (wal, _) = Wal::open(&env(Arc::new(fs), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
         let seen = numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap());
         assert!(seen.is_superset(acked), "lost after {mode:?}: {:?}", acked.difference(&seen));
     }
     let fs = SimFs::after_kill(&trace, trace.ops.len());
-    let (wal, _) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, _) = Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     let seen = numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap());
     assert!(seen.is_superset(acked));
     wal.commit(transaction(1_000)).unwrap();
     // The page cache showed what the failed sync dropped; what was recovered from it must now be on the disk.
     let fs = SimFs::on(fs.durable_disk());
-    let (wal, _) = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, _) = Wal::open(&env(Arc::new(fs), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     let after = numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap());
     assert!(
         after.is_superset(&seen) && after.contains(&1_000),
@@ -103,7 +103,7 @@ fn a_full_disk_at_any_write_loses_nothing_acknowledged() {
             break;
         }
         // Opening needs room too: it fails or works, and harms nothing.
-        drop(Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()));
+        drop(Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()));
         fs.mend();
         come_back(&fs, &acked);
         nth += 1;
@@ -117,23 +117,25 @@ fn a_fault_while_a_log_is_made_or_opened_leaves_the_old_state() {
         for fault in [Fault::Sync { nth }, Fault::Full { nth }] {
             let fs = SimFs::new();
             fs.inject(fault);
-            let made = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options());
+            let made = Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(16 << 10), &options());
             fs.mend();
             if made.is_err() {
-                match Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()) {
+                match Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()) {
                     Err(Error::NoLog { .. }) => drop(create(&fs)),
                     other => drop(other.unwrap()), // the name was there, its sync failed
                 }
             }
             drop(made);
-            let (wal, _) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+            let (wal, _) =
+                Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
             wal.commit(transaction(1)).unwrap();
             drop(wal);
             fs.inject(fault);
-            let reopened = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options());
+            let reopened = Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options());
             drop(reopened);
             fs.mend();
-            let (wal, _) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+            let (wal, _) =
+                Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
             assert_eq!(history(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap().visible.len(), 1);
         }
     }
@@ -209,7 +211,7 @@ fn fill_the_disk(fs: &SimFs, commits: u64) -> BTreeSet<u64> {
 }
 
 fn open(fs: &SimFs) -> Result<(Wal, pitr_wal::Recovered), Error> {
-    Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options())
+    Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options())
 }
 
 fn visible(wal: &Wal) -> BTreeSet<u64> {

@@ -1,6 +1,6 @@
 //! On the operating system's files.
 
-use crate::help::{batches, everything, options, records, start, transaction};
+use crate::help::{batches, env, everything, options, records, start, transaction};
 use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::{FileSystem, OsFs, SystemClock};
@@ -13,11 +13,11 @@ fn fs() -> Arc<dyn FileSystem> {
 }
 
 fn create(dir: &Path) -> Wal {
-    Wal::create(fs(), Arc::new(SystemClock::new()), dir, &start(16 << 10), &options()).unwrap()
+    Wal::create(&env(fs(), Arc::new(SystemClock::new())), dir, &start(16 << 10), &options()).unwrap()
 }
 
 fn reopen(dir: &Path) -> (Wal, Recovered) {
-    Wal::open(fs(), Arc::new(SystemClock::new()), dir, Lsn::ORIGIN, &options()).unwrap()
+    Wal::open(&env(fs(), Arc::new(SystemClock::new())), dir, Lsn::ORIGIN, &options()).unwrap()
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn what_is_committed_is_read_back_also_after_reopening() {
     );
     let (end, time) = (wal.end(), wal.last_time());
     assert!(matches!(
-        Wal::open(fs(), Arc::new(SystemClock::new()), &dir, Lsn::ORIGIN, &options()),
+        Wal::open(&env(fs(), Arc::new(SystemClock::new())), &dir, Lsn::ORIGIN, &options()),
         Err(Error::Locked { .. })
     ));
     drop(wal);
@@ -231,7 +231,7 @@ fn removed_segments_are_recycled_and_their_old_records_stay_dead() {
 fn a_reader_in_a_file_that_became_another_segment_was_overtaken() {
     let temp = tempfile::tempdir().unwrap();
     let clock = Arc::new(SystemClock::new());
-    let wal = Wal::create(fs(), clock, temp.path(), &start(4 << 20), &options()).unwrap();
+    let wal = Wal::create(&env(fs(), clock), temp.path(), &start(4 << 20), &options()).unwrap();
     let large = vec![7; 1_000_000];
     let fill = |txs: std::ops::Range<u64>| {
         txs.for_each(|tx| drop(wal.commit(transaction(tx, &[&large])).unwrap()));
@@ -267,12 +267,18 @@ fn a_log_is_made_once_and_opened_where_there_is_one() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("log");
     let clock = || Arc::new(SystemClock::new());
-    assert!(matches!(Wal::open(fs(), clock(), &dir, Lsn::ORIGIN, &options()), Err(Error::NoLog { .. })));
+    assert!(matches!(
+        Wal::open(&env(fs(), clock()), &dir, Lsn::ORIGIN, &options()),
+        Err(Error::NoLog { .. })
+    ));
     drop(create(&dir));
-    let again = Wal::create(fs(), clock(), &dir, &start(16 << 10), &options());
+    let again = Wal::create(&env(fs(), clock()), &dir, &start(16 << 10), &options());
     assert!(matches!(again, Err(Error::Exists { .. })));
     std::fs::remove_file(dir.join("0000000000000001.seg")).unwrap();
-    assert!(matches!(Wal::open(fs(), clock(), &dir, Lsn::ORIGIN, &options()), Err(Error::NoLog { .. })));
+    assert!(matches!(
+        Wal::open(&env(fs(), clock()), &dir, Lsn::ORIGIN, &options()),
+        Err(Error::NoLog { .. })
+    ));
 }
 
 #[test]
@@ -281,7 +287,7 @@ fn a_fork_begins_behind_the_segment_that_holds_its_fork_point() {
     let follows = Lsn::new((4 << 14) + 5_000);
     let fork =
         pitr_wal::Start { follows, time: Timestamp::from_micros(i64::MAX - 1), gap: true, ..start(16 << 10) };
-    let wal = Wal::create(fs(), Arc::new(SystemClock::new()), temp.path(), &fork, &options()).unwrap();
+    let wal = Wal::create(&env(fs(), Arc::new(SystemClock::new())), temp.path(), &fork, &options()).unwrap();
     assert_eq!(wal.end(), Lsn::new((5 << 14) + 4096));
     let stamped = wal.commit(transaction(1, &[])).unwrap().commits[0].time;
     assert_eq!(stamped, fork.time);

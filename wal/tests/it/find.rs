@@ -1,6 +1,6 @@
 //! Commits are found by time and by transaction, by positions anywhere, and the log is not read for it.
 
-use crate::help::{P, batches, options, start};
+use crate::help::{P, batches, env, options, start};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, Timestamp, TxId};
 use pitr_vfs::sim::{Mode, SimClock, SimFs, Survivors};
@@ -125,7 +125,7 @@ proptest! {
         // Numbers go up and down, notes cross segments, times stand still, the log is left out and opened again.
         let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(10)));
-        let mut wal = Wal::create(Arc::clone(&fs), clock.clone(), dir(), &start(16 << 10), &options()).unwrap();
+        let mut wal = Wal::create(&env(Arc::clone(&fs), clock.clone()), dir(), &start(16 << 10), &options()).unwrap();
         let mut commits = Vec::new();
         for (tx, len, step, act) in acts {
             clock.pass(std::time::Duration::from_micros(step as u64));
@@ -140,7 +140,7 @@ proptest! {
             } else if act == 11 {
                 wal.sync().unwrap();
                 drop(wal);
-                wal = Wal::open(Arc::clone(&fs), clock.clone(), dir(), Lsn::ORIGIN, &options()).unwrap().0;
+                wal = Wal::open(&env(Arc::clone(&fs), clock.clone()), dir(), Lsn::ORIGIN, &options()).unwrap().0;
             }
         }
         wal.sync().unwrap();
@@ -163,7 +163,8 @@ proptest! {
 fn a_find_reads_headers_and_a_stretch_and_not_the_log() {
     let fs = Counting::new(SimFs::new());
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(0)));
-    let wal = Wal::create(Arc::new(fs.clone()), clock.clone(), dir(), &start(1 << 20), &options()).unwrap();
+    let wal =
+        Wal::create(&env(Arc::new(fs.clone()), clock.clone()), dir(), &start(1 << 20), &options()).unwrap();
     let commits: Vec<Committed> = (1..=3_000)
         .map(|tx| {
             clock.pass(std::time::Duration::from_micros(10));
@@ -192,7 +193,7 @@ fn an_index_that_is_damaged_is_none_and_a_cut_segment_has_one_of_what_was_kept()
     // FAILURES 12, 29
     let fs = SimFs::new();
     let clock = || Arc::new(SimClock::new(Timestamp::from_micros(50)));
-    let wal = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(64 << 10), &options()).unwrap();
+    let wal = Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(64 << 10), &options()).unwrap();
     let mut commits: Vec<Committed> = (1..=9).map(|tx| commit(&wal, tx, 3_000, 0)).collect();
     let torn = wal.append(crate::help::transaction(10, &[&[4; 3_000]])).unwrap().first;
     drop(wal);
@@ -201,7 +202,8 @@ fn an_index_that_is_damaged_is_none_and_a_cut_segment_has_one_of_what_was_kept()
     let path = Path::new("/log/0000000000000001.seg");
     assert!(disk.damage(path, torn.get() % (64 << 10), b"torn"));
     let fs = SimFs::on(disk);
-    let (wal, recovered) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, recovered) =
+        Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     assert!(recovered.cut.is_some());
     commits.push(commit(&wal, 11, 3_000, 0));
     let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
@@ -213,7 +215,8 @@ fn an_index_that_is_damaged_is_none_and_a_cut_segment_has_one_of_what_was_kept()
     drop(wal);
     let mut disk = fs.durable_disk();
     assert!(disk.damage(second, 125, &[0x55]));
-    let (wal, _) = Wal::open(Arc::new(SimFs::on(disk)), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, _) =
+        Wal::open(&env(Arc::new(SimFs::on(disk)), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
     (1..=11).for_each(|tx| agrees(&scan, &commits, 50, tx));
 }

@@ -1,6 +1,6 @@
 //! Following a log that is written: every batch is seen, nobody sleeps through one.
 
-use crate::help::{options, start, transaction};
+use crate::help::{env, options, start, transaction};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::sim::{Fault, SimClock, SimFs};
 use pitr_wal::{Error, Wal};
@@ -14,7 +14,7 @@ const COMMITS: u64 = 400;
 
 fn log(fs: &SimFs) -> Wal {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    Wal::create(Arc::new(fs.clone()), clock, Path::new("/log"), &start(16 << 10), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock), Path::new("/log"), &start(16 << 10), &options()).unwrap()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use pitr_format::log::WholeRecord;
 use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, SegmentSize, TxId};
-use pitr_vfs::FileSystem;
+use pitr_vfs::{Clock, Env, FileSystem};
 use pitr_wal::{BatchBuilder, Error, LogBatch, LogReader, LogScan, Records, Start, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +18,11 @@ pub(crate) struct Seen {
     pub(crate) payload: Vec<u8>,
     pub(crate) lsn: Lsn,
     pub(crate) end: Lsn,
+}
+
+/// This file system and this clock, with threads of the operating system.
+pub(crate) fn env(fs: Arc<dyn FileSystem>, clock: Arc<dyn Clock>) -> Env {
+    Env::system().with_fs(fs).with_clock(clock)
 }
 
 pub(crate) fn start(segment_bytes: u32) -> Start {

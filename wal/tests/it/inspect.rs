@@ -1,6 +1,6 @@
 //! Looking at a log without touching it.
 
-use crate::help::{batches, options, start};
+use crate::help::{batches, env, options, start};
 use crate::workload::transaction;
 use pitr_format::{Lsn, SegmentNo, Timestamp};
 use pitr_vfs::sim::{Disk, Op, SimClock, SimFs};
@@ -20,12 +20,12 @@ fn file(segment: u64) -> PathBuf {
 
 fn create(fs: &SimFs) -> Wal {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    Wal::create(Arc::new(fs.clone()), clock, dir(), &start(SEGMENT_BYTES), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock), dir(), &start(SEGMENT_BYTES), &options()).unwrap()
 }
 
 fn open(fs: &SimFs) -> Result<Wal, Error> {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    Wal::open(Arc::new(fs.clone()), clock, dir(), Lsn::ORIGIN, &options()).map(|(wal, _)| wal)
+    Wal::open(&env(Arc::new(fs.clone()), clock), dir(), Lsn::ORIGIN, &options()).map(|(wal, _)| wal)
 }
 
 fn inspect(fs: &SimFs) -> Inspection {

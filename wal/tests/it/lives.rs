@@ -1,6 +1,6 @@
 //! Segments with more than one life: cuts, incarnations, time over a reopen.
 
-use crate::help::{P, batches, folded, options, records, scanned, start, transaction};
+use crate::help::{P, batches, env, folded, options, records, scanned, start, transaction};
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES, Seed};
 use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp, TxId};
@@ -25,11 +25,11 @@ fn clock() -> Arc<SimClock> {
 }
 
 fn create(fs: &SimFs, segment_bytes: u32) -> Wal {
-    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(segment_bytes), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(segment_bytes), &options()).unwrap()
 }
 
 fn open(fs: &SimFs) -> (Wal, Recovered) {
-    Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap()
+    Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap()
 }
 
 fn committed(wal: &Wal) -> Vec<u64> {
@@ -178,8 +178,12 @@ fn a_batch_that_names_another_place_or_predecessor_is_damage() {
     for (lsn, prev) in [(end, end), (end, Lsn::ORIGIN), (last, last), (Lsn::new(end.get() + 8), last)] {
         let mut disk = fs.durable_disk();
         disk.damage(&file(1), end.get() % (16 << 10), &old_batch(lsn, prev, end, seed));
-        let hole =
-            Wal::open(Arc::new(SimFs::on(disk.clone())), clock(), dir(), Lsn::new(end.get() + 1), &options());
+        let hole = Wal::open(
+            &env(Arc::new(SimFs::on(disk.clone())), clock()),
+            dir(),
+            Lsn::new(end.get() + 1),
+            &options(),
+        );
         let found = hole.map(drop).unwrap_err();
         assert!(matches!(found, Error::Hole { lsn, damage: Damage::Misplaced, .. } if lsn == end), "{found}");
         let (wal, recovered) = open(&SimFs::on(disk));
@@ -202,7 +206,8 @@ fn a_batch_that_counts_too_few_frames_is_refused_and_opening_ends() {
     bytes[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode(seed));
     let mut disk = fs.durable_disk();
     disk.damage(&file(1), end.get() % (16 << 10), &bytes);
-    let opened = Wal::open(Arc::new(SimFs::on(disk)), clock(), dir(), Lsn::ORIGIN, &options()).map(drop);
+    let opened =
+        Wal::open(&env(Arc::new(SimFs::on(disk)), clock()), dir(), Lsn::ORIGIN, &options()).map(drop);
     assert!(matches!(opened, Err(Error::Frames { lsn, .. }) if lsn == end), "{opened:?}");
 }
 
@@ -219,7 +224,7 @@ fn bytes_that_look_like_a_batch_of_another_place_are_no_witness() {
         let mut disk = fs.durable_disk();
         let bytes = old_batch(plus(200), end, plus(100), seed);
         disk.damage(&file(1), plus(place).get() % (16 << 10), &bytes);
-        let opened = Wal::open(Arc::new(SimFs::on(disk)), clock(), dir(), Lsn::ORIGIN, &options());
+        let opened = Wal::open(&env(Arc::new(SimFs::on(disk)), clock()), dir(), Lsn::ORIGIN, &options());
         assert_eq!(matches!(opened, Err(Error::Hole { .. })), hole);
         assert_eq!(opened.is_ok(), !hole);
     }
@@ -265,7 +270,8 @@ fn a_crash_right_behind_a_roll_within_a_record_cuts_it_too() {
     let (mut cuts, mut whole) = (0, 0);
     while survivors.advance().is_some() {
         let fs = SimFs::on(survivors.disk(Mode::Synced, 0));
-        let Ok((wal, recovered)) = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN, &options()) else {
+        let Ok((wal, recovered)) = Wal::open(&env(Arc::new(fs), clock()), dir(), Lsn::ORIGIN, &options())
+        else {
             continue;
         };
         wal.commit(transaction(3, &[b"B"])).unwrap();
@@ -283,8 +289,9 @@ fn commit_times_never_decrease_though_the_clock_does() {
     let (fs, clock) = (SimFs::new(), Arc::new(SimClock::new(Timestamp::from_micros(1_000))));
     let at = |micros| clock.set(Timestamp::from_micros(micros));
     let commit = |wal: &Wal, tx| wal.commit(transaction(tx, &[])).unwrap().commits[0].time.micros();
-    let wal = Wal::create(Arc::new(fs.clone()), Arc::clone(&clock) as _, dir(), &start(16 << 10), &options())
-        .unwrap();
+    let wal =
+        Wal::create(&env(Arc::new(fs.clone()), Arc::clone(&clock) as _), dir(), &start(16 << 10), &options())
+            .unwrap();
     assert_eq!(commit(&wal, 1), 1_000);
     at(500);
     assert_eq!(commit(&wal, 2), 1_000);
@@ -293,8 +300,10 @@ fn commit_times_never_decrease_though_the_clock_does() {
     wal.commit(watermark).unwrap();
     assert_eq!((wal.last_time().micros(), commit(&wal, 3)), (2_000, 2_000));
     drop(wal);
-    let reopen =
-        || Wal::open(Arc::new(fs.clone()), Arc::clone(&clock) as _, dir(), Lsn::ORIGIN, &options()).unwrap();
+    let reopen = || {
+        Wal::open(&env(Arc::new(fs.clone()), Arc::clone(&clock) as _), dir(), Lsn::ORIGIN, &options())
+            .unwrap()
+    };
     for tx in 4..6 {
         let (wal, recovered) = reopen();
         assert_eq!((recovered.time.micros(), commit(&wal, tx)), (2_000, 2_000));
@@ -321,7 +330,7 @@ fn positions_past_4_gib_and_at_the_end_of_their_range() {
     for follows in [Lsn::new(5 << 30), Lsn::new(u64::MAX - (200 << 10)), Lsn::new(u64::MAX)] {
         let fs = SimFs::new();
         let start = Start { follows, ..start(16 << 10) };
-        let made = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start, &options());
+        let made = Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start, &options());
         let wal = match made {
             Err(Error::Exhausted { .. }) if follows == Lsn::new(u64::MAX) => continue,
             made => made.unwrap(),

@@ -1,6 +1,6 @@
 //! What `docs/format/wal.md` says about bytes, checked on the bytes.
 
-use crate::help::{P, options, start};
+use crate::help::{P, env, options, start};
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, Timestamp, TxId};
 use pitr_vfs::sim::{SimClock, SimFs};
@@ -29,7 +29,8 @@ fn the_format_page_tells_the_bytes() {
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(777)));
     let wal =
-        Wal::create(Arc::new(fs.clone()), clock, Path::new("/log"), &start(SIZE as u32), &options()).unwrap();
+        Wal::create(&env(Arc::new(fs.clone()), clock), Path::new("/log"), &start(SIZE as u32), &options())
+            .unwrap();
     let mut batch = BatchBuilder::new();
     let image = Record::Image { file: FileId::new(3), block: 9, data: &[0xee; 600] };
     batch.push(P, TxId::new(5), &image).unwrap();

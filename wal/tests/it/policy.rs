@@ -1,9 +1,9 @@
-//! When a commit returns, and what the log's own thread does meanwhile.
+//! When a commit returns, and the work of the log's own thread.
 
-use crate::help::{start, transaction};
+use crate::help::{env, start, transaction};
 use pitr_format::{Lsn, SegmentNo, Timestamp};
-use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{Fault, SimClock, SimFs};
+use pitr_vfs::{Env, FileSystem, SystemClock};
 use pitr_wal::{Error, SyncPolicy, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +15,14 @@ fn dir() -> &'static Path {
     Path::new("/log")
 }
 
-fn clock() -> Arc<SimClock> {
-    Arc::new(SimClock::new(Timestamp::from_micros(1)))
+/// A clock on which time passes by itself.
+fn clock() -> Arc<SystemClock> {
+    Arc::new(SystemClock::new())
 }
 
 fn create(fs: &SimFs, sync: SyncPolicy, background: bool) -> Result<Wal, Error> {
     let options = WalOptions { sync, background, ..WalOptions::default() };
-    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(SEGMENT_BYTES), &options)
+    Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(SEGMENT_BYTES), &options)
 }
 
 /// Waits for what another thread is to bring about; fails after a time that no machine needs.
@@ -54,8 +55,8 @@ fn no_more_waits_for_the_disk_than_it_was_told() {
     const RECORD_BYTES: usize = 10_000;
     let most = |waiting_bytes_max| {
         let options = WalOptions { background: false, waiting_bytes_max, ..WalOptions::default() };
-        let wal =
-            Wal::create(Arc::new(SimFs::new()), clock(), dir(), &start(SEGMENT_BYTES), &options).unwrap();
+        let wal = Wal::create(&env(Arc::new(SimFs::new()), clock()), dir(), &start(SEGMENT_BYTES), &options)
+            .unwrap();
         let waiting = (1..=200).map(|tx| {
             wal.append(transaction(tx, &[&[7; RECORD_BYTES]])).unwrap();
             wal.stats().waiting_bytes
@@ -135,7 +136,7 @@ fn settings_that_cannot_be_had_together_are_refused() {
         assert_eq!(fs.writes(), 0);
         create(&fs, SyncPolicy::Each, false).unwrap();
         let options = WalOptions { sync, background, ..WalOptions::default() };
-        let opened = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN, &options);
+        let opened = Wal::open(&env(Arc::new(fs), clock()), dir(), Lsn::ORIGIN, &options);
         assert!(matches!(opened, Err(Error::Options { .. })), "{sync:?}");
     }
     assert!(WalOptions { waiting_bytes_max: 0, ..WalOptions::default() }.validate().is_err());
@@ -177,7 +178,7 @@ fn what_is_flushed_survives_the_process_and_not_the_machine() {
         [(SimFs::after_kill(&trace, trace.ops.len()), true), (SimFs::on(fs.durable_disk()), false)]
     {
         let options = WalOptions { background: false, ..WalOptions::default() };
-        let (again, _) = Wal::open(Arc::new(disk), clock(), dir(), Lsn::ORIGIN, &options).unwrap();
+        let (again, _) = Wal::open(&env(Arc::new(disk), clock()), dir(), Lsn::ORIGIN, &options).unwrap();
         assert_eq!(again.end() == wal.end(), survives);
     }
 }
@@ -256,6 +257,57 @@ fn after_a_failure_the_logs_own_thread_acknowledges_nothing_and_ends() {
     }
 }
 
+/// A log in an environment without threads, with its clock.
+fn inline(fs: &SimFs, sync: SyncPolicy) -> (Wal, Arc<SimClock>) {
+    let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
+    let env = Env::simulated(Arc::new(fs.clone()), Arc::clone(&clock) as _, 1);
+    let options = WalOptions { sync, ..WalOptions::default() };
+    (Wal::create(&env, dir(), &start(SEGMENT_BYTES), &options).unwrap(), clock)
+}
+
+#[test]
+fn without_threads_appends_do_the_periodic_work_on_the_simulated_clock() {
+    let period = Duration::from_secs(3_600);
+    let (wal, clock) = inline(&SimFs::new(), SyncPolicy::Periodic(period));
+    let first = wal.commit(transaction(1, &[])).unwrap().end;
+    assert!(wal.durable() < first, "the period has not passed");
+    clock.pass(period);
+    let second = wal.commit(transaction(2, &[])).unwrap().end;
+    assert_eq!(wal.durable(), second);
+    let third = wal.commit(transaction(3, &[])).unwrap().end;
+    assert!(wal.durable() < third, "the next period has not passed");
+
+    let fs = SimFs::new();
+    let (wal, clock) = inline(&fs, SyncPolicy::Never);
+    let (writes, syncs) = (fs.writes(), fs.syncs());
+    wal.commit(transaction(1, &[])).unwrap();
+    assert_eq!(fs.writes(), writes);
+    clock.pass(Duration::from_millis(100));
+    wal.commit(transaction(2, &[])).unwrap();
+    assert!(fs.writes() > writes && fs.syncs() == syncs);
+}
+
+#[test]
+fn without_threads_a_wait_takes_simulated_time_and_the_last_handle_syncs() {
+    let (wal, clock) = inline(&SimFs::new(), SyncPolicy::Within(Duration::from_secs(60)));
+    let end = wal.commit(transaction(1, &[])).unwrap().end;
+    assert!(wal.durable() >= end && pitr_vfs::Clock::monotonic(clock.as_ref()) == Duration::from_secs(60));
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(wal.wait_past(end, hour).unwrap(), end);
+    assert_eq!(pitr_vfs::Clock::monotonic(clock.as_ref()), hour + Duration::from_secs(60));
+    let ticket = wal.submit(transaction(2, &[])).unwrap();
+    drop(wal);
+    assert!(ticket.is_durable());
+}
+
+#[test]
+fn a_wait_ends_though_the_clock_stands_still() {
+    let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
+    let env = env(Arc::new(SimFs::new()), clock);
+    let wal = Wal::create(&env, dir(), &start(SEGMENT_BYTES), &WalOptions::default()).unwrap();
+    assert_eq!(wal.wait_past(wal.durable(), Duration::from_millis(20)).unwrap(), wal.durable());
+}
+
 #[cfg(feature = "future")]
 mod awaited {
     use super::*;
@@ -311,6 +363,14 @@ mod awaited {
         fs.inject(Fault::Sync { nth: 0 });
         let told = block_on(wal.submit(transaction(2, &[])).unwrap().into_future());
         assert!(matches!(told, Err(Error::Poisoned { .. })));
+    }
+
+    #[test]
+    fn without_threads_awaiting_a_ticket_syncs() {
+        let (wal, _) = inline(&SimFs::new(), SyncPolicy::Each);
+        let ticket = wal.submit(transaction(1, &[])).unwrap();
+        let end = block_on(ticket.into_future()).unwrap().end;
+        assert!(wal.durable() >= end);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whatever is appended comes back byte for byte, through a reader and after reopening.
 
-use crate::help::{P, Seen, everything, options, start};
+use crate::help::{P, Seen, env, everything, options, start};
 use pitr_format::record::{GapReason, Record, RecordKind};
 use pitr_format::{FileId, Lsn, PartitionId, Timestamp, TxId};
 use pitr_vfs::FileSystem;
@@ -62,7 +62,7 @@ proptest! {
         let sim = SimFs::new();
         let fs: Arc<dyn FileSystem> = Arc::new(sim.clone());
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-        let mut wal = Wal::create(Arc::clone(&fs), Arc::clone(&clock) as _, dir, &start(16 << 10), &options()).unwrap();
+        let mut wal = Wal::create(&env(Arc::clone(&fs), Arc::clone(&clock) as _), dir, &start(16 << 10), &options()).unwrap();
         let (mut expected, mut commits) = (Vec::<Expected>::new(), Vec::new());
         for act in acts {
             match act {
@@ -87,7 +87,7 @@ proptest! {
                     wal.sync().unwrap();
                     let end = wal.end();
                     drop(wal);
-                    let opened = Wal::open(Arc::clone(&fs), Arc::clone(&clock) as _, dir, end, &options()).unwrap();
+                    let opened = Wal::open(&env(Arc::clone(&fs), Arc::clone(&clock) as _), dir, end, &options()).unwrap();
                     prop_assert_eq!((opened.1.end, opened.1.cut), (end, None));
                     wal = opened.0;
                 }
@@ -111,7 +111,7 @@ proptest! {
             prop_assert_eq!(commit.first_lsn, first.lsn);
         }
         let disk = SimFs::on(sim.durable_disk());
-        let (wal, _) = Wal::open(Arc::new(disk.clone()), clock, dir, wal.end(), &options()).unwrap();
+        let (wal, _) = Wal::open(&env(Arc::new(disk.clone()), clock), dir, wal.end(), &options()).unwrap();
         let again = everything(&wal, &(Arc::new(disk) as Arc<dyn FileSystem>), dir);
         prop_assert_eq!(again, seen);
     }

@@ -1,6 +1,6 @@
 //! Scans: the same records and the same errors as a reader, whoever reads which segment, and bytes that stand still.
 
-use crate::help::{P, batches, everything, folded, options, records, scanned, start, transaction};
+use crate::help::{P, batches, env, everything, folded, options, records, scanned, start, transaction};
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Part, Seed};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, Timestamp, TxId};
@@ -21,7 +21,7 @@ fn clock() -> Arc<SimClock> {
 }
 
 fn create(fs: &SimFs) -> Wal {
-    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(SEGMENT_BYTES), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(SEGMENT_BYTES), &options()).unwrap()
 }
 
 /// What `f` returns in a pool of so many threads.
@@ -104,11 +104,11 @@ fn a_log_that_nobody_has_open_is_locked_while_it_is_scanned() {
     assert!(matches!(open(), Err(Error::Locked { .. })));
     drop(wal);
     let scan = open().unwrap();
-    let opened = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options());
+    let opened = Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options());
     assert!(matches!(opened, Err(Error::Locked { .. })));
     assert_eq!(folded(&scan).unwrap(), all);
     drop(scan);
-    Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     let nowhere = LogScan::open(Arc::new(fs), Path::new("/no"), Lsn::ORIGIN, until);
     assert!(matches!(nowhere, Err(Error::NoLog { .. })));
 }
@@ -118,7 +118,7 @@ fn a_segment_that_is_looked_at_is_not_recycled_below_the_looker() {
     // On real files, which are mapped: a recycled one would change under the scan.
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("log");
-    let wal = Wal::create(Arc::new(OsFs), clock(), &dir, &start(SEGMENT_BYTES), &options()).unwrap();
+    let wal = Wal::create(&env(Arc::new(OsFs), clock()), &dir, &start(SEGMENT_BYTES), &options()).unwrap();
     let fill = |from: u64| {
         (from..from + 12).for_each(|tx| drop(wal.commit(transaction(tx, &[&[1; 6_000]])).unwrap()))
     };

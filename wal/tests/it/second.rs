@@ -1,9 +1,9 @@
 //! A second reader, written in another language from the format's page alone, lists the same records.
 
-use crate::help::{P, options, start};
+use crate::help::{P, env, options, start};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{FileId, Lsn, PartitionId, Timestamp, TxId};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::{Env, OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Error, LogReader, Records, Wal};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 const SEGMENT_BYTES: u32 = 16 << 10;
 
 fn open(dir: &Path) -> (Wal, pitr_wal::Recovered) {
-    Wal::open(Arc::new(OsFs), Arc::new(SystemClock::new()), dir, Lsn::ORIGIN, &options()).unwrap()
+    Wal::open(&Env::system(), dir, Lsn::ORIGIN, &options()).unwrap()
 }
 
 /// One record of each kind, in partitions of their own, then a commit.
@@ -43,7 +43,7 @@ fn every_kind(tx: u64, len: usize) -> BatchBuilder {
 /// a tail that was torn and cut.
 fn write(dir: &Path) -> Lsn {
     let clock = Arc::new(SystemClock::new());
-    let wal = Wal::create(Arc::new(OsFs), clock, dir, &start(SEGMENT_BYTES), &options()).unwrap();
+    let wal = Wal::create(&env(Arc::new(OsFs), clock), dir, &start(SEGMENT_BYTES), &options()).unwrap();
     (1..=12).for_each(|tx| drop(wal.commit(every_kind(tx, 3_000 * tx as usize)).unwrap()));
     wal.remove_below(wal.durable()).unwrap();
     (13..=18).for_each(|tx| drop(wal.commit(every_kind(tx, 40)).unwrap()));

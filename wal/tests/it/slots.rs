@@ -1,6 +1,6 @@
 //! Who keeps segments, and what gives way at the cap.
 
-use crate::help::{batches, options, start, transaction};
+use crate::help::{batches, env, options, start, transaction};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::sim::{Fault, Mode, Op, SimClock, SimFs, Survivors};
 use pitr_vfs::{Access, FileSystem};
@@ -17,7 +17,7 @@ fn dir() -> &'static Path {
 fn create(fs: &SimFs, segments_max: Option<u32>) -> Result<Wal, Error> {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
     let options = WalOptions { segments_max, ..options() };
-    Wal::create(Arc::new(fs.clone()), clock, dir(), &start(SEGMENT_BYTES as u32), &options)
+    Wal::create(&env(Arc::new(fs.clone()), clock), dir(), &start(SEGMENT_BYTES as u32), &options)
 }
 
 /// Commits until this many segments were begun in all; returns the end.
@@ -135,7 +135,7 @@ fn slots_that_cannot_be_had_are_refused() {
 fn open(fs: &SimFs, segments_max: Option<u32>) -> Result<Wal, Error> {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
     let options = WalOptions { segments_max, ..options() };
-    Wal::open(Arc::new(fs.clone()), clock, dir(), Lsn::ORIGIN, &options).map(|(wal, _)| wal)
+    Wal::open(&env(Arc::new(fs.clone()), clock), dir(), Lsn::ORIGIN, &options).map(|(wal, _)| wal)
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn model_up_to(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
 fn commit(rounds: &Rounds, write: impl Fn(Work) -> Result<Lsn>) -> Result<Lsn> {
     let mut queue = rounds.queue();
     let (end, round) = place(&mut queue)?;
-    rounds.wait(queue, round, Duration::ZERO, write)?;
+    rounds.wait(queue, round, None, write)?;
     assert!(rounds.queue().durable() >= end, "acknowledged and not durable");
     Ok(end)
 }
@@ -91,7 +91,7 @@ fn a_ticket_that_nobody_else_waits_for_is_led_by_its_waiter() {
             let (_, first) = place(&mut other.queue()).unwrap();
             let (_, second) = place(&mut other.queue()).unwrap();
             let queue = other.queue();
-            other.wait(queue, second, Duration::ZERO, |work| Ok(work.end)).unwrap();
+            other.wait(queue, second, None, |work| Ok(work.end)).unwrap();
             assert!(other.is_done(first) && other.is_done(second));
         });
         commit(&rounds, |work| Ok(work.end)).unwrap();
@@ -105,7 +105,7 @@ fn all_who_come_late_for_a_round_that_is_being_written_are_woken() {
         let rounds = rounds();
         let (_, round) = place(&mut rounds.queue()).unwrap();
         let wait = move |rounds: &Rounds| {
-            rounds.wait(rounds.queue(), round, Duration::ZERO, |work| Ok(work.end)).unwrap();
+            rounds.wait(rounds.queue(), round, None, |work| Ok(work.end)).unwrap();
             assert!(rounds.is_done(round));
         };
         let threads: Vec<_> = (0..2)
@@ -134,7 +134,7 @@ fn help(rounds: &Rounds) {
         if asked.sync || asked.stop {
             let queue = rounds.queue();
             let newest = queue.newest();
-            rounds.wait(queue, newest, Duration::ZERO, |work| Ok(work.end)).unwrap();
+            rounds.wait(queue, newest, None, |work| Ok(work.end)).unwrap();
         } else {
             rounds.flush(false, |work| Ok(work.durable));
         }

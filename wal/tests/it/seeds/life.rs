@@ -2,7 +2,7 @@
 
 use super::Counts;
 use super::model::{Event, Model, Placed};
-use crate::help::{P, options, start};
+use crate::help::{P, env, options, start};
 use crate::workload::{history, payloads, transaction};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, Severity, Timestamp, TxId};
@@ -142,7 +142,7 @@ impl Run {
         let archived_to = if self.rng.once_in(3) { self.before.acked } else { Lsn::ORIGIN };
         let (fs, clock) = (Arc::new(self.fs.clone()), Arc::clone(&self.clock) as _);
         self.now = self.before.clone();
-        let wal = match Wal::open(fs, clock, dir(), archived_to, &options()) {
+        let wal = match Wal::open(&env(fs, clock), dir(), archived_to, &options()) {
             Ok((wal, recovered)) => {
                 let found = history(&mut wal.reader(wal.first()).unwrap()).unwrap();
                 assert_eq!(wal.durable(), recovered.end);
@@ -163,7 +163,7 @@ impl Run {
 
     fn create(&self) -> Wal {
         let (fs, clock) = (Arc::new(self.fs.clone()), Arc::clone(&self.clock) as _);
-        Wal::create(fs, clock, dir(), &start(self.segment_bytes), &options()).unwrap()
+        Wal::create(&env(fs, clock), dir(), &start(self.segment_bytes), &options()).unwrap()
     }
 
     /// Opening fails half way; it must leave the log such that the next one works.
@@ -172,7 +172,7 @@ impl Run {
         let fault = if self.rng.once_in(2) { Fault::Sync { nth } } else { Fault::Full { nth } };
         self.fs.inject(fault);
         let clock = Arc::clone(&self.clock) as _;
-        match Wal::open(Arc::new(self.fs.clone()), clock, dir(), Lsn::ORIGIN, &options()) {
+        match Wal::open(&env(Arc::new(self.fs.clone()), clock), dir(), Lsn::ORIGIN, &options()) {
             Err(Error::Io { .. }) => self.count("failed openings"),
             Err(Error::NoLog { .. }) | Ok(_) => {}
             Err(other) => panic!("a fault turned into {other}"),
@@ -456,7 +456,8 @@ impl Run {
         let fs = SimFs::on(self.fs.durable_disk());
         let clock = Arc::clone(&self.clock);
         let (wal, _) =
-            Wal::open(Arc::new(fs.clone()), Arc::clone(&clock) as _, dir(), durable, &options()).unwrap();
+            Wal::open(&env(Arc::new(fs.clone()), Arc::clone(&clock) as _), dir(), durable, &options())
+                .unwrap();
         let found = history(&mut wal.reader(wal.first()).unwrap()).unwrap();
         drop(wal);
         let mut disk = fs.durable_disk();
@@ -466,7 +467,7 @@ impl Run {
         let (lsn, bytes) =
             found.batches.iter().nth(self.rng.below(found.batches.len() as u64) as usize).unwrap();
         self.damage(&mut disk, *lsn, bytes);
-        let opened = Wal::open(Arc::new(SimFs::on(disk)), clock, dir(), durable, &options());
+        let opened = Wal::open(&env(Arc::new(SimFs::on(disk)), clock), dir(), durable, &options());
         let read = opened.and_then(|(wal, _)| history(&mut wal.reader(wal.first())?));
         match read {
             Err(error @ Error::Hole { lsn: at, .. }) => {

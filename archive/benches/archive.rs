@@ -41,10 +41,10 @@ fn write(wal: &Wal) -> u64 {
 fn shipper(dir: &Path, wal: &Wal, name: u64) -> Shipper {
     let objects = Objects::create_local(&dir.join("repo")).expect("a folder");
     let archive = Archive::new(objects, SourceName::new(&format!("s{name}")).expect("a valid name"));
-    let writer = Writer::claim(&archive, Timestamp::MIN).expect("nobody else claims");
+    let writer = Writer::claim(&archive, Timestamp::MIN).expect("the only writer");
     let (created, reason) = (Timestamp::MIN, ForkReason::First);
     let first = Timeline { parent: None, fork: Lsn::ORIGIN, reason, created, ambiguous: None, root: None };
-    let timeline = writer.claim_timeline(&first).expect("nobody else claims");
+    let timeline = writer.claim_timeline(&first).expect("the only writer");
     let catalog = archive.catalog().expect("an archive");
     Shipper::new(writer, &catalog, wal, timeline, [1; 16], ShipOptions::default()).expect("the same log")
 }

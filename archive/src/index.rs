@@ -1,7 +1,7 @@
-//! Makes a footer from the batches of a range, one after another.
+//! Builds a footer from the batches of a range, one after another.
 //!
-//! Only the first [`RECORD_HEAD_BYTES`] of a record are needed to index it, so no record is put together here however
-//! long it is, and a record that is cut by the end of an object goes on from what the footer keeps of it.
+//! Indexing a record needs only its first [`RECORD_HEAD_BYTES`], so records are never assembled, however long they are. A
+//! record that continues in the next object is indexed there from the part that this footer keeps.
 
 use crate::footer::{
     CommitEntry, CommitPoint, CutRecord, FileImages, Footer, FrameStart, ImageEntry, LogicalEntry, Mark,
@@ -14,7 +14,7 @@ use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, Tim
 use pitr_redo::{Open, OpenTransactions};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is the same in all objects that one writer makes of one log.
+/// The properties that are the same in all objects that one writer builds from one log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogIdentity {
     /// Timeline of the log.
@@ -27,7 +27,7 @@ pub(crate) struct LogIdentity {
     pub(crate) log_id: [u8; 16],
 }
 
-/// What the footer of a range needs to know of the ranges before it.
+/// What the footer of a range needs from the earlier ranges.
 #[derive(Debug, Clone)]
 pub(crate) struct Carry {
     watermark: Timestamp,
@@ -47,7 +47,7 @@ struct Logged {
 }
 
 impl Carry {
-    /// Nothing came before.
+    /// There is no earlier range.
     #[must_use]
     pub(crate) fn nothing() -> Self {
         Carry {
@@ -60,15 +60,14 @@ impl Carry {
         }
     }
 
-    /// As this, but the log between is lost, and what comes may begin within a record. Times, the last commit and the last
-    /// clock step stay known. Of transactions that were open only what comes is counted: their earlier records
-    /// are not in one piece with it.
+    /// The same after a loss of log; the next range may start within a record. Times, the last commit and the last clock step
+    /// stay known. Open transactions are forgotten: their earlier records are separated by the loss.
     #[must_use]
     pub(crate) fn after_loss(self) -> Self {
         Carry { open: OpenTransactions::default(), cut: None, in_the_middle: true, ..self }
     }
 
-    /// The range before ended with this footer.
+    /// After the range of this footer.
     #[must_use]
     pub(crate) fn after(footer: &Footer) -> Self {
         let open = footer.open.iter().map(|open| {
@@ -102,13 +101,13 @@ pub(crate) struct Indexer {
     set_lengths: Vec<SetLengthEntry>,
     marks: Vec<Mark>,
     partitions: BTreeSet<PartitionId>,
-    /// Of transactions that are not decided: their last logical record of each partition.
+    /// The last logical record of each open transaction and partition.
     logical_open: BTreeMap<(TxId, PartitionId), Lsn>,
     logical: Vec<LogicalEntry>,
 }
 
 impl Indexer {
-    /// An indexer of the range that begins at `from`; `gap` if the source's deeds just before were never logged.
+    /// An indexer of the range that starts at `from`. `gap` is true if changes of the source just before were never logged.
     #[must_use]
     pub(crate) fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry) -> Self {
         Indexer {
@@ -129,7 +128,7 @@ impl Indexer {
         }
     }
 
-    /// The next batch begins a frame of the object.
+    /// Starts a frame of the object with the next batch.
     pub(crate) fn begin_frame(&mut self, lsn: Lsn, incarnation: Incarnation) {
         if self.carry.open.enter(incarnation) {
             self.carry.in_the_middle = false;
@@ -137,7 +136,7 @@ impl Indexer {
         self.frames.push(FrameStart { lsn, incarnation });
     }
 
-    /// Indexes a checked batch.
+    /// Indexes a verified batch.
     pub(crate) fn push(&mut self, batch: &Batch<'_>) -> Result<(), DecodeError> {
         self.carry.watermark = self.carry.watermark.max(batch.header.time);
         for frame in batch.frames() {
@@ -146,7 +145,7 @@ impl Indexer {
         Ok(())
     }
 
-    /// The footer of everything up to `to`, and what the next one needs.
+    /// The footer of everything up to `to`, and the carry for the next one.
     #[must_use]
     pub(crate) fn finish(mut self, to: Lsn) -> (Footer, Carry) {
         let LogIdentity { timeline, epoch, segment_size, log_id } = self.identity;
@@ -192,14 +191,14 @@ impl Indexer {
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), DecodeError> {
         let out_of_order = DecodeError::Range { what: "record part out of order", value: frame.lsn.get() };
         let mut record = match (frame.part, self.carry.cut.take()) {
-            // A record that another one follows before its end was never acknowledged: its writer died. Forget it.
+            // The previous record is incomplete: its writer died before it was acknowledged. Discard it.
             (Part::Full | Part::First, _) => {
                 self.carry.in_the_middle = false;
                 self.cut_in_frame = self.frames.len().checked_sub(1);
                 self.begin_record(frame)
             }
             (Part::Middle | Part::Last, Some(open)) if continues(&open, frame) => open,
-            // FAILURES 53: the begin of this record is lost.
+            // FAILURES 53: the start of this record is lost.
             (Part::Middle | Part::Last, None) if self.carry.in_the_middle => {
                 self.carry.in_the_middle = frame.part == Part::Middle;
                 return Ok(());
@@ -315,7 +314,7 @@ impl Indexer {
         }
     }
 
-    /// What comes under the number of a decided transaction is another one.
+    /// Ends a transaction: later records under its number belong to a new one.
     fn decided(&mut self, tx: TxId) {
         let all = (tx, PartitionId::new(0))..=(tx, PartitionId::new(u32::MAX));
         let own = self.logical_open.extract_if(all, |_, _| true);

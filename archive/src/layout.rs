@@ -1,17 +1,17 @@
-//! Where the archive's objects stand in a repository, and what their names say.
+//! The paths of the archive's objects in a repository.
 //!
 //! ```text
 //! <source's folder>/timelines/<timeline>            a timeline's history
 //! <source's folder>/epochs/<epoch>-claim            a writer's claim
-//! <source's folder>/epochs/<epoch>-fence            where that writer's objects end
+//! <source's folder>/epochs/<epoch>-fence            the end of that writer's objects
 //! <source's folder>/log/<timeline>/<epoch>/<from>-<to>
-//! <source's folder>/pruned/<timeline>/<from>-<to>   a range that retention took away
-//! <source's folder>/origins/<epoch>                 where the source is from that epoch on
-//! <source's folder>/restored/<mark>/<timeline>-<lsn>    a state that was restored
+//! <source's folder>/pruned/<timeline>/<from>-<to>   a range that retention removed
+//! <source's folder>/origins/<epoch>                 the place of the source from that epoch on
+//! <source's folder>/restored/<mark>/<timeline>-<lsn>    a restored state
 //! ```
-//! Numbers are lower-case hexadecimal of a fixed width (timeline 8 digits, epoch and LSN 16), so that names sort
-//! as the numbers do and each value has one name. [`Layout::parse`] is strict: a name that this module would not
-//! write itself is foreign. It is reported, never trusted.
+//! Numbers are lower-case hexadecimal of a fixed width (timeline 8 digits, epoch and LSN 16). So names sort like the numbers,
+//! and each value has one name. [`Layout::parse`] is strict: a name that this module would not write is foreign. Foreign names
+//! are reported, never trusted.
 
 use crate::names::{LogName, MARK_BYTES, Name, PrunedRange, RestoredName};
 use pitr_format::{Epoch, Lsn, SourceName, TimelineId};
@@ -27,7 +27,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The paths of this source, whose folder in its repository this is.
+    /// The paths of this source; `folder` is its folder in the repository.
     #[must_use]
     pub fn new(source: SourceName, folder: String) -> Self {
         Layout { source, folder }
@@ -57,19 +57,19 @@ impl Layout {
         format!("{}/log", self.folder)
     }
 
-    /// Folder of the ranges that retention took away.
+    /// Folder of the ranges that retention removed.
     #[must_use]
     pub fn pruned(&self) -> String {
         format!("{}/pruned", self.folder)
     }
 
-    /// Folder of the places where the source was.
+    /// Folder of the source's origins.
     #[must_use]
     pub fn origins(&self) -> String {
         format!("{}/origins", self.folder)
     }
 
-    /// Folder of the restored states whose content has this mark.
+    /// Folder of the restored states with this mark.
     #[must_use]
     pub fn restored(&self, mark: &str) -> String {
         format!("{}/restored/{mark}", self.folder)
@@ -89,7 +89,7 @@ impl Layout {
         }
     }
 
-    /// What stands at `path`; `None` if it is not a name that [`Layout::path`] gives.
+    /// The object at `path`; `None` if [`Layout::path`] would not return this path.
     #[must_use]
     pub fn parse(&self, path: &str) -> Option<Name> {
         let rest = path.strip_prefix(&self.folder)?.strip_prefix('/')?;

@@ -1,9 +1,9 @@
 //! The newest committed image of every block between two positions of a history.
 //!
-//! Two passes, neither of which holds the data. The first reads the footers, newest object first, and keeps one bit for
-//! each block (is its newest image found?) and one for each image (does it survive?): [`select`] has the rules. The
-//! second reads those frames only that hold survivors, checks and decodes them on rayon with a bounded look-ahead, and
-//! hands over each surviving image once.
+//! Two passes, neither of which holds the data. The first reads the footers, newest object first. It keeps one bit for each
+//! block (is its newest image found?) and one for each image (does it survive?): see [`select`]. The second reads only the
+//! frames with surviving images, verifies and decodes them on rayon with a bounded look-ahead, and returns each surviving
+//! image once.
 
 mod blocks;
 mod logical;
@@ -25,7 +25,7 @@ use select::{Crossing, Selection};
 use std::collections::{BTreeMap, HashMap};
 use stream::{FrameRun, Seams, deliver, fetch};
 
-/// Objects whose footers are held at a time.
+/// Number of footers that are held at a time.
 const OBJECTS_AHEAD: usize = 16;
 
 /// The newest committed image of every block in a span of the log; made by [`Merged::new`].
@@ -44,13 +44,12 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Finds what survives of the images at or behind `after` whose transactions committed at or before `upto`.
-    /// `pieces` are those of the history, ascending; more of them than needed does no harm.
+    /// Selects the surviving images at or after `after` whose transactions committed at or before `upto`. `pieces` are those
+    /// of the history, ascending; it ignores pieces outside the span.
     ///
     /// # Errors
-    /// [`Error::Hole`] if some of the log between the two is not there (FAILURES 11); [`Error::Logical`] if a transaction
-    /// that counts logged records which images can't stand for (FAILURES 52); [`Error::BlockSize`]; those of reading
-    /// footers.
+    /// [`Error::Hole`] if a part of the log between the two is missing (FAILURES 11); [`Error::Logical`] if a transaction
+    /// that counts has logical records (FAILURES 52); [`Error::BlockSize`]; errors of reading footers.
     pub fn new(archive: &Archive, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<Self> {
         let overlaps = |piece: &&Piece| piece.to > after && piece.from() < upto;
         let pieces: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
@@ -78,7 +77,7 @@ impl Merged {
         Ok(Merged { archive, objects, files, blocks, crossings, clipped, seen, survivors, log_bytes })
     }
 
-    /// What the span does to each file that it touches.
+    /// The change of each file that the span touches.
     #[must_use]
     pub fn files(&self) -> &BTreeMap<FileId, FileChange> {
         &self.files
@@ -102,16 +101,16 @@ impl Merged {
         self.survivors
     }
 
-    /// Bytes of log that the archive holds in the span, decoded.
+    /// Bytes of decoded log in the span.
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
         self.log_bytes
     }
 
-    /// Hands over every surviving image in the order of the log.
+    /// Passes every surviving image to `f`, in the order of the log.
     ///
     /// # Errors
-    /// Those of reading, and the first that `f` returns.
+    /// Errors of reading, and the first error of `f`.
     pub fn for_each<E>(&self, mut f: impl FnMut(Image<'_>) -> Result<(), E>) -> Result<(), E>
     where
         E: From<Error> + Send,
@@ -135,10 +134,10 @@ impl Merged {
         self.check_all_given(given, &seams).map_err(E::from)
     }
 
-    /// Hands over every surviving image, in any order and from any thread of the rayon pool that this is called in.
+    /// Passes every surviving image to `f`, in any order and from any thread of the caller's rayon pool.
     ///
     /// # Errors
-    /// Those of reading, and one that `f` returns.
+    /// Errors of reading, and one error of `f`.
     pub fn par_for_each<E>(&self, f: impl Fn(Image<'_>) -> Result<(), E> + Sync) -> Result<(), E>
     where
         E: From<Error> + Send,
@@ -157,7 +156,7 @@ impl Merged {
         self.check_all_given(given.into_inner(), &seams).map_err(E::from)
     }
 
-    /// Opens the objects that hold survivors, some at a time, and passes on which frames of them must be read.
+    /// Opens the objects with surviving images, some at a time, and passes the frames that must be read to `f`.
     fn for_each_run<E: From<Error>>(
         &self,
         mut f: impl FnMut(&[(&LogObject, FrameRun)]) -> Result<(), E>,
@@ -185,7 +184,7 @@ impl Merged {
         Ok(())
     }
 
-    /// Passes an image on with what was cut off as zeros.
+    /// Passes an image to `f`, with zeros in place of the cut part.
     fn clip<E>(&self, image: Image<'_>, f: &mut dyn FnMut(Image<'_>) -> Result<(), E>) -> Result<(), E> {
         match self.clipped.get(&image.lsn) {
             None => f(image),
@@ -197,7 +196,7 @@ impl Merged {
         }
     }
 
-    /// The index promised so many images: fewer would be blocks that silently keep an older content.
+    /// Errors unless all indexed images were found: a missing one would silently leave an older block.
     fn check_all_given(&self, given: u64, seams: &Seams) -> Result<()> {
         match (seams.unfinished(), self.objects.last()) {
             (None, _) if given == self.survivors => Ok(()),
@@ -209,7 +208,7 @@ impl Merged {
     }
 }
 
-/// Errors unless the pieces hold everything between the two positions.
+/// Errors unless the pieces contain everything between the two positions.
 fn check_whole(pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<()> {
     if after >= upto {
         return Ok(());

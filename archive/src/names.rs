@@ -6,16 +6,16 @@ use std::fmt;
 /// Bytes of a restored state's mark.
 pub(crate) const MARK_BYTES: usize = 16;
 
-/// The name of a log object: the part of a timeline's log that it holds, and which writer put it there.
+/// The name of a log object: its range of a timeline's log, and its writer.
 ///
-/// They sort by timeline, then position.
+/// Names sort by timeline, then by position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogName {
     /// Timeline that the range belongs to.
     pub timeline: TimelineId,
-    /// Where the range begins: where the one before it ends, unless there is a gap between the two.
+    /// Start of the range: the end of the previous one, unless there is a gap between the two.
     pub from: Lsn,
-    /// Just behind the last batch of the range.
+    /// End of the last batch of the range.
     pub to: Lsn,
     /// The writer.
     pub epoch: Epoch,
@@ -34,14 +34,14 @@ impl fmt::Display for LogName {
     }
 }
 
-/// A range of a timeline's log whose objects were taken away, or are about to be.
+/// A range of a timeline's log whose objects were removed by retention, or are about to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PrunedRange {
     /// The timeline.
     pub timeline: TimelineId,
-    /// Where the first object began.
+    /// Start of the first object.
     pub from: Lsn,
-    /// Where the last one ended.
+    /// End of the last object.
     pub to: Lsn,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for PrunedRange {
 /// The name of a restored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RestoredName {
-    /// Made from the fingerprint; in an encrypted repository keyed.
+    /// Derived from the fingerprint; keyed in an encrypted repository.
     pub mark: [u8; MARK_BYTES],
     /// The timeline of the state.
     pub timeline: TimelineId,
@@ -81,7 +81,7 @@ pub(crate) fn digits(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What one object of a source's archive is, as its name says.
+/// The name of an object of a source's archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     /// History of a timeline.
@@ -92,10 +92,10 @@ pub enum Name {
     Fence(Epoch),
     /// A range of the log.
     Log(LogName),
-    /// A range of the log that retention took away.
+    /// A range of the log that retention removed.
     Pruned(PrunedRange),
-    /// Where the source is.
+    /// The place of the source.
     Origin(Epoch),
-    /// A state that was restored.
+    /// A restored state.
     Restored(RestoredName),
 }

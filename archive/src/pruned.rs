@@ -1,7 +1,8 @@
-//! What retention took away of a timeline's log: ranges that are known not to be there.
+//! Ranges of a timeline's log that retention removed.
 //!
-//! Its name says all; what it holds, a version and the time when it was made, is for people. Such a range is put before the first of its objects is deleted. From then on they don't count, so that nobody begins to
-//! rely on them, and a reader knows afterwards that nothing was lost.
+//! The object's name states the range; its content, a version and the creation time, is for people. The object is created
+//! before the first log object of the range is deleted. From then on those objects don't count, so no reader starts to rely on
+//! them, and later readers know that nothing was lost.
 
 use crate::archive::Archive;
 use crate::error::Result;
@@ -20,13 +21,12 @@ pub(crate) fn encode(now: Timestamp) -> Vec<u8> {
 }
 
 impl Archive {
-    /// States that the log objects in this range don't count any more. Ranges that it holds, of which `known` may name
-    /// some, are said by it too, and go.
+    /// States that the log objects in this range no longer count. Deletes those ranges of `known` that lie within it.
     ///
     /// # Errors
     /// [`Error::Objects`](crate::Error::Objects).
     pub fn prune(&self, range: PrunedRange, known: &[PrunedRange], now: Timestamp) -> Result<()> {
-        // If it is there already an earlier run said so.
+        // If the object exists already, an earlier run created it.
         self.create(&Name::Pruned(range), ObjectKind::Pruned, &encode(now))?;
         let within = |old: &&PrunedRange| {
             **old != range && old.timeline == range.timeline && range.from <= old.from && old.to <= range.to

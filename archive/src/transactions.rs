@@ -1,4 +1,4 @@
-//! The transactions of a history, one after another: one footer in memory at a time.
+//! Iterates over the transactions of a history, with one footer in memory at a time.
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::footer::CommitEntry;
 use crate::lineage::Piece;
 use pitr_format::{Lsn, TimelineId};
 
-/// A commit and the timeline that it was made on.
+/// A commit and its timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transaction {
     /// The timeline.
@@ -15,7 +15,7 @@ pub struct Transaction {
     pub commit: CommitEntry,
 }
 
-/// Iterates over commits in LSN order; made by [`crate::Search::transactions`]. Ends behind the first error.
+/// Iterates over commits in LSN order; made by [`crate::Search::transactions`]. Ends after the first error.
 #[derive(Debug)]
 pub struct Transactions<'a> {
     archive: &'a Archive,

@@ -1,4 +1,4 @@
-//! Commits and appends, on the operating system's files.
+//! Commits and appends on files of the operating system.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::record::Record;
@@ -24,7 +24,7 @@ fn transaction() -> BatchBuilder {
     batch
 }
 
-/// Time for one commit of 128 bytes when this many threads commit at once: all of them together, per commit.
+/// Time for one commit of 128 bytes while this many threads commit: total time divided by commits.
 fn commit(c: &mut Criterion) {
     let mut group = c.benchmark_group("commit 128 B");
     group.throughput(Throughput::Elements(1));
@@ -49,7 +49,7 @@ fn commit(c: &mut Criterion) {
     group.finish();
 }
 
-/// One transaction placed; the log syncs when enough is waiting.
+/// One appended transaction; the log syncs when enough bytes wait.
 fn append(c: &mut Criterion) {
     let mut group = c.benchmark_group("append");
     group.throughput(Throughput::Bytes(PAYLOAD.len() as u64));

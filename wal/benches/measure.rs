@@ -1,4 +1,4 @@
-//! A replay of 2 GB beside a mere scan of it: `cargo xtask measure replay` keeps what this prints.
+//! A replay of 2 GB of log, compared with a plain scan. `cargo xtask measure replay` records the output.
 //!
 //! The log is in the page cache. Ten logical records of 100 bytes make a transaction, in eight partitions; every tenth is
 //! aborted.
@@ -16,12 +16,12 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const PAYLOAD: [u8; 100] = [7; 100];
 const RECORDS_OF_TX: u64 = 10;
 const PARTITIONS: u64 = 8;
-/// Of logical records: with their headers and commits they are 2 GB of log.
+/// Number of logical records: with headers and commits they are 2 GB of log.
 const RECORDS: u64 = 15_600_000;
 const ROUNDS: usize = 5;
 
 fn main() -> Result<()> {
-    // Cargo hands `--bench` to every bench that it runs.
+    // Cargo passes `--bench` to every bench.
     let rounds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(ROUNDS);
     let dir = tempfile::tempdir()?;
     let wal = log(&dir.path().join("log"))?;

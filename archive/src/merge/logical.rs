@@ -1,7 +1,7 @@
-//! Finds the logical record that a merge of images would leave out (FAILURES 52).
+//! Finds logical records that a merge of images would omit (FAILURES 52).
 //!
-//! Footers tell of logical records. Those of objects from before they did are known by their sums: a commit says how many
-//! images and bytes its transaction logged, and where the images are fewer bytes, the records themselves are asked.
+//! Footers list logical records. Older objects have footers without that list. For these a commit's totals help: it states how
+//! many images and bytes its transaction logged. If the images found are fewer bytes, the records themselves are read.
 
 use super::select::{Selection, Window};
 use crate::archive::Archive;
@@ -26,7 +26,7 @@ pub(super) fn refuse(archive: &Archive, pieces: &[Piece], after: Lsn, selection:
     }
 }
 
-/// The first logical record of a transaction, from its records.
+/// The first logical record of a transaction, found by reading its records.
 fn look(archive: &Archive, pieces: &[Piece], after: Lsn, suspect: &Window) -> Result<Option<LogicalEntry>> {
     let from = suspect.span.first.max(after);
     let overlaps = |piece: &&Piece| piece.name.to > from && piece.from() < suspect.span.commit;

@@ -36,7 +36,7 @@ impl MergedFile {
     }
 }
 
-/// A surviving image that does not begin in the object that indexes it, or of which only a part counts.
+/// A surviving image that starts in an earlier object than the one that indexes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Crossing {
     pub(super) lsn: Lsn,
@@ -49,7 +49,7 @@ pub(super) struct Crossing {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     pub(super) span: CommitSpan,
-    /// Images and bytes that it logged, as its commit says, less the images found so far.
+    /// Images and bytes that it logged, as its commit states, minus the images found so far.
     blocks: u64,
     bytes: u64,
 }
@@ -68,7 +68,7 @@ impl Window {
         self.bytes = self.bytes.saturating_sub(block_bytes.into());
     }
 
-    /// True if the images found don't make up what it logged: the rest are logical records.
+    /// True if it logged more bytes than the images found: the rest are logical records.
     fn has_more_than_images(&self) -> bool {
         self.blocks == 0 && self.bytes > 0
     }
@@ -80,17 +80,17 @@ pub(super) struct Selection {
     after: Lsn,
     upto: Lsn,
     files: BTreeMap<FileId, MergedFile>,
-    /// Commits whose transactions began before the objects seen so far.
+    /// Commits whose transactions started before the objects so far.
     pending: Vec<Window>,
     pub(super) crossings: Vec<Crossing>,
-    /// Of these images only the first bytes count.
+    /// Images that a set-length cuts, with the number of bytes left.
     pub(super) clipped: HashMap<Lsn, u32>,
     pub(super) seen: u64,
     pub(super) survivors: u64,
-    /// The first logical record that counts, as a footer says.
+    /// The first logical record that counts, from a footer.
     pub(super) logical: Option<LogicalEntry>,
-    /// Transactions that logged more than images, while no footer says of what partition: their objects were made before footers
-    /// told of logical records.
+    /// Transactions that logged more than images although no footer lists a logical record: their objects are from before
+    /// footers listed them.
     pub(super) suspects: Vec<Window>,
 }
 

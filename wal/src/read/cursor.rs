@@ -45,7 +45,7 @@ impl Cursor {
         let head = self.window.get(offset, BATCH_HEADER_BYTES, limit_offset)?;
         let header = match self.place.head(head, limit) {
             Ok(header) => header,
-            Err(amiss) => return Ok(Found::Amiss(amiss)),
+            Err(fault) => return Ok(Found::Fault(fault)),
         };
         let bytes = self.window.get(offset, header.bytes_len(), limit_offset)?;
         Ok(self.place.pass(header, bytes))

@@ -24,6 +24,6 @@ pub use sealed::{Batches, SealedSegment};
 pub(crate) use cursor::Cursor;
 #[cfg(feature = "parallel")]
 pub(crate) use log_scan::Seams;
-pub(crate) use place::{Amiss, Found, Reach};
+pub(crate) use place::{Fault, Found, Reach};
 #[cfg(feature = "parallel")]
 pub(crate) use records::Seam;

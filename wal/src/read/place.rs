@@ -27,12 +27,12 @@ pub(crate) enum Found<'a> {
     /// A valid batch.
     Batch(Batch<'a>),
     /// No batch that continues the log.
-    Amiss(Amiss),
+    Fault(Fault),
 }
 
 /// Why there is no batch that continues the log.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Amiss {
+pub(crate) enum Fault {
     /// A batch, or part of its header, extends beyond the limit.
     Crossing,
     /// The bytes are not a batch that continues the log.
@@ -88,18 +88,18 @@ impl Place {
 
     /// The header of the batch that should start here. `head` starts here and has [`BATCH_HEADER_BYTES`], fewer if `limit`
     /// comes first.
-    pub(crate) fn head(&self, head: &[u8], limit: Lsn) -> std::result::Result<BatchHeader, Amiss> {
+    pub(crate) fn head(&self, head: &[u8], limit: Lsn) -> std::result::Result<BatchHeader, Fault> {
         let Ok(header) = BatchHeader::decode(head, self.seed) else {
             let crossing = limit.since(self.begin).saturating_sub(self.at.since(self.begin));
             let damage = if head.iter().all(|byte| *byte == 0) { Damage::Zeros } else { Damage::Bytes };
             let crossing = crossing < BATCH_HEADER_BYTES as u64;
-            return Err(if crossing { Amiss::Crossing } else { Amiss::Damage(damage) });
+            return Err(if crossing { Fault::Crossing } else { Fault::Damage(damage) });
         };
         if header.lsn != self.at || self.last_batch.is_some_and(|last| last != header.prev) {
-            return Err(Amiss::Damage(Damage::Misplaced));
+            return Err(Fault::Damage(Damage::Misplaced));
         }
         if header.end().is_none_or(|end| end > limit) {
-            return Err(Amiss::Crossing);
+            return Err(Fault::Crossing);
         }
         Ok(header)
     }
@@ -112,7 +112,7 @@ impl Place {
                 self.at = header.end().unwrap_or(Lsn::MAX);
                 Found::Batch(batch)
             }
-            Err(_) => Found::Amiss(Amiss::Damage(Damage::Bytes)),
+            Err(_) => Found::Fault(Fault::Damage(Damage::Bytes)),
         }
     }
 }
@@ -138,11 +138,11 @@ impl Reach {
     }
 
     /// The hole at `place`; `None` if the caller's limit lies within a batch, which then does not count.
-    pub(crate) fn hole(&self, place: &Place, amiss: Amiss) -> Option<Error> {
-        let damage = match (amiss, self.witness) {
-            (Amiss::Crossing, Witness::Caller) => return None,
-            (Amiss::Crossing, _) => Damage::Bytes,
-            (Amiss::Damage(damage), _) => damage,
+    pub(crate) fn hole(&self, place: &Place, fault: Fault) -> Option<Error> {
+        let damage = match (fault, self.witness) {
+            (Fault::Crossing, Witness::Caller) => return None,
+            (Fault::Crossing, _) => Damage::Bytes,
+            (Fault::Damage(damage), _) => damage,
         };
         let (lsn, segment) = (place.at, place.header.segment);
         let offset = place.offset_of(lsn) as u32; // a segment has at most 1 GiB

@@ -151,7 +151,7 @@ impl LogReader {
                 let (header, bytes, follows) = (batch.header, batch.bytes().to_vec(), current.follows.take());
                 Ok(Some(LogBatch { header, timeline, segment, incarnation, bytes, follows }))
             }
-            Found::Amiss(amiss) => match reach.hole(&before, amiss) {
+            Found::Fault(fault) => match reach.hole(&before, fault) {
                 None => Ok(None),
                 // The file may have been recycled while it was read.
                 Some(hole) => Err(chain::hole_or_removed(self.fs.as_ref(), &self.dir, before.header(), hole)),

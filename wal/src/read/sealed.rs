@@ -130,7 +130,7 @@ impl<'a> Batches<'a> {
         let before = self.place;
         match walk(&mut self.place, self.segment.base, &self.segment.bytes, piece.reach.end) {
             Found::Batch(batch) => Ok(Some(batch)),
-            Found::Amiss(amiss) => piece.reach.hole(&before, amiss).map_or(Ok(None), Err),
+            Found::Fault(fault) => piece.reach.hole(&before, fault).map_or(Ok(None), Err),
         }
     }
 }
@@ -157,7 +157,7 @@ pub(crate) fn walk<'a>(place: &mut Place, base: u64, bytes: &'a [u8], limit: Lsn
     let rest = bytes.get(from..to.min(bytes.len())).unwrap_or_default();
     match place.head(&rest[..rest.len().min(BATCH_HEADER_BYTES)], limit) {
         Ok(header) => place.pass(header, rest),
-        Err(amiss) => Found::Amiss(amiss),
+        Err(fault) => Found::Fault(fault),
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::error::Damage;
-    use crate::read::place::Amiss;
+    use crate::read::place::Fault;
     use pitr_format::log::{BatchHeader, Follows, Frame, Part};
     use pitr_format::{Incarnation, PartitionId, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
 
@@ -203,14 +203,14 @@ mod tests {
     }
 
     /// The payloads of all valid batches, and what ended the walk.
-    fn walked(header: SegmentHeader, base: u64, bytes: &[u8], limit: Lsn) -> (Vec<Vec<u8>>, Option<Amiss>) {
+    fn walked(header: SegmentHeader, base: u64, bytes: &[u8], limit: Lsn) -> (Vec<Vec<u8>>, Option<Fault>) {
         let (mut place, mut payloads) = (Place::first(header).unwrap(), Vec::new());
         while place.at() < limit {
             match walk(&mut place, base, bytes, limit) {
                 Found::Batch(batch) => {
                     payloads.extend(batch.frames().map(|frame| frame.unwrap().bytes.to_vec()));
                 }
-                Found::Amiss(amiss) => return (payloads, Some(amiss)),
+                Found::Fault(fault) => return (payloads, Some(fault)),
             }
         }
         (payloads, None)
@@ -225,13 +225,13 @@ mod tests {
         // Without the segment header.
         assert!(matches!(walked(header, 4096, &bytes[4096..], end), (all, None) if all == both));
         for len in 0..bytes.len() {
-            let (payloads, amiss) = walked(header, 0, &bytes[..len], end);
-            assert!(both.starts_with(&payloads) && payloads.len() < 2 && amiss.is_some(), "{len} bytes");
+            let (payloads, fault) = walked(header, 0, &bytes[..len], end);
+            assert!(both.starts_with(&payloads) && payloads.len() < 2 && fault.is_some(), "{len} bytes");
         }
         for limit in header.first_batch().unwrap().get()..end.get() {
-            let (payloads, amiss) = walked(header, 0, &bytes, Lsn::new(limit));
-            let whole = payloads.len() < 2 && amiss.is_none_or(|amiss| matches!(amiss, Amiss::Crossing));
-            assert!(whole, "limit {limit}: {amiss:?}");
+            let (payloads, fault) = walked(header, 0, &bytes, Lsn::new(limit));
+            let whole = payloads.len() < 2 && fault.is_none_or(|fault| matches!(fault, Fault::Crossing));
+            assert!(whole, "limit {limit}: {fault:?}");
         }
     }
 
@@ -242,8 +242,8 @@ mod tests {
         for at in 4096..4096 + 64 + 24 + 5 {
             let mut bad = bytes.clone();
             bad[at] ^= 0x10;
-            let (payloads, amiss) = walked(header, 0, &bad, end);
-            assert!(payloads.is_empty() && matches!(amiss, Some(Amiss::Damage(Damage::Bytes))), "byte {at}");
+            let (payloads, fault) = walked(header, 0, &bad, end);
+            assert!(payloads.is_empty() && matches!(fault, Some(Fault::Damage(Damage::Bytes))), "byte {at}");
         }
     }
 }

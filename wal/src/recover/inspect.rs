@@ -11,7 +11,7 @@
 
 use super::open::{self, Examined};
 use crate::error::{Damage, Witness};
-use crate::read::{Amiss, Cursor, Found, LogBatch, Records};
+use crate::read::{Cursor, Fault, Found, LogBatch, Records};
 use crate::segments::{segment, sequence};
 use crate::{Error, Result};
 use pitr_format::log::{BATCH_ALIGN, BATCH_HEADER_BYTES, SegmentHeader, WholeRecord};
@@ -236,8 +236,8 @@ impl Inspection {
                     each(&batch)?;
                     continue;
                 }
-                Found::Amiss(Amiss::Crossing) => Damage::Bytes,
-                Found::Amiss(Amiss::Damage(damage)) => damage,
+                Found::Fault(Fault::Crossing) => Damage::Bytes,
+                Found::Fault(Fault::Damage(damage)) => damage,
             };
             if self.opened(header)?.is_none() {
                 findings.push(Finding::Gone(header.segment));

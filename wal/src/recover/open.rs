@@ -236,7 +236,7 @@ fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader])
             source,
         }),
         // The segment is sealed, so damage is a hole.
-        Found::Amiss(amiss) => reach.hole(&before, amiss).map_or(Ok(false), Err),
+        Found::Fault(fault) => reach.hole(&before, fault).map_or(Ok(false), Err),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::tail::{Rest, Tail};
 use crate::append::End;
 use crate::error::{Damage, Witness};
-use crate::read::{Amiss, Cursor, Found};
+use crate::read::{Cursor, Fault, Found};
 use crate::{Error, Result};
 use pitr_format::Lsn;
 use pitr_format::index::SegmentIndex;
@@ -33,8 +33,8 @@ pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     let damage = loop {
         match cursor.next(limit)? {
             // No writer writes a batch that crosses the end of its segment.
-            Found::Amiss(Amiss::Crossing) => break Damage::Bytes,
-            Found::Amiss(Amiss::Damage(damage)) => break damage,
+            Found::Fault(Fault::Crossing) => break Damage::Bytes,
+            Found::Fault(Fault::Damage(damage)) => break damage,
             Found::Batch(batch) => {
                 end.time = end.time.max(batch.header.time);
                 durable = durable.max(batch.header.durable);

@@ -1,4 +1,4 @@
-//! Commits are found by time and by transaction, by positions anywhere, and the log is not read for it.
+//! Commits are found by time and by transaction, from any position, without reading the log.
 
 use crate::help::{P, batches, env, options, start};
 use pitr_format::record::Record;
@@ -35,7 +35,7 @@ impl Counting {
         Counting { fs, bytes: Arc::default() }
     }
 
-    /// What `f` returns, and the bytes that it read.
+    /// The result of `f`, and the number of bytes that it read.
     fn count<T>(&self, f: impl FnOnce() -> T) -> (T, u64) {
         let before = self.bytes.load(Ordering::Relaxed);
         let returned = f();
@@ -119,10 +119,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn what_is_found_is_what_a_look_at_everything_finds(
+    fn find_agrees_with_a_search_of_every_record(
         acts in prop::collection::vec((1u64..40, 0usize..9_000, 0i64..4, 0u8..12), 1..60),
     ) {
-        // Numbers go up and down, notes cross segments, times stand still, the log is left out and opened again.
+        // Numbers go up and down, notes cross segments, times repeat, the log has gaps and is reopened.
         let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(10)));
         let mut wal = Wal::create(&env(Arc::clone(&fs), clock.clone()), dir(), &start(16 << 10), &options()).unwrap();
@@ -146,7 +146,7 @@ proptest! {
         wal.sync().unwrap();
         let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
         (5..200).step_by(7).for_each(|time| agrees(&scan, &commits, time, time as u64 % 42));
-        // A range that begins in the middle holds what begins in it.
+        // A range that starts in the middle contains the records that start in it.
         let begin = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap();
         let begin = begin[begin.len() / 2].header.lsn;
         let scan = wal.scan(begin, wal.durable()).unwrap();
@@ -160,7 +160,7 @@ proptest! {
 }
 
 #[test]
-fn a_find_reads_headers_and_a_stretch_and_not_the_log() {
+fn a_find_reads_only_headers_and_one_stretch() {
     let fs = Counting::new(SimFs::new());
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(0)));
     let wal =
@@ -179,7 +179,7 @@ fn a_find_reads_headers_and_a_stretch_and_not_the_log() {
         assert!(found == Some(commits[nth]) && bytes < log_bytes / 20, "{bytes} of {log_bytes}");
         let (found, bytes) = fs.count(|| scan.commit_of(commits[nth].tx).unwrap());
         assert!(found == Some(commits[nth]) && bytes < log_bytes / 20, "{bytes} of {log_bytes}");
-        // From a position within a batch, only its stretch is walked over.
+        // From a position within a batch only its stretch is read.
         let within = Lsn::new(commits[nth].lsn.get() - 5);
         let mut reader = LogReader::open(Arc::new(fs.clone()), dir(), within, wal.durable());
         let (batch, bytes) = fs.count(|| reader.next_batch().unwrap().unwrap());
@@ -189,7 +189,7 @@ fn a_find_reads_headers_and_a_stretch_and_not_the_log() {
 }
 
 #[test]
-fn an_index_that_is_damaged_is_none_and_a_cut_segment_has_one_of_what_was_kept() {
+fn a_damaged_index_is_ignored_and_a_cut_segment_indexes_its_kept_part() {
     // FAILURES 12, 29
     let fs = SimFs::new();
     let clock = || Arc::new(SimClock::new(Timestamp::from_micros(50)));

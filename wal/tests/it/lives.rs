@@ -1,4 +1,4 @@
-//! Segments with more than one life: cuts, incarnations, time over a reopen.
+//! Segments with several incarnations: cuts, and times across a reopen.
 
 use crate::help::{P, batches, env, folded, options, records, scanned, start, transaction};
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES, Seed};
@@ -66,7 +66,7 @@ fn a_batch_from_behind_a_cut_that_fits_behind_new_ones_stays_dead() {
     let fs = SimFs::on(disk);
     let (wal, recovered) = open(&fs);
     assert!(matches!(recovered.cut, Some(Cut { at, bytes }) if at == b.header.lsn && bytes > 1 << 20));
-    // The log goes on with a batch of exactly the size of B.
+    // The log continues with a batch of exactly the size of B.
     let mut filler = BatchBuilder::new();
     filler.push(P, TxId::new(4), &Record::Data(&vec![4; size])).unwrap();
     let filled = wal.commit(filler).unwrap();
@@ -98,7 +98,7 @@ fn a_cut_is_stated_by_the_next_segment_and_survives_any_crash() {
     assert_eq!((Some(follows.end), follows.gap), (recovered.cut.map(|cut| cut.at), false));
     assert_eq!(follows.segment, Some((SegmentNo::new(1), Incarnation::FIRST)));
     assert_eq!(wal.reader(follows.end).unwrap().next_batch().unwrap().unwrap().header.lsn, next.header.lsn);
-    // Power lost while the cut was made (FAILURES 26): it is made again, or stands.
+    // Power loss while the cut is made (FAILURES 26): it is made again, or is complete.
     let trace = fs.trace();
     let mut survivors = Survivors::new(&trace);
     while survivors.advance().is_some() {
@@ -111,7 +111,7 @@ fn a_cut_is_stated_by_the_next_segment_and_survives_any_crash() {
     }
 }
 
-/// A batch with one commit record of transaction 99, as another life of the segment might have left it.
+/// A batch with one commit record of transaction 99, as an earlier incarnation of the segment might have left it.
 fn old_batch(lsn: Lsn, prev: Lsn, durable: Lsn, seed: Seed) -> Vec<u8> {
     let payload = [0; 24];
     let frame = Frame {
@@ -161,14 +161,14 @@ fn valid_batches_of_an_earlier_life_are_neither_records_nor_witnesses() {
             prev = at;
         }
         let (wal, recovered) = open(&SimFs::on(with_old));
-        // With its own seed the planted batches are the log: the test plants what it means to.
+        // With the right seed the planted batches are the log: this proves that the test plants valid batches.
         assert_eq!(recovered.cut.is_none(), alive);
         assert_eq!(committed(&wal).len(), if alive { 21 } else { 1 });
     }
 }
 
 #[test]
-fn a_batch_that_names_another_place_or_predecessor_is_damage() {
+fn a_batch_that_names_another_position_or_predecessor_is_damage() {
     let fs = SimFs::new();
     let wal = create(&fs, 16 << 10);
     wal.commit(transaction(1, &[b"A"])).unwrap();
@@ -212,8 +212,8 @@ fn a_batch_that_counts_too_few_frames_is_refused_and_opening_ends() {
 }
 
 #[test]
-fn bytes_that_look_like_a_batch_of_another_place_are_no_witness() {
-    // As a payload that quotes a log might: what vouches for durability must stand where it says.
+fn bytes_that_look_like_a_batch_of_another_position_are_no_witness() {
+    // A payload may contain bytes of a log: a witness must be at the position that it states.
     let fs = SimFs::new();
     let wal = create(&fs, 16 << 10);
     wal.commit(transaction(1, &[b"A"])).unwrap();
@@ -231,8 +231,8 @@ fn bytes_that_look_like_a_batch_of_another_place_are_no_witness() {
 }
 
 #[test]
-fn a_record_whose_rest_was_lost_is_forgotten_at_the_next_life() {
-    // The tail looks clean: behind the first batch of the record there are only zeros.
+fn a_record_whose_rest_was_lost_is_discarded_at_the_next_incarnation() {
+    // The tail looks clean: after the first batch of the record there are only zeros.
     for (segment_bytes, lost) in [(LARGE, 1), (16 << 10, 1), (16 << 10, 4)] {
         let fs = SimFs::new();
         let wal = create(&fs, segment_bytes);
@@ -241,7 +241,7 @@ fn a_record_whose_rest_was_lost_is_forgotten_at_the_next_life() {
         let trace = fs.trace();
         let all = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap();
         drop(wal);
-        // The power goes when `lost` batches of the record have been written, the others not.
+        // Power is lost after `lost` batches of the record are written.
         let writes = trace.ops.iter().enumerate().filter(
             |(_, op)| matches!(op, pitr_vfs::sim::Op::Write { bytes, .. } if bytes.starts_with(b"PBAT")),
         );
@@ -251,7 +251,7 @@ fn a_record_whose_rest_was_lost_is_forgotten_at_the_next_life() {
         assert_eq!(recovered.cut, Some(Cut { at: all[lost].end(), bytes: 0 }));
         wal.commit(transaction(3, &[b"B"])).unwrap();
         assert_eq!(committed(&wal), [1, 3]);
-        // Without the change of life the same frames are an error.
+        // Without the change of incarnation the same frames are an error.
         let mut assembly = pitr_wal::Records::new();
         let result =
             all[..=lost].iter().chain([&all[0]]).try_for_each(|b| assembly.feed::<Error>(b, |_| Ok(())));
@@ -260,7 +260,7 @@ fn a_record_whose_rest_was_lost_is_forgotten_at_the_next_life() {
 }
 
 #[test]
-fn a_crash_right_behind_a_roll_within_a_record_cuts_it_too() {
+fn a_crash_right_after_a_new_segment_within_a_record_cuts_it_too() {
     let fs = SimFs::new();
     let wal = create(&fs, 16 << 10);
     wal.commit(transaction(2, &[&[2; 40_000]])).unwrap();
@@ -307,7 +307,7 @@ fn commit_times_never_decrease_though_the_clock_does() {
     for tx in 4..6 {
         let (wal, recovered) = reopen();
         assert_eq!((recovered.time.micros(), commit(&wal, tx)), (2_000, 2_000));
-        wal.skip().unwrap(); // the newest segment holds no batch: its header tells the time
+        wal.skip().unwrap(); // the newest segment has no batch: its header states the time
     }
     let (wal, recovered) = reopen();
     assert_eq!(recovered.time.micros(), 2_000);
@@ -375,7 +375,7 @@ fn a_reader_on_a_folder_stops_at_its_limit() {
                 "batch {nth}, {within} bytes of it"
             );
         }
-        // From anywhere within a batch the whole of it is read, from its end the next one.
+        // From any position within a batch the whole batch is read, from its end the next one.
         for within in [0, 1, 100] {
             let from = Lsn::new(batch.header.lsn.get() + within);
             assert_eq!(read(from, wal.durable())[0].header.lsn, batch.header.lsn, "from {from}");

@@ -1,4 +1,4 @@
-//! Tests of the log through its public face.
+//! Tests of the log's public interface.
 #![expect(
     clippy::unwrap_used,
     reason = "what a test does not expect may end it, also in what its tests share"

@@ -1,4 +1,4 @@
-//! What `docs/format/wal.md` says about bytes, checked on the bytes.
+//! Checks the bytes of a log against `docs/format/wal.md`.
 
 use crate::help::{P, env, options, start};
 use pitr_format::record::Record;
@@ -56,7 +56,7 @@ fn the_format_page_tells_the_bytes() {
     assert!(third.0[88..108].iter().all(|byte| *byte == 0));
     assert_ne!(third.u32(108), 0);
 
-    // The index of the first segment, in the header of the one behind it: a stretch with one commit.
+    // The index of the first segment, in the header of the second: a stretch with one commit.
     assert_ne!(third.u32(112), 0);
     assert_eq!((third.u32(116), third.u32(120), third.u64(124)), (1, 4096, 777));
     assert_eq!((third.u64(132), third.u64(140)), (5, 5));

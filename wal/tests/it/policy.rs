@@ -25,7 +25,7 @@ fn create(fs: &SimFs, sync: SyncPolicy, background: bool) -> Result<Wal, Error> 
     Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(SEGMENT_BYTES), &options)
 }
 
-/// Waits for what another thread is to bring about; fails after a time that no machine needs.
+/// Waits until another thread makes `holds` true; fails after a generous time.
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
@@ -35,7 +35,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_commit_that_nobody_syncs_for_returns_at_once_and_is_durable_when_asked_for() {
+fn a_commit_without_a_sync_policy_returns_at_once_and_is_durable_after_sync() {
     let fs = SimFs::new();
     let wal = create(&fs, SyncPolicy::Never, true).unwrap();
     let (syncs, durable) = (fs.syncs(), wal.durable());
@@ -44,14 +44,14 @@ fn a_commit_that_nobody_syncs_for_returns_at_once_and_is_durable_when_asked_for(
     assert_eq!((fs.syncs(), wal.durable()), (syncs, durable));
     assert!(
         wal.reader(durable).unwrap().next_batch().unwrap().is_none(),
-        "FAILURES 42: not durable, and shown"
+        "FAILURES 42: a reader returned a batch that is not durable"
     );
     assert!(wal.sync().unwrap() >= end);
     assert!(fs.syncs() > syncs && wal.reader(durable).unwrap().next_batch().unwrap().is_some());
 }
 
 #[test]
-fn no_more_waits_for_the_disk_than_it_was_told() {
+fn waiting_bytes_stay_below_the_setting() {
     const RECORD_BYTES: usize = 10_000;
     let most = |waiting_bytes_max| {
         let options = WalOptions { background: false, waiting_bytes_max, ..WalOptions::default() };
@@ -96,7 +96,7 @@ fn a_periodic_log_becomes_durable_by_itself() {
 }
 
 #[test]
-fn a_leader_that_gathers_waits_so_long_and_no_less() {
+fn a_gathering_leader_waits_the_whole_delay() {
     let delay = Duration::from_millis(30);
     let wal = create(&SimFs::new(), SyncPolicy::Within(delay), false).unwrap();
     let begun = Instant::now();
@@ -105,7 +105,7 @@ fn a_leader_that_gathers_waits_so_long_and_no_less() {
 }
 
 #[test]
-fn those_that_come_while_a_leader_gathers_join_its_round() {
+fn commits_during_the_delay_join_the_leaders_round() {
     let fs = SimFs::new();
     let wal = create(&fs, SyncPolicy::Within(Duration::from_secs(2)), true).unwrap();
     let (syncs, ready) = (fs.syncs(), std::sync::Barrier::new(8));
@@ -122,7 +122,7 @@ fn those_that_come_while_a_leader_gathers_join_its_round() {
 }
 
 #[test]
-fn settings_that_cannot_be_had_together_are_refused() {
+fn settings_that_exclude_each_other_are_refused() {
     let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
     let wrong = [
         (SyncPolicy::Within(zero), true),
@@ -143,13 +143,13 @@ fn settings_that_cannot_be_had_together_are_refused() {
 }
 
 #[test]
-fn the_logs_own_thread_writes_what_nobody_waits_for() {
+fn the_logs_own_thread_writes_unawaited_records() {
     for background in [true, false] {
         let fs = SimFs::new();
         let wal = create(&fs, SyncPolicy::Each, background).unwrap();
         let (writes, syncs) = (fs.writes(), fs.syncs());
         let payload = [7; 100 << 10];
-        // More than is worth a round, and less than would fill the segment.
+        // Enough bytes for a round, but too few to fill the segment.
         (1..=10).for_each(|tx| drop(wal.append(transaction(tx, &[&payload])).unwrap()));
         if background {
             let plenty = transaction(11, &[&[7; 32 << 10]]);
@@ -165,7 +165,7 @@ fn the_logs_own_thread_writes_what_nobody_waits_for() {
 }
 
 #[test]
-fn what_is_flushed_survives_the_process_and_not_the_machine() {
+fn flushed_records_survive_the_process_but_not_the_machine() {
     let fs = SimFs::new();
     let wal = create(&fs, SyncPolicy::Each, false).unwrap();
     let syncs = fs.syncs();
@@ -184,7 +184,7 @@ fn what_is_flushed_survives_the_process_and_not_the_machine() {
 }
 
 #[test]
-fn what_is_left_is_synced_when_the_last_handle_goes() {
+fn dropping_the_last_handle_syncs_the_rest() {
     for background in [true, false] {
         let fs = SimFs::new();
         let wal = create(&fs, SyncPolicy::Each, background).unwrap();
@@ -209,7 +209,7 @@ fn the_next_segments_file_is_ready_before_it_is_needed() {
         tx += 1;
         wal.commit(transaction(tx, &[&payload])).unwrap().end
     };
-    // Fewer syncs than make zeros worth their writing: none is made.
+    // Too few syncs to justify writing zeros: no spare is prepared.
     while commit() < Lsn::new(u64::from(SEGMENT_BYTES) * 3 / 2 - 10_000) {}
     assert!(!there(&fs));
     until("a spare was made", || {
@@ -227,7 +227,7 @@ fn the_next_segments_file_is_ready_before_it_is_needed() {
 }
 
 #[test]
-fn a_spare_that_cannot_be_made_harms_nobody() {
+fn a_spare_that_cannot_be_created_does_no_harm() {
     let fs = SimFs::new();
     let wal = create(&fs, SyncPolicy::Each, true).unwrap();
     let taken: Arc<dyn FileSystem> = Arc::new(fs.clone());
@@ -335,7 +335,7 @@ mod awaited {
     }
 
     #[test]
-    fn a_ticket_that_is_awaited_becomes_durable_though_nobody_waits() {
+    fn an_awaited_ticket_becomes_durable_without_a_waiting_thread() {
         let fs = SimFs::new().with_slow_syncs();
         let wal = create(&fs, SyncPolicy::Each, true).unwrap();
         let all: Vec<_> =
@@ -352,7 +352,7 @@ mod awaited {
     }
 
     #[test]
-    fn a_future_that_is_given_up_is_forgotten_and_one_after_a_failure_told() {
+    fn a_dropped_future_is_forgotten_and_one_after_a_failure_gets_the_error() {
         // FAILURES 18
         let fs = SimFs::new();
         let wal = create(&fs, SyncPolicy::Each, true).unwrap();

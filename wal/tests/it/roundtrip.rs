@@ -1,4 +1,4 @@
-//! Whatever is appended comes back byte for byte, through a reader and after reopening.
+//! Appended records are read back byte for byte, also after reopening.
 
 use crate::help::{P, Seen, env, everything, options, start};
 use pitr_format::record::{GapReason, Record, RecordKind};
@@ -31,7 +31,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..20)
 }
 
-/// What one record should read back as: kind, transaction, payload.
+/// The expected record: kind, transaction, payload.
 type Expected = (u8, TxId, Vec<u8>);
 
 fn push(batch: &mut BatchBuilder, (choice, len, tx): (u8, u32, u64), expected: &mut Vec<Expected>) {
@@ -40,7 +40,7 @@ fn push(batch: &mut BatchBuilder, (choice, len, tx): (u8, u32, u64), expected: &
     let record = match choice % 8 {
         0 if !data.is_empty() => Record::Image { file: FileId::new(3), block: u64::from(len), data: &data },
         1 => Record::SetLength { file: FileId::FIRST, len: u64::from(len) },
-        2 => Record::Abort { first_lsn: Lsn::new(u64::from(len % 4096)) }, // never ahead of the log
+        2 => Record::Abort { first_lsn: Lsn::new(u64::from(len % 4096)) }, // never after the end of the log
         3 => Record::ClockStep { from: time, to: Timestamp::MIN },
         4 => Record::Gap { reason: GapReason::StateLost, since: time, until: time },
         5 => Record::Note(&data),
@@ -104,7 +104,7 @@ proptest! {
             prop_assert_eq!(seen[index].end, appended.end);
             let Ok(Record::Commit(commit)) = Record::decode(seen[index].kind, &seen[index].payload) else { panic!() };
             prop_assert_eq!((commit.time, commit.note), (appended.commits[0].time, &[7; 30][..]));
-            // What an abort in the same builder ended is another transaction's.
+            // Records before an abort in the same builder belong to another transaction.
             let own = |r: &&Seen| r.lsn >= appended.first && r.tx == seen[index].tx;
             let aborted = seen[..index].iter().filter(own).rfind(|r| r.kind == RecordKind::Abort as u8).map(|r| r.lsn);
             let first = seen.iter().filter(own).find(|r| aborted.is_none_or(|abort| r.lsn > abort)).unwrap();

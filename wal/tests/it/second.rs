@@ -1,4 +1,4 @@
-//! A second reader, written in another language from the format's page alone, lists the same records.
+//! A second reader, written in another language from the format page alone, lists the same records.
 
 use crate::help::{P, env, options, start};
 use pitr_format::record::{GapReason, Record};
@@ -39,8 +39,8 @@ fn every_kind(tx: u64, len: usize) -> BatchBuilder {
     batch
 }
 
-/// A log with everything in it that the page tells of: records of all kinds, cut up over batches and segments, a gap, recycled files, and
-/// a tail that was torn and cut.
+/// A log with everything that the page describes: records of all kinds, fragments across batches and segments, a gap, recycled
+/// files, and a torn tail that was cut.
 fn write(dir: &Path) -> Lsn {
     let clock = Arc::new(SystemClock::new());
     let wal = Wal::create(&env(Arc::new(OsFs), clock), dir, &start(SEGMENT_BYTES), &options()).unwrap();
@@ -49,7 +49,7 @@ fn write(dir: &Path) -> Lsn {
     (13..=18).for_each(|tx| drop(wal.commit(every_kind(tx, 40)).unwrap()));
     wal.skip().unwrap();
     wal.commit(every_kind(19, 60_000)).unwrap();
-    // A record that goes over segments loses its end, as if the power had gone before the write.
+    // A record across segments loses its end, as in a power loss before the write.
     let begin = wal.durable();
     wal.commit(every_kind(20, 50_000)).unwrap();
     let end = wal.durable();
@@ -67,7 +67,7 @@ fn write(dir: &Path) -> Lsn {
     wal.durable()
 }
 
-/// Our listing, as the second reader prints it.
+/// The expected listing, in the format of the second reader.
 fn ours(dir: &Path, until: Lsn) -> Vec<String> {
     let (wal, _) = open(dir);
     let first = wal.first();

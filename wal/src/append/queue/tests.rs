@@ -21,26 +21,26 @@ fn first_segment(size: u32) -> SegmentHeader {
     }
 }
 
-/// Someone who placed records and waits.
+/// A caller that placed records and waits.
 struct Waiter {
     round: Round,
     end: Lsn,
-    /// Whoever led when it was asked for its turn makes its records durable.
+    /// True if the leader at the time of its turn makes its records durable.
     covered: bool,
 }
 
-/// Who leads: someone who syncs, or someone who only writes.
+/// The leader: it syncs, or only writes.
 struct Leading {
     syncs: bool,
-    /// Once it took.
+    /// Set once it took its work.
     work: Option<Work>,
 }
 
 impl Leading {
-    /// Carries out what it took and reports.
+    /// Performs its work and reports.
     fn report(self, queue: &mut Queue, model: &mut Model) {
         let (work, before) = (self.work.unwrap(), queue.durable());
-        // Where a segment ends everything before is synced.
+        // At the end of a segment everything before is synced.
         let sealed = work.steps.iter().rev().find_map(|step| match step {
             Step::Begin(header, _) => Some(header.follows.end),
             Step::Write(_) => None,
@@ -60,14 +60,14 @@ impl Leading {
     }
 }
 
-/// What the steps of all leaders made of the disk, and what was placed.
+/// The disk after the steps of all leaders, and the placed records.
 struct Model {
     segment: SegmentHeader,
-    /// Where the next batch must stand.
+    /// Where the next batch must start.
     next: Lsn,
     last_batch: Lsn,
     time: Timestamp,
-    /// By frame, in log order: kind and bytes of its part.
+    /// Kind and size of each fragment, in log order.
     frames: Vec<(u8, Vec<u8>)>,
     placed: Vec<(u8, usize)>,
 }
@@ -79,7 +79,7 @@ impl Model {
         Model { segment, next, last_batch, time, frames: Vec::new(), placed: Vec::new() }
     }
 
-    /// Carries a step out and checks it against the invariants of the layout.
+    /// Performs a step and checks it against the invariants of the layout.
     fn carry_out(&mut self, step: Step, durable: Lsn) {
         match step {
             Step::Begin(header, _) => {
@@ -110,7 +110,7 @@ impl Model {
         }
     }
 
-    /// Everything placed was written, in order and in full.
+    /// Checks that all placed records were written, in order and in full.
     fn check_all_written(&self) {
         let mut frames = self.frames.iter();
         for (kind, len) in &self.placed {
@@ -182,14 +182,17 @@ fn run(seed: u64) -> bool {
                         waiters.swap_remove(nth);
                     }
                     Turn::Covered => {
-                        assert!(leading.as_ref().is_some_and(|leader| leader.syncs), "covered by nobody");
+                        assert!(
+                            leading.as_ref().is_some_and(|leader| leader.syncs),
+                            "covered, but there is no leader"
+                        );
                         waiters[nth].covered = true;
                     }
                     Turn::Wait => {
-                        let leader = leading.as_ref().expect("waits for somebody");
+                        let leader = leading.as_ref().expect("waits, but there is no leader");
                         assert!(
                             !leader.syncs || leader.work.is_some(),
-                            "who syncs and took nothing covers all"
+                            "a syncing leader that took nothing yet covers all"
                         );
                     }
                     Turn::Lead => {

@@ -1,4 +1,4 @@
-//! The commit queue under every order of its threads' steps.
+//! Loom models: the commit queue under every order of its threads' steps.
 
 use super::*;
 use crate::BatchBuilder;
@@ -8,7 +8,7 @@ use pitr_format::index::SegmentIndex;
 use pitr_format::record::Record;
 use pitr_format::{Incarnation, PartitionId, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
 
-/// So few that a few appends wait for each other.
+/// Small enough that a few appends wait for each other.
 const WAITING_BYTES_MAX: usize = 50;
 
 fn rounds() -> Arc<Rounds> {
@@ -32,7 +32,7 @@ fn place(queue: &mut Queue) -> Result<(Lsn, Round)> {
     Ok((appended.end, round))
 }
 
-/// As many orders as a few minutes allow: all of them with up to three preemptions.
+/// Tries all orders with up to three preemptions: as many as a few minutes allow.
 fn model(run: impl Fn() + Sync + Send + 'static) {
     model_up_to(3, run);
 }
@@ -67,8 +67,8 @@ fn every_committer_returns_and_what_it_placed_is_durable() {
 }
 
 #[test]
-fn of_many_that_wait_for_one_round_none_is_left_behind() {
-    // Three who wait for the same round, and one who leads the round before.
+fn all_threads_that_wait_for_one_round_return() {
+    // Three threads wait for the same round, and one leads the previous round.
     model_up_to(2, || {
         let rounds = rounds();
         let threads: Vec<_> = (0..3)
@@ -83,7 +83,7 @@ fn of_many_that_wait_for_one_round_none_is_left_behind() {
 }
 
 #[test]
-fn a_ticket_that_nobody_else_waits_for_is_led_by_its_waiter() {
+fn the_only_waiter_for_a_ticket_leads_its_round() {
     model(|| {
         let rounds = rounds();
         let other = Arc::clone(&rounds);
@@ -100,7 +100,7 @@ fn a_ticket_that_nobody_else_waits_for_is_led_by_its_waiter() {
 }
 
 #[test]
-fn all_who_come_late_for_a_round_that_is_being_written_are_woken() {
+fn threads_that_wait_for_a_round_in_progress_are_woken() {
     model(|| {
         let rounds = rounds();
         let (_, round) = place(&mut rounds.queue()).unwrap();
@@ -119,7 +119,7 @@ fn all_who_come_late_for_a_round_that_is_being_written_are_woken() {
     });
 }
 
-/// Places without waiting for durability. `write` only writes, so that nothing becomes durable by it.
+/// Places without waiting for durability. `write` only writes, so nothing becomes durable.
 fn append(rounds: &Rounds) -> Lsn {
     let mut queue = rounds.queue_with_room(WAITING_BYTES_MAX, |work| Ok(work.durable)).unwrap();
     let (end, _) = place(&mut queue).unwrap();
@@ -127,7 +127,7 @@ fn append(rounds: &Rounds) -> Lsn {
     end
 }
 
-/// The log's own thread, until it is told to stop.
+/// The log's own thread, until it is asked to stop.
 fn help(rounds: &Rounds) {
     loop {
         let asked = rounds.idle(None);
@@ -145,7 +145,7 @@ fn help(rounds: &Rounds) {
 }
 
 #[test]
-fn a_round_that_is_only_written_makes_nobody_sleep_for_ever_and_nothing_durable() {
+fn a_round_that_is_only_written_loses_no_wake_up_and_makes_nothing_durable() {
     model(|| {
         let rounds = rounds();
         let other = Arc::clone(&rounds);
@@ -159,7 +159,7 @@ fn a_round_that_is_only_written_makes_nobody_sleep_for_ever_and_nothing_durable(
 }
 
 #[test]
-fn whoever_writes_out_returns_when_it_is_written() {
+fn write_out_returns_when_the_records_are_written() {
     model(|| {
         let rounds = rounds();
         let other = Arc::clone(&rounds);
@@ -174,11 +174,11 @@ fn whoever_writes_out_returns_when_it_is_written() {
 }
 
 #[test]
-fn whoever_finds_no_room_goes_on_when_there_is_some() {
+fn an_append_without_room_continues_when_there_is_room() {
     model(|| {
         let rounds = rounds();
         let other = Arc::clone(&rounds);
-        // The third finds no room while the other one's round is written.
+        // The third append finds no room while the other thread's round is written.
         let thread = thread::spawn(move || (0..3).for_each(|_| _ = append(&other)));
         commit(&rounds, |work| Ok(work.end)).unwrap();
         thread.join().unwrap();
@@ -186,7 +186,7 @@ fn whoever_finds_no_room_goes_on_when_there_is_some() {
 }
 
 #[test]
-fn the_logs_own_thread_writes_what_nobody_waits_for_and_leaves_nothing_when_it_ends() {
+fn the_logs_own_thread_writes_unawaited_records_and_leaves_none_when_it_ends() {
     model(|| {
         let rounds = rounds();
         let other = Arc::clone(&rounds);
@@ -231,7 +231,7 @@ impl std::task::Wake for Flag {
 }
 
 #[test]
-fn after_a_failure_everyone_is_told_and_nobody_sleeps() {
+fn after_a_failure_every_thread_gets_the_error() {
     model(|| {
         let rounds = rounds();
         let threads: Vec<_> = (0..2)

@@ -1,4 +1,4 @@
-//! The acts of a run, and how its lives end.
+//! The acts of a run, and the ends of its lives.
 
 use super::Counts;
 use super::model::{Event, Model, Placed};
@@ -12,7 +12,7 @@ use pitr_wal::{Appended, BatchBuilder, Error, LogReader, Ticket, Wal};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// What a hundred runs must have come to.
+/// Minimum counts of a hundred runs.
 pub(crate) const EVERYTHING: [&str; 20] = [
     "lives",
     "commits",
@@ -48,11 +48,11 @@ pub(crate) struct Run {
     segment_bytes: u32,
     clock: Arc<SimClock>,
     fs: SimFs,
-    /// Ops of the trace that belong to lives before this one.
+    /// Number of ops in the trace of earlier lives.
     begun_at: usize,
-    /// What the lives before this one left.
+    /// The log left by earlier lives.
     before: Model,
-    /// What was there when this life began to write.
+    /// The log when this life started to write.
     opened: Model,
     now: Model,
     events: Vec<Event>,
@@ -60,12 +60,12 @@ pub(crate) struct Run {
     counts: Counts,
 }
 
-/// An open log and what its user holds.
+/// An open log and the handles of its user.
 struct Open {
     wal: Wal,
     tickets: Vec<Ticket>,
     follower: LogReader,
-    /// A transaction that has records in the log and no commit yet: its number, and where it begins.
+    /// A transaction with records in the log and no commit yet: its number and its start.
     half: Option<(u64, Lsn)>,
 }
 
@@ -96,7 +96,7 @@ impl Run {
         }
     }
 
-    /// Lives until the last life, and looks at what is left.
+    /// Runs all lives, and checks the remaining log.
     pub(crate) fn run(mut self) -> Counts {
         for _ in 0..2 + self.rng.below(4) {
             self.live();
@@ -134,7 +134,7 @@ impl Run {
         self.fs.mend();
     }
 
-    /// Opens the log that the life before left, or makes it.
+    /// Opens the log of the previous life, or creates it.
     fn come_back(&mut self) -> Open {
         if self.rng.once_in(5) {
             self.open_into_a_fault();
@@ -166,7 +166,7 @@ impl Run {
         Wal::create(&env(fs, clock), dir(), &start(self.segment_bytes), &options()).unwrap()
     }
 
-    /// Opening fails half way; it must leave the log such that the next one works.
+    /// Opening fails in the middle; the next opening must succeed.
     fn open_into_a_fault(&mut self) {
         let nth = self.rng.below(8);
         let fault = if self.rng.once_in(2) { Fault::Sync { nth } } else { Fault::Full { nth } };
@@ -203,7 +203,7 @@ impl Run {
         }
     }
 
-    /// The records of a whole transaction, or the rest of one of which a part is in the log.
+    /// The records of a whole transaction, or the rest of one with a part in the log.
     fn builder(&mut self, open: &mut Open) -> (BatchBuilder, Option<Lsn>) {
         if let Some((tx, first)) = open.half.take() {
             let mut builder = BatchBuilder::new();
@@ -237,7 +237,7 @@ impl Run {
         }
         let (builder, first) = self.builder(open);
         let others = self.others_act(open);
-        // The same as `commit`, but that the positions are known if it fails.
+        // Like `commit`, except that the positions are known if it fails.
         let ticket = open.wal.submit(builder)?;
         self.placed(ticket.appended(), first);
         let outcome = ticket.wait();
@@ -266,7 +266,7 @@ impl Run {
         Ok(())
     }
 
-    /// Waits for any ticket, also one that others were waited for before.
+    /// Waits for any ticket, in any order.
     fn wait(&mut self, open: &mut Open) -> Result<(), Error> {
         if open.tickets.is_empty() {
             return Ok(());
@@ -280,7 +280,7 @@ impl Run {
         Ok(())
     }
 
-    /// The records of a transaction without its commit, which may follow.
+    /// The records of a transaction without its commit, which may follow later.
     fn first_part(&mut self, open: &mut Open) -> Result<(), Error> {
         self.next_tx += 1;
         let (tx, mut builder) = (self.next_tx, BatchBuilder::new());
@@ -337,7 +337,7 @@ impl Run {
         };
         self.event(Event::Removing(lsn.min(open.wal.durable())));
         match open.wal.remove_below(lsn) {
-            // A removal that fails harms nobody; the log goes on.
+            // A failed removal does no harm; the log continues.
             Err(Error::Io { .. }) => return Ok(()),
             other => drop(other?),
         }
@@ -367,7 +367,7 @@ impl Run {
         Ok(())
     }
 
-    /// What others do while the next sync runs. Returns where to find what they appended.
+    /// The acts of other callers while the next sync runs. Returns the place of their appended records.
     fn others_act(&mut self, open: &Open) -> Arc<Mutex<Vec<Appended>>> {
         let done = Arc::new(Mutex::new(Vec::new()));
         let (wal, durable, theirs) = (open.wal.clone(), open.wal.durable(), Arc::clone(&done));
@@ -395,7 +395,7 @@ impl Run {
         }
     }
 
-    /// After a failure nothing is acknowledged, and what was durable can still be read.
+    /// After a failure nothing is acknowledged, and durable records can still be read.
     fn check_failed(&mut self, open: &Open, error: &Error) {
         let Error::Poisoned { cause } = error else { panic!("{error}") };
         let Error::Io { source, .. } = cause.as_ref() else { panic!("{cause}") };
@@ -433,12 +433,12 @@ impl Run {
         self.events.clear();
     }
 
-    /// Chooses where this life ends, and what its user knew then.
+    /// Chooses the end of this life, and the user's knowledge at that time.
     fn cut(&mut self, trace: &Trace) -> usize {
         let len = trace.ops.len();
         let cut = match self.rng.below(3) {
             0 => len,
-            // Among the last ops a round is on its way; among the first the log is opened.
+            // The last ops include a round in progress; the first ops open the log.
             1 => len - self.rng.below(12.min(len - self.begun_at + 1) as u64) as usize,
             _ => self.begun_at + self.rng.below((len - self.begun_at + 1) as u64) as usize,
         };
@@ -451,7 +451,7 @@ impl Run {
         cut
     }
 
-    /// A flipped bit or a lost file below a durable point that the archive states is refused, at its place.
+    /// A flipped bit or a lost file below a durable point that the archive states is refused, with its position.
     fn damage_is_refused(&mut self, durable: Lsn) {
         let fs = SimFs::on(self.fs.durable_disk());
         let clock = Arc::clone(&self.clock);

@@ -31,7 +31,7 @@ impl Objects {
     pub fn source_folder(&self, source: &SourceName) -> String {
         match self.keys() {
             None => format!("sources/{source}"),
-            Some(keys) => format!("sources/{}", keys.hidden(source.as_str())),
+            Some(keys) => format!("sources/{}", keys.folder_of(source.as_str())),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Creates the golden repositories of the current format version. Every later version must read
 //! what this version wrote.
 //!
-//! Below `pitr/tests/golden/VERSION` are a plain repository, and an encrypted one with its key.
+//! Below `cli/tests/golden/VERSION` are a plain repository, and an encrypted one with its key.
 //! Each holds a database that was watched between two snapshots, and a folder; and copies of the
 //! database after each transaction. Another repository holds a text, which is cut by its content,
 //! before and after the insertion of a line. A fourth holds a folder of many files, before and
@@ -20,7 +20,7 @@ const KEY: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e
 
 /// Creates the missing repositories; an error if none is missing.
 pub(crate) fn run() -> Result<bool> {
-    let golden = world::root().join("pitr/tests/golden").join(VERSION);
+    let golden = world::root().join("cli/tests/golden").join(VERSION);
     let missing: Vec<&str> = ["plain", "encrypted", "text", "many"]
         .into_iter()
         .filter(|name| !golden.join(name).exists())

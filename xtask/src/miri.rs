@@ -12,9 +12,9 @@ const PACKAGES: [(&str, &str); 4] =
 /// Tests of large sizes. They repeat the same operations on more memory than an interpreter can
 /// process in an hour.
 const OF_SIZES: [&str; 4] = [
-    "files_without_room_make_everything_changed",
+    "files_beyond_the_memory_limit_mark_everything",
     "one_hundred_gigabytes_take_about_three_megabytes",
-    "many_small_pages_take_no_more_than_their_share",
+    "many_small_pages_stay_within_the_memory_limit",
     "the_largest_set_fits_into_a_file",
 ];
 

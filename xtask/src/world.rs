@@ -29,7 +29,7 @@ pub(crate) fn nightly_cargo() -> Command {
 /// Builds the release program and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--package", "pitr", "--quiet"])
+        .args(["build", "--release", "--package", "pitr-cli", "--quiet"])
         .current_dir(root())
         .status()?;
     if !status.success() {

@@ -1,4 +1,4 @@
-//! A store that counts what is read from it.
+//! A store that counts the bytes read from it.
 
 use async_trait::async_trait;
 use pitr_objects::object_store::memory::InMemory;
@@ -17,7 +17,7 @@ pub(crate) struct Counting {
 }
 
 impl Counting {
-    /// Bytes read so far.
+    /// Counter of the bytes read.
     pub(crate) fn read(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.read)
     }

@@ -63,7 +63,7 @@ pub(super) fn comment(line: &str) -> Option<&str> {
     }
     // A `//` in a string stands after an odd number of quotes.
     let at = line.find(" // ")?;
-    (line[..at].matches('"').count() % 2 == 0).then(|| &line[at + 1..])
+    line[..at].matches('"').count().is_multiple_of(2).then(|| &line[at + 1..])
 }
 
 /// All files of Rust and all pages, sorted by path.

@@ -17,7 +17,8 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-/// Random bytes before the payload of small objects, so that two claims of one process always differ.
+/// Random bytes before the payload of small objects, so that two claims of one process always
+/// differ.
 const NONCE_BYTES: usize = 16;
 const CLAIM_ATTEMPTS: u32 = 64;
 
@@ -67,10 +68,12 @@ impl Archive {
     /// The current contents of the archive.
     ///
     /// # Errors
-    /// [`Error::Overlap`] and [`Error::Conflict`] if two writers used one timeline; [`Error::Objects`].
+    /// [`Error::Overlap`] and [`Error::Conflict`] if two writers used one timeline;
+    /// [`Error::Objects`].
     pub fn catalog(&self) -> Result<Catalog> {
         let mut found = Found::default();
-        // List the log before the fences: then the fence of an object that came too late is listed too.
+        // List the log before the fences: then the fence of an object that came too late is listed
+        // too.
         for entry in self.objects.list(&self.layout.logs())? {
             match self.layout.parse(&entry.path) {
                 Some(Name::Log(name)) => found.logs.push((name, entry.size)),
@@ -80,7 +83,8 @@ impl Archive {
         let logged: HashSet<Epoch> = found.logs.iter().map(|(name, _)| name.epoch).collect();
         let epochs = self.epoch_names(&mut found.foreign)?.into_par_iter();
         let read = epochs.map(|(epoch, is_fenced)| {
-            // Each backup of a folder claims an epoch and writes no log: such an epoch's fence need not be read.
+            // Each backup of a folder claims an epoch and writes no log: such an epoch's fence need
+            // not be read.
             let fence = match is_fenced {
                 false => None,
                 true if !logged.contains(&epoch) => Some(Fence::default()),
@@ -119,7 +123,8 @@ impl Archive {
         log_object(name, self.objects.index(&self.layout.path(&Name::Log(*name)), ObjectKind::Log)?)
     }
 
-    /// Some frames of a log object, fetched as one range, verified and decoded. Each frame holds whole batches.
+    /// Some frames of a log object, fetched as one range, verified and decoded. Each frame holds
+    /// whole batches.
     ///
     /// # Errors
     /// [`Error::Objects`].
@@ -177,7 +182,8 @@ impl Archive {
             MarkKind::Gap { reason, .. } => Some(reason),
             MarkKind::ClockStep { .. } => None,
         });
-        // The log of a timeline that forked after a gap has no record of the gap: the timeline's history states the cause.
+        // The log of a timeline that forked after a gap has no record of the gap: the timeline's
+        // history states the cause.
         let forked = || {
             let begins = !catalog.logs(behind.timeline).iter().any(|(name, _)| name.from < behind.from);
             let timeline = catalog.timelines().get(&behind.timeline).filter(|_| begins)?;
@@ -207,7 +213,8 @@ impl Archive {
     pub fn claim_timeline(&self, timeline: &Timeline) -> Result<TimelineId> {
         for _ in 0..CLAIM_ATTEMPTS {
             let taken = self.timeline_names(&mut Vec::new())?;
-            // Never reuse the number of a timeline whose history object was lost: its log still exists.
+            // Never reuse the number of a timeline whose history object was lost: its log still
+            // exists.
             let listed = self.objects.list(&self.layout.logs())?;
             let logged = listed.iter().filter_map(|entry| match self.layout.parse(&entry.path) {
                 Some(Name::Log(name)) => Some(name.timeline),
@@ -315,8 +322,8 @@ pub(crate) fn log_object(name: &LogName, index: ObjectIndex) -> Result<LogObject
 }
 
 impl LogObject {
-    /// Bytes of decoded log in the object from `after` to `upto`. Fewer than the positions in between: these include unused
-    /// ranges of segments and timelines.
+    /// Bytes of decoded log in the object from `after` to `upto`. Fewer than the positions in
+    /// between: these include unused ranges of segments and timelines.
     pub(crate) fn bytes_between(&self, after: Lsn, upto: Lsn) -> u64 {
         let frames = self.footer.frames.iter().zip(&self.index.frames);
         let within = frames.map(|(start, entry)| {
@@ -326,8 +333,8 @@ impl LogObject {
         within.sum()
     }
 
-    /// Decodes the batches of a frame and passes their record frames to `take`. The batches must follow each other from the
-    /// start of the frame. Returns the end of the last one.
+    /// Decodes the batches of a frame and passes their record frames to `take`. The batches must
+    /// follow each other from the start of the frame. Returns the end of the last one.
     pub(crate) fn each_frame<E: From<Error>>(
         &self,
         number: usize,

@@ -2,8 +2,9 @@
 //!
 //! # Promises
 //! - An object beyond its epoch's fence does not count (FAILURES 21).
-//! - No position of a timeline counts twice. Objects that overlap are refused, unless they are the same range with the same
-//!   content; the loader must verify that ([`Catalog::twins`], FAILURES 13).
+//! - No position of a timeline counts twice. Objects that overlap are refused, unless they are the
+//!   same range with the same content; the loader must verify that ([`Catalog::twins`], FAILURES
+//!   13).
 //! - Foreign names are listed, never read.
 
 use crate::error::Error;
@@ -20,7 +21,8 @@ use std::collections::BTreeMap;
 pub struct Found {
     /// Log objects with their sizes in bytes, in any order.
     pub logs: Vec<(LogName, u64)>,
-    /// The claimed epochs, with their fences. The fence of an epoch without log objects may be any value.
+    /// The claimed epochs, with their fences. The fence of an epoch without log objects may be any
+    /// value.
     pub epochs: BTreeMap<Epoch, Option<Fence>>,
     /// The claimed timelines.
     pub timelines: BTreeMap<TimelineId, Timeline>,
@@ -111,7 +113,8 @@ impl Catalog {
         self.logs.keys().max().copied()
     }
 
-    /// The log objects of a timeline that count, with their sizes in bytes. They ascend and do not overlap.
+    /// The log objects of a timeline that count, with their sizes in bytes. They ascend and do not
+    /// overlap.
     #[must_use]
     pub fn logs(&self, timeline: TimelineId) -> &[(LogName, u64)] {
         self.logs.get(&timeline).map_or(&[], Vec::as_slice)
@@ -129,13 +132,15 @@ impl Catalog {
         self.logs(timeline).last().map(|(name, _)| name.to)
     }
 
-    /// Pairs of objects with the same range. The first of each counts, if their content is the same.
+    /// Pairs of objects with the same range. The first of each counts, if their content is the
+    /// same.
     #[must_use]
     pub fn twins(&self) -> &[(LogName, LogName)] {
         &self.twins
     }
 
-    /// Objects that do not count because they lie beyond their epoch's fence or their epoch was never claimed.
+    /// Objects that do not count because they lie beyond their epoch's fence or their epoch was
+    /// never claimed.
     #[must_use]
     pub fn fenced_off(&self) -> &[LogName] {
         &self.fenced_off
@@ -172,8 +177,8 @@ impl Catalog {
     /// The path of timelines that leads to `timeline`.
     ///
     /// # Errors
-    /// [`Error::TimelineLost`] if the history object of it, or of one that it descends from, is gone (FAILURES 55);
-    /// [`Error::UnknownTimeline`] if nothing shows that it ever existed.
+    /// [`Error::TimelineLost`] if the history object of it, or of one that it descends from, is
+    /// gone (FAILURES 55); [`Error::UnknownTimeline`] if nothing shows that it ever existed.
     pub fn lineage(&self, timeline: TimelineId) -> Result<Lineage, Error> {
         let mut legs = Vec::new();
         let (mut at, mut to) = (timeline, Lsn::MAX);
@@ -189,7 +194,8 @@ impl Catalog {
                     false => Error::UnknownTimeline { timeline: at },
                 });
             };
-            // On a timeline without a parent positions start at the origin, whatever its fork point is.
+            // On a timeline without a parent positions start at the origin, whatever its fork point
+            // is.
             let from = if history.parent.is_some() { history.fork } else { Lsn::ORIGIN };
             legs.push(Leg { timeline: at, from, to });
             let Some(parent) = history.parent else { break };
@@ -199,8 +205,8 @@ impl Catalog {
         Ok(Lineage::new(legs))
     }
 
-    /// True if something proves that a timeline was claimed: its history, its log, or a later timeline, since numbers are
-    /// assigned in order.
+    /// True if something proves that a timeline was claimed: its history, its log, or a later
+    /// timeline, since numbers are assigned in order.
     #[must_use]
     pub fn proves(&self, timeline: TimelineId) -> bool {
         let fenced = self.epochs.values().flatten().flat_map(Fence::ends).map(|(fenced, _)| fenced);

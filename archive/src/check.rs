@@ -9,8 +9,9 @@ use pitr_format::log::Part;
 use pitr_format::record::Record;
 
 impl Archive {
-    /// Verifies a log object that was read whole: its bytes against their hashes, its footer against its name. With `deep` it
-    /// decodes all contents: frames, batches, and the records that are not fragmented.
+    /// Verifies a log object that was read whole: its bytes against their hashes, its footer
+    /// against its name. With `deep` it decodes all contents: frames, batches, and the records that
+    /// are not fragmented.
     ///
     /// # Errors
     /// The first fault found.

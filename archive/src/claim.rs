@@ -16,13 +16,15 @@ const CLAIM_ATTEMPTS: u32 = 64;
 ///
 /// # Protocol
 /// 1. Create the claim of the epoch after the highest; if another writer was faster, try the next.
-/// 2. For every earlier epoch without a fence: list its objects, and create the fence after the last one.
-/// 3. Write. After each put look for a higher claim. If there is one, the put may lie beyond our fence and must not be
-///    acknowledged ([`Error::Fenced`]).
+/// 2. For every earlier epoch without a fence: list its objects, and create the fence after the
+///    last one.
+/// 3. Write. After each put look for a higher claim. If there is one, the put may lie beyond our
+///    fence and must not be acknowledged ([`Error::Fenced`]).
 ///
-/// A writer that pauses between any two of these steps does no harm. Its object either was listed in step 2 of its successor,
-/// and counts, or lies beyond the fence, and step 3 tells the writer. Two successors that fence the same epoch create one
-/// object: the first fence counts, and only the writer of the highest epoch continues.
+/// A writer that pauses between any two of these steps does no harm. Its object either was listed
+/// in step 2 of its successor, and counts, or lies beyond the fence, and step 3 tells the writer.
+/// Two successors that fence the same epoch create one object: the first fence counts, and only the
+/// writer of the highest epoch continues.
 #[derive(Debug, Clone)]
 pub struct Writer {
     archive: Archive,
@@ -35,7 +37,8 @@ impl Writer {
     /// Claims the next epoch and fences all before it. `now` is stored for people.
     ///
     /// # Errors
-    /// [`Error::Fenced`] if another writer claims at the same time and wins; [`Error::Contended`]; [`Error::Objects`].
+    /// [`Error::Fenced`] if another writer claims at the same time and wins; [`Error::Contended`];
+    /// [`Error::Objects`].
     pub fn claim(archive: &Archive, now: Timestamp) -> Result<Self> {
         archive.objects().register_source(archive.source())?;
         let claim = Claim { time: now }.encode();
@@ -85,8 +88,8 @@ impl Writer {
         self.check_memory()
     }
 
-    /// Fences the writer's own epoch, after everything is archived. If one of its last objects is lost later, the fence shows it
-    /// (FAILURES 55). Objects written afterwards do not count.
+    /// Fences the writer's own epoch, after everything is archived. If one of its last objects is
+    /// lost later, the fence shows it (FAILURES 55). Objects written afterwards do not count.
     ///
     /// # Errors
     /// [`Error::Objects`].

@@ -35,7 +35,8 @@ pub enum Error {
         /// The fault.
         source: DecodeError,
     },
-    /// A claim, fence or timeline object passes its checksums, but its payload is invalid or of a later version.
+    /// A claim, fence or timeline object passes its checksums, but its payload is invalid or of a
+    /// later version.
     #[error("{path}: {source}")]
     Payload {
         /// The object's path.
@@ -162,7 +163,8 @@ pub enum Error {
         /// End of the missing part.
         to: Lsn,
     },
-    /// The range contains committed logical records. A state built from its block images alone would lack them.
+    /// The range contains committed logical records. A state built from its block images alone
+    /// would lack them.
     #[error(
         "transaction {tx} logged records of partition {partition} that only the engine can apply (one is at LSN {lsn}): this state can't be built from block images alone"
     )]

@@ -1,8 +1,8 @@
 //! The payloads of claims and fences.
 //!
-//! A writer claims the next epoch with an object that only one writer can create. Then it creates a fence for each earlier
-//! epoch, which states where that epoch's objects end. Objects that a paused earlier writer adds later lie beyond its fence
-//! and are never read.
+//! A writer claims the next epoch with an object that only one writer can create. Then it creates a
+//! fence for each earlier epoch, which states where that epoch's objects end. Objects that a paused
+//! earlier writer adds later lie beyond its fence and are never read.
 
 use crate::names::LogName;
 use pitr_format::bytes::{DecodeError, Put, Reader};

@@ -1,15 +1,21 @@
-//! The index of a log object: it locates commits, blocks and moments without reading the log itself.
+//! The index of a log object: it locates commits, blocks and moments without reading the log
+//! itself.
 //!
 //! # Invariants
-//! - Every record whose *last* byte lies in the range is indexed here. A record that started in an earlier object is indexed
-//!   with its own LSN, which lies before `from`. [`Footer::cut`] keeps the first part of a record that continues after `to`,
-//!   so the next object's footer can be built without reading this one's bytes.
-//! - Logical records are not indexed one by one: the index tells whether a transaction has any, of which partition, and where
-//!   the last one is. So a restore that can't apply them knows before it reads a record.
-//! - Commits are in LSN order and their times never decrease; images are ordered by file, block and LSN.
-//! - The index is never trusted for the content of a block: a reader verifies each record against the index.
+//! - Every record whose *last* byte lies in the range is indexed here. A record that started in an
+//!   earlier object is indexed with its own LSN, which lies before `from`. [`Footer::cut`] keeps
+//!   the first part of a record that continues after `to`, so the next object's footer can be built
+//!   without reading this one's bytes.
+//! - Logical records are not indexed one by one: the index tells whether a transaction has any, of
+//!   which partition, and where the last one is. So a restore that can't apply them knows before it
+//!   reads a record.
+//! - Commits are in LSN order and their times never decrease; images are ordered by file, block and
+//!   LSN.
+//! - The index is never trusted for the content of a block: a reader verifies each record against
+//!   the index.
 //!
-//! The byte layout is in `docs/format/archive.md`; [`Footer::encode`] and [`Footer::decode`] are it.
+//! The byte layout is in `docs/format/archive.md`; [`Footer::encode`] and [`Footer::decode`] are
+//! it.
 
 mod decode;
 mod encode;
@@ -46,7 +52,8 @@ pub struct Footer {
     pub watermark: Timestamp,
     /// The last commit before the range that the writer of this timeline knows.
     pub before: Option<CommitPoint>,
-    /// Position of the last clock step before the range: finds all of them without reading every footer.
+    /// Position of the last clock step before the range: finds all of them without reading every
+    /// footer.
     pub step_before: Option<Lsn>,
     /// The frames of the object.
     pub frames: Vec<FrameStart>,
@@ -70,8 +77,8 @@ pub struct Footer {
     pub logical: Vec<LogicalEntry>,
 }
 
-/// The last logical record of a transaction and a partition that ends in the range. If a transaction number was reused after a
-/// commit or abort, each use has an entry.
+/// The last logical record of a transaction and a partition that ends in the range. If a
+/// transaction number was reused after a commit or abort, each use has an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogicalEntry {
     /// Position of the record.
@@ -255,8 +262,8 @@ impl Footer {
         steps.map(|mark| mark.lsn).next_back().or(self.step_before)
     }
 
-    /// True if the range contains only the middle of a record whose start is unknown: the log was cut down before it was
-    /// archived.
+    /// True if the range contains only the middle of a record whose start is unknown: the log was
+    /// cut down before it was archived.
     #[must_use]
     pub(crate) fn ends_in_unknown(&self) -> bool {
         // Every record that starts in the range has a partition.
@@ -269,8 +276,8 @@ impl Footer {
         self.frames.partition_point(|f| f.lsn <= lsn).checked_sub(1)
     }
 
-    /// True if the last batch of frame `no` may end at `end`: at the start of the next frame, or, if the next frame starts a
-    /// later segment, within this segment.
+    /// True if the last batch of frame `no` may end at `end`: at the start of the next frame, or,
+    /// if the next frame starts a later segment, within this segment.
     #[must_use]
     pub fn ends_frame(&self, no: usize, end: Lsn) -> bool {
         let size = self.segment_size;

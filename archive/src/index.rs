@@ -1,7 +1,8 @@
 //! Builds a footer from the batches of a range, one after another.
 //!
-//! Indexing a record needs only its first [`RECORD_HEAD_BYTES`], so records are never assembled, however long they are. A
-//! record that continues in the next object is indexed there from the part that this footer keeps.
+//! Indexing a record needs only its first [`RECORD_HEAD_BYTES`], so records are never assembled,
+//! however long they are. A record that continues in the next object is indexed there from the part
+//! that this footer keeps.
 
 use crate::footer::{
     CommitEntry, CommitPoint, CutRecord, FileImages, Footer, FrameStart, ImageEntry, LogicalEntry, Mark,
@@ -60,8 +61,9 @@ impl Carry {
         }
     }
 
-    /// The same after a loss of log; the next range may start within a record. Times, the last commit and the last clock step
-    /// stay known. Open transactions are forgotten: their earlier records are separated by the loss.
+    /// The same after a loss of log; the next range may start within a record. Times, the last
+    /// commit and the last clock step stay known. Open transactions are forgotten: their earlier
+    /// records are separated by the loss.
     #[must_use]
     pub(crate) fn after_loss(self) -> Self {
         Carry { open: OpenTransactions::default(), cut: None, in_the_middle: true, ..self }
@@ -107,7 +109,8 @@ pub(crate) struct Indexer {
 }
 
 impl Indexer {
-    /// An indexer of the range that starts at `from`. `gap` is true if changes of the source just before were never logged.
+    /// An indexer of the range that starts at `from`. `gap` is true if changes of the source just
+    /// before were never logged.
     #[must_use]
     pub(crate) fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry) -> Self {
         Indexer {
@@ -191,7 +194,8 @@ impl Indexer {
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), DecodeError> {
         let out_of_order = DecodeError::Range { what: "record part out of order", value: frame.lsn.get() };
         let mut record = match (frame.part, self.carry.cut.take()) {
-            // The previous record is incomplete: its writer died before it was acknowledged. Discard it.
+            // The previous record is incomplete: its writer died before it was acknowledged.
+            // Discard it.
             (Part::Full | Part::First, _) => {
                 self.carry.in_the_middle = false;
                 self.cut_in_frame = self.frames.len().checked_sub(1);

@@ -1,7 +1,8 @@
 //! Restorable intervals and gaps of a history. Pure: derived from names alone.
 //!
-//! A state is restorable if there is a snapshot at or before it, and no part of the log between the snapshot's `redo_from`
-//! and the state is missing. If the log reaches back to its origin, the empty base serves as a snapshot.
+//! A state is restorable if there is a snapshot at or before it, and no part of the log between the
+//! snapshot's `redo_from` and the state is missing. If the log reaches back to its origin, the
+//! empty base serves as a snapshot.
 
 use crate::lineage::{Lineage, Piece};
 use crate::names::LogName;

@@ -9,9 +9,9 @@
 //! <source's folder>/origins/<epoch>                 the place of the source from that epoch on
 //! <source's folder>/restored/<mark>/<timeline>-<lsn>    a restored state
 //! ```
-//! Numbers are lower-case hexadecimal of a fixed width (timeline 8 digits, epoch and LSN 16). So names sort like the numbers,
-//! and each value has one name. [`Layout::parse`] is strict: a name that this module would not write is foreign. Foreign names
-//! are reported, never trusted.
+//! Numbers are lower-case hexadecimal of a fixed width (timeline 8 digits, epoch and LSN 16). So
+//! names sort like the numbers, and each value has one name. [`Layout::parse`] is strict: a name
+//! that this module would not write is foreign. Foreign names are reported, never trusted.
 
 use crate::names::{LogName, MARK_BYTES, Name, PrunedRange, RestoredName};
 use pitr_format::{Epoch, Lsn, SourceName, TimelineId};
@@ -195,7 +195,8 @@ mod tests {
         assert!(layout.parse(log).is_some());
         for foreign in [
             log.to_uppercase().as_str(),
-            &log.replace("sources/app", "sources/app2"), // FAILURES 28: a sibling with the same beginning
+            // FAILURES 28: a sibling with the same prefix
+            &log.replace("sources/app", "sources/app2"),
             &log.replace("00000001/", "1/"),
             &log.replace("00000001/0", "00000000/0"),
             &format!("{log}.tmp"),

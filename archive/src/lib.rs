@@ -1,21 +1,25 @@
-//! Continuous archiving of a log: ships LSN ranges as objects, and finds commits, restorable intervals and the newest image of
-//! every block.
+//! Continuous archiving of a log: ships LSN ranges as objects, and finds commits, restorable
+//! intervals and the newest image of every block.
 //!
 //! # Writing
-//! A [`Writer`] claims the source's next epoch and fences all earlier writers. A [`Shipper`] stores the durable part of a
-//! [`pitr_wal::Wal`] as objects of at most 16 MiB, each with a [`Footer`] that indexes its commits and blocks.
+//! A [`Writer`] claims the source's next epoch and fences all earlier writers. A [`Shipper`] stores
+//! the durable part of a [`pitr_wal::Wal`] as objects of at most 16 MiB, each with a [`Footer`]
+//! that indexes its commits and blocks.
 //!
 //! # Reading
-//! [`Archive::catalog`] lists the archive. Names then tell which states can be restored ([`coverage`]). Footers locate commits
-//! ([`Search`]) and the newest image of each block ([`Merged`]). Only frames with such an image are read.
+//! [`Archive::catalog`] lists the archive. Names then tell which states can be restored
+//! ([`coverage`]). Footers locate commits ([`Search`]) and the newest image of each block
+//! ([`Merged`]). Only frames with such an image are read.
 //!
 //! # Promises
-//! - Objects that a fenced writer adds later are never read. A range with two different contents is refused.
-//! - Retention states each range before it removes the range ([`PrunedRange`]): a reader does not mistake it for a loss.
-//! - Everything that is read is verified: objects and frames by SHA-256, batches by the checksum of their segment's
-//!   incarnation, records against the index.
-//! - Memory is bounded by the footers of some objects, the frames in progress, and bits for blocks and images, not by the
-//!   size of the log.
+//! - Objects that a fenced writer adds later are never read. A range with two different contents is
+//!   refused.
+//! - Retention states each range before it removes the range ([`PrunedRange`]): a reader does not
+//!   mistake it for a loss.
+//! - Everything that is read is verified: objects and frames by SHA-256, batches by the checksum of
+//!   their segment's incarnation, records against the index.
+//! - Memory is bounded by the footers of some objects, the frames in progress, and bits for blocks
+//!   and images, not by the size of the log.
 #![forbid(unsafe_code)]
 
 mod archive;

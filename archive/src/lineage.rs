@@ -10,7 +10,8 @@ pub struct Leg {
     pub timeline: TimelineId,
     /// Start of the part: the timeline's fork point, or [`Lsn::ORIGIN`].
     pub from: Lsn,
-    /// End of the part: the next timeline's fork point, or [`Lsn::MAX`] on the last. Commits up to here count.
+    /// End of the part: the next timeline's fork point, or [`Lsn::MAX`] on the last. Commits up to
+    /// here count.
     pub to: Lsn,
 }
 
@@ -23,8 +24,8 @@ pub struct Lineage {
 impl Lineage {
     /// The path of these legs, oldest first.
     ///
-    /// A child may fork from its parent before the point where the parent forked from the grandparent. Nothing after the
-    /// child's fork point belongs to its history.
+    /// A child may fork from its parent before the point where the parent forked from the
+    /// grandparent. Nothing after the child's fork point belongs to its history.
     pub(crate) fn new(mut legs: Vec<Leg>) -> Self {
         let mut upto = Lsn::MAX;
         for leg in legs.iter_mut().rev() {

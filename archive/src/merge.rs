@@ -1,9 +1,9 @@
 //! The newest committed image of every block between two positions of a history.
 //!
-//! Two passes, neither of which holds the data. The first reads the footers, newest object first. It keeps one bit for each
-//! block (is its newest image found?) and one for each image (does it survive?): see [`select`]. The second reads only the
-//! frames with surviving images, verifies and decodes them on rayon with a bounded look-ahead, and returns each surviving
-//! image once.
+//! Two passes, neither of which holds the data. The first reads the footers, newest object first.
+//! It keeps one bit for each block (is its newest image found?) and one for each image (does it
+//! survive?): see [`select`]. The second reads only the frames with surviving images, verifies and
+//! decodes them on rayon with a bounded look-ahead, and returns each surviving image once.
 
 mod blocks;
 mod logical;
@@ -44,12 +44,13 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Selects the surviving images at or after `after` whose transactions committed at or before `upto`. `pieces` are those
-    /// of the history, ascending; it ignores pieces outside the span.
+    /// Selects the surviving images at or after `after` whose transactions committed at or before
+    /// `upto`. `pieces` are those of the history, ascending; it ignores pieces outside the span.
     ///
     /// # Errors
-    /// [`Error::Hole`] if a part of the log between the two is missing (FAILURES 11); [`Error::Logical`] if a transaction
-    /// that counts has logical records (FAILURES 52); [`Error::BlockSize`]; errors of reading footers.
+    /// [`Error::Hole`] if a part of the log between the two is missing (FAILURES 11);
+    /// [`Error::Logical`] if a transaction that counts has logical records (FAILURES 52);
+    /// [`Error::BlockSize`]; errors of reading footers.
     pub fn new(archive: &Archive, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<Self> {
         let overlaps = |piece: &&Piece| piece.to > after && piece.from() < upto;
         let pieces: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
@@ -83,7 +84,8 @@ impl Merged {
         &self.files
     }
 
-    /// The blocks of a file that have a surviving image; `None` if the span does not touch the file.
+    /// The blocks of a file that have a surviving image; `None` if the span does not touch the
+    /// file.
     #[must_use]
     pub fn blocks(&self, file: FileId) -> Option<&BlockSet> {
         self.blocks.get(&file)
@@ -134,7 +136,8 @@ impl Merged {
         self.check_all_given(given, &seams).map_err(E::from)
     }
 
-    /// Passes every surviving image to `f`, in any order and from any thread of the caller's rayon pool.
+    /// Passes every surviving image to `f`, in any order and from any thread of the caller's rayon
+    /// pool.
     ///
     /// # Errors
     /// Errors of reading, and one error of `f`.
@@ -156,7 +159,8 @@ impl Merged {
         self.check_all_given(given.into_inner(), &seams).map_err(E::from)
     }
 
-    /// Opens the objects with surviving images, some at a time, and passes the frames that must be read to `f`.
+    /// Opens the objects with surviving images, some at a time, and passes the frames that must be
+    /// read to `f`.
     fn for_each_run<E: From<Error>>(
         &self,
         mut f: impl FnMut(&[(&LogObject, FrameRun)]) -> Result<(), E>,
@@ -196,7 +200,8 @@ impl Merged {
         }
     }
 
-    /// Errors unless all indexed images were found: a missing one would silently leave an older block.
+    /// Errors unless all indexed images were found: a missing one would silently leave an older
+    /// block.
     fn check_all_given(&self, given: u64, seams: &Seams) -> Result<()> {
         match (seams.unfinished(), self.objects.last()) {
             (None, _) if given == self.survivors => Ok(()),

@@ -1,8 +1,8 @@
 //! The place of a source: its host and path.
 //!
-//! A writer states the place when it changed, before it writes anything else. So a later writer can tell whether the name
-//! stands for the same source (FAILURES 50). The statement of the highest epoch counts. Repositories of earlier versions have
-//! none.
+//! A writer states the place when it changed, before it writes anything else. So a later writer can
+//! tell whether the name stands for the same source (FAILURES 50). The statement of the highest
+//! epoch counts. Repositories of earlier versions have none.
 
 use crate::archive::Archive;
 use crate::claim::Writer;
@@ -91,10 +91,12 @@ fn path(r: &mut Reader<'_>) -> Result<PathBuf, DecodeError> {
 }
 
 impl Archive {
-    /// The newest statement of the source's place; `None` if there is none. Skips damaged statements.
+    /// The newest statement of the source's place; `None` if there is none. Skips damaged
+    /// statements.
     ///
     /// # Errors
-    /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a statement of a later version.
+    /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a
+    /// statement of a later version.
     pub fn origin(&self) -> Result<Option<Origin>> {
         let listed = self.objects().list(&self.layout().origins())?;
         let mut epochs: Vec<Epoch> = listed
@@ -107,7 +109,8 @@ impl Archive {
         epochs.sort_unstable();
         for epoch in epochs.into_iter().rev() {
             match self.read(&Name::Origin(epoch), ObjectKind::Origin, Origin::decode) {
-                // Losing a statement weakens a check, but must not stop the protection of the source.
+                // Losing a statement weakens a check, but must not stop the protection of the
+                // source.
                 Err(error) if error.is_damage() => {
                     tracing::warn!("{error}; run `pitr verify` for details");
                 }

@@ -156,7 +156,8 @@ fn an_object_that_does_not_decode_into_the_log_is_not_put() {
 }
 
 proptest! {
-    /// The index does not depend on how the log is divided into objects: it has each image once, where the image ends.
+    /// The index does not depend on how the log is divided into objects: it has each image once,
+    /// where the image ends.
     #[test]
     fn an_index_does_not_depend_on_where_objects_end(
         blocks in prop::collection::vec(0u64..50, 1..12), piece in 24usize..2000, per_batch in 1usize..5,

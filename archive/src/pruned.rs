@@ -1,8 +1,9 @@
 //! Ranges of a timeline's log that retention removed.
 //!
-//! The object's name states the range; its content, a version and the creation time, is for people. The object is created
-//! before the first log object of the range is deleted. From then on those objects don't count, so no reader starts to rely on
-//! them, and later readers know that nothing was lost.
+//! The object's name states the range; its content, a version and the creation time, is for people.
+//! The object is created before the first log object of the range is deleted. From then on those
+//! objects don't count, so no reader starts to rely on them, and later readers know that nothing
+//! was lost.
 
 use crate::archive::Archive;
 use crate::error::Result;
@@ -21,7 +22,8 @@ pub(crate) fn encode(now: Timestamp) -> Vec<u8> {
 }
 
 impl Archive {
-    /// States that the log objects in this range no longer count. Deletes those ranges of `known` that lie within it.
+    /// States that the log objects in this range no longer count. Deletes those ranges of `known`
+    /// that lie within it.
     ///
     /// # Errors
     /// [`Error::Objects`](crate::Error::Objects).

@@ -1,7 +1,8 @@
 //! Restored states: they identify a restored database when it is protected again (FAILURES 8).
 //!
-//! A restore stores the position in the history and a fingerprint of the content that it built. The object's path starts with
-//! a mark derived from the fingerprint. So one listing tells whether a content is known, however many states were restored.
+//! A restore stores the position in the history and a fingerprint of the content that it built. The
+//! object's path starts with a mark derived from the fingerprint. So one listing tells whether a
+//! content is known, however many states were restored.
 
 use crate::archive::Archive;
 use crate::error::Result;
@@ -16,8 +17,8 @@ const WHAT: &str = "restored state";
 /// Maximum number of blocks that a fingerprint hashes.
 const SAMPLES: u64 = 64;
 
-/// A fingerprint of a content: its size, and a hash of its first block, its last one and 62 in between, evenly spread. Hashes
-/// all blocks if there are at most 64.
+/// A fingerprint of a content: its size, and a hash of its first block, its last one and 62 in
+/// between, evenly spread. Hashes all blocks if there are at most 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {
     /// Size of a block, bytes.
@@ -29,7 +30,8 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// The fingerprint of a content. `read` fills its second argument with the block of that number.
+    /// The fingerprint of a content. `read` fills its second argument with the block of that
+    /// number.
     ///
     /// # Errors
     /// Errors of `read`.
@@ -80,7 +82,8 @@ fn samples(blocks: u64) -> impl Iterator<Item = u64> {
 pub struct RestoredState {
     /// The timeline of the state.
     pub timeline: TimelineId,
-    /// LSN of its last commit; for a snapshot restored as it is, the LSN at which the snapshot is consistent.
+    /// LSN of its last commit; for a snapshot restored as it is, the LSN at which the snapshot is
+    /// consistent.
     pub lsn: Lsn,
     /// Its last transaction.
     pub tx: TxId,
@@ -135,10 +138,12 @@ impl Archive {
         Ok(())
     }
 
-    /// The restored state with this fingerprint; of several, the one with the highest LSN on the newest timeline.
+    /// The restored state with this fingerprint; of several, the one with the highest LSN on the
+    /// newest timeline.
     ///
     /// # Errors
-    /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a later version.
+    /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a
+    /// later version.
     pub fn restored_as(&self, fingerprint: &Fingerprint) -> Result<Option<RestoredState>> {
         let folder = self.layout().restored(&digits(&self.mark(fingerprint)));
         let mut found = Vec::new();

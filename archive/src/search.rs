@@ -1,5 +1,5 @@
-//! Finds commits in a history by reading a few footers. Every footer also states the last commit before its range, so a binary
-//! search works on objects without commits too.
+//! Finds commits in a history by reading a few footers. Every footer also states the last commit
+//! before its range, so a binary search works on objects without commits too.
 
 use crate::archive::Archive;
 use crate::error::Result;
@@ -71,8 +71,8 @@ impl<'a> Search<'a> {
 
     /// The commit of a transaction.
     ///
-    /// Expects transaction numbers to ascend from commit to commit. If they don't, it reads every footer before it returns
-    /// `None`.
+    /// Expects transaction numbers to ascend from commit to commit. If they don't, it reads every
+    /// footer before it returns `None`.
     ///
     /// # Errors
     /// Errors of reading footers.
@@ -93,10 +93,11 @@ impl<'a> Search<'a> {
         Transactions::new(self.archive, &self.pieces[begin..], after)
     }
 
-    /// A commit that was logged after `time` and can have happened at or before it: then the state at that time is uncertain.
+    /// A commit that was logged after `time` and can have happened at or before it: then the state
+    /// at that time is uncertain.
     ///
-    /// Earliest times are those of looks at the source, which do not decrease; reads one object more for writers whose looks
-    /// overlap.
+    /// Earliest times are those of looks at the source, which do not decrease; reads one object
+    /// more for writers whose looks overlap.
     ///
     /// # Errors
     /// Errors of reading footers.
@@ -121,7 +122,8 @@ impl<'a> Search<'a> {
         Ok(None)
     }
 
-    /// Spans of time that the source's clock showed twice because it was set back: first and last moment of each.
+    /// Spans of time that the source's clock showed twice because it was set back: first and last
+    /// moment of each.
     ///
     /// # Errors
     /// Errors of reading footers.
@@ -155,7 +157,8 @@ impl<'a> Search<'a> {
         if last.to == footer.to {
             return Ok(Some(footer.watermark));
         }
-        // The path leaves the timeline here, so later times of that timeline do not belong to this history.
+        // The path leaves the timeline here, so later times of that timeline do not belong to this
+        // history.
         Ok(footer.last_commit(last.to).map(|commit| commit.time))
     }
 }

@@ -1,10 +1,11 @@
-//! Shipping: stores the durable part of the local log as archive objects, without closing a segment.
+//! Shipping: stores the durable part of the local log as archive objects, without closing a
+//! segment.
 //!
 //! # Promises
 //! - Takes only batches below the log's durable LSN (FAILURES 42).
 //! - Each object starts where its predecessor ends, unless the log itself states a gap.
-//! - Decodes and compares each object before the put (FAILURES 30). If the reply to a put is lost, it puts the same bytes
-//!   again: a range never gets a second content.
+//! - Decodes and compares each object before the put (FAILURES 30). If the reply to a put is lost,
+//!   it puts the same bytes again: a range never gets a second content.
 //! - [`Shipper::archived`] advances only after a put and a check for a higher claim (FAILURES 21).
 
 use crate::catalog::Catalog;
@@ -67,9 +68,9 @@ impl Shipper {
     /// A shipper that continues at the end of the archive of the log's timeline.
     ///
     /// # Errors
-    /// [`Error::UnknownTimeline`] if the catalog was loaded before the timeline was claimed; [`Error::LocalBehind`] if
-    /// the archive has more of this timeline than the log; [`Error::Diverged`] if the two differ (FAILURES 13); errors of
-    /// reading either.
+    /// [`Error::UnknownTimeline`] if the catalog was loaded before the timeline was claimed;
+    /// [`Error::LocalBehind`] if the archive has more of this timeline than the log;
+    /// [`Error::Diverged`] if the two differ (FAILURES 13); errors of reading either.
     pub fn new(
         writer: Writer,
         catalog: &Catalog,
@@ -125,8 +126,9 @@ impl Shipper {
     /// After an error of the repository another call continues where this one stopped.
     ///
     /// # Errors
-    /// [`Error::Fenced`] if another writer took over; [`pitr_wal::Error::Removed`] if the log was cut down before it was
-    /// archived (see [`accept_loss`](Self::accept_loss)); [`Error::Diverged`]; [`Error::Objects`].
+    /// [`Error::Fenced`] if another writer took over; [`pitr_wal::Error::Removed`] if the log was
+    /// cut down before it was archived (see [`accept_loss`](Self::accept_loss));
+    /// [`Error::Diverged`]; [`Error::Objects`].
     pub fn ship(&mut self, log: &Wal) -> Result<Shipped> {
         let durable = log.durable();
         let mut shipped = Shipped::default();
@@ -138,8 +140,8 @@ impl Shipper {
         Ok(shipped)
     }
 
-    /// Like [`ship`](Self::ship), but at most one object, up to `until`, which must be durable. `None` if everything below
-    /// `until` is archived.
+    /// Like [`ship`](Self::ship), but at most one object, up to `until`, which must be durable.
+    /// `None` if everything below `until` is archived.
     ///
     /// # Errors
     /// Errors of [`ship`](Self::ship).
@@ -177,15 +179,17 @@ impl Shipper {
         Ok(true)
     }
 
-    /// Accepts the loss of log that was removed before it was archived, after [`pitr_wal::Error::Removed`]. The next object
-    /// starts with a gap, at the start of the local log. If the log starts within a record, the rest of that record does not
-    /// count. States after the gap need a new base. Does nothing if nothing is lost.
+    /// Accepts the loss of log that was removed before it was archived, after
+    /// [`pitr_wal::Error::Removed`]. The next object starts with a gap, at the start of the local
+    /// log. If the log starts within a record, the rest of that record does not count. States after
+    /// the gap need a new base. Does nothing if nothing is lost.
     pub fn accept_loss(&mut self) {
         self.lost = true;
     }
 
     fn reader(&self, log: &Wal) -> Result<LogReader> {
-        // The first segment states the position that the log follows, which lies before its first batch.
+        // The first segment states the position that the log follows, which lies before its first
+        // batch.
         let at = self.at.unwrap_or(self.begin);
         let from = if self.lost { at.max(log.first()) } else { at };
         match log.reader(from) {
@@ -242,7 +246,8 @@ fn segment_size(batch: &LogBatch) -> Option<SegmentSize> {
     (size.segment_of(batch.header.lsn) == batch.segment).then_some(size)
 }
 
-/// Errors unless the log's bytes from `from` to `to` equal `archived`, as far as the log still has them.
+/// Errors unless the log's bytes from `from` to `to` equal `archived`, as far as the log still has
+/// them.
 fn check_same(log: &Wal, from: Lsn, to: Lsn, archived: &[u8]) -> Result<()> {
     let mut reader = log.reader(from)?;
     let mut rest = archived;

@@ -64,7 +64,8 @@ impl ForkReason {
 pub struct Timeline {
     /// The timeline that it forked from; `None` for a timeline without a past.
     pub parent: Option<TimelineId>,
-    /// The last position of the parent that belongs to its history; [`Lsn::ORIGIN`] without a parent.
+    /// The last position of the parent that belongs to its history; [`Lsn::ORIGIN`] without a
+    /// parent.
     pub fork: Lsn,
     /// The reason of the fork.
     pub reason: ForkReason,
@@ -146,7 +147,8 @@ mod tests {
             let bytes = timeline.encode();
             prop_assert_eq!(Timeline::decode(TimelineId::new(id), &bytes).unwrap(), timeline);
             prop_assert!(Timeline::decode(TimelineId::new(id), &bytes[..bytes.len() - 1]).is_err());
-            // A timeline that descends from itself or from a later one would make a path without end.
+            // A timeline that descends from itself or from a later one would make a path without
+            // end.
             prop_assert!(parent == 0 || Timeline::decode(TimelineId::new(parent), &bytes).is_err());
         }
     }

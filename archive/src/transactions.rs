@@ -15,7 +15,8 @@ pub struct Transaction {
     pub commit: CommitEntry,
 }
 
-/// Iterates over commits in LSN order; made by [`crate::Search::transactions`]. Ends after the first error.
+/// Iterates over commits in LSN order; made by [`crate::Search::transactions`]. Ends after the
+/// first error.
 #[derive(Debug)]
 pub struct Transactions<'a> {
     archive: &'a Archive,

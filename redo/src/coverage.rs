@@ -3,8 +3,8 @@
 use pitr_format::{Lsn, TxId};
 use std::ops::Bound;
 
-/// True if a record that ends at `end` is part of the log up to `target`. Commits count by the end of their record,
-/// which is their LSN.
+/// True if a record that ends at `end` is part of the log up to `target`. Commits count by the end
+/// of their record, which is their LSN.
 #[inline]
 #[must_use]
 pub fn is_within(target: Bound<Lsn>, end: Lsn) -> bool {
@@ -35,7 +35,8 @@ impl CommitSpan {
     }
 }
 
-/// The committed transactions of a log: tells records that became visible from all others. 24 bytes for each commit.
+/// The committed transactions of a log: tells records that became visible from all others. 24 bytes
+/// for each commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Winners {
     /// By transaction, then by commit.
@@ -49,7 +50,8 @@ impl Winners {
         self.span_of(tx, lsn).is_some()
     }
 
-    /// The span of the first commit that covers the record of `tx` at `lsn`. Other records of `tx` in the span count too.
+    /// The span of the first commit that covers the record of `tx` at `lsn`. Other records of `tx`
+    /// in the span count too.
     #[must_use]
     pub fn span_of(&self, tx: TxId, lsn: Lsn) -> Option<CommitSpan> {
         let earlier = self.spans.partition_point(|span| (span.tx, span.commit) <= (tx, lsn));

@@ -2,8 +2,9 @@
 
 use pitr_format::Lsn;
 
-/// The set-lengths of one file that matter: those that no later set-length undercuts. Lengths therefore ascend with their
-/// LSNs, and the shortest length after a position is the first one after it.
+/// The set-lengths of one file that matter: those that no later set-length undercuts. Lengths
+/// therefore ascend with their LSNs, and the shortest length after a position is the first one
+/// after it.
 ///
 /// Takes set-lengths in any order; adding one in ascending order of LSNs moves no other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,8 +80,9 @@ impl Cuts {
         self.steps.last().map(|(_, len)| *len)
     }
 
-    /// Drops what only records between these set-lengths need. For a pass that goes newest first: every record that is
-    /// still to come is older than all of them, so the shortest and the last length say everything.
+    /// Drops what only records between these set-lengths need. For a pass that goes newest first:
+    /// every record that is still to come is older than all of them, so the shortest and the last
+    /// length say everything.
     pub fn keep_for_older(&mut self) {
         if self.steps.len() > 2 {
             self.steps.drain(1..self.steps.len() - 1);

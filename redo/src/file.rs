@@ -21,8 +21,8 @@ impl error::Error for MixedBlockSizes {}
 pub struct FileChange {
     /// Size of its images, bytes; `None` if it has none.
     pub block_bytes: Option<u32>,
-    /// The shortest length that was set, bytes: nothing of the earlier state is left at or after it. [`u64::MAX`] if no
-    /// length was set.
+    /// The shortest length that was set, bytes: nothing of the earlier state is left at or after
+    /// it. [`u64::MAX`] if no length was set.
     pub min_len: u64,
     /// The last length that was set, bytes.
     pub set_len: Option<u64>,

@@ -17,8 +17,9 @@ impl BlockImage {
         self.block.saturating_mul(self.block_bytes.into())
     }
 
-    /// Number of its bytes that are left; the rest reads as zeros. `shortest_later` is the shortest length that was set
-    /// after the image was logged, bytes: see [`Cuts::shortest_after`](crate::Cuts::shortest_after).
+    /// Number of its bytes that are left; the rest reads as zeros. `shortest_later` is the shortest
+    /// length that was set after the image was logged, bytes: see
+    /// [`Cuts::shortest_after`](crate::Cuts::shortest_after).
     #[inline]
     #[must_use]
     pub fn kept(&self, shortest_later: u64) -> u32 {

@@ -18,7 +18,8 @@ pub struct OpenTransactions<T> {
     open: BTreeMap<TxId, Open<T>>,
     /// Incarnation of the last record.
     incarnation: Option<Incarnation>,
-    /// A transaction that is known to be open: most records belong to the same transaction as the one before.
+    /// A transaction that is known to be open: most records belong to the same transaction as the
+    /// one before.
     current: Option<TxId>,
 }
 
@@ -39,7 +40,8 @@ impl<T: PartialEq> PartialEq for OpenTransactions<T> {
 impl<T: Eq> Eq for OpenTransactions<T> {}
 
 impl<T> OpenTransactions<T> {
-    /// The transactions that are open after a record of this incarnation, for a pass that continues there.
+    /// The transactions that are open after a record of this incarnation, for a pass that continues
+    /// there.
     pub fn resume(incarnation: Option<Incarnation>, open: impl IntoIterator<Item = (TxId, Open<T>)>) -> Self {
         OpenTransactions { open: open.into_iter().collect(), incarnation, current: None }
     }
@@ -51,8 +53,8 @@ impl<T> OpenTransactions<T> {
         self.incarnation
     }
 
-    /// States the incarnation of the next record; true if it is a new one. The transactions that the one before left
-    /// open then end, because their writer died.
+    /// States the incarnation of the next record; true if it is a new one. The transactions that
+    /// the one before left open then end, because their writer died.
     #[inline]
     pub fn enter(&mut self, incarnation: Incarnation) -> bool {
         if self.incarnation == Some(incarnation) {
@@ -71,14 +73,16 @@ impl<T> OpenTransactions<T> {
         self.current == Some(tx)
     }
 
-    /// The transaction of the record at `lsn`, which opens it unless it is open. `new` makes its state.
+    /// The transaction of the record at `lsn`, which opens it unless it is open. `new` makes its
+    /// state.
     #[inline]
     pub fn record(&mut self, tx: TxId, lsn: Lsn, new: impl FnOnce() -> T) -> &mut T {
         self.current = Some(tx);
         &mut self.open.entry(tx).or_insert_with(|| Open { first: lsn, state: new() }).state
     }
 
-    /// Ends a transaction by its commit or abort. Later records under its number belong to a new transaction.
+    /// Ends a transaction by its commit or abort. Later records under its number belong to a new
+    /// transaction.
     #[inline]
     pub fn end(&mut self, tx: TxId) -> Option<Open<T>> {
         self.current = None;
@@ -103,8 +107,8 @@ impl<T> OpenTransactions<T> {
         self.open.is_empty()
     }
 
-    /// Joins those of the following part of the log, of which all commits and aborts were applied here before. `both`
-    /// joins the states of a transaction that has records in both parts.
+    /// Joins those of the following part of the log, of which all commits and aborts were applied
+    /// here before. `both` joins the states of a transaction that has records in both parts.
     pub fn join(&mut self, later: OpenTransactions<T>, mut both: impl FnMut(&mut T, T)) {
         self.current = None;
         for (tx, open) in later.open {
@@ -115,7 +119,8 @@ impl<T> OpenTransactions<T> {
         }
     }
 
-    /// The open transactions by number. Records outside of transactions ([`TxId::NONE`]) are no transaction.
+    /// The open transactions by number. Records outside of transactions ([`TxId::NONE`]) are no
+    /// transaction.
     pub fn iter(&self) -> impl Iterator<Item = (TxId, &Open<T>)> {
         self.open.iter().map(|(tx, open)| (*tx, open)).filter(|(tx, _)| *tx != TxId::NONE)
     }

@@ -1,7 +1,8 @@
-//! A replay of 2 GB of log, compared with a plain scan. `cargo xtask measure replay` records the output.
+//! A replay of 2 GB of log, compared with a plain scan. `cargo xtask measure replay` records the
+//! output.
 //!
-//! The log is in the page cache. Ten logical records of 100 bytes make a transaction, in eight partitions; every tenth is
-//! aborted.
+//! The log is in the page cache. Ten logical records of 100 bytes make a transaction, in eight
+//! partitions; every tenth is aborted.
 
 use pitr_format::log::{SegmentHeader, WholeRecord};
 use pitr_format::record::Record;

@@ -1,5 +1,6 @@
-//! Reads a log of 128-byte records from a warm cache: by a reader, by a scan, and by a scan of several threads; each with batches
-//! of a megabyte and with batches of one record. A record with its header has 152 bytes.
+//! Reads a log of 128-byte records from a warm cache: by a reader, by a scan, and by a scan of
+//! several threads; each with batches of a megabyte and with batches of one record. A record with
+//! its header has 152 bytes.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::log::WholeRecord;

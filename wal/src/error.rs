@@ -43,8 +43,8 @@ pub enum Error {
         /// The folder.
         dir: PathBuf,
     },
-    /// A segment's header can't be read. A header is synced before its file gets its name, so this is damage, or a file of
-    /// another kind.
+    /// A segment's header can't be read. A header is synced before its file gets its name, so this
+    /// is damage, or a file of another kind.
     Header {
         /// The segment file.
         path: PathBuf,
@@ -134,7 +134,8 @@ pub enum Error {
         /// The requested name.
         name: String,
     },
-    /// The log's slot file is damaged or belongs to another log, so the positions that must be kept are unknown.
+    /// The log's slot file is damaged or belongs to another log, so the positions that must be kept
+    /// are unknown.
     SlotFile {
         /// The file.
         path: PathBuf,
@@ -148,7 +149,8 @@ pub enum Error {
         /// The rule that it breaks.
         source: DecodeError,
     },
-    /// A commit or an abort names a first record after the end of the log. It would not cover its transaction's records.
+    /// A commit or an abort names a first record after the end of the log. It would not cover its
+    /// transaction's records.
     FirstAhead {
         /// The transaction.
         tx: TxId,
@@ -164,8 +166,8 @@ pub enum Error {
         /// Size of the rejected append, bytes.
         bytes: u64,
     },
-    /// A write or sync failed earlier. The content of the disk is unknown, so nothing is acknowledged any more. Drop the
-    /// log and open it again.
+    /// A write or sync failed earlier. The content of the disk is unknown, so nothing is
+    /// acknowledged any more. Drop the log and open it again.
     Poisoned {
         /// The earlier failure.
         cause: Arc<Error>,

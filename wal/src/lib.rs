@@ -1,26 +1,31 @@
 //! A write-ahead log with group commit, segments of fixed size, and exact handling of torn tails.
 //!
 //! # What it promises
-//! - **Acknowledged means durable.** [`Wal::commit`] returns when the records are synced; any number of threads share one
-//!   `fdatasync`. After a failed write or sync nothing is acknowledged any more ([`Error::Poisoned`]).
-//! - **A torn tail is cut, a hole is refused.** [`Wal::open`] distinguishes the two by the durable points that later bytes
-//!   state. Nothing is appended to a cut segment: the log continues in the next one, under a higher incarnation, so bytes
-//!   after the cut never become valid again.
-//! - **Readers see only durable records**, and detect a missing or damaged batch or file: [`LogReader`].
-//! - **A scan reads in place** ([`LogScan`]): sealed segments are mapped, pinned and verified. With the feature `parallel`
-//!   several threads read different segments, and any number of threads gives the same result: an [`Analysis`] merges, a
-//!   replay keeps each partition's order. A scan finds commits by time and transaction without reading the log.
-//! - **The log keeps what is needed.** The engine states its redo point ([`Wal::remove_below`]); an archiver or a replica
-//!   holds a [`Slot`], which survives restarts. At a cap the log drops slots and reports it ([`Event`]), but it never drops
-//!   the redo point.
+//! - **Acknowledged means durable.** [`Wal::commit`] returns when the records are synced; any
+//!   number of threads share one `fdatasync`. After a failed write or sync nothing is acknowledged
+//!   any more ([`Error::Poisoned`]).
+//! - **A torn tail is cut, a hole is refused.** [`Wal::open`] distinguishes the two by the durable
+//!   points that later bytes state. Nothing is appended to a cut segment: the log continues in the
+//!   next one, under a higher incarnation, so bytes after the cut never become valid again.
+//! - **Readers see only durable records**, and detect a missing or damaged batch or file:
+//!   [`LogReader`].
+//! - **A scan reads in place** ([`LogScan`]): sealed segments are mapped, pinned and verified. With
+//!   the feature `parallel` several threads read different segments, and any number of threads
+//!   gives the same result: an [`Analysis`] merges, a replay keeps each partition's order. A scan
+//!   finds commits by time and transaction without reading the log.
+//! - **The log keeps what is needed.** The engine states its redo point ([`Wal::remove_below`]); an
+//!   archiver or a replica holds a [`Slot`], which survives restarts. At a cap the log drops slots
+//!   and reports it ([`Event`]), but it never drops the redo point.
 //! - **Commit times never decrease**, even if the clock is set back, and across a reopen.
-//! - **The sync policy is a setting**: [`SyncPolicy`]. A [`Ticket`] can be waited for, polled, or awaited (feature `future`).
-//! - **Memory is bounded**: 8 MiB that wait for the disk, 8 MiB in flight, 8 MiB of reused buffers, and one builder for each
-//!   appending thread. A scan holds the segments that its threads read, and reads only the newest one into memory.
+//! - **The sync policy is a setting**: [`SyncPolicy`]. A [`Ticket`] can be waited for, polled, or
+//!   awaited (feature `future`).
+//! - **Memory is bounded**: 8 MiB that wait for the disk, 8 MiB in flight, 8 MiB of reused buffers,
+//!   and one builder for each appending thread. A scan holds the segments that its threads read,
+//!   and reads only the newest one into memory.
 //!
 //! # What it relies on
-//! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes atomically. `docs/format/wal.md` describes the
-//! layouts, the tail decision and these assumptions.
+//! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes atomically.
+//! `docs/format/wal.md` describes the layouts, the tail decision and these assumptions.
 //!
 //! # Example
 //! ```

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 /// When a [`commit`](crate::Wal::commit) returns.
 ///
-/// Under every policy, [`Wal::sync`](crate::Wal::sync) and waiting for a ticket return when the records are on disk, the end
-/// of each segment is synced, and readers see only durable records.
+/// Under every policy, [`Wal::sync`](crate::Wal::sync) and waiting for a ticket return when the
+/// records are on disk, the end of each segment is synced, and readers see only durable records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
     /// When it is durable. Commits that arrive while the disk is busy share the next sync.
     #[default]
     Each,
-    /// When it is durable. The thread that syncs first waits this long for others to join. For disks on which a sync costs
-    /// far more than the wait.
+    /// When it is durable. The thread that syncs first waits this long for others to join. For
+    /// disks on which a sync costs far more than the wait.
     Within(Duration),
-    /// When it has its position. The log's own thread syncs this often: a crash of the machine or the process may lose that
-    /// much.
+    /// When it has its position. The log's own thread syncs this often: a crash of the machine or
+    /// the process may lose that much.
     Periodic(Duration),
-    /// When it has its position. The log's own thread writes to the operating system at least ten times a second, and syncs
-    /// only where a segment ends.
+    /// When it has its position. The log's own thread writes to the operating system at least ten
+    /// times a second, and syncs only where a segment ends.
     Never,
 }
 
@@ -37,15 +37,17 @@ impl SyncPolicy {
 pub struct WalOptions {
     /// When a commit returns.
     pub sync: SyncPolicy,
-    /// True for a thread of the log's own. It writes waiting records while other threads append, prepares the next segment's
-    /// file, and syncs for polled tickets. Without it the calling threads do all work.
+    /// True for a thread of the log's own. It writes waiting records while other threads append,
+    /// prepares the next segment's file, and syncs for polled tickets. Without it the calling
+    /// threads do all work.
     pub background: bool,
-    /// Maximum number of segment files, at least 2. Slots that keep more are dropped ([`Event`](crate::Event)), but never
-    /// the engine's redo point. `None` for no maximum.
+    /// Maximum number of segment files, at least 2. Slots that keep more are dropped
+    /// ([`Event`](crate::Event)), but never the engine's redo point. `None` for no maximum.
     pub segments_max: Option<u32>,
-    /// Maximum number of bytes that wait to be written before an append waits too, at least 1. The same number may be in
-    /// flight to the disk. With one builder for each appending thread, and the size of one append, this bounds the log's
-    /// memory. A higher value lets appends continue longer while the disk is busy.
+    /// Maximum number of bytes that wait to be written before an append waits too, at least 1. The
+    /// same number may be in flight to the disk. With one builder for each appending thread, and
+    /// the size of one append, this bounds the log's memory. A higher value lets appends continue
+    /// longer while the disk is busy.
     pub waiting_bytes_max: usize,
 }
 
@@ -86,8 +88,8 @@ pub struct Start {
     pub timeline: TimelineId,
     /// Size of every segment file; fixed for the life of the timeline.
     pub segment_size: SegmentSize,
-    /// End of the history that this log continues: [`Lsn::ORIGIN`], or the fork point. The first segment is the one after
-    /// the segment that contains this position.
+    /// End of the history that this log continues: [`Lsn::ORIGIN`], or the fork point. The first
+    /// segment is the one after the segment that contains this position.
     pub follows: Lsn,
     /// No commit gets an earlier time.
     pub time: Timestamp,

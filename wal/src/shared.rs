@@ -29,8 +29,8 @@ pub(crate) struct Opened {
     pub(crate) lock: DirLock,
 }
 
-/// Locks a mutex, also after a holder panicked: every change to the guarded data is made at once or not at all, so the
-/// data is whole.
+/// Locks a mutex, also after a holder panicked: every change to the guarded data is made at once or
+/// not at all, so the data is whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

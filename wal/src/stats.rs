@@ -5,8 +5,8 @@ use pitr_format::Lsn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counters since the log was opened, and its current state. The values are read one after the other: while other threads
-/// write, they need not be exactly consistent.
+/// Counters since the log was opened, and its current state. The values are read one after the
+/// other: while other threads write, they need not be exactly consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

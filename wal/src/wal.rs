@@ -15,9 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An open log. Clones are handles to the same log. Dropping the last handle, reader and ticket unlocks it. With
-/// [`WalOptions::background`] dropping the last handle syncs the appended records, unless the disk fails; without it,
-/// unsynced records are lost.
+/// An open log. Clones are handles to the same log. Dropping the last handle, reader and ticket
+/// unlocks it. With [`WalOptions::background`] dropping the last handle syncs the appended records,
+/// unless the disk fails; without it, unsynced records are lost.
 #[derive(Debug, Clone)]
 pub struct Wal {
     shared: Arc<Shared>,
@@ -26,14 +26,15 @@ pub struct Wal {
 }
 
 impl Wal {
-    /// Creates a log in `dir`, and the folder if needed. Durable on return. [`Error::Exists`] if the folder holds a log.
+    /// Creates a log in `dir`, and the folder if needed. Durable on return. [`Error::Exists`] if
+    /// the folder holds a log.
     pub fn create(env: &Env, dir: &Path, start: &Start, options: &WalOptions) -> Result<Wal> {
         Self::start(open::create(env, dir, start, options)?)
     }
 
-    /// Opens the log in `dir`, after a crash or a clean end. Cuts a torn tail, refuses a hole ([`Error::Hole`]). Everything
-    /// below `archived_to` is known to have been durable ([`Lsn::ORIGIN`] if nothing is): a log that ends before it is
-    /// refused too.
+    /// Opens the log in `dir`, after a crash or a clean end. Cuts a torn tail, refuses a hole
+    /// ([`Error::Hole`]). Everything below `archived_to` is known to have been durable
+    /// ([`Lsn::ORIGIN`] if nothing is): a log that ends before it is refused too.
     pub fn open(env: &Env, dir: &Path, archived_to: Lsn, options: &WalOptions) -> Result<(Wal, Recovered)> {
         let (shared, recovered) = open::open(env, dir, archived_to, options)?;
         Ok((Self::start(shared)?, recovered))
@@ -45,9 +46,9 @@ impl Wal {
         Ok(Wal { shared, helper: helper.map(Arc::new) })
     }
 
-    /// Appends records. They are not durable yet, and no reader sees them; a later commit or sync makes them durable. Waits
-    /// for the disk if too many bytes are waiting. The builder, passed by value or by reference, is empty afterwards, and
-    /// unchanged after an error.
+    /// Appends records. They are not durable yet, and no reader sees them; a later commit or sync
+    /// makes them durable. Waits for the disk if too many bytes are waiting. The builder, passed by
+    /// value or by reference, is empty afterwards, and unchanged after an error.
     pub fn append(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Appended> {
         Ok(self.place(batch.borrow_mut())?.0)
     }
@@ -81,8 +82,8 @@ impl Wal {
         Ok(appended)
     }
 
-    /// Returns when everything appended so far is written to the operating system: it survives a crash of this process, but
-    /// not of the machine.
+    /// Returns when everything appended so far is written to the operating system: it survives a
+    /// crash of this process, but not of the machine.
     pub fn flush(&self) -> Result<()> {
         self.shared.write_out()
     }
@@ -95,8 +96,9 @@ impl Wal {
         Ok(self.durable())
     }
 
-    /// Leaves a gap: ends the segment and skips the next segment number. The skipped positions stand for changes of the
-    /// source that were not seen. Durable on return. Returns where the log continues.
+    /// Leaves a gap: ends the segment and skips the next segment number. The skipped positions
+    /// stand for changes of the source that were not seen. Durable on return. Returns where the log
+    /// continues.
     pub fn skip(&self) -> Result<Lsn> {
         let mut queue = self.shared.queue_with_room()?;
         let (lsn, round) = queue.skip()?;
@@ -110,8 +112,9 @@ impl Wal {
         self.shared.queue().durable()
     }
 
-    /// Returns the durable point once it is above `lsn`, or after `timeout`. For threads that follow the log with a
-    /// [`reader`](Wal::reader) or ship it. Causes no sync. [`Error::Poisoned`] if the log has failed.
+    /// Returns the durable point once it is above `lsn`, or after `timeout`. For threads that
+    /// follow the log with a [`reader`](Wal::reader) or ship it. Causes no sync.
+    /// [`Error::Poisoned`] if the log has failed.
     pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
         let Env { clock, spawn, .. } = &self.shared.env;
         let mut timeout = timeout;
@@ -140,34 +143,36 @@ impl Wal {
         self.shared.first()
     }
 
-    /// States the engine's redo point: the engine no longer needs anything below `lsn`. Removes the segments that lie wholly
-    /// below it and below every [`Slot`], oldest first, but never the newest and none that isn't durable. Keeps some of the
-    /// files for new segments. Returns the size of the removed segments, bytes.
+    /// States the engine's redo point: the engine no longer needs anything below `lsn`. Removes the
+    /// segments that lie wholly below it and below every [`Slot`], oldest first, but never the
+    /// newest and none that isn't durable. Keeps some of the files for new segments. Returns the
+    /// size of the removed segments, bytes.
     pub fn remove_below(&self, lsn: Lsn) -> Result<u64> {
         self.shared.remove_below(lsn)
     }
 
-    /// Claims the log from `from` on for an archiver, a replica or another reader, under this name. Durable on return: the
-    /// slot outlives this process. If the log already has a slot of this name, from an earlier claim, it keeps its
-    /// [position](Slot::position), and `from` is ignored.
+    /// Claims the log from `from` on for an archiver, a replica or another reader, under this name.
+    /// Durable on return: the slot outlives this process. If the log already has a slot of this
+    /// name, from an earlier claim, it keeps its [position](Slot::position), and `from` is ignored.
     ///
     /// # Errors
-    /// [`Error::Removed`] if the log no longer holds `from`; [`Error::Beyond`] if the log ends before `from`;
-    /// [`Error::SlotTaken`] if this process holds the slot; [`Error::SlotDropped`] if the log dropped it at its cap;
-    /// [`Error::SlotRefused`]; [`Error::Io`].
+    /// [`Error::Removed`] if the log no longer holds `from`; [`Error::Beyond`] if the log ends
+    /// before `from`; [`Error::SlotTaken`] if this process holds the slot; [`Error::SlotDropped`]
+    /// if the log dropped it at its cap; [`Error::SlotRefused`]; [`Error::Io`].
     pub fn slot(&self, name: &str, from: Lsn) -> Result<Slot> {
         self.check_reached(from)?;
         slots::claim(&self.shared, name, from)
     }
 
-    /// All slots of the log, by name. Includes slots that were not claimed since the log was opened: they hold the log too.
+    /// All slots of the log, by name. Includes slots that were not claimed since the log was
+    /// opened: they hold the log too.
     #[must_use]
     pub fn slots(&self) -> Vec<SlotState> {
         lock(&self.shared.segments).slots.states()
     }
 
-    /// Removes a slot that is not claimed: its holder is gone for good, or will start from a new base. False if there is no
-    /// slot of this name. Durable on return.
+    /// Removes a slot that is not claimed: its holder is gone for good, or will start from a new
+    /// base. False if there is no slot of this name. Durable on return.
     ///
     /// # Errors
     /// [`Error::SlotTaken`] if this process holds it: use [`Slot::release`]; [`Error::Io`].
@@ -187,15 +192,17 @@ impl Wal {
         self.shared.stats()
     }
 
-    /// A reader from `from`, which returns batches as they become durable. `from` is the start or the end of a batch, or the
-    /// end of a segment; from a position within a batch the reader returns the whole batch. [`Error::Beyond`] if the log
-    /// ends before `from`. The reader's first call returns [`Error::Removed`] if `from` was removed.
+    /// A reader from `from`, which returns batches as they become durable. `from` is the start or
+    /// the end of a batch, or the end of a segment; from a position within a batch the reader
+    /// returns the whole batch. [`Error::Beyond`] if the log ends before `from`. The reader's first
+    /// call returns [`Error::Removed`] if `from` was removed.
     pub fn reader(&self, from: Lsn) -> Result<LogReader> {
         self.check_reached(from)?;
         Ok(LogReader::live(&self.shared, from))
     }
 
-    /// A scan in place from `from` up to `until`: [`LogScan`]. [`Error::Beyond`] if `until` is not durable.
+    /// A scan in place from `from` up to `until`: [`LogScan`]. [`Error::Beyond`] if `until` is not
+    /// durable.
     pub fn scan(&self, from: Lsn, until: Lsn) -> Result<LogScan> {
         let end = self.durable();
         if until > end {

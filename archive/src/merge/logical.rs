@@ -1,7 +1,8 @@
 //! Finds logical records that a merge of images would omit (FAILURES 52).
 //!
-//! Footers list logical records. Older objects have footers without that list. For these a commit's totals help: it states how
-//! many images and bytes its transaction logged. If the images found are fewer bytes, the records themselves are read.
+//! Footers list logical records. Older objects have footers without that list. For these a commit's
+//! totals help: it states how many images and bytes its transaction logged. If the images found are
+//! fewer bytes, the records themselves are read.
 
 use super::select::{Selection, Window};
 use crate::archive::Archive;

@@ -1,7 +1,8 @@
 //! Which images count: the first pass of a merge, over footers alone, newest object first. Pure.
 //!
-//! The rules are those of [`pitr_redo`]; this is their newest-first traversal. It keeps one bit for each block: set once the
-//! block's newest image is found. Logical records count as images do: a merge restores none, so it only finds them.
+//! The rules are those of [`pitr_redo`]; this is their newest-first traversal. It keeps one bit for
+//! each block: set once the block's newest image is found. Logical records count as images do: a
+//! merge restores none, so it only finds them.
 
 use super::blocks::BlockSet;
 use crate::error::Error;
@@ -23,8 +24,8 @@ pub(super) struct MergedFile {
 }
 
 impl MergedFile {
-    /// Number of bytes of the image at `lsn` that are left; `None` if a newer image replaces it or it is cut off. Images of a
-    /// block come newest first.
+    /// Number of bytes of the image at `lsn` that are left; `None` if a newer image replaces it or
+    /// it is cut off. Images of a block come newest first.
     fn keep(&mut self, lsn: Lsn, image: BlockImage) -> Result<Option<u32>, MixedBlockSizes> {
         self.change.set_block_bytes(image.block_bytes)?;
         let kept = image.kept(self.cuts.shortest_after(lsn));
@@ -89,8 +90,8 @@ pub(super) struct Selection {
     pub(super) survivors: u64,
     /// The first logical record that counts, from a footer.
     pub(super) logical: Option<LogicalEntry>,
-    /// Transactions that logged more than images although no footer lists a logical record: their objects are from before
-    /// footers listed them.
+    /// Transactions that logged more than images although no footer lists a logical record: their
+    /// objects are from before footers listed them.
     pub(super) suspects: Vec<Window>,
 }
 
@@ -117,8 +118,8 @@ impl Selection {
         self.files
     }
 
-    /// Takes the next older object; returns one bit for each of its images in the footer's order, or `None` if no
-    /// image of it survives.
+    /// Takes the next older object; returns one bit for each of its images in the footer's order,
+    /// or `None` if no image of it survives.
     pub(super) fn add(&mut self, piece: &Piece, footer: &Footer) -> Result<Option<BitVec>, Error> {
         let upto = self.upto.min(piece.to);
         let commits = footer.commits.iter().filter(|commit| is_within(Bound::Included(upto), commit.lsn));

@@ -1,5 +1,5 @@
-//! The second pass of a merge: reads the frames with surviving images, verifies every batch, assembles fragments, and returns
-//! each surviving image once.
+//! The second pass of a merge: reads the frames with surviving images, verifies every batch,
+//! assembles fragments, and returns each surviving image once.
 
 use super::select::Crossing;
 use crate::archive::{Archive, LogObject};

@@ -77,7 +77,8 @@ fn check(world: &World, pieces: &[Piece], base: Option<&State>, to: &State) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    // FAILURES 16, 45: aborted, open and interleaved transactions across objects and frames of any size.
+    // FAILURES 16, 45: aborted, open and interleaved transactions across objects and frames of any
+    // size.
     #[test]
     fn every_commit_comes_back(seed: u64, steps in 20usize..160, object in 600u32..30_000, frame in 300u32..9000) {
         every_commit(seed, steps, object, frame);

@@ -68,7 +68,8 @@ impl ObjectStore for Deaf {
 
 #[test]
 fn an_object_whose_reply_was_lost_is_put_again_with_the_same_bytes() {
-    // FAILURES 27, 46: the log has grown by the next call, and the range must not get a second content.
+    // FAILURES 27, 46: the log has grown by the next call, and the range must not get a second
+    // content.
     let dir = tempfile::tempdir().unwrap();
     let deaf = Arc::new(Deaf::default());
     let objects = Objects::with_store(Arc::clone(&deaf) as Arc<dyn ObjectStore>).unwrap();

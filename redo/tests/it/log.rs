@@ -1,4 +1,5 @@
-//! Random logs, and the naive model: a replay of every record, oldest first, into a map of blocks and lengths.
+//! Random logs, and the naive model: a replay of every record, oldest first, into a map of blocks
+//! and lengths.
 
 use pitr_format::{FileId, Incarnation, Lsn, TxId};
 use pitr_redo::{CommitSpan, is_within};
@@ -6,7 +7,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// Size of the blocks of each file, bytes: block numbers and lengths are small, so images and cuts meet often.
+/// Size of the blocks of each file, bytes: block numbers and lengths are small, so images and cuts
+/// meet often.
 pub(crate) const BLOCK_BYTES: u32 = 4;
 /// Every record is this long.
 const RECORD_BYTES: u64 = 10;
@@ -41,7 +43,8 @@ impl Logged {
 /// What a writer does next: transaction, action, argument.
 pub(crate) type Act = (u64, u8, u64);
 
-/// A log of few transactions that interleave, commit, abort, or are forgotten. Their numbers are used again.
+/// A log of few transactions that interleave, commit, abort, or are forgotten. Their numbers are
+/// used again.
 pub(crate) fn log(acts: &[Act]) -> Vec<Logged> {
     let (mut log, mut at, mut incarnation) = (Vec::new(), 100, Incarnation::FIRST);
     let mut first: BTreeMap<u64, Lsn> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Both traversals restore what the naive replay restores, and both agree with it on what counts and what is open.
+//! Both traversals restore what the naive replay restores, and both agree with it on what counts
+//! and what is open.
 
 use crate::any_order::Part;
 use crate::log::{Logged, What, acts, base, counts, log, replay, target};
@@ -25,7 +26,8 @@ fn divided<'a>(log: &'a [Logged], places: &[Index]) -> Vec<&'a [Logged]> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
-    // Law 6, FAILURES 16, 45: transactions that abort, that never end, whose numbers come again; blocks cut off.
+    // Law 6, FAILURES 16, 45: transactions that abort, that never end, whose numbers come again;
+    // blocks cut off.
     #[test]
     fn both_orders_equal_a_replay_oldest_first(
         acts in acts(),
@@ -86,8 +88,8 @@ proptest! {
     }
 }
 
-/// The transactions whose last records in the last incarnation are neither commit nor abort: LSN of the first of these,
-/// and their number.
+/// The transactions whose last records in the last incarnation are neither commit nor abort: LSN of
+/// the first of these, and their number.
 fn naive_open(log: &[Logged]) -> BTreeMap<TxId, (Lsn, u64)> {
     let mut open = BTreeMap::new();
     let Some(last) = log.last() else { return open };

@@ -8,10 +8,11 @@ use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Records that are appended together, in this order. A builder may hold more than a batch or a segment: the log divides
-/// it as needed and acknowledges it as one.
+/// Records that are appended together, in this order. A builder may hold more than a batch or a
+/// segment: the log divides it as needed and acknowledges it as one.
 ///
-/// Appending empties the builder and keeps its memory, so one builder can serve a thread for its lifetime.
+/// Appending empties the builder and keeps its memory, so one builder can serve a thread for its
+/// lifetime.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     pub(crate) payloads: Vec<u8>,
@@ -21,8 +22,8 @@ pub struct BatchBuilder {
     firsts: Firsts,
 }
 
-/// Index of the first record of each transaction that is neither committed nor aborted yet. Most builders hold one
-/// transaction: the map is used only when the transaction changes.
+/// Index of the first record of each transaction that is neither committed nor aborted yet. Most
+/// builders hold one transaction: the map is used only when the transaction changes.
 #[derive(Debug, Default)]
 struct Firsts {
     current: Option<(TxId, usize)>,
@@ -60,7 +61,8 @@ impl Firsts {
 /// The fields of a commit or an abort that the log fills in when it assigns the position.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Decides {
-    /// Index of the transaction's first record in this builder; that of the commit or abort itself if there is none.
+    /// Index of the transaction's first record in this builder; that of the commit or abort itself
+    /// if there is none.
     pub(crate) first: usize,
     /// LSN of its first record, if the engine passed one; that record may be in an earlier batch.
     pub(crate) given_first: Option<Lsn>,
@@ -76,7 +78,8 @@ pub(crate) struct Pushed {
     pub(crate) tx: TxId,
     /// Its payload in `payloads`.
     pub(crate) payload: Range<usize>,
-    /// Set for a commit or an abort that the log completes. One that was pushed as a record is complete already.
+    /// Set for a commit or an abort that the log completes. One that was pushed as a record is
+    /// complete already.
     pub(crate) decides: Option<Decides>,
     /// For a watermark: its time.
     pub(crate) watermark: Option<Timestamp>,
@@ -117,8 +120,9 @@ impl BatchBuilder {
         self.payloads.len()
     }
 
-    /// Adds a record. Use [`BatchBuilder::push_commit`] and [`BatchBuilder::push_abort`] for commits and aborts: this method
-    /// keeps their `first_lsn` and earliest time as they are, and the log stamps only the commit time.
+    /// Adds a record. Use [`BatchBuilder::push_commit`] and [`BatchBuilder::push_abort`] for
+    /// commits and aborts: this method keeps their `first_lsn` and earliest time as they are, and
+    /// the log stamps only the commit time.
     ///
     /// # Errors
     /// [`Error::Record`] if the format does not allow the record. The builder is then unchanged.
@@ -133,22 +137,23 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// Adds the commit of a transaction. The log stamps its time when it assigns the commit's position, never earlier than
-    /// any earlier stamp.
+    /// Adds the commit of a transaction. The log stamps its time when it assigns the commit's
+    /// position, never earlier than any earlier stamp.
     ///
-    /// `earliest` is the earliest time at which the commit can have happened. An engine that knows it, for example
-    /// because it read the clock when the commit was requested, passes it; the log lowers a value later than the
-    /// stamp to the stamp. With `None` the log uses the latest commit or watermark time before this commit. A restore to a
-    /// time from `earliest` up to the stamp is refused as uncertain, so a value that is too early makes times
-    /// unreachable: the [guide](crate::guide) has more.
+    /// `earliest` is the earliest time at which the commit can have happened. An engine that knows
+    /// it, for example because it read the clock when the commit was requested, passes it; the log
+    /// lowers a value later than the stamp to the stamp. With `None` the log uses the latest commit
+    /// or watermark time before this commit. A restore to a time from `earliest` up to the stamp is
+    /// refused as uncertain, so a value that is too early makes times unreachable: the
+    /// [guide](crate::guide) has more.
     ///
-    /// `first_lsn` is the position of the transaction's first record. Pass it if that record was appended with an earlier
-    /// builder ([`Appended::first`](crate::Appended::first)). With `None` the log uses the first record of
-    /// `tx` in this builder, or the commit itself.
+    /// `first_lsn` is the position of the transaction's first record. Pass it if that record was
+    /// appended with an earlier builder ([`Appended::first`](crate::Appended::first)). With `None`
+    /// the log uses the first record of `tx` in this builder, or the commit itself.
     ///
     /// # Errors
-    /// [`Error::Record`] if the note is too long. The builder is then unchanged. Appending fails with
-    /// [`Error::FirstAhead`] if `first_lsn` lies past the end of the log.
+    /// [`Error::Record`] if the note is too long. The builder is then unchanged. Appending fails
+    /// with [`Error::FirstAhead`] if `first_lsn` lies past the end of the log.
     pub fn push_commit(
         &mut self,
         partition: PartitionId,
@@ -162,8 +167,8 @@ impl BatchBuilder {
         self.decide(partition, tx, &Record::Commit(commit), first_lsn, earliest.is_none())
     }
 
-    /// Adds the abort of a transaction: none of its records count. `first_lsn` and errors are those of
-    /// [`BatchBuilder::push_commit`].
+    /// Adds the abort of a transaction: none of its records count. `first_lsn` and errors are those
+    /// of [`BatchBuilder::push_commit`].
     pub fn push_abort(&mut self, partition: PartitionId, tx: TxId, first_lsn: Option<Lsn>) -> Result<()> {
         self.decide(partition, tx, &Record::Abort { first_lsn: Lsn::ORIGIN }, first_lsn, false)
     }

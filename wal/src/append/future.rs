@@ -7,8 +7,8 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Becomes ready when the records of a [`Ticket`] are durable, or when the log has failed. Polling makes the log's own
-/// thread sync; dropping it does not undo the append.
+/// Becomes ready when the records of a [`Ticket`] are durable, or when the log has failed. Polling
+/// makes the log's own thread sync; dropping it does not undo the append.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Durable {

@@ -12,16 +12,17 @@ use loom::sync::{Condvar, Mutex};
 #[cfg(loom)]
 use loom::thread;
 
-/// Number of times that a thread yields before it sleeps. While other threads run, yielding is cheaper than sleeping and
-/// waking; on an idle machine it takes a few microseconds (`docs/choices.md`).
+/// Number of times that a thread yields before it sleeps. While other threads run, yielding is
+/// cheaper than sleeping and waking; on an idle machine it takes a few microseconds
+/// (`docs/choices.md`).
 const YIELDS: u32 = if cfg!(loom) { 0 } else { 5 };
 
 /// A place to sleep. Atomics hold the condition; a thread changes them before it opens the gate.
 ///
 /// # Invariant: no lost wake-up
-/// A sleeper checks the condition with the lock held, and releases the lock only by falling asleep. The thread that opens
-/// the gate takes the lock once between changing the condition and waking. So the sleeper either sees the change or is
-/// already asleep.
+/// A sleeper checks the condition with the lock held, and releases the lock only by falling asleep.
+/// The thread that opens the gate takes the lock once between changing the condition and waking. So
+/// the sleeper either sees the change or is already asleep.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     lock: Mutex<()>,

@@ -1,11 +1,14 @@
 //! The log's own thread: it does work that no caller waits for, so that no caller is delayed by it.
 //!
-//! - It writes when many bytes wait and no caller syncs, so that appending continues in the meantime.
+//! - It writes when many bytes wait and no caller syncs, so that appending continues in the
+//!   meantime.
 //! - It syncs for polled tickets, and as often as the sync policy says.
 //! - It prepares the next segment's file.
-//! - When the last handle of the log is dropped, it writes and syncs the remaining records, and ends.
+//! - When the last handle of the log is dropped, it writes and syncs the remaining records, and
+//!   ends.
 //!
-//! In an environment without threads ([`pitr_vfs::Spawn::Inline`]) the appending calls do this work.
+//! In an environment without threads ([`pitr_vfs::Spawn::Inline`]) the appending calls do this
+//! work.
 
 use super::rounds::Asked;
 use crate::options::SyncPolicy;

@@ -1,12 +1,14 @@
 //! Assigns positions to records: the pure half of the log's writer.
 //!
-//! [`Layout`] knows the end of the log, but no files, threads or clocks. It places records one after the other into an
-//! open batch and emits the writer's work as [`Step`]s, in order. Assigned positions are final.
+//! [`Layout`] knows the end of the log, but no files, threads or clocks. It places records one
+//! after the other into an open batch and emits the writer's work as [`Step`]s, in order. Assigned
+//! positions are final.
 //!
 //! # Invariants
-//! - A batch never crosses the end of its segment, and its body never exceeds [`BATCH_BODY_BYTES_MAX`].
-//! - A payload of up to [`FRAGMENT_BYTES_MIN`] is never divided. A larger one may be, into parts of at least that size
-//!   except for the last.
+//! - A batch never crosses the end of its segment, and its body never exceeds
+//!   [`BATCH_BODY_BYTES_MAX`].
+//! - A payload of up to [`FRAGMENT_BYTES_MIN`] is never divided. A larger one may be, into parts of
+//!   at least that size except for the last.
 //! - A stamp is never earlier than any earlier stamp.
 
 use super::builder::{BatchBuilder, Pushed};
@@ -43,7 +45,8 @@ pub struct Appended {
 pub struct Committed {
     /// The transaction.
     pub tx: TxId,
-    /// Its LSN: the end of the commit record. The commit is durable once the log's durable LSN reaches it.
+    /// Its LSN: the end of the commit record. The commit is durable once the log's durable LSN
+    /// reaches it.
     pub lsn: Lsn,
     /// The time stamped on it.
     pub time: Timestamp,
@@ -54,7 +57,8 @@ pub struct Committed {
 pub(crate) enum Step {
     /// Write a batch into the current segment.
     Write(Placed),
-    /// Sync the current segment, then begin the next one; its header holds the index of the current one.
+    /// Sync the current segment, then begin the next one; its header holds the index of the current
+    /// one.
     Begin(SegmentHeader, SegmentIndex),
 }
 
@@ -109,7 +113,8 @@ pub(crate) struct Layout {
     end: End,
     /// Index of the current segment.
     index: SegmentIndex,
-    /// The segment that begins with the next batch, with the index of its predecessor; `None` if it has begun.
+    /// The segment that begins with the next batch, with the index of its predecessor; `None` if it
+    /// has begun.
     to_begin: Option<(SegmentHeader, SegmentIndex)>,
     open: Option<OpenBatch>,
     steps: Vec<Step>,
@@ -126,14 +131,14 @@ impl Layout {
         Layout { end, index, to_begin: None, open, steps, buffers, waiting_bytes: 0 }
     }
 
-    /// Continues at `end`, in the segment with this header, which is created for its first batch. `before` is the index of
-    /// its predecessor.
+    /// Continues at `end`, in the segment with this header, which is created for its first batch.
+    /// `before` is the index of its predecessor.
     pub(crate) fn beginning(end: End, header: SegmentHeader, before: SegmentIndex) -> Self {
         Layout { to_begin: Some((header, before)), ..Layout::new(end, SegmentIndex::default()) }
     }
 
-    /// Start of the next batch if nothing more is placed; the end of the previous segment while the next one waits for its
-    /// first batch.
+    /// Start of the next batch if nothing more is placed; the end of the previous segment while the
+    /// next one waits for its first batch.
     pub(crate) fn end(&self) -> Lsn {
         match (&self.open, &self.to_begin) {
             (Some(open), _) => aligned(open.lsn, open.bytes.len()),
@@ -168,8 +173,8 @@ impl Layout {
         self.buffers.extend(buffers.take(room));
     }
 
-    /// Assigns every record its position and every commit its time, and empties the builder. After an error nothing has
-    /// changed. Reads the clock only if there is a commit.
+    /// Assigns every record its position and every commit its time, and empties the builder. After
+    /// an error nothing has changed. Reads the clock only if there is a commit.
     ///
     /// # Errors
     /// [`Error::Exhausted`]; [`Error::FirstAhead`].
@@ -214,7 +219,8 @@ impl Layout {
         Ok(appended)
     }
 
-    /// Ends the segment and skips the next one: the hole in the positions is the gap. Returns where the log continues.
+    /// Ends the segment and skips the next one: the hole in the positions is the gap. Returns where
+    /// the log continues.
     pub(crate) fn skip(&mut self) -> Result<Lsn> {
         let segment_bytes = u64::from(self.end.size.bytes());
         self.check_bytes(3 * segment_bytes)?;
@@ -227,13 +233,13 @@ impl Layout {
         let payloads = builder.payloads.len() as u64;
         let frames = (builder.records.len() as u64) * (RECORD_HEADER_BYTES as u64);
         let segment_bytes = u64::from(self.end.size.bytes());
-        // A segment loses its header, and at its end less than one small frame and a batch header: under half of the
-        // smallest segment.
+        // A segment loses its header, and at its end less than one small frame and a batch header:
+        // under half of the smallest segment.
         self.check_bytes(2 * (payloads + frames) + 4 * segment_bytes)
     }
 
-    /// Errors if the engine passed a first LSN after the end of the log: the commit would not cover the transaction's
-    /// records, and they would be lost silently.
+    /// Errors if the engine passed a first LSN after the end of the log: the commit would not cover
+    /// the transaction's records, and they would be lost silently.
     fn check_firsts(&self, builder: &BatchBuilder) -> Result<()> {
         let end = self.end();
         match builder.given_first.filter(|(first, _)| *first > end) {
@@ -247,8 +253,8 @@ impl Layout {
         end.checked_add(bytes).map(drop).ok_or(Error::Exhausted { end, bytes })
     }
 
-    /// Opens a batch with room for a payload of `len` bytes, or for a part that is large enough. Returns the position of its
-    /// frame.
+    /// Opens a batch with room for a payload of `len` bytes, or for a part that is large enough.
+    /// Returns the position of its frame.
     fn make_room(&mut self, len: usize) -> Lsn {
         let needed = RECORD_HEADER_BYTES + len.min(FRAGMENT_BYTES_MIN);
         if let Some(open) = &self.open {
@@ -328,7 +334,8 @@ impl Layout {
     }
 }
 
-/// Stamps a commit's payload. Its earliest time is the engine's, or `unknown`, but never later than its time.
+/// Stamps a commit's payload. Its earliest time is the engine's, or `unknown`, but never later than
+/// its time.
 fn stamp(payload: &mut [u8], time: Timestamp, unknown: Option<Timestamp>) {
     let earliest = &mut payload[COMMIT_EARLIEST_OFFSET..COMMIT_FIRST_LSN_OFFSET];
     let given = i64::from_le_bytes(earliest.try_into().expect("the range is eight bytes long"));

@@ -1,8 +1,9 @@
 //! Appending: from records in a builder to synced batches in segment files.
 //!
-//! [`builder`] collects records, [`layout`] gives them their positions, [`queue`] decides who writes and syncs for whom,
-//! [`rounds`] puts threads to sleep and wakes them, and [`writer`] performs the writes and syncs. [`helper`] is the log's
-//! own thread. A [`Ticket`] stands for records that are placed and may not be durable yet.
+//! [`builder`] collects records, [`layout`] gives them their positions, [`queue`] decides who
+//! writes and syncs for whom, [`rounds`] puts threads to sleep and wakes them, and [`writer`]
+//! performs the writes and syncs. [`helper`] is the log's own thread. A [`Ticket`] stands for
+//! records that are placed and may not be durable yet.
 
 mod builder;
 mod end;

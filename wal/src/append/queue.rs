@@ -1,22 +1,24 @@
 //! The group commit state machine, without threads, files or clocks.
 //!
-//! A caller places records and gets the [`Round`] in which they will be written. A caller that waits asks for its [`Turn`]:
+//! A caller places records and gets the [`Round`] in which they will be written. A caller that
+//! waits asks for its [`Turn`]:
 //! - Its round is durable: it is done.
 //! - Its round is not durable and there is no leader: it leads.
 //! - Otherwise it waits, and knows whether the current leader makes its records durable too.
 //!
-//! The leader takes all placed records, ends the round, writes and syncs without the lock, and reports. The next round
-//! fills in the meantime.
+//! The leader takes all placed records, ends the round, writes and syncs without the lock, and
+//! reports. The next round fills in the meantime.
 //!
-//! Waiting is optional: a leader may also write without syncing ([`Queue::flush`]). Its round becomes durable with the next
-//! synced round, since a sync covers all earlier writes.
+//! Waiting is optional: a leader may also write without syncing ([`Queue::flush`]). Its round
+//! becomes durable with the next synced round, since a sync covers all earlier writes.
 //!
 //! # Invariants
 //! - There is at most one leader.
-//! - The durable point moves only when a leader reports success, and only as far as that leader synced.
+//! - The durable point moves only when a leader reports success, and only as far as that leader
+//!   synced.
 //! - A round is done when it and all earlier rounds are durable.
-//! - After a failure nothing is placed and nothing is led. Every later answer is that failure, also for records that were
-//!   taken before it (law 1).
+//! - After a failure nothing is placed and nothing is led. Every later answer is that failure, also
+//!   for records that were taken before it (law 1).
 
 use super::builder::BatchBuilder;
 use super::layout::{Appended, Layout, Step};
@@ -157,7 +159,8 @@ impl Queue {
         Ok(if covered { Turn::Covered } else { Turn::Wait })
     }
 
-    /// True if there is something to write and the caller now leads, as with [`Turn::Lead`]; it need not sync.
+    /// True if there is something to write and the caller now leads, as with [`Turn::Lead`]; it
+    /// need not sync.
     pub(crate) fn flush(&mut self) -> bool {
         self.failed.is_none() && self.layout.has_work() && self.claim(false)
     }

@@ -1,28 +1,35 @@
 //! Puts threads to sleep and wakes them around the [`Queue`].
 //!
-//! A waiting thread that finds no leader leads: it takes all placed records, writes them, and syncs once for all. The others
-//! sleep:
-//! - Threads whose records the leader makes durable sleep at their round's [`Gate`]. An atomic number tells them that they
-//!   are done, so they never take the queue's lock again. A herd of threads on that lock would limit the rate of a group
-//!   commit.
+//! A waiting thread that finds no leader leads: it takes all placed records, writes them, and syncs
+//! once for all. The others sleep:
+//! - Threads whose records the leader makes durable sleep at their round's [`Gate`]. An atomic
+//!   number tells them that they are done, so they never take the queue's lock again. A herd of
+//!   threads on that lock would limit the rate of a group commit.
 //! - The first of the other threads is the heir: it sleeps until the next report, then leads.
-//! - Threads that come after the heir sleep at their round's gate, since the heir will make their records durable.
+//! - Threads that come after the heir sleep at their round's gate, since the heir will make their
+//!   records durable.
 //!
-//! Two more threads lead rounds: the log's own thread, when many bytes wait and no thread waits for them, and a thread that
-//! finds no room for its records. These only write, so their rounds make no thread done.
+//! Two more threads lead rounds: the log's own thread, when many bytes wait and no thread waits for
+//! them, and a thread that finds no room for its records. These only write, so their rounds make no
+//! thread done.
 //!
 //! # Invariants: no lost wake-up
-//! - While there is a leader, each thread at a gate is made durable by that leader, or there is an heir. Waiting threads
-//!   register under the lock, and a thread that finds neither becomes the heir.
-//! - A report wakes the heir and clears that role. The woken thread takes the lock: it leads, or it finds a leader that came
-//!   first and registers with it. That leader took, or will take, all records placed before the report.
-//! - A report of durable rounds wakes all threads at their gates; the report of a failure wakes every thread. A gate counts
-//!   as occupied until the latest round that a thread awaits there is durable.
-//! - A thread that waits for room, for a write or for a durable point waits for reports, as the heir does.
-//! - The log's own thread states under the lock that it sleeps. A thread wakes it after placing enough bytes while there is
-//!   no leader, and after a report that leaves enough bytes.
+//! - While there is a leader, each thread at a gate is made durable by that leader, or there is an
+//!   heir. Waiting threads register under the lock, and a thread that finds neither becomes the
+//!   heir.
+//! - A report wakes the heir and clears that role. The woken thread takes the lock: it leads, or it
+//!   finds a leader that came first and registers with it. That leader took, or will take, all
+//!   records placed before the report.
+//! - A report of durable rounds wakes all threads at their gates; the report of a failure wakes
+//!   every thread. A gate counts as occupied until the latest round that a thread awaits there is
+//!   durable.
+//! - A thread that waits for room, for a write or for a durable point waits for reports, as the
+//!   heir does.
+//! - The log's own thread states under the lock that it sleeps. A thread wakes it after placing
+//!   enough bytes while there is no leader, and after a report that leaves enough bytes.
 //!
-//! Models in this module let loom try every order of up to three preemptions (`cargo xtask models`).
+//! Models in this module let loom try every order of up to three preemptions (
+//! `cargo xtask models`).
 
 use super::gate::Gate;
 use super::queue::{Queue, Round, Turn, Work};
@@ -50,8 +57,8 @@ use loom::thread::{self, Thread};
 
 /// Bytes that justify a round although no thread waits for them.
 const FLUSH_BYTES: usize = if cfg!(loom) { 20 } else { 1 << 20 };
-/// Number of gates. Threads wait for more rounds than that only while rounds are written without a sync; then sharing a gate
-/// costs a needless check. In the models all rounds share one gate.
+/// Number of gates. Threads wait for more rounds than that only while rounds are written without a
+/// sync; then sharing a gate costs a needless check. In the models all rounds share one gate.
 const GATES: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// The queue, locked.
@@ -67,7 +74,8 @@ pub(crate) struct Rounds {
     failed: AtomicBool,
     /// Reports so far.
     reports: AtomicU64,
-    /// Opened by the report that makes a round durable. A round uses the gate of its number modulo [`GATES`].
+    /// Opened by the report that makes a round durable. A round uses the gate of its number modulo
+    /// [`GATES`].
     gates: [Gate; GATES],
     /// Opened by any report.
     reported: Gate,
@@ -150,7 +158,8 @@ impl Waited {
         self.numbers
     }
 
-    /// Registers `waker` to be woken once `round` is durable or the log has failed. Replaces the one of this number.
+    /// Registers `waker` to be woken once `round` is durable or the log has failed. Replaces the
+    /// one of this number.
     #[cfg(any(feature = "future", loom))]
     pub(crate) fn poll(&mut self, number: u64, round: Round, waker: Waker) {
         self.polled.insert(number, (round, waker));
@@ -231,8 +240,8 @@ impl Rounds {
         round.0 < self.done.load(Ordering::Acquire)
     }
 
-    /// Returns when `round` is durable. If this thread has to lead, it calls `gather`, during which others may join, and
-    /// `write`, which writes, syncs, and returns the new durable point.
+    /// Returns when `round` is durable. If this thread has to lead, it calls `gather`, during which
+    /// others may join, and `write`, which writes, syncs, and returns the new durable point.
     pub(crate) fn wait<'a>(
         &'a self,
         mut queue: Locked<'a>,
@@ -293,8 +302,8 @@ impl Rounds {
         }
     }
 
-    /// Writes the waiting records by `write`, which need not sync, unless there is a leader; without `all` only if enough
-    /// bytes wait.
+    /// Writes the waiting records by `write`, which need not sync, unless there is a leader;
+    /// without `all` only if enough bytes wait.
     pub(crate) fn flush(&self, all: bool, write: impl Fn(Work) -> Result<Lsn>) {
         let mut queue = self.queue();
         if (all || queue.has_plenty()) && queue.flush() {
@@ -302,13 +311,15 @@ impl Rounds {
         }
     }
 
-    /// Returns when all records placed so far are written, by `write`, which need not sync, or by another thread.
+    /// Returns when all records placed so far are written, by `write`, which need not sync, or by
+    /// another thread.
     pub(crate) fn write_out(&self, write: impl Fn(Work) -> Result<Lsn>) -> Result<()> {
         let round = self.queue().newest();
         self.write_until(|queue| queue.is_written(round), write).map(drop)
     }
 
-    /// The queue, once fewer bytes than `waiting_max` wait in it. Writes by `write` if there is no leader.
+    /// The queue, once fewer bytes than `waiting_max` wait in it. Writes by `write` if there is no
+    /// leader.
     pub(crate) fn queue_with_room(
         &self,
         waiting_max: usize,
@@ -317,7 +328,8 @@ impl Rounds {
         self.write_until(|queue| queue.waiting_bytes() < waiting_max, write)
     }
 
-    /// The queue, once `enough` returns true. Until then this thread or the leader writes the waiting records.
+    /// The queue, once `enough` returns true. Until then this thread or the leader writes the
+    /// waiting records.
     fn write_until(
         &self,
         enough: impl Fn(&Queue) -> bool,
@@ -361,7 +373,8 @@ impl Rounds {
         std::mem::take(&mut self.queue().helper.asked)
     }
 
-    /// Sleeps until there is work for the log's own thread, or `timeout` has passed. Returns the requests.
+    /// Sleeps until there is work for the log's own thread, or `timeout` has passed. Returns the
+    /// requests.
     pub(crate) fn idle(&self, timeout: Option<Duration>) -> Asked {
         let mut queue = self.queue();
         let busy = queue.helper.asked.anything() || (queue.has_plenty() && !queue.is_led());
@@ -380,8 +393,8 @@ impl Rounds {
     }
 }
 
-/// Reports a leader's outcome when it goes out of scope, also if the leader panics: otherwise all threads would wait
-/// forever.
+/// Reports a leader's outcome when it goes out of scope, also if the leader panics: otherwise all
+/// threads would wait forever.
 struct Report<'a> {
     rounds: &'a Rounds,
     outcome: Result<Lsn>,

@@ -14,7 +14,8 @@ use pitr_vfs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A segment that is synced fewer times than this is not filled with zeros in advance: that would cost more than it saves.
+/// A segment that is synced fewer times than this is not filled with zeros in advance: that would
+/// cost more than it saves.
 const SYNCS_MIN: u32 = 64;
 
 /// The segment that is being written.
@@ -25,7 +26,8 @@ pub(crate) struct Writer {
     pub(crate) seed: Seed,
     /// Start of the segment.
     pub(crate) begin: Lsn,
-    /// From this position on the next segment's file should be prepared; `None` once that was requested.
+    /// From this position on the next segment's file should be prepared; `None` once that was
+    /// requested.
     spare_from: Option<Lsn>,
     /// Syncs of this segment so far.
     syncs: u32,
@@ -53,7 +55,8 @@ impl Shared {
         })
     }
 
-    /// Writes the waiting records, unless there is a leader; without `all` only if enough bytes wait.
+    /// Writes the waiting records, unless there is a leader; without `all` only if enough bytes
+    /// wait.
     pub(crate) fn flush(&self, all: bool) {
         self.rounds.flush(all, |work| self.write(work));
     }
@@ -63,7 +66,8 @@ impl Shared {
         self.rounds.write_out(|work| self.write(work))
     }
 
-    /// Performs a leader's work without a final sync. Returns the durable point, which moves only where a segment ends.
+    /// Performs a leader's work without a final sync. Returns the durable point, which moves only
+    /// where a segment ends.
     fn write(&self, work: Work) -> Result<Lsn> {
         let mut writer = lock(&self.writer);
         let mut durable = work.durable;
@@ -131,7 +135,8 @@ impl Writer {
         if self.syncs < SYNCS_MIN { Room::Sparse } else { Room::Written }
     }
 
-    /// True once for each segment: when it is half full at `end` and the next one will be filled with zeros.
+    /// True once for each segment: when it is half full at `end` and the next one will be filled
+    /// with zeros.
     fn wants_spare(&mut self, end: Lsn) -> bool {
         let wants = self.spare_from.is_some_and(|from| end >= from) && self.room_of_next() == Room::Written;
         if wants {

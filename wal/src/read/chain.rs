@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 type Opened = (Arc<dyn File>, SegmentHeader);
 
-/// A cursor at the batch that contains or starts at `from`; at the end of the log, where the next batch would start.
+/// A cursor at the batch that contains or starts at `from`; at the end of the log, where the next
+/// batch would start.
 pub(crate) fn enter(fs: &dyn FileSystem, dir: &Path, from: Lsn, limit: Lsn) -> Result<Cursor> {
     let (file, header) = find_first(fs, dir, from)?;
     let mut cursor = Cursor::new(file, segment::path_of(dir, header.segment), header)?;
@@ -59,8 +60,8 @@ fn find_first(fs: &dyn FileSystem, dir: &Path, from: Lsn) -> Result<Opened> {
     found.ok_or(Error::Removed { lsn: from, first })
 }
 
-/// The segment after `previous`. It must exist, because the limit lies after `previous`. `numbers` are the segments in the
-/// folder.
+/// The segment after `previous`. It must exist, because the limit lies after `previous`. `numbers`
+/// are the segments in the folder.
 pub(crate) fn find_next(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -84,7 +85,8 @@ pub(crate) fn find_next(
     ))
 }
 
-/// Errors if the last batch before `place`, the end of its segment, is not the one that `next` names.
+/// Errors if the last batch before `place`, the end of its segment, is not the one that `next`
+/// names.
 pub(crate) fn check_joins(dir: &Path, place: &Place, next: &SegmentHeader) -> Result<()> {
     if place.last_batch().is_none_or(|last| last == next.follows.last_batch) {
         return Ok(());
@@ -93,8 +95,8 @@ pub(crate) fn check_joins(dir: &Path, place: &Place, next: &SegmentHeader) -> Re
     Err(Error::Foreign { path, segment: next.segment, what: "predecessor's last batch" })
 }
 
-/// Turns a hole after `previous` into [`Error::Removed`] if `previous` is missing too: segments are removed oldest first, so
-/// a removal overtook the reader.
+/// Turns a hole after `previous` into [`Error::Removed`] if `previous` is missing too: segments are
+/// removed oldest first, so a removal overtook the reader.
 pub(crate) fn hole_or_removed(
     fs: &dyn FileSystem,
     dir: &Path,

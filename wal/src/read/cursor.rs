@@ -60,7 +60,8 @@ impl Cursor {
         Ok(is_batch)
     }
 
-    /// Moves forward to the batch that contains or starts at `lsn`; at the end of the log, to `lsn`.
+    /// Moves forward to the batch that contains or starts at `lsn`; at the end of the log, to
+    /// `lsn`.
     pub(crate) fn seek(&mut self, lsn: Lsn, limit: Lsn) -> Result<()> {
         if self.seek_batch(lsn, limit)? {
             return Ok(());
@@ -91,7 +92,8 @@ impl Cursor {
         self.window.get(offset, len, self.header().segment_size.bytes().into())
     }
 
-    /// The header of the batch of the segment's present incarnation that starts at `offset`, if there is one.
+    /// The header of the batch of the segment's present incarnation that starts at `offset`, if
+    /// there is one.
     pub(crate) fn header_in(&self, offset: u64, bytes: &[u8]) -> Option<BatchHeader> {
         let header = BatchHeader::decode(bytes, self.place.seed()).ok()?;
         let begin = self.header().segment_size.start_of(self.header().segment)?;

@@ -1,8 +1,9 @@
 //! Finds a commit by its time or its transaction, using the segments' indexes.
 //!
-//! Headers tell which segment covers a time. The index of a segment, in the header of its successor, tells which of its
-//! stretches may contain the commit ([`pitr_format::index`]). Only those are read and verified. The newest segment of the
-//! scan has no index on disk, so it is read whole.
+//! Headers tell which segment covers a time. The index of a segment, in the header of its
+//! successor, tells which of its stretches may contain the commit ([`pitr_format::index`]). Only
+//! those are read and verified. The newest segment of the scan has no index on disk, so it is read
+//! whole.
 
 use super::log_scan::LogScan;
 use super::reader::{LogBatch, LogReader};
@@ -25,12 +26,14 @@ impl LogScan {
         self.find(begin, |stretch| stretch.time >= time, |commit| commit.time >= time)
     }
 
-    /// The first commit of this transaction in the range; `None` if there is none. Transaction numbers need not ascend.
+    /// The first commit of this transaction in the range; `None` if there is none. Transaction
+    /// numbers need not ascend.
     pub fn commit_of(&self, tx: TxId) -> Result<Option<Committed>> {
         self.find(0, |stretch| stretch.may_commit(tx), |commit| commit.tx == tx)
     }
 
-    /// The first commit that is `wanted`, from segment `begin` of the range on, in stretches that `may` contain it.
+    /// The first commit that is `wanted`, from segment `begin` of the range on, in stretches that
+    /// `may` contain it.
     fn find(
         &self,
         begin: usize,

@@ -1,7 +1,8 @@
 //! A pass over a range of the log by several threads.
 //!
-//! Each segment is read, verified and folded on its own; the results are joined in the order of the log. At most a few
-//! segments for each thread are in flight, which bounds the mapped memory and the results that wait to be joined.
+//! Each segment is read, verified and folded on its own; the results are joined in the order of the
+//! log. At most a few segments for each thread are in flight, which bounds the mapped memory and
+//! the results that wait to be joined.
 
 use super::log_scan::{LogScan, Seams};
 use crate::{Error, Result};
@@ -12,10 +13,11 @@ use rayon::prelude::*;
 const AHEAD: usize = 8;
 
 impl LogScan {
-    /// Folds the records that start in each segment into a value made by `new`, and joins the values by `merge` in the order
-    /// of the log. `merge` must be associative: then any number of threads gives the same result (law 6). Runs in the
-    /// caller's rayon pool. `None` for an empty range. Records are those of [`LogScan::for_each`]; of several errors the
-    /// first in the log is returned.
+    /// Folds the records that start in each segment into a value made by `new`, and joins the
+    /// values by `merge` in the order of the log. `merge` must be associative: then any number of
+    /// threads gives the same result (law 6). Runs in the caller's rayon pool. `None` for an empty
+    /// range. Records are those of [`LogScan::for_each`]; of several errors the first in the log is
+    /// returned.
     pub fn fold<T, E>(
         &self,
         new: impl Fn(&SegmentHeader) -> T + Sync,

@@ -1,11 +1,11 @@
 //! A pass over a range of the log, segment by segment, in place.
 //!
 //! # What it promises
-//! - The same batches and records as [`crate::LogReader`] and [`crate::Records`] give for the range, and the same errors
-//!   where something is missing or damaged: both use [`super::place`].
-//! - Segments can be read in any order and concurrently. A record belongs to the segment in which it starts: reading that
-//!   segment continues into the next ones for the rest of the record, and reading those skips the rest. Joining the results
-//!   verifies that the two fit ([`Seams`]).
+//! - The same batches and records as [`crate::LogReader`] and [`crate::Records`] give for the
+//!   range, and the same errors where something is missing or damaged: both use [`super::place`].
+//! - Segments can be read in any order and concurrently. A record belongs to the segment in which
+//!   it starts: reading that segment continues into the next ones for the rest of the record, and
+//!   reading those skips the rest. Joining the results verifies that the two fit ([`Seams`]).
 //! - It holds only the segments that are being read, sealed ones mapped, and the headers of all.
 
 use super::chain;
@@ -32,8 +32,9 @@ pub struct LogScan {
 }
 
 impl LogScan {
-    /// A scan of the log in `dir`, which no writer may have open ([`Error::Locked`]). The log stays locked as long as the
-    /// scan lives. `from` and `until` are those of [`crate::LogReader::open`].
+    /// A scan of the log in `dir`, which no writer may have open ([`Error::Locked`]). The log stays
+    /// locked as long as the scan lives. `from` and `until` are those of
+    /// [`crate::LogReader::open`].
     pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, from: Lsn, until: Lsn) -> Result<Self> {
         if !fs.exists(dir).map_err(Error::io("look for", dir))? {
             return Err(Error::NoLog { dir: dir.to_owned() });
@@ -70,8 +71,8 @@ impl LogScan {
         self.pieces.iter().map(|piece| self.load(piece))
     }
 
-    /// Passes every record that starts in the range to `each`, in order. Skips a record that started before the range;
-    /// [`Error::Unfinished`] if the last one ends after it.
+    /// Passes every record that starts in the range to `each`, in order. Skips a record that
+    /// started before the range; [`Error::Unfinished`] if the last one ends after it.
     pub fn for_each<E: From<Error>>(
         &self,
         mut each: impl FnMut(&WholeRecord<'_>) -> Result<(), E>,
@@ -174,7 +175,8 @@ fn pieces(fs: &dyn FileSystem, dir: &Path, from: Lsn, until: Lsn) -> Result<Vec<
     Ok(pieces)
 }
 
-/// Verifies that segments which were read separately fit at their ends. They are joined in the order of the log.
+/// Verifies that segments which were read separately fit at their ends. They are joined in the
+/// order of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Seams {
     /// True if the segments so far end within a record; `None` while that is unknown.

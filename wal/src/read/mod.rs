@@ -1,8 +1,9 @@
 //! Reading: batches and records of a log, each checked, from files or in place.
 //!
-//! [`place`] has the checks between two batches. [`cursor`] applies them to a file, window by window, and [`sealed`] to a
-//! segment in memory. [`reader`] reads batch by batch, [`log_scan`] segment by segment, also by several threads
-//! (`fold`). [`records`] assembles records from fragments, [`find`] finds commits by the segments' indexes.
+//! [`place`] has the checks between two batches. [`cursor`] applies them to a file, window by
+//! window, and [`sealed`] to a segment in memory. [`reader`] reads batch by batch, [`log_scan`]
+//! segment by segment, also by several threads (`fold`). [`records`] assembles records from
+//! fragments, [`find`] finds commits by the segments' indexes.
 
 mod chain;
 mod cursor;

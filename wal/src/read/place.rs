@@ -1,7 +1,8 @@
 //! The checks of every reader: does a batch continue the log at this position?
 //!
-//! A [`Place`] holds no bytes. [`super::cursor`] passes bytes from a file, window by window, [`super::sealed`] from a segment
-//! in memory. Both use these checks, so both find the same faults. Nothing is verified twice.
+//! A [`Place`] holds no bytes. [`super::cursor`] passes bytes from a file, window by window,
+//! [`super::sealed`] from a segment in memory. Both use these checks, so both find the same faults.
+//! Nothing is verified twice.
 
 use crate::error::{Damage, Witness};
 use crate::{Error, Result};
@@ -86,8 +87,8 @@ impl Place {
         self.begin.checked_add(self.header.segment_size.bytes().into()).unwrap_or(Lsn::MAX)
     }
 
-    /// The header of the batch that should start here. `head` starts here and has [`BATCH_HEADER_BYTES`], fewer if `limit`
-    /// comes first.
+    /// The header of the batch that should start here. `head` starts here and has
+    /// [`BATCH_HEADER_BYTES`], fewer if `limit` comes first.
     pub(crate) fn head(&self, head: &[u8], limit: Lsn) -> std::result::Result<BatchHeader, Fault> {
         let Ok(header) = BatchHeader::decode(head, self.seed) else {
             let crossing = limit.since(self.begin).saturating_sub(self.at.since(self.begin));
@@ -104,7 +105,8 @@ impl Place {
         Ok(header)
     }
 
-    /// The batch of this header, which [`Place::head`] returned; `bytes` starts with it. Moves past a valid batch.
+    /// The batch of this header, which [`Place::head`] returned; `bytes` starts with it. Moves past
+    /// a valid batch.
     pub(crate) fn pass<'a>(&mut self, header: BatchHeader, bytes: &'a [u8]) -> Found<'a> {
         match Batch::with_header(header, bytes, self.seed) {
             Ok(batch) => {
@@ -137,7 +139,8 @@ impl Reach {
         Reach { end: limit.min(segment_end), durable: limit, witness: Witness::Caller }
     }
 
-    /// The hole at `place`; `None` if the caller's limit lies within a batch, which then does not count.
+    /// The hole at `place`; `None` if the caller's limit lies within a batch, which then does not
+    /// count.
     pub(crate) fn hole(&self, place: &Place, fault: Fault) -> Option<Error> {
         let damage = match (fault, self.witness) {
             (Fault::Crossing, Witness::Caller) => return None,

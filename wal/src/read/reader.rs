@@ -1,9 +1,10 @@
 //! Reads a log, batch by batch.
 //!
-//! A reader reads up to a limit: the durable point of an open log, or one that its caller states. It returns nothing above
-//! the limit (FAILURES 42). Below the limit everything must exist: each batch is verified, must follow its predecessor, and
-//! the last one must end where the next segment's header states. Anything else is a hole, reported with its position; a
-//! reader never skips it.
+//! A reader reads up to a limit: the durable point of an open log, or one that its caller states.
+//! It returns nothing above the limit (FAILURES 42). Below the limit everything must exist: each
+//! batch is verified, must follow its predecessor, and the last one must end where the next
+//! segment's header states. Anything else is a hole, reported with its position; a reader never
+//! skips it.
 
 use super::chain;
 use super::cursor::Cursor;
@@ -31,8 +32,8 @@ pub struct LogBatch {
     pub incarnation: Incarnation,
     /// Header and body, without padding.
     pub bytes: Vec<u8>,
-    /// For the first batch of a segment: the end of the log before it. Segments without a batch are skipped: `gap` is set if
-    /// there was a gap anywhere since the last batch.
+    /// For the first batch of a segment: the end of the log before it. Segments without a batch are
+    /// skipped: `gap` is set if there was a gap anywhere since the last batch.
     pub follows: Option<Follows>,
 }
 
@@ -97,9 +98,10 @@ impl Limit {
 }
 
 impl LogReader {
-    /// A reader of the log in `dir`, which need not be open, from `from` up to `until`. Everything below `until` must be
-    /// durable: anything unreadable there is a hole. `from` is the start or the end of a batch; from a position within a
-    /// batch the reader returns the whole batch. It does not return a batch that ends after `until`.
+    /// A reader of the log in `dir`, which need not be open, from `from` up to `until`. Everything
+    /// below `until` must be durable: anything unreadable there is a hole. `from` is the start or
+    /// the end of a batch; from a position within a batch the reader returns the whole batch. It
+    /// does not return a batch that ends after `until`.
     pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, from: Lsn, until: Lsn) -> Self {
         LogReader { fs, dir: dir.to_owned(), limit: Limit::Fixed(until), from, current: None }
     }
@@ -115,8 +117,8 @@ impl LogReader {
         self.current.as_ref().map_or(self.from, |current| current.cursor.at().max(self.from))
     }
 
-    /// The next batch; `None` at the limit. [`Error::Removed`] if the log no longer holds it. On an open log a later call
-    /// may return more. After an error the reader keeps its position.
+    /// The next batch; `None` at the limit. [`Error::Removed`] if the log no longer holds it. On an
+    /// open log a later call may return more. After an error the reader keeps its position.
     pub fn next_batch(&mut self) -> Result<Option<LogBatch>> {
         let limit = self.limit.get();
         if self.position() >= limit {

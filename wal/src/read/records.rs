@@ -5,8 +5,9 @@ use crate::{Error, Result};
 use pitr_format::log::{Assembler, Batch, Part, WholeRecord};
 use pitr_format::{Incarnation, Lsn, SegmentNo};
 
-/// Assembles the fragments of records across batches and segments. If a record is incomplete when the incarnation changes, a
-/// torn tail cut it off, and it is discarded; anywhere else an incomplete record is an error.
+/// Assembles the fragments of records across batches and segments. If a record is incomplete when
+/// the incarnation changes, a torn tail cut it off, and it is discarded; anywhere else an
+/// incomplete record is an error.
 ///
 /// Holds at most one record.
 #[derive(Debug, Default)]
@@ -38,8 +39,8 @@ impl Records {
         self.assembler.open_since()
     }
 
-    /// Takes the next batch and passes every record that it completes to `each`. Stops at an error of `each`. Can't be used
-    /// after an error.
+    /// Takes the next batch and passes every record that it completes to `each`. Stops at an error
+    /// of `each`. Can't be used after an error.
     pub fn feed<E: From<Error>>(
         &mut self,
         batch: &LogBatch,
@@ -79,8 +80,8 @@ impl Records {
         Ok(())
     }
 
-    /// Takes the missing fragments of the incomplete record from the batch, and passes the record to `each` once it is
-    /// complete.
+    /// Takes the missing fragments of the incomplete record from the batch, and passes the record
+    /// to `each` once it is complete.
     pub(crate) fn take_rest<E: From<Error>>(
         &mut self,
         batch: &Batch<'_>,

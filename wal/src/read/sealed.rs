@@ -1,8 +1,8 @@
 //! A segment whose bytes don't change, and its batches in place.
 //!
-//! A sealed segment, whose successor states its end, is never written again, so it is mapped. A pin keeps the log from
-//! recycling its file while it is read. The newest segment is still being written: its durable part is read into memory, and
-//! nothing above it ([law 2](crate)).
+//! A sealed segment, whose successor states its end, is never written again, so it is mapped. A pin
+//! keeps the log from recycling its file while it is read. The newest segment is still being
+//! written: its durable part is read into memory, and nothing above it ([law 2](crate)).
 
 use super::chain;
 use super::place::{Found, Place, Reach};
@@ -71,8 +71,8 @@ impl Piece {
     }
 }
 
-/// A segment of a [`crate::LogScan`], or the part in the scan's range, to be read in place. While it lives the log may remove
-/// its file, but does not overwrite it.
+/// A segment of a [`crate::LogScan`], or the part in the scan's range, to be read in place. While
+/// it lives the log may remove its file, but does not overwrite it.
 #[derive(Debug)]
 pub struct SealedSegment {
     piece: Piece,
@@ -149,8 +149,8 @@ impl<'a> Iterator for Batches<'a> {
     }
 }
 
-/// The batch at `place` in `bytes`, which start at offset `base` of the segment, up to `limit`. Moves past a valid batch.
-/// Pure: mapped and other memory give the same result.
+/// The batch at `place` in `bytes`, which start at offset `base` of the segment, up to `limit`.
+/// Moves past a valid batch. Pure: mapped and other memory give the same result.
 pub(crate) fn walk<'a>(place: &mut Place, base: u64, bytes: &'a [u8], limit: Lsn) -> Found<'a> {
     let from = place.offset_of(place.at()).saturating_sub(base) as usize;
     let to = place.offset_of(limit).saturating_sub(base) as usize;

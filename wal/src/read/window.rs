@@ -1,6 +1,7 @@
 //! Reads a segment file in large steps, up to a limit that only grows.
 //!
-//! Bytes above the limit may still change, so they are neither read nor kept. Holds at most one window.
+//! Bytes above the limit may still change, so they are neither read nor kept. Holds at most one
+//! window.
 
 use crate::{Error, Result};
 use pitr_vfs::File;

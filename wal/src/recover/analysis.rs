@@ -1,16 +1,19 @@
-//! The analysis pass of a replay: which transactions committed up to a target, and what they leave of each block.
+//! The analysis pass of a replay: which transactions committed up to a target, and what they leave
+//! of each block.
 //!
 //! # What it promises
-//! An [`Analysis`] of a part of the log is a value, and [`Analysis::merge`] joins those of neighbouring parts. It is
-//! associative: however a log is divided, the result is that of one pass over all of it (law 6, FAILURES 16).
+//! An [`Analysis`] of a part of the log is a value, and [`Analysis::merge`] joins those of
+//! neighbouring parts. It is associative: however a log is divided, the result is that of one pass
+//! over all of it (law 6, FAILURES 16).
 //!
 //! # Rules
-//! Those of [`pitr_redo`]. A record counts if its transaction commits after it, up to the target, and began at or before
-//! it, as the commit states. A transaction that neither committed nor aborted is open, unless a later incarnation of the
-//! log ended it.
+//! Those of [`pitr_redo`]. A record counts if its transaction commits after it, up to the target,
+//! and began at or before it, as the commit states. A transaction that neither committed nor
+//! aborted is open, unless a later incarnation of the log ended it.
 //!
 //! # Memory
-//! 40 bytes for each commit, and what is known of each block: nothing grows with the bytes of the log.
+//! 40 bytes for each commit, and what is known of each block: nothing grows with the bytes of the
+//! log.
 
 use super::effects::Effects;
 use crate::{Error, Result};
@@ -51,8 +54,8 @@ pub struct AbortedTx {
     pub lsn: Lsn,
 }
 
-/// Which transactions of a part of the log committed up to a target, and what they leave of each block. Analyses of
-/// neighbouring parts merge to that of the whole.
+/// Which transactions of a part of the log committed up to a target, and what they leave of each
+/// block. Analyses of neighbouring parts merge to that of the whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Analysis {
     target: Bound<Lsn>,
@@ -67,8 +70,8 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// The analysis of no record, up to a target: commits at or below ([`Bound::Included`]), below ([`Bound::Excluded`]),
-    /// or all.
+    /// The analysis of no record, up to a target: commits at or below ([`Bound::Included`]), below
+    /// ([`Bound::Excluded`]), or all.
     #[must_use]
     pub fn new(target: Bound<Lsn>) -> Self {
         Analysis {
@@ -189,8 +192,8 @@ impl Analysis {
         &self.aborts
     }
 
-    /// The transactions that are open at the target, each with the LSN of its first record that was seen, in the order of
-    /// these.
+    /// The transactions that are open at the target, each with the LSN of its first record that was
+    /// seen, in the order of these.
     #[must_use]
     pub fn open(&self) -> Vec<(TxId, Lsn)> {
         let mut all: Vec<(TxId, Lsn)> = self.open.iter().map(|(tx, open)| (tx, open.first)).collect();
@@ -198,9 +201,9 @@ impl Analysis {
         all
     }
 
-    /// LSN of the newest committed image of a block at the target, and the number of its bytes that are left. `None` if
-    /// there is no image, or if a later set-length left nothing of it. Reliable only if [`Analysis::files`] returns no
-    /// error.
+    /// LSN of the newest committed image of a block at the target, and the number of its bytes that
+    /// are left. `None` if there is no image, or if a later set-length left nothing of it. Reliable
+    /// only if [`Analysis::files`] returns no error.
     #[must_use]
     pub fn newest(&self, file: FileId, block: u64) -> Option<(Lsn, u32)> {
         self.committed.newest(file, block)

@@ -1,6 +1,7 @@
 //! What the records of a part of the log do to files: the newest image of each block, and the cuts.
 //!
-//! Everything is kept by position, so parts can be joined in any order. The rules are those of [`pitr_redo`].
+//! Everything is kept by position, so parts can be joined in any order. The rules are those of
+//! [`pitr_redo`].
 
 use crate::{Error, Result};
 use pitr_format::{FileId, Lsn};
@@ -91,8 +92,8 @@ impl Effects {
         }
     }
 
-    /// LSN of the newest image of a block, and the number of its bytes that are left. `None` if there is no image, or
-    /// nothing is left of it.
+    /// LSN of the newest image of a block, and the number of its bytes that are left. `None` if
+    /// there is no image, or nothing is left of it.
     pub(crate) fn newest(&self, file: FileId, block: u64) -> Option<(Lsn, u32)> {
         let effects = self.files.get(&file)?;
         let (&block_bytes, blocks) = effects.images.first_key_value()?;

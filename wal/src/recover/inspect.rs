@@ -1,13 +1,18 @@
 //! Inspects a log's folder without changing it.
 //!
 //! # What it promises
-//! Changes nothing in the folder and takes no lock, so a writer may be active. The result is a snapshot of a moving log:
-//! - A segment that is removed or recycled in the meantime is reported as [`Finding::Gone`], which is no damage.
-//! - Bytes above the highest stated durable point ([`TailEnd::stated`]) are not known to be durable.
-//! - The segments are those that existed at the start, so a fast writer can't prolong the inspection forever.
+//! Changes nothing in the folder and takes no lock, so a writer may be active. The result is a
+//! snapshot of a moving log:
+//! - A segment that is removed or recycled in the meantime is reported as [`Finding::Gone`], which
+//!   is no damage.
+//! - Bytes above the highest stated durable point ([`TailEnd::stated`]) are not known to be
+//!   durable.
+//! - The segments are those that existed at the start, so a fast writer can't prolong the
+//!   inspection forever.
 //!
 //! # What it relies on
-//! [`Cursor`] verifies batches, and [`super::open`] makes the tail decision: the same code that opening uses.
+//! [`Cursor`] verifies batches, and [`super::open`] makes the tail decision: the same code that
+//! opening uses.
 
 use super::open::{self, Examined};
 use crate::error::{Damage, Witness};
@@ -99,7 +104,8 @@ pub enum Finding {
         /// The fault.
         error: Error,
     },
-    /// A segment's header can't be decoded, belongs to another log, or a segment before it is missing.
+    /// A segment's header can't be decoded, belongs to another log, or a segment before it is
+    /// missing.
     Segment {
         /// The segment.
         segment: SegmentNo,
@@ -136,8 +142,8 @@ pub struct Contents {
 }
 
 impl Inspection {
-    /// Lists the folder, reads the headers, and makes the tail decision of [`crate::Wal::open`] with this `archived_to`.
-    /// [`Error::NoLog`] if there is no segment.
+    /// Lists the folder, reads the headers, and makes the tail decision of [`crate::Wal::open`]
+    /// with this `archived_to`. [`Error::NoLog`] if there is no segment.
     pub fn new(fs: Arc<dyn FileSystem>, dir: &Path, archived_to: Lsn) -> Result<Self> {
         if !fs.exists(dir).map_err(Error::io("look for", dir))? {
             return Err(Error::NoLog { dir: dir.to_owned() });
@@ -183,7 +189,8 @@ impl Inspection {
         &self.tail
     }
 
-    /// Files that are no segment yet or any more, with their sizes in bytes: spares, and leftovers of interrupted creations.
+    /// Files that are no segment yet or any more, with their sizes in bytes: spares, and leftovers
+    /// of interrupted creations.
     pub fn leftovers(&self) -> Result<Vec<(PathBuf, u64)>> {
         let mut leftovers = Vec::new();
         for path in segment::leftovers(self.fs.as_ref(), &self.dir)? {
@@ -196,8 +203,8 @@ impl Inspection {
         Ok(leftovers)
     }
 
-    /// Passes every valid batch of a segment of [`Inspection::segments`] to `each`, in order. Returns the totals and the
-    /// faults. After damage it continues with the next valid batch.
+    /// Passes every valid batch of a segment of [`Inspection::segments`] to `each`, in order.
+    /// Returns the totals and the faults. After damage it continues with the next valid batch.
     pub fn read<E: From<Error>>(
         &self,
         header: &SegmentHeader,
@@ -244,7 +251,8 @@ impl Inspection {
                 break;
             }
             let next = next_batch(&mut cursor, offset + u64::from(BATCH_ALIGN), end)?;
-            // After the last batch of a segment without a stated end there is nothing that could be damaged.
+            // After the last batch of a segment without a stated end there is nothing that could be
+            // damaged.
             if next.is_some() || lsn < self.durable(header, witness, end) {
                 findings.push(Finding::Damaged { segment: header.segment, offset, lsn, damage, witness });
             }

@@ -1,16 +1,20 @@
 //! Creates a log, and opens one after a clean end or a crash.
 //!
 //! # Steps of opening
-//! 1. Take the lock. Sync the folder: the last writer may have published a name without syncing it, and that name must not
-//!    vanish after commits in it are acknowledged. Remove leftovers of interrupted creations.
-//! 2. Read every segment's header. Each must follow its predecessor, otherwise a file is missing: a hole.
-//! 3. Scan the newest segment. Older ones were synced before their successor was created; readers verify them.
+//! 1. Take the lock. Sync the folder: the last writer may have published a name without syncing it,
+//!    and that name must not vanish after commits in it are acknowledged. Remove leftovers of
+//!    interrupted creations.
+//! 2. Read every segment's header. Each must follow its predecessor, otherwise a file is missing: a
+//!    hole.
+//! 3. Scan the newest segment. Older ones were synced before their successor was created; readers
+//!    verify them.
 //! 4. Decide by the table of [`super::tail`]. Read the slots.
-//! 5. Rewrite and sync everything above the last stated durable point: after a failed sync the page cache may show bytes
-//!    that the disk doesn't have.
-//! 6. At a torn tail create the next segment, under a higher incarnation; its header states where the torn one ends. On a
-//!    full disk this waits for the first append: the log opens, so that a checkpoint can remove segments. Nothing is
-//!    appended before it, so another opening would decide the same.
+//! 5. Rewrite and sync everything above the last stated durable point: after a failed sync the page
+//!    cache may show bytes that the disk doesn't have.
+//! 6. At a torn tail create the next segment, under a higher incarnation; its header states where
+//!    the torn one ends. On a full disk this waits for the first append: the log opens, so that a
+//!    checkpoint can remove segments. Nothing is appended before it, so another opening would
+//!    decide the same.
 //!
 //! Apart from step 1 nothing changes before step 5: a refused log stays as it was found.
 
@@ -44,8 +48,9 @@ pub struct Recovered {
     pub end: Lsn,
     /// The latest commit or watermark time in the log.
     pub time: Timestamp,
-    /// Set if a torn tail was cut off. Not set for bytes after the end of a recycled segment: they are usually from its earlier
-    /// incarnation. The log then continues in the next segment, and whether a write was torn is unknown.
+    /// Set if a torn tail was cut off. Not set for bytes after the end of a recycled segment: they
+    /// are usually from its earlier incarnation. The log then continues in the next segment, and
+    /// whether a write was torn is unknown.
     pub cut: Option<Cut>,
     /// Position of the oldest batch of the local log, whether or not it is written.
     pub first: Lsn,
@@ -213,8 +218,9 @@ fn read_headers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentHeader>> {
     Ok(headers)
 }
 
-/// True if the newest segment should start with the rest of a record. The last batch before the segment tells. If that batch
-/// is no longer local, its whole round was durable, and a round ends with a whole record.
+/// True if the newest segment should start with the rest of a record. The last batch before the
+/// segment tells. If that batch is no longer local, its whole round was durable, and a round ends
+/// with a whole record.
 fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader]) -> Result<bool> {
     let Some(newest) = headers.last() else { return Ok(false) };
     let (last_batch, size) = (newest.follows.last_batch, newest.segment_size);
@@ -240,7 +246,8 @@ fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader])
     }
 }
 
-/// The header of the segment that seals the newest one at its cut. Its incarnation is higher than any before.
+/// The header of the segment that seals the newest one at its cut. Its incarnation is higher than
+/// any before.
 fn header_after_cut(headers: &[SegmentHeader], end: &End) -> Result<SegmentHeader> {
     let highest = headers.iter().map(|header| header.incarnation).max().unwrap_or(end.incarnation);
     highest

@@ -1,9 +1,10 @@
 //! Passes the records of committed transactions to one worker for each partition.
 //!
-//! Works on one wave of segments at a time. Each segment is read, verified and sorted by partition on its own. Then each
-//! partition takes its records of the whole wave in the order of the log. So the sequence of a partition does not depend on
-//! the number of threads (law 6). Memory is bounded by a wave: [`AHEAD`] mapped segments for each thread, 48 bytes for each
-//! record in them that counts, and the payloads of fragmented records.
+//! Works on one wave of segments at a time. Each segment is read, verified and sorted by partition
+//! on its own. Then each partition takes its records of the whole wave in the order of the log. So
+//! the sequence of a partition does not depend on the number of threads (law 6). Memory is bounded
+//! by a wave: [`AHEAD`] mapped segments for each thread, 48 bytes for each record in them that
+//! counts, and the payloads of fragmented records.
 
 use crate::read::{LogScan, SealedSegment, Seam, Seams};
 use crate::{Error, Result};
@@ -23,7 +24,8 @@ struct Entry {
     lsn: Lsn,
     end: Lsn,
     tx: TxId,
-    /// Its payload, if the record is fragmented; otherwise the payload follows its header in the segment.
+    /// Its payload, if the record is fragmented; otherwise the payload follows its header in the
+    /// segment.
     assembled: Option<Box<[u8]>>,
     kind: u8,
 }
@@ -54,13 +56,14 @@ impl Sorted {
 }
 
 impl LogScan {
-    /// Passes every image, set-length, data and note record that `winners` counts to its partition, in the order of the log
-    /// within each. `new` creates the state of a partition that has records. Runs in the caller's rayon pool: one thread at a
-    /// time for a partition, any number of partitions concurrently.
+    /// Passes every image, set-length, data and note record that `winners` counts to its partition,
+    /// in the order of the log within each. `new` creates the state of a partition that has
+    /// records. Runs in the caller's rayon pool: one thread at a time for a partition, any number
+    /// of partitions concurrently.
     ///
     /// # Errors
-    /// Errors of reading the log, before any record of that wave is passed on. Of the errors that `each` returns in a wave,
-    /// that of the lowest partition.
+    /// Errors of reading the log, before any record of that wave is passed on. Of the errors that
+    /// `each` returns in a wave, that of the lowest partition.
     pub fn replay<S, E>(
         &self,
         winners: &Winners,

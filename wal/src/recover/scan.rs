@@ -17,14 +17,15 @@ const STEP_BYTES: usize = 64 << 10;
 pub(crate) struct Scanned {
     pub(crate) end: End,
     pub(crate) tail: Tail,
-    /// The highest durable point that a valid batch states; the first batch's position if none does.
+    /// The highest durable point that a valid batch states; the first batch's position if none
+    /// does.
     pub(crate) durable: Lsn,
     /// Index of the segment up to the end.
     pub(crate) index: SegmentIndex,
 }
 
-/// Reads the newest segment to the end of its batches, and examines the bytes after them. `unfinished` is true if the
-/// segment should start with the rest of a record.
+/// Reads the newest segment to the end of its batches, and examines the bytes after them.
+/// `unfinished` is true if the segment should start with the rest of a record.
 pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     let empty = End::of_empty(cursor.header());
     let mut end = empty.ok_or(Error::Exhausted { end: cursor.at(), bytes: 0 })?;
@@ -64,7 +65,8 @@ pub(crate) fn ends_unfinished(
     }
 }
 
-/// Reads the rest of the segment: finds its last byte that is not zero, and the durable points that batches in it state.
+/// Reads the rest of the segment: finds its last byte that is not zero, and the durable points that
+/// batches in it state.
 fn examine_rest(cursor: &mut Cursor, damage: Damage, tail: &mut Tail) -> Result<()> {
     let begin = u64::from(cursor.offset());
     let size = u64::from(cursor.header().segment_size.bytes());

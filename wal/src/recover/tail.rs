@@ -1,7 +1,7 @@
 //! The tail decision: what to do where the valid batches end (law 2).
 //!
-//! Valid batches end at D. The rest of the segment is searched for statements of a durable point above D. The first matching
-//! row decides:
+//! Valid batches end at D. The rest of the segment is searched for statements of a durable point
+//! above D. The first matching row decides:
 //!
 //! | row | a witness above D | rest of the segment | last record | decision |
 //! | --- | --- | --- | --- | --- |
@@ -15,7 +15,8 @@
 //! - the header of the next segment, which states where this one ends (`follows.end`);
 //! - the archive, which takes only durable bytes.
 //!
-//! Damage to the last acknowledged batch, with no later witness, looks like a torn tail: no log can distinguish the two.
+//! Damage to the last acknowledged batch, with no later witness, looks like a torn tail: no log can
+//! distinguish the two.
 
 use crate::error::{Damage, Witness};
 use pitr_format::Lsn;
@@ -48,7 +49,8 @@ pub(crate) struct Tail {
 pub(crate) enum Decision {
     /// Row a.
     Hole { durable: Lsn, witness: Witness, damage: Damage },
-    /// Rows b and c: end the segment at D and begin the next one under a higher incarnation. Drops `bytes`.
+    /// Rows b and c: end the segment at D and begin the next one under a higher incarnation. Drops
+    /// `bytes`.
     Cut { bytes: u64 },
     /// Row d.
     Append,

@@ -1,7 +1,8 @@
 //! The segment files of a log: creating, recycling and removing them, and what holds them.
 //!
-//! [`segment`] has their names, headers and creation, [`sequence`] the rule by which each follows its predecessor.
-//! [`retain`] keeps the list of local segments and removes the oldest. Slots ([`slots`]) and pins ([`pin`]) hold them.
+//! [`segment`] has their names, headers and creation, [`sequence`] the rule by which each follows
+//! its predecessor. [`retain`] keeps the list of local segments and removes the oldest. Slots
+//! ([`slots`]) and pins ([`pin`]) hold them.
 
 mod lock;
 mod pin;

@@ -1,12 +1,14 @@
 //! The list of local segments, and the removal of the oldest ones.
 //!
-//! Files of removed segments are kept for new segments: as many as were begun since the last removal, but at most
-//! [`FREE_MAX`]. A recycled file is overwritten in place: no zeros are written first, and the file system allocates and
-//! journals nothing. If no file is left, the log's own thread prepares one while the previous segment is written. A pinned
-//! file ([`super::pin`]) is deleted instead of recycled, since its bytes must not change.
+//! Files of removed segments are kept for new segments: as many as were begun since the last
+//! removal, but at most [`FREE_MAX`]. A recycled file is overwritten in place: no zeros are written
+//! first, and the file system allocates and journals nothing. If no file is left, the log's own
+//! thread prepares one while the previous segment is written. A pinned file ([`super::pin`]) is
+//! deleted instead of recycled, since its bytes must not change.
 //!
-//! A segment leaves the list as soon as its name is removed, since readers can't find it any more. Its file is free, and the
-//! next segment may be removed, only after the folder is synced: until then a power loss may restore the name.
+//! A segment leaves the list as soon as its name is removed, since readers can't find it any more.
+//! Its file is free, and the next segment may be removed, only after the folder is synced: until
+//! then a power loss may restore the name.
 
 use super::segment;
 use super::slot_table::Slots;
@@ -130,15 +132,17 @@ impl Segments {
 impl Shared {
     /// See [`crate::Wal::remove_below`].
     pub(crate) fn remove_below(&self, lsn: Lsn) -> Result<u64> {
-        // Never touch segments of a round that is still being written, even if `lsn` lies above them.
+        // Never touch segments of a round that is still being written, even if `lsn` lies above
+        // them.
         let lsn = lsn.min(self.queue().durable());
         let mut segments = lock(&self.segments);
         segments.slots.state_redo(lsn);
         self.remove_unneeded(&mut segments)
     }
 
-    /// Removes segments over the cap, after a segment was begun and all earlier ones are durable. No caller asked for the
-    /// removal, so its errors are ignored: the next removal finishes the work.
+    /// Removes segments over the cap, after a segment was begun and all earlier ones are durable.
+    /// No caller asked for the removal, so its errors are ignored: the next removal finishes the
+    /// work.
     pub(crate) fn keep_cap(&self) {
         let mut segments = lock(&self.segments);
         if segments.slots.is_over(segments.len()) {
@@ -154,7 +158,8 @@ impl Shared {
         let Some(end) = segments.removable_to(lsn) else { return Ok(bytes) };
         segments.slots.store_before_removal(self.env.fs.as_ref(), end)?;
         let wanted = std::mem::take(&mut segments.begun).min(FREE_MAX);
-        // One at a time: an older segment that comes back after a later one is durably removed would leave a hole.
+        // One at a time: an older segment that comes back after a later one is durably removed
+        // would leave a hole.
         while let Some(oldest) = segments.removable(lsn) {
             let keep = segments.free.len() < wanted && !segments.pinned.contains(&oldest.segment);
             let kept = keep
@@ -178,8 +183,8 @@ impl Shared {
         Ok(bytes)
     }
 
-    /// Prepares the file of the next segment, if there is none. Ignores errors such as a full disk: beginning that segment
-    /// will report them, if it is ever needed.
+    /// Prepares the file of the next segment, if there is none. Ignores errors such as a full disk:
+    /// beginning that segment will report them, if it is ever needed.
     pub(crate) fn prepare_spare(&self) {
         let bytes = {
             let segments = lock(&self.segments);

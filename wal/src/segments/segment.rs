@@ -1,17 +1,19 @@
 //! Segment files: names, headers, creation.
 //!
-//! A segment file is named after its number: `0000000000000001.seg`. It is created under a temporary name at full size,
-//! synced, and then published without replacing: a segment with its final name has a complete header. Opening the log
-//! removes leftovers under temporary names.
+//! A segment file is named after its number: `0000000000000001.seg`. It is created under a
+//! temporary name at full size, synced, and then published without replacing: a segment with its
+//! final name has a complete header. Opening the log removes leftovers under temporary names.
 //!
-//! A segment that is no longer needed may be recycled. It is durably renamed to `0000000000000001.seg.free` before
-//! anything in it is overwritten, and its new header is synced before it is published under its new number. Its old batches
-//! stay in the file, but fail their checksums: the seed contains the old number.
+//! A segment that is no longer needed may be recycled. It is durably renamed to
+//! `0000000000000001.seg.free` before anything in it is overwritten, and its new header is synced
+//! before it is published under its new number. Its old batches stay in the file, but fail their
+//! checksums: the seed contains the old number.
 //!
 //! A file that is prepared before its segment is needed is named `spare.seg.free`.
 //!
-//! A new file reads as zeros after its header. The zeros are written if many syncs are expected: each sync then carries data
-//! only. A log that fills a segment with a few large rounds would write everything twice for no gain.
+//! A new file reads as zeros after its header. The zeros are written if many syncs are expected:
+//! each sync then carries data only. A log that fills a segment with a few large rounds would write
+//! everything twice for no gain.
 
 use super::slot_file;
 use crate::{Error, Result};
@@ -84,8 +86,9 @@ pub(crate) enum Room {
     Sparse,
 }
 
-/// Creates the segment with this header and the index of its predecessor. File and name are durable on return. After an
-/// error it removes the unpublished file if possible: on a full disk that file would use up space.
+/// Creates the segment with this header and the index of its predecessor. File and name are durable
+/// on return. After an error it removes the unpublished file if possible: on a full disk that file
+/// would use up space.
 pub(crate) fn create(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -127,8 +130,8 @@ fn write_zeros(file: &dyn File, mut offset: u64, end: u64) -> std::io::Result<()
     Ok(())
 }
 
-/// Creates a file full of zeros for a later segment. File and name are durable on return. After an error it removes the
-/// file if possible.
+/// Creates a file full of zeros for a later segment. File and name are durable on return. After an
+/// error it removes the file if possible.
 pub(crate) fn create_spare(fs: &dyn FileSystem, dir: &Path, bytes: u32) -> Result<PathBuf> {
     let path = dir.join(SPARE_NAME);
     let file = fs.create_new(&path).map_err(Error::io("create", &path))?;
@@ -143,7 +146,8 @@ pub(crate) fn create_spare(fs: &dyn FileSystem, dir: &Path, bytes: u32) -> Resul
     }
 }
 
-/// Removes the name of a segment and keeps its file for another one. The file may be used after the folder is synced.
+/// Removes the name of a segment and keeps its file for another one. The file may be used after the
+/// folder is synced.
 pub(crate) fn set_free(fs: &dyn FileSystem, dir: &Path, segment: SegmentNo) -> Result<PathBuf> {
     let path = path_of(dir, segment);
     let free = path.with_extension("seg.free");
@@ -187,8 +191,8 @@ pub(crate) fn open(
     }
 }
 
-/// The index of `segment`, from the header of its successor `next`. Empty if it fails its checksum: the caller then reads
-/// the whole segment.
+/// The index of `segment`, from the header of its successor `next`. Empty if it fails its checksum:
+/// the caller then reads the whole segment.
 pub(crate) fn index_of(
     fs: &dyn FileSystem,
     dir: &Path,

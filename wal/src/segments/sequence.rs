@@ -7,7 +7,8 @@ use pitr_format::log::SegmentHeader;
 use pitr_format::{Lsn, SegmentNo};
 use std::path::Path;
 
-/// Errors if a segment between the two is missing, or if the later one does not continue the earlier one.
+/// Errors if a segment between the two is missing, or if the later one does not continue the
+/// earlier one.
 pub(crate) fn check_next(dir: &Path, previous: &SegmentHeader, next: &SegmentHeader) -> Result<()> {
     let step = if next.follows.gap { 2 } else { 1 };
     if Some(next.segment) == previous.segment.checked_add(step) {

@@ -1,8 +1,9 @@
 //! The file that makes slots durable. [`pitr_format::slots`] has its layout.
 //!
-//! The first slot creates it: under a temporary name, synced, then published. Later changes overwrite it in place, one copy
-//! after the other with a sync after each. So a change needs no new space: slots can be dropped on a full disk. A table that
-//! can't be decoded is an error, since then the removable segments are unknown.
+//! The first slot creates it: under a temporary name, synced, then published. Later changes
+//! overwrite it in place, one copy after the other with a sync after each. So a change needs no new
+//! space: slots can be dropped on a full disk. A table that can't be decoded is an error, since
+//! then the removable segments are unknown.
 
 use crate::{Error, Result};
 use pitr_format::DecodeError;
@@ -54,7 +55,8 @@ impl SlotFile {
         Ok((SlotFile { path, file: Some(file), log_id, generation: table.generation }, table.slots))
     }
 
-    /// Makes these slots durable. After an error, reopening the log finds either these slots or the previous ones.
+    /// Makes these slots durable. After an error, reopening the log finds either these slots or the
+    /// previous ones.
     pub(crate) fn store(&mut self, fs: &dyn FileSystem, slots: Vec<SlotEntry>) -> Result<()> {
         self.generation += 1;
         let copy = SlotTable { generation: self.generation, log_id: self.log_id, slots }.encode();

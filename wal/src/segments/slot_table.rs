@@ -1,5 +1,5 @@
-//! All slots of a log: which hold segments, which are dropped at the cap, and when the slot file is written.
-//! [`super::slots`] states the promises.
+//! All slots of a log: which hold segments, which are dropped at the cap, and when the slot file is
+//! written. [`super::slots`] states the promises.
 
 use super::slot_file::SlotFile;
 use super::slots::{Event, SlotState};
@@ -68,7 +68,8 @@ impl Slots {
         self.segments_max.map_or(usize::MAX, |max| max.saturating_sub(segments))
     }
 
-    /// Drops the slots that keep the log over its cap. `ends` are the ends of the segments, in order.
+    /// Drops the slots that keep the log over its cap. `ends` are the ends of the segments, in
+    /// order.
     pub(crate) fn give_way(&mut self, segments: usize, ends: impl Iterator<Item = Lsn>) {
         let Some(segments_max) = self.segments_max.filter(|max| segments > *max) else { return };
         let surplus = segments - segments_max;
@@ -111,8 +112,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Claims the slot of this name; a new slot starts at `from`. `first` is the start of the log, `follows` the end of what
-    /// precedes it.
+    /// Claims the slot of this name; a new slot starts at `from`. `first` is the start of the log,
+    /// `follows` the end of what precedes it.
     pub(crate) fn claim(
         &mut self,
         fs: &dyn FileSystem,

@@ -1,15 +1,17 @@
 //! Slots: named positions that keep the log from being removed.
 //!
-//! The engine states its redo point with every removal. Other readers, such as an archiver or a replica, hold a [`Slot`]
-//! each. Nothing at or above the lowest of these positions is removed. With [`WalOptions::segments_max`](crate::WalOptions)
-//! the slots that keep the log over its cap are dropped, but never the redo point: an unreachable archive must not fill the
-//! disk, and the log that the engine itself needs must stay.
+//! The engine states its redo point with every removal. Other readers, such as an archiver or a
+//! replica, hold a [`Slot`] each. Nothing at or above the lowest of these positions is removed.
+//! With [`WalOptions::segments_max`](crate::WalOptions) the slots that keep the log over its cap
+//! are dropped, but never the redo point: an unreachable archive must not fill the disk, and the
+//! log that the engine itself needs must stay.
 //!
 //! # Durability
-//! A slot outlives the process. It is on disk before [`crate::Wal::slot`] returns, and only [`Slot::release`],
-//! [`crate::Wal::drop_slot`] or the cap removes it. Its position is written before segments below it are removed, not with
-//! every [`Slot::advance`]: after a crash a slot may hold more than its holder needs, never less. A drop is written before
-//! any segment is removed because of it, so the holder learns of it after a restart too.
+//! A slot outlives the process. It is on disk before [`crate::Wal::slot`] returns, and only
+//! [`Slot::release`], [`crate::Wal::drop_slot`] or the cap removes it. Its position is written
+//! before segments below it are removed, not with every [`Slot::advance`]: after a crash a slot may
+//! hold more than its holder needs, never less. A drop is written before any segment is removed
+//! because of it, so the holder learns of it after a restart too.
 
 use super::retain::Segments;
 use super::slot_table::Held;
@@ -22,8 +24,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A slot was dropped: the log reached its cap, or segment files were deleted from outside while the log was closed. The
-    /// holder can no longer read the log without a gap.
+    /// A slot was dropped: the log reached its cap, or segment files were deleted from outside
+    /// while the log was closed. The holder can no longer read the log without a gap.
     SlotDropped {
         /// The slot's name.
         name: String,
@@ -56,8 +58,8 @@ pub struct SlotState {
     pub is_dropped: bool,
 }
 
-/// A claim on the log from a position on. Dropping the value only ends this process's use of the slot: the log is kept for
-/// it until [`Slot::release`] or [`crate::Wal::drop_slot`].
+/// A claim on the log from a position on. Dropping the value only ends this process's use of the
+/// slot: the log is kept for it until [`Slot::release`] or [`crate::Wal::drop_slot`].
 #[derive(Debug)]
 pub struct Slot {
     shared: Arc<Shared>,
@@ -80,7 +82,8 @@ impl Slot {
         self.held(&mut segments).map(|held| held.position)
     }
 
-    /// States that the holder no longer needs anything below `to`. A position below the current one changes nothing.
+    /// States that the holder no longer needs anything below `to`. A position below the current one
+    /// changes nothing.
     ///
     /// # Errors
     /// [`Error::SlotDropped`] if the log dropped the slot at its cap.

@@ -1,5 +1,5 @@
-//! The analysis of a log in parts equals that of the whole, and agrees with a naive check of every record. A replay by any number
-//! of threads gives each partition the same records.
+//! The analysis of a log in parts equals that of the whole, and agrees with a naive check of every
+//! record. A replay by any number of threads gives each partition the same records.
 
 use crate::help::{env, options, start};
 use pitr_format::log::WholeRecord;
@@ -42,8 +42,8 @@ impl Made {
 /// The next act of a writer: transaction, kind of act, argument.
 type Act = (u64, u8, u64);
 
-/// A log in which few transactions with reused numbers write few blocks, and cut and lengthen the file. When the incarnation
-/// changes, open transactions are lost and their numbers reused.
+/// A log in which few transactions with reused numbers write few blocks, and cut and lengthen the
+/// file. When the incarnation changes, open transactions are lost and their numbers reused.
 fn log(acts: &[Act]) -> Vec<Made> {
     let (mut log, mut lsn, mut life) = (Vec::new(), 1_000, Incarnation::FIRST);
     let mut first: BTreeMap<u64, Lsn> = BTreeMap::new();
@@ -104,8 +104,8 @@ fn counts(upto: Bound<Lsn>, log: &[Made], nth: usize) -> bool {
         .any(|made| matches!(made.record(), Record::Commit(commit) if commit.first_lsn <= log[nth].lsn))
 }
 
-/// The file after a naive replay of the committed records: for each block the LSN of its image and the number of its bytes that
-/// are left; and the length of the file.
+/// The file after a naive replay of the committed records: for each block the LSN of its image and
+/// the number of its bytes that are left; and the length of the file.
 fn replayed(upto: Bound<Lsn>, log: &[Made]) -> (BTreeMap<u64, (Lsn, u32)>, u64) {
     let (mut blocks, mut len): (BTreeMap<u64, (Lsn, u32)>, u64) = (BTreeMap::new(), 0);
     for (nth, made) in log.iter().enumerate() {
@@ -235,7 +235,8 @@ type Got = Vec<(Lsn, u8, Vec<u8>)>;
 
 #[test]
 fn every_partition_gets_its_committed_records_in_order_by_any_number_of_threads() {
-    // FAILURES 16, 17: transactions across partitions and segments, aborted and open ones, records of any size.
+    // FAILURES 16, 17: transactions across partitions and segments, aborted and open ones, records
+    // of any size.
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
     let wal =

@@ -1,8 +1,8 @@
 //! Power loss at every point of a run, and again while the log recovers (law 10).
 //!
-//! Records one run: four threads, 2,000 commits, segments of 64 KiB. Builds the disk for every cut of its trace and every
-//! survival mode, and opens the log on it. Skips cuts right before an acknowledgement: the disk is the same as right after it,
-//! where the test demands more.
+//! Records one run: four threads, 2,000 commits, segments of 64 KiB. Builds the disk for every cut
+//! of its trace and every survival mode, and opens the log on it. Skips cuts right before an
+//! acknowledgement: the disk is the same as right after it, where the test demands more.
 
 use crate::help::{env, options, start};
 use crate::workload::{History, history, numbers, transaction};
@@ -24,7 +24,8 @@ const HANDED_OUT: u64 = 1 << 32;
 const OPENED: u64 = 1 << 40;
 /// Transactions of a second life are numbered from here.
 const SECOND_LIFE: u64 = 1_000_000;
-/// On every disk of this number the whole log is read, on others only the part near the cut: earlier cuts covered the rest.
+/// On every disk of this number the whole log is read, on others only the part near the cut:
+/// earlier cuts covered the rest.
 const WHOLE_EVERY: u64 = 23;
 /// On every disk of this number the log is written again and loses power a second time.
 const SECOND_EVERY: u64 = 29;
@@ -86,7 +87,8 @@ fn write(thread: u64, wal: &Wal, fs: &SimFs, time: &SimClock, known: &Mutex<Know
     let mut unsynced = Vec::new();
     for nth in 0..COMMITS / THREADS {
         let tx = 1 + nth * THREADS + thread;
-        time.set(Timestamp::from_micros(1_000 + rng.below(5_000) as i64)); // FAILURES 15: set forward and back
+        // FAILURES 15: set forward and back.
+        time.set(Timestamp::from_micros(1_000 + rng.below(5_000) as i64));
         let only_append = rng.once_in(6);
         let builder = transaction(tx);
         let appended = if only_append { wal.append(builder) } else { wal.commit(builder) }.unwrap();
@@ -130,7 +132,8 @@ impl Demands {
         }
     }
 
-    /// The start of a batch some way before the newest acknowledged transaction, where a record starts.
+    /// The start of a batch some way before the newest acknowledged transaction, where a record
+    /// starts.
     fn near(&self, known: &Known) -> Lsn {
         self.handed_out.checked_sub(12).map_or(Lsn::ORIGIN, |index| known.handed_out[index].0)
     }
@@ -216,7 +219,8 @@ fn made_at(trace: &Trace) -> usize {
     1 + trace.ops.iter().position(synced).unwrap()
 }
 
-/// Continues writing after a crash, then loses power at every point of that second life (FAILURES 41).
+/// Continues writing after a crash, then loses power at every point of that second life (FAILURES
+/// 41).
 fn second_crash(
     (fs, wal, _, before): (SimFs, Wal, Recovered, History),
     known: &Known,
@@ -261,7 +265,8 @@ fn check_second(before: &History, after: &History, demands: &Demands) {
     }
 }
 
-/// The process is killed, its successor opens the log from the page cache and continues; then the power is lost.
+/// The process is killed, its successor opens the log from the page cache and continues; then the
+/// power is lost.
 fn kill(trace: &Trace, cut: usize, known: &Known, demands: &Demands, count: &mut Count) {
     let fs = SimFs::after_kill(trace, cut);
     let (wal, _) = open(&fs, Lsn::ORIGIN);

@@ -20,8 +20,8 @@ fn file(segment: u64) -> PathBuf {
 
 const COMMITS: usize = 83;
 
-/// A closed log of several segments with more than one batch in the last; its batches, and the last durable point that a
-/// batch states.
+/// A closed log of several segments with more than one batch in the last; its batches, and the last
+/// durable point that a batch states.
 fn log() -> (Disk, Vec<LogBatch>, Lsn) {
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));

@@ -125,7 +125,8 @@ fn a_first_record_ahead_of_the_log_is_refused_and_one_in_the_builder_counts() {
     }
     assert_eq!((wal.end(), wal.stats().waiting_bytes), (end, 0), "a refused builder changes nothing");
 
-    // The end of the log that the caller saw may lie after the position that the first record gets in an open batch.
+    // The end of the log that the caller saw may lie after the position that the first record gets
+    // in an open batch.
     let open = wal.append(builder(|batch| batch.push(P, TxId::new(8), &Record::Data(b"odd")))).unwrap();
     let seen = wal.end();
     let placed = wal

@@ -21,7 +21,8 @@ fn create(fs: &SimFs) -> Wal {
     Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(16 << 10), &options()).unwrap()
 }
 
-/// Commits until the fault shows; then nothing may be acknowledged. Returns the acknowledged transactions.
+/// Commits until the fault shows; then nothing may be acknowledged. Returns the acknowledged
+/// transactions.
 fn run_into_fault(wal: &Wal, fs: &SimFs) -> (BTreeSet<u64>, bool) {
     let mut acked = BTreeSet::new();
     let mut failed = false;
@@ -61,7 +62,8 @@ fn come_back(fs: &SimFs, acked: &BTreeSet<u64>) {
     let seen = numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap());
     assert!(seen.is_superset(acked));
     wal.commit(transaction(1_000)).unwrap();
-    // The page cache showed bytes that the failed sync dropped; recovered records must now be on the disk.
+    // The page cache showed bytes that the failed sync dropped; recovered records must now be on
+    // the disk.
     let fs = SimFs::on(fs.durable_disk());
     let (wal, _) = Wal::open(&env(Arc::new(fs), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     let after = numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap());
@@ -179,8 +181,8 @@ fn every_waiter_gets_the_failure() {
 
 #[test]
 fn a_removal_that_could_not_be_synced_is_finished_by_the_next() {
-    // FAILURES 26. Found by a seeded run: the log kept listing a segment that no reader could find, and all later removals
-    // failed.
+    // FAILURES 26. Found by a seeded run: the log kept listing a segment that no reader could find,
+    // and all later removals failed.
     for nth in 0..4 {
         let fs = SimFs::new();
         let wal = create(&fs);
@@ -199,7 +201,8 @@ fn a_removal_that_could_not_be_synced_is_finished_by_the_next() {
     }
 }
 
-/// Commits until the disk is full and a partly written batch follows the last one. Returns the acknowledged transactions.
+/// Commits until the disk is full and a partly written batch follows the last one. Returns the
+/// acknowledged transactions.
 fn fill_the_disk(fs: &SimFs, commits: u64) -> BTreeSet<u64> {
     let wal = create(fs);
     (1..=commits).for_each(|tx| drop(wal.commit(transaction(tx)).unwrap()));
@@ -268,7 +271,8 @@ fn a_segment_that_a_full_disk_left_incomplete_does_no_harm() {
         fill_the_disk(&fs, 3);
         fs.mend();
         fs.inject(Fault::Full { nth });
-        // Opening first rewrites everything above the last durable point; if that fails, the log does not open.
+        // Opening first rewrites everything above the last durable point; if that fails, the log
+        // does not open.
         let Ok((wal, _)) = open(&fs) else { continue };
         fs.mend();
         wal.commit(transaction(9)).unwrap();

@@ -218,7 +218,8 @@ fn removed_segments_are_recycled_and_their_old_records_stay_dead() {
     let (end, time) = (wal.end(), wal.last_time());
     drop((wal, overtaken));
     let (wal, recovered) = reopen(temp.path());
-    // Bytes after the end are of an earlier incarnation: no torn tail is reported, and none of them count.
+    // Bytes after the end are of an earlier incarnation: no torn tail is reported, and none of them
+    // count.
     assert_eq!((recovered.time, recovered.cut), (time, None));
     assert!(recovered.end >= end);
     assert_eq!(free(), 0);

@@ -122,7 +122,8 @@ proptest! {
     fn find_agrees_with_a_search_of_every_record(
         acts in prop::collection::vec((1u64..40, 0usize..9_000, 0i64..4, 0u8..12), 1..60),
     ) {
-        // Numbers go up and down, notes cross segments, times repeat, the log has gaps and is reopened.
+        // Numbers go up and down, notes cross segments, times repeat, the log has gaps and is
+        // reopened.
         let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(10)));
         let mut wal = Wal::create(&env(Arc::clone(&fs), clock.clone()), dir(), &start(16 << 10), &options()).unwrap();

@@ -90,7 +90,8 @@ pub(crate) fn folded(scan: &LogScan) -> Result<Vec<Seen>, Error> {
     Ok(scan.fold::<_, Error>(|_| Vec::new(), each, merge)?.unwrap_or_default())
 }
 
-/// All records of the log, by its own reader, by a reader of its folder, and by scans: they must agree.
+/// All records of the log, by its own reader, by a reader of its folder, and by scans: they must
+/// agree.
 pub(crate) fn everything(wal: &Wal, fs: &Arc<dyn FileSystem>, dir: &Path) -> Vec<Seen> {
     let live = records(&mut wal.reader(wal.first()).unwrap()).unwrap();
     let cold = records(&mut LogReader::open(Arc::clone(fs), dir, wal.first(), wal.durable())).unwrap();

@@ -47,8 +47,8 @@ fn lose(disk: &mut Disk, batch: &LogBatch, segment_bytes: u32) {
 
 #[test]
 fn a_batch_from_behind_a_cut_that_fits_behind_new_ones_stays_dead() {
-    // FAILURES 41: two crashes in a row. One round writes the batches B (full, 1 MiB) and C; B is lost, C
-    // survives.
+    // FAILURES 41: two crashes in a row. One round writes the batches B (full, 1 MiB) and C; B is
+    // lost, C survives.
     let fs = SimFs::new();
     let wal = create(&fs, LARGE);
     wal.commit(transaction(1, &[b"A"])).unwrap();
@@ -111,7 +111,8 @@ fn a_cut_is_stated_by_the_next_segment_and_survives_any_crash() {
     }
 }
 
-/// A batch with one commit record of transaction 99, as an earlier incarnation of the segment might have left it.
+/// A batch with one commit record of transaction 99, as an earlier incarnation of the segment might
+/// have left it.
 fn old_batch(lsn: Lsn, prev: Lsn, durable: Lsn, seed: Seed) -> Vec<u8> {
     let payload = [0; 24];
     let frame = Frame {
@@ -161,7 +162,8 @@ fn valid_batches_of_an_earlier_life_are_neither_records_nor_witnesses() {
             prev = at;
         }
         let (wal, recovered) = open(&SimFs::on(with_old));
-        // With the right seed the planted batches are the log: this proves that the test plants valid batches.
+        // With the right seed the planted batches are the log: this proves that the test plants
+        // valid batches.
         assert_eq!(recovered.cut.is_none(), alive);
         assert_eq!(committed(&wal).len(), if alive { 21 } else { 1 });
     }

@@ -1,4 +1,5 @@
-//! Scans return the same records and errors as a reader, for any assignment of segments to threads, and their bytes don't change.
+//! Scans return the same records and errors as a reader, for any assignment of segments to threads,
+//! and their bytes don't change.
 
 use crate::help::{P, batches, env, everything, folded, options, records, scanned, start, transaction};
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Part, Seed};
@@ -31,7 +32,8 @@ fn with_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
 
 #[test]
 fn records_of_any_size_are_whole_with_any_number_of_threads() {
-    // FAILURES 16, 17: empty records, records of segment size and larger than several segments; any number of threads.
+    // FAILURES 16, 17: empty records, records of segment size and larger than several segments; any
+    // number of threads.
     let fs = SimFs::new();
     let wal = create(&fs);
     let sizes = [0, 1, SEGMENT_BYTES as usize, 0, 5 * SEGMENT_BYTES as usize + 3, 12_000, 12_000, 0, 90_000];

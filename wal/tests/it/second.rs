@@ -39,8 +39,8 @@ fn every_kind(tx: u64, len: usize) -> BatchBuilder {
     batch
 }
 
-/// A log with everything that the page describes: records of all kinds, fragments across batches and segments, a gap, recycled
-/// files, and a torn tail that was cut.
+/// A log with everything that the page describes: records of all kinds, fragments across batches
+/// and segments, a gap, recycled files, and a torn tail that was cut.
 fn write(dir: &Path) -> Lsn {
     let clock = Arc::new(SystemClock::new());
     let wal = Wal::create(&env(Arc::new(OsFs), clock), dir, &start(SEGMENT_BYTES), &options()).unwrap();

@@ -1,11 +1,13 @@
 //! Seeded runs of the log, on one thread over the simulated disk (law 10).
 //!
-//! A run is a few lives of one log. In each life records are appended, submitted, committed and synced; segments are skipped,
-//! removed and recycled; the log is read and followed; a sync may fail, or the disk may be full; other callers append and remove
-//! while a sync runs. A life ends with a close, a killed process, or a power loss at any op, also while the log is opened.
+//! A run is a few lives of one log. In each life records are appended, submitted, committed and
+//! synced; segments are skipped, removed and recycled; the log is read and followed; a sync may
+//! fail, or the disk may be full; other callers append and remove while a sync runs. A life ends
+//! with a close, a killed process, or a power loss at any op, also while the log is opened.
 //! [`model`] states what must then exist, [`life`] performs the acts.
 //!
-//! This test tries a hundred seeds. `cargo xtask soak log` tries any number through the variable `PITR_SEEDS`, and repeats one.
+//! This test tries a hundred seeds. `cargo xtask soak log` tries any number through the variable
+//! `PITR_SEEDS`, and repeats one.
 
 mod life;
 mod model;
@@ -50,7 +52,8 @@ fn parse(text: &str) -> Range<u64> {
     from.parse().unwrap()..to.parse().unwrap()
 }
 
-/// Tries the seeds. Returns counts, and the lowest failed seed. Starts no seed after one has failed.
+/// Tries the seeds. Returns counts, and the lowest failed seed. Starts no seed after one has
+/// failed.
 fn try_all(seeds: &Range<u64>, threads: usize) -> (Counts, Option<u64>) {
     let (next, failed) = (AtomicU64::new(seeds.start), AtomicU64::new(u64::MAX));
     let counts = Mutex::new(Counts::new());

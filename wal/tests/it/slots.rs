@@ -263,7 +263,8 @@ fn segments_that_somebody_deleted_are_missed_by_their_slot() {
 
 #[test]
 fn damage_to_the_file_of_slots_is_found_and_named() {
-    // FAILURES 29: either copy of the table is enough; without both, the kept positions are unknown.
+    // FAILURES 29: either copy of the table is enough; without both, the kept positions are
+    // unknown.
     let fs = SimFs::new();
     let wal = create(&fs, None).unwrap();
     drop(wal.slot("archiver", wal.first()).unwrap());

@@ -367,7 +367,8 @@ impl Run {
         Ok(())
     }
 
-    /// The acts of other callers while the next sync runs. Returns the place of their appended records.
+    /// The acts of other callers while the next sync runs. Returns the place of their appended
+    /// records.
     fn others_act(&mut self, open: &Open) -> Arc<Mutex<Vec<Appended>>> {
         let done = Arc::new(Mutex::new(Vec::new()));
         let (wal, durable, theirs) = (open.wal.clone(), open.wal.durable(), Arc::clone(&done));
@@ -451,7 +452,8 @@ impl Run {
         cut
     }
 
-    /// A flipped bit or a lost file below a durable point that the archive states is refused, with its position.
+    /// A flipped bit or a lost file below a durable point that the archive states is refused, with
+    /// its position.
     fn damage_is_refused(&mut self, durable: Lsn) {
         let fs = SimFs::on(self.fs.durable_disk());
         let clock = Arc::clone(&self.clock);

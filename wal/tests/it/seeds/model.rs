@@ -1,7 +1,8 @@
 //! The expected contents of a log: the list of its transactions.
 //!
-//! A crash keeps a prefix of the list, at least the acknowledged part. A removal takes from its front. Nothing else changes it.
-//! Positions come from the log itself, since it alone decides the layout of records.
+//! A crash keeps a prefix of the list, at least the acknowledged part. A removal takes from its
+//! front. Nothing else changes it. Positions come from the log itself, since it alone decides the
+//! layout of records.
 
 use crate::workload::History;
 use pitr_format::{Lsn, Timestamp};
@@ -77,7 +78,8 @@ impl Model {
         self.check_rest(found, first);
     }
 
-    /// Compares a reopened log with the transactions that it must and may contain, and continues from its contents.
+    /// Compares a reopened log with the transactions that it must and may contain, and continues
+    /// from its contents.
     pub(crate) fn settle(&mut self, recovered: &Recovered, found: &History) {
         let (first, end) = (recovered.first, recovered.end);
         assert!(end >= self.acked, "ends at {end}, was acknowledged to {}", self.acked);

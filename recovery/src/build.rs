@@ -5,7 +5,7 @@
 //! not depend on their order or number (law 6).
 
 use crate::error::{Error, Result};
-use pitr_archive::{FileChange, Image, Merged};
+use pitr_archive::{BlockSet, FileChange, Image, Merged};
 use pitr_format::FileId;
 use pitr_snapshot::SnapshotReader;
 use pitr_vfs::{Buffer, File};
@@ -78,6 +78,8 @@ pub(crate) struct BaseWriter<'a, 's> {
     pub(crate) file: FileId,
     /// What the log does to the file.
     pub(crate) change: Option<&'a FileChange>,
+    /// The blocks that images of the log replace.
+    pub(crate) replaced: Option<&'a BlockSet>,
     pub(crate) failed: &'a (dyn Fn(io::Error) -> Error + Sync),
     pub(crate) tick: &'a (dyn Fn() + Sync),
 }
@@ -118,7 +120,11 @@ impl BaseWriter<'_, '_> {
 
     /// What stays of an extent that lies there.
     fn kept(&self, span: &Range<u64>, end: u64) -> Vec<(u64, u64)> {
-        if span.start < end { kept(span.start, span.end.min(end), self.change) } else { Vec::new() }
+        if span.start >= end {
+            return Vec::new();
+        }
+        let block_bytes = self.change.and_then(|change| change.block_bytes);
+        kept(span.start, span.end.min(end), block_bytes.zip(self.replaced))
     }
 
     /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the file's length
@@ -152,16 +158,15 @@ impl BaseWriter<'_, '_> {
 }
 
 /// The runs of bytes between two offsets that no image replaces.
-fn kept(start: u64, end: u64, change: Option<&FileChange>) -> Vec<(u64, u64)> {
-    let Some((change, block_bytes)) = change.and_then(|c| Some((c, u64::from(c.block_bytes?)))) else {
-        return vec![(start, end)];
-    };
+fn kept(start: u64, end: u64, replaced: Option<(u32, &BlockSet)>) -> Vec<(u64, u64)> {
+    let Some((block_bytes, replaced)) = replaced else { return vec![(start, end)] };
+    let block_bytes = u64::from(block_bytes);
     let mut runs: Vec<(u64, u64)> = Vec::new();
     let mut at = start;
     while at < end {
         let block = at / block_bytes;
         let next = ((block + 1) * block_bytes).min(end);
-        if !change.blocks.contains(block) {
+        if !replaced.contains(block) {
             match runs.last_mut() {
                 Some(run) if run.1 == at => run.1 = next,
                 _ => runs.push((at, next)),
@@ -196,12 +201,12 @@ mod tests {
         fn what_is_kept_is_what_no_image_replaces(
             replaced in prop::collection::btree_set(0u64..40, 0..30), start in 0u64..20, len in 0u64..6000,
         ) {
-            let mut change = FileChange { block_bytes: Some(512), ..FileChange::default() };
+            let mut blocks = BlockSet::default();
             for block in &replaced {
-                change.blocks.insert(*block);
+                blocks.insert(*block);
             }
             let (start, end) = (start * 512, start * 512 + len);
-            let runs = kept(start, end, Some(&change));
+            let runs = kept(start, end, Some((512, &blocks)));
             for at in start..end {
                 let inside = runs.iter().any(|(from, to)| (*from..*to).contains(&at));
                 prop_assert_eq!(inside, !replaced.contains(&(at / 512)), "{}", at);

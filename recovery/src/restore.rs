@@ -180,8 +180,10 @@ impl Restorer<'_> {
         if let Some(base) = base.as_ref().filter(|_| before > 0) {
             let total = base.extents(file)?;
             let tick = self.ticker(Phase::Base, total);
-            reused_bytes = BaseWriter { sink: &sink, base, file, change, failed: &failed, tick: &tick }
-                .write(old.as_deref())?;
+            let replaced = merged.blocks(file);
+            reused_bytes =
+                BaseWriter { sink: &sink, base, file, change, replaced, failed: &failed, tick: &tick }
+                    .write(old.as_deref())?;
         }
         let base_bytes = sink.written();
         phases.base = watch.lap();

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Stores what is put; of the next few puts the caller hears nothing but an error.
+/// Stores every put; for the next few puts it returns an error nevertheless.
 #[derive(Debug, Default)]
 struct Deaf {
     inner: InMemory,
@@ -67,8 +67,9 @@ impl ObjectStore for Deaf {
 }
 
 #[test]
-fn an_object_whose_reply_was_lost_is_put_again_as_it_was() {
-    // FAILURES 27, 46: by the next call the log has grown, and the range must not get a second content.
+fn an_object_whose_reply_was_lost_is_put_again_with_the_same_bytes() {
+    // FAILURES 27, 46: the log has grown by the next call, and the range must not get a second
+    // content.
     let dir = tempfile::tempdir().unwrap();
     let deaf = Arc::new(Deaf::default());
     let objects = Objects::with_store(Arc::clone(&deaf) as Arc<dyn ObjectStore>).unwrap();

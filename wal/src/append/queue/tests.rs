@@ -175,31 +175,7 @@ fn run(seed: u64) -> bool {
             }
             4..8 if !waiters.is_empty() => {
                 let nth = rng.below(waiters.len() as u64) as usize;
-                let Waiter { round, end, .. } = waiters[nth];
-                match queue.turn(round).unwrap() {
-                    Turn::Done => {
-                        assert!(queue.durable() >= end, "answered before its records were durable");
-                        waiters.swap_remove(nth);
-                    }
-                    Turn::Covered => {
-                        assert!(
-                            leading.as_ref().is_some_and(|leader| leader.syncs),
-                            "covered, but there is no leader"
-                        );
-                        waiters[nth].covered = true;
-                    }
-                    Turn::Wait => {
-                        let leader = leading.as_ref().expect("waits, but there is no leader");
-                        assert!(
-                            !leader.syncs || leader.work.is_some(),
-                            "a syncing leader that took nothing yet covers all"
-                        );
-                    }
-                    Turn::Lead => {
-                        assert!(leading.is_none(), "two leaders");
-                        leading = Some(Leading { syncs: true, work: None });
-                    }
-                }
+                take_turn(&mut queue, &mut waiters, nth, &mut leading);
             }
             8 if rng.once_in(2) => {
                 let had_work = queue.newest() == queue.filling;
@@ -227,6 +203,38 @@ fn run(seed: u64) -> bool {
         }
         assert!(queue.durable() <= queue.end());
     }
+    finish(queue, model, waiters, leading);
+    false
+}
+
+/// A waiter asks whether it is done, waits, or leads.
+fn take_turn(queue: &mut Queue, waiters: &mut Vec<Waiter>, nth: usize, leading: &mut Option<Leading>) {
+    let Waiter { round, end, .. } = waiters[nth];
+    match queue.turn(round).unwrap() {
+        Turn::Done => {
+            assert!(queue.durable() >= end, "answered before its records were durable");
+            waiters.swap_remove(nth);
+        }
+        Turn::Covered => {
+            assert!(leading.as_ref().is_some_and(|leader| leader.syncs), "covered, but there is no leader");
+            waiters[nth].covered = true;
+        }
+        Turn::Wait => {
+            let leader = leading.as_ref().expect("waits, but there is no leader");
+            assert!(
+                !leader.syncs || leader.work.is_some(),
+                "a syncing leader that took nothing yet covers all"
+            );
+        }
+        Turn::Lead => {
+            assert!(leading.is_none(), "two leaders");
+            *leading = Some(Leading { syncs: true, work: None });
+        }
+    }
+}
+
+/// Ends a run without a failure: everything becomes durable, and everything is written.
+fn finish(mut queue: Queue, mut model: Model, waiters: Vec<Waiter>, leading: Option<Leading>) {
     if let Some(mut leader) = leading {
         leader.work.get_or_insert_with(|| queue.take());
         leader.report(&mut queue, &mut model);
@@ -244,7 +252,6 @@ fn run(seed: u64) -> bool {
         "there is nothing left to lead"
     );
     model.check_all_written();
-    false
 }
 
 fn check_poisoned(queue: &mut Queue, waiters: &[Waiter], durable: Lsn) {

@@ -6,11 +6,11 @@ use crate::fence::Fence;
 use crate::footer::{Footer, MarkKind};
 use crate::intervals::{Cause, Gap};
 use crate::lineage::{Lineage, Piece};
-use crate::names::{Layout, LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
+use pitr_objects::layout::{LogName, SourceFolder, SourceObject};
 use pitr_objects::{Objects, random_bytes};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
@@ -24,7 +24,8 @@ const CLAIM_ATTEMPTS: u32 = 64;
 #[derive(Debug, Clone)]
 pub struct Archive {
     objects: Objects,
-    layout: Layout,
+    source: SourceName,
+    folder: SourceFolder,
 }
 
 /// A log object whose footer has been read.
@@ -42,7 +43,7 @@ impl Archive {
     #[must_use]
     pub fn new(objects: Objects, source: SourceName) -> Self {
         let folder = objects.source_folder(&source);
-        Archive { objects, layout: Layout::new(source, folder) }
+        Archive { objects, source, folder }
     }
 
     /// The repository.
@@ -54,13 +55,13 @@ impl Archive {
     /// The source.
     #[must_use]
     pub fn source(&self) -> &SourceName {
-        self.layout.source()
+        &self.source
     }
 
     /// Where its objects stand.
     #[must_use]
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    pub fn folder(&self) -> &SourceFolder {
+        &self.folder
     }
 
     /// What the archive holds now.
@@ -70,9 +71,9 @@ impl Archive {
     pub fn catalog(&self) -> Result<Catalog> {
         let mut found = Found::default();
         // The log first, the fences after it: an object that came too late was listed after its fence stood.
-        for entry in self.objects.list(&self.layout.logs())? {
-            match self.layout.parse(&entry.path) {
-                Some(Name::Log(name)) => found.logs.push((name, entry.size)),
+        for entry in self.objects.list(&self.folder.logs())? {
+            match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Log(name)) => found.logs.push((name, entry.size)),
                 _ => found.foreign.push(entry.path),
             }
         }
@@ -83,15 +84,15 @@ impl Archive {
             let fence = match is_fenced {
                 false => None,
                 true if !logged.contains(&epoch) => Some(Fence::default()),
-                true => Some(self.read(&Name::Fence(epoch), ObjectKind::Fence, Fence::decode)?),
+                true => Some(self.read(&SourceObject::Fence(epoch), ObjectKind::Fence, Fence::decode)?),
             };
             Ok((epoch, fence))
         });
         found.epochs = read.collect::<Result<_>>()?;
         found.timelines = self.timelines(&mut found.foreign)?;
-        for entry in self.objects.list(&self.layout.pruned())? {
-            match self.layout.parse(&entry.path) {
-                Some(Name::Pruned(range)) => found.pruned.push(range),
+        for entry in self.objects.list(&self.folder.pruned())? {
+            match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Pruned(range)) => found.pruned.push(range),
                 _ => found.foreign.push(entry.path),
             }
         }
@@ -115,7 +116,7 @@ impl Archive {
     /// # Errors
     /// As [`footer`](Self::footer).
     pub fn open(&self, name: &LogName) -> Result<LogObject> {
-        log_object(name, self.objects.index(&self.layout.path(&Name::Log(*name)), ObjectKind::Log)?)
+        log_object(name, self.objects.index(&self.folder.path(&SourceObject::Log(*name)), ObjectKind::Log)?)
     }
 
     /// Some frames of a log object, fetched as one range, checked and decoded: whole batches, each.
@@ -125,7 +126,7 @@ impl Archive {
     pub fn frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Vec<Vec<u8>>> {
         let entries = object.index.frames.get(frames.clone()).unwrap_or_default();
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
-        let path = self.layout.path(&Name::Log(object.name));
+        let path = self.folder.path(&SourceObject::Log(object.name));
         let start = first.range().start;
         let stored = self.objects.get_range(&path, start..last.range().end)?;
         let decode = |(number, entry): (usize, &FrameEntry)| {
@@ -193,7 +194,7 @@ impl Archive {
     /// # Errors
     /// [`Error::Objects`], [`Error::Payload`].
     pub fn fence(&self, epoch: Epoch) -> Result<Option<Fence>> {
-        match self.read(&Name::Fence(epoch), ObjectKind::Fence, Fence::decode) {
+        match self.read(&SourceObject::Fence(epoch), ObjectKind::Fence, Fence::decode) {
             Err(Error::Objects(error)) if error.kind() == pitr_objects::ErrorKind::Missing => Ok(None),
             other => other.map(Some),
         }
@@ -207,24 +208,24 @@ impl Archive {
         for _ in 0..CLAIM_ATTEMPTS {
             let taken = self.timeline_names(&mut Vec::new())?;
             // The number of a timeline whose history was lost must not be given again: its log is still there.
-            let listed = self.objects.list(&self.layout.logs())?;
-            let logged = listed.iter().filter_map(|entry| match self.layout.parse(&entry.path) {
-                Some(Name::Log(name)) => Some(name.timeline),
+            let listed = self.objects.list(&self.folder.logs())?;
+            let logged = listed.iter().filter_map(|entry| match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Log(name)) => Some(name.timeline),
                 _ => None,
             });
             let next = taken.into_iter().chain(logged).max();
             let next = next.map_or(Some(TimelineId::FIRST), TimelineId::next);
             let Some(next) = next else { break };
-            if self.create(&Name::Timeline(next), ObjectKind::Timeline, &timeline.encode())? {
+            if self.create(&SourceObject::Timeline(next), ObjectKind::Timeline, &timeline.encode())? {
                 return Ok(next);
             }
         }
-        Err(Error::Contended { path: self.layout.timelines(), attempts: CLAIM_ATTEMPTS })
+        Err(Error::Contended { path: self.folder.timelines(), attempts: CLAIM_ATTEMPTS })
     }
 
     /// Creates a small object; false if another writer's stands there.
-    pub(crate) fn create(&self, name: &Name, kind: ObjectKind, payload: &[u8]) -> Result<bool> {
-        let path = self.layout.path(name);
+    pub(crate) fn create(&self, name: &SourceObject, kind: ObjectKind, payload: &[u8]) -> Result<bool> {
+        let path = self.folder.path(name);
         let mut bytes = random_bytes::<NONCE_BYTES>()?.to_vec();
         bytes.extend_from_slice(payload);
         let builder = self.objects.builder(&path, kind, Codec::None)?;
@@ -240,10 +241,10 @@ impl Archive {
     /// The epochs that were claimed, and whether each was fenced.
     pub(crate) fn epoch_names(&self, foreign: &mut Vec<String>) -> Result<BTreeMap<Epoch, bool>> {
         let mut epochs = BTreeMap::new();
-        for entry in self.objects.list(&self.layout.epochs())? {
-            match self.layout.parse(&entry.path) {
-                Some(Name::Claim(epoch)) => drop(epochs.entry(epoch).or_insert(false)),
-                Some(Name::Fence(epoch)) => drop(epochs.insert(epoch, true)),
+        for entry in self.objects.list(&self.folder.epochs())? {
+            match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Claim(epoch)) => drop(epochs.entry(epoch).or_insert(false)),
+                Some(SourceObject::Fence(epoch)) => drop(epochs.insert(epoch, true)),
                 _ => foreign.push(entry.path),
             }
         }
@@ -252,9 +253,9 @@ impl Archive {
 
     pub(crate) fn timeline_names(&self, foreign: &mut Vec<String>) -> Result<Vec<TimelineId>> {
         let mut names = Vec::new();
-        for entry in self.objects.list(&self.layout.timelines())? {
-            match self.layout.parse(&entry.path) {
-                Some(Name::Timeline(id)) => names.push(id),
+        for entry in self.objects.list(&self.folder.timelines())? {
+            match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Timeline(id)) => names.push(id),
                 _ => foreign.push(entry.path),
             }
         }
@@ -265,18 +266,18 @@ impl Archive {
         let names = self.timeline_names(foreign)?;
         let read = |id: TimelineId| {
             let history = |bytes: &[u8]| Timeline::decode(id, bytes);
-            Ok((id, self.read(&Name::Timeline(id), ObjectKind::Timeline, history)?))
+            Ok((id, self.read(&SourceObject::Timeline(id), ObjectKind::Timeline, history)?))
         };
         names.into_iter().map(read).collect()
     }
 
     pub(crate) fn read<T>(
         &self,
-        name: &Name,
+        name: &SourceObject,
         kind: ObjectKind,
         decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<T> {
-        let path = self.layout.path(name);
+        let path = self.folder.path(name);
         let bytes = self.objects.get_footer(&path, kind)?;
         let short = DecodeError::Short { what: "nonce", offset: 0, needed: NONCE_BYTES, left: bytes.len() };
         let payload = bytes.get(NONCE_BYTES..).ok_or(short);

@@ -9,10 +9,10 @@
 use crate::error::Error;
 use crate::fence::Fence;
 use crate::lineage::{Leg, Lineage, Piece};
-use crate::names::LogName;
-use crate::pruned::{PrunedRange, cover};
+use crate::pruned::cover;
 use crate::timeline::Timeline;
 use pitr_format::{Epoch, Lsn, TimelineId};
+use pitr_objects::layout::{LogName, PrunedRange};
 use std::collections::BTreeMap;
 
 /// What was found in a repository.

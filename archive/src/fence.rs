@@ -4,9 +4,9 @@
 //! before its own where that epoch's objects end. What an earlier writer adds later, because it was asleep, lies
 //! behind its fence and is read by nobody.
 
-use crate::names::LogName;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp};
+use pitr_objects::layout::LogName;
 use std::collections::BTreeMap;
 
 const VERSION: u16 = 1;

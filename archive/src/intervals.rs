@@ -4,10 +4,10 @@
 //! before it and no part of the log between the snapshot's `redo_from` and it is missing.
 
 use crate::lineage::{Lineage, Piece};
-use crate::names::LogName;
 use crate::timeline::ForkReason;
 use pitr_format::record::GapReason;
 use pitr_format::{Lsn, TimelineId};
+use pitr_objects::layout::LogName;
 use std::fmt;
 
 /// A snapshot, as far as coverage is concerned.

@@ -5,38 +5,12 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::names::{LogName, Name};
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::Put;
-use pitr_format::{Lsn, TimelineId, Timestamp};
-use std::fmt;
+use pitr_format::{Lsn, Timestamp};
+use pitr_objects::layout::{PrunedRange, SourceObject};
 
 const VERSION: u16 = 1;
-
-/// A range of a timeline's log whose objects were taken away, or are about to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PrunedRange {
-    /// The timeline.
-    pub timeline: TimelineId,
-    /// Where the first object began.
-    pub from: Lsn,
-    /// Where the last one ended.
-    pub to: Lsn,
-}
-
-impl PrunedRange {
-    /// True if the object lies in the range.
-    #[must_use]
-    pub fn holds(&self, name: &LogName) -> bool {
-        name.timeline == self.timeline && self.from <= name.from && name.to <= self.to
-    }
-}
-
-impl fmt::Display for PrunedRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}/{:016x}-{:016x}", self.timeline.get(), self.from.get(), self.to.get())
-    }
-}
 
 /// True if every position from `from` on and before `to` lies in one of these ranges.
 pub(crate) fn cover(ranges: impl IntoIterator<Item = (Lsn, Lsn)>, from: Lsn, to: Lsn) -> bool {
@@ -62,12 +36,12 @@ impl Archive {
     /// [`Error::Objects`](crate::Error::Objects).
     pub fn prune(&self, range: PrunedRange, known: &[PrunedRange], now: Timestamp) -> Result<()> {
         // If it is there already an earlier run said so.
-        self.create(&Name::Pruned(range), ObjectKind::Pruned, &encode(now))?;
+        self.create(&SourceObject::Pruned(range), ObjectKind::Pruned, &encode(now))?;
         let within = |old: &&PrunedRange| {
             **old != range && old.timeline == range.timeline && range.from <= old.from && old.to <= range.to
         };
         for old in known.iter().filter(within) {
-            self.objects().delete(&self.layout().path(&Name::Pruned(*old)))?;
+            self.objects().delete(&self.folder().path(&SourceObject::Pruned(*old)))?;
         }
         Ok(())
     }

@@ -5,13 +5,12 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::names::{MARK_BYTES, Name};
 use crate::origin::is_damage;
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
+use pitr_objects::layout::{MARK_BYTES, RestoredName, SourceObject};
 use sha2::{Digest, Sha256};
-use std::fmt;
 
 const VERSION: u16 = 1;
 const WHAT: &str = "restored state";
@@ -77,27 +76,6 @@ fn samples(blocks: u64) -> impl Iterator<Item = u64> {
     (0..blocks.min(SAMPLES)).map(move |nth| if blocks <= SAMPLES { nth } else { spread(nth) })
 }
 
-/// The name of a restored state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RestoredName {
-    /// Made from the fingerprint; in an encrypted repository keyed.
-    pub mark: [u8; MARK_BYTES],
-    /// The timeline of the state.
-    pub timeline: TimelineId,
-    /// Its position.
-    pub lsn: Lsn,
-}
-
-impl fmt::Display for RestoredName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{:08x}-{:016x}", digits(&self.mark), self.timeline.get(), self.lsn.get())
-    }
-}
-
-fn digits(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A state that was restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestoredState {
@@ -151,8 +129,8 @@ impl Archive {
     /// [`Error::Objects`](crate::Error::Objects).
     pub fn state_restored(&self, state: &RestoredState) -> Result<()> {
         let mark = self.mark(&state.fingerprint);
-        let name = Name::Restored(RestoredName { mark, timeline: state.timeline, lsn: state.lsn });
-        if !self.objects().exists(&self.layout().path(&name))? {
+        let name = SourceObject::Restored(RestoredName { mark, timeline: state.timeline, lsn: state.lsn });
+        if !self.objects().exists(&self.folder().path(&name))? {
             self.create(&name, ObjectKind::Restored, &state.encode())?;
         }
         Ok(())
@@ -163,10 +141,12 @@ impl Archive {
     /// # Errors
     /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a later version.
     pub fn restored_as(&self, fingerprint: &Fingerprint) -> Result<Option<RestoredState>> {
-        let folder = self.layout().restored(&digits(&self.mark(fingerprint)));
+        let folder = self.folder().restored(&self.mark(fingerprint));
         let mut found = Vec::new();
         for entry in self.objects().list(&folder)? {
-            let Some(name @ Name::Restored(at)) = self.layout().parse(&entry.path) else { continue };
+            let Some(name @ SourceObject::Restored(at)) = self.folder().object_at(&entry.path) else {
+                continue;
+            };
             match self.read(&name, ObjectKind::Restored, RestoredState::decode) {
                 Ok(state) if (state.timeline, state.lsn) == (at.timeline, at.lsn) => found.push(state),
                 Ok(_) => {}
@@ -191,6 +171,10 @@ impl Archive {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn digits(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 
     proptest! {
         #[test]

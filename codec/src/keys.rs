@@ -154,10 +154,12 @@ impl Keys {
         self.hmac(&[b"chunk", content])
     }
 
-    /// What stands in paths in place of a source's name.
+    /// The hash that replaces a source's name in paths.
     #[must_use]
-    pub fn hidden(&self, name: &str) -> String {
-        self.hmac(&[b"source", name.as_bytes()])[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    pub fn hidden(&self, name: &str) -> [u8; 16] {
+        let hash = self.hmac(&[b"source", name.as_bytes()]);
+        let (halves, _) = hash.as_chunks();
+        halves[0] // of 32 bytes
     }
 
     /// What stands in paths in place of a restored state's digest.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pitr_codec::Codec;
+use pitr_objects::{Location, LocationError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -10,7 +11,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PitrConfig {
-    /// Folder of the repository.
+    /// The repository: a folder, or a URL ([`Location`]).
     pub repository: PathBuf,
     /// How snapshots and log are compressed: `none`, `zstd:3`, `lz4`, `snappy`, `gzip:6`.
     #[serde(default, with = "codec_name")]
@@ -28,6 +29,9 @@ pub enum ConfigError {
     /// No repository is named.
     #[error("`repository` is empty; name a folder")]
     NoRepository,
+    /// The repository's URL can't be opened by this build.
+    #[error("`repository`: {0}")]
+    Repository(#[source] LocationError),
     /// Permissions that keep the owner out, or are not those of files.
     #[error(
         "`mode` is {0:#o}; give permissions of files that their owner reads and writes, as 0o600 or 0o640"
@@ -55,11 +59,17 @@ impl PitrConfig {
         PitrConfig { repository: folder.as_ref().to_owned(), codec: Codec::default(), mode: None }
     }
 
+    /// The place of the repository.
+    pub fn location(&self) -> Result<Location, ConfigError> {
+        Location::parse(&self.repository).map_err(|error| match error {
+            LocationError::Empty => ConfigError::NoRepository,
+            other => ConfigError::Repository(other),
+        })
+    }
+
     /// Refuses what can't be obeyed; nothing is adjusted silently.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.repository.as_os_str().is_empty() {
-            return Err(ConfigError::NoRepository);
-        }
+        self.location()?;
         match self.mode {
             Some(mode) if mode & !0o066 != 0o600 => Err(ConfigError::Mode(mode)),
             _ => Ok(()),
@@ -75,6 +85,12 @@ mod tests {
     fn what_cannot_be_obeyed_is_refused() {
         assert_eq!(PitrConfig::at("/r").validate(), Ok(()));
         assert_eq!(PitrConfig::at("").validate(), Err(ConfigError::NoRepository));
+        let location = |at| PitrConfig::at(at).location();
+        assert_eq!(location("file:///srv/a%20b"), Ok(Location::Folder("/srv/a b".into())));
+        assert_eq!(location("memory://"), Ok(Location::Memory));
+        let refused = PitrConfig::at("s3://bucket/prefix").validate().unwrap_err();
+        assert!(matches!(&refused, ConfigError::Repository(_)), "{refused}");
+        assert!(refused.to_string().contains("does not include Amazon S3 yet"), "{refused}");
         let with = |mode| PitrConfig { mode: Some(mode), ..PitrConfig::at("/r") }.validate();
         assert_eq!((with(0o640), with(0o750)), (Ok(()), Err(ConfigError::Mode(0o750))));
         assert!(serde_json::from_str::<PitrConfig>(r#"{"repository":"/r","levle":3}"#).is_err());

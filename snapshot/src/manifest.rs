@@ -30,10 +30,17 @@ pub(crate) const FILE_BYTES_MIN: usize = 8;
 pub struct SnapshotId(pub [u8; 16]);
 
 impl SnapshotId {
-    /// The first eight hexadecimal digits: what stands in the root's path.
+    /// The first eight hexadecimal digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
+    }
+
+    /// The first bytes, which the path of the root holds.
+    #[must_use]
+    pub fn front(&self) -> [u8; 4] {
+        let (quarters, _) = self.0.as_chunks();
+        quarters[0] // of 16 bytes
     }
 }
 

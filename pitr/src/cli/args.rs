@@ -11,6 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
 use pitr::codec::{Codec, KeyWrap};
 use pitr::format::{SourceName, SourceNameError};
+use pitr::objects::{Location, LocationError};
 use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -479,12 +480,8 @@ enum ValueError {
     Zero,
     #[error("give a number with a unit, as 500ms, 1s, 5m, 1h or 7d")]
     Duration,
-    #[error(
-        "{0}: repositories are not in this version; give a directory or a file:// URL with an absolute path"
-    )]
-    Repository(String),
-    #[error("is empty; give a directory or a file:// URL with an absolute path")]
-    RepositoryEmpty,
+    #[error(transparent)]
+    Repository(#[from] LocationError),
     #[error("give the permissions of files, as 0600, 0640, 0660 or 0644; their owner reads and writes them")]
     Mode,
 }
@@ -517,18 +514,11 @@ fn repository_parser() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(parse_repository)
 }
 
-/// A path stays as it is, also when it is not UTF-8; a URL must be one that leads to a directory.
+/// A path stays as it is, also when it is not UTF-8; a URL must be of a store that this build includes.
 fn parse_repository(given: OsString) -> Result<PathBuf, ValueError> {
-    if given.is_empty() {
-        return Err(ValueError::RepositoryEmpty);
-    }
-    let Some((scheme, rest)) = given.to_str().and_then(|text| text.split_once("://")) else {
-        return Ok(given.into());
-    };
-    if scheme == "file" && rest.starts_with('/') {
-        Ok(rest.into())
-    } else {
-        Err(ValueError::Repository(scheme.to_owned()))
+    match Location::parse(&given)? {
+        Location::Folder(folder) => Ok(folder),
+        _ => Ok(given.into()),
     }
 }
 
@@ -623,9 +613,13 @@ mod tests {
         let repo = |given: &str| parse_repository(given.into());
         assert_eq!(repo("backup").unwrap(), PathBuf::from("backup"));
         assert_eq!(repo("file:///srv/backup").unwrap(), PathBuf::from("/srv/backup"));
-        assert_eq!(repo("s3://bucket/prefix"), Err(ValueError::Repository("s3".into())));
-        assert_eq!(repo("file://host/share"), Err(ValueError::Repository("file".into())));
-        assert_eq!(repo(""), Err(ValueError::RepositoryEmpty));
+        assert_eq!(repo("memory://").unwrap(), PathBuf::from("memory://"));
+        for store in ["s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix"] {
+            let refused = repo(store).unwrap_err().to_string();
+            assert!(refused.contains("this build does not include"), "{refused}");
+        }
+        assert!(matches!(repo("file://host/share"), Err(ValueError::Repository(LocationError::File(_)))));
+        assert_eq!(repo(""), Err(ValueError::Repository(LocationError::Empty)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) fn run(global: &Global, args: &Key) -> Result<(), CliError> {
         Key::List => {
             let slots = objects.key_slots().map_err(failed)?;
             let slots = slots.into_iter().map(|slot| documents::KeySlot {
-                id: slot.id,
+                id: slot.id.to_string(),
                 method: slot.method,
                 created: documents::Time(slot.created),
             });
@@ -26,7 +26,9 @@ pub(crate) fn run(global: &Global, args: &Key) -> Result<(), CliError> {
         }
         Key::Add(new) => {
             let added = objects.add_key_slot(pitr.clock().now(), new_key(new)?.as_ref()).map_err(failed)?;
-            global.output().answer(&documents::KeyChange { added: Some(added), ..Default::default() })
+            global
+                .output()
+                .answer(&documents::KeyChange { added: Some(added.to_string()), ..Default::default() })
         }
         Key::Remove { slot } => {
             objects.remove_key_slot(slot).map_err(failed)?;

@@ -317,8 +317,12 @@ impl Indexer {
     /// What comes under the number of a decided transaction is another one.
     fn decided(&mut self, tx: TxId) {
         let all = (tx, PartitionId::new(0))..=(tx, PartitionId::new(u32::MAX));
-        let own = self.logical_open.extract_if(all, |_, _| true);
-        self.logical.extend(own.map(|((tx, partition), lsn)| LogicalEntry { lsn, tx, partition }));
+        let own = self.logical_open.range(all);
+        let own: Vec<_> = own.map(|(&(tx, partition), &lsn)| LogicalEntry { lsn, tx, partition }).collect();
+        for entry in &own {
+            self.logical_open.remove(&(entry.tx, entry.partition));
+        }
+        self.logical.extend(own);
     }
 
     fn count(&mut self, tx: TxId, blocks: u64, bytes: u64) {

@@ -1,11 +1,11 @@
-//! Encoding, verifying and decoding one extent.
+//! Encodes, verifies and decodes one extent.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pitr_codec::{Access, Codec, ObjectBuilder, ObjectIndex, ObjectKind, decode_frame_into, encode_frame};
 use pitr_format::OwnerToken;
 use std::hint::black_box;
 
-/// Half of each 64 bytes is noise.
+/// In each 64 bytes, 32 are noise.
 fn half_compressible(len: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut noise = move || {

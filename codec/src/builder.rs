@@ -1,4 +1,4 @@
-//! Making an object.
+//! Writing an object.
 
 use crate::cipher::{ObjectCipher, Sealed};
 use crate::frame::{append_frame, close, verify};
@@ -8,7 +8,7 @@ use crate::{ObjectHeader, ObjectKind, Seal, TRAILER_BYTES};
 use pitr_format::OwnerToken;
 use pitr_format::bytes::Put;
 
-/// Collects encoded frames into the bytes of one object.
+/// Assembles encoded frames into the bytes of one object.
 #[derive(Debug)]
 pub struct ObjectBuilder {
     header: ObjectHeader,
@@ -19,7 +19,7 @@ pub struct ObjectBuilder {
 }
 
 impl ObjectBuilder {
-    /// An object of this kind without frames. `codec` is for its footer.
+    /// Creates an object of this kind without frames. `codec` compresses its footer.
     #[must_use]
     pub fn new(kind: ObjectKind, owner: OwnerToken, codec: Codec) -> Self {
         let header = ObjectHeader { kind, codec: codec.id(), owner, seal: None };
@@ -27,7 +27,7 @@ impl ObjectBuilder {
         ObjectBuilder { header, codec, cipher: None, bytes, frames: Vec::new() }
     }
 
-    /// Encrypts the object, which has no frame yet.
+    /// Encrypts the object. Call it before the first frame is added.
     #[must_use]
     pub fn encrypted(mut self, cipher: ObjectCipher) -> Self {
         debug_assert!(self.frames.is_empty());
@@ -37,14 +37,16 @@ impl ObjectBuilder {
         self
     }
 
-    /// How the object is encrypted, if it is.
+    /// How the object is encrypted, or `None` if it is not.
     #[must_use]
     pub fn seal(&self) -> Option<Seal> {
         self.header.seal
     }
 
-    /// Puts the object, which has no frame yet, into this buffer, in place of what it holds: in one with enough room it is not
-    /// moved while it grows.
+    /// Builds the object in this buffer, whose content is dropped. Call it before the first frame
+    /// is added.
+    ///
+    /// A buffer with enough capacity avoids reallocation while the object grows.
     #[must_use]
     pub fn within(mut self, mut buffer: Vec<u8>) -> Self {
         debug_assert!(self.frames.is_empty());
@@ -54,19 +56,24 @@ impl ObjectBuilder {
         self
     }
 
-    /// Compresses `raw` straight into the object, as its next frame, and decodes it once to compare: together with a
-    /// later look at the object's checksums this shows that what is stored is what was meant.
+    /// Compresses `raw` directly into the object as its next frame, then decodes it and compares
+    /// the result.
+    ///
+    /// Together with a later check of the object's checksums, the comparison proves that the stored
+    /// data matches the input.
     ///
     /// # Errors
-    /// [`CodecError::NotWhatWasEncoded`], and those of [`encode_frame`](crate::encode_frame); the object is as it was before.
+    /// [`CodecError::VerificationFailed`], and the errors of [`encode_frame`](crate::encode_frame).
+    /// The object stays unchanged.
     pub fn append(&mut self, codec: Codec, raw: &[u8]) -> Result<&FrameEntry, CodecError> {
         self.append_by(raw, None, |bytes, sealed| append_frame(bytes, codec, raw, sealed))
     }
 
-    /// As [`append`](Self::append), of bytes that had this CRC-32 when they were named: not if they have changed since.
+    /// Like [`append`](Self::append), but fails if `raw` no longer has the CRC-32 that it had when
+    /// its id was computed.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
+    /// Like [`append`](Self::append).
     pub fn append_named(&mut self, codec: Codec, raw: &[u8], crc: u32) -> Result<&FrameEntry, CodecError> {
         self.append_by(raw, Some(crc), |bytes, sealed| append_frame(bytes, codec, raw, sealed))
     }
@@ -90,7 +97,8 @@ impl ObjectBuilder {
         Ok(&self.frames[self.frames.len() - 1])
     }
 
-    /// Appends a frame that was encoded elsewhere, encrypted if the object is, and returns its number, from 0.
+    /// Appends a frame that was encoded elsewhere, and encrypts it if the object is encrypted.
+    /// Returns the frame's number, counted from 0.
     ///
     /// # Errors
     /// [`CodecError::Crypto`]; [`CodecError::TooLarge`].
@@ -107,28 +115,29 @@ impl ObjectBuilder {
         Ok(number)
     }
 
-    /// Bytes so far, without footer and trailer.
+    /// Number of bytes so far, without footer and trailer.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// True before the first frame.
+    /// True if the object has no frame yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// The frames so far.
+    /// The frames added so far.
     #[must_use]
     pub fn frames(&self) -> &[FrameEntry] {
         &self.frames
     }
 
-    /// The whole object, with `payload` as what its kind keeps in the footer.
+    /// Finishes the object. `payload` is the part of the footer that belongs to the object's kind.
     ///
     /// # Errors
-    /// [`CodecError::TooLarge`] past [`OBJECT_BYTES_LIMIT`] or a footer past a frame; [`CodecError::Deflate`].
+    /// [`CodecError::TooLarge`] if the object exceeds [`OBJECT_BYTES_LIMIT`] or the footer exceeds
+    /// a frame; [`CodecError::Deflate`].
     pub fn finish(self, payload: &[u8]) -> Result<Vec<u8>, CodecError> {
         let mut raw = Vec::with_capacity(self.frames.len() * FrameEntry::BYTES + payload.len());
         self.frames.iter().for_each(|frame| frame.write(&mut raw));
@@ -147,7 +156,8 @@ impl ObjectBuilder {
             footer_offset: bytes.len() as u64,
             footer_len: footer.len() as u32, // bounded with the object
             footer_raw_len: raw_len,
-            frames: self.frames.len() as u32, // each takes at least a frame header of a bounded object
+            // Bounded: each takes at least a header within the object.
+            frames: self.frames.len() as u32,
             digest: [0; 32],
         };
         trailer.sign(&bytes[..HEADER_BYTES], &footer);
@@ -158,7 +168,8 @@ impl ObjectBuilder {
 }
 
 pub(crate) fn sealed(cipher: Option<&ObjectCipher>, frame: usize, last: bool) -> Option<Sealed<'_>> {
-    // Each frame takes at least a header of a bounded object.
+    // The cast cannot overflow: each frame takes at least a header, and the size of an object is
+    // bounded.
     cipher.map(|cipher| Sealed { cipher, number: frame as u32, last })
 }
 
@@ -168,7 +179,7 @@ mod tests {
     use pitr_format::OwnerToken;
 
     #[test]
-    fn an_encoder_that_errs_is_caught() {
+    fn a_faulty_encoder_is_detected() {
         // FAILURES 30
         let raw = vec![5; 10_000];
         let mut builder = ObjectBuilder::new(ObjectKind::Pack, OwnerToken([1; 16]), Codec::default());
@@ -182,12 +193,12 @@ mod tests {
         {
             let result = builder
                 .append_by(&raw, crc, |bytes, sealed| append_frame(bytes, Codec::default(), wrong, sealed));
-            assert!(matches!(result, Err(CodecError::NotWhatWasEncoded)));
+            assert!(matches!(result, Err(CodecError::VerificationFailed)));
             assert_eq!((builder.len(), builder.frames().len()), (before, 1));
         }
         assert!(matches!(
             builder.append_named(Codec::default(), &flipped, crc),
-            Err(CodecError::NotWhatWasEncoded)
+            Err(CodecError::VerificationFailed)
         ));
         assert!(builder.append_named(Codec::default(), &raw, crc).is_ok());
     }

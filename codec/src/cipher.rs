@@ -1,9 +1,11 @@
-//! Encryption of an object: AES-256-GCM under a key of its own, frame by frame.
+//! Encryption of an object: AES-256-GCM, frame by frame, under a key that only this object uses.
 //!
-//! The object's key is HKDF-SHA-256 of a data key with the salt in the object's header. A frame's nonce is its number, so
-//! no nonce is used twice under one key; the footer's is the number behind the last. What a frame is, and where it
-//! stands, is authenticated with it: repository, kind and name of the object, number, whether it is the footer, and the
-//! frame's own header. So nothing can be exchanged for something else of the same repository (`docs/format/keys.md`).
+//! HKDF-SHA-256 derives the object's key from a data key and the salt in the object's header. The
+//! nonce of a frame is its number, so no nonce repeats under one key. The footer has the number
+//! after the last frame. Each frame's additional authenticated data binds the frame to its place:
+//! the repository, the kind and name of the object, the frame number, whether it is the footer, and
+//! the frame's own header. No frame can therefore be replaced by another one of the same repository
+//! (`docs/format/keys.md`).
 
 use crate::frame::{CRC_OFFSET, FRAME_HEADER_BYTES};
 use crate::keys::Secret;
@@ -22,7 +24,7 @@ const KEY_INFO: &[u8] = b"pitr object key, version 1";
 pub struct ObjectCipher {
     key: Box<LessSafeKey>,
     seal: Seal,
-    /// What is authenticated with every frame.
+    /// Additional authenticated data that all frames share.
     context: Vec<u8>,
 }
 
@@ -40,14 +42,14 @@ impl PartialEq for ObjectCipher {
 
 impl Eq for ObjectCipher {}
 
-/// Where an encrypted frame stands.
+/// The place of an encrypted frame, and the cipher for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Sealed<'a> {
-    /// The cipher of its object.
+    /// The cipher of the object.
     pub cipher: &'a ObjectCipher,
-    /// Its number in the object.
+    /// Number of the frame in the object.
     pub number: u32,
-    /// It is the footer.
+    /// True for the footer.
     pub last: bool,
 }
 
@@ -65,7 +67,7 @@ impl ObjectCipher {
         let key = UnboundKey::from(derived.expand(&info, &AES_256_GCM).map_err(failed)?);
         let mut context = repository.to_vec();
         context.put_u8(kind as u8);
-        context.put_u32(name.len() as u32); // a path
+        context.put_u32(name.len() as u32); // the length of a path
         context.put(name.as_bytes());
         Ok(ObjectCipher { key: Box::new(LessSafeKey::new(key)), seal, context })
     }
@@ -78,7 +80,8 @@ impl ObjectCipher {
 }
 
 impl Sealed<'_> {
-    /// Encrypts the stored bytes of a frame, whose header is complete but for its checksum, and appends the tag.
+    /// Encrypts the stored bytes of a frame and appends the tag. The frame's header is complete
+    /// except for its checksum.
     pub(crate) fn encrypt(self, out: &mut Vec<u8>, begin: usize) -> Result<(), CodecError> {
         let (header, stored) = out[begin..].split_at_mut(FRAME_HEADER_BYTES);
         let aad = Aad::from(self.aad(header));
@@ -88,7 +91,7 @@ impl Sealed<'_> {
         Ok(())
     }
 
-    /// Decrypts a frame's stored bytes into `plain`, in place of what it holds.
+    /// Decrypts the stored bytes of a frame into `plain`, and replaces its content.
     pub(crate) fn decrypt(self, frame: &[u8], plain: &mut Vec<u8>) -> Result<(), CodecError> {
         let (header, stored) = frame.split_at(FRAME_HEADER_BYTES);
         plain.clear();

@@ -1,4 +1,5 @@
-//! Codecs. Contexts are kept per thread: making one costs more than compressing a small frame.
+//! Codecs. Compression contexts are kept per thread: creating one costs more than compressing a
+//! small frame.
 
 use crate::CodecError;
 use std::cell::RefCell;
@@ -9,12 +10,14 @@ use thiserror::Error;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
 
-/// How frames are compressed. What doesn't get smaller is stored as it is, whatever the codec.
+/// How frames are compressed. Data that does not get smaller is stored uncompressed, whatever the
+/// codec.
 ///
-/// Written and read as `none`, `zstd:3`, `lz4`, `snappy`, `gzip:6`; without a level `zstd` means 3 and `gzip` 6.
+/// The text form is `none`, `zstd:3`, `lz4`, `snappy` or `gzip:6`. Without a level, `zstd` means 3
+/// and `gzip` means 6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
-    /// Stored as it is.
+    /// No compression.
     None,
     /// Zstandard.
     Zstd {
@@ -23,7 +26,7 @@ pub enum Codec {
     },
     /// LZ4, one block.
     Lz4,
-    /// Snappy, without its framing.
+    /// Snappy, raw format without framing.
     Snappy,
     /// Gzip.
     Gzip {
@@ -58,7 +61,8 @@ impl Codec {
         }
     }
 
-    /// The level, 0 where there is none: with [`id`](Self::id) all that is kept of a codec.
+    /// The compression level, 0 if the codec has none. A repository stores only this and
+    /// [`id`](Self::id).
     #[must_use]
     pub const fn level(self) -> u32 {
         match self {
@@ -68,9 +72,9 @@ impl Codec {
         }
     }
 
-    /// The codec of this number and level, if there is one.
+    /// The codec with this number and level, if it exists.
     #[must_use]
-    pub const fn of(id: u8, level: u32) -> Option<Self> {
+    pub const fn from_parts(id: u8, level: u32) -> Option<Self> {
         Some(match (id, level) {
             (ID_NONE, 0) => Codec::None,
             (ID_ZSTD, 1..=22) => Codec::Zstd { level: level as i32 },
@@ -81,7 +85,8 @@ impl Codec {
         })
     }
 
-    /// Appends the compressed bytes to `out`; false, and nothing is appended, when they would not be fewer than `raw`.
+    /// Appends the compressed bytes to `out`. Returns false and appends nothing if they would not
+    /// be fewer than `raw`.
     pub(crate) fn compress_onto(self, out: &mut Vec<u8>, raw: &[u8]) -> Result<bool, CodecError> {
         let begin = out.len();
         let compressed = match self {
@@ -104,7 +109,7 @@ impl Codec {
     }
 }
 
-/// Not the name of a codec.
+/// The text does not name a codec.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{0}` is not a codec; use none, zstd:1 to zstd:22, lz4, snappy, or gzip:1 to gzip:9")]
 pub struct UnknownCodec(String);
@@ -127,8 +132,8 @@ impl FromStr for Codec {
             _ => return Err(unknown()),
         };
         match level {
-            Some(0) => Err(unknown()), // the level of those that have none is not written
-            level => Codec::of(id, level.map_or(usual, u32::from)).ok_or_else(unknown),
+            Some(0) => Err(unknown()), // 0 stands for "no level", which has no text form
+            level => Codec::from_parts(id, level.map_or(usual, u32::from)).ok_or_else(unknown),
         }
     }
 }
@@ -145,12 +150,15 @@ impl fmt::Display for Codec {
     }
 }
 
-/// What most use.
+/// The default level.
 const USUAL_LEVEL: i32 = 3;
-/// At that level zstd has two tables of 2^17 and 2^16 places for a frame of a mebibyte, which is more than a core's second-level
-/// cache. With 2^16 both fit: on a database file it is 8 to 12% faster and stores 0.8% more (docs/choices.md).
+/// log2 of zstd's hash table size at the default level.
+///
+/// For a frame of 1 MiB, zstd by default uses two tables of 2^17 and 2^16 entries, more than the
+/// second-level cache of a core. With 2^16 both tables fit: on a database file this is 8 to 12%
+/// faster and stores 0.8% more (docs/choices.md).
 const HASH_LOG: u32 = 16;
-/// Most that a thread keeps of a buffer between two frames, bytes.
+/// Largest buffer that a thread keeps between two frames, bytes.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
 thread_local! {
@@ -159,7 +167,8 @@ thread_local! {
     static SCRATCH: RefCell<[Vec<u8>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
-/// Lends the thread's two buffers, with whatever they hold: no frame takes fresh memory for what it does not keep.
+/// Lends the thread's two buffers, with arbitrary content. They avoid a fresh allocation for each
+/// frame.
 pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> T) -> T {
     SCRATCH.with_borrow_mut(|[one, other]| {
         let done = work(one, other);
@@ -179,7 +188,7 @@ fn compressor(level: i32) -> io::Result<Compressor<'static>> {
     Ok(compressor)
 }
 
-/// Appends without moving anything: the compressor writes behind what `out` holds.
+/// Compresses without moving data: the compressor writes right after the content of `out`.
 fn zstd_onto(level: i32, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<usize> {
     DEFLATE.with_borrow_mut(|slot| {
         let compressor = match slot {
@@ -201,10 +210,11 @@ fn gzip_onto(level: u32, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<usize> {
     Ok(encoder.finish()?.len() - begin)
 }
 
-/// Decompresses `stored` into all of `out`.
+/// Decompresses `stored`, which must fill `out` exactly.
 pub(crate) fn inflate_into(out: &mut [u8], codec: u8, stored: &[u8]) -> Result<(), CodecError> {
     let whole = out.len();
-    let wrong = |source| CodecError::Inflate { raw_len: whole as u32, source }; // at most what a frame may hold
+    // At most FRAME_BYTES_MAX.
+    let wrong = |source| CodecError::Inflate { raw_len: whole as u32, source };
     let written = match codec {
         ID_NONE if stored.len() == whole => {
             out.copy_from_slice(stored);
@@ -234,7 +244,7 @@ fn unzstd(out: &mut [u8], stored: &[u8]) -> io::Result<usize> {
     })
 }
 
-/// Returns how many bytes there are, one more than fit if there are too many.
+/// Returns the number of decompressed bytes. If they do not fit, that is `out.len() + 1`.
 fn gunzip(out: &mut [u8], stored: &[u8]) -> io::Result<usize> {
     let (mut decoder, mut done) = (flate2::read::GzDecoder::new(stored), 0);
     loop {
@@ -254,17 +264,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn codec_names_round_trip() {
         let all =
             [Codec::None, Codec::Zstd { level: 22 }, Codec::Lz4, Codec::Snappy, Codec::Gzip { level: 1 }];
         for codec in all {
             assert_eq!(codec.to_string().parse(), Ok(codec));
-            assert_eq!(Codec::of(codec.id(), codec.level()), Some(codec));
+            assert_eq!(Codec::from_parts(codec.id(), codec.level()), Some(codec));
         }
         assert!(
             [(5, 0), (0, 1), (1, 0), (1, 23), (4, 10)]
                 .iter()
-                .all(|(id, level)| Codec::of(*id, *level).is_none())
+                .all(|(id, level)| Codec::from_parts(*id, *level).is_none())
         );
         assert_eq!(("zstd".parse(), "gzip".parse()), (Ok(Codec::default()), Ok(Codec::Gzip { level: 6 })));
         for wrong in

@@ -1,133 +1,137 @@
-//! What can be wrong with a container.
+//! Errors of the container.
 
 use crate::ObjectKind;
 use pitr_format::DecodeError;
 use std::io;
 use thiserror::Error;
 
-/// Why an object or a frame could not be made or read. Offsets count from the begin of the object where the
-/// object is known, else from the begin of the frame.
+/// An object or a frame could not be encoded or decoded.
+///
+/// Offsets count from the start of the object if the object is known, else from the start of the
+/// frame.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// A fixed structure does not parse.
+    /// A fixed structure does not decode.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
-    /// The object is sound and of another kind.
+    /// The object is intact but has another kind.
     #[error("the object is a {found}, not a {expected}")]
     Kind {
-        /// What was asked for.
+        /// The kind that was requested.
         expected: ObjectKind,
-        /// What the header says.
+        /// The kind in the header.
         found: ObjectKind,
     },
-    /// A codec or cipher that this program does not know.
-    #[error("{what} {id} is not known to this program; use a newer pitr")]
+    /// A codec, cipher or object kind that this program does not know.
+    #[error("{what} {id} is unknown to this program; use a newer pitr")]
     Unknown {
         /// "codec", "cipher" or "object kind".
         what: &'static str,
         /// Its number.
         id: u8,
     },
-    /// The parts do not lie back to back, or the object's length is not what they add up to.
-    #[error("the parts of the object do not fit together: {what} at {offset}")]
+    /// The parts are not contiguous, or do not add up to the object's length.
+    #[error("inconsistent object layout: {what} at offset {offset}")]
     Layout {
-        /// What is out of place.
+        /// The part that is misplaced.
         what: &'static str,
-        /// Where it is said to be, bytes.
+        /// Offset that the object states for it, bytes.
         offset: u64,
     },
-    /// Header, footer and trailer are not the ones that were written together.
-    #[error("header and footer do not match the object's SHA-256")]
+    /// Header, footer and trailer were not written together.
+    #[error("header and footer do not match the SHA-256 of the object")]
     ObjectDigest,
-    /// A frame's stored bytes are not those that the footer vouches for.
-    #[error("the frame at {offset} does not match its SHA-256")]
+    /// The stored bytes of a frame do not match the digest in the footer.
+    #[error("the frame at offset {offset} does not match its SHA-256")]
     FrameDigest {
         /// Where the frame begins, bytes.
         offset: u64,
     },
-    /// A frame's stored bytes can't be decompressed into what its header states.
-    #[error("a frame does not decompress into the {raw_len} bytes that it states")]
+    /// The stored bytes of a frame do not decompress to the length in its header.
+    #[error("the frame does not decompress to the {raw_len} bytes that its header states")]
     Inflate {
-        /// Bytes it should give.
+        /// Length that the header states, bytes.
         raw_len: u32,
-        /// What the codec said, if it did not merely give another number of bytes.
+        /// Error of the codec. `None` if the data decompressed to another length.
         source: Option<io::Error>,
     },
     /// The compressor failed.
     #[error("compression failed")]
     Deflate(#[source] io::Error),
-    /// What was encoded decodes into something else: memory or codec are not to be trusted.
-    #[error("what was encoded does not decode into the bytes it was made from")]
-    NotWhatWasEncoded,
-    /// An object is encrypted, and there are no keys.
+    /// The encoded data decodes to something else: memory or processor are faulty.
+    #[error("possible hardware fault: the encoded data failed verification")]
+    VerificationFailed,
+    /// The object is encrypted, and no keys were given.
     #[error("the {kind} is encrypted; give the repository's passphrase or key file")]
     NoKeys {
-        /// What the object is.
+        /// Kind of the object.
         kind: ObjectKind,
     },
-    /// An object is encrypted under a key that the ring does not hold.
+    /// The object is encrypted under a key that the key ring does not hold.
     #[error("the {kind} is encrypted under key {key}, which the repository's key ring does not hold")]
     NoSuchKey {
-        /// What the object is.
+        /// Kind of the object.
         kind: ObjectKind,
-        /// The key's number.
+        /// Number of the key.
         key: u32,
     },
-    /// An object of an encrypted repository that is not encrypted: not one that its keepers wrote.
-    #[error("the {kind} is not encrypted, in a repository that is: somebody without the key put it there")]
-    InClear {
-        /// What the object is.
+    /// An unencrypted object in an encrypted repository. No holder of the key wrote it.
+    #[error(
+        "the {kind} is not encrypted, but the repository is: it was written without the repository's key"
+    )]
+    NotEncrypted {
+        /// Kind of the object.
         kind: ObjectKind,
     },
-    /// What was decrypted is not what was encrypted in this place, under this key.
-    #[error("frame {frame} does not decrypt: it was changed, or belongs elsewhere")]
+    /// The frame was not encrypted at this place under this key.
+    #[error("frame {frame} fails authentication: it was changed or moved")]
     NotAuthentic {
         /// Number of the frame in its object.
         frame: u32,
     },
-    /// No key that was given opens a slot.
+    /// None of the given keys opens a slot.
     #[error("wrong passphrase or key: it opens none of the repository's {slots} key slots")]
     WrongKey {
-        /// Slots that were tried.
+        /// Number of slots that were tried.
         slots: usize,
     },
-    /// Keys could not be made or wrapped.
+    /// Keys could not be generated, derived or wrapped.
     #[error("{what}")]
     Crypto {
-        /// What failed.
+        /// The operation that failed.
         what: &'static str,
     },
-    /// More bytes than the format allows.
-    #[error("{what}: {bytes} bytes, the most is {most}")]
+    /// A size exceeds the limit of the format.
+    #[error("{what}: {bytes} bytes exceed the limit of {most}")]
     TooLarge {
         /// What is too large.
         what: &'static str,
-        /// Its size.
+        /// Its size. For a key ring, its number of keys.
         bytes: u64,
-        /// The largest allowed.
+        /// The largest size allowed.
         most: u64,
     },
 }
 
-/// What a [`CodecError`] means to whoever meets it.
+/// The cause of a [`CodecError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The bytes are not those that were written.
+    /// The stored bytes are not the bytes that were written.
     Corrupt,
     /// A newer program wrote the bytes.
     Newer,
-    /// The caller asked for more than the format holds.
+    /// The caller exceeded a limit of the format.
     Limit,
-    /// This machine computed wrongly or could not compute.
+    /// This machine computed a wrong result, or failed to compute it.
     Machine,
-    /// A key is missing or not the right one.
+    /// A key is missing or wrong.
     Key,
 }
 
 impl CodecError {
-    /// What the error means.
+    /// The cause of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -135,7 +139,7 @@ impl CodecError {
                 ErrorKind::Newer
             }
             CodecError::TooLarge { .. } => ErrorKind::Limit,
-            CodecError::Deflate(_) | CodecError::NotWhatWasEncoded | CodecError::Crypto { .. } => {
+            CodecError::Deflate(_) | CodecError::VerificationFailed | CodecError::Crypto { .. } => {
                 ErrorKind::Machine
             }
             CodecError::NoKeys { .. } | CodecError::NoSuchKey { .. } | CodecError::WrongKey { .. } => {

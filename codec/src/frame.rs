@@ -1,7 +1,9 @@
-//! A frame: a small header and a compressed piece, checked by CRC-32 alone and by SHA-256 within an object.
+//! A frame: a small header and a compressed piece of data.
 //!
-//! The header (little-endian): codec u8, cipher u8, reserved u16 (0), raw length u32, stored length u32, CRC-32
-//! of the twelve bytes before it and of the stored bytes. Encrypted is what compression gave, with a tag behind it.
+//! A CRC-32 protects the frame alone; a SHA-256 in the footer protects it within its object. The
+//! header (little-endian) is: codec u8, cipher u8, reserved u16 (0), raw length u32, stored length
+//! u32, CRC-32 of the twelve bytes before it and of the stored bytes. Encryption applies to the
+//! compressed bytes and appends a tag.
 
 use crate::cipher::{Sealed, TAG_BYTES};
 use crate::compress::{ID_NONE, inflate_into, with_scratch};
@@ -11,16 +13,16 @@ use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
 use std::ops::Range;
 
-/// Bytes of a frame's header.
+/// Size of a frame's header, bytes.
 pub const FRAME_HEADER_BYTES: usize = 16;
-/// Most that a frame may hold, before and after compression, bytes.
+/// Largest content of a frame, before and after compression, bytes.
 pub const FRAME_BYTES_MAX: usize = 17 << 20;
 
 pub(crate) const CRC_OFFSET: usize = 12;
-/// Bytes that are compared and summed up together.
+/// Size of the pieces that are compared and checksummed in one pass, bytes.
 const COMPARED_BYTES: usize = 8 << 10;
 
-/// A frame as it will stand in an object.
+/// A frame, encoded as an object stores it.
 #[derive(Debug, Clone)]
 pub struct EncodedFrame {
     bytes: Vec<u8>,
@@ -28,10 +30,10 @@ pub struct EncodedFrame {
     digest: Digest,
 }
 
-/// Compresses `raw` into a frame. Pure: frames of one object can be encoded on many threads.
+/// Compresses `raw` into a frame. Frames of one object can be encoded on many threads.
 ///
 /// # Errors
-/// [`CodecError::TooLarge`] past [`FRAME_BYTES_MAX`]; [`CodecError::Deflate`].
+/// [`CodecError::TooLarge`] if `raw` exceeds [`FRAME_BYTES_MAX`]; [`CodecError::Deflate`].
 pub fn encode_frame(codec: Codec, raw: &[u8]) -> Result<EncodedFrame, CodecError> {
     let mut bytes = Vec::new();
     let raw_len = append_frame(&mut bytes, codec, raw, None)?;
@@ -39,7 +41,8 @@ pub fn encode_frame(codec: Codec, raw: &[u8]) -> Result<EncodedFrame, CodecError
     Ok(EncodedFrame { bytes, raw_len, digest })
 }
 
-/// Appends the frame of `raw` to `out`, encrypted if it is to be, and returns the length of `raw`.
+/// Appends the frame of `raw` to `out`, encrypted if `sealed` is given. Returns the length of
+/// `raw`.
 pub(crate) fn append_frame(
     out: &mut Vec<u8>,
     codec: Codec,
@@ -61,7 +64,7 @@ pub(crate) fn append_frame(
     Ok(raw_len)
 }
 
-/// Encrypts the frame that begins at `begin`, if it is to be, and completes its header.
+/// Encrypts the frame that begins at `begin`, if `sealed` is given, and completes its header.
 pub(crate) fn close(out: &mut Vec<u8>, begin: usize, sealed: Option<Sealed<'_>>) -> Result<(), CodecError> {
     let tag = if sealed.is_some() { TAG_BYTES } else { 0 };
     let stored_len = bounded("frame", out.len() - begin - FRAME_HEADER_BYTES + tag)?;
@@ -75,7 +78,8 @@ pub(crate) fn close(out: &mut Vec<u8>, begin: usize, sealed: Option<Sealed<'_>>)
     Ok(())
 }
 
-/// Decodes a frame and compares it with what it was made from, and that with the CRC-32 that it had before.
+/// Decodes a frame and compares it with `raw`. Also compares the CRC-32 of `raw` with `crc`, if
+/// given.
 pub(crate) fn verify(
     frame: &[u8],
     raw: &[u8],
@@ -87,12 +91,12 @@ pub(crate) fn verify(
         let room = decoded.as_mut_slice();
         match decode_into(|len| (len == raw.len()).then_some(room), plain, frame, sealed) {
             Ok(()) if is_same(decoded, raw, crc) => Ok(()),
-            _ => Err(CodecError::NotWhatWasEncoded),
+            _ => Err(CodecError::VerificationFailed),
         }
     })
 }
 
-/// Both questions are asked of a piece while it is in the nearest cache.
+/// Compares and checksums each piece while it is in the nearest cache.
 fn is_same(decoded: &[u8], raw: &[u8], crc: Option<u32>) -> bool {
     let Some(crc) = crc else { return decoded == raw };
     let mut hasher = crc32fast::Hasher::new();
@@ -111,13 +115,13 @@ impl EncodedFrame {
         &self.bytes
     }
 
-    /// Bytes that the frame gives when decoded.
+    /// Number of bytes that the frame decodes to.
     #[must_use]
     pub fn raw_len(&self) -> u32 {
         self.raw_len
     }
 
-    /// Bytes that the frame takes in an object.
+    /// Number of bytes that the frame takes in an object.
     #[must_use]
     pub fn stored_len(&self) -> u32 {
         self.bytes.len() as u32 // at most FRAME_HEADER_BYTES + FRAME_BYTES_MAX
@@ -127,22 +131,26 @@ impl EncodedFrame {
         self.digest
     }
 
-    /// Decodes the frame and compares it with what it was made from. Together with a later check of the frame's
-    /// SHA-256 within its object this shows that what is stored is what was meant.
+    /// Decodes the frame and compares it with the data it was encoded from.
+    ///
+    /// Together with a later check of the frame's SHA-256 in its object, this proves that the
+    /// stored data matches the input.
     ///
     /// # Errors
-    /// [`CodecError::NotWhatWasEncoded`], whatever is wrong.
+    /// [`CodecError::VerificationFailed`] for any difference.
     pub fn verify(&self, raw: &[u8]) -> Result<(), CodecError> {
         verify(&self.bytes, raw, None, None)
     }
 }
 
-/// Decodes a frame from exactly its bytes, checked by its CRC-32 only and, if it is encrypted, by its tag: for callers
-/// that know a hash of the content. It comes in place of what `raw` holds: a buffer that is used again costs no fresh
-/// memory. Refuses a frame that states more than `raw_len_max` bytes, and one that is not encrypted where it should be.
+/// Decodes a frame from exactly its bytes into `raw`, and replaces the content of `raw`.
+///
+/// Checks only the CRC-32 and, for an encrypted frame, the tag: callers know a hash of the content.
+/// A reused buffer saves an allocation. A frame that states more than `raw_len_max` bytes is
+/// refused, and so is a frame that is not encrypted although `sealed` is given.
 ///
 /// # Errors
-/// Any [`CodecError`] that names what is wrong; what `raw` holds then is of no use.
+/// Any [`CodecError`] that names the fault. The content of `raw` is then undefined.
 pub fn decode_frame_into(
     raw: &mut Vec<u8>,
     bytes: &[u8],
@@ -158,10 +166,11 @@ pub fn decode_frame_into(
     with_scratch(|plain, _| decode_into(room, plain, bytes, sealed))
 }
 
-/// As [`decode_frame_into`], into exactly the bytes of `raw`: a frame that states another length is refused.
+/// Like [`decode_frame_into`], but a frame that states another length than that of `raw` is
+/// refused.
 ///
 /// # Errors
-/// As [`decode_frame_into`].
+/// Like [`decode_frame_into`].
 pub fn decode_frame_exactly(
     raw: &mut [u8],
     bytes: &[u8],
@@ -171,7 +180,8 @@ pub fn decode_frame_exactly(
     with_scratch(|plain, _| decode_into(room, plain, bytes, sealed))
 }
 
-/// Decodes a frame into the room that there is for so many bytes, if there is.
+/// Decodes a frame into the buffer that `room` returns for its length. `room` may refuse the
+/// length.
 fn decode_into<'r>(
     room: impl FnOnce(usize) -> Option<&'r mut [u8]>,
     plain: &mut Vec<u8>,
@@ -194,7 +204,7 @@ fn decode_into<'r>(
     }
 }
 
-/// Checks a frame's bytes by its own CRC-32.
+/// Checks a frame by its own CRC-32.
 pub(crate) fn check_crc(bytes: &[u8]) -> Result<(), CodecError> {
     FrameHead::checked(bytes).map(drop)
 }
@@ -222,7 +232,7 @@ struct FrameHead {
 }
 
 impl FrameHead {
-    /// The header of a frame that is `bytes` from end to end and fits its CRC-32.
+    /// Decodes the header of the frame that `bytes` consists of, and checks its CRC-32.
     fn checked(bytes: &[u8]) -> Result<Self, CodecError> {
         let head = FrameHead::read(bytes)?;
         let computed = frame_crc(bytes);
@@ -233,7 +243,7 @@ impl FrameHead {
         }
     }
 
-    /// The header of a frame that is `bytes` from end to end.
+    /// Decodes the header of the frame that `bytes` consists of.
     fn read(bytes: &[u8]) -> Result<Self, CodecError> {
         let mut reader = Reader::new(bytes);
         let codec = reader.u8("frame codec")?;
@@ -254,30 +264,31 @@ impl FrameHead {
     }
 }
 
-/// A frame's line in the table of its object.
+/// The entry of a frame in the footer's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameEntry {
     /// Where the frame begins in the object, bytes.
     pub offset: u64,
-    /// Bytes that it takes there, header included.
+    /// Number of bytes that the frame takes there, header included.
     pub stored_len: u32,
-    /// Bytes that it gives when decoded.
+    /// Number of bytes that the frame decodes to.
     pub raw_len: u32,
-    /// SHA-256 of the bytes it takes.
+    /// SHA-256 of the stored bytes.
     pub digest: Digest,
 }
 
 impl FrameEntry {
-    /// Bytes of an entry in the footer: stored length, raw length, digest. The offset follows from those before.
+    /// Size of an entry in the footer: stored length, raw length, digest. The offset follows from
+    /// the earlier entries.
     pub(crate) const BYTES: usize = 4 + 4 + 32;
 
-    /// The bytes of the object that hold the frame.
+    /// The range of the object that holds the frame.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         self.offset..self.offset + u64::from(self.stored_len)
     }
 
-    /// Checks a frame's stored bytes against the table without decompressing them.
+    /// Checks the stored bytes of a frame against its entry, without decompressing them.
     ///
     /// # Errors
     /// [`CodecError::FrameDigest`].
@@ -289,7 +300,7 @@ impl FrameEntry {
         }
     }
 
-    /// Checks and decodes a frame's stored bytes.
+    /// Checks and decodes the stored bytes of a frame.
     pub(crate) fn decode(&self, stored: &[u8], sealed: Option<Sealed<'_>>) -> Result<Vec<u8>, CodecError> {
         self.check(stored)?;
         let mut raw = Vec::new();
@@ -319,7 +330,7 @@ impl FrameEntry {
             return Err(DecodeError::Range { what: "frame entry stored length", value }.into());
         }
         if raw_len as usize > FRAME_BYTES_MAX {
-            // FAILURES 31: nobody takes memory on the word of such a length.
+            // FAILURES 31: no allocation trusts an unbounded length.
             return Err(
                 DecodeError::Range { what: "frame entry raw length", value: u64::from(raw_len) }.into()
             );
@@ -333,18 +344,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_corrupt_encode_is_caught() {
+    fn a_corrupt_encode_is_detected() {
         // FAILURES 30
         let raw = vec![3; 5000];
         let frame = encode_frame(Codec::default(), &raw).unwrap();
         for byte in 0..frame.bytes.len() {
             let mut damaged = frame.clone();
             damaged.bytes[byte] ^= 0x10;
-            assert!(matches!(damaged.verify(&raw), Err(CodecError::NotWhatWasEncoded)), "byte {byte}");
+            assert!(matches!(damaged.verify(&raw), Err(CodecError::VerificationFailed)), "byte {byte}");
         }
         assert!(frame.verify(&raw).is_ok());
         assert!(frame.verify(&raw[1..]).is_err());
         let other = encode_frame(Codec::default(), &vec![4; 5000]).unwrap();
-        assert!(other.verify(&raw).is_err(), "sound, and something else");
+        assert!(other.verify(&raw).is_err(), "intact, but other content");
     }
 }

@@ -1,15 +1,15 @@
-//! The two ends of an object: its header and its trailer.
+//! Header and trailer of an object.
 
 use crate::{CodecError, Digest, OBJECT_BYTES_LIMIT, sha256};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, OwnerToken};
 use std::fmt;
 
-/// Bytes of an object's header.
+/// Size of an object's header, bytes.
 pub const HEADER_BYTES: usize = 64;
-/// Bytes of an object's trailer.
+/// Size of an object's trailer, bytes.
 pub const TRAILER_BYTES: usize = 64;
-/// The version of the container that this program writes, and the newest that it reads.
+/// Version of the container that this program writes, and the newest one it reads.
 pub const OBJECT_VERSION: u16 = 1;
 
 const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"PITROBJ1");
@@ -17,7 +17,7 @@ const TRAILER_MAGIC: u64 = u64::from_le_bytes(*b"PITREND1");
 const HEADER_CRC_OFFSET: usize = 60;
 const TRAILER_FIELDS_BYTES: usize = 24;
 
-/// What an object holds, as numbered on disk.
+/// The kinds of objects, with their numbers on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -26,7 +26,7 @@ pub enum ObjectKind {
     Repository = 1,
     /// Chunks.
     Pack = 2,
-    /// Where chunks lie in packs.
+    /// The positions of chunks in packs.
     PackIndex = 3,
     /// The root of a snapshot.
     Manifest = 4,
@@ -40,17 +40,17 @@ pub enum ObjectKind {
     Timeline = 8,
     /// The repository's master key, wrapped.
     KeySlot = 9,
-    /// The keys that objects are encrypted with.
+    /// The keys that encrypt objects.
     KeyRing = 10,
-    /// A source's name.
+    /// The name of a source.
     Source = 11,
-    /// Somebody is at work.
+    /// A process is using the repository.
     Lease = 12,
-    /// Objects that are to be deleted.
+    /// A list of objects that are to be deleted.
     Condemned = 13,
-    /// A range of a timeline's log that retention took away.
+    /// A range of a timeline's log that retention removed.
     Pruned = 14,
-    /// Where a source is.
+    /// Where a source is located.
     Origin = 15,
     /// A state that was restored.
     Restored = 16,
@@ -81,9 +81,9 @@ impl ObjectKind {
 }
 
 impl ObjectKind {
-    /// True for what must be read before there is a key.
+    /// True for the kinds that must be readable before a key is known.
     #[must_use]
-    pub const fn is_in_clear(self) -> bool {
+    pub const fn is_always_plaintext(self) -> bool {
         matches!(self, ObjectKind::Repository | ObjectKind::KeySlot)
     }
 }
@@ -114,22 +114,22 @@ impl fmt::Display for ObjectKind {
 /// The header of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectHeader {
-    /// What the object holds.
+    /// Kind of the object.
     pub kind: ObjectKind,
-    /// Number of the codec that its writer was set to; each frame names its own.
+    /// Number of the codec that the writer was configured with. Each frame names its own codec.
     pub codec: u8,
-    /// The process that wrote it.
+    /// The process that wrote the object.
     pub owner: OwnerToken,
-    /// How it is encrypted, if it is.
+    /// How the object is encrypted, or `None` if it is not.
     pub seal: Option<Seal>,
 }
 
-/// How an object is encrypted: with AES-256-GCM, under a key of its own.
+/// How an object is encrypted: AES-256-GCM under a key that only this object uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seal {
-    /// The data key that the object's own key is derived from; not 0.
+    /// Number of the data key from which the object's key is derived; not 0.
     pub key: u32,
-    /// What it is derived with: random, for each object.
+    /// Random salt of the derivation, different for each object.
     pub salt: [u8; 16],
 }
 
@@ -156,8 +156,10 @@ impl ObjectHeader {
         bytes
     }
 
-    /// Reads a header of any kind. Magic, checksum and version stand where they are in every version to come, so
-    /// that a newer object is told from a damaged one.
+    /// Reads a header of any kind.
+    ///
+    /// Magic, checksum and version keep their place in every later version. A newer object is
+    /// therefore distinguishable from a damaged one.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, CodecError> {
         let mut reader = Reader::new(bytes);
         let magic = reader.u64("object header")?;
@@ -198,16 +200,16 @@ impl ObjectHeader {
     }
 }
 
-/// The trailer of an object: where its footer lies, and the hash that ties header and footer together.
+/// The trailer of an object: the place of the footer, and the hash that binds header and footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trailer {
     pub(crate) footer_offset: u64,
-    /// Bytes of the footer frame, header included.
+    /// Size of the footer frame, header included, bytes.
     pub(crate) footer_len: u32,
-    /// Bytes of the footer when decoded.
+    /// Size of the decoded footer, bytes.
     pub(crate) footer_raw_len: u32,
     pub(crate) frames: u32,
-    /// SHA-256 of the header, the stored footer frame and the trailer's fields before it.
+    /// SHA-256 of the header, the stored footer frame, and the trailer's fields before this one.
     pub(crate) digest: Digest,
 }
 

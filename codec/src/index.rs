@@ -1,4 +1,4 @@
-//! Reading an object: its header and footer first, each frame by its entry in the table afterwards.
+//! Reading an object: first its header and footer, then each frame by its entry in the table.
 
 use crate::builder::sealed;
 use crate::cipher::ObjectCipher;
@@ -9,63 +9,65 @@ use crate::{CodecError, Digest, FrameEntry, HEADER_BYTES, ObjectHeader, ObjectKi
 use pitr_format::DecodeError;
 use pitr_format::bytes::Reader;
 
-/// Bytes worth reading at first from the end of an object: the footer of most is within.
+/// Number of bytes to read first from the end of an object. They include the footer of most
+/// objects.
 pub const TAIL_BYTES_HINT: u64 = 64 << 10;
 
-/// What is known of an object once header, footer and trailer have been read and checked.
+/// The checked header, footer and trailer of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectIndex {
     /// The header.
     pub header: ObjectHeader,
     /// The frames, in order.
     pub frames: Vec<FrameEntry>,
-    /// What the object's kind keeps in the footer.
+    /// The part of the footer that belongs to the object's kind.
     pub footer: Vec<u8>,
-    /// SHA-256 that vouches for every byte of the object; its name where names follow from content.
+    /// SHA-256 that covers every byte of the object. It is the name of objects that are named by
+    /// content.
     pub digest: Digest,
     cipher: Option<ObjectCipher>,
 }
 
-/// What an object is to be read with.
+/// Keys and name that are needed to read an object.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Access<'a> {
-    /// The keys of its repository, if that is encrypted.
+    /// The keys of the repository, if it is encrypted.
     pub keys: Option<&'a Keys>,
-    /// The object's path, or nothing if it is named by its content.
+    /// The object's path, or an empty string if it is named by its content.
     pub name: &'a str,
 }
 
 impl Access<'_> {
-    /// The cipher of an object; `None` if it is in clear and may be.
+    /// The cipher of an object. `None` if the object is unencrypted and may be.
     ///
     /// # Errors
-    /// [`CodecError::NoKeys`], [`CodecError::NoSuchKey`], [`CodecError::InClear`].
+    /// [`CodecError::NoKeys`], [`CodecError::NoSuchKey`], [`CodecError::NotEncrypted`].
     pub fn cipher(&self, kind: ObjectKind, seal: Option<Seal>) -> Result<Option<ObjectCipher>, CodecError> {
         match (seal, self.keys) {
             (None, None) => Ok(None),
-            (None, Some(_)) if kind.is_in_clear() => Ok(None),
-            (None, Some(_)) => Err(CodecError::InClear { kind }),
+            (None, Some(_)) if kind.is_always_plaintext() => Ok(None),
+            (None, Some(_)) => Err(CodecError::NotEncrypted { kind }),
             (Some(_), None) => Err(CodecError::NoKeys { kind }),
             (Some(seal), Some(keys)) => keys.open(kind, self.name, seal).map(Some),
         }
     }
 }
 
-/// What came of reading the end of an object.
+/// The result of reading the end of an object.
 #[derive(Debug)]
 pub enum FromTail {
-    /// It held the whole footer.
+    /// The given bytes included the whole footer.
     Ready(ObjectIndex),
-    /// The footer begins before it: read this many bytes from the end.
+    /// The footer begins earlier. Read this many bytes from the end of the object.
     Needs(u64),
 }
 
 impl ObjectIndex {
-    /// Reads the index of an object that is wholly at hand. The frames are not looked at: see
+    /// Reads the index from the whole object. Does not check the frames: see
     /// [`check_frames`](Self::check_frames).
     ///
     /// # Errors
-    /// Any [`CodecError`] that names what is wrong.
+    /// Any [`CodecError`] that names the fault.
     pub fn from_whole(bytes: &[u8], kind: ObjectKind, access: Access<'_>) -> Result<Self, CodecError> {
         let head = bytes.get(..HEADER_BYTES).unwrap_or(bytes);
         match Self::from_tail(kind, bytes.len() as u64, head, bytes, access)? {
@@ -74,11 +76,11 @@ impl ObjectIndex {
         }
     }
 
-    /// Checks the header and the digest of an object that is wholly at hand, which vouch for its footer: all that can be
-    /// said of an encrypted one without its key.
+    /// Checks the header and the digest of a whole object, which covers its footer. Without the key
+    /// of an encrypted object, no further check is possible.
     ///
     /// # Errors
-    /// Any [`CodecError`] that names what is wrong.
+    /// Any [`CodecError`] that names the fault.
     pub fn check_outside(bytes: &[u8], kind: ObjectKind) -> Result<(), CodecError> {
         let head = bytes.get(..HEADER_BYTES).unwrap_or(bytes);
         let (_, trailer, footer_at, trailer_at) = Self::ends(kind, bytes.len() as u64, head, bytes)?;
@@ -87,7 +89,8 @@ impl ObjectIndex {
         trailer.check(head, &bytes[footer_at..trailer_at])
     }
 
-    /// Header and trailer, and where footer and trailer begin in the tail, if the footer is within.
+    /// Reads header and trailer. Also returns where footer and trailer begin in the tail; the
+    /// footer only if the tail contains it.
     fn ends(
         kind: ObjectKind,
         object_len: u64,
@@ -109,10 +112,11 @@ impl ObjectIndex {
         Ok((header, trailer, footer_at, trailer_at))
     }
 
-    /// Reads the index of an object of `object_len` bytes from its first [`HEADER_BYTES`] and from its end.
+    /// Reads the index of an object of `object_len` bytes from its first [`HEADER_BYTES`] and its
+    /// end.
     ///
     /// # Errors
-    /// Any [`CodecError`] that names what is wrong.
+    /// Any [`CodecError`] that names the fault.
     pub fn from_tail(
         kind: ObjectKind,
         object_len: u64,
@@ -159,24 +163,24 @@ impl ObjectIndex {
         Ok(ObjectIndex { header, frames, footer, digest: trailer.digest, cipher })
     }
 
-    /// Without the footer, for whoever has read it.
+    /// Drops the footer's payload, for a caller that has already read it.
     #[must_use]
     pub fn without_footer(self) -> Self {
         ObjectIndex { footer: Vec::new(), ..self }
     }
 
-    /// Checks and decodes the stored bytes of a frame, by its number.
+    /// Checks and decodes the stored bytes of frame `number`.
     ///
     /// # Errors
-    /// Any [`CodecError`] that names what is wrong; also when they are another frame's.
+    /// Any [`CodecError`] that names the fault, also if the bytes belong to another frame.
     pub fn decode(&self, number: usize, stored: &[u8]) -> Result<Vec<u8>, CodecError> {
         self.entry(number)?.decode(stored, sealed(self.cipher.as_ref(), number, false))
     }
 
-    /// Decodes one frame out of the whole object.
+    /// Decodes one frame of the whole object.
     ///
     /// # Errors
-    /// Any [`CodecError`] that names what is wrong; also when `whole` is another object's.
+    /// Any [`CodecError`] that names the fault, also if `whole` is another object.
     pub fn decode_frame(&self, whole: &[u8], number: usize) -> Result<Vec<u8>, CodecError> {
         self.decode(number, stored(whole, self.entry(number)?)?)
     }
@@ -186,16 +190,17 @@ impl ObjectIndex {
         self.frames.get(number).ok_or(missing)
     }
 
-    /// Checks every frame of the whole object against the footer, without decompressing. With the checks that made
-    /// the index, no byte of the object is left unlooked at.
+    /// Checks every frame of the whole object against the footer, without decompressing.
+    ///
+    /// Together with the checks that built this index, this covers every byte of the object.
     ///
     /// # Errors
-    /// [`CodecError::FrameDigest`] for the first frame that is not what was written.
+    /// [`CodecError::FrameDigest`] for the first damaged frame.
     pub fn check_frames(&self, whole: &[u8]) -> Result<(), CodecError> {
         self.frames.iter().try_for_each(|frame| self.check_frame(whole, frame))
     }
 
-    /// As [`check_frames`](Self::check_frames), one of them.
+    /// Like [`check_frames`](Self::check_frames), for one frame.
     ///
     /// # Errors
     /// [`CodecError::FrameDigest`].
@@ -203,11 +208,13 @@ impl ObjectIndex {
         frame.check(stored(whole, frame)?)
     }
 
-    /// As [`check_frames`](Self::check_frames), by CRC-32: for an object that was just made, of which each frame was
-    /// decoded and compared. Finds what changed in memory since.
+    /// Like [`check_frames`](Self::check_frames), but by CRC-32.
+    ///
+    /// This is for a new object whose frames were already decoded and compared. It detects changes
+    /// in memory since then.
     ///
     /// # Errors
-    /// Any [`CodecError`] that names what is wrong.
+    /// Any [`CodecError`] that names the fault.
     pub fn check_unchanged(&self, whole: &[u8]) -> Result<(), CodecError> {
         self.frames.iter().try_for_each(|frame| check_crc(stored(whole, frame)?))
     }

@@ -1,8 +1,9 @@
-//! The keys of an encrypted repository, and how the one that opens them is wrapped.
+//! The keys of an encrypted repository, and the wrapping of the master key.
 //!
-//! A random master key encrypts the key ring; the ring holds the data keys, of which the newest encrypts what is written,
-//! and the key of names, which never changes: under it chunk ids are HMACs, so that who sees the repository can't tell
-//! whether it holds a file that he has. The master key stands wrapped in one slot for each passphrase or key file.
+//! A random master key encrypts the key ring. The ring holds the data keys, of which the newest
+//! encrypts new objects, and the key of names, which never changes. Chunk ids are HMACs under the
+//! key of names, so that a reader of the repository without keys cannot test whether it contains a
+//! known file. Each slot holds the master key, wrapped by one passphrase or key file.
 
 use crate::cipher::ObjectCipher;
 use crate::{CodecError, Digest, ObjectKind, Seal};
@@ -14,10 +15,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Most data keys of a ring.
+/// Maximum number of data keys in a ring.
 const RING_KEYS_MAX: usize = 4096;
 
-/// 32 secret bytes, wiped when they are dropped.
+/// 32 secret bytes, wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<[u8; 32]>);
 
@@ -28,13 +29,13 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// These bytes.
+    /// Wraps these bytes.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Secret(Zeroizing::new(bytes))
     }
 
-    /// Random bytes from the system.
+    /// Creates a secret from random bytes of the system.
     ///
     /// # Errors
     /// [`CodecError::Crypto`].
@@ -50,21 +51,21 @@ impl Secret {
 fn random<const N: usize>() -> Result<[u8; N], CodecError> {
     let mut bytes = [0; N];
     let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|_| CodecError::Crypto { what: "the system gives no random bytes" })?;
+    filled.map_err(|_| CodecError::Crypto { what: "the system returned no random bytes" })?;
     Ok(bytes)
 }
 
-/// The keys that the objects of one repository are written and read with.
+/// The keys that encrypt and decrypt the objects of one repository.
 #[derive(Debug, Clone)]
 pub struct Keys {
     repository: [u8; 16],
     names: Secret,
-    /// By number, from 1; the last one encrypts.
+    /// Indexed by number - 1. New objects use the last one.
     data: Vec<Secret>,
 }
 
 impl Keys {
-    /// New keys for this repository.
+    /// Generates new keys for this repository.
     ///
     /// # Errors
     /// [`CodecError::Crypto`].
@@ -72,16 +73,16 @@ impl Keys {
         Ok(Keys { repository, names: Secret::random()?, data: vec![Secret::random()?] })
     }
 
-    /// What the key ring itself is written and read with.
+    /// The keys that encrypt and decrypt the key ring itself.
     #[must_use]
-    pub fn of_master(repository: [u8; 16], master: &Secret) -> Self {
+    pub fn from_master(repository: [u8; 16], master: &Secret) -> Self {
         Keys { repository, names: master.clone(), data: vec![master.clone()] }
     }
 
-    /// Adds a data key: what is written from now on can't be read with the ones before.
+    /// Adds a data key. The earlier keys cannot decrypt objects written from now on.
     ///
     /// # Errors
-    /// [`CodecError::TooLarge`] for a ring that is full; [`CodecError::Crypto`].
+    /// [`CodecError::TooLarge`] if the ring is full; [`CodecError::Crypto`].
     pub fn rotate(&mut self) -> Result<(), CodecError> {
         let bytes = self.data.len() as u64 + 1;
         if bytes > RING_KEYS_MAX as u64 {
@@ -97,13 +98,13 @@ impl Keys {
         self.data.len()
     }
 
-    /// Never: there is a data key from the beginning.
+    /// Always false: a ring has at least one data key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()
     }
 
-    /// What a ring object holds. Wiped when it is dropped.
+    /// Encodes the payload of a ring object. The buffer is wiped on drop.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(32 + 4 + 32 * self.data.len()));
@@ -113,7 +114,7 @@ impl Keys {
         out
     }
 
-    /// Reads what a ring object holds.
+    /// Decodes the payload of a ring object.
     ///
     /// # Errors
     /// [`CodecError::Malformed`].
@@ -129,7 +130,7 @@ impl Keys {
         Ok(Keys { repository, names, data })
     }
 
-    /// The cipher of a new object.
+    /// Creates the cipher of a new object.
     ///
     /// # Errors
     /// [`CodecError::Crypto`].
@@ -138,7 +139,8 @@ impl Keys {
         self.open(kind, name, Seal { key, salt: random()? })
     }
 
-    /// The cipher of an object that is there. `name` is its path, or empty if it is named by its content.
+    /// Creates the cipher of an existing object. `name` is its path, or empty if it is named by its
+    /// content.
     ///
     /// # Errors
     /// [`CodecError::NoSuchKey`]; [`CodecError::Crypto`].
@@ -148,21 +150,21 @@ impl Keys {
         ObjectCipher::new(&self.repository, key, kind, name, seal)
     }
 
-    /// What a piece of content is called.
+    /// The id of a chunk.
     #[must_use]
     pub fn content_id(&self, content: &[u8]) -> Digest {
         self.hmac(&[b"chunk", content])
     }
 
-    /// The hash that replaces a source's name in paths.
+    /// The name of a source's folder, which hides the name of the source.
     #[must_use]
-    pub fn hidden(&self, name: &str) -> [u8; 16] {
+    pub fn folder_of(&self, name: &str) -> [u8; 16] {
         let hash = self.hmac(&[b"source", name.as_bytes()]);
         let (halves, _) = hash.as_chunks();
         halves[0] // of 32 bytes
     }
 
-    /// What stands in paths in place of a restored state's digest.
+    /// The path segment of a restored state, which hides its digest.
     #[must_use]
     pub fn restored_mark(&self, digest: &Digest) -> Digest {
         self.hmac(&[b"restored", digest])
@@ -177,25 +179,25 @@ impl Keys {
     }
 }
 
-/// What wraps the master key: a passphrase, a key file, a key management service.
+/// Wraps the master key: a passphrase, a key file, or a key management service.
 pub trait KeyWrap: Send + Sync {
-    /// Its name on disk, at most 64 bytes: how a slot tells which of them can open it.
+    /// Name of the method on disk, at most 64 bytes. A slot names the method that can open it.
     fn method(&self) -> &str;
 
-    /// The master key, wrapped; `context` is to be authenticated with it.
+    /// Wraps the master key, and authenticates `context` with it.
     ///
     /// # Errors
     /// [`CodecError::Crypto`].
     fn wrap(&self, master: &Secret, context: &[u8]) -> Result<Vec<u8>, CodecError>;
 
-    /// The master key, unless this is not what wrapped it.
+    /// Unwraps the master key. Returns `None` if another passphrase or key wrapped it.
     ///
     /// # Errors
     /// [`CodecError::Crypto`], [`CodecError::Malformed`].
     fn unwrap(&self, wrapped: &[u8], context: &[u8]) -> Result<Option<Secret>, CodecError>;
 }
 
-/// A key of 32 bytes that somebody else keeps.
+/// A key of 32 bytes that is kept elsewhere.
 #[derive(Debug, Clone)]
 pub struct RawKey(pub Secret);
 
@@ -213,7 +215,7 @@ impl KeyWrap for RawKey {
     }
 }
 
-/// A passphrase, made expensive to guess by Argon2id (RFC 9106).
+/// A passphrase. Argon2id (RFC 9106) makes it expensive to guess.
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<String>);
 
@@ -223,20 +225,21 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// Memory of Argon2id, KiB, its passes and lanes: the second choice of RFC 9106, on one lane.
+/// Memory in KiB, passes and lanes of Argon2id: the second recommendation of RFC 9106, with one
+/// lane.
 const ARGON: [u32; 3] = [64 << 10, 3, 1];
-/// What a slot may ask for at most.
+/// Largest costs that a slot may state.
 const ARGON_MAX: [u32; 3] = [256 << 10, 16, 4];
 
 impl Passphrase {
-    /// This passphrase.
+    /// Wraps this passphrase.
     #[must_use]
     pub fn new(passphrase: impl Into<String>) -> Self {
         Passphrase(Zeroizing::new(passphrase.into()))
     }
 
     fn key(&self, [memory, passes, lanes]: [u32; 3], salt: &[u8; 16]) -> Result<Secret, CodecError> {
-        let failed = |_| CodecError::Crypto { what: "the passphrase could not be made a key" };
+        let failed = |_| CodecError::Crypto { what: "no key could be derived from the passphrase" };
         let params = argon2::Params::new(memory, passes, lanes, Some(32)).map_err(failed)?;
         let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
         let mut key = Secret::new([0; 32]);
@@ -265,7 +268,7 @@ impl KeyWrap for Passphrase {
         for (cost, most) in costs.iter_mut().zip(ARGON_MAX) {
             *cost = reader.u32("cost of a passphrase")?;
             if *cost > most {
-                // FAILURES 31: memory and time on the word of a slot.
+                // FAILURES 31: a slot must not decide how much memory and time is used.
                 return Err(
                     DecodeError::Range { what: "cost of a passphrase", value: u64::from(*cost) }.into()
                 );
@@ -278,10 +281,12 @@ impl KeyWrap for Passphrase {
 
 fn aead(key: &Secret) -> Result<LessSafeKey, CodecError> {
     let unbound = UnboundKey::new(&AES_256_GCM, key.bytes());
-    Ok(LessSafeKey::new(unbound.map_err(|_| CodecError::Crypto { what: "a key could not be used" })?))
+    Ok(LessSafeKey::new(
+        unbound.map_err(|_| CodecError::Crypto { what: "the key could not be initialised" })?,
+    ))
 }
 
-/// Nonce, encrypted master key, tag.
+/// Returns nonce, encrypted master key and tag.
 fn wrap(key: &Secret, master: &Secret, context: &[u8]) -> Result<Vec<u8>, CodecError> {
     let nonce: [u8; NONCE_LEN] = random()?;
     let mut bytes = master.bytes().to_vec();
@@ -307,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_master_key_is_unwrapped_by_what_wrapped_it_alone() {
+    fn only_the_wrapping_key_unwraps_a_master_key() {
         // FAILURES 35
         let master = Secret::random().unwrap();
         let wraps: [Box<dyn KeyWrap>; 4] = [
@@ -332,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_does_not_decide_how_much_memory_is_taken() {
+    fn the_memory_cost_in_a_slot_is_bounded() {
         // FAILURES 31
         let passphrase = Passphrase::new("p");
         let mut wrapped = passphrase.wrap(&Secret::new([3; 32]), b"").unwrap();
@@ -341,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_comes_back_and_grows() {
+    fn a_key_ring_round_trips_and_rotates() {
         // FAILURES 35
         let mut keys = Keys::generate([7; 16]).unwrap();
         let before = keys.seal(ObjectKind::Pack, "").unwrap();

@@ -1,21 +1,25 @@
-//! Frames and the object container: how pitr's bytes are compressed, bounded and checked.
+//! Frames and the object container: compression, encryption and checksums of stored data.
 //!
-//! Every object of a repository is one container, whatever it holds: a header, frames, a footer frame with the
-//! table of frames and the payload of the object's kind, and a trailer (`docs/format/object.md`).
+//! Every object of a repository is one container: a header, frames, a footer frame and a trailer.
+//! The footer holds the table of frames and the payload of the object's kind
+//! (`docs/format/object.md`).
 //!
 //! ```text
 //! | header 64 | frame 0 | frame 1 | ... | footer frame | trailer 64 |
 //! ```
 //!
-//! # Promises
-//! - Header and footer vouch for every byte: the trailer's SHA-256 covers header, footer and its own fields, the
-//!   footer holds the SHA-256 of each frame, and nothing may stand between the parts.
-//! - No length is believed before it is bounded: a frame never inflates past [`FRAME_BYTES_MAX`], nor past what
-//!   its header and its entry in the table both state.
-//! - Any input gives a value or a [`CodecError`]; none panics. An object of a later version is refused by name.
-//! - With [`Keys`] every frame is encrypted and authenticated in its place; what is in clear then is refused.
+//! # Guarantees
+//! - Header and footer cover every byte. The trailer's SHA-256 covers header, footer and its own
+//!   fields. The footer holds the SHA-256 of each frame. The parts are contiguous.
+//! - Every length is bounded before it is used. A frame never inflates past [`FRAME_BYTES_MAX`],
+//!   nor past the length in its header and in its table entry.
+//! - Any input gives a value or a [`CodecError`], never a panic. An object of a newer version gives
+//!   a version error.
+//! - With [`Keys`], every frame is encrypted and authenticated for its place. Unencrypted objects
+//!   are then refused.
 //!
-//! No I/O happens here: [`ObjectBuilder`] makes bytes, [`ObjectIndex`] reads them, whole or by ranges.
+//! This crate does no I/O. [`ObjectBuilder`] creates the bytes, [`ObjectIndex`] reads them, as a
+//! whole or by ranges.
 #![forbid(unsafe_code)]
 
 mod builder;
@@ -39,12 +43,12 @@ pub use header::{HEADER_BYTES, OBJECT_VERSION, ObjectHeader, ObjectKind, Seal, T
 pub use index::{Access, FromTail, ObjectIndex, TAIL_BYTES_HINT};
 pub use keys::{KeyWrap, Keys, Passphrase, RawKey, Secret};
 
-/// Bytes that a writer of packs or log objects aims below: what goes into one create-only put.
+/// Target size of packs and log objects, bytes. One create-only put uploads an object.
 pub const OBJECT_BYTES_MAX: usize = 16 << 20;
-/// Largest object that is made or read, bytes: [`OBJECT_BYTES_MAX`] and room for a footer.
+/// Largest object that is written or read, bytes: [`OBJECT_BYTES_MAX`] plus room for a footer.
 pub const OBJECT_BYTES_LIMIT: usize = 20 << 20;
 
-/// A SHA-256.
+/// A SHA-256 hash.
 pub type Digest = [u8; 32];
 
 pub(crate) fn sha256(parts: &[&[u8]]) -> Digest {

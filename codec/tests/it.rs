@@ -1,6 +1,6 @@
-//! The container as its users see it: round trips, damage, bombs, versions.
+//! The container as its users see it: round trips, damage, decompression bombs, versions.
 
-#![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
+#![allow(clippy::unwrap_used)] // test helpers fail by panicking
 
 use pitr_codec::*;
 use pitr_format::{DecodeError, OwnerToken};
@@ -13,7 +13,7 @@ fn object(kind: ObjectKind, codec: Codec, frames: &[Vec<u8>], footer: &[u8]) -> 
     object_for(Access::default(), kind, codec, frames, footer)
 }
 
-/// An object that is to be read with this access.
+/// Builds an object that `access` can read.
 fn object_for(
     access: Access<'_>,
     kind: ObjectKind,
@@ -26,7 +26,8 @@ fn object_for(
         builder = builder.encrypted(keys.seal(kind, access.name).unwrap());
     }
     for (no, raw) in frames.iter().enumerate() {
-        // Encoded in the object and apart: the same bytes.
+        // Frames that are encoded in the object and frames that are encoded apart have the same
+        // bytes.
         if no % 2 == 0 {
             assert_eq!(builder.append(codec, raw).unwrap().raw_len as usize, raw.len());
         } else {
@@ -38,7 +39,7 @@ fn object_for(
     builder.finish(footer).unwrap()
 }
 
-/// Everything an object says, or the first thing that is wrong with it.
+/// Decodes all frames and the footer, or returns the first error.
 fn read_all(bytes: &[u8], kind: ObjectKind) -> Result<(Vec<Vec<u8>>, Vec<u8>), CodecError> {
     read_with(Access::default(), bytes, kind)
 }
@@ -58,7 +59,7 @@ fn from_whole(bytes: &[u8], kind: ObjectKind) -> Result<ObjectIndex, CodecError>
 }
 
 fn decode_frame(bytes: &[u8], most: usize) -> Result<Vec<u8>, CodecError> {
-    let mut raw = vec![0xAA; 17]; // of no matter
+    let mut raw = vec![0xAA; 17]; // arbitrary content
     decode_frame_into(&mut raw, bytes, most, None).map(|()| raw)
 }
 
@@ -72,7 +73,7 @@ fn read_ranged(bytes: &[u8], kind: ObjectKind, first: usize) -> Result<ObjectInd
         FromTail::Needs(n) => match ObjectIndex::from_tail(kind, len as u64, head, tail(n as usize), access)?
         {
             FromTail::Ready(index) => Ok(index),
-            FromTail::Needs(_) => panic!("asks twice"),
+            FromTail::Needs(_) => panic!("asked twice for a longer tail"),
         },
     }
 }
@@ -97,7 +98,7 @@ fn frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
 
 proptest! {
     #[test]
-    fn objects_come_back(codec in codecs(), frames in frames(), footer: Vec<u8>, first in 64..400usize) {
+    fn objects_round_trip(codec in codecs(), frames in frames(), footer: Vec<u8>, first in 64..400usize) {
         let bytes = object(ObjectKind::Pack, codec, &frames, &footer);
         let (frames2, footer2) = read_all(&bytes, ObjectKind::Pack).unwrap();
         prop_assert_eq!(&frames2, &frames);
@@ -109,7 +110,7 @@ proptest! {
 
     // FAILURES 29: one bit anywhere in an object.
     #[test]
-    fn a_flipped_bit_is_found(codec in codecs(), frames in frames(), footer: Vec<u8>, at: prop::sample::Index, bit in 0..8u8) {
+    fn a_flipped_bit_is_detected(codec in codecs(), frames in frames(), footer: Vec<u8>, at: prop::sample::Index, bit in 0..8u8) {
         let mut bytes = object(ObjectKind::Log, codec, &frames, &footer);
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
@@ -119,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_or_longer_object_is_refused(frames in frames(), cut: prop::sample::Index, more in 1..100usize) {
+    fn a_truncated_or_extended_object_is_refused(frames in frames(), cut: prop::sample::Index, more in 1..100usize) {
         let bytes = object(ObjectKind::Log, ZSTD, &frames, b"footer");
         prop_assert!(read_all(&bytes[..cut.index(bytes.len())], ObjectKind::Log).is_err());
         let mut longer = bytes;
@@ -128,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_an_error_or_a_value(bytes: Vec<u8>, most in 0..100_000usize) {
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>, most in 0..100_000usize) {
         let _ = read_all(&bytes, ObjectKind::Pack);
         let _ = read_ranged(&bytes, ObjectKind::Pack, 64);
         let _ = decode_frame(&bytes, most);
@@ -139,7 +140,7 @@ proptest! {
 }
 
 #[test]
-fn two_objects_cannot_lend_each_other_parts() {
+fn frames_of_another_object_are_detected() {
     let one = object(ObjectKind::Pack, Codec::None, &[vec![1; 100]], b"a");
     let two = object(ObjectKind::Pack, Codec::None, &[vec![2; 100]], b"a");
     let mixed = [&one[..HEADER_BYTES + 116], &two[HEADER_BYTES + 116..]].concat();
@@ -148,8 +149,9 @@ fn two_objects_cannot_lend_each_other_parts() {
 }
 
 #[test]
-fn a_bomb_does_not_inflate() {
-    // FAILURES 31: 64 MiB of zeros take a few KiB compressed; the frame says less, or more than is allowed.
+fn a_decompression_bomb_is_refused() {
+    // FAILURES 31: 64 MiB of zeros compress to a few KiB. The frame states less, or more than is
+    // allowed.
     let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
     let framed = |codec: u8, raw_len: u32, bomb: &[u8]| {
         let mut bytes = vec![codec, 0, 0, 0];
@@ -172,13 +174,13 @@ fn a_bomb_does_not_inflate() {
         }
     }
     let result = decode_frame(&frame(1 << 20), FRAME_BYTES_MAX);
-    // The codec itself says so: it came to the bound and did not go on.
+    // The codec itself reports the error: it stopped at the bound.
     assert!(matches!(result, Err(CodecError::Inflate { raw_len: 0x10_0000, source: Some(_) })), "{result:?}");
     for raw_len in [64 << 20, u32::MAX] {
         let result = decode_frame(&frame(raw_len), usize::MAX);
         assert!(matches!(result, Err(CodecError::Malformed(DecodeError::Range { .. }))), "{result:?}");
     }
-    // The caller's own bound counts too.
+    // The caller's own bound also applies.
     let small = encode_frame(ZSTD, &[0; 10_000]).unwrap();
     assert!(decode_frame(small.bytes(), 9_999).is_err());
     assert!(decode_frame(small.bytes(), 10_000).is_ok());
@@ -186,7 +188,7 @@ fn a_bomb_does_not_inflate() {
 
 proptest! {
     #[test]
-    fn encrypted_objects_come_back_and_are_nobody_elses(
+    fn encrypted_objects_round_trip_only_with_their_name_and_keys(
         codec in codecs(), frames in frames(), footer: Vec<u8>, name in "[a-z]{1,9}", at: prop::sample::Index,
     ) {
         let (keys, others) = (Keys::generate([1; 16]).unwrap(), Keys::generate([1; 16]).unwrap());
@@ -201,7 +203,7 @@ proptest! {
             prop_assert!(matches!(refused, Err(CodecError::NotAuthentic { .. })), "{:?}", refused);
         }
         prop_assert_eq!(from_whole(&bytes, ObjectKind::Log).unwrap_err().kind(), ErrorKind::Key);
-        // Any byte that is changed.
+        // Any changed byte.
         let mut damaged = bytes.clone();
         let at = at.index(bytes.len());
         damaged[at] ^= 0x40;
@@ -210,7 +212,7 @@ proptest! {
 }
 
 #[test]
-fn an_encrypted_frame_has_one_place() {
+fn an_encrypted_frame_is_bound_to_its_place() {
     let keys = Keys::generate([1; 16]).unwrap();
     let access = Access { keys: Some(&keys), name: "here" };
     let same = vec![vec![5; 500]; 2];
@@ -218,8 +220,8 @@ fn an_encrypted_frame_has_one_place() {
     let index = ObjectIndex::from_whole(&bytes, ObjectKind::Pack, access).unwrap();
     let stored =
         |no: usize| &bytes[index.frames[no].range().start as usize..index.frames[no].range().end as usize];
-    assert_ne!(stored(0), stored(1), "the same twice does not look the same");
-    assert!(!bytes.windows(8).any(|bytes| bytes == [5; 8]), "nothing stands there in clear");
+    assert_ne!(stored(0), stored(1), "equal frames have different ciphertexts");
+    assert!(!bytes.windows(8).any(|bytes| bytes == [5; 8]), "no plaintext is stored");
 
     let cipher = keys.open(ObjectKind::Pack, "here", index.header.seal.unwrap()).unwrap();
     let mut raw = Vec::new();
@@ -231,7 +233,7 @@ fn an_encrypted_frame_has_one_place() {
         let refused = decode(stored(frame), number, last);
         assert!(matches!(refused, Err(CodecError::NotAuthentic { frame }) if frame == number));
     }
-    // The frame's header is part of it: codec and lengths with a checksum of their own don't pass.
+    // The frame's header is authenticated: a changed codec with a valid checksum is refused.
     let mut other = stored(0).to_vec();
     other[0] = 1;
     let mut crc = crc32fast::Hasher::new();
@@ -239,14 +241,14 @@ fn an_encrypted_frame_has_one_place() {
     crc.update(&other[16..]);
     other[12..16].copy_from_slice(&crc.finalize().to_le_bytes());
     assert!(matches!(decode(&other, 0, false), Err(CodecError::NotAuthentic { frame: 0 })));
-    // Nor does a frame in clear where there should be none, or the other way round.
+    // An unencrypted frame in an encrypted object is refused, and vice versa.
     let clear = encode_frame(Codec::None, &[5; 500]).unwrap();
     assert!(matches!(decode(clear.bytes(), 0, false), Err(CodecError::NotAuthentic { .. })));
     assert!(matches!(decode_frame(stored(0), 500), Err(CodecError::NotAuthentic { .. })));
 }
 
 #[test]
-fn what_is_in_clear_where_it_should_not_be_is_refused() {
+fn unencrypted_objects_of_an_encrypted_repository_are_refused() {
     let keys = Keys::generate([1; 16]).unwrap();
     let access = Access { keys: Some(&keys), name: "" };
     for kind in
@@ -254,7 +256,7 @@ fn what_is_in_clear_where_it_should_not_be_is_refused() {
     {
         let bytes = object(kind, Codec::None, &[], b"forged");
         let refused = read_with(access, &bytes, kind).unwrap_err();
-        assert!(matches!(refused, CodecError::InClear { .. }) && refused.kind() == ErrorKind::Corrupt);
+        assert!(matches!(refused, CodecError::NotEncrypted { .. }) && refused.kind() == ErrorKind::Corrupt);
     }
     for kind in [ObjectKind::Repository, ObjectKind::KeySlot] {
         assert!(read_with(access, &object(kind, Codec::None, &[], b""), kind).is_ok());
@@ -262,7 +264,7 @@ fn what_is_in_clear_where_it_should_not_be_is_refused() {
 }
 
 #[test]
-fn a_later_version_is_refused_by_name() {
+fn a_newer_version_is_refused_with_a_version_error() {
     // FAILURES 36
     let mut bytes = object(ObjectKind::Repository, Codec::None, &[], b"");
     bytes[8] = 2;
@@ -271,21 +273,21 @@ fn a_later_version_is_refused_by_name() {
     let error = from_whole(&bytes, ObjectKind::Repository).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Newer);
     assert!(error.to_string().contains("version 2") && error.to_string().contains("newer"), "{error}");
-    // The same byte without its checksum is damage, not a version.
+    // With a wrong checksum, the same byte counts as damage, not as a version.
     bytes[60] ^= 1;
     let error = from_whole(&bytes, ObjectKind::Repository).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 #[test]
-fn another_kind_is_refused_by_name() {
+fn another_kind_is_refused_with_its_name() {
     let bytes = object(ObjectKind::Claim, Codec::None, &[], b"");
     let error = from_whole(&bytes, ObjectKind::Fence).unwrap_err();
     assert_eq!(error.to_string(), "the object is a claim, not a fence");
 }
 
 #[test]
-fn what_cannot_shrink_is_stored_as_it_is() {
+fn incompressible_data_is_stored_uncompressed() {
     let raw: Vec<u8> =
         (0..4096u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[..2].to_vec()).collect();
     let frame = encode_frame(ZSTD, &raw[..64]).unwrap();
@@ -295,7 +297,7 @@ fn what_cannot_shrink_is_stored_as_it_is() {
 
 #[test]
 fn the_bytes_of_version_1_stay_as_they_are() {
-    // docs/format/object.md; a change of this is a change of the format.
+    // docs/format/object.md. A change here is a change of the format.
     let bytes = object(ObjectKind::Claim, Codec::None, &[b"frame".to_vec()], b"footer");
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, GOLDEN);

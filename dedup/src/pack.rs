@@ -88,7 +88,7 @@ impl OpenPack {
     pub(crate) fn append(&mut self, name: &Name, raw: &[u8], codec: Codec) -> Result<()> {
         let id = name.id;
         let frame = self.builder.append_named(codec, raw, name.crc).map_err(|source| match source {
-            CodecError::NotWhatWasEncoded => Error::EncodedWrongly { id },
+            CodecError::VerificationFailed => Error::EncodedWrongly { id },
             source => Error::Pack(source),
         })?;
         let (stored_len, raw_len) = (frame.stored_len, frame.raw_len);

@@ -1,4 +1,4 @@
-//! Checking a batch of 1 MiB of 128-byte records, and putting one together.
+//! Encodes, checks and walks a batch of 128-byte records, about 1 MiB.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::log::{Batch, BatchHeader, Frame, Part, Seed};

@@ -1,13 +1,13 @@
-//! Little-endian reading and writing with every length bounded.
+//! Little-endian reader and writer. Every length is bounded before it is used.
 
 use thiserror::Error;
 
-/// Why some bytes could not be read as what they should be.
+/// A byte sequence that does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The input ended before the value did.
-    #[error("{what}: needs {needed} bytes at offset {offset}, {left} are left")]
+    #[error("{what}: needs {needed} bytes at offset {offset}, only {left} remain")]
     Short {
         /// What was being read.
         what: &'static str,
@@ -18,15 +18,15 @@ pub enum DecodeError {
         /// Bytes that were left.
         left: usize,
     },
-    /// A fixed mark is not what it must be.
-    #[error("{what}: wrong magic {found:#x}")]
+    /// The magic number is wrong.
+    #[error("{what}: unknown magic number {found:#x}")]
     Magic {
         /// What was being read.
         what: &'static str,
-        /// The mark found.
+        /// The magic number found.
         found: u64,
     },
-    /// The bytes were written by a version that this program does not know.
+    /// The data has a version that this program does not know.
     #[error("{what}: version {found} is newer than {known}, the newest this program reads; use a newer pitr")]
     Version {
         /// What was being read.
@@ -36,16 +36,16 @@ pub enum DecodeError {
         /// The newest version known.
         known: u32,
     },
-    /// A value is outside what the format allows.
-    #[error("{what}: {value} is outside of what the format allows")]
+    /// The value is outside the range that the format allows.
+    #[error("{what}: {value} is outside the range that the format allows")]
     Range {
         /// What was being read.
         what: &'static str,
         /// The value found.
         value: u64,
     },
-    /// A checksum does not match.
-    #[error("{what}: checksum is {found:#010x}, the bytes give {computed:#010x}")]
+    /// The checksum does not match.
+    #[error("{what}: checksum mismatch: stored {found:#010x}, computed {computed:#010x}")]
     Checksum {
         /// What was being read.
         what: &'static str,
@@ -54,23 +54,25 @@ pub enum DecodeError {
         /// The checksum of the bytes.
         computed: u32,
     },
-    /// Bytes were left over behind the last value.
-    #[error("{what}: {left} bytes too many")]
+    /// Unread bytes follow the last value.
+    #[error("{what}: {left} unexpected bytes after the end")]
     Trailing {
         /// What was being read.
         what: &'static str,
-        /// Bytes left over.
+        /// Number of unread bytes.
         left: usize,
     },
-    /// A text is not UTF-8.
-    #[error("{what}: not UTF-8")]
+    /// The text is not valid UTF-8.
+    #[error("{what}: not valid UTF-8")]
     Utf8 {
         /// What was being read.
         what: &'static str,
     },
 }
 
-/// Reads values off the front of a byte slice; every read names what it reads.
+/// Reads values from the front of a byte slice.
+///
+/// Each call passes the name of the value, for error messages.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -78,14 +80,14 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start of `bytes`.
+    /// Creates a reader at the start of `bytes`.
     #[inline]
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader { bytes, offset: 0 }
     }
 
-    /// Bytes not read yet.
+    /// Number of bytes not yet read.
     #[inline]
     #[must_use]
     pub fn left(&self) -> usize {
@@ -99,7 +101,7 @@ impl<'a> Reader<'a> {
         self.offset
     }
 
-    /// The next `len` bytes.
+    /// Reads the next `len` bytes.
     #[inline]
     pub fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let left = self.left();
@@ -111,7 +113,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// The next `N` bytes where they are.
+    /// Reads the next `N` bytes, borrowed from the input.
     #[inline]
     pub fn take_array<const N: usize>(&mut self, what: &'static str) -> Result<&'a [u8; N], DecodeError> {
         let (left, offset) = (self.left(), self.offset);
@@ -122,43 +124,43 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// The next `N` bytes as an array.
+    /// Reads the next `N` bytes as an array.
     #[inline]
     pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         self.take_array(what).copied()
     }
 
-    /// One byte.
+    /// Reads one byte.
     #[inline]
     pub fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         Ok(self.array::<1>(what)?[0])
     }
 
-    /// Two bytes, little-endian.
+    /// Reads two bytes, little-endian.
     #[inline]
     pub fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array(what)?))
     }
 
-    /// Four bytes, little-endian.
+    /// Reads four bytes, little-endian.
     #[inline]
     pub fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
-    /// Eight bytes, little-endian.
+    /// Reads eight bytes, little-endian.
     #[inline]
     pub fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    /// Eight bytes, little-endian, signed.
+    /// Reads eight bytes, little-endian, signed.
     #[inline]
     pub fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
         Ok(i64::from_le_bytes(self.array(what)?))
     }
 
-    /// An unsigned LEB128 number of at most ten bytes.
+    /// Reads an unsigned LEB128 number of at most ten bytes.
     pub fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -175,20 +177,22 @@ impl<'a> Reader<'a> {
         Err(DecodeError::Range { what, value })
     }
 
-    /// A count that was written as a varint, when each counted item takes at least `item_bytes_min` bytes of
-    /// what is left: memory can be taken for it.
+    /// Reads an item count, stored as a varint. Each item takes at least `item_bytes_min` bytes.
+    ///
+    /// The count is at most what the remaining input can hold, so a caller may allocate memory for
+    /// it.
     pub fn count(&mut self, item_bytes_min: usize, what: &'static str) -> Result<usize, DecodeError> {
         let value = self.varint(what)?;
         let most = self.left() / item_bytes_min.max(1);
         usize::try_from(value).ok().filter(|n| *n <= most).ok_or(DecodeError::Range { what, value })
     }
 
-    /// A text of at most `most` bytes, with its length in front as a varint.
+    /// Reads a text of at most `most` bytes. A varint before it gives its length.
     pub fn text(&mut self, most: usize, what: &'static str) -> Result<&'a str, DecodeError> {
         std::str::from_utf8(self.blob(most, what)?).map_err(|_| DecodeError::Utf8 { what })
     }
 
-    /// At most `most` bytes, with their number in front as a varint.
+    /// Reads at most `most` bytes. A varint before them gives their number.
     pub fn blob(&mut self, most: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let value = self.varint(what)?;
         let len =
@@ -196,7 +200,7 @@ impl<'a> Reader<'a> {
         self.take(len, what)
     }
 
-    /// Errors unless everything was read.
+    /// Returns an error unless all input was read.
     #[inline]
     pub fn finish(self, what: &'static str) -> Result<(), DecodeError> {
         match self.left() {
@@ -239,7 +243,7 @@ pub trait Put {
         }
         self.put_u8(value as u8);
     }
-    /// Appends bytes with their number in front as a varint.
+    /// Appends bytes after a varint that gives their number.
     fn put_blob(&mut self, bytes: &[u8]) {
         self.put_varint(bytes.len() as u64);
         self.put(bytes);
@@ -259,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn varints_come_back(value: u64) {
+        fn varints_round_trip(value: u64) {
             let mut bytes = Vec::new();
             bytes.put_varint(value);
             let mut reader = Reader::new(&bytes);
@@ -268,7 +272,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_error_or_a_value(bytes: Vec<u8>) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let mut reader = Reader::new(&bytes);
             let _ = reader.varint("v");
             let _ = reader.blob(1 << 40, "b");
@@ -278,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_count_larger_than_the_input_is_refused() {
-        // FAILURES 31: a length field that says 1 TiB takes no memory.
+        // FAILURES 31: a length field that claims 1 TiB allocates no memory.
         let mut bytes = Vec::new();
         bytes.put_varint(1 << 40);
         assert!(matches!(Reader::new(&bytes).count(8, "entries"), Err(DecodeError::Range { .. })));

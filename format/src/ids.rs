@@ -12,7 +12,7 @@ macro_rules! number {
             /// The first one.
             pub const FIRST: $name = $name($first);
 
-            /// The one with this number.
+            /// Wraps this number.
             #[must_use]
             pub const fn new(raw: $raw) -> Self {
                 $name(raw)
@@ -24,7 +24,7 @@ macro_rules! number {
                 self.0
             }
 
-            /// The next one; `None` at the end of the range.
+            /// The next one, or `None` at the end of the range.
             #[must_use]
             pub const fn next(self) -> Option<Self> {
                 match self.0.checked_add(1) {
@@ -43,37 +43,38 @@ macro_rules! number {
 }
 
 number! {
-    /// A history of the log; a restored copy that is written again forks one.
+    /// A history of the log. Writing to a restored copy forks a new timeline.
     TimelineId(u32), first 1
 }
 number! {
-    /// Number of a source's writer; a new writer claims the next one.
+    /// Number of a source's writer. Each new writer claims the next number.
     Epoch(u64), first 1
 }
 number! {
-    /// Number of a segment's life: higher after a cut tail or a recycling.
+    /// Use count of a segment. It increases after a torn tail is cut or the file is recycled.
     Incarnation(u32), first 1
 }
 number! {
-    /// A transaction; numbers grow by one for each commit of a source.
+    /// A transaction. The numbers grow by one with each commit of a source.
     TxId(u64), first 1
 }
 number! {
-    /// The unit replayed by one worker in order.
+    /// The unit that one worker replays in order.
     PartitionId(u32), first 0
 }
 number! {
-    /// A file of a source; 0 is the only file of a SQLite database.
+    /// A file of a source. A SQLite database has the single file 0.
     FileId(u32), first 0
 }
 
 impl TxId {
-    /// "No transaction yet": what a base holds that was taken before the first captured commit.
+    /// No transaction: a base taken before the first captured commit has this number.
     pub const NONE: TxId = TxId(0);
 }
 
-/// Sixteen random bytes that one writer process puts into every object that it makes: an object found after a
-/// retried put is ours if it bears our token.
+/// Sixteen random bytes that identify the process that wrote an object.
+///
+/// After a retried put, an object that is already there is our own if it has our token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OwnerToken(pub [u8; 16]);
 

@@ -1,9 +1,11 @@
-//! The sparse index of a segment, kept in the header of the next one. `docs/format/wal.md` has the layout.
+//! The sparse index of a segment, stored in the header of the next segment. See
+//! `docs/format/wal.md` for the layout.
 //!
-//! A segment is divided into [`STRETCHES_MAX`] stretches of equal length. For each in which a batch begins the index says
-//! where the first of them does, how late it was behind the last, and which transactions committed. So a position, a time
-//! or a transaction is found by reading headers and one stretch instead of the log. An index helps to find: what it
-//! points to is checked as everything else is.
+//! A segment is divided into [`STRETCHES_MAX`] stretches of equal length. For each stretch in which
+//! a batch begins, the index holds the offset of the first batch, the latest time up to the last
+//! batch, and the range of committed transactions. A search for a position, a time or a transaction
+//! therefore reads the headers and one stretch instead of the log. The index is only a hint:
+//! readers check what it points to like any other data.
 
 use crate::bytes::{DecodeError, Put, Reader};
 use crate::log::Batch;
@@ -11,47 +13,47 @@ use crate::log::Part;
 use crate::record::RecordKind;
 use crate::{SegmentSize, Timestamp, TxId};
 
-/// Most stretches of one segment.
+/// Maximum number of stretches in a segment.
 pub const STRETCHES_MAX: u32 = 128;
-/// Bytes of the index of so many stretches.
+/// Size of an index with [`STRETCHES_MAX`] stretches, bytes.
 pub const INDEX_BYTES_MAX: usize = INDEX_HEAD_BYTES + STRETCHES_MAX as usize * STRETCH_BYTES;
 
 const INDEX_HEAD_BYTES: usize = 8;
 const STRETCH_BYTES: usize = 28;
 
-/// A part of a segment.
+/// One stretch of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
-    /// Offset of the first batch that begins in it within the segment, bytes.
+    /// Offset within the segment of the first batch that begins in the stretch, bytes.
     pub offset: u32,
-    /// The latest commit or watermark time in it or before it.
+    /// The latest commit or watermark time in or before the stretch.
     pub time: Timestamp,
-    /// The lowest and the highest number of the transactions whose commit records begin in it.
+    /// The lowest and highest transaction whose commit record begins in the stretch.
     pub committed: Option<(TxId, TxId)>,
 }
 
 impl Stretch {
-    /// True if the commit of this transaction may begin here.
+    /// True if the commit of this transaction may begin in the stretch.
     #[must_use]
     pub fn may_commit(&self, tx: TxId) -> bool {
         self.committed.is_some_and(|(lowest, highest)| lowest <= tx && tx <= highest)
     }
 }
 
-/// The stretches of a segment in order.
+/// The stretches of a segment, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SegmentIndex {
     stretches: Vec<Stretch>,
 }
 
 impl SegmentIndex {
-    /// The stretches in order.
+    /// The stretches, in order.
     #[must_use]
     pub fn stretches(&self) -> &[Stretch] {
         &self.stretches
     }
 
-    /// A batch begins at `offset`; batches come in order.
+    /// Records that a batch begins at `offset`. Calls must come in the order of the batches.
     pub fn begin_batch(&mut self, offset: u32, size: SegmentSize) {
         let nth = |offset: u32| offset / (size.bytes() / STRETCHES_MAX);
         let before = self.stretches.last();
@@ -61,7 +63,7 @@ impl SegmentIndex {
         }
     }
 
-    /// The commit record of a transaction begins in the last batch.
+    /// Records that the commit record of `tx` begins in the last batch.
     pub fn commit(&mut self, tx: TxId) {
         if let Some(last) = self.stretches.last_mut() {
             let (lowest, highest) = last.committed.unwrap_or((tx, tx));
@@ -69,14 +71,14 @@ impl SegmentIndex {
         }
     }
 
-    /// The latest time in or before the last batch.
+    /// Records the latest time in or before the last batch.
     pub fn set_time(&mut self, time: Timestamp) {
         if let Some(last) = self.stretches.last_mut() {
             last.time = last.time.max(time);
         }
     }
 
-    /// The next batch of the segment, as it is read back.
+    /// Adds the next batch of a segment that is read back.
     pub fn add(&mut self, batch: &Batch<'_>, size: SegmentSize) -> Result<(), DecodeError> {
         self.begin_batch(size.offset_of(batch.header.lsn), size);
         for frame in batch.frames() {
@@ -89,11 +91,11 @@ impl SegmentIndex {
         Ok(())
     }
 
-    /// Appends the index; its checksum goes on from `seed`, that of what stands before it.
+    /// Appends the index. Its checksum continues from `seed`, the checksum of the bytes before it.
     pub fn encode(&self, seed: u32, out: &mut Vec<u8>) {
         let mut rest = Vec::with_capacity(self.stretches.len() * STRETCH_BYTES);
         for stretch in &self.stretches {
-            // No transaction: a range that holds none.
+            // An empty range (lowest > highest) means that no transaction committed.
             let (lowest, highest) = stretch.committed.map_or((u64::MAX, 0), |(l, h)| (l.get(), h.get()));
             rest.put_u32(stretch.offset);
             rest.put_i64(stretch.time.micros());
@@ -106,7 +108,7 @@ impl SegmentIndex {
         out.put(&rest);
     }
 
-    /// Reads an index of a segment of this size; `bytes` may be longer than it.
+    /// Decodes the index of a segment of this size. `bytes` may extend past the index.
     pub fn decode(bytes: &[u8], seed: u32, size: SegmentSize) -> Result<Self, DecodeError> {
         const WHAT: &str = "segment index";
         let mut r = Reader::new(bytes);
@@ -162,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_index_comes_back_fits_and_any_flipped_bit_is_found(
+        fn an_index_round_trips_fits_and_detects_any_flipped_bit(
             batches in prop::collection::vec((1u32..200_000, any::<i64>(), any::<Option<u64>>()), 0..400),
             flip: prop::sample::Index,
         ) {
@@ -178,13 +180,13 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_error_or_an_index(bytes: Vec<u8>) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = SegmentIndex::decode(&bytes, 0, SIZE);
         }
     }
 
     #[test]
-    fn a_stretch_begins_with_its_first_batch_and_knows_its_commits() {
+    fn a_stretch_records_its_first_batch_and_its_commit_range() {
         let step = SIZE.bytes() / STRETCHES_MAX;
         let index = index(&[(100, 5, Some(7)), (step, 6, Some(3)), (1, 9, None), (1, 8, Some(4))]);
         let at = |offset, time, committed: Option<(u64, u64)>| Stretch {

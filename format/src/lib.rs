@@ -1,17 +1,18 @@
-//! Values that pitr keeps on disk, and how their bytes are laid out.
+//! Values that pitr stores on disk, and their byte layouts.
 //!
-//! This is the bottom layer: it does no I/O, knows no clock and allocates nothing on the word of a length
-//! that it has not bounded first. What stands here is what more than one crate must read the same way:
+//! This is the bottom layer. It does no I/O and reads no clock, and it bounds every decoded length
+//! before it allocates. It holds the types that more than one crate must read the same way:
 //!
-//! - [`Lsn`], [`TimelineId`], [`Epoch`], [`Incarnation`], [`TxId`], [`PartitionId`], [`FileId`], [`Timestamp`]:
-//!   newtypes for every number that has a unit;
+//! - [`Lsn`], [`TimelineId`], [`Epoch`], [`Incarnation`], [`TxId`], [`PartitionId`], [`FileId`],
+//!   [`Timestamp`]: newtypes for every number that has a unit;
 //! - [`bytes`]: a bounded little-endian reader and its writer;
-//! - [`log`]: the segment header, the batch and the record frame, with the checksum that ties them to one life
-//!   of one segment (`docs/format/wal.md`);
-//! - [`index`]: which positions, times and transactions stand where in a segment;
-//! - [`record`]: what the records say: block images, set-length, commit, watermark, gap, clock step.
+//! - [`log`]: the segment header, the batch and the record frame. Their checksums are bound to one
+//!   incarnation of one segment (`docs/format/wal.md`);
+//! - [`index`]: the sparse index of a segment by position, time and transaction;
+//! - [`record`]: the record payloads: block images, set-length, commit, watermark, gap, clock step;
+//! - [`slots`]: the table of a log's slots.
 //!
-//! Every decoder returns [`DecodeError`] for any input; none panics.
+//! Every decoder returns [`DecodeError`] on invalid input. No decoder panics.
 #![forbid(unsafe_code)]
 
 pub mod bytes;

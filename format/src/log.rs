@@ -1,35 +1,39 @@
-//! The log on disk: segments of batches of record frames. `docs/format/wal.md` is the same in pictures.
+//! The log on disk: segments of batches of record frames. `docs/format/wal.md` shows the same as
+//! diagrams.
 //!
 //! # Layout
-//! A segment file is [`SegmentSize`] long. Its first [`SEGMENT_HEADER_BYTES`] hold the header and
-//! nothing else, so that a torn first batch can't damage it. Batches follow, each at a multiple of [`BATCH_ALIGN`]:
-//! a header of [`BATCH_HEADER_BYTES`], then record frames back to back. The rest of a segment is zeros, or what an earlier life of a recycled file left.
+//! A segment file is [`SegmentSize`] long. Its first [`SEGMENT_HEADER_BYTES`] hold only the header,
+//! so a torn first batch cannot damage it. Batches follow, each at a multiple of [`BATCH_ALIGN`]: a
+//! header of [`BATCH_HEADER_BYTES`], then record frames back to back. The rest of a segment is
+//! zeros, or leftovers of a recycled file's earlier incarnation.
 //!
 //! # Invariants
-//! - Every checksum begins from a [`Seed`] of timeline, segment and incarnation: bytes of another segment, or of
-//!   an earlier life of the same one, never check out.
-//! - A batch names its own LSN and that of the batch before it: neither can be moved, doubled or left out.
-//! - The header of a segment states where its predecessor ends. It is that segment's seal, and holds its
-//!   [index](crate::index).
-//! - A record larger than what fits is cut into fragments, first / middle / last, each naming the total length.
+//! - Every checksum starts from a [`Seed`] of timeline, segment and incarnation. Bytes of another
+//!   segment, or of an earlier incarnation of the same one, never pass a check.
+//! - A batch names its own LSN and that of the batch before it. No batch can be moved, duplicated
+//!   or left out without detection.
+//! - The header of a segment states where its predecessor ends. It seals that predecessor and holds
+//!   its [index](crate::index).
+//! - A record that does not fit is split into first, middle and last fragments. Each fragment names
+//!   the total length.
 
 use crate::bytes::{DecodeError, Put, Reader};
 use crate::index::{INDEX_BYTES_MAX, SegmentIndex};
 use crate::{Incarnation, Lsn, PartitionId, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
 
-/// Bytes in front of a segment's first batch.
+/// Size of the segment header, which precedes the first batch, bytes.
 pub const SEGMENT_HEADER_BYTES: u32 = 4096;
-/// Bytes of a batch header.
+/// Size of a batch header, bytes.
 pub const BATCH_HEADER_BYTES: usize = 64;
-/// Bytes of a record frame's header.
+/// Size of a record frame's header, bytes.
 pub const RECORD_HEADER_BYTES: usize = 24;
 /// Batches begin at multiples of this many bytes.
 pub const BATCH_ALIGN: u32 = 8;
-/// Largest body of a batch, bytes; a larger record goes on as fragments in the next batch.
+/// Largest body of a batch, bytes. A larger record continues as fragments in the next batch.
 pub const BATCH_BODY_BYTES_MAX: u32 = 1 << 20;
 /// Largest record, bytes.
 pub const RECORD_BYTES_MAX: u32 = 64 << 20;
-/// Newest version of the log format that this program reads and the one that it writes.
+/// Version of the log format that this program writes, and the newest one it reads.
 pub const LOG_VERSION: u16 = 1;
 
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"PITRSEG1");
@@ -37,12 +41,12 @@ const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"PBAT");
 const SEGMENT_FIELDS_BYTES: usize = 112;
 const _: () = assert!(SEGMENT_FIELDS_BYTES + INDEX_BYTES_MAX <= SEGMENT_HEADER_BYTES as usize);
 
-/// Where checksums of one life of one segment begin.
+/// Initial value of the checksums of one incarnation of one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seed(u32);
 
 impl Seed {
-    /// The seed for this timeline, segment and incarnation.
+    /// Creates the seed for this timeline, segment and incarnation.
     #[must_use]
     pub fn new(timeline: TimelineId, segment: SegmentNo, incarnation: Incarnation) -> Self {
         let mut bytes = Vec::with_capacity(16);
@@ -52,7 +56,7 @@ impl Seed {
         Seed(crc32fast::hash(&bytes))
     }
 
-    /// CRC-32 of `bytes` begun from this seed.
+    /// CRC-32 of `bytes`, started from this seed.
     #[must_use]
     pub fn crc(self, bytes: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
@@ -66,37 +70,39 @@ impl Seed {
     }
 }
 
-/// How a segment joins what came before it.
+/// How a segment continues the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Follows {
-    /// Where the log ended before this segment: the seal of its predecessor, or the fork point of the timeline.
+    /// Where the log ended before this segment: the end of its predecessor, or the fork point of
+    /// the timeline.
     pub end: Lsn,
     /// The predecessor; `None` for the first segment of a timeline's local log.
     pub segment: Option<(SegmentNo, Incarnation)>,
-    /// LSN of the last batch before this segment, [`Lsn::ORIGIN`] if none.
+    /// LSN of the last batch before this segment, [`Lsn::ORIGIN`] if there is none.
     pub last_batch: Lsn,
-    /// True if what the source did between `end` and this segment was not logged: the log begins anew here.
+    /// True if changes of the source between `end` and this segment were not logged.
     pub gap: bool,
 }
 
 /// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentHeader {
-    /// Timeline that the segment belongs to.
+    /// Timeline of the segment.
     pub timeline: TimelineId,
-    /// Its number.
+    /// Number of the segment.
     pub segment: SegmentNo,
-    /// Number of this life of it.
+    /// Incarnation of the segment.
     pub incarnation: Incarnation,
     /// Size of every segment of the timeline.
     pub segment_size: SegmentSize,
     /// Random identity of the log, the same in all of its segments.
     pub log_id: [u8; 16],
-    /// What the segment follows.
+    /// How the segment continues the log.
     pub follows: Follows,
     /// Highest commit or watermark time before this segment.
     pub time: Timestamp,
-    /// True if the file held another segment before: what stands behind the last batch may be left from that one.
+    /// True if the file held another segment before. Bytes after the last batch may belong to that
+    /// one.
     pub recycled: bool,
 }
 
@@ -107,13 +113,14 @@ impl SegmentHeader {
         Seed::new(self.timeline, self.segment, self.incarnation)
     }
 
-    /// Where the first batch of the segment stands; `None` past the end of the LSN range.
+    /// Position of the segment's first batch, or `None` past the end of the LSN range.
     #[must_use]
     pub fn first_batch(&self) -> Option<Lsn> {
         self.segment_size.start_of(self.segment)?.checked_add(u64::from(SEGMENT_HEADER_BYTES))
     }
 
-    /// The [`SEGMENT_HEADER_BYTES`] at the head of the segment file, with the index of the segment before.
+    /// Encodes the first [`SEGMENT_HEADER_BYTES`] of the segment file, with the index of the
+    /// previous segment.
     #[must_use]
     pub fn encode(&self, before: &SegmentIndex) -> Vec<u8> {
         let (prev_segment, prev_incarnation) =
@@ -141,7 +148,8 @@ impl SegmentHeader {
         out
     }
 
-    /// The index of the segment before, out of the bytes of this header, which [`SegmentHeader::decode`] has read.
+    /// Decodes the index of the previous segment from the bytes of this header, which
+    /// [`SegmentHeader::decode`] has read.
     pub fn index_before(&self, bytes: &[u8]) -> Result<SegmentIndex, DecodeError> {
         const WHAT: &str = "segment header";
         let mut r = Reader::new(bytes);
@@ -150,7 +158,7 @@ impl SegmentHeader {
         SegmentIndex::decode(r.take(r.left(), WHAT)?, crc, self.segment_size)
     }
 
-    /// Reads a header; `bytes` may be longer than it.
+    /// Decodes a header. `bytes` may extend past it.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "segment header";
         let mut r = Reader::new(bytes);
@@ -207,27 +215,28 @@ impl SegmentHeader {
     }
 }
 
-/// The header of a batch: what one write carried.
+/// The header of a batch. One write carries one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
     /// Position of the batch itself.
     pub lsn: Lsn,
-    /// Position of the batch before it in the log, [`Lsn::ORIGIN`] for the first.
+    /// Position of the batch before it in the log, [`Lsn::ORIGIN`] for the first batch.
     pub prev: Lsn,
-    /// Everything below was known to be synced when this batch was written: the witness of the tail decision.
+    /// The writer knew that everything below this was synced. This is the evidence that tells a
+    /// torn tail from a hole.
     pub durable: Lsn,
     /// Highest commit or watermark time in or before this batch.
     pub time: Timestamp,
-    /// Bytes of record frames behind the header.
+    /// Size of the record frames after the header, bytes.
     pub body_len: u32,
     /// Number of record frames.
     pub frames: u32,
-    /// Checksum of the body, from the segment's seed.
+    /// Checksum of the body, started from the segment's seed.
     pub body_crc: u32,
 }
 
 impl BatchHeader {
-    /// The header's bytes.
+    /// Encodes the header.
     #[must_use]
     pub fn encode(&self, seed: Seed) -> [u8; BATCH_HEADER_BYTES] {
         let mut rest = Vec::with_capacity(BATCH_HEADER_BYTES - 8);
@@ -246,7 +255,7 @@ impl BatchHeader {
         out
     }
 
-    /// Reads and checks the header at the front of `bytes`. The body is checked by [`Batch::decode`].
+    /// Decodes and checks the header at the front of `bytes`. [`Batch::decode`] checks the body.
     pub fn decode(bytes: &[u8], seed: Seed) -> Result<Self, DecodeError> {
         const WHAT: &str = "batch header";
         let mut r = Reader::new(bytes);
@@ -273,19 +282,20 @@ impl BatchHeader {
         Ok(header)
     }
 
-    /// Bytes of header and body.
+    /// Size of header and body, bytes.
     #[must_use]
     pub fn bytes_len(&self) -> usize {
         BATCH_HEADER_BYTES + self.body_len as usize
     }
 
-    /// Bytes from the batch's begin to the next possible one: header, body and padding.
+    /// Bytes from the start of the batch to the earliest start of the next: header, body and
+    /// padding.
     #[must_use]
     pub fn span(&self) -> u64 {
         (self.bytes_len() as u64).next_multiple_of(u64::from(BATCH_ALIGN))
     }
 
-    /// Where the next batch of the same segment stands; `None` past the end of the range.
+    /// Position of the next batch in the same segment, or `None` past the end of the LSN range.
     #[must_use]
     pub fn end(&self) -> Option<Lsn> {
         self.lsn.checked_add(self.span())
@@ -295,35 +305,37 @@ impl BatchHeader {
 /// A batch whose header and body have been checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    /// Its header.
+    /// The header.
     pub header: BatchHeader,
     /// Header and body.
     bytes: &'a [u8],
 }
 
 impl<'a> Batch<'a> {
-    /// Reads and checks the batch at the front of `bytes`.
+    /// Decodes and checks the batch at the front of `bytes`.
     pub fn decode(bytes: &'a [u8], seed: Seed) -> Result<Self, DecodeError> {
         Batch::with_header(BatchHeader::decode(bytes, seed)?, bytes, seed)
     }
 
-    /// The batch at the front of `bytes`, of which the header was read and checked already. Checks the body.
+    /// Decodes the batch at the front of `bytes`, whose header was already decoded and checked.
+    /// Checks the body.
     pub fn with_header(header: BatchHeader, bytes: &'a [u8], seed: Seed) -> Result<Self, DecodeError> {
         let batch = Batch::checked_before(header, bytes)?;
         seed.check("batch body", batch.body(), header.body_crc)?;
         Ok(batch)
     }
 
-    /// The batch at the front of `bytes`, of which header and body were checked already: no checksum is computed.
+    /// Decodes the batch at the front of `bytes`, whose header and body were already checked.
+    /// Computes no checksum.
     pub fn checked_before(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        // FAILURES 17: nothing behind adds to the position without knowing that it fits.
+        // FAILURES 17: later code adds to the position without an overflow check.
         let value = header.lsn.get();
         header.end().ok_or(DecodeError::Range { what: "position of a batch", value })?;
         let bytes = Reader::new(bytes).take(header.bytes_len(), "batch")?;
         Ok(Batch { header, bytes })
     }
 
-    /// Header and body as they stand in the log, without the padding behind.
+    /// Header and body as stored in the log, without the padding after them.
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -333,7 +345,8 @@ impl<'a> Batch<'a> {
         self.bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default()
     }
 
-    /// The record frames in order. A checked batch yields an error only if its writer was faulty.
+    /// The record frames, in order. A batch that passed its checks yields an error only if its
+    /// writer was faulty.
     #[inline]
     pub fn frames(&self) -> impl Iterator<Item = Result<Frame<'a>, DecodeError>> + use<'a> {
         let mut r = Reader::new(self.body());
@@ -341,7 +354,8 @@ impl<'a> Batch<'a> {
         let mut left = self.header.frames;
         std::iter::from_fn(move || {
             if left == 0 {
-                // Said once: whoever goes on behind an error must come to an end.
+                // The error is returned once: a caller that continues after an error must reach the
+                // end.
                 let trailing = std::mem::replace(&mut r, Reader::new(&[])).left();
                 return (trailing > 0)
                     .then_some(Err(DecodeError::Trailing { what: "batch body", left: trailing }));
@@ -358,31 +372,31 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Which part of its record a frame holds.
+/// The part of its record that a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of it.
+    /// The whole record.
     Full,
-    /// The first of several.
+    /// The first of several fragments.
     First,
-    /// One between.
+    /// A fragment between the first and the last.
     Middle,
-    /// The last of several.
+    /// The last of several fragments.
     Last,
 }
 
-/// One framed record or fragment of one.
+/// One record, or one fragment of a record, with its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// Position of the frame's header.
     pub lsn: Lsn,
-    /// What the record is; see [`crate::record::RecordKind`].
+    /// Kind of the record; see [`crate::record::RecordKind`].
     pub kind: u8,
-    /// Which part of it this is.
+    /// The part of the record that this frame holds.
     pub part: Part,
-    /// Partition that the record belongs to.
+    /// Partition of the record.
     pub partition: PartitionId,
-    /// Transaction that the record belongs to; [`TxId::NONE`] for none.
+    /// Transaction of the record; [`TxId::NONE`] if it has none.
     pub tx: TxId,
     /// Length of the whole record, bytes.
     pub total_len: u32,
@@ -391,7 +405,8 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Position just behind the frame. For the last frame of a commit record this is the LSN of the commit.
+    /// Position right after the frame. For the last frame of a commit record this is the LSN of the
+    /// commit.
     #[inline]
     #[must_use]
     pub fn end(&self) -> Lsn {
@@ -418,7 +433,8 @@ impl<'a> Frame<'a> {
     #[inline]
     fn decode(r: &mut Reader<'a>, lsn: Lsn) -> Result<Self, DecodeError> {
         const WHAT: &str = "record frame";
-        // Frames are what a log has most of: its length looked at once, the header's fields are plain loads.
+        // Frames are the most frequent item of a log. One bounds check covers the header, so that
+        // its fields are plain loads.
         let header: &[u8; RECORD_HEADER_BYTES] = r.take_array(WHAT)?;
         let mut fields = Reader::new(header);
         let len = fields.u32(WHAT)?;
@@ -444,7 +460,7 @@ impl<'a> Frame<'a> {
         Ok(Frame { lsn, kind, part, partition, tx, total_len, bytes })
     }
 
-    /// The record that the frame holds, if that is all of it.
+    /// The record in this frame, which must be a full one.
     #[inline]
     fn to_record(self) -> WholeRecord<'a> {
         WholeRecord {
@@ -458,24 +474,24 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A whole record, put together from its frames.
+/// A whole record, assembled from its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WholeRecord<'a> {
-    /// Position of its first frame.
+    /// Position of the record's first frame.
     pub lsn: Lsn,
-    /// Position just behind its last frame.
+    /// Position right after the record's last frame.
     pub end: Lsn,
-    /// What it is; see [`crate::record::RecordKind`].
+    /// Kind of the record; see [`crate::record::RecordKind`].
     pub kind: u8,
-    /// Partition that it belongs to.
+    /// Partition of the record.
     pub partition: PartitionId,
-    /// Transaction that it belongs to.
+    /// Transaction of the record.
     pub tx: TxId,
-    /// Its payload.
+    /// Payload of the record.
     pub payload: &'a [u8],
 }
 
-/// Puts fragments together. It holds at most one record of [`RECORD_BYTES_MAX`].
+/// Assembles records from fragments. It holds at most one record of [`RECORD_BYTES_MAX`].
 #[derive(Debug, Default)]
 pub struct Assembler {
     open: Option<Open>,
@@ -492,25 +508,26 @@ struct Open {
 }
 
 impl Assembler {
-    /// An assembler that waits for the first frame of a record.
+    /// Creates an assembler that waits for the first frame of a record.
     #[must_use]
     pub fn new() -> Self {
         Assembler::default()
     }
 
-    /// Position of the record whose last frame is still missing.
+    /// Position of the unfinished record, if there is one.
     #[must_use]
     pub fn open_since(&self) -> Option<Lsn> {
         self.open.map(|open| open.lsn)
     }
 
-    /// Forgets an unfinished record: its rest was cut off with a torn tail, which a new incarnation shows.
+    /// Drops an unfinished record. Its rest was cut off with a torn tail, as a new incarnation
+    /// shows.
     pub fn forget(&mut self) {
         self.open = None;
         self.bytes.clear();
     }
 
-    /// Takes the next frame; returns the record that it completes.
+    /// Takes the next frame. Returns the record that it completes, if any.
     #[inline]
     pub fn push<'s>(&'s mut self, frame: &Frame<'s>) -> Result<Option<WholeRecord<'s>>, DecodeError> {
         if frame.part == Part::Full && self.open.is_none() {
@@ -519,7 +536,7 @@ impl Assembler {
         self.join(frame)
     }
 
-    /// Takes a frame that is not all of its record.
+    /// Takes a frame that holds only a part of its record.
     fn join<'s>(&'s mut self, frame: &Frame<'s>) -> Result<Option<WholeRecord<'s>>, DecodeError> {
         let out_of_order = DecodeError::Range { what: "record part out of order", value: frame.lsn.get() };
         let open = match (frame.part, self.open) {

@@ -3,16 +3,17 @@
 use std::fmt;
 use thiserror::Error;
 
-/// Position in a timeline's log: `segment number x segment size + offset`, in bytes; strictly growing.
+/// Position in a timeline's log, bytes: `segment number x segment size + offset`. It strictly
+/// grows.
 ///
-/// Segment numbers begin at 1, so that [`Lsn::ORIGIN`] (zero) stands before everything that was ever logged.
+/// Segment numbers start at 1, so [`Lsn::ORIGIN`] (zero) precedes every logged position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(u64);
 
 impl Lsn {
     /// Before the first byte of any log.
     pub const ORIGIN: Lsn = Lsn(0);
-    /// Behind every position that can be logged.
+    /// After every position that can be logged.
     pub const MAX: Lsn = Lsn(u64::MAX);
 
     /// The position with this number.
@@ -27,7 +28,7 @@ impl Lsn {
         self.0
     }
 
-    /// This position moved on by `bytes`; `None` past the end of the range.
+    /// This position plus `bytes`, or `None` past the end of the range.
     #[must_use]
     pub const fn checked_add(self, bytes: u64) -> Option<Lsn> {
         match self.0.checked_add(bytes) {
@@ -36,13 +37,13 @@ impl Lsn {
         }
     }
 
-    /// The position just before this one; the origin stays where it is.
+    /// The position one byte earlier. The origin stays unchanged.
     #[must_use]
     pub const fn before(self) -> Lsn {
         Lsn(self.0.saturating_sub(1))
     }
 
-    /// Bytes from `earlier` to here; zero when `earlier` is not earlier.
+    /// Bytes from `earlier` to this position, zero if `earlier` is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Lsn) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -55,7 +56,7 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// Number of a segment within its timeline, from 1.
+/// Number of a segment within its timeline, starting at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentNo(u64);
 
@@ -75,7 +76,7 @@ impl SegmentNo {
         self.0
     }
 
-    /// The segment `by` further on; `None` past the end of the range.
+    /// The number plus `by`, or `None` past the end of the range.
     #[must_use]
     pub const fn checked_add(self, by: u64) -> Option<SegmentNo> {
         match self.0.checked_add(by) {
@@ -107,10 +108,10 @@ impl SegmentSize {
     pub const MAX_BYTES: u32 = 1 << 30;
     /// 16 MiB.
     pub const DEFAULT: SegmentSize = SegmentSize(16 << 20);
-    /// 1 MiB: for hundreds of logs on one machine.
+    /// 1 MiB, for machines that run hundreds of logs.
     pub const SMALL: SegmentSize = SegmentSize(1 << 20);
 
-    /// A checked size.
+    /// Creates a segment size, if `bytes` is allowed.
     pub const fn new(bytes: u32) -> Result<Self, SegmentSizeError> {
         if bytes.is_power_of_two() && bytes >= Self::MIN_BYTES && bytes <= Self::MAX_BYTES {
             Ok(SegmentSize(bytes))
@@ -125,7 +126,7 @@ impl SegmentSize {
         self.0
     }
 
-    /// Where segment `no` begins; `None` past the end of the range.
+    /// Where segment `no` begins, or `None` past the end of the range.
     #[must_use]
     pub const fn start_of(self, no: SegmentNo) -> Option<Lsn> {
         match no.0.checked_mul(self.0 as u64) {
@@ -152,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_split_and_join() {
+    fn positions_split_into_segment_and_offset() {
         let size = SegmentSize::new(64 << 10).unwrap();
         let lsn = size.start_of(SegmentNo::new(7)).unwrap().checked_add(513).unwrap();
         assert_eq!(size.segment_of(lsn), SegmentNo::new(7));
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_segment_sizes_are_refused() {
+    fn invalid_segment_sizes_are_refused() {
         for bytes in [0, 1, 4096, (16 << 10) + 1, u32::MAX] {
             assert!(SegmentSize::new(bytes).is_err(), "{bytes}");
         }

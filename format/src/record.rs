@@ -1,18 +1,19 @@
-//! What records say. Payload layouts stand in `docs/format/wal.md`.
+//! The record payloads. See `docs/format/wal.md` for their layouts.
 
 use crate::bytes::{DecodeError, Put, Reader};
 use crate::{FileId, Lsn, Timestamp};
 
 /// Largest block, bytes.
 pub const BLOCK_BYTES_MAX: u32 = 1 << 20;
-/// Longest note of an engine in a commit, bytes.
+/// Longest note that an engine may attach to a commit, bytes.
 pub const NOTE_BYTES_MAX: usize = 64 << 10;
-/// Offset of a commit's time within its payload; the log stamps it when the commit gets its place.
+/// Offset of a commit's time within its payload. The log writes the time when it assigns the commit
+/// its position.
 pub const COMMIT_TIME_OFFSET: usize = 0;
 /// Offset of a commit's first LSN within its payload.
 pub const COMMIT_FIRST_LSN_OFFSET: usize = 16;
 
-/// The kinds of records, as numbered on disk.
+/// The kinds of records, with their numbers on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum RecordKind {
@@ -22,22 +23,22 @@ pub enum RecordKind {
     SetLength = 2,
     /// Logical: bytes that only the engine understands.
     Data = 3,
-    /// The records of a transaction become visible.
+    /// Makes the records of a transaction visible.
     Commit = 4,
-    /// The records of a transaction never become visible.
+    /// Discards the records of a transaction.
     Abort = 5,
-    /// No later commit happened before this time.
+    /// Promises that no later commit happened before this time.
     Watermark = 6,
-    /// The wall clock was set.
+    /// The wall clock was changed.
     ClockStep = 7,
-    /// What the source did before this record was not seen.
+    /// Changes of the source before this record were not captured.
     Gap = 8,
-    /// State of the engine beside the transactions.
+    /// State of the engine that belongs to no transaction.
     Note = 9,
 }
 
 impl RecordKind {
-    /// The kind with this number.
+    /// The kind with this number, if it is known.
     #[must_use]
     pub const fn from_u8(raw: u8) -> Option<Self> {
         Some(match raw {
@@ -59,15 +60,15 @@ impl RecordKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum GapReason {
-    /// The source's own log was restarted while nobody watched.
+    /// The source's own log restarted while nothing captured it.
     LogRestarted = 1,
-    /// The source was replaced by another one under the same name.
+    /// Another source replaced this one under the same name.
     SourceReplaced = 2,
-    /// The local log was lost or belongs to something else.
+    /// The local log was lost or belongs to another source.
     StateLost = 3,
-    /// The local log reached its cap before the archive took it.
+    /// The local log reached its size limit before the archive took its records.
     LogFull = 4,
-    /// The shape of the source changed, as its block size, while nobody watched.
+    /// The shape of the source, such as its block size, changed while nothing captured it.
     ShapeChanged = 5,
 }
 
@@ -83,7 +84,7 @@ impl GapReason {
         })
     }
 
-    /// What happened to the source and what it means, for people.
+    /// What happened and what it means, as text for users.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -109,69 +110,70 @@ impl GapReason {
 /// A decoded record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// The new content of a block: `data` is the whole block.
+    /// The new content of a whole block.
     Image {
         /// File that the block belongs to.
         file: FileId,
-        /// Number of the block, counted in blocks of this size from the begin of the file.
+        /// Number of the block, counted in blocks of this size from the start of the file.
         block: u64,
-        /// The block's content; its length is the block size.
+        /// Content of the block. Its length is the block size.
         data: &'a [u8],
     },
     /// The new length of a file, bytes.
     SetLength {
         /// The file.
         file: FileId,
-        /// Its length from here on, bytes.
+        /// Its new length, bytes.
         len: u64,
     },
     /// Bytes that only the engine understands.
     Data(&'a [u8]),
-    /// The transaction's records from `first_lsn` to here become visible.
+    /// Makes the transaction's records from `first_lsn` to this one visible.
     Commit(Commit<'a>),
-    /// The transaction's records from `first_lsn` to here never become visible.
+    /// Discards the transaction's records from `first_lsn` to this one.
     Abort {
         /// Position of the transaction's first record.
         first_lsn: Lsn,
     },
     /// No later commit happened before this time.
     Watermark(Timestamp),
-    /// The wall clock was seen to jump from `from` to `to`. When `to` is earlier, times between the two are
+    /// The wall clock jumped from `from` to `to`. If `to` is earlier, times between the two are
     /// ambiguous.
     ClockStep {
-        /// What the clock should have shown.
+        /// The time that the clock should have shown.
         from: Timestamp,
-        /// What it showed.
+        /// The time that it showed.
         to: Timestamp,
     },
-    /// What the source did between `since` and `until` was not seen.
+    /// Changes of the source between `since` and `until` were not captured.
     Gap {
-        /// Why.
+        /// Why they were not captured.
         reason: GapReason,
         /// Last time at which the log was known to be complete.
         since: Timestamp,
-        /// When watching began again.
+        /// Time at which capture started again.
         until: Timestamp,
     },
-    /// State of the engine beside the transactions.
+    /// State of the engine that belongs to no transaction.
     Note(&'a [u8]),
 }
 
 /// A commit record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit<'a> {
-    /// When the commit was logged; never decreases within a timeline.
+    /// Time at which the commit was logged. Never decreases within a timeline.
     pub time: Timestamp,
-    /// The earliest time at which it can have happened; at most `time`.
+    /// Earliest time at which the commit can have happened. At most `time`.
     pub earliest: Timestamp,
     /// Position of the transaction's first record.
     pub first_lsn: Lsn,
-    /// What the engine wants to find again with this commit, as its place in the source's own log.
+    /// Data that the engine wants to find with this commit, such as its place in the source's own
+    /// log.
     pub note: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    /// The kind's number.
+    /// The kind of the record.
     #[must_use]
     pub fn kind(&self) -> RecordKind {
         match self {
@@ -222,7 +224,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Reads the payload of a record of this kind.
+    /// Decodes the payload of a record of this kind.
     pub fn decode(kind: u8, payload: &'a [u8]) -> Result<Self, DecodeError> {
         let known = RecordKind::from_u8(kind)
             .ok_or(DecodeError::Range { what: "record kind", value: kind.into() })?;

@@ -1,14 +1,16 @@
-//! The file of a log's slots: who needs the log from where on, over restarts. `docs/format/wal.md` has the layout.
+//! The slot file of a log: for each slot, the position from which its holder needs the log. See
+//! `docs/format/wal.md` for the layout.
 //!
-//! The file holds two copies of one table, each of [`SLOTS_COPY_BYTES`]. A change is written to the first copy, synced, then to the
-//! second: whatever happens in between, one copy is whole, and the one with the higher generation is the newer one.
+//! The file holds two copies of one table, each of [`SLOTS_COPY_BYTES`]. A change is written to the
+//! first copy and synced, then to the second. At any interruption one copy is intact. The copy with
+//! the higher generation is the newer one.
 
 use crate::Lsn;
 use crate::bytes::{DecodeError, Put, Reader};
 
-/// Bytes of each of the two copies.
+/// Size of each of the two copies, bytes.
 pub const SLOTS_COPY_BYTES: usize = 32 << 10;
-/// Most slots of a log.
+/// Maximum number of slots of a log.
 pub const SLOTS_MAX: usize = 100;
 /// Longest name of a slot, bytes.
 pub const SLOT_NAME_BYTES_MAX: usize = 255;
@@ -20,30 +22,31 @@ const CRC_BYTES: usize = 4;
 const HEAD_BYTES: usize = CRC_BYTES + 8 + 2 + 2 + 8 + 16;
 const _: () = assert!(HEAD_BYTES + SLOTS_MAX * (8 + 2 + SLOT_NAME_BYTES_MAX) <= SLOTS_COPY_BYTES);
 
-/// A slot as the file holds it.
+/// A slot, as stored in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotEntry {
-    /// Its name, 1 to [`SLOT_NAME_BYTES_MAX`] bytes.
+    /// Name of the slot, 1 to [`SLOT_NAME_BYTES_MAX`] bytes.
     pub name: String,
-    /// Its holder needs the log from here on.
+    /// The holder needs the log from this position on.
     pub position: Lsn,
-    /// True if the log no longer keeps what the holder needs. The slot stays listed until it is given up.
+    /// True if the log no longer keeps what the holder needs. The slot stays listed until it is
+    /// removed.
     pub is_dropped: bool,
 }
 
 /// All slots of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotTable {
-    /// Grows with each change.
+    /// Increases with each change.
     pub generation: u64,
     /// Identity of the log.
     pub log_id: [u8; 16],
-    /// By name; at most [`SLOTS_MAX`].
+    /// Sorted by name, at most [`SLOTS_MAX`].
     pub slots: Vec<SlotEntry>,
 }
 
 impl SlotTable {
-    /// One copy, padded with zeros. The table must keep the bounds that its fields state.
+    /// Encodes one copy, padded with zeros. The table must keep the bounds that its fields state.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(SLOTS_COPY_BYTES);
@@ -65,10 +68,10 @@ impl SlotTable {
         out
     }
 
-    /// Reads one copy.
+    /// Decodes one copy.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns [`DecodeError`] if the copy is damaged or has another version.
     pub fn decode(copy: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(copy.get(..SLOTS_COPY_BYTES).unwrap_or(copy));
         let found = r.u32(WHAT)?;
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_page_tells_the_bytes() {
+    fn the_bytes_match_the_format_page() {
         let slot = SlotEntry { name: "replica".to_owned(), position: Lsn::new(0x0a0b), is_dropped: true };
         let bytes = table(vec![slot]).encode();
         assert_eq!(bytes.len(), SLOTS_COPY_BYTES);
@@ -129,14 +132,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_table_comes_back(raw in prop::collection::vec(("\\PC{1,63}", any::<u64>(), any::<bool>()), 0..=SLOTS_MAX)) {
+        fn tables_round_trip(raw in prop::collection::vec(("\\PC{1,63}", any::<u64>(), any::<bool>()), 0..=SLOTS_MAX)) {
             let entry = |(name, position, is_dropped)| SlotEntry { name, position: Lsn::new(position), is_dropped };
             let table = table(raw.into_iter().map(entry).collect());
             prop_assert_eq!(SlotTable::decode(&table.encode()).unwrap(), table);
         }
 
         #[test]
-        fn any_bytes_give_a_table_or_an_error(at in 0usize..200, value: u8, len in 0usize..SLOTS_COPY_BYTES + 9) {
+        fn damaged_copies_are_refused(at in 0usize..200, value: u8, len in 0usize..SLOTS_COPY_BYTES + 9) {
             // FAILURES 29
             let mut bytes = table(vec![SlotEntry { name: "a".to_owned(), position: Lsn::MAX, is_dropped: false }]).encode();
             let changed = bytes[at] != value;

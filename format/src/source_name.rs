@@ -3,30 +3,33 @@
 use std::fmt;
 use thiserror::Error;
 
-/// Most characters of a name.
+/// Maximum number of characters of a name.
 const CHARS_MAX: usize = 64;
 
-/// Name of a source within a repository: letters, digits and signs of any script, and `.`, `_`, `-`; 1 to 64 characters
-/// and at most 255 bytes, not beginning with a dot or a dash.
+/// Name of a source within a repository.
 ///
-/// The name becomes one segment of an object's path, byte for byte. So a name holds no separator, no space, no other ASCII
-/// punctuation, and no control or invisible character. Names are neither normalised nor folded: two that differ in any byte
-/// are two sources.
+/// A name has 1 to 64 characters and at most 255 bytes. It consists of letters, digits and signs of
+/// any script, and of `.`, `_`, `-`. It does not start with a dot or a dash.
+///
+/// The name becomes one segment of an object's path, byte for byte. A name therefore contains no
+/// separator, no space, no other ASCII punctuation, and no control or invisible character. Names
+/// are neither normalised nor case-folded: two names that differ in any byte are two sources.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceName(String);
 
 /// A source name that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "source name {0:?} is not allowed: use 1 to 64 letters, digits, dots, dashes and underscores (at most 255 bytes), not beginning with a dot or a dash"
+    "source name {0:?} is not allowed: use 1 to 64 letters, digits, dots, dashes and underscores (at most 255 bytes), not starting with a dot or a dash"
 )]
 pub struct SourceNameError(pub String);
 
 impl SourceName {
-    /// Most bytes of a name: it becomes the name of a folder, and file systems take 255 bytes.
+    /// Maximum length of a name, bytes. The name becomes a folder name, and file systems allow 255
+    /// bytes.
     pub const BYTES_MAX: usize = 255;
 
-    /// A checked name.
+    /// Creates a name, if `name` is allowed.
     pub fn new(name: &str) -> Result<Self, SourceNameError> {
         let begins = name.starts_with(|c| is_allowed(c) && !matches!(c, '.' | '-'));
         let fits = name.len() <= Self::BYTES_MAX && name.chars().count() <= CHARS_MAX;
@@ -37,8 +40,9 @@ impl SourceName {
         }
     }
 
-    /// The name made from any text: a character that is not allowed becomes `_`, and what is too long is cut. `None` when
-    /// nothing is left. Different texts can give one name.
+    /// Derives a name from any text. Characters that are not allowed become `_`, and the result is
+    /// cut to the maximum length. Returns `None` if nothing remains. Different texts can give the
+    /// same name.
     #[must_use]
     pub fn from_lossy(text: &str) -> Option<Self> {
         let mut name = String::new();
@@ -59,8 +63,8 @@ impl SourceName {
     }
 }
 
-/// Of ASCII what every file system and object store takes as it is. Of the rest everything that can be seen: also
-/// combining marks, without which names of many scripts would lose letters.
+/// ASCII: the characters that every file system and object store accepts. Other characters:
+/// everything visible, and combining marks, without which names of many scripts would lose letters.
 fn is_allowed(c: char) -> bool {
     match c.is_ascii() {
         true => c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'),
@@ -68,8 +72,8 @@ fn is_allowed(c: char) -> bool {
     }
 }
 
-/// Unicode's format characters and separators, by range: soft hyphens, zero-width and bidirectional controls, tags. A name
-/// with one of them would look like another name.
+/// Unicode's format characters and separators, by range: soft hyphens, zero-width and bidirectional
+/// controls, tags. A name with such a character would look like another name.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -116,18 +120,18 @@ mod tests {
     }
 
     #[test]
-    fn names_keep_the_letters_of_any_script() {
+    fn from_lossy_keeps_the_letters_of_any_script() {
         // FAILURES 50: two names must not become one.
         for name in ["日本", "数据", "läden", "база", "हिन्दी", "e\u{301}te\u{301}", "été", "𝒳"]
         {
             assert_eq!(SourceName::from_lossy(name).unwrap().as_str(), name);
         }
         let cut = SourceName::from_lossy(&"𝒳".repeat(64)).unwrap();
-        assert_eq!(cut.as_str(), "𝒳".repeat(63), "255 bytes are what a folder's name may take");
+        assert_eq!(cut.as_str(), "𝒳".repeat(63), "cut to the 255 bytes of a folder name");
     }
 
     #[test]
-    fn a_name_shows_all_of_its_characters() {
+    fn invisible_characters_are_refused() {
         for hidden in
             ["a\u{200b}b", "a\u{202e}b", "a\u{feff}", "a\u{7f}", "a\u{85}b", "a\u{2028}b", "a\nb", "a\0"]
         {
@@ -138,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_made_from_any_text_is_a_name(text: String) {
+        fn from_lossy_always_gives_a_valid_name(text: String) {
             if let Some(name) = SourceName::from_lossy(&text) {
                 prop_assert_eq!(SourceName::new(name.as_str()).unwrap(), name.clone());
                 let inside = |c: char| c != '/' && c != '\\' && !c.is_control();

@@ -10,12 +10,12 @@ const SECONDS_PER_DAY: i64 = 86_400;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Before every time that can be recorded: "not known how early".
+    /// Before every time that can be recorded. As an earliest time it means "unknown".
     pub const MIN: Timestamp = Timestamp(i64::MIN);
-    /// Behind every time that can be recorded.
+    /// After every time that can be recorded.
     pub const MAX: Timestamp = Timestamp(i64::MAX);
 
-    /// This many microseconds after the Unix epoch.
+    /// Creates the time this many microseconds after the Unix epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         Timestamp(micros)
@@ -27,7 +27,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Microseconds from `earlier` to here, zero if it is later.
+    /// Microseconds from `earlier` to this time, zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> u64 {
         u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0)
@@ -46,8 +46,11 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Year, month and day of a day number counted from 1970-01-01 in the proleptic Gregorian calendar: years are
-/// counted from March, so that the leap day is the last of its year (E. G. Richards, "Calendars", 2013).
+/// Year, month and day of a day number, counted from 1970-01-01 in the proleptic Gregorian
+/// calendar.
+///
+/// Years start in March, so that the leap day is the last day of its year (E. G. Richards,
+/// "Calendars", 2013).
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     const DAYS_PER_ERA: i64 = 146_097;
     let days = days + 719_468; // from 0000-03-01
@@ -68,7 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn known_moments_print_as_rfc_3339() {
+    fn known_times_print_as_rfc_3339() {
         let print = |micros| Timestamp::from_micros(micros).to_string();
         assert_eq!(print(0), "1970-01-01T00:00:00.000000Z");
         assert_eq!(print(-1), "1969-12-31T23:59:59.999999Z");
@@ -79,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn days_follow_each_other(day in -1_000_000i64..1_000_000) {
+        fn consecutive_days_give_consecutive_dates(day in -1_000_000i64..1_000_000) {
             let (y, m, d) = civil_from_days(day);
             let (y2, m2, d2) = civil_from_days(day + 1);
             prop_assert!((y2, m2, d2) == (y, m, d + 1) || (d2 == 1 && ((y2, m2) == (y, m + 1) || (y2, m2, m) == (y + 1, 1, 12))));

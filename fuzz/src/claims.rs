@@ -1,4 +1,4 @@
-//! The tracker's claims: files that say which blocks changed in a range of the log.
+//! The tracker's claims: files that state which blocks changed in a range of the log.
 
 use crate::input::Input;
 use crate::{log, seal};
@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 const LOG: LogIdentity = LogIdentity { timeline: TimelineId::FIRST, log_id: [7; 16] };
 const CLAIM: &str = "/d/000000000000000a-0000000000000014.chg";
-/// Bytes of the header; its checksum stands at its end, that of the body before.
+/// Size of the header. Its last field is its own checksum, and the field before is that of the
+/// body.
 const HEADER_BYTES: usize = 64;
 
-/// Changes a claim, puts the right checksums in or not, and asks for the range. Without the right ones it is
-/// unknown or as it was.
+/// Damages a claim, fixes its checksums or not, and reads the range. Without valid checksums the
+/// claim must be unknown or unchanged.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let how = input.u8();
@@ -30,13 +31,13 @@ pub fn run(data: &[u8]) {
     let Ok(store) = Store::open(Arc::new(SimFs::on(disk)), Path::new("/d"), LOG, Lsn::new(30)) else {
         return;
     };
-    let coverage = store.coverage(range()).expect("the disk is well");
+    let coverage = store.coverage(range()).expect("the simulated disk works");
     let known = coverage.missing().is_empty();
     let found = coverage.into_set();
-    assert!(known || found.is_whole(), "unknown is changed");
+    assert!(known || found.is_whole(), "unknown counts as changed");
     if !sealed && known {
-        // A page may say more than was marked, never less.
-        assert!(found.is_superset(&set), "damage without a word");
+        // A page may report more than was marked, never less.
+        assert!(found.is_superset(&set), "undetected damage");
     }
 }
 
@@ -48,7 +49,7 @@ fn marked(input: &mut Input<'_>) -> ChangeSet {
     let mut set = ChangeSet::new();
     for _ in 0..input.u8() % 16 {
         let file = FileId::new(u32::from(input.u8() % 3));
-        let size = BlockSize::new(4096).expect("a size that databases have");
+        let size = BlockSize::new(4096).expect("a valid block size");
         match input.u8() % 8 {
             0 => set.set_length(file, u64::from(input.u16()) << 8),
             _ => set.mark(file, size, u64::from(input.u16())),
@@ -59,9 +60,9 @@ fn marked(input: &mut Input<'_>) -> ChangeSet {
 
 fn claimed(set: &ChangeSet) -> Disk {
     let fs = SimFs::new();
-    let mut store =
-        Store::open(Arc::new(fs.clone()), Path::new("/d"), LOG, Lsn::new(30)).expect("the disk is well");
-    store.put(&Changes { range: range(), set: set.clone() }).expect("the disk is well");
+    let mut store = Store::open(Arc::new(fs.clone()), Path::new("/d"), LOG, Lsn::new(30))
+        .expect("the simulated disk works");
+    store.put(&Changes { range: range(), set: set.clone() }).expect("the simulated disk works");
     fs.durable_disk()
 }
 

@@ -1,4 +1,4 @@
-//! Batches, their frames, and records put together from them; segment headers.
+//! Batches, their frames, the records assembled from them, and segment headers.
 
 use crate::input::Input;
 use crate::seal;
@@ -8,7 +8,7 @@ use pitr_format::log::{
 };
 use pitr_format::{Incarnation, SegmentNo, TimelineId};
 
-/// Cuts the input into batches and walks over their frames as a reader does.
+/// Splits the input into batches and walks their frames like a reader.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (how, seed) = (input.u8(), Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::FIRST));
@@ -26,7 +26,7 @@ pub fn run(data: &[u8]) {
             seal::batch(&mut bytes, seed);
         }
         if let Ok(header) = BatchHeader::decode(&bytes, seed) {
-            // The checksum also covers bytes that the format keeps free.
+            // The checksum also covers bytes that the format reserves.
             assert_eq!(header.encode(seed)[8..52], bytes[8..52]);
             let _ = header.end();
         }
@@ -64,7 +64,7 @@ fn segment_header(bytes: &[u8], sealed: bool) {
     }
     if let Ok(header) = SegmentHeader::decode(&bytes) {
         assert!(header.first_batch().is_some_and(|first| header.follows.end <= first));
-        // The index is no part of the header; a damaged one is none.
+        // The index is not part of the header. A damaged index counts as none.
         let index = header.index_before(&bytes).unwrap_or_default();
         let again = header.encode(&index);
         assert_eq!((SegmentHeader::decode(&again), header.index_before(&again)), (Ok(header), Ok(index)));

@@ -1,6 +1,6 @@
-//! Numbers and bytes off the front of a fuzzer's input.
+//! Reads numbers and bytes from the front of a fuzzer's input.
 
-/// What is left of the input. When it is used up, every number is 0.
+/// The rest of the input. After its end, every number is 0.
 pub(crate) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -24,7 +24,7 @@ impl<'a> Input<'a> {
         (0..8).fold(0, |number, nth| number | u64::from(self.u8()) << (8 * nth))
     }
 
-    /// Up to `len` bytes.
+    /// Returns up to `len` bytes.
     pub(crate) fn take(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(len.min(self.0.len()));
         self.0 = rest;

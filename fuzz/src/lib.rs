@@ -1,11 +1,11 @@
-//! What the fuzz targets do with a fuzzer's bytes.
+//! The functions that the fuzz targets call with a fuzzer's bytes.
 //!
-//! Each module has one function, `run`. It ends quietly or panics; a panic is a finding, and so is a run that
-//! takes more than some seconds or much memory (`cargo xtask fuzz` sets both limits). Checksums would keep a
-//! fuzzer at the door, so where one stands the targets put the right one in ([`seal`]), unless the input says
-//! otherwise.
+//! Each public module has one function, `run`, which returns or panics. A panic is a finding. So is
+//! a run that takes more than some seconds or much memory; `cargo xtask fuzz` sets both limits.
+//! Checksums would reject nearly every input, so the targets insert valid ones ([`seal`]), unless
+//! the input disables that.
 //!
-//! A finding becomes a test of the crate that it was found in.
+//! Each finding becomes a test of the crate in which it was found.
 
 #![forbid(unsafe_code)]
 

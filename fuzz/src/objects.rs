@@ -3,15 +3,16 @@
 use crate::input::Input;
 use crate::seal;
 use pitr_codec::{
-    Access, Codec, FRAME_HEADER_BYTES, ObjectBuilder, ObjectIndex, ObjectKind, decode_frame_into, encode_frame,
+    Access, Codec, FRAME_HEADER_BYTES, ObjectBuilder, ObjectIndex, ObjectKind, decode_frame_into,
+    encode_frame,
 };
 use pitr_format::OwnerToken;
 
-/// Most that a frame here may say that it holds, bytes.
+/// Largest content that a frame may have here, bytes.
 const FRAME_BYTES: usize = 1 << 20;
 const FRAME_CRC: usize = 12;
 
-/// A frame that anybody may have made; or a well made object that was changed afterwards.
+/// Tests an arbitrary frame, or a valid object that is damaged afterwards.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     if input.u8() & 1 == 0 {
@@ -31,7 +32,7 @@ fn frame(bytes: &[u8]) {
         crc.update(&bytes[FRAME_HEADER_BYTES..]);
         seal::put(&mut bytes, FRAME_CRC, crc.finalize());
     }
-    // FAILURES 31: whatever a frame says that it holds.
+    // FAILURES 31: a frame may state any length.
     let mut raw = Vec::new();
     if decode_frame_into(&mut raw, &bytes, FRAME_BYTES, None).is_ok() {
         assert!(raw.len() <= FRAME_BYTES);
@@ -48,9 +49,9 @@ fn object(input: &mut Input<'_>) {
     }
     let mut builder = ObjectBuilder::new(ObjectKind::Pack, OwnerToken([3; 16]), codec);
     for raw in &frames {
-        builder.push(&encode_frame(codec, raw).expect("it is small")).expect("it is small");
+        builder.push(&encode_frame(codec, raw).expect("the frame is small")).expect("the frame is small");
     }
-    let whole = builder.finish(input.take(9)).expect("it is small");
+    let whole = builder.finish(input.take(9)).expect("the object is small");
     let mut changed = whole.clone();
     while !input.is_empty() {
         let at = usize::from(input.u16()) % changed.len();
@@ -61,7 +62,7 @@ fn object(input: &mut Input<'_>) {
     }
     let Ok(index) = ObjectIndex::from_whole(&changed, ObjectKind::Pack, Access::default()) else { return };
     if index.check_frames(&changed).is_ok() {
-        assert!(changed == whole, "a change that no digest saw");
+        assert!(changed == whole, "a change that no digest detected");
         for (no, raw) in frames.iter().enumerate() {
             assert_eq!(index.decode_frame(&changed, no).as_deref().ok(), Some(*raw));
         }

@@ -1,9 +1,9 @@
-//! The payload of one record, of any kind.
+//! The payload of one record of any kind.
 
 use pitr_format::record::Record;
 
-/// The first byte is the kind, the rest the payload. What can be read is written again as the same bytes, but
-/// for what the format leaves free.
+/// The first byte is the kind, the rest the payload. A decoded record must encode to the same
+/// bytes, except for bytes that the format does not use.
 pub fn run(data: &[u8]) {
     let Some((kind, payload)) = data.split_first() else { return };
     let Ok(record) = Record::decode(*kind, payload) else { return };

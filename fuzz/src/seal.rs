@@ -1,4 +1,4 @@
-//! Right checksums for bytes that a fuzzer made up.
+//! Inserts valid checksums into fuzzed bytes.
 
 use pitr_format::log::{BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 
@@ -7,14 +7,14 @@ const BATCH_ALIGN: usize = 8;
 const BATCH_BODY_LEN: usize = 40;
 const BATCH_BODY_CRC: usize = 48;
 
-/// Puts `crc` into `bytes`.
+/// Writes `crc` into `bytes` at offset `at`.
 pub(crate) fn put(bytes: &mut [u8], at: usize, crc: u32) {
     if let Some(place) = bytes.get_mut(at..at + 4) {
         place.copy_from_slice(&crc.to_le_bytes());
     }
 }
 
-/// Seals the header of a segment file, and each batch in it whose magic stands at its place.
+/// Seals the header of a segment file, and each batch in it that has its magic number.
 pub(crate) fn segment(bytes: &mut [u8]) {
     let Some(fields) = bytes.get(..SEGMENT_FIELDS) else { return };
     let crc = crc32fast::hash(fields);
@@ -27,7 +27,7 @@ pub(crate) fn segment(bytes: &mut [u8]) {
     }
 }
 
-/// Seals the batch at the front of `bytes`. Returns where the next one may stand.
+/// Seals the batch at the front of `bytes`. Returns the offset at which the next batch may start.
 pub(crate) fn batch(bytes: &mut [u8], seed: Seed) -> usize {
     let len: [u8; 4] = bytes[BATCH_BODY_LEN..BATCH_BODY_LEN + 4].try_into().unwrap_or_default();
     let len = u32::from_le_bytes(len);

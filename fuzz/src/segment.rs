@@ -1,4 +1,4 @@
-//! Segment files that anybody may have made: opened, read, written on, opened again.
+//! Arbitrary segment files: opened, read, appended to, and opened again.
 
 use crate::input::Input;
 use crate::log::{self, SEGMENT_BYTES, file, shown};
@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 const SEGMENTS: u64 = 4;
 
-/// Changes the files of a log, puts the right checksums in, and opens it. It may be refused; if it is not, what
-/// it shows stays as it is when more is written.
+/// Damages the files of a log, inserts valid checksums, and opens the log. Opening may fail. If it
+/// succeeds, the commits in the log must stay the same when more are written.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let how = input.u8();
@@ -30,30 +30,30 @@ pub fn run(data: &[u8]) {
     let _ = shown(&mut LogReader::open(Arc::new(SimFs::on(disk.clone())), log::dir(), Lsn::ORIGIN, until));
     let Ok((fs, wal, recovered)) = log::open(disk, archived_to) else { return };
     assert!(recovered.end >= recovered.first && recovered.end >= archived_to);
-    let Ok(before) = shown(&mut wal.reader(wal.first()).expect("its first position is not behind its end"))
+    let Ok(before) = shown(&mut wal.reader(wal.first()).expect("the first position is at or before the end"))
     else {
         return;
     };
     let Ok(more) = wal.commit(log::transaction(9_999, 700)) else { return };
     drop(wal);
-    let (_, wal, _) = log::open(fs.durable_disk(), more.end).expect("what was just written can be opened");
-    let after =
-        shown(&mut wal.reader(wal.first()).expect("as before")).expect("what was just read can be read");
-    assert_eq!(after[..after.len() - 1], before, "what was shown is not what is shown");
+    let (_, wal, _) = log::open(fs.durable_disk(), more.end).expect("a log just written can be opened");
+    let after = shown(&mut wal.reader(wal.first()).expect("the first position is at or before the end"))
+        .expect("the same log can be read again");
+    assert_eq!(after[..after.len() - 1], before, "earlier commits changed");
 }
 
-/// A log of four segments: cut up records, a gap, a few batches in each.
+/// A log of four segments with fragmented records, a gap, and a few batches in each.
 fn base() -> &'static Disk {
     static BASE: OnceLock<Disk> = OnceLock::new();
     BASE.get_or_init(|| {
         let fs = SimFs::new();
         let wal = log::create(&fs);
         for (tx, len) in [(1, 100), (2, 3_000), (3, 14_000), (4, 0)] {
-            wal.commit(log::transaction(tx, len)).expect("the disk is well");
+            wal.commit(log::transaction(tx, len)).expect("the simulated disk works");
         }
-        wal.skip().expect("the disk is well");
+        wal.skip().expect("the simulated disk works");
         for (tx, len) in [(5, 700), (6, 0), (7, 40)] {
-            wal.commit(log::transaction(tx, len)).expect("the disk is well");
+            wal.commit(log::transaction(tx, len)).expect("the simulated disk works");
         }
         fs.durable_disk()
     })

@@ -32,7 +32,7 @@ impl Objects {
     ) -> Result<ObjectBuilder> {
         let builder = ObjectBuilder::new(kind, owner, codec);
         match self.keys() {
-            _ if kind.is_in_clear() => Ok(builder),
+            _ if kind.is_always_plaintext() => Ok(builder),
             None if self.is_encrypted() => Err(Error::Locked { place: self.place().to_owned() }),
             None => Ok(builder),
             Some(keys) => {

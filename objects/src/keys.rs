@@ -204,7 +204,7 @@ impl Objects {
     }
 
     fn put_ring(&self, encryption: &Encryption) -> Result<()> {
-        let master = Keys::of_master(encryption.repository, &encryption.master);
+        let master = Keys::from_master(encryption.repository, &encryption.master);
         let path = ring_path(&encryption.repository, encryption.ring);
         let build = || {
             let cipher = master.seal(ObjectKind::KeyRing, &path)?;
@@ -215,7 +215,7 @@ impl Objects {
             if read.footer == *encryption.keys.encode() {
                 Ok(bytes)
             } else {
-                Err(CodecError::NotWhatWasEncoded)
+                Err(CodecError::VerificationFailed)
             }
         };
         self.put_new(&path, build().map_err(|source| self.keys_error(source))?)
@@ -233,7 +233,7 @@ impl Objects {
         let path = ring_path(repository, newest);
         let bad = |source| Error::Object { path: path.clone(), source };
         let bytes = self.get(&path)?;
-        let access = Access { keys: Some(&Keys::of_master(*repository, master)), name: &path };
+        let access = Access { keys: Some(&Keys::from_master(*repository, master)), name: &path };
         let index = ObjectIndex::from_whole(&bytes, ObjectKind::KeyRing, access).map_err(bad)?;
         Ok((newest, Keys::decode(*repository, &index.footer).map_err(bad)?))
     }

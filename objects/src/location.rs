@@ -20,7 +20,7 @@ pub enum Location {
 #[non_exhaustive]
 pub enum LocationError {
     /// Nothing was given.
-    #[error("is empty; give a directory or a file:// URL with an absolute path")]
+    #[error("the path is empty; give a directory or a file:// URL with an absolute path")]
     Empty,
     /// A store that exists, and is not part of this build.
     #[error("{scheme}: this build does not include {store} yet; give a directory or a file:// URL")]
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn other_locations_are_refused_by_name() {
         for (text, says) in [
-            ("", "is empty"),
+            ("", "the path is empty"),
             ("file://host/share", "file:///srv/backup"),
             ("file:///a%2", "file:///srv/backup"),
             ("file:///a%+1", "file:///srv/backup"),

@@ -21,7 +21,7 @@ impl Objects {
     pub fn source_folder(&self, source: &SourceName) -> SourceFolder {
         match self.keys() {
             None => SourceFolder::in_clear(source),
-            Some(keys) => SourceFolder::hidden(&keys.hidden(source.as_str())),
+            Some(keys) => SourceFolder::hidden(&keys.folder_of(source.as_str())),
         }
     }
 

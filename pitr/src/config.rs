@@ -1,4 +1,4 @@
-//! Settings: plain data, checked before use.
+//! Settings of a repository: plain data, validated before use.
 
 use std::path::{Path, PathBuf};
 
@@ -7,34 +7,34 @@ use pitr_objects::{Location, LocationError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Where a repository is and how it is written.
+/// A repository's path, and how it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PitrConfig {
-    /// The repository: a folder, or a URL ([`Location`]).
+    /// The repository's folder, or its URL ([`Location`]).
     pub repository: PathBuf,
-    /// How snapshots and log are compressed: `none`, `zstd:3`, `lz4`, `snappy`, `gzip:6`.
+    /// Compression of snapshots and log: `none`, `zstd:3`, `lz4`, `snappy`, `gzip:6`.
     #[serde(default, with = "codec_name")]
     pub codec: Codec,
-    /// Permissions of the files of a repository that is made; `0o600` if they are not given. They become those of its folder, which
-    /// later files follow, and mean nothing for a repository that is there.
+    /// Permissions of the files of a new repository, `0o600` if `None`. The repository's folder
+    /// gets them, and later files follow the folder. Ignored for an existing repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
 }
 
-/// A setting that can't be obeyed.
+/// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No repository is named.
-    #[error("`repository` is empty; name a folder")]
+    /// `repository` is empty.
+    #[error("`repository` is empty; give a folder")]
     NoRepository,
-    /// The repository's URL can't be opened by this build.
+    /// This build cannot open the repository's URL.
     #[error("`repository`: {0}")]
     Repository(#[source] LocationError),
-    /// Permissions that keep the owner out, or are not those of files.
+    /// `mode` does not let the owner read and write, or has other bits than file permissions.
     #[error(
-        "`mode` is {0:#o}; give permissions of files that their owner reads and writes, as 0o600 or 0o640"
+        "`mode` is {0:#o}; give file permissions that let the owner read and write, such as 0o600 or 0o640"
     )]
     Mode(u32),
 }
@@ -60,6 +60,9 @@ impl PitrConfig {
     }
 
     /// The place of the repository.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoRepository`], [`ConfigError::Repository`].
     pub fn location(&self) -> Result<Location, ConfigError> {
         Location::parse(&self.repository).map_err(|error| match error {
             LocationError::Empty => ConfigError::NoRepository,
@@ -67,7 +70,10 @@ impl PitrConfig {
         })
     }
 
-    /// Refuses what can't be obeyed; nothing is adjusted silently.
+    /// Refuses invalid settings. Nothing is adjusted silently.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.location()?;
         match self.mode {
@@ -82,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_obeyed_is_refused() {
+    fn invalid_settings_are_refused() {
         assert_eq!(PitrConfig::at("/r").validate(), Ok(()));
         assert_eq!(PitrConfig::at("").validate(), Err(ConfigError::NoRepository));
         let location = |at| PitrConfig::at(at).location();
@@ -98,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_is_written_by_its_name() {
+    fn a_codec_is_serialized_as_its_name() {
         let config = PitrConfig { codec: Codec::Lz4, ..PitrConfig::at("/r") };
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(text, r#"{"repository":"/r","codec":"lz4"}"#);

@@ -1,4 +1,4 @@
-//! Everything that can go wrong, by the crate that says so.
+//! Errors of the facade, by the crate that they come from.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting.
+    /// An invalid setting.
     #[error(transparent)]
     Config(#[from] crate::ConfigError),
     /// The repository.
@@ -42,31 +42,31 @@ pub enum Error {
     #[error(transparent)]
     Sqlite(#[from] pitr_sqlite::Error),
     /// The repository has no source yet.
-    #[error("{repository}: holds no source yet; `pitr backup` or `pitr watch` a database first")]
+    #[error("repository {repository} has no source yet")]
     NoSource {
         /// The repository.
         repository: String,
     },
     /// The repository has several sources and none was named.
-    #[error("{repository}: holds several sources ({names}); name one with --source")]
+    #[error("repository {repository} has several sources ({names}), and none was named")]
     WhichSource {
         /// The repository.
         repository: String,
-        /// Their names.
+        /// Names of the repository's sources.
         names: String,
     },
-    /// The named source is not there.
-    #[error("{repository}: has no source {name:?}; it holds {names}")]
+    /// The repository has no source of this name.
+    #[error("repository {repository} has no source {name:?}; its sources are {names}")]
     UnknownSource {
         /// The repository.
         repository: String,
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names that are there.
+        /// Names of the repository's sources.
         names: String,
     },
-    /// A path that has no name to call a source by.
-    #[error("{path}: can't be the name of a source; name one with --source")]
+    /// A source name can't be derived from this path.
+    #[error("no source name can be derived from {path}")]
     Unnamed {
         /// The path.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! A repository and what can be done with it.
+//! An open repository and its operations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository, Sources};
 use pitr_recovery::{History, Plan, Point, Progress, RestoreOptions, Restored, Restorer, Room};
 use pitr_snapshot::Snapshot;
-use pitr_sqlite::watch::{Events, Fleet, Subject, Surroundings, Watch, WatchOptions};
+use pitr_sqlite::watch::{Events, Fleet, Watch, WatchContext, WatchOptions, WatchSource};
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 
-use crate::{BackupMetadata, Backups, Error, PitrConfig, Result};
+use crate::{BackupMetadata, Backups, Error, PitrConfig, PruneOptions, Result};
 
 /// An open repository.
 #[derive(Debug, Clone)]
@@ -26,12 +26,12 @@ pub struct Pitr {
 }
 
 impl Pitr {
-    /// Makes a repository.
+    /// Creates a repository.
     pub fn init(config: &PitrConfig) -> Result<Self> {
         Self::make(config, |objects, now| objects.init_repository(now))
     }
 
-    /// Makes a repository whose objects are encrypted; `by` opens it.
+    /// Creates an encrypted repository that `by` opens.
     pub fn init_encrypted(config: &PitrConfig, by: &dyn KeyWrap) -> Result<Self> {
         Self::make(config, |objects, now| objects.init_encrypted(now, by))
     }
@@ -52,8 +52,9 @@ impl Pitr {
         Self::open_with(config, None)
     }
 
-    /// Opens a repository with what opens it, if it is encrypted. One that isn't is refused when something is given:
-    /// who has encrypted his repository must not be led to write into one that only stands in its place.
+    /// Opens a repository. `by` is the passphrase or key of an encrypted one. A plain repository is
+    /// refused if `by` is given: a plain repository put in place of an encrypted one must not
+    /// receive data.
     pub fn open_with(config: &PitrConfig, by: Option<&dyn KeyWrap>) -> Result<Self> {
         config.validate()?;
         let objects = Objects::open(&config.location()?)?;
@@ -90,12 +91,11 @@ impl Pitr {
         self.clock.as_ref()
     }
 
-    /// The sources that the repository holds, by name.
-    /// Those that can't be read are warned of.
+    /// Names of the repository's sources. Logs a warning for each unreadable source.
     pub fn sources(&self) -> Result<Vec<SourceName>> {
         let Sources { names, unreadable } = self.objects.readable_sources()?;
         for error in unreadable {
-            tracing::warn!("a source is left out: {error}");
+            tracing::warn!("skipping an unreadable source: {error}");
         }
         Ok(names)
     }
@@ -105,12 +105,13 @@ impl Pitr {
         let Sources { names, unreadable } = self.objects.readable_sources()?;
         let is_there = |name: &str| names.iter().any(|n| n.as_str() == name);
         for error in unreadable {
-            // A name that can't be read may be the one that is asked for, or not the only one. A folder bears its name outside.
+            // An unreadable name may be the requested one, or a second source. A hidden folder has
+            // its name in its path.
             let is_hidden = matches!(error, pitr_objects::Error::Hidden { .. });
             if !is_hidden && !name.is_some_and(is_there) {
                 return Err(error.into());
             }
-            tracing::warn!("a source is left out: {error}");
+            tracing::warn!("skipping an unreadable source: {error}");
         }
         let repository = || self.objects.place().to_owned();
         let listed = || names.iter().map(SourceName::as_str).collect::<Vec<_>>().join(", ");
@@ -129,19 +130,20 @@ impl Pitr {
         self.source(None)
     }
 
-    /// The name that a source gets if none is given: that of its file, without what stands behind a dot, or folder.
+    /// The default name of a source: its file's name without extension, or its folder's name.
     pub fn source_for(database: &Path) -> Result<SourceName> {
         let unnamed = || Error::Unnamed { path: database.to_owned() };
-        // What stands behind a dot is a file's kind, and a part of a folder's name.
+        // A file's name has an extension; a folder's name may contain a dot.
         let name = if database.is_dir() { database.file_name() } else { database.file_stem() };
         let name = name.and_then(|name| name.to_str()).ok_or_else(unnamed)?;
         SourceName::from_lossy(name).ok_or_else(unnamed)
     }
 
-    /// The name of a source that was found in a watched folder, by its path below that folder: `a/app.db` is `a.app`.
+    /// The name of a source in a watched folder, from its path below that folder: `a/app.db` is
+    /// `a.app`.
     ///
     /// # Errors
-    /// [`Error::Unnamed`] if nothing of the path can be in a name.
+    /// [`Error::Unnamed`] if no name can be derived from the path.
     pub fn source_below(relative: &Path) -> Result<SourceName> {
         let unnamed = || Error::Unnamed { path: relative.to_owned() };
         let parts: Vec<_> =
@@ -149,21 +151,21 @@ impl Pitr {
         SourceName::from_lossy(&parts.join(".")).ok_or_else(unnamed)
     }
 
-    /// The history of a source that leads to `timeline`, or to its newest one.
+    /// The history of a source up to `timeline`, or up to its newest timeline.
     pub fn history(&self, source: &SourceName, timeline: Option<TimelineId>) -> Result<History> {
         Ok(History::load(&self.objects, source, timeline)?)
     }
 
-    /// The chunks. An index object that is damaged keeps only that from being restored which needs it.
+    /// The chunks. A damaged index object affects only snapshots that need it.
     fn chunks_to_read(&self) -> Result<ChunkStore> {
         let (chunks, damaged) = ChunkStore::open_what_is_sound(self.objects.clone())?;
         for (_, error) in damaged {
-            tracing::warn!("{error}; what doesn't need it can be restored all the same");
+            tracing::warn!("{error}; snapshots that do not need it can be restored");
         }
         Ok(chunks)
     }
 
-    /// Builds a file as of `plan`. `progress` is called from several threads.
+    /// Restores a file as of `plan`. `progress` is called from several threads.
     pub fn restore(
         &self,
         history: &History,
@@ -177,17 +179,18 @@ impl Pitr {
         if let Some(fingerprint) = restored.fingerprint {
             let Point { timeline, lsn, tx, time, .. } = restored.reached;
             let state = RestoredState { timeline, lsn, tx, time, fingerprint };
-            // The result is there already, and is right without it.
+            // The output is complete and correct even without this record.
             if let Err(error) = history.archive().state_restored(&state) {
                 tracing::warn!(
-                    "the repository does not know of this restore: {error}; if the result is protected later, under the name of this source, that begins behind a gap"
+                    "this restore could not be recorded in the repository: {error}; if the output is later watched as this source, it begins after a gap"
                 );
             }
         }
         Ok(restored)
     }
 
-    /// The room that the result of `plan` takes, and what there is at `output`; refused if there is less. Writes nothing.
+    /// The disk space that the output of `plan` needs, and the space free at `output`. Fails if
+    /// less is free. Writes nothing.
     pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
         let chunks = self.chunks_to_read()?;
         let (fs, clock) = (self.fs.as_ref(), self.clock.as_ref());
@@ -217,7 +220,8 @@ impl Pitr {
         Ok(pitr_directory::backup(&self.objects, self.clock.as_ref(), name, folder, options)?)
     }
 
-    /// Builds a folder as a snapshot has it. `progress` is told bytes done and all, from several threads.
+    /// Restores a folder from a snapshot. `progress` gets bytes done and total bytes, from several
+    /// threads.
     pub fn restore_folder(
         &self,
         snapshot: &Snapshot,
@@ -230,7 +234,7 @@ impl Pitr {
         Ok(pitr_directory::restore(fs, &chunks, snapshot, output, options, now, progress)?)
     }
 
-    /// Proves that the repository holds what it should. `progress` is called from several threads.
+    /// Checks the objects of the repository. `progress` is called from several threads.
     pub fn verify(
         &self,
         options: pitr_verify::Options,
@@ -239,37 +243,41 @@ impl Pitr {
         Ok(pitr_verify::verify(&self.objects, options, progress)?)
     }
 
-    /// Tells what the policy would remove, or removes it. At most `max_waste` of what packs hold, from 0 to 1, is left that
-    /// nobody needs.
-    pub fn prune(
-        &self,
-        policy: pitr_prune::Policy,
-        max_waste: f64,
-        execute: bool,
-    ) -> Result<pitr_prune::Report> {
+    /// Deletes what the policy does not keep, or reports what it would delete.
+    ///
+    /// # Errors
+    /// [`Error::Prune`].
+    pub fn prune(&self, options: PruneOptions) -> Result<pitr_prune::Report> {
+        let PruneOptions { policy, waste_percent_max, execute } = options;
+        let max_waste = f64::from(waste_percent_max.min(100)) / 100.0;
         let pruner = pitr_prune::Pruner::new(self.objects.clone(), policy)?.max_waste(max_waste);
         let now = self.clock.now();
         Ok(if execute { pruner.execute(now)? } else { pruner.plan(now)? })
     }
 
-    /// Begins to watch a SQLite database. From the return on every commit is captured.
+    /// Starts to watch a SQLite database. Every commit after the return is captured.
     ///
     /// # Errors
     /// [`Error::Sqlite`].
-    pub fn watch(&self, subject: Subject, options: WatchOptions, events: Events) -> Result<Watch> {
-        Ok(Watch::begin(self.surroundings(), subject, WatchOptions { codec: self.codec, ..options }, events)?)
+    pub fn watch(&self, watched: WatchSource, options: WatchOptions, events: Events) -> Result<Watch> {
+        Ok(Watch::begin(
+            self.watch_context(),
+            watched,
+            WatchOptions { codec: self.codec, ..options },
+            events,
+        )?)
     }
 
-    /// A fleet that watches any number of SQLite databases with a fixed number of threads.
+    /// A fleet: watches any number of SQLite databases with a fixed number of threads.
     ///
     /// # Errors
     /// [`Error::Sqlite`].
     pub fn fleet(&self, options: WatchOptions) -> Result<Fleet> {
-        Ok(Fleet::new(self.surroundings(), WatchOptions { codec: self.codec, ..options })?)
+        Ok(Fleet::new(self.watch_context(), WatchOptions { codec: self.codec, ..options })?)
     }
 
-    fn surroundings(&self) -> Surroundings {
-        Surroundings {
+    fn watch_context(&self) -> WatchContext {
+        WatchContext {
             fs: Arc::clone(&self.fs),
             clock: Arc::clone(&self.clock),
             objects: self.objects.clone(),

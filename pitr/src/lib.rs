@@ -1,7 +1,10 @@
-//! Point-in-time recovery: the facade of the pitr crates, and the program `pitr`.
+//! Point-in-time recovery: the facade of the pitr crates.
 //!
-//! [`Pitr`] is a repository, opened: it watches databases, takes snapshots, lists what can be restored and restores it.
-//! The crates below it are re-exported for teams who build engines on them one by one.
+//! [`Pitr`] is an open repository: it watches databases, takes snapshots, lists the states that can
+//! be restored, and restores them. The crates that it is built on are re-exported; storage engines
+//! can also use them one by one.
+//!
+//! The library has no command line. The program `pitr` is the crate `pitr-cli`.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), pitr::Error> {
@@ -11,7 +14,12 @@
 //! let source = pitr.only_source()?;
 //! let history = pitr.history(&source, None)?;
 //! let plan = history.plan(&history.resolve(&Target::at(Moment::Latest))?)?;
-//! let options = pitr::recovery::RestoreOptions { output: "/srv/restored.db".into(), force: false, delta: false, workers: None };
+//! let options = pitr::recovery::RestoreOptions {
+//!     output: "/srv/restored.db".into(),
+//!     force: false,
+//!     delta: false,
+//!     workers: None,
+//! };
 //! let restored = pitr.restore(&history, &plan, &options, &|_| {})?;
 //! println!("restored {}", restored.reached);
 //! # Ok(())
@@ -23,11 +31,13 @@ mod config;
 mod error;
 mod facade;
 mod metadata;
+mod options;
 
 pub use config::{ConfigError, PitrConfig};
 pub use error::{Error, Result};
 pub use facade::Pitr;
 pub use metadata::{BackupMetadata, Backups};
+pub use options::PruneOptions;
 
 pub use pitr_archive as archive;
 pub use pitr_codec as codec;
@@ -40,6 +50,7 @@ pub use pitr_recovery as recovery;
 pub use pitr_snapshot as snapshot;
 pub use pitr_sqlite as sqlite;
 pub use pitr_sqlite::exact;
+pub use pitr_tracker as tracker;
 pub use pitr_verify as verify;
 pub use pitr_vfs as vfs;
 pub use pitr_wal as wal;

@@ -1,4 +1,4 @@
-//! What there is to know of a backup without reading its data.
+//! Metadata of backups, without their data.
 
 use crate::Error;
 use pitr_codec::Codec;
@@ -6,60 +6,62 @@ use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
 use pitr_snapshot::{Snapshot, SnapshotId, SnapshotKind};
 
-/// A snapshot, as its root tells.
+/// Metadata of a snapshot, from its root.
 ///
-/// There is no differential kind: an increment stands by itself, without a chain to the snapshot that it was compared with,
-/// so that a differential backup would be the same thing.
+/// There is no differential kind: an incremental snapshot does not depend on the snapshot that it
+/// was compared with, so a differential one would be the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupMetadata {
     /// Its identity.
     pub id: SnapshotId,
-    /// What it is a snapshot of.
+    /// The source of the snapshot.
     pub source: SourceName,
-    /// What took it: `sqlite`, `directory`.
+    /// The engine that took it: `sqlite`, `directory`.
     pub engine: String,
     /// Full or incremental.
     pub kind: SnapshotKind,
-    /// The snapshot that it was compared with; it is not needed for a restore, and may be gone.
+    /// The snapshot that it was compared with. A restore does not need it; it may have been pruned.
     pub parent: Option<SnapshotId>,
-    /// The timeline that it lies on.
+    /// Its timeline.
     pub timeline: TimelineId,
-    /// A restore of it reads the log from here.
+    /// A restore reads the log from this LSN on.
     pub redo_from: Lsn,
-    /// It holds every commit up to here; what comes later is restored from it and the log behind.
+    /// It contains every commit up to this LSN. Later states are restored from it and the log after
+    /// it.
     pub consistent_at: Lsn,
     /// Its last transaction.
     pub tx: TxId,
-    /// When that was committed.
+    /// Commit time of the last transaction.
     pub time: Timestamp,
-    /// When it was taken.
+    /// When the snapshot was taken.
     pub created: Timestamp,
-    /// Lengths of its files together, bytes.
+    /// Total length of its files, bytes.
     pub logical_bytes: u64,
-    /// Bytes that differ from the parent; all of them without one.
+    /// Bytes that differ from the parent; all bytes if there is no parent.
     pub changed_bytes: u64,
-    /// Bytes that it added to the repository, compressed and, if it is, encrypted.
+    /// Bytes that it added to the repository, after compression and encryption.
     pub stored_bytes: u64,
-    /// How its data are compressed.
+    /// Compression of its data.
     pub codec: Codec,
-    /// Whether they are encrypted.
+    /// True if its data is encrypted.
     pub encrypted: bool,
-    /// Path of its root in the repository; whether all that the root needs is there `verify` tells.
+    /// Path of its root in the repository. [`Pitr::verify`](crate::Pitr::verify) checks the objects
+    /// that the root needs.
     pub root: String,
 }
 
 /// The snapshots of a source.
 #[derive(Debug)]
 pub struct Backups {
-    /// Those whose roots can be read, by timeline and position.
+    /// Snapshots with readable roots, ordered by timeline and LSN.
     pub backups: Vec<BackupMetadata>,
-    /// What is wrong with the roots of others.
+    /// Errors of unreadable roots.
     pub damaged: Vec<Error>,
 }
 
 impl BackupMetadata {
-    /// What the root of a snapshot in this repository tells.
+    /// Metadata of a snapshot in this repository.
     #[must_use]
     pub fn of(snapshot: &Snapshot, objects: &Objects) -> Self {
         let meta = &snapshot.meta;

@@ -1,4 +1,4 @@
-//! Taking and restoring snapshots of one file, in memory and in a local folder.
+//! Takes and restores snapshots of one file, in memory and in a local folder.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pitr_codec::Codec;
@@ -22,7 +22,7 @@ impl Noise {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// Half of each 64 bytes is noise.
+    /// In each 64 bytes, 32 are noise.
     fn half_compressible(&mut self, len: usize) -> Vec<u8> {
         let word = |at: usize, noise: &mut Noise| if at % 8 < 4 { noise.next() } else { (at / 512) as u64 };
         (0..len.div_ceil(8)).flat_map(|at| word(at, self).to_le_bytes()).take(len).collect()
@@ -47,7 +47,7 @@ impl BlockSource for Memory {
     }
 }
 
-/// Five of a hundred blocks.
+/// Changes of 5% of the blocks.
 struct Changes(BTreeMap<u64, Vec<u8>>);
 
 impl Changes {

@@ -1,4 +1,4 @@
-//! Chunks of overlays, kept while neighbouring extents need them, in buffers that are used again.
+//! A cache of overlay chunks for neighbouring extents. It reuses its buffers.
 
 use crate::{Error, Result};
 use lru::LruCache;
@@ -6,7 +6,7 @@ use pitr_dedup::ChunkId;
 use pitr_vfs::{Buffers, Loan};
 use std::sync::{Arc, Mutex};
 
-/// Keeps the chunks used last, up to a number of bytes.
+/// Keeps the most recently used chunks, up to a number of bytes.
 #[derive(Debug)]
 pub(crate) struct ChunkCache {
     bytes_max: usize,
@@ -26,8 +26,8 @@ impl ChunkCache {
         ChunkCache { bytes_max, buffers: Buffers::default(), state }
     }
 
-    /// The chunk, read by `read` into a buffer that it asks for if it is not at hand. Threads that miss at once may each
-    /// read it.
+    /// Returns the chunk. On a miss, `read` reads it into a buffer from the cache's pool. Threads
+    /// that miss at the same time may each read it.
     pub(crate) fn get(
         &self,
         id: &ChunkId,
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_used_last_stays() {
+    fn the_most_recently_used_chunks_stay() {
         let cache = ChunkCache::new(30);
         let id = |n: u8| ChunkId::of(&[n]);
         let fetch = |n: u8| {
@@ -76,7 +76,7 @@ mod tests {
         };
         assert!(fetch(1) && fetch(2) && fetch(3));
         assert!(!fetch(1));
-        assert!(fetch(4), "the fourth pushes out the second");
+        assert!(fetch(4), "the fourth evicts the second");
         assert!(!fetch(1) && !fetch(3) && !fetch(4));
         assert!(fetch(2));
         assert!(cache.state.lock().unwrap().bytes <= 30);

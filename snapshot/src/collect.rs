@@ -1,7 +1,7 @@
-//! Taking in the images of a delta: packing changed blocks into chunks.
+//! Collects the images of a delta and packs changed blocks into chunks.
 //!
-//! Images come in any order. A window of them is sorted before it is packed, so that neighbours come to lie in one
-//! chunk, and so that an extent of which every block came within a window is stored whole right away.
+//! Images arrive in any order. A window of them is sorted before it is packed, so that neighbouring
+//! blocks share a chunk. An extent whose blocks are all within one window is stored whole at once.
 
 use crate::shape::{EXTENT_BYTES, Geometry, extent_len};
 use crate::source::is_zero;
@@ -10,16 +10,17 @@ use pitr_dedup::{ChunkId, ChunkWriter};
 use pitr_format::FileId;
 use std::collections::HashMap;
 
-/// Bytes of images that are sorted together.
+/// Size of the images that are sorted together, bytes.
 const WINDOW_BYTES: usize = 32 << 20;
-/// Images that are sorted together, those of zeros counted.
+/// Number of images that are sorted together, including those of zeros.
 const WINDOW_IMAGES: usize = 128 << 10;
-/// Chunks that are stored together, by all threads.
-const TOGETHER: usize = 16;
-/// In place of a chunk's number: the block is all zeros.
+/// Number of chunks that all threads store together.
+const CHUNKS_AT_ONCE: usize = 16;
+/// In place of a chunk number: the block is all zeros.
 const ZERO: u32 = u32::MAX;
 
-/// Where a changed block went: 16 bytes for each are all that grows with the delta.
+/// Where a changed block is stored. These 16 bytes per block are the only memory that grows with
+/// the delta.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Changed {
     pub(crate) block: u64,
@@ -28,21 +29,21 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
-    /// Chunk and slot; `None` for zeros.
+    /// Chunk and slot, or `None` for a block of zeros.
     pub(crate) fn slot(&self) -> Option<(u32, u32)> {
         (self.chunk != ZERO).then_some((self.chunk, self.slot))
     }
 }
 
-/// What was taken in of one file.
+/// The collected changes of one file.
 #[derive(Debug)]
 pub(crate) struct CollectedFile {
     pub(crate) shape: FileShape,
-    /// Changed blocks, sorted once settled.
+    /// Changed blocks. Sorted after `settle`.
     pub(crate) blocks: Vec<Changed>,
-    /// The chunks that they name.
+    /// The chunks that the blocks refer to.
     pub(crate) chunks: Vec<ChunkId>,
-    /// Extents that were stored whole, sorted once settled.
+    /// Extents that were stored whole. Sorted after `settle`.
     pub(crate) wholes: Vec<(u64, ChunkId)>,
 }
 
@@ -51,12 +52,12 @@ impl CollectedFile {
         self.shape.geometry()
     }
 
-    /// Bytes of the file that a block covers.
+    /// Number of the file's bytes in a block.
     fn block_len(&self, block: u64) -> u64 {
         self.shape.len.saturating_sub(block * self.geometry().block_bytes).min(self.geometry().block_bytes)
     }
 
-    /// Bytes of all blocks and extents taken in.
+    /// Total size of the collected blocks and extents, bytes.
     pub(crate) fn changed(&self) -> u64 {
         let blocks: u64 = self.blocks.iter().map(|entry| self.block_len(entry.block)).sum();
         let wholes: u64 =
@@ -64,19 +65,19 @@ impl CollectedFile {
         blocks + wholes
     }
 
-    /// The changed blocks from `first` up to `end`.
+    /// The changed blocks from `first` (inclusive) to `end` (exclusive).
     pub(crate) fn range(&self, first: u64, end: u64) -> &[Changed] {
         let at = |block: u64| self.blocks.partition_point(|entry| entry.block < block);
         &self.blocks[at(first)..at(end)]
     }
 
-    /// The whole extents from `first` up to `end`.
+    /// The whole extents from `first` (inclusive) to `end` (exclusive).
     pub(crate) fn wholes_in(&self, first: u64, end: u64) -> &[(u64, ChunkId)] {
         let at = |extent: u64| self.wholes.partition_point(|(number, _)| *number < extent);
         &self.wholes[at(first)..at(end)]
     }
 
-    /// True if there is an image of the block.
+    /// True if an image of the block was collected.
     pub(crate) fn has(&self, block: u64) -> bool {
         let extent = block / self.geometry().blocks_per_extent();
         !self.range(block, block + 1).is_empty() || !self.wholes_in(extent, extent + 1).is_empty()
@@ -87,7 +88,7 @@ impl CollectedFile {
         self.wholes.sort_unstable_by_key(|(extent, _)| *extent);
         let file = self.shape.file;
         let per_extent = self.geometry().blocks_per_extent();
-        let twice = |block| Err(Error::Image { file, block, what: "the delta hands out its image twice" });
+        let twice = |block| Err(Error::Image { file, block, what: "the delta returns its image twice" });
         if let Some(pair) = self.blocks.windows(2).find(|pair| pair[0].block == pair[1].block) {
             return twice(pair[0].block);
         }
@@ -107,7 +108,7 @@ impl CollectedFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Image {
     file: u32,
-    /// Where its bytes lie; [`ZERO`] for zeros.
+    /// Offset of its bytes in the window; [`ZERO`] for zeros.
     at: u32,
     block: u64,
 }
@@ -119,19 +120,20 @@ pub(crate) struct Collector<'w> {
     numbers: HashMap<FileId, u32>,
     images: Vec<Image>,
     bytes: Vec<u8>,
-    /// The chunk being filled, and the file whose it is.
+    /// The chunk that is being filled, and the index of its file.
     open: Vec<u8>,
     open_file: usize,
-    /// Chunks that are to be stored, and where their ids go.
+    /// Chunks that are ready to be stored, and the use of each one's id.
     full: Vec<Vec<u8>>,
-    full_for: Vec<Wanting>,
+    pending_ids: Vec<PendingId>,
 }
 
-/// What the id of a chunk is wanted for.
+/// The use of a chunk's id.
 #[derive(Debug, Clone, Copy)]
-struct Wanting {
+struct PendingId {
     file: usize,
-    /// An extent that it is the whole of; else it is the next in the file's table.
+    /// The extent whose whole content the chunk is. `None` for a chunk of blocks, whose id is
+    /// appended to the file's table.
     extent: Option<u64>,
 }
 
@@ -143,32 +145,33 @@ impl<'w> Collector<'w> {
             .map(|shape| CollectedFile { shape, blocks: Vec::new(), chunks: Vec::new(), wholes: Vec::new() })
             .collect();
         let (images, bytes, open) = (Vec::new(), Vec::new(), Vec::new());
-        let (full, full_for) = (Vec::new(), Vec::new());
-        Collector { writer, files, numbers, images, bytes, open, open_file: 0, full, full_for }
+        let (full, pending_ids) = (Vec::new(), Vec::new());
+        Collector { writer, files, numbers, images, bytes, open, open_file: 0, full, pending_ids }
     }
 
     pub(crate) fn files(&self) -> &[CollectedFile] {
         &self.files
     }
 
-    /// Takes in an image.
+    /// Collects an image.
     pub(crate) fn push(&mut self, file: FileId, block: u64, image: &[u8]) -> Result<()> {
         let wrong = |what| Error::Image { file, block, what };
         let number = *self.numbers.get(&file).ok_or(wrong("the delta does not name the file"))?;
         let shape = &self.files[number as usize].shape;
         let block_bytes = shape.geometry().block_bytes;
         let Some(start) = block.checked_mul(block_bytes).filter(|start| *start < shape.len) else {
-            return Ok(()); // behind the end of the file
+            return Ok(()); // after the end of the file
         };
         let within = (shape.len - start).min(block_bytes) as usize;
         if image.len() != block_bytes as usize && image.len() != within {
-            return Err(wrong("the image is not as long as a block"));
+            return Err(wrong("the image does not have the length of a block"));
         }
         let image = &image[..within];
         if is_zero(image) {
             self.images.push(Image { file: number, at: ZERO, block });
         } else {
-            self.images.push(Image { file: number, at: self.bytes.len() as u32, block }); // below WINDOW_BYTES
+            // Below WINDOW_BYTES.
+            self.images.push(Image { file: number, at: self.bytes.len() as u32, block });
             self.bytes.extend_from_slice(image);
             self.bytes.resize(self.bytes.len() + block_bytes as usize - within, 0);
         }
@@ -179,7 +182,7 @@ impl<'w> Collector<'w> {
         }
     }
 
-    /// Packs what is left and puts everything in order.
+    /// Packs the rest and sorts everything.
     pub(crate) fn settle(&mut self) -> Result<()> {
         self.pack()?;
         self.close()?;
@@ -211,7 +214,7 @@ impl<'w> Collector<'w> {
         Ok(())
     }
 
-    /// Packs the images of one extent: the extent itself if they are all of it.
+    /// Packs the images of one extent: as a whole extent if they cover it.
     fn pack_extent(&mut self, run: &[Image], bytes: &[u8]) -> Result<()> {
         let Some(first) = run.first() else { return Ok(()) };
         let number = first.file as usize;
@@ -222,7 +225,7 @@ impl<'w> Collector<'w> {
         let block_bytes = geometry.block_bytes as usize;
         let in_order = run.windows(2).all(|pair| pair[0].block < pair[1].block);
         if in_order && run.len() as u64 == geometry.blocks(len as u64) {
-            return self.put_whole(number, extent, whole_of(run, bytes, block_bytes, len));
+            return self.put_whole(number, extent, whole_extent(run, bytes, block_bytes, len));
         }
         for image in run {
             let entry = match image.at {
@@ -239,25 +242,26 @@ impl<'w> Collector<'w> {
             self.files[file].wholes.push((extent, ChunkId::ZERO));
             Ok(())
         } else {
-            self.put(Wanting { file, extent: Some(extent) }, bytes)
+            self.put(PendingId { file, extent: Some(extent) }, bytes)
         }
     }
 
-    /// Appends a block to the file's open chunk.
+    /// Appends a block to the open chunk of its file.
     fn append(&mut self, file: usize, block: u64, bytes: &[u8]) -> Result<Changed> {
         if self.open_file != file || self.open.len() as u64 == EXTENT_BYTES {
             self.close()?;
             self.open_file = file;
         }
-        let slot = (self.open.len() / bytes.len()) as u32; // blocks of one file are of one size
+        // All blocks of a file have the same size.
+        let slot = (self.open.len() / bytes.len()) as u32;
         self.open.extend_from_slice(bytes);
         let chunk = self.files[file].chunks.len() + self.waiting(file);
         Ok(Changed { block, chunk: chunk as u32, slot })
     }
 
-    /// Chunks for the file's table that have no id yet.
+    /// Number of chunks for the file's table that have no id yet.
     fn waiting(&self, file: usize) -> usize {
-        self.full_for.iter().filter(|one| one.file == file && one.extent.is_none()).count()
+        self.pending_ids.iter().filter(|one| one.file == file && one.extent.is_none()).count()
     }
 
     fn close(&mut self) -> Result<()> {
@@ -265,20 +269,20 @@ impl<'w> Collector<'w> {
             return Ok(());
         }
         let chunk = std::mem::take(&mut self.open);
-        self.put(Wanting { file: self.open_file, extent: None }, chunk)
+        self.put(PendingId { file: self.open_file, extent: None }, chunk)
     }
 
-    fn put(&mut self, wanting: Wanting, chunk: Vec<u8>) -> Result<()> {
+    fn put(&mut self, pending: PendingId, chunk: Vec<u8>) -> Result<()> {
         self.full.push(chunk);
-        self.full_for.push(wanting);
-        if self.full.len() < TOGETHER { Ok(()) } else { self.store() }
+        self.pending_ids.push(pending);
+        if self.full.len() < CHUNKS_AT_ONCE { Ok(()) } else { self.store() }
     }
 
-    /// Stores what is full, by all threads.
+    /// Stores the ready chunks, on all threads.
     fn store(&mut self) -> Result<()> {
         let ids = self.writer.put_many(&self.full)?;
         self.full.clear();
-        for (Wanting { file, extent }, id) in self.full_for.drain(..).zip(ids) {
+        for (PendingId { file, extent }, id) in self.pending_ids.drain(..).zip(ids) {
             match extent {
                 Some(extent) => self.files[file].wholes.push((extent, id)),
                 None => self.files[file].chunks.push(id),
@@ -289,7 +293,7 @@ impl<'w> Collector<'w> {
 }
 
 /// The bytes of an extent of which every block has an image.
-fn whole_of(run: &[Image], bytes: &[u8], block_bytes: usize, len: usize) -> Vec<u8> {
+fn whole_extent(run: &[Image], bytes: &[u8], block_bytes: usize, len: usize) -> Vec<u8> {
     let mut extent = Vec::with_capacity(run.len() * block_bytes);
     for image in run {
         match image.at {

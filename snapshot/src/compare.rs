@@ -1,10 +1,12 @@
-//! The delta between a source that is read whole and a snapshot of it.
+//! The delta between a source and a snapshot of it, found by comparison.
 //!
-//! Pieces of 4 KiB are compared by their sums, which the repository keeps beside its chunks: nothing of the parent's content
-//! is read. Only files of smaller blocks are compared block by block where a piece differs.
+//! Pieces of 4 KiB are compared by their sums, which the repository stores with its chunks. The
+//! content of the parent is not read. Only files with smaller blocks are compared block by block
+//! where a piece differs.
 //!
-//! Of a file whose changes the source knows only extents are read of which most changed, and of the others the blocks that did;
-//! these are handed out without a comparison.
+//! For a file whose changes the source knows, only extents with mostly changed blocks are read
+//! whole. In the other extents only the changed blocks are read, and they are returned without a
+//! comparison.
 
 use crate::pipeline::{Extent, each_extent};
 use crate::scattered::each_block;
@@ -24,7 +26,7 @@ pub(crate) struct Compared<'a> {
 }
 
 impl<'a> Compared<'a> {
-    /// Compares these files of the source, all of blocks and in order.
+    /// Compares these files of the source. All have blocks, and they are sorted.
     pub(crate) fn new(
         store: &ChunkStore,
         source: &'a dyn BlockSource,
@@ -35,26 +37,27 @@ impl<'a> Compared<'a> {
         Compared { source, shapes, before, changed: 0 }
     }
 
-    /// Bytes of the blocks that differ.
+    /// Total size of the blocks that differ, bytes.
     pub(crate) fn changed(&self) -> u64 {
         self.changed
     }
 }
 
-/// The snapshot that is compared with.
+/// The snapshot to compare with.
 struct Before {
     parent: SnapshotReader,
 }
 
-/// A file whose changes the source knows. Where most of an extent changed it is read whole, and compared.
+/// A file whose changes the source knows. Extents with mostly changed blocks are read whole and
+/// compared.
 struct Known<'a> {
     changes: &'a ChangeSet,
     size: BlockSize,
-    /// Blocks of an extent.
+    /// Number of blocks per extent.
     per_extent: u64,
-    /// From this extent on all are read: what the file grew by.
+    /// All extents from this one on are read, because the file grew there.
     grown: u64,
-    /// The extents before it of which more than half of the blocks changed, ascending.
+    /// The earlier extents in which more than half of the blocks changed, ascending.
     dense: Vec<u64>,
 }
 
@@ -63,7 +66,7 @@ impl Known<'_> {
         extent >= self.grown || self.dense.binary_search(&extent).is_ok()
     }
 
-    /// The changed blocks of the other extents.
+    /// The changed blocks of all other extents.
     fn scattered(&self, shape: &FileShape) -> impl Iterator<Item = u64> + Send {
         let blocks = self.changes.blocks(shape.file, self.size, shape.len);
         let before = blocks.take_while(|block| block / self.per_extent < self.grown);
@@ -71,22 +74,22 @@ impl Known<'_> {
     }
 }
 
-/// What became of an extent.
+/// The result of comparing an extent.
 struct Difference {
-    /// Blocks to hand out, counted from the extent's first.
+    /// Blocks to return, counted from the extent's first.
     blocks: Vec<usize>,
-    /// Bytes that differ.
+    /// Size of the blocks that differ, bytes.
     changed: u64,
 }
 
 impl Before {
-    /// How long the file is in the parent, if its blocks are comparable.
+    /// Length of the file in the parent, if its blocks are comparable.
     fn has(&self, shape: &FileShape) -> Option<u64> {
         let entry = self.parent.manifest().file(shape.file);
         entry.filter(|entry| entry.shape.block_bytes == shape.block_bytes).map(|entry| entry.shape.len)
     }
 
-    /// The file, if the source knows its changes since this snapshot.
+    /// The file's known changes, if the source knows them and the parent has the file.
     fn known<'s>(&self, source: &'s dyn BlockSource, shape: &FileShape) -> Result<Option<Known<'s>>> {
         let Some((changes, had)) = source.changes(shape.file).zip(self.has(shape)) else { return Ok(None) };
         let (size, per_extent) = (block_size(shape)?, shape.geometry().blocks_per_extent());
@@ -104,7 +107,7 @@ impl Before {
         Ok(Some(known))
     }
 
-    /// Bytes at the begin of the file that the parent has too.
+    /// Number of bytes at the start of the file that the parent has too.
     fn shared(&self, shape: &FileShape) -> u64 {
         self.has(shape).map_or(0, |len| len.min(shape.len))
     }
@@ -130,8 +133,8 @@ impl Before {
 }
 
 impl Difference {
-    /// Of blocks that differ or don't, in order. If more than half of them do all are handed out: the extent is written
-    /// whole.
+    /// Builds the result from a flag per block. If more than half of the blocks differ, all are
+    /// returned: the extent is then stored whole.
     fn of(differs: impl Iterator<Item = bool>, len: usize, block_bytes: usize) -> Self {
         let count = len.div_ceil(block_bytes);
         let mut blocks: Vec<usize> =
@@ -144,7 +147,7 @@ impl Difference {
     }
 }
 
-/// Compares with what was before, behind which there are zeros.
+/// Compares `now` with `before`, which continues with zeros after its end.
 fn differing(before: &[u8], now: &[u8], block_bytes: usize) -> Difference {
     let same = |no: usize, block: &[u8]| {
         let start = no * block_bytes;

@@ -1,31 +1,33 @@
-//! Cutting a file without blocks where its content says.
+//! Content-defined chunking of a file without blocks.
 //!
-//! A cut depends on the bytes shortly before it (FastCDC: Xia and others, USENIX ATC '16, by the `fastcdc` crate): behind what
-//! was put into a file or taken out of it the cuts soon fall as before, and the extents between them are known already. Another
-//! version of the crate that cut elsewhere would cost room, and nothing else.
+//! A cut depends on the bytes shortly before it (FastCDC: Xia and others, USENIX ATC '16, by the
+//! `fastcdc` crate). Soon after an insertion or deletion the cuts are the same as before, so later
+//! extents are already stored. If another version of the crate cut at other places, that would only
+//! take more space.
 
 use crate::shape::EXTENT_BYTES;
 use crate::{BlockSource, Error, FileShape, Result};
 use fastcdc::v2020::FastCDC;
 use pitr_vfs::Buffer;
 
-/// Shortest extent, but for the last one of a file, and what an extent is about long, bytes.
+/// Minimum length of an extent except for the last one of a file, and the average length, bytes.
 const CUT_BYTES_MIN: usize = 64 << 10;
 const CUT_BYTES: usize = 256 << 10;
 const CUT_BYTES_MAX: usize = EXTENT_BYTES as usize;
-/// Bytes of one reading.
+/// Size of one read, bytes.
 const READ_BYTES: usize = 4 << 20;
 
-/// Reads a file from its begin to its end and cuts it.
+/// Reads a file from start to end and cuts it into extents.
 pub(crate) struct Cutter<'a> {
     source: &'a dyn BlockSource,
     shape: &'a FileShape,
-    /// What was read and not yet cut ends where it was read to. It is read to behind the longest extent, so that what is left of
-    /// one reading fits before the next, whose place in memory stays aligned.
+    /// Bytes that were read and not yet cut end at `end`. Reads start after room for the longest
+    /// extent, so that the rest of one read fits before the next read, which keeps its alignment in
+    /// memory.
     window: Buffer,
     begin: usize,
     end: usize,
-    /// Bytes of the file that were read.
+    /// Number of bytes of the file that were read.
     read: u64,
 }
 
@@ -41,7 +43,7 @@ impl<'a> Cutter<'a> {
         self.begin == self.end && self.read == self.shape.len
     }
 
-    /// Puts the next extent into `out`; nothing at the end of the file.
+    /// Writes the next extent to `out`. `out` is empty at the end of the file.
     pub(crate) fn next_into(&mut self, out: &mut Buffer) -> Result<()> {
         if self.end - self.begin < CUT_BYTES_MAX && self.read < self.shape.len {
             self.fill()?;
@@ -55,7 +57,7 @@ impl<'a> Cutter<'a> {
     }
 
     fn fill(&mut self) -> Result<()> {
-        let left = self.end - self.begin; // less than the longest extent
+        let left = self.end - self.begin; // shorter than the longest extent
         self.window.copy_within(self.begin..self.end, CUT_BYTES_MAX - left);
         let bytes = (self.shape.len - self.read).min(READ_BYTES as u64) as usize;
         (self.begin, self.end) = (CUT_BYTES_MAX - left, CUT_BYTES_MAX + bytes);
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_a_file_is_cut_into_extents_within_bounds() {
+    fn extents_cover_the_file_and_have_bounded_lengths() {
         for bytes in [0, 1, 1 << 20, READ_BYTES, READ_BYTES + 1, 11_000_001] {
             for text in [text(bytes), vec![7; bytes]] {
                 let text = Text(text);
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_only_moved_is_cut_as_before() {
+    fn moved_content_is_cut_at_the_same_places() {
         let before = Text(text(20_000_000));
         let known: HashSet<Vec<u8>> = cut(&before).into_iter().collect();
         let after = Text([&before.0[..9_000_000], b"a word", &before.0[9_000_000..]].concat());

@@ -1,7 +1,9 @@
-//! Whether bytes are what a snapshot has, without reading what it has: by the sums of pieces of 4 KiB.
+//! Compares bytes with a snapshot by the sums of 4 KiB pieces, without reading the snapshot's
+//! content.
 //!
-//! A sum vouches for a piece of exactly its length. Where the snapshot has none for a piece (the file was cut within it and
-//! grew again, blocks smaller than a piece lie over it) the piece counts as one that may differ.
+//! A sum is valid for a piece of exactly its length. A piece without a sum counts as one that may
+//! differ. This happens if the file was cut within the piece and grew again, or if blocks smaller
+//! than a piece overlay it.
 
 use crate::assemble::Parts;
 use crate::overlay::Place;
@@ -10,13 +12,13 @@ use crate::{Error, Result};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkSums, PIECE_BYTES, PieceSum, Pieces};
 use std::collections::HashMap;
 
-/// What a snapshot has in the place of a piece.
+/// The content of a piece in the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Zeros,
-    /// A piece of this sum, which may be of any length up to a whole one.
+    /// A piece with this sum. Its length is at most that of a whole piece.
     Sum(PieceSum),
-    /// A whole piece of this sum, which the file's end may cut.
+    /// A whole piece with this sum. The file may end within it.
     Padded(PieceSum),
     Unknown,
 }
@@ -36,7 +38,7 @@ impl Expected {
     }
 }
 
-/// An extent of a snapshot, and where to look for the sums of what it consists of.
+/// An extent of a snapshot, and the sources of the sums of its parts.
 pub(crate) struct Before<'a> {
     pub(crate) store: &'a ChunkStore,
     pub(crate) sums: &'a ChunkSums,
@@ -45,7 +47,8 @@ pub(crate) struct Before<'a> {
 }
 
 impl Before<'_> {
-    /// For each piece of `now`: true if it may differ from the extent, behind which there are zeros.
+    /// For each piece of `now`: true if it may differ from the extent, which continues with zeros
+    /// after its end.
     pub(crate) fn differing(&self, now: &[u8]) -> Result<Vec<bool>> {
         let pieces = Pieces::of(now);
         let is_plain = self.parts.blocks.is_empty() && now.len() == self.parts.len;
@@ -56,7 +59,7 @@ impl Before<'_> {
         Ok(each.map(|((now, sum), expected)| !expected.is(now, sum)).collect())
     }
 
-    /// What stands in the place of each piece of `len` bytes.
+    /// The expected content of each piece of `len` bytes.
     fn expected(&self, len: usize) -> Result<Vec<Expected>> {
         let over = self.over()?;
         let (base, held) = match self.base {
@@ -73,18 +76,18 @@ impl Before<'_> {
                 _ if length(before, start) != now => Expected::Unknown,
                 (Some(expected), _) => *expected,
                 (None, _) if start >= held => Expected::Zeros,
-                (None, Some(sum)) => Expected::Sum(*sum), // also of a shorter piece, whose sum is another one
+                (None, Some(sum)) => Expected::Sum(*sum), // a shorter piece has another sum
                 _ => Expected::Unknown,
             }
         };
         Ok((0..len.div_ceil(PIECE_BYTES)).map(piece).collect())
     }
 
-    /// The pieces over which blocks lie.
+    /// The pieces that overlay blocks cover.
     fn over(&self) -> Result<HashMap<usize, Expected>> {
         let mut over = HashMap::new();
         let block_bytes = self.parts.geometry.block_bytes as usize; // at most 64 KiB
-        let mut at_hand = None;
+        let mut current = None;
         for entry in self.parts.blocks {
             let first =
                 (u64::from(entry.block) - self.parts.first_block) as usize * block_bytes / PIECE_BYTES;
@@ -93,13 +96,14 @@ impl Before<'_> {
                 _ if pieces == 0 => _ = over.insert(first, Expected::Unknown),
                 Place::Zero => over.extend((first..first + pieces).map(|piece| (piece, Expected::Zeros))),
                 Place::Slot { chunk, slot } => {
-                    let id = &self.parts.chunks[chunk as usize]; // the table that the entry was made for
-                    let sums = match &at_hand {
+                    // An entry's index is within its table.
+                    let id = &self.parts.chunks[chunk as usize];
+                    let sums = match &current {
                         Some((number, sums)) if *number == chunk => sums,
-                        _ => &at_hand.insert((chunk, self.sums.of(id)?)).1,
+                        _ => &current.insert((chunk, self.sums.of(id)?)).1,
                     };
                     let from = slot as usize * pieces;
-                    let what = "it ends before the block that it should hold";
+                    let what = "it ends before the referenced block";
                     let sums = sums.get(from..from + pieces).ok_or(Error::Misused { id: *id, what })?;
                     over.extend((first..).zip(sums).map(|(piece, sum)| (piece, Expected::Padded(*sum))));
                 }
@@ -119,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    /// Few contents, so that pieces are often the same.
+    /// Few distinct contents, so that pieces are often equal.
     fn piece(content: u8, len: usize) -> Vec<u8> {
         (0..len).map(|at| if content == 0 { 0 } else { content.wrapping_add((at % 7) as u8) }).collect()
     }
@@ -131,10 +135,10 @@ mod tests {
     }
 
     proptest! {
-        /// Against the extent put together: nothing that differs is missed, whatever was cut, grown or overlaid; and what is
-        /// called different although it is the same is so for a reason.
+        /// Compares with the assembled extent. No difference may be missed, whatever was cut, grown
+        /// or overlaid. An equal piece may be reported as different only for a known reason.
         #[test]
-        fn what_differs_is_found(
+        fn every_difference_is_found(
             log in 9..=16u32,
             base in prop::collection::vec(0..4u8, 0..20), base_len in 0..=20 * PIECE_BYTES,
             over in prop::collection::btree_map(0..24u32, prop::option::of(0..8u32), 0..12),
@@ -176,14 +180,15 @@ mod tests {
             for (at, piece) in now.chunks(PIECE_BYTES).enumerate() {
                 let start = at * PIECE_BYTES;
                 let same = *piece == had[start..start + piece.len()];
-                prop_assert!(found[at] || same, "piece {} differs and is not found", at);
+                prop_assert!(found[at] || same, "the difference of piece {} is missed", at);
                 let whole = piece.len() == PIECE_BYTES && start + PIECE_BYTES <= before.min(base_len) && log >= 12;
-                prop_assert!(!(found[at] && same && whole), "piece {} is the same", at);
+                prop_assert!(!(found[at] && same && whole), "piece {} is equal but reported", at);
             }
         }
     }
 
-    /// The pieces that may differ from an extent of `len` bytes: its chunk, and a block of 4 KiB over its second piece.
+    /// The pieces that may differ from an extent of `len` bytes: its chunk, with a 4 KiB block over
+    /// its second piece.
     fn found(base: &[u8], over: Option<&[u8]>, len: usize, now: &[u8]) -> Vec<bool> {
         let store = ChunkStore::open(Objects::memory().unwrap()).unwrap();
         let writer = store.writer(Codec::None);
@@ -200,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_off_is_not_there_although_its_chunk_has_it() {
-        // FAILURES 45: the file has grown again, to the very bytes that it was cut to be without.
+    fn truncated_bytes_count_as_zeros_although_the_chunk_holds_them() {
+        // FAILURES 45: the file grew again, to the very bytes that were truncated.
         let chunk = bytes_of(&[1, 2, 3], 3 * PIECE_BYTES);
         assert_eq!(found(&chunk, None, PIECE_BYTES + 100, &chunk), [false, true, true]);
         assert_eq!(found(&chunk, None, 2 * PIECE_BYTES, &chunk), [false, false, true]);
@@ -209,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_grew_by_differs_only_where_it_is_not_zeros() {
+    fn growth_differs_only_where_it_is_not_zero() {
         let chunk = bytes_of(&[1, 2], 2 * PIECE_BYTES);
         let grown = [&chunk[..], &piece(0, PIECE_BYTES), &piece(3, 10)].concat();
         assert_eq!(found(&chunk, None, chunk.len(), &grown), [false, false, false, true]);
     }
 
     #[test]
-    fn a_block_that_the_file_cuts_is_known_by_the_zeros_behind_it() {
+    fn a_partial_last_block_is_compared_with_zero_padding() {
         let (chunk, over) =
             (bytes_of(&[1], PIECE_BYTES), [piece(2, 100), piece(0, PIECE_BYTES - 100)].concat());
         let now = [&chunk[..], &over[..100]].concat();

@@ -1,4 +1,4 @@
-//! What can go wrong with snapshots.
+//! Errors of snapshots.
 
 use crate::SnapshotId;
 use pitr_codec::CodecError;
@@ -7,91 +7,91 @@ use pitr_format::{DecodeError, FileId};
 use pitr_objects::ErrorKind;
 use thiserror::Error;
 
-/// This crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of a source or a delta.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a snapshot could not be written or read.
+/// A snapshot could not be written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The repository's objects.
+    /// An error of the repository's objects.
     #[error(transparent)]
     Objects(#[from] pitr_objects::Error),
-    /// The repository's chunks.
+    /// An error of the repository's chunks.
     #[error(transparent)]
     Chunks(#[from] pitr_dedup::Error),
     /// The source could not be read.
-    #[error("file {file} of the source can't be read at {offset}: {source}")]
+    #[error("file {file} of the source cannot be read at offset {offset}: {source}")]
     Source {
         /// The file.
         file: FileId,
-        /// Where the reading began that failed, bytes.
+        /// Offset at which the failed read began, bytes.
         offset: u64,
-        /// What the source said.
+        /// The error of the source.
         source: BoxError,
     },
     /// The delta could not be read.
-    #[error("the changed blocks can't be read: {0}")]
+    #[error("the changed blocks cannot be read: {0}")]
     Delta(#[source] BoxError),
-    /// The delta breaks its promise.
+    /// The delta violates its contract.
     #[error("file {file}, block {block}: {what}")]
     Image {
         /// The file.
         file: FileId,
         /// The block.
         block: u64,
-        /// What is wrong.
+        /// The violation.
         what: &'static str,
     },
-    /// A file that a snapshot can't hold.
+    /// The shape of a file is invalid.
     #[error("file {file}: {what}")]
     Shape {
         /// The file.
         file: FileId,
-        /// What is wrong with it.
+        /// The fault.
         what: &'static str,
     },
-    /// The snapshot that this one builds on can't be relied on. A full snapshot without a parent can still be taken.
-    #[error("snapshot {snapshot}, on which this one would build, is damaged: {source}")]
+    /// The parent snapshot is damaged. A full snapshot without a parent is still possible.
+    #[error("the parent snapshot {snapshot} is damaged: {source}")]
     Parent {
         /// The parent.
         snapshot: SnapshotId,
-        /// What is wrong with it.
+        /// The damage.
         source: Box<Error>,
     },
-    /// A root doesn't parse.
+    /// A root cannot be decoded.
     #[error("{path}: {source}")]
     Root {
         /// The root object.
         path: String,
-        /// What is wrong.
+        /// The decoding error.
         source: DecodeError,
     },
-    /// The snapshot was listed, and its root is not there any more: retention took it away.
-    #[error("snapshot {snapshot} was removed since it was listed")]
+    /// The snapshot was listed, but its root no longer exists: retention removed it.
+    #[error("snapshot {snapshot} was removed after it was listed")]
     Gone {
         /// The snapshot.
         snapshot: SnapshotId,
     },
-    /// A root could not be made.
-    #[error("the root of the snapshot could not be made: {0}")]
+    /// A root could not be encoded.
+    #[error("the root of the snapshot could not be encoded: {0}")]
     Publish(#[source] CodecError),
-    /// A leaf doesn't parse.
+    /// A leaf cannot be decoded.
     #[error("leaf {id} of the snapshot: {source}")]
     Leaf {
         /// The leaf's chunk.
         id: ChunkId,
-        /// What is wrong.
+        /// The decoding error.
         source: DecodeError,
     },
-    /// A chunk is sound and can't be what the tree uses it for.
-    #[error("chunk {id} is not what the snapshot takes it for: {what}")]
+    /// An intact chunk cannot have the role that the tree gives it.
+    #[error("chunk {id} does not fit its place in the snapshot: {what}")]
     Misused {
         /// The chunk.
         id: ChunkId,
-        /// What is wrong.
+        /// The contradiction.
         what: &'static str,
     },
     /// The snapshot has no such file.
@@ -108,13 +108,13 @@ pub enum Error {
         /// The extent.
         extent: u64,
     },
-    /// A thread died while it held what others need.
-    #[error("a thread died while it read the snapshot")]
+    /// A thread panicked while it held a shared lock.
+    #[error("a thread panicked while it read the snapshot")]
     Died,
 }
 
 impl Error {
-    /// What the error means.
+    /// The cause of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -131,7 +131,8 @@ impl Error {
         }
     }
 
-    /// Says that the parent is to blame, for what it can be blamed for: that a store does not answer is no damage.
+    /// Attributes an error to the parent if the parent can be the cause. An unreachable store is
+    /// not damage.
     pub(crate) fn parent(snapshot: SnapshotId) -> impl FnOnce(Error) -> Error {
         move |source| match source.kind() {
             ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Newer => {

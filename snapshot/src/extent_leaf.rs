@@ -1,10 +1,11 @@
 //! The chunk ids of a node's extents, in order.
 //!
-//! `'E' u8, version u8 (1), extents varint`, then 32 bytes for each: a chunk id, or zeros for an extent of zeros. A
-//! chunk shorter than its extent is followed by zeros, a longer one is cut.
+//! Layout: `'E' u8, version u8 (1), extents varint`, then 32 bytes per extent: a chunk id, or zeros
+//! for an extent of zeros. A chunk shorter than its extent is padded with zeros, a longer one is
+//! truncated.
 //!
-//! Of a file without blocks: `'C' u8, version u8 (1), extents varint`, then for each its chunk id, or zeros, and its length as
-//! a varint, which is its chunk's.
+//! Layout for a file without blocks: `'C' u8, version u8 (1), extents varint`, then for each extent
+//! its chunk id, or zeros, and its length as a varint, which equals the length of its chunk.
 
 use crate::shape::EXTENT_BYTES;
 use pitr_dedup::ChunkId;
@@ -16,7 +17,7 @@ const TAG_OF_CUT: u8 = b'C';
 /// Version of both kinds of leaves.
 pub(crate) const LEAF_VERSION: u8 = 1;
 
-/// An extent as its leaf has it: its chunk and its length.
+/// An extent of a file without blocks: its chunk and its length.
 pub(crate) type CutExtent = (ChunkId, u32);
 
 pub(crate) fn encode(ids: &[ChunkId]) -> Vec<u8> {
@@ -25,7 +26,7 @@ pub(crate) fn encode(ids: &[ChunkId]) -> Vec<u8> {
     out
 }
 
-/// The leaf of a file without blocks.
+/// Encodes the leaf of a file without blocks.
 pub(crate) fn encode_cut(extents: &[CutExtent]) -> Vec<u8> {
     let mut out = head(TAG_OF_CUT, extents.len());
     for (id, len) in extents {
@@ -43,19 +44,20 @@ fn head(tag: u8, extents: usize) -> Vec<u8> {
     out
 }
 
-/// Reads a leaf that must be of `extents` extents.
+/// Decodes a leaf, which must have `extents` extents.
 pub(crate) fn decode(bytes: &[u8], extents: u64) -> Result<Vec<ChunkId>, DecodeError> {
     let read_id = |reader: &mut Reader<'_>| Ok(ChunkId::from_bytes(reader.array("chunk of an extent")?));
     decode_each(bytes, TAG, extents, read_id)
 }
 
-/// Reads the leaf of a file without blocks, of which it must have so many extents of so many bytes together.
+/// Decodes the leaf of a file without blocks. It must have `extents` extents with `len` bytes in
+/// total.
 pub(crate) fn decode_cut(bytes: &[u8], extents: u64, len: u64) -> Result<Vec<CutExtent>, DecodeError> {
     let found = decode_each(bytes, TAG_OF_CUT, extents, |reader| {
         let id = ChunkId::from_bytes(reader.array("chunk of an extent")?);
         let len = reader.varint("length of an extent")?;
         match (1..=EXTENT_BYTES).contains(&len) {
-            true => Ok((id, len as u32)), // at most a mebibyte
+            true => Ok((id, len as u32)), // at most 1 MiB
             false => Err(DecodeError::Range { what: "length of an extent", value: len }),
         }
     })?;
@@ -102,14 +104,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn leaves_come_back(ids: Vec<[u8; 32]>) {
+        fn leaves_round_trip(ids: Vec<[u8; 32]>) {
             let ids: Vec<_> = ids.into_iter().map(ChunkId::from_bytes).collect();
             prop_assert_eq!(&decode(&encode(&ids), ids.len() as u64).unwrap(), &ids);
             prop_assert!(decode(&encode(&ids), ids.len() as u64 + 1).is_err());
         }
 
         #[test]
-        fn leaves_of_cut_files_come_back(extents in prop::collection::vec((any::<[u8; 32]>(), 1..=EXTENT_BYTES as u32), 0..99)) {
+        fn leaves_of_files_without_blocks_round_trip(extents in prop::collection::vec((any::<[u8; 32]>(), 1..=EXTENT_BYTES as u32), 0..99)) {
             let extents: Vec<_> = extents.into_iter().map(|(id, len)| (ChunkId::from_bytes(id), len)).collect();
             let (count, len) = (extents.len() as u64, extents.iter().map(|(_, len)| u64::from(*len)).sum());
             let bytes = encode_cut(&extents);
@@ -120,7 +122,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_error_or_a_value(mut bytes: Vec<u8>, extents in 0..9u64) {
+        fn arbitrary_bytes_never_panic(mut bytes: Vec<u8>, extents in 0..9u64) {
             let _ = decode(&bytes, extents);
             for tag in [TAG, TAG_OF_CUT] {
                 bytes.splice(0..0, [tag, LEAF_VERSION]);
@@ -131,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1_stay_as_they_are() {
-        // docs/format/manifest.md; a change of this is a change of the format.
+        // docs/format/manifest.md. A change here is a change of the format.
         let mut bytes = vec![b'E', 1, 2];
         bytes.extend([0; 32]);
         bytes.extend([7; 32]);
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extent_of_a_cut_file_is_neither_empty_nor_too_long() {
+    fn extents_without_blocks_have_bounded_lengths() {
         for len in [0, EXTENT_BYTES as u32 + 1] {
             let bytes = encode_cut(&[(ChunkId::ZERO, len)]);
             assert!(decode_cut(&bytes, 1, u64::from(len)).is_err());

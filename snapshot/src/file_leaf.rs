@@ -1,7 +1,9 @@
-//! The files of a snapshot that has many, in leaves of their own: what an increment did not touch it shares with its parent.
+//! The files of a snapshot with many files, in separate leaves. An increment shares unchanged
+//! leaves with its parent.
 //!
-//! `'F' u8, version u8 (1), files varint`, then the files as a root has them. A leaf holds the files whose numbers, divided by
-//! 64, are the same: where a leaf ends does not depend on what else there is.
+//! Layout: `'F' u8, version u8 (1), files varint`, then the files as in a root. A leaf holds the
+//! files whose number / 64 is equal. The boundaries of a leaf therefore do not depend on other
+//! files.
 
 use crate::extent_leaf::LEAF_VERSION;
 use crate::manifest::{FILE_BYTES_MIN, decode_files};
@@ -13,11 +15,11 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 const TAG: u8 = b'F';
-/// Files of a leaf at most; a root that has no more holds them itself.
+/// Maximum number of files in a leaf. A root with at most this many holds them itself.
 const FILES_MAX: u32 = 64;
 
-/// Stores the files of a snapshot in leaves. None if its root is to hold them: there are few, or one is so large that its nodes
-/// fill more than a chunk.
+/// Stores the files of a snapshot in leaves. Returns none if the root holds the files: there are
+/// few, or a leaf would exceed the size of a chunk.
 pub(crate) fn put(writer: &ChunkWriter, files: &[FileEntry]) -> Result<Vec<ChunkId>> {
     let leaf_of = |file: &FileEntry| file.shape.file.get() / FILES_MAX;
     let leaves = || files.chunk_by(|a, b| leaf_of(a) == leaf_of(b)).map(encode);
@@ -55,17 +57,17 @@ fn decode(bytes: &[u8]) -> Result<Vec<FileEntry>, DecodeError> {
     Ok(files)
 }
 
-/// The files of a leaf.
+/// Reads the files of a leaf.
 pub(crate) fn read(store: &ChunkStore, id: &ChunkId) -> Result<Vec<FileEntry>> {
     decode(&store.read(id)?).map_err(|source| Error::Leaf { id: *id, source })
 }
 
-/// The files of all these leaves.
+/// Reads the files of all these leaves.
 pub(crate) fn read_all(store: &ChunkStore, leaves: &[ChunkId]) -> Result<Vec<FileEntry>> {
-    // Before anything is held of them: the same one over and over would be as much as anybody likes.
+    // Checked before any file is held in memory: a repeated leaf could take unlimited memory.
     let mut seen = HashSet::with_capacity(leaves.len());
     if let Some(again) = leaves.iter().find(|id| !seen.insert(*id)) {
-        return Err(Error::Misused { id: *again, what: "the files of a leaf come twice" });
+        return Err(Error::Misused { id: *again, what: "a leaf of files occurs twice" });
     }
     let read = Mutex::new(vec![Vec::new(); leaves.len()]);
     store.read_each(leaves, |place, bytes| {
@@ -80,7 +82,7 @@ pub(crate) fn read_all(store: &ChunkStore, leaves: &[ChunkId]) -> Result<Vec<Fil
         if number(all.last()) >= number(files.first()) {
             return Err(Error::Misused {
                 id: *id,
-                what: "its files don't come behind those of the leaf before",
+                what: "its files do not follow those of the previous leaf",
             });
         }
         all.extend(files);
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_more_changes_one_leaf() {
+    fn adding_a_file_changes_one_leaf() {
         let store = store();
         let mut many = files((0..1000).chain([u32::MAX]));
         let before = put_all(&store, &many);
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn few_files_and_what_fits_no_chunk_stay_in_the_root() {
+    fn few_files_and_oversized_leaves_stay_in_the_root() {
         let store = store();
         assert_eq!(put_all(&store, &files(0..64)), []);
         let mut many = files(0..65);
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1_stay_as_they_are() {
-        // docs/format/manifest.md; a change of this is a change of the format.
+        // docs/format/manifest.md. A change here is a change of the format.
         let leaf = encode(&files([7]));
         let node = [&[1][..], ChunkId::of(&7u32.to_le_bytes()).as_bytes(), &[0]].concat();
         assert_eq!(leaf, [&b"F\x01\x01\x07\x02f7\x09\x00\x10\x00\x00"[..], &node].concat());
@@ -167,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_an_error_or_a_value(bytes: Vec<u8>, cut in 0..60usize) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, cut in 0..60usize) {
             // FAILURES 31
             let _ = decode(&bytes);
             let leaf = encode(&files([7, 9]));

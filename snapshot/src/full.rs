@@ -1,9 +1,9 @@
-//! Taking a snapshot by reading everything.
+//! Takes a snapshot by reading the whole source.
 
 use crate::compare::Compared;
 use crate::extent_leaf::{self, CutExtent};
 use crate::file_leaf;
-use crate::increment::{in_order, increment};
+use crate::increment::{increment, sorted_shapes};
 use crate::manifest::{Cut, Node};
 use crate::pipeline::{Extent, each_extent};
 use crate::shape::{NODE_EXTENTS, extents_of_node};
@@ -16,15 +16,17 @@ use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
 use pitr_tracker::{BlockSize, ChangeSet};
 use std::sync::Arc;
 
-/// Reads all files of `source` and stores what the repository does not have. With a parent, extents are compared with
-/// it and the snapshot is incremental: what did not change costs nothing, and of what did only the blocks are stored; of
-/// files without blocks, the extents that are new.
+/// Reads all files of `source` and stores what the repository does not have.
+///
+/// With a parent, extents are compared with it and the snapshot is incremental. Unchanged data adds
+/// nothing. Of changed files only the changed blocks are stored, or the new extents if the file has
+/// no blocks.
 ///
 /// The snapshot exists once it is [published](Manifest::publish).
 ///
 /// # Errors
-/// [`Error::Parent`](crate::Error::Parent) when the parent is damaged: take one without it.
-/// [`Error::Source`](crate::Error::Source), [`Error::Shape`](crate::Error::Shape); those of the
+/// [`Error::Parent`](crate::Error::Parent) if the parent is damaged: take a snapshot without it.
+/// [`Error::Source`](crate::Error::Source), [`Error::Shape`](crate::Error::Shape); errors of the
 /// repository.
 pub fn write_full(
     store: &ChunkStore,
@@ -32,14 +34,14 @@ pub fn write_full(
     meta: SnapshotMeta,
     parent: Option<&Manifest>,
 ) -> Result<Manifest> {
-    let shapes = in_order(source.files())?;
+    let shapes = sorted_shapes(source.files())?;
     if let Some(parent) = parent {
         let (of_blocks, others) = shapes.into_iter().partition(FileShape::has_blocks);
         let mut delta = Compared::new(store, source, parent, of_blocks);
         let mut new = 0;
         let others = |writer: &ChunkWriter| {
             let files;
-            (files, new) = write_others(store, writer, source, others, parent)?;
+            (files, new) = write_cut_files(store, writer, source, others, parent)?;
             Ok(files)
         };
         let mut manifest = increment(store, parent, &mut delta, meta, others)?;
@@ -60,7 +62,7 @@ pub fn write_full(
     })
 }
 
-/// Stores all extents of these files. `stored` is told of each.
+/// Stores all extents of these files. Calls `stored` for each.
 fn write_whole(
     writer: &ChunkWriter,
     source: &dyn BlockSource,
@@ -79,15 +81,16 @@ fn write_whole(
         put,
         |extent, id| {
             stored(id, extent.bytes().len())?;
-            trees[extent.file].set(writer, extent.number, (id, extent.bytes().len() as u32)) // at most a mebibyte
+            // At most 1 MiB.
+            trees[extent.file].set(writer, extent.number, (id, extent.bytes().len() as u32))
         },
     )?;
     shapes.into_iter().zip(trees).map(|(shape, tree)| tree.finish(writer, shape)).collect()
 }
 
-/// Files without blocks: those that did not change are the parent's, of the others all is read. Returns also how many of
-/// their bytes the repository did not have.
-fn write_others(
+/// Stores files without blocks. Unchanged files are taken from the parent, the others are read
+/// whole. Returns also the number of their bytes that the repository did not have.
+fn write_cut_files(
     store: &ChunkStore,
     writer: &ChunkWriter,
     source: &dyn BlockSource,
@@ -116,14 +119,16 @@ fn write_others(
     Ok((files, new))
 }
 
-/// The tree of a file whose extents become known in any order. A node is stored as soon as it is complete. There is one for each
-/// file, and most files have one node: it takes no more than that.
+/// The tree of a file whose extents arrive in any order.
+///
+/// A node is stored as soon as it is complete. There is one `Tree` per file, and most files have
+/// one node, so a `Tree` takes little more memory than that node.
 struct Tree {
-    /// Length of a file of blocks, whose extents can be counted.
+    /// Length of a file with blocks, which determines its number of extents.
     len: Option<u64>,
-    /// Nodes that are not complete: few at a time.
+    /// Incomplete nodes. There are few at a time.
     growing: Vec<Growing>,
-    /// Those that are, in any order.
+    /// Complete nodes, in any order.
     nodes: Vec<Grown>,
 }
 
@@ -149,7 +154,8 @@ impl Tree {
     fn set(&mut self, writer: &ChunkWriter, number: u64, extent: CutExtent) -> Result<()> {
         let node = number / NODE_EXTENTS;
         let at = self.growing.iter().position(|growing| growing.number == node).unwrap_or_else(|| {
-            let whole = self.len.map_or(NODE_EXTENTS, |len| extents_of_node(len, node)) as usize; // at most NODE_EXTENTS
+            // At most NODE_EXTENTS.
+            let whole = self.len.map_or(NODE_EXTENTS, |len| extents_of_node(len, node)) as usize;
             self.growing.push(Growing {
                 number: node,
                 extents: vec![(ChunkId::ZERO, 0); whole],
@@ -158,7 +164,7 @@ impl Tree {
             self.growing.len() - 1
         });
         let growing = &mut self.growing[at];
-        growing.extents[(number % NODE_EXTENTS) as usize] = extent; // of this node
+        growing.extents[(number % NODE_EXTENTS) as usize] = extent; // index within the node
         growing.missing -= 1;
         if growing.missing == 0 {
             self.put(writer, at)?;
@@ -166,7 +172,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Stores the leaf of a node, of which all extents are there.
+    /// Stores the leaf of a node that has all its extents.
     fn put(&mut self, writer: &ChunkWriter, at: usize) -> Result<()> {
         let Growing { number, mut extents, missing } = self.growing.swap_remove(at);
         if self.growing.is_empty() {
@@ -189,7 +195,7 @@ impl Tree {
         Ok(())
     }
 
-    /// The file, once every extent was set.
+    /// Returns the file, after every extent was set.
     fn finish(mut self, writer: &ChunkWriter, shape: FileShape) -> Result<FileEntry> {
         // The end of a file without blocks is known only now.
         if !self.growing.is_empty() {
@@ -207,7 +213,7 @@ impl Tree {
     }
 }
 
-/// Stores an extent leaf; one of zeros only costs nothing.
+/// Stores an extent leaf. A leaf of zeros is not stored.
 pub(crate) fn put_extents(writer: &ChunkWriter, ids: &[ChunkId]) -> Result<ChunkId> {
     match ids.iter().all(|id| *id == ChunkId::ZERO) {
         true => Ok(ChunkId::ZERO),

@@ -1,4 +1,4 @@
-//! Taking a snapshot by what changed since another one.
+//! Takes a snapshot from the changes since another one.
 
 use crate::SnapshotReader;
 use crate::collect::{CollectedFile, Collector};
@@ -14,15 +14,17 @@ use crate::{
 use pitr_dedup::{ChunkStore, ChunkWriter};
 use std::sync::Arc;
 
-/// Stores what `delta` hands out and makes a snapshot of it and of `parent`, which need not be kept for it. Of the
-/// parent its leaves are read, and each chunk that they name must be known; and extents that are written whole because
-/// what lies over them has passed half.
+/// Stores the images of `delta` and combines them with `parent` to a snapshot, which does not
+/// depend on the parent.
+///
+/// Reads the leaves of the parent, and checks that every chunk they refer to is known. Also reads
+/// the extents that are rewritten because more than half of them is overlaid.
 ///
 /// The snapshot exists once it is [published](Manifest::publish).
 ///
 /// # Errors
-/// [`Error::Parent`] when the parent is damaged: take a full one. [`Error::Delta`], [`Error::Image`],
-/// [`Error::Shape`]; those of the repository.
+/// [`Error::Parent`] if the parent is damaged: take a full snapshot. [`Error::Delta`],
+/// [`Error::Image`], [`Error::Shape`]; errors of the repository.
 pub fn write_increment(
     store: &ChunkStore,
     parent: &Manifest,
@@ -32,7 +34,7 @@ pub fn write_increment(
     increment(store, parent, delta, meta, |_| Ok(Vec::new()))
 }
 
-/// As [`write_increment`], together with other files, which are stored first.
+/// Like [`write_increment`], with additional files, which are stored first.
 pub(crate) fn increment(
     store: &ChunkStore,
     parent: &Manifest,
@@ -40,9 +42,12 @@ pub(crate) fn increment(
     meta: SnapshotMeta,
     others: impl FnOnce(&ChunkWriter) -> Result<Vec<FileEntry>>,
 ) -> Result<Manifest> {
-    let shapes = in_order(delta.files())?;
+    let shapes = sorted_shapes(delta.files())?;
     if let Some(shape) = shapes.iter().find(|shape| !shape.has_blocks()) {
-        return Err(Error::Shape { file: shape.file, what: "it has no blocks, of which a delta consists" });
+        return Err(Error::Shape {
+            file: shape.file,
+            what: "it has no blocks, but a delta consists of blocks",
+        });
     }
     check_tree(store, parent).map_err(Error::parent(parent.snapshot.id))?;
     let writer = store.writer(meta.codec);
@@ -51,7 +56,7 @@ pub(crate) fn increment(
     delta.for_each_image(&mut |file, block, image| collector.push(file, block, image))?;
     collector.settle()?;
     let kept: Vec<u64> = collector.files().iter().map(|file| kept(parent, delta, &file.shape)).collect();
-    cut_blocks(&SnapshotReader::open(store.clone(), parent.clone()), &mut collector, &kept)?;
+    fill_cut_blocks(&SnapshotReader::open(store.clone(), parent.clone()), &mut collector, &kept)?;
     let collected = collector.into_files();
 
     let mut rewriter = Rewriter::new(parent.snapshot.id);
@@ -73,8 +78,8 @@ pub(crate) fn increment(
     Ok(Manifest { snapshot, files: Arc::new(files), leaves })
 }
 
-/// The files by number, checked.
-pub(crate) fn in_order(mut shapes: Vec<FileShape>) -> Result<Vec<FileShape>> {
+/// Checks the files and sorts them by number.
+pub(crate) fn sorted_shapes(mut shapes: Vec<FileShape>) -> Result<Vec<FileShape>> {
     shapes.iter().try_for_each(FileShape::check)?;
     shapes.sort_by_key(|shape| shape.file);
     match shapes.windows(2).find(|pair| pair[0].file == pair[1].file) {
@@ -88,15 +93,15 @@ fn parent_file<'p>(parent: &'p Manifest, shape: &FileShape) -> Option<&'p FileEn
     parent.file(shape.file).filter(|entry| entry.shape.block_bytes == shape.block_bytes)
 }
 
-/// Bytes at the begin of the file that may still be the parent's.
+/// Number of bytes at the start of the file that may still be those of the parent.
 fn kept(parent: &Manifest, delta: &dyn Delta, shape: &FileShape) -> u64 {
     let had = parent_file(parent, shape).map_or(0, |entry| entry.shape.len);
     had.min(delta.zeroed_from(shape.file)).min(shape.len)
 }
 
-/// A file that was cut within a block and has grown since: of that block the front is the parent's and the rest zeros.
-/// Unless the delta has its image, the block is made here.
-fn cut_blocks(parent: &SnapshotReader, collector: &mut Collector<'_>, kept: &[u64]) -> Result<()> {
+/// Creates the block in which a file was cut, if the file has grown since and the delta has no
+/// image of the block. Its start is that of the parent, its rest is zeros.
+fn fill_cut_blocks(parent: &SnapshotReader, collector: &mut Collector<'_>, kept: &[u64]) -> Result<()> {
     let mut made = Vec::new();
     for (file, kept) in collector.files().iter().zip(kept) {
         let block_bytes = file.shape.geometry().block_bytes;
@@ -123,7 +128,7 @@ fn write_nodes(
     kept: u64,
 ) -> Result<Vec<Node>> {
     let nodes = nodes(file.shape.len);
-    let mut written = Vec::with_capacity(nodes as usize); // of 4 GiB each
+    let mut written = Vec::with_capacity(nodes as usize); // each covers 4 GiB
     for number in 0..nodes {
         let before = old.and_then(|entry| Some((entry.shape.len, entry.nodes.get(number as usize)?)));
         written.push(match before {
@@ -134,12 +139,13 @@ fn write_nodes(
     Ok(written)
 }
 
-/// True if a node of the parent, whose file was `len_before` bytes long, can be taken over as it is.
+/// True if a node of the parent can be reused. `len_before` is the length of the parent's file,
+/// bytes.
 fn is_untouched(file: &CollectedFile, kept: u64, len_before: u64, node: u64) -> bool {
     let len = file.shape.len;
     let (first, end) = (node * NODE_EXTENTS, (node + 1) * NODE_EXTENTS);
     let per_extent = file.shape.geometry().blocks_per_extent();
-    // Between `kept` and the old length stands what must not come back now that the file is longer.
+    // Truncated bytes, between `kept` and the old length, must not reappear when the file grows.
     let is_cut = kept < len && kept < end * EXTENT_BYTES && first * EXTENT_BYTES < len_before;
     !is_cut
         && extents_of_node(len, node) == extents_of_node(len_before, node)

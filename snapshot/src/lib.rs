@@ -1,24 +1,30 @@
 //! Full and incremental block snapshots over a chunk store.
 //!
-//! A snapshot is the state of all files of a source, in extents of 1 MiB, or cut by content where a file has no blocks. It is a tree of two levels
+//! A snapshot is the state of all files of a source. A file with blocks is divided into extents of
+//! 1 MiB, a file without blocks is cut by its content. A snapshot is a tree of two levels
 //! (`docs/format/manifest.md`):
 //!
 //! ```text
 //! root object -> file -> node (4096 extents) -> extent leaf:  the chunk of each extent
-//!                                            -> overlay leaf: blocks that changed since, by 256 extents
-//!             -> leaf of 64 files, where there are more of them
+//!                                            -> overlay leaf: changed blocks, per 256 extents
+//!             -> leaf of 64 files, if there are more than 64
 //! ```
 //!
-//! Leaves are chunks like the data: what an increment did not touch it shares with its parent by hash, and yet each
-//! snapshot stands by itself. An extent whose overlay has passed half of it is written whole again.
+//! Leaves are chunks like the data. An increment shares unchanged chunks with its parent by hash,
+//! and yet each snapshot is self-contained. An extent is rewritten when more than half of it is
+//! overlaid.
 //!
-//! # Promises
-//! - **The root comes last.** [`write_full`] and [`write_increment`] store chunks and their index; the snapshot exists
-//!   from the moment [`Manifest::publish`] has put its root, and not before.
-//! - **An increment reads the delta**, leaves of its parent, which must be whole, and extents that it writes whole.
-//! - **Exact bytes.** Whatever [`SnapshotReader`] returns was checked by hash; lengths cut, growth and holes are zeros.
-//! - **A long history costs nothing**: [`newest`] reads the newest root, and [`load_all`] keeps of no root the files.
-//! - **Memory** does not grow with the files except by 16 bytes for each changed block and what one node takes.
+//! # Guarantees
+//! - **The root comes last.** [`write_full`] and [`write_increment`] store chunks and their index.
+//!   The snapshot exists only after [`Manifest::publish`] has put its root.
+//! - **An increment reads little**: the delta, the leaves of its parent, which must be intact, and
+//!   the extents that it rewrites.
+//! - **Exact bytes.** [`SnapshotReader`] returns only data that was checked by hash. Truncated
+//!   ranges, growth and holes are zeros.
+//! - **A long history costs nothing.** [`newest`] reads the newest root, and [`load_all`] does not
+//!   keep the files of any root.
+//! - **Bounded memory.** Memory grows only by 16 bytes per changed block, and by the size of one
+//!   node.
 #![forbid(unsafe_code)]
 
 mod assemble;

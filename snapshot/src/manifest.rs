@@ -1,6 +1,7 @@
-//! The root of a snapshot: what it is a snapshot of, and the nodes of its files.
+//! The root of a snapshot: its description and the nodes of its files.
 //!
-//! It is the footer of a manifest object without frames; `docs/format/manifest.md` has the layout.
+//! The root is the footer of a manifest object without frames. See `docs/format/manifest.md` for
+//! the layout.
 
 use crate::FileShape;
 use crate::shape::{EXTENT_BYTES, NAME_BYTES_MAX, NODE_EXTENTS, NODE_GROUPS, extents};
@@ -14,15 +15,15 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Of a root that holds its files, and of one that names leaves of them.
+/// Versions of a root that holds its files, and of a root that refers to leaves of files.
 const ROOT_VERSION: u8 = 1;
 const ROOT_VERSION_LEAVES: u8 = 2;
-/// Added to either version in a root that holds the attributes of its source.
+/// Added to either version if the root holds the attributes of its source.
 const WITH_ATTRIBUTES: u8 = 2;
 const ROOT_VERSION_MAX: u8 = ROOT_VERSION_LEAVES + WITH_ATTRIBUTES;
 const MODE_MAX: u32 = 0o777;
 const ENGINE_BYTES_MAX: usize = 64;
-/// Fewest bytes of a file in a root.
+/// Minimum size of a file in a root, bytes.
 pub(crate) const FILE_BYTES_MIN: usize = 8;
 
 /// Random identity of a snapshot.
@@ -30,7 +31,7 @@ pub(crate) const FILE_BYTES_MIN: usize = 8;
 pub struct SnapshotId(pub [u8; 16]);
 
 impl SnapshotId {
-    /// The first eight hexadecimal digits, for people.
+    /// The first eight hexadecimal digits, which the root's path contains.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
@@ -53,7 +54,7 @@ impl fmt::Display for SnapshotId {
 impl FromStr for SnapshotId {
     type Err = NoSnapshotId;
 
-    /// From its 32 hexadecimal digits.
+    /// Parses 32 hexadecimal digits.
     fn from_str(text: &str) -> Result<Self, NoSnapshotId> {
         let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let id = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten().ok_or(NoSnapshotId)?;
@@ -61,9 +62,9 @@ impl FromStr for SnapshotId {
     }
 }
 
-/// The text is none of a snapshot's id.
+/// The text is not a snapshot id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the id of a snapshot has 32 hexadecimal digits")]
+#[error("a snapshot id has 32 hexadecimal digits")]
 pub struct NoSnapshotId;
 
 impl fmt::Debug for SnapshotId {
@@ -72,51 +73,52 @@ impl fmt::Debug for SnapshotId {
     }
 }
 
-/// How a snapshot was taken. Each can be restored by itself.
+/// How a snapshot was taken. Either kind can be restored by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SnapshotKind {
-    /// Without regard to another one.
+    /// Without a parent.
     Full = 1,
-    /// By what changed since its parent.
+    /// From the changes since its parent.
     Incremental = 2,
 }
 
-/// What the taker of a snapshot says of it.
+/// The description that the caller gives to a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotMeta {
-    /// The source.
+    /// Name of the source.
     pub source: SourceName,
     /// Name of the engine, at most 64 bytes.
     pub engine: String,
-    /// Timeline whose log goes with it.
+    /// Timeline of the log that continues the snapshot.
     pub timeline: TimelineId,
     /// Epoch of the writer.
     pub epoch: Epoch,
-    /// Replay begins here.
+    /// LSN at which replay begins.
     pub redo_from: Lsn,
-    /// Once the log is replayed to here the files are one state.
+    /// LSN at which the replayed files are consistent.
     pub consistent_at: Lsn,
-    /// Time of the last commit in it.
+    /// Time of the last commit in the snapshot.
     pub time: Timestamp,
-    /// The last transaction in it.
+    /// The last transaction in the snapshot.
     pub tx: TxId,
-    /// How its chunks are compressed.
+    /// How the chunks are compressed.
     pub codec: Codec,
-    /// When it was taken.
+    /// Time at which the snapshot was taken.
     pub created: Timestamp,
-    /// Owner and permissions of the source, if it is a single file that has them. A restored file is given them.
+    /// Owner and permissions of the source, if it is a single file with these attributes. A restore
+    /// applies them.
     pub attributes: Option<Attributes>,
 }
 
 /// Sizes of a snapshot, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sizes {
-    /// Of all files together.
+    /// Total size of all files.
     pub logical: u64,
-    /// Of what differs from the parent; of all files when there is none.
+    /// Size of the changes since the parent; of all files if there is no parent.
     pub changed: u64,
-    /// Added to the repository: packs, index and root.
+    /// Size added to the repository: packs, indexes and root.
     pub stored: u64,
 }
 
@@ -125,17 +127,18 @@ pub struct Sizes {
 pub(crate) struct Node {
     /// The extent leaf; [`ChunkId::ZERO`] if all extents are zeros.
     pub(crate) extents: ChunkId,
-    /// Overlay leaves by number of their group, in order; groups without changed blocks have none.
+    /// Overlay leaves with the number of their group, in order. Groups without changed blocks have
+    /// none.
     pub(crate) overlays: Vec<(u8, ChunkId)>,
 }
 
 /// A file in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEntry {
-    /// The file as it was.
+    /// Shape of the file at the time of the snapshot.
     pub shape: FileShape,
     pub(crate) nodes: Vec<Node>,
-    /// How it was cut, if it has no blocks.
+    /// How the file was cut, if it has no blocks.
     pub(crate) cut: Option<Cut>,
 }
 
@@ -143,31 +146,31 @@ pub struct FileEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cut {
     pub(crate) extents: u64,
-    /// Where each node ends, bytes from the file's begin.
+    /// End of each node, bytes from the start of the file.
     pub(crate) ends: Vec<u64>,
 }
 
 impl Cut {
-    /// The bytes of the file that a node covers.
+    /// The range of the file that a node covers.
     pub(crate) fn span(&self, node: u64) -> Range<u64> {
         let end = |node: u64| self.ends.get(node as usize).copied().unwrap_or_default();
         node.checked_sub(1).map_or(0, end)..end(node)
     }
 }
 
-/// A snapshot, as its root tells of it without its files: a few hundred bytes, however large it is.
+/// A snapshot as described by its root, without its files: a few hundred bytes for any size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its identity.
+    /// Identity of the snapshot.
     pub id: SnapshotId,
     /// How it was taken.
     pub kind: SnapshotKind,
-    /// The snapshot that it was compared with.
+    /// The snapshot that this one is based on.
     pub parent: Option<SnapshotId>,
-    /// What its taker says. May still be set between writing and publishing, as a fuzzy snapshot learns only at its end
-    /// where it is consistent.
+    /// The caller's description. It may still be changed between writing and publishing, because a
+    /// fuzzy snapshot learns only at its end where it is consistent.
     pub meta: SnapshotMeta,
-    /// Its sizes.
+    /// Sizes of the snapshot.
     pub sizes: Sizes,
 }
 
@@ -176,9 +179,10 @@ pub struct Snapshot {
 pub struct Manifest {
     /// The snapshot.
     pub snapshot: Snapshot,
-    /// Its files, in the order of their numbers. All clones share them: there may be hundreds of thousands.
+    /// The files, sorted by number. All clones share them, because there may be hundreds of
+    /// thousands.
     pub files: Arc<Vec<FileEntry>>,
-    /// The leaves that hold them; none if the root does.
+    /// The leaves that hold the files. Empty if the root holds them.
     pub(crate) leaves: Vec<ChunkId>,
 }
 
@@ -190,7 +194,8 @@ impl Manifest {
         at.ok().and_then(|at| self.files.get(at))
     }
 
-    /// All numbers have a fixed width where their value is known last, so that writing `stored` changes no length.
+    /// Values that are known last have a fixed width, so that setting `stored` does not change the
+    /// length.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Snapshot { id, kind, parent, meta, sizes } = &self.snapshot;
         let mut out = Vec::new();
@@ -216,8 +221,10 @@ impl Manifest {
 }
 
 impl Snapshot {
-    /// Decodes a root, and returns the leaves of files that it names. Files that it holds itself are handed out one by one: who
-    /// does not keep them needs no memory for them.
+    /// Decodes a root. Returns the leaves of files that it refers to.
+    ///
+    /// Files that the root itself holds are passed to `take` one by one. A caller that does not
+    /// keep them needs no memory for them.
     pub(crate) fn decode(
         bytes: &[u8],
         take: impl FnMut(FileEntry),
@@ -263,7 +270,7 @@ impl Snapshot {
     }
 }
 
-/// Decodes so many files, which stand in the order of their numbers.
+/// Decodes `count` files, which must be sorted by number.
 pub(crate) fn decode_files(
     reader: &mut Reader<'_>,
     count: usize,
@@ -313,7 +320,7 @@ impl SnapshotMeta {
         let tx = TxId::new(reader.u64("snapshot transaction")?);
         let (codec, level) = (reader.u8("codec")?, reader.u32("codec level")?);
         let unknown = DecodeError::Range { what: "codec", value: u64::from(codec) };
-        let codec = Codec::of(codec, level).ok_or(unknown)?;
+        let codec = Codec::from_parts(codec, level).ok_or(unknown)?;
         let created = Timestamp::from_micros(reader.i64("snapshot created")?);
         let attributes = has_attributes.then(|| decode_attributes(reader)).transpose()?;
         Ok(SnapshotMeta {
@@ -351,7 +358,7 @@ impl FileEntry {
         self.cut.as_ref().map_or_else(|| extents(self.shape.len), |cut| cut.extents)
     }
 
-    /// Extents of one of its nodes.
+    /// Number of extents of one of its nodes.
     pub(crate) fn extents_of_node(&self, node: u64) -> u64 {
         self.extents().saturating_sub(node * NODE_EXTENTS).min(NODE_EXTENTS)
     }
@@ -403,7 +410,7 @@ impl FileEntry {
         for number in 0..count as u64 {
             file.decode_span(number, reader)?;
             let node = Node::decode(reader)?;
-            // What has no blocks has its leaf, in which the lengths are, and nothing over it.
+            // A node of a file without blocks has a leaf, which holds the lengths, and no overlay.
             if file.cut.is_some() && (node.extents == ChunkId::ZERO || !node.overlays.is_empty()) {
                 return Err(DecodeError::Range { what: "leaves of a file without blocks", value: number });
             }
@@ -417,7 +424,7 @@ impl FileEntry {
         }
     }
 
-    /// Reads how many bytes a node covers, if that is not known otherwise.
+    /// Reads the number of bytes that a node covers, for a file without blocks.
     fn decode_span(&mut self, node: u64, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let extents = self.extents_of_node(node);
         let Some(cut) = &mut self.cut else { return Ok(()) };
@@ -426,7 +433,7 @@ impl FileEntry {
             return Err(DecodeError::Range { what: "length of a node", value: bytes });
         }
         let begin = cut.ends.last().copied().unwrap_or_default();
-        // Each is at most 4 GiB, and there are fewer than a root has bytes.
+        // No overflow: each is at most 4 GiB, and a root has more bytes than nodes.
         cut.ends.push(begin + bytes);
         Ok(())
     }
@@ -450,221 +457,4 @@ impl Node {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::EXTENT_BYTES;
-    use proptest::prelude::*;
-
-    fn files_of(root: &mut Manifest) -> &mut Vec<FileEntry> {
-        Arc::make_mut(&mut root.files)
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
-        let mut files = Vec::new();
-        let (snapshot, leaves) = Snapshot::decode(bytes, |file| files.push(file))?;
-        Ok(Manifest { snapshot, files: Arc::new(files), leaves })
-    }
-
-    fn manifest(seed: [u8; 16], lens: &[u64], level: i32) -> Manifest {
-        let file = |(number, len): (usize, &u64)| FileEntry {
-            shape: FileShape {
-                file: FileId::new(number as u32),
-                name: format!("f{number}"),
-                len: *len,
-                block_bytes: 512 << (number % 8),
-            },
-            nodes: (0..extents(*len).div_ceil(NODE_EXTENTS))
-                .map(|n| Node {
-                    extents: ChunkId::of(&n.to_le_bytes()),
-                    overlays: (0..(n % 3) as u8).map(|g| (g * 5, ChunkId::of(&[g]))).collect(),
-                })
-                .collect(),
-            cut: None,
-        };
-        let snapshot = Snapshot {
-            id: SnapshotId(seed),
-            kind: if level > 0 { SnapshotKind::Full } else { SnapshotKind::Incremental },
-            parent: (level < 3).then_some(SnapshotId(seed)),
-            meta: SnapshotMeta {
-                source: SourceName::new("app").unwrap(),
-                engine: "sqlite".into(),
-                timeline: TimelineId::new(2),
-                epoch: Epoch::new(3),
-                redo_from: Lsn::new(4),
-                consistent_at: Lsn::new(5),
-                time: Timestamp::from_micros(-6),
-                tx: TxId::new(7),
-                codec: if level == 0 { Codec::None } else { Codec::Zstd { level } },
-                created: Timestamp::from_micros(8),
-                attributes: (level % 2 == 1).then_some(Attributes { uid: 9, gid: 10, mode: 0o640 }),
-            },
-            sizes: Sizes { logical: 1, changed: 2, stored: 3 },
-        };
-        Manifest {
-            snapshot,
-            files: Arc::new(lens.iter().enumerate().map(file).collect()),
-            leaves: Vec::new(),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn roots_come_back(seed: [u8; 16], lens in prop::collection::vec(0..20_000 * EXTENT_BYTES, 0..5), level in 0..23i32) {
-            let root = manifest(seed, &lens, level);
-            let bytes = root.encode();
-            prop_assert_eq!(&decode(&bytes).unwrap(), &root);
-            for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
-                prop_assert!(decode(&bytes[..cut]).is_err());
-            }
-        }
-
-        #[test]
-        fn files_without_blocks_come_back(
-            mut lens in prop::collection::vec(NODE_EXTENTS..=NODE_EXTENTS * EXTENT_BYTES, 0..5), last in 1..=NODE_EXTENTS,
-        ) {
-            lens.last_mut().into_iter().for_each(|len| *len = last * 1000);
-            let mut root = manifest([1; 16], &[0], 3);
-            files_of(&mut root)[0] = without_blocks(&lens, last);
-            let bytes = root.encode();
-            prop_assert_eq!(&decode(&bytes).unwrap(), &root);
-            files_of(&mut root)[0].shape.len += 1;
-            prop_assert!(decode(&root.encode()).is_err());
-        }
-
-        #[test]
-        fn damaged_roots_are_an_error_or_a_value(at: prop::sample::Index, byte: u8, tail: Vec<u8>) {
-            let mut root = manifest([1; 16], &[5 << 30, 100], 3);
-            files_of(&mut root)[1] = FileEntry {
-                shape: FileShape { file: FileId::new(1), ..without_blocks(&[5000, 90], 70).shape },
-                ..without_blocks(&[5000, 90], 70)
-            };
-            let mut bytes = root.encode();
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            let _ = decode(&bytes);
-            bytes.splice(at.., tail);
-            let _ = decode(&bytes);
-        }
-    }
-
-    /// Nodes of such lengths, the last one of so many extents.
-    fn without_blocks(lens: &[u64], last: u64) -> FileEntry {
-        let ends: Vec<u64> = lens
-            .iter()
-            .scan(0, |end, len| {
-                *end += len;
-                Some(*end)
-            })
-            .collect();
-        let extents = (lens.len() as u64 * NODE_EXTENTS).saturating_sub(NODE_EXTENTS - last);
-        let extents = if lens.is_empty() { 0 } else { extents };
-        let len = ends.last().copied().unwrap_or_default();
-        let nodes =
-            lens.iter().map(|len| Node { extents: ChunkId::of(&len.to_le_bytes()), overlays: Vec::new() });
-        FileEntry {
-            shape: FileShape { file: FileId::new(0), name: "text".into(), len, block_bytes: 0 },
-            nodes: nodes.collect(),
-            cut: Some(Cut { extents, ends }),
-        }
-    }
-
-    #[test]
-    fn a_later_root_is_refused_by_name() {
-        // FAILURES 36
-        let mut bytes = manifest([1; 16], &[1], 3).encode();
-        bytes[0] = 5;
-        let error = decode(&bytes).unwrap_err();
-        assert!(matches!(error, DecodeError::Version { found: 5, known: 4, .. }), "{error}");
-    }
-
-    #[test]
-    fn names_and_counts_in_a_root_are_bounded() {
-        // FAILURES 31
-        let mut root = manifest([1; 16], &[100], 3);
-        files_of(&mut root)[0].shape.name = "../../etc/passwd".into();
-        assert!(decode(&root.encode()).is_err());
-        let mut root = manifest([1; 16], &[100, 100], 3);
-        files_of(&mut root).swap(0, 1);
-        assert!(decode(&root.encode()).is_err());
-        let mut root = manifest([1; 16], &[100], 3);
-        files_of(&mut root)[0].shape.len = 1 << 40; // one node can't be that long
-        assert!(decode(&root.encode()).is_err());
-        let is_refused = |harm: &dyn Fn(&mut FileEntry)| {
-            let mut root = manifest([1; 16], &[0], 3);
-            files_of(&mut root)[0] = without_blocks(&[5000], 70);
-            harm(&mut files_of(&mut root)[0]);
-            decode(&root.encode()).is_err()
-        };
-        assert!(!is_refused(&|_| ()));
-        assert!(is_refused(&|file| file.cut.as_mut().unwrap().extents = u64::MAX));
-        assert!(is_refused(&|file| file.cut.as_mut().unwrap().extents = 5001));
-        assert!(is_refused(&|file| file.nodes[0].extents = ChunkId::ZERO));
-        assert!(is_refused(&|file| file.nodes[0].overlays.push((0, ChunkId::of(&[1])))));
-        assert!(is_refused(&|file| {
-            file.shape.len = 71 << 20;
-            file.cut.as_mut().unwrap().ends = vec![71 << 20];
-        }));
-    }
-
-    #[test]
-    fn a_root_names_leaves_of_files_in_place_of_files() {
-        // docs/format/manifest.md; a change of this is a change of the format.
-        let files = manifest([1; 16], &[], 2).encode();
-        let mut root = manifest([1; 16], &[], 2);
-        root.leaves = [[7; 32], [9; 32]].map(ChunkId::from_bytes).to_vec();
-        let bytes = root.encode();
-        assert_eq!(decode(&bytes).unwrap(), root);
-        let end = files.len() - 1;
-        assert_eq!(bytes, [&[2], &files[1..end], &[2], &[7; 32], &[9; 32]].concat());
-        // FAILURES 31
-        assert!((end..bytes.len()).all(|cut| decode(&bytes[..cut]).is_err()));
-        assert!(decode(&[&bytes[..end], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat()).is_err());
-    }
-
-    #[test]
-    fn versions_3_and_4_have_the_attributes_of_the_source() {
-        // docs/format/manifest.md; a change of this is a change of the format.
-        for leaves in [vec![], vec![ChunkId::from_bytes([7; 32])]] {
-            let mut root = manifest([1; 16], &[], 2);
-            root.leaves = leaves;
-            let without = root.encode();
-            root.snapshot.meta.attributes = Some(Attributes { uid: 9, gid: 2, mode: 0o640 });
-            let bytes = root.encode();
-            assert_eq!(decode(&bytes).unwrap(), root);
-            let end =
-                without.len() - 1 - bytes[1..].iter().zip(&without[1..]).take_while(|(a, b)| a == b).count();
-            let begin = without.len() - end;
-            let block = [9u32, 2, 0o640].map(u32::to_le_bytes).concat();
-            assert_eq!(bytes, [&[without[0] + 2], &without[1..begin], &block, &without[begin..]].concat());
-            // More than permissions is refused: no set-user-ID bit comes out of a repository.
-            root.snapshot.meta.attributes = Some(Attributes { uid: 1, gid: 2, mode: 0o4640 });
-            assert!(decode(&root.encode()).is_err());
-        }
-    }
-
-    #[test]
-    fn the_bytes_of_version_1_stay_as_they_are() {
-        // docs/format/manifest.md; a change of this is a change of the format.
-        let mut root = manifest([0xaa; 16], &[EXTENT_BYTES], 2);
-        files_of(&mut root)[0].nodes = vec![Node {
-            extents: ChunkId::from_bytes([0xee; 32]),
-            overlays: vec![(0, ChunkId::from_bytes([0xcc; 32]))],
-        }];
-        let hex: String = root.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, GOLDEN);
-        let mut bytes = Vec::new();
-        without_blocks(&[4096, 300], 2).encode(&mut bytes);
-        let [first, second] = [4096u64, 300].map(|len| ChunkId::of(&len.to_le_bytes()));
-        let head = [&[0, 4][..], b"text", &[0xac, 0x22, 0, 0, 0, 0, 0x82, 0x20, 2]].concat();
-        let nodes = [&[0x80, 0x20][..], first.as_bytes(), &[0, 0xac, 2], second.as_bytes(), &[0]].concat();
-        assert_eq!(bytes, [head, nodes].concat());
-    }
-
-    const GOLDEN: &str = "\
-        01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0361707006\
-        73716c69746502000000030000000000000004000000000000000500000000000000faffffffffff\
-        ffff0700000000000000010200000008000000000000000100000000000000020000000000000003\
-        0000000000000001000266308080400002000001eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\
-        eeeeeeeeeeeeeeeeeeeeeeee0100cccccccccccccccccccccccccccccccccccccccccccccccccccc\
-        cccccccccccc";
-}
+mod tests;

@@ -1,4 +1,5 @@
-//! One node of an increment: what the parent has, what the delta brought, and what of both is to be written whole.
+//! Merges one node of an increment from the parent and the delta, and decides which extents to
+//! rewrite.
 
 use crate::assemble::{Parts, check_len};
 use crate::cache::ChunkCache;
@@ -13,12 +14,13 @@ use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
 use pitr_vfs::Buffers;
 use std::collections::HashSet;
 
-/// Chunks over which the blocks of one extent may be spread: what a restore reads for it stays bounded.
+/// Maximum number of chunks over which the blocks of one extent are spread. It bounds what a
+/// restore reads for an extent.
 const SPREAD_MAX: usize = 128;
-/// Bytes of overlay chunks kept while extents are written whole.
+/// Size of the overlay chunks cached during rewrites, bytes.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// Writes extents whole.
+/// Rewrites extents.
 pub(crate) struct Rewriter {
     parent: SnapshotId,
     chunks: ChunkCache,
@@ -29,7 +31,7 @@ impl Rewriter {
         Rewriter { parent, chunks: ChunkCache::new(CACHE_BYTES) }
     }
 
-    /// Stores the extent that `base` and the blocks over it make, and returns its chunk.
+    /// Stores the extent that consists of `base` and its overlay. Returns its chunk.
     fn rewrite(&self, writer: &ChunkWriter, base: ChunkId, parts: &Parts<'_>) -> Result<ChunkId> {
         let whole = || -> Result<Vec<u8>> {
             let mut bytes = if base == ChunkId::ZERO {
@@ -48,11 +50,11 @@ impl Rewriter {
     }
 }
 
-/// What a node is made from.
+/// The inputs of a node.
 pub(crate) struct NodeMerge<'a> {
     pub(crate) store: &'a ChunkStore,
     pub(crate) file: &'a CollectedFile,
-    /// Bytes at the begin of the file that may still be the parent's.
+    /// Number of bytes at the start of the file that may still be those of the parent.
     pub(crate) kept: u64,
     /// Length of the parent's file, and its node.
     pub(crate) before: Option<(u64, &'a Node)>,
@@ -68,7 +70,7 @@ impl NodeMerge<'_> {
             self.rewrite_full_extents(group, &mut ids, &mut overlay, writer, rewriter)?;
             if !overlay.blocks.is_empty() {
                 let id = writer.put(&overlay.encode(self.geometry()))?;
-                overlays.push((group as u8, id)); // a node has 16 groups
+                overlays.push((group as u8, id)); // at most 16 groups per node
             }
         }
         Ok(Node { extents: put_extents(writer, &ids)?, overlays })
@@ -82,7 +84,8 @@ impl NodeMerge<'_> {
         self.number * NODE_EXTENTS
     }
 
-    /// The parent's chunks as far as they are kept, those stored whole, zeros for the rest.
+    /// The chunks of the parent as far as they are kept, then the extents stored whole, zeros for
+    /// the rest.
     fn extent_ids(&self) -> Result<Vec<ChunkId>> {
         let first = self.first_extent();
         let count = extents_of_node(self.file.shape.len, self.number);
@@ -94,13 +97,13 @@ impl NodeMerge<'_> {
         ids.truncate(kept as usize);
         ids.resize(count as usize, ChunkId::ZERO);
         for (extent, id) in self.file.wholes_in(first, first + count) {
-            ids[(extent - first) as usize] = *id; // extents of this node
+            ids[(extent - first) as usize] = *id; // indexes within this node
         }
         Ok(ids)
     }
 
-    /// The overlay of a group: the parent's blocks that are kept and not overtaken, those of the delta, and zeros over
-    /// what the file lost when it was cut.
+    /// The overlay of a group: kept blocks of the parent without a newer image, the blocks of the
+    /// delta, and zeros over bytes that the file lost when it was cut.
     fn overlay(&self, group: u64, ids: &[ChunkId]) -> Result<Overlay> {
         let geometry = self.geometry();
         let first_extent = self.first_extent() + group * GROUP_EXTENTS;
@@ -114,7 +117,7 @@ impl NodeMerge<'_> {
             let block = first_block + u64::from(entry.block);
             block * geometry.block_bytes < self.kept && !self.file.has(block)
         });
-        // Chunks of the delta follow those of the parent in the table.
+        // In the table, chunks of the delta follow those of the parent.
         let offset = overlay.chunks.len() as u32;
         overlay.chunks.extend_from_slice(&self.file.chunks);
         for entry in self.file.range(first_block, end_block) {
@@ -129,7 +132,7 @@ impl NodeMerge<'_> {
                 overlay.blocks.push(OverlayBlock { block: (block - first_block) as u32, place: Place::Zero });
             }
         }
-        // Zeros over an extent of zeros say nothing.
+        // Zeros over an extent of zeros are redundant.
         overlay.blocks.retain(|entry| {
             let extent = group * GROUP_EXTENTS + u64::from(entry.block) / geometry.blocks_per_extent();
             entry.place != Place::Zero || ids.get(extent as usize).is_some_and(|id| *id != ChunkId::ZERO)
@@ -138,8 +141,9 @@ impl NodeMerge<'_> {
         Ok(overlay)
     }
 
-    /// FAILURES 45: the blocks behind a cut that the chunk of the cut extent still holds, when the file has grown over
-    /// them again. Extents wholly behind the cut have lost their chunks already.
+    /// FAILURES 45: the blocks after a cut that the chunk of the cut extent still holds, if the
+    /// file has grown over them again. Extents entirely after the cut have already lost their
+    /// chunks.
     fn lost_blocks(&self, ids: &[ChunkId]) -> Result<std::ops::Range<u64>> {
         let geometry = self.geometry();
         let extent = self.kept / EXTENT_BYTES;
@@ -160,7 +164,8 @@ impl NodeMerge<'_> {
         }
     }
 
-    /// Writes those extents whole of which more than half is overlaid, or whose blocks are spread too far.
+    /// Rewrites the extents of which more than half is overlaid, or whose blocks are spread over
+    /// too many chunks.
     fn rewrite_full_extents(
         &self,
         group: u64,
@@ -175,7 +180,7 @@ impl NodeMerge<'_> {
         for blocks in
             overlay.blocks.chunk_by(|a, b| u64::from(a.block) / per_extent == u64::from(b.block) / per_extent)
         {
-            let in_group = u64::from(blocks[0].block) / per_extent; // runs are not empty
+            let in_group = u64::from(blocks[0].block) / per_extent; // a run is never empty
             let in_node = group * GROUP_EXTENTS + in_group;
             let len = extent_len(self.file.shape.len, self.first_extent() + in_node);
             if !is_full(blocks, geometry.blocks(len as u64)) {
@@ -184,7 +189,7 @@ impl NodeMerge<'_> {
             }
             let first_block = in_group * per_extent;
             let parts = Parts { geometry, len, first_block, blocks, chunks: &overlay.chunks };
-            let id = &mut ids[in_node as usize]; // blocks behind the file's end were passed over
+            let id = &mut ids[in_node as usize]; // the overlay has no blocks after the file's end
             *id = rewriter.rewrite(writer, *id, &parts)?;
         }
         overlay.blocks = left;

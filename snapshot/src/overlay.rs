@@ -1,12 +1,15 @@
-//! Blocks that lie over the extents of a group: the overlay leaf.
+//! The overlay leaf: blocks that overlay the extents of a group.
 //!
-//! `'O' u8, version u8 (1), entries varint, chunks varint`, the ids of the chunks, then two columns:
-//! - for each entry, how many blocks lie between it and the entry before (varint); blocks count from the group's first;
-//! - for each entry its place, as a zigzag varint of the distance from one behind the place of the entry before. Place 0
-//!   is a block of zeros; place `1 + chunk x slots + slot` is a block within a chunk, with `slots` = 1 MiB / block size.
+//! Layout: `'O' u8, version u8 (1), entries varint, chunks varint`, the ids of the chunks, then two
+//! columns:
+//! - for each entry, the number of blocks between it and the previous entry (varint). Blocks are
+//!   counted from the group's first block;
+//! - for each entry, its place minus (the previous entry's place + 1), as a zigzag varint. Place 0
+//!   is a block of zeros. Place `1 + chunk x slots + slot` is a block within a chunk, with `slots`
+//!   = 1 MiB / block size.
 //!
-//! Chunks stand in the order in which entries name them first, so that one overlay has one encoding. Blocks that were
-//! packed in order take a byte each, before compression.
+//! Chunks are in the order in which entries first refer to them, so that an overlay has exactly one
+//! encoding. Blocks that were packed in order take a byte per column, before compression.
 
 use crate::extent_leaf::{LEAF_VERSION, read_tag};
 use crate::shape::Geometry;
@@ -17,16 +20,16 @@ use std::collections::HashMap;
 
 const TAG: u8 = b'O';
 
-/// Where a block of an overlay lies.
+/// Where a block of an overlay is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
-    /// It is all zeros.
+    /// A block of zeros.
     Zero,
-    /// In a chunk of blocks.
+    /// A block within a chunk.
     Slot {
-        /// Number of the chunk in a table.
+        /// Index of the chunk in the table.
         chunk: u32,
-        /// Number of the block in the chunk.
+        /// Index of the block in the chunk.
         slot: u32,
     },
 }
@@ -34,12 +37,12 @@ pub(crate) enum Place {
 /// A block of an overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OverlayBlock {
-    /// The block, counted from the first of the group.
+    /// The block, counted from the first block of the group.
     pub(crate) block: u32,
     pub(crate) place: Place,
 }
 
-/// The blocks that lie over the extents of a group, sorted.
+/// The blocks that overlay the extents of a group, sorted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Overlay {
     pub(crate) chunks: Vec<ChunkId>,
@@ -47,13 +50,13 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    /// The entries of the blocks from `first` up to `end`.
+    /// The entries of the blocks from `first` (inclusive) to `end` (exclusive).
     pub(crate) fn range(&self, first: u64, end: u64) -> &[OverlayBlock] {
         let at = |block: u64| self.blocks.partition_point(|entry| u64::from(entry.block) < block);
         &self.blocks[at(first)..at(end)]
     }
 
-    /// The leaf, with the chunks that are still named.
+    /// Encodes the leaf. Chunks without entries are left out.
     pub(crate) fn encode(&self, geometry: Geometry) -> Vec<u8> {
         let slots = geometry.blocks_per_extent();
         let mut table = Vec::new();
@@ -67,7 +70,7 @@ impl Overlay {
             let place = match entry.place {
                 Place::Zero => 0,
                 Place::Slot { chunk, slot } => {
-                    let id = self.chunks[chunk as usize]; // the table that the entry was made for
+                    let id = self.chunks[chunk as usize]; // an entry's index is within its table
                     let number = *numbers.entry(id).or_insert_with(|| {
                         table.push(id);
                         table.len() as u64 - 1
@@ -89,7 +92,7 @@ impl Overlay {
         out
     }
 
-    /// Reads a leaf of a file with such blocks.
+    /// Decodes a leaf of a file with this block size.
     pub(crate) fn decode(bytes: &[u8], geometry: Geometry) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         read_tag(&mut reader, TAG, "overlay leaf")?;
@@ -129,7 +132,8 @@ fn place_at(place: i64, geometry: Geometry, chunks: usize) -> Result<Place, Deco
     if at / slots >= chunks as u64 {
         return Err(wrong);
     }
-    Ok(Place::Slot { chunk: (at / slots) as u32, slot: (at % slots) as u32 }) // a table has at most 2^17 chunks
+    // A table has at most 2^17 chunks.
+    Ok(Place::Slot { chunk: (at / slots) as u32, slot: (at % slots) as u32 })
 }
 
 fn zigzag(value: i64) -> u64 {
@@ -173,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn overlays_come_back((geometry, overlay) in overlays()) {
+        fn overlays_round_trip((geometry, overlay) in overlays()) {
             let bytes = overlay.encode(geometry);
             let again = Overlay::decode(&bytes, geometry).unwrap();
             prop_assert_eq!(named(&again), named(&overlay));
@@ -181,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_error_or_a_value(mut bytes: Vec<u8>, log in 9..=16u32) {
+        fn arbitrary_bytes_never_panic(mut bytes: Vec<u8>, log in 9..=16u32) {
             let geometry = Geometry { block_bytes: 1 << log };
             bytes.splice(0..0, [TAG, LEAF_VERSION]);
             if let Ok(overlay) = Overlay::decode(&bytes, geometry) {
@@ -190,7 +194,7 @@ mod tests {
         }
 
         #[test]
-        fn zigzags_come_back(value: i64) {
+        fn zigzags_round_trip(value: i64) {
             prop_assert_eq!(unzigzag(zigzag(value)), value);
         }
     }
@@ -208,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1_stay_as_they_are() {
-        // docs/format/manifest.md; a change of this is a change of the format.
+        // docs/format/manifest.md. A change here is a change of the format.
         let geometry = Geometry { block_bytes: 4096 };
         let at = |block, chunk, slot| OverlayBlock { block, place: Place::Slot { chunk, slot } };
         let zero = OverlayBlock { block: 9, place: Place::Zero };

@@ -1,9 +1,11 @@
-//! Reading a source while what was read is worked on.
+//! Reads a source while worker threads process the extents already read.
 //!
-//! Some threads read stretches of a few extents, one after the other, into a fixed number of buffers, so that the disk has a
-//! request while another is answered; a file without blocks is read and cut by one of them. As many threads as rayon would take
-//! work on extents; the caller gets the results, in any order, and with them the bytes. A buffer of which the caller has had
-//! everything is read into again. So the source never waits for a processor, and memory is the buffers'.
+//! Some threads read stretches of a few extents, one after the other, into a fixed number of
+//! buffers. The disk therefore always has a next request. One of these threads reads and cuts a
+//! file without blocks. As many workers as rayon has threads process the extents. The caller
+//! receives the results, in any order, together with the bytes. A buffer is reused once the caller
+//! has received all its extents. So the source never waits for a processor, and the buffers bound
+//! the memory.
 
 use crate::cut::Cutter;
 use crate::shape::{EXTENT_BYTES, extents};
@@ -15,21 +17,22 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Extents of a stretch: 4 MiB are one request to the disk (`pitr_vfs::Buffer`).
+/// Extents per stretch: 4 MiB are one request to the disk (`pitr_vfs::Buffer`).
 const STRETCH_EXTENTS: u64 = 4;
-/// Stretches read ahead for each thread that works.
+/// Number of stretches read ahead per worker thread.
 const AHEAD: usize = 4;
-/// Threads that read. Where those that work leave no core idle a reader waits for its turn; what was tried: `docs/choices.md`.
+/// Number of reader threads. If the workers leave no core idle, a reader waits for its turn.
+/// `docs/choices.md` has the measured alternatives.
 const READERS: usize = 4;
 
 /// An extent of a source.
 #[derive(Debug)]
 pub(crate) struct Extent<'a> {
     pub(crate) shape: &'a FileShape,
-    /// Place of the shape among those of the source.
+    /// Index of the shape among those of the source.
     pub(crate) file: usize,
     pub(crate) number: u64,
-    /// What it was read with, and where it is in there.
+    /// The buffer of the whole stretch, and the extent's range in it.
     stretch: Arc<Buffer>,
     range: Range<usize>,
 }
@@ -40,7 +43,7 @@ impl Extent<'_> {
     }
 }
 
-/// Extents of a file that are read at once; all of a file without blocks.
+/// Extents of a file that are read together; all extents of a file without blocks.
 #[derive(Debug, Clone, Copy)]
 struct Stretch<'a> {
     file: usize,
@@ -49,8 +52,10 @@ struct Stretch<'a> {
     count: u64,
 }
 
-/// Reads the extents of these files that are wanted, by a file's place and their number, has `work` done on each, and hands what
-/// came of it to `take`. A file without blocks is read whole, if its first is wanted.
+/// Reads the wanted extents of these files, runs `work` on each, and passes the result to `take`.
+///
+/// `wanted` receives the index of a file and the number of an extent. A file without blocks is read
+/// whole if its extent 0 is wanted.
 pub(crate) fn each_extent<T: Send>(
     source: &dyn BlockSource,
     shapes: &[FileShape],
@@ -65,7 +70,7 @@ pub(crate) fn each_extent<T: Send>(
     let (read, to_do) = bounded(extents);
     let (done, results) = bounded(extents);
     for _ in 0..buffers {
-        let _ = give_back.send(Buffer::default()); // there is room for all of them
+        let _ = give_back.send(Buffer::default()); // the channel has room for all of them
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -82,12 +87,12 @@ pub(crate) fn each_extent<T: Send>(
                         let worked = if goes_on { Some(work(&extent)?) } else { None };
                         Ok((extent, worked))
                     });
-                    let _ = done.send(result); // the caller takes everything
+                    let _ = done.send(result); // the caller receives until the end
                 }
             });
         }
         drop((to_do, done));
-        let give_back = give_back; // gone with this closure, however it ends: then the reader ends too
+        let give_back = give_back; // dropped when this closure ends, which also ends the readers
         let mut outcome = Ok(());
         for result in results {
             let taken = result.and_then(|(extent, worked)| {
@@ -97,12 +102,13 @@ pub(crate) fn each_extent<T: Send>(
                 Ok(extent)
             });
             match taken {
-                // Of a stretch the last extent brings the buffer back.
+                // The last extent of a stretch returns the buffer.
                 Ok(extent) => drop(Arc::into_inner(extent.stretch).map(|buffer| give_back.try_send(buffer))),
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
                     outcome = outcome.and(Err(error));
-                    // The buffer went with the error: a reader must not wait for it.
+                    // The error dropped the buffer. A reader must not wait for it, so return
+                    // another one.
                     let _ = give_back.try_send(Buffer::default());
                 }
             }
@@ -111,7 +117,7 @@ pub(crate) fn each_extent<T: Send>(
     })
 }
 
-/// Reads all files: the last one when all others were read.
+/// Reads all files. The last one is read after all others.
 fn read_all<'a>(
     source: &dyn BlockSource,
     shapes: &'a [FileShape],
@@ -157,7 +163,7 @@ fn read_all<'a>(
     }
 }
 
-/// Reads, and hands on what it read; `None` when nobody wants more.
+/// Reads and sends extents. The methods return `None` when no more are wanted.
 struct Reader<'r, 'a> {
     source: &'r dyn BlockSource,
     stop: &'r AtomicBool,
@@ -174,14 +180,14 @@ impl<'a> Reader<'_, 'a> {
     fn read(&self, stretch: Stretch<'a>) -> Option<()> {
         let Stretch { file, shape, first, count } = stretch;
         let mut bytes = self.room()?;
-        // Within the file's length, which is bounded.
+        // No overflow: the extents are within the file's length, which is bounded.
         let (offset, end) = (first * EXTENT_BYTES, ((first + count) * EXTENT_BYTES).min(shape.len));
         let len = (end - offset) as usize;
         bytes.set_len(len);
         if let Err(source) = self.source.read_at(shape.file, offset, &mut bytes) {
             return self.read.send(Err(Error::Source { file: shape.file, offset, source })).ok();
         }
-        // Nobody but the extents holds the buffer when the last of them is on its way.
+        // Only the extents hold the buffer after the last of them is sent.
         for (nth, stretch) in repeat_n(Arc::new(bytes), count as usize).enumerate() {
             let start = nth * EXTENT_BYTES as usize;
             let range = start..len.min(start + EXTENT_BYTES as usize);
@@ -204,7 +210,7 @@ impl<'a> Reader<'_, 'a> {
             let has_failed = extent.is_err();
             self.read.send(extent).ok()?;
             if has_failed {
-                return None; // where to cut on is not known
+                return None; // the next cut is unknown
             }
         }
         Some(())
@@ -218,7 +224,8 @@ mod tests {
     use crate::shape::extent_len;
     use pitr_format::FileId;
 
-    /// Every byte says in which extent it is; the file ends in the middle of the last. One extent can't be read.
+    /// Every byte holds the number of its extent. The file ends in the middle of the last extent.
+    /// One extent cannot be read.
     struct Numbered {
         extents: u64,
         broken: Option<u64>,
@@ -262,13 +269,13 @@ mod tests {
     }
 
     #[test]
-    fn every_extent_comes_once() {
+    fn every_extent_is_delivered_once() {
         let source = Numbered { extents: 50, broken: None };
         assert_eq!(run(&source, None, None).unwrap(), (0..50).collect::<Vec<_>>());
     }
 
     #[test]
-    fn what_is_not_wanted_is_not_read() {
+    fn unwanted_extents_are_not_read() {
         let broken = |at| Numbered { extents: 30, broken: Some(at) };
         for at in [0, 1, 14, 29] {
             let (source, mut seen) = (broken(at), Vec::new());
@@ -290,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_fails_ends_it() {
+    fn any_failure_ends_the_pipeline() {
         for at in [0, 1, 25, 49] {
             let source = Numbered { extents: 50, broken: None };
             assert!(matches!(run(&source, Some(at), None), Err(Error::Died)));

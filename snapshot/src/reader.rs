@@ -1,4 +1,4 @@
-//! Reading a snapshot back.
+//! Reads a snapshot.
 
 use crate::assemble::{Parts, check_len};
 use crate::cache::ChunkCache;
@@ -15,14 +15,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of overlay chunks that a reader keeps.
+/// Size of the overlay chunks that a reader caches, bytes.
 const CACHE_BYTES: usize = 64 << 20;
-/// Nodes that a reader keeps.
+/// Number of nodes that a reader caches.
 const NODES_MAX: usize = 4;
 
 type NodeKey = (FileId, u64);
 
-/// An error of whoever works on what is read; those of reading become one.
+/// An error of the caller's `work`. Errors of reading are converted to it.
 struct Failure<E>(E);
 
 impl<E: From<Error>> From<pitr_dedup::Error> for Failure<E> {
@@ -31,8 +31,8 @@ impl<E: From<Error>> From<pitr_dedup::Error> for Failure<E> {
     }
 }
 
-/// Reads the extents of a snapshot, from any number of threads. It keeps up to 64 MiB of overlay chunks and the leaves
-/// of four nodes.
+/// Reads the extents of a snapshot, from any number of threads. It caches up to 64 MiB of overlay
+/// chunks and the leaves of four nodes.
 #[derive(Debug)]
 pub struct SnapshotReader {
     store: ChunkStore,
@@ -43,7 +43,7 @@ pub struct SnapshotReader {
 }
 
 impl SnapshotReader {
-    /// A reader of this snapshot; nothing is read yet.
+    /// Creates a reader of this snapshot. Reads nothing yet.
     #[must_use]
     pub fn open(store: ChunkStore, manifest: Manifest) -> Self {
         let (sums, chunks) = (store.sums(), ChunkCache::new(CACHE_BYTES));
@@ -56,7 +56,7 @@ impl SnapshotReader {
         &self.manifest
     }
 
-    /// A file of the snapshot.
+    /// The shape of a file of the snapshot.
     ///
     /// # Errors
     /// [`Error::NoFile`].
@@ -72,20 +72,22 @@ impl SnapshotReader {
         Ok(self.entry(file)?.extents())
     }
 
-    /// Where an extent lies in its file: at each mebibyte, or where a file without blocks was cut. It is not empty, and at most
-    /// [`EXTENT_BYTES`] long.
+    /// The range of an extent in its file.
+    ///
+    /// Extents start at multiples of 1 MiB, or at the cuts of a file without blocks. An extent is
+    /// not empty and is at most [`EXTENT_BYTES`] long.
     ///
     /// # Errors
-    /// [`Error::NoFile`], [`Error::NoExtent`]; what is damaged in the tree, by name.
+    /// [`Error::NoFile`], [`Error::NoExtent`]; errors that name a damaged leaf.
     pub fn span(&self, file: FileId, extent: u64) -> Result<Range<u64>> {
         let entry = self.entry(file)?;
         if entry.shape.has_blocks() && extent < entry.extents() {
-            return Ok(span_of_blocks(entry, extent)); // no leaf need be read for it
+            return Ok(span_of_blocks(entry, extent)); // needs no leaf
         }
         Ok(span(entry, &*self.node_of(entry, extent)?, extent))
     }
 
-    /// The extent that holds a byte, which the file must have.
+    /// The extent that contains the byte at `offset`, which must be within the file.
     fn extent_at(&self, entry: &FileEntry, offset: u64) -> Result<u64> {
         let Some(cut) = &entry.cut else { return Ok(offset / EXTENT_BYTES) };
         let node = cut.ends.partition_point(|end| *end <= offset) as u64;
@@ -93,25 +95,26 @@ impl SnapshotReader {
         Ok(node * NODE_EXTENTS + bounds.partition_point(|bound| *bound <= offset).saturating_sub(1) as u64)
     }
 
-    /// The bytes of an extent.
+    /// Reads an extent.
     ///
     /// # Errors
-    /// [`Error::NoFile`], [`Error::NoExtent`]; what is damaged in the tree or in the chunks, by name.
+    /// [`Error::NoFile`], [`Error::NoExtent`]; errors that name a damaged leaf or chunk.
     pub fn read_extent(&self, file: FileId, extent: u64) -> Result<Vec<u8>> {
         let entry = self.entry(file)?;
         let node = self.node_of(entry, extent)?;
         let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
         let mut bytes = if id == ChunkId::ZERO { Vec::new() } else { self.store.read(&id)? };
         bytes.resize(self.len_of(entry, &node, extent, bytes.len())?, 0);
-        self.lay_over(entry, &node, extent, &mut bytes)?;
+        self.apply_overlay(entry, &node, extent, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// Reads extents of a file, in ascending order, and has `work` done on each by all threads: its number, and its
-    /// bytes. Their chunks are read ahead, in large requests.
+    /// Reads extents of a file, given in ascending order, and runs `work` on each, on all threads.
+    /// `work` receives the number and the bytes of the extent. Chunks are read ahead in large
+    /// requests.
     ///
     /// # Errors
-    /// As [`read_extent`](Self::read_extent); what `work` returns.
+    /// Like [`read_extent`](Self::read_extent); the errors of `work`.
     pub fn read_extents<E: From<Error> + Send>(
         &self,
         file: FileId,
@@ -123,13 +126,14 @@ impl SnapshotReader {
             return Err(Error::NoExtent { file, extent: *extent }.into());
         }
         for of_node in wanted.chunk_by(|a, b| a / NODE_EXTENTS == b / NODE_EXTENTS) {
-            let node = self.node(entry, of_node[0] / NODE_EXTENTS)?; // a run is not empty
-            let id = |extent: u64| node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all of its node
+            let node = self.node(entry, of_node[0] / NODE_EXTENTS)?; // a run is never empty
+            // A leaf has all extents of its node.
+            let id = |extent: u64| node.ids[(extent % NODE_EXTENTS) as usize];
             let (zero, stored): (Vec<u64>, Vec<u64>) =
                 of_node.iter().partition(|extent| id(**extent) == ChunkId::ZERO);
             zero.into_par_iter().try_for_each(|extent| {
                 let mut bytes = vec![0; self.len_of(entry, &node, extent, 0)?];
-                self.lay_over(entry, &node, extent, &mut bytes)?;
+                self.apply_overlay(entry, &node, extent, &mut bytes)?;
                 work(extent, &bytes)
             })?;
             let ids: Vec<ChunkId> = stored.iter().map(|extent| id(*extent)).collect();
@@ -137,7 +141,7 @@ impl SnapshotReader {
                 let extent = stored[place];
                 let len = self.len_of(entry, &node, extent, bytes.len()).map_err(|e| Failure(e.into()))?;
                 bytes.resize(len);
-                self.lay_over(entry, &node, extent, bytes).map_err(|e| Failure(e.into()))?;
+                self.apply_overlay(entry, &node, extent, bytes).map_err(|e| Failure(e.into()))?;
                 work(extent, bytes).map_err(Failure)
             });
             read.map_err(|Failure(error)| error)?;
@@ -145,11 +149,11 @@ impl SnapshotReader {
         Ok(())
     }
 
-    /// True if these are the bytes of an extent, by their hashes; what it holds is not read. False may also mean that hashes
-    /// don't tell.
+    /// True if an extent has these bytes, according to their hashes. The extent's content is not
+    /// read. False may also mean that the hashes cannot tell.
     ///
     /// # Errors
-    /// As [`read_extent`](Self::read_extent), but for damage of content, which is nobody's bytes.
+    /// Like [`read_extent`](Self::read_extent), except for damaged content, which equals no bytes.
     pub fn is_extent(&self, file: FileId, extent: u64, bytes: &[u8]) -> Result<bool> {
         let entry = self.entry(file)?;
         let node = self.node_of(entry, extent)?;
@@ -158,7 +162,8 @@ impl SnapshotReader {
             return Ok(false);
         }
         if !entry.shape.has_blocks() {
-            let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
+            // A leaf has all extents of its node.
+            let id = node.ids[(extent % NODE_EXTENTS) as usize];
             return Ok(if id == ChunkId::ZERO { is_zero(bytes) } else { self.store.ids().of(bytes) == id });
         }
         match self.differing(file, extent, bytes) {
@@ -168,8 +173,11 @@ impl SnapshotReader {
         }
     }
 
-    /// For each piece of 4 KiB of `now`, which stands in the place of an extent that the file, one of blocks, has: true if it may
-    /// differ from what the snapshot has, behind whose end there are zeros. Leaves and footers of packs are read, and no content.
+    /// For each 4 KiB piece of `now`: true if it may differ from the snapshot, which continues with
+    /// zeros after its end.
+    ///
+    /// The file must have blocks and must have the extent. Reads leaves and footers of packs, but
+    /// no content.
     pub(crate) fn differing(&self, file: FileId, extent: u64, now: &[u8]) -> Result<Vec<bool>> {
         let entry = self.entry(file)?;
         let node = self.node(entry, extent / NODE_EXTENTS)?;
@@ -178,19 +186,26 @@ impl SnapshotReader {
         Before { store: &self.store, sums: &self.sums, base, parts }.differing(now)
     }
 
-    /// Bytes of an extent whose chunk has `had`.
+    /// Length of an extent whose chunk has `had` bytes.
     fn len_of(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, had: usize) -> Result<usize> {
         let id = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
         let Range { start, end } = span(entry, node, extent);
         let len = (end - start) as usize; // at most EXTENT_BYTES
         if !entry.shape.has_blocks() && id != ChunkId::ZERO && had != len {
-            return Err(Error::Misused { id, what: "it is not as long as its extent" });
+            return Err(Error::Misused { id, what: "its length differs from that of its extent" });
         }
         check_len(id, had).map(|()| len)
     }
 
-    /// Lays what lies over an extent over the content of its chunk, which was brought to its length.
-    fn lay_over(&self, entry: &FileEntry, node: &LoadedNode, extent: u64, bytes: &mut [u8]) -> Result<()> {
+    /// Applies the overlay of an extent to the bytes of its chunk, which already have the extent's
+    /// length.
+    fn apply_overlay(
+        &self,
+        entry: &FileEntry,
+        node: &LoadedNode,
+        extent: u64,
+        bytes: &mut [u8],
+    ) -> Result<()> {
         if !entry.shape.has_blocks() {
             return Ok(());
         }
@@ -198,15 +213,15 @@ impl SnapshotReader {
         parts(entry, node, extent).assemble(bytes, |id| self.chunks.get(id, read))
     }
 
-    /// Fills `buf` from `offset` of a file; past the file's end with zeros.
+    /// Fills `buf` from `offset` of a file. Bytes past the file's end are zeros.
     ///
     /// # Errors
-    /// As [`read_extent`](Self::read_extent).
+    /// Like [`read_extent`](Self::read_extent).
     pub fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<()> {
         let entry = self.entry(file)?;
         let there = entry.shape.len.saturating_sub(offset).min(buf.len() as u64) as usize;
-        let (mut rest, behind) = buf.split_at_mut(there);
-        behind.fill(0);
+        let (mut rest, past_end) = buf.split_at_mut(there);
+        past_end.fill(0);
         let mut at = offset;
         while !rest.is_empty() {
             let extent = self.extent_at(entry, at)?;
@@ -255,13 +270,13 @@ impl SnapshotReader {
     }
 }
 
-/// Where an extent of a node lies in its file.
+/// The range of an extent in its file.
 fn span(entry: &FileEntry, node: &LoadedNode, extent: u64) -> Range<u64> {
     if entry.shape.has_blocks() {
         return span_of_blocks(entry, extent);
     }
     let at = (extent % NODE_EXTENTS) as usize;
-    node.bounds[at]..node.bounds[at + 1] // one more than the node has extents
+    node.bounds[at]..node.bounds[at + 1] // there is one more bound than extents
 }
 
 fn span_of_blocks(entry: &FileEntry, extent: u64) -> Range<u64> {
@@ -269,11 +284,12 @@ fn span_of_blocks(entry: &FileEntry, extent: u64) -> Range<u64> {
     start..start + extent_len(entry.shape.len, extent) as u64
 }
 
-/// What lies over an extent of a node.
+/// The overlay of an extent.
 fn parts<'a>(entry: &FileEntry, node: &'a LoadedNode, extent: u64) -> Parts<'a> {
     let in_node = extent % NODE_EXTENTS;
     let geometry = entry.shape.geometry();
-    let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize]; // a node has all of its groups
+    // A loaded node has all its groups.
+    let overlay = &node.overlays[(in_node / GROUP_EXTENTS) as usize];
     let first_block = in_node % GROUP_EXTENTS * geometry.blocks_per_extent();
     Parts {
         geometry,
@@ -293,7 +309,8 @@ mod tests {
     use pitr_format::{Epoch, Lsn, SourceName, TimelineId, Timestamp, TxId};
     use pitr_objects::Objects;
 
-    /// A snapshot of one file without blocks, which is one extent of `len` bytes: this chunk.
+    /// A snapshot of one file without blocks. The file is one extent of `len` bytes, stored as this
+    /// chunk.
     fn cut_file(store: &ChunkStore, chunk: &[u8], len: u32) -> SnapshotReader {
         let writer = store.writer(Codec::None);
         let id = writer.put(chunk).unwrap();
@@ -326,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_is_not_as_long_as_its_extent_is_refused() {
+    fn a_chunk_of_another_length_than_its_extent_is_refused() {
         let store = ChunkStore::open(Objects::memory().unwrap()).unwrap();
         assert_eq!(cut_file(&store, b"hello", 5).read_extent(FileId::FIRST, 0).unwrap(), b"hello");
         for len in [4, 6] {

@@ -1,7 +1,8 @@
-//! Roots in the repository: publishing one, finding those of a source.
+//! Roots in the repository: publishing a root, and finding the roots of a source.
 //!
-//! Roots are listed in the order of timeline, epoch and consistent point ([`RootName`]). Finding the newest one reads one root,
-//! however many there are. Loading all keeps what each says of its snapshot, and not its files.
+//! A listing of roots is sorted by timeline, epoch and consistent point ([`RootName`]). A search for
+//! the newest root reads only that root, however many there are. Loading all roots keeps the
+//! description of each snapshot, but no files.
 
 use crate::file_leaf;
 use crate::{Error, FileEntry, Manifest, Result, Sizes, Snapshot, SnapshotMeta};
@@ -13,11 +14,11 @@ use pitr_objects::{ErrorKind, Objects};
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// Roots that are read at once: each may take 16 MiB while it is.
+/// Number of roots that are read in parallel. Each may take 16 MiB during the read.
 const ROOTS_AT_ONCE: usize = 4;
 
 impl Snapshot {
-    /// Path of its root in this repository.
+    /// Path of the snapshot's root in this repository.
     #[must_use]
     pub fn path(&self, objects: &Objects) -> String {
         let SnapshotMeta { timeline, epoch, consistent_at, ref source, .. } = self.meta;
@@ -25,18 +26,20 @@ impl Snapshot {
         objects.source_folder(source).path(&SourceObject::Snapshot(root))
     }
 
-    /// Reads what the root at this path tells.
+    /// Reads the snapshot's description from the root at this path.
     ///
     /// # Errors
-    /// Those of the repository; [`Error::Root`] when it doesn't parse or belongs elsewhere.
+    /// Errors of the repository; [`Error::Root`] if the root cannot be decoded or belongs to
+    /// another path.
     pub fn load(objects: &Objects, path: &str) -> Result<Self> {
         Ok(Self::read(objects, path, drop)?.0)
     }
 
-    /// Reads its files.
+    /// Reads the snapshot's files.
     ///
     /// # Errors
-    /// As [`load`](Self::load), and [`Error::Gone`]; [`Error::Leaf`], and those of reading chunks.
+    /// Like [`load`](Self::load), and [`Error::Gone`]; [`Error::Leaf`], and errors of reading
+    /// chunks.
     pub fn manifest(&self, store: &ChunkStore) -> Result<Manifest> {
         let mut files = Vec::new();
         let (snapshot, leaves) = self.root(store.objects(), |file| files.push(file))?;
@@ -46,15 +49,17 @@ impl Snapshot {
         Ok(Manifest { snapshot, files: Arc::new(files), leaves })
     }
 
-    /// As [`manifest`](Self::manifest), for another one to build on.
+    /// Like [`manifest`](Self::manifest), for use as a parent.
     ///
     /// # Errors
-    /// [`Error::Parent`] when it is damaged: take a full one. Those of a repository that can't be reached.
+    /// [`Error::Parent`] if the snapshot is damaged: take a full snapshot. Errors of an unreachable
+    /// repository.
     pub fn as_parent(&self, store: &ChunkStore) -> Result<Manifest> {
         self.manifest(store).map_err(Error::parent(self.id))
     }
 
-    /// Reads its root: the files that it holds are handed out, the leaves of others returned.
+    /// Reads the root. Passes the files that it holds to `take`, and returns the leaves of other
+    /// files.
     pub(crate) fn root(
         &self,
         objects: &Objects,
@@ -72,22 +77,26 @@ impl Snapshot {
         let (snapshot, leaves) = Snapshot::decode(&footer, take).map_err(wrong)?;
         if snapshot.path(objects) != path {
             // FAILURES 29: swapped objects.
-            return Err(wrong(DecodeError::Range { what: "path of a root, which is another's", value: 0 }));
+            return Err(wrong(DecodeError::Range { what: "path of another root", value: 0 }));
         }
         Ok((snapshot, leaves))
     }
 }
 
 impl Manifest {
-    /// Puts the root, after which the snapshot exists. Its chunks and their index must have been stored through this store,
-    /// as [`write_full`](crate::write_full) and [`write_increment`](crate::write_increment) do, and its parent must have
-    /// been listed after the store was opened. Returns the snapshot with the root's own bytes counted in `sizes.stored`.
+    /// Puts the root. From then on the snapshot exists.
     ///
-    /// If the store's lease has lapsed meanwhile what the snapshot relies on may be gone: then it does not exist.
+    /// Its chunks and their index must have been stored through this store, as
+    /// [`write_full`](crate::write_full) and [`write_increment`](crate::write_increment) do. Its
+    /// parent must have been listed after the store was opened. Returns the snapshot, with the
+    /// root's own size included in `sizes.stored`.
+    ///
+    /// If the store's lease has lapsed, data that the snapshot needs may be gone. Then the snapshot
+    /// is not published.
     ///
     /// # Errors
-    /// [`Error::Publish`] when it is too large for one object; [`ErrorKind::Lapsed`](crate::ErrorKind::Lapsed); those of
-    /// the repository.
+    /// [`Error::Publish`] if the root is too large for one object;
+    /// [`ErrorKind::Lapsed`](crate::ErrorKind::Lapsed); errors of the repository.
     pub fn publish(mut self, store: &ChunkStore) -> Result<Manifest> {
         let (objects, lease) = (store.objects(), store.lease()?);
         let meta = &self.snapshot.meta;
@@ -104,26 +113,29 @@ impl Manifest {
         };
         self.snapshot.sizes.stored += make(&self)?.len() as u64;
         let root = make(&self)?;
-        // Where folders hide names, a root in one without a name would be nobody's.
+        // If folders hide names, a root in a folder without a name object could not be attributed
+        // to a source.
         objects.register_source(&self.snapshot.meta.source)?;
         lease.check()?;
         objects.put_container(&path, ObjectKind::Manifest, root)?;
-        // FAILURES 21: who was held up in between takes back what he has put, before anybody is told of it.
+        // FAILURES 21: a writer that was delayed past its lease removes its root before it reports
+        // success.
         if let Err(error) = lease.check() {
             objects.delete(&path)?;
             return Err(error.into());
         }
         let Snapshot { id, kind, sizes: Sizes { logical, changed, stored }, .. } = &self.snapshot;
-        tracing::info!(snapshot = %id, ?kind, logical, changed, stored, "a snapshot is there");
+        tracing::info!(snapshot = %id, ?kind, logical, changed, stored, "snapshot published");
         Ok(self)
     }
 }
 
-/// Lists the roots of a source, by timeline, epoch and consistent point; reads none. Who takes one of them as a parent lists
-/// them after he has opened his store.
+/// Lists the roots of a source, sorted by timeline, epoch and consistent point. Reads none of them.
+///
+/// To use one as a parent, list the roots after the store was opened.
 ///
 /// # Errors
-/// Those of the listing.
+/// Errors of the listing.
 pub fn list(objects: &Objects, source: &SourceName) -> Result<Vec<RootName>> {
     let folder = objects.source_folder(source);
     let entries = objects.list(&folder.snapshots())?;
@@ -134,10 +146,11 @@ pub fn list(objects: &Objects, source: &SourceName) -> Result<Vec<RootName>> {
     Ok(roots.collect())
 }
 
-/// The last of these roots that can be read and fits. Those behind it were read in vain, and none before it was read.
+/// The last of these roots that can be read and that `fits` accepts. Later roots are read too,
+/// earlier ones are not.
 ///
 /// # Errors
-/// Those of a repository that can't be reached. A root that can't be read, or is not there any more, is passed over.
+/// Errors of an unreachable repository. A root that is unreadable or gone is skipped.
 pub fn newest<'n>(
     objects: &Objects,
     source: &SourceName,
@@ -159,27 +172,28 @@ pub fn newest<'n>(
 /// The snapshots of a source.
 #[derive(Debug)]
 pub struct Roots {
-    /// Those of which the roots can be read, by timeline, epoch and consistent point.
+    /// Snapshots with a readable root, sorted by timeline, epoch and consistent point.
     pub snapshots: Vec<Snapshot>,
     /// Unreadable roots. Reported, but never block the use of the others.
     pub damaged: Vec<DamagedRoot>,
 }
 
-/// A root that can't be read.
+/// A root that cannot be read.
 #[derive(Debug)]
 pub struct DamagedRoot {
-    /// What its path tells of the snapshot.
+    /// The snapshot's properties in the path.
     pub name: RootName,
-    /// Its path.
+    /// Path of the root.
     pub path: String,
-    /// What is wrong with it.
+    /// Why it cannot be read.
     pub error: Error,
 }
 
-/// Reads all roots of a source. Files whose names are not those of roots are not read (FAILURES 59).
+/// Reads all roots of a source. Files without the name of a root are not read (FAILURES 59).
 ///
 /// # Errors
-/// Those of the listing. A root that can't be read is in [`Roots::damaged`], unless the repository can't be reached.
+/// Errors of the listing, and of an unreachable repository. Other unreadable roots are in
+/// [`Roots::damaged`].
 pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
     let mut roots = Roots { snapshots: Vec::new(), damaged: Vec::new() };
     let folder = objects.source_folder(source);
@@ -191,7 +205,7 @@ pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
             let path = path(name);
             match root {
                 Ok(snapshot) => roots.snapshots.push(snapshot),
-                // Retention took it away since the listing.
+                // Retention removed it after the listing.
                 Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&path)? => {}
                 Err(error) if error.kind().is_of_one_object() => {
                     roots.damaged.push(DamagedRoot { name: *name, path, error })

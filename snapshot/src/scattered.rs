@@ -1,7 +1,8 @@
-//! Reading blocks that lie apart.
+//! Reads scattered blocks.
 //!
-//! What that takes is waiting for the disk, block after block: so many threads wait at once. Each reads some blocks into one
-//! buffer before it hands them on; memory is those buffers, a fixed number.
+//! Such reads mostly wait for the disk, block after block, so several threads wait in parallel.
+//! Each thread reads some blocks into one buffer before it sends them. Memory is a fixed number of
+//! these buffers.
 
 use crate::{BlockSource, Error, FileShape, Result};
 use crossbeam_channel::bounded;
@@ -10,14 +11,14 @@ use std::iter::Peekable;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Requests at once: `docs/choices.md`.
+/// Number of parallel requests; see `docs/choices.md`.
 const READERS: usize = 32;
-/// Bytes that a thread reads before it hands them on.
+/// Number of bytes that a thread reads before it sends them.
 const BATCH_BYTES: u64 = 256 << 10;
-/// Batches that wait to be taken.
+/// Number of batches that wait to be received.
 const AHEAD: usize = 32;
 
-/// Neighbouring blocks of a file, read at once.
+/// Neighbouring blocks of a file, read with one request.
 #[derive(Debug, PartialEq, Eq)]
 struct Run<'a> {
     shape: &'a FileShape,
@@ -32,7 +33,7 @@ impl Run<'_> {
 
     fn len(&self) -> usize {
         let bytes = self.bytes();
-        (bytes.end - bytes.start) as usize // of one batch
+        (bytes.end - bytes.start) as usize // at most one batch
     }
 }
 
@@ -42,8 +43,8 @@ struct Batch<'a> {
     bytes: Loan,
 }
 
-/// Reads these blocks, each of which lies within its file, and hands them to `take`, nearly in their order. The last one of a file
-/// may be shorter.
+/// Reads these blocks and passes them to `take`, nearly in their order. Each block must be within
+/// its file. The last block of a file may be shorter.
 pub(crate) fn each_block<'a, S: BlockSource + ?Sized>(
     source: &S,
     blocks: impl Iterator<Item = (&'a FileShape, u64)> + Send,
@@ -51,7 +52,7 @@ pub(crate) fn each_block<'a, S: BlockSource + ?Sized>(
 ) -> Result<()> {
     let mut blocks = blocks.peekable();
     if blocks.peek().is_none() {
-        return Ok(()); // as of most sources: no threads for that
+        return Ok(()); // the usual case, which needs no threads
     }
     let next = Mutex::new(blocks);
     let buffers = Buffers::default();
@@ -74,7 +75,7 @@ pub(crate) fn each_block<'a, S: BlockSource + ?Sized>(
             });
         }
         drop(read);
-        // Gone with this closure, however it ends: then nobody reads on.
+        // Dropped when this closure ends, which also ends the readers.
         for batch in batches {
             let Batch { runs, bytes } = batch?;
             let mut rest = &bytes[..];
@@ -90,7 +91,7 @@ pub(crate) fn each_block<'a, S: BlockSource + ?Sized>(
     })
 }
 
-/// Blocks of a batch; none at the end.
+/// The blocks of the next batch; none at the end.
 fn next_runs<'a>(blocks: &mut Peekable<impl Iterator<Item = (&'a FileShape, u64)>>) -> Vec<Run<'a>> {
     let (mut runs, mut taken): (Vec<Run<'_>>, u64) = (Vec::new(), 0);
     let fits =
@@ -128,7 +129,8 @@ mod tests {
     use pitr_format::FileId;
     use std::collections::BTreeSet;
 
-    /// Each block of 64 KiB is full of its number; a file ends within its last. One block can't be read.
+    /// Each 64 KiB block is filled with its number. A file ends within its last block. One block
+    /// cannot be read.
     struct Numbered {
         shapes: Vec<FileShape>,
         broken: Option<u64>,
@@ -164,7 +166,7 @@ mod tests {
         }
     }
 
-    /// The blocks that were handed out, until it ended.
+    /// Returns the blocks that were delivered.
     fn read(
         source: &Numbered,
         wanted: &[(usize, u64)],
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn each_block_comes_once_and_nothing_else_is_read() {
+    fn each_block_is_delivered_once_and_nothing_else_is_read() {
         let source = numbered(None);
         let wanted: Vec<(usize, u64)> = (0..200)
             .filter(|block| block % 3 > 0 || *block == 199)
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_fails_ends_it() {
+    fn any_failure_ends_the_reads() {
         let wanted: Vec<_> = (0..200).map(|block| (0, block)).collect();
         for at in [0, 77, 199] {
             assert!(matches!(read(&numbered(None), &wanted, Some(at)), Err(Error::Died)));

@@ -1,43 +1,45 @@
-//! Files, extents, blocks: how a file is cut up.
+//! Files, extents, blocks: how a file is divided.
 //!
-//! A file of blocks is cut at each mebibyte: its blocks stay where they are. Of a file without blocks, text or an archive, all
-//! moves when something is put in; it is cut where its content says, so that what has only moved is cut as before.
+//! A file with blocks is divided at each MiB, because its blocks keep their positions. In a file
+//! without blocks, such as text or an archive, an insertion moves everything after it. Such a file
+//! is cut by its content, so that moved content is cut as before.
 
 use crate::{Error, Result};
 use pitr_format::FileId;
 
-/// Bytes of an extent, the unit in which files are stored whole; the most of one in a file without blocks.
+/// Size of an extent, the unit in which files are stored whole, bytes. In a file without blocks it
+/// is the maximum.
 pub const EXTENT_BYTES: u64 = 1 << 20;
 /// Smallest block, bytes.
 pub const BLOCK_BYTES_MIN: u32 = 512;
 /// Largest block, bytes.
 pub const BLOCK_BYTES_MAX: u32 = 64 << 10;
-/// Extents that one node of the tree covers.
+/// Number of extents per node of the tree.
 pub(crate) const NODE_EXTENTS: u64 = 4096;
-/// Extents that one overlay leaf covers.
+/// Number of extents per overlay leaf.
 pub(crate) const GROUP_EXTENTS: u64 = 256;
-/// Overlay leaves of a node.
+/// Maximum number of overlay leaves per node.
 pub(crate) const NODE_GROUPS: u64 = NODE_EXTENTS / GROUP_EXTENTS;
 /// Longest name of a file, bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 4096;
-/// Longest file, bytes: sums of lengths and positions stay far from the end of their range.
+/// Maximum length of a file, bytes. Sums of lengths and positions cannot overflow.
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 56;
 
 /// A file of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileShape {
-    /// The file.
+    /// Number of the file.
     pub file: FileId,
-    /// Its path within the source: relative, without `..`.
+    /// Path within the source: relative, without `..`.
     pub name: String,
-    /// Its length, bytes.
+    /// Length, bytes.
     pub len: u64,
-    /// Bytes of its blocks: a power of two from 512 to 65536; 0 for a file without blocks.
+    /// Block size, bytes: a power of two from 512 to 65536, or 0 for a file without blocks.
     pub block_bytes: u32,
 }
 
 impl FileShape {
-    /// What keeps a snapshot from holding such a file.
+    /// The reason why a snapshot cannot hold this file, if there is one.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         let block = self.block_bytes;
         let fits = block.is_power_of_two() && (BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block);
@@ -60,20 +62,21 @@ impl FileShape {
         self.block_bytes != 0
     }
 
-    /// A file without blocks counts as one of large ones: nothing lies over its extents.
+    /// Blocks per extent and group. For a file without blocks the largest block size applies; it
+    /// has no overlay.
     pub(crate) fn geometry(&self) -> Geometry {
         let block_bytes = if self.has_blocks() { self.block_bytes } else { BLOCK_BYTES_MAX };
         Geometry { block_bytes: u64::from(block_bytes) }
     }
 }
 
-/// FAILURES 31: no name leads out of the folder that a snapshot is restored into.
+/// FAILURES 31: no name leads out of the folder into which a snapshot is restored.
 fn is_inner_path(name: &str) -> bool {
     let inner = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\0', '\\']);
     name.len() <= NAME_BYTES_MAX && name.split('/').all(inner)
 }
 
-/// Sums over blocks of one size.
+/// Block counts for one block size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) block_bytes: u64,
@@ -88,28 +91,28 @@ impl Geometry {
         self.blocks_per_extent() * GROUP_EXTENTS
     }
 
-    /// Blocks that hold `bytes`.
+    /// Number of blocks that hold `bytes`.
     pub(crate) fn blocks(self, bytes: u64) -> u64 {
         bytes.div_ceil(self.block_bytes)
     }
 }
 
-/// Extents of a file of blocks of this length.
+/// Number of extents of a file with blocks of this length.
 pub(crate) fn extents(len: u64) -> u64 {
     len.div_ceil(EXTENT_BYTES)
 }
 
-/// Nodes of a file of blocks of this length.
+/// Number of nodes of a file with blocks of this length.
 pub(crate) fn nodes(len: u64) -> u64 {
     extents(len).div_ceil(NODE_EXTENTS)
 }
 
-/// Extents of a node in a file of this length.
+/// Number of extents of a node in a file of this length.
 pub(crate) fn extents_of_node(len: u64, node: u64) -> u64 {
     extents(len).saturating_sub(node * NODE_EXTENTS).min(NODE_EXTENTS)
 }
 
-/// Bytes of an extent in a file of this length.
+/// Length of an extent in a file of this length, bytes.
 pub(crate) fn extent_len(len: u64, extent: u64) -> usize {
     len.saturating_sub(extent * EXTENT_BYTES).min(EXTENT_BYTES) as usize // at most 1 MiB
 }
@@ -119,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stay_inside() {
+    fn names_cannot_leave_the_folder() {
         // FAILURES 31
         for bad in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".", "a\\b", "a\0"] {
             assert!(!is_inner_path(bad), "{bad}");
@@ -128,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_cut_up() {
+    fn files_are_divided_into_extents_and_nodes() {
         let m = EXTENT_BYTES;
         assert_eq!((extents(0), extents(1), extents(m), extents(m + 1)), (0, 1, 1, 2));
         assert_eq!((nodes(0), nodes(4096 * m), nodes(4096 * m + 1)), (0, 1, 2));

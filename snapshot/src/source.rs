@@ -1,49 +1,54 @@
-//! Where a snapshot's bytes come from.
+//! The sources of a snapshot's bytes.
 
 use crate::{BoxError, FileShape, Result};
 use pitr_format::FileId;
 use pitr_tracker::ChangeSet;
 
-/// Files to be read whole, from any thread. They must not change while they are read, unless their log covers it
-/// (`redo_from`).
+/// Files to read whole, from any thread. They must not change during the read, unless their log
+/// covers the changes (`redo_from`).
 pub trait BlockSource: Sync {
-    /// The files and their lengths. The one of the highest number, if it has blocks, is read when all others were.
+    /// The files and their lengths. The file with the highest number is read after all others, if
+    /// it has blocks.
     fn files(&self) -> Vec<FileShape>;
 
-    /// Fills `buf` from `offset` of a file, which lies within the length that [`files`](Self::files) told.
+    /// Fills `buf` from `offset` of a file. The range is within the length that
+    /// [`files`](Self::files) returned.
     ///
     /// # Errors
-    /// Whatever keeps the bytes from being read.
+    /// Any error that prevents the read.
     fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError>;
 
-    /// What of a file may differ from the snapshot that this one is compared with, where that is known: no more than its blocks in the
-    /// set, and what it is longer by. Then the rest is taken from the snapshot and not read; a file without blocks is read if any of
-    /// it may differ. `None` where nothing is known: then all is compared.
+    /// The blocks of a file that may differ from the parent snapshot, if they are known.
     ///
-    /// Whoever answers vouches for it: what differs and is not in the set is lost.
+    /// The file may differ only in the blocks of the set and in its growth. Everything else is
+    /// taken from the parent and not read. A file without blocks is read if any of it may differ.
+    /// `None` if the changes are unknown; then the whole file is compared.
+    ///
+    /// The set must be complete: a difference outside the set is lost.
     fn changes(&self, _file: FileId) -> Option<&ChangeSet> {
         None
     }
 }
 
-/// Takes the image of a block: file, number of the block, bytes.
+/// Receives the image of a block: file, number of the block, bytes.
 pub type ImageSink<'a> = &'a mut dyn FnMut(FileId, u64, &[u8]) -> Result<()>;
 
-/// What changed since a parent.
+/// The changes since a parent.
 pub trait Delta {
-    /// All files as they are now, also those that did not change. One that is missing here is gone.
+    /// All current files, including unchanged ones. A file that is missing here was deleted.
     fn files(&self) -> Vec<FileShape>;
 
-    /// The shortest length that the file had since the parent, bytes, its length then and now included: of what is at
-    /// or behind it nothing of the parent is left, although the file may have grown over it again.
+    /// The shortest length of the file since the parent, bytes, including its length then and now.
+    /// Nothing of the parent remains at or after it, although the file may have grown over it
+    /// again.
     fn zeroed_from(&self, file: FileId) -> u64;
 
-    /// Hands out the newest image of every changed block, each block at most once, in any order; an order by file and
-    /// block makes the smallest snapshots. An image has the file's block size; the last of a file may be cut at its
-    /// end. Images behind the end are passed over.
+    /// Passes the newest image of every changed block to `sink`, each block at most once, in any
+    /// order. Order by file and block gives the smallest snapshots. An image has the file's block
+    /// size. The last image of a file may end at the file's end. Images after the end are ignored.
     ///
     /// # Errors
-    /// What `sink` returns; [`Error::Delta`](crate::Error::Delta) for what keeps the images from being read.
+    /// The errors of `sink`; [`Error::Delta`](crate::Error::Delta) if the images cannot be read.
     fn for_each_image(&mut self, sink: ImageSink<'_>) -> Result<()>;
 }
 

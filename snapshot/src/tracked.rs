@@ -1,13 +1,14 @@
-//! The delta that a tracker recorded: blocks read from the source itself, and nothing else of it.
+//! The delta that a tracker recorded. Only the changed blocks of the source are read.
 
 use crate::scattered::each_block;
 use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Result};
 use pitr_format::FileId;
 use pitr_tracker::{BlockSize, ChangeSet};
 
-/// What changed since a parent, by a tracker's word: the set must hold every block that was written since the parent's
-/// `consistent_at`, and may hold more. The time that it takes follows the number of changed blocks, not the length of the
-/// files.
+/// The changes since a parent, as recorded by a tracker.
+///
+/// The set must contain every block that was written since the parent's `consistent_at`, and may
+/// contain more. The time depends on the number of changed blocks, not on the length of the files.
 #[derive(Debug)]
 pub struct Tracked<'a, S: ?Sized> {
     source: &'a S,
@@ -15,7 +16,7 @@ pub struct Tracked<'a, S: ?Sized> {
 }
 
 impl<'a, S: BlockSource + ?Sized> Tracked<'a, S> {
-    /// The delta of these changes of a source, which stands still while it is read.
+    /// Creates the delta of these changes. The source must not change during the read.
     #[must_use]
     pub fn new(source: &'a S, changes: &'a ChangeSet) -> Self {
         Tracked { source, changes }
@@ -41,9 +42,9 @@ impl<S: BlockSource + ?Sized> Delta for Tracked<'_, S> {
     }
 }
 
-/// A file's block size, as a tracker's sets take it.
+/// The file's block size as a tracker type.
 pub(crate) fn block_size(shape: &FileShape) -> Result<BlockSize> {
     shape.check()?;
-    let what = "its block size is none that a tracker knows";
+    let what = "its block size is not supported by the tracker";
     BlockSize::new(shape.block_bytes).map_err(|_| Error::Shape { file: shape.file, what })
 }

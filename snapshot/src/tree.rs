@@ -1,4 +1,4 @@
-//! Leaves of the tree, read and checked.
+//! Reads and checks the leaves of the tree.
 
 use crate::extent_leaf::{self, CutExtent};
 use crate::manifest::Node;
@@ -7,7 +7,7 @@ use crate::shape::{Geometry, NODE_GROUPS};
 use crate::{Error, FileEntry, Result};
 use pitr_dedup::{ChunkId, ChunkStore};
 
-/// The chunk ids of a node of so many extents.
+/// The chunk ids of a node with `extents` extents.
 pub(crate) fn extent_ids(store: &ChunkStore, node: &Node, extents: u64) -> Result<Vec<ChunkId>> {
     if node.extents == ChunkId::ZERO {
         return Ok(vec![ChunkId::ZERO; extents as usize]); // at most NODE_EXTENTS
@@ -22,7 +22,7 @@ fn cut_extents(store: &ChunkStore, node: &Node, extents: u64, len: u64) -> Resul
     extent_leaf::decode_cut(&leaf, extents, len).map_err(|source| Error::Leaf { id: node.extents, source })
 }
 
-/// The overlay of one group of a node; an empty one if it has none.
+/// The overlay of one group of a node, empty if it has none.
 pub(crate) fn overlay(store: &ChunkStore, node: &Node, group: u64, geometry: Geometry) -> Result<Overlay> {
     match node.overlays.iter().find(|(number, _)| u64::from(*number) == group) {
         None => Ok(Overlay::default()),
@@ -33,13 +33,14 @@ pub(crate) fn overlay(store: &ChunkStore, node: &Node, group: u64, geometry: Geo
     }
 }
 
-/// The chunk ids of a file's node, and for a file without blocks where its extents begin, and the last one ends.
+/// The chunk ids of a file's node. For a file without blocks, also the start of each extent and the
+/// end of the last.
 pub(crate) fn extents_of(
     store: &ChunkStore,
     file: &FileEntry,
     number: u64,
 ) -> Result<(Vec<ChunkId>, Vec<u64>)> {
-    let node = &file.nodes[number as usize]; // callers count them
+    let node = &file.nodes[number as usize]; // callers pass a valid index
     let extents = file.extents_of_node(number);
     let Some(cut) = &file.cut else { return Ok((extent_ids(store, node, extents)?, Vec::new())) };
     let span = cut.span(number);
@@ -52,20 +53,21 @@ pub(crate) fn extents_of(
     Ok((ids, bounds))
 }
 
-/// All of a node.
+/// A node with all its leaves.
 #[derive(Debug)]
 pub(crate) struct LoadedNode {
     pub(crate) ids: Vec<ChunkId>,
-    /// In a file without blocks: where each extent begins, and the last one ends.
+    /// For a file without blocks: the start of each extent, and the end of the last.
     pub(crate) bounds: Vec<u64>,
-    /// By group.
+    /// Indexed by group.
     pub(crate) overlays: Vec<Overlay>,
 }
 
 impl LoadedNode {
     pub(crate) fn load(store: &ChunkStore, file: &FileEntry, number: u64) -> Result<Self> {
         let (ids, bounds) = extents_of(store, file, number)?;
-        let (node, geometry) = (&file.nodes[number as usize], file.shape.geometry()); // as above
+        // A valid index, as above.
+        let (node, geometry) = (&file.nodes[number as usize], file.shape.geometry());
         let overlays =
             (0..NODE_GROUPS).map(|group| overlay(store, node, group, geometry)).collect::<Result<_>>()?;
         Ok(LoadedNode { ids, bounds, overlays })

@@ -1,47 +1,50 @@
-//! All chunks that a snapshot needs.
+//! Walks all chunks that a snapshot needs.
 
 use crate::{Error, FileEntry, Manifest, Result, Snapshot, file_leaf, tree};
 use pitr_dedup::{ChunkId, ChunkStore};
 use std::collections::HashSet;
 
-/// Is shown the chunks of a snapshot: leaves of its tree, and those that they name. Some come more than once.
+/// Receives the chunks of a snapshot: the leaves of its tree, and the chunks that they refer to.
+/// Some occur more than once.
 pub trait Visit {
-    /// A leaf. Unless this returns true it is not read, and what it names is not shown.
+    /// Visits a leaf. Return true to read it and visit what it refers to.
     fn leaf(&mut self, id: &ChunkId) -> bool;
 
-    /// As [`leaf`](Self::leaf), of a leaf that holds files: what it names are leaves, which are shown as others are.
+    /// Like [`leaf`](Self::leaf), for a leaf of files. It refers to leaves, which are visited like
+    /// others.
     fn files(&mut self, id: &ChunkId) -> bool {
         self.leaf(id)
     }
 
-    /// A chunk of content, named by the leaf that was shown last.
+    /// Visits a content chunk, to which the last visited leaf refers.
     fn content(&mut self, id: &ChunkId);
 
-    /// A leaf that can't be read: what it names is not known.
+    /// Visits a leaf that cannot be read. The chunks that it refers to are unknown.
     ///
     /// # Errors
-    /// Whatever ends the walk.
+    /// Any error ends the walk.
     fn broken(&mut self, id: &ChunkId, error: crate::Error) -> Result<()>;
 }
 
-/// Errors unless every leaf of the files of a snapshot can be read and every chunk that it names is in a pack that the index
-/// knows and that is not condemned: what is taken over from it can be relied on as far as names tell.
+/// Checks that every leaf of a snapshot's files can be read, and that every chunk they refer to is
+/// in a pack that the index contains and that is not condemned. Reusing these chunks is then safe
+/// as far as names tell.
 ///
 /// # Errors
-/// Those of reading leaves; [`pitr_dedup::Error::Unknown`].
+/// Errors of reading leaves; [`pitr_dedup::Error::Unknown`].
 pub(crate) fn check_tree(store: &ChunkStore, manifest: &Manifest) -> Result<()> {
-    let mut look = Look { store, seen: HashSet::new(), missing: None };
-    walk_files(store, &manifest.files, &mut look)?;
-    look.missing.map_or(Ok(()), Err)
+    let mut check = TreeCheck { store, seen: HashSet::new(), missing: None };
+    walk_files(store, &manifest.files, &mut check)?;
+    check.missing.map_or(Ok(()), Err)
 }
 
-struct Look<'a> {
+struct TreeCheck<'a> {
     store: &'a ChunkStore,
     seen: HashSet<ChunkId>,
     missing: Option<Error>,
 }
 
-impl Visit for Look<'_> {
+impl Visit for TreeCheck<'_> {
     fn leaf(&mut self, id: &ChunkId) -> bool {
         let is_new = self.seen.insert(*id);
         if is_new {
@@ -63,10 +66,10 @@ impl Visit for Look<'_> {
     }
 }
 
-/// Walks the tree of a snapshot, of which it holds as many files at a time as its root or a leaf does.
+/// Walks the tree of a snapshot. It holds only the files of one root or leaf in memory at a time.
 ///
 /// # Errors
-/// Those of reading the root; those of [`Visit::broken`].
+/// Errors of reading the root; errors of [`Visit::broken`].
 pub fn walk(store: &ChunkStore, snapshot: &Snapshot, visit: &mut impl Visit) -> Result<()> {
     let mut files = Vec::new();
     let (_, leaves) = snapshot.root(store.objects(), |file| files.push(file))?;

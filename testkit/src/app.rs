@@ -1,8 +1,9 @@
-//! A SQLite application in a process of its own, driven line by line from a test.
+//! A SQLite application in its own process, driven line by line from a test.
 //!
-//! A test copies a live database only from another process: in the watching process the copy's descriptors
-//! would drop the watcher's locks (FAILURES 38). So the test binary starts itself again, running only the
-//! test function that calls [`serve`], and talks to it over its standard input and output.
+//! A test may copy a live database only from another process: in the watching process, closing the
+//! copy's descriptors would drop the watcher's locks (FAILURES 38). So the test binary starts
+//! itself again, runs only the test function that calls [`serve`], and talks to it over standard
+//! input and output.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -15,17 +16,19 @@ use rusqlite::types::Value;
 const ENV: &str = "PITR_TESTKIT_DATABASE";
 const MARK: &str = "\u{1}";
 
-/// To be called by one test function of each test binary. It returns at once unless this process was started
-/// by [`App::start`]; then it serves the parent and exits.
+/// Serves the parent process and exits, if [`App::start`] started this process. Otherwise returns
+/// at once.
+///
+/// One test function of each test binary must call it.
 pub fn serve() {
     let Some(path) = std::env::var_os(ENV) else { return };
     let mut conn = open(Path::new(&path));
     let answer = |text: String| {
         println!("{MARK}{}", text.replace('\n', " "));
-        std::io::stdout().flush().expect("the parent listens");
+        std::io::stdout().flush().expect("the parent reads the answer");
     };
     for line in std::io::stdin().lock().lines() {
-        let line = line.expect("the parent speaks");
+        let line = line.expect("the parent sends text");
         let (command, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let outcome = match command {
             "sql" => run(&conn, rest),
@@ -45,14 +48,15 @@ pub fn serve() {
     std::process::exit(0);
 }
 
-/// The application is one without a busy timeout, unless it sets one.
+/// Opens a connection without a busy timeout. Statements may set one.
 fn open(path: &Path) -> Connection {
     let conn = Connection::open(path).expect("the application opens its database");
     conn.busy_timeout(std::time::Duration::ZERO).expect("a timeout is always accepted");
     conn
 }
 
-/// Runs statements; answers the first row of the last one that has rows, its values joined by `|`.
+/// Runs statements. Returns the first row of the last statement with rows, its values joined by
+/// `|`.
 fn run(conn: &Connection, sql: &str) -> rusqlite::Result<String> {
     let mut batch = rusqlite::Batch::new(conn, sql);
     let mut answer = String::new();
@@ -88,7 +92,7 @@ fn copy(conn: &Connection, to: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The application, seen from the test.
+/// The application, as the test sees it.
 #[derive(Debug)]
 pub struct App {
     child: Child,
@@ -97,7 +101,8 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the application on `database`. `entry` is the path of the test function that calls [`serve`].
+    /// Starts the application on `database`. `entry` is the path of the test function that calls
+    /// [`serve`].
     #[must_use]
     pub fn start(entry: &str, database: &Path) -> App {
         let exe = std::env::current_exe().expect("a test binary has a path");
@@ -115,14 +120,14 @@ impl App {
 
     fn ask(&mut self, line: &str) -> Result<String, String> {
         assert!(!line.contains('\n'), "one line for each request");
-        writeln!(self.input, "{line}").expect("the application listens");
-        self.input.flush().expect("the application listens");
+        writeln!(self.input, "{line}").expect("the application reads the request");
+        self.input.flush().expect("the application reads the request");
         let mut answer = String::new();
         loop {
             answer.clear();
             let read = self.output.read_line(&mut answer).expect("the application answers");
             assert!(read > 0, "the application ended at: {line}");
-            // The test harness prints its own lines before ours, the first without a line end.
+            // The test harness prints its own lines first, and does not end the first of them.
             let Some((_, ours)) = answer.trim_end().split_once(MARK) else { continue };
             return match ours.split_once(' ') {
                 Some(("ok", rest)) => Ok(rest.to_owned()),
@@ -132,12 +137,14 @@ impl App {
         }
     }
 
-    /// Runs SQL statements; panics if one fails. Answers the first row of the last one that has rows.
+    /// Runs SQL statements. Panics if one fails. Returns the first row of the last statement with
+    /// rows.
     pub fn sql(&mut self, sql: &str) -> String {
         self.try_sql(sql).unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
-    /// Runs SQL statements.
+    /// Runs SQL statements. Returns the first row of the last statement with rows, or SQLite's
+    /// error.
     pub fn try_sql(&mut self, sql: &str) -> Result<String, String> {
         self.ask(&format!("sql {}", sql.replace('\n', " ")))
     }
@@ -154,14 +161,14 @@ impl App {
 
     /// Kills the application with SIGKILL.
     pub fn kill(&mut self) {
-        self.child.kill().expect("the application is ours");
-        self.child.wait().expect("the application is ours");
+        self.child.kill().expect("the application is a child process");
+        self.child.wait().expect("the application is a child process");
     }
 }
 
 impl Drop for App {
     fn drop(&mut self) {
-        // A test that fails must not leave the application behind.
+        // A failing test must not leave the application running.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

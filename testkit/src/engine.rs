@@ -1,8 +1,8 @@
-//! A storage engine as an outside team would write it on `pitr-wal`: pages in memory, an image of each changed page in the
-//! log, and a checkpoint that removes log whether or not anybody archived it.
+//! A storage engine built on `pitr-wal` as an external team would build it.
 //!
-//! Its segments are as small as they can be, so that images cross their ends: the log begins within a record after most
-//! checkpoints.
+//! It keeps pages in memory and logs an image of each changed page. A checkpoint removes log
+//! whether or not it was archived. Segments have the minimum size, so that images cross segment
+//! boundaries: after most checkpoints, the log begins within a record.
 
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, Timestamp, TxId};
@@ -17,7 +17,7 @@ use std::time::Duration;
 const FILE: FileId = FileId::FIRST;
 const LOG_ID: [u8; 16] = *b"an outside engin";
 
-/// See the module's head.
+/// A storage engine with pages in memory; see the module documentation.
 #[derive(Debug)]
 pub struct PageEngine {
     wal: Wal,
@@ -29,10 +29,10 @@ pub struct PageEngine {
 }
 
 impl PageEngine {
-    /// An engine with this many pages, all zeros, and its log in `dir`.
+    /// Creates an engine with this many pages, all zeros, and its log in `dir`.
     ///
     /// # Panics
-    /// If the log can't be made: a test fails then.
+    /// If the log cannot be created: the test then fails.
     #[must_use]
     pub fn create(fs: Arc<dyn FileSystem>, dir: &Path, pages: usize, page_bytes: usize, seed: u64) -> Self {
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(1_000_000)));
@@ -45,13 +45,13 @@ impl PageEngine {
         PageEngine { wal, clock, pages, page_bytes, rng, last_tx: 0 }
     }
 
-    /// Its log.
+    /// The log of the engine.
     #[must_use]
     pub fn wal(&self) -> &Wal {
         &self.wal
     }
 
-    /// Identity of its log.
+    /// Identity of the log.
     #[must_use]
     pub fn log_id(&self) -> [u8; 16] {
         LOG_ID
@@ -66,7 +66,7 @@ impl PageEngine {
     /// Changes one to three pages in one transaction. Durable on return.
     ///
     /// # Panics
-    /// If the log refuses it.
+    /// If the log refuses the transaction.
     pub fn commit(&mut self) -> Committed {
         self.clock.pass(Duration::from_millis(1));
         self.last_tx += 1;
@@ -81,13 +81,14 @@ impl PageEngine {
             batch.push(PartitionId::FIRST, tx, &image).expect("an image fits");
         }
         batch.push_commit(PartitionId::FIRST, tx, Some(self.clock.now()), None, b"").expect("a commit fits");
-        self.wal.commit(batch).expect("the log takes it").commits[0]
+        self.wal.commit(batch).expect("the log accepts the commit").commits[0]
     }
 
-    /// Makes the pages durable elsewhere, so to speak, and removes the log below. Nobody is asked whether it was archived.
+    /// Simulates a checkpoint: removes the log below the durable LSN, whether or not it was
+    /// archived. Returns the new first position.
     ///
     /// # Panics
-    /// If the log refuses it.
+    /// If the log refuses the removal.
     pub fn checkpoint(&mut self) -> Lsn {
         self.wal.remove_below(self.wal.durable()).expect("the log can be cut");
         self.wal.first()

@@ -1,8 +1,8 @@
-//! What several crates' tests share.
+//! Test code that several crates share.
 //!
 //! - Feature `store`: an object store that fails, delays and counts as a test asks (`TestStore`).
-//! - Feature `sqlite`: a SQLite application in a process of its own (`App`, `serve`).
-//! - Feature `engine`: a storage engine from outside, which uses nothing but published crates (`PageEngine`).
+//! - Feature `sqlite`: a SQLite application in its own process (`App`, `serve`).
+//! - Feature `engine`: an external storage engine that uses only published crates (`PageEngine`).
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "sqlite")]

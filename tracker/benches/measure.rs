@@ -1,7 +1,8 @@
-//! Every figure of the tracker beside its bound, as one table: `cargo xtask measure tracker` keeps it.
+//! Measures each figure of the tracker together with its bound, and prints one table. `cargo xtask
+//! measure tracker` saves it.
 //!
-//! Times are those of a core that the thread had. Each round times every case once, so that what disturbs the machine
-//! disturbs all of them; the ratio to the bound is the median of the rounds' ratios.
+//! Times are CPU times of a thread. Each round measures every case once, so that disturbances of
+//! the machine affect all cases alike. The ratio to the bound is the median of the rounds' ratios.
 
 #[allow(dead_code)]
 mod work;
@@ -11,21 +12,21 @@ use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
 use work::{Content, Flat};
 
-/// Bytes of each log.
+/// Size of each log, bytes.
 const LOG_BYTES: usize = 256 << 20;
-/// Marks that are timed at once: less than a slice of the scheduler.
+/// Number of marks per timing. They take less than a scheduler time slice.
 const SHARE: usize = 4096;
 
-/// A row of the table: a value for each round, less is better unless it is a rate.
+/// A row of the table with one value per round. Smaller is better, except for rates.
 struct Row {
     title: String,
     unit: &'static str,
-    /// The row that bounds it.
+    /// Index of the row that is the bound of this one.
     bound: Option<usize>,
     values: Vec<f64>,
 }
 
-/// The table while it is measured: rows stand in the order in which a round meets them.
+/// The table during the measurement. Rows are in the order in which a round reaches them.
 #[derive(Default)]
 struct Table {
     rows: Vec<Row>,
@@ -33,7 +34,7 @@ struct Table {
 }
 
 impl Table {
-    /// Takes a value of this round; returns the number of its row.
+    /// Adds a value of this round. Returns the index of its row.
     fn take(&mut self, title: String, unit: &'static str, bound: Option<usize>, value: f64) -> usize {
         if self.next == self.rows.len() {
             self.rows.push(Row { title, unit, bound, values: Vec::new() });
@@ -64,7 +65,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Seconds of a core that this thread takes for something: what others run on the core meanwhile is not in it.
+/// CPU time of this thread for `run`, seconds. Excludes the time of other threads on the same core.
 fn core_seconds(run: impl FnOnce()) -> f64 {
     let now = || clock_gettime(ClockId::ThreadCPUTime);
     let begin = now();
@@ -73,7 +74,7 @@ fn core_seconds(run: impl FnOnce()) -> f64 {
     (end.tv_sec - begin.tv_sec) as f64 + (end.tv_nsec - begin.tv_nsec) as f64 / 1e9
 }
 
-/// Nanoseconds of each mark of a round that so many threads mark each: the median over their shares of it.
+/// Nanoseconds per mark when `threads` threads each mark all blocks: the median over all shares.
 fn per_mark(threads: u64, blocks: &[u64], run: impl Fn(&[u64]) + Sync) -> f64 {
     let shares = || {
         let per_share = |share: &[u64]| core_seconds(|| run(share)) * 1e9 / share.len() as f64;
@@ -82,7 +83,7 @@ fn per_mark(threads: u64, blocks: &[u64], run: impl Fn(&[u64]) + Sync) -> f64 {
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(shares)).collect();
         let own = shares();
-        let others = others.into_iter().flat_map(|other| other.join().expect("a thread that marks"));
+        let others = others.into_iter().flat_map(|other| other.join().expect("the marking thread finishes"));
         median(own.into_iter().chain(others).collect())
     })
 }
@@ -113,7 +114,7 @@ fn marks(table: &mut Table) {
     }
 }
 
-/// A pass with one mark in one file is what a small transaction pays.
+/// A pass with one mark in one file: the cost for a small transaction.
 fn pass(table: &mut Table) {
     let tracker = work::full();
     let passes = |blocks: &[u64]| blocks.iter().for_each(|block| work::mark(&tracker, [*block]));
@@ -121,7 +122,7 @@ fn pass(table: &mut Table) {
     table.take("pass with one mark".into(), "ns", None, spent);
 }
 
-/// Memory of the process in use, bytes.
+/// Resident memory of the process, bytes.
 fn resident_bytes() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = stat.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();

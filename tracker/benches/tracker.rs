@@ -1,4 +1,4 @@
-//! A mark, a pass, a freeze, a delta.
+//! Benchmarks of marks, passes, freezes and deltas.
 
 #[allow(dead_code)]
 mod work;
@@ -9,7 +9,8 @@ use pitr_tracker::Tracker;
 use std::time::{Duration, Instant};
 use work::{Content, Flat, ROUND};
 
-/// Time of the rounds with this many threads; `fresh` says whether the bits are set for the first time.
+/// Time of `rounds` rounds with this many threads. With `fresh`, each round sets the bits for the
+/// first time.
 fn mark_with(tracker: &Tracker, threads: u64, fresh: bool, blocks: &[u64], rounds: u64) -> Duration {
     let mut spent = Duration::ZERO;
     for _ in 0..rounds {
@@ -45,7 +46,7 @@ fn mark(c: &mut Criterion) {
     group.finish();
 }
 
-/// The bound: the same marks in one flat slice, which could not grow.
+/// The bound: the same marks in one flat slice, which cannot grow.
 fn mark_flat(c: &mut Criterion) {
     let flat = Flat::new();
     let mut group = c.benchmark_group("65536 marks, flat");
@@ -61,7 +62,7 @@ fn mark_flat(c: &mut Criterion) {
     group.finish();
 }
 
-/// A pass with one mark in one file: what a small transaction pays.
+/// A pass with one mark in one file: the cost for a small transaction.
 fn pass(c: &mut Criterion) {
     let tracker = work::full();
     c.bench_function("pass", |b| b.iter(|| work::mark(&tracker, [77])));
@@ -78,7 +79,7 @@ fn freeze(c: &mut Criterion) {
     group.finish();
 }
 
-/// The delta of 256 MiB of log: read from memory, checksums and frames included.
+/// The delta of a 256 MiB log in memory, with all checksums and frames.
 fn extract(c: &mut Criterion) {
     let mut group = c.benchmark_group("extract");
     group.sample_size(10);

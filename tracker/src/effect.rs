@@ -1,25 +1,27 @@
-//! What a record of the log changes: one meaning for live epochs and for sets made from the log.
+//! The changes that a record of the log makes. Live epochs and the extractor share this definition.
 
 use crate::BlockSize;
 use pitr_format::FileId;
 use pitr_format::record::Record;
 
-/// What changed.
+/// The changes that one record makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// A block of a file whose blocks have this size.
+    /// One block of a file with this block size.
     Block(FileId, BlockSize, u64),
-    /// A file from this byte on.
+    /// Everything in a file from this byte on.
     From(FileId, u64),
-    /// Everything, or nobody knows what.
+    /// Everything, or it is unknown what.
     Everything,
     /// No block.
     Nothing,
 }
 
 impl Effect {
-    /// A gap changes everything: what was done in it was not seen. An image of a size that no block has changes all of
-    /// its file.
+    /// The effect of a record.
+    ///
+    /// A gap changes everything, because the changes in it were not captured. An image with an
+    /// invalid block size changes its whole file.
     #[inline]
     pub(crate) fn of(record: &Record<'_>) -> Effect {
         match record {

@@ -1,8 +1,9 @@
 //! One epoch of the live bitmap: the changed blocks of all files since it began.
 //!
 //! # Layout
-//! The first 8 files hang at the epoch itself, the others in a tree by the four bytes of their number. As in a
-//! file, each part is made with its first use and stays where it is: finding a file takes no lock.
+//! The epoch holds the first 8 files directly, and the others in a tree keyed by the four bytes of
+//! their number. As in a file, each part is allocated on first use and never moves, so a lookup
+//! takes no lock.
 
 use crate::effect::Effect;
 use crate::live::LiveFile;
@@ -16,14 +17,14 @@ use std::sync::{Arc, OnceLock};
 
 const NEAR_FILES: usize = 8;
 const FAN: usize = 256;
-/// What a node of the tree takes, bytes.
+/// Size of a node of the tree, bytes.
 const NODE_COST: u64 = (FAN * size_of::<Slot<LiveFile>>()) as u64;
 
 type Leaf = Node<LiveFile, FAN>;
 type Third = Node<Leaf, FAN>;
 type Second = Node<Third, FAN>;
 
-/// See the module's head.
+/// The changes of all files; see the module documentation.
 #[derive(Debug)]
 pub(crate) struct Epoch {
     near: [Slot<LiveFile>; NEAR_FILES],
@@ -44,8 +45,8 @@ impl Epoch {
         }
     }
 
-    /// The file's bits, made with the first use. `None` if there is no room: then everything counts as
-    /// changed.
+    /// The bits of the file, allocated on first use. Returns `None` if the memory limit is reached;
+    /// then everything counts as changed.
     pub(crate) fn file(&self, file: FileId) -> Option<&LiveFile> {
         let live = self.make_file(file);
         if live.is_none() {
@@ -68,7 +69,7 @@ impl Epoch {
         budget.fill(slot, FILE_COST, || Box::new(LiveFile::new(Arc::clone(budget))))
     }
 
-    /// What a record of the log changes.
+    /// Marks the changes that a record of the log makes.
     pub(crate) fn record(&self, record: &Record<'_>) {
         self.apply(Effect::of(record));
     }
@@ -88,34 +89,34 @@ impl Epoch {
         }
     }
 
-    /// These blocks changed.
+    /// Marks these blocks as changed.
     pub(crate) fn mark_all(&self, blocks: &[(FileId, BlockSize, u64)]) {
         set_all(
             blocks.iter().filter_map(|(file, size, block)| self.file_of_size(*file, *size)?.unset(*block)),
         );
     }
 
-    /// As [`Epoch::file`], for blocks of this size.
+    /// Like [`Epoch::file`], and sets the block size.
     pub(crate) fn file_of_size(&self, file: FileId, size: BlockSize) -> Option<&LiveFile> {
         let live = self.file(file)?;
         live.set_size(size);
         Some(live)
     }
 
-    /// The file got this length, bytes: from there on nothing is as it was.
+    /// Marks everything from byte `len` on as changed: the file got this length.
     pub(crate) fn set_length(&self, file: FileId, len: u64) {
         if let Some(live) = self.file(file) {
             live.cut(len);
         }
     }
 
-    /// Everything changed, or may have.
+    /// Marks everything as changed.
     pub(crate) fn mark_everything(&self) {
         self.whole.store(true, Relaxed);
     }
 
-    /// Marks what is known to have changed already.
-    pub(crate) fn take_in(&self, known: &ChangeSet) {
+    /// Marks changes that are already known.
+    pub(crate) fn mark_known(&self, known: &ChangeSet) {
         if known.is_whole() {
             self.mark_everything();
         }
@@ -131,7 +132,7 @@ impl Epoch {
         }
     }
 
-    /// What changed.
+    /// The changes of the epoch.
     pub(crate) fn to_set(&self) -> ChangeSet {
         if self.whole.load(Relaxed) {
             return ChangeSet::whole();
@@ -140,17 +141,17 @@ impl Epoch {
     }
 
     fn files(&self) -> impl Iterator<Item = (FileId, &LiveFile)> {
-        let near = made(&self.near, 0);
-        let leaves = made(&self.far, 0)
-            .flat_map(|(a, second)| made(second, a))
-            .flat_map(|(ab, third)| made(third, ab));
-        let far = leaves.flat_map(|(abc, leaf)| made(leaf, abc));
+        let near = filled(&self.near, 0);
+        let leaves = filled(&self.far, 0)
+            .flat_map(|(a, second)| filled(second, a))
+            .flat_map(|(ab, third)| filled(third, ab));
+        let far = leaves.flat_map(|(abc, leaf)| filled(leaf, abc));
         near.chain(far).map(|(number, live)| (FileId::new(number), live))
     }
 }
 
-/// What a table holds, with the number of each: that of the table, and one byte more.
-fn made<T>(slots: &[Slot<T>], table: u32) -> impl Iterator<Item = (u32, &T)> {
+/// The filled slots of a table, each with its number: that of the table, extended by one byte.
+fn filled<T>(slots: &[Slot<T>], table: u32) -> impl Iterator<Item = (u32, &T)> {
     let made = slots.iter().enumerate().filter_map(|(place, slot)| Some((place, slot.get()?)));
     made.map(move |(place, part)| (table * FAN as u32 + place as u32, part.as_ref()))
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with tracking, and where.
+//! Errors of the tracker.
 
 use crate::LsnRange;
 use pitr_format::{DecodeError, Lsn, Severity};
@@ -6,115 +6,116 @@ use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// What this crate's calls return.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why changes could not be frozen, kept, read or extracted. Whoever can't solve it may always take everything
-/// as changed.
+/// Changes could not be frozen, stored, read or extracted.
+///
+/// A caller that cannot resolve the error can always treat everything as changed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system refused.
+    /// The file system returned an error.
     #[error("{op} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The file system's answer.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// Another process or another part of this one keeps changes in the folder.
-    #[error("{}: another tracker has the folder open", dir.display())]
+    /// The folder is already in use, by another process or by another store of this process.
+    #[error("{}: another tracker uses the folder", dir.display())]
     Locked {
         /// The folder.
         dir: PathBuf,
     },
-    /// The file was kept for another log: its positions mean something else.
-    #[error("{}: its {what} is not that of this log", path.display())]
+    /// The file belongs to another log, in which positions have another meaning.
+    #[error("{}: its {what} differs from that of this log", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What differs.
+        /// The field that differs.
         what: &'static str,
     },
-    /// The file was written by a later version of this program.
+    /// A newer version of this program wrote the file.
     #[error("{}: {source}", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Which version it is.
+        /// The version error.
         source: DecodeError,
     },
-    /// The file speaks for positions that the log doesn't have: the log lost some, or is another one.
-    #[error("{}: speaks for the log up to LSN {to}, but that is durable only to {durable}", path.display())]
+    /// The file claims positions that the log does not have: the log lost data, or is another log.
+    #[error("{}: claims the log up to LSN {to}, but the log is durable only up to {durable}", path.display())]
     Ahead {
         /// The file.
         path: PathBuf,
-        /// End of what it speaks for.
+        /// End of the claimed range.
         to: Lsn,
-        /// Where the log ends.
+        /// Durable end of the log.
         durable: Lsn,
     },
-    /// The file can't be read. Its range counts as not tracked.
+    /// The file cannot be decoded. Its range counts as unknown.
     #[error("{}: {source}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The decoding error.
         source: DecodeError,
     },
-    /// The file was there and is gone. Its range counts as not tracked.
-    #[error("{}: the file is gone", path.display())]
+    /// The file disappeared. Its range counts as unknown.
+    #[error("{}: the file disappeared", path.display())]
     Gone {
         /// The file.
         path: PathBuf,
     },
-    /// The LSN given to a freeze is below what was tracked already: it was read too early, or from another
-    /// log.
-    #[error("the log is said to be durable to LSN {to}, but changes were tracked up to {tracked}")]
+    /// The LSN passed to a freeze is below an LSN that was already tracked. It was read too early,
+    /// or from another log.
+    #[error("the durable LSN {to} is below {tracked}, up to which changes were tracked")]
     Behind {
-        /// The LSN given.
+        /// The LSN passed to the freeze.
         to: Lsn,
-        /// Highest LSN of a pass that ended, or of a freeze.
+        /// Highest LSN of an ended pass or a freeze.
         tracked: Lsn,
     },
-    /// A range that ends before it begins.
-    #[error("a range of the log from LSN {from} to {to}")]
+    /// The range ends before it begins.
+    #[error("the log range from LSN {from} to {to} ends before it begins")]
     Range {
-        /// Its begin.
+        /// Start of the range.
         from: Lsn,
-        /// Its end.
+        /// End of the range.
         to: Lsn,
     },
-    /// A block size that is not possible.
-    #[error("blocks of {bytes} bytes, possible are 1 to {most}", most = pitr_format::record::BLOCK_BYTES_MAX)]
+    /// The block size is not allowed.
+    #[error("the block size {bytes} is not between 1 and {most} bytes", most = pitr_format::record::BLOCK_BYTES_MAX)]
     BlockSize {
-        /// The size.
+        /// The block size, bytes.
         bytes: u32,
     },
-    /// A record was given to an extractor behind a later one.
-    #[error("the record at LSN {lsn} came behind LSN {after}")]
+    /// An extractor received a record that precedes an earlier one.
+    #[error("the record at LSN {lsn} came after LSN {after}")]
     OutOfOrder {
-        /// The record.
+        /// Position of the record.
         lsn: Lsn,
-        /// End of the record given before it.
+        /// End of the previous record.
         after: Lsn,
     },
-    /// A record can't be read; what it changed is not known.
+    /// A record cannot be decoded, so its changes are unknown.
     #[error("record at LSN {lsn}: {source}")]
     Record {
-        /// The record.
+        /// Position of the record.
         lsn: Lsn,
-        /// What is wrong with it.
+        /// The decoding error.
         source: DecodeError,
     },
-    /// The log was not read over the whole range that an extractor is for.
-    #[error("changes of {range} were asked for, but the log was read only over {read}")]
+    /// The log was not read over the whole range of the extractor.
+    #[error("changes of {range} were requested, but the log was read only over {read}")]
     Incomplete {
-        /// What the extractor is for.
+        /// Range of the extractor.
         range: LsnRange,
-        /// What was read.
+        /// Range that was read.
         read: LsnRange,
     },
 }

@@ -1,7 +1,8 @@
-//! The delta extractor: what changed, computed from the log.
+//! The delta extractor: computes from the log which blocks changed.
 //!
-//! It reads no log itself: whoever has one hands its records over in order. A record belongs to the range
-//! that holds its LSN, whatever became of its transaction: images of one that was aborted count too.
+//! It reads no log itself; the caller passes the records in order. A record belongs to the range
+//! that contains its LSN, whatever the outcome of its transaction: images of aborted transactions
+//! count too.
 
 use crate::effect::Effect;
 use crate::epoch::Epoch;
@@ -10,35 +11,37 @@ use pitr_format::log::WholeRecord;
 use pitr_format::record::{Record, RecordKind};
 use pitr_format::{FileId, Lsn};
 
-/// Collects what the records of a range change.
+/// Collects the changes that the records of a range make.
 #[derive(Debug)]
 pub struct Extractor {
     range: LsnRange,
-    /// The same bitmap that a tracker's passes mark.
+    /// The same kind of bitmap that a tracker's passes mark.
     epoch: Epoch,
-    /// Blocks that are not marked in it yet. A log that streams through the caches drives the bitmap out of them:
-    /// blocks that are marked together wait for memory together.
+    /// Blocks that are not yet marked in the bitmap.
+    ///
+    /// A log that streams through the caches evicts the bitmap from them. Marking blocks in groups
+    /// overlaps their memory accesses.
     waiting: Vec<(FileId, BlockSize, u64)>,
     /// End of the last record.
     at: Lsn,
 }
 
-/// Blocks that wait at most.
+/// Maximum number of blocks that wait to be marked.
 const WAITING_MAX: usize = 256;
 
 impl Extractor {
-    /// For the records of this range.
+    /// Creates an extractor for the records of this range.
     #[must_use]
     pub fn new(range: LsnRange) -> Self {
         let (epoch, waiting) = (Epoch::new(MEMORY_BYTES_MAX), Vec::with_capacity(WAITING_MAX));
         Extractor { range, epoch, waiting, at: Lsn::ORIGIN }
     }
 
-    /// Takes the next record of the log. Those outside of the range are passed over.
+    /// Takes the next record of the log. Records outside the range are ignored.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`]; [`Error::Record`] for a payload that can't be read. Whoever goes on after an
-    /// error learns that everything changed.
+    /// [`Error::OutOfOrder`]; [`Error::Record`] if the payload cannot be decoded. After an error,
+    /// everything counts as changed.
     pub fn push(&mut self, record: &WholeRecord<'_>) -> Result<()> {
         let pushed = self.try_push(record);
         if pushed.is_err() {
@@ -72,11 +75,13 @@ impl Extractor {
         self.waiting.clear();
     }
 
-    /// What changed, once every record of the range was pushed. `read` says from where to where the log was
-    /// read: the first position asked of its reader, and where that stood at the end.
+    /// Returns the changes, after every record of the range was pushed.
+    ///
+    /// `read` is the range over which the log was read: from the first position requested of its
+    /// reader to the position of the reader at the end.
     ///
     /// # Errors
-    /// [`Error::Incomplete`] when that is less than the range.
+    /// [`Error::Incomplete`] if `read` does not cover the range.
     pub fn finish(mut self, read: LsnRange) -> Result<Changes> {
         self.mark_waiting();
         if read.covers(&self.range) {
@@ -87,7 +92,7 @@ impl Extractor {
     }
 }
 
-/// False for kinds that change no block. A kind that is not known may change anything: decoding it is an
+/// False for kinds that change no block. An unknown kind may change anything: decoding it is an
 /// error.
 fn changes_something(kind: u8) -> bool {
     use RecordKind::{Abort, ClockStep, Commit, Data, Note, Watermark};

@@ -1,12 +1,14 @@
-//! A frozen epoch as a file. `docs/format/tracker.md` is the same as tables.
+//! The file of a frozen epoch. `docs/format/tracker.md` shows the same as tables.
 //!
 //! # Layout
-//! A header of 64 bytes with a checksum of its own and of the body; then, ascending, each file with its pages.
-//! A page is a list of places or 1024 bytes of bits, whichever is shorter.
+//! A header of 64 bytes with a checksum of itself and one of the body. Then, in ascending order,
+//! each file with its pages. A page is a list of indexes or 1024 bytes of bits, whichever is
+//! shorter.
 //!
 //! # Invariants
-//! - Every byte is under a checksum, and what is read contains what was written.
-//! - Decoding takes memory as pages are really there, and at most [`crate::MEMORY_BYTES_MAX`].
+//! - A checksum covers every byte, and a decoded set contains the encoded one.
+//! - Decoding allocates memory only for pages that are present, and at most
+//!   [`crate::MEMORY_BYTES_MAX`].
 
 use crate::file_set::{FileSet, empty_page, ones};
 use crate::{BlockSize, ChangeSet, Changes, LsnRange, PAGE_BLOCKS};
@@ -14,32 +16,32 @@ use bit_vec::BitVec;
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, FileId, Lsn, TimelineId};
 
-/// Bytes of the header.
+/// Size of the header, bytes.
 pub(crate) const HEADER_BYTES: usize = 64;
-/// Most bytes of a file. The most that memory may hold takes less.
+/// Maximum size of a file, bytes. A set at the memory limit needs less.
 pub(crate) const FILE_BYTES_MAX: u64 = 64 << 20;
-/// Newest version that this program reads and the one that it writes.
+/// Version that this program writes, and the newest one it reads.
 const VERSION: u16 = 1;
 const MAGIC: u64 = u64::from_le_bytes(*b"PITRCHG1");
 const FLAG_WHOLE: u16 = 1;
 const PAGE_BYTES: usize = (PAGE_BLOCKS / 8) as usize;
-/// From so many marked blocks on a page is written as bits.
+/// Number of marked blocks from which on a page is stored as bits.
 const LIST_BELOW: u16 = (PAGE_BYTES / 2) as u16;
-/// Bytes of a file's entry without its pages.
+/// Size of a file's entry without its pages, bytes.
 const FILE_ENTRY_BYTES: usize = 20;
-/// Numbers of pages are below this: the numbers of their blocks stay in range.
+/// Page numbers are below this, so that block numbers do not overflow.
 const PAGES_END: u64 = 1 << 51;
 
-/// Which log the positions belong to.
+/// The log that the positions belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogIdentity {
-    /// Its timeline.
+    /// Timeline of the log.
     pub timeline: TimelineId,
-    /// The random identity in all of its segments.
+    /// The random identity that all segments of the log contain.
     pub log_id: [u8; 16],
 }
 
-/// The header of a file.
+/// The header of a claim file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) log: LogIdentity,
@@ -51,7 +53,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads and checks the header at the front of `bytes`.
+    /// Decodes and checks the header at the front of `bytes`.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "header of changes";
         let mut r = Reader::new(bytes);
@@ -78,7 +80,7 @@ impl Header {
         Ok(Header { log, range, whole: flags & FLAG_WHOLE != 0, files, body_len, body_crc })
     }
 
-    /// The header, if it speaks for the range that its file's name tells.
+    /// Returns the header if its range equals the range in the file's name.
     pub(crate) fn is_named(self, range: LsnRange) -> Result<Self, DecodeError> {
         let value = self.range.to().get();
         if self.range == range {
@@ -105,7 +107,7 @@ impl Header {
     }
 }
 
-/// The bytes of a file that claims these changes.
+/// Encodes a file that claims these changes.
 pub(crate) fn encode(log: LogIdentity, changes: &Changes) -> Vec<u8> {
     let mut body = Vec::new();
     let sets = changes.set.file_sets();
@@ -125,7 +127,7 @@ pub(crate) fn encode(log: LogIdentity, changes: &Changes) -> Vec<u8> {
     out
 }
 
-/// Reads and checks a whole file.
+/// Decodes and checks a whole file.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(LogIdentity, Changes), DecodeError> {
     let header = Header::decode(bytes)?;
     let mut r = Reader::new(bytes);
@@ -155,7 +157,7 @@ fn put_file(out: &mut Vec<u8>, file: FileId, set: &FileSet) {
     out.put_u32(set.pages.len() as u32);
     for (number, bits) in &set.pages {
         out.put_u64(*number);
-        let count = bits.count_ones() as u16; // a page has 8192
+        let count = bits.count_ones() as u16; // at most PAGE_BLOCKS = 8192
         out.put_u16(count);
         if count < LIST_BELOW {
             ones(bits).for_each(|bit| out.put_u16(bit as u16));
@@ -198,7 +200,7 @@ fn take_file(r: &mut Reader<'_>, set: &mut ChangeSet, before: Option<FileId>) ->
     Ok(file)
 }
 
-/// The bits of a page, and the first that is set.
+/// Decodes a page: its first set bit, and all bits.
 fn take_page(r: &mut Reader<'_>) -> Result<(u64, BitVec), DecodeError> {
     const WHAT: &str = "changed page";
     let wrong = |value: u64| DecodeError::Range { what: "bits of a changed page", value };
@@ -217,7 +219,7 @@ fn take_page(r: &mut Reader<'_>) -> Result<(u64, BitVec), DecodeError> {
         bits
     } else {
         let mut bytes: [u8; PAGE_BYTES] = r.array(WHAT)?;
-        // A BitVec counts the bits of a byte from the high end.
+        // A BitVec numbers the bits of a byte from the high end.
         bytes.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
         BitVec::from_bytes(&bytes)
     };

@@ -1,16 +1,18 @@
 //! The bits of one file while writers set them.
 //!
 //! # Layout
-//! The first 8 pages of 8192 blocks hang at the file itself: a small file takes little. Behind them a page has 32768
-//! blocks. The places of the first 1024 of these, 137 GB of 4 KiB blocks, stand in one table of 16 KiB, which stays in the
-//! nearest cache while marks scatter over its pages; a tree of such tables goes on from there. Each part is made
-//! with the first mark that needs it and never moves. So a writer that finds its page takes no lock, and one that
-//! doesn't waits at most for another that is making it.
+//! The file itself holds the first 8 pages of 8192 blocks, so that a small file takes little
+//! memory. Later pages have 32768 blocks. One table of 16 KiB refers to the first 1024 of these,
+//! which cover 137 GB of 4 KiB blocks. It stays in the nearest cache while marks scatter over its
+//! pages. A tree of such tables covers the rest. Each part is allocated by the first mark that
+//! needs it and never moves. A writer that finds its page takes no lock. A writer that does not
+//! find it waits at most for another one that is allocating it.
 //!
 //! # Invariants
-//! - A bit is only ever set, the cut only ever falls. A mark is a load, and a `fetch_or` only if the bit is
-//!   not set.
-//! - What has no place, behind the tree's reach or beyond the epoch's share of memory, lowers the cut.
+//! - Bits are only set, and the cut only decreases. A mark is a load, plus a `fetch_or` if the bit
+//!   is not set.
+//! - A block beyond the reach of the tree or beyond the epoch's memory limit lowers the cut
+//!   instead.
 
 use crate::file_set::{FileSet, NO_CUT};
 use crate::page::{Page, SET_WORDS, Unset};
@@ -23,25 +25,26 @@ use std::sync::{Arc, OnceLock};
 
 const NEAR_PAGES: usize = 8;
 const NEAR_BLOCKS: u64 = NEAR_PAGES as u64 * PAGE_BLOCKS;
-/// Pages of a set that a far page holds.
+/// Number of a set's pages in a far page.
 const FAR_PAGES: u64 = 4;
 const FAR_BLOCKS: u64 = FAR_PAGES * PAGE_BLOCKS;
 const TABLE_FAN: usize = 1024;
 const TABLE_BLOCKS: u64 = TABLE_FAN as u64 * FAR_BLOCKS;
 const ROOT_FAN: usize = 256;
-/// What the nodes of the tree take, bytes.
+/// Size of the tree's nodes, bytes.
 const TABLE_COST: u64 = size_of::<Table>() as u64;
 const ROOT_COST: u64 = size_of::<Root>() as u64;
-/// What a far page takes: room for all the pages of a set that it may become.
+/// Memory of a far page, bytes: enough for all the set pages that it may become.
 const FAR_COST: u64 = FAR_PAGES * PAGE_COST;
 
 type NearPage = Page<SET_WORDS>;
 type FarPage = Page<{ SET_WORDS * FAR_PAGES as usize }>;
-/// Where far pages are found.
+/// A table that refers to far pages.
 pub(crate) type Table = Node<FarPage, TABLE_FAN>;
 type Root = Node<Table, ROOT_FAN>;
 
-/// The word of a block's bit in the first table, if it was made there: never for a block of a near page.
+/// The word with a block's bit in the first table, if its page exists. Never a block of a near
+/// page.
 #[inline]
 pub(crate) fn word_in(table: &Table, block: u64) -> Option<&AtomicU64> {
     Some(table.get(usize::try_from(block / FAR_BLOCKS).ok()?)?.get()?.word(block))
@@ -70,21 +73,21 @@ impl LiveFile {
         }
     }
 
-    /// Learns the block size. A file whose block size changed has changed all over.
+    /// Sets the block size. If it changed, the whole file counts as changed.
     pub(crate) fn set_size(&self, size: BlockSize) {
         if *self.size.get_or_init(|| size) != size {
             self.cut(0);
         }
     }
 
-    /// Everything from this byte on changed.
+    /// Marks everything from this byte on as changed.
     pub(crate) fn cut(&self, byte: u64) {
         if self.changed_from.load(Relaxed) > byte {
             self.changed_from.fetch_min(byte, Relaxed);
         }
     }
 
-    /// A block changed.
+    /// Marks a block as changed.
     #[inline]
     pub(crate) fn mark(&self, block: u64) {
         if let Some(bit) = self.unset(block) {
@@ -92,7 +95,7 @@ impl LiveFile {
         }
     }
 
-    /// The block's bit, if it is not set yet and the cut does not stand for it.
+    /// The block's bit, unless it is already set or covered by the cut.
     #[inline]
     pub(crate) fn unset(&self, block: u64) -> Option<Unset<'_>> {
         let word = match self.word(block) {
@@ -102,7 +105,7 @@ impl LiveFile {
         Unset::in_word(word, block)
     }
 
-    /// The table of the first far pages, if there is one of them.
+    /// The table of the first far pages, if it exists.
     pub(crate) fn table(&self) -> Option<&Table> {
         self.middle.get().map(Box::as_ref)
     }
@@ -122,7 +125,7 @@ impl LiveFile {
 
     #[cold]
     fn new_word(&self, block: u64) -> Option<&AtomicU64> {
-        // The size was told before the first mark. Without it only everything can be meant.
+        // The size is set before the first mark. Without it, mark everything.
         let start = self.size.get().map_or(0, |size| size.start_of(block));
         if start >= self.changed_from.load(Relaxed) {
             return None;
@@ -151,7 +154,7 @@ impl LiveFile {
         Some(budget.fill(&table[page % TABLE_FAN], FAR_COST, Page::new)?.word(block))
     }
 
-    /// Its changes. What others mark meanwhile may be in it or not.
+    /// The changes of the file. Concurrent marks may or may not be included.
     pub(crate) fn to_set(&self) -> FileSet {
         let near = self.near.iter().zip(0u64..).filter_map(|(slot, at)| Some((slot.get()?, at)));
         let near = near.flat_map(|(page, at)| page.to_bits().zip(at..));

@@ -1,15 +1,16 @@
-//! Bits that are set by many threads, and only ever set.
+//! Bits that many threads set concurrently and never clear.
 
 use crate::PAGE_BLOCKS;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bit_vec::BitVec;
 
-/// Words of the pages in which a set keeps its bits.
+/// Words in a page of a set.
 pub(crate) const SET_WORDS: usize = (PAGE_BLOCKS / 64) as usize;
-/// Bits that are looked up before the first of them is set: as many loads from memory as a core has under way.
+/// Number of bits that are looked up before the first of them is set: as many as a core has
+/// outstanding loads.
 const GROUP: usize = 32;
 
-/// A bit for each of 64 times `WORDS` blocks.
+/// One bit for each of 64 times `WORDS` blocks.
 #[derive(Debug)]
 pub(crate) struct Page<const WORDS: usize>([AtomicU64; WORDS]);
 
@@ -18,18 +19,19 @@ impl<const WORDS: usize> Page<WORDS> {
         Box::new(Page(std::array::from_fn(|_| AtomicU64::new(0))))
     }
 
-    /// The word that holds the bit of this number, modulo the page.
+    /// The word that holds this bit. Bit numbers are taken modulo the page.
     #[inline]
     pub(crate) fn word(&self, bit: u64) -> &AtomicU64 {
         &self.0[(bit / 64) as usize % WORDS]
     }
 
-    /// Its bits, cut into pages of a set.
+    /// The bits, split into pages of a set.
     pub(crate) fn to_bits(&self) -> impl Iterator<Item = BitVec> + '_ {
         self.0.chunks(SET_WORDS).map(|words| {
             let mut bytes = [0; SET_WORDS * 8];
             for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-                // A BitVec counts the bits of a byte from the high end, and keeps them from the low one.
+                // A BitVec numbers the bits of a byte from the high end, but stores them from the
+                // low end.
                 *place = word.load(Relaxed).to_le_bytes().map(u8::reverse_bits);
             }
             BitVec::from_bytes(&bytes)
@@ -45,7 +47,7 @@ pub(crate) struct Unset<'p> {
 }
 
 impl<'p> Unset<'p> {
-    /// The bit of this number, modulo 64, unless it is set: a load is all that costs then.
+    /// The bit with this number, modulo 64, unless it is already set. Then only a load is needed.
     #[inline]
     pub(crate) fn in_word(word: &'p AtomicU64, bit: u64) -> Option<Self> {
         let mask = 1 << (bit % 64);
@@ -58,7 +60,7 @@ impl<'p> Unset<'p> {
     }
 }
 
-/// Sets the bit of this number, modulo 64.
+/// Sets the bit with this number, modulo 64.
 #[inline]
 pub(crate) fn set(word: &AtomicU64, bit: u64) {
     if let Some(bit) = Unset::in_word(word, bit) {
@@ -66,9 +68,11 @@ pub(crate) fn set(word: &AtomicU64, bit: u64) {
     }
 }
 
-/// Sets bits of which the looking up is left to the iterator. Setting one waits for its word, and the next one for
-/// both; loads of many words wait together. So the bits of a group are all looked up before the first is set: worth it
-/// where the words lie in memory and not in a cache.
+/// Sets all bits of the iterator, which looks them up.
+///
+/// An atomic update waits for its word, and the next update waits for both, while loads of many
+/// words overlap. So each group is looked up completely before its first bit is set. This pays off
+/// if the words are in memory rather than in a cache.
 #[inline]
 pub(crate) fn set_all<'p>(mut bits: impl Iterator<Item = Unset<'p>>) {
     loop {

@@ -9,14 +9,14 @@ use crate::sync::Arc;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn};
 
-/// A write on its way: from before its records get their place in the log until they are durable and their
-/// blocks are marked. It may span any number of records and transactions.
+/// A write in progress. It lasts from before its records get their position in the log until they
+/// are durable and their blocks are marked. It may span any number of records and transactions.
 ///
-/// A freeze waits for the passes that began before it: keep them short, and don't freeze with one in hand.
-/// One that is dropped without [`Pass::done`], by a panic or because the log refused the records, leaves the
-/// tracker blind: what it logged is not known, so from then on
-/// [`Tracker::freeze`](crate::Tracker::freeze) says that everything changed, until a tracker is made anew from
-/// the reopened log.
+/// A freeze waits for the passes that began before it. Keep passes short, and do not freeze while
+/// you hold one. If a pass is dropped without [`Pass::done`], by a panic or because the log refused
+/// the records, it is unknown what it logged. From then on
+/// [`Tracker::freeze`](crate::Tracker::freeze) reports everything as changed, until a new tracker
+/// is created from the reopened log.
 #[derive(Debug)]
 #[must_use = "a pass covers what is appended while it is held"]
 pub struct Pass {
@@ -29,7 +29,8 @@ impl Pass {
         Pass { phase, ended: false }
     }
 
-    /// Where to mark blocks of a file, which are of this size. Ask once for each file, not for each block.
+    /// Returns the handle that marks blocks of a file with this block size. Call it once per file,
+    /// not once per block.
     pub fn file(&self, file: FileId, size: BlockSize) -> FileMarks<'_> {
         let epoch = self.phase.epoch.file_of_size(file, size);
         let next = self.phase.next.as_deref().and_then(|next| next.file_of_size(file, size));
@@ -37,22 +38,23 @@ impl Pass {
         FileMarks { table, epoch, next }
     }
 
-    /// The file got this length, bytes: from there on nothing is as it was.
+    /// Marks everything from byte `len` on as changed: the file got this length.
     pub fn set_length(&self, file: FileId, len: u64) {
         self.epochs().for_each(|epoch| epoch.set_length(file, len));
     }
 
-    /// Everything changed, or may have.
+    /// Marks everything as changed.
     pub fn mark_everything(&self) {
         self.epochs().for_each(Epoch::mark_everything);
     }
 
-    /// Marks what a record of the log changes. A gap changes everything: what was done in it was not seen.
+    /// Marks the changes that a record of the log makes. A gap changes everything, because the
+    /// changes in it were not captured.
     pub fn record(&self, record: &Record<'_>) {
         self.epochs().for_each(|epoch| epoch.record(record));
     }
 
-    /// Ends the pass: what it logged ends at `end` and is durable, and all of it is marked. A pass that logged
+    /// Ends the pass. Its records end at `end`, are durable, and are all marked. A pass that logged
     /// nothing ends with [`Lsn::ORIGIN`].
     pub fn done(mut self, end: Lsn) {
         self.phase.shared.done(end);
@@ -67,7 +69,7 @@ impl Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         if !self.ended {
-            self.phase.shared.lose_sight();
+            self.phase.shared.set_blind();
         }
     }
 }
@@ -75,17 +77,17 @@ impl Drop for Pass {
 /// Marks blocks of one file, from any number of threads.
 #[derive(Debug, Clone, Copy)]
 pub struct FileMarks<'p> {
-    /// The table of the epoch's far pages, if it stood when the file was asked for and one epoch is marked: all that
-    /// lies between a mark and its word then.
+    /// The table of the epoch's far pages, if it existed when the file was looked up and only one
+    /// epoch is marked. It gives a mark direct access to its word.
     table: Option<&'p Table>,
-    /// `None` if the epoch has no room for the file, so that everything counts as changed.
+    /// `None` if the epoch has no memory left for the file; then everything counts as changed.
     epoch: Option<&'p LiveFile>,
-    /// The same in the next epoch; `None` too if the pass doesn't mark that.
+    /// The same for the next epoch. Also `None` if the pass does not mark that epoch.
     next: Option<&'p LiveFile>,
 }
 
 impl FileMarks<'_> {
-    /// The block changed. Takes no lock, unless its page of the bitmap has no mark yet.
+    /// Marks a block as changed. Takes no lock, unless its page of the bitmap has no mark yet.
     #[inline]
     pub fn mark(&self, block: u64) {
         match self.table.and_then(|table| word_in(table, block)) {

@@ -1,16 +1,16 @@
-//! Which epochs a pass marks, and the wait for passes that are still on their way.
+//! The epochs that a pass marks, and the wait for open passes.
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Arc, Condvar, Mutex};
 use pitr_format::Lsn;
 use std::sync::PoisonError;
 
-/// What all passes of a tracker share.
+/// State that all passes of a tracker share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// Highest LSN that an ended pass logged.
     done_to: AtomicU64,
-    /// True once a pass was dropped instead of ended: what it logged is not known.
+    /// True once a pass was dropped without an end: it is unknown what it logged.
     blind: AtomicBool,
 }
 
@@ -29,7 +29,7 @@ impl Shared {
         Lsn::new(self.done_to.load(Relaxed))
     }
 
-    pub(crate) fn lose_sight(&self) {
+    pub(crate) fn set_blind(&self) {
         self.blind.store(true, Relaxed);
     }
 
@@ -38,40 +38,40 @@ impl Shared {
     }
 }
 
-/// A stretch of time in which passes that begin mark the same epochs. Every pass of it holds it.
+/// A period in which all new passes mark the same epochs. Every pass of the phase holds it.
 #[derive(Debug)]
 pub(crate) struct Phase<E> {
     pub(crate) epoch: Arc<E>,
-    /// The epoch after it, while a freeze is looking for the point between the two.
+    /// The following epoch, while a freeze determines the position between the two.
     pub(crate) next: Option<Arc<E>>,
     pub(crate) shared: Arc<Shared>,
-    over: Arc<Over>,
+    completion: Arc<Completion>,
 }
 
 impl<E> Phase<E> {
     pub(crate) fn new(epoch: Arc<E>, next: Option<Arc<E>>, shared: Arc<Shared>) -> (Arc<Self>, Drain) {
-        let over = Arc::new(Over { is_over: Mutex::new(false), told: Condvar::new() });
-        (Arc::new(Phase { epoch, next, shared, over: Arc::clone(&over) }), Drain(over))
+        let completion = Arc::new(Completion { is_over: Mutex::new(false), ended: Condvar::new() });
+        (Arc::new(Phase { epoch, next, shared, completion: Arc::clone(&completion) }), Drain(completion))
     }
 }
 
 impl<E> Drop for Phase<E> {
-    /// The last holder is gone: the phase is over.
+    /// The last holder is gone, so the phase is over.
     fn drop(&mut self) {
-        *self.over.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.over.told.notify_all();
+        *self.completion.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.completion.ended.notify_all();
     }
 }
 
 #[derive(Debug)]
-struct Over {
+struct Completion {
     is_over: Mutex<bool>,
-    told: Condvar,
+    ended: Condvar,
 }
 
-/// Tells when the last pass of a phase has ended. What it did happens before that is told.
+/// Reports when the last pass of a phase has ended. What that pass did happens before the report.
 #[derive(Debug)]
-pub(crate) struct Drain(Arc<Over>);
+pub(crate) struct Drain(Arc<Completion>);
 
 impl Drain {
     pub(crate) fn is_over(&self) -> bool {
@@ -81,7 +81,7 @@ impl Drain {
     pub(crate) fn wait(&self) {
         let mut is_over = self.0.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         while !*is_over {
-            is_over = self.0.told.wait(is_over).unwrap_or_else(PoisonError::into_inner);
+            is_over = self.0.ended.wait(is_over).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The steps of a freeze, whatever an epoch is. The argument stands in the head of the crate; models in this module let
-//! loom try every order of its steps and those of passes (`cargo xtask models`).
+//! The steps of a freeze, for any type of epoch. The crate documentation has the correctness
+//! argument. Models in this module let loom check the orders of its steps and those of passes
+//! (`cargo xtask models`).
 
 use crate::phase::{Drain, Phase, Shared};
 use crate::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -7,7 +8,7 @@ use crate::{Error, LsnRange, Result};
 use pitr_format::Lsn;
 use std::sync::PoisonError;
 
-/// The phase in which passes begin now, and the one freeze that may change it.
+/// The current phase, in which passes begin, and the lock of the one freeze that may change it.
 #[derive(Debug)]
 pub(crate) struct Phases<E> {
     present: RwLock<Arc<Phase<E>>>,
@@ -15,14 +16,14 @@ pub(crate) struct Phases<E> {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What one freeze leaves to the next.
+/// State that one freeze leaves to the next.
 #[derive(Debug)]
 struct Turn {
-    /// Begin of the live epoch.
+    /// Start of the live epoch.
     from: Lsn,
-    /// Tells when the present phase is over.
+    /// Reports when the current phase is over.
     current: Drain,
-    /// Tell when earlier phases are over of which a pass may be left.
+    /// Earlier phases that may still have open passes.
     earlier: Vec<Drain>,
 }
 
@@ -44,12 +45,12 @@ impl<E> Phases<E> {
         Phases { present: RwLock::new(phase), turn, shared }
     }
 
-    /// The phase of a pass that begins now. Its lock is held for the time of one clone.
+    /// The phase of a pass that begins now. The lock is held only for one clone.
     pub(crate) fn present(&self) -> Arc<Phase<E>> {
         Arc::clone(&self.present.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ends the epoch and begins the next, made by `make`: all steps of a freeze.
+    /// Runs all steps of a freeze: ends the epoch and begins the next one, created by `make`.
     pub(crate) fn freeze(&self, make: impl FnOnce() -> E, durable: impl FnOnce() -> Lsn) -> Result<Ended<E>> {
         let mut doubled = self.double(make);
         doubled.wait();
@@ -58,12 +59,12 @@ impl<E> Phases<E> {
         Ok(divided.end())
     }
 
-    /// Step 1 of a freeze: from here on passes mark two epochs.
+    /// Step 1: from here on passes mark two epochs.
     pub(crate) fn double(&self, make: impl FnOnce() -> E) -> Doubled<'_, E> {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let present = self.present();
         let epoch = Arc::clone(&present.epoch);
-        // A freeze that failed after this step left the phase as it is now needed.
+        // A freeze that failed after this step left the required phase in place.
         let next = present.next.clone().unwrap_or_else(|| {
             let next = Arc::new(make());
             self.publish(&mut turn, Arc::clone(&epoch), Some(Arc::clone(&next)));
@@ -83,7 +84,7 @@ impl<E> Phases<E> {
     }
 }
 
-/// A freeze whose passes mark the old epoch and the next.
+/// A freeze in the state in which passes mark the old epoch and the next.
 pub(crate) struct Doubled<'t, E> {
     phases: &'t Phases<E>,
     turn: MutexGuard<'t, Turn>,
@@ -92,19 +93,20 @@ pub(crate) struct Doubled<'t, E> {
 }
 
 impl<'t, E> Doubled<'t, E> {
-    /// True if no pass is left that marks the old epoch alone.
+    /// True if no open pass marks only the old epoch.
     pub(crate) fn is_drained(&self) -> bool {
         self.turn.is_drained()
     }
 
-    /// Step 2: waits for that.
+    /// Step 2: waits until [drained](Self::is_drained).
     pub(crate) fn wait(&mut self) {
         self.turn.wait();
     }
 
-    /// Steps 3 and 4, once [drained](Self::is_drained): from here on passes mark the next epoch alone.
+    /// Steps 3 and 4, once [drained](Self::is_drained): from here on passes mark only the next
+    /// epoch.
     pub(crate) fn divide(mut self, durable: impl FnOnce() -> Lsn) -> Result<Divided<'t, E>> {
-        debug_assert!(self.is_drained(), "a pass is left that marks the old epoch alone");
+        debug_assert!(self.is_drained(), "an open pass marks only the old epoch");
         let tracked = self.phases.shared.done_to().max(self.turn.from);
         let to = durable();
         if to < tracked {
@@ -117,7 +119,7 @@ impl<'t, E> Doubled<'t, E> {
     }
 }
 
-/// A freeze that knows where the old epoch ends.
+/// A freeze that knows the end of the old epoch.
 pub(crate) struct Divided<'t, E> {
     phases: &'t Phases<E>,
     turn: MutexGuard<'t, Turn>,
@@ -126,19 +128,19 @@ pub(crate) struct Divided<'t, E> {
 }
 
 impl<E> Divided<'_, E> {
-    /// True if no pass is left that marks the old epoch.
+    /// True if no open pass marks the old epoch.
     pub(crate) fn is_drained(&self) -> bool {
         self.turn.is_drained()
     }
 
-    /// Step 5: waits for that.
+    /// Step 5: waits until [drained](Self::is_drained).
     pub(crate) fn wait(&mut self) {
         self.turn.wait();
     }
 
     /// Step 6, once [drained](Self::is_drained).
     pub(crate) fn end(self) -> Ended<E> {
-        debug_assert!(self.is_drained(), "a pass is left that marks the old epoch");
+        debug_assert!(self.is_drained(), "an open pass marks the old epoch");
         Ended { range: self.range, epoch: (!self.phases.shared.is_blind()).then_some(self.epoch) }
     }
 }
@@ -146,7 +148,7 @@ impl<E> Divided<'_, E> {
 /// An epoch that no pass marks any more.
 pub(crate) struct Ended<E> {
     pub(crate) range: LsnRange,
-    /// `None` if what changed in it is not known.
+    /// `None` if its changes are unknown.
     pub(crate) epoch: Option<Arc<E>>,
 }
 

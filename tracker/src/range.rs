@@ -4,7 +4,7 @@ use crate::{Error, Result};
 use pitr_format::Lsn;
 use std::fmt;
 
-/// The positions from one LSN up to another, that one not included.
+/// The log positions from one LSN (inclusive) to another (exclusive).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LsnRange {
     from: Lsn,
@@ -12,10 +12,10 @@ pub struct LsnRange {
 }
 
 impl LsnRange {
-    /// The positions from `from` up to `to`.
+    /// Creates the range from `from` (inclusive) to `to` (exclusive).
     ///
     /// # Errors
-    /// [`Error::Range`] when `to` is below `from`.
+    /// [`Error::Range`] if `to` is below `from`.
     pub fn new(from: Lsn, to: Lsn) -> Result<Self> {
         if from <= to { Ok(LsnRange { from, to }) } else { Err(Error::Range { from, to }) }
     }
@@ -26,37 +26,37 @@ impl LsnRange {
         self.from
     }
 
-    /// The position just behind the last one.
+    /// The position right after the last one.
     #[must_use]
     pub fn to(&self) -> Lsn {
         self.to
     }
 
-    /// True if it holds no position.
+    /// True if the range contains no position.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.from == self.to
     }
 
-    /// True if it holds this position.
+    /// True if the range contains this position.
     #[must_use]
     pub fn contains(&self, lsn: Lsn) -> bool {
         self.from <= lsn && lsn < self.to
     }
 
-    /// True if it holds every position of the other.
+    /// True if the range contains every position of `other`.
     #[must_use]
     pub fn covers(&self, other: &LsnRange) -> bool {
         other.is_empty() || (self.from <= other.from && other.to <= self.to)
     }
 
-    /// True if both hold some position.
+    /// True if the ranges have a position in common.
     #[must_use]
     pub fn overlaps(&self, other: &LsnRange) -> bool {
         self.from.max(other.from) < self.to.min(other.to)
     }
 
-    /// What `covered` leaves of it: in front and behind, where there is something.
+    /// The non-empty parts of this range before and after `covered`.
     pub(crate) fn minus(&self, covered: &LsnRange) -> impl Iterator<Item = LsnRange> + use<> {
         let front = LsnRange { from: self.from, to: self.to.min(covered.from) };
         let back = LsnRange { from: self.from.max(covered.to), to: self.to };
@@ -82,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_difference_holds_what_one_has_and_the_other_not(a in range(), b in range(), at in 0u64..12) {
+        fn a_difference_holds_the_positions_of_the_first_range_only(a in range(), b in range(), at in 0u64..12) {
             let at = Lsn::new(at);
             let parts: Vec<LsnRange> = a.minus(&b).collect();
             let held = parts.iter().filter(|part| part.contains(at)).count();

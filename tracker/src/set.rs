@@ -1,9 +1,9 @@
-//! What changed: a set of blocks of many files.
+//! A set of changed blocks of many files.
 //!
 //! # Invariants
-//! - It only ever grows: every method leaves what was in it.
-//! - It never takes more than its share of memory. A page that has no room any more, and everything behind
-//!   it in its file, counts as changed; if a file has no room, everything does.
+//! - The set only grows: no method removes a block.
+//! - The set never exceeds its memory limit. A page beyond the limit counts as changed, with
+//!   everything after it in its file. If a file is beyond the limit, everything counts as changed.
 
 use crate::effect::Effect;
 use crate::file_set::{FileSet, NO_CUT, empty_page, ones};
@@ -13,32 +13,32 @@ use pitr_format::FileId;
 use pitr_format::record::Record;
 use std::collections::BTreeMap;
 
-/// What changed in a range of the log: every block with an image there, and perhaps more.
+/// The changes in a range of the log: every block with an image there, and perhaps more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
     /// The range.
     pub range: LsnRange,
-    /// What changed.
+    /// The changed blocks.
     pub set: ChangeSet,
 }
 
-/// A set of changed blocks. What it doesn't contain is unchanged.
+/// A set of changed blocks. Every block outside the set is unchanged.
 #[derive(Debug, Clone)]
 pub struct ChangeSet {
     whole: bool,
     files: BTreeMap<FileId, FileSet>,
-    /// Memory that may still be taken, bytes.
+    /// Memory that the set may still take, bytes.
     left: u64,
 }
 
 impl ChangeSet {
-    /// Nothing changed.
+    /// An empty set.
     #[must_use]
     pub fn new() -> Self {
         ChangeSet::with_memory(MEMORY_BYTES_MAX)
     }
 
-    /// Everything changed.
+    /// The set of all blocks of all files.
     #[must_use]
     pub fn whole() -> Self {
         ChangeSet { whole: true, ..ChangeSet::new() }
@@ -48,7 +48,7 @@ impl ChangeSet {
         ChangeSet { whole: false, files: BTreeMap::new(), left: bytes.min(MEMORY_BYTES_MAX) }
     }
 
-    /// What an epoch with this much memory found in its files.
+    /// The set of the changes that an epoch with this memory limit found in its files.
     pub(crate) fn from_files(memory_bytes: u64, files: impl Iterator<Item = (FileId, FileSet)>) -> Self {
         let mut set = ChangeSet::with_memory(memory_bytes);
         set.files = files.collect();
@@ -63,40 +63,41 @@ impl ChangeSet {
         self.whole
     }
 
-    /// True if nothing changed.
+    /// True if the set contains no block.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.whole && self.files.is_empty()
     }
 
-    /// The files in which something changed, unless [everything](Self::is_whole) did.
+    /// The files with changes, unless [everything](Self::is_whole) changed.
     pub fn files(&self) -> impl Iterator<Item = FileId> + '_ {
         self.files.keys().copied()
     }
 
-    /// True if this block of a file with blocks of this size changed.
+    /// True if the set contains this block of a file with blocks of this size.
     #[must_use]
     pub fn contains(&self, file: FileId, size: BlockSize, block: u64) -> bool {
         self.whole || self.files.get(&file).is_some_and(|set| set.contains(size, block))
     }
 
-    /// The changed blocks of a file that has blocks of this size and is `len` bytes long now, ascending.
+    /// The changed blocks, ascending, of a file with blocks of this size that is `len` bytes long
+    /// now.
     pub fn blocks(&self, file: FileId, size: BlockSize, len: u64) -> impl Iterator<Item = u64> + '_ {
         let (set, end) = (self.files.get(&file), size.blocks_in(len));
         let cut = if self.whole { 0 } else { set.map_or(end, |set| set.cut_block(size)).min(end) };
         set.into_iter().flat_map(FileSet::marked).take_while(move |block| *block < cut).chain(cut..end)
     }
 
-    /// The byte from which on everything in this file changed: at most the shortest length that it had. `None`
-    /// when it never had less than it has now.
+    /// The byte from which on everything in this file changed: at most its shortest length in the
+    /// range. `None` if the file was never shorter than now.
     #[must_use]
     pub fn changed_from(&self, file: FileId) -> Option<u64> {
         let cut = self.files.get(&file).map(|set| set.changed_from).filter(|cut| *cut != NO_CUT);
         if self.whole { Some(0) } else { cut }
     }
 
-    /// True if it contains what `other` does. What is compared are sets, not files: it may say no when both
-    /// speak of the same file with different block sizes.
+    /// True if the set contains every block of `other`. It compares sets, not files: it may return
+    /// false if both sets contain the same file with different block sizes.
     #[must_use]
     pub fn is_superset(&self, other: &ChangeSet) -> bool {
         let holds = |own: &FileSet, set: &FileSet| {
@@ -116,27 +117,28 @@ impl ChangeSet {
                     .all(|(file, set)| self.files.get(file).is_some_and(|own| holds(own, set))))
     }
 
-    /// A block of a file with blocks of this size changed.
+    /// Adds a block of a file with blocks of this size.
     pub fn mark(&mut self, file: FileId, size: BlockSize, block: u64) {
         if let Some(bits) = self.page_mut(file, size, block / PAGE_BLOCKS, block) {
             bits.set((block % PAGE_BLOCKS) as usize, true);
         }
     }
 
-    /// The file got this length, bytes: from there on nothing is as it was.
+    /// Adds everything in the file from byte `len` on: the file got this length.
     pub fn set_length(&mut self, file: FileId, len: u64) {
         if let Some((set, left)) = self.file_mut(file) {
             *left += set.cut(len) as u64 * PAGE_COST;
         }
     }
 
-    /// Everything changed, or may have.
+    /// Adds everything.
     pub fn mark_everything(&mut self) {
         self.whole = true;
         self.files.clear();
     }
 
-    /// What a record of the log changes. A gap changes everything: what was done in it was not seen.
+    /// Adds the changes that a record of the log makes. A gap changes everything, because the
+    /// changes in it were not captured.
     pub fn record(&mut self, record: &Record<'_>) {
         match Effect::of(record) {
             Effect::Block(file, size, block) => self.mark(file, size, block),
@@ -146,7 +148,7 @@ impl ChangeSet {
         }
     }
 
-    /// Takes in what `other` contains.
+    /// Adds the content of `other`.
     pub fn union(&mut self, other: &ChangeSet) {
         if other.whole {
             self.mark_everything();
@@ -163,7 +165,7 @@ impl ChangeSet {
         }
     }
 
-    /// Takes in the bits of a page, of which the first that is set stands for block `begin`.
+    /// Adds the bits of a page. Its first set bit is block `begin`.
     pub(crate) fn union_page(&mut self, file: FileId, size: BlockSize, page: u64, begin: u64, bits: &BitVec) {
         if let Some(own) = self.page_mut(file, size, page, begin) {
             own.or(bits);
@@ -180,7 +182,8 @@ impl ChangeSet {
         &self.files
     }
 
-    /// The file's changes and the memory left. `None` if everything counts as changed, from now on perhaps.
+    /// The file's changes and the remaining memory. `None` if everything counts as changed,
+    /// possibly because the memory limit was reached here.
     fn file_mut(&mut self, file: FileId) -> Option<(&mut FileSet, &mut u64)> {
         if !self.whole && !self.files.contains_key(&file) {
             match self.left.checked_sub(FILE_COST) {
@@ -194,8 +197,8 @@ impl ChangeSet {
         Some((self.files.entry(file).or_insert_with(FileSet::new), &mut self.left))
     }
 
-    /// A page to set bits in, none of them for a block below `begin`. `None` if all that counts as changed
-    /// anyway, from now on perhaps.
+    /// The page for bits of blocks at or after `begin`. `None` if they all count as changed,
+    /// possibly because the memory limit was reached here.
     fn page_mut(&mut self, file: FileId, size: BlockSize, page: u64, begin: u64) -> Option<&mut BitVec> {
         let (set, left) = self.file_mut(file)?;
         *left += set.set_size(size) as u64 * PAGE_COST;
@@ -221,7 +224,8 @@ impl Default for ChangeSet {
     }
 }
 
-/// Equal sets contain the same. Sets that contain the same and tell it in other ways are not equal.
+/// Equal sets contain the same blocks. The reverse does not hold: sets with the same blocks may
+/// differ in representation.
 impl PartialEq for ChangeSet {
     fn eq(&self, other: &Self) -> bool {
         self.whole == other.whole && self.files == other.files

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use pitr_format::record::BLOCK_BYTES_MAX;
 
-/// Bytes of a file's blocks: 1 to 1 MiB, as the log allows. Each file may have its own.
+/// Block size of a file: 1 byte to 1 MiB, as the log allows. Each file may have its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockSize(u32);
 
@@ -11,7 +11,7 @@ impl BlockSize {
     /// 4 KiB.
     pub const DEFAULT: BlockSize = BlockSize(4096);
 
-    /// A checked size.
+    /// Creates a block size, if `bytes` is allowed.
     ///
     /// # Errors
     /// [`Error::BlockSize`] for 0 and for more than 1 MiB.
@@ -29,17 +29,17 @@ impl BlockSize {
         self.0
     }
 
-    /// Where a block begins, bytes; the end of the range for one that lies behind it.
+    /// Offset of a block, bytes. Saturates at the end of the range.
     pub(crate) fn start_of(self, block: u64) -> u64 {
         block.saturating_mul(self.0.into())
     }
 
-    /// The block that holds this byte.
+    /// The block that contains this byte.
     pub(crate) fn block_of(self, byte: u64) -> u64 {
         byte / u64::from(self.0)
     }
 
-    /// Number of blocks of a file of this length, the last one cut or not.
+    /// Number of blocks in a file of this length, including a partial last block.
     pub(crate) fn blocks_in(self, len: u64) -> u64 {
         len.div_ceil(self.0.into())
     }

@@ -1,15 +1,15 @@
-//! Parts of a bitmap that are made when they are first needed, never move, and stay as long as the bitmap.
+//! Parts of a bitmap that are allocated on first use, never move, and live as long as the bitmap.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The place of such a part. Looking into it takes no lock.
+/// A reference to such a part, filled at most once. Reading it takes no lock.
 pub(crate) type Slot<T> = OnceLock<Box<T>>;
 
-/// A table of places.
+/// A table of slots.
 pub(crate) type Node<T, const FAN: usize> = [Slot<T>; FAN];
 
-/// A table whose places are empty.
+/// Creates a table of empty slots.
 pub(crate) fn empty_node<T, const FAN: usize>() -> Box<Node<T, FAN>> {
     Box::new([const { OnceLock::new() }; FAN])
 }
@@ -23,7 +23,7 @@ impl Budget {
         Budget(AtomicU64::new(bytes))
     }
 
-    /// True if there was room for this.
+    /// Takes `bytes` from the budget. Returns false if too little is left.
     pub(crate) fn take(&self, bytes: u64) -> bool {
         self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
@@ -37,8 +37,8 @@ impl Budget {
         self.0.fetch_add(bytes, Relaxed);
     }
 
-    /// What the slot holds, made now if there is room for it. Others who want it meanwhile wait until it is
-    /// made.
+    /// The content of the slot, created now if the budget allows it. Concurrent callers wait until
+    /// it is created.
     pub(crate) fn fill<'s, T>(
         &self,
         slot: &'s Slot<T>,

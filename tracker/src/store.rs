@@ -1,16 +1,17 @@
-//! Frozen epochs on the disk.
+//! Frozen epochs on disk.
 //!
 //! # Layout
-//! A folder for one timeline of one log. Each file claims one range and bears it in its name,
-//! `%016x-%016x.chg`: what it doesn't report in that range didn't change there. Ranges may overlap: each
-//! claim is true by itself. `lock` is held by the one writer.
+//! One folder per timeline of one log. Each file claims one range, which its name states:
+//! `%016x-%016x.chg`. A block that the file does not report did not change in that range. Ranges
+//! may overlap; each claim is true by itself. The one writer holds `lock`.
 //!
 //! # Invariants
-//! - A claim is whole or not there: made aside under a name that ends in `.new`, synced, published without
-//!   replacing, its folder synced. It is never changed; a damaged one is removed before its range is claimed
-//!   anew.
-//! - A claim counts only if every byte checks out, and its name, its log and the log's end agree with it.
-//! - What no good claim covers is named as missing, never passed over.
+//! - A claim is either complete or absent. It is written under a name that ends in `.new`, synced,
+//!   published without replacing, and its folder is synced. It is never changed. A damaged claim is
+//!   removed before its range is claimed again.
+//! - A claim is valid only if every byte passes its checksum, and its name, its log and the log's
+//!   end match.
+//! - Every range without a valid claim is reported as missing.
 
 use crate::layout::{self, FILE_BYTES_MAX, HEADER_BYTES, Header};
 use crate::{ChangeSet, Changes, Error, LogIdentity, LsnRange, Result};
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const SUFFIX: &str = ".chg";
-const ASIDE_SUFFIX: &str = ".chg.new";
+const TEMPORARY_SUFFIX: &str = ".chg.new";
 const LSN_DIGITS: usize = 16;
 const LOCK_NAME: &str = "lock";
 
@@ -45,12 +46,12 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the folder, or makes it. `durable` is the durable end of the log as it was recovered.
+    /// Opens the folder, or creates it. `durable` is the durable end of the recovered log.
     ///
     /// # Errors
-    /// [`Error::Locked`]; [`Error::Foreign`], [`Error::Ahead`] and [`Error::Newer`] for a folder that this log
-    /// can't use: give it another one, and take everything as changed once. A damaged file is no error here,
-    /// see [`Store::damaged`].
+    /// [`Error::Locked`]; [`Error::Foreign`], [`Error::Ahead`] and [`Error::Newer`] for a folder
+    /// that this log cannot use: use another folder and treat everything as changed once. A damaged
+    /// file is not an error here; see [`Store::damaged`].
     pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, log: LogIdentity, durable: Lsn) -> Result<Self> {
         fs.create_dir_all(dir).map_err(Error::io("create", dir))?;
         let lock_path = dir.join(LOCK_NAME);
@@ -59,32 +60,36 @@ impl Store {
         let (claims, damaged) = (BTreeSet::new(), Vec::new());
         let mut store = Store { fs, dir: dir.to_owned(), log, claims, damaged, _lock: lock };
         for name in store.fs.list(dir).map_err(Error::io("list", dir))? {
-            if name.to_str().is_some_and(|name| name.ends_with(ASIDE_SUFFIX)) {
+            if name.to_str().is_some_and(|name| name.ends_with(TEMPORARY_SUFFIX)) {
                 store.remove(&dir.join(name))?;
             } else if let Some(range) = range_of(&name) {
                 store.examine(range, durable)?;
             }
         }
-        // Names may be seen that a power loss would take back; what is decided on them must not outlive them.
+        // A visible name may not be durable yet. Sync the folder before any decision that depends
+        // on the names.
         store.sync_names()?;
         Ok(store)
     }
 
-    /// What was found damaged when the folder was opened. Those ranges count as not claimed.
+    /// The files that were found damaged when the folder was opened. Their ranges count as
+    /// unclaimed.
     #[must_use]
     pub fn damaged(&self) -> &[Error] {
         &self.damaged
     }
 
-    /// The ranges that are claimed, ascending. They may overlap.
+    /// The claimed ranges, ascending. They may overlap.
     pub fn claims(&self) -> impl Iterator<Item = LsnRange> + '_ {
         self.claims.iter().copied()
     }
 
-    /// Claims a range; durable on return. A range that was claimed before stays as it was: that was true too.
+    /// Claims a range, durably on return. An existing claim of the same range is kept, since it is
+    /// true too.
     ///
     /// # Errors
-    /// [`Error::Io`]. Nothing is claimed then for certain; the same call may be tried again.
+    /// [`Error::Io`]. It is then uncertain whether the range is claimed. The same call may be
+    /// repeated.
     pub fn put(&mut self, changes: &Changes) -> Result<()> {
         let range = changes.range;
         if range.is_empty() {
@@ -102,24 +107,24 @@ impl Store {
                 Err(other) => return Err(other),
             }
         }
-        let aside = path.with_extension("chg.new");
-        if self.fs.exists(&aside).map_err(Error::io("look for", &aside))? {
-            self.remove(&aside)?; // of a put that failed: ours, by the lock
+        let temporary = path.with_extension("chg.new");
+        if self.fs.exists(&temporary).map_err(Error::io("look for", &temporary))? {
+            self.remove(&temporary)?; // left by a failed put; the lock makes it ours
         }
-        let file = self.fs.create_new(&aside).map_err(Error::io("create", &aside))?;
+        let file = self.fs.create_new(&temporary).map_err(Error::io("create", &temporary))?;
         let bytes = layout::encode(self.log, changes);
-        file.write_all_at(&bytes, 0).map_err(Error::io("write", &aside))?;
-        file.sync_all().map_err(Error::io("sync", &aside))?;
-        self.fs.publish(&aside, &path).map_err(Error::io("publish", &path))?;
+        file.write_all_at(&bytes, 0).map_err(Error::io("write", &temporary))?;
+        file.sync_all().map_err(Error::io("sync", &temporary))?;
+        self.fs.publish(&temporary, &path).map_err(Error::io("publish", &path))?;
         self.sync_names()?;
         self.claims.insert(range);
         Ok(())
     }
 
-    /// What is known to have changed in `range`, and of which parts of it nothing is known.
+    /// The known changes in `range`, and the parts of it without a valid claim.
     ///
     /// # Errors
-    /// [`Error::Io`]. Damage is no error here: see [`Coverage::damaged`].
+    /// [`Error::Io`]. Damage is not an error here; see [`Coverage::damaged`].
     pub fn coverage(&self, range: LsnRange) -> Result<Coverage> {
         let mut coverage = Coverage { set: ChangeSet::new(), missing: vec![range], damaged: Vec::new() };
         coverage.missing.retain(|part| !part.is_empty());
@@ -133,10 +138,11 @@ impl Store {
         Ok(coverage)
     }
 
-    /// Removes what speaks only for positions below `lsn`.
+    /// Removes the claims that lie entirely below `lsn`.
     ///
     /// # Errors
-    /// [`Error::Io`]. Some may have been removed then; what is gone counts as not claimed.
+    /// [`Error::Io`]. Some claims may have been removed by then. A removed range counts as
+    /// unclaimed.
     pub fn remove_below(&mut self, lsn: Lsn) -> Result<()> {
         let old: Vec<LsnRange> = self.claims.iter().copied().filter(|claim| claim.to() <= lsn).collect();
         for claim in old {
@@ -146,7 +152,7 @@ impl Store {
         self.sync_names()
     }
 
-    /// Looks at a file's header: is it a claim of this log?
+    /// Reads a file's header and checks that it is a claim of this log.
     fn examine(&mut self, range: LsnRange, durable: Lsn) -> Result<()> {
         let path = self.path_of(range);
         let file = self.fs.open(&path, Access::Read).map_err(Error::io("open", &path))?;
@@ -178,7 +184,7 @@ impl Store {
         Err(Error::Foreign { path: path.to_owned(), what })
     }
 
-    /// Reads a claim, every byte of it checked.
+    /// Reads a claim and checks every byte.
     fn read(&self, range: LsnRange) -> Result<Changes> {
         let path = self.path_of(range);
         let file = match self.fs.open(&path, Access::Read) {
@@ -207,7 +213,7 @@ impl Store {
     }
 }
 
-/// The bytes of a file, if they are not more than one can have.
+/// Reads a file, if it is not larger than a claim can be.
 fn read_whole(file: &dyn File, path: &Path) -> Result<Vec<u8>> {
     let len = file.len().map_err(Error::io("measure", path))?;
     if len > FILE_BYTES_MAX {
@@ -230,7 +236,7 @@ fn range_of(name: &OsStr) -> Option<LsnRange> {
     LsnRange::new(lsn(from)?, lsn(to)?).ok().filter(|range| !range.is_empty())
 }
 
-/// What is known of a range of the log.
+/// The known changes in a range of the log.
 #[derive(Debug)]
 pub struct Coverage {
     set: ChangeSet,
@@ -239,26 +245,28 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// The parts of the range of which nothing is known, ascending: to be read from the log.
+    /// The parts of the range without a valid claim, ascending. Read them from the log.
     #[must_use]
     pub fn missing(&self) -> &[LsnRange] {
         &self.missing
     }
 
-    /// Files that speak for some of it and can't be read. Their ranges are missing unless others claim them.
+    /// Damaged files whose ranges overlap this one. Their ranges are missing, unless other files
+    /// claim them.
     #[must_use]
     pub fn damaged(&self) -> &[Error] {
         &self.damaged
     }
 
-    /// Takes in what is known from elsewhere: an [`Extractor`](crate::Extractor)'s, or an epoch just frozen.
+    /// Adds changes from another source: an [`Extractor`](crate::Extractor), or an epoch just
+    /// frozen.
     pub fn add(&mut self, changes: &Changes) {
         self.set.union(&changes.set);
         let left = self.missing.iter().flat_map(|part| part.minus(&changes.range));
         self.missing = left.collect();
     }
 
-    /// What changed: everything, if anything is missing.
+    /// The changed blocks. Everything, if any part is missing.
     #[must_use]
     pub fn into_set(self) -> ChangeSet {
         if self.missing.is_empty() { self.set } else { ChangeSet::whole() }

@@ -1,4 +1,4 @@
-//! What threads share, under one name: from std, or from loom where its models try every order of their steps.
+//! Synchronization types under one name: from std, or from loom when its models run.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, atomic};

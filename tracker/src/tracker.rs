@@ -1,4 +1,4 @@
-//! The live bitmap and its freeze. The argument stands in the head of the crate.
+//! The live bitmap and its freeze. The crate documentation has the correctness argument.
 
 use crate::epoch::Epoch;
 use crate::pass::Pass;
@@ -14,44 +14,49 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// A tracker that knows nothing of what lies before `from`: the durable end of the log, read when no pass
-    /// is on its way.
+    /// Creates a tracker for changes from `from` on: the durable end of the log, read while no pass
+    /// is open.
     #[must_use]
     pub fn new(from: Lsn) -> Self {
         Tracker::with_memory(from, MEMORY_BYTES_MAX)
     }
 
-    /// As [`Tracker::new`], with less memory for an epoch than [`MEMORY_BYTES_MAX`]; more is not used.
+    /// Like [`Tracker::new`], with a memory limit per epoch. The limit is at most
+    /// [`MEMORY_BYTES_MAX`].
     #[must_use]
     pub fn with_memory(from: Lsn, bytes: u64) -> Self {
         let memory_bytes = bytes.min(MEMORY_BYTES_MAX);
         Tracker { phases: Phases::new(from, Epoch::new(memory_bytes)), memory_bytes }
     }
 
-    /// A tracker whose live epoch begins with what is known to have changed: after a crash, what an
-    /// [`Extractor`](crate::Extractor) found between the last frozen epoch and the end of the log. The first
-    /// freeze then speaks for all from the begin of that range on.
+    /// Creates a tracker whose live epoch starts with known changes.
+    ///
+    /// After a crash, these are the changes that an [`Extractor`](crate::Extractor) found between
+    /// the last frozen epoch and the end of the log. The first freeze then covers everything from
+    /// the start of that range.
     #[must_use]
     pub fn resume(known: &Changes) -> Self {
         let tracker = Tracker::new(known.range.from());
         tracker.phases.shared.done(known.range.to());
-        tracker.phases.present().epoch.take_in(&known.set);
+        tracker.phases.present().epoch.mark_known(&known.set);
         tracker
     }
 
-    /// Begins a pass: before its records are appended to the log.
+    /// Begins a pass. Call it before its records are appended to the log.
     pub fn enter(&self) -> Pass {
         Pass::new(self.phases.present())
     }
 
-    /// Ends the epoch and begins the next: what changed from the end of the one before it up to the LSN that
-    /// `durable` returns, which is asked at the right moment for the log's durable LSN.
+    /// Ends the epoch and begins the next. Returns the changes from the end of the previous epoch
+    /// up to the LSN that `durable` returns. It calls `durable` at the right moment, to read the
+    /// log's durable LSN.
     ///
-    /// Waits for passes that are on their way; passes never wait for it. What it returns is in memory only:
-    /// see [`Store::put`](crate::Store::put).
+    /// Waits for open passes; passes never wait for it. The result is only in memory: see
+    /// [`Store::put`](crate::Store::put).
     ///
     /// # Errors
-    /// [`Error::Behind`](crate::Error::Behind) when `durable` returned less than what was tracked; the epoch goes on then.
+    /// [`Error::Behind`](crate::Error::Behind) if `durable` returned less than what was tracked.
+    /// The epoch then continues.
     pub fn freeze(&self, durable: impl FnOnce() -> Lsn) -> Result<Changes> {
         Ok(self.phases.freeze(|| self.new_epoch(), durable)?.into())
     }

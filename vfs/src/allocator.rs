@@ -1,20 +1,24 @@
-//! What the system's allocator does with large pieces of memory that are given back.
+//! How the system's allocator handles large freed allocations.
 #![allow(unsafe_code)]
 
-/// From so many bytes on a piece of memory is its own mapping.
+/// Size from which an allocation gets its own mapping, bytes.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_BYTES: libc::c_int = 256 << 10;
 
-/// From here on the memory of large allocations goes back to the system when they are freed. For a program that runs for long, to call
-/// as it begins; a library has no say in it. Where large pieces come and go by the thousand it costs more than it is worth:
-/// `verify --deep` of 4 GB takes 2.8 s instead of 1.2.
+/// Returns the memory of large allocations to the system when they are freed, from now on.
 ///
-/// By default the first one that is freed raises the size from which glibc maps memory apart, up to 32 MiB; what is
-/// smaller then comes out of arenas, one for each few threads, of which each keeps what it ever needed at once. A watch that
-/// holds 44 MB at most took 60 to 90, the more the longer it ran; so it takes 30 to 40. Elsewhere this does nothing.
+/// A long-running program calls this when it starts; libraries do not call it. It costs more than
+/// it saves where large allocations come and go by the thousand: `verify --deep` of 4 GB takes 2.8
+/// s instead of 1.2.
+///
+/// By default, the first free of a large allocation raises the size from which glibc maps memory
+/// separately, up to 32 MiB. Smaller allocations then come from arenas, one for each few threads.
+/// Each arena keeps its peak memory. A watch that holds at most 44 MB took 60 to 90 MB, growing
+/// with its run time. With this call it takes 30 to 40 MB. On other systems this does nothing.
 pub fn give_large_allocations_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it sets a number, under the allocator's own lock. If it is refused everything stays as it was.
+    // SAFETY: the call sets a number, under the allocator's own lock. If it is refused, nothing
+    // changes.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES);
     }

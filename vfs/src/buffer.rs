@@ -1,16 +1,17 @@
-//! Memory that direct requests can be made for.
+//! Memory for direct requests.
 //!
-//! A request to a disk names its memory in stretches that are contiguous for the machine, and takes a limited number of them:
-//! over pages of 4 KiB one of 4 MiB becomes five, and where a disk grants so many requests a second, as those of rented machines do,
-//! a third of the bytes (`docs/choices.md`). So what is made large to be filled lies on huge pages, if the system has some.
+//! A request to a disk lists its memory in physically contiguous ranges, and their number per
+//! request is limited. On 4 KiB pages, a request of 4 MiB becomes five. A disk with a limited
+//! request rate, as on rented machines, then delivers a third of the bytes (`docs/choices.md`). So
+//! large read buffers use huge pages, if the system has some.
 
 use memmap2::{MmapMut, MmapOptions};
 use std::ops::{Deref, DerefMut};
 
-/// Bytes of a huge page.
+/// Size of a huge page, bytes.
 const HUGE_BYTES: usize = 2 << 20;
 
-/// Bytes at an address that direct requests can be made for.
+/// Bytes at an address that is aligned for direct requests.
 #[derive(Debug)]
 pub struct Buffer {
     room: Room,
@@ -29,7 +30,7 @@ impl Room {
         Room::Heap(vec![0; bytes + Buffer::ALIGNMENT])
     }
 
-    /// On huge pages if it is large and there are some.
+    /// Allocates huge pages if `bytes` is large enough and the system has some.
     fn huge(bytes: usize) -> Self {
         if bytes < HUGE_BYTES || cfg!(miri) {
             return Room::ordinary(bytes);
@@ -37,7 +38,7 @@ impl Room {
         let Ok(pages) = MmapOptions::new().len(bytes + HUGE_BYTES).map_anon() else {
             return Room::ordinary(bytes);
         };
-        // Where there are none the others do.
+        // If the system has no huge pages, it uses ordinary ones.
         #[cfg(target_os = "linux")]
         let _ = pages.advise(memmap2::Advice::HugePage);
         Room::Huge(pages)
@@ -57,7 +58,7 @@ impl Room {
         }
     }
 
-    /// What a buffer's address in it is a multiple of; so much of it is lost to that.
+    /// Alignment of a buffer's address. This many bytes of the memory are reserved for it.
     fn alignment(&self) -> usize {
         match self {
             Room::Heap(_) => Buffer::ALIGNMENT,
@@ -73,21 +74,22 @@ impl Default for Buffer {
 }
 
 impl Buffer {
-    /// What its address is a multiple of, and what direct requests want offsets and lengths to be multiples of, bytes: enough for file
-    /// systems and disks of today.
+    /// Alignment of the buffer's address, and of offsets and lengths of direct requests, bytes. It
+    /// suffices for current file systems and disks.
     pub const ALIGNMENT: usize = 4096;
 
     pub(crate) const fn new() -> Self {
         Buffer { room: Room::Heap(Vec::new()), begin: 0, len: 0 }
     }
 
-    /// An empty one with room for so many bytes. What of it is never written to takes no memory, which is why it is on ordinary pages.
+    /// Creates an empty buffer with room for `bytes`. It uses ordinary pages, so that parts that
+    /// are never written take no memory.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         Buffer { room: Room::ordinary(bytes), begin: 0, len: 0 }
     }
 
-    /// Makes it so long; what it holds afterwards is any bytes. Room that it doesn't have comes on huge pages, if it is 2 MiB or more.
+    /// Sets the length. The content is then arbitrary. New memory of 2 MiB or more uses huge pages.
     pub fn set_len(&mut self, len: usize) {
         if !self.has_room(len) {
             self.room = Room::huge(len);
@@ -97,7 +99,7 @@ impl Buffer {
         self.len = len;
     }
 
-    /// Makes it so long: what it holds stays as far as it is so long, and zeros follow.
+    /// Sets the length. Keeps the content up to it, and fills the growth with zeros.
     pub fn resize(&mut self, len: usize) {
         let had = self.len.min(len);
         if !self.has_room(len) {
@@ -135,7 +137,7 @@ mod tests {
     const ALIGNMENT: usize = Buffer::ALIGNMENT;
 
     #[test]
-    fn a_buffer_keeps_what_it_holds_and_grows_by_zeros() {
+    fn a_resized_buffer_keeps_its_content_and_grows_by_zeros() {
         let mut buffer = Buffer::default();
         buffer.resize(3);
         assert_eq!(buffer[..], [0; 3]);
@@ -149,8 +151,8 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(miri))] // It has no huge pages.
-    fn what_is_made_large_lies_on_huge_pages() {
+    #[cfg(not(miri))] // miri has no huge pages
+    fn large_new_memory_uses_huge_pages() {
         let buffer = |room, len| {
             let mut buffer = Buffer::with_capacity(room);
             buffer.set_len(len);

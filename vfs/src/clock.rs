@@ -1,35 +1,36 @@
-//! Where time comes from (law 10: one place).
+//! The source of time (law 10: a single one).
 
 use pitr_format::Timestamp;
 use std::fmt::Debug;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A clock for people and a clock that only goes forward.
+/// A wall clock, and a monotonic clock that never goes back.
 pub trait Clock: Send + Sync + Debug {
-    /// The wall clock. It may be set, forward or back, at any time.
+    /// Reads the wall clock. It may be set, forward or back, at any time.
     fn now(&self) -> Timestamp;
 
-    /// Time since some fixed moment of this process; never goes back.
+    /// Time since a fixed moment of this process. It never decreases.
     fn monotonic(&self) -> Duration;
 
-    /// Returns after `time` has passed on the monotonic clock. On a simulated clock it passes at once.
+    /// Returns after `time` has passed on the monotonic clock. On a simulated clock it passes at
+    /// once.
     fn sleep(&self, time: Duration) {
-        #[allow(clippy::disallowed_methods, reason = "the one place that waits")]
+        #[allow(clippy::disallowed_methods, reason = "the only place that sleeps")]
         std::thread::sleep(time);
     }
 }
 
-/// The machine's clocks.
+/// The clocks of the machine.
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     begin: Instant,
 }
 
 impl SystemClock {
-    /// Monotonic time counts from here.
+    /// Creates a clock. Its monotonic time starts at 0.
     #[must_use]
     pub fn new() -> Self {
-        #[allow(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+        #[allow(clippy::disallowed_methods, reason = "the only place that reads the monotonic clock")]
         let begin = Instant::now();
         SystemClock { begin }
     }
@@ -43,7 +44,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+        #[expect(clippy::disallowed_methods, reason = "the only place that reads the wall clock")]
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let micros = match since {
             Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),

@@ -1,7 +1,8 @@
 //! Everything that a crate needs from the machine, in one value.
 //!
-//! A program passes [`Env::system`]. A test passes an [`Env`] of simulated parts (feature `sim`): then every
-//! file, time and random number comes from one seed, and all work runs in the calling thread.
+//! A program passes [`Env::system`]. A test passes an [`Env`] of simulated parts (feature `sim`):
+//! every file, time and random number then comes from one seed, and all work runs in the calling
+//! thread.
 
 use crate::{Clock, FileSystem, OsFs, Random, Spawn, SystemClock, SystemRandom};
 use std::io;
@@ -17,12 +18,12 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Random numbers.
     pub random: Arc<dyn Random>,
-    /// Threads, or none.
+    /// How work runs: in threads, or in the calling thread.
     pub spawn: Spawn,
 }
 
 impl Env {
-    /// The machine itself.
+    /// The environment of the real machine.
     #[must_use]
     pub fn system() -> Self {
         Env {
@@ -33,20 +34,20 @@ impl Env {
         }
     }
 
-    /// A simulated machine of one thread: `fs` and `clock`, with random numbers of `seed`.
+    /// A simulated machine with one thread: `fs` and `clock`, and random numbers from `seed`.
     #[cfg(feature = "sim")]
     #[must_use]
     pub fn simulated(fs: Arc<dyn FileSystem>, clock: Arc<dyn Clock>, seed: u64) -> Self {
         Env { fs, clock, random: Arc::new(crate::sim::SimRandom::new(seed)), spawn: Spawn::Inline }
     }
 
-    /// The same with another file system.
+    /// Replaces the file system.
     #[must_use]
     pub fn with_fs(self, fs: Arc<dyn FileSystem>) -> Self {
         Env { fs, ..self }
     }
 
-    /// The same with another clock.
+    /// Replaces the clock.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Env { clock, ..self }
@@ -55,7 +56,7 @@ impl Env {
     /// `N` random bytes.
     ///
     /// # Errors
-    /// That of the operating system, if it has no randomness to give.
+    /// The error of the operating system, if it cannot provide random bytes.
     pub fn random_bytes<const N: usize>(&self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
         self.random.fill(&mut bytes)?;
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn one_seed_gives_the_same_random_numbers_twice() {
+    fn equal_seeds_give_equal_random_numbers() {
         let draw = |seed| {
             let env = simulated(seed);
             [env.random_bytes::<21>().unwrap(), env.random_bytes().unwrap()]
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn sleeping_on_a_simulated_clock_takes_no_time() {
+    fn a_simulated_sleep_takes_no_real_time() {
         let env = simulated(1);
         env.clock.sleep(Duration::from_secs(3_600));
         assert_eq!(env.clock.monotonic(), Duration::from_secs(3_600));

@@ -1,21 +1,23 @@
-//! The seam between pitr and the machine: files, time, random numbers and threads come from outside.
+//! Interfaces between pitr and the machine: files, time, random numbers and threads are passed in.
 //!
 //! # Purpose
-//! Every crate that does I/O takes an [`Env`]: [`Env::system`] in a program. A crash test passes
-//! `sim::SimFs` (feature `sim`), which records every request to the disk. From that record it builds the
-//! disk that a power loss at any point would have left.
+//! Every crate that does I/O takes an [`Env`]; a program passes [`Env::system`]. A crash test
+//! passes `sim::SimFs` (feature `sim`), which records every request to the disk. From that record
+//! it builds the disks that a power loss at any point would have left.
 //!
-//! # What may be relied on
-//! - Bytes are durable after [`File::sync_data`] returned `Ok`; bytes written while it ran are not.
-//! - A name is durable after [`FileSystem::sync_dir`] of its folder returned `Ok`; a file's own sync says
-//!   nothing of its name.
-//! - After a failed sync of a file nothing is known about what was written before it, and a later sync that
-//!   works proves nothing about those bytes. After a failed sync of a folder its names are in doubt until a
-//!   later one works: file systems with a journal stop when they can't write it.
+//! # Guarantees
+//! - Bytes are durable after [`File::sync_data`] returned `Ok`. Bytes written while it ran are not.
+//! - A name is durable after [`FileSystem::sync_dir`] of its folder returned `Ok`. The sync of a
+//!   file does not cover its name.
+//! - After a failed sync of a file, the state of everything written before it is unknown. A later
+//!   successful sync proves nothing about those bytes. After a failed sync of a folder, its names
+//!   are in doubt until a later sync succeeds: file systems with a journal stop when they cannot
+//!   write it.
 //! - [`FileSystem::publish`] is atomic and never replaces a file.
 //!
-//! Three modules have the crate's only `unsafe`: [`view`](View) maps files, one asks what of a file is in the system's cache,
-//! one tells the allocator what to do with large pieces.
+//! Three modules contain the crate's only `unsafe`: [`view`](View) maps files, `resident` queries
+//! which parts of a file are in the system's cache, `allocator` configures the allocator for large
+//! allocations.
 #![deny(unsafe_code)]
 
 mod allocator;

@@ -1,9 +1,10 @@
-//! Reading and writing past the page cache.
+//! Reads and writes that bypass the page cache.
 //!
-//! What a backup reads it reads once, and what a restore writes it does not read. Through the cache each page of it is
-//! allocated, filled, copied and later evicted in place of something that an application needs; directly (`O_DIRECT`) it costs
-//! nearly no processor time. But what is in the cache is there at once, on a disk of any speed: so a reader asks first
-//! (`resident.rs`). A direct read sees what is newer in the cache than on the disk too.
+//! A backup reads its data once, and a restore does not read what it writes. Through the cache,
+//! each page is allocated, filled, copied and later evicted, in place of a page that an application
+//! needs. Directly (`O_DIRECT`) it costs nearly no processor time. Cached data, however, is
+//! available at once, on a disk of any speed, so a reader checks the cache first (`resident.rs`). A
+//! direct read also returns data that is newer in the cache than on the disk.
 
 use crate::Buffer;
 use crate::resident::Resident;
@@ -17,26 +18,27 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// What direct requests want of addresses, offsets and lengths, bytes.
+/// Alignment of addresses, offsets and lengths of direct requests, bytes.
 const ALIGNMENT: usize = Buffer::ALIGNMENT;
-/// Fewer bytes are not worth a second descriptor.
+/// Smaller requests are not worth a second descriptor, bytes.
 const BYTES_MIN: usize = 256 << 10;
-/// Bytes of one request to write.
+/// Size of one direct write, bytes.
 const BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
-    /// What is to be written, where direct requests can be made for it.
+    /// An aligned copy of the data to write.
     static TO_WRITE: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
-/// The descriptor for direct requests, for what the file is open for; `None` where there are none.
+/// The descriptor for direct requests, with the access of the file. `None` if direct requests are
+/// not possible.
 pub(crate) type Direct = OnceLock<Option<Second>>;
 
 /// A second descriptor of a file.
 #[derive(Debug)]
 pub(crate) struct Second {
     file: File,
-    /// Made when it is read the first time: files that are only written need none.
+    /// Created on the first read, because files that are only written do not need it.
     resident: OnceLock<Option<Resident>>,
 }
 
@@ -47,13 +49,13 @@ impl Second {
     }
 }
 
-/// A path to an open file, whatever its name is by now.
+/// A path to an open file, whatever its current name.
 fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// Reads whole blocks past the cache, as many as can be had so, and returns their bytes; the rest is for the caller to read. The
-/// second descriptor is closed together with the first.
+/// Reads as many whole blocks as possible past the cache. Returns their number of bytes; the caller
+/// reads the rest. The second descriptor is closed together with the first.
 pub(crate) fn read_directly(file: &File, direct: &Direct, buf: &mut [u8], offset: u64) -> usize {
     let whole = buf.len() / ALIGNMENT * ALIGNMENT;
     let is_aligned = offset.is_multiple_of(ALIGNMENT as u64) && buf.as_ptr().align_offset(ALIGNMENT) == 0;
@@ -66,18 +68,18 @@ pub(crate) fn read_directly(file: &File, direct: &Direct, buf: &mut [u8], offset
         while done < whole {
             match direct.file.read_at(&mut buf[done..whole], offset + done as u64) {
                 Ok(read) if read.is_multiple_of(ALIGNMENT) && read > 0 => done += read,
-                // The file's end, in or before a block.
+                // The end of the file, at or within a block.
                 Ok(read) => return done + read,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break, // the cache may know better
+                Err(_) => break, // the caller retries through the cache
             }
         }
     }
     done
 }
 
-/// Writes whole blocks past the cache, as many as can be, and returns which of `bytes` these are; the rest is for the caller to
-/// write, also where this failed.
+/// Writes as many whole blocks as possible past the cache. Returns the range of `bytes` that was
+/// written; the caller writes the rest, also after a failure here.
 pub(crate) fn write_directly(file: &File, direct: &Direct, bytes: &[u8], offset: u64) -> Range<usize> {
     let start = (offset.next_multiple_of(ALIGNMENT as u64) - offset) as usize; // less than a block
     let end = start + bytes.len().saturating_sub(start) / ALIGNMENT * ALIGNMENT;
@@ -94,7 +96,7 @@ pub(crate) fn write_directly(file: &File, direct: &Direct, bytes: &[u8], offset:
                     aligned = buffer;
                 }
                 if direct.file.write_all_at(aligned, offset + done as u64).is_err() {
-                    return; // as it failed, or as file systems may that have no direct requests
+                    return; // a failed write, or a file system without direct requests
                 }
                 done += part.len();
             }
@@ -103,11 +105,11 @@ pub(crate) fn write_directly(file: &File, direct: &Direct, bytes: &[u8], offset:
     if done > start { start..done } else { 0..0 }
 }
 
-/// The same file once more.
+/// Opens the same file again.
 fn open(file: &File) -> Option<Second> {
     let is_written = rustix::fs::fcntl_getfl(file).ok()?.contains(OFlags::RDWR);
     let flags = OFlags::DIRECT.bits() as i32;
-    // Nothing may fail from here on: what is open is not to be closed before the file is.
+    // No error may follow the open: a new descriptor must not be closed before the file is.
     let second =
         OpenOptions::new().read(true).write(is_written).custom_flags(flags).open(path_of(file)).ok()?;
     Some(Second { file: second, resident: OnceLock::new() })
@@ -120,7 +122,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn the_same_bytes_come_whichever_way() {
+    fn direct_and_cached_reads_return_the_same_bytes() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let path = dir.path().join("f");
         let len = 3 * BYTES_MIN + 5000;
@@ -153,7 +155,7 @@ mod tests {
                 assert!(buffer[..read] == *there, "{wanted} at {offset}, cold: {is_cold}");
             }
         }
-        // What was written and not yet on the disk is read too.
+        // A read also returns data that is written but not yet on the disk.
         let file = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
         file.write_all_at(&[9; 10], 2 * ALIGNMENT as u64 + 5).unwrap();
         let mut buffer = Buffer::default();
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_bytes_are_written_whichever_way() {
+    fn direct_and_cached_writes_give_the_same_bytes() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let path = dir.path().join("f");
         let len = 2 * BYTES_MAX + 5000;
@@ -182,7 +184,7 @@ mod tests {
             (12, 1),
             (0, 0),
         ] {
-            // Among bytes that were written before and are not on the disk yet.
+            // Overwrites data that is not yet on the disk.
             std::fs::write(&path, vec![9; len + 7 * ALIGNMENT]).unwrap();
             let file = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
             let mut buffer = Buffer::default();
@@ -194,9 +196,9 @@ mod tests {
             expected[offset..offset + wanted].copy_from_slice(&bytes[..wanted]);
             assert!(std::fs::read(&path).unwrap() == expected, "{wanted} at {offset}");
         }
-        let behind = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
-        behind.set_len(0).unwrap();
-        behind.write_once_at(&bytes, 100).unwrap();
+        let truncated = crate::OsFile::from(File::options().read(true).write(true).open(&path).unwrap());
+        truncated.set_len(0).unwrap();
+        truncated.write_once_at(&bytes, 100).unwrap();
         assert!(std::fs::read(&path).unwrap() == [&[0; 100], &bytes[..]].concat());
         let unwritable = crate::OsFile::from(File::open(&path).unwrap());
         assert!(unwritable.write_once_at(&bytes, 0).is_err());
@@ -211,7 +213,7 @@ mod tests {
         let written = write_directly(&file, &direct, &bytes, 1);
         match direct.get() {
             Some(Some(_)) => assert_eq!(written, ALIGNMENT - 1..BYTES_MIN + 2 * ALIGNMENT - 1),
-            _ => assert_eq!(written, 0..0), // a file system without
+            _ => assert_eq!(written, 0..0), // a file system without direct requests
         }
         assert_eq!(write_directly(&file, &direct, &bytes[..BYTES_MIN - 1], 0), 0..0);
     }

@@ -1,7 +1,7 @@
-//! The operating system's files.
+//! The files of the operating system.
 
 use crate::once::{self, Direct};
-use crate::permissions::{FILE_MODE, FOLDER_MODE, follow_folder};
+use crate::permissions::{FILE_MODE, FOLDER_MODE, inherit_access};
 use crate::regular::open_regular;
 use crate::{Access, Attributes, File, FileSystem, Lock, View};
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The operating system's file system.
+/// The file system of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsFs;
 
@@ -21,7 +21,8 @@ pub struct OsFs;
 #[derive(Debug)]
 pub struct OsFile {
     file: fs::File,
-    /// Closed with it, and not before: a process that closes any descriptor of a file drops its POSIX locks (FAILURES 38).
+    /// Closed with the file, and not earlier: a process that closes any descriptor of a file loses
+    /// its POSIX locks on it (FAILURES 38).
     direct: Direct,
 }
 
@@ -81,8 +82,8 @@ impl FileSystem for OsFs {
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = create(path)?;
-        if let Err(error) = follow_folder(&file, parent_of(path)) {
-            let _ = fs::remove_file(path); // what went wrong is told
+        if let Err(error) = inherit_access(&file, parent_of(path)) {
+            let _ = fs::remove_file(path); // the first error is reported
             return Err(error);
         }
         Ok(Arc::new(OsFile::from(file)))
@@ -97,7 +98,7 @@ impl FileSystem for OsFs {
     }
 
     fn set_attributes(&self, path: &Path, attributes: Attributes) -> io::Result<bool> {
-        attributes.give_to(path)
+        attributes.apply_to(path)
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
@@ -124,7 +125,8 @@ impl FileSystem for OsFs {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        // The parent is synced even if the folder is there: whoever made it may have died before.
+        // The parent is synced even if the folder exists: its creator may have crashed before the
+        // sync.
         let parent = parent_of(dir);
         if !dir.is_dir() {
             if !parent.is_dir() {
@@ -136,7 +138,7 @@ impl FileSystem for OsFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let flags = OFlags::DIRECTORY.bits() as i32; // nothing else is opened
+        let flags = OFlags::DIRECTORY.bits() as i32; // opens only folders
         OpenOptions::new().read(true).custom_flags(flags).open(dir)?.sync_all()
     }
 
@@ -158,8 +160,9 @@ impl FileSystem for OsFs {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(e)) => return Err(e),
             }
-            // Whoever had it may have removed it between these two: then the next one locks another file.
-            if stands_at(&file, path)? {
+            // The previous holder may have removed the file after the open. Then the next caller
+            // would lock another file.
+            if is_at(&file, path)? {
                 return Ok(Some(Box::new(file)));
             }
         }
@@ -167,12 +170,13 @@ impl FileSystem for OsFs {
 }
 
 impl OsFs {
-    /// Creates a folder in one that is there, for those whom that one lets in; durable on return.
+    /// Creates a folder in an existing one and inherits its access rights. Durable on return.
     pub fn create_folder_within(&self, dir: &Path) -> io::Result<()> {
-        // The parent is synced even if the folder is there: whoever made it may have died before.
+        // The parent is synced even if the folder exists: its creator may have crashed before the
+        // sync.
         let parent = parent_of(dir);
         if !dir.is_dir() && create_folder(dir)? {
-            follow_folder(&fs::File::open(dir)?, parent)?;
+            inherit_access(&fs::File::open(dir)?, parent)?;
         }
         self.sync_dir(parent)
     }
@@ -182,7 +186,7 @@ fn create(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
 }
 
-/// True if the folder was created, false if it has been there.
+/// Returns true if the folder was created, false if it existed.
 fn create_folder(dir: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(FOLDER_MODE).create(dir) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(false),
@@ -190,7 +194,7 @@ fn create_folder(dir: &Path) -> io::Result<bool> {
     }
 }
 
-fn stands_at(file: &fs::File, path: &Path) -> io::Result<bool> {
+fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
     let which = |meta: fs::Metadata| (meta.dev(), meta.ino());
     match fs::metadata(path) {
         Ok(meta) => Ok(which(meta) == which(file.metadata()?)),
@@ -199,11 +203,13 @@ fn stands_at(file: &fs::File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// For file systems that can't rename without replacing. Atomic for `to`; a crash in between leaves `from`
-/// beside it, which its maker removes as a leftover.
+/// Publishes on file systems that cannot rename without replacing.
+///
+/// The call is atomic for `to`. A crash in between also leaves `from`, which its creator removes as
+/// a leftover.
 fn publish_by_link(from: &Path, to: &Path) -> io::Result<()> {
     if fs::symlink_metadata(from)?.is_dir() {
-        // A folder has no second name. What may be replaced between these two lines is an empty folder.
+        // A folder cannot have a second name. The rename below can replace at most an empty folder.
         return match fs::symlink_metadata(to) {
             Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
@@ -214,7 +220,7 @@ fn publish_by_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::remove_file(from)
 }
 
-/// The folder that holds a path's last part: `.` for a bare name, the root for the root.
+/// The folder that contains the path: `.` for a bare name, the root for the root.
 fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -234,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_at_its_offset() {
+    fn written_bytes_are_read_back_at_their_offset() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         let file = OsFs.create_new(&path).unwrap();
@@ -277,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_made_with_those_above_them() {
+    fn missing_parent_folders_are_created() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("a/b/c");
         OsFs.create_dir_all(&deep).unwrap();
@@ -290,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_held_once_and_ends_with_its_holder() {
+    fn a_lock_has_one_holder_and_ends_on_drop() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let held = OsFs.lock(&path).unwrap();
@@ -301,8 +307,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_whose_file_its_holder_removes_is_held_by_one() {
-        // FAILURES 21: as a restore does when it ends.
+    fn a_lock_has_one_holder_although_its_file_is_removed() {
+        // FAILURES 21: a restore removes the lock file when it ends.
         let dir = tempfile::tempdir().unwrap();
         let (path, held) = (dir.path().join("lock"), AtomicBool::new(false));
         let taken = AtomicUsize::new(0);
@@ -311,7 +317,7 @@ mod tests {
                 scope.spawn(|| {
                     while taken.load(Ordering::SeqCst) < 3_000 {
                         let Some(lock) = OsFs.lock(&path).unwrap() else { continue };
-                        assert!(!held.swap(true, Ordering::SeqCst), "two hold it");
+                        assert!(!held.swap(true, Ordering::SeqCst), "two holders of the lock");
                         taken.fetch_add(1, Ordering::SeqCst);
                         std::thread::yield_now();
                         held.store(false, Ordering::SeqCst);
@@ -332,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_created_is_its_owners_or_those_of_its_folder() {
+    fn new_files_are_for_the_owner_or_inherit_the_folders_rights() {
         // FAILURES 58
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().join("top");
@@ -360,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_given_what_another_one_has() {
+    fn attributes_are_copied_without_special_bits() {
         let dir = tempfile::tempdir().unwrap();
         let (ours, other) = (dir.path().join("ours"), dir.path().join("other"));
         OsFs.create_private(&ours).unwrap();
@@ -372,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_free_is_known() {
+    fn free_space_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         assert!(OsFs.free_bytes(dir.path()).unwrap().is_some());
         assert!(OsFs.free_bytes(&dir.path().join("missing")).is_err());

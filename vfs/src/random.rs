@@ -1,18 +1,18 @@
-//! Where random numbers come from: ids, nonces, keys.
+//! The source of random numbers for ids, nonces and keys.
 
 use std::fmt::Debug;
 use std::io;
 
 /// A source of random bytes.
 pub trait Random: Send + Sync + Debug {
-    /// Fills `bytes`. The system's source is fit for cryptographic keys.
+    /// Fills `bytes`. The system's source is suitable for cryptographic keys.
     ///
     /// # Errors
-    /// That of the operating system.
+    /// The error of the operating system.
     fn fill(&self, bytes: &mut [u8]) -> io::Result<()>;
 }
 
-/// The operating system's source.
+/// The operating system's random source.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandom;
 

@@ -1,7 +1,7 @@
-//! Opens regular files only (FAILURES 59).
+//! Opens only regular files (FAILURES 59).
 //!
-//! Opening a named pipe blocks until another process opens its other end. A device may never end, and opening one may have side
-//! effects. So every path that a user gives is opened here.
+//! Opening a named pipe blocks until another process opens its other end. A device may never end,
+//! and opening one may have side effects. So every path that a user gives is opened here.
 
 use rustix::fs::OFlags;
 use std::fmt;
@@ -27,7 +27,7 @@ pub enum NotAFile {
 }
 
 impl NotAFile {
-    /// `None` for a regular file.
+    /// The kind of the entry, or `None` for a regular file.
     #[must_use]
     pub fn of(kind: FileType) -> Option<Self> {
         Some(match kind {
@@ -68,7 +68,7 @@ impl From<NotAFile> for io::Error {
 /// Opens a regular file for reading. Never blocks.
 ///
 /// # Errors
-/// [`NotAFile`] for anything else that the path leads to; those of the system.
+/// [`NotAFile`] if the path leads to anything else; errors of the system.
 pub fn open_file(path: &Path) -> io::Result<File> {
     open_regular(path, OpenOptions::new().read(true))
 }
@@ -76,18 +76,19 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 /// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`open_file`]; [`io::ErrorKind::FileTooLarge`], before more memory is taken.
+/// Like [`open_file`]; [`io::ErrorKind::FileTooLarge`], before it allocates more memory.
 pub fn read_file(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Not its length decides: it may grow, and some files have none.
+    // The file's length is not used: it may grow, and some files report none.
     open_file(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// Fails if the path leads to anything but a regular file. A missing file is no error.
+/// Returns an error if the path leads to anything but a regular file. A missing file is not an
+/// error.
 ///
 /// # Errors
-/// [`NotAFile`]; those of the system.
+/// [`NotAFile`]; errors of the system.
 pub fn check_regular(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(about) => NotAFile::of(about.file_type()).map_or(Ok(()), |found| Err(found.into())),
@@ -96,9 +97,10 @@ pub fn check_regular(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens as `options` say, if it is a regular file, or makes one.
+/// Opens a regular file with `options`, which may create it.
 pub(crate) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // Checked before, because opening a device may have side effects, and after, because the path may have changed.
+    // Checked before the open, because opening a device may have side effects, and after it,
+    // because the path may have changed.
     check_regular(path)?;
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = options.custom_flags(flags.bits() as i32).open(path)?;
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn only_regular_files_are_opened_and_nothing_is_waited_for() {
+    fn only_regular_files_are_opened_and_no_call_blocks() {
         // FAILURES 59
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);

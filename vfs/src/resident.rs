@@ -1,7 +1,8 @@
-//! Which bytes of a file the system has in its cache.
+//! Which bytes of a file are in the system's cache.
 //!
-//! `mincore(2)` tells it of a mapping, and nothing is read by it: a read that must not wait (`RWF_NOWAIT`) has kernels of today
-//! begin to bring the page that it does not find, so that whoever asked twice found it. Nobody looks at the mapped bytes.
+//! `mincore(2)` answers this for a mapping and reads nothing. A non-blocking read (`RWF_NOWAIT`) is
+//! not an alternative: current kernels start to load a missing page, so a second query would find
+//! it. The mapped bytes are never accessed.
 #![allow(unsafe_code)]
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -9,23 +10,25 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::fs::File;
 use std::path::Path;
 
-/// What `mincore` counts in, bytes; where pages are larger it refuses, and nothing is known to be there.
+/// Unit of `mincore`, bytes. On systems with larger pages it fails, and nothing counts as cached.
 const PAGE_BYTES: usize = 4096;
 
-/// A file whose pages are asked for.
+/// A mapped file whose cached pages can be queried.
 #[derive(Debug)]
 pub(crate) struct Resident(MmapRaw);
 
 impl Resident {
-    /// `None` where nothing can be learned: an empty file, one that can't be mapped, or one that is not ours to write, of which the
-    /// system says that all of it is there. `path` leads to the open file.
+    /// Maps the file. `path` leads to the open file.
+    ///
+    /// Returns `None` if the query is not possible: an empty file, a file that cannot be mapped, or
+    /// a file that this process may not write, for which the system reports all pages as cached.
     pub(crate) fn of(file: &File, path: &Path) -> Option<Self> {
         accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).ok()?;
         MmapOptions::new().map_raw_read_only(file).ok().map(Resident)
     }
 
-    /// True if at least half of the pages of a range are in the cache. Of what was not part of the file when this was made
-    /// nothing is known.
+    /// True if at least half of the pages of a range are cached. Growth of the file since the
+    /// mapping counts as not cached.
     pub(crate) fn holds(&self, offset: u64, len: usize) -> bool {
         let start = usize::try_from(offset).map_or(usize::MAX, |at| at / PAGE_BYTES * PAGE_BYTES);
         let whole = self.0.len().saturating_sub(start).min(len);
@@ -33,11 +36,13 @@ impl Resident {
             return false;
         }
         let mut pages = vec![0u8; whole.div_ceil(PAGE_BYTES)];
-        // SAFETY: the range lies within the mapping, from the begin of a page, and there is a byte for each page of it.
-        // No memory of the range is touched, whatever has become of the file.
-        let told = unsafe { libc::mincore(self.0.as_mut_ptr().add(start).cast(), whole, pages.as_mut_ptr()) };
+        // SAFETY: the range is within the mapping and starts at a page, and `pages` has a byte for
+        // each page of the range. The call touches no memory of the range, whatever happened to the
+        // file.
+        let result =
+            unsafe { libc::mincore(self.0.as_mut_ptr().add(start).cast(), whole, pages.as_mut_ptr()) };
         let there = pages.iter().filter(|page| **page & 1 == 1).count();
-        told == 0 && there * 2 >= len.div_ceil(PAGE_BYTES)
+        result == 0 && there * 2 >= len.div_ceil(PAGE_BYTES)
     }
 }
 
@@ -46,8 +51,8 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(not(miri))] // It has no mappings.
-    fn what_was_written_is_there_and_asking_brings_nothing() {
+    #[cfg(not(miri))] // miri has no mappings
+    fn written_pages_are_cached_and_a_query_loads_none() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let path = dir.path().join("f");
         std::fs::write(&path, vec![7; 50 * PAGE_BYTES + 10]).unwrap();
@@ -62,12 +67,12 @@ mod tests {
         if resident.holds(0, 50 * PAGE_BYTES) {
             return; // a file system in memory
         }
-        assert!(!resident.holds(0, PAGE_BYTES), "the first question brought it");
-        // Half of the range, and less.
+        assert!(!resident.holds(0, PAGE_BYTES), "the first query loaded the page");
+        // Half of the range, and less than half.
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut vec![0; 4 * PAGE_BYTES], 0).unwrap();
         assert!(resident.holds(0, 8 * PAGE_BYTES) && !resident.holds(0, 9 * PAGE_BYTES));
-        // What is not ours to write, and what has no bytes.
+        // A file that this process cannot write, and an empty file.
         assert!(Resident::of(&file, &dir.path().join("no such file")).is_none());
         assert!(Resident::of(&File::create(&path).unwrap(), &path).is_none());
     }

@@ -1,16 +1,17 @@
-//! Whether work may run in threads of its own.
+//! Whether work may run in separate threads.
 
 use std::io;
 use std::thread::{self, JoinHandle};
 
-/// Whether work may run in threads of its own.
+/// Whether work may run in separate threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Spawn {
-    /// In threads of the operating system.
+    /// Work runs in threads of the operating system.
     #[default]
     Threads,
-    /// In the calling thread only, so that a run depends on nothing but its seed. Periodic work is then
-    /// done by calls, and channels between stages must hold everything that a stage sends.
+    /// All work runs in the calling thread, so that a run depends only on its seed. The caller then
+    /// triggers periodic work by calls. Channels between stages must have room for everything that
+    /// a stage sends.
     Inline,
 }
 
@@ -21,10 +22,11 @@ impl Spawn {
         self == Spawn::Inline
     }
 
-    /// Starts a named thread; `None` where there are no threads: the caller then does the work itself.
+    /// Starts a named thread. Returns `None` if there are no threads; the caller then does the work
+    /// itself.
     ///
     /// # Errors
-    /// That of the operating system, if it allows no more threads.
+    /// The error of the operating system, if it allows no more threads.
     pub fn thread<T: Send + 'static>(
         self,
         name: &str,
@@ -36,11 +38,11 @@ impl Spawn {
         }
     }
 
-    /// Runs `other` in a thread beside `own`, which runs in the calling thread; inline, `other` runs first.
-    /// Returns when both have ended.
+    /// Runs `other` in a separate thread while `own` runs in the calling thread. Inline, `other`
+    /// runs first. Returns after both have ended.
     ///
     /// # Panics
-    /// If one of them panics.
+    /// If either of them panics.
     pub fn beside<A: Send, B>(self, other: impl FnOnce() -> A + Send, own: impl FnOnce() -> B) -> (A, B) {
         match self {
             Spawn::Threads => thread::scope(|scope| {

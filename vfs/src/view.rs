@@ -1,12 +1,14 @@
-//! A read-only view of the first bytes of a file: one of three places with `unsafe` in this crate.
+//! A read-only view of the first bytes of a file. This is one of three modules with `unsafe` in
+//! this crate.
 //!
-//! # What it relies on
-//! A mapped view is the file itself: whoever changes the file changes the view, under a `&[u8]` of which the compiler
-//! believes that it stands still, and whoever cuts it takes pages away: touching one of them ends the process
-//! (`SIGBUS`). So [`crate::File::view`] may be asked only for bytes that nobody changes or cuts while the view lives.
-//! The file may lose its name meanwhile; its pages stay until the view is dropped.
+//! # Requirements
+//! A mapped view is the file itself. A change of the file changes the view, although the compiler
+//! assumes that a `&[u8]` is constant. Truncating the file removes pages, and an access to a
+//! removed page ends the process (`SIGBUS`). So callers may request [`crate::File::view`] only for
+//! bytes that are neither changed nor truncated while the view lives. The file may lose its name in
+//! that time; its pages stay until the view is dropped.
 //!
-//! Everything above works on `&[u8]` and can't tell a mapping from memory.
+//! All callers work on `&[u8]` and cannot distinguish a mapping from memory.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -14,7 +16,7 @@ use std::fs;
 use std::io;
 use std::ops::Deref;
 
-/// See the module's head. It holds either a mapping or the bytes themselves.
+/// The first bytes of a file, mapped or in memory; see the module documentation.
 pub struct View(Bytes);
 
 enum Bytes {
@@ -23,21 +25,23 @@ enum Bytes {
 }
 
 impl View {
-    /// Maps the first `len` bytes; [`io::ErrorKind::UnexpectedEof`] if the file is shorter.
+    /// Maps the first `len` bytes. Returns [`io::ErrorKind::UnexpectedEof`] if the file is shorter.
     pub(crate) fn map(file: &fs::File, len: u64) -> io::Result<View> {
         let bytes = bounded(len, file.metadata()?.len())?;
         if bytes == 0 {
             return Ok(View(Bytes::Held(Vec::new())));
         }
         let mut options = memmap2::MmapOptions::new();
-        // All of it is going to be read: one walk over the page tables instead of a fault for each few pages.
+        // All of it will be read: populating walks the page tables once instead of a fault for each
+        // few pages.
         options.len(bytes).populate();
-        // SAFETY: the bytes behind the slice must stand still and stay there. The callers of `File::view` see to the
-        // first: they ask for parts of files that are never written again by this program, as sealed segments, which
-        // are neither cut nor recycled while a view pins them. Another program could break it: by writing, which the
-        // checksums show as damage, or by cutting the file, which ends this process with SIGBUS. The log's folder is
-        // locked against other writers of ours, and `docs/format/wal.md` says so to everyone else. That no byte was
-        // beyond the end when it was mapped is checked above.
+        // SAFETY: the mapped bytes must not change or disappear. Callers of `File::view` ensure
+        // that this program does neither: they request parts of files that it never writes again,
+        // such as sealed segments, which are neither truncated nor recycled while a view pins them.
+        // Another program could violate this. A write is detected as damage by the checksums; a
+        // truncation ends this process with SIGBUS. The log's folder is locked against other
+        // writers of this program, and `docs/format/wal.md` documents the rule for all others. The
+        // check above ensures that no byte was beyond the end at the time of the mapping.
         let mapped = unsafe { options.map(file) }?;
         Ok(View(Bytes::Mapped(mapped)))
     }
@@ -73,11 +77,11 @@ impl fmt::Debug for View {
     }
 }
 
-/// `len` as a length in memory, if a file of `file_len` bytes has that many.
+/// Converts `len` to a length in memory, if a file of `file_len` bytes has that many.
 pub(crate) fn bounded(len: u64, file_len: u64) -> io::Result<usize> {
     match usize::try_from(len) {
         Ok(bytes) if len <= file_len => Ok(bytes),
-        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than the view asked for")),
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than the requested view")),
     }
 }
 
@@ -88,8 +92,8 @@ mod tests {
     use crate::{FileSystem, OsFs};
 
     #[test]
-    #[cfg(not(miri))] // It has no mappings; what stands above them runs there on held bytes.
-    fn a_view_is_the_begin_of_the_file_and_outlives_its_name() {
+    #[cfg(not(miri))] // miri has no mappings; the callers run there on bytes in memory
+    fn a_view_holds_the_start_of_the_file_and_outlives_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         let file = OsFs.create_new(&path).unwrap();
@@ -104,8 +108,8 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(miri))] // It has no mappings; what stands above them runs there on held bytes.
-    fn more_than_the_file_has_is_refused_before_it_is_mapped() {
+    #[cfg(not(miri))] // miri has no mappings; the callers run there on bytes in memory
+    fn a_view_beyond_the_end_of_the_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = OsFs.create_new(&dir.path().join("f")).unwrap();
         assert!(file.view(0).unwrap().is_empty());
@@ -117,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn held_bytes_are_a_view_too() {
+    fn bytes_in_memory_are_a_view() {
         let view = View::from(vec![1, 2, 3]);
         assert_eq!((view.as_ref(), view.len()), (&[1, 2, 3][..], 3));
     }

@@ -1,6 +1,6 @@
-"""Writes small transactions at full speed with busy timeout 0 and counts what it is refused.
+"""Writes small transactions at full speed with busy timeout 0 and counts the refused ones.
 
-usage: busy.py DIR SECONDS    ("go" begins a slice of SECONDS, "stop" ends the program)
+usage: busy.py DIR SECONDS    ("go" starts a slice of SECONDS, "stop" ends the program)
 """
 
 import os

@@ -1,9 +1,9 @@
-"""Makes a PostgreSQL cluster of pgbench's tables, shut down, and a copy of it with a share of its blocks changed at random places.
+"""Creates a PostgreSQL cluster with pgbench's tables, shuts it down, and makes a copy with a share of its blocks changed at random places.
 
 usage: cluster.py DIR MEGABYTES SHARE SEED
 
 Leaves the folders `before` and `after`, and all bytes of `before` in one file, `whole`. A changed block has another balance in its first
-row and a later LSN, as an UPDATE in place would leave it. PostgreSQL does not run as root: then its own user is taken.
+row and a later LSN, as after an UPDATE in place. PostgreSQL does not run as root: for root, the script uses PostgreSQL's own user.
 """
 
 import glob
@@ -17,7 +17,7 @@ import sys
 from common import say
 
 BLOCK_BYTES = 8192
-# pgbench at scale 1 takes about so much, its index included.
+# Approximate size of pgbench's tables and index at scale 1.
 BYTES_A_SCALE = 15_000_000
 ROW_HEADER_BYTES = 24
 SETTINGS = """
@@ -67,7 +67,7 @@ def files_of(folder):
 
 
 def change(path, dice, share):
-    """Changes blocks of one file; returns how many."""
+    """Changes blocks of one file; returns their number."""
     changed = 0
     with open(path, "r+b") as file:
         for number in range(os.path.getsize(path) // BLOCK_BYTES):

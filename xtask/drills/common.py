@@ -1,4 +1,4 @@
-"""What the drills' applications share: ordinary SQLite programs that know nothing of pitr.
+"""Shared code of the drills' applications: ordinary SQLite programs without knowledge of pitr.
 
 Each prints JSON lines on standard output and reads plain lines ("go", "stop") on standard input.
 """
@@ -20,13 +20,13 @@ def say(event, **values):
 
 
 def wait_for_line():
-    """Waits for the drill to say go on; ends the program when the drill is gone."""
+    """Waits for a line from the drill; ends the program when the drill is gone."""
     if not sys.stdin.readline():
         sys.exit(1)
 
 
 def told_to_stop():
-    """Whether a line (or the end of the drill) has come; takes the line."""
+    """True if a line (or the end of the drill) has arrived; consumes the line."""
     if not select.select([sys.stdin], [], [], 0)[0]:
         return False
     sys.stdin.readline()
@@ -34,7 +34,7 @@ def told_to_stop():
 
 
 def connect(path, timeout=10.0, **pragmas):
-    """A connection without Python's own transactions; pragmas are set before the first table is made."""
+    """A connection without Python's own transactions; sets pragmas before the first table is created."""
     connection = sqlite3.connect(path, timeout=timeout, isolation_level=None)
     for name, value in pragmas.items():
         connection.execute(f"PRAGMA {name} = {value}")
@@ -45,7 +45,7 @@ def connect(path, timeout=10.0, **pragmas):
 
 
 def copy(connection, path):
-    """A copy of what this connection sees, by SQLite's backup API, in this process; returns its path."""
+    """Copies what this connection sees with SQLite's backup API, in this process; returns the copy's path."""
     page_size = connection.execute("PRAGMA page_size").fetchone()[0]
     with open(path, "xb"):
         pass

@@ -3,7 +3,7 @@
 usage: fleet.py DIR DATABASES
 
 "write N"  N commits, each to a random database, with short pauses
-"copies"   copies all databases into DIR/../copies, between two pauses in which nothing is committed
+"copies"   copies all databases into DIR/../copies, between two pauses without commits
 """
 
 import os
@@ -16,7 +16,7 @@ from common import copy, now_us, say
 
 
 def opened(path):
-    # Closed again after each use: hundreds of open databases are the watcher's business, not the application's.
+    # Closed after each use: the drill measures hundreds of open databases in the watcher, not in the application.
     db = sqlite3.connect(path, isolation_level=None, timeout=10)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=OFF")

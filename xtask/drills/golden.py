@@ -24,7 +24,7 @@ def main():
     wait_for_line()
     copies = []
     for number in range(TRANSACTIONS):
-        # Each is seen by itself, and so bears a time of its own.
+        # The watcher captures each transaction separately, so each gets its own time.
         time.sleep(0.1)
         db.execute("UPDATE t SET v = v || ? WHERE id % 37 = ?", (f"; changed by {number}", number))
         copies.append(copy(db, os.path.join(folder, f"{number}.db")))

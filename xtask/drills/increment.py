@@ -1,8 +1,8 @@
-"""Makes a database of some size, waits until it is watched, then changes a share of its pages at random places.
+"""Creates a database of the given size, waits until it is watched, then changes a share of its pages at random places.
 
 usage: increment.py DIR MEGABYTES SHARE SEED
 
-Rows are half as dense as random data (hex digits), so that they compress about 2 : 1.
+Rows are hex digits of random data, so that they compress about 2 : 1.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Makes a large database quickly, and changes a fixed number of its pages at random places when told to.
+"""Creates a large database quickly, and changes a fixed number of its pages at random places for each line on standard input.
 
 usage: large.py DIR GIGABYTES SEED
 
-Rows are hex digits of random bytes: they compress about 2 : 1, and no two blocks are the same.
+Rows are hex digits of random bytes: they compress about 2 : 1, and no two blocks are equal.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Databases of every shape: makes one, waits until it is watched, changes it, and takes its own copy.
+"""Databases of every shape: creates one, waits until it is watched, changes it, and takes its own copy.
 
 usage: shapes.py DIR SHAPE SEED
 """
@@ -20,7 +20,7 @@ def fill(db, dice, table="t", rows=300, most=3000):
 
 
 def mix(db, dice):
-    """What every shape goes through: growth, changes in place, deletions."""
+    """Changes that every shape gets: growth, changes in place, deletions."""
     for _ in range(5):
         fill(db, dice, rows=60)
         db.execute("UPDATE t SET v = ? WHERE k % 10 = ?", (dice.randbytes(500), dice.randrange(10)))
@@ -47,7 +47,7 @@ class Page(Plain):
 
 
 class Vacuum(Plain):
-    """Shrinks, grows over the old end, shrinks again."""
+    """Shrinks, grows past the old end, shrinks again."""
 
     def change(self, db, dice):
         db.execute("DELETE FROM t WHERE id % 3 > 0")
@@ -143,7 +143,7 @@ class Replaced(Plain):
 
 
 class LockPage(Plain):
-    """1.5 GiB: past the page at 1 GiB that SQLite never uses."""
+    """1.5 GiB: extends past the page at 1 GiB that SQLite never uses."""
 
     def make(self, db, dice):
         db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, k INTEGER, v BLOB)")
@@ -189,7 +189,7 @@ def main():
         db.close()
         shape.replace(path, dice)
         say("replaced")
-        # The drill lets go on when the watcher has had its time to see the new file.
+        # The drill sends a line once the watcher has had time to detect the new file.
         wait_for_line()
         db = connect(path)
         shape.change(db, dice)

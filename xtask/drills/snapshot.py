@@ -1,10 +1,10 @@
-"""Makes a database as an application leaves it, and a copy of it with a share of its pages changed at random places.
+"""Creates a realistic database, and a copy with a share of its pages changed at random places.
 
 usage: snapshot.py DIR MEGABYTES SHARE SEED
        snapshot.py change DATABASE SHARE SEED      the same change, in small transactions
 
-Rows have numbers, a time, a random token, words of very different frequency and a state, and two indexes stand beside them:
-it compresses about 2.3 : 1 at zstd -3 and has next to no two equal blocks. Leaves `before.db` and `after.db`.
+Rows have numbers, a time, a random token, words of very different frequency and a state, with an index on two of the columns:
+the file compresses about 2.3 : 1 at zstd -3 and has almost no equal blocks. Leaves `before.db` and `after.db`.
 """
 
 import os
@@ -20,7 +20,7 @@ STATES = ("new", "paid", "packed", "shipped", "returned")
 
 
 def pool(dice):
-    """Text to cut notes from: words by Zipf's law."""
+    """Text from which notes are cut: words with frequencies by Zipf's law."""
     letters = "etaoinshrdlucmfwypvbgkjqxz"
     words = ["".join(dice.choices(letters, range(26, 0, -1), k=dice.randrange(2, 12))) for _ in range(20_000)]
     weights = [1 / (rank + 1) for rank in range(len(words))]
@@ -82,7 +82,7 @@ def change(db, path, dice, share, rows_a_transaction):
     for start in range(0, len(changed), rows_a_transaction):
         db.execute("BEGIN")
         for one in changed[start : start + rows_a_transaction]:
-            # As long as before: the row stays where it is.
+            # The length stays the same, so the row keeps its place.
             db.execute(
                 "UPDATE orders SET token = ?, state = substr(state, 1) WHERE id = ?", (f"{dice.getrandbits(192):048x}", one)
             )

@@ -2,8 +2,8 @@
 
 usage: writer.py DIR SEED TRANSACTIONS [--truncate]
 
-TRANSACTIONS 0: goes on until told to stop. --truncate: checkpoints with TRUNCATE now and then, not only PASSIVE.
-In between: savepoints that are rolled back, transactions that are rolled back, and pauses long enough to hit by the clock.
+TRANSACTIONS 0: continues until it gets a line. --truncate: its occasional checkpoints use TRUNCATE instead of PASSIVE.
+It also rolls back savepoints and transactions, and makes pauses long enough for a restore by time.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def statement(db, dice):
 
 
 def transaction(db, dice):
-    """1 to 6 statements; the first always changes something, so that each commit makes a state of its own."""
+    """1 to 6 statements; the first always changes something, so that each commit creates a distinct state."""
     db.execute("BEGIN IMMEDIATE")
     insert_event(db, dice)
     for _ in range(dice.randrange(6)):
@@ -95,7 +95,7 @@ def main():
     first = os.path.abspath(os.path.join(copies, "0.db"))
     say("ready", database=os.path.abspath(path), copy=first)
     wait_for_line()
-    # Only now: whoever attached may have put tables of its own into the database.
+    # Copy only now: the attached program may have created its own tables in the database.
     copy(db, first)
 
     commit = 0
@@ -104,7 +104,7 @@ def main():
             transaction(db, dice)
             db.execute("ROLLBACK")
         if dice.random() < 0.05:
-            # TRUNCATE waits for readers as long as the busy timeout says; an application would not wait long.
+            # TRUNCATE waits for readers up to the busy timeout; an application would not wait long.
             db.execute("PRAGMA busy_timeout = 200")
             checkpoint(db, "TRUNCATE" if args.truncate else "PASSIVE")
             db.execute("PRAGMA busy_timeout = 10000")

@@ -1,4 +1,5 @@
-//! The application under protection: a Python program of `drills/` that writes to SQLite and tells what it did.
+//! The protected application: a Python program of `drills/` that writes to SQLite and reports its
+//! commits.
 
 use crate::{Result, world};
 use serde_json::Value;
@@ -29,9 +30,9 @@ impl Application {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("python3: {error}; the drills need it"))?;
+            .map_err(|error| format!("python3: {error}; the drills need Python 3"))?;
         let orders = child.stdin.take();
-        let Some(out) = child.stdout.take() else { return Err("no pipe to the application".into()) };
+        let Some(out) = child.stdout.take() else { return Err("the application has no output pipe".into()) };
         let (sender, events) = channel();
         thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(|line| line.ok()) {
@@ -44,22 +45,22 @@ impl Application {
         Ok(Application { child, orders, events })
     }
 
-    /// Tells it something.
-    pub(crate) fn tell(&mut self, line: &str) -> Result<()> {
+    /// Sends it a line.
+    pub(crate) fn send(&mut self, line: &str) -> Result<()> {
         match &mut self.orders {
             Some(pipe) => Ok(writeln!(pipe, "{line}")?),
-            None => Err("the application hears nothing".into()),
+            None => Err("the application's input is closed".into()),
         }
     }
 
-    /// Everything that it says until an event of this name, which comes last.
-    pub(crate) fn until(&self, name: &str) -> Result<Vec<Value>> {
+    /// All events up to one of this name, which comes last.
+    pub(crate) fn events_until(&self, name: &str) -> Result<Vec<Value>> {
         let mut said = Vec::new();
         loop {
             let event = self
                 .events
                 .recv_timeout(SILENT_AT_MOST)
-                .map_err(|_| format!("the application ended or fell silent before its event {name:?}"))?;
+                .map_err(|_| format!("the application ended or timed out before its event {name:?}"))?;
             let found = event["event"] == name;
             said.push(event);
             if found {
@@ -68,16 +69,16 @@ impl Application {
         }
     }
 
-    /// The next event of this name; what comes before is dropped.
+    /// The next event of this name. Earlier events are dropped.
     pub(crate) fn event(&self, name: &str) -> Result<Value> {
-        self.until(name)?.pop().ok_or_else(|| "no event".into())
+        self.events_until(name)?.pop().ok_or_else(|| "no event".into())
     }
 
-    /// Lets it end by itself.
+    /// Closes its input and waits until it ends.
     pub(crate) fn end(mut self) -> Result<()> {
         self.orders = None;
         let status = self.child.wait()?;
-        // A script that waits for a line takes the end of the pipe as a reason to stop, and says so with 1.
+        // A script that waits for a line stops at the end of the pipe, with exit code 1.
         if status.code().is_some() {
             Ok(())
         } else {

@@ -1,8 +1,11 @@
-//! What the machine gives at most: the same bytes through read, hash, codec, write and fsync, with none of our crates.
+//! The upper bound of the machine: the same bytes through read, hash, codec, write and fsync, with
+//! none of our crates.
 //!
-//! A backup reads a file in pieces, hashes and compresses each and appends it to one file, which is synced; a restore reads
-//! these pieces, decompresses and hashes them and writes each to its place. A comparison, which an increment is that nobody told what
-//! changed, reads the file and hashes each block. The fastest of several piece sizes and of one or two threads is the bound.
+//! A backup reads a file in pieces, hashes and compresses each piece, and appends it to one file,
+//! which is synced. A restore reads these pieces, decompresses and hashes them, and writes each to
+//! its place. A comparison reads the file and hashes each block, as an increment does when nothing
+//! tells it what changed. The fastest of several piece sizes and of one or two threads is the
+//! bound.
 
 use crate::Result;
 use crate::verdict;
@@ -29,13 +32,13 @@ pub(crate) struct Bound {
     /// Level of zstd
     #[arg(long, default_value_t = 3)]
     level: i32,
-    /// Runs of each way; the fastest counts
+    /// Runs of each combination; the fastest counts
     #[arg(long, default_value_t = 2)]
     runs: usize,
 }
 
 impl Bound {
-    /// Prints it; there is nothing to fail.
+    /// Prints the bound. It can't fail a check.
     pub(crate) fn run(&self) -> Result<bool> {
         let world = World::new("bound")?;
         println!("{}, {}, zstd {}", verdict::machine(), self.file.display(), self.level);
@@ -43,7 +46,7 @@ impl Bound {
         for _ in 0..self.runs {
             for way in ways() {
                 let rates = way.measure(&self.file, &world, self.level)?;
-                println!("  {}", way.told(rates));
+                println!("  {}", way.line(rates));
                 for (best, rate) in best.iter_mut().zip([rates.backup, rates.restore, rates.comparison]) {
                     *best = best.max(rate);
                 }
@@ -64,12 +67,12 @@ pub(crate) struct Way {
     pub(crate) threads: usize,
 }
 
-/// All that are tried.
+/// All combinations to try.
 pub(crate) fn ways() -> impl Iterator<Item = Way> {
     THREADS.into_iter().flat_map(|threads| PIECES.into_iter().map(move |piece| Way { piece, threads }))
 }
 
-/// Megabytes of the file a second, and how much smaller it became.
+/// Rates in megabytes of the file per second, and the compression ratio.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rates {
     pub(crate) backup: f64,
@@ -78,7 +81,7 @@ pub(crate) struct Rates {
     pub(crate) ratio: f64,
 }
 
-/// Where a piece went.
+/// Location of a piece in both files.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     from: u64,
@@ -88,8 +91,8 @@ struct Place {
 }
 
 impl Way {
-    /// A line of what it gave.
-    pub(crate) fn told(self, rates: Rates) -> String {
+    /// A line that shows the rates.
+    pub(crate) fn line(self, rates: Rates) -> String {
         format!(
             "pieces of {} KiB, {} threads: backup {:.0} MB/s, restore {:.0} MB/s, comparison {:.0} MB/s, {:.2} : 1",
             self.piece >> 10,
@@ -101,23 +104,23 @@ impl Way {
         )
     }
 
-    /// Each once, from a cold cache.
+    /// Measures each operation once, with a cold cache.
     pub(crate) fn measure(self, file: &Path, world: &World, level: i32) -> Result<Rates> {
         let (packed, restored) = (world.path("packed"), world.path("restored"));
         let bytes = file.metadata()?.len();
         let rate = |begun: Instant| bytes as f64 / begun.elapsed().as_secs_f64() / 1e6;
-        world::forget(file)?;
+        world::drop_cache(file)?;
         let begun = Instant::now();
         let places = self.backup(file, bytes, &packed, level)?;
         let backup = rate(begun);
-        world::forget(&packed)?;
+        world::drop_cache(&packed)?;
         let begun = Instant::now();
         self.restore(&places, &packed, &restored)?;
         let restore = rate(begun);
         let ratio = bytes as f64 / packed.metadata()?.len() as f64;
         std::fs::remove_file(packed)?;
         std::fs::remove_file(restored)?;
-        world::forget(file)?;
+        world::drop_cache(file)?;
         let begun = Instant::now();
         self.compare(file, bytes)?;
         Ok(Rates { backup, restore, comparison: rate(begun), ratio })
@@ -163,7 +166,7 @@ impl Way {
                 input.read_exact_at(&mut small, place.at)?;
                 let len = zstd.decompress_to_buffer(&small, &mut raw)?;
                 if <[u8; 32]>::from(Sha256::digest(&raw[..len])) != place.hash {
-                    return Err("a piece came back different".into());
+                    return Err("a restored piece differs".into());
                 }
                 output.write_all_at(&raw[..len], place.from)?;
             }
@@ -171,7 +174,8 @@ impl Way {
         Ok(output.sync_all()?)
     }
 
-    /// Past the page cache, if the file system can, and into huge pages, if the system has some: it is faster.
+    /// Reads past the page cache if the file system supports it, and into huge pages if the system
+    /// has some: both are faster.
     fn compare(self, file: &Path, bytes: u64) -> Result<()> {
         let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
         let input =
@@ -182,7 +186,8 @@ impl Way {
             let aligned = room.as_ptr().align_offset(HUGE_PAGE_BYTES);
             let len = self.piece.next_multiple_of(HUGE_PAGE_BYTES);
             #[expect(unsafe_code, reason = "advice for memory")]
-            // SAFETY: this lies within the capacity, and the advice changes no content. If it is refused the pages are small.
+            // SAFETY: the range is within the capacity, and the advice changes no content. If the
+            // kernel refuses it, the pages are small.
             let _ = unsafe {
                 let start = room.as_mut_ptr().add(aligned);
                 rustix::mm::madvise(start.cast(), len, rustix::mm::Advice::LinuxHugepage)

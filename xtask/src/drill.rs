@@ -1,4 +1,4 @@
-//! The drills. Each is one file: what it does stands at its head, what it found goes through [`Verdict`].
+//! The drills. Each file describes its drill in its head and reports through [`Verdict`].
 
 mod busy;
 mod exact;
@@ -24,40 +24,42 @@ use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Drill {
-    /// Random transactions: each restored by number, its twin before it, moments by the clock
+    /// Random transactions: each restored by number, and the state before it; moments restored by
+    /// time
     Exact(exact::Exact),
-    /// The watcher killed while the application writes and truncates its log
+    /// The watcher killed while the application writes and truncates its -wal file
     Kill(kill::Kill),
     /// Page sizes, vacuums, big and spilled transactions, replaced and large files
     Shapes(shapes::Shapes),
-    /// What watching costs a writer that does not wait
+    /// The cost of watching for a writer that does not wait
     Busy(busy::Busy),
     /// Hundreds of databases in one folder under one watch
     Fleet(fleet::Fleet),
-    /// A full snapshot, then a share of the pages changed: what the increment stores and reads
+    /// A full snapshot, then changes to a share of the pages: what the increment stores and reads
     Increment(increment::Increment),
-    /// First backups killed on their way: what the next ones store, and what a prune leaves
+    /// First backups killed midway: what the next ones store, and what a prune leaves
     Resume(resume::Resume),
-    /// A folder backed up some hundred times: what comes later takes, how many objects there are, what a prune leaves
+    /// Some hundred backups of a folder: their duration, the number of objects, and what a prune
+    /// leaves
     History(history::History),
-    /// Every command on databases of growing size: peaks of memory
+    /// Every command on databases of growing size: peak memory
     Memory(memory::Memory),
-    /// Wrong use and broken things: exit codes, one line each
+    /// Wrong use and damage: exit codes, one line each
     Misuse(misuse::Misuse),
-    /// All of them but `memory`, as they stand without options
+    /// All of them but `memory`, with default options
     All(Seed),
 }
 
-/// Decides everything that is random.
+/// The seed of all random choices.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Seed {
-    /// The same seed writes the same
+    /// The same seed writes the same data
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 }
 
 impl Drill {
-    /// Runs it; whether it passed.
+    /// Runs the drill. True if it passed.
     pub(crate) fn run(self) -> Result<bool> {
         match self {
             Drill::Exact(drill) => drill.run(),
@@ -82,7 +84,7 @@ impl Drill {
                     &|| resume::Resume { megabytes: 4000, at: vec![0.4, 0.9] }.run(),
                     &|| history::History { files: 20_000, backups: 300 }.run(),
                 ];
-                // One that breaks off must not keep the others from being seen.
+                // A drill that aborts must not prevent the others.
                 let mut passed = true;
                 for drill in drills {
                     passed &= drill().unwrap_or_else(|error| {
@@ -96,7 +98,7 @@ impl Drill {
     }
 }
 
-/// Runs `body`; an error in it is a failure of the drill, with everything found until then.
+/// Runs `body`. An error in it fails the drill, and keeps the findings up to then.
 pub(crate) fn judged(command: &str, body: impl FnOnce(&mut Verdict) -> Result<()>) -> Result<bool> {
     println!("{command}");
     let mut verdict = Verdict::default();
@@ -113,12 +115,12 @@ pub(crate) struct Stage {
     pub(crate) program: Program,
     pub(crate) database: PathBuf,
     pub(crate) ready: Value,
-    // Dropped last: the others live in it.
+    // Dropped last: the others are inside it.
     pub(crate) world: World,
 }
 
 impl Stage {
-    /// Sets it up. The application's first argument is its folder.
+    /// Creates the stage. The application's first argument is its folder.
     pub(crate) fn new(name: &str, script: &str, args: &[&str]) -> Result<Stage> {
         let world = World::new(name)?;
         let program = Program::with_repository(&world.path("repository"))?;
@@ -131,7 +133,7 @@ impl Stage {
         Ok(Stage { application, program, database, ready, world })
     }
 
-    /// The transactions that `pitr log` shows.
+    /// The transactions that `pitr log` lists.
     pub(crate) fn log(&self) -> Result<Vec<Value>> {
         let answer = self.program.call(["log"])?.done()?;
         answer["transactions"]
@@ -147,24 +149,24 @@ impl Stage {
     }
 }
 
-/// What `pitr backup` says that it stored.
+/// The stored bytes in the answer of `pitr backup`.
 pub(crate) fn stored_bytes(answer: &Value) -> Result<u64> {
     answer["stored_bytes"].as_u64().ok_or_else(|| "no stored_bytes in the answer of backup".into())
 }
 
-/// Gives the watcher time to look once more before it is asked to stop.
+/// Gives the watcher time for one more look before it is asked to stop.
 pub(crate) fn settle() {
     std::thread::sleep(Duration::from_millis(500));
 }
 
-/// Numbers, positions and times of what `pitr log` shows must grow; only times may stand still.
+/// Checks that numbers and positions in the output of `pitr log` grow. Times may repeat.
 pub(crate) fn check_order(log: &[Value], verdict: &mut Verdict) {
     for pair in log.windows(2) {
         let grows = |key: &str| pair[0][key].as_u64() < pair[1][key].as_u64();
         let in_order = micros(&pair[0]["time"]) <= micros(&pair[1]["time"]);
         verdict.check(
             grows("tx") && grows("lsn") && in_order,
-            format_args!("log out of order: {} before {}", pair[0], pair[1]),
+            format_args!("the log is out of order: {} before {}", pair[0], pair[1]),
         );
     }
 }

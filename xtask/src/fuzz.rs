@@ -1,8 +1,8 @@
-//! The fuzz targets of `fuzz/`, each for a time. What they try, and what they have found worth keeping, stays
-//! in the build folder between sittings; the ledger adds the sittings up.
+//! Runs the fuzz targets of `fuzz/`, each for some time. The corpus and the findings stay in the
+//! build folder between sessions. The ledger adds up the sessions.
 //!
-//! The targets are built without cargo-fuzz: a nightly compiler, libFuzzer from its crate, coverage and
-//! addresses watched by the compiler's own flags.
+//! The targets are built without cargo-fuzz: with a nightly compiler, libFuzzer from its crate, and
+//! coverage and address checks through the compiler's own flags.
 
 use crate::Result;
 use crate::verdict::Verdict;
@@ -19,9 +19,9 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address --cfg fuzzing";
 
-/// An input that takes longer is a finding, seconds.
+/// An input that takes longer than this is a finding, seconds.
 const INPUT_SECONDS_MAX: u32 = 20;
-/// So is one for which as much is asked for at once: four records of the largest size.
+/// An input that allocates more than this at once is a finding: four records of the largest size.
 const ALLOCATION_MIB_MAX: u32 = 256;
 const MEMORY_MIB_MAX: u32 = 1024;
 const INPUT_BYTES_MAX: u32 = 4096;
@@ -32,12 +32,12 @@ pub(crate) struct Fuzz {
     /// Only this target
     #[arg(long, value_parser = TARGETS)]
     target: Option<String>,
-    /// How long each target is tried, minutes
+    /// Duration for each target, minutes
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
 }
 
-/// What one sitting came to, and all sittings together.
+/// The effort of one session, or the sum of all sessions.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Effort {
     seconds: u64,
@@ -45,19 +45,19 @@ struct Effort {
 }
 
 impl Fuzz {
-    /// Runs them; whether nothing was found.
+    /// Runs the targets. True if nothing was found.
     pub(crate) fn run(&self) -> Result<bool> {
         let built = build()?;
         let mut clean = true;
         for target in
             TARGETS.iter().filter(|target| self.target.as_deref().is_none_or(|only| only == **target))
         {
-            clean &= self.sit(&built, target)?;
+            clean &= self.run_target(&built, target)?;
         }
         Ok(clean)
     }
 
-    fn sit(&self, built: &Path, target: &str) -> Result<bool> {
+    fn run_target(&self, built: &Path, target: &str) -> Result<bool> {
         let command = format!("cargo xtask fuzz --target {target} --minutes {}", self.minutes);
         println!("{command}");
         let (corpus, findings) = (folder("corpus", target)?, folder("findings", target)?);
@@ -76,28 +76,28 @@ impl Fuzz {
             .args(["-print_final_stats=1", "-detect_leaks=0"])
             .output()?;
         let mut verdict = Verdict::default();
-        let told = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         let found = fs::read_dir(&findings)?.count();
         if found > 0 || !output.status.success() {
-            eprintln!("{}", last_lines(&told, 60));
+            eprintln!("{}", last_lines(&stderr, 60));
         }
         verdict.check(output.status.success(), "the target ended early");
         verdict
             .check(found == 0, format_args!("{found} findings in the build folder's fuzz/findings/{target}"));
-        let now = Effort { seconds, executions: number_after(&told, "stat::number_of_executed_units:") };
-        let features = number_after(&told, " ft: ");
+        let now = Effort { seconds, executions: number_after(&stderr, "stat::number_of_executed_units:") };
+        let features = number_after(&stderr, " ft: ");
         let all = earlier(&fs::read_to_string(world::root().join("benches/results/ledger.md"))?, target);
         let all = Effort { seconds: all.seconds + now.seconds, executions: all.executions + now.executions };
         verdict.figure(format_args!(
             "{} s, {} executions, {features} features of coverage, {found} findings",
             now.seconds, now.executions
         ));
-        verdict.figure(format_args!("{} s and {} executions in all sittings", all.seconds, all.executions));
+        verdict.figure(format_args!("{} s and {} executions in all sessions", all.seconds, all.executions));
         verdict.close(&command)
     }
 }
 
-/// Builds the targets; where they are.
+/// Builds the targets; returns their folder.
 fn build() -> Result<PathBuf> {
     let host = host()?;
     let target = world::target().join("fuzz");
@@ -114,7 +114,8 @@ fn build() -> Result<PathBuf> {
     }
 }
 
-/// The machine's own target: named, so that the flags don't reach what runs while building.
+/// The machine's target triple. It is passed explicitly so that the flags don't affect build
+/// scripts.
 fn host() -> Result<String> {
     let output = Command::new("rustc").arg("-vV").output()?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -128,7 +129,7 @@ fn folder(what: &str, target: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Something to begin with: bytes of every value, short and long.
+/// Writes initial inputs: random bytes, short and long.
 fn first_inputs(corpus: &Path) -> Result<()> {
     for nth in 0..FIRST_INPUTS {
         let mut state = nth;
@@ -142,14 +143,14 @@ fn first_inputs(corpus: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The number behind the last place where `key` stands.
+/// The number after the last occurrence of `key`.
 fn number_after(text: &str, key: &str) -> u64 {
-    let behind = text.rfind(key).map(|at| text[at + key.len()..].trim_start()).unwrap_or_default();
-    let digits = behind.find(|c: char| !c.is_ascii_digit()).unwrap_or(behind.len());
-    behind[..digits].parse().unwrap_or_default()
+    let rest = text.rfind(key).map(|at| text[at + key.len()..].trim_start()).unwrap_or_default();
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().unwrap_or_default()
 }
 
-/// What the ledger says of all earlier sittings of a target.
+/// The sum of all earlier sessions of a target, from the ledger.
 fn earlier(ledger: &str, target: &str) -> Effort {
     let command = format!("`cargo xtask fuzz --target {target} ");
     let Some(line) = ledger.lines().rev().find(|line| line.contains(&command)) else {
@@ -169,29 +170,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sittings_are_added_up_from_the_ledger() {
+    fn sessions_are_added_up_from_the_ledger() {
         let line = |target, text| {
             format!("| date | `cargo xtask fuzz --target {target} --minutes 1` | PASS: {text} |\n")
         };
         let ledger = line(
             "tail",
-            "60 s, 9 executions, 5 features of coverage, 0 findings; 60 s and 9 executions in all sittings",
+            "60 s, 9 executions, 5 features of coverage, 0 findings; 60 s and 9 executions in all sessions",
         ) + &line(
             "tail",
-            "60 s, 4 executions, 5 features of coverage, 0 findings; 120 s and 13 executions in all sittings",
+            "60 s, 4 executions, 5 features of coverage, 0 findings; 120 s and 13 executions in all sessions",
         ) + &line(
             "segment",
-            "1 s, 1 executions, 1 features of coverage, 0 findings; 1 s and 1 executions in all sittings",
+            "1 s, 1 executions, 1 features of coverage, 0 findings; 1 s and 1 executions in all sessions",
         );
         assert_eq!(earlier(&ledger, "tail"), Effort { seconds: 120, executions: 13 });
         assert_eq!(earlier(&ledger, "claims"), Effort::default());
     }
 
     #[test]
-    fn the_fuzzers_last_word_counts() {
-        let told = "#2 INITED cov: 3 ft: 4 corp\n#9 DONE   cov: 30 ft: 41 corp: 2\nstat::number_of_executed_units: 77\n";
-        assert_eq!(number_after(told, " ft: "), 41);
-        assert_eq!(number_after(told, "stat::number_of_executed_units:"), 77);
-        assert_eq!(number_after(told, "nothing"), 0);
+    fn the_last_number_in_the_output_counts() {
+        let stderr = "#2 INITED cov: 3 ft: 4 corp\n#9 DONE   cov: 30 ft: 41 corp: 2\nstat::number_of_executed_units: 77\n";
+        assert_eq!(number_after(stderr, " ft: "), 41);
+        assert_eq!(number_after(stderr, "stat::number_of_executed_units:"), 77);
+        assert_eq!(number_after(stderr, "nothing"), 0);
     }
 }

@@ -1,9 +1,11 @@
-//! Makes the golden repositories of the format's present version: what this version wrote must be read by every later one.
+//! Creates the golden repositories of the current format version. Every later version must read
+//! what this version wrote.
 //!
-//! Below `pitr/tests/golden/VERSION`: a repository in clear and an encrypted one with its key, each with a database that was
-//! watched between two snapshots and with a folder; and what the database was after each transaction. One more holds a text,
-//! which is cut by its content, before and after a line was put in; one a folder of many files, before and after one changed.
-//! What stands there already never is made again.
+//! Below `cli/tests/golden/VERSION` are a plain repository, and an encrypted one with its key.
+//! Each holds a database that was watched between two snapshots, and a folder; and copies of the
+//! database after each transaction. Another repository holds a text, which is cut by its content,
+//! before and after the insertion of a line. A fourth holds a folder of many files, before and
+//! after one of them changed. An existing repository is never created again.
 
 use crate::Result;
 use crate::application::Application;
@@ -16,15 +18,17 @@ use std::path::Path;
 const VERSION: &str = "v1";
 const KEY: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0\n";
 
-/// Makes those that are not there; an error if all are.
+/// Creates the missing repositories; an error if none is missing.
 pub(crate) fn run() -> Result<bool> {
-    let golden = world::root().join("pitr/tests/golden").join(VERSION);
+    let golden = world::root().join("cli/tests/golden").join(VERSION);
     let missing: Vec<&str> = ["plain", "encrypted", "text", "many"]
         .into_iter()
         .filter(|name| !golden.join(name).exists())
         .collect();
     if missing.is_empty() {
-        return Err(format!("{} is there, and is what that version wrote", golden.display()).into());
+        return Err(
+            format!("{} is complete; golden repositories are never created again", golden.display()).into()
+        );
     }
     fs::create_dir_all(&golden)?;
     let key = golden.join("key");
@@ -74,7 +78,8 @@ fn fill_with_many(program: &Program) -> Result<()> {
 }
 
 fn fill(program: &Program, folder: &Path) -> Result<()> {
-    // A snapshot of a folder knows where it stood: the repository is not to name this checkout.
+    // A snapshot of a folder records its location: keep the path of this checkout out of the
+    // repository.
     let dir = tempfile::tempdir()?;
     let (app, pictures) = (dir.path().join("app"), dir.path().join("pictures"));
     fs::create_dir(&app)?;
@@ -87,7 +92,7 @@ fn fill(program: &Program, folder: &Path) -> Result<()> {
     let database = app.join("app.db");
     let watch = program.watch(&database, &["--compress", "gzip"])?;
     settle();
-    application.tell("go")?;
+    application.send("go")?;
     let done = application.event("done")?;
     settle();
     watch.stop()?;

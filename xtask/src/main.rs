@@ -1,8 +1,9 @@
 //! Long drills and comparisons, run as `cargo xtask`.
 //!
-//! Everything here drives the release program as a user would: by its command line, against other processes that write. Of pitr's
-//! insides it sees only the exact comparison of two SQLite files. A drill prints what it did and a last line with PASS or FAIL and its
-//! figures, ends with 1 when it failed, removes its data, and adds a line to `benches/results/ledger.md`.
+//! Everything here drives the release program as a user would: through its command line, with other
+//! processes that write. It uses only one part of pitr's library: the exact comparison of two
+//! SQLite files. A drill prints its steps, and a last line with PASS or FAIL and its figures. It
+//! exits with 1 when it failed, removes its data, and adds a line to `benches/results/ledger.md`.
 
 #![deny(unsafe_code)]
 
@@ -18,6 +19,7 @@ mod models;
 mod moments;
 mod program;
 mod soak;
+mod tidy;
 mod usage;
 mod verdict;
 mod witness;
@@ -26,7 +28,7 @@ mod world;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// What can go wrong around a drill; a drill that ran and failed is no error but a verdict.
+/// An error outside the drill itself. A drill that ran and failed is no error but a verdict.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 #[derive(Debug, Parser)]
@@ -38,27 +40,29 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Drives the program against writing processes and proves what comes back
+    /// Drives the program with writing processes and proves that restores are exact
     #[command(subcommand)]
     Drill(drill::Drill),
-    /// Puts the program beside another one
+    /// Compares the program with others
     #[command(subcommand)]
     Compare(compare::Compare),
-    /// What the machine gives at most for a backup and a restore of a file, with none of our crates
+    /// The upper bound of the machine for backup and restore of a file, with none of our crates
     Bound(bound::Bound),
-    /// Times single crates beside their bounds
+    /// Times single crates next to their bounds
     #[command(subcommand)]
     Measure(measure::Measure),
-    /// Tries many seeds of what the crates' tests try a hundred of
+    /// Tries many more seeds than the crates' own tests
     #[command(subcommand)]
     Soak(soak::Soak),
-    /// Hands random and mutated input to everything that reads a disk
+    /// Feeds random and mutated input to everything that reads from a disk
     Fuzz(fuzz::Fuzz),
-    /// Makes the golden repositories of a new version of the format
+    /// Creates the golden repositories of a new format version
     Golden,
-    /// Tries every order of the steps of concurrent code, by loom
+    /// Checks rules that the compiler doesn't check
+    Tidy(tidy::Tidy),
+    /// Tries every interleaving of concurrent code, with loom
     Models,
-    /// Runs tests under miri, which a nightly toolchain has as a component
+    /// Runs tests under miri, which needs a nightly toolchain with that component
     Miri,
 }
 
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Task::Soak(soak) => soak.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Golden => golden::run(),
+        Task::Tidy(tidy) => tidy.run(),
         Task::Models => models::run(),
         Task::Miri => miri::run(),
     };

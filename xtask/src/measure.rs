@@ -1,4 +1,5 @@
-//! Figures of single crates beside their bounds: each crate's bench `measure` prints a table, which is kept.
+//! Figures of single crates next to their bounds: each crate's bench `measure` prints a table,
+//! which is kept.
 
 use crate::verdict;
 use crate::{Result, world};
@@ -9,29 +10,29 @@ use std::process::{Command, Stdio};
 pub(crate) enum Measure {
     /// Marks, freezes and deltas of 100 GB
     Tracker {
-        /// How often each case is timed
+        /// Repetitions of each case
         #[arg(long, default_value_t = 15)]
         rounds: usize,
     },
-    /// Snapshots of growing files of which the same amount changes: time, memory, what is stored
+    /// Snapshots of growing files with the same amount of changes: time, memory, stored bytes
     Snapshot {
         /// Sizes of the files, GB
         #[arg(long, value_delimiter = ',', default_value = "2,4,8,16")]
         sizes: Vec<u64>,
-        /// How much changes, MB, at scattered places
+        /// Amount of scattered changes, MB
         #[arg(long, default_value_t = 200)]
         changed: u64,
     },
-    /// What an increment of a large file writes besides the changed blocks
+    /// Bytes that an increment of a large file writes besides the changed blocks
     Metadata {
-        /// Size of the file, GB; nothing of it stands on a disk
+        /// Size of the file, GB; it is never stored on disk
         #[arg(long, default_value_t = 100)]
         size: u64,
-        /// How many of a thousand blocks change
+        /// Changed blocks per thousand
         #[arg(long, default_value_t = 1)]
         per_mille: u64,
     },
-    /// Files of which 40% are duplicates, of several kinds
+    /// Files with 40% duplicates, of several kinds
     Duplicates {
         /// Size of each, MB
         #[arg(long, default_value_t = 1000)]
@@ -39,13 +40,13 @@ pub(crate) enum Measure {
     },
     /// Analysis and partitioned replay of a log of 2 GB
     Replay {
-        /// How often it is replayed
+        /// Repetitions of the replay
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
 }
 
-/// A bench, and where its tables are kept.
+/// A bench, and the file that keeps its tables.
 struct Bench {
     package: &'static str,
     features: &'static str,
@@ -57,37 +58,37 @@ const TRACKER: Bench = Bench {
     package: "pitr-tracker",
     features: "",
     file: "tracker.md",
-    head: "# The tracker beside its bounds\n\nEach table is one run of the command that stands over it. ns, ms and GB/s are those of one core.\n",
+    head: "# The tracker and its bounds\n\nEach table is one run of the command above it. ns, ms and GB/s are for one core.\n",
 };
 
 const REPLAY: Bench = Bench {
     package: "pitr-wal",
     features: "parallel",
     file: "replay.md",
-    head: "# Replay beside a mere scan\n\nEach table is one run of the command that stands over it, on all cores, the log in the page cache. Rates count the\nlogical records, also in the scan, which reads commits and aborts besides.\n",
+    head: "# Replay and a plain scan\n\nEach table is one run of the command above it, on all cores, with the log in the page cache. Rates count the\nlogical records, also in the scan, which reads commits and aborts too.\n",
 };
 
 const SNAPSHOT: Bench = Bench {
     package: "pitr-snapshot",
     features: "",
     file: "growth.md",
-    head: "# Snapshots of growing files\n\nEach table is one run of the command that stands over it. The file's blocks of 4 KiB are half noise, half text; zstd 3, a repository in a\nlocal folder with fsync. The same amount changes in each size, in single blocks all over the file, once told by a tracker and once\nfound by reading everything. *Together* is what the changed blocks take when they are compressed by the megabyte; memory is the\npeak of anonymous memory while the column's work ran, what the allocator kept of the work before included; the file is in the page cache.\n",
+    head: "# Snapshots of growing files\n\nEach table is one run of the command above it. The file's blocks of 4 KiB are half noise, half text; zstd 3, a repository in a\nlocal folder with fsync. The same amount changes at each size, in single blocks all over the file, once reported by a tracker and once\nfound by reading everything. *Together* is the size of the changed blocks when compressed by the megabyte. Memory is the\npeak of anonymous memory during the column's work, including what the allocator kept from earlier work. The file is in the page cache.\n",
 };
 
 const METADATA: Bench = Bench {
     file: "metadata.md",
-    head: "# What an increment writes besides the blocks that changed\n\nEach table is one run of the command that stands over it, in bytes. The blocks that change are scattered evenly over a file each\nof whose extents has a chunk; they hold noise, so that they are stored as they are. *Besides them* are leaves, frame headers, footers of\npacks with the sums of their pieces, the index and the root.\n",
+    head: "# What an increment writes besides the changed blocks\n\nEach table is one run of the command above it, in bytes. The changed blocks are scattered evenly over a file in which every\nextent has a chunk. They hold noise, so they are stored uncompressed. *Besides them* are leaves, frame headers, footers of\npacks with the sums of their pieces, the index and the root.\n",
     ..SNAPSHOT
 };
 
 const DUPLICATES: Bench = Bench {
     file: "duplicates.md",
-    head: "# Duplicates within a file\n\nEach table is one run of the command that stands over it: a first snapshot of a file of which 60% are blocks of half noise and half text,\nall different, and 40% as the row says. *Removed* is the share of the duplicates that cost nothing.\n",
+    head: "# Duplicates within a file\n\nEach table is one run of the command above it: a first snapshot of a file with 60% blocks of half noise and half text,\nall different, and 40% as the row says. *Removed* is the share of the duplicates that cost nothing.\n",
     ..SNAPSHOT
 };
 
 impl Measure {
-    /// Runs it and keeps the table; whether there was one.
+    /// Runs the bench and keeps the table. True if there was one.
     pub(crate) fn run(&self) -> Result<bool> {
         let (bench, command, args) = match self {
             Measure::Tracker { rounds } => {

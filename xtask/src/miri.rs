@@ -1,26 +1,27 @@
-//! Tests under miri, which sees every use of memory that Rust doesn't allow.
+//! Runs tests under miri, which detects every use of memory that Rust doesn't allow.
 
 use crate::Result;
 use crate::verdict::Verdict;
 use crate::world;
 
-/// Packages with the tests of theirs to run: all that do arithmetic on bytes or share memory between threads, and what stands
-/// directly over a mapped file, there on held bytes.
+/// Packages, with a filter for their tests: all that do arithmetic on bytes or share memory between
+/// threads, and the code directly above a mapped file, here with bytes in memory.
 const PACKAGES: [(&str, &str); 4] =
     [("pitr-format", ""), ("pitr-tracker", ""), ("pitr-vfs", "view"), ("pitr-wal", "sealed")];
 
-/// Tests of sizes: they do the same to more memory than an interpreter gets through in an hour.
+/// Tests of large sizes. They repeat the same operations on more memory than an interpreter can
+/// process in an hour.
 const OF_SIZES: [&str; 4] = [
-    "files_without_room_make_everything_changed",
+    "files_beyond_the_memory_limit_mark_everything",
     "one_hundred_gigabytes_take_about_three_megabytes",
-    "many_small_pages_take_no_more_than_their_share",
+    "many_small_pages_stay_within_the_memory_limit",
     "the_largest_set_fits_into_a_file",
 ];
 
-/// Cases of each property, others in each run: an interpreted one takes a minute.
+/// Cases of each property, different in each run: an interpreted case takes a minute.
 const CASES: &str = "1";
 
-/// Runs them; whether all pass.
+/// Runs the tests. True if all pass.
 pub(crate) fn run() -> Result<bool> {
     let command = "cargo xtask miri";
     println!("{command}");
@@ -29,11 +30,11 @@ pub(crate) fn run() -> Result<bool> {
         let mut miri = world::nightly_cargo();
         miri.args(["miri", "test", "--package", package, "--lib", "--", filter]);
         OF_SIZES.iter().for_each(|name| _ = miri.args(["--skip", name]));
-        // Properties ask for the working folder, tests of files for real ones.
+        // Property tests read the working folder, and file tests use real files.
         miri.env("MIRIFLAGS", "-Zmiri-disable-isolation")
             .env("PROPTEST_CASES", CASES)
             .env("CARGO_TARGET_DIR", world::target().join("miri"));
-        let passed = verdict.tests(package, &mut miri, "see above")?;
+        let passed = verdict.tests(package, &mut miri, "a test fails; see the output above")?;
         verdict.figure(format_args!("{passed} tests of {package}"));
     }
     verdict.close(command)

@@ -1,4 +1,4 @@
-//! Models of concurrent code, under every order of their threads' steps.
+//! Runs models of concurrent code, under every interleaving of their threads.
 
 use crate::Result;
 use crate::verdict::Verdict;
@@ -8,7 +8,7 @@ use std::process::Command;
 /// Crates that have models.
 const CRATES: [&str; 2] = ["pitr-wal", "pitr-tracker"];
 
-/// Runs loom's models of the log's commit queue and of the tracker's freeze; whether all pass.
+/// Runs loom's models of the log's commit queue and of the tracker's freeze. True if all pass.
 pub(crate) fn run() -> Result<bool> {
     let command = "cargo xtask models";
     println!("{command}");
@@ -18,9 +18,9 @@ pub(crate) fn run() -> Result<bool> {
         models
             .args(["test", "--package", name, "--lib", "--release", "models"])
             .env("RUSTFLAGS", "--cfg loom")
-            // Other flags build everything anew: not over what others use.
+            // Other flags rebuild everything: keep them out of the shared build folder.
             .env("CARGO_TARGET_DIR", world::target().join("loom"));
-        let passed = verdict.tests(name, &mut models, "an order breaks a model")?;
+        let passed = verdict.tests(name, &mut models, "an interleaving breaks a model")?;
         verdict.figure(format_args!("{passed} models of {name}, up to 3 preemptions"));
     }
     verdict.close(command)

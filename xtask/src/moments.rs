@@ -1,13 +1,13 @@
-//! Moments to restore by the clock, and random numbers that come again with the same seed.
+//! Moments to restore by time, and random numbers that repeat with the same seed.
 
 use crate::witness::Witness;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// So far from any commit a moment must be restorable.
+/// Distance from every commit at which a moment must be restorable, microseconds.
 pub(crate) const MARGIN_US: i64 = 50_000;
 
-/// A moment at which the database was in one known state.
+/// A moment at which the state of the database is known.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) at_us: i64,
@@ -15,29 +15,30 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// As it is written after `--to`.
+    /// The moment as an argument of `--to`.
     pub(crate) fn target(&self) -> String {
         rfc3339(self.at_us)
     }
 }
 
-/// RFC 3339 with microseconds.
+/// The time in RFC 3339, with microseconds.
 pub(crate) fn rfc3339(micros: i64) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| "out of range".into(), |time| format!("{time:.6}"))
 }
 
-/// Microseconds of a time in a document.
+/// Microseconds of a time in a JSON document.
 pub(crate) fn micros(time: &Value) -> Option<i64> {
     time.as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_microsecond)
 }
 
-/// One random moment in each pause that is long enough, at least [`MARGIN_US`] from the commits around it.
-pub(crate) fn quiet(witness: &Witness, dice: &mut Dice) -> Vec<Moment> {
+/// One random moment in each pause that is long enough, at least [`MARGIN_US`] from the commits
+/// around it.
+pub(crate) fn quiet(witness: &Witness, rng: &mut Rng) -> Vec<Moment> {
     let mut moments = Vec::new();
     for (state, pair) in witness.states.windows(2).enumerate().skip(1) {
         let (from, to) = (pair[0].after_us + MARGIN_US, pair[1].before_us - MARGIN_US);
         if from < to {
-            let offset = dice.below(to.abs_diff(from));
+            let offset = rng.below(to.abs_diff(from));
             moments.push(Moment { at_us: from.saturating_add_unsigned(offset), state });
         }
     }
@@ -46,9 +47,9 @@ pub(crate) fn quiet(witness: &Witness, dice: &mut Dice) -> Vec<Moment> {
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Debug)]
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) struct Rng(pub(crate) u64);
 
-impl Dice {
+impl Rng {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -61,7 +62,7 @@ impl Dice {
         self.next() % bound.max(1)
     }
 
-    /// At most `count` of `all`, evenly likely, in their order.
+    /// At most `count` of `all`, evenly distributed, in their order.
     pub(crate) fn sample<T>(&mut self, all: Vec<T>, count: usize) -> Vec<T> {
         let mut left = all.len() as u64;
         let mut wanted = count as u64;
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_read_back_as_they_are_written() {
+    fn times_round_trip() {
         let micros_given = 1_795_271_526_000_001;
         assert_eq!(rfc3339(micros_given), "2026-11-21T14:32:06.000001Z");
         assert_eq!(micros(&Value::from(rfc3339(micros_given))), Some(micros_given));
@@ -92,10 +93,10 @@ mod tests {
     #[test]
     fn a_sample_has_its_size_and_its_order() {
         for seed in 0..50 {
-            let taken = Dice(seed).sample((0..20).collect(), 7);
+            let taken = Rng(seed).sample((0..20).collect(), 7);
             assert_eq!(taken.len(), 7);
             assert!(taken.is_sorted(), "{taken:?}");
         }
-        assert_eq!(Dice(1).sample(vec![1, 2, 3], 9), [1, 2, 3]);
+        assert_eq!(Rng(1).sample(vec![1, 2, 3], 9), [1, 2, 3]);
     }
 }

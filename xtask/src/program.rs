@@ -1,4 +1,4 @@
-//! The program under test, run by its command line.
+//! The program under test, run through its command line.
 
 use crate::Result;
 use crate::world;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const ATTACH_AT_MOST: Duration = Duration::from_secs(300);
 const DRAIN_AT_MOST: Duration = Duration::from_secs(120);
 
-/// Exit code of a target that cannot be reached.
+/// Exit code for a target that can't be reached.
 pub(crate) const UNREACHABLE: i32 = 3;
 
 /// `pitr` with a repository of its own.
@@ -23,13 +23,13 @@ pub(crate) const UNREACHABLE: i32 = 3;
 pub(crate) struct Program {
     binary: PathBuf,
     repo: PathBuf,
-    /// What opens the repository, if it is encrypted.
+    /// Key file of the repository, if it is encrypted.
     key: Option<PathBuf>,
 }
 
-/// What a finished command left.
+/// The result of a finished command.
 #[derive(Debug)]
-pub(crate) struct Called {
+pub(crate) struct CallResult {
     pub(crate) line: String,
     pub(crate) code: Option<i32>,
     pub(crate) answer: Value,
@@ -37,14 +37,14 @@ pub(crate) struct Called {
     pub(crate) seconds: f64,
 }
 
-impl Called {
-    /// The answer, or an error that says what was called and what came instead.
+impl CallResult {
+    /// The answer. If the command failed, an error with the command and its output.
     pub(crate) fn done(self) -> Result<Value> {
         if self.code == Some(0) { Ok(self.answer) } else { Err(self.to_string().into()) }
     }
 }
 
-impl std::fmt::Display for Called {
+impl std::fmt::Display for CallResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let code = self.code.map_or("by a signal".into(), |code| format!("with {code}"));
         write!(f, "`{}` ended {code}: {}", self.line, self.stderr.trim())
@@ -52,12 +52,12 @@ impl std::fmt::Display for Called {
 }
 
 impl Program {
-    /// Builds the program and makes a repository at `repo`.
+    /// Builds the program and creates a repository at `repo`.
     pub(crate) fn with_repository(repo: &Path) -> Result<Program> {
         Self::init(repo, None)
     }
 
-    /// As [`with_repository`](Self::with_repository), with an encrypted one.
+    /// As [`with_repository`](Self::with_repository), encrypted.
     pub(crate) fn with_key(repo: &Path, key: &Path) -> Result<Program> {
         Self::init(repo, Some(key.to_owned()))
     }
@@ -74,7 +74,7 @@ impl Program {
         &self.repo
     }
 
-    /// The program with these arguments, to be run.
+    /// The program with these arguments, not started yet.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--repo").arg(&self.repo).arg("--json").args(args).stdin(Stdio::null());
@@ -85,25 +85,24 @@ impl Program {
     }
 
     /// Runs a command to its end.
-    pub(crate) fn call<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Called> {
+    pub(crate) fn call<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<CallResult> {
         let mut command = self.command(args);
         let line = printed(&command);
         let begin = Instant::now();
         let output = command.output()?;
         let seconds = begin.elapsed().as_secs_f64();
         let stdout = String::from_utf8_lossy(&output.stdout);
-        let answer = serde_json::from_str(&stdout).map_err(|error| {
-            format!("`{line}` printed something else than one JSON document: {error}: {stdout}")
-        })?;
+        let answer = serde_json::from_str(&stdout)
+            .map_err(|error| format!("`{line}` did not print one JSON document: {error}: {stdout}"))?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         if stderr.contains("panicked at") {
             return Err(format!("`{line}` panicked: {stderr}").into());
         }
-        Ok(Called { line, code: output.status.code(), answer, stderr, seconds })
+        Ok(CallResult { line, code: output.status.code(), answer, stderr, seconds })
     }
 
-    /// Restores `to` (with what else is asked for) to `output`.
-    pub(crate) fn restore(&self, to: &str, output: &Path, more: &[&str]) -> Result<Called> {
+    /// Restores `to` to `output`, with further arguments.
+    pub(crate) fn restore(&self, to: &str, output: &Path, more: &[&str]) -> Result<CallResult> {
         let mut args: Vec<&OsStr> = ["restore", "--to", to, "--output"].map(OsStr::new).into();
         args.push(output.as_os_str());
         args.extend(more.iter().map(OsStr::new));
@@ -119,8 +118,8 @@ impl Program {
 }
 
 impl Program {
-    /// As [`watch`](Self::watch), with a delay before each call that opens, reads or locks a file. The tracer is not the
-    /// watcher's parent, so that a kill reaches the watcher.
+    /// As [`watch`](Self::watch), with a delay before each call that opens, reads or locks a file.
+    /// The tracer is not the watcher's parent, so that a kill reaches the watcher.
     pub(crate) fn watch_slowly(&self, database: &Path, micros: u32) -> Result<Watch> {
         const CALLS: &str = "openat,pread64,fcntl,newfstatat";
         let plain = self.command([OsStr::new("watch"), database.as_os_str()]);
@@ -146,12 +145,12 @@ pub(crate) struct Watch {
     stderr: Receiver<String>,
 }
 
-/// What a watcher left that was asked to stop.
+/// The result of a watcher that was asked to stop.
 #[derive(Debug)]
 pub(crate) struct Stopped {
-    /// The JSON summary that it printed at its end, if it did.
+    /// The JSON summary that it printed at its end, if any.
     pub(crate) summary: Option<Value>,
-    /// Seconds from the signal to its end.
+    /// Seconds from the signal to the end.
     pub(crate) seconds: f64,
 }
 
@@ -160,7 +159,7 @@ impl Watch {
         let line = printed(command);
         let mut child = command.spawn()?;
         let (Some(mut out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err("no pipes to the watcher".into());
+            return Err("the watcher has no output pipes".into());
         };
         let stdout = thread::spawn(move || {
             let mut text = String::new();
@@ -182,22 +181,22 @@ impl Watch {
             }
         }
         let _ = watch.child.kill();
-        Err(format!("`{line}` did not come to watch: {said}").into())
+        Err(format!("`{line}` did not establish capture: {said}").into())
     }
 
-    /// Its process.
+    /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// SIGKILL, as a power cut to the process.
+    /// Kills the process with SIGKILL, which simulates a crash.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// SIGINT; waits until it has drained. An error if it does not end well.
+    /// Sends SIGINT and waits for the drain. An error if it does not end well.
     pub(crate) fn stop(mut self) -> Result<Stopped> {
         let begin = Instant::now();
         let pid = Pid::from_child(&self.child);

@@ -1,7 +1,7 @@
-//! Seeded runs, as many as one likes.
+//! Runs tests with any number of seeds.
 //!
-//! A crate's own tests try a hundred seeds; here the same test is told which ones to try. A seed that fails can
-//! be repeated alone.
+//! A crate's own tests try a hundred seeds. Here the same test is told which seeds to try. A
+//! failing seed can be repeated alone.
 
 use crate::Result;
 use crate::verdict::Verdict;
@@ -16,10 +16,10 @@ pub(crate) enum Soak {
     Log(Seeds),
 }
 
-/// Which seeds to try.
+/// The seeds to try.
 #[derive(Debug, Args)]
 pub(crate) struct Seeds {
-    /// How many, from 0 on
+    /// Number of seeds, from 0
     #[arg(long, default_value_t = 100_000, conflicts_with = "seed")]
     seeds: u64,
     /// Only this one
@@ -28,7 +28,7 @@ pub(crate) struct Seeds {
 }
 
 impl Soak {
-    /// Runs it; whether every seed passed.
+    /// Runs the test. True if every seed passed.
     pub(crate) fn run(&self) -> Result<bool> {
         let Soak::Log(seeds) = self;
         let (range, command) = seeds.range("cargo xtask soak log");
@@ -41,9 +41,9 @@ impl Soak {
             .output()?;
         let mut verdict = Verdict::default();
         let text = String::from_utf8_lossy(&output.stdout);
-        let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("soak: ")).collect();
-        verdict.check(!told.is_empty(), "the run did not come to its end");
-        told.iter().for_each(|line| verdict.figure(line));
+        let lines: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("soak: ")).collect();
+        verdict.check(!lines.is_empty(), "the run did not finish");
+        lines.iter().for_each(|line| verdict.figure(line));
         verdict.check(output.status.success(), "a seed fails; repeat it with cargo xtask soak log --seed N");
         if !output.status.success() {
             eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
@@ -53,7 +53,7 @@ impl Soak {
 }
 
 impl Seeds {
-    /// The seeds, and the command that says so.
+    /// The seeds, and the command that names them.
     fn range(&self, command: &str) -> (Range<u64>, String) {
         match self.seed {
             Some(seed) => (seed..seed.saturating_add(1), format!("{command} --seed {seed}")),
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_seed_is_tried_alone() {
+    fn a_single_seed_runs_alone() {
         let all = Seeds { seeds: 7, seed: None };
         assert_eq!(all.range("x"), (0..7, "x --seeds 7".into()));
         let one = Seeds { seeds: 7, seed: Some(9) };

@@ -1,4 +1,4 @@
-//! What a command took: time, processor time, memory of it and of every process below it.
+//! Resource usage of a command: time, processor time, and memory of it and of all its descendants.
 
 use crate::Result;
 use std::fs;
@@ -8,36 +8,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often at most, and how often for its time so far: one that ends soon is looked at too.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-const LOOKS_MIN: u32 = 10;
-/// Anonymous memory that any command of ours stays below, bytes.
+/// Interval between samples, and minimum number of samples in the time so far: a short command is
+/// sampled too.
+const SAMPLE_EVERY: Duration = Duration::from_millis(10);
+const SAMPLES_MIN: u32 = 10;
+/// Limit of the anonymous memory of every pitr command, bytes.
 pub(crate) const MEMORY_MAX: u64 = 256_000_000;
-/// Linux counts a process's time in these, whatever the kernel ticks at.
+/// Linux reports a process's time in units of 1/100 s, independent of the kernel's tick rate.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// See the module's head.
+/// The usage of a command.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
-    /// Peak of its memory, bytes, looked at every 10 ms.
+    /// Peak memory, bytes, sampled every 10 ms.
     pub(crate) memory: u64,
 }
 
-/// What of a process's memory counts, bytes.
-pub(crate) type Look = fn(u32) -> u64;
+/// Returns the counted memory of a process, bytes.
+pub(crate) type MemoryProbe = fn(u32) -> u64;
 
-/// As [`of_by`], by the anonymous memory of all processes.
+/// As [`of_by`], with the anonymous memory of all processes.
 pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
     of_by(command, anonymous_below)
 }
 
-/// Runs the command to its end, and then has everything that it wrote on the disk, which counts. An error if it fails.
-pub(crate) fn of_by(command: &mut Command, look: Look) -> Result<(Usage, Output)> {
+/// Runs the command to its end, and then syncs everything it wrote, which counts as its time. An
+/// error if it fails.
+pub(crate) fn of_by(command: &mut Command, probe: MemoryProbe) -> Result<(Usage, Output)> {
     let (begun, before) = (Instant::now(), children_cpu()?);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let peak = Peak::of(child.id(), look);
+    let peak = Peak::of(child.id(), probe);
     let output = child.wait_with_output();
     let memory = peak.stop();
     let output = output?;
@@ -49,57 +51,57 @@ pub(crate) fn of_by(command: &mut Command, look: Look) -> Result<(Usage, Output)
     Ok((Usage { seconds, cpu_seconds: children_cpu()? - before, memory }, output))
 }
 
-/// Looks at the memory of a process again and again.
+/// Samples the memory of a process repeatedly.
 #[derive(Debug)]
 pub(crate) struct Peak {
     ended: Arc<AtomicBool>,
-    looking: JoinHandle<u64>,
+    sampler: JoinHandle<u64>,
 }
 
 impl Peak {
-    /// Begins to look.
-    pub(crate) fn of(pid: u32, look: Look) -> Peak {
+    /// Starts to sample.
+    pub(crate) fn of(pid: u32, probe: MemoryProbe) -> Peak {
         let ended = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&ended);
-        let looking = thread::spawn(move || {
+        let sampler = thread::spawn(move || {
             let (mut peak, begun) = (0, Instant::now());
             while !seen.load(Ordering::Acquire) {
-                peak = peak.max(look(pid));
-                thread::sleep(LOOK_EVERY.min(begun.elapsed() / LOOKS_MIN));
+                peak = peak.max(probe(pid));
+                thread::sleep(SAMPLE_EVERY.min(begun.elapsed() / SAMPLES_MIN));
             }
             peak
         });
-        Peak { ended, looking }
+        Peak { ended, sampler }
     }
 
-    /// The most that was seen, bytes.
+    /// Stops, and returns the peak, bytes.
     pub(crate) fn stop(self) -> u64 {
         self.ended.store(true, Ordering::Release);
-        self.looking.join().unwrap_or_default()
+        self.sampler.join().unwrap_or_default()
     }
 }
 
-/// Processor seconds of all processes that this one waited for.
+/// Processor seconds of all processes that this one has waited for.
 fn children_cpu() -> Result<f64> {
     cpu_seconds("/proc/self/stat", 13)
 }
 
-/// Processor time that a process has taken so far, with the kernel's for it.
+/// Processor seconds of a process so far, in user and kernel mode.
 pub(crate) fn cpu_seconds_of(pid: u32) -> Result<f64> {
     cpu_seconds(&format!("/proc/{pid}/stat"), 11)
 }
 
-/// Two neighbouring times of a stat file (see proc(5)), counted from the field after the name.
+/// Sum of two adjacent times of a stat file (see proc(5)), counted from the field after the name.
 fn cpu_seconds(path: &str, first: usize) -> Result<f64> {
     let stat = fs::read_to_string(path)?;
-    // The name, in brackets, may hold anything.
+    // The name, in parentheses, may contain any character.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = fields.get(first..first + 2).ok_or("the kernel tells no times")?;
+    let ticks = fields.get(first..first + 2).ok_or("the stat file has no times")?;
     let ticks = ticks.iter().map(|ticks| ticks.parse::<f64>()).sum::<std::result::Result<f64, _>>()?;
     Ok(ticks / TICKS_A_SECOND)
 }
 
-/// Anonymous memory of a process and of those below it, bytes; of one that has ended, nothing.
+/// Anonymous memory of a process and its descendants, bytes; 0 if it has ended.
 pub(crate) fn anonymous_below(pid: u32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let children = threads
@@ -111,8 +113,8 @@ pub(crate) fn anonymous_below(pid: u32) -> u64 {
     own.unwrap_or_default() + below.sum::<u64>()
 }
 
-/// Resident memory of a process, bytes, the program with it. What it has mapped of files without a name does not count: there
-/// our index of chunks lies, on the disk.
+/// Resident memory of a process including its program, bytes. Mappings of unnamed files do not
+/// count: they hold the index of chunks, on disk.
 pub(crate) fn resident(pid: u32) -> u64 {
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
     let (mut sum, mut counts) = (0, true);
@@ -127,7 +129,7 @@ pub(crate) fn resident(pid: u32) -> u64 {
     sum
 }
 
-/// The bytes in a line of the kernel's that begins with this name.
+/// The bytes in a line of a kernel file that begins with this name.
 fn bytes_of(line: &str, name: &str) -> Option<u64> {
     Some(line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
@@ -138,7 +140,7 @@ mod tests {
     use pitr_vfs::{Access, FileSystem, OsFs};
 
     #[test]
-    fn a_command_is_watched_with_all_below_it() {
+    fn the_usage_of_a_command_includes_its_descendants() {
         let script = "sh -c 'x=$(head -c 20000000 /dev/zero | tr \"\\0\" x); sleep 0.3; true'; true";
         let (usage, _) = of(Command::new("sh").args(["-c", script])).unwrap();
         assert!(usage.seconds > 0.3 && usage.memory > 20_000_000, "{usage:?}");
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn files_without_a_name_are_not_resident_memory() {
+    fn mapped_unnamed_files_are_not_resident_memory() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), vec![1; 64 << 20]).unwrap();
         let view = OsFs.open(file.path(), Access::Read).and_then(|file| file.view(64 << 20)).unwrap();

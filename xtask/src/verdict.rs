@@ -1,4 +1,4 @@
-//! What a drill found: figures, failures, one last line, one line in the ledger.
+//! The result of a drill: figures, failures, one last line, one line in the ledger.
 
 use crate::{Result, world};
 use std::fmt::Display;
@@ -7,10 +7,10 @@ use std::io::Write;
 use std::process::Command;
 
 const FAILURES_SHOWN: usize = 40;
-const LEDGER_HEAD: &str = "# Ledger\n\nOne line for each drill that was run: when, where, what, and what it found.\n\n\
+const LEDGER_HEAD: &str = "# Ledger\n\nOne line for each run of a drill: date, commit, machine, command, and result.\n\n\
     | date | commit | machine | command | verdict |\n| --- | --- | --- | --- | --- |\n";
 
-/// Filled while a drill runs.
+/// Collects the findings of a running drill.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     figures: Vec<String>,
@@ -18,18 +18,18 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Tells what goes on.
+    /// Prints progress.
     pub(crate) fn step(&self, text: impl Display) {
         println!("  {text}");
     }
 
-    /// A number that belongs to the result.
+    /// Prints and keeps a figure of the result.
     pub(crate) fn figure(&mut self, text: impl Display) {
         println!("  {text}");
         self.figures.push(text.to_string());
     }
 
-    /// Something that must not be.
+    /// Prints and keeps a failure.
     pub(crate) fn fail(&mut self, text: impl Display) {
         if self.failures.len() < FAILURES_SHOWN {
             println!("  FAILURE: {text}");
@@ -44,20 +44,21 @@ impl Verdict {
         }
     }
 
-    /// Runs tests of `package` and counts those that passed; fails with `text` when not all do, or none ran.
+    /// Runs tests of `package` and counts those that passed. Fails with `text` if not all pass, or
+    /// none ran.
     pub(crate) fn tests(&mut self, package: &str, tests: &mut Command, text: &str) -> Result<usize> {
         let output = tests.current_dir(world::root()).output()?;
-        let told = String::from_utf8_lossy(&output.stdout);
+        let stdout = String::from_utf8_lossy(&output.stdout);
         let passed =
-            told.lines().filter(|line| line.starts_with("test ") && line.ends_with("... ok")).count();
+            stdout.lines().filter(|line| line.starts_with("test ") && line.ends_with("... ok")).count();
         self.check(output.status.success() && passed > 0, format_args!("{package}: {text}"));
         if !output.status.success() {
-            eprintln!("{told}{}", String::from_utf8_lossy(&output.stderr));
+            eprintln!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(passed)
     }
 
-    /// Prints the last line and writes the ledger; whether the drill passed.
+    /// Prints the last line and writes the ledger. True if the drill passed.
     pub(crate) fn close(mut self, command: &str) -> Result<bool> {
         let passed = self.failures.is_empty();
         if !passed {
@@ -79,7 +80,7 @@ impl Verdict {
     }
 }
 
-/// Appends to a file of results, which begins with `head`.
+/// Appends to a file of results, which starts with `head`.
 pub(crate) fn keep(name: &str, head: &str, text: &str) -> Result<()> {
     let results = world::root().join("benches/results");
     fs::create_dir_all(&results)?;
@@ -90,12 +91,12 @@ pub(crate) fn keep(name: &str, head: &str, text: &str) -> Result<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
-/// Today's date, UTC.
+/// Current date and time, UTC.
 pub(crate) fn today() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string()
 }
 
-/// The commit that was tested, with a plus if the tree holds more than it.
+/// The tested commit, with a plus if the tree has further changes.
 pub(crate) fn commit() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).current_dir(world::root()).output().ok()?;
@@ -113,7 +114,7 @@ pub(crate) fn machine() -> String {
     format!("{cores} x {}", model.trim_start_matches([' ', '\t', ':']))
 }
 
-/// What is committed names no folder of the machine that it ran on.
+/// Removes the machine's folders: committed files must not name them.
 fn without_paths(text: &str) -> String {
     let shorten = |word: &str| match word.rfind('/') {
         Some(at) if word.starts_with('/') || word.starts_with("`/") => word[at + 1..].to_owned(),
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ledger_names_no_folder() {
+    fn folders_are_removed_from_the_ledger() {
         assert_eq!(
             without_paths("`/a/b/pitr --repo /c/d restore` ended 3/4"),
             "pitr --repo d restore` ended 3/4"

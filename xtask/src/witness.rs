@@ -1,4 +1,5 @@
-//! The application's own copies: what it committed, when, and what the database held then.
+//! The application's own copies: its commits, their times, and the state of the database after
+//! each.
 
 use crate::{Result, application};
 use pitr::exact::{ExactError, Fingerprint};
@@ -6,7 +7,8 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// One state of the database, with the moments between which it came to be. The state before the first commit has none.
+/// One state of the database, with the times between which it was committed. The state before the
+/// first commit has no times.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) before_us: i64,
@@ -14,7 +16,7 @@ pub(crate) struct State {
     copy: PathBuf,
 }
 
-/// All states of a run: state 0 is the one before the first commit, state `n` the one after commit `n`.
+/// All states of a run. State 0 precedes the first commit; state `n` follows commit `n`.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     pub(crate) states: Vec<State>,
@@ -22,7 +24,7 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// Begins with the state that the application was ready in.
+    /// Starts with the state in which the application was ready.
     pub(crate) fn new(ready: &Value) -> Result<Witness> {
         let copy = application::path(ready, "copy")?;
         Ok(Witness {
@@ -31,7 +33,7 @@ impl Witness {
         })
     }
 
-    /// Takes in the commits among `events`.
+    /// Adds the commits among `events`.
     pub(crate) fn add(&mut self, events: &[Value]) -> Result<()> {
         for event in events.iter().filter(|event| event["event"] == "commit") {
             let time = |key: &str| event[key].as_i64().ok_or_else(|| format!("no {key} in {event}"));
@@ -57,25 +59,26 @@ impl Witness {
         Ok(&self.fingerprints[&state])
     }
 
-    /// Whether the file at `path` is exactly state `state`; otherwise what it is.
+    /// Checks that the file at `path` is exactly state `state`. The inner error describes what it
+    /// is instead.
     pub(crate) fn exact(&mut self, path: &Path, state: usize) -> Result<std::result::Result<(), String>> {
         let found = match look(path) {
             Ok(found) => found,
             Err(error) => {
-                return Ok(Err(format!("expected state {state}, found no whole database: {error}")));
+                return Ok(Err(format!("expected state {state}, found no complete database: {error}")));
             }
         };
         match found.difference(self.fingerprint(state)?) {
             None => Ok(Ok(())),
             Some(difference) => {
                 let which =
-                    self.find(&found)?.map_or("no state that ever was".into(), |n| format!("state {n}"));
+                    self.find(&found)?.map_or("a state that never existed".into(), |n| format!("state {n}"));
                 Ok(Err(format!("expected state {state}, found {which} ({difference})")))
             }
         }
     }
 
-    /// The state that `path` is exactly.
+    /// The state that the file at `path` equals exactly.
     pub(crate) fn which(&mut self, path: &Path) -> Result<Option<usize>> {
         self.find(&look(path)?)
     }
@@ -90,7 +93,8 @@ impl Witness {
     }
 }
 
-/// Litestream writes tables of its own into the database, at its own times: whether those came back is not the question.
+/// Takes the fingerprint of a file. Litestream writes its own tables into the database, at its own
+/// times; they are not compared.
 fn look(path: &Path) -> std::result::Result<Fingerprint, ExactError> {
     let mut found = Fingerprint::of(path)?;
     found.tables.retain(|name, _| !name.starts_with("_litestream_"));

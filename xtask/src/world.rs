@@ -1,4 +1,4 @@
-//! Where a drill lives: the workspace, the built program, a folder of its own that goes away with it.
+//! The environment of a drill: the workspace, the built program, and a temporary folder.
 
 use crate::Result;
 use std::fs::File;
@@ -13,23 +13,23 @@ pub(crate) fn root() -> PathBuf {
     xtask.parent().unwrap_or(xtask).to_owned()
 }
 
-/// Where cargo puts what it builds.
+/// The build folder of cargo.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Cargo of a nightly toolchain.
+/// The cargo of a nightly toolchain.
 pub(crate) fn nightly_cargo() -> Command {
     let mut cargo = Command::new("cargo");
-    // The stable cargo that runs this has set what it is itself.
+    // The stable cargo that runs this process has set its own variables.
     cargo.arg("+nightly").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
     cargo
 }
 
-/// Builds the release program and says where it is.
+/// Builds the release program and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--package", "pitr", "--quiet"])
+        .args(["build", "--release", "--package", "pitr-cli", "--quiet"])
         .current_dir(root())
         .status()?;
     if !status.success() {
@@ -38,25 +38,25 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(target().join("release/pitr"))
 }
 
-/// The drill's folder, on the disk that holds the workspace's build, removed at the end.
+/// The drill's folder, on the same disk as the build folder, removed at the end.
 #[derive(Debug)]
 pub(crate) struct World(TempDir);
 
 impl World {
-    /// An empty folder for the drill of this name.
+    /// Creates an empty folder for the drill of this name.
     pub(crate) fn new(name: &str) -> Result<World> {
         let drills = target().join("drills");
         std::fs::create_dir_all(&drills)?;
         Ok(World(tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(drills)?))
     }
 
-    /// Something in it.
+    /// The path of `name` in it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 }
 
-/// Bytes of all files below `dir`.
+/// Total size of all files below `dir`, bytes.
 pub(crate) fn bytes_below(dir: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir)? {
@@ -86,8 +86,8 @@ pub(crate) fn same(a: &Path, b: &Path) -> Result<bool> {
     }
 }
 
-/// Drives `file` out of the page cache, once it is on the disk.
-pub(crate) fn forget(file: &Path) -> Result<()> {
+/// Syncs `file` and drops it from the page cache.
+pub(crate) fn drop_cache(file: &Path) -> Result<()> {
     let file = std::fs::File::open(file)?;
     file.sync_all()?;
     Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)

@@ -1,4 +1,4 @@
-//! Reading and checking the frames of a `-wal` file: the bound of capture.
+//! Reads and checks the frames of a `-wal` file: the upper bound of capture speed.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pitr_sqlite::source::with_suffix;

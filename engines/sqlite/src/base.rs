@@ -1,9 +1,10 @@
 //! The database at one commit, read while applications write: the source of a full snapshot.
 //!
-//! While a read transaction stands that began at or before frame `n`, no frame behind `n` is backfilled, and as
-//! long as not everything up to `n` is backfilled the log can't restart. So the state at `n` is: the newest
-//! frame of a page up to `n` where there is one, else the page of the database file, which nobody writes. If
-//! everything up to `n` is backfilled, the file alone is the state, and the log is not looked at.
+//! A read transaction that began at or before frame `n` prevents SQLite from backfilling any frame
+//! after `n`. The `-wal` file can't restart until everything up to `n` is backfilled. So the state
+//! at `n` is, for each page, its newest frame up to `n` if it has one, else the page of the
+//! database file, which nobody writes. If everything up to `n` is backfilled, the database file
+//! alone is the state, and the `-wal` file is not read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,25 +19,26 @@ use crate::sample::{PageSample, SLOTS};
 use crate::source::{Observed, Source};
 use crate::wal::{Checksum, WalFile, WalHeader};
 
-/// Times a base is begun anew because the database was written in just that moment.
+/// Maximum number of attempts to take a base when writes interfere.
 const TRIES: u32 = 10_000;
 
-/// The database at one commit. Valid while the [`Source`] that it came from makes no hand-over.
+/// The database at one commit. Valid until the [`Source`] that it was taken from makes a hand-over.
 #[derive(Debug)]
 pub struct BaseView {
     file: Arc<dyn File>,
     log: WalFile,
     header: Option<WalHeader>,
-    /// Page number -> number of its newest frame. Empty when all is backfilled.
+    /// Page number -> number of its newest frame. Empty when everything is backfilled.
     frames: HashMap<u32, u32>,
     page_bytes: u32,
     pages: u32,
-    /// Told what the database file holds, for later comparisons.
+    /// Receives the pages of the database file that are read, for later comparisons.
     sample: Option<Arc<Mutex<PageSample>>>,
 }
 
 impl BaseView {
-    /// Takes the state at a commit that the standing read transaction allows, and the place of that commit.
+    /// Takes the state at a commit that the open read transaction allows, and the position of that
+    /// commit.
     pub fn take(source: &mut Source, last_tx: TxId) -> Result<(BaseView, Position)> {
         for _ in 0..TRIES {
             source.renew()?;
@@ -48,15 +50,16 @@ impl BaseView {
         Err(Error::Busy { path: source.path().to_owned() })
     }
 
-    /// The state at `position`, to which `source` has just been captured. The standing read transaction began at or
-    /// before it.
+    /// The state at `position`, to which `source` has just been captured. The open read transaction
+    /// began at or before it.
     pub fn at_position(source: &Source, position: &Position) -> Result<BaseView> {
         for _ in 0..TRIES {
             let Some(observed) = source.observe()? else { continue };
             let mut view = BaseView::empty(source, observed.header);
             view.pages = position.pages;
             let same_generation = observed.header.filter(|h| Some(h.salts) == position.salts);
-            // Frames that aren't backfilled stand; once all of ours are, the file has everything.
+            // Frames that are not backfilled can't change. Once all frames up to `position` are
+            // backfilled, the database file holds everything.
             if let Some(header) = same_generation
                 && observed.published.backfilled < position.frame
             {
@@ -79,7 +82,7 @@ impl BaseView {
         }
     }
 
-    /// The state at what `observed` publishes; `None` if it can't be told because a commit came in between.
+    /// The state at what `observed` publishes. `None` if a commit in between makes it unknown.
     fn at(source: &Source, observed: &Observed, last_tx: TxId) -> Result<Option<(BaseView, Position)>> {
         let Observed { header, published } = *observed;
         let n = published.frames;
@@ -91,7 +94,8 @@ impl BaseView {
                 }
                 match view.read_frames(header, n) {
                     Ok(checksum) => checksum,
-                    // Everything was backfilled and the log restarted below us: look again.
+                    // Everything was backfilled and the `-wal` file restarted during the read: look
+                    // again.
                     Err(Error::FrameChanged { .. }) if published.backfilled == n => return Ok(None),
                     Err(e) => return Err(e),
                 }
@@ -107,15 +111,15 @@ impl BaseView {
         };
         if published.backfilled == n {
             view.frames = HashMap::new();
-            // The log may restart from here on; that is seen as a new generation. But a commit that came
-            // before we looked again would make file and position disagree.
+            // From here on the `-wal` file may restart, which shows as a new generation. A commit
+            // before the second look would make file and position disagree.
             match source.observe()? {
                 Some(again) if again.published.frames == n && again.header == header => {}
                 _ => return Ok(None),
             }
         }
-        // Without a frame no generation has begun: the header may still be that of the one before, and the
-        // first frame that is published will belong to the next.
+        // Without a frame no generation has begun. The header may still be that of the previous
+        // generation, and the first published frame will belong to the next one.
         let salts = header.filter(|_| n > 0).map(|h| h.salts);
         let position = Position {
             salts,
@@ -157,13 +161,14 @@ impl BaseView {
 
     fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let read = self.file.read_once_at(out, offset).map_err(Error::ReadDatabase)?;
-        // What no frame ever held and the file ends before is a hole that reads as zeros.
+        // A page past the end of the file that no frame ever held is a hole and reads as zeros.
         out[read..].fill(0);
         Ok(())
     }
 }
 
-/// Without frames the file is the database: its header states the length, if a new enough library wrote it.
+/// Without frames the file is the database. Its header states the length if a new enough library
+/// wrote it.
 fn pages_of_file(source: &Source, view: &BaseView) -> Result<u32> {
     let mut bytes = vec![0; view.page_bytes as usize];
     view.read_file(0, &mut bytes)?;
@@ -186,21 +191,21 @@ impl BaseView {
         self.pages == 0
     }
 
-    /// Bytes of a page.
+    /// Size of a page, bytes.
     #[must_use]
     pub fn page_bytes(&self) -> u32 {
         self.page_bytes
     }
 
-    /// Fills `sample` from the database file while the view is read.
+    /// Adds pages to `sample` while the view is read.
     pub fn fill(&mut self, sample: Arc<Mutex<PageSample>>) {
         self.sample = Some(sample);
     }
 
-    /// Fills `out`, whole pages, from `offset`, the begin of one.
+    /// Fills `out` with whole pages from `offset`, which must be the start of a page.
     ///
     /// # Errors
-    /// Those of reading the database file and its log.
+    /// Those of reading the database file and the `-wal` file.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let page_bytes = self.page_bytes as usize;
         if self.frames.is_empty() {
@@ -216,7 +221,7 @@ impl BaseView {
         Ok(())
     }
 
-    /// Notes the first page, and pages at even distances.
+    /// Adds the first page and evenly spaced pages to the sample.
     fn note(&self, offset: u64, read: &[u8], sample: &Mutex<PageSample>) {
         let (page_bytes, every) = (u64::from(self.page_bytes), u64::from(self.pages) / SLOTS as u64 + 1);
         let (first, count) = (offset / page_bytes, read.len() as u64 / page_bytes);
@@ -228,7 +233,10 @@ impl BaseView {
             {
                 let frame = self.frames.get(&page).copied().unwrap_or(0);
                 let generation = self.header.map(|header| header.salts);
-                sample.lock().unwrap_or_else(PoisonError::into_inner).found(page, generation, frame, bytes);
+                sample
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .from_base(page, generation, frame, bytes);
             }
         }
     }

@@ -1,18 +1,20 @@
-//! Turning commits in the database's log into transactions in ours.
+//! Turns commits in the `-wal` file into transactions in the local log.
 //!
-//! A [`Capture`] looks at the published end of the database's log every few milliseconds, reads the frames in
-//! between, and appends each transaction as block images, a set-length when the database's length changed, and
-//! a commit whose note is the [`Position`] behind it. Position and transaction are thus one record: what is in
-//! our log and what is still to be read can't disagree after a crash.
+//! A [`Capture`] looks at the published end of the `-wal` file every few milliseconds and reads the
+//! new frames. It appends each transaction as block images, a set-length if the database's length
+//! changed, and a commit. The note of the commit is the [`Position`] after it. Position and
+//! transaction are one record, so after a crash the local log and the frames still to be read can't
+//! disagree.
 //!
 //! # The database file
-//! Each look then checks that the files of the database are still those that are open, and if the database file changed,
-//! compares a sample of its pages with what was captured ([`crate::sample`]). Only then is the look's time noted: nothing
-//! is said to be complete up to a time at which the database may already have been another one (FAILURES 48, 49).
+//! Each look then checks that the files at the database's path are still the open ones. If the
+//! database file changed, the look compares a sample of its pages with what was captured
+//! ([`crate::sample`]). Only then does it note its time. So the log never claims to be complete up
+//! to a time at which the database may already have been replaced (FAILURES 48, 49).
 //!
 //! # Times
-//! A commit is stamped when our log takes it. It happened after the look before the one that found it began:
-//! that is its earliest time.
+//! A commit's timestamp is the time at which the local log takes it. It happened after the start of
+//! the look before the one that found it: that is its earliest time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,78 +35,80 @@ use crate::wal::{Salts, WalHeader};
 /// The database's only file and partition.
 pub const DATABASE_FILE: FileId = FileId::FIRST;
 const PARTITION: PartitionId = PartitionId::FIRST;
-/// A batch is handed to the log when it holds this many bytes of pages.
+/// A batch is appended to the local log once it holds this many bytes of pages.
 const BATCH_BYTES: usize = 1 << 20;
-/// The wall clock was set, not slewed, if it moved by this much against the monotonic one, microseconds.
+/// Difference to the monotonic clock, microseconds, from which the wall clock counts as set rather
+/// than slewed.
 const CLOCK_STEP_MICROS: u64 = 100_000;
-/// Set back further than this, the clock begins a new timeline, microseconds: stamps would stand still too long.
+/// A clock set back by more than this, microseconds, begins a new timeline: timestamps would repeat
+/// for too long.
 pub const SET_BACK_MICROS_MAX: u64 = 300_000_000;
 
-/// The capturing side of a watched database.
+/// Captures the commits of one watched database.
 #[derive(Debug)]
 pub struct Capture {
     wal: Wal,
     clock: Arc<dyn Clock>,
     position: Position,
-    /// Our log is needed from here on: for the notes of this generation of the database's log.
+    /// Capture needs the local log from here on: it holds the notes of this generation of the
+    /// `-wal` file.
     keep_from: Lsn,
-    /// No commit after `position` happened before.
+    /// No commit after `position` happened before this time.
     last_look: Timestamp,
-    /// When the last look began, which also found the files of the database in place.
-    looked: Timestamp,
-    /// Everything that was captured so far.
+    /// Start of the last look that also found the files of the database in place.
+    complete_until: Timestamp,
     totals: Totals,
-    /// End of our log behind the last transaction.
+    /// End of the local log after the last transaction.
     news_end: Lsn,
     /// Wall clock and monotonic clock at the last look.
     clocks: (Timestamp, Duration),
-    /// A look under the standing read transaction has captured everything that it saw.
+    /// True once a look under the open read transaction has captured everything that it saw.
     joined: bool,
-    /// What the pages of the database file must hold.
+    /// Expected content of pages of the database file.
     sample: Arc<Mutex<PageSample>>,
-    /// The database file when it was compared last, and how much was backfilled.
+    /// State of the database file and number of backfilled frames at the last comparison.
     file: Option<(FileState, Backfilled)>,
-    /// Slots of the sample that are still to be compared.
+    /// Number of sample slots still to be compared.
     to_compare: usize,
 }
 
-/// Generation of the database's log, and how many frames of it are backfilled.
+/// Generation of the `-wal` file, and how many of its frames are backfilled.
 type Backfilled = (Option<Salts>, u32);
 
-/// Slots of the sample that are compared when the database file changed as a checkpoint changes it.
+/// Number of slots to compare when a checkpoint explains the change of the database file.
 const SLOTS_AT_CHECKPOINT: usize = 32;
-/// Most slots that one look compares.
+/// Maximum number of slots that one look compares.
 const SLOTS_PER_LOOK: usize = 64;
 
-/// Where a [`Capture`] begins.
+/// The state in which a [`Capture`] begins.
 #[derive(Debug)]
 pub struct Begin {
-    /// How far the database's log is captured.
+    /// How far the `-wal` file is captured.
     pub position: Position,
     /// No commit after `position` happened before this time.
     pub last_look: Timestamp,
-    /// True if nothing was committed between `position` and the begin of the source's read transaction. Otherwise the
-    /// first look finds out, or fails.
+    /// True if nothing was committed between `position` and the start of the source's read
+    /// transaction. If false, the first look decides, or fails.
     pub joined: bool,
-    /// What the database's pages are known to hold.
+    /// The known content of pages of the database.
     pub sample: PageSample,
 }
 
-/// What was captured.
+/// Numbers of captured transactions and pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Transactions appended to our log.
+    /// Transactions appended to the local log.
     pub commits: u64,
     /// Pages in them.
     pub pages: u64,
 }
 
 impl Capture {
-    /// Goes on from a known position. What `wal` holds of the database's log begins with it.
+    /// Continues from a known position. `begin` describes the end of `wal`.
     #[must_use]
     pub fn new(wal: Wal, clock: Arc<dyn Clock>, begin: Begin) -> Self {
         let Begin { position, last_look, joined, mut sample } = begin;
-        sample.enter(position.salts);
+        sample.enter_generation(position.salts);
         let clocks = (clock.now(), clock.monotonic());
         let (keep_from, news_end) = (wal.first(), wal.end());
         Capture {
@@ -113,7 +117,7 @@ impl Capture {
             position,
             keep_from,
             last_look,
-            looked: last_look,
+            complete_until: last_look,
             totals: Totals::default(),
             news_end,
             clocks,
@@ -124,66 +128,70 @@ impl Capture {
         }
     }
 
-    /// The sample of pages, to be filled further while a base is read.
+    /// The sample of pages, which the reader of a base extends.
     #[must_use]
     pub fn sample(&self) -> Arc<Mutex<PageSample>> {
         Arc::clone(&self.sample)
     }
 
-    /// The whole sample is compared with the database file in the next looks.
+    /// Makes the next looks compare the whole sample with the database file.
     pub fn compare_all(&mut self) {
         self.to_compare = SLOTS;
     }
 
-    /// Where our log begins that coming back needs: the notes of this generation of the database's log.
+    /// Start of the part of the local log that resuming needs: the notes of this generation of the
+    /// `-wal` file.
     #[must_use]
     pub fn keep_from(&self) -> Lsn {
         self.keep_from
     }
 
-    /// Everything that was captured so far.
+    /// Numbers of transactions and pages captured so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
-    /// End of our log behind the last transaction: what is to be archived soon.
+    /// End of the local log after the last transaction. Everything below it should be archived
+    /// soon.
     #[must_use]
     pub fn news_end(&self) -> Lsn {
         self.news_end
     }
 
-    /// How far the database's log is captured.
+    /// How far the `-wal` file is captured.
     #[must_use]
     pub fn position(&self) -> &Position {
         &self.position
     }
 
-    /// The last transaction captured.
+    /// The last captured transaction.
     #[must_use]
     pub fn last_tx(&self) -> TxId {
         self.position.tx
     }
 
-    /// Everything that was committed before this time has been appended to our log.
+    /// Everything committed before this time has been appended to the local log.
     #[must_use]
     pub fn complete_until(&self) -> Timestamp {
-        self.looked
+        self.complete_until
     }
 
-    /// Notes that nothing was committed between the last look and `until`, of which the caller is sure. Commits that are
-    /// found later happened after that. With `in_place` the caller has checked since that the files of the database are
-    /// in place, so that everything before is captured. Ignored if the clock was set since the last look.
-    pub fn vouch(&mut self, until: Timestamp, monotonic: Duration, in_place: bool) {
+    /// Records that nothing was committed between the last look and `until`, which the caller must
+    /// have proved. Commits found later happened after `until`. With `in_place` the caller has also
+    /// checked since then that the files of the database are in place, so everything before `until`
+    /// is captured. Ignored if the clock was set since the last look.
+    pub fn note_quiet(&mut self, until: Timestamp, monotonic: Duration, in_place: bool) {
         if self.clock_moved(until, monotonic).1 < CLOCK_STEP_MICROS {
             self.last_look = self.last_look.max(until);
             if in_place {
-                self.looked = self.looked.max(until);
+                self.complete_until = self.complete_until.max(until);
             }
         }
     }
 
-    /// True if the log holds frames after our position that are not published: a commit may be about to be.
+    /// True if the `-wal` file holds unpublished frames after the current position: a commit may
+    /// follow soon.
     ///
     /// # Errors
     /// [`Error::ReadLog`].
@@ -193,11 +201,12 @@ impl Capture {
         Ok(source.log().stated_checksum(&header, next)?.is_some())
     }
 
-    /// Looks once, and appends what was committed since the last look. Nothing is durable yet. Returns what the
-    /// wal-index published; `None` if it could not be read just now.
+    /// Looks once, and appends what was committed since the last look. Nothing is durable yet.
+    /// Returns what the wal-index published, or `None` if it can't be read at the moment.
     ///
     /// # Errors
-    /// Those that [`Error::is_break`] names if the source is no longer what it was; those of reading and appending.
+    /// Those that [`Error::is_break`] names if the source was replaced or changed outside its log;
+    /// those of reading and appending.
     pub fn look(&mut self, source: &Source) -> Result<Option<Published>> {
         let began = self.watch_clock()?;
         let Some(observed) = source.observe()? else { return Ok(None) };
@@ -211,24 +220,25 @@ impl Capture {
         match (step(&self.position, salts, published, hold), observed.header) {
             (Step::Read, Some(header)) => self.read(source, header, published.frames)?,
             (Step::ReadNewGeneration, Some(header)) => {
-                self.enter(header)?;
+                self.enter_generation(header)?;
                 self.read(source, header, published.frames)?;
             }
             (Step::Lost, _) => return Err(Error::LockLost),
             _ => {}
         }
         self.joined = true;
-        // A log that restarted, and has not been written since, had everything of ours backfilled.
+        // If the `-wal` file restarted and was not written since, every captured frame was
+        // backfilled.
         let restarted = salts != self.position.salts || published.frames < self.position.frame;
         let of_ours = if restarted { u32::MAX - 1 } else { published.backfilled };
         self.check_file(source, (salts, published.backfilled), of_ours)?;
         self.last_look = began.max(self.last_look);
-        self.looked = began.max(self.looked);
+        self.complete_until = began.max(self.complete_until);
         Ok(Some(published))
     }
 
-    /// Checks that the database file is still the one that the log tells of, in which `of_ours` frames of the position's
-    /// generation are backfilled. Comes right after a look: see [`crate::sample`].
+    /// Checks that the database file still matches the log. `of_ours` frames of the position's
+    /// generation are backfilled. Call it right after a look: see [`crate::sample`].
     fn check_file(&mut self, source: &Source, backfilled: Backfilled, of_ours: u32) -> Result<()> {
         let now = (source.check_in_place()?, backfilled);
         let before = self.file.replace(now);
@@ -248,7 +258,7 @@ impl Capture {
         sample.compare(source.path(), source.file().as_ref(), self.position.page_bytes, of_ours, slots)
     }
 
-    /// The time, after a step of the wall clock against the monotonic one has been logged.
+    /// Logs a step of the wall clock against the monotonic clock, and returns the time.
     fn watch_clock(&mut self) -> Result<Timestamp> {
         let (now, ticks) = (self.clock.now(), self.clock.monotonic());
         let (from, moved) = self.clock_moved(now, ticks);
@@ -264,7 +274,8 @@ impl Capture {
         Ok(now)
     }
 
-    /// What the wall clock should show by the monotonic one, and by how much it differs, microseconds.
+    /// The wall clock time that the monotonic clock predicts, and the deviation from it,
+    /// microseconds.
     fn clock_moved(&self, now: Timestamp, ticks: Duration) -> (Timestamp, u64) {
         let (wall, mono) = self.clocks;
         let elapsed = i64::try_from(ticks.saturating_sub(mono).as_micros()).unwrap_or(i64::MAX);
@@ -272,18 +283,18 @@ impl Capture {
         (from, now.since(from).max(from.since(now)))
     }
 
-    fn enter(&mut self, header: WalHeader) -> Result<()> {
+    fn enter_generation(&mut self, header: WalHeader) -> Result<()> {
         if header.page_bytes != self.position.page_bytes {
-            return Err(Error::LockLost); // WAL mode forbids to change the page size
+            return Err(Error::LockLost); // the page size can't change in WAL mode
         }
         let (salts, checksum) = (Some(header.salts), header.checksum);
         self.position = Position { salts, frame: 0, checksum, file: None, ..self.position };
-        self.sample.lock().unwrap_or_else(PoisonError::into_inner).enter(salts);
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner).enter_generation(salts);
         self.keep_from = self.wal.end();
         Ok(())
     }
 
-    /// Appends the transactions behind our position up to frame `published`, which ends one.
+    /// Appends the transactions after the current position up to frame `published`, which ends one.
     fn read(&mut self, source: &Source, header: WalHeader, published: u32) -> Result<()> {
         let mut frames = source.log().frames(header, self.position.frame, self.position.checksum);
         let mut totals = self.totals;
@@ -331,7 +342,8 @@ impl Capture {
                 self.position = reached;
                 batch_bytes = 0;
                 if tx_in_batch && first_lsn.is_none() {
-                    // Early rather than exact: records of other transactions in between bear other numbers.
+                    // Earlier than necessary, but safe: records of other transactions in between
+                    // carry other transaction numbers.
                     first_lsn = Some(appended.first);
                 }
             }
@@ -339,7 +351,7 @@ impl Capture {
         if batch_bytes > 0 {
             self.wal.append(batch)?;
         }
-        debug_assert!(!tx_in_batch, "the published frame ends a transaction");
+        debug_assert!(!tx_in_batch, "the published frame must end a transaction");
         self.position = reached;
         self.totals = totals;
         self.news_end = self.wal.end();

@@ -1,13 +1,13 @@
-//! Connections to the watched database, and nothing that writes through them.
+//! Connections to the watched database that never write.
 //!
 //! # Rules
-//! - No connection checkpoints on its own: `wal_autocheckpoint` is off, and `NO_CKPT_ON_CLOSE` is set. With the
-//!   latter SQLite neither checkpoints nor deletes the `-wal` file when the last connection closes
-//!   (`sqlite3WalClose` takes that branch only with a buffer, which `sqlite3PagerClose` then doesn't give), so
-//!   that `PERSIST_WAL` has nothing left to do; a test holds this.
-//! - `busy_timeout` is 0: we never make an application wait in a queue behind our retries.
-//! - A statement that reads the schema is prepared once; the read transactions use `PRAGMA user_version`, which
-//!   takes the read lock without parsing the schema.
+//! - No connection checkpoints on its own: `wal_autocheckpoint` is off, and `NO_CKPT_ON_CLOSE` is
+//!   set. With the latter, SQLite neither checkpoints nor deletes the `-wal` file when the last
+//!   connection closes. (`sqlite3WalClose` takes that branch only with a buffer, which
+//!   `sqlite3PagerClose` then doesn't pass.) So `PERSIST_WAL` is not needed; a test checks this.
+//! - `busy_timeout` is 0: retries of this engine never make an application wait in a queue.
+//! - A statement that reads the schema is prepared once. The read transactions use `PRAGMA
+//!   user_version`, which takes the read lock without parsing the schema.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::Result;
 use crate::steps;
 
-/// How far the database's log has come, as the wal-index says.
+/// State of the `-wal` file according to the wal-index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
     /// `mxFrame`: the number of the last committed frame.
@@ -37,13 +37,13 @@ pub fn open(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
-/// What the wal-index publishes just now; `None` while another process rebuilds it. `SQLITE_CHECKPOINT_NOOP`
-/// reads its header afresh and takes no lock.
+/// What the wal-index publishes now; `None` while another process rebuilds it.
+/// `SQLITE_CHECKPOINT_NOOP` reads its header afresh and takes no lock.
 pub fn published(conn: &Connection) -> Result<Option<Published>> {
     checkpoint(conn, "PRAGMA main.wal_checkpoint(NOOP)")
 }
 
-/// Backfills as much as readers allow, without waiting for anyone; `None` if another checkpoint runs.
+/// Backfills as much as readers allow, without waiting; `None` if another checkpoint runs.
 pub fn checkpoint_passive(conn: &Connection) -> Result<Option<Published>> {
     checkpoint(conn, "PRAGMA main.wal_checkpoint(PASSIVE)")
 }
@@ -52,12 +52,12 @@ fn checkpoint(conn: &Connection, sql: &str) -> Result<Option<Published>> {
     steps::reached();
     let mut statement = conn.prepare_cached(sql)?;
     let (frames, backfilled): (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
-    // SQLite answers -1 when it could not look.
+    // SQLite answers -1 when it could not read the wal-index.
     let both = u32::try_from(frames).ok().zip(u32::try_from(backfilled).ok());
     Ok(both.map(|(frames, backfilled)| Published { frames, backfilled }))
 }
 
-/// Begins a read transaction that stands until [`end`].
+/// Begins a read transaction, which stays open until [`end`].
 pub fn begin_read(conn: &Connection) -> Result<()> {
     steps::reached();
     conn.execute_batch("BEGIN")?;
@@ -75,7 +75,7 @@ pub fn begin_write(conn: &Connection) -> Result<()> {
     Ok(conn.execute_batch("BEGIN IMMEDIATE")?)
 }
 
-/// Ends a transaction of either kind, unless an error already has.
+/// Ends a transaction of either kind, unless an error has already ended it.
 pub fn end(conn: &Connection) -> Result<()> {
     steps::reached();
     if conn.is_autocommit() { Ok(()) } else { Ok(conn.execute_batch("ROLLBACK")?) }

@@ -1,15 +1,17 @@
-//! What a look at the database's log means: two pure tables.
+//! What a look at the `-wal` file means: two pure tables.
 //!
-//! # While we watch ([`step`])
-//! A read transaction of ours is always open (see [`crate::source`]). While it holds frames, the log can't restart. While
-//! it holds none (SQLite's read lock 0), the log can restart once: no frame of the new generation can be backfilled, so a
-//! second restart is impossible before we have read it.
+//! # While watching ([`step`])
+//! A read transaction of this engine is always open (see [`crate::source`]). While it holds frames,
+//! the `-wal` file can't restart. While it holds none (SQLite's read lock 0), the file can restart
+//! once: no frame of the new generation can be backfilled, so a second restart is
+//! impossible before this engine has read it.
 //!
-//! A restart drops the frames that we have not captured. Under read lock 0 there are none, but only once we have *joined*:
-//! one look that began under this transaction has found our generation and captured all that it published. Until then a
-//! restart means that commits may be lost (FAILURES 47).
+//! A restart drops the frames that are not captured. Under read lock 0 there are none, but only
+//! once capture has *joined*: one look that began under this transaction has found the generation
+//! of our position and captured all that it published. Until then a restart means that commits may
+//! be lost (FAILURES 47).
 //!
-//! | | log's salts | published frames | joined | not joined |
+//! | | salts of the `-wal` file | published frames | joined | not joined |
 //! | --- | --- | --- | --- | --- |
 //! | a | none (no header) | any | nothing: restarted by TRUNCATE and not written yet | lost |
 //! | b | ours | more than ours | read them | read them, joined |
@@ -19,46 +21,47 @@
 //! | f | other, restart possible | any | a new generation: read it from its first frame | lost |
 //! | g | other, restart impossible | any | lost: our lock did not hold | lost |
 //!
-//! # When we come back ([`resume`])
-//! Nobody held the log meanwhile; the position comes from our own log.
+//! # When a watch resumes ([`resume`])
+//! No read transaction kept the `-wal` file since the last watch ended. The position comes from the
+//! local log.
 //!
-//! | | log's salts | frame at our place | published frames | meaning |
+//! | | salts of the `-wal` file | frame at our position | published frames | meaning |
 //! | --- | --- | --- | --- | --- |
-//! | - | any | - | - | if the database file held everything we had and was not written since: go on; what was committed meanwhile is all in the log |
+//! | - | any | - | - | if the database file held everything captured and was not written since: continue; the `-wal` file holds everything committed since then |
 //! | A | none or other, or ours were none | - | - | gap: it restarted, and what it lost is unknown |
-//! | B | ours | as we captured it | ours or more | go on |
-//! | C | ours | as we captured it | fewer | gap: restarted in the index; what stood behind us is unknown |
-//! | D | ours | other or none | any | rewound: power loss took commits back that we had captured |
+//! | B | ours | as captured | ours or more | continue |
+//! | C | ours | as captured | fewer | gap: restarted in the index; the frames after ours are unknown |
+//! | D | ours | other or none | any | rewound: power loss took back commits that were captured |
 
 use crate::conn::Published;
 use crate::position::Position;
 use crate::wal::{Checksum, Salts};
 
-/// What to do after a look.
+/// The action after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Nothing was committed.
     Nothing,
-    /// Read the frames behind our position up to the published one.
+    /// Read the frames after our position up to the published one.
     Read,
-    /// Read the frames of a new generation from its first on.
+    /// Read the frames of a new generation from its first one.
     ReadNewGeneration,
     /// Our lock did not hold: commits may be missing.
     Lost,
 }
 
-/// What our read transaction guarantees when a look begins.
+/// What the read transaction guarantees when a look begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// No look under it has captured everything yet: a restart would lose what was not captured.
+    /// No look under it has captured everything yet: a restart would lose uncaptured frames.
     NotJoined,
-    /// It may be on read lock 0: the log may restart, and loses nothing by that.
+    /// It may be on read lock 0: the `-wal` file may restart, and loses nothing by that.
     MayRestart,
-    /// It holds frames: the log can't restart.
+    /// It holds frames: the `-wal` file can't restart.
     Frames,
 }
 
-/// The first table of the module head.
+/// Evaluates the first table of the module documentation.
 #[must_use]
 pub fn step(ours: &Position, salts: Option<Salts>, published: Published, hold: Hold) -> Step {
     let same = salts.is_some() && salts == ours.salts;
@@ -80,42 +83,42 @@ pub fn step(ours: &Position, salts: Option<Salts>, published: Published, hold: H
     }
 }
 
-/// How to begin when there is a position from an earlier run.
+/// How to begin when an earlier run left a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
-    /// The log stands as we left it, or went on from there.
-    GoOn,
-    /// What happened meanwhile can't be known.
+    /// The `-wal` file is unchanged, or continues from our position.
+    Continue,
+    /// It is unknown what happened since the last run.
     Gap,
-    /// The log holds other bytes where we captured: it was taken back.
+    /// The `-wal` file holds other bytes at our position: commits were taken back.
     Rewound,
 }
 
-/// What is found when we come back.
+/// What a resuming watch finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// The log's salts.
+    /// Salts of the `-wal` file.
     pub salts: Option<Salts>,
     /// What the wal-index publishes.
     pub published: Published,
-    /// The checksum that the frame at our place states, if it is one of the log's salts.
+    /// The checksum stated by the frame at our position, if the frame has the file's salts.
     pub stated: Option<Checksum>,
-    /// The database file held everything that we had captured, and was not written since.
+    /// True if the database file held everything captured, and was not written since.
     pub file_unchanged: bool,
 }
 
-/// The second table of the module head.
+/// Evaluates the second table of the module documentation.
 #[must_use]
 pub fn resume(ours: &Position, found: &Found) -> Resume {
     let Found { salts, published, stated, file_unchanged } = *found;
     if file_unchanged {
-        Resume::GoOn
+        Resume::Continue
     } else if salts.is_none() || salts != ours.salts {
         Resume::Gap
     } else if stated != Some(ours.checksum) {
         Resume::Rewound
     } else if published.frames >= ours.frame {
-        Resume::GoOn
+        Resume::Continue
     } else {
         Resume::Gap
     }
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn each_row_of_the_first_table() {
+    fn step_follows_each_row_of_its_table() {
         // FAILURES 4, 47
         use Hold::{Frames, MayRestart, NotJoined};
         let rows = [
@@ -167,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn each_row_of_the_second_table() {
+    fn resume_follows_each_row_of_its_table() {
         let other = Checksum { s0: 5, s1: 7 };
         let rows = [
             (None, 0, None, Resume::Gap),                  // A
             (Some(NEW), 10, Some(SUM), Resume::Gap),       // A
-            (Some(OLD), 10, Some(SUM), Resume::GoOn),      // B
-            (Some(OLD), 12, Some(SUM), Resume::GoOn),      // B
+            (Some(OLD), 10, Some(SUM), Resume::Continue),  // B
+            (Some(OLD), 12, Some(SUM), Resume::Continue),  // B
             (Some(OLD), 0, Some(SUM), Resume::Gap),        // C
             (Some(OLD), 12, Some(other), Resume::Rewound), // D
             (Some(OLD), 8, None, Resume::Rewound),         // D
@@ -181,7 +184,7 @@ mod tests {
         for (salts, frames, stated, expected) in rows {
             let found = Found { salts, published: at(frames), stated, file_unchanged: false };
             assert_eq!(resume(&ours(), &found), expected, "{salts:?} {frames}");
-            assert_eq!(resume(&ours(), &Found { file_unchanged: true, ..found }), Resume::GoOn);
+            assert_eq!(resume(&ours(), &Found { file_unchanged: true, ..found }), Resume::Continue);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong while a SQLite database is watched or restored.
+//! Errors of watching and restoring a SQLite database.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The file is not a SQLite database.
-    #[error("{path}: not a SQLite database ({why}); name the database file itself")]
+    #[error("{path}: not a SQLite database ({why}); give the path of the database file itself")]
     NotADatabase {
         /// The file.
         path: PathBuf,
@@ -22,22 +22,22 @@ pub enum Error {
     },
     /// The database is not in WAL mode.
     #[error(
-        "{path}: the database is not in WAL mode, so its commits can't be followed; run `PRAGMA journal_mode=WAL` on it once, then watch it"
+        "{path}: the database is not in WAL mode, so its commits can't be captured; run `PRAGMA journal_mode=WAL` on it once, then watch it"
     )]
     NotWalMode {
         /// The database.
         path: PathBuf,
     },
-    /// Somebody holds the database in exclusive locking mode.
+    /// Another process holds the database in exclusive locking mode.
     #[error(
-        "{path}: another process holds the database exclusively; run `PRAGMA locking_mode=NORMAL` in the application (and read once), then watch it"
+        "{path}: another process holds the database in exclusive locking mode; run `PRAGMA locking_mode=NORMAL` and then one read in the application, then watch it"
     )]
     Exclusive {
         /// The database.
         path: PathBuf,
     },
-    /// The database never stood still for the moment that a look takes.
-    #[error("{path}: the database is written so fast that no base could be taken; try again")]
+    /// Concurrent writes never allowed a consistent look at the database.
+    #[error("{path}: the database was busy: concurrent writes prevented a consistent read; try again")]
     Busy {
         /// The database.
         path: PathBuf,
@@ -47,25 +47,25 @@ pub enum Error {
     Open {
         /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// The watcher's folder can't be made or used.
-    #[error("the folder of the local log, {}: {source}", path.display())]
+    /// The watcher's folder can't be created or used.
+    #[error("folder of the local log {}: {source}", path.display())]
     StateFolder {
         /// The folder.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// The `-wal` file can't be read.
-    #[error("reading the database's -wal file: {0}")]
+    #[error("the database's -wal file can't be read: {0}")]
     ReadLog(#[source] io::Error),
     /// The database file can't be read.
-    #[error("reading the database file: {0}")]
+    #[error("the database file can't be read: {0}")]
     ReadDatabase(#[source] io::Error),
-    /// A published frame of the `-wal` file doesn't check out.
-    #[error("frame {frame} of the database's -wal file changed below us or is damaged")]
+    /// A published frame of the `-wal` file fails its checksum.
+    #[error("frame {frame} of the database's -wal file changed during the read or is damaged")]
     FrameChanged {
         /// Number of the frame.
         frame: u32,
@@ -74,14 +74,14 @@ pub enum Error {
     #[error("the database's -wal file restarted before all of it was captured; commits may be missing")]
     LockLost,
     /// A file of the database was removed or replaced at its path.
-    #[error("{path}: this file of the database was removed or replaced while it was watched")]
+    #[error("{path}: this file of the watched database was removed or replaced")]
     Replaced {
         /// The database file, its `-wal` or its `-shm`.
         path: PathBuf,
     },
-    /// A page of the database file is not what its log says.
+    /// A page of the database file differs from the content that its log recorded.
     #[error(
-        "{path}: page {page} of the database changed without the database's log, as when a file is copied over it"
+        "{path}: page {page} of the database file does not match the database's log; was another file copied over it?"
     )]
     Overwritten {
         /// The database.
@@ -89,10 +89,10 @@ pub enum Error {
         /// The first such page that was found, counted from 1.
         page: u32,
     },
-    /// A symbolic link on the way to the database leads elsewhere now.
-    #[error("{path}: a link on the way was moved: it led to {was} and leads to {now} now")]
+    /// A symbolic link in the path of the database now leads to another file.
+    #[error("{path}: a symbolic link in the path was moved: it led to {was} and now leads to {now}")]
     LinkMoved {
-        /// The path as it was given.
+        /// The path that the user gave.
         path: PathBuf,
         /// The file that it led to.
         was: PathBuf,
@@ -101,7 +101,7 @@ pub enum Error {
     },
     /// The database file has several names.
     #[error(
-        "{path}: the file has {names} names (hard links); SQLite keeps -wal and -shm beside one of them only, so a program that opens another name would write past pitr and damage the database; remove the other names, or say with --allow-hard-links that no program opens them"
+        "{path}: the file has {names} names (hard links); SQLite keeps -wal and -shm beside one of them only, so a program that opens another name bypasses pitr and damages the database; remove the other names, or pass --allow-hard-links if no program opens them"
     )]
     HardLinked {
         /// The database.
@@ -109,25 +109,25 @@ pub enum Error {
         /// Number of its names.
         names: u64,
     },
-    /// The repository knows the source at another place.
+    /// The repository records another location for the source.
     #[error(
-        "{path} on host {host}: the repository knows the source {name} as {was} on host {was_host}; if this is the same database, moved, say so with --adopt, otherwise give it a name of its own with --source NAME"
+        "{path} on host {host}: the repository records the source {name} as {was} on host {was_host}; if the database was moved, pass --adopt; if it is another database, give it its own name with --source NAME"
     )]
     OtherPlace {
         /// The source.
         name: String,
-        /// The database that was given.
+        /// The given database.
         path: PathBuf,
         /// This host.
         host: String,
-        /// Where the source was.
+        /// Recorded path of the source.
         was: PathBuf,
-        /// On which host.
+        /// Recorded host of the source.
         was_host: String,
     },
     /// Another process watches or backs up the same database.
     #[error(
-        "{dir}: in use by another pitr process that watches or backs up this database; stop it, or wait for it"
+        "{dir}: another pitr process is watching or backing up this database; stop it, or wait until it ends"
     )]
     Locked {
         /// The watcher's folder.
@@ -135,61 +135,63 @@ pub enum Error {
     },
     /// The watcher's folder belongs to another repository or source.
     #[error(
-        "{dir}: belongs to another repository or source ({found}); name another folder with --state, or, if nobody works on the database, remove it (which leaves a gap)"
+        "{dir}: belongs to another repository or source ({found}); give another folder with --state, or, if no pitr process uses this folder, remove it (which leaves a gap)"
     )]
     ForeignState {
         /// The watcher's folder.
         dir: PathBuf,
-        /// What its identity says.
+        /// Content of the identity file.
         found: String,
     },
-    /// The watcher's folder was removed or replaced while it was used.
-    #[error("{dir}: the watcher's folder was removed or replaced; a new local log begins, with a gap")]
+    /// The watcher's folder was removed or replaced while it was in use.
+    #[error("{dir}: the watcher's folder was removed or replaced; a new local log begins, after a gap")]
     StateGone {
         /// The watcher's folder.
         dir: PathBuf,
     },
-    /// The repository is not where it was.
-    #[error("{place}: the repository is not there; is its volume mounted?")]
+    /// The repository is missing from its location.
+    #[error("{place}: there is no repository here any more; is its volume mounted?")]
     RepositoryGone {
-        /// The repository's place.
+        /// Location of the repository.
         place: String,
     },
-    /// Another repository is found where ours was.
-    #[error("{place}: another repository was put in place of the one that this watch writes to")]
-    OtherRepository {
-        /// The repository's place.
-        place: String,
-    },
-    /// The repository's source of this name is something else.
+    /// The location of the repository holds another repository.
     #[error(
-        "the source {name} holds snapshots of another kind ({engine}); give this one another name with --source"
+        "{place}: this is another repository than the one that this watch writes to; is the right volume mounted?"
+    )]
+    OtherRepository {
+        /// Location of the repository.
+        place: String,
+    },
+    /// The source of this name was written by another engine.
+    #[error(
+        "the source {name} holds snapshots of another engine ({engine}); give this database another name with --source"
     )]
     OtherEngine {
         /// The source.
         name: String,
-        /// What took its snapshots.
+        /// The engine that wrote its snapshots.
         engine: String,
     },
     /// The wall clock was set back so far that a new timeline must begin.
     #[error("the clock was set back from {from} to {to}")]
     ClockSetBack {
-        /// The latest time that was logged.
+        /// The latest logged time.
         from: pitr_format::Timestamp,
-        /// What the clock shows.
+        /// The time that the clock shows.
         to: pitr_format::Timestamp,
     },
-    /// This process can have no more threads or descriptors.
-    #[error("no more threads or descriptors for watching: {0}; raise the limits (ulimit -n, ulimit -u)")]
+    /// The limit of threads or descriptors is reached.
+    #[error("the limit of threads or descriptors is reached: {0}; raise it (ulimit -n, ulimit -u)")]
     Threads(#[source] io::Error),
-    /// A thread of the watch died.
-    #[error("a thread of the watch died; this is a fault of pitr")]
+    /// A thread of the watch panicked.
+    #[error("a thread of the watch panicked; this is a bug in pitr")]
     Died,
-    /// SQLite itself reports an error.
+    /// SQLite reports an error.
     #[error("SQLite: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// Our own log.
-    #[error("the watcher's own log: {0}")]
+    /// The local log.
+    #[error("local log: {0}")]
     Wal(#[from] pitr_wal::Error),
     /// The archive.
     #[error(transparent)]
@@ -206,18 +208,19 @@ pub enum Error {
     /// Reading the archived log.
     #[error(transparent)]
     Recovery(#[from] pitr_recovery::Error),
-    /// State of the watcher that can't be read.
-    #[error("{what} in the watcher's log: {source}")]
+    /// State in the local log can't be decoded.
+    #[error("{what} in the local log can't be decoded: {source}")]
     State {
-        /// What was read.
+        /// The object that was read.
         what: &'static str,
-        /// Why it can't be read.
+        /// The reason.
         source: pitr_format::DecodeError,
     },
 }
 
 impl Error {
-    /// True if the source is no longer the one that was watched: watching must begin anew, behind a gap.
+    /// True if the source was replaced or changed outside its log: the watch must start again after
+    /// a gap.
     #[must_use]
     pub fn is_break(&self) -> bool {
         matches!(
@@ -230,8 +233,8 @@ impl Error {
         )
     }
 
-    /// True if it is about the repository, and trying again may help: it can't be reached, is not mounted, has no room
-    /// or denies access. What was captured waits in the local log.
+    /// True if the error concerns the repository and a retry may help: it can't be reached, is not
+    /// mounted, is full or denies access. Captured data waits in the local log.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         use pitr_archive::Error as A;
@@ -244,13 +247,13 @@ impl Error {
         )
     }
 
-    /// True if going on could do harm: another writer has taken over this source.
+    /// True if continuing could do harm: another writer has taken over this source.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Error::Archive(pitr_archive::Error::Fenced { .. }))
     }
 
-    /// True if no database can be watched at the path as things are; that may change.
+    /// True if no database can be watched at the path at the moment. That may change.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(
@@ -262,7 +265,7 @@ impl Error {
         )
     }
 
-    /// True if trying again may help: SQLite says so, or the database did not stand still.
+    /// True if a retry may help: SQLite is busy, or concurrent writes prevented a consistent look.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};

@@ -1,11 +1,14 @@
-//! Whether two SQLite files are exactly equal in what they hold: the proof behind the demo, the tests and the drills.
+//! Whether two SQLite files hold exactly the same content. The demo, the tests and the drills use
+//! it as proof.
 //!
-//! *Exact* means: every row of every table, and of `sqlite_schema`, has the same digest; `integrity_check` is content;
-//! page size, page count and file length are the same. Row counts alone never prove it. Bytes that SQLite itself does
-//! not carry over into a copy (change counter, version numbers, free space) are not compared.
+//! *Exact* means: every row of every table, and of `sqlite_schema`, has the same digest;
+//! `integrity_check` reports ok; page size, page count and file length are equal. Row counts alone
+//! never prove it. Bytes that SQLite itself does not carry over into a copy (change counter,
+//! version numbers, free space) are not compared.
 //!
-//! Files are opened as immutable: nothing is created beside them, and no lock is taken. So they must be at rest, and
-//! one with a log or journal beside it that is not empty is refused: that would not be read.
+//! Files are opened as immutable: nothing is created beside them, and no lock is taken. So they
+//! must be at rest. A file with a non-empty `-wal` or `-journal` beside it is refused, because that
+//! content would not be read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,12 +21,12 @@ use thiserror::Error;
 
 use crate::source::with_suffix;
 
-/// What a SQLite file holds, condensed.
+/// Digest of the content of a SQLite file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
     /// `sqlite_schema` and every ordinary table, by name.
     pub tables: BTreeMap<String, TableDigest>,
-    /// Bytes of a page.
+    /// Size of a page, bytes.
     pub page_bytes: u64,
     /// Pages of the database.
     pub pages: u64,
@@ -34,9 +37,10 @@ pub struct Fingerprint {
 /// Digest of all rows of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableDigest {
-    /// How many rows.
+    /// Number of rows.
     pub rows: u64,
-    /// SHA-256 over the sorted digests of the rows: every column of each, and its rowid where there is one.
+    /// Sum of the rows' SHA-256 digests, in four wrapping lanes of 64 bits. A row's digest covers
+    /// every column, and the rowid where there is one.
     pub sha256: [u8; 32],
 }
 
@@ -49,42 +53,42 @@ pub enum ExactError {
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error that SQLite reports.
         source: rusqlite::Error,
     },
-    /// The file system does not let us look.
+    /// The file system denies access.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// Content beside the file would not be read.
-    #[error("{}: is not empty; what it holds is part of the database and would be left out", path.display())]
+    #[error("{}: is not empty; its content is part of the database and would be left out", path.display())]
     NotAtRest {
-        /// The log or journal.
+        /// The `-wal` or `-journal` file.
         path: PathBuf,
     },
     /// SQLite finds the file damaged.
-    #[error("{}: integrity_check says: {says}", path.display())]
+    #[error("{}: integrity_check reports: {says}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The first line of what it says.
+        /// The first line of the report.
         says: String,
     },
 }
 
-/// In what two files differ.
+/// How two files differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Difference {
-    /// Page size, page count or file length: what, left, right.
+    /// Page size, page count or file length: name, left, right.
     Size(&'static str, u64, u64),
     /// A table that only one of them has.
     Table(String),
-    /// A table with other rows: name, rows left, rows right.
+    /// A table with different rows: name, rows left, rows right.
     Rows(String, u64, u64),
 }
 
@@ -92,9 +96,9 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Difference::Size(what, left, right) => write!(f, "{what}: {left} and {right}"),
-            Difference::Table(name) => write!(f, "table {name} is in one of them only"),
+            Difference::Table(name) => write!(f, "table {name} is in only one of the files"),
             Difference::Rows(name, left, right) if left == right => {
-                write!(f, "table {name}: {left} rows in both, but not the same ones")
+                write!(f, "table {name}: {left} rows in both, but different ones")
             }
             Difference::Rows(name, left, right) => write!(f, "table {name}: {left} rows and {right} rows"),
         }
@@ -102,7 +106,7 @@ impl fmt::Display for Difference {
 }
 
 impl Fingerprint {
-    /// Reads all of a file.
+    /// Reads the whole file.
     pub fn of(path: &Path) -> Result<Fingerprint, ExactError> {
         let io = |source| ExactError::Io { path: path.to_owned(), source };
         let file_bytes = std::fs::metadata(path).map_err(io)?.len();
@@ -146,7 +150,7 @@ impl Fingerprint {
         differs.map(|(what, a, b)| Difference::Size(what, a, b))
     }
 
-    /// Rows of all tables but `sqlite_schema`.
+    /// Number of rows of all tables except `sqlite_schema`.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.tables.iter().filter(|(name, _)| *name != "sqlite_schema").map(|(_, table)| table.rows).sum()
@@ -176,7 +180,7 @@ fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn tables(conn: &Connection) -> rusqlite::Result<BTreeMap<String, TableDigest>> {
-    // Virtual tables keep their rows in ordinary ones, which are listed themselves.
+    // Virtual tables keep their rows in ordinary tables, which are listed themselves.
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'";
     let names: Vec<String> = conn.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut digests = BTreeMap::new();
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_files_are_equal_and_each_kind_of_difference_is_found() {
+    fn equal_files_compare_equal_and_each_kind_of_difference_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let left = made(dir.path(), "left ?#%.db", "");
         assert_eq!(compare(&left, &made(dir.path(), "same", "")).unwrap(), None);
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_a_log_beside_it_or_damage_in_it_is_refused() {
+    fn a_file_with_a_wal_beside_it_or_with_damage_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = made(dir.path(), "a", "");
         std::fs::write(dir.path().join("a-wal"), b"x").unwrap();

@@ -5,27 +5,28 @@
 use pitr_format::DecodeError;
 use pitr_format::bytes::Reader;
 
-/// Bytes of the header.
+/// Size of the header, bytes.
 pub const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Offset of the byte that the lock page protects: the page that holds it is never used.
+/// Offset of the byte that SQLite locks. The page that holds it is never used.
 pub const PENDING_BYTE: u64 = 0x4000_0000;
 
-/// What pitr needs to know of a database file before it opens a connection to it.
+/// Fields that pitr needs before it opens a connection to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatabaseHeader {
-    /// Bytes of a page.
+    /// Size of a page, bytes.
     pub page_bytes: u32,
     /// True if the database is in WAL mode (both format versions are 2).
     pub wal_mode: bool,
-    /// Pages of the database as the header states it; `None` if an old library left the statement stale.
+    /// Pages of the database according to the header; `None` if an old library left the field
+    /// stale.
     pub pages: Option<u32>,
     /// Version of the library that wrote the database last, as in `3054001`.
     pub sqlite_version: u32,
 }
 
 impl DatabaseHeader {
-    /// Reads the header; `None` for an empty file, which is a database without content yet.
+    /// Decodes the header; `None` for an empty file, which is a database without content.
     pub fn decode(bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
         const WHAT: &str = "SQLite header";
         if bytes.is_empty() {
@@ -72,7 +73,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_header_written_by_sqlite_is_understood() {
+    fn a_header_written_by_sqlite_is_decoded() {
         let dir = tempfile::tempdir().unwrap();
         for page_bytes in [512u32, 4096, 65_536] {
             let path = dir.path().join(format!("{page_bytes}.db"));
@@ -93,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_header_or_an_error(bytes: Vec<u8>) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = DatabaseHeader::decode(&bytes);
         }
     }

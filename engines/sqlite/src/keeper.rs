@@ -1,23 +1,27 @@
-//! Letting the database's log restart, so that it doesn't grow for ever under our read transaction.
+//! Lets the `-wal` file restart, so that it doesn't grow without bound under our read transaction.
 //!
-//! An application's own checkpoint is not hindered for long: our read transaction moves on when a look finds nothing
-//! new, and at once when everything is backfilled, so that RESTART and TRUNCATE, which keep writers out, get what they
-//! wait for. Under a writer that never rests it moves on every [`HAND_OVER_EVERY`] only while the log is small: each
-//! move lets the application's next automatic checkpoint do work and sync twice for it, and a log past
-//! [`KeeperOptions::soft_bytes`] is ours to backfill, in one go.
+//! An application's own checkpoint is not blocked for long. Our read transaction moves on when a
+//! look finds nothing new, and at once when everything is backfilled, so RESTART and TRUNCATE,
+//! which keep writers out, get what they wait for. Under a writer that never rests, it moves on
+//! every [`HAND_OVER_EVERY`] only while the `-wal` file is small: each move lets the application's
+//! next automatic checkpoint do work and sync twice for it. A `-wal` file past
+//! [`KeeperOptions::soft_bytes`] is backfilled by this engine, in one go.
 //!
-//! The log restarts at the next write once everything is backfilled and no reader stands on it. A hand-over
-//! while everything is backfilled brings our read transaction to read lock 0, which allows just that (see
-//! [`crate::source`]). Two ways lead there:
+//! The `-wal` file restarts at the next write once everything is backfilled and no reader uses it.
+//! A hand-over while everything is backfilled moves our read transaction to read lock 0, which
+//! allows the restart (see [`crate::source`]). There are two ways to reach that state:
 //!
-//! 1. **Without the write lock**, when the log has passed [`KeeperOptions::soft_bytes`] and a look finds nothing new:
-//!    hand over, passive checkpoint, hand over. It fails, harmlessly, if a commit comes in between.
-//! 2. **With the write lock**, when the log has passed [`KeeperOptions::hard_bytes`] and less than
-//!    512 KiB remains to backfill: the same under `BEGIN IMMEDIATE`, so that no commit can come in
-//!    between. Nothing is written; the lock is given back by `ROLLBACK`. How long it was held is recorded.
+//! 1. **Without the write lock**, when the `-wal` file has passed [`KeeperOptions::soft_bytes`] and
+//!    a look finds nothing new: hand over, passive checkpoint, hand over. It fails, harmlessly, if
+//!    a commit comes in between.
+//! 2. **With the write lock**, when the `-wal` file has passed [`KeeperOptions::hard_bytes`] and
+//!    less than 512 KiB remains to backfill: the same under `BEGIN IMMEDIATE`, so that no commit
+//!    can come in between. Nothing is written; `ROLLBACK` releases the lock. The time for which it
+//!    was held is recorded.
 //!
-//! Our own checkpoint is one of a library that has the WAL-reset fault of SQLite 3.7.0 to 3.51.2 mended.
-//! If an application's old reader stands in the way, both ways end without effect and are tried again later.
+//! Our own checkpoint uses a library without the WAL-reset fault of SQLite 3.7.0 to 3.51.2. If an
+//! application's old reader blocks the restart, both ways end without effect and are tried again
+//! later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,28 +36,31 @@ use crate::conn::Published;
 use crate::error::{Error, Result};
 use crate::source::{Observed, Source};
 
-/// The write lock is taken only if no more than this remains to backfill, bytes: it bounds how long it is held.
+/// The write lock is taken only if no more than this remains to backfill, bytes. It bounds how long
+/// the lock is held.
 const LEFT_BYTES_MAX: u64 = 512 << 10;
-/// After an attempt that did not lead to a restart, wait this long.
+/// Pause after an attempt that did not lead to a restart.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds of backfilling before the write lock is taken.
 const ROUNDS: u32 = 8;
-/// The write lock is not taken while the disk is so slow that a round takes longer, unless the log has grown to
-/// `PATIENCE` times [`KeeperOptions::hard_bytes`].
+/// The write lock is not taken while the disk is so slow that a round takes longer than this,
+/// unless the `-wal` file has grown to `SLOW_DISK_FACTOR` times [`KeeperOptions::hard_bytes`].
 const ROUND_MAX: Duration = Duration::from_millis(8);
-const PATIENCE: u64 = 4;
-/// What another holds, the write lock or the right to checkpoint, is asked for this often in a round.
+const SLOW_DISK_FACTOR: u64 = 4;
+/// Attempts per round to get the write lock or the right to checkpoint while another process holds
+/// it.
 const TRIES: u32 = 40;
 const TRY_EVERY: Duration = Duration::from_micros(250);
-/// Hand over at most this often: each one lets the application's next checkpoint do work, and sync twice for it.
+/// Minimum interval between hand-overs: each one lets the application's next checkpoint do work,
+/// and sync twice for it.
 pub const HAND_OVER_EVERY: Duration = Duration::from_millis(25);
 
-/// When the log is to restart.
+/// When the `-wal` file should restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeeperOptions {
-    /// From this size on the log is brought to restart without taking the write lock, bytes.
+    /// Size of the `-wal` file from which it is made to restart without the write lock, bytes.
     pub soft_bytes: u64,
-    /// From this size on the write lock is taken for it, bytes.
+    /// Size of the `-wal` file from which the write lock is taken for that, bytes.
     pub hard_bytes: u64,
 }
 
@@ -63,19 +70,20 @@ impl Default for KeeperOptions {
     }
 }
 
-/// Asks the other threads of a watch to leave the disk alone: under the write lock every sync counts.
+/// Asks the other threads of a watch to leave the disk alone: under the write lock every sync
+/// counts.
 #[derive(Debug, Clone, Default)]
 pub struct Quiet(Arc<AtomicBool>);
 
 impl Quiet {
-    /// Returns once nobody asks for quiet.
-    pub fn wait(&self) {
+    /// Returns once no thread asks for quiet.
+    pub fn wait(&self, clock: &dyn Clock) {
         while self.0.load(Ordering::Relaxed) {
-            std::thread::sleep(TRY_EVERY);
+            clock.sleep(TRY_EVERY);
         }
     }
 
-    /// Asks, until what is returned is dropped.
+    /// Asks for quiet until the returned guard is dropped.
     fn ask(&self) -> impl Drop + '_ {
         struct Asked<'a>(&'a AtomicBool);
         impl Drop for Asked<'_> {
@@ -88,7 +96,7 @@ impl Quiet {
     }
 }
 
-/// Keeps the log's size in bounds.
+/// Bounds the size of the `-wal` file.
 #[derive(Debug)]
 pub struct Keeper {
     options: KeeperOptions,
@@ -120,15 +128,20 @@ impl Keeper {
         }
     }
 
-    /// How long the write lock was held, each time.
+    /// The durations for which the write lock was held.
     #[must_use]
     pub fn write_lock_held(&self) -> &[Duration] {
         &self.write_lock
     }
 
-    /// To be called after each look, with what it saw published. Moves our read transaction on, and lets the log restart
-    /// when it is time.
-    pub fn tend(&mut self, source: &mut Source, capture: &mut Capture, published: Published) -> Result<()> {
+    /// Call this after each look, with what the look saw published. It moves the read transaction
+    /// on, and lets the `-wal` file restart when it is time.
+    pub fn maintain(
+        &mut self,
+        source: &mut Source,
+        capture: &mut Capture,
+        published: Published,
+    ) -> Result<()> {
         let now = self.clock.monotonic();
         let tx = capture.last_tx();
         let page_bytes = u64::from(capture.position().page_bytes);
@@ -136,12 +149,13 @@ impl Keeper {
         let due = |since: Option<Duration>, pause| since.is_none_or(|t| now.saturating_sub(t) >= pause);
         let quiet = std::mem::replace(&mut self.looked_tx, tx) == tx;
         let all_backfilled = published.frames == published.backfilled;
-        // Off read lock 0 as soon as there is news: an automatic checkpoint that finds it taken sorts all frames in vain,
-        // at each commit.
+        // Leave read lock 0 as soon as there is news. While the lock is taken, an automatic
+        // checkpoint sorts all frames in vain, at each commit.
         let due_news = source.may_restart()
             || quiet
             || log_bytes < self.options.soft_bytes && due(self.handed_over, HAND_OVER_EVERY);
-        // The first read transaction may hold frames that were backfilled since, and keep a TRUNCATE waiting.
+        // The first read transaction may hold frames that were backfilled since it began, and keep
+        // a TRUNCATE waiting.
         let holds = !source.may_restart() || self.handed_over.is_none();
         if all_backfilled && holds || due_news && tx != self.handed_over_tx {
             self.hand_over(source, capture)?;
@@ -162,7 +176,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Tries once to have everything backfilled, before the watch ends.
+    /// Tries once to backfill everything, before the watch ends.
     pub fn settle(&self, source: &mut Source, capture: &mut Capture) -> Result<()> {
         self.attempt(source, capture)
     }
@@ -173,7 +187,8 @@ impl Keeper {
             .is_some_and(|o| o.published.frames == o.published.backfilled && source.may_restart()))
     }
 
-    /// A hand-over with what [`Source::hand_over`] asks for: a look under the standing transaction.
+    /// Makes a hand-over after a look under the open transaction, as [`Source::hand_over`]
+    /// requires.
     fn hand_over(&self, source: &mut Source, capture: &mut Capture) -> Result<bool> {
         capture.look(source)?;
         source.hand_over(capture.position(), || self.sync())
@@ -191,15 +206,16 @@ impl Keeper {
         Ok(())
     }
 
-    /// Hands over, and does what the next hand-over needs for read lock 0: what is captured on our disk, and all of it
-    /// in the database file. False if another stood in the way.
+    /// Makes a hand-over, and then what the next hand-over needs for read lock 0: captured frames
+    /// are synced in the local log, and all frames are in the database file. False if another
+    /// process blocked it.
     fn backfill(&self, source: &mut Source, capture: &mut Capture) -> Result<bool> {
         if !self.hand_over(source, capture)? {
             return Ok(false);
         }
         let (synced, backfilled) = std::thread::scope(|scope| {
             let synced = scope.spawn(|| self.sync());
-            let backfilled = checkpoint(source);
+            let backfilled = checkpoint(source, self.clock.as_ref());
             (synced.join(), backfilled)
         });
         synced.map_err(|_| Error::Died)??;
@@ -210,17 +226,17 @@ impl Keeper {
         let quiet = self.quiet.clone();
         let _asked = quiet.ask();
         for _ in 0..ROUNDS {
-            // Nearly all that has to be backfilled and synced is done before the lock is taken, and the last of these
-            // rounds tells how long it will be held.
+            // Nearly everything is backfilled and synced before the lock is taken. The duration of
+            // the last of these rounds predicts how long the lock will be held.
             let begun = self.clock.monotonic();
             let backfilled = self.backfill(source, capture)?;
             let slow = self.clock.monotonic().saturating_sub(begun) > ROUND_MAX;
             let log_bytes = u64::from(capture.position().frame) * page_bytes;
-            let may_wait = log_bytes < self.options.hard_bytes.saturating_mul(PATIENCE);
-            if !backfilled || slow && may_wait || !is_little_left(source, page_bytes)? {
+            let may_wait = log_bytes < self.options.hard_bytes.saturating_mul(SLOW_DISK_FACTOR);
+            if !backfilled || slow && may_wait || !is_nearly_backfilled(source, page_bytes)? {
                 continue;
             }
-            if lock_writes(source)? {
+            if lock_writes(source, self.clock.as_ref())? {
                 let taken = self.clock.monotonic();
                 let outcome = self.attempt(source, capture);
                 source.unlock_writes()?;
@@ -232,29 +248,31 @@ impl Keeper {
     }
 }
 
-/// The application may be at it just now, and then what it backfills we need not.
-fn checkpoint(source: &Source) -> Result<Option<Published>> {
+/// Runs a passive checkpoint. An application's checkpoint may run at the same time; what it
+/// backfills counts too.
+fn checkpoint(source: &Source, clock: &dyn Clock) -> Result<Option<Published>> {
     for _ in 0..TRIES {
         if let Some(done) = source.checkpoint()? {
             return Ok(Some(done));
         }
-        std::thread::sleep(TRY_EVERY);
+        clock.sleep(TRY_EVERY);
     }
     Ok(None)
 }
 
-/// A busy writer leaves the lock free only now and then, and we never wait in a queue: ask for a while.
-fn lock_writes(source: &Source) -> Result<bool> {
+/// Takes the write lock. A busy writer leaves it free only now and then, and this engine never
+/// waits in a queue, so it asks repeatedly.
+fn lock_writes(source: &Source, clock: &dyn Clock) -> Result<bool> {
     for _ in 0..TRIES {
         if source.lock_writes()? {
             return Ok(true);
         }
-        std::thread::sleep(TRY_EVERY);
+        clock.sleep(TRY_EVERY);
     }
     Ok(false)
 }
 
-fn is_little_left(source: &Source, page_bytes: u64) -> Result<bool> {
+fn is_nearly_backfilled(source: &Source, page_bytes: u64) -> Result<bool> {
     let left =
         |o: Observed| u64::from(o.published.frames.saturating_sub(o.published.backfilled)) * page_bytes;
     Ok(source.observe()?.is_some_and(|o| left(o) < LEFT_BYTES_MAX))

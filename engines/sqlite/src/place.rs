@@ -1,8 +1,9 @@
-//! Where a database is: the path that a user gave, and the file that SQLite opens for it.
+//! Where a database is: the path that the user gave, and the file that SQLite opens for it.
 //!
-//! SQLite follows every symbolic link of a path, also of folders on the way, before it derives `-wal` and `-shm` from it
-//! (`unixFullPathname` in os_unix.c). So everything that pitr derives comes from the resolved path too: the log that it
-//! reads, the state folder, the source's name (FAILURES 51).
+//! SQLite follows every symbolic link of a path, also of folders in it, before it derives `-wal`
+//! and `-shm` (`unixFullPathname` in os_unix.c). So everything that pitr derives comes from the
+//! resolved path too: the `-wal` file that it reads, the state folder, the source's name (FAILURES
+//! 51).
 
 use std::io::{Error as IoError, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// A path as it was given, and what it leads to.
+/// A path as the user gave it, and the file that it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     given: PathBuf,
@@ -21,7 +22,8 @@ impl Place {
     /// Follows all links of `path`, which may be relative to the working folder.
     ///
     /// # Errors
-    /// [`Error::Open`] if there is no file, a link leads nowhere or to itself, or a folder may not be entered.
+    /// [`Error::Open`] if there is no file, a link leads nowhere or to itself, or a folder can't be
+    /// entered.
     pub fn resolve(path: &Path) -> Result<Place> {
         let failed = |source| Error::Open { path: path.to_owned(), source };
         let given = std::path::absolute(path).map_err(failed)?;
@@ -29,7 +31,7 @@ impl Place {
         Ok(Place { given, resolved })
     }
 
-    /// A path at which no file is yet.
+    /// A path without a file yet.
     ///
     /// # Errors
     /// [`Error::Open`] if there is no working folder.
@@ -39,12 +41,12 @@ impl Place {
         Ok(Place { resolved: given.clone(), given })
     }
 
-    /// What [`resolve`](Self::resolve) found earlier.
+    /// An earlier result of [`resolve`](Self::resolve).
     pub(crate) fn known(given: PathBuf, resolved: PathBuf) -> Place {
         Place { given, resolved }
     }
 
-    /// The path as it was given, made absolute; links are not followed.
+    /// The given path, made absolute. Links are not followed.
     #[must_use]
     pub fn given(&self) -> &Path {
         &self.given
@@ -59,8 +61,8 @@ impl Place {
     /// Checks that the given path still leads to the same file name.
     ///
     /// # Errors
-    /// [`Error::LinkMoved`] if a link on the way leads elsewhere now; [`Error::Replaced`] if the path leads nowhere;
-    /// [`Error::Open`] if it can't be followed.
+    /// [`Error::LinkMoved`] if a link in the path now leads elsewhere; [`Error::Replaced`] if the
+    /// path leads nowhere; [`Error::Open`] if it can't be followed.
     pub fn check(&self) -> Result<()> {
         match self.given.canonicalize() {
             Ok(now) if now == self.resolved => Ok(()),
@@ -87,7 +89,7 @@ impl Place {
     }
 }
 
-/// True if a path has no file at its end, for now.
+/// True if a path currently leads to no file.
 fn leads_nowhere(error: &IoError) -> bool {
     const ELOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
@@ -122,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_relative_is_resolved_from_the_working_folder() {
+    fn a_relative_path_is_resolved_from_the_working_folder() {
         let place = Place::resolve(Path::new("Cargo.toml")).unwrap();
         assert!(place.given().is_absolute() && place.resolved().is_absolute());
         assert_eq!(place.resolved().file_name().unwrap(), "Cargo.toml");
     }
 
     #[test]
-    fn a_link_on_the_way_that_moves_is_noticed() {
+    fn a_moved_link_in_the_path_is_detected() {
         // FAILURES 51
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();

@@ -1,4 +1,4 @@
-//! How far the database's log has been captured: the note that goes with every commit of ours.
+//! How far the `-wal` file has been captured: the note of every commit in the local log.
 
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, TxId};
@@ -7,30 +7,30 @@ use crate::wal::{Checksum, Salts};
 
 const VERSION: u8 = 1;
 
-/// A place in the database's log, and the size of the database there.
+/// A position in the `-wal` file, and the size of the database there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// Generation of the log; `None` while it had no header yet.
+    /// Generation of the `-wal` file; `None` while it had no header yet.
     pub salts: Option<Salts>,
     /// Number of the last captured frame, 0 before the first.
     pub frame: u32,
-    /// The running sums behind that frame.
+    /// The running sums after that frame.
     pub checksum: Checksum,
-    /// Bytes of a page.
+    /// Size of a page, bytes.
     pub page_bytes: u32,
     /// Pages of the database.
     pub pages: u32,
-    /// The last transaction captured.
+    /// The last captured transaction.
     pub tx: TxId,
-    /// The database file, if it held everything up to here.
+    /// Stamp of the database file, if it held everything up to this position.
     pub file: Option<FileStamp>,
 }
 
-/// Tells whether a database file was written since.
+/// Tells whether a database file was written since the stamp was taken.
 ///
-/// The change time can't be set by any program, and each write moves it, at the granularity of the kernel's
-/// clock: a stamp is taken only of a file that has been left alone for longer than that (see
-/// [`crate::source::Source::file_stamp`]).
+/// No program can set the change time, and each write moves it, at the granularity of the kernel's
+/// clock. So a stamp is taken only of a file that was not written for longer than that granularity
+/// (see [`crate::source::Source::file_stamp`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
     /// Device and inode.
@@ -42,13 +42,13 @@ pub struct FileStamp {
 }
 
 impl Position {
-    /// Length of the database file at this place, bytes.
+    /// Length of the database file at this position, bytes.
     #[must_use]
     pub fn database_bytes(&self) -> u64 {
         u64::from(self.pages) * u64::from(self.page_bytes)
     }
 
-    /// The note's bytes.
+    /// Encodes the note.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
@@ -70,7 +70,7 @@ impl Position {
         out
     }
 
-    /// Reads a note.
+    /// Decodes a note.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "position in the -wal file";
         let mut r = Reader::new(bytes);
@@ -105,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn positions_come_back(salts: Option<[u8; 8]>, frame: u32, s0: u32, s1: u32, page_bytes: u32, pages: u32, tx: u64, stamp: Option<(u64, u64, u64, i64)>) {
+        fn positions_round_trip(salts: Option<[u8; 8]>, frame: u32, s0: u32, s1: u32, page_bytes: u32, pages: u32, tx: u64, stamp: Option<(u64, u64, u64, i64)>) {
             let file = stamp.map(|(dev, ino, len, changed_ns)| FileStamp { file: (dev, ino), len, changed_ns });
             let position = Position { salts: salts.map(Salts), frame, checksum: Checksum { s0, s1 }, page_bytes, pages, tx: TxId::new(tx), file };
             prop_assert_eq!(Position::decode(&position.encode()).unwrap(), position);

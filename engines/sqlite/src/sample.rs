@@ -1,16 +1,18 @@
-//! A bounded sample of the database's pages, to notice bytes that change without the database's log.
+//! A bounded sample of the database's pages, to detect bytes that change without the `-wal` file.
 //!
-//! A file copied over the database in place, or a process that writes through another name, leaves no trace in the
-//! `-wal` file. What we captured tells which content each page must have in the database file. The sample keeps that for
-//! at most [`SLOTS`] pages: a page goes to the slot that its number hashes to, and the newest one stays.
+//! A file copied over the database in place, or a process that writes through another name of it,
+//! leaves no trace in the `-wal` file. The captured frames determine the content of each page of
+//! the database file. The sample keeps that for at most [`SLOTS`] pages: a page goes to the slot
+//! that its number hashes to, and the newest page of a slot stays.
 //!
 //! # Why a mismatch is proof
-//! Right after a look every commit up to our read transaction's mark is captured, and SQLite backfills no frame past
-//! that mark. The newest image of a page, once backfilled, therefore stays in the database file until we capture a newer
-//! one. An entry is compared only if its frame is backfilled, or belongs to an earlier generation of the log.
+//! Right after a look, every commit up to the mark of our read transaction is captured, and SQLite
+//! backfills no frame past that mark. So the newest image of a page, once backfilled, stays in the
+//! database file until a newer one is captured. An entry is compared only if its frame is
+//! backfilled, or belongs to an earlier generation of the `-wal` file.
 //!
 //! # What it misses
-//! Pages outside the sample. Page 1, which nearly every foreign change touches, has a slot of its own.
+//! Pages outside the sample. Page 1, which nearly every foreign change touches, has its own slot.
 
 use std::path::Path;
 
@@ -23,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::wal::Salts;
 use crate::watch::state::open_or_create;
 
-/// Slots for pages other than the first.
+/// Number of slots for pages other than page 1.
 pub const SLOTS: usize = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 10;
 const FILE_NAME: &str = "pages";
@@ -37,22 +39,23 @@ struct Entry {
     page: u32,
     /// CRC-32 of its newest content.
     crc: u32,
-    /// The frame that holds it; 0 if it was backfilled with an earlier generation of the log.
+    /// The frame that holds it; 0 if it was backfilled with an earlier generation of the `-wal`
+    /// file.
     frame: u32,
 }
 
-/// The frame of a page that belongs to a transaction whose commit is still to come.
+/// The frame number of a page whose transaction has no commit yet.
 const UNCOMMITTED: u32 = u32::MAX;
 
-/// The sample. See the module head.
+/// The sample. See the module documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageSample {
     entries: Vec<Entry>,
-    /// The slot that is compared next.
+    /// The slot to compare next.
     next: usize,
     /// The generation that the entries' frames belong to.
     generation: Option<Salts>,
-    /// The pages that the database has, and the fewest that it had.
+    /// Current number of pages of the database, and the smallest number that it had.
     pages: u32,
     pages_min: u32,
 }
@@ -65,28 +68,28 @@ impl Default for PageSample {
 }
 
 impl PageSample {
-    /// Notes that frame `frame` of the current generation holds `data` for `page`.
+    /// Records that frame `frame` of the current generation holds `data` for `page`.
     pub fn captured(&mut self, page: u32, frame: u32, data: &[u8]) {
         self.entries[slot(page)] = Entry { page, crc: crc(data), frame };
     }
 
-    /// Notes an image read back from our log, before the commit that it belongs to.
+    /// Records an image read from the local log, before its commit.
     pub fn logged(&mut self, page: u32, data: &[u8]) {
         self.captured(page, UNCOMMITTED, data);
     }
 
-    /// The images noted since the last commit were committed by frame `frame` of this generation. Which frames they are
-    /// in is not known, but none is later.
+    /// Records that frame `frame` of this generation committed the images added since the last
+    /// commit. Their own frames are not known, but none is later.
     pub fn committed(&mut self, generation: Option<Salts>, frame: u32) {
-        self.enter(generation);
+        self.enter_generation(generation);
         let new = self.entries.iter_mut().filter(|entry| entry.frame == UNCOMMITTED);
         new.for_each(|entry| entry.frame = frame);
     }
 
-    /// Notes what `page` holds in a base: as of frame `frame` of a generation, or in the database file if that is 0. What
-    /// is newer and has its slot stays.
-    pub fn found(&mut self, page: u32, generation: Option<Salts>, frame: u32, data: &[u8]) {
-        // A later generation than the base's: the frame is backfilled.
+    /// Records the content of `page` in a base: as of frame `frame` of a generation, or in the
+    /// database file if that is 0. A newer entry in the slot stays.
+    pub fn from_base(&mut self, page: u32, generation: Option<Salts>, frame: u32, data: &[u8]) {
+        // If the current generation is later than that of the base, the frame is backfilled.
         let frame = if self.generation == generation { frame } else { 0 };
         let entry = &mut self.entries[slot(page)];
         if entry.page == 0 && page <= self.pages_min {
@@ -94,8 +97,8 @@ impl PageSample {
         }
     }
 
-    /// If this is a new generation of the log, everything captured before it is backfilled.
-    pub fn enter(&mut self, generation: Option<Salts>) {
+    /// If this is a new generation of the `-wal` file, everything captured before it is backfilled.
+    pub fn enter_generation(&mut self, generation: Option<Salts>) {
         if self.generation != generation {
             self.generation = generation;
             let old = self.entries.iter_mut().filter(|entry| entry.frame != UNCOMMITTED);
@@ -103,7 +106,7 @@ impl PageSample {
         }
     }
 
-    /// The database has `pages` pages now.
+    /// Sets the number of pages of the database.
     pub fn resize(&mut self, pages: u32) {
         if pages < self.pages {
             let cut_off = self.entries.iter_mut().filter(|entry| entry.page > pages);
@@ -113,8 +116,8 @@ impl PageSample {
         self.pages_min = self.pages_min.min(pages);
     }
 
-    /// Compares page 1 and the next `slots` slots with the database file, of which `backfilled` frames of the current
-    /// generation are backfilled. To be called right after a look.
+    /// Compares page 1 and the next `slots` slots with the database file. `backfilled` frames of
+    /// the current generation are backfilled. Call it right after a look.
     ///
     /// # Errors
     /// [`Error::Overwritten`]; [`Error::ReadDatabase`].
@@ -145,8 +148,9 @@ impl PageSample {
         Ok(())
     }
 
-    /// Stores the sample in the watcher's folder: it covers the timeline's log up to `end`. Not synced: it outlives a
-    /// killed process, and after a power loss a stale or torn one is ignored.
+    /// Stores the sample in the watcher's folder. It covers the timeline's log up to `end`. It is
+    /// not synced: it survives a killed process, and a stale or torn one after a power loss is
+    /// ignored.
     ///
     /// # Errors
     /// [`Error::Open`].
@@ -160,7 +164,8 @@ impl PageSample {
         bytes.put_u32(self.entries.iter().map(|entry| entry.frame).max().unwrap_or(0));
         let mut body = Vec::with_capacity((SLOTS + 1) * ENTRY_BYTES);
         for entry in &self.entries {
-            // The top bit tells whether the page is in a frame of this generation; larger page numbers are left out.
+            // The top bit tells whether the page is in a frame of this generation. Larger page
+            // numbers are left out.
             body.put_u32(if entry.page >> 31 == 0 {
                 entry.page | u32::from(entry.frame != 0) << 31
             } else {
@@ -175,8 +180,8 @@ impl PageSample {
         open_or_create(fs, &path).and_then(|file| file.write_all_at(&bytes, 0)).map_err(io)
     }
 
-    /// The sample as it was saved for this timeline, and the position up to which it covers the log. `None` if there is
-    /// none that can be used.
+    /// The sample saved for this timeline, and the position up to which it covers the log. `None`
+    /// if there is no usable one.
     #[must_use]
     pub fn load(fs: &dyn FileSystem, dir: &Path, timeline: TimelineId) -> Option<(Self, Lsn)> {
         let file = fs.open(&dir.join(FILE_NAME), Access::Read).ok()?;
@@ -210,7 +215,7 @@ impl PageSample {
     }
 }
 
-/// Reads a page; what the file ends before reads as zeros, as in a base.
+/// Reads a page. Bytes past the end of the file read as zeros, as in a base.
 fn read_padded(file: &dyn File, page: &mut [u8], offset: u64) -> std::io::Result<()> {
     let mut done = 0;
     while done < page.len() {
@@ -223,7 +228,7 @@ fn read_padded(file: &dyn File, page: &mut [u8], offset: u64) -> std::io::Result
     Ok(())
 }
 
-/// Page 1 has the first slot to itself.
+/// The slot of a page. Page 1 has the first slot to itself.
 fn slot(page: u32) -> usize {
     if page == 1 { 0 } else { 1 + (page.wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS)) as usize }
 }
@@ -251,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_changed_without_the_log_is_found() {
+    fn a_page_changed_outside_the_log_is_detected() {
         // FAILURES 48
         let dir = tempfile::tempdir().unwrap();
         let file = OsFs.create_new(&dir.path().join("x.db")).unwrap();
@@ -265,7 +270,7 @@ mod tests {
         file.write_all_at(&[9], 0).unwrap();
         assert_eq!(compare(&mut sample, file.as_ref(), 20, 0), Some(1));
         assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None, "nothing is backfilled");
-        sample.enter(Some(Salts([1; 8])));
+        sample.enter_generation(Some(Salts([1; 8])));
         assert_eq!(compare(&mut sample, file.as_ref(), 0, 0), Some(1));
         file.write_all_at(&content(1), 0).unwrap();
         file.set_len(17 * 512 + 7).unwrap();
@@ -273,14 +278,14 @@ mod tests {
         sample.resize(17);
         sample.resize(40);
         sample.captured(30, 21, &content(30));
-        sample.resize(20); // smaller than it was, larger than it has been
+        sample.resize(20); // smaller than at first, larger than its minimum
         assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None);
-        sample.found(17, None, 0, &content(3));
-        assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None, "what was captured stays");
+        sample.from_base(17, None, 0, &content(3));
+        assert_eq!(compare(&mut sample, file.as_ref(), 0, SLOTS), None, "a captured page stays");
     }
 
     #[test]
-    fn images_of_our_log_belong_to_the_generation_of_their_commit() {
+    fn logged_images_belong_to_the_generation_of_their_commit() {
         let mut sample = PageSample::default();
         let (old, new) = (Some(Salts([1; 8])), Some(Salts([2; 8])));
         let frames = |sample: &PageSample| [1, 2, 3].map(|page| sample.entries[slot(page)].frame);
@@ -296,14 +301,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_sample_comes_back_and_a_damaged_one_does_not(
+        fn a_saved_sample_is_loaded_and_a_damaged_one_is_rejected(
             pages in prop::collection::vec((1u32..5000, any::<u8>()), 0..50), frame in 1u32..9, flip: prop::sample::Index,
         ) {
             let dir = tempfile::tempdir().unwrap();
             let mut sample = PageSample::default();
-            sample.enter(Some(Salts([3; 8])));
+            sample.enter_generation(Some(Salts([3; 8])));
             for (page, byte) in pages {
-                if byte % 2 == 0 { sample.captured(page, frame, &[byte]) } else { sample.found(page, None, 0, &[byte]) }
+                if byte % 2 == 0 { sample.captured(page, frame, &[byte]) } else { sample.from_base(page, None, 0, &[byte]) }
             }
             let (timeline, end) = (TimelineId::new(7), Lsn::new(99));
             sample.save(&OsFs, dir.path(), timeline, end).unwrap();

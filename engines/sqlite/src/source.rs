@@ -1,20 +1,24 @@
-//! The watched database: the connections, the read transaction that keeps its log, and the hand-over.
+//! The watched database: the connections, the read transaction that keeps its `-wal` file, and the
+//! hand-over.
 //!
 //! # Invariants
-//! - **One read transaction of ours always stands** from [`Source::open`] to the end. It is either on one of
-//!   SQLite's read locks 1 to 4, and then the log can't restart; or on read lock 0, which SQLite gives to a
-//!   reader when the log is wholly backfilled, and then the log may restart but no frame of its next
-//!   generation can be backfilled, so that it can't restart again.
-//! - **A hand-over opens the next read transaction before it closes the old one**, and is allowed only after
-//!   a look that began when the old one already stood and captured everything it saw (the caller's part). Then
-//!   nothing is lost: let the old transaction stand at mark m. What was captured reaches m or further. Backfill
-//!   can't pass m. The new transaction gets read lock 0 only if everything that is committed is backfilled, which
-//!   means that nothing was committed behind m: all of it is captured, and is made durable in our log before the
-//!   old transaction closes. Otherwise it gets a read lock above 0, the log stands, and what is not yet durable with
-//!   us can be read from it again.
-//! - **Our descriptor of the database file is closed last.** Closing any descriptor of a file drops all POSIX
-//!   locks of the process on it (FAILURES 38), so `file` is the last field, and a [`BaseView`](crate::base::BaseView) that shares it
-//!   must be dropped before another `Source` is opened on the same file.
+//! - **One read transaction of this engine is always open**, from [`Source::open`] to the end. It
+//!   holds one of SQLite's read locks 1 to 4, and then the `-wal` file can't restart. Or it holds
+//!   read lock 0, which SQLite gives to a reader when the whole `-wal` file is backfilled. Then the
+//!   file may restart, but no frame of its next generation can be backfilled, so it can't restart
+//!   again.
+//! - **A hand-over opens the next read transaction before it closes the old one.** It is allowed
+//!   only after a look that began when the old one was already open and captured everything it saw
+//!   (the caller ensures this). Then nothing is lost. Let the old transaction be at mark m. Capture
+//!   reaches m or further. Backfill can't pass m. The new transaction gets read lock 0 only if
+//!   everything committed is backfilled, which means that nothing was committed after m: all of it
+//!   is captured, and is made durable in the local log before the old transaction closes. Otherwise
+//!   it gets a read lock above 0, the `-wal` file can't restart, and frames that are not yet
+//!   durable in the local log can be read from it again.
+//! - **Our descriptor of the database file is closed last.** Closing any descriptor of a file drops
+//!   all POSIX locks of the process on it (FAILURES 38). So `file` is the last field, and a
+//!   [`BaseView`](crate::base::BaseView) that shares it must be dropped before another `Source` is
+//!   opened on the same file.
 
 use std::cell::OnceCell;
 use std::fs::Metadata;
@@ -23,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pitr_format::Timestamp;
-use pitr_vfs::{Access, File, FileSystem, check_regular};
+use pitr_vfs::{Access, Clock, File, FileSystem, check_regular};
 use rusqlite::Connection;
 
 use crate::conn::{self, Published};
@@ -33,34 +37,36 @@ use crate::position::{FileStamp, Position};
 use crate::steps;
 use crate::wal::{Salts, WalFile, WalHeader};
 
-/// What one look found: salts and published frames belong together.
+/// What one look found. Salts and published frames belong to the same generation.
 #[derive(Debug, Clone, Copy)]
 pub struct Observed {
-    /// Header of the log, `None` while it has none.
+    /// Header of the `-wal` file; `None` while it has none.
     pub header: Option<WalHeader>,
     /// What the wal-index publishes.
     pub published: Published,
 }
 
-/// An open, watched database. See the module head for what it promises.
+/// An open, watched database. See the invariants in the module documentation.
 #[derive(Debug)]
 pub struct Source {
+    clock: Arc<dyn Clock>,
     path: PathBuf,
     look: Connection,
     hold: Connection,
     spare: Connection,
-    /// Opened when they are needed first: most databases of a folder never need them.
+    /// Opened at first use: most databases of a folder never need them.
     writer: OnceCell<Connection>,
     checkpointer: OnceCell<Connection>,
     log: WalFile,
-    /// False when the standing read transaction surely keeps the log from restarting.
+    /// False if the open read transaction certainly keeps the `-wal` file from restarting.
     may_restart: bool,
     identities: Identities,
     header: DatabaseHeader,
     file: Arc<dyn File>,
 }
 
-/// What tells a change of the database file: its length, and its times of modification and of change, nanoseconds.
+/// Reveals a change of the database file: its length, and its times of modification and of change,
+/// nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileState {
     len: u64,
@@ -68,7 +74,7 @@ pub struct FileState {
     changed_ns: i64,
 }
 
-/// The files of the database, by device and inode. `None` for one that does not exist.
+/// The files of the database, by device and inode. `None` for a file that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identities {
     database: (u64, u64),
@@ -76,18 +82,18 @@ struct Identities {
     index: Option<(u64, u64)>,
 }
 
-/// A file that was left alone for so long shows every later write in its change time, microseconds.
+/// Time without a write, microseconds, after which every later write shows in the change time.
 const SETTLED_MICROS: u64 = 100_000;
-/// Times a consistent look is tried before the database counts as too busy for now.
+/// Attempts at a consistent look before the database counts as too busy.
 const TRIES: u32 = 1000;
 
 impl Source {
-    /// Opens the database at `path` and begins to keep its log.
+    /// Opens the database at `path` and begins to keep its `-wal` file.
     ///
     /// # Errors
-    /// [`Error::Replaced`] if a file of the database was replaced in just that moment; [`Error::Open`],
+    /// [`Error::Replaced`] if a file of the database was replaced during the call; [`Error::Open`],
     /// [`Error::NotADatabase`], [`Error::NotWalMode`], [`Error::Exclusive`], [`Error::Sqlite`].
-    pub fn open(fs: &dyn FileSystem, path: &Path) -> Result<Self> {
+    pub fn open(fs: &dyn FileSystem, clock: Arc<dyn Clock>, path: &Path) -> Result<Self> {
         let open_error = |source| Error::Open { path: path.to_owned(), source };
         let before = Identities::of(path)?;
         let file = fs.open(path, Access::Read).map_err(open_error)?;
@@ -95,19 +101,20 @@ impl Source {
         if !header.wal_mode {
             return Err(Error::NotWalMode { path: path.to_owned() });
         }
-        // FAILURES 59: SQLite would open these, and wait for a pipe's other end.
+        // FAILURES 59: SQLite would open these, and wait for the other end of a pipe.
         for suffix in ["-journal", "-wal", "-shm"] {
             let beside = with_suffix(path, suffix);
             check_regular(&beside).map_err(|source| Error::Open { path: beside, source })?;
         }
         let connect = || conn::open(path);
         let hold = connect()?;
-        begin_first_read(path, &hold)?;
+        begin_first_read(path, &hold, clock.as_ref())?;
         let identities = Identities::of(path)?;
         let log_path = with_suffix(path, "-wal");
         let log =
             fs.open(&log_path, Access::Read).map_err(|source| Error::Open { path: log_path, source })?;
         let source = Source {
+            clock,
             path: path.to_owned(),
             look: connect()?,
             hold,
@@ -120,7 +127,7 @@ impl Source {
             header,
             file,
         };
-        // What was opened between two equal answers is what the answers name.
+        // Files opened between two equal lookups are the files that the lookups name.
         before.check_still(path, &identities)?;
         source.check_in_place()?;
         Ok(source)
@@ -132,13 +139,13 @@ impl Source {
         &self.path
     }
 
-    /// The header as it stood when the database was opened.
+    /// The header at the time when the database was opened.
     #[must_use]
     pub fn header(&self) -> &DatabaseHeader {
         &self.header
     }
 
-    /// The database's log.
+    /// The `-wal` file.
     #[must_use]
     pub fn log(&self) -> &WalFile {
         &self.log
@@ -150,13 +157,14 @@ impl Source {
         Arc::clone(&self.file)
     }
 
-    /// True unless the standing read transaction surely keeps the log from restarting.
+    /// True unless the open read transaction certainly keeps the `-wal` file from restarting.
     #[must_use]
     pub fn may_restart(&self) -> bool {
         self.may_restart
     }
 
-    /// Header, published and backfilled frames that belong to the same generation of the log.
+    /// Header, published and backfilled frames of one generation of the `-wal` file. `None` if they
+    /// can't be read at the moment.
     pub fn observe(&self) -> Result<Option<Observed>> {
         for _ in 0..TRIES {
             let before = self.log.header()?;
@@ -171,9 +179,9 @@ impl Source {
         Ok(None)
     }
 
-    /// Moves the read transaction to the newest commit. Everything that the last look saw must be captured up
-    /// to `captured`; `make_durable` is called if the log may restart from now on. Returns false if SQLite was
-    /// busy and nothing changed.
+    /// Moves the read transaction to the newest commit. Everything that the last look saw must be
+    /// captured up to `captured`. `make_durable` is called if the `-wal` file may restart from now
+    /// on. Returns false if SQLite was busy and nothing changed.
     pub fn hand_over(
         &mut self,
         captured: &Position,
@@ -186,11 +194,12 @@ impl Source {
             Err(e) => return Err(e),
         }
         let moved = conn::published(&self.look).and_then(|after| {
-            let stands = before.zip(after).is_some_and(|(before, after)| stands(captured, &before, after));
-            if !stands {
+            let holds_frames =
+                before.zip(after).is_some_and(|(before, after)| holds_frames(captured, &before, after));
+            if !holds_frames {
                 make_durable()?;
             }
-            self.may_restart = !stands;
+            self.may_restart = !holds_frames;
             std::mem::swap(&mut self.hold, &mut self.spare);
             Ok(true)
         });
@@ -215,7 +224,7 @@ impl Source {
         }
     }
 
-    /// Gives the write lock back.
+    /// Releases the write lock.
     pub fn unlock_writes(&self) -> Result<()> {
         self.writer.get().map_or(Ok(()), conn::end)
     }
@@ -228,32 +237,34 @@ impl Source {
         Ok(cell.get_or_init(|| opened))
     }
 
-    /// Pages of the database in the standing read transaction.
+    /// Pages of the database in the open read transaction.
     pub fn page_count(&self) -> Result<u32> {
         conn::page_count(&self.hold)
     }
 
-    /// Ends the standing read transaction and begins it again, as long as nothing has been captured.
+    /// Ends the read transaction and begins it again. Allowed only while nothing has been captured.
     pub fn renew(&mut self) -> Result<()> {
         conn::end(&self.hold)?;
         self.may_restart = true;
-        begin_first_read(&self.path, &self.hold)
+        begin_first_read(&self.path, &self.hold, self.clock.as_ref())
     }
 
-    /// The database file's stamp; `None` if it was written so lately that a later write might not show.
+    /// The database file's stamp; `None` if it was written so recently that a later write might not
+    /// show.
     pub fn file_stamp(&self, now: Timestamp) -> Result<Option<FileStamp>> {
         let metadata =
             std::fs::metadata(&self.path).map_err(|e| Error::Open { path: self.path.clone(), source: e })?;
         let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
         let stamp = FileStamp { file: identity(&metadata), len: metadata.len(), changed_ns };
         let changed = Timestamp::from_micros(changed_ns / 1000);
-        // A clock that was set back since shows an earlier time at the next write: that is another one too.
+        // If the clock was set back since, the next write shows an earlier time, which also
+        // differs.
         let settled = now.since(changed).max(changed.since(now)) > SETTLED_MICROS;
         Ok(settled.then_some(stamp))
     }
 
-    /// Checks that the open files of the database are still those at its path (FAILURES 9, 48), and returns the state of
-    /// the database file.
+    /// Checks that the open files of the database are still those at its path (FAILURES 9, 48), and
+    /// returns the state of the database file.
     ///
     /// # Errors
     /// [`Error::Replaced`]; [`Error::Open`] if the path can't be looked up.
@@ -283,7 +294,7 @@ impl Identities {
         Ok(Identities { database, log: of("-wal")?, index: of("-shm")? })
     }
 
-    /// Errors unless `now` names the same files.
+    /// Fails unless `now` names the same files.
     fn check_same(&self, path: &Path, now: &Identities) -> Result<()> {
         let replaced = |path| Err(Error::Replaced { path });
         if now.database != self.database {
@@ -297,7 +308,8 @@ impl Identities {
         }
     }
 
-    /// As [`check_same`](Self::check_same), but a `-wal` or `-shm` that did not exist may have been created.
+    /// As [`check_same`](Self::check_same), but a `-wal` or `-shm` that did not exist may have been
+    /// created.
     fn check_still(&self, path: &Path, now: &Identities) -> Result<()> {
         let (log, index) = (self.log.or(now.log), self.index.or(now.index));
         Identities { log, index, ..*self }.check_same(path, now)
@@ -313,14 +325,15 @@ fn metadata(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// What `first` says, if the log did not restart while it was read: between the salts of the header, read before and
-/// after, the index was looked at twice.
+/// Returns `first`, if the `-wal` file did not restart while it was read. The index was read twice,
+/// between two reads of the header's salts.
 ///
-/// SQLite reads the published frames and then those backfilled. A restart publishes no frame, then clears what is
-/// backfilled, then writes the header, then the first frame, and publishes it. If one came into the middle of `first`,
-/// all n published frames of the old generation seem not to be backfilled, although each of them is. But then `second`
-/// finds none published, or fewer, or as many of the new generation, whose header is in place by then. If it came just
-/// before `first`, frames may count as backfilled where none is published.
+/// SQLite reads the number of published frames and then that of backfilled ones. A restart sets the
+/// published frames to 0, clears the backfilled ones, writes the header, writes the first frame,
+/// and publishes it. If a restart falls into the middle of `first`, all n published frames of the
+/// old generation seem not to be backfilled, although each of them is. But then `second` finds none
+/// published, or fewer, or as many of the new generation, whose header is already in place. If it
+/// falls just before `first`, frames may count as backfilled although none is published.
 fn of_one_generation(
     (before, after): (Option<Salts>, Option<Salts>),
     first: Published,
@@ -330,19 +343,22 @@ fn of_one_generation(
     (before == after && second.frames >= first.frames).then_some(Published { backfilled, ..first })
 }
 
-/// True if a read transaction that began between two observations surely is on a read lock above 0.
+/// True if a read transaction that began between two observations certainly has a read lock above
+/// 0.
 ///
-/// SQLite gives read lock 0 only when all that is committed is backfilled. Before, the generation that we are capturing
-/// had frames that were not: then it could not restart in between, since the old transaction keeps it from that, or,
-/// when that one is itself on read lock 0 of an earlier generation, from being backfilled. So both observations are of
-/// one generation; and if not even what we captured is backfilled after, not all that was committed was at its begin.
-fn stands(captured: &Position, before: &Observed, after: Published) -> bool {
+/// SQLite gives read lock 0 only when everything committed is backfilled. At `before`, the captured
+/// generation had frames that were not backfilled. It could not restart in between: the old
+/// transaction prevents that, or, when it is itself on read lock 0 of an earlier generation,
+/// prevents the backfill. So both observations belong to one generation. If at `after` not even the
+/// captured frames are backfilled, then not everything committed was backfilled when the
+/// transaction began.
+fn holds_frames(captured: &Position, before: &Observed, after: Published) -> bool {
     before.header.map(|h| h.salts) == captured.salts
         && before.published.backfilled < before.published.frames
         && after.backfilled < captured.frame
 }
 
-/// The path with `suffix` behind its last component, as SQLite names the files beside a database.
+/// The path with `suffix` after its last component, as SQLite names the files beside a database.
 #[must_use]
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -361,7 +377,7 @@ fn read_header(path: &Path, file: &dyn File) -> Result<DatabaseHeader> {
     match file.read_exact_at(&mut bytes, 0) {
         Ok(()) => {}
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            return Err(not_a_database("it is shorter than a database's header".to_owned()));
+            return Err(not_a_database("it is shorter than a SQLite header".to_owned()));
         }
         Err(e) => return Err(Error::Open { path: path.to_owned(), source: e }),
     }
@@ -370,13 +386,13 @@ fn read_header(path: &Path, file: &dyn File) -> Result<DatabaseHeader> {
         .ok_or_else(|| not_a_database("it is empty".to_owned()))
 }
 
-/// The first read transaction finds out whether the database can be shared at all.
-fn begin_first_read(path: &Path, conn: &Connection) -> Result<()> {
+/// Begins the first read transaction. It shows whether the database can be shared at all.
+fn begin_first_read(path: &Path, conn: &Connection, clock: &dyn Clock) -> Result<()> {
     const PATIENCE_MS: u64 = 2_000;
     for waited_ms in 0..=PATIENCE_MS {
         match conn::begin_read(conn) {
             Err(e) if e.is_busy() && waited_ms < PATIENCE_MS => {
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                clock.sleep(std::time::Duration::from_millis(1));
             }
             Err(e) if e.is_busy() => return Err(Error::Exclusive { path: path.to_owned() }),
             other => return other,
@@ -390,20 +406,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_restart_in_the_middle_of_a_look_is_seen() {
+    fn a_restart_during_a_look_is_detected() {
         // FAILURES 4
         let at = |frames, backfilled| Published { frames, backfilled };
         let (old, new) = (Some(Salts([1; 8])), Some(Salts([2; 8])));
         let rows = [
             ((old, old), at(9, 4), at(9, 4), Some(at(9, 4))),  // none
-            ((old, old), at(9, 4), at(11, 9), Some(at(9, 4))), // none, but a commit and a checkpoint
-            ((old, old), at(9, 0), at(0, 0), None),            // in the middle of the first
-            ((old, new), at(9, 0), at(3, 0), None),            // there, and a commit
-            ((old, new), at(9, 0), at(9, 0), None),            // there, and a commit of as many frames
-            ((old, old), at(9, 9), at(0, 0), None),            // between the two
-            ((old, old), at(0, 9), at(0, 0), Some(at(0, 0))),  // just before the first
-            ((None, new), at(0, 0), at(3, 0), None),           // after a TRUNCATE
-            ((old, old), at(9, 9), at(9, 9), Some(at(9, 9))),  // behind the second
+            ((old, old), at(9, 4), at(11, 9), Some(at(9, 4))), // none, but a commit and a checkpoint between
+            ((old, old), at(9, 0), at(0, 0), None),            // during the first
+            ((old, new), at(9, 0), at(3, 0), None),            // during the first, then a commit
+            ((old, new), at(9, 0), at(9, 0), None), // during the first, then a commit of as many frames
+            ((old, old), at(9, 9), at(0, 0), None), // between the two
+            ((old, old), at(0, 9), at(0, 0), Some(at(0, 0))), // just before the first
+            ((None, new), at(0, 0), at(3, 0), None), // after a TRUNCATE
+            ((old, old), at(9, 9), at(9, 9), Some(at(9, 9))), // after the second
         ];
         for (salts, first, second, expected) in rows {
             assert_eq!(of_one_generation(salts, first, second), expected, "{salts:?} {first:?} {second:?}");

@@ -1,18 +1,19 @@
-//! A hook for tests: it is called before each step in which the watched database is looked at, on the same thread.
+//! A hook for tests. It is called before each step that reads the watched database, on the same
+//! thread.
 //!
-//! Without `cfg(test)` nothing of it is compiled.
+//! It is compiled only with `cfg(test)`.
 
 #[cfg(test)]
 thread_local! {
     static HOOK: std::cell::RefCell<Option<Box<dyn FnMut()>>> = const { std::cell::RefCell::new(None) };
 }
 
-/// The caller is about to look at the database.
+/// The caller is about to read the database.
 #[inline]
 pub(crate) fn reached() {
     #[cfg(test)]
     HOOK.with(|hook| {
-        // The hook itself may use SQLite, but nothing of ours.
+        // The hook itself may use SQLite, but nothing of this crate.
         if let Ok(mut hook) = hook.try_borrow_mut()
             && let Some(hook) = hook.as_mut()
         {

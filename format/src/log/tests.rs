@@ -58,7 +58,7 @@ fn frame(part: Part, total_len: u32, bytes: &[u8]) -> Frame<'_> {
 }
 
 #[test]
-fn segment_headers_come_back_and_any_flipped_bit_is_found() {
+fn segment_headers_round_trip_and_detect_any_flipped_bit() {
     let index = index();
     let bytes = header().encode(&index);
     assert_eq!(bytes.len(), SEGMENT_HEADER_BYTES as usize);
@@ -72,7 +72,7 @@ fn segment_headers_come_back_and_any_flipped_bit_is_found() {
 }
 
 #[test]
-fn a_later_version_is_refused_by_name() {
+fn a_newer_version_is_refused_with_a_version_error() {
     let mut bytes = header().encode(&index());
     bytes[8] = 2;
     let crc = crc32fast::hash(&bytes[..SEGMENT_FIELDS_BYTES - 4]);
@@ -81,8 +81,8 @@ fn a_later_version_is_refused_by_name() {
 }
 
 #[test]
-fn a_batch_of_another_life_never_checks_out() {
-    // FAILURES 12: a recycled segment full of old valid records.
+fn a_batch_of_another_incarnation_fails_its_checksum() {
+    // FAILURES 12: a recycled segment that is full of old valid records.
     let at = |timeline, segment, incarnation| {
         Seed::new(TimelineId::new(timeline), SegmentNo::new(segment), Incarnation::new(incarnation))
     };
@@ -95,7 +95,7 @@ fn a_batch_of_another_life_never_checks_out() {
 
 proptest! {
     #[test]
-    fn one_flipped_bit_in_a_batch_is_found(data: Vec<u8>, bit: prop::sample::Index) {
+    fn a_flipped_bit_in_a_batch_is_detected(data: Vec<u8>, bit: prop::sample::Index) {
         let seed = header().seed();
         let mut bytes = batch(&[frame(Part::Full, data.len() as u32, &data)], seed, Lsn::new(4096));
         prop_assert!(Batch::decode(&bytes, seed).is_ok());
@@ -105,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn fragments_join_to_the_record(data in prop::collection::vec(any::<u8>(), 3..2000), cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>())) {
+    fn fragments_assemble_to_the_record(data in prop::collection::vec(any::<u8>(), 3..2000), cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>())) {
         let mut at = [cuts.0.index(data.len()), cuts.1.index(data.len())];
         at.sort_unstable();
         let total = data.len() as u32;
@@ -120,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn records_come_back(a: u64, b: i64, c: i64, data in prop::collection::vec(any::<u8>(), 1..300)) {
+    fn records_round_trip(a: u64, b: i64, c: i64, data in prop::collection::vec(any::<u8>(), 1..300)) {
         let (t, u) = (Timestamp::from_micros(b), Timestamp::from_micros(c));
         let records = [
             Record::Image { file: FileId::new(3), block: a >> 24, data: &data },
@@ -141,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn any_payload_is_a_record_or_an_error(kind: u8, payload: Vec<u8>) {
+    fn arbitrary_payloads_never_panic(kind: u8, payload: Vec<u8>) {
         let _ = Record::decode(kind, &payload);
         let _ = SegmentHeader::decode(&payload);
         let _ = Batch::decode(&payload, header().seed());
@@ -149,8 +149,9 @@ proptest! {
 }
 
 #[test]
-fn a_batch_that_counts_too_few_frames_says_so_once() {
-    // FAILURES 31. Found by the fuzz target `segment`: the error came for ever, and whoever looked for the last frame never ended.
+fn a_batch_that_counts_too_few_frames_fails_once() {
+    // FAILURES 31. The fuzz target `segment` found this: the error repeated forever, so a caller
+    // that looked for the last frame never finished.
     let seed = header().seed();
     let mut bytes =
         batch(&[frame(Part::Full, 3, b"one"), frame(Part::Full, 3, b"two")], seed, Lsn::new(4096));
@@ -162,7 +163,7 @@ fn a_batch_that_counts_too_few_frames_says_so_once() {
 }
 
 #[test]
-fn a_batch_at_the_end_of_the_range_is_refused_before_anyone_adds_to_its_position() {
+fn a_batch_that_overflows_the_lsn_range_is_refused() {
     // FAILURES 17
     let seed = header().seed();
     let span = batch(&[frame(Part::Full, 5, b"12345")], seed, Lsn::ORIGIN).len().next_multiple_of(8) as u64;

@@ -75,7 +75,7 @@ fn nothing_is_written_in_clear_by_mistake() {
     let outsider = Objects::with_store(shared.clone()).unwrap();
     put(&outsider, "forged", b"x").unwrap();
     let refused = open(&shared, &key(1)).unwrap().get_footer("forged", ObjectKind::Claim).unwrap_err();
-    assert!(matches!(refused, Error::Object { source: CodecError::InClear { .. }, .. }), "{refused}");
+    assert!(matches!(refused, Error::Object { source: CodecError::NotEncrypted { .. }, .. }), "{refused}");
 
     let plain = Objects::memory().unwrap();
     let repository = plain.init_repository(NOW).unwrap();

@@ -1,4 +1,5 @@
-//! Duplicates of three kinds, each 40% of a file: what the repository grows by, beside what is left without them.
+//! Files of which 40% are duplicates, of three kinds: growth of the repository with and without the
+//! duplicates.
 
 use crate::made::{BLOCK, MB, Noise, file, meta, open, repository};
 use pitr_format::FileId;
@@ -20,7 +21,7 @@ impl BlockSource for Held {
     }
 }
 
-/// Bytes that a first snapshot of these adds.
+/// Bytes that a first snapshot of `bytes` adds to the repository.
 fn stored(bytes: Vec<u8>) -> Result<u64, Box<dyn Error>> {
     let (_dir, folder) = repository()?;
     let store = open(&folder)?;
@@ -41,7 +42,7 @@ pub(crate) fn run(megabytes: u64) -> Result<(), Box<dyn Error>> {
     copies.extend_from_slice(&unique[..extents * 4 / 10 * EXTENT]);
     let mut zeros = unique.clone();
     zeros.resize(whole.len(), 0);
-    // Each block of the second kind is a copy of one that stands somewhere else.
+    // Each block of the first two in five is a copy of another block of the file.
     let mut scattered = whole.clone();
     for place in (0..scattered.len() / BLOCK).filter(|place| place % 5 < 2) {
         let from = (noise.next() as usize % (scattered.len() / BLOCK / 5)) * 5 + 2;

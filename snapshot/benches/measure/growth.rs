@@ -1,5 +1,5 @@
-//! The first snapshot, an increment by a tracker's word and one by comparison, of files that grow while the change stays the
-//! same.
+//! The first snapshot, a tracked increment and a compared increment, for files of growing size with
+//! a constant amount of changes.
 
 use crate::made::{BLOCK, MB, Noise, file, meta, open, repository};
 use pitr_format::FileId;
@@ -40,7 +40,8 @@ fn make(path: &Path, len: u64) -> Result<Source, Box<dyn Error>> {
     Ok(Source { file, len })
 }
 
-/// Rewrites blocks all over the file; which, and what they take when compressed together.
+/// Rewrites blocks all over the file. Returns the set of blocks and their size when compressed
+/// together.
 fn change(source: &Source, bytes: u64, seed: u64) -> Result<(ChangeSet, u64), Box<dyn Error>> {
     let size = BlockSize::new(BLOCK as u32)?;
     let (mut set, mut noise) = (ChangeSet::new(), Noise(seed));
@@ -61,7 +62,7 @@ fn change(source: &Source, bytes: u64, seed: u64) -> Result<(ChangeSet, u64), Bo
     Ok((set, together))
 }
 
-/// Seconds, and the peak of anonymous memory in MB.
+/// Runs `work`. Returns also the seconds and the peak of anonymous memory in MB.
 fn timed<T>(work: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<(T, f64, f64), Box<dyn Error>> {
     let (done, peak) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -82,7 +83,7 @@ fn timed<T>(work: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<(T, f64,
     })
 }
 
-/// Errors unless the snapshot is the file.
+/// Returns an error unless the snapshot equals the file.
 fn check(folder: &Path, manifest: &Manifest, source: &Source) -> Result<(), Box<dyn Error>> {
     let reader = SnapshotReader::open(open(folder)?, manifest.clone());
     let wanted: Vec<u64> = (0..reader.extents(FileId::FIRST)?).collect();

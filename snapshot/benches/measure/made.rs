@@ -1,4 +1,4 @@
-//! What is measured: bytes made for the purpose, and a repository for them.
+//! Generated data, and a repository for it.
 
 use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
@@ -24,13 +24,14 @@ impl Noise {
         out.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&self.next().to_le_bytes()));
     }
 
-    /// A place in the `n`th of `count` equal parts of `all`: so places are scattered, and none comes twice.
+    /// A number in the `n`th of `count` equal parts of `all`: the numbers are scattered and never
+    /// repeat.
     pub(crate) fn scattered(&mut self, count: u64, all: u64, n: u64) -> u64 {
         let (begin, end) = (n * all / count, (n + 1) * all / count);
         begin + self.next() % (end - begin)
     }
 
-    /// Half noise, half text.
+    /// Fills a block with half noise and half text.
     pub(crate) fn block(&mut self, out: &mut [u8]) {
         let (front, back) = out.split_at_mut(out.len() / 2);
         self.fill(front);
@@ -59,14 +60,14 @@ pub(crate) fn meta(at: u64) -> Result<SnapshotMeta, Box<dyn Error>> {
     })
 }
 
-/// A handle that has seen nothing yet.
+/// Opens a new store handle without cached state.
 pub(crate) fn open(folder: &Path) -> Result<ChunkStore, Box<dyn Error>> {
     Ok(ChunkStore::open(Objects::local(folder)?)?)
 }
 
-/// An empty repository below a folder that goes away.
+/// Creates an empty repository in a temporary folder.
 pub(crate) fn repository() -> Result<(tempfile::TempDir, std::path::PathBuf), Box<dyn Error>> {
-    // On the disk that holds what is built.
+    // Uses the disk that holds the build output.
     let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into();
     let dir = tempfile::tempdir_in(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(beside))?;
     let folder = dir.path().join("repo");

@@ -1,4 +1,4 @@
-//! `cargo xtask measure snapshot, metadata, duplicates`.
+//! The measurements behind `cargo xtask measure snapshot, metadata, duplicates`.
 
 mod duplicates;
 mod growth;

@@ -1,4 +1,5 @@
-//! What an increment writes besides the blocks that changed: leaves, footers, an index and a root.
+//! The bytes that an increment writes besides the changed blocks: leaves, footers, an index and a
+//! root.
 
 use crate::made::{BLOCK, MB, Noise, file, meta, open, repository};
 use pitr_format::FileId;
@@ -6,14 +7,15 @@ use pitr_snapshot::{BlockSource, BoxError, EXTENT_BYTES, FileShape, Tracked, wri
 use pitr_tracker::{BlockSize, ChangeSet};
 use std::error::Error;
 
-/// Contents of which every extent has one: nothing of so large a source is stored, but each of its extents has a chunk.
+/// Number of distinct extent contents. They keep the stored data small, while each extent still has
+/// a chunk.
 const CONTENTS: u64 = 64;
 const EXTENT: usize = EXTENT_BYTES as usize;
 
 struct Synthetic {
     len: u64,
     contents: Vec<Vec<u8>>,
-    /// Blocks that changed are noise, each its own.
+    /// Changed blocks. Each holds its own noise.
     changed: ChangeSet,
 }
 
@@ -31,7 +33,7 @@ impl BlockSource for Synthetic {
             }
             return Ok(());
         }
-        // From the begin of an extent, several at once.
+        // Reads start at an extent and cover several.
         for (extent, out) in (offset / EXTENT as u64..).zip(buf.chunks_mut(EXTENT)) {
             out.copy_from_slice(&self.contents[(extent % CONTENTS) as usize][..out.len()]);
         }
@@ -62,7 +64,7 @@ pub(crate) fn run(gigabytes: u64, per_mille: u64) -> Result<(), Box<dyn Error>> 
     let changed = source.changed.clone();
     let next =
         write_increment(&store, &first, &mut Tracked::new(&source, &changed), meta(2)?)?.publish(&store)?;
-    let bytes = count * BLOCK as u64; // noise is stored as it is
+    let bytes = count * BLOCK as u64; // noise is stored uncompressed
     let besides = next.snapshot.sizes.stored - bytes;
     println!("| {gigabytes} | {count} | {bytes} | {} | {besides} |", next.snapshot.sizes.stored);
     Ok(())

@@ -8,7 +8,7 @@ use pitr_tracker::{BlockSize, ChangeSet};
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-/// Files by number: their bytes, and the size of their blocks.
+/// Files by number: content and block size.
 #[derive(Default)]
 pub(crate) struct Files {
     pub(crate) files: Vec<(Vec<u8>, u32)>,
@@ -53,7 +53,7 @@ impl BlockSource for Files {
     }
 }
 
-/// That every way of reading brings the same bytes, and that the tree is whole.
+/// Checks that every read method returns the same bytes, and that the tree is complete.
 fn check(store: &ChunkStore, manifest: &Manifest, files: &Files) {
     let reader = SnapshotReader::open(store.clone(), manifest.clone());
     let mut stored = HashSet::new();
@@ -140,7 +140,7 @@ fn some() -> Files {
 }
 
 #[test]
-fn files_without_blocks_come_back_beside_others() {
+fn files_with_and_without_blocks_round_trip() {
     let (store, files) = (memory(), some());
     let full = taken(&store, &files, 1, None);
     check(&store, &full, &files);
@@ -148,7 +148,7 @@ fn files_without_blocks_come_back_beside_others() {
 }
 
 #[test]
-fn what_is_put_into_a_file_costs_little_more_than_itself() {
+fn an_insertion_costs_little_more_than_its_size() {
     let (store, mut files) = (memory(), some());
     let full = taken(&store, &files, 1, None);
     let middle = files.files[0].0.len() / 2;
@@ -166,11 +166,11 @@ fn what_is_put_into_a_file_costs_little_more_than_itself() {
 }
 
 #[test]
-fn a_file_that_did_not_change_is_not_read() {
+fn an_unchanged_file_is_not_read() {
     let (store, mut files) = (memory(), some());
     let full = taken(&store, &files, 1, None);
     files.unchanged = [FileId::new(0), FileId::new(1), FileId::new(4)].into();
-    files.files[4].0.push(6); // nobody knows better than its length
+    files.files[4].0.push(6); // its length shows the change
     files.read.lock().unwrap().clear();
     let next = taken(&store, &files, 2, Some(&full));
     check(&store, &next, &files);
@@ -178,7 +178,7 @@ fn a_file_that_did_not_change_is_not_read() {
     assert!(!read.contains(&FileId::new(0)) && !read.contains(&FileId::new(1)));
     assert!(read.contains(&FileId::new(3)) && read.contains(&FileId::new(4)));
     assert_eq!(next.snapshot.sizes.changed, 2);
-    // Of one that is known to have changed all is read.
+    // A file that is known to have changed is read whole.
     for file in [0, 1] {
         files.files[file as usize].0[100] ^= 1;
         files.changes.mark(FileId::new(file), BlockSize::DEFAULT, 0);
@@ -189,7 +189,7 @@ fn a_file_that_did_not_change_is_not_read() {
 }
 
 #[test]
-fn a_file_may_become_one_of_blocks_and_the_other_way() {
+fn a_file_may_gain_or_lose_its_blocks() {
     let (store, mut files) = (memory(), some());
     let full = taken(&store, &files, 1, None);
     files.files[0].1 = 512;
@@ -205,7 +205,7 @@ fn a_file_may_become_one_of_blocks_and_the_other_way() {
 }
 
 #[test]
-fn a_delta_of_blocks_has_no_place_for_them() {
+fn a_delta_with_files_without_blocks_is_refused() {
     struct Nothing(Vec<FileShape>);
     impl Delta for Nothing {
         fn files(&self) -> Vec<FileShape> {

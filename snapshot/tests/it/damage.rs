@@ -1,4 +1,4 @@
-//! Damaged trees, broken promises, crashes.
+//! Damaged trees, contract violations, crashes.
 
 use crate::model::Model;
 use crate::{FILE, Noise, memory, meta, restored, source_name};
@@ -37,7 +37,7 @@ fn read_all(store: &ChunkStore, path: &str) -> Result<Vec<Vec<u8>>> {
 }
 
 #[test]
-fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
+fn a_flipped_byte_is_refused_or_harmless() {
     // FAILURES 29
     let folder = tempfile::tempdir().unwrap();
     let store = local(folder.path());
@@ -74,7 +74,7 @@ fn one_flipped_byte_anywhere_is_refused_or_does_not_matter() {
 }
 
 #[test]
-fn a_damaged_parent_is_named_and_can_be_done_without() {
+fn a_damaged_parent_is_reported_and_a_full_snapshot_is_possible() {
     // FAILURES 29
     let folder = tempfile::tempdir().unwrap();
     let store = local(folder.path());
@@ -90,7 +90,7 @@ fn a_damaged_parent_is_named_and_can_be_done_without() {
     assert!(matches!(&error, Error::Parent { snapshot, .. } if *snapshot == full.snapshot.id), "{error}");
     let error = write_full(&store, &model, meta(2), Some(&full)).unwrap_err();
     assert!(matches!(error, Error::Parent { .. }), "{error}");
-    // A store that forgets the lost packs can take a full one.
+    // A store that no longer knows the lost packs can take a full snapshot.
     for index in files_below(&folder.path().join("index")) {
         fs::remove_file(&index).unwrap();
     }
@@ -100,8 +100,8 @@ fn a_damaged_parent_is_named_and_can_be_done_without() {
 }
 
 #[test]
-fn nothing_is_taken_over_from_a_tree_with_a_hole() {
-    // FAILURES 29: what an increment does not touch it would not have looked at.
+fn an_increment_refuses_a_parent_with_a_missing_chunk() {
+    // FAILURES 29: an increment reads nothing of the chunks that it reuses.
     let folder = tempfile::tempdir().unwrap();
     let store = local(folder.path());
     let mut model = filled(300);
@@ -116,7 +116,7 @@ fn nothing_is_taken_over_from_a_tree_with_a_hole() {
 }
 
 #[test]
-fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
+fn damaged_roots_are_reported_and_do_not_block_the_others() {
     // FAILURES 29, 36
     let folder = tempfile::tempdir().unwrap();
     let store = local(folder.path());
@@ -136,7 +136,8 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     let damaged: Vec<_> = roots.damaged.iter().map(|root| root.path.clone()).collect();
     assert_eq!(damaged, taken[..3].iter().map(|m| m.path(store.objects())).collect::<Vec<_>>());
     assert!(roots.damaged.iter().all(|root| root.error.to_string().starts_with(root.path.as_str())));
-    // Who looks for the newest one passes over those, and is told of none before the one that he takes.
+    // A search for the newest root skips the damaged ones, and reads no root before the one that it
+    // returns.
     let names = list(store.objects(), &source_name()).unwrap();
     let newest = |names: &[RootName], fits: fn(&Snapshot) -> bool| {
         newest(store.objects(), &source_name(), names, fits).unwrap()
@@ -150,7 +151,7 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
     let gone = taken[3].manifest(&store).unwrap_err();
     assert!(matches!(gone, Error::Gone { snapshot } if snapshot == taken[3].id), "{gone}");
     assert_eq!(newest(&names, |_| true), None);
-    // What is no root's name is nobody's root.
+    // Files without a root's name are not listed.
     let folder = folder.path().join(taken[0].path(store.objects()));
     fs::rename(&folder, folder.with_file_name("0000000000000001-0")).unwrap();
     fs::write(folder.with_file_name("1-00000000"), b"").unwrap();
@@ -158,7 +159,7 @@ fn damaged_roots_are_told_and_keep_nobody_from_the_others() {
 }
 
 #[test]
-fn a_snapshot_that_was_not_published_does_not_exist() {
+fn an_unpublished_snapshot_does_not_exist() {
     // FAILURES 23
     let store = memory();
     let mut model = filled(20);
@@ -169,7 +170,7 @@ fn a_snapshot_that_was_not_published_does_not_exist() {
         load_all(store.objects(), &source_name()).unwrap().snapshots,
         std::slice::from_ref(&full.snapshot)
     );
-    // The reply to the root's put was lost; it is put again.
+    // The reply to the root's put is lost, and the root is put again.
     model.mark();
     let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
     let first = next.clone().publish(&store).unwrap();
@@ -198,7 +199,7 @@ impl Delta for Broken<'_> {
 }
 
 #[test]
-fn a_delta_that_breaks_its_promises_is_refused() {
+fn a_delta_that_violates_its_contract_is_refused() {
     let store = memory();
     let mut model = filled(300);
     model.file().set_len(40 << 20);
@@ -216,7 +217,8 @@ fn a_delta_that_breaks_its_promises_is_refused() {
         vec![(FILE, 1, vec![1; 4095])],
         vec![(FILE, 1, vec![1; 8192])],
         (256..512).map(one).chain([one(299)]).collect(),
-        // So far apart that the first was stored before the second came: as a block, and as a whole extent.
+        // So far apart that the first was already stored when the second came: as a block, and as a
+        // whole extent.
         (0..9000).map(one).chain([one(7)]).collect(),
         (0..9000).chain(0..256).map(one).collect(),
     ] {
@@ -228,7 +230,7 @@ fn a_delta_that_breaks_its_promises_is_refused() {
 }
 
 #[test]
-fn a_source_that_cannot_be_read_or_held_is_named() {
+fn an_unreadable_or_invalid_source_is_reported() {
     let store = memory();
     struct Source(FileShape, usize);
     impl BlockSource for Source {

@@ -1,4 +1,4 @@
-//! Random histories: every snapshot of one restores byte for byte, whatever came before and after it.
+//! Random histories: every snapshot restores byte for byte, whatever precedes and follows it.
 
 use crate::model::{Model, ModelFile};
 use crate::{FILE, Noise, memory, meta, restored, source_name};
@@ -9,34 +9,35 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// A run of blocks from a place in the file, as parts of 256; of zeros, or of what compresses, or not.
+    /// Writes a run of blocks from `at`/256 of the file: zeros, compressible or incompressible
+    /// data.
     Write {
         file: u8,
         at: u8,
         blocks: u16,
         fill: u8,
     },
-    /// Single blocks all over the file.
+    /// Writes single blocks all over the file.
     Scatter {
         file: u8,
         blocks: u8,
         seed: u64,
     },
-    /// A new length: as parts of 256 of the longest, and bytes.
+    /// Sets the length: `parts`/256 of the maximum, plus `bytes`.
     SetLen {
         file: u8,
         parts: u8,
         bytes: u16,
     },
-    /// Another file takes the place.
+    /// Replaces the file.
     Replace {
         file: u8,
         log: u8,
     },
     Full,
     Compared,
-    /// Of these files the source tells what changed, the other is compared.
-    Told {
+    /// The source knows the changes of these files. The other file is compared.
+    Reported {
         files: u8,
     },
     Increment {
@@ -55,7 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (file, 9..=16u8).prop_map(|(file, log)| Op::Replace { file, log }),
         1 => Just(Op::Full),
         2 => Just(Op::Compared),
-        4 => (1..4u8).prop_map(|files| Op::Told { files }),
+        4 => (1..4u8).prop_map(|files| Op::Reported { files }),
         6 => prop::option::of(any::<u64>()).prop_map(|shuffle| Op::Increment { shuffle }),
     ]
 }
@@ -115,8 +116,8 @@ impl History {
             }
             Op::Full => self.full(false),
             Op::Compared => self.full(true),
-            Op::Told { files } => {
-                let source = self.model.telling(|file| files >> file.get() & 1 == 1);
+            Op::Reported { files } => {
+                let source = self.model.reporting(|file| files >> file.get() & 1 == 1);
                 let parent = self.taken.last().map(|(parent, _)| parent);
                 let next = write_full(&self.store, &source, self.meta(), parent).unwrap();
                 if parent.is_some() {
@@ -152,7 +153,7 @@ impl History {
         self.check(self.taken.len() - 1, &self.store);
     }
 
-    /// Compares the extents that ever held anything, their neighbours, and the last.
+    /// Compares the extents that ever held data, their neighbours, and the last extent.
     fn check(&self, no: usize, store: &ChunkStore) {
         let (manifest, model) = &self.taken[no];
         let reader = SnapshotReader::open(store.clone(), manifest.clone());
@@ -170,7 +171,7 @@ impl History {
         }
     }
 
-    /// Compares every snapshot, read by a process that comes later.
+    /// Compares every snapshot, as read by a later process.
     fn check_all(&self) {
         let store = ChunkStore::open(self.store.objects().clone()).unwrap();
         let roots = load_all(store.objects(), &source_name()).unwrap();
@@ -200,13 +201,13 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Files of several nodes, sparse, by increments only: reading them whole would take too long.
+    /// Sparse files of several nodes, by increments only: reading them whole would take too long.
     #[test]
     fn files_of_many_nodes_restore(log in 12..=16u8, ops in prop::collection::vec(op(), 1..16)) {
         let mut history = History::new(log, 9 << 30);
         history.apply(&Op::Full);
         history.apply(&Op::SetLen { file: 0, parts: 255, bytes: 0 });
-        let is_whole = |op: &Op| matches!(op, Op::Full | Op::Compared | Op::Told { .. });
+        let is_whole = |op: &Op| matches!(op, Op::Full | Op::Compared | Op::Reported { .. });
         ops.iter().filter(|op| !is_whole(op)).for_each(|op| history.apply(op));
         history.apply(&Op::Increment { shuffle: None });
         history.check_all();
@@ -214,7 +215,7 @@ proptest! {
 }
 
 #[test]
-fn what_a_told_file_grew_by_is_read() {
+fn growth_of_a_file_with_known_changes_is_read() {
     for parts in [1, 80, 81, 160, 200] {
         let mut history = History::new(12, 3 << 20);
         history.apply(&Op::SetLen { file: 0, parts, bytes: 77 });
@@ -223,13 +224,13 @@ fn what_a_told_file_grew_by_is_read() {
         history.apply(&Op::SetLen { file: 0, parts: 250, bytes: 5 });
         history.apply(&Op::Write { file: 0, at: 200, blocks: 1000, fill: 2 });
         history.apply(&Op::Scatter { file: 0, blocks: 30, seed: 9 });
-        history.apply(&Op::Told { files: 1 });
+        history.apply(&Op::Reported { files: 1 });
         history.check_all();
     }
 }
 
 #[test]
-fn a_file_that_shrinks_and_grows_again_has_zeros_between() {
+fn a_file_that_shrank_and_grew_has_zeros_in_between() {
     // FAILURES 45
     for len in [0, 1, 5000, 4096 * 300, 4096 * 300 + 1, 2 << 20] {
         let mut history = History::new(12, 3 << 20);
@@ -251,7 +252,8 @@ fn a_file_that_shrinks_and_grows_again_has_zeros_between() {
         history.apply(&Op::Increment { shuffle: None });
         history.model.file().set_len(3 << 20);
         history.apply(&Op::Increment { shuffle: None });
-        // Written back as it was, it is found by comparison although the cut chunk still holds all of it.
+        // The file gets its old content again. The comparison finds it, although the cut chunk
+        // still holds all of it.
         history.apply(&Op::Write { file: 0, at: 0, blocks: 1000, fill: 3 });
         history.apply(&Op::Full);
         history.model.file().set_len(len);

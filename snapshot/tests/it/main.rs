@@ -1,6 +1,6 @@
 //! Snapshots as their users see them.
 
-#![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
+#![allow(clippy::unwrap_used)] // test helpers fail by panicking
 
 mod cut;
 mod damage;
@@ -47,7 +47,7 @@ fn restored(store: &ChunkStore, manifest: &Manifest, file: FileId) -> Vec<u8> {
     (0..extents).flat_map(|extent| reader.read_extent(file, extent).unwrap()).collect()
 }
 
-/// A generator of bytes that nobody can compress.
+/// A generator of incompressible bytes.
 struct Noise(u64);
 
 impl Noise {
@@ -66,7 +66,7 @@ impl Noise {
         self.next() % end
     }
 
-    /// Half of each 64 bytes is noise.
+    /// In each 64 bytes, 32 are noise.
     fn half_compressible(&mut self, len: usize) -> Vec<u8> {
         let word = |at: usize, noise: &mut Noise| if at % 8 < 4 { noise.next() } else { (at / 512) as u64 };
         (0..len.div_ceil(8)).flat_map(|at| word(at, self).to_le_bytes()).take(len).collect()

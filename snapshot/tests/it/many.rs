@@ -1,4 +1,4 @@
-//! Snapshots of many files, which stand in leaves.
+//! Snapshots of many files, which are stored in leaves.
 
 use crate::cut::Files;
 use crate::{Noise, memory, meta, restored};
@@ -17,13 +17,13 @@ fn an_increment_of_many_files_costs_what_changed() {
     let mut files = Files::of(content);
     let full = write_full(&store, &files, meta(1), None).unwrap().publish(&store).unwrap();
     let same = write_full(&store, &files, meta(2), Some(&full)).unwrap().publish(&store).unwrap();
-    // Leaves of 64 files, by 32 bytes in the root.
+    // Leaves of 64 files, with 32 bytes each in the root.
     assert!(stored_by(&same) < 48 * 32 + 1000, "{}", stored_by(&same));
     for changed in [7, 1500, 2999] {
         files.files[changed].0[5] ^= 1;
     }
     let next = write_full(&store, &files, meta(3), Some(&same)).unwrap().publish(&store).unwrap();
-    // Each with its overlay or chunk, and the leaf that it stands in.
+    // Each changed file costs an overlay or chunk, and its leaf of files.
     assert!(stored_by(&next) < stored_by(&same) + 3 * (600 + 64 * 60), "{}", stored_by(&next));
     for (at, number) in [7u32, 8, 1500, 2999].into_iter().enumerate() {
         let file = FileId::new(number);
@@ -36,7 +36,7 @@ fn an_increment_of_many_files_costs_what_changed() {
 }
 
 #[test]
-fn a_damaged_leaf_of_files_is_named_and_its_snapshot_no_parent() {
+fn a_snapshot_with_a_damaged_leaf_of_files_is_refused_as_parent() {
     // FAILURES 29
     let folder = tempfile::tempdir().unwrap();
     let store = crate::damage::local(folder.path());
@@ -49,6 +49,6 @@ fn a_damaged_leaf_of_files_is_named_and_its_snapshot_no_parent() {
     assert_eq!(full.snapshot.manifest(&store).unwrap_err().kind(), ErrorKind::Corrupt);
     let error = full.snapshot.as_parent(&store).unwrap_err();
     assert!(matches!(&error, Error::Parent { snapshot, .. } if *snapshot == full.snapshot.id), "{error}");
-    // What its root tells is there.
+    // The description in its root is still readable.
     assert_eq!(load_all(store.objects(), &full.snapshot.meta.source).unwrap().snapshots, [full.snapshot]);
 }

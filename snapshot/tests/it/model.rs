@@ -1,4 +1,4 @@
-//! What files hold, kept as simply as can be, with what a log would know about their changes.
+//! A simple model of file contents, with what a log would know about the changes.
 
 use crate::Noise;
 use pitr_format::FileId;
@@ -16,7 +16,7 @@ pub(crate) struct ModelFile {
     dirty: BTreeSet<u64>,
     len_min: u64,
     len_before: u64,
-    /// Extents that ever held anything, and those beside.
+    /// Extents that ever held data, and their neighbours.
     pub(crate) touched: BTreeSet<u64>,
 }
 
@@ -88,7 +88,7 @@ impl ModelFile {
         bytes
     }
 
-    /// A snapshot was taken: changes count from here.
+    /// A snapshot was taken. Changes are counted from here.
     fn mark(&mut self) {
         self.dirty.clear();
         (self.len_min, self.len_before) = (self.len, self.len);
@@ -115,13 +115,13 @@ impl Model {
         self.files.values_mut().for_each(ModelFile::mark);
     }
 
-    /// As a source that knows what changed since the last mark of some of its files.
-    pub(crate) fn telling(&self, tells: impl Fn(FileId) -> bool) -> Telling<'_> {
+    /// A source that knows the changes of some files since the last mark.
+    pub(crate) fn reporting(&self, reports: impl Fn(FileId) -> bool) -> ReportingModel<'_> {
         let mut changes = ChangeSet::new();
-        let told: BTreeSet<FileId> = self.files.keys().copied().filter(|file| tells(*file)).collect();
-        for (file, model) in self.files.iter().filter(|(file, _)| told.contains(file)) {
+        let reported: BTreeSet<FileId> = self.files.keys().copied().filter(|file| reports(*file)).collect();
+        for (file, model) in self.files.iter().filter(|(file, _)| reported.contains(file)) {
             let size = BlockSize::new(model.block_bytes).unwrap();
-            // What a file grew by need not be told.
+            // The growth of a file need not be reported.
             let had = model.len_before.div_ceil(model.size());
             model.dirty.range(..had).for_each(|block| changes.mark(*file, size, *block));
             if model.len_min < model.len_before {
@@ -129,10 +129,10 @@ impl Model {
             }
         }
         let len_before = self.files.iter().map(|(file, model)| (*file, model.len_before)).collect();
-        Telling { model: self, changes, told, len_before, read: Mutex::default() }
+        ReportingModel { model: self, changes, reported, len_before, read: Mutex::default() }
     }
 
-    /// The changes since the last mark, in the order of blocks or shuffled.
+    /// The changes since the last mark, in order or shuffled.
     pub(crate) fn delta(&self, shuffle: Option<u64>) -> ModelDelta<'_> {
         ModelDelta { model: self, shuffle }
     }
@@ -159,17 +159,18 @@ impl BlockSource for Model {
     }
 }
 
-/// A model that tells what changed, and remembers what was read of that.
-pub(crate) struct Telling<'a> {
+/// A model that reports changes, and records the reads of the files with known changes.
+pub(crate) struct ReportingModel<'a> {
     model: &'a Model,
     changes: ChangeSet,
-    told: BTreeSet<FileId>,
+    reported: BTreeSet<FileId>,
     len_before: BTreeMap<FileId, u64>,
     read: Mutex<Vec<(FileId, u64, usize)>>,
 }
 
-impl Telling<'_> {
-    /// Panics if anything was read but changed blocks, and extents of which at least half changed.
+impl ReportingModel<'_> {
+    /// Panics if anything was read except changed blocks and extents of which at least half
+    /// changed.
     pub(crate) fn check_read(&self) {
         for (file, offset, len) in self.read.lock().unwrap().iter() {
             let (model, end) = (&self.model.files[file], offset + *len as u64);
@@ -198,20 +199,20 @@ impl Telling<'_> {
     }
 }
 
-impl BlockSource for Telling<'_> {
+impl BlockSource for ReportingModel<'_> {
     fn files(&self) -> Vec<FileShape> {
         self.model.files()
     }
 
     fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
-        if self.told.contains(&file) {
+        if self.reported.contains(&file) {
             self.read.lock().unwrap().push((file, offset, buf.len()));
         }
         self.model.read_at(file, offset, buf)
     }
 
     fn changes(&self, file: FileId) -> Option<&ChangeSet> {
-        self.told.contains(&file).then_some(&self.changes)
+        self.reported.contains(&file).then_some(&self.changes)
     }
 }
 

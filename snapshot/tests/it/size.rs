@@ -1,4 +1,4 @@
-//! What snapshots cost.
+//! The cost of snapshots.
 
 use crate::model::Model;
 use crate::{FILE, Noise, memory, meta, restored};
@@ -20,7 +20,7 @@ fn stored(store: &ChunkStore) -> u64 {
     entries.iter().map(|entry| entry.size).sum()
 }
 
-/// A file of half compressible blocks, and blocks of it chosen at random.
+/// A file of half-compressible blocks.
 fn filled(len: u64, seed: u64) -> Model {
     let mut model = Model::one(BLOCK as u32, len);
     let mut noise = Noise::new(seed);
@@ -40,7 +40,7 @@ fn some_blocks(len: u64, per_mille: u64, seed: u64) -> BTreeSet<u64> {
     chosen
 }
 
-/// Writes the blocks and returns what they take when compressed together.
+/// Writes the blocks. Returns their size when compressed together, bytes.
 fn change(model: &mut Model, blocks: &BTreeSet<u64>, seed: u64) -> u64 {
     let mut noise = Noise::new(seed);
     let mut together = Vec::new();
@@ -53,7 +53,7 @@ fn change(model: &mut Model, blocks: &BTreeSet<u64>, seed: u64) -> u64 {
 }
 
 #[test]
-fn an_increment_costs_what_changed_and_reads_no_more() {
+fn an_increment_stores_its_changes_and_reads_only_leaves() {
     let counting = TestStore::memory();
     let read = counting.bytes_read();
     let store = ChunkStore::open(Objects::with_store(Arc::new(counting)).unwrap()).unwrap();
@@ -74,7 +74,7 @@ fn an_increment_costs_what_changed_and_reads_no_more() {
         assert_eq!(cost, next.snapshot.sizes.stored);
         assert_eq!(next.snapshot.sizes.changed, changed.len() as u64 * BLOCK);
         assert!(cost * 10 < together * 11, "{cost} bytes for blocks that take {together} together");
-        // The leaves of one node, and nothing of 64 MiB.
+        // The leaves of one node, and nothing of the 64 MiB.
         let read_now = read.load(Ordering::Relaxed) - read_before;
         assert!(read_now < 40_000, "{read_now} bytes read");
         parent = next;
@@ -85,7 +85,7 @@ fn an_increment_costs_what_changed_and_reads_no_more() {
 }
 
 #[test]
-fn comparing_finds_the_same_blocks_and_reads_no_content() {
+fn a_comparison_finds_the_changed_blocks_and_reads_no_content() {
     let counting = TestStore::memory();
     let read = counting.bytes_read();
     let store = ChunkStore::open(Objects::with_store(Arc::new(counting)).unwrap()).unwrap();
@@ -95,7 +95,7 @@ fn comparing_finds_the_same_blocks_and_reads_no_content() {
 
     let before = stored(&store);
     let same = write_full(&store, &model, meta(2), Some(&full)).unwrap();
-    assert_eq!(stored(&store), before, "what did not change is not stored");
+    assert_eq!(stored(&store), before, "unchanged data is not stored again");
     assert_eq!(
         (same.snapshot.kind, same.snapshot.parent, same.snapshot.sizes.changed),
         (SnapshotKind::Incremental, Some(full.snapshot.id), 0)
@@ -113,9 +113,10 @@ fn comparing_finds_the_same_blocks_and_reads_no_content() {
     assert_eq!(
         (stored(&store), again.snapshot.sizes.changed),
         (before, 0),
-        "blocks that lie over extents are compared too"
+        "overlaid blocks are compared too"
     );
-    // Of more than 8 MB of packs, three times: leaves, and the ends of packs with 4096 sums of 16 bytes.
+    // Three comparisons with more than 8 MB of packs read only leaves, and footers of packs with
+    // 4096 sums of 16 bytes.
     let read = read.load(Ordering::Relaxed);
     assert!(read < 600_000, "{read} bytes read");
 }
@@ -127,7 +128,8 @@ fn growth_is_stored_once() {
     let full = write_full(&store, &model, meta(1), None).unwrap().publish(&store).unwrap();
     model.mark();
     model.file().set_len(24 * MIB);
-    // The block in front keeps overlays, if there were any, from being cut up as extents are.
+    // Block 5 precedes the growth, so that overlay chunks, if there were any, would not be aligned
+    // with extents.
     let grown: BTreeSet<u64> = (8 * MIB / BLOCK..24 * MIB / BLOCK).chain([5]).collect();
     let together = change(&mut model, &grown, 7);
     let next = write_increment(&store, &full, &mut model.delta(None), meta(2)).unwrap();
@@ -153,7 +155,7 @@ fn zeros_cost_nothing() {
 }
 
 #[test]
-fn an_extent_is_written_whole_when_half_of_it_has_changed() {
+fn an_extent_is_rewritten_when_half_of_it_has_changed() {
     let store = memory();
     let len = 4 * MIB;
     let mut model = filled(len, 1);
@@ -170,12 +172,12 @@ fn an_extent_is_written_whole_when_half_of_it_has_changed() {
         parent = next;
     }
     let whole = costs.iter().filter(|cost| **cost > 3.0).count();
-    assert!((1..=4).contains(&whole), "now and then, not always: {costs:?}");
+    assert!((1..=4).contains(&whole), "sometimes, not always: {costs:?}");
     assert!(costs[0] < 1.1, "{costs:?}");
 }
 
 #[test]
-fn an_extent_is_written_whole_when_its_blocks_are_spread_over_many_chunks() {
+fn an_extent_is_rewritten_when_its_blocks_are_spread_over_many_chunks() {
     let store = memory();
     let mut model = Model::one(512, MIB);
     let mut noise = Noise::new(1);
@@ -190,6 +192,6 @@ fn an_extent_is_written_whole_when_its_blocks_are_spread_over_many_chunks() {
             whole.push(round);
         }
     }
-    assert_eq!(whole, [130], "one block after another, at the 129th chunk");
+    assert_eq!(whole, [130], "rewritten once, at the 129th chunk");
     assert!(restored(&store, &parent, FILE) == model.file().extent(0));
 }

@@ -1,4 +1,5 @@
-//! What both benches time: marks and deltas of 100 GB, and the same by hand as their bounds.
+//! Work that both benches share: marks and deltas of 100 GB, and simple implementations as their
+//! bounds.
 
 use pitr_format::log::{Assembler, Batch, BatchHeader, Frame, Part, Seed};
 use pitr_format::record::Record;
@@ -9,17 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(crate) const FILE: FileId = FileId::FIRST;
 pub(crate) const SIZE: BlockSize = BlockSize::DEFAULT;
-/// Blocks of 100 GB.
+/// Number of blocks in 100 GB.
 pub(crate) const BLOCKS: u64 = 100_000_000_000 / 4096;
-/// Marks that are timed at once.
+/// Number of marks per timing.
 pub(crate) const ROUND: u64 = 1 << 16;
 
-/// A block for each number, all over the file, in an order that looks random and comes out the same.
+/// Maps `nth` to a block anywhere in the file. The order looks random but is reproducible.
 pub(crate) fn scatter(nth: u64) -> u64 {
     nth.wrapping_mul(0x9e37_79b9_7f4a_7c15) % BLOCKS
 }
 
-/// Which blocks a round marks.
+/// The blocks that a round marks.
 pub(crate) fn orders() -> [(&'static str, Vec<u64>); 2] {
     [("in a row", (1_000_000..1_000_000 + ROUND).collect()), ("scattered", (0..ROUND).map(scatter).collect())]
 }
@@ -32,20 +33,20 @@ pub(crate) fn mark(tracker: &Tracker, blocks: impl IntoIterator<Item = u64>) {
     pass.done(Lsn::ORIGIN);
 }
 
-/// A tracker whose 100 GB are all marked once.
+/// Creates a tracker in which all of 100 GB are marked.
 pub(crate) fn full() -> Tracker {
     let tracker = Tracker::new(Lsn::ORIGIN);
     mark(&tracker, 0..BLOCKS);
     tracker
 }
 
-/// Begins an epoch whose pages are there and whose bits are not set, but for one in each page.
+/// Begins an epoch in which every page exists and has one bit set.
 pub(crate) fn begin_epoch(tracker: &Tracker) {
     tracker.freeze(|| Lsn::ORIGIN).expect("a freeze");
     mark(tracker, (0..BLOCKS).step_by(PAGE_BLOCKS as usize));
 }
 
-/// The bound of a mark: one flat slice of the same number of bits, which could not grow.
+/// The bound of a mark: one flat slice of the same number of bits, which cannot grow.
 pub(crate) struct Flat(Vec<AtomicU64>);
 
 impl Flat {
@@ -68,12 +69,12 @@ impl Flat {
     }
 }
 
-/// What the logs of [`log`] hold.
+/// Content of the logs of [`log`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Content {
-    /// Images of scattered blocks, of so many bytes.
+    /// Images of scattered blocks, of this many bytes.
     Images(usize),
-    /// Records of an engine, of so many bytes: no block changes.
+    /// Records of an engine, of this many bytes. They change no block.
     Data(usize),
 }
 
@@ -89,7 +90,7 @@ impl Content {
     }
 }
 
-/// A log of this many bytes in memory, in batches of about 1 MiB.
+/// Builds a log of this many bytes in memory, in batches of about 1 MiB.
 pub(crate) fn log(bytes: usize, content: Content) -> Vec<u8> {
     let seed = Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::FIRST);
     let (mut out, mut last, mut nth) = (vec![0; 8], Lsn::ORIGIN, 0);
@@ -130,7 +131,8 @@ pub(crate) fn log(bytes: usize, content: Content) -> Vec<u8> {
     out
 }
 
-/// Reads the log with every check that the format has, and extracts what changed; the bound is to read only.
+/// Reads the log with every check of the format and, if `extracting`, collects the changes. The
+/// bound is to read only.
 pub(crate) fn extract(log: &[u8], extracting: bool) -> u64 {
     let seed = Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::FIRST);
     let whole = LsnRange::new(Lsn::ORIGIN, Lsn::MAX).expect("a range");

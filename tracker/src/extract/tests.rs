@@ -2,7 +2,8 @@ use super::*;
 use crate::ChangeSet;
 use pitr_format::{PartitionId, TxId};
 
-/// Pushes an image of each block, of the file that the block's number says, at the position of its place in the list.
+/// Pushes one image per block. The block's number selects the file, its index in the list is the
+/// position.
 fn delta(blocks: &[u64]) -> Changes {
     let whole = LsnRange::new(Lsn::ORIGIN, Lsn::new(blocks.len() as u64)).unwrap();
     let mut extractor = Extractor::new(whole);
@@ -17,11 +18,12 @@ fn delta(blocks: &[u64]) -> Changes {
 }
 
 #[test]
-fn a_delta_holds_every_image_whatever_their_number() {
-    // Blocks wait to be marked together: none of them may be left waiting, none be left out of its group.
+fn a_delta_holds_every_image_for_any_group_size() {
+    // Blocks wait to be marked in groups. None may remain waiting, and none may be left out of its
+    // group.
     let numbers = [0, 1, 31, 32, 33, WAITING_MAX - 1, WAITING_MAX, WAITING_MAX + 1, 3 * WAITING_MAX + 7];
     for number in numbers.into_iter().filter(|number| !cfg!(miri) || *number < 100) {
-        // Near each other under miri, which takes a second for each page of a set.
+        // Under miri the blocks are close together, because each page of a set takes a second.
         let within = if cfg!(miri) { 60_000 } else { 24_000_000 };
         let blocks: Vec<u64> = (0..number as u64).map(|nth| nth * 104_729 % within).collect();
         let mut expected = ChangeSet::new();

@@ -9,7 +9,7 @@ fn changes(set: ChangeSet) -> Changes {
     Changes { range: LsnRange::new(Lsn::new(0x10), Lsn::new(0x123)).unwrap(), set }
 }
 
-/// A file with this body and a good checksum over it.
+/// A file with this body and a valid checksum.
 fn with_body(files: u32, body: &[u8]) -> Vec<u8> {
     let header = Header {
         log: LOG,
@@ -43,7 +43,7 @@ fn page(number: u64, places: &[u16]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn changes_come_back(acts in acts(), dense in 0u64..9_000, every in 1usize..40) {
+    fn changes_round_trip(acts in acts(), dense in 0u64..9_000, every in 1usize..40) {
         let mut set = ChangeSet::new();
         do_all(&mut set, &acts);
         (0..dense).step_by(every).for_each(|block| set.mark(FileId::new(9), BlockSize::DEFAULT, block));
@@ -56,13 +56,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_an_error_or_a_value(bytes: Vec<u8>, files in 0u32..4) {
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>, files in 0u32..4) {
         let _ = decode(&bytes);
         let _ = decode(&with_body(files, &bytes));
     }
 
     #[test]
-    fn a_changed_byte_is_found(acts in acts(), at: prop::sample::Index, flip in 1u8..) {
+    fn a_changed_byte_is_detected(acts in acts(), at: prop::sample::Index, flip in 1u8..) {
         // FAILURES 29
         let mut set = ChangeSet::new();
         do_all(&mut set, &acts);
@@ -75,7 +75,7 @@ proptest! {
 
 #[test]
 fn the_bytes_of_version_1_stay_as_they_are() {
-    // docs/format/tracker.md; a change of this is a change of the format.
+    // docs/format/tracker.md. A change here is a change of the format.
     let mut set = ChangeSet::new();
     set.mark(FileId::new(1), BlockSize::DEFAULT, 8192 + 3);
     set.mark(FileId::new(1), BlockSize::DEFAULT, 8192 + 700);
@@ -92,7 +92,7 @@ fn the_bytes_of_version_1_stay_as_they_are() {
     expected.extend(crc32fast::hash(&expected).to_le_bytes());
     expected.extend(body);
     assert_eq!(encode(LOG, &changes(set)), expected);
-    assert_eq!(crc32fast::hash(&expected), GOLDEN_CRC, "the CRC-32 of all of it");
+    assert_eq!(crc32fast::hash(&expected), GOLDEN_CRC, "the CRC-32 of the whole file");
 
     let whole = encode(LOG, &changes(ChangeSet::whole()));
     assert_eq!((whole.len(), &whole[10..12]), (HEADER_BYTES, &[1, 0][..]));
@@ -101,7 +101,7 @@ fn the_bytes_of_version_1_stay_as_they_are() {
 const GOLDEN_CRC: u32 = 2_654_931_884;
 
 #[test]
-fn a_full_page_is_bits_from_the_low_end() {
+fn a_dense_page_is_stored_as_bits_from_the_low_end() {
     let mut set = ChangeSet::new();
     let marked: Vec<u64> = (0..1024).map(|nth| nth * 8 + 3).collect();
     marked.iter().for_each(|block| set.mark(FileId::FIRST, BlockSize::DEFAULT, *block));
@@ -113,7 +113,7 @@ fn a_full_page_is_bits_from_the_low_end() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn inconsistent_bodies_are_refused() {
     // FAILURES 31
     let good = |files: u32, parts: &[Vec<u8>]| decode(&with_body(files, &parts.concat()));
     assert!(good(1, &[entry(1, 4096, 9, 1), page(0, &[0, 5])]).is_ok());
@@ -140,21 +140,24 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn many_small_pages_take_no_more_than_their_share() {
-    // FAILURES 31: 12 bytes on the disk are 1 KiB in memory.
+fn many_small_pages_stay_within_the_memory_limit() {
+    // FAILURES 31: a page of 12 bytes on disk takes 1 KiB in memory.
     let pages = 2 * MEMORY_BYTES_MAX / PAGE_COST;
     let mut body = entry(1, 4096, u64::MAX, pages as u32);
     (0..pages).for_each(|number| body.extend(page(number, &[1])));
     let (_, read) = decode(&with_body(1, &body)).unwrap();
     let file = &read.set.file_sets()[&FileId::new(1)];
     assert!((file.pages.len() as u64) < MEMORY_BYTES_MAX / PAGE_COST);
-    assert!(file.contains(BlockSize::DEFAULT, pages * PAGE_BLOCKS - 1), "what has no room counts as changed");
+    assert!(
+        file.contains(BlockSize::DEFAULT, pages * PAGE_BLOCKS - 1),
+        "pages beyond the limit count as changed"
+    );
     let files: Vec<u8> = (0..300_000).flat_map(|file| entry(file, 0, 9, 0)).collect();
     assert!(decode(&with_body(300_000, &files)).unwrap().1.set.is_whole());
 }
 
 #[test]
-fn a_later_version_is_refused_by_name() {
+fn a_newer_version_is_refused_with_a_version_error() {
     // FAILURES 36
     let mut bytes = encode(LOG, &changes(ChangeSet::new()));
     bytes[8] = 2;
@@ -180,7 +183,11 @@ fn the_largest_set_fits_into_a_file() {
         set.union_page(FileId::FIRST, BlockSize::DEFAULT, page, begin, &every_eighth);
     }
     let changes = changes(set);
-    assert_eq!(changes.set.changed_from(FileId::FIRST), Some((pages - 1) * PAGE_BLOCKS * 4096), "it is full");
+    assert_eq!(
+        changes.set.changed_from(FileId::FIRST),
+        Some((pages - 1) * PAGE_BLOCKS * 4096),
+        "the set is at its memory limit"
+    );
     let bytes = encode(LOG, &changes);
     assert!((50 << 20..FILE_BYTES_MAX).contains(&(bytes.len() as u64)), "{}", bytes.len());
     assert_eq!(decode(&bytes), Ok((LOG, changes)));

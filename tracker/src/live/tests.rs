@@ -25,19 +25,19 @@ fn do_all_live(epoch: &Epoch, acts: &[Act]) {
 
 proptest! {
     #[test]
-    fn an_epoch_holds_what_a_set_holds(acts in acts()) {
+    fn an_epoch_matches_a_set(acts in acts()) {
         let (epoch, mut set) = (Epoch::new(MEMORY_BYTES_MAX), ChangeSet::new());
         do_all_live(&epoch, &acts);
         do_all(&mut set, &acts);
         let frozen = epoch.to_set();
         prop_assert!(frozen.is_superset(&set));
-        // It may hold more: what the tree doesn't reach, and all behind it.
+        // It may hold more: blocks beyond the reach of the tree, and everything after them.
         let in_reach = |act: &Act| !matches!(act, Act::Mark(_, block) if *block >= 1 << 33);
         prop_assert!(!acts.iter().all(in_reach) || set.is_superset(&frozen));
     }
 
     #[test]
-    fn too_little_memory_makes_an_epoch_hold_more(acts in acts(), bytes in 0u64..60_000) {
+    fn an_epoch_above_its_memory_limit_reports_more(acts in acts(), bytes in 0u64..60_000) {
         let (epoch, mut set) = (Epoch::new(bytes), ChangeSet::new());
         do_all_live(&epoch, &acts);
         do_all(&mut set, &acts);
@@ -45,16 +45,16 @@ proptest! {
     }
 
     #[test]
-    fn an_epoch_may_begin_with_a_set(acts in acts()) {
+    fn an_epoch_can_start_from_a_set(acts in acts()) {
         let (epoch, mut set) = (Epoch::new(MEMORY_BYTES_MAX), ChangeSet::new());
         do_all(&mut set, &acts);
-        epoch.take_in(&set);
+        epoch.mark_known(&set);
         prop_assert!(epoch.to_set().is_superset(&set));
     }
 }
 
 #[test]
-fn no_block_number_is_too_high() {
+fn every_block_number_is_accepted() {
     // FAILURES 17, 31: the end of the range neither overflows nor takes memory.
     let blocks = [
         0,
@@ -77,7 +77,7 @@ fn no_block_number_is_too_high() {
             live.set_size(size);
             live.mark(block);
             assert!(live.to_set().contains(size, block), "{block} of {size:?}");
-            assert!(budget.take(MEMORY_BYTES_MAX - 40_000), "{block} takes memory");
+            assert!(budget.take(MEMORY_BYTES_MAX - 40_000), "{block} takes too much memory");
         }
     }
 }
@@ -92,15 +92,15 @@ fn one_hundred_gigabytes_take_about_three_megabytes() {
         live.mark(block);
     }
     let taken = MEMORY_BYTES_MAX - budget.left();
-    assert!((3_000_000..3_600_000).contains(&taken), "{taken} bytes with what points to them");
+    assert!((3_000_000..3_600_000).contains(&taken), "{taken} bytes including pointers");
     let set = live.to_set();
     assert_eq!(set.marked().count() as u64, blocks);
     assert_eq!(set.changed_from, NO_CUT);
 }
 
 #[test]
-fn threads_that_race_for_a_page_lose_no_mark_and_pay_once() {
-    // Miri tries another order of the threads in each run.
+fn threads_that_race_for_a_page_lose_no_mark_and_charge_it_once() {
+    // Miri tries a different thread order in each run.
     let (rounds, marks) = if cfg!(miri) { (2, 20) } else { (200, 200) };
     for _ in 0..rounds {
         let budget = Arc::new(Budget::new(MEMORY_BYTES_MAX));

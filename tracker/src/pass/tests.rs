@@ -7,7 +7,7 @@ const SIZE: BlockSize = BlockSize::DEFAULT;
 
 proptest! {
     #[test]
-    fn what_a_pass_marks_is_in_every_epoch_that_it_is_for(acts in acts(), both: bool) {
+    fn marks_of_a_pass_reach_all_its_epochs(acts in acts(), both: bool) {
         let tracker = Tracker::new(Lsn::ORIGIN);
         let mut doubled = both.then(|| tracker.double());
         let pass = tracker.enter();
@@ -33,7 +33,7 @@ proptest! {
 }
 
 #[test]
-fn a_table_that_stands_already_does_not_hide_the_next_epoch() {
+fn an_existing_table_does_not_hide_the_next_epoch() {
     let (tracker, file) = (Tracker::new(Lsn::ORIGIN), FileId::FIRST);
     let blocks = [1_000_000, 1_000_001, 60_000, 3_000_000, (1 << 25) + 5];
     let first = tracker.enter();
@@ -48,7 +48,7 @@ fn a_table_that_stands_already_does_not_hide_the_next_epoch() {
     pass.done(Lsn::new(2));
     divided.wait();
     let old = divided.read().set;
-    // Now with one epoch, whose table stands.
+    // Now with one epoch, whose table exists.
     let pass = tracker.enter();
     let marks = pass.file(file, SIZE);
     blocks.iter().for_each(|block| marks.mark(*block + 7));

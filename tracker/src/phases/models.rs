@@ -1,7 +1,8 @@
-//! Marks against freezes under every order of their threads' steps.
+//! Marks against freezes in every order of the threads' steps.
 //!
-//! A log of two positions: a pass takes a place by appending, and what was appended is durable at once. An epoch is one
-//! word of bits, set as those of the live bitmap: bit n for the record at position n.
+//! The log has two positions. A pass takes a position by appending, and the record is durable at
+//! once. An epoch is one word of bits, set like those of the live bitmap: bit n for the record at
+//! position n.
 
 use super::*;
 use crate::page::set;
@@ -20,7 +21,7 @@ fn phases() -> Arc<Model> {
     Arc::new(Phases::new(Lsn::ORIGIN, AtomicU64::new(0)))
 }
 
-/// A pass with one record. `done` is told as [`Pass::done`](crate::Pass::done) does.
+/// A pass with one record. It calls `done` like [`Pass::done`](crate::Pass::done).
 fn pass(phases: &Model, log: &AtomicU64) {
     let phase = phases.present();
     let position = log.fetch_add(1, SeqCst);
@@ -31,19 +32,21 @@ fn pass(phases: &Model, log: &AtomicU64) {
     phase.shared.done(Lsn::new(position + 1));
 }
 
-/// Freezes; what was marked for a position of the range must be in it.
+/// Freezes, and checks that every position of the range is marked.
 fn freeze(phases: &Model, log: &AtomicU64) -> LsnRange {
     let ended = phases.freeze(|| AtomicU64::new(0), || Lsn::new(log.load(SeqCst))).unwrap();
     let Ended { range, epoch } = ended;
     let bits = epoch.unwrap().load(Relaxed);
     for position in range.from().get()..range.to().get() {
-        assert!(bits & 1 << position != 0, "the mark of {position} is not in {range}");
+        assert!(bits & 1 << position != 0, "the mark of {position} is missing in {range}");
     }
     range
 }
 
-/// Passes on so many threads against freezes on this one, and a last freeze for what is left: the ranges follow each other to
-/// the end of the log, and each mark is in the epoch of its position.
+/// Runs passes on `threads` threads against freezes on this one, and a last freeze for the rest.
+///
+/// The ranges must be contiguous up to the end of the log, and each mark must be in the epoch of
+/// its position.
 fn passes_and_freezes(threads: usize, freezes: usize) {
     let (phases, log) = (phases(), Arc::new(AtomicU64::new(0)));
     let passes: Vec<_> = (0..threads)
@@ -69,22 +72,22 @@ fn a_mark_is_in_the_epoch_of_its_position() {
 }
 
 #[test]
-fn a_mark_is_in_the_epoch_of_its_position_while_freezes_follow_each_other() {
+fn a_mark_is_in_the_epoch_of_its_position_across_two_freezes() {
     model(|| passes_and_freezes(1, 2));
 }
 
 #[test]
-fn a_pass_that_was_dropped_blinds_every_freeze_that_ends_after_it() {
+fn every_freeze_after_a_dropped_pass_reports_unknown_changes() {
     model(|| {
         let (phases, log) = (phases(), Arc::new(AtomicU64::new(0)));
         let (dropped, appended) = (Arc::clone(&phases), Arc::clone(&log));
         let thread = thread::spawn(move || {
             let phase = dropped.present();
             appended.fetch_add(1, SeqCst);
-            phase.shared.lose_sight();
+            phase.shared.set_blind();
         });
         let ended = phases.freeze(|| AtomicU64::new(0), || Lsn::new(log.load(SeqCst))).unwrap();
-        assert!(ended.range.is_empty() || ended.epoch.is_none(), "a record of which nothing was marked");
+        assert!(ended.range.is_empty() || ended.epoch.is_none(), "a record without a mark");
         thread.join().unwrap();
     });
 }

@@ -12,7 +12,7 @@ pub(crate) enum Act {
     SetLength(u32, u64),
 }
 
-/// Few under miri, where each costs a second.
+/// Few under miri, where each action takes a second.
 const ACTS_MAX: usize = if cfg!(miri) { 8 } else { 60 };
 
 pub(crate) fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -34,7 +34,7 @@ pub(crate) fn do_all(set: &mut ChangeSet, acts: &[Act]) {
     }
 }
 
-/// What must be contained, from the words of the promise: blocks and shortest length by file.
+/// The expected content by definition: marked blocks and shortest length of a file.
 fn model(acts: &[Act], of: u32) -> (BTreeSet<u64>, Option<u64>) {
     let marked = acts.iter().filter_map(|act| match act {
         Act::Mark(file, block) if *file == of => Some(*block),
@@ -49,7 +49,7 @@ fn model(acts: &[Act], of: u32) -> (BTreeSet<u64>, Option<u64>) {
 
 proptest! {
     #[test]
-    fn it_holds_what_was_marked_and_nothing_else(acts in acts(), probe in 0u64..400_000) {
+    fn a_set_holds_exactly_what_was_marked(acts in acts(), probe in 0u64..400_000) {
         let mut set = ChangeSet::new();
         do_all(&mut set, &acts);
         for file in 0..3 {
@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn a_union_holds_what_both_hold(one in acts(), two in acts()) {
+    fn a_union_holds_the_blocks_of_both(one in acts(), two in acts()) {
         let (mut a, mut b, mut both) = (ChangeSet::new(), ChangeSet::new(), ChangeSet::new());
         do_all(&mut a, &one);
         do_all(&mut b, &two);
@@ -80,8 +80,8 @@ proptest! {
     }
 
     #[test]
-    fn too_little_memory_makes_it_hold_more(acts in acts(), more in acts(), bytes in 0u64..12_000) {
-        // FAILURES 31: a wild block number takes no memory.
+    fn a_set_above_its_memory_limit_reports_more(acts in acts(), more in acts(), bytes in 0u64..12_000) {
+        // FAILURES 31: an absurd block number takes no memory.
         let (mut full, mut small) = (ChangeSet::new(), ChangeSet::with_memory(bytes));
         do_all(&mut full, &acts);
         do_all(&mut small, &acts);
@@ -97,7 +97,7 @@ proptest! {
 }
 
 #[test]
-fn a_file_that_shrinks_and_grows_again_changed_behind_the_cut() {
+fn a_file_that_shrank_and_grew_changed_after_the_cut() {
     // FAILURES 5, 45
     let mut set = ChangeSet::new();
     set.mark(F, SIZE, 9);
@@ -111,12 +111,12 @@ fn a_file_that_shrinks_and_grows_again_changed_behind_the_cut() {
 }
 
 #[test]
-fn blocks_of_another_size_cant_be_compared() {
-    // FAILURES 6: a page size that changed.
+fn blocks_of_another_size_are_not_comparable() {
+    // FAILURES 6: a changed page size.
     let mut set = ChangeSet::new();
     set.mark(F, SIZE, 3);
     let other = BlockSize::new(512).unwrap();
-    assert!(set.contains(F, other, 100), "who asks with another size learns that all changed");
+    assert!(set.contains(F, other, 100), "with another block size everything counts as changed");
     assert!(set.blocks(F, other, 2048).eq(0..4));
     assert!(!set.contains(F, SIZE, 100));
     set.mark(F, other, 3);

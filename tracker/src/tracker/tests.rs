@@ -1,4 +1,4 @@
-//! The freeze in every order of steps: the real passes and the real freeze, driven on one thread (law 10).
+//! The freeze in every order of steps: real passes and real freezes, driven on one thread (law 10).
 
 use super::*;
 use crate::phases::{Divided, Doubled};
@@ -9,10 +9,10 @@ use pitr_format::{FileId, PartitionId, TxId};
 use proptest::prelude::*;
 
 const F: FileId = FileId::FIRST;
-/// Blocks as large as the images below.
+/// Block size of the images below.
 const SIZE: BlockSize = BlockSize::DEFAULT;
 
-/// A log in memory: payloads of records, each 10 positions long, and how many of them are durable.
+/// A log in memory: record payloads, each 10 positions long, and the number of durable ones.
 #[derive(Debug, Default)]
 struct Log {
     records: Vec<Vec<u8>>,
@@ -31,7 +31,7 @@ impl Log {
         lsn(self.durable)
     }
 
-    /// What the records of this range changed.
+    /// The changes of the records in this range.
     fn extract(&self, range: LsnRange) -> Changes {
         let mut extractor = Extractor::new(range);
         for (nth, bytes) in self.records[..self.durable].iter().enumerate() {
@@ -50,27 +50,28 @@ fn lsn(nth: usize) -> Lsn {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// This writer begins a pass, or appends an image, or marks the next of its images, or ends: as far as it may.
+    /// The writer begins a pass, appends an image, marks its next image, or ends, as far as it may.
     Enter(usize),
     Append(usize),
     Mark(usize),
     End(usize),
     /// The log becomes durable to its end.
     Sync,
-    /// The freeze goes on by one step, if nobody keeps it.
+    /// The freeze takes its next step, unless it has to wait.
     Freeze,
-    /// A freeze is told a position that is too low.
+    /// A freeze receives a position that is too low.
     Misled,
 }
 
 #[derive(Debug, Default)]
 struct Writer {
     pass: Option<Pass>,
-    /// Number of records in the log behind each image of this pass, and its block; marked or not.
+    /// For each image of this pass: the number of log records up to it, its block, and whether it
+    /// is marked.
     images: Vec<(usize, u64, bool)>,
 }
 
-/// The freeze step by step.
+/// The freeze, step by step.
 impl Tracker {
     pub(crate) fn double(&self) -> Doubled<'_, Epoch> {
         self.phases.double(|| self.new_epoch())
@@ -111,7 +112,8 @@ impl<'t> Run<'t> {
             }
             Step::Append(nth) if self.writers[nth].pass.is_some() => {
                 let (block, data) = (self.next_block, [0; 4096]);
-                self.next_block += 1; // a block of its own for each record: nothing covers for a lost mark
+                // Each record has its own block, so that no other mark hides a lost one.
+                self.next_block += 1;
                 let image = Record::Image { file: F, block, data: &data };
                 let end = self.log.append(&image);
                 self.writers[nth].images.push((end, block, false));
@@ -156,7 +158,7 @@ impl<'t> Run<'t> {
         };
     }
 
-    /// A position below what was tracked is refused, and the epoch goes on.
+    /// A position below what was tracked is refused, and the epoch continues.
     fn mislead(&mut self) {
         match std::mem::replace(&mut self.freeze, Freeze::Rests) {
             Freeze::Doubled(mut doubled) if doubled.is_drained() => {
@@ -173,7 +175,7 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Everybody comes to an end, and what is left is frozen.
+    /// Ends all writers, then freezes the rest.
     fn end(mut self) -> (Log, Vec<Changes>) {
         self.step(Step::Sync);
         for nth in 0..3 {
@@ -190,7 +192,7 @@ impl<'t> Run<'t> {
     }
 }
 
-/// Each epoch holds what the log says of its range, and they follow each other from the begin to the end.
+/// Checks that each epoch holds the changes of its range, and that the epochs are contiguous.
 fn check(log: &Log, frozen: &[Changes]) {
     let mut at = Lsn::ORIGIN;
     for changes in frozen {
@@ -199,7 +201,7 @@ fn check(log: &Log, frozen: &[Changes]) {
         let truth = log.extract(changes.range);
         assert!(
             changes.set.is_superset(&truth.set),
-            "{}: {:?} lacks of {truth:?}",
+            "{}: {:?} lacks changes of {truth:?}",
             changes.range,
             changes.set
         );
@@ -207,7 +209,7 @@ fn check(log: &Log, frozen: &[Changes]) {
     assert_eq!(at, log.durable());
 }
 
-/// Few under miri, where each costs a second.
+/// Few under miri, where each step takes a second.
 const STEPS_MAX: usize = if cfg!(miri) { 24 } else { 120 };
 
 fn step() -> impl Strategy<Value = Step> {
@@ -226,7 +228,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 4_000 }))]
 
     #[test]
-    fn a_frozen_epoch_holds_what_the_log_says_in_every_order_of_steps(steps in prop::collection::vec(step(), 0..STEPS_MAX)) {
+    fn a_frozen_epoch_matches_the_log_in_every_order_of_steps(steps in prop::collection::vec(step(), 0..STEPS_MAX)) {
         let tracker = Tracker::new(Lsn::ORIGIN);
         let mut run = Run::new(&tracker);
         steps.into_iter().for_each(|step| run.step(step));
@@ -236,9 +238,10 @@ proptest! {
 }
 
 #[test]
-fn a_record_that_becomes_durable_while_a_freeze_asks_is_in_the_right_epochs() {
+fn a_record_that_becomes_durable_during_a_freeze_is_in_the_right_epochs() {
     use Step::{Append, End, Enter, Freeze, Mark, Sync};
-    // The one writer begins before the freeze and is durable after it asked; the other is seen by both epochs.
+    // One writer begins before the freeze and becomes durable after its question to the log. Both
+    // epochs see the other.
     let orders: [&[Step]; 3] = [
         &[Enter(0), Append(0), Sync, Freeze, Mark(0), End(0), Freeze, Freeze],
         &[Enter(0), Freeze, Append(0), Sync, Mark(0), Freeze, End(0), Freeze, Freeze],
@@ -267,14 +270,14 @@ fn a_record_that_becomes_durable_while_a_freeze_asks_is_in_the_right_epochs() {
 }
 
 #[test]
-fn a_freeze_waits_for_the_passes_that_began_before_it_and_for_no_others() {
+fn a_freeze_waits_only_for_passes_that_began_before_it() {
     let tracker = Tracker::new(Lsn::ORIGIN);
     let early = tracker.enter();
     let doubled = tracker.double();
     let late = tracker.enter();
     assert!(!doubled.is_drained());
     early.done(Lsn::ORIGIN);
-    assert!(doubled.is_drained(), "the late one marks both epochs");
+    assert!(doubled.is_drained(), "the late pass marks both epochs");
     let divided = doubled.divide(|| Lsn::new(5)).unwrap();
     let later = tracker.enter();
     assert!(!divided.is_drained());
@@ -286,8 +289,8 @@ fn a_freeze_waits_for_the_passes_that_began_before_it_and_for_no_others() {
 }
 
 #[test]
-fn a_freeze_waits_for_what_an_earlier_one_left() {
-    // Whatever became of that one: a pass of each of its phases may be left.
+fn a_freeze_waits_for_passes_of_earlier_freezes() {
+    // However the earlier freeze ended, a pass of each of its phases may be open.
     let tracker = Tracker::new(Lsn::ORIGIN);
     let single = tracker.enter();
     drop(tracker.double());
@@ -303,14 +306,14 @@ fn a_freeze_waits_for_what_an_earlier_one_left() {
 }
 
 #[test]
-fn a_pass_that_was_not_ended_makes_everything_changed_from_then_on() {
-    // FAILURES 18: the log refused the records; they may be there all the same.
+fn after_a_dropped_pass_everything_counts_as_changed() {
+    // FAILURES 18: the log refused the records, but they may be in it nevertheless.
     let tracker = Tracker::new(Lsn::ORIGIN);
     assert!(tracker.freeze(|| Lsn::new(1)).unwrap().set.is_empty());
     drop(tracker.enter());
     assert!(tracker.freeze(|| Lsn::new(2)).unwrap().set.is_whole());
     tracker.enter().done(Lsn::new(3));
-    assert!(tracker.freeze(|| Lsn::new(3)).unwrap().set.is_whole(), "where its records stand is not known");
+    assert!(tracker.freeze(|| Lsn::new(3)).unwrap().set.is_whole(), "the position of its records is unknown");
 
     let panicked = std::thread::scope(|scope| {
         let tracker = Tracker::new(Lsn::ORIGIN);
@@ -326,14 +329,14 @@ fn a_pass_that_was_not_ended_makes_everything_changed_from_then_on() {
 }
 
 #[test]
-fn a_position_below_what_was_tracked_is_refused_and_the_epoch_goes_on() {
+fn a_durable_lsn_below_the_tracked_one_is_refused() {
     let tracker = Tracker::new(Lsn::new(100));
     assert!(matches!(tracker.freeze(|| Lsn::new(99)), Err(Error::Behind { .. })));
     let pass = tracker.enter();
     pass.file(F, SIZE).mark(4);
     pass.done(Lsn::new(110));
-    let behind = tracker.freeze(|| Lsn::new(109)).unwrap_err();
-    assert!(matches!(behind, Error::Behind { to, tracked } if (to.get(), tracked.get()) == (109, 110)));
+    let too_low = tracker.freeze(|| Lsn::new(109)).unwrap_err();
+    assert!(matches!(too_low, Error::Behind { to, tracked } if (to.get(), tracked.get()) == (109, 110)));
     let pass = tracker.enter();
     pass.file(F, SIZE).mark(5);
     pass.done(Lsn::new(120));
@@ -343,7 +346,7 @@ fn a_position_below_what_was_tracked_is_refused_and_the_epoch_goes_on() {
 }
 
 #[test]
-fn a_tracker_goes_on_with_what_the_log_said() {
+fn a_tracker_resumes_from_known_changes() {
     let mut set = ChangeSet::new();
     set.mark(F, SIZE, 2);
     let known = Changes { range: LsnRange::new(Lsn::new(10), Lsn::new(30)).unwrap(), set };

@@ -1,8 +1,8 @@
-//! Power loss at every point of a run, and again while tracking comes back (law 10).
+//! Power loss at every point of a run, and again while tracking resumes (law 10).
 //!
-//! One run is recorded: three threads log and mark, one freezes, keeps and now and then removes. For every
-//! cut of its trace and every mode of survival the disk is built, and what is known there is compared with
-//! the log there.
+//! One run is recorded: three threads log and mark, and one freezes, stores and sometimes removes.
+//! For every cut of its trace and every survival mode, the test builds the disk and compares the
+//! known changes with the log on it.
 
 use crate::help::{LOG, Log, Write, assert_promise};
 use pitr_format::Lsn;
@@ -15,17 +15,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const WRITERS: u64 = 3;
-/// Writers stop after so many claims, and no writer is ahead of them by more than so many transactions for each.
+/// Writers stop after this many claims. No writer is ahead by more than [`TXS_PER_CLAIM`]
+/// transactions per claim.
 const CLAIMS: usize = 14;
 const TXS_PER_CLAIM: usize = 5;
-/// After so many claims the first of them are removed.
+/// After this many claims the first of them are removed.
 const REMOVED_AT: usize = 6;
 const REMOVED_BELOW: usize = 2;
-/// Marks in the trace from here on: the claim of this number is durable; those below: the log is, to there.
+/// Trace marks: from this value on, mark - CLAIMED is the index of a durable claim. Below it, the
+/// mark is the durable LSN of the log.
 const CLAIMED: u64 = 1 << 40;
-/// Mark: the second life begins.
+/// Trace mark: tracking has resumed.
 const OPENED: u64 = 1 << 50;
-/// Every how many disks a second life is led and its power lost too.
+/// One disk in this many resumes tracking and loses power again.
 const SECOND_EVERY: u64 = 61;
 
 fn log_path() -> &'static Path {
@@ -40,7 +42,7 @@ fn open(fs: &SimFs, log: &Log) -> Store {
     Store::open(Arc::new(fs.clone()), dir(), LOG, log.durable()).unwrap()
 }
 
-/// One transaction from begin to end.
+/// Runs one transaction from start to end.
 fn transact(fs: &SimFs, rng: &mut Rng, tracker: &Tracker, log: &Mutex<Log>) {
     let writes: Vec<Write> = (0..1 + rng.below(4)).map(|_| Write::random(rng)).collect();
     let pass = tracker.enter();
@@ -72,7 +74,7 @@ fn freeze_and_keep(
     fs.ack(CLAIMED + kept.len() as u64 - 1);
 }
 
-/// Records the run, and which ranges were claimed in it.
+/// Records the run. Returns the trace and the claimed ranges.
 fn record() -> (Trace, Vec<LsnRange>) {
     let fs = SimFs::new().with_slow_syncs();
     fs.create_dir_all(Path::new("/d")).unwrap();
@@ -110,12 +112,12 @@ fn record() -> (Trace, Vec<LsnRange>) {
     (fs.trace(), kept)
 }
 
-/// What must be found at a cut.
+/// What must be present after a cut.
 #[derive(Debug, Default, Clone)]
 struct Demands {
     durable: Lsn,
     claimed: BTreeSet<LsnRange>,
-    /// Claims below were removed, or are just being removed.
+    /// Claims below this LSN were removed, or are being removed.
     removed_below: Lsn,
     opened: bool,
 }
@@ -142,13 +144,13 @@ struct Count {
     missing: u64,
 }
 
-/// Opens what is on the disk; everything demanded must be there, and nothing that is said may be too little.
+/// Opens the disk. Everything demanded must be present, and no change may be missing.
 fn check(disk: &Disk, demands: &Demands, count: &mut Count) -> (SimFs, Log, Store) {
     let fs = SimFs::on(disk.clone());
     let log = Log::open(&fs, log_path());
-    assert!(log.durable() >= demands.durable, "the log of this test lost something");
+    assert!(log.durable() >= demands.durable, "the test log lost records");
     let store = open(&fs, &log);
-    assert!(store.damaged().is_empty(), "a half claim: {:?}", store.damaged());
+    assert!(store.damaged().is_empty(), "an incomplete claim: {:?}", store.damaged());
     let claims: BTreeSet<LsnRange> = store.claims().collect();
     for claim in demands.claimed.iter().filter(|claim| claim.to() > demands.removed_below) {
         assert!(claims.contains(claim), "the claim of {claim} is lost");
@@ -167,13 +169,13 @@ fn check(disk: &Disk, demands: &Demands, count: &mut Count) -> (SimFs, Log, Stor
         coverage.add(&log.extract(part));
     }
     let set = coverage.into_set();
-    assert!(!set.is_whole(), "nothing is missing any more");
+    assert!(!set.is_whole(), "no part is missing after reading the log");
     assert!(set.is_superset(&log.extract(all).set));
     assert_promise(&log, all, &set);
     (fs, log, store)
 }
 
-/// Tracking comes back, goes on, and the power is lost at every point of that.
+/// Resumes tracking, and loses power again at every point of that.
 fn second_life((fs, log, mut store): (SimFs, Log, Store), demands: &Demands, count: &mut Count) {
     fs.ack(OPENED);
     let tail_from = store.claims().map(|claim| claim.to()).max().unwrap_or(Log::BEGIN);
@@ -184,7 +186,7 @@ fn second_life((fs, log, mut store): (SimFs, Log, Store), demands: &Demands, cou
         transact(&fs, &mut rng, &tracker, &log);
         freeze_and_keep(&fs, &tracker, &log, &mut store, &mut kept);
     }
-    assert_eq!(kept[0].from(), tail_from, "the first claim speaks for what was read from the log too");
+    assert_eq!(kept[0].from(), tail_from, "the first claim covers the part read from the log");
     let trace = fs.trace();
     let mut demands = Demands { opened: false, ..demands.clone() };
     let mut survivors = Survivors::new(&trace);
@@ -199,7 +201,7 @@ fn second_life((fs, log, mut store): (SimFs, Log, Store), demands: &Demands, cou
 }
 
 #[test]
-fn power_loss_at_every_point_never_makes_a_change_unseen() {
+fn power_loss_at_any_point_never_hides_a_change() {
     // FAILURES 23, 26, 42
     let (trace, kept) = record();
     let (mut survivors, mut demands, mut count) =
@@ -230,8 +232,8 @@ fn power_loss_at_every_point_never_makes_a_change_unseen() {
 }
 
 #[test]
-fn a_killed_process_leaves_claims_that_a_power_loss_may_still_take_back() {
-    // FAILURES 26: what the successor saw must not vanish under it.
+fn claims_seen_after_a_kill_survive_a_power_loss() {
+    // FAILURES 26: claims that the successor saw must not disappear later.
     let (trace, _) = record();
     for cut in (0..trace.ops.len()).step_by(7) {
         let fs = SimFs::after_kill(&trace, cut);
@@ -246,7 +248,7 @@ fn a_killed_process_leaves_claims_that_a_power_loss_may_still_take_back() {
         }
         let log = Log::open(&after, log_path());
         let store = open(&after, &log);
-        assert!(store.claims().eq(seen.iter().copied()), "seen, then gone, at {cut}");
+        assert!(store.claims().eq(seen.iter().copied()), "seen, then lost, at {cut}");
         for claim in seen {
             assert!(store.coverage(claim).unwrap().into_set().is_superset(&log.extract(claim).set));
         }

@@ -30,12 +30,13 @@ fn disk() -> Disk {
     fs.durable_disk()
 }
 
-/// The first claim can't be read: its range is missing and said to be, and the other stands.
+/// Checks that the unreadable first claim is reported, that its range is missing, and that the
+/// other claim is valid.
 fn assert_found(disk: &Disk, case: &str) {
     let store = open(disk).unwrap();
     let coverage = store.coverage(range(10, 30)).unwrap();
     assert_eq!(coverage.missing(), [range(10, 20)], "{case}");
-    assert!(store.damaged().len() + coverage.damaged().len() == 1, "{case}: damage without a word");
+    assert!(store.damaged().len() + coverage.damaged().len() == 1, "{case}: unreported damage");
     let all = store.damaged().iter().chain(coverage.damaged());
     assert!(all.into_iter().all(|error| error.severity() == Severity::Fatal));
     assert!(coverage.into_set().is_whole(), "{case}");
@@ -57,7 +58,7 @@ fn a_flipped_bit_anywhere_makes_a_claim_unknown() {
 
 #[test]
 fn a_file_of_another_length_is_unknown() {
-    // FAILURES 31: also one that claims to be enormous.
+    // FAILURES 31: also a file with an enormous length.
     let whole = disk();
     let len = whole.read(Path::new(FIRST)).unwrap().len() as u64;
     for other in (0..len).chain([len + 1, len + 4096, (64 << 20) + 1, 1 << 63]) {
@@ -92,7 +93,7 @@ fn a_file_that_vanishes_is_missing() {
 }
 
 #[test]
-fn a_damaged_claim_is_made_anew() {
+fn a_damaged_claim_is_replaced() {
     for at in [30, 70] {
         let mut disk = disk();
         disk.damage(Path::new(FIRST), at, &[0xee]);
@@ -103,7 +104,7 @@ fn a_damaged_claim_is_made_anew() {
 }
 
 #[test]
-fn parts_that_nobody_claims_are_named() {
+fn unclaimed_parts_are_reported() {
     let store = open(&disk()).unwrap();
     let missing = |of: LsnRange| store.coverage(of).unwrap().missing().to_vec();
     assert_eq!(missing(range(0, 40)), [range(0, 10), range(30, 40)]);
@@ -119,7 +120,7 @@ fn parts_that_nobody_claims_are_named() {
 }
 
 #[test]
-fn what_lies_below_is_removed_and_then_unknown() {
+fn removed_claims_become_unknown() {
     let fs = SimFs::on(disk());
     let mut store = Store::open(Arc::new(fs.clone()), Path::new("/d"), LOG, Lsn::new(30)).unwrap();
     store.remove_below(Lsn::new(29)).unwrap();
@@ -129,22 +130,22 @@ fn what_lies_below_is_removed_and_then_unknown() {
 }
 
 #[test]
-fn another_logs_folder_is_refused() {
-    // FAILURES 13, 41: positions of another log or timeline mean something else.
+fn a_folder_of_another_log_is_refused() {
+    // FAILURES 13, 41: positions of another log or timeline have another meaning.
     let fs = || Arc::new(SimFs::on(disk()));
     let open = |log, durable| Store::open(fs(), Path::new("/d"), log, Lsn::new(durable));
     let other = LogIdentity { timeline: TimelineId::new(2), ..LOG };
     assert!(matches!(open(other, 30), Err(Error::Foreign { what: "timeline", .. })));
     let other = LogIdentity { log_id: [8; 16], ..LOG };
     assert!(matches!(open(other, 30), Err(Error::Foreign { what: "log identity", .. })));
-    // FAILURES 42: the log lost what was claimed; its positions will be given to other records.
+    // FAILURES 42: the log lost claimed positions and will assign them to other records.
     let ahead = open(LOG, 29).unwrap_err();
     assert!(matches!(&ahead, Error::Ahead { to, .. } if to.get() == 30) && ahead.severity() == Severity::Fix);
     assert!(open(LOG, 30).is_ok());
 }
 
 #[test]
-fn a_file_of_a_later_version_is_refused_by_name() {
+fn a_file_of_a_newer_version_is_refused() {
     // FAILURES 36
     let mut disk = disk();
     let mut bytes = disk.read(Path::new(FIRST)).unwrap();
@@ -157,7 +158,7 @@ fn a_file_of_a_later_version_is_refused_by_name() {
     assert!(refused.to_string().contains("use a newer pitr"));
 }
 
-/// CRC-32 as the page says it: IEEE, bit by bit.
+/// CRC-32 as the format page defines it: IEEE, bit by bit.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))

@@ -1,4 +1,4 @@
-//! The extractor against the files, and the bitmap against the extractor.
+//! The extractor compared with the files, and the bitmap compared with the extractor.
 
 use crate::help::{Log, Write, assert_promise, range, size_of};
 use pitr_format::log::WholeRecord;
@@ -30,7 +30,7 @@ fn transactions() -> impl Strategy<Value = Vec<Vec<Write>>> {
 
 proptest! {
     #[test]
-    fn what_is_not_extracted_did_not_change(txs in transactions(), a: prop::sample::Index, b: prop::sample::Index) {
+    fn blocks_outside_a_delta_did_not_change(txs in transactions(), a: prop::sample::Index, b: prop::sample::Index) {
         // FAILURES 5, 45: files shrink and grow in between.
         let mut log = log();
         let mut ends = vec![Log::BEGIN];
@@ -41,7 +41,8 @@ proptest! {
         let set = log.extract(between).set;
         assert_promise(&log, between, &set);
 
-        // And it reports no more than it must: the images, and what lies behind the shortest length.
+        // The delta reports no more than it must: the images, and everything after the shortest
+        // length.
         let inside = ends.iter().zip(&txs).filter(|(begin, _)| between.contains(**begin));
         let writes: Vec<&Write> = inside.flat_map(|(_, tx)| tx).collect();
         for file in [0, 1].map(FileId::new) {
@@ -57,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn the_bitmap_of_each_epoch_holds_what_the_log_says(
+    fn the_bitmap_of_each_epoch_matches_the_log(
         txs in transactions(),
         freezes in prop::collection::vec(any::<bool>(), 25),
     ) {
@@ -76,7 +77,7 @@ proptest! {
                 at = end;
                 let truth = log.extract(changes.range);
                 prop_assert!(changes.set.is_superset(&truth.set));
-                prop_assert!(truth.set.is_superset(&changes.set), "and no more, with one writer");
+                prop_assert!(truth.set.is_superset(&changes.set), "with one writer it reports no more than the log");
                 assert_promise(&log, changes.range, &changes.set);
             }
         }
@@ -84,7 +85,7 @@ proptest! {
 }
 
 #[test]
-fn an_extractor_says_when_it_did_not_see_all() {
+fn an_incomplete_read_is_refused() {
     // FAILURES 11: a log that ends too early must not look like one without changes.
     let wanted = range(100, 200);
     let finish = |from, to| Extractor::new(wanted).finish(range(from, to));
@@ -96,7 +97,7 @@ fn an_extractor_says_when_it_did_not_see_all() {
 }
 
 #[test]
-fn an_extractor_takes_no_record_twice_and_none_that_it_cant_read() {
+fn repeated_and_undecodable_records_are_refused() {
     let record = |lsn, kind: u8, payload: &'static [u8]| WholeRecord {
         lsn: Lsn::new(lsn),
         end: Lsn::new(lsn + 30),
@@ -110,7 +111,7 @@ fn an_extractor_takes_no_record_twice_and_none_that_it_cant_read() {
         let error = records.iter().map(|record| extractor.push(record)).find_map(Result::err).unwrap();
         assert!(
             extractor.finish(range(0, 900)).unwrap().set.is_whole(),
-            "who goes on learns that all changed"
+            "after an error everything counts as changed"
         );
         error
     };

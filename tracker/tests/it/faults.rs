@@ -15,7 +15,7 @@ fn one() -> Changes {
     changes(range(10, 20), &[Write::Image(FileId::FIRST, 3, 1), Write::SetLength(FileId::new(1), 90)])
 }
 
-/// Whatever survives: a claim that is there is whole.
+/// Checks every surviving disk: a claim that is present is complete.
 fn nothing_half_survives(fs: &SimFs, acked: bool) {
     let trace = fs.trace();
     let survivors = Survivors::at(&trace, trace.ops.len());
@@ -25,7 +25,7 @@ fn nothing_half_survives(fs: &SimFs, acked: bool) {
             assert!(store.damaged().is_empty());
             let coverage = store.coverage(range(10, 20)).unwrap();
             assert!(coverage.damaged().is_empty());
-            assert!(!acked || coverage.missing().is_empty(), "acknowledged and gone");
+            assert!(!acked || coverage.missing().is_empty(), "an acknowledged claim is lost");
             let set = coverage.into_set();
             assert!(set == one().set || set.is_whole());
         }
@@ -33,7 +33,7 @@ fn nothing_half_survives(fs: &SimFs, acked: bool) {
 }
 
 #[test]
-fn a_put_that_fails_claims_nothing_and_may_be_tried_again() {
+fn a_failed_put_claims_nothing_and_can_be_retried() {
     let faults: [fn(u64) -> Fault; 2] = [|nth| Fault::Sync { nth }, |nth| Fault::Full { nth }];
     for fault in faults {
         let mut failed = 0;
@@ -62,7 +62,7 @@ fn a_put_that_fails_claims_nothing_and_may_be_tried_again() {
 }
 
 #[test]
-fn a_claim_made_twice_stays_the_first_and_an_empty_one_is_none() {
+fn a_repeated_claim_keeps_the_first_and_an_empty_range_claims_nothing() {
     let fs = SimFs::new();
     let mut store = open(&fs);
     store.put(&one()).unwrap();
@@ -74,7 +74,7 @@ fn a_claim_made_twice_stays_the_first_and_an_empty_one_is_none() {
 }
 
 #[test]
-fn a_full_disk_at_the_begin_is_an_error_and_no_panic() {
+fn a_failed_sync_on_open_is_an_error() {
     let fs = SimFs::new();
     fs.inject(Fault::Sync { nth: 0 });
     let opened = Store::open(Arc::new(fs), Path::new("/d"), LOG, Lsn::ORIGIN);

@@ -1,4 +1,4 @@
-//! What the tests share: a small log, and the files that it describes.
+//! Shared test code: a small log, and the files that it describes.
 
 use pitr_format::log::{Assembler, BATCH_HEADER_BYTES, Batch, BatchHeader, Frame, Part, Seed, WholeRecord};
 use pitr_format::record::Record;
@@ -20,7 +20,7 @@ pub(crate) fn size_of(file: FileId) -> BlockSize {
     BlockSize::new([16, 48][file.get() as usize % 2]).unwrap()
 }
 
-/// What one transaction does.
+/// One write of a transaction.
 #[derive(Debug, Clone)]
 pub(crate) enum Write {
     Image(FileId, u64, u8),
@@ -48,14 +48,14 @@ impl Write {
     }
 }
 
-/// Changes made of these writes.
+/// The changes that these writes make.
 pub(crate) fn changes(range: LsnRange, writes: &[Write]) -> Changes {
     let mut set = ChangeSet::new();
     writes.iter().for_each(|write| write.with_record(|record| set.record(record)));
     Changes { range, set }
 }
 
-/// A log in one file: batches of the format, one behind the other, from LSN 8 on.
+/// A log in one file: batches of the format, back to back, from LSN 8 on.
 #[derive(Debug)]
 pub(crate) struct Log {
     file: Arc<dyn File>,
@@ -73,7 +73,7 @@ impl Log {
         Log { file, end: Log::BEGIN, last: Lsn::ORIGIN, durable: Log::BEGIN }
     }
 
-    /// Finds the end, cuts off what is behind it, and makes the rest durable.
+    /// Finds the end, truncates the file there, and makes the rest durable.
     pub(crate) fn open(fs: &dyn FileSystem, path: &Path) -> Self {
         let file = fs.open(path, Access::ReadWrite).unwrap();
         let mut log = Log { file, end: Log::BEGIN, last: Lsn::ORIGIN, durable: Log::BEGIN };
@@ -81,7 +81,8 @@ impl Log {
         while let Some(header) = batch_at(&bytes, log.end).map(|batch| batch.header) {
             (log.last, log.end) = (log.end, header.end().unwrap());
         }
-        // What was read may not be durable: it is written again (docs/format/wal.md).
+        // The bytes that were read may not be durable, so they are written again
+        // (docs/format/wal.md).
         log.file.set_len(log.end.get()).unwrap();
         let len = (bytes.len() as u64).min(log.end.get()) as usize;
         log.file.write_all_at(&bytes[..len], 0).unwrap();
@@ -93,7 +94,7 @@ impl Log {
         self.durable
     }
 
-    /// Appends one batch; returns its end.
+    /// Appends one batch. Returns its end.
     pub(crate) fn append(&mut self, writes: &[Write]) -> Lsn {
         let mut body = Vec::new();
         for write in writes {
@@ -112,7 +113,7 @@ impl Log {
         bytes.append(&mut body);
         self.file.write_all_at(&bytes, self.end.get()).unwrap();
         (self.last, self.end) = (self.end, header.end().unwrap());
-        // The padding is written too: the end of the file is the end of the log.
+        // The padding is written too, so that the end of the file is the end of the log.
         let padding = self.end.get() - header.lsn.get() - bytes.len() as u64;
         self.file.write_all_at(&vec![0; padding as usize], self.end.get() - padding).unwrap();
         self.end
@@ -125,7 +126,7 @@ impl Log {
         Ok(())
     }
 
-    /// Each durable record in order.
+    /// Calls `each` for each durable record, in order.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&WholeRecord<'_>)) {
         let (bytes, mut at, mut assembler) = (self.bytes(), Log::BEGIN, Assembler::new());
         while at < self.durable {
@@ -137,14 +138,14 @@ impl Log {
         }
     }
 
-    /// What the records of this range changed, by the extractor.
+    /// The changes of the records in this range, computed by the extractor.
     pub(crate) fn extract(&self, range: LsnRange) -> Changes {
         let mut extractor = Extractor::new(range);
         self.for_each(|record| extractor.push(record).unwrap());
         extractor.finish(LsnRange::new(Lsn::ORIGIN, self.durable).unwrap()).unwrap()
     }
 
-    /// The files as the records below this position leave them.
+    /// The files after all records below this position.
     pub(crate) fn files_at(&self, lsn: Lsn) -> Files {
         let mut files = Files::default();
         self.for_each(|record| {
@@ -186,7 +187,7 @@ fn put_frame(body: &mut Vec<u8>, record: &Record<'_>) {
     frame.encode(body);
 }
 
-/// Files, byte for byte.
+/// The content of the files.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Files(BTreeMap<FileId, Vec<u8>>);
 
@@ -204,7 +205,7 @@ impl Files {
         }
     }
 
-    /// Blocks that hold something else than in `before`; what a file doesn't reach is zeros.
+    /// The blocks whose content differs from `before`. Bytes past the end of a file count as zeros.
     pub(crate) fn differ(&self, before: &Files) -> BTreeSet<(FileId, u64)> {
         let mut differ = BTreeSet::new();
         for file in [FileId::new(0), FileId::new(1)] {
@@ -223,7 +224,7 @@ impl Files {
     }
 }
 
-/// The promise: what the set does not contain is the same at both ends.
+/// Checks the guarantee: every block outside the set is equal at both ends of the range.
 pub(crate) fn assert_promise(log: &Log, range: LsnRange, set: &ChangeSet) {
     let (before, after) = (log.files_at(range.from()), log.files_at(range.to()));
     for (file, block) in after.differ(&before) {

@@ -1,8 +1,5 @@
-//! Tests of the tracker through its public face.
-#![expect(
-    clippy::unwrap_used,
-    reason = "what a test does not expect may end it, also in what its tests share"
-)]
+//! Tests of the tracker through its public API.
+#![expect(clippy::unwrap_used, reason = "tests and their shared code may panic on unexpected results")]
 
 mod crash;
 mod damage;

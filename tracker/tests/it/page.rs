@@ -1,4 +1,4 @@
-//! What `docs/format/tracker.md` says about bytes and names, checked on the disk; and the golden file.
+//! Checks that bytes and names on disk match `docs/format/tracker.md`, and checks the golden file.
 
 use crate::damage::crc32;
 use crate::help::{LOG, Write, changes, range};
@@ -9,7 +9,8 @@ use pitr_vfs::{FileSystem, OsFs};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Written once by version 1; it must be read for ever, and written the same as long as that is the version.
+/// Written once by version 1. Every later version must read it, and version 1 must write the same
+/// bytes.
 const GOLDEN: &[u8] = include_bytes!("../golden/version-1.chg");
 const GOLDEN_NAME: &str = "0000000001000000-000000000123f000.chg";
 
@@ -56,7 +57,7 @@ impl Bytes {
 }
 
 #[test]
-fn the_format_page_tells_the_bytes() {
+fn the_bytes_match_the_format_page() {
     let b = Bytes(GOLDEN.to_vec());
     // The header.
     assert_eq!(&b.0[..8], b"PITRCHG1");
@@ -65,33 +66,34 @@ fn the_format_page_tells_the_bytes() {
     assert_eq!((b.u64(32), b.u64(40)), (0x100_0000, 0x123_f000));
     assert_eq!((b.u32(48), b.u32(52) as usize), (3, GOLDEN.len() - 64));
     assert_eq!((b.u32(56), b.u32(60)), (crc32(&b.0[64..]), crc32(&b.0[..60])));
-    // The first file: three pages as lists.
+    // The first file: three pages stored as lists.
     assert_eq!((b.u32(64), b.u32(68), b.u64(72), b.u32(80)), (0, 4096, u64::MAX, 3));
     assert_eq!((b.u64(84), b.u16(92), b.u16(94), b.u16(96)), (0, 2, 3, 8191));
     assert_eq!((b.u64(98), b.u16(106), b.u16(108)), (1, 1, 0));
     assert_eq!((b.u64(110), b.u16(118), u64::from(b.u16(120))), (2980, 1, 24_414_062 - 2980 * 8192));
-    // The second: one page as bits. Of three blocks two are marked, from the low end of each byte.
+    // The second file: one page stored as bits. Two of every three blocks are marked, from the low
+    // end of each byte.
     assert_eq!((b.u32(122), b.u32(126), b.u64(130), b.u32(138)), (7, 512, 5_000 * 512, 1));
     assert_eq!((b.u64(142), b.u16(150)), (0, 4096));
     assert_eq!(b.0[152..155], [0b1101_1011, 0b1011_0110, 0b0110_1101]);
     assert!(b.0[152 + 6144 / 8..152 + 1024].iter().all(|byte| *byte == 0));
-    // The third: a length alone.
+    // The third file: only a length.
     let third = 152 + 1024;
     assert_eq!((b.u32(third), b.u32(third + 4), b.u64(third + 8), b.u32(third + 16)), (u32::MAX, 0, 0, 0));
     assert_eq!(GOLDEN.len(), third + 20);
 }
 
 #[test]
-fn a_claim_is_made_in_the_order_that_the_page_tells() {
+fn a_claim_is_written_in_the_documented_order() {
     // FAILURES 26
     let fs = SimFs::new();
     let mut store = Store::open(Arc::new(fs.clone()), Path::new("/d"), LOG, Lsn::new(30)).unwrap();
     let before = fs.trace().ops.len();
     store.put(&changes(range(10, 30), &[Write::Image(FileId::FIRST, 1, 1)])).unwrap();
-    let (aside, name) =
+    let (temporary, name) =
         ("/d/000000000000000a-000000000000001e.chg.new", "/d/000000000000000a-000000000000001e.chg");
     let ops = &fs.trace().ops[before..];
-    let told: Vec<String> = ops
+    let found: Vec<String> = ops
         .iter()
         .map(|op| match op {
             Op::Create { path, .. } => format!("create {}", path.display()),
@@ -103,17 +105,17 @@ fn a_claim_is_made_in_the_order_that_the_page_tells() {
         })
         .collect();
     let expected = [
-        format!("create {aside}"),
+        format!("create {temporary}"),
         "write".to_owned(),
         "sync the file".to_owned(),
-        format!("publish {aside} {name}"),
+        format!("publish {temporary} {name}"),
         "sync /d".to_owned(),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
 }
 
 #[test]
-fn what_an_interrupted_put_left_is_removed_and_other_names_are_let_alone() {
+fn leftovers_of_an_interrupted_put_are_removed_and_other_names_are_kept() {
     let fs = SimFs::new();
     fs.create_dir_all(Path::new("/d")).unwrap();
     let names = [

@@ -1,4 +1,4 @@
-//! Writers and freezes at once, on real threads.
+//! Concurrent writers and freezes on real threads.
 
 use crate::help::{Log, Write, assert_promise};
 use pitr_format::{FileId, Lsn};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 
 const WRITERS: u64 = 3;
-/// Writers stop when so many freezes found records, or after so many transactions each.
+/// Writers stop after this many freezes with records, or after [`TXS`] transactions each.
 const BUSY: usize = 60;
 const TXS: u64 = 3_000;
 
@@ -64,7 +64,7 @@ fn no_mark_is_lost_between_epochs() {
     assert_eq!(at, log.durable());
     let busy: Vec<&Changes> = frozen.iter().filter(|changes| !changes.range.is_empty()).collect();
     println!("{} freezes, {} of them with records", frozen.len(), busy.len());
-    assert!(busy.len() > 5, "writers and freezes must meet");
+    assert!(busy.len() > 5, "writers and freezes must overlap");
     for changes in busy.iter() {
         assert!(changes.set.is_superset(&log.extract(changes.range).set), "{}", changes.range);
     }
@@ -77,8 +77,8 @@ fn no_mark_is_lost_between_epochs() {
 }
 
 #[test]
-fn a_position_is_the_only_witness_and_every_mark_has_its_epoch() {
-    // A log that is a counter: each pass takes one position and marks the block of that number.
+fn every_mark_is_in_the_epoch_of_its_position() {
+    // The log is a counter: each pass takes one position and marks the block with that number.
     const FREEZES: usize = 100;
     let (tracker, next, stop) = (Tracker::new(Lsn::ORIGIN), AtomicU64::new(0), AtomicBool::new(false));
     let (file, size) = (FileId::FIRST, BlockSize::DEFAULT);
@@ -91,7 +91,7 @@ fn a_position_is_the_only_witness_and_every_mark_has_its_epoch() {
                     pass.file(file, size).mark(position);
                     pass.done(Lsn::new(position + 1));
                     if position.is_multiple_of(64) {
-                        std::thread::yield_now(); // also where there are fewer cores than threads
+                        std::thread::yield_now(); // needed with fewer cores than threads
                     }
                 }
             });
@@ -118,7 +118,7 @@ fn a_position_is_the_only_witness_and_every_mark_has_its_epoch() {
 }
 
 #[test]
-fn a_freeze_keeps_no_writer_waiting() {
+fn writers_do_not_wait_for_a_freeze() {
     let tracker = Tracker::new(Lsn::ORIGIN);
     let (file, size, begun) = (FileId::FIRST, BlockSize::DEFAULT, Barrier::new(2));
     let slow = tracker.enter();
@@ -128,7 +128,7 @@ fn a_freeze_keeps_no_writer_waiting() {
             tracker.freeze(|| Lsn::new(2_000)).unwrap()
         });
         begun.wait();
-        // The freeze waits for the slow pass, and a thousand others come and go.
+        // The freeze waits for the slow pass, while a thousand others begin and end.
         for position in 0..1_000 {
             let pass = tracker.enter();
             pass.file(file, size).mark(position);

@@ -5,7 +5,7 @@ use pitr_format::Timestamp;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A clock that stands still until it is moved.
+/// A clock that moves only when a test moves it.
 #[derive(Debug)]
 pub struct SimClock {
     wall_micros: AtomicI64,
@@ -19,12 +19,12 @@ impl SimClock {
         SimClock { wall_micros: AtomicI64::new(now.micros()), monotonic_micros: AtomicU64::new(0) }
     }
 
-    /// Sets the wall clock, forward or back. The monotonic one doesn't notice.
+    /// Sets the wall clock, forward or back. The monotonic clock does not change.
     pub fn set(&self, now: Timestamp) {
         self.wall_micros.store(now.micros(), Ordering::SeqCst);
     }
 
-    /// Lets time pass on both clocks.
+    /// Advances both clocks.
     pub fn pass(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.wall_micros.fetch_add(i64::try_from(micros).unwrap_or(i64::MAX), Ordering::SeqCst);
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn setting_the_wall_clock_back_leaves_the_monotonic_one_alone() {
+    fn setting_the_wall_clock_does_not_change_the_monotonic_clock() {
         let clock = SimClock::new(Timestamp::from_micros(1_000));
         clock.pass(Duration::from_micros(5));
         clock.set(Timestamp::from_micros(7));

@@ -1,14 +1,14 @@
-//! The bytes of a simulated file, in pages that copies share until one is written.
+//! The content of a simulated file, in pages that copies share until one is written.
 
 use std::sync::Arc;
 
-/// What a disk writes whole or not at all, bytes.
+/// Size of a sector, the unit that a disk writes atomically, bytes.
 pub const SECTOR_BYTES: usize = 512;
 
 const PAGE_BYTES: usize = 4096;
 type Page = [u8; PAGE_BYTES];
 
-/// See the module's head. Pages of zeros take no memory.
+/// The content of a file. Pages of zeros take no memory.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     len: u64,
@@ -20,7 +20,7 @@ impl Content {
         self.len
     }
 
-    /// Copies bytes at `offset` into `buf`; returns how many there were.
+    /// Copies bytes at `offset` into `buf`. Returns their number.
     pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> usize {
         let len = buf.len().min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
         for (place, part) in parts(offset, len) {
@@ -66,7 +66,7 @@ struct Place {
     from: usize,
 }
 
-/// Where the bytes of a range lie in pages, each with its part of the range.
+/// Splits a range by pages. Returns for each page the place in it and the part of the range.
 fn parts(offset: u64, len: usize) -> impl Iterator<Item = (Place, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {

@@ -1,4 +1,5 @@
-//! What a disk holds at one moment. Copies are cheap and share what neither changes.
+//! The content of a disk at one moment. Copies are cheap: they share everything that is not
+//! changed.
 
 use super::content::Content;
 use super::trace::Op;
@@ -6,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Number of a simulated file, which it keeps when its name changes.
+/// Number of a simulated file. It stays the same when the file's name changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Inode(pub(super) u64);
 
@@ -33,21 +34,24 @@ impl Disk {
         Some(bytes)
     }
 
-    /// Changes bytes of a file behind everyone's back: damage. False if there is no such file.
+    /// Damages bytes of a file: the change appears in no trace. Returns false if there is no such
+    /// file.
     pub fn damage(&mut self, path: &Path, offset: u64, bytes: &[u8]) -> bool {
         let Some(file) = self.inode(path) else { return false };
         self.content_mut(file).write(bytes, offset);
         true
     }
 
-    /// Cuts or lengthens a file behind everyone's back. False if there is no such file.
+    /// Truncates or extends a file; the change appears in no trace. Returns false if there is no
+    /// such file.
     pub fn damage_len(&mut self, path: &Path, len: u64) -> bool {
         let Some(file) = self.inode(path) else { return false };
         self.content_mut(file).set_len(len);
         true
     }
 
-    /// Loses a file's name. False if there is no such file.
+    /// Removes a file's name; the change appears in no trace. Returns false if there is no such
+    /// file.
     pub fn lose(&mut self, path: &Path) -> bool {
         Arc::make_mut(&mut self.names).remove(path).is_some()
     }
@@ -68,12 +72,12 @@ impl Disk {
         Arc::make_mut(self.files.entry(file).or_default())
     }
 
-    /// An inode that no file has.
+    /// An unused inode.
     pub(super) fn free_inode(&self) -> Inode {
         Inode(self.files.last_key_value().map_or(1, |(last, _)| last.0 + 1))
     }
 
-    /// Lets an op take effect.
+    /// Applies an op.
     pub(super) fn apply(&mut self, op: &Op) {
         match op {
             Op::Write { file, offset, bytes } => self.content_mut(*file).write(bytes, *offset),
@@ -98,7 +102,7 @@ impl Disk {
         }
     }
 
-    /// Lets some sectors of a write take effect: those for which `keep` says so.
+    /// Applies only some sectors of a write: those for which `keep` returns true.
     pub(super) fn apply_torn(&mut self, op: &Op, mut keep: impl FnMut() -> bool) {
         let Op::Write { file, offset, bytes } = op else { return self.apply(op) };
         let mut done = 0;

@@ -11,35 +11,37 @@ use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A fault to come. Calls are counted from 0 at the moment when the fault is set.
+/// A fault to inject. Calls are counted from 0, starting when the fault is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// This sync, of a file or a folder, fails. The next one works again, and proves nothing (FAILURES 18).
+    /// This sync of a file or folder fails. The next one succeeds, but proves nothing (FAILURES
+    /// 18).
     Sync {
-        /// Which one.
+        /// Number of the sync.
         nth: u64,
     },
-    /// The disk is full: from this write or creation on all of them fail, the first with half of its bytes
-    /// written.
+    /// The disk becomes full: this write or creation and all later ones fail. The first one still
+    /// writes half of its bytes.
     Full {
-        /// Which one.
+        /// Number of the write or creation.
         nth: u64,
     },
-    /// The disk is full from now on: creating a file and lengthening one fail, writes within a file's length work.
+    /// The disk is full from now on: creating or extending a file fails, writing within a file's
+    /// length succeeds.
     NoSpace,
 }
 
-/// A file system in memory that records what is asked of it. Clones are the same file system.
+/// A file system in memory that records all operations. Clones share the same file system.
 #[derive(Debug, Clone)]
 pub struct SimFs {
     state: Arc<Mutex<State>>,
-    /// True if other threads shall run while one syncs.
+    /// True if other threads run during a sync.
     slow_syncs: bool,
 }
 
 #[derive(Debug)]
 struct State {
-    /// What is read: all that took effect, durable or not.
+    /// The visible state: everything that took effect, durable or not.
     seen: Disk,
     trace: Trace,
     next_inode: Inode,
@@ -50,15 +52,15 @@ struct State {
     full_from: Option<u64>,
     free: Option<u64>,
     no_space: bool,
-    meanwhile: Option<Meanwhile>,
+    sync_hook: Option<SyncHook>,
 }
 
-/// What others do while a sync runs.
-struct Meanwhile(Box<dyn FnOnce() + Send>);
+/// An action of other threads during a sync.
+struct SyncHook(Box<dyn FnOnce() + Send>);
 
-impl Debug for Meanwhile {
+impl Debug for SyncHook {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Meanwhile")
+        f.write_str("SyncHook")
     }
 }
 
@@ -68,14 +70,15 @@ impl State {
         self.trace.ops.push(op);
     }
 
-    /// Counts a write; true if the disk is full, and whether it is the first time.
+    /// Counts a write. Returns `None` if it may proceed. If the disk is full, returns whether this
+    /// is the first failure.
     fn count_write(&mut self) -> Option<bool> {
         let nth = self.writes;
         self.writes += 1;
         self.full_from.filter(|from| nth >= *from).map(|from| nth == from)
     }
 
-    /// True if the file can't be as long as `end`.
+    /// True if there is no space for the file to reach length `end`.
     fn lacks_space(&self, file: Inode, end: u64) -> bool {
         self.no_space && self.seen.content(file).is_none_or(|content| content.len() < end)
     }
@@ -88,20 +91,20 @@ impl State {
 }
 
 impl SimFs {
-    /// A machine with an empty disk.
+    /// Creates a machine with an empty disk.
     #[must_use]
     pub fn new() -> Self {
         SimFs::on(Disk::default())
     }
 
-    /// A machine started on this disk: all that it holds is durable.
+    /// Creates a machine that starts with this disk, all of whose content is durable.
     #[must_use]
     pub fn on(disk: Disk) -> Self {
         Self::with(disk.clone(), Trace { base: disk, ops: Vec::new() })
     }
 
-    /// The same machine with another process on it: the one that left `trace` was killed after `cut` ops.
-    /// What was not synced is still there to be read, and still in doubt.
+    /// Creates the same machine after the process that left `trace` was killed after `cut` ops.
+    /// Unsynced data is still readable, and its survival is still open.
     #[must_use]
     pub fn after_kill(trace: &Trace, cut: usize) -> Self {
         let ops = trace.ops[..cut.min(trace.ops.len())].to_vec();
@@ -122,36 +125,36 @@ impl SimFs {
             full_from: None,
             free: None,
             no_space: false,
-            meanwhile: None,
+            sync_hook: None,
         };
         SimFs { state: Arc::new(Mutex::new(state)), slow_syncs: false }
     }
 
-    /// The same machine with syncs that let other threads run meanwhile: for recording a run of several.
+    /// Lets other threads run during syncs, to record a run with several threads.
     #[must_use]
     pub fn with_slow_syncs(self) -> Self {
         SimFs { slow_syncs: true, ..self }
     }
 
-    /// Marks in the trace that a test was told that `id` is durable.
+    /// Records in the trace that a test was told that `id` is durable.
     pub fn ack(&self, id: u64) {
         self.state().act(Op::Ack(id));
     }
 
-    /// What happened so far.
+    /// The trace so far.
     #[must_use]
     pub fn trace(&self) -> Trace {
         self.state().trace.clone()
     }
 
-    /// The disk that is left if the power is lost now and nothing survives that was not synced.
+    /// The disk after a power loss now, if only synced data survives.
     #[must_use]
     pub fn durable_disk(&self) -> Disk {
         let trace = self.trace();
         Survivors::at(&trace, trace.ops.len()).disk(super::Mode::Synced, 0)
     }
 
-    /// Sets a fault; it replaces one of the same kind.
+    /// Sets a fault. It replaces an earlier fault of the same kind.
     pub fn inject(&self, fault: Fault) {
         let mut state = self.state();
         match fault {
@@ -161,30 +164,31 @@ impl SimFs {
         }
     }
 
-    /// Takes all faults back.
+    /// Removes all faults.
     pub fn mend(&self) {
         let mut state = self.state();
         (state.sync_fails_at, state.full_from, state.no_space) = (None, None, false);
     }
 
-    /// What [`FileSystem::free_bytes`] answers from now on. It limits no write: [`Fault::Full`] does.
+    /// Sets the answer of [`FileSystem::free_bytes`]. It limits no write; [`Fault::Full`] does
+    /// that.
     pub fn set_free_bytes(&self, bytes: u64) {
         self.state().free = Some(bytes);
     }
 
-    /// Does this in the middle of the next sync, on the thread that syncs: what other threads might do then, in an
-    /// order that can be repeated. Replaces what was to be done before.
+    /// Runs `act` in the middle of the next sync, on the syncing thread. It stands for what other
+    /// threads might do then, in a reproducible order. Replaces an earlier `act` that has not run.
     pub fn during_next_sync(&self, act: impl FnOnce() + Send + 'static) {
-        self.state().meanwhile = Some(Meanwhile(Box::new(act)));
+        self.state().sync_hook = Some(SyncHook(Box::new(act)));
     }
 
-    /// Writes and creations so far.
+    /// Number of writes and creations so far.
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.state().writes
     }
 
-    /// Syncs so far.
+    /// Number of syncs so far.
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.state().syncs
@@ -194,12 +198,13 @@ impl SimFs {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A sync takes a while; others go on meanwhile, and what they write is not covered by it.
+    /// A sync takes time. Other threads may write during it, and the sync does not cover those
+    /// writes.
     fn sync(&self, what: Synced) -> Result<()> {
         let mut state = self.state();
-        let (began, meanwhile) = (state.trace.ops.len(), state.meanwhile.take());
+        let (began, sync_hook) = (state.trace.ops.len(), state.sync_hook.take());
         drop(state);
-        if let Some(Meanwhile(act)) = meanwhile {
+        if let Some(SyncHook(act)) = sync_hook {
             act();
         }
         if self.slow_syncs {
@@ -223,7 +228,7 @@ fn full() -> Error {
 }
 
 fn missing(path: &Path) -> Error {
-    Error::new(ErrorKind::NotFound, format!("{} is not there", path.display()))
+    Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()))
 }
 
 impl FileSystem for SimFs {

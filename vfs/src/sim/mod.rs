@@ -1,21 +1,22 @@
 //! A simulated disk that loses power.
 //!
-//! [`SimFs`] is a [`crate::FileSystem`] in memory. It behaves like a page cache: what was written is read
-//! back at once, synced or not. Beside that it records a [`Trace`] of every write, sync and change of a name,
-//! in the order in which they took effect, with the marks that a test sets by [`SimFs::ack`]. From a trace,
-//! [`Survivors`] builds what a power loss at any point of it may have left on the disk, and [`SimFs::on`]
-//! starts a machine on that.
+//! [`SimFs`] is a [`crate::FileSystem`] in memory. It behaves like a page cache: written data is
+//! readable at once, synced or not. It also records a [`Trace`] of every write, sync and name
+//! change, in the order in which they took effect, together with the marks that a test sets by
+//! [`SimFs::ack`]. From a trace, [`Survivors`] builds the disks that a power loss at any point may
+//! leave, and [`SimFs::on`] starts a machine with such a disk.
 //!
-//! # The disk's contract, at its weakest
-//! - Synced bytes survive: those written before a sync *began*, once it *ended* well. Any part of the others
-//!   may survive, in any order, by sectors of [`SECTOR_BYTES`]; see [`Mode`].
-//! - Names (created, published, removed) survive once their folder was synced; before that each of them may
-//!   or may not, in any order. A published name is never half there. Folders survive from their creation, as
-//!   [`crate::FileSystem::create_dir_all`] promises.
-//! - When the sync of a file fails, each write that it should have made durable is on the disk or lost for
-//!   good, and no later sync changes that; it can still be read until the power is lost. Names stay in doubt.
+//! # The weakest contract of a disk
+//! - Bytes written before a sync *began* survive once the sync *ended* successfully. Any subset of
+//!   the other writes may survive, in any order, by sectors of [`SECTOR_BYTES`]; see [`Mode`].
+//! - Name changes (create, publish, remove) survive once their folder was synced. Before that, each
+//!   of them may or may not survive, in any order. A published name is never incomplete. Folders
+//!   survive from their creation, as [`crate::FileSystem::create_dir_all`] promises.
+//! - If the sync of a file fails, each write that it covered is either on the disk or permanently
+//!   lost, and no later sync changes that. The write stays readable until the power loss. The
+//!   survival of names stays open.
 //!
-//! Given a trace, everything here is a pure function of the cut, the mode and a seed.
+//! For a given trace, everything here is a pure function of the cut, the mode and a seed.
 
 mod clock;
 mod content;

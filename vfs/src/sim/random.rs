@@ -1,16 +1,16 @@
-//! Random numbers of a seed.
+//! Random numbers from a seed.
 
 use super::Rng;
 use crate::Random;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes that look random and come out the same for the same seed.
+/// Bytes that look random but are reproducible from the seed.
 #[derive(Debug)]
 pub struct SimRandom(Mutex<Rng>);
 
 impl SimRandom {
-    /// The sequence of this seed.
+    /// Creates the sequence of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         SimRandom(Mutex::new(Rng::new(seed)))

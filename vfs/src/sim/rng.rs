@@ -1,11 +1,11 @@
-//! A small generator of numbers that look random and come out the same for the same seed.
+//! A small generator of numbers that look random but are reproducible from the seed.
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The sequence of this seed.
+    /// Creates the sequence of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Rng(seed)
@@ -25,7 +25,7 @@ impl Rng {
         self.draw() % bound
     }
 
-    /// True once in `one_in` draws.
+    /// True for one in `one_in` draws on average.
     pub fn once_in(&mut self, one_in: u64) -> bool {
         self.below(one_in) == 0
     }

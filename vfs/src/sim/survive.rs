@@ -1,25 +1,27 @@
-//! What a power loss leaves.
+//! The disks that a power loss may leave.
 //!
-//! [`Survivors`] walks over a trace. Behind it lies one disk with all that is durable by then, and a short
-//! list of what was issued and is not; a surviving disk is a copy of the one with a choice from the other.
-//! Copies share their pages, so that building a disk costs what is in doubt, not what the disk holds.
+//! [`Survivors`] walks over a trace. It keeps one disk with everything that is durable at the cut,
+//! and a short list of the ops that are not. A surviving disk is a copy of that disk plus a
+//! selection from the list. Copies share their pages, so building a disk costs in proportion to the
+//! pending ops, not to the size of the disk.
 
 use super::disk::Disk;
 use super::rng::Rng;
 use super::trace::{Op, Synced, Trace};
 
-/// What becomes of that which was issued before the cut and not made durable.
+/// What happens to ops that were issued before the cut and are not durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// All of it is lost.
+    /// All of them are lost.
     Synced,
-    /// All of it survives.
+    /// All of them survive.
     Prefix,
-    /// Each op survives whole or not at all, as the seed says; survivors take effect in order.
+    /// Each op survives completely or not at all, as the seed selects. Survivors take effect in
+    /// order.
     Subset,
-    /// As [`Mode::Subset`], with the survivors in another order.
+    /// Like [`Mode::Subset`], but the survivors take effect in another order.
     Reordered,
-    /// As [`Mode::Subset`], with some writes in only some of their sectors.
+    /// Like [`Mode::Subset`], but of some writes only some sectors survive.
     TornSector,
 }
 
@@ -28,24 +30,24 @@ impl Mode {
     pub const ALL: [Mode; 5] = [Mode::Synced, Mode::Prefix, Mode::Subset, Mode::Reordered, Mode::TornSector];
 }
 
-/// Builds the disks that a power loss may leave, cut by cut. See the module's head.
+/// Builds the disks that a power loss may leave, cut by cut; see the module documentation.
 #[derive(Debug)]
 pub struct Survivors<'a> {
     trace: &'a Trace,
     cut: usize,
     durable: Disk,
-    /// Places in the trace of what may be lost, in order.
+    /// Indexes in the trace of the ops that may be lost, in order.
     pending: Vec<usize>,
 }
 
 impl<'a> Survivors<'a> {
-    /// Stands before the first op.
+    /// Starts before the first op.
     #[must_use]
     pub fn new(trace: &'a Trace) -> Self {
         Survivors { trace, cut: 0, durable: trace.base.clone(), pending: Vec::new() }
     }
 
-    /// Stands where the power is lost after `cut` ops.
+    /// Starts at a power loss after `cut` ops.
     #[must_use]
     pub fn at(trace: &'a Trace, cut: usize) -> Self {
         let mut survivors = Survivors::new(trace);
@@ -59,18 +61,19 @@ impl<'a> Survivors<'a> {
         self.cut
     }
 
-    /// Number of ops whose fate is open.
+    /// Number of ops whose survival is open.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// Moves the cut behind the next op and returns that op.
+    /// Moves the cut past the next op. Returns that op.
     pub fn advance(&mut self) -> Option<&'a Op> {
         let op = self.trace.ops.get(self.cut)?;
         match op {
             Op::Sync { what, began, worked } => {
-                // A failed sync leaves each write on the disk or lost for good, and the names in doubt.
+                // After a failed sync, each write is on the disk or permanently lost, and the
+                // survival of names stays open.
                 let decided = *worked || matches!(what, Synced::File(_));
                 let mut coin = Rng::new(self.cut as u64);
                 let (ops, durable) = (&self.trace.ops, &mut self.durable);
@@ -89,7 +92,7 @@ impl<'a> Survivors<'a> {
         Some(op)
     }
 
-    /// The disk that is left if the power is lost here.
+    /// The disk after a power loss at the cut.
     #[must_use]
     pub fn disk(&self, mode: Mode, seed: u64) -> Disk {
         let mut disk = self.durable.clone();

@@ -61,7 +61,8 @@ fn to_trace(acts: &[Act]) -> Trace {
     Trace { base: Disk::default(), ops }
 }
 
-/// For each byte of a file, what it may be after a cut: written from the contract, not from the builder.
+/// The allowed values of each byte of a file after a cut, derived from the contract, not from the
+/// builder.
 fn allowed(ops: &[Op], file: Inode) -> Vec<Vec<u8>> {
     let mut allowed = vec![vec![0]; 6_000];
     let covered = |place: usize| {
@@ -92,7 +93,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_was_synced_always_survives(acts in prop::collection::vec(act(), 1..14), seed: u64) {
+    fn synced_data_always_survives(acts in prop::collection::vec(act(), 1..14), seed: u64) {
         let trace = to_trace(&acts);
         let mut survivors = Survivors::new(&trace);
         while survivors.advance().is_some() {
@@ -102,7 +103,7 @@ proptest! {
                 let disk = survivors.disk(mode, seed);
                 for (file, allowed) in expected.iter().enumerate() {
                     let Some(bytes) = disk.read(Path::new(&format!("/f{file}"))) else {
-                        prop_assert!(survivors.cut() <= 2, "a synced name is gone");
+                        prop_assert!(survivors.cut() <= 2, "a synced name is lost");
                         continue;
                     };
                     let mut found = vec![0; allowed.len()];
@@ -126,7 +127,7 @@ proptest! {
 }
 
 #[test]
-fn a_name_that_was_published_but_not_synced_may_vanish() {
+fn an_unsynced_published_name_may_be_lost() {
     // FAILURES 26
     let (fs, _) = with_file();
     let file = fs.create_new(Path::new("/d/new")).unwrap();
@@ -146,7 +147,7 @@ fn a_name_that_was_published_but_not_synced_may_vanish() {
 }
 
 #[test]
-fn a_failed_sync_is_not_mended_by_one_that_works() {
+fn a_later_sync_does_not_repair_a_failed_one() {
     // FAILURES 18
     let mut lost = 0;
     for round in 0..32 {
@@ -158,7 +159,7 @@ fn a_failed_sync_is_not_mended_by_one_that_works() {
         file.sync_data().unwrap();
         let mut seen = [0];
         file.read_exact_at(&mut seen, 0).unwrap();
-        assert_eq!(&seen, b"x", "the page cache still shows it");
+        assert_eq!(&seen, b"x", "the page cache still has it");
         lost += u32::from(fs.durable_disk().read(path()).is_none_or(|bytes| bytes != b"x"));
         file.write_all_at(b"x", 0).unwrap();
         file.sync_data().unwrap();
@@ -168,7 +169,7 @@ fn a_failed_sync_is_not_mended_by_one_that_works() {
 }
 
 #[test]
-fn a_torn_write_is_torn_between_sectors() {
+fn a_torn_write_is_torn_at_sector_boundaries() {
     let (fs, file) = with_file();
     file.write_all_at(&[1; 8 * SECTOR_BYTES], 0).unwrap();
     file.sync_data().unwrap();
@@ -186,7 +187,7 @@ fn a_torn_write_is_torn_between_sectors() {
 }
 
 #[test]
-fn without_space_files_are_overwritten_and_nothing_grows() {
+fn without_space_files_can_be_overwritten_but_not_grow() {
     let fs = SimFs::new();
     fs.create_dir_all(Path::new("/d")).unwrap();
     let file = fs.create_new(Path::new("/d/a")).unwrap();
@@ -202,7 +203,7 @@ fn without_space_files_are_overwritten_and_nothing_grows() {
 }
 
 #[test]
-fn a_full_disk_takes_half_of_a_write_and_nothing_after_it() {
+fn a_full_disk_accepts_half_of_a_write_and_nothing_more() {
     let (fs, file) = with_file();
     fs.inject(Fault::Full { nth: 1 });
     file.write_all_at(b"1234", 0).unwrap();
@@ -216,7 +217,7 @@ fn a_full_disk_takes_half_of_a_write_and_nothing_after_it() {
 }
 
 #[test]
-fn a_killed_process_leaves_its_bytes_in_doubt() {
+fn unsynced_bytes_of_a_killed_process_are_not_durable() {
     let (fs, file) = with_file();
     file.write_all_at(b"x", 0).unwrap();
     let trace = fs.trace();
@@ -229,7 +230,7 @@ fn a_killed_process_leaves_its_bytes_in_doubt() {
 }
 
 #[test]
-fn it_answers_as_the_operating_system_does() {
+fn errors_match_those_of_the_operating_system() {
     use std::io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied};
     let (fs, _) = with_file();
     let kind = |result: std::io::Result<()>| result.map_err(|e| e.kind());
@@ -250,7 +251,7 @@ fn it_answers_as_the_operating_system_does() {
 }
 
 #[test]
-fn damage_is_done_behind_everyones_back() {
+fn damage_changes_only_the_disk_it_is_done_to() {
     let (fs, file) = with_file();
     file.write_all_at(b"abc", 0).unwrap();
     file.sync_data().unwrap();
@@ -263,7 +264,7 @@ fn damage_is_done_behind_everyones_back() {
 }
 
 #[test]
-fn a_view_holds_what_was_seen_when_it_was_taken() {
+fn a_view_holds_the_content_at_its_creation() {
     let fs = SimFs::new();
     fs.create_dir_all(Path::new("/d")).unwrap();
     let file = fs.create_new(Path::new("/d/f")).unwrap();

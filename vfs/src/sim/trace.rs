@@ -1,19 +1,19 @@
-//! What was asked of the disk, in order.
+//! The operations on a disk, in order.
 
 use super::disk::{Disk, Inode};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A machine's run: the disk that it started on and all that took effect since.
+/// A machine's run: the disk at its start, and everything that took effect since.
 #[derive(Debug, Clone, Default)]
 pub struct Trace {
     /// The disk at the start, all of it durable.
     pub base: Disk,
-    /// What took effect, in order.
+    /// The ops that took effect, in order.
     pub ops: Vec<Op>,
 }
 
-/// One thing that took effect.
+/// One operation that took effect.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Op {
@@ -21,12 +21,12 @@ pub enum Op {
     Write {
         /// The file.
         file: Inode,
-        /// Where, bytes.
+        /// Offset, bytes.
         offset: u64,
         /// The bytes.
         bytes: Arc<[u8]>,
     },
-    /// A file was cut or lengthened.
+    /// A file was truncated or extended.
     SetLen {
         /// The file.
         file: Inode,
@@ -40,13 +40,13 @@ pub enum Op {
         /// The name.
         path: PathBuf,
     },
-    /// A file got another name instead of the one that it had.
+    /// A file's name was replaced by another one.
     Publish {
         /// The file.
         file: Inode,
         /// The old name.
         from: PathBuf,
-        /// The new one.
+        /// The new name.
         to: PathBuf,
     },
     /// A name was removed.
@@ -54,25 +54,25 @@ pub enum Op {
         /// The name.
         path: PathBuf,
     },
-    /// A folder was made; durable at once.
+    /// A folder was created; durable at once.
     CreateDir {
         /// The folder.
         path: PathBuf,
     },
-    /// A sync ended. It speaks for what took effect before it began.
+    /// A sync ended. It covers what took effect before it began.
     Sync {
         /// What was synced.
         what: Synced,
-        /// Number of ops that had taken effect when it began.
+        /// Number of ops that had taken effect when the sync began.
         began: usize,
         /// False if it failed.
         worked: bool,
     },
-    /// The test was told that something is durable.
+    /// The test was told that this is durable.
     Ack(u64),
 }
 
-/// What a sync was asked for.
+/// The object of a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Synced {
     /// The bytes and the length of a file.
@@ -82,7 +82,7 @@ pub enum Synced {
 }
 
 impl Op {
-    /// True if `what`, when synced, makes this op durable.
+    /// True if a successful sync of `what` makes this op durable.
     pub(super) fn belongs_to(&self, what: &Synced) -> bool {
         match (self, what) {
             (Op::Write { file, .. } | Op::SetLen { file, .. }, Synced::File(synced)) => file == synced,
@@ -94,7 +94,7 @@ impl Op {
         }
     }
 
-    /// True if it changes the disk and waits for a sync to be durable.
+    /// True if the op changes the disk and needs a sync to be durable.
     pub(super) fn waits_for_sync(&self) -> bool {
         !matches!(self, Op::CreateDir { .. } | Op::Sync { .. } | Op::Ack(_))
     }

@@ -1,13 +1,14 @@
-//! Beside Litestream: exactness at random moments, restore wall time, bytes stored.
+//! Compares pitr with Litestream: exactness at random moments, restore time, stored bytes.
 //!
-//! Two parts, each with the same seed for both, one after the other. The small one commits random transactions and keeps the
-//! application's copy of each state; moments at least 50 ms from a commit are restored by time. The large one copies a database, changes a
-//! share of its pages, and restores the latest state, alternating.
+//! There are two parts. Each runs with the same seed for both programs, one after the other. The
+//! small one commits random transactions and keeps the application's copy of each state; moments at
+//! least 50 ms from a commit are restored by time. The large one copies a database, changes a share
+//! of its pages, and restores the latest state, alternating.
 
 use super::median;
 use crate::Result;
 use crate::application::{self, Application};
-use crate::moments::{self, Dice};
+use crate::moments::{self, Rng};
 use crate::program::Program;
 use crate::verdict::{self, Verdict};
 use crate::witness::Witness;
@@ -21,9 +22,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Litestream collects for a second unless told otherwise; both get this long after the last commit.
+/// Time for both after the last commit. Litestream collects for a second by default.
 const CATCH_UP: Duration = Duration::from_secs(3);
-const HEAD: &str = "# Beside Litestream\n\nEach table is one run of the command that stands over it.\n";
+const HEAD: &str = "# Compared with Litestream\n\nEach table is one run of the command above it.\n";
 const LARGE_RESTORES: usize = 3;
 
 #[derive(Debug, clap::Args)]
@@ -31,25 +32,25 @@ pub(crate) struct Litestream {
     /// Transactions of the small part
     #[arg(long, default_value_t = 400)]
     transactions: u32,
-    /// Moments to restore
+    /// Number of moments to restore
     #[arg(long, default_value_t = 20)]
     moments: usize,
-    /// Size of the large part's database
+    /// Size of the large part's database, MB
     #[arg(long, default_value_t = 500)]
     megabytes: u32,
-    /// The same seed writes the same
+    /// The same seed writes the same data
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// One of the two, with a place to archive to.
+/// One of the two programs, with a place to archive to.
 #[derive(Debug)]
 enum Contender {
     Pitr(Program),
     Litestream { binary: PathBuf, replica: PathBuf },
 }
 
-/// What came of one contender.
+/// The results of one contender.
 #[derive(Debug, Default)]
 struct Outcome {
     moments: usize,
@@ -106,15 +107,15 @@ impl Litestream {
         let ready = application.event("ready")?;
         let mut witness = Witness::new(&ready)?;
         let running = contender.start(&application::path(&ready, "database")?)?;
-        application.tell("go")?;
-        witness.add(&application.until("done")?)?;
+        application.send("go")?;
+        witness.add(&application.events_until("done")?)?;
         thread::sleep(CATCH_UP);
         running.stop()?;
         outcome.small_bytes = contender.bytes()?;
 
-        let dice = &mut Dice(self.seed);
-        let all = moments::quiet(&witness, dice);
-        let moments = dice.sample(all, self.moments);
+        let rng = &mut Rng(self.seed);
+        let all = moments::quiet(&witness, rng);
+        let moments = rng.sample(all, self.moments);
         outcome.moments = moments.len();
         for moment in &moments {
             let output = world.path("moment.db");
@@ -151,9 +152,9 @@ impl Litestream {
             let mut application = Application::start("increment.py", &args)?;
             let database = application::path(&application.event("ready")?, "database")?;
             let running = contender.start(&database)?;
-            // Litestream answers before its first copy is whole.
+            // Litestream reports ready before its first copy is complete.
             wait_until_still(contender)?;
-            application.tell("go")?;
+            application.send("go")?;
             copies.push(application::path(&application.event("done")?, "copy")?);
             wait_until_still(contender)?;
             running.stop()?;
@@ -168,7 +169,10 @@ impl Litestream {
                     return Err(format!("{} did not restore the large database", contenders[i]).into());
                 }
                 if let Some(difference) = exact::compare(&output, &copies[i])? {
-                    verdict.step(format_args!("{}: the large latest differs: {difference}", contenders[i]));
+                    verdict.step(format_args!(
+                        "{}: the latest state of the large database differs: {difference}",
+                        contenders[i]
+                    ));
                 }
                 outcome.large_seconds.push(seconds);
                 fs::remove_file(&output)?;
@@ -187,13 +191,13 @@ impl Litestream {
             verdict::machine(),
             verdict::commit()
         );
-        let mut row = |name: &str, tell: &dyn Fn(&Outcome) -> String| {
+        let mut row = |name: &str, cell: &dyn Fn(&Outcome) -> String| {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "| {name} | {} | {} |", tell(ours), tell(theirs));
+            let _ = writeln!(text, "| {name} | {} | {} |", cell(ours), cell(theirs));
         };
         row("moments restored exactly", &|o| format!("{} of {}", o.exact, o.moments));
         row("moments refused", &|o| o.refused.to_string());
-        row("moments wrong (commits too few or too many)", &|o| wrong(&o.wrong));
+        row("moments wrong (commits missing or too many)", &|o| wrong(&o.wrong));
         row("restore of a moment, median", &|o| format!("{:.3} s", median(&o.moment_seconds)));
         row(&format!("stored for {} transactions", self.transactions), &|o| format!("{} B", o.small_bytes));
         row(
@@ -209,11 +213,9 @@ impl Litestream {
 fn wrong(distances: &[i64]) -> String {
     let far: Vec<String> = distances
         .iter()
-        .map(
-            |distance| {
-                if *distance == i64::MIN { "no state that was".into() } else { format!("{distance:+}") }
-            },
-        )
+        .map(|distance| {
+            if *distance == i64::MIN { "a state that never existed".into() } else { format!("{distance:+}") }
+        })
         .collect();
     if far.is_empty() { "0".into() } else { format!("{} ({})", far.len(), far.join(", ")) }
 }
@@ -224,7 +226,7 @@ fn application_folder(world: &World) -> Result<String> {
     Ok(folder.to_string_lossy().into_owned())
 }
 
-/// Until nothing was stored for [`CATCH_UP`].
+/// Waits until nothing was stored for [`CATCH_UP`].
 fn wait_until_still(contender: &Contender) -> Result<()> {
     let mut last = None;
     loop {
@@ -298,7 +300,8 @@ impl Contender {
         }
     }
 
-    /// Restores the state at `moment`, or the latest; whether it did, and its wall time.
+    /// Restores the state at `moment`, or the latest. Returns whether it succeeded, and the wall
+    /// time in seconds.
     fn restore(&self, moment: Option<&str>, output: &Path) -> Result<(bool, f64)> {
         match self {
             Contender::Pitr(program) => {
@@ -330,7 +333,7 @@ fn url(replica: &Path) -> String {
     format!("file://{}", replica.display())
 }
 
-/// A contender at work.
+/// A running contender.
 #[derive(Debug)]
 enum Running {
     Pitr(crate::program::Watch),

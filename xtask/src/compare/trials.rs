@@ -1,4 +1,4 @@
-//! What a log could do, one choice at a time: small models without our crates, in paired runs.
+//! Design choices of a log, one at a time: small models without our crates, in paired runs.
 
 use super::spread;
 use super::wal::build;
@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-/// A question and its answers: what it is called here, the trial, and with how many threads.
+/// A question and its answers. Each answer has a label, the name of the trial, and a number of
+/// threads.
 struct Question {
     title: &'static str,
     answers: &'static [(&'static str, &'static str, u32)],
@@ -17,15 +18,15 @@ struct Question {
 
 const QUESTIONS: &[Question] = &[
     Question {
-        title: "What a commit of 152 B is written into, then fdatasync",
+        title: "The file that a commit of 152 B is written to, then fdatasync",
         answers: &[
             ("a file that grows", "growing", 1),
-            ("a file that is allocated (fallocate)", "allocated", 1),
-            ("a file written full of zeros, or recycled", "zeros", 1),
+            ("an allocated file (fallocate)", "allocated", 1),
+            ("a file filled with zeros, or recycled", "zeros", 1),
         ],
     },
     Question {
-        title: "How it is made durable, in a file written before",
+        title: "How it is made durable, in a file that was written before",
         answers: &[
             ("write, fdatasync", "zeros", 1),
             ("padded to 4 KiB, write, fdatasync", "padded", 1),
@@ -36,28 +37,28 @@ const QUESTIONS: &[Question] = &[
     Question {
         title: "Where 64 committers sync, and how they are woken",
         answers: &[
-            ("each for itself, under the lock", "locked-sync", 64),
-            ("one for all, outside of the lock, all woken at once", "herd", 64),
-            ("one for all, outside of the lock, woken one by one, the next leader first", "one-by-one", 64),
-            ("as before, but all at once without the lock (a gate)", "gate", 64),
-            ("at a gate, having let others run 5 times before they sleep", "gate-yields", 64),
-            ("at a gate, 20 times", "gate-yields-more", 64),
+            ("each separately, under the lock", "locked-sync", 64),
+            ("one for all, outside the lock, all woken at once", "herd", 64),
+            ("one for all, outside the lock, woken one by one, the next leader first", "one-by-one", 64),
+            ("as above, but all at once without the lock (a gate)", "gate", 64),
+            ("at a gate, with 5 yields before they sleep", "gate-yields", 64),
+            ("at a gate, with 20 yields", "gate-yields-more", 64),
         ],
     },
     Question {
-        title: "How 152 B get into the buffer that a leader writes",
+        title: "How 152 B are copied into the buffer that a leader writes",
         answers: &[
             ("copied under the lock, 1 thread", "copy-locked", 1),
-            ("reserved, then copied beside others, 1 thread", "copy-reserved", 1),
+            ("reserved, then copied concurrently, 1 thread", "copy-reserved", 1),
             ("copied under the lock, 8 threads", "copy-locked", 8),
-            ("reserved, then copied beside others, 8 threads", "copy-reserved", 8),
+            ("reserved, then copied concurrently, 8 threads", "copy-reserved", 8),
         ],
     },
 ];
 
-const HEAD: &str = "# Choices of the log, measured\n\n\
-    Small models without our crates, each choice alone; the code is `benches/peers/src/trials.rs`. Each table is one run of the\n\
-    command that stands over it, medians of paired runs. What was chosen, and why, stands in `docs/choices.md`.\n";
+const HEAD: &str = "# Design choices of the log, measured\n\n\
+    Small models without our crates, one choice at a time; the code is `benches/peers/src/trials.rs`. Each table is one run of the\n\
+    command above it, medians of paired runs. `docs/choices.md` says what was chosen, and why.\n";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trials {

@@ -1,4 +1,5 @@
-//! Our log beside other people's, in paired runs: each round runs every log once, one process a run.
+//! Compares our log with others, in paired runs: each round runs every log once, in its own
+//! process.
 
 use super::{median, order, spread};
 use crate::Result;
@@ -8,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A row of the table: what is done, by how many threads, with how many bytes; and who takes part.
+/// A row of the table: the workload, threads, bytes per operation, and the contenders.
 #[derive(Debug)]
 struct Row {
     title: &'static str,
@@ -19,12 +20,12 @@ struct Row {
 }
 
 const DURABLE: &[&str] = &["pitr", "bare", "raft-engine", "okaywal", "fjall", "sled", "redb", "sqlite"];
-/// The bare loop syncs by itself on each thread: a bound for one thread only.
+/// The bare loop syncs separately on each thread: it is a bound for one thread only.
 const SHARED: &[&str] = &["pitr", "raft-engine", "okaywal", "fjall", "sled", "redb", "sqlite"];
 const UNSYNCED: &[&str] = &["pitr", "bare", "raft-engine", "fjall", "sled", "redb"];
 
-/// Those that give everything back after reopening.
-/// Without sled, which takes six minutes to be filled and reads 29,000 records a second.
+/// Logs that return all records after reopening. Without sled, which takes six minutes to fill and
+/// reads 29,000 records a second.
 const SCANNED: &[&str] = &["pitr", "pitr-apart", "raft-engine", "okaywal", "fjall", "redb", "sqlite"];
 
 const ROWS: &[Row] = &[
@@ -40,8 +41,7 @@ const ROWS: &[Row] = &[
     Row { title: "reopen and scan of 1 GB, 128 B", workload: "scan", threads: 2, bytes: 128, logs: SCANNED },
 ];
 
-const HEAD: &str =
-    "# The log beside other logs\n\nEach table is one run of the command that stands over it.\n";
+const HEAD: &str = "# The log compared with other logs\n\nEach table is one run of the command above it.\n";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Logs {
@@ -73,7 +73,7 @@ impl Logs {
             let mut rates = vec![Vec::new(); row.logs.len()];
             for round in 0..self.runs {
                 for nth in order(row.logs.len(), round) {
-                    // What the run before left the disk to do must not fall on this one.
+                    // Pending writes of the previous run must not slow down this one.
                     rustix::fs::sync();
                     rates[nth].push(self.once(&binary, row.logs[nth], row)?);
                 }
@@ -98,7 +98,8 @@ impl Logs {
         self.answer(Command::new(binary), log, row, "rate")
     }
 
-    /// Syncs that the kernel saw for each operation, in a run of its own that counts them; a dash if `strace` is missing.
+    /// Syncs per operation according to the kernel, counted in a separate run; a dash if `strace`
+    /// is missing.
     fn syncs(&self, binary: &Path, log: &str, row: &Row) -> Result<String> {
         if row.workload == "scan" {
             return Ok("-".to_owned());
@@ -122,7 +123,7 @@ impl Logs {
         Ok(format!("{:.3}", calls / operations))
     }
 
-    /// Runs a log once by `command` and returns what it says under `key`.
+    /// Runs a log once with `command` and returns the value of `key` in its answer.
     fn answer(&self, mut command: Command, log: &str, row: &Row, key: &str) -> Result<f64> {
         let world = World::new("wal")?;
         command.args([log, row.workload, &row.threads.to_string(), &row.bytes.to_string()]);
@@ -134,12 +135,12 @@ impl Logs {
     }
 }
 
-/// The median of what one made of each that ran beside it: a disk that is slow for a minute is slow for both.
+/// The median of the ratios within pairs: a disk that is slow for a minute is slow for both.
 fn of_pairs(theirs: &[f64], ours: &[f64]) -> f64 {
     median(&theirs.iter().zip(ours).map(|(theirs, ours)| theirs / ours).collect::<Vec<_>>())
 }
 
-/// Builds the peers, which are a workspace of their own.
+/// Builds the peers, which are a separate workspace.
 pub(super) fn build() -> Result<PathBuf> {
     let target = world::target().join("peers");
     let manifest = world::root().join("benches/peers/Cargo.toml");
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_minute_falls_on_both_of_a_pair() {
+    fn a_slow_minute_affects_both_of_a_pair() {
         let (theirs, ours) = ([90.0, 9.0, 45.0], [100.0, 10.0, 50.0]);
         assert!((of_pairs(&theirs, &ours) - 0.9).abs() < 1e-9);
     }

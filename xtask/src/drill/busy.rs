@@ -1,5 +1,6 @@
-//! A writer at full speed that does not wait: how often it is refused, how fast it goes, with and without a watcher, in pairs of slices
-//! that follow each other; and how long the watcher held the write lock.
+//! A writer at full speed that does not wait: how often it is refused and how fast it goes, with
+//! and without a watcher, in pairs of consecutive slices; and how long the watcher held the write
+//! lock.
 
 use super::{Stage, judged, settle};
 use crate::Result;
@@ -18,7 +19,7 @@ pub(crate) struct Busy {
     pub(crate) seconds: u32,
 }
 
-/// One slice of the writer's time, or several together.
+/// One slice of the writer's time, or the sum of several.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slice {
     commits: u64,
@@ -35,7 +36,7 @@ impl Slice {
                 seconds: event["seconds"].as_f64()?,
             })
         };
-        read().ok_or_else(|| format!("no slice: {event}").into())
+        read().ok_or_else(|| format!("not a slice event: {event}").into())
     }
 
     fn add(&mut self, other: Slice) {
@@ -62,13 +63,13 @@ impl Busy {
         let mut ratios = Vec::new();
         let mut locks = Locks::default();
         for _ in 0..PAIRS {
-            stage.application.tell("go")?;
+            stage.application.send("go")?;
             let without = Slice::read(&stage.application.event("slice")?)?;
             alone.add(without);
 
             let watch = stage.program.watch(&stage.database, &[])?;
             let logged = stage.log()?.len();
-            stage.application.tell("go")?;
+            stage.application.send("go")?;
             let with = Slice::read(&stage.application.event("slice")?)?;
             watched.add(with);
             settle();
@@ -77,7 +78,7 @@ impl Busy {
             let captured = stage.log()?.len() - logged;
             verdict.check(
                 captured as u64 == with.commits,
-                format_args!("log shows {captured} of the {} commits of a slice", with.commits),
+                format_args!("the log has {captured} of the {} commits of a slice", with.commits),
             );
             ratios.push(with.rate() / without.rate());
             verdict.step(format_args!(
@@ -108,7 +109,7 @@ impl Busy {
     }
 }
 
-/// How the write lock was held, over several watchers: the worst of their percentiles.
+/// Durations of the write lock over several watchers: the worst of their percentiles.
 #[derive(Debug, Default)]
 struct Locks {
     count: u64,
@@ -122,7 +123,7 @@ impl Locks {
         let read = || {
             let held = held?;
             let count = held["count"].as_u64()?;
-            // Nothing was held: there is no percentile.
+            // Without any hold there is no percentile.
             let figure = |key: &str| held[key].as_f64().or((count == 0).then_some(0.0));
             Some((count, figure("p99_ms")?, figure("max_ms")?))
         };
@@ -141,7 +142,7 @@ impl Locks {
 }
 
 fn check_latest(stage: &mut Stage, verdict: &mut Verdict) -> Result<()> {
-    stage.application.tell("stop")?;
+    stage.application.send("stop")?;
     let done = stage.application.event("done")?;
     let output = stage.world.path("latest.db");
     stage.program.restore("latest", &output, &[])?.done()?;

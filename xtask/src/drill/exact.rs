@@ -1,10 +1,11 @@
-//! Random transactions against a watcher: every commit is in the log, every one comes back by its number, exactly; so does the one
-//! before it, when the target is exclusive; so does what stood at any moment that is far enough from a commit.
+//! Random transactions under a watcher. Every commit is in the log. Each is restored by its number,
+//! exactly, and so is the state before it, with `--exclusive`. The state at any moment far enough
+//! from a commit is restored by time.
 
 use super::{Seed, Stage, check_order, judged, settle};
 use crate::Result;
-use crate::moments::{self, Dice, MARGIN_US, micros};
-use crate::program::{Called, UNREACHABLE};
+use crate::moments::{self, MARGIN_US, Rng, micros};
+use crate::program::{CallResult, UNREACHABLE};
 use crate::verdict::Verdict;
 use crate::witness::Witness;
 use serde_json::Value;
@@ -15,7 +16,7 @@ pub(crate) struct Exact {
     /// How many transactions are committed
     #[arg(long, default_value_t = 400)]
     pub(crate) transactions: usize,
-    /// Restore only so many of them by number [default: all]
+    /// Restore only this many of them by number [default: all]
     #[arg(long)]
     pub(crate) sample: Option<usize>,
     #[command(flatten)]
@@ -39,8 +40,8 @@ impl Exact {
         let mut witness = Witness::new(&stage.ready)?;
         let watch = stage.program.watch(&stage.database, &[])?;
         let before = stage.log()?.len();
-        stage.application.tell("go")?;
-        witness.add(&stage.application.until("done")?)?;
+        stage.application.send("go")?;
+        witness.add(&stage.application.events_until("done")?)?;
         settle();
         let stopped = watch.stop()?;
         verdict.step(format_args!("{} commits, drained in {:.2} s", witness.commits(), stopped.seconds));
@@ -48,12 +49,12 @@ impl Exact {
         let log: Vec<Value> = stage.log()?.split_off(before);
         verdict.check(
             log.len() == witness.commits(),
-            format_args!("log shows {} of {} commits", log.len(), witness.commits()),
+            format_args!("the log has {} of {} commits", log.len(), witness.commits()),
         );
         check_times(&log, &witness, verdict);
         let mut run = Run { stage: &stage, witness: &mut witness, verdict, seconds: Vec::new() };
-        run.by_number(&log, self.sample, &mut Dice(self.seed.seed))?;
-        run.by_time(&log, &mut Dice(self.seed.seed))?;
+        run.by_number(&log, self.sample, &mut Rng(self.seed.seed))?;
+        run.by_time(&log, &mut Rng(self.seed.seed))?;
         run.latest()?;
         let mut seconds = run.seconds;
         seconds.sort_by(f64::total_cmp);
@@ -64,20 +65,20 @@ impl Exact {
     }
 }
 
-/// The commit happened between the application's two looks at the clock, and after `earliest` and not after `time` says the log:
-/// the two spans must meet.
+/// Checks the logged times. The commit happened between the application's two clock readings. The
+/// log says that it happened after `earliest` and not after `time`. The two intervals must overlap.
 fn check_times(log: &[Value], witness: &Witness, verdict: &mut Verdict) {
     let mut widths = Vec::new();
     for (entry, state) in log.iter().zip(&witness.states[1..]) {
         let (Some(earliest), Some(time)) = (micros(&entry["earliest"]), micros(&entry["time"])) else {
-            verdict.fail(format_args!("log without times: {entry}"));
+            verdict.fail(format_args!("a log entry has no times: {entry}"));
             return;
         };
         widths.push(time - earliest);
         verdict.check(
             earliest <= state.after_us && time >= state.before_us,
             format_args!(
-                "tx {} was committed {} to {}, not in the log's {} to {}",
+                "tx {} was committed between {} and {}, which does not overlap the log's {} to {}",
                 entry["tx"],
                 moments::rfc3339(state.before_us),
                 moments::rfc3339(state.after_us),
@@ -101,7 +102,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Restores and compares; `None` when the target was refused as not reachable.
+    /// Restores and compares; `None` when the target was refused as unreachable.
     fn restore(&mut self, to: &str, more: &[&str], state: usize) -> Result<Option<()>> {
         let output = self.stage.world.path("restored.db");
         let called = self.stage.program.restore(to, &output, more)?;
@@ -114,10 +115,10 @@ impl Run<'_> {
         Ok(Some(()))
     }
 
-    fn by_number(&mut self, log: &[Value], sample: Option<usize>, dice: &mut Dice) -> Result<()> {
+    fn by_number(&mut self, log: &[Value], sample: Option<usize>, rng: &mut Rng) -> Result<()> {
         let all: Vec<usize> = (1..=log.len().min(self.witness.commits())).collect();
         let count = sample.unwrap_or(all.len());
-        let states = dice.sample(all, count);
+        let states = rng.sample(all, count);
         for &state in &states {
             let target = format!("tx:{}", log[state - 1]["tx"]);
             for (more, state) in [(&[][..], state), (&["--exclusive"][..], state - 1)] {
@@ -127,13 +128,13 @@ impl Run<'_> {
             }
         }
         self.verdict
-            .figure(format_args!("{} transactions by number, each with its exclusive twin", states.len()));
+            .figure(format_args!("{} transactions restored by number, each also exclusively", states.len()));
         Ok(())
     }
 
     /// A moment may be refused only inside the recorded uncertainty of a commit.
-    fn by_time(&mut self, log: &[Value], dice: &mut Dice) -> Result<()> {
-        let moments = moments::quiet(self.witness, dice);
+    fn by_time(&mut self, log: &[Value], rng: &mut Rng) -> Result<()> {
+        let moments = moments::quiet(self.witness, rng);
         let mut refused = 0;
         for moment in &moments {
             let target = moment.target();
@@ -148,12 +149,12 @@ impl Run<'_> {
             self.verdict.check(
                 uncertain,
                 format_args!(
-                    "{target} was refused, though outside of every uncertainty; state {}",
+                    "{target} was refused, although outside every uncertainty; state {}",
                     moment.state
                 ),
             );
         }
-        self.verdict.check(moments.len() > refused, "not one moment was restored by time");
+        self.verdict.check(moments.len() > refused, "no moment was restored by time");
         let margin = MARGIN_US / 1000;
         self.verdict.figure(format_args!(
             "{} moments {margin} ms from a commit by time, {refused} refused as uncertain",
@@ -171,11 +172,11 @@ impl Run<'_> {
     }
 }
 
-/// Fails unless `called` ended well and left state `state` at `output`.
+/// Fails unless `called` succeeded and restored state `state` to `output`.
 pub(super) fn compare(
     witness: &mut Witness,
     verdict: &mut Verdict,
-    called: &Called,
+    called: &CallResult,
     output: &Path,
     state: usize,
 ) -> Result<()> {
@@ -187,7 +188,7 @@ pub(super) fn compare(
     Ok(())
 }
 
-/// Removes what a restore may have left.
+/// Removes the output of a restore, if any.
 pub(super) fn remove(output: &Path) -> Result<()> {
     if output.exists() {
         std::fs::remove_file(output)?;

@@ -1,5 +1,5 @@
-//! Hundreds of databases in one folder under one watch: threads, memory and processor time at rest, and each database
-//! exact at one moment.
+//! Hundreds of databases in one folder under one watch: threads, memory and processor time at rest,
+//! and an exact restore of each database to one moment.
 
 use super::{Stage, judged};
 use crate::Result;
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-/// What issue and design ask for.
+/// Required by the issue and the design.
 const THREADS_MAX: usize = 16;
 const MEMORY_MAX: u64 = 300_000_000;
 const CORE_SHARE_MAX: f64 = 0.02;
@@ -21,7 +21,7 @@ pub(crate) struct Fleet {
     /// Databases in the folder
     #[arg(long, default_value_t = 300)]
     pub(crate) databases: u32,
-    /// Seconds at rest over which processor time is taken
+    /// Seconds at rest for the measurement of processor time
     #[arg(long, default_value_t = 130)]
     pub(crate) seconds: u64,
 }
@@ -54,7 +54,7 @@ impl Fleet {
         verdict.check(share <= CORE_SHARE_MAX, format_args!("{share} of a core, wanted {CORE_SHARE_MAX}"));
 
         self.write(&mut stage, 2000)?;
-        stage.application.tell("copies")?;
+        stage.application.send("copies")?;
         let copied = stage.application.event("copied")?;
         self.write(&mut stage, 500)?;
         thread::sleep(Duration::from_secs(3));
@@ -65,7 +65,7 @@ impl Fleet {
     }
 
     fn write(&self, stage: &mut Stage, commits: u32) -> Result<()> {
-        stage.application.tell(&format!("write {commits}"))?;
+        stage.application.send(&format!("write {commits}"))?;
         stage.application.event("written").map(drop)
     }
 

@@ -1,5 +1,6 @@
-//! A folder of many small files that is backed up again and again, a few of them changed each time: what a backup and everything
-//! else takes when the history is long, how many objects it has become, and what a prune makes of them.
+//! A folder of many small files with many backups, a few files changed before each: duration of a
+//! backup and of the other commands with a long history, number of objects, and the effect of a
+//! prune.
 
 use super::judged;
 use crate::Result;
@@ -12,15 +13,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Backups of which the times are taken together, at the begin and at the end.
+/// Number of backups whose times are combined, at the start and at the end.
 const SAMPLE: usize = 10;
-/// A backup behind all the others takes at most so many times as long as one of the first.
+/// Maximum ratio of the duration of a late backup to that of an early one.
 const SLOWER_MAX: f64 = 2.0;
-/// Of each file; what is in it does not compress.
+/// Size of each file; its content does not compress.
 const FILE_BYTES: usize = 3000;
 /// Files that are changed before each backup.
 const CHANGED: usize = 20;
-/// Objects of packs and index that a prune leaves at most, besides full ones.
+/// Maximum number of pack and index objects after a prune, besides full ones.
 const LEFT_MAX: usize = 40;
 
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,7 @@ pub(crate) struct History {
     /// Files in the folder
     #[arg(long, default_value_t = 20_000)]
     pub(crate) files: usize,
-    /// Backups of it
+    /// Number of backups
     #[arg(long, default_value_t = 300)]
     pub(crate) backups: usize,
 }
@@ -69,9 +70,12 @@ impl History {
         // The first one reads everything.
         let (early, late) = (&taken[1..][..SAMPLE], &taken[taken.len() - SAMPLE..]);
         let [(early, _), (late, memory)] = [early, late].map(of_sample);
-        verdict.figure(format_args!("a backup: {early:.3} s at first, {late:.3} s at last, {memory} MB"));
+        verdict.figure(format_args!("a backup: {early:.3} s early, {late:.3} s late, {memory} MB"));
         let slower = late / early;
-        verdict.check(slower < SLOWER_MAX, format_args!("a backup takes {slower:.2} times as long at last"));
+        verdict.check(
+            slower < SLOWER_MAX,
+            format_args!("a late backup takes {slower:.2} times as long as an early one"),
+        );
 
         let before = [objects(program.repo(), "packs")?, objects(program.repo(), "index")?];
         let bytes = bytes_below(program.repo())?;
@@ -88,7 +92,10 @@ impl History {
             before[0], before[1], after[0], after[1]
         ));
         let full = bytes as usize / (8 << 20);
-        verdict.check(after.iter().all(|left| *left <= full + LEFT_MAX), "a prune leaves many small objects");
+        verdict.check(
+            after.iter().all(|left| *left <= full + LEFT_MAX),
+            "a prune leaves too many small objects",
+        );
         verdict.check(grown < 1.01, format_args!("a prune leaves {grown:.3} times the bytes"));
         self.timed("restore, pruned", restore(&program, &second), verdict)?;
         let pruned = backup()?;
@@ -99,7 +106,7 @@ impl History {
             for restored in [&first, &second] {
                 verdict.check(
                     same(&now, &self.file(restored, nth))?,
-                    format_args!("{} came back otherwise", now.display()),
+                    format_args!("{} differs after the restore", now.display()),
                 );
             }
         }
@@ -124,14 +131,14 @@ fn restore(program: &Program, output: &Path) -> Command {
     command
 }
 
-/// Median of the times, and the most memory, MB.
+/// Median of the times in seconds, and maximum memory in MB.
 fn of_sample(taken: &[Usage]) -> (f64, u64) {
     let seconds: Vec<f64> = taken.iter().map(|usage| usage.seconds).collect();
     let memory = taken.iter().map(|usage| usage.memory).max().unwrap_or_default();
     (median(&seconds), memory / 1_000_000)
 }
 
-/// Files in a folder of the repository.
+/// Number of files in a folder of the repository.
 fn objects(repo: &Path, folder: &str) -> Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir(repo.join(folder))? {

@@ -1,13 +1,15 @@
-//! A full snapshot of a large file, then a share of its pages changed at random places under watch: the increment stores little more than
-//! those pages take when compressed together, and reads no page that did not change.
+//! A full snapshot of a large file, then changes to a share of its pages at random places under a
+//! watch. The increment stores little more than these pages take when compressed together, and
+//! reads no unchanged page.
 //!
-//! What was read is seen from outside: the file is driven out of the page cache before the snapshot, and what is back afterwards was read.
+//! Reads are observed from outside: the file is dropped from the page cache before the snapshot,
+//! and pages in the cache afterwards were read.
 
 use super::{Seed, Stage, judged, settle, stored_bytes};
 use crate::Result;
 use crate::application;
 use crate::verdict::Verdict;
-use crate::world::{bytes_below, forget};
+use crate::world::{bytes_below, drop_cache};
 use pitr::exact;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,13 +17,13 @@ use std::path::Path;
 use std::process::Command;
 
 const PAGE_BYTES: usize = 4096;
-/// The header, and what the kernel reads ahead of it.
+/// The header, and the kernel's read-ahead.
 const READ_BYTES_MAX: u64 = 1 << 20;
 const STORED_RATIO_MAX: f64 = 1.1;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Increment {
-    /// Size of the database
+    /// Size of the database, MB
     #[arg(long, default_value_t = 1000)]
     pub(crate) megabytes: u32,
     /// Share of its pages that is changed
@@ -47,7 +49,7 @@ impl Increment {
         let args = [self.megabytes.to_string(), self.share.to_string(), self.seed.seed.to_string()];
         let mut stage = Stage::new("increment", "increment.py", &args.each_ref().map(String::as_str))?;
         let watch = stage.program.watch(&stage.database, &[])?;
-        stage.application.tell("go")?;
+        stage.application.send("go")?;
         let done = stage.application.event("done")?;
         settle();
         watch.stop()?;
@@ -57,7 +59,7 @@ impl Increment {
             full["stored_bytes"], full["logical_bytes"]
         ));
 
-        forget(&stage.database)?;
+        drop_cache(&stage.database)?;
         let before = snapshot_bytes(stage.program.repo())?;
         let backup = [Path::new("backup"), &stage.database];
         let called = stage.program.call(backup)?;
@@ -96,7 +98,8 @@ impl Increment {
     }
 }
 
-/// Number of pages that differ between two files of equal page size, and their size when compressed as one.
+/// Number of pages that differ between two files of equal page size, and their size when compressed
+/// as one.
 fn changed_pages(before: &Path, after: &Path, level: i32) -> Result<(u64, u64)> {
     let (mut before, mut after) = (File::open(before)?, File::open(after)?);
     let mut together = zstd::Encoder::new(Vec::new(), level)?;
@@ -122,7 +125,7 @@ fn read_page(file: &mut File, page: &mut [u8; PAGE_BYTES]) -> Result<bool> {
     }
 }
 
-/// Everything in the repository that is not the log's.
+/// Size of everything in the repository other than the log, bytes.
 fn snapshot_bytes(repo: &Path) -> Result<u64> {
     let mut bytes = bytes_below(repo)?;
     for source in std::fs::read_dir(repo.join("sources"))? {
@@ -134,7 +137,7 @@ fn snapshot_bytes(repo: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Bytes of `file` that stand in the page cache.
+/// Bytes of `file` in the page cache.
 fn resident(file: &Path) -> Result<u64> {
     let script = "\
 import ctypes, mmap, os, sys
@@ -177,12 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_seen() {
+    fn read_pages_are_counted() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, vec![7; 64 * PAGE_BYTES]).unwrap();
         assert_eq!(resident(&file).unwrap(), 64 * PAGE_BYTES as u64);
-        forget(&file).unwrap();
+        drop_cache(&file).unwrap();
         assert_eq!(resident(&file).unwrap(), 0);
     }
 }

@@ -1,11 +1,12 @@
-//! The watcher killed while the application writes and truncates its log, then started again, some times over. What was committed in
-//! between and is gone from the application's log is a hole: it stands under `gaps`, and a moment inside is refused or exact, never
-//! quietly wrong. Everything else comes back.
+//! The watcher is killed while the application writes and truncates its -wal file, and started
+//! again, several times. Commits in between that are gone from the -wal file are a gap: `gaps`
+//! lists it, and a moment inside is refused or exact, never silently wrong. Everything else is
+//! restored.
 
 use super::exact::{compare, remove};
 use super::{Seed, Stage, check_order, judged, settle};
 use crate::Result;
-use crate::moments::{self, Dice, MARGIN_US, Moment, micros};
+use crate::moments::{self, MARGIN_US, Moment, Rng, micros};
 use crate::program::UNREACHABLE;
 use crate::verdict::Verdict;
 use crate::witness::Witness;
@@ -18,18 +19,19 @@ const NUMBERS_TRIED: usize = 40;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Kill {
-    /// How often the watcher is killed
+    /// Number of kills
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: u32,
-    /// Delay each file and lock call of the watcher by this many microseconds, so that the application comes between any
-    /// two steps of its attach. Needs strace
+    /// Delay each file and lock call of the watcher by this many microseconds, so that the
+    /// application runs between any two steps of its attach. Needs strace
     #[arg(long, value_name = "MICROSECONDS")]
     pub(crate) slow: Option<u32>,
     #[command(flatten)]
     pub(crate) seed: Seed,
 }
 
-/// From the kill until the next watcher stood. That nothing was committed after the last commit before the kill is known to no one.
+/// The time from the kill until the next watcher was attached. Nobody knows that nothing was
+/// committed between the last commit before the kill and the kill.
 #[derive(Debug, Clone, Copy)]
 struct Unwatched {
     from_us: i64,
@@ -37,7 +39,8 @@ struct Unwatched {
 }
 
 impl Unwatched {
-    /// Whether a moment may be refused: from the last commit before the kill on; commits near the ends may have been seen or not.
+    /// True if a moment may be refused: from the last commit before the kill on. Commits near the
+    /// ends may have been captured or not.
     fn touches(&self, at_us: i64, witness: &Witness) -> bool {
         let last = witness.states.iter().rev().find(|state| state.after_us < self.from_us - MARGIN_US);
         let from = last.map_or(self.from_us, |state| state.after_us);
@@ -57,17 +60,17 @@ impl Kill {
         let seed = self.seed.seed.to_string();
         let mut stage = Stage::new("kill", "writer.py", &[&seed, "0", "--truncate"])?;
         let mut witness = Witness::new(&stage.ready)?;
-        let dice = &mut Dice(self.seed.seed);
+        let rng = &mut Rng(self.seed.seed);
 
         let watch_again = || match self.slow {
             None => stage.program.watch(&stage.database, &[]),
             Some(micros) => stage.program.watch_slowly(&stage.database, micros),
         };
         let mut watch = watch_again()?;
-        stage.application.tell("go")?;
+        stage.application.send("go")?;
         let mut unwatched = Vec::new();
         for _ in 0..self.rounds {
-            thread::sleep(Duration::from_millis(2_000 + dice.below(700)));
+            thread::sleep(Duration::from_millis(2_000 + rng.below(700)));
             watch.kill()?;
             let from_us = Timestamp::now().as_microsecond();
             thread::sleep(Duration::from_millis(2_500));
@@ -81,8 +84,8 @@ impl Kill {
             unwatched.push(span);
         }
         thread::sleep(Duration::from_millis(2_000));
-        stage.application.tell("stop")?;
-        let events = stage.application.until("done")?;
+        stage.application.send("stop")?;
+        let events = stage.application.events_until("done")?;
         witness.add(&events)?;
         settle();
         watch.stop()?;
@@ -90,12 +93,12 @@ impl Kill {
 
         check_gaps(&stage, &witness, &events, &unwatched, verdict)?;
         check_latest(&stage, &mut witness, verdict)?;
-        check_moments(&stage, &mut witness, &unwatched, dice, verdict)?;
-        check_numbers(&stage, &mut witness, dice, verdict)
+        check_moments(&stage, &mut witness, &unwatched, rng, verdict)?;
+        check_numbers(&stage, &mut witness, rng, verdict)
     }
 }
 
-/// Each time that commits were truncated away unseen must be covered by a gap.
+/// Every commit that was truncated away uncaptured must be covered by a gap.
 fn check_gaps(
     stage: &Stage,
     witness: &Witness,
@@ -124,20 +127,20 @@ fn check_gaps(
         verdict.check(
             gaps.iter().any(covers),
             format_args!(
-                "commit of {} was truncated away unseen, gaps are {gaps:?}",
+                "the commit of {} was truncated away uncaptured, but the gaps are {gaps:?}",
                 moments::rfc3339(lost.after_us)
             ),
         );
     }
     verdict.check(
         expected > 0,
-        "the application never truncated its log unwatched: the drill proved nothing; try another seed",
+        "the application never truncated its -wal file while unwatched: the drill proved nothing; try another seed",
     );
     verdict.check(
         gaps.len() <= unwatched.len(),
         format_args!("{} gaps after {} kills", gaps.len(), unwatched.len()),
     );
-    verdict.figure(format_args!("{} gaps, {expected} holes certain", gaps.len()));
+    verdict.figure(format_args!("{} gaps, {expected} of them certain", gaps.len()));
     Ok(())
 }
 
@@ -154,12 +157,12 @@ fn check_moments(
     stage: &Stage,
     witness: &mut Witness,
     unwatched: &[Unwatched],
-    dice: &mut Dice,
+    rng: &mut Rng,
     verdict: &mut Verdict,
 ) -> Result<()> {
     let log = stage.log()?;
     let (mut exact, mut refused, mut uncertain) = (0, 0, 0);
-    for moment in moments::quiet(witness, dice) {
+    for moment in moments::quiet(witness, rng) {
         let output = stage.world.path("moment.db");
         let called = stage.program.restore(&moment.target(), &output, &[])?;
         if called.code == Some(UNREACHABLE) && !output.exists() {
@@ -177,9 +180,9 @@ fn check_moments(
         remove(&output)?;
         exact += 1;
     }
-    verdict.check(exact > 0, "not one moment was restored");
+    verdict.check(exact > 0, "no moment was restored");
     verdict.figure(format_args!(
-        "moments by time: {exact} restored, {refused} refused in or beside a hole, {uncertain} refused as uncertain"
+        "moments by time: {exact} restored, {refused} refused in or near a gap, {uncertain} refused as uncertain"
     ));
     Ok(())
 }
@@ -191,26 +194,26 @@ fn is_uncertain(log: &[Value], moment: Moment) -> bool {
     })
 }
 
-/// What the log shows comes back as a state that was, in the order in which they were.
-fn check_numbers(stage: &Stage, witness: &mut Witness, dice: &mut Dice, verdict: &mut Verdict) -> Result<()> {
+/// Each transaction in the log is restored as a state that existed, in the order of the states.
+fn check_numbers(stage: &Stage, witness: &mut Witness, rng: &mut Rng, verdict: &mut Verdict) -> Result<()> {
     let log = stage.log()?;
     check_order(&log, verdict);
-    let log = dice.sample(log, NUMBERS_TRIED);
+    let log = rng.sample(log, NUMBERS_TRIED);
     let mut last = 0;
     for entry in &log {
         let target = format!("tx:{}", entry["tx"]);
         let output = stage.world.path("number.db");
         let called = stage.program.restore(&target, &output, &[])?;
         if called.code != Some(0) {
-            verdict.fail(format_args!("{target} stands in the log, but {called}"));
+            verdict.fail(format_args!("{target} is in the log, but {called}"));
             continue;
         }
         match witness.which(&output)? {
-            None => verdict.fail(format_args!("`{}` is no state that ever was", called.line)),
+            None => verdict.fail(format_args!("`{}` restored a state that never existed", called.line)),
             Some(state) => {
                 verdict.check(
                     state > last,
-                    format_args!("{target} is state {state}, after one that is state {last}"),
+                    format_args!("{target} is state {state}, after a transaction that is state {last}"),
                 );
                 let (from, to) = (micros(&entry["earliest"]), micros(&entry["time"]));
                 let at = &witness.states[state];

@@ -1,8 +1,9 @@
-//! Every command on databases of several sizes: the peak of its memory must not follow the data. What is resident
-//! counts, the program and all that it allocated, but not the index of chunks, which is mapped from the disk.
+//! Every command on databases of several sizes: its peak memory must not grow with the data. All
+//! resident memory counts, including the program, but not the index of chunks, which is mapped from
+//! the disk.
 //!
-//! What changes between two backups is the same at each size. The database also stands, by a second name, in a folder that is
-//! backed up as one.
+//! The changes between two backups are the same at each size. The database also has a second name
+//! in a folder that is backed up as a folder.
 
 use super::{Stage, judged, settle};
 use crate::Result;
@@ -14,11 +15,11 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The most of a command's peaks by the least.
+/// Maximum ratio of a command's largest peak to its smallest.
 const RATIO_MAX: f64 = 1.2;
-/// Bytes that are spoiled together.
+/// Bytes that are overwritten together.
 const SPOILED: usize = 1 << 20;
-/// Times that everything changes beside a watch.
+/// Rounds of changes under a watch.
 const WATCHED: usize = 5;
 
 #[derive(Debug, clap::Args)]
@@ -38,7 +39,7 @@ impl Peaks {
         self.0.entry(name).or_default().push(peak);
     }
 
-    /// Runs `pitr` with the words of `name` before a bracket, then these paths.
+    /// Runs `pitr` with the words of `name` up to a parenthesis, then these paths.
     fn of(&mut self, name: &'static str, program: &Program, paths: &[&Path]) -> Result<()> {
         let words = name.split(" (").next().unwrap_or(name).split(' ').map(OsStr::new);
         let (usage, _) = usage::of_by(
@@ -67,7 +68,7 @@ impl Memory {
                 verdict.figure(format_args!("{command} {} MB", each.join(" ")));
                 verdict.check(
                     ratio < RATIO_MAX,
-                    format_args!("{command}: {ratio:.2} times from the least to the most"),
+                    format_args!("{command}: the largest peak is {ratio:.2} times the smallest"),
                 );
                 verdict.check(most < MEMORY_MAX, format_args!("{command}: {:.0} MB", megabytes(most)));
             }
@@ -76,8 +77,8 @@ impl Memory {
     }
 }
 
-/// All commands on a database of this size, and on a folder that holds it. At most two and a half times its size is on the disk:
-/// once everything was backed up the database goes.
+/// Runs all commands on a database of this size, and on a folder that holds it. The disk holds at
+/// most two and a half times that size: once everything is backed up, the database is removed.
 fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
     let mut stage = Stage::new("memory", "large.py", &[&gigabytes.to_string(), "1"])?;
     let (program, database) = (stage.program.clone(), stage.database.clone());
@@ -87,7 +88,8 @@ fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
     peaks.of("backup (increment)", &program, &[&database])?;
     let watch = program.watch(&database, &[])?;
     let peak = Peak::of(watch.pid(), usage::resident);
-    // What a watch holds depends on what meets: commits on their way into the log, and log on its way into the repository.
+    // The memory of a watch depends on overlap: of commits on their way into the log with log on
+    // its way into the repository.
     (0..WATCHED).try_for_each(|_| change(&mut stage))?;
     settle();
     watch.stop()?;
@@ -119,7 +121,7 @@ fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
     peaks.of("prune --keep-snapshots 1 --execute", &program, &[])
 }
 
-/// Writes a mebibyte of zeros at every 64th of a file: what a restore has to bring back.
+/// Writes a mebibyte of zeros at every 64th mebibyte of a file, which a restore must repair.
 fn spoil(path: &Path) -> Result<()> {
     let file = fs::File::options().write(true).open(path)?;
     let len = file.metadata()?.len();
@@ -130,7 +132,7 @@ fn spoil(path: &Path) -> Result<()> {
 }
 
 fn change(stage: &mut Stage) -> Result<()> {
-    stage.application.tell("go")?;
+    stage.application.send("go")?;
     stage.application.event("done").map(drop)
 }
 

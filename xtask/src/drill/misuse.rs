@@ -1,11 +1,12 @@
-//! Wrong use and broken things: each ends with its exit code and one plain line, with `--json` also one document, and never with a panic.
+//! Wrong use and damage: each command ends with its exit code and one plain line, with `--json`
+//! also one document, and never with a panic.
 //!
-//! What the caller named and can put right (a path, a source, a repository, an output that is taken) counts as usage; what broke on the
-//! way counts as failed.
+//! Arguments that the caller can correct (a path, a source, a repository, an existing output) count
+//! as usage errors. Other faults count as failures.
 
 use super::{Seed, Stage, judged, settle};
 use crate::Result;
-use crate::program::Called;
+use crate::program::CallResult;
 use crate::verdict::Verdict;
 use std::ffi::OsString;
 use std::fs;
@@ -34,8 +35,8 @@ impl Misuse {
     fn body(&self, verdict: &mut Verdict) -> Result<()> {
         let mut stage = Stage::new("misuse", "writer.py", &[&self.seed.seed.to_string(), "30"])?;
         let watch = stage.program.watch(&stage.database, &[])?;
-        stage.application.tell("go")?;
-        stage.application.until("done")?;
+        stage.application.send("go")?;
+        stage.application.events_until("done")?;
         settle();
         let database = stage.database.to_string_lossy().into_owned();
         let mut cases = Cases { stage: &stage, verdict, seen: 0 };
@@ -48,7 +49,7 @@ impl Misuse {
         cases.outputs()?;
         cases.damage()?;
         let seen = cases.seen;
-        verdict.figure(format_args!("{seen} wrong uses, each with its exit code and one line"));
+        verdict.figure(format_args!("{seen} misuses, each with its exit code and one line"));
         Ok(())
     }
 }
@@ -60,7 +61,7 @@ struct Cases<'a> {
 }
 
 impl Cases<'_> {
-    /// Calls `pitr` and expects this exit code, and `said` somewhere in its line.
+    /// Calls `pitr` and expects this exit code, and `said` in its error line.
     fn expect(&mut self, code: i32, args: &[&str], said: &str) -> Result<()> {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
         let called = self.stage.program.call(args)?;
@@ -68,23 +69,22 @@ impl Cases<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, code: i32, called: &Called, said: &str) {
+    fn judge(&mut self, code: i32, called: &CallResult, said: &str) {
         self.seen += 1;
         let answered = called.answer["error"]["exit"].as_i64();
-        // A restore that took too long was one: its document is the restore's.
+        // A late restore still succeeded: its document is the restore's.
         let answered = if code == TOO_LATE { answered.or(Some(code.into())) } else { answered };
         let message = called.answer["error"]["message"].as_str();
         let lines: Vec<&str> = called.stderr.lines().filter(|line| line.starts_with("pitr: ")).collect();
         self.verdict.check(
             called.code == Some(code) && answered == Some(code.into()),
-            format_args!("{called}; expected {code}, the document says {answered:?}"),
+            format_args!("{called}; expected {code}, the document has {answered:?}"),
         );
         self.verdict.check(
             lines.len() == 1 && (message.is_none() || lines[0].strip_prefix("pitr: ") == message),
-            format_args!("{called}; expected one line, the same as in the document: {message:?}"),
+            format_args!("{called}; expected one line, as in the document: {message:?}"),
         );
-        self.verdict
-            .check(called.stderr.contains(said), format_args!("{called}; expected it to say {said:?}"));
+        self.verdict.check(called.stderr.contains(said), format_args!("{called}; expected {said:?} in it"));
     }
 
     fn usage(&mut self, database: &str) -> Result<()> {
@@ -150,7 +150,7 @@ impl Cases<'_> {
         Ok(())
     }
 
-    /// FAILURES 43: what stands beside the output counts as the output.
+    /// FAILURES 43: files beside the output count as the output.
     fn outputs(&mut self) -> Result<()> {
         for (number, suffix) in ["", "-wal", "-shm", "-journal"].into_iter().enumerate() {
             let output = self.stage.world.path(&format!("taken{number}.db"));
@@ -166,12 +166,12 @@ impl Cases<'_> {
         let kept =
             fs::read_dir(self.stage.world.path(""))?.filter_map(|entry| fs::read(entry.ok()?.path()).ok());
         let kept = kept.filter(|bytes| bytes == b"precious").count();
-        self.verdict.check(kept == 4, format_args!("--force kept {kept} of 4 files that stood in the way"));
+        self.verdict.check(kept == 4, format_args!("--force kept {kept} of 4 files in the way"));
         let nowhere = self.stage.world.path("no-such-folder/o.db").to_string_lossy().into_owned();
         self.expect(FAILED, &["restore", "--to", "latest", "--output", &nowhere], "")
     }
 
-    /// One bit of every pack, then of every log object: a restore that needs it is refused with 4.
+    /// Flips one bit of every pack and every log object: a restore that needs it is refused with 4.
     fn damage(&mut self) -> Result<()> {
         let repo = self.stage.program.repo();
         let mut objects = Vec::new();
@@ -210,5 +210,5 @@ fn files_below(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 fn sql(database: &Path, sql: &str) -> Result<()> {
     let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
     let status = Command::new("python3").args(["-c", script]).arg(database).arg(sql).status()?;
-    if status.success() { Ok(()) } else { Err("python3 cannot make a database".into()) }
+    if status.success() { Ok(()) } else { Err("python3 can't create a database".into()) }
 }

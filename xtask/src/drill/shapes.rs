@@ -1,5 +1,6 @@
-//! Databases of every shape, changed under watch: the restored latest is exact in content and length, once from the first snapshot and
-//! the log, and once more from an incremental snapshot taken after.
+//! Databases of every shape, changed under a watch. The restored latest state is exact in content
+//! and length: once from the first snapshot and the log, and once more from a later incremental
+//! snapshot.
 
 use super::{Seed, Stage, judged, settle};
 use crate::Result;
@@ -28,7 +29,7 @@ const SHAPES: [&str; 17] = [
     "replaced",
     "lock-page",
 ];
-/// A watcher that sees another file under the name takes a new base; it has so long for it.
+/// Time for the watcher to notice another file under the name and take a new base.
 const NEW_BASE_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
@@ -66,11 +67,11 @@ fn shape(name: &str, seed: u64, verdict: &mut Verdict) -> Result<bool> {
     let begin = Instant::now();
     let mut stage = Stage::new(name, "shapes.py", &[name, &seed.to_string()])?;
     let watch = stage.program.watch(&stage.database, &[])?;
-    stage.application.tell("go")?;
+    stage.application.send("go")?;
     if name == "replaced" {
         stage.application.event("replaced")?;
         std::thread::sleep(NEW_BASE_AFTER);
-        stage.application.tell("go")?;
+        stage.application.send("go")?;
     }
     let done = stage.application.event("done")?;
     settle();

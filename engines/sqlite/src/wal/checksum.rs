@@ -1,6 +1,6 @@
 //! The running checksum of a `-wal` file: two sums over pairs of 32-bit words, like a Fletcher sum.
 
-/// Both sums at some place in the log.
+/// Both sums at one position of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checksum {
     /// The first sum.
@@ -10,8 +10,8 @@ pub struct Checksum {
 }
 
 impl Checksum {
-    /// The sums after `bytes`, whose length is a multiple of eight. `big_endian` is the byte order that the
-    /// log's header asks for.
+    /// The sums after `bytes`, whose length is a multiple of eight. `big_endian` is the byte order
+    /// that the header of the `-wal` file asks for.
     #[must_use]
     pub fn over(self, bytes: &[u8], big_endian: bool) -> Checksum {
         debug_assert_eq!(bytes.len() % 8, 0);

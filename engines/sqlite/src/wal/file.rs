@@ -10,28 +10,28 @@ use super::Checksum;
 use crate::error::{Error, Result};
 use crate::steps;
 
-/// Bytes of the log's header.
+/// Size of the file header, bytes.
 const WAL_HEADER_BYTES: u64 = 32;
-/// Bytes of a frame's header.
+/// Size of a frame header, bytes.
 const FRAME_HEADER_BYTES: u64 = 24;
 const WAL_MAGIC_LITTLE: u32 = 0x377f_0682;
 const WAL_MAGIC_BIG: u32 = 0x377f_0683;
 const WAL_VERSION: u32 = 3_007_000;
-/// Most bytes of frames read at once.
+/// Maximum number of bytes of frames read at once.
 const READ_BYTES: u64 = 1 << 20;
 
-/// The two numbers that change each time the log restarts.
+/// The two random numbers that change each time the `-wal` file restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Salts(pub [u8; 8]);
 
 /// The header of a `-wal` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalHeader {
-    /// Bytes of a page.
+    /// Size of a page, bytes.
     pub page_bytes: u32,
-    /// Salts of this generation of the log.
+    /// Salts of this generation of the file.
     pub salts: Salts,
-    /// The sums behind the header, with which those of the first frame begin.
+    /// The sums after the header, with which those of the first frame begin.
     pub checksum: Checksum,
     big_endian: bool,
 }
@@ -77,14 +77,14 @@ fn read_checksum(r: &mut Reader<'_>, what: &'static str) -> std::result::Result<
 pub struct Frame<'a> {
     /// Number of the page, from 1.
     pub page: u32,
-    /// Pages of the database after the transaction, in the frame that commits one; else zero.
+    /// Pages of the database after the transaction, in the frame that commits it; else zero.
     pub commit_pages: u32,
     /// The page's content.
     pub data: &'a [u8],
 }
 
-/// An open `-wal` file. Unlike the database file it may be opened and closed at any time: SQLite holds no lock
-/// on it.
+/// An open `-wal` file. Unlike the database file it may be opened and closed at any time: SQLite
+/// holds no lock on it.
 #[derive(Debug, Clone)]
 pub struct WalFile {
     file: Arc<dyn File>,
@@ -97,7 +97,8 @@ impl WalFile {
         WalFile { file }
     }
 
-    /// The header; `None` while the file is empty or its header is half written, as just after a restart.
+    /// The header; `None` while the file is empty or its header is half written, as just after a
+    /// restart.
     pub fn header(&self) -> Result<Option<WalHeader>> {
         steps::reached();
         let mut bytes = [0; WAL_HEADER_BYTES as usize];
@@ -108,7 +109,7 @@ impl WalFile {
         }
     }
 
-    /// The sums that frame `number` states for itself, if its salts are those of `header`.
+    /// The sums that frame `number` states, if its salts are those of `header`.
     pub fn stated_checksum(&self, header: &WalHeader, number: u32) -> Result<Option<Checksum>> {
         steps::reached();
         if number == 0 {
@@ -128,14 +129,14 @@ impl WalFile {
         Ok(read_checksum(&mut r, "SQLite frame").ok())
     }
 
-    /// Reads the page of frame `number` again; the frame was checked before and is known to stand still.
+    /// Reads the page of frame `number` again. The frame was checked before and can't change.
     pub fn page_at(&self, header: &WalHeader, number: u32, page: &mut [u8]) -> Result<()> {
         steps::reached();
         let offset = WAL_HEADER_BYTES + u64::from(number - 1) * header.frame_bytes() + FRAME_HEADER_BYTES;
         self.file.read_exact_at(page, offset).map_err(Error::ReadLog)
     }
 
-    /// A reader of the frames behind `after`, whose running sums are `checksum`.
+    /// A reader of the frames after frame `after`, whose running sums are `checksum`.
     #[must_use]
     pub fn frames(&self, header: WalHeader, after: u32, checksum: Checksum) -> FrameReader {
         FrameReader {
@@ -149,7 +150,7 @@ impl WalFile {
     }
 }
 
-/// Reads frames one after the other, a megabyte at a time, and checks each.
+/// Reads frames in order, a megabyte at a time, and checks each.
 #[derive(Debug)]
 pub struct FrameReader {
     file: Arc<dyn File>,
@@ -161,20 +162,20 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// Number of the frame read last.
+    /// Number of the last frame that was read.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// The running sums behind it.
+    /// The running sums after it.
     #[must_use]
     pub fn checksum(&self) -> Checksum {
         self.checksum
     }
 
-    /// The next frame, which must be at or below `published`. A published frame that doesn't check out is an
-    /// error: it was overwritten below us, or damaged.
+    /// The next frame, which must be at or below `published`. A published frame that fails its
+    /// checks is an error: it was overwritten during the read, or damaged.
     pub fn next(&mut self, published: u32) -> Result<Frame<'_>> {
         let number = self.number + 1;
         debug_assert!(number <= published);

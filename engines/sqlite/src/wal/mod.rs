@@ -1,11 +1,12 @@
-//! SQLite's own write-ahead log, the `-wal` file, read without SQLite.
+//! SQLite's write-ahead log, the `-wal` file, read without SQLite.
 //!
-//! Source: "WAL-mode File Format" of SQLite's documentation. The file is a header of 32 bytes, then frames of
-//! 24 bytes and a page. Two running sums begin in the header and go through every frame; both salts stand in
-//! each frame too. When the log restarts, the salts change and frames are written from the head again, over
-//! the old ones, which stay behind the new ones until they are overwritten: only salts and sums tell them apart.
+//! Source: "WAL-mode File Format" of SQLite's documentation. The file is a header of 32 bytes, then
+//! frames of 24 bytes and a page each. Two running sums begin in the header and go through every
+//! frame; each frame also repeats both salts. When the file restarts, the salts change and frames
+//! are written from the start again, over the old ones. Old frames remain after the new ones until
+//! they are overwritten: only salts and sums tell them apart.
 //!
-//! What this module never decides is how far the log is valid: that is the published `mxFrame` of the
+//! This module never decides how far the file is valid. That is the published `mxFrame` of the
 //! wal-index, which [`crate::conn`] gets from SQLite itself (FAILURES 44).
 
 mod checksum;

@@ -1,9 +1,11 @@
-//! Until when the log was complete while the watcher lived: a mark that outlives a kill.
+//! The time up to which the local log was complete while the watcher ran: a mark that survives a
+//! kill.
 //!
-//! A watermark in the log costs a sync, so while nothing is committed they come only now and then. In between, each
-//! look overwrites this file of 28 bytes without a sync: the page cache survives the death of a process. The mark
-//! is moved only when everything captured is durable, so that it never claims more than the log holds; after a
-//! power loss it may be old, which costs some moments of quiet and nothing else.
+//! A watermark in the log costs a sync, so while nothing is committed, watermarks are rare. In
+//! between, each look overwrites this file of 28 bytes without a sync: the page cache survives the
+//! death of a process. The mark moves only when everything captured is durable, so that it never
+//! claims more than the log holds. After a power loss it may be old. That costs some moments of
+//! quiet and nothing else.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,31 +20,31 @@ use crate::error::{Error, Result};
 
 const MARK_BYTES: usize = 28;
 
-/// The open mark.
+/// The open file of the mark.
 #[derive(Debug)]
 pub(super) struct Alive {
     file: Arc<dyn File>,
 }
 
-/// What the mark says.
+/// Content of the mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) timeline: TimelineId,
-    /// The log reached at least to here.
+    /// The log reached at least this position.
     pub(super) end: Lsn,
-    /// Everything committed before this time is in it.
+    /// Everything committed before this time is in the log.
     pub(super) until: Timestamp,
 }
 
 impl Alive {
-    /// Opens the mark in the watcher's folder, or makes it.
+    /// Opens the mark in the watcher's folder, or creates it.
     pub(super) fn open(fs: &dyn FileSystem, dir: &Path) -> Result<Self> {
         let path = dir.join("alive");
         let io = |source| Error::Open { path: path.clone(), source };
         Ok(Alive { file: open_or_create(fs, &path).map_err(io)? })
     }
 
-    /// The mark as the last watcher left it; `None` if there is none or it is torn.
+    /// The mark of the last watcher; `None` if there is none or it is torn.
     pub(super) fn read(&self) -> Option<Mark> {
         let mut bytes = [0; MARK_BYTES];
         self.file.read_exact_at(&mut bytes, 0).ok()?;
@@ -55,7 +57,8 @@ impl Alive {
         (mark.crc(&bytes[..20]) == crc).then_some(mark)
     }
 
-    /// Moves the mark. One that can't be written costs moments of quiet, not commits: the next tick's watermark stands.
+    /// Moves the mark. A failed write costs moments of quiet, not commits: the watermark of the
+    /// next tick is still written.
     pub(super) fn note(&self, mark: &Mark) {
         let mut bytes = Vec::with_capacity(MARK_BYTES);
         bytes.put_u32(mark.timeline.get());
@@ -78,7 +81,7 @@ mod tests {
     use pitr_vfs::OsFs;
 
     #[test]
-    fn a_mark_comes_back_and_a_torn_one_does_not() {
+    fn a_mark_is_read_back_and_a_torn_one_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let alive = Alive::open(&OsFs, dir.path()).unwrap();
         assert_eq!(alive.read(), None);

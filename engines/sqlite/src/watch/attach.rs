@@ -1,4 +1,4 @@
-//! Beginning to capture: from where we left, behind a gap, or on a forked timeline.
+//! Begins to capture: from the last position, after a gap, or on a forked timeline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::position::Position;
 use crate::sample::PageSample;
 use crate::source::Source;
 
-/// A source that is being captured.
+/// A source whose commits are captured.
 pub(super) struct Attached {
     pub(super) source: Source,
     pub(super) capture: Capture,
@@ -32,78 +32,80 @@ pub(super) struct Attached {
     pub(super) base: Option<PendingBase>,
 }
 
-/// What our log says of the source.
+/// The last position of the source in the local log.
 #[derive(Debug, Clone, Copy)]
-struct Left {
+struct LastPosition {
     position: Position,
-    /// Behind the commit or note that holds the position.
+    /// Position in the local log after the commit or note that holds `position`.
     lsn: Lsn,
     time: Timestamp,
 }
 
-/// How the log goes on.
-enum Beginning {
-    /// Where it ended. True if nothing can have been committed after it that the log does not hold any more; else the
-    /// first look decides.
-    GoOn(Left, bool),
-    /// Behind a gap.
+/// How the local log continues.
+enum Continuation {
+    /// At its end. True if everything committed since then is certainly still in the `-wal` file;
+    /// if false, the first look decides.
+    Resume(LastPosition, bool),
+    /// After a gap.
     Gap(GapReason),
     /// From an earlier commit, on a new timeline.
-    Rewound(Left),
+    Rewound(LastPosition),
 }
 
 impl Shared {
-    /// Attaches to the source. `broken` says why the last attachment ended, if it did. `Err(Attach::Fork)` asks for a
-    /// new timeline first.
-    pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<Attaching> {
-        let mut source = Source::open(self.around.fs.as_ref(), &self.subject.database)?;
-        let now = self.around.clock.now();
+    /// Attaches to the source. `broken` is the reason why the last attachment ended early, if it
+    /// did. [`AttachOutcome::Forked`] asks to attach again on a new timeline.
+    pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<AttachOutcome> {
+        let mut source =
+            Source::open(self.context.fs.as_ref(), Arc::clone(&self.context.clock), &self.watched.database)?;
+        let now = self.context.clock.now();
         let version = source.header().sqlite_version;
-        if old_library(version) && state.warns(version, now) {
+        if old_library(version) && state.should_warn(version, now) {
             (self.events)(Event::OldLibrary { version });
         }
         let (left, sample) = self.read_back()?;
         let beginning = match (left, broken) {
-            (_, Some(reason)) => Beginning::Gap(reason),
-            (None, None) => Beginning::Gap(GapReason::StateLost),
+            (_, Some(reason)) => Continuation::Gap(reason),
+            (None, None) => Continuation::Gap(GapReason::StateLost),
             (Some(left), None) => self.compare(&source, left, now)?,
         };
         let last_tx = self.last_tx(left)?;
         match beginning {
-            Beginning::GoOn(left, joined) => {
+            Continuation::Resume(left, joined) => {
                 let position = Position { tx: last_tx, ..left.position };
                 let last_look = self.log.wal.last_time().max(left.time);
                 let capture = self.capture(Begin { position, last_look, joined, sample });
-                Ok(Attaching::Attached(Box::new(self.go_on(source, capture)?)))
+                Ok(AttachOutcome::Attached(Box::new(self.resume_capture(source, capture)?)))
             }
-            Beginning::Gap(reason) => {
+            Continuation::Gap(reason) => {
                 let first_contact = left.is_none() && broken.is_none();
                 if !first_contact {
                     match self.content(&mut source, state)? {
-                        Content::Restored(log) => return Ok(Attaching::Forked(log)),
-                        Content::AsWeLeftIt => {}
+                        Content::Restored(log) => return Ok(AttachOutcome::Forked(log)),
+                        Content::Unchanged => {}
                         Content::Unknown => {
                             self.append_gap(reason, now)?;
                             (self.events)(Event::Gap(reason));
                         }
                     }
                 }
-                // The base is the state at some moment between `began` and `time`: it holds from `time` on, and what
-                // it doesn't hold happened after `began`.
-                let began = self.around.clock.now();
+                // The base is the state at some moment between `began` and `time`. It is valid from
+                // `time` on, and commits that it doesn't hold happened after `began`.
+                let began = self.context.clock.now();
                 let (mut view, position) = BaseView::take(&mut source, last_tx)?;
-                let time = self.around.clock.now();
+                let time = self.context.clock.now();
                 let at = self.append_position(&position)?;
-                // Nothing was committed after `position` before the read transaction began: `take` has looked.
+                // Nothing was committed after `position` before the read transaction began: `take`
+                // has checked.
                 let sample = PageSample::default();
                 let capture = self.capture(Begin { position, last_look: began, joined: true, sample });
                 view.fill(capture.sample());
                 let base = PendingBase { view, at, tx: last_tx, time, full: false };
-                Ok(Attaching::Attached(Box::new(self.attached(source, capture, Some(base)))))
+                Ok(AttachOutcome::Attached(Box::new(self.attached(source, capture, Some(base)))))
             }
-            Beginning::Rewound(common) => {
+            Continuation::Rewound(common) => {
                 drop(source);
-                // The old history stays restorable to its end.
+                // The old history stays restorable up to its end.
                 self.ship(true)?;
                 let fork = Fork {
                     parent: Some(self.log.timeline),
@@ -116,17 +118,17 @@ impl Shared {
                 let log = fork_log(self, state, &fork)?;
                 append_note(&log.wal, &common.position)?;
                 (self.events)(Event::Forked { timeline: log.timeline, reason: ForkReason::SourceRewound });
-                Ok(Attaching::Forked(Box::new(log)))
+                Ok(AttachOutcome::Forked(Box::new(log)))
             }
         }
     }
 
-    fn compare(&self, source: &Source, left: Left, now: Timestamp) -> Result<Beginning> {
+    fn compare(&self, source: &Source, left: LastPosition, now: Timestamp) -> Result<Continuation> {
         if source.header().page_bytes != left.position.page_bytes {
-            return Ok(Beginning::Gap(GapReason::ShapeChanged));
+            return Ok(Continuation::Gap(GapReason::ShapeChanged));
         }
         let Some(observed) = source.observe()? else {
-            return Err(Error::Busy { path: self.subject.database.clone() });
+            return Err(Error::Busy { path: self.watched.database.clone() });
         };
         let header = observed.header;
         let salts = header.map(|h| h.salts);
@@ -137,40 +139,41 @@ impl Shared {
         let file_unchanged = left.position.file.is_some() && left.position.file == stamp;
         let found = Found { salts, published: observed.published, stated, file_unchanged };
         match resume(&left.position, &found) {
-            Resume::GoOn => Ok(Beginning::GoOn(left, file_unchanged)),
-            Resume::Gap => Ok(Beginning::Gap(GapReason::LogRestarted)),
+            Resume::Continue => Ok(Continuation::Resume(left, file_unchanged)),
+            Resume::Gap => Ok(Continuation::Gap(GapReason::LogRestarted)),
             Resume::Rewound => {
-                // The last commit of ours that the log still holds as we captured it (FAILURES 40).
-                let Some(header) = ours else { return Ok(Beginning::Gap(GapReason::LogRestarted)) };
-                let still_there = |at: &Position| {
+                // The last captured commit that the `-wal` file still holds unchanged (FAILURES
+                // 40).
+                let Some(header) = ours else { return Ok(Continuation::Gap(GapReason::LogRestarted)) };
+                let is_unchanged = |at: &Position| {
                     at.salts == Some(header.salts)
                         && at.frame <= observed.published.frames
                         && matches!(source.log().stated_checksum(&header, at.frame), Ok(Some(sum)) if sum == at.checksum)
                 };
-                let common = last_position(&self.log.wal, still_there)?;
-                Ok(common.map_or(Beginning::Gap(GapReason::LogRestarted), Beginning::Rewound))
+                let common = last_position(&self.log.wal, is_unchanged)?;
+                Ok(common.map_or(Continuation::Gap(GapReason::LogRestarted), Continuation::Rewound))
             }
         }
     }
 
-    fn go_on(&self, source: Source, mut capture: Capture) -> Result<Attached> {
+    fn resume_capture(&self, source: Source, mut capture: Capture) -> Result<Attached> {
         if capture.look(&source)?.is_none() {
-            return Err(Error::Busy { path: self.subject.database.clone() });
+            return Err(Error::Busy { path: self.watched.database.clone() });
         }
         self.log.wal.sync()?;
         let archived = self.ship(true)?;
         let base = match self.usable_snapshot(archived)? {
             Some(_) => None,
-            // The base of an earlier run was not finished.
+            // An earlier run did not finish its base.
             None => Some(self.base_here(&source, &capture, false)?),
         };
         Ok(self.attached(source, capture, base))
     }
 
-    /// The last position that our log holds, and the pages that the database must have there.
-    fn read_back(&self) -> Result<(Option<Left>, PageSample)> {
+    /// The last position in the local log, and the expected pages of the database there.
+    fn read_back(&self) -> Result<(Option<LastPosition>, PageSample)> {
         let wal = &self.log.wal;
-        let saved = PageSample::load(self.around.fs.as_ref(), &self.subject.state, self.log.timeline);
+        let saved = PageSample::load(self.context.fs.as_ref(), &self.watched.state, self.log.timeline);
         let saved = saved.filter(|(_, end)| wal.first() <= *end && *end <= wal.end());
         let (mut sample, covered) = saved.unwrap_or((PageSample::default(), Lsn::ORIGIN));
         let left = read_positions(
@@ -178,8 +181,8 @@ impl Shared {
             |_| true,
             |lsn, seen| match seen {
                 _ if lsn <= covered => {}
-                Seen::Image(page, data) => sample.logged(page, data),
-                Seen::Position(position) => {
+                LogEntry::Image(page, data) => sample.logged(page, data),
+                LogEntry::Position(position) => {
                     sample.committed(position.salts, position.frame);
                     sample.resize(position.pages);
                 }
@@ -188,18 +191,18 @@ impl Shared {
         Ok((left, sample))
     }
 
-    /// A base at the capture's position, which comes right after a look.
+    /// A base at the capture's position. Call it right after a look.
     pub(super) fn base_here(&self, source: &Source, capture: &Capture, full: bool) -> Result<PendingBase> {
         let mut view = BaseView::at_position(source, capture.position())?;
         view.fill(capture.sample());
         let at = self.append_position(capture.position())?;
-        Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.around.clock.now(), full })
+        Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.context.clock.now(), full })
     }
 
     fn attached(&self, source: Source, capture: Capture, base: Option<PendingBase>) -> Attached {
         let keeper = Keeper::new(
             self.log.wal.clone(),
-            Arc::clone(&self.around.clock),
+            Arc::clone(&self.context.clock),
             self.options.keeper,
             self.quiet.clone(),
         );
@@ -207,11 +210,11 @@ impl Shared {
     }
 
     fn capture(&self, begin: Begin) -> Capture {
-        Capture::new(self.log.wal.clone(), Arc::clone(&self.around.clock), begin)
+        Capture::new(self.log.wal.clone(), Arc::clone(&self.context.clock), begin)
     }
 
-    /// Numbers grow over all timelines of a source.
-    fn last_tx(&self, left: Option<Left>) -> Result<TxId> {
+    /// The last transaction number of the source. Numbers grow across all its timelines.
+    fn last_tx(&self, left: Option<LastPosition>) -> Result<TxId> {
         let mut last = left.map_or(TxId::NONE, |left| left.position.tx);
         let catalog = self.archive.catalog()?;
         for timeline in catalog.timelines().keys() {
@@ -233,8 +236,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts into the log what the mark of a killed watcher knows: until when it was complete.
-    pub(super) fn recall_mark(&self) -> Result<()> {
+    /// Logs a watermark from the mark of a killed watcher: the time up to which the log was
+    /// complete.
+    pub(super) fn log_alive_mark(&self) -> Result<()> {
         let Some(mark) = self.alive.read() else { return Ok(()) };
         let wal = &self.log.wal;
         if mark.timeline != self.log.timeline || mark.end > wal.end() || mark.until <= wal.last_time() {
@@ -246,24 +250,25 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes our position in a log that forks from this one, where no time is stated yet.
+    /// Notes the current position in a log that forks from this one and states no time yet.
     pub(super) fn carry_position_to(&self, log: &Log) -> Result<()> {
         let Some(left) = last_position(&self.log.wal, |_| true)? else { return Ok(()) };
         append_note(&log.wal, &left.position)?;
         let mut batch = BatchBuilder::new();
-        let now = self.around.clock.now();
+        let now = self.context.clock.now();
         batch.push(PartitionId::FIRST, TxId::NONE, &Record::Watermark(now))?;
         log.wal.commit(batch)?;
         Ok(())
     }
 
-    /// If the database file holds everything captured, notes its stamp. Waits for the file to settle, up to `patience`.
+    /// Notes the stamp of the database file if the file holds everything captured. Waits up to
+    /// `patience` for the file to settle.
     pub(super) fn note_file(&self, source: &Source, capture: &Capture, patience: Duration) -> Result<()> {
         let position = *capture.position();
         let all_in_file = |source: &Source| -> Result<bool> {
             let Some(observed) = source.observe()? else { return Ok(false) };
             let published = observed.published;
-            // A restarted log without frames has everything in the file too.
+            // After a restart without frames, the file holds everything too.
             let ours =
                 observed.header.map(|h| h.salts) == position.salts && published.frames == position.frame;
             Ok(published.frames == published.backfilled && (ours || published.frames == 0))
@@ -271,10 +276,10 @@ impl Shared {
         if !all_in_file(source)? {
             return Ok(());
         }
-        let mut stamp = source.file_stamp(self.around.clock.now())?;
+        let mut stamp = source.file_stamp(self.context.clock.now())?;
         if stamp.is_none() {
-            std::thread::sleep(patience);
-            stamp = source.file_stamp(self.around.clock.now())?;
+            self.context.clock.sleep(patience);
+            stamp = source.file_stamp(self.context.clock.now())?;
         }
         if stamp.is_some() && all_in_file(source)? {
             self.append_position(&Position { file: stamp, ..position })?;
@@ -282,22 +287,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes where the source stands; returns the durable end of the log behind the note.
+    /// Notes the position of the source; returns the durable end of the log after the note.
     pub(super) fn append_position(&self, position: &Position) -> Result<Lsn> {
         append_note(&self.log.wal, position)
     }
 }
 
-/// What attaching came to.
-pub(super) enum Attaching {
+/// Result of attaching.
+pub(super) enum AttachOutcome {
     /// Capture is established.
     Attached(Box<Attached>),
-    /// The log goes on on another timeline: attach again with this one.
+    /// The log continues on another timeline: attach again with this one.
     Forked(Box<Log>),
 }
 
 fn fork_log(shared: &Shared, state: &State, from: &Fork) -> Result<Log> {
-    fork(&shared.around, state, &shared.writer, from, shared.options.log)
+    fork(&shared.context, state, &shared.writer, from, shared.options.log)
 }
 
 fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
@@ -306,27 +311,27 @@ fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
     Ok(wal.commit(batch)?.end)
 }
 
-/// The last position in the local log that `fits`.
-fn last_position(wal: &Wal, fits: impl Fn(&Position) -> bool) -> Result<Option<Left>> {
-    read_positions(wal, fits, |_, _| {})
+/// The last position in the local log that `accepts` accepts.
+fn last_position(wal: &Wal, accepts: impl Fn(&Position) -> bool) -> Result<Option<LastPosition>> {
+    read_positions(wal, accepts, |_, _| {})
 }
 
-/// What [`read_positions`] comes across.
-enum Seen<'a> {
+/// What [`read_positions`] passes to its visitor.
+enum LogEntry<'a> {
     /// The content of a page.
     Image(u32, &'a [u8]),
-    /// The position after a commit, or one that was noted.
+    /// The position after a commit, or a noted one.
     Position(&'a Position),
 }
 
-/// As [`last_position`]; on the way tells the images and positions, each with the end of its record.
+/// As [`last_position`]. Passes each image and position, with the end of its record, to `visit`.
 fn read_positions(
     wal: &Wal,
-    fits: impl Fn(&Position) -> bool,
-    mut tell: impl FnMut(Lsn, Seen<'_>),
-) -> Result<Option<Left>> {
+    accepts: impl Fn(&Position) -> bool,
+    mut visit: impl FnMut(Lsn, LogEntry<'_>),
+) -> Result<Option<LastPosition>> {
     let mut reader = wal.reader(wal.first())?;
-    // The log before was archived and removed, perhaps with the first part of a record.
+    // The log before this may have been archived and removed, with the first part of a record.
     let mut records = Records::from_anywhere();
     let mut last = None;
     while let Some(batch) = reader.next_batch()? {
@@ -342,7 +347,7 @@ fn read_positions(
             let (note, time) = match Record::decode(record.kind, record.payload).map_err(state)? {
                 Record::Image { block, data, .. } => {
                     if let Ok(page) = u32::try_from(block.saturating_add(1)) {
-                        tell(record.end, Seen::Image(page, data));
+                        visit(record.end, LogEntry::Image(page, data));
                     }
                     return Ok(());
                 }
@@ -351,9 +356,9 @@ fn read_positions(
                 _ => return Ok(()),
             };
             let position = Position::decode(note).map_err(state)?;
-            tell(record.end, Seen::Position(&position));
-            if fits(&position) {
-                last = Some(Left { position, lsn: record.end, time });
+            visit(record.end, LogEntry::Position(&position));
+            if accepts(&position) {
+                last = Some(LastPosition { position, lsn: record.end, time });
             }
             Ok(())
         })?;
@@ -361,7 +366,8 @@ fn read_positions(
     Ok(last)
 }
 
-/// SQLite 3.7.0 to 3.51.2 can lose commits when a checkpoint meets a restart of the log.
+/// True for SQLite 3.7.0 to 3.51.2, which can lose commits when a checkpoint meets a restart of the
+/// log.
 fn old_library(version: u32) -> bool {
     (3_007_000..3_051_003).contains(&version)
 }

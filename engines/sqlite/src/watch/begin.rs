@@ -1,12 +1,13 @@
-//! Which log a watch writes to: the one that it left, or a new timeline.
+//! Which local log a watch writes to: that of the last watch, or a new timeline.
 //!
 //! | archive | local log of its newest timeline | the watch |
 //! | --- | --- | --- |
 //! | no timeline | - | begins timeline 1 |
-//! | newest is T | opens, and goes on where the archive of T ends | goes on with it |
-//! | newest is T | missing, damaged, behind the archive, or another one | forks from the end of T, behind a gap; from a restored state, if the database is one |
+//! | newest is T | opens, and continues at the end of the archived T | continues it |
+//! | newest is T | missing, damaged, shorter than the archive, or another log | forks from the end of T, after a gap; from a restored state, if the database is one |
 //!
-//! Nothing is ever appended over what the archive has. A local log that can't be used is set aside, not deleted.
+//! Nothing is ever appended over what the archive has. An unusable local log is set aside, not
+//! deleted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +19,10 @@ use pitr_wal::{Start, Wal, WalOptions};
 
 use super::shared::Log;
 use super::state::State;
-use super::{Event, Events, LogOptions, Surroundings, binding};
+use super::{Event, Events, LogOptions, WatchContext, binding};
 use crate::error::{Error, Result};
 
-/// Little of the log waits in memory: a watch lives beside the application for months.
+/// Options with a small memory limit: a watch runs beside the application for months.
 fn wal_options(log: LogOptions) -> WalOptions {
     WalOptions { waiting_bytes_max: 2 << 20, background: log.background, ..WalOptions::default() }
 }
@@ -31,17 +32,17 @@ pub(super) struct Fork {
     pub(super) parent: Option<TimelineId>,
     pub(super) at: Lsn,
     pub(super) reason: ForkReason,
-    /// The content of the restored state that it begins from.
+    /// Hash of the restored state that the timeline begins with.
     pub(super) root: Option<[u8; 32]>,
-    /// Last time in the part of the parent that counts.
+    /// Last time in the part of the parent that belongs to the new timeline.
     pub(super) time: Timestamp,
-    /// What the source did just before was not logged.
+    /// True if earlier changes of the source were not logged.
     pub(super) gap: bool,
 }
 
-/// Opens the log that goes on, or begins a new timeline.
+/// Opens the log to continue, or begins a new timeline.
 pub(super) fn open_log(
-    around: &Surroundings,
+    context: &WatchContext,
     state: &State,
     archive: &Archive,
     writer: &Writer,
@@ -53,20 +54,20 @@ pub(super) fn open_log(
     let Some(newest) = catalog.newest_timeline() else {
         let (at, time) = (Lsn::ORIGIN, Timestamp::MIN);
         return fork(
-            around,
+            context,
             state,
             writer,
             &Fork { parent: None, at, reason: ForkReason::First, root: None, time, gap: true },
             options,
         );
     };
-    match go_on(around, state, writer, &catalog, newest, options) {
+    match open_existing(context, state, writer, &catalog, newest, options) {
         Ok(Some(log)) => return Ok(log),
         Ok(None) => {}
         Err(Error::Wal(e)) if !unusable(&e) => return Err(Error::Wal(e)),
         Err(Error::Archive(e)) if !diverged(&e) => return Err(Error::Archive(e)),
         Err(e) => {
-            let suffix = around.clock.now().micros().to_string();
+            let suffix = context.clock.now().micros().to_string();
             let path = state.set_aside(newest, &suffix)?;
             events(Event::SetAside { path, why: e.to_string() });
         }
@@ -80,17 +81,17 @@ pub(super) fn open_log(
         None => Timestamp::MIN,
     };
     let reason = ForkReason::LogBehind;
-    let behind = Fork { parent: Some(newest), at, reason, root: None, time, gap: true };
-    let restored = binding::restored_fork(around, archive, &catalog, database)?;
-    let from = restored.unwrap_or(behind);
-    let log = fork(around, state, writer, &from, options)?;
+    let end_of_newest = Fork { parent: Some(newest), at, reason, root: None, time, gap: true };
+    let restored = binding::restored_fork(context, archive, &catalog, database)?;
+    let from = restored.unwrap_or(end_of_newest);
+    let log = fork(context, state, writer, &from, options)?;
     events(Event::Forked { timeline: log.timeline, reason: from.reason });
     Ok(log)
 }
 
 /// The local log of the newest timeline; `None` if there is none.
-fn go_on(
-    around: &Surroundings,
+fn open_existing(
+    context: &WatchContext,
     state: &State,
     writer: &Writer,
     catalog: &Catalog,
@@ -102,14 +103,14 @@ fn go_on(
     }
     let archived = catalog.end(timeline).unwrap_or(Lsn::ORIGIN);
     let dir = state.log_dir(timeline);
-    let (fs, clock) = (Arc::clone(&around.fs), Arc::clone(&around.clock));
+    let (fs, clock) = (Arc::clone(&context.fs), Arc::clone(&context.clock));
     let (wal, recovered) = Wal::open(fs, clock, &dir, archived, &wal_options(options))?;
     let ship = ShipOptions::default();
     let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, ship)?;
     Ok(Some(Log::new(timeline, wal, shipper)))
 }
 
-/// True if an error says that the log itself can't be used, and not that it can't be read just now.
+/// True if the log itself is unusable. False if it only can't be read at the moment.
 fn unusable(error: &pitr_wal::Error) -> bool {
     !matches!(error.severity(), Severity::Retry) && !matches!(error, pitr_wal::Error::Locked { .. })
 }
@@ -119,15 +120,15 @@ fn diverged(error: &pitr_archive::Error) -> bool {
     matches!(error, E::Diverged { .. } | E::LocalBehind { .. } | E::Wal(_))
 }
 
-/// Claims a new timeline and makes its local log.
+/// Claims a new timeline and creates its local log.
 pub(super) fn fork(
-    around: &Surroundings,
+    context: &WatchContext,
     state: &State,
     writer: &Writer,
     from: &Fork,
     options: LogOptions,
 ) -> Result<Log> {
-    let now = around.clock.now();
+    let now = context.clock.now();
     let ambiguous = (now < from.time).then_some((now, from.time));
     let timeline = writer.claim_timeline(&Timeline {
         parent: from.parent,
@@ -138,18 +139,23 @@ pub(super) fn fork(
         root: from.root,
     })?;
     let log_id = random_bytes()?;
-    // A fork's own clock begins anew: times that were lived through before are ambiguous, and marked so.
+    // A fork's clock starts again: times that occur in both histories are ambiguous, and marked so.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
     let (follows, gap) = (from.at, from.gap);
     let segment_size = options.segment_size;
     let start = Start { timeline, follows, time, gap, segment_size, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
-    if around.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
-        // Left by a state that belongs to another life of this archive.
+    if context.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
+        // Left by a state folder from an earlier life of this archive.
         state.set_aside(timeline, &now.micros().to_string())?;
     }
-    let wal =
-        Wal::create(Arc::clone(&around.fs), Arc::clone(&around.clock), &dir, &start, &wal_options(options))?;
+    let wal = Wal::create(
+        Arc::clone(&context.fs),
+        Arc::clone(&context.clock),
+        &dir,
+        &start,
+        &wal_options(options),
+    )?;
     let catalog = writer.archive().catalog()?;
     let shipper = Shipper::new(writer.clone(), &catalog, &wal, timeline, log_id, ShipOptions::default())?;
     Ok(Log::new(timeline, wal, shipper))

@@ -1,14 +1,15 @@
-//! What a source's name is bound to: a host and a path, and the restored states that the repository knows (FAILURES 50).
+//! The binding of a source's name: to a host and a path, and to the restored states that the
+//! repository knows (FAILURES 50).
 //!
-//! | the repository knows the source | the database's content | the watch |
+//! | recorded location of the source | the database's content | the watch |
 //! | --- | --- | --- |
-//! | at no place yet | any | goes on |
-//! | at this path of this host | any | goes on; where it can't, it forks from a restored state, or takes a new base behind a gap |
-//! | at this path of another host | any, and a local log of the source is in the state folder | goes on: a container has a new host name each time |
-//! | elsewhere, or at this path of another host without such a log | a restored state | forks from that state |
+//! | none yet | any | continues |
+//! | this path of this host | any | continues; where it can't, it forks from a restored state, or takes a new base after a gap |
+//! | this path of another host | any, and the state folder holds a local log of the source | continues: a container has a new host name each time |
+//! | elsewhere, or this path of another host without such a log | a restored state | forks from that state |
 //! | the same | another | is refused, unless the user says that the database was moved |
 //!
-//! The path is the same if it was given in the same words or leads to the same file.
+//! The path is the same if the given path is equal or leads to the same file.
 
 use std::path::Path;
 
@@ -20,32 +21,33 @@ use sha2::{Digest, Sha256};
 use super::begin::{Fork, fork};
 use super::shared::{Log, Shared};
 use super::state::{self, State};
-use super::{Event, Subject, Surroundings};
+use super::{Event, WatchContext, WatchSource};
 use crate::base::BaseView;
 use crate::error::{Error, Result};
 use crate::source::Source;
 
-/// Identity of the machine, where systemd or D-Bus gave it one (machine-id(5)).
+/// Identity of the machine, if systemd or D-Bus assigned one (machine-id(5)).
 const MACHINE_ID: &str = "/etc/machine-id";
 const MACHINE_ID_BYTES_MAX: u64 = 256;
 
-/// Sees that the source is what the repository knows by its name. Writes nothing. Returns where it is.
-pub(super) fn admit(
-    around: &Surroundings,
-    subject: &Subject,
+/// Checks that the database is the source that the repository knows by this name. Writes nothing.
+/// Returns the database's location.
+pub(super) fn check_origin(
+    context: &WatchContext,
+    watched: &WatchSource,
     adopt: bool,
     archive: &Archive,
 ) -> Result<Origin> {
-    let here = origin(around, subject);
+    let here = origin(context, watched);
     let Some(known) = archive.origin()? else { return Ok(here) };
-    if adopt || is_own(around, subject, &known, &here)? {
+    if adopt || is_same_place(context, watched, &known, &here)? {
         return Ok(here);
     }
-    if restored_fork(around, archive, &archive.catalog()?, &subject.database)?.is_some() {
+    if restored_fork(context, archive, &archive.catalog()?, &watched.database)?.is_some() {
         return Ok(here);
     }
     Err(Error::OtherPlace {
-        name: subject.source.to_string(),
+        name: watched.source.to_string(),
         path: here.resolved,
         host: here.host,
         was: known.resolved,
@@ -53,25 +55,30 @@ pub(super) fn admit(
     })
 }
 
-fn is_own(around: &Surroundings, subject: &Subject, known: &Origin, here: &Origin) -> Result<bool> {
+fn is_same_place(
+    context: &WatchContext,
+    watched: &WatchSource,
+    known: &Origin,
+    here: &Origin,
+) -> Result<bool> {
     if known.resolved != here.resolved && known.given != here.given {
         return Ok(false);
     }
-    let has_log = || state::has_log(around.fs.as_ref(), &subject.state, around.repository, &subject.source);
+    let has_log = || state::has_log(context.fs.as_ref(), &watched.state, context.repository, &watched.source);
     Ok(known.same_host(here) || has_log()?)
 }
 
-fn origin(around: &Surroundings, subject: &Subject) -> Origin {
+fn origin(context: &WatchContext, watched: &WatchSource) -> Origin {
     Origin {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        machine: machine(around.fs.as_ref(), around.repository),
-        given: subject.given.clone(),
-        resolved: subject.database.clone(),
-        stated: around.clock.now(),
+        machine: machine(context.fs.as_ref(), context.repository),
+        given: watched.given.clone(),
+        resolved: watched.database.clone(),
+        stated: context.clock.now(),
     }
 }
 
-/// The machine's identity, hashed: machine-id(5) asks not to give it away as it is.
+/// The machine's identity, hashed: machine-id(5) asks not to expose the original.
 fn machine(fs: &dyn FileSystem, repository: [u8; 16]) -> Option<[u8; 16]> {
     let file = fs.open(Path::new(MACHINE_ID), Access::Read).ok()?;
     let len = file.len().ok().filter(|len| (1..=MACHINE_ID_BYTES_MAX).contains(len))?;
@@ -81,30 +88,31 @@ fn machine(fs: &dyn FileSystem, repository: [u8; 16]) -> Option<[u8; 16]> {
     hash.finalize().first_chunk().copied()
 }
 
-/// A restored state that a database is.
-struct Known {
+/// A restored state that matches the database.
+struct RestoredMatch {
     state: RestoredState,
-    /// It surely holds nothing else.
+    /// True if the database certainly holds nothing else.
     is_exact: bool,
 }
 
-impl Known {
-    /// The restored state that an open database is. The database's log may already hold later commits.
-    fn of(archive: &Archive, source: &mut Source) -> Result<Option<Known>> {
+impl RestoredMatch {
+    /// The restored state that matches an open database. Its `-wal` file may already hold later
+    /// commits.
+    fn of(archive: &Archive, source: &mut Source) -> Result<Option<RestoredMatch>> {
         let (view, _) = BaseView::take(source, TxId::NONE)?;
         let page_bytes = view.page_bytes();
         let at = |number: u64| number * u64::from(page_bytes);
         let pages = view.len() / u64::from(page_bytes);
         let seen = Fingerprint::of(page_bytes, pages, |number, out| view.read(at(number), out))?;
         if let Some(state) = archive.restored_as(&seen)? {
-            return Ok(Some(Known { state, is_exact: seen.is_of_all() }));
+            return Ok(Some(RestoredMatch { state, is_exact: seen.is_of_all() }));
         }
         let file = source.file();
         let pages = file.len().map_err(Error::ReadDatabase)? / u64::from(page_bytes);
         let in_file = Fingerprint::of(page_bytes, pages, |number, out| {
             file.read_exact_at(out, at(number)).map_err(Error::ReadDatabase)
         })?;
-        Ok(archive.restored_as(&in_file)?.map(|state| Known { state, is_exact: false }))
+        Ok(archive.restored_as(&in_file)?.map(|state| RestoredMatch { state, is_exact: false }))
     }
 
     fn fork(&self) -> Fork {
@@ -120,55 +128,58 @@ impl Known {
     }
 }
 
-/// Where a timeline forks that begins with the database at this path, if that is a restored state.
+/// The fork for a timeline that begins with the database at this path, if that is a restored state.
 pub(super) fn restored_fork(
-    around: &Surroundings,
+    context: &WatchContext,
     archive: &Archive,
     catalog: &Catalog,
     database: &Path,
 ) -> Result<Option<Fork>> {
-    let mut source = Source::open(around.fs.as_ref(), database)?;
+    let mut source = Source::open(context.fs.as_ref(), context.clock.clone(), database)?;
     fork_of(archive, catalog, &mut source)
 }
 
 fn fork_of(archive: &Archive, catalog: &Catalog, source: &mut Source) -> Result<Option<Fork>> {
-    Ok(known(archive, catalog, source)?.map(|known| known.fork()))
+    Ok(find_restored(archive, catalog, source)?.map(|known| known.fork()))
 }
 
-/// The restored state that an open database is, if it is one of a timeline that is known.
-fn known(archive: &Archive, catalog: &Catalog, source: &mut Source) -> Result<Option<Known>> {
-    let known = Known::of(archive, source)?;
+/// The restored state that matches an open database, if its timeline is known.
+fn find_restored(archive: &Archive, catalog: &Catalog, source: &mut Source) -> Result<Option<RestoredMatch>> {
+    let known = RestoredMatch::of(archive, source)?;
     Ok(known.filter(|known| catalog.timelines().contains_key(&known.state.timeline)))
 }
 
-/// What is at the place of a source whose log can't tell how it goes on.
+/// Content of a source whose log can't tell how it continues.
 pub(super) enum Content {
-    /// What the repository does not know.
+    /// The repository does not know it.
     Unknown,
-    /// The last state in our log. That it was restored too, here or elsewhere, is why we know.
-    AsWeLeftIt,
+    /// The last state in the local log. It is known because it was also restored, here or
+    /// elsewhere.
+    Unchanged,
     /// An earlier state, or one of another history: this timeline begins there.
     Restored(Box<Log>),
 }
 
 impl Shared {
-    /// Asks the repository for the state that the source is. Nothing of the source may have been captured yet.
+    /// Asks the repository which state the source is in. Nothing of the source may have been
+    /// captured yet.
     pub(super) fn content(&self, source: &mut Source, state: &State) -> Result<Content> {
-        let Some(known) = known(&self.archive, &self.archive.catalog()?, source)? else {
+        let Some(known) = find_restored(&self.archive, &self.archive.catalog()?, source)? else {
             return Ok(Content::Unknown);
         };
-        // The old history stays restorable to its end.
+        // The old history stays restorable up to its end.
         self.ship(true)?;
         if self.is_last(&known.state)? {
-            return Ok(if known.is_exact { Content::AsWeLeftIt } else { Content::Unknown });
+            return Ok(if known.is_exact { Content::Unchanged } else { Content::Unknown });
         }
         let from = known.fork();
-        let log = fork(&self.around, state, &self.writer, &from, self.options.log)?;
+        let log = fork(&self.context, state, &self.writer, &from, self.options.log)?;
         (self.events)(Event::Forked { timeline: log.timeline, reason: from.reason });
         Ok(Content::Restored(Box::new(log)))
     }
 
-    /// True if nothing was committed on our timeline since this state, and nothing is missing.
+    /// True if nothing was committed on the current timeline since this state, and nothing is
+    /// missing.
     fn is_last(&self, state: &RestoredState) -> Result<bool> {
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;
@@ -177,7 +188,7 @@ impl Shared {
         if !whole || !lineage.holds(state.timeline, state.lsn) {
             return Ok(false);
         }
-        let around = Search::new(&self.archive, &pieces).split(|commit| commit.lsn <= state.lsn)?;
-        Ok(around.after.is_none())
+        let split = Search::new(&self.archive, &pieces).split(|commit| commit.lsn <= state.lsn)?;
+        Ok(split.after.is_none())
     }
 }

@@ -1,7 +1,8 @@
-//! Requests to a running watcher: one owns the log, the others ask it.
+//! Requests to a running watcher: one process owns the log, the others ask it.
 //!
-//! A request is one byte, the answer a status byte and a text with its length in front. The socket lies in the
-//! watcher's folder; a path too long for a socket's name is reached through the folder's descriptor.
+//! A request is one byte. The answer is a status byte, the length of a text, and the text. The
+//! socket is in the watcher's folder. If its path is too long for a socket's name, it is reached
+//! through the folder's descriptor.
 
 use std::fs::Permissions;
 use std::io::{Read, Write};
@@ -19,16 +20,16 @@ const SOCKET_PATH_BYTES_MAX: usize = 100;
 const ANSWER_BYTES_MAX: u32 = 64 << 10;
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What can be asked.
+/// A request to a watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// Take a snapshot now, incremental when it can be.
+    /// Take a snapshot now, incremental if possible.
     Snapshot,
     /// Take a snapshot now that reads the whole database.
     FullSnapshot,
 }
 
-/// The watcher's end.
+/// The watcher's end of the socket.
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
@@ -36,7 +37,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Listens in `dir`. A socket left by a dead watcher is replaced: the folder's lock is ours.
+    /// Listens in `dir`. The socket of a dead watcher is replaced: this process holds the folder's
+    /// lock.
     pub fn listen(dir: &Path) -> std::io::Result<Control> {
         let path = control_path(dir);
         match std::fs::remove_file(&path) {
@@ -44,7 +46,8 @@ impl Control {
             _ => {}
         }
         let listener = with_short_path(dir, &path, |short| UnixListener::bind(short))?;
-        // Those who may read the folder's files may ask; the socket was made as the umask says.
+        // Users who may read the folder's files may send requests. The socket was created with the
+        // umask's permissions.
         let folder = std::fs::metadata(dir)?.permissions().mode();
         let folder = if folder & 0o1000 == 0 { folder & 0o066 } else { 0 };
         std::fs::set_permissions(&path, Permissions::from_mode(0o600 | folder))?;
@@ -52,14 +55,14 @@ impl Control {
         Ok(Control { listener, path })
     }
 
-    /// What to wait for requests on.
+    /// The socket to wait on for requests.
     #[must_use]
     pub fn listener(&self) -> &UnixListener {
         &self.listener
     }
 
-    /// A request, if one waits.
-    pub fn poll(&self) -> Option<(Request, Asker)> {
+    /// The next request, if one waits.
+    pub fn poll(&self) -> Option<(Request, Requester)> {
         let (mut stream, _) = self.listener.accept().ok()?;
         stream.set_nonblocking(false).ok()?;
         stream.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
@@ -70,7 +73,7 @@ impl Control {
             2 => Request::FullSnapshot,
             _ => return None,
         };
-        Some((request, Asker { stream }))
+        Some((request, Requester { stream }))
     }
 }
 
@@ -81,14 +84,14 @@ impl Drop for Control {
     }
 }
 
-/// Somebody who waits for an answer.
+/// A process that waits for an answer.
 #[derive(Debug)]
-pub struct Asker {
+pub struct Requester {
     stream: UnixStream,
 }
 
-impl Asker {
-    /// Answers; an asker that went away is none of our business.
+impl Requester {
+    /// Sends the answer. A requester that has gone away is ignored.
     pub fn answer(mut self, outcome: Result<&str, &str>) {
         let (status, text) = match outcome {
             Ok(text) => (0u8, text),
@@ -102,7 +105,10 @@ impl Asker {
     }
 }
 
-/// Asks the watcher whose folder is `dir` and waits for its answer: the outer error says that none answers.
+/// Sends a request to the watcher whose folder is `dir` and waits for its answer.
+///
+/// # Errors
+/// The outer error says that no watcher answers. The inner one is the watcher's answer.
 pub fn ask(dir: &Path, request: Request) -> std::io::Result<Result<String, String>> {
     let mut stream = with_short_path(dir, &control_path(dir), |short| UnixStream::connect(short))?;
     stream.set_write_timeout(Some(ASK_TIMEOUT))?;
@@ -114,7 +120,10 @@ pub fn ask(dir: &Path, request: Request) -> std::io::Result<Result<String, Strin
     stream.read_exact(&mut head)?;
     let len = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
     if len > ANSWER_BYTES_MAX {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the watcher's answer is too long"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            "the answer of the watcher is too long",
+        ));
     }
     let mut text = vec![0; len as usize];
     stream.read_exact(&mut text)?;
@@ -140,14 +149,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_are_answered_also_below_a_long_path() {
+    fn requests_are_answered_even_below_a_long_path() {
         let root = tempfile::tempdir().unwrap();
         for dir in [root.path().to_owned(), root.path().join("d".repeat(120))] {
             std::fs::create_dir_all(&dir).unwrap();
             assert!(ask(&dir, Request::Snapshot).is_err());
             let control = Control::listen(&dir).unwrap();
             let asking = dir.clone();
-            let asker = std::thread::spawn(move || ask(&asking, Request::FullSnapshot).unwrap());
+            let requester = std::thread::spawn(move || ask(&asking, Request::FullSnapshot).unwrap());
             let (request, from) = loop {
                 if let Some(asked) = control.poll() {
                     break asked;
@@ -155,7 +164,7 @@ mod tests {
             };
             assert_eq!(request, Request::FullSnapshot);
             from.answer(Err("no"));
-            assert_eq!(asker.join().unwrap(), Err("no".to_owned()));
+            assert_eq!(requester.join().unwrap(), Err("no".to_owned()));
             drop(control);
             assert!(ask(&dir, Request::Snapshot).is_err());
         }

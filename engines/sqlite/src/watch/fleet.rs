@@ -1,23 +1,24 @@
 //! Any number of watched databases, driven by a fixed number of threads.
 //!
 //! ```text
-//! capturing   1   looks, appends, hands over: it alone touches the databases; sleeps until a file changes
-//! syncing     1   makes durable what is captured, every 25 ms while there is news
+//! capturing   1   looks, appends, hands over; the only thread that uses the connections to
+//!                 captured databases; sleeps until a file changes
+//! syncing     1   makes captured transactions durable, every 25 ms while there is news
 //! shipping    2   watermark, sync, ship: every RPO interval while there is news
 //! snapshots   1   bases and increments, one at a time
-//! attaching   2   beginnings and ends, which wait for the repository
-//! looking     1   finds databases in folders, if asked to
+//! attaching   2   starts and ends of watches, which wait for the repository
+//! searching   1   finds databases in folders, on request
 //! ```
-//! The capturing thread waits for nobody: a slow repository delays what is archived, not what is seen, and so not how
-//! sure the times of commits are.
+//! The capturing thread never waits for another thread. A slow repository delays the archiving of
+//! commits, not their detection, so it does not widen the uncertainty of their times.
 //!
-//! A member is handed from thread to thread as a whole (`fleet/member.rs` says which one has it). While the capturing
-//! thread has it, the other threads see what members share (`shared.rs`).
+//! A member is handed from thread to thread as a whole (`fleet/member.rs` shows which thread has
+//! it). While the capturing thread has it, the other threads see the shared state (`shared.rs`).
 
-mod crew;
 mod member;
 mod pace;
 mod wake;
+mod workers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
@@ -27,57 +28,58 @@ use crossbeam_channel::{Receiver, unbounded};
 use pitr_format::SourceName;
 
 use super::run::{Summary, Watch};
-use super::{Events, Subject, Surroundings, WatchOptions};
+use super::{Events, WatchContext, WatchOptions, WatchSource};
 use crate::error::{Error, Result};
-use crew::{Crew, Message};
 use member::{Context, Member};
 use wake::{Wake, Woken};
+use workers::{Message, Workers};
 
-pub use crew::give_way;
+pub use workers::lower_priority;
 
-/// The capturing thread wakes at least this often, to say until when nothing was committed and to see `stop`.
+/// Maximum interval between wake-ups of the capturing thread. Each extends the time up to which
+/// nothing was committed, and checks `stop`.
 const TICK: Duration = Duration::from_millis(10);
-/// With many databases the tick is this long for each.
+/// With many databases the interval is this long per database.
 const TICK_EACH: Duration = Duration::from_micros(100);
-/// Folders are searched for databases this often.
+/// Interval between searches of folders for databases.
 const SEARCH_EVERY: Duration = Duration::from_secs(4);
-/// A watcher's folder is looked at this often, whether it is still there.
+/// Interval between checks that a watcher's folder is still in place.
 pub(crate) const PLACE_EVERY: Duration = Duration::from_secs(1);
 const SHIPPING_THREADS: usize = 2;
 const ATTACHING_THREADS: usize = 2;
 
 /// A database that was found in a folder.
 pub struct Found {
-    /// What is to be watched.
-    pub subject: Subject,
+    /// The database.
+    pub watched: WatchSource,
     /// Receives its events.
     pub events: Events,
 }
 
 impl std::fmt::Debug for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Found").field("subject", &self.subject).finish_non_exhaustive()
+        f.debug_struct("Found").field("watched", &self.watched).finish_non_exhaustive()
     }
 }
 
-/// Lists the databases that came since the last call.
+/// Lists the new databases since the last call.
 pub type Search<'a> = Box<dyn FnMut() -> Vec<Found> + Send + 'a>;
 
-/// What came of each source.
+/// The result of each source.
 pub type Outcomes = Vec<(SourceName, Result<Summary>)>;
 
-/// Watched databases. See the module head.
+/// Watched databases. See the module documentation.
 pub struct Fleet {
-    crew: Crew,
+    workers: Workers,
     work: Work,
     wake: Wake,
     members: Vec<Member>,
 }
 
-/// What the crew's threads take from.
+/// The receiving ends of the workers' channels.
 struct Work {
-    jobs: Receiver<crew::Job>,
-    tasks: Receiver<crew::Task>,
+    jobs: Receiver<workers::Job>,
+    tasks: Receiver<workers::Task>,
     news: Receiver<()>,
     inbox: Receiver<Message>,
 }
@@ -92,65 +94,67 @@ impl Fleet {
     /// A fleet without members.
     ///
     /// # Errors
-    /// [`Error::Threads`] if this process can have no more descriptors.
-    pub fn new(around: Surroundings, options: WatchOptions) -> Result<Self> {
+    /// [`Error::Threads`] if the limit of descriptors is reached.
+    pub fn new(context: WatchContext, options: WatchOptions) -> Result<Self> {
         let wake = Wake::new().map_err(Error::Threads)?;
-        // Each member has at most one task and a few jobs at a time: that bounds these channels.
+        // Each member has at most one task and a few jobs at a time. That bounds these channels.
         let ((send_job, jobs), (send_task, tasks)) = (unbounded(), unbounded());
         let ((send_message, inbox), (send_news, news)) = (unbounded(), crossbeam_channel::bounded(1));
-        let crew = Crew::new(around, options, wake.waker(), (send_job, send_task, send_message, send_news));
-        Ok(Fleet { crew, work: Work { jobs, tasks, news, inbox }, wake, members: Vec::new() })
+        let workers =
+            Workers::new(context, options, wake.waker(), (send_job, send_task, send_message, send_news));
+        Ok(Fleet { workers, work: Work { jobs, tasks, news, inbox }, wake, members: Vec::new() })
     }
 
-    /// Adds a database that is captured already.
+    /// Adds a database whose capture is established.
     pub fn add(&mut self, watch: Watch) {
         self.members.push(Member::begun(Box::new(watch)));
     }
 
-    /// Adds a database that may not exist yet: it is watched as soon as it does.
-    pub fn add_waiting(&mut self, subject: Subject, events: Events) {
-        self.members.push(Member::waiting(subject, events, false));
+    /// Adds a database that may not exist yet. It is watched as soon as it does.
+    pub fn add_waiting(&mut self, watched: WatchSource, events: Events) {
+        self.members.push(Member::waiting(watched, events, false));
     }
 
-    /// Adds a database that was found in a folder: it is let go when it is gone.
+    /// Adds a database from a watched folder. It leaves the fleet when it no longer exists.
     pub fn add_found(&mut self, found: Found) {
-        self.members.push(Member::waiting(found.subject, found.events, true));
+        self.members.push(Member::waiting(found.watched, found.events, true));
     }
 
-    /// Watches until `stop`, then drains. `search` finds more databases; those are let go when they are gone.
+    /// Watches until `stop`, then drains. `search` finds more databases, which leave the fleet when
+    /// they no longer exist.
     ///
     /// # Errors
-    /// [`Error::Died`] if a thread panicked, [`Error::Threads`] if one could not be started. What ended a single source
-    /// stands beside its name.
+    /// [`Error::Died`] if a thread panicked, [`Error::Threads`] if one could not be started. The
+    /// error of a single source is in its entry of the outcomes.
     pub fn run(self, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes> {
-        let Fleet { crew, work, wake, members } = self;
-        let (crew, work) = (&crew, &work);
+        let Fleet { workers, work, wake, members } = self;
+        let (workers, work) = (&workers, &work);
         std::thread::scope(|scope| {
-            let _end = crew.end_on_drop();
-            spawn(scope, crew, "sync", || crew.sync(&work.news))?;
+            let _end = workers.end_on_drop();
+            spawn(scope, workers, "sync", || workers.sync(&work.news))?;
             for _ in 0..SHIPPING_THREADS {
-                spawn(scope, crew, "ship", || crew.ship())?;
+                spawn(scope, workers, "ship", || workers.ship())?;
             }
-            spawn(scope, crew, "snapshot", || crew.snapshots(&work.jobs))?;
+            spawn(scope, workers, "snapshot", || workers.snapshots(&work.jobs))?;
             for _ in 0..ATTACHING_THREADS {
-                spawn(scope, crew, "attach", || crew.attach(&work.tasks))?;
+                spawn(scope, workers, "attach", || workers.attach(&work.tasks))?;
             }
             if let Some(search) = search {
-                spawn(scope, crew, "search", || crew.search(search, SEARCH_EVERY))?;
+                spawn(scope, workers, "search", || workers.search(search, SEARCH_EVERY))?;
             }
-            Capturing { crew, inbox: &work.inbox, wake, members }.run(stop)
+            CaptureLoop { workers, inbox: &work.inbox, wake, members }.run(stop)
         })
     }
 }
 
-/// Starts a thread of the crew. A panic in it ends all of them.
+/// Starts a worker thread. A panic in it ends all of them.
 fn spawn<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    crew: &'scope Crew,
+    workers: &'scope Workers,
     name: &str,
     task: impl FnOnce() + Send + 'scope,
 ) -> Result<()> {
-    let end = crew.end_on_drop();
+    let end = workers.end_on_drop();
     let run = move || {
         task();
         end.defuse();
@@ -159,21 +163,21 @@ fn spawn<'scope>(
     thread.spawn_scoped(scope, run).map(drop).map_err(Error::Threads)
 }
 
-/// The capturing thread's work.
-struct Capturing<'a> {
-    crew: &'a Crew,
+/// State of the capturing thread.
+struct CaptureLoop<'a> {
+    workers: &'a Workers,
     inbox: &'a Receiver<Message>,
     wake: Wake,
     members: Vec<Member>,
 }
 
-impl Capturing<'_> {
+impl CaptureLoop<'_> {
     fn run(mut self, stop: &AtomicBool) -> Result<Outcomes> {
         while !stop.load(Ordering::Relaxed) {
-            if self.crew.has_ended() {
+            if self.workers.has_ended() {
                 return Err(Error::Died);
             }
-            let quiet_at = self.crew.clock().now();
+            let quiet_at = self.workers.clock().now();
             let woken = self.wake.wait(self.pause()).map_err(Error::Threads)?;
             self.deliver();
             self.tick(&woken, quiet_at);
@@ -185,18 +189,18 @@ impl Capturing<'_> {
     }
 
     fn pause(&self) -> Duration {
-        let now = self.crew.clock().monotonic();
+        let now = self.workers.clock().monotonic();
         let due = self.members.iter().filter_map(Member::due).min().unwrap_or(Duration::MAX);
         let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
         due.saturating_sub(now).min(TICK.max(TICK_EACH.saturating_mul(members)))
     }
 
-    /// Takes what other threads have sent.
+    /// Handles the messages of other threads.
     fn deliver(&mut self) {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
                 Message::Done { member, watch, outcome } => {
-                    let mut context = Context { crew: self.crew, wake: &mut self.wake, number: member };
+                    let mut context = Context { workers: self.workers, wake: &mut self.wake, number: member };
                     self.members[member].returned(watch, outcome, &mut context);
                 }
                 Message::Found(found) => self.admit(found),
@@ -205,17 +209,18 @@ impl Capturing<'_> {
     }
 
     fn admit(&mut self, found: Found) {
-        let same = |member: &&mut Member| member.database() == found.subject.database.as_path();
+        let same = |member: &&mut Member| member.database() == found.watched.database.as_path();
         match self.members.iter_mut().find(same) {
             Some(known) if !known.is_over() => {}
-            Some(over) => *over = Member::waiting(found.subject, found.events, true),
-            None => self.members.push(Member::waiting(found.subject, found.events, true)),
+            Some(over) => *over = Member::waiting(found.watched, found.events, true),
+            None => self.members.push(Member::waiting(found.watched, found.events, true)),
         }
     }
 
-    /// `quiet_at` is before the events of `woken` were read: nothing is known of what came after it.
+    /// `quiet_at` is a time before the events of `woken` were read. Nothing is known about later
+    /// times.
     fn tick(&mut self, woken: &Woken, quiet_at: pitr_format::Timestamp) {
-        let monotonic = self.crew.clock().monotonic();
+        let monotonic = self.workers.clock().monotonic();
         for number in &woken.changed {
             self.members[*number].touch(monotonic);
         }
@@ -228,28 +233,29 @@ impl Capturing<'_> {
         let count = self.members.len();
         for (number, member) in self.members.iter_mut().enumerate() {
             if member.due().is_some_and(|due| due <= monotonic) {
-                let mut context = Context { crew: self.crew, wake: &mut self.wake, number };
+                let mut context = Context { workers: self.workers, wake: &mut self.wake, number };
                 member.step(&mut context, count);
             } else {
-                member.vouch(quiet_at, monotonic, count);
+                member.note_quiet(quiet_at, monotonic, count);
             }
         }
     }
 
-    /// Ends all members, and waits until what they captured is archived.
+    /// Ends all members, and waits until their captured transactions are archived.
     fn drain(mut self) -> Result<Outcomes> {
-        // What was committed until now gets its time before any source says until when it is complete: so the latest
-        // moment that all sources have in common has all of it.
+        // Everything committed until now gets its time before any source states the time up to
+        // which it is complete. So the latest moment that all sources have in common includes all
+        // of it.
         self.members.iter_mut().for_each(Member::look_once_more);
         loop {
             self.deliver();
             for (number, member) in self.members.iter_mut().enumerate() {
-                member.end(&mut Context { crew: self.crew, wake: &mut self.wake, number });
+                member.end(&mut Context { workers: self.workers, wake: &mut self.wake, number });
             }
             if self.members.iter().all(Member::is_over) {
                 return Ok(self.members.into_iter().map(Member::outcome).collect());
             }
-            if self.crew.has_ended() {
+            if self.workers.has_ended() {
                 return Err(Error::Died);
             }
             self.wake.wait(TICK).map_err(Error::Threads)?;

@@ -1,8 +1,9 @@
-//! Finding SQLite databases in a folder.
+//! Finds SQLite databases in a folder.
 //!
-//! A file is a database if it begins as one. Links are not followed, so that each database is found once. A file is
-//! opened for that only while it is not known: closing a descriptor of a watched database would drop this process's
-//! locks on it (FAILURES 38). For the same reason files with several names are left alone: any of them may be watched.
+//! A file is a database if it starts like one. Links are not followed, so that each database is
+//! found once. A file is opened for the check only while it is unknown: closing a descriptor of a
+//! watched database would drop this process's locks on it (FAILURES 38). For the same reason files
+//! with several names are skipped: any of the names may be watched.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirEntry, Metadata};
@@ -13,21 +14,21 @@ use std::path::{Path, PathBuf};
 use pitr_objects::layout::{REPOSITORY, SOURCES};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// What SQLite and we keep beside a database.
+/// Suffixes of the files that SQLite keeps beside a database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// Folders deeper than this are not searched.
 const DEPTH_MAX: u32 = 64;
 
-/// What tells a file that was looked at from one that changed since: device, inode, length, nanoseconds of its change.
+/// Identifies a file version that was checked: device, inode, length, change time in nanoseconds.
 type Seen = (u64, u64, u64, i64);
 
-/// Searches one folder again and again.
+/// Searches one folder repeatedly.
 pub struct FolderSearch {
     root: PathBuf,
     matches: Box<dyn Fn(&Path) -> bool + Send>,
-    /// Databases that were told, by device and inode.
+    /// Databases already returned or marked, by device and inode.
     known: HashMap<(u64, u64), PathBuf>,
-    /// Files that are none.
+    /// Files that are not databases.
     others: HashSet<Seen>,
 }
 
@@ -38,23 +39,23 @@ impl std::fmt::Debug for FolderSearch {
 }
 
 impl FolderSearch {
-    /// Searches below `root`, and in it, for databases whose path below it `matches`.
+    /// Searches in and below `root` for databases whose relative path `matches`.
     #[must_use]
     pub fn new(root: PathBuf, matches: Box<dyn Fn(&Path) -> bool + Send>) -> Self {
         FolderSearch { root, matches, known: HashMap::new(), others: HashSet::new() }
     }
 
-    /// This database is watched already.
+    /// Marks a database as already watched, so that the search doesn't return it.
     ///
     /// # Errors
     /// Those of looking it up.
-    pub fn know(&mut self, database: &Path) -> io::Result<()> {
+    pub fn mark_known(&mut self, database: &Path) -> io::Result<()> {
         self.known.insert(identity(&database.metadata()?), database.to_owned());
         Ok(())
     }
 
-    /// The databases that came since the last call, each relative to the folder, in order. What can't be read now is
-    /// found later.
+    /// The new databases since the last call, as sorted paths relative to the folder. Files that
+    /// can't be read now are found later.
     ///
     /// # Errors
     /// Those of reading the folder itself.
@@ -73,7 +74,7 @@ impl FolderSearch {
             let Ok(entry) = entry else { continue };
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() && depth > 0 && !is_ours(&entry) {
-                // A folder that can't be read, or went away, has nothing that could be watched.
+                // A folder that is unreadable or gone has no database to watch.
                 let _ = self.walk(&entry.path(), depth - 1, walk);
             } else if metadata.is_file() && metadata.nlink() == 1 && !is_beside(&entry) {
                 self.look_at(&entry.path(), &metadata, walk);
@@ -101,13 +102,13 @@ impl FolderSearch {
                 walk.found.push(relative.to_owned());
             }
             Ok(false) => drop(self.others.insert(seen)),
-            // Perhaps it can be read later.
+            // It may become readable later.
             Err(_) => {}
         }
     }
 }
 
-/// What one search came across.
+/// Results of one search.
 struct Walk {
     found: Vec<PathBuf>,
     seen: HashSet<Seen>,
@@ -129,7 +130,7 @@ fn begins_as_database(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// A watcher's folder, or a repository.
+/// True for a watcher's folder or a repository.
 fn is_ours(entry: &DirEntry) -> bool {
     let path = entry.path();
     let is_state = entry.file_name().to_string_lossy().ends_with("-pitr") && path.join("identity").exists();
@@ -146,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn databases_are_found_once_and_again_when_they_come_back() {
+    fn databases_are_found_once_and_again_when_they_reappear() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let file = |name: &str, content: &[u8]| {
@@ -166,7 +167,7 @@ mod tests {
         std::fs::hard_link(root.join("two.db"), root.join("names.db")).unwrap();
         std::os::unix::fs::symlink(root, root.join("deep/loop")).unwrap();
         let mut search = FolderSearch::new(root.to_owned(), Box::new(|_| true));
-        search.know(&root.join("named.db")).unwrap();
+        search.mark_known(&root.join("named.db")).unwrap();
         let mut next = || -> Vec<String> {
             let found = search.next_found().unwrap();
             found.iter().map(|path| path.to_str().unwrap().to_owned()).collect()
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_matches_is_found() {
+    fn only_matching_paths_are_found() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.db"), MAGIC).unwrap();
         std::fs::write(dir.path().join("b.sqlite"), MAGIC).unwrap();

@@ -1,7 +1,8 @@
-//! Attaching, interleaved with an application that is stepped between any two of its steps (FAILURES 47).
+//! Attaches while an application takes steps between any two steps of the attach (FAILURES 47).
 //!
-//! Each round kills or drains a watch, lets the application write and checkpoint, and attaches again while the
-//! application goes on at random steps. What is restored then must be what the application has.
+//! Each round kills or drains a watch, lets the application write and checkpoint, and attaches
+//! again while the application continues at random steps. The restored state must then equal that
+//! of the application.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -17,17 +18,18 @@ use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_vfs::{OsFs, SystemClock};
 use rusqlite::Connection;
 
-use super::{Event, Events, Subject, Surroundings, Watch, WatchOptions};
+use super::{Event, Events, Watch, WatchContext, WatchOptions, WatchSource};
 use crate::place::Place;
 use crate::steps;
 
 const TABLES: u32 = 6;
-/// What the application does at most while the watch attaches; one that never rests keeps every look from being clean.
+/// Maximum number of application steps during one attach. An application that never rests would
+/// keep every look from being consistent.
 const ACTIONS_MAX: u32 = 8;
 /// Rounds in one repository.
 const ROUNDS: u64 = 40;
 
-/// Small and repeatable (xorshift64*).
+/// A small repeatable generator (xorshift64*).
 struct Random(u64);
 
 impl Random {
@@ -60,7 +62,7 @@ impl App {
     fn commit(&mut self) {
         self.commits += 1;
         let (table, n) = (self.commits % TABLES, self.commits);
-        // Busy when the watch has the write lock: then nothing was committed.
+        // Busy while the watch has the write lock: then nothing was committed.
         if self.conn.execute_batch(&format!("UPDATE t{table} SET n={n}")).is_err() {
             self.commits -= 1;
         }
@@ -94,8 +96,8 @@ fn state_of(conn: &Connection) -> Vec<u32> {
 }
 
 struct World {
-    around: Surroundings,
-    subject: Subject,
+    context: WatchContext,
+    watched: WatchSource,
     gaps: Arc<AtomicU32>,
 }
 
@@ -107,11 +109,11 @@ impl World {
                 gaps.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Watch::begin(self.around.clone(), self.subject.clone(), WatchOptions::default(), events).unwrap()
+        Watch::begin(self.context.clone(), self.watched.clone(), WatchOptions::default(), events).unwrap()
     }
 
     fn restored(&self, output: &Path) -> Vec<u32> {
-        let (objects, source) = (&self.around.objects, &self.subject.source);
+        let (objects, source) = (&self.context.objects, &self.watched.source);
         let history = History::load(objects, source, None).unwrap();
         let plan = history.plan(&history.resolve(&Target::at(Moment::Latest)).unwrap()).unwrap();
         let chunks = ChunkStore::open(objects.clone()).unwrap();
@@ -126,18 +128,18 @@ impl World {
     }
 }
 
-/// Looks once, and archives everything: a kill that comes later.
+/// Looks once, and archives everything: simulates a kill that comes later.
 fn archive(watch: &mut Watch) {
     let attached = watch.attached.as_mut().unwrap();
     attached.capture.look(&attached.source).unwrap();
-    watch.shared.captured(&attached.capture);
+    watch.shared.note_progress(&attached.capture);
     if let Some(base) = attached.base.take() {
         watch.shared.take_base(&base).unwrap();
     }
     watch.shared.ship(true).unwrap();
 }
 
-/// Plays one repository's rounds; returns how many steps attaching took and how many gaps were stated.
+/// Runs one repository's rounds; returns the number of attach steps and of recorded gaps.
 fn play(seed: u64) -> (u64, u32) {
     let memory = Path::new("/dev/shm");
     let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
@@ -145,11 +147,11 @@ fn play(seed: u64) -> (u64, u32) {
     let objects = Objects::with_store(Arc::new(InMemory::new())).unwrap();
     let clock: Arc<dyn pitr_vfs::Clock> = Arc::new(SystemClock::default());
     let repository = objects.init_repository(clock.now()).unwrap().id;
-    let around = Surroundings { fs: Arc::new(OsFs), clock, objects, repository };
+    let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };
     let source = SourceName::new("app").unwrap();
     let app = App::open(&database);
-    let subject = Subject::new(&Place::resolve(&database).unwrap(), source, None);
-    let world = World { around, subject, gaps: Arc::default() };
+    let watched = WatchSource::new(&Place::resolve(&database).unwrap(), source, None);
+    let world = World { context, watched, gaps: Arc::default() };
     let app = Rc::new(RefCell::new(app));
     let random = Rc::new(RefCell::new(Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)));
     let steps_taken = Rc::new(RefCell::new(0));
@@ -196,8 +198,8 @@ fn play(seed: u64) -> (u64, u32) {
 }
 
 #[test]
-fn each_interleaving_of_attach_and_application_is_exact_or_a_gap() {
-    // FAILURES 2, 47. PITR_INTERLEAVINGS asks for more rounds than a test run has time for.
+fn every_interleaving_of_attach_and_application_is_exact_or_a_gap() {
+    // FAILURES 2, 47. Set PITR_INTERLEAVINGS for more rounds than a test run has time for.
     let rounds = std::env::var("PITR_INTERLEAVINGS").ok().and_then(|n| n.parse().ok()).unwrap_or(240u64);
     let (mut steps_taken, mut gaps) = (0, 0);
     for seed in 0..rounds.div_ceil(ROUNDS) {

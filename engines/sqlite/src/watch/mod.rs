@@ -1,12 +1,13 @@
-//! Watching databases: capture, shipping and snapshots, kept apart by threads.
+//! Watches databases: capture, shipping and snapshots, in separate threads.
 //!
-//! A [`Watch`] is one database with its local log and its place in the archive; it has no threads. A [`Fleet`] drives any
-//! number of them with a fixed number of threads, see [`fleet`].
+//! A [`Watch`] is one database with its local log and its part of the archive; it has no threads. A
+//! [`Fleet`] drives any number of watches with a fixed number of threads, see [`fleet`].
 //!
-//! A source that is no longer the one that was watched (replaced, overwritten, its log restarted under us) ends an
-//! attachment; the next one begins with a gap and a new base. Every other trouble (the repository, the watcher's folder
-//! or the database is gone for a while) is told, and tried again with growing pauses. Only a writer that was taken over
-//! ends for good: two that write on would be a mixture.
+//! A source that was replaced or overwritten, or whose `-wal` file restarted unexpectedly, ends an
+//! attachment. The next attachment begins with a gap and a new base. Every other fault (the
+//! repository, the watcher's folder or the database is temporarily gone) is reported, and retried
+//! with growing pauses. Only the takeover by another writer ends a watch for good: two active
+//! writers would mix their histories.
 
 mod alive;
 mod attach;
@@ -38,54 +39,55 @@ use crate::error::Result;
 use crate::keeper::KeeperOptions;
 use crate::place::Place;
 
-pub use fleet::{Fleet, Found, give_way};
+pub use fleet::{Fleet, Found, lower_priority};
 pub use run::{Summary, Watch};
 
 /// Name of this engine in snapshots.
 pub const ENGINE: &str = "sqlite";
 
-/// What a watch works with.
+/// The file system, clock and repository of a watch.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct WatchContext {
     /// The file system of the database and of the local log.
     pub fs: Arc<dyn FileSystem>,
-    /// The clock that stamps commits.
+    /// The clock that timestamps commits.
     pub clock: Arc<dyn Clock>,
     /// The repository.
     pub objects: Objects,
-    /// Its identity.
+    /// Identity of the repository.
     pub repository: [u8; 16],
 }
 
-/// What is watched.
+/// The database that a watch captures.
 #[derive(Debug, Clone)]
-pub struct Subject {
-    /// The path of the database as it was given, absolute. A watch resolves it again and again: a link on the way may be
-    /// moved to another database.
+pub struct WatchSource {
+    /// The given path of the database, absolute. A watch resolves it repeatedly: a link in the path
+    /// may later lead to another database.
     pub given: PathBuf,
-    /// The file that the path leads to; `-wal` and `-shm` are beside this one.
+    /// The file that the path leads to. `-wal` and `-shm` are beside this file.
     pub database: PathBuf,
-    /// Its name in the repository.
+    /// Name of the source in the repository.
     pub source: SourceName,
     /// Folder of the local log.
     pub state: PathBuf,
 }
 
-impl Subject {
-    /// The database at `place` as a source, with its local log in `state`, or beside the file that the path leads to.
+impl WatchSource {
+    /// The database at `place` as a source. Its local log is in `state`, or by default beside the
+    /// file that the path leads to.
     #[must_use]
     pub fn new(place: &Place, source: SourceName, state: Option<PathBuf>) -> Self {
         let state = state.unwrap_or_else(|| state::default_dir(place.resolved()));
-        Subject { given: place.given().to_owned(), database: place.resolved().to_owned(), source, state }
+        WatchSource { given: place.given().to_owned(), database: place.resolved().to_owned(), source, state }
     }
 
-    /// Where the database is.
+    /// Location of the database.
     #[must_use]
     pub fn place(&self) -> Place {
         Place::known(self.given.clone(), self.database.clone())
     }
 
-    /// Follows the links of the given path again; the local log stays where it is.
+    /// Resolves the links of the given path again. The local log stays where it is.
     ///
     /// # Errors
     /// As [`Place::resolve`].
@@ -96,27 +98,28 @@ impl Subject {
     }
 }
 
-/// How it is watched.
+/// Options of a watch.
 #[derive(Debug, Clone, Copy)]
 pub struct WatchOptions {
-    /// What is durable in the local log is shipped this often.
+    /// Interval at which the durable part of the local log is shipped.
     pub ship_every: Duration,
-    /// A snapshot is taken this often; none if `None`.
+    /// Interval between snapshots; `None` takes none.
     pub snapshot_every: Option<Duration>,
-    /// The database's log is looked at this often.
+    /// Interval between looks at the database's `-wal` file.
     pub look_every: Duration,
-    /// While nothing is committed a watermark is shipped this often.
+    /// Interval between shipped watermarks while nothing is committed.
     pub watermark_every: Duration,
-    /// When the database's log is made to restart.
+    /// When the database's `-wal` file is made to restart.
     pub keeper: KeeperOptions,
-    /// How snapshots are compressed.
+    /// Compression of snapshots.
     pub codec: Codec,
-    /// The local log.
+    /// Options of the local log.
     pub log: LogOptions,
-    /// The source may have been elsewhere until now: the database is the same one, moved. Otherwise another place is
-    /// refused, unless the database is a restored state that the repository knows.
+    /// Accepts a database that was moved: the source may have been elsewhere until now. Without it
+    /// another location is refused, unless the database is a restored state that the repository
+    /// knows.
     pub adopt: bool,
-    /// The database file may have other names (hard links), which no program opens.
+    /// Accepts a database file with other names (hard links), which no program opens.
     pub allow_hard_links: bool,
 }
 
@@ -136,18 +139,18 @@ impl Default for WatchOptions {
     }
 }
 
-/// How a local log is kept.
+/// Options of a local log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Size of its segments, if it begins now.
+    /// Size of its segments, if the log is created now.
     pub segment_size: SegmentSize,
-    /// True for a thread of its own, which makes segments ready for a writer at full speed. See
+    /// True for a thread that prepares segments for a writer at full speed. See
     /// [`pitr_wal::WalOptions::background`].
     pub background: bool,
 }
 
 impl LogOptions {
-    /// For one of hundreds of databases: small segments, and no thread.
+    /// Options for one of hundreds of databases: small segments, and no thread.
     pub const MANY: LogOptions = LogOptions { segment_size: SegmentSize::SMALL, background: false };
 }
 
@@ -157,59 +160,59 @@ impl Default for LogOptions {
     }
 }
 
-/// What a watch tells while it runs.
+/// An event of a running watch.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// Capture is established: every commit from now on is captured.
     Watching,
-    /// History has a hole here; a new base is taken.
+    /// The history has a gap here; a new base is taken.
     Gap(GapReason),
     /// A new timeline began.
     Forked {
-        /// The new one.
+        /// The new timeline.
         timeline: TimelineId,
-        /// Why.
+        /// The reason for the fork.
         reason: ForkReason,
     },
-    /// The clock is behind the last time that was logged, by less than begins a new timeline: commits get that time until
-    /// the clock has passed it.
+    /// The clock is behind the last logged time, by too little to begin a new timeline. Commits get
+    /// the logged time until the clock has passed it.
     ClockBehind {
-        /// The last time that was logged.
+        /// The last logged time.
         until: Timestamp,
     },
-    /// A local log that can't be used was set aside.
+    /// An unusable local log was set aside.
     SetAside {
-        /// Where it is now.
+        /// Its new path.
         path: PathBuf,
-        /// Why it can't be used.
+        /// Why it is unusable.
         why: String,
     },
     /// A snapshot was stored.
     Snapshot {
-        /// What its root tells.
+        /// Content of its root.
         snapshot: Box<Snapshot>,
-        /// How long it took.
+        /// Duration of taking it.
         took: Duration,
     },
-    /// The snapshot that the next one would have built on is damaged; a base is taken without it.
+    /// The parent of the next snapshot is damaged; a base is taken without it.
     ParentDamaged(String),
-    /// A snapshot could not be taken; it is tried again later.
+    /// A snapshot failed; it is retried later.
     SnapshotFailed(String),
-    /// The repository could not be written; it is tried again.
+    /// Writing to the repository failed; it is retried.
     ShipFailed(String),
     /// Shipping works again.
     ShipRecovered,
-    /// Nothing is captured for now, and why. It is tried again.
+    /// Nothing is captured at the moment, with the reason. The watch retries.
     Waiting(String),
-    /// A database that was found in a watched folder is not there any more, and is watched no longer.
-    LetGo,
-    /// The application uses a SQLite library with a known fault in the log (3.7.0 to 3.51.2).
+    /// A database from a watched folder no longer exists, and is no longer watched.
+    Removed,
+    /// The application uses a SQLite library with a known fault of its log (3.7.0 to 3.51.2).
     OldLibrary {
         /// Its version, as in `3040001`.
         version: u32,
     },
 }
 
-/// Takes events; called from any thread.
+/// Receives events; called from any thread.
 pub type Events = Arc<dyn Fn(Event) + Send + Sync>;

@@ -2,34 +2,35 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pitr_archive::{Archive, ForkReason, Writer};
 use pitr_format::record::GapReason;
 use pitr_format::{Lsn, TxId};
 use pitr_snapshot::Snapshot;
 
-use super::attach::{Attached, Attaching};
+use super::attach::{AttachOutcome, Attached};
 use super::begin::{Fork, fork, open_log};
-use super::binding::admit;
+use super::binding::check_origin;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::snapshots::newest_of;
 use super::state::State;
-use super::{ENGINE, Event, Events, Fleet, Subject, Surroundings, WatchOptions};
+use super::{ENGINE, Event, Events, Fleet, WatchContext, WatchOptions, WatchSource};
 use crate::capture::SET_BACK_MICROS_MAX;
 use crate::error::{Error, Result};
 
-/// At first contact a database that is busy, or whose log restarts below us, is tried again for this long.
-const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
-/// How often.
-const BUSY_EVERY: Duration = Duration::from_millis(20);
-/// A clock that is behind the log by less is not worth a word, microseconds.
+/// Retry limit of attaching to a database that is busy, or whose `-wal` file restarts during it.
+const ATTACH_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Pause between these retries.
+const RETRY_EVERY: Duration = Duration::from_millis(20);
+/// Lag of the clock behind the log from which it is reported, microseconds.
 const CLOCK_BEHIND_MICROS_MIN: u64 = 1_000_000;
-/// A file is settled for a stamp after this long (see `Source::file_stamp`).
+/// Time after which a file is settled for a stamp (see `Source::file_stamp`).
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// A watched database. It does nothing by itself: [`Watch::run`] or a [`Fleet`](super::Fleet) drives it.
+/// A watched database. It does nothing by itself: [`Watch::run`] or a [`Fleet`](super::Fleet)
+/// drives it.
 pub struct Watch {
     pub(super) shared: Arc<Shared>,
     pub(super) state: State,
@@ -37,23 +38,23 @@ pub struct Watch {
     summary: Summary,
 }
 
-/// What a watch did, for its closing line.
+/// Totals of a watch, for its closing line.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// Transactions captured.
+    /// Captured transactions.
     pub commits: u64,
     /// Pages in them.
     pub pages: u64,
-    /// How long the database's write lock was held, each time.
+    /// The durations for which the database's write lock was held.
     pub write_lock: Vec<Duration>,
-    /// Everything below is archived.
+    /// Everything below this position is archived.
     pub archived: Lsn,
-    /// The last transaction archived.
+    /// The last archived transaction.
     pub last_tx: Option<TxId>,
 }
 
 impl Summary {
-    /// Adds what a later watch of the same source did.
+    /// Adds the totals of a later watch of the same source.
     pub(super) fn add(&mut self, later: &Summary) {
         self.commits += later.commits;
         self.pages += later.pages;
@@ -62,7 +63,7 @@ impl Summary {
         self.last_tx = later.last_tx.or(self.last_tx);
     }
 
-    /// Adds what an attachment did, at its end.
+    /// Adds the totals of an attachment that ends.
     fn count(&mut self, attached: &Attached) {
         let totals = attached.capture.totals();
         self.commits += totals.commits;
@@ -78,48 +79,52 @@ impl std::fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// Establishes capture: from the return on every commit is captured, once [`Watch::run`] or
-    /// [`Watch::snapshot_once`] follows.
+    /// Establishes capture. Every commit after the return is captured, provided that [`Watch::run`]
+    /// or [`Watch::snapshot_once`] follows.
     pub fn begin(
-        around: Surroundings,
-        mut subject: Subject,
+        context: WatchContext,
+        mut watched: WatchSource,
         options: WatchOptions,
         events: Events,
     ) -> Result<Watch> {
-        subject.follow_links()?;
-        // FAILURES 59: before anything is made beside what is no database.
-        pitr_vfs::check_regular(&subject.database)
-            .map_err(|source| Error::Open { path: subject.database.clone(), source })?;
+        watched.follow_links()?;
+        // FAILURES 59: check before creating anything beside a file that is no database.
+        pitr_vfs::check_regular(&watched.database)
+            .map_err(|source| Error::Open { path: watched.database.clone(), source })?;
         if !options.allow_hard_links {
-            subject.place().refuse_hard_links()?;
+            watched.place().refuse_hard_links()?;
         }
-        let archive = Archive::new(around.objects.clone(), subject.source.clone());
-        // Before the state folder is made: it would belong to a source that this database is not.
-        let origin = admit(&around, &subject, options.adopt, &archive)?;
-        let state = State::open(around.fs.clone(), &subject.state, around.repository, &subject.source)?;
+        let archive = Archive::new(context.objects.clone(), watched.source.clone());
+        // Check before creating the state folder: the database may not be the named source.
+        let origin = check_origin(&context, &watched, options.adopt, &archive)?;
+        let state = State::open(context.fs.clone(), &watched.state, context.repository, &watched.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
-        drop(crate::source::Source::open(around.fs.as_ref(), &subject.database)?);
-        state.narrow_to(&subject.database)?;
-        let before = newest_of(&around.objects, &subject.source)?.map(|snapshot| snapshot.meta.engine);
+        drop(crate::source::Source::open(
+            context.fs.as_ref(),
+            Arc::clone(&context.clock),
+            &watched.database,
+        )?);
+        state.restrict_mode_to(&watched.database)?;
+        let before = newest_of(&context.objects, &watched.source)?.map(|snapshot| snapshot.meta.engine);
         if let Some(engine) = before.filter(|engine| engine != ENGINE) {
-            return Err(Error::OtherEngine { name: subject.source.to_string(), engine });
+            return Err(Error::OtherEngine { name: watched.source.to_string(), engine });
         }
-        let writer = Writer::claim(&archive, around.clock.now())?;
+        let writer = Writer::claim(&archive, context.clock.now())?;
         writer.state_origin(&origin)?;
-        let log = open_log(&around, &state, &archive, &writer, options.log, &subject.database, &events)?;
-        let shared = Arc::new(Shared::new(around, subject, options, events, archive, writer, log)?);
-        shared.recall_mark()?;
+        let log = open_log(&context, &state, &archive, &writer, options.log, &watched.database, &events)?;
+        let shared = Arc::new(Shared::new(context, watched, options, events, archive, writer, log)?);
+        shared.log_alive_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
-        watch.catch_up_with_clock()?;
-        watch.attach_patiently()?;
+        watch.check_clock()?;
+        watch.attach_with_retries()?;
         Ok(watch)
     }
 
-    /// A clock that was ahead and is right again must not keep anything from being protected (FAILURES 56): a log that is
-    /// far ahead of it is left for a new timeline.
-    fn catch_up_with_clock(&mut self) -> Result<()> {
+    /// Handles a clock that was ahead and is right again (FAILURES 56): it must not prevent
+    /// protection. If the log is far ahead of the clock, a new timeline begins.
+    fn check_clock(&mut self) -> Result<()> {
         let until = self.shared.log.wal.last_time();
-        match until.since(self.shared.around.clock.now()) {
+        match until.since(self.shared.context.clock.now()) {
             ..CLOCK_BEHIND_MICROS_MIN => {}
             CLOCK_BEHIND_MICROS_MIN..=SET_BACK_MICROS_MAX => {
                 (self.shared.events)(Event::ClockBehind { until });
@@ -129,15 +134,18 @@ impl Watch {
         Ok(())
     }
 
-    /// An application that writes while we come can be in the way of a look; that ends nothing.
-    pub(super) fn attach_patiently(&mut self) -> Result<()> {
-        let (begun, mut broken) = (Instant::now(), None);
+    /// Attaches, with retries: an application that writes at the same time may disturb a look.
+    pub(super) fn attach_with_retries(&mut self) -> Result<()> {
+        let (begun, mut broken) = (self.shared.context.clock.monotonic(), None);
         loop {
-            match self.attach(broken) {
-                Err(e) if (e.is_break() || e.is_busy()) && begun.elapsed() <= BEGIN_PATIENCE => {
+            let attached = self.attach(broken);
+            let clock = &self.shared.context.clock;
+            let may_retry = clock.monotonic().saturating_sub(begun) <= ATTACH_RETRY_MAX;
+            match attached {
+                Err(e) if (e.is_break() || e.is_busy()) && may_retry => {
                     broken = if e.is_break() { Some(reason(&e)) } else { broken };
-                    // Behind a break each try costs a segment of the log.
-                    std::thread::sleep(BUSY_EVERY);
+                    // After a break each attempt costs a segment of the log.
+                    clock.sleep(RETRY_EVERY);
                 }
                 Err(Error::ClockSetBack { .. }) => {
                     self.fork_for_clock()?;
@@ -151,13 +159,13 @@ impl Watch {
     fn attach(&mut self, mut broken: Option<GapReason>) -> Result<()> {
         loop {
             match self.shared.attach(&self.state, broken)? {
-                Attaching::Attached(attached) => {
-                    self.shared.captured(&attached.capture);
+                AttachOutcome::Attached(attached) => {
+                    self.shared.note_progress(&attached.capture);
                     self.attached = Some(attached);
                     return Ok(());
                 }
-                Attaching::Forked(log) => {
-                    // The new timeline begins with what the break led to.
+                AttachOutcome::Forked(log) => {
+                    // The new timeline begins with the content after the break.
                     broken = None;
                     self.shared = Arc::new(self.shared.with_log(*log)?);
                 }
@@ -165,19 +173,20 @@ impl Watch {
         }
     }
 
-    /// Watches until `stop`, then drains: everything that was committed before is archived on return.
+    /// Watches until `stop`, then drains: on return everything committed before is archived.
     ///
     /// # Errors
-    /// [`Error::Archive`] if another writer took over. Whatever else happens is told as an [`Event`] and tried again.
+    /// [`Error::Archive`] if another writer took over. Every other fault is reported as an
+    /// [`Event`] and retried.
     pub fn run(self, stop: &AtomicBool) -> Result<Summary> {
-        let (around, options) = (self.shared.around.clone(), self.shared.options);
-        let mut fleet = Fleet::new(around, options)?;
+        let (context, options) = (self.shared.context.clone(), self.shared.options);
+        let mut fleet = Fleet::new(context, options)?;
         fleet.add(self);
         fleet.run(stop, None)?.pop().map_or(Err(Error::Died), |(_, outcome)| outcome)
     }
 
-    /// Takes one snapshot now and drains: what `backup` does when nobody watches. The snapshot is a base if one is
-    /// due, or with `full`.
+    /// Takes one snapshot now and drains: `backup` does this when no watcher runs. The snapshot is
+    /// a base if one is due, or with `full`.
     pub fn snapshot_once(&mut self, full: bool) -> Result<Snapshot> {
         self.look()?;
         let attached = self.attached.as_mut().ok_or(Error::Died)?;
@@ -200,43 +209,44 @@ impl Watch {
         Ok(snapshot)
     }
 
-    /// Captures what is there, over a clock that was set back since the last look.
+    /// Captures the current state, even if the clock was set back since the last look.
     fn look(&mut self) -> Result<()> {
         let Some(attached) = self.attached.as_mut() else { return Ok(()) };
         match attached.capture.look(&attached.source) {
             Err(Error::ClockSetBack { .. }) => {
                 self.fork_for_clock()?;
-                self.attach_patiently()
+                self.attach_with_retries()
             }
             looked => {
                 looked?;
-                self.shared.captured(&attached.capture);
+                self.shared.note_progress(&attached.capture);
                 Ok(())
             }
         }
     }
 
-    /// Connections and descriptors of the source close. Nobody else may use this watch any more.
+    /// Closes the connections and descriptors of the source. No other thread may use this watch any
+    /// more.
     fn detach(&mut self) {
         if let Some(attached) = self.attached.take() {
             self.summary.count(&attached);
         }
     }
 
-    /// Attaches again after the source turned out not to be what was watched: to what is at the given path now.
+    /// Attaches again after the source was replaced or changed, to the file at the given path now.
     pub(super) fn attach_again(&mut self, why: GapReason) -> Result<()> {
         // Connections and descriptors of the old source close before any of the new one open.
         self.detach();
-        // Nobody else uses it now: see `Crew::deactivate`.
+        // No other thread uses it now: see `Workers::deactivate`.
         let shared = Arc::get_mut(&mut self.shared).ok_or(Error::Died)?;
-        shared.subject.follow_links()?;
+        shared.watched.follow_links()?;
         if !shared.options.allow_hard_links {
-            shared.subject.place().refuse_hard_links()?;
+            shared.watched.place().refuse_hard_links()?;
         }
         self.attach(Some(why))
     }
 
-    /// Goes on on a new timeline after the clock was set back, without being attached.
+    /// Continues on a new timeline after the clock was set back, detached from the source.
     pub(super) fn fork_for_clock(&mut self) -> Result<()> {
         self.detach();
         self.shared.ship(true)?;
@@ -245,14 +255,14 @@ impl Watch {
         let reason = ForkReason::ClockSetBack;
         let options = self.shared.options.log;
         let from = Fork { parent, at, reason, root: None, time, gap: false };
-        let log: Log = fork(&self.shared.around, &self.state, &self.shared.writer, &from, options)?;
+        let log: Log = fork(&self.shared.context, &self.state, &self.shared.writer, &from, options)?;
         self.shared.carry_position_to(&log)?;
         (self.shared.events)(Event::Forked { timeline: log.timeline, reason });
         self.shared = Arc::new(self.shared.with_log(log)?);
         Ok(())
     }
 
-    /// What the watch did so far.
+    /// Totals of the watch so far.
     pub(super) fn summary(&self) -> Summary {
         let mut summary = self.summary.clone();
         if let Some(attached) = &self.attached {
@@ -261,8 +271,9 @@ impl Watch {
         summary
     }
 
-    /// Captures and ships what is there. If the database file then holds everything, that is noted too: as long as it
-    /// is not written, whatever happens to its log until we come back is no gap.
+    /// Captures and ships the current state. If the database file then holds everything, its stamp
+    /// is noted: as long as the file is not written, no change of its `-wal` file before the next
+    /// watch is a gap.
     ///
     /// # Errors
     /// Those of reading the database and of writing to the repository.
@@ -272,12 +283,13 @@ impl Watch {
             other => other?,
         }
         if let Some(attached) = self.attached.as_mut() {
-            // Asked to end before the watch had begun: without its base nothing behind a gap could ever be restored.
+            // Stopped before the watch began: without this base nothing after a gap could ever be
+            // restored.
             if let Some(base) = attached.base.take() {
                 self.shared.take_base(&base)?;
             }
             match settle(&self.shared, attached) {
-                // The next watch finds the same, and begins with a gap.
+                // The next watch meets the same fault, and begins with a gap.
                 Err(e) if e.is_break() => {}
                 other => other?,
             }
@@ -290,17 +302,18 @@ impl Watch {
     }
 }
 
-/// Captures what is there, lets the log restart, and notes the database file if it holds everything.
+/// Captures the current state, lets the `-wal` file restart, and notes the stamp of the database
+/// file if the file holds everything.
 fn settle(shared: &Shared, attached: &mut Attached) -> Result<()> {
     let Attached { source, capture, keeper, .. } = attached;
     capture.look(source)?;
     keeper.settle(source, capture)?;
-    shared.captured(capture);
+    shared.note_progress(capture);
     shared.save_sample(capture);
     shared.note_file(source, capture, SETTLE)
 }
 
-/// Why there is a gap after a break.
+/// The reason of the gap after a break.
 pub(super) fn reason(why: &Error) -> GapReason {
     match why {
         Error::Replaced { .. } | Error::Overwritten { .. } | Error::LinkMoved { .. } => {

@@ -1,4 +1,4 @@
-//! What the threads of a watch share.
+//! State that the threads of a watch share.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +10,15 @@ use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_wal::{BatchBuilder, Wal};
 
 use super::alive::{Alive, Mark};
-use super::{Events, Subject, Surroundings, WatchOptions};
+use super::{Events, WatchContext, WatchOptions, WatchSource};
 use crate::capture::Capture;
 use crate::error::{Error, Result};
 use crate::keeper::Quiet;
 
-/// The sample of pages is saved each time the log has grown by this much, bytes.
+/// Growth of the log, bytes, after which the sample of pages is saved again.
 const SAMPLE_EVERY_BYTES: u64 = 4 << 20;
 
-/// The log of one timeline on its way to the archive.
+/// The local log of one timeline, with its shipper.
 pub(super) struct Log {
     pub(super) timeline: TimelineId,
     pub(super) wal: Wal,
@@ -28,14 +28,14 @@ pub(super) struct Log {
 /// The shipping side of a log.
 pub(super) struct Shipping {
     shipper: Shipper,
-    /// When something was shipped last, by the monotonic clock.
+    /// Monotonic time at which something was shipped last.
     shipped: Duration,
 }
 
-/// What all threads see of one watched database. A fork begins another one.
+/// State of one watched database, visible to all threads. A fork creates another one.
 pub(super) struct Shared {
-    pub(super) around: Surroundings,
-    pub(super) subject: Subject,
+    pub(super) context: WatchContext,
+    pub(super) watched: WatchSource,
     pub(super) options: WatchOptions,
     pub(super) events: Events,
     pub(super) archive: Archive,
@@ -44,46 +44,46 @@ pub(super) struct Shared {
     pub(super) alive: Alive,
     /// Everything committed before this time is in the log, microseconds.
     complete_until: AtomicI64,
-    /// The capture needs the local log from here on.
+    /// Capture needs the local log from here on.
     keep_from: AtomicU64,
-    /// The sample of pages in the watcher's folder covers the log up to here; what comes after must stay until it is
-    /// saved again.
+    /// The saved sample of pages covers the log up to here. The log after it must stay until the
+    /// sample is saved again.
     sampled: AtomicU64,
-    /// End of the log after the last record in it that is more than a watermark.
+    /// End of the log after its last record other than a watermark.
     news_end: AtomicU64,
     /// While the application's write lock is held, the other threads rest.
     pub(super) quiet: Quiet,
     pub(super) snapshots: SnapshotState,
     pub(super) shipping: ShippingState,
-    /// An error after which this watch must begin again.
+    /// An error that makes this watch start again.
     failed: Mutex<Option<Error>>,
 }
 
-/// How far snapshots are.
+/// State of the snapshots.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotState {
-    /// Jobs that wait or run.
+    /// Number of waiting and running jobs.
     pub(super) jobs: AtomicUsize,
-    /// The capturing thread has let go of this watch.
+    /// The capturing thread has released this watch.
     pub(super) ending: AtomicBool,
     /// A base is being read: no hand-over.
     pub(super) base_pending: AtomicBool,
-    /// The archive needs a base from this time of the monotonic clock on, milliseconds; 0 if it needs none.
+    /// Monotonic time from which the archive needs a base, milliseconds; 0 if it needs none.
     pub(super) base_due_ms: AtomicU64,
-    /// A snapshot was taken: the sample of pages is to be compared.
+    /// A snapshot was taken: compare the whole sample of pages.
     pub(super) compare: AtomicBool,
-    /// What the last failure said, to say each only once.
+    /// Text of the last failure, to report each only once.
     pub(super) failure: Mutex<Option<String>>,
 }
 
-/// When a log is shipped next.
+/// State of the shipping of a log.
 #[derive(Debug, Default)]
 pub(super) struct ShippingState {
-    /// By the monotonic clock, milliseconds.
+    /// Monotonic time of the next shipment, milliseconds.
     pub(super) due_ms: AtomicU64,
-    /// The pause after the last failure, milliseconds; 0 if it works.
+    /// The pause after the last failure, milliseconds; 0 after a success.
     pub(super) pause_ms: AtomicU64,
-    /// End of the log that was archived last, and when.
+    /// Archived end of the log, and monotonic time of the last shipment, milliseconds.
     archived: AtomicU64,
     shipped_ms: AtomicU64,
 }
@@ -96,18 +96,18 @@ impl Log {
 
 impl Shared {
     pub(super) fn new(
-        around: Surroundings,
-        subject: Subject,
+        context: WatchContext,
+        watched: WatchSource,
         options: WatchOptions,
         events: Events,
         archive: Archive,
         writer: Writer,
         log: Log,
     ) -> Result<Self> {
-        let alive = Alive::open(around.fs.as_ref(), &subject.state)?;
+        let alive = Alive::open(context.fs.as_ref(), &watched.state)?;
         Ok(Shared {
-            around,
-            subject,
+            context,
+            watched,
             options,
             events,
             archive,
@@ -128,8 +128,8 @@ impl Shared {
     /// The same watch with the log of a new timeline.
     pub(super) fn with_log(&self, log: Log) -> Result<Self> {
         Shared::new(
-            self.around.clone(),
-            self.subject.clone(),
+            self.context.clone(),
+            self.watched.clone(),
             self.options,
             Arc::clone(&self.events),
             self.archive.clone(),
@@ -138,34 +138,34 @@ impl Shared {
         )
     }
 
-    /// Asks for a new beginning of this watch.
+    /// Makes this watch start again.
     pub(super) fn fail(&self, error: Error) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    /// Why this watch must begin again, if it must.
+    /// The error for which this watch must start again, if any.
     pub(super) fn take_failure(&self) -> Option<Error> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Errors unless the repository is still there. An unmounted volume leaves an empty folder, in which nothing may be
-    /// written (FAILURES 57).
+    /// Fails unless the repository is still there. An unmounted volume leaves an empty folder, and
+    /// nothing may be written to it (FAILURES 57).
     pub(super) fn check_repository(&self) -> Result<()> {
-        let place = || self.around.objects.place().to_owned();
-        let found = match self.around.objects.open_repository() {
+        let place = || self.context.objects.place().to_owned();
+        let found = match self.context.objects.open_repository() {
             Err(pitr_objects::Error::NotARepository { .. }) => {
                 return Err(Error::RepositoryGone { place: place() });
             }
             other => other?,
         };
-        if found.id == self.around.repository {
+        if found.id == self.context.repository {
             return Ok(());
         }
         Err(Error::OtherRepository { place: place() })
     }
 
-    /// Tells the other threads how far the capture has come.
-    pub(super) fn captured(&self, capture: &Capture) {
+    /// Publishes the progress of the capture to the other threads.
+    pub(super) fn note_progress(&self, capture: &Capture) {
         self.news_end.fetch_max(capture.news_end().get(), Ordering::Relaxed);
         self.keep_from.store(capture.keep_from().get(), Ordering::Relaxed);
         if capture.news_end().get() >= self.sampled.load(Ordering::Relaxed) + SAMPLE_EVERY_BYTES {
@@ -175,46 +175,46 @@ impl Shared {
             let (timeline, end, until) = (self.log.timeline, capture.news_end(), capture.complete_until());
             self.alive.note(&Mark { timeline, end, until });
         }
-        // Last: what was complete by then is in the log.
+        // Stored last: the log then already holds everything complete at that time.
         self.complete_until.store(capture.complete_until().micros(), Ordering::Release);
     }
 
-    /// Saves the sample of pages. One that can't be saved costs a comparison after the next start, and must not keep the
-    /// local log from being removed.
+    /// Saves the sample of pages. A failure costs a comparison after the next start. It must not
+    /// keep the local log from being removed.
     pub(super) fn save_sample(&self, capture: &Capture) {
         let sample = capture.sample();
         let sample = sample.lock().unwrap_or_else(PoisonError::into_inner);
-        let (dir, timeline, end) = (&self.subject.state, self.log.timeline, capture.news_end());
-        let _ = sample.save(self.around.fs.as_ref(), dir, timeline, end);
+        let (dir, timeline, end) = (&self.watched.state, self.log.timeline, capture.news_end());
+        let _ = sample.save(self.context.fs.as_ref(), dir, timeline, end);
         self.sampled.store(end.get(), Ordering::Relaxed);
     }
 
-    /// True if something was captured that is not durable.
+    /// True if captured transactions are not durable yet.
     pub(super) fn has_news(&self) -> bool {
         self.log.wal.durable() < Lsn::new(self.news_end.load(Ordering::Relaxed))
     }
 
-    /// True if there is something to ship, or the last time was long ago.
+    /// True if there is something to ship, or the last shipment was long ago.
     pub(super) fn wants_shipping(&self, now_ms: u64) -> bool {
         let news = self.news_end.load(Ordering::Relaxed) > self.shipping.archived.load(Ordering::Relaxed);
         let watermark_ms = u64::try_from(self.options.watermark_every.as_millis()).unwrap_or(u64::MAX);
         news || now_ms.saturating_sub(self.shipping.shipped_ms.load(Ordering::Relaxed)) >= watermark_ms
     }
 
-    /// Makes durable what was captured.
+    /// Makes captured transactions durable.
     pub(super) fn make_durable(&self) -> Result<()> {
-        self.quiet.wait();
+        self.quiet.wait(self.context.clock.as_ref());
         if self.has_news() {
             self.log.wal.sync()?;
         }
         Ok(())
     }
 
-    /// Ships the log if there is news, after a long quiet, or if `now` asks for it; notes in it before until when it is
-    /// complete. Returns the end of what is archived.
+    /// Ships the log if there is news, after a long quiet, or if `now` is set. Before that it
+    /// appends a watermark. Returns the archived end of the log.
     pub(super) fn ship(&self, now: bool) -> Result<Lsn> {
         let mut shipping = self.log.shipper.lock().unwrap_or_else(PoisonError::into_inner);
-        let ticks = self.around.clock.monotonic();
+        let ticks = self.context.clock.monotonic();
         let news_end = Lsn::new(self.news_end.load(Ordering::Relaxed));
         let news = shipping.shipper.archived().is_none_or(|at| at < news_end);
         if news || now || ticks.saturating_sub(shipping.shipped) >= self.options.watermark_every {
@@ -223,7 +223,7 @@ impl Shared {
             self.check_repository()?;
             let durable = self.log.wal.durable();
             while shipping.shipper.ship_one(&self.log.wal, durable)?.is_some() {
-                self.quiet.wait();
+                self.quiet.wait(self.context.clock.as_ref());
             }
             shipping.shipped = ticks;
             self.shipping
@@ -238,7 +238,8 @@ impl Shared {
         Ok(archived)
     }
 
-    /// Read before it is appended: what was complete then stands below the record.
+    /// Appends a watermark. The time is read before the append: everything complete at that time
+    /// precedes the record.
     fn append_watermark(&self) -> Result<()> {
         let until = self.complete_until.load(Ordering::Acquire);
         if until == i64::MIN {

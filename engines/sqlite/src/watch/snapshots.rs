@@ -1,4 +1,5 @@
-//! Snapshots of a watched database: a base read from the database, or an increment read from the archive.
+//! Snapshots of a watched database: a base read from the database, or an increment read from the
+//! archive.
 
 use pitr_archive::{Base, Merged, Search, reaches, runs};
 use pitr_dedup::ChunkStore;
@@ -16,19 +17,19 @@ use crate::base::BaseView;
 use crate::capture::DATABASE_FILE;
 use crate::error::{Error, Result};
 
-/// A base that is to be read: the view, and its place in our log.
+/// A base still to be read: the view, and its position in the local log.
 pub(super) struct PendingBase {
     pub(super) view: BaseView,
-    /// Position in our log at which the view is the state.
+    /// Position in the local log at which the view is the state.
     pub(super) at: Lsn,
     /// The last transaction in it, and its time or that of the look.
     pub(super) tx: TxId,
     pub(super) time: Timestamp,
-    /// Without regard to an earlier snapshot.
+    /// Ignores earlier snapshots.
     pub(super) full: bool,
 }
 
-/// The newest snapshot of a source, on whatever timeline.
+/// The newest snapshot of a source, on any timeline.
 pub(super) fn newest_of(objects: &Objects, source: &SourceName) -> pitr_snapshot::Result<Option<Snapshot>> {
     let mut roots = list(objects, source)?;
     roots.sort_by_key(|root| (root.timeline, root.consistent_at));
@@ -49,10 +50,10 @@ impl BlockSource for BaseView {
 impl Shared {
     /// Reads the database and stores what the newest snapshot doesn't have.
     pub(super) fn take_base(&self, base: &PendingBase) -> Result<Snapshot> {
-        // Its lease comes before the listing of parents.
-        let store = ChunkStore::open(self.around.objects.clone())?;
-        // The snapshot that most likely resembles the database; it need not lie on our history.
-        let newest = || newest_of(&self.around.objects, &self.subject.source);
+        // Opening the store takes a lease, before parents are listed.
+        let store = ChunkStore::open(self.context.objects.clone())?;
+        // The newest snapshot most likely resembles the database. It need not be on this history.
+        let newest = || newest_of(&self.context.objects, &self.watched.source);
         let parent = if base.full { None } else { newest()? };
         let meta = self.meta(base.at, base.tx, base.time);
         let fits = |m: &&Manifest| {
@@ -63,7 +64,7 @@ impl Shared {
             write_full(&store, &base.view, meta.clone(), parent.as_ref().filter(fits))
         };
         let written = match write(parent) {
-            // A parent that can't be read costs space, not the snapshot.
+            // An unreadable parent costs space, not the snapshot.
             Err(error @ pitr_snapshot::Error::Parent { .. }) => {
                 (self.events)(Event::ParentDamaged(error.to_string()));
                 write(None)
@@ -75,12 +76,12 @@ impl Shared {
         Ok(manifest.snapshot)
     }
 
-    /// Ships the log, and stores what it changed since the newest snapshot; the database is not read. `None` if there
-    /// is no snapshot that the log leads on from, or it is damaged.
+    /// Ships the log, and stores the changes since the newest snapshot. The database is not read.
+    /// `None` if no snapshot is connected to the log, or that snapshot is damaged.
     pub(super) fn take_increment(&self) -> Result<Option<Snapshot>> {
         let archived = self.ship(true)?;
-        // Its lease comes before the listing of what is relied on: the parent, and the log from it on.
-        let store = ChunkStore::open(self.around.objects.clone())?;
+        // Opening the store takes a lease, before the parent and the log after it are listed.
+        let store = ChunkStore::open(self.context.objects.clone())?;
         let Some(parent) = self.usable_snapshot(archived)? else { return Ok(None) };
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;
@@ -109,12 +110,12 @@ impl Shared {
         Ok(Some(manifest.snapshot))
     }
 
-    /// The newest snapshot from which the archived log leads to `stop` without a hole.
+    /// The newest snapshot from which the archived log leads to `stop` without a gap.
     pub(super) fn usable_snapshot(&self, stop: Lsn) -> Result<Option<Snapshot>> {
         let catalog = self.archive.catalog()?;
         let lineage = catalog.lineage(self.log.timeline)?;
         let runs = runs(&catalog.pieces(&lineage));
-        let (objects, source) = (&self.around.objects, &self.subject.source);
+        let (objects, source) = (&self.context.objects, &self.watched.source);
         let mut roots = list(objects, source)?;
         roots.retain(|root| lineage.holds(root.timeline, root.consistent_at));
         roots.sort_by_key(|root| root.consistent_at);
@@ -127,7 +128,7 @@ impl Shared {
 
     fn meta(&self, at: Lsn, tx: TxId, time: Timestamp) -> SnapshotMeta {
         SnapshotMeta {
-            source: self.subject.source.clone(),
+            source: self.watched.source.clone(),
             engine: ENGINE.to_owned(),
             timeline: self.log.timeline,
             epoch: self.writer.epoch(),
@@ -136,9 +137,10 @@ impl Shared {
             time,
             tx,
             codec: self.options.codec,
-            created: self.around.clock.now(),
-            // A restored copy is for those who may read the database. Where that can't be told, it is for its owner alone.
-            attributes: self.around.fs.attributes(&self.subject.database).ok().flatten(),
+            created: self.context.clock.now(),
+            // A restored copy is readable by the users who may read the database. If the
+            // permissions are unknown, only its owner may read it.
+            attributes: self.context.fs.attributes(&self.watched.database).ok().flatten(),
         }
     }
 }

@@ -3,14 +3,15 @@
 //! ```text
 //! NAME-pitr/
 //!   lock                 held while a watcher or a backup runs
-//!   identity             which repository and source the logs belong to
-//!   alive                until when the log was complete, if the watcher was killed
+//!   identity             repository and source of the logs
+//!   alive                time up to which the log was complete, for a killed watcher
 //!   pages                checksums of a sample of the database's pages
-//!   warned               of which SQLite version the user was warned, and when
+//!   warned               SQLite version of the last warning, and its time
 //!   control              socket on which a running watcher takes requests
 //!   timeline-00000001/   the local log of a timeline
 //! ```
-//! Losing the folder means a gap in the archive, never a wrong answer: nothing in it is needed by a restore.
+//! Losing the folder means a gap in the archive, never a wrong answer: a restore needs nothing in
+//! it.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -28,7 +29,7 @@ const IDENTITY_BYTES_MAX: u64 = 4096;
 
 const DAY_MICROS: u64 = 86_400_000_000;
 
-/// When a warning was given last.
+/// The last warning.
 struct Warned {
     about: u32,
     at: Timestamp,
@@ -56,7 +57,7 @@ pub struct State {
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
     _lock: Lock,
-    /// Device and inode of the lock's file.
+    /// Device and inode of the lock file.
     lock_file: (u64, u64),
 }
 
@@ -66,25 +67,26 @@ impl std::fmt::Debug for State {
     }
 }
 
-/// The folder that belongs to a database unless another one is named: `NAME-pitr` beside it.
+/// The default folder of a database: `NAME-pitr` beside it.
 #[must_use]
 pub fn default_dir(database: &Path) -> PathBuf {
     with_suffix(database, "-pitr")
 }
 
-/// Opens a small file of a watcher's folder, or creates it.
+/// Opens or creates a small file of a watcher's folder.
 pub(crate) fn open_or_create(fs: &dyn FileSystem, path: &Path) -> std::io::Result<Arc<dyn File>> {
     if fs.exists(path)? { fs.open(path, Access::ReadWrite) } else { fs.create_new(path) }
 }
 
-/// Where a running watcher takes requests.
+/// Path of the socket on which a running watcher takes requests.
 #[must_use]
 pub fn control_path(dir: &Path) -> PathBuf {
     dir.join("control")
 }
 
 impl State {
-    /// Makes the folder if needed, locks it, and sees that it belongs to this repository and source.
+    /// Creates the folder if needed, locks it, and checks that it belongs to this repository and
+    /// source.
     pub fn open(
         fs: Arc<dyn FileSystem>,
         dir: &Path,
@@ -96,7 +98,8 @@ impl State {
         let lock = fs.lock(&dir.join("lock")).map_err(io)?;
         let ours = identity(repository, source);
         let Some(lock) = lock else {
-            // Whoever works here may work for another repository or source: then he is not to be asked for ours.
+            // The process that works here may work for another repository or source. Then it must
+            // not get requests for ours.
             check_identity(fs.as_ref(), dir, &ours)?;
             return Err(Error::Locked { dir: dir.to_owned() });
         };
@@ -107,7 +110,7 @@ impl State {
         Ok(State { fs, dir: dir.to_owned(), _lock: lock, lock_file })
     }
 
-    /// Errors if the folder is no longer the one that was opened.
+    /// Fails if the folder is no longer the one that was opened.
     ///
     /// # Errors
     /// [`Error::StateGone`].
@@ -118,10 +121,10 @@ impl State {
         }
     }
 
-    /// True if a warning of this kind was not given within the last day; it counts as given then.
-    pub fn warns(&self, about: u32, now: Timestamp) -> bool {
+    /// True if this warning was not given within the last day. It then counts as given.
+    pub fn should_warn(&self, about: u32, now: Timestamp) -> bool {
         let mark = Warned { about, at: now };
-        // One warning too many if the mark can't be read or written.
+        // An unreadable or unwritable mark costs one warning too many.
         let Ok(file) = open_or_create(self.fs.as_ref(), &self.dir.join("warned")) else { return true };
         let mut bytes = [0; Warned::BYTES];
         let before = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Warned::decode(&bytes));
@@ -134,9 +137,10 @@ impl State {
         again
     }
 
-    /// Takes from the folder's permissions what the database's don't give: the local log holds the database's content, and
-    /// earlier versions made the folder readable by everybody (FAILURES 58). A folder that holds anything else stays as it is.
-    pub fn narrow_to(&self, database: &Path) -> Result<()> {
+    /// Removes permissions of the folder that the database's file doesn't give: the local log holds
+    /// the database's content, and earlier versions made the folder readable by everybody (FAILURES
+    /// 58). A folder that holds anything else stays as it is.
+    pub fn restrict_mode_to(&self, database: &Path) -> Result<()> {
         let io = |source| Error::StateFolder { path: self.dir.clone(), source };
         let is_ours = |name: &OsString| {
             name.to_str().is_some_and(|name| {
@@ -161,7 +165,7 @@ impl State {
         &self.dir
     }
 
-    /// Where the local log of `timeline` lives.
+    /// Path of the local log of `timeline`.
     #[must_use]
     pub fn log_dir(&self, timeline: TimelineId) -> PathBuf {
         self.dir.join(format!("timeline-{:08x}", timeline.get()))
@@ -173,7 +177,7 @@ impl State {
         Ok(logs(&names))
     }
 
-    /// Puts a local log that can't be used out of the way; nothing of it is deleted.
+    /// Renames an unusable local log. Nothing of it is deleted. Returns its new path.
     pub fn set_aside(&self, timeline: TimelineId, suffix: &str) -> Result<PathBuf> {
         let from = self.log_dir(timeline);
         let to = with_suffix(&from, &format!(".set-aside-{suffix}"));
@@ -189,7 +193,8 @@ fn lock_file(dir: &Path) -> std::io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// True if the folder is there, belongs to this repository and source, and holds a local log. Nothing is locked or made.
+/// True if the folder exists, belongs to this repository and source, and holds a local log. Nothing
+/// is locked or created.
 pub(super) fn has_log(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -205,7 +210,7 @@ pub(super) fn has_log(
     Ok(!logs(&names).is_empty())
 }
 
-/// The timelines whose local logs have these names, oldest first.
+/// The timelines of the local logs among these names, oldest first.
 fn logs(names: &[OsString]) -> Vec<TimelineId> {
     let number = |name: &str| u32::from_str_radix(name.strip_prefix("timeline-")?, 16).ok();
     let mut found: Vec<_> =
@@ -214,7 +219,7 @@ fn logs(names: &[OsString]) -> Vec<TimelineId> {
     found
 }
 
-/// Sees that the folder is ours. False if nobody has written down yet whose it is.
+/// Checks that the folder is ours. False if it has no identity yet.
 fn check_identity(fs: &dyn FileSystem, dir: &Path, ours: &str) -> Result<bool> {
     let path = dir.join("identity");
     let io = |e| Error::Open { path: path.clone(), source: e };
@@ -255,7 +260,7 @@ mod tests {
     use pitr_vfs::OsFs;
 
     #[test]
-    fn the_folder_lets_in_those_who_may_read_the_database() {
+    fn the_folder_is_as_readable_as_the_database() {
         // FAILURES 58
         let dir = tempfile::tempdir().unwrap();
         let (path, database) = (dir.path().join("app.db-pitr"), dir.path().join("app.db"));
@@ -268,7 +273,7 @@ mod tests {
         for ours in ["alive", "alive.new", "pages", "pages.new", "control", "timeline-00000001"] {
             std::fs::write(path.join(ours), b"").unwrap();
         }
-        assert!(state.warns(1, Timestamp::MIN));
+        assert!(state.should_warn(1, Timestamp::MIN));
         let warned = OsFs.attributes(&path.join("warned")).unwrap().unwrap();
         assert_eq!(warned.mode, 0o600);
         for (folder, of_database, narrowed) in
@@ -276,14 +281,14 @@ mod tests {
         {
             set(&path, folder);
             set(&database, of_database);
-            state.narrow_to(&database).unwrap();
+            state.restrict_mode_to(&database).unwrap();
             assert_eq!(mode(), narrowed, "{folder:o} {of_database:o}");
         }
-        // A folder that holds other things is not only ours.
+        // A folder that holds other things is not ours alone.
         std::fs::write(path.join("other"), b"").unwrap();
         set(&path, 0o755);
         set(&database, 0o600);
-        state.narrow_to(&database).unwrap();
+        state.restrict_mode_to(&database).unwrap();
         assert_eq!(mode(), 0o755);
     }
 
@@ -302,13 +307,13 @@ mod tests {
             (3_050_000, 26),
         ];
         assert_eq!(
-            asked.map(|(about, hours)| state.warns(about, at(hours))),
+            asked.map(|(about, hours)| state.should_warn(about, at(hours))),
             [true, false, false, true, true, false]
         );
     }
 
     #[test]
-    fn one_at_a_time_and_only_for_its_own_repository_and_source() {
+    fn the_folder_serves_one_process_of_its_own_repository_and_source() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.db-pitr");
         let open = |repository, source: &str| {

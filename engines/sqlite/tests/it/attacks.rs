@@ -1,4 +1,4 @@
-//! What applications and their deaths do to a watcher.
+//! Behaviour of applications that could harm a watcher: checkpoints, crashes, clock changes.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -18,7 +18,8 @@ use pitr_wal::Records;
 
 const EAGER: KeeperOptions = KeeperOptions { soft_bytes: 64 << 10, hard_bytes: 128 << 10 };
 
-/// Whether this process holds SQLite's shared lock on the database file; only Linux tells.
+/// True if this process holds SQLite's shared lock on the database file. Only Linux shows locks;
+/// elsewhere it returns true.
 fn holds_shared_lock(database: &Path) -> bool {
     let Ok(locks) = std::fs::read_to_string("/proc/locks") else { return true };
     let inode = format!(":{}", std::fs::metadata(database).unwrap().ino());
@@ -31,24 +32,25 @@ fn holds_shared_lock(database: &Path) -> bool {
 
 #[test]
 fn our_own_descriptors_never_drop_our_locks() {
-    // FAILURES 38: neither an application's TRUNCATE nor its last connection's close may remove frames that we have not
-    // read.
+    // FAILURES 38: neither an application's TRUNCATE nor the close of its last connection may
+    // remove unread frames.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
     app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) VALUES(1)");
-    // Takes a base, and drops the view with its share of the database's descriptor.
+    // This takes a base, and drops the view with its share of the database's descriptor.
     let mut watched = Watched::start(dir.path(), &database, KeeperOptions::default());
     for tx in 1..=6 {
         app.sql(&format!("INSERT INTO t(x) VALUES('unread {tx}')"));
         let answer = app.sql("PRAGMA wal_checkpoint(TRUNCATE)");
-        assert!(answer.starts_with("1|"), "TRUNCATE went through under our read transaction: {answer}");
+        assert!(answer.starts_with("1|"), "TRUNCATE succeeded despite our read transaction: {answer}");
     }
     for tx in 7..=9 {
         watched.step();
         app.sql(&format!("INSERT INTO t(x) VALUES('unread {tx}')"));
         app.reopen();
-        // An application of SQLite 3.51 notices that we are there by the index too; an older one has only this lock.
+        // SQLite 3.51 also detects the watcher through the index; an older application relies on
+        // this lock alone.
         assert!(holds_shared_lock(&database));
     }
     watched.until(9);
@@ -59,7 +61,7 @@ fn our_own_descriptors_never_drop_our_locks() {
 }
 
 #[test]
-fn a_commit_that_was_never_published_never_happened() {
+fn an_unpublished_commit_is_never_captured() {
     // FAILURES 44: the writer dies between its commit frame and the index.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
@@ -87,10 +89,10 @@ fn a_commit_that_was_never_published_never_happened() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     let offset = 32 + u64::from(position.frame) * (24 + u64::from(header.page_bytes));
     file.write_all_at(&frame, offset).unwrap();
-    // Our reader would take it, were it asked to.
+    // The frame reader accepts it when asked for it.
     let mut frames = watched.source.log().frames(header, position.frame, position.checksum);
     assert_eq!(frames.next(position.frame + 1).unwrap().commit_pages, 2);
-    // FAILURES 4: but never one whose salts or sums are not right.
+    // FAILURES 4: the reader never accepts a frame with wrong salts or sums.
     for at in [9, 17, 24, frame.len() - 1] {
         let mut stale = frame.clone();
         stale[at] ^= 1;
@@ -113,9 +115,10 @@ fn a_commit_that_was_never_published_never_happened() {
 }
 
 #[test]
-fn an_application_without_a_busy_timeout_is_hardly_disturbed() {
-    // FAILURES 39: "database is locked" comes from us only while we hold the write lock, and that is rare and short.
-    const COMMITS: u64 = 2000; // about 25 MB of log
+fn an_application_without_a_busy_timeout_is_rarely_refused() {
+    // FAILURES 39: the watcher causes "database is locked" only while it holds the write lock,
+    // which is rare and short.
+    const COMMITS: u64 = 2000; // about 25 MB of -wal
     let dir = tempfile::tempdir().unwrap();
     for (name, options) in [("default", KeeperOptions::default()), ("eager", EAGER)] {
         let dir = dir.path().join(name);
@@ -156,19 +159,20 @@ fn an_application_without_a_busy_timeout_is_hardly_disturbed() {
         );
         assert!(
             busy == 0 || !held.is_empty(),
-            "{name}: BUSY {busy} times though we never took the write lock"
+            "{name}: BUSY {busy} times although the watcher never took the write lock"
         );
         assert!(held.len() < 1000, "{name}: the write lock was taken {} times", held.len());
         if name == "eager" {
             let log_bytes = std::fs::metadata(with_suffix(&database, "-wal")).unwrap().len();
-            assert!(log_bytes < 16 << 20, "the log was let grow to {log_bytes} bytes");
+            assert!(log_bytes < 16 << 20, "the -wal file grew to {log_bytes} bytes");
         }
     }
 }
 
 #[test]
 fn closing_the_last_connection_keeps_the_log() {
-    // NO_CKPT_ON_CLOSE alone keeps SQLite from checkpointing and removing the log: PERSIST_WAL has nothing to add.
+    // NO_CKPT_ON_CLOSE alone keeps SQLite from checkpointing and removing the `-wal` file.
+    // PERSIST_WAL is not needed.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
@@ -180,7 +184,7 @@ fn closing_the_last_connection_keeps_the_log() {
     assert!(std::fs::metadata(with_suffix(&database, "-wal")).unwrap().len() > 0);
 }
 
-/// The system's clock, set by the test.
+/// The system's clock plus an offset that the test sets.
 #[derive(Debug, Default)]
 pub(crate) struct SetClock {
     system: SystemClock,
@@ -188,7 +192,7 @@ pub(crate) struct SetClock {
 }
 
 impl SetClock {
-    /// From now on it shows so much more than the system's.
+    /// Sets the offset to the system's clock.
     pub(crate) fn set(&self, offset_micros: i64) {
         self.offset_micros.store(offset_micros, Ordering::Relaxed);
     }
@@ -204,7 +208,7 @@ impl Clock for SetClock {
     }
 }
 
-/// From our log: seconds of each step of the clock; earliest time and stamp of each commit.
+/// From the local log: each clock step in seconds; earliest time and timestamp of each commit.
 fn steps_and_times(watched: &Watched) -> (Vec<i64>, Vec<(Timestamp, Timestamp)>) {
     let (mut steps, mut times) = (Vec::new(), Vec::new());
     let mut reader = watched.wal.reader(Lsn::ORIGIN).unwrap();
@@ -224,7 +228,7 @@ fn steps_and_times(watched: &Watched) -> (Vec<i64>, Vec<(Timestamp, Timestamp)>)
 }
 
 #[test]
-fn a_commit_lies_between_the_look_before_it_and_the_one_that_found_it() {
+fn a_commit_time_is_between_the_previous_look_and_the_one_that_found_it() {
     // FAILURES 15
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
@@ -248,7 +252,7 @@ fn a_commit_lies_between_the_look_before_it_and_the_one_that_found_it() {
 }
 
 #[test]
-fn a_clock_that_is_set_is_logged_and_stamps_never_decrease() {
+fn clock_steps_are_logged_and_timestamps_never_decrease() {
     // FAILURES 15: clock set back, clock set forward.
     const MINUTE: i64 = 60_000_000;
     let dir = tempfile::tempdir().unwrap();
@@ -267,13 +271,9 @@ fn a_clock_that_is_set_is_logged_and_stamps_never_decrease() {
     assert!((599..=601).contains(&steps[0]) && (-181..=-179).contains(&steps[1]), "{steps:?}");
     assert!(times.is_sorted_by_key(|(_, time)| *time), "{times:?}");
     assert!(times.iter().all(|(earliest, time)| earliest <= time), "{times:?}");
-    assert_eq!(
-        times[1].1,
-        times[2].1.min(times[1].1),
-        "the stamp stands still until the clock has caught up"
-    );
+    assert_eq!(times[1].1, times[2].1.min(times[1].1), "the timestamp repeats until the clock has caught up");
 
-    // Further back than five minutes a new timeline must begin.
+    // A clock set back by more than five minutes needs a new timeline.
     clock.set(-MINUTE);
     let looked = watched.capture.look(&watched.source);
     assert!(matches!(looked, Err(pitr_sqlite::Error::ClockSetBack { .. })), "{looked:?}");

@@ -1,4 +1,4 @@
-//! What a watch says of a source that the repository knows elsewhere, and of a clock that was ahead.
+//! A source that the repository knows at another location, and a clock that was ahead.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use pitr_archive::{Archive, Origin, Writer};
 use pitr_sqlite::Error;
-use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
+use pitr_sqlite::watch::{Events, Watch, WatchContext, WatchOptions, WatchSource};
 use pitr_vfs::SystemClock;
 
 use crate::attacks::SetClock;
 use crate::exactly::{application, assert_exact};
-use crate::watching::{around, restore};
+use crate::watching::{context, restore};
 
 /// A database in WAL mode with one row.
 fn database(dir: &Path) -> std::path::PathBuf {
@@ -20,21 +20,25 @@ fn database(dir: &Path) -> std::path::PathBuf {
     path
 }
 
-fn backup(around: &Surroundings, subject: &Subject, options: WatchOptions) -> Result<Vec<String>, Error> {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let tell = Arc::clone(&told);
-    let events: Events = Arc::new(move |event| tell.lock().unwrap().push(format!("{event:?}")));
-    Watch::begin(around.clone(), subject.clone(), options, events)?.snapshot_once(false)?;
-    let told = told.lock().unwrap().clone();
-    Ok(told)
+fn backup(
+    context: &WatchContext,
+    watched: &WatchSource,
+    options: WatchOptions,
+) -> Result<Vec<String>, Error> {
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&reported);
+    let events: Events = Arc::new(move |event| record.lock().unwrap().push(format!("{event:?}")));
+    Watch::begin(context.clone(), watched.clone(), options, events)?.snapshot_once(false)?;
+    let reported = reported.lock().unwrap().clone();
+    Ok(reported)
 }
 
-/// States that another machine backed the source up, from the same path or another one.
-fn move_origin(around: &Surroundings, subject: &Subject, change: impl Fn(&mut Origin)) {
-    let archive = Archive::new(around.objects.clone(), subject.source.clone());
+/// States that another machine backed up the source, from the same path or another one.
+fn move_origin(context: &WatchContext, watched: &WatchSource, change: impl Fn(&mut Origin)) {
+    let archive = Archive::new(context.objects.clone(), watched.source.clone());
     let mut origin = archive.origin().unwrap().unwrap();
     change(&mut origin);
-    Writer::claim(&archive, around.clock.now()).unwrap().state_origin(&origin).unwrap();
+    Writer::claim(&archive, context.clock.now()).unwrap().state_origin(&origin).unwrap();
 }
 
 #[test]
@@ -42,96 +46,97 @@ fn another_host_is_refused_unless_the_local_log_is_here() {
     // FAILURES 50
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
-    let (around, subject) = around(dir.path(), &database, Arc::new(SystemClock::default()));
+    let (context, watched) = context(dir.path(), &database, Arc::new(SystemClock::default()));
     let options = WatchOptions::default();
-    backup(&around, &subject, options).unwrap();
+    backup(&context, &watched, options).unwrap();
     // A recreated container on its old volume.
-    move_origin(&around, &subject, |origin| origin.host = "another".into());
-    backup(&around, &subject, options).unwrap();
-    // Two machines with one path.
-    move_origin(&around, &subject, |origin| origin.host = "another".into());
-    std::fs::remove_dir_all(&subject.state).unwrap();
-    let refused = backup(&around, &subject, options).unwrap_err();
+    move_origin(&context, &watched, |origin| origin.host = "another".into());
+    backup(&context, &watched, options).unwrap();
+    // Two machines with the same path.
+    move_origin(&context, &watched, |origin| origin.host = "another".into());
+    std::fs::remove_dir_all(&watched.state).unwrap();
+    let refused = backup(&context, &watched, options).unwrap_err();
     assert!(matches!(&refused, Error::OtherPlace { was_host, .. } if was_host == "another"), "{refused}");
-    assert!(!subject.state.exists(), "nothing was made");
-    backup(&around, &subject, WatchOptions { adopt: true, ..options }).unwrap();
-    backup(&around, &subject, options).unwrap();
-    // Two machines of one name.
-    move_origin(&around, &subject, |origin| origin.machine = Some([7; 16]));
-    std::fs::remove_dir_all(&subject.state).unwrap();
-    let outcome = backup(&around, &subject, options);
+    assert!(!watched.state.exists(), "nothing was created");
+    backup(&context, &watched, WatchOptions { adopt: true, ..options }).unwrap();
+    backup(&context, &watched, options).unwrap();
+    // Two machines with the same name.
+    move_origin(&context, &watched, |origin| origin.machine = Some([7; 16]));
+    std::fs::remove_dir_all(&watched.state).unwrap();
+    let outcome = backup(&context, &watched, options);
     let has_identity = Path::new("/etc/machine-id").metadata().is_ok_and(|file| file.len() > 0);
     assert_eq!(matches!(outcome, Err(Error::OtherPlace { .. })), has_identity, "{outcome:?}");
 }
 
 #[test]
-fn a_local_log_that_came_along_does_not_vouch_for_another_path() {
-    // FAILURES 13, 50: a copy with all that belongs to it must not take the original's place.
+fn a_copied_local_log_does_not_admit_another_path() {
+    // FAILURES 13, 50: a copy with its state folder must not take the original's place.
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
-    let (around, subject) = around(dir.path(), &database, Arc::new(SystemClock::default()));
-    backup(&around, &subject, WatchOptions::default()).unwrap();
-    move_origin(&around, &subject, |origin| {
+    let (context, watched) = context(dir.path(), &database, Arc::new(SystemClock::default()));
+    backup(&context, &watched, WatchOptions::default()).unwrap();
+    move_origin(&context, &watched, |origin| {
         (origin.given, origin.resolved) = ("/elsewhere/app.db".into(), "/elsewhere/app.db".into());
     });
-    let refused = backup(&around, &subject, WatchOptions::default());
+    let refused = backup(&context, &watched, WatchOptions::default());
     assert!(matches!(refused, Err(Error::OtherPlace { .. })), "{refused:?}");
 }
 
-/// Backs up with a clock an hour ahead, then with one this far behind it. Returns the second run's events.
+/// Backs up, sets the clock back by `behind` microseconds, and backs up again. Returns the events
+/// of the second backup and the number of the newest timeline.
 fn after_a_clock_that_was_ahead(behind: i64) -> (Vec<String>, u32) {
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
     let clock = Arc::new(SetClock::default());
-    let (around, subject) = around(dir.path(), &database, clock.clone());
-    backup(&around, &subject, WatchOptions::default()).unwrap();
+    let (context, watched) = context(dir.path(), &database, clock.clone());
+    backup(&context, &watched, WatchOptions::default()).unwrap();
     clock.set(-behind);
     let mut app = application(&database);
     app.sql("INSERT INTO t VALUES(2)");
-    let told = backup(&around, &subject, WatchOptions::default()).unwrap();
-    // And watched.
+    let reported = backup(&context, &watched, WatchOptions::default()).unwrap();
+    // The source can also be watched.
     let watch =
-        Watch::begin(around.clone(), subject.clone(), WatchOptions::default(), Arc::new(|_| {})).unwrap();
+        Watch::begin(context.clone(), watched.clone(), WatchOptions::default(), Arc::new(|_| {})).unwrap();
     app.sql("INSERT INTO t VALUES(3)");
     let copy = dir.path().join("copy.db");
     app.copy(&copy);
     watch.run(&AtomicBool::new(true)).unwrap();
     let restored = dir.path().join("restored.db");
-    restore(&around.objects, &subject.source, None, &restored);
+    restore(&context.objects, &watched.source, None, &restored);
     assert_exact(&restored, &copy);
-    let catalog = Archive::new(around.objects.clone(), subject.source.clone()).catalog().unwrap();
-    (told, catalog.newest_timeline().unwrap().get())
+    let catalog = Archive::new(context.objects.clone(), watched.source.clone()).catalog().unwrap();
+    (reported, catalog.newest_timeline().unwrap().get())
 }
 
 #[test]
-fn a_clock_that_was_ahead_keeps_nothing_from_being_protected() {
+fn a_clock_that_was_ahead_does_not_prevent_protection() {
     // FAILURES 56
-    let (told, timeline) = after_a_clock_that_was_ahead(86_400_000_000);
+    let (reported, timeline) = after_a_clock_that_was_ahead(86_400_000_000);
     let forked = |event: &String| event.contains("Forked") && event.contains("ClockSetBack");
-    assert_eq!((told.iter().filter(|event| forked(event)).count(), timeline), (1, 2), "{told:?}");
-    assert!(!told.iter().any(|event| event.contains("Gap")), "{told:?}");
+    assert_eq!((reported.iter().filter(|event| forked(event)).count(), timeline), (1, 2), "{reported:?}");
+    assert!(!reported.iter().any(|event| event.contains("Gap")), "{reported:?}");
 }
 
 #[test]
-fn a_clock_that_was_a_little_ahead_is_waited_for_and_told_of() {
+fn a_clock_that_was_slightly_ahead_is_reported_and_waited_for() {
     // FAILURES 56
-    let (told, timeline) = after_a_clock_that_was_ahead(60_000_000);
-    let behind = told.iter().filter(|event| event.contains("ClockBehind")).count();
-    assert_eq!((behind, timeline), (1, 1), "{told:?}");
-    let (told, timeline) = after_a_clock_that_was_ahead(0);
-    assert!(!told.iter().any(|event| event.contains("Clock")), "{told:?}");
+    let (reported, timeline) = after_a_clock_that_was_ahead(60_000_000);
+    let behind = reported.iter().filter(|event| event.contains("ClockBehind")).count();
+    assert_eq!((behind, timeline), (1, 1), "{reported:?}");
+    let (reported, timeline) = after_a_clock_that_was_ahead(0);
+    assert!(!reported.iter().any(|event| event.contains("Clock")), "{reported:?}");
     assert_eq!(timeline, 1);
 }
 
 #[test]
-fn a_clock_that_is_set_back_before_the_watch_ends_does_not_keep_it_from_draining() {
+fn a_clock_set_back_before_the_end_does_not_prevent_the_drain() {
     // FAILURES 15, 56
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
     let clock = Arc::new(SetClock::default());
-    let (around, subject) = around(dir.path(), &database, clock.clone());
+    let (context, watched) = context(dir.path(), &database, clock.clone());
     let watch =
-        Watch::begin(around.clone(), subject.clone(), WatchOptions::default(), Arc::new(|_| {})).unwrap();
+        Watch::begin(context.clone(), watched.clone(), WatchOptions::default(), Arc::new(|_| {})).unwrap();
     let mut app = application(&database);
     app.sql("INSERT INTO t VALUES(2)");
     clock.set(-86_400_000_000);
@@ -139,6 +144,6 @@ fn a_clock_that_is_set_back_before_the_watch_ends_does_not_keep_it_from_draining
     app.copy(&copy);
     watch.run(&AtomicBool::new(true)).unwrap();
     let restored = dir.path().join("restored.db");
-    restore(&around.objects, &subject.source, None, &restored);
+    restore(&context.objects, &watched.source, None, &restored);
     assert_exact(&restored, &copy);
 }

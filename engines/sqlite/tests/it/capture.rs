@@ -7,8 +7,9 @@ use pitr_sqlite::keeper::KeeperOptions;
 const EAGER: KeeperOptions = KeeperOptions { soft_bytes: 64 << 10, hard_bytes: 128 << 10 };
 
 #[test]
-fn every_commit_is_captured_across_restarts_of_the_log() {
-    // FAILURES 2, 4: other connections checkpoint between our looks, the log restarts with stale frames behind.
+fn every_commit_is_captured_across_restarts_of_the_wal() {
+    // FAILURES 2, 4: other connections checkpoint between looks, and the `-wal` file restarts with
+    // stale frames after the new ones.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
@@ -48,12 +49,13 @@ fn every_commit_is_captured_across_restarts_of_the_log() {
             restarts += 1;
         }
     }
-    assert!(restarts > 2, "the log restarted {restarts} times only");
+    assert!(restarts > 2, "the -wal file restarted only {restarts} times");
     println!("300 transactions, {restarts} restarts of the log");
 }
 
 #[test]
 fn rollbacks_and_spills_leave_no_trace() {
+    // FAILURES 10
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
@@ -74,7 +76,7 @@ fn rollbacks_and_spills_leave_no_trace() {
 }
 
 #[test]
-fn what_is_captured_is_durable_before_the_log_may_restart() {
+fn captured_commits_are_durable_before_the_wal_may_restart() {
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
@@ -84,11 +86,12 @@ fn what_is_captured_is_durable_before_the_log_may_restart() {
     app.sql("INSERT INTO t VALUES(1)");
     capture.look(&source).unwrap();
     let salts = capture.position().salts;
-    // Frames behind the old transaction are not backfilled: the log stands, and may be read again after a crash.
+    // Frames after the old transaction are not backfilled: the `-wal` file can't restart, and can
+    // be read again after a crash.
     source.hand_over(capture.position(), || panic!("the log can't restart")).unwrap();
     assert!(!source.may_restart());
     assert!(source.checkpoint().unwrap().is_some_and(|p| p.frames == p.backfilled));
-    // Not durable: the old transaction goes on standing.
+    // Not durable: the old transaction stays open.
     assert!(source.hand_over(capture.position(), || Err(Error::LockLost)).is_err());
     app.sql("INSERT INTO t VALUES(2)");
     capture.look(&source).unwrap();
@@ -109,8 +112,9 @@ fn what_is_captured_is_durable_before_the_log_may_restart() {
 }
 
 #[test]
-fn the_read_transaction_leaves_lock_0_with_the_first_news() {
-    // FAILURES 39: while it stands there, each commit of an application with a large log sorts all of it in vain.
+fn the_read_transaction_leaves_lock_0_at_the_first_commit() {
+    // FAILURES 39: while it holds read lock 0, each commit of an application with a large `-wal`
+    // file sorts all of it in vain.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);

@@ -1,4 +1,4 @@
-//! Capturing into a log and replaying it into a model of the file: the smallest whole.
+//! Captures into a log and replays the log into a model of the file: the smallest complete cycle.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use pitr_testkit::App;
 use pitr_vfs::{Clock, OsFs, SystemClock};
 use pitr_wal::{LogReader, Start, Wal, WalOptions};
 
-/// A watched database, without archive: transactions go to a log and from there into `file`.
+/// A watched database without an archive: transactions go to a log and from there into `file`.
 pub(crate) struct Watched {
     pub(crate) source: Source,
     pub(crate) capture: Capture,
     pub(crate) keeper: Keeper,
     reader: LogReader,
     pub(crate) wal: Wal,
-    /// The database as the log makes it.
+    /// The database that the log produces.
     pub(crate) file: Vec<u8>,
     pub(crate) dir: PathBuf,
 }
@@ -33,7 +33,7 @@ impl Watched {
         Self::start_by(Arc::new(SystemClock::default()), dir, database, options)
     }
 
-    /// With a clock of the test's own.
+    /// As [`start`](Self::start), with the test's own clock.
     pub(crate) fn start_by(
         clock: Arc<dyn Clock>,
         dir: &Path,
@@ -41,7 +41,7 @@ impl Watched {
         options: KeeperOptions,
     ) -> Watched {
         let fs: Arc<dyn pitr_vfs::FileSystem> = Arc::new(OsFs);
-        let mut source = Source::open(fs.as_ref(), database).unwrap();
+        let mut source = Source::open(fs.as_ref(), Arc::new(SystemClock::new()), database).unwrap();
         let (view, position) = BaseView::take(&mut source, TxId::NONE).unwrap();
         let mut file = vec![0; view.len() as usize];
         view.read(0, &mut file).unwrap();
@@ -61,7 +61,7 @@ impl Watched {
     pub(crate) fn until(&mut self, tx: u64) {
         let begun = Instant::now();
         while self.capture.last_tx().get() < tx {
-            assert!(begun.elapsed() < Duration::from_secs(10), "transaction {tx} is not seen");
+            assert!(begun.elapsed() < Duration::from_secs(10), "transaction {tx} was not captured");
             self.step();
         }
         self.wal.sync().unwrap();
@@ -69,7 +69,7 @@ impl Watched {
 
     pub(crate) fn step(&mut self) {
         if let Some(published) = self.capture.look(&self.source).unwrap() {
-            self.keeper.tend(&mut self.source, &mut self.capture, published).unwrap();
+            self.keeper.maintain(&mut self.source, &mut self.capture, published).unwrap();
         }
     }
 
@@ -103,7 +103,7 @@ impl Watched {
         }
     }
 
-    /// The replayed file equals the copy that the application took.
+    /// Asserts that the replayed file equals the application's copy.
     pub(crate) fn assert_exact(&self, copy: &Path) {
         let ours = self.dir.join("replayed.db");
         std::fs::write(&ours, &self.file).unwrap();
@@ -114,7 +114,7 @@ impl Watched {
     }
 }
 
-/// Same length, and sound; same schema and rows in every table.
+/// Asserts equal length, integrity, schema, and rows of every table.
 pub(crate) fn assert_exact(ours: &Path, copy: &Path) {
     if let Some(difference) = pitr_sqlite::exact::compare(ours, copy).unwrap() {
         panic!("{difference}");

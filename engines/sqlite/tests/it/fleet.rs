@@ -1,4 +1,4 @@
-//! Fleets: many databases, and what happens while something is gone.
+//! Fleets: many databases, and temporary loss of their files or the repository.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use pitr_format::SourceName;
 use pitr_objects::Objects;
 use pitr_sqlite::place::Place;
 use pitr_sqlite::watch::folder::FolderSearch;
-use pitr_sqlite::watch::{Event, Events, Fleet, Found, Subject, Surroundings, WatchOptions};
+use pitr_sqlite::watch::{Event, Events, Fleet, Found, WatchContext, WatchOptions, WatchSource};
 use pitr_testkit::App;
 use pitr_vfs::{Clock, OsFs, SystemClock};
 
@@ -20,9 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     dir: tempfile::TempDir,
-    around: Surroundings,
+    context: WatchContext,
     send: Mutex<Sender<(String, Event)>>,
-    told: Mutex<Receiver<(String, Event)>>,
+    received: Mutex<Receiver<(String, Event)>>,
 }
 
 impl World {
@@ -31,18 +31,18 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
         let repository = objects.init_repository(clock.now()).unwrap().id;
-        let (send, told) = channel();
-        let around = Surroundings { fs: Arc::new(OsFs), clock, objects, repository };
-        World { dir, around, send: Mutex::new(send), told: Mutex::new(told) }
+        let (send, received) = channel();
+        let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };
+        World { dir, context, send: Mutex::new(send), received: Mutex::new(received) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn subject(&self, name: &str) -> Subject {
+    fn watched(&self, name: &str) -> WatchSource {
         let database = self.path(&format!("{name}.db"));
-        subject_at(name, &database)
+        watched_at(name, &database)
     }
 
     fn events(&self, name: &str) -> Events {
@@ -52,14 +52,14 @@ impl World {
 
     fn fleet(&self) -> Fleet {
         let ship_every = Duration::from_millis(20);
-        Fleet::new(self.around.clone(), WatchOptions { ship_every, ..WatchOptions::default() }).unwrap()
+        Fleet::new(self.context.clone(), WatchOptions { ship_every, ..WatchOptions::default() }).unwrap()
     }
 
     fn next(&self) -> Option<(String, Event)> {
-        self.told.lock().unwrap().recv_timeout(PATIENCE).ok()
+        self.received.lock().unwrap().recv_timeout(PATIENCE).ok()
     }
 
-    /// Waits for an event of this kind; returns what was told before it.
+    /// Waits for an event of this kind; returns the events before it.
     fn wait(&self, name: &str, kind: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut before = Vec::new();
         loop {
@@ -75,17 +75,17 @@ impl World {
         self.wait(name, |event| matches!(event, Event::Watching))
     }
 
-    /// What is restored is what the application has.
+    /// Asserts that the restored database equals the application's.
     fn assert_restores(&self, name: &str, app: &mut App) {
         let (copy, restored) = (self.path("copy"), self.path("restored"));
         app.copy(&copy);
-        crate::watching::restore(&self.around.objects, &SourceName::new(name).unwrap(), None, &restored);
+        crate::watching::restore(&self.context.objects, &SourceName::new(name).unwrap(), None, &restored);
         assert_exact(&restored, &copy);
         std::fs::remove_file(copy).unwrap();
         std::fs::remove_file(restored).unwrap();
     }
 
-    /// Runs a fleet beside `act`, then drains it.
+    /// Runs a fleet while `act` runs, then drains it.
     fn run(&self, fleet: Fleet, act: impl FnOnce()) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -100,11 +100,11 @@ impl World {
     }
 }
 
-fn subject_at(name: &str, database: &Path) -> Subject {
-    Subject::new(&Place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
+fn watched_at(name: &str, database: &Path) -> WatchSource {
+    WatchSource::new(&Place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
 }
 
-/// Ends the fleet also when a test fails.
+/// Ends the fleet even if a test fails.
 struct EndOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for EndOnDrop<'_> {
@@ -136,11 +136,11 @@ fn is_gap(events: &[Event]) -> bool {
 }
 
 #[test]
-fn a_database_that_comes_later_and_goes_away_is_watched_again() {
+fn a_database_that_appears_late_and_is_replaced_is_watched_again() {
     // FAILURES 9, 57
     let world = World::new();
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     let database = world.path("app.db");
     let mut app = None;
     world.run(fleet, || {
@@ -161,15 +161,15 @@ fn a_database_that_comes_later_and_goes_away_is_watched_again() {
 }
 
 #[test]
-fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_place() {
+fn an_unmounted_repository_is_waited_for_and_nothing_is_written_in_its_place() {
     // FAILURES 34, 57
     let world = World::new();
     let mut app = made(&world.path("app.db"));
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
-        // A put that has begun can't be called back: let what is under way end.
+        // A started put can't be cancelled: let it finish.
         std::thread::sleep(Duration::from_millis(500));
         let (repo, away) = (world.path("repo"), world.path("away"));
         std::fs::rename(&repo, &away).unwrap();
@@ -177,12 +177,12 @@ fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_
         app.sql("INSERT INTO t(x) VALUES('while it was away')");
         world.wait("app", |event| matches!(event, Event::ShipFailed(_)));
         assert!(files_of(&repo).is_empty(), "{:?}", files_of(&repo));
-        // Another repository in its place is none of ours either.
+        // The watch must not write to another repository in its place either.
         let other = Objects::create_local(&repo).unwrap();
-        other.init_repository(world.around.clock.now()).unwrap();
+        other.init_repository(world.context.clock.now()).unwrap();
         let before = files_of(&repo);
         app.sql("INSERT INTO t(x) VALUES('beside another one')");
-        std::thread::sleep(Duration::from_millis(500)); // several tries to ship
+        std::thread::sleep(Duration::from_millis(500)); // several attempts to ship
         assert_eq!(files_of(&repo), before);
         std::fs::remove_dir_all(&repo).unwrap();
         std::fs::rename(&away, &repo).unwrap();
@@ -193,15 +193,15 @@ fn a_repository_that_is_not_mounted_is_waited_for_and_nothing_is_written_in_its_
 }
 
 #[test]
-fn a_watchers_folder_that_is_removed_begins_again_with_a_gap() {
+fn a_removed_state_folder_leads_to_a_gap() {
     // FAILURES 57
     let world = World::new();
     let mut app = made(&world.path("app.db"));
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
-        // Nothing is written that could fail: the watcher finds out by itself.
+        // Nothing writes to the folder: the watcher detects the loss itself.
         std::fs::remove_dir_all(world.path("app.db-pitr")).unwrap();
         assert!(is_gap(&world.watching("app")));
         app.sql("INSERT INTO t(x) VALUES('later')");
@@ -210,14 +210,14 @@ fn a_watchers_folder_that_is_removed_begins_again_with_a_gap() {
 }
 
 #[test]
-fn a_file_copied_over_a_watched_database_is_a_gap_with_a_new_base() {
+fn a_file_copied_over_a_watched_database_leads_to_a_gap_and_a_new_base() {
     // FAILURES 48
     let world = World::new();
     let (database, other) = (world.path("app.db"), world.path("other.db"));
     let mut app = made(&database);
     app.sql("INSERT INTO t(x) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT 'old' FROM n");
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         app.copy(&other);
@@ -229,7 +229,7 @@ fn a_file_copied_over_a_watched_database_is_a_gap_with_a_new_base() {
         while !app.sql("PRAGMA wal_checkpoint(TRUNCATE)").starts_with("0|") {
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Written in place, from a process that is not ours: see FAILURES 38.
+        // Written in place, by another process: see FAILURES 38.
         let copied = std::process::Command::new("cp").args([&other, &database]).status().unwrap();
         assert!(copied.success());
         assert!(is_gap(&world.watching("app")));
@@ -240,12 +240,12 @@ fn a_file_copied_over_a_watched_database_is_a_gap_with_a_new_base() {
 }
 
 #[test]
-fn a_log_that_is_removed_while_it_is_watched_is_a_gap_with_a_new_base() {
+fn a_wal_removed_while_watched_leads_to_a_gap_and_a_new_base() {
     // FAILURES 48
     let world = World::new();
     let mut app = made(&world.path("app.db"));
     let mut fleet = world.fleet();
-    fleet.add_waiting(world.subject("app"), world.events("app"));
+    fleet.add_waiting(world.watched("app"), world.events("app"));
     let mut again = None;
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
@@ -262,8 +262,9 @@ fn a_log_that_is_removed_while_it_is_watched_is_a_gap_with_a_new_base() {
 }
 
 #[test]
-fn a_database_that_was_overwritten_while_nobody_watched_is_noticed_on_return() {
-    // FAILURES 48: the log and its generation are as they were, only the file is another one.
+fn a_database_overwritten_while_unwatched_is_detected_at_the_next_watch() {
+    // FAILURES 48: the `-wal` file and its generation are unchanged, only the database file
+    // differs.
     let world = World::new();
     let (database, other) = (world.path("app.db"), world.path("other.db"));
     let mut app = made(&database);
@@ -271,7 +272,7 @@ fn a_database_that_was_overwritten_while_nobody_watched_is_noticed_on_return() {
     app.copy(&other);
     let begin = || {
         let mut fleet = world.fleet();
-        fleet.add_waiting(world.subject("app"), world.events("app"));
+        fleet.add_waiting(world.watched("app"), world.events("app"));
         fleet
     };
     world.run(begin(), || {
@@ -287,7 +288,7 @@ fn a_database_that_was_overwritten_while_nobody_watched_is_noticed_on_return() {
 }
 
 #[test]
-fn databases_of_a_folder_come_and_go() {
+fn databases_of_a_folder_appear_and_disappear() {
     let world = World::new();
     let folder = world.path("tenants");
     std::fs::create_dir(&folder).unwrap();
@@ -297,7 +298,7 @@ fn databases_of_a_folder_come_and_go() {
         let found = search.next_found().unwrap().into_iter();
         let found = found.map(|relative| {
             let name = relative.file_stem().unwrap().to_str().unwrap().to_owned();
-            Found { events: world.events(&name), subject: subject_at(&name, &folder.join(relative)) }
+            Found { events: world.events(&name), watched: watched_at(&name, &folder.join(relative)) }
         });
         found.collect()
     };
@@ -322,7 +323,7 @@ fn databases_of_a_folder_come_and_go() {
         for name in ["a3.db", "a3.db-wal", "a3.db-shm"] {
             std::fs::remove_file(folder.join(name)).unwrap();
         }
-        world.wait("a3", |event| matches!(event, Event::LetGo));
+        world.wait("a3", |event| matches!(event, Event::Removed));
         drop(end);
         let outcomes = running.join().unwrap().unwrap();
         assert_eq!(outcomes.len(), 5);

@@ -9,7 +9,7 @@ mod fleet;
 mod unsteady;
 mod watching;
 
-/// Not a test of its own: the application's process (see `pitr_testkit`).
+/// Not a test: the application's process (see `pitr_testkit`).
 #[test]
 fn application() {
     pitr_testkit::serve();

@@ -1,4 +1,4 @@
-//! A disk on which the database's log seems to be cut off and begun anew all the time, at first.
+//! A disk on which the `-wal` file at first seems to restart all the time.
 
 use pitr_vfs::{Access, File, FileSystem, Lock, OsFs};
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Unsteady {
-    /// Reads of the log's begin that are still answered so.
+    /// Remaining reads of the start of the file that alternate between empty and real content.
     left: Arc<AtomicU32>,
 }
 
@@ -24,7 +24,7 @@ impl Unsteady {
         Unsteady { left: Arc::new(AtomicU32::new(reads)) }
     }
 
-    /// True once the log stands still.
+    /// True once the file reads normally.
     pub(crate) fn is_over(&self) -> bool {
         self.left.load(Ordering::Relaxed) == 0
     }

@@ -1,4 +1,4 @@
-//! A whole watch in this process, where the test holds the clock.
+//! A complete watch in this process, with the test's clock.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use pitr_format::{SourceName, TimelineId};
 use pitr_objects::Objects;
 use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_sqlite::place::Place;
-use pitr_sqlite::watch::{Events, Subject, Surroundings, Watch, WatchOptions};
+use pitr_sqlite::watch::{Events, Watch, WatchContext, WatchOptions, WatchSource};
 use pitr_testkit::{Answer, Request, TestStore};
 use pitr_vfs::{Clock, OsFs, SystemClock};
 
@@ -33,7 +33,7 @@ pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u
     restorer.restore(&plan, &options).unwrap();
 }
 
-/// Ends the watch; what is restored then is what the application has.
+/// Drains the watch, and asserts that the restored database equals the application's.
 fn assert_drains_exactly(
     watch: &mut Watch,
     app: &mut pitr_testkit::App,
@@ -49,52 +49,52 @@ fn assert_drains_exactly(
 }
 
 /// A repository in `dir`, and the database as its source.
-pub(crate) fn around(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (Surroundings, Subject) {
-    around_objects(Objects::create_local(&dir.join("repo")).unwrap(), database, clock)
+pub(crate) fn context(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (WatchContext, WatchSource) {
+    context_of(Objects::create_local(&dir.join("repo")).unwrap(), database, clock)
 }
 
-fn around_objects(objects: Objects, database: &Path, clock: Arc<dyn Clock>) -> (Surroundings, Subject) {
+fn context_of(objects: Objects, database: &Path, clock: Arc<dyn Clock>) -> (WatchContext, WatchSource) {
     let repository = objects.init_repository(clock.now()).unwrap().id;
     let source = SourceName::new("app").unwrap();
-    let subject = Subject::new(&Place::resolve(database).unwrap(), source, None);
-    (Surroundings { fs: Arc::new(OsFs), clock, objects, repository }, subject)
+    let watched = WatchSource::new(&Place::resolve(database).unwrap(), source, None);
+    (WatchContext { fs: Arc::new(OsFs), clock, objects, repository }, watched)
 }
 
 #[test]
-fn a_watch_that_is_ended_before_it_began_has_its_base() {
-    // FAILURES 7: from the moment when capture is established there is something to restore.
+fn a_watch_stopped_at_once_still_stores_its_base() {
+    // FAILURES 7: once capture is established, something can be restored.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
     app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES('there before')");
-    let (around, subject) = around(dir.path(), &database, Arc::new(SystemClock::default()));
-    let (objects, source) = (around.objects.clone(), subject.source.clone());
-    let mut watch = Watch::begin(around, subject, WatchOptions::default(), Arc::new(|_| {})).unwrap();
+    let (context, watched) = context(dir.path(), &database, Arc::new(SystemClock::default()));
+    let (objects, source) = (context.objects.clone(), watched.source.clone());
+    let mut watch = Watch::begin(context, watched, WatchOptions::default(), Arc::new(|_| {})).unwrap();
     app.sql("INSERT INTO t VALUES('captured')");
     assert_drains_exactly(&mut watch, &mut app, &objects, &source, dir.path());
 }
 
 #[test]
-fn an_application_that_writes_while_a_watch_begins_does_not_end_it() {
+fn an_application_that_writes_during_attach_does_not_end_the_watch() {
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
     app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
-    let (around, subject) = around(dir.path(), &database, Arc::new(SystemClock::default()));
-    let (objects, source) = (around.objects.clone(), subject.source.clone());
-    let begin = |around| Watch::begin(around, subject.clone(), WatchOptions::default(), Arc::new(|_| {}));
-    begin(around.clone()).unwrap().run(&AtomicBool::new(true)).unwrap();
+    let (context, watched) = context(dir.path(), &database, Arc::new(SystemClock::default()));
+    let (objects, source) = (context.objects.clone(), watched.source.clone());
+    let begin = |context| Watch::begin(context, watched.clone(), WatchOptions::default(), Arc::new(|_| {}));
+    begin(context.clone()).unwrap().run(&AtomicBool::new(true)).unwrap();
 
-    app.sql("INSERT INTO t VALUES('committed meanwhile')");
-    // More than one look takes.
+    app.sql("INSERT INTO t VALUES('committed between')");
+    // More than one look reads.
     let unsteady = Unsteady::for_reads(3000);
-    let mut watch = begin(Surroundings { fs: Arc::new(unsteady.clone()), ..around }).unwrap();
+    let mut watch = begin(WatchContext { fs: Arc::new(unsteady.clone()), ..context }).unwrap();
     assert!(unsteady.is_over());
     assert_drains_exactly(&mut watch, &mut app, &objects, &source, dir.path());
 }
 
 #[test]
-fn a_base_that_takes_longer_than_the_application_between_two_checkpoints_is_one_state() {
+fn a_base_read_across_several_checkpoints_is_one_state() {
     // FAILURES 3
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
@@ -108,8 +108,8 @@ fn a_base_that_takes_longer_than_the_application_between_two_checkpoints_is_one_
         _ => Answer::Serve,
     });
     let objects = Objects::with_store(Arc::new(store)).unwrap();
-    let (around, subject) = around_objects(objects.clone(), &database, Arc::new(SystemClock::default()));
-    let source = subject.source.clone();
+    let (context, watched) = context_of(objects.clone(), &database, Arc::new(SystemClock::default()));
+    let source = watched.source.clone();
     let taken = Arc::new(AtomicI64::new(0));
     let counted = Arc::clone(&taken);
     let events: Events = Arc::new(move |event| {
@@ -117,14 +117,14 @@ fn a_base_that_takes_longer_than_the_application_between_two_checkpoints_is_one_
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let watch = Watch::begin(around, subject, WatchOptions::default(), events).unwrap();
+    let watch = Watch::begin(context, watched, WatchOptions::default(), events).unwrap();
     let (stop, mut checkpoints) = (AtomicBool::new(false), 0);
     let copy = dir.path().join("copy.db");
     std::thread::scope(|scope| {
         let end = &stop;
         let running = scope.spawn(move || watch.run(end));
         while taken.load(Ordering::Relaxed) == 0 && !running.is_finished() {
-            // Every page of the base is written over, and the log is moved into the file again and again.
+            // Overwrite every page of the base, and checkpoint repeatedly.
             app.sql("UPDATE t SET x = randomblob(200000) WHERE id = 1 + abs(random()) % 3");
             app.sql("PRAGMA wal_checkpoint(PASSIVE)");
             checkpoints += 1;
@@ -141,15 +141,15 @@ fn a_base_that_takes_longer_than_the_application_between_two_checkpoints_is_one_
 }
 
 #[test]
-fn a_clock_set_far_back_begins_a_timeline_and_both_histories_stay() {
+fn a_clock_set_far_back_begins_a_timeline_and_both_histories_are_kept() {
     // FAILURES 15: clock set back by more than five minutes.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
     app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
     let clock = Arc::new(SetClock::default());
-    let (around, subject) = around(dir.path(), &database, clock.clone());
-    let (objects, source) = (around.objects.clone(), subject.source.clone());
+    let (context, watched) = context(dir.path(), &database, clock.clone());
+    let (objects, source) = (context.objects.clone(), watched.source.clone());
     let options = WatchOptions { ship_every: Duration::from_millis(50), ..WatchOptions::default() };
     let forks = Arc::new(AtomicI64::new(0));
     let counted = Arc::clone(&forks);
@@ -158,7 +158,7 @@ fn a_clock_set_far_back_begins_a_timeline_and_both_histories_stay() {
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let watch = Watch::begin(around, subject, options, events).unwrap();
+    let watch = Watch::begin(context, watched, options, events).unwrap();
     let stop = AtomicBool::new(false);
     let copy = |app: &mut pitr_testkit::App, name: &str| {
         let path = dir.path().join(name);

@@ -1,8 +1,9 @@
-//! What is backed up: a database file or a cluster's folder, and the same with a share of its blocks changed.
+//! The data to back up: a database file or a cluster's folder, and the same with a share of its
+//! blocks changed.
 
 use crate::Result;
 use crate::application::Application;
-use crate::world::{self, bytes_below, forget, same};
+use crate::world::{self, bytes_below, drop_cache, same};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,12 @@ use std::process::Command;
 
 const PAGE_BYTES: usize = 4096;
 
-/// Which data.
+/// The kind of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Kind {
     /// A SQLite file of realistic rows
     Database,
-    /// The folder of a pgbench cluster that was shut down
+    /// The folder of a pgbench cluster after shutdown
     Cluster,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// Made once for each size and share.
+    /// Creates the data, once for each size and share.
     pub(super) fn make(kind: Kind, megabytes: u32, share: f64) -> Result<Data> {
         let dir = world::target().join(format!("data/{}-{megabytes}-{share}", kind.name()));
         let file = |name: &str| match kind {
@@ -70,7 +71,7 @@ impl Data {
         Ok(self.whole.metadata()?.len() as f64 / 1e6)
     }
 
-    /// A copy of it as it was before the change, within `dir`, which is empty.
+    /// Copies the data before the change into `dir`, which must not exist yet.
     pub(super) fn lay_out(&self, dir: &Path) -> Result<Source> {
         fs::create_dir(dir)?;
         let source = match self.kind {
@@ -85,18 +86,18 @@ impl Data {
 /// Bytes that were written.
 #[derive(Debug)]
 pub(super) struct Change {
-    /// Below the folder.
+    /// Path relative to the folder.
     pub(super) file: PathBuf,
     pub(super) offset: u64,
     pub(super) len: usize,
 }
 
-/// What a program backs up.
+/// The object that a program backs up.
 #[derive(Debug)]
 pub(super) enum Source {
     /// A file, alone in its folder.
     File(PathBuf),
-    /// All of a folder.
+    /// A whole folder.
     Folder(PathBuf),
 }
 
@@ -111,7 +112,7 @@ impl Source {
         matches!(self, Source::Folder(_))
     }
 
-    /// The folder, or that of the file.
+    /// The folder, or the parent folder of the file.
     pub(super) fn folder(&self) -> &Path {
         match self {
             Source::File(path) => path.parent().unwrap_or(path),
@@ -119,8 +120,8 @@ impl Source {
         }
     }
 
-    /// Makes it what it is after the change, in place: no block is written that did not change. Returns what was written in files of
-    /// a folder.
+    /// Applies the change in place: only changed blocks are written. Returns what was written in
+    /// the files of a folder.
     pub(super) fn change(&self, data: &Data) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         match self {
@@ -136,8 +137,8 @@ impl Source {
         Ok(changes)
     }
 
-    /// Errors unless a restored one is what the data is after the change. A backup of a cluster may leave out what a server makes
-    /// anew; its tables and indexes are all in `base`.
+    /// Fails unless a restored copy equals the data after the change. A backup of a cluster may
+    /// leave out what a server recreates; its tables and indexes are all in `base`.
     pub(super) fn compare(&self, restored: &Path, data: &Data) -> Result<()> {
         let files = match self {
             Source::File(_) => vec![(restored.to_owned(), data.after.clone())],
@@ -149,32 +150,32 @@ impl Source {
         };
         for (have, want) in &files {
             if !same(have, want)? {
-                return Err(format!("{} came back different", have.display()).into());
+                return Err(format!("{} differs after the restore", have.display()).into());
             }
         }
         if files.is_empty() { Err("there is nothing to compare".into()) } else { Ok(()) }
     }
 
-    /// Drives it out of the page cache.
-    pub(super) fn forget(&self) -> Result<()> {
+    /// Drops it from the page cache.
+    pub(super) fn drop_cache(&self) -> Result<()> {
         match self {
-            Source::File(path) => forget(path),
-            Source::Folder(path) => forget_below(path),
+            Source::File(path) => drop_cache(path),
+            Source::Folder(path) => drop_cache_below(path),
         }
     }
 }
 
-/// Drives all files below a folder out of the page cache.
-pub(super) fn forget_below(dir: &Path) -> Result<()> {
-    files_below(dir, Path::new(""))?.iter().try_for_each(|file| forget(&dir.join(file)))
+/// Drops all files below a folder from the page cache.
+pub(super) fn drop_cache_below(dir: &Path) -> Result<()> {
+    files_below(dir, Path::new(""))?.iter().try_for_each(|file| drop_cache(&dir.join(file)))
 }
 
-/// Bytes of a folder that may not be there yet.
+/// Size of a folder that may not exist yet, bytes.
 pub(super) fn size(dir: &Path) -> Result<u64> {
     if dir.exists() { bytes_below(dir) } else { Ok(0) }
 }
 
-/// All regular files below a folder, as paths that begin with `name`.
+/// All regular files below a folder, as paths that start with `name`.
 fn files_below(dir: &Path, name: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -190,7 +191,7 @@ fn files_below(dir: &Path, name: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Writes into `file` the pages of `to` that differ from it, and no other, and tells of each.
+/// Writes into `file` only those pages of `to` that differ, and reports each.
 fn patch(file: &Path, to: &Path, mut wrote: impl FnMut(u64, usize)) -> Result<()> {
     let (file, to) = (File::options().read(true).write(true).open(file)?, File::open(to)?);
     let len = to.metadata()?.len();

@@ -1,14 +1,16 @@
-//! Snapshots beside other people's backups of the same data: a first one, a second one after a share of its blocks changed, a
-//! restore, and whatever each has for checking all that it stored.
+//! Compares snapshots with other backups of the same data: a first one, a second one after a share
+//! of the blocks changed, a restore, and each program's check of everything it stored.
 //!
-//! Every program starts with nothing in the page cache and a repository of its own, and is timed until all that it wrote is
-//! on the disk. Each runs with its documented fast settings and zstd; what each stored stands beside its time. The changes are
-//! written into the data in place. Once more, for a database, an application commits them beside `pitr watch`, and then
-//! `pitr backup` is timed; for a cluster, whoever changed it hands `pitr backup` the list of what it wrote.
+//! Every program starts with an empty page cache and its own repository. Its time ends when
+//! everything it wrote is on the disk. Each runs with its documented fast settings and zstd; the
+//! stored bytes are shown next to the time. The changes are written into the data in place. In one
+//! more case for a database, an application commits the changes under `pitr watch`, and then `pitr
+//! backup` is timed. In one more for a cluster, the writer of the changes passes `pitr backup` the
+//! list of what it wrote.
 
-mod aims;
 mod data;
 mod peer;
+mod targets;
 
 use super::{median, order};
 use crate::Result;
@@ -18,23 +20,23 @@ use crate::drill::settle;
 use crate::program::Program;
 use crate::usage::{self, Usage};
 use crate::verdict;
-use crate::world::{World, forget};
-use aims::Outcome;
-use data::{Change, Data, Kind, forget_below, size};
+use crate::world::{World, drop_cache};
+use data::{Change, Data, Kind, drop_cache_below, size};
 use peer::{LEVEL, Peer, Run, Step};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use targets::Outcome;
 
-const HEAD: &str = "# Snapshots beside other backups\n\nEach table is one run of the command that stands over it; MB are decimal. Memory is the peak of anonymous memory. The\n\
-    bound is the same bytes through read, hash, codec, write and fsync with none of our crates, fastest of several ways by their medians, which\n\
-    have their turns among the programs; of a second backup it is reading and hashing all of them, which whoever is not told what changed must.\n\
-    *second, watched*: an application had committed the changes beside `pitr watch`, and what is timed is `pitr backup`. *second, listed*:\n\
-    whoever changed the files had kept a list of what it wrote, and what is timed is `pitr backup --changed-ranges`.\n";
+const HEAD: &str = "# Snapshots compared with other backups\n\nEach table is one run of the command above it; MB are decimal. Memory is the peak of anonymous memory. The\n\
+    bound is the same bytes through read, hash, codec, write and fsync with none of our crates: the fastest of several ways by their medians,\n\
+    measured between the programs. For a second backup it is reading and hashing all bytes, which a program must do if nothing tells it what changed.\n\
+    *second, watched*: an application committed the changes under `pitr watch`; the time is that of `pitr backup`. *second, listed*:\n\
+    the program that changed the files kept a list of what it wrote; the time is that of `pitr backup --changed-ranges`.\n";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Snapshots {
-    /// What is backed up
+    /// The data to back up
     #[arg(long, value_delimiter = ',', default_value = "database,cluster")]
     data: Vec<Kind>,
     /// Its size, megabytes
@@ -49,16 +51,16 @@ pub(crate) struct Snapshots {
     /// Only these: pitr, restic, rustic, borg, pgbackrest, bound
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// A pgBackRest that has bundles and block increments, beside the distribution's
+    /// A pgBackRest with bundles and block increments, in addition to the distribution's
     #[arg(long)]
     pgbackrest: Option<PathBuf>,
 }
 
-/// What one step of one run took.
+/// Figures of one step of one run.
 #[derive(Debug, Clone, Copy)]
 struct Figures {
     usage: Usage,
-    /// Bytes of the repository afterwards, and how many of them are new.
+    /// Size of the repository afterwards, and number of new bytes.
     stored: u64,
     added: u64,
 }
@@ -74,7 +76,7 @@ impl Snapshots {
         Ok(reached?.into_iter().all(|reached| reached))
     }
 
-    /// True if no aim is missed.
+    /// Compares the programs on one kind of data. True if no target is missed.
     fn compare(&self, kind: Kind) -> Result<bool> {
         let mut command = format!(
             "cargo xtask compare snapshot --data {} --megabytes {} --share {} --runs {}",
@@ -92,12 +94,13 @@ impl Snapshots {
         let ways: Vec<Way> = bound::ways().filter(|_| self.wants("bound")).collect();
         let (mut table, mut bounds) = (Table::new(), vec![Vec::new(); ways.len()]);
         for round in 0..self.runs {
-            // The ways of the bound have their turns among the programs: a machine that others share changes by the minute.
+            // The bound is measured between the programs: the speed of a shared machine changes by
+            // the minute.
             for nth in order(peers.len() + ways.len(), round) {
                 let Some((peer, _)) = peers.get(nth) else {
                     let nth = nth - peers.len();
                     let rates = ways[nth].measure(&data.whole, &World::new("bound")?, LEVEL)?;
-                    println!("  {}", ways[nth].told(rates));
+                    println!("  {}", ways[nth].line(rates));
                     bounds[nth].push(rates);
                     continue;
                 };
@@ -107,7 +110,7 @@ impl Snapshots {
                         Kind::Database => (WATCHED, watched(&data, self.share)?),
                         Kind::Cluster => (LISTED, listed(&data)?),
                     };
-                    told("pitr", step, figures);
+                    print_figures("pitr", step, figures);
                     table.entry((step, "pitr")).or_default().push(figures);
                 }
             }
@@ -121,7 +124,7 @@ impl Snapshots {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
 
-    /// Those that are installed and can do it, with their versions.
+    /// The installed programs that support this kind of data, with their versions.
     fn peers(&self, kind: Kind) -> Vec<(Peer, String)> {
         let mut peers = vec![Peer::Pitr, Peer::Restic, Peer::Rustic, Peer::Borg];
         if kind == Kind::Cluster {
@@ -132,7 +135,7 @@ impl Snapshots {
         let installed = |peer: Peer| match peer.version() {
             Some(version) => Some((peer, version)),
             None => {
-                println!("  {} is not installed and left out", peer.name());
+                println!("  {} is not installed; skipped", peer.name());
                 None
             }
         };
@@ -140,11 +143,11 @@ impl Snapshots {
     }
 }
 
-fn told(name: &str, step: &str, figures: Figures) {
+fn print_figures(name: &str, step: &str, figures: Figures) {
     println!("  {name} {step}: {:.2} s, {} MB added", figures.usage.seconds, figures.added / 1_000_000);
 }
 
-/// All steps of one program.
+/// Runs all steps of one program.
 fn once(peer: &Peer, data: &Data, table: &mut Table) -> Result<()> {
     let world = World::new("compare")?;
     let source = data.lay_out(&world.path("source"))?;
@@ -155,19 +158,19 @@ fn once(peer: &Peer, data: &Data, table: &mut Table) -> Result<()> {
             source.change(data)?;
         }
         let mut command = run.command(step);
-        source.forget()?;
-        forget_below(&run.repo)?;
+        source.drop_cache()?;
+        drop_cache_below(&run.repo)?;
         let (usage, _) = usage::of(&mut command)?;
         let stored = size(&run.repo)?;
         let figures = Figures { usage, stored, added: stored.saturating_sub(before) };
         before = stored;
-        told(peer.name(), step.name(), figures);
+        print_figures(peer.name(), step.name(), figures);
         table.entry((step.name(), peer.name())).or_default().push(figures);
     }
     source.compare(&run.restored(), data)
 }
 
-/// An increment of what an application committed beside a watch.
+/// Measures an increment of what an application committed under a watch.
 fn watched(data: &Data, share: f64) -> Result<Figures> {
     let world = World::new("watched")?;
     let source = data.lay_out(&world.path("source"))?;
@@ -179,8 +182,8 @@ fn watched(data: &Data, share: f64) -> Result<Figures> {
     application.event("done")?;
     settle();
     watch.stop()?;
-    forget(database)?;
-    forget_below(program.repo())?;
+    drop_cache(database)?;
+    drop_cache_below(program.repo())?;
     let before = size(program.repo())?;
     let (usage, _) = usage::of(&mut program.command([Path::new("backup"), database]))?;
     application.end()?;
@@ -188,7 +191,7 @@ fn watched(data: &Data, share: f64) -> Result<Figures> {
     Ok(Figures { usage, stored, added: stored.saturating_sub(before) })
 }
 
-/// An increment of what the writer of a folder lists, and that it comes back.
+/// Measures an increment from a list of changed ranges, and checks its restore.
 fn listed(data: &Data) -> Result<Figures> {
     let world = World::new("listed")?;
     let source = data.lay_out(&world.path("source"))?;
@@ -204,8 +207,8 @@ fn listed(data: &Data) -> Result<Figures> {
     }
     let path = world.path("list");
     std::fs::write(&path, list)?;
-    source.forget()?;
-    forget_below(&run.repo)?;
+    source.drop_cache()?;
+    drop_cache_below(&run.repo)?;
     let before = size(&run.repo)?;
     let (usage, _) = usage::of(run.command(Step::Second).arg("--changed-ranges").arg(path))?;
     let stored = size(&run.repo)?;
@@ -214,7 +217,7 @@ fn listed(data: &Data) -> Result<Figures> {
     Ok(Figures { usage, stored, added: stored.saturating_sub(before) })
 }
 
-/// Medians of a step of one program.
+/// Medians of one step of one program.
 #[derive(Debug, Clone, Copy)]
 struct Medians {
     seconds: f64,
@@ -248,7 +251,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Medians of each way, as of everybody else; of these the fastest.
+    /// The median of each combination, as for the programs; of these the fastest.
     fn of_all(ways: &[Vec<Rates>]) -> Self {
         let best = |rate: fn(&Rates) -> f64| {
             let medians = ways.iter().map(|rates| median(&rates.iter().map(rate).collect::<Vec<_>>()));
@@ -272,7 +275,7 @@ fn rows() -> [&'static str; 6] {
     [first, second, WATCHED, LISTED, restore, check]
 }
 
-/// Keeps the table and what it comes to; true if no aim is missed.
+/// Keeps the table and the outcomes. True if no target is missed.
 fn keep(
     command: &str,
     data: &Data,
@@ -300,10 +303,10 @@ fn keep(
             let _ = writeln!(text, "| {step} | the bound | | {bound:.0} | | | | |");
         }
     }
-    let aims = aims::of(megabytes, table, bounds);
+    let targets = targets::of(megabytes, table, bounds);
     text.push('\n');
-    for (outcome, aim) in &aims {
-        let _ = writeln!(text, "- {aim}: {outcome}");
+    for (outcome, target) in &targets {
+        let _ = writeln!(text, "- {target}: {outcome}");
     }
     print!("{text}");
     let versions: Vec<&str> =
@@ -317,5 +320,5 @@ fn keep(
         versions.join(", ")
     );
     verdict::keep("snapshot.md", HEAD, &block)?;
-    Ok(aims.iter().all(|(outcome, _)| *outcome != Outcome::Missed))
+    Ok(targets.iter().all(|(outcome, _)| *outcome != Outcome::Missed))
 }

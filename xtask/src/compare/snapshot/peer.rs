@@ -1,4 +1,4 @@
-//! The programs that are compared, and what each calls a step.
+//! The compared programs, and their commands for each step.
 
 use super::data::Source;
 use crate::Result;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 pub(super) const LEVEL: i32 = 3;
 
-/// Who takes part.
+/// A participant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Peer {
     Pitr,
@@ -56,7 +56,7 @@ impl Peer {
     }
 }
 
-/// What is done to a program, in this order.
+/// The steps of a comparison, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     First,
@@ -83,13 +83,13 @@ pub(super) struct Run<'a> {
     peer: &'a Peer,
     binary: PathBuf,
     pub(super) repo: PathBuf,
-    /// What is backed up: a folder, or a file alone in its folder.
+    /// The data to back up: a folder, or a file alone in its folder.
     pub(super) source: &'a Source,
     output: PathBuf,
 }
 
 impl<'a> Run<'a> {
-    /// With an empty repository.
+    /// Creates an empty repository.
     pub(super) fn new(peer: &'a Peer, source: &'a Source, world: &World) -> Result<Run<'a>> {
         let (repo, output) = (world.path("repo"), world.path("output"));
         fs::create_dir(&output)?;
@@ -104,14 +104,14 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// Where a restore puts the source.
+    /// The path at which a restore puts the source.
     pub(super) fn restored(&self) -> PathBuf {
         let path = self.source.path();
         let name = path.file_name().unwrap_or(path.as_os_str());
         match self.peer {
             Peer::PgBackRest(_) => self.output.clone(),
             Peer::Pitr | Peer::Borg => self.output.join(name),
-            // These keep the whole path, or the folder that they were given.
+            // These keep the whole path, or the given folder.
             Peer::Restic | Peer::Rustic => {
                 let whole = self.output.join(path.strip_prefix("/").unwrap_or(path));
                 let inner =
@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
         command
     }
 
-    /// What this program calls the step.
+    /// This program's command for the step.
     pub(super) fn command(&self, step: Step) -> Command {
         let mut command = self.bare();
         let path = self.source.path();

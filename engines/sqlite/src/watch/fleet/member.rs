@@ -1,7 +1,7 @@
 //! One database of a fleet, and the thread that holds it.
 //!
 //! ```text
-//!             begins                 a look fails: the source is not what it was
+//!             begins                 a look fails: the source was replaced or changed
 //! Waiting ------------> Away ------> Captured ------> Away (attach again) ----> Captured
 //!    ^                   |               |                   |
 //!    |                   v               v                   v  no database there yet
@@ -21,102 +21,112 @@ use pitr_format::record::GapReason;
 use pitr_format::{SourceName, Timestamp};
 
 use super::super::attach::Attached;
-use super::super::control::{Asker, Control, Request};
+use super::super::control::{Control, Request, Requester};
 use super::super::run::{Summary, Watch, reason};
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, Subject};
-use super::crew::{Crew, Job, Outcome, What};
+use super::super::{Event, Events, WatchSource};
 use super::pace::Pace;
-use super::wake::{Followed, Wake};
+use super::wake::{FileWatches, Wake};
+use super::workers::{Action, Job, Outcome, Workers};
 use crate::error::{Error, Result};
 
 /// The first pause after a failure, and the longest one.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// While only the database is missing, or still being made, this is the longest pause.
+/// The longest pause while only the database is missing or incomplete.
 const ABSENT_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// A database that was found in a folder is let go when it is missing for this long: two searches have seen it, and find
-/// it again should it come back.
+/// Time for which a database from a folder must be missing before it leaves the fleet. It covers
+/// two searches, so that a later search finds the database again if it comes back.
 const MISSING_MAX: Duration = Duration::from_secs(2 * super::SEARCH_EVERY.as_secs() + 1);
-/// While nothing is committed, it is noted this often until when.
+/// Interval between notes of the time up to which nothing was committed.
 const MARK_EVERY: Duration = Duration::from_millis(20);
-/// With many databases the pause is this long for each.
+/// With many databases the interval is this long per database.
 const MARK_EACH: Duration = Duration::from_millis(20);
-/// Snapshots of one database that may wait.
+/// Maximum number of waiting snapshots of one database.
 const JOBS_MAX: usize = 16;
 
-/// What a member's step works with.
+/// What a step of a member works with.
 pub(super) struct Context<'a> {
-    pub(super) crew: &'a Crew,
+    pub(super) workers: &'a Workers,
     pub(super) wake: &'a mut Wake,
     pub(super) number: usize,
 }
 
 /// One database.
 pub(super) struct Member {
-    subject: Subject,
+    watched: WatchSource,
     events: Events,
-    /// It was found in a folder: when it is gone it is let go.
+    /// It was found in a folder: it leaves the fleet when it no longer exists.
     found: bool,
     phase: Phase,
-    /// What its earlier watches did.
+    /// Totals of its earlier watches.
     summary: Summary,
-    /// What was said last about why nothing is captured.
-    said: Option<String>,
+    /// The last reported reason why nothing is captured.
+    reported: Option<String>,
     pause: Duration,
-    /// A database that was found is missing since then.
+    /// Time since which a database from a folder is missing.
     missing_since: Option<Duration>,
 }
 
 enum Phase {
-    /// To be begun at this time of the monotonic clock.
+    /// The watch begins at this monotonic time.
     Waiting(Duration),
-    /// There was a database, and is to be one again; tried at this time.
+    /// The database was captured before and is gone. The next attempt is at this time.
     Detached(Box<Watch>, GapReason, Duration),
-    /// An attaching thread has it.
+    /// An attaching thread holds it.
     Away,
     Captured(Box<Captured>),
     Over(Result<Summary>),
 }
 
-/// A member that the capturing thread has.
+/// A member that the capturing thread holds.
 struct Captured {
     watch: Box<Watch>,
     control: Control,
-    followed: Option<Followed>,
+    followed: Option<FileWatches>,
     pace: Pace,
     due: Duration,
     snapshot_due: Option<Duration>,
-    /// When the watcher's folder is looked at next.
+    /// Time of the next check of the watcher's folder.
     place_due: Duration,
-    /// When it is noted next until when nothing was committed.
+    /// Time of the next note of the time up to which nothing was committed.
     mark_due: Duration,
 }
 
 impl Member {
-    /// A database that is to be watched as soon as it can be.
-    pub(super) fn waiting(subject: Subject, events: Events, found: bool) -> Self {
+    /// A database to watch as soon as possible.
+    pub(super) fn waiting(watched: WatchSource, events: Events, found: bool) -> Self {
         let (phase, summary) = (Phase::Waiting(Duration::ZERO), Summary::default());
-        Member { subject, events, found, phase, summary, said: None, pause: PAUSE_FIRST, missing_since: None }
+        Member {
+            watched,
+            events,
+            found,
+            phase,
+            summary,
+            reported: None,
+            pause: PAUSE_FIRST,
+            missing_since: None,
+        }
     }
 
-    /// A database that is captured already.
+    /// A database whose capture is established.
     pub(super) fn begun(watch: Box<Watch>) -> Self {
-        let (subject, events) = (watch.shared.subject.clone(), Arc::clone(&watch.shared.events));
+        let (watched, events) = (watch.shared.watched.clone(), Arc::clone(&watch.shared.events));
         let phase = Phase::Detached(watch, GapReason::LogRestarted, Duration::ZERO);
-        Member { phase, ..Member::waiting(subject, events, false) }
+        Member { phase, ..Member::waiting(watched, events, false) }
     }
 
     pub(super) fn database(&self) -> &Path {
-        &self.subject.database
+        &self.watched.database
     }
 
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over(_))
     }
 
-    /// True if it ended so that the others must not go on as if all were protected.
+    /// True if its failure must end the whole fleet: the others must not continue as if every
+    /// database were protected.
     pub(super) fn ends_all(&self) -> bool {
         !self.found && matches!(self.phase, Phase::Over(Err(_)))
     }
@@ -126,10 +136,10 @@ impl Member {
             Phase::Over(outcome) => outcome,
             _ => Err(Error::Died),
         };
-        (self.subject.source, outcome)
+        (self.watched.source, outcome)
     }
 
-    /// When it has something to do; `None` while another thread has it.
+    /// Time of its next step; `None` while another thread holds it.
     pub(super) fn due(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Waiting(due) | Phase::Detached(_, _, due) => Some(*due),
@@ -138,7 +148,7 @@ impl Member {
         }
     }
 
-    /// Its files changed.
+    /// Records a change of its files.
     pub(super) fn touch(&mut self, now: Duration) {
         if let Phase::Captured(captured) = &mut self.phase {
             captured.pace.touch(now);
@@ -146,61 +156,61 @@ impl Member {
         }
     }
 
-    /// Something is requested of it.
+    /// Records that a request has arrived.
     pub(super) fn asked(&mut self, now: Duration) {
         if let Phase::Captured(captured) = &mut self.phase {
             captured.due = now;
         }
     }
 
-    /// Nothing came until `until`. Of a fleet of `members`.
-    pub(super) fn vouch(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
+    /// Records that no event arrived up to `until`. The fleet has `members` members.
+    pub(super) fn note_quiet(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
         if let Phase::Captured(captured) = &mut self.phase {
-            captured.vouch(until, monotonic, members);
+            captured.note_quiet(until, monotonic, members);
         }
     }
 
-    /// Does what is due, of a fleet of `members`.
+    /// Runs the due step. The fleet has `members` members.
     pub(super) fn step(&mut self, context: &mut Context<'_>, members: usize) {
         match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Waiting(_) => {
-                let (subject, events) = (self.subject.clone(), Arc::clone(&self.events));
-                context.crew.hand_out(context.number, What::Begin(subject, events));
+                let (watched, events) = (self.watched.clone(), Arc::clone(&self.events));
+                context.workers.assign(context.number, Action::Begin(watched, events));
             }
             Phase::Detached(watch, _, _) if watch.attached.is_some() => self.capture(watch, context),
             Phase::Detached(watch, why, _) => {
-                if self.is_lost(context) {
-                    context.crew.hand_out(context.number, What::Drain(watch));
+                if self.is_removed(context) {
+                    context.workers.assign(context.number, Action::Drain(watch));
                 } else {
-                    context.crew.hand_out(context.number, What::Attach(watch, why));
+                    context.workers.assign(context.number, Action::Attach(watch, why));
                 }
             }
             Phase::Captured(mut captured) => match captured.round(context, members) {
                 Ok(()) => self.phase = Phase::Captured(captured),
-                Err(e) => self.broke(*captured, e, context),
+                Err(e) => self.handle_failure(*captured, e, context),
             },
             other => self.phase = other,
         }
     }
 
-    /// True if it was found in a folder and has been missing for so long that a search must have noticed.
-    fn is_lost(&mut self, context: &Context<'_>) -> bool {
+    /// True for a database from a folder that has been missing long enough for a search to notice.
+    fn is_removed(&mut self, context: &Context<'_>) -> bool {
         if !self.found || self.database().exists() {
             self.missing_since = None;
             return false;
         }
-        let now = context.crew.clock().monotonic();
+        let now = context.workers.clock().monotonic();
         now.saturating_sub(*self.missing_since.get_or_insert(now)) >= MISSING_MAX
     }
 
-    /// Takes a watch that is attached.
+    /// Starts to capture an attached watch.
     fn capture(&mut self, watch: Box<Watch>, context: &mut Context<'_>) {
         match Captured::new(watch, context) {
             Ok(mut captured) => {
                 self.pause = PAUSE_FIRST;
-                self.said = None;
+                self.reported = None;
                 (self.events)(Event::Watching);
-                captured.begin(context.crew);
+                captured.begin(context.workers);
                 self.phase = Phase::Captured(Box::new(captured));
             }
             Err((watch, source)) => {
@@ -210,15 +220,15 @@ impl Member {
         }
     }
 
-    /// A round ended with an error.
-    fn broke(&mut self, captured: Captured, error: Error, context: &mut Context<'_>) {
+    /// Handles the error of a round.
+    fn handle_failure(&mut self, captured: Captured, error: Error, context: &mut Context<'_>) {
         let watch = captured.release(context);
         if error.is_break() {
             let why = reason(&error);
-            self.say(&error);
-            context.crew.hand_out(context.number, What::Attach(watch, why));
+            self.report(&error);
+            context.workers.assign(context.number, Action::Attach(watch, why));
         } else if matches!(error, Error::ClockSetBack { .. }) {
-            context.crew.hand_out(context.number, What::Fork(watch));
+            context.workers.assign(context.number, Action::Fork(watch));
         } else if error.is_final() {
             self.phase = Phase::Over(Err(error));
         } else {
@@ -228,26 +238,26 @@ impl Member {
 
     /// Closes everything; the watch begins again after a pause.
     fn abandon(&mut self, watch: Box<Watch>, error: &Error, context: &mut Context<'_>) {
-        self.say(error);
-        context.crew.hand_out(context.number, What::Abandon(watch));
+        self.report(error);
+        context.workers.assign(context.number, Action::Abandon(watch));
     }
 
-    fn say(&mut self, error: &Error) {
+    fn report(&mut self, error: &Error) {
         let text = error.to_string();
-        if self.said.as_ref() != Some(&text) {
+        if self.reported.as_ref() != Some(&text) {
             (self.events)(Event::Waiting(text.clone()));
-            self.said = Some(text);
+            self.reported = Some(text);
         }
     }
 
-    /// When to try again.
+    /// Time of the next attempt.
     fn next_try(&mut self, max: Duration, context: &Context<'_>) -> Duration {
         let pause = self.pause.min(max);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
-        context.crew.clock().monotonic() + pause
+        context.workers.clock().monotonic() + pause
     }
 
-    /// An attaching thread is done with it.
+    /// Takes the member back from an attaching thread.
     pub(super) fn returned(
         &mut self,
         watch: Option<Box<Watch>>,
@@ -258,9 +268,9 @@ impl Member {
             (Outcome::Attached, Some(watch)) => self.capture(watch, context),
             (Outcome::Failed(e), _) if e.is_final() => self.phase = Phase::Over(Err(e)),
             (Outcome::Failed(e), Some(watch)) if e.is_absent() || e.is_busy() || e.is_break() => {
-                self.say(&e);
+                self.report(&e);
                 let why = if e.is_break() { reason(&e) } else { GapReason::SourceReplaced };
-                // Each try after a break costs a segment of the log.
+                // After a break each attempt costs a segment of the log.
                 let max = if e.is_break() { PAUSE_MAX } else { ABSENT_PAUSE_MAX };
                 let due = self.next_try(max, context);
                 self.phase = Phase::Detached(watch, why, due);
@@ -277,19 +287,19 @@ impl Member {
     }
 
     fn failed_to_begin(&mut self, error: &Error, context: &Context<'_>) {
-        if self.is_lost(context) {
-            (self.events)(Event::LetGo);
+        if self.is_removed(context) {
+            (self.events)(Event::Removed);
             self.phase = Phase::Over(Ok(std::mem::take(&mut self.summary)));
             return;
         }
-        self.say(error);
+        self.report(error);
         let max = if error.is_absent() { ABSENT_PAUSE_MAX } else { PAUSE_MAX };
         self.phase = Phase::Waiting(self.next_try(max, context));
     }
 
     fn finish(&mut self, outcome: Result<Summary>) {
         if self.found && !self.database().exists() {
-            (self.events)(Event::LetGo);
+            (self.events)(Event::Removed);
         }
         let mut all = std::mem::take(&mut self.summary);
         self.phase = Phase::Over(outcome.map(|last| {
@@ -298,25 +308,25 @@ impl Member {
         }));
     }
 
-    /// Captures what is there, before the end.
+    /// Captures the current state, before the end.
     pub(super) fn look_once_more(&mut self) {
         if let Phase::Captured(captured) = &mut self.phase
             && let Some(Attached { source, capture, .. }) = captured.watch.attached.as_deref_mut()
             && capture.look(source).is_ok()
         {
-            // What went wrong the drain finds too.
-            captured.watch.shared.captured(capture);
+            // The drain meets the same error and reports it.
+            captured.watch.shared.note_progress(capture);
         }
     }
 
-    /// Asks for the end; to be called until [`is_over`](Self::is_over).
+    /// Asks the member to end. Call it until [`is_over`](Self::is_over).
     pub(super) fn end(&mut self, context: &mut Context<'_>) {
         match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Captured(captured) => {
                 let watch = captured.release(context);
-                context.crew.hand_out(context.number, What::Drain(watch));
+                context.workers.assign(context.number, Action::Drain(watch));
             }
-            Phase::Detached(watch, ..) => context.crew.hand_out(context.number, What::Drain(watch)),
+            Phase::Detached(watch, ..) => context.workers.assign(context.number, Action::Drain(watch)),
             Phase::Waiting(_) => self.phase = Phase::Over(Ok(std::mem::take(&mut self.summary))),
             other => self.phase = other,
         }
@@ -334,55 +344,56 @@ impl Captured {
             Ok(control) => control,
             Err(error) => return Err((watch, error)),
         };
-        let now = context.crew.clock().monotonic();
-        // Without events, as when the machine has no watch left, the database is looked at often.
-        let followed = context.wake.follow(context.number, &watch.shared.subject.database).ok();
+        let now = context.workers.clock().monotonic();
+        // Without events, for example when the system has no inotify watch left, the database is
+        // looked at often.
+        let followed = context.wake.follow(context.number, &watch.shared.watched.database).ok();
         let pace = Pace::new(now, followed.is_some());
-        let snapshot_due = context.crew.options().snapshot_every.map(|every| now + every);
+        let snapshot_due = context.workers.options().snapshot_every.map(|every| now + every);
         Ok(Captured { watch, control, followed, pace, due: now, snapshot_due, place_due: now, mark_due: now })
     }
 
-    /// From here on the other threads work for it.
-    fn begin(&mut self, crew: &Crew) {
-        crew.activate(&self.watch.shared);
+    /// Makes the other threads work for this member.
+    fn begin(&mut self, workers: &Workers) {
+        workers.activate(&self.watch.shared);
         if let Some(base) = self.watch.attached.as_mut().and_then(|attached| attached.base.take()) {
-            read_base(&self.watch.shared, crew, base, None);
+            read_base(&self.watch.shared, workers, base, None);
         }
     }
 
-    /// Gives the watch back; nothing is begun for it any more.
+    /// Returns the watch. No thread starts new work for it.
     fn release(self, context: &mut Context<'_>) -> Box<Watch> {
         if let Some(followed) = self.followed {
             context.wake.unfollow(followed);
         }
-        context.crew.deactivate(&self.watch.shared);
+        context.workers.deactivate(&self.watch.shared);
         self.watch
     }
 
-    /// Notes that nothing came until `until`, if that can be relied on.
-    fn vouch(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
+    /// Records that nothing was committed up to `until`, if the events are reliable.
+    fn note_quiet(&mut self, until: Timestamp, monotonic: Duration, members: usize) {
         let shared = &self.watch.shared;
         let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else { return };
-        if !self.pace.vouches() {
+        if !self.pace.proves_quiet() {
             return;
         }
         let marks = monotonic >= self.mark_due;
-        if marks && (source.check_in_place().is_err() || shared.subject.place().check().is_err()) {
-            self.due = monotonic; // the next look says what is wrong
+        if marks && (source.check_in_place().is_err() || shared.watched.place().check().is_err()) {
+            self.due = monotonic; // the next look reports the fault
             return;
         }
-        capture.vouch(until, monotonic, marks);
+        capture.note_quiet(until, monotonic, marks);
         if marks {
-            shared.captured(capture);
+            shared.note_progress(capture);
             self.mark_due =
                 monotonic + MARK_EVERY.max(MARK_EACH * u32::try_from(members).unwrap_or(u32::MAX));
         }
     }
 
-    /// One look, and what follows from it.
+    /// One look, and the actions that follow from it.
     fn round(&mut self, context: &Context<'_>, members: usize) -> Result<()> {
-        let crew = context.crew;
-        let now = crew.clock().monotonic();
+        let workers = context.workers;
+        let now = workers.clock().monotonic();
         let shared = Arc::clone(&self.watch.shared);
         if let Some(failure) = shared.take_failure() {
             return Err(failure);
@@ -399,31 +410,31 @@ impl Captured {
         }
         let before = capture.last_tx();
         let published = capture.look(source)?;
-        // Before anybody is told until when the log is complete.
-        shared.subject.place().check()?;
+        // Check before publishing the time up to which the log is complete.
+        shared.watched.place().check()?;
         let found = capture.last_tx() != before;
-        // A look that could not see anything settles nothing.
+        // A look that could not read the index changes no assumption.
         if published.is_some() {
             let unsettled = !found && capture.is_unsettled(source)?;
             self.pace.looked(now, found, unsettled);
         }
-        shared.captured(capture);
+        shared.note_progress(capture);
         if !shared.snapshots.base_pending.load(Ordering::Acquire) {
             if let Some(published) = published {
-                keeper.tend(source, capture, published)?;
-                shared.captured(capture);
+                keeper.maintain(source, capture, published)?;
+                shared.note_progress(capture);
             }
-            self.requests(crew, &shared, now)?;
+            self.requests(workers, &shared, now)?;
         }
         if shared.has_news() {
-            crew.tell_news();
+            workers.signal_news();
         }
-        self.due = now + self.pace.pause(now, crew.options().look_every, members);
+        self.due = now + self.pace.pause(now, workers.options().look_every, members);
         Ok(())
     }
 
-    /// Snapshots that are asked for, due, or needed.
-    fn requests(&mut self, crew: &Crew, shared: &Arc<Shared>, now: Duration) -> Result<()> {
+    /// Starts snapshots that are requested, due, or needed.
+    fn requests(&mut self, workers: &Workers, shared: &Arc<Shared>, now: Duration) -> Result<()> {
         let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else {
             return Ok(());
         };
@@ -434,15 +445,15 @@ impl Captured {
         let state = &shared.snapshots;
         match self.control.poll() {
             None => {}
-            Some((_, asker)) if state.jobs.load(Ordering::Relaxed) >= JOBS_MAX => {
-                asker.answer(Err("too many snapshots wait already; try again later"));
+            Some((_, requester)) if state.jobs.load(Ordering::Relaxed) >= JOBS_MAX => {
+                requester.answer(Err("too many snapshots are waiting; try again later"));
             }
-            Some((Request::Snapshot, asker)) => {
-                crew.submit(Job { shared: Arc::clone(shared), base: None, asker: Some(asker) });
+            Some((Request::Snapshot, requester)) => {
+                workers.submit(Job { shared: Arc::clone(shared), base: None, requester: Some(requester) });
             }
-            Some((Request::FullSnapshot, asker)) => {
+            Some((Request::FullSnapshot, requester)) => {
                 let base = base(true)?;
-                read_base(shared, crew, base, Some(asker));
+                read_base(shared, workers, base, Some(requester));
                 return Ok(());
             }
         }
@@ -450,18 +461,18 @@ impl Captured {
         if base_due > 0 && now.as_millis() >= u128::from(base_due) {
             state.base_due_ms.store(0, Ordering::Relaxed);
             let base = base(false)?;
-            read_base(shared, crew, base, None);
+            read_base(shared, workers, base, None);
             return Ok(());
         }
         if self.snapshot_due.is_some_and(|due| now >= due) && state.jobs.load(Ordering::Relaxed) == 0 {
-            self.snapshot_due = crew.options().snapshot_every.map(|every| now + every);
-            crew.submit(Job { shared: Arc::clone(shared), base: None, asker: None });
+            self.snapshot_due = workers.options().snapshot_every.map(|every| now + every);
+            workers.submit(Job { shared: Arc::clone(shared), base: None, requester: None });
         }
         Ok(())
     }
 }
 
-fn read_base(shared: &Arc<Shared>, crew: &Crew, base: PendingBase, asker: Option<Asker>) {
+fn read_base(shared: &Arc<Shared>, workers: &Workers, base: PendingBase, requester: Option<Requester>) {
     shared.snapshots.base_pending.store(true, Ordering::Release);
-    crew.submit(Job { shared: Arc::clone(shared), base: Some(Box::new(base)), asker });
+    workers.submit(Job { shared: Arc::clone(shared), base: Some(Box::new(base)), requester });
 }

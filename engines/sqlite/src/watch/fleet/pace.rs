@@ -1,59 +1,59 @@
 //! How often a database is looked at.
 //!
-//! | state | a look every |
+//! | state | interval between looks |
 //! | --- | --- |
 //! | its files changed, or a commit was found, less than [`HOT`] ago | [`WatchOptions::look_every`](super::super::WatchOptions) |
-//! | frames stand in its log that are not published: a commit may come without another write | four times that |
-//! | changes of its files can't be relied on | as while it is hot |
+//! | its `-wal` file has unpublished frames: a commit may follow without another write | four times that |
+//! | file events are unreliable | as while it is hot |
 //! | at rest | [`SLOW`], more with hundreds of databases |
 //!
-//! Events are relied on for times (no event, so nothing was committed until now) only after a commit was found
-//! together with one. A commit that was found without one shows that they don't reach us.
+//! The absence of events proves that nothing was committed only after a commit was found together
+//! with an event. A commit found without an event shows that events do not arrive.
 
 use std::time::Duration;
 
-/// A database is looked at often for this long after a change.
+/// Time after a change during which a database is looked at often.
 const HOT: Duration = Duration::from_millis(50);
-/// A database at rest is looked at this often.
+/// Interval between looks at a database at rest.
 const SLOW: Duration = Duration::from_secs(1);
-/// With many databases at rest the pause grows by this much for each.
+/// With many databases at rest the interval is this long per database.
 const SLOW_EACH: Duration = Duration::from_millis(20);
 
-/// What is known of one database.
+/// What is known about one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pace {
     hot_until: Duration,
     /// Its files changed since the last look.
     changed: bool,
-    /// Unpublished frames were found by the last look.
+    /// The last look found unpublished frames.
     unsettled: bool,
     trust: Trust,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
-    /// There are no events for its files, or they don't tell of commits.
+    /// Its files have no events, or the events don't reveal commits.
     None,
-    /// There are events; no commit has come yet.
+    /// Its files have events; no commit has come yet.
     Untried,
-    /// A commit came with one.
+    /// A commit came with an event.
     Proven,
 }
 
 impl Pace {
-    /// A database that is captured from now on; `followed` if there are events for its files.
+    /// The pace of a database whose capture begins. `followed` is true if its files have events.
     pub(super) fn new(now: Duration, followed: bool) -> Self {
         let trust = if followed { Trust::Untried } else { Trust::None };
         Pace { hot_until: now + HOT, changed: false, unsettled: false, trust }
     }
 
-    /// Its files changed.
+    /// Records a change of its files.
     pub(super) fn touch(&mut self, now: Duration) {
         self.changed = true;
         self.hot_until = now + HOT;
     }
 
-    /// A look found a commit or not, and unpublished frames or not.
+    /// Records whether a look found a commit, and whether it found unpublished frames.
     pub(super) fn looked(&mut self, now: Duration, found: bool, unsettled: bool) {
         // A commit may be published some time after its frames were written, without another event.
         let expected = self.changed || now < self.hot_until || self.unsettled;
@@ -69,7 +69,7 @@ impl Pace {
         }
     }
 
-    /// The pause until the next look, of `members` databases in all.
+    /// The pause until the next look, in a fleet of `members` databases.
     pub(super) fn pause(&self, now: Duration, look_every: Duration, members: usize) -> Duration {
         if now < self.hot_until || self.trust == Trust::None {
             look_every
@@ -80,8 +80,8 @@ impl Pace {
         }
     }
 
-    /// True if nothing was committed since the last look as long as no event came.
-    pub(super) fn vouches(&self) -> bool {
+    /// True if the absence of events proves that nothing was committed since the last look.
+    pub(super) fn proves_quiet(&self) -> bool {
         self.trust == Trust::Proven && !self.changed && !self.unsettled
     }
 }
@@ -91,33 +91,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_believed_after_one_came_with_a_commit() {
+    fn events_are_trusted_after_one_came_with_a_commit() {
         let (at, every) = (Duration::from_millis, Duration::from_millis(5));
         let mut pace = Pace::new(at(0), true);
         assert_eq!(pace.pause(at(10), every, 1), every);
         assert_eq!(pace.pause(at(100), every, 1), SLOW);
         assert_eq!(pace.pause(at(100), every, 300), Duration::from_secs(6));
         pace.looked(at(100), false, false);
-        assert!(!pace.vouches());
+        assert!(!pace.proves_quiet());
         pace.touch(at(200));
         assert_eq!(pace.pause(at(201), every, 300), every);
         pace.looked(at(201), true, false);
-        assert!(pace.vouches());
+        assert!(pace.proves_quiet());
         pace.looked(at(206), false, true);
-        assert!(!pace.vouches(), "a commit may be about to be published");
+        assert!(!pace.proves_quiet(), "a commit may be about to be published");
         assert_eq!(pace.pause(at(300), every, 1), every * 4);
         pace.looked(at(1300), true, false);
-        assert!(pace.vouches(), "it was published late");
+        assert!(pace.proves_quiet(), "the commit was published late");
         pace.looked(at(1400), true, false);
-        assert!(!pace.vouches(), "a commit came without an event");
+        assert!(!pace.proves_quiet(), "a commit came without an event");
         assert_eq!(pace.pause(at(9000), every, 1), every);
     }
 
     #[test]
-    fn without_events_each_look_counts() {
+    fn without_events_the_pace_stays_fast() {
         let pace = Pace::new(Duration::ZERO, false);
         let every = Duration::from_millis(5);
         assert_eq!(pace.pause(Duration::from_secs(9), every, 1), every);
-        assert!(!pace.vouches());
+        assert!(!pace.proves_quiet());
     }
 }

@@ -1,8 +1,10 @@
-//! What the capturing thread sleeps on: changes of the databases' files, requests, results of other threads.
+//! Wakes the capturing thread: on changes of the databases' files, requests, results of other
+//! threads.
 //!
-//! inotify tells of each write to a `-wal` or database file by any process of this machine, in the same system call that
-//! writes. SQLite publishes a commit after it wrote its frames; so if no event came until some time, nothing was
-//! published that was not seen before. Who relies on that must have seen it work: see [`super::pace`].
+//! inotify reports each write to a `-wal` or database file by any process of this machine, within
+//! the system call that writes. SQLite publishes a commit after it wrote the frames. So if no event
+//! arrived up to some time, nothing was published since the last look. A caller that relies on this
+//! must have seen it work: see [`super::pace`].
 
 use std::collections::HashMap;
 use std::io;
@@ -20,7 +22,7 @@ use crate::source::with_suffix;
 
 const CHANGES: u64 = 0;
 const CALLED: u64 = 1;
-/// Control sockets have their member's number added to this.
+/// The event data of a control socket is its member's number plus this.
 const FIRST_MEMBER: u64 = 2;
 const EVENTS_MAX: usize = 64;
 
@@ -31,17 +33,17 @@ pub(super) struct Waker(Arc<OwnedFd>);
 impl Waker {
     /// Ends the current or the next wait.
     pub(super) fn wake(&self) {
-        // It can only fail when it is already signalled more often than a counter holds.
+        // This fails only when the counter is full, and then the thread is already woken.
         let _ = rustix::io::write(self.0.as_ref(), &1u64.to_ne_bytes());
     }
 
-    /// Checks that this process can open `count` more descriptors at this moment.
+    /// Checks that this process can open `count` more descriptors at the moment.
     pub(super) fn check_descriptors(&self, count: usize) -> io::Result<()> {
         (0..count).map(|_| self.0.try_clone()).collect::<io::Result<Vec<_>>>().map(drop)
     }
 }
 
-/// The descriptors that are waited on.
+/// The descriptors that the thread waits on.
 #[derive(Debug)]
 pub(super) struct Wake {
     epoll: OwnedFd,
@@ -50,16 +52,16 @@ pub(super) struct Wake {
     members: HashMap<i32, usize>,
 }
 
-/// The watches of one member's files.
+/// The inotify watches of one member's files.
 #[derive(Debug, Default)]
-pub(super) struct Followed(Vec<i32>);
+pub(super) struct FileWatches(Vec<i32>);
 
-/// What ended a wait.
+/// The reasons that ended a wait.
 #[derive(Debug, Default)]
 pub(super) struct Woken {
     /// Members whose files changed.
     pub(super) changed: Vec<usize>,
-    /// Members of which something is requested.
+    /// Members with a request.
     pub(super) asked: Vec<usize>,
     /// Events were lost: any file may have changed.
     pub(super) overflow: bool,
@@ -83,10 +85,11 @@ impl Wake {
         Waker(Arc::clone(&self.called))
     }
 
-    /// Listens to changes of a database's files. The error says that this machine has no watch left, or can't.
-    pub(super) fn follow(&mut self, member: usize, database: &Path) -> io::Result<Followed> {
+    /// Listens to changes of a database's files. The error says that the system has no inotify
+    /// watch left, or does not support them.
+    pub(super) fn follow(&mut self, member: usize, database: &Path) -> io::Result<FileWatches> {
         use inotify::WatchFlags as F;
-        let mut followed = Followed::default();
+        let mut followed = FileWatches::default();
         let flags = F::MODIFY | F::ATTRIB | F::MOVE_SELF | F::DELETE_SELF;
         for path in [database.to_owned(), with_suffix(database, "-wal")] {
             match inotify::add_watch(&self.inotify, &path, flags) {
@@ -104,21 +107,21 @@ impl Wake {
     }
 
     /// Ends what [`follow`](Self::follow) began.
-    pub(super) fn unfollow(&mut self, followed: Followed) {
+    pub(super) fn unfollow(&mut self, followed: FileWatches) {
         for watch in followed.0 {
             self.members.remove(&watch);
-            // It is gone already if its file was removed.
+            // The kernel has already removed it if its file was removed.
             let _ = inotify::remove_watch(&self.inotify, watch);
         }
     }
 
-    /// Wakes for requests on a socket too, until that is closed.
+    /// Also wakes on requests on `socket`, until it is closed.
     pub(super) fn listen(&self, member: usize, socket: impl AsFd) -> io::Result<()> {
         let data = epoll::EventData::new_u64(FIRST_MEMBER + member as u64);
         Ok(epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN)?)
     }
 
-    /// Waits for something to do, at most for `timeout`.
+    /// Waits for an event, at most for `timeout`.
     pub(super) fn wait(&mut self, timeout: Duration) -> io::Result<Woken> {
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
         let timeout = rustix::event::Timespec {
@@ -143,7 +146,7 @@ impl Wake {
         Ok(woken)
     }
 
-    /// Reads the events that are there now, whatever woke us: who finds none may rely on it.
+    /// Reads all pending events, whatever ended the wait. A caller that gets none may rely on it.
     fn changes(&self, woken: &mut Woken) -> io::Result<()> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
@@ -167,7 +170,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn writes_calls_and_nothing_are_told_apart() {
+    fn writes_and_calls_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("x.db");
         let mut wake = Wake::new().unwrap();

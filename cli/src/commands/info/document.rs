@@ -1,0 +1,206 @@
+//! Answer of `pitr info`.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::output::Document;
+use crate::output::human::{self, Align, Table};
+use crate::output::values::{Gap, Position, SnapshotKind, Time};
+
+/// Answer of `info`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Info {
+    pub(crate) sources: Vec<Source>,
+    pub(crate) stored_bytes: u64,
+    /// Who may read the repository besides its owner. Absent if only the owner may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) readable_by: Option<Readable>,
+}
+
+/// Who may read a repository besides its owner.
+#[derive(Debug, Serialize)]
+pub(crate) struct Readable {
+    /// `group` or `everyone`.
+    pub(crate) who: &'static str,
+    /// Command that restricts the repository to its owner.
+    pub(crate) command: String,
+}
+
+/// One source in the repository.
+#[derive(Debug, Serialize)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) engine: String,
+    pub(crate) snapshots: Vec<Snapshot>,
+    pub(crate) restorable: Vec<Interval>,
+    pub(crate) gaps: Vec<Gap>,
+    /// Named recovery points. Empty in this version.
+    pub(crate) points: Vec<String>,
+    /// Snapshots with unreadable roots, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) damaged: Vec<String>,
+    /// Seconds since the newest archived watermark. Negative if the watermark is ahead of this
+    /// machine's clock. Null if nothing is archived.
+    pub(crate) archive_lag_seconds: Option<f64>,
+}
+
+/// One snapshot.
+#[derive(Debug, Serialize)]
+pub(crate) struct Snapshot {
+    pub(crate) snapshot_id: String,
+    pub(crate) kind: SnapshotKind,
+    /// The snapshot that it was compared with. A restore does not need it.
+    pub(crate) parent_id: Option<String>,
+    pub(crate) timeline: u32,
+    /// A restore reads the log from this LSN on.
+    pub(crate) redo_from_lsn: u64,
+    #[serde(flatten)]
+    pub(crate) at: Position,
+    pub(crate) created: Time,
+    pub(crate) logical_bytes: u64,
+    pub(crate) changed_bytes: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) codec: String,
+    pub(crate) encrypted: bool,
+    /// Path of the snapshot's root in the repository.
+    pub(crate) root: String,
+}
+
+/// A range of a timeline in which every commit can be restored.
+#[derive(Debug, Serialize)]
+pub(crate) struct Interval {
+    pub(crate) timeline: u32,
+    pub(crate) from: Position,
+    pub(crate) to: Position,
+}
+
+impl Document for Info {
+    fn for_people(&self) -> String {
+        let mut text =
+            format!("{} stored, {} sources\n", human::bytes(self.stored_bytes), self.sources.len());
+        if let Some(Readable { who, command }) = &self.readable_by {
+            let who = match *who {
+                "everyone" => "READABLE BY EVERY USER of this machine",
+                _ => "readable by the members of its folder's group",
+            };
+            let _ = writeln!(text, "{who}; to restrict it to its owner: {command}");
+        }
+        for source in &self.sources {
+            text += &source.for_people();
+        }
+        text
+    }
+}
+
+impl Source {
+    fn for_people(&self) -> String {
+        let mut text = String::new();
+        let lag = match self.archive_lag_seconds {
+            None => "nothing archived".to_owned(),
+            Some(lag) if lag < 0.0 => {
+                format!("archived up to a time {} ahead of this machine's clock", human::seconds(-lag))
+            }
+            Some(lag) => format!("archived up to {} ago", human::seconds(lag)),
+        };
+        let _ = writeln!(text, "\n{} ({}), {lag}", self.name, self.engine);
+        for span in &self.restorable {
+            let _ = writeln!(
+                text,
+                "  restorable on timeline {}: {}\n                       to {}",
+                span.timeline, span.from, span.to
+            );
+        }
+        for gap in &self.gaps {
+            let to = gap.to.map_or("still open".into(), |to| to.to_string());
+            let _ = writeln!(text, "  GAP from {}\n        to {to}: {}", gap.from, gap.reason);
+        }
+        let mut table = Table::new(&[
+            ("  SNAPSHOT", Align::Left),
+            ("KIND", Align::Left),
+            ("TX", Align::Right),
+            ("TIME (UTC)", Align::Left),
+            ("SIZE", Align::Right),
+            ("CHANGED", Align::Right),
+            ("STORED", Align::Right),
+        ]);
+        for snapshot in &self.snapshots {
+            table.row([
+                format!("  {}", snapshot.snapshot_id),
+                snapshot.kind.to_string(),
+                snapshot.at.tx.to_string(),
+                snapshot.at.time.to_string(),
+                human::bytes(snapshot.logical_bytes),
+                human::bytes(snapshot.changed_bytes),
+                human::bytes(snapshot.stored_bytes),
+            ]);
+        }
+        for damaged in &self.damaged {
+            let _ = writeln!(text, "  DAMAGED snapshot: {damaged}");
+        }
+        text + &table.render()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitr::format::{Lsn, Timestamp, TxId};
+    use serde_json::Value;
+
+    fn position(tx: u64) -> Position {
+        let time = Time(Timestamp::from_micros(1_795_271_526_000_001));
+        Position::of(Lsn::new(tx * 100), TxId::new(tx), time)
+    }
+
+    fn keys(document: &impl Serialize) -> Vec<String> {
+        let Value::Object(map) = serde_json::to_value(document).unwrap() else { panic!("not an object") };
+        map.keys().cloned().collect()
+    }
+
+    #[test]
+    fn info_has_its_keys() {
+        let mut info = Info {
+            sources: vec![Source {
+                name: "shop".into(),
+                engine: "sqlite".into(),
+                snapshots: vec![Snapshot {
+                    snapshot_id: "5f".into(),
+                    kind: SnapshotKind::Full,
+                    parent_id: None,
+                    timeline: 1,
+                    redo_from_lsn: 100,
+                    at: position(1),
+                    created: position(1).time,
+                    logical_bytes: 4096,
+                    changed_bytes: 4096,
+                    stored_bytes: 900,
+                    codec: "zstd:3".into(),
+                    encrypted: false,
+                    root: "sources/shop/snapshots/1".into(),
+                }],
+                damaged: vec![],
+                restorable: vec![Interval { timeline: 1, from: position(1), to: position(7) }],
+                gaps: vec![Gap { source: None, from: position(7), to: None, reason: "not watched".into() }],
+                points: vec![],
+                archive_lag_seconds: Some(0.4),
+            }],
+            stored_bytes: 900,
+            readable_by: None,
+        };
+        assert_eq!(keys(&info).join(" "), "sources stored_bytes");
+        let expected = "archive_lag_seconds engine gaps name points restorable snapshots";
+        assert_eq!(keys(&info.sources[0]).join(" "), expected);
+        assert_eq!(keys(&info.sources[0].restorable[0]).join(" "), "from timeline to");
+        assert_eq!(keys(&info.sources[0].gaps[0]).join(" "), "from reason to");
+        assert!(info.for_people().contains("GAP"), "{}", info.for_people());
+        assert!(!info.for_people().contains("chmod"), "{}", info.for_people());
+        // A clock that was ahead (FAILURES 56).
+        let ahead = Source { archive_lag_seconds: Some(-86_400.0), ..info.sources.remove(0) }.for_people();
+        assert!(ahead.contains("24 h 00 min ahead of this machine's clock"), "{ahead}");
+        let open = Readable { who: "everyone", command: "chmod -R go= /r".into() };
+        let info = Info { readable_by: Some(open), ..info };
+        assert_eq!(keys(&info).join(" "), "readable_by sources stored_bytes");
+        assert!(info.for_people().contains("EVERY USER") && info.for_people().contains("chmod -R go= /r"));
+    }
+}

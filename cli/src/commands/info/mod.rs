@@ -1,0 +1,111 @@
+//! `pitr info`.
+
+pub(crate) mod args;
+mod document;
+
+use pitr::format::{SourceName, TimelineId, Timestamp};
+use pitr::objects::Readers;
+use pitr::recovery::Restorable;
+use pitr::snapshot;
+use pitr::{BackupMetadata, Backups, Pitr};
+
+use self::document::{Interval, Readable, Snapshot, Source};
+use super::{gaps, open, sources_of, targets};
+use crate::args::Global;
+use crate::failure::CliError;
+use crate::failure::explain::explain;
+use crate::output::values::{Position, SnapshotKind, Time};
+
+pub(crate) fn run(global: &Global) -> Result<(), CliError> {
+    let pitr = open(global)?;
+    let names = match global.sources.as_slice() {
+        [] => pitr.sources().map_err(explain)?,
+        names => sources_of(&pitr, names, false).map_err(explain)?,
+    };
+    let sources = names.iter().map(|name| source(&pitr, name)).collect::<Result<_, _>>()?;
+    let listed = pitr.objects().listing("").map_err(|e| explain(e.into()))?;
+    let stored_bytes = listed.entries.iter().map(|entry| entry.size).sum();
+    let readable_by = readable_by(&pitr)?;
+    global.output().answer(&document::Info { sources, stored_bytes, readable_by })
+}
+
+/// Who may read the repository besides its owner, and the command that changes it (FAILURES 58).
+fn readable_by(pitr: &Pitr) -> Result<Option<Readable>, CliError> {
+    let readers = pitr.objects().readers().map_err(|e| explain(e.into()))?;
+    Ok(readers.map(|readers| Readable {
+        who: if readers == Readers::Group { "group" } else { "everyone" },
+        command: format!("chmod -R go= {}", quoted(pitr.objects().place())),
+    }))
+}
+
+/// A path, quoted for a shell.
+fn quoted(path: &str) -> String {
+    let is_plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
+    if is_plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
+    let newest = pitr.history(name, None).map_err(explain)?;
+    let Backups { backups, damaged } = pitr.backups(name).map_err(explain)?;
+    let mut timelines: Vec<TimelineId> = newest.catalog().timelines().keys().copied().collect();
+    if timelines.is_empty() {
+        timelines.push(newest.lineage().timeline());
+    }
+    let mut restorable = Vec::new();
+    let mut gaps = Vec::new();
+    let mut latest: Option<Timestamp> = None;
+    for timeline in timelines {
+        let history = pitr.history(name, Some(timeline)).map_err(explain)?;
+        let spans = history.restorable().map_err(|e| explain(e.into()))?;
+        latest = latest.max(spans.iter().map(|span| span.watermark).max());
+        let is_newest = timeline == newest.lineage().timeline();
+        // A gap on an earlier timeline is listed with that timeline.
+        let here =
+            |after: Option<&Restorable>| after.map_or(is_newest, |span| span.from.timeline == timeline);
+        gaps.extend(gaps::of(&history, &spans, here)?);
+        // A span that ends on an earlier timeline is listed with that timeline.
+        restorable.extend(spans.iter().filter(|span| span.to.timeline == timeline).map(|span| Interval {
+            timeline: timeline.get(),
+            from: targets::position(&span.from),
+            to: targets::position(&span.to),
+        }));
+    }
+    let engine = backups.last().map_or("sqlite", |backup| backup.engine.as_str()).to_owned();
+    let now = pitr.clock().now();
+    Ok(Source {
+        name: name.to_string(),
+        engine,
+        snapshots: backups.iter().map(snapshot).collect(),
+        damaged: damaged.iter().map(ToString::to_string).collect(),
+        restorable,
+        gaps,
+        points: Vec::new(),
+        archive_lag_seconds: latest.filter(|at| *at > Timestamp::MIN).map(|at| seconds_since(at, now)),
+    })
+}
+
+/// Seconds from `earlier` to `now`, negative if `earlier` is later.
+fn seconds_since(earlier: Timestamp, now: Timestamp) -> f64 {
+    (now.since(earlier) as f64 - earlier.since(now) as f64) / 1e6
+}
+
+fn snapshot(backup: &BackupMetadata) -> Snapshot {
+    Snapshot {
+        snapshot_id: backup.id.to_string(),
+        kind: match backup.kind {
+            snapshot::SnapshotKind::Full => SnapshotKind::Full,
+            snapshot::SnapshotKind::Incremental => SnapshotKind::Incremental,
+        },
+        parent_id: backup.parent.map(|id| id.to_string()),
+        timeline: backup.timeline.get(),
+        redo_from_lsn: backup.redo_from.get(),
+        at: Position::of(backup.consistent_at, backup.tx, Time(backup.time)),
+        created: Time(backup.created),
+        logical_bytes: backup.logical_bytes,
+        changed_bytes: backup.changed_bytes,
+        stored_bytes: backup.stored_bytes,
+        codec: backup.codec.to_string(),
+        encrypted: backup.encrypted,
+        root: backup.root.clone(),
+    }
+}

@@ -1,0 +1,152 @@
+//! `pitr log`.
+
+pub(crate) mod args;
+mod document;
+
+use pitr::Pitr;
+use pitr::archive::{CommitEntry, Search};
+use pitr::format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
+use pitr::recovery::{History, Moment};
+
+use self::args::Log;
+use self::document::{Fork, Log as Answer, Times, Transaction};
+use super::{gaps, open, sources_of, targets};
+use crate::args::Global;
+use crate::args::target::Target;
+use crate::failure::CliError;
+use crate::failure::explain::explain;
+use crate::output::values::{Position, Time};
+
+pub(crate) fn run(global: &Global, args: &Log) -> Result<(), CliError> {
+    let pitr = open(global)?;
+    let sources = sources_of(&pitr, &global.sources, args.all).map_err(explain)?;
+    let answer = match sources.as_slice() {
+        [source] => of_source(&pitr, source, args)?,
+        several => of_several(&pitr, several, args)?,
+    };
+    global.output().answer(&answer)
+}
+
+/// The logs of several sources, merged by time.
+fn of_several(pitr: &Pitr, sources: &[SourceName], args: &Log) -> Result<Answer, CliError> {
+    let has_numbers = |target: &Option<Target>| {
+        target.is_some_and(|target| !matches!(target, Target::Latest | Target::Time(_)))
+    };
+    if args.timeline.is_some() || has_numbers(&args.from) || has_numbers(&args.to) {
+        let what = "timelines, transactions, LSNs and snapshots differ between sources";
+        return Err(CliError::usage(what).next("give times for several sources"));
+    }
+    let logs = sources.iter().map(|source| Ok((source.as_str(), of_source(pitr, source, args)?)));
+    Ok(Answer::merged(logs.collect::<Result<Vec<_>, CliError>>()?))
+}
+
+fn of_source(pitr: &Pitr, source: &SourceName, args: &Log) -> Result<Answer, CliError> {
+    let history = pitr.history(source, args.timeline.map(TimelineId::new)).map_err(explain)?;
+    let now = pitr.clock().now();
+    let moment = |target| targets::in_log(pitr, source, target, now);
+    let window = Window { from: args.from.map(moment).transpose()?, to: args.to.map(moment).transpose()? };
+    let transactions = transactions(&history, &window)?;
+    let spans = history.restorable().map_err(|e| explain(e.into()))?;
+    let mut gaps = gaps::of(&history, &spans, |_| true)?;
+    gaps.retain(|gap| window.meets(place(&gap.from), gap.to.as_ref().map(place)));
+    let mut forks = forks(&history);
+    forks.retain(|fork| {
+        // A fork has an LSN but no transaction: take the last one before it.
+        let before = transactions.iter().rev().find(|tx| tx.at.lsn <= fork.lsn);
+        let tx = before.map_or(TxId::NONE, |before| TxId::new(before.at.tx));
+        let at = (fork.time.0, Lsn::new(fork.lsn), tx);
+        window.meets(at, Some(at))
+    });
+    Ok(Answer { transactions, gaps, forks })
+}
+
+/// A position in the history: time, LSN and transaction.
+type Place = (Timestamp, Lsn, TxId);
+
+fn place(position: &Position) -> Place {
+    (position.time.0, Lsn::new(position.lsn), TxId::new(position.tx))
+}
+
+/// The requested part of the history, both ends included.
+struct Window {
+    from: Option<Moment>,
+    to: Option<Moment>,
+}
+
+impl Window {
+    fn holds(&self, at: Place) -> bool {
+        self.meets(at, Some(at))
+    }
+
+    /// True if the window overlaps the range from `begin` to `end`. A range without an end is open.
+    fn meets(&self, begin: Place, end: Option<Place>) -> bool {
+        let ends_after_from = match (self.from, end) {
+            (None, _) | (_, None) => true,
+            (Some(Moment::Latest | Moment::Snapshot(_)), _) => false,
+            (Some(Moment::Time(time)), Some(end)) => end.0 >= time,
+            (Some(Moment::Lsn(lsn)), Some(end)) => end.1 >= lsn,
+            (Some(Moment::Tx(tx)), Some(end)) => end.2 >= tx,
+        };
+        let begins_before_to = match self.to {
+            None | Some(Moment::Latest | Moment::Snapshot(_)) => true,
+            Some(Moment::Time(time)) => begin.0 <= time,
+            Some(Moment::Lsn(lsn)) => begin.1 <= lsn,
+            Some(Moment::Tx(tx)) => begin.2 <= tx,
+        };
+        ends_after_from && begins_before_to
+    }
+}
+
+fn transactions(history: &History, window: &Window) -> Result<Vec<Transaction>, CliError> {
+    let search = Search::new(history.archive(), history.pieces());
+    if matches!(window.from, Some(Moment::Latest)) {
+        // `--from latest` lists only the last transaction.
+        return last_only(history, &search);
+    }
+    let mut transactions = Vec::new();
+    for found in search.transactions(Lsn::ORIGIN) {
+        let commit = found.map_err(|e| explain(e.into()))?.commit;
+        if window.holds((commit.time, commit.lsn, commit.tx)) {
+            transactions.push(transaction(history, &commit));
+        }
+    }
+    Ok(transactions)
+}
+
+fn last_only(history: &History, search: &Search<'_>) -> Result<Vec<Transaction>, CliError> {
+    let last = search.split(|_| true).map_err(|e| explain(e.into()))?.before;
+    let Some(last) = last else { return Ok(Vec::new()) };
+    let found = search.transaction(last.tx).map_err(|e| explain(e.into()))?;
+    Ok(found.map(|found| transaction(history, &found.commit)).into_iter().collect())
+}
+
+fn transaction(history: &History, commit: &CommitEntry) -> Transaction {
+    Transaction {
+        source: None,
+        at: Position::of(commit.lsn, commit.tx, Time(commit.time)),
+        earliest: Time(commit.earliest),
+        blocks: commit.blocks,
+        bytes: commit.bytes,
+        restorable: history.coverage().interval_at(commit.lsn).is_some(),
+    }
+}
+
+/// The points at which the history continues on another timeline.
+fn forks(history: &History) -> Vec<Fork> {
+    let timelines = history.catalog().timelines();
+    let legs = history.lineage().legs().iter().skip(1);
+    let forks = legs.filter_map(|leg| {
+        let timeline = timelines.get(&leg.timeline)?;
+        let ambiguous = timeline.ambiguous.map(|(from, to)| Times { from: Time(from), to: Time(to) });
+        Some(Fork {
+            source: None,
+            timeline: leg.timeline.get(),
+            parent: timeline.parent.map(TimelineId::get),
+            lsn: timeline.fork.get(),
+            time: Time(timeline.created),
+            reason: timeline.reason.as_str().to_owned(),
+            ambiguous,
+        })
+    });
+    forks.collect()
+}

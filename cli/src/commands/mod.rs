@@ -1,0 +1,77 @@
+//! The commands. Each folder holds a command's arguments, its code and its answer.
+
+pub(crate) mod backup;
+pub(crate) mod demo;
+mod gaps;
+pub(crate) mod info;
+pub(crate) mod init;
+pub(crate) mod key;
+pub(crate) mod log;
+pub(crate) mod prune;
+pub(crate) mod restore;
+mod targets;
+pub(crate) mod verify;
+pub(crate) mod wal;
+pub(crate) mod watch;
+
+use std::path::Path;
+
+use pitr::codec::Codec;
+use pitr::format::SourceName;
+use pitr::{Pitr, PitrConfig};
+
+use crate::args::{Args, Command, Global};
+use crate::failure::explain::explain;
+use crate::failure::{CliError, Exit};
+
+/// Runs the command of a parsed command line.
+pub(crate) fn run(args: Args) -> Result<(), CliError> {
+    let global = &args.global;
+    match args.command {
+        Command::Demo(_) => demo::run(global),
+        Command::Init(init) => init::run(global, &init),
+        Command::Backup(backup) => backup::run(global, &backup),
+        Command::Watch(watch) => watch::run(global, watch),
+        Command::Restore(restore) => restore::run(global, &restore),
+        Command::Log(log) => log::run(global, &log),
+        Command::Info(_) => info::run(global),
+        Command::Verify(verify) => verify::run(global, &verify),
+        Command::Prune(prune) => prune::run(global, &prune),
+        Command::Key(key) => key::run(global, &key),
+        Command::Wal(wal) => wal::run(global, &wal),
+        Command::DemoWriter(writer) => demo::writer::run(&writer.dir, writer.seed)
+            .map_err(|error| CliError::new(Exit::Failed, error).at(writer.dir.display())),
+    }
+}
+
+/// The sources that a command works on: the named ones, all, or the only one.
+fn sources_of(pitr: &Pitr, names: &[String], all: bool) -> pitr::Result<Vec<SourceName>> {
+    match names {
+        [] if all => match pitr.sources()? {
+            // No source: `only_source` returns the error.
+            sources if sources.is_empty() => pitr.only_source().map(|only| vec![only]),
+            sources => Ok(sources),
+        },
+        [] => Ok(vec![pitr.only_source()?]),
+        names => names.iter().map(|name| pitr.source(Some(name))).collect(),
+    }
+}
+
+/// The given source name, or the name of the database file.
+fn source_of(global: &Global, database: &Path) -> Result<SourceName, CliError> {
+    match global.source()? {
+        Some(name) => SourceName::new(name).map_err(CliError::usage),
+        None => Pitr::source_for(database).map_err(explain),
+    }
+}
+
+fn open(global: &Global) -> Result<Pitr, CliError> {
+    open_writing(global, Codec::default())
+}
+
+/// Opens the repository. New data is compressed with `codec`.
+fn open_writing(global: &Global, codec: Codec) -> Result<Pitr, CliError> {
+    let config = PitrConfig { codec, ..PitrConfig::at(global.repository()?) };
+    let credential = global.credential()?;
+    Pitr::open_with(&config, credential.as_deref()).map_err(explain)
+}

@@ -1,0 +1,76 @@
+//! Arguments of `pitr restore`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::args::target::Target;
+use crate::args::values::parse_interval;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+TARGET is latest, a time (2026-11-21T14:32:06Z; '2026-11-21 14:32 Europe/Paris'; local time \
+without Z, offset or zone), 13 minutes ago, lsn:N, tx:N, or snapshot:ID with the ID's first \
+digits.
+
+Several sources are restored to the same time, all or none. For them TARGET is a time or \
+latest: the newest time up to which all commits of every source are archived. PATH is a new \
+folder. Databases keep their paths below their common folder: /srv/t/a.db and /srv/t/eu/b.db \
+become PATH/a.db and PATH/eu/b.db. A source without a known path is restored under its name; so \
+are all sources if two paths collide.
+
+A restored database gets the owner and permissions of its source, as far as you are allowed to \
+set them.
+
+Examples:
+  pitr --repo /srv/backup restore --to latest --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to '13 minutes ago' --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to tx:1482 --exclusive --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to latest --delta --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to '2026-11-29 14:00 Europe/Paris' --or-before --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --source shop --source users --to latest --output /srv/shop/restored
+  pitr --repo /srv/backup restore --to latest --if-absent --if-source-exists --output /data/app.db")]
+pub(crate) struct Restore {
+    /// The state to restore
+    #[arg(long, value_name = "TARGET", value_parser = Target::parse_local)]
+    pub(crate) to: Target,
+    /// The file or folder to create; must not exist
+    #[arg(long, value_name = "PATH")]
+    pub(crate) output: PathBuf,
+    /// Restore all sources of the repository to the same time, into a folder
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Restore the state just before the target
+    #[arg(long)]
+    pub(crate) exclusive: bool,
+    /// If the target can't be restored, for example in a gap, restore the newest state before it
+    /// and report which
+    #[arg(long)]
+    pub(crate) or_before: bool,
+    /// Look for the target in the history of this timeline [default: the newest timeline]
+    #[arg(long, value_name = "N")]
+    pub(crate) timeline: Option<u32>,
+    /// Move an existing output aside; nothing is deleted
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Reuse the parts of an existing output whose hashes match the snapshot. The existing output
+    /// is moved aside; nothing is deleted. No program may have it open: its writes would go to the
+    /// file moved aside
+    #[arg(long)]
+    pub(crate) delta: bool,
+    /// Do nothing and end with exit code 0 if the output exists
+    #[arg(long, conflicts_with_all = ["force", "delta"])]
+    pub(crate) if_absent: bool,
+    /// Do nothing and end with exit code 0 if the repository does not have the source yet
+    #[arg(long)]
+    pub(crate) if_source_exists: bool,
+    /// Only plan the restore: report the bytes to read and the space needed and free; write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Number of threads that fetch and decode [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+    /// Recovery time objective: end with exit code 6 if the restore takes longer; with --dry-run,
+    /// if the estimate is longer
+    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+    pub(crate) rto: Option<Duration>,
+}

@@ -1,0 +1,36 @@
+//! Progress bars of a restore.
+
+use std::sync::Mutex;
+
+use pitr::recovery::{Phase, Progress};
+
+use crate::output::progress;
+
+/// A progress bar for each phase.
+pub(super) struct Bars {
+    progress: progress::Progress,
+    current: Mutex<Option<(Phase, progress::Phase)>>,
+}
+
+impl Bars {
+    pub(super) fn new(progress: progress::Progress) -> Self {
+        Bars { progress, current: Mutex::new(None) }
+    }
+
+    pub(super) fn tell(&self, at: Progress) {
+        let mut current = self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if current.as_ref().is_none_or(|(phase, _)| *phase != at.phase) {
+            let name = match at.phase {
+                Phase::Index => "index",
+                Phase::Base => "base",
+                Phase::Log => "log",
+                _ => "finish",
+            };
+            *current = None; // ends the phase before
+            *current = Some((at.phase, self.progress.phase(name, at.total)));
+        }
+        if let Some((_, bar)) = current.as_ref() {
+            bar.set(at.done);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The restore of one source.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use pitr::recovery::{History, Plan, RestoreOptions, Restored, Target, Unreachable};
+use pitr::snapshot::Snapshot;
+use pitr::{Pitr, directory};
+
+use super::args::Restore;
+use super::bars::Bars;
+use super::document::{self as documents, Owner, Room};
+use crate::args::Global;
+use crate::commands::targets;
+use crate::failure::explain::explain;
+use crate::failure::{CliError, Exit};
+use crate::output::values::Phases;
+
+/// A cautious rate for the estimate of a dry run, bytes a second: half of what a restore sustains
+/// on two cores.
+const ESTIMATED_BYTES_PER_SECOND: f64 = 400e6;
+
+/// A source, and the plan to restore it.
+pub(super) struct Job {
+    history: History,
+    plan: Plan,
+    /// Why an earlier state than the target is restored.
+    instead: Option<Unreachable>,
+}
+
+impl Job {
+    /// Plans the restore of the target or, with `or_before`, of the newest restorable state before
+    /// it.
+    pub(super) fn new(history: History, target: &Target, or_before: bool) -> pitr::Result<Self> {
+        let (stop, instead) = match or_before {
+            true => history.resolve_or_before(target)?,
+            false => (history.resolve(target)?, None),
+        };
+        let plan = history.plan(&stop)?;
+        Ok(Job { history, plan, instead })
+    }
+
+    /// The snapshot of the plan, if it is a snapshot of a folder.
+    fn folder(&self) -> Option<&Snapshot> {
+        let snapshot =
+            self.history.snapshots().iter().find(|snapshot| Some(snapshot.id) == self.plan.snapshot)?;
+        (snapshot.meta.engine == directory::ENGINE).then_some(snapshot)
+    }
+
+    /// The disk space that the restore needs at `output`. Fails if less is free.
+    pub(super) fn room(&self, pitr: &Pitr, output: &Path) -> pitr::Result<Room> {
+        let (needed_bytes, free_bytes) = match self.folder() {
+            Some(snapshot) => {
+                let room = pitr.room_of_folder(snapshot, output)?;
+                (room.needed, room.free)
+            }
+            None => {
+                let room = pitr.room(&self.history, &self.plan, output)?;
+                (room.needed, room.free)
+            }
+        };
+        Ok(Room { needed_bytes, free_bytes })
+    }
+
+    /// The answer of a dry run.
+    pub(super) fn plan_document(&self, output: &Path, room: Room) -> pitr::Result<documents::Restore> {
+        let wal_bytes = self.history.log_bytes(&self.plan)?;
+        Ok(documents::Restore {
+            wal_bytes,
+            seconds: (self.plan.base_bytes + wal_bytes) as f64 / ESTIMATED_BYTES_PER_SECOND,
+            room: Some(room),
+            dry_run: true,
+            ..self.document(output)
+        })
+    }
+
+    /// The fields that are known before the restore.
+    fn document(&self, output: &Path) -> documents::Restore {
+        let plan = &self.plan;
+        documents::Restore {
+            source: None,
+            snapshot_id: plan.snapshot.map(|id| id.to_string()),
+            timeline: plan.reached.timeline.get(),
+            reached: targets::position(&plan.reached),
+            base_bytes: plan.base_bytes,
+            reused_bytes: None,
+            incomplete: Vec::new(),
+            target_unreachable: self.instead.as_ref().map(|instead| instead.why.to_string()),
+            not_given: None,
+            room: None,
+            kept_owners: None,
+            wal_bytes: 0,
+            records: 0,
+            seconds: 0.0,
+            workers: None,
+            phases: Phases::default(),
+            dry_run: false,
+            output: output.display().to_string(),
+        }
+    }
+
+    /// Restores the source.
+    pub(super) fn build(
+        &self,
+        global: &Global,
+        args: &Restore,
+        pitr: &Pitr,
+        output: &Path,
+        begun: Duration,
+    ) -> Result<documents::Restore, CliError> {
+        let document = match self.folder() {
+            Some(snapshot) => self.build_folder(global, args, pitr, snapshot, output)?,
+            None => self.build_file(global, args, pitr, output)?,
+        };
+        let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
+        Ok(documents::Restore { seconds, ..document })
+    }
+
+    fn build_file(
+        &self,
+        global: &Global,
+        args: &Restore,
+        pitr: &Pitr,
+        output: &Path,
+    ) -> Result<documents::Restore, CliError> {
+        let options = RestoreOptions {
+            output: output.to_owned(),
+            force: args.force,
+            delta: args.delta,
+            workers: args.workers.and_then(|n| NonZeroUsize::new(n.into())),
+        };
+        let bars = Bars::new(global.progress());
+        let tell = |at| bars.tell(at);
+        let restored = pitr.restore(&self.history, &self.plan, &options, &tell).map_err(explain)?;
+        for moved in &restored.moved_aside {
+            global.output().remark(format_args!("moved aside: {}", moved.display()));
+        }
+        Ok(documents::Restore {
+            base_bytes: restored.base_bytes,
+            reused_bytes: args.delta.then_some(restored.reused_bytes),
+            not_given: restored.not_given.map(|not| Owner {
+                uid: not.uid,
+                gid: not.gid,
+                mode: format!("{:04o}", not.mode),
+            }),
+            wal_bytes: restored.wal_bytes,
+            records: restored.records,
+            workers: Some(restored.workers),
+            phases: phases(&restored),
+            ..self.document(output)
+        })
+    }
+
+    fn build_folder(
+        &self,
+        global: &Global,
+        args: &Restore,
+        pitr: &Pitr,
+        snapshot: &Snapshot,
+        output: &Path,
+    ) -> Result<documents::Restore, CliError> {
+        let options = directory::RestoreOptions { force: args.force, delta: args.delta };
+        let phase = OnceLock::new();
+        let tell = |done, total| phase.get_or_init(|| global.progress().phase("restore", total)).set(done);
+        let build = || pitr.restore_folder(snapshot, output, options, &tell).map_err(explain);
+        let restored = match args.workers {
+            None => build(),
+            Some(workers) => in_pool(workers.into(), build)?,
+        }?;
+        if let Some(moved) = &restored.moved_aside {
+            global.output().remark(format_args!("moved aside: {}", moved.display()));
+        }
+        let incomplete = restored.missing.iter().chain(&restored.cut);
+        Ok(documents::Restore {
+            base_bytes: restored.bytes,
+            reused_bytes: args.delta.then_some(restored.reused),
+            incomplete: incomplete.map(|p| p.display().to_string()).collect(),
+            kept_owners: (restored.kept_owners > 0).then_some(restored.kept_owners),
+            workers: args.workers.map(usize::from),
+            ..self.document(output)
+        })
+    }
+}
+
+fn phases(restored: &Restored) -> Phases {
+    let phases = restored.phases;
+    let named =
+        [("index", phases.index), ("base", phases.base), ("log", phases.log), ("finish", phases.finish)];
+    Phases(named.map(|(name, time)| (name.to_owned(), time.as_secs_f64())).to_vec())
+}
+
+fn in_pool<T: Send>(workers: usize, act: impl FnOnce() -> T + Send) -> Result<T, CliError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build();
+    Ok(pool.map_err(|e| CliError::new(Exit::Failed, e).at("worker threads"))?.install(act))
+}

@@ -1,0 +1,98 @@
+//! `pitr restore`: restores one source, or several to the same time.
+
+pub(crate) mod args;
+mod bars;
+mod document;
+mod job;
+mod layout;
+mod several;
+
+use std::path::Path;
+use std::time::Duration;
+
+use pitr::Pitr;
+use pitr::format::{SourceName, TimelineId};
+use pitr::recovery::{Moment, Target};
+
+use self::args::Restore;
+use self::document as documents;
+use self::job::Job;
+use super::{open, sources_of, targets};
+use crate::args::Global;
+use crate::failure::explain::explain;
+use crate::failure::{CliError, Code, Exit};
+use crate::output::human;
+
+pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
+    // Needs no repository: a container can restart while the repository is unreachable.
+    if args.if_absent && is_there(&args.output)? {
+        return skip(global, args, Code::OutputExists);
+    }
+    let pitr = open(global)?;
+    let sources = match sources_of(&pitr, &global.sources, args.all) {
+        Err(pitr::Error::NoSource { .. } | pitr::Error::UnknownSource { .. }) if args.if_source_exists => {
+            return skip(global, args, Code::NoSource);
+        }
+        other => other.map_err(explain)?,
+    };
+    match sources.as_slice() {
+        [source] if !args.all => one(global, args, &pitr, source),
+        several => several::restore(global, args, &pitr, several),
+    }
+}
+
+fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Result<(), CliError> {
+    if args.if_source_exists && holds_nothing(pitr, source)? {
+        return skip(global, args, Code::NoSource);
+    }
+    let begun = pitr.clock().monotonic();
+    let (moment, timeline) = targets::in_source(pitr, source, args.to, pitr.clock().now())?;
+    if let Moment::Time(time) = moment {
+        global.output().remark(format_args!("target: {time}"));
+    }
+    let history = pitr.history(source, args.timeline.map(TimelineId::new).or(timeline)).map_err(explain)?;
+    let target = Target { moment, exclusive: args.exclusive };
+    let job = Job::new(history, &target, args.or_before).map_err(explain)?;
+    if args.dry_run {
+        let room = job.room(pitr, &args.output).map_err(explain)?;
+        let document = job.plan_document(&args.output, room).map_err(explain)?;
+        global.output().answer(&document)?;
+        return check_rto(args, Duration::from_secs_f64(document.seconds));
+    }
+    let document = job.build(global, args, pitr, &args.output, begun)?;
+    global.output().answer(&document)?;
+    check_rto(args, pitr.clock().monotonic().saturating_sub(begun))
+}
+
+/// True if the output exists. A dangling link does not count; a restore refuses it.
+fn is_there(output: &Path) -> Result<bool, CliError> {
+    output.try_exists().map_err(|error| CliError::new(Exit::Failed, error).at(output.display()))
+}
+
+/// True if a source has neither a snapshot nor a log yet. A damaged snapshot counts.
+fn holds_nothing(pitr: &Pitr, source: &SourceName) -> Result<bool, CliError> {
+    let found = pitr.backups(source).map_err(explain)?;
+    let has_snapshots = !found.backups.is_empty() || !found.damaged.is_empty();
+    Ok(!has_snapshots && pitr.history(source, None).map_err(explain)?.pieces().is_empty())
+}
+
+fn skip(global: &Global, args: &Restore, code: Code) -> Result<(), CliError> {
+    let existed = code == Code::OutputExists;
+    let output = args.output.display().to_string();
+    global.output().answer(&documents::Skipped { skipped: code, existed, output })
+}
+
+fn check_rto(args: &Restore, took: Duration) -> Result<(), CliError> {
+    match args.rto {
+        Some(rto) if took > rto => Err(CliError::new(
+            Exit::TooLate,
+            format_args!(
+                "the restore takes {}, more than the RTO of {}",
+                human::duration(took),
+                human::duration(rto)
+            ),
+        )
+        .next("take snapshots more often, or use more --workers")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,237 @@
+//! `pitr watch`: archives the commits of databases until SIGINT or SIGTERM.
+
+pub(crate) mod args;
+mod document;
+mod folders;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pitr::format::SourceName;
+use pitr::sqlite::place::Place;
+use pitr::sqlite::watch::fleet::Search;
+use pitr::sqlite::watch::{
+    Event, Events, Found, LogOptions, Summary, WatchOptions, WatchSource, lower_priority,
+};
+
+use self::args::Watch;
+use self::folders::Searching;
+use super::{open_writing, source_of};
+use crate::args::Global;
+use crate::failure::explain::{explain, explain_of};
+use crate::failure::{CliError, Exit};
+use crate::output::{Output, human};
+
+pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
+    pitr::vfs::give_large_allocations_back();
+    raise_descriptor_limit();
+    let pitr = open_writing(global, args.compress)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second signal ends the program at once, even if archiving the rest hangs.
+        let handlers = signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+        handlers.map_err(|e| CliError::new(Exit::Failed, e).at("installing the signal handlers"))?;
+    }
+    let pool = rayon::ThreadPoolBuilder::new().start_handler(|_| lower_priority()).build_global();
+    pool.map_err(|e| CliError::new(Exit::Failed, e).at("starting the threads"))?;
+    let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =
+        args.databases.iter().cloned().partition(|path| path.is_dir());
+    let has_folders = !folders.is_empty();
+    let watch_sources = watch_sources(global, &args, &databases)?;
+    // A folder may contain hundreds of databases, each with a log.
+    let log = if has_folders { LogOptions::MANY } else { LogOptions::default() };
+    let options = WatchOptions {
+        log,
+        ship_every: args.rpo,
+        snapshot_every: Some(args.snapshot_every),
+        adopt: args.adopt,
+        allow_hard_links: args.allow_hard_links,
+        ..WatchOptions::default()
+    };
+    let mut search = Searching::new(global, &args, folders, &watch_sources)?;
+    let found = search.next_found();
+    let announce = Announce::of(global.output(), watch_sources.len() + found.len());
+    let mut fleet = pitr.fleet(options).map_err(explain)?;
+    for watched in watch_sources {
+        let events = announce.events(&watched.source);
+        if watched.database.exists() {
+            let explain = explain_of(&watched.database);
+            fleet.add(pitr.watch(watched, options, events).map_err(explain)?);
+        } else {
+            fleet.add_waiting(watched, events);
+        }
+    }
+    for watched in found {
+        let events = announce.events(&watched.source);
+        fleet.add_found(Found { watched: watched, events });
+    }
+    let begun = pitr.clock().monotonic();
+    let later = announce.clone();
+    let found_later = move || {
+        let found = search.next_found().into_iter();
+        found.map(|watched| Found { events: later.events(&watched.source), watched: watched }).collect()
+    };
+    let ended = fleet.run(&stop, has_folders.then_some(Box::new(found_later) as Search<'_>));
+    let ended = ended.map_err(|e| explain(e.into()))?;
+    let seconds = pitr.clock().monotonic().saturating_sub(begun);
+    let mut done = Vec::new();
+    let mut failed = None;
+    for (name, outcome) in ended {
+        match outcome {
+            Ok(summary) => done.push((name, summary)),
+            Err(e) => {
+                failed.get_or_insert(explain(e.into()).at(&name));
+            }
+        }
+    }
+    match failed {
+        None => global.output().answer(&describe(&done, seconds)),
+        Some(error) => Err(error),
+    }
+}
+
+/// Raises the limit of open files: each watched database needs nine, and the usual limit is 1024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // If this fails, fewer databases can be watched. An event reports those that are not.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+fn watch_sources(global: &Global, args: &Watch, databases: &[PathBuf]) -> Result<Vec<WatchSource>, CliError> {
+    let several = args.databases.len() > 1 || databases.is_empty();
+    if several && !global.sources.is_empty() {
+        return Err(CliError::usage("--source names one source").next("omit it to watch several databases"));
+    }
+    let mut names = BTreeSet::new();
+    let mut watch_sources = Vec::new();
+    for database in databases {
+        // A database that does not exist yet is waited for.
+        let place = if database.symlink_metadata().is_ok() {
+            Place::resolve(database)
+        } else {
+            Place::absent(database)
+        };
+        let place = place.map_err(|e| explain(e.into()))?;
+        let source = source_of(global, place.resolved())?;
+        if !names.insert(source.clone()) {
+            return Err(CliError::usage(format_args!(
+                "two databases would both have the source name {source}"
+            ))
+            .next("watch them with separate commands, each with its own --source"));
+        }
+        let state =
+            args.state.as_ref().map(|dir| if several { dir.join(source.as_str()) } else { dir.clone() });
+        watch_sources.push(WatchSource::new(&place, source, state));
+    }
+    Ok(watch_sources)
+}
+
+/// Prints `watching` when every database that existed at the start is captured.
+#[derive(Clone)]
+struct Announce {
+    output: Output,
+    left: Arc<AtomicUsize>,
+}
+
+impl Announce {
+    fn of(output: Output, databases: usize) -> Self {
+        if databases == 0 {
+            output.always("watching");
+        }
+        Announce { output, left: Arc::new(AtomicUsize::new(databases)) }
+    }
+
+    /// A handler that prints the events of one source.
+    fn events(&self, source: &SourceName) -> Events {
+        let (announce, source, first) = (self.clone(), source.clone(), AtomicBool::new(true));
+        Arc::new(move |event| {
+            let decided = matches!(event, Event::Watching | Event::Waiting(_));
+            let counts = decided && first.swap(false, Ordering::Relaxed) && announce.count_down();
+            // Databases that exist at the start share one line, `watching`.
+            if !(counts && matches!(event, Event::Watching)) {
+                tell(&announce.output, source.as_str(), &event);
+            }
+            if counts && announce.left.load(Ordering::Relaxed) == 0 {
+                announce.output.always("watching");
+            }
+        })
+    }
+
+    /// True if the database existed at the start.
+    fn count_down(&self) -> bool {
+        let left = &self.left;
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+/// Prints an event to standard error.
+pub(super) fn tell(output: &Output, source: &str, event: &Event) {
+    let text = match event {
+        Event::Watching => "watched from now on".to_owned(),
+        Event::Gap(reason) => format!("GAP: {}; taking a new base", reason.as_str()),
+        Event::Forked { timeline, reason } => format!("timeline {timeline} begins: {}", reason.as_str()),
+        Event::ClockBehind { until } => format!(
+            "the clock is earlier than the last archived time, {until}; commits get that time until the clock passes it"
+        ),
+        Event::SetAside { path, why } => {
+            format!("the local log can't be used and was moved to {}: {why}", path.display())
+        }
+        Event::Snapshot { snapshot, took } => format!(
+            "snapshot {} at transaction {}: {} changed, {} stored, in {}",
+            snapshot.id.short(),
+            snapshot.meta.tx,
+            human::bytes(snapshot.sizes.changed),
+            human::bytes(snapshot.sizes.stored),
+            human::duration(*took)
+        ),
+        Event::ParentDamaged(why) => {
+            format!("{why}; the next snapshot does not use it; run `pitr verify`")
+        }
+        Event::SnapshotFailed(why) => format!("snapshot failed: {why}; retrying"),
+        Event::ShipFailed(why) => {
+            format!("the repository can't be written: {why}; commits stay in the local log until it can")
+        }
+        Event::ShipRecovered => "the repository can be written again".to_owned(),
+        Event::Waiting(why) => format!("NOT WATCHED: {why}; retrying"),
+        Event::Removed => "the database was removed from the folder; no longer watched".to_owned(),
+        Event::OldLibrary { version } => format!(
+            "the application uses SQLite {}.{}.{}, which can lose commits if a checkpoint and a restart of its log coincide; use 3.51.3 or newer",
+            version / 1_000_000,
+            version / 1000 % 1000,
+            version % 1000
+        ),
+        other => format!("{other:?}"),
+    };
+    if source.is_empty() {
+        output.remark(text);
+    } else {
+        output.remark(format_args!("{source}: {text}"));
+    }
+}
+
+fn describe(done: &[(SourceName, Summary)], seconds: Duration) -> document::Watch {
+    let mut held: Vec<Duration> = done.iter().flat_map(|(_, summary)| &summary.write_lock).copied().collect();
+    held.sort_unstable();
+    let ms = |time: Option<&Duration>| time.map_or(0.0, |t| t.as_secs_f64() * 1e3);
+    let p99 = (held.len() * 99).div_ceil(100).saturating_sub(1);
+    document::Watch {
+        commits: done.iter().map(|(_, summary)| summary.commits).sum(),
+        pages: done.iter().map(|(_, summary)| summary.pages).sum(),
+        w_lock: document::WriteLock { count: held.len(), p99_ms: ms(held.get(p99)), max_ms: ms(held.last()) },
+        seconds: seconds.as_secs_f64(),
+        sources: done
+            .iter()
+            .map(|(name, summary)| document::Watched {
+                name: name.to_string(),
+                commits: summary.commits,
+                archived_lsn: summary.archived.get(),
+                last_tx: summary.last_tx.map(pitr::format::TxId::get),
+            })
+            .collect(),
+    }
+}

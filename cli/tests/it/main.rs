@@ -1,0 +1,29 @@
+//! Runs the program from its command line, against a SQLite application in another process.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod captured;
+mod delta;
+mod encrypted;
+mod folders;
+mod golden;
+mod identity;
+mod links;
+mod listed;
+mod misuse;
+mod private;
+mod pruned;
+mod restoring;
+mod second;
+mod shapes;
+mod strays;
+mod tenants;
+mod verified;
+mod wal;
+mod watcher_gone;
+mod world;
+
+/// Not a test: the application's process (see `pitr_testkit`).
+#[test]
+fn application() {
+    pitr_testkit::serve();
+}

@@ -1,7 +1,0 @@
-//! The demo: an ordinary application in a second process, damaged and brought back.
-
-mod shop;
-mod story;
-pub(crate) mod writer;
-
-pub(crate) use story::run;

@@ -1,0 +1,77 @@
+//! `cargo xtask tidy`: rules that the compiler doesn't check.
+//!
+//! | rule | what must hold |
+//! | --- | --- |
+//! | `layers` | a crate depends only on crates of lower layers, as ARCHITECTURE.md lists them |
+//! | `citations` | each law and failure that is cited exists, and docs/failures.md lists the tests of each |
+//! | `calls` | no clock, file, sleep or random source outside `pitr-vfs` |
+//! | `columns` | comments end at column 100 |
+//! | `length` | no file has more than 600 lines |
+//! | `words` | no word of `xtask/tidy/words.txt` in comments, messages and pages |
+//!
+//! `xtask/tidy/allow.txt` holds how often each rule may be broken in which file. A count that is too high fails
+//! too, so that the list only shrinks; `--shrink` lowers it to what is found.
+
+mod allow;
+mod citations;
+mod layers;
+mod sources;
+mod text;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::Result;
+use allow::Allowed;
+
+/// Checks rules that the compiler doesn't check.
+#[derive(Debug, Args)]
+pub(crate) struct Tidy {
+    /// Lower the counts of `xtask/tidy/allow.txt` to what is found
+    #[arg(long)]
+    shrink: bool,
+    /// Rewrite the lists of tests in docs/failures.md
+    #[arg(long)]
+    update: bool,
+}
+
+/// A place where a rule is broken.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Finding {
+    rule: &'static str,
+    /// Relative to the workspace.
+    path: String,
+    /// From 1; 0 for the file as a whole.
+    line: usize,
+    what: String,
+}
+
+impl Tidy {
+    /// Prints what is wrong; true if nothing is.
+    pub(crate) fn run(&self) -> Result<bool> {
+        let root = root()?;
+        let sources = sources::read(&root)?;
+        let mut findings = Vec::new();
+        findings.extend(layers::check(&root)?);
+        findings.extend(citations::check(&root, &sources, self.update)?);
+        findings.extend(text::check(&root, &sources)?);
+        findings.sort();
+        let mut allowed = Allowed::read(&root.join("xtask/tidy/allow.txt"))?;
+        let problems = if self.shrink { allowed.shrink(&findings)? } else { allowed.judge(&findings) };
+        problems.iter().for_each(|problem| println!("{problem}"));
+        println!(
+            "tidy: {} files, {} findings, {} of them allowed, {} problems",
+            sources.len(),
+            findings.len(),
+            allowed.total(),
+            problems.len()
+        );
+        Ok(problems.is_empty())
+    }
+}
+
+fn root() -> Result<PathBuf> {
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(own.parent().ok_or("xtask has no parent folder")?.to_owned())
+}

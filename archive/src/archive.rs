@@ -5,13 +5,12 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::footer::{Footer, MarkKind};
 use crate::intervals::{Cause, Gap};
-use crate::layout::Layout;
 use crate::lineage::{Lineage, Piece};
-use crate::names::{LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
+use pitr_objects::layout::{LogName, SourceFolder, SourceObject};
 use pitr_objects::{Objects, random_bytes};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
@@ -26,7 +25,8 @@ const CLAIM_ATTEMPTS: u32 = 64;
 #[derive(Debug, Clone)]
 pub struct Archive {
     objects: Objects,
-    layout: Layout,
+    source: SourceName,
+    folder: SourceFolder,
 }
 
 /// A log object whose footer has been read.
@@ -44,7 +44,7 @@ impl Archive {
     #[must_use]
     pub fn new(objects: Objects, source: SourceName) -> Self {
         let folder = objects.source_folder(&source);
-        Archive { objects, layout: Layout::new(source, folder) }
+        Archive { objects, source, folder }
     }
 
     /// The repository.
@@ -56,13 +56,13 @@ impl Archive {
     /// The source.
     #[must_use]
     pub fn source(&self) -> &SourceName {
-        self.layout.source()
+        &self.source
     }
 
     /// The paths of its objects.
     #[must_use]
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    pub fn folder(&self) -> &SourceFolder {
+        &self.folder
     }
 
     /// The current contents of the archive.
@@ -74,9 +74,9 @@ impl Archive {
         let mut found = Found::default();
         // List the log before the fences: then the fence of an object that came too late is listed
         // too.
-        for entry in self.objects.list(&self.layout.logs())? {
-            match self.layout.parse(&entry.path) {
-                Some(Name::Log(name)) => found.logs.push((name, entry.size)),
+        for entry in self.objects.list(&self.folder.logs())? {
+            match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Log(name)) => found.logs.push((name, entry.size)),
                 _ => found.foreign.push(entry.path),
             }
         }
@@ -88,15 +88,15 @@ impl Archive {
             let fence = match is_fenced {
                 false => None,
                 true if !logged.contains(&epoch) => Some(Fence::default()),
-                true => Some(self.read(&Name::Fence(epoch), ObjectKind::Fence, Fence::decode)?),
+                true => Some(self.read(&SourceObject::Fence(epoch), ObjectKind::Fence, Fence::decode)?),
             };
             Ok((epoch, fence))
         });
         found.epochs = read.collect::<Result<_>>()?;
         found.timelines = self.timelines(&mut found.foreign)?;
-        for entry in self.objects.list(&self.layout.pruned())? {
-            match self.layout.parse(&entry.path) {
-                Some(Name::Pruned(range)) => found.pruned.push(range),
+        for entry in self.objects.list(&self.folder.pruned())? {
+            match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Pruned(range)) => found.pruned.push(range),
                 _ => found.foreign.push(entry.path),
             }
         }
@@ -120,7 +120,7 @@ impl Archive {
     /// # Errors
     /// As [`footer`](Self::footer).
     pub(crate) fn open(&self, name: &LogName) -> Result<LogObject> {
-        log_object(name, self.objects.index(&self.layout.path(&Name::Log(*name)), ObjectKind::Log)?)
+        log_object(name, self.objects.index(&self.folder.path(&SourceObject::Log(*name)), ObjectKind::Log)?)
     }
 
     /// Some frames of a log object, fetched as one range, verified and decoded. Each frame holds
@@ -131,7 +131,7 @@ impl Archive {
     pub(crate) fn frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Vec<Vec<u8>>> {
         let entries = object.index.frames.get(frames.clone()).unwrap_or_default();
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
-        let path = self.layout.path(&Name::Log(object.name));
+        let path = self.folder.path(&SourceObject::Log(object.name));
         let start = first.range().start;
         let stored = self.objects.get_range(&path, start..last.range().end)?;
         let decode = |(number, entry): (usize, &FrameEntry)| {
@@ -200,7 +200,7 @@ impl Archive {
     /// # Errors
     /// [`Error::Objects`], [`Error::Payload`].
     pub fn fence(&self, epoch: Epoch) -> Result<Option<Fence>> {
-        match self.read(&Name::Fence(epoch), ObjectKind::Fence, Fence::decode) {
+        match self.read(&SourceObject::Fence(epoch), ObjectKind::Fence, Fence::decode) {
             Err(Error::Objects(error)) if error.kind() == pitr_objects::ErrorKind::Missing => Ok(None),
             other => other.map(Some),
         }
@@ -215,24 +215,24 @@ impl Archive {
             let taken = self.timeline_names(&mut Vec::new())?;
             // Never reuse the number of a timeline whose history object was lost: its log still
             // exists.
-            let listed = self.objects.list(&self.layout.logs())?;
-            let logged = listed.iter().filter_map(|entry| match self.layout.parse(&entry.path) {
-                Some(Name::Log(name)) => Some(name.timeline),
+            let listed = self.objects.list(&self.folder.logs())?;
+            let logged = listed.iter().filter_map(|entry| match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Log(name)) => Some(name.timeline),
                 _ => None,
             });
             let next = taken.into_iter().chain(logged).max();
             let next = next.map_or(Some(TimelineId::FIRST), TimelineId::next);
             let Some(next) = next else { break };
-            if self.create(&Name::Timeline(next), ObjectKind::Timeline, &timeline.encode())? {
+            if self.create(&SourceObject::Timeline(next), ObjectKind::Timeline, &timeline.encode())? {
                 return Ok(next);
             }
         }
-        Err(Error::Contended { path: self.layout.timelines(), attempts: CLAIM_ATTEMPTS })
+        Err(Error::Contended { path: self.folder.timelines(), attempts: CLAIM_ATTEMPTS })
     }
 
     /// Creates a small object; false if another writer's object exists at that path.
-    pub(crate) fn create(&self, name: &Name, kind: ObjectKind, payload: &[u8]) -> Result<bool> {
-        let path = self.layout.path(name);
+    pub(crate) fn create(&self, name: &SourceObject, kind: ObjectKind, payload: &[u8]) -> Result<bool> {
+        let path = self.folder.path(name);
         let mut bytes = random_bytes::<NONCE_BYTES>()?.to_vec();
         bytes.extend_from_slice(payload);
         let builder = self.objects.builder(&path, kind, Codec::None)?;
@@ -248,10 +248,10 @@ impl Archive {
     /// The claimed epochs, each with true if it was fenced.
     pub(crate) fn epoch_names(&self, foreign: &mut Vec<String>) -> Result<BTreeMap<Epoch, bool>> {
         let mut epochs = BTreeMap::new();
-        for entry in self.objects.list(&self.layout.epochs())? {
-            match self.layout.parse(&entry.path) {
-                Some(Name::Claim(epoch)) => drop(epochs.entry(epoch).or_insert(false)),
-                Some(Name::Fence(epoch)) => drop(epochs.insert(epoch, true)),
+        for entry in self.objects.list(&self.folder.epochs())? {
+            match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Claim(epoch)) => drop(epochs.entry(epoch).or_insert(false)),
+                Some(SourceObject::Fence(epoch)) => drop(epochs.insert(epoch, true)),
                 _ => foreign.push(entry.path),
             }
         }
@@ -260,9 +260,9 @@ impl Archive {
 
     pub(crate) fn timeline_names(&self, foreign: &mut Vec<String>) -> Result<Vec<TimelineId>> {
         let mut names = Vec::new();
-        for entry in self.objects.list(&self.layout.timelines())? {
-            match self.layout.parse(&entry.path) {
-                Some(Name::Timeline(id)) => names.push(id),
+        for entry in self.objects.list(&self.folder.timelines())? {
+            match self.folder.object_at(&entry.path) {
+                Some(SourceObject::Timeline(id)) => names.push(id),
                 _ => foreign.push(entry.path),
             }
         }
@@ -273,18 +273,18 @@ impl Archive {
         let names = self.timeline_names(foreign)?;
         let read = |id: TimelineId| {
             let history = |bytes: &[u8]| Timeline::decode(id, bytes);
-            Ok((id, self.read(&Name::Timeline(id), ObjectKind::Timeline, history)?))
+            Ok((id, self.read(&SourceObject::Timeline(id), ObjectKind::Timeline, history)?))
         };
         names.into_iter().map(read).collect()
     }
 
     pub(crate) fn read<T>(
         &self,
-        name: &Name,
+        name: &SourceObject,
         kind: ObjectKind,
         decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<T> {
-        let path = self.layout.path(name);
+        let path = self.folder.path(name);
         let bytes = self.objects.get_footer(&path, kind)?;
         let short = DecodeError::Short { what: "nonce", offset: 0, needed: NONCE_BYTES, left: bytes.len() };
         let payload = bytes.get(NONCE_BYTES..).ok_or(short);

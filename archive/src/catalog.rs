@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::fence::Fence;
 use crate::intervals::cover;
 use crate::lineage::{Leg, Lineage, Piece};
-use crate::names::{LogName, PrunedRange};
 use crate::timeline::Timeline;
 use pitr_format::{Epoch, Lsn, TimelineId};
+use pitr_objects::layout::{LogName, PrunedRange};
 use std::collections::BTreeMap;
 
 /// The listing of a source's archive.

@@ -2,11 +2,11 @@
 
 use crate::archive::{Archive, LogObject, log_object};
 use crate::error::{Error, Result};
-use crate::names::{LogName, Name};
 use pitr_codec::ObjectKind;
 use pitr_format::DecodeError;
 use pitr_format::log::Part;
 use pitr_format::record::Record;
+use pitr_objects::layout::{LogName, SourceObject};
 
 impl Archive {
     /// Verifies a log object that was read whole: its bytes against their hashes, its footer
@@ -16,7 +16,7 @@ impl Archive {
     /// # Errors
     /// The first fault found.
     pub fn check_log(&self, name: &LogName, whole: &[u8], deep: bool) -> Result<()> {
-        let path = self.layout().path(&Name::Log(*name));
+        let path = self.folder().path(&SourceObject::Log(*name));
         let bad = |source| pitr_objects::Error::Object { path: path.clone(), source };
         let index = self.objects().index_of(&path, ObjectKind::Log, whole)?;
         index.check_frames(whole).map_err(bad)?;

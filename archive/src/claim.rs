@@ -3,10 +3,10 @@
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::fence::{Claim, Fence};
-use crate::names::{LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::ObjectKind;
 use pitr_format::{Epoch, TimelineId, Timestamp};
+use pitr_objects::layout::{LogName, SourceObject};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,7 +46,7 @@ impl Writer {
             let taken = archive.epoch_names(&mut Vec::new())?;
             let next = taken.keys().last().map_or(Some(Epoch::FIRST), |last| last.next());
             let Some(epoch) = next else { break };
-            if archive.create(&Name::Claim(epoch), ObjectKind::Claim, &claim)? {
+            if archive.create(&SourceObject::Claim(epoch), ObjectKind::Claim, &claim)? {
                 let writer = Writer { archive: archive.clone(), epoch, fenced_by: Arc::default() };
                 let unfenced = taken.iter().filter(|(_, is_fenced)| !**is_fenced);
                 for (before, _) in unfenced {
@@ -56,7 +56,7 @@ impl Writer {
                 return Ok(writer);
             }
         }
-        Err(Error::Contended { path: archive.layout().epochs(), attempts: CLAIM_ATTEMPTS })
+        Err(Error::Contended { path: archive.folder().epochs(), attempts: CLAIM_ATTEMPTS })
     }
 
     /// The archive that the writer may write.
@@ -77,9 +77,9 @@ impl Writer {
     /// [`Error::Fenced`] if there is one, or ever was; [`Error::Objects`].
     pub fn check(&self) -> Result<()> {
         self.check_memory()?;
-        let listed = self.archive.objects().list(&self.archive.layout().epochs())?;
-        let claims = listed.iter().filter_map(|entry| match self.archive.layout().parse(&entry.path) {
-            Some(Name::Claim(epoch)) => Some(epoch),
+        let listed = self.archive.objects().list(&self.archive.folder().epochs())?;
+        let claims = listed.iter().filter_map(|entry| match self.archive.folder().object_at(&entry.path) {
+            Some(SourceObject::Claim(epoch)) => Some(epoch),
             _ => None,
         });
         if let Some(by) = claims.max().filter(|by| *by > self.epoch) {
@@ -120,18 +120,17 @@ impl Writer {
 
     /// Creates the fence of an epoch, after its last object.
     fn fence(&self, epoch: Epoch) -> Result<()> {
-        let layout = self.archive.layout();
+        let folder = self.archive.folder();
         let mut names: Vec<LogName> = Vec::new();
         for timeline in self.archive.timeline_names(&mut Vec::new())? {
-            let folder = format!("{}/{:08x}/{:016x}", layout.logs(), timeline.get(), epoch.get());
-            let listed = self.archive.objects().list(&folder)?;
-            names.extend(listed.iter().filter_map(|entry| match layout.parse(&entry.path) {
-                Some(Name::Log(name)) => Some(name),
+            let listed = self.archive.objects().list(&folder.logs_of(timeline, epoch))?;
+            names.extend(listed.iter().filter_map(|entry| match folder.object_at(&entry.path) {
+                Some(SourceObject::Log(name)) => Some(name),
                 _ => None,
             }));
         }
         // If another successor was faster, its fence counts.
         let fence = Fence::behind(names).encode();
-        self.archive.create(&Name::Fence(epoch), ObjectKind::Fence, &fence).map(drop)
+        self.archive.create(&SourceObject::Fence(epoch), ObjectKind::Fence, &fence).map(drop)
     }
 }

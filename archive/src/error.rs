@@ -1,9 +1,9 @@
 //! What can go wrong in an archive, and where.
 
-use crate::names::LogName;
 use pitr_codec::CodecError;
 use pitr_format::{DecodeError, Epoch, FileId, Lsn, PartitionId, Severity, SourceName, TimelineId, TxId};
 use pitr_objects::ErrorKind;
+use pitr_objects::layout::LogName;
 use thiserror::Error;
 
 /// The result of this crate's calls.

@@ -4,9 +4,9 @@
 //! fence for each earlier epoch, which states where that epoch's objects end. Objects that a paused
 //! earlier writer adds later lie beyond its fence and are never read.
 
-use crate::names::LogName;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp};
+use pitr_objects::layout::LogName;
 use std::collections::BTreeMap;
 
 const VERSION: u16 = 1;

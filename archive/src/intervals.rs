@@ -5,10 +5,10 @@
 //! empty base serves as a snapshot.
 
 use crate::lineage::{Lineage, Piece};
-use crate::names::LogName;
 use crate::timeline::ForkReason;
 use pitr_format::record::GapReason;
 use pitr_format::{Lsn, TimelineId};
+use pitr_objects::layout::LogName;
 use std::fmt;
 
 /// The parts of a snapshot that coverage needs.

@@ -1,7 +1,7 @@
 //! The path of timelines that leads to a timeline, and the part of each that belongs to it.
 
-use crate::names::LogName;
 use pitr_format::{Lsn, TimelineId};
+use pitr_objects::layout::LogName;
 
 /// The part of a timeline that belongs to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,10 @@
 use crate::archive::Archive;
 use crate::claim::Writer;
 use crate::error::Result;
-use crate::names::Name;
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Epoch, Timestamp};
+use pitr_objects::layout::SourceObject;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -98,17 +98,17 @@ impl Archive {
     /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a
     /// statement of a later version.
     pub fn origin(&self) -> Result<Option<Origin>> {
-        let listed = self.objects().list(&self.layout().origins())?;
+        let listed = self.objects().list(&self.folder().origins())?;
         let mut epochs: Vec<Epoch> = listed
             .iter()
-            .filter_map(|entry| match self.layout().parse(&entry.path) {
-                Some(Name::Origin(epoch)) => Some(epoch),
+            .filter_map(|entry| match self.folder().object_at(&entry.path) {
+                Some(SourceObject::Origin(epoch)) => Some(epoch),
                 _ => None,
             })
             .collect();
         epochs.sort_unstable();
         for epoch in epochs.into_iter().rev() {
-            match self.read(&Name::Origin(epoch), ObjectKind::Origin, Origin::decode) {
+            match self.read(&SourceObject::Origin(epoch), ObjectKind::Origin, Origin::decode) {
                 // Losing a statement weakens a check, but must not stop the protection of the
                 // source.
                 Err(error) if error.is_damage() => {
@@ -131,7 +131,7 @@ impl Writer {
         if self.archive().origin()?.is_some_and(|known| known.says(origin)) {
             return Ok(());
         }
-        self.archive().create(&Name::Origin(self.epoch()), ObjectKind::Origin, &origin.encode())?;
+        self.archive().create(&SourceObject::Origin(self.epoch()), ObjectKind::Origin, &origin.encode())?;
         Ok(())
     }
 }

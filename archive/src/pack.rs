@@ -4,10 +4,10 @@ use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::footer::Footer;
 use crate::index::{Carry, Indexer, LogIdentity};
-use crate::names::{LogName, Name};
 use pitr_codec::{Codec, CodecError, ObjectIndex, ObjectKind, encode_frame};
 use pitr_format::log::{Batch, Seed};
 use pitr_format::{Incarnation, Lsn, SegmentNo};
+use pitr_objects::layout::{LogName, SourceObject};
 use pitr_wal::LogBatch;
 use rayon::prelude::*;
 
@@ -87,7 +87,7 @@ impl Packer {
     pub(crate) fn build(self, archive: &Archive, codec: Codec) -> Result<Built> {
         let LogIdentity { timeline, epoch, .. } = self.identity;
         let name = LogName { timeline, epoch, from: self.from, to: self.end };
-        let path = archive.layout().path(&Name::Log(name));
+        let path = archive.folder().path(&SourceObject::Log(name));
         let (footer, carry) = self.indexer.finish(self.end);
         let build = |source| Error::Build { object: name.to_string(), source };
         let encoded: Result<Vec<_>, CodecError> =

@@ -80,7 +80,7 @@ fn archive() -> Archive {
 }
 
 fn index(archive: &Archive, built: &Built) -> ObjectIndex {
-    let path = archive.layout().path(&Name::Log(built.name));
+    let path = archive.folder().path(&SourceObject::Log(built.name));
     archive.objects().index_of(&path, ObjectKind::Log, &built.bytes).unwrap()
 }
 

@@ -7,10 +7,10 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::names::{Name, PrunedRange};
 use pitr_codec::ObjectKind;
 use pitr_format::Timestamp;
 use pitr_format::bytes::Put;
+use pitr_objects::layout::{PrunedRange, SourceObject};
 
 const VERSION: u16 = 1;
 
@@ -29,12 +29,12 @@ impl Archive {
     /// [`Error::Objects`](crate::Error::Objects).
     pub fn prune(&self, range: PrunedRange, known: &[PrunedRange], now: Timestamp) -> Result<()> {
         // If the object exists already, an earlier run created it.
-        self.create(&Name::Pruned(range), ObjectKind::Pruned, &encode(now))?;
+        self.create(&SourceObject::Pruned(range), ObjectKind::Pruned, &encode(now))?;
         let within = |old: &&PrunedRange| {
             **old != range && old.timeline == range.timeline && range.from <= old.from && old.to <= range.to
         };
         for old in known.iter().filter(within) {
-            self.objects().delete(&self.layout().path(&Name::Pruned(*old)))?;
+            self.objects().delete(&self.folder().path(&SourceObject::Pruned(*old)))?;
         }
         Ok(())
     }

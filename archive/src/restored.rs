@@ -6,10 +6,10 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::names::{MARK_BYTES, Name, RestoredName, digits};
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
+use pitr_objects::layout::{MARK_BYTES, RestoredName, SourceObject};
 use sha2::{Digest, Sha256};
 
 const VERSION: u16 = 1;
@@ -131,8 +131,8 @@ impl Archive {
     /// [`Error::Objects`](crate::Error::Objects).
     pub fn state_restored(&self, state: &RestoredState) -> Result<()> {
         let mark = self.mark(&state.fingerprint);
-        let name = Name::Restored(RestoredName { mark, timeline: state.timeline, lsn: state.lsn });
-        if !self.objects().exists(&self.layout().path(&name))? {
+        let name = SourceObject::Restored(RestoredName { mark, timeline: state.timeline, lsn: state.lsn });
+        if !self.objects().exists(&self.folder().path(&name))? {
             self.create(&name, ObjectKind::Restored, &state.encode())?;
         }
         Ok(())
@@ -145,10 +145,12 @@ impl Archive {
     /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a
     /// later version.
     pub fn restored_as(&self, fingerprint: &Fingerprint) -> Result<Option<RestoredState>> {
-        let folder = self.layout().restored(&digits(&self.mark(fingerprint)));
+        let folder = self.folder().restored(&self.mark(fingerprint));
         let mut found = Vec::new();
         for entry in self.objects().list(&folder)? {
-            let Some(name @ Name::Restored(at)) = self.layout().parse(&entry.path) else { continue };
+            let Some(name @ SourceObject::Restored(at)) = self.folder().object_at(&entry.path) else {
+                continue;
+            };
             match self.read(&name, ObjectKind::Restored, RestoredState::decode) {
                 Ok(state) if (state.timeline, state.lsn) == (at.timeline, at.lsn) => found.push(state),
                 Ok(_) => {}
@@ -173,6 +175,10 @@ impl Archive {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn digits(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 
     proptest! {
         #[test]

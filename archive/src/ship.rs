@@ -12,10 +12,10 @@ use crate::catalog::Catalog;
 use crate::claim::Writer;
 use crate::error::{Error, Result};
 use crate::index::{Carry, LogIdentity};
-use crate::names::Name;
 use crate::pack::{Built, Packer};
 use pitr_codec::Codec;
 use pitr_format::{Lsn, SegmentSize, TimelineId};
+use pitr_objects::layout::SourceObject;
 use pitr_wal::{LogBatch, LogReader, Wal};
 
 /// Settings of a [`Shipper`].
@@ -225,7 +225,9 @@ impl Shipper {
         let mut shipped = Shipped::default();
         let Some(built) = &self.pending else { return Ok(shipped) };
         let archive = self.writer.archive();
-        archive.objects().put_new(&archive.layout().path(&Name::Log(built.name)), built.bytes.clone())?;
+        archive
+            .objects()
+            .put_new(&archive.folder().path(&SourceObject::Log(built.name)), built.bytes.clone())?;
         self.writer.check()?;
         if let Some(built) = self.pending.take() {
             shipped.objects = 1;

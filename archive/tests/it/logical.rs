@@ -1,7 +1,7 @@
 //! Logical records that count are never left out of a merge of images (FAILURES 52).
 
 use crate::world::{LOG_ID, TestClock, archive, content, create_wal, first_timeline, options};
-use pitr_archive::{Archive, Error, Footer, Merged, Name, Piece, Shipper, Writer};
+use pitr_archive::{Archive, Error, Footer, Merged, Piece, Shipper, SourceObject, Writer};
 use pitr_codec::{Codec, ObjectKind, encode_frame};
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, TimelineId, TxId};
@@ -119,7 +119,7 @@ fn a_reused_transaction_number_hides_no_logical_record() {
 
 /// Rewrites the object as it was before footers listed logical records.
 fn as_before(dir: &Path, archive: &Archive, piece: &Piece) {
-    let path = archive.layout().path(&Name::Log(piece.name));
+    let path = archive.folder().path(&SourceObject::Log(piece.name));
     let whole = archive.objects().get(&path).unwrap();
     let index = archive.objects().index_of(&path, ObjectKind::Log, &whole).unwrap();
     let mut builder = archive.objects().builder(&path, ObjectKind::Log, Codec::None).unwrap();

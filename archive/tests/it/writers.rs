@@ -1,7 +1,9 @@
 //! The right to write, and fenced writers.
 
 use crate::world::{LOG_ID, TestClock, archive, commit, create_wal, first_timeline, options};
-use pitr_archive::{Archive, Cause, Error, Fence, ForkReason, Name, Shipper, Timeline, Writer, coverage};
+use pitr_archive::{
+    Archive, Cause, Error, Fence, ForkReason, Shipper, SourceObject, Timeline, Writer, coverage,
+};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Epoch, Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_vfs::Env;
@@ -103,7 +105,7 @@ fn the_fence_of_an_epoch_without_log_is_not_read() {
     shipper.ship(&wal).unwrap();
     let (second, third) = (Writer::claim(&archive, NOW).unwrap(), Writer::claim(&archive, NOW).unwrap());
     let fence = |epoch: Epoch| {
-        let path = archive.layout().path(&Name::Fence(epoch));
+        let path = archive.folder().path(&SourceObject::Fence(epoch));
         dir.path().join("repo").join(path)
     };
     std::fs::write(fence(second.epoch()), b"nonsense").unwrap();
@@ -157,10 +159,10 @@ fn one_range_with_two_contents_is_refused_and_with_one_is_not() {
         shipper.ship(&log).unwrap();
         let twin_name = twin.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
         assert_eq!((twin_name.from, twin_name.to, twin_name.epoch), (name.from, name.to, Epoch::new(2)));
-        let path = archive.layout().path(&Name::Log(twin_name));
+        let path = archive.folder().path(&SourceObject::Log(twin_name));
         std::fs::create_dir_all(dir.path().join("repo").join(&path).parent().unwrap()).unwrap();
         std::fs::copy(elsewhere.join("repo").join(&path), dir.path().join("repo").join(&path)).unwrap();
-        let claim = archive.layout().path(&Name::Claim(Epoch::new(2)));
+        let claim = archive.folder().path(&SourceObject::Claim(Epoch::new(2)));
         std::fs::copy(elsewhere.join("repo").join(&claim), dir.path().join("repo").join(&claim)).unwrap();
         match archive.catalog() {
             Err(Error::Conflict { .. }) if conflict => {}
@@ -231,7 +233,8 @@ fn a_gap_in_the_log_is_a_gap_in_the_archive_with_its_reason() {
     commit(&wal, 4, &[(0, 4)], None);
     shipper.ship(&wal).unwrap();
     let lost = archive.catalog().unwrap().logs(TimelineId::FIRST)[2].0;
-    std::fs::remove_file(dir.path().join("repo").join(archive.layout().path(&Name::Log(lost)))).unwrap();
+    std::fs::remove_file(dir.path().join("repo").join(archive.folder().path(&SourceObject::Log(lost))))
+        .unwrap();
     let catalog = archive.catalog().unwrap();
     let found = coverage(
         &lineage,

@@ -1,41 +1,44 @@
-//! Who may write: epochs, claims and fences.
+//! The right to write: epochs, claims and fences.
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::fence::{Claim, Fence};
-use crate::names::{LogName, Name};
 use crate::timeline::Timeline;
 use pitr_codec::ObjectKind;
 use pitr_format::{Epoch, TimelineId, Timestamp};
+use pitr_objects::layout::{LogName, SourceObject};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const CLAIM_ATTEMPTS: u32 = 64;
 
-/// The right to write a source's archive, until someone else claims it. Clones share it.
+/// The right to write a source's archive, until another writer claims it. Clones share it.
 ///
 /// # Protocol
 /// 1. Create the claim of the epoch after the highest; if another writer was faster, try the next.
-/// 2. For every earlier epoch without a fence: list its objects, and create the fence behind the last.
-/// 3. Write. After each put look for a higher claim; if there is one, the put may lie behind our fence and must not be
-///    acknowledged ([`Error::Fenced`]).
+/// 2. For every earlier epoch without a fence: list its objects, and create the fence after the
+///    last one.
+/// 3. Write. After each put look for a higher claim. If there is one, the put may lie beyond our
+///    fence and must not be acknowledged ([`Error::Fenced`]).
 ///
-/// A writer that was paused between any two of these steps does no harm: its object either was listed in step 2 of its
-/// successor, and counts, or lies behind the fence, and it learns so in step 3. Two successors that fence the same epoch
-/// create one object: the first one stands, and only the writer of the highest epoch goes on.
+/// A writer that pauses between any two of these steps does no harm. Its object either was listed
+/// in step 2 of its successor, and counts, or lies beyond the fence, and step 3 tells the writer.
+/// Two successors that fence the same epoch create one object: the first fence counts, and only the
+/// writer of the highest epoch continues.
 #[derive(Debug, Clone)]
 pub struct Writer {
     archive: Archive,
     epoch: Epoch,
-    /// The higher epoch that was seen; 0 while there is none. Once fenced, always fenced.
+    /// The higher epoch that was found; 0 while there is none. A fenced writer stays fenced.
     fenced_by: Arc<AtomicU64>,
 }
 
 impl Writer {
-    /// Claims the next epoch and fences all before it. `now` is written down for people.
+    /// Claims the next epoch and fences all before it. `now` is stored for people.
     ///
     /// # Errors
-    /// [`Error::Fenced`] if another writer claims at the same time and wins; [`Error::Contended`]; [`Error::Objects`].
+    /// [`Error::Fenced`] if another writer claims at the same time and wins; [`Error::Contended`];
+    /// [`Error::Objects`].
     pub fn claim(archive: &Archive, now: Timestamp) -> Result<Self> {
         archive.objects().register_source(archive.source())?;
         let claim = Claim { time: now }.encode();
@@ -43,7 +46,7 @@ impl Writer {
             let taken = archive.epoch_names(&mut Vec::new())?;
             let next = taken.keys().last().map_or(Some(Epoch::FIRST), |last| last.next());
             let Some(epoch) = next else { break };
-            if archive.create(&Name::Claim(epoch), ObjectKind::Claim, &claim)? {
+            if archive.create(&SourceObject::Claim(epoch), ObjectKind::Claim, &claim)? {
                 let writer = Writer { archive: archive.clone(), epoch, fenced_by: Arc::default() };
                 let unfenced = taken.iter().filter(|(_, is_fenced)| !**is_fenced);
                 for (before, _) in unfenced {
@@ -53,16 +56,16 @@ impl Writer {
                 return Ok(writer);
             }
         }
-        Err(Error::Contended { path: archive.layout().epochs(), attempts: CLAIM_ATTEMPTS })
+        Err(Error::Contended { path: archive.folder().epochs(), attempts: CLAIM_ATTEMPTS })
     }
 
-    /// The archive that it may write.
+    /// The archive that the writer may write.
     #[must_use]
     pub fn archive(&self) -> &Archive {
         &self.archive
     }
 
-    /// Our epoch.
+    /// The writer's epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -74,9 +77,9 @@ impl Writer {
     /// [`Error::Fenced`] if there is one, or ever was; [`Error::Objects`].
     pub fn check(&self) -> Result<()> {
         self.check_memory()?;
-        let listed = self.archive.objects().list(&self.archive.layout().epochs())?;
-        let claims = listed.iter().filter_map(|entry| match self.archive.layout().parse(&entry.path) {
-            Some(Name::Claim(epoch)) => Some(epoch),
+        let listed = self.archive.objects().list(&self.archive.folder().epochs())?;
+        let claims = listed.iter().filter_map(|entry| match self.archive.folder().object_at(&entry.path) {
+            Some(SourceObject::Claim(epoch)) => Some(epoch),
             _ => None,
         });
         if let Some(by) = claims.max().filter(|by| *by > self.epoch) {
@@ -85,8 +88,8 @@ impl Writer {
         self.check_memory()
     }
 
-    /// States where our own epoch ends, for a writer that has archived all it ever will: should one of its last objects be lost,
-    /// the fence shows it (FAILURES 55). What is written after it does not count.
+    /// Fences the writer's own epoch, after everything is archived. If one of its last objects is
+    /// lost later, the fence shows it (FAILURES 55). Objects written afterwards do not count.
     ///
     /// # Errors
     /// [`Error::Objects`].
@@ -103,7 +106,7 @@ impl Writer {
         self.archive.claim_timeline(timeline)
     }
 
-    /// Errors without asking the repository if a higher claim was seen before.
+    /// Errors if an earlier call found a higher claim. Does not access the repository.
     pub(crate) fn check_memory(&self) -> Result<()> {
         match self.fenced_by.load(Ordering::Relaxed) {
             0 => Ok(()),
@@ -115,20 +118,19 @@ impl Writer {
         }
     }
 
-    /// States where the objects of an epoch end.
+    /// Creates the fence of an epoch, after its last object.
     fn fence(&self, epoch: Epoch) -> Result<()> {
-        let layout = self.archive.layout();
+        let folder = self.archive.folder();
         let mut names: Vec<LogName> = Vec::new();
         for timeline in self.archive.timeline_names(&mut Vec::new())? {
-            let folder = format!("{}/{:08x}/{:016x}", layout.logs(), timeline.get(), epoch.get());
-            let listed = self.archive.objects().list(&folder)?;
-            names.extend(listed.iter().filter_map(|entry| match layout.parse(&entry.path) {
-                Some(Name::Log(name)) => Some(name),
+            let listed = self.archive.objects().list(&folder.logs_of(timeline, epoch))?;
+            names.extend(listed.iter().filter_map(|entry| match folder.object_at(&entry.path) {
+                Some(SourceObject::Log(name)) => Some(name),
                 _ => None,
             }));
         }
-        // If another successor was faster, its fence stands.
+        // If another successor was faster, its fence counts.
         let fence = Fence::behind(names).encode();
-        self.archive.create(&Name::Fence(epoch), ObjectKind::Fence, &fence).map(drop)
+        self.archive.create(&SourceObject::Fence(epoch), ObjectKind::Fence, &fence).map(drop)
     }
 }

@@ -158,8 +158,10 @@ impl Keys {
 
     /// The name of a source's folder, which hides the name of the source.
     #[must_use]
-    pub fn folder_of(&self, name: &str) -> String {
-        self.hmac(&[b"source", name.as_bytes()])[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    pub fn folder_of(&self, name: &str) -> [u8; 16] {
+        let hash = self.hmac(&[b"source", name.as_bytes()]);
+        let (halves, _) = hash.as_chunks();
+        halves[0] // of 32 bytes
     }
 
     /// The path segment of a restored state, which hides its digest.

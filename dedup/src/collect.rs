@@ -1,10 +1,11 @@
 //! Which packs are needed, and making those that are not go away.
 
-use crate::index::{INDEX_FOLDER, is_index_path, put_index, take_full};
-use crate::pack::{Pack, pack_path};
+use crate::index::{is_index_path, put_index, take_full};
+use crate::pack::Pack;
 use crate::store::read_index;
 use crate::{ChunkId, ChunkStore, Result, Written};
 use pitr_codec::{Codec, OBJECT_BYTES_MAX};
+use pitr_objects::layout::{INDEX, ObjectName};
 use std::collections::BTreeSet;
 
 /// The chunks of a store that are needed: a bit for each.
@@ -114,12 +115,12 @@ impl ChunkStore {
     /// Those of the repository; an index object that can't be read is named.
     pub fn index_without(&self, packs: &BTreeSet<String>) -> Result<Vec<String>> {
         let objects = self.objects();
-        let goes = |pack: &Pack| packs.contains(&pack_path(&pack.digest));
+        let goes = |pack: &Pack| packs.contains(&ObjectName::Pack(pack.digest).path());
         let (mut kept, mut old) = (Vec::new(), Vec::new());
         // What a listing lacks another one may show (FAILURES 20): an index object that is forgotten here would go on
         // naming packs that are gone.
         let mut all = self.index()?.objects.clone();
-        let listed = objects.list(INDEX_FOLDER)?.into_iter().map(|entry| entry.path);
+        let listed = objects.list(INDEX)?.into_iter().map(|entry| entry.path);
         all.extend(listed.filter(|path| is_index_path(path)));
         let owner = self.lease()?.owner();
         for path in all {

@@ -5,8 +5,7 @@
 //! varint`. Offsets follow from the lengths.
 
 use crate::grown::Grown;
-use crate::id::hex;
-use crate::pack::{Pack, PackedChunk, pack_path, put_named};
+use crate::pack::{Pack, PackedChunk, put_named};
 use crate::table::{Table, TableBuilder};
 use crate::{CHUNK_BYTES_MAX, ChunkId, Error, Result};
 use pitr_codec::{
@@ -15,26 +14,19 @@ use pitr_codec::{
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::Objects;
+use pitr_objects::layout::ObjectName;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 
-/// Folder of the index objects.
-pub(crate) const INDEX_FOLDER: &str = "index";
 /// Chunks after which another index object is begun. Each is read and decoded as a whole, several at once: this many take
 /// 37 KB, and as much again decoded. Of a terabyte in chunks of a mebibyte there are a thousand.
 const CHUNKS_MAX: usize = 1 << 10;
 /// Fewest bytes of a chunk in an index.
 const CHUNK_BYTES_MIN: usize = ChunkId::BYTES + 2;
 
-/// Path of the index object with this digest.
-pub(crate) fn index_path(digest: &Digest) -> String {
-    format!("{INDEX_FOLDER}/{}", hex(digest))
-}
-
-/// True for what may be an index object: whatever else lies in the folder is none of ours.
+/// False for foreign files in the folder of the index objects.
 pub(crate) fn is_index_path(path: &str) -> bool {
-    let name = path.strip_prefix(INDEX_FOLDER).and_then(|rest| rest.strip_prefix('/'));
-    name.is_some_and(|name| name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+    matches!(ObjectName::parse(path), Some(ObjectName::PackIndex(_)))
 }
 
 /// Puts an index object that names these packs, if there are some, and returns its bytes. It is not compressed: nearly all of it
@@ -46,7 +38,7 @@ pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, packs: &[Pack]) ->
     let builder = objects.builder_of(owner, "", ObjectKind::PackIndex, Codec::None)?;
     let bytes = builder.finish(&encode(packs)).map_err(Error::Pack)?;
     let stored = bytes.len() as u64;
-    put_named(objects, ObjectKind::PackIndex, bytes.into(), index_path)?;
+    put_named(objects, bytes.into(), ObjectName::PackIndex)?;
     Ok(stored)
 }
 
@@ -256,13 +248,13 @@ impl Index {
     }
 
     pub(crate) fn pack_paths(&self) -> Vec<String> {
-        self.packs.iter().map(|pack| pack_path(&pack.digest)).collect()
+        self.packs.iter().map(|pack| ObjectName::Pack(pack.digest).path()).collect()
     }
 
     /// The pack that holds it, as it is read.
     pub(crate) fn pack(&self, location: &Location, objects: &Objects) -> Result<PackAt> {
         let IndexedPack { digest, seal, .. } = &self.packs[location.pack as usize]; // locations come from this index
-        let path = pack_path(digest);
+        let path = ObjectName::Pack(*digest).path();
         let cipher = objects.cipher(&path, ObjectKind::Pack, *seal)?;
         Ok(PackAt { path, cipher })
     }
@@ -389,6 +381,5 @@ mod tests {
         let pack = |seal| Pack { digest: [7; 32], seal, chunks: vec![chunk] };
         assert_eq!(encode(&[pack(None)]), plain);
         assert_eq!(encode(&[pack(Some(Seal { key: 2, salt: [3; 16] }))]), sealed);
-        assert_eq!(pack_path(&[0xab; 32]), format!("packs/ab/{}", "ab".repeat(32)));
     }
 }

@@ -44,7 +44,6 @@ pub use check::{check_index, check_pack};
 pub use collect::{Marks, PackUse};
 pub use error::{Error, Result};
 pub use id::{ChunkId, ChunkIds, PIECE_BYTES, PieceSum, Pieces};
-pub use pack::is_pack_path;
 pub use pitr_objects::ErrorKind;
 pub use store::{ChunkStore, Damage, Place};
 pub use sums::{ChunkSums, SumsOfChunk};

@@ -1,6 +1,5 @@
 //! A pack: chunks as the frames of one object, their ids and the sums of their pieces in its footer.
 
-use crate::id::hex;
 use crate::{ChunkId, ChunkIds, Error, PIECE_BYTES, PieceSum, Pieces, Result};
 use pitr_codec::{
     Codec, CodecError, Digest, FRAME_HEADER_BYTES, OBJECT_BYTES_MAX, ObjectBuilder, ObjectIndex, ObjectKind,
@@ -8,6 +7,7 @@ use pitr_codec::{
 };
 use pitr_format::bytes::Put;
 use pitr_format::{DecodeError, OwnerToken};
+use pitr_objects::layout::ObjectName;
 use pitr_objects::{Bytes, Objects};
 
 /// Bytes of footer that each chunk costs besides the sums of its pieces: its line in the frame table and its id.
@@ -34,24 +34,6 @@ impl Name {
         let pieces = Pieces::of_each(raw, |piece| crc.update(piece));
         Name { id: ids.of_pieces(&pieces), pieces, crc: crc.finalize() }
     }
-}
-
-/// Folder of the packs.
-pub(crate) const PACK_FOLDER: &str = "packs";
-
-/// Path of the pack with this digest.
-pub(crate) fn pack_path(digest: &Digest) -> String {
-    let name = hex(digest);
-    format!("{PACK_FOLDER}/{}/{name}", &name[..2])
-}
-
-/// True if a path is one that a pack may have. Others' files may stand beside packs.
-#[must_use]
-pub fn is_pack_path(path: &str) -> bool {
-    let name = path.strip_prefix(PACK_FOLDER).and_then(|rest| rest.strip_prefix('/'));
-    let Some((folder, name)) = name.and_then(|rest| rest.split_once('/')) else { return false };
-    let is_hash = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    is_hash && name.get(..2) == Some(folder)
 }
 
 /// A chunk's line in a pack: chunks lie back to back, in order.
@@ -128,7 +110,7 @@ impl OpenPack {
         let bytes = self.builder.finish(&footer).map_err(Error::Pack)?;
         let stored = bytes.len() as u64;
         let bytes = Bytes::from(bytes);
-        let digest = put_named(objects, ObjectKind::Pack, bytes.clone(), pack_path)?;
+        let digest = put_named(objects, bytes.clone(), ObjectName::Pack)?;
         let buffer = bytes.try_into_mut().ok().map(Vec::from);
         Ok(Stored { pack: Pack { digest, seal, chunks: self.chunks }, stored, buffer })
     }
@@ -155,7 +137,7 @@ pub(crate) struct PackFooter {
 impl PackFooter {
     /// Reads the footer of a pack that stands at `path`.
     pub(crate) fn decode(path: &str, index: &ObjectIndex) -> Result<Self> {
-        if pack_path(&index.digest) != path {
+        if ObjectName::Pack(index.digest).path() != path {
             return Err(Error::Renamed { path: path.to_owned() });
         }
         let wrong = |what, value: usize| {
@@ -199,12 +181,12 @@ impl PackFooter {
 /// Puts a container under a name made from its digest, after a last look at it.
 pub(crate) fn put_named(
     objects: &Objects,
-    kind: ObjectKind,
     bytes: Bytes,
-    path: impl FnOnce(&Digest) -> String,
+    name: impl Fn(Digest) -> ObjectName,
 ) -> Result<Digest> {
+    let kind = name(Digest::default()).kind();
     let digest = objects.index_of("", kind, &bytes)?.digest;
-    objects.put_container(&path(&digest), kind, bytes)?;
+    objects.put_container(&name(digest).path(), kind, bytes)?;
     Ok(digest)
 }
 
@@ -250,7 +232,7 @@ mod tests {
             let mut builder = objects.builder("", ObjectKind::Pack, Codec::None).unwrap();
             builder.append(Codec::None, &[1; 5000]).unwrap();
             let index = objects.index_of("", ObjectKind::Pack, &builder.finish(payload).unwrap()).unwrap();
-            PackFooter::decode(&pack_path(&index.digest), &index)
+            PackFooter::decode(&ObjectName::Pack(index.digest).path(), &index)
         };
         // An id, and the sums of two pieces.
         assert!(footer_of(&[7; 32 + 2 * 16]).is_ok());

@@ -1,11 +1,10 @@
 //! Finding and reading chunks.
 
-use crate::index::{
-    INDEX_FOLDER, Index, IndexBuilder, Location, PackAt, Standing, decode, index_path, is_index_path,
-};
-use crate::pack::{PACK_FOLDER, Pack, pack_path};
+use crate::index::{Index, IndexBuilder, Location, PackAt, Standing, decode, is_index_path};
+use crate::pack::Pack;
 use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
 use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_exactly};
+use pitr_objects::layout::{CONDEMNED, INDEX, ObjectName, PACKS};
 use pitr_objects::{Entry, ErrorKind, Lease, Objects};
 use pitr_vfs::Buffers;
 use rayon::prelude::*;
@@ -69,7 +68,7 @@ impl ChunkStore {
             Err(error) if error.kind().is_of_one_object() => (BTreeSet::new(), Some(error)),
             other => (other?, None),
         };
-        let there = objects.list(PACK_FOLDER)?;
+        let there = objects.list(PACKS)?;
         let standing = |path: &String| {
             // It may have been put since the listing.
             Ok::<_, Error>(
@@ -81,9 +80,9 @@ impl ChunkStore {
             )
         };
         let mut index = IndexBuilder::new();
-        let take = |pack: Pack| index.add(&pack, standing(&pack_path(&pack.digest))?);
+        let take = |pack: Pack| index.add(&pack, standing(&ObjectName::Pack(pack.digest).path())?);
         let (known, mut damaged) = read_indexes(&objects, take)?;
-        damaged.extend(unreadable.map(|error| ("condemned".to_owned(), error.into())));
+        damaged.extend(unreadable.map(|error| (CONDEMNED.to_owned(), error.into())));
         let index = index.finish(known)?;
         let (index, buffers) = (Arc::new(RwLock::new(index)), Buffers::default());
         Ok((ChunkStore { objects, index, lease, buffers }, damaged))
@@ -247,7 +246,7 @@ fn read_indexes(
 ) -> Result<(BTreeSet<String>, Vec<Damage>)> {
     let (mut known, mut damaged) = (BTreeSet::new(), Vec::new());
     for attempt in 1.. {
-        let entries = objects.list(INDEX_FOLDER)?;
+        let entries = objects.list(INDEX)?;
         let is_new = |entry: &&Entry| is_index_path(&entry.path) && !known.contains(&entry.path);
         let new: Vec<&Entry> = entries.iter().filter(is_new).collect();
         let mut replaced = false;
@@ -283,7 +282,7 @@ pub(crate) fn read_index(objects: &Objects, path: &str) -> Result<Vec<Pack>> {
 
 /// The packs that an index object names, which stands at `path`.
 pub(crate) fn packs_of(path: &str, index: &ObjectIndex) -> Result<Vec<Pack>> {
-    if path != index_path(&index.digest) {
+    if path != ObjectName::PackIndex(index.digest).path() {
         return Err(Error::Renamed { path: path.to_owned() });
     }
     decode(&index.footer).map_err(|source| Error::Index { path: path.to_owned(), source })

@@ -304,7 +304,7 @@ impl Spool {
     }
 
     fn new() -> io::Result<Self> {
-        let name = pitr_objects::random_name().map_err(io::Error::other)?;
+        let name = pitr_objects::random_id().map_err(io::Error::other)?;
         let path: PathBuf = std::env::temp_dir().join(format!("pitr-index-{name}"));
         let file = OsFs.create_private(&path)?;
         OsFs.remove_file(&path)?;

@@ -10,7 +10,7 @@ fn benches(c: &mut Criterion) {
     let next = AtomicU64::new(0);
     let mut group = c.benchmark_group("objects");
     group.sample_size(10);
-    for (name, len) in [("64 KiB", 64 << 10), ("16 MiB", 16 << 20)] {
+    for (name, len) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20), ("16 MiB", 16 << 20)] {
         group.throughput(Throughput::Bytes(len as u64));
         group.bench_function(format!("put {name}"), |b| {
             let path = || (format!("{:016x}", next.fetch_add(1, Ordering::Relaxed)), vec![7u8; len]);
@@ -26,6 +26,13 @@ fn benches(c: &mut Criterion) {
     group.bench_function("get a range of 1 MiB", |b| {
         b.iter(|| objects.get_range("read", 5 << 20..6 << 20).expect("read"));
     });
+    for (name, path, len) in [("1 MiB", "read one", 1 << 20), ("16 MiB", "read", 16 << 20)] {
+        if path != "read" {
+            objects.put_new(path, vec![7u8; len]).expect("put");
+        }
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(format!("get {name}"), |b| b.iter(|| objects.get(path).expect("read")));
+    }
     group.finish();
 }
 

@@ -8,15 +8,14 @@
 //! Between the two phases of a collection the paths stand here. Whoever writes and begins after they were put treats what
 //! they name as absent, so that only who began before, and holds one of those leases, can still come to rely on it.
 
-use crate::{Error, Objects, Result, random_name};
-use pitr_codec::{Codec, CodecError, ObjectKind};
+use crate::layout::{CONDEMNED, ObjectName, ShortId};
+use crate::store::random_id;
+use crate::{Error, Objects, Result};
+use pitr_codec::{Codec, CodecError};
 use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
 use std::collections::BTreeSet;
 
-const FOLDER: &str = "condemned";
-const OBJECTS: &str = "objects";
-const LEASES: &str = "leases";
 const VERSION: u8 = 1;
 const WHAT: &str = "list of condemned objects";
 /// Longest path of an object, bytes.
@@ -27,7 +26,7 @@ const PATHS_MAX: usize = 64 << 10;
 /// A condemnation that stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condemnation {
-    id: String,
+    id: ShortId,
     /// What it names.
     pub objects: BTreeSet<String>,
     /// The roots that need none of it. A listing without one of them is not to be believed.
@@ -54,17 +53,16 @@ impl Objects {
     /// # Errors
     /// As [`condemned`](Self::condemned).
     pub fn condemnations(&self) -> Result<Vec<Condemnation>> {
-        let entries = self.list(FOLDER)?;
-        let ids = entries.iter().filter_map(|entry| {
-            let id = entry.path.strip_prefix(FOLDER)?.strip_prefix('/')?.strip_suffix("-objects")?;
-            let is_id = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_id.then(|| id.to_owned())
+        let entries = self.list(CONDEMNED)?;
+        let ids = entries.iter().filter_map(|entry| match ObjectName::parse(&entry.path)? {
+            ObjectName::CondemnedObjects(id) => Some(id),
+            _ => None,
         });
         let mut out = Vec::new();
         for id in ids {
             // One that is gone by now has been carried out.
-            let Some([objects, roots]) = self.read_texts(&path(&id, OBJECTS))? else { continue };
-            let leases = self.read_texts(&path(&id, LEASES))?.map(|[leases]| leases);
+            let Some([objects, roots]) = self.read_texts(ObjectName::CondemnedObjects(id))? else { continue };
+            let leases = self.read_texts(ObjectName::CondemnedLeases(id))?.map(|[leases]| leases);
             out.push(Condemnation { id, objects, roots, leases });
         }
         Ok(out)
@@ -76,12 +74,14 @@ impl Objects {
     /// # Errors
     /// Those of the store.
     pub fn forget_leftovers(&self) -> Result<()> {
-        let entries = self.list(FOLDER)?;
-        let is_left = |path: &&str| {
-            let id = path.strip_suffix(LEASES);
-            id.is_some_and(|id| !entries.iter().any(|entry| entry.path == format!("{id}{OBJECTS}")))
+        let listed = self.list(CONDEMNED)?;
+        let names: Vec<ObjectName> =
+            listed.iter().filter_map(|entry| ObjectName::parse(&entry.path)).collect();
+        let is_left = |name: &&ObjectName| match name {
+            ObjectName::CondemnedLeases(id) => !names.contains(&ObjectName::CondemnedObjects(*id)),
+            _ => false,
         };
-        entries.iter().map(|entry| entry.path.as_str()).filter(is_left).try_for_each(|path| self.delete(path))
+        names.iter().filter(is_left).try_for_each(|name| self.delete(&name.path()))
     }
 
     /// Writes down objects that are to be deleted, as many as fit, and then the leases that stand.
@@ -89,11 +89,11 @@ impl Objects {
     /// # Errors
     /// Those of the store.
     pub fn condemn(&self, objects: BTreeSet<String>, roots: BTreeSet<String>) -> Result<Condemnation> {
-        let id = random_name()?;
+        let id = random_id()?;
         let objects: BTreeSet<String> = objects.into_iter().take(PATHS_MAX).collect();
         // They are a second look, not the proof: as many as fit.
         let roots: BTreeSet<String> = roots.into_iter().take(PATHS_MAX).collect();
-        self.put_texts(&path(&id, OBJECTS), [&objects, &roots])?;
+        self.put_texts(ObjectName::CondemnedObjects(id), [&objects, &roots])?;
         self.note_leases(Condemnation { id, objects, roots, leases: None })
     }
 
@@ -105,8 +105,8 @@ impl Objects {
         // Two listings: one may miss what is renewed while it is made.
         let (mut leases, again) = (self.leases()?, self.leases()?);
         leases.extend(again);
-        let leases: BTreeSet<String> = leases.into_iter().map(|lease| lease.id).collect();
-        self.put_texts(&path(&condemnation.id, LEASES), [&leases])?;
+        let leases: BTreeSet<String> = leases.into_iter().map(|lease| lease.id.to_string()).collect();
+        self.put_texts(ObjectName::CondemnedLeases(condemnation.id), [&leases])?;
         condemnation.leases = Some(leases);
         Ok(condemnation)
     }
@@ -116,34 +116,32 @@ impl Objects {
     /// # Errors
     /// Those of the store.
     pub fn forget(&self, condemnation: &Condemnation) -> Result<()> {
-        self.delete(&path(&condemnation.id, LEASES))?;
-        self.delete(&path(&condemnation.id, OBJECTS))
+        self.delete(&ObjectName::CondemnedLeases(condemnation.id).path())?;
+        self.delete(&ObjectName::CondemnedObjects(condemnation.id).path())
     }
 
-    fn put_texts<const N: usize>(&self, path: &str, lists: [&BTreeSet<String>; N]) -> Result<()> {
-        let bad = |source| Error::Object { path: path.to_owned(), source };
+    fn put_texts<const N: usize>(&self, name: ObjectName, lists: [&BTreeSet<String>; N]) -> Result<()> {
+        let path = name.path();
+        let bad = |source| Error::Object { path: path.clone(), source };
         let mut payload = Vec::new();
         payload.put_u8(VERSION);
         for texts in lists {
             payload.put_varint(texts.len() as u64);
             texts.iter().for_each(|text| payload.put_blob(text.as_bytes()));
         }
-        let builder = self.builder(path, ObjectKind::Condemned, Codec::None)?;
-        self.put_container(path, ObjectKind::Condemned, builder.finish(&payload).map_err(bad)?).map(drop)
+        let builder = self.builder(&path, name.kind(), Codec::None)?;
+        self.put_container(&path, name.kind(), builder.finish(&payload).map_err(bad)?).map(drop)
     }
 
-    fn read_texts<const N: usize>(&self, path: &str) -> Result<Option<[BTreeSet<String>; N]>> {
-        let footer = match self.get_footer(path, ObjectKind::Condemned) {
+    fn read_texts<const N: usize>(&self, name: ObjectName) -> Result<Option<[BTreeSet<String>; N]>> {
+        let path = name.path();
+        let footer = match self.get_footer(&path, name.kind()) {
             Err(Error::Missing { .. }) => return Ok(None),
             other => other?,
         };
-        let bad = |source| Error::Object { path: path.to_owned(), source: CodecError::Malformed(source) };
+        let bad = |source| Error::Object { path, source: CodecError::Malformed(source) };
         decode(&footer).map(Some).map_err(bad)
     }
-}
-
-fn path(id: &str, what: &str) -> String {
-    format!("{FOLDER}/{id}-{what}")
 }
 
 fn decode<const N: usize>(bytes: &[u8]) -> std::result::Result<[BTreeSet<String>; N], DecodeError> {
@@ -177,7 +175,7 @@ mod tests {
         let objects = Objects::memory().unwrap();
         let lease = objects.lease(LeaseRole::Use).unwrap();
         let made = objects.condemn(paths(&["packs/a", "packs/b"]), paths(&["root"])).unwrap();
-        assert_eq!(made.leases, Some(paths(&[&lease.id()])));
+        assert_eq!(made.leases, Some(paths(&[&lease.id().to_string()])));
         drop(lease);
         assert_eq!(objects.condemnations().unwrap(), std::slice::from_ref(&made));
         assert_eq!(objects.condemned().unwrap(), paths(&["packs/a", "packs/b"]));
@@ -190,11 +188,11 @@ mod tests {
         // FAILURES 23: a crash between the two objects.
         let objects = Objects::memory().unwrap();
         let made = objects.condemn(paths(&["x"]), paths(&[])).unwrap();
-        objects.delete(&path(&made.id, LEASES)).unwrap();
+        objects.delete(&ObjectName::CondemnedLeases(made.id).path()).unwrap();
         let found = objects.condemnations().unwrap().remove(0);
         assert_eq!(found.leases, None);
         let lease = objects.lease(LeaseRole::Use).unwrap();
-        assert_eq!(objects.note_leases(found).unwrap().leases, Some(paths(&[&lease.id()])));
+        assert_eq!(objects.note_leases(found).unwrap().leases, Some(paths(&[&lease.id().to_string()])));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What can go wrong between us and the repository.
 
-use crate::listing::StrayKind;
-use crate::local::LocalFolder;
+use crate::local::{RepositoryGone, StrayKind};
 use object_store::Error as StoreError;
 use pitr_codec::CodecError;
 use pitr_format::Severity;
@@ -268,18 +267,16 @@ impl Error {
         }
     }
 
-    /// The answer of a repository's folder to a request for `path`.
-    pub(crate) fn from_folder(folder: &LocalFolder, path: &str, source: io::Error) -> Self {
-        match source.get_ref().and_then(|inner| inner.downcast_ref::<NotAFile>()) {
-            Some(found) => Error::NotAnObject { path: path.to_owned(), found: *found },
-            None => Error::from_store(path, folder.error(path, source)),
-        }
-    }
-
     /// The store's answer to a request for `path`.
     pub(crate) fn from_store(path: &str, source: StoreError) -> Self {
         let path = path.to_owned();
-        let io = io_kind(&source);
+        if let Some(found) = find::<NotAFile>(&source) {
+            return Error::NotAnObject { path, found: *found };
+        }
+        if let Some(gone) = find::<RepositoryGone>(&source) {
+            return Error::NotARepository { place: gone.place.clone() };
+        }
+        let io = find::<io::Error>(&source).map(io::Error::kind);
         match source {
             StoreError::NotFound { .. } => Error::Missing { path },
             StoreError::InvalidPath { .. } => Error::Path { path },
@@ -313,12 +310,12 @@ fn is_denied(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// The kind of the system error at the bottom of the store's, if there is one: local folders hide theirs.
-fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
+/// The first of an error and its sources that is a `T`.
+fn find<T: std::error::Error + 'static>(error: &StoreError) -> Option<&T> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.kind());
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         next = error.source();
     }

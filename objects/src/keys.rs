@@ -7,8 +7,9 @@
 //!
 //! Both stand below the repository's own identity: what an `init` that was cut short left behind is nobody's.
 
-use crate::store::Encryption;
-use crate::{Error, Objects, Repository, Result, random_bytes, random_name};
+use crate::layout::{ObjectName, ShortId, rings, slots};
+use crate::store::{Encryption, random_id};
+use crate::{Entry, Error, Objects, Repository, Result, random_bytes};
 use pitr_codec::{Access, Codec, CodecError, KeyWrap, Keys, ObjectBuilder, ObjectIndex, ObjectKind, Secret};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, Timestamp};
@@ -24,8 +25,8 @@ const ROTATE_ATTEMPTS: u32 = 16;
 /// A slot that holds the master key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySlot {
-    /// Its name: 16 hexadecimal digits.
-    pub id: String,
+    /// Its identity.
+    pub id: ShortId,
     /// What opens it: `argon2id` for a passphrase, `raw` for a key file.
     pub method: String,
     /// When it was made.
@@ -43,7 +44,7 @@ impl KeySlot {
         out
     }
 
-    fn read(id: String, bytes: &[u8]) -> std::result::Result<Self, DecodeError> {
+    fn read(id: ShortId, bytes: &[u8]) -> std::result::Result<Self, DecodeError> {
         const WHAT: &str = "key slot";
         let mut reader = Reader::new(bytes);
         let created = Timestamp::from_micros(reader.i64(WHAT)?);
@@ -88,7 +89,7 @@ impl Objects {
         let slots = self.slots_of(&repository.id)?;
         for slot in &slots {
             for by in with.iter().filter(|by| by.method() == slot.method) {
-                let context = context(&repository.id, &slot.id);
+                let context = context(&repository.id, slot.id);
                 let opened = by.unwrap(&slot.wrapped, &context).map_err(|source| self.keys_error(source))?;
                 if let Some(master) = opened {
                     let (ring, keys) = self.newest_ring(&repository.id, &master)?;
@@ -108,11 +109,11 @@ impl Objects {
         self.slots_of(&self.encryption()?.repository)
     }
 
-    /// Adds a slot, and returns its name.
+    /// Adds a slot, and returns its identity.
     ///
     /// # Errors
     /// [`Error::NotEncrypted`], [`Error::Keys`]; those of the store.
-    pub fn add_key_slot(&self, created: Timestamp, by: &dyn KeyWrap) -> Result<String> {
+    pub fn add_key_slot(&self, created: Timestamp, by: &dyn KeyWrap) -> Result<ShortId> {
         self.put_slot(&*self.encryption()?, created, by)
     }
 
@@ -123,11 +124,13 @@ impl Objects {
     /// [`Error::LastSlot`], [`Error::NoSlot`], [`Error::NotEncrypted`]; those of the store.
     pub fn remove_key_slot(&self, slot: &str) -> Result<()> {
         let slots = self.key_slots()?;
-        let slot = slots.iter().find(|one| one.id == slot).ok_or(Error::NoSlot { slot: slot.to_owned() })?;
+        let found = slots.iter().find(|one| one.id.to_string() == slot);
+        let slot = found.ok_or(Error::NoSlot { slot: slot.to_owned() })?;
         if slots.len() == 1 {
-            return Err(Error::LastSlot { slot: slot.id.clone() });
+            return Err(Error::LastSlot { slot: slot.id.to_string() });
         }
-        self.delete(&slot_path(&self.encryption()?.repository, &slot.id))
+        let repository = self.encryption()?.repository;
+        self.delete(&ObjectName::KeySlot { repository, slot: slot.id }.path())
     }
 
     /// Makes a new data key, which encrypts whatever is written from now on, and returns how many there are. What was
@@ -182,9 +185,9 @@ impl Objects {
         *place = Some(Arc::new(encryption));
     }
 
-    fn put_slot(&self, encryption: &Encryption, created: Timestamp, by: &dyn KeyWrap) -> Result<String> {
-        let id = random_name()?;
-        let context = context(&encryption.repository, &id);
+    fn put_slot(&self, encryption: &Encryption, created: Timestamp, by: &dyn KeyWrap) -> Result<ShortId> {
+        let id = random_id()?;
+        let context = context(&encryption.repository, id);
         let wrapped = by.wrap(&encryption.master, &context).map_err(|source| self.keys_error(source))?;
         // What can't be opened again would lock everybody out.
         let opened = by.unwrap(&wrapped, &context).map_err(|source| self.keys_error(source))?;
@@ -193,7 +196,7 @@ impl Objects {
             return Err(self.keys_error(CodecError::Crypto { what: "a wrapped key does not come back" }));
         }
         let slot = KeySlot { id, method: by.method().to_owned(), created, wrapped };
-        let path = slot_path(&encryption.repository, &slot.id);
+        let path = ObjectName::KeySlot { repository: encryption.repository, slot: id }.path();
         let builder = ObjectBuilder::new(ObjectKind::KeySlot, self.owner(), Codec::None);
         let bytes = builder.finish(&slot.to_bytes()).map_err(|source| self.keys_error(source))?;
         self.put_container(&path, ObjectKind::KeySlot, bytes)?;
@@ -219,11 +222,13 @@ impl Objects {
     }
 
     fn newest_ring(&self, repository: &[u8; 16], master: &Secret) -> Result<(u64, Keys)> {
-        let folder = rings_folder(repository);
-        let number =
-            |path: &str| u64::from_str_radix(path.strip_prefix(&folder)?.strip_prefix('/')?, 16).ok();
-        let rings = self.list(&folder)?;
-        let newest = rings.iter().filter_map(|entry| number(&entry.path)).max();
+        let folder = rings(repository);
+        let number = |path: &str| match ObjectName::parse(path)? {
+            ObjectName::KeyRing { number, .. } => Some(number),
+            _ => None,
+        };
+        let listed = self.list(&folder)?;
+        let newest = listed.iter().filter_map(|entry| number(&entry.path)).max();
         let newest = newest.ok_or(Error::Missing { path: folder.clone() })?;
         let path = ring_path(repository, newest);
         let bad = |source| Error::Object { path: path.clone(), source };
@@ -234,20 +239,19 @@ impl Objects {
     }
 
     fn slots_of(&self, repository: &[u8; 16]) -> Result<Vec<KeySlot>> {
-        let folder = slots_folder(repository);
-        let read = |path: &str| {
-            let id = path.rsplit('/').next().unwrap_or(path).to_owned();
+        let read = |path: &str, id: ShortId| {
             let footer = self.get_footer(path, ObjectKind::KeySlot)?;
             let bad = |source| Error::Object { path: path.to_owned(), source: CodecError::Malformed(source) };
             KeySlot::read(id, &footer).map_err(bad)
         };
-        // FAILURES 59: a file that others put there opens nothing.
-        let is_slot = |path: &str| {
-            let id = path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/'));
-            id.is_some_and(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        };
-        let slots = self.list(&folder)?;
-        slots.iter().filter(|entry| is_slot(&entry.path)).map(|entry| read(&entry.path)).collect()
+        let mut found = Vec::new();
+        for Entry { path, .. } in self.list(&slots(repository))? {
+            // Foreign files open nothing (FAILURES 59).
+            if let Some(ObjectName::KeySlot { slot, .. }) = ObjectName::parse(&path) {
+                found.push(read(&path, slot)?);
+            }
+        }
+        Ok(found)
     }
 
     fn keys_error(&self, source: CodecError) -> Error {
@@ -255,26 +259,10 @@ impl Objects {
     }
 }
 
-fn context(repository: &[u8; 16], slot: &str) -> Vec<u8> {
-    [repository.as_slice(), slot.as_bytes()].concat()
-}
-
-fn folder(repository: &[u8; 16]) -> String {
-    repository.iter().fold("keys/".to_owned(), |path, byte| path + &format!("{byte:02x}"))
-}
-
-fn slots_folder(repository: &[u8; 16]) -> String {
-    folder(repository) + "/slots"
-}
-
-fn rings_folder(repository: &[u8; 16]) -> String {
-    folder(repository) + "/rings"
-}
-
-fn slot_path(repository: &[u8; 16], slot: &str) -> String {
-    format!("{}/{slot}", slots_folder(repository))
+fn context(repository: &[u8; 16], slot: ShortId) -> Vec<u8> {
+    [repository.as_slice(), slot.to_string().as_bytes()].concat()
 }
 
 fn ring_path(repository: &[u8; 16], number: u64) -> String {
-    format!("{}/{number:016x}", rings_folder(repository))
+    ObjectName::KeyRing { repository: *repository, number }.path()
 }

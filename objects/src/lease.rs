@@ -17,7 +17,9 @@
 //! leaves two objects of which the holder counts on the lower one: that goes first, so that he who goes on renewing finds it
 //! gone, or counts on the higher one from then on, which goes next.
 
-use crate::{Entry, Error, ErrorKind, Objects, Result, random_bytes, random_name};
+use crate::layout::{LEASES, ObjectName, ShortId};
+use crate::store::random_id;
+use crate::{Entry, Error, ErrorKind, Objects, Result, random_bytes};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, OwnerToken};
@@ -32,7 +34,6 @@ pub(crate) const RENEWAL: Duration = Duration::from_secs(15);
 /// A lease that was not renewed for so long has lapsed.
 pub const LEASE_EXPIRY: Duration = Duration::from_secs(120);
 
-const FOLDER: &str = "leases";
 const VERSION: u8 = 1;
 const WHAT: &str = "lease";
 
@@ -52,7 +53,7 @@ pub enum LeaseRole {
 pub struct Lease {
     objects: Objects,
     state: Arc<Mutex<State>>,
-    id: String,
+    id: ShortId,
     owner: OwnerToken,
     stop: Option<Sender<()>>,
     keeper: Option<JoinHandle<()>>,
@@ -66,30 +67,29 @@ struct State {
 }
 
 /// A lease as a listing shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseSeen {
-    /// Its identity: 16 hexadecimal digits.
-    pub id: String,
+    /// Its identity.
+    pub id: ShortId,
     /// Goes up while its holder lives.
     pub counter: u64,
 }
 
 impl LeaseSeen {
     fn parse(entry: &Entry) -> Option<Self> {
-        let (id, counter) = entry.path.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once('-')?;
-        let digits = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let counter = digits(counter).then(|| u64::from_str_radix(counter, 16).ok()).flatten()?;
-        let seen = digits(id).then(|| LeaseSeen { id: id.to_owned(), counter })?;
-        (seen.path() == entry.path).then_some(seen) // another way to write it is none of ours
+        match ObjectName::parse(&entry.path)? {
+            ObjectName::Lease { id, counter } => Some(LeaseSeen { id, counter }),
+            _ => None,
+        }
     }
 
     fn path(&self) -> String {
-        path(&self.id, self.counter)
+        path(self.id, self.counter)
     }
 }
 
-fn path(id: &str, counter: u64) -> String {
-    format!("{FOLDER}/{id}-{counter:016x}")
+fn path(id: ShortId, counter: u64) -> String {
+    ObjectName::Lease { id, counter }.path()
 }
 
 impl Objects {
@@ -126,14 +126,13 @@ impl Objects {
     }
 
     fn lease_renewed_every(&self, role: LeaseRole, renewal: Duration) -> Result<Lease> {
-        let (id, owner) = (random_name()?, OwnerToken(random_bytes()?));
+        let (id, owner) = (random_id()?, OwnerToken(random_bytes()?));
         let state = State { counter: 1, renewed: Instant::now(), lapsed: false };
         let state = Arc::new(Mutex::new(state));
         let mut lease = Lease { objects: self.clone(), state, id, owner, stop: None, keeper: None };
-        self.put_lease(&lease.id, 1, role)?;
+        self.put_lease(id, 1, role)?;
         let (stop, stopped) = channel();
-        let keeper =
-            Keeper { objects: self.clone(), state: Arc::clone(&lease.state), id: lease.id.clone(), role };
+        let keeper = Keeper { objects: self.clone(), state: Arc::clone(&lease.state), id, role };
         lease.stop = Some(stop);
         lease.keeper = Some(std::thread::spawn(move || {
             while stopped.recv_timeout(renewal) == Err(RecvTimeoutError::Timeout) {
@@ -149,7 +148,7 @@ impl Objects {
     /// Those of the listing.
     pub fn leases(&self) -> Result<Vec<LeaseSeen>> {
         let mut leases: Vec<LeaseSeen> = Vec::new();
-        for seen in self.list(FOLDER)?.iter().filter_map(LeaseSeen::parse) {
+        for seen in self.list(LEASES)?.iter().filter_map(LeaseSeen::parse) {
             match leases.last_mut() {
                 // In the middle of a renewal there are two of them.
                 Some(last) if last.id == seen.id => last.counter = last.counter.max(seen.counter),
@@ -195,7 +194,7 @@ impl Objects {
     /// Those of the store.
     pub fn end_lapsed(&self, seen: &LeaseSeen) -> Result<bool> {
         let of_it = || {
-            let listed = self.list(FOLDER)?;
+            let listed = self.list(LEASES)?;
             let of_it = listed.iter().filter_map(LeaseSeen::parse).filter(|lease| lease.id == seen.id);
             Ok::<_, Error>(of_it.collect::<Vec<_>>()) // ascending
         };
@@ -207,7 +206,7 @@ impl Objects {
         Ok(of_it()?.is_empty())
     }
 
-    fn put_lease(&self, id: &str, counter: u64, role: LeaseRole) -> Result<()> {
+    fn put_lease(&self, id: ShortId, counter: u64, role: LeaseRole) -> Result<()> {
         let path = path(id, counter);
         let mut payload = Vec::new();
         payload.put_u8(VERSION);
@@ -221,8 +220,8 @@ impl Objects {
 impl Lease {
     /// Its identity, as [`LeaseSeen`] has it.
     #[must_use]
-    pub fn id(&self) -> String {
-        self.id.clone()
+    pub fn id(&self) -> ShortId {
+        self.id
     }
 
     /// A token for the objects that are made under it: random, nobody else's.
@@ -236,14 +235,14 @@ impl Lease {
     /// # Errors
     /// [`Error::Lapsed`]; those of the store.
     pub fn check(&self) -> Result<()> {
-        let lapsed = || Error::Lapsed { path: format!("{FOLDER}/{}", self.id) };
+        let lapsed = || Error::Lapsed { path: format!("{LEASES}/{}", self.id) };
         // Held, so that no renewal comes between.
         let mut state = lock(&self.state);
         if state.lapsed || state.renewed.elapsed() >= LEASE_EXPIRY {
             state.lapsed = true;
             return Err(lapsed());
         }
-        if !self.objects.exists(&path(&self.id, state.counter))? {
+        if !self.objects.exists(&path(self.id, state.counter))? {
             state.lapsed = true;
             return Err(lapsed());
         }
@@ -260,7 +259,7 @@ impl Drop for Lease {
         // If this fails the lease lapses by itself.
         let counter = lock(&self.state).counter;
         for counter in [counter.saturating_sub(1), counter] {
-            let _ = self.objects.delete(&path(&self.id, counter));
+            let _ = self.objects.delete(&path(self.id, counter));
         }
     }
 }
@@ -273,7 +272,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 struct Keeper {
     objects: Objects,
     state: Arc<Mutex<State>>,
-    id: String,
+    id: ShortId,
     role: LeaseRole,
 }
 
@@ -284,8 +283,8 @@ impl Keeper {
         if state.lapsed {
             return;
         }
-        let (now, before) = (Instant::now(), path(&self.id, state.counter));
-        match self.objects.put_lease(&self.id, state.counter + 1, self.role) {
+        let (now, before) = (Instant::now(), path(self.id, state.counter));
+        match self.objects.put_lease(self.id, state.counter + 1, self.role) {
             // Nobody else's bears our identity: it is there since an attempt that broke off.
             Ok(()) | Err(Error::Foreign { .. }) => {}
             Err(_) => return,
@@ -294,14 +293,14 @@ impl Keeper {
             Ok(true) => {
                 // The one before stays until the next time, so that a listing in the middle of this shows one at least.
                 // If an older one stays it does no harm: its counter is the lower one.
-                let _ = self.objects.delete(&path(&self.id, state.counter.saturating_sub(1)));
+                let _ = self.objects.delete(&path(self.id, state.counter.saturating_sub(1)));
                 state.counter += 1;
                 state.renewed = now;
             }
             Ok(false) => {
                 state.lapsed = true;
                 for counter in [state.counter.saturating_sub(1), state.counter + 1] {
-                    let _ = self.objects.delete(&path(&self.id, counter));
+                    let _ = self.objects.delete(&path(self.id, counter));
                 }
             }
             // Whether it was taken away is open. The next attempt finds its object made already, and looks again.
@@ -340,7 +339,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let objects = Objects::local(dir.path()).unwrap();
         objects.init_repository(pitr_format::Timestamp::MIN).unwrap();
-        std::fs::write(dir.path().join(FOLDER), b"theirs").unwrap();
+        std::fs::write(dir.path().join(LEASES), b"theirs").unwrap();
         assert!(objects.lease_to_read().unwrap().is_none() && objects.lease(LeaseRole::Use).is_err());
         assert_eq!(objects.leases().unwrap(), []);
     }

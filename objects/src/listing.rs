@@ -1,60 +1,24 @@
-//! Lists a repository in a local folder, which may contain foreign files (FAILURES 59).
-//!
-//! Foreign entries are reported and never block the listing of objects. Entries that may hide objects, such as an unreadable folder
-//! of the layout, are marked: the rest of such a listing is not the whole repository (FAILURES 20).
+//! Listing the objects of a repository.
 
-use crate::Entry;
-use pitr_format::SourceName;
-use pitr_vfs::NotAFile;
-use rustix::io::Errno;
-use std::fmt;
-use std::fs::{self, DirEntry, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use crate::layout::REPOSITORY;
+use crate::local::Stray;
+use crate::store::exact_path;
+use crate::{Error, Objects, Result};
+use futures_util::StreamExt;
+use object_store::{Error as StoreError, ObjectStore};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-/// An entry of the repository's folder that is not an object.
-#[derive(Debug)]
-pub struct Stray {
-    /// Its path within the repository; only for people if it is not UTF-8.
+/// Maximum number of foreign paths to warn about; `verify` reports all of them.
+const WARNINGS_MAX: usize = 20;
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Its path within the repository.
     pub path: String,
-    /// What it is.
-    pub what: StrayKind,
-    /// It may contain objects, which this listing lacks.
-    pub may_hide_objects: bool,
-}
-
-/// What a [`Stray`] is.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StrayKind {
-    /// Neither file nor folder.
-    NotAFile(NotAFile),
-    /// A symbolic link to nothing.
-    Dangling,
-    /// A symbolic link to a folder above itself, or to itself.
-    Loop,
-    /// A symbolic link to a folder, where the repository has none.
-    LinkedFolder,
-    /// A name that no object can have.
-    Name,
-    /// It can't be read.
-    Unreadable(io::Error),
-}
-
-impl fmt::Display for StrayKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StrayKind::NotAFile(found) => found.fmt(f),
-            StrayKind::Dangling => f.write_str("a symbolic link to nothing"),
-            StrayKind::Loop => f.write_str("a loop of symbolic links"),
-            StrayKind::LinkedFolder => {
-                f.write_str("a symbolic link to a folder that is not part of the repository")
-            }
-            StrayKind::Name => f.write_str("a name that no object has"),
-            StrayKind::Unreadable(error) => write!(f, "it can't be read: {error}"),
-        }
-    }
+    /// Its size, bytes.
+    pub size: u64,
 }
 
 /// The entries below a folder of a repository.
@@ -62,170 +26,84 @@ impl fmt::Display for StrayKind {
 pub struct Listing {
     /// The objects, sorted by path.
     pub entries: Vec<Entry>,
-    /// Everything else.
+    /// Everything else, sorted by path.
     pub strays: Vec<Stray>,
 }
 
-/// Lists the entries below `prefix` in the folder `root`. A missing folder is empty.
-pub(crate) fn list(root: &Path, prefix: &str) -> Listing {
-    let mut walk = Walk { listing: Listing::default(), above: Vec::new() };
-    let top = if prefix.is_empty() { root.to_owned() } else { root.join(prefix) };
-    match fs::metadata(&top) {
-        Ok(about) if about.is_dir() => walk.folder(&top, prefix, &about),
-        // A file has nothing below it.
-        Ok(_) => {}
-        Err(error) if is_absent(&error) => {}
-        Err(error) => walk.stray(prefix, StrayKind::Unreadable(error)),
-    }
-    let mut listing = walk.listing;
-    listing.entries.sort();
-    listing.strays.sort_by(|a, b| a.path.cmp(&b.path));
-    listing
-}
-
-struct Walk {
-    listing: Listing,
-    /// The folders that lead here, by device and inode.
-    above: Vec<(u64, u64)>,
-}
-
-impl Walk {
-    fn folder(&mut self, folder: &Path, path: &str, about: &Metadata) {
-        let identity = (about.dev(), about.ino());
-        if self.above.contains(&identity) {
-            return self.stray(path, StrayKind::Loop);
-        }
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if is_absent(&error) => return, // it went since
-            Err(error) => return self.stray(path, StrayKind::Unreadable(error)),
-        };
-        self.above.push(identity);
-        for entry in entries {
-            match entry {
-                Ok(entry) => self.entry(&entry, path),
-                Err(error) => self.stray(path, StrayKind::Unreadable(error)),
+impl Objects {
+    /// The objects below `prefix`, sorted by path; all of them for "". The prefix is matched by whole path segments:
+    /// `db1` does not list objects below `db10`.
+    ///
+    /// # Errors
+    /// Those of the store; nothing is returned of a listing that broke off. [`Error::NotARepository`] when nothing is
+    /// listed and the repository object, once seen, is gone: an unmounted folder does not read as an empty one.
+    ///
+    /// Foreign entries of a local folder are left out, with one warning each. [`Error::Hidden`] if an entry that can't be read may
+    /// contain objects.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let Listing { entries, strays } = self.listing(prefix)?;
+        for stray in strays {
+            if stray.may_hide_objects {
+                let Stray { path, what, .. } = stray;
+                return Err(Error::Hidden { path, what });
             }
+            self.warn_of(&stray);
         }
-        self.above.pop();
+        Ok(entries)
     }
 
-    fn entry(&mut self, entry: &DirEntry, folder: &str) {
-        let name = entry.file_name();
-        let below = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-        let path = format!("{below}{}", name.to_string_lossy());
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        let at = entry.path();
-        let about = match fs::metadata(&at) {
-            Ok(about) => about,
-            Err(error) if is_absent(&error) && is_link => return self.stray(&path, StrayKind::Dangling),
-            Err(error) if is_absent(&error) => return, // it went since
-            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-                return self.stray(&path, StrayKind::Loop);
+    /// As [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this listing proves neither that an
+    /// object is missing nor that one is unreferenced.
+    ///
+    /// # Errors
+    /// Those of the store; [`Error::NotARepository`].
+    pub fn listing(&self, prefix: &str) -> Result<Listing> {
+        let folder = exact_path(prefix)?;
+        let store = Arc::clone(&self.inner.store);
+        let listed = self.inner.requests.run(async move {
+            let mut listing = Listing::default();
+            let mut found = store.list((!folder.is_root()).then_some(&folder));
+            while let Some(found) = found.next().await {
+                match found {
+                    // Not every store matches by segments.
+                    Ok(meta) => {
+                        let below = meta.location.prefix_match(&folder);
+                        if below.is_some_and(|mut below| below.next().is_some()) {
+                            listing.entries.push(Entry { path: meta.location.into(), size: meta.size });
+                        }
+                    }
+                    Err(error) => listing.strays.push(stray(error)?),
+                }
             }
-            Err(error) => return self.stray(&path, StrayKind::Unreadable(error)),
-        };
-        if let Some(found) = NotAFile::of(about.file_type()).filter(|found| *found != NotAFile::Folder) {
-            return self.stray(&path, StrayKind::NotAFile(found));
+            Ok(listing)
+        })?;
+        let mut listing = listed.map_err(|source| Error::from_store(prefix, source))?;
+        listing.entries.sort();
+        listing.strays.sort_by(|a, b| a.path.cmp(&b.path));
+        let is_empty = listing.entries.is_empty();
+        if is_empty && self.inner.seen.load(Ordering::Relaxed) && !self.exists(REPOSITORY)? {
+            return Err(Error::NotARepository { place: self.inner.place.clone() });
         }
-        // The lossy conversion changes only names that no object can have.
-        let is_ours = name.to_str().is_some() && crate::store::exact_path(&path).is_ok();
-        match about.is_dir() {
-            _ if !is_ours => self.stray(&path, StrayKind::Name),
-            true if is_link && !may_hold_objects(&path) => self.stray(&path, StrayKind::LinkedFolder),
-            true => self.folder(&at, &path, &about),
-            false if is_staged(&path) => {}
-            false => self.listing.entries.push(Entry { path, size: about.len() }),
-        }
+        Ok(listing)
     }
 
-    fn stray(&mut self, path: &str, what: StrayKind) {
-        let may_hide_objects = match what {
-            StrayKind::Unreadable(_) | StrayKind::Dangling => may_hold_objects(path),
-            _ => false,
-        };
-        self.listing.strays.push(Stray { path: path.to_owned(), what, may_hide_objects });
+    fn warn_of(&self, stray: &Stray) {
+        let mut warned = self.inner.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bounded, so that many foreign files take no memory.
+        if warned.len() < WARNINGS_MAX && warned.insert(stray.path.clone()) {
+            let (place, Stray { path, what, .. }) = (&self.inner.place, stray);
+            tracing::warn!("{place}: {path} is not an object of the repository and is left alone: {what}");
+        }
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// True for a temporary file of a put.
-fn is_staged(path: &str) -> bool {
-    let suffix = path.rsplit_once('#').map(|(_, suffix)| suffix);
-    suffix.is_some_and(|suffix| !suffix.is_empty() && suffix.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// True if the repository's layout has a folder at this path.
-fn may_hold_objects(path: &str) -> bool {
-    let digits =
-        |text: &str, count: usize| text.len() == count && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let parts: Vec<&str> = path.split('/').collect();
-    match parts[..] {
-        ["" | "packs" | "index" | "sources" | "keys" | "condemned" | "leases"] => true,
-        ["packs", two] => digits(two, 2),
-        ["keys", id] => digits(id, 32),
-        ["keys", id, "slots" | "rings"] => digits(id, 32),
-        ["sources", name] => SourceName::new(name).is_ok(),
-        ["sources", name, "log" | "epochs" | "timelines" | "snapshots" | "pruned"] => {
-            SourceName::new(name).is_ok()
-        }
-        ["sources", _, "log" | "snapshots" | "pruned", timeline] => digits(timeline, 8),
-        ["sources", _, "log" | "snapshots", timeline, epoch] => digits(timeline, 8) && digits(epoch, 16),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn strays_are_named_and_hide_nothing() {
-        // FAILURES 59
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        fs::create_dir_all(at("packs/ab")).unwrap();
-        fs::write(at("packs/ab/c"), b"123").unwrap();
-        fs::write(at("packs/ab/new#1"), b"half").unwrap();
-        fs::write(at("repository"), b"1").unwrap();
-        fs::write(at(".DS_Store"), b"").unwrap();
-        mknodat(CWD, at("packs/ab/pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
-        symlink(at("packs"), at("packs/cd")).unwrap();
-        symlink(at("itself"), at("itself")).unwrap();
-        symlink(at("nothing"), at("gone")).unwrap();
-        symlink("/", at("everything")).unwrap();
-        symlink(at("nothing"), at("index")).unwrap();
-        fs::write(dir.path().join(OsStr::from_bytes(b"\xff")), b"").unwrap();
-        let Listing { entries, strays } = list(dir.path(), "");
-        let paths: Vec<_> = entries.iter().map(|entry| entry.path.as_str()).collect();
-        assert_eq!(paths, [".DS_Store", "packs/ab/c", "repository"]);
-        assert_eq!(entries[1].size, 3);
-        let told: Vec<_> = strays.iter().map(|stray| (stray.path.as_str(), stray.may_hide_objects)).collect();
-        let quiet = ["everything", "gone", "itself"].map(|path| (path, false));
-        let more = [("index", true), ("\u{fffd}", false), ("packs/ab/pipe", false), ("packs/cd", false)];
-        let mut expected = [&quiet[..], &more[..]].concat();
-        expected.sort();
-        assert_eq!(told, expected, "{strays:?}");
-        assert_eq!(list(dir.path(), "packs/ab").entries, entries[1..2]);
-        for nothing in ["none", "repository", "packs/none/none"] {
-            assert!(list(dir.path(), nothing).entries.is_empty(), "{nothing}");
-        }
-    }
-
-    #[test]
-    fn folders_of_the_layout_are_told_from_others() {
-        for path in ["packs", "packs/0f", "sources/db/log/00000001/0000000000000001", "sources/db"] {
-            assert!(may_hold_objects(path), "{path}");
-        }
-        for path in ["lost+found", "packs/lost+found", "sources/lost+found", "sources/db/x", "home"] {
-            assert!(!may_hold_objects(path), "{path}");
-        }
+/// The foreign entry that an error of a listing is about. Other errors end the listing.
+fn stray(error: StoreError) -> Result<Stray, StoreError> {
+    match error {
+        StoreError::Generic { store, source } => match source.downcast::<Stray>() {
+            Ok(stray) => Ok(*stray),
+            Err(source) => Err(StoreError::Generic { store, source }),
+        },
+        other => Err(other),
     }
 }

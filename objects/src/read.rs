@@ -25,13 +25,13 @@ impl Objects {
         Ok(self.read(path, None)?.bytes)
     }
 
-    /// Exactly the bytes of a range. An empty range gives no bytes and asks nobody.
+    /// Exactly the bytes of a range. An empty range gives no bytes, without a request.
     ///
     /// # Errors
     /// [`Error::Truncated`] when the object ends before the range does; [`Error::TooLarge`]; [`Error::Missing`];
     /// those of the store.
     pub fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
-        // FAILURES 28: stores answer these two in as many ways as there are stores.
+        // FAILURES 28: stores differ in their answers to empty ranges and to ranges past the end.
         let Some(wanted) = range.end.checked_sub(range.start).filter(|n| *n > 0) else {
             return Ok(Bytes::new());
         };
@@ -58,7 +58,7 @@ impl Objects {
         self.check_size(path, len)?;
         match self.read(path, Some(GetRange::Suffix(len))) {
             Err(Error::Unsupported { .. }) => {}
-            // Some stores call a suffix of an empty object a range that can't be satisfied.
+            // Some stores refuse a suffix of an empty object.
             Err(Error::Unreachable { .. }) if self.size(path)? == 0 => {
                 return Ok(Tail { bytes: Bytes::new(), object_len: 0 });
             }
@@ -72,41 +72,23 @@ impl Objects {
     fn read(&self, path: &str, range: Option<GetRange>) -> Result<Tail> {
         tracing::trace!(path, ?range, "get");
         let location = object_path(path)?;
-        let most = pitr_codec::OBJECT_BYTES_LIMIT as u64;
-        let read = match &self.inner.local {
-            Some(folder) => folder
-                .read(path, range.as_ref(), most)
-                .map_err(|source| Error::from_folder(folder, path, source)),
-            None => {
-                self.read_remote(location, range, most)?.map_err(|source| Error::from_store(path, source))
-            }
-        };
-        match read? {
-            (object_len, Ok(bytes)) => Ok(Tail { bytes, object_len }),
-            (_, Err(bytes)) => Err(Error::TooLarge { path: path.to_owned(), bytes, most }),
-        }
-    }
-
-    /// The object's length, and the bytes, or how many they would be if they are more than `most`.
-    fn read_remote(
-        &self,
-        location: object_store::path::Path,
-        range: Option<GetRange>,
-        most: u64,
-    ) -> Result<object_store::Result<(u64, Result<Bytes, u64>)>> {
-        let store = Arc::clone(&self.inner.store);
-        self.inner.requests.run(async move {
+        let (store, most) = (Arc::clone(&self.inner.store), pitr_codec::OBJECT_BYTES_LIMIT as u64);
+        let read = self.inner.requests.run(async move {
             let options = GetOptions { range, ..GetOptions::default() };
             let found = store.get_opts(&location, options).await?;
             let (object_len, bytes) = (found.meta.size, found.range.end.saturating_sub(found.range.start));
             if bytes > most {
-                return Ok((object_len, Err(bytes)));
+                return Ok(Err(bytes));
             }
-            Ok((object_len, Ok(found.bytes().await?)))
-        })
+            Ok(Ok(Tail { bytes: found.bytes().await?, object_len }))
+        })?;
+        match read.map_err(|source| Error::from_store(path, source))? {
+            Ok(tail) => Ok(tail),
+            Err(bytes) => Err(Error::TooLarge { path: path.to_owned(), bytes, most }),
+        }
     }
 
-    /// The error of a range that the store refused because the object ends before it begins.
+    /// The error for a refused range, if the object ends before the range does.
     fn past_end(&self, path: &str, range: &Range<u64>) -> Option<Error> {
         let len = self.size(path).ok()?;
         (len < range.end).then(|| Error::Truncated { path: path.to_owned(), end: range.end, len })

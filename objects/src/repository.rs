@@ -1,13 +1,11 @@
 //! The object that makes a folder or a bucket a repository.
 
+use crate::layout::REPOSITORY;
 use crate::{Error, Objects, Result, random_bytes};
 use pitr_codec::{Codec, CodecError, ObjectBuilder, ObjectKind};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, Timestamp};
 use std::sync::atomic::Ordering;
-
-/// Where the repository object stands.
-pub const REPOSITORY_PATH: &str = "repository";
 
 /// What the repository object says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +58,8 @@ impl Objects {
         let builder = ObjectBuilder::new(ObjectKind::Repository, self.owner(), Codec::None);
         let bytes = builder
             .finish(&repository.to_bytes())
-            .map_err(|source| Error::Object { path: REPOSITORY_PATH.to_owned(), source })?;
-        match self.put_container(REPOSITORY_PATH, ObjectKind::Repository, bytes) {
+            .map_err(|source| Error::Object { path: REPOSITORY.to_owned(), source })?;
+        match self.put_container(REPOSITORY, ObjectKind::Repository, bytes) {
             Err(Error::Foreign { .. }) => Err(Error::AlreadyARepository { place: self.place().to_owned() }),
             Err(error) => Err(error),
             Ok(_) => {
@@ -82,7 +80,7 @@ impl Objects {
     /// [`Error::NotARepository`]; an error of kind [`ErrorKind::Newer`](crate::ErrorKind::Newer) when a later version
     /// made it; those of the store.
     pub fn open_repository(&self) -> Result<Repository> {
-        let footer = match self.get_footer(REPOSITORY_PATH, ObjectKind::Repository) {
+        let footer = match self.get_footer(REPOSITORY, ObjectKind::Repository) {
             Err(Error::Missing { .. }) => {
                 return Err(Error::NotARepository { place: self.place().to_owned() });
             }
@@ -90,7 +88,7 @@ impl Objects {
         };
         let repository = Repository::read(&footer).map_err(|source| {
             let source = CodecError::Malformed(source);
-            Error::Object { path: REPOSITORY_PATH.to_owned(), source }
+            Error::Object { path: REPOSITORY.to_owned(), source }
         })?;
         self.saw(&repository);
         Ok(repository)

@@ -1,23 +1,31 @@
-//! The threads that requests run on.
+//! Where requests run.
 //!
-//! A request is spawned and waited for over a channel, instead of being run by the caller: so calls work from any
-//! thread, also from one that belongs to another async runtime.
+//! A request to a remote store is spawned on threads of its own, and its result comes over a channel. So a call works from any thread,
+//! also from one of another async runtime. The requests of a local store never wait for another thread: the caller polls them.
 
 use crate::{Error, Result};
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::task::{Context, Poll, Wake};
+use std::thread::{Thread, current, park};
 use tokio::runtime::Runtime;
 
 /// Threads that drive requests.
 const WORKERS: usize = 2;
-/// Most local folders that are listed, and files deleted, at once; they are read and written by the caller.
+/// Maximum number of threads for blocking calls of a store.
 const BLOCKING_MAX: usize = 4;
 
 #[derive(Debug)]
-pub(crate) struct Requests {
-    runtime: Option<Runtime>,
+pub(crate) enum Requests {
+    /// On the caller's thread.
+    Caller,
+    /// On a runtime of their own; it is taken when the last handle is dropped.
+    Spawned(Option<Runtime>),
 }
 
 impl Requests {
+    /// Starts the threads for a store that may wait for sockets and timers.
     pub(crate) fn start() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
@@ -26,18 +34,21 @@ impl Requests {
             .enable_all()
             .build()
             .map_err(|source| Error::Runtime { source: Some(source) })?;
-        Ok(Requests { runtime: Some(runtime) })
+        Ok(Requests::Spawned(Some(runtime)))
     }
 
-    /// Runs `request` to its end and returns what it gives.
+    /// Runs `request` to its end and returns its result.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         request: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {
-        let runtime = self.runtime.as_ref().ok_or(Error::Runtime { source: None })?;
+        let runtime = match self {
+            Requests::Caller => return Ok(block_on(request)),
+            Requests::Spawned(runtime) => runtime.as_ref().ok_or(Error::Runtime { source: None })?,
+        };
         let (send, receive) = sync_channel(1);
         runtime.spawn(async move {
-            // The receiver waits below; if it is gone nobody wants the answer.
+            // The receiver waits below; if it is gone nobody wants the result.
             let _ = send.send(request.await);
         });
         receive.recv().map_err(|_| Error::Runtime { source: None })
@@ -45,10 +56,50 @@ impl Requests {
 }
 
 impl Drop for Requests {
-    /// Waiting for the threads is not allowed when the last handle goes away inside another runtime.
+    /// Must not wait for the threads: the last handle may be dropped inside another runtime.
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        if let Requests::Spawned(runtime) = self
+            && let Some(runtime) = runtime.take()
+        {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// Wakes a thread that waits in [`block_on`].
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Polls a future on this thread until it is ready.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Arc::new(Unpark(current())).into();
+    let (mut future, mut context) = (pin!(future), Context::from_waker(&waker));
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_request_may_also_wait_on_the_callers_thread() {
+        let (send, receive) = futures_util::future::abortable(std::future::pending::<()>());
+        let waking = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            receive.abort();
+        });
+        assert!(Requests::Caller.run(send).unwrap().is_err(), "aborted");
+        waking.join().unwrap();
     }
 }

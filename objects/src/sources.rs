@@ -1,8 +1,8 @@
 //! The sources of a repository. Each has a folder: of its name, or, in an encrypted repository, of a keyed hash of it, with
 //! the name in an encrypted object inside.
 
-use crate::listing::{Listing, Stray};
-use crate::{Error, Objects, Result};
+use crate::layout::{ObjectName, SOURCES, SourceFolder, SourceObject};
+use crate::{Error, Listing, Objects, Result, Stray};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_format::{DecodeError, SourceName};
 
@@ -15,23 +15,13 @@ pub struct Sources {
     pub unreadable: Vec<Error>,
 }
 
-/// The folder of the source that an object belongs to; `None` for a foreign file.
-fn folder_of(path: &str) -> Option<&str> {
-    let parts: Vec<&str> = path.split('/').collect();
-    match parts[..] {
-        ["sources", folder, "name"] => Some(folder),
-        ["sources", folder, "log" | "epochs" | "timelines" | "snapshots" | "pruned", _, ..] => Some(folder),
-        _ => None,
-    }
-}
-
 impl Objects {
     /// The folder of a source.
     #[must_use]
-    pub fn source_folder(&self, source: &SourceName) -> String {
+    pub fn source_folder(&self, source: &SourceName) -> SourceFolder {
         match self.keys() {
-            None => format!("sources/{source}"),
-            Some(keys) => format!("sources/{}", keys.folder_of(source.as_str())),
+            None => SourceFolder::in_clear(source),
+            Some(keys) => SourceFolder::hidden(&keys.folder_of(source.as_str())),
         }
     }
 
@@ -50,19 +40,22 @@ impl Objects {
     /// # Errors
     /// Those of the store.
     pub fn readable_sources(&self) -> Result<Sources> {
-        let Listing { entries, strays } = self.listing("sources")?;
+        let Listing { entries, strays } = self.listing(SOURCES)?;
         let hidden = strays.into_iter().filter(|stray| stray.may_hide_objects);
         let unreadable = hidden.map(|Stray { path, what, .. }| Error::Hidden { path, what }).collect();
         let mut sources = Sources { names: Vec::new(), unreadable };
-        let mut folders: Vec<&str> = entries.iter().filter_map(|entry| folder_of(&entry.path)).collect();
-        folders.dedup();
+        let objects = entries.iter().filter_map(|entry| match ObjectName::parse(&entry.path)? {
+            ObjectName::Source(folder, object) => Some((folder, object)),
+            _ => None,
+        });
         if self.keys().is_none() {
-            sources.names = folders.into_iter().filter_map(|folder| SourceName::new(folder).ok()).collect();
+            let of_history = objects.filter(|(_, object)| object.is_history());
+            sources.names = of_history.filter_map(|(folder, _)| folder.name()).collect();
+            sources.names.dedup();
             return Ok(sources);
         }
-        let paths = folders.into_iter().map(|folder| format!("sources/{folder}/name"));
-        for path in paths.filter(|path| entries.iter().any(|entry| entry.path == *path)) {
-            match self.read_name(&path) {
+        for (folder, _) in objects.filter(|(_, object)| *object == SourceObject::Name) {
+            match self.read_name(&folder.path(&SourceObject::Name)) {
                 Ok(name) => sources.names.push(name),
                 Err(error) if error.kind().is_of_one_object() => sources.unreadable.push(error),
                 Err(error) => return Err(error),
@@ -87,7 +80,7 @@ impl Objects {
         if self.keys().is_none() {
             return Ok(());
         }
-        let path = self.source_folder(source) + "/name";
+        let path = self.source_folder(source).path(&SourceObject::Name);
         if self.exists(&path)? {
             return Ok(());
         }

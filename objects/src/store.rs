@@ -1,34 +1,21 @@
-//! The handle of a repository's objects: opening, listing.
+//! The handle of a repository's objects.
 
+use crate::layout::ShortId;
 use crate::lease::RENEWAL;
-use crate::listing::{self, Listing, Stray};
-use crate::local::{LocalFolder, Readers, create_folder, readers};
+use crate::local::{LocalStore, Readers, create_folder, readers};
+use crate::put::WAITS;
 use crate::runtime::Requests;
-use crate::{Error, REPOSITORY_PATH, Result};
-use futures_util::TryStreamExt;
-use object_store::local::LocalFileSystem;
+use crate::{Error, Location, Result};
 use object_store::memory::InMemory;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
 use pitr_format::OwnerToken;
 use std::collections::BTreeSet;
-use std::future::ready;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-
-/// Maximum number of foreign paths to warn about; `verify` reports all of them.
-const WARNINGS_MAX: usize = 20;
-
-/// An object as a listing shows it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
-    /// Its path within the repository.
-    pub path: String,
-    /// Its size, bytes.
-    pub size: u64,
-}
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 /// The objects of one repository; clones share their connection and their owner token.
 #[derive(Debug, Clone)]
@@ -40,7 +27,9 @@ pub struct Objects {
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) requests: Requests,
-    pub(crate) local: Option<LocalFolder>,
+    /// Waits between the attempts of a put that is not answered.
+    pub(crate) put_waits: &'static [Duration],
+    folder: Option<PathBuf>,
     pub(crate) owner: OwnerToken,
     pub(crate) place: String,
     /// The repository object was seen through this handle: from then on an empty listing is not believed unless it
@@ -55,6 +44,15 @@ pub(crate) struct Inner {
     pub(crate) renewal: AtomicU64,
 }
 
+/// What differs between stores.
+struct Parts {
+    store: Arc<dyn ObjectStore>,
+    requests: Requests,
+    put_waits: &'static [Duration],
+    folder: Option<PathBuf>,
+    place: String,
+}
+
 /// The open keys of an encrypted repository.
 #[derive(Debug)]
 pub(crate) struct Encryption {
@@ -66,10 +64,34 @@ pub(crate) struct Encryption {
 }
 
 impl Objects {
+    /// Opens the store at a location. A folder must exist.
+    ///
+    /// # Errors
+    /// [`Error::NotARepository`] when there is no such folder; [`Error::Folder`] when it can't be entered.
+    pub fn open(location: &Location) -> Result<Self> {
+        match location {
+            Location::Folder(folder) => Self::local(folder),
+            Location::Memory => Self::memory(),
+        }
+    }
+
+    /// As [`open`](Self::open), for a new repository. A missing folder is created, durably. `files` are the permissions of the
+    /// repository's files: the folder keeps them, and every later file follows. By default only the owner has access, and an existing
+    /// empty folder is made private.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] when it can't be created.
+    pub fn create(location: &Location, files: Option<u32>) -> Result<Self> {
+        if let Location::Folder(folder) = location {
+            create_folder(folder, files)?;
+        }
+        Self::open(location)
+    }
+
     /// The objects in a folder that exists.
     ///
     /// # Errors
-    /// [`Error::NotARepository`] when there is no such folder.
+    /// As [`open`](Self::open).
     pub fn local(folder: &Path) -> Result<Self> {
         let place = folder.display().to_string();
         let root = match folder.canonicalize() {
@@ -79,59 +101,58 @@ impl Objects {
             }
             _ => return Err(Error::NotARepository { place }),
         };
-        let store = LocalFileSystem::new_with_prefix(&root)
-            .map_err(|source| Error::from_store(&place, source))?
-            .with_fsync(true)
-            .with_automatic_cleanup(false);
-        Self::new(Arc::new(store), Some(LocalFolder::new(&root)), place)
+        let store = Arc::new(LocalStore::new(root.clone(), place.clone()));
+        // A folder loses no replies, and a second attempt must not hide a failed fsync.
+        let parts = Parts { store, requests: Requests::Caller, put_waits: &[], folder: Some(root), place };
+        Self::new(parts)
     }
 
-    /// The objects in a folder, which is made, durably and for its owner alone, if it is missing; one that is there and empty is
-    /// made private.
+    /// The objects in a folder, which is created if it is missing.
     ///
     /// # Errors
-    /// [`Error::Folder`] when it can't be made.
+    /// As [`create`](Self::create).
     pub fn create_local(folder: &Path) -> Result<Self> {
-        create_folder(folder, None)?;
-        Self::local(folder)
+        Self::create(&Location::Folder(folder.to_owned()), None)
     }
 
-    /// As [`create_local`](Self::create_local), for those whom `files`, the permissions of the repository's files, lets in. They
-    /// stand in the permissions of the folder, which every later file follows.
-    ///
-    /// # Errors
-    /// As [`create_local`](Self::create_local).
-    pub fn create_local_for(folder: &Path, files: u32) -> Result<Self> {
-        create_folder(folder, Some(files))?;
-        Self::local(folder)
-    }
-
-    /// The objects in any store that can create an object only if it is absent. `place` is its name for people.
+    /// The objects in any store that can create an object only if it is absent.
     ///
     /// # Errors
     /// [`Error::Runtime`], [`Error::Random`].
     pub fn with_store(store: Arc<dyn ObjectStore>) -> Result<Self> {
-        let place = store.to_string();
-        Self::new(store, None, place)
+        let (requests, place) = (Requests::start()?, store.to_string());
+        Self::new(Parts { store, requests, put_waits: &WAITS, folder: None, place })
     }
 
     /// Objects in memory, for tests and examples.
     ///
     /// # Errors
-    /// As [`with_store`](Self::with_store).
+    /// [`Error::Random`].
     pub fn memory() -> Result<Self> {
-        Self::with_store(Arc::new(InMemory::new()))
+        let (store, place) = (Arc::new(InMemory::new()), Location::Memory.to_string());
+        Self::new(Parts { store, requests: Requests::Caller, put_waits: &[], folder: None, place })
     }
 
-    fn new(store: Arc<dyn ObjectStore>, local: Option<LocalFolder>, place: String) -> Result<Self> {
-        let requests = Requests::start()?;
+    fn new(parts: Parts) -> Result<Self> {
+        let Parts { store, requests, put_waits, folder, place } = parts;
         let owner = OwnerToken(random_bytes()?);
         let (seen, is_encrypted) = (AtomicBool::new(false), AtomicBool::new(false));
         let encryption = RwLock::default();
         let renewal = AtomicU64::new(RENEWAL.as_micros() as u64); // seconds
         let warned = Mutex::default();
-        let inner =
-            Inner { store, requests, local, owner, place, seen, is_encrypted, encryption, warned, renewal };
+        let inner = Inner {
+            store,
+            requests,
+            put_waits,
+            folder,
+            owner,
+            place,
+            seen,
+            is_encrypted,
+            encryption,
+            warned,
+            renewal,
+        };
         Ok(Objects { inner: Arc::new(inner) })
     }
 
@@ -150,7 +171,7 @@ impl Objects {
     /// The folder on this machine that the repository is in, if it is in one.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
-        self.inner.local.as_ref().map(LocalFolder::root)
+        self.inner.folder.as_deref()
     }
 
     /// Who may read the repository besides its owner; `None` if nobody may, or if it is not in a folder of this machine.
@@ -159,74 +180,6 @@ impl Objects {
     /// [`Error::Folder`] when that can't be told.
     pub fn readers(&self) -> Result<Option<Readers>> {
         self.folder().map_or(Ok(None), readers)
-    }
-
-    /// The objects below `prefix`, sorted by path; all of them for "". The prefix is matched by whole path segments:
-    /// `db1` does not list what is below `db10`.
-    ///
-    /// # Errors
-    /// Those of the store; nothing is returned of a listing that broke off. [`Error::NotARepository`] when nothing is
-    /// listed and the repository object, once seen, is gone: an unmounted folder does not read as an empty one.
-    ///
-    /// Foreign entries of a local folder are left out, with one warning each. [`Error::Hidden`] if an entry that can't be read may
-    /// contain objects.
-    pub fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let Listing { entries, strays } = self.listing(prefix)?;
-        for stray in strays {
-            if stray.may_hide_objects {
-                let Stray { path, what, .. } = stray;
-                return Err(Error::Hidden { path, what });
-            }
-            self.warn_of(&stray);
-        }
-        Ok(entries)
-    }
-
-    /// As [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this listing proves neither that an
-    /// object is missing nor that one is unreferenced.
-    ///
-    /// # Errors
-    /// Those of the store; [`Error::NotARepository`].
-    pub fn listing(&self, prefix: &str) -> Result<Listing> {
-        exact_path(prefix)?;
-        let listing = match &self.inner.local {
-            Some(folder) => listing::list(folder.root(), prefix),
-            None => Listing { entries: self.list_remote(prefix)?, strays: Vec::new() },
-        };
-        let is_empty = listing.entries.is_empty();
-        if is_empty && self.inner.seen.load(Ordering::Relaxed) && !self.exists(REPOSITORY_PATH)? {
-            return Err(Error::NotARepository { place: self.inner.place.clone() });
-        }
-        Ok(listing)
-    }
-
-    fn warn_of(&self, stray: &Stray) {
-        let mut warned = self.inner.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        // Bounded, so that many foreign files take no memory.
-        if warned.len() < WARNINGS_MAX && warned.insert(stray.path.clone()) {
-            let (place, Stray { path, what, .. }) = (&self.inner.place, stray);
-            tracing::warn!("{place}: {path} is not an object of the repository and is left alone: {what}");
-        }
-    }
-
-    fn list_remote(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let folder = exact_path(prefix)?;
-        let store = Arc::clone(&self.inner.store);
-        let listed = self.inner.requests.run(async move {
-            let below = (!folder.is_root()).then_some(&folder);
-            let is_below = |meta: &ObjectMeta| {
-                // Not every store that calls itself one of these matches by segments.
-                let is_below =
-                    meta.location.prefix_match(&folder).is_some_and(|mut rest| rest.next().is_some());
-                ready(is_below)
-            };
-            let listed = store.list(below).try_filter(is_below);
-            let entries = listed.map_ok(|meta| Entry { path: meta.location.into(), size: meta.size });
-            entries.try_collect::<Vec<_>>().await
-        })?;
-        let mut entries = listed.map_err(|source| Error::from_store(prefix, source))?;
-        entries.sort();
-        Ok(entries)
     }
 
     /// True if the repository, once it was opened, is encrypted.
@@ -270,9 +223,6 @@ impl Objects {
     /// [`Error::Missing`] and those of the store.
     pub fn size(&self, path: &str) -> Result<u64> {
         let location = object_path(path)?;
-        if let Some(folder) = &self.inner.local {
-            return folder.size(path).map_err(|error| Error::from_folder(folder, path, error));
-        }
         let store = Arc::clone(&self.inner.store);
         let meta = self.inner.requests.run(async move { store.head(&location).await })?;
         Ok(meta.map_err(|source| Error::from_store(path, source))?.size)
@@ -294,12 +244,12 @@ pub(crate) fn exact_path(path: &str) -> Result<object_store::path::Path> {
     }
 }
 
-/// A random name of 16 hexadecimal digits.
+/// A random identity.
 ///
 /// # Errors
 /// [`Error::Random`].
-pub fn random_name() -> Result<String> {
-    Ok(format!("{:016x}", u64::from_be_bytes(random_bytes()?)))
+pub fn random_id() -> Result<ShortId> {
+    random_bytes().map(ShortId::from_bytes)
 }
 
 /// Random bytes from the system, for identities.

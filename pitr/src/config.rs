@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pitr_codec::Codec;
+use pitr_objects::{Location, LocationError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -10,7 +11,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PitrConfig {
-    /// The repository's folder.
+    /// The repository's folder, or its URL ([`Location`]).
     pub repository: PathBuf,
     /// Compression of snapshots and log: `none`, `zstd:3`, `lz4`, `snappy`, `gzip:6`.
     #[serde(default, with = "codec_name")]
@@ -28,6 +29,9 @@ pub enum ConfigError {
     /// `repository` is empty.
     #[error("`repository` is empty; give a folder")]
     NoRepository,
+    /// This build cannot open the repository's URL.
+    #[error("`repository`: {0}")]
+    Repository(#[source] LocationError),
     /// `mode` does not let the owner read and write, or has other bits than file permissions.
     #[error(
         "`mode` is {0:#o}; give file permissions that let the owner read and write, such as 0o600 or 0o640"
@@ -55,14 +59,23 @@ impl PitrConfig {
         PitrConfig { repository: folder.as_ref().to_owned(), codec: Codec::default(), mode: None }
     }
 
+    /// The place of the repository.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoRepository`], [`ConfigError::Repository`].
+    pub fn location(&self) -> Result<Location, ConfigError> {
+        Location::parse(&self.repository).map_err(|error| match error {
+            LocationError::Empty => ConfigError::NoRepository,
+            other => ConfigError::Repository(other),
+        })
+    }
+
     /// Refuses invalid settings. Nothing is adjusted silently.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.repository.as_os_str().is_empty() {
-            return Err(ConfigError::NoRepository);
-        }
+        self.location()?;
         match self.mode {
             Some(mode) if mode & !0o066 != 0o600 => Err(ConfigError::Mode(mode)),
             _ => Ok(()),
@@ -78,6 +91,12 @@ mod tests {
     fn invalid_settings_are_refused() {
         assert_eq!(PitrConfig::at("/r").validate(), Ok(()));
         assert_eq!(PitrConfig::at("").validate(), Err(ConfigError::NoRepository));
+        let location = |at| PitrConfig::at(at).location();
+        assert_eq!(location("file:///srv/a%20b"), Ok(Location::Folder("/srv/a b".into())));
+        assert_eq!(location("memory://"), Ok(Location::Memory));
+        let refused = PitrConfig::at("s3://bucket/prefix").validate().unwrap_err();
+        assert!(matches!(&refused, ConfigError::Repository(_)), "{refused}");
+        assert!(refused.to_string().contains("does not include Amazon S3 yet"), "{refused}");
         let with = |mode| PitrConfig { mode: Some(mode), ..PitrConfig::at("/r") }.validate();
         assert_eq!((with(0o640), with(0o750)), (Ok(()), Err(ConfigError::Mode(0o750))));
         assert!(serde_json::from_str::<PitrConfig>(r#"{"repository":"/r","levle":3}"#).is_err());

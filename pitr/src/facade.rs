@@ -47,10 +47,7 @@ impl Pitr {
     ) -> Result<Self> {
         config.validate()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let objects = match config.mode {
-            Some(mode) => Objects::create_local_for(&config.repository, mode)?,
-            None => Objects::create_local(&config.repository)?,
-        };
+        let objects = Objects::create(&config.location()?, config.mode)?;
         let repository = init(&objects, clock.now())?;
         Ok(Self::new(objects, repository, clock, config))
     }
@@ -65,7 +62,7 @@ impl Pitr {
     /// receive data.
     pub fn open_with(config: &PitrConfig, by: Option<&dyn KeyWrap>) -> Result<Self> {
         config.validate()?;
-        let objects = Objects::local(&config.repository)?;
+        let objects = Objects::open(&config.location()?)?;
         let repository = objects.open_repository()?;
         match by {
             Some(by) => objects.unlock(&repository, &[by])?,

@@ -4,10 +4,11 @@ use crate::plan::{Listed, SourcePlan, plan};
 use crate::survey::{PackSurvey, Source, packs, sources};
 use crate::waiting::wait_for;
 use crate::{Error, KeptSnapshot, Packs, Policy, Report, Result, SourceReport};
-use pitr_archive::{Catalog, Name, PrunedRange};
+use pitr_archive::{Catalog, PrunedRange, SourceObject};
 use pitr_codec::{Codec, OBJECT_BYTES_MAX};
 use pitr_dedup::{ChunkStore, PackUse};
 use pitr_format::Timestamp;
+use pitr_objects::layout::ObjectName;
 use pitr_objects::{Condemnation, Entry, LEASE_EXPIRY, Lease, LeaseRole, Objects};
 use pitr_snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,7 +141,7 @@ impl Pruner {
         // One that is renewed while it is looked at is looked at again.
         while let Some(seen) = self.objects.leases()?.into_iter().find(|seen| !looked_at.contains(&seen.id)) {
             match self.objects.role_of(&seen)? {
-                Some(LeaseRole::Collect) => drop(others.insert(seen.id.clone())),
+                Some(LeaseRole::Collect) => drop(others.insert(seen.id.to_string())),
                 Some(_) => {}
                 None => continue,
             }
@@ -225,7 +226,7 @@ impl Pruner {
             None => self.objects.note_leases(condemnation)?,
         };
         let mut leases = condemnation.leases.clone().unwrap_or_default();
-        leases.remove(&lease.id());
+        leases.remove(&lease.id().to_string());
         let alive = wait_for(&self.objects, &leases, self.lease_expiry)?;
         if !alive.is_empty() {
             return Ok(Finished::Waits(alive.into_iter().collect()));
@@ -248,8 +249,9 @@ impl Pruner {
         // Of the log what does not count goes, and only if it does not count now.
         let gone: BTreeSet<String> =
             sources.iter().flat_map(|source| uncounted(source, &source.catalog)).collect();
-        let is_log =
-            |path: &&String| sources.iter().any(|source| source.archive.layout().parse(path).is_some());
+        let is_log = |path: &&String| {
+            matches!(ObjectName::parse(path), Some(ObjectName::Source(_, SourceObject::Log(_))))
+        };
         needed.extend(
             condemnation.objects.iter().filter(|path| is_log(path) && !gone.contains(*path)).cloned(),
         );
@@ -273,7 +275,7 @@ impl Pruner {
 /// Paths of a source's log objects that do not count, by this catalog of it.
 fn uncounted(source: &Source, catalog: &Catalog) -> Vec<String> {
     let logs = catalog.condemned().iter().chain(catalog.fenced_off());
-    logs.map(|name| source.archive.layout().path(&Name::Log(*name))).collect()
+    logs.map(|name| source.archive.folder().path(&SourceObject::Log(*name))).collect()
 }
 
 /// What came of a second phase.

@@ -1,11 +1,12 @@
 //! What the repository holds, and which of its chunks are needed.
 
 use crate::{Error, Result};
-use pitr_archive::{Archive, Catalog, LogName, Name};
-use pitr_dedup::{ChunkId, ChunkStore, Marks, PackUse, is_pack_path};
+use pitr_archive::{Archive, Catalog, LogName, SourceObject};
+use pitr_dedup::{ChunkId, ChunkStore, Marks, PackUse};
 use pitr_format::{SourceName, TimelineId, Timestamp};
+use pitr_objects::layout::ObjectName;
 use pitr_objects::{Entry, ErrorKind, Objects};
-use pitr_snapshot::{Snapshot, Visit, is_root_path, load_all, walk};
+use pitr_snapshot::{Snapshot, Visit, load_all, walk};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A source, as listed.
@@ -84,7 +85,10 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
         }
     }
     let mut beside = None;
-    for path in there.iter().filter(|path| is_root_path(path) && !known.contains(**path)) {
+    let is_root = |path: &str| {
+        matches!(ObjectName::parse(path), Some(ObjectName::Source(_, SourceObject::Snapshot(_))))
+    };
+    for path in there.iter().filter(|path| is_root(path) && !known.contains(**path)) {
         if objects.exists(path)? {
             beside = Some((*path).to_owned());
             break;
@@ -95,10 +99,10 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
         // A log object's claim and timeline stood before it did; one without is nobody's, and stays.
         let has_claim = source.catalog.epochs().contains_key(&name.epoch);
         let has_timeline = source.catalog.timelines().contains_key(&name.timeline);
-        let claim = (!has_claim).then_some(Name::Claim(name.epoch));
-        let timeline = (!has_timeline).then_some(Name::Timeline(name.timeline));
+        let claim = (!has_claim).then_some(SourceObject::Claim(name.epoch));
+        let timeline = (!has_timeline).then_some(SourceObject::Timeline(name.timeline));
         for needed in claim.into_iter().chain(timeline) {
-            let needed = source.archive.layout().path(&needed);
+            let needed = source.archive.folder().path(&needed);
             if objects.exists(&needed)? {
                 return Err(Error::Suspicious { path: needed, what: "was missing from a listing" });
             }
@@ -109,8 +113,8 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
 
 /// The log object that stands at a path.
 fn log_of<'s>(source: &'s Source, path: &str) -> Option<(&'s Source, LogName)> {
-    match source.archive.layout().parse(path)? {
-        Name::Log(name) => Some((source, name)),
+    match source.archive.folder().object_at(path)? {
+        SourceObject::Log(name) => Some((source, name)),
         _ => None,
     }
 }
@@ -151,7 +155,7 @@ pub(crate) fn packs<'s>(
     let usage = walker.marks.usage()?;
     let sizes: BTreeMap<String, u64> = entries
         .iter()
-        .filter(|entry| is_pack_path(&entry.path))
+        .filter(|entry| matches!(ObjectName::parse(&entry.path), Some(ObjectName::Pack(_))))
         .map(|entry| (entry.path.clone(), entry.size))
         .collect();
     for pack in usage.iter().filter(|pack| pack.live > 0 && !sizes.contains_key(&pack.path)) {

@@ -11,7 +11,7 @@ use pitr_recovery::{
     Error, History, Layout, Moment, RestoreOptions, RestoreState, RestoreTarget, Restorer, Target,
 };
 use pitr_snapshot::{BlockSource, BoxError, FileShape, SnapshotMeta, write_full};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::{Env, OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::sync::Arc;
 
@@ -68,7 +68,8 @@ fn prepare(dir: &std::path::Path) -> (Objects, SourceName) {
     let timeline = writer.claim_timeline(&first).expect("nobody else claims");
     let start = Start { timeline, gap: true, ..Start::first([1; 16]) };
     let (clock, options) = (Arc::new(SystemClock::new()), WalOptions::default());
-    let wal = Wal::create(Arc::new(OsFs), clock, &dir.join("log"), &start, &options).expect("a log");
+    let wal =
+        Wal::create(&Env::system().with_clock(clock), &dir.join("log"), &start, &options).expect("a log");
 
     let mut noise = Noise(88_172_645_463_325_252);
     let mut content = vec![0; LEN as usize];

@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::layout::FilePlace;
 use crate::sink::{Sink, SinkFile};
-use pitr_archive::{FileChange, Image, Merged};
+use pitr_archive::{BlockSet, FileChange, Image, Merged};
 use pitr_format::FileId;
 use pitr_snapshot::SnapshotReader;
 use pitr_vfs::{Access, Buffer, File, FileSystem};
@@ -111,8 +111,8 @@ impl<'a> Builder<'a> {
         let reused = match self.base.filter(|_| has_base) {
             None => 0,
             Some(base) => {
-                let old = self.open_old(&path)?;
-                BaseWriter { sink: &sink, base, file, change, tick }.write(old.as_deref())?
+                let (old, replaced) = (self.open_old(&path)?, self.merged.blocks(file));
+                BaseWriter { sink: &sink, base, file, change, replaced, tick }.write(old.as_deref())?
             }
         };
         let is_unfinished = self.single.is_some() || self.mark.is_some() || change.is_some();
@@ -172,6 +172,8 @@ struct BaseWriter<'a> {
     file: FileId,
     /// What the log does to the file.
     change: Option<&'a FileChange>,
+    /// The blocks that images of the log replace.
+    replaced: Option<&'a BlockSet>,
     tick: &'a (dyn Fn() + Sync),
 }
 
@@ -217,7 +219,11 @@ impl BaseWriter<'_> {
 
     /// The runs of an extent that the log leaves.
     fn kept(&self, span: &Range<u64>, end: u64) -> Vec<(u64, u64)> {
-        if span.start < end { kept(span.start, span.end.min(end), self.change) } else { Vec::new() }
+        if span.start >= end {
+            return Vec::new();
+        }
+        let block_bytes = self.change.and_then(|change| change.block_bytes);
+        kept(span.start, span.end.min(end), block_bytes.zip(self.replaced))
     }
 
     /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the file's length
@@ -247,16 +253,15 @@ impl BaseWriter<'_> {
 }
 
 /// The runs of bytes between two offsets that no image replaces.
-fn kept(start: u64, end: u64, change: Option<&FileChange>) -> Vec<(u64, u64)> {
-    let Some((change, block_bytes)) = change.and_then(|c| Some((c, u64::from(c.block_bytes?)))) else {
-        return vec![(start, end)];
-    };
+fn kept(start: u64, end: u64, replaced: Option<(u32, &BlockSet)>) -> Vec<(u64, u64)> {
+    let Some((block_bytes, replaced)) = replaced else { return vec![(start, end)] };
+    let block_bytes = u64::from(block_bytes);
     let mut runs: Vec<(u64, u64)> = Vec::new();
     let mut at = start;
     while at < end {
         let block = at / block_bytes;
         let next = ((block + 1) * block_bytes).min(end);
-        if !change.blocks.contains(block) {
+        if !replaced.contains(block) {
             match runs.last_mut() {
                 Some(run) if run.1 == at => run.1 = next,
                 _ => runs.push((at, next)),
@@ -277,12 +282,12 @@ mod tests {
         fn what_is_kept_is_what_no_image_replaces(
             replaced in prop::collection::btree_set(0u64..40, 0..30), start in 0u64..20, len in 0u64..6000,
         ) {
-            let mut change = FileChange { block_bytes: Some(512), ..FileChange::default() };
+            let mut blocks = BlockSet::default();
             for block in &replaced {
-                change.blocks.insert(*block);
+                blocks.insert(*block);
             }
             let (start, end) = (start * 512, start * 512 + len);
-            let runs = kept(start, end, Some(&change));
+            let runs = kept(start, end, Some((512, &blocks)));
             for at in start..end {
                 let inside = runs.iter().any(|(from, to)| (*from..*to).contains(&at));
                 prop_assert_eq!(inside, !replaced.contains(&(at / 512)), "{}", at);

@@ -48,7 +48,7 @@ impl History {
         match target.moment {
             Moment::Latest => after.is_none(),
             Moment::Lsn(lsn) => lsn == at,
-            Moment::Snapshot(id) => root.name.may_be(&id),
+            Moment::Snapshot(id) => root.name.id == id.front(),
             Moment::Tx(tx) => before.is_none_or(|m| m.tx < tx) && after.is_none_or(|m| tx < m.tx),
             Moment::Time(time) => before.is_none_or(|m| m.time < time) && after.is_none_or(|m| time < m.time),
         }
@@ -66,7 +66,7 @@ impl History {
         Ok(match target.moment {
             Moment::Latest => end >= newest,
             Moment::Lsn(lsn) => at <= lsn && lsn <= end,
-            Moment::Snapshot(id) => root.name.may_be(&id),
+            Moment::Snapshot(id) => root.name.id == id.front(),
             Moment::Tx(TxId::NONE) => own()?.is_none(),
             Moment::Tx(tx) => {
                 let within = search.transaction(tx)?.is_some_and(|found| found.commit.lsn > at);

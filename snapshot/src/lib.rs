@@ -59,7 +59,7 @@ pub use manifest::{
 };
 pub use pitr_objects::ErrorKind;
 pub use reader::SnapshotReader;
-pub use roots::{DamagedRoot, RootName, Roots, is_root_path, list, load_all, newest};
+pub use roots::{DamagedRoot, Roots, list, load_all, newest};
 pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
 pub use source::{BlockSource, Delta, ImageSink};
 pub use tracked::Tracked;

@@ -36,6 +36,13 @@ impl SnapshotId {
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
     }
+
+    /// The first bytes, which the path of the root holds.
+    #[must_use]
+    pub fn front(&self) -> [u8; 4] {
+        let (quarters, _) = self.0.as_chunks();
+        quarters[0] // of 16 bytes
+    }
 }
 
 impl fmt::Display for SnapshotId {

@@ -1,15 +1,15 @@
 //! Roots in the repository: publishing a root, and finding the roots of a source.
 //!
-//! The path of a root is `<source's folder>/snapshots/<timeline>/<epoch>/<consistent_at>-<id>`. The
-//! numbers are hexadecimal and padded with zeros, so that a listing is sorted. A search for the
-//! newest root reads only that root, however many there are. Loading all roots keeps the
+//! A listing of roots is sorted by timeline, epoch and consistent point ([`RootName`]). A search for
+//! the newest root reads only that root, however many there are. Loading all roots keeps the
 //! description of each snapshot, but no files.
 
 use crate::file_leaf;
-use crate::{Error, FileEntry, Manifest, Result, Sizes, Snapshot, SnapshotId};
+use crate::{Error, FileEntry, Manifest, Result, Sizes, Snapshot, SnapshotMeta};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_dedup::{ChunkId, ChunkStore};
-use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
+use pitr_format::{DecodeError, SourceName};
+use pitr_objects::layout::{RootName, SourceObject};
 use pitr_objects::{ErrorKind, Objects};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -17,59 +17,13 @@ use std::sync::Arc;
 /// Number of roots that are read in parallel. Each may take 16 MiB during the read.
 const ROOTS_AT_ONCE: usize = 4;
 
-/// The snapshot's properties in the path of its root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RootName {
-    /// Timeline of the log that continues the snapshot.
-    pub timeline: TimelineId,
-    /// Epoch of the writer.
-    pub epoch: Epoch,
-    /// LSN at which the files are consistent.
-    pub consistent_at: Lsn,
-    short: String,
-}
-
-impl RootName {
-    fn of(snapshot: &Snapshot) -> Self {
-        let meta = &snapshot.meta;
-        let short = snapshot.id.short();
-        RootName { timeline: meta.timeline, epoch: meta.epoch, consistent_at: meta.consistent_at, short }
-    }
-
-    /// Parses a path. Returns `None` if it is not the path of a root.
-    fn parse(folder: &str, path: &str) -> Option<Self> {
-        let mut parts = path.strip_prefix(folder)?.strip_prefix('/')?.split('/');
-        let timeline = u32::from_str_radix(parts.next()?, 16).ok()?;
-        let epoch = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let (at, short) = parts.next()?.split_once('-')?;
-        let name = RootName {
-            timeline: TimelineId::new(timeline),
-            epoch: Epoch::new(epoch),
-            consistent_at: Lsn::new(u64::from_str_radix(at, 16).ok()?),
-            short: short.to_owned(),
-        };
-        let is_short = short.len() == 8 && short.bytes().all(|byte| byte.is_ascii_hexdigit());
-        // Each root has exactly one name.
-        (is_short && name.path(folder) == path).then_some(name)
-    }
-
-    fn path(&self, folder: &str) -> String {
-        let RootName { timeline, epoch, consistent_at, short } = self;
-        format!("{folder}/{:08x}/{:016x}/{:016x}-{short}", timeline.get(), epoch.get(), consistent_at.get())
-    }
-
-    /// False if this is certainly not the root of the snapshot.
-    #[must_use]
-    pub fn may_be(&self, id: &SnapshotId) -> bool {
-        self.short == id.short()
-    }
-}
-
 impl Snapshot {
     /// Path of the snapshot's root in this repository.
     #[must_use]
     pub fn path(&self, objects: &Objects) -> String {
-        RootName::of(self).path(&folder(objects, &self.meta.source))
+        let SnapshotMeta { timeline, epoch, consistent_at, ref source, .. } = self.meta;
+        let root = RootName { timeline, epoch, consistent_at, id: self.id.front() };
+        objects.source_folder(source).path(&SourceObject::Snapshot(root))
     }
 
     /// Reads the snapshot's description from the root at this path.
@@ -176,10 +130,6 @@ impl Manifest {
     }
 }
 
-fn folder(objects: &Objects, source: &SourceName) -> String {
-    objects.source_folder(source) + "/snapshots"
-}
-
 /// Lists the roots of a source, sorted by timeline, epoch and consistent point. Reads none of them.
 ///
 /// To use one as a parent, list the roots after the store was opened.
@@ -187,9 +137,13 @@ fn folder(objects: &Objects, source: &SourceName) -> String {
 /// # Errors
 /// Errors of the listing.
 pub fn list(objects: &Objects, source: &SourceName) -> Result<Vec<RootName>> {
-    let folder = folder(objects, source);
-    let entries = objects.list(&folder)?;
-    Ok(entries.iter().filter_map(|entry| RootName::parse(&folder, &entry.path)).collect())
+    let folder = objects.source_folder(source);
+    let entries = objects.list(&folder.snapshots())?;
+    let roots = entries.iter().filter_map(|entry| match folder.object_at(&entry.path)? {
+        SourceObject::Snapshot(root) => Some(root),
+        _ => None,
+    });
+    Ok(roots.collect())
 }
 
 /// The last of these roots that can be read and that `fits` accepts. Later roots are read too,
@@ -203,9 +157,9 @@ pub fn newest<'n>(
     names: impl IntoIterator<Item = &'n RootName, IntoIter: DoubleEndedIterator>,
     fits: impl Fn(&Snapshot) -> bool,
 ) -> Result<Option<Snapshot>> {
-    let folder = folder(objects, source);
+    let folder = objects.source_folder(source);
     for name in names.into_iter().rev() {
-        match Snapshot::load(objects, &name.path(&folder)) {
+        match Snapshot::load(objects, &folder.path(&SourceObject::Snapshot(*name))) {
             Ok(snapshot) if fits(&snapshot) => return Ok(Some(snapshot)),
             Ok(_) => {}
             Err(error) if error.kind().is_of_one_object() => {}
@@ -242,33 +196,23 @@ pub struct DamagedRoot {
 /// [`Roots::damaged`].
 pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
     let mut roots = Roots { snapshots: Vec::new(), damaged: Vec::new() };
-    let folder = folder(objects, source);
+    let folder = objects.source_folder(source);
+    let path = |name: &RootName| folder.path(&SourceObject::Snapshot(*name));
     for wave in list(objects, source)?.chunks(ROOTS_AT_ONCE) {
-        let read = |name: &RootName| Snapshot::load(objects, &name.path(&folder));
+        let read = |name: &RootName| Snapshot::load(objects, &path(name));
         let read: Vec<Result<Snapshot>> = wave.par_iter().map(read).collect();
         for (name, root) in wave.iter().zip(read) {
-            let path = name.path(&folder);
+            let path = path(name);
             match root {
                 Ok(snapshot) => roots.snapshots.push(snapshot),
                 // Retention removed it after the listing.
                 Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&path)? => {}
                 Err(error) if error.kind().is_of_one_object() => {
-                    roots.damaged.push(DamagedRoot { name: name.clone(), path, error })
+                    roots.damaged.push(DamagedRoot { name: *name, path, error })
                 }
                 Err(error) => return Err(error),
             }
         }
     }
     Ok(roots)
-}
-
-/// True if the root of some source may have this path. Foreign files may exist next to roots.
-#[must_use]
-pub fn is_root_path(path: &str) -> bool {
-    let mut slashes = path.match_indices('/').map(|(at, _)| at);
-    let folder = slashes.nth(2).and_then(|end| path.get(..end));
-    folder.is_some_and(|folder| {
-        let is_of_source = folder.starts_with("sources/") && folder.ends_with("/snapshots");
-        is_of_source && RootName::parse(folder, path).is_some()
-    })
 }

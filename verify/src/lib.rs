@@ -31,6 +31,7 @@ pub use error::{Error, Result};
 pub use report::{Fault, FaultKind, Report};
 
 use object::{Checked, check_all};
+use pitr_objects::layout::ObjectName;
 use pitr_objects::{Condemned, Listing, Objects};
 
 /// What is looked at.
@@ -63,10 +64,10 @@ pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) 
     };
     let Listing { mut entries, strays } = objects.listing("")?;
     // They come and go with who works here, ours among them.
-    entries.retain(|entry| !entry.path.starts_with("leases/"));
+    entries.retain(|entry| !matches!(ObjectName::parse(&entry.path), Some(ObjectName::Lease { .. })));
     let mut checked: Checked = check_all(objects, &entries, &condemned, options, progress)?;
     checked.take_strays(strays);
     let ours = lease.as_ref().map(pitr_objects::Lease::id);
-    let writers = objects.leases()?.iter().any(|lease| Some(&lease.id) != ours.as_ref());
+    let writers = objects.leases()?.iter().any(|lease| Some(lease.id) != ours);
     contents::check(objects, &entries, &condemned, checked, writers)
 }

@@ -2,11 +2,12 @@
 
 use crate::report::Fault;
 use crate::{Error, Options, Progress, Result};
-use pitr_archive::{Archive, Name};
+use pitr_archive::Archive;
 use pitr_codec::{ObjectIndex, ObjectKind};
 use pitr_dedup::{check_index, check_pack};
 use pitr_format::SourceName;
-use pitr_objects::{Condemned, Entry, ErrorKind, Objects, REPOSITORY_PATH, Stray};
+use pitr_objects::layout::{ObjectName, SourceObject};
+use pitr_objects::{Condemned, Entry, ErrorKind, Objects, Stray};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -80,7 +81,7 @@ impl Checked {
     /// What is no object is named. Where it may hide objects it is a fault, as where an object should be.
     pub(crate) fn take_strays(&mut self, strays: Vec<Stray>) {
         for Stray { path, what, may_hide_objects } in strays {
-            match may_hide_objects || role(&path).is_some() {
+            match may_hide_objects || ObjectName::parse(&path).is_some() {
                 true => self.faults.push(Fault::new(&path, what)),
                 false => self.strangers.push(format!("{path} ({what})")),
             }
@@ -101,7 +102,7 @@ impl Checked {
             Found::Sound | Found::Gone | Found::Stranger => {}
             Found::Faulty(what) => {
                 self.faults.push(Fault::new(path, what));
-                if path.starts_with("packs/") {
+                if matches!(ObjectName::parse(path), Some(ObjectName::Pack(_))) {
                     self.packs.insert(path.clone(), None);
                 }
             }
@@ -119,49 +120,12 @@ pub(crate) fn readable(objects: &Objects) -> Result<Vec<SourceName>> {
     Ok(objects.readable_sources()?.names)
 }
 
-/// Which object stands at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// An object of which only the kind matters here.
-    Any(ObjectKind),
-    /// One that can't be decrypted with the keys of others.
-    Outside(ObjectKind),
-}
-
-fn role(path: &str) -> Option<Role> {
-    use ObjectKind as K;
-    let parts: Vec<&str> = path.split('/').collect();
-    // Names of objects are numbers and hashes. Others' files beside them are no objects (FAILURES 59).
-    let is_ours = |name: &str| name.bytes().filter(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).count() >= 8;
-    let kind = match parts[..] {
-        _ if path == REPOSITORY_PATH => K::Repository,
-        ["sources", _, "name"] => K::Source,
-        [.., name] if !is_ours(name) => return None,
-        ["packs", _, _] => K::Pack,
-        ["index", _] => K::PackIndex,
-        ["keys", _, "slots", _] => K::KeySlot,
-        ["keys", _, "rings", _] => return Some(Role::Outside(K::KeyRing)),
-        ["sources", _, "snapshots", _, _, _] => K::Manifest,
-        ["sources", _, "log", _, _, _] => K::Log,
-        ["sources", _, "timelines", _] => K::Timeline,
-        ["sources", _, "epochs", name] if name.ends_with("-claim") => K::Claim,
-        ["sources", _, "epochs", name] if name.ends_with("-fence") => K::Fence,
-        ["sources", _, "pruned", _, _] => K::Pruned,
-        ["sources", _, "origins", _] => K::Origin,
-        ["sources", _, "restored", _, _] => K::Restored,
-        ["condemned", name] if name.ends_with("-objects") || name.ends_with("-leases") => K::Condemned,
-        _ => return None,
-    };
-    Some(Role::Any(kind))
-}
-
-/// True for what goes without anybody being waited for: what was condemned before this verification began, and the roots,
-/// ranges and index objects that a prune takes away or replaces; what is missing that a tree needs the walk finds. What is
-/// condemned later is deleted after this lease.
-fn may_go(path: &str, condemned: &Condemned) -> bool {
-    let parts: Vec<&str> = path.split('/').collect();
-    matches!(parts[..], ["condemned" | "index", ..] | ["sources", _, "snapshots" | "pruned", ..])
-        || condemned.contains(path)
+/// True if a prune may delete the object although this verification holds a lease: objects that were condemned before it began,
+/// and the roots, ranges and index objects that a prune deletes or replaces. The walk finds what a tree needs and lacks. What is condemned
+/// later is deleted after this lease.
+fn may_go(name: &ObjectName, path: &str, condemned: &Condemned) -> bool {
+    use ObjectKind::{Condemned, Manifest, PackIndex, Pruned};
+    matches!(name.kind(), Condemned | PackIndex | Manifest | Pruned) || condemned.contains(path)
 }
 
 fn check(
@@ -172,34 +136,38 @@ fn check(
     options: Options,
 ) -> Result<Found> {
     let path = &entry.path;
-    let Some(role) = role(path) else { return Ok(Found::Stranger) };
+    let Some(name) = ObjectName::parse(path) else { return Ok(Found::Stranger) };
     let whole = match objects.get(path) {
         Ok(whole) => whole,
         // Who prunes has deleted it since the listing.
         Err(error)
-            if error.kind() == ErrorKind::Missing && may_go(path, condemned) && !objects.exists(path)? =>
+            if error.kind() == ErrorKind::Missing
+                && may_go(&name, path, condemned)
+                && !objects.exists(path)? =>
         {
             return Ok(Found::Gone);
         }
         Err(error) if is_the_objects(error.kind()) => return Ok(Found::Faulty(error.to_string())),
         Err(error) => return Err(error.into()),
     };
-    Ok(match role {
-        Role::Outside(kind) => Found::of(ObjectIndex::check_outside(&whole, kind)),
-        Role::Any(ObjectKind::Pack) => match check_pack(objects, path, &whole, options.deep) {
+    Ok(match name {
+        // The keys of objects do not decrypt a ring.
+        ObjectName::KeyRing { .. } => Found::of(ObjectIndex::check_outside(&whole, name.kind())),
+        ObjectName::Pack(_) => match check_pack(objects, path, &whole, options.deep) {
             Ok(faults) if faults.is_empty() => Found::Sound,
             Ok(faults) => {
                 Found::Frames(faults.into_iter().map(|(no, error)| (no, error.to_string())).collect())
             }
             Err(error) => Found::Faulty(error.to_string()),
         },
-        Role::Any(ObjectKind::PackIndex) => Found::of(check_index(objects, path, &whole)),
-        Role::Any(kind) => {
-            match archives.iter().find_map(|archive| Some((archive, archive.layout().parse(path)?))) {
-                Some((archive, Name::Log(name))) => Found::of(archive.check_log(&name, &whole, options.deep)),
-                _ => Found::of(check_other(objects, path, kind, &whole)),
+        ObjectName::PackIndex(_) => Found::of(check_index(objects, path, &whole)),
+        ObjectName::Source(folder, SourceObject::Log(log)) => {
+            match archives.iter().find(|archive| *archive.folder() == folder) {
+                Some(archive) => Found::of(archive.check_log(&log, &whole, options.deep)),
+                None => Found::of(check_other(objects, path, ObjectKind::Log, &whole)),
             }
         }
+        _ => Found::of(check_other(objects, path, name.kind(), &whole)),
     })
 }
 

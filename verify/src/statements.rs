@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::log::unless_damaged;
 use crate::report::Fault;
-use pitr_archive::{Archive, Catalog, Lineage, LogName, Name};
+use pitr_archive::{Archive, Catalog, Lineage, LogName, SourceObject};
 use pitr_format::{Epoch, Lsn, TimelineId};
 use pitr_snapshot::Roots;
 use std::collections::BTreeSet;
@@ -120,8 +120,8 @@ fn stated_by_log(archive: &Archive, accounted: &Accounted, name: &LogName) -> Re
 /// Claims, fences and histories of timelines that are gone. Their numbers were given in order.
 pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) -> Result<Vec<Fault>> {
     let mut lost = Vec::new();
-    let mut expect = |name: Name, why: String| -> Result<()> {
-        let path = archive.layout().path(&name);
+    let mut expect = |name: SourceObject, why: String| -> Result<()> {
+        let path = archive.folder().path(&name);
         if !archive.objects().exists(&path)? {
             lost.push(Fault::missing(&path, why));
         }
@@ -145,11 +145,11 @@ pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) 
         let epoch = Epoch::new(number);
         if !fenced.contains(&epoch) || newest_claim.is_some_and(|newest| epoch < newest) {
             let why = format!("it is missing: epoch {number} has log, or later epochs were claimed");
-            expect(Name::Claim(epoch), why)?;
+            expect(SourceObject::Claim(epoch), why)?;
         }
         if stored.is_some_and(|stored| epoch < stored) {
             let why = format!("it is missing: a writer after epoch {number} has stored objects");
-            expect(Name::Fence(epoch), why)?;
+            expect(SourceObject::Fence(epoch), why)?;
         }
     }
 
@@ -167,7 +167,7 @@ pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) 
         let timeline = TimelineId::new(number);
         if !catalog.timelines().contains_key(&timeline) {
             let why = "it is missing: nothing of this timeline, or of those that left it, can be restored";
-            expect(Name::Timeline(timeline), why.to_owned())?;
+            expect(SourceObject::Timeline(timeline), why.to_owned())?;
         }
     }
     Ok(lost)

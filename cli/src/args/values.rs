@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use pitr::format::{SourceName, SourceNameError};
+use pitr::objects::{Location, LocationError};
 use thiserror::Error;
 
 use super::target::parse_duration;
@@ -21,12 +22,8 @@ pub(crate) enum ValueError {
     Zero,
     #[error("give a number with a unit, such as 500ms, 1s, 5m, 1h or 7d")]
     Duration,
-    #[error(
-        "this version does not support {0}: repositories; give a directory or a file:// URL with an absolute path"
-    )]
-    Repository(String),
-    #[error("the path is empty; give a directory or a file:// URL with an absolute path")]
-    RepositoryEmpty,
+    #[error(transparent)]
+    Repository(#[from] LocationError),
     #[error("give file permissions that let the owner read and write: 0600, 0640, 0660 or 0644")]
     Mode,
 }
@@ -62,18 +59,11 @@ pub(crate) fn repository_parser() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(parse_repository)
 }
 
-/// A path need not be UTF-8. A URL must be a `file://` URL with an absolute path.
+/// A path need not be UTF-8. A URL must name a store that this build includes.
 fn parse_repository(given: OsString) -> Result<PathBuf, ValueError> {
-    if given.is_empty() {
-        return Err(ValueError::RepositoryEmpty);
-    }
-    let Some((scheme, rest)) = given.to_str().and_then(|text| text.split_once("://")) else {
-        return Ok(given.into());
-    };
-    if scheme == "file" && rest.starts_with('/') {
-        Ok(rest.into())
-    } else {
-        Err(ValueError::Repository(scheme.to_owned()))
+    match Location::parse(&given)? {
+        Location::Folder(folder) => Ok(folder),
+        _ => Ok(given.into()),
     }
 }
 
@@ -95,9 +85,13 @@ mod tests {
         let repo = |given: &str| parse_repository(given.into());
         assert_eq!(repo("backup").unwrap(), PathBuf::from("backup"));
         assert_eq!(repo("file:///srv/backup").unwrap(), PathBuf::from("/srv/backup"));
-        assert_eq!(repo("s3://bucket/prefix"), Err(ValueError::Repository("s3".into())));
-        assert_eq!(repo("file://host/share"), Err(ValueError::Repository("file".into())));
-        assert_eq!(repo(""), Err(ValueError::RepositoryEmpty));
+        assert_eq!(repo("memory://").unwrap(), PathBuf::from("memory://"));
+        for store in ["s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix"] {
+            let refused = repo(store).unwrap_err().to_string();
+            assert!(refused.contains("this build does not include"), "{refused}");
+        }
+        assert!(matches!(repo("file://host/share"), Err(ValueError::Repository(LocationError::File(_)))));
+        assert_eq!(repo(""), Err(ValueError::Repository(LocationError::Empty)));
     }
 
     #[test]

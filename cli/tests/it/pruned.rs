@@ -116,7 +116,7 @@ fn wrong_usage_is_refused_and_deletes_nothing() {
     objects.renew_leases_every(Duration::from_millis(100));
     let other = objects.lease(LeaseRole::Collect).unwrap();
     let locked = world.pitr(&["prune", "--keep-snapshots", "1", "--execute"]);
-    assert!(locked.code == 5 && locked.stderr.contains(&other.id()), "{}", locked.stderr);
+    assert!(locked.code == 5 && locked.stderr.contains(&other.id().to_string()), "{}", locked.stderr);
     assert_eq!(world.done(&["info"])["sources"][0]["snapshots"].as_array().unwrap().len(), 40);
 }
 

@@ -50,7 +50,7 @@ pub fn backup(
     // Whatever changed since one of these: also what changed since the newest.
     let ranges_since = match ranges {
         Some(ranges) => {
-            let may_be = roots.iter().filter(|root| root.may_be(&ranges.snapshot()));
+            let may_be = roots.iter().filter(|root| root.id == ranges.snapshot().front());
             newest(objects, name, may_be, |root| root.id == ranges.snapshot())?.and(Some(ranges))
         }
         None => None,

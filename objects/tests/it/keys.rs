@@ -58,11 +58,11 @@ fn only_what_stands_in_a_slot_opens() {
     let wrong = open(&shared, &key(3)).unwrap_err();
     assert!(matches!(&wrong, Error::Keys { source: CodecError::WrongKey { slots: 2 }, .. }), "{wrong}");
     assert_eq!(wrong.kind(), ErrorKind::Key);
-    objects.remove_key_slot(&slot).unwrap();
+    objects.remove_key_slot(&slot.to_string()).unwrap();
     assert!(open(&shared, &key(2)).is_err());
     let last = objects.key_slots().unwrap().remove(0).id;
-    assert!(matches!(objects.remove_key_slot(&last), Err(Error::LastSlot { .. })));
-    assert!(matches!(objects.remove_key_slot(&slot), Err(Error::NoSlot { .. })));
+    assert!(matches!(objects.remove_key_slot(&last.to_string()), Err(Error::LastSlot { .. })));
+    assert!(matches!(objects.remove_key_slot(&slot.to_string()), Err(Error::NoSlot { .. })));
 }
 
 #[test]

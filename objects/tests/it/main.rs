@@ -3,15 +3,15 @@
 #![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
 
 mod keys;
-mod stores;
 
 use pitr_codec::{Codec, HEADER_BYTES, ObjectBuilder, ObjectKind, TAIL_BYTES_HINT, encode_frame};
 use pitr_format::Timestamp;
+use pitr_objects::object_store::ObjectStoreExt;
 use pitr_objects::object_store::memory::InMemory;
 use pitr_objects::*;
+use pitr_testkit::{Answer, Request, TestStore};
 use proptest::prelude::*;
 use std::sync::Arc;
-use stores::{Answer, Scripted};
 
 fn container(objects: &Objects, kind: ObjectKind, frames: &[Vec<u8>], footer: &[u8]) -> Vec<u8> {
     let mut builder = ObjectBuilder::new(kind, objects.owner(), Codec::None);
@@ -46,7 +46,7 @@ fn an_object_is_made_once() {
 #[test]
 fn a_put_whose_reply_was_lost_is_ours() {
     // FAILURES 27, 46
-    let store = Scripted::new(InMemory::new(), [Answer::StoreThenFail]);
+    let store = TestStore::memory().answering_puts([Answer::LoseReply]);
     let objects = Objects::with_store(Arc::new(store)).unwrap();
     objects.put_new("x", vec![1; 10]).unwrap();
     assert_eq!(objects.get("x").unwrap(), vec![1; 10]);
@@ -58,14 +58,15 @@ fn a_retry_does_not_take_anothers_object_for_ours() {
     let shared = Arc::new(InMemory::new());
     let other = Objects::with_store(shared.clone()).unwrap();
     other.put_new("x", container(&other, ObjectKind::Claim, &[], b"same")).unwrap();
-    let ours = Objects::with_store(Arc::new(Scripted::new(shared, [Answer::Fail]))).unwrap();
+    let ours =
+        Objects::with_store(Arc::new(TestStore::around(shared).answering_puts([Answer::Break]))).unwrap();
     let error = ours.put_new("x", container(&ours, ObjectKind::Claim, &[], b"same")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Foreign);
 }
 
 #[test]
 fn an_unreachable_store_says_so() {
-    let store = Scripted::new(InMemory::new(), [Answer::Fail, Answer::Fail, Answer::Fail]);
+    let store = TestStore::memory().answering_puts([Answer::Break; 3]);
     let objects = Objects::with_store(Arc::new(store)).unwrap();
     let error = objects.put_new("a/x", vec![1]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
@@ -76,8 +77,10 @@ fn an_unreachable_store_says_so() {
 #[test]
 fn a_listing_that_breaks_off_lists_nothing() {
     // FAILURES 20
-    let store = Scripted::new(InMemory::new(), []);
-    store.break_listings();
+    let store = TestStore::memory().answering(|request| match request {
+        Request::List(_) => Answer::BreakListAfter(1),
+        _ => Answer::Serve,
+    });
     let objects = Objects::with_store(Arc::new(store)).unwrap();
     objects.put_new("a/x", vec![1]).unwrap();
     objects.put_new("a/y", vec![1]).unwrap();
@@ -103,7 +106,11 @@ fn a_repository_that_went_away_does_not_read_as_empty() {
 fn prefixes_do_not_match_siblings() {
     // FAILURES 28
     let (_folder, stores) = both();
-    let loose = Objects::with_store(Arc::new(Scripted::new(InMemory::new(), []).listing_loosely())).unwrap();
+    let store = TestStore::memory().answering(|request| match request {
+        Request::List(_) => Answer::ListAll,
+        _ => Answer::Serve,
+    });
+    let loose = Objects::with_store(Arc::new(store)).unwrap();
     for objects in stores.into_iter().chain([loose]) {
         for path in ["s/db1/x", "s/db10/x", "s/db1/sub/y", "s/db1.x", "s/a"] {
             objects.put_new(path, vec![0; 3]).unwrap();
@@ -178,7 +185,8 @@ fn an_object_too_large_is_neither_written_nor_read() {
     let objects = Objects::with_store(shared.clone()).unwrap();
     let large = vec![0; pitr_codec::OBJECT_BYTES_LIMIT + 1];
     assert_eq!(objects.put_new("x", large.clone()).unwrap_err().kind(), ErrorKind::Limit);
-    stores::put(&shared, "x", large);
+    // Past every check of ours.
+    pitr_test_runtime().block_on(shared.put(&"x".into(), large.into())).unwrap();
     assert_eq!(objects.get("x").unwrap_err().kind(), ErrorKind::Limit);
     assert_eq!(objects.get_range("x", 1..3).unwrap().len(), 2);
 }
@@ -260,7 +268,7 @@ fn a_later_repository_is_refused_by_name() {
     bytes[8] = 9;
     let crc = crc32(&bytes[..60]);
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
-    objects.put_new(REPOSITORY_PATH, bytes).unwrap();
+    objects.put_new(layout::REPOSITORY, bytes).unwrap();
     let error = objects.open_repository().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Newer);
     assert!(error.to_string().contains("version 9") && error.to_string().contains("newer"), "{error}");

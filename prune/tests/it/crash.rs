@@ -1,8 +1,8 @@
 //! Whoever dies, at whatever step. FAILURES 23.
 
-use crate::hooked::{Act, Request};
 use crate::world::{World, at, keep};
 use pitr_objects::Objects;
+use pitr_testkit::{Answer, Request};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 fn dying(world: &World, step: usize) -> (Objects, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
-    let objects = world.hooked(move |request: Request| {
+    let objects = world.hooked(move |request: &Request| {
         let so_far = match request.changes() {
             true => counted.fetch_add(1, Ordering::SeqCst),
             false => counted.load(Ordering::SeqCst),
         };
-        if so_far < step || (so_far == step && !request.changes()) { Act::Go } else { Act::Fail }
+        if so_far < step || (so_far == step && !request.changes()) { Answer::Serve } else { Answer::Die }
     });
     (objects, count)
 }
@@ -55,8 +55,8 @@ fn dies_in_a_second_prune(world: &World) {
     // The first one dies when everything is condemned: at its first deletion from the index.
     let first = world.fork();
     let objects = first.hooked(|request| match request {
-        Request::Delete(path) if path.starts_with("index/") => Act::Fail,
-        _ => Act::Go,
+        Request::Delete(path) if path.starts_with("index/") => Answer::Die,
+        _ => Answer::Serve,
     });
     assert!(first.pruner(objects, keep(1)).execute(at(9)).is_err());
     assert!(!first.open().condemned().unwrap().is_empty());

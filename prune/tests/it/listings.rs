@@ -1,9 +1,9 @@
 //! Listings that lie. FAILURES 20.
 
-use crate::hooked::{Act, Request};
 use crate::world::{World, at, keep};
 use pitr_objects::{LEASE_EXPIRY, Objects};
 use pitr_snapshot::SnapshotId;
+use pitr_testkit::{Answer, Request};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,9 +18,9 @@ pub(crate) fn with_each_lack(world: &World, mut run: impl FnMut(&World, Objects,
             let objects = world.hooked(move |request| match request {
                 Request::List(folder) if counts.fetch_add(1, Ordering::SeqCst) == step => {
                     tells.store(sound.list(&folder).unwrap().len(), Ordering::SeqCst);
-                    Act::Without(lacks)
+                    Answer::ListWithout(lacks)
                 }
-                _ => Act::Go,
+                _ => Answer::Serve,
             });
             run(&world, objects, &format!("listing {step} without {lacks}"));
             if asked.load(Ordering::SeqCst) <= step {
@@ -59,13 +59,13 @@ fn a_root_that_came_while_a_condemnation_waited_is_kept_whatever_a_listing_lacks
     let (other, condemned) = (world.clone(), Arc::new(AtomicBool::new(false)));
     let once = Arc::clone(&condemned);
     let objects = world.hooked(move |request| {
-        let publishes = matches!(&request, Request::Put(path) if path.contains("/snapshots/"));
+        let publishes = matches!(request, Request::Put(path) if path.contains("/snapshots/"));
         if publishes && !once.swap(true, Ordering::SeqCst) {
             let pruner = other.pruner(other.open(), keep(9)).lease_expiry(LEASE_EXPIRY);
             let report = pruner.execute(at(9)).unwrap();
             assert!(report.condemned > 1 << 20 && report.waiting.len() == 1, "{report:?}");
         }
-        Act::Go
+        Answer::Serve
     });
     objects.renew_leases_every(Duration::from_millis(3));
     let taken = world.backup_through(objects, "a").unwrap();
@@ -80,9 +80,9 @@ fn a_root_that_came_while_a_condemnation_waited_is_kept_whatever_a_listing_lacks
         let objects = world.hooked(move |request| match request {
             Request::List(folder) if counted.fetch_add(1, Ordering::SeqCst) == step => {
                 let listed = sound.list(&folder).unwrap();
-                listed.iter().position(|entry| entry.path == root).map_or(Act::Go, Act::Without)
+                listed.iter().position(|entry| entry.path == root).map_or(Answer::Serve, Answer::ListWithout)
             }
-            _ => Act::Go,
+            _ => Answer::Serve,
         });
         match world.pruner(objects, keep(9)).execute(at(9)) {
             Ok(_) => done += 1,
@@ -104,8 +104,8 @@ fn a_listing_that_breaks_off_ends_the_run() {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
         let objects = world.hooked(move |request| match request {
-            Request::List(_) if counted.fetch_add(1, Ordering::SeqCst) == step => Act::Fail,
-            _ => Act::Go,
+            Request::List(_) if counted.fetch_add(1, Ordering::SeqCst) == step => Answer::Die,
+            _ => Answer::Serve,
         });
         let pruned = world.pruner(objects, keep(1)).execute(at(9));
         world.check();

@@ -4,7 +4,6 @@
 
 mod beside;
 mod crash;
-mod hooked;
 mod listings;
 mod log;
 mod model;

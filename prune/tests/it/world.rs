@@ -1,6 +1,5 @@
 //! Repositories in memory with snapshots whose content is known.
 
-use crate::hooked::{Act, Hooked, Request};
 use pitr_codec::{Codec, RawKey, Secret};
 use pitr_dedup::ChunkStore;
 use pitr_format::{Epoch, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
@@ -11,6 +10,7 @@ use pitr_snapshot::{
     BlockSource, BoxError, EXTENT_BYTES, FileShape, Manifest, SnapshotId, SnapshotMeta, SnapshotReader, list,
     load_all, newest, write_full,
 };
+use pitr_testkit::{Answer, Request, TestStore};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -141,9 +141,9 @@ impl World {
     }
 
     /// A handle that asks the hook.
-    pub(crate) fn hooked(&self, hook: impl Fn(Request) -> Act + Send + Sync + 'static) -> Objects {
-        let hooked = Hooked { store: self.store.clone(), hook: Arc::new(hook) };
-        opened(Objects::with_store(Arc::new(hooked)).unwrap())
+    pub(crate) fn hooked(&self, hook: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Objects {
+        let store = TestStore::around(self.store.clone()).answering(hook);
+        opened(Objects::with_store(Arc::new(store)).unwrap())
     }
 
     /// Gives an extent of a source other bytes.

@@ -2,7 +2,7 @@
 
 use crate::lab::{history, meta, options, restore_on, take};
 use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline};
-use pitr_archive::{Archive, Cause, ForkReason, Name, Shipper, Timeline, Writer};
+use pitr_archive::{Archive, Cause, ForkReason, Shipper, SourceObject, Timeline, Writer};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
@@ -150,7 +150,7 @@ fn a_missing_timeline_is_lost_and_one_that_never_was_is_unknown() {
         is_lost && error.unwrap_err().severity() == Severity::Fatal
     };
     assert!(unknown(load(Some(2))));
-    let object = world.archive.layout().path(&Name::Timeline(TimelineId::FIRST));
+    let object = world.archive.folder().path(&SourceObject::Timeline(TimelineId::FIRST));
     std::fs::remove_file(path(dir.path(), &object)).unwrap();
     assert!(lost(load(None)) && lost(load(Some(1))) && unknown(load(Some(2))));
     // Its number is not given to another history, of which its log would then be a part.

@@ -2,7 +2,7 @@
 
 use crate::lab::{bytes, history, meta, restored, take};
 use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline, options};
-use pitr_archive::{Cause, ForkReason, Name, Shipper, Timeline, Writer};
+use pitr_archive::{Cause, ForkReason, Shipper, SourceObject, Timeline, Writer};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
 use pitr_recovery::{Error, History, Moment, Point, Target, Why};
@@ -91,7 +91,7 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
     let mut world = world(dir.path());
     let lsns: Vec<Lsn> = (1..=5).map(|tx| commit_at(&mut world, tx, 2_000_000 * tx as i64).lsn).collect();
     let lost = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[2].0;
-    let path = dir.path().join("repo").join(world.archive.layout().path(&Name::Log(lost)));
+    let path = dir.path().join("repo").join(world.archive.folder().path(&SourceObject::Log(lost)));
     std::fs::remove_file(path).unwrap();
 
     let history = crate::lab::history(&world.archive);
@@ -166,7 +166,7 @@ fn a_base_behind_a_gap_is_not_the_state_of_the_transaction_before_it() {
     let mut world = world(dir.path());
     let lsns: Vec<Lsn> = (1..=2).map(|tx| commit_at(&mut world, tx, 2_000_000 * tx as i64).lsn).collect();
     let lost = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
-    let path = dir.path().join("repo").join(world.archive.layout().path(&Name::Log(lost)));
+    let path = dir.path().join("repo").join(world.archive.folder().path(&SourceObject::Log(lost)));
     std::fs::remove_file(path).unwrap();
     // Transaction 2 is archived, but nothing leads to it. What comes next was not seen.
     let on = world.wal.skip().unwrap();
@@ -266,7 +266,7 @@ fn an_older_snapshot_takes_over_when_the_newest_lacks_its_log() {
     // The first object goes: the empty base and the later snapshot, which needs it, go with it.
     let first = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
     assert!(first.to <= early.redo_from);
-    let path = dir.path().join("repo").join(world.archive.layout().path(&Name::Log(first)));
+    let path = dir.path().join("repo").join(world.archive.folder().path(&SourceObject::Log(first)));
     std::fs::remove_file(path).unwrap();
     let history = history(&world.archive);
     let last = world.states.last().unwrap();

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)] // test helpers fail by panicking
 
-mod counting;
 mod cut;
 mod damage;
 mod history;

@@ -1,12 +1,12 @@
 //! The cost of snapshots.
 
-use crate::counting::Counting;
 use crate::model::Model;
 use crate::{FILE, Noise, memory, meta, restored};
 use pitr_codec::{Codec, encode_frame};
 use pitr_dedup::ChunkStore;
 use pitr_objects::Objects;
 use pitr_snapshot::*;
+use pitr_testkit::TestStore;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,8 +54,8 @@ fn change(model: &mut Model, blocks: &BTreeSet<u64>, seed: u64) -> u64 {
 
 #[test]
 fn an_increment_stores_its_changes_and_reads_only_leaves() {
-    let counting = Counting::default();
-    let read = counting.read();
+    let counting = TestStore::memory();
+    let read = counting.bytes_read();
     let store = ChunkStore::open(Objects::with_store(Arc::new(counting)).unwrap()).unwrap();
     let len = 64 * MIB;
     let mut model = filled(len, 1);
@@ -86,8 +86,8 @@ fn an_increment_stores_its_changes_and_reads_only_leaves() {
 
 #[test]
 fn a_comparison_finds_the_changed_blocks_and_reads_no_content() {
-    let counting = Counting::default();
-    let read = counting.read();
+    let counting = TestStore::memory();
+    let read = counting.bytes_read();
     let store = ChunkStore::open(Objects::with_store(Arc::new(counting)).unwrap()).unwrap();
     let len = 16 * MIB;
     let mut model = filled(len, 1);

@@ -20,7 +20,7 @@ pub(crate) fn run(global: &Global, args: &Key) -> Result<(), CliError> {
         Key::List => {
             let slots = objects.key_slots().map_err(failed)?;
             let slots = slots.into_iter().map(|slot| document::KeySlot {
-                id: slot.id,
+                id: slot.id.to_string(),
                 method: slot.method,
                 created: Time(slot.created),
             });
@@ -29,7 +29,8 @@ pub(crate) fn run(global: &Global, args: &Key) -> Result<(), CliError> {
         }
         Key::Add(new) => {
             let added = objects.add_key_slot(pitr.clock().now(), new_key(new)?.as_ref()).map_err(failed)?;
-            global.output().answer(&document::KeyChange { added: Some(added), ..Default::default() })
+            let added = Some(added.to_string());
+            global.output().answer(&document::KeyChange { added, ..Default::default() })
         }
         Key::Remove { slot } => {
             objects.remove_key_slot(slot).map_err(failed)?;

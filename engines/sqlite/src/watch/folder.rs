@@ -11,6 +11,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use pitr_objects::layout::{REPOSITORY, SOURCES};
+
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Suffixes of the files that SQLite keeps beside a database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -132,7 +134,7 @@ fn begins_as_database(path: &Path) -> io::Result<bool> {
 fn is_ours(entry: &DirEntry) -> bool {
     let path = entry.path();
     let is_state = entry.file_name().to_string_lossy().ends_with("-pitr") && path.join("identity").exists();
-    is_state || path.join(pitr_objects::REPOSITORY_PATH).is_file() && path.join("sources").is_dir()
+    is_state || path.join(REPOSITORY).is_file() && path.join(SOURCES).is_dir()
 }
 
 fn is_beside(entry: &DirEntry) -> bool {

@@ -6,7 +6,6 @@ mod binding;
 mod capture;
 mod exactly;
 mod fleet;
-mod slow;
 mod unsteady;
 mod watching;
 

@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use crate::attacks::SetClock;
 use crate::exactly::{application, assert_exact};
-use crate::slow::Slow;
 use crate::unsteady::Unsteady;
 use pitr_dedup::ChunkStore;
 use pitr_format::{SourceName, TimelineId};
 use pitr_objects::Objects;
-use pitr_objects::object_store::memory::InMemory;
 use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_sqlite::place::Place;
 use pitr_sqlite::restore::DatabaseTarget;
 use pitr_sqlite::watch::{Events, Watch, WatchContext, WatchOptions, WatchSource};
+use pitr_testkit::{Answer, Request, TestStore};
 use pitr_vfs::{Clock, OsFs, SystemClock};
 
 pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output: &Path) {
@@ -106,7 +105,10 @@ fn a_base_read_across_several_checkpoints_is_one_state() {
     for _ in 0..3 {
         app.sql("INSERT INTO t(x) VALUES(randomblob(8000000))");
     }
-    let store = Slow { store: InMemory::new(), pause: Duration::from_millis(400) };
+    let store = TestStore::memory().answering(|request| match request {
+        Request::Put(path) if path.starts_with("packs/") => Answer::ServeAfter(Duration::from_millis(400)),
+        _ => Answer::Serve,
+    });
     let objects = Objects::with_store(Arc::new(store)).unwrap();
     let (context, watched) = context_of(objects.clone(), &database, Arc::new(SystemClock::default()));
     let source = watched.source.clone();

@@ -1,0 +1,379 @@
+//! The objects of one source.
+
+use super::digits::{Hex, NARROW, WIDE, bytes, number};
+use super::folder::SOURCES;
+use pitr_codec::ObjectKind;
+use pitr_format::{Epoch, Lsn, SourceName, TimelineId};
+use std::fmt;
+
+/// Bytes of a restored state's mark.
+pub const MARK_BYTES: usize = 16;
+
+/// The folder of a source. [`Objects::source_folder`](crate::Objects::source_folder) makes one: in an encrypted repository its
+/// name is a hash, for which the keys are needed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceFolder(String);
+
+impl SourceFolder {
+    /// The folder that bears the source's name.
+    pub(crate) fn in_clear(source: &SourceName) -> Self {
+        SourceFolder(source.as_str().to_owned())
+    }
+
+    /// The folder that bears a keyed hash of the source's name.
+    pub(crate) fn hidden(hash: &[u8; 16]) -> Self {
+        SourceFolder(Hex(hash).to_string())
+    }
+
+    /// The name of the source, if this folder bears names. Every hash could be a name as well.
+    pub(crate) fn name(&self) -> Option<SourceName> {
+        SourceName::new(&self.0).ok()
+    }
+
+    pub(super) fn parse(segment: &str) -> Option<Self> {
+        SourceName::new(segment).ok().map(|name| SourceFolder::in_clear(&name))
+    }
+
+    /// Path of an object of the source.
+    #[must_use]
+    pub fn path(&self, object: &SourceObject) -> String {
+        format!("{self}/{object}")
+    }
+
+    /// The object of this source at `path`; `None` if [`path`](Self::path) gives no such path.
+    #[must_use]
+    pub fn object_at(&self, path: &str) -> Option<SourceObject> {
+        let (folder, object) = split(path)?;
+        (folder == self.0).then(|| SourceObject::parse(object)).flatten()
+    }
+
+    /// Folder of the timelines' histories.
+    #[must_use]
+    pub fn timelines(&self) -> String {
+        format!("{self}/timelines")
+    }
+
+    /// Folder of claims and fences.
+    #[must_use]
+    pub fn epochs(&self) -> String {
+        format!("{self}/epochs")
+    }
+
+    /// Folder of the log objects.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        format!("{self}/log")
+    }
+
+    /// Folder of the log objects of one timeline by one writer.
+    #[must_use]
+    pub fn logs_of(&self, timeline: TimelineId, epoch: Epoch) -> String {
+        format!("{self}/log/{:08x}/{:016x}", timeline.get(), epoch.get())
+    }
+
+    /// Folder of the ranges that retention deleted.
+    #[must_use]
+    pub fn pruned(&self) -> String {
+        format!("{self}/pruned")
+    }
+
+    /// Folder of the places where the source was.
+    #[must_use]
+    pub fn origins(&self) -> String {
+        format!("{self}/origins")
+    }
+
+    /// Folder of the restored states with this mark.
+    #[must_use]
+    pub fn restored(&self, mark: &[u8; MARK_BYTES]) -> String {
+        format!("{self}/restored/{}", Hex(mark))
+    }
+
+    /// Folder of the snapshots' roots.
+    #[must_use]
+    pub fn snapshots(&self) -> String {
+        format!("{self}/snapshots")
+    }
+}
+
+impl fmt::Display for SourceFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SOURCES}/{}", self.0)
+    }
+}
+
+/// Splits the path of a source's object: the segment that is the source's folder, and the rest.
+pub(super) fn split(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix(SOURCES)?.strip_prefix('/')?.split_once('/')
+}
+
+/// An object of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceObject {
+    /// The source's name, in an encrypted repository.
+    Name,
+    /// History of a timeline.
+    Timeline(TimelineId),
+    /// Claim of a writer.
+    Claim(Epoch),
+    /// Fence of a writer.
+    Fence(Epoch),
+    /// A range of the log.
+    Log(LogName),
+    /// A range of the log that retention deleted.
+    Pruned(PrunedRange),
+    /// Host and path of the source.
+    Origin(Epoch),
+    /// A restored state.
+    Restored(RestoredName),
+    /// The root of a snapshot.
+    Snapshot(RootName),
+}
+
+impl SourceObject {
+    /// What the object is.
+    #[must_use]
+    pub const fn kind(&self) -> ObjectKind {
+        match self {
+            SourceObject::Name => ObjectKind::Source,
+            SourceObject::Timeline(_) => ObjectKind::Timeline,
+            SourceObject::Claim(_) => ObjectKind::Claim,
+            SourceObject::Fence(_) => ObjectKind::Fence,
+            SourceObject::Log(_) => ObjectKind::Log,
+            SourceObject::Pruned(_) => ObjectKind::Pruned,
+            SourceObject::Origin(_) => ObjectKind::Origin,
+            SourceObject::Restored(_) => ObjectKind::Restored,
+            SourceObject::Snapshot(_) => ObjectKind::Manifest,
+        }
+    }
+
+    /// True for a part of the source's history. Origins and restored states alone make no source.
+    pub(crate) const fn is_history(&self) -> bool {
+        !matches!(self, SourceObject::Name | SourceObject::Origin(_) | SourceObject::Restored(_))
+    }
+
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('/').collect();
+        Some(match parts[..] {
+            ["name"] => SourceObject::Name,
+            ["timelines", id] => SourceObject::Timeline(timeline(id)?),
+            ["epochs", name] => match name.split_once('-')? {
+                (number, "claim") => SourceObject::Claim(epoch(number)?),
+                (number, "fence") => SourceObject::Fence(epoch(number)?),
+                _ => return None,
+            },
+            ["log", of, writer, range] => {
+                let (from, to) = span(range)?;
+                SourceObject::Log(LogName { timeline: timeline(of)?, epoch: epoch(writer)?, from, to })
+            }
+            ["pruned", of, range] => {
+                let (from, to) = span(range)?;
+                SourceObject::Pruned(PrunedRange { timeline: timeline(of)?, from, to })
+            }
+            ["origins", number] => SourceObject::Origin(epoch(number)?),
+            ["restored", mark, at] => {
+                let (on, at) = at.split_once('-')?;
+                let (mark, timeline, lsn) = (bytes(mark)?, timeline(on)?, lsn(at)?);
+                SourceObject::Restored(RestoredName { mark, timeline, lsn })
+            }
+            ["snapshots", of, writer, at] => {
+                let (at, id) = at.split_once('-')?;
+                SourceObject::Snapshot(RootName {
+                    // A snapshot without a log may name no timeline and no writer.
+                    timeline: TimelineId::new(u32::try_from(number(of, NARROW)?).ok()?),
+                    epoch: Epoch::new(number(writer, WIDE)?),
+                    consistent_at: lsn(at)?,
+                    id: bytes(id)?,
+                })
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for SourceObject {
+    /// The path below the source's folder.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceObject::Name => f.write_str("name"),
+            SourceObject::Timeline(id) => write!(f, "timelines/{:08x}", id.get()),
+            SourceObject::Claim(epoch) => write!(f, "epochs/{:016x}-claim", epoch.get()),
+            SourceObject::Fence(epoch) => write!(f, "epochs/{:016x}-fence", epoch.get()),
+            SourceObject::Log(log) => log.fmt(f),
+            SourceObject::Pruned(PrunedRange { timeline, from, to }) => {
+                write!(f, "pruned/{:08x}/{:016x}-{:016x}", timeline.get(), from.get(), to.get())
+            }
+            SourceObject::Origin(epoch) => write!(f, "origins/{:016x}", epoch.get()),
+            SourceObject::Restored(RestoredName { mark, timeline, lsn }) => {
+                write!(f, "restored/{}/{:08x}-{:016x}", Hex(mark), timeline.get(), lsn.get())
+            }
+            SourceObject::Snapshot(RootName { timeline, epoch, consistent_at, id }) => {
+                let (timeline, epoch, at) = (timeline.get(), epoch.get(), consistent_at.get());
+                write!(f, "snapshots/{timeline:08x}/{epoch:016x}/{at:016x}-{}", Hex(id))
+            }
+        }
+    }
+}
+
+/// The name of a log object: the range of a timeline's log that it holds, and its writer.
+///
+/// Names sort by timeline, then position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogName {
+    /// Timeline that the range belongs to.
+    pub timeline: TimelineId,
+    /// Start of the range: where the one before it ends, unless there is a gap between the two.
+    pub from: Lsn,
+    /// End of the last batch of the range.
+    pub to: Lsn,
+    /// The writer.
+    pub epoch: Epoch,
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LogName { timeline, from, to, epoch } = self;
+        write!(f, "log/{:08x}/{:016x}/{:016x}-{:016x}", timeline.get(), epoch.get(), from.get(), to.get())
+    }
+}
+
+/// A range of a timeline's log whose objects retention deleted, or is about to delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PrunedRange {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Start of the first object.
+    pub from: Lsn,
+    /// End of the last one.
+    pub to: Lsn,
+}
+
+impl PrunedRange {
+    /// True if the object lies in the range.
+    #[must_use]
+    pub fn holds(&self, name: &LogName) -> bool {
+        name.timeline == self.timeline && self.from <= name.from && name.to <= self.to
+    }
+}
+
+/// The name of a restored state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RestoredName {
+    /// Made from the fingerprint; keyed in an encrypted repository.
+    pub mark: [u8; MARK_BYTES],
+    /// The timeline of the state.
+    pub timeline: TimelineId,
+    /// Its position.
+    pub lsn: Lsn,
+}
+
+/// The name of a snapshot's root. Names sort by timeline, epoch and consistent point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RootName {
+    /// Timeline whose log goes with it.
+    pub timeline: TimelineId,
+    /// Epoch of its writer.
+    pub epoch: Epoch,
+    /// LSN at which its files are one state.
+    pub consistent_at: Lsn,
+    /// The first bytes of the snapshot's id.
+    pub id: [u8; 4],
+}
+
+fn span(text: &str) -> Option<(Lsn, Lsn)> {
+    let (from, to) = text.split_once('-')?;
+    let (from, to) = (lsn(from)?, lsn(to)?);
+    (from < to).then_some((from, to))
+}
+
+fn timeline(text: &str) -> Option<TimelineId> {
+    let id = u32::try_from(number(text, NARROW)?).ok()?;
+    (id != 0).then_some(TimelineId::new(id))
+}
+
+fn epoch(text: &str) -> Option<Epoch> {
+    let number = number(text, WIDE)?;
+    (number != 0).then_some(Epoch::new(number))
+}
+
+fn lsn(text: &str) -> Option<Lsn> {
+    number(text, WIDE).map(Lsn::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn folder(source: &str) -> SourceFolder {
+        SourceFolder::parse(source).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn names_come_back(t in 1u32.., e in 1u64.., a: u64, b: u64, mark: [u8; MARK_BYTES], id: [u8; 4]) {
+            prop_assume!(a != b);
+            let folder = folder("app");
+            let (from, to) = (Lsn::new(a.min(b)), Lsn::new(a.max(b)));
+            let (timeline, epoch) = (TimelineId::new(t), Epoch::new(e));
+            let names = [
+                SourceObject::Name,
+                SourceObject::Timeline(timeline),
+                SourceObject::Claim(epoch),
+                SourceObject::Fence(epoch),
+                SourceObject::Log(LogName { timeline, epoch, from, to }),
+                SourceObject::Pruned(PrunedRange { timeline, from, to }),
+                SourceObject::Origin(epoch),
+                SourceObject::Restored(RestoredName { mark, timeline, lsn: from }),
+                SourceObject::Snapshot(RootName { timeline, epoch, consistent_at: to, id }),
+            ];
+            for name in names {
+                prop_assert_eq!(folder.object_at(&folder.path(&name)), Some(name));
+            }
+        }
+
+        #[test]
+        fn log_and_roots_sort_as_their_positions(a: (u32, u64), b: (u32, u64)) {
+            let path = |(timeline, at): (u32, u64)| {
+                let (timeline, epoch, lsn) = (TimelineId::new(timeline), Epoch::new(7), Lsn::new(at));
+                let root = RootName { timeline, epoch, consistent_at: lsn, id: [1; 4] };
+                folder("app").path(&SourceObject::Snapshot(root))
+            };
+            prop_assert_eq!(path(a).cmp(&path(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn any_text_is_a_name_or_foreign(text in "\\PC{0,80}") {
+            let folder = folder("app");
+            let path = format!("sources/app/{text}");
+            if let Some(name) = folder.object_at(&path) {
+                prop_assert_eq!(folder.path(&name), path);
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_names_are_not_read() {
+        let folder = folder("app");
+        let log = "sources/app/log/00000001/0000000000000001/0000000000000000-0000000000001000";
+        let root = "sources/app/snapshots/00000001/0000000000000001/0000000000001000-0a1b2c3d";
+        assert!(folder.object_at(log).is_some() && folder.object_at(root).is_some());
+        for foreign in [
+            log.to_uppercase().as_str(),
+            &log.replace("sources/app", "sources/app2"), // FAILURES 28: a sibling with the same beginning
+            &log.replace("00000001/", "1/"),
+            &log.replace("00000001/0", "00000000/0"),
+            &format!("{log}.tmp"),
+            &log.replace("0000000000001000", "0000000000000000"),
+            "sources/app/epochs/0000000000000001-other",
+            "sources/app/epochs/0000000000000000-claim",
+            "sources/app/log",
+            "sources/app/timelines/../00000001",
+            &root.replace("0a1b2c3d", "0A1B2C3D"),
+            &root.replace("-0a1b2c3d", ""),
+            &root.replace("/00000001/", "/1/"),
+        ] {
+            assert_eq!(folder.object_at(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Where a repository is: a path or a URL.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// The place of a repository, from a path or a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Location {
+    /// A folder of this machine: a plain path, or `file:///path`.
+    Folder(PathBuf),
+    /// The memory of this process, `memory://`: each open gets an empty store. For tests and examples.
+    Memory,
+}
+
+/// A location that this build cannot open.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LocationError {
+    /// Nothing was given.
+    #[error("the path is empty; give a directory or a file:// URL with an absolute path")]
+    Empty,
+    /// A store that exists, and is not part of this build.
+    #[error("{scheme}: this build does not include {store} yet; give a directory or a file:// URL")]
+    NotIncluded {
+        /// Scheme of the URL.
+        scheme: &'static str,
+        /// Name of the store.
+        store: &'static str,
+    },
+    /// No store has such URLs.
+    #[error("{0}: no store has URLs of this kind; give a directory or a file:// URL with an absolute path")]
+    Scheme(String),
+    /// The path in a `file` URL is not absolute, names a host, or is not a path.
+    #[error("{0}: a file:// URL holds an absolute path, as file:///srv/backup")]
+    File(String),
+    /// A `memory` URL with a path.
+    #[error("{0}: a repository in memory has no name; write memory://")]
+    Memory(String),
+}
+
+impl Location {
+    /// Reads a path or a URL. Text that does not begin with a scheme and `://` is a path, and need not be UTF-8.
+    ///
+    /// # Errors
+    /// [`LocationError`].
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, LocationError> {
+        let text = text.as_ref();
+        if text.is_empty() {
+            return Err(LocationError::Empty);
+        }
+        let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        let url = text.to_str().and_then(|text| text.split_once("://"));
+        let Some((scheme, rest)) = url.filter(|(scheme, _)| is_scheme(scheme)) else {
+            return Ok(Location::Folder(text.into()));
+        };
+        let url = || format!("{scheme}://{rest}");
+        match scheme {
+            "file" => decoded(rest).map(Location::Folder).ok_or_else(|| LocationError::File(url())),
+            "memory" if rest.is_empty() => Ok(Location::Memory),
+            "memory" => Err(LocationError::Memory(url())),
+            "s3" => Err(LocationError::NotIncluded { scheme: "s3", store: "Amazon S3" }),
+            "gs" => Err(LocationError::NotIncluded { scheme: "gs", store: "Google Cloud Storage" }),
+            "az" => Err(LocationError::NotIncluded { scheme: "az", store: "Azure Blob Storage" }),
+            // The rest of the URL may hold a password.
+            other => Err(LocationError::Scheme(other.to_owned())),
+        }
+    }
+
+    /// The folder of this machine, if it is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Location::Folder(folder) => Some(folder),
+            Location::Memory => None,
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Folder(folder) => folder.display().fmt(f),
+            Location::Memory => f.write_str("memory://"),
+        }
+    }
+}
+
+/// The path of a `file` URL, with `%20` and its like decoded.
+fn decoded(path: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    if !path.starts_with('/') {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut parts = path.split('%');
+    bytes.extend_from_slice(parts.next()?.as_bytes());
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let byte = is_hex.then(|| u8::from_str_radix(digits, 16).ok()).flatten()?;
+        bytes.push(byte);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    (!bytes.contains(&0)).then(|| std::ffi::OsString::from_vec(bytes).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn paths_and_file_urls_are_folders() {
+        for (text, path) in [
+            ("backup", "backup"),
+            ("/srv/backup", "/srv/backup"),
+            ("a%20b:c", "a%20b:c"),
+            ("/srv/a://b", "/srv/a://b"),
+            ("file:///srv/backup", "/srv/backup"),
+            ("file:///srv/my%20disk/%C3%A4", "/srv/my disk/ä"),
+        ] {
+            assert_eq!(Location::parse(text), Ok(Location::Folder(path.into())), "{text}");
+        }
+        let odd = OsStr::from_bytes(b"/srv/\xff://x");
+        assert_eq!(Location::parse(odd), Ok(Location::Folder(odd.into())));
+        assert_eq!(Location::parse("memory://"), Ok(Location::Memory));
+    }
+
+    #[test]
+    fn other_locations_are_refused_by_name() {
+        for (text, says) in [
+            ("", "the path is empty"),
+            ("file://host/share", "file:///srv/backup"),
+            ("file:///a%2", "file:///srv/backup"),
+            ("file:///a%+1", "file:///srv/backup"),
+            ("file:///a%00b", "file:///srv/backup"),
+            ("memory://x", "memory://"),
+            ("s3://bucket/prefix", "does not include Amazon S3 yet"),
+            ("gs://bucket", "does not include Google Cloud Storage yet"),
+            ("az://container", "does not include Azure Blob Storage yet"),
+            ("ftp://user:secret@host/x", "ftp: no store"),
+        ] {
+            let refused = Location::parse(text).unwrap_err().to_string();
+            assert!(refused.contains(says) && !refused.contains("secret"), "{text}: {refused}");
+        }
+    }
+}

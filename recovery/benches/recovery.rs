@@ -7,7 +7,9 @@ use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SourceName, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
+use pitr_recovery::{
+    Error, History, Layout, Moment, RestoreOptions, RestoreState, RestoreTarget, Restorer, Target,
+};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, SnapshotMeta, write_full};
 use pitr_vfs::{Env, OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
@@ -15,6 +17,15 @@ use std::sync::Arc;
 
 const BLOCK: usize = 4096;
 const LEN: u64 = 256 << 20;
+
+#[derive(Debug)]
+struct OneFile;
+
+impl RestoreTarget for OneFile {
+    fn lay_out(&self, state: &RestoreState<'_>) -> Result<Layout, Error> {
+        state.single_file()
+    }
+}
 
 struct Memory(Vec<u8>);
 
@@ -107,8 +118,14 @@ fn bench(c: &mut Criterion) {
     let history = History::load(&objects, &source, None).expect("a history");
     let chunks = ChunkStore::open(objects).expect("a store");
     let (clock, progress) = (SystemClock::new(), |_| {});
-    let restorer =
-        Restorer { history: &history, chunks: &chunks, fs: &OsFs, clock: &clock, progress: &progress };
+    let restorer = Restorer {
+        history: &history,
+        chunks: &chunks,
+        target: &OneFile,
+        fs: &OsFs,
+        clock: &clock,
+        progress: &progress,
+    };
     let target = Target::at(Moment::Latest);
     let mut group = c.benchmark_group("recovery");
     group.sample_size(10).throughput(Throughput::BytesDecimal(LEN));

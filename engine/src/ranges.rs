@@ -1,18 +1,10 @@
-//! What a writer knows of its changes: the ranges of each file that it wrote since a snapshot.
+//! Changed ranges: what the writer of a source knows about its changes since a snapshot.
 //!
-//! Of the files that are named nothing else is read. The text form, for programs that track changes themselves, is
+//! Nothing else is read of the files that they name. The text form, for programs that track changes themselves, is
 //! `docs/format/changed-ranges.md`.
-//!
-//! # What is relied on, and what is not
-//! The writer's word is taken for the files that it names, and only if the snapshot that it begins at is one of the source's and
-//! the file is the very one that the parent had (by inode). Files that are not named are looked at as ever.
 
-use crate::entry::{Entry, ReadState, What};
-use crate::source::{BLOCK_BYTES, content};
-use pitr_format::FileId;
 use pitr_snapshot::SnapshotId;
-use pitr_tracker::{BlockSize, ChangeSet};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +13,7 @@ use thiserror::Error;
 
 /// The first line of a list.
 const HEAD: &[u8] = b"pitr changed ranges 1";
-/// Longest line that is read: two numbers and the longest path that Linux knows, bytes.
+/// Longest line that is read, bytes: two numbers and the longest path that Linux knows.
 const LINE_BYTES_MAX: u64 = 50 + 4096;
 
 /// The ranges of files that were written since a snapshot was begun.
@@ -39,25 +31,25 @@ pub enum ListError {
     /// The list itself.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A line is not what it should be.
+    /// A line that is not part of a list.
     #[error("line {line}: {what}")]
     Line {
         /// Counted from 1.
         line: u64,
-        /// What should stand there.
+        /// What the line should be.
         what: &'static str,
     },
 }
 
 impl ChangedRanges {
-    /// Nothing changed so far since that snapshot was begun.
+    /// No changes yet since that snapshot was begun.
     #[must_use]
     pub fn since(snapshot: SnapshotId) -> Self {
         ChangedRanges { since: snapshot, files: BTreeMap::new() }
     }
 
-    /// Bytes of a file were written, cut off, or both. With an empty range the file is known, and nothing more of it changed. The path is
-    /// the one below the folder, through no symbolic link.
+    /// Adds bytes of a file that were written, cut off, or both. An empty range names the file without a change. The path is
+    /// below the folder and goes through no symbolic link.
     pub fn add(&mut self, path: &Path, bytes: Range<u64>) {
         self.push(path.as_os_str().as_bytes(), bytes);
     }
@@ -107,8 +99,15 @@ impl ChangedRanges {
         Ok(ranges)
     }
 
-    pub(crate) fn snapshot(&self) -> SnapshotId {
+    /// The snapshot that they begin at.
+    #[must_use]
+    pub fn snapshot(&self) -> SnapshotId {
         self.since
+    }
+
+    /// The ranges of each file, in bytes, by its path below the folder. They come in the order in which they were added.
+    pub fn files(&self) -> impl Iterator<Item = (&[u8], &[Range<u64>])> {
+        self.files.iter().map(|(path, ranges)| (&path[..], &ranges[..]))
     }
 }
 
@@ -125,69 +124,9 @@ fn range(line: &[u8]) -> Option<(Range<u64>, &[u8])> {
     Some((offset..offset.checked_add(len)?, path))
 }
 
-/// What is known of the files of a folder.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    /// These are as they were.
-    pub(crate) unchanged: HashSet<FileId>,
-    /// Of these the set has what changed.
-    pub(crate) told: HashSet<FileId>,
-    pub(crate) changes: ChangeSet,
-    /// Paths that were told of and not found, or of other files than the parent's.
-    pub(crate) unmatched: usize,
-}
-
-impl Known {
-    /// Takes a writer's word for what is still the file that the parent had.
-    pub(crate) fn tell(
-        &mut self,
-        ranges: &ChangedRanges,
-        entries: &[Entry],
-        before: &HashMap<Vec<u8>, Entry>,
-    ) {
-        let at: HashMap<&[u8], &Entry> = entries.iter().map(|entry| (&entry.path[..], entry)).collect();
-        for (path, ranges) in &ranges.files {
-            // A file of several names is told of by any of them.
-            let file = at.get(&path[..]).and_then(|entry| match &entry.what {
-                What::HardLink(to) => at.get(&to[..]).copied(),
-                _ => Some(*entry),
-            });
-            let Some(now) = file.filter(|file| is_same_file(file, before)).and_then(content) else {
-                self.unmatched += 1;
-                continue;
-            };
-            self.unchanged.remove(&now.file);
-            self.told.insert(now.file);
-            let (mut ranges, block_bytes, mut done) = (ranges.clone(), u64::from(BLOCK_BYTES), 0);
-            ranges.sort_unstable_by_key(|range| range.start);
-            for range in ranges {
-                let end = range.end.min(now.len).div_ceil(block_bytes);
-                let blocks = (range.start / block_bytes).max(done)..end;
-                blocks.for_each(|block| self.changes.mark(now.file, BlockSize::DEFAULT, block));
-                done = done.max(end);
-            }
-        }
-    }
-
-    /// What of a file may differ from the parent, if that is known.
-    pub(crate) fn changes(&self, file: FileId) -> Option<&ChangeSet> {
-        (self.told.contains(&file) || self.unchanged.contains(&file)).then_some(&self.changes)
-    }
-}
-
-fn is_same_file(now: &Entry, before: &HashMap<Vec<u8>, Entry>) -> bool {
-    let then = before.get(&now.path).and_then(content);
-    content(now)
-        .zip(then)
-        .is_some_and(|(now, then)| now.inode == then.inode && then.state == ReadState::Whole)
-}
-
-const _: () = assert!(BLOCK_BYTES == BlockSize::DEFAULT.bytes());
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{Content, Time};
     use proptest::prelude::*;
 
     const ID: &str = "00112233445566778899aabbccddeeff";
@@ -197,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_what_it_was_made_of() {
+    fn a_list_has_the_ranges_that_were_written() {
         let mut made = ChangedRanges::since(ID.parse().unwrap());
         made.add(Path::new("a b/c"), 0..10);
         made.add(Path::new("a b/c"), 10..4096);
@@ -210,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused_with_its_line() {
+    fn a_line_that_is_not_part_of_a_list_is_refused_with_its_number() {
         let line = |text: &[u8]| match ChangedRanges::read(text) {
             Err(ListError::Line { line, .. }) => line,
             other => panic!("{other:?}"),
@@ -230,38 +169,9 @@ mod tests {
         assert_eq!(line(format!("{head}0 1 {long}\n").as_bytes()), 3);
     }
 
-    #[test]
-    fn a_word_is_taken_for_what_the_parent_has_whole() {
-        let entry = |inode, state| {
-            let time = Time { seconds: 1, nanos: 0 };
-            let (file, len) = (FileId::new(1), 10_000);
-            let content = Content { file, len, inode, changed: time, holes: Vec::new(), state };
-            let what = What::File(content);
-            Entry { path: b"f".to_vec(), what, mode: 0o644, uid: 0, gid: 0, modified: time }
-        };
-        let told = |inode, state| {
-            let before = [(b"f".to_vec(), entry(7, state))].into();
-            let mut known = Known { unchanged: [FileId::new(1)].into(), ..Known::default() };
-            let mut ranges = ChangedRanges::since(ID.parse().unwrap());
-            ranges.add(Path::new("f"), 4095..u64::MAX);
-            known.tell(&ranges, &[entry(inode, ReadState::Whole)], &before);
-            known
-        };
-        let known = told(7, ReadState::Whole);
-        assert!(known.told.contains(&FileId::new(1)) && known.unchanged.is_empty() && known.unmatched == 0);
-        let blocks = |known: &Known| {
-            known.changes.blocks(FileId::new(1), BlockSize::DEFAULT, 1 << 20).collect::<Vec<_>>()
-        };
-        assert_eq!(blocks(&known), [0, 1, 2]);
-        for (inode, state) in [(8, ReadState::Whole), (7, ReadState::Cut), (7, ReadState::Gone)] {
-            let known = told(inode, state);
-            assert!(known.told.is_empty() && known.unmatched == 1 && blocks(&known).is_empty());
-        }
-    }
-
     proptest! {
         #[test]
-        fn whatever_stands_there_is_read_or_refused(text in prop::collection::vec(any::<u8>(), 0..200), head in any::<bool>()) {
+        fn any_text_is_read_or_refused(text in prop::collection::vec(any::<u8>(), 0..200), head in any::<bool>()) {
             let head = if head { format!("pitr changed ranges 1\nsince {ID}\n") } else { String::new() };
             drop(ChangedRanges::read(&[head.as_bytes(), &text].concat()[..]));
         }

@@ -47,5 +47,5 @@ pub use os::{OsFile, OsFs};
 pub use permissions::Attributes;
 pub use random::{Random, SystemRandom};
 pub use regular::{NotAFile, check_regular, open_file, read_file};
-pub use spawn::Spawn;
+pub use spawn::{Spawn, lower_priority};
 pub use view::View;

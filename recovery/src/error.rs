@@ -1,4 +1,4 @@
-//! What can go wrong on the way to a restored file, and where.
+//! Errors of a restore, with their places.
 
 use crate::target::{Point, Stop, Target};
 use pitr_archive::Cause;
@@ -23,10 +23,11 @@ pub enum Error {
     /// A snapshot.
     #[error(transparent)]
     Snapshot(#[from] pitr_snapshot::Error),
-    /// The target is not a state that can be restored. Never answered with another state.
+    /// The target is not a restorable state. Never replaced by another state.
     #[error(transparent)]
     Unreachable(Box<Unreachable>),
-    /// The target may be a state that only a snapshot with a damaged root leads to. Never answered with another state.
+    /// The target may be a state that only a snapshot with a damaged root leads to. Never replaced by
+    /// another state.
     #[error(transparent)]
     Damaged(Box<Damaged>),
     /// Neither a snapshot nor the log's origin reaches the stop.
@@ -35,10 +36,10 @@ pub enum Error {
         /// The stop.
         stop: Lsn,
     },
-    /// Something stands where the result should go.
+    /// The output exists, or one of its companions does.
     #[error("{} exists already; nothing was changed", path.display())]
     Exists {
-        /// What stands there.
+        /// The existing file or folder.
         path: PathBuf,
     },
     /// The temporary name beside the output is taken by something that no restore of pitr left.
@@ -59,7 +60,7 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
-    /// The folder of the output is not there.
+    /// The folder of the output does not exist.
     #[error("the output's folder {} does not exist", path.display())]
     NoFolder {
         /// The folder.
@@ -78,7 +79,7 @@ pub enum Error {
     /// The file system refused.
     #[error("{op} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         op: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -111,8 +112,8 @@ pub enum Error {
         /// The engine's error.
         source: BoxError,
     },
-    /// The log touches a file that the snapshot does not know, or in blocks of another size.
-    #[error("the log does not go with the snapshot: file {file}")]
+    /// The log touches a file that the snapshot does not have, or in blocks of another size.
+    #[error("the log does not match the snapshot: file {file}")]
     OtherShape {
         /// The file.
         file: FileId,
@@ -122,21 +123,21 @@ pub enum Error {
     Workers(#[source] rayon::ThreadPoolBuildError),
 }
 
-/// A target that can't be reached, and what can.
+/// An unreachable target, and the nearest restorable states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{target} cannot be restored: {why}; {}", nearest(.before.as_ref(), .after.as_ref()))]
 pub struct Unreachable {
-    /// What was asked for.
+    /// The target.
     pub target: Target,
-    /// Why it can't be had.
+    /// Why it is unreachable.
     pub why: Why,
-    /// The nearest state before it that can.
+    /// The nearest restorable state before it.
     pub before: Option<Point>,
-    /// The nearest state after it that can.
+    /// The nearest restorable state after it.
     pub after: Option<Point>,
 }
 
-/// A target that a snapshot with a damaged root stands before, and what can be reached.
+/// A target that a snapshot with a damaged root may hide, and the nearest restorable states.
 #[derive(Debug, Clone, Error)]
 #[error(
     "{target} cannot be restored: the snapshot that it needs is damaged ({}); {}",
@@ -144,42 +145,42 @@ pub struct Unreachable {
     nearest(.before.as_ref(), .after.as_ref())
 )]
 pub struct Damaged {
-    /// What was asked for.
+    /// The target.
     pub target: Target,
-    /// The snapshot's root, and what is wrong with it.
+    /// The snapshot's root, and its fault.
     pub root: Arc<DamagedRoot>,
-    /// The nearest state before it that can be restored.
+    /// The nearest restorable state before it.
     pub before: Option<Point>,
-    /// The nearest state after it that can be restored.
+    /// The nearest restorable state after it.
     pub after: Option<Point>,
 }
 
-/// Why a target can't be reached.
+/// Why a target is unreachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// There is no snapshot and no log that reaches back to its origin.
+    /// There is neither a snapshot nor a log from its origin.
     NothingThere,
-    /// It lies before everything that can be restored.
+    /// It is before the first restorable state.
     BeforeFirst,
-    /// It lies behind everything that is archived.
+    /// It is after the end of the archive.
     BehindLast,
-    /// Commits before this time may still come: the archive promises nothing behind it yet.
+    /// Commits before this time may still come: it is after the watermark.
     NotYetCertain {
-        /// The promise: no later commit bears a time before it.
+        /// The watermark: no later commit has a time before it.
         watermark: Timestamp,
     },
-    /// The source has no log: there is nothing between its snapshots.
+    /// The source has no log: it has no states between its snapshots.
     NoLog,
-    /// It lies in a gap.
+    /// It is in a gap.
     Gap(Cause),
     /// A commit may have happened before the time or after it.
     Uncertain {
         /// The transaction.
         tx: TxId,
-        /// The earliest time at which it can have happened.
+        /// The earliest time at which it may have happened.
         earliest: Timestamp,
-        /// When it was logged.
+        /// Time at which it was logged.
         time: Timestamp,
     },
     /// The source's clock showed the time twice.
@@ -189,7 +190,7 @@ pub enum Why {
         /// Last moment of the span.
         to: Timestamp,
     },
-    /// No transaction of this history bears the number.
+    /// No transaction of this history has the number.
     NoSuchTransaction,
     /// No snapshot of this history has the identity.
     NoSuchSnapshot,
@@ -254,7 +255,7 @@ impl Error {
         Error::Unreachable(Box::new(Unreachable { target: *target, why, before, after }))
     }
 
-    /// The error of a target that a damaged root hides, when without it this was found.
+    /// The error for a target that a damaged root hides. `found` is the answer without that root.
     pub(crate) fn damaged(target: &Target, root: Arc<DamagedRoot>, found: Result<Stop>) -> Error {
         let (before, after) = match found {
             Ok(stop) => (Some(stop.reached), None),

@@ -1,8 +1,9 @@
-//! Targets that a damaged snapshot hides: "there is no such state" would be a wrong answer (FAILURES 55).
+//! Targets that a damaged snapshot hides: "there is no such state" would be a wrong answer
+//! (FAILURES 55).
 //!
-//! The name of a root states the snapshot's position, and so the part of the log that can be replayed from it. A target in this
-//! part that no sound snapshot reaches may be lost to the damage. Without a log, a damaged snapshot may be any state between
-//! its sound neighbours.
+//! The name of a root states the snapshot's position, and so which part of the log can be replayed
+//! from it. A target in this part that no sound snapshot reaches may be lost to the damage. Without a
+//! log, a damaged snapshot may be any state between its sound neighbours.
 
 use crate::error::{Error, Result, Why};
 use crate::history::{History, Restorable};
@@ -13,7 +14,7 @@ use pitr_snapshot::{DamagedRoot, Snapshot};
 use std::sync::Arc;
 
 impl History {
-    /// The damaged root without which the target might be another state than what was `found`.
+    /// A damaged root that may hold the target, if it could differ from the state that was `found`.
     pub(crate) fn hidden(
         &self,
         target: &Target,
@@ -39,7 +40,7 @@ impl History {
         Ok(None)
     }
 
-    /// Whether a target may be the state of a root that has no log, which lies between the states of its neighbours.
+    /// True if a target may be the state of a root without a log, between the states of its neighbours.
     fn hides_between(&self, root: &DamagedRoot, target: &Target) -> bool {
         let at = root.name.consistent_at;
         let (before, after): (Vec<&Snapshot>, Vec<&Snapshot>) =
@@ -54,14 +55,14 @@ impl History {
         }
     }
 
-    /// Whether a target lies in the log that a root leads on to.
+    /// True if a target is in the log that can be replayed from a root.
     fn hides_log(&self, root: &DamagedRoot, target: &Target) -> Result<bool> {
         let at = root.name.consistent_at;
         let run = runs(self.pieces()).into_iter().find(|run| run.from <= at && at <= run.to);
         let (begin, end) = run.map_or((at, at), |run| (run.from, run.to));
         let newest = self.pieces().last().map_or(Lsn::ORIGIN, |piece| piece.to);
         let search = Search::new(self.archive(), self.pieces_in(begin, end));
-        // The state of the root itself is that of the last commit before it, or as good as the first of all.
+        // The state of the root itself is that of the last commit before it, or the first state of all.
         let own = || -> Result<Option<CommitPoint>> { Ok(search.split(|commit| commit.lsn <= at)?.before) };
         Ok(match target.moment {
             Moment::Latest => end >= newest,

@@ -1,4 +1,5 @@
-//! One history of a source: the path of timelines to one of them, its log, its snapshots, and what of it can be restored.
+//! One history of a source: the path of timelines to one of them, its log and snapshots, and its
+//! restorable states.
 
 use crate::error::{Error, Result};
 use crate::plan::{BaseSnapshot, Plan, plan};
@@ -16,13 +17,13 @@ pub struct Restorable {
     pub from: Point,
     /// The newest state.
     pub to: Point,
-    /// Where what is known of the log ends.
+    /// End of the known log.
     pub end: Lsn,
-    /// No later commit bears a time before this.
+    /// No later commit has a time before this.
     pub watermark: Timestamp,
 }
 
-/// A history, as of one listing. While it is held nothing of it is deleted.
+/// A history, as of one listing. Nothing of it is deleted while it is held.
 #[derive(Debug)]
 pub struct History {
     _lease: Option<Lease>,
@@ -30,7 +31,7 @@ pub struct History {
     catalog: Catalog,
     lineage: Lineage,
     pieces: Vec<Piece>,
-    /// Those of this history, by consistent point.
+    /// Snapshots of this history, by consistent point.
     snapshots: Vec<Snapshot>,
     /// Roots of this history that can't be read.
     damaged: Vec<Arc<DamagedRoot>>,
@@ -40,7 +41,7 @@ pub struct History {
 impl History {
     /// Lists the repository and takes the history that leads to `timeline`, or to the newest one.
     ///
-    /// Snapshots whose roots are damaged can't be restored: a target that only they lead to is answered with
+    /// Snapshots with damaged roots can't be restored. A target that needs one of them gives
     /// [`Error::Damaged`].
     ///
     /// # Errors
@@ -55,7 +56,8 @@ impl History {
         Ok(History { _lease: lease, ..history })
     }
 
-    /// The history that leads to `timeline`, or to the newest one, of what was listed under a lease of the caller's.
+    /// The history that leads to `timeline`, or to the newest one, from listings that the caller made
+    /// under its own lease.
     ///
     /// # Errors
     /// [`pitr_archive::Error::UnknownTimeline`]; [`pitr_archive::Error::TimelineLost`].
@@ -66,14 +68,14 @@ impl History {
         timeline: Option<TimelineId>,
     ) -> Result<Self> {
         let Roots { mut snapshots, mut damaged } = roots;
-        // A timeline that was claimed and holds nothing is no one's newest state.
+        // A claimed timeline without log or snapshots has no newest state.
         let newest_logged = catalog.newest_logged();
         let of_damaged = damaged.iter().map(|root| root.name.timeline);
         let of_snapshots = snapshots.iter().map(|s| s.meta.timeline).chain(of_damaged).max();
         let newest = newest_logged.max(of_snapshots);
         let timeline = timeline.or(newest).or(catalog.newest_timeline()).unwrap_or(TimelineId::FIRST);
         let lineage = match catalog.lineage(timeline) {
-            // A snapshot of it proves that it existed.
+            // Its snapshot proves that it existed.
             Err(pitr_archive::Error::UnknownTimeline { .. }) if of_snapshots >= Some(timeline) => {
                 return Err(pitr_archive::Error::TimelineLost { timeline }.into());
             }
@@ -86,14 +88,14 @@ impl History {
         let bases: Vec<Base> = snapshots.iter().map(base).collect();
         let mut coverage = coverage(&lineage, &pieces, &bases);
         if catalog.timelines().is_empty() {
-            // There are states and nothing between them.
+            // A source without a log has no states between its snapshots.
             coverage.gaps.clear();
         }
         let damaged = damaged.into_iter().map(Arc::new).collect();
         Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, damaged, coverage })
     }
 
-    /// True for a source that has snapshots and no log, as a folder.
+    /// True for a source that has snapshots and no log, such as a folder.
     #[must_use]
     pub fn has_no_log(&self) -> bool {
         self.catalog.timelines().is_empty()
@@ -105,7 +107,7 @@ impl History {
         &self.archive
     }
 
-    /// What the archive held when it was listed.
+    /// The content of the archive when it was listed.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
@@ -134,13 +136,13 @@ impl History {
         &self.damaged
     }
 
-    /// The spans that can be restored and those that can't, by position.
+    /// The restorable spans and the gaps, by position.
     #[must_use]
     pub fn coverage(&self) -> &Coverage {
         &self.coverage
     }
 
-    /// The spans that can be restored, with the commits at their ends. Reads a few footers.
+    /// The restorable spans, with the commits at their ends. Reads a few footers.
     ///
     /// # Errors
     /// Those of reading footers.
@@ -160,7 +162,7 @@ impl History {
         Ok(out)
     }
 
-    /// The gaps, each with its reason. Reads the footer behind each.
+    /// The gaps, each with its reason. Reads the footer after each.
     ///
     /// # Errors
     /// Those of reading footers.
@@ -170,7 +172,7 @@ impl History {
         self.coverage.gaps.iter().map(explain).collect()
     }
 
-    /// What must be read to bring about a state; nothing of it is read.
+    /// The plan for a state. Reads nothing.
     ///
     /// # Errors
     /// [`Error::NoBase`].
@@ -183,15 +185,15 @@ impl History {
         plan(stop, &snapshots, &self.pieces).ok_or(Error::NoBase { stop: stop.lsn })
     }
 
-    /// The log objects that lie between two positions.
+    /// The log objects between two positions.
     pub(crate) fn pieces_in(&self, from: Lsn, to: Lsn) -> &[Piece] {
         let begin = self.pieces.partition_point(|piece| piece.to <= from);
         let end = self.pieces.partition_point(|piece| piece.from() < to);
         self.pieces.get(begin..end).unwrap_or_default()
     }
 
-    /// True if the number of the last transaction in a base names the base's state: if no gap lies between the two. 0 names
-    /// the `first` state of all, if no transaction came before it.
+    /// True if the number of a base's last transaction names the base's state: there is no gap between
+    /// the two. 0 names the `first` state of all, if no transaction came before it.
     fn is_named(&self, base: &Point, first: bool) -> Result<bool> {
         if self.has_no_log() {
             return Ok(base.tx != TxId::NONE);
@@ -203,11 +205,11 @@ impl History {
         if pieces.last().is_none_or(|piece| piece.to < base.lsn) {
             return Ok(false);
         }
-        // As far back as nothing is missing.
+        // Only log without a hole before the base proves it.
         let seams = pieces.windows(2).rposition(|pair| pair[0].to != pair[1].from());
         let unbroken = &pieces[seams.map_or(0, |seam| seam + 1)..];
         let last = Search::new(&self.archive, unbroken).split(|commit| commit.lsn <= base.lsn)?.before;
-        // A footer may know a commit before its own range: beyond what is unbroken that proves nothing.
+        // A footer may name a commit before its own range, where log may be missing.
         let begin = unbroken.first().map_or(Lsn::MAX, Piece::from);
         Ok(last.is_some_and(|commit| commit.tx == base.tx && commit.lsn > begin))
     }
@@ -220,7 +222,7 @@ impl History {
         Ok(self.archive.log_bytes(&plan.pieces, plan.redo_from, plan.stop)?)
     }
 
-    /// The state in which an interval begins.
+    /// The first state of an interval.
     fn first_point(&self, lsn: Lsn) -> Point {
         let snapshot = self.snapshots.iter().find(|s| s.meta.consistent_at == lsn);
         match snapshot.map(|s| &s.meta) {

@@ -34,8 +34,8 @@ pub trait RestoreTarget: Debug + Send + Sync {
         None
     }
 
-    /// Ends the restore under the temporary name, before marks are removed and the output is published. What it does is
-    /// made durable afterwards.
+    /// Ends the restore under the temporary name, when everything but the marked first sectors is written. What it does
+    /// is made durable before marks are removed and the output is published.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::engine`]. Then nothing is published.

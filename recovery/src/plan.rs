@@ -1,45 +1,46 @@
-//! What to read for a state. Pure: names in, plan out.
+//! What to read for a state. Pure: a function of names.
 
 use crate::target::{Point, Stop};
 use pitr_archive::{Base, Piece, reaches, runs};
 use pitr_format::{Lsn, TimelineId};
 use pitr_snapshot::SnapshotId;
 
-/// A snapshot, as far as a plan is concerned.
+/// The parts of a snapshot that a plan uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseSnapshot {
     /// Its identity.
     pub id: SnapshotId,
-    /// Where it stands in the log.
+    /// Its position in the log.
     pub base: Base,
     /// Bytes of its files.
     pub bytes: u64,
 }
 
-/// How to bring about a state.
+/// How to restore a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The snapshot to begin from; `None` for the empty base.
+    /// The snapshot to start from; `None` for the empty base.
     pub snapshot: Option<SnapshotId>,
-    /// Images at or behind this position count.
+    /// Images at or after this position count.
     pub redo_from: Lsn,
     /// Commits at or before this position count.
     pub stop: Lsn,
-    /// The state that it leads to.
+    /// The resulting state.
     pub reached: Point,
     /// The log objects to read, ascending.
     pub pieces: Vec<Piece>,
-    /// The timelines that they belong to, oldest first.
+    /// Their timelines, oldest first.
     pub timelines: Vec<TimelineId>,
     /// Bytes of the snapshot's files.
     pub base_bytes: u64,
-    /// Bytes of the log objects in the repository. Positions tell nothing of bytes: they skip what a segment or a
-    /// timeline left unused ([`History::log_bytes`](crate::History::log_bytes) counts).
+    /// Bytes of the log objects in the repository. Positions don't count bytes: they skip unused parts
+    /// of segments and timelines ([`History::log_bytes`](crate::History::log_bytes) counts).
     pub stored_log_bytes: u64,
 }
 
-/// The plan for a state: the newest snapshot from which the log leads to it without a hole, or else the empty base.
-/// `None` if there is no way. Snapshots and pieces are those of one history, pieces ascending.
+/// The plan for a state: the newest snapshot from which the log leads to it without a hole, or else
+/// the empty base. `None` if neither leads to it. Snapshots and pieces belong to one history; pieces
+/// ascend.
 #[must_use]
 pub fn plan(stop: &Stop, snapshots: &[BaseSnapshot], pieces: &[Piece]) -> Option<Plan> {
     let runs = runs(pieces);
@@ -109,7 +110,7 @@ mod tests {
     }
 
     proptest! {
-        /// A plan exists exactly for what is restorable, its log has no hole, and no newer snapshot would have done.
+        /// A plan exists exactly for restorable states, its log has no hole, and no newer snapshot leads there.
         #[test]
         fn plans_are_whole_and_newest(
             cuts in prop::collection::btree_set(0u64..60, 2..12), holes: u16, at in 0u64..64,

@@ -1,16 +1,17 @@
-//! From a target to a position, or to an error that names what can be had instead (law 5).
+//! From a target to a position, or to an error that names the nearest restorable states (law 5).
 //!
 //! # Rules
-//! - A time T means the commits with a time at or before T; exclusive, those before T. Several commits that bear one time
-//!   stand or fall together.
-//! - T is refused if a commit can have happened on either side of it (`earliest <= T < time`), unless T is the very
-//!   time that a commit bears: then it names that commit. T is refused where the clock showed it twice, behind the
-//!   watermark, and in what was not seen.
-//! - An LSN means the commits at or before it, a transaction everything up to its commit; exclusive, what stood there just
-//!   before.
-//! - A base is the state of the last transaction in it only if no gap lies between the two.
+//! - A time T means the commits with a time at or before T; exclusive, those before T. Commits with
+//!   the same time are included or excluded together.
+//! - T is refused if a commit may have happened on either side of it (`earliest <= T < time`), unless
+//!   T is the exact time of a commit: then it names that commit. T is also refused where the clock
+//!   showed it twice, after the watermark, and in a gap.
+//! - An LSN means the commits at or before it, a transaction everything up to its commit; exclusive,
+//!   the state just before.
+//! - A base is the state of the last transaction in it only if there is no gap between the two.
 //! - A snapshot means its consistent point.
-//! - The latest state is that of the last commit archived. If it lies behind a gap without a snapshot, it is refused.
+//! - The latest state is that of the last archived commit. It is refused if it is after a gap without
+//!   a snapshot.
 
 use crate::error::{Error, Result, Unreachable, Why};
 use crate::history::{History, Restorable};
@@ -19,11 +20,11 @@ use pitr_archive::{Around, Cause, CommitPoint, MarkKind, Search};
 use pitr_format::{Lsn, Timestamp, TxId};
 
 impl History {
-    /// The position at which to stop for a target, and the state that it is.
+    /// The position at which to stop for a target, and the state there.
     ///
     /// # Errors
-    /// [`Error::Unreachable`]; [`Error::Damaged`] if the target may be what only a damaged snapshot leads to; those of
-    /// reading footers.
+    /// [`Error::Unreachable`]; [`Error::Damaged`] if the target may be a state that only a damaged
+    /// snapshot leads to; those of reading footers.
     pub fn resolve(&self, target: &Target) -> Result<Stop> {
         let spans = self.restorable()?;
         let found = self.resolve_in(target, &spans);
@@ -49,8 +50,8 @@ impl History {
         }
     }
 
-    /// As [`resolve`](Self::resolve), but for a target that can't be reached the newest state before it that can, and why the
-    /// target itself can't. For sources that are backed up only now and then.
+    /// As [`resolve`](Self::resolve). For an unreachable target, returns the newest restorable state
+    /// before it, and why the target is unreachable. For sources with rare backups.
     ///
     /// # Errors
     /// [`Error::Unreachable`] if no state before the target can be reached; [`Error::Damaged`] as there; those of reading
@@ -91,7 +92,7 @@ impl History {
                 return Ok(Stop { lsn: span.from.lsn, reached: span.from });
             }
             if tx == TxId::NONE {
-                continue; // no commit bears it
+                continue; // no commit has this number
             }
             let pieces = self.pieces_in(span.from.lsn, span.end);
             let found = Search::new(self.archive(), pieces).transaction(tx)?;
@@ -109,7 +110,7 @@ impl History {
         self.unreachable(target, spans, self.why_no_transaction(tx)?, |point| point.tx < tx)
     }
 
-    /// Why the state of a transaction can't be had: it may be archived all the same.
+    /// Why the state of a transaction is unreachable. Its commit may be archived.
     fn why_no_transaction(&self, tx: TxId) -> Result<Why> {
         if tx == TxId::NONE {
             return Ok(Why::BeforeFirst);
@@ -121,14 +122,14 @@ impl History {
     }
 
     fn time(&self, target: &Target, spans: &[Restorable], time: Timestamp) -> Result<Stop> {
-        // A base without a transaction has no commit that could stand on the moment.
+        // A base without a transaction has no commit that could be exactly at the moment.
         let counts = |point: &CommitPoint| {
             let including = !target.exclusive || point.tx == TxId::NONE;
             if including { point.time <= time } else { point.time < time }
         };
         let twice = self.shown_twice(spans)?;
         if let Some((from, to)) = twice.into_iter().find(|(from, to)| (*from..=*to).contains(&time)) {
-            // Neither the commits that bear such a time nor those in between can be put in order with it.
+            // Commits with such a time, or between the two, have no order relative to it.
             let before = self.nearest(spans, |point| point.time < from)?.0;
             let after = self.nearest(spans, |point| point.time <= to)?.1;
             return Err(Error::unreachable(target, Why::ClockSetBack { from, to }, (before, after)));
@@ -155,11 +156,11 @@ impl History {
         }
         let (before, after) = self.around(span, counts)?;
         let reached = before.unwrap_or(span.from);
-        // Up to the next commit nothing changes: stop just before it.
+        // Nothing changes before the next commit, so stop just before it.
         Ok(Stop { lsn: after.map_or(span.end, |next| next.lsn.before()), reached })
     }
 
-    /// The state just before the commit at `lsn`, which lies in `span`.
+    /// The state just before the commit at `lsn`, which is in `span`.
     fn before(&self, target: &Target, spans: &[Restorable], span: &Restorable, lsn: Lsn) -> Result<Stop> {
         if lsn <= span.from.lsn {
             return self.unreachable(target, spans, Why::BeforeFirst, |point| point.lsn < lsn);
@@ -214,7 +215,7 @@ impl History {
         Err(Error::unreachable(target, why, self.nearest(spans, earlier)?))
     }
 
-    /// Why the state at `lsn` can't be had, when it can't.
+    /// Why the state at `lsn` is unreachable.
     fn gap_at(&self, lsn: Lsn) -> Result<Why> {
         let first = self.coverage().intervals.first().map_or(Lsn::MAX, |interval| interval.from);
         let gap = self.coverage().gaps.iter().find(|gap| gap.from < lsn && lsn <= gap.to);
@@ -224,7 +225,7 @@ impl History {
                 let cause = self.archive().cause(self.catalog(), self.lineage(), gap)?;
                 let is_archived = gap.behind.is_some_and(|first| first.from < lsn);
                 Why::Gap(match cause {
-                    // What was not captured lies before it.
+                    // The commits that were not captured are before it.
                     Cause::NotLogged(_) | Cause::Forked(_) if is_archived => Cause::NoBase,
                     cause => cause,
                 })
@@ -234,7 +235,7 @@ impl History {
         })
     }
 
-    /// Why no state is known for a time that no span holds.
+    /// Why a time outside every span has no known state.
     fn why_not(&self, spans: &[Restorable], time: Timestamp) -> Result<Why> {
         let next = spans.iter().position(|span| span.from.time >= time);
         match (next.and_then(|no| spans.get(no)), spans.last()) {
@@ -245,7 +246,7 @@ impl History {
         }
     }
 
-    /// Why what the source did at this time was not seen, if the log says so.
+    /// Why commits at this time were not captured, if the log says so.
     fn unseen_at(&self, time: Timestamp) -> Result<Option<Cause>> {
         for gap in self.coverage().gaps.iter().filter_map(|gap| gap.behind) {
             let footer = self.archive().footer(&gap)?;
@@ -261,7 +262,8 @@ impl History {
         Ok(None)
     }
 
-    /// Spans of time that the clock showed twice: where a timeline forked for it, and where stamps stood still.
+    /// Spans of time that the clock showed twice: where a timeline forked because of it, and where
+    /// timestamps did not advance.
     fn shown_twice(&self, spans: &[Restorable]) -> Result<Vec<(Timestamp, Timestamp)>> {
         let forks = self.lineage().legs().iter().skip(1);
         let mut twice: Vec<_> =

@@ -268,8 +268,8 @@ impl Restorer<'_> {
             return self.target.finish(&unfinished);
         }
         sinks.values().try_for_each(Sink::write_rest_of_head)?;
-        self.make_durable(root, prepared.folders.is_some(), sinks)?;
         let finished = self.target.finish(&unfinished)?;
+        self.make_durable(root, prepared.folders.is_some(), sinks)?;
         sinks.values().try_for_each(Sink::write_first_sector)?;
         Ok(finished)
     }

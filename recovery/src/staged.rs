@@ -120,8 +120,12 @@ impl<'a> StagedOutput<'a> {
         Ok(())
     }
 
-    /// Makes the owner's mark durable, so that no crash leaves a result without it.
+    /// Makes the owner's mark durable, so that no crash leaves a result without it. A file system whose locks leave no
+    /// file gets one.
     fn claim(&self) -> Result<()> {
+        if !exists(self.fs, &self.lock_path)? {
+            self.fs.create_private(&self.lock_path).map_err(Error::io("create", &self.lock_path))?;
+        }
         self.fs.sync_dir(&self.folder).map_err(Error::io("sync", &self.folder))
     }
 

@@ -4,10 +4,10 @@ use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 use pitr_snapshot::SnapshotId;
 use std::fmt;
 
-/// What moment to go back to.
+/// The moment to recover to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// The last commit that is archived.
+    /// The last archived commit.
     Latest,
     /// A time: every commit at or before it.
     Time(Timestamp),
@@ -19,23 +19,23 @@ pub enum Moment {
     Snapshot(SnapshotId),
 }
 
-/// A moment, and on which side of it to stop.
+/// A moment, including or excluding the commits exactly at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// The moment.
     pub moment: Moment,
-    /// Stop just before it: without the commits that stand exactly on it.
+    /// Stops just before it: without the commits exactly at it.
     pub exclusive: bool,
 }
 
 impl Target {
-    /// Including what stands exactly on the moment.
+    /// Includes the commits exactly at the moment.
     #[must_use]
     pub fn at(moment: Moment) -> Self {
         Target { moment, exclusive: false }
     }
 
-    /// Without what stands exactly on the moment.
+    /// Excludes the commits exactly at the moment.
     #[must_use]
     pub fn just_before(moment: Moment) -> Self {
         Target { moment, exclusive: true }
@@ -57,19 +57,19 @@ impl fmt::Display for Target {
     }
 }
 
-/// A state that can be restored: what a commit made, or what a snapshot found.
+/// A restorable state: the result of a commit, or the content of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
     /// The timeline.
     pub timeline: TimelineId,
-    /// LSN of the commit, or where the snapshot is consistent.
+    /// LSN of the commit, or of the snapshot's consistent point.
     pub lsn: Lsn,
     /// The last transaction in it; [`TxId::NONE`] if there is none.
     pub tx: TxId,
-    /// When the last commit was logged.
+    /// Time at which the last commit was logged.
     pub time: Timestamp,
-    /// The target `tx` names this state. It does not name a snapshot taken after commits that were not captured: that one
-    /// bears the last number before them.
+    /// True if the target `tx` names this state. A snapshot that was taken after commits that were not
+    /// captured has the last number before them, which names another state.
     pub named: bool,
 }
 
@@ -87,8 +87,8 @@ impl fmt::Display for Point {
 /// A resolved target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stop {
-    /// Every commit at or before this position counts, none behind it.
+    /// Every commit at or before this position is included, and none after it.
     pub lsn: Lsn,
-    /// The state that this is.
+    /// The state at this position.
     pub reached: Point,
 }

@@ -1,21 +1,23 @@
 //! One moment for several sources.
 //!
-//! Sources that are restored together are restored to one time. The newest such time is the earliest of their watermarks: up to
-//! it every commit of each is known. It may lie between the earliest and the latest time at which a commit can have happened;
-//! then it is moved back until the state of each source is certain.
+//! Sources that are restored together are restored to one time. The newest such time is the earliest
+//! of their watermarks: up to it every commit of each is known. If a commit may have happened on
+//! either side of it, the time is moved back until the state of each source is certain.
 
 use crate::error::{Error, Result, Why};
 use crate::history::History;
 use crate::target::{Moment, Target};
 use pitr_format::Timestamp;
 
-/// Times the moment is moved back. Sources that are all written without a pause may have no moment that is certain in each.
+/// Number of attempts to move the moment back. Sources that are all written without a pause may have
+/// no moment that is certain in each.
 const TRIES: usize = 64;
 
 /// The newest time at which the state of each history is known.
 ///
 /// # Errors
-/// The number of the history that refuses, and why: its latest state can't be restored, or no such time was found.
+/// The number of a history, and why it has no such time: its latest state can't be restored, or no
+/// such time was found.
 pub fn newest_common(histories: &[History]) -> Result<Timestamp, (usize, Error)> {
     let mut at = earliest_watermark(histories)?;
     for tries_left in (0..TRIES).rev() {
@@ -36,7 +38,7 @@ pub fn earliest_watermark(histories: &[History]) -> Result<Timestamp, (usize, Er
     let mut earliest = Timestamp::MAX;
     for (number, history) in histories.iter().enumerate() {
         let watermark = || {
-            // Refused if the latest state can't be restored: an older one must not pass for it.
+            // Fails if the latest state can't be restored: an older one must not replace it.
             history.resolve(&Target::at(Moment::Latest))?;
             Ok(history.restorable()?.last().map(|span| span.watermark))
         };
@@ -65,7 +67,7 @@ fn moved_back(at: Timestamp, refusal: &Error) -> Timestamp {
     let before = Timestamp::from_micros(at.micros().saturating_sub(1));
     match refusal {
         Error::Unreachable(found) => match found.why {
-            // The earliest time may be that of the commit before, and certain for that.
+            // The earliest time may be that of the previous commit, which is certain.
             Why::Uncertain { earliest, .. } if earliest < at => earliest,
             _ => before,
         },

@@ -115,6 +115,18 @@ impl Disk {
         }
     }
 
+    /// Drops names in folders that are not there.
+    pub(super) fn drop_unreachable(&mut self) {
+        let is_orphan = |path: &Path| path.parent().is_some_and(|dir| !self.has_dir(dir));
+        if self.names().chain(self.dirs()).any(is_orphan) {
+            let dirs: BTreeSet<PathBuf> =
+                self.dirs().filter(|dir| self.has_dir(dir)).map(PathBuf::from).collect();
+            self.dirs = Arc::new(dirs);
+            let names = self.names.iter().filter(|(name, _)| self.inode(name).is_some());
+            self.names = Arc::new(names.map(|(name, file)| (name.clone(), *file)).collect());
+        }
+    }
+
     /// Moves a folder with everything in it. Like a file, it gets its new name also when its creation was lost.
     fn move_dir(&mut self, from: &Path, to: &Path) {
         let moved = |path: &Path| path.strip_prefix(from).map_or(path.to_owned(), |below| to.join(below));

@@ -124,6 +124,7 @@ impl<'a> Survivors<'a> {
                 disk.apply(op);
             }
         }
+        disk.drop_unreachable();
         disk
     }
 }

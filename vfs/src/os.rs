@@ -3,13 +3,13 @@
 use crate::once::{self, Direct};
 use crate::permissions::{FILE_MODE, FOLDER_MODE, inherit_access};
 use crate::regular::open_regular;
-use crate::{Access, Attributes, File, FileSystem, Lock, View};
+use crate::{Access, Attributes, File, FileSystem, Lock, Metadata, NotAFile, View};
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -93,12 +93,27 @@ impl FileSystem for OsFs {
         Ok(Arc::new(OsFile::from(create(path)?)))
     }
 
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let found = fs::symlink_metadata(path)?;
+        let is_link = found.is_symlink();
+        let found = if is_link { fs::metadata(path)? } else { found };
+        let (other, id) = (NotAFile::of(found.file_type()), (found.dev(), found.ino()));
+        Ok(Metadata { other, len: found.len(), id, is_link })
+    }
+
     fn attributes(&self, path: &Path) -> io::Result<Option<Attributes>> {
         Ok(Some(Attributes::of(&fs::metadata(path)?)))
     }
 
     fn set_attributes(&self, path: &Path, attributes: Attributes) -> io::Result<bool> {
         attributes.apply_to(path)
+    }
+
+    fn set_folder_mode(&self, dir: &Path, mode: u32) -> io::Result<()> {
+        if fs::metadata(dir)?.mode() & 0o7777 == mode {
+            return Ok(());
+        }
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode))
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
@@ -137,6 +152,16 @@ impl FileSystem for OsFs {
         self.sync_dir(parent)
     }
 
+    fn create_folder_within(&self, dir: &Path) -> io::Result<()> {
+        // The parent is synced even if the folder exists: its creator may have crashed before the
+        // sync.
+        let parent = parent_of(dir);
+        if !dir.is_dir() && create_folder(dir)? {
+            inherit_access(&fs::File::open(dir)?, parent)?;
+        }
+        self.sync_dir(parent)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let flags = OFlags::DIRECTORY.bits() as i32; // opens only folders
         OpenOptions::new().read(true).custom_flags(flags).open(dir)?.sync_all()
@@ -166,19 +191,6 @@ impl FileSystem for OsFs {
                 return Ok(Some(Box::new(file)));
             }
         }
-    }
-}
-
-impl OsFs {
-    /// Creates a folder in an existing one and inherits its access rights. Durable on return.
-    pub fn create_folder_within(&self, dir: &Path) -> io::Result<()> {
-        // The parent is synced even if the folder exists: its creator may have crashed before the
-        // sync.
-        let parent = parent_of(dir);
-        if !dir.is_dir() && create_folder(dir)? {
-            inherit_access(&fs::File::open(dir)?, parent)?;
-        }
-        self.sync_dir(parent)
     }
 }
 
@@ -232,7 +244,6 @@ fn parent_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     fn names(dir: &Path) -> Vec<OsString> {

@@ -5,10 +5,9 @@ use pitr_archive::{Archive, Error, ForkReason, Merged, ShipOptions, Shipper, Tim
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const BLOCK: usize = 4096;
@@ -42,10 +41,10 @@ fn write(wal: &Wal) -> u64 {
 fn shipper(dir: &Path, wal: &Wal, name: u64) -> Shipper {
     let objects = Objects::create_local(&dir.join("repo")).expect("a folder");
     let archive = Archive::new(objects, SourceName::new(&format!("s{name}")).expect("a valid name"));
-    let writer = Writer::claim(&archive, Timestamp::MIN).expect("nobody else claims");
+    let writer = Writer::claim(&archive, Timestamp::MIN).expect("the only writer");
     let (created, reason) = (Timestamp::MIN, ForkReason::First);
     let first = Timeline { parent: None, fork: Lsn::ORIGIN, reason, created, ambiguous: None, root: None };
-    let timeline = writer.claim_timeline(&first).expect("nobody else claims");
+    let timeline = writer.claim_timeline(&first).expect("the only writer");
     let catalog = archive.catalog().expect("an archive");
     Shipper::new(writer, &catalog, wal, timeline, [1; 16], ShipOptions::default()).expect("the same log")
 }
@@ -53,9 +52,8 @@ fn shipper(dir: &Path, wal: &Wal, name: u64) -> Shipper {
 fn bench(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a folder");
     let start = Start::first([1; 16]);
-    let clock = Arc::new(SystemClock::new());
     let options = WalOptions::default();
-    let wal = Wal::create(Arc::new(OsFs), clock, &dir.path().join("log"), &start, &options).expect("a log");
+    let wal = Wal::create(&Env::system(), &dir.path().join("log"), &start, &options).expect("a log");
     let end = write(&wal);
     let bytes = TRANSACTIONS * BLOCKS * BLOCK as u64;
     let mut group = c.benchmark_group("archive");

@@ -1,4 +1,4 @@
-//! The archive of one source: listing it, and reading its objects.
+//! The archive of one source: lists it and reads its objects.
 
 use crate::catalog::{Catalog, Found};
 use crate::error::{Error, Result};
@@ -16,7 +16,8 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-/// Random bytes in front of what only one writer may create, so that two claims of one process never look alike.
+/// Random bytes before the payload of small objects, so that two claims of one process always
+/// differ.
 const NONCE_BYTES: usize = 16;
 const CLAIM_ATTEMPTS: u32 = 64;
 
@@ -30,16 +31,16 @@ pub struct Archive {
 
 /// A log object whose footer has been read.
 #[derive(Debug, Clone)]
-pub struct LogObject {
+pub(crate) struct LogObject {
     /// Its name.
-    pub name: LogName,
-    /// What it says about its range.
-    pub footer: Footer,
+    pub(crate) name: LogName,
+    /// The index of its range.
+    pub(crate) footer: Footer,
     index: ObjectIndex,
 }
 
 impl Archive {
-    /// The archive of `source` in this repository; nothing is read yet.
+    /// The archive of `source` in this repository. Reads nothing yet.
     #[must_use]
     pub fn new(objects: Objects, source: SourceName) -> Self {
         let folder = objects.source_folder(&source);
@@ -58,19 +59,21 @@ impl Archive {
         &self.source
     }
 
-    /// Where its objects stand.
+    /// The paths of its objects.
     #[must_use]
     pub fn folder(&self) -> &SourceFolder {
         &self.folder
     }
 
-    /// What the archive holds now.
+    /// The current contents of the archive.
     ///
     /// # Errors
-    /// [`Error::Overlap`] and [`Error::Conflict`] if two writers used one timeline; [`Error::Objects`].
+    /// [`Error::Overlap`] and [`Error::Conflict`] if two writers used one timeline;
+    /// [`Error::Objects`].
     pub fn catalog(&self) -> Result<Catalog> {
         let mut found = Found::default();
-        // The log first, the fences after it: an object that came too late was listed after its fence stood.
+        // List the log before the fences: then the fence of an object that came too late is listed
+        // too.
         for entry in self.objects.list(&self.folder.logs())? {
             match self.folder.object_at(&entry.path) {
                 Some(SourceObject::Log(name)) => found.logs.push((name, entry.size)),
@@ -80,7 +83,8 @@ impl Archive {
         let logged: HashSet<Epoch> = found.logs.iter().map(|(name, _)| name.epoch).collect();
         let epochs = self.epoch_names(&mut found.foreign)?.into_par_iter();
         let read = epochs.map(|(epoch, is_fenced)| {
-            // Each backup of a folder claims an epoch, and none has log: whatever its fence says, there is nothing to admit.
+            // Each backup of a folder claims an epoch and writes no log: such an epoch's fence need
+            // not be read.
             let fence = match is_fenced {
                 false => None,
                 true if !logged.contains(&epoch) => Some(Fence::default()),
@@ -115,15 +119,16 @@ impl Archive {
     ///
     /// # Errors
     /// As [`footer`](Self::footer).
-    pub fn open(&self, name: &LogName) -> Result<LogObject> {
+    pub(crate) fn open(&self, name: &LogName) -> Result<LogObject> {
         log_object(name, self.objects.index(&self.folder.path(&SourceObject::Log(*name)), ObjectKind::Log)?)
     }
 
-    /// Some frames of a log object, fetched as one range, checked and decoded: whole batches, each.
+    /// Some frames of a log object, fetched as one range, verified and decoded. Each frame holds
+    /// whole batches.
     ///
     /// # Errors
     /// [`Error::Objects`].
-    pub fn frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Vec<Vec<u8>>> {
+    pub(crate) fn frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Vec<Vec<u8>>> {
         let entries = object.index.frames.get(frames.clone()).unwrap_or_default();
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
         let path = self.folder.path(&SourceObject::Log(object.name));
@@ -138,7 +143,7 @@ impl Archive {
         decoded.map_err(|source| pitr_objects::Error::Object { path, source }.into())
     }
 
-    /// The footers of several objects, read in parallel, in the order of the names.
+    /// Several log objects, whose footers are read in parallel, in the order of the names.
     ///
     /// # Errors
     /// As [`footer`](Self::footer).
@@ -150,7 +155,7 @@ impl Archive {
         names.into_par_iter().map(|name| self.open(name)).collect()
     }
 
-    /// Bytes of log that these pieces hold from `after` to `upto`, decoded. Reads their footers.
+    /// Bytes of decoded log in these pieces from `after` to `upto`. Reads their footers.
     ///
     /// # Errors
     /// As [`footer`](Self::footer).
@@ -159,7 +164,7 @@ impl Archive {
         pieces.par_iter().map(count).sum()
     }
 
-    /// Why there is a gap on a path of this catalog: the object behind it may know.
+    /// The cause of a gap on a path of this catalog. The object after the gap may state it.
     ///
     /// # Errors
     /// As [`footer`](Self::footer).
@@ -177,7 +182,8 @@ impl Archive {
             MarkKind::Gap { reason, .. } => Some(reason),
             MarkKind::ClockStep { .. } => None,
         });
-        // The log of a timeline that forked behind a gap begins without a record of it: its history says why.
+        // The log of a timeline that forked after a gap has no record of the gap: the timeline's
+        // history states the cause.
         let forked = || {
             let begins = !catalog.logs(behind.timeline).iter().any(|(name, _)| name.from < behind.from);
             let timeline = catalog.timelines().get(&behind.timeline).filter(|_| begins)?;
@@ -189,7 +195,7 @@ impl Archive {
         })
     }
 
-    /// The fence of an epoch, whether or not any log of it is there; `None` without one.
+    /// The fence of an epoch, also of an epoch without log objects; `None` if it has none.
     ///
     /// # Errors
     /// [`Error::Objects`], [`Error::Payload`].
@@ -207,7 +213,8 @@ impl Archive {
     pub fn claim_timeline(&self, timeline: &Timeline) -> Result<TimelineId> {
         for _ in 0..CLAIM_ATTEMPTS {
             let taken = self.timeline_names(&mut Vec::new())?;
-            // The number of a timeline whose history was lost must not be given again: its log is still there.
+            // Never reuse the number of a timeline whose history object was lost: its log still
+            // exists.
             let listed = self.objects.list(&self.folder.logs())?;
             let logged = listed.iter().filter_map(|entry| match self.folder.object_at(&entry.path) {
                 Some(SourceObject::Log(name)) => Some(name.timeline),
@@ -223,7 +230,7 @@ impl Archive {
         Err(Error::Contended { path: self.folder.timelines(), attempts: CLAIM_ATTEMPTS })
     }
 
-    /// Creates a small object; false if another writer's stands there.
+    /// Creates a small object; false if another writer's object exists at that path.
     pub(crate) fn create(&self, name: &SourceObject, kind: ObjectKind, payload: &[u8]) -> Result<bool> {
         let path = self.folder.path(name);
         let mut bytes = self.objects.random_bytes::<NONCE_BYTES>()?.to_vec();
@@ -238,7 +245,7 @@ impl Archive {
         }
     }
 
-    /// The epochs that were claimed, and whether each was fenced.
+    /// The claimed epochs, each with true if it was fenced.
     pub(crate) fn epoch_names(&self, foreign: &mut Vec<String>) -> Result<BTreeMap<Epoch, bool>> {
         let mut epochs = BTreeMap::new();
         for entry in self.objects.list(&self.folder.epochs())? {
@@ -299,7 +306,7 @@ impl Archive {
     }
 }
 
-/// What an index says of the log object that should bear this name.
+/// The log object of this name, from its index.
 pub(crate) fn log_object(name: &LogName, index: ObjectIndex) -> Result<LogObject> {
     let malformed = |source| Error::Malformed { object: *name, source };
     let footer = Footer::decode(&index.footer).map_err(malformed)?;
@@ -315,8 +322,8 @@ pub(crate) fn log_object(name: &LogName, index: ObjectIndex) -> Result<LogObject
 }
 
 impl LogObject {
-    /// Bytes of log that the object holds from `after` to `upto`, decoded. Fewer than the positions in between: these skip
-    /// what a segment or a timeline left unused.
+    /// Bytes of decoded log in the object from `after` to `upto`. Fewer than the positions in
+    /// between: these include unused ranges of segments and timelines.
     pub(crate) fn bytes_between(&self, after: Lsn, upto: Lsn) -> u64 {
         let frames = self.footer.frames.iter().zip(&self.index.frames);
         let within = frames.map(|(start, entry)| {
@@ -326,8 +333,8 @@ impl LogObject {
         within.sum()
     }
 
-    /// Decodes the batches of a frame, which must follow each other from where the frame begins, and hands out what they
-    /// hold. Returns where the last one ends.
+    /// Decodes the batches of a frame and passes their record frames to `take`. The batches must
+    /// follow each other from the start of the frame. Returns the end of the last one.
     pub(crate) fn each_frame<E: From<Error>>(
         &self,
         number: usize,

@@ -1,32 +1,34 @@
-//! What a source's archive holds, worked out from the names of its objects, its fences and its timelines.
+//! The contents of a source's archive, derived from object names, fences and timelines.
 //!
 //! # Promises
-//! - An object behind its epoch's fence does not count (FAILURES 21).
-//! - No position of a timeline is stated twice: objects that overlap are refused, unless they are the same range with
-//!   the same content, which the loader has to make sure of ([`Catalog::twins`], FAILURES 13).
+//! - An object beyond its epoch's fence does not count (FAILURES 21).
+//! - No position of a timeline counts twice. Objects that overlap are refused, unless they are the
+//!   same range with the same content; the loader must verify that ([`Catalog::twins`], FAILURES
+//!   13).
 //! - Foreign names are listed, never read.
 
 use crate::error::Error;
 use crate::fence::Fence;
+use crate::intervals::cover;
 use crate::lineage::{Leg, Lineage, Piece};
-use crate::pruned::cover;
 use crate::timeline::Timeline;
 use pitr_format::{Epoch, Lsn, TimelineId};
 use pitr_objects::layout::{LogName, PrunedRange};
 use std::collections::BTreeMap;
 
-/// What was found in a repository.
+/// The listing of a source's archive.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
     /// Log objects with their sizes in bytes, in any order.
     pub logs: Vec<(LogName, u64)>,
-    /// The epochs that were claimed, with their fences as far as they have one; any fence will do where there are no log objects.
+    /// The claimed epochs, with their fences. The fence of an epoch without log objects may be any
+    /// value.
     pub epochs: BTreeMap<Epoch, Option<Fence>>,
-    /// The timelines that were claimed.
+    /// The claimed timelines.
     pub timelines: BTreeMap<TimelineId, Timeline>,
-    /// The ranges that retention took away.
+    /// The ranges that retention removed.
     pub pruned: Vec<PrunedRange>,
-    /// Paths that are nothing of ours.
+    /// Paths with foreign names.
     pub foreign: Vec<String>,
 }
 
@@ -44,10 +46,10 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The catalog of what was found.
+    /// The catalog of a listing.
     ///
     /// # Errors
-    /// [`Error::Overlap`] if two objects that count hold some position both and are not the same range.
+    /// [`Error::Overlap`] if two objects that count share a position and are not the same range.
     pub fn new(found: Found) -> Result<Self, Error> {
         let Found { mut logs, epochs, timelines, pruned, foreign } = found;
         logs.sort_unstable();
@@ -76,19 +78,19 @@ impl Catalog {
     fn counts(&self, name: &LogName) -> bool {
         match self.epochs.get(&name.epoch) {
             Some(Some(fence)) => fence.admits(name),
-            // Without a fence the epoch is the newest, or its successor has only just claimed.
+            // An epoch without a fence is the newest, or its successor has just claimed.
             Some(None) => true,
             None => false,
         }
     }
 
-    /// The epochs that were claimed, with their fences; of those without log objects an empty one.
+    /// The claimed epochs, with their fences; an epoch without log objects has an empty one.
     #[must_use]
     pub fn epochs(&self) -> &BTreeMap<Epoch, Option<Fence>> {
         &self.epochs
     }
 
-    /// The timelines that were claimed.
+    /// The claimed timelines.
     #[must_use]
     pub fn timelines(&self) -> &BTreeMap<TimelineId, Timeline> {
         &self.timelines
@@ -100,60 +102,63 @@ impl Catalog {
         self.timelines.keys().chain(self.logs.keys()).max().copied()
     }
 
-    /// The timelines that have log which counts.
+    /// The timelines with log objects that count.
     pub fn logged(&self) -> impl Iterator<Item = TimelineId> {
         self.logs.keys().copied()
     }
 
-    /// The newest timeline that has log which counts, if there is one.
+    /// The newest timeline with log objects that count, if there is one.
     #[must_use]
     pub fn newest_logged(&self) -> Option<TimelineId> {
         self.logs.keys().max().copied()
     }
 
-    /// The log objects of a timeline that count, with their sizes in bytes; ascending, none overlaps another.
+    /// The log objects of a timeline that count, with their sizes in bytes. They ascend and do not
+    /// overlap.
     #[must_use]
     pub fn logs(&self, timeline: TimelineId) -> &[(LogName, u64)] {
         self.logs.get(&timeline).map_or(&[], Vec::as_slice)
     }
 
-    /// Bytes of all log objects that count.
+    /// Total size of the log objects that count, bytes.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.logs.values().flatten().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Where the archived log of a timeline ends; `None` if none of it was archived.
+    /// End of the archived log of a timeline; `None` if none of it was archived.
     #[must_use]
     pub fn end(&self, timeline: TimelineId) -> Option<Lsn> {
         self.logs(timeline).last().map(|(name, _)| name.to)
     }
 
-    /// Pairs of objects that claim the same range. The first of each counts, if their content is the same.
+    /// Pairs of objects with the same range. The first of each counts, if their content is the
+    /// same.
     #[must_use]
     pub fn twins(&self) -> &[(LogName, LogName)] {
         &self.twins
     }
 
-    /// Objects that do not count, because they lie behind their epoch's fence or their epoch was never claimed.
+    /// Objects that do not count because they lie beyond their epoch's fence or their epoch was
+    /// never claimed.
     #[must_use]
     pub fn fenced_off(&self) -> &[LogName] {
         &self.fenced_off
     }
 
-    /// The ranges that retention took away.
+    /// The ranges that retention removed.
     #[must_use]
     pub fn pruned(&self) -> &[PrunedRange] {
         &self.pruned
     }
 
-    /// Objects that do not count because retention has said so, and that are still there.
+    /// Objects in pruned ranges that still exist. They do not count.
     #[must_use]
     pub fn condemned(&self) -> &[LogName] {
         &self.condemned
     }
 
-    /// True if retention took away all of the log from `from` on and before `to` on this path.
+    /// True if retention removed all of the log from `from` up to `to` on this path.
     #[must_use]
     pub fn is_pruned(&self, lineage: &Lineage, from: Lsn, to: Lsn) -> bool {
         let ranges = lineage.legs().iter().flat_map(|leg| {
@@ -163,7 +168,7 @@ impl Catalog {
         cover(ranges, from, to)
     }
 
-    /// Paths under the archive's folders that are nothing of ours.
+    /// Paths in the archive's folders with foreign names.
     #[must_use]
     pub fn foreign(&self) -> &[String] {
         &self.foreign
@@ -172,14 +177,14 @@ impl Catalog {
     /// The path of timelines that leads to `timeline`.
     ///
     /// # Errors
-    /// [`Error::TimelineLost`] if the history object of it, or of one that it descends from, is gone (FAILURES 55);
-    /// [`Error::UnknownTimeline`] if nothing shows that it ever existed.
+    /// [`Error::TimelineLost`] if the history object of it, or of one that it descends from, is
+    /// gone (FAILURES 55); [`Error::UnknownTimeline`] if nothing shows that it ever existed.
     pub fn lineage(&self, timeline: TimelineId) -> Result<Lineage, Error> {
         let mut legs = Vec::new();
         let (mut at, mut to) = (timeline, Lsn::MAX);
         loop {
             let Some(history) = self.timelines.get(&at) else {
-                // A source that has snapshots and never had a log has no histories either.
+                // A source with snapshots and no log ever has no histories either.
                 if legs.is_empty() && self.timelines.is_empty() && self.logs.is_empty() {
                     legs.push(Leg { timeline: at, from: Lsn::ORIGIN, to });
                     break;
@@ -189,7 +194,8 @@ impl Catalog {
                     false => Error::UnknownTimeline { timeline: at },
                 });
             };
-            // Positions begin anew with a timeline that has no parent, whatever its fork point says.
+            // On a timeline without a parent positions start at the origin, whatever its fork point
+            // is.
             let from = if history.parent.is_some() { history.fork } else { Lsn::ORIGIN };
             legs.push(Leg { timeline: at, from, to });
             let Some(parent) = history.parent else { break };
@@ -199,8 +205,8 @@ impl Catalog {
         Ok(Lineage::new(legs))
     }
 
-    /// True if something shows that a timeline was claimed: its history, log of it, or, as numbers are given in order, a later
-    /// timeline.
+    /// True if something proves that a timeline was claimed: its history, its log, or a later
+    /// timeline, since numbers are assigned in order.
     #[must_use]
     pub fn proves(&self, timeline: TimelineId) -> bool {
         let fenced = self.epochs.values().flatten().flat_map(Fence::ends).map(|(fenced, _)| fenced);
@@ -256,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_woke_up_behind_its_fence_is_not_read() {
+    fn objects_beyond_the_fence_of_their_writer_are_not_read() {
         // FAILURES 21
         let logs = vec![name(1, 1, 0, 10), name(1, 1, 10, 20), name(1, 1, 20, 35), name(1, 2, 20, 30)];
         let mut epochs = epochs(2);

@@ -1,4 +1,4 @@
-//! Looking at a whole log object, down to its records.
+//! Verifies a whole log object, down to its records.
 
 use crate::archive::{Archive, LogObject, log_object};
 use crate::error::{Error, Result};
@@ -9,11 +9,12 @@ use pitr_format::record::Record;
 use pitr_objects::layout::{LogName, SourceObject};
 
 impl Archive {
-    /// Checks a log object that is wholly at hand: its bytes against their hashes, its footer against its name. With
-    /// `deep` everything that it holds is decoded: frames, batches, and the records that lie wholly in one part.
+    /// Verifies a log object that was read whole: its bytes against their hashes, its footer
+    /// against its name. With `deep` it decodes all contents: frames, batches, and the records that
+    /// are not fragmented.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The first fault found.
     pub fn check_log(&self, name: &LogName, whole: &[u8], deep: bool) -> Result<()> {
         let path = self.folder().path(&SourceObject::Log(*name));
         let bad = |source| pitr_objects::Error::Object { path: path.clone(), source };

@@ -1,4 +1,4 @@
-//! Who may write: epochs, claims and fences.
+//! The right to write: epochs, claims and fences.
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
@@ -12,30 +12,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const CLAIM_ATTEMPTS: u32 = 64;
 
-/// The right to write a source's archive, until someone else claims it. Clones share it.
+/// The right to write a source's archive, until another writer claims it. Clones share it.
 ///
 /// # Protocol
 /// 1. Create the claim of the epoch after the highest; if another writer was faster, try the next.
-/// 2. For every earlier epoch without a fence: list its objects, and create the fence behind the last.
-/// 3. Write. After each put look for a higher claim; if there is one, the put may lie behind our fence and must not be
-///    acknowledged ([`Error::Fenced`]).
+/// 2. For every earlier epoch without a fence: list its objects, and create the fence after the
+///    last one.
+/// 3. Write. After each put look for a higher claim. If there is one, the put may lie beyond our
+///    fence and must not be acknowledged ([`Error::Fenced`]).
 ///
-/// A writer that was paused between any two of these steps does no harm: its object either was listed in step 2 of its
-/// successor, and counts, or lies behind the fence, and it learns so in step 3. Two successors that fence the same epoch
-/// create one object: the first one stands, and only the writer of the highest epoch goes on.
+/// A writer that pauses between any two of these steps does no harm. Its object either was listed
+/// in step 2 of its successor, and counts, or lies beyond the fence, and step 3 tells the writer.
+/// Two successors that fence the same epoch create one object: the first fence counts, and only the
+/// writer of the highest epoch continues.
 #[derive(Debug, Clone)]
 pub struct Writer {
     archive: Archive,
     epoch: Epoch,
-    /// The higher epoch that was seen; 0 while there is none. Once fenced, always fenced.
+    /// The higher epoch that was found; 0 while there is none. A fenced writer stays fenced.
     fenced_by: Arc<AtomicU64>,
 }
 
 impl Writer {
-    /// Claims the next epoch and fences all before it. `now` is written down for people.
+    /// Claims the next epoch and fences all before it. `now` is stored for people.
     ///
     /// # Errors
-    /// [`Error::Fenced`] if another writer claims at the same time and wins; [`Error::Contended`]; [`Error::Objects`].
+    /// [`Error::Fenced`] if another writer claims at the same time and wins; [`Error::Contended`];
+    /// [`Error::Objects`].
     pub fn claim(archive: &Archive, now: Timestamp) -> Result<Self> {
         archive.objects().register_source(archive.source())?;
         let claim = Claim { time: now }.encode();
@@ -56,13 +59,13 @@ impl Writer {
         Err(Error::Contended { path: archive.folder().epochs(), attempts: CLAIM_ATTEMPTS })
     }
 
-    /// The archive that it may write.
+    /// The archive that the writer may write.
     #[must_use]
     pub fn archive(&self) -> &Archive {
         &self.archive
     }
 
-    /// Our epoch.
+    /// The writer's epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -85,8 +88,8 @@ impl Writer {
         self.check_memory()
     }
 
-    /// States where our own epoch ends, for a writer that has archived all it ever will: should one of its last objects be lost,
-    /// the fence shows it (FAILURES 55). What is written after it does not count.
+    /// Fences the writer's own epoch, after everything is archived. If one of its last objects is
+    /// lost later, the fence shows it (FAILURES 55). Objects written afterwards do not count.
     ///
     /// # Errors
     /// [`Error::Objects`].
@@ -103,7 +106,7 @@ impl Writer {
         self.archive.claim_timeline(timeline)
     }
 
-    /// Errors without asking the repository if a higher claim was seen before.
+    /// Errors if an earlier call found a higher claim. Does not access the repository.
     pub(crate) fn check_memory(&self) -> Result<()> {
         match self.fenced_by.load(Ordering::Relaxed) {
             0 => Ok(()),
@@ -115,7 +118,7 @@ impl Writer {
         }
     }
 
-    /// States where the objects of an epoch end.
+    /// Creates the fence of an epoch, after its last object.
     fn fence(&self, epoch: Epoch) -> Result<()> {
         let folder = self.archive.folder();
         let mut names: Vec<LogName> = Vec::new();
@@ -126,7 +129,7 @@ impl Writer {
                 _ => None,
             }));
         }
-        // If another successor was faster, its fence stands.
+        // If another successor was faster, its fence counts.
         let fence = Fence::behind(names).encode();
         self.archive.create(&SourceObject::Fence(epoch), ObjectKind::Fence, &fence).map(drop)
     }

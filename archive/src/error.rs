@@ -6,114 +6,117 @@ use pitr_objects::ErrorKind;
 use pitr_objects::layout::LogName;
 use thiserror::Error;
 
-/// What this crate's calls return.
+/// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an archive could not be read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The repository.
+    /// An error of the repository.
     #[error(transparent)]
     Objects(#[from] pitr_objects::Error),
-    /// The local log.
+    /// An error of the local log.
     #[error(transparent)]
     Wal(#[from] pitr_wal::Error),
-    /// An object could not be made.
+    /// An object could not be encoded.
     #[error("{object}: {source}")]
     Build {
         /// The object.
         object: String,
-        /// What is wrong.
+        /// The fault.
         source: CodecError,
     },
-    /// An object that is whole says what makes no sense: its writer was faulty.
+    /// An object passes its checksums, but its contents are invalid: its writer was faulty.
     #[error("{object}: {source}")]
     Malformed {
         /// The object.
         object: LogName,
-        /// What is wrong.
+        /// The fault.
         source: DecodeError,
     },
-    /// A claim, fence or timeline object that is whole says what makes no sense, or is of a later version.
+    /// A claim, fence or timeline object passes its checksums, but its payload is invalid or of a
+    /// later version.
     #[error("{path}: {source}")]
     Payload {
         /// The object's path.
         path: String,
-        /// What is wrong.
+        /// The fault.
         source: DecodeError,
     },
-    /// A batch of the local log can't be read.
+    /// A batch of the local log can't be decoded.
     #[error("the batch at LSN {lsn}: {source}")]
     Batch {
         /// The batch.
         lsn: Lsn,
-        /// What is wrong.
+        /// The fault.
         source: DecodeError,
     },
-    /// The object at this name says that it is another one.
-    #[error("{object}: the object at this name holds {from} to {to} of another log or writer")]
+    /// The footer of an object contradicts its name.
+    #[error("{object}: by its footer this object is LSN {from} to {to} of another log or writer")]
     Swapped {
         /// The name.
         object: LogName,
-        /// Where its range begins by its footer.
+        /// Start of the range in its footer.
         from: Lsn,
-        /// Where it ends by its footer.
+        /// End of the range in its footer.
         to: Lsn,
     },
-    /// An object's records are not those that its footer indexes.
-    #[error("{object}: the record at LSN {lsn} is not what the index says")]
+    /// A record differs from the footer's index.
+    #[error("{object}: the record at LSN {lsn} differs from the index")]
     Index {
         /// The object.
         object: LogName,
         /// The record.
         lsn: Lsn,
     },
-    /// What was built does not decode into the log that it was made from.
+    /// An encoded object does not decode into the log that it was made from.
     #[error(
-        "{object}: what was built does not decode into the log it was made from; this machine is not to be trusted"
+        "{object}: possible hardware fault: the encoded object does not decode into the log it was made from"
     )]
-    NotWhatWasRead {
+    EncodingMismatch {
         /// The object, which was not stored.
         object: LogName,
     },
-    /// Two objects state the same positions of one timeline.
-    #[error("{a} and {b} both claim to be the log of LSN {}: two writers used one timeline", b.from)]
+    /// Two objects contain the same positions of one timeline.
+    #[error("{a} and {b} both contain the log at LSN {}: two writers used one timeline", b.from)]
     Overlap {
-        /// The one.
+        /// The first object.
         a: LogName,
-        /// The other.
+        /// The second object.
         b: LogName,
     },
-    /// Two objects state the same range with other content.
+    /// Two objects contain the same range with different content.
     #[error("{a} and {b} are the same range with different content: two writers used one timeline")]
     Conflict {
-        /// The one.
+        /// The first object.
         a: LogName,
-        /// The other.
+        /// The second object.
         b: LogName,
     },
-    /// Another writer claimed a later epoch. What this one archives from here on counts for nothing.
-    #[error("another writer took over source {source_name} with epoch {by}; epoch {epoch} must stop")]
+    /// Another writer claimed a later epoch. Nothing that this writer archives from now on counts.
+    #[error(
+        "another writer took over source {source_name} with epoch {by}; the writer of epoch {epoch} must stop"
+    )]
     Fenced {
         /// The source.
         source_name: SourceName,
-        /// Our epoch.
+        /// The writer's epoch.
         epoch: Epoch,
-        /// The highest one claimed.
+        /// The highest claimed epoch.
         by: Epoch,
     },
-    /// Other writers were always faster.
-    #[error("{path}: other writers keep claiming; {attempts} attempts")]
+    /// Other writers were faster at every attempt.
+    #[error("{path}: other writers were faster in all {attempts} attempts to claim")]
     Contended {
-        /// What was to be claimed last.
+        /// Folder of the claims.
         path: String,
-        /// Attempts made.
+        /// Number of attempts.
         attempts: u32,
     },
     /// The local log ends before its archive does.
     #[error(
-        "the local log ends at LSN {local}, its archive at {archived}: fetch the missing part or fork a timeline"
+        "the local log ends at LSN {local}, but its archive at LSN {archived}: fetch the missing part or fork a timeline"
     )]
     LocalBehind {
         /// End of the local log.
@@ -121,27 +124,29 @@ pub enum Error {
         /// End of the archive.
         archived: Lsn,
     },
-    /// The local log is not the one that was archived.
+    /// The local log differs from the archived one.
     #[error("the local log and its archive differ at LSN {lsn}: fork a timeline")]
     Diverged {
-        /// Where.
+        /// Where they differ.
         lsn: Lsn,
     },
-    /// The log has not been synced so far.
-    #[error("the log is durable to LSN {durable}; the batch that ends at {end} must not be archived")]
+    /// A batch lies above the durable LSN.
+    #[error(
+        "the log is durable up to LSN {durable}; the batch that ends at LSN {end} must not be archived yet"
+    )]
     NotDurable {
         /// End of the batch.
         end: Lsn,
         /// The durable LSN.
         durable: Lsn,
     },
-    /// A timeline without a history object.
-    #[error("timeline {timeline} is not known")]
+    /// Nothing shows that the timeline ever existed.
+    #[error("timeline {timeline} does not exist")]
     UnknownTimeline {
         /// The timeline.
         timeline: TimelineId,
     },
-    /// The history object of a timeline is gone although others prove that it existed.
+    /// The history object of a timeline is missing, although others prove that it existed.
     #[error(
         "timelines/{:08x} is missing from the repository: snapshots, log or later timelines show that timeline {timeline} existed",
         timeline.get()
@@ -150,15 +155,15 @@ pub enum Error {
         /// The timeline.
         timeline: TimelineId,
     },
-    /// Log is missing that is needed.
+    /// A needed part of the log is missing.
     #[error("the archive has no log from LSN {from} to {to}")]
     Hole {
-        /// Where it begins.
+        /// Start of the missing part.
         from: Lsn,
-        /// Where it ends.
+        /// End of the missing part.
         to: Lsn,
     },
-    /// The range holds committed logical records, which block images can't stand for. What is made from its images alone
+    /// The range contains committed logical records. A state built from its block images alone
     /// would lack them.
     #[error(
         "transaction {tx} logged records of partition {partition} that only the engine can apply (one is at LSN {lsn}): this state can't be built from block images alone"
@@ -168,11 +173,11 @@ pub enum Error {
         partition: PartitionId,
         /// The transaction.
         tx: TxId,
-        /// Position of one of its logical records.
+        /// LSN of one of its logical records.
         lsn: Lsn,
     },
     /// The images of one file change their size within the range.
-    #[error("{object}: images of file {file} have another block size than later ones")]
+    #[error("{object}: images of file {file} have a different block size than later ones")]
     BlockSize {
         /// The object with the older images.
         object: LogName,
@@ -186,7 +191,7 @@ impl Error {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
-            // A missing object may be pruned, or be missing on purpose: the variants below say when it is a loss.
+            // A missing object may have been pruned on purpose: other variants report a loss.
             Error::Objects(e) if e.kind() == ErrorKind::Missing => Severity::Fix,
             Error::Objects(e) => e.kind().severity(),
             Error::Wal(e) => e.severity(),
@@ -201,6 +206,14 @@ impl Error {
             Error::Payload { source: DecodeError::Version { .. }, .. } => Severity::Fix,
             Error::Payload { .. } => Severity::Fatal,
             _ => Severity::Fix,
+        }
+    }
+
+    /// True if one object is damaged or missing, and not the repository as a whole.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Error::Objects(error) => error.kind().is_of_one_object(),
+            error => error.severity() == Severity::Fatal,
         }
     }
 }

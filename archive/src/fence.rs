@@ -1,8 +1,8 @@
-//! What claims and fences say.
+//! The payloads of claims and fences.
 //!
-//! A writer claims the next epoch with an object that only one can create, and then states in a fence for each epoch
-//! before its own where that epoch's objects end. What an earlier writer adds later, because it was asleep, lies
-//! behind its fence and is read by nobody.
+//! A writer claims the next epoch with an object that only one writer can create. Then it creates a
+//! fence for each earlier epoch, which states where that epoch's objects end. Objects that a paused
+//! earlier writer adds later lie beyond its fence and are never read.
 
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp};
@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 
 const VERSION: u16 = 1;
 
-/// A writer's claim of an epoch. Who it is stands in the object's header: its owner token.
+/// A writer's claim of an epoch. The owner token in the object's header identifies the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// When it was made, by the writer's clock. For people only: nothing is decided by it.
-    pub time: Timestamp,
+pub(crate) struct Claim {
+    /// Creation time by the writer's clock. For people only: no decision uses it.
+    pub(crate) time: Timestamp,
 }
 
 /// Where the objects of an epoch end, for each timeline that it wrote to.
@@ -26,8 +26,7 @@ pub struct Fence {
 
 impl Claim {
     /// The claim's bytes.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_u16(VERSION);
         out.put_i64(self.time.micros());
@@ -35,7 +34,8 @@ impl Claim {
     }
 
     /// Reads a claim.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    #[cfg(test)]
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = reader(bytes, "claim")?;
         let time = Timestamp::from_micros(r.i64("claim")?);
         r.finish("claim")?;
@@ -44,7 +44,7 @@ impl Claim {
 }
 
 impl Fence {
-    /// The fence behind these objects: all that an epoch has.
+    /// The fence after these objects, which are all of an epoch.
     #[must_use]
     pub fn behind(names: impl IntoIterator<Item = LogName>) -> Self {
         let mut ends = BTreeMap::new();
@@ -61,7 +61,7 @@ impl Fence {
         self.ends.get(&name.timeline).is_some_and(|end| name.to <= *end)
     }
 
-    /// The last LSN that counts, by timeline.
+    /// The last LSN that counts, for each timeline.
     pub fn ends(&self) -> impl Iterator<Item = (TimelineId, Lsn)> {
         self.ends.iter().map(|(timeline, end)| (*timeline, *end))
     }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_later_is_outside() {
+    fn later_objects_are_not_admitted() {
         // FAILURES 21
         let fence = Fence::behind([name(1, 0, 10), name(1, 10, 20)]);
         assert!(fence.admits(&name(1, 10, 20)));

@@ -1,16 +1,21 @@
-//! What a log object says about the range of the log that it holds, so that nobody has to read the range itself to
-//! find a commit, a block or a moment.
+//! The index of a log object: it locates commits, blocks and moments without reading the log
+//! itself.
 //!
 //! # Invariants
-//! - Every record whose *last* byte lies in the range is indexed here. A record that began in an object before this
-//!   one is indexed with its own LSN, which lies before `from`; what was seen of a record that goes on behind `to`
-//!   stands in [`Footer::cut`], so that the next object's footer can be made without reading this one's bytes.
-//! - Logical records are not indexed one by one: a reader learns whether a transaction has any, of which partition, and where
-//!   the last one is. So a restore that can't apply them knows before it reads a record.
-//! - Commits stand in LSN order and their times never decrease; images stand by file, block and LSN.
-//! - Nothing here is trusted for the content of a block: a reader checks the record that it finds against the index.
+//! - Every record whose *last* byte lies in the range is indexed here. A record that started in an
+//!   earlier object is indexed with its own LSN, which lies before `from`. [`Footer::cut`] keeps
+//!   the first part of a record that continues after `to`, so the next object's footer can be built
+//!   without reading this one's bytes.
+//! - Logical records are not indexed one by one: the index tells whether a transaction has any, of
+//!   which partition, and where the last one is. So a restore that can't apply them knows before it
+//!   reads a record.
+//! - Commits are in LSN order and their times never decrease; images are ordered by file, block and
+//!   LSN.
+//! - The index is never trusted for the content of a block: a reader verifies each record against
+//!   the index.
 //!
-//! The byte layout is in `docs/format/archive.md`; [`Footer::encode`] and [`Footer::decode`] are it.
+//! The byte layout is in `docs/format/archive.md`; [`Footer::encode`] and [`Footer::decode`] are
+//! it.
 
 mod decode;
 mod encode;
@@ -22,9 +27,9 @@ use pitr_format::record::GapReason;
 use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
 
 /// Version of the footer's layout.
-pub const FOOTER_VERSION: u16 = 1;
-/// The fixed part of every record's payload fits in this many bytes.
-pub const RECORD_HEAD_BYTES: usize = 24;
+pub(crate) const FOOTER_VERSION: u16 = 1;
+/// Maximum size of the fixed part of a record's payload, bytes.
+pub(crate) const RECORD_HEAD_BYTES: usize = 24;
 
 /// The footer of a log object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,21 +38,22 @@ pub struct Footer {
     pub timeline: TimelineId,
     /// The writer.
     pub epoch: Epoch,
-    /// Where the range begins.
+    /// Start of the range.
     pub from: Lsn,
-    /// Just behind its last batch.
+    /// End of its last batch.
     pub to: Lsn,
     /// Size of the timeline's segments.
     pub segment_size: SegmentSize,
     /// Identity of the log.
     pub log_id: [u8; 16],
-    /// True if what the source did just before `from` was never logged.
+    /// True if changes of the source just before `from` were never logged.
     pub gap: bool,
     /// Highest commit or watermark time that the log states up to `to`; [`Timestamp::MIN`] if none.
     pub watermark: Timestamp,
-    /// The last commit before the range, as far as the writer of this timeline knows.
+    /// The last commit before the range that the writer of this timeline knows.
     pub before: Option<CommitPoint>,
-    /// Position of the last clock step before the range, so that all of them are found without reading every footer.
+    /// Position of the last clock step before the range: finds all of them without reading every
+    /// footer.
     pub step_before: Option<Lsn>,
     /// The frames of the object.
     pub frames: Vec<FrameStart>,
@@ -61,18 +67,18 @@ pub struct Footer {
     pub set_lengths: Vec<SetLengthEntry>,
     /// Gaps and clock steps, by LSN.
     pub marks: Vec<Mark>,
-    /// Partitions that records of the range belong to, sorted.
+    /// Partitions with records in the range, sorted.
     pub partitions: Vec<PartitionId>,
     /// Transactions with records at or before `to` and neither commit nor abort, by number.
     pub open: Vec<OpenTx>,
-    /// The record that goes on behind `to`.
+    /// The record that continues after `to`.
     pub cut: Option<CutRecord>,
     /// Logical records, by LSN: one entry for each transaction and partition.
     pub logical: Vec<LogicalEntry>,
 }
 
-/// That a transaction logged logical records of a partition: the last one that ends in the range. A transaction that was
-/// decided and whose number was used again has an entry for each use.
+/// The last logical record of a transaction and a partition that ends in the range. If a
+/// transaction number was reused after a commit or abort, each use has an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogicalEntry {
     /// Position of the record.
@@ -83,12 +89,12 @@ pub struct LogicalEntry {
     pub partition: PartitionId,
 }
 
-/// A frame of the object: whole batches of one life of one segment.
+/// A frame of the object: whole batches of one incarnation of one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameStart {
-    /// Position of its first batch. The segment follows from it.
+    /// Position of its first batch, which determines the segment.
     pub lsn: Lsn,
-    /// Life of the segment, which seeds the checksums.
+    /// Incarnation of the segment, which seeds the checksums.
     pub incarnation: Incarnation,
 }
 
@@ -97,7 +103,7 @@ pub struct FrameStart {
 pub struct CommitEntry {
     /// The transaction.
     pub tx: TxId,
-    /// Position just behind the commit record: the LSN of the commit.
+    /// LSN of the commit: the end of the commit record.
     pub lsn: Lsn,
     /// When it was logged.
     pub time: Timestamp,
@@ -105,13 +111,13 @@ pub struct CommitEntry {
     pub earliest: Timestamp,
     /// Position of the transaction's first record.
     pub first_lsn: Lsn,
-    /// Block images that it logged.
+    /// Number of block images that the transaction logged.
     pub blocks: u64,
-    /// Bytes of images and logical records that it logged.
+    /// Bytes of images and logical records that the transaction logged.
     pub bytes: u64,
 }
 
-/// A commit, as far as a search needs it.
+/// The parts of a commit that a search needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitPoint {
     /// The transaction.
@@ -139,7 +145,7 @@ pub struct FileImages {
     pub images: Vec<ImageEntry>,
 }
 
-/// Where an image stands.
+/// The place of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageEntry {
     /// Number of the block within its file.
@@ -155,7 +161,7 @@ pub struct ImageEntry {
 pub struct Span {
     /// Position of the image record.
     pub lsn: Lsn,
-    /// Just behind its last byte.
+    /// End of its last byte.
     pub end: Lsn,
 }
 
@@ -172,21 +178,21 @@ pub struct SetLengthEntry {
     pub tx: TxId,
 }
 
-/// Something that a reader of times or of gaps must know.
+/// A gap or a clock step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Position of the record.
     pub lsn: Lsn,
-    /// What it says.
+    /// The gap or the clock step.
     pub what: MarkKind,
 }
 
-/// What a [`Mark`] says.
+/// The content of a [`Mark`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MarkKind {
-    /// What the source did between the two times was not seen.
+    /// Changes of the source between the two times were not seen.
     Gap {
-        /// Why.
+        /// The reason.
         reason: GapReason,
         /// Last time at which the log was known to be complete.
         since: Timestamp,
@@ -195,14 +201,14 @@ pub enum MarkKind {
     },
     /// The wall clock was set.
     ClockStep {
-        /// What it should have shown.
+        /// The expected time.
         from: Timestamp,
-        /// What it showed.
+        /// The time that the clock showed.
         to: Timestamp,
     },
 }
 
-/// A transaction without an end.
+/// An open transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenTx {
     /// Its number.
@@ -215,12 +221,12 @@ pub struct OpenTx {
     pub bytes: u64,
 }
 
-/// What was seen of a record that goes on in the next object.
+/// The first part of a record that continues in the next object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutRecord {
     /// Position of its first frame.
     pub lsn: Lsn,
-    /// What it is; see [`pitr_format::record::RecordKind`].
+    /// Its kind; see [`pitr_format::record::RecordKind`].
     pub kind: u8,
     /// Partition that it belongs to.
     pub partition: PartitionId,
@@ -230,7 +236,7 @@ pub struct CutRecord {
     pub total_len: u32,
     /// Bytes of it so far.
     pub seen: u32,
-    /// Its first bytes, as many as were seen and at most [`RECORD_HEAD_BYTES`].
+    /// Its first bytes so far, at most [`RECORD_HEAD_BYTES`].
     pub head: [u8; RECORD_HEAD_BYTES],
 }
 
@@ -256,22 +262,22 @@ impl Footer {
         steps.map(|mark| mark.lsn).next_back().or(self.step_before)
     }
 
-    /// True if a record that began before the range may go on in its end, and its begin is not known: the range holds the
-    /// middle of a record, and nothing else, of a log that was cut down before it was archived.
+    /// True if the range contains only the middle of a record whose start is unknown: the log was
+    /// cut down before it was archived.
     #[must_use]
     pub(crate) fn ends_in_unknown(&self) -> bool {
-        // Every record that begins in the range is of a partition.
+        // Every record that starts in the range has a partition.
         self.cut.is_none() && self.partitions.is_empty()
     }
 
-    /// Number of the frame that holds `lsn`; `None` if it lies before the first.
+    /// Number of the frame that contains `lsn`; `None` if it lies before the first.
     #[must_use]
     pub fn frame_of(&self, lsn: Lsn) -> Option<usize> {
         self.frames.partition_point(|f| f.lsn <= lsn).checked_sub(1)
     }
 
-    /// True if the last batch of frame `no` may end there: where the next frame begins, or where its segment ended, if the next
-    /// frame begins a later one.
+    /// True if the last batch of frame `no` may end at `end`: at the start of the next frame, or,
+    /// if the next frame starts a later segment, within this segment.
     #[must_use]
     pub fn ends_frame(&self, no: usize, end: Lsn) -> bool {
         let size = self.segment_size;
@@ -288,7 +294,7 @@ impl Footer {
     }
 }
 
-/// Maps signed to unsigned so that small magnitudes stay small.
+/// Maps a signed to an unsigned number so that small magnitudes stay small.
 const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }

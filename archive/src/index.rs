@@ -1,7 +1,8 @@
-//! Makes a footer from the batches of a range, one after another.
+//! Builds a footer from the batches of a range, one after another.
 //!
-//! Only the first [`RECORD_HEAD_BYTES`] of a record are needed to index it, so no record is put together here however
-//! long it is, and a record that is cut by the end of an object goes on from what the footer keeps of it.
+//! Indexing a record needs only its first [`RECORD_HEAD_BYTES`], so records are never assembled,
+//! however long they are. A record that continues in the next object is indexed there from the part
+//! that this footer keeps.
 
 use crate::footer::{
     CommitEntry, CommitPoint, CutRecord, FileImages, Footer, FrameStart, ImageEntry, LogicalEntry, Mark,
@@ -11,75 +12,85 @@ use pitr_format::bytes::{DecodeError, Reader};
 use pitr_format::log::{Batch, Frame, Part};
 use pitr_format::record::{BLOCK_BYTES_MAX, Record, RecordKind};
 use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
+use pitr_redo::{Open, OpenTransactions};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is the same in all objects that one writer makes of one log.
+/// The properties that are the same in all objects that one writer builds from one log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogIdentity {
+pub(crate) struct LogIdentity {
     /// Timeline of the log.
-    pub timeline: TimelineId,
+    pub(crate) timeline: TimelineId,
     /// The writer.
-    pub epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// Size of its segments.
-    pub segment_size: SegmentSize,
+    pub(crate) segment_size: SegmentSize,
     /// Random identity of the log.
-    pub log_id: [u8; 16],
+    pub(crate) log_id: [u8; 16],
 }
 
-/// What the footer of a range needs to know of the ranges before it.
+/// What the footer of a range needs from the earlier ranges.
 #[derive(Debug, Clone)]
-pub struct Carry {
+pub(crate) struct Carry {
     watermark: Timestamp,
     last_commit: Option<CommitPoint>,
     last_step: Option<Lsn>,
-    open: BTreeMap<TxId, OpenTx>,
+    open: OpenTransactions<Logged>,
     cut: Option<CutRecord>,
-    /// True while fragments may come whose record began in log that is lost: they are passed over.
+    /// True while fragments may come whose record began in lost log: they are skipped.
     in_the_middle: bool,
-    incarnation: Option<Incarnation>,
+}
+
+/// What an open transaction logged so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Logged {
+    blocks: u64,
+    bytes: u64,
 }
 
 impl Carry {
-    /// Nothing came before.
+    /// There is no earlier range.
     #[must_use]
-    pub fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Carry {
             watermark: Timestamp::MIN,
             last_commit: None,
             last_step: None,
-            open: BTreeMap::new(),
+            open: OpenTransactions::default(),
             cut: None,
             in_the_middle: false,
-            incarnation: None,
         }
     }
 
-    /// As this, but the log between is lost, and what comes may begin within a record. Times, the last commit and the last
-    /// clock step stay known. Of transactions that were open only what comes is counted: their earlier records
-    /// are not in one piece with it.
+    /// The same after a loss of log; the next range may start within a record. Times, the last
+    /// commit and the last clock step stay known. Open transactions are forgotten: their earlier
+    /// records are separated by the loss.
     #[must_use]
-    pub fn after_loss(self) -> Self {
-        Carry { open: BTreeMap::new(), cut: None, in_the_middle: true, incarnation: None, ..self }
+    pub(crate) fn after_loss(self) -> Self {
+        Carry { open: OpenTransactions::default(), cut: None, in_the_middle: true, ..self }
     }
 
-    /// The range before ended with this footer.
+    /// After the range of this footer.
     #[must_use]
-    pub fn after(footer: &Footer) -> Self {
+    pub(crate) fn after(footer: &Footer) -> Self {
+        let open = footer.open.iter().map(|open| {
+            let state = Logged { blocks: open.blocks, bytes: open.bytes };
+            (open.tx, Open { first: open.first_lsn, state })
+        });
+        let incarnation = footer.frames.last().map(|frame| frame.incarnation);
         Carry {
             watermark: footer.watermark,
             last_commit: footer.last_commit(Lsn::MAX),
             last_step: footer.last_step(),
-            open: footer.open.iter().map(|open| (open.tx, *open)).collect(),
+            open: OpenTransactions::resume(incarnation, open),
             cut: footer.cut,
             in_the_middle: footer.ends_in_unknown(),
-            incarnation: footer.frames.last().map(|f| f.incarnation),
         }
     }
 }
 
 /// Builds one footer.
 #[derive(Debug)]
-pub struct Indexer {
+pub(crate) struct Indexer {
     identity: LogIdentity,
     from: Lsn,
     gap: bool,
@@ -92,15 +103,16 @@ pub struct Indexer {
     set_lengths: Vec<SetLengthEntry>,
     marks: Vec<Mark>,
     partitions: BTreeSet<PartitionId>,
-    /// Of transactions that are not decided: their last logical record of each partition.
+    /// The last logical record of each open transaction and partition.
     logical_open: BTreeMap<(TxId, PartitionId), Lsn>,
     logical: Vec<LogicalEntry>,
 }
 
 impl Indexer {
-    /// An indexer of the range that begins at `from`; `gap` if the source's deeds just before were never logged.
+    /// An indexer of the range that starts at `from`. `gap` is true if changes of the source just
+    /// before were never logged.
     #[must_use]
-    pub fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry) -> Self {
+    pub(crate) fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry) -> Self {
         Indexer {
             identity,
             from,
@@ -119,20 +131,16 @@ impl Indexer {
         }
     }
 
-    /// The next batch begins a frame of the object.
-    pub fn begin_frame(&mut self, lsn: Lsn, incarnation: Incarnation) {
-        let new_life = self.carry.incarnation.is_some_and(|before| before != incarnation);
-        if new_life {
-            // The life before ended in a cut: transactions that it left unfinished can't go on.
-            self.carry.open.clear();
+    /// Starts a frame of the object with the next batch.
+    pub(crate) fn begin_frame(&mut self, lsn: Lsn, incarnation: Incarnation) {
+        if self.carry.open.enter(incarnation) {
             self.carry.in_the_middle = false;
         }
-        self.carry.incarnation = Some(incarnation);
         self.frames.push(FrameStart { lsn, incarnation });
     }
 
-    /// Indexes a checked batch.
-    pub fn push(&mut self, batch: &Batch<'_>) -> Result<(), DecodeError> {
+    /// Indexes a verified batch.
+    pub(crate) fn push(&mut self, batch: &Batch<'_>) -> Result<(), DecodeError> {
         self.carry.watermark = self.carry.watermark.max(batch.header.time);
         for frame in batch.frames() {
             self.frame(&frame?)?;
@@ -140,9 +148,9 @@ impl Indexer {
         Ok(())
     }
 
-    /// The footer of everything up to `to`, and what the next one needs.
+    /// The footer of everything up to `to`, and the carry for the next one.
     #[must_use]
-    pub fn finish(mut self, to: Lsn) -> (Footer, Carry) {
+    pub(crate) fn finish(mut self, to: Lsn) -> (Footer, Carry) {
         let LogIdentity { timeline, epoch, segment_size, log_id } = self.identity;
         let undecided =
             self.logical_open.into_iter().map(|((tx, partition), lsn)| LogicalEntry { lsn, tx, partition });
@@ -174,7 +182,7 @@ impl Indexer {
             set_lengths: self.set_lengths,
             marks: self.marks,
             partitions: self.partitions.into_iter().collect(),
-            open: self.carry.open.values().copied().collect(),
+            open: self.carry.open.iter().map(|(tx, open)| open_tx(tx, open)).collect(),
             cut: self.carry.cut,
             logical: self.logical,
         };
@@ -186,14 +194,15 @@ impl Indexer {
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), DecodeError> {
         let out_of_order = DecodeError::Range { what: "record part out of order", value: frame.lsn.get() };
         let mut record = match (frame.part, self.carry.cut.take()) {
-            // A record that another one follows before its end was never acknowledged: its writer died. Forget it.
+            // The previous record is incomplete: its writer died before it was acknowledged.
+            // Discard it.
             (Part::Full | Part::First, _) => {
                 self.carry.in_the_middle = false;
                 self.cut_in_frame = self.frames.len().checked_sub(1);
                 self.begin_record(frame)
             }
             (Part::Middle | Part::Last, Some(open)) if continues(&open, frame) => open,
-            // FAILURES 53: the begin of this record is lost.
+            // FAILURES 53: the start of this record is lost.
             (Part::Middle | Part::Last, None) if self.carry.in_the_middle => {
                 self.carry.in_the_middle = frame.part == Part::Middle;
                 return Ok(());
@@ -220,12 +229,7 @@ impl Indexer {
     fn begin_record(&mut self, frame: &Frame<'_>) -> CutRecord {
         self.partitions.insert(frame.partition);
         if frame.tx != TxId::NONE {
-            self.carry.open.entry(frame.tx).or_insert(OpenTx {
-                tx: frame.tx,
-                first_lsn: frame.lsn,
-                blocks: 0,
-                bytes: 0,
-            });
+            self.carry.open.record(frame.tx, frame.lsn, Logged::default);
         }
         let Frame { lsn, kind, partition, tx, total_len, .. } = *frame;
         CutRecord { lsn, kind, partition, tx, total_len, seen: 0, head: [0; RECORD_HEAD_BYTES] }
@@ -286,8 +290,8 @@ impl Indexer {
         if first_lsn > end || earliest > time {
             return Err(DecodeError::Range { what: "commit", value: record.lsn.get() });
         }
-        let (blocks, bytes) =
-            self.carry.open.remove(&record.tx).map_or((0, 0), |open| (open.blocks, open.bytes));
+        let Logged { blocks, bytes } =
+            self.carry.open.end(record.tx).map_or(Logged::default(), |open| open.state);
         self.decided(record.tx);
         self.carry.watermark = self.carry.watermark.max(time);
         self.commits.push(CommitEntry { tx: record.tx, lsn: end, time, earliest, first_lsn, blocks, bytes });
@@ -300,7 +304,7 @@ impl Indexer {
                 self.set_lengths.push(SetLengthEntry { lsn: at.lsn, file, len, tx: at.tx });
             }
             Record::Abort { .. } => {
-                self.carry.open.remove(&at.tx);
+                self.carry.open.end(at.tx);
                 self.decided(at.tx);
             }
             Record::Watermark(time) => self.carry.watermark = self.carry.watermark.max(time),
@@ -314,7 +318,7 @@ impl Indexer {
         }
     }
 
-    /// What comes under the number of a decided transaction is another one.
+    /// Ends a transaction: later records under its number belong to a new one.
     fn decided(&mut self, tx: TxId) {
         let all = (tx, PartitionId::new(0))..=(tx, PartitionId::new(u32::MAX));
         let own = self.logical_open.range(all);
@@ -326,11 +330,16 @@ impl Indexer {
     }
 
     fn count(&mut self, tx: TxId, blocks: u64, bytes: u64) {
-        if let Some(open) = self.carry.open.get_mut(&tx) {
+        if let Some(open) = self.carry.open.get_mut(tx) {
             open.blocks += blocks;
             open.bytes += bytes;
         }
     }
+}
+
+fn open_tx(tx: TxId, open: &Open<Logged>) -> OpenTx {
+    let Logged { blocks, bytes } = open.state;
+    OpenTx { tx, first_lsn: open.first, blocks, bytes }
 }
 
 fn continues(open: &CutRecord, frame: &Frame<'_>) -> bool {

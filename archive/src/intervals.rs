@@ -1,7 +1,8 @@
-//! In which spans of a history every commit can be restored, in which not, and why. Pure: names in, spans out.
+//! Restorable intervals and gaps of a history. Pure: derived from names alone.
 //!
-//! A state is restorable if some snapshot, or the empty base when the log reaches back to its origin, stands at or
-//! before it and no part of the log between the snapshot's `redo_from` and it is missing.
+//! A state is restorable if there is a snapshot at or before it, and no part of the log between the
+//! snapshot's `redo_from` and the state is missing. If the log reaches back to its origin, the
+//! empty base serves as a snapshot.
 
 use crate::lineage::{Lineage, Piece};
 use crate::timeline::ForkReason;
@@ -10,23 +11,23 @@ use pitr_format::{Lsn, TimelineId};
 use pitr_objects::layout::LogName;
 use std::fmt;
 
-/// A snapshot, as far as coverage is concerned.
+/// The parts of a snapshot that coverage needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Base {
     /// Its state includes every commit up to here.
     pub consistent_at: Lsn,
-    /// The log is needed from here on. Equal to `consistent_at` if the snapshot needs no log.
+    /// First LSN of the needed log. Equal to `consistent_at` if the snapshot needs no log.
     pub redo_from: Lsn,
-    /// Timeline that it was taken of.
+    /// Timeline of the snapshot.
     pub timeline: TimelineId,
 }
 
-/// A span of the log without a hole.
+/// A part of the log without a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// Where it begins.
+    /// Start of the run.
     pub from: Lsn,
-    /// Where it ends.
+    /// End of the run.
     pub to: Lsn,
     /// Its first object.
     pub first: LogName,
@@ -47,13 +48,13 @@ pub struct Interval {
 pub enum Cause {
     /// Log objects are missing.
     Missing,
-    /// Commits of the source were not captured, for the reason that the log gives when it gives one.
+    /// Commits of the source were not captured, with the reason if the log states one.
     NotLogged(Option<GapReason>),
     /// Commits of the source were not captured before a new timeline began.
     Forked(ForkReason),
     /// The log is there, but no snapshot to begin from.
     NoBase,
-    /// Retention took it away.
+    /// Retention removed the log.
     Pruned,
 }
 
@@ -70,44 +71,44 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A span that can't be restored: the states behind `from` and before `to`.
+/// A span that can't be restored: the states after `from` and before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     /// The last state before it.
     pub from: Lsn,
     /// The first state after it, or the end of the log.
     pub to: Lsn,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// The log object behind the hole; its footer may know a better reason.
+    /// The log object after the hole; its footer may state a more exact cause.
     pub behind: Option<LogName>,
 }
 
-/// What of a history can be restored.
+/// The restorable intervals and the gaps of a history.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Coverage {
-    /// Ascending, apart from each other.
+    /// Ascending; they do not touch.
     pub intervals: Vec<Interval>,
-    /// Ascending, between the intervals and behind the last.
+    /// Ascending, between the intervals and after the last.
     pub gaps: Vec<Gap>,
 }
 
 impl Gap {
-    /// The part of the log that is not there, or is of no use.
+    /// The part of the log that is missing or unusable.
     pub(crate) fn hole(&self) -> (Lsn, Lsn) {
         (self.from, self.behind.map_or(self.to, |name| name.from))
     }
 }
 
 impl Coverage {
-    /// The interval that holds this state.
+    /// The interval that contains this state.
     #[must_use]
     pub fn interval_at(&self, lsn: Lsn) -> Option<&Interval> {
         self.intervals.iter().find(|i| i.from <= lsn && lsn <= i.to)
     }
 }
 
-/// The spans without a hole of pieces that ascend.
+/// The runs of pieces without a hole; the pieces must ascend.
 #[must_use]
 pub fn runs(pieces: &[Piece]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
@@ -120,7 +121,7 @@ pub fn runs(pieces: &[Piece]) -> Vec<Run> {
     runs
 }
 
-/// True if `base` can be brought to the state at `stop` with these runs.
+/// True if `base` and these runs reach the state at `stop`.
 #[must_use]
 pub fn reaches(base: &Base, stop: Lsn, runs: &[Run]) -> bool {
     let alone = base.redo_from == base.consistent_at && stop == base.consistent_at;
@@ -172,7 +173,7 @@ fn gaps(intervals: &[Interval], runs: &[Run]) -> Vec<Gap> {
         gaps.push(Gap {
             from: interval.to,
             to,
-            // Without an object behind it the log has not come as far as the next snapshot: it is missing too.
+            // Without a later object the log does not reach the next snapshot: it is missing too.
             cause: Cause::Missing,
             behind: behind.map(|run| run.first),
         });
@@ -181,6 +182,15 @@ fn gaps(intervals: &[Interval], runs: &[Run]) -> Vec<Gap> {
         gaps.push(Gap { from: first.from, to, cause: Cause::NoBase, behind: None });
     }
     gaps
+}
+
+/// True if these ranges cover every position from `from` up to `to`.
+pub(crate) fn cover(ranges: impl IntoIterator<Item = (Lsn, Lsn)>, from: Lsn, to: Lsn) -> bool {
+    let mut ranges: Vec<(Lsn, Lsn)> = ranges.into_iter().collect();
+    ranges.sort_unstable();
+    let reached =
+        ranges.into_iter().fold(from, |at, (begin, end)| if begin <= at { at.max(end) } else { at });
+    reached >= to
 }
 
 #[cfg(test)]
@@ -224,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_behind_a_hole_without_a_snapshot_is_a_gap_to_its_end() {
+    fn log_after_a_hole_without_a_snapshot_is_a_gap_to_its_end() {
         let found = coverage(&path(), &pieces(&[(0, 20), (40, 50)]), &[]);
         assert_eq!(spans(&found), [(0, 20)]);
         assert_eq!((found.gaps[0].from, found.gaps[0].to), (Lsn::new(20), Lsn::new(50)));
@@ -234,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_that_needs_log_is_worth_nothing_without_it() {
+    fn a_snapshot_that_needs_log_is_not_restorable_without_it() {
         let found = coverage(&path(), &pieces(&[(20, 30)]), &[base(15, 25), base(22, 26)]);
         assert_eq!(spans(&found), [(26, 30)]);
         assert_eq!(spans(&coverage(&path(), &[], &[base(15, 25), base(7, 7)])), [(7, 7)]);
@@ -267,5 +277,15 @@ mod tests {
                 prop_assert!(found.gaps.iter().any(|gap| gap.from == pair[0].to && gap.to == pair[1].from));
             }
         }
+    }
+
+    #[test]
+    fn ranges_cover_together_what_none_covers_alone() {
+        let lsn = Lsn::new;
+        let ranges = [(lsn(20), lsn(30)), (lsn(0), lsn(12)), (lsn(10), lsn(20))];
+        assert!(cover(ranges, lsn(5), lsn(30)));
+        assert!(!cover(ranges, lsn(5), lsn(31)));
+        assert!(!cover([(lsn(0), lsn(12)), (lsn(13), lsn(30))], lsn(5), lsn(30)));
+        assert!(cover([], lsn(5), lsn(5)));
     }
 }

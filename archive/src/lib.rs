@@ -1,21 +1,25 @@
-//! Continuous archiving of a log in LSN ranges: epochs, fences, timelines, catalog, restorable intervals, and the newest
-//! image of every block between two positions.
+//! Continuous archiving of a log: ships LSN ranges as objects, and finds commits, restorable
+//! intervals and the newest image of every block.
 //!
 //! # Writing
-//! A [`Writer`] claims the source's next epoch and fences the writers before it; a [`Shipper`] turns what is durable in
-//! a [`pitr_wal::Wal`] into objects of at most 16 MiB, each with a [`Footer`] that indexes its commits and blocks.
+//! A [`Writer`] claims the source's next epoch and fences all earlier writers. A [`Shipper`] stores
+//! the durable part of a [`pitr_wal::Wal`] as objects of at most 16 MiB, each with a [`Footer`]
+//! that indexes its commits and blocks.
 //!
 //! # Reading
-//! [`Archive::catalog`] lists what there is. From then on names say where a state can be restored ([`coverage`]), footers
-//! say where a commit is ([`Search`]) and which image of a block is the newest ([`Merged`]), and only the frames that
-//! hold such an image are ever read.
+//! [`Archive::catalog`] lists the archive. Names then tell which states can be restored
+//! ([`coverage`]). Footers locate commits ([`Search`]) and the newest image of each block
+//! ([`Merged`]). Only frames with such an image are read.
 //!
 //! # Promises
-//! - An object that a writer adds after it was superseded is read by nobody; a range that has two contents is refused.
-//! - What retention takes away is stated before it goes ([`PrunedRange`]): it does not read as a loss.
-//! - Whatever is read was checked: objects and frames by SHA-256, batches by the checksum of the segment's life that they
-//!   were written in, records against the index that led to them.
-//! - Memory is bounded by footers of some objects, frames in work and bits for blocks and images, not by the log.
+//! - Objects that a fenced writer adds later are never read. A range with two different contents is
+//!   refused.
+//! - Retention states each range before it removes the range ([`PrunedRange`]): a reader does not
+//!   mistake it for a loss.
+//! - Everything that is read is verified: objects and frames by SHA-256, batches by the checksum of
+//!   their segment's incarnation, records against the index.
+//! - Memory is bounded by the footers of some objects, the frames in progress, and bits for blocks
+//!   and images, not by the size of the log.
 #![forbid(unsafe_code)]
 
 mod archive;
@@ -38,23 +42,20 @@ mod ship;
 mod timeline;
 mod transactions;
 
-pub use archive::{Archive, LogObject};
+pub use archive::Archive;
 pub use catalog::{Catalog, Found};
 pub use claim::Writer;
 pub use error::{Error, Result};
-pub use fence::{Claim, Fence};
-pub use footer::{
-    CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart, ImageEntry,
-    LogicalEntry, Mark, MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span,
-};
-pub use index::{Carry, Indexer, LogIdentity};
+pub use fence::Fence;
+pub use footer::{CommitEntry, CommitPoint, Footer, Mark, MarkKind};
 pub use intervals::{Base, Cause, Coverage, Gap, Interval, Run, coverage, reaches, runs};
 pub use lineage::{Leg, Lineage, Piece};
-pub use merge::{BlockSet, FileChange, Image, Merged};
+pub use merge::{BlockSet, Image, Merged};
 pub use origin::Origin;
 pub use pitr_objects::layout::{LogName, PrunedRange, RestoredName, SourceObject};
+pub use pitr_redo::FileChange;
 pub use restored::{Fingerprint, RestoredState};
-pub use search::{Around, Search, Transaction};
+pub use search::{Around, Search};
 pub use ship::{ShipOptions, Shipped, Shipper};
 pub use timeline::{ForkReason, Timeline};
-pub use transactions::Transactions;
+pub use transactions::{Transaction, Transactions};

@@ -1,30 +1,31 @@
-//! The path of timelines that leads to one of them, and the part of each that belongs to it.
+//! The path of timelines that leads to a timeline, and the part of each that belongs to it.
 
 use pitr_format::{Lsn, TimelineId};
 use pitr_objects::layout::LogName;
 
-/// The part of a timeline that a path goes along.
+/// The part of a timeline that belongs to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leg {
     /// The timeline.
     pub timeline: TimelineId,
-    /// Where the path enters it: its fork point, or [`Lsn::ORIGIN`].
+    /// Start of the part: the timeline's fork point, or [`Lsn::ORIGIN`].
     pub from: Lsn,
-    /// Where the path leaves it for the next one; [`Lsn::MAX`] on the last. Commits up to here count.
+    /// End of the part: the next timeline's fork point, or [`Lsn::MAX`] on the last. Commits up to
+    /// here count.
     pub to: Lsn,
 }
 
-/// A path of timelines from the first to the one that it is named after.
+/// The path of timelines from the first one to a given timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lineage {
     legs: Vec<Leg>,
 }
 
 impl Lineage {
-    /// The path along these legs, oldest first.
+    /// The path of these legs, oldest first.
     ///
-    /// A child may fork from its parent before the point where the parent forked from its own: what lies behind the
-    /// child's fork is none of its history.
+    /// A child may fork from its parent before the point where the parent forked from the
+    /// grandparent. Nothing after the child's fork point belongs to its history.
     pub(crate) fn new(mut legs: Vec<Leg>) -> Self {
         let mut upto = Lsn::MAX;
         for leg in legs.iter_mut().rev() {
@@ -46,7 +47,7 @@ impl Lineage {
         &self.legs
     }
 
-    /// The timeline that the path is named after.
+    /// The timeline that the path leads to.
     #[must_use]
     pub fn timeline(&self) -> TimelineId {
         self.legs.last().map_or(TimelineId::FIRST, |leg| leg.timeline)
@@ -58,7 +59,7 @@ impl Lineage {
         self.legs.iter().any(|leg| leg.timeline == timeline && leg.from <= lsn && lsn <= leg.to)
     }
 
-    /// The timeline that `lsn` belongs to on this path; a fork point still belongs to the parent.
+    /// The timeline of `lsn` on this path; a fork point belongs to the parent.
     #[must_use]
     pub fn timeline_at(&self, lsn: Lsn) -> TimelineId {
         let leg = self.legs.iter().find(|leg| lsn <= leg.to);
@@ -66,19 +67,19 @@ impl Lineage {
     }
 }
 
-/// A log object as far as it belongs to a path.
+/// The part of a log object that belongs to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// The object.
     pub name: LogName,
     /// Its size in the repository, bytes.
     pub stored_bytes: u64,
-    /// Where what counts of it ends: at most `name.to`, less where the path leaves its timeline.
+    /// End of the part that counts: `name.to`, or earlier where the path leaves the timeline.
     pub to: Lsn,
 }
 
 impl Piece {
-    /// Where it begins.
+    /// Start of the object.
     #[must_use]
     pub fn from(&self) -> Lsn {
         self.name.from
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_before_the_parents_own_fork_leaves_the_parent_out() {
+    fn a_fork_before_the_parents_own_fork_point_skips_the_parent() {
         let max = Lsn::MAX.get();
         let path = Lineage::new(vec![leg(1, 0, 100), leg(2, 100, 60), leg(3, 60, max)]);
         assert_eq!(path.legs(), [leg(1, 0, 60), leg(3, 60, max)]);
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_point_belongs_to_both_and_is_named_after_the_parent() {
+    fn a_fork_point_belongs_to_both_timelines_and_is_attributed_to_the_parent() {
         let path = Lineage::new(vec![leg(1, 0, 100), leg(2, 100, Lsn::MAX.get())]);
         let at = Lsn::new(100);
         assert!(path.holds(TimelineId::new(1), at) && path.holds(TimelineId::new(2), at));

@@ -1,9 +1,9 @@
 //! The newest committed image of every block between two positions of a history.
 //!
-//! Two passes, neither of which holds the data. The first reads the footers, newest object first, and keeps one bit for
-//! each block (is its newest image found?) and one for each image (does it survive?): [`select`] has the rules. The
-//! second reads those frames only that hold survivors, checks and decodes them on rayon with a bounded look-ahead, and
-//! hands over each surviving image once.
+//! Two passes, neither of which holds the data. The first reads the footers, newest object first.
+//! It keeps one bit for each block (is its newest image found?) and one for each image (does it
+//! survive?): see [`select`]. The second reads only the frames with surviving images, verifies and
+//! decodes them on rayon with a bounded look-ahead, and returns each surviving image once.
 
 mod blocks;
 mod logical;
@@ -11,7 +11,6 @@ mod select;
 mod stream;
 
 pub use blocks::BlockSet;
-pub use select::FileChange;
 pub use stream::Image;
 
 use crate::archive::{Archive, LogObject};
@@ -20,12 +19,13 @@ use crate::intervals::runs;
 use crate::lineage::Piece;
 use bit_vec::BitVec;
 use pitr_format::{FileId, Lsn};
+use pitr_redo::{BlockImage, FileChange};
 use rayon::prelude::*;
 use select::{Crossing, Selection};
 use std::collections::{BTreeMap, HashMap};
 use stream::{FrameRun, Seams, deliver, fetch};
 
-/// Objects whose footers are held at a time.
+/// Number of footers that are held at a time.
 const OBJECTS_AHEAD: usize = 16;
 
 /// The newest committed image of every block in a span of the log; made by [`Merged::new`].
@@ -34,6 +34,8 @@ pub struct Merged {
     archive: Archive,
     objects: Vec<(Piece, Option<BitVec>)>,
     files: BTreeMap<FileId, FileChange>,
+    /// The blocks of each file that have a surviving image.
+    blocks: BTreeMap<FileId, BlockSet>,
     crossings: Vec<Crossing>,
     clipped: HashMap<Lsn, u32>,
     seen: u64,
@@ -42,13 +44,13 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Finds what survives of the images at or behind `after` whose transactions committed at or before `upto`.
-    /// `pieces` are those of the history, ascending; more of them than needed does no harm.
+    /// Selects the surviving images at or after `after` whose transactions committed at or before
+    /// `upto`. `pieces` are those of the history, ascending; it ignores pieces outside the span.
     ///
     /// # Errors
-    /// [`Error::Hole`] if some of the log between the two is not there (FAILURES 11); [`Error::Logical`] if a transaction
-    /// that counts logged records which images can't stand for (FAILURES 52); [`Error::BlockSize`]; those of reading
-    /// footers.
+    /// [`Error::Hole`] if a part of the log between the two is missing (FAILURES 11);
+    /// [`Error::Logical`] if a transaction that counts has logical records (FAILURES 52);
+    /// [`Error::BlockSize`]; errors of reading footers.
     pub fn new(archive: &Archive, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<Self> {
         let overlaps = |piece: &&Piece| piece.to > after && piece.from() < upto;
         let pieces: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
@@ -67,15 +69,26 @@ impl Merged {
         let (seen, survivors) = (selection.seen, selection.survivors);
         let crossings = std::mem::take(&mut selection.crossings);
         let clipped = std::mem::take(&mut selection.clipped);
-        let files = selection.files();
+        let (mut files, mut blocks) = (BTreeMap::new(), BTreeMap::new());
+        for (file, merged) in selection.into_files() {
+            files.insert(file, merged.change);
+            blocks.insert(file, merged.blocks);
+        }
         let archive = archive.clone();
-        Ok(Merged { archive, objects, files, crossings, clipped, seen, survivors, log_bytes })
+        Ok(Merged { archive, objects, files, blocks, crossings, clipped, seen, survivors, log_bytes })
     }
 
-    /// What the span does to each file that it touches.
+    /// The change of each file that the span touches.
     #[must_use]
     pub fn files(&self) -> &BTreeMap<FileId, FileChange> {
         &self.files
+    }
+
+    /// The blocks of a file that have a surviving image; `None` if the span does not touch the
+    /// file.
+    #[must_use]
+    pub fn blocks(&self, file: FileId) -> Option<&BlockSet> {
+        self.blocks.get(&file)
     }
 
     /// Number of committed images in the span.
@@ -90,16 +103,16 @@ impl Merged {
         self.survivors
     }
 
-    /// Bytes of log that the archive holds in the span, decoded.
+    /// Bytes of decoded log in the span.
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
         self.log_bytes
     }
 
-    /// Hands over every surviving image in the order of the log.
+    /// Passes every surviving image to `f`, in the order of the log.
     ///
     /// # Errors
-    /// Those of reading, and the first that `f` returns.
+    /// Errors of reading, and the first error of `f`.
     pub fn for_each<E>(&self, mut f: impl FnMut(Image<'_>) -> Result<(), E>) -> Result<(), E>
     where
         E: From<Error> + Send,
@@ -123,10 +136,11 @@ impl Merged {
         self.check_all_given(given, &seams).map_err(E::from)
     }
 
-    /// Hands over every surviving image, in any order and from any thread of the rayon pool that this is called in.
+    /// Passes every surviving image to `f`, in any order and from any thread of the caller's rayon
+    /// pool.
     ///
     /// # Errors
-    /// Those of reading, and one that `f` returns.
+    /// Errors of reading, and one error of `f`.
     pub fn par_for_each<E>(&self, f: impl Fn(Image<'_>) -> Result<(), E> + Sync) -> Result<(), E>
     where
         E: From<Error> + Send,
@@ -145,7 +159,8 @@ impl Merged {
         self.check_all_given(given.into_inner(), &seams).map_err(E::from)
     }
 
-    /// Opens the objects that hold survivors, some at a time, and passes on which frames of them must be read.
+    /// Opens the objects with surviving images, some at a time, and passes the frames that must be
+    /// read to `f`.
     fn for_each_run<E: From<Error>>(
         &self,
         mut f: impl FnMut(&[(&LogObject, FrameRun)]) -> Result<(), E>,
@@ -173,19 +188,20 @@ impl Merged {
         Ok(())
     }
 
-    /// Passes an image on with what was cut off as zeros.
+    /// Passes an image to `f`, with zeros in place of the cut part.
     fn clip<E>(&self, image: Image<'_>, f: &mut dyn FnMut(Image<'_>) -> Result<(), E>) -> Result<(), E> {
         match self.clipped.get(&image.lsn) {
             None => f(image),
-            Some(valid) => {
+            Some(kept) => {
                 let mut data = image.data.to_vec();
-                data.get_mut(*valid as usize..).unwrap_or_default().fill(0);
+                BlockImage::clip(&mut data, *kept);
                 f(Image { data: &data, ..image })
             }
         }
     }
 
-    /// The index promised so many images: fewer would be blocks that silently keep an older content.
+    /// Errors unless all indexed images were found: a missing one would silently leave an older
+    /// block.
     fn check_all_given(&self, given: u64, seams: &Seams) -> Result<()> {
         match (seams.unfinished(), self.objects.last()) {
             (None, _) if given == self.survivors => Ok(()),
@@ -197,7 +213,7 @@ impl Merged {
     }
 }
 
-/// Errors unless the pieces hold everything between the two positions.
+/// Errors unless the pieces contain everything between the two positions.
 fn check_whole(pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<()> {
     if after >= upto {
         return Ok(());

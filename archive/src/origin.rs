@@ -1,15 +1,15 @@
-//! Where a source is: the host and the path of what a name stands for.
+//! The place of a source: its host and path.
 //!
-//! A writer states it when it changed, before it writes anything else, so that a later writer can tell whether it was given
-//! the same thing under this name (FAILURES 50). The statement of the highest epoch counts. Repositories of earlier versions
-//! have none.
+//! A writer states the place when it changed, before it writes anything else. So a later writer can
+//! tell whether the name stands for the same source (FAILURES 50). The statement of the highest
+//! epoch counts. Repositories of earlier versions have none.
 
 use crate::archive::Archive;
 use crate::claim::Writer;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
-use pitr_format::{Epoch, Severity, Timestamp};
+use pitr_format::{Epoch, Timestamp};
 use pitr_objects::layout::SourceObject;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,23 +17,23 @@ use std::path::{Path, PathBuf};
 
 const VERSION: u16 = 1;
 const WHAT: &str = "origin of a source";
-/// Longest name of a host, bytes (HOST_NAME_MAX is 64, a full domain name has 253).
+/// Maximum length of a host name, bytes (HOST_NAME_MAX is 64, a full domain name has up to 253).
 const HOST_BYTES_MAX: usize = 255;
-/// Longest path, bytes (PATH_MAX).
+/// Maximum length of a path, bytes (PATH_MAX).
 const PATH_BYTES_MAX: usize = 4096;
 
-/// Where a source is.
+/// The place of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The host's name.
     pub host: String,
-    /// What tells the machine from others of the same name, if it has such an identity.
+    /// Identity that distinguishes machines of the same host name, if the machine has one.
     pub machine: Option<[u8; 16]>,
-    /// The path as it was given, absolute, its links not followed.
+    /// The absolute path as the user gave it, with links not resolved.
     pub given: PathBuf,
-    /// The path with all links followed.
+    /// The path with all links resolved.
     pub resolved: PathBuf,
-    /// When this was stated. For people only: nothing is decided by it.
+    /// Time of the statement. For people only: no decision uses it.
     pub stated: Timestamp,
 }
 
@@ -73,14 +73,14 @@ impl Origin {
         Ok(Origin { host, machine, given, resolved, stated })
     }
 
-    /// True if both are the same host: they have one name, and no identity says otherwise.
+    /// True if both are on the same host: the names are equal, and the identities do not differ.
     #[must_use]
     pub fn same_host(&self, other: &Origin) -> bool {
         let contradict = self.machine.zip(other.machine).is_some_and(|(a, b)| a != b);
         self.host == other.host && !contradict
     }
 
-    /// True if both say the same, whenever they were stated.
+    /// True if both state the same place; ignores the time of the statement.
     fn says(&self, other: &Origin) -> bool {
         *self == Origin { stated: self.stated, ..other.clone() }
     }
@@ -91,11 +91,12 @@ fn path(r: &mut Reader<'_>) -> Result<PathBuf, DecodeError> {
 }
 
 impl Archive {
-    /// Where the source is, as its last writer that had something to say about it stated; `None` if none did. A
-    /// statement that is damaged is passed over.
+    /// The newest statement of the source's place; `None` if there is none. Skips damaged
+    /// statements.
     ///
     /// # Errors
-    /// [`Error::Objects`]; [`Error::Payload`] about a statement of a later version.
+    /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a
+    /// statement of a later version.
     pub fn origin(&self) -> Result<Option<Origin>> {
         let listed = self.objects().list(&self.folder().origins())?;
         let mut epochs: Vec<Epoch> = listed
@@ -108,9 +109,10 @@ impl Archive {
         epochs.sort_unstable();
         for epoch in epochs.into_iter().rev() {
             match self.read(&SourceObject::Origin(epoch), ObjectKind::Origin, Origin::decode) {
-                // It costs the check that it is there for, and must not cost the protection.
-                Err(error) if is_damage(&error) => {
-                    tracing::warn!("{error}; `pitr verify` tells more");
+                // Losing a statement weakens a check, but must not stop the protection of the
+                // source.
+                Err(error) if error.is_damage() => {
+                    tracing::warn!("{error}; run `pitr verify` for details");
                 }
                 other => return other.map(Some),
             }
@@ -119,18 +121,11 @@ impl Archive {
     }
 }
 
-pub(crate) fn is_damage(error: &Error) -> bool {
-    match error {
-        Error::Objects(error) => error.kind().is_of_one_object(),
-        error => error.severity() == Severity::Fatal,
-    }
-}
-
 impl Writer {
-    /// States where the source is from this epoch on, unless that is known already.
+    /// States the place of the source from this epoch on, unless the newest statement is the same.
     ///
     /// # Errors
-    /// [`Error::Fenced`]; [`Error::Objects`].
+    /// [`Error::Fenced`](crate::Error::Fenced); [`Error::Objects`](crate::Error::Objects).
     pub fn state_origin(&self, origin: &Origin) -> Result<()> {
         self.check()?;
         if self.archive().origin()?.is_some_and(|known| known.says(origin)) {

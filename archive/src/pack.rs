@@ -1,4 +1,4 @@
-//! From batches of the log to the bytes of one object.
+//! Packs batches of the log into the bytes of one object.
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
@@ -20,6 +20,7 @@ pub(crate) struct Packer {
     end: Lsn,
     frames: Vec<Vec<u8>>,
     frame_bytes: usize,
+    /// Segment and incarnation of the last batch.
     life: Option<(SegmentNo, Incarnation)>,
     raw_bytes: usize,
 }
@@ -34,7 +35,7 @@ pub(crate) struct Built {
 }
 
 impl Packer {
-    /// A packer for the range that begins at `from`; frames of about `frame_bytes`.
+    /// A packer for the range that starts at `from`, with frames of about `frame_bytes`.
     pub(crate) fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry, frame_bytes: usize) -> Self {
         let indexer = Indexer::new(identity, from, gap, carry);
         let (frames, life) = (Vec::new(), None);
@@ -46,7 +47,7 @@ impl Packer {
         self.raw_bytes
     }
 
-    /// Behind the last batch.
+    /// End of the last batch.
     pub(crate) fn end(&self) -> Lsn {
         self.end
     }
@@ -54,8 +55,8 @@ impl Packer {
     /// Takes the next batch.
     ///
     /// # Errors
-    /// [`Error::NotDurable`] if it does not lie below `durable`: what was never synced may get another content after a
-    /// power loss, and one position would have two (FAILURES 42). [`Error::Batch`].
+    /// [`Error::NotDurable`] if it does not lie below `durable`: unsynced bytes may differ after a
+    /// power loss, and then one position would have two contents (FAILURES 42). [`Error::Batch`].
     pub(crate) fn push(&mut self, batch: &LogBatch, durable: Lsn) -> Result<()> {
         if batch.end() > durable {
             return Err(Error::NotDurable { end: batch.end(), durable });
@@ -102,7 +103,7 @@ impl Packer {
     }
 }
 
-/// Errors unless the object decodes into exactly what it was made from.
+/// Errors unless the object decodes into exactly the log that it was made from.
 fn verify(index: &ObjectIndex, bytes: &[u8], raw: &[Vec<u8>], footer: &Footer, name: LogName) -> Result<()> {
     let same = || -> Result<bool, CodecError> {
         let frames = (0..index.frames.len()).into_par_iter().zip(raw);
@@ -112,7 +113,7 @@ fn verify(index: &ObjectIndex, bytes: &[u8], raw: &[Vec<u8>], footer: &Footer, n
     };
     match same() {
         Ok(true) => Ok(()),
-        _ => Err(Error::NotWhatWasRead { object: name }),
+        _ => Err(Error::EncodingMismatch { object: name }),
     }
 }
 

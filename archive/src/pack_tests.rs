@@ -16,7 +16,7 @@ fn identity() -> LogIdentity {
     }
 }
 
-/// Batches whose bodies hold `piece` bytes of each record at most.
+/// Batches with at most `piece` bytes of each record in a body.
 fn batches(records: &[Vec<u8>], piece: usize, per_batch: usize) -> Vec<LogBatch> {
     let mut frames: Vec<(Part, u32, &[u8])> = Vec::new();
     for payload in records {
@@ -119,7 +119,7 @@ fn an_object_may_hold_the_end_of_a_segment_and_the_next_one() {
 }
 
 #[test]
-fn what_is_not_durable_is_not_packed() {
+fn batches_above_the_durable_lsn_are_not_packed() {
     // FAILURES 42
     let batch = &batches(&[image(1, 100)], 1000, 8)[0];
     let mut packer = packer(Lsn::new(FIRST), Carry::nothing(), 1 << 20);
@@ -145,15 +145,19 @@ fn an_object_that_does_not_decode_into_the_log_is_not_put() {
     assert!(verify(&index, &built.bytes, &raw, &footer, name).is_ok());
     let mut other = raw.clone();
     other[0][100] ^= 1;
-    assert!(matches!(verify(&index, &built.bytes, &other, &footer, name), Err(Error::NotWhatWasRead { .. })));
+    assert!(matches!(
+        verify(&index, &built.bytes, &other, &footer, name),
+        Err(Error::EncodingMismatch { .. })
+    ));
     let mut damaged = built.bytes.to_vec();
     let middle = index.frames[0].range().start as usize + 40;
     damaged[middle] ^= 1;
-    assert!(matches!(verify(&index, &damaged, &raw, &footer, name), Err(Error::NotWhatWasRead { .. })));
+    assert!(matches!(verify(&index, &damaged, &raw, &footer, name), Err(Error::EncodingMismatch { .. })));
 }
 
 proptest! {
-    /// The same log cut into objects anywhere has the same index: each image once, where it ends.
+    /// The index does not depend on how the log is divided into objects: it has each image once,
+    /// where the image ends.
     #[test]
     fn an_index_does_not_depend_on_where_objects_end(
         blocks in prop::collection::vec(0u64..50, 1..12), piece in 24usize..2000, per_batch in 1usize..5,

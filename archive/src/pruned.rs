@@ -1,25 +1,18 @@
-//! What retention took away of a timeline's log: ranges that are known not to be there.
+//! Ranges of a timeline's log that retention removed.
 //!
-//! Its name says all; what it holds, a version and the time when it was made, is for people. Such a range is put before the first of its objects is deleted. From then on they don't count, so that nobody begins to
-//! rely on them, and a reader knows afterwards that nothing was lost.
+//! The object's name states the range; its content, a version and the creation time, is for people.
+//! The object is created before the first log object of the range is deleted. From then on those
+//! objects don't count, so no reader starts to rely on them, and later readers know that nothing
+//! was lost.
 
 use crate::archive::Archive;
 use crate::error::Result;
 use pitr_codec::ObjectKind;
+use pitr_format::Timestamp;
 use pitr_format::bytes::Put;
-use pitr_format::{Lsn, Timestamp};
 use pitr_objects::layout::{PrunedRange, SourceObject};
 
 const VERSION: u16 = 1;
-
-/// True if every position from `from` on and before `to` lies in one of these ranges.
-pub(crate) fn cover(ranges: impl IntoIterator<Item = (Lsn, Lsn)>, from: Lsn, to: Lsn) -> bool {
-    let mut ranges: Vec<(Lsn, Lsn)> = ranges.into_iter().collect();
-    ranges.sort_unstable();
-    let reached =
-        ranges.into_iter().fold(from, |at, (begin, end)| if begin <= at { at.max(end) } else { at });
-    reached >= to
-}
 
 pub(crate) fn encode(now: Timestamp) -> Vec<u8> {
     let mut out = Vec::new();
@@ -29,13 +22,13 @@ pub(crate) fn encode(now: Timestamp) -> Vec<u8> {
 }
 
 impl Archive {
-    /// States that the log objects in this range don't count any more. Ranges that it holds, of which `known` may name
-    /// some, are said by it too, and go.
+    /// States that the log objects in this range no longer count. Deletes those ranges of `known`
+    /// that lie within it.
     ///
     /// # Errors
     /// [`Error::Objects`](crate::Error::Objects).
     pub fn prune(&self, range: PrunedRange, known: &[PrunedRange], now: Timestamp) -> Result<()> {
-        // If it is there already an earlier run said so.
+        // If the object exists already, an earlier run created it.
         self.create(&SourceObject::Pruned(range), ObjectKind::Pruned, &encode(now))?;
         let within = |old: &&PrunedRange| {
             **old != range && old.timeline == range.timeline && range.from <= old.from && old.to <= range.to
@@ -50,16 +43,6 @@ impl Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_cover_together_what_none_covers_alone() {
-        let lsn = Lsn::new;
-        let ranges = [(lsn(20), lsn(30)), (lsn(0), lsn(12)), (lsn(10), lsn(20))];
-        assert!(cover(ranges, lsn(5), lsn(30)));
-        assert!(!cover(ranges, lsn(5), lsn(31)));
-        assert!(!cover([(lsn(0), lsn(12)), (lsn(13), lsn(30))], lsn(5), lsn(30)));
-        assert!(cover([], lsn(5), lsn(5)));
-    }
 
     #[test]
     fn the_bytes_are_those_of_the_format_page() {

@@ -1,11 +1,11 @@
-//! States that were restored: so that a database which is one of them is known when it is protected again (FAILURES 8).
+//! Restored states: they identify a restored database when it is protected again (FAILURES 8).
 //!
-//! A restore states what it built: the place in the history, and a fingerprint of the content. The object's path begins with
-//! a mark made from the fingerprint. So one listing tells whether a content is known, however many states were restored.
+//! A restore stores the position in the history and a fingerprint of the content that it built. The
+//! object's path starts with a mark derived from the fingerprint. So one listing tells whether a
+//! content is known, however many states were restored.
 
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::origin::is_damage;
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
@@ -14,26 +14,27 @@ use sha2::{Digest, Sha256};
 
 const VERSION: u16 = 1;
 const WHAT: &str = "restored state";
-/// Blocks that a fingerprint is made from.
+/// Maximum number of blocks that a fingerprint hashes.
 const SAMPLES: u64 = 64;
 
-/// What a content looks like: its size, and a hash of its first block, its last one and 62 in between, evenly spread. Of a
-/// content of at most 64 blocks that is all of it.
+/// A fingerprint of a content: its size, and a hash of its first block, its last one and 62 in
+/// between, evenly spread. Hashes all blocks if there are at most 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// Bytes of a block.
+    /// Size of a block, bytes.
     pub block_bytes: u32,
     /// Number of blocks.
     pub blocks: u64,
-    /// SHA-256 over the blocks that were looked at.
+    /// SHA-256 of the sampled blocks.
     pub hash: [u8; 32],
 }
 
 impl Fingerprint {
-    /// The fingerprint of what `read` reads: it fills its second argument from the block of that number on.
+    /// The fingerprint of a content. `read` fills its second argument with the block of that
+    /// number.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Errors of `read`.
     pub fn of<E>(
         block_bytes: u32,
         blocks: u64,
@@ -49,7 +50,7 @@ impl Fingerprint {
         Ok(Fingerprint { block_bytes, blocks, hash: hasher.finalize().into() })
     }
 
-    /// True if it was made from every block: then two contents with one fingerprint are equal.
+    /// True if it hashes every block: then two contents with the same fingerprint are equal.
     #[must_use]
     pub fn is_of_all(&self) -> bool {
         self.blocks <= SAMPLES
@@ -68,26 +69,27 @@ impl Fingerprint {
     }
 }
 
-/// Numbers of the blocks that a fingerprint is made from, ascending.
+/// Numbers of the blocks that a fingerprint hashes, ascending.
 fn samples(blocks: u64) -> impl Iterator<Item = u64> {
     let last = u128::from(blocks.saturating_sub(1));
-    // At most `last`: it fits.
+    // The result is at most `last`, so it fits.
     let spread = move |nth: u64| (u128::from(nth) * last / u128::from(SAMPLES - 1)) as u64;
     (0..blocks.min(SAMPLES)).map(move |nth| if blocks <= SAMPLES { nth } else { spread(nth) })
 }
 
-/// A state that was restored.
+/// A restored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestoredState {
     /// The timeline of the state.
     pub timeline: TimelineId,
-    /// LSN of its last commit, or where the snapshot that it is was consistent.
+    /// LSN of its last commit; for a snapshot restored as it is, the LSN at which the snapshot is
+    /// consistent.
     pub lsn: Lsn,
     /// Its last transaction.
     pub tx: TxId,
-    /// When that was logged.
+    /// Time of that transaction.
     pub time: Timestamp,
-    /// What it looks like.
+    /// Fingerprint of its content.
     pub fingerprint: Fingerprint,
 }
 
@@ -123,7 +125,7 @@ impl RestoredState {
 }
 
 impl Archive {
-    /// States that this state was restored. If it was before, nothing is written.
+    /// Stores a restored state. Writes nothing if it is already stored.
     ///
     /// # Errors
     /// [`Error::Objects`](crate::Error::Objects).
@@ -136,10 +138,12 @@ impl Archive {
         Ok(())
     }
 
-    /// The restored state that looks like this; of several the one of the newest timeline that is furthest on it.
+    /// The restored state with this fingerprint; of several, the one with the highest LSN on the
+    /// newest timeline.
     ///
     /// # Errors
-    /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a later version.
+    /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a
+    /// later version.
     pub fn restored_as(&self, fingerprint: &Fingerprint) -> Result<Option<RestoredState>> {
         let folder = self.folder().restored(&self.mark(fingerprint));
         let mut found = Vec::new();
@@ -150,7 +154,7 @@ impl Archive {
             match self.read(&name, ObjectKind::Restored, RestoredState::decode) {
                 Ok(state) if (state.timeline, state.lsn) == (at.timeline, at.lsn) => found.push(state),
                 Ok(_) => {}
-                Err(error) if is_damage(&error) => tracing::warn!("{error}; `pitr verify` tells more"),
+                Err(error) if error.is_damage() => tracing::warn!("{error}; run `pitr verify` for details"),
                 Err(error) => return Err(error),
             }
         }
@@ -188,7 +192,7 @@ mod tests {
         }
 
         #[test]
-        fn blocks_of_any_content_are_looked_at_from_the_first_to_the_last(blocks in 1u64..) {
+        fn samples_of_any_content_include_its_first_and_last_block(blocks in 1u64..) {
             let samples: Vec<u64> = samples(blocks).collect();
             prop_assert_eq!(samples.len() as u64, blocks.min(64));
             prop_assert_eq!((samples[0], samples[samples.len() - 1]), (0, blocks - 1));
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_content_is_looked_at_whole() {
+    fn all_blocks_of_a_small_content_are_hashed() {
         let of = |blocks: u64, changed: u64| {
             let read = |number: u64, out: &mut [u8]| -> Result<(), std::convert::Infallible> {
                 out.fill(u8::from(number == changed));

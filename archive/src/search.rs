@@ -1,28 +1,19 @@
-//! Finds commits in a history by reading a few footers: every footer also knows the last commit before its range, so
-//! that a binary search needs no object with commits to land on.
+//! Finds commits in a history by reading a few footers. Every footer also states the last commit
+//! before its range, so a binary search works on objects without commits too.
 
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::footer::{CommitEntry, CommitPoint, Footer, MarkKind};
+use crate::footer::{CommitPoint, Footer, MarkKind};
 use crate::lineage::Piece;
-use crate::transactions::Transactions;
-use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
+use crate::transactions::{Transaction, Transactions};
+use pitr_format::{Lsn, Timestamp, TxId};
 
-/// A commit and the timeline that it was made on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Transaction {
-    /// The timeline.
-    pub timeline: TimelineId,
-    /// The commit.
-    pub commit: CommitEntry,
-}
-
-/// The commits on both sides of a moment.
+/// The commits before and after a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Around {
-    /// The last one before it.
+    /// The last commit before it.
     pub before: Option<CommitPoint>,
-    /// The first one behind it.
+    /// The first commit after it.
     pub after: Option<Transaction>,
 }
 
@@ -34,20 +25,20 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Searches these pieces, which ascend.
+    /// A search of these pieces, which must ascend.
     #[must_use]
     pub fn new(archive: &'a Archive, pieces: &'a [Piece]) -> Self {
         Search { archive, pieces }
     }
 
-    /// Splits the commits in two: those for which `earlier` holds, which must all stand before the others.
+    /// Splits the commits in two: those for which `earlier` is true must all precede the others.
     ///
     /// # Errors
-    /// Those of reading footers.
+    /// Errors of reading footers.
     pub fn split(&self, earlier: impl Fn(&CommitPoint) -> bool) -> Result<Around> {
         let mut around = Around::default();
         for leg in self.pieces.chunk_by(|a, b| a.name.timeline == b.name.timeline) {
-            // The first object at whose end some commit is no longer earlier.
+            // The first object whose last commit is not earlier.
             let (mut low, mut high) = (0, leg.len());
             let mut found: Option<Footer> = None;
             while low < high {
@@ -80,11 +71,11 @@ impl<'a> Search<'a> {
 
     /// The commit of a transaction.
     ///
-    /// Numbers are expected to grow from commit to commit; where they don't, every footer is read before the answer is
-    /// no.
+    /// Expects transaction numbers to ascend from commit to commit. If they don't, it reads every
+    /// footer before it returns `None`.
     ///
     /// # Errors
-    /// Those of reading footers.
+    /// Errors of reading footers.
     pub fn transaction(&self, tx: TxId) -> Result<Option<Transaction>> {
         let near = self.split(|commit| commit.tx < tx)?.after;
         if let Some(found) = near.filter(|found| found.commit.tx == tx) {
@@ -95,21 +86,21 @@ impl<'a> Search<'a> {
             .transpose()
     }
 
-    /// The commits behind `after`, in order.
+    /// The commits after `after`, in order.
     #[must_use]
     pub fn transactions(&self, after: Lsn) -> Transactions<'a> {
         let begin = self.pieces.partition_point(|piece| piece.to <= after);
         Transactions::new(self.archive, &self.pieces[begin..], after)
     }
 
-    /// A commit that was logged behind `time` and can have happened at or before it: the state at that time is not
-    /// certain.
+    /// A commit that was logged after `time` and can have happened at or before it: then the state
+    /// at that time is uncertain.
     ///
-    /// Earliest times are those of looks at the source and do not decrease; one object more than needed is read for
-    /// writers whose looks overlap.
+    /// Earliest times are those of looks at the source, which do not decrease; reads one object
+    /// more for writers whose looks overlap.
     ///
     /// # Errors
-    /// Those of reading footers.
+    /// Errors of reading footers.
     pub fn uncertain_at(&self, time: Timestamp) -> Result<Option<Transaction>> {
         let Some(first) = self.split(|commit| commit.time <= time)?.after else { return Ok(None) };
         let from = first.commit.lsn.before();
@@ -131,10 +122,11 @@ impl<'a> Search<'a> {
         Ok(None)
     }
 
-    /// Spans of time that the source's clock showed twice because it was set back: first and last moment of each.
+    /// Spans of time that the source's clock showed twice because it was set back: first and last
+    /// moment of each.
     ///
     /// # Errors
-    /// Those of reading footers.
+    /// Errors of reading footers.
     pub fn frozen_spans(&self) -> Result<Vec<(Timestamp, Timestamp)>> {
         let mut spans = Vec::new();
         for leg in self.pieces.chunk_by(|a, b| a.name.timeline == b.name.timeline) {
@@ -155,17 +147,18 @@ impl<'a> Search<'a> {
         Ok(spans)
     }
 
-    /// The promise at the end of these pieces: no later commit bears a time before it.
+    /// The watermark at the end of these pieces: no later commit has an earlier time.
     ///
     /// # Errors
-    /// Those of reading footers.
+    /// Errors of reading footers.
     pub fn watermark(&self) -> Result<Option<Timestamp>> {
         let Some(last) = self.pieces.last() else { return Ok(None) };
         let footer = self.archive.footer(&last.name)?;
         if last.to == footer.to {
             return Ok(Some(footer.watermark));
         }
-        // The path leaves the timeline here: what it states about later times is none of this history.
+        // The path leaves the timeline here, so later times of that timeline do not belong to this
+        // history.
         Ok(footer.last_commit(last.to).map(|commit| commit.time))
     }
 }

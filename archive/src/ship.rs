@@ -1,11 +1,12 @@
-//! Shipping: what is durable in the local log becomes objects of the archive, without closing a segment.
+//! Shipping: stores the durable part of the local log as archive objects, without closing a
+//! segment.
 //!
 //! # Promises
-//! - Only batches below the log's durable LSN are taken (FAILURES 42).
-//! - Objects follow each other: each begins where the one before it ends, unless the log itself states a gap.
-//! - What is put is decoded and compared first (FAILURES 30), and put again byte for byte if the reply to a put was
-//!   lost: a range never gets a second content.
-//! - [`Shipper::archived`] moves on only after the put was followed by a look for a higher claim (FAILURES 21).
+//! - Takes only batches below the log's durable LSN (FAILURES 42).
+//! - Each object starts where its predecessor ends, unless the log itself states a gap.
+//! - Decodes and compares each object before the put (FAILURES 30). If the reply to a put is lost,
+//!   it puts the same bytes again: a range never gets a second content.
+//! - [`Shipper::archived`] advances only after a put and a check for a higher claim (FAILURES 21).
 
 use crate::catalog::Catalog;
 use crate::claim::Writer;
@@ -20,11 +21,11 @@ use pitr_wal::{LogBatch, LogReader, Wal};
 /// Settings of a [`Shipper`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShipOptions {
-    /// How frames are compressed.
+    /// Compression of frames.
     pub codec: Codec,
-    /// Bytes of log after which an object is closed; it holds at most a batch more.
+    /// Bytes of log after which an object is closed; it may exceed this by at most one batch.
     pub object_bytes: u32,
-    /// Bytes of log in a frame, about.
+    /// Approximate bytes of log in a frame.
     pub frame_bytes: u32,
 }
 
@@ -34,42 +35,42 @@ impl Default for ShipOptions {
     }
 }
 
-/// What one call of [`Shipper::ship`] put.
+/// The totals of one call of [`Shipper::ship`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shipped {
-    /// Objects.
+    /// Number of objects.
     pub objects: u32,
     /// Bytes of log in them.
     pub raw_bytes: u64,
-    /// Bytes of the objects.
+    /// Size of the objects, bytes.
     pub stored_bytes: u64,
 }
 
-/// Puts a local log into the archive.
+/// Ships a local log to the archive.
 #[derive(Debug)]
 pub struct Shipper {
     writer: Writer,
     options: ShipOptions,
     timeline: TimelineId,
     log_id: [u8; 16],
-    /// Where the timeline begins: its fork point, or the origin.
+    /// Start of the timeline: its fork point, or the origin.
     begin: Lsn,
-    /// End of what is archived; `None` before the first object of the timeline.
+    /// End of the archived log; `None` before the first object of the timeline.
     at: Option<Lsn>,
-    /// What lies between `at` and the log's begin is lost.
+    /// True if the log between `at` and the start of the local log is lost.
     lost: bool,
     carry: Carry,
-    /// Built, and perhaps put without our having heard so.
+    /// A built object whose put is not confirmed; it may be stored already.
     pending: Option<Built>,
 }
 
 impl Shipper {
-    /// A shipper that goes on where the archive of the log's timeline ends.
+    /// A shipper that continues at the end of the archive of the log's timeline.
     ///
     /// # Errors
-    /// [`Error::UnknownTimeline`] if the catalog was loaded before the timeline was claimed; [`Error::LocalBehind`] if
-    /// the archive has more of this timeline than the log; [`Error::Diverged`] if it has something else (FAILURES 13);
-    /// those of reading either.
+    /// [`Error::UnknownTimeline`] if the catalog was loaded before the timeline was claimed;
+    /// [`Error::LocalBehind`] if the archive has more of this timeline than the log;
+    /// [`Error::Diverged`] if the two differ (FAILURES 13); errors of reading either.
     pub fn new(
         writer: Writer,
         catalog: &Catalog,
@@ -114,7 +115,7 @@ impl Shipper {
         self.at
     }
 
-    /// The writer whose right it uses.
+    /// The writer that the shipper uses.
     #[must_use]
     pub fn writer(&self) -> &Writer {
         &self.writer
@@ -122,11 +123,12 @@ impl Shipper {
 
     /// Archives everything that is durable now.
     ///
-    /// After an error of the repository the same call goes on where it stopped.
+    /// After an error of the repository another call continues where this one stopped.
     ///
     /// # Errors
-    /// [`Error::Fenced`] if another writer took over; [`pitr_wal::Error::Removed`] if the log was cut down before it was
-    /// archived (see [`accept_loss`](Self::accept_loss)); [`Error::Diverged`]; [`Error::Objects`].
+    /// [`Error::Fenced`] if another writer took over; [`pitr_wal::Error::Removed`] if the log was
+    /// cut down before it was archived (see [`accept_loss`](Self::accept_loss));
+    /// [`Error::Diverged`]; [`Error::Objects`].
     pub fn ship(&mut self, log: &Wal) -> Result<Shipped> {
         let durable = log.durable();
         let mut shipped = Shipped::default();
@@ -138,11 +140,11 @@ impl Shipper {
         Ok(shipped)
     }
 
-    /// As [`ship`](Self::ship), one object and no further than `until`, which must be durable. `None` if everything below
-    /// is archived.
+    /// Like [`ship`](Self::ship), but at most one object, up to `until`, which must be durable.
+    /// `None` if everything below `until` is archived.
     ///
     /// # Errors
-    /// Those of [`ship`](Self::ship).
+    /// Errors of [`ship`](Self::ship).
     pub fn ship_one(&mut self, log: &Wal, until: Lsn) -> Result<Option<Shipped>> {
         self.writer.check_memory()?;
         if self.pending.is_none() && !self.build_next(log, until)? {
@@ -151,7 +153,7 @@ impl Shipper {
         self.put_pending().map(Some)
     }
 
-    /// Builds the next object; false if there is nothing to put into it.
+    /// Builds the next object; false if there are no batches for it.
     fn build_next(&mut self, log: &Wal, until: Lsn) -> Result<bool> {
         if self.at.is_some_and(|at| at >= until) {
             return Ok(false);
@@ -172,20 +174,22 @@ impl Shipper {
             into.push(&batch, until)?;
         }
         let Some(packer) = packer else { return Ok(false) };
-        debug_assert!(packer.end() > Lsn::ORIGIN, "a packer holds at least the batch that it was begun for");
+        debug_assert!(packer.end() > Lsn::ORIGIN, "a packer contains at least its first batch");
         self.pending = Some(packer.build(self.writer.archive(), self.options.codec)?);
         Ok(true)
     }
 
-    /// Gives up what the local log no longer holds, after [`pitr_wal::Error::Removed`]: the next object begins with a
-    /// gap where the log begins. If the log begins within a record, what is left of that record does not count. States
-    /// after the gap need a new base. Does nothing where nothing is lost.
+    /// Accepts the loss of log that was removed before it was archived, after
+    /// [`pitr_wal::Error::Removed`]. The next object starts with a gap, at the start of the local
+    /// log. If the log starts within a record, the rest of that record does not count. States after
+    /// the gap need a new base. Does nothing if nothing is lost.
     pub fn accept_loss(&mut self) {
         self.lost = true;
     }
 
     fn reader(&self, log: &Wal) -> Result<LogReader> {
-        // The first segment says what the log follows: that lies before its first batch.
+        // The first segment states the position that the log follows, which lies before its first
+        // batch.
         let at = self.at.unwrap_or(self.begin);
         let from = if self.lost { at.max(log.first()) } else { at };
         match log.reader(from) {
@@ -194,7 +198,7 @@ impl Shipper {
         }
     }
 
-    /// Begins the object whose first batch this is.
+    /// Starts the object of this first batch.
     fn begin(&mut self, batch: &LogBatch) -> Result<Packer> {
         let lsn = batch.header.lsn;
         let (from, gap, carry) = match (batch.follows, self.at) {
@@ -216,7 +220,7 @@ impl Shipper {
         Ok(Packer::new(identity, from, gap, carry, self.options.frame_bytes as usize))
     }
 
-    /// Puts what was built. It is forgotten only once it is known to stand and to count.
+    /// Puts the built object. Discards it only once it is known to be stored and to count.
     fn put_pending(&mut self) -> Result<Shipped> {
         let mut shipped = Shipped::default();
         let Some(built) = &self.pending else { return Ok(shipped) };
@@ -237,15 +241,15 @@ impl Shipper {
     }
 }
 
-/// The size of the segments of the log that the batch comes from: of all powers of two, one puts the batch into its
-/// segment.
+/// The segment size of the batch's log: only one power of two puts the batch into its segment.
 fn segment_size(batch: &LogBatch) -> Option<SegmentSize> {
     let most = batch.header.lsn.get().checked_div(batch.segment.get())?;
     let size = SegmentSize::new(1u32.checked_shl(most.checked_ilog2()?)?).ok()?;
     (size.segment_of(batch.header.lsn) == batch.segment).then_some(size)
 }
 
-/// Errors unless the log holds `archived` from `from` to `to`, as far as it still holds anything there.
+/// Errors unless the log's bytes from `from` to `to` equal `archived`, as far as the log still has
+/// them.
 fn check_same(log: &Wal, from: Lsn, to: Lsn, archived: &[u8]) -> Result<()> {
     let mut reader = log.reader(from)?;
     let mut rest = archived;

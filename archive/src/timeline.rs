@@ -1,4 +1,4 @@
-//! The history of timelines: where each one left its parent, and why.
+//! The history of timelines: the fork point of each, and its reason.
 
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp};
@@ -21,7 +21,7 @@ pub enum ForkReason {
     ClockSetBack = 3,
     /// The local log was behind its archive.
     LogBehind = 4,
-    /// What was found in place of the source is not a state of it that is known.
+    /// The source's content was not a state that the repository knows.
     StateUnknown = 5,
 }
 
@@ -35,7 +35,7 @@ impl ForkReason {
         ForkReason::StateUnknown,
     ];
 
-    /// What happened to the source and what it means, for people.
+    /// What happened to the source and the consequence, for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,20 +59,21 @@ impl ForkReason {
     }
 }
 
-/// How a timeline began.
+/// The start of a timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeline {
-    /// The timeline that it left; `None` if it has no past.
+    /// The timeline that it forked from; `None` for a timeline without a past.
     pub parent: Option<TimelineId>,
-    /// The last position of the parent that belongs to its history; [`Lsn::ORIGIN`] without a parent.
+    /// The last position of the parent that belongs to its history; [`Lsn::ORIGIN`] without a
+    /// parent.
     pub fork: Lsn,
-    /// Why.
+    /// The reason of the fork.
     pub reason: ForkReason,
-    /// When, by the clock that stamps its commits.
+    /// Time of the fork, by the clock that stamps its commits.
     pub created: Timestamp,
-    /// Times that the source lived through twice, first and last one: before and after its clock was set back.
+    /// First and last time that the source's clock showed twice, before and after it was set back.
     pub ambiguous: Option<(Timestamp, Timestamp)>,
-    /// Root of the restored state that it began from.
+    /// Root of the restored state that it started from.
     pub root: Option<[u8; 32]>,
 }
 
@@ -146,7 +147,8 @@ mod tests {
             let bytes = timeline.encode();
             prop_assert_eq!(Timeline::decode(TimelineId::new(id), &bytes).unwrap(), timeline);
             prop_assert!(Timeline::decode(TimelineId::new(id), &bytes[..bytes.len() - 1]).is_err());
-            // A timeline that descends from itself or from a later one would make a path without end.
+            // A timeline that descends from itself or from a later one would make a path without
+            // end.
             prop_assert!(parent == 0 || Timeline::decode(TimelineId::new(parent), &bytes).is_err());
         }
     }

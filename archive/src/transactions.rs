@@ -1,13 +1,22 @@
-//! The transactions of a history, one after another: one footer in memory at a time.
+//! Iterates over the transactions of a history, with one footer in memory at a time.
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::footer::CommitEntry;
 use crate::lineage::Piece;
-use crate::search::Transaction;
 use pitr_format::{Lsn, TimelineId};
 
-/// Iterates over commits in LSN order; made by [`crate::Search::transactions`]. Ends behind the first error.
+/// A commit and its timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transaction {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// The commit.
+    pub commit: CommitEntry,
+}
+
+/// Iterates over commits in LSN order; made by [`crate::Search::transactions`]. Ends after the
+/// first error.
 #[derive(Debug)]
 pub struct Transactions<'a> {
     archive: &'a Archive,

@@ -1,13 +1,12 @@
 //! Little-endian reader and writer. Every length is bounded before it is used.
 
-use thiserror::Error;
+use std::{error, fmt};
 
 /// A byte sequence that does not decode.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The input ended before the value did.
-    #[error("{what}: needs {needed} bytes at offset {offset}, only {left} remain")]
     Short {
         /// What was being read.
         what: &'static str,
@@ -19,7 +18,6 @@ pub enum DecodeError {
         left: usize,
     },
     /// The magic number is wrong.
-    #[error("{what}: unknown magic number {found:#x}")]
     Magic {
         /// What was being read.
         what: &'static str,
@@ -27,7 +25,6 @@ pub enum DecodeError {
         found: u64,
     },
     /// The data has a version that this program does not know.
-    #[error("{what}: version {found} is newer than {known}, the newest this program reads; use a newer pitr")]
     Version {
         /// What was being read.
         what: &'static str,
@@ -37,7 +34,6 @@ pub enum DecodeError {
         known: u32,
     },
     /// The value is outside the range that the format allows.
-    #[error("{what}: {value} is outside the range that the format allows")]
     Range {
         /// What was being read.
         what: &'static str,
@@ -45,7 +41,6 @@ pub enum DecodeError {
         value: u64,
     },
     /// The checksum does not match.
-    #[error("{what}: checksum mismatch: stored {found:#010x}, computed {computed:#010x}")]
     Checksum {
         /// What was being read.
         what: &'static str,
@@ -55,7 +50,6 @@ pub enum DecodeError {
         computed: u32,
     },
     /// Unread bytes follow the last value.
-    #[error("{what}: {left} unexpected bytes after the end")]
     Trailing {
         /// What was being read.
         what: &'static str,
@@ -63,12 +57,38 @@ pub enum DecodeError {
         left: usize,
     },
     /// The text is not valid UTF-8.
-    #[error("{what}: not valid UTF-8")]
     Utf8 {
         /// What was being read.
         what: &'static str,
     },
 }
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DecodeError::Short { what, needed, offset, left } => {
+                write!(f, "{what}: needs {needed} bytes at offset {offset}, only {left} remain")
+            }
+            DecodeError::Magic { what, found } => write!(f, "{what}: unknown magic number {found:#x}"),
+            DecodeError::Version { what, found, known } => write!(
+                f,
+                "{what}: version {found} is newer than {known}, the newest this program reads; use a newer pitr"
+            ),
+            DecodeError::Range { what, value } => {
+                write!(f, "{what}: {value} is outside the range that the format allows")
+            }
+            DecodeError::Checksum { what, found, computed } => {
+                write!(f, "{what}: checksum mismatch: stored {found:#010x}, computed {computed:#010x}")
+            }
+            DecodeError::Trailing { what, left } => {
+                write!(f, "{what}: {left} unexpected bytes after the end")
+            }
+            DecodeError::Utf8 { what } => write!(f, "{what}: not valid UTF-8"),
+        }
+    }
+}
+
+impl error::Error for DecodeError {}
 
 /// Reads values from the front of a byte slice.
 ///

@@ -1,7 +1,6 @@
 //! Positions in a timeline's log.
 
-use std::fmt;
-use thiserror::Error;
+use std::{error, fmt};
 
 /// Position in a timeline's log, bytes: `segment number x segment size + offset`. It strictly
 /// grows.
@@ -97,9 +96,17 @@ impl fmt::Display for SegmentNo {
 pub struct SegmentSize(u32);
 
 /// A segment size that the format does not allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("segment size {0} is not a power of two from {min} to {max} bytes", min = SegmentSize::MIN_BYTES, max = SegmentSize::MAX_BYTES)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentSizeError(pub u64);
+
+impl fmt::Display for SegmentSizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (min, max) = (SegmentSize::MIN_BYTES, SegmentSize::MAX_BYTES);
+        write!(f, "segment size {} is not a power of two from {min} to {max} bytes", self.0)
+    }
+}
+
+impl error::Error for SegmentSizeError {}
 
 impl SegmentSize {
     /// Smallest size, bytes.

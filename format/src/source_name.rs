@@ -1,7 +1,6 @@
 //! Names of sources.
 
-use std::fmt;
-use thiserror::Error;
+use std::{error, fmt};
 
 /// Maximum number of characters of a name.
 const CHARS_MAX: usize = 64;
@@ -18,11 +17,20 @@ const CHARS_MAX: usize = 64;
 pub struct SourceName(String);
 
 /// A source name that is not allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "source name {0:?} is not allowed: use 1 to 64 letters, digits, dots, dashes and underscores (at most 255 bytes), not starting with a dot or a dash"
-)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceNameError(pub String);
+
+impl fmt::Display for SourceNameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "source name {:?} is not allowed: use 1 to 64 letters, digits, dots, dashes and underscores (at most 255 bytes), not starting with a dot or a dash",
+            self.0
+        )
+    }
+}
+
+impl error::Error for SourceNameError {}
 
 impl SourceName {
     /// Maximum length of a name, bytes. The name becomes a folder name, and file systems allow 255

@@ -3,6 +3,7 @@
 use crate::input::Input;
 use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Lsn, PartitionId, SegmentSize, Timestamp, TxId};
+use pitr_vfs::Env;
 use pitr_vfs::sim::{Disk, SimClock, SimFs};
 use pitr_wal::{BatchBuilder, Error, LogReader, Records, Recovered, Start, Wal, WalOptions};
 use std::path::{Path, PathBuf};
@@ -24,19 +25,20 @@ fn options() -> WalOptions {
     WalOptions { background: false, ..WalOptions::default() }
 }
 
-fn clock() -> Arc<SimClock> {
-    Arc::new(SimClock::new(Timestamp::from_micros(1_000)))
+fn env(fs: &SimFs) -> Env {
+    let clock = SimClock::new(Timestamp::from_micros(1_000));
+    Env::system().with_fs(Arc::new(fs.clone())).with_clock(Arc::new(clock))
 }
 
 pub(crate) fn create(fs: &SimFs) -> Wal {
     let segment_size = SegmentSize::new(SEGMENT_BYTES).expect("a power of two in range");
     let start = Start { segment_size, ..Start::first([7; 16]) };
-    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start, &options()).expect("the simulated disk works")
+    Wal::create(&env(fs), dir(), &start, &options()).expect("the simulated disk works")
 }
 
 pub(crate) fn open(disk: Disk, archived_to: Lsn) -> Result<(SimFs, Wal, Recovered), Error> {
     let fs = SimFs::on(disk);
-    let (wal, recovered) = Wal::open(Arc::new(fs.clone()), clock(), dir(), archived_to, &options())?;
+    let (wal, recovered) = Wal::open(&env(&fs), dir(), archived_to, &options())?;
     Ok((fs, wal, recovered))
 }
 

@@ -41,6 +41,9 @@ pub enum Error {
     /// The SQLite engine.
     #[error(transparent)]
     Sqlite(#[from] pitr_sqlite::Error),
+    /// An engine that this crate does not know, or a capability that an engine lacks.
+    #[error(transparent)]
+    Engine(pitr_engine::Error),
     /// The repository has no source yet.
     #[error("repository {repository} has no source yet")]
     NoSource {
@@ -71,4 +74,19 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+}
+
+/// Errors of the engines that come with pitr keep their types.
+impl From<pitr_engine::Error> for Error {
+    fn from(error: pitr_engine::Error) -> Self {
+        let pitr_engine::Error::Engine(inner) = error else { return Error::Engine(error) };
+        let inner = match inner.downcast::<pitr_sqlite::Error>() {
+            Ok(error) => return Error::Sqlite(*error),
+            Err(other) => other,
+        };
+        match inner.downcast::<pitr_directory::Error>() {
+            Ok(error) => Error::Directory(*error),
+            Err(other) => Error::Engine(pitr_engine::Error::Engine(other)),
+        }
+    }
 }

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use pitr_archive::RestoredState;
 use pitr_codec::KeyWrap;
 use pitr_dedup::ChunkStore;
+use pitr_engine::{
+    CaptureOptions, Engine, EngineContext, Events, Fleet, LiveSource, Registry, TakeOptions, Taken,
+};
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository, Sources};
-use pitr_recovery::{History, Plan, Point, Progress, RestoreOptions, Restored, Restorer, Room};
+use pitr_recovery::{
+    History, Plan, Point, Progress, RestoreOptions, RestoreTarget, Restored, Restorer, Room,
+};
 use pitr_snapshot::Snapshot;
-use pitr_sqlite::watch::{Events, Fleet, Watch, WatchContext, WatchOptions, WatchSource};
 use pitr_vfs::{Clock, Env, FileSystem};
 
 use crate::{BackupMetadata, Backups, Error, PitrConfig, PruneOptions, Result};
@@ -23,6 +27,7 @@ pub struct Pitr {
     fs: Arc<dyn FileSystem>,
     clock: Arc<dyn Clock>,
     codec: pitr_codec::Codec,
+    engines: Registry,
 }
 
 impl Pitr {
@@ -72,7 +77,8 @@ impl Pitr {
 
     fn new(objects: Objects, repository: Repository, env: &Env, config: &PitrConfig) -> Self {
         let (fs, clock) = (Arc::clone(&env.fs), Arc::clone(&env.clock));
-        Pitr { objects, repository, fs, clock, codec: config.codec }
+        let (codec, engines) = (config.codec, crate::engines::built_in());
+        Pitr { objects, repository, fs, clock, codec, engines }
     }
 
     /// The repository's identity.
@@ -91,6 +97,20 @@ impl Pitr {
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
+    }
+
+    /// The engines.
+    #[must_use]
+    pub fn engines(&self) -> &Registry {
+        &self.engines
+    }
+
+    /// Adds an engine.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if one of its name is registered already.
+    pub fn register(&mut self, engine: Arc<dyn Engine>) -> Result<()> {
+        Ok(self.engines.register(engine)?)
     }
 
     /// Names of the repository's sources. Logs a warning for each unreadable source.
@@ -167,7 +187,23 @@ impl Pitr {
         Ok(chunks)
     }
 
-    /// Restores a file as of `plan`. `progress` is called from several threads.
+    /// How the files of a plan are restored, as the engine says that took its snapshot. A log without a snapshot is of the
+    /// engine of the source's other snapshots, or of the default engine.
+    fn restore_target(&self, history: &History, plan: &Plan) -> Result<&dyn RestoreTarget> {
+        let snapshots = history.snapshots();
+        let of_plan = snapshots.iter().find(|snapshot| Some(snapshot.id) == plan.snapshot);
+        let engine = match of_plan.or(snapshots.last()) {
+            Some(snapshot) => self.engines.named(&snapshot.meta.engine)?,
+            None => self.engines.default_engine(),
+        };
+        Ok(engine.need_restore_target()?)
+    }
+
+    /// Builds the files of a source as of `plan`. `progress` is called from several threads.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if the source's engine is not registered or restores no files; those of
+    /// [`Restorer::restore`].
     pub fn restore(
         &self,
         history: &History,
@@ -175,9 +211,9 @@ impl Pitr {
         options: &RestoreOptions,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Restored> {
-        let chunks = self.chunks_to_read()?;
+        let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
         let (fs, clock) = (self.fs.as_ref(), self.clock.as_ref());
-        let restored = Restorer { history, chunks: &chunks, fs, clock, progress }.restore(plan, options)?;
+        let restored = Restorer { history, chunks, target, fs, clock, progress }.restore(plan, options)?;
         if let Some(fingerprint) = restored.fingerprint {
             let Point { timeline, lsn, tx, time, .. } = restored.reached;
             let state = RestoredState { timeline, lsn, tx, time, fingerprint };
@@ -191,17 +227,15 @@ impl Pitr {
         Ok(restored)
     }
 
-    /// The disk space that the output of `plan` needs, and the space free at `output`. Fails if
-    /// less is free. Writes nothing.
+    /// The room that the result of `plan` takes, and the free bytes at `output`; refused if there are fewer. Writes
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore), before anything is written.
     pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
-        let chunks = self.chunks_to_read()?;
+        let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
         let (fs, clock) = (self.fs.as_ref(), self.clock.as_ref());
-        Ok(Restorer { history, chunks: &chunks, fs, clock, progress: &|_| {} }.room(plan, output)?)
-    }
-
-    /// As [`room`](Self::room), for a folder.
-    pub fn room_of_folder(&self, snapshot: &Snapshot, output: &Path) -> Result<pitr_directory::Room> {
-        Ok(pitr_directory::room(self.fs.as_ref(), &self.chunks_to_read()?, snapshot, output)?)
+        Ok(Restorer { history, chunks, target, fs, clock, progress: &|_| {} }.room(plan, output)?)
     }
 
     /// The snapshots of a source.
@@ -211,29 +245,19 @@ impl Pitr {
         Ok(Backups { backups, damaged: roots.damaged.into_iter().map(|root| root.error.into()).collect() })
     }
 
-    /// Takes a snapshot of a folder.
-    pub fn backup_folder(
+    /// Takes a snapshot of a source without a log, such as a folder.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if the engine takes none; those of the engine.
+    pub fn take_snapshot(
         &self,
+        engine: &dyn Engine,
         name: &SourceName,
-        folder: &Path,
-        options: pitr_directory::BackupOptions,
-    ) -> Result<pitr_directory::Taken> {
-        let options = pitr_directory::BackupOptions { codec: self.codec, ..options };
-        Ok(pitr_directory::backup(&self.objects, self.clock.as_ref(), name, folder, options)?)
-    }
-
-    /// Restores a folder from a snapshot. `progress` gets bytes done and total bytes, from several
-    /// threads.
-    pub fn restore_folder(
-        &self,
-        snapshot: &Snapshot,
-        output: &Path,
-        options: pitr_directory::RestoreOptions,
-        progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<pitr_directory::Restored> {
-        let chunks = self.chunks_to_read()?;
-        let (fs, now) = (self.fs.as_ref(), self.clock.now());
-        Ok(pitr_directory::restore(fs, &chunks, snapshot, output, options, now, progress)?)
+        path: &Path,
+        options: TakeOptions,
+    ) -> Result<Taken> {
+        let options = TakeOptions { codec: self.codec, ..options };
+        Ok(engine.need_take_snapshot()?.take(&self.engine_context(), name, path, options)?)
     }
 
     /// Checks the objects of the repository. `progress` is called from several threads.
@@ -257,29 +281,34 @@ impl Pitr {
         Ok(if execute { pruner.execute(now)? } else { pruner.plan(now)? })
     }
 
-    /// Starts to watch a SQLite database. Every commit after the return is captured.
+    /// Takes one snapshot of a live source, and archives every commit up to it. With `full` it reads the whole source.
     ///
     /// # Errors
-    /// [`Error::Sqlite`].
-    pub fn watch(&self, watched: WatchSource, options: WatchOptions, events: Events) -> Result<Watch> {
-        Ok(Watch::begin(
-            self.watch_context(),
-            watched,
-            WatchOptions { codec: self.codec, ..options },
-            events,
-        )?)
+    /// [`Error::Engine`] if the engine captures no commits, or if another process captures the source
+    /// ([`pitr_engine::Error::Watched`]); those of the engine.
+    pub fn capture_once(
+        &self,
+        engine: &dyn Engine,
+        source: &LiveSource,
+        options: CaptureOptions,
+        full: bool,
+        events: Events,
+    ) -> Result<Snapshot> {
+        let options = CaptureOptions { codec: self.codec, ..options };
+        Ok(engine.need_capture()?.backup(self.engine_context(), source, options, full, events)?)
     }
 
-    /// A fleet: watches any number of SQLite databases with a fixed number of threads.
+    /// A fleet that watches any number of an engine's live sources with a fixed number of threads.
     ///
     /// # Errors
-    /// [`Error::Sqlite`].
-    pub fn fleet(&self, options: WatchOptions) -> Result<Fleet> {
-        Ok(Fleet::new(self.watch_context(), WatchOptions { codec: self.codec, ..options })?)
+    /// [`Error::Engine`] if the engine captures no commits; those of the engine.
+    pub fn fleet(&self, engine: &dyn Engine, options: CaptureOptions) -> Result<Box<dyn Fleet>> {
+        let options = CaptureOptions { codec: self.codec, ..options };
+        Ok(engine.need_capture()?.fleet(self.engine_context(), options)?)
     }
 
-    fn watch_context(&self) -> WatchContext {
-        WatchContext {
+    fn engine_context(&self) -> EngineContext {
+        EngineContext {
             fs: Arc::clone(&self.fs),
             clock: Arc::clone(&self.clock),
             objects: self.objects.clone(),

@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod engines;
 mod error;
 mod facade;
 mod metadata;
@@ -43,6 +44,7 @@ pub use pitr_archive as archive;
 pub use pitr_codec as codec;
 pub use pitr_dedup as dedup;
 pub use pitr_directory as directory;
+pub use pitr_engine as engine;
 pub use pitr_format as format;
 pub use pitr_objects as objects;
 pub use pitr_prune as prune;

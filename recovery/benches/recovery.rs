@@ -7,14 +7,25 @@ use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SourceName, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
+use pitr_recovery::{
+    Error, History, Layout, Moment, RestoreOptions, RestoreState, RestoreTarget, Restorer, Target,
+};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, SnapshotMeta, write_full};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::{Env, OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::sync::Arc;
 
 const BLOCK: usize = 4096;
 const LEN: u64 = 256 << 20;
+
+#[derive(Debug)]
+struct OneFile;
+
+impl RestoreTarget for OneFile {
+    fn lay_out(&self, state: &RestoreState<'_>) -> Result<Layout, Error> {
+        state.single_file()
+    }
+}
 
 struct Memory(Vec<u8>);
 
@@ -57,7 +68,8 @@ fn prepare(dir: &std::path::Path) -> (Objects, SourceName) {
     let timeline = writer.claim_timeline(&first).expect("nobody else claims");
     let start = Start { timeline, gap: true, ..Start::first([1; 16]) };
     let (clock, options) = (Arc::new(SystemClock::new()), WalOptions::default());
-    let wal = Wal::create(Arc::new(OsFs), clock, &dir.join("log"), &start, &options).expect("a log");
+    let wal =
+        Wal::create(&Env::system().with_clock(clock), &dir.join("log"), &start, &options).expect("a log");
 
     let mut noise = Noise(88_172_645_463_325_252);
     let mut content = vec![0; LEN as usize];
@@ -106,8 +118,14 @@ fn bench(c: &mut Criterion) {
     let history = History::load(&objects, &source, None).expect("a history");
     let chunks = ChunkStore::open(objects).expect("a store");
     let (clock, progress) = (SystemClock::new(), |_| {});
-    let restorer =
-        Restorer { history: &history, chunks: &chunks, fs: &OsFs, clock: &clock, progress: &progress };
+    let restorer = Restorer {
+        history: &history,
+        chunks: &chunks,
+        target: &OneFile,
+        fs: &OsFs,
+        clock: &clock,
+        progress: &progress,
+    };
     let target = Target::at(Moment::Latest);
     let mut group = c.benchmark_group("recovery");
     group.sample_size(10).throughput(Throughput::BytesDecimal(LEN));

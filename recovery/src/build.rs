@@ -1,90 +1,185 @@
-//! Base and log into one file, every block written once.
+//! Base and log into the files of a result, every block written once.
 //!
 //! The merge says which blocks have an image: of the base only the others are read and written, extent by extent, then
-//! the images go to their places. Both passes run on all threads; since no two of them write the same byte, the result does
-//! not depend on their order or number (law 6).
+//! the images are written to their places. Both passes run on all threads. No two of them write the same byte, so the
+//! result does not depend on their order or number (law 6).
 
 use crate::error::{Error, Result};
-use pitr_archive::{FileChange, Image, Merged};
+use crate::layout::FilePlace;
+use crate::sink::{Sink, SinkFile};
+use pitr_archive::{BlockSet, FileChange, Image, Merged};
 use pitr_format::FileId;
 use pitr_snapshot::SnapshotReader;
-use pitr_vfs::{Buffer, File};
+use pitr_vfs::{Access, Buffer, File, FileSystem};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes at the head of the result that are written last.
-pub(crate) const HEAD_BYTES: u64 = 4096;
-/// A page of the system's cache, bytes.
-const PAGE_BYTES: u32 = 4096;
+/// Files that stay open for the images of the log. Others are opened for each image.
+const OPEN_MAX: usize = 256;
 
-/// The file that is built, without its head, which is kept until the end.
-pub(crate) struct Sink<'a> {
-    file: &'a dyn File,
-    len: u64,
-    is_cached: bool,
-    head: Mutex<Vec<u8>>,
-    written: AtomicU64,
+/// A file of the result, before it is written.
+#[derive(Debug)]
+pub(crate) struct PlannedFile {
+    /// Where it goes. The path is empty if the result is this file.
+    pub(crate) place: FilePlace,
+    /// Its length in the snapshot, bytes; 0 if the snapshot doesn't have it.
+    pub(crate) before: u64,
+    /// Its length in the result, bytes.
+    pub(crate) len: u64,
 }
 
-impl<'a> Sink<'a> {
-    /// A sink for a file of `len` bytes, all zeros so far, with the log that goes over it.
-    pub(crate) fn new(file: &'a dyn File, len: u64, change: Option<&FileChange>) -> io::Result<Self> {
-        file.set_len(len.max(crate::output::MARK.len() as u64))?;
-        let head = Mutex::new(vec![0; len.min(HEAD_BYTES) as usize]);
-        // Over parts of pages blocks are written only after the pages were read.
-        let is_cached = change.and_then(|change| change.block_bytes).is_some_and(|bytes| bytes < PAGE_BYTES);
-        Ok(Sink { file, len, is_cached, head, written: AtomicU64::new(0) })
-    }
-
-    /// Writes bytes; what lies behind the end of the file is left out.
-    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let fits = self.len.saturating_sub(offset).min(bytes.len() as u64);
-        let bytes = &bytes[..fits as usize];
-        self.written.fetch_add(fits, Ordering::Relaxed);
-        let in_head = HEAD_BYTES.saturating_sub(offset).min(fits) as usize;
-        if in_head > 0 {
-            let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-            head[offset as usize..offset as usize + in_head].copy_from_slice(&bytes[..in_head]);
-        }
-        let (bytes, offset) = (&bytes[in_head..], offset + in_head as u64);
-        match self.is_cached {
-            true => self.file.write_all_at(bytes, offset),
-            false => self.file.write_once_at(bytes, offset),
-        }
-    }
-
-    /// Bytes written so far.
-    pub(crate) fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
-    }
-
-    /// Cuts the file to its exact length and gives back its head.
-    pub(crate) fn finish(self) -> io::Result<Vec<u8>> {
-        if self.len < crate::output::MARK.len() as u64 {
-            // A file shorter than the mark loses it here; such a one is no database.
-            self.file.set_len(self.len)?;
-        }
-        Ok(self.head.into_inner().unwrap_or_else(PoisonError::into_inner))
+impl PlannedFile {
+    /// Bytes that it takes on the disk.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        let holes = self.place.holes.iter().flatten().map(|(from, to)| to.saturating_sub(*from)).sum();
+        self.len.saturating_sub(holes)
     }
 }
 
-/// Writes what stays of a snapshot's file.
-pub(crate) struct BaseWriter<'a, 's> {
-    pub(crate) sink: &'a Sink<'s>,
-    pub(crate) base: &'a SnapshotReader,
-    pub(crate) file: FileId,
+/// Builds the files of a result under its temporary name.
+pub(crate) struct Builder<'a> {
+    pub(crate) fs: &'a dyn FileSystem,
+    /// The temporary name.
+    pub(crate) root: &'a Path,
+    /// The result, if it is one file.
+    pub(crate) single: Option<Arc<dyn File>>,
+    pub(crate) base: Option<&'a SnapshotReader>,
+    pub(crate) merged: &'a Merged,
+    pub(crate) mark: Option<&'static [u8]>,
+    /// The existing output, whose extents may be reused.
+    pub(crate) old: Option<&'a Path>,
+}
+
+/// The files that are not done when the base is written.
+#[derive(Default)]
+pub(crate) struct Written<'a> {
+    /// Files that have a mark, or that the log changes; the result itself if it is one file.
+    pub(crate) sinks: BTreeMap<FileId, Sink<'a>>,
+    /// Bytes written from the snapshot.
+    pub(crate) base_bytes: u64,
+    /// Of these, bytes of the existing output.
+    pub(crate) reused_bytes: u64,
+}
+
+impl<'a> Builder<'a> {
+    /// Extents of the base that the files have.
+    pub(crate) fn extents(&self, files: &[PlannedFile]) -> Result<u64> {
+        files.iter().map(|planned| self.extents_of(planned)).sum()
+    }
+
+    fn extents_of(&self, planned: &PlannedFile) -> Result<u64> {
+        match self.base.filter(|_| planned.before > 0) {
+            Some(base) => Ok(base.extents(planned.place.file)?),
+            None => Ok(0),
+        }
+    }
+
+    /// Creates the files and writes what the log leaves of the base.
+    pub(crate) fn write_base(
+        &self,
+        files: Vec<PlannedFile>,
+        tick: &(dyn Fn() + Sync),
+    ) -> Result<Written<'a>> {
+        let written = Mutex::new(Written::default());
+        // Small files side by side, large ones one after the other by all threads.
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        for planned in files {
+            let is_small = self.extents_of(&planned)? <= 1;
+            if is_small { &mut small } else { &mut large }.push(planned);
+        }
+        small.into_par_iter().try_for_each(|planned| self.write_one(planned, tick, &written))?;
+        large.into_iter().try_for_each(|planned| self.write_one(planned, tick, &written))?;
+        Ok(written.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write_one(
+        &self,
+        planned: PlannedFile,
+        tick: &(dyn Fn() + Sync),
+        written: &Mutex<Written<'a>>,
+    ) -> Result<()> {
+        let has_base = planned.before > 0;
+        let PlannedFile { place: FilePlace { file, path, holes }, len, .. } = planned;
+        let change = self.merged.files().get(&file);
+        let (at, created) = self.create(&path)?;
+        let about = SinkFile { len, holes, change, mark: self.mark };
+        let mut sink = Sink::begin(self.fs, at, created, about)?;
+        let reused = match self.base.filter(|_| has_base) {
+            None => 0,
+            Some(base) => {
+                let (old, replaced) = (self.open_old(&path)?, self.merged.blocks(file));
+                BaseWriter { sink: &sink, base, file, change, replaced, tick }.write(old.as_deref())?
+            }
+        };
+        let is_unfinished = self.single.is_some() || self.mark.is_some() || change.is_some();
+        let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.base_bytes += sink.written();
+        written.reused_bytes += reused;
+        if is_unfinished {
+            if written.sinks.len() >= OPEN_MAX {
+                sink.close();
+            }
+            written.sinks.insert(file, sink);
+        }
+        Ok(())
+    }
+
+    fn create(&self, path: &Path) -> Result<(PathBuf, Arc<dyn File>)> {
+        if let Some(single) = &self.single {
+            return Ok((self.root.to_owned(), Arc::clone(single)));
+        }
+        let at = self.root.join(path);
+        let created = self.fs.create_private(&at).map_err(Error::io("create", &at))?;
+        Ok((at, created))
+    }
+
+    /// The file of the existing output in the place of one that is built.
+    fn open_old(&self, path: &Path) -> Result<Option<Arc<dyn File>>> {
+        let Some(old) = self.old else { return Ok(None) };
+        if self.single.is_none() {
+            // One that can't be read is of no use.
+            return Ok(self.fs.open(&old.join(path), Access::Read).ok());
+        }
+        match self.fs.open(old, Access::Read) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some).map_err(Error::io("open", old)),
+        }
+    }
+}
+
+/// Writes the surviving images of the log.
+pub(crate) fn write_images(
+    sinks: &BTreeMap<FileId, Sink<'_>>,
+    merged: &Merged,
+    tick: &(dyn Fn() + Sync),
+) -> Result<()> {
+    merged.par_for_each(|image: Image<'_>| {
+        tick();
+        let sink = sinks.get(&image.file).ok_or(Error::NotLaidOut { file: image.file })?;
+        // The index was checked: block numbers times block size stay within their range.
+        sink.write(image.block * image.data.len() as u64, image.data)
+    })
+}
+
+/// Writes what the log leaves of a snapshot's file.
+struct BaseWriter<'a> {
+    sink: &'a Sink<'a>,
+    base: &'a SnapshotReader,
+    file: FileId,
     /// What the log does to the file.
-    pub(crate) change: Option<&'a FileChange>,
-    pub(crate) failed: &'a (dyn Fn(io::Error) -> Error + Sync),
-    pub(crate) tick: &'a (dyn Fn() + Sync),
+    change: Option<&'a FileChange>,
+    /// The blocks that images of the log replace.
+    replaced: Option<&'a BlockSet>,
+    tick: &'a (dyn Fn() + Sync),
 }
 
-impl BaseWriter<'_, '_> {
+impl BaseWriter<'_> {
     /// Writes it; extents that `old` holds are taken from there. Returns how many bytes these are.
-    pub(crate) fn write(&self, old: Option<&dyn File>) -> Result<u64> {
+    fn write(&self, old: Option<&dyn File>) -> Result<u64> {
         let end = self.end()?;
         let mut wanted = Vec::new();
         for extent in 0..self.base.extents(self.file)? {
@@ -102,23 +197,33 @@ impl BaseWriter<'_, '_> {
             let mut taken = taken.into_iter();
             wanted.retain(|_| taken.next() == Some(0));
         }
-        self.base.read_extents(self.file, &wanted, |extent, bytes| self.put(extent, bytes, end).map(drop))?;
+        match wanted[..] {
+            // The one extent of a small file is read by this thread: other threads read other files.
+            [only] => drop(self.put(only, &self.base.read_extent(self.file, only)?, end)?),
+            _ => self
+                .base
+                .read_extents(self.file, &wanted, |extent, bytes| self.put(extent, bytes, end).map(drop))?,
+        }
         Ok(reused)
     }
 
-    /// Where what stays of the base ends.
+    /// End of the bytes that the log leaves of the base.
     fn end(&self) -> Result<u64> {
         let len = self.base.file(self.file)?.len;
-        Ok(self.change.map_or(len, |change| len.min(change.min_len)).min(self.sink.len))
+        Ok(self.change.map_or(len, |change| len.min(change.min_len)).min(self.sink.len()))
     }
 
     fn span(&self, extent: u64) -> Result<Range<u64>> {
         Ok(self.base.span(self.file, extent)?)
     }
 
-    /// What stays of an extent that lies there.
+    /// The runs of an extent that the log leaves.
     fn kept(&self, span: &Range<u64>, end: u64) -> Vec<(u64, u64)> {
-        if span.start < end { kept(span.start, span.end.min(end), self.change) } else { Vec::new() }
+        if span.start >= end {
+            return Vec::new();
+        }
+        let block_bytes = self.change.and_then(|change| change.block_bytes);
+        kept(span.start, span.end.min(end), block_bytes.zip(self.replaced))
     }
 
     /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the file's length
@@ -130,21 +235,17 @@ impl BaseWriter<'_, '_> {
         if !is_there || !self.base.is_extent(self.file, extent, bytes)? {
             return Ok(0);
         }
-        // An extent of zeros is there, and costs nothing to have taken.
+        // An extent of zeros writes nothing, and counts as taken all the same.
         Ok(self.put(extent, bytes, end)?.max(1))
     }
 
-    /// Writes what stays of an extent; returns how many bytes it wrote.
+    /// Writes what the log leaves of an extent; returns how many bytes it wrote.
     fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<u64> {
         let (span, mut written) = (self.span(extent)?, 0);
         for (from, to) in self.kept(&span, end) {
             // An extent holds all of the file's bytes from its start, and runs end where the file does.
             let part = &bytes[(from - span.start) as usize..(to - span.start) as usize];
-            // Zeros are there already; runs of them stay holes.
-            if part.iter().any(|byte| *byte != 0) {
-                self.sink.write(from, part).map_err(self.failed)?;
-                written += part.len() as u64;
-            }
+            written += self.sink.write_over_zeros(from, part)?;
         }
         (self.tick)();
         Ok(written)
@@ -152,16 +253,15 @@ impl BaseWriter<'_, '_> {
 }
 
 /// The runs of bytes between two offsets that no image replaces.
-fn kept(start: u64, end: u64, change: Option<&FileChange>) -> Vec<(u64, u64)> {
-    let Some((change, block_bytes)) = change.and_then(|c| Some((c, u64::from(c.block_bytes?)))) else {
-        return vec![(start, end)];
-    };
+fn kept(start: u64, end: u64, replaced: Option<(u32, &BlockSet)>) -> Vec<(u64, u64)> {
+    let Some((block_bytes, replaced)) = replaced else { return vec![(start, end)] };
+    let block_bytes = u64::from(block_bytes);
     let mut runs: Vec<(u64, u64)> = Vec::new();
     let mut at = start;
     while at < end {
         let block = at / block_bytes;
         let next = ((block + 1) * block_bytes).min(end);
-        if !change.blocks.contains(block) {
+        if !replaced.contains(block) {
             match runs.last_mut() {
                 Some(run) if run.1 == at => run.1 = next,
                 _ => runs.push((at, next)),
@@ -170,20 +270,6 @@ fn kept(start: u64, end: u64, change: Option<&FileChange>) -> Vec<(u64, u64)> {
         at = next;
     }
     runs
-}
-
-/// Writes the surviving images of a file.
-pub(crate) fn write_images(
-    sink: &Sink<'_>,
-    merged: &Merged,
-    failed: &(dyn Fn(io::Error) -> Error + Sync),
-    tick: &(dyn Fn() + Sync),
-) -> Result<()> {
-    merged.par_for_each(|image: Image<'_>| {
-        tick();
-        // The index was checked: block numbers times block size stay within their range.
-        sink.write(image.block * image.data.len() as u64, image.data).map_err(failed)
-    })
 }
 
 #[cfg(test)]
@@ -196,12 +282,12 @@ mod tests {
         fn what_is_kept_is_what_no_image_replaces(
             replaced in prop::collection::btree_set(0u64..40, 0..30), start in 0u64..20, len in 0u64..6000,
         ) {
-            let mut change = FileChange { block_bytes: Some(512), ..FileChange::default() };
+            let mut blocks = BlockSet::default();
             for block in &replaced {
-                change.blocks.insert(*block);
+                blocks.insert(*block);
             }
             let (start, end) = (start * 512, start * 512 + len);
-            let runs = kept(start, end, Some(&change));
+            let runs = kept(start, end, Some((512, &blocks)));
             for at in start..end {
                 let inside = runs.iter().any(|(from, to)| (*from..*to).contains(&at));
                 prop_assert_eq!(inside, !replaced.contains(&(at / 512)), "{}", at);

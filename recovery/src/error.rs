@@ -3,7 +3,7 @@
 use crate::target::{Point, Stop, Target};
 use pitr_archive::Cause;
 use pitr_format::{FileId, Lsn, Severity, Timestamp, TxId};
-use pitr_snapshot::DamagedRoot;
+use pitr_snapshot::{BoxError, DamagedRoot};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,14 +41,20 @@ pub enum Error {
         /// What stands there.
         path: PathBuf,
     },
+    /// The temporary name beside the output is taken by something that no restore of pitr left.
+    #[error("{}: is needed as a temporary name, and no restore of pitr left it there; nothing was changed", path.display())]
+    InTheWay {
+        /// The file or folder of that name.
+        path: PathBuf,
+    },
     /// Another restore builds the same output.
     #[error("{}: another restore is building it", path.display())]
     Locked {
         /// The output.
         path: PathBuf,
     },
-    /// A path that can't be the name of a file.
-    #[error("{} cannot be the name of a restored file", path.display())]
+    /// A path that can't be the name of a file or folder.
+    #[error("{} cannot be the name of a restored file or folder", path.display())]
     Output {
         /// The path.
         path: PathBuf,
@@ -79,11 +85,31 @@ pub enum Error {
         /// The file system's answer.
         source: io::Error,
     },
-    /// The state has more than one file.
-    #[error("the state holds {files} files; only a single file can be restored to one path")]
+    /// The state has more than one file, and its engine restores one.
+    #[error("the state holds {files} files; its engine restores a single one")]
     SeveralFiles {
         /// How many.
         files: usize,
+    },
+    /// An engine's layout leaves the output.
+    #[error("the engine's layout names {}, which is not inside the output", path.display())]
+    Outside {
+        /// The path.
+        path: PathBuf,
+    },
+    /// An engine's layout leaves out a file that the log changes.
+    #[error("the engine's layout has no place for file {file}, which the log changes")]
+    NotLaidOut {
+        /// The file.
+        file: FileId,
+    },
+    /// The engine could not lay out or finish its files.
+    #[error("{source}")]
+    Engine {
+        /// What a caller can do about it.
+        severity: Severity,
+        /// The engine's error.
+        source: BoxError,
     },
     /// The log touches a file that the snapshot does not know, or in blocks of another size.
     #[error("the log does not go with the snapshot: file {file}")]
@@ -210,8 +236,14 @@ impl Error {
             Error::Snapshot(e) => e.kind().severity(),
             Error::Locked { .. } => Severity::Retry,
             Error::OtherShape { .. } | Error::Damaged(_) => Severity::Fatal,
+            Error::Engine { severity, .. } => *severity,
             _ => Severity::Fix,
         }
+    }
+
+    /// An engine's own error, for what a caller can do about it.
+    pub fn engine(severity: Severity, source: impl Into<BoxError>) -> Error {
+        Error::Engine { severity, source: source.into() }
     }
 
     pub(crate) fn unreachable(

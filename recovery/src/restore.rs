@@ -1,32 +1,33 @@
 //! Building a file as of a plan.
 
-use crate::build::{BaseWriter, Sink, write_images};
+use crate::build::{Builder, PlannedFile, Written, write_images};
 use crate::error::{Error, Result};
 use crate::history::History;
-use crate::output::{Place, Published, check_room};
+use crate::layout::{FilePlace, Finished, Layout, RestoreState, RestoreTarget, Unfinished};
 use crate::plan::Plan;
+use crate::sink::Sink;
+use crate::staged::{OutputRules, StagedOutput, check_room};
 use crate::target::Point;
 use pitr_archive::{Fingerprint, Merged};
 use pitr_dedup::ChunkStore;
 use pitr_format::{FileId, TimelineId};
 use pitr_snapshot::{Snapshot, SnapshotId, SnapshotReader};
-use pitr_vfs::{Access, Attributes, Clock, File, FileSystem};
+use pitr_vfs::{Attributes, Clock, FileSystem};
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Settings of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreOptions {
-    /// Where the result goes.
+    /// Path of the result.
     pub output: PathBuf,
-    /// Move aside what stands there instead of refusing. Nothing is deleted.
+    /// Moves an existing output aside instead of refusing it. Nothing is deleted.
     pub force: bool,
-    /// Take from what stands at the output whatever is still as the snapshot has it, as its hash tells and nothing else;
-    /// what stood there is moved aside.
+    /// Reuses extents of the existing output whose hash matches the snapshot; the output is moved aside.
     pub delta: bool,
     /// Number of threads; as many as there are cores if not set. The result does not depend on it.
     pub workers: Option<NonZeroUsize>,
@@ -38,18 +39,18 @@ pub struct RestoreOptions {
 pub enum Phase {
     /// Reading the footers of the log.
     Index,
-    /// Writing what stays of the snapshot.
+    /// Writing what the log leaves of the snapshot.
     Base,
-    /// Writing what the log holds.
+    /// Writing the images of the log.
     Log,
-    /// Making it durable and giving it its name.
+    /// Making the result durable and giving it its name.
     Finish,
 }
 
 /// How far a restore has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The part that is under way.
+    /// The current part.
     pub phase: Phase,
     /// Units done: extents of the base, images of the log.
     pub done: u64,
@@ -79,13 +80,15 @@ pub struct Restored {
     pub timeline: TimelineId,
     /// The state.
     pub reached: Point,
-    /// Length of the result, bytes.
+    /// Files of the result.
+    pub files: u64,
+    /// Length of the result, of all files together, bytes.
     pub bytes: u64,
-    /// What the result looks like; `None` if it is empty.
+    /// Fingerprint of a result that is one file; `None` if that is empty, and for a folder.
     pub fingerprint: Option<Fingerprint>,
     /// Bytes written that came from the snapshot.
     pub base_bytes: u64,
-    /// Of these, bytes that stood at the output already.
+    /// Of these, bytes that the existing output had already.
     pub reused_bytes: u64,
     /// Bytes of log that the archive holds between the snapshot and the state, decoded.
     pub wal_bytes: u64,
@@ -95,17 +98,22 @@ pub struct Restored {
     pub workers: usize,
     /// How long each part took.
     pub phases: Phases,
-    /// What stood at the output, under its new names.
+    /// New names of the output and the companions that were moved aside.
     pub moved_aside: Vec<PathBuf>,
-    /// Owner and permissions that the result should have and could not be given: only root gives files away. Then it is
-    /// readable by no group that the source was not readable by.
+    /// Owner and permissions that a result of one file should have and could not be given: only root gives files away.
+    /// Then it is readable by no group that the source was not readable by.
     pub not_given: Option<Attributes>,
+    /// Files whose source could not be read whole when the snapshot was taken: they are missing, or end in zeros.
+    /// Relative paths.
+    pub incomplete: Vec<PathBuf>,
+    /// Files and folders whose owner could not be restored, because only root gives files away.
+    pub kept_owners: u64,
 }
 
 /// The room that a restore takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Length of the result, bytes.
+    /// Length of the result without its known holes, bytes.
     pub needed: u64,
     /// Bytes that can be stored in the output's folder, if that is known.
     pub free: Option<u64>,
@@ -115,11 +123,15 @@ pub struct Room {
 struct Prepared {
     merged: Merged,
     base: Option<SnapshotReader>,
-    file: FileId,
-    /// Length of the file in the snapshot, bytes.
-    before: u64,
-    /// Length of the result, bytes.
-    len: u64,
+    /// Folders of a result that is a folder.
+    folders: Option<Vec<PathBuf>>,
+    files: Vec<PlannedFile>,
+}
+
+impl Prepared {
+    fn needed(&self) -> u64 {
+        self.files.iter().fold(0, |sum, planned| sum.saturating_add(planned.stored_bytes()))
+    }
 }
 
 /// What a restore works with.
@@ -128,24 +140,26 @@ pub struct Restorer<'a> {
     pub history: &'a History,
     /// The chunks of its snapshots.
     pub chunks: &'a ChunkStore,
+    /// How the engine's files are restored.
+    pub target: &'a dyn RestoreTarget,
     /// The file system of the output.
     pub fs: &'a dyn FileSystem,
-    /// The clock that phases are timed with, and that names what is moved aside.
+    /// The clock that times the phases and names what is moved aside.
     pub clock: &'a dyn Clock,
-    /// Is told how far it is, from several threads.
+    /// Called with the progress, from several threads.
     pub progress: &'a (dyn Fn(Progress) + Sync),
 }
 
 impl Restorer<'_> {
     /// Builds the state of `plan` at the output.
     ///
-    /// The database that is being protected is never touched, and a half built file never bears the output's name
-    /// (law 4).
+    /// The source is never touched, and a half built result never has the output's name (law 4).
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Locked`], [`Error::Io`] about the output; [`pitr_archive::Error::Logical`] in
-    /// [`Error::Archive`] if a transaction of the state logged records that only its engine can apply, before anything is
-    /// written; those of reading the repository.
+    /// Those of [`StagedOutput::take`] about the output; [`Error::NoRoom`], [`Error::Io`];
+    /// [`pitr_archive::Error::Logical`] in [`Error::Archive`] if a transaction of the state logged records that only its
+    /// engine can apply, before anything is written; those of the engine's [`RestoreTarget`]; those of reading the
+    /// repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
         match options.workers {
             None => self.build(plan, options),
@@ -161,51 +175,64 @@ impl Restorer<'_> {
         let (stop, ranges, log_bytes) = (plan.stop.get(), plan.pieces.len(), plan.stored_log_bytes);
         tracing::info!(base, stop, ranges, log_bytes, "restores");
         let force = options.force || options.delta;
-        let old = if options.delta { self.standing(options)? } else { None };
-        let place = Place::take(self.fs, &options.output, force)?;
+        let rules = OutputRules { force, companions: self.target.companions() };
+        let mut staged = StagedOutput::take(self.fs, &options.output, rules)?;
         let mut watch = Watch { clock: self.clock, last: self.clock.monotonic() };
         let mut phases = Phases::default();
 
         (self.progress)(Progress { phase: Phase::Index, done: 0, total: plan.pieces.len() as u64 });
-        let Prepared { merged, base, file, before, len } = self.prepare(plan)?;
-        check_room(self.fs, &options.output, len)?;
-        // From here on something is written. A log that can't be restored was refused before (FAILURES 52).
-        let output = place.create()?;
-        let change = merged.files().get(&file);
+        let mut prepared = self.prepare(plan)?;
+        check_room(self.fs, &options.output, prepared.needed())?;
+        let bytes = prepared.files.iter().map(|planned| planned.len).sum();
         phases.index = watch.lap();
 
-        let sink = Sink::new(output.file(), len, change).map_err(output.failed("lengthen"))?;
-        let failed = |source| output.failed("write")(source);
-        let mut reused_bytes = 0;
-        if let Some(base) = base.as_ref().filter(|_| before > 0) {
-            let total = base.extents(file)?;
-            let tick = self.ticker(Phase::Base, total);
-            reused_bytes = BaseWriter { sink: &sink, base, file, change, failed: &failed, tick: &tick }
-                .write(old.as_deref())?;
-        }
-        let base_bytes = sink.written();
+        // From here on something is written. A log that can't be restored was refused before (FAILURES 52).
+        let files = std::mem::take(&mut prepared.files);
+        let count = files.len() as u64;
+        let single = match &prepared.folders {
+            None => Some(staged.create_file()?),
+            Some(folders) => {
+                staged.create_folder()?;
+                self.create_folders(staged.partial(), folders)?;
+                None
+            }
+        };
+        let root = staged.partial().to_owned();
+        let Prepared { merged, base, folders, .. } = &prepared;
+        let builder = Builder {
+            fs: self.fs,
+            root: &root,
+            single,
+            base: base.as_ref(),
+            merged,
+            mark: self.target.mark(),
+            old: options.delta.then_some(options.output.as_path()),
+        };
+        let tick = self.ticker(Phase::Base, builder.extents(&files)?);
+        let Written { sinks, base_bytes, reused_bytes } = builder.write_base(files, &tick)?;
         phases.base = watch.lap();
 
-        write_images(&sink, &merged, &failed, &self.ticker(Phase::Log, merged.survivors()))?;
+        write_images(&sinks, merged, &self.ticker(Phase::Log, merged.survivors()))?;
         phases.log = watch.lap();
 
         (self.progress)(Progress { phase: Phase::Finish, done: 0, total: 1 });
-        let head = sink.finish().map_err(output.failed("cut"))?;
-        let block_bytes = match change.and_then(|change| change.block_bytes) {
-            None => base.as_ref().and_then(|base| base.file(file).ok()).map(|shape| shape.block_bytes),
-            known => known,
-        };
-        let fingerprint =
-            fingerprint(output.file(), &head, len, block_bytes).map_err(output.failed("read"))?;
-        let attributes = self.snapshot(plan)?.and_then(|snapshot| snapshot.meta.attributes);
-        let Published { moved_aside, not_given } =
-            output.publish(&head, attributes, force, self.clock.now())?;
+        sinks.values().try_for_each(Sink::cut)?;
+        let fingerprint = if folders.is_none() { self.fingerprint(&prepared, &sinks)? } else { None };
+        let Finished { incomplete, kept_owners } = self.finish(plan, &prepared, &root, &sinks)?;
+        let mut not_given = None;
+        if folders.is_none() {
+            not_given = staged.dress(self.snapshot(plan)?.and_then(|snapshot| snapshot.meta.attributes))?;
+        }
+        self.make_durable(&root, folders.is_some(), &sinks)?;
+        drop(sinks);
+        let moved_aside = staged.publish(self.clock.now())?;
         phases.finish = watch.lap();
         Ok(Restored {
             snapshot: plan.snapshot,
             timeline: plan.reached.timeline,
             reached: plan.reached,
-            bytes: len,
+            files: count,
+            bytes,
             fingerprint,
             base_bytes,
             reused_bytes,
@@ -215,7 +242,43 @@ impl Restorer<'_> {
             phases,
             moved_aside,
             not_given,
+            incomplete,
+            kept_owners,
         })
+    }
+
+    fn create_folders(&self, root: &Path, folders: &[PathBuf]) -> Result<()> {
+        folders.iter().try_for_each(|folder| {
+            let at = root.join(folder);
+            self.fs.create_dir(&at).map_err(Error::io("create", &at))
+        })
+    }
+
+    /// Lets the engine end the restore, then replaces the marks: everything else is durable before that (FAILURES 32).
+    fn finish(
+        &self,
+        plan: &Plan,
+        prepared: &Prepared,
+        root: &Path,
+        sinks: &BTreeMap<FileId, Sink<'_>>,
+    ) -> Result<Finished> {
+        let unfinished =
+            Unfinished { fs: self.fs, path: root, base: prepared.base.as_ref(), reached: plan.reached };
+        if self.target.mark().is_none() {
+            return self.target.finish(&unfinished);
+        }
+        sinks.values().try_for_each(Sink::write_rest_of_head)?;
+        self.make_durable(root, prepared.folders.is_some(), sinks)?;
+        let finished = self.target.finish(&unfinished)?;
+        sinks.values().try_for_each(Sink::write_first_sector)?;
+        Ok(finished)
+    }
+
+    fn make_durable(&self, root: &Path, is_folder: bool, sinks: &BTreeMap<FileId, Sink<'_>>) -> Result<()> {
+        match is_folder {
+            true => self.fs.sync_below(root).map_err(Error::io("sync", root)),
+            false => sinks.values().try_for_each(Sink::sync),
+        }
     }
 
     /// The room that the plan's result takes, and what there is. Reads footers; writes nothing.
@@ -223,27 +286,41 @@ impl Restorer<'_> {
     /// # Errors
     /// [`Error::NoRoom`], [`Error::NoFolder`]; those of reading the repository.
     pub fn room(&self, plan: &Plan, output: &Path) -> Result<Room> {
-        let needed = self.prepare(plan)?.len;
+        let needed = self.prepare(plan)?.needed();
         Ok(Room { needed, free: check_room(self.fs, output, needed)? })
     }
 
     fn prepare(&self, plan: &Plan) -> Result<Prepared> {
         let merged = Merged::new(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
         let base = self.base(plan)?;
-        let file = only_file(base.as_ref(), &merged)?;
-        let before = base.as_ref().map_or(Ok(0), |base| base.file(file).map(|shape| shape.len));
-        let before = before.or_else(|e| if base_lacks(&e) { Ok(0) } else { Err(e) })?;
-        let change = merged.files().get(&file);
-        let len = change.map_or(before, |change| change.len_after(before));
-        Ok(Prepared { merged, base, file, before, len })
+        let state = RestoreState { base: base.as_ref(), changes: merged.files() };
+        let (folders, places) = match self.target.lay_out(&state)? {
+            Layout::File(file) => (None, vec![FilePlace::new(file, PathBuf::new())]),
+            Layout::Folder(layout) => {
+                layout.check(merged.files())?;
+                (Some(layout.folders), layout.files)
+            }
+        };
+        let planned = places.into_iter().map(|place| {
+            let before = base.as_ref().map_or(Ok(0), |base| base.file(place.file).map(|shape| shape.len));
+            let before = before.or_else(|e| if base_lacks(&e) { Ok(0) } else { Err(e) })?;
+            let len = merged.files().get(&place.file).map_or(before, |change| change.len_after(before));
+            Ok(PlannedFile { place, before, len })
+        });
+        let files = planned.collect::<Result<_>>()?;
+        Ok(Prepared { merged, base, folders, files })
     }
 
-    /// What stands at the output.
-    fn standing(&self, options: &RestoreOptions) -> Result<Option<Arc<dyn File>>> {
-        match self.fs.open(&options.output, Access::Read) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            other => other.map(Some).map_err(Error::io("open", &options.output)),
-        }
+    /// The fingerprint of the one file of a result, which is written except for its head.
+    fn fingerprint(
+        &self,
+        prepared: &Prepared,
+        sinks: &BTreeMap<FileId, Sink<'_>>,
+    ) -> Result<Option<Fingerprint>> {
+        let Some((file, sink)) = sinks.first_key_value() else { return Ok(None) };
+        let changed = prepared.merged.files().get(file).and_then(|change| change.block_bytes);
+        let of_base = || prepared.base.as_ref()?.file(*file).ok().map(|shape| shape.block_bytes);
+        fingerprint(sink, changed.or_else(of_base))
     }
 
     fn snapshot(&self, plan: &Plan) -> Result<Option<&Snapshot>> {
@@ -258,7 +335,7 @@ impl Restorer<'_> {
         Ok(Some(SnapshotReader::open(self.chunks.clone(), manifest)))
     }
 
-    /// Counts units of a phase. Tells of every 64th, so that a callback costs nothing.
+    /// Counts units of a phase. Reports every 64th, so that the callback costs nothing.
     fn ticker(&self, phase: Phase, total: u64) -> impl Fn() + Sync {
         let done = AtomicU64::new(0);
         move || {
@@ -270,29 +347,11 @@ impl Restorer<'_> {
     }
 }
 
-/// The file of the state, if it has one or none.
-fn only_file(base: Option<&SnapshotReader>, merged: &Merged) -> Result<FileId> {
-    let of_base =
-        base.map_or(&[][..], |base| base.manifest().files.as_slice()).iter().map(|entry| entry.shape.file);
-    let mut files: Vec<FileId> = of_base.chain(merged.files().keys().copied()).collect();
-    files.sort_unstable();
-    files.dedup();
-    match files[..] {
-        [] => Ok(FileId::FIRST),
-        [file] => Ok(file),
-        _ => Err(Error::SeveralFiles { files: files.len() }),
-    }
-}
-
-/// The fingerprint of a file that is built except for its head.
-fn fingerprint(
-    file: &dyn File,
-    head: &[u8],
-    len: u64,
-    block_bytes: Option<u32>,
-) -> io::Result<Option<Fingerprint>> {
+fn fingerprint(sink: &Sink<'_>, block_bytes: Option<u32>) -> Result<Option<Fingerprint>> {
+    let len = sink.len();
     let Some(block_bytes) = block_bytes.filter(|bytes| *bytes > 0 && len > 0) else { return Ok(None) };
-    let read = |number: u64, out: &mut [u8]| {
+    let (file, head) = (sink.file()?, sink.head());
+    let read = |number: u64, out: &mut [u8]| -> io::Result<()> {
         let from = number * u64::from(block_bytes);
         let rest = (len - from).min(out.len() as u64) as usize;
         out.fill(0);
@@ -304,7 +363,8 @@ fn fingerprint(
         }
         Ok(())
     };
-    Fingerprint::of(block_bytes, len.div_ceil(u64::from(block_bytes)), read).map(Some)
+    let found = Fingerprint::of(block_bytes, len.div_ceil(u64::from(block_bytes)), read);
+    found.map(Some).map_err(Error::io("read", sink.path()))
 }
 
 fn base_lacks(error: &pitr_snapshot::Error) -> bool {

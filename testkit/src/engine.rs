@@ -7,7 +7,7 @@
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, Timestamp, TxId};
 use pitr_vfs::sim::{Rng, SimClock};
-use pitr_vfs::{Clock, FileSystem};
+use pitr_vfs::{Clock, Env, FileSystem};
 use pitr_wal::{BatchBuilder, Committed, Start, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +39,12 @@ impl PageEngine {
         let segment_size = SegmentSize::new(16 << 10).expect("the smallest size");
         let start = Start { segment_size, ..Start::first(LOG_ID) };
         let options = WalOptions { background: false, ..WalOptions::default() };
-        let wal = Wal::create(fs, Arc::clone(&clock) as Arc<dyn Clock>, dir, &start, &options);
+        let wal = Wal::create(
+            &Env::system().with_fs(fs).with_clock(Arc::clone(&clock) as Arc<dyn Clock>),
+            dir,
+            &start,
+            &options,
+        );
         let wal = wal.expect("the folder is empty");
         let (pages, rng) = (vec![0; pages * page_bytes], Rng::new(seed));
         PageEngine { wal, clock, pages, page_bytes, rng, last_tx: 0 }

@@ -171,8 +171,8 @@ pub trait FileSystem: Send + Sync + Debug {
         Ok(None)
     }
 
-    /// Renames the file `from` to `to`, atomically. Returns [`io::ErrorKind::AlreadyExists`] if
-    /// `to` exists. Durable after [`FileSystem::sync_dir`].
+    /// Renames the file or folder `from` to `to`, atomically. Returns
+    /// [`io::ErrorKind::AlreadyExists`] if `to` exists. Durable after [`FileSystem::sync_dir`].
     fn publish(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name. Durable after [`FileSystem::sync_dir`].
@@ -190,8 +190,27 @@ pub trait FileSystem: Send + Sync + Debug {
         self.create_dir_all(dir)
     }
 
+    /// Creates one folder, for its owner alone. Returns [`io::ErrorKind::AlreadyExists`] if the
+    /// name is taken. Durable after [`FileSystem::sync_dir`] of its parent.
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Removes a file, or a folder with everything in it. Symbolic links are removed, never
+    /// followed. Durable after [`FileSystem::sync_dir`] of its parent.
+    fn remove_all(&self, path: &Path) -> io::Result<()> {
+        self.remove_file(path)
+    }
+
     /// Makes the current names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes everything below a folder durable: names, bytes and metadata.
+    fn sync_below(&self, dir: &Path) -> io::Result<()> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// True if the name exists.
     fn exists(&self, path: &Path) -> io::Result<bool>;

@@ -162,9 +162,32 @@ impl FileSystem for OsFs {
         self.sync_dir(parent)
     }
 
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(FOLDER_MODE).create(dir)
+    }
+
+    fn remove_all(&self, path: &Path) -> io::Result<()> {
+        if !fs::symlink_metadata(path)?.is_dir() {
+            return fs::remove_file(path);
+        }
+        fs::remove_dir_all(path).or_else(|_| {
+            unlock_folders(path)?;
+            fs::remove_dir_all(path)
+        })
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let flags = OFlags::DIRECTORY.bits() as i32; // opens only folders
-        OpenOptions::new().read(true).custom_flags(flags).open(dir)?.sync_all()
+        open_folder(dir)?.sync_all()
+    }
+
+    fn sync_below(&self, dir: &Path) -> io::Result<()> {
+        // One call for any number of files. It writes back the rest of the file system too.
+        let opened = match open_folder(dir) {
+            // Its mode keeps its owner out. It has the file system of its parent.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_folder(parent_of(dir)),
+            other => other,
+        };
+        Ok(rustix::fs::syncfs(opened?)?)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -192,6 +215,27 @@ impl FileSystem for OsFs {
             }
         }
     }
+}
+
+/// Opens a folder, and nothing else.
+fn open_folder(dir: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::DIRECTORY.bits() as i32;
+    OpenOptions::new().read(true).custom_flags(flags).open(dir)
+}
+
+/// Lets the owner into every folder below and including `dir`, whatever modes they were given.
+fn unlock_folders(dir: &Path) -> io::Result<()> {
+    let mut waiting = vec![dir.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(FOLDER_MODE))?;
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                waiting.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn create(path: &Path) -> io::Result<fs::File> {
@@ -304,6 +348,30 @@ mod tests {
         assert!(OsFs.create_dir_all(&deep.join("f")).is_err());
         assert_eq!(parent_of(Path::new("x")), Path::new("."));
         assert_eq!(parent_of(Path::new("/")), Path::new("/"));
+    }
+
+    #[test]
+    fn folders_are_published_without_replacing_and_removed_with_all_in_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        OsFs.create_dir(&at("new")).unwrap();
+        assert_eq!(OsFs.create_dir(&at("new")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(OsFs.create_dir(&at("missing/new")).is_err());
+        OsFs.create_dir(&at("new/inner")).unwrap();
+        OsFs.create_new(&at("new/inner/file")).unwrap();
+        OsFs.create_new(&at("outside")).unwrap();
+        std::os::unix::fs::symlink(at("outside"), at("new/link")).unwrap();
+        OsFs.sync_below(&at("new")).unwrap();
+        OsFs.create_dir(&at("taken")).unwrap();
+        let taken = OsFs.publish(&at("new"), &at("taken")).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        OsFs.publish(&at("new"), &at("there")).unwrap();
+        set_mode(&at("there/inner"), 0);
+        OsFs.remove_all(&at("there")).unwrap();
+        OsFs.remove_all(&at("taken")).unwrap();
+        assert_eq!(names(dir.path()), ["outside"]);
+        OsFs.remove_all(&at("outside")).unwrap();
+        assert_eq!(OsFs.remove_all(&at("outside")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

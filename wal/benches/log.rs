@@ -1,11 +1,10 @@
-//! Commits and appends, on the operating system's files.
+//! Commits and appends on files of the operating system.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::record::Record;
 use pitr_format::{PartitionId, TxId};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
-use std::sync::Arc;
 use std::time::Instant;
 
 const PAYLOAD: [u8; 128] = [7; 128];
@@ -13,8 +12,7 @@ const PAYLOAD: [u8; 128] = [7; 128];
 fn log() -> (tempfile::TempDir, Wal) {
     let dir = tempfile::tempdir().expect("a folder for the bench");
     let start = Start::first([1; 16]);
-    let clock = Arc::new(SystemClock::new());
-    let made = Wal::create(Arc::new(OsFs), clock, &dir.path().join("log"), &start, &WalOptions::default());
+    let made = Wal::create(&Env::system(), &dir.path().join("log"), &start, &WalOptions::default());
     (dir, made.expect("a new log"))
 }
 
@@ -26,7 +24,7 @@ fn transaction() -> BatchBuilder {
     batch
 }
 
-/// Time for one commit of 128 bytes when this many threads commit at once: all of them together, per commit.
+/// Time for one commit of 128 bytes while this many threads commit: total time divided by commits.
 fn commit(c: &mut Criterion) {
     let mut group = c.benchmark_group("commit 128 B");
     group.throughput(Throughput::Elements(1));
@@ -51,7 +49,7 @@ fn commit(c: &mut Criterion) {
     group.finish();
 }
 
-/// One transaction placed; the log syncs when enough is waiting.
+/// One appended transaction; the log syncs when enough bytes wait.
 fn append(c: &mut Criterion) {
     let mut group = c.benchmark_group("append");
     group.throughput(Throughput::Bytes(PAYLOAD.len() as u64));

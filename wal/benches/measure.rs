@@ -1,15 +1,15 @@
-//! A replay of 2 GB beside a mere scan of it: `cargo xtask measure replay` keeps what this prints.
+//! A replay of 2 GB of log, compared with a plain scan. `cargo xtask measure replay` records the
+//! output.
 //!
-//! The log is in the page cache. Ten logical records of 100 bytes make a transaction, in eight partitions; every tenth is
-//! aborted.
+//! The log is in the page cache. Ten logical records of 100 bytes make a transaction, in eight
+//! partitions; every tenth is aborted.
 
 use pitr_format::log::{SegmentHeader, WholeRecord};
 use pitr_format::record::Record;
 use pitr_format::{Incarnation, PartitionId, TxId};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{Analysis, BatchBuilder, Error, LogScan, Start, Wal, WalOptions};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -17,12 +17,12 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const PAYLOAD: [u8; 100] = [7; 100];
 const RECORDS_OF_TX: u64 = 10;
 const PARTITIONS: u64 = 8;
-/// Of logical records: with their headers and commits they are 2 GB of log.
+/// Number of logical records: with headers and commits they are 2 GB of log.
 const RECORDS: u64 = 15_600_000;
 const ROUNDS: usize = 5;
 
 fn main() -> Result<()> {
-    // Cargo hands `--bench` to every bench that it runs.
+    // Cargo passes `--bench` to every bench.
     let rounds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(ROUNDS);
     let dir = tempfile::tempdir()?;
     let wal = log(&dir.path().join("log"))?;
@@ -67,8 +67,8 @@ fn rate(begun: Instant) -> f64 {
 }
 
 fn log(dir: &std::path::Path) -> Result<Wal> {
-    let (start, clock) = (Start::first([1; 16]), Arc::new(SystemClock::new()));
-    let wal = Wal::create(Arc::new(OsFs), clock, dir, &start, &WalOptions::default())?;
+    let start = Start::first([1; 16]);
+    let wal = Wal::create(&Env::system(), dir, &start, &WalOptions::default())?;
     let mut batch = BatchBuilder::new();
     for tx in 1..=RECORDS / RECORDS_OF_TX {
         for nth in 0..RECORDS_OF_TX {

@@ -1,11 +1,12 @@
-//! Reading a log of 128-byte records back, warm: by a reader, by a scan, by a scan of several threads; each in batches of
-//! a megabyte and in batches of one record. The records' bytes in a second are 152 times the records in a second.
+//! Reads a log of 128-byte records from a warm cache: by a reader, by a scan, and by a scan of
+//! several threads; each with batches of a megabyte and with batches of one record. A record with
+//! its header has 152 bytes.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pitr_format::log::WholeRecord;
 use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, TxId};
-use pitr_vfs::{Access, File, FileSystem, Lock, OsFs, SystemClock, View};
+use pitr_vfs::{Access, Env, File, FileSystem, Lock, OsFs, View};
 use pitr_wal::{BatchBuilder, Error, Records, Start, Wal, WalOptions};
 use std::ffi::OsString;
 use std::io;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 const PAYLOAD: [u8; 128] = [7; 128];
 
-/// The operating system's files without their syncs, which say nothing of reading.
+/// Files of the operating system without syncs, which do not matter for reading.
 #[derive(Debug)]
 struct NoSync;
 
@@ -75,13 +76,14 @@ impl File for NoSyncFile {
     }
 }
 
-/// A log of so many records. If `apart`, each is a batch by itself.
+/// A log of this number of records. If `apart`, each is its own batch.
 fn log(records: u64, apart: bool) -> (tempfile::TempDir, Wal) {
     let dir = tempfile::tempdir().expect("a folder for the bench");
-    let (start, clock) = (Start::first([1; 16]), Arc::new(SystemClock::new()));
-    // Each commit is a batch: nobody else writes meanwhile.
+    let start = Start::first([1; 16]);
+    // Each commit is a batch, since there is no other writer.
     let options = WalOptions { background: false, ..WalOptions::default() };
-    let made = Wal::create(Arc::new(NoSync), clock, &dir.path().join("log"), &start, &options);
+    let made =
+        Wal::create(&Env::system().with_fs(Arc::new(NoSync)), &dir.path().join("log"), &start, &options);
     let (wal, mut batch) = (made.expect("a new log"), BatchBuilder::new());
     for nth in 1..=records {
         let pushed = batch.push(PartitionId::FIRST, TxId::new(nth), &Record::Data(&PAYLOAD));

@@ -3,211 +3,251 @@
 use pitr_format::record::RecordKind;
 use pitr_format::slots::{SLOT_NAME_BYTES_MAX, SLOTS_MAX};
 use pitr_format::{DecodeError, FileId, Lsn, SegmentNo, Severity, TxId};
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use thiserror::Error;
+use std::{error, fmt, io};
 
-/// What this crate's calls return.
+/// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a log could not be written, opened or read.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system refused.
-    #[error("{op} {}: {source}", path.display())]
+    /// The file system returned an error.
     Io {
-        /// What was tried.
+        /// The operation.
         op: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The file system's answer.
+        /// The file system's error.
         source: io::Error,
     },
-    /// Settings that can't be had together.
-    #[error("log settings: {what}")]
+    /// Settings that exclude each other.
     Options {
-        /// What is wrong and what to set instead.
+        /// The conflict, and what to set instead.
         what: &'static str,
     },
     /// Another writer has the log open.
-    #[error("{}: the log is open in another writer", dir.display())]
     Locked {
         /// The log's folder.
         dir: PathBuf,
     },
     /// The folder holds no log.
-    #[error("{}: there is no log here", dir.display())]
     NoLog {
         /// The folder.
         dir: PathBuf,
     },
-    /// The folder holds a log already.
-    #[error("{}: there is a log here already", dir.display())]
+    /// The folder already holds a log.
     Exists {
         /// The folder.
         dir: PathBuf,
     },
-    /// A segment's header can't be read. It was synced before the file got its name, so this is damage, or a
-    /// file of another kind.
-    #[error("segment {segment}, {}: {source}", path.display())]
+    /// A segment's header can't be read. A header is synced before its file gets its name, so this
+    /// is damage, or a file of another kind.
     Header {
         /// The segment file.
         path: PathBuf,
-        /// Number of the segment by the file's name.
+        /// Number of the segment, from the file's name.
         segment: SegmentNo,
-        /// What is wrong with the header.
+        /// The fault in the header.
         source: DecodeError,
     },
-    /// A segment file that doesn't belong to the log that it lies in.
-    #[error("segment {segment}, {}: its {what} is not that of this log", path.display())]
+    /// A segment file belongs to another log.
     Foreign {
         /// The segment file.
         path: PathBuf,
-        /// Number of the segment by the file's name.
+        /// Number of the segment, from the file's name.
         segment: SegmentNo,
-        /// Which field of its header differs.
+        /// The field of its header that differs.
         what: &'static str,
     },
     /// Bytes below a durable point are missing or damaged. Nothing is cut and nothing is skipped.
-    #[error(
-        "hole in the log at LSN {lsn} (segment {segment}, offset {offset}): {damage}, but {witness} states that the log is durable to LSN {durable}"
-    )]
     Hole {
-        /// Where the log can't be read on.
+        /// Where reading stops.
         lsn: Lsn,
-        /// Segment that should hold it.
+        /// Segment that should hold this LSN.
         segment: SegmentNo,
         /// Offset in that segment, bytes.
         offset: u32,
         /// What was found there.
         damage: Damage,
-        /// Everything below was durable.
+        /// Everything below this LSN was durable.
         durable: Lsn,
-        /// Who says so.
+        /// The source of that statement.
         witness: Witness,
     },
     /// The position was removed from the local log; the archive may have it.
-    #[error("LSN {lsn} is no longer in the local log, which begins at {first}")]
     Removed {
-        /// Position asked for.
+        /// The requested LSN.
         lsn: Lsn,
-        /// Oldest position that the local log holds.
+        /// Oldest LSN in the local log.
         first: Lsn,
     },
-    /// The position is behind the end of the log.
-    #[error("LSN {lsn} is behind the end of the log, {end}")]
+    /// The position lies after the end of the log.
     Beyond {
-        /// Position asked for.
+        /// The requested LSN.
         lsn: Lsn,
         /// End of the log.
         end: Lsn,
     },
-    /// A batch checks out, but its records make no sense: its writer was faulty.
-    #[error("batch at LSN {lsn} (segment {segment}) checks out but can't be read: {source}")]
+    /// A batch passes its checksum, but its records can't be decoded: its writer was faulty.
     Frames {
         /// The batch.
         lsn: Lsn,
         /// Segment that holds it.
         segment: SegmentNo,
-        /// What is wrong with it.
+        /// The fault.
         source: DecodeError,
     },
-    /// A record is whole, but its payload makes no sense: its writer was faulty.
-    #[error("record at LSN {lsn} can't be read: {source}")]
+    /// A record is complete, but its payload can't be decoded: its writer was faulty.
     Payload {
         /// The record.
         lsn: Lsn,
-        /// What is wrong with it.
+        /// The fault.
         source: DecodeError,
     },
     /// The images of a file have more than one size, so that they overlap in no defined way.
-    #[error("file {file} has block images of more than one size")]
     BlockSize {
         /// The file.
         file: FileId,
     },
-    /// The records handed out end in the middle of one.
-    #[error("the record at LSN {lsn} is incomplete at the end of the log")]
+    /// The log ends in the middle of a record.
     Unfinished {
-        /// Begin of the record.
+        /// Start of the record.
         lsn: Lsn,
     },
-    /// A slot of this name is in use in this process.
-    #[error("slot {name} is in use: release it first, or choose another name")]
+    /// This process holds the slot already.
     SlotTaken {
-        /// The name.
+        /// The slot's name.
         name: String,
     },
-    /// The log no longer keeps what the slot's holder needs.
-    #[error(
-        "slot {name} was dropped, because the log reached its cap or segment files were deleted; the log begins at LSN {first}. Give the slot up with `drop_slot`, then claim it again and begin anew from a base"
-    )]
+    /// The log no longer keeps the positions that the slot's holder needs.
     SlotDropped {
         /// The slot's name.
         name: String,
-        /// Where the oldest batch of the log stands now.
+        /// LSN of the oldest batch in the log.
         first: Lsn,
     },
-    /// A new slot can't be had.
-    #[error(
-        "slot {name:?} refused: a name has 1 to {SLOT_NAME_BYTES_MAX} bytes, a log at most {SLOTS_MAX} slots; see `slots` for those that it has"
-    )]
+    /// The log can't create a slot of this name.
     SlotRefused {
-        /// The name.
+        /// The requested name.
         name: String,
     },
-    /// The file of the log's slots is damaged or another log's, so that nobody knows what must be kept.
-    #[error(
-        "{}: the log's slots can't be read: {source}. If no archiver or replica needs this log, or all of them can begin anew from a base, delete this file and open the log again",
-        path.display()
-    )]
+    /// The log's slot file is damaged or belongs to another log, so the positions that must be kept
+    /// are unknown.
     SlotFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         source: DecodeError,
     },
-    /// A record that the format doesn't allow was pushed.
-    #[error("{kind:?} record refused: {source}")]
+    /// The format does not allow a pushed record.
     Record {
-        /// Its kind.
+        /// Kind of the record.
         kind: RecordKind,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         source: DecodeError,
     },
-    /// A commit or an abort names a first record past the end of the log, so its transaction's records would not count.
-    #[error(
-        "transaction {tx}: its first record cannot be at LSN {first}, the log ends at {end}; pass the position that appending that record returned, or none"
-    )]
+    /// A commit or an abort names a first record after the end of the log. It would not cover its
+    /// transaction's records.
     FirstAhead {
         /// The transaction.
         tx: TxId,
-        /// The position given for its first record.
+        /// LSN given for its first record.
         first: Lsn,
-        /// Where the log ends.
+        /// End of the log.
         end: Lsn,
     },
     /// The range of positions is used up.
-    #[error("the log is at LSN {end} and has no room for {bytes} bytes before the end of the range")]
     Exhausted {
         /// End of the log.
         end: Lsn,
-        /// What was to be appended, bytes.
+        /// Size of the rejected append, bytes.
         bytes: u64,
     },
-    /// A write or sync failed earlier; what the disk holds is not known, so nothing is acknowledged any more.
-    /// Drop the log and open it again.
-    #[error("the log is closed by an earlier failure: {cause}")]
+    /// A write or sync failed earlier. The content of the disk is unknown, so nothing is
+    /// acknowledged any more. Drop the log and open it again.
     Poisoned {
-        /// That failure.
+        /// The earlier failure.
         cause: Arc<Error>,
     },
-    /// The thread that wrote for everyone panicked.
-    #[error("the writing thread panicked")]
+    /// The thread that wrote for all waiting threads panicked.
     Panicked,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { op, path, source } => write!(f, "{op} {}: {source}", path.display()),
+            Error::Options { what } => write!(f, "log settings: {what}"),
+            Error::Locked { dir } => write!(f, "{}: another writer has the log open", dir.display()),
+            Error::NoLog { dir } => write!(f, "{}: the folder holds no log", dir.display()),
+            Error::Exists { dir } => write!(f, "{}: the folder already holds a log", dir.display()),
+            Error::Header { path, segment, source } => {
+                write!(f, "segment {segment}, {}: {source}", path.display())
+            }
+            Error::Foreign { path, segment, what } => {
+                write!(f, "segment {segment}, {}: its {what} does not match this log", path.display())
+            }
+            Error::Hole { lsn, segment, offset, damage, durable, witness } => write!(
+                f,
+                "hole in the log at LSN {lsn} (segment {segment}, offset {offset}): {damage}, but {witness} states that the log is durable up to LSN {durable}"
+            ),
+            Error::Removed { lsn, first } => {
+                write!(f, "LSN {lsn} was removed from the local log, which begins at LSN {first}")
+            }
+            Error::Beyond { lsn, end } => write!(f, "LSN {lsn} lies after the end of the log, LSN {end}"),
+            Error::Frames { lsn, segment, source } => write!(
+                f,
+                "batch at LSN {lsn} (segment {segment}) passes its checksum, but can't be decoded: {source}"
+            ),
+            Error::Payload { lsn, source } => write!(f, "record at LSN {lsn} can't be decoded: {source}"),
+            Error::BlockSize { file } => write!(f, "file {file} has block images of more than one size"),
+            Error::Unfinished { lsn } => write!(f, "the log ends in the middle of the record at LSN {lsn}"),
+            Error::SlotTaken { name } => {
+                write!(f, "slot {name} is in use: release it first, or choose another name")
+            }
+            Error::SlotDropped { name, first } => write!(
+                f,
+                "slot {name} was dropped, because the log reached its cap or segment files were deleted; the log begins at LSN {first}. Remove the slot with `drop_slot`, then claim it again and start from a new base"
+            ),
+            Error::SlotRefused { name } => write!(
+                f,
+                "slot {name:?} refused: a name has 1 to {SLOT_NAME_BYTES_MAX} bytes, a log at most {SLOTS_MAX} slots; `slots` lists them"
+            ),
+            Error::SlotFile { path, source } => write!(
+                f,
+                "{}: the log's slots can't be decoded: {source}. If no archiver or replica needs this log, or all of them can start from a new base, delete this file and open the log again",
+                path.display()
+            ),
+            Error::Record { kind, source } => write!(f, "{kind:?} record refused: {source}"),
+            Error::FirstAhead { tx, first, end } => write!(
+                f,
+                "transaction {tx}: its first record can't be at LSN {first}, the log ends at LSN {end}; pass the position that appending that record returned, or none"
+            ),
+            Error::Exhausted { end, bytes } => write!(
+                f,
+                "the log is at LSN {end} and has no room for {bytes} bytes before the end of the LSN range"
+            ),
+            Error::Poisoned { cause } => write!(f, "an earlier failure closed the log: {cause}"),
+            Error::Panicked => f.write_str("the writing thread panicked"),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            Error::Header { source, .. }
+            | Error::Frames { source, .. }
+            | Error::Payload { source, .. }
+            | Error::SlotFile { source, .. }
+            | Error::Record { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 impl Error {
@@ -238,7 +278,7 @@ impl Error {
     }
 }
 
-/// What stands where the log should go on.
+/// What was found where the log should continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
@@ -246,11 +286,11 @@ pub enum Damage {
     FileMissing,
     /// Nothing but zeros.
     Zeros,
-    /// Bytes that are not a batch of this life of the segment.
+    /// Bytes that are no batch of the segment's present incarnation.
     Bytes,
-    /// A batch that checks out but names another position or predecessor.
+    /// A batch that passes its checksum but names another position or predecessor.
     Misplaced,
-    /// The log ends where a record is only half written.
+    /// The log ends in the middle of a record.
     Unfinished,
 }
 
@@ -260,13 +300,13 @@ impl fmt::Display for Damage {
             Damage::FileMissing => "the segment file is missing",
             Damage::Zeros => "there are only zeros",
             Damage::Bytes => "the bytes are damaged",
-            Damage::Misplaced => "a batch stands there that belongs elsewhere",
+            Damage::Misplaced => "a batch of another position is there",
             Damage::Unfinished => "a record is cut off",
         })
     }
 }
 
-/// Who states that the log was durable above a damage.
+/// The source of a statement that the log was durable above the damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Witness {
@@ -274,7 +314,7 @@ pub enum Witness {
     Batch(Lsn),
     /// The header of a later segment.
     Segment(SegmentNo),
-    /// The archive, which holds it.
+    /// The archive, which holds the log up to there.
     Archive,
     /// The caller of a reader, or the open log that it reads.
     Caller,

@@ -1,45 +1,47 @@
-//! A write-ahead log with group commit, fixed segments and an exact answer to a torn tail.
+//! A write-ahead log with group commit, segments of fixed size, and exact handling of torn tails.
 //!
 //! # What it promises
-//! - **Acknowledged means durable.** [`Wal::commit`] returns when the records are synced; any number of
-//!   threads share one `fdatasync`. After a failed write or sync nothing is acknowledged any more
-//!   ([`Error::Poisoned`]).
-//! - **A torn tail is cut, a hole is refused.** [`Wal::open`] tells the two apart by what later bytes state
-//!   about durability. A segment that was cut is never appended to: the log goes on in the next one, under a
-//!   higher incarnation, and nothing from behind the cut can come back to life.
-//! - **Readers see only what is durable**, and find a missing or damaged batch or file: [`LogReader`].
-//! - **A scan reads in place** ([`LogScan`]): sealed segments are mapped, pinned and checked; several threads read different
-//!   ones (feature `parallel`), and any number of them gives the same result: an [`Analysis`] merges, a replay keeps each
-//!   partition's order. It finds commits by time and transaction without reading the log.
-//! - **It keeps what is needed**: the engine states its redo point ([`Wal::remove_below`]), an archiver or a replica holds
-//!   a [`Slot`], which outlives restarts. At a cap the slots in its way are dropped, and everyone is told ([`Event`]); the
-//!   redo point never is.
-//! - **Commit times never decrease**, also when the clock does, and over a reopen.
-//! - **When a commit returns is chosen**: [`SyncPolicy`]. A [`Ticket`] is waited for, asked, or awaited (feature `future`).
-//! - **Memory is bounded**: 8 MiB that wait for the disk, as much on its way there, as much kept for what comes next; and
-//!   for each appending thread its builder. A scan holds the segments that its threads read; the newest one it reads into
-//!   memory.
+//! - **Acknowledged means durable.** [`Wal::commit`] returns when the records are synced; any
+//!   number of threads share one `fdatasync`. After a failed write or sync nothing is acknowledged
+//!   any more ([`Error::Poisoned`]).
+//! - **A torn tail is cut, a hole is refused.** [`Wal::open`] distinguishes the two by the durable
+//!   points that later bytes state. Nothing is appended to a cut segment: the log continues in the
+//!   next one, under a higher incarnation, so bytes after the cut never become valid again.
+//! - **Readers see only durable records**, and detect a missing or damaged batch or file:
+//!   [`LogReader`].
+//! - **A scan reads in place** ([`LogScan`]): sealed segments are mapped, pinned and verified. With
+//!   the feature `parallel` several threads read different segments, and any number of threads
+//!   gives the same result: an [`Analysis`] merges, a replay keeps each partition's order. A scan
+//!   finds commits by time and transaction without reading the log.
+//! - **The log keeps what is needed.** The engine states its redo point ([`Wal::remove_below`]); an
+//!   archiver or a replica holds a [`Slot`], which survives restarts. At a cap the log drops slots
+//!   and reports it ([`Event`]), but it never drops the redo point.
+//! - **Commit times never decrease**, even if the clock is set back, and across a reopen.
+//! - **The sync policy is a setting**: [`SyncPolicy`]. A [`Ticket`] can be waited for, polled, or
+//!   awaited (feature `future`).
+//! - **Memory is bounded**: 8 MiB that wait for the disk, 8 MiB in flight, 8 MiB of reused buffers,
+//!   and one builder for each appending thread. A scan holds the segments that its threads read,
+//!   and reads only the newest one into memory.
 //!
 //! # What it relies on
-//! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes whole or not at all. Layouts,
-//! the tail decision and these assumptions stand in `docs/format/wal.md`.
+//! The contract of [`pitr_vfs`], and a disk that writes sectors of 512 bytes atomically.
+//! `docs/format/wal.md` describes the layouts, the tail decision and these assumptions.
 //!
-//! # Alone
+//! # Example
 //! ```
 //! use pitr_format::{Lsn, PartitionId, TxId, record::Record};
-//! use pitr_vfs::{OsFs, SystemClock};
+//! use pitr_vfs::Env;
 //! use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
-//! use std::sync::Arc;
 //!
 //! # let temp = tempfile::tempdir()?;
 //! # let dir = temp.path().join("log");
 //! let (start, options) = (Start::first(*b"sixteen random b"), WalOptions::default());
-//! let wal = Wal::create(Arc::new(OsFs), Arc::new(SystemClock::new()), &dir, &start, &options)?;
+//! let wal = Wal::create(&Env::system(), &dir, &start, &options)?;
 //!
 //! let mut batch = BatchBuilder::new();
 //! batch.push(PartitionId::FIRST, TxId::new(1), &Record::Data(b"balance of 7 is 100"))?;
 //! batch.push_commit(PartitionId::FIRST, TxId::new(1), None, None, b"")?;
-//! let commit = wal.commit(batch)?.commits[0]; // durable from here on
+//! let commit = wal.commit(batch)?.commits[0]; // now durable
 //! assert!(wal.durable() >= commit.lsn);
 //!
 //! let batch = wal.reader(Lsn::ORIGIN)?.next_batch()?.expect("one batch was committed");
@@ -48,64 +50,28 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod analysis;
-mod builder;
-mod chain;
-mod commit;
-mod cursor;
-mod effects;
-mod end;
+mod append;
 mod error;
-mod find;
-#[cfg(feature = "parallel")]
-mod fold;
-#[cfg(feature = "future")]
-mod future;
-mod gate;
-mod helper;
-mod inspect;
-mod layout;
-mod log_scan;
-mod open;
 mod options;
-mod pin;
-mod place;
-mod queue;
-mod reader;
-mod records;
-#[cfg(feature = "parallel")]
-mod replay;
-mod retain;
-mod rounds;
-mod scan;
-mod sealed;
-mod segment;
-mod slot_file;
-mod slot_table;
-mod slots;
+mod read;
+mod recover;
+mod segments;
+mod shared;
 mod stats;
-mod tail;
-mod ticket;
 mod wal;
-mod window;
 
-pub use analysis::{AbortedTx, Analysis, CommittedTx, Winners};
-pub use builder::BatchBuilder;
-pub use effects::FileChange;
-pub use error::{Damage, Error, Result, Witness};
 #[cfg(feature = "future")]
-pub use future::Durable;
-pub use inspect::{Contents, Finding, Inspection, Tail, TailEnd};
-pub use layout::{Appended, Committed};
-pub use log_scan::LogScan;
-pub use open::{Cut, Recovered};
+pub use append::Durable;
+pub use append::{Appended, BatchBuilder, Committed, Ticket};
+pub use error::{Damage, Error, Result, Witness};
 pub use options::{Start, SyncPolicy, WalOptions};
-pub use reader::{LogBatch, LogReader};
-pub use records::Records;
-pub use sealed::{Batches, SealedSegment};
-pub use slots::{Event, Slot, SlotState};
+pub use pitr_redo::{FileChange, Winners};
+pub use read::{Batches, LogBatch, LogReader, LogScan, Records, SealedSegment};
+pub use recover::{
+    AbortedTx, Analysis, CommittedTx, Contents, Cut, Finding, Inspection, Recovered, Tail, TailEnd,
+};
+pub use segments::{Event, Slot, SlotState};
 pub use stats::Stats;
-pub use ticket::Ticket;
 pub use wal::Wal;
 
 #[doc = include_str!("../GUIDE.md")]

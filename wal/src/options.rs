@@ -1,4 +1,4 @@
-//! What a log is made with, and what it is opened with.
+//! Settings of a log: for creating and for opening it.
 
 use crate::{Error, Result};
 use pitr_format::{Lsn, SegmentSize, TimelineId, Timestamp};
@@ -6,47 +6,48 @@ use std::time::Duration;
 
 /// When a [`commit`](crate::Wal::commit) returns.
 ///
-/// Whatever is chosen, [`Wal::sync`](crate::Wal::sync) and a ticket that is waited for return when the disk has the
-/// records, the end of a segment is synced, and nobody is shown what isn't durable.
+/// Under every policy, [`Wal::sync`](crate::Wal::sync) and waiting for a ticket return when the
+/// records are on disk, the end of each segment is synced, and readers see only durable records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
-    /// When it is durable. Those that come while the disk is busy share the next sync.
+    /// When it is durable. Commits that arrive while the disk is busy share the next sync.
     #[default]
     Each,
-    /// When it is durable; whoever is to sync waits this long for others to join. For disks on which a sync costs far
-    /// more than the wait.
+    /// When it is durable. The thread that syncs first waits this long for others to join. For
+    /// disks on which a sync costs far more than the wait.
     Within(Duration),
-    /// When it has its place. The log's own thread syncs this often: so much may be lost, with power or with the
-    /// process.
+    /// When it has its position. The log's own thread syncs this often: a crash of the machine or
+    /// the process may lose that much.
     Periodic(Duration),
-    /// When it has its place. The log's own thread hands the bytes to the operating system at least ten times a second,
-    /// and syncs only where a segment ends.
+    /// When it has its position. The log's own thread writes to the operating system at least ten
+    /// times a second, and syncs only where a segment ends.
     Never,
 }
 
 impl SyncPolicy {
-    /// True if a commit returns when it is durable.
+    /// True if a commit returns only when it is durable.
     #[must_use]
     pub fn is_durable(self) -> bool {
         matches!(self, SyncPolicy::Each | SyncPolicy::Within(_))
     }
 }
 
-/// Settings of an open log. None of them is kept on disk.
+/// Settings of an open log. None of them is stored on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalOptions {
     /// When a commit returns.
     pub sync: SyncPolicy,
-    /// True for a thread of the log's own, which writes what waits while others go on appending, makes the next
-    /// segment's file before it is needed, and syncs for tickets that are polled. Without it everything is done by the
-    /// threads that call.
+    /// True for a thread of the log's own. It writes waiting records while other threads append,
+    /// prepares the next segment's file, and syncs for polled tickets. Without it the calling
+    /// threads do all work.
     pub background: bool,
-    /// Most segment files, at least 2. Where slots keep more, they are dropped ([`Event`](crate::Event)); the engine's
-    /// redo point never gives way. `None` for as many as are needed.
+    /// Maximum number of segment files, at least 2. Slots that keep more are dropped
+    /// ([`Event`](crate::Event)), but never the engine's redo point. `None` for no maximum.
     pub segments_max: Option<u32>,
-    /// Bytes that may wait to be written before an append waits too, at least 1. As many may be on their way to the disk: with one
-    /// builder for each appending thread, and what one append brings at once, this bounds what the log holds in memory. More of it
-    /// lets appends go on for longer while the disk is busy.
+    /// Maximum number of bytes that wait to be written before an append waits too, at least 1. The
+    /// same number may be in flight to the disk. With one builder for each appending thread, and
+    /// the size of one append, this bounds the log's memory. A higher value lets appends continue
+    /// longer while the disk is busy.
     pub waiting_bytes_max: usize,
 }
 
@@ -62,44 +63,44 @@ impl Default for WalOptions {
 }
 
 impl WalOptions {
-    /// [`Error::Options`] if these settings can't be had together.
+    /// [`Error::Options`] if settings exclude each other.
     pub fn validate(&self) -> Result<()> {
         let refuse = |what| Err(Error::Options { what });
         match self.sync {
             SyncPolicy::Within(Duration::ZERO) => refuse("a delay of zero: use `Each`"),
             SyncPolicy::Periodic(Duration::ZERO) => refuse("a period of zero: use `Each`"),
             SyncPolicy::Periodic(_) | SyncPolicy::Never if !self.background => {
-                refuse("commits that nobody waits for need the log's own thread: set `background`")
+                refuse("periodic and no syncs need the log's own thread: set `background`")
             }
-            _ if self.waiting_bytes_max == 0 => refuse("no bytes that may wait: an append could never go on"),
+            _ if self.waiting_bytes_max == 0 => refuse("`waiting_bytes_max` is 0: no append could succeed"),
             _ if self.segments_max.is_some_and(|max| max < 2) => {
-                refuse("a cap below 2 segments: one is written while another is sealed")
+                refuse("`segments_max` is below 2: one segment is written while another is sealed")
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Where a new log begins.
+/// Start of a new log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
     /// Timeline that the log belongs to.
     pub timeline: TimelineId,
-    /// Size of every segment file; stays as it is for the life of the timeline.
+    /// Size of every segment file; fixed for the life of the timeline.
     pub segment_size: SegmentSize,
-    /// Where the history ended that this log goes on from: [`Lsn::ORIGIN`], or the fork point. The first
-    /// segment is the one after that which holds this position.
+    /// End of the history that this log continues: [`Lsn::ORIGIN`], or the fork point. The first
+    /// segment is the one after the segment that contains this position.
     pub follows: Lsn,
-    /// No commit is stamped earlier than this.
+    /// No commit gets an earlier time.
     pub time: Timestamp,
-    /// Random identity of the log: two logs that claim the same timeline are told apart by it.
+    /// Random identity of the log. It distinguishes two logs of the same timeline.
     pub log_id: [u8; 16],
-    /// True if what the source did between `follows` and the new log was not logged.
+    /// True if the source's changes between `follows` and the new log were not logged.
     pub gap: bool,
 }
 
 impl Start {
-    /// A log of the first timeline, from the origin of its history on, in segments of the default size.
+    /// A log of the first timeline, from the origin, with segments of the default size.
     #[must_use]
     pub fn first(log_id: [u8; 16]) -> Self {
         let (timeline, follows, time) = (TimelineId::FIRST, Lsn::ORIGIN, Timestamp::MIN);

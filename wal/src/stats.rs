@@ -1,44 +1,44 @@
-//! What a log counts.
+//! Counters of a log.
 
-use crate::commit::{Shared, lock};
+use crate::shared::{Shared, lock};
 use pitr_format::Lsn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a log did since it was opened, and how it stands. The counts are taken one after the other: while others
-/// write they need not fit together to the last one.
+/// Counters since the log was opened, and its current state. The values are read one after the
+/// other: while other threads write, they need not be exactly consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Batches written.
+    /// Number of batches written.
     pub batches: u64,
     /// Bytes of batches written, headers and padding included.
     pub batch_bytes: u64,
-    /// Syncs of segments that were written to.
+    /// Number of syncs of segments.
     pub syncs: u64,
-    /// Time spent in them.
+    /// Total time of syncs.
     pub sync_time: Duration,
-    /// The longest of them.
+    /// Time of the longest sync.
     pub sync_time_max: Duration,
-    /// Segments begun.
+    /// Number of segments begun.
     pub segments_begun: u64,
-    /// Of these, those in a file that had been a segment before.
+    /// Number of those segments that reuse the file of an earlier one.
     pub segments_recycled: u64,
-    /// Slots dropped at the cap.
+    /// Number of slots dropped at the cap.
     pub slots_dropped: u64,
-    /// Segments held.
+    /// Number of local segments.
     pub segments: usize,
-    /// Bytes appended that no round took yet.
+    /// Appended bytes that no round has taken yet.
     pub waiting_bytes: usize,
-    /// Everything below is durable.
+    /// The durable LSN: everything below is durable.
     pub durable: Lsn,
-    /// End of what was appended.
+    /// End of the appended records.
     pub end: Lsn,
-    /// The lowest position that the engine, or a slot, needs.
+    /// The lowest position that the engine or a slot needs.
     pub needed_from: Lsn,
 }
 
-/// Counts that only grow, from whatever thread.
+/// Counters that only grow, from any thread.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) batches: Counter,

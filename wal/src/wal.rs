@@ -1,75 +1,59 @@
 //! The handle of an open log.
 
-use crate::builder::BatchBuilder;
-use crate::commit::{Shared, lock};
-use crate::helper::Helper;
-use crate::layout::Appended;
-use crate::log_scan::LogScan;
-use crate::open::{self, Recovered};
+use crate::append::{Appended, BatchBuilder, Helper, Round, Ticket};
 use crate::options::{Start, WalOptions};
-use crate::queue::Round;
-use crate::reader::LogReader;
-use crate::slots::{self, Event, Slot, SlotState};
+use crate::read::{LogReader, LogScan};
+use crate::recover::{Recovered, open};
+use crate::segments::{Event, Slot, SlotState, slots};
+use crate::shared::{Shared, lock};
 use crate::stats::Stats;
-use crate::ticket::Ticket;
 use crate::{Error, Result};
 use pitr_format::{Lsn, Timestamp};
-use pitr_vfs::{Clock, FileSystem};
+use pitr_vfs::Env;
 use std::borrow::BorrowMut;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An open log. Clones are handles to the same log; it is unlocked when the last one, and the last reader and ticket
-/// made from one, is dropped. With [`WalOptions::background`] what was appended and not synced is synced when the last
-/// handle is dropped, as far as the disk lets it; without, it is lost.
+/// An open log. Clones are handles to the same log. Dropping the last handle, reader and ticket
+/// unlocks it. With [`WalOptions::background`] dropping the last handle syncs the appended records,
+/// unless the disk fails; without it, unsynced records are lost.
 #[derive(Debug, Clone)]
 pub struct Wal {
     shared: Arc<Shared>,
-    _helper: Option<Arc<Helper>>,
+    /// Set with [`WalOptions::background`].
+    helper: Option<Arc<Helper>>,
 }
 
 impl Wal {
-    /// Makes a log in `dir`, which is created as needed. Durable on return. [`Error::Exists`] if there is
-    /// one.
-    pub fn create(
-        fs: Arc<dyn FileSystem>,
-        clock: Arc<dyn Clock>,
-        dir: &Path,
-        start: &Start,
-        options: &WalOptions,
-    ) -> Result<Wal> {
-        Self::start(open::create(fs, clock, dir, start, options)?)
+    /// Creates a log in `dir`, and the folder if needed. Durable on return. [`Error::Exists`] if
+    /// the folder holds a log.
+    pub fn create(env: &Env, dir: &Path, start: &Start, options: &WalOptions) -> Result<Wal> {
+        Self::start(open::create(env, dir, start, options)?)
     }
 
-    /// Opens the log in `dir`, after a crash or not: cuts a torn tail, refuses a hole ([`Error::Hole`]).
-    /// Everything below `archived_to` is known to have been durable, [`Lsn::ORIGIN`] if nothing is; a log
-    /// that ends before is refused too.
-    pub fn open(
-        fs: Arc<dyn FileSystem>,
-        clock: Arc<dyn Clock>,
-        dir: &Path,
-        archived_to: Lsn,
-        options: &WalOptions,
-    ) -> Result<(Wal, Recovered)> {
-        let (shared, recovered) = open::open(fs, clock, dir, archived_to, options)?;
+    /// Opens the log in `dir`, after a crash or a clean end. Cuts a torn tail, refuses a hole
+    /// ([`Error::Hole`]). Everything below `archived_to` is known to have been durable
+    /// ([`Lsn::ORIGIN`] if nothing is): a log that ends before it is refused too.
+    pub fn open(env: &Env, dir: &Path, archived_to: Lsn, options: &WalOptions) -> Result<(Wal, Recovered)> {
+        let (shared, recovered) = open::open(env, dir, archived_to, options)?;
         Ok((Self::start(shared)?, recovered))
     }
 
     fn start(shared: Shared) -> Result<Wal> {
         let shared = Arc::new(shared);
         let helper = shared.options.background.then(|| Helper::start(&shared)).transpose()?;
-        Ok(Wal { shared, _helper: helper.map(Arc::new) })
+        Ok(Wal { shared, helper: helper.map(Arc::new) })
     }
 
-    /// Gives records their place in the log. They are not durable yet, and no reader sees them; a later
-    /// commit or sync makes them so. Waits for the disk if too much is waiting already. The builder, given whole or
-    /// lent, is empty afterwards, and untouched after an error.
+    /// Appends records. They are not durable yet, and no reader sees them; a later commit or sync
+    /// makes them durable. Waits for the disk if too many bytes are waiting. The builder, passed by
+    /// value or by reference, is empty afterwards, and unchanged after an error.
     pub fn append(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Appended> {
         Ok(self.place(batch.borrow_mut())?.0)
     }
 
-    /// As [`Wal::append`], with a ticket by which durability can be waited for.
+    /// Like [`Wal::append`], with a ticket to wait for durability.
     pub fn submit(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Ticket> {
         let (appended, round) = self.place(batch.borrow_mut())?;
         Ok(Ticket::new(&self.shared, round, appended))
@@ -77,30 +61,34 @@ impl Wal {
 
     fn place(&self, batch: &mut BatchBuilder) -> Result<(Appended, Round)> {
         let mut queue = self.shared.queue_with_room()?;
-        let placed = queue.place(batch, || self.shared.clock.now())?;
+        let placed = queue.place(batch, || self.shared.env.clock.now())?;
         queue.placed();
+        drop(queue);
+        if let Some(helper) = &self.helper {
+            helper.appended();
+        }
         Ok(placed)
     }
 
-    /// Gives records their place in the log and returns when they, and everything appended before, are
-    /// durable, unless the [sync policy](WalOptions::sync) says otherwise.
+    /// Appends records and returns when they and everything appended before are durable, unless the
+    /// [sync policy](WalOptions::sync) says otherwise.
     pub fn commit(&self, mut batch: impl BorrowMut<BatchBuilder>) -> Result<Appended> {
         if !self.shared.options.sync.is_durable() {
             return self.append(batch);
         }
         let mut queue = self.shared.queue_with_room()?;
-        let (appended, round) = queue.place(batch.borrow_mut(), || self.shared.clock.now())?;
+        let (appended, round) = queue.place(batch.borrow_mut(), || self.shared.env.clock.now())?;
         self.shared.wait(queue, round)?;
         Ok(appended)
     }
 
-    /// Returns when everything appended so far is with the operating system: it survives the end of this process, not
-    /// that of the machine.
+    /// Returns when everything appended so far is written to the operating system: it survives a
+    /// crash of this process, but not of the machine.
     pub fn flush(&self) -> Result<()> {
         self.shared.write_out()
     }
 
-    /// Returns when everything appended so far is durable, with the durable point.
+    /// Returns the durable point, when everything appended so far is durable.
     pub fn sync(&self) -> Result<Lsn> {
         let queue = self.shared.queue();
         let round = queue.newest();
@@ -108,8 +96,9 @@ impl Wal {
         Ok(self.durable())
     }
 
-    /// Ends the segment and leaves the next number out: what the source did from here on was not seen, and
-    /// the positions that are left out stand for it. Durable on return. Returns where the log goes on.
+    /// Leaves a gap: ends the segment and skips the next segment number. The skipped positions
+    /// stand for changes of the source that were not seen. Durable on return. Returns where the log
+    /// continues.
     pub fn skip(&self) -> Result<Lsn> {
         let mut queue = self.shared.queue_with_room()?;
         let (lsn, round) = queue.skip()?;
@@ -117,19 +106,26 @@ impl Wal {
         Ok(lsn)
     }
 
-    /// Everything below is durable.
+    /// The durable LSN: everything below is durable.
     #[must_use]
     pub fn durable(&self) -> Lsn {
         self.shared.queue().durable()
     }
 
-    /// Returns the durable point once it is past `lsn`, or as it is when `timeout` is over: for those who follow the log
-    /// with a [`reader`](Wal::reader) or ship it. Makes nobody sync. [`Error::Poisoned`] if it can't come any more.
+    /// Returns the durable point once it is above `lsn`, or after `timeout`. For threads that
+    /// follow the log with a [`reader`](Wal::reader) or ship it. Causes no sync.
+    /// [`Error::Poisoned`] if the log has failed.
     pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
-        self.shared.rounds.wait_past(lsn, timeout)
+        let Env { clock, spawn, .. } = &self.shared.env;
+        let mut timeout = timeout;
+        if spawn.is_inline() && self.durable() <= lsn {
+            // No other thread can move the durable point.
+            clock.sleep(std::mem::take(&mut timeout));
+        }
+        self.shared.rounds.wait_past(lsn, timeout, clock.as_ref())
     }
 
-    /// End of what was appended.
+    /// End of the appended records.
     #[must_use]
     pub fn end(&self) -> Lsn {
         self.shared.queue().end()
@@ -141,40 +137,42 @@ impl Wal {
         self.shared.queue().time()
     }
 
-    /// Where the oldest batch of the local log stands or would stand.
+    /// Position of the oldest batch of the local log, whether or not it is written.
     #[must_use]
     pub fn first(&self) -> Lsn {
         self.shared.first()
     }
 
-    /// States the engine's redo point: it needs nothing below `lsn` any more. Removes the segments that lie wholly below
-    /// it and below every [`Slot`], oldest first; never the newest, and none that isn't durable. Files of some are kept
-    /// for new ones. Returns the bytes of the segments removed.
+    /// States the engine's redo point: the engine no longer needs anything below `lsn`. Removes the
+    /// segments that lie wholly below it and below every [`Slot`], oldest first, but never the
+    /// newest and none that isn't durable. Keeps some of the files for new segments. Returns the
+    /// size of the removed segments, bytes.
     pub fn remove_below(&self, lsn: Lsn) -> Result<u64> {
         self.shared.remove_below(lsn)
     }
 
-    /// Claims the log from `from` on for an archiver, a replica or another reader, under a name of its own. Durable on
-    /// return: the slot outlives this process. If the log has a slot of this name already, from an earlier claim, it
-    /// is taken up at its own [position](Slot::position), and `from` is not used.
+    /// Claims the log from `from` on for an archiver, a replica or another reader, under this name.
+    /// Durable on return: the slot outlives this process. If the log already has a slot of this
+    /// name, from an earlier claim, it keeps its [position](Slot::position), and `from` is ignored.
     ///
     /// # Errors
-    /// [`Error::Removed`] if the log no longer holds `from`; [`Error::Beyond`] if it has not come that far;
-    /// [`Error::SlotTaken`] if this process holds the slot; [`Error::SlotDropped`] if the log gave it up at its cap;
-    /// [`Error::SlotRefused`]; [`Error::Io`].
+    /// [`Error::Removed`] if the log no longer holds `from`; [`Error::Beyond`] if the log ends
+    /// before `from`; [`Error::SlotTaken`] if this process holds the slot; [`Error::SlotDropped`]
+    /// if the log dropped it at its cap; [`Error::SlotRefused`]; [`Error::Io`].
     pub fn slot(&self, name: &str, from: Lsn) -> Result<Slot> {
         self.check_reached(from)?;
         slots::claim(&self.shared, name, from)
     }
 
-    /// All slots of the log, by name, also those that nobody claimed since the log was opened: they hold the log too.
+    /// All slots of the log, by name. Includes slots that were not claimed since the log was
+    /// opened: they hold the log too.
     #[must_use]
     pub fn slots(&self) -> Vec<SlotState> {
         lock(&self.shared.segments).slots.states()
     }
 
-    /// Gives up a slot that nobody holds: its holder is gone for good, or begins anew. False if there is none of this
-    /// name. Durable on return.
+    /// Removes a slot that is not claimed: its holder is gone for good, or will start from a new
+    /// base. False if there is no slot of this name. Durable on return.
     ///
     /// # Errors
     /// [`Error::SlotTaken`] if this process holds it: use [`Slot::release`]; [`Error::Io`].
@@ -182,28 +180,29 @@ impl Wal {
         slots::give_up(&self.shared, name)
     }
 
-    /// What happened since the last call that somebody must know.
+    /// The events since the last call.
     #[must_use]
     pub fn take_events(&self) -> Vec<Event> {
         lock(&self.shared.segments).slots.take_events()
     }
 
-    /// What the log did since it was opened, and how it stands.
+    /// Counters since the log was opened, and its current state.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
 
-    /// A reader from `from`, which yields what is durable when it is asked, now or later. `from` is the place
-    /// or the end of a batch, also the end of a segment; from a position within a batch the whole batch is
-    /// read. [`Error::Beyond`] if the log has not come that far; the first call to the reader tells if it was
-    /// removed.
+    /// A reader from `from`, which returns batches as they become durable. `from` is the start or
+    /// the end of a batch, or the end of a segment; from a position within a batch the reader
+    /// returns the whole batch. [`Error::Beyond`] if the log ends before `from`. The reader's first
+    /// call returns [`Error::Removed`] if `from` was removed.
     pub fn reader(&self, from: Lsn) -> Result<LogReader> {
         self.check_reached(from)?;
         Ok(LogReader::live(&self.shared, from))
     }
 
-    /// A scan of the log from `from` up to `until`, in place: [`LogScan`]. [`Error::Beyond`] if `until` is not durable.
+    /// A scan in place from `from` up to `until`: [`LogScan`]. [`Error::Beyond`] if `until` is not
+    /// durable.
     pub fn scan(&self, from: Lsn, until: Lsn) -> Result<LogScan> {
         let end = self.durable();
         if until > end {

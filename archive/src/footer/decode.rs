@@ -1,5 +1,5 @@
-//! Bytes to footer. Any input gives a footer that keeps the invariants or an error; no memory is taken for a count
-//! that the input is too short for.
+//! Decodes footers. Any input gives a footer that keeps the invariants, or an error. Allocates no
+//! memory for a count that the input is too short for.
 
 use super::{
     CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart, ImageEntry,

@@ -1,11 +1,11 @@
-//! Footer to bytes.
+//! Encodes footers.
 
 use super::{CutRecord, FileImages, Footer, MarkKind, RECORD_HEAD_BYTES, zigzag};
 use pitr_format::Lsn;
 use pitr_format::bytes::Put;
 
 impl Footer {
-    /// The footer's bytes. They are meant to be compressed: sorted columns as differences.
+    /// The footer's bytes: sorted columns as differences, so that they compress well.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.image_count() * 5 + self.commits.len() * 12);

@@ -157,7 +157,7 @@ fn a_count_beyond_the_input_takes_no_memory() {
 
 #[test]
 fn the_bytes_are_those_of_the_format_page() {
-    // To be changed on purpose only, together with the version and docs/format/archive.md.
+    // Change these bytes only on purpose, together with the version and docs/format/archive.md.
     let time = Timestamp::from_micros;
     let footer = Footer {
         timeline: TimelineId::new(2),

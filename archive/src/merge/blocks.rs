@@ -1,4 +1,4 @@
-//! A set of block numbers: one bit each, in pages, so that a sparse file costs no more than what it holds.
+//! A set of block numbers: one bit each, in pages, so that a sparse set stays small.
 
 use bit_vec::BitVec;
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ impl BlockSet {
         self.len
     }
 
-    /// True if there is none.
+    /// True if the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -1,7 +1,8 @@
-//! Finds the logical record that a merge of images would leave out (FAILURES 52).
+//! Finds logical records that a merge of images would omit (FAILURES 52).
 //!
-//! Footers tell of logical records. Those of objects from before they did are known by their sums: a commit says how many
-//! images and bytes its transaction logged, and where the images are fewer bytes, the records themselves are asked.
+//! Footers list logical records. Older objects have footers without that list. For these a commit's
+//! totals help: it states how many images and bytes its transaction logged. If the images found are
+//! fewer bytes, the records themselves are read.
 
 use super::select::{Selection, Window};
 use crate::archive::Archive;
@@ -26,19 +27,19 @@ pub(super) fn refuse(archive: &Archive, pieces: &[Piece], after: Lsn, selection:
     }
 }
 
-/// The first logical record of a transaction, from its records.
+/// The first logical record of a transaction, found by reading its records.
 fn look(archive: &Archive, pieces: &[Piece], after: Lsn, suspect: &Window) -> Result<Option<LogicalEntry>> {
-    let from = suspect.first.max(after);
-    let overlaps = |piece: &&Piece| piece.name.to > from && piece.from() < suspect.commit;
+    let from = suspect.span.first.max(after);
+    let overlaps = |piece: &&Piece| piece.name.to > from && piece.from() < suspect.span.commit;
     for piece in pieces.iter().filter(overlaps) {
         let object = archive.open(&piece.name)?;
-        let (first, last) = (object.footer.frame_of(from), object.footer.frame_of(suspect.commit));
+        let (first, last) = (object.footer.frame_of(from), object.footer.frame_of(suspect.span.commit));
         for no in first.unwrap_or(0)..last.map_or(0, |last| last + 1) {
             let mut found = None;
             for bytes in archive.frames(&object, no..no + 1)? {
                 object.each_frame(no, &bytes, |frame: &Frame<'_>| {
                     let begins = matches!(frame.part, Part::Full | Part::First);
-                    let own = frame.tx == suspect.tx && from <= frame.lsn && frame.lsn < suspect.commit;
+                    let own = from <= frame.lsn && suspect.span.covers(frame.tx, frame.lsn);
                     if begins && own && frame.kind == RecordKind::Data as u8 {
                         let (lsn, tx, partition) = (frame.lsn, frame.tx, frame.partition);
                         found.get_or_insert(LogicalEntry { lsn, tx, partition });

@@ -1,5 +1,5 @@
-//! The second pass of a merge: reads the frames that hold survivors, checks every batch, puts fragments together, and
-//! hands over each surviving image once.
+//! The second pass of a merge: reads the frames with surviving images, verifies every batch,
+//! assembles fragments, and returns each surviving image once.
 
 use super::select::Crossing;
 use crate::archive::{Archive, LogObject};
@@ -14,10 +14,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Frames that are fetched and decoded as one piece of work, at most: about 4 MiB.
+/// Maximum number of frames that are fetched and decoded together: about 4 MiB.
 const RUN_FRAMES_MAX: usize = 4;
 
-/// A surviving image, as the index names it.
+/// A surviving image, from the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
     lsn: Lsn,
@@ -26,11 +26,11 @@ pub(super) struct Wanted {
     block: u64,
 }
 
-/// Some frames of one object, next to each other, with what is wanted of them.
+/// Adjacent frames of one object, and the surviving images in them.
 #[derive(Debug)]
 pub(super) struct FrameRun {
     frames: Range<usize>,
-    /// By LSN. The first may begin before the frames, the last may end behind them.
+    /// By LSN. The first may start before the frames, the last may end after them.
     wanted: Vec<Wanted>,
 }
 
@@ -80,10 +80,10 @@ fn wanted(footer: &Footer, survivors: Option<&BitVec>) -> Vec<Wanted> {
         .collect()
 }
 
-/// A surviving image as the log holds it.
+/// A surviving image.
 #[derive(Debug, Clone, Copy)]
 pub struct Image<'a> {
-    /// Position of its record.
+    /// LSN of its record.
     pub lsn: Lsn,
     /// The file.
     pub file: FileId,
@@ -93,10 +93,10 @@ pub struct Image<'a> {
     pub data: &'a [u8],
 }
 
-/// Fragments of surviving images whose other fragments stand in frames that someone else reads.
+/// Fragments of surviving images whose other fragments are in frames of other runs.
 #[derive(Debug, Default)]
 pub(super) struct Seams {
-    /// By position of the record: its fragments, in any order.
+    /// The fragments of each record, in any order, by the record's LSN.
     open: Mutex<HashMap<Lsn, Vec<Fragment>>>,
 }
 
@@ -107,7 +107,7 @@ struct Fragment {
 }
 
 impl Seams {
-    /// Keeps a fragment; returns the whole payload once all are there.
+    /// Keeps a fragment; returns the whole payload once it is complete.
     fn add(&self, record: Lsn, frame: &Frame<'_>) -> Option<Vec<u8>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = open.entry(record).or_default();
@@ -121,7 +121,7 @@ impl Seams {
         Some(parts.into_iter().flat_map(|part| part.bytes).collect())
     }
 
-    /// A record of which some fragments never came.
+    /// A record with missing fragments.
     pub(super) fn unfinished(&self) -> Option<Lsn> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).keys().min().copied()
     }
@@ -132,7 +132,7 @@ pub(super) fn fetch(archive: &Archive, object: &LogObject, run: &FrameRun) -> Re
     archive.frames(object, run.frames.clone())
 }
 
-/// Hands over what is wanted of decoded frames.
+/// Passes the surviving images of decoded frames to `to`.
 pub(super) fn deliver<E: From<Error>>(
     object: &LogObject,
     run: &FrameRun,

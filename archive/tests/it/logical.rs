@@ -94,30 +94,30 @@ fn a_committed_logical_record_in_the_range_refuses_the_merge() {
 }
 
 #[test]
-fn what_was_aborted_or_never_decided_refuses_nothing() {
+fn logical_records_of_aborted_and_open_transactions_are_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let mut source = Source::new(dir.path(), 1 << 20);
     source.add(|batch| data(batch, A, b"aborted").and_then(|()| batch.push_abort(LOGICAL, A, None)));
     source.add(|batch| image(batch, C, 1).and_then(|()| end(batch, C, None)));
-    // The number of an aborted transaction, used again and without an end.
+    // The number of an aborted transaction is reused for a transaction that stays open.
     let last = source.add(|batch| data(batch, A, b"undecided").and_then(|()| data(batch, B, b"so is this")));
     assert_eq!(source.merge(Lsn::ORIGIN, last.end).unwrap().survivors(), 1);
     let footer = source.archive.footer(&source.pieces()[0].name).unwrap();
     let entries: Vec<_> = footer.logical.iter().map(|entry| (entry.tx, entry.partition)).collect();
-    assert_eq!(entries, [(A, LOGICAL), (A, LOGICAL), (B, LOGICAL)], "each use of a number by itself");
+    assert_eq!(entries, [(A, LOGICAL), (A, LOGICAL), (B, LOGICAL)], "each use of a number has its own entry");
 }
 
 #[test]
-fn a_number_that_is_used_again_hides_nothing() {
+fn a_reused_transaction_number_hides_no_logical_record() {
     let dir = tempfile::tempdir().unwrap();
     let mut source = Source::new(dir.path(), 1 << 20);
-    // Without a byte: the sums of the commit don't tell.
+    // An empty record: the commit's totals don't show it.
     let committed = source.add(|batch| data(batch, A, b"").and_then(|()| end(batch, A, None)));
     let last = source.add(|batch| data(batch, A, b"undecided"));
     refused(source.merge(Lsn::ORIGIN, last.end), A, committed.first);
 }
 
-/// The object as it was made before footers told of logical records.
+/// Rewrites the object as it was before footers listed logical records.
 fn as_before(dir: &Path, archive: &Archive, piece: &Piece) {
     let path = archive.folder().path(&SourceObject::Log(piece.name));
     let whole = archive.objects().get(&path).unwrap();
@@ -132,7 +132,7 @@ fn as_before(dir: &Path, archive: &Archive, piece: &Piece) {
 }
 
 #[test]
-fn objects_from_before_footers_told_are_known_by_their_sums() {
+fn logical_records_of_older_objects_are_found_by_the_commits_totals() {
     for object_bytes in [1, 1 << 20] {
         let dir = tempfile::tempdir().unwrap();
         let mut source = Source::new(dir.path(), object_bytes);

@@ -38,7 +38,7 @@ fn in_parallel(merged: &Merged) -> Images {
     images.into_inner().unwrap()
 }
 
-/// Puts a merge on top of a base, the way its documentation says.
+/// Applies a merge to a base as its documentation says.
 fn lay_over(base: &Files, merged: &Merged, images: &Images) -> Files {
     let mut files = base.clone();
     for (id, change) in merged.files() {
@@ -77,7 +77,8 @@ fn check(world: &World, pieces: &[Piece], base: Option<&State>, to: &State) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    // FAILURES 16, 45: aborted, unfinished and interleaved transactions over objects and frames of any size.
+    // FAILURES 16, 45: aborted, open and interleaved transactions across objects and frames of any
+    // size.
     #[test]
     fn every_commit_comes_back(seed: u64, steps in 20usize..160, object in 600u32..30_000, frame in 300u32..9000) {
         every_commit(seed, steps, object, frame);
@@ -91,7 +92,7 @@ fn every_commit(seed: u64, steps: usize, object: u32, frame: u32) {
     let pieces = pieces(&world);
     for (no, to) in world.states.iter().enumerate() {
         check(&world, &pieces, None, to);
-        // Bases that are older than a transaction which was open when they were taken.
+        // Bases that were taken while a transaction was open.
         check(&world, &pieces, world.states.get(no / 2), to);
         check(&world, &pieces, world.states.get(no.saturating_sub(1)), to);
     }
@@ -111,7 +112,7 @@ fn every_commit(seed: u64, steps: usize, object: u32, frame: u32) {
 }
 
 #[test]
-fn a_hole_stops_a_merge_and_names_itself() {
+fn a_merge_over_a_hole_is_an_error_that_names_the_hole() {
     // FAILURES 11
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), 5, 2, options(3000, 900));
@@ -126,10 +127,7 @@ fn a_hole_stops_a_merge_and_names_itself() {
         Err(Error::Hole { from: a, to: b }) => assert_eq!((a, b), (from, to)),
         other => panic!("{other:?}"),
     }
-    assert!(
-        Merged::new(&world.archive, &without, to, last.lsn).is_ok(),
-        "behind the hole nothing is missing"
-    );
+    assert!(Merged::new(&world.archive, &without, to, last.lsn).is_ok(), "nothing is missing after the hole");
     assert!(Merged::new(&world.archive, &without, Lsn::ORIGIN, from).is_ok(), "nor before it");
     assert!(matches!(Merged::new(&world.archive, &pieces, Lsn::ORIGIN, Lsn::MAX), Err(Error::Hole { .. })));
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
-fn an_object_whose_reply_was_lost_is_put_again_as_it_was() {
-    // FAILURES 27, 46: by the next call the log has grown, and the range must not get a second content.
+fn an_object_whose_reply_was_lost_is_put_again_with_the_same_bytes() {
+    // FAILURES 27, 46: the log has grown by the next call, and the range must not get a second
+    // content.
     let dir = tempfile::tempdir().unwrap();
     let loses = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&loses);

@@ -1,11 +1,11 @@
-//! A source whose every state is known: random transactions on a real log, with a model of the files beside it.
+//! A source with known states: random transactions on a real log, and a model of the files.
 
 use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};
 use pitr_codec::Codec;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_vfs::{Clock, OsFs};
+use pitr_vfs::{Clock, Env};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(crate) const BLOCK: usize = 512;
 pub(crate) const LOG_ID: [u8; 16] = *b"the log of tests";
 
-/// A clock that shows what it is told.
+/// A clock that the test sets.
 #[derive(Debug, Default)]
 pub(crate) struct TestClock(pub(crate) AtomicI64);
 
@@ -45,13 +45,13 @@ impl Dice {
 
 pub(crate) type Files = BTreeMap<FileId, Vec<u8>>;
 
-/// A state that a commit made.
+/// The state after a commit.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) lsn: Lsn,
     pub(crate) tx: TxId,
     pub(crate) time: Timestamp,
-    /// The log is needed from here on to bring this state forward.
+    /// First LSN of the log that a restore from this state needs.
     pub(crate) redo_from: Lsn,
     pub(crate) files: Files,
 }
@@ -68,7 +68,7 @@ struct Open {
     first: Lsn,
     ops: Vec<Op>,
     blocks: BTreeSet<(FileId, u64)>,
-    /// The files whose lengths it changes: nobody else touches them meanwhile.
+    /// The files whose lengths it changes: no other transaction touches them.
     owns: BTreeSet<FileId>,
 }
 
@@ -113,7 +113,8 @@ pub(crate) fn create_wal(
     let segment_size = SegmentSize::new(16 << 10).unwrap();
     let start = Start { timeline, segment_size, follows, time: clock.now(), log_id: LOG_ID, gap };
     let options = WalOptions::default();
-    Wal::create(Arc::new(OsFs), Arc::clone(clock) as Arc<dyn Clock>, dir, &start, &options).unwrap()
+    Wal::create(&Env::system().with_clock(Arc::clone(clock) as Arc<dyn Clock>), dir, &start, &options)
+        .unwrap()
 }
 
 pub(crate) fn archive(dir: &Path, source: &str) -> Archive {
@@ -146,7 +147,7 @@ impl World {
         }
     }
 
-    /// Does `steps` random things, ships at random moments, and ships the rest.
+    /// Performs `steps` random operations, ships at random moments, and ships the rest at the end.
     pub(crate) fn live(&mut self, steps: usize) {
         for _ in 0..steps {
             self.step();
@@ -175,7 +176,7 @@ impl World {
 
     fn tx(&mut self) -> usize {
         if self.open.is_empty() || (self.open.len() < 3 && self.dice.roll(4) == 0) {
-            // A number that was aborted may be used again.
+            // The number of an aborted transaction may be reused.
             let tx = TxId::new(self.reuse.take().unwrap_or(self.next_tx));
             self.next_tx = self.next_tx.max(tx.get() + 1);
             let (blocks, ops) = (BTreeSet::new(), Vec::new());
@@ -230,7 +231,7 @@ impl World {
             return;
         }
         self.open[at].owns.insert(file);
-        // Not only whole blocks.
+        // The length need not be a multiple of the block size.
         let len = self.dice.roll(40) * BLOCK as u64 + self.dice.roll(2) * self.dice.roll(BLOCK as u64);
         self.append(at, vec![Op::SetLength { file, len }]);
     }
@@ -273,7 +274,7 @@ impl World {
     }
 }
 
-/// One transaction of block images and perhaps a length, committed at once.
+/// Commits one transaction of block images and, if given, a length.
 pub(crate) fn commit(wal: &Wal, tx: u64, blocks: &[(u64, u8)], len: Option<u64>) -> pitr_wal::Committed {
     let mut builder = BatchBuilder::new();
     let (file, tx) = (FileId::FIRST, TxId::new(tx));

@@ -1,4 +1,4 @@
-//! Who may write, and what becomes of those who may no longer.
+//! The right to write, and fenced writers.
 
 use crate::world::{LOG_ID, TestClock, archive, commit, create_wal, first_timeline, options};
 use pitr_archive::{
@@ -6,7 +6,7 @@ use pitr_archive::{
 };
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Epoch, Lsn, PartitionId, TimelineId, Timestamp, TxId};
-use pitr_vfs::OsFs;
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -37,13 +37,18 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn reopen(dir: &Path) -> Wal {
-    Wal::open(Arc::new(OsFs), Arc::new(TestClock::default()), dir, Lsn::ORIGIN, &WalOptions::default())
-        .unwrap()
-        .0
+    Wal::open(
+        &Env::system().with_clock(Arc::new(TestClock::default())),
+        dir,
+        Lsn::ORIGIN,
+        &WalOptions::default(),
+    )
+    .unwrap()
+    .0
 }
 
 #[test]
-fn a_writer_that_sleeps_is_fenced_and_what_it_adds_is_not_read() {
+fn a_paused_writer_is_fenced_and_its_later_objects_are_not_read() {
     // FAILURES 21
     let dir = tempfile::tempdir().unwrap();
     let (archive, old, wal, mut shipper) = open(dir.path());
@@ -71,7 +76,7 @@ fn a_writer_that_sleeps_is_fenced_and_what_it_adds_is_not_read() {
 
 #[test]
 fn claims_made_at_the_same_time_get_epochs_of_their_own() {
-    // FAILURES 22: nothing here asks a clock.
+    // FAILURES 22: no decision uses a clock.
     let dir = tempfile::tempdir().unwrap();
     let archive = archive(dir.path(), "app");
     let claim = || match Writer::claim(&archive, NOW) {
@@ -93,7 +98,7 @@ fn claims_made_at_the_same_time_get_epochs_of_their_own() {
 
 #[test]
 fn the_fence_of_an_epoch_without_log_is_not_read() {
-    // Each backup of a folder claims an epoch: thousands of them must not cost whoever comes next a request each.
+    // Each backup of a folder claims an epoch: thousands of epochs must not cost one request each.
     let dir = tempfile::tempdir().unwrap();
     let (archive, _, wal, mut shipper) = open(dir.path());
     commit(&wal, 1, &[(0, 1)], None);
@@ -112,7 +117,7 @@ fn the_fence_of_an_epoch_without_log_is_not_read() {
 }
 
 #[test]
-fn a_cloned_log_that_went_its_own_way_is_refused() {
+fn a_cloned_log_that_diverged_is_refused() {
     // FAILURES 13
     let dir = tempfile::tempdir().unwrap();
     let (archive, _, wal, mut shipper) = open(dir.path());
@@ -135,7 +140,7 @@ fn a_cloned_log_that_went_its_own_way_is_refused() {
 
 #[test]
 fn one_range_with_two_contents_is_refused_and_with_one_is_not() {
-    // FAILURES 13: objects of two epochs, as two repositories that were copied into one would hold.
+    // FAILURES 13: objects of two epochs, as if two repositories were copied into one.
     let dir = tempfile::tempdir().unwrap();
     let (archive, _, wal, mut shipper) = open(dir.path());
     commit(&wal, 1, &[(0, 1)], None);
@@ -169,7 +174,7 @@ fn one_range_with_two_contents_is_refused_and_with_one_is_not() {
 }
 
 #[test]
-fn a_writer_goes_on_where_the_one_before_it_stopped() {
+fn a_writer_continues_where_its_predecessor_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let (archive, _, wal, mut shipper) = open(dir.path());
     let mut open_tx = BatchBuilder::new();
@@ -195,7 +200,7 @@ fn a_writer_goes_on_where_the_one_before_it_stopped() {
 }
 
 #[test]
-fn a_gap_in_the_log_is_a_gap_in_the_archive_and_says_why() {
+fn a_gap_in_the_log_is_a_gap_in_the_archive_with_its_reason() {
     // FAILURES 11
     let dir = tempfile::tempdir().unwrap();
     let (archive, _, wal, mut shipper) = open(dir.path());
@@ -222,7 +227,7 @@ fn a_gap_in_the_log_is_a_gap_in_the_archive_and_says_why() {
         Cause::NotLogged(Some(GapReason::LogRestarted))
     );
 
-    // An object that someone removed gives no better reason than that.
+    // For a removed object there is no more exact reason.
     commit(&wal, 3, &[(0, 3)], None);
     shipper.ship(&wal).unwrap();
     commit(&wal, 4, &[(0, 4)], None);
@@ -240,8 +245,8 @@ fn a_gap_in_the_log_is_a_gap_in_the_archive_and_says_why() {
 }
 
 #[test]
-fn a_log_cut_down_before_it_was_archived_is_a_gap_once_that_is_accepted() {
-    // FAILURES 34 as far as the archive is concerned: never a false "archived".
+fn log_removed_before_it_was_archived_is_a_gap_after_accept_loss() {
+    // FAILURES 34, the archive's part: it never reports lost log as archived.
     let dir = tempfile::tempdir().unwrap();
     let (archive, _, wal, mut shipper) = open(dir.path());
     commit(&wal, 1, &[(0, 1)], None);
@@ -262,8 +267,8 @@ fn a_log_cut_down_before_it_was_archived_is_a_gap_once_that_is_accepted() {
 }
 
 #[test]
-fn both_sides_of_a_fork_stay() {
-    // FAILURES 8 as far as the archive is concerned.
+fn both_sides_of_a_fork_stay_restorable() {
+    // FAILURES 8, the archive's part.
     let dir = tempfile::tempdir().unwrap();
     let (archive, writer, wal, mut shipper) = open(dir.path());
     let fork = commit(&wal, 1, &[(0, 1)], None).lsn;

@@ -3,7 +3,7 @@
 use crate::Result;
 use pitr_format::record::Record;
 use pitr_format::{PartitionId, TxId};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::cell::RefCell;
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// A log under test. `n` is different each time: for those that need a key.
@@ -71,8 +71,7 @@ impl Log for Bare {
 /// Ours, in an empty folder.
 pub fn pitr(dir: &Path) -> Result<Wal> {
     let start = Start::first([1; 16]);
-    let clock = Arc::new(SystemClock::new());
-    Ok(Wal::create(Arc::new(OsFs), clock, &dir.join("log"), &start, &WalOptions::default())?)
+    Ok(Wal::create(&Env::system(), &dir.join("log"), &start, &WalOptions::default())?)
 }
 
 struct Pitr(Wal);

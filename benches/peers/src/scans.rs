@@ -7,7 +7,7 @@ use okaywal::{Entry, EntryId, LogManager, ReadChunkResult, SegmentReader, WriteA
 use pitr_format::log::WholeRecord;
 use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, TxId};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Wal, WalOptions};
 use redb::ReadableDatabase;
 use redb::ReadableTable;
@@ -67,8 +67,7 @@ fn pitr(dir: &Path, payload: &[u8], records: u64, at_once: u64) -> Result<(u64, 
     wal.sync()?;
     drop(wal);
     let begun = Instant::now();
-    let (fs, clock) = (Arc::new(OsFs), Arc::new(SystemClock::new()));
-    let (wal, recovered) = Wal::open(fs, clock, &dir.join("log"), Lsn::ORIGIN, &WalOptions::default())?;
+    let (wal, recovered) = Wal::open(&Env::system(), &dir.join("log"), Lsn::ORIGIN, &WalOptions::default())?;
     let scan = wal.scan(recovered.first, recovered.end)?;
     let each = |count: &mut u64, record: &WholeRecord<'_>| {
         *count += u64::from(!record.payload.is_empty());

@@ -64,6 +64,18 @@ fn judge(error: &pitr::Error) -> (Code, Option<&'static str>) {
         E::Prune(e) => in_prune(e),
         E::Directory(e) => in_directory(e),
         E::Sqlite(e) => in_sqlite(e),
+        E::Engine(e) => in_engine(e),
+        _ => (Code::Failed, None),
+    }
+}
+
+fn in_engine(error: &pitr::engine::Error) -> (Code, Option<&'static str>) {
+    use pitr::engine::Error as E;
+    match error {
+        E::Lacks { .. } => (Code::Usage, None),
+        E::UnknownEngine { .. } => (Code::Usage, Some("use a program that has this engine")),
+        E::Watched { .. } => (Code::Locked, None),
+        E::NoAnswer { .. } => (Code::Locked, Some("wait until it ends, or stop it")),
         _ => (Code::Failed, None),
     }
 }
@@ -165,14 +177,6 @@ fn in_directory(error: &pitr::directory::Error) -> (Code, Option<&'static str>) 
         D::Archive(e) => in_archive(e),
         D::Tree { .. } => (Code::Corrupt, None),
         D::NotAFolder { .. } | D::OtherEngine { .. } | D::OtherFolder { .. } => (Code::Usage, None),
-        D::Output { .. } => (Code::Usage, Some("give a path for a folder")),
-        D::Exists { .. } => {
-            (Code::OutputExists, Some("give another output, or add --force to move the existing one aside"))
-        }
-        D::InTheWay { .. } => (Code::Usage, Some("move it away, or give another output")),
-        D::Locked { .. } => (Code::Locked, Some("wait until it has ended, or give another output")),
-        D::NoFolder { .. } => (Code::OutputFolderMissing, Some(NO_FOLDER)),
-        D::NoRoom { .. } => (Code::NoRoom, Some(NO_ROOM)),
         D::Io { source, .. } if is_denied(source) => (Code::PermissionDenied, Some(DENIED)),
         D::Io { .. } => (
             Code::Failed,
@@ -211,7 +215,9 @@ fn in_recovery(error: &recovery::Error) -> (Code, Option<&'static str>) {
         R::Exists { .. } => {
             (Code::OutputExists, Some("give another output, or add --force to move the existing one aside"))
         }
-        R::Output { .. } => (Code::Usage, Some("give a path for a file")),
+        R::Output { .. } => (Code::Usage, Some("give a path for a file or a folder")),
+        R::InTheWay { .. } => (Code::Usage, Some("move it away, or give another output")),
+        R::Engine { severity: Severity::Fatal, .. } => (Code::Corrupt, None),
         R::Locked { .. } => (Code::Locked, Some("wait until it has ended, or give another output")),
         R::OtherShape { .. } => (Code::Corrupt, None),
         R::Damaged(_) => (Code::Corrupt, Some("`pitr info` lists the states that can still be restored")),

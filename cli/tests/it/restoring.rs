@@ -241,7 +241,11 @@ fn several_sources_are_restored_to_the_same_time_or_not_at_all() {
         assert_eq!(together(to, more).json["error"]["code"], "usage", "{to} {more:?}");
     }
 
-    // Their logs, merged by time.
+    assert_logs_merge_by_time(&world);
+}
+
+/// `pitr log` of several sources is their logs, merged by time.
+fn assert_logs_merge_by_time(world: &World) {
     let log = world.done(&["log", "--all"]);
     let merged: Vec<(&str, &str)> = log["transactions"]
         .as_array()

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use pitr::format::record::Record;
 use pitr::format::{Lsn, PartitionId, SegmentSize, TxId};
-use pitr::vfs::{OsFs, SystemClock};
+use pitr::vfs::Env;
 use pitr::wal::{BatchBuilder, Start, Wal, WalOptions};
 
 use crate::world::World;
@@ -19,7 +18,7 @@ fn log(world: &World) -> (Wal, PathBuf) {
     let start =
         Start { segment_size: SegmentSize::new(SEGMENT_BYTES as u32).unwrap(), ..Start::first([0xab; 16]) };
     let options = WalOptions { background: false, ..WalOptions::default() };
-    let wal = Wal::create(Arc::new(OsFs), Arc::new(SystemClock::new()), &dir, &start, &options).unwrap();
+    let wal = Wal::create(&Env::system(), &dir, &start, &options).unwrap();
     (1..=20).for_each(|tx| commit(&wal, tx));
     wal.skip().unwrap();
     (21..=23).for_each(|tx| commit(&wal, tx));

@@ -1,77 +1,27 @@
 //! Taking a snapshot of a folder.
 
 use crate::entry::{Entry, ReadState, Time, What, below};
-use crate::ranges::{ChangedRanges, Known};
-use crate::scan::{TREE, scan};
-use crate::source::{FolderSource, content};
-use crate::tree::{self, Tree};
+use crate::known::Known;
+use crate::scan::scan;
+use crate::source::FolderSource;
+use crate::tree::{self, TREE_BYTES_MAX, Tree};
 use crate::{ENGINE, Error, Result};
 use pitr_archive::{Archive, Writer};
-use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
-use pitr_format::{DecodeError, FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
+use pitr_engine::{RangesUse, TakeOptions, Taken};
+use pitr_format::{FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_snapshot::{Manifest, Snapshot, SnapshotMeta, SnapshotReader, list, newest, write_full};
+use pitr_snapshot::{Manifest, SnapshotMeta, SnapshotReader, list, newest, write_full};
 use pitr_vfs::Clock;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A change within so long before a snapshot may have been followed by another one that bears the same time.
 const RACY: i64 = 3;
 /// Most entries of a folder: the root of a snapshot is one object, and a small file takes 51 bytes in it.
 const ENTRIES_MAX: usize = 300_000;
-/// Longest tree: it is held in memory.
-const TREE_BYTES_MAX: u64 = 256 << 20;
-
-/// How a snapshot is taken.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BackupOptions {
-    /// Read everything, without regard to an earlier snapshot, and number the files anew.
-    pub full: bool,
-    /// The folder may have stood elsewhere when the snapshot before was taken. Otherwise another folder is refused: two that
-    /// only share a name must not become one source.
-    pub moved: bool,
-    /// How chunks are compressed.
-    pub codec: Codec,
-    /// What a writer knows of its changes since an earlier snapshot.
-    pub changed_ranges: Option<ChangedRanges>,
-}
-
-/// What became of the changed ranges that were given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RangesUse {
-    /// None were given, or a full snapshot was asked for.
-    NotGiven,
-    /// They begin at a snapshot that the source does not have, or its newest can't be read: all files were looked at as ever.
-    Elsewhere,
-    /// They were used.
-    Used {
-        /// Files of which nothing else was read.
-        files: usize,
-        /// Files that they name and that are not there, or are other ones than the parent's: these were looked at as ever.
-        unmatched: usize,
-    },
-}
-
-/// A snapshot that was taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
-    /// The snapshot.
-    pub snapshot: Snapshot,
-    /// Sockets, devices and pipes, and the repository if it lies in the folder: the snapshot doesn't have them.
-    pub skipped: Vec<PathBuf>,
-    /// Files that vanished or were replaced before they were read: the snapshot doesn't have them, nor what is linked to
-    /// them.
-    pub vanished: Vec<PathBuf>,
-    /// Files that were written to since they were looked at: what the snapshot has of them may be of two moments.
-    pub changed: Vec<PathBuf>,
-    /// Files that became shorter while they were read: what is missing are zeros.
-    pub cut: Vec<PathBuf>,
-    /// What became of the changed ranges that were given.
-    pub ranges: RangesUse,
-}
 
 /// Takes a snapshot of a folder: of what changed since the newest one of the source, if there is one.
 ///
@@ -82,7 +32,7 @@ pub fn backup(
     clock: &dyn Clock,
     name: &SourceName,
     folder: &Path,
-    options: BackupOptions,
+    options: TakeOptions,
 ) -> Result<Taken> {
     let root = folder.canonicalize().map_err(Error::io("open", folder))?;
     let archive = Archive::new(objects.clone(), name.clone());
@@ -176,7 +126,7 @@ pub fn backup(
     let changed = source.changed();
     let entries = source.into_entries();
     let in_state = |state| {
-        let found = entries.iter().filter(move |entry| content(entry).is_some_and(|c| c.state == state));
+        let found = entries.iter().filter(move |entry| entry.content().is_some_and(|c| c.state == state));
         found.map(|entry| entry.path.clone()).collect::<Vec<_>>()
     };
     let (mut vanished, cut) = (in_state(ReadState::Gone), in_state(ReadState::Cut));
@@ -212,7 +162,7 @@ impl Before {
     fn load(store: &ChunkStore, parent: Option<&Manifest>) -> Self {
         let Some(parent) = parent else { return Before::default() };
         // Without a tree the snapshot is a full one.
-        let tree = match read_tree(&SnapshotReader::open(store.clone(), parent.clone())) {
+        let tree = match Tree::read(&SnapshotReader::open(store.clone(), parent.clone())) {
             Ok(tree) => tree,
             Err(error) => {
                 tell_damaged(&error);
@@ -222,7 +172,7 @@ impl Before {
         let created = parent.snapshot.meta.created;
         let mut before = Before { is_whole: true, created, root: tree.root, ..Before::default() };
         for entry in tree.entries {
-            if content(&entry).is_some() {
+            if entry.content().is_some() {
                 before.files.insert(entry.path.clone(), entry);
             }
         }
@@ -232,10 +182,10 @@ impl Before {
     /// The files that are as they were.
     fn unchanged(&self, entries: &[Entry]) -> HashSet<FileId> {
         let same = |entry: &&Entry| {
-            let (Some(now), Some(before)) = (content(entry), self.files.get(&entry.path)) else {
+            let (Some(now), Some(before)) = (entry.content(), self.files.get(&entry.path)) else {
                 return false;
             };
-            let Some(then) = content(before) else { return false };
+            let Some(then) = before.content() else { return false };
             let settled =
                 Time { seconds: self.created.micros().div_euclid(1_000_000).saturating_sub(RACY), nanos: 0 };
             then.state == ReadState::Whole
@@ -243,22 +193,8 @@ impl Before {
                 && entry.modified == before.modified
                 && now.changed < settled
         };
-        entries.iter().filter(same).filter_map(content).map(|content| content.file).collect()
+        entries.iter().filter(same).filter_map(Entry::content).map(|content| content.file).collect()
     }
-}
-
-/// The tree of a snapshot.
-pub(crate) fn read_tree(reader: &SnapshotReader) -> Result<Tree> {
-    let len = reader.file(TREE)?.len;
-    let bad = |source| Error::Tree { snapshot: reader.manifest().snapshot.id.to_string(), source };
-    if len > TREE_BYTES_MAX {
-        return Err(bad(DecodeError::Range { what: "length of a tree", value: len }));
-    }
-    let mut bytes = Vec::new();
-    for extent in 0..reader.extents(TREE)? {
-        bytes.extend_from_slice(&reader.read_extent(TREE, extent)?);
-    }
-    tree::decode(&bytes).map_err(bad)
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
-//! What there is to know of a file besides its bytes.
+//! Everything about a file but its bytes.
 
 use pitr_format::FileId;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Something in a folder.
+/// Number of the file that holds the tree: the last one, so that it is read after all others.
+pub(crate) const TREE: FileId = FileId::new(u32::MAX);
+
+/// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Its path below the folder: parts with `/` in between, any bytes; empty for the folder itself.
@@ -18,14 +21,24 @@ pub(crate) struct Entry {
     pub(crate) modified: Time,
 }
 
-/// Which kind of thing it is.
+impl Entry {
+    /// The content of a regular file.
+    pub(crate) fn content(&self) -> Option<&Content> {
+        match &self.what {
+            What::File(content) => Some(content),
+            _ => None,
+        }
+    }
+}
+
+/// The kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
     Folder,
     File(Content),
-    /// Where it leads, as it is written.
+    /// The link's target, byte for byte.
     Symlink(Vec<u8>),
-    /// Another name of the file that stands at this path, which comes before.
+    /// Another name of the file at this path. That file comes before it.
     HardLink(Vec<u8>),
 }
 
@@ -35,7 +48,7 @@ pub(crate) struct Content {
     /// Its number in the snapshot.
     pub(crate) file: FileId,
     pub(crate) len: u64,
-    /// What tells that it is as it was.
+    /// With length and times, evidence that the file is unchanged.
     pub(crate) inode: u64,
     pub(crate) changed: Time,
     /// Parts without storage: begin and end, ascending, apart.
@@ -43,15 +56,15 @@ pub(crate) struct Content {
     pub(crate) state: ReadState,
 }
 
-/// What became of a file while it was read.
+/// What happened to a file while it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ReadState {
     /// It was read.
     Whole = 0,
-    /// It vanished, or could not be read: the snapshot doesn't have it.
+    /// It vanished or was replaced: the snapshot doesn't have it.
     Gone = 1,
-    /// It was shorter than before: the rest is zeros.
+    /// It became shorter: the rest is zeros.
     Cut = 2,
 }
 
@@ -62,7 +75,7 @@ pub(crate) struct Time {
     pub(crate) nanos: u32,
 }
 
-/// The path of an entry below a folder. Entries were checked to lead nowhere else.
+/// The path of an entry below a folder. Entries were checked not to leave it.
 pub(crate) fn below(folder: &Path, path: &[u8]) -> std::path::PathBuf {
     if path.is_empty() { folder.to_owned() } else { folder.join(OsStr::from_bytes(path)) }
 }

@@ -81,46 +81,9 @@ pub enum Error {
         /// What is wrong.
         source: DecodeError,
     },
-    /// Something stands where the result should go.
-    #[error("{} exists already; nothing was changed", path.display())]
-    Exists {
-        /// What stands there.
-        path: PathBuf,
-    },
-    /// What bears the name that a half restored folder would have is none of ours.
-    #[error("{} stands in the way and was not made by a restore; nothing was changed", path.display())]
-    InTheWay {
-        /// What stands there.
-        path: PathBuf,
-    },
-    /// Another restore builds the same output.
-    #[error("{}: another restore is building it", path.display())]
-    Locked {
-        /// The output.
-        path: PathBuf,
-    },
-    /// The folder that the output is to be in is not there.
-    #[error("the output's folder {} does not exist", path.display())]
-    NoFolder {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The result does not fit. Nothing was written.
-    #[error("the restore needs {needed} bytes in {}, which has {free} bytes free", folder.display())]
-    NoRoom {
-        /// Bytes of the files, without their holes.
-        needed: u64,
-        /// Bytes that can be stored there.
-        free: u64,
-        /// The folder that the output is to be in.
-        folder: PathBuf,
-    },
-    /// A path that can't be the name of a folder.
-    #[error("{} cannot be the name of a restored folder", path.display())]
-    Output {
-        /// The path.
-        path: PathBuf,
-    },
+    /// A state of a folder without the snapshot that holds it.
+    #[error("a folder is restored from a snapshot, and there is none")]
+    NoSnapshot,
 }
 
 impl Error {

@@ -19,20 +19,21 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod engine;
 mod entry;
 mod error;
-mod output;
-mod ranges;
+mod known;
+mod open;
 mod restore;
 mod scan;
 mod source;
 mod tree;
 
-pub use backup::{BackupOptions, RangesUse, Taken, backup};
+pub use backup::backup;
+pub use engine::Directory;
 pub use error::{Error, Result};
-pub use output::OutputFolder;
-pub use ranges::{ChangedRanges, ListError};
-pub use restore::{RestoreOptions, Restored, Room, restore, room};
+pub use pitr_engine::{ChangedRanges, ListError, RangesUse, TakeOptions as BackupOptions, Taken};
+pub use restore::FolderTarget;
 
 /// Name of this engine in a snapshot.
-pub const ENGINE: &str = "directory";
+pub(crate) const ENGINE: &str = "directory";

@@ -1,7 +1,7 @@
 //! Looking through a folder.
 
-use crate::entry::{Content, Entry, ReadState, Time, What, below};
-use crate::source::{content, is_gone, open_as, open_itself};
+use crate::entry::{Content, Entry, ReadState, TREE, Time, What, below};
+use crate::open::{is_gone, open_as, open_itself};
 use crate::{Error, Result};
 use pitr_format::FileId;
 use rustix::fs::SeekFrom;
@@ -12,9 +12,6 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-
-/// Number of the file that holds the tree: the last one, so that it is read when all others were.
-pub(crate) const TREE: FileId = FileId::new(u32::MAX);
 
 /// What a folder holds.
 #[derive(Debug)]
@@ -35,8 +32,12 @@ pub(crate) fn scan(
     if !top.is_dir() {
         return Err(Error::NotAFolder { path: root.to_owned() });
     }
-    let next =
-        known.values().filter_map(content).map(|content| content.file.get()).max().map_or(0, |last| last + 1); // below TREE
+    let next = known
+        .values()
+        .filter_map(Entry::content)
+        .map(|content| content.file.get())
+        .max()
+        .map_or(0, |last| last + 1); // below TREE
     let scanned = Scanned { entries: vec![entry(Vec::new(), What::Folder, &top)], skipped: Vec::new() };
     sync_fs(root)?;
     let (linked, synced) = (HashMap::new(), HashSet::from([top.dev()]));
@@ -155,7 +156,7 @@ impl Scanner<'_> {
         if let Some(first) = self.linked.get(&which).filter(|_| has_others) {
             return Ok(Some(What::HardLink(first.clone())));
         }
-        let file = match self.known.get(path).and_then(content) {
+        let file = match self.known.get(path).and_then(Entry::content) {
             Some(known) => known.file,
             None => {
                 let file = FileId::new(self.next);

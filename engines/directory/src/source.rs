@@ -1,24 +1,23 @@
 //! A scanned folder as the source of a snapshot.
 
-use crate::entry::{Content, Entry, ReadState, Time, What, below};
-use crate::ranges::Known;
-use crate::scan::TREE;
+use crate::entry::{Content, Entry, ReadState, TREE, Time, What, below};
+use crate::known::Known;
+use crate::open::{is_gone, open_as};
 use crate::tree;
 use pitr_format::FileId;
 use pitr_snapshot::{BLOCK_BYTES_MIN, BlockSource, BoxError, EXTENT_BYTES, FileShape, Manifest};
-use pitr_tracker::ChangeSet;
+use pitr_tracker::{BlockSize, ChangeSet};
 use pitr_vfs::{File as _, OsFile};
-use rustix::fs::OFlags;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Blocks of a file, and those of one that has none.
-pub(crate) const BLOCK_BYTES: u32 = 4096;
+const BLOCK_BYTES: u32 = BlockSize::DEFAULT.bytes();
 const NO_BLOCKS: u32 = 0;
 /// Files kept open.
 const OPEN_MAX: usize = 64;
@@ -38,8 +37,8 @@ pub(crate) struct FolderSource {
 
 impl FolderSource {
     pub(crate) fn new(root: &Path, entries: Vec<Entry>, parent: Option<&Manifest>, known: Known) -> Self {
-        let places = entries.iter().enumerate().filter_map(|(at, entry)| Some((content(entry)?.file, at)));
-        let contents = entries.iter().filter_map(content);
+        let places = entries.iter().enumerate().filter_map(|(at, entry)| Some((entry.content()?.file, at)));
+        let contents = entries.iter().filter_map(Entry::content);
         let without_blocks =
             contents.filter(|content| !has_blocks(content, parent)).map(|content| content.file);
         FolderSource {
@@ -63,7 +62,7 @@ impl FolderSource {
     /// Files that were read and are not any more what they were when they were looked at.
     pub(crate) fn changed(&self) -> Vec<PathBuf> {
         let entries = self.entries();
-        let read = entries.iter().filter_map(|entry| Some((entry, content(entry)?)));
+        let read = entries.iter().filter_map(|entry| Some((entry, entry.content()?)));
         let changed = read.filter(|(entry, content)| {
             let is_read = content.state == ReadState::Whole && !self.known.unchanged.contains(&content.file);
             let meta = || std::fs::symlink_metadata(below(&self.root, &entry.path));
@@ -137,13 +136,6 @@ fn is_as_scanned(entry: &Entry, content: &Content, meta: &Metadata) -> bool {
         == (content.inode, content.len, content.changed, entry.modified)
 }
 
-pub(crate) fn content(entry: &Entry) -> Option<&Content> {
-    match &entry.what {
-        What::File(content) => Some(content),
-        _ => None,
-    }
-}
-
 impl BlockSource for FolderSource {
     fn files(&self) -> Vec<FileShape> {
         let shape = |file: FileId, len| {
@@ -151,7 +143,7 @@ impl BlockSource for FolderSource {
             FileShape { file, name: file.to_string(), len, block_bytes }
         };
         let entries = self.entries();
-        let files = entries.iter().filter_map(content).map(|content| shape(content.file, content.len));
+        let files = entries.iter().filter_map(Entry::content).map(|content| shape(content.file, content.len));
         files.chain([shape(TREE, self.tree_len)]).collect()
     }
 
@@ -167,7 +159,7 @@ impl BlockSource for FolderSource {
         let (path, inode, in_hole) = {
             let entries = self.entries();
             let end = offset + buf.len() as u64;
-            let content = content(&entries[place]).ok_or("a file that was not scanned")?;
+            let content = entries[place].content().ok_or("a file that was not scanned")?;
             let in_hole = content.holes.iter().any(|(from, to)| *from <= offset && end <= *to);
             (below(&self.root, &entries[place].path), content.inode, in_hole)
         };
@@ -197,31 +189,6 @@ impl BlockSource for FolderSource {
     fn changes(&self, file: FileId) -> Option<&ChangeSet> {
         self.known.changes(file)
     }
-}
-
-/// Opens what stands at a path itself: it follows no symbolic link there, and waits for nobody who writes to a pipe.
-pub(crate) fn open_itself(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    File::options().read(true).custom_flags(flags).open(path)
-}
-
-/// Opens what was looked at, and nothing that took its place.
-pub(crate) fn open_as(path: &Path, inode: u64) -> io::Result<File> {
-    let found = open_itself(path)?;
-    let meta = found.metadata()?;
-    match meta.is_file() && meta.ino() == inode {
-        true => Ok(found),
-        false => Err(io::ErrorKind::NotFound.into()), // another one stands in its place
-    }
-}
-
-/// True if what was looked at does not stand at its path any more, whatever stands there or on the way.
-pub(crate) fn is_gone(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    // A symbolic link or a socket stands there now.
-    let other = [Errno::LOOP, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-        || other.contains(&error.raw_os_error())
 }
 
 #[cfg(test)]
@@ -254,7 +221,7 @@ mod tests {
             let mut bytes = vec![1; shape.len as usize];
             source.read_at(shape.file, 0, &mut bytes).unwrap();
             let changed = source.changed();
-            let state = source.into_entries().iter().find_map(|entry| content(entry).map(|c| c.state));
+            let state = source.into_entries().iter().find_map(|entry| entry.content().map(|c| c.state));
             (bytes, state.unwrap(), changed)
         }
     }

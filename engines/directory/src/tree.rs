@@ -11,10 +11,11 @@
 //! ```
 //! A state has its place whatever it is, so that it can be told when the rest stands.
 
-use crate::entry::{Content, Entry, ReadState, Time, What};
-use crate::scan::TREE;
+use crate::entry::{Content, Entry, ReadState, TREE, Time, What};
+use crate::{Error, Result};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, FileId};
+use pitr_snapshot::SnapshotReader;
 use std::collections::HashSet;
 
 const TAG: u8 = b'D';
@@ -22,6 +23,8 @@ const VERSION: u8 = 1;
 const WHAT: &str = "tree of a folder";
 /// Longest path or link, bytes: what Linux allows.
 const PATH_BYTES_MAX: usize = 4096;
+/// Longest tree, bytes: it is held in memory.
+pub(crate) const TREE_BYTES_MAX: u64 = 256 << 20;
 /// Fewest bytes of an entry.
 const ENTRY_BYTES_MIN: usize = 26;
 
@@ -31,6 +34,22 @@ pub(crate) struct Tree {
     /// Where it stood, from the root of the file system.
     pub(crate) root: Vec<u8>,
     pub(crate) entries: Vec<Entry>,
+}
+
+impl Tree {
+    /// The tree of a snapshot.
+    pub(crate) fn read(reader: &SnapshotReader) -> Result<Tree> {
+        let len = reader.file(TREE)?.len;
+        let bad = |source| Error::Tree { snapshot: reader.manifest().snapshot.id.to_string(), source };
+        if len > TREE_BYTES_MAX {
+            return Err(bad(DecodeError::Range { what: "length of a tree", value: len }));
+        }
+        let mut bytes = Vec::new();
+        for extent in 0..reader.extents(TREE)? {
+            bytes.extend_from_slice(&reader.read_extent(TREE, extent)?);
+        }
+        decode(&bytes).map_err(bad)
+    }
 }
 
 pub(crate) fn encode(root: &[u8], entries: &[Entry]) -> Vec<u8> {

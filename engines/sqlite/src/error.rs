@@ -240,8 +240,9 @@ impl Error {
         use pitr_archive::Error as A;
         matches!(
             self,
-            Error::Archive(A::Objects(_) | A::Contended { .. } | A::NotWhatWasRead { .. } | A::Build { .. })
-                | Error::Objects(_)
+            Error::Archive(
+                A::Objects(_) | A::Contended { .. } | A::EncodingMismatch { .. } | A::Build { .. }
+            ) | Error::Objects(_)
                 | Error::RepositoryGone { .. }
                 | Error::OtherRepository { .. }
         )

@@ -10,11 +10,10 @@ use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_prune::{Error, Policy};
 use pitr_snapshot::{Snapshot, load_all, write_full};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A source with a log: an object for each hour, and a snapshot for every third one.
@@ -44,14 +43,7 @@ impl Logged {
         };
         let timeline = writer.claim_timeline(&first).unwrap();
         let start = Start { timeline, ..Start::first([1; 16]) };
-        let wal = Wal::create(
-            Arc::new(OsFs),
-            Arc::new(SystemClock::new()),
-            &dir.join("log"),
-            &start,
-            &WalOptions::default(),
-        )
-        .unwrap();
+        let wal = Wal::create(&Env::system(), &dir.join("log"), &start, &WalOptions::default()).unwrap();
         let catalog = archive.catalog().unwrap();
         let shipper =
             Shipper::new(writer, &catalog, &wal, timeline, [1; 16], ShipOptions::default()).unwrap();

@@ -5,11 +5,31 @@ use pitr_archive::Archive;
 use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
 use pitr_format::{Epoch, FileId, Lsn, TimelineId, Timestamp, TxId};
-use pitr_recovery::{Error, History, Plan, RestoreOptions, Restored, Restorer, Target};
+use pitr_recovery::{
+    Error, History, Layout, Plan, RestoreOptions, RestoreState, RestoreTarget, Restored, Restorer, Target,
+};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, write_full};
 use pitr_vfs::{FileSystem, OsFs};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+
+/// How an engine of one file restores it, with a journal beside it and a mark in its head.
+#[derive(Debug)]
+pub(crate) struct OneFile;
+
+impl RestoreTarget for OneFile {
+    fn lay_out(&self, state: &RestoreState<'_>) -> Result<Layout, Error> {
+        state.single_file()
+    }
+
+    fn companions(&self) -> &'static [&'static str] {
+        &["-wal", "-shm", "-journal"]
+    }
+
+    fn mark(&self) -> Option<&'static [u8]> {
+        Some(b"unfinished, not a database\n")
+    }
+}
 
 /// A file in memory.
 pub(crate) struct Held(pub(crate) Vec<u8>);
@@ -74,7 +94,8 @@ pub(crate) fn restore_on(
 ) -> Result<Restored, Error> {
     let chunks = ChunkStore::open(history.archive().objects().clone()).unwrap();
     let (clock, progress) = (TestClock::default(), |_| {});
-    let restorer = Restorer { history, chunks: &chunks, fs, clock: &clock, progress: &progress };
+    let target = &OneFile;
+    let restorer = Restorer { history, chunks: &chunks, target, fs, clock: &clock, progress: &progress };
     restorer.restore(plan, options)
 }
 

@@ -1,9 +1,11 @@
 //! What may stand at the output, and what a crash leaves there.
 
-use crate::lab::{bytes, history, meta, options, restore_on, take};
+use crate::lab::{OneFile, bytes, history, meta, options, restore_on, take};
 use crate::world::{World, options as ship_options};
 use pitr_format::{TimelineId, Timestamp, TxId};
-use pitr_recovery::{Error, History, Moment, Plan, RestoreOptions, Restorer, Room, Target};
+use pitr_recovery::{
+    Error, History, Moment, OutputRules, Plan, RestoreOptions, Restorer, Room, StagedOutput, Target,
+};
 use pitr_snapshot::SnapshotMeta;
 use pitr_vfs::sim::{Fault, Mode, SimFs, Survivors};
 use pitr_vfs::{Access, Attributes, FileSystem, OsFs};
@@ -46,6 +48,66 @@ fn what_stands_at_the_output_is_refused_and_never_touched() {
     restore_on(&OsFs, &history, &plan, &options(&output, 1)).unwrap();
     assert!(std::fs::read(&output).unwrap() == expected);
     assert_eq!(names(&out), ["out.db"], "nothing is left lying about");
+}
+
+#[test]
+fn a_temporary_name_that_no_restore_left_is_refused_and_never_deleted() {
+    // FAILURES 32: a file or a folder, with and without --force, and while a leftover of ours is removed.
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let (output, partial, lock) = (out.join("out.db"), out.join(PARTIAL), out.join("out.db.pitr-lock"));
+    let restore = |force| {
+        restore_on(&OsFs, &history, &plan, &RestoreOptions { force, ..options(&output, 1) }).map(drop)
+    };
+    for is_folder in [false, true] {
+        let precious = if is_folder { partial.join("precious") } else { partial.clone() };
+        let make = || {
+            if is_folder {
+                std::fs::create_dir(&partial).unwrap();
+            }
+            std::fs::write(&precious, b"precious").unwrap();
+        };
+        make();
+        for force in [false, true] {
+            assert!(matches!(restore(force), Err(Error::InTheWay { path }) if path == partial));
+            assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+            assert_eq!(names(&out), [PARTIAL], "no lock file that would make it ours");
+        }
+        // A refused restore does not turn the leftover of a killed one into something foreign.
+        std::fs::write(&lock, b"").unwrap();
+        std::fs::write(&output, b"here before").unwrap();
+        assert!(matches!(restore(false), Err(Error::Exists { .. })));
+        assert_eq!(names(&out), ["out.db", "out.db.pitr-lock", PARTIAL]);
+        std::fs::remove_file(&output).unwrap();
+        restore(false).unwrap();
+        assert!(std::fs::read(&output).unwrap() == expected);
+        assert_eq!(names(&out), ["out.db"]);
+        std::fs::remove_file(&output).unwrap();
+    }
+}
+
+#[test]
+fn an_output_that_is_dropped_leaves_nothing_whatever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    let staged = || StagedOutput::take(&OsFs, &path, OutputRules::default()).unwrap();
+    drop(staged());
+    let mut file = staged();
+    file.create_file().unwrap();
+    drop(file);
+    let mut folder = staged();
+    folder.create_folder().unwrap();
+    folder.create_dirs(Path::new("a/b")).unwrap();
+    folder.create_dirs(Path::new("a/b/c")).unwrap();
+    std::fs::write(folder.partial().join("a/b/c/file"), b"x").unwrap();
+    drop(folder);
+    assert!(names(dir.path()).is_empty());
+    let mut folder = staged();
+    folder.create_folder().unwrap();
+    assert!(folder.publish(Timestamp::MIN).unwrap().is_empty());
+    assert_eq!(names(dir.path()), ["out"]);
 }
 
 #[test]
@@ -174,8 +236,8 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let room = |fs: &SimFs| {
         let chunks = pitr_dedup::ChunkStore::open(history.archive().objects().clone()).unwrap();
         let clock = crate::world::TestClock::default();
-        Restorer { history: &history, chunks: &chunks, fs, clock: &clock, progress: &|_| {} }
-            .room(&plan, &output)
+        let (history, chunks, clock) = (&history, &chunks, &clock);
+        Restorer { history, chunks, target: &OneFile, fs, clock, progress: &|_| {} }.room(&plan, &output)
     };
     for refused in [restore_on(&fs, &history, &plan, &options(&output, 1)).err(), room(&fs).err()] {
         let Some(Error::NoRoom { needed, free, folder }) = refused else { panic!("{refused:?}") };
@@ -192,8 +254,10 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let delta = RestoreOptions { delta: true, ..options(&output, 1) };
     assert!(matches!(restore_on(&fs, &history, &plan, &delta), Err(Error::NoRoom { .. })));
     assert!(read(&fs, &output).unwrap() == expected);
-    // A leftover is removed first, and gives its room back.
+    // A leftover is removed first, and gives its room back. A file that is no leftover stays.
     fs.create_private(&output.with_file_name(PARTIAL)).unwrap().set_len(1).unwrap();
+    assert!(matches!(room(&fs), Err(Error::NoRoom { .. })));
+    fs.create_private(&output.with_file_name("out.db.pitr-lock")).unwrap();
     assert_eq!(room(&fs).unwrap().free, Some(len));
 }
 

@@ -11,8 +11,8 @@ use pitr_objects::Objects;
 use pitr_recovery::{Error, Moment, Target};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, write_full};
 use pitr_testkit::PageEngine;
-use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{Op, SimFs};
+use pitr_vfs::{Env, FileSystem};
 use pitr_wal::{BatchBuilder, Committed, Start, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -164,7 +164,13 @@ fn a_log_with_logical_records_is_refused_before_anything_is_written() {
     let clock = Arc::new(TestClock::default());
     let options_of_log = WalOptions { background: false, ..WalOptions::default() };
     let start = Start::first([3; 16]);
-    let wal = Wal::create(Arc::new(SimFs::new()), clock, Path::new("/log"), &start, &options_of_log).unwrap();
+    let wal = Wal::create(
+        &Env::system().with_fs(Arc::new(SimFs::new())).with_clock(clock),
+        Path::new("/log"),
+        &start,
+        &options_of_log,
+    )
+    .unwrap();
     let commit = |tx, record: &Record<'_>| {
         let mut batch = BatchBuilder::new();
         batch.push(partition, tx, record).unwrap();
@@ -191,7 +197,11 @@ fn a_log_with_logical_records_is_refused_before_anything_is_written() {
         }
         other => panic!("{other}"),
     }
-    let writes = |op: &&Op| !matches!(op, Op::Sync { .. });
+    let is_lock = |path: &Path| path == Path::new("/out/pages.pitr-lock");
+    let writes = |op: &&Op| match op {
+        Op::Create { path, .. } | Op::Remove { path } => !is_lock(path),
+        op => !matches!(op, Op::Sync { .. }),
+    };
     assert_eq!(fs.trace().ops[done..].iter().filter(writes).count(), 0, "nothing was written");
     // An increment would lack the row as well.
     let merged = Merged::new(&archive, history.pieces(), image.lsn, row.lsn);

@@ -9,11 +9,10 @@ use pitr_format::{FileId, Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_objects::{LeaseRole, Objects};
 use pitr_snapshot::{Manifest, SnapshotMeta, write_full};
 use pitr_verify::{FaultKind, Options, Report, verify};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// A source whose first writer begins at the log's origin, and whose second one comes back behind a gap and takes a base.
 struct Lab {
@@ -52,8 +51,8 @@ impl Lab {
         let first = Timeline { parent, fork, reason, created, ambiguous, root };
         let timeline = writer.claim_timeline(&first).unwrap();
         let start = Start { timeline, ..Start::first(LOG_ID) };
-        let (fs, clock) = (Arc::new(OsFs), Arc::new(SystemClock::new()));
-        let wal = Wal::create(fs, clock, &dir.path().join("log"), &start, &WalOptions::default()).unwrap();
+        let wal =
+            Wal::create(&Env::system(), &dir.path().join("log"), &start, &WalOptions::default()).unwrap();
         let shipper = Self::shipper(&archive, &writer, &wal, timeline);
         Lab { dir, objects, archive, wal, shipper, writer, timeline, last: 0 }
     }

@@ -9,10 +9,9 @@ use pitr_objects::Objects;
 use pitr_snapshot::{
     BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, SnapshotReader, load_all, write_full,
 };
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 const BLOCK: usize = 4096;
 
@@ -136,9 +135,7 @@ impl World {
         };
         let timeline = writer.claim_timeline(&first).unwrap();
         let start = Start { timeline, ..Start::first([1; 16]) };
-        let clock = Arc::new(SystemClock::new());
-        let wal =
-            Wal::create(Arc::new(OsFs), clock, &self.dir.path().join("log"), &start, &WalOptions::default());
+        let wal = Wal::create(&Env::system(), &self.dir.path().join("log"), &start, &WalOptions::default());
         let wal = wal.unwrap();
         let catalog = archive.catalog().unwrap();
         let options = ShipOptions::default();

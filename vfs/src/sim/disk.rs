@@ -56,12 +56,20 @@ impl Disk {
         Arc::make_mut(&mut self.names).remove(path).is_some()
     }
 
+    /// The file of this name, if its folder is there too.
     pub(super) fn inode(&self, path: &Path) -> Option<Inode> {
-        self.names.get(path).copied()
+        let inode = self.names.get(path).copied()?;
+        path.parent().is_none_or(|dir| self.has_dir(dir)).then_some(inode)
     }
 
+    /// True if the folder and those above it are there.
     pub(super) fn has_dir(&self, path: &Path) -> bool {
-        path.as_os_str().is_empty() || path.parent().is_none() || self.dirs.contains(path)
+        path.ancestors().all(|dir| is_root(dir) || self.dirs.contains(dir))
+    }
+
+    /// The folders, sorted.
+    pub(super) fn dirs(&self) -> impl Iterator<Item = &Path> {
+        self.dirs.iter().map(PathBuf::as_path)
     }
 
     pub(super) fn content(&self, file: Inode) -> Option<&Content> {
@@ -95,11 +103,25 @@ impl Disk {
             Op::Remove { path } => {
                 Arc::make_mut(&mut self.names).remove(path);
             }
-            Op::CreateDir { path } => {
+            Op::CreateDir { path } | Op::MakeDir { path } => {
                 Arc::make_mut(&mut self.dirs).insert(path.clone());
+            }
+            Op::PublishDir { from, to } => self.move_dir(from, to),
+            Op::RemoveDir { path } => {
+                Arc::make_mut(&mut self.dirs).retain(|dir| !dir.starts_with(path));
+                Arc::make_mut(&mut self.names).retain(|name, _| !name.starts_with(path));
             }
             Op::Sync { .. } | Op::Ack(_) => {}
         }
+    }
+
+    /// Moves a folder with everything in it. Like a file, it gets its new name also when its creation was lost.
+    fn move_dir(&mut self, from: &Path, to: &Path) {
+        let moved = |path: &Path| path.strip_prefix(from).map_or(path.to_owned(), |below| to.join(below));
+        let mut dirs: BTreeSet<PathBuf> = self.dirs.iter().map(|dir| moved(dir)).collect();
+        dirs.insert(moved(from));
+        self.dirs = Arc::new(dirs);
+        self.names = Arc::new(self.names.iter().map(|(name, file)| (moved(name), *file)).collect());
     }
 
     /// Applies only some sectors of a write: those for which `keep` returns true.
@@ -116,4 +138,8 @@ impl Disk {
             done = end;
         }
     }
+}
+
+fn is_root(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.parent().is_none()
 }

@@ -280,11 +280,18 @@ impl FileSystem for SimFs {
 
     fn publish(&self, from: &Path, to: &Path) -> Result<()> {
         let mut state = self.state();
-        let file = state.seen.inode(from).ok_or_else(|| missing(from))?;
-        if state.seen.inode(to).is_some() {
+        let file = state.seen.inode(from);
+        if file.is_none() && !state.seen.has_dir(from) {
+            return Err(missing(from));
+        }
+        if state.seen.inode(to).is_some() || state.seen.has_dir(to) {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        state.act(Op::Publish { file, from: from.to_owned(), to: to.to_owned() });
+        let (from, to) = (from.to_owned(), to.to_owned());
+        state.act(match file {
+            Some(file) => Op::Publish { file, from, to },
+            None => Op::PublishDir { from, to },
+        });
         Ok(())
     }
 
@@ -300,8 +307,11 @@ impl FileSystem for SimFs {
         if !state.seen.has_dir(dir) {
             return Err(missing(dir));
         }
-        let here = state.seen.names().filter(|path| path.parent() == Some(dir));
-        Ok(here.filter_map(|path| path.file_name().map(OsString::from)).collect())
+        let all = state.seen.names().chain(state.seen.dirs());
+        let here = all.filter(|path| path.parent() == Some(dir));
+        let mut names: Vec<OsString> = here.filter_map(|path| path.file_name().map(OsString::from)).collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     fn create_dir_all(&self, dir: &Path) -> Result<()> {
@@ -312,6 +322,44 @@ impl FileSystem for SimFs {
             state.act(Op::CreateDir { path: path.to_owned() });
         }
         Ok(())
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<()> {
+        let mut state = self.state();
+        if state.seen.inode(dir).is_some() || state.seen.has_dir(dir) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        if !dir.parent().is_some_and(|parent| state.seen.has_dir(parent)) {
+            return Err(missing(dir));
+        }
+        if state.count_write().is_some() || state.no_space {
+            return Err(full());
+        }
+        state.act(Op::MakeDir { path: dir.to_owned() });
+        Ok(())
+    }
+
+    fn remove_all(&self, path: &Path) -> Result<()> {
+        let mut state = self.state();
+        if !state.seen.has_dir(path) {
+            drop(state);
+            return self.remove_file(path);
+        }
+        state.act(Op::RemoveDir { path: path.to_owned() });
+        Ok(())
+    }
+
+    fn sync_below(&self, dir: &Path) -> Result<()> {
+        let state = self.state();
+        if !state.seen.has_dir(dir) {
+            return Err(missing(dir));
+        }
+        let files = state.seen.names().filter(|name| name.starts_with(dir));
+        let files = files.filter_map(|name| state.seen.inode(name)).map(Synced::File);
+        let dirs = state.seen.dirs().filter(|inner| inner.starts_with(dir));
+        let all: Vec<Synced> = files.chain(dirs.map(|inner| Synced::Dir(inner.to_owned()))).collect();
+        drop(state);
+        all.into_iter().try_for_each(|what| self.sync(what))
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
@@ -327,7 +375,14 @@ impl FileSystem for SimFs {
     }
 
     fn lock(&self, path: &Path) -> Result<Option<Lock>> {
-        let free = self.state().locks.insert(path.to_owned());
+        let mut state = self.state();
+        let free = state.locks.insert(path.to_owned());
+        if free && state.seen.inode(path).is_none() {
+            let file = state.next_inode;
+            state.next_inode = Inode(file.0 + 1);
+            state.act(Op::Create { file, path: path.to_owned() });
+        }
+        drop(state);
         Ok(free.then(|| Box::new(SimLock { fs: self.clone(), path: path.to_owned() }) as Lock))
     }
 }

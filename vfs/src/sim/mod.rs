@@ -10,8 +10,11 @@
 //! - Bytes written before a sync *began* survive once the sync *ended* successfully. Any subset of
 //!   the other writes may survive, in any order, by sectors of [`SECTOR_BYTES`]; see [`Mode`].
 //! - Name changes (create, publish, remove) survive once their folder was synced. Before that, each
-//!   of them may or may not survive, in any order. A published name is never incomplete. Folders
-//!   survive from their creation, as [`crate::FileSystem::create_dir_all`] promises.
+//!   of them may or may not survive, in any order. A published name is never incomplete.
+//! - Folders made by [`crate::FileSystem::create_dir_all`] survive from their creation, as it
+//!   promises. Those made by [`crate::FileSystem::create_dir`] are names like others. A folder is
+//!   removed whole or not at all.
+//! - Names in a folder that were not synced before it was published or removed are lost.
 //! - If the sync of a file fails, each write that it covered is either on the disk or permanently
 //!   lost, and no later sync changes that. The write stays readable until the power loss. The
 //!   survival of names stays open.

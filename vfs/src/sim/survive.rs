@@ -77,13 +77,20 @@ impl<'a> Survivors<'a> {
                 let decided = *worked || matches!(what, Synced::File(_));
                 let mut coin = Rng::new(self.cut as u64);
                 let (ops, durable) = (&self.trace.ops, &mut self.durable);
+                let mut ended = Vec::new();
                 self.pending.retain(|place| {
                     let covered = decided && place < began && ops[*place].belongs_to(what);
                     if covered && (*worked || coin.once_in(2)) {
                         durable.apply(&ops[*place]);
+                        ended.extend(ops[*place].ends_folder().map(|folder| (*place, folder)));
                     }
                     !covered
                 });
+                // Names in a folder that is gone are lost: they must not come back in another folder of its name.
+                let is_lost = |place: &usize| {
+                    ended.iter().any(|(end, folder)| place < end && ops[*place].is_in(folder))
+                };
+                self.pending.retain(|place| !is_lost(place));
             }
             op if op.waits_for_sync() => self.pending.push(self.cut),
             op => self.durable.apply(op),

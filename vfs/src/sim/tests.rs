@@ -274,3 +274,75 @@ fn a_view_holds_the_content_at_its_creation() {
     assert_eq!(&view[..], b"before");
     assert_eq!(file.view(7).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
 }
+
+fn folder_built_and_published(synced: bool) -> Trace {
+    let (fs, at) = (SimFs::new(), Path::new);
+    fs.create_dir_all(at("/d")).unwrap();
+    fs.create_dir(at("/d/new")).unwrap();
+    fs.create_dir(at("/d/new/inner")).unwrap();
+    fs.create_new(at("/d/new/inner/f")).unwrap().write_all_at(b"x", 0).unwrap();
+    if synced {
+        fs.sync_below(at("/d/new")).unwrap();
+    }
+    fs.publish(at("/d/new"), at("/d/there")).unwrap();
+    fs.sync_dir(at("/d")).unwrap();
+    fs.trace()
+}
+
+#[test]
+fn a_folder_is_published_whole_if_it_was_synced_before() {
+    let trace = folder_built_and_published(true);
+    let mut survivors = Survivors::new(&trace);
+    let file = Path::new("/d/there/inner/f");
+    loop {
+        for (mode, seed) in Mode::ALL.into_iter().flat_map(|mode| (0..8).map(move |seed| (mode, seed))) {
+            let after = SimFs::on(survivors.disk(mode, seed));
+            let is_there = after.exists(Path::new("/d/there")).unwrap();
+            assert_eq!(is_there, after.exists(file).unwrap(), "{mode:?} at {}", survivors.cut());
+            assert!(!is_there || read_of(&after, file) == b"x");
+        }
+        if survivors.advance().is_none() {
+            break;
+        }
+    }
+    assert_eq!(read_of(&SimFs::on(survivors.disk(Mode::Synced, 0)), file), b"x");
+}
+
+#[test]
+fn names_that_were_not_synced_before_their_folder_was_published_are_lost() {
+    let trace = folder_built_and_published(false);
+    let after = SimFs::on(Survivors::at(&trace, trace.ops.len()).disk(Mode::Prefix, 0));
+    assert!(after.exists(Path::new("/d/there")).unwrap());
+    assert!(after.list(Path::new("/d/there")).unwrap().is_empty());
+}
+
+#[test]
+fn a_removed_folder_takes_all_with_it_and_nothing_of_it_comes_back() {
+    let (fs, at) = (SimFs::new(), Path::new);
+    fs.create_dir_all(at("/d")).unwrap();
+    for _ in 0..2 {
+        fs.create_dir(at("/d/a")).unwrap();
+        assert_eq!(fs.list(at("/d")).unwrap(), ["a"]);
+        fs.create_new(at("/d/a/f")).unwrap();
+        fs.remove_all(at("/d/a")).unwrap();
+        fs.sync_dir(at("/d")).unwrap();
+    }
+    fs.create_dir(at("/d/a")).unwrap();
+    fs.sync_below(at("/d")).unwrap();
+    let trace = fs.trace();
+    let last = Survivors::at(&trace, trace.ops.len());
+    for mode in Mode::ALL {
+        let after = SimFs::on(last.disk(mode, 1));
+        assert!(after.list(at("/d/a")).unwrap().is_empty(), "{mode:?}");
+    }
+    fs.create_new(at("/d/f")).unwrap();
+    fs.remove_all(at("/d/f")).unwrap();
+    assert_eq!(fs.remove_all(at("/d/f")).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+}
+
+fn read_of(fs: &SimFs, path: &Path) -> Vec<u8> {
+    let file = fs.open(path, Access::Read).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}

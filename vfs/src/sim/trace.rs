@@ -1,7 +1,7 @@
 //! The operations on a disk, in order.
 
 use super::disk::{Disk, Inode};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A machine's run: the disk at its start, and everything that took effect since.
@@ -59,6 +59,23 @@ pub enum Op {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder was made; durable once its parent is synced.
+    MakeDir {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder got another name instead of the one that it had.
+    PublishDir {
+        /// The old name.
+        from: PathBuf,
+        /// The new one.
+        to: PathBuf,
+    },
+    /// A folder was removed with everything in it.
+    RemoveDir {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A sync ended. It covers what took effect before it began.
     Sync {
         /// What was synced.
@@ -87,11 +104,41 @@ impl Op {
         match (self, what) {
             (Op::Write { file, .. } | Op::SetLen { file, .. }, Synced::File(synced)) => file == synced,
             (
-                Op::Create { path, .. } | Op::Publish { to: path, .. } | Op::Remove { path },
+                Op::Create { path, .. }
+                | Op::Publish { to: path, .. }
+                | Op::Remove { path }
+                | Op::MakeDir { path }
+                | Op::PublishDir { to: path, .. }
+                | Op::RemoveDir { path },
                 Synced::Dir(dir),
             ) => path.parent() == Some(dir),
             _ => false,
         }
+    }
+
+    /// The folder whose name is gone once this op is durable.
+    pub(super) fn ends_folder(&self) -> Option<&Path> {
+        match self {
+            Op::PublishDir { from, .. } => Some(from),
+            Op::RemoveDir { path } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// True if it changes a name in a folder that is gone.
+    pub(super) fn is_in(&self, folder: &Path) -> bool {
+        let path = match self {
+            Op::Create { path, .. }
+            | Op::Publish { to: path, .. }
+            | Op::Remove { path }
+            | Op::MakeDir { path }
+            | Op::PublishDir { to: path, .. }
+            | Op::RemoveDir { path } => path,
+            Op::Write { .. } | Op::SetLen { .. } | Op::CreateDir { .. } | Op::Sync { .. } | Op::Ack(_) => {
+                return false;
+            }
+        };
+        path != folder && path.starts_with(folder)
     }
 
     /// True if the op changes the disk and needs a sync to be durable.

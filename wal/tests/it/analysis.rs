@@ -1,7 +1,7 @@
-//! The analysis of a log in parts is that of the whole, and says what a plain look at every record says; a replay by any
-//! number of threads gives each partition the same records.
+//! The analysis of a log in parts equals that of the whole, and agrees with a naive check of every
+//! record. A replay by any number of threads gives each partition the same records.
 
-use crate::help::{options, start};
+use crate::help::{env, options, start};
 use pitr_format::log::WholeRecord;
 use pitr_format::record::{Commit, Record, RecordKind};
 use pitr_format::{FileId, Incarnation, Lsn, PartitionId, Timestamp, TxId};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 const FILE: FileId = FileId::new(7);
 const BLOCK: u32 = 512;
 
-/// A record of a made-up log.
+/// A record of a generated log.
 #[derive(Debug, Clone)]
 struct Made {
     kind: RecordKind,
@@ -39,11 +39,11 @@ impl Made {
     }
 }
 
-/// What a writer does next: with which of few transactions, and what.
+/// The next act of a writer: transaction, kind of act, argument.
 type Act = (u64, u8, u64);
 
-/// A log in which few transactions with numbers that come again write few blocks, and cut and lengthen the file. Lives
-/// change: what was open then is lost, and its number used again.
+/// A log in which few transactions with reused numbers write few blocks, and cut and lengthen the
+/// file. When the incarnation changes, open transactions are lost and their numbers reused.
 fn log(acts: &[Act]) -> Vec<Made> {
     let (mut log, mut lsn, mut life) = (Vec::new(), 1_000, Incarnation::FIRST);
     let mut first: BTreeMap<u64, Lsn> = BTreeMap::new();
@@ -61,7 +61,7 @@ fn log(acts: &[Act]) -> Vec<Made> {
                 first.clear();
                 continue;
             }
-            // Its writer forgets it without a word; the number may come again.
+            // The writer forgets the transaction without an abort; its number may be reused.
             11 => {
                 first.remove(tx);
                 continue;
@@ -96,7 +96,7 @@ fn within(upto: Bound<Lsn>, end: Lsn) -> bool {
     }
 }
 
-/// What a look at every record says of the rules, in plain words: does the record at `nth` count?
+/// The naive rule: does the record at `nth` count?
 fn counts(upto: Bound<Lsn>, log: &[Made], nth: usize) -> bool {
     log[nth + 1..]
         .iter()
@@ -104,8 +104,8 @@ fn counts(upto: Bound<Lsn>, log: &[Made], nth: usize) -> bool {
         .any(|made| matches!(made.record(), Record::Commit(commit) if commit.first_lsn <= log[nth].lsn))
 }
 
-/// The file after the committed records, replayed one after another: for each block where its image is from, and how
-/// many of its bytes are left; and the length.
+/// The file after a naive replay of the committed records: for each block the LSN of its image and
+/// the number of its bytes that are left; and the length of the file.
 fn replayed(upto: Bound<Lsn>, log: &[Made]) -> (BTreeMap<u64, (Lsn, u32)>, u64) {
     let (mut blocks, mut len): (BTreeMap<u64, (Lsn, u32)>, u64) = (BTreeMap::new(), 0);
     for (nth, made) in log.iter().enumerate() {
@@ -153,7 +153,7 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
         order in prop::collection::vec(any::<prop::sample::Index>(), 6),
     ) {
-        // FAILURES 16, 45: transactions that abort, that never end, whose numbers come again; blocks cut off.
+        // FAILURES 16, 45: aborted and open transactions, reused numbers, blocks that are cut off.
         let log = log(&acts);
         let at = |nth: usize| log.get(nth).map_or(Lsn::new(1), |made| made.end);
         let upto = upto.map(at);
@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn an_analysis_says_what_a_plain_replay_leaves(acts in acts(), upto in bound()) {
+    fn an_analysis_agrees_with_a_naive_replay(acts in acts(), upto in bound()) {
         let log = log(&acts);
         let upto = upto.map(|nth| log.get(nth).map_or(Lsn::new(1), |made| made.end));
         let analysis = analysed(upto, &log);
@@ -230,15 +230,17 @@ fn two_sizes_of_blocks_in_a_file_are_refused() {
     assert!(matches!(analysis.push(&whole, Incarnation::FIRST), Err(Error::Payload { .. })));
 }
 
-/// What a partition got: position, kind, payload.
+/// The records of a partition: position, kind, payload.
 type Got = Vec<(Lsn, u8, Vec<u8>)>;
 
 #[test]
 fn every_partition_gets_its_committed_records_in_order_by_any_number_of_threads() {
-    // FAILURES 16, 17: transactions across partitions and segments, aborted and unfinished ones, records of any size.
+    // FAILURES 16, 17: transactions across partitions and segments, aborted and open ones, records
+    // of any size.
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    let wal = Wal::create(Arc::new(fs), clock, Path::new("/log"), &start(16 << 10), &options()).unwrap();
+    let wal =
+        Wal::create(&env(Arc::new(fs), clock), Path::new("/log"), &start(16 << 10), &options()).unwrap();
     let mut targets: Vec<Lsn> = Vec::new();
     for tx in 1..=120u64 {
         let mut batch = BatchBuilder::new();

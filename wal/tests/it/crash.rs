@@ -1,10 +1,10 @@
-//! Power loss at every point of a run, and again while the log comes back (law 10).
+//! Power loss at every point of a run, and again while the log recovers (law 10).
 //!
-//! One run is recorded: four threads, 2,000 commits, segments of 64 KiB. For every cut of its trace and every
-//! mode of survival the disk is built and the log on it opened. Cuts right before an acknowledgement are left
-//! out: the disk is the same as right behind it, and less would be demanded of it.
+//! Records one run: four threads, 2,000 commits, segments of 64 KiB. Builds the disk for every cut
+//! of its trace and every survival mode, and opens the log on it. Skips cuts right before an
+//! acknowledgement: the disk is the same as right after it, where the test demands more.
 
-use crate::help::{options, start};
+use crate::help::{env, options, start};
 use crate::workload::{History, history, numbers, transaction};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::FileSystem;
@@ -18,18 +18,18 @@ use std::time::{Duration, Instant};
 const DIR: &str = "/log";
 const THREADS: u64 = 4;
 const COMMITS: u64 = 2_000;
-/// Marks in a trace from here on say: this batch was handed out by a reader.
+/// Marks in a trace from this number on mean: a reader returned this batch.
 const HANDED_OUT: u64 = 1 << 32;
 /// Mark: the log was opened.
 const OPENED: u64 = 1 << 40;
 /// Transactions of a second life are numbered from here.
 const SECOND_LIFE: u64 = 1_000_000;
-/// Every how many disks the whole log is read, not only what is near the cut; the rest was read at earlier
-/// cuts.
+/// On every disk of this number the whole log is read, on others only the part near the cut:
+/// earlier cuts covered the rest.
 const WHOLE_EVERY: u64 = 23;
-/// Every how many disks the log is written on and the power lost a second time.
+/// On every disk of this number the log is written again and loses power a second time.
 const SECOND_EVERY: u64 = 29;
-/// Every how many cuts the process alone dies, and then the power goes.
+/// At every cut of this number first the process dies, then the power is lost.
 const KILL_EVERY: u64 = 29;
 
 fn dir() -> &'static Path {
@@ -41,15 +41,15 @@ fn clock() -> Arc<SimClock> {
 }
 
 fn open(fs: &SimFs, archived_to: Lsn) -> (Wal, Recovered) {
-    Wal::open(Arc::new(fs.clone()), clock(), dir(), archived_to, &options()).unwrap()
+    Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), archived_to, &options()).unwrap()
 }
 
-/// What the threads of the recorded run knew.
+/// The knowledge of the threads in the recorded run.
 #[derive(Debug, Default)]
 struct Known {
-    /// By transaction: where it begins and ends.
+    /// Start and end of each transaction.
     placed: BTreeMap<u64, (Lsn, Lsn)>,
-    /// Batches that a reader handed out, in order.
+    /// Batches that a reader returned, in order.
     handed_out: Vec<(Lsn, Vec<u8>)>,
 }
 
@@ -57,8 +57,9 @@ struct Known {
 fn record() -> (Trace, Known) {
     let fs = SimFs::new().with_slow_syncs();
     let time = clock();
-    let wal = Wal::create(Arc::new(fs.clone()), Arc::clone(&time) as _, dir(), &start(64 << 10), &options())
-        .unwrap();
+    let wal =
+        Wal::create(&env(Arc::new(fs.clone()), Arc::clone(&time) as _), dir(), &start(64 << 10), &options())
+            .unwrap();
     let known = Mutex::new(Known::default());
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..THREADS)
@@ -86,7 +87,8 @@ fn write(thread: u64, wal: &Wal, fs: &SimFs, time: &SimClock, known: &Mutex<Know
     let mut unsynced = Vec::new();
     for nth in 0..COMMITS / THREADS {
         let tx = 1 + nth * THREADS + thread;
-        time.set(Timestamp::from_micros(1_000 + rng.below(5_000) as i64)); // FAILURES 15: set forward and back
+        // FAILURES 15: set forward and back.
+        time.set(Timestamp::from_micros(1_000 + rng.below(5_000) as i64));
         let only_append = rng.once_in(6);
         let builder = transaction(tx);
         let appended = if only_append { wal.append(builder) } else { wal.commit(builder) }.unwrap();
@@ -104,14 +106,14 @@ fn write(thread: u64, wal: &Wal, fs: &SimFs, time: &SimClock, known: &Mutex<Know
     unsynced.into_iter().for_each(|tx| fs.ack(tx));
 }
 
-/// What must be true of the log on a surviving disk.
+/// Demands on the log on a surviving disk.
 #[derive(Debug, Default, Clone)]
 struct Demands {
-    /// Transactions of the recorded run that were acknowledged, by their begin: number and end.
+    /// Acknowledged transactions of the recorded run: number and end, by their start.
     acked: BTreeMap<Lsn, (u64, Lsn)>,
-    /// Transactions of the second life that were.
+    /// Acknowledged transactions of the second life.
     acked_later: Vec<u64>,
-    /// Number of batches that a reader had handed out.
+    /// Number of batches that a reader had returned.
     handed_out: usize,
     opened: bool,
 }
@@ -130,14 +132,14 @@ impl Demands {
         }
     }
 
-    /// A place some way before the newest acknowledged transaction where a record begins: the begin of the
-    /// batch that was the last one handed out but some.
+    /// The start of a batch some way before the newest acknowledged transaction, where a record
+    /// starts.
     fn near(&self, known: &Known) -> Lsn {
         self.handed_out.checked_sub(12).map_or(Lsn::ORIGIN, |index| known.handed_out[index].0)
     }
 }
 
-/// Counts what was done.
+/// Counts of the test's operations.
 #[derive(Debug, Default)]
 struct Count {
     disks: u64,
@@ -146,7 +148,7 @@ struct Count {
     kills: u64,
 }
 
-/// Opens the log on `disk` and reads it from about `from` on; everything demanded must be there.
+/// Opens the log on `disk`, reads it from about `from` on, and checks the demands.
 fn check(disk: &Disk, known: &Known, demands: &Demands, from: Lsn) -> (SimFs, Wal, Recovered, History) {
     let fs = SimFs::on(disk.clone());
     let (wal, recovered) = open(&fs, Lsn::ORIGIN);
@@ -160,7 +162,7 @@ fn demand(found: &History, known: &Known, demands: &Demands, from: Lsn) {
     for (tx, end) in demands.acked.range(from..).map(|(_, acked)| acked) {
         assert_eq!(found.visible.get(tx), Some(end), "acknowledged transaction {tx} is lost");
     }
-    // FAILURES 42: what was handed out has one content for ever.
+    // FAILURES 42: a returned batch never changes its content.
     let handed_out = &known.handed_out[..demands.handed_out];
     let near = handed_out.partition_point(|(lsn, _)| *lsn < from);
     for (lsn, bytes) in &handed_out[near..] {
@@ -184,7 +186,7 @@ fn power_loss_at_every_point_loses_nothing_acknowledged_and_shows_nothing_half()
         count.cuts += 1;
         for mode in Mode::ALL {
             if survivors.pending() == 0 && mode != Mode::Synced {
-                continue; // nothing is in doubt: every mode leaves the same disk
+                continue; // no unsynced writes: every mode leaves the same disk
             }
             count.disks += 1;
             let disk = survivors.disk(mode, count.disks);
@@ -211,13 +213,14 @@ fn power_loss_at_every_point_loses_nothing_acknowledged_and_shows_nothing_half()
     assert!(begin.elapsed() < Duration::from_secs(600), "far too slow");
 }
 
-/// Number of ops after which the log was made.
+/// Number of ops that created the log.
 fn made_at(trace: &Trace) -> usize {
     let synced = |op: &Op| matches!(op, Op::Sync { what: Synced::Dir(_), .. });
     1 + trace.ops.iter().position(synced).unwrap()
 }
 
-/// Goes on writing after a crash, then loses the power at every point of that second life (FAILURES 41).
+/// Continues writing after a crash, then loses power at every point of that second life (FAILURES
+/// 41).
 fn second_crash(
     (fs, wal, _, before): (SimFs, Wal, Recovered, History),
     known: &Known,
@@ -249,7 +252,7 @@ fn second_life(fs: &SimFs, wal: &Wal) {
     }
 }
 
-/// What the first recovery found stays, and nothing that it did not find comes to life.
+/// Records that the first recovery found stay, and no others appear.
 fn check_second(before: &History, after: &History, demands: &Demands) {
     let (before, after) = (numbers(before), numbers(after));
     for tx in &demands.acked_later {
@@ -262,8 +265,8 @@ fn check_second(before: &History, after: &History, demands: &Demands) {
     }
 }
 
-/// The process is killed, its successor opens the log out of the page cache and goes on; then the power is
-/// lost.
+/// The process is killed, its successor opens the log from the page cache and continues; then the
+/// power is lost.
 fn kill(trace: &Trace, cut: usize, known: &Known, demands: &Demands, count: &mut Count) {
     let fs = SimFs::after_kill(trace, cut);
     let (wal, _) = open(&fs, Lsn::ORIGIN);
@@ -287,7 +290,7 @@ fn kill(trace: &Trace, cut: usize, known: &Known, demands: &Demands, count: &mut
 #[test]
 fn power_loss_while_segments_are_skipped_and_removed() {
     let fs = SimFs::new();
-    let wal = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options()).unwrap();
+    let wal = Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(16 << 10), &options()).unwrap();
     for tx in 1..=120 {
         wal.commit(transaction(tx)).unwrap();
         fs.ack(tx);
@@ -325,22 +328,22 @@ fn power_loss_while_segments_are_skipped_and_removed() {
 fn power_loss_while_a_log_is_made_leaves_none_or_a_whole_one() {
     // FAILURES 26
     let fs = SimFs::new();
-    drop(Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options()).unwrap());
+    drop(Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(16 << 10), &options()).unwrap());
     let trace = fs.trace();
     let mut survivors = Survivors::new(&trace);
     let (mut none, mut whole) = (0, 0);
     while survivors.advance().is_some() {
         for mode in Mode::ALL {
             let fs = SimFs::on(survivors.disk(mode, 3));
-            match Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()) {
+            match Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()) {
                 Ok((wal, recovered)) => {
                     whole += 1;
                     assert_eq!((recovered.cut, wal.end()), (None, Lsn::new((16 << 10) + 4096)));
                 }
                 Err(pitr_wal::Error::NoLog { .. }) => {
                     none += 1;
-                    let wal =
-                        Wal::create(Arc::new(fs), clock(), dir(), &start(16 << 10), &options()).unwrap();
+                    let wal = Wal::create(&env(Arc::new(fs), clock()), dir(), &start(16 << 10), &options())
+                        .unwrap();
                     wal.commit(BatchBuilder::new()).unwrap();
                 }
                 Err(other) => panic!("{other}"),

@@ -1,6 +1,6 @@
 //! Damage below a durable point is refused, wherever it is (FAILURES 11, 12, 29).
 
-use crate::help::{batches, folded, options, scanned, start};
+use crate::help::{batches, env, folded, options, scanned, start};
 use crate::workload::{history, transaction};
 use pitr_format::{Lsn, Severity, Timestamp};
 use pitr_vfs::sim::{Disk, Rng, SimClock, SimFs};
@@ -20,12 +20,13 @@ fn file(segment: u64) -> PathBuf {
 
 const COMMITS: usize = 83;
 
-/// A closed log of some segments with more than one batch in the last, its batches, and the last durable
-/// point that a batch states.
+/// A closed log of several segments with more than one batch in the last; its batches, and the last
+/// durable point that a batch states.
 fn log() -> (Disk, Vec<LogBatch>, Lsn) {
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    let wal = Wal::create(Arc::new(fs.clone()), clock, dir(), &start(SEGMENT_BYTES), &options()).unwrap();
+    let wal =
+        Wal::create(&env(Arc::new(fs.clone()), clock), dir(), &start(SEGMENT_BYTES), &options()).unwrap();
     for tx in 1..=COMMITS as u64 {
         wal.commit(transaction(tx)).unwrap();
     }
@@ -39,9 +40,9 @@ fn log() -> (Disk, Vec<LogBatch>, Lsn) {
 fn judge(disk: &Disk, archived_to: Lsn) -> Result<usize, Error> {
     let fs = SimFs::on(disk.clone());
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    let (wal, _) = Wal::open(Arc::new(fs), clock, dir(), archived_to, &options())?;
+    let (wal, _) = Wal::open(&env(Arc::new(fs), clock), dir(), archived_to, &options())?;
     let read = history(&mut wal.reader(Lsn::ORIGIN).unwrap());
-    // Whoever scans finds the same fault.
+    // A scan finds the same fault.
     for read_in_place in [scanned, folded] {
         let scan = wal.scan(Lsn::ORIGIN, wal.durable()).and_then(|scan| read_in_place(&scan));
         let (one, other) = (scan.err().map(|e| e.to_string()), read.as_ref().err().map(|e| e.to_string()));
@@ -77,7 +78,7 @@ fn a_flipped_bit_below_a_stated_durable_point_is_a_hole_at_its_batch() {
             let flipped = batch.bytes[at as usize] ^ (1 << rng.below(8));
             let mut bad = disk.clone();
             assert!(bad.damage(&file(batch.segment.get()), offset, &[flipped]));
-            // The archive vouches for everything, later batches for all but the last.
+            // The archive is a witness for everything, later batches for all but the last.
             assert_eq!(refused(judge(&bad, all.last().unwrap().end())).0, batch.header.lsn);
             if batch.header.lsn < stated {
                 assert_eq!(refused(judge(&bad, Lsn::ORIGIN)).0, batch.header.lsn);
@@ -142,7 +143,7 @@ fn a_segment_of_another_log_is_refused() {
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
     let other = pitr_wal::Start { log_id: [8; 16], ..start(SEGMENT_BYTES) };
-    let wal = Wal::create(Arc::new(fs.clone()), clock, dir(), &other, &options()).unwrap();
+    let wal = Wal::create(&env(Arc::new(fs.clone()), clock), dir(), &other, &options()).unwrap();
     (1..=80).for_each(|tx| drop(wal.commit(transaction(tx)).unwrap()));
     let theirs = fs.durable_disk().read(&file(3)).unwrap();
     let mut mixed = disk.clone();

@@ -1,6 +1,6 @@
-//! What the log fills in of commits and aborts, and what it refuses.
+//! The fields of commits and aborts that the log fills in, and the values that it refuses.
 
-use crate::help::{P, options, records, start};
+use crate::help::{P, env, options, records, start};
 use pitr_format::record::{Commit, Record};
 use pitr_format::{Lsn, Timestamp, TxId};
 use pitr_vfs::sim::{SimClock, SimFs};
@@ -17,8 +17,7 @@ fn at(micros: i64) -> Timestamp {
 fn log(fs: &SimFs) -> (Wal, Arc<SimClock>) {
     let clock = Arc::new(SimClock::new(at(1_000)));
     let wal = Wal::create(
-        Arc::new(fs.clone()),
-        Arc::clone(&clock) as _,
+        &env(Arc::new(fs.clone()), Arc::clone(&clock) as _),
         Path::new("/log"),
         &start(64 << 10),
         &options(),
@@ -43,7 +42,7 @@ fn times(wal: &Wal) -> Vec<(i64, i64)> {
 }
 
 #[test]
-fn an_unknown_earliest_time_is_that_of_the_commit_or_watermark_before() {
+fn an_unknown_earliest_time_is_that_of_the_previous_commit_or_watermark() {
     let fs = SimFs::new();
     let (wal, clock) = log(&fs);
     let commit = |batch: &mut BatchBuilder, tx| batch.push_commit(P, TxId::new(tx), None, None, b"");
@@ -62,9 +61,9 @@ fn an_unknown_earliest_time_is_that_of_the_commit_or_watermark_before() {
         [(begin, 1_000), (1_000, 2_000), (2_000, 2_000), (2_500, 3_000), (3_900, 4_000), (4_000, 4_000)];
     assert_eq!(times(&wal), expected);
 
-    // The log knows the time before over a reopen.
+    // The log knows the earlier time after a reopen.
     drop(wal);
-    let (wal, _) = Wal::open(Arc::new(fs), clock, Path::new("/log"), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, _) = Wal::open(&env(Arc::new(fs), clock), Path::new("/log"), Lsn::ORIGIN, &options()).unwrap();
     wal.commit(builder(|batch| commit(batch, 7))).unwrap();
     assert_eq!(times(&wal).last(), Some(&(4_000, 4_000)));
 }
@@ -94,7 +93,7 @@ fn an_abort_finds_its_first_record_as_a_commit_does() {
 }
 
 #[test]
-fn a_number_that_is_used_again_in_one_builder_is_another_transaction() {
+fn a_reused_number_in_one_builder_is_a_new_transaction() {
     let (wal, _) = log(&SimFs::new());
     let data = |batch: &mut BatchBuilder| batch.push(P, TX, &Record::Data(b"x"));
     wal.commit(builder(|batch| {
@@ -126,7 +125,8 @@ fn a_first_record_ahead_of_the_log_is_refused_and_one_in_the_builder_counts() {
     }
     assert_eq!((wal.end(), wal.stats().waiting_bytes), (end, 0), "a refused builder changes nothing");
 
-    // The end of the log as the caller saw it may lie past the place that the first record gets in an open batch.
+    // The end of the log that the caller saw may lie after the position that the first record gets
+    // in an open batch.
     let open = wal.append(builder(|batch| batch.push(P, TxId::new(8), &Record::Data(b"odd")))).unwrap();
     let seen = wal.end();
     let placed = wal

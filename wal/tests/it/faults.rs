@@ -1,6 +1,6 @@
 //! Failing syncs and full disks at every point of a run (FAILURES 18).
 
-use crate::help::{options, start};
+use crate::help::{env, options, start};
 use crate::workload::{history, numbers, transaction};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::sim::{Fault, Mode, Op, SimClock, SimFs, Survivors};
@@ -18,10 +18,11 @@ fn clock() -> Arc<SimClock> {
 }
 
 fn create(fs: &SimFs) -> Wal {
-    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(16 << 10), &options()).unwrap()
 }
 
-/// Commits until the fault shows. Then nothing may be acknowledged any more. Returns what was.
+/// Commits until the fault shows; then nothing may be acknowledged. Returns the acknowledged
+/// transactions.
 fn run_into_fault(wal: &Wal, fs: &SimFs) -> (BTreeSet<u64>, bool) {
     let mut acked = BTreeSet::new();
     let mut failed = false;
@@ -40,30 +41,31 @@ fn run_into_fault(wal: &Wal, fs: &SimFs) -> (BTreeSet<u64>, bool) {
             Err(other) => panic!("{other}"),
         }
     }
-    // What was durable before can still be read, and nothing else.
+    // Only records that were durable before can still be read.
     let seen = numbers(&history(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap());
     assert_eq!(seen, acked);
     (acked, failed)
 }
 
-/// After the fault the machine goes on, or loses power, and the log is opened again.
+/// After the fault the machine continues or loses power, and the log is opened again.
 fn come_back(fs: &SimFs, acked: &BTreeSet<u64>) {
     let trace = fs.trace();
     let survivors = Survivors::at(&trace, trace.ops.len());
     for mode in Mode::ALL {
         let fs = SimFs::on(survivors.disk(mode, 9));
-        let (wal, _) = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+        let (wal, _) = Wal::open(&env(Arc::new(fs), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
         let seen = numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap());
         assert!(seen.is_superset(acked), "lost after {mode:?}: {:?}", acked.difference(&seen));
     }
     let fs = SimFs::after_kill(&trace, trace.ops.len());
-    let (wal, _) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, _) = Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     let seen = numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap());
     assert!(seen.is_superset(acked));
     wal.commit(transaction(1_000)).unwrap();
-    // The page cache showed what the failed sync dropped; what was recovered from it must now be on the disk.
+    // The page cache showed bytes that the failed sync dropped; recovered records must now be on
+    // the disk.
     let fs = SimFs::on(fs.durable_disk());
-    let (wal, _) = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, _) = Wal::open(&env(Arc::new(fs), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     let after = numbers(&history(&mut wal.reader(wal.first()).unwrap()).unwrap());
     assert!(
         after.is_superset(&seen) && after.contains(&1_000),
@@ -102,8 +104,8 @@ fn a_full_disk_at_any_write_loses_nothing_acknowledged() {
         if !failed {
             break;
         }
-        // Opening needs room too: it fails or works, and harms nothing.
-        drop(Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()));
+        // Opening needs space too: it fails or succeeds, and damages nothing.
+        drop(Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()));
         fs.mend();
         come_back(&fs, &acked);
         nth += 1;
@@ -112,28 +114,30 @@ fn a_full_disk_at_any_write_loses_nothing_acknowledged() {
 }
 
 #[test]
-fn a_fault_while_a_log_is_made_or_opened_leaves_the_old_state() {
+fn a_fault_while_a_log_is_created_or_opened_leaves_the_old_state() {
     for nth in 0..8 {
         for fault in [Fault::Sync { nth }, Fault::Full { nth }] {
             let fs = SimFs::new();
             fs.inject(fault);
-            let made = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(16 << 10), &options());
+            let made = Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(16 << 10), &options());
             fs.mend();
             if made.is_err() {
-                match Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()) {
+                match Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()) {
                     Err(Error::NoLog { .. }) => drop(create(&fs)),
                     other => drop(other.unwrap()), // the name was there, its sync failed
                 }
             }
             drop(made);
-            let (wal, _) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+            let (wal, _) =
+                Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
             wal.commit(transaction(1)).unwrap();
             drop(wal);
             fs.inject(fault);
-            let reopened = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options());
+            let reopened = Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options());
             drop(reopened);
             fs.mend();
-            let (wal, _) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+            let (wal, _) =
+                Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
             assert_eq!(history(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap().visible.len(), 1);
         }
     }
@@ -177,8 +181,8 @@ fn every_waiter_gets_the_failure() {
 
 #[test]
 fn a_removal_that_could_not_be_synced_is_finished_by_the_next() {
-    // FAILURES 26. Found by a seeded run: the log went on naming a segment that no reader could find, and no
-    // removal worked again.
+    // FAILURES 26. Found by a seeded run: the log kept listing a segment that no reader could find,
+    // and all later removals failed.
     for nth in 0..4 {
         let fs = SimFs::new();
         let wal = create(&fs);
@@ -197,7 +201,8 @@ fn a_removal_that_could_not_be_synced_is_finished_by_the_next() {
     }
 }
 
-/// Commits until the disk is full; a half written batch is left behind the last one. Returns what was acknowledged.
+/// Commits until the disk is full and a partly written batch follows the last one. Returns the
+/// acknowledged transactions.
 fn fill_the_disk(fs: &SimFs, commits: u64) -> BTreeSet<u64> {
     let wal = create(fs);
     (1..=commits).for_each(|tx| drop(wal.commit(transaction(tx)).unwrap()));
@@ -209,7 +214,7 @@ fn fill_the_disk(fs: &SimFs, commits: u64) -> BTreeSet<u64> {
 }
 
 fn open(fs: &SimFs) -> Result<(Wal, pitr_wal::Recovered), Error> {
-    Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options())
+    Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options())
 }
 
 fn visible(wal: &Wal) -> BTreeSet<u64> {
@@ -258,7 +263,7 @@ fn an_append_that_finds_no_space_changes_nothing() {
 }
 
 #[test]
-fn a_segment_that_a_full_disk_left_half_made_is_in_nobodys_way() {
+fn a_segment_that_a_full_disk_left_incomplete_does_no_harm() {
     // FAILURES 18
     let mut opened = 0;
     for nth in 0..8 {
@@ -266,7 +271,8 @@ fn a_segment_that_a_full_disk_left_half_made_is_in_nobodys_way() {
         fill_the_disk(&fs, 3);
         fs.mend();
         fs.inject(Fault::Full { nth });
-        // What stands above the last durable point is written again first; where that fails the log does not open.
+        // Opening first rewrites everything above the last durable point; if that fails, the log
+        // does not open.
         let Ok((wal, _)) = open(&fs) else { continue };
         fs.mend();
         wal.commit(transaction(9)).unwrap();

@@ -1,6 +1,6 @@
-//! On the operating system's files.
+//! The log on files of the operating system.
 
-use crate::help::{batches, everything, options, records, start, transaction};
+use crate::help::{batches, env, everything, options, records, start, transaction};
 use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::{FileSystem, OsFs, SystemClock};
@@ -13,15 +13,15 @@ fn fs() -> Arc<dyn FileSystem> {
 }
 
 fn create(dir: &Path) -> Wal {
-    Wal::create(fs(), Arc::new(SystemClock::new()), dir, &start(16 << 10), &options()).unwrap()
+    Wal::create(&env(fs(), Arc::new(SystemClock::new())), dir, &start(16 << 10), &options()).unwrap()
 }
 
 fn reopen(dir: &Path) -> (Wal, Recovered) {
-    Wal::open(fs(), Arc::new(SystemClock::new()), dir, Lsn::ORIGIN, &options()).unwrap()
+    Wal::open(&env(fs(), Arc::new(SystemClock::new())), dir, Lsn::ORIGIN, &options()).unwrap()
 }
 
 #[test]
-fn what_is_committed_is_read_back_also_after_reopening() {
+fn committed_records_are_read_back_also_after_reopening() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("a/log");
     let wal = create(&dir);
@@ -42,7 +42,7 @@ fn what_is_committed_is_read_back_also_after_reopening() {
     );
     let (end, time) = (wal.end(), wal.last_time());
     assert!(matches!(
-        Wal::open(fs(), Arc::new(SystemClock::new()), &dir, Lsn::ORIGIN, &options()),
+        Wal::open(&env(fs(), Arc::new(SystemClock::new())), &dir, Lsn::ORIGIN, &options()),
         Err(Error::Locked { .. })
     ));
     drop(wal);
@@ -83,7 +83,7 @@ fn a_ticket_is_durable_when_it_or_a_later_one_was_waited_for() {
 }
 
 #[test]
-fn one_builder_serves_for_ever_and_forgets_its_transactions() {
+fn a_builder_can_be_reused_and_forgets_its_transactions() {
     let temp = tempfile::tempdir().unwrap();
     let wal = create(temp.path());
     let mut batch = BatchBuilder::new();
@@ -123,7 +123,7 @@ fn every_waiter_of_many_is_woken() {
             scope.spawn(move || {
                 for n in 0..EACH {
                     let batch = transaction(thread * EACH + n + 1, &[b"x"]);
-                    // Some wait at once, some by ticket, some not at all.
+                    // Some wait immediately, some by ticket, some not at all.
                     let end = match n % 3 {
                         0 => wal.commit(batch).unwrap().end,
                         1 => wal.submit(batch).unwrap().wait().unwrap().end,
@@ -142,7 +142,7 @@ fn every_waiter_of_many_is_woken() {
 }
 
 #[test]
-fn a_skip_leaves_a_segment_number_out_and_says_so() {
+fn a_skip_leaves_a_gap_of_one_segment_number() {
     let temp = tempfile::tempdir().unwrap();
     let wal = create(temp.path());
     wal.commit(transaction(1, &[b"before"])).unwrap();
@@ -206,7 +206,7 @@ fn removed_segments_are_recycled_and_their_old_records_stay_dead() {
     fill(&wal, 1..201);
     let mut overtaken = wal.reader(Lsn::ORIGIN).unwrap();
     assert!(overtaken.next_batch().unwrap().is_some());
-    // Ten segments were begun: their files are kept, and no more.
+    // Ten segments were begun: only their files are kept.
     wal.remove_below(wal.durable()).unwrap();
     let kept = free();
     assert!((5..=10).contains(&kept), "{:?}", names());
@@ -218,7 +218,8 @@ fn removed_segments_are_recycled_and_their_old_records_stay_dead() {
     let (end, time) = (wal.end(), wal.last_time());
     drop((wal, overtaken));
     let (wal, recovered) = reopen(temp.path());
-    // What stands behind the end is an earlier life's: no torn tail is reported, and none of it is taken.
+    // Bytes after the end are of an earlier incarnation: no torn tail is reported, and none of them
+    // count.
     assert_eq!((recovered.time, recovered.cut), (time, None));
     assert!(recovered.end >= end);
     assert_eq!(free(), 0);
@@ -228,10 +229,10 @@ fn removed_segments_are_recycled_and_their_old_records_stay_dead() {
 }
 
 #[test]
-fn a_reader_in_a_file_that_became_another_segment_was_overtaken() {
+fn a_reader_in_a_recycled_file_gets_removed_and_no_hole() {
     let temp = tempfile::tempdir().unwrap();
     let clock = Arc::new(SystemClock::new());
-    let wal = Wal::create(fs(), clock, temp.path(), &start(4 << 20), &options()).unwrap();
+    let wal = Wal::create(&env(fs(), clock), temp.path(), &start(4 << 20), &options()).unwrap();
     let large = vec![7; 1_000_000];
     let fill = |txs: std::ops::Range<u64>| {
         txs.for_each(|tx| drop(wal.commit(transaction(tx, &[&large])).unwrap()));
@@ -242,12 +243,12 @@ fn a_reader_in_a_file_that_became_another_segment_was_overtaken() {
     wal.remove_below(wal.durable()).unwrap();
     fill(9..20);
     assert!(!temp.path().join("0000000000000001.seg.free").exists(), "it was not used again");
-    // Not a hole: what it reads on is not there any more.
+    // Not a hole: the rest was removed.
     assert!(matches!(batches(&mut reader), Err(Error::Removed { .. })));
 }
 
 #[test]
-fn a_log_that_rests_gives_its_files_back() {
+fn an_idle_log_deletes_its_free_files() {
     let temp = tempfile::tempdir().unwrap();
     let wal = create(temp.path());
     let files = || std::fs::read_dir(temp.path()).unwrap().count();
@@ -263,25 +264,31 @@ fn a_log_that_rests_gives_its_files_back() {
 }
 
 #[test]
-fn a_log_is_made_once_and_opened_where_there_is_one() {
+fn a_log_is_created_once_and_opened_only_if_it_exists() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("log");
     let clock = || Arc::new(SystemClock::new());
-    assert!(matches!(Wal::open(fs(), clock(), &dir, Lsn::ORIGIN, &options()), Err(Error::NoLog { .. })));
+    assert!(matches!(
+        Wal::open(&env(fs(), clock()), &dir, Lsn::ORIGIN, &options()),
+        Err(Error::NoLog { .. })
+    ));
     drop(create(&dir));
-    let again = Wal::create(fs(), clock(), &dir, &start(16 << 10), &options());
+    let again = Wal::create(&env(fs(), clock()), &dir, &start(16 << 10), &options());
     assert!(matches!(again, Err(Error::Exists { .. })));
     std::fs::remove_file(dir.join("0000000000000001.seg")).unwrap();
-    assert!(matches!(Wal::open(fs(), clock(), &dir, Lsn::ORIGIN, &options()), Err(Error::NoLog { .. })));
+    assert!(matches!(
+        Wal::open(&env(fs(), clock()), &dir, Lsn::ORIGIN, &options()),
+        Err(Error::NoLog { .. })
+    ));
 }
 
 #[test]
-fn a_fork_begins_behind_the_segment_that_holds_its_fork_point() {
+fn a_fork_starts_after_the_segment_with_its_fork_point() {
     let temp = tempfile::tempdir().unwrap();
     let follows = Lsn::new((4 << 14) + 5_000);
     let fork =
         pitr_wal::Start { follows, time: Timestamp::from_micros(i64::MAX - 1), gap: true, ..start(16 << 10) };
-    let wal = Wal::create(fs(), Arc::new(SystemClock::new()), temp.path(), &fork, &options()).unwrap();
+    let wal = Wal::create(&env(fs(), Arc::new(SystemClock::new())), temp.path(), &fork, &options()).unwrap();
     assert_eq!(wal.end(), Lsn::new((5 << 14) + 4096));
     let stamped = wal.commit(transaction(1, &[])).unwrap().commits[0].time;
     assert_eq!(stamped, fork.time);

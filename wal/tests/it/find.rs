@@ -1,6 +1,6 @@
-//! Commits are found by time and by transaction, by positions anywhere, and the log is not read for it.
+//! Commits are found by time and by transaction, from any position, without reading the log.
 
-use crate::help::{P, batches, options, start};
+use crate::help::{P, batches, env, options, start};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, Timestamp, TxId};
 use pitr_vfs::sim::{Mode, SimClock, SimFs, Survivors};
@@ -35,7 +35,7 @@ impl Counting {
         Counting { fs, bytes: Arc::default() }
     }
 
-    /// What `f` returns, and the bytes that it read.
+    /// The result of `f`, and the number of bytes that it read.
     fn count<T>(&self, f: impl FnOnce() -> T) -> (T, u64) {
         let before = self.bytes.load(Ordering::Relaxed);
         let returned = f();
@@ -119,13 +119,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn what_is_found_is_what_a_look_at_everything_finds(
+    fn find_agrees_with_a_search_of_every_record(
         acts in prop::collection::vec((1u64..40, 0usize..9_000, 0i64..4, 0u8..12), 1..60),
     ) {
-        // Numbers go up and down, notes cross segments, times stand still, the log is left out and opened again.
+        // Numbers go up and down, notes cross segments, times repeat, the log has gaps and is
+        // reopened.
         let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(10)));
-        let mut wal = Wal::create(Arc::clone(&fs), clock.clone(), dir(), &start(16 << 10), &options()).unwrap();
+        let mut wal = Wal::create(&env(Arc::clone(&fs), clock.clone()), dir(), &start(16 << 10), &options()).unwrap();
         let mut commits = Vec::new();
         for (tx, len, step, act) in acts {
             clock.pass(std::time::Duration::from_micros(step as u64));
@@ -140,13 +141,13 @@ proptest! {
             } else if act == 11 {
                 wal.sync().unwrap();
                 drop(wal);
-                wal = Wal::open(Arc::clone(&fs), clock.clone(), dir(), Lsn::ORIGIN, &options()).unwrap().0;
+                wal = Wal::open(&env(Arc::clone(&fs), clock.clone()), dir(), Lsn::ORIGIN, &options()).unwrap().0;
             }
         }
         wal.sync().unwrap();
         let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
         (5..200).step_by(7).for_each(|time| agrees(&scan, &commits, time, time as u64 % 42));
-        // A range that begins in the middle holds what begins in it.
+        // A range that starts in the middle contains the records that start in it.
         let begin = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap();
         let begin = begin[begin.len() / 2].header.lsn;
         let scan = wal.scan(begin, wal.durable()).unwrap();
@@ -160,10 +161,11 @@ proptest! {
 }
 
 #[test]
-fn a_find_reads_headers_and_a_stretch_and_not_the_log() {
+fn a_find_reads_only_headers_and_one_stretch() {
     let fs = Counting::new(SimFs::new());
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(0)));
-    let wal = Wal::create(Arc::new(fs.clone()), clock.clone(), dir(), &start(1 << 20), &options()).unwrap();
+    let wal =
+        Wal::create(&env(Arc::new(fs.clone()), clock.clone()), dir(), &start(1 << 20), &options()).unwrap();
     let commits: Vec<Committed> = (1..=3_000)
         .map(|tx| {
             clock.pass(std::time::Duration::from_micros(10));
@@ -178,7 +180,7 @@ fn a_find_reads_headers_and_a_stretch_and_not_the_log() {
         assert!(found == Some(commits[nth]) && bytes < log_bytes / 20, "{bytes} of {log_bytes}");
         let (found, bytes) = fs.count(|| scan.commit_of(commits[nth].tx).unwrap());
         assert!(found == Some(commits[nth]) && bytes < log_bytes / 20, "{bytes} of {log_bytes}");
-        // From a position within a batch, only its stretch is walked over.
+        // From a position within a batch only its stretch is read.
         let within = Lsn::new(commits[nth].lsn.get() - 5);
         let mut reader = LogReader::open(Arc::new(fs.clone()), dir(), within, wal.durable());
         let (batch, bytes) = fs.count(|| reader.next_batch().unwrap().unwrap());
@@ -188,11 +190,11 @@ fn a_find_reads_headers_and_a_stretch_and_not_the_log() {
 }
 
 #[test]
-fn an_index_that_is_damaged_is_none_and_a_cut_segment_has_one_of_what_was_kept() {
+fn a_damaged_index_is_ignored_and_a_cut_segment_indexes_its_kept_part() {
     // FAILURES 12, 29
     let fs = SimFs::new();
     let clock = || Arc::new(SimClock::new(Timestamp::from_micros(50)));
-    let wal = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(64 << 10), &options()).unwrap();
+    let wal = Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(64 << 10), &options()).unwrap();
     let mut commits: Vec<Committed> = (1..=9).map(|tx| commit(&wal, tx, 3_000, 0)).collect();
     let torn = wal.append(crate::help::transaction(10, &[&[4; 3_000]])).unwrap().first;
     drop(wal);
@@ -201,7 +203,8 @@ fn an_index_that_is_damaged_is_none_and_a_cut_segment_has_one_of_what_was_kept()
     let path = Path::new("/log/0000000000000001.seg");
     assert!(disk.damage(path, torn.get() % (64 << 10), b"torn"));
     let fs = SimFs::on(disk);
-    let (wal, recovered) = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, recovered) =
+        Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     assert!(recovered.cut.is_some());
     commits.push(commit(&wal, 11, 3_000, 0));
     let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
@@ -213,7 +216,8 @@ fn an_index_that_is_damaged_is_none_and_a_cut_segment_has_one_of_what_was_kept()
     drop(wal);
     let mut disk = fs.durable_disk();
     assert!(disk.damage(second, 125, &[0x55]));
-    let (wal, _) = Wal::open(Arc::new(SimFs::on(disk)), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    let (wal, _) =
+        Wal::open(&env(Arc::new(SimFs::on(disk)), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     let scan = wal.scan(Lsn::ORIGIN, wal.durable()).unwrap();
     (1..=11).for_each(|tx| agrees(&scan, &commits, 50, tx));
 }

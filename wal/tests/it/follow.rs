@@ -1,6 +1,6 @@
-//! Following a log that is written: every batch is seen, nobody sleeps through one.
+//! Following a log while it is written: a follower sees every batch and misses no wake-up.
 
-use crate::help::{options, start, transaction};
+use crate::help::{env, options, start, transaction};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::sim::{Fault, SimClock, SimFs};
 use pitr_wal::{Error, Wal};
@@ -8,17 +8,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Far longer than any of these tests takes: whoever sleeps through a wake-up hangs here.
+/// Far longer than any of these tests takes: a missed wake-up hangs here.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
 const COMMITS: u64 = 400;
 
 fn log(fs: &SimFs) -> Wal {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    Wal::create(Arc::new(fs.clone()), clock, Path::new("/log"), &start(16 << 10), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock), Path::new("/log"), &start(16 << 10), &options()).unwrap()
 }
 
 #[test]
-fn whoever_follows_sees_every_commit_and_sleeps_through_none() {
+fn followers_see_every_commit_and_miss_no_wake_up() {
     // FAILURES 11: a reader that follows never stalls silently.
     let wal = log(&SimFs::new().with_slow_syncs());
     std::thread::scope(|scope| {
@@ -49,7 +49,7 @@ fn whoever_follows_sees_every_commit_and_sleeps_through_none() {
 }
 
 #[test]
-fn a_wait_that_is_over_says_how_far_the_log_is_and_a_failure_ends_it() {
+fn a_wait_returns_the_durable_point_and_a_failure_ends_it() {
     // FAILURES 18
     let fs = SimFs::new();
     let wal = log(&fs);

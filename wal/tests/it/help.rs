@@ -1,16 +1,16 @@
-//! What the tests share.
+//! Helpers of the tests.
 
 use pitr_format::log::WholeRecord;
 use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, SegmentSize, TxId};
-use pitr_vfs::FileSystem;
+use pitr_vfs::{Clock, Env, FileSystem};
 use pitr_wal::{BatchBuilder, Error, LogBatch, LogReader, LogScan, Records, Start, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) const P: PartitionId = PartitionId::FIRST;
 
-/// A record read back: kind, transaction, payload, where it begins, where it ends.
+/// A record that was read: kind, transaction, payload, start, end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) kind: u8,
@@ -18,6 +18,11 @@ pub(crate) struct Seen {
     pub(crate) payload: Vec<u8>,
     pub(crate) lsn: Lsn,
     pub(crate) end: Lsn,
+}
+
+/// This file system and this clock, with threads of the operating system.
+pub(crate) fn env(fs: Arc<dyn FileSystem>, clock: Arc<dyn Clock>) -> Env {
+    Env::system().with_fs(fs).with_clock(clock)
 }
 
 pub(crate) fn start(segment_bytes: u32) -> Start {
@@ -72,25 +77,29 @@ pub(crate) fn scanned(scan: &LogScan) -> Result<Vec<Seen>, Error> {
     Ok(all)
 }
 
-/// The records of a scan, segments read at once.
+/// The records of a scan with segments read in parallel.
 pub(crate) fn folded(scan: &LogScan) -> Result<Vec<Seen>, Error> {
     let each = |all: &mut Vec<Seen>, record: &WholeRecord<'_>| {
         all.push(seen(record));
         Ok(())
     };
-    let merge = |mut before: Vec<Seen>, behind| {
-        before.extend(behind);
+    let merge = |mut before: Vec<Seen>, next| {
+        before.extend(next);
         before
     };
     Ok(scan.fold::<_, Error>(|_| Vec::new(), each, merge)?.unwrap_or_default())
 }
 
-/// Everything in the log, by its own reader, by one on its folder, and by scans: they must agree.
+/// All records of the log, by its own reader, by a reader of its folder, and by scans: they must
+/// agree.
 pub(crate) fn everything(wal: &Wal, fs: &Arc<dyn FileSystem>, dir: &Path) -> Vec<Seen> {
     let live = records(&mut wal.reader(wal.first()).unwrap()).unwrap();
     let cold = records(&mut LogReader::open(Arc::clone(fs), dir, wal.first(), wal.durable())).unwrap();
     assert_eq!(live, cold);
     let scan = wal.scan(wal.first(), wal.durable()).unwrap();
-    assert!(live == scanned(&scan).unwrap() && live == folded(&scan).unwrap(), "a scan is not as a reader");
+    assert!(
+        live == scanned(&scan).unwrap() && live == folded(&scan).unwrap(),
+        "a scan differs from a reader"
+    );
     live
 }

@@ -1,6 +1,6 @@
-//! Looking at a log without touching it.
+//! Inspecting a log without changing it.
 
-use crate::help::{batches, options, start};
+use crate::help::{batches, env, options, start};
 use crate::workload::transaction;
 use pitr_format::{Lsn, SegmentNo, Timestamp};
 use pitr_vfs::sim::{Disk, Op, SimClock, SimFs};
@@ -20,12 +20,12 @@ fn file(segment: u64) -> PathBuf {
 
 fn create(fs: &SimFs) -> Wal {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    Wal::create(Arc::new(fs.clone()), clock, dir(), &start(SEGMENT_BYTES), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock), dir(), &start(SEGMENT_BYTES), &options()).unwrap()
 }
 
 fn open(fs: &SimFs) -> Result<Wal, Error> {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-    Wal::open(Arc::new(fs.clone()), clock, dir(), Lsn::ORIGIN, &options()).map(|(wal, _)| wal)
+    Wal::open(&env(Arc::new(fs.clone()), clock), dir(), Lsn::ORIGIN, &options()).map(|(wal, _)| wal)
 }
 
 fn inspect(fs: &SimFs) -> Inspection {
@@ -48,7 +48,7 @@ fn log() -> (SimFs, Wal, Vec<LogBatch>) {
 }
 
 #[test]
-fn a_log_that_is_open_is_looked_at_whole_and_left_as_it_is() {
+fn an_open_log_is_inspected_whole_and_not_changed() {
     let (fs, wal, all) = log();
     let ops = fs.trace().ops.len();
     let inspection = inspect(&fs);
@@ -61,7 +61,7 @@ fn a_log_that_is_open_is_looked_at_whole_and_left_as_it_is() {
     let Tail::Clean(end) = inspection.tail() else { panic!("{:?}", inspection.tail()) };
     let last = all.last().unwrap();
     assert_eq!((end.at, end.segment), (wal.durable(), last.segment));
-    // The last batch can't say of itself that it was synced.
+    // The last batch can't state that it was synced itself.
     assert_eq!((end.stated, end.witness), (last.header.durable, Some(Witness::Batch(last.header.lsn))));
     assert!(end.stated < end.at);
     assert_eq!(end.offset, end.at.get() % u64::from(SEGMENT_BYTES));
@@ -71,7 +71,7 @@ fn a_log_that_is_open_is_looked_at_whole_and_left_as_it_is() {
 }
 
 #[test]
-fn it_decides_about_the_tail_as_opening_does() {
+fn inspection_makes_the_same_tail_decision_as_opening() {
     // FAILURES 12
     let (fs, wal, all) = log();
     drop(wal);
@@ -106,7 +106,7 @@ fn it_decides_about_the_tail_as_opening_does() {
 }
 
 #[test]
-fn every_damage_is_found_and_each_has_its_place() {
+fn every_damage_is_found_at_its_position() {
     // FAILURES 29
     let (fs, wal, all) = log();
     let mut disk = fs.durable_disk();
@@ -132,7 +132,7 @@ fn every_damage_is_found_and_each_has_its_place() {
 }
 
 #[test]
-fn a_missing_segment_and_a_damaged_header_are_told_and_the_rest_is_read() {
+fn a_missing_segment_and_a_damaged_header_are_reported_and_the_rest_is_read() {
     // FAILURES 11
     let (fs, wal, all) = log();
     drop(wal);
@@ -152,7 +152,7 @@ fn a_missing_segment_and_a_damaged_header_are_told_and_the_rest_is_read() {
 }
 
 #[test]
-fn what_is_removed_or_recycled_meanwhile_is_gone_and_no_damage() {
+fn a_segment_removed_or_recycled_during_inspection_is_gone_and_no_damage() {
     let (fs, wal, _) = log();
     let inspection = inspect(&fs);
     wal.remove_below(wal.durable()).unwrap();

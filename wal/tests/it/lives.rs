@@ -1,6 +1,6 @@
-//! Segments with more than one life: cuts, incarnations, time over a reopen.
+//! Segments with several incarnations: cuts, and times across a reopen.
 
-use crate::help::{P, batches, folded, options, records, scanned, start, transaction};
+use crate::help::{P, batches, env, folded, options, records, scanned, start, transaction};
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES, Seed};
 use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Incarnation, Lsn, SegmentNo, TimelineId, Timestamp, TxId};
@@ -25,11 +25,11 @@ fn clock() -> Arc<SimClock> {
 }
 
 fn create(fs: &SimFs, segment_bytes: u32) -> Wal {
-    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(segment_bytes), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(segment_bytes), &options()).unwrap()
 }
 
 fn open(fs: &SimFs) -> (Wal, Recovered) {
-    Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap()
+    Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap()
 }
 
 fn committed(wal: &Wal) -> Vec<u64> {
@@ -47,8 +47,8 @@ fn lose(disk: &mut Disk, batch: &LogBatch, segment_bytes: u32) {
 
 #[test]
 fn a_batch_from_behind_a_cut_that_fits_behind_new_ones_stays_dead() {
-    // FAILURES 41: two crashes in a row. One round writes the batches B (full, 1 MiB) and C; B is lost, C
-    // survives.
+    // FAILURES 41: two crashes in a row. One round writes the batches B (full, 1 MiB) and C; B is
+    // lost, C survives.
     let fs = SimFs::new();
     let wal = create(&fs, LARGE);
     wal.commit(transaction(1, &[b"A"])).unwrap();
@@ -66,7 +66,7 @@ fn a_batch_from_behind_a_cut_that_fits_behind_new_ones_stays_dead() {
     let fs = SimFs::on(disk);
     let (wal, recovered) = open(&fs);
     assert!(matches!(recovered.cut, Some(Cut { at, bytes }) if at == b.header.lsn && bytes > 1 << 20));
-    // The log goes on with a batch of exactly the size of B.
+    // The log continues with a batch of exactly the size of B.
     let mut filler = BatchBuilder::new();
     filler.push(P, TxId::new(4), &Record::Data(&vec![4; size])).unwrap();
     let filled = wal.commit(filler).unwrap();
@@ -98,7 +98,7 @@ fn a_cut_is_stated_by_the_next_segment_and_survives_any_crash() {
     assert_eq!((Some(follows.end), follows.gap), (recovered.cut.map(|cut| cut.at), false));
     assert_eq!(follows.segment, Some((SegmentNo::new(1), Incarnation::FIRST)));
     assert_eq!(wal.reader(follows.end).unwrap().next_batch().unwrap().unwrap().header.lsn, next.header.lsn);
-    // Power lost while the cut was made (FAILURES 26): it is made again, or stands.
+    // Power loss while the cut is made (FAILURES 26): it is made again, or is complete.
     let trace = fs.trace();
     let mut survivors = Survivors::new(&trace);
     while survivors.advance().is_some() {
@@ -111,7 +111,8 @@ fn a_cut_is_stated_by_the_next_segment_and_survives_any_crash() {
     }
 }
 
-/// A batch with one commit record of transaction 99, as another life of the segment might have left it.
+/// A batch with one commit record of transaction 99, as an earlier incarnation of the segment might
+/// have left it.
 fn old_batch(lsn: Lsn, prev: Lsn, durable: Lsn, seed: Seed) -> Vec<u8> {
     let payload = [0; 24];
     let frame = Frame {
@@ -161,14 +162,15 @@ fn valid_batches_of_an_earlier_life_are_neither_records_nor_witnesses() {
             prev = at;
         }
         let (wal, recovered) = open(&SimFs::on(with_old));
-        // With its own seed the planted batches are the log: the test plants what it means to.
+        // With the right seed the planted batches are the log: this proves that the test plants
+        // valid batches.
         assert_eq!(recovered.cut.is_none(), alive);
         assert_eq!(committed(&wal).len(), if alive { 21 } else { 1 });
     }
 }
 
 #[test]
-fn a_batch_that_names_another_place_or_predecessor_is_damage() {
+fn a_batch_that_names_another_position_or_predecessor_is_damage() {
     let fs = SimFs::new();
     let wal = create(&fs, 16 << 10);
     wal.commit(transaction(1, &[b"A"])).unwrap();
@@ -178,8 +180,12 @@ fn a_batch_that_names_another_place_or_predecessor_is_damage() {
     for (lsn, prev) in [(end, end), (end, Lsn::ORIGIN), (last, last), (Lsn::new(end.get() + 8), last)] {
         let mut disk = fs.durable_disk();
         disk.damage(&file(1), end.get() % (16 << 10), &old_batch(lsn, prev, end, seed));
-        let hole =
-            Wal::open(Arc::new(SimFs::on(disk.clone())), clock(), dir(), Lsn::new(end.get() + 1), &options());
+        let hole = Wal::open(
+            &env(Arc::new(SimFs::on(disk.clone())), clock()),
+            dir(),
+            Lsn::new(end.get() + 1),
+            &options(),
+        );
         let found = hole.map(drop).unwrap_err();
         assert!(matches!(found, Error::Hole { lsn, damage: Damage::Misplaced, .. } if lsn == end), "{found}");
         let (wal, recovered) = open(&SimFs::on(disk));
@@ -202,13 +208,14 @@ fn a_batch_that_counts_too_few_frames_is_refused_and_opening_ends() {
     bytes[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode(seed));
     let mut disk = fs.durable_disk();
     disk.damage(&file(1), end.get() % (16 << 10), &bytes);
-    let opened = Wal::open(Arc::new(SimFs::on(disk)), clock(), dir(), Lsn::ORIGIN, &options()).map(drop);
+    let opened =
+        Wal::open(&env(Arc::new(SimFs::on(disk)), clock()), dir(), Lsn::ORIGIN, &options()).map(drop);
     assert!(matches!(opened, Err(Error::Frames { lsn, .. }) if lsn == end), "{opened:?}");
 }
 
 #[test]
-fn bytes_that_look_like_a_batch_of_another_place_are_no_witness() {
-    // As a payload that quotes a log might: what vouches for durability must stand where it says.
+fn bytes_that_look_like_a_batch_of_another_position_are_no_witness() {
+    // A payload may contain bytes of a log: a witness must be at the position that it states.
     let fs = SimFs::new();
     let wal = create(&fs, 16 << 10);
     wal.commit(transaction(1, &[b"A"])).unwrap();
@@ -219,15 +226,15 @@ fn bytes_that_look_like_a_batch_of_another_place_are_no_witness() {
         let mut disk = fs.durable_disk();
         let bytes = old_batch(plus(200), end, plus(100), seed);
         disk.damage(&file(1), plus(place).get() % (16 << 10), &bytes);
-        let opened = Wal::open(Arc::new(SimFs::on(disk)), clock(), dir(), Lsn::ORIGIN, &options());
+        let opened = Wal::open(&env(Arc::new(SimFs::on(disk)), clock()), dir(), Lsn::ORIGIN, &options());
         assert_eq!(matches!(opened, Err(Error::Hole { .. })), hole);
         assert_eq!(opened.is_ok(), !hole);
     }
 }
 
 #[test]
-fn a_record_whose_rest_was_lost_is_forgotten_at_the_next_life() {
-    // The tail looks clean: behind the first batch of the record there are only zeros.
+fn a_record_whose_rest_was_lost_is_discarded_at_the_next_incarnation() {
+    // The tail looks clean: after the first batch of the record there are only zeros.
     for (segment_bytes, lost) in [(LARGE, 1), (16 << 10, 1), (16 << 10, 4)] {
         let fs = SimFs::new();
         let wal = create(&fs, segment_bytes);
@@ -236,7 +243,7 @@ fn a_record_whose_rest_was_lost_is_forgotten_at_the_next_life() {
         let trace = fs.trace();
         let all = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap();
         drop(wal);
-        // The power goes when `lost` batches of the record have been written, the others not.
+        // Power is lost after `lost` batches of the record are written.
         let writes = trace.ops.iter().enumerate().filter(
             |(_, op)| matches!(op, pitr_vfs::sim::Op::Write { bytes, .. } if bytes.starts_with(b"PBAT")),
         );
@@ -246,7 +253,7 @@ fn a_record_whose_rest_was_lost_is_forgotten_at_the_next_life() {
         assert_eq!(recovered.cut, Some(Cut { at: all[lost].end(), bytes: 0 }));
         wal.commit(transaction(3, &[b"B"])).unwrap();
         assert_eq!(committed(&wal), [1, 3]);
-        // Without the change of life the same frames are an error.
+        // Without the change of incarnation the same frames are an error.
         let mut assembly = pitr_wal::Records::new();
         let result =
             all[..=lost].iter().chain([&all[0]]).try_for_each(|b| assembly.feed::<Error>(b, |_| Ok(())));
@@ -255,7 +262,7 @@ fn a_record_whose_rest_was_lost_is_forgotten_at_the_next_life() {
 }
 
 #[test]
-fn a_crash_right_behind_a_roll_within_a_record_cuts_it_too() {
+fn a_crash_right_after_a_new_segment_within_a_record_cuts_it_too() {
     let fs = SimFs::new();
     let wal = create(&fs, 16 << 10);
     wal.commit(transaction(2, &[&[2; 40_000]])).unwrap();
@@ -265,7 +272,8 @@ fn a_crash_right_behind_a_roll_within_a_record_cuts_it_too() {
     let (mut cuts, mut whole) = (0, 0);
     while survivors.advance().is_some() {
         let fs = SimFs::on(survivors.disk(Mode::Synced, 0));
-        let Ok((wal, recovered)) = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN, &options()) else {
+        let Ok((wal, recovered)) = Wal::open(&env(Arc::new(fs), clock()), dir(), Lsn::ORIGIN, &options())
+        else {
             continue;
         };
         wal.commit(transaction(3, &[b"B"])).unwrap();
@@ -283,8 +291,9 @@ fn commit_times_never_decrease_though_the_clock_does() {
     let (fs, clock) = (SimFs::new(), Arc::new(SimClock::new(Timestamp::from_micros(1_000))));
     let at = |micros| clock.set(Timestamp::from_micros(micros));
     let commit = |wal: &Wal, tx| wal.commit(transaction(tx, &[])).unwrap().commits[0].time.micros();
-    let wal = Wal::create(Arc::new(fs.clone()), Arc::clone(&clock) as _, dir(), &start(16 << 10), &options())
-        .unwrap();
+    let wal =
+        Wal::create(&env(Arc::new(fs.clone()), Arc::clone(&clock) as _), dir(), &start(16 << 10), &options())
+            .unwrap();
     assert_eq!(commit(&wal, 1), 1_000);
     at(500);
     assert_eq!(commit(&wal, 2), 1_000);
@@ -293,12 +302,14 @@ fn commit_times_never_decrease_though_the_clock_does() {
     wal.commit(watermark).unwrap();
     assert_eq!((wal.last_time().micros(), commit(&wal, 3)), (2_000, 2_000));
     drop(wal);
-    let reopen =
-        || Wal::open(Arc::new(fs.clone()), Arc::clone(&clock) as _, dir(), Lsn::ORIGIN, &options()).unwrap();
+    let reopen = || {
+        Wal::open(&env(Arc::new(fs.clone()), Arc::clone(&clock) as _), dir(), Lsn::ORIGIN, &options())
+            .unwrap()
+    };
     for tx in 4..6 {
         let (wal, recovered) = reopen();
         assert_eq!((recovered.time.micros(), commit(&wal, tx)), (2_000, 2_000));
-        wal.skip().unwrap(); // the newest segment holds no batch: its header tells the time
+        wal.skip().unwrap(); // the newest segment has no batch: its header states the time
     }
     let (wal, recovered) = reopen();
     assert_eq!(recovered.time.micros(), 2_000);
@@ -321,7 +332,7 @@ fn positions_past_4_gib_and_at_the_end_of_their_range() {
     for follows in [Lsn::new(5 << 30), Lsn::new(u64::MAX - (200 << 10)), Lsn::new(u64::MAX)] {
         let fs = SimFs::new();
         let start = Start { follows, ..start(16 << 10) };
-        let made = Wal::create(Arc::new(fs.clone()), clock(), dir(), &start, &options());
+        let made = Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start, &options());
         let wal = match made {
             Err(Error::Exhausted { .. }) if follows == Lsn::new(u64::MAX) => continue,
             made => made.unwrap(),
@@ -366,7 +377,7 @@ fn a_reader_on_a_folder_stops_at_its_limit() {
                 "batch {nth}, {within} bytes of it"
             );
         }
-        // From anywhere within a batch the whole of it is read, from its end the next one.
+        // From any position within a batch the whole batch is read, from its end the next one.
         for within in [0, 1, 100] {
             let from = Lsn::new(batch.header.lsn.get() + within);
             assert_eq!(read(from, wal.durable())[0].header.lsn, batch.header.lsn, "from {from}");

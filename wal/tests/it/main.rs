@@ -1,8 +1,5 @@
-//! Tests of the log through its public face.
-#![expect(
-    clippy::unwrap_used,
-    reason = "what a test does not expect may end it, also in what its tests share"
-)]
+//! Tests of the log's public interface.
+#![expect(clippy::unwrap_used, reason = "an unexpected result fails the test, in helpers too")]
 
 mod analysis;
 mod crash;

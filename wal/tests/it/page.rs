@@ -1,6 +1,6 @@
-//! What `docs/format/wal.md` says about bytes, checked on the bytes.
+//! Checks the bytes of a log against `docs/format/wal.md`.
 
-use crate::help::{P, options, start};
+use crate::help::{P, env, options, start};
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, Timestamp, TxId};
 use pitr_vfs::sim::{SimClock, SimFs};
@@ -29,7 +29,8 @@ fn the_format_page_tells_the_bytes() {
     let fs = SimFs::new();
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(777)));
     let wal =
-        Wal::create(Arc::new(fs.clone()), clock, Path::new("/log"), &start(SIZE as u32), &options()).unwrap();
+        Wal::create(&env(Arc::new(fs.clone()), clock), Path::new("/log"), &start(SIZE as u32), &options())
+            .unwrap();
     let mut batch = BatchBuilder::new();
     let image = Record::Image { file: FileId::new(3), block: 9, data: &[0xee; 600] };
     batch.push(P, TxId::new(5), &image).unwrap();
@@ -55,7 +56,7 @@ fn the_format_page_tells_the_bytes() {
     assert!(third.0[88..108].iter().all(|byte| *byte == 0));
     assert_ne!(third.u32(108), 0);
 
-    // The index of the first segment, in the header of the one behind it: a stretch with one commit.
+    // The index of the first segment, in the header of the second: a stretch with one commit.
     assert_ne!(third.u32(112), 0);
     assert_eq!((third.u32(116), third.u32(120), third.u64(124)), (1, 4096, 777));
     assert_eq!((third.u64(132), third.u64(140)), (5, 5));

@@ -1,9 +1,9 @@
-//! When a commit returns, and what the log's own thread does meanwhile.
+//! When a commit returns, and the work of the log's own thread.
 
-use crate::help::{start, transaction};
+use crate::help::{env, start, transaction};
 use pitr_format::{Lsn, SegmentNo, Timestamp};
-use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{Fault, SimClock, SimFs};
+use pitr_vfs::{Env, FileSystem, SystemClock};
 use pitr_wal::{Error, SyncPolicy, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,16 +15,17 @@ fn dir() -> &'static Path {
     Path::new("/log")
 }
 
-fn clock() -> Arc<SimClock> {
-    Arc::new(SimClock::new(Timestamp::from_micros(1)))
+/// A clock on which time passes by itself.
+fn clock() -> Arc<SystemClock> {
+    Arc::new(SystemClock::new())
 }
 
 fn create(fs: &SimFs, sync: SyncPolicy, background: bool) -> Result<Wal, Error> {
     let options = WalOptions { sync, background, ..WalOptions::default() };
-    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(SEGMENT_BYTES), &options)
+    Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(SEGMENT_BYTES), &options)
 }
 
-/// Waits for what another thread is to bring about; fails after a time that no machine needs.
+/// Waits until another thread makes `holds` true; fails after a generous time.
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
@@ -34,7 +35,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_commit_that_nobody_syncs_for_returns_at_once_and_is_durable_when_asked_for() {
+fn a_commit_without_a_sync_policy_returns_at_once_and_is_durable_after_sync() {
     let fs = SimFs::new();
     let wal = create(&fs, SyncPolicy::Never, true).unwrap();
     let (syncs, durable) = (fs.syncs(), wal.durable());
@@ -43,19 +44,19 @@ fn a_commit_that_nobody_syncs_for_returns_at_once_and_is_durable_when_asked_for(
     assert_eq!((fs.syncs(), wal.durable()), (syncs, durable));
     assert!(
         wal.reader(durable).unwrap().next_batch().unwrap().is_none(),
-        "FAILURES 42: not durable, and shown"
+        "FAILURES 42: a reader returned a batch that is not durable"
     );
     assert!(wal.sync().unwrap() >= end);
     assert!(fs.syncs() > syncs && wal.reader(durable).unwrap().next_batch().unwrap().is_some());
 }
 
 #[test]
-fn no_more_waits_for_the_disk_than_it_was_told() {
+fn waiting_bytes_stay_below_the_setting() {
     const RECORD_BYTES: usize = 10_000;
     let most = |waiting_bytes_max| {
         let options = WalOptions { background: false, waiting_bytes_max, ..WalOptions::default() };
-        let wal =
-            Wal::create(Arc::new(SimFs::new()), clock(), dir(), &start(SEGMENT_BYTES), &options).unwrap();
+        let wal = Wal::create(&env(Arc::new(SimFs::new()), clock()), dir(), &start(SEGMENT_BYTES), &options)
+            .unwrap();
         let waiting = (1..=200).map(|tx| {
             wal.append(transaction(tx, &[&[7; RECORD_BYTES]])).unwrap();
             wal.stats().waiting_bytes
@@ -95,7 +96,7 @@ fn a_periodic_log_becomes_durable_by_itself() {
 }
 
 #[test]
-fn a_leader_that_gathers_waits_so_long_and_no_less() {
+fn a_gathering_leader_waits_the_whole_delay() {
     let delay = Duration::from_millis(30);
     let wal = create(&SimFs::new(), SyncPolicy::Within(delay), false).unwrap();
     let begun = Instant::now();
@@ -104,7 +105,7 @@ fn a_leader_that_gathers_waits_so_long_and_no_less() {
 }
 
 #[test]
-fn those_that_come_while_a_leader_gathers_join_its_round() {
+fn commits_during_the_delay_join_the_leaders_round() {
     let fs = SimFs::new();
     let wal = create(&fs, SyncPolicy::Within(Duration::from_secs(2)), true).unwrap();
     let (syncs, ready) = (fs.syncs(), std::sync::Barrier::new(8));
@@ -121,7 +122,7 @@ fn those_that_come_while_a_leader_gathers_join_its_round() {
 }
 
 #[test]
-fn settings_that_cannot_be_had_together_are_refused() {
+fn settings_that_exclude_each_other_are_refused() {
     let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
     let wrong = [
         (SyncPolicy::Within(zero), true),
@@ -135,20 +136,20 @@ fn settings_that_cannot_be_had_together_are_refused() {
         assert_eq!(fs.writes(), 0);
         create(&fs, SyncPolicy::Each, false).unwrap();
         let options = WalOptions { sync, background, ..WalOptions::default() };
-        let opened = Wal::open(Arc::new(fs), clock(), dir(), Lsn::ORIGIN, &options);
+        let opened = Wal::open(&env(Arc::new(fs), clock()), dir(), Lsn::ORIGIN, &options);
         assert!(matches!(opened, Err(Error::Options { .. })), "{sync:?}");
     }
     assert!(WalOptions { waiting_bytes_max: 0, ..WalOptions::default() }.validate().is_err());
 }
 
 #[test]
-fn the_logs_own_thread_writes_what_nobody_waits_for() {
+fn the_logs_own_thread_writes_unawaited_records() {
     for background in [true, false] {
         let fs = SimFs::new();
         let wal = create(&fs, SyncPolicy::Each, background).unwrap();
         let (writes, syncs) = (fs.writes(), fs.syncs());
         let payload = [7; 100 << 10];
-        // More than is worth a round, and less than would fill the segment.
+        // Enough bytes for a round, but too few to fill the segment.
         (1..=10).for_each(|tx| drop(wal.append(transaction(tx, &[&payload])).unwrap()));
         if background {
             let plenty = transaction(11, &[&[7; 32 << 10]]);
@@ -164,7 +165,7 @@ fn the_logs_own_thread_writes_what_nobody_waits_for() {
 }
 
 #[test]
-fn what_is_flushed_survives_the_process_and_not_the_machine() {
+fn flushed_records_survive_the_process_but_not_the_machine() {
     let fs = SimFs::new();
     let wal = create(&fs, SyncPolicy::Each, false).unwrap();
     let syncs = fs.syncs();
@@ -177,13 +178,13 @@ fn what_is_flushed_survives_the_process_and_not_the_machine() {
         [(SimFs::after_kill(&trace, trace.ops.len()), true), (SimFs::on(fs.durable_disk()), false)]
     {
         let options = WalOptions { background: false, ..WalOptions::default() };
-        let (again, _) = Wal::open(Arc::new(disk), clock(), dir(), Lsn::ORIGIN, &options).unwrap();
+        let (again, _) = Wal::open(&env(Arc::new(disk), clock()), dir(), Lsn::ORIGIN, &options).unwrap();
         assert_eq!(again.end() == wal.end(), survives);
     }
 }
 
 #[test]
-fn what_is_left_is_synced_when_the_last_handle_goes() {
+fn dropping_the_last_handle_syncs_the_rest() {
     for background in [true, false] {
         let fs = SimFs::new();
         let wal = create(&fs, SyncPolicy::Each, background).unwrap();
@@ -208,7 +209,7 @@ fn the_next_segments_file_is_ready_before_it_is_needed() {
         tx += 1;
         wal.commit(transaction(tx, &[&payload])).unwrap().end
     };
-    // Fewer syncs than make zeros worth their writing: none is made.
+    // Too few syncs to justify writing zeros: no spare is prepared.
     while commit() < Lsn::new(u64::from(SEGMENT_BYTES) * 3 / 2 - 10_000) {}
     assert!(!there(&fs));
     until("a spare was made", || {
@@ -226,7 +227,7 @@ fn the_next_segments_file_is_ready_before_it_is_needed() {
 }
 
 #[test]
-fn a_spare_that_cannot_be_made_harms_nobody() {
+fn a_spare_that_cannot_be_created_does_no_harm() {
     let fs = SimFs::new();
     let wal = create(&fs, SyncPolicy::Each, true).unwrap();
     let taken: Arc<dyn FileSystem> = Arc::new(fs.clone());
@@ -256,6 +257,57 @@ fn after_a_failure_the_logs_own_thread_acknowledges_nothing_and_ends() {
     }
 }
 
+/// A log in an environment without threads, with its clock.
+fn inline(fs: &SimFs, sync: SyncPolicy) -> (Wal, Arc<SimClock>) {
+    let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
+    let env = Env::simulated(Arc::new(fs.clone()), Arc::clone(&clock) as _, 1);
+    let options = WalOptions { sync, ..WalOptions::default() };
+    (Wal::create(&env, dir(), &start(SEGMENT_BYTES), &options).unwrap(), clock)
+}
+
+#[test]
+fn without_threads_appends_do_the_periodic_work_on_the_simulated_clock() {
+    let period = Duration::from_secs(3_600);
+    let (wal, clock) = inline(&SimFs::new(), SyncPolicy::Periodic(period));
+    let first = wal.commit(transaction(1, &[])).unwrap().end;
+    assert!(wal.durable() < first, "the period has not passed");
+    clock.pass(period);
+    let second = wal.commit(transaction(2, &[])).unwrap().end;
+    assert_eq!(wal.durable(), second);
+    let third = wal.commit(transaction(3, &[])).unwrap().end;
+    assert!(wal.durable() < third, "the next period has not passed");
+
+    let fs = SimFs::new();
+    let (wal, clock) = inline(&fs, SyncPolicy::Never);
+    let (writes, syncs) = (fs.writes(), fs.syncs());
+    wal.commit(transaction(1, &[])).unwrap();
+    assert_eq!(fs.writes(), writes);
+    clock.pass(Duration::from_millis(100));
+    wal.commit(transaction(2, &[])).unwrap();
+    assert!(fs.writes() > writes && fs.syncs() == syncs);
+}
+
+#[test]
+fn without_threads_a_wait_takes_simulated_time_and_the_last_handle_syncs() {
+    let (wal, clock) = inline(&SimFs::new(), SyncPolicy::Within(Duration::from_secs(60)));
+    let end = wal.commit(transaction(1, &[])).unwrap().end;
+    assert!(wal.durable() >= end && pitr_vfs::Clock::monotonic(clock.as_ref()) == Duration::from_secs(60));
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(wal.wait_past(end, hour).unwrap(), end);
+    assert_eq!(pitr_vfs::Clock::monotonic(clock.as_ref()), hour + Duration::from_secs(60));
+    let ticket = wal.submit(transaction(2, &[])).unwrap();
+    drop(wal);
+    assert!(ticket.is_durable());
+}
+
+#[test]
+fn a_wait_ends_though_the_clock_stands_still() {
+    let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
+    let env = env(Arc::new(SimFs::new()), clock);
+    let wal = Wal::create(&env, dir(), &start(SEGMENT_BYTES), &WalOptions::default()).unwrap();
+    assert_eq!(wal.wait_past(wal.durable(), Duration::from_millis(20)).unwrap(), wal.durable());
+}
+
 #[cfg(feature = "future")]
 mod awaited {
     use super::*;
@@ -283,7 +335,7 @@ mod awaited {
     }
 
     #[test]
-    fn a_ticket_that_is_awaited_becomes_durable_though_nobody_waits() {
+    fn an_awaited_ticket_becomes_durable_without_a_waiting_thread() {
         let fs = SimFs::new().with_slow_syncs();
         let wal = create(&fs, SyncPolicy::Each, true).unwrap();
         let all: Vec<_> =
@@ -300,7 +352,7 @@ mod awaited {
     }
 
     #[test]
-    fn a_future_that_is_given_up_is_forgotten_and_one_after_a_failure_told() {
+    fn a_dropped_future_is_forgotten_and_one_after_a_failure_gets_the_error() {
         // FAILURES 18
         let fs = SimFs::new();
         let wal = create(&fs, SyncPolicy::Each, true).unwrap();
@@ -311,6 +363,14 @@ mod awaited {
         fs.inject(Fault::Sync { nth: 0 });
         let told = block_on(wal.submit(transaction(2, &[])).unwrap().into_future());
         assert!(matches!(told, Err(Error::Poisoned { .. })));
+    }
+
+    #[test]
+    fn without_threads_awaiting_a_ticket_syncs() {
+        let (wal, _) = inline(&SimFs::new(), SyncPolicy::Each);
+        let ticket = wal.submit(transaction(1, &[])).unwrap();
+        let end = block_on(ticket.into_future()).unwrap().end;
+        assert!(wal.durable() >= end);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Whatever is appended comes back byte for byte, through a reader and after reopening.
+//! Appended records are read back byte for byte, also after reopening.
 
-use crate::help::{P, Seen, everything, options, start};
+use crate::help::{P, Seen, env, everything, options, start};
 use pitr_format::record::{GapReason, Record, RecordKind};
 use pitr_format::{FileId, Lsn, PartitionId, Timestamp, TxId};
 use pitr_vfs::FileSystem;
@@ -31,7 +31,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..20)
 }
 
-/// What one record should read back as: kind, transaction, payload.
+/// The expected record: kind, transaction, payload.
 type Expected = (u8, TxId, Vec<u8>);
 
 fn push(batch: &mut BatchBuilder, (choice, len, tx): (u8, u32, u64), expected: &mut Vec<Expected>) {
@@ -40,7 +40,8 @@ fn push(batch: &mut BatchBuilder, (choice, len, tx): (u8, u32, u64), expected: &
     let record = match choice % 8 {
         0 if !data.is_empty() => Record::Image { file: FileId::new(3), block: u64::from(len), data: &data },
         1 => Record::SetLength { file: FileId::FIRST, len: u64::from(len) },
-        2 => Record::Abort { first_lsn: Lsn::new(u64::from(len % 4096)) }, // never ahead of the log
+        // Never after the end of the log.
+        2 => Record::Abort { first_lsn: Lsn::new(u64::from(len % 4096)) },
         3 => Record::ClockStep { from: time, to: Timestamp::MIN },
         4 => Record::Gap { reason: GapReason::StateLost, since: time, until: time },
         5 => Record::Note(&data),
@@ -62,7 +63,7 @@ proptest! {
         let sim = SimFs::new();
         let fs: Arc<dyn FileSystem> = Arc::new(sim.clone());
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
-        let mut wal = Wal::create(Arc::clone(&fs), Arc::clone(&clock) as _, dir, &start(16 << 10), &options()).unwrap();
+        let mut wal = Wal::create(&env(Arc::clone(&fs), Arc::clone(&clock) as _), dir, &start(16 << 10), &options()).unwrap();
         let (mut expected, mut commits) = (Vec::<Expected>::new(), Vec::new());
         for act in acts {
             match act {
@@ -87,7 +88,7 @@ proptest! {
                     wal.sync().unwrap();
                     let end = wal.end();
                     drop(wal);
-                    let opened = Wal::open(Arc::clone(&fs), Arc::clone(&clock) as _, dir, end, &options()).unwrap();
+                    let opened = Wal::open(&env(Arc::clone(&fs), Arc::clone(&clock) as _), dir, end, &options()).unwrap();
                     prop_assert_eq!((opened.1.end, opened.1.cut), (end, None));
                     wal = opened.0;
                 }
@@ -104,14 +105,14 @@ proptest! {
             prop_assert_eq!(seen[index].end, appended.end);
             let Ok(Record::Commit(commit)) = Record::decode(seen[index].kind, &seen[index].payload) else { panic!() };
             prop_assert_eq!((commit.time, commit.note), (appended.commits[0].time, &[7; 30][..]));
-            // What an abort in the same builder ended is another transaction's.
+            // Records before an abort in the same builder belong to another transaction.
             let own = |r: &&Seen| r.lsn >= appended.first && r.tx == seen[index].tx;
             let aborted = seen[..index].iter().filter(own).rfind(|r| r.kind == RecordKind::Abort as u8).map(|r| r.lsn);
             let first = seen.iter().filter(own).find(|r| aborted.is_none_or(|abort| r.lsn > abort)).unwrap();
             prop_assert_eq!(commit.first_lsn, first.lsn);
         }
         let disk = SimFs::on(sim.durable_disk());
-        let (wal, _) = Wal::open(Arc::new(disk.clone()), clock, dir, wal.end(), &options()).unwrap();
+        let (wal, _) = Wal::open(&env(Arc::new(disk.clone()), clock), dir, wal.end(), &options()).unwrap();
         let again = everything(&wal, &(Arc::new(disk) as Arc<dyn FileSystem>), dir);
         prop_assert_eq!(again, seen);
     }

@@ -1,6 +1,7 @@
-//! Scans: the same records and the same errors as a reader, whoever reads which segment, and bytes that stand still.
+//! Scans return the same records and errors as a reader, for any assignment of segments to threads,
+//! and their bytes don't change.
 
-use crate::help::{P, batches, everything, folded, options, records, scanned, start, transaction};
+use crate::help::{P, batches, env, everything, folded, options, records, scanned, start, transaction};
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Part, Seed};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, Timestamp, TxId};
@@ -21,17 +22,18 @@ fn clock() -> Arc<SimClock> {
 }
 
 fn create(fs: &SimFs) -> Wal {
-    Wal::create(Arc::new(fs.clone()), clock(), dir(), &start(SEGMENT_BYTES), &options()).unwrap()
+    Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(SEGMENT_BYTES), &options()).unwrap()
 }
 
-/// What `f` returns in a pool of so many threads.
+/// The result of `f` in a pool of this number of threads.
 fn with_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
 }
 
 #[test]
-fn records_of_any_size_are_whole_whoever_reads_their_segments() {
-    // FAILURES 16, 17: of zero bytes, of segment size, larger than several segments; any number of threads.
+fn records_of_any_size_are_whole_with_any_number_of_threads() {
+    // FAILURES 16, 17: empty records, records of segment size and larger than several segments; any
+    // number of threads.
     let fs = SimFs::new();
     let wal = create(&fs);
     let sizes = [0, 1, SEGMENT_BYTES as usize, 0, 5 * SEGMENT_BYTES as usize + 3, 12_000, 12_000, 0, 90_000];
@@ -84,7 +86,7 @@ fn any_range_between_batches_gives_what_a_reader_gives() {
 }
 
 #[test]
-fn only_what_is_durable_is_scanned() {
+fn only_durable_records_are_scanned() {
     // FAILURES 42
     let fs = SimFs::new();
     let wal = create(&fs);
@@ -95,7 +97,7 @@ fn only_what_is_durable_is_scanned() {
 }
 
 #[test]
-fn a_log_that_nobody_has_open_is_locked_while_it_is_scanned() {
+fn a_closed_log_is_locked_while_it_is_scanned() {
     let fs = SimFs::new();
     let wal = create(&fs);
     wal.commit(transaction(1, &[&[1; 40_000]])).unwrap();
@@ -104,21 +106,21 @@ fn a_log_that_nobody_has_open_is_locked_while_it_is_scanned() {
     assert!(matches!(open(), Err(Error::Locked { .. })));
     drop(wal);
     let scan = open().unwrap();
-    let opened = Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options());
+    let opened = Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options());
     assert!(matches!(opened, Err(Error::Locked { .. })));
     assert_eq!(folded(&scan).unwrap(), all);
     drop(scan);
-    Wal::open(Arc::new(fs.clone()), clock(), dir(), Lsn::ORIGIN, &options()).unwrap();
+    Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap();
     let nowhere = LogScan::open(Arc::new(fs), Path::new("/no"), Lsn::ORIGIN, until);
     assert!(matches!(nowhere, Err(Error::NoLog { .. })));
 }
 
 #[test]
-fn a_segment_that_is_looked_at_is_not_recycled_below_the_looker() {
+fn a_segment_is_not_recycled_while_a_scan_reads_it() {
     // On real files, which are mapped: a recycled one would change under the scan.
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("log");
-    let wal = Wal::create(Arc::new(OsFs), clock(), &dir, &start(SEGMENT_BYTES), &options()).unwrap();
+    let wal = Wal::create(&env(Arc::new(OsFs), clock()), &dir, &start(SEGMENT_BYTES), &options()).unwrap();
     let fill = |from: u64| {
         (from..from + 12).for_each(|tx| drop(wal.commit(transaction(tx, &[&[1; 6_000]])).unwrap()))
     };
@@ -138,14 +140,14 @@ fn a_segment_that_is_looked_at_is_not_recycled_below_the_looker() {
     assert_eq!(free(), 0, "and used");
     let after: Vec<Vec<u8>> = looked_at.batches().map(|batch| batch.unwrap().bytes().to_vec()).collect();
     assert!(before == after && !before.is_empty());
-    // What was not looked at yet is gone, and says so.
+    // Segments that were not read yet are removed, and the scan reports it.
     assert!(matches!(scanned(&scan), Err(Error::Removed { .. })));
     drop(looked_at);
     wal.remove_below(wal.durable()).unwrap();
     assert!(free() > 0);
 }
 
-/// Writes a batch again with other bytes in its body, and checksums that fit.
+/// Rewrites a batch with other bytes in its body and matching checksums.
 fn forge(fs: &SimFs, batch: &LogBatch, change: impl FnOnce(&mut [u8])) {
     let seed = Seed::new(batch.timeline, batch.segment, batch.incarnation);
     let mut bytes = batch.bytes.clone();
@@ -158,8 +160,8 @@ fn forge(fs: &SimFs, batch: &LogBatch, change: impl FnOnce(&mut [u8])) {
 }
 
 #[test]
-fn the_rest_of_a_record_that_nobody_began_is_an_error_for_everyone() {
-    // FAILURES 11: the first part of a record over two segments is made to look whole.
+fn fragments_of_a_record_without_a_start_are_an_error_for_every_reader() {
+    // FAILURES 11: the first fragment of a record across two segments is changed to look whole.
     let fs = SimFs::new();
     let wal = create(&fs);
     let mut batch = BatchBuilder::new();
@@ -179,7 +181,7 @@ fn the_rest_of_a_record_that_nobody_began_is_an_error_for_everyone() {
         let second = all[1].header.lsn;
         assert!(matches!(outcome, Err(Error::Frames { lsn, .. }) if lsn == second), "{outcome:?}");
     }
-    // From the second segment on nobody can know.
+    // A scan from the second segment on can't detect it.
     let behind = wal.scan(all[1].header.lsn, wal.durable()).unwrap();
     assert_eq!(scanned(&behind).unwrap().len(), 0);
 }

@@ -1,9 +1,9 @@
-//! A second reader, written in another language from the format's page alone, lists the same records.
+//! A second reader, written in another language from the format page alone, lists the same records.
 
-use crate::help::{P, options, start};
+use crate::help::{P, env, options, start};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{FileId, Lsn, PartitionId, Timestamp, TxId};
-use pitr_vfs::{OsFs, SystemClock};
+use pitr_vfs::{Env, OsFs, SystemClock};
 use pitr_wal::{BatchBuilder, Error, LogReader, Records, Wal};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 const SEGMENT_BYTES: u32 = 16 << 10;
 
 fn open(dir: &Path) -> (Wal, pitr_wal::Recovered) {
-    Wal::open(Arc::new(OsFs), Arc::new(SystemClock::new()), dir, Lsn::ORIGIN, &options()).unwrap()
+    Wal::open(&Env::system(), dir, Lsn::ORIGIN, &options()).unwrap()
 }
 
 /// One record of each kind, in partitions of their own, then a commit.
@@ -39,17 +39,17 @@ fn every_kind(tx: u64, len: usize) -> BatchBuilder {
     batch
 }
 
-/// A log with everything in it that the page tells of: records of all kinds, cut up over batches and segments, a gap, recycled files, and
-/// a tail that was torn and cut.
+/// A log with everything that the page describes: records of all kinds, fragments across batches
+/// and segments, a gap, recycled files, and a torn tail that was cut.
 fn write(dir: &Path) -> Lsn {
     let clock = Arc::new(SystemClock::new());
-    let wal = Wal::create(Arc::new(OsFs), clock, dir, &start(SEGMENT_BYTES), &options()).unwrap();
+    let wal = Wal::create(&env(Arc::new(OsFs), clock), dir, &start(SEGMENT_BYTES), &options()).unwrap();
     (1..=12).for_each(|tx| drop(wal.commit(every_kind(tx, 3_000 * tx as usize)).unwrap()));
     wal.remove_below(wal.durable()).unwrap();
     (13..=18).for_each(|tx| drop(wal.commit(every_kind(tx, 40)).unwrap()));
     wal.skip().unwrap();
     wal.commit(every_kind(19, 60_000)).unwrap();
-    // A record that goes over segments loses its end, as if the power had gone before the write.
+    // A record across segments loses its end, as in a power loss before the write.
     let begin = wal.durable();
     wal.commit(every_kind(20, 50_000)).unwrap();
     let end = wal.durable();
@@ -67,7 +67,7 @@ fn write(dir: &Path) -> Lsn {
     wal.durable()
 }
 
-/// Our listing, as the second reader prints it.
+/// The expected listing, in the format of the second reader.
 fn ours(dir: &Path, until: Lsn) -> Vec<String> {
     let (wal, _) = open(dir);
     let first = wal.first();

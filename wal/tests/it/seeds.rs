@@ -1,13 +1,13 @@
-//! Runs of the log that a seed decides, on one thread over the simulated disk (law 10).
+//! Seeded runs of the log, on one thread over the simulated disk (law 10).
 //!
-//! A run is a few lives of one log. In each life records are appended, submitted, committed, synced; segments are
-//! skipped, removed and recycled; the log is read and followed; a sync may fail or the disk may be full; others
-//! append and remove while a sync runs. A life ends by being closed, by its process being killed, or by the power
-//! being lost at any op, also while the log is opened. [`model`] says what must then be there, [`life`] does the
-//! acts.
+//! A run is a few lives of one log. In each life records are appended, submitted, committed and
+//! synced; segments are skipped, removed and recycled; the log is read and followed; a sync may
+//! fail, or the disk may be full; other callers append and remove while a sync runs. A life ends
+//! with a close, a killed process, or a power loss at any op, also while the log is opened.
+//! [`model`] states what must then exist, [`life`] performs the acts.
 //!
-//! A hundred seeds are tried here. `cargo xtask soak log` tries as many as one likes through the variable `PITR_SEEDS`,
-//! and repeats one.
+//! This test tries a hundred seeds. `cargo xtask soak log` tries any number through the variable
+//! `PITR_SEEDS`, and repeats one.
 
 mod life;
 mod model;
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const VARIABLE: &str = "PITR_SEEDS";
 const SEEDS: Range<u64> = 0..100;
 
-/// How often each thing was done, by its name.
+/// Number of times that each act was performed, by its name.
 pub(crate) type Counts = BTreeMap<&'static str, u64>;
 
 #[test]
@@ -52,7 +52,8 @@ fn parse(text: &str) -> Range<u64> {
     from.parse().unwrap()..to.parse().unwrap()
 }
 
-/// Tries the seeds; counts, and the lowest seed that failed. None is begun once one has failed.
+/// Tries the seeds. Returns counts, and the lowest failed seed. Starts no seed after one has
+/// failed.
 fn try_all(seeds: &Range<u64>, threads: usize) -> (Counts, Option<u64>) {
     let (next, failed) = (AtomicU64::new(seeds.start), AtomicU64::new(u64::MAX));
     let counts = Mutex::new(Counts::new());

@@ -1,6 +1,6 @@
-//! Who keeps segments, and what gives way at the cap.
+//! Slots and the redo point keep segments; slots are dropped at the cap.
 
-use crate::help::{batches, options, start, transaction};
+use crate::help::{batches, env, options, start, transaction};
 use pitr_format::{Lsn, Timestamp};
 use pitr_vfs::sim::{Fault, Mode, Op, SimClock, SimFs, Survivors};
 use pitr_vfs::{Access, FileSystem};
@@ -17,10 +17,10 @@ fn dir() -> &'static Path {
 fn create(fs: &SimFs, segments_max: Option<u32>) -> Result<Wal, Error> {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
     let options = WalOptions { segments_max, ..options() };
-    Wal::create(Arc::new(fs.clone()), clock, dir(), &start(SEGMENT_BYTES as u32), &options)
+    Wal::create(&env(Arc::new(fs.clone()), clock), dir(), &start(SEGMENT_BYTES as u32), &options)
 }
 
-/// Commits until this many segments were begun in all; returns the end.
+/// Commits until this number of segments were begun in total; returns the end.
 fn fill(wal: &Wal, segments: u64) -> Lsn {
     while wal.end() < Lsn::new(segments * SEGMENT_BYTES) {
         wal.commit(transaction(1, &[&[7; 1_000]])).unwrap();
@@ -94,7 +94,7 @@ fn at_the_cap_a_slot_gives_way_and_everyone_is_told() {
 }
 
 #[test]
-fn the_redo_point_never_gives_way() {
+fn the_redo_point_is_never_dropped() {
     // FAILURES 34
     let fs = SimFs::new();
     let wal = create(&fs, Some(2)).unwrap();
@@ -135,7 +135,7 @@ fn slots_that_cannot_be_had_are_refused() {
 fn open(fs: &SimFs, segments_max: Option<u32>) -> Result<Wal, Error> {
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(1)));
     let options = WalOptions { segments_max, ..options() };
-    Wal::open(Arc::new(fs.clone()), clock, dir(), Lsn::ORIGIN, &options).map(|(wal, _)| wal)
+    Wal::open(&env(Arc::new(fs.clone()), clock), dir(), Lsn::ORIGIN, &options).map(|(wal, _)| wal)
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_slot_holds_the_log_after_a_reopen_until_it_is_dropped() {
     drop((archiver, gone, wal));
 
     let wal = open(&fs, None).unwrap();
-    // The engine removes what it needs no more before anybody has claimed a slot.
+    // The engine removes log that it no longer needs before a slot is claimed.
     assert_eq!((wal.remove_below(wal.end()).unwrap(), wal.first()), (0, begin));
     let archiver = wal.slot("archiver", wal.end()).unwrap();
     assert_eq!(
@@ -175,7 +175,7 @@ fn a_slot_holds_the_log_after_a_reopen_until_it_is_dropped() {
 }
 
 #[test]
-fn what_a_crash_leaves_holds_every_slot_that_was_acknowledged() {
+fn a_crash_keeps_every_acknowledged_slot() {
     // FAILURES 54
     let fs = SimFs::new();
     let wal = create(&fs, None).unwrap();
@@ -210,7 +210,7 @@ fn what_a_crash_leaves_holds_every_slot_that_was_acknowledged() {
 }
 
 #[test]
-fn a_slot_that_was_dropped_is_told_of_after_a_reopen() {
+fn a_dropped_slot_is_reported_after_a_reopen() {
     // FAILURES 34, 54
     let fs = SimFs::new();
     let wal = create(&fs, Some(3)).unwrap();
@@ -228,8 +228,8 @@ fn a_slot_that_was_dropped_is_told_of_after_a_reopen() {
 }
 
 #[test]
-fn a_full_disk_keeps_nothing_from_giving_way() {
-    // FAILURES 18, 34: dropping a slot and moving one need no new space.
+fn slots_are_dropped_on_a_full_disk_too() {
+    // FAILURES 18, 34: dropping and advancing a slot need no new space.
     let fs = SimFs::new();
     let wal = create(&fs, Some(4)).unwrap();
     let archiver = wal.slot("archiver", wal.first()).unwrap();
@@ -263,7 +263,8 @@ fn segments_that_somebody_deleted_are_missed_by_their_slot() {
 
 #[test]
 fn damage_to_the_file_of_slots_is_found_and_named() {
-    // FAILURES 29: each half of the file alone is enough; without both nobody knows what must be kept.
+    // FAILURES 29: either copy of the table is enough; without both, the kept positions are
+    // unknown.
     let fs = SimFs::new();
     let wal = create(&fs, None).unwrap();
     drop(wal.slot("archiver", wal.first()).unwrap());
@@ -288,7 +289,7 @@ fn damage_to_the_file_of_slots_is_found_and_named() {
 }
 
 #[test]
-fn what_was_done_is_counted() {
+fn stats_count_operations() {
     let fs = SimFs::new();
     let wal = create(&fs, None).unwrap();
     let (before, syncs) = (wal.stats(), fs.syncs());

@@ -1,4 +1,5 @@
-//! Transactions whose content follows from their number, so that any one found in a log can be judged alone.
+//! Transactions whose content follows from their number, so that each one in a log can be verified
+//! on its own.
 
 use crate::help::P;
 use pitr_format::record::{Commit, Record};
@@ -7,7 +8,8 @@ use pitr_vfs::sim::Rng;
 use pitr_wal::{BatchBuilder, Error, LogBatch, LogReader, Records};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What transaction `tx` logs: no bytes, a few, some thousand, now and then more than a segment of 64 KiB.
+/// The payloads of transaction `tx`: empty, a few bytes, some thousand, sometimes more than a
+/// segment of 64 KiB.
 pub(crate) fn payloads(tx: u64) -> Vec<Vec<u8>> {
     let mut rng = Rng::new(tx);
     (0..rng.below(4))
@@ -27,7 +29,7 @@ pub(crate) fn payloads(tx: u64) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The records of `tx` with its commit.
+/// The records and the commit of `tx`.
 pub(crate) fn transaction(tx: u64) -> BatchBuilder {
     let mut batch = BatchBuilder::new();
     for payload in payloads(tx) {
@@ -40,16 +42,16 @@ pub(crate) fn transaction(tx: u64) -> BatchBuilder {
 /// The committed transactions in a part of a log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct History {
-    /// Each with the end of its commit record.
+    /// Transactions with the ends of their commit records.
     pub(crate) visible: BTreeMap<u64, Lsn>,
-    /// Each batch's place and bytes.
+    /// Position and bytes of each batch.
     pub(crate) batches: BTreeMap<Lsn, Vec<u8>>,
-    /// The batches before which the source was not seen.
+    /// The batches that follow a gap.
     pub(crate) behind_gaps: BTreeSet<Lsn>,
 }
 
-/// Reads what is left of a log from `reader`'s place on. Every visible transaction must be whole, and the
-/// times in order; one that began before is passed over.
+/// Reads the rest of a log from `reader`'s position on. Every visible transaction must be whole,
+/// and the times in order. Skips a transaction that started earlier.
 pub(crate) fn history(reader: &mut LogReader) -> Result<History, Error> {
     let from = reader.position();
     let (mut records, mut history) = (Records::from_anywhere(), History::default());
@@ -83,8 +85,8 @@ pub(crate) fn history(reader: &mut LogReader) -> Result<History, Error> {
     Ok(history)
 }
 
-/// The records from the commit's first LSN on are the transaction's, byte for byte. Records before it were
-/// left by one with the same number that a crash ended.
+/// Checks that the records from the commit's first LSN on are the transaction's, byte for byte.
+/// Earlier records belong to a transaction of the same number that a crash ended.
 fn check_commit(tx: u64, commit: &Commit<'_>, logged: &[(Lsn, Vec<u8>)], lsn: Lsn) {
     assert!(commit.earliest <= commit.time && commit.note == tx.to_le_bytes());
     let begin = logged.iter().position(|(lsn, _)| *lsn >= commit.first_lsn).unwrap_or(logged.len());

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use pitr::directory::RangesUse;
+use pitr::engine::RangesUse;
 use serde::Serialize;
 
 use crate::output::values::SnapshotKind;

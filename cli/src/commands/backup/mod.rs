@@ -9,48 +9,50 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pitr::Pitr;
-use pitr::directory::{self, ChangedRanges, ListError, Taken};
+use pitr::engine::{
+    Capture, CaptureOptions, ChangedRanges, Engine, Error as EngineError, Event, Events, ListError,
+    LiveSource, TakeOptions, Taken,
+};
 use pitr::snapshot::Snapshot;
-use pitr::sqlite::Error as SqliteError;
-use pitr::sqlite::place::Place;
-use pitr::sqlite::watch::control::{self, Request};
-use pitr::sqlite::watch::{Event, Events, WatchOptions, WatchSource};
 use pitr::vfs::open_file;
 
 use self::args::Backup;
 use super::watch::tell;
 use super::{open_writing, source_of};
 use crate::args::Global;
+use crate::failure::CliError;
 use crate::failure::explain::{explain, explain_of};
-use crate::failure::{CliError, Exit};
 use crate::output::values::SnapshotKind;
 
 pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     let pitr = open_writing(global, args.compress.unwrap_or_default())?;
     let begun = pitr.clock().monotonic();
-    if args.database.is_dir() {
-        let taken = folder(global, args, &pitr)?;
-        let took = pitr.clock().monotonic().saturating_sub(begun);
-        let lossy = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
-        return global.output().answer(&document::Backup {
-            skipped: lossy(&taken.skipped),
-            vanished: lossy(&taken.vanished),
-            changed: lossy(&taken.changed),
-            cut: lossy(&taken.cut),
-            changed_ranges: document::ChangedRanges::of(taken.ranges),
-            ..describe(&taken.snapshot, took)
-        });
+    let engine = pitr.engines().detect(&args.database);
+    match engine.capture() {
+        Some(capture) => captured(global, args, &pitr, engine, capture, begun),
+        None => without_log(global, args, &pitr, engine, begun),
     }
+}
+
+/// A source whose commits are captured.
+fn captured(
+    global: &Global,
+    args: &Backup,
+    pitr: &Pitr,
+    engine: &dyn Engine,
+    capture: &dyn Capture,
+    begun: Duration,
+) -> Result<(), CliError> {
     if args.changed_ranges.is_some() {
         return Err(CliError::usage("--changed-ranges is for folders; omit it for a database"));
     }
-    let place = Place::resolve(&args.database).map_err(|e| explain(e.into()))?;
-    let source = source_of(global, place.resolved())?;
-    let watched = WatchSource::new(&place, source, args.state.clone());
-    let options = WatchOptions {
+    let place = capture.locate(&args.database).map_err(|e| explain(e.into()))?;
+    let source = source_of(global, &place.resolved)?;
+    let live = capture.source(&place, source, args.state.clone());
+    let options = CaptureOptions {
         adopt: args.adopt,
         allow_hard_links: args.allow_hard_links,
-        ..WatchOptions::default()
+        ..CaptureOptions::default()
     };
     let output = global.output();
     let events: Events = Arc::new(move |event| match event {
@@ -58,17 +60,23 @@ pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
         other => tell(&output, "", &other),
     });
     let phase = global.progress().phase("snapshot", 0);
-    let snapshot = match pitr.watch(watched.clone(), options, events) {
-        Ok(mut watch) => watch.snapshot_once(args.full).map_err(|e| explain(e.into()))?,
-        Err(pitr::Error::Sqlite(SqliteError::Locked { .. })) => ask_watcher(&pitr, &watched, args)?,
-        Err(e) => return Err(explain_of(&args.database)(e)),
+    let snapshot = match pitr.capture_once(engine, &live, options, args.full, events) {
+        Err(pitr::Error::Engine(EngineError::Watched { .. })) => ask_watcher(pitr, capture, &live, args)?,
+        other => other.map_err(explain_of(&args.database))?,
     };
     drop(phase);
     let took = pitr.clock().monotonic().saturating_sub(begun);
     global.output().answer(&describe(&snapshot, took))
 }
 
-fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError> {
+/// A source without a log.
+fn without_log(
+    global: &Global,
+    args: &Backup,
+    pitr: &Pitr,
+    engine: &dyn Engine,
+    begun: Duration,
+) -> Result<(), CliError> {
     if args.state.is_some() {
         return Err(CliError::usage("a folder has no local log; omit --state"));
     }
@@ -76,10 +84,23 @@ fn folder(global: &Global, args: &Backup, pitr: &Pitr) -> Result<Taken, CliError
     let name = source_of(global, &args.database)?;
     let phase = global.progress().phase("snapshot", 0);
     let moved = global.source()?.is_some() || args.adopt;
-    let options = directory::BackupOptions { full: args.full, moved, changed_ranges, ..Default::default() };
-    let taken = pitr.backup_folder(&name, &args.database, options).map_err(explain)?;
+    let options = TakeOptions { full: args.full, moved, changed_ranges, ..TakeOptions::default() };
+    let taken = pitr.take_snapshot(engine, &name, &args.database, options).map_err(explain)?;
     drop(phase);
-    Ok(taken)
+    let took = pitr.clock().monotonic().saturating_sub(begun);
+    global.output().answer(&describe_taken(&taken, took))
+}
+
+fn describe_taken(taken: &Taken, took: Duration) -> document::Backup {
+    let lossy = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
+    document::Backup {
+        skipped: lossy(&taken.skipped),
+        vanished: lossy(&taken.vanished),
+        changed: lossy(&taken.changed),
+        cut: lossy(&taken.cut),
+        changed_ranges: document::ChangedRanges::of(taken.ranges),
+        ..describe(&taken.snapshot, took)
+    }
 }
 
 fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
@@ -93,23 +114,17 @@ fn read_ranges(list: &Path) -> Result<ChangedRanges, CliError> {
 }
 
 /// Asks the running watcher, which holds the log, to take the snapshot.
-fn ask_watcher(pitr: &Pitr, watched: &WatchSource, args: &Backup) -> Result<Snapshot, CliError> {
+fn ask_watcher(
+    pitr: &Pitr,
+    capture: &dyn Capture,
+    live: &LiveSource,
+    args: &Backup,
+) -> Result<Snapshot, CliError> {
     if args.compress.is_some() {
         let what = "the running watcher of this database takes the snapshot, with its own compression";
         return Err(CliError::usage(what).next("omit --compress"));
     }
-    let request = if args.full { Request::FullSnapshot } else { Request::Snapshot };
-    let answer = control::ask(&watched.state, request).map_err(|e| {
-        CliError::new(
-            Exit::Locked,
-            format_args!("another pitr process uses this database and answers no requests: {e}"),
-        )
-        .at(watched.state.display())
-        .next("wait until it ends, or stop it")
-    })?;
-    let answer = answer.map_err(|e| CliError::new(Exit::Failed, e).at("the running watcher"))?;
-    let path = answer.split(' ').next().unwrap_or_default();
-    Snapshot::load(pitr.objects(), path).map_err(|e| explain(e.into()))
+    capture.ask(pitr.objects(), live, args.full).map_err(|e| explain(e.into()))
 }
 
 fn describe(snapshot: &Snapshot, took: Duration) -> document::Backup {

@@ -70,7 +70,10 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
             to: targets::position(&span.to),
         }));
     }
-    let engine = backups.last().map_or("sqlite", |backup| backup.engine.as_str()).to_owned();
+    let engine = backups
+        .last()
+        .map_or(pitr.engines().default_engine().name(), |backup| backup.engine.as_str())
+        .to_owned();
     let now = pitr.clock().now();
     Ok(Source {
         name: name.to_string(),

@@ -2,20 +2,18 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
+use pitr::Pitr;
 use pitr::recovery::{History, Plan, RestoreOptions, Restored, Target, Unreachable};
-use pitr::snapshot::Snapshot;
-use pitr::{Pitr, directory};
 
 use super::args::Restore;
 use super::bars::Bars;
 use super::document::{self as documents, Owner, Room};
 use crate::args::Global;
 use crate::commands::targets;
+use crate::failure::CliError;
 use crate::failure::explain::explain;
-use crate::failure::{CliError, Exit};
 use crate::output::values::Phases;
 
 /// A cautious rate for the estimate of a dry run, bytes a second: half of what a restore sustains
@@ -42,26 +40,10 @@ impl Job {
         Ok(Job { history, plan, instead })
     }
 
-    /// The snapshot of the plan, if it is a snapshot of a folder.
-    fn folder(&self) -> Option<&Snapshot> {
-        let snapshot =
-            self.history.snapshots().iter().find(|snapshot| Some(snapshot.id) == self.plan.snapshot)?;
-        (snapshot.meta.engine == directory::ENGINE).then_some(snapshot)
-    }
-
     /// The disk space that the restore needs at `output`. Fails if less is free.
     pub(super) fn room(&self, pitr: &Pitr, output: &Path) -> pitr::Result<Room> {
-        let (needed_bytes, free_bytes) = match self.folder() {
-            Some(snapshot) => {
-                let room = pitr.room_of_folder(snapshot, output)?;
-                (room.needed, room.free)
-            }
-            None => {
-                let room = pitr.room(&self.history, &self.plan, output)?;
-                (room.needed, room.free)
-            }
-        };
-        Ok(Room { needed_bytes, free_bytes })
+        let room = pitr.room(&self.history, &self.plan, output)?;
+        Ok(Room { needed_bytes: room.needed, free_bytes: room.free })
     }
 
     /// The answer of a dry run.
@@ -110,21 +92,6 @@ impl Job {
         output: &Path,
         begun: Duration,
     ) -> Result<documents::Restore, CliError> {
-        let document = match self.folder() {
-            Some(snapshot) => self.build_folder(global, args, pitr, snapshot, output)?,
-            None => self.build_file(global, args, pitr, output)?,
-        };
-        let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
-        Ok(documents::Restore { seconds, ..document })
-    }
-
-    fn build_file(
-        &self,
-        global: &Global,
-        args: &Restore,
-        pitr: &Pitr,
-        output: &Path,
-    ) -> Result<documents::Restore, CliError> {
         let options = RestoreOptions {
             output: output.to_owned(),
             force: args.force,
@@ -137,8 +104,13 @@ impl Job {
         for moved in &restored.moved_aside {
             global.output().remark(format_args!("moved aside: {}", moved.display()));
         }
+        let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
+        let incomplete = restored.incomplete.iter().map(|path| path.display().to_string());
         Ok(documents::Restore {
             base_bytes: restored.base_bytes,
+            incomplete: incomplete.collect(),
+            kept_owners: (restored.kept_owners > 0).then_some(restored.kept_owners),
+            seconds,
             reused_bytes: args.delta.then_some(restored.reused_bytes),
             not_given: restored.not_given.map(|not| Owner {
                 uid: not.uid,
@@ -152,36 +124,6 @@ impl Job {
             ..self.document(output)
         })
     }
-
-    fn build_folder(
-        &self,
-        global: &Global,
-        args: &Restore,
-        pitr: &Pitr,
-        snapshot: &Snapshot,
-        output: &Path,
-    ) -> Result<documents::Restore, CliError> {
-        let options = directory::RestoreOptions { force: args.force, delta: args.delta };
-        let phase = OnceLock::new();
-        let tell = |done, total| phase.get_or_init(|| global.progress().phase("restore", total)).set(done);
-        let build = || pitr.restore_folder(snapshot, output, options, &tell).map_err(explain);
-        let restored = match args.workers {
-            None => build(),
-            Some(workers) => in_pool(workers.into(), build)?,
-        }?;
-        if let Some(moved) = &restored.moved_aside {
-            global.output().remark(format_args!("moved aside: {}", moved.display()));
-        }
-        let incomplete = restored.missing.iter().chain(&restored.cut);
-        Ok(documents::Restore {
-            base_bytes: restored.bytes,
-            reused_bytes: args.delta.then_some(restored.reused),
-            incomplete: incomplete.map(|p| p.display().to_string()).collect(),
-            kept_owners: (restored.kept_owners > 0).then_some(restored.kept_owners),
-            workers: args.workers.map(usize::from),
-            ..self.document(output)
-        })
-    }
 }
 
 fn phases(restored: &Restored) -> Phases {
@@ -189,9 +131,4 @@ fn phases(restored: &Restored) -> Phases {
     let named =
         [("index", phases.index), ("base", phases.base), ("log", phases.log), ("finish", phases.finish)];
     Phases(named.map(|(name, time)| (name.to_owned(), time.as_secs_f64())).to_vec())
-}
-
-fn in_pool<T: Send>(workers: usize, act: impl FnOnce() -> T + Send) -> Result<T, CliError> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build();
-    Ok(pool.map_err(|e| CliError::new(Exit::Failed, e).at("worker threads"))?.install(act))
 }

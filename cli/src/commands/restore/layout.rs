@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use pitr::archive::Origin;
@@ -15,17 +14,18 @@ use pitr::format::SourceName;
 
 use crate::failure::CliError;
 
-/// Suffixes of the files that belong to a SQLite database.
-const COMPANIONS: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
-
-/// A relative path for each source, in their order.
-pub(super) fn layout(sources: &[(SourceName, Option<Origin>)]) -> Result<Vec<PathBuf>, CliError> {
+/// A relative path for each source, in their order. `companions` are suffixes of files that belong
+/// to a source.
+pub(super) fn layout(
+    sources: &[(SourceName, Option<Origin>)],
+    companions: &[&str],
+) -> Result<Vec<PathBuf>, CliError> {
     let paths = by_path(sources);
-    if collision(&paths).is_none() {
+    if collision(&paths, companions).is_none() {
         return Ok(paths);
     }
     let names: Vec<_> = sources.iter().map(|(name, _)| PathBuf::from(name.as_str())).collect();
-    match collision(&names) {
+    match collision(&names, companions) {
         None => Ok(names),
         Some((a, b)) => Err(CliError::usage(format_args!(
             "the sources {} and {} can't be restored into one folder: their names collide",
@@ -68,7 +68,7 @@ fn shared_by<'a>(a: &'a Path, b: &Path) -> &'a Path {
 
 /// Two colliding paths: equal, one inside the other, or one a companion file of the other. Case is
 /// ignored: the output's file system may ignore it.
-fn collision(paths: &[PathBuf]) -> Option<(usize, usize)> {
+fn collision(paths: &[PathBuf], companions: &[&str]) -> Option<(usize, usize)> {
     let folded = |path: &Path| PathBuf::from(path.to_string_lossy().to_lowercase());
     let mut places: BTreeMap<PathBuf, usize> = BTreeMap::new();
     for (number, path) in paths.iter().enumerate() {
@@ -77,9 +77,9 @@ fn collision(paths: &[PathBuf]) -> Option<(usize, usize)> {
         }
     }
     for (path, number) in &places {
-        let companions = COMPANIONS.iter().map(|suffix| {
+        let companions = companions.iter().map(|suffix| {
             let mut name = OsString::from(path);
-            name.push(std::ffi::OsStr::from_bytes(suffix));
+            name.push(suffix);
             PathBuf::from(name)
         });
         let taken: BTreeSet<PathBuf> =
@@ -95,6 +95,7 @@ fn collision(paths: &[PathBuf]) -> Option<(usize, usize)> {
 mod tests {
     use super::*;
     use pitr::format::Timestamp;
+    use pitr::sqlite::restore::COMPANIONS;
 
     fn source(name: &str, host: &str, path: &str) -> (SourceName, Option<Origin>) {
         let origin = (!path.is_empty()).then(|| Origin {
@@ -108,7 +109,7 @@ mod tests {
     }
 
     fn laid_out(sources: &[(SourceName, Option<Origin>)]) -> Vec<String> {
-        let paths = layout(sources).unwrap();
+        let paths = layout(sources, &COMPANIONS).unwrap();
         paths.iter().map(|path| path.to_str().unwrap().to_owned()).collect()
     }
 
@@ -136,7 +137,7 @@ mod tests {
         }
         let unnamed = |names: &[&str]| {
             let sources: Vec<_> = names.iter().map(|name| source(name, "h", "")).collect();
-            layout(&sources).is_ok()
+            layout(&sources, &COMPANIONS).is_ok()
         };
         assert!(unnamed(&["a", "b", "a-b", "wal", "aa"]));
         for names in

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pitr::Pitr;
-use pitr::directory::OutputFolder;
 use pitr::format::{SourceName, Timestamp};
-use pitr::recovery::{self, History, Moment, Target};
+use pitr::recovery::{self, History, Moment, OutputRules, StagedOutput, Target};
+use pitr::vfs::OsFs;
 
 use super::args::Restore;
 use super::check_rto;
@@ -47,7 +47,8 @@ pub(super) fn restore(
         let origin = history.archive().origin().map_err(|error| explain(error.into()))?;
         Ok((source.clone(), origin))
     });
-    let paths = layout(&origins.collect::<Result<Vec<_>, CliError>>()?)?;
+    let origins = origins.collect::<Result<Vec<_>, CliError>>()?;
+    let paths = layout(&origins, &pitr.engines().companions())?;
     let jobs = sources.iter().zip(histories).zip(paths).map(|((source, history), path)| {
         match Job::new(history, &target, args.or_before) {
             Ok(job) => Ok(Part { source, path, job }),
@@ -144,18 +145,20 @@ fn build(
     parts: &[Part<'_>],
     begun: Duration,
 ) -> Result<Vec<documents::Restore>, CliError> {
-    let failed = |error: pitr::directory::Error| explain(error.into());
-    let folder = OutputFolder::begin(&args.output, args.force).map_err(failed)?;
+    let failed = |error: recovery::Error| explain(error.into());
+    let rules = OutputRules { force: args.force, companions: &[] };
+    let mut folder = StagedOutput::take(&OsFs, &args.output, rules).map_err(failed)?;
+    folder.create_folder().map_err(failed)?;
     let mut documents = Vec::with_capacity(parts.len());
     for Part { source, path, job } in parts {
         if let Some(parent) = path.parent() {
             folder.create_dirs(parent).map_err(failed)?;
         }
-        let built = job.build(global, args, pitr, &folder.folder().join(path), begun)?;
+        let built = job.build(global, args, pitr, &folder.partial().join(path), begun)?;
         let output = args.output.join(path).display().to_string();
         documents.push(documents::Restore { source: Some(source.to_string()), output, ..built });
     }
-    if let Some(moved) = folder.publish(args.force, pitr.clock().now()).map_err(failed)? {
+    for moved in folder.publish(pitr.clock().now()).map_err(failed)? {
         global.output().remark(format_args!("moved aside: {}", moved.display()));
     }
     Ok(documents)

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pitr::Pitr;
+use pitr::engine::{Capture, LiveSource, SourceSearch};
 use pitr::format::SourceName;
-use pitr::sqlite::place::Place;
-use pitr::sqlite::watch::WatchSource;
-use pitr::sqlite::watch::folder::FolderSearch;
 
 use super::args::Watch;
 use crate::args::Global;
@@ -16,8 +14,9 @@ use crate::failure::{CliError, Exit};
 use crate::output::Output;
 
 /// Search of all watched folders.
-pub(crate) struct Searching {
-    folders: Vec<(PathBuf, FolderSearch)>,
+pub(crate) struct Searching<'a> {
+    capture: &'a dyn Capture,
+    folders: Vec<(PathBuf, Box<dyn SourceSearch>)>,
     state: Option<PathBuf>,
     output: Output,
     /// The database of each source name.
@@ -26,13 +25,14 @@ pub(crate) struct Searching {
     unreadable: Vec<PathBuf>,
 }
 
-impl Searching {
+impl<'a> Searching<'a> {
     /// Searches `folders` for databases other than `named`.
     pub(crate) fn new(
         global: &Global,
         args: &Watch,
+        capture: &'a dyn Capture,
         folders: Vec<PathBuf>,
-        named: &[WatchSource],
+        named: &[LiveSource],
     ) -> Result<Self, CliError> {
         if folders.is_empty() && args.pattern.is_some() {
             return Err(CliError::usage("--match needs a folder, and none is given"));
@@ -43,28 +43,28 @@ impl Searching {
             let folder = folder.canonicalize().map_err(failed)?;
             let pattern = args.pattern.clone();
             let matches = move |path: &Path| pattern.as_ref().is_none_or(|pattern| matches(pattern, path));
-            let mut search = FolderSearch::new(folder.clone(), Box::new(matches));
-            for watched in named.iter().filter(|watched| watched.database.exists()) {
-                search.mark_known(&watched.database).map_err(failed)?;
+            let mut search = capture.search(&folder, Box::new(matches));
+            for live in named.iter().filter(|live| live.place.resolved.exists()) {
+                search.mark_known(&live.place.resolved).map_err(failed)?;
             }
             searches.push((folder, search));
         }
         let (state, output) = (args.state.clone(), global.output());
-        let names = named.iter().map(|watched| (watched.source.clone(), watched.database.clone())).collect();
-        Ok(Searching { folders: searches, state, output, names, unreadable: Vec::new() })
+        let names = named.iter().map(|live| (live.source.clone(), live.place.resolved.clone())).collect();
+        Ok(Searching { capture, folders: searches, state, output, names, unreadable: Vec::new() })
     }
 
     /// The databases found since the last call. Reports databases and folders that can't be
     /// watched, and continues.
-    pub(crate) fn next_found(&mut self) -> Vec<WatchSource> {
-        let mut watch_sources = Vec::new();
+    pub(crate) fn next_found(&mut self) -> Vec<LiveSource> {
+        let mut sources = Vec::new();
         for (folder, search) in &mut self.folders {
             match search.next_found() {
                 Ok(found) => {
                     self.unreadable.retain(|other| other != folder);
                     for relative in found {
-                        match watched(folder, &relative, self.state.as_deref(), &mut self.names) {
-                            Ok(watched) => watch_sources.push(watched),
+                        match live(self.capture, folder, &relative, self.state.as_deref(), &mut self.names) {
+                            Ok(live) => sources.push(live),
                             Err(e) => {
                                 self.output.remark(format_args!("NOT WATCHED: {}: {e}", relative.display()))
                             }
@@ -78,7 +78,7 @@ impl Searching {
                 Err(_) => {}
             }
         }
-        watch_sources
+        sources
     }
 }
 
@@ -90,21 +90,22 @@ fn matches(pattern: &glob::Pattern, path: &Path) -> bool {
     }
 }
 
-fn watched(
+fn live(
+    capture: &dyn Capture,
     folder: &Path,
     relative: &Path,
     state: Option<&Path>,
     names: &mut BTreeMap<SourceName, PathBuf>,
-) -> Result<WatchSource, CliError> {
+) -> Result<LiveSource, CliError> {
     let source = Pitr::source_below(relative).map_err(explain)?;
-    let place = Place::resolve(&folder.join(relative)).map_err(|e| explain(e.into()))?;
-    let database = place.resolved();
+    let place = capture.locate(&folder.join(relative)).map_err(|e| explain(e.into()))?;
+    let database = &place.resolved;
     let owner = names.entry(source.clone()).or_insert_with(|| database.to_owned());
-    if owner.as_path() != database {
+    if owner != database {
         let what = format_args!("its source name would be {source}, which belongs to {}", owner.display())
             .to_string();
         return Err(CliError::usage(what).next("watch it with a separate command and --source"));
     }
     let state = state.map(|dir| dir.join(source.as_str()));
-    Ok(WatchSource::new(&place, source, state))
+    Ok(capture.source(&place, source, state))
 }

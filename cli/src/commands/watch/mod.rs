@@ -10,12 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use pitr::engine::{Capture, CaptureOptions, Event, Events, Found, LiveSource, Search, Summary};
 use pitr::format::SourceName;
-use pitr::sqlite::place::Place;
-use pitr::sqlite::watch::fleet::Search;
-use pitr::sqlite::watch::{
-    Event, Events, Found, LogOptions, Summary, WatchOptions, WatchSource, lower_priority,
-};
+use pitr::sqlite::watch::lower_priority;
 
 use self::args::Watch;
 use self::folders::Searching;
@@ -41,39 +38,42 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
     let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =
         args.databases.iter().cloned().partition(|path| path.is_dir());
     let has_folders = !folders.is_empty();
-    let watch_sources = watch_sources(global, &args, &databases)?;
-    // A folder may contain hundreds of databases, each with a log.
-    let log = if has_folders { LogOptions::MANY } else { LogOptions::default() };
-    let options = WatchOptions {
-        log,
+    // The sources that are named, and those that are found in folders, are of one engine.
+    let engine =
+        databases.first().map_or(pitr.engines().default_engine(), |path| pitr.engines().detect(path));
+    let capture = engine.need_capture().map_err(|e| explain(e.into()))?;
+    let sources = live_sources(global, &args, capture, &databases)?;
+    let options = CaptureOptions {
+        // A folder may contain hundreds of databases, each with a log.
+        is_fleet: has_folders,
         ship_every: args.rpo,
         snapshot_every: Some(args.snapshot_every),
         adopt: args.adopt,
         allow_hard_links: args.allow_hard_links,
-        ..WatchOptions::default()
+        ..CaptureOptions::default()
     };
-    let mut search = Searching::new(global, &args, folders, &watch_sources)?;
+    let mut search = Searching::new(global, &args, capture, folders, &sources)?;
     let found = search.next_found();
-    let announce = Announce::of(global.output(), watch_sources.len() + found.len());
-    let mut fleet = pitr.fleet(options).map_err(explain)?;
-    for watched in watch_sources {
-        let events = announce.events(&watched.source);
-        if watched.database.exists() {
-            let explain = explain_of(&watched.database);
-            fleet.add(pitr.watch(watched, options, events).map_err(explain)?);
+    let announce = Announce::of(global.output(), sources.len() + found.len());
+    let mut fleet = pitr.fleet(engine, options).map_err(explain)?;
+    for live in sources {
+        let events = announce.events(&live.source);
+        if live.place.resolved.exists() {
+            let explain = explain_of(&live.place.resolved);
+            fleet.add(live, events).map_err(|e| explain(e.into()))?;
         } else {
-            fleet.add_waiting(watched, events);
+            fleet.add_waiting(live, events);
         }
     }
-    for watched in found {
-        let events = announce.events(&watched.source);
-        fleet.add_found(Found { watched: watched, events });
+    for live in found {
+        let events = announce.events(&live.source);
+        fleet.add_found(Found { live, events });
     }
     let begun = pitr.clock().monotonic();
     let later = announce.clone();
     let found_later = move || {
         let found = search.next_found().into_iter();
-        found.map(|watched| Found { events: later.events(&watched.source), watched: watched }).collect()
+        found.map(|live| Found { events: later.events(&live.source), live }).collect()
     };
     let ended = fleet.run(&stop, has_folders.then_some(Box::new(found_later) as Search<'_>));
     let ended = ended.map_err(|e| explain(e.into()))?;
@@ -102,22 +102,22 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-fn watch_sources(global: &Global, args: &Watch, databases: &[PathBuf]) -> Result<Vec<WatchSource>, CliError> {
+fn live_sources(
+    global: &Global,
+    args: &Watch,
+    capture: &dyn Capture,
+    databases: &[PathBuf],
+) -> Result<Vec<LiveSource>, CliError> {
     let several = args.databases.len() > 1 || databases.is_empty();
     if several && !global.sources.is_empty() {
         return Err(CliError::usage("--source names one source").next("omit it to watch several databases"));
     }
     let mut names = BTreeSet::new();
-    let mut watch_sources = Vec::new();
+    let mut sources = Vec::new();
     for database in databases {
         // A database that does not exist yet is waited for.
-        let place = if database.symlink_metadata().is_ok() {
-            Place::resolve(database)
-        } else {
-            Place::absent(database)
-        };
-        let place = place.map_err(|e| explain(e.into()))?;
-        let source = source_of(global, place.resolved())?;
+        let place = capture.locate(database).map_err(|e| explain(e.into()))?;
+        let source = source_of(global, &place.resolved)?;
         if !names.insert(source.clone()) {
             return Err(CliError::usage(format_args!(
                 "two databases would both have the source name {source}"
@@ -126,9 +126,9 @@ fn watch_sources(global: &Global, args: &Watch, databases: &[PathBuf]) -> Result
         }
         let state =
             args.state.as_ref().map(|dir| if several { dir.join(source.as_str()) } else { dir.clone() });
-        watch_sources.push(WatchSource::new(&place, source, state));
+        sources.push(capture.source(&place, source, state));
     }
-    Ok(watch_sources)
+    Ok(sources)
 }
 
 /// Prints `watching` when every database that existed at the start is captured.
@@ -199,12 +199,7 @@ pub(super) fn tell(output: &Output, source: &str, event: &Event) {
         Event::ShipRecovered => "the repository can be written again".to_owned(),
         Event::Waiting(why) => format!("NOT WATCHED: {why}; retrying"),
         Event::Removed => "the database was removed from the folder; no longer watched".to_owned(),
-        Event::OldLibrary { version } => format!(
-            "the application uses SQLite {}.{}.{}, which can lose commits if a checkpoint and a restart of its log coincide; use 3.51.3 or newer",
-            version / 1_000_000,
-            version / 1000 % 1000,
-            version % 1000
-        ),
+        Event::Warning(what) => what.clone(),
         other => format!("{other:?}"),
     };
     if source.is_empty() {

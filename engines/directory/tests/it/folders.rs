@@ -1,20 +1,21 @@
 use crate::compare::seen;
+use crate::limited::Limited;
 use pitr_archive::{Archive, Writer};
 use pitr_dedup::ChunkStore;
-use pitr_directory::{
-    BackupOptions, ChangedRanges, Error, RangesUse, RestoreOptions, Restored, Room, Taken, backup, restore,
-    room,
-};
+use pitr_directory::{BackupOptions, ChangedRanges, Error, FolderTarget, RangesUse, Taken, backup};
 use pitr_format::{SourceName, Timestamp};
 use pitr_objects::Objects;
-use pitr_vfs::sim::SimFs;
-use pitr_vfs::{Clock, OsFs, SystemClock};
+use pitr_recovery::{
+    Error as RecoveryError, History, Moment, Plan, RestoreOptions, Restored, Restorer, Room, Target,
+};
+use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 use proptest::prelude::*;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 /// A clock that is ahead: what was written a moment ago counts as settled.
@@ -74,12 +75,25 @@ impl Lab {
 
     fn restore(&self, taken: &Taken, name: &str) -> (PathBuf, Restored) {
         let output = self.dir.path().join(name);
-        let store = ChunkStore::open(self.objects.clone()).unwrap();
-        let now = self.clock.now();
-        let restored =
-            restore(&OsFs, &store, &taken.snapshot, &output, RestoreOptions::default(), now, &|_, _| {})
-                .unwrap();
+        let restored = self.restore_to(taken, options(&output)).unwrap();
         (output, restored)
+    }
+
+    fn restore_to(&self, taken: &Taken, options: RestoreOptions) -> Result<Restored, RecoveryError> {
+        self.with_restorer(taken, &OsFs, |restorer, plan| restorer.restore(plan, &options))
+    }
+
+    fn with_restorer<T>(
+        &self,
+        taken: &Taken,
+        fs: &dyn FileSystem,
+        act: impl FnOnce(&Restorer<'_>, &Plan) -> T,
+    ) -> T {
+        let history = History::load(&self.objects, &SourceName::new("s").unwrap(), None).unwrap();
+        let stop = history.resolve(&Target::at(Moment::Snapshot(taken.snapshot.id))).unwrap();
+        let (plan, chunks) = (history.plan(&stop).unwrap(), ChunkStore::open(self.objects.clone()).unwrap());
+        let (history, chunks, target, clock) = (&history, &chunks, &FolderTarget, &self.clock);
+        act(&Restorer { history, chunks, target, fs, clock, progress: &|_| {} }, &plan)
     }
 
     fn comes_back(&self, taken: &Taken, name: &str) {
@@ -90,6 +104,10 @@ impl Lab {
             assert!(!self.dir.path().join(format!("{name}{leftover}")).exists());
         }
     }
+}
+
+fn options(output: &Path) -> RestoreOptions {
+    RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None }
 }
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -122,8 +140,16 @@ fn everything_that_a_folder_may_hold_comes_back() {
     let taken = lab.backup();
     assert!(taken.skipped.is_empty() && taken.vanished.is_empty() && taken.cut.is_empty(), "{taken:?}");
     lab.comes_back(&taken, "out");
-    let (_, restored) = lab.restore(&taken, "again");
-    assert_eq!((restored.files, restored.folders, restored.links), (3, 5, 5));
+    let (again, restored) = lab.restore(&taken, "again");
+    assert_eq!(restored.files, 3);
+    let kinds = |is: fn(&fs::Metadata) -> bool| {
+        seen(&again)
+            .keys()
+            .filter(|path| is(&fs::symlink_metadata(again.join(OsStr::from_bytes(path))).unwrap()))
+            .count()
+    };
+    assert_eq!((kinds(fs::Metadata::is_dir), kinds(fs::Metadata::is_symlink)), (5, 3));
+    assert_eq!(kinds(|meta| meta.is_file() && meta.nlink() == 3), 3, "one file of three names");
     // The way is free for those who clean up.
     for at in ["source", "out", "again"] {
         fs::set_permissions(lab.dir.path().join(at).join("a/b/c"), Permissions::from_mode(0o700)).unwrap();
@@ -263,46 +289,40 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
     let lab = Lab::new();
     fs::write(lab.at("file"), b"x").unwrap();
     let taken = lab.backup();
-    let store = ChunkStore::open(lab.objects.clone()).unwrap();
     let output = lab.dir.path().join("out");
-    let build = |force| {
-        let options = RestoreOptions { force, delta: false };
-        restore(&OsFs, &store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {})
-    };
+    let build = |force| lab.restore_to(&taken, RestoreOptions { force, ..options(&output) });
     fs::create_dir(&output).unwrap();
     fs::write(output.join("precious"), b"p").unwrap();
-    assert!(matches!(build(false), Err(Error::Exists { path }) if path == output));
-    let moved = build(true).unwrap().moved_aside.unwrap();
+    assert!(matches!(build(false), Err(RecoveryError::Exists { path }) if path == output));
+    let moved = build(true).unwrap().moved_aside.remove(0);
     assert_eq!(fs::read(moved.join("precious")).unwrap(), b"p");
     assert_eq!(fs::read(output.join("file")).unwrap(), b"x");
 
     // A restore that was killed leaves these two; the next one starts clean.
     let other = lab.dir.path().join("other");
-    let options = RestoreOptions::default();
-    let build = || restore(&OsFs, &store, &taken.snapshot, &other, options, lab.clock.now(), &|_, _| {});
+    let build = |force| lab.restore_to(&taken, RestoreOptions { force, ..options(&other) });
     let partial = lab.dir.path().join("other.pitr-partial");
     fs::create_dir(&partial).unwrap();
     fs::write(partial.join("half"), b"h").unwrap();
-    assert!(matches!(build(), Err(Error::InTheWay { path }) if path == partial), "not known to be ours");
+    let refused = build(false);
+    assert!(matches!(refused, Err(RecoveryError::InTheWay { path }) if path == partial), "not ours");
+    assert_eq!(fs::read(partial.join("half")).unwrap(), b"h");
     let lock = lab.dir.path().join("other.pitr-lock");
     fs::write(&lock, b"").unwrap();
-    build().unwrap();
+    build(false).unwrap();
     assert!(!other.join("half").exists() && !partial.exists() && !lock.exists());
 
-    // The same below something that stands there: who is refused does not make the leftover somebody else's.
-    let force = RestoreOptions { force: true, delta: false };
-    let build =
-        |options| restore(&OsFs, &store, &taken.snapshot, &other, options, lab.clock.now(), &|_, _| {});
+    // The same beside an existing output: a refused restore does not turn the leftover into something foreign.
     fs::create_dir(&partial).unwrap();
     fs::write(&lock, b"").unwrap();
-    assert!(matches!(build(options), Err(Error::Exists { path }) if path == other));
-    build(force).unwrap();
+    assert!(matches!(build(false), Err(RecoveryError::Exists { path }) if path == other));
+    build(true).unwrap();
     assert!(!partial.exists() && !lock.exists());
 
-    // And what a restore of a database has left.
+    // And the leftover of a restore of a database.
     fs::write(&partial, b"half").unwrap();
     fs::write(&lock, b"").unwrap();
-    build(force).unwrap();
+    build(true).unwrap();
     assert!(!partial.exists() && !lock.exists());
 }
 
@@ -355,12 +375,9 @@ fn a_delta_restore_of_a_text_takes_what_is_there() {
     let before = seen(&lab.source());
     let (output, _) = lab.restore(&taken, "out");
     File::options().write(true).open(output.join("text")).unwrap().write_all_at(b"rot", 2_000_000).unwrap();
-    let store = ChunkStore::open(lab.objects.clone()).unwrap();
-    let options = RestoreOptions { force: false, delta: true };
-    let restored =
-        restore(&OsFs, &store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
+    let restored = lab.restore_to(&taken, RestoreOptions { delta: true, ..options(&output) }).unwrap();
     assert_eq!(seen(&output), before);
-    assert!((3_900_000..5_000_000).contains(&restored.reused), "{}", restored.reused);
+    assert!((3_900_000..5_000_000).contains(&restored.reused_bytes), "{}", restored.reused_bytes);
 }
 
 #[test]
@@ -383,14 +400,11 @@ fn a_delta_restore_trusts_trusts_contents_and_nothing_else() {
     fs::remove_file(output.join("3")).unwrap();
     symlink("2", output.join("3")).unwrap();
     fs::write(output.join("small"), b"").unwrap();
-    let store = ChunkStore::open(lab.objects.clone()).unwrap();
-    let options = RestoreOptions { force: false, delta: true };
-    let restored =
-        restore(&OsFs, &store, &taken.snapshot, &output, options, lab.clock.now(), &|_, _| {}).unwrap();
+    let restored = lab.restore_to(&taken, RestoreOptions { delta: true, ..options(&output) }).unwrap();
     assert_eq!(seen(&output), before);
     // Two files, and of the third all but the extent that has rotted.
-    assert_eq!(restored.reused, 3 * 600 * 4096 - (1 << 20));
-    assert!(restored.moved_aside.is_some_and(|aside| aside.join("2").exists()));
+    assert_eq!(restored.reused_bytes, 3 * 600 * 4096 - (1 << 20));
+    assert!(restored.moved_aside[0].join("2").exists());
 }
 
 #[test]
@@ -601,30 +615,27 @@ fn what_does_not_fit_or_has_no_folder_is_refused_before_anything_is_written() {
     sparse.write_all_at(&[1; 4096], 0).unwrap();
     sparse.sync_all().unwrap();
     let taken = lab.backup();
-    let store = ChunkStore::open(lab.objects.clone()).unwrap();
-    let (sim, folder) = (SimFs::new(), lab.dir.path().join("target"));
+    let (disk, folder) = (Limited::default(), lab.dir.path().join("target"));
     fs::create_dir(&folder).unwrap();
     let output = folder.join("out");
     let build = |output: &Path| {
-        restore(&sim, &store, &taken.snapshot, output, RestoreOptions::default(), lab.clock.now(), &|_, _| {})
+        lab.with_restorer(&taken, &disk, |restorer, plan| restorer.restore(plan, &options(output)))
     };
+    let room = || lab.with_restorer(&taken, &disk, |restorer, plan| restorer.room(plan, &output));
     // Holes take no room.
     let needed = 5000 + 4096;
-    sim.set_free_bytes(needed - 1);
-    for refused in [build(&output).err(), room(&sim, &store, &taken.snapshot, &output).err()] {
-        assert!(
-            matches!(&refused, Some(Error::NoRoom { needed: n, free, .. }) if (*n, *free) == (needed, needed - 1)),
-            "{refused:?}"
-        );
+    disk.free.store(needed - 1, Ordering::Relaxed);
+    for refused in [build(&output).err(), room().err()] {
+        let Some(RecoveryError::NoRoom { needed: n, free, .. }) = &refused else { panic!("{refused:?}") };
+        assert_eq!((*n, *free), (needed, needed - 1));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
-    sim.set_free_bytes(needed);
-    let found = room(&sim, &store, &taken.snapshot, &output).unwrap();
-    assert_eq!(found, Room { needed, free: Some(needed) });
+    disk.free.store(needed, Ordering::Relaxed);
+    assert_eq!(room().unwrap(), Room { needed, free: Some(needed) });
     build(&output).unwrap();
     let missing = folder.join("missing");
     let refused = build(&missing.join("out")).unwrap_err();
-    assert!(matches!(&refused, Error::NoFolder { path } if *path == missing), "{refused}");
+    assert!(matches!(&refused, RecoveryError::NoFolder { path } if *path == missing), "{refused}");
 }
 
 #[test]

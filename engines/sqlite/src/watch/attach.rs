@@ -61,7 +61,12 @@ impl Shared {
         let now = self.context.clock.now();
         let version = source.header().sqlite_version;
         if old_library(version) && state.should_warn(version, now) {
-            (self.events)(Event::OldLibrary { version });
+            (self.events)(Event::Warning(format!(
+                "the application uses SQLite {}.{}.{}, which can lose commits if a checkpoint and a restart of its log coincide; use 3.51.3 or newer",
+                version / 1_000_000,
+                version / 1000 % 1000,
+                version % 1000
+            )));
         }
         let (left, sample) = self.read_back()?;
         let beginning = match (left, broken) {

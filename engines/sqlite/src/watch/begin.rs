@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
 use pitr_format::{Lsn, Severity, TimelineId, Timestamp};
+use pitr_vfs::Env;
 use pitr_wal::{Start, Wal, WalOptions};
 
 use super::shared::Log;
@@ -102,11 +103,15 @@ fn open_existing(
     }
     let archived = catalog.end(timeline).unwrap_or(Lsn::ORIGIN);
     let dir = state.log_dir(timeline);
-    let (fs, clock) = (Arc::clone(&context.fs), Arc::clone(&context.clock));
-    let (wal, recovered) = Wal::open(fs, clock, &dir, archived, &wal_options(options))?;
+    let (wal, recovered) = Wal::open(&env(context), &dir, archived, &wal_options(options))?;
     let ship = ShipOptions::default();
     let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, ship)?;
     Ok(Some(Log::new(timeline, wal, shipper)))
+}
+
+/// The environment of the local log.
+fn env(context: &WatchContext) -> Env {
+    Env::system().with_fs(Arc::clone(&context.fs)).with_clock(Arc::clone(&context.clock))
 }
 
 /// True if the log itself is unusable. False if it only can't be read at the moment.
@@ -148,13 +153,7 @@ pub(super) fn fork(
         // Left by a state folder from an earlier life of this archive.
         state.set_aside(timeline, &now.micros().to_string())?;
     }
-    let wal = Wal::create(
-        Arc::clone(&context.fs),
-        Arc::clone(&context.clock),
-        &dir,
-        &start,
-        &wal_options(options),
-    )?;
+    let wal = Wal::create(&env(context), &dir, &start, &wal_options(options))?;
     let catalog = writer.archive().catalog()?;
     let shipper = Shipper::new(writer.clone(), &catalog, &wal, timeline, log_id, ShipOptions::default())?;
     Ok(Log::new(timeline, wal, shipper))

@@ -27,8 +27,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use pitr_format::SourceName;
 
-use super::run::{Summary, Watch};
-use super::{Events, WatchContext, WatchOptions, WatchSource};
+use super::run::Watch;
+use super::{Events, Summary, WatchContext, WatchOptions, WatchSource};
 use crate::error::{Error, Result};
 use member::{Context, Member};
 use wake::{Wake, Woken};

@@ -20,6 +20,7 @@ use rusqlite::Connection;
 
 use super::{Event, Events, Watch, WatchContext, WatchOptions, WatchSource};
 use crate::place::Place;
+use crate::restore::DatabaseTarget;
 use crate::steps;
 
 const TABLES: u32 = 6;
@@ -117,9 +118,9 @@ impl World {
         let history = History::load(objects, source, None).unwrap();
         let plan = history.plan(&history.resolve(&Target::at(Moment::Latest)).unwrap()).unwrap();
         let chunks = ChunkStore::open(objects.clone()).unwrap();
-        let (fs, clock) = (&OsFs, &SystemClock::default());
+        let (target, fs, clock) = (&DatabaseTarget, &OsFs, &SystemClock::default());
         let options = RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None };
-        Restorer { history: &history, chunks: &chunks, fs, clock, progress: &|_| {} }
+        Restorer { history: &history, chunks: &chunks, target, fs, clock, progress: &|_| {} }
             .restore(&plan, &options)
             .unwrap();
         let state = state_of(&Connection::open(output).unwrap());

@@ -24,39 +24,21 @@ mod snapshots;
 pub mod state;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use pitr_archive::ForkReason;
 use pitr_codec::Codec;
-use pitr_format::record::GapReason;
-use pitr_format::{SegmentSize, SourceName, TimelineId, Timestamp};
-use pitr_objects::Objects;
-use pitr_snapshot::Snapshot;
-use pitr_vfs::{Clock, FileSystem};
+use pitr_format::{SegmentSize, SourceName};
 
 use crate::error::Result;
 use crate::keeper::KeeperOptions;
 use crate::place::Place;
 
 pub use fleet::{Fleet, Found, lower_priority};
-pub use run::{Summary, Watch};
+pub use pitr_engine::{EngineContext as WatchContext, Event, Events, Summary};
+pub use run::Watch;
 
 /// Name of this engine in snapshots.
 pub const ENGINE: &str = "sqlite";
-
-/// The file system, clock and repository of a watch.
-#[derive(Debug, Clone)]
-pub struct WatchContext {
-    /// The file system of the database and of the local log.
-    pub fs: Arc<dyn FileSystem>,
-    /// The clock that timestamps commits.
-    pub clock: Arc<dyn Clock>,
-    /// The repository.
-    pub objects: Objects,
-    /// Identity of the repository.
-    pub repository: [u8; 16],
-}
 
 /// The database that a watch captures.
 #[derive(Debug, Clone)]
@@ -159,60 +141,3 @@ impl Default for LogOptions {
         LogOptions { segment_size: SegmentSize::DEFAULT, background: true }
     }
 }
-
-/// An event of a running watch.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// Capture is established: every commit from now on is captured.
-    Watching,
-    /// The history has a gap here; a new base is taken.
-    Gap(GapReason),
-    /// A new timeline began.
-    Forked {
-        /// The new timeline.
-        timeline: TimelineId,
-        /// The reason for the fork.
-        reason: ForkReason,
-    },
-    /// The clock is behind the last logged time, by too little to begin a new timeline. Commits get
-    /// the logged time until the clock has passed it.
-    ClockBehind {
-        /// The last logged time.
-        until: Timestamp,
-    },
-    /// An unusable local log was set aside.
-    SetAside {
-        /// Its new path.
-        path: PathBuf,
-        /// Why it is unusable.
-        why: String,
-    },
-    /// A snapshot was stored.
-    Snapshot {
-        /// Content of its root.
-        snapshot: Box<Snapshot>,
-        /// Duration of taking it.
-        took: Duration,
-    },
-    /// The parent of the next snapshot is damaged; a base is taken without it.
-    ParentDamaged(String),
-    /// A snapshot failed; it is retried later.
-    SnapshotFailed(String),
-    /// Writing to the repository failed; it is retried.
-    ShipFailed(String),
-    /// Shipping works again.
-    ShipRecovered,
-    /// Nothing is captured at the moment, with the reason. The watch retries.
-    Waiting(String),
-    /// A database from a watched folder no longer exists, and is no longer watched.
-    Removed,
-    /// The application uses a SQLite library with a known fault of its log (3.7.0 to 3.51.2).
-    OldLibrary {
-        /// Its version, as in `3040001`.
-        version: u32,
-    },
-}
-
-/// Receives events; called from any thread.
-pub type Events = Arc<dyn Fn(Event) + Send + Sync>;

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use pitr_archive::{Archive, ForkReason, Writer};
+use pitr_format::TxId;
 use pitr_format::record::GapReason;
-use pitr_format::{Lsn, TxId};
 use pitr_snapshot::Snapshot;
 
 use super::attach::{AttachOutcome, Attached};
@@ -16,7 +16,7 @@ use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::snapshots::newest_of;
 use super::state::State;
-use super::{ENGINE, Event, Events, Fleet, WatchContext, WatchOptions, WatchSource};
+use super::{ENGINE, Event, Events, Fleet, Summary, WatchContext, WatchOptions, WatchSource};
 use crate::capture::SET_BACK_MICROS_MAX;
 use crate::error::{Error, Result};
 
@@ -38,38 +38,12 @@ pub struct Watch {
     summary: Summary,
 }
 
-/// Totals of a watch, for its closing line.
-#[derive(Debug, Clone, Default)]
-pub struct Summary {
-    /// Captured transactions.
-    pub commits: u64,
-    /// Pages in them.
-    pub pages: u64,
-    /// The durations for which the database's write lock was held.
-    pub write_lock: Vec<Duration>,
-    /// Everything below this position is archived.
-    pub archived: Lsn,
-    /// The last archived transaction.
-    pub last_tx: Option<TxId>,
-}
-
-impl Summary {
-    /// Adds the totals of a later watch of the same source.
-    pub(super) fn add(&mut self, later: &Summary) {
-        self.commits += later.commits;
-        self.pages += later.pages;
-        self.write_lock.extend_from_slice(&later.write_lock);
-        self.archived = self.archived.max(later.archived);
-        self.last_tx = later.last_tx.or(self.last_tx);
-    }
-
-    /// Adds the totals of an attachment that ends.
-    fn count(&mut self, attached: &Attached) {
-        let totals = attached.capture.totals();
-        self.commits += totals.commits;
-        self.pages += totals.pages;
-        self.write_lock.extend_from_slice(attached.keeper.write_lock_held());
-    }
+/// Adds the totals of an attachment that ends.
+fn count(summary: &mut Summary, attached: &Attached) {
+    let totals = attached.capture.totals();
+    summary.commits += totals.commits;
+    summary.pages += totals.pages;
+    summary.write_lock.extend_from_slice(attached.keeper.write_lock_held());
 }
 
 impl std::fmt::Debug for Watch {
@@ -229,7 +203,7 @@ impl Watch {
     /// more.
     fn detach(&mut self) {
         if let Some(attached) = self.attached.take() {
-            self.summary.count(&attached);
+            count(&mut self.summary, &attached);
         }
     }
 
@@ -266,7 +240,7 @@ impl Watch {
     pub(super) fn summary(&self) -> Summary {
         let mut summary = self.summary.clone();
         if let Some(attached) = &self.attached {
-            summary.count(attached);
+            count(&mut summary, attached);
         }
         summary
     }

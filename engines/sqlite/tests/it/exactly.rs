@@ -13,7 +13,7 @@ use pitr_sqlite::keeper::{Keeper, KeeperOptions, Quiet};
 use pitr_sqlite::sample::PageSample;
 use pitr_sqlite::source::Source;
 use pitr_testkit::App;
-use pitr_vfs::{Clock, OsFs, SystemClock};
+use pitr_vfs::{Clock, Env, OsFs, SystemClock};
 use pitr_wal::{LogReader, Start, Wal, WalOptions};
 
 /// A watched database without an archive: transactions go to a log and from there into `file`.
@@ -47,8 +47,13 @@ impl Watched {
         view.read(0, &mut file).unwrap();
         drop(view);
         let start = Start::first([1; 16]);
-        let wal =
-            Wal::create(fs, Arc::clone(&clock), &dir.join("log"), &start, &WalOptions::default()).unwrap();
+        let wal = Wal::create(
+            &Env::system().with_fs(fs).with_clock(Arc::clone(&clock)),
+            &dir.join("log"),
+            &start,
+            &WalOptions::default(),
+        )
+        .unwrap();
         let (last_look, sample) = (clock.now(), PageSample::default());
         let begin = Begin { position, last_look, joined: true, sample };
         let capture = Capture::new(wal.clone(), Arc::clone(&clock), begin);

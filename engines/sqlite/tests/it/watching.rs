@@ -13,6 +13,7 @@ use pitr_format::{SourceName, TimelineId};
 use pitr_objects::Objects;
 use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
 use pitr_sqlite::place::Place;
+use pitr_sqlite::restore::DatabaseTarget;
 use pitr_sqlite::watch::{Events, Watch, WatchContext, WatchOptions, WatchSource};
 use pitr_testkit::{Answer, Request, TestStore};
 use pitr_vfs::{Clock, OsFs, SystemClock};
@@ -25,6 +26,7 @@ pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u
     let restorer = Restorer {
         history: &history,
         chunks: &chunks,
+        target: &DatabaseTarget,
         fs: &OsFs,
         clock: &SystemClock::default(),
         progress: &|_| {},

@@ -1,8 +1,8 @@
-//! The acts of a run, and how its lives end.
+//! The acts of a run, and the ends of its lives.
 
 use super::Counts;
 use super::model::{Event, Model, Placed};
-use crate::help::{P, options, start};
+use crate::help::{P, env, options, start};
 use crate::workload::{history, payloads, transaction};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, Severity, Timestamp, TxId};
@@ -12,7 +12,7 @@ use pitr_wal::{Appended, BatchBuilder, Error, LogReader, Ticket, Wal};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// What a hundred runs must have come to.
+/// Minimum counts of a hundred runs.
 pub(crate) const EVERYTHING: [&str; 20] = [
     "lives",
     "commits",
@@ -48,11 +48,11 @@ pub(crate) struct Run {
     segment_bytes: u32,
     clock: Arc<SimClock>,
     fs: SimFs,
-    /// Ops of the trace that belong to lives before this one.
+    /// Number of ops in the trace of earlier lives.
     begun_at: usize,
-    /// What the lives before this one left.
+    /// The log left by earlier lives.
     before: Model,
-    /// What was there when this life began to write.
+    /// The log when this life started to write.
     opened: Model,
     now: Model,
     events: Vec<Event>,
@@ -60,12 +60,12 @@ pub(crate) struct Run {
     counts: Counts,
 }
 
-/// An open log and what its user holds.
+/// An open log and the handles of its user.
 struct Open {
     wal: Wal,
     tickets: Vec<Ticket>,
     follower: LogReader,
-    /// A transaction that has records in the log and no commit yet: its number, and where it begins.
+    /// A transaction with records in the log and no commit yet: its number and its start.
     half: Option<(u64, Lsn)>,
 }
 
@@ -96,7 +96,7 @@ impl Run {
         }
     }
 
-    /// Lives until the last life, and looks at what is left.
+    /// Runs all lives, and checks the remaining log.
     pub(crate) fn run(mut self) -> Counts {
         for _ in 0..2 + self.rng.below(4) {
             self.live();
@@ -134,7 +134,7 @@ impl Run {
         self.fs.mend();
     }
 
-    /// Opens the log that the life before left, or makes it.
+    /// Opens the log of the previous life, or creates it.
     fn come_back(&mut self) -> Open {
         if self.rng.once_in(5) {
             self.open_into_a_fault();
@@ -142,7 +142,7 @@ impl Run {
         let archived_to = if self.rng.once_in(3) { self.before.acked } else { Lsn::ORIGIN };
         let (fs, clock) = (Arc::new(self.fs.clone()), Arc::clone(&self.clock) as _);
         self.now = self.before.clone();
-        let wal = match Wal::open(fs, clock, dir(), archived_to, &options()) {
+        let wal = match Wal::open(&env(fs, clock), dir(), archived_to, &options()) {
             Ok((wal, recovered)) => {
                 let found = history(&mut wal.reader(wal.first()).unwrap()).unwrap();
                 assert_eq!(wal.durable(), recovered.end);
@@ -163,16 +163,16 @@ impl Run {
 
     fn create(&self) -> Wal {
         let (fs, clock) = (Arc::new(self.fs.clone()), Arc::clone(&self.clock) as _);
-        Wal::create(fs, clock, dir(), &start(self.segment_bytes), &options()).unwrap()
+        Wal::create(&env(fs, clock), dir(), &start(self.segment_bytes), &options()).unwrap()
     }
 
-    /// Opening fails half way; it must leave the log such that the next one works.
+    /// Opening fails in the middle; the next opening must succeed.
     fn open_into_a_fault(&mut self) {
         let nth = self.rng.below(8);
         let fault = if self.rng.once_in(2) { Fault::Sync { nth } } else { Fault::Full { nth } };
         self.fs.inject(fault);
         let clock = Arc::clone(&self.clock) as _;
-        match Wal::open(Arc::new(self.fs.clone()), clock, dir(), Lsn::ORIGIN, &options()) {
+        match Wal::open(&env(Arc::new(self.fs.clone()), clock), dir(), Lsn::ORIGIN, &options()) {
             Err(Error::Io { .. }) => self.count("failed openings"),
             Err(Error::NoLog { .. }) | Ok(_) => {}
             Err(other) => panic!("a fault turned into {other}"),
@@ -203,7 +203,7 @@ impl Run {
         }
     }
 
-    /// The records of a whole transaction, or the rest of one of which a part is in the log.
+    /// The records of a whole transaction, or the rest of one with a part in the log.
     fn builder(&mut self, open: &mut Open) -> (BatchBuilder, Option<Lsn>) {
         if let Some((tx, first)) = open.half.take() {
             let mut builder = BatchBuilder::new();
@@ -237,7 +237,7 @@ impl Run {
         }
         let (builder, first) = self.builder(open);
         let others = self.others_act(open);
-        // The same as `commit`, but that the positions are known if it fails.
+        // Like `commit`, except that the positions are known if it fails.
         let ticket = open.wal.submit(builder)?;
         self.placed(ticket.appended(), first);
         let outcome = ticket.wait();
@@ -266,7 +266,7 @@ impl Run {
         Ok(())
     }
 
-    /// Waits for any ticket, also one that others were waited for before.
+    /// Waits for any ticket, in any order.
     fn wait(&mut self, open: &mut Open) -> Result<(), Error> {
         if open.tickets.is_empty() {
             return Ok(());
@@ -280,7 +280,7 @@ impl Run {
         Ok(())
     }
 
-    /// The records of a transaction without its commit, which may follow.
+    /// The records of a transaction without its commit, which may follow later.
     fn first_part(&mut self, open: &mut Open) -> Result<(), Error> {
         self.next_tx += 1;
         let (tx, mut builder) = (self.next_tx, BatchBuilder::new());
@@ -337,7 +337,7 @@ impl Run {
         };
         self.event(Event::Removing(lsn.min(open.wal.durable())));
         match open.wal.remove_below(lsn) {
-            // A removal that fails harms nobody; the log goes on.
+            // A failed removal does no harm; the log continues.
             Err(Error::Io { .. }) => return Ok(()),
             other => drop(other?),
         }
@@ -367,7 +367,8 @@ impl Run {
         Ok(())
     }
 
-    /// What others do while the next sync runs. Returns where to find what they appended.
+    /// The acts of other callers while the next sync runs. Returns the place of their appended
+    /// records.
     fn others_act(&mut self, open: &Open) -> Arc<Mutex<Vec<Appended>>> {
         let done = Arc::new(Mutex::new(Vec::new()));
         let (wal, durable, theirs) = (open.wal.clone(), open.wal.durable(), Arc::clone(&done));
@@ -395,7 +396,7 @@ impl Run {
         }
     }
 
-    /// After a failure nothing is acknowledged, and what was durable can still be read.
+    /// After a failure nothing is acknowledged, and durable records can still be read.
     fn check_failed(&mut self, open: &Open, error: &Error) {
         let Error::Poisoned { cause } = error else { panic!("{error}") };
         let Error::Io { source, .. } = cause.as_ref() else { panic!("{cause}") };
@@ -433,12 +434,12 @@ impl Run {
         self.events.clear();
     }
 
-    /// Chooses where this life ends, and what its user knew then.
+    /// Chooses the end of this life, and the user's knowledge at that time.
     fn cut(&mut self, trace: &Trace) -> usize {
         let len = trace.ops.len();
         let cut = match self.rng.below(3) {
             0 => len,
-            // Among the last ops a round is on its way; among the first the log is opened.
+            // The last ops include a round in progress; the first ops open the log.
             1 => len - self.rng.below(12.min(len - self.begun_at + 1) as u64) as usize,
             _ => self.begun_at + self.rng.below((len - self.begun_at + 1) as u64) as usize,
         };
@@ -451,12 +452,14 @@ impl Run {
         cut
     }
 
-    /// A flipped bit or a lost file below a durable point that the archive states is refused, at its place.
+    /// A flipped bit or a lost file below a durable point that the archive states is refused, with
+    /// its position.
     fn damage_is_refused(&mut self, durable: Lsn) {
         let fs = SimFs::on(self.fs.durable_disk());
         let clock = Arc::clone(&self.clock);
         let (wal, _) =
-            Wal::open(Arc::new(fs.clone()), Arc::clone(&clock) as _, dir(), durable, &options()).unwrap();
+            Wal::open(&env(Arc::new(fs.clone()), Arc::clone(&clock) as _), dir(), durable, &options())
+                .unwrap();
         let found = history(&mut wal.reader(wal.first()).unwrap()).unwrap();
         drop(wal);
         let mut disk = fs.durable_disk();
@@ -466,7 +469,7 @@ impl Run {
         let (lsn, bytes) =
             found.batches.iter().nth(self.rng.below(found.batches.len() as u64) as usize).unwrap();
         self.damage(&mut disk, *lsn, bytes);
-        let opened = Wal::open(Arc::new(SimFs::on(disk)), clock, dir(), durable, &options());
+        let opened = Wal::open(&env(Arc::new(SimFs::on(disk)), clock), dir(), durable, &options());
         let read = opened.and_then(|(wal, _)| history(&mut wal.reader(wal.first())?));
         match read {
             Err(error @ Error::Hole { lsn: at, .. }) => {

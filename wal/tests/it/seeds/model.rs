@@ -1,15 +1,15 @@
-//! What a log must hold: the list of its transactions.
+//! The expected contents of a log: the list of its transactions.
 //!
-//! That is all of the model: a crash keeps a beginning of the list, at least what was acknowledged; a removal
-//! takes from its front; nothing else ever changes it. Positions come from the log itself, since it alone
-//! decides how records are laid out.
+//! A crash keeps a prefix of the list, at least the acknowledged part. A removal takes from its
+//! front. Nothing else changes it. Positions come from the log itself, since it alone decides the
+//! layout of records.
 
 use crate::workload::History;
 use pitr_format::{Lsn, Timestamp};
 use pitr_wal::Recovered;
 use std::collections::BTreeMap;
 
-/// A transaction that got its place.
+/// A transaction with its position.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placed {
     pub(crate) tx: u64,
@@ -20,31 +20,31 @@ pub(crate) struct Placed {
     pub(crate) time: Timestamp,
 }
 
-/// What the log's user was told, or asked for; in the order in which it happened.
+/// The results and requests of the log's user, in order.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    /// The log came back.
+    /// The log was opened.
     Opened,
     /// Everything below is durable.
     Acked(Lsn),
-    /// Segments below may go from now on.
+    /// Segments below may be removed from now on.
     Removing(Lsn),
-    /// The log went on here, behind a gap.
+    /// The log continued here, after a gap.
     Skipped(Lsn),
-    /// A reader handed out a batch.
+    /// A reader returned a batch.
     HandedOut(Lsn, Vec<u8>),
 }
 
-/// See the module's head.
+/// The expected contents of a log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     /// In the order of their commits; those above `acked` are in doubt.
     pub(crate) placed: Vec<Placed>,
     pub(crate) acked: Lsn,
     removable: Lsn,
-    /// Where the log went on behind a gap that was acknowledged.
+    /// Where the log continued after an acknowledged gap.
     gaps: Vec<Lsn>,
-    /// Where the log ended when a gap was asked for.
+    /// End of the log when a gap was requested.
     pub(crate) skips: Vec<Lsn>,
     handed_out: BTreeMap<Lsn, Vec<u8>>,
 }
@@ -55,7 +55,7 @@ impl Model {
         self.placed.insert(after, placed);
     }
 
-    /// The latest stamp.
+    /// The latest stamped time.
     pub(crate) fn time(&self) -> Timestamp {
         self.placed.last().map_or(Timestamp::MIN, |placed| placed.time)
     }
@@ -70,7 +70,7 @@ impl Model {
         }
     }
 
-    /// Compares what is durable in an open log with what was acknowledged.
+    /// Compares the durable part of an open log with the acknowledged transactions.
     pub(crate) fn compare(&self, found: &History, first: Lsn, durable: Lsn) {
         let held = self.placed.iter().filter(|placed| placed.first >= first && placed.end <= durable);
         let expected: Vec<(Lsn, u64)> = held.map(|placed| (placed.end, placed.tx)).collect();
@@ -78,7 +78,8 @@ impl Model {
         self.check_rest(found, first);
     }
 
-    /// Compares a log that came back with what it must and may hold, and goes on from what it does.
+    /// Compares a reopened log with the transactions that it must and may contain, and continues
+    /// from its contents.
     pub(crate) fn settle(&mut self, recovered: &Recovered, found: &History) {
         let (first, end) = (recovered.first, recovered.end);
         assert!(end >= self.acked, "ends at {end}, was acknowledged to {}", self.acked);
@@ -100,12 +101,12 @@ impl Model {
         self.skips.retain(|skip| *skip <= end);
     }
 
-    /// Gaps, and what readers had handed out (FAILURES 42).
+    /// Checks gaps, and batches that readers had returned (FAILURES 42).
     fn check_rest(&self, found: &History, first: Lsn) {
         for (lsn, bytes) in self.handed_out.range(first..) {
             assert!(found.batches.get(lsn) == Some(bytes), "the batch at {lsn} was handed out too early");
         }
-        // A reader from where a gap ends begins behind it.
+        // A reader from the end of a gap starts after it.
         for on in self.gaps.iter().filter(|on| **on > first) {
             let behind = found.batches.range(on..).next();
             assert!(behind.is_none_or(|(lsn, _)| found.behind_gaps.contains(lsn)), "the gap at {on} is gone");

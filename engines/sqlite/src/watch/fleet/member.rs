@@ -22,10 +22,10 @@ use pitr_format::{SourceName, Timestamp};
 
 use super::super::attach::Attached;
 use super::super::control::{Control, Request, Requester};
-use super::super::run::{Summary, Watch, reason};
+use super::super::run::{Watch, reason};
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, WatchSource};
+use super::super::{Event, Events, Summary, WatchSource};
 use super::pace::Pace;
 use super::wake::{FileWatches, Wake};
 use super::workers::{Action, Job, Outcome, Workers};

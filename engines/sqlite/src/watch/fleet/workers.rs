@@ -9,10 +9,10 @@ use pitr_format::record::GapReason;
 use pitr_vfs::Clock;
 
 use super::super::control::Requester;
-use super::super::run::{Summary, Watch};
+use super::super::run::Watch;
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, WatchContext, WatchOptions, WatchSource};
+use super::super::{Event, Events, Summary, WatchContext, WatchOptions, WatchSource};
 use super::wake::Waker;
 use super::{Found, Search};
 use crate::error::{Error, Result};

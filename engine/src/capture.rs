@@ -1,0 +1,261 @@
+//! Capturing the commits of live sources.
+
+use crate::error::Result;
+use pitr_archive::ForkReason;
+use pitr_codec::Codec;
+use pitr_format::record::GapReason;
+use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
+use pitr_objects::Objects;
+use pitr_snapshot::Snapshot;
+use pitr_vfs::{Clock, FileSystem};
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// Turns the commits of a live source into records of a log, and archives them.
+pub trait Capture: Debug + Send + Sync {
+    /// Follows the links of a path. A path at which nothing is yet can be waited for.
+    ///
+    /// # Errors
+    /// Those of following it.
+    fn locate(&self, path: &Path) -> Result<Located>;
+
+    /// The source there, with its local log in `state` or in the engine's usual folder.
+    fn source(&self, located: &Located, source: SourceName, state: Option<PathBuf>) -> LiveSource;
+
+    /// Takes one snapshot, and archives every commit up to it. With `full` it reads the whole source.
+    ///
+    /// # Errors
+    /// [`Error::Watched`](crate::Error::Watched) if another process captures it: [`ask`](Self::ask) that one.
+    fn backup(
+        &self,
+        context: EngineContext,
+        live: &LiveSource,
+        options: CaptureOptions,
+        full: bool,
+        events: Events,
+    ) -> Result<Snapshot>;
+
+    /// Has the process that watches the source take a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`](crate::Error::NoAnswer), [`Error::Refused`](crate::Error::Refused).
+    fn ask(&self, objects: &Objects, live: &LiveSource, full: bool) -> Result<Snapshot>;
+
+    /// A fleet without members.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn fleet(&self, context: EngineContext, options: CaptureOptions) -> Result<Box<dyn Fleet>>;
+
+    /// Finds sources in a folder whose path below it `matches`.
+    fn search(&self, root: &Path, matches: Matches) -> Box<dyn SourceSearch>;
+}
+
+/// Chooses sources by their path below a searched folder.
+pub type Matches = Box<dyn Fn(&Path) -> bool + Send>;
+
+/// Watches any number of sources.
+pub trait Fleet: Send {
+    /// Adds a source. From the return on every commit is captured.
+    ///
+    /// # Errors
+    /// Those of first contact.
+    fn add(&mut self, live: LiveSource, events: Events) -> Result<()>;
+
+    /// Adds a source that may not exist yet: it is watched as soon as it does.
+    fn add_waiting(&mut self, live: LiveSource, events: Events);
+
+    /// Adds a source that was found in a folder: it is let go when it is gone.
+    fn add_found(&mut self, found: Found);
+
+    /// Watches until `stop`, then archives everything captured. `search` lists more sources, again and again.
+    ///
+    /// # Errors
+    /// Those that end all of it. What ended a single source is beside its name.
+    fn run(self: Box<Self>, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes>;
+}
+
+/// Searches one folder for sources, again and again.
+pub trait SourceSearch: Send {
+    /// Leaves out a source that is watched already.
+    ///
+    /// # Errors
+    /// Those of looking it up.
+    fn mark_known(&mut self, source: &Path) -> io::Result<()>;
+
+    /// The sources that were created since the last call, relative to the folder, in order. What can't be read now is
+    /// found later.
+    ///
+    /// # Errors
+    /// Those of reading the folder itself.
+    fn next_found(&mut self) -> io::Result<Vec<PathBuf>>;
+}
+
+/// What an engine works with.
+#[derive(Debug, Clone)]
+pub struct EngineContext {
+    /// The file system of the source and of the local log.
+    pub fs: Arc<dyn FileSystem>,
+    /// The clock that stamps commits.
+    pub clock: Arc<dyn Clock>,
+    /// The repository.
+    pub objects: Objects,
+    /// Its identity.
+    pub repository: [u8; 16],
+}
+
+/// A path as it was given, and the file that it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The path as it was given, absolute. A watch resolves it again and again: a link on the way may be moved to another
+    /// source.
+    pub given: PathBuf,
+    /// The path without links.
+    pub resolved: PathBuf,
+}
+
+/// A live source.
+#[derive(Debug, Clone)]
+pub struct LiveSource {
+    /// Where it is.
+    pub place: Located,
+    /// Its name in the repository.
+    pub source: SourceName,
+    /// Folder of its local log.
+    pub state: PathBuf,
+}
+
+/// A source that was found in a folder.
+pub struct Found {
+    /// The source.
+    pub live: LiveSource,
+    /// Receives its events.
+    pub events: Events,
+}
+
+impl Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Found").field("live", &self.live).finish_non_exhaustive()
+    }
+}
+
+/// Lists the sources that were created since the last call.
+pub type Search<'a> = Box<dyn FnMut() -> Vec<Found> + Send + 'a>;
+
+/// How sources are captured.
+#[derive(Debug, Clone, Copy)]
+pub struct CaptureOptions {
+    /// Pause between two shipments of the local log.
+    pub ship_every: Duration,
+    /// Pause between two snapshots; none are taken if `None`.
+    pub snapshot_every: Option<Duration>,
+    /// How snapshots are compressed.
+    pub codec: Codec,
+    /// Keeps local logs small and without threads of their own, for hundreds of sources.
+    pub is_fleet: bool,
+    /// Accepts a source that was elsewhere before: it is the same one, moved. Otherwise another place is refused, unless
+    /// the source is a restored state that the repository knows.
+    pub adopt: bool,
+    /// Accepts a file with other names (hard links), which no program opens.
+    pub allow_hard_links: bool,
+}
+
+impl Default for CaptureOptions {
+    fn default() -> Self {
+        CaptureOptions {
+            ship_every: Duration::from_secs(1),
+            snapshot_every: None,
+            codec: Codec::default(),
+            is_fleet: false,
+            adopt: false,
+            allow_hard_links: false,
+        }
+    }
+}
+
+/// What a watch reports while it runs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Capture is established: every commit from now on is captured.
+    Watching,
+    /// History has a hole here; a new base is taken.
+    Gap(GapReason),
+    /// A new timeline began.
+    Forked {
+        /// The new one.
+        timeline: TimelineId,
+        /// Why.
+        reason: ForkReason,
+    },
+    /// The clock is behind the last time that was logged, by less than begins a new timeline: commits get that time until
+    /// the clock has passed it.
+    ClockBehind {
+        /// The last time that was logged.
+        until: Timestamp,
+    },
+    /// A local log that can't be used was set aside.
+    SetAside {
+        /// Its path now.
+        path: PathBuf,
+        /// Why it can't be used.
+        why: String,
+    },
+    /// A snapshot was stored.
+    Snapshot {
+        /// Its root.
+        snapshot: Box<Snapshot>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The snapshot that the next one would have built on is damaged; a base is taken without it.
+    ParentDamaged(String),
+    /// A snapshot could not be taken; it is tried again later.
+    SnapshotFailed(String),
+    /// The repository could not be written; it is tried again.
+    ShipFailed(String),
+    /// Shipping works again.
+    ShipRecovered,
+    /// Nothing is captured for now, and why. It is tried again.
+    Waiting(String),
+    /// A source that was found in a watched folder is gone, and is watched no longer.
+    Removed,
+    /// Something that the user should change about the source. Capture goes on.
+    Warning(String),
+}
+
+/// Receives events, from any thread.
+pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// What a watch did, for its closing line.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Transactions captured.
+    pub commits: u64,
+    /// Pages in them.
+    pub pages: u64,
+    /// How long the source's write lock was held, each time.
+    pub write_lock: Vec<Duration>,
+    /// Everything below is archived.
+    pub archived: Lsn,
+    /// The last transaction archived.
+    pub last_tx: Option<TxId>,
+}
+
+impl Summary {
+    /// Adds what a later watch of the same source did.
+    pub fn add(&mut self, later: &Summary) {
+        self.commits += later.commits;
+        self.pages += later.pages;
+        self.write_lock.extend_from_slice(&later.write_lock);
+        self.archived = self.archived.max(later.archived);
+        self.last_tx = later.last_tx.or(self.last_tx);
+    }
+}
+
+/// What came of each source.
+pub type Outcomes = Vec<(SourceName, Result<Summary>)>;

@@ -1,0 +1,90 @@
+//! What can go wrong with engines.
+
+use pitr_snapshot::BoxError;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// This crate's results.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an engine may be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Capability {
+    /// Captures the commits of a live source.
+    Capture,
+    /// Takes snapshots of a source without a log.
+    TakeSnapshot,
+    /// Restores its files.
+    Restore,
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Capability::Capture => "capture commits",
+            Capability::TakeSnapshot => "take snapshots without a log",
+            Capability::Restore => "restore files",
+        })
+    }
+}
+
+/// Why an engine could not do something.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The engine lacks a capability.
+    #[error("the engine {engine} cannot {capability}")]
+    Lacks {
+        /// Name of the engine.
+        engine: &'static str,
+        /// The capability.
+        capability: Capability,
+    },
+    /// A snapshot of an engine that is not registered.
+    #[error("a snapshot is of the engine {name:?}, which this program does not have; it has {known}")]
+    UnknownEngine {
+        /// The snapshot's engine.
+        name: String,
+        /// The registered engines.
+        known: String,
+    },
+    /// An engine of this name is registered already.
+    #[error("an engine of the name {name} is registered already")]
+    RegisteredTwice {
+        /// The name.
+        name: &'static str,
+    },
+    /// Another process captures the source.
+    #[error("{source}")]
+    Watched {
+        /// The engine's error.
+        source: BoxError,
+    },
+    /// Another process uses the source and answers no requests.
+    #[error("{}: another pitr process uses this database and answers no requests: {source}", state.display())]
+    NoAnswer {
+        /// Its folder.
+        state: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+    /// The process that watches the source could not do what it was asked for.
+    #[error("the running watcher: {answer}")]
+    Refused {
+        /// Its answer.
+        answer: String,
+    },
+    /// The engine's own error.
+    #[error("{0}")]
+    Engine(BoxError),
+}
+
+impl Error {
+    /// An engine's own error.
+    pub fn engine(error: impl Into<BoxError>) -> Error {
+        Error::Engine(error.into())
+    }
+}

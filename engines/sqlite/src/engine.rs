@@ -1,0 +1,155 @@
+//! SQLite as one of pitr's engines.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use pitr_engine::{
+    Capture, CaptureOptions, Engine, EngineContext, Error as EngineError, Events, Found, LiveSource, Located,
+    Matches, Outcomes, Result, Search, SourceSearch,
+};
+use pitr_format::SourceName;
+use pitr_objects::Objects;
+use pitr_recovery::RestoreTarget;
+use pitr_snapshot::Snapshot;
+
+use crate::error::Error;
+use crate::place::Place;
+use crate::restore::DatabaseTarget;
+use crate::watch::control::{self, Request};
+use crate::watch::folder::FolderSearch;
+use crate::watch::{self, Fleet, LogOptions, Watch, WatchOptions};
+
+/// The SQLite engine: its sources are database files in WAL mode.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sqlite;
+
+impl Engine for Sqlite {
+    fn name(&self) -> &'static str {
+        watch::ENGINE
+    }
+
+    fn detect(&self, path: &Path) -> bool {
+        path.is_file()
+    }
+
+    fn capture(&self) -> Option<&dyn Capture> {
+        Some(self)
+    }
+
+    fn restore_target(&self) -> Option<&dyn RestoreTarget> {
+        Some(&DatabaseTarget)
+    }
+}
+
+impl Capture for Sqlite {
+    fn locate(&self, path: &Path) -> Result<Located> {
+        // A link that leads nowhere is an error, not a database that may come.
+        let place = if path.symlink_metadata().is_ok() { Place::resolve(path) } else { Place::absent(path) };
+        let place = place.map_err(EngineError::engine)?;
+        Ok(Located { given: place.given().to_owned(), resolved: place.resolved().to_owned() })
+    }
+
+    fn source(&self, located: &Located, source: SourceName, state: Option<PathBuf>) -> LiveSource {
+        let state = state.unwrap_or_else(|| watch::state::default_dir(&located.resolved));
+        LiveSource { place: located.clone(), source, state }
+    }
+
+    fn backup(
+        &self,
+        context: EngineContext,
+        live: &LiveSource,
+        options: CaptureOptions,
+        full: bool,
+        events: Events,
+    ) -> Result<Snapshot> {
+        let begun = Watch::begin(context, database(live.clone()), watch_options(options), events);
+        let mut watch = begun.map_err(|error| match error {
+            Error::Locked { .. } => EngineError::Watched { source: error.into() },
+            other => EngineError::engine(other),
+        })?;
+        watch.snapshot_once(full).map_err(EngineError::engine)
+    }
+
+    fn ask(&self, objects: &Objects, live: &LiveSource, full: bool) -> Result<Snapshot> {
+        let request = if full { Request::FullSnapshot } else { Request::Snapshot };
+        let answer = control::ask(&live.state, request)
+            .map_err(|source| EngineError::NoAnswer { state: live.state.clone(), source })?;
+        let answer = answer.map_err(|answer| EngineError::Refused { answer })?;
+        let path = answer.split(' ').next().unwrap_or_default();
+        Snapshot::load(objects, path).map_err(|error| EngineError::engine(Error::from(error)))
+    }
+
+    fn fleet(&self, context: EngineContext, options: CaptureOptions) -> Result<Box<dyn pitr_engine::Fleet>> {
+        let options = watch_options(options);
+        let fleet = Fleet::new(context.clone(), options).map_err(EngineError::engine)?;
+        Ok(Box::new(Databases { fleet, context, options }))
+    }
+
+    fn search(&self, root: &Path, matches: Matches) -> Box<dyn SourceSearch> {
+        Box::new(FolderSearch::new(root.to_owned(), matches))
+    }
+}
+
+/// A fleet and what its members begin with.
+struct Databases {
+    fleet: Fleet,
+    context: EngineContext,
+    options: WatchOptions,
+}
+
+impl pitr_engine::Fleet for Databases {
+    fn add(&mut self, live: LiveSource, events: Events) -> Result<()> {
+        let begun = Watch::begin(self.context.clone(), database(live), self.options, events);
+        self.fleet.add(begun.map_err(EngineError::engine)?);
+        Ok(())
+    }
+
+    fn add_waiting(&mut self, live: LiveSource, events: Events) {
+        self.fleet.add_waiting(database(live), events);
+    }
+
+    fn add_found(&mut self, found: Found) {
+        self.fleet.add_found(found_database(found));
+    }
+
+    fn run(self: Box<Self>, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes> {
+        let search = search.map(|mut next| -> watch::fleet::Search<'_> {
+            Box::new(move || next().into_iter().map(found_database).collect())
+        });
+        let outcomes = self.fleet.run(stop, search).map_err(EngineError::engine)?;
+        let outcome =
+            |(name, outcome): (SourceName, crate::Result<_>)| (name, outcome.map_err(EngineError::engine));
+        Ok(outcomes.into_iter().map(outcome).collect())
+    }
+}
+
+impl SourceSearch for FolderSearch {
+    fn mark_known(&mut self, source: &Path) -> std::io::Result<()> {
+        FolderSearch::mark_known(self, source)
+    }
+
+    fn next_found(&mut self) -> std::io::Result<Vec<PathBuf>> {
+        FolderSearch::next_found(self)
+    }
+}
+
+fn database(live: LiveSource) -> watch::WatchSource {
+    let LiveSource { place: Located { given, resolved }, source, state } = live;
+    watch::WatchSource { given, database: resolved, source, state }
+}
+
+fn found_database(found: Found) -> watch::Found {
+    watch::Found { watched: database(found.live), events: found.events }
+}
+
+fn watch_options(options: CaptureOptions) -> WatchOptions {
+    WatchOptions {
+        ship_every: options.ship_every,
+        snapshot_every: options.snapshot_every,
+        codec: options.codec,
+        log: if options.is_fleet { LogOptions::MANY } else { LogOptions::default() },
+        adopt: options.adopt,
+        allow_hard_links: options.allow_hard_links,
+        ..WatchOptions::default()
+    }
+}

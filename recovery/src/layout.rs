@@ -1,0 +1,188 @@
+//! What an engine says about its restored files: the seam between [`Restorer`](crate::Restorer) and an engine.
+
+use crate::error::{Error, Result};
+use crate::target::Point;
+use pitr_archive::FileChange;
+use pitr_format::FileId;
+use pitr_snapshot::SnapshotReader;
+use pitr_vfs::FileSystem;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::path::{Component, Path, PathBuf};
+
+/// How an engine's files are restored. One value serves any number of restores.
+///
+/// The restorer writes the bytes of every file. The engine says where they go, what marks them as unfinished, and what
+/// is left to do at the end.
+pub trait RestoreTarget: Debug + Send + Sync {
+    /// Lays out the files of a state under the output. Called before anything is written.
+    ///
+    /// # Errors
+    /// [`Error::SeveralFiles`] from an engine of one file; [`Error::engine`] for what only the engine knows.
+    fn lay_out(&self, state: &RestoreState<'_>) -> Result<Layout>;
+
+    /// Suffixes of files that belong to an output and may not be beside a new one, such as `-wal`.
+    fn companions(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Bytes at the head of each file until everything else is durable, at most 512: whatever opens the engine's files
+    /// must refuse a file that begins with them. The first 4 KiB of each marked file are held in memory.
+    ///
+    /// `None` if the temporary name `.pitr-partial` is enough.
+    fn mark(&self) -> Option<&'static [u8]> {
+        None
+    }
+
+    /// Ends the restore under the temporary name, before marks are removed and the output is published. What it does is
+    /// made durable afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::engine`]. Then nothing is published.
+    fn finish(&self, unfinished: &Unfinished<'_>) -> Result<Finished> {
+        let _ = unfinished;
+        Ok(Finished::default())
+    }
+}
+
+/// A state that is about to be restored.
+#[derive(Debug, Clone, Copy)]
+pub struct RestoreState<'a> {
+    /// The snapshot that it begins from; `None` for the empty base.
+    pub base: Option<&'a SnapshotReader>,
+    /// What the log changes, by file.
+    pub changes: &'a BTreeMap<FileId, FileChange>,
+}
+
+impl RestoreState<'_> {
+    /// The files of the snapshot and of the log, ascending.
+    #[must_use]
+    pub fn files(&self) -> Vec<FileId> {
+        let of_base = self.base.map_or(&[][..], |base| base.manifest().files.as_slice());
+        let of_base = of_base.iter().map(|entry| entry.shape.file);
+        let mut files: Vec<FileId> = of_base.chain(self.changes.keys().copied()).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+
+    /// The layout of an engine whose states are one file. A state without one is an empty file.
+    ///
+    /// # Errors
+    /// [`Error::SeveralFiles`].
+    pub fn single_file(&self) -> Result<Layout> {
+        match self.files()[..] {
+            [] => Ok(Layout::File(FileId::FIRST)),
+            [file] => Ok(Layout::File(file)),
+            ref files => Err(Error::SeveralFiles { files: files.len() }),
+        }
+    }
+}
+
+/// How the files of a state lie under the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// The output is this file.
+    File(FileId),
+    /// The output is a folder.
+    Folder(FolderLayout),
+}
+
+/// A restored folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FolderLayout {
+    /// Folders below the output, each before what it holds. Relative paths.
+    pub folders: Vec<PathBuf>,
+    /// Its files. Every file that the log changes must be among them; files of the snapshot may be left out.
+    pub files: Vec<FilePlace>,
+}
+
+/// Where a file goes in a restored folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePlace {
+    /// The file.
+    pub file: FileId,
+    /// Its path below the output. It goes through no folder that is not in [`FolderLayout::folders`].
+    pub path: PathBuf,
+    /// Its parts without storage, ascending: zeros outside them are written. If `None`, an extent of zeros becomes a
+    /// hole.
+    pub holes: Option<Vec<(u64, u64)>>,
+}
+
+impl FilePlace {
+    /// A file at a path, with holes where extents are zeros.
+    #[must_use]
+    pub fn new(file: FileId, path: impl Into<PathBuf>) -> Self {
+        FilePlace { file, path: path.into(), holes: None }
+    }
+}
+
+impl FolderLayout {
+    /// Makes sure that nothing is written outside the output (FAILURES 31), and that no change of the log is left out.
+    pub(crate) fn check(&self, changes: &BTreeMap<FileId, FileChange>) -> Result<()> {
+        let paths = self.folders.iter().chain(self.files.iter().map(|place| &place.path));
+        if let Some(path) = paths.into_iter().find(|path| !is_inside(path)) {
+            return Err(Error::Outside { path: path.clone() });
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let placed: BTreeSet<FileId> = self.files.iter().map(|place| place.file).collect();
+        let missing = changes.keys().find(|file| !placed.contains(file));
+        missing.map_or(Ok(()), |file| Err(Error::NotLaidOut { file: *file }))
+    }
+}
+
+/// True for a relative path that does not leave the folder that it is joined to.
+fn is_inside(path: &Path) -> bool {
+    path.file_name().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// A result whose bytes are written and that is not published yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Unfinished<'a> {
+    /// The file system.
+    pub fs: &'a dyn FileSystem,
+    /// The result's temporary path: a file or a folder. Marked files still have their mark.
+    pub path: &'a Path,
+    /// The snapshot that it began from.
+    pub base: Option<&'a SnapshotReader>,
+    /// The state that was reached.
+    pub reached: Point,
+}
+
+/// What an engine reports at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Finished {
+    /// Files of which the source could not be read whole when the snapshot was taken. Relative paths.
+    pub incomplete: Vec<PathBuf>,
+    /// Files and folders whose owner could not be restored, because only root gives files away.
+    pub kept_owners: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_stays_inside_the_output() {
+        // FAILURES 31
+        let with = |path: &str| {
+            let files = vec![FilePlace::new(FileId::FIRST, path)];
+            FolderLayout { folders: Vec::new(), files }.check(&BTreeMap::new())
+        };
+        for path in ["a", "a/b", "..a", "-"] {
+            with(path).unwrap();
+        }
+        for path in ["", "/etc/passwd", "..", "a/../../b", "a/..", "."] {
+            assert!(matches!(with(path), Err(Error::Outside { .. })), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_the_log_changes_is_not_left_out() {
+        let changes = [(FileId::new(7), FileChange::default())].into();
+        let left_out = FolderLayout::default().check(&changes);
+        assert!(matches!(left_out, Err(Error::NotLaidOut { file }) if file == FileId::new(7)));
+    }
+}

@@ -1,0 +1,187 @@
+//! A file of the result while it is written.
+
+use crate::error::{Error, Result};
+use pitr_archive::FileChange;
+use pitr_vfs::{Access, File, FileSystem};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes at the head of a marked file that are written last.
+const HEAD_BYTES: u64 = 4096;
+/// A disk writes a sector whole or not at all, bytes.
+const SECTOR_BYTES: usize = 512;
+/// A page of the system's cache, bytes.
+const PAGE_BYTES: u32 = 4096;
+/// In a file with holes, pieces of zeros of this length are left out, bytes.
+const PIECE_BYTES: usize = 4096;
+
+/// A file that is written by any number of threads. Its head, if it is marked, is kept until the end.
+pub(crate) struct Sink<'a> {
+    fs: &'a dyn FileSystem,
+    path: PathBuf,
+    /// `None` if it is opened for each write.
+    file: Option<Arc<dyn File>>,
+    len: u64,
+    is_cached: bool,
+    holes: Option<Vec<(u64, u64)>>,
+    mark: &'static [u8],
+    head: Option<Mutex<Vec<u8>>>,
+    written: AtomicU64,
+}
+
+/// What a sink is told of its file.
+pub(crate) struct SinkFile<'a> {
+    /// Its length, bytes.
+    pub(crate) len: u64,
+    /// Its parts without storage, if they are known.
+    pub(crate) holes: Option<Vec<(u64, u64)>>,
+    /// What the log does to it.
+    pub(crate) change: Option<&'a FileChange>,
+    /// Its head while it is unfinished.
+    pub(crate) mark: Option<&'static [u8]>,
+}
+
+impl<'a> Sink<'a> {
+    /// Begins a file that was just created: writes its mark, and gives it its length, all zeros.
+    pub(crate) fn begin(
+        fs: &'a dyn FileSystem,
+        path: PathBuf,
+        file: Arc<dyn File>,
+        about: SinkFile<'_>,
+    ) -> Result<Self> {
+        let SinkFile { len, holes, change, mark } = about;
+        if let Some(mark) = mark {
+            file.write_all_at(mark, 0).map_err(Error::io("write", &path))?;
+        }
+        let head = mark.map(|_| Mutex::new(vec![0; len.min(HEAD_BYTES) as usize]));
+        let mark = mark.unwrap_or_default();
+        file.set_len(len.max(mark.len() as u64)).map_err(Error::io("lengthen", &path))?;
+        // The system reads a page before it writes a part of it, so such writes gain nothing from going past its cache.
+        let is_cached = change.and_then(|change| change.block_bytes).is_some_and(|bytes| bytes < PAGE_BYTES);
+        let (file, written) = (Some(file), AtomicU64::new(0));
+        Ok(Sink { fs, path, file, len, is_cached, holes, mark, head, written })
+    }
+
+    /// Closes the file; it is opened again for each write.
+    pub(crate) fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Length of the result, bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Its temporary path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bytes at its head that are not written yet.
+    pub(crate) fn head(&self) -> Vec<u8> {
+        let head = self.head.as_ref().map(|head| head.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        head.unwrap_or_default()
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> Result<Arc<dyn File>> {
+        match &self.file {
+            Some(file) => Ok(Arc::clone(file)),
+            None => self.fs.open(&self.path, Access::ReadWrite).map_err(Error::io("open", &self.path)),
+        }
+    }
+
+    /// Writes bytes. Those past the end of the file are left out.
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let fits = self.len.saturating_sub(offset).min(bytes.len() as u64);
+        let bytes = &bytes[..fits as usize];
+        self.written.fetch_add(fits, Ordering::Relaxed);
+        let in_head = self.keep_head(offset, bytes);
+        let (bytes, offset) = (&bytes[in_head..], offset + in_head as u64);
+        let file = self.file()?;
+        let done = match self.is_cached {
+            true => file.write_all_at(bytes, offset),
+            false => file.write_once_at(bytes, offset),
+        };
+        done.map_err(self.failed("write"))
+    }
+
+    /// Keeps what belongs to the head. Returns how many bytes these are.
+    fn keep_head(&self, offset: u64, bytes: &[u8]) -> usize {
+        let Some(head) = &self.head else { return 0 };
+        let in_head = HEAD_BYTES.saturating_sub(offset).min(bytes.len() as u64) as usize;
+        if in_head > 0 {
+            let mut head = head.lock().unwrap_or_else(PoisonError::into_inner);
+            head[offset as usize..offset as usize + in_head].copy_from_slice(&bytes[..in_head]);
+        }
+        in_head
+    }
+
+    /// Writes bytes over zeros, and leaves holes. Returns how many bytes it wrote.
+    pub(crate) fn write_over_zeros(&self, offset: u64, bytes: &[u8]) -> Result<u64> {
+        let piece = match &self.holes {
+            None => bytes.len(),
+            Some(holes) => {
+                let end = offset + bytes.len() as u64;
+                if !holes.iter().any(|(from, to)| *from < end && offset < *to) {
+                    return self.write(offset, bytes).map(|()| bytes.len() as u64);
+                }
+                PIECE_BYTES
+            }
+        };
+        let (mut at, mut written) = (offset, 0);
+        for piece in bytes.chunks(piece.max(1)) {
+            if piece.iter().any(|byte| *byte != 0) {
+                self.write(at, piece)?;
+                written += piece.len() as u64;
+            }
+            at += piece.len() as u64;
+        }
+        Ok(written)
+    }
+
+    /// Cuts the file to its exact length. A file shorter than its mark loses that here: such a one opens nowhere.
+    pub(crate) fn cut(&self) -> Result<()> {
+        match self.len < self.mark.len() as u64 {
+            true => self.file()?.set_len(self.len).map_err(self.failed("cut")),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes the head but for its first sector.
+    pub(crate) fn write_rest_of_head(&self) -> Result<()> {
+        match self.head().get(SECTOR_BYTES..) {
+            None | Some([]) => Ok(()),
+            Some(rest) => {
+                let done = self.file()?.write_all_at(rest, SECTOR_BYTES as u64);
+                done.map_err(self.failed("write"))
+            }
+        }
+    }
+
+    /// Replaces the mark by the first sector.
+    pub(crate) fn write_first_sector(&self) -> Result<()> {
+        if self.head.is_none() {
+            return Ok(());
+        }
+        let head = self.head();
+        let first = &head[..head.len().min(SECTOR_BYTES)];
+        self.file()?.write_all_at(first, 0).map_err(self.failed("write"))
+    }
+
+    /// Makes the file durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file()?.sync_all().map_err(self.failed("sync"))
+    }
+
+    fn failed(&self, op: &'static str) -> impl FnOnce(io::Error) -> Error {
+        Error::io(op, &self.path)
+    }
+}

@@ -1,0 +1,288 @@
+//! An output that is built under a temporary name beside it, and published when it is whole: one file, or a folder.
+//!
+//! # Promises
+//! - The output is what was there before, or the whole result, at any moment (law 4).
+//! - Never replaces a file or folder created since the first check.
+//! - Removes a leftover only if a restore of pitr made it. The lock file beside it is the owner's mark: it is durable
+//!   before anything is built, and it is removed last. Without it, whatever has the temporary name is refused
+//!   (FAILURES 32).
+//! - Refuses an output with a companion beside it: a journal there would be replayed into the result (FAILURES 43).
+//! - `force` moves the old output aside together with its companions, so that it still opens. Nothing is deleted.
+//! - Until it is published, the result is readable by its owner alone (FAILURES 58).
+
+use crate::error::{Error, Result};
+use pitr_format::Timestamp;
+use pitr_vfs::{Access, Attributes, File, FileSystem, Lock};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Suffix of the temporary name.
+const PARTIAL: &str = ".pitr-partial";
+/// Suffix of the lock file.
+const LOCK: &str = ".pitr-lock";
+
+/// What may be at the output before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OutputRules<'a> {
+    /// Moves an existing output aside instead of refusing it.
+    pub force: bool,
+    /// Suffixes of files beside the output that belong to it, such as `-wal`.
+    pub companions: &'a [&'a str],
+}
+
+/// What the temporary name holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing of ours: not begun, or published.
+    Clear,
+    /// The leftover of an interrupted restore.
+    Leftover,
+    /// The result, unfinished.
+    Building,
+}
+
+/// An output that is being built by one restore at a time. See the module's head.
+///
+/// Dropped before [`publish`](Self::publish), it removes what was built.
+pub struct StagedOutput<'a> {
+    fs: &'a dyn FileSystem,
+    rules: OutputRules<'a>,
+    path: PathBuf,
+    folder: PathBuf,
+    partial: PathBuf,
+    lock_path: PathBuf,
+    lock: Option<Lock>,
+    stage: Stage,
+}
+
+impl std::fmt::Debug for StagedOutput<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StagedOutput")
+            .field("path", &self.path)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> StagedOutput<'a> {
+    /// Locks the output, refuses an existing one unless `force`, and removes the leftover of an interrupted restore to
+    /// the same output.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::InTheWay`], [`Error::Locked`], [`Error::NoFolder`], [`Error::Output`],
+    /// [`Error::Io`].
+    pub fn take(fs: &'a dyn FileSystem, path: &Path, rules: OutputRules<'a>) -> Result<Self> {
+        let (path, folder) = split(path)?;
+        if !exists(fs, &folder)? {
+            return Err(Error::NoFolder { path: folder });
+        }
+        let (partial, lock_path) = (beside(&path, PARTIAL), beside(&path, LOCK));
+        // Looked at before the lock is taken, since that creates its file.
+        if is_foreign(fs, &partial, &lock_path)? {
+            return Err(Error::InTheWay { path: partial });
+        }
+        // A folder in which the lock file can't be created takes no other file either.
+        let lock = fs.lock(&lock_path).map_err(Error::io("create files in", &folder))?;
+        let lock = Some(lock.ok_or_else(|| Error::Locked { path: path.clone() })?);
+        let stage = if exists(fs, &partial)? { Stage::Leftover } else { Stage::Clear };
+        let mut staged = StagedOutput { fs, rules, path, folder, partial, lock_path, lock, stage };
+        if !rules.force {
+            staged.refuse_existing()?;
+        }
+        if staged.stage == Stage::Leftover {
+            fs.remove_all(&staged.partial).map_err(Error::io("remove", &staged.partial))?;
+            staged.stage = Stage::Clear;
+        }
+        Ok(staged)
+    }
+
+    /// Begins a result that is one file. Returns the file, under its temporary name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create_file(&mut self) -> Result<Arc<dyn File>> {
+        self.claim()?;
+        let file = self.fs.create_private(&self.partial).map_err(Error::io("create", &self.partial))?;
+        self.stage = Stage::Building;
+        Ok(file)
+    }
+
+    /// Begins a result that is a folder, which nobody else may enter.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create_folder(&mut self) -> Result<()> {
+        self.claim()?;
+        self.fs.create_dir(&self.partial).map_err(Error::io("create", &self.partial))?;
+        self.stage = Stage::Building;
+        Ok(())
+    }
+
+    /// Makes the owner's mark durable, so that no crash leaves a result without it.
+    fn claim(&self) -> Result<()> {
+        self.fs.sync_dir(&self.folder).map_err(Error::io("sync", &self.folder))
+    }
+
+    /// The temporary name.
+    #[must_use]
+    pub fn partial(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Creates the folders of a relative path below the temporary folder; their names are durable on return.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create_dirs(&self, relative: &Path) -> Result<()> {
+        let mut folder = self.partial.clone();
+        for part in relative {
+            let parent = folder.clone();
+            folder.push(part);
+            match self.fs.create_dir(&folder) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                created => {
+                    created.map_err(Error::io("create", &folder))?;
+                    self.fs.sync_dir(&parent).map_err(Error::io("sync", &parent))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the result the attributes of the existing output, or else those of its source. Returns those that could not
+    /// be given: then the result stays its owner's alone.
+    pub(crate) fn dress(&self, source: Option<Attributes>) -> Result<Option<Attributes>> {
+        let existing = match exists(self.fs, &self.path)? {
+            true => self.fs.attributes(&self.path).ok().flatten(),
+            false => None,
+        };
+        let wanted = existing.or(source);
+        let is_given =
+            |wanted: &Attributes| matches!(self.fs.set_attributes(&self.partial, *wanted), Ok(true));
+        Ok(wanted.filter(|wanted| !is_given(wanted)))
+    }
+
+    /// Gives the result, which must be durable, its name; what `force` moves aside gets a name with `now` in it. Returns
+    /// the new names of what was moved aside.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Io`].
+    pub fn publish(mut self, now: Timestamp) -> Result<Vec<PathBuf>> {
+        let moved = if self.rules.force { self.move_aside(now)? } else { Vec::new() };
+        self.refuse_existing()?;
+        match self.fs.publish(&self.partial, &self.path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::Exists { path: self.path.clone() });
+            }
+            other => other.map_err(Error::io("publish", &self.path))?,
+        }
+        self.stage = Stage::Clear;
+        self.fs.sync_dir(&self.folder).map_err(Error::io("sync", &self.folder))?;
+        Ok(moved)
+    }
+
+    /// Moves the output and its companions aside: the output first, so that it is never left without its journal under
+    /// a name that someone opens.
+    fn move_aside(&self, now: Timestamp) -> Result<Vec<PathBuf>> {
+        let stamp: String = now.to_string().chars().filter(|c| *c != ':' && *c != '-').collect();
+        let aside = beside(&self.path, &format!(".before-{stamp}"));
+        let mut moved = Vec::new();
+        for suffix in self.suffixes() {
+            let from = beside(&self.path, suffix);
+            if exists(self.fs, &from)? {
+                let to = beside(&aside, suffix);
+                self.fs.publish(&from, &to).map_err(Error::io("move aside", &from))?;
+                moved.push(to);
+            }
+        }
+        if !moved.is_empty() {
+            self.fs.sync_dir(&self.folder).map_err(Error::io("sync", &self.folder))?;
+        }
+        Ok(moved)
+    }
+
+    fn refuse_existing(&self) -> Result<()> {
+        for suffix in self.suffixes() {
+            let path = beside(&self.path, suffix);
+            if exists(self.fs, &path)? {
+                return Err(Error::Exists { path });
+            }
+        }
+        Ok(())
+    }
+
+    /// Suffixes of the output itself and of its companions.
+    fn suffixes(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        std::iter::once("").chain(self.rules.companions.iter().copied())
+    }
+
+    /// Removes what was built. True if nothing is left that needs the owner's mark.
+    fn clean_up(&self) -> bool {
+        match self.stage {
+            Stage::Clear => true,
+            Stage::Leftover => false,
+            Stage::Building => {
+                self.fs.remove_all(&self.partial).is_ok() && self.fs.sync_dir(&self.folder).is_ok()
+            }
+        }
+    }
+}
+
+impl Drop for StagedOutput<'_> {
+    fn drop(&mut self) {
+        // Errors have no receiver here. A leftover keeps its mark, and the next restore removes both.
+        if self.clean_up() {
+            // While the lock is held: a process that opened the file before finds it locked and gives up.
+            let _ = self.fs.remove_file(&self.lock_path);
+        }
+        self.lock = None;
+    }
+}
+
+/// True if something has the temporary name that no restore of pitr made.
+fn is_foreign(fs: &dyn FileSystem, partial: &Path, lock_path: &Path) -> Result<bool> {
+    // Another restore that ends just now removes both: so the temporary name is looked at twice.
+    Ok(exists(fs, partial)? && !exists(fs, lock_path)? && exists(fs, partial)?)
+}
+
+/// Refuses a result that does not fit. Returns the free bytes, if known.
+///
+/// All bytes count, also zeros that become holes and bytes that an existing output has: that one is moved aside and keeps
+/// its room.
+pub(crate) fn check_room(fs: &dyn FileSystem, path: &Path, needed: u64) -> Result<Option<u64>> {
+    let (path, folder) = split(path)?;
+    if !exists(fs, &folder)? {
+        return Err(Error::NoFolder { path: folder });
+    }
+    let Some(free) = fs.free_bytes(&folder).map_err(Error::io("look at", &folder))? else { return Ok(None) };
+    // The leftover of an interrupted restore is removed first.
+    let (partial, lock_path) = (beside(&path, PARTIAL), beside(&path, LOCK));
+    let leftover = match fs.open(&partial, Access::Read) {
+        Ok(file) if exists(fs, &lock_path)? => file.len().unwrap_or(0),
+        _ => 0,
+    };
+    let free = free.saturating_add(leftover);
+    if needed > free { Err(Error::NoRoom { needed, free, folder }) } else { Ok(Some(free)) }
+}
+
+/// The path without a slash at its end, since names beside it are made from it, and its folder.
+fn split(path: &Path) -> Result<(PathBuf, PathBuf)> {
+    let name = path.file_name().ok_or_else(|| Error::Output { path: path.to_owned() })?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    Ok((folder.join(name), folder))
+}
+
+fn exists(fs: &dyn FileSystem, path: &Path) -> Result<bool> {
+    fs.exists(path).map_err(Error::io("look at", path))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,26 @@
+//! Protects the file of a segment from being overwritten while it is read in place.
+
+use crate::shared::{Shared, lock};
+use pitr_format::SegmentNo;
+use std::sync::Arc;
+
+/// While it lives, [`crate::Wal::remove_below`] only removes the segment's name and never recycles
+/// its file.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    shared: Arc<Shared>,
+    segment: SegmentNo,
+}
+
+impl Pin {
+    /// `None` if the segment was removed from the log.
+    pub(crate) fn new(shared: &Arc<Shared>, segment: SegmentNo) -> Option<Pin> {
+        lock(&shared.segments).pin(segment).then(|| Pin { shared: Arc::clone(shared), segment })
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        lock(&self.shared.segments).unpin(self.segment);
+    }
+}

@@ -42,7 +42,7 @@ pub use buffer::Buffer;
 pub use buffers::{Buffers, Loan};
 pub use clock::{Clock, SystemClock};
 pub use env::Env;
-pub use fs::{Access, File, FileSystem, Lock};
+pub use fs::{Access, File, FileSystem, Lock, Metadata};
 pub use os::{OsFile, OsFs};
 pub use permissions::Attributes;
 pub use random::{Random, SystemRandom};

@@ -10,8 +10,8 @@ use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
+use pitr_objects::Objects;
 use pitr_objects::layout::{LogName, SourceFolder, SourceObject};
-use pitr_objects::{Objects, random_bytes};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -233,7 +233,7 @@ impl Archive {
     /// Creates a small object; false if another writer's object exists at that path.
     pub(crate) fn create(&self, name: &SourceObject, kind: ObjectKind, payload: &[u8]) -> Result<bool> {
         let path = self.folder.path(name);
-        let mut bytes = random_bytes::<NONCE_BYTES>()?.to_vec();
+        let mut bytes = self.objects.random_bytes::<NONCE_BYTES>()?.to_vec();
         bytes.extend_from_slice(payload);
         let builder = self.objects.builder(&path, kind, Codec::None)?;
         let object =

@@ -9,9 +9,9 @@ use crate::cipher::ObjectCipher;
 use crate::{CodecError, Digest, ObjectKind, Seal};
 use pitr_format::DecodeError;
 use pitr_format::bytes::{Put, Reader};
+use pitr_vfs::Random;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -35,12 +35,12 @@ impl Secret {
         Secret(Zeroizing::new(bytes))
     }
 
-    /// Creates a secret from random bytes of the system.
+    /// Creates a secret from random bytes, which must be fit for keys.
     ///
     /// # Errors
     /// [`CodecError::Crypto`].
-    pub fn random() -> Result<Self, CodecError> {
-        random().map(Secret::new)
+    pub fn generate(random: &dyn Random) -> Result<Self, CodecError> {
+        draw(random).map(Secret::new)
     }
 
     pub(crate) fn bytes(&self) -> &[u8; 32] {
@@ -48,9 +48,9 @@ impl Secret {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], CodecError> {
+fn draw<const N: usize>(random: &dyn Random) -> Result<[u8; N], CodecError> {
     let mut bytes = [0; N];
-    let filled = SystemRandom::new().fill(&mut bytes);
+    let filled = random.fill(&mut bytes);
     filled.map_err(|_| CodecError::Crypto { what: "the system returned no random bytes" })?;
     Ok(bytes)
 }
@@ -69,8 +69,9 @@ impl Keys {
     ///
     /// # Errors
     /// [`CodecError::Crypto`].
-    pub fn generate(repository: [u8; 16]) -> Result<Self, CodecError> {
-        Ok(Keys { repository, names: Secret::random()?, data: vec![Secret::random()?] })
+    pub fn generate(repository: [u8; 16], random: &dyn Random) -> Result<Self, CodecError> {
+        let (names, data) = (Secret::generate(random)?, vec![Secret::generate(random)?]);
+        Ok(Keys { repository, names, data })
     }
 
     /// The keys that encrypt and decrypt the key ring itself.
@@ -83,12 +84,12 @@ impl Keys {
     ///
     /// # Errors
     /// [`CodecError::TooLarge`] if the ring is full; [`CodecError::Crypto`].
-    pub fn rotate(&mut self) -> Result<(), CodecError> {
+    pub fn rotate(&mut self, random: &dyn Random) -> Result<(), CodecError> {
         let bytes = self.data.len() as u64 + 1;
         if bytes > RING_KEYS_MAX as u64 {
             return Err(CodecError::TooLarge { what: "key ring", bytes, most: RING_KEYS_MAX as u64 });
         }
-        self.data.push(Secret::random()?);
+        self.data.push(Secret::generate(random)?);
         Ok(())
     }
 
@@ -130,13 +131,18 @@ impl Keys {
         Ok(Keys { repository, names, data })
     }
 
-    /// Creates the cipher of a new object.
+    /// Creates the cipher of a new object, with a random salt.
     ///
     /// # Errors
     /// [`CodecError::Crypto`].
-    pub fn seal(&self, kind: ObjectKind, name: &str) -> Result<ObjectCipher, CodecError> {
+    pub fn seal(
+        &self,
+        kind: ObjectKind,
+        name: &str,
+        random: &dyn Random,
+    ) -> Result<ObjectCipher, CodecError> {
         let key = self.data.len() as u32; // at most RING_KEYS_MAX
-        self.open(kind, name, Seal { key, salt: random()? })
+        self.open(kind, name, Seal { key, salt: draw(random)? })
     }
 
     /// Creates the cipher of an existing object. `name` is its path, or empty if it is named by its
@@ -188,7 +194,7 @@ pub trait KeyWrap: Send + Sync {
     ///
     /// # Errors
     /// [`CodecError::Crypto`].
-    fn wrap(&self, master: &Secret, context: &[u8]) -> Result<Vec<u8>, CodecError>;
+    fn wrap(&self, master: &Secret, context: &[u8], random: &dyn Random) -> Result<Vec<u8>, CodecError>;
 
     /// Unwraps the master key. Returns `None` if another passphrase or key wrapped it.
     ///
@@ -206,8 +212,8 @@ impl KeyWrap for RawKey {
         "raw"
     }
 
-    fn wrap(&self, master: &Secret, context: &[u8]) -> Result<Vec<u8>, CodecError> {
-        wrap(&self.0, master, context)
+    fn wrap(&self, master: &Secret, context: &[u8], random: &dyn Random) -> Result<Vec<u8>, CodecError> {
+        wrap(&self.0, master, context, random)
     }
 
     fn unwrap(&self, wrapped: &[u8], context: &[u8]) -> Result<Option<Secret>, CodecError> {
@@ -253,12 +259,12 @@ impl KeyWrap for Passphrase {
         "argon2id"
     }
 
-    fn wrap(&self, master: &Secret, context: &[u8]) -> Result<Vec<u8>, CodecError> {
-        let salt = random()?;
+    fn wrap(&self, master: &Secret, context: &[u8], random: &dyn Random) -> Result<Vec<u8>, CodecError> {
+        let salt = draw(random)?;
         let mut out = Vec::new();
         ARGON.iter().for_each(|cost| out.put_u32(*cost));
         out.put(&salt);
-        out.put(&wrap(&self.key(ARGON, &salt)?, master, context)?);
+        out.put(&wrap(&self.key(ARGON, &salt)?, master, context, random)?);
         Ok(out)
     }
 
@@ -287,8 +293,8 @@ fn aead(key: &Secret) -> Result<LessSafeKey, CodecError> {
 }
 
 /// Returns nonce, encrypted master key and tag.
-fn wrap(key: &Secret, master: &Secret, context: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let nonce: [u8; NONCE_LEN] = random()?;
+fn wrap(key: &Secret, master: &Secret, context: &[u8], random: &dyn Random) -> Result<Vec<u8>, CodecError> {
+    let nonce: [u8; NONCE_LEN] = draw(random)?;
     let mut bytes = master.bytes().to_vec();
     let sealed = aead(key)?.seal_in_place_append_tag(
         Nonce::assume_unique_for_key(nonce),
@@ -310,11 +316,12 @@ fn unwrap(key: &Secret, wrapped: &[u8], context: &[u8]) -> Result<Option<Secret>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pitr_vfs::SystemRandom;
 
     #[test]
     fn only_the_wrapping_key_unwraps_a_master_key() {
         // FAILURES 35
-        let master = Secret::random().unwrap();
+        let master = Secret::generate(&SystemRandom).unwrap();
         let wraps: [Box<dyn KeyWrap>; 4] = [
             Box::new(Passphrase::new("correct")),
             Box::new(Passphrase::new("Correct")),
@@ -322,7 +329,7 @@ mod tests {
             Box::new(RawKey(Secret::new([2; 32]))),
         ];
         for (no, by) in wraps.iter().enumerate() {
-            let wrapped = by.wrap(&master, b"here").unwrap();
+            let wrapped = by.wrap(&master, b"here", &SystemRandom).unwrap();
             assert!(!wrapped.windows(32).any(|bytes| bytes == master.bytes()));
             for (other_no, other) in wraps.iter().enumerate().filter(|(_, o)| o.method() == by.method()) {
                 let opened = other.unwrap(&wrapped, b"here").unwrap();
@@ -340,7 +347,7 @@ mod tests {
     fn the_memory_cost_in_a_slot_is_bounded() {
         // FAILURES 31
         let passphrase = Passphrase::new("p");
-        let mut wrapped = passphrase.wrap(&Secret::new([3; 32]), b"").unwrap();
+        let mut wrapped = passphrase.wrap(&Secret::new([3; 32]), b"", &SystemRandom).unwrap();
         wrapped[..4].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(matches!(passphrase.unwrap(&wrapped, b""), Err(CodecError::Malformed(_))));
     }
@@ -348,14 +355,14 @@ mod tests {
     #[test]
     fn a_key_ring_round_trips_and_rotates() {
         // FAILURES 35
-        let mut keys = Keys::generate([7; 16]).unwrap();
-        let before = keys.seal(ObjectKind::Pack, "").unwrap();
-        keys.rotate().unwrap();
+        let mut keys = Keys::generate([7; 16], &SystemRandom).unwrap();
+        let before = keys.seal(ObjectKind::Pack, "", &SystemRandom).unwrap();
+        keys.rotate(&SystemRandom).unwrap();
         let read = Keys::decode([7; 16], &keys.encode()).unwrap();
         assert_eq!(read.len(), 2);
         assert_eq!(read.content_id(b"x"), keys.content_id(b"x"), "names survive a rotation");
-        assert_ne!(read.content_id(b"x"), Keys::generate([7; 16]).unwrap().content_id(b"x"));
-        assert_eq!(read.seal(ObjectKind::Pack, "").unwrap().seal().key, 2);
+        assert_ne!(read.content_id(b"x"), Keys::generate([7; 16], &SystemRandom).unwrap().content_id(b"x"));
+        assert_eq!(read.seal(ObjectKind::Pack, "", &SystemRandom).unwrap().seal().key, 2);
         assert!(read.open(ObjectKind::Pack, "", before.seal()).is_ok());
         let later = Seal { key: 3, salt: [0; 16] };
         assert!(matches!(read.open(ObjectKind::Pack, "", later), Err(CodecError::NoSuchKey { key: 3, .. })));

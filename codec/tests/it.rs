@@ -4,6 +4,7 @@
 
 use pitr_codec::*;
 use pitr_format::{DecodeError, OwnerToken};
+use pitr_vfs::SystemRandom;
 use proptest::prelude::*;
 
 const OWNER: OwnerToken = OwnerToken([7; 16]);
@@ -23,7 +24,7 @@ fn object_for(
 ) -> Vec<u8> {
     let mut builder = ObjectBuilder::new(kind, OWNER, codec);
     if let Some(keys) = access.keys {
-        builder = builder.encrypted(keys.seal(kind, access.name).unwrap());
+        builder = builder.encrypted(keys.seal(kind, access.name, &SystemRandom).unwrap());
     }
     for (no, raw) in frames.iter().enumerate() {
         // Frames that are encoded in the object and frames that are encoded apart have the same
@@ -191,7 +192,7 @@ proptest! {
     fn encrypted_objects_round_trip_only_with_their_name_and_keys(
         codec in codecs(), frames in frames(), footer: Vec<u8>, name in "[a-z]{1,9}", at: prop::sample::Index,
     ) {
-        let (keys, others) = (Keys::generate([1; 16]).unwrap(), Keys::generate([1; 16]).unwrap());
+        let (keys, others) = (Keys::generate([1; 16], &SystemRandom).unwrap(), Keys::generate([1; 16], &SystemRandom).unwrap());
         let access = Access { keys: Some(&keys), name: &name };
         let bytes = object_for(access, ObjectKind::Log, codec, &frames, &footer);
         prop_assert_eq!(read_with(access, &bytes, ObjectKind::Log).unwrap(), (frames, footer));
@@ -213,7 +214,7 @@ proptest! {
 
 #[test]
 fn an_encrypted_frame_is_bound_to_its_place() {
-    let keys = Keys::generate([1; 16]).unwrap();
+    let keys = Keys::generate([1; 16], &SystemRandom).unwrap();
     let access = Access { keys: Some(&keys), name: "here" };
     let same = vec![vec![5; 500]; 2];
     let bytes = object_for(access, ObjectKind::Pack, Codec::None, &same, &[5; 500]);
@@ -249,7 +250,7 @@ fn an_encrypted_frame_is_bound_to_its_place() {
 
 #[test]
 fn unencrypted_objects_of_an_encrypted_repository_are_refused() {
-    let keys = Keys::generate([1; 16]).unwrap();
+    let keys = Keys::generate([1; 16], &SystemRandom).unwrap();
     let access = Access { keys: Some(&keys), name: "" };
     for kind in
         [ObjectKind::Pack, ObjectKind::Manifest, ObjectKind::Claim, ObjectKind::KeyRing, ObjectKind::Source]

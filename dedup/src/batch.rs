@@ -1,6 +1,6 @@
-//! Reading many chunks: few large requests, made ahead of the work on what they bring.
+//! Reading many chunks: a few large requests, ahead of the work on their chunks.
 
-use crate::index::{Location, PackAt};
+use crate::location::{Location, PackAt};
 use crate::store::decode_chunk;
 use crate::{ChunkId, ChunkIds, ChunkStore, Error, Result};
 use crossbeam_channel::bounded;
@@ -11,30 +11,31 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes between two wanted chunks of a pack that are read rather than asked for in two requests.
+/// Maximum gap between two wanted chunks of a pack that one request reads, bytes.
 const GAP_BYTES_MAX: u32 = 256 << 10;
-/// Most bytes of one request.
+/// Maximum size of a request, bytes.
 const REQUEST_BYTES_MAX: u32 = 4 << 20;
-/// Requests under way, and answers that wait for somebody to work on them.
+/// Number of requests in flight, and of answers that wait for a worker.
 const REQUESTS_MAX: usize = 4;
-/// Bytes of most chunks; for a longer one a thread's buffer grows.
+/// Size of most chunks, bytes. The buffer of a thread grows for a longer one.
 const RAW_BYTES: usize = 1 << 20;
 
 struct Wanted {
     place: usize,
     id: ChunkId,
-    /// Number of the pack, in the order in which packs are needed.
+    /// Number of the pack, in the order of first use.
     pack: usize,
     location: Location,
 }
 
 impl ChunkStore {
-    /// Reads many chunks and has `work` done on each by all threads: its place in `ids`, and its bytes, which it may
-    /// change. Packs are read in the order in which `ids` first needs them, each from front to back. Up to 32 MiB of
-    /// stored bytes are held at once, and a chunk for each thread.
+    /// Reads many chunks and calls `work` for each, in all threads, with its position in `ids` and
+    /// its bytes, which `work` may change. Packs are read in the order in which `ids` first needs
+    /// them, each from front to back. Memory: up to 32 MiB of stored bytes, and a chunk for each
+    /// thread.
     ///
     /// # Errors
-    /// As [`read`](Self::read); what `work` returns. After an error no more work is begun.
+    /// As [`read`](Self::read); errors of `work`. After an error no new work starts.
     pub fn read_each<E: From<Error> + Send>(
         &self,
         ids: &[ChunkId],
@@ -42,6 +43,9 @@ impl ChunkStore {
     ) -> Result<(), E> {
         let (wanted, packs) = self.in_order(ids)?;
         let (requests, names) = (requests(&wanted), self.ids());
+        if self.objects().env().spawn.is_inline() {
+            return self.read_inline(&wanted, &packs, &requests, &work);
+        }
         let (failed, stop, next) = (Mutex::new(None), AtomicBool::new(false), AtomicUsize::new(0));
         let fail = |error: E| {
             stop.store(true, Ordering::Relaxed);
@@ -63,7 +67,7 @@ impl ChunkStore {
                             Err(error) => return fail(error.into()),
                         };
                         if !sent {
-                            return; // all who work have died
+                            return; // all workers have panicked
                         }
                     }
                 });
@@ -73,7 +77,8 @@ impl ChunkStore {
                 let (to_do, packs, names, work) = (to_do.clone(), &packs, &names, &work);
                 let (stop, fail) = (&stop, &fail);
                 scope.spawn(move || {
-                    // These threads come and go, and what each freed the allocator would keep for the next.
+                    // These threads are short-lived, and the allocator would keep the memory that
+                    // each one frees.
                     let mut loan = self.buffers.lend(RAW_BYTES);
                     let raw = loan.buffer();
                     for (some, bytes) in to_do {
@@ -92,7 +97,27 @@ impl ChunkStore {
         failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// What is wanted in the order in which it is read, and its packs in the order in which they are needed.
+    /// As [`read_each`](Self::read_each), in the calling thread.
+    fn read_inline<E: From<Error>>(
+        &self,
+        wanted: &[Wanted],
+        packs: &[PackAt],
+        requests: &[Range<usize>],
+        work: &impl Fn(usize, &mut Buffer) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (names, mut raw) = (self.ids(), Buffer::default());
+        for request in requests {
+            let some = &wanted[request.clone()];
+            let bytes = self.fetch(some, packs)?;
+            for one in some {
+                decode(one, &names, (some, &bytes), &packs[one.pack], &mut raw)?;
+                work(one.place, &mut raw)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The wanted chunks in the order of reading, and their packs in the order of first use.
     fn in_order(&self, ids: &[ChunkId]) -> Result<(Vec<Wanted>, Vec<PackAt>)> {
         let (mut packs, mut numbers) = (Vec::new(), HashMap::new());
         let mut wanted = Vec::with_capacity(ids.len());
@@ -108,7 +133,7 @@ impl ChunkStore {
         Ok((wanted, packs))
     }
 
-    /// Reads chunks of one pack by one request.
+    /// Reads chunks of one pack with one request.
     fn fetch(&self, some: &[Wanted], packs: &[PackAt]) -> Result<Bytes> {
         let (Some(first), Some(last)) = (some.first(), some.last()) else { return Ok(Bytes::new()) };
         let start = u64::from(first.location.offset);
@@ -117,7 +142,7 @@ impl ChunkStore {
     }
 }
 
-/// Decodes one of the chunks that a request brought, in place of what `raw` holds.
+/// Decodes a chunk of a request into `raw`.
 fn decode(
     one: &Wanted,
     ids: &ChunkIds,
@@ -131,7 +156,7 @@ fn decode(
     decode_chunk(raw, ids, &one.id, pack, &one.location, stored)
 }
 
-/// Cuts what is wanted, in order, into ranges that are worth one request each.
+/// Divides the wanted chunks into ranges of one request each.
 fn requests(wanted: &[Wanted]) -> Vec<Range<usize>> {
     let mut requests: Vec<Range<usize>> = Vec::new();
     for (no, one) in wanted.iter().enumerate() {

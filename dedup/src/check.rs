@@ -1,16 +1,17 @@
-//! Looking at a whole pack for its faults.
+//! Checks of whole packs and index objects.
 
+use crate::index::packs_of;
 use crate::pack::PackFooter;
-use crate::store::packs_of;
 use crate::{ChunkIds, Error, Pieces, Result};
 use pitr_codec::{CodecError, ObjectKind};
 use pitr_objects::Objects;
 
-/// What is wrong with a pack that stands at `path` and is wholly at hand: the frames that are damaged, by number. Their
-/// stored bytes are compared with their SHA-256; with `deep` each is decoded, and what comes out with its chunk's id and sums.
+/// Checks the pack at `path`, which is in memory, and returns its damaged frames by number. The
+/// stored bytes of each frame are compared with their SHA-256. With `deep` each frame is decoded and
+/// compared with its chunk's id and sums.
 ///
 /// # Errors
-/// What is wrong with the pack as a whole; then none of its chunks can be trusted.
+/// A fault of the pack as a whole; then none of its chunks is reliable.
 pub fn check_pack(objects: &Objects, path: &str, whole: &[u8], deep: bool) -> Result<Vec<(u32, Error)>> {
     let index = objects.index_of(path, ObjectKind::Pack, whole)?;
     let footer = PackFooter::decode(path, &index)?;
@@ -20,7 +21,7 @@ pub fn check_pack(objects: &Objects, path: &str, whole: &[u8], deep: bool) -> Re
             return index.check_frame(whole, &index.frames[number]).map(|()| true);
         }
         let pieces = Pieces::of(&index.decode_frame(whole, number)?);
-        // The footer has ids and sums for each frame.
+        // The footer has an id and sums for each frame.
         let is_named = names.of_pieces(&pieces) == footer.ids[number];
         Ok(is_named && footer.sums(number).is_some_and(|sums| pieces.sums().eq(sums.iter().copied())))
     };
@@ -37,10 +38,10 @@ pub fn check_pack(objects: &Objects, path: &str, whole: &[u8], deep: bool) -> Re
     Ok(faults)
 }
 
-/// What is wrong with an index object that stands at `path` and is wholly at hand.
+/// Checks the index object at `path`, which is in memory.
 ///
 /// # Errors
-/// That.
+/// Its fault.
 pub fn check_index(objects: &Objects, path: &str, whole: &[u8]) -> Result<()> {
     packs_of(path, &objects.index_of(path, ObjectKind::PackIndex, whole)?).map(drop)
 }

@@ -1,14 +1,13 @@
-//! Which packs are needed, and making those that are not go away.
+//! Collection: how much of each pack is needed, and removing packs from the index.
 
-use crate::index::{is_index_path, put_index, take_full};
+use crate::index::{is_index_path, put_index, read_index, take_full};
 use crate::pack::Pack;
-use crate::store::read_index;
 use crate::{ChunkId, ChunkStore, Result, Written};
 use pitr_codec::{Codec, OBJECT_BYTES_MAX};
 use pitr_objects::layout::{INDEX, ObjectName};
 use std::collections::BTreeSet;
 
-/// The chunks of a store that are needed: a bit for each.
+/// The needed chunks of a store: one bit for each chunk.
 #[derive(Debug)]
 pub struct Marks {
     store: ChunkStore,
@@ -21,11 +20,11 @@ pub struct Marks {
 pub struct PackUse {
     /// Path of the pack.
     pub path: String,
-    /// Chunks that are read from it and needed.
+    /// Needed chunks that are read from it.
     pub live: u64,
     /// Their stored bytes.
     pub live_bytes: u64,
-    /// Stored bytes of the chunks that nobody needs, or that are read from another pack.
+    /// Stored bytes of chunks that are not needed, or that are read from another pack.
     pub dead_bytes: u64,
 }
 
@@ -42,11 +41,11 @@ impl Marks {
     }
 
     fn is_marked(&self, pack: u32, frame: u32) -> bool {
-        // Packs that were added since have no marks.
+        // Packs that were added later have no marks.
         self.packs.get(pack as usize).is_some_and(|words| words[frame as usize / 64] >> (frame % 64) & 1 == 1)
     }
 
-    /// How much of each pack that the index names is needed.
+    /// How much of each pack in the index is needed.
     ///
     /// # Errors
     /// [`Error::Died`](crate::Error::Died).
@@ -65,11 +64,11 @@ impl Marks {
         Ok(usage)
     }
 
-    /// Stores the chunks of these packs that are needed once more, in packs of their own, as few as will do, so that these are
+    /// Copies the needed chunks of these packs to as few new packs as possible. These packs are then
     /// not needed any more.
     ///
     /// # Errors
-    /// Those of reading and storing chunks.
+    /// Errors of reading and storing chunks.
     pub fn repack(&self, packs: &BTreeSet<String>, codec: Codec) -> Result<Written> {
         let (numbers, mut wanted, mut stored) = (self.numbers(packs)?, Vec::new(), 0);
         {
@@ -84,7 +83,7 @@ impl Marks {
         }
         wanted.sort_unstable();
         let ids: Vec<ChunkId> = wanted.into_iter().map(|(_, _, id)| id).collect();
-        // Of small packs come large ones: no more are filled side by side than will be full.
+        // Small packs become large ones: no more packs are open than will be full.
         let full = usize::try_from(stored / OBJECT_BYTES_MAX as u64).unwrap_or(usize::MAX);
         let writer = self.store.writer_replacing(numbers, codec, full.max(1));
         self.store.read_each(&ids, |_, raw| writer.put(raw).map(drop))?;
@@ -98,7 +97,7 @@ impl Marks {
 }
 
 impl ChunkStore {
-    /// Begins to find out which chunks are needed: none is so far.
+    /// Marks for the chunks of this store. None is marked yet.
     ///
     /// # Errors
     /// [`Error::Died`](crate::Error::Died).
@@ -108,17 +107,17 @@ impl ChunkStore {
         Ok(Marks { store: self.clone(), packs })
     }
 
-    /// Puts index objects without these packs beside those that name them, and returns the paths of the latter: once they
-    /// are deleted nobody finds the packs any more.
+    /// Puts copies without these packs of the index objects that list them, and returns the paths of
+    /// the old index objects. After those are deleted, no index object lists the packs.
     ///
     /// # Errors
-    /// Those of the repository; an index object that can't be read is named.
+    /// An unreadable index object; errors of the repository.
     pub fn index_without(&self, packs: &BTreeSet<String>) -> Result<Vec<String>> {
         let objects = self.objects();
         let goes = |pack: &Pack| packs.contains(&ObjectName::Pack(pack.digest).path());
         let (mut kept, mut old) = (Vec::new(), Vec::new());
-        // What a listing lacks another one may show (FAILURES 20): an index object that is forgotten here would go on
-        // naming packs that are gone.
+        // A listing may lack objects that another one shows (FAILURES 20). An index object that is
+        // missed here would go on listing deleted packs.
         let mut all = self.index()?.objects.clone();
         let listed = objects.list(INDEX)?.into_iter().map(|entry| entry.path);
         all.extend(listed.filter(|path| is_index_path(path)));

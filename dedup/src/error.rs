@@ -1,4 +1,4 @@
-//! What can go wrong with chunks.
+//! Errors of storing and reading chunks.
 
 use crate::ChunkId;
 use pitr_codec::CodecError;
@@ -17,77 +17,80 @@ pub enum Error {
     /// The repository's objects.
     #[error(transparent)]
     Objects(#[from] pitr_objects::Error),
-    /// No index knows the chunk.
-    #[error("chunk {id} is in no pack that the repository's index knows")]
+    /// No index object lists the chunk.
+    #[error("chunk {id} is in no pack of the repository's index")]
     Unknown {
         /// The chunk.
         id: ChunkId,
     },
-    /// The stored bytes of a chunk don't decode.
+    /// The stored bytes of a chunk can't be decoded.
     #[error("{pack}: chunk {id} is damaged: {source}")]
     Damaged {
         /// The chunk.
         id: ChunkId,
         /// Path of the pack that holds it.
         pack: String,
-        /// What is wrong.
+        /// The fault.
         source: CodecError,
     },
-    /// The stored bytes decode into something else.
-    #[error("{pack}: what stands in the place of chunk {id} is not that chunk")]
+    /// The stored bytes decode into another chunk.
+    #[error("{pack}: the content at the place of chunk {id} is not that chunk")]
     WrongContent {
         /// The chunk.
         id: ChunkId,
         /// Path of the pack that should hold it.
         pack: String,
     },
-    /// An index object doesn't parse.
+    /// An index object can't be decoded.
     #[error("{path}: {source}")]
     Index {
         /// The index object.
         path: String,
-        /// What is wrong.
+        /// The fault.
         source: DecodeError,
     },
-    /// An object stands under the name of another.
-    #[error("{path}: the object that stands there is another one")]
+    /// An object has the name of another one.
+    #[error("{path}: the object has the name of another one")]
     Renamed {
         /// The path.
         path: String,
     },
-    /// A chunk larger than a chunk may be.
-    #[error("a chunk of {bytes} bytes, the most is {most}")]
+    /// A chunk exceeds the limit.
+    #[error("a chunk of {bytes} bytes, the limit is {most}")]
     TooLarge {
         /// Its size.
         bytes: usize,
-        /// The largest allowed.
+        /// The limit.
         most: usize,
     },
-    /// A pack or an index could not be made.
+    /// A pack or an index object could not be encoded.
     #[error("chunks could not be packed: {0}")]
     Pack(#[source] CodecError),
-    /// A chunk was encoded and did not decode into itself: it was not stored.
-    #[error("chunk {id} does not decode into what was encoded: memory or processor cannot be trusted")]
+    /// An encoded chunk did not decode into the same bytes. It was not stored.
+    #[error("possible hardware fault: encoded chunk {id} failed verification and was not stored")]
     EncodedWrongly {
         /// The chunk.
         id: ChunkId,
     },
-    /// The repository could not be written to when its index was read, so nothing keeps what is relied on.
-    #[error("the repository can't be written to: no lease could be put")]
+    /// The repository was not writable when its index was read, so no lease protects its chunks.
+    #[error("the repository is not writable: no lease could be put")]
     NoLease,
-    /// The table of all chunks could not be made.
-    #[error("a table of the repository's chunks could not be made in the folder for temporary files: {0}")]
+    /// The table of all chunks could not be written.
+    #[error("the index of chunks could not be written to the folder for temporary files: {0}")]
     Table(#[source] std::io::Error),
-    /// The writer failed before: nothing more is taken.
+    /// The writer failed before and takes no more chunks.
     #[error("storing chunks failed before: {0}")]
     Failed(Arc<Error>),
-    /// The thread that writes packs ended without a word.
-    #[error("the thread that writes packs has died")]
+    /// A thread could not be started.
+    #[error("no thread for uploads could be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// A thread panicked.
+    #[error("a thread that stores or reads chunks has died")]
     Died,
 }
 
 impl Error {
-    /// What the error means.
+    /// The meaning of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -100,9 +103,11 @@ impl Error {
             | Error::Renamed { .. } => ErrorKind::Corrupt,
             Error::TooLarge { .. } => ErrorKind::Limit,
             Error::NoLease => ErrorKind::Denied,
-            Error::Pack(_) | Error::EncodedWrongly { .. } | Error::Table(_) | Error::Died => {
-                ErrorKind::Machine
-            }
+            Error::Pack(_)
+            | Error::EncodedWrongly { .. }
+            | Error::Table(_)
+            | Error::Thread(_)
+            | Error::Died => ErrorKind::Machine,
             Error::Failed(source) => source.kind(),
         }
     }

@@ -1,25 +1,23 @@
 //! The name of a chunk, and the sums of its pieces.
 //!
-//! A chunk is hashed once, piece by piece, and its name is the hash of its pieces' hashes (a tree of two levels, as
-//! Merkle's, CRYPTO '87). So whoever knows the sums of a stored chunk's pieces can tell which pieces of other bytes differ
-//! from it, without reading the chunk.
+//! A chunk is hashed once, piece by piece, and its name is the hash of its pieces' hashes (a Merkle
+//! tree of two levels, CRYPTO '87). So the sums of a stored chunk's pieces tell which pieces of
+//! other bytes differ from it, without reading the chunk.
 
+use crate::PIECE_BYTES;
 use crate::sha256::{self, HASH_BYTES};
 use pitr_codec::Keys;
 use std::fmt;
 use std::sync::Arc;
 
-/// Bytes of a piece; the last one of a chunk may be shorter.
-pub const PIECE_BYTES: usize = 4096;
-
-/// SHA-256 over a chunk's length and its pieces' SHA-256; their HMAC-SHA-256 in an encrypted repository.
+/// SHA-256 over a chunk's length and its pieces' SHA-256; HMAC-SHA-256 in an encrypted repository.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId([u8; 32]);
 
 impl ChunkId {
-    /// Bytes of an id.
+    /// Size of an id, bytes.
     pub const BYTES: usize = 32;
-    /// Names no chunk: what stands in the place of a chunk that is all zeros and not stored.
+    /// The id of no chunk. It replaces a chunk of zeros, which is not stored.
     pub const ZERO: ChunkId = ChunkId([0; 32]);
 
     /// The id of these bytes in a repository that is not encrypted.
@@ -28,7 +26,7 @@ impl ChunkId {
         Pieces::of(bytes).id()
     }
 
-    /// The id that was kept as these bytes.
+    /// The id with these bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         ChunkId(bytes)
@@ -43,7 +41,7 @@ impl ChunkId {
 
 impl fmt::Display for ChunkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -53,13 +51,14 @@ impl fmt::Debug for ChunkId {
     }
 }
 
-/// The front half of a piece's SHA-256. Two pieces of one sum are taken for equal: to find two such takes 2^64 hashes of
-/// whoever chooses both, and 2^128 of whoever chooses one.
+/// The first half of a piece's SHA-256. Two pieces with the same sum are treated as equal. An
+/// attacker who chooses both pieces needs 2^64 hashes to find such a pair; one who chooses only one
+/// piece needs 2^128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PieceSum([u8; 16]);
 
 impl PieceSum {
-    /// Bytes of a sum.
+    /// Size of a sum, bytes.
     pub const BYTES: usize = 16;
 
     /// The sum of these bytes, at most [`PIECE_BYTES`].
@@ -74,7 +73,7 @@ impl PieceSum {
         PieceSum(front[0]) // 32 bytes hold two
     }
 
-    /// The sum that was kept as these bytes.
+    /// The sum with these bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         PieceSum(bytes)
@@ -87,7 +86,7 @@ impl PieceSum {
     }
 }
 
-/// Bytes as they were hashed: from here their id and the sums of their pieces cost next to nothing.
+/// Hashed bytes. Their id and the sums of their pieces cost next to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pieces {
     /// The bytes' length, then the SHA-256 of each piece.
@@ -103,7 +102,7 @@ impl Pieces {
         Self::of_each(bytes, |_| {})
     }
 
-    /// Hashes bytes and shows each piece, while it is in the nearest cache.
+    /// Hashes bytes, and passes each piece to `see` while it is in the nearest cache.
     pub(crate) fn of_each(bytes: &[u8], mut see: impl FnMut(&[u8])) -> Self {
         let mut hashed = Vec::with_capacity(Self::LEN_BYTES + bytes.len().div_ceil(PIECE_BYTES) * HASH_BYTES);
         hashed.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
@@ -126,11 +125,7 @@ impl Pieces {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Gives chunks their ids: keyed, if the repository is encrypted.
+/// Computes the ids of chunks, keyed if the repository is encrypted.
 #[derive(Debug, Clone, Default)]
 pub struct ChunkIds(Option<Arc<Keys>>);
 
@@ -145,7 +140,7 @@ impl ChunkIds {
         self.of_pieces(&Pieces::of(bytes))
     }
 
-    /// The id of bytes that were hashed already.
+    /// The id of hashed bytes.
     #[must_use]
     pub fn of_pieces(&self, pieces: &Pieces) -> ChunkId {
         match &self.0 {
@@ -161,7 +156,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     #[test]
-    fn names_of_version_1_stay_as_they_are() {
+    fn names_of_version_1_do_not_change() {
         // docs/format/pack.md; a change of this is a change of the format.
         let bytes: Vec<u8> = (0..5000u32).map(|n| n as u8).collect();
         let hash = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
@@ -175,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_and_what_they_are_hashed_to_are_told_apart() {
+    fn pieces_and_their_hashes_have_different_ids() {
         let whole = vec![7; 3 * PIECE_BYTES];
         let ids = ChunkIds::default();
         let hashed = Pieces::of(&whole);

@@ -1,27 +1,30 @@
-//! Where chunks lie: the index objects, and all of them together.
+//! The index of chunks: index objects, and the index of all packs.
 //!
-//! An index object (`docs/format/index.md`) has no frames; its footer holds `packs varint`, then for each pack `digest 32, key
-//! varint`, `salt 16` if the key is not 0, `chunks varint`, then for each chunk `id 32, stored length varint, raw length
-//! varint`. Offsets follow from the lengths.
+//! An index object (`docs/format/index.md`) has no frames. Its footer holds `packs varint`, then for
+//! each pack `digest 32, key varint`, `salt 16` if the key is not 0, `chunks varint`, then for each
+//! chunk `id 32, stored length varint, raw length varint`. Offsets follow from the lengths.
 
-use crate::grown::Grown;
+use crate::location::{Location, PackAt, PackState};
+use crate::memtable::IndexMemtable;
 use crate::pack::{Pack, PackedChunk, put_named};
 use crate::table::{Table, TableBuilder};
 use crate::{CHUNK_BYTES_MAX, ChunkId, Error, Result};
 use pitr_codec::{
-    Codec, Digest, FRAME_HEADER_BYTES, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectCipher, ObjectKind, Seal,
+    Codec, Digest, FRAME_HEADER_BYTES, HEADER_BYTES, OBJECT_BYTES_LIMIT, ObjectIndex, ObjectKind, Seal,
 };
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::Objects;
 use pitr_objects::layout::ObjectName;
+use pitr_vfs::Env;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 
-/// Chunks after which another index object is begun. Each is read and decoded as a whole, several at once: this many take
-/// 37 KB, and as much again decoded. Of a terabyte in chunks of a mebibyte there are a thousand.
+/// Maximum number of chunks in an index object. Each is read and decoded as a whole, several in
+/// parallel: this many chunks take 37 KB, and as much again decoded. A terabyte in chunks of a
+/// mebibyte has a thousand index objects.
 const CHUNKS_MAX: usize = 1 << 10;
-/// Fewest bytes of a chunk in an index.
+/// Minimum size of a chunk's entry, bytes.
 const CHUNK_BYTES_MIN: usize = ChunkId::BYTES + 2;
 
 /// False for foreign files in the folder of the index objects.
@@ -29,8 +32,8 @@ pub(crate) fn is_index_path(path: &str) -> bool {
     matches!(ObjectName::parse(path), Some(ObjectName::PackIndex(_)))
 }
 
-/// Puts an index object that names these packs, if there are some, and returns its bytes. It is not compressed: nearly all of it
-/// is hashes.
+/// Puts an index object that lists these packs, and returns its size in bytes; 0 for no packs. It is
+/// not compressed: nearly all of it is hashes.
 pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, packs: &[Pack]) -> Result<u64> {
     if packs.is_empty() {
         return Ok(0);
@@ -42,7 +45,7 @@ pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, packs: &[Pack]) ->
     Ok(stored)
 }
 
-/// Takes as many of the packs as fill one index object, at least one; `None` if all of them leave room in it.
+/// Takes the packs that fill one index object, at least one; `None` if all of them leave space in it.
 pub(crate) fn take_full(packs: &mut Vec<Pack>) -> Option<Vec<Pack>> {
     let mut chunks = 0;
     let fits = packs.iter().take_while(|pack| {
@@ -70,8 +73,21 @@ fn encode(packs: &[Pack]) -> Vec<u8> {
     out
 }
 
-/// Reads the footer of an index object.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Pack>, DecodeError> {
+/// Reads an index object.
+pub(crate) fn read_index(objects: &Objects, path: &str) -> Result<Vec<Pack>> {
+    packs_of(path, &objects.index(path, ObjectKind::PackIndex)?)
+}
+
+/// The packs that the index object at `path` lists.
+pub(crate) fn packs_of(path: &str, index: &ObjectIndex) -> Result<Vec<Pack>> {
+    if path != ObjectName::PackIndex(index.digest).path() {
+        return Err(Error::Renamed { path: path.to_owned() });
+    }
+    decode(&index.footer).map_err(|source| Error::Index { path: path.to_owned(), source })
+}
+
+/// Decodes the footer of an index object.
+fn decode(bytes: &[u8]) -> Result<Vec<Pack>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let packs = reader.count(32 + 2, "packs of an index")?;
     let packs = (0..packs).map(|_| decode_pack(&mut reader)).collect::<Result<_, _>>()?;
@@ -109,59 +125,35 @@ fn bounded(reader: &mut Reader<'_>, most: usize, what: &'static str) -> Result<u
     u32::try_from(value).ok().filter(|n| *n as usize <= most).ok_or(DecodeError::Range { what, value })
 }
 
-/// Where a chunk lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Location {
-    /// Number of the pack in the index.
-    pub(crate) pack: u32,
-    /// Number of its frame in the pack.
-    pub(crate) frame: u32,
-    pub(crate) offset: u32,
-    pub(crate) stored_len: u32,
-    pub(crate) raw_len: u32,
-    pub(crate) standing: Standing,
-}
-
-/// Whether a pack may be relied on. Of a chunk that is in several packs the best one counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Standing {
-    /// It stays as long as the lease.
-    Stays,
-    /// It is condemned: it may be gone once this writer has published what relies on it.
-    Condemned,
-    /// It is not there, although an index object names it: one of a writer whose lease had lapsed before it put that, or
-    /// one that was deleted by hand.
-    Gone,
-}
-
-/// What is known of all packs: those that were there when it was read, and those that were added since.
-#[derive(Debug, Default)]
+/// The index of all packs: packs of the index objects, and packs that were added later.
+#[derive(Debug)]
 pub(crate) struct Index {
     /// The index objects that were read.
     pub(crate) objects: BTreeSet<String>,
     packs: Vec<IndexedPack>,
-    /// Those of `packs`: two index objects may name the same one.
+    /// Digests of `packs`: two index objects may list the same pack.
     known: HashSet<Digest>,
+    /// Chunks of the index objects.
     read: Table,
-    /// Chunks that were not in there, or only in packs that do not stay.
-    added: Grown,
+    /// Chunks that are not in `read`, or only in packs that are not kept.
+    added: IndexMemtable,
 }
 
-/// Reads packs into an [`Index`].
+/// Collects the packs of index objects into an [`Index`].
 pub(crate) struct IndexBuilder {
     index: Index,
     table: TableBuilder,
 }
 
 impl IndexBuilder {
-    pub(crate) fn new() -> Self {
-        IndexBuilder { index: Index::default(), table: TableBuilder::new() }
+    pub(crate) fn new(env: &Env) -> Self {
+        IndexBuilder { index: Index::new(env), table: TableBuilder::new(env) }
     }
 
-    /// A chunk of a pack that does not stay and that is in another one too is read from there.
-    pub(crate) fn add(&mut self, pack: &Pack, standing: Standing) -> Result<()> {
+    /// Adds a pack. A chunk of several packs is read from the one with the best state.
+    pub(crate) fn add(&mut self, pack: &Pack, state: PackState) -> Result<()> {
         let IndexBuilder { index, table } = self;
-        index.each_of(pack, |_, id, at| table.add(id, &Location { standing, ..at }))
+        index.each_chunk(pack, |_, id, at| table.add(id, &Location { state, ..at }))
     }
 
     pub(crate) fn finish(self, objects: BTreeSet<String>) -> Result<Index> {
@@ -182,7 +174,18 @@ struct IndexedPack {
 }
 
 impl Index {
-    /// Chunks of each pack.
+    /// An empty index.
+    pub(crate) fn new(env: &Env) -> Self {
+        Index {
+            objects: BTreeSet::new(),
+            packs: Vec::new(),
+            known: HashSet::new(),
+            read: Table::default(),
+            added: IndexMemtable::new(env.clone()),
+        }
+    }
+
+    /// Number of chunks of each pack.
     pub(crate) fn chunks_of_packs(&self) -> Vec<u32> {
         self.packs.iter().map(|pack| pack.chunks).collect()
     }
@@ -192,23 +195,23 @@ impl Index {
         self.packs.iter().map(|pack| pack.stored).collect()
     }
 
-    /// Every chunk, and where it is read from.
+    /// All chunks and their places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ChunkId, Location)> {
-        let read = self.read.iter().map(|(id, at)| (id, self.rather(&id, at)));
+        let read = self.read.iter().map(|(id, at)| (id, self.prefer_kept(&id, at)));
         read.chain(self.added.iter().filter(|(id, _)| self.read.get(id).is_none()))
     }
 
     /// Adds a pack of this process.
     pub(crate) fn add(&mut self, pack: &Pack) -> Result<()> {
-        // A chunk in two packs is read from the first: both are good.
-        self.each_of(pack, |index, id, at| match index.get(id) {
-            Some(first) if first.standing == Standing::Stays => Ok(()),
+        // A chunk in two kept packs is read from the first.
+        self.each_chunk(pack, |index, id, at| match index.get(id) {
+            Some(first) if first.state == PackState::Kept => Ok(()),
             _ => index.added.add(id, at),
         })
     }
 
-    /// Takes a pack that is not known yet, and hands out its chunks.
-    fn each_of(
+    /// Adds a pack that is not known yet, and passes its chunks to `take`.
+    fn each_chunk(
         &mut self,
         pack: &Pack,
         mut take: impl FnMut(&mut Self, &ChunkId, Location) -> io::Result<()>,
@@ -216,15 +219,15 @@ impl Index {
         if !self.known.insert(pack.digest) {
             return Ok(());
         }
-        let no = self.packs.len() as u32; // a pack takes an object: nobody has two thousand million of them
+        let no = self.packs.len() as u32; // no repository has two thousand million packs
         let chunks = pack.chunks.len() as u32; // a pack is at most 16 MiB
         let stored = pack.chunks.iter().map(|chunk| u64::from(chunk.stored_len)).sum();
         self.packs.push(IndexedPack { digest: pack.digest, seal: pack.seal, chunks, stored });
         let mut offset = HEADER_BYTES as u32;
         for (frame, chunk) in (0..).zip(&pack.chunks) {
             let PackedChunk { id, stored_len, raw_len } = *chunk;
-            let standing = Standing::Stays;
-            take(self, &id, Location { pack: no, frame, offset, stored_len, raw_len, standing })
+            let state = PackState::Kept;
+            take(self, &id, Location { pack: no, frame, offset, stored_len, raw_len, state })
                 .map_err(Error::Table)?;
             offset += stored_len; // bounded by OBJECT_BYTES_LIMIT when decoded or built
         }
@@ -233,14 +236,14 @@ impl Index {
 
     pub(crate) fn get(&self, id: &ChunkId) -> Option<Location> {
         match self.read.get(id) {
-            Some(at) => Some(self.rather(id, at)),
+            Some(at) => Some(self.prefer_kept(id, at)),
             None => self.added.get(id),
         }
     }
 
-    /// Where a chunk is read from that lay there when the index was read.
-    fn rather(&self, id: &ChunkId, at: Location) -> Location {
-        if at.standing == Standing::Stays { at } else { self.added.get(id).unwrap_or(at) }
+    /// The place of a chunk of the index objects: a later pack, unless this one is kept.
+    fn prefer_kept(&self, id: &ChunkId, at: Location) -> Location {
+        if at.state == PackState::Kept { at } else { self.added.get(id).unwrap_or(at) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -251,20 +254,13 @@ impl Index {
         self.packs.iter().map(|pack| ObjectName::Pack(pack.digest).path()).collect()
     }
 
-    /// The pack that holds it, as it is read.
+    /// The pack of a location, for reading.
     pub(crate) fn pack(&self, location: &Location, objects: &Objects) -> Result<PackAt> {
         let IndexedPack { digest, seal, .. } = &self.packs[location.pack as usize]; // locations come from this index
         let path = ObjectName::Pack(*digest).path();
         let cipher = objects.cipher(&path, ObjectKind::Pack, *seal)?;
         Ok(PackAt { path, cipher })
     }
-}
-
-/// A pack to read from.
-#[derive(Debug, Clone)]
-pub(crate) struct PackAt {
-    pub(crate) path: String,
-    pub(crate) cipher: Option<ObjectCipher>,
 }
 
 #[cfg(test)]
@@ -292,7 +288,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn indexes_come_back(packs in packs()) {
+        fn indexes_round_trip(packs in packs()) {
             prop_assert_eq!(decode(&encode(&packs)).unwrap(), packs);
         }
 
@@ -311,24 +307,24 @@ mod tests {
         assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 4, 1)])).is_ok());
         assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 2, 1)])).is_err());
         assert!(decode(&with(vec![chunk(100, CHUNK_BYTES_MAX as u32 + 1)])).is_err());
-        // Two frames at one place, of which the one behind ends first.
+        // Two frames at one offset, and the second ends first.
         assert!(decode(&with(vec![chunk(0, 1), chunk(100, 1)])).is_err());
     }
 
     #[test]
-    fn a_pack_that_two_index_objects_name_is_one() {
-        // FAILURES 23: a collection died between an index object and the one that it replaces. Counted twice, the second one
-        // would be a pack without a chunk that is needed.
+    fn a_pack_in_two_index_objects_is_one() {
+        // FAILURES 23: a collection died between two index objects, of which the second replaces
+        // the first. Counted twice, the second pack would have no needed chunk.
         let chunk = PackedChunk { id: ChunkId::from_bytes([9; 32]), stored_len: 300, raw_len: 5 };
         let pack = Pack { digest: [7; 32], seal: None, chunks: vec![chunk] };
-        let mut index = Index::default();
+        let mut index = Index::new(&Env::system());
         index.add(&pack).unwrap();
         index.add(&pack).unwrap();
         assert_eq!((index.pack_paths().len(), index.len()), (1, 1));
     }
 
     #[test]
-    fn what_is_condemned_is_read_from_where_it_is_stored_anew() {
+    fn a_condemned_chunk_is_read_from_its_new_pack() {
         // FAILURES 19
         let chunk = |n| PackedChunk { id: ChunkId::from_bytes([n; 32]), stored_len: 300, raw_len: 5 };
         let pack = |digest, chunks: &[u8]| Pack {
@@ -336,18 +332,17 @@ mod tests {
             seal: None,
             chunks: chunks.iter().map(|n| chunk(*n)).collect(),
         };
-        let mut builder = IndexBuilder::new();
-        builder.add(&pack(1, &[1, 2]), Standing::Condemned).unwrap();
-        builder.add(&pack(2, &[3]), Standing::Stays).unwrap();
+        let mut builder = IndexBuilder::new(&Env::system());
+        builder.add(&pack(1, &[1, 2]), PackState::Condemned).unwrap();
+        builder.add(&pack(2, &[3]), PackState::Kept).unwrap();
         let mut index = builder.finish(BTreeSet::new()).unwrap();
         index.add(&pack(3, &[2, 3, 4])).unwrap();
         index.add(&pack(4, &[2, 4])).unwrap();
-        let place = |n| index.get(&chunk(n).id).map(|at| (at.pack, at.standing));
-        let (stays, condemned) = (Standing::Stays, Standing::Condemned);
-        let places = [(1, (0, condemned)), (2, (2, stays)), (3, (1, stays)), (4, (2, stays))];
+        let place = |n| index.get(&chunk(n).id).map(|at| (at.pack, at.state));
+        let (kept, condemned) = (PackState::Kept, PackState::Condemned);
+        let places = [(1, (0, condemned)), (2, (2, kept)), (3, (1, kept)), (4, (2, kept))];
         places.iter().for_each(|(n, at)| assert_eq!(place(*n), Some(*at), "{n}"));
-        let mut all: Vec<_> =
-            index.iter().map(|(id, at)| (id.as_bytes()[0], (at.pack, at.standing))).collect();
+        let mut all: Vec<_> = index.iter().map(|(id, at)| (id.as_bytes()[0], (at.pack, at.state))).collect();
         all.sort_unstable();
         assert_eq!(all, places);
         assert_eq!(index.len(), 4);
@@ -372,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_version_1_stay_as_they_are() {
+    fn the_bytes_of_version_1_do_not_change() {
         // docs/format/index.md; a change of this is a change of the format.
         let chunk = PackedChunk { id: ChunkId::from_bytes([9; 32]), stored_len: 300, raw_len: 5 };
         let rest = [&[1][..], &[9; 32], &[0xac, 0x02, 5]].concat();

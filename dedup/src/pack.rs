@@ -1,4 +1,4 @@
-//! A pack: chunks as the frames of one object, their ids and the sums of their pieces in its footer.
+//! A pack: chunks as frames of one object, with their ids and piece sums in the footer.
 
 use crate::{ChunkId, ChunkIds, Error, PIECE_BYTES, PieceSum, Pieces, Result};
 use pitr_codec::{
@@ -10,17 +10,17 @@ use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::layout::ObjectName;
 use pitr_objects::{Bytes, Objects};
 
-/// Bytes of footer that each chunk costs besides the sums of its pieces: its line in the frame table and its id.
+/// Bytes in the footer for each chunk besides its piece sums: an entry in the frame table and an id.
 const FOOTER_BYTES_PER_CHUNK: usize = 40 + ChunkId::BYTES;
-/// Most bytes that a frame takes besides what it holds: its header, and a tag if it is encrypted.
+/// Maximum bytes of a frame besides its content: a header, and a tag if it is encrypted.
 const AROUND_FRAME_BYTES: usize = FRAME_HEADER_BYTES + 16;
-/// Room of a pack's buffer: a pack, and behind its frames some for a codec to work in. Only what is written takes memory. The rest
-/// makes the buffer so large that an allocator gives it back to the system when it is freed; smaller ones glibc keeps (below
-/// 32 MiB, for each thread), and a watcher takes snapshots for months.
+/// Capacity of a pack's buffer: a pack, and space for a codec after its frames. Only written pages
+/// take memory. The rest makes the buffer so large that the allocator returns it to the system on
+/// free. glibc keeps buffers below 32 MiB, for each thread, and a watcher takes snapshots for months.
 const ROOM_BYTES: usize = OBJECT_BYTES_MAX + (20 << 20);
 
-/// A chunk's name, the sums of its pieces, and a checksum taken with them: cheaper than hashing once more, it tells later
-/// whether the bytes are still those that were named.
+/// A chunk's name, its piece sums, and a checksum that was computed with them. The checksum tells
+/// later, cheaper than another hash, whether the bytes have changed since.
 #[derive(Debug, Clone)]
 pub(crate) struct Name {
     pub(crate) id: ChunkId,
@@ -36,7 +36,7 @@ impl Name {
     }
 }
 
-/// A chunk's line in a pack: chunks lie back to back, in order.
+/// The entry of a chunk in a pack. Chunks are contiguous and in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PackedChunk {
     pub(crate) id: ChunkId,
@@ -45,7 +45,7 @@ pub(crate) struct PackedChunk {
     pub(crate) raw_len: u32,
 }
 
-/// A pack that was put.
+/// A stored pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pack {
     pub(crate) digest: Digest,
@@ -58,12 +58,12 @@ pub(crate) struct Pack {
 pub(crate) struct OpenPack {
     builder: ObjectBuilder,
     chunks: Vec<PackedChunk>,
-    /// Of the pieces of all chunks, one behind the other.
+    /// Piece sums of all chunks.
     sums: Vec<u8>,
 }
 
 impl OpenPack {
-    /// In a buffer that served an earlier pack, or in a new one.
+    /// Uses the buffer of an earlier pack, or a new one.
     pub(crate) fn new(
         objects: &Objects,
         owner: OwnerToken,
@@ -75,7 +75,7 @@ impl OpenPack {
         Ok(OpenPack { builder: builder.within(buffer), chunks: Vec::new(), sums: Vec::new() })
     }
 
-    /// True if the pack is empty, or stays within its bounds even if a chunk of this length does not get smaller.
+    /// True if the pack is empty, or if a chunk of this length fits even if it does not compress.
     pub(crate) fn takes(&self, raw_len: usize) -> bool {
         let chunks = (self.chunks.len() + 1) * FOOTER_BYTES_PER_CHUNK;
         let sums = self.sums.len() + raw_len.div_ceil(PIECE_BYTES) * PieceSum::BYTES;
@@ -83,8 +83,8 @@ impl OpenPack {
         self.builder.is_empty() || self.builder.len() + raw_len + around <= OBJECT_BYTES_MAX
     }
 
-    /// Packs a chunk: a frame that is known to decode into the bytes that were named. After an error the pack is not to
-    /// be put.
+    /// Adds a chunk as a frame that is known to decode into the named bytes. After an error the pack
+    /// must not be put.
     pub(crate) fn append(&mut self, name: &Name, raw: &[u8], codec: Codec) -> Result<()> {
         let id = name.id;
         let frame = self.builder.append_named(codec, raw, name.crc).map_err(|source| match source {
@@ -101,7 +101,7 @@ impl OpenPack {
         self.chunks.is_empty()
     }
 
-    /// Puts the pack, compared once more with its frame table.
+    /// Compares the pack with its frame table once more, and puts it.
     pub(crate) fn put(self, objects: &Objects) -> Result<Stored> {
         let seal = self.builder.seal();
         let mut footer = Vec::with_capacity(self.chunks.len() * ChunkId::BYTES + self.sums.len());
@@ -116,26 +116,26 @@ impl OpenPack {
     }
 }
 
-/// A pack that was put.
+/// A stored pack and its buffer.
 pub(crate) struct Stored {
     pub(crate) pack: Pack,
-    /// Bytes that it takes.
+    /// Size of the object, bytes.
     pub(crate) stored: u64,
-    /// What it stood in, if nobody looks at it any more.
+    /// The buffer, if nothing refers to it any more.
     pub(crate) buffer: Option<Vec<u8>>,
 }
 
-/// What a pack's footer says of its chunks.
+/// The footer of a pack: the ids and piece sums of its chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PackFooter {
     pub(crate) ids: Vec<ChunkId>,
     sums: Vec<PieceSum>,
-    /// Where the sums of each chunk end.
+    /// The end of the sums of each chunk.
     ends: Vec<usize>,
 }
 
 impl PackFooter {
-    /// Reads the footer of a pack that stands at `path`.
+    /// Decodes the footer of the pack at `path`.
     pub(crate) fn decode(path: &str, index: &ObjectIndex) -> Result<Self> {
         if ObjectName::Pack(index.digest).path() != path {
             return Err(Error::Renamed { path: path.to_owned() });
@@ -166,19 +166,19 @@ impl PackFooter {
         })
     }
 
-    /// The sums of the pieces of a chunk, by the number of its frame.
+    /// The piece sums of a chunk, by the number of its frame.
     pub(crate) fn sums(&self, frame: usize) -> Option<&[PieceSum]> {
         let begin = frame.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
         self.sums.get(begin..*self.ends.get(frame)?)
     }
 
-    /// Bytes that it takes in memory, about.
+    /// Approximate size in memory, bytes.
     pub(crate) fn weight(&self) -> usize {
         self.sums.len() * PieceSum::BYTES + self.ids.len() * (ChunkId::BYTES + size_of::<usize>())
     }
 }
 
-/// Puts a container under a name made from its digest, after a last look at it.
+/// Checks a container once more and puts it under a name with its digest.
 pub(crate) fn put_named(
     objects: &Objects,
     bytes: Bytes,
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_changes_under_a_chunk_is_caught() {
+    fn a_chunk_that_changes_in_memory_is_refused() {
         // FAILURES 30
         let objects = Objects::memory().unwrap();
         let mut raw = vec![5; 10_000];
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_stays_within_its_bounds_whatever_the_chunk() {
+    fn a_pack_stays_within_its_limit_for_incompressible_chunks() {
         let objects = Objects::memory().unwrap();
         let mut noise = vec![0; 1 << 20];
         fill_with_noise(&mut noise);
@@ -234,7 +234,7 @@ mod tests {
             let index = objects.index_of("", ObjectKind::Pack, &builder.finish(payload).unwrap()).unwrap();
             PackFooter::decode(&ObjectName::Pack(index.digest).path(), &index)
         };
-        // An id, and the sums of two pieces.
+        // An id and two piece sums.
         assert!(footer_of(&[7; 32 + 2 * 16]).is_ok());
         for len in [0, 31, 32, 48, 32 + 31, 32 + 33, 32 + 3 * 16] {
             assert!(matches!(footer_of(&vec![7; len]), Err(Error::Index { .. })), "{len}");
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_a_pack_that_was_put_comes_back() {
+    fn the_buffer_of_a_stored_pack_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let objects = Objects::create_local(folder.path()).unwrap();
         let mut pack = OpenPack::new(&objects, objects.owner(), Codec::None, None).unwrap();

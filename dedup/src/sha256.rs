@@ -1,10 +1,11 @@
 //! SHA-256 of pieces, sixteen or four at a time.
 //!
-//! In one message each round waits for the one before; messages that have nothing to do with each other need not wait for each
-//! other (the method is that of Gueron and Krasnov, *Simultaneous Hashing of Multiple Messages*, 2012; the function
-//! FIPS 180-4's). With AVX-512 sixteen messages have a word each in every register, and one instruction is a step of all. With
-//! the instructions for SHA-256, which give a round every four cycles or so and could give one every other, four messages
-//! keep these busy. Where a processor has neither, and for what is left over, `sha2` hashes; the hashes are the same.
+//! Within one message each round waits for the previous round. Independent messages do not wait for
+//! each other (Gueron and Krasnov, *Simultaneous Hashing of Multiple Messages*, 2012; the function is
+//! that of FIPS 180-4). With AVX-512, every register has one word of each of sixteen messages, and
+//! one instruction advances all. The instructions for SHA-256 have a latency of about four cycles and
+//! could start one every two, so four messages keep them busy. On other processors, and for the
+//! remaining pieces, `sha2` computes the same hashes.
 
 #[cfg(target_arch = "x86_64")]
 mod fips;
@@ -16,13 +17,13 @@ mod sixteen;
 use crate::PIECE_BYTES;
 use sha2::{Digest, Sha256};
 
-/// Bytes of a hash.
+/// Size of a hash, bytes.
 pub(crate) const HASH_BYTES: usize = 32;
 
 type Hash = [u8; HASH_BYTES];
 type Piece = [u8; PIECE_BYTES];
 
-/// Hands out each piece of `bytes` with its hash, in order; the last one may be shorter.
+/// Passes each piece of `bytes` with its hash to `take`, in order. The last one may be shorter.
 pub(crate) fn each_piece(bytes: &[u8], mut take: impl FnMut(&[u8], Hash)) {
     let (pieces, last) = bytes.as_chunks::<PIECE_BYTES>();
     let others = each_of_many(pieces, |pieces, hashes| {
@@ -38,13 +39,13 @@ pub(crate) fn of(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
 }
 
-/// Hashes pieces several at a time, as far as the processor can and there are enough of them, and returns the others.
+/// Hashes several pieces at a time if the processor can, and returns the remaining pieces.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "functions for some processors")]
 fn each_of_many(mut pieces: &[Piece], mut take: impl FnMut(&[Piece], &[Hash])) -> &[Piece] {
     if sixteen::is_there() {
         while let Some((some, rest)) = pieces.split_first_chunk() {
-            // SAFETY: this processor has what the function was compiled for.
+            // SAFETY: this processor has the instructions of the function.
             take(some, &unsafe { sixteen::of_sixteen(some) });
             pieces = rest;
         }
@@ -70,7 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whoever hashes, the hashes are SHA-256.
+        /// Every implementation computes SHA-256.
         #[test]
         fn each_piece_has_its_hash(len in 0..40 * PIECE_BYTES, seed in any::<u64>()) {
             let mut state = seed;

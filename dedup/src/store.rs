@@ -1,9 +1,10 @@
-//! Finding and reading chunks.
+//! The chunk store: opening, finding and reading chunks.
 
-use crate::index::{Index, IndexBuilder, Location, PackAt, Standing, decode, is_index_path};
+use crate::index::{Index, IndexBuilder, is_index_path, read_index};
+use crate::location::{Location, PackAt, PackState};
 use crate::pack::Pack;
-use crate::{ChunkId, ChunkIds, ChunkWriter, Error, Result};
-use pitr_codec::{Codec, ObjectIndex, ObjectKind, Sealed, decode_frame_exactly};
+use crate::{ChunkId, ChunkIds, Error, Result};
+use pitr_codec::{Sealed, decode_frame_exactly};
 use pitr_objects::layout::{CONDEMNED, INDEX, ObjectName, PACKS};
 use pitr_objects::{Entry, ErrorKind, Lease, Objects};
 use pitr_vfs::Buffers;
@@ -12,48 +13,49 @@ use std::collections::BTreeSet;
 use std::ops::DerefMut;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-/// An index object, and what is wrong with it.
+/// Path of an unreadable object, and its error.
 pub type Damage = (String, Error);
 
-/// Attempts to read an index of which objects are replaced meanwhile.
+/// Attempts to read an index whose objects are replaced at the same time.
 const OPEN_ATTEMPTS: u32 = 5;
 
-/// Index objects that are read and decoded at once.
+/// Number of index objects that are read and decoded in parallel.
 const INDEXES_AT_ONCE: usize = 4;
 
-/// The chunks of a repository; clones share one index and one lease, under which nothing of it is deleted.
+/// The chunks of a repository. Clones share one index and one lease, which protects the chunks.
 #[derive(Debug, Clone)]
 pub struct ChunkStore {
     objects: Objects,
     index: Arc<RwLock<Index>>,
-    /// `None` in a repository that can't be written to.
+    /// `None` if the repository is not writable.
     lease: Option<Arc<Lease>>,
-    /// What threads that read many chunks decode them into.
+    /// Buffers of threads that read many chunks.
     pub(crate) buffers: Buffers,
 }
 
 impl ChunkStore {
-    /// Takes a lease and reads the index of all packs. A repository that can't be written to is read without a lease:
-    /// somebody else may prune it meanwhile.
+    /// Takes a lease and reads the index of all packs. If the repository is not writable, there is no
+    /// lease, and a prune may delete chunks at the same time.
     ///
     /// # Errors
-    /// Those of the repository; an index object that can't be read is named.
+    /// An unreadable index object; errors of the repository.
     pub fn open(objects: Objects) -> Result<Self> {
-        let (store, damaged) = Self::open_what_is_sound(objects)?;
+        let (store, damaged) = Self::open_readable(objects)?;
         damaged.into_iter().next().map_or(Ok(store), |(_, error)| Err(error))
     }
 
-    /// As [`open`](Self::open), as far as index objects and lists of what is condemned are sound; the others come with what is
-    /// wrong with them. It is for who reads: what is condemned by a list that can't be read may be relied on in error.
+    /// Like [`open`](Self::open), but skips unreadable index objects and condemnations, and returns
+    /// their errors. Only for readers: a writer could rely on a pack that an unreadable condemnation
+    /// lists.
     ///
     /// # Errors
-    /// Those of the listing, and of a repository that does not answer.
-    pub fn open_what_is_sound(objects: Objects) -> Result<(Self, Vec<Damage>)> {
+    /// Errors of the listing, and of an unreachable repository.
+    pub fn open_readable(objects: Objects) -> Result<(Self, Vec<Damage>)> {
         let lease = objects.lease_to_read()?.map(Arc::new);
         Self::open_under(objects, lease)
     }
 
-    /// Reads the index under a lease that is held already, in whatever role.
+    /// Reads the index under an existing lease of any role.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -63,24 +65,23 @@ impl ChunkStore {
     }
 
     fn open_under(objects: Objects, lease: Option<Arc<Lease>>) -> Result<(Self, Vec<Damage>)> {
-        // Before the index: what is condemned later is deleted only after our lease.
+        // Read before the index: objects that are condemned later are deleted only after our lease.
         let (condemned, unreadable) = match objects.condemned() {
             Err(error) if error.kind().is_of_one_object() => (BTreeSet::new(), Some(error)),
             other => (other?, None),
         };
-        let there = objects.list(PACKS)?;
-        let standing = |path: &String| {
+        let listed = objects.list(PACKS)?;
+        let state = |path: &String| {
+            let is_listed = listed.binary_search_by(|entry| entry.path.cmp(path)).is_ok();
             // It may have been put since the listing.
-            Ok::<_, Error>(
-                match there.binary_search_by(|entry| entry.path.cmp(path)).is_ok() || objects.exists(path)? {
-                    false => Standing::Gone,
-                    true if condemned.contains(path) => Standing::Condemned,
-                    true => Standing::Stays,
-                },
-            )
+            Ok::<_, Error>(match is_listed || objects.exists(path)? {
+                false => PackState::Missing,
+                true if condemned.contains(path) => PackState::Condemned,
+                true => PackState::Kept,
+            })
         };
-        let mut index = IndexBuilder::new();
-        let take = |pack: Pack| index.add(&pack, standing(&ObjectName::Pack(pack.digest).path())?);
+        let mut index = IndexBuilder::new(objects.env());
+        let take = |pack: Pack| index.add(&pack, state(&ObjectName::Pack(pack.digest).path())?);
         let (known, mut damaged) = read_indexes(&objects, take)?;
         damaged.extend(unreadable.map(|error| (CONDEMNED.to_owned(), error.into())));
         let index = index.finish(known)?;
@@ -88,15 +89,15 @@ impl ChunkStore {
         Ok((ChunkStore { objects, index, lease, buffers }, damaged))
     }
 
-    /// The lease under which the index was read.
+    /// The lease that was taken before the index was read.
     ///
     /// # Errors
-    /// [`Error::NoLease`] in a repository that can't be written to.
+    /// [`Error::NoLease`] if the repository is not writable.
     pub fn lease(&self) -> Result<&Lease> {
         self.lease.as_deref().ok_or(Error::NoLease)
     }
 
-    /// Where a chunk is read from; `None` if no index knows it.
+    /// The place of a chunk; `None` if no index object lists it.
     ///
     /// # Errors
     /// [`Error::Died`].
@@ -105,7 +106,7 @@ impl ChunkStore {
         Ok(index.get(id).map(|Location { pack, frame, .. }| Place { pack, frame }))
     }
 
-    /// The packs that the index names, by the number that a [`Place`] gives.
+    /// Paths of the packs in the index, in the order of their numbers in a [`Place`].
     ///
     /// # Errors
     /// [`Error::Died`].
@@ -119,26 +120,14 @@ impl ChunkStore {
         &self.objects
     }
 
-    /// Begins storing chunks.
-    #[must_use]
-    pub fn writer(&self, codec: Codec) -> ChunkWriter {
-        ChunkWriter::start(self.clone(), codec, BTreeSet::new(), usize::MAX)
-    }
-
-    /// A writer that stores chunks of these packs again, although the index knows them, and fills so many packs at most side by
-    /// side.
-    pub(crate) fn writer_replacing(&self, packs: BTreeSet<u32>, codec: Codec, open: usize) -> ChunkWriter {
-        ChunkWriter::start(self.clone(), codec, packs, open)
-    }
-
-    /// True if the chunk is stored in a pack that is there and stays, and in none of these.
+    /// True if the chunk is stored in a kept pack that is none of `replaced`.
     pub(crate) fn keeps(&self, id: &ChunkId, replaced: &BTreeSet<u32>) -> Result<bool> {
         let index = self.index()?;
-        let stays = |at: Location| at.standing == Standing::Stays && !replaced.contains(&at.pack);
-        Ok(index.get(id).is_some_and(stays))
+        let is_kept = |at: Location| at.state == PackState::Kept && !replaced.contains(&at.pack);
+        Ok(index.get(id).is_some_and(is_kept))
     }
 
-    /// Gives chunks their ids.
+    /// Computes the ids of chunks.
     #[must_use]
     pub fn ids(&self) -> ChunkIds {
         ChunkIds::new(self.objects.keys())
@@ -147,12 +136,13 @@ impl ChunkStore {
     /// True if the chunk is stored.
     ///
     /// # Errors
-    /// [`Error::Died`] if a thread died while it changed the index.
+    /// [`Error::Died`] if a thread panicked while it changed the index.
     pub fn contains(&self, id: &ChunkId) -> Result<bool> {
         Ok(self.index()?.get(id).is_some())
     }
 
-    /// True if the chunk is stored in a pack that stays as long as the store's lease: what is written may name it.
+    /// True if the chunk is in a pack that is kept as long as the store's lease. New objects may then
+    /// refer to it.
     ///
     /// # Errors
     /// As [`contains`](Self::contains).
@@ -184,15 +174,15 @@ impl ChunkStore {
         Ok(self.len()? == 0)
     }
 
-    /// Reads a chunk and checks that it is the one.
+    /// Reads and checks a chunk.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::Damaged`], [`Error::WrongContent`]; those of the repository.
+    /// [`Error::Unknown`], [`Error::Damaged`], [`Error::WrongContent`]; errors of the repository.
     pub fn read(&self, id: &ChunkId) -> Result<Vec<u8>> {
         self.read_into(id, |len| vec![0; len])
     }
 
-    /// As [`read`](Self::read), into the room that `room` gives for so many bytes.
+    /// Like [`read`](Self::read), into the buffer that `room` returns for this number of bytes.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -218,7 +208,7 @@ impl ChunkStore {
         self.index()?.get(id).ok_or(Error::Unknown { id: *id })
     }
 
-    /// Makes packs of a writer known to this store.
+    /// Adds the packs of a writer to the index.
     pub(crate) fn add(&self, packs: &[Pack]) -> Result<()> {
         let mut index = self.index.write().map_err(|_| Error::Died)?;
         packs.iter().try_for_each(|pack| index.add(pack))
@@ -229,7 +219,7 @@ impl ChunkStore {
     }
 }
 
-/// Where a chunk is read from.
+/// The place of a stored chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Number of the pack.
@@ -238,8 +228,8 @@ pub struct Place {
     pub frame: u32,
 }
 
-/// Reads all index objects and hands out the packs that they name, as far as they are sound; returns the paths of all, and
-/// what is wrong with the others.
+/// Reads all index objects and passes their packs to `take`. Returns the paths of all index objects,
+/// and the errors of the unreadable ones.
 fn read_indexes(
     objects: &Objects,
     mut take: impl FnMut(Pack) -> Result<()>,
@@ -251,12 +241,15 @@ fn read_indexes(
         let new: Vec<&Entry> = entries.iter().filter(is_new).collect();
         let mut replaced = false;
         for wave in new.chunks(INDEXES_AT_ONCE) {
-            let read: Vec<Result<Vec<Pack>>> =
-                wave.par_iter().map(|entry| read_index(objects, &entry.path)).collect();
+            let read = |entry: &&Entry| read_index(objects, &entry.path);
+            let read: Vec<Result<Vec<Pack>>> = match objects.env().spawn.is_inline() {
+                true => wave.iter().map(read).collect(),
+                false => wave.par_iter().map(read).collect(),
+            };
             for (entry, packs) in wave.iter().zip(read) {
                 match packs {
                     Ok(packs) => packs.into_iter().try_for_each(&mut take)?,
-                    // A collection has put another one in its place.
+                    // A collection has replaced it.
                     Err(error) if error.kind() == ErrorKind::Missing && attempt < OPEN_ATTEMPTS => {
                         replaced = true;
                         continue;
@@ -276,18 +269,6 @@ fn read_indexes(
     Ok((known, damaged))
 }
 
-pub(crate) fn read_index(objects: &Objects, path: &str) -> Result<Vec<Pack>> {
-    packs_of(path, &objects.index(path, ObjectKind::PackIndex)?)
-}
-
-/// The packs that an index object names, which stands at `path`.
-pub(crate) fn packs_of(path: &str, index: &ObjectIndex) -> Result<Vec<Pack>> {
-    if path != ObjectName::PackIndex(index.digest).path() {
-        return Err(Error::Renamed { path: path.to_owned() });
-    }
-    decode(&index.footer).map_err(|source| Error::Index { path: path.to_owned(), source })
-}
-
 pub(crate) fn read_at<R: DerefMut<Target = [u8]>>(
     objects: &Objects,
     id: &ChunkId,
@@ -302,7 +283,7 @@ pub(crate) fn read_at<R: DerefMut<Target = [u8]>>(
     Ok(raw)
 }
 
-/// Decodes a chunk into `raw`, which is as long as it, and checks that it is the one.
+/// Decodes a chunk into `raw`, which has its length, and checks it.
 pub(crate) fn decode_chunk(
     raw: &mut [u8],
     ids: &ChunkIds,

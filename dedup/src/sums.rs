@@ -1,6 +1,6 @@
-//! What stored chunks consist of, without reading them: the sums of their pieces, from the footers of packs.
+//! The piece sums of stored chunks, from the footers of packs. The chunks are not read.
 
-use crate::index::Location;
+use crate::location::Location;
 use crate::pack::PackFooter;
 use crate::{ChunkId, ChunkStore, Error, PieceSum, Result};
 use lru::LruCache;
@@ -8,19 +8,20 @@ use pitr_codec::ObjectKind;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of footers that are kept, about.
+/// Approximate size of the cached footers, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
-/// Footers that are kept whatever they take. Neighbouring extents lie in as many packs as threads wrote them, and increments
-/// since; of data that gets much smaller a footer has a megabyte and more, and takes as long to read as an extent.
+/// Minimum number of cached footers, whatever their size. Neighbouring extents are in as many packs
+/// as there were threads and later increments. If data compresses well, a footer has a megabyte and
+/// more, and takes as long to read as an extent.
 const KEPT_MIN: usize = 8;
 
-/// Tells the sums of stored chunks, to any number of threads. It keeps the footers of the packs that were asked for last,
-/// about 1 MiB, and not less than eight.
+/// Returns the piece sums of stored chunks, to any number of threads. Caches the footers of the
+/// packs that were used last: about 1 MiB, and at least eight.
 #[derive(Debug)]
 pub struct ChunkSums {
     store: ChunkStore,
     kept: Mutex<Kept>,
-    /// Held by whoever reads a footer.
+    /// Held while a footer is read.
     reading: Mutex<()>,
 }
 
@@ -31,7 +32,7 @@ struct Kept {
     weight: usize,
 }
 
-/// The sums of a chunk's pieces, in order: as many as [`PIECE_BYTES`](crate::PIECE_BYTES) fit its length.
+/// The sums of a chunk's pieces of [`PIECE_BYTES`](crate::PIECE_BYTES), in order.
 #[derive(Debug, Clone)]
 pub struct SumsOfChunk {
     footer: Arc<PackFooter>,
@@ -47,7 +48,7 @@ impl Deref for SumsOfChunk {
 }
 
 impl ChunkStore {
-    /// Begins to look at the sums of chunks.
+    /// A cache of the piece sums of chunks.
     #[must_use]
     pub fn sums(&self) -> ChunkSums {
         let kept = Mutex::new(Kept { packs: LruCache::unbounded(), weight: 0 });
@@ -56,11 +57,11 @@ impl ChunkStore {
 }
 
 impl ChunkSums {
-    /// The sums of a chunk that the index knows.
+    /// The piece sums of a chunk in the index.
     ///
     /// # Errors
-    /// [`Error::Unknown`]; [`Error::WrongContent`] and others that name the pack if its footer is damaged; those of the
-    /// repository.
+    /// [`Error::Unknown`]; [`Error::WrongContent`] and other errors with the pack if its footer is
+    /// damaged; errors of the repository.
     pub fn of(&self, id: &ChunkId) -> Result<SumsOfChunk> {
         let at = self.store.locate(id)?;
         let footer = match self.kept(at.pack)? {
@@ -74,7 +75,8 @@ impl ChunkSums {
         Err(Error::WrongContent { id: *id, pack: self.store.pack(&at)?.path })
     }
 
-    /// One after the other: threads that miss a footer at once want the same one, and only the first reads it.
+    /// One thread at a time: threads that miss a footer at the same time need the same one, and only
+    /// the first reads it.
     fn read(&self, at: &Location) -> Result<Arc<PackFooter>> {
         let _reading = self.reading.lock().map_err(|_| Error::Died)?;
         if let Some(footer) = self.kept(at.pack)? {

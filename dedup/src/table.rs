@@ -1,36 +1,37 @@
-//! Chunks and where they lie, sorted by id, in a file that is mapped; and a filter in front of it.
+//! A sorted table of chunk ids and places in a mapped file, with a filter.
 //!
-//! The table is made anew each time an index is read, in a file that has lost its name before it is used: it is this process's
-//! alone. Ids are hashes, so that they are spread evenly. The filter is a bit for each of sixteen equal parts of the
-//! ids' range for each chunk: the bit of a part with a chunk is set. An id that is not there meets a set bit once in
-//! sixteen times; and since the table is sorted the filter is written from front to back, without being held in memory.
+//! Each process that reads the index writes its own table, into a file whose name is removed before
+//! it is used. Ids are hashes, so they are spread evenly. The filter divides the range of ids into
+//! sixteen equal parts for each chunk, and sets the bit of each part that has a chunk. An unknown id
+//! meets a set bit once in sixteen times. Since the table is sorted, the filter is written from
+//! front to back and is never in memory as a whole.
 //!
-//! Memory while a table is made: [`RUN_ENTRIES`] entries. They are sorted, written aside as a run, and the runs merged, of which
-//! each is read by [`READ_ENTRIES`]. A table that is less than a run is held in memory.
+//! Building a table takes the memory of [`RUN_ENTRIES`] entries. They are sorted and written to a
+//! temporary file as a run. Then the runs are merged, of which each is read by [`READ_ENTRIES`]. A
+//! table of less than a run stays in memory.
 
 use crate::ChunkId;
-use crate::index::{Location, Standing};
-use pitr_vfs::{File, FileSystem, OsFs, View};
+use crate::location::{Location, PackState};
+use pitr_vfs::{Env, File, View};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Bytes of an entry: the id, then pack, frame, offset, stored and raw length, 4 bytes each; the pack's first bit is set if it
-/// does not stay, the second one if it is gone.
+/// Size of an entry, bytes: the id, then pack, frame, offset, stored and raw length, 4 bytes each.
+/// The first bit of the pack is set if it is not kept, the second bit too if it is missing.
 const ENTRY_BYTES: usize = ChunkId::BYTES + 5 * 4;
-/// Set in the first field of an entry: nobody has a thousand million packs.
+/// Bits in the first field of an entry: no repository has a thousand million packs.
 const CONDEMNED: u32 = 1 << 31;
-const GONE: u32 = CONDEMNED | 1 << 30;
-/// Entries that are sorted at once. A table of fewer is held in memory.
+const MISSING: u32 = CONDEMNED | 1 << 30;
+/// Number of entries in a run. A table with fewer entries stays in memory.
 pub(crate) const RUN_ENTRIES: usize = 4 << 10;
-/// Entries of a run that are read at once.
+/// Number of entries of a run that are read together.
 const READ_ENTRIES: usize = 64;
-/// Bits of the filter for each entry.
+/// Bits in the filter for each entry.
 const FILTER_BITS: u64 = 16;
-/// Bytes that are written at once.
+/// Size of a write, bytes.
 const WRITE_BYTES: usize = 64 << 10;
 
 type Entry = [u8; ENTRY_BYTES];
@@ -39,14 +40,14 @@ fn encode(id: &ChunkId, at: &Location) -> Entry {
     let mut entry = [0; ENTRY_BYTES];
     let (name, place) = entry.split_at_mut(ChunkId::BYTES);
     name.copy_from_slice(id.as_bytes());
-    let standing = match at.standing {
-        Standing::Stays => 0,
-        Standing::Condemned => CONDEMNED,
-        Standing::Gone => GONE,
+    let state = match at.state {
+        PackState::Kept => 0,
+        PackState::Condemned => CONDEMNED,
+        PackState::Missing => MISSING,
     };
-    let pack = at.pack | standing;
+    let pack = at.pack | state;
     let fields = [pack, at.frame, at.offset, at.stored_len, at.raw_len];
-    // Packs in an order that bytes have too, the condemned ones behind them and those that are gone last: of a chunk that is in several the first comes first.
+    // Big-endian, so that entries of one chunk sort by state and pack: the best place comes first.
     for (bytes, field) in place.chunks_mut(4).zip(fields) {
         bytes.copy_from_slice(&field.to_be_bytes());
     }
@@ -61,16 +62,16 @@ fn decode(entry: &Entry) -> (ChunkId, Location) {
         u32::from_be_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]])
     };
     let (first, frame, offset, stored_len, raw_len) = (field(0), field(1), field(2), field(3), field(4));
-    let standing = match first & GONE {
-        GONE => Standing::Gone,
-        0 => Standing::Stays,
-        _ => Standing::Condemned,
+    let state = match first & MISSING {
+        MISSING => PackState::Missing,
+        0 => PackState::Kept,
+        _ => PackState::Condemned,
     };
-    let pack = first & !GONE;
-    (ChunkId::from_bytes(id), Location { pack, frame, offset, stored_len, raw_len, standing })
+    let pack = first & !MISSING;
+    (ChunkId::from_bytes(id), Location { pack, frame, offset, stored_len, raw_len, state })
 }
 
-/// Each chunk once.
+/// A table with each chunk once.
 #[derive(Debug)]
 pub(crate) struct Table {
     entries: View,
@@ -88,15 +89,15 @@ impl Table {
         self.entries.as_chunks().0
     }
 
-    /// One table of what is in these.
-    pub(crate) fn merged(tables: &[Table]) -> io::Result<Table> {
+    /// One table with the entries of several.
+    pub(crate) fn merged(env: &Env, tables: &[Table]) -> io::Result<Table> {
         let mut rest: Vec<&[Entry]> = tables.iter().map(Table::entries).collect();
         let most = rest.iter().map(|entries| entries.len() as u64).sum();
         let sorted = std::iter::from_fn(|| {
             let least = rest.iter_mut().filter(|rest| !rest.is_empty()).min_by_key(|rest| rest[0])?;
             least.split_off_first().map(|entry| Ok(*entry))
         });
-        write(sorted, most, Spool::new()?, Spool::new()?)
+        write(sorted, most, Spool::new(env)?, Spool::new(env)?)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -119,29 +120,31 @@ impl Table {
     }
 }
 
-/// The part of the ids' range, of so many, that an id lies in; `None` of none.
+/// The part of the range of ids that has this id, if the range has `parts` parts; `None` for 0.
 fn filter_bit(id: &[u8], parts: u64) -> Option<usize> {
     let (head, _) = id.split_first_chunk::<8>()?;
     let scaled = (u128::from(u64::from_be_bytes(*head)) * u128::from(parts)) >> 64;
     (parts > 0).then_some(scaled as usize) // below `parts`, which are bits of a view
 }
 
-/// Makes a table.
+/// Builds a table.
 pub(crate) struct TableBuilder {
+    env: Env,
     run_entries: usize,
     run: Vec<Entry>,
-    aside: Option<Spool>,
+    spool: Option<Spool>,
     runs: Vec<Range<u64>>,
     count: u64,
 }
 
 impl TableBuilder {
-    pub(crate) fn new() -> Self {
-        Self::with_run(RUN_ENTRIES)
+    pub(crate) fn new(env: &Env) -> Self {
+        Self::with_run(env, RUN_ENTRIES)
     }
 
-    fn with_run(run_entries: usize) -> Self {
-        TableBuilder { run_entries, run: Vec::new(), aside: None, runs: Vec::new(), count: 0 }
+    fn with_run(env: &Env, run_entries: usize) -> Self {
+        let env = env.clone();
+        TableBuilder { env, run_entries, run: Vec::new(), spool: None, runs: Vec::new(), count: 0 }
     }
 
     pub(crate) fn add(&mut self, id: &ChunkId, at: &Location) -> io::Result<()> {
@@ -152,13 +155,13 @@ impl TableBuilder {
 
     fn end_run(&mut self) -> io::Result<()> {
         self.run.sort_unstable();
-        if self.aside.is_none() {
-            self.aside = Some(Spool::new()?);
+        if self.spool.is_none() {
+            self.spool = Some(Spool::new(&self.env)?);
         }
-        if let Some(aside) = &mut self.aside {
-            let begin = aside.len;
-            self.run.iter().try_for_each(|entry| aside.write(entry))?;
-            self.runs.push(begin..aside.len);
+        if let Some(spool) = &mut self.spool {
+            let begin = spool.len;
+            self.run.iter().try_for_each(|entry| spool.write(entry))?;
+            self.runs.push(begin..spool.len);
         }
         self.run.clear();
         Ok(())
@@ -167,18 +170,19 @@ impl TableBuilder {
     pub(crate) fn finish(mut self) -> io::Result<Table> {
         if self.runs.is_empty() {
             self.run.sort_unstable();
-            return write(self.run.into_iter().map(Ok), self.count, Spool::held(), Spool::held());
+            return write(self.run.into_iter().map(Ok), self.count, Spool::in_memory(), Spool::in_memory());
         }
         self.end_run()?;
         self.run = Vec::new();
-        let Some(aside) = self.aside.map(Spool::end).transpose()?.flatten() else {
+        let Some(spool) = self.spool.map(Spool::finish).transpose()?.flatten() else {
             return Ok(Table::default());
         };
-        write(Merge::new(aside, self.runs)?, self.count, Spool::new()?, Spool::new()?)
+        let (entries, filter) = (Spool::new(&self.env)?, Spool::new(&self.env)?);
+        write(Merge::new(spool, self.runs)?, self.count, entries, filter)
     }
 }
 
-/// Writes a table of sorted entries, of which there are at most so many.
+/// Writes a table of at most `most` sorted entries.
 fn write(
     sorted: impl Iterator<Item = io::Result<Entry>>,
     most: u64,
@@ -194,7 +198,7 @@ fn write(
     Ok(Table { entries: entries.view()?, filter: bits.view()? })
 }
 
-/// Hands out the first of entries, in order, that have the same id.
+/// Passes the first of several sorted entries with the same id to `take`.
 fn each_once(
     entries: impl Iterator<Item = io::Result<Entry>>,
     mut take: impl FnMut(&Entry) -> io::Result<()>,
@@ -211,7 +215,7 @@ fn each_once(
     Ok(())
 }
 
-/// The filter's bytes, which become known one after the other.
+/// Computes the bytes of the filter, one after the other.
 struct Filter {
     parts: u64,
     byte: usize,
@@ -242,25 +246,25 @@ impl Filter {
     }
 }
 
-/// Entries of several sorted runs, in order.
+/// Merges sorted runs.
 struct Merge {
-    aside: Arc<dyn File>,
+    spool: Arc<dyn File>,
     runs: Vec<Run>,
     next: BinaryHeap<Reverse<(Entry, usize)>>,
 }
 
-/// What is left of a run.
+/// The rest of a run.
 struct Run {
-    /// Where what has not been read lies.
+    /// Range of the unread entries in the file.
     rest: Range<u64>,
-    /// What has been, the next entry last.
+    /// Read entries, the next one last.
     read: Vec<Entry>,
 }
 
 impl Merge {
-    fn new(aside: Arc<dyn File>, runs: Vec<Range<u64>>) -> io::Result<Self> {
+    fn new(spool: Arc<dyn File>, runs: Vec<Range<u64>>) -> io::Result<Self> {
         let runs: Vec<Run> = runs.into_iter().map(|rest| Run { rest, read: Vec::new() }).collect();
-        let mut merge = Merge { aside, runs, next: BinaryHeap::new() };
+        let mut merge = Merge { spool, runs, next: BinaryHeap::new() };
         (0..merge.runs.len()).try_for_each(|run| merge.advance(run))?;
         Ok(merge)
     }
@@ -270,7 +274,7 @@ impl Merge {
         if read.is_empty() {
             let bytes = (READ_ENTRIES * ENTRY_BYTES).min((rest.end - rest.start) as usize);
             let mut buffer = [0; READ_ENTRIES * ENTRY_BYTES];
-            self.aside.read_exact_at(&mut buffer[..bytes], rest.start)?;
+            self.spool.read_exact_at(&mut buffer[..bytes], rest.start)?;
             read.extend(buffer[..bytes].as_chunks().0.iter().rev());
             rest.start += bytes as u64;
         }
@@ -290,7 +294,8 @@ impl Iterator for Merge {
     }
 }
 
-/// Bytes that are written once, from front to back, and then read: in memory, or in a file without a name.
+/// Bytes that are written once, from front to back, and then read: in memory, or in a file without a
+/// name.
 struct Spool {
     file: Option<Arc<dyn File>>,
     buffer: Vec<u8>,
@@ -299,15 +304,22 @@ struct Spool {
 }
 
 impl Spool {
-    fn held() -> Self {
+    fn in_memory() -> Self {
         Spool { file: None, buffer: Vec::new(), len: 0, written: 0 }
     }
 
-    fn new() -> io::Result<Self> {
-        let name = pitr_objects::random_id().map_err(io::Error::other)?;
-        let path: PathBuf = std::env::temp_dir().join(format!("pitr-index-{name}"));
-        let file = OsFs.create_private(&path)?;
-        OsFs.remove_file(&path)?;
+    fn new(env: &Env) -> io::Result<Self> {
+        let number = u64::from_be_bytes(env.random_bytes()?);
+        let folder = std::env::temp_dir();
+        let path = folder.join(format!("pitr-index-{number:016x}"));
+        let file = match env.fs.create_private(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                env.fs.create_dir_all(&folder)?;
+                env.fs.create_private(&path)?
+            }
+            created => created?,
+        };
+        env.fs.remove_file(&path)?;
         Ok(Spool { file: Some(file), buffer: Vec::with_capacity(WRITE_BYTES), len: 0, written: 0 })
     }
 
@@ -329,13 +341,13 @@ impl Spool {
         Ok(())
     }
 
-    /// The file, with all of it.
-    fn end(mut self) -> io::Result<Option<Arc<dyn File>>> {
+    /// The complete file.
+    fn finish(mut self) -> io::Result<Option<Arc<dyn File>>> {
         self.flush()?;
         Ok(self.file)
     }
 
-    /// Nobody writes to the file any more, and nobody else ever could.
+    /// The file has no name and gets no more writes, so it can be mapped.
     fn view(mut self) -> io::Result<View> {
         self.flush()?;
         match self.file {
@@ -358,12 +370,12 @@ mod tests {
             offset: pack + 2,
             stored_len: pack + 3,
             raw_len: pack + 4,
-            standing: standing(pack),
+            state: state(pack),
         }
     }
 
-    fn standing(pack: u32) -> Standing {
-        [Standing::Stays, Standing::Gone, Standing::Condemned][pack as usize % 3]
+    fn state(pack: u32) -> PackState {
+        [PackState::Kept, PackState::Missing, PackState::Condemned][pack as usize % 3]
     }
 
     fn id(n: u16) -> ChunkId {
@@ -372,13 +384,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_table_holds_of_each_the_first_that_stays(added in prop::collection::vec((0..200u16, 0..50u32), 0..300), run in prop_oneof![1..40usize, 40..400usize]) {
-            let mut builder = TableBuilder::with_run(run);
+        fn a_table_has_the_best_place_of_each_chunk(added in prop::collection::vec((0..200u16, 0..50u32), 0..300), run in prop_oneof![1..40usize, 40..400usize]) {
+            let mut builder = TableBuilder::with_run(&Env::system(), run);
             let mut model: HashMap<ChunkId, u32> = HashMap::new();
             for (n, pack) in &added {
                 builder.add(&id(*n), &at(*pack)).unwrap();
                 let first = model.entry(id(*n)).or_insert(*pack);
-                *first = [*first, *pack].into_iter().min_by_key(|pack| (standing(*pack), *pack)).unwrap();
+                *first = [*first, *pack].into_iter().min_by_key(|pack| (state(*pack), *pack)).unwrap();
             }
             let table = builder.finish().unwrap();
             prop_assert_eq!(table.len(), model.len());
@@ -391,9 +403,9 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_keeps_most_strangers_from_the_table() {
+    fn the_filter_rejects_most_unknown_ids() {
         for run in [700, 10_000] {
-            let mut builder = TableBuilder::with_run(run);
+            let mut builder = TableBuilder::with_run(&Env::system(), run);
             (0..5000).for_each(|n| builder.add(&id(n), &at(0)).unwrap());
             let table = builder.finish().unwrap();
             assert_eq!(table.filter.len(), 10_000);
@@ -406,7 +418,7 @@ mod tests {
     fn the_ends_of_the_range_are_found() {
         for run in [1, 10] {
             let ends = [ChunkId::from_bytes([0; 32]), ChunkId::from_bytes([255; 32])];
-            let mut builder = TableBuilder::with_run(run);
+            let mut builder = TableBuilder::with_run(&Env::system(), run);
             ends.iter().for_each(|id| builder.add(id, &at(7)).unwrap());
             let table = builder.finish().unwrap();
             assert!(ends.iter().all(|id| table.get(id) == Some(at(7))));

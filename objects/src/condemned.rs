@@ -1,15 +1,15 @@
-//! Objects that are to be deleted, written down before any of them is.
+//! Condemnations: lists of objects that will be deleted, written before the first deletion.
 //!
 //! ```text
-//! condemned/<id>-objects    their paths; and those of the roots that were read to tell what is needed
-//! condemned/<id>-leases     the leases that stood when the paths were written down
+//! condemned/<id>-objects    paths of the objects, and of the roots that were read to find them
+//! condemned/<id>-leases     the leases at that time
 //! ```
 //!
-//! Between the two phases of a collection the paths stand here. Whoever writes and begins after they were put treats what
-//! they name as absent, so that only who began before, and holds one of those leases, can still come to rely on it.
+//! A condemnation lasts from the first to the second phase of a collection. A writer that starts
+//! after it was put treats its objects as absent. So only a process that started earlier, and holds
+//! one of those leases, can still come to rely on them.
 
 use crate::layout::{CONDEMNED, ObjectName, ShortId};
-use crate::store::random_id;
 use crate::{Error, Objects, Result};
 use pitr_codec::{Codec, CodecError};
 use pitr_format::DecodeError;
@@ -18,37 +18,37 @@ use std::collections::BTreeSet;
 
 const VERSION: u8 = 1;
 const WHAT: &str = "list of condemned objects";
-/// Longest path of an object, bytes.
+/// Maximum length of an object's path, bytes.
 const PATH_BYTES_MAX: usize = 1024;
-/// Most paths of one condemnation: it is one object. What is left over is condemned the next time.
+/// Maximum number of paths in a condemnation, which is one object. The next run condemns the rest.
 const PATHS_MAX: usize = 64 << 10;
 
-/// A condemnation that stands.
+/// A condemnation that was not carried out yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condemnation {
     id: ShortId,
-    /// What it names.
+    /// Paths of the objects.
     pub objects: BTreeSet<String>,
-    /// The roots that need none of it. A listing without one of them is not to be believed.
+    /// The roots that need none of the objects. A listing that lacks one of them is not complete.
     pub roots: BTreeSet<String>,
-    /// The leases that must have ended before anything is deleted; `None` if whoever condemned did not come to
-    /// writing them down.
+    /// The leases that must end before anything is deleted; `None` if the collector died before it
+    /// wrote them.
     pub leases: Option<BTreeSet<String>>,
 }
 
-/// All that is condemned.
+/// Paths of all condemned objects.
 pub type Condemned = BTreeSet<String>;
 
 impl Objects {
-    /// The paths of all objects that are condemned.
+    /// The paths of all condemned objects.
     ///
     /// # Errors
-    /// Those of the store; [`Error::Object`].
+    /// [`Error::Object`]; errors of the store.
     pub fn condemned(&self) -> Result<Condemned> {
         Ok(self.condemnations()?.into_iter().flat_map(|one| one.objects).collect())
     }
 
-    /// The condemnations that stand.
+    /// The condemnations that were not carried out yet.
     ///
     /// # Errors
     /// As [`condemned`](Self::condemned).
@@ -60,7 +60,7 @@ impl Objects {
         });
         let mut out = Vec::new();
         for id in ids {
-            // One that is gone by now has been carried out.
+            // A missing one was carried out since the listing.
             let Some([objects, roots]) = self.read_texts(ObjectName::CondemnedObjects(id))? else { continue };
             let leases = self.read_texts(ObjectName::CondemnedLeases(id))?.map(|[leases]| leases);
             out.push(Condemnation { id, objects, roots, leases });
@@ -68,41 +68,42 @@ impl Objects {
         Ok(out)
     }
 
-    /// Deletes what is left of condemnations that were carried out: a collector that was paused may have written down the leases
-    /// of one that another had forgotten meanwhile. For a collector; a list that goes in error is written down again.
+    /// Deletes lists of leases without a list of objects. A paused collector may have written the
+    /// leases of a condemnation that another one has carried out. Only for a collector: a list that
+    /// is deleted in error is written again.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn forget_leftovers(&self) -> Result<()> {
         let listed = self.list(CONDEMNED)?;
         let names: Vec<ObjectName> =
             listed.iter().filter_map(|entry| ObjectName::parse(&entry.path)).collect();
-        let is_left = |name: &&ObjectName| match name {
+        let is_leftover = |name: &&ObjectName| match name {
             ObjectName::CondemnedLeases(id) => !names.contains(&ObjectName::CondemnedObjects(*id)),
             _ => false,
         };
-        names.iter().filter(is_left).try_for_each(|name| self.delete(&name.path()))
+        names.iter().filter(is_leftover).try_for_each(|name| self.delete(&name.path()))
     }
 
-    /// Writes down objects that are to be deleted, as many as fit, and then the leases that stand.
+    /// Condemns as many of these objects as fit, and then records the current leases.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn condemn(&self, objects: BTreeSet<String>, roots: BTreeSet<String>) -> Result<Condemnation> {
-        let id = random_id()?;
+        let id = self.random_id()?;
         let objects: BTreeSet<String> = objects.into_iter().take(PATHS_MAX).collect();
-        // They are a second look, not the proof: as many as fit.
+        // Roots are a second check, not the proof: as many as fit.
         let roots: BTreeSet<String> = roots.into_iter().take(PATHS_MAX).collect();
         self.put_texts(ObjectName::CondemnedObjects(id), [&objects, &roots])?;
         self.note_leases(Condemnation { id, objects, roots, leases: None })
     }
 
-    /// Writes down the leases that stand, for a condemnation that has none written down.
+    /// Records the current leases of a condemnation without a list of leases.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn note_leases(&self, mut condemnation: Condemnation) -> Result<Condemnation> {
-        // Two listings: one may miss what is renewed while it is made.
+        // One listing may miss a lease that is renewed at the same time.
         let (mut leases, again) = (self.leases()?, self.leases()?);
         leases.extend(again);
         let leases: BTreeSet<String> = leases.into_iter().map(|lease| lease.id.to_string()).collect();
@@ -111,10 +112,10 @@ impl Objects {
         Ok(condemnation)
     }
 
-    /// Forgets a condemnation that has been carried out.
+    /// Deletes a condemnation that was carried out.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn forget(&self, condemnation: &Condemnation) -> Result<()> {
         self.delete(&ObjectName::CondemnedLeases(condemnation.id).path())?;
         self.delete(&ObjectName::CondemnedObjects(condemnation.id).path())
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condemnation_stands_until_it_is_forgotten() {
+    fn a_condemnation_lasts_until_it_is_forgotten() {
         let objects = Objects::memory().unwrap();
         let lease = objects.lease(LeaseRole::Use).unwrap();
         let made = objects.condemn(paths(&["packs/a", "packs/b"]), paths(&["root"])).unwrap();
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn leases_that_were_not_written_down_are_written_down_later() {
+    fn missing_leases_are_recorded_later() {
         // FAILURES 23: a crash between the two objects.
         let objects = Objects::memory().unwrap();
         let made = objects.condemn(paths(&["x"]), paths(&[])).unwrap();
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_version_1_stay_as_they_are() {
+    fn the_bytes_of_version_1_do_not_change() {
         // docs/format/prune.md; a change of this is a change of the format.
         assert_eq!(decode(b"\x01\x02\x01a\x02bc").unwrap(), [paths(&["a", "bc"])]);
         assert_eq!(decode(b"\x01\x01\x01a\x00").unwrap(), [paths(&["a"]), paths(&[])]);

@@ -1,4 +1,4 @@
-//! Reading containers: the index by ranges, frames by their entries, everything checked.
+//! Containers: building, checking, and reading the index by ranges.
 
 use crate::{Error, Objects, Result};
 use bytes::Bytes;
@@ -9,17 +9,18 @@ use pitr_codec::{
 use pitr_format::OwnerToken;
 
 impl Objects {
-    /// Begins an object: encrypted, if the repository is and the kind is not one that must be read without a key.
-    /// `path` is empty for one that is named by its content.
+    /// Starts an object. It is encrypted if the repository is, except for kinds that must be
+    /// readable without a key. `path` is empty for an object that is named by its content.
     ///
     /// # Errors
-    /// [`Error::Locked`] when nobody has given a key.
+    /// [`Error::Locked`] if the repository is encrypted and not unlocked.
     pub fn builder(&self, path: &str, kind: ObjectKind, codec: Codec) -> Result<ObjectBuilder> {
         self.builder_of(self.owner(), path, kind, codec)
     }
 
-    /// As [`builder`](Self::builder), for an object that bears this token. One that is named by its content then has a
-    /// name that nobody else comes upon: so a writer never takes an earlier one's, which may be condemned, for his own.
+    /// Like [`builder`](Self::builder), with this owner token. The token gives an object that is
+    /// named by its content a unique name. So a writer never takes another writer's object, which
+    /// may be condemned, for its own.
     ///
     /// # Errors
     /// As [`builder`](Self::builder).
@@ -37,12 +38,13 @@ impl Objects {
             None => Ok(builder),
             Some(keys) => {
                 let bad = |source| Error::Object { path: path.to_owned(), source };
-                Ok(builder.encrypted(keys.seal(kind, path).map_err(bad)?))
+                Ok(builder.encrypted(keys.seal(kind, path, &*self.env().random).map_err(bad)?))
             }
         }
     }
 
-    /// Has `read` done with the keys; once more, if it meets a key that another process has made since.
+    /// Calls `read` with the keys. If `read` needs a key that another process has added since, it is
+    /// called once more.
     fn with_access<T>(
         &self,
         path: &str,
@@ -61,15 +63,15 @@ impl Objects {
         }
     }
 
-    /// What reads the frames of an object that was sealed so.
+    /// The cipher for the frames of an object with this seal.
     ///
     /// # Errors
-    /// [`Error::Object`] when there is no key for it, or it should have been sealed.
+    /// [`Error::Object`] if there is no key for it, or if it should have been encrypted.
     pub fn cipher(&self, path: &str, kind: ObjectKind, seal: Option<Seal>) -> Result<Option<ObjectCipher>> {
         self.with_access(path, kind, |access| access.cipher(kind, seal))
     }
 
-    /// The index of an object that is wholly at hand.
+    /// The index of an object in memory.
     ///
     /// # Errors
     /// [`Error::Object`].
@@ -77,11 +79,11 @@ impl Objects {
         self.with_access(path, kind, |access| ObjectIndex::from_whole(whole, kind, access))
     }
 
-    /// Header, frame table and footer of an object, read from its ends: one request for a small object, two or three
-    /// for others.
+    /// Header, frame table and footer of an object, read from its ends. A small object takes one
+    /// request, others two or three.
     ///
     /// # Errors
-    /// [`Error::Object`] naming the object and what is wrong with it; those of the store.
+    /// [`Error::Object`] with the object and its fault; errors of the store.
     pub fn index(&self, path: &str, kind: ObjectKind) -> Result<ObjectIndex> {
         let bad = |source: CodecError| Error::Object { path: path.to_owned(), source };
         let mut tail = self.get_tail(path, TAIL_BYTES_HINT)?;
@@ -98,11 +100,11 @@ impl Objects {
                 FromTail::Needs(len) => tail = self.get_tail(path, len)?,
             }
         }
-        // The second tail held all that the first asked for, unless another object was put in its place meanwhile.
+        // The second tail has what the first one asked for, unless the object was replaced.
         Err(bad(CodecError::Layout { what: "footer", offset: tail.object_len }))
     }
 
-    /// What the object's kind keeps in its footer.
+    /// The payload of the object's footer.
     ///
     /// # Errors
     /// As [`index`](Self::index).
@@ -110,11 +112,11 @@ impl Objects {
         Ok(self.index(path, kind)?.footer)
     }
 
-    /// Puts a container after a last look at it: its index is read back and each frame checked by its CRC-32, so
-    /// that what was damaged in memory since it was encoded is not stored.
+    /// Checks and puts a container. Its index is read back and each frame is checked by its CRC-32,
+    /// so that bytes that were damaged in memory after encoding are not stored.
     ///
     /// # Errors
-    /// [`Error::Object`] when the bytes are not a sound container of this kind; those of
+    /// [`Error::Object`] if the bytes are not a sound container of this kind; errors of
     /// [`put_new`](Self::put_new).
     pub fn put_container(
         &self,
@@ -131,7 +133,7 @@ impl Objects {
     }
 }
 
-/// These are found by a hash of their bytes, which is checked against their name by whoever looks for them.
+/// True for kinds whose name is a hash of their bytes. Readers check the name against the bytes.
 fn is_named_by_content(kind: ObjectKind) -> bool {
     matches!(kind, ObjectKind::Pack | ObjectKind::PackIndex)
 }

@@ -1,4 +1,4 @@
-//! What can go wrong between us and the repository.
+//! Errors of requests to the repository.
 
 use crate::local::{RepositoryGone, StrayKind};
 use object_store::Error as StoreError;
@@ -12,7 +12,7 @@ use thiserror::Error;
 /// This crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a request to the repository failed. Paths are those of objects within the repository.
+/// Why a request to the repository failed. Paths are within the repository.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,22 +22,22 @@ pub enum Error {
         /// The object.
         path: String,
     },
-    /// Another writer's object stands where ours was to be created.
-    #[error("{path}: another writer's object already stands there")]
+    /// Another writer's object has the name of an object that was to be created.
+    #[error("{path}: another writer has created this object")]
     Foreign {
         /// The object.
         path: String,
     },
-    /// The object's bytes are not what they should be, or of a later version (see [`Error::kind`]).
+    /// The object is damaged, or of a later version (see [`Error::kind`]).
     #[error("{path}: {source}")]
     Object {
         /// The object.
         path: String,
-        /// What is wrong with it.
+        /// The fault.
         source: CodecError,
     },
-    /// The object ends before the range that was asked for.
-    #[error("{path}: bytes up to {end} were asked for, the object has {len}")]
+    /// The object ends before the requested range.
+    #[error("{path}: bytes up to {end} were requested, the object has {len}")]
     Truncated {
         /// The object.
         path: String,
@@ -46,26 +46,26 @@ pub enum Error {
         /// Length of the object, bytes.
         len: u64,
     },
-    /// An object or a range larger than any that this program writes.
-    #[error("{path}: {bytes} bytes, the most is {most}")]
+    /// An object or a range exceeds the limit for objects.
+    #[error("{path}: {bytes} bytes, the limit is {most}")]
     TooLarge {
         /// The object.
         path: String,
         /// Its size.
         bytes: u64,
-        /// The largest allowed.
+        /// The limit.
         most: u64,
     },
-    /// Something else stands where an object should be.
+    /// The name of an object leads to something else.
     #[error("{path}: {found}")]
     NotAnObject {
         /// The object.
         path: String,
-        /// What it is.
+        /// What it leads to.
         found: NotAFile,
     },
-    /// A folder of the repository can't be listed: objects in it may look as if they were missing.
-    #[error("{path}: {what}; objects that it holds can't be found")]
+    /// A folder of the repository can't be listed: its objects would look missing.
+    #[error("{path}: {what}; the objects in it can't be found")]
     Hidden {
         /// The folder, within the repository.
         path: String,
@@ -78,7 +78,7 @@ pub enum Error {
         /// The path.
         path: String,
     },
-    /// The repository is encrypted, and nobody has given a key.
+    /// The repository is encrypted, and no key was given.
     #[error("{place} is encrypted; give its passphrase or key file")]
     Locked {
         /// The folder or store.
@@ -90,15 +90,15 @@ pub enum Error {
         /// The folder or store.
         place: String,
     },
-    /// The repository's keys can't be had, or not be made.
+    /// The repository's keys can't be read or created.
     #[error("{place}: {source}")]
     Keys {
         /// The folder or store.
         place: String,
-        /// What is wrong.
+        /// The fault.
         source: CodecError,
     },
-    /// The only key slot was to be removed: nobody could open the repository any more.
+    /// The only key slot can't be removed: nobody could open the repository any more.
     #[error("{slot} is the repository's only key slot; add another one first")]
     LastSlot {
         /// The slot.
@@ -110,106 +110,106 @@ pub enum Error {
         /// The slot.
         slot: String,
     },
-    /// A lease was not renewed in time, or taken away: objects that were relied on may be gone.
-    #[error("{path}: the lease has lapsed, this process was held up for too long; nothing was published")]
+    /// A lease was not renewed in time, or was deleted: objects that were relied on may be gone.
+    #[error("{path}: the lease has lapsed because this process was paused too long; nothing was published")]
     Lapsed {
         /// Path of the lease.
         path: String,
     },
-    /// No repository object stands in the place.
-    #[error("{place} is not a pitr repository; `pitr init` makes one")]
+    /// The place has no repository object.
+    #[error("{place} is not a pitr repository; `pitr init` creates one")]
     NotARepository {
         /// The folder or store.
         place: String,
     },
-    /// A repository stands in the place where one was to be made.
+    /// The place already has a repository.
     #[error("{place} is already a pitr repository")]
     AlreadyARepository {
         /// The folder or store.
         place: String,
     },
-    /// The store did not carry the request out; whether it will later is open.
+    /// The store did not carry out the request. It may later.
     #[error("{path}: the repository did not answer")]
     Unreachable {
         /// The object or prefix.
         path: String,
-        /// What the store said.
+        /// The store's error.
         source: Box<StoreError>,
     },
-    /// The store refuses us.
+    /// The store denies access.
     #[error("{path}: the repository denies access: {}", bottom(.source))]
     Denied {
         /// The object or prefix.
         path: String,
-        /// What the store said.
+        /// The store's error.
         source: Box<StoreError>,
     },
-    /// The store has no room left.
+    /// The store is full.
     #[error("{path}: the repository is full")]
     Full {
         /// The object.
         path: String,
-        /// What the store said.
+        /// The store's error.
         source: Box<StoreError>,
     },
-    /// The store can't do what a repository needs, as creating an object only if it is absent.
+    /// The store lacks an operation that a repository needs, such as create-only puts.
     #[error("{path}: this kind of store cannot do what a repository needs")]
     Unsupported {
         /// The object or prefix.
         path: String,
-        /// What the store said.
+        /// The store's error.
         source: Box<StoreError>,
     },
-    /// The repository's folder could not be opened, made or synced.
+    /// The repository's folder could not be opened, created or synced.
     #[error("{}: the repository's folder is not usable: {source}", path.display())]
     Folder {
         /// The file or folder on this machine.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The threads that carry requests out could not be started, or ended under a request.
+    /// The threads for requests could not be started, or ended during a request.
     #[error("the threads for requests to the repository are not running")]
     Runtime {
-        /// What the system said, if it was asked.
+        /// The system's error, if there is one.
         source: Option<io::Error>,
     },
-    /// The system gave no random bytes.
-    #[error("the system gives no random bytes")]
-    Random(#[source] getrandom::Error),
+    /// The system returned no random bytes.
+    #[error("the system returned no random bytes")]
+    Random(#[source] io::Error),
 }
 
-/// What an [`Error`](enum@Error) means to whoever meets it.
+/// The meaning of an [`Error`](enum@Error).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// It is not there.
+    /// The object does not exist.
     Missing,
-    /// Another writer was first.
+    /// Another writer has created the object.
     Foreign,
-    /// The bytes are not those that were written.
+    /// The bytes are damaged.
     Corrupt,
     /// A newer program wrote it.
     Newer,
-    /// The place holds no repository.
+    /// The place has no repository.
     NotARepository,
-    /// The place holds one already.
+    /// The place already has a repository.
     AlreadyARepository,
-    /// Trying again later may help.
+    /// Another attempt later may help.
     Unreachable,
     /// Access is denied.
     Denied,
-    /// No room is left.
+    /// No space is left.
     Full,
-    /// The store can't do it.
+    /// The store lacks the operation.
     Unsupported,
-    /// More was asked for than formats allow, or for what can't be.
+    /// The request exceeds a limit of the formats, or is impossible.
     Limit,
     /// This machine failed, not the repository.
     Machine,
     /// A key is missing or not the right one.
     Key,
-    /// A lease has lapsed: what was begun must be begun again.
+    /// A lease has lapsed: the operation must start again.
     Lapsed,
 }
 
@@ -224,7 +224,7 @@ impl ErrorKind {
         }
     }
 
-    /// True for what is wrong with one object, not with the repository or this machine.
+    /// True for a fault of one object, and not of the repository or this machine.
     #[must_use]
     pub fn is_of_one_object(self) -> bool {
         matches!(self, ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Newer)
@@ -297,7 +297,7 @@ impl Error {
     }
 }
 
-/// What the system said, if it was asked, or else the store: local folders hide the system's answer.
+/// The message of the innermost error: stores wrap the system's.
 fn bottom(error: &StoreError) -> String {
     let mut last: &(dyn std::error::Error + 'static) = error;
     while let Some(next) = last.source() {

@@ -1,35 +1,36 @@
 //! The keys of an encrypted repository.
 //!
 //! ```text
-//! keys/<repository>/slots/<slot>    the master key, wrapped; in clear
+//! keys/<repository>/slots/<slot>    the wrapped master key; not encrypted
 //! keys/<repository>/rings/<number>  the data keys, encrypted by the master key; the highest counts
 //! ```
 //!
-//! Both stand below the repository's own identity: what an `init` that was cut short left behind is nobody's.
+//! Both are below the repository's identity. So keys that an interrupted `init` left behind belong
+//! to no repository.
 
 use crate::layout::{ObjectName, ShortId, rings, slots};
-use crate::store::{Encryption, random_id};
-use crate::{Entry, Error, Objects, Repository, Result, random_bytes};
+use crate::store::Encryption;
+use crate::{Entry, Error, Objects, Repository, Result};
 use pitr_codec::{Access, Codec, CodecError, KeyWrap, Keys, ObjectBuilder, ObjectIndex, ObjectKind, Secret};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, Timestamp};
 use std::sync::{Arc, PoisonError};
 
-/// Most bytes of a wrapped key.
+/// Maximum length of a wrapped key, bytes.
 const WRAPPED_BYTES_MAX: usize = 4096;
-/// Longest name of a way to wrap keys, bytes.
+/// Maximum length of the name of a wrapping method, bytes.
 const METHOD_BYTES_MAX: usize = 64;
-/// Rings that are tried to be written while others rotate keys too.
+/// Attempts to write a ring while other processes rotate keys too.
 const ROTATE_ATTEMPTS: u32 = 16;
 
-/// A slot that holds the master key.
+/// A slot with the wrapped master key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySlot {
     /// Its identity.
     pub id: ShortId,
-    /// What opens it: `argon2id` for a passphrase, `raw` for a key file.
+    /// Wrapping method: `argon2id` for a passphrase, `raw` for a key file.
     pub method: String,
-    /// When it was made.
+    /// Time of creation.
     pub created: Timestamp,
     wrapped: Vec<u8>,
 }
@@ -61,13 +62,14 @@ impl KeySlot {
 }
 
 impl Objects {
-    /// Makes a repository whose objects are encrypted; `by` opens it.
+    /// Creates a repository with encrypted objects; `by` opens it.
     ///
     /// # Errors
     /// As [`init_repository`](Self::init_repository); [`Error::Keys`].
     pub fn init_encrypted(&self, created: Timestamp, by: &dyn KeyWrap) -> Result<Repository> {
-        let repository = Repository { id: random_bytes()?, created, encrypted: true };
-        let (master, keys) = (Secret::random(), Keys::generate(repository.id));
+        let repository = Repository { id: self.random_bytes()?, created, encrypted: true };
+        let random = &*self.env().random;
+        let (master, keys) = (Secret::generate(random), Keys::generate(repository.id, random));
         let master = master.map_err(|source| self.keys_error(source))?;
         let keys = keys.map_err(|source| self.keys_error(source))?;
         let encryption = Encryption { repository: repository.id, master, keys: Arc::new(keys), ring: 0 };
@@ -78,10 +80,11 @@ impl Objects {
         Ok(repository)
     }
 
-    /// Opens an encrypted repository with the first of these keys that fits a slot of it.
+    /// Opens an encrypted repository with the first of these keys that fits one of its slots.
     ///
     /// # Errors
-    /// [`Error::Keys`] with [`CodecError::WrongKey`] when none does; [`Error::NotEncrypted`]; those of the store.
+    /// [`Error::Keys`] with [`CodecError::WrongKey`] if none fits; [`Error::NotEncrypted`]; errors of
+    /// the store.
     pub fn unlock(&self, repository: &Repository, with: &[&dyn KeyWrap]) -> Result<()> {
         if !repository.encrypted {
             return Err(Error::NotEncrypted { place: self.place().to_owned() });
@@ -101,10 +104,10 @@ impl Objects {
         Err(self.keys_error(CodecError::WrongKey { slots: slots.len() }))
     }
 
-    /// The slots of the repository, which must be open.
+    /// The slots of the opened repository.
     ///
     /// # Errors
-    /// [`Error::NotEncrypted`]; those of the store.
+    /// [`Error::NotEncrypted`]; errors of the store.
     pub fn key_slots(&self) -> Result<Vec<KeySlot>> {
         self.slots_of(&self.encryption()?.repository)
     }
@@ -112,16 +115,17 @@ impl Objects {
     /// Adds a slot, and returns its identity.
     ///
     /// # Errors
-    /// [`Error::NotEncrypted`], [`Error::Keys`]; those of the store.
+    /// [`Error::NotEncrypted`], [`Error::Keys`]; errors of the store.
     pub fn add_key_slot(&self, created: Timestamp, by: &dyn KeyWrap) -> Result<ShortId> {
         self.put_slot(&*self.encryption()?, created, by)
     }
 
-    /// Removes a slot. Who knows its key and has seen the repository before may have kept what the slot held: a new data
-    /// key ([`rotate_keys`](Self::rotate_keys)) does not keep him from what is written later either, a new repository does.
+    /// Removes a slot. A user who knows its key may have kept the master key from it. A new data key
+    /// ([`rotate_keys`](Self::rotate_keys)) does not hide later objects from that user either; only
+    /// a new repository does.
     ///
     /// # Errors
-    /// [`Error::LastSlot`], [`Error::NoSlot`], [`Error::NotEncrypted`]; those of the store.
+    /// [`Error::LastSlot`], [`Error::NoSlot`], [`Error::NotEncrypted`]; errors of the store.
     pub fn remove_key_slot(&self, slot: &str) -> Result<()> {
         let slots = self.key_slots()?;
         let found = slots.iter().find(|one| one.id.to_string() == slot);
@@ -133,17 +137,17 @@ impl Objects {
         self.delete(&ObjectName::KeySlot { repository, slot: slot.id }.path())
     }
 
-    /// Makes a new data key, which encrypts whatever is written from now on, and returns how many there are. What was
-    /// written before stays readable.
+    /// Adds a data key, which encrypts all later objects, and returns the number of data keys.
+    /// Earlier objects stay readable.
     ///
     /// # Errors
-    /// [`Error::NotEncrypted`], [`Error::Keys`]; those of the store.
+    /// [`Error::NotEncrypted`], [`Error::Keys`]; errors of the store.
     pub fn rotate_keys(&self) -> Result<usize> {
         let mut last = None;
         for _ in 0..ROTATE_ATTEMPTS {
             let old = self.encryption()?;
             let (ring, mut keys) = self.newest_ring(&old.repository, &old.master)?;
-            keys.rotate().map_err(|source| self.keys_error(source))?;
+            keys.rotate(&*self.env().random).map_err(|source| self.keys_error(source))?;
             let count = keys.len();
             let next =
                 Encryption { ring: ring + 1, keys: Arc::new(keys), master: old.master.clone(), ..*old };
@@ -152,7 +156,7 @@ impl Objects {
                     self.set(next);
                     return Ok(count);
                 }
-                // Another one rotated at the same time: add to his ring.
+                // Another process rotated at the same time: add to its ring.
                 Err(error @ Error::Foreign { .. }) => last = Some(error),
                 Err(error) => return Err(error),
             }
@@ -160,14 +164,14 @@ impl Objects {
         last.map_or(Ok(0), Err)
     }
 
-    /// The keys, if the repository is encrypted and was unlocked.
+    /// The keys of an encrypted repository that was unlocked.
     #[must_use]
     pub fn keys(&self) -> Option<Arc<Keys>> {
         let encryption = self.inner.encryption.read().unwrap_or_else(PoisonError::into_inner);
         encryption.as_ref().map(|encryption| Arc::clone(&encryption.keys))
     }
 
-    /// Reads the ring again: another process may have added a key since.
+    /// Reads the newest ring: another process may have added a key.
     pub(crate) fn reload_keys(&self) -> Result<Option<Arc<Keys>>> {
         let Ok(old) = self.encryption() else { return Ok(None) };
         let (ring, keys) = self.newest_ring(&old.repository, &old.master)?;
@@ -186,14 +190,15 @@ impl Objects {
     }
 
     fn put_slot(&self, encryption: &Encryption, created: Timestamp, by: &dyn KeyWrap) -> Result<ShortId> {
-        let id = random_id()?;
+        let id = self.random_id()?;
         let context = context(&encryption.repository, id);
-        let wrapped = by.wrap(&encryption.master, &context).map_err(|source| self.keys_error(source))?;
-        // What can't be opened again would lock everybody out.
+        let wrapped = by.wrap(&encryption.master, &context, &*self.env().random);
+        let wrapped = wrapped.map_err(|source| self.keys_error(source))?;
+        // A key that can't be unwrapped would lock everybody out.
         let opened = by.unwrap(&wrapped, &context).map_err(|source| self.keys_error(source))?;
         let fits = by.method().len() <= METHOD_BYTES_MAX && wrapped.len() <= WRAPPED_BYTES_MAX;
         if opened.as_ref() != Some(&encryption.master) || !fits {
-            return Err(self.keys_error(CodecError::Crypto { what: "a wrapped key does not come back" }));
+            return Err(self.keys_error(CodecError::Crypto { what: "a wrapped key could not be unwrapped" }));
         }
         let slot = KeySlot { id, method: by.method().to_owned(), created, wrapped };
         let path = ObjectName::KeySlot { repository: encryption.repository, slot: id }.path();
@@ -207,7 +212,7 @@ impl Objects {
         let master = Keys::from_master(encryption.repository, &encryption.master);
         let path = ring_path(&encryption.repository, encryption.ring);
         let build = || {
-            let cipher = master.seal(ObjectKind::KeyRing, &path)?;
+            let cipher = master.seal(ObjectKind::KeyRing, &path, &*self.env().random)?;
             let builder = ObjectBuilder::new(ObjectKind::KeyRing, self.owner(), Codec::None);
             let bytes = builder.encrypted(cipher).finish(&encryption.keys.encode())?;
             let access = Access { keys: Some(&master), name: &path };

@@ -1,68 +1,66 @@
-//! Leases: who relies on objects that are there keeps them from being deleted.
+//! Leases: a process that relies on objects keeps them from being deleted.
 //!
-//! ```text
-//! leases/<id>-<counter>    16 and 16 hexadecimal digits; no folder of its own, which would stay
-//! ```
-//!
-//! A lease is one small object. Its holder replaces it by one with a higher counter every [`RENEWAL`], and deletes it when
-//! he is done. Who waits for it to end watches the counter by his own clock that only goes forward: one that did not change
-//! for [`LEASE_EXPIRY`] has lapsed, and he takes it away. No time of an object and no clock of another machine counts
-//! (FAILURES 22).
+//! A lease is one small object, `leases/<id>-<counter>`. There is no folder for each lease, which
+//! would remain. The holder replaces the object by one with a higher counter every 15 seconds, and
+//! deletes it at the end. An observer that waits for the end watches the counter by its own
+//! monotonic clock. A counter that did not change for [`LEASE_EXPIRY`] has lapsed, and the observer
+//! deletes the lease. No time of an object and no clock of another machine counts (FAILURES 22).
 //!
 //! # Holder and observer
-//! The holder puts the next object, then looks whether the one before it is still there, then deletes the one before that.
-//! The observer deletes the lower ones, then the one that he watched, the highest, then looks for a higher one. Whichever of
-//! them comes first, they can't both believe to have won: if the holder's next object came before the observer's last look
-//! the lease lives on, and if it came after then the one before it was gone when the holder looked. A renewal that broke off
-//! leaves two objects of which the holder counts on the lower one: that goes first, so that he who goes on renewing finds it
-//! gone, or counts on the higher one from then on, which goes next.
+//! The holder puts the next object, then checks that the previous one still exists, then deletes
+//! the one before that. The observer deletes the lower objects, then the highest one, which it
+//! watched, and then looks for a higher one. They cannot both win:
+//!
+//! - If the holder's next object came before the observer's last look, the lease lives on.
+//! - If it came after that look, the previous object was gone when the holder checked.
+//!
+//! An interrupted renewal leaves two objects, and the holder counts on the lower one. The observer
+//! deletes the lower one first. A holder that goes on either finds it gone, or counts on the higher
+//! one, which is deleted next.
 
 use crate::layout::{LEASES, ObjectName, ShortId};
-use crate::store::random_id;
-use crate::{Entry, Error, ErrorKind, Objects, Result, random_bytes};
+use crate::{Entry, Error, ErrorKind, Objects, Result};
 use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, OwnerToken};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How often a lease is renewed.
-pub(crate) const RENEWAL: Duration = Duration::from_secs(15);
-/// A lease that was not renewed for so long has lapsed.
+/// A lease that was not renewed for this time has lapsed.
 pub const LEASE_EXPIRY: Duration = Duration::from_secs(120);
 
 const VERSION: u8 = 1;
 const WHAT: &str = "lease";
 
-/// What a lease is held for.
+/// Purpose of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum LeaseRole {
-    /// Objects are read, and others may be written that rely on them.
+    /// Objects are read, and objects that rely on them may be written.
     Use = 1,
-    /// Objects are condemned and deleted. One at a time does that.
+    /// Objects are condemned and deleted. Only one process at a time does that.
     Collect = 2,
 }
 
-/// A lease that this process holds. It ends when this is dropped.
+/// A lease of this process. It ends on drop.
 #[derive(Debug)]
 pub struct Lease {
-    objects: Objects,
-    state: Arc<Mutex<State>>,
-    id: ShortId,
+    keeper: Arc<Keeper>,
     owner: OwnerToken,
     stop: Option<Sender<()>>,
-    keeper: Option<JoinHandle<()>>,
+    /// Renews the lease. `None` where there are no threads: then checks renew it.
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct State {
     counter: u64,
-    renewed: Instant,
+    /// Time of the last renewal on the monotonic clock.
+    renewed: Duration,
     lapsed: bool,
 }
 
@@ -71,7 +69,7 @@ struct State {
 pub struct LeaseSeen {
     /// Its identity.
     pub id: ShortId,
-    /// Goes up while its holder lives.
+    /// Grows while the holder is alive.
     pub counter: u64,
 }
 
@@ -93,27 +91,29 @@ fn path(id: ShortId, counter: u64) -> String {
 }
 
 impl Objects {
-    /// Takes a lease. Packs and log objects that are not condemned yet are not deleted before it ends; roots and index objects
-    /// may go, once nobody needs what they say.
+    /// Takes a lease. Packs and log objects that are not condemned yet are not deleted before it
+    /// ends. Roots and index objects may go once nothing needs their content.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn lease(&self, role: LeaseRole) -> Result<Lease> {
-        self.lease_renewed_every(role, Duration::from_micros(self.inner.renewal.load(Ordering::Relaxed)))
+        let renewal = self.inner.renewal.load(Ordering::Relaxed);
+        self.lease_renewed_every(role, Duration::from_micros(renewal))
     }
 
-    /// How often leases that are taken from now on are renewed; every 15 seconds unless set. Must be far below
-    /// [`LEASE_EXPIRY`].
+    /// Sets the time between renewals of future leases; the default is 15 seconds. It must be far
+    /// below [`LEASE_EXPIRY`].
     pub fn renew_leases_every(&self, renewal: Duration) {
         let micros = u64::try_from(renewal.as_micros()).unwrap_or(u64::MAX);
         self.inner.renewal.store(micros, Ordering::Relaxed);
     }
 
-    /// Takes a lease to read under, or none in a repository that can't be written to, because access is denied, there is no room, or
-    /// a file stands where the leases' folder should be: then a collector knows nothing of this reader.
+    /// Takes a lease for reading. Returns `None` if the repository can't be written to: access is
+    /// denied, there is no space, or a file has the name of the leases' folder. A collector then
+    /// does not know of this reader.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn lease_to_read(&self) -> Result<Option<Lease>> {
         match self.lease(LeaseRole::Use) {
             Err(error)
@@ -126,31 +126,34 @@ impl Objects {
     }
 
     fn lease_renewed_every(&self, role: LeaseRole, renewal: Duration) -> Result<Lease> {
-        let (id, owner) = (random_id()?, OwnerToken(random_bytes()?));
-        let state = State { counter: 1, renewed: Instant::now(), lapsed: false };
-        let state = Arc::new(Mutex::new(state));
-        let mut lease = Lease { objects: self.clone(), state, id, owner, stop: None, keeper: None };
+        let (id, owner) = (self.random_id()?, OwnerToken(self.random_bytes()?));
+        let state = State { counter: 1, renewed: self.env().clock.monotonic(), lapsed: false };
+        let state = Mutex::new(state);
+        let keeper = Arc::new(Keeper { objects: self.clone(), state, id, role, renewal });
+        // Dropped, and the object deleted, if the thread can't be started.
+        let mut lease = Lease { keeper: Arc::clone(&keeper), owner, stop: None, thread: None };
         self.put_lease(id, 1, role)?;
         let (stop, stopped) = channel();
-        let keeper = Keeper { objects: self.clone(), state: Arc::clone(&lease.state), id, role };
         lease.stop = Some(stop);
-        lease.keeper = Some(std::thread::spawn(move || {
+        let renew = move || {
             while stopped.recv_timeout(renewal) == Err(RecvTimeoutError::Timeout) {
                 keeper.renew();
             }
-        }));
+        };
+        let started = self.env().spawn.thread("pitr-lease", renew);
+        lease.thread = started.map_err(|source| Error::Runtime { source: Some(source) })?;
         Ok(lease)
     }
 
-    /// The leases that stand.
+    /// The leases of all processes.
     ///
     /// # Errors
-    /// Those of the listing.
+    /// Errors of the listing.
     pub fn leases(&self) -> Result<Vec<LeaseSeen>> {
         let mut leases: Vec<LeaseSeen> = Vec::new();
         for seen in self.list(LEASES)?.iter().filter_map(LeaseSeen::parse) {
             match leases.last_mut() {
-                // In the middle of a renewal there are two of them.
+                // A lease in the middle of a renewal has two objects.
                 Some(last) if last.id == seen.id => last.counter = last.counter.max(seen.counter),
                 _ => leases.push(seen),
             }
@@ -158,10 +161,10 @@ impl Objects {
         Ok(leases)
     }
 
-    /// What a lease is held for; `None` if it has ended or been renewed since it was seen.
+    /// The purpose of a lease; `None` if it has ended or was renewed since it was seen.
     ///
     /// # Errors
-    /// [`Error::Object`]; those of the store.
+    /// [`Error::Object`]; errors of the store.
     pub fn role_of(&self, seen: &LeaseSeen) -> Result<Option<LeaseRole>> {
         let path = seen.path();
         let footer = match self.get_footer(&path, ObjectKind::Lease) {
@@ -187,23 +190,23 @@ impl Objects {
         read().map(Some).map_err(bad)
     }
 
-    /// Takes away a lease that was seen with the same counter for [`LEASE_EXPIRY`]. False if its holder came back in the
-    /// last moment.
+    /// Deletes a lease whose counter did not change for [`LEASE_EXPIRY`]. Returns false if the
+    /// holder renewed it at the last moment.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn end_lapsed(&self, seen: &LeaseSeen) -> Result<bool> {
-        let of_it = || {
+        let objects_of_it = || {
             let listed = self.list(LEASES)?;
-            let of_it = listed.iter().filter_map(LeaseSeen::parse).filter(|lease| lease.id == seen.id);
-            Ok::<_, Error>(of_it.collect::<Vec<_>>()) // ascending
+            let leases = listed.iter().filter_map(LeaseSeen::parse);
+            Ok::<_, Error>(leases.filter(|lease| lease.id == seen.id).collect::<Vec<_>>()) // ascending
         };
-        let stood = of_it()?;
-        if stood.iter().any(|lease| lease.counter > seen.counter) {
+        let found = objects_of_it()?;
+        if found.iter().any(|lease| lease.counter > seen.counter) {
             return Ok(false);
         }
-        stood.iter().chain([seen]).try_for_each(|lease| self.delete(&lease.path()))?;
-        Ok(of_it()?.is_empty())
+        found.iter().chain([seen]).try_for_each(|lease| self.delete(&lease.path()))?;
+        Ok(objects_of_it()?.is_empty())
     }
 
     fn put_lease(&self, id: ShortId, counter: u64, role: LeaseRole) -> Result<()> {
@@ -218,31 +221,36 @@ impl Objects {
 }
 
 impl Lease {
-    /// Its identity, as [`LeaseSeen`] has it.
+    /// Its identity.
     #[must_use]
     pub fn id(&self) -> ShortId {
-        self.id
+        self.keeper.id
     }
 
-    /// A token for the objects that are made under it: random, nobody else's.
+    /// The random token of the objects that are created under this lease.
     #[must_use]
     pub fn owner(&self) -> OwnerToken {
         self.owner
     }
 
-    /// Makes sure that the lease still stands: what was relied on since it was taken is still there.
+    /// Errors unless the lease is still valid: then all objects that were relied on since it was
+    /// taken still exist.
     ///
     /// # Errors
-    /// [`Error::Lapsed`]; those of the store.
+    /// [`Error::Lapsed`]; errors of the store.
     pub fn check(&self) -> Result<()> {
-        let lapsed = || Error::Lapsed { path: format!("{LEASES}/{}", self.id) };
+        let keeper = &self.keeper;
+        if self.thread.is_none() && keeper.is_due() {
+            keeper.renew();
+        }
+        let lapsed = || Error::Lapsed { path: format!("{LEASES}/{}", keeper.id) };
         // Held, so that no renewal comes between.
-        let mut state = lock(&self.state);
-        if state.lapsed || state.renewed.elapsed() >= LEASE_EXPIRY {
+        let mut state = keeper.state();
+        if state.lapsed || keeper.age(&state) >= LEASE_EXPIRY {
             state.lapsed = true;
             return Err(lapsed());
         }
-        if !self.objects.exists(&path(self.id, state.counter))? {
+        if !keeper.objects.exists(&path(keeper.id, state.counter))? {
             state.lapsed = true;
             return Err(lapsed());
         }
@@ -253,46 +261,57 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join(); // it does not panic; if it did the lease lapses by itself
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // after a panic the lease lapses by itself
         }
-        // If this fails the lease lapses by itself.
-        let counter = lock(&self.state).counter;
+        // If this fails, the lease lapses by itself.
+        let counter = self.keeper.state().counter;
         for counter in [counter.saturating_sub(1), counter] {
-            let _ = self.objects.delete(&path(self.id, counter));
+            let _ = self.keeper.objects.delete(&path(self.keeper.id, counter));
         }
     }
 }
 
-fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Renews a lease.
+#[derive(Debug)]
 struct Keeper {
     objects: Objects,
-    state: Arc<Mutex<State>>,
+    state: Mutex<State>,
     id: ShortId,
     role: LeaseRole,
+    renewal: Duration,
 }
 
 impl Keeper {
-    /// An error is no end: the next attempt may be in time.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time since the last renewal.
+    fn age(&self, state: &State) -> Duration {
+        self.objects.env().clock.monotonic().saturating_sub(state.renewed)
+    }
+
+    fn is_due(&self) -> bool {
+        self.age(&self.state()) >= self.renewal
+    }
+
+    /// Errors are ignored: the next attempt may be in time.
     fn renew(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state();
         if state.lapsed {
             return;
         }
-        let (now, before) = (Instant::now(), path(self.id, state.counter));
+        let (now, before) = (self.objects.env().clock.monotonic(), path(self.id, state.counter));
         match self.objects.put_lease(self.id, state.counter + 1, self.role) {
-            // Nobody else's bears our identity: it is there since an attempt that broke off.
+            // The identity is ours: an interrupted attempt has created the object.
             Ok(()) | Err(Error::Foreign { .. }) => {}
             Err(_) => return,
         }
         match self.objects.exists(&before) {
             Ok(true) => {
-                // The one before stays until the next time, so that a listing in the middle of this shows one at least.
-                // If an older one stays it does no harm: its counter is the lower one.
+                // The previous object stays until the next renewal, so that every listing shows at
+                // least one. An older object does no harm: its counter is lower.
                 let _ = self.objects.delete(&path(self.id, state.counter.saturating_sub(1)));
                 state.counter += 1;
                 state.renewed = now;
@@ -303,7 +322,8 @@ impl Keeper {
                     let _ = self.objects.delete(&path(self.id, counter));
                 }
             }
-            // Whether it was taken away is open. The next attempt finds its object made already, and looks again.
+            // The previous object may be gone or not. The next attempt finds its object created
+            // already, and checks again.
             Err(_) => {}
         }
     }
@@ -312,6 +332,9 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Location;
+    use pitr_vfs::Env;
+    use pitr_vfs::sim::{SimClock, SimFs};
 
     const RENEWAL: Duration = Duration::from_millis(5);
 
@@ -334,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_place_of_the_folder_keeps_nobody_from_reading() {
+    fn a_file_in_place_of_the_folder_does_not_prevent_reading() {
         // FAILURES 59
         let dir = tempfile::tempdir().unwrap();
         let objects = Objects::local(dir.path()).unwrap();
@@ -345,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_says_what_it_is_for() {
+    fn a_lease_states_its_purpose() {
         let objects = Objects::memory().unwrap();
         for role in [LeaseRole::Use, LeaseRole::Collect] {
             let lease = objects.lease(role).unwrap();
@@ -357,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_was_taken_away_is_not_believed_in() {
+    fn a_lease_that_was_deleted_is_not_valid() {
         // FAILURES 21: the holder was paused, and wakes up.
         let objects = Objects::memory().unwrap();
         let held = objects.lease_renewed_every(LeaseRole::Use, Duration::from_secs(3600)).unwrap();
@@ -375,18 +398,30 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_who_came_back_in_time_keeps_his_lease() {
+    fn a_holder_that_renews_in_time_keeps_its_lease() {
         let objects = Objects::memory().unwrap();
         let held = objects.lease_renewed_every(LeaseRole::Use, Duration::from_secs(3600)).unwrap();
         let seen = objects.leases().unwrap().remove(0);
-        let keeper = Keeper {
-            objects: objects.clone(),
-            state: Arc::clone(&held.state),
-            id: held.id(),
-            role: LeaseRole::Use,
-        };
-        keeper.renew();
+        held.keeper.renew();
         assert!(!objects.end_lapsed(&seen).unwrap());
         held.check().unwrap();
+    }
+
+    #[test]
+    fn without_threads_a_check_renews_the_lease() {
+        let clock = Arc::new(SimClock::new(pitr_format::Timestamp::MIN));
+        let env = Env::simulated(Arc::new(SimFs::new()), clock.clone(), 1);
+        let objects = Objects::open(&Location::Memory, &env).unwrap();
+        let lease = objects.lease(LeaseRole::Use).unwrap();
+        for renewals in 1..4 {
+            clock.pass(LEASE_EXPIRY / 2);
+            lease.check().unwrap();
+            assert_eq!(objects.leases().unwrap()[0].counter, 1 + renewals);
+        }
+        // The process was paused, and a collector has deleted the lease.
+        clock.pass(LEASE_EXPIRY);
+        assert!(objects.end_lapsed(&objects.leases().unwrap()[0]).unwrap());
+        assert_eq!(lease.check().unwrap_err().kind(), ErrorKind::Lapsed);
+        assert_eq!(objects.leases().unwrap(), []);
     }
 }

@@ -1,20 +1,32 @@
 //! Create-only, verified access to a repository's objects over [`object_store`].
 //!
-//! A repository is a folder or a bucket of containers (`pitr-codec`), each written by one create-only put and never
-//! touched again. This crate keeps that discipline, so that those above think in objects and not in requests:
+//! A repository is a folder or a bucket of containers (`pitr-codec`). One create-only put writes an
+//! object, and nothing changes it afterwards. This crate keeps that discipline, so that the crates
+//! above work with objects and not with requests:
 //!
-//! - [`Objects::put_new`] creates or fails. A put whose reply was lost is recognised as ours, anything else that
-//!   stands at the path is [`Error::Foreign`].
-//! - Ranges give exactly the bytes asked for or an error; prefixes match whole path segments.
-//! - [`Objects::index`] reads a container by ranges and checks whatever it returns.
-//! - In an encrypted repository, once it is [unlocked](Objects::unlock), all that is built and read here is encrypted.
-//! - Who relies on objects holds a [`Lease`]; what is [condemned](Condemnation) is deleted when the leases have ended
-//!   that stood when it was (`docs/format/prune.md`).
-//! - No object past [`pitr_codec::OBJECT_BYTES_LIMIT`] is read into memory.
+//! - [`layout`] has the names of all objects, and a [`Location`] is where a repository is.
+//! - [`Objects::put_new`] creates an object or fails. A put whose reply was lost is recognised as
+//!   ours. Any other object of that name is [`Error::Foreign`].
+//! - Ranges give exactly the requested bytes, or an error. Prefixes match whole path segments.
+//! - [`Objects::index`] reads a container by ranges, and checks everything that it returns.
+//! - In an encrypted repository that was [unlocked](Objects::unlock), every object that is created
+//!   or read is encrypted.
+//! - A process that relies on objects holds a [`Lease`]. [Condemned](Condemnation) objects are
+//!   deleted after the leases of that time have ended (`docs/format/prune.md`).
+//! - Objects of more than [`pitr_codec::OBJECT_BYTES_LIMIT`] bytes are not read into memory.
 //!
-//! Calls block and may come from any thread, rayon's and an async runtime's included: requests run on a small
-//! runtime of the crate's own. Local files are read and written by the caller himself, past the page cache, with fsync of
-//! file and folder.
+//! ```
+//! use pitr_objects::Objects;
+//!
+//! let objects = Objects::memory()?;
+//! objects.put_new("greeting", &b"hello"[..])?;
+//! assert_eq!(objects.get("greeting")?, &b"hello"[..]);
+//! # Ok::<(), pitr_objects::Error>(())
+//! ```
+//!
+//! Calls block and may come from any thread, also from one of rayon or an async runtime. A store in
+//! a folder or in memory does its work in the calling thread; requests to other stores run in
+//! threads of this crate.
 #![forbid(unsafe_code)]
 
 mod condemned;
@@ -43,7 +55,7 @@ pub use location::{Location, LocationError};
 pub use read::Tail;
 pub use repository::Repository;
 pub use sources::Sources;
-pub use store::{Objects, random_bytes, random_id};
+pub use store::Objects;
 
 pub use bytes::Bytes;
 pub use object_store;

@@ -35,8 +35,8 @@ impl Objects {
     /// `db1` does not list objects below `db10`.
     ///
     /// # Errors
-    /// Those of the store; nothing is returned of a listing that broke off. [`Error::NotARepository`] when nothing is
-    /// listed and the repository object, once seen, is gone: an unmounted folder does not read as an empty one.
+    /// Errors of the store; an interrupted listing returns nothing. [`Error::NotARepository`] when nothing is
+    /// listed and the repository object, once seen, is gone: an unmounted folder is not read as an empty one.
     ///
     /// Foreign entries of a local folder are left out, with one warning each. [`Error::Hidden`] if an entry that can't be read may
     /// contain objects.
@@ -56,7 +56,7 @@ impl Objects {
     /// object is missing nor that one is unreferenced.
     ///
     /// # Errors
-    /// Those of the store; [`Error::NotARepository`].
+    /// Errors of the store; [`Error::NotARepository`].
     pub fn listing(&self, prefix: &str) -> Result<Listing> {
         let folder = exact_path(prefix)?;
         let store = Arc::clone(&self.inner.store);

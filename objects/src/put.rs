@@ -6,11 +6,6 @@ use bytes::Bytes;
 use object_store::{Error as StoreError, ObjectStore, PutMode, PutOptions, PutPayload};
 use pitr_codec::OBJECT_BYTES_LIMIT;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::Duration;
-
-/// Waits before the second and the third attempt of a put that a remote store did not answer.
-pub(crate) const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 impl Objects {
     /// Creates an object that must not exist yet, durably.
@@ -21,7 +16,7 @@ impl Objects {
     ///
     /// # Errors
     /// [`Error::Foreign`] if the object exists with other bytes; [`Error::TooLarge`]; [`Error::NotARepository`] when the
-    /// folder of an opened repository is gone; those of the store.
+    /// folder of an opened repository is gone; errors of the store.
     pub fn put_new(&self, path: &str, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes: Bytes = bytes.into();
         self.check_size(path, bytes.len() as u64)?;
@@ -38,7 +33,7 @@ impl Objects {
                 Err(source) => match (Error::from_store(path, source), waits.next()) {
                     (error @ Error::Unreachable { .. }, Some(wait)) => {
                         tracing::warn!(path, %error, "a put was not answered and is repeated");
-                        sleep(*wait);
+                        self.inner.env.clock.sleep(*wait);
                     }
                     (error, _) => return Err(error),
                 },

@@ -20,7 +20,7 @@ impl Objects {
     /// The whole object.
     ///
     /// # Errors
-    /// [`Error::Missing`]; [`Error::TooLarge`] before memory is taken for it; those of the store.
+    /// [`Error::Missing`]; [`Error::TooLarge`] before memory is taken for it; errors of the store.
     pub fn get(&self, path: &str) -> Result<Bytes> {
         Ok(self.read(path, None)?.bytes)
     }
@@ -29,7 +29,7 @@ impl Objects {
     ///
     /// # Errors
     /// [`Error::Truncated`] when the object ends before the range does; [`Error::TooLarge`]; [`Error::Missing`];
-    /// those of the store.
+    /// errors of the store.
     pub fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
         // FAILURES 28: stores differ in their answers to empty ranges and to ranges past the end.
         let Some(wanted) = range.end.checked_sub(range.start).filter(|n| *n > 0) else {
@@ -53,7 +53,7 @@ impl Objects {
     /// The last `len` bytes, or the whole object if it is shorter.
     ///
     /// # Errors
-    /// [`Error::Missing`]; [`Error::TooLarge`]; those of the store.
+    /// [`Error::Missing`]; [`Error::TooLarge`]; errors of the store.
     pub fn get_tail(&self, path: &str, len: u64) -> Result<Tail> {
         self.check_size(path, len)?;
         match self.read(path, Some(GetRange::Suffix(len))) {

@@ -1,20 +1,20 @@
-//! The object that makes a folder or a bucket a repository.
+//! The repository object, which makes a folder or a bucket a repository.
 
 use crate::layout::REPOSITORY;
-use crate::{Error, Objects, Result, random_bytes};
+use crate::{Error, Objects, Result};
 use pitr_codec::{Codec, CodecError, ObjectBuilder, ObjectKind};
 use pitr_format::bytes::{Put, Reader};
 use pitr_format::{DecodeError, Timestamp};
 use std::sync::atomic::Ordering;
 
-/// What the repository object says.
+/// Content of the repository object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repository {
     /// Random identity.
     pub id: [u8; 16],
-    /// When it was made.
+    /// Time of creation.
     pub created: Timestamp,
-    /// Its objects are encrypted.
+    /// True if the objects are encrypted.
     pub encrypted: bool,
 }
 
@@ -44,12 +44,12 @@ impl Repository {
 }
 
 impl Objects {
-    /// Makes a repository where there is none.
+    /// Creates a repository.
     ///
     /// # Errors
-    /// [`Error::AlreadyARepository`]; those of the store.
+    /// [`Error::AlreadyARepository`]; errors of the store.
     pub fn init_repository(&self, created: Timestamp) -> Result<Repository> {
-        let repository = Repository { id: random_bytes()?, created, encrypted: false };
+        let repository = Repository { id: self.random_bytes()?, created, encrypted: false };
         self.put_repository(&repository)?;
         Ok(repository)
     }
@@ -74,11 +74,11 @@ impl Objects {
         self.inner.is_encrypted.store(repository.encrypted, Ordering::Relaxed);
     }
 
-    /// Opens the repository that is there. An encrypted one must be [unlocked](Self::unlock) before it is of any use.
+    /// Opens the repository. An encrypted one must then be [unlocked](Self::unlock).
     ///
     /// # Errors
-    /// [`Error::NotARepository`]; an error of kind [`ErrorKind::Newer`](crate::ErrorKind::Newer) when a later version
-    /// made it; those of the store.
+    /// [`Error::NotARepository`]; an error of kind [`ErrorKind::Newer`](crate::ErrorKind::Newer) if a
+    /// later version created it; errors of the store.
     pub fn open_repository(&self) -> Result<Repository> {
         let footer = match self.get_footer(REPOSITORY, ObjectKind::Repository) {
             Err(Error::Missing { .. }) => {

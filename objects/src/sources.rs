@@ -1,5 +1,5 @@
-//! The sources of a repository. Each has a folder: of its name, or, in an encrypted repository, of a keyed hash of it, with
-//! the name in an encrypted object inside.
+//! The sources of a repository. The folder of a source has the source's name. In an encrypted
+//! repository it has a keyed hash of the name, and an encrypted object in the folder has the name.
 
 use crate::layout::{ObjectName, SOURCES, SourceFolder, SourceObject};
 use crate::{Error, Listing, Objects, Result, Stray};
@@ -25,20 +25,20 @@ impl Objects {
         }
     }
 
-    /// The sources that the repository holds, by name.
+    /// The names of the sources, sorted.
     ///
     /// # Errors
-    /// Those of the store; [`Error::Object`] about a name that can't be read.
+    /// [`Error::Object`] for an unreadable name; errors of the store.
     pub fn sources(&self) -> Result<Vec<SourceName>> {
         let Sources { names, unreadable } = self.readable_sources()?;
         unreadable.into_iter().next().map_or(Ok(names), Err)
     }
 
-    /// The sources that the repository holds, and errors for those that can't be read. For readers: an unreadable source never
-    /// blocks the others.
+    /// The sources, and an error for each one that can't be read. For readers: an unreadable source
+    /// never blocks the others.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn readable_sources(&self) -> Result<Sources> {
         let Listing { entries, strays } = self.listing(SOURCES)?;
         let hidden = strays.into_iter().filter(|stray| stray.may_hide_objects);
@@ -72,10 +72,10 @@ impl Objects {
         name.ok_or_else(|| Error::Object { path: path.to_owned(), source: CodecError::Malformed(bad) })
     }
 
-    /// Makes a source known, before anything of it is written. Costs nothing where folders bear names.
+    /// Stores the name of a source, before anything else of it. No request if folders have names.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn register_source(&self, source: &SourceName) -> Result<()> {
         if self.keys().is_none() {
             return Ok(());
@@ -88,7 +88,7 @@ impl Objects {
         let builder = self.builder(&path, ObjectKind::Source, Codec::None)?;
         let bytes = builder.finish(source.as_str().as_bytes()).map_err(bad)?;
         match self.put_container(&path, ObjectKind::Source, bytes) {
-            // Another process was faster.
+            // Another process has stored it.
             Ok(_) | Err(Error::Foreign { .. }) => Ok(()),
             Err(error) => Err(error),
         }

@@ -1,15 +1,14 @@
 //! The handle of a repository's objects.
 
 use crate::layout::ShortId;
-use crate::lease::RENEWAL;
 use crate::local::{LocalStore, Readers, create_folder, readers};
-use crate::put::WAITS;
 use crate::runtime::Requests;
 use crate::{Error, Location, Result};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
 use pitr_format::OwnerToken;
+use pitr_vfs::Env;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-/// The objects of one repository; clones share their connection and their owner token.
+/// Waits before the second and the third attempt of a put that a remote store did not answer.
+const PUT_WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// Default time between two renewals of a lease.
+const LEASE_RENEWAL: Duration = Duration::from_secs(15);
+
+/// The objects of one repository. Clones share their connection and their owner token.
 #[derive(Debug, Clone)]
 pub struct Objects {
     pub(crate) inner: Arc<Inner>,
@@ -26,19 +30,20 @@ pub struct Objects {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) env: Env,
     pub(crate) requests: Requests,
     /// Waits between the attempts of a put that is not answered.
     pub(crate) put_waits: &'static [Duration],
     folder: Option<PathBuf>,
-    pub(crate) owner: OwnerToken,
+    owner: OwnerToken,
     pub(crate) place: String,
-    /// The repository object was seen through this handle: from then on an empty listing is not believed unless it
-    /// is still there.
+    /// This handle saw the repository object. From then on an empty listing counts only if the
+    /// object still exists.
     pub(crate) seen: AtomicBool,
-    /// The repository object says that it is encrypted.
+    /// The repository object says that the repository is encrypted.
     pub(crate) is_encrypted: AtomicBool,
     pub(crate) encryption: RwLock<Option<Arc<Encryption>>>,
-    /// Paths of what was warned of.
+    /// Foreign paths that were warned of.
     pub(crate) warned: Mutex<BTreeSet<String>>,
     /// Microseconds between two renewals of a lease.
     pub(crate) renewal: AtomicU64,
@@ -59,7 +64,7 @@ pub(crate) struct Encryption {
     pub(crate) repository: [u8; 16],
     pub(crate) master: Secret,
     pub(crate) keys: Arc<Keys>,
-    /// Number of the ring that they come from.
+    /// Number of the ring that holds the keys.
     pub(crate) ring: u64,
 }
 
@@ -67,61 +72,69 @@ impl Objects {
     /// Opens the store at a location. A folder must exist.
     ///
     /// # Errors
-    /// [`Error::NotARepository`] when there is no such folder; [`Error::Folder`] when it can't be entered.
-    pub fn open(location: &Location) -> Result<Self> {
-        match location {
-            Location::Folder(folder) => Self::local(folder),
-            Location::Memory => Self::memory(),
-        }
-    }
-
-    /// As [`open`](Self::open), for a new repository. A missing folder is created, durably. `files` are the permissions of the
-    /// repository's files: the folder keeps them, and every later file follows. By default only the owner has access, and an existing
-    /// empty folder is made private.
-    ///
-    /// # Errors
-    /// [`Error::Folder`] when it can't be created.
-    pub fn create(location: &Location, files: Option<u32>) -> Result<Self> {
-        if let Location::Folder(folder) = location {
-            create_folder(folder, files)?;
-        }
-        Self::open(location)
-    }
-
-    /// The objects in a folder that exists.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn local(folder: &Path) -> Result<Self> {
-        let place = folder.display().to_string();
-        let root = match folder.canonicalize() {
-            Ok(root) if root.is_dir() => root,
-            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(Error::Folder { path: folder.to_owned(), source });
+    /// [`Error::NotARepository`] if there is no such folder; [`Error::Folder`] if it can't be
+    /// entered; [`Error::Random`].
+    pub fn open(location: &Location, env: &Env) -> Result<Self> {
+        let (store, folder): (Arc<dyn ObjectStore>, _) = match location {
+            Location::Folder(folder) => {
+                let root = root_of(folder)?;
+                let fs = Arc::clone(&env.fs);
+                (Arc::new(LocalStore::new(fs, root.clone(), location.to_string())), Some(root))
             }
-            _ => return Err(Error::NotARepository { place }),
+            Location::Memory => (Arc::new(InMemory::new()), None),
         };
-        let store = Arc::new(LocalStore::new(root.clone(), place.clone()));
         // A folder loses no replies, and a second attempt must not hide a failed fsync.
-        let parts = Parts { store, requests: Requests::Caller, put_waits: &[], folder: Some(root), place };
-        Self::new(parts)
+        let (requests, put_waits, place) = (Requests::Caller, &[], location.to_string());
+        Self::new(Parts { store, requests, put_waits, folder, place }, env)
     }
 
-    /// The objects in a folder, which is created if it is missing.
+    /// Like [`open`](Self::open), for a new repository. A missing folder is created, durably.
+    ///
+    /// `files` are the permissions of the repository's files: the folder keeps them, and every
+    /// later file follows the folder. By default only the owner has access, and an existing empty
+    /// folder is made private.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
-    pub fn create_local(folder: &Path) -> Result<Self> {
-        Self::create(&Location::Folder(folder.to_owned()), None)
+    /// [`Error::Folder`] if it can't be created.
+    pub fn create(location: &Location, files: Option<u32>, env: &Env) -> Result<Self> {
+        if let Location::Folder(folder) = location {
+            let failed = |source| Error::Folder { path: folder.clone(), source };
+            create_folder(&*env.fs, folder, files).map_err(failed)?;
+        }
+        Self::open(location, env)
     }
 
     /// The objects in any store that can create an object only if it is absent.
     ///
     /// # Errors
     /// [`Error::Runtime`], [`Error::Random`].
-    pub fn with_store(store: Arc<dyn ObjectStore>) -> Result<Self> {
+    pub fn over(store: Arc<dyn ObjectStore>, env: &Env) -> Result<Self> {
         let (requests, place) = (Requests::start()?, store.to_string());
-        Self::new(Parts { store, requests, put_waits: &WAITS, folder: None, place })
+        Self::new(Parts { store, requests, put_waits: &PUT_WAITS, folder: None, place }, env)
+    }
+
+    /// The objects in an existing folder of this machine.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn local(folder: &Path) -> Result<Self> {
+        Self::open(&Location::Folder(folder.to_owned()), &Env::system())
+    }
+
+    /// The objects in a folder of this machine, which is created if it is missing.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_local(folder: &Path) -> Result<Self> {
+        Self::create(&Location::Folder(folder.to_owned()), None, &Env::system())
+    }
+
+    /// Like [`over`](Self::over), on this machine.
+    ///
+    /// # Errors
+    /// As [`over`](Self::over).
+    pub fn with_store(store: Arc<dyn ObjectStore>) -> Result<Self> {
+        Self::over(store, &Env::system())
     }
 
     /// Objects in memory, for tests and examples.
@@ -129,69 +142,86 @@ impl Objects {
     /// # Errors
     /// [`Error::Random`].
     pub fn memory() -> Result<Self> {
-        let (store, place) = (Arc::new(InMemory::new()), Location::Memory.to_string());
-        Self::new(Parts { store, requests: Requests::Caller, put_waits: &[], folder: None, place })
+        Self::open(&Location::Memory, &Env::system())
     }
 
-    fn new(parts: Parts) -> Result<Self> {
+    fn new(parts: Parts, env: &Env) -> Result<Self> {
         let Parts { store, requests, put_waits, folder, place } = parts;
-        let owner = OwnerToken(random_bytes()?);
-        let (seen, is_encrypted) = (AtomicBool::new(false), AtomicBool::new(false));
-        let encryption = RwLock::default();
-        let renewal = AtomicU64::new(RENEWAL.as_micros() as u64); // seconds
-        let warned = Mutex::default();
         let inner = Inner {
             store,
+            env: env.clone(),
             requests,
             put_waits,
             folder,
-            owner,
+            owner: OwnerToken(env.random_bytes().map_err(Error::Random)?),
             place,
-            seen,
-            is_encrypted,
-            encryption,
-            warned,
-            renewal,
+            seen: AtomicBool::new(false),
+            is_encrypted: AtomicBool::new(false),
+            encryption: RwLock::default(),
+            warned: Mutex::default(),
+            renewal: AtomicU64::new(LEASE_RENEWAL.as_micros() as u64), // seconds
         };
         Ok(Objects { inner: Arc::new(inner) })
     }
 
-    /// The token that every object made through this handle or its clones bears; random for each handle.
+    /// The machine that this handle uses.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    /// Random bytes, for identities.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn random_bytes<const N: usize>(&self) -> Result<[u8; N]> {
+        self.inner.env.random_bytes().map_err(Error::Random)
+    }
+
+    pub(crate) fn random_id(&self) -> Result<ShortId> {
+        self.random_bytes().map(ShortId::from_bytes)
+    }
+
+    /// The token in every object that this handle or its clones create; random for each handle.
     #[must_use]
     pub fn owner(&self) -> OwnerToken {
         self.inner.owner
     }
 
-    /// Where the repository is, for people.
+    /// The repository's folder or store, for people.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.inner.place
     }
 
-    /// The folder on this machine that the repository is in, if it is in one.
+    /// The repository's folder, if it is in a folder of this machine.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.inner.folder.as_deref()
     }
 
-    /// Who may read the repository besides its owner; `None` if nobody may, or if it is not in a folder of this machine.
+    /// Users besides the owner who may read the repository; `None` if there are none, or if it is
+    /// not in a folder of this machine.
     ///
     /// # Errors
-    /// [`Error::Folder`] when that can't be told.
+    /// [`Error::Folder`] if the folder can't be read.
     pub fn readers(&self) -> Result<Option<Readers>> {
-        self.folder().map_or(Ok(None), readers)
+        let Some(folder) = self.folder() else { return Ok(None) };
+        let failed = |source| Error::Folder { path: folder.to_owned(), source };
+        readers(&*self.inner.env.fs, folder).map_err(failed)
     }
 
-    /// True if the repository, once it was opened, is encrypted.
+    /// True if the opened repository is encrypted.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.inner.is_encrypted.load(Ordering::Relaxed)
     }
 
-    /// Deletes an object; one that is gone already is no error. Who calls this has proof that nobody needs it (law 7).
+    /// Deletes an object; a missing one is no error. The caller has proof that nothing needs it
+    /// (law 7).
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn delete(&self, path: &str) -> Result<()> {
         let location = object_path(path)?;
         let store = Arc::clone(&self.inner.store);
@@ -208,7 +238,7 @@ impl Objects {
     /// True if there is an object at the path.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub fn exists(&self, path: &str) -> Result<bool> {
         match self.size(path) {
             Ok(_) => Ok(true),
@@ -220,7 +250,7 @@ impl Objects {
     /// The size of an object, bytes.
     ///
     /// # Errors
-    /// [`Error::Missing`] and those of the store.
+    /// [`Error::Missing`]; errors of the store.
     pub fn size(&self, path: &str) -> Result<u64> {
         let location = object_path(path)?;
         let store = Arc::clone(&self.inner.store);
@@ -229,7 +259,7 @@ impl Objects {
     }
 }
 
-/// The path of an object as the store takes it: as it is or not at all.
+/// The path of an object, unchanged: a path that the store would change is refused.
 pub(crate) fn object_path(path: &str) -> Result<object_store::path::Path> {
     exact_path(path).and_then(|parsed| match parsed.is_root() {
         false => Ok(parsed),
@@ -244,20 +274,13 @@ pub(crate) fn exact_path(path: &str) -> Result<object_store::path::Path> {
     }
 }
 
-/// A random identity.
-///
-/// # Errors
-/// [`Error::Random`].
-pub fn random_id() -> Result<ShortId> {
-    random_bytes().map(ShortId::from_bytes)
-}
-
-/// Random bytes from the system, for identities.
-///
-/// # Errors
-/// [`Error::Random`].
-pub fn random_bytes<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(Error::Random)?;
-    Ok(bytes)
+/// The folder with all links resolved.
+fn root_of(folder: &Path) -> Result<PathBuf> {
+    match folder.canonicalize() {
+        Ok(root) if root.is_dir() => Ok(root),
+        Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Error::Folder { path: folder.to_owned(), source })
+        }
+        _ => Err(Error::NotARepository { place: folder.display().to_string() }),
+    }
 }

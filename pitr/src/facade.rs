@@ -15,7 +15,7 @@ use pitr_recovery::{
     History, Plan, Point, Progress, RestoreOptions, RestoreTarget, Restored, Restorer, Room,
 };
 use pitr_snapshot::Snapshot;
-use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
+use pitr_vfs::{Clock, Env, FileSystem};
 
 use crate::{BackupMetadata, Backups, Error, PitrConfig, PruneOptions, Result};
 
@@ -46,10 +46,10 @@ impl Pitr {
         init: impl FnOnce(&Objects, Timestamp) -> pitr_objects::Result<Repository>,
     ) -> Result<Self> {
         config.validate()?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let objects = Objects::create(&config.location()?, config.mode)?;
-        let repository = init(&objects, clock.now())?;
-        Ok(Self::new(objects, repository, clock, config))
+        let env = Env::system();
+        let objects = Objects::create(&config.location()?, config.mode, &env)?;
+        let repository = init(&objects, env.clock.now())?;
+        Ok(Self::new(objects, repository, &env, config))
     }
 
     /// Opens a repository that is not encrypted.
@@ -62,7 +62,8 @@ impl Pitr {
     /// receive data.
     pub fn open_with(config: &PitrConfig, by: Option<&dyn KeyWrap>) -> Result<Self> {
         config.validate()?;
-        let objects = Objects::open(&config.location()?)?;
+        let env = Env::system();
+        let objects = Objects::open(&config.location()?, &env)?;
         let repository = objects.open_repository()?;
         match by {
             Some(by) => objects.unlock(&repository, &[by])?,
@@ -71,11 +72,12 @@ impl Pitr {
             }
             None => {}
         }
-        Ok(Self::new(objects, repository, Arc::new(SystemClock::new()), config))
+        Ok(Self::new(objects, repository, &env, config))
     }
 
-    fn new(objects: Objects, repository: Repository, clock: Arc<dyn Clock>, config: &PitrConfig) -> Self {
-        let (fs, codec, engines) = (Arc::new(OsFs), config.codec, crate::engines::built_in());
+    fn new(objects: Objects, repository: Repository, env: &Env, config: &PitrConfig) -> Self {
+        let (fs, clock) = (Arc::clone(&env.fs), Arc::clone(&env.clock));
+        let (codec, engines) = (config.codec, crate::engines::built_in());
         Pitr { objects, repository, fs, clock, codec, engines }
     }
 
@@ -178,7 +180,7 @@ impl Pitr {
 
     /// The chunks. A damaged index object affects only snapshots that need it.
     fn chunks_to_read(&self) -> Result<ChunkStore> {
-        let (chunks, damaged) = ChunkStore::open_what_is_sound(self.objects.clone())?;
+        let (chunks, damaged) = ChunkStore::open_readable(self.objects.clone())?;
         for (_, error) in damaged {
             tracing::warn!("{error}; snapshots that do not need it can be restored");
         }

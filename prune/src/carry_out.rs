@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A pack of which less than this is needed is a small one, bytes.
+/// A pack is small if less than this is needed of it, bytes.
 const SMALL_BYTES: u64 = OBJECT_BYTES_MAX as u64 / 4;
-/// From so many small packs on they are stored anew together.
+/// Minimum number of small packs before they are repacked.
 const SMALL_PACKS: usize = 32;
 
 /// Prunes a repository.
@@ -30,20 +30,20 @@ pub struct Pruner {
     lease_expiry: Duration,
 }
 
-/// What was surveyed and planned, before anything was changed.
+/// Survey and plan, before anything is changed.
 struct Planned {
     sources: Vec<(Source, SourcePlan)>,
     entries: Vec<Entry>,
     survey: PackSurvey,
-    /// Packs of which nothing is needed, unnamed ones included.
+    /// Packs without a needed chunk, and packs that no index object lists.
     unneeded: BTreeSet<String>,
-    anew: Anew,
+    repack: Repack,
     report: Report,
 }
 
 impl Pruner {
-    /// Prunes by this policy. Packs are stored anew until at most a tenth of what packs hold is needed by nobody; so are all
-    /// small ones if there are 32 or more.
+    /// A pruner with this policy. By default packs are repacked until at most a tenth of the data in
+    /// packs is unneeded, and small packs are repacked if there are 32 or more.
     ///
     /// # Errors
     /// [`Error::NoRule`].
@@ -52,44 +52,47 @@ impl Pruner {
         Ok(Pruner { objects, policy, max_waste: 0.1, small_packs: SMALL_PACKS, lease_expiry: LEASE_EXPIRY })
     }
 
-    /// How much of what packs hold may be needed by nobody, from 0 to 1.
+    /// Sets the maximum share of unneeded data in packs, from 0 to 1.
     #[must_use]
     pub fn max_waste(self, max_waste: f64) -> Self {
         Pruner { max_waste, ..self }
     }
 
-    /// From how many packs on those of which less than 4 MiB is needed are stored anew together. Each backup leaves one at
-    /// least: without this packs and index objects would become as many as there were backups.
+    /// Sets the minimum number of packs with less than 4 MiB of needed data before these are
+    /// repacked. Each backup leaves at least one: without repacking, the number of packs and index
+    /// objects would grow with the number of backups.
     #[must_use]
     pub fn small_packs(self, small_packs: usize) -> Self {
         Pruner { small_packs, ..self }
     }
 
-    /// How long a lease must have stood still to count as lapsed. Anything shorter than [`LEASE_EXPIRY`] takes leases from
-    /// those who live: it is for tests.
+    /// Sets the time without a renewal after which a lease has lapsed. For tests: less than
+    /// [`LEASE_EXPIRY`] ends the leases of living processes.
     #[must_use]
     pub fn lease_expiry(self, lease_expiry: Duration) -> Self {
         Pruner { lease_expiry, ..self }
     }
 
-    /// Tells what would go and why; changes nothing.
+    /// Reports what would be deleted and why. Changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotRestorable`], [`Error::Unreadable`], [`Error::Suspicious`]; those of the repository.
+    /// [`Error::NotRestorable`], [`Error::Unreadable`], [`Error::Suspicious`]; errors of the repository.
     pub fn plan(&self, now: Timestamp) -> Result<Report> {
         let _lease = self.objects.lease_to_read()?;
         Ok(self.survey(|| ChunkStore::open(self.objects.clone()), now)?.report)
     }
 
-    /// Prunes. What is still relied on by others is condemned and deleted by a later run; [`Report::waiting`] names them.
+    /// Prunes. Objects that other processes may rely on are condemned, and a later run deletes them;
+    /// [`Report::waiting`] lists the leases of these processes.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an error the next run goes on.
+    /// As [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an error the next run continues.
     pub fn execute(&self, now: Timestamp) -> Result<Report> {
         let lease = Arc::new(self.collectors_lease()?);
         self.objects.forget_leftovers()?;
         let mut freed = 0;
-        // One condemnation at a time: what stands under an earlier one may be relied on by who began since.
+        // One condemnation at a time: a process that started since an earlier one may rely on its
+        // objects.
         for condemnation in self.objects.condemnations()? {
             match self.finish(&lease, condemnation)? {
                 Finished::Deleted(bytes) => freed += bytes,
@@ -99,30 +102,25 @@ impl Pruner {
         let open = || ChunkStore::open_with(self.objects.clone(), Arc::clone(&lease));
         let planned = self.survey(open, now)?;
         let (unneeded, worn, small) =
-            (planned.unneeded.len(), planned.anew.worn.len(), planned.anew.small.len());
-        tracing::info!(
-            unneeded,
-            worn,
-            small,
-            "packs that go, and packs of which what is needed is stored anew"
-        );
+            (planned.unneeded.len(), planned.repack.worn.len(), planned.repack.small.len());
+        tracing::info!(unneeded, worn, small, "packs to delete, and packs to rewrite");
         lease.check()?;
         self.remove_roots_and_ranges(&planned, &lease, now)?;
-        let anew: BTreeSet<String> = planned.anew.all().cloned().collect();
-        if !anew.is_empty() {
-            planned.survey.marks.repack(&anew, self.codec(&planned))?;
+        let repacked: BTreeSet<String> = planned.repack.all().cloned().collect();
+        if !repacked.is_empty() {
+            planned.survey.marks.repack(&repacked, self.codec(&planned))?;
         }
         let mut report = planned.report.clone();
         report.freed = freed + roots_bytes(&planned, &self.objects);
-        let doomed = self.doomed(&planned)?;
-        if doomed.is_empty() {
+        let unneeded = self.to_condemn(&planned)?;
+        if unneeded.is_empty() {
             return Ok(report);
         }
         let sizes = sizes(&planned.entries);
-        report.condemned = doomed.iter().filter_map(|path| sizes.get(path.as_str())).sum();
+        report.condemned = unneeded.iter().filter_map(|path| sizes.get(path.as_str())).sum();
         lease.check()?;
-        let condemnation = self.objects.condemn(doomed, self.kept_roots(&planned))?;
-        drop(planned); // what follows looks at everything once more
+        let condemnation = self.objects.condemn(unneeded, self.kept_roots(&planned))?;
+        drop(planned); // the second phase surveys everything again
         match self.finish(&lease, condemnation)? {
             Finished::Deleted(bytes) => {
                 report.freed += bytes;
@@ -137,15 +135,15 @@ impl Pruner {
     fn collectors_lease(&self) -> Result<Lease> {
         let lease = self.objects.lease(LeaseRole::Collect)?;
         let mut others = BTreeSet::new();
-        let mut looked_at = BTreeSet::from([lease.id()]);
-        // One that is renewed while it is looked at is looked at again.
-        while let Some(seen) = self.objects.leases()?.into_iter().find(|seen| !looked_at.contains(&seen.id)) {
+        let mut checked = BTreeSet::from([lease.id()]);
+        // A lease that is renewed during this check is checked again.
+        while let Some(seen) = self.objects.leases()?.into_iter().find(|seen| !checked.contains(&seen.id)) {
             match self.objects.role_of(&seen)? {
                 Some(LeaseRole::Collect) => drop(others.insert(seen.id.to_string())),
                 Some(_) => {}
                 None => continue,
             }
-            looked_at.insert(seen.id);
+            checked.insert(seen.id);
         }
         match wait_for(&self.objects, &others, self.lease_expiry)?.pop_first() {
             Some(lease) => Err(Error::Locked { lease }),
@@ -158,7 +156,7 @@ impl Pruner {
         open: impl FnOnce() -> pitr_dedup::Result<ChunkStore>,
         now: Timestamp,
     ) -> Result<Planned> {
-        // The roots before the index: whatever a root needs was indexed before it was put.
+        // Roots before the index: everything that a root needs was indexed before the root was put.
         let (sources, entries) = sources(&self.objects)?;
         let store = open()?;
         let mut planned = Vec::with_capacity(sources.len());
@@ -173,14 +171,14 @@ impl Pruner {
         let survey = packs(&store, kept(&planned), &entries)?;
         let mut unneeded: BTreeSet<String> = survey.unnamed.keys().cloned().collect();
         unneeded.extend(survey.usage.iter().filter(|pack| pack.live == 0).map(|pack| pack.path.clone()));
-        let anew = Anew::of(&survey.usage, self.max_waste, self.small_packs);
+        let repack = Repack::of(&survey.usage, self.max_waste, self.small_packs);
         let mut planned =
-            Planned { sources: planned, entries, survey, unneeded, anew, report: Report::default() };
+            Planned { sources: planned, entries, survey, unneeded, repack, report: Report::default() };
         planned.report = report(&planned, &self.objects);
         Ok(planned)
     }
 
-    /// The first step: what nobody is to begin to rely on.
+    /// The first step: from now on no process begins to rely on these objects.
     fn remove_roots_and_ranges(&self, planned: &Planned, lease: &Lease, now: Timestamp) -> Result<()> {
         for (source, plan) in &planned.sources {
             for range in &plan.ranges {
@@ -198,22 +196,22 @@ impl Pruner {
         Ok(())
     }
 
-    /// All that is to be condemned.
-    fn doomed(&self, planned: &Planned) -> Result<BTreeSet<String>> {
-        let mut doomed: BTreeSet<String> =
-            planned.unneeded.iter().chain(planned.anew.all()).cloned().collect();
+    /// Paths of all objects to condemn.
+    fn to_condemn(&self, planned: &Planned) -> Result<BTreeSet<String>> {
+        let mut paths: BTreeSet<String> =
+            planned.unneeded.iter().chain(planned.repack.all()).cloned().collect();
         for (source, _) in &planned.sources {
-            // Once more, now that the ranges stand: what lies in them, and what an earlier run left.
-            doomed.extend(uncounted(source, &source.archive.catalog()?));
+            // Listed again after the ranges were stated: log in them, and leftovers of earlier runs.
+            paths.extend(uncounted(source, &source.archive.catalog()?));
         }
-        Ok(doomed)
+        Ok(paths)
     }
 
     fn kept_roots(&self, planned: &Planned) -> BTreeSet<String> {
         kept(&planned.sources).map(|snapshot| snapshot.path(&self.objects)).collect()
     }
 
-    /// The codec that the newest snapshot was taken with.
+    /// The codec of the newest snapshot.
     fn codec(&self, planned: &Planned) -> Codec {
         let newest = kept(&planned.sources).max_by_key(|snapshot| snapshot.meta.created);
         newest.map_or_else(Codec::default, |snapshot| snapshot.meta.codec)
@@ -236,9 +234,9 @@ impl Pruner {
         let roots: BTreeSet<String> =
             sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(&self.objects))).collect();
         for path in condemnation.roots.difference(&roots) {
-            // FAILURES 20: it needed nothing of what is condemned, but who knows what else the listing lacks.
+            // FAILURES 20: it needs no condemned object, but the listing may lack others too.
             if self.objects.exists(path)? {
-                let what = "stood there when objects were condemned and is not listed any more";
+                let what = "was listed when objects were condemned and is not listed any more";
                 return Err(Error::Suspicious { path: path.clone(), what });
             }
         }
@@ -246,7 +244,7 @@ impl Pruner {
         let survey = packs(&store, snapshots, &entries)?;
         let needed = survey.usage.iter().filter(|pack| pack.live > 0).map(|pack| pack.path.clone());
         let mut needed: BTreeSet<String> = needed.collect();
-        // Of the log what does not count goes, and only if it does not count now.
+        // Log objects are deleted only if they still do not count.
         let gone: BTreeSet<String> =
             sources.iter().flat_map(|source| uncounted(source, &source.catalog)).collect();
         let is_log = |path: &&String| {
@@ -255,34 +253,34 @@ impl Pruner {
         needed.extend(
             condemnation.objects.iter().filter(|path| is_log(path) && !gone.contains(*path)).cloned(),
         );
-        let doomed: BTreeSet<String> = condemnation.objects.difference(&needed).cloned().collect();
+        let unneeded: BTreeSet<String> = condemnation.objects.difference(&needed).cloned().collect();
         drop(survey);
         lease.check()?;
-        let old = store.index_without(&doomed)?;
+        let old = store.index_without(&unneeded)?;
         lease.check()?;
         let sizes = sizes(&entries);
         let mut bytes = 0;
-        for path in old.iter().chain(&doomed) {
+        for path in old.iter().chain(&unneeded) {
             self.objects.delete(path)?;
             bytes += sizes.get(path.as_str()).copied().unwrap_or_default();
         }
         self.objects.forget(&condemnation)?;
-        tracing::info!(objects = doomed.len(), bytes, "deleted what was condemned");
+        tracing::info!(objects = unneeded.len(), bytes, "deleted the condemned objects");
         Ok(Finished::Deleted(bytes))
     }
 }
 
-/// Paths of a source's log objects that do not count, by this catalog of it.
+/// Paths of a source's log objects that do not count in this catalog.
 fn uncounted(source: &Source, catalog: &Catalog) -> Vec<String> {
     let logs = catalog.condemned().iter().chain(catalog.fenced_off());
     logs.map(|name| source.archive.folder().path(&SourceObject::Log(*name))).collect()
 }
 
-/// What came of a second phase.
+/// Result of the second phase.
 enum Finished {
-    /// So many bytes were deleted.
+    /// Bytes that were deleted.
     Deleted(u64),
-    /// These leases have not ended.
+    /// Leases that have not ended.
     Waits(Vec<String>),
 }
 
@@ -297,19 +295,19 @@ fn removed<'p>(source: &'p Source, plan: &'p SourcePlan) -> impl Iterator<Item =
     places.filter(|(_, at)| plan.reasons[*at].is_empty())
 }
 
-/// What each object takes, by its path.
+/// Sizes of the objects by path.
 fn sizes(entries: &[Entry]) -> BTreeMap<&str, u64> {
     entries.iter().map(|entry| (entry.path.as_str(), entry.size)).collect()
 }
 
-/// Bytes of the roots that go.
+/// Size of the deleted roots, bytes.
 fn roots_bytes(planned: &Planned, objects: &Objects) -> u64 {
     let sizes = sizes(&planned.entries);
     let roots = planned.sources.iter().flat_map(|(source, plan)| removed(source, plan));
     roots.filter_map(|(snapshot, _)| sizes.get(snapshot.path(objects).as_str())).sum()
 }
 
-/// A range together with those known that it touches.
+/// The union of a range and the known ranges that it touches.
 fn joined(range: PrunedRange, known: &[PrunedRange]) -> PrunedRange {
     let touching = known
         .iter()
@@ -321,42 +319,42 @@ fn joined(range: PrunedRange, known: &[PrunedRange]) -> PrunedRange {
     })
 }
 
-/// The packs of which what is needed is stored anew.
+/// The packs whose needed chunks are copied to new packs.
 #[derive(Debug, Default)]
-struct Anew {
-    /// Those of which little is needed, if they are many.
+struct Repack {
+    /// Packs of which little is needed, if there are many.
     small: BTreeSet<String>,
-    /// Of the others the worst ones, until the waste is within bounds.
+    /// The other packs with the largest share of waste, until the total waste is within the limit.
     worn: BTreeSet<String>,
-    /// What is needed of both.
+    /// Bytes to copy from both.
     bytes: u64,
-    /// What is left in packs that stay of which nobody needs anything.
+    /// Unneeded bytes in the kept packs.
     waste_left: u64,
 }
 
-impl Anew {
+impl Repack {
     fn of(usage: &[PackUse], max_waste: f64, small_packs: usize) -> Self {
         let used = || usage.iter().filter(|pack| pack.live > 0);
         let is_small = |pack: &&PackUse| pack.live_bytes < SMALL_BYTES;
         let is_many = used().filter(is_small).count() >= small_packs;
         let (small, mut others): (Vec<_>, Vec<_>) = used().partition(|pack| is_many && is_small(pack));
-        let mut anew =
-            Anew { waste_left: others.iter().map(|pack| pack.dead_bytes).sum(), ..Anew::default() };
-        anew.bytes = small.iter().map(|pack| pack.live_bytes).sum();
-        anew.small = small.into_iter().map(|pack| pack.path.clone()).collect();
+        let waste_left = others.iter().map(|pack| pack.dead_bytes).sum();
+        let mut repack = Repack { waste_left, ..Repack::default() };
+        repack.bytes = small.iter().map(|pack| pack.live_bytes).sum();
+        repack.small = small.into_iter().map(|pack| pack.path.clone()).collect();
         let total: u64 = used().map(|pack| pack.live_bytes + pack.dead_bytes).sum();
         let share = |pack: &PackUse| pack.dead_bytes as f64 / (pack.dead_bytes + pack.live_bytes) as f64;
         others.retain(|pack| pack.dead_bytes > 0);
         others.sort_by(|a, b| share(b).total_cmp(&share(a)));
         for pack in others {
-            if anew.waste_left as f64 <= max_waste * total as f64 {
+            if repack.waste_left as f64 <= max_waste * total as f64 {
                 break;
             }
-            anew.waste_left -= pack.dead_bytes;
-            anew.bytes += pack.live_bytes;
-            anew.worn.insert(pack.path.clone());
+            repack.waste_left -= pack.dead_bytes;
+            repack.bytes += pack.live_bytes;
+            repack.worn.insert(pack.path.clone());
         }
-        anew
+        repack
     }
 
     fn all(&self) -> impl Iterator<Item = &String> {
@@ -365,17 +363,17 @@ impl Anew {
 }
 
 fn report(planned: &Planned, objects: &Objects) -> Report {
-    let Planned { survey, unneeded, anew, .. } = planned;
+    let Planned { survey, unneeded, repack, .. } = planned;
     let size = |path: &String| survey.sizes.get(path).copied().unwrap_or_default();
     let packs = Packs {
         unneeded: unneeded.len() as u64,
         unneeded_bytes: unneeded.iter().map(size).sum(),
-        worn: anew.worn.len() as u64,
-        worn_bytes: anew.worn.iter().map(size).sum(),
-        small: anew.small.len() as u64,
-        small_bytes: anew.small.iter().map(size).sum(),
-        repacked_bytes: anew.bytes,
-        waste_left: anew.waste_left,
+        worn: repack.worn.len() as u64,
+        worn_bytes: repack.worn.iter().map(size).sum(),
+        small: repack.small.len() as u64,
+        small_bytes: repack.small.iter().map(size).sum(),
+        repacked_bytes: repack.bytes,
+        waste_left: repack.waste_left,
     };
     let sources: Vec<SourceReport> = planned.sources.iter().map(|(s, p)| source_report(s, p)).collect();
     let logs: u64 = sources.iter().map(|source| source.log_bytes).sum();
@@ -412,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_packs_are_stored_anew_once_they_are_many_and_worn_ones_by_the_waste() {
+    fn many_small_packs_and_packs_with_much_waste_are_repacked() {
         const MIB: u64 = 1 << 20;
         let pack = |n: usize, live: u64, dead: u64| PackUse {
             path: n.to_string(),
@@ -422,14 +420,14 @@ mod tests {
         };
         let mut usage = vec![pack(0, 15 * MIB, 0), pack(1, 5 * MIB, 5 * MIB), pack(2, 0, 9 * MIB)];
         let of = |usage: &[PackUse], max_waste| {
-            let anew = Anew::of(usage, max_waste, 4);
-            (anew.small.len(), anew.worn.into_iter().collect::<Vec<_>>(), anew.bytes, anew.waste_left)
+            let repack = Repack::of(usage, max_waste, 4);
+            (repack.small.len(), repack.worn.into_iter().collect::<Vec<_>>(), repack.bytes, repack.waste_left)
         };
         usage.extend((3..6).map(|n| pack(n, MIB, MIB)));
-        // Three small ones: the waste is 8 MiB of 31, and of a half two are the same share.
+        // Three small packs: the waste is 8 MiB of 31 MiB.
         assert_eq!(of(&usage, 1.0), (0, vec![], 0, 8 * MIB));
         assert_eq!(of(&usage, 0.1).2, 5 * MIB);
-        usage.push(pack(6, 4 * MIB, 0)); // not a small one any more
+        usage.push(pack(6, 4 * MIB, 0)); // not small any more
         assert_eq!(of(&usage, 1.0).0, 0);
         usage.push(pack(7, 4 * MIB - 1, 0));
         assert_eq!(of(&usage, 1.0), (4, vec![], 7 * MIB - 1, 5 * MIB));

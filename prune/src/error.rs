@@ -1,4 +1,4 @@
-//! What keeps a repository from being pruned.
+//! Errors of a prune.
 
 use pitr_format::{SourceName, Timestamp};
 use thiserror::Error;
@@ -6,7 +6,7 @@ use thiserror::Error;
 /// This crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why nothing was pruned, or not everything.
+/// Why a prune did nothing, or did not finish.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,39 +22,39 @@ pub enum Error {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] pitr_archive::Error),
-    /// The policy names nothing to keep.
+    /// The policy has no rule.
     #[error("no rule says what to keep")]
     NoRule,
-    /// What must remain restorable is not restorable now.
+    /// A period that must remain restorable is not restorable now.
     #[error("source {name} is not restorable since {since}: {what}")]
     NotRestorable {
         /// The source.
         name: SourceName,
-        /// The time given.
+        /// The start of the period.
         since: Timestamp,
         /// What is missing.
         what: &'static str,
     },
-    /// What a snapshot that stays needs can't be read, so that what it needs besides is not known.
+    /// An object of a kept snapshot can't be read, so its other needs are unknown.
     #[error("snapshot {root} can't be read: {what}")]
     Unreadable {
         /// Path of its root.
         root: String,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
-    /// A pack that snapshots need is gone.
-    #[error("{path} is not there, and snapshots need it; nothing was removed")]
+    /// A pack that snapshots need is missing.
+    #[error("{path} is missing, and snapshots need it; nothing was removed")]
     Lost {
         /// The pack.
         path: String,
     },
     /// Two listings contradict each other.
-    #[error("the repository's listing is not to be believed: {path} {what}")]
+    #[error("listings of the repository contradict each other: {path} {what}")]
     Suspicious {
         /// The object.
         path: String,
-        /// How it contradicts.
+        /// The contradiction.
         what: &'static str,
     },
     /// Another process prunes.
@@ -63,8 +63,8 @@ pub enum Error {
         /// Its lease.
         lease: String,
     },
-    /// An earlier run has condemned objects and waits for those who may rely on them.
-    #[error("an earlier run is not finished: it waits for {}", leases.join(", "))]
+    /// An earlier run has condemned objects, and leases of that time have not ended.
+    #[error("an earlier run is not finished: it waits for the leases {}", leases.join(", "))]
     Unfinished {
         /// The leases that it waits for.
         leases: Vec<String>,

@@ -1,11 +1,12 @@
-//! What of a source stays, by its names alone. Pure.
+//! Which snapshots and log of a source are kept. Pure: it uses only names and descriptions.
 //!
-//! For each timeline that counts, a rule that keeps commits has an *anchor*: the last snapshot of the path to that timeline
-//! that can be restored and of which, and of all before which, every commit is older than the rule's begin. All snapshots
-//! from the anchor on stay, and all log from its `redo_from` on. Where there is no such snapshot everything stays.
+//! For each relevant timeline, a rule that keeps commits has an *anchor*: the last restorable
+//! snapshot on the path to the timeline such that this snapshot and all earlier ones are older than
+//! the rule's start. All snapshots from the anchor on are kept, and all log from its `redo_from` on.
+//! Without an anchor everything is kept.
 //!
-//! A timeline was superseded when the next one was claimed. A window that begins later does not need it, except for the
-//! part that its descendants share.
+//! A timeline is superseded when the next one is claimed. A window that starts later does not need
+//! it, except for the part that its descendants share.
 
 use crate::{Policy, Reason};
 use jiff::civil::Date;
@@ -16,35 +17,35 @@ use pitr_snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-/// A source, as listed.
+/// The listing of a source.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listed<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) snapshots: &'a [Snapshot],
-    /// The newest moment that the repository knows of each timeline: of its log, its snapshots.
+    /// The newest moment that the repository knows of each timeline, from log and snapshots.
     pub(crate) newest: &'a BTreeMap<TimelineId, Timestamp>,
 }
 
-/// What becomes of it.
+/// The plan for a source.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct SourcePlan {
-    /// By snapshot: why it stays; it goes if there is no reason.
+    /// For each snapshot: why it is kept. Without a reason it is deleted.
     pub(crate) reasons: Vec<BTreeSet<Reason>>,
-    /// Log objects that go.
+    /// Log objects to delete.
     pub(crate) logs: Vec<(LogName, u64)>,
-    /// The ranges that they make up.
+    /// The ranges of these objects.
     pub(crate) ranges: Vec<PrunedRange>,
 }
 
-/// Works out what of a source stays.
+/// Plans which snapshots and log of a source are kept.
 pub(crate) fn plan(listed: Listed<'_>, policy: &Policy, now: Timestamp) -> Result<SourcePlan, &'static str> {
     let mut plan = Planner::new(listed)?;
     let newest_line = plan.newest_line();
     plan.keep_since(&newest_line, Timestamp::MAX, Reason::Newest);
-    // A fork that was claimed and has nothing of its own yet stands on what is its past.
+    // A new fork without own objects needs its past.
     plan.keep_since(&listed.catalog.newest_timeline(), Timestamp::MAX, Reason::Newest);
     if let Some(length) = policy.keep_within {
-        // FAILURES 22: a clock that is ahead must not make the window end later than anything was seen.
+        // FAILURES 22: a clock that is ahead must not move the window past the newest known moment.
         let end = listed.newest.values().max().map_or(now, |newest| now.min(*newest));
         plan.keep_window(before(end, length), Reason::Within);
     }
@@ -64,14 +65,14 @@ pub(crate) fn plan(listed: Listed<'_>, policy: &Policy, now: Timestamp) -> Resul
 /// The path to a timeline, and the snapshots on it.
 struct Line {
     lineage: Lineage,
-    /// Places of the snapshots, by consistent point.
+    /// Indices of the snapshots, sorted by consistent point.
     snapshots: Vec<usize>,
-    /// Whether each can be restored: the log that it needs is there.
+    /// For each of them: it can be restored, because the log that it needs exists.
     sound: Vec<bool>,
 }
 
 impl Line {
-    /// Where on the line the last sound snapshot stands of which and of all before which this holds.
+    /// The position of the last sound snapshot such that it and all earlier ones are old.
     fn anchor(&self, is_old: impl Fn(usize) -> bool) -> Option<usize> {
         let old = self.snapshots.iter().take_while(|at| is_old(**at)).count();
         self.sound[..old].iter().rposition(|sound| *sound)
@@ -82,7 +83,7 @@ struct Planner<'a> {
     listed: Listed<'a>,
     lines: BTreeMap<TimelineId, Line>,
     reasons: Vec<BTreeSet<Reason>>,
-    /// What is kept of the log of each timeline.
+    /// Kept ranges of log of each timeline.
     kept: BTreeMap<TimelineId, Vec<(Lsn, Lsn)>>,
 }
 
@@ -117,7 +118,7 @@ impl<'a> Planner<'a> {
         Ok(Planner { listed, lines, reasons, kept: BTreeMap::new() })
     }
 
-    /// The timeline that holds the newest state: as a restore of the latest state chooses it.
+    /// The timeline with the newest state: the one that a restore of the latest state uses.
     fn newest_line(&self) -> Option<TimelineId> {
         let has = |id: &&TimelineId| {
             !self.listed.catalog.logs(**id).is_empty()
@@ -126,16 +127,16 @@ impl<'a> Planner<'a> {
         self.lines.keys().rfind(has).copied()
     }
 
-    /// When another timeline took a timeline's place: not before its own newest moment, whatever the clock showed that the
-    /// other one began by.
+    /// The time at which the next timeline superseded this one. Never before the newest moment of
+    /// this one, whatever the clock of the next one showed.
     fn superseded(&self, timeline: TimelineId) -> Option<Timestamp> {
         let timelines = self.listed.catalog.timelines();
-        let behind = (std::ops::Bound::Excluded(timeline), std::ops::Bound::Unbounded);
-        let (_, next) = timelines.range(behind).next()?;
+        let later = (std::ops::Bound::Excluded(timeline), std::ops::Bound::Unbounded);
+        let (_, next) = timelines.range(later).next()?;
         Some(self.listed.newest.get(&timeline).map_or(next.created, |last| next.created.max(*last)))
     }
 
-    /// The moment whose state a snapshot is: of its last commit, or, where there is no log, when it was taken.
+    /// The moment of a snapshot's state: its last commit, or its creation if there is no log.
     fn moment(&self, at: usize) -> Timestamp {
         let meta = &self.listed.snapshots[at].meta;
         if self.listed.catalog.timelines().is_empty() { meta.created } else { meta.time }
@@ -150,14 +151,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Keeps every commit since then on the path to a timeline.
+    /// Keeps every commit since this time on the path to a timeline.
     fn keep_since(&mut self, timeline: &Option<TimelineId>, since: Timestamp, reason: Reason) {
         let Some(line) = timeline.as_ref().and_then(|id| self.lines.get(id)) else { return };
         let anchor = line.anchor(|at| self.moment(at) <= since);
         self.keep_from(timeline, anchor, reason);
     }
 
-    /// Keeps all from the snapshot at this place of a line on, or everything.
+    /// Keeps everything from the snapshot at this position of a line on, or the whole line.
     fn keep_from(&mut self, timeline: &Option<TimelineId>, anchor: Option<usize>, reason: Reason) {
         let Some(line) = timeline.as_ref().and_then(|id| self.lines.get(id)) else { return };
         let from = anchor.map_or(Lsn::ORIGIN, |at| {
@@ -176,7 +177,7 @@ impl<'a> Planner<'a> {
     fn keep_newest(&mut self, count: NonZeroU32) {
         let mut kept = self.by_age();
         if kept.len() < count.get() as usize {
-            // There are fewer: nothing goes.
+            // There are fewer snapshots: everything is kept.
             return self.keep_window(Timestamp::MIN, Reason::Count);
         }
         kept.truncate(count.get() as usize);
@@ -189,7 +190,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Places of the snapshots that can be restored, newest first.
+    /// Indices of the restorable snapshots, newest first.
     fn by_age(&self) -> Vec<usize> {
         let sound = |at: &usize| {
             let line = self.lines.get(&self.listed.snapshots[*at].meta.timeline);
@@ -205,7 +206,8 @@ impl<'a> Planner<'a> {
         places
     }
 
-    /// Keeps the last snapshot of each of the newest spans of the calendar that have one, and what it needs of the log.
+    /// Keeps the last snapshot of each of the newest calendar periods that have one, and the log that
+    /// it needs.
     fn keep_calendar(&mut self, count: Option<NonZeroU32>, reason: Reason, begin_of: fn(Date) -> Date) {
         let Some(count) = count else { return };
         let mut seen = BTreeSet::new();
@@ -229,14 +231,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Errors if a commit since then can't be restored now.
+    /// Errors if a commit since this time can't be restored now.
     fn must_be_restorable(
         &self,
         timeline: &Option<TimelineId>,
         since: Timestamp,
     ) -> Result<(), &'static str> {
         let Some(line) = timeline.as_ref().and_then(|id| self.lines.get(id)) else {
-            return Err("there is nothing");
+            return Err("it has no snapshot");
         };
         let catalog = self.listed.catalog;
         let bases: Vec<Base> = line.snapshots.iter().map(|at| base(&self.listed.snapshots[*at])).collect();
@@ -248,15 +250,15 @@ impl<'a> Planner<'a> {
                 let first = line.lineage.legs().first().map(|leg| leg.timeline);
                 let born = first.and_then(|id| catalog.timelines().get(&id)).map(|t| t.created);
                 if born.is_none_or(|born| born > since) || coverage.interval_at(Lsn::ORIGIN).is_none() {
-                    return Err("no snapshot is so old");
+                    return Err("no snapshot is that old");
                 }
                 Lsn::ORIGIN
             }
         };
-        // Without a log there is nothing between two states.
+        // Without a log there are no states between two snapshots.
         let has_log = !catalog.timelines().is_empty();
         match has_log && coverage.gaps.iter().any(|gap| gap.to > begin) {
-            true => Err("there is a gap since"),
+            true => Err("there is a later gap"),
             false => Ok(()),
         }
     }
@@ -267,7 +269,7 @@ impl<'a> Planner<'a> {
             let spans = self.kept.get(timeline).map_or(&[][..], Vec::as_slice);
             let logs = self.listed.catalog.logs(*timeline);
             let is_kept = |name: &LogName| spans.iter().any(|(from, to)| name.from < *to && *from < name.to);
-            // The last object of a timeline stays: there a writer learns how far the archive has come.
+            // The last object of a timeline is kept: it tells a writer where the archive ends.
             let mut run: Option<PrunedRange> = None;
             for (no, (name, bytes)) in logs.iter().enumerate() {
                 if no + 1 == logs.len() || is_kept(name) {
@@ -295,7 +297,7 @@ fn before(time: Timestamp, length: std::time::Duration) -> Timestamp {
 }
 
 fn day_of(time: Timestamp) -> Date {
-    // A time that the calendar does not know is as good as the oldest day.
+    // A time outside the calendar counts as its first day.
     let known = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or(jiff::Timestamp::MIN);
     TimeZone::UTC.to_datetime(known).date()
 }

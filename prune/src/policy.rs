@@ -1,4 +1,4 @@
-//! What is to stay.
+//! The policy: which states stay restorable.
 
 use crate::{Error, Result};
 use pitr_format::Timestamp;
@@ -6,40 +6,40 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// What stays restorable. Rules add up: what one of them keeps stays.
+/// Which states stay restorable. A state is kept if at least one rule keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// Every commit of the last so long.
+    /// Every commit of this period before now.
     pub keep_within: Option<Duration>,
-    /// The newest so many snapshots of each source, and every commit since the oldest of them.
+    /// This number of newest snapshots of each source, and every commit since the oldest of them.
     pub keep_snapshots: Option<NonZeroU32>,
-    /// The last snapshot of each of the newest so many days (UTC) that have one.
+    /// The last snapshot of each day (UTC) that has one, for this number of newest days.
     pub keep_daily: Option<NonZeroU32>,
-    /// The same by weeks, from Monday.
+    /// The same for weeks, which start on Monday.
     pub keep_weekly: Option<NonZeroU32>,
-    /// The same by months.
+    /// The same for months.
     pub keep_monthly: Option<NonZeroU32>,
-    /// Every commit since then. If one of them can't be restored even now, nothing is pruned.
+    /// Every commit since this time. If one of them can't be restored now, nothing is pruned.
     pub must_remain_since: Option<Timestamp>,
 }
 
 impl Policy {
     /// # Errors
-    /// [`Error::NoRule`] when there is none.
+    /// [`Error::NoRule`] if there is no rule.
     pub fn validate(&self) -> Result<()> {
         if *self == Policy::default() { Err(Error::NoRule) } else { Ok(()) }
     }
 }
 
-/// Why a snapshot stays.
+/// Why a snapshot is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The newest state of its source is restored from it.
+    /// A restore of the newest state uses it.
     Newest,
-    /// It lies in the window of [`Policy::keep_within`], or is what the window's begin is restored from.
+    /// It is in the window of [`Policy::keep_within`], or a restore of the window's start uses it.
     Within,
-    /// It is one of [`Policy::keep_snapshots`], or lies behind the oldest of them.
+    /// It is one of [`Policy::keep_snapshots`], or later than the oldest of them.
     Count,
     /// It is the last one of its day.
     Daily,

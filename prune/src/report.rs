@@ -1,4 +1,4 @@
-//! What goes, what stays, and why.
+//! The report of a run: deleted and kept objects, and the reasons.
 
 use crate::Reason;
 use pitr_archive::PrunedRange;
@@ -6,66 +6,66 @@ use pitr_format::SourceName;
 use pitr_snapshot::Snapshot;
 use std::collections::BTreeSet;
 
-/// What a run does, or would do.
+/// What a run did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// By source.
+    /// For each source.
     pub sources: Vec<SourceReport>,
     /// The packs.
     pub packs: Packs,
-    /// Bytes of all objects that were deleted, or, in a plan, would be.
+    /// Bytes of all deleted objects; in a plan, of all objects that would be deleted.
     pub freed: u64,
     /// Bytes of objects that are condemned and not deleted yet.
     pub condemned: u64,
-    /// The leases that must end before they are.
+    /// The leases that must end before these are deleted.
     pub waiting: Vec<String>,
-    /// Bytes of the whole repository before.
+    /// Bytes of the whole repository before the run.
     pub stored: u64,
 }
 
-/// What happens to a source.
+/// Kept and deleted objects of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceReport {
     /// The source.
     pub name: SourceName,
-    /// The snapshots that stay.
+    /// The kept snapshots.
     pub kept: Vec<KeptSnapshot>,
-    /// The snapshots that go.
+    /// The deleted snapshots.
     pub removed: Vec<Snapshot>,
-    /// Ranges of log that go.
+    /// Deleted ranges of log.
     pub log: Vec<PrunedRange>,
-    /// Log objects that go.
+    /// Number of deleted log objects.
     pub log_objects: u64,
     /// Their bytes.
     pub log_bytes: u64,
 }
 
-/// A snapshot that stays.
+/// A kept snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptSnapshot {
     /// The snapshot.
     pub snapshot: Snapshot,
-    /// Why.
+    /// Why it is kept.
     pub reasons: BTreeSet<Reason>,
 }
 
-/// What happens to the packs.
+/// Deleted and rewritten packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Packs {
-    /// Of which nothing is needed.
+    /// Packs without a needed chunk.
     pub unneeded: u64,
     /// Their bytes.
     pub unneeded_bytes: u64,
-    /// Worn ones, of which what is needed is stored anew.
+    /// Packs with much waste, whose needed chunks are copied.
     pub worn: u64,
     /// Their bytes.
     pub worn_bytes: u64,
-    /// Small ones, which are many and stored anew together.
+    /// Small packs, whose needed chunks are copied to common packs.
     pub small: u64,
     /// Their bytes.
     pub small_bytes: u64,
-    /// Of worn and small ones, bytes that are stored anew.
+    /// Bytes that are copied from both.
     pub repacked_bytes: u64,
-    /// Bytes in packs that stay of which nobody needs anything.
+    /// Unneeded bytes in kept packs.
     pub waste_left: u64,
 }

@@ -1,4 +1,4 @@
-//! What the repository holds, and which of its chunks are needed.
+//! The sources of the repository, and its needed chunks.
 
 use crate::{Error, Result};
 use pitr_archive::{Archive, Catalog, LogName, SourceObject};
@@ -9,14 +9,14 @@ use pitr_objects::{Entry, ErrorKind, Objects};
 use pitr_snapshot::{Snapshot, Visit, load_all, walk};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// A source, as listed.
+/// The listing of a source.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) name: SourceName,
     pub(crate) archive: Archive,
     pub(crate) catalog: Catalog,
     pub(crate) snapshots: Vec<Snapshot>,
-    /// The newest moment that is known of each timeline.
+    /// The newest known moment of each timeline.
     pub(crate) newest: BTreeMap<TimelineId, Timestamp>,
 }
 
@@ -25,7 +25,7 @@ impl Source {
         let archive = Archive::new(objects.clone(), name.clone());
         let roots = load_all(objects, &name)?;
         if let Some(root) = roots.damaged.into_iter().next() {
-            // What it needs is not known: nothing can be proven unneeded.
+            // Its needs are unknown, so nothing can be proven unneeded.
             return Err(Error::Unreadable { root: root.path, what: root.error.to_string() });
         }
         let catalog = archive.catalog()?;
@@ -46,27 +46,28 @@ impl Source {
     }
 }
 
-/// Times that sources are listed until two listings agree: others go on taking snapshots meanwhile.
+/// Maximum number of listings until two agree: other processes may take snapshots at the same time.
 const LISTINGS_MAX: u32 = 5;
 
-/// All sources. A listing of everything has to show the same roots as the listings of their folders do.
+/// All sources and objects. A listing of everything must show the same roots as the listings of the
+/// sources' folders.
 pub(crate) fn sources(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
     let mut listings = 1;
     loop {
         let (sources, entries, beside) = list(objects)?;
         match beside {
             None => return Ok((sources, entries)),
-            // What came in between is needed too: it is listed like the others (FAILURES 20).
+            // A root that was put in between is needed too (FAILURES 20).
             Some(_) if listings < LISTINGS_MAX => listings += 1,
             Some(path) => {
-                let what = "stands there and is missing from the listing of its folder";
+                let what = "exists and is missing from the listing of its folder";
                 return Err(Error::Suspicious { path, what });
             }
         }
     }
 }
 
-/// All sources, all there is, and a root that stands there and that none of the sources has.
+/// All sources, all objects, and an existing root that the listings of the sources lack.
 fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> {
     let names = objects.sources()?;
     let sources: Vec<Source> =
@@ -75,7 +76,8 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
     let there: HashSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     let known: HashSet<String> =
         sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(objects))).collect();
-    // FAILURES 20. What is really gone was taken back by a writer whose lease had lapsed: nobody was told of it.
+    // FAILURES 20. A root that is really gone was withdrawn by a writer whose lease had lapsed. Its
+    // snapshot was never reported.
     for path in known.iter().filter(|path| !there.contains(path.as_str())) {
         if objects.exists(path)? {
             return Err(Error::Suspicious {
@@ -96,7 +98,8 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
     }
     for path in &there {
         let Some((source, name)) = sources.iter().find_map(|source| log_of(source, path)) else { continue };
-        // A log object's claim and timeline stood before it did; one without is nobody's, and stays.
+        // The claim and the timeline of a log object were put before it. An object without them belongs
+        // to no source, and is kept.
         let has_claim = source.catalog.epochs().contains_key(&name.epoch);
         let has_timeline = source.catalog.timelines().contains_key(&name.timeline);
         let claim = (!has_claim).then_some(SourceObject::Claim(name.epoch));
@@ -111,7 +114,7 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
     Ok((sources, entries, beside))
 }
 
-/// The log object that stands at a path.
+/// The log object at a path, and its source.
 fn log_of<'s>(source: &'s Source, path: &str) -> Option<(&'s Source, LogName)> {
     match source.archive.folder().object_at(path)? {
         SourceObject::Log(name) => Some((source, name)),
@@ -119,17 +122,17 @@ fn log_of<'s>(source: &'s Source, path: &str) -> Option<(&'s Source, LogName)> {
     }
 }
 
-/// The packs, told apart by what is needed of them.
+/// The packs, and how much of each is needed.
 #[derive(Debug)]
 pub(crate) struct PackSurvey {
     pub(crate) marks: Marks,
     pub(crate) usage: Vec<PackUse>,
-    /// Packs that stand there and that no index names, with their sizes.
+    /// Existing packs that no index object lists, with their sizes.
     pub(crate) unnamed: BTreeMap<String, u64>,
     pub(crate) sizes: BTreeMap<String, u64>,
 }
 
-/// Walks these snapshots and tells what of each pack they need.
+/// Walks these snapshots and computes how much of each pack they need.
 pub(crate) fn packs<'s>(
     store: &ChunkStore,
     snapshots: impl IntoIterator<Item = &'s Snapshot>,
@@ -141,7 +144,7 @@ pub(crate) fn packs<'s>(
         let root = snapshot.path(objects);
         let unreadable = |what: String| Error::Unreadable { root: root.clone(), what };
         match walk(store, snapshot, &mut walker) {
-            // Taken back by a writer whose lease had lapsed: nobody was told of it.
+            // A writer whose lease had lapsed has withdrawn it. It was never reported.
             Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&root)? => continue,
             Err(error) if error.kind().is_of_one_object() => return Err(unreadable(error.to_string())),
             other => other?,
@@ -170,10 +173,11 @@ pub(crate) fn packs<'s>(
     Ok(PackSurvey { marks: walker.marks, usage, unnamed, sizes })
 }
 
-/// Marks what snapshots need.
+/// Marks the chunks that snapshots need.
 struct Walker {
     marks: Marks,
-    /// Leaves that were walked. A chunk of content may be one of them byte for byte: that it is marked says nothing.
+    /// Walked leaves. A content chunk may equal a leaf byte for byte, so a mark does not tell that a
+    /// leaf was walked.
     leaves: HashSet<ChunkId>,
     failed: Option<pitr_dedup::Error>,
 }

@@ -3,7 +3,7 @@
 use crate::Result;
 use pitr_objects::Objects;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longest time between two listings of the leases.
 const LIST_EVERY: Duration = Duration::from_secs(1);
@@ -15,7 +15,8 @@ pub(crate) fn wait_for(
     wanted: &BTreeSet<String>,
     expiry: Duration,
 ) -> Result<BTreeSet<String>> {
-    let (begun, mut warned) = (Instant::now(), false);
+    let clock = &objects.env().clock;
+    let (begun, mut warned) = (clock.monotonic(), false);
     let mut first: BTreeMap<String, u64> = BTreeMap::new();
     let mut alive = BTreeSet::new();
     // A listing may miss an object that is being renewed: a lease has ended when two listings in a row lack it.
@@ -32,7 +33,7 @@ pub(crate) fn wait_for(
             let counter = *first.entry(id.clone()).or_insert(seen.counter);
             if seen.counter > counter {
                 alive.insert(id);
-            } else if begun.elapsed() < expiry {
+            } else if clock.monotonic().saturating_sub(begun) < expiry {
                 undecided = true;
             } else if !objects.end_lapsed(&seen)? {
                 alive.insert(id);
@@ -44,8 +45,8 @@ pub(crate) fn wait_for(
         }
         if !std::mem::replace(&mut warned, true) {
             let (seconds, leases) = (expiry.as_secs(), first.len());
-            tracing::warn!("waits up to {seconds} s for {leases} that rely on what goes, and may have died");
+            tracing::warn!("waiting up to {seconds} s for {leases} leases of processes that may have died");
         }
-        std::thread::sleep(LIST_EVERY.min(expiry / 10));
+        clock.sleep(LIST_EVERY.min(expiry / 10));
     }
 }

@@ -8,6 +8,7 @@ use crate::manifest::{Cut, Node};
 use crate::pipeline::{Extent, each_extent};
 use crate::shape::{NODE_EXTENTS, extents_of_node};
 use crate::source::is_zero;
+use crate::tree;
 use crate::{
     BlockSource, FileEntry, FileShape, Manifest, Result, Sizes, Snapshot, SnapshotId, SnapshotKind,
     SnapshotMeta,
@@ -53,7 +54,7 @@ pub fn write_full(
     let logical = files.iter().map(|file| file.shape.len).sum();
     let leaves = file_leaf::put(&writer, &files)?;
     let stored = writer.finish()?.stored;
-    let id = SnapshotId(pitr_objects::random_bytes()?);
+    let id = SnapshotId(store.objects().random_bytes()?);
     let sizes = Sizes { logical, changed: logical, stored };
     Ok(Manifest {
         snapshot: Snapshot { id, kind: SnapshotKind::Full, parent: None, meta, sizes },
@@ -180,7 +181,7 @@ impl Tree {
         }
         extents.truncate(extents.len() - missing);
         let leaf = match self.len {
-            Some(_) => put_extents(writer, &extents.iter().map(|(id, _)| *id).collect::<Vec<_>>())?,
+            Some(_) => tree::put_extents(writer, &extents.iter().map(|(id, _)| *id).collect::<Vec<_>>())?,
             None => writer.put(&extent_leaf::encode_cut(&extents))?,
         };
         if self.nodes.is_empty() {
@@ -210,13 +211,5 @@ impl Tree {
         let extents = self.nodes.iter().map(|grown| grown.extents).sum();
         let cut = self.len.is_none().then(|| Cut { ends: ends.collect(), extents });
         Ok(FileEntry { shape, nodes: self.nodes.into_iter().map(|grown| grown.node).collect(), cut })
-    }
-}
-
-/// Stores an extent leaf. A leaf of zeros is not stored.
-pub(crate) fn put_extents(writer: &ChunkWriter, ids: &[ChunkId]) -> Result<ChunkId> {
-    match ids.iter().all(|id| *id == ChunkId::ZERO) {
-        true => Ok(ChunkId::ZERO),
-        false => Ok(writer.put(&extent_leaf::encode(ids))?),
     }
 }

@@ -71,7 +71,7 @@ pub(crate) fn increment(
     let changed = collected.iter().map(CollectedFile::changed).sum();
     let leaves = file_leaf::put(&writer, &files)?;
     let stored = writer.finish()?.stored;
-    let id = SnapshotId(pitr_objects::random_bytes()?);
+    let id = SnapshotId(store.objects().random_bytes()?);
     let sizes = Sizes { logical, changed, stored };
     let snapshot =
         Snapshot { id, kind: SnapshotKind::Incremental, parent: Some(parent.snapshot.id), meta, sizes };

@@ -37,6 +37,7 @@ mod error;
 mod extent_leaf;
 mod file_leaf;
 mod full;
+mod id;
 mod increment;
 mod manifest;
 mod merge;
@@ -53,10 +54,9 @@ mod walk;
 
 pub use error::{BoxError, Error, Result};
 pub use full::write_full;
+pub use id::{NoSnapshotId, SnapshotId};
 pub use increment::write_increment;
-pub use manifest::{
-    FileEntry, Manifest, NoSnapshotId, Sizes, Snapshot, SnapshotId, SnapshotKind, SnapshotMeta,
-};
+pub use manifest::{FileEntry, Manifest, Sizes, Snapshot, SnapshotKind, SnapshotMeta};
 pub use pitr_objects::ErrorKind;
 pub use reader::SnapshotReader;
 pub use roots::{DamagedRoot, Roots, list, load_all, newest};

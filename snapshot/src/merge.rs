@@ -4,7 +4,6 @@
 use crate::assemble::{Parts, check_len};
 use crate::cache::ChunkCache;
 use crate::collect::CollectedFile;
-use crate::full::put_extents;
 use crate::manifest::Node;
 use crate::overlay::{Overlay, OverlayBlock, Place};
 use crate::shape::{EXTENT_BYTES, GROUP_EXTENTS, Geometry, NODE_EXTENTS, extent_len, extents_of_node};
@@ -73,7 +72,7 @@ impl NodeMerge<'_> {
                 overlays.push((group as u8, id)); // at most 16 groups per node
             }
         }
-        Ok(Node { extents: put_extents(writer, &ids)?, overlays })
+        Ok(Node { extents: tree::put_extents(writer, &ids)?, overlays })
     }
 
     fn geometry(&self) -> Geometry {

@@ -5,7 +5,15 @@ use crate::manifest::Node;
 use crate::overlay::Overlay;
 use crate::shape::{Geometry, NODE_GROUPS};
 use crate::{Error, FileEntry, Result};
-use pitr_dedup::{ChunkId, ChunkStore};
+use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
+
+/// Stores an extent leaf. A leaf of zeros is not stored.
+pub(crate) fn put_extents(writer: &ChunkWriter, ids: &[ChunkId]) -> Result<ChunkId> {
+    match ids.iter().all(|id| *id == ChunkId::ZERO) {
+        true => Ok(ChunkId::ZERO),
+        false => Ok(writer.put(&extent_leaf::encode(ids))?),
+    }
+}
 
 /// The chunk ids of a node with `extents` extents.
 pub(crate) fn extent_ids(store: &ChunkStore, node: &Node, extents: u64) -> Result<Vec<ChunkId>> {

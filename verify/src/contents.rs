@@ -1,4 +1,4 @@
-//! What the objects say together: every tree finds its chunks, every source its log.
+//! References between objects: from trees to chunks, and from sources to their log.
 
 use crate::object::{Checked, readable};
 use crate::report::{Fault, Report};
@@ -25,17 +25,17 @@ pub(crate) fn check(
         pending: Vec::new(),
         strangers: checked.strangers,
     };
-    // Roots before the index: whatever a root needs was indexed before it was put, also while others write.
+    // Roots before the index: everything that a root needs was indexed before the root was put.
     let sources = readable(objects)?;
     let roots = sources.iter().map(|source| load_all(objects, source)).collect::<Result<Vec<_>, _>>()?;
     // Damaged index objects are among the faults already.
-    let (store, _) = ChunkStore::open_what_is_sound(objects.clone())?;
+    let (store, _) = ChunkStore::open_readable(objects.clone())?;
     let packs = store.packs()?;
     let there: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     let mut damaged = checked.packs;
     let missing = |pack: &&String| !there.contains(pack.as_str()) && !condemned.contains(*pack);
     for pack in packs.iter().filter(missing) {
-        // It may have been put since the listing; then it is looked at the next time.
+        // It may have been put since the listing; the next verification checks it.
         if !objects.exists(pack)? {
             report.faults.push(Fault::missing(pack, "the index names it, and it is not there"));
             damaged.insert(pack.clone(), None);
@@ -45,14 +45,14 @@ pub(crate) fn check(
     for (source, roots) in sources.into_iter().zip(roots) {
         let archive = Archive::new(objects.clone(), source.clone());
         for root in &roots.damaged {
-            // Looked at by itself it may be sound, and yet belong elsewhere or not parse.
+            // A sound object may still have another one's name, or not decode.
             if !report.faults.iter().any(|fault| fault.object == root.path) {
                 report.faults.push(Fault::new(&root.path, &root.error));
             }
         }
         for snapshot in &roots.snapshots {
             let bad = match trees.check(snapshot) {
-                // Retention took it away since the listing.
+                // Retention has deleted it since the listing.
                 Err(Error::Snapshot(error)) if error.kind() == ErrorKind::Missing => continue,
                 other => other?,
             };
@@ -67,10 +67,10 @@ pub(crate) fn check(
     Ok(report)
 }
 
-/// What keeps a snapshot from being read: an object, or what is wrong with its tree.
+/// Why a snapshot can't be read: an object, or a fault of its tree.
 type Bad = BTreeMap<String, Option<String>>;
 
-/// Notes that a snapshot is spoiled by these objects.
+/// Records that these objects affect a snapshot.
 fn spoil(faults: &mut Vec<Fault>, source: &SourceName, id: SnapshotId, bad: &Bad) {
     let who: (SourceName, SnapshotId) = (source.clone(), id);
     for (object, what) in bad {
@@ -95,7 +95,7 @@ struct Trees<'a> {
     /// Paths of the packs, by number.
     packs: &'a [String],
     damaged: &'a BTreeMap<String, Option<BTreeSet<u32>>>,
-    /// What is bad at and below each leaf that was seen: leaves are shared by many snapshots.
+    /// Faults at and below each walked leaf. Many snapshots share a leaf.
     leaves: HashMap<ChunkId, Bad>,
 }
 
@@ -106,10 +106,10 @@ impl Trees<'_> {
         Ok(tree.bad)
     }
 
-    /// The damaged object that holds a chunk, or that none does.
+    /// The fault that affects a chunk: a damaged object, or no pack.
     fn fault_of(&self, id: &ChunkId) -> Result<Option<(String, Option<String>)>> {
         let Some(place) = self.store.place(id)? else {
-            let what = format!("chunk {id} is in no pack that an index names");
+            let what = format!("chunk {id} is in no pack that an index object lists");
             return Ok(Some(("index".to_owned(), Some(what))));
         };
         let pack = &self.packs[place.pack as usize]; // places and packs come from one index
@@ -131,7 +131,7 @@ struct Tree<'t, 'a> {
 
 impl Tree<'_, '_> {
     fn look(&mut self, id: &ChunkId) {
-        // An index that can't be read ended the verification before.
+        // An unreadable index has ended the verification before.
         if let Ok(Some((object, what))) = self.trees.fault_of(id) {
             if let Some(leaf) = &self.leaf {
                 let of_leaf = self.trees.leaves.entry(*leaf).or_default();
@@ -156,7 +156,7 @@ impl Visit for Tree<'_, '_> {
 
     fn files(&mut self, id: &ChunkId) -> bool {
         self.leaf(id);
-        true // what is bad below each of its leaves is known of that one
+        true // the faults below each of its leaves are recorded there
     }
 
     fn content(&mut self, id: &ChunkId) {
@@ -164,7 +164,7 @@ impl Visit for Tree<'_, '_> {
     }
 
     fn broken(&mut self, id: &ChunkId, error: pitr_snapshot::Error) -> pitr_snapshot::Result<()> {
-        // The chunk is damaged or missing: `leaf` said so. If not, what it holds is no leaf.
+        // `leaf` has reported a damaged or missing chunk. Otherwise the content is not a leaf.
         let known = self.trees.leaves.get(id).is_some_and(|bad| !bad.is_empty());
         if !known {
             let what = Some(error.to_string());

@@ -1,11 +1,12 @@
-//! What keeps a repository from being verified.
+//! Errors of a verification.
 
+use pitr_format::Severity;
 use thiserror::Error;
 
 /// This crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a verification could not come to its end. What is wrong with objects is no error: it stands in the report.
+/// Why a verification could not finish. Faults of objects are no errors: they are in the report.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,7 +22,16 @@ pub enum Error {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] pitr_archive::Error),
-    /// A thread died.
+    /// A thread panicked.
     #[error("a thread of the verification has died")]
     Died,
+}
+
+/// `None` for a damaged object, which is a fault of its own. Other errors are returned.
+pub(crate) fn unless_damaged<T>(read: pitr_archive::Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.severity() == Severity::Fatal => Ok(None),
+        Err(error) => Err(Error::Archive(error)),
+    }
 }

@@ -1,27 +1,28 @@
-//! The log of a source: what is missing of it, and what of it can't be restored (FAILURES 55).
+//! The log of a source: missing parts, and commits that can't be restored (FAILURES 55).
 
+use crate::Result;
 use crate::report::Fault;
 use crate::restorable::{Stretch, unrestorable};
 use crate::statements::{Holes, holes, objects_lost};
-use crate::{Error, Result};
 use pitr_archive::{Archive, Catalog};
 use pitr_format::{Severity, TimelineId};
 use pitr_snapshot::Roots;
 
-/// What was found of one source.
+/// Findings about one source.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) faults: Vec<Fault>,
     pub(crate) pending: Vec<String>,
 }
 
-/// Checks the log of a source. `writers` tells that others are at work in the repository.
+/// Checks the log of a source. `writers` is true if other processes use the repository.
 pub(crate) fn check(archive: &Archive, roots: &Roots, writers: bool) -> Result<Found> {
     let first = look(archive, roots, writers)?;
     if first.faults.is_empty() {
         return Ok(first);
     }
-    // An object put between two listings can make an earlier one look missing. A second look clears that up.
+    // An object that is put between two listings can make an earlier one look missing. A second check
+    // shows that.
     let second = look(archive, roots, writers)?;
     let faults = first.faults.into_iter().filter(|fault| second.faults.contains(fault)).collect();
     Ok(Found { faults, ..second })
@@ -46,7 +47,7 @@ fn look(archive: &Archive, roots: &Roots, writers: bool) -> Result<Found> {
         };
         let missing: Holes = holes(archive, &catalog, &lineage, roots)?;
         for stretch in unrestorable(archive, &catalog, &lineage, roots)? {
-            // Of what comes after missing log, or needs a damaged snapshot, enough is said.
+            // Missing log and damaged snapshots are faults already.
             if missing.meets(stretch.from, stretch.to) || is_damaged(&stretch, roots) {
                 continue;
             }
@@ -72,7 +73,7 @@ fn look(archive: &Archive, roots: &Roots, writers: bool) -> Result<Found> {
     Ok(found)
 }
 
-/// True if a restore of the latest state takes this timeline.
+/// True if a restore of the latest state uses this timeline.
 fn is_newest(catalog: &Catalog, roots: &Roots, timeline: TimelineId) -> bool {
     let of_snapshots = roots.snapshots.iter().map(|snapshot| snapshot.meta.timeline).max();
     catalog.newest_logged().max(of_snapshots).is_none_or(|newest| newest <= timeline)
@@ -85,13 +86,4 @@ fn is_damaged(stretch: &Stretch, roots: &Roots) -> bool {
             && stretch.from <= name.consistent_at
             && name.consistent_at <= stretch.to
     })
-}
-
-/// `None` for a damaged object, which is reported as a fault of its own. Other errors are passed on.
-pub(crate) fn unless_damaged<T>(read: pitr_archive::Result<T>) -> Result<Option<T>> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(error) if error.severity() == Severity::Fatal => Ok(None),
-        Err(error) => Err(Error::Archive(error)),
-    }
 }

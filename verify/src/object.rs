@@ -1,4 +1,4 @@
-//! Every object by itself: its bytes against the hashes that it states.
+//! Single objects: their bytes against their hashes.
 
 use crate::report::Fault;
 use crate::{Error, Options, Progress, Result};
@@ -12,21 +12,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Threads that read while others compute.
+/// Additional threads, which read while others compute.
 const READ_AHEAD: usize = 2;
 
-/// What is known of the objects once each was looked at.
+/// Results of the checks of single objects.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) strangers: Vec<String>,
-    /// Packs with faults: their frames that are damaged, or `None` for all of them.
+    /// Packs with faults: their damaged frames, or `None` if all are.
     pub(crate) packs: BTreeMap<String, Option<BTreeSet<u32>>>,
 }
 
-/// Looks at all objects, with as many threads as there are processors and some that read meanwhile.
+/// Checks all objects, in one thread for each processor and some additional ones.
 pub(crate) fn check_all(
     objects: &Objects,
     entries: &[Entry],
@@ -60,14 +60,14 @@ pub(crate) fn check_all(
     Ok(checked)
 }
 
-/// What came of looking at one object.
+/// Result of the check of one object.
 enum Found {
     Sound,
-    /// Nothing stands there any more, and nobody needs it.
+    /// It was deleted, and is not needed.
     Gone,
     Stranger,
     Faulty(String),
-    /// A pack of which some frames are damaged.
+    /// A pack with some damaged frames.
     Frames(Vec<(u32, String)>),
 }
 
@@ -78,7 +78,7 @@ impl Found {
 }
 
 impl Checked {
-    /// What is no object is named. Where it may hide objects it is a fault, as where an object should be.
+    /// Adds foreign entries. One that may hide objects, or that has the name of an object, is a fault.
     pub(crate) fn take_strays(&mut self, strays: Vec<Stray>) {
         for Stray { path, what, may_hide_objects } in strays {
             match may_hide_objects || ObjectName::parse(&path).is_some() {
@@ -115,14 +115,14 @@ impl Checked {
     }
 }
 
-/// The sources whose names can be read. Of the others the faults tell.
+/// The sources with readable names. The others are faults already.
 pub(crate) fn readable(objects: &Objects) -> Result<Vec<SourceName>> {
     Ok(objects.readable_sources()?.names)
 }
 
-/// True if a prune may delete the object although this verification holds a lease: objects that were condemned before it began,
-/// and the roots, ranges and index objects that a prune deletes or replaces. The walk finds what a tree needs and lacks. What is condemned
-/// later is deleted after this lease.
+/// True if a prune may delete the object although this verification holds a lease: an object that was
+/// condemned before, and roots, ranges and index objects. Objects that are condemned later are
+/// deleted after this lease. The walk finds chunks that a tree needs and lacks.
 fn may_go(name: &ObjectName, path: &str, condemned: &Condemned) -> bool {
     use ObjectKind::{Condemned, Manifest, PackIndex, Pruned};
     matches!(name.kind(), Condemned | PackIndex | Manifest | Pruned) || condemned.contains(path)
@@ -139,7 +139,7 @@ fn check(
     let Some(name) = ObjectName::parse(path) else { return Ok(Found::Stranger) };
     let whole = match objects.get(path) {
         Ok(whole) => whole,
-        // Who prunes has deleted it since the listing.
+        // A prune has deleted it since the listing.
         Err(error)
             if error.kind() == ErrorKind::Missing
                 && may_go(&name, path, condemned)
@@ -182,7 +182,7 @@ fn check_other(
     index.check_frames(whole).map_err(bad)
 }
 
-/// An object that is too large to be one is a fault of its own too.
+/// True for faults of an object. An object that exceeds the size limit is a fault too.
 fn is_the_objects(kind: ErrorKind) -> bool {
     kind.is_of_one_object() || kind == ErrorKind::Limit
 }

@@ -1,62 +1,63 @@
-//! What was found.
+//! The report of a verification.
 
 use pitr_format::SourceName;
 use pitr_snapshot::SnapshotId;
 
-/// What a verification found.
+/// Findings of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// Objects that were read.
+    /// Number of objects read.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Snapshots whose trees were walked.
+    /// Number of walked snapshots.
     pub snapshots: u64,
-    /// What is wrong, by object.
+    /// The faults, sorted by object.
     pub faults: Vec<Fault>,
-    /// What a writer that is at work may still add: commits that have no snapshot yet. No fault, unless it stays.
+    /// Objects that a running writer may still add, such as the snapshot of new commits. A fault only
+    /// if they stay missing.
     pub pending: Vec<String>,
-    /// Files that are none of the repository's objects. No reader opens them.
+    /// Foreign files. No reader opens them.
     pub strangers: Vec<String>,
 }
 
 impl Report {
-    /// True if nothing is wrong.
+    /// True if there is no fault.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
     }
 }
 
-/// What kind of fault it is.
+/// Kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// An object is not what was written, or can't be read.
+    /// An object is damaged or can't be read.
     Damaged,
-    /// An object that others prove to have existed is gone.
+    /// An object that other objects refer to is missing.
     Missing,
-    /// Commits are archived and no snapshot leads to them. Retention does not explain it: a snapshot was lost, or its writer was
-    /// killed before it was finished.
+    /// No snapshot leads to archived commits, and retention does not explain it. A snapshot was lost,
+    /// or its writer was killed before it finished.
     Unrestorable,
 }
 
-/// Something that is wrong.
+/// A fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What kind it is.
+    /// Its kind.
     pub kind: FaultKind,
-    /// Path of the object, or of the folder in which one is missing.
+    /// Path of the object, or of the folder that lacks an object.
     pub object: String,
-    /// What is wrong with it.
+    /// Description of the fault.
     pub what: String,
-    /// Snapshots that can't be restored because of it, wholly or in part.
+    /// Snapshots that can't be restored, as a whole or in part, because of it.
     pub snapshots: Vec<(SourceName, SnapshotId)>,
 }
 
 impl Fault {
     pub(crate) fn new(object: &str, what: impl ToString) -> Self {
-        // Errors name their object first; the report does too.
+        // Errors begin with their object, and so does a line of the report.
         let what = what.to_string();
         let what = what.strip_prefix(object).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&what);
         let (object, what) = (object.to_owned(), what.to_owned());

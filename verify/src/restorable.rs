@@ -1,32 +1,32 @@
 //! Commits that are archived but can't be restored, because no snapshot precedes them.
 //!
-//! Retention removes every log object that no kept snapshot needs, except the last one of each timeline, and it always keeps the
-//! newest state. So it explains commits without a snapshot only in the last object of an older timeline, and in an object that the
-//! next snapshot needs.
+//! Retention removes every log object that no kept snapshot needs, except the last one of each
+//! timeline. It always keeps the newest state. So it explains commits without a snapshot only in the
+//! last object of an older timeline, and in an object that the next snapshot needs.
 
 use crate::Result;
-use crate::log::unless_damaged;
+use crate::error::unless_damaged;
 use pitr_archive::{Archive, Base, Catalog, CommitEntry, Lineage, coverage};
 use pitr_format::{Lsn, TimelineId};
 use pitr_snapshot::{Roots, Snapshot};
 
-/// Commits that no snapshot leads to, between two states that can be restored.
+/// Commits that no snapshot leads to, between two restorable states.
 #[derive(Debug)]
 pub(crate) struct Stretch {
     pub(crate) timeline: TimelineId,
-    /// The last state before it that can be restored, or where the history begins.
+    /// The last restorable state before it, or the start of the history.
     pub(crate) from: Lsn,
     /// The first state after it, or the end of the log.
     pub(crate) to: Lsn,
     /// It reaches the end of the log.
     pub(crate) is_open: bool,
-    /// Retention may have left it so.
+    /// Retention may explain it.
     pub(crate) is_explained: bool,
-    /// Which commits they are.
+    /// Description of the commits.
     pub(crate) what: String,
 }
 
-/// The commits of a timeline, the last one of this path, that no snapshot leads to.
+/// The commits of the last timeline of this path that no snapshot leads to.
 pub(crate) fn unrestorable(
     archive: &Archive,
     catalog: &Catalog,
@@ -66,7 +66,7 @@ struct Commits {
 }
 
 impl Commits {
-    /// Takes more of them, in order; false if there are none.
+    /// Adds later commits. Returns false if there are none.
     fn take<'c>(&mut self, commits: impl Iterator<Item = &'c CommitEntry>) -> bool {
         let before = self.count;
         for commit in commits {

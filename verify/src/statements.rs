@@ -1,19 +1,19 @@
 //! Objects that must exist because other objects refer to them.
 
 use crate::Result;
-use crate::log::unless_damaged;
+use crate::error::unless_damaged;
 use crate::report::Fault;
 use pitr_archive::{Archive, Catalog, Lineage, LogName, SourceObject};
 use pitr_format::{Epoch, Lsn, TimelineId};
 use pitr_snapshot::Roots;
 use std::collections::BTreeSet;
 
-/// Parts of a history's log that are missing, ascending and apart, each with what shows it.
+/// Missing parts of a history's log, sorted and disjoint, each with the object that shows it.
 #[derive(Debug, Default)]
 pub(crate) struct Holes(Vec<(Lsn, Lsn, String)>);
 
 impl Holes {
-    /// Adds a part. One that meets another is the same loss.
+    /// Adds a part. Parts that touch are one loss.
     fn add(&mut self, from: Lsn, to: Lsn, shown_by: String) {
         match self.0.iter_mut().find(|hole| hole.0 <= to && from <= hole.1) {
             Some(hole) => (hole.0, hole.1) = (hole.0.min(from), hole.1.max(to)),
@@ -25,7 +25,7 @@ impl Holes {
         self.0.iter().any(|hole| hole.0 <= to && from <= hole.1)
     }
 
-    /// Each with a sentence about it.
+    /// The parts, each with a description.
     pub(crate) fn told(self) -> impl Iterator<Item = ((Lsn, Lsn), String)> {
         self.0.into_iter().map(|(from, to, shown_by)| {
             let what = format!(
@@ -36,10 +36,10 @@ impl Holes {
     }
 }
 
-/// The positions that are accounted for on the path to a timeline: archived, or taken away by retention.
+/// Positions on the path to a timeline that are archived, or that retention has removed.
 struct Accounted {
     ranges: Vec<(Lsn, Lsn)>,
-    /// Where the path begins.
+    /// Start of the path.
     start: Lsn,
 }
 
@@ -59,7 +59,7 @@ impl Accounted {
         Accounted { ranges, start }
     }
 
-    /// The part before `at` that is not accounted for, if the position just before it is not.
+    /// The missing part that ends at `at`, if there is one.
     fn hole_before(&self, at: Lsn) -> Option<(Lsn, Lsn)> {
         let reached = self.ranges.iter().filter(|range| range.0 < at).map(|range| range.1).max();
         let reached = reached.unwrap_or(self.start);
@@ -67,7 +67,7 @@ impl Accounted {
     }
 }
 
-/// What is missing of the log of a timeline, the last one of this path.
+/// Missing parts of the log of the last timeline of this path.
 pub(crate) fn holes(archive: &Archive, catalog: &Catalog, lineage: &Lineage, roots: &Roots) -> Result<Holes> {
     let (timeline, accounted) = (lineage.timeline(), Accounted::new(catalog, lineage));
     let mut holes = Holes::default();
@@ -101,7 +101,7 @@ pub(crate) fn holes(archive: &Archive, catalog: &Catalog, lineage: &Lineage, roo
     Ok(holes)
 }
 
-/// What a log object states of those before it: how far the log had come, if that is not there.
+/// The end of the earlier log as a log object states it, if that part is missing.
 fn stated_by_log(archive: &Archive, accounted: &Accounted, name: &LogName) -> Result<Option<(Lsn, String)>> {
     if accounted.hole_before(name.from).is_none() {
         return Ok(None);
@@ -109,7 +109,7 @@ fn stated_by_log(archive: &Archive, accounted: &Accounted, name: &LogName) -> Re
     let Some(footer) = unless_damaged(archive.footer(name))? else { return Ok(None) };
     Ok(match (footer.gap, footer.before) {
         (false, _) => Some((name.from, format!("{name}, which goes on from there,"))),
-        // Behind a gap only the last commit before it is certain to have been archived.
+        // After a gap, only the last commit before the gap was certainly archived.
         (true, Some(before)) => {
             Some((before.lsn, format!("{name}, which names transaction {} before it,", before.tx)))
         }
@@ -117,7 +117,7 @@ fn stated_by_log(archive: &Archive, accounted: &Accounted, name: &LogName) -> Re
     })
 }
 
-/// Claims, fences and histories of timelines that are gone. Their numbers were given in order.
+/// Missing claims, fences and timeline histories. Their numbers are consecutive.
 pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) -> Result<Vec<Fault>> {
     let mut lost = Vec::new();
     let mut expect = |name: SourceObject, why: String| -> Result<()> {
@@ -138,7 +138,7 @@ pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) 
 
     let newest_claim = catalog.epochs().keys().max().copied();
     let newest = newest_claim.max(all.iter().map(|name| name.epoch).max());
-    // A writer has fenced all before it when it stores anything.
+    // A writer fences all earlier ones before it stores anything.
     let stored = all.iter().map(|name| name.epoch).chain(snapshots.iter().map(|(_, epoch)| *epoch)).max();
     let fenced: BTreeSet<Epoch> = catalog.epochs().keys().copied().collect();
     for number in 1..=newest.map_or(0, Epoch::get) {

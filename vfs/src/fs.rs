@@ -1,7 +1,7 @@
 //! The traits for files and file systems.
 
-use crate::Attributes;
 use crate::view::{View, bounded};
+use crate::{Attributes, NotAFile};
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
@@ -100,6 +100,27 @@ pub trait File: Send + Sync + Debug {
     }
 }
 
+/// What a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// What it is if it is not a regular file.
+    pub other: Option<NotAFile>,
+    /// Length of a file, bytes.
+    pub len: u64,
+    /// Identity of a file or folder on this machine: device and number.
+    pub id: (u64, u64),
+    /// The name is a symbolic link.
+    pub is_link: bool,
+}
+
+impl Metadata {
+    /// True for a folder.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.other == Some(NotAFile::Folder)
+    }
+}
+
 /// A file system.
 pub trait FileSystem: Send + Sync + Debug {
     /// Opens an existing regular file. Anything else at the path, such as a named pipe, is an
@@ -118,6 +139,13 @@ pub trait FileSystem: Send + Sync + Debug {
         self.create_new(path)
     }
 
+    /// What a name leads to; symbolic links are followed. [`io::ErrorKind::NotFound`] if there is
+    /// nothing.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Owner, group and permissions of a file or folder; `None` if files have none.
     fn attributes(&self, path: &Path) -> io::Result<Option<Attributes>> {
         let _ = path;
@@ -129,6 +157,12 @@ pub trait FileSystem: Send + Sync + Debug {
     fn set_attributes(&self, path: &Path, attributes: Attributes) -> io::Result<bool> {
         let _ = (path, attributes);
         Ok(true)
+    }
+
+    /// Sets all twelve mode bits of a folder, where folders have a mode.
+    fn set_folder_mode(&self, dir: &Path, mode: u32) -> io::Result<()> {
+        let _ = (dir, mode);
+        Ok(())
     }
 
     /// Bytes that this process can still store in the file system of a folder; `None` if unknown.
@@ -149,6 +183,12 @@ pub trait FileSystem: Send + Sync + Debug {
 
     /// Creates a folder and missing parents, for their owner alone. Durable on return.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Creates a folder in an existing one, with the access that that one grants. Durable on
+    /// return.
+    fn create_folder_within(&self, dir: &Path) -> io::Result<()> {
+        self.create_dir_all(dir)
+    }
 
     /// Creates one folder, for its owner alone. Returns [`io::ErrorKind::AlreadyExists`] if the
     /// name is taken. Durable after [`FileSystem::sync_dir`] of its parent.

@@ -3,7 +3,7 @@
 use crate::once::{self, Direct};
 use crate::permissions::{FILE_MODE, FOLDER_MODE, inherit_access};
 use crate::regular::open_regular;
-use crate::{Access, Attributes, File, FileSystem, Lock, View};
+use crate::{Access, Attributes, File, FileSystem, Lock, Metadata, NotAFile, View};
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -93,12 +93,27 @@ impl FileSystem for OsFs {
         Ok(Arc::new(OsFile::from(create(path)?)))
     }
 
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let found = fs::symlink_metadata(path)?;
+        let is_link = found.is_symlink();
+        let found = if is_link { fs::metadata(path)? } else { found };
+        let (other, id) = (NotAFile::of(found.file_type()), (found.dev(), found.ino()));
+        Ok(Metadata { other, len: found.len(), id, is_link })
+    }
+
     fn attributes(&self, path: &Path) -> io::Result<Option<Attributes>> {
         Ok(Some(Attributes::of(&fs::metadata(path)?)))
     }
 
     fn set_attributes(&self, path: &Path, attributes: Attributes) -> io::Result<bool> {
         attributes.apply_to(path)
+    }
+
+    fn set_folder_mode(&self, dir: &Path, mode: u32) -> io::Result<()> {
+        if fs::metadata(dir)?.mode() & 0o7777 == mode {
+            return Ok(());
+        }
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode))
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
@@ -133,6 +148,16 @@ impl FileSystem for OsFs {
                 self.create_dir_all(parent)?;
             }
             create_folder(dir)?;
+        }
+        self.sync_dir(parent)
+    }
+
+    fn create_folder_within(&self, dir: &Path) -> io::Result<()> {
+        // The parent is synced even if the folder exists: its creator may have crashed before the
+        // sync.
+        let parent = parent_of(dir);
+        if !dir.is_dir() && create_folder(dir)? {
+            inherit_access(&fs::File::open(dir)?, parent)?;
         }
         self.sync_dir(parent)
     }
@@ -189,19 +214,6 @@ impl FileSystem for OsFs {
                 return Ok(Some(Box::new(file)));
             }
         }
-    }
-}
-
-impl OsFs {
-    /// Creates a folder in an existing one and inherits its access rights. Durable on return.
-    pub fn create_folder_within(&self, dir: &Path) -> io::Result<()> {
-        // The parent is synced even if the folder exists: its creator may have crashed before the
-        // sync.
-        let parent = parent_of(dir);
-        if !dir.is_dir() && create_folder(dir)? {
-            inherit_access(&fs::File::open(dir)?, parent)?;
-        }
-        self.sync_dir(parent)
     }
 }
 

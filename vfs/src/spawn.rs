@@ -61,6 +61,18 @@ impl Spawn {
     }
 }
 
+/// Priority of the threads that can wait (see nice(2)).
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+/// Lowers the priority of the calling thread, for work that can wait. If the system refuses it, the
+/// thread works at normal priority. Outside Linux a priority belongs to the whole process, and stays
+/// unchanged.
+pub fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! What of the function (FIPS 180-4) has nothing to do with a processor.
+//! Constants of SHA-256 (FIPS 180-4).
 
 use crate::PIECE_BYTES;
 
@@ -28,7 +28,7 @@ pub(super) const K: [[u32; 4]; 16] = [
 pub(super) const FIRST: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// What follows a piece: the end of the message, and its length in bits (5.1.1).
+/// The block after a piece: end of the message, and its length in bits (5.1.1).
 pub(super) const PADDING: [u8; BLOCK_BYTES] = {
     let (mut block, bits) = ([0; BLOCK_BYTES], (PIECE_BYTES as u64 * 8).to_be_bytes());
     block[0] = 0x80;

@@ -1,4 +1,4 @@
-//! Four messages, by the instructions for SHA-256.
+//! Four messages with the instructions for SHA-256.
 
 use super::fips::{BLOCK_BYTES, FIRST, K, PADDING};
 use super::{HASH_BYTES, Hash, Piece};
@@ -9,15 +9,16 @@ use std::arch::x86_64::{
 };
 use std::array::from_fn;
 
-/// The words before the first block, in the order in which the instructions take them.
+/// The initial words, in the order of the instructions.
 const ABEF: [u32; 4] = [FIRST[5], FIRST[4], FIRST[1], FIRST[0]];
 const CDGH: [u32; 4] = [FIRST[7], FIRST[6], FIRST[3], FIRST[2]];
 
-/// Whether the processor has the instructions.
+/// True if the processor has the instructions.
 ///
-/// The functions here are compiled without AVX although each processor with these instructions has it. With AVX the
-/// compiler may copy an array by registers of 32 bytes, and the instructions for SHA-256 have encodings only that keep
-/// the upper halves of those: while anything is in there an Intel processor takes a hundred times as long for each.
+/// These functions are compiled without AVX, although each processor with these instructions has it.
+/// With AVX the compiler may copy an array through registers of 32 bytes. The instructions for
+/// SHA-256 preserve the upper halves of these registers. While an upper half is in use, an Intel
+/// processor takes a hundred times as long for each instruction.
 pub(super) fn is_there() -> bool {
     is_x86_feature_detected!("sha") && is_x86_feature_detected!("sse4.1")
 }
@@ -66,8 +67,8 @@ fn words([a, b, c, d]: [u32; 4]) -> __m128i {
     _mm_set_epi32(d.cast_signed(), c.cast_signed(), b.cast_signed(), a.cast_signed())
 }
 
-/// Four words of a block, which are big-endian. No closures here: the compiler may leave one out of line, and then naming a chunk takes
-/// twice as long.
+/// Four words of a block, which are big-endian. Without closures: the compiler may not inline one,
+/// and hashing a chunk then takes twice as long.
 #[inline]
 #[target_feature(enable = "sha,sse4.1")]
 fn load(bytes: &[u8; 16]) -> __m128i {
@@ -77,11 +78,11 @@ fn load(bytes: &[u8; 16]) -> __m128i {
     _mm_shuffle_epi8(_mm_set_epi64x(high, low), reversed)
 }
 
-/// A block of each message (6.2.2): what one message's round waits for, another's does meanwhile.
+/// Adds a block of each message (6.2.2). While a round of one message waits, those of others run.
 #[target_feature(enable = "sha,sse4.1")]
 fn add(states: &mut [State; 4], blocks: [&[u8; BLOCK_BYTES]; 4]) {
     let before = *states;
-    // Of each message the sixteen words that the next rounds need.
+    // The sixteen words of each message that the next rounds need.
     let mut ahead: [[__m128i; 4]; 4] = blocks.map(|block| {
         let (parts, _) = block.as_chunks::<16>();
         from_fn(|nth| load(&parts[nth]))
@@ -96,7 +97,7 @@ fn add(states: &mut [State; 4], blocks: [&[u8; BLOCK_BYTES]; 4]) {
     }
 }
 
-/// The `NTH` four rounds of each message. A parameter, and not a loop's number: what is indexed by it is then in registers.
+/// The `NTH` four rounds of each message. A const parameter keeps the indexed words in registers.
 #[inline]
 #[target_feature(enable = "sha,sse4.1")]
 fn four_rounds<const NTH: usize>(states: &mut [State; 4], ahead: &mut [[__m128i; 4]; 4]) {

@@ -1,4 +1,4 @@
-//! Sixteen messages, by AVX-512.
+//! Sixteen messages with AVX-512.
 
 use super::fips::{BLOCK_BYTES, FIRST, K, PADDING};
 use super::{HASH_BYTES, Hash, Piece};
@@ -15,7 +15,7 @@ const LANES: usize = 16;
 /// A word of each message.
 type Words = __m512i;
 
-/// Whether the processor has the instructions.
+/// True if the processor has the instructions.
 pub(super) fn is_there() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
 }
@@ -52,7 +52,7 @@ fn load(block: &[u8; BLOCK_BYTES]) -> Words {
     _mm512_shuffle_epi8(_mm512_set_epi64(h, g, f, e, d, c, b, a), reversed)
 }
 
-/// From a block of each message in a register to a word of each.
+/// Transposes: a block of each message in each register, to a word of each message.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn transposed(blocks: [Words; LANES]) -> [Words; LANES] {
@@ -61,7 +61,7 @@ fn transposed(blocks: [Words; LANES]) -> [Words; LANES] {
         pairs[n] = _mm512_unpacklo_epi32(blocks[n], blocks[n + 1]);
         pairs[n + 1] = _mm512_unpackhi_epi32(blocks[n], blocks[n + 1]);
     }
-    // Then a quarter of a register has a word of four messages.
+    // Now a quarter of a register has a word of four messages.
     for n in (0..LANES).step_by(4) {
         for half in 0..2 {
             let [left, right] = [pairs[n + half], pairs[n + 2 + half]];
@@ -83,7 +83,7 @@ fn transposed(blocks: [Words; LANES]) -> [Words; LANES] {
     words
 }
 
-/// A block of each message (6.2.2).
+/// Adds a block of each message (6.2.2).
 #[target_feature(enable = "avx512f,avx512bw")]
 fn add(state: &mut [Words; 8], mut words: [Words; 16]) {
     let before = *state;
@@ -102,8 +102,8 @@ fn add(state: &mut [Words; 8], mut words: [Words; 16]) {
     }
 }
 
-/// The `NTH` of sixteen rounds, `FURTHER` ones of which make their words from those of the sixteen before. Parameters, so that
-/// what is indexed by them is in registers.
+/// The `NTH` of sixteen rounds. `FURTHER` rounds compute their words from the previous sixteen. Const
+/// parameters keep the indexed words in registers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn round<const NTH: usize, const FURTHER: bool>(state: &mut [Words; 8], words: &mut [Words; 16], k: u32) {
@@ -122,7 +122,7 @@ fn round<const NTH: usize, const FURTHER: bool>(state: &mut [Words; 8], words: &
         let sum = _mm512_add_epi32(words[NTH], tenth);
         words[NTH] = _mm512_add_epi32(_mm512_add_epi32(sum, small0), small1);
     }
-    // Not the words move, but the places from which they are taken.
+    // The words stay, and their roles move.
     let [a, b, c, d, e, f, g, h] = [0, 1, 2, 3, 4, 5, 6, 7].map(|word| (8 - NTH % 8 + word) % 8);
     let large1 = xor(
         _mm512_ror_epi32::<6>(state[e]),

@@ -9,7 +9,7 @@ use pitr_recovery::{
 };
 use pitr_snapshot::{BlockSource, BoxError, FileShape};
 use pitr_vfs::sim::{Rng, SimClock, SimFs};
-use pitr_vfs::{Clock, Env, FileSystem};
+use pitr_vfs::{Clock, Env};
 use pitr_wal::{BatchBuilder, Committed, Start, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;

@@ -31,7 +31,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use pitr_vfs::{Buffers, NotAFile};
+use pitr_vfs::{Buffers, FileSystem, NotAFile};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::io;
@@ -50,6 +50,7 @@ pub struct LocalStore {
 
 #[derive(Debug)]
 struct Folder {
+    fs: Arc<dyn FileSystem>,
     root: PathBuf,
     /// The folder as the user named it.
     place: String,
@@ -68,10 +69,11 @@ pub(crate) struct RepositoryGone {
 }
 
 impl LocalStore {
-    /// The objects below `root`, a folder that exists. `place` is its name for people.
+    /// The objects below `root`, an existing folder of `fs`. `place` is its name for people.
     #[must_use]
-    pub fn new(root: PathBuf, place: String) -> Self {
+    pub fn new(fs: Arc<dyn FileSystem>, root: PathBuf, place: String) -> Self {
         let folder = Folder {
+            fs,
             root,
             place,
             durable: Mutex::default(),
@@ -103,7 +105,7 @@ impl Folder {
     /// Refuses to put into a folder that held the repository and does not any more. What is written to an empty mount point is gone
     /// when the disk comes back (FAILURES 34).
     fn check_not_gone(&self) -> Result<()> {
-        if !self.is_repository.load(Ordering::Relaxed) || self.root.join(REPOSITORY).exists() {
+        if !self.is_repository.load(Ordering::Relaxed) || self.holds(REPOSITORY) {
             return Ok(());
         }
         let gone = RepositoryGone { place: self.place.clone() };
@@ -125,8 +127,12 @@ impl Folder {
         }
     }
 
+    fn holds(&self, object: &str) -> bool {
+        self.fs.exists(&self.root.join(object)).unwrap_or(false)
+    }
+
     fn delete(&self, object: &ObjectPath) -> Result<()> {
-        std::fs::remove_file(self.path(object)).map_err(|source| self.error(object, source))
+        self.fs.remove_file(&self.path(object)).map_err(|source| self.error(object, source))
     }
 }
 
@@ -202,8 +208,9 @@ impl ObjectStore for LocalStore {
 
     fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (folder, prefix) = (Arc::clone(&self.folder), prefix.map(ToString::to_string));
-        let walked =
-            stream::once(async move { walk::walk(&folder.root, prefix.as_deref().unwrap_or_default()) });
+        let walked = stream::once(async move {
+            walk::walk(&*folder.fs, &folder.root, prefix.as_deref().unwrap_or_default())
+        });
         walked.flat_map(stream::iter).boxed()
     }
 
@@ -211,7 +218,7 @@ impl ObjectStore for LocalStore {
         let root = ObjectPath::default();
         let above = prefix.unwrap_or(&root);
         let (mut objects, mut common_prefixes) = (Vec::new(), BTreeSet::new());
-        for found in walk::walk(&self.folder.root, above.as_ref()) {
+        for found in walk::walk(&*self.folder.fs, &self.folder.root, above.as_ref()) {
             let found = found?;
             let folder = {
                 let mut parts = found.location.prefix_match(above).into_iter().flatten();

@@ -4,8 +4,7 @@ use super::{Folder, STORE};
 use bytes::Bytes;
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, GetRange, Result};
-use pitr_vfs::{Buffer, Buffers, File, Loan, NotAFile, OsFile, open_file};
-use std::fs;
+use pitr_vfs::{Access, Buffer, Buffers, File, FileSystem, Loan, NotAFile};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -37,17 +36,17 @@ impl AsRef<[u8]> for Part {
 impl Folder {
     pub(super) fn open(&self, object: &ObjectPath) -> Result<Opened> {
         let path = self.path(object);
-        let opened = open_object(&path).and_then(|file| Ok((file.metadata()?.len(), OsFile::from(file))));
+        let opened = open_object(&*self.fs, &path).and_then(|file| Ok((file.len()?, file)));
         let (len, file) = opened.map_err(|source| self.error(object, source))?;
-        Ok(Opened { file: Arc::new(file), path, len })
+        Ok(Opened { file, path, len })
     }
 
     /// The length of an object, bytes.
     pub(super) fn size(&self, object: &ObjectPath) -> Result<u64> {
         let size = || {
-            let about = fs::metadata(self.path(object)).map_err(absent)?;
-            match NotAFile::of(about.file_type()) {
-                None => Ok(about.len()),
+            let found = self.fs.metadata(&self.path(object)).map_err(absent)?;
+            match found.other {
+                None => Ok(found.len),
                 Some(NotAFile::Folder) => Err(io::ErrorKind::NotFound.into()),
                 Some(found) => Err(found.into()),
             }
@@ -78,8 +77,8 @@ impl Opened {
 }
 
 /// Opens an object. Never blocks (FAILURES 59). A folder is not an object.
-pub(super) fn open_object(path: &Path) -> io::Result<fs::File> {
-    match open_file(path) {
+pub(super) fn open_object(fs: &dyn FileSystem, path: &Path) -> io::Result<Arc<dyn File>> {
+    match fs.open(path, Access::Read) {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(io::ErrorKind::NotFound.into()),
         other => other.map_err(absent),
     }

@@ -7,12 +7,11 @@ use super::{STORE, meta};
 use crate::layout::may_hold_objects;
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectMeta, Result};
-use pitr_vfs::NotAFile;
+use pitr_vfs::{FileSystem, Metadata, NotAFile};
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, DirEntry, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// An entry of the repository's folder that is not an object.
@@ -62,11 +61,11 @@ impl fmt::Display for StrayKind {
 
 /// Lists the objects below `prefix` in the folder `root`, in no order. A missing folder is empty. An entry that is not an object is an
 /// error with a [`Stray`] as its source.
-pub(super) fn walk(root: &Path, prefix: &str) -> Vec<Result<ObjectMeta>> {
-    let mut walk = Walk { found: Vec::new(), above: Vec::new() };
+pub(super) fn walk(fs: &dyn FileSystem, root: &Path, prefix: &str) -> Vec<Result<ObjectMeta>> {
+    let mut walk = Walk { fs, found: Vec::new(), above: Vec::new() };
     let top = if prefix.is_empty() { root.to_owned() } else { root.join(prefix) };
-    match fs::metadata(&top) {
-        Ok(about) if about.is_dir() => walk.folder(&top, prefix, &about),
+    match fs.metadata(&top) {
+        Ok(found) if found.is_folder() => walk.folder(&top, prefix, &found),
         // A file has nothing below it.
         Ok(_) => {}
         Err(error) if is_absent(&error) => {}
@@ -75,61 +74,55 @@ pub(super) fn walk(root: &Path, prefix: &str) -> Vec<Result<ObjectMeta>> {
     walk.found
 }
 
-struct Walk {
+struct Walk<'f> {
+    fs: &'f dyn FileSystem,
     found: Vec<Result<ObjectMeta>>,
     /// The folders that lead here, by device and inode.
     above: Vec<(u64, u64)>,
 }
 
-impl Walk {
-    fn folder(&mut self, folder: &Path, path: &str, about: &Metadata) {
-        let identity = (about.dev(), about.ino());
-        if self.above.contains(&identity) {
+impl Walk<'_> {
+    fn folder(&mut self, folder: &Path, path: &str, found: &Metadata) {
+        if self.above.contains(&found.id) {
             return self.stray(path, StrayKind::Loop);
         }
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
+        let names = match self.fs.list(folder) {
+            Ok(names) => names,
             Err(error) if is_absent(&error) => return, // deleted since
             Err(error) => return self.stray(path, StrayKind::Unreadable(error)),
         };
-        self.above.push(identity);
-        for entry in entries {
-            match entry {
-                Ok(entry) => self.entry(&entry, path),
-                Err(error) => self.stray(path, StrayKind::Unreadable(error)),
-            }
-        }
+        self.above.push(found.id);
+        names.iter().for_each(|name| self.entry(&folder.join(name), name, path));
         self.above.pop();
     }
 
-    fn entry(&mut self, entry: &DirEntry, folder: &str) {
-        let name = entry.file_name();
+    fn entry(&mut self, at: &Path, name: &OsStr, folder: &str) {
         let below = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let path = format!("{below}{}", name.to_string_lossy());
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        let at = entry.path();
-        let about = match fs::metadata(&at) {
-            Ok(about) => about,
-            Err(error) if is_absent(&error) && is_link => return self.stray(&path, StrayKind::Dangling),
-            Err(error) if is_absent(&error) => return, // deleted since
+        let found = match self.fs.metadata(at) {
+            Ok(found) => found,
+            Err(error) if is_absent(&error) => match self.fs.exists(at) {
+                Ok(true) => return self.stray(&path, StrayKind::Dangling),
+                _ => return, // deleted since
+            },
             Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
                 return self.stray(&path, StrayKind::Loop);
             }
             Err(error) => return self.stray(&path, StrayKind::Unreadable(error)),
         };
-        if let Some(found) = NotAFile::of(about.file_type()).filter(|found| *found != NotAFile::Folder) {
-            return self.stray(&path, StrayKind::NotAFile(found));
+        if let Some(other) = found.other.filter(|other| *other != NotAFile::Folder) {
+            return self.stray(&path, StrayKind::NotAFile(other));
         }
         // The lossy conversion changes only names that no object can have.
         let location = name.to_str().and_then(|_| ObjectPath::parse(&path).ok());
         let Some(location) = location.filter(|location| location.as_ref() == path) else {
             return self.stray(&path, StrayKind::Name);
         };
-        match about.is_dir() {
-            true if is_link && !may_hold_objects(&path) => self.stray(&path, StrayKind::LinkedFolder),
-            true => self.folder(&at, &path, &about),
+        match found.is_folder() {
+            true if found.is_link && !may_hold_objects(&path) => self.stray(&path, StrayKind::LinkedFolder),
+            true => self.folder(at, &path, &found),
             false if is_staged(&path) => {}
-            false => self.found.push(Ok(meta(location, about.len()))),
+            false => self.found.push(Ok(meta(location, found.len))),
         }
     }
 
@@ -158,7 +151,7 @@ mod tests {
     use super::*;
     use crate::{Listing, Objects};
     use rustix::fs::{CWD, FileType, Mode, mknodat};
-    use std::ffi::OsStr;
+    use std::fs;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 

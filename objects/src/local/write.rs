@@ -5,10 +5,9 @@ use super::read::open_object;
 use super::walk::is_staged;
 use object_store::path::Path as ObjectPath;
 use object_store::{PutPayload, Result};
-use pitr_vfs::{FileSystem, OsFs};
+use pitr_vfs::FileSystem;
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
@@ -34,20 +33,20 @@ impl Folder {
     fn create(&self, target: &Path, payload: &PutPayload) -> io::Result<()> {
         let folder = target.parent().unwrap_or(&self.root);
         self.make_durable(folder)?;
-        let staged = match stage(target, payload) {
+        let staged = match stage(&*self.fs, target, payload) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Another program has deleted empty folders since the last look.
                 self.durable().clear();
                 self.make_durable(folder)?;
-                stage(target, payload)?
+                stage(&*self.fs, target, payload)?
             }
             staged => staged?,
         };
-        if let Err(error) = OsFs.publish(&staged, target) {
-            let _ = fs::remove_file(&staged); // the first error is returned
+        if let Err(error) = self.fs.publish(&staged, target) {
+            let _ = self.fs.remove_file(&staged); // the first error is returned
             return Err(error);
         }
-        OsFs.sync_dir(folder)
+        self.fs.sync_dir(folder)
     }
 
     /// Creates a folder of the repository and makes its name durable. A folder that exists is synced too, once: another process may have
@@ -59,7 +58,7 @@ impl Folder {
         if let Some(above) = folder.parent() {
             self.make_durable(above)?;
         }
-        OsFs.create_folder_within(folder)?;
+        self.fs.create_folder_within(folder)?;
         self.durable().insert(folder.to_owned());
         Ok(())
     }
@@ -70,20 +69,20 @@ impl Folder {
 
     /// Syncs an existing object, and the folders that lead to it.
     fn sync(&self, target: &Path) -> io::Result<()> {
-        open_object(target)?.sync_all()?;
+        open_object(&*self.fs, target)?.sync_all()?;
         let below_root = |folder: &&Path| folder.starts_with(&self.root);
-        target.ancestors().skip(1).take_while(below_root).try_for_each(|folder| OsFs.sync_dir(folder))
+        target.ancestors().skip(1).take_while(below_root).try_for_each(|folder| self.fs.sync_dir(folder))
     }
 }
 
 /// Writes a temporary file beside the object, durably. Listings leave its name out.
-fn stage(target: &Path, payload: &PutPayload) -> io::Result<PathBuf> {
+fn stage(fs: &dyn FileSystem, target: &Path, payload: &PutPayload) -> io::Result<PathBuf> {
     let mut number = 1;
     loop {
         let mut staged = OsString::from(target);
         staged.push(format!("#{number}"));
         let staged = PathBuf::from(staged);
-        match OsFs.create_new(&staged) {
+        match fs.create_new(&staged) {
             Ok(file) => {
                 let mut offset = 0;
                 let mut write = |part: &bytes::Bytes| {
@@ -93,7 +92,7 @@ fn stage(target: &Path, payload: &PutPayload) -> io::Result<PathBuf> {
                 };
                 let written = payload.iter().try_for_each(&mut write).and_then(|()| file.sync_all());
                 if written.is_err() {
-                    let _ = fs::remove_file(&staged); // the first error is returned
+                    let _ = fs.remove_file(&staged); // the first error is returned
                 }
                 return written.map(|()| staged);
             }
@@ -108,9 +107,12 @@ fn stage(target: &Path, payload: &PutPayload) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
     use crate::local::LocalStore;
+    use pitr_vfs::OsFs;
+    use std::fs;
+    use std::sync::Arc;
 
     fn store(root: &Path) -> LocalStore {
-        LocalStore::new(root.to_owned(), "test".to_owned())
+        LocalStore::new(Arc::new(OsFs), root.to_owned(), "test".to_owned())
     }
 
     fn put(store: &LocalStore, path: &str, bytes: &[u8]) -> Result<()> {

@@ -159,7 +159,7 @@ impl World {
         let (source, manifest, content) = &self.contents[no];
         let read = || -> Option<Vec<u8>> {
             let objects = self.open().ok()?;
-            let (store, _) = ChunkStore::open_what_is_sound(objects.clone()).ok()?;
+            let (store, _) = ChunkStore::open_readable(objects.clone()).ok()?;
             let roots = load_all(&objects, source).ok()?;
             let found = roots.snapshots.into_iter().find(|found| found.id == manifest.snapshot.id)?;
             let reader = SnapshotReader::open(store.clone(), found.manifest(&store).ok()?);

@@ -3,10 +3,11 @@
 use super::disk::{Disk, Inode};
 use super::survive::Survivors;
 use super::trace::{Op, Synced, Trace};
-use crate::{Access, File, FileSystem, Lock};
+use crate::{Access, File, FileSystem, Lock, Metadata, NotAFile};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::{Debug, Formatter};
+use std::hash::{Hash, Hasher};
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -227,6 +228,13 @@ fn full() -> Error {
     Error::new(ErrorKind::StorageFull, "simulated: no space left")
 }
 
+/// Simulated folders have no number; there are no links, so each has one path.
+fn folder_id(path: &Path) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
+}
+
 fn missing(path: &Path) -> Error {
     Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()))
 }
@@ -252,6 +260,18 @@ impl FileSystem for SimFs {
         state.next_inode = Inode(inode.0 + 1);
         state.act(Op::Create { file: inode, path: path.to_owned() });
         Ok(Arc::new(SimFile { fs: self.clone(), inode, access: Access::ReadWrite }))
+    }
+
+    fn metadata(&self, path: &Path) -> Result<Metadata> {
+        let state = self.state();
+        let (other, id) = match state.seen.inode(path) {
+            Some(inode) => (None, inode.0),
+            None if state.seen.has_dir(path) => (Some(NotAFile::Folder), folder_id(path)),
+            None => return Err(missing(path)),
+        };
+        let content = state.seen.inode(path).and_then(|inode| state.seen.content(inode));
+        let len = content.map_or(0, |content| content.len());
+        Ok(Metadata { other, len, id: (0, id), is_link: false })
     }
 
     fn free_bytes(&self, _dir: &Path) -> Result<Option<u64>> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pitr::engine::{Capture, CaptureOptions, Event, Events, Found, LiveSource, Search, Summary};
 use pitr::format::SourceName;
-use pitr::sqlite::watch::lower_priority;
+use pitr::vfs::lower_priority;
 
 use self::args::Watch;
 use self::folders::Searching;

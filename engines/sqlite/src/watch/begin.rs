@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
 use pitr_format::{Lsn, Severity, TimelineId, Timestamp};
-use pitr_objects::random_bytes;
 use pitr_vfs::Env;
 use pitr_wal::{Start, Wal, WalOptions};
 
@@ -143,7 +142,7 @@ pub(super) fn fork(
         ambiguous,
         root: from.root,
     })?;
-    let log_id = random_bytes()?;
+    let log_id = context.objects.random_bytes()?;
     // A fork's clock starts again: times that occur in both histories are ambiguous, and marked so.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
     let (follows, gap) = (from.at, from.gap);

@@ -34,8 +34,6 @@ use member::{Context, Member};
 use wake::{Wake, Woken};
 use workers::{Message, Workers};
 
-pub use workers::lower_priority;
-
 /// Maximum interval between wake-ups of the capturing thread. Each extends the time up to which
 /// nothing was committed, and checks `stop`.
 const TICK: Duration = Duration::from_millis(10);

@@ -33,7 +33,7 @@ use crate::error::Result;
 use crate::keeper::KeeperOptions;
 use crate::place::Place;
 
-pub use fleet::{Fleet, Found, lower_priority};
+pub use fleet::{Fleet, Found};
 pub use pitr_engine::{EngineContext as WatchContext, Event, Events, Summary};
 pub use run::Watch;
 

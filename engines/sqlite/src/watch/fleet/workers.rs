@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use pitr_format::record::GapReason;
-use pitr_vfs::Clock;
+use pitr_vfs::{Clock, lower_priority};
 
 use super::super::control::Requester;
 use super::super::run::Watch;
@@ -30,19 +30,6 @@ const SHIP_PAUSE: Duration = Duration::from_millis(50);
 const FREE_DESCRIPTORS_MIN: usize = 64;
 /// The longest pause between two attempts to ship, milliseconds.
 const SHIP_PAUSE_MS_MAX: u64 = 30_000;
-
-/// Priority of the threads that can wait (see nice(2)).
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
-
-/// Lowers the priority of the calling thread. The application, and then capture, come before
-/// compressing and storing. Call it in a watching program's thread pools too. If the system refuses
-/// it, everything still works, at normal priority. Outside Linux a priority belongs to the whole
-/// process, and stays unchanged.
-pub fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, NICENESS);
-}
 
 /// A snapshot to take.
 pub(super) struct Job {

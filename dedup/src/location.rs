@@ -1,0 +1,36 @@
+//! Where a chunk is stored.
+
+use pitr_codec::ObjectCipher;
+
+/// The place of a stored chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Location {
+    /// Number of the pack in the index.
+    pub(crate) pack: u32,
+    /// Number of the chunk's frame in the pack.
+    pub(crate) frame: u32,
+    pub(crate) offset: u32,
+    pub(crate) stored_len: u32,
+    pub(crate) raw_len: u32,
+    pub(crate) state: PackState,
+}
+
+/// Whether a pack can be relied on. A chunk in several packs is read from the one with the best
+/// state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PackState {
+    /// It exists at least as long as the lease.
+    Kept,
+    /// It is condemned. It may be gone when this writer has published an object that needs it.
+    Condemned,
+    /// It does not exist, although an index object lists it. A writer whose lease had lapsed has put
+    /// that index object, or somebody deleted the pack.
+    Missing,
+}
+
+/// A pack to read from.
+#[derive(Debug, Clone)]
+pub(crate) struct PackAt {
+    pub(crate) path: String,
+    pub(crate) cipher: Option<ObjectCipher>,
+}

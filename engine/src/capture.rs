@@ -26,10 +26,12 @@ pub trait Capture: Debug + Send + Sync {
     /// The source there, with its local log in `state` or in the engine's usual folder.
     fn source(&self, located: &Located, source: SourceName, state: Option<PathBuf>) -> LiveSource;
 
-    /// Takes one snapshot, and archives every commit up to it. With `full` it reads the whole source.
+    /// Takes one snapshot, and archives every commit up to it. With `full` it reads the whole
+    /// source.
     ///
     /// # Errors
-    /// [`Error::Watched`](crate::Error::Watched) if another process captures it: [`ask`](Self::ask) that one.
+    /// [`Error::Watched`](crate::Error::Watched) if another process captures it: [`ask`](Self::ask)
+    /// that one.
     fn backup(
         &self,
         context: EngineContext,
@@ -72,7 +74,8 @@ pub trait Fleet: Send {
     /// Adds a source that was found in a folder: it is let go when it is gone.
     fn add_found(&mut self, found: Found);
 
-    /// Watches until `stop`, then archives everything captured. `search` lists more sources, again and again.
+    /// Watches until `stop`, then archives everything captured. `search` lists more sources, again
+    /// and again.
     ///
     /// # Errors
     /// Those that end all of it. What ended a single source is beside its name.
@@ -87,8 +90,8 @@ pub trait SourceSearch: Send {
     /// Those of looking it up.
     fn mark_known(&mut self, source: &Path) -> io::Result<()>;
 
-    /// The sources that were created since the last call, relative to the folder, in order. What can't be read now is
-    /// found later.
+    /// The sources that were created since the last call, relative to the folder, in order. What
+    /// can't be read now is found later.
     ///
     /// # Errors
     /// Those of reading the folder itself.
@@ -111,8 +114,8 @@ pub struct EngineContext {
 /// A path as it was given, and the file that it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
-    /// The path as it was given, absolute. A watch resolves it again and again: a link on the way may be moved to another
-    /// source.
+    /// The path as it was given, absolute. A watch resolves it again and again: a link on the way
+    /// may be moved to another source.
     pub given: PathBuf,
     /// The path without links.
     pub resolved: PathBuf,
@@ -157,8 +160,8 @@ pub struct CaptureOptions {
     pub codec: Codec,
     /// Keeps local logs small and without threads of their own, for hundreds of sources.
     pub is_fleet: bool,
-    /// Accepts a source that was elsewhere before: it is the same one, moved. Otherwise another place is refused, unless
-    /// the source is a restored state that the repository knows.
+    /// Accepts a source that was elsewhere before: it is the same one, moved. Otherwise another
+    /// place is refused, unless the source is a restored state that the repository knows.
     pub adopt: bool,
     /// Accepts a file with other names (hard links), which no program opens.
     pub allow_hard_links: bool,
@@ -192,8 +195,8 @@ pub enum Event {
         /// Why.
         reason: ForkReason,
     },
-    /// The clock is behind the last time that was logged, by less than begins a new timeline: commits get that time until
-    /// the clock has passed it.
+    /// The clock is behind the last time that was logged, by less than begins a new timeline:
+    /// commits get that time until the clock has passed it.
     ClockBehind {
         /// The last time that was logged.
         until: Timestamp,

@@ -6,12 +6,14 @@
 //! | --- | --- | --- |
 //! | [`Capture`] | turns the commits of a live source into records of a log | `backup`, `watch` |
 //! | [`TakeSnapshot`] | takes snapshots of a source that has no log | `backup` |
-//! | [`RestoreTarget`](pitr_recovery::RestoreTarget) | says how its files are restored | `restore` |
+//! | [`RestoreTarget`] | says how its files are restored | `restore` |
 //!
 //! An engine that logs through `pitr-wal` needs no [`Capture`]: its commits are records already.
 //!
-//! A [`Registry`] holds the engines of a program. Each is registered once; everything else asks the registry for a
-//! capability, and never for a name.
+//! A [`Registry`] holds the engines of a program. Each is registered once; everything else asks the
+//! registry for a capability, and never for a name.
+//!
+//! [`RestoreTarget`]: pitr_recovery::RestoreTarget
 #![forbid(unsafe_code)]
 
 mod capture;

@@ -1,7 +1,7 @@
 //! Changed ranges: what the writer of a source knows about its changes since a snapshot.
 //!
-//! Nothing else is read of the files that they name. The text form, for programs that track changes themselves, is
-//! `docs/format/changed-ranges.md`.
+//! Nothing else is read of the files that they name. The text form, for programs that track changes
+//! themselves, is `docs/format/changed-ranges.md`.
 
 use pitr_snapshot::SnapshotId;
 use std::collections::BTreeMap;
@@ -48,8 +48,8 @@ impl ChangedRanges {
         ChangedRanges { since: snapshot, files: BTreeMap::new() }
     }
 
-    /// Adds bytes of a file that were written, cut off, or both. An empty range names the file without a change. The path is
-    /// below the folder and goes through no symbolic link.
+    /// Adds bytes of a file that were written, cut off, or both. An empty range names the file
+    /// without a change. The path is below the folder and goes through no symbolic link.
     pub fn add(&mut self, path: &Path, bytes: Range<u64>) {
         self.push(path.as_os_str().as_bytes(), bytes);
     }
@@ -105,7 +105,8 @@ impl ChangedRanges {
         self.since
     }
 
-    /// The ranges of each file, in bytes, by its path below the folder. They come in the order in which they were added.
+    /// The ranges of each file, in bytes, by its path below the folder. They come in the order in
+    /// which they were added.
     pub fn files(&self) -> impl Iterator<Item = (&[u8], &[Range<u64>])> {
         self.files.iter().map(|(path, ranges)| (&path[..], &ranges[..]))
     }

@@ -15,8 +15,8 @@ pub trait Engine: Debug + Send + Sync {
 
     /// True if a path may be one of its sources.
     ///
-    /// It looks at the kind of the file and opens nothing: closing a file that an engine has open may drop locks of this
-    /// process (FAILURES 38).
+    /// It looks at the kind of the file and opens nothing: closing a file that an engine has open
+    /// may drop locks of this process (FAILURES 38).
     fn detect(&self, path: &Path) -> bool;
 
     /// Captures commits.
@@ -73,8 +73,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry with one engine, the default: it gets paths that no engine detects, and sources that have a log and no
-    /// snapshot yet.
+    /// A registry with one engine, the default: it gets paths that no engine detects, and sources
+    /// that have a log and no snapshot yet.
     #[must_use]
     pub fn new(default: Arc<dyn Engine>) -> Self {
         Registry { engines: vec![default] }
@@ -105,7 +105,8 @@ impl Registry {
         })
     }
 
-    /// The engine whose source a path may be. The default engine explains what is wrong with any other path.
+    /// The engine whose source a path may be. The default engine explains what is wrong with any
+    /// other path.
     #[must_use]
     pub fn detect(&self, path: &Path) -> &dyn Engine {
         let found = self.engines.iter().find(|engine| engine.detect(path));

@@ -29,8 +29,8 @@ pub trait TakeSnapshot: Debug + Send + Sync {
 pub struct TakeOptions {
     /// Reads everything, whatever an earlier snapshot says, and gives the files new numbers.
     pub full: bool,
-    /// Accepts a source that was at another path when the snapshot before was taken. Otherwise another path is refused:
-    /// two folders that only share a name must not become one source.
+    /// Accepts a source that was at another path when the snapshot before was taken. Otherwise
+    /// another path is refused: two folders that only share a name must not become one source.
     pub moved: bool,
     /// How chunks are compressed.
     pub codec: Codec,
@@ -43,14 +43,15 @@ pub struct TakeOptions {
 pub enum RangesUse {
     /// None were given, or a full snapshot was asked for.
     NotGiven,
-    /// They begin at a snapshot that the source does not have, or its newest can't be read: all files were compared as
-    /// usual.
+    /// They begin at a snapshot that the source does not have, or its newest can't be read: all
+    /// files were compared as usual.
     Elsewhere,
     /// They were used.
     Used {
         /// Files of which nothing else was read.
         files: usize,
-        /// Files that they name and that are missing, or are not the parent's: these were compared as usual.
+        /// Files that they name and that are missing, or are not the parent's: these were compared
+        /// as usual.
         unmatched: usize,
     },
 }
@@ -60,9 +61,11 @@ pub enum RangesUse {
 pub struct Taken {
     /// The snapshot.
     pub snapshot: Snapshot,
-    /// Sockets, devices and pipes, and the repository if it is inside the source: the snapshot doesn't have them.
+    /// Sockets, devices and pipes, and the repository if it is inside the source: the snapshot
+    /// doesn't have them.
     pub skipped: Vec<PathBuf>,
-    /// Files that vanished or were replaced before they were read: the snapshot doesn't have them, nor their hard links.
+    /// Files that vanished or were replaced before they were read: the snapshot doesn't have them,
+    /// nor their hard links.
     pub vanished: Vec<PathBuf>,
     /// Files that were written to after they were listed: the snapshot may mix two of their states.
     pub changed: Vec<PathBuf>,

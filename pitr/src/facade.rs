@@ -187,8 +187,9 @@ impl Pitr {
         Ok(chunks)
     }
 
-    /// How the files of a plan are restored, as the engine says that took its snapshot. A log without a snapshot is of the
-    /// engine of the source's other snapshots, or of the default engine.
+    /// How the files of a plan are restored, as the engine says that took its snapshot. A log
+    /// without a snapshot is of the engine of the source's other snapshots, or of the default
+    /// engine.
     fn restore_target(&self, history: &History, plan: &Plan) -> Result<&dyn RestoreTarget> {
         let snapshots = history.snapshots();
         let of_plan = snapshots.iter().find(|snapshot| Some(snapshot.id) == plan.snapshot);
@@ -227,8 +228,8 @@ impl Pitr {
         Ok(restored)
     }
 
-    /// The room that the result of `plan` takes, and the free bytes at `output`; refused if there are fewer. Writes
-    /// nothing.
+    /// The room that the result of `plan` takes, and the free bytes at `output`; refused if there
+    /// are fewer. Writes nothing.
     ///
     /// # Errors
     /// As [`restore`](Self::restore), before anything is written.
@@ -281,11 +282,12 @@ impl Pitr {
         Ok(if execute { pruner.execute(now)? } else { pruner.plan(now)? })
     }
 
-    /// Takes one snapshot of a live source, and archives every commit up to it. With `full` it reads the whole source.
+    /// Takes one snapshot of a live source, and archives every commit up to it. With `full` it
+    /// reads the whole source.
     ///
     /// # Errors
-    /// [`Error::Engine`] if the engine captures no commits, or if another process captures the source
-    /// ([`pitr_engine::Error::Watched`]); those of the engine.
+    /// [`Error::Engine`] if the engine captures no commits, or if another process captures the
+    /// source ([`pitr_engine::Error::Watched`]); those of the engine.
     pub fn capture_once(
         &self,
         engine: &dyn Engine,

@@ -1,4 +1,5 @@
-//! Restoring a file from a snapshot and a log that changes a tenth of it, in MB of the file per second.
+//! Restoring a file from a snapshot and a log that changes a tenth of it, in MB of the file per
+//! second.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};

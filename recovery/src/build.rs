@@ -1,8 +1,9 @@
 //! Base and log into the files of a result, every block written once.
 //!
-//! The merge says which blocks have an image: of the base only the others are read and written, extent by extent, then
-//! the images are written to their places. Both passes run on all threads. No two of them write the same byte, so the
-//! result does not depend on their order or number (law 6).
+//! The merge says which blocks have an image: of the base only the others are read and written,
+//! extent by extent, then the images are written to their places. Both passes run on all threads.
+//! No two of them write the same byte, so the result does not depend on their order or number (law
+//! 6).
 
 use crate::error::{Error, Result};
 use crate::layout::FilePlace;
@@ -198,7 +199,8 @@ impl BaseWriter<'_> {
             wanted.retain(|_| taken.next() == Some(0));
         }
         match wanted[..] {
-            // The one extent of a small file is read by this thread: other threads read other files.
+            // The one extent of a small file is read by this thread: other threads read other
+            // files.
             [only] => drop(self.put(only, &self.base.read_extent(self.file, only)?, end)?),
             _ => self
                 .base
@@ -226,8 +228,8 @@ impl BaseWriter<'_> {
         kept(span.start, span.end.min(end), block_bytes.zip(self.replaced))
     }
 
-    /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the file's length
-    /// (FAILURES 33). Returns its bytes, or 0.
+    /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the
+    /// file's length (FAILURES 33). Returns its bytes, or 0.
     fn take(&self, old: &dyn File, extent: u64, end: u64, bytes: &mut Buffer) -> Result<u64> {
         let span = self.span(extent)?;
         bytes.set_len((span.end - span.start) as usize); // at most a mebibyte
@@ -243,7 +245,8 @@ impl BaseWriter<'_> {
     fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<u64> {
         let (span, mut written) = (self.span(extent)?, 0);
         for (from, to) in self.kept(&span, end) {
-            // An extent holds all of the file's bytes from its start, and runs end where the file does.
+            // An extent holds all of the file's bytes from its start, and runs end where the file
+            // does.
             let part = &bytes[(from - span.start) as usize..(to - span.start) as usize];
             written += self.sink.write_over_zeros(from, part)?;
         }

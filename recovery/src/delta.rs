@@ -1,8 +1,8 @@
-//! Changes since a snapshot, from the archived log: connects the archive's merge with the snapshot's
-//! increment.
+//! Changes since a snapshot, from the archived log: connects the archive's merge with the
+//! snapshot's increment.
 //!
-//! A log with logical records gives no delta: [`Merged::new`] refuses it. An increment from its images
-//! alone would lack the changes of those records (FAILURES 52).
+//! A log with logical records gives no delta: [`Merged::new`] refuses it. An increment from its
+//! images alone would lack the changes of those records (FAILURES 52).
 
 use crate::error::{Error, Result};
 use pitr_archive::{Image, Merged};
@@ -18,12 +18,12 @@ pub struct LogDelta {
 }
 
 impl LogDelta {
-    /// The delta from `parent` to the end of `merged`, which must begin at the parent's `redo_from` and
-    /// end at or after its `consistent_at`.
+    /// The delta from `parent` to the end of `merged`, which must begin at the parent's `redo_from`
+    /// and end at or after its `consistent_at`.
     ///
     /// # Errors
-    /// [`Error::OtherShape`] if the log touches a file that the parent doesn't have, or in blocks of
-    /// another size: then only a full snapshot is possible.
+    /// [`Error::OtherShape`] if the log touches a file that the parent doesn't have, or in blocks
+    /// of another size: then only a full snapshot is possible.
     pub fn new(merged: Merged, parent: &Manifest) -> Result<Self> {
         let before: Vec<FileShape> = parent.files.iter().map(|entry| entry.shape.clone()).collect();
         for (file, change) in merged.files() {

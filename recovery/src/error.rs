@@ -26,8 +26,8 @@ pub enum Error {
     /// The target is not a restorable state. Never replaced by another state.
     #[error(transparent)]
     Unreachable(Box<Unreachable>),
-    /// The target may be a state that only a snapshot with a damaged root leads to. Never replaced by
-    /// another state.
+    /// The target may be a state that only a snapshot with a damaged root leads to. Never replaced
+    /// by another state.
     #[error(transparent)]
     Damaged(Box<Damaged>),
     /// Neither a snapshot nor the log's origin reaches the stop.

@@ -2,8 +2,8 @@
 //! (FAILURES 55).
 //!
 //! The name of a root states the snapshot's position, and so which part of the log can be replayed
-//! from it. A target in this part that no sound snapshot reaches may be lost to the damage. Without a
-//! log, a damaged snapshot may be any state between its sound neighbours.
+//! from it. A target in this part that no sound snapshot reaches may be lost to the damage. Without
+//! a log, a damaged snapshot may be any state between its sound neighbours.
 
 use crate::error::{Error, Result, Why};
 use crate::history::{History, Restorable};
@@ -40,7 +40,8 @@ impl History {
         Ok(None)
     }
 
-    /// True if a target may be the state of a root without a log, between the states of its neighbours.
+    /// True if a target may be the state of a root without a log, between the states of its
+    /// neighbours.
     fn hides_between(&self, root: &DamagedRoot, target: &Target) -> bool {
         let at = root.name.consistent_at;
         let (before, after): (Vec<&Snapshot>, Vec<&Snapshot>) =
@@ -62,7 +63,8 @@ impl History {
         let (begin, end) = run.map_or((at, at), |run| (run.from, run.to));
         let newest = self.pieces().last().map_or(Lsn::ORIGIN, |piece| piece.to);
         let search = Search::new(self.archive(), self.pieces_in(begin, end));
-        // The state of the root itself is that of the last commit before it, or the first state of all.
+        // The state of the root itself is that of the last commit before it, or the first state of
+        // all.
         let own = || -> Result<Option<CommitPoint>> { Ok(search.split(|commit| commit.lsn <= at)?.before) };
         Ok(match target.moment {
             Moment::Latest => end >= newest,

@@ -56,8 +56,8 @@ impl History {
         Ok(History { _lease: lease, ..history })
     }
 
-    /// The history that leads to `timeline`, or to the newest one, from listings that the caller made
-    /// under its own lease.
+    /// The history that leads to `timeline`, or to the newest one, from listings that the caller
+    /// made under its own lease.
     ///
     /// # Errors
     /// [`pitr_archive::Error::UnknownTimeline`]; [`pitr_archive::Error::TimelineLost`].
@@ -192,8 +192,8 @@ impl History {
         self.pieces.get(begin..end).unwrap_or_default()
     }
 
-    /// True if the number of a base's last transaction names the base's state: there is no gap between
-    /// the two. 0 names the `first` state of all, if no transaction came before it.
+    /// True if the number of a base's last transaction names the base's state: there is no gap
+    /// between the two. 0 names the `first` state of all, if no transaction came before it.
     fn is_named(&self, base: &Point, first: bool) -> Result<bool> {
         if self.has_no_log() {
             return Ok(base.tx != TxId::NONE);

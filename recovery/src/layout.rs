@@ -1,4 +1,5 @@
-//! What an engine says about its restored files: the seam between [`Restorer`](crate::Restorer) and an engine.
+//! What an engine says about its restored files: the seam between [`Restorer`](crate::Restorer) and
+//! an engine.
 
 use crate::error::{Error, Result};
 use crate::target::Point;
@@ -12,13 +13,14 @@ use std::path::{Component, Path, PathBuf};
 
 /// How an engine's files are restored. One value serves any number of restores.
 ///
-/// The restorer writes the bytes of every file. The engine says where they go, what marks them as unfinished, and what
-/// is left to do at the end.
+/// The restorer writes the bytes of every file. The engine says where they go, what marks them as
+/// unfinished, and what is left to do at the end.
 pub trait RestoreTarget: Debug + Send + Sync {
     /// Lays out the files of a state under the output. Called before anything is written.
     ///
     /// # Errors
-    /// [`Error::SeveralFiles`] from an engine of one file; [`Error::engine`] for what only the engine knows.
+    /// [`Error::SeveralFiles`] from an engine of one file; [`Error::engine`] for what only the
+    /// engine knows.
     fn lay_out(&self, state: &RestoreState<'_>) -> Result<Layout>;
 
     /// Suffixes of files that belong to an output and may not be beside a new one, such as `-wal`.
@@ -26,16 +28,17 @@ pub trait RestoreTarget: Debug + Send + Sync {
         &[]
     }
 
-    /// Bytes at the head of each file until everything else is durable, at most 512: whatever opens the engine's files
-    /// must refuse a file that begins with them. The first 4 KiB of each marked file are held in memory.
+    /// Bytes at the head of each file until everything else is durable, at most 512: whatever opens
+    /// the engine's files must refuse a file that begins with them. The first 4 KiB of each marked
+    /// file are held in memory.
     ///
     /// `None` if the temporary name `.pitr-partial` is enough.
     fn mark(&self) -> Option<&'static [u8]> {
         None
     }
 
-    /// Ends the restore under the temporary name, when everything but the marked first sectors is written. What it does
-    /// is made durable before marks are removed and the output is published.
+    /// Ends the restore under the temporary name, when everything but the marked first sectors is
+    /// written. What it does is made durable before marks are removed and the output is published.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::engine`]. Then nothing is published.
@@ -93,7 +96,8 @@ pub enum Layout {
 pub struct FolderLayout {
     /// Folders below the output, each before what it holds. Relative paths.
     pub folders: Vec<PathBuf>,
-    /// Its files. Every file that the log changes must be among them; files of the snapshot may be left out.
+    /// Its files. Every file that the log changes must be among them; files of the snapshot may be
+    /// left out.
     pub files: Vec<FilePlace>,
 }
 
@@ -102,10 +106,11 @@ pub struct FolderLayout {
 pub struct FilePlace {
     /// The file.
     pub file: FileId,
-    /// Its path below the output. It goes through no folder that is not in [`FolderLayout::folders`].
+    /// Its path below the output. It goes through no folder that is not in
+    /// [`FolderLayout::folders`].
     pub path: PathBuf,
-    /// Its parts without storage, ascending: zeros outside them are written. If `None`, an extent of zeros becomes a
-    /// hole.
+    /// Its parts without storage, ascending: zeros outside them are written. If `None`, an extent
+    /// of zeros becomes a hole.
     pub holes: Option<Vec<(u64, u64)>>,
 }
 
@@ -118,7 +123,8 @@ impl FilePlace {
 }
 
 impl FolderLayout {
-    /// Makes sure that nothing is written outside the output (FAILURES 31), and that no change of the log is left out.
+    /// Makes sure that nothing is written outside the output (FAILURES 31), and that no change of
+    /// the log is left out.
     pub(crate) fn check(&self, changes: &BTreeMap<FileId, FileChange>) -> Result<()> {
         let paths = self.folders.iter().chain(self.files.iter().map(|place| &place.path));
         if let Some(path) = paths.into_iter().find(|path| !is_inside(path)) {
@@ -154,7 +160,8 @@ pub struct Unfinished<'a> {
 /// What an engine reports at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Finished {
-    /// Files of which the source could not be read whole when the snapshot was taken. Relative paths.
+    /// Files of which the source could not be read whole when the snapshot was taken. Relative
+    /// paths.
     pub incomplete: Vec<PathBuf>,
     /// Files and folders whose owner could not be restored, because only root gives files away.
     pub kept_owners: u64,

@@ -33,14 +33,14 @@ pub struct Plan {
     pub timelines: Vec<TimelineId>,
     /// Bytes of the snapshot's files.
     pub base_bytes: u64,
-    /// Bytes of the log objects in the repository. Positions don't count bytes: they skip unused parts
-    /// of segments and timelines ([`History::log_bytes`](crate::History::log_bytes) counts).
+    /// Bytes of the log objects in the repository. Positions don't count bytes: they skip unused
+    /// parts of segments and timelines ([`History::log_bytes`](crate::History::log_bytes) counts).
     pub stored_log_bytes: u64,
 }
 
 /// The plan for a state: the newest snapshot from which the log leads to it without a hole, or else
-/// the empty base. `None` if neither leads to it. Snapshots and pieces belong to one history; pieces
-/// ascend.
+/// the empty base. `None` if neither leads to it. Snapshots and pieces belong to one history;
+/// pieces ascend.
 #[must_use]
 pub fn plan(stop: &Stop, snapshots: &[BaseSnapshot], pieces: &[Piece]) -> Option<Plan> {
     let runs = runs(pieces);
@@ -110,7 +110,8 @@ mod tests {
     }
 
     proptest! {
-        /// A plan exists exactly for restorable states, its log has no hole, and no newer snapshot leads there.
+        /// A plan exists exactly for restorable states, its log has no hole, and no newer snapshot
+        /// leads there.
         #[test]
         fn plans_are_whole_and_newest(
             cuts in prop::collection::btree_set(0u64..60, 2..12), holes: u16, at in 0u64..64,

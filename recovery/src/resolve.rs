@@ -3,15 +3,15 @@
 //! # Rules
 //! - A time T means the commits with a time at or before T; exclusive, those before T. Commits with
 //!   the same time are included or excluded together.
-//! - T is refused if a commit may have happened on either side of it (`earliest <= T < time`), unless
-//!   T is the exact time of a commit: then it names that commit. T is also refused where the clock
-//!   showed it twice, after the watermark, and in a gap.
-//! - An LSN means the commits at or before it, a transaction everything up to its commit; exclusive,
-//!   the state just before.
+//! - T is refused if a commit may have happened on either side of it (`earliest <= T < time`),
+//!   unless T is the exact time of a commit: then it names that commit. T is also refused where the
+//!   clock showed it twice, after the watermark, and in a gap.
+//! - An LSN means the commits at or before it, a transaction everything up to its commit;
+//!   exclusive, the state just before.
 //! - A base is the state of the last transaction in it only if there is no gap between the two.
 //! - A snapshot means its consistent point.
-//! - The latest state is that of the last archived commit. It is refused if it is after a gap without
-//!   a snapshot.
+//! - The latest state is that of the last archived commit. It is refused if it is after a gap
+//!   without a snapshot.
 
 use crate::error::{Error, Result, Unreachable, Why};
 use crate::history::{History, Restorable};
@@ -50,12 +50,12 @@ impl History {
         }
     }
 
-    /// As [`resolve`](Self::resolve). For an unreachable target, returns the newest restorable state
-    /// before it, and why the target is unreachable. For sources with rare backups.
+    /// As [`resolve`](Self::resolve). For an unreachable target, returns the newest restorable
+    /// state before it, and why the target is unreachable. For sources with rare backups.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no state before the target can be reached; [`Error::Damaged`] as there; those of reading
-    /// footers.
+    /// [`Error::Unreachable`] if no state before the target can be reached; [`Error::Damaged`] as
+    /// there; those of reading footers.
     pub fn resolve_or_before(&self, target: &Target) -> Result<(Stop, Option<Unreachable>)> {
         match self.resolve(target) {
             Err(Error::Unreachable(instead)) => match instead.before {

@@ -27,7 +27,8 @@ pub struct RestoreOptions {
     pub output: PathBuf,
     /// Moves an existing output aside instead of refusing it. Nothing is deleted.
     pub force: bool,
-    /// Reuses extents of the existing output whose hash matches the snapshot; the output is moved aside.
+    /// Reuses extents of the existing output whose hash matches the snapshot; the output is moved
+    /// aside.
     pub delta: bool,
     /// Number of threads; as many as there are cores if not set. The result does not depend on it.
     pub workers: Option<NonZeroUsize>,
@@ -100,11 +101,11 @@ pub struct Restored {
     pub phases: Phases,
     /// New names of the output and the companions that were moved aside.
     pub moved_aside: Vec<PathBuf>,
-    /// Owner and permissions that a result of one file should have and could not be given: only root gives files away.
-    /// Then it is readable by no group that the source was not readable by.
+    /// Owner and permissions that a result of one file should have and could not be given: only
+    /// root gives files away. Then it is readable by no group that the source was not readable by.
     pub not_given: Option<Attributes>,
-    /// Files whose source could not be read whole when the snapshot was taken: they are missing, or end in zeros.
-    /// Relative paths.
+    /// Files whose source could not be read whole when the snapshot was taken: they are missing, or
+    /// end in zeros. Relative paths.
     pub incomplete: Vec<PathBuf>,
     /// Files and folders whose owner could not be restored, because only root gives files away.
     pub kept_owners: u64,
@@ -157,9 +158,9 @@ impl Restorer<'_> {
     ///
     /// # Errors
     /// Those of [`StagedOutput::take`] about the output; [`Error::NoRoom`], [`Error::Io`];
-    /// [`pitr_archive::Error::Logical`] in [`Error::Archive`] if a transaction of the state logged records that only its
-    /// engine can apply, before anything is written; those of the engine's [`RestoreTarget`]; those of reading the
-    /// repository.
+    /// [`pitr_archive::Error::Logical`] in [`Error::Archive`] if a transaction of the state logged
+    /// records that only its engine can apply, before anything is written; those of the engine's
+    /// [`RestoreTarget`]; those of reading the repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
         match options.workers {
             None => self.build(plan, options),
@@ -186,7 +187,8 @@ impl Restorer<'_> {
         let bytes = prepared.files.iter().map(|planned| planned.len).sum();
         phases.index = watch.lap();
 
-        // From here on something is written. A log that can't be restored was refused before (FAILURES 52).
+        // From here on something is written. A log that can't be restored was refused before
+        // (FAILURES 52).
         let files = std::mem::take(&mut prepared.files);
         let count = files.len() as u64;
         let single = match &prepared.folders {
@@ -254,7 +256,8 @@ impl Restorer<'_> {
         })
     }
 
-    /// Lets the engine end the restore, then replaces the marks: everything else is durable before that (FAILURES 32).
+    /// Lets the engine end the restore, then replaces the marks: everything else is durable before
+    /// that (FAILURES 32).
     fn finish(
         &self,
         plan: &Plan,

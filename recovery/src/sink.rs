@@ -18,7 +18,8 @@ const PAGE_BYTES: u32 = 4096;
 /// In a file with holes, pieces of zeros of this length are left out, bytes.
 const PIECE_BYTES: usize = 4096;
 
-/// A file that is written by any number of threads. Its head, if it is marked, is kept until the end.
+/// A file that is written by any number of threads. Its head, if it is marked, is kept until the
+/// end.
 pub(crate) struct Sink<'a> {
     fs: &'a dyn FileSystem,
     path: PathBuf,
@@ -60,7 +61,8 @@ impl<'a> Sink<'a> {
         let head = mark.map(|_| Mutex::new(vec![0; len.min(HEAD_BYTES) as usize]));
         let mark = mark.unwrap_or_default();
         file.set_len(len.max(mark.len() as u64)).map_err(Error::io("lengthen", &path))?;
-        // The system reads a page before it writes a part of it. Small files are many, and synced together.
+        // The system reads a page before it writes a part of it. Small files are many, and synced
+        // together.
         let has_parts = change.and_then(|change| change.block_bytes).is_some_and(|bytes| bytes < PAGE_BYTES);
         let is_cached = has_parts || len <= EXTENT_BYTES;
         let (file, written) = (Some(file), AtomicU64::new(0));
@@ -150,7 +152,8 @@ impl<'a> Sink<'a> {
         Ok(written)
     }
 
-    /// Cuts the file to its exact length. A file shorter than its mark loses that here: such a one opens nowhere.
+    /// Cuts the file to its exact length. A file shorter than its mark loses that here: such a one
+    /// opens nowhere.
     pub(crate) fn cut(&self) -> Result<()> {
         match self.len < self.mark.len() as u64 {
             true => self.file()?.set_len(self.len).map_err(self.failed("cut")),

@@ -1,13 +1,16 @@
-//! An output that is built under a temporary name beside it, and published when it is whole: one file, or a folder.
+//! An output that is built under a temporary name beside it, and published when it is whole: one
+//! file, or a folder.
 //!
 //! # Promises
 //! - The output is what was there before, or the whole result, at any moment (law 4).
 //! - Never replaces a file or folder created since the first check.
-//! - Removes a leftover only if a restore of pitr made it. The lock file beside it is the owner's mark: it is durable
-//!   before anything is built, and it is removed last. Without it, whatever has the temporary name is refused
-//!   (FAILURES 32).
-//! - Refuses an output with a companion beside it: a journal there would be replayed into the result (FAILURES 43).
-//! - `force` moves the old output aside together with its companions, so that it still opens. Nothing is deleted.
+//! - Removes a leftover only if a restore of pitr made it. The lock file beside it is the owner's
+//!   mark: it is durable before anything is built, and it is removed last. Without it, whatever has
+//!   the temporary name is refused (FAILURES 32).
+//! - Refuses an output with a companion beside it: a journal there would be replayed into the
+//!   result (FAILURES 43).
+//! - `force` moves the old output aside together with its companions, so that it still opens.
+//!   Nothing is deleted.
 //! - Until it is published, the result is readable by its owner alone (FAILURES 58).
 
 use crate::error::{Error, Result};
@@ -67,12 +70,12 @@ impl std::fmt::Debug for StagedOutput<'_> {
 }
 
 impl<'a> StagedOutput<'a> {
-    /// Locks the output, refuses an existing one unless `force`, and removes the leftover of an interrupted restore to
-    /// the same output.
+    /// Locks the output, refuses an existing one unless `force`, and removes the leftover of an
+    /// interrupted restore to the same output.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::InTheWay`], [`Error::Locked`], [`Error::NoFolder`], [`Error::Output`],
-    /// [`Error::Io`].
+    /// [`Error::Exists`], [`Error::InTheWay`], [`Error::Locked`], [`Error::NoFolder`],
+    /// [`Error::Output`], [`Error::Io`].
     pub fn take(fs: &'a dyn FileSystem, path: &Path, rules: OutputRules<'a>) -> Result<Self> {
         let (path, folder) = split(path)?;
         if !exists(fs, &folder)? {
@@ -120,8 +123,8 @@ impl<'a> StagedOutput<'a> {
         Ok(())
     }
 
-    /// Makes the owner's mark durable, so that no crash leaves a result without it. A file system whose locks leave no
-    /// file gets one.
+    /// Makes the owner's mark durable, so that no crash leaves a result without it. A file system
+    /// whose locks leave no file gets one.
     fn claim(&self) -> Result<()> {
         if !exists(self.fs, &self.lock_path)? {
             self.fs.create_private(&self.lock_path).map_err(Error::io("create", &self.lock_path))?;
@@ -135,7 +138,8 @@ impl<'a> StagedOutput<'a> {
         &self.partial
     }
 
-    /// Creates the folders of a relative path below the temporary folder; their names are durable on return.
+    /// Creates the folders of a relative path below the temporary folder; their names are durable
+    /// on return.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -155,8 +159,8 @@ impl<'a> StagedOutput<'a> {
         Ok(())
     }
 
-    /// Gives the result the attributes of the existing output, or else those of its source. Returns those that could not
-    /// be given: then the result stays its owner's alone.
+    /// Gives the result the attributes of the existing output, or else those of its source. Returns
+    /// those that could not be given: then the result stays its owner's alone.
     pub(crate) fn dress(&self, source: Option<Attributes>) -> Result<Option<Attributes>> {
         let existing = match exists(self.fs, &self.path)? {
             true => self.fs.attributes(&self.path).ok().flatten(),
@@ -168,8 +172,8 @@ impl<'a> StagedOutput<'a> {
         Ok(wanted.filter(|wanted| !is_given(wanted)))
     }
 
-    /// Gives the result, which must be durable, its name; what `force` moves aside gets a name with `now` in it. Returns
-    /// the new names of what was moved aside.
+    /// Gives the result, which must be durable, its name; what `force` moves aside gets a name with
+    /// `now` in it. Returns the new names of what was moved aside.
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::Io`].
@@ -187,8 +191,8 @@ impl<'a> StagedOutput<'a> {
         Ok(moved)
     }
 
-    /// Moves the output and its companions aside: the output first, so that it is never left without its journal under
-    /// a name that someone opens.
+    /// Moves the output and its companions aside: the output first, so that it is never left
+    /// without its journal under a name that someone opens.
     fn move_aside(&self, now: Timestamp) -> Result<Vec<PathBuf>> {
         let stamp: String = now.to_string().chars().filter(|c| *c != ':' && *c != '-').collect();
         let aside = beside(&self.path, &format!(".before-{stamp}"));
@@ -236,9 +240,11 @@ impl<'a> StagedOutput<'a> {
 
 impl Drop for StagedOutput<'_> {
     fn drop(&mut self) {
-        // Errors have no receiver here. A leftover keeps its mark, and the next restore removes both.
+        // Errors have no receiver here. A leftover keeps its mark, and the next restore removes
+        // both.
         if self.clean_up() {
-            // While the lock is held: a process that opened the file before finds it locked and gives up.
+            // While the lock is held: a process that opened the file before finds it locked and
+            // gives up.
             let _ = self.fs.remove_file(&self.lock_path);
         }
         self.lock = None;
@@ -253,8 +259,8 @@ fn is_foreign(fs: &dyn FileSystem, partial: &Path, lock_path: &Path) -> Result<b
 
 /// Refuses a result that does not fit. Returns the free bytes, if known.
 ///
-/// All bytes count, also zeros that become holes and bytes that an existing output has: that one is moved aside and keeps
-/// its room.
+/// All bytes count, also zeros that become holes and bytes that an existing output has: that one is
+/// moved aside and keeps its room.
 pub(crate) fn check_room(fs: &dyn FileSystem, path: &Path, needed: u64) -> Result<Option<u64>> {
     let (path, folder) = split(path)?;
     if !exists(fs, &folder)? {

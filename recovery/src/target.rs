@@ -68,8 +68,8 @@ pub struct Point {
     pub tx: TxId,
     /// Time at which the last commit was logged.
     pub time: Timestamp,
-    /// True if the target `tx` names this state. A snapshot that was taken after commits that were not
-    /// captured has the last number before them, which names another state.
+    /// True if the target `tx` names this state. A snapshot that was taken after commits that were
+    /// not captured has the last number before them, which names another state.
     pub named: bool,
 }
 

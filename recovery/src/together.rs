@@ -1,16 +1,16 @@
 //! One moment for several sources.
 //!
-//! Sources that are restored together are restored to one time. The newest such time is the earliest
-//! of their watermarks: up to it every commit of each is known. If a commit may have happened on
-//! either side of it, the time is moved back until the state of each source is certain.
+//! Sources that are restored together are restored to one time. The newest such time is the
+//! earliest of their watermarks: up to it every commit of each is known. If a commit may have
+//! happened on either side of it, the time is moved back until the state of each source is certain.
 
 use crate::error::{Error, Result, Why};
 use crate::history::History;
 use crate::target::{Moment, Target};
 use pitr_format::Timestamp;
 
-/// Number of attempts to move the moment back. Sources that are all written without a pause may have
-/// no moment that is certain in each.
+/// Number of attempts to move the moment back. Sources that are all written without a pause may
+/// have no moment that is certain in each.
 const TRIES: usize = 64;
 
 /// The newest time at which the state of each history is known.
@@ -30,7 +30,8 @@ pub fn newest_common(histories: &[History]) -> Result<Timestamp, (usize, Error)>
     Ok(at)
 }
 
-/// The earliest of the histories' watermarks: the newest time up to which every commit of each is known.
+/// The earliest of the histories' watermarks: the newest time up to which every commit of each is
+/// known.
 ///
 /// # Errors
 /// As [`newest_common`].

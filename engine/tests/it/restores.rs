@@ -112,7 +112,8 @@ fn room_force_and_delta_work_for_a_folder() {
     let kept = std::fs::metadata(&index).unwrap().len();
     assert!((1..=kept).contains(&done.reused_bytes), "the index is reused, the heap is not");
     assert_eq!(std::fs::read(done.moved_aside[0].join(FILES[0].1)).unwrap(), rotten);
-    std::fs::remove_dir_all(&done.moved_aside[0]).unwrap(); // the clock stands still, and so does the name
+    // The clock does not advance, so the next name would be the same.
+    std::fs::remove_dir_all(&done.moved_aside[0]).unwrap();
     let force = RestoreOptions { force: true, ..options(&output) };
     assert_eq!(world.restore(&OsFs, commit.lsn, &force).unwrap().moved_aside.len(), 1);
 }

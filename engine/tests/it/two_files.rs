@@ -1,5 +1,5 @@
-//! A storage engine with a heap and an index, in blocks of different sizes. Every commit logs the lengths of both files
-//! and images of changed blocks of both.
+//! A storage engine with a heap and an index, in blocks of different sizes. Every commit logs the
+//! lengths of both files and images of changed blocks of both.
 
 use pitr_engine::Engine;
 use pitr_format::record::Record;

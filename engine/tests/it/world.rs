@@ -25,7 +25,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Forty commits, archived; a full snapshot after the tenth and an increment after the twenty-fifth.
+    /// Forty commits, archived; a full snapshot after the tenth and an increment after the
+    /// twenty-fifth.
     pub(crate) fn live(seed: u64) -> World {
         let archive = Archive::new(Objects::memory().unwrap(), SourceName::new("app").unwrap());
         let mut database = Database::create(seed);
@@ -91,7 +92,8 @@ impl World {
         history.plan(&history.resolve(&Target::at(Moment::Lsn(lsn))).unwrap()).unwrap()
     }
 
-    /// Restores a state as the facade does: the engine comes from the registry, by the name in a snapshot.
+    /// Restores a state as the facade does: the engine comes from the registry, by the name in a
+    /// snapshot.
     pub(crate) fn restore(
         &self,
         fs: &dyn FileSystem,
@@ -141,7 +143,8 @@ pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The state that a restored folder holds, if it is whole: both files, and the position that `finish` wrote.
+/// The state that a restored folder holds, if it is whole: both files, and the position that
+/// `finish` wrote.
 pub(crate) fn state_of(fs: &dyn FileSystem, output: &Path) -> Option<(State, u64)> {
     let [heap, index] = FILES.map(|(_, path, _)| read(fs, &output.join(path)));
     let current = read(fs, &output.join(CURRENT))?;

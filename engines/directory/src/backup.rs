@@ -7,27 +7,30 @@ use crate::source::FolderSource;
 use crate::tree::{self, TREE_BYTES_MAX, Tree};
 use crate::{ENGINE, Error, Result};
 use pitr_archive::{Archive, Writer};
+use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
 use pitr_engine::{RangesUse, TakeOptions, Taken};
 use pitr_format::{FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_snapshot::{Manifest, SnapshotMeta, SnapshotReader, list, newest, write_full};
+use pitr_snapshot::{Manifest, Snapshot, SnapshotMeta, SnapshotReader, list, newest, write_full};
 use pitr_vfs::Clock;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Seconds before a snapshot within which a change may be followed by another with the same time.
 const RACY: i64 = 3;
-/// Maximum number of entries of a folder: the root of a snapshot is one object, and a small file takes
-/// 51 bytes in it.
+/// Maximum number of entries of a folder: the root of a snapshot is one object, and a small file
+/// takes 51 bytes in it.
 const ENTRIES_MAX: usize = 300_000;
 
-/// Takes a snapshot of a folder: of the changes since the newest one of the source, if there is one.
+/// Takes a snapshot of a folder: of the changes since the newest one of the source, if there is
+/// one.
 ///
 /// # Errors
-/// [`Error::NotAFolder`], [`Error::OtherEngine`], [`Error::Io`] about what can't be read; those of the repository.
+/// [`Error::NotAFolder`], [`Error::OtherEngine`], [`Error::Io`] about what can't be read; those of
+/// the repository.
 pub fn backup(
     objects: &Objects,
     clock: &dyn Clock,
@@ -42,11 +45,7 @@ pub fn backup(
     let mut roots = list(objects, name)?;
     roots.sort_by_key(|root| root.consistent_at);
     let last = newest(objects, name, &roots, |_| true)?;
-    let has_log = !archive.catalog()?.timelines().is_empty();
-    let taker = last.as_ref().map(|last| last.meta.engine.as_str());
-    if let Some(engine) = taker.filter(|taker| *taker != ENGINE).or(has_log.then_some("a database")) {
-        return Err(Error::OtherEngine { name: name.to_string(), engine: engine.to_owned() });
-    }
+    refuse_other_engine(&archive, last.as_ref())?;
     let ranges = options.changed_ranges.as_ref().filter(|_| !options.full);
     // Changes since any snapshot of the source include those since its newest.
     let ranges_since = match ranges {
@@ -56,14 +55,7 @@ pub fn backup(
         }
         None => None,
     };
-    let parent = match last.as_ref().map(|last| last.as_parent(&store)).transpose() {
-        // An unreadable parent costs space, not the snapshot.
-        Err(error @ pitr_snapshot::Error::Parent { .. }) => {
-            warn_damaged(&error);
-            None
-        }
-        other => other?,
-    };
+    let parent = readable_parent(&store, last.as_ref())?;
     let before = Before::load(&store, parent.as_ref());
     if before.is_whole && !options.moved && before.root != root.as_os_str().as_bytes() {
         let was = OsStr::from_bytes(&before.root).into();
@@ -79,23 +71,7 @@ pub fn backup(
     }
     // Never writes a tree that a reader would refuse.
     tree::check(&scanned.entries).map_err(|source| Error::Scanned { path: root.clone(), source })?;
-    let last = last.as_ref().map(|last| &last.meta);
-    // Unique, also beside another backup at the same time that sees the same parent: no other writer
-    // has this epoch.
-    let number = last.map_or(1, |last| last.consistent_at.get() + 1).max(writer.epoch().get());
-    let meta = SnapshotMeta {
-        source: name.clone(),
-        engine: ENGINE.to_owned(),
-        timeline: TimelineId::FIRST,
-        epoch: writer.epoch(),
-        redo_from: Lsn::new(number),
-        consistent_at: Lsn::new(number),
-        time: last.map_or(now, |last| now.max(last.time)),
-        tx: TxId::new(number),
-        codec: options.codec,
-        created: now,
-        attributes: None,
-    };
+    let meta = meta(&archive, &writer, last.as_ref(), options.codec, now);
     let parent = parent.filter(|_| before.is_whole && !options.full);
     let mut known = Known::default();
     if parent.is_some() {
@@ -125,6 +101,68 @@ pub fn backup(
     };
     writer.check()?;
     let snapshot = written.publish(&store)?.snapshot;
+    Ok(report(&root, snapshot, source, scanned.skipped, used))
+}
+
+/// Refuses a source whose snapshots another engine took, or that has a log.
+fn refuse_other_engine(archive: &Archive, last: Option<&Snapshot>) -> Result<()> {
+    let has_log = !archive.catalog()?.timelines().is_empty();
+    let taker = last.map(|last| last.meta.engine.as_str()).filter(|taker| *taker != ENGINE);
+    match taker.or(has_log.then_some("a database")) {
+        Some(engine) => {
+            let (name, engine) = (archive.source().to_string(), engine.to_owned());
+            Err(Error::OtherEngine { name, engine })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The newest snapshot as a parent. An unreadable one costs space, not the new snapshot.
+fn readable_parent(store: &ChunkStore, last: Option<&Snapshot>) -> Result<Option<Manifest>> {
+    match last.map(|last| last.as_parent(store)).transpose() {
+        Err(error @ pitr_snapshot::Error::Parent { .. }) => {
+            warn_damaged(&error);
+            Ok(None)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// What the root of the new snapshot says, beside its files.
+fn meta(
+    archive: &Archive,
+    writer: &Writer,
+    last: Option<&Snapshot>,
+    codec: Codec,
+    now: Timestamp,
+) -> SnapshotMeta {
+    let last = last.map(|last| &last.meta);
+    // Unique, also beside another backup at the same time that sees the same parent: no other
+    // writer has this epoch.
+    let number = last.map_or(1, |last| last.consistent_at.get() + 1).max(writer.epoch().get());
+    SnapshotMeta {
+        source: archive.source().clone(),
+        engine: ENGINE.to_owned(),
+        timeline: TimelineId::FIRST,
+        epoch: writer.epoch(),
+        redo_from: Lsn::new(number),
+        consistent_at: Lsn::new(number),
+        time: last.map_or(now, |last| now.max(last.time)),
+        tx: TxId::new(number),
+        codec,
+        created: now,
+        attributes: None,
+    }
+}
+
+/// The snapshot, with the files that changed while they were read.
+fn report(
+    root: &Path,
+    snapshot: Snapshot,
+    source: FolderSource,
+    skipped: Vec<PathBuf>,
+    ranges: RangesUse,
+) -> Taken {
     let changed = source.changed();
     let entries = source.into_entries();
     let in_state = |state| {
@@ -138,9 +176,8 @@ pub fn backup(
     });
     let links: Vec<Vec<u8>> = links.map(|entry| entry.path.clone()).collect();
     vanished.extend(links);
-    let paths = |found: Vec<Vec<u8>>| found.iter().map(|path| below(&root, path)).collect();
-    let (skipped, vanished, cut) = (scanned.skipped, paths(vanished), paths(cut));
-    Ok(Taken { snapshot, skipped, vanished, changed, cut, ranges: used })
+    let paths = |found: Vec<Vec<u8>>| found.iter().map(|path| below(root, path)).collect();
+    Taken { snapshot, skipped, vanished: paths(vanished), changed, cut: paths(cut), ranges }
 }
 
 /// Reports that the snapshot is a full one because the repository is damaged (FAILURES 25).

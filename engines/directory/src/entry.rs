@@ -11,7 +11,8 @@ pub(crate) const TREE: FileId = FileId::new(u32::MAX);
 /// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Its path below the folder: parts with `/` in between, any bytes; empty for the folder itself.
+    /// Its path below the folder: parts with `/` in between, any bytes; empty for the folder
+    /// itself.
     pub(crate) path: Vec<u8>,
     pub(crate) what: What,
     /// The lower twelve bits: permissions, set-user-id and so on.

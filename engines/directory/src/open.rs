@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens a file. Follows no symbolic link at the end of the path, and never waits for the writer of a pipe.
+/// Opens a file. Follows no symbolic link at the end of the path, and never waits for the writer of
+/// a pipe.
 pub(crate) fn open_itself(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     File::options().read(true).custom_flags(flags).open(path)

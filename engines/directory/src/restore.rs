@@ -1,5 +1,5 @@
-//! Folders as restored files: the layout of a snapshot's tree, and the links, owners, modes and times
-//! that follow when the bytes of the files are written.
+//! Folders as restored files: the layout of a snapshot's tree, and the links, owners, modes and
+//! times that follow when the bytes of the files are written.
 
 use crate::Error;
 use crate::entry::{Content, Entry, ReadState, Time, What, below};
@@ -21,8 +21,8 @@ use std::path::Path;
 /// The set-user-ID and set-group-ID bits.
 const SET_ID: u32 = 0o6000;
 
-/// A snapshot's tree as a folder. Its links, owners, modes and times are the operating system's: it needs
-/// [`OsFs`](pitr_vfs::OsFs).
+/// A snapshot's tree as a folder. Its links, owners, modes and times are the operating system's: it
+/// needs [`OsFs`](pitr_vfs::OsFs).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FolderTarget;
 
@@ -61,7 +61,8 @@ impl RestoreTarget for FolderTarget {
     }
 }
 
-/// The tree of the snapshot that a state begins from. A folder has no log: a state without a snapshot is damaged.
+/// The tree of the snapshot that a state begins from. A folder has no log: a state without a
+/// snapshot is damaged.
 fn tree(base: Option<&SnapshotReader>) -> pitr_recovery::Result<Tree> {
     let base = base.ok_or_else(|| RecoveryError::engine(Severity::Fatal, Error::NoSnapshot))?;
     Tree::read(base).map_err(|error| match error {
@@ -101,8 +102,9 @@ fn failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecoveryEr
     move |source| RecoveryError::Io { op, path, source }
 }
 
-/// Gives a path its owner, if this process may, its mode and its times. False if it keeps the process's owner: then it
-/// gets no set-user-ID or set-group-ID bit, which would run it as that owner.
+/// Gives a path its owner, if this process may, its mode and its times. False if it keeps the
+/// process's owner: then it gets no set-user-ID or set-group-ID bit, which would run it as that
+/// owner.
 fn dress(path: &Path, entry: &Entry) -> io::Result<bool> {
     let meta = std::fs::symlink_metadata(path)?;
     let mut is_given = true;

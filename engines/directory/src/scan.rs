@@ -59,8 +59,9 @@ struct Scanner<'a> {
     scanned: Scanned,
 }
 
-/// Syncs the file system of a folder. A file that was written through a mapping gets its change time
-/// when the page is written back. After the sync, each page that is written to changes it again.
+/// Syncs the file system of a folder. A file that was written through a mapping gets its change
+/// time when the page is written back. After the sync, each page that is written to changes it
+/// again.
 fn sync_fs(folder: &Path) -> Result<()> {
     let opened = match open_itself(folder) {
         Err(e) if is_gone(&e) => return Ok(()),

@@ -115,9 +115,9 @@ impl FolderSource {
     }
 }
 
-/// True if a file is treated as one of blocks. The length of a database or a disk image is a multiple
-/// of its block size, or it has holes; other files have such a length only by chance. A file keeps the
-/// choice of the parent, since the other one would store all of it again.
+/// True if a file is treated as one of blocks. The length of a database or a disk image is a
+/// multiple of its block size, or it has holes; other files have such a length only by chance. A
+/// file keeps the choice of the parent, since the other one would store all of it again.
 fn has_blocks(content: &Content, parent: Option<&Manifest>) -> bool {
     if content.len <= EXTENT_BYTES || !content.holes.is_empty() {
         return true; // one extent, or a file with holes
@@ -212,7 +212,8 @@ mod tests {
             self.dir.path().join(name)
         }
 
-        /// The bytes that are read of the file, and its read state, if `harm` happens after the listing.
+        /// The bytes that are read of the file, and its read state, if `harm` happens after the
+        /// listing.
         fn read(&self, harm: impl FnOnce(&Path)) -> (Vec<u8>, ReadState, Vec<PathBuf>) {
             let scanned = scan(self.dir.path(), &HashMap::new(), None).unwrap();
             let source = FolderSource::new(self.dir.path(), scanned.entries, None, Known::default());

@@ -1,16 +1,18 @@
 //! The tree: all entries of a folder as the bytes of one file of its snapshot.
 //!
-//! `'D' u8, version u8 (1)`, the folder's own path as a blob, `entries varint`, then for each entry,
-//! folders before their content:
+//! `'D' u8, version u8 (1)`, the folder's own path as a blob, `entries varint`, then for each
+//! entry, the folder itself first and folders before their content:
 //!
 //! ```text
 //! kind u8        0 folder, 1 file, 2 symbolic link, 3 hard link
-//! path blob      any bytes; relative, no part empty, `.` or `..`; empty for the folder itself, which comes first
+//! path blob      any bytes; relative, no part empty, `.` or `..`; empty for the folder itself
 //! mode u32, uid u32, gid u32, modified i64 seconds and u32 nanoseconds
-//! file:   state u8, number u32, length u64, inode u64, changed as modified, holes varint, each: gap varint, length varint
+//! file:   state u8, number u32, length u64, inode u64, changed as modified, holes varint,
+//!         each hole: gap varint, length varint
 //! link:   target blob
 //! ```
-//! A read state has the same size in all cases: it may change after the length of the tree is fixed.
+//! A read state has the same size in all cases: it may change after the length of the tree is
+//! fixed.
 
 use crate::entry::{Content, Entry, ReadState, TREE, Time, What};
 use crate::{Error, Result};
@@ -177,9 +179,9 @@ fn read_time(reader: &mut Reader<'_>) -> Result<Time, DecodeError> {
     Ok(Time { seconds, nanos })
 }
 
-/// The entries of a tree so far. FAILURES 31: every entry is in a folder that the tree itself creates
-/// before it, so no path goes through a symbolic link or out of the folder. No path and no file comes
-/// twice. A hard link leads to an earlier file.
+/// The entries of a tree so far. FAILURES 31: every entry is in a folder that the tree itself
+/// creates before it, so no path goes through a symbolic link or out of the folder. No path and no
+/// file comes twice. A hard link leads to an earlier file.
 #[derive(Default)]
 struct Checked<'a> {
     folders: HashSet<&'a [u8]>,

@@ -9,7 +9,8 @@ const MARK: &[u8] = b"pitr: an unfinished restore, not a database\n";
 
 /// The database file.
 ///
-/// A log or a journal beside it would be replayed into it by the next program that opens it (FAILURES 43).
+/// A log or a journal beside it would be replayed into it by the next program that opens it
+/// (FAILURES 43).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DatabaseTarget;
 

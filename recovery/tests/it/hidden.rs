@@ -1,5 +1,5 @@
-//! Damaged snapshots and missing timelines must not read as "there is no such state"; the counts of a
-//! restore.
+//! Damaged snapshots and missing timelines must not read as "there is no such state"; the counts of
+//! a restore.
 
 use crate::lab::{history, meta, options, restore_on, take};
 use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline};
@@ -57,7 +57,8 @@ fn world(dir: &Path) -> World {
     World::new(dir, 1, 1, crate::world::options(1 << 20, 1 << 16))
 }
 
-/// Two commits, a gap, a base at second 10, and two commits more; a commit each second. Positions of all, and the base.
+/// Two commits, a gap, a base at second 10, and two commits more; a commit each second. Positions
+/// of all, and the base.
 fn prepared(dir: &Path) -> (World, Vec<Lsn>, Manifest) {
     let mut world = world(dir);
     let mut lsns = vec![Lsn::ORIGIN];

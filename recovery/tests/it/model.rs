@@ -1,5 +1,5 @@
-//! Every commit of random transactions, by every kind of target, from every kind of snapshot, against
-//! the model.
+//! Every commit of random transactions, by every kind of target, from every kind of snapshot,
+//! against the model.
 
 use crate::lab::{bytes, history, meta, restored, take};
 use crate::world::{Dice, State, World, options};
@@ -10,7 +10,8 @@ use pitr_recovery::{Error, LogDelta, Moment, Target, Why};
 use pitr_snapshot::{Manifest, write_increment};
 use proptest::prelude::*;
 
-/// Snapshots at random states: clean, while transactions were open, spread over several states, and by increments.
+/// Snapshots at random states: clean, while transactions were open, spread over several states, and
+/// by increments.
 fn take_snapshots(world: &World, dice: &mut Dice) {
     let mut parent: Option<Manifest> = None;
     for (no, state) in world.states.iter().enumerate() {
@@ -86,7 +87,8 @@ proptest! {
     }
 }
 
-/// By time: exactly on commits, several of which share a stamp, between them, and within their uncertainty.
+/// By time: exactly on commits, several of which share a stamp, between them, and within their
+/// uncertainty.
 fn times(
     world: &World,
     dir: &std::path::Path,

@@ -52,7 +52,8 @@ fn an_existing_output_is_refused_and_never_touched() {
 
 #[test]
 fn a_temporary_name_that_no_restore_left_is_refused_and_never_deleted() {
-    // FAILURES 32: a file or a folder, with and without --force, and while a leftover of ours is removed.
+    // FAILURES 32: a file or a folder, with and without --force, and while a leftover of ours is
+    // removed.
     let dir = tempfile::tempdir().unwrap();
     let (history, plan, expected) = prepared(dir.path());
     let out = dir.path().join("out");

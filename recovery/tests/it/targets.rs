@@ -63,7 +63,7 @@ fn targets_outside_name_the_nearest() {
     let before = |moment| Target::just_before(moment);
     assert_eq!(refused(&history, at(Moment::Time(time(999_999)))), (Why::BeforeFirst, None, Some(0)));
     assert_eq!(reached(&history, at(Moment::Time(time(1_000_000)))), 0, "the empty database");
-    assert_eq!(reached(&history, before(Moment::Time(time(1_000_000)))), 0, "no commit stands there");
+    assert_eq!(reached(&history, before(Moment::Time(time(1_000_000)))), 0, "no commit is there");
     assert_eq!(reached(&history, at(Moment::Time(time(6_000_000)))), 3);
     let beyond = refused(&history, at(Moment::Time(time(6_000_001))));
     assert_eq!(beyond, (Why::NotYetCertain { watermark: time(6_000_000) }, Some(3), None));

@@ -127,7 +127,8 @@ impl Disk {
         }
     }
 
-    /// Moves a folder with everything in it. Like a file, it gets its new name also when its creation was lost.
+    /// Moves a folder with everything in it. Like a file, it gets its new name also when its
+    /// creation was lost.
     fn move_dir(&mut self, from: &Path, to: &Path) {
         let moved = |path: &Path| path.strip_prefix(from).map_or(path.to_owned(), |below| to.join(below));
         let mut dirs: BTreeSet<PathBuf> = self.dirs.iter().map(|dir| moved(dir)).collect();

@@ -86,7 +86,8 @@ impl<'a> Survivors<'a> {
                     }
                     !covered
                 });
-                // Names in a folder that is gone are lost: they must not come back in another folder of its name.
+                // Names in a folder that is gone are lost: they must not come back in another
+                // folder of its name.
                 let is_lost = |place: &usize| {
                     ended.iter().any(|(end, folder)| place < end && ops[*place].is_in(folder))
                 };

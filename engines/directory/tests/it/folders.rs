@@ -1,14 +1,11 @@
 use crate::compare::seen;
+use crate::lab::{Lab, noise, options};
 use crate::limited::Limited;
 use pitr_archive::{Archive, Writer};
-use pitr_dedup::ChunkStore;
-use pitr_directory::{BackupOptions, ChangedRanges, Error, FolderTarget, RangesUse, Taken, backup};
-use pitr_format::{SourceName, Timestamp};
-use pitr_objects::Objects;
-use pitr_recovery::{
-    Error as RecoveryError, History, Moment, Plan, RestoreOptions, Restored, Restorer, Room, Target,
-};
-use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
+use pitr_directory::{BackupOptions, Error, Taken, backup};
+use pitr_format::SourceName;
+use pitr_recovery::{Error as RecoveryError, RestoreOptions, Room};
+use pitr_vfs::{Clock, SystemClock};
 use proptest::prelude::*;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -17,107 +14,6 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
-
-/// A clock that is ahead: recent writes count as settled.
-#[derive(Debug)]
-struct Ahead(SystemClock);
-
-impl Clock for Ahead {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.now().micros() + 60_000_000)
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.monotonic()
-    }
-}
-
-struct Lab {
-    dir: tempfile::TempDir,
-    objects: Objects,
-    clock: Ahead,
-}
-
-impl Lab {
-    fn new() -> Lab {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("source")).unwrap();
-        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
-        objects.init_repository(Timestamp::MIN).unwrap();
-        Lab { dir, objects, clock: Ahead(SystemClock::new()) }
-    }
-
-    fn source(&self) -> PathBuf {
-        self.dir.path().join("source")
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.source().join(name)
-    }
-
-    fn backup(&self) -> Taken {
-        self.backup_of(&self.source(), false).unwrap()
-    }
-
-    fn backup_of(&self, folder: &Path, full: bool) -> Result<Taken, Error> {
-        let options = BackupOptions { full, moved: true, ..Default::default() };
-        backup(&self.objects, &self.clock, &SourceName::new("s").unwrap(), folder, options)
-    }
-
-    fn backup_listed(&self, ranges: ChangedRanges) -> Taken {
-        let options = BackupOptions { changed_ranges: Some(ranges), ..Default::default() };
-        backup(&self.objects, &self.clock, &SourceName::new("s").unwrap(), &self.source(), options).unwrap()
-    }
-
-    fn write(&self, name: &str, at: u64, bytes: &[u8]) {
-        File::options().write(true).open(self.at(name)).unwrap().write_all_at(bytes, at).unwrap();
-    }
-
-    fn restore(&self, taken: &Taken, name: &str) -> (PathBuf, Restored) {
-        let output = self.dir.path().join(name);
-        let restored = self.restore_to(taken, options(&output)).unwrap();
-        (output, restored)
-    }
-
-    fn restore_to(&self, taken: &Taken, options: RestoreOptions) -> Result<Restored, RecoveryError> {
-        self.with_restorer(taken, &OsFs, |restorer, plan| restorer.restore(plan, &options))
-    }
-
-    fn with_restorer<T>(
-        &self,
-        taken: &Taken,
-        fs: &dyn FileSystem,
-        act: impl FnOnce(&Restorer<'_>, &Plan) -> T,
-    ) -> T {
-        let history = History::load(&self.objects, &SourceName::new("s").unwrap(), None).unwrap();
-        let stop = history.resolve(&Target::at(Moment::Snapshot(taken.snapshot.id))).unwrap();
-        let (plan, chunks) = (history.plan(&stop).unwrap(), ChunkStore::open(self.objects.clone()).unwrap());
-        let (history, chunks, target, clock) = (&history, &chunks, &FolderTarget, &self.clock);
-        act(&Restorer { history, chunks, target, fs, clock, progress: &|_| {} }, &plan)
-    }
-
-    fn assert_restored(&self, taken: &Taken, name: &str) {
-        let before = seen(&self.source());
-        let (output, _) = self.restore(taken, name);
-        assert_eq!(seen(&output), before);
-        for leftover in [".pitr-partial", ".pitr-lock"] {
-            assert!(!self.dir.path().join(format!("{name}{leftover}")).exists());
-        }
-    }
-}
-
-fn options(output: &Path) -> RestoreOptions {
-    RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None }
-}
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut byte = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    (0..len).map(|_| byte()).collect()
-}
 
 #[test]
 fn everything_in_a_folder_is_restored() {
@@ -312,7 +208,8 @@ fn nothing_is_overwritten_and_no_foreign_leftover_is_removed() {
     build(false).unwrap();
     assert!(!other.join("half").exists() && !partial.exists() && !lock.exists());
 
-    // The same beside an existing output: a refused restore does not turn the leftover into something foreign.
+    // The same beside an existing output: a refused restore does not turn the leftover into
+    // something foreign.
     fs::create_dir(&partial).unwrap();
     fs::write(&lock, b"").unwrap();
     assert!(matches!(build(false), Err(RecoveryError::Exists { path }) if path == other));
@@ -353,7 +250,8 @@ fn bytes_inserted_into_a_text_or_appended_cost_little_more_than_themselves() {
     fs::write(lab.at("text"), &text).unwrap();
     let put_in = lab.backup();
     assert!(put_in.snapshot.sizes.stored < 2 << 20, "{:?}", put_in.snapshot.sizes);
-    // Its length is a multiple of a block by chance. It stays a text, else all of it would be stored again.
+    // Its length is a multiple of a block by chance. It stays a text, else all of it would be
+    // stored again.
     text.resize(text.len().next_multiple_of(4096), 7);
     fs::write(lab.at("text"), &text).unwrap();
     let behind = lab.backup();
@@ -498,114 +396,6 @@ proptest! {
             let (output, _) = lab.restore(taken, &format!("out {no}"));
             prop_assert_eq!(&seen(&output), was);
         }
-    }
-}
-
-#[test]
-fn only_the_listed_ranges_of_a_listed_file_are_read() {
-    let lab = Lab::new();
-    fs::write(lab.at("listed"), noise(1, 5 << 20)).unwrap();
-    fs::write(lab.at("other"), noise(2, 5 << 20)).unwrap();
-    let first = lab.backup();
-    assert_eq!(first.ranges, RangesUse::NotGiven);
-    let before = fs::read(lab.at("listed")).unwrap();
-    for (at, seed) in [(8192, 3), (3 << 20, 4)] {
-        lab.write("listed", at, &noise(seed, 4096));
-        lab.write("other", at, &noise(seed, 4096));
-    }
-    // One of two changes is listed. The other is missing in the snapshot: so it was not read.
-    let mut ranges = ChangedRanges::since(first.snapshot.id);
-    ranges.add(Path::new("listed"), 8192..8193);
-    let second = lab.backup_listed(ranges.clone());
-    assert_eq!(second.ranges, RangesUse::Used { files: 1, unmatched: 0 });
-    assert_eq!(second.snapshot.sizes.changed, 3 * 4096 + tree_bytes(&lab, &second));
-    let (output, _) = lab.restore(&second, "out");
-    assert!(fs::read(output.join("other")).unwrap() == fs::read(lab.at("other")).unwrap());
-    let listed = fs::read(output.join("listed")).unwrap();
-    assert!(listed[8192..12288] == noise(3, 4096)[..]);
-    assert!(listed[3 << 20..] == before[3 << 20..]);
-    // Ranges since an earlier snapshot include those since the parent. A full snapshot ignores them.
-    ranges.add(Path::new("listed"), 3 << 20..(3 << 20) + 4096);
-    let third = lab.backup_listed(ranges);
-    assert_eq!(third.ranges, RangesUse::Used { files: 1, unmatched: 0 });
-    lab.assert_restored(&third, "third");
-    let options = BackupOptions {
-        full: true,
-        changed_ranges: Some(ChangedRanges::since(first.snapshot.id)),
-        ..Default::default()
-    };
-    lab.write("listed", 0, b"x");
-    let full =
-        backup(&lab.objects, &lab.clock, &SourceName::new("s").unwrap(), &lab.source(), options).unwrap();
-    assert_eq!(full.ranges, RangesUse::NotGiven);
-    lab.assert_restored(&full, "full");
-}
-
-/// The bytes of a snapshot's tree.
-fn tree_bytes(lab: &Lab, taken: &Taken) -> u64 {
-    let store = ChunkStore::open(lab.objects.clone()).unwrap();
-    let files = taken.snapshot.manifest(&store).unwrap().files;
-    let tree = files.iter().find(|file| file.shape.file.get() == u32::MAX);
-    tree.map_or(0, |file| file.shape.len)
-}
-
-#[test]
-fn ranges_are_not_trusted_for_files_that_the_parent_lacks() {
-    let lab = Lab::new();
-    for name in ["a", "replaced", "gone"] {
-        fs::write(lab.at(name), noise(1, 2 << 20)).unwrap();
-    }
-    let first = lab.backup();
-    lab.write("a", 100, b"changed");
-    // Another file replaces the parent's.
-    fs::write(lab.at("new"), noise(2, 2 << 20)).unwrap();
-    fs::rename(lab.at("new"), lab.at("replaced")).unwrap();
-    fs::remove_file(lab.at("gone")).unwrap();
-    let mut ranges = ChangedRanges::since(first.snapshot.id);
-    ["a", "replaced", "gone", "never there"].iter().for_each(|name| ranges.add(Path::new(name), 0..1));
-    let second = lab.backup_listed(ranges);
-    assert_eq!(second.ranges, RangesUse::Used { files: 1, unmatched: 3 });
-    lab.assert_restored(&second, "out");
-    // Ranges since a snapshot of another source.
-    lab.write("a", 1 << 20, b"changed");
-    let third = lab.backup_listed(ChangedRanges::since("00112233445566778899aabbccddeeff".parse().unwrap()));
-    assert_eq!(third.ranges, RangesUse::Elsewhere);
-    lab.assert_restored(&third, "third");
-    assert_eq!(
-        Lab::new().backup_listed(ChangedRanges::since(first.snapshot.id)).ranges,
-        RangesUse::Elsewhere
-    );
-}
-
-#[test]
-fn a_listed_file_of_several_names_that_grows_and_shrinks_is_restored() {
-    let lab = Lab::new();
-    fs::create_dir(lab.at("d")).unwrap();
-    fs::write(lab.at("d/file"), noise(1, 3 << 20)).unwrap();
-    fs::hard_link(lab.at("d/file"), lab.at("e")).unwrap();
-    let mut last = lab.backup();
-    for (round, len) in [(3 << 20) + 5000, 3 << 20, 1000, 4 << 20, 4 << 20].into_iter().enumerate() {
-        let mut ranges = ChangedRanges::since(last.snapshot.id);
-        let file = File::options().read(true).write(true).open(lab.at("e")).unwrap();
-        let had = file.metadata().unwrap().len();
-        file.set_len(len).unwrap();
-        for (seed, at) in [0, 40_000.min(len - 20), len - 10].into_iter().enumerate() {
-            let bytes = noise(seed as u64 + 10 * round as u64, 5000.min((len - at) as usize));
-            file.write_all_at(&bytes, at).unwrap();
-            // By either name, in any order, also twice; bytes past the old length need not be listed.
-            let name = if seed == 0 { "d/file" } else { "e" };
-            ranges.add(Path::new(name), at..at + bytes.len() as u64);
-            ranges.add(Path::new(name), at..at + 1);
-        }
-        last = lab.backup_listed(ranges);
-        let expected = if round == 4 { 3 * 8192 } else { had.max(len) };
-        assert!(
-            last.snapshot.sizes.changed <= expected + tree_bytes(&lab, &last),
-            "{round}: {:?}",
-            last.snapshot.sizes
-        );
-        assert_eq!(last.ranges, RangesUse::Used { files: 1, unmatched: 0 });
-        lab.assert_restored(&last, &format!("out{round}"));
     }
 }
 

@@ -4,4 +4,6 @@
 
 mod compare;
 mod folders;
+mod lab;
 mod limited;
+mod ranges;

@@ -165,9 +165,9 @@ mod tests {
             engine.need_take_snapshot().map(drop),
             engine.need_restore_target().map(drop),
         ];
-        let told: Vec<String> = errors.into_iter().map(|error| error.unwrap_err().to_string()).collect();
-        assert_eq!(told[0], "the engine bare cannot capture commits");
-        assert_eq!(told[1], "the engine bare cannot take snapshots without a log");
-        assert_eq!(told[2], "the engine bare cannot restore files");
+        let texts: Vec<String> = errors.into_iter().map(|error| error.unwrap_err().to_string()).collect();
+        assert_eq!(texts[0], "the engine bare cannot capture commits");
+        assert_eq!(texts[1], "the engine bare cannot take snapshots without a log");
+        assert_eq!(texts[2], "the engine bare cannot restore files");
     }
 }

@@ -62,10 +62,10 @@ fn prepare(dir: &std::path::Path) -> (Objects, SourceName) {
     let objects = Objects::create_local(&dir.join("repo")).expect("a folder");
     let source = SourceName::new("bench").expect("a valid name");
     let archive = Archive::new(objects.clone(), source.clone());
-    let writer = Writer::claim(&archive, Timestamp::MIN).expect("nobody else claims");
+    let writer = Writer::claim(&archive, Timestamp::MIN).expect("no other writer claims");
     let (created, reason) = (Timestamp::MIN, ForkReason::First);
     let first = Timeline { parent: None, fork: Lsn::ORIGIN, reason, created, ambiguous: None, root: None };
-    let timeline = writer.claim_timeline(&first).expect("nobody else claims");
+    let timeline = writer.claim_timeline(&first).expect("no other writer claims");
     let start = Start { timeline, gap: true, ..Start::first([1; 16]) };
     let (clock, options) = (Arc::new(SystemClock::new()), WalOptions::default());
     let wal =

@@ -141,7 +141,7 @@ impl<'a> Builder<'a> {
     fn open_old(&self, path: &Path) -> Result<Option<Arc<dyn File>>> {
         let Some(old) = self.old else { return Ok(None) };
         if self.single.is_none() {
-            // One that can't be read is of no use.
+            // A file that can't be read is not reused.
             return Ok(self.fs.open(&old.join(path), Access::Read).ok());
         }
         match self.fs.open(old, Access::Read) {
@@ -279,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_is_what_no_image_replaces(
+        fn blocks_without_an_image_are_kept(
             replaced in prop::collection::btree_set(0u64..40, 0..30), start in 0u64..20, len in 0u64..6000,
         ) {
             let mut blocks = BlockSet::default();

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use pitr_archive::FileChange;
+use pitr_snapshot::EXTENT_BYTES;
 use pitr_vfs::{Access, File, FileSystem};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(crate) struct Sink<'a> {
     /// `None` if it is opened for each write.
     file: Option<Arc<dyn File>>,
     len: u64,
+    /// True if writes go through the system's cache.
     is_cached: bool,
     holes: Option<Vec<(u64, u64)>>,
     mark: &'static [u8],
@@ -31,7 +33,7 @@ pub(crate) struct Sink<'a> {
     written: AtomicU64,
 }
 
-/// What a sink is told of its file.
+/// The properties of a sink's file.
 pub(crate) struct SinkFile<'a> {
     /// Its length, bytes.
     pub(crate) len: u64,
@@ -58,8 +60,9 @@ impl<'a> Sink<'a> {
         let head = mark.map(|_| Mutex::new(vec![0; len.min(HEAD_BYTES) as usize]));
         let mark = mark.unwrap_or_default();
         file.set_len(len.max(mark.len() as u64)).map_err(Error::io("lengthen", &path))?;
-        // The system reads a page before it writes a part of it, so such writes gain nothing from going past its cache.
-        let is_cached = change.and_then(|change| change.block_bytes).is_some_and(|bytes| bytes < PAGE_BYTES);
+        // The system reads a page before it writes a part of it. Small files are many, and synced together.
+        let has_parts = change.and_then(|change| change.block_bytes).is_some_and(|bytes| bytes < PAGE_BYTES);
+        let is_cached = has_parts || len <= EXTENT_BYTES;
         let (file, written) = (Some(file), AtomicU64::new(0));
         Ok(Sink { fs, path, file, len, is_cached, holes, mark, head, written })
     }

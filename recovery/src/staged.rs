@@ -109,7 +109,7 @@ impl<'a> StagedOutput<'a> {
         Ok(file)
     }
 
-    /// Begins a result that is a folder, which nobody else may enter.
+    /// Begins a result that is a folder, which only its owner may enter.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -1,4 +1,4 @@
-//! A folder of small files: a snapshot, and one more of which nothing changed.
+//! Snapshots of a folder of small files.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pitr_directory::{BackupOptions, backup};

@@ -18,12 +18,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// A change within so long before a snapshot may have been followed by another one that bears the same time.
+/// Seconds before a snapshot within which a change may be followed by another with the same time.
 const RACY: i64 = 3;
-/// Most entries of a folder: the root of a snapshot is one object, and a small file takes 51 bytes in it.
+/// Maximum number of entries of a folder: the root of a snapshot is one object, and a small file takes
+/// 51 bytes in it.
 const ENTRIES_MAX: usize = 300_000;
 
-/// Takes a snapshot of a folder: of what changed since the newest one of the source, if there is one.
+/// Takes a snapshot of a folder: of the changes since the newest one of the source, if there is one.
 ///
 /// # Errors
 /// [`Error::NotAFolder`], [`Error::OtherEngine`], [`Error::Io`] about what can't be read; those of the repository.
@@ -36,7 +37,7 @@ pub fn backup(
 ) -> Result<Taken> {
     let root = folder.canonicalize().map_err(Error::io("open", folder))?;
     let archive = Archive::new(objects.clone(), name.clone());
-    // Its lease comes before the listing of parents.
+    // The store's lease begins before parents are listed.
     let store = ChunkStore::open(objects.clone())?;
     let mut roots = list(objects, name)?;
     roots.sort_by_key(|root| root.consistent_at);
@@ -47,7 +48,7 @@ pub fn backup(
         return Err(Error::OtherEngine { name: name.to_string(), engine: engine.to_owned() });
     }
     let ranges = options.changed_ranges.as_ref().filter(|_| !options.full);
-    // Whatever changed since one of these: also what changed since the newest.
+    // Changes since any snapshot of the source include those since its newest.
     let ranges_since = match ranges {
         Some(ranges) => {
             let may_be = roots.iter().filter(|root| root.id == ranges.snapshot().front());
@@ -56,9 +57,9 @@ pub fn backup(
         None => None,
     };
     let parent = match last.as_ref().map(|last| last.as_parent(&store)).transpose() {
-        // A parent that can't be read costs space, not the snapshot.
+        // An unreadable parent costs space, not the snapshot.
         Err(error @ pitr_snapshot::Error::Parent { .. }) => {
-            tell_damaged(&error);
+            warn_damaged(&error);
             None
         }
         other => other?,
@@ -68,7 +69,7 @@ pub fn backup(
         let was = OsStr::from_bytes(&before.root).into();
         return Err(Error::OtherFolder { name: name.to_string(), was, path: root });
     }
-    // Who takes over a source has made sure that it is one of his.
+    // Only after the checks above: a claim takes the source over.
     let writer = Writer::claim(&archive, clock.now())?;
     let now = clock.now();
     let files = if options.full { &HashMap::new() } else { &before.files };
@@ -76,10 +77,11 @@ pub fn backup(
     if scanned.entries.len() > ENTRIES_MAX {
         return Err(Error::TooMany);
     }
-    // What no reader would take is not written.
+    // Never writes a tree that a reader would refuse.
     tree::check(&scanned.entries).map_err(|source| Error::Scanned { path: root.clone(), source })?;
     let last = last.as_ref().map(|last| &last.meta);
-    // Nobody else's, also if he takes one at the same time and neither knows of the other's snapshot: nobody else has the epoch.
+    // Unique, also beside another backup at the same time that sees the same parent: no other writer
+    // has this epoch.
     let number = last.map_or(1, |last| last.consistent_at.get() + 1).max(writer.epoch().get());
     let meta = SnapshotMeta {
         source: name.clone(),
@@ -99,14 +101,14 @@ pub fn backup(
     if parent.is_some() {
         known.unchanged = before.unchanged(&scanned.entries);
         if let Some(ranges) = ranges_since {
-            known.tell(ranges, &scanned.entries, &before.files);
+            known.trust(ranges, &scanned.entries, &before.files);
         }
     }
-    drop(before); // of a large folder it is large
+    drop(before); // it may be large
     let mut used = match (ranges, ranges_since.and(parent.as_ref())) {
         (None, _) => RangesUse::NotGiven,
         (_, None) => RangesUse::Elsewhere,
-        _ => RangesUse::Used { files: known.told.len(), unmatched: known.unmatched },
+        _ => RangesUse::Used { files: known.listed.len(), unmatched: known.unmatched },
     };
     let mut source = FolderSource::new(&root, scanned.entries, parent.as_ref(), known);
     if source.tree_len() > TREE_BYTES_MAX {
@@ -114,7 +116,7 @@ pub fn backup(
     }
     let written = match write_full(&store, &source, meta.clone(), parent.as_ref()) {
         Err(error @ pitr_snapshot::Error::Parent { .. }) => {
-            tell_damaged(&error);
+            warn_damaged(&error);
             source = FolderSource::new(&root, source.into_entries(), None, Known::default());
             used = ranges.map_or(RangesUse::NotGiven, |_| RangesUse::Elsewhere);
             write_full(&store, &source, meta, None)?
@@ -141,17 +143,15 @@ pub fn backup(
     Ok(Taken { snapshot, skipped, vanished, changed, cut, ranges: used })
 }
 
-/// FAILURES 25: the snapshot is a full one, and somebody should look at the repository.
-fn tell_damaged(error: &dyn std::fmt::Display) {
-    tracing::warn!(
-        "no increment is built on the snapshot before, all is read: {error}; `pitr verify` tells more"
-    );
+/// Reports that the snapshot is a full one because the repository is damaged (FAILURES 25).
+fn warn_damaged(error: &dyn std::fmt::Display) {
+    tracing::warn!("the previous snapshot can't be used, so all files are read: {error}; run `pitr verify`");
 }
 
-/// What the parent knew.
+/// The state of the folder in the parent.
 #[derive(Default)]
 struct Before {
-    /// Its tree could be read.
+    /// True if its tree could be read.
     is_whole: bool,
     root: Vec<u8>,
     created: Timestamp,
@@ -161,11 +161,11 @@ struct Before {
 impl Before {
     fn load(store: &ChunkStore, parent: Option<&Manifest>) -> Self {
         let Some(parent) = parent else { return Before::default() };
-        // Without a tree the snapshot is a full one.
+        // Without its tree, the snapshot is a full one.
         let tree = match Tree::read(&SnapshotReader::open(store.clone(), parent.clone())) {
             Ok(tree) => tree,
             Err(error) => {
-                tell_damaged(&error);
+                warn_damaged(&error);
                 return Before::default();
             }
         };
@@ -179,7 +179,7 @@ impl Before {
         before
     }
 
-    /// The files that are as they were.
+    /// The unchanged files.
     fn unchanged(&self, entries: &[Entry]) -> HashSet<FileId> {
         let same = |entry: &&Entry| {
             let (Some(now), Some(before)) = (entry.content(), self.files.get(&entry.path)) else {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_unchanged_if_everything_is_as_it_was_and_settled_then() {
+    fn a_file_is_unchanged_if_inode_length_and_settled_times_match() {
         let before = |then: Entry| Before {
             is_whole: true,
             created: Timestamp::from_micros(1000 * 1_000_000),
@@ -226,7 +226,7 @@ mod tests {
         {
             assert!(!is_same(then(), other));
         }
-        // So short a time before the snapshot another change may bear the same time.
+        // Shortly before the snapshot, another change may have the same time.
         assert!(!is_same(entry(997, 7, 10, 3), entry(997, 7, 10, 3)));
         let mut cut = then();
         if let What::File(content) = &mut cut.what {

@@ -1,4 +1,4 @@
-//! What can go wrong with folders.
+//! Errors of folders.
 
 use pitr_format::DecodeError;
 use std::io;
@@ -27,37 +27,37 @@ pub enum Error {
     /// A file or folder.
     #[error("{op} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         op: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
     },
-    /// The source is no folder.
+    /// The source is not a folder.
     #[error("{}: is not a folder", path.display())]
     NotAFolder {
         /// The path.
         path: PathBuf,
     },
-    /// The repository's source of this name is something else.
+    /// The repository's source of this name belongs to another engine.
     #[error(
         "the source {name} holds snapshots of another kind ({engine}); give this one another name with --source"
     )]
     OtherEngine {
         /// The source.
         name: String,
-        /// What took its snapshots.
+        /// The engine of its snapshots.
         engine: String,
     },
-    /// The source's snapshots are of a folder that stood elsewhere.
+    /// The source's snapshots are of a folder at another path.
     #[error("{}: the source {name} holds snapshots of {}; if it is the same folder, moved, say so with --source {name}, or give it another name", path.display(), was.display())]
     OtherFolder {
         /// The source.
         name: String,
-        /// Where its folder stood.
+        /// Path of that folder.
         was: PathBuf,
-        /// The folder given.
+        /// The given folder.
         path: PathBuf,
     },
     /// More files than a snapshot can hold.
@@ -65,12 +65,12 @@ pub enum Error {
         "the folder holds more than 300,000 files and folders, or their names and holes take more than 256 MiB; take its parts as sources of their own"
     )]
     TooMany,
-    /// What was found in a folder does not go together.
+    /// The listing of a folder is inconsistent.
     #[error("{}: what was listed makes no tree ({source}); if it was being changed try again when it is quiet", path.display())]
     Scanned {
         /// The folder.
         path: PathBuf,
-        /// What is wrong.
+        /// Its fault.
         source: DecodeError,
     },
     /// The tree of a snapshot doesn't parse.
@@ -78,7 +78,7 @@ pub enum Error {
     Tree {
         /// The snapshot.
         snapshot: String,
-        /// What is wrong.
+        /// Its fault.
         source: DecodeError,
     },
     /// A state of a folder without the snapshot that holds it.

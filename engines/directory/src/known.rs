@@ -16,7 +16,7 @@ pub(crate) struct Known {
     /// These have not changed.
     pub(crate) unchanged: HashSet<FileId>,
     /// Of these the set holds every change.
-    pub(crate) told: HashSet<FileId>,
+    pub(crate) listed: HashSet<FileId>,
     pub(crate) changes: ChangeSet,
     /// Named paths that were not found, or that belong to other files than the parent's.
     pub(crate) unmatched: usize,
@@ -24,7 +24,7 @@ pub(crate) struct Known {
 
 impl Known {
     /// Trusts a writer's ranges for each file that is still the one that the parent had.
-    pub(crate) fn tell(
+    pub(crate) fn trust(
         &mut self,
         ranges: &ChangedRanges,
         entries: &[Entry],
@@ -42,7 +42,7 @@ impl Known {
                 continue;
             };
             self.unchanged.remove(&now.file);
-            self.told.insert(now.file);
+            self.listed.insert(now.file);
             let (mut ranges, block_bytes, mut done) =
                 (ranges.to_vec(), u64::from(BlockSize::DEFAULT.bytes()), 0);
             ranges.sort_unstable_by_key(|range| range.start);
@@ -57,7 +57,7 @@ impl Known {
 
     /// What may differ from the parent in a file, if that is known.
     pub(crate) fn changes(&self, file: FileId) -> Option<&ChangeSet> {
-        (self.told.contains(&file) || self.unchanged.contains(&file)).then_some(&self.changes)
+        (self.listed.contains(&file) || self.unchanged.contains(&file)).then_some(&self.changes)
     }
 }
 
@@ -85,23 +85,23 @@ mod tests {
             let what = What::File(content);
             Entry { path: b"f".to_vec(), what, mode: 0o644, uid: 0, gid: 0, modified: time }
         };
-        let told = |inode, state| {
+        let known = |inode, state| {
             let before = [(b"f".to_vec(), entry(7, state))].into();
             let mut known = Known { unchanged: [FileId::new(1)].into(), ..Known::default() };
             let mut ranges = ChangedRanges::since(ID.parse().unwrap());
             ranges.add(Path::new("f"), 4095..u64::MAX);
-            known.tell(&ranges, &[entry(inode, ReadState::Whole)], &before);
+            known.trust(&ranges, &[entry(inode, ReadState::Whole)], &before);
             known
         };
-        let known = told(7, ReadState::Whole);
-        assert!(known.told.contains(&FileId::new(1)) && known.unchanged.is_empty() && known.unmatched == 0);
+        let found = known(7, ReadState::Whole);
+        assert!(known.listed.contains(&FileId::new(1)) && known.unchanged.is_empty() && known.unmatched == 0);
         let blocks = |known: &Known| {
             known.changes.blocks(FileId::new(1), BlockSize::DEFAULT, 1 << 20).collect::<Vec<_>>()
         };
         assert_eq!(blocks(&known), [0, 1, 2]);
         for (inode, state) in [(8, ReadState::Whole), (7, ReadState::Cut), (7, ReadState::Gone)] {
-            let known = told(inode, state);
-            assert!(known.told.is_empty() && known.unmatched == 1 && blocks(&known).is_empty());
+            let found = known(inode, state);
+            assert!(known.listed.is_empty() && known.unmatched == 1 && blocks(&known).is_empty());
         }
     }
 }

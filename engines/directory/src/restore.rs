@@ -1,5 +1,5 @@
-//! Folders as restored files: what [`pitr_recovery::Restorer`] is told of a snapshot's tree, and what is left to do when
-//! the bytes of the files are written.
+//! Folders as restored files: the layout of a snapshot's tree, and the links, owners, modes and times
+//! that follow when the bytes of the files are written.
 
 use crate::Error;
 use crate::entry::{Content, Entry, ReadState, Time, What, below};

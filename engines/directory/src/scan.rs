@@ -1,4 +1,4 @@
-//! Looking through a folder.
+//! Listing a folder and everything in it.
 
 use crate::entry::{Content, Entry, ReadState, TREE, Time, What, below};
 use crate::open::{is_gone, open_as, open_itself};
@@ -13,16 +13,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// What a folder holds.
+/// The content of a folder.
 #[derive(Debug)]
 pub(crate) struct Scanned {
-    /// The folder itself first, then what is in it; each folder before what it holds, by name.
+    /// The folder itself first, then its entries by name; each folder before its content.
     pub(crate) entries: Vec<Entry>,
-    /// What is no file, folder or link; and the repository.
+    /// Everything but files, folders and links; and the repository.
     pub(crate) skipped: Vec<PathBuf>,
 }
 
-/// Looks through a folder. A file that is among the `known` ones keeps its number; `leave_out` is not looked into.
+/// Lists a folder. A file that is among the `known` ones keeps its number; `leave_out` is skipped.
 pub(crate) fn scan(
     root: &Path,
     known: &HashMap<Vec<u8>, Entry>,
@@ -52,15 +52,15 @@ struct Scanner<'a> {
     known: &'a HashMap<Vec<u8>, Entry>,
     leave_out: Option<&'a Path>,
     next: u32,
-    /// First path of each file that has several.
+    /// First path of each file with several names, by device and inode.
     linked: HashMap<(u64, u64), Vec<u8>>,
-    /// File systems that were synced.
+    /// Devices of the file systems that were synced.
     synced: HashSet<u64>,
     scanned: Scanned,
 }
 
-/// What was written through a mapping gets its change time when it is written back, and not again before that: from here on
-/// each page that is written to tells it anew.
+/// Syncs the file system of a folder. A file that was written through a mapping gets its change time
+/// when the page is written back. After the sync, each page that is written to changes it again.
 fn sync_fs(folder: &Path) -> Result<()> {
     let opened = match open_itself(folder) {
         Err(e) if is_gone(&e) => return Ok(()),
@@ -71,7 +71,7 @@ fn sync_fs(folder: &Path) -> Result<()> {
 
 impl Scanner<'_> {
     fn folder(&mut self, top: &[u8]) -> Result<()> {
-        // Not by recursion: how deep folders are nested is not ours to say.
+        // No recursion: folders may be nested to any depth.
         let mut waiting = vec![top.to_vec()];
         while let Some(path) = waiting.pop() {
             let mut folders = Vec::new();
@@ -98,7 +98,7 @@ impl Scanner<'_> {
         match listed {
             Ok(mut names) => {
                 names.sort();
-                names.dedup(); // what is renamed while it is listed may come twice
+                names.dedup(); // a file that is renamed during the listing may come twice
                 Ok(names)
             }
             Err(e) if is_gone(&e) && !path.is_empty() => Ok(Vec::new()),
@@ -106,12 +106,12 @@ impl Scanner<'_> {
         }
     }
 
-    /// Notes what stands at a path. True if it is a folder to be looked into.
+    /// Adds the entry of a path. True if it is a folder to list.
     fn take(&mut self, path: &[u8]) -> Result<bool> {
         let at = below(self.root, path);
         let meta = match std::fs::symlink_metadata(&at) {
             Ok(meta) => meta,
-            Err(e) if is_gone(&e) => return Ok(false), // since the listing
+            Err(e) if is_gone(&e) => return Ok(false), // it vanished after the listing
             Err(e) => return Err(Error::io("look at", &at)(e)),
         };
         let kind = meta.file_type();
@@ -129,7 +129,7 @@ impl Scanner<'_> {
         } else if kind.is_symlink() {
             match std::fs::read_link(&at) {
                 Ok(target) => What::Symlink(target.into_os_string().into_vec()),
-                // Or it is no link any more.
+                // It may be another kind of file now.
                 Err(e) if is_gone(&e) || e.kind() == io::ErrorKind::InvalidInput => return Ok(false),
                 Err(e) => return Err(Error::io("read", &at)(e)),
             }
@@ -176,7 +176,7 @@ impl Scanner<'_> {
             Some(Err(e)) => return Err(Error::io("read", at)(e)),
         };
         if has_others {
-            self.linked.insert(which, path.to_vec()); // now that it is an entry
+            self.linked.insert(which, path.to_vec()); // it is an entry now
         }
         let changed = Time { seconds: meta.ctime(), nanos: meta.ctime_nsec() as u32 }; // below 10^9
         let (len, inode, state) = (meta.len(), meta.ino(), ReadState::Whole);
@@ -189,11 +189,11 @@ fn entry(path: Vec<u8>, what: What, meta: &Metadata) -> Entry {
     Entry { path, what, mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), modified }
 }
 
-/// The parts of a file without storage. A file system that knows of none has none.
+/// The holes of a file: its parts without storage.
 fn holes(file: &File, len: u64) -> io::Result<Vec<(u64, u64)>> {
     let seek = |to| match rustix::fs::seek(file, to) {
         Ok(at) => Ok(Some(at)),
-        Err(rustix::io::Errno::NXIO) => Ok(None), // nothing of the kind behind
+        Err(rustix::io::Errno::NXIO) => Ok(None), // none after this offset
         Err(e) => Err(io::Error::from(e)),
     };
     let (mut holes, mut at) = (Vec::new(), 0);

@@ -16,17 +16,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Blocks of a file, and those of one that has none.
+/// Bytes of a block, for files with and without blocks.
 const BLOCK_BYTES: u32 = BlockSize::DEFAULT.bytes();
 const NO_BLOCKS: u32 = 0;
-/// Files kept open.
+/// Maximum number of files kept open.
 const OPEN_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct FolderSource {
     root: PathBuf,
     entries: Mutex<Vec<Entry>>,
-    /// Place of each file among the entries.
+    /// Index of each file among the entries.
     places: HashMap<FileId, usize>,
     known: Known,
     without_blocks: HashSet<FileId>,
@@ -47,7 +47,7 @@ impl FolderSource {
             known,
             without_blocks: without_blocks.collect(),
             open: Mutex::default(),
-            // What becomes of files meanwhile changes no length.
+            // Read states that change later do not change its length.
             tree_len: tree::encode(root.as_os_str().as_bytes(), &entries).len() as u64,
             tree: OnceLock::new(),
             entries: Mutex::new(entries),
@@ -59,7 +59,7 @@ impl FolderSource {
         self.tree_len
     }
 
-    /// Files that were read and are not any more what they were when they were looked at.
+    /// Files that were read and have changed since they were listed.
     pub(crate) fn changed(&self) -> Vec<PathBuf> {
         let entries = self.entries();
         let read = entries.iter().filter_map(|entry| Some((entry, entry.content()?)));
@@ -71,7 +71,7 @@ impl FolderSource {
         changed.map(|(entry, _)| below(&self.root, &entry.path)).collect()
     }
 
-    /// The entries, with what became of the files.
+    /// The entries, with the read states of the files.
     pub(crate) fn into_entries(self) -> Vec<Entry> {
         self.entries.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,7 +80,7 @@ impl FolderSource {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file, opened as what it was when it was looked at, and nothing that took its place.
+    /// The file that was listed, opened; never one that replaced it.
     fn open(&self, file: FileId, inode: u64, path: &Path) -> io::Result<Arc<OsFile>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, found)) = open.iter().find(|(number, _)| *number == file) {
@@ -94,7 +94,7 @@ impl FolderSource {
         Ok(found)
     }
 
-    /// The file by one of its other names: that one of them vanished makes it no less there.
+    /// The file by another of its names, for when one of them vanished.
     fn open_by_another_name(&self, file: FileId, place: usize, inode: u64) -> Option<Arc<OsFile>> {
         let entries = self.entries();
         let first = entries[place].path.clone();
@@ -107,7 +107,7 @@ impl FolderSource {
 
     fn note(&self, place: usize, state: ReadState) {
         if let What::File(content) = &mut self.entries()[place].what {
-            // What was gone once is not there, whatever was read of it later.
+            // A file that was gone once stays out of the snapshot, even if it is found again.
             if content.state != ReadState::Gone {
                 content.state = state;
             }
@@ -115,12 +115,12 @@ impl FolderSource {
     }
 }
 
-/// Whether a file is taken for one of blocks. What consists of blocks, a database or an image of a disk, is as long as some of
-/// them, or has holes; a text is so by chance only. A file stays what it was in the parent, since as the other it would be
-/// stored anew.
+/// True if a file is treated as one of blocks. The length of a database or a disk image is a multiple
+/// of its block size, or it has holes; other files have such a length only by chance. A file keeps the
+/// choice of the parent, since the other one would store all of it again.
 fn has_blocks(content: &Content, parent: Option<&Manifest>) -> bool {
     if content.len <= EXTENT_BYTES || !content.holes.is_empty() {
-        return true; // one extent, or one that is mostly not there
+        return true; // one extent, or a file with holes
     }
     let before = parent.and_then(|parent| parent.file(content.file)).map(|entry| &entry.shape);
     match before.filter(|shape| shape.len > EXTENT_BYTES) {
@@ -149,17 +149,17 @@ impl BlockSource for FolderSource {
 
     fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
         if file == TREE {
-            // All files before it have been read.
+            // All other files have been read by now.
             let tree =
                 self.tree.get_or_init(|| tree::encode(self.root.as_os_str().as_bytes(), &self.entries()));
             buf.copy_from_slice(&tree[offset as usize..][..buf.len()]);
             return Ok(());
         }
-        let place = *self.places.get(&file).ok_or("a file that was not scanned")?;
+        let place = *self.places.get(&file).ok_or("a file that was not listed")?;
         let (path, inode, in_hole) = {
             let entries = self.entries();
             let end = offset + buf.len() as u64;
-            let content = entries[place].content().ok_or("a file that was not scanned")?;
+            let content = entries[place].content().ok_or("a file that was not listed")?;
             let in_hole = content.holes.iter().any(|(from, to)| *from <= offset && end <= *to);
             (below(&self.root, &entries[place].path), content.inode, in_hole)
         };
@@ -212,7 +212,7 @@ mod tests {
             self.dir.path().join(name)
         }
 
-        /// What is read of the file, and what became of it, when `harm` comes between looking and reading.
+        /// The bytes that are read of the file, and its read state, if `harm` happens after the listing.
         fn read(&self, harm: impl FnOnce(&Path)) -> (Vec<u8>, ReadState, Vec<PathBuf>) {
             let scanned = scan(self.dir.path(), &HashMap::new(), None).unwrap();
             let source = FolderSource::new(self.dir.path(), scanned.entries, None, Known::default());
@@ -227,19 +227,19 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_a_file_is_noticed() {
+    fn changes_to_a_file_while_it_is_read_are_noticed() {
         let zeros = vec![0; 10_000];
         let (bytes, state, changed) = Lab::new().read(|_| {});
         assert!(bytes == [7; 10_000] && state == ReadState::Whole && changed.is_empty());
         let (bytes, state, _) = Lab::new().read(|path| fs::remove_file(path).unwrap());
         assert!(bytes == zeros && state == ReadState::Gone);
-        // Replaced, as editors save.
+        // Replaced by another file, as editors save.
         let (bytes, state, _) = Lab::new().read(|path| {
             fs::write(path.with_extension("new"), [8; 20_000]).unwrap();
             fs::rename(path.with_extension("new"), path).unwrap();
         });
         assert!(bytes == zeros && state == ReadState::Gone);
-        // A link to somewhere else in its place.
+        // Replaced by a link.
         let (bytes, state, _) = Lab::new().read(|path| {
             fs::remove_file(path).unwrap();
             std::os::unix::fs::symlink("/etc/hostname", path).unwrap();
@@ -249,7 +249,7 @@ mod tests {
             fs::File::options().write(true).open(path).unwrap().set_len(100).unwrap();
         });
         assert!(bytes[..100] == [7; 100] && bytes[100..] == zeros[100..] && state == ReadState::Cut);
-        // A folder above it is a file now.
+        // Its folder is replaced by a file.
         let lab = Lab::new();
         fs::create_dir(lab.at("a")).unwrap();
         fs::rename(lab.at("file"), lab.at("a/file")).unwrap();
@@ -258,13 +258,13 @@ mod tests {
             fs::write(lab.at("a"), b"file").unwrap();
         });
         assert!(bytes == zeros && state == ReadState::Gone);
-        // A socket.
+        // Replaced by a socket.
         let (bytes, state, _) = Lab::new().read(|path| {
             fs::remove_file(path).unwrap();
             std::os::unix::net::UnixListener::bind(path).unwrap();
         });
         assert!(bytes == zeros && state == ReadState::Gone);
-        // One of its names: by the other it is there.
+        // One of its two names is removed.
         let lab = Lab::new();
         fs::hard_link(lab.at("file"), lab.at("other name")).unwrap();
         let (bytes, state, _) = lab.read(|path| fs::remove_file(path).unwrap());

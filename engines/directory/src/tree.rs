@@ -1,6 +1,7 @@
 //! The tree: all entries of a folder as the bytes of one file of its snapshot.
 //!
-//! `'D' u8, version u8 (1)`, the folder's own path as a blob, `entries varint`, then for each, folders before what they hold:
+//! `'D' u8, version u8 (1)`, the folder's own path as a blob, `entries varint`, then for each entry,
+//! folders before their content:
 //!
 //! ```text
 //! kind u8        0 folder, 1 file, 2 symbolic link, 3 hard link
@@ -9,7 +10,7 @@
 //! file:   state u8, number u32, length u64, inode u64, changed as modified, holes varint, each: gap varint, length varint
 //! link:   target blob
 //! ```
-//! A state has its place whatever it is, so that it can be told when the rest stands.
+//! A read state has the same size in all cases: it may change after the length of the tree is fixed.
 
 use crate::entry::{Content, Entry, ReadState, TREE, Time, What};
 use crate::{Error, Result};
@@ -28,10 +29,10 @@ pub(crate) const TREE_BYTES_MAX: u64 = 256 << 20;
 /// Fewest bytes of an entry.
 const ENTRY_BYTES_MIN: usize = 26;
 
-/// A folder and all that is in it.
+/// A folder and everything in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Tree {
-    /// Where it stood, from the root of the file system.
+    /// Its absolute path.
     pub(crate) root: Vec<u8>,
     pub(crate) entries: Vec<Entry>,
 }
@@ -119,7 +120,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Tree, DecodeError> {
     Ok(Tree { root, entries })
 }
 
-/// Makes sure that what these entries say can be done below a folder without leaving it: see [`Checked`].
+/// Checks that these entries can be created below a folder without leaving it: see [`Checked`].
 pub(crate) fn check(entries: &[Entry]) -> Result<(), DecodeError> {
     let mut checked = Checked::default();
     entries.iter().try_for_each(|entry| checked.take(entry))
@@ -176,9 +177,9 @@ fn read_time(reader: &mut Reader<'_>) -> Result<Time, DecodeError> {
     Ok(Time { seconds, nanos })
 }
 
-/// What was seen of a tree so far. FAILURES 31: every entry stands in a folder that the tree itself makes before it, so that
-/// no path goes through a symbolic link or out of the folder; no path and no file comes twice; a hard link leads to a file
-/// that is there.
+/// The entries of a tree so far. FAILURES 31: every entry is in a folder that the tree itself creates
+/// before it, so no path goes through a symbolic link or out of the folder. No path and no file comes
+/// twice. A hard link leads to an earlier file.
 #[derive(Default)]
 struct Checked<'a> {
     folders: HashSet<&'a [u8]>,

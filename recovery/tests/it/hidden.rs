@@ -1,4 +1,5 @@
-//! Damaged snapshots, missing timelines, and what a restore counts: nothing of it may read as "there is no such state".
+//! Damaged snapshots and missing timelines must not read as "there is no such state"; the counts of a
+//! restore.
 
 use crate::lab::{history, meta, options, restore_on, take};
 use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline};
@@ -78,7 +79,7 @@ fn prepared(dir: &Path) -> (World, Vec<Lsn>, Manifest) {
 }
 
 #[test]
-fn what_only_a_damaged_base_leads_to_is_damage_and_not_unknown() {
+fn a_state_that_only_a_damaged_base_leads_to_is_damaged_and_not_unknown() {
     // FAILURES 55
     let dir = tempfile::tempdir().unwrap();
     let (world, lsns, base) = prepared(dir.path());
@@ -92,15 +93,15 @@ fn what_only_a_damaged_base_leads_to_is_damage_and_not_unknown() {
     for target in [at(Moment::Latest), tx(3), tx(4), fourth, twelfth, named] {
         assert!(damaged(&spoiled, target), "{target}: {:?}", spoiled.resolve(&target));
     }
-    let told = spoiled.resolve(&tx(3)).unwrap_err().to_string();
-    assert!(told.contains("is damaged") && told.contains("transaction 2"), "{told}");
-    // What the damage does not hide is answered as ever.
+    let text = spoiled.resolve(&tx(3)).unwrap_err().to_string();
+    assert!(text.contains("is damaged") && text.contains("transaction 2"), "{text}");
+    // Other targets are answered as before.
     for target in [tx(1), tx(2), at(Moment::Lsn(lsns[2])), at(Moment::Time(time(1)))] {
         assert!(spoiled.resolve(&target).is_ok(), "{target}: {:?}", spoiled.resolve(&target));
     }
     assert_eq!(why(&spoiled, tx(5)), Why::NoSuchTransaction);
     assert_eq!(why(&spoiled, at(Moment::Snapshot(SnapshotId([1; 16])))), Why::NoSuchSnapshot);
-    // What is missing, not damaged, is told by its reason: the commits are there.
+    // A missing base is reported as missing: the commits are archived.
     std::fs::remove_file(root).unwrap();
     let bare = history(&world.archive);
     for target in [at(Moment::Latest), tx(3), fourth] {
@@ -109,7 +110,7 @@ fn what_only_a_damaged_base_leads_to_is_damage_and_not_unknown() {
 }
 
 #[test]
-fn without_a_log_a_damaged_snapshot_is_not_passed_over() {
+fn without_a_log_a_damaged_snapshot_is_not_ignored() {
     // FAILURES 55: the newest snapshot of a folder.
     let dir = tempfile::tempdir().unwrap();
     let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
@@ -136,7 +137,7 @@ fn without_a_log_a_damaged_snapshot_is_not_passed_over() {
 }
 
 #[test]
-fn a_missing_timeline_is_lost_and_one_that_never_was_is_unknown() {
+fn a_missing_timeline_is_lost_and_one_that_never_existed_is_unknown() {
     // FAILURES 55
     let dir = tempfile::tempdir().unwrap();
     let (world, ..) = prepared(dir.path());
@@ -153,14 +154,14 @@ fn a_missing_timeline_is_lost_and_one_that_never_was_is_unknown() {
     let object = world.archive.folder().path(&SourceObject::Timeline(TimelineId::FIRST));
     std::fs::remove_file(path(dir.path(), &object)).unwrap();
     assert!(lost(load(None)) && lost(load(Some(1))) && unknown(load(Some(2))));
-    // Its number is not given to another history, of which its log would then be a part.
+    // Its number is not used again: its log would then belong to another history.
     let next = world.archive.claim_timeline(&first_timeline(1)).unwrap();
     assert_eq!(next, TimelineId::new(2));
 }
 
 #[test]
 fn the_first_state_is_transaction_0_and_a_base_after_a_gap_is_no_transaction() {
-    // FAILURES 60: what is listed can be restored.
+    // FAILURES 60: listed states can be restored.
     let dir = tempfile::tempdir().unwrap();
     let (world, ..) = prepared(dir.path());
     let history = history(&world.archive);
@@ -169,10 +170,10 @@ fn the_first_state_is_transaction_0_and_a_base_after_a_gap_is_no_transaction() {
     assert_eq!((first.lsn, first.reached), (spans[0].from.lsn, spans[0].from));
     assert_eq!(why(&history, Target::just_before(Moment::Tx(TxId::NONE))), Why::BeforeFirst);
     assert!(spans[0].from.to_string().contains("before the first transaction"), "{}", spans[0].from);
-    // The base after the gap bears number 2, which names another state. It is offered as what it is.
+    // The base after the gap has number 2, which names another state. It is listed as a snapshot.
     assert!(!spans[1].from.named && spans[1].from.tx == TxId::new(2));
-    let told = spans[1].from.to_string();
-    assert!(told.starts_with("the snapshot") && told.contains(&spans[1].from.lsn.to_string()), "{told}");
+    let text = spans[1].from.to_string();
+    assert!(text.starts_with("the snapshot") && text.contains(&spans[1].from.lsn.to_string()), "{text}");
     assert!(history.resolve(&at(Moment::Lsn(spans[1].from.lsn))).is_ok());
     for span in &spans {
         assert!(span.to.named && history.resolve(&tx(span.to.tx.get())).unwrap().reached == span.to);
@@ -180,7 +181,7 @@ fn the_first_state_is_transaction_0_and_a_base_after_a_gap_is_no_transaction() {
 }
 
 #[test]
-fn a_restore_counts_the_log_that_is_there_and_not_positions() {
+fn a_restore_counts_bytes_of_log_and_not_positions() {
     // FAILURES 60: a timeline begins a segment after the position that it forked from.
     let dir = tempfile::tempdir().unwrap();
     let mut world = world(dir.path());

@@ -1,4 +1,5 @@
-//! Every commit of random transactions, by every kind of target, from every kind of snapshot, against the model.
+//! Every commit of random transactions, by every kind of target, from every kind of snapshot, against
+//! the model.
 
 use crate::lab::{bytes, history, meta, restored, take};
 use crate::world::{Dice, State, World, options};
@@ -60,7 +61,7 @@ fn expect(world: &World, no: Option<usize>) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 
-    // FAILURES 15, 16, 45 and law 5: exactly the target, whatever stood open, was aborted or was cut off.
+    // FAILURES 15, 16, 45 and law 5: exactly the target, whatever was open, aborted or cut off.
     #[test]
     fn every_commit_is_restored_exactly(seed: u64, steps in 40usize..140, object in 600u32..20_000, frame in 300u32..6000) {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What may stand at the output, and what a crash leaves there.
+//! Existing outputs, and what a crash leaves there.
 
 use crate::lab::{OneFile, bytes, history, meta, options, restore_on, take};
 use crate::world::{World, options as ship_options};
@@ -31,7 +31,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_stands_at_the_output_is_refused_and_never_touched() {
+fn an_existing_output_is_refused_and_never_touched() {
     // FAILURES 43
     let dir = tempfile::tempdir().unwrap();
     let (history, plan, expected) = prepared(dir.path());
@@ -47,7 +47,7 @@ fn what_stands_at_the_output_is_refused_and_never_touched() {
     }
     restore_on(&OsFs, &history, &plan, &options(&output, 1)).unwrap();
     assert!(std::fs::read(&output).unwrap() == expected);
-    assert_eq!(names(&out), ["out.db"], "nothing is left lying about");
+    assert_eq!(names(&out), ["out.db"], "nothing is left beside it");
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn space_faults(counted: &SimFs) -> Vec<Fault> {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_before_anything_is_written() {
+fn a_result_that_does_not_fit_is_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let (history, plan, expected) = prepared(dir.path());
     let (fs, output) = machine();
@@ -249,7 +249,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     fs.set_free_bytes(len);
     assert_eq!(room(&fs).unwrap(), Room { needed: len, free: Some(len) });
     restore_on(&fs, &history, &plan, &options(&output, 1)).unwrap();
-    // What stands at the output is moved aside and keeps its room.
+    // The existing output is moved aside and keeps its room.
     fs.set_free_bytes(len - 1);
     let delta = RestoreOptions { delta: true, ..options(&output, 1) };
     assert!(matches!(restore_on(&fs, &history, &plan, &delta), Err(Error::NoRoom { .. })));
@@ -272,7 +272,7 @@ fn a_missing_folder_is_named_and_nothing_is_made() {
 }
 
 #[test]
-fn a_restored_file_is_its_sources_or_that_of_what_stood_there() {
+fn a_restored_file_has_the_rights_of_its_source_or_of_the_existing_output() {
     // FAILURES 58
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), 11, 1, ship_options(3000, 900));

@@ -1,4 +1,5 @@
-//! An engine from outside that removes log before it archives it, and one that logs what a restore can't apply.
+//! An external engine that removes log before it archives it, and one that logs records which a
+//! restore can't apply.
 
 use crate::lab::{history, meta, options, restore_on};
 use crate::world::{TestClock, first_timeline};
@@ -44,7 +45,7 @@ fn shipper(writer: &Writer, wal: &Wal, log_id: [u8; 16], object_bytes: u32) -> S
     Shipper::new(writer.clone(), &catalog, wal, TimelineId::FIRST, log_id, options).unwrap()
 }
 
-/// Ships what there is, with a gap if the log was cut down before. Returns whether there is one.
+/// Ships the log, with a gap if log was removed before it was shipped. True if there is a gap.
 fn ship(shipper: &mut Shipper, wal: &Wal) -> bool {
     match shipper.ship(wal) {
         Ok(_) => false,
@@ -106,7 +107,7 @@ fn archiving_begins_at_any_of_a_thousand_positions() {
 
 #[test]
 fn archiving_goes_on_within_a_record_that_is_longer_than_a_segment() {
-    // FAILURES 53: objects that hold nothing but the middle of a lost record, and a writer that starts anew behind each.
+    // FAILURES 53: objects with only the middle of a lost record, and a new writer after each.
     const LONG: usize = 64 << 10;
     let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
     let mut engine = PageEngine::create(fs, Path::new("/log"), 3, LONG, 1);
@@ -151,7 +152,7 @@ fn a_loss_that_is_accepted_where_nothing_is_lost_leaves_no_gap() {
     }
     let history = history(&archive);
     assert!(history.coverage().gaps.is_empty(), "{:?}", history.coverage());
-    // From the empty base the file ends behind the last page that was ever written.
+    // From the empty base the file ends after the last page that was ever written.
     let restored = restore(&archive, &Target::at(Moment::Latest));
     let (written, rest) = engine.pages().split_at(restored.len());
     assert!(restored == written && rest.iter().all(|byte| *byte == 0));

@@ -1,4 +1,4 @@
-//! Targets that can't be had, and what is offered instead.
+//! Unreachable targets, and the nearest restorable states.
 
 use crate::lab::{bytes, history, meta, restored, take};
 use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline, options};
@@ -108,7 +108,7 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
     ));
     assert_eq!(reached(&history, Target::at(Moment::Lsn(lsns[1]))), 2);
 
-    // A snapshot behind the hole makes what follows restorable again.
+    // A snapshot after the hole makes later states restorable.
     let meta = meta(&world.archive, lsns[3], lsns[3], time(8_000_000), TxId::new(4));
     let taken = take(&world.archive, vec![7; 4096], meta).snapshot.id;
     let history = crate::lab::history(&world.archive);
@@ -116,7 +116,7 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
     let other = Target::at(Moment::Snapshot(SnapshotId([9; 16])));
     assert_eq!(refused(&history, other), (Why::NoSuchSnapshot, None, None));
 
-    // The newest state at or before, and why it is not the target's own.
+    // The newest state at or before the target, and why it is not the target itself.
     let or_before = |moment| {
         let (stop, instead) = history.resolve_or_before(&Target::at(moment)).unwrap();
         assert!(history.plan(&stop).is_ok() && stop.lsn == stop.reached.lsn || instead.is_none());
@@ -142,7 +142,7 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
 }
 
 #[test]
-fn what_was_not_seen_is_refused_by_its_reason() {
+fn a_time_in_a_gap_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = world(dir.path());
     commit_at(&mut world, 1, 2_000_000);
@@ -150,7 +150,7 @@ fn what_was_not_seen_is_refused_by_its_reason() {
     world.clock.0.store(8_000_000, Ordering::Relaxed);
     let (since, until) = (time(2_500_000), time(8_000_000));
     mark(&world.wal, &Record::Gap { reason: GapReason::LogRestarted, since, until });
-    // The snapshot knows of no commit behind the first, yet it holds what nobody saw.
+    // The snapshot names no commit after the first, yet it holds commits that were not captured.
     take(&world.archive, vec![9; 512], meta(&world.archive, on, on, time(2_000_000), TxId::new(1)));
     let last = commit_at(&mut world, 2, 9_000_000);
     let history = history(&world.archive);
@@ -160,7 +160,7 @@ fn what_was_not_seen_is_refused_by_its_reason() {
 }
 
 #[test]
-fn a_base_behind_a_gap_is_not_the_state_of_the_transaction_before_it() {
+fn a_base_after_a_gap_is_not_the_state_of_the_transaction_before_it() {
     // FAILURES 1, 15 and law 5.
     let dir = tempfile::tempdir().unwrap();
     let mut world = world(dir.path());
@@ -168,7 +168,7 @@ fn a_base_behind_a_gap_is_not_the_state_of_the_transaction_before_it() {
     let lost = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
     let path = dir.path().join("repo").join(world.archive.folder().path(&SourceObject::Log(lost)));
     std::fs::remove_file(path).unwrap();
-    // Transaction 2 is archived, but nothing leads to it. What comes next was not seen.
+    // Transaction 2 is archived, but nothing leads to it. Later commits were not captured.
     let on = world.wal.skip().unwrap();
     world.clock.0.store(8_000_000, Ordering::Relaxed);
     let (since, until) = (time(4_500_000), time(8_000_000));
@@ -214,7 +214,7 @@ fn a_clock_that_was_set_back_makes_times_ambiguous() {
 }
 
 #[test]
-fn a_fork_keeps_both_histories_and_refuses_what_both_lived_through() {
+fn a_fork_keeps_both_histories_and_refuses_times_that_both_have() {
     // FAILURES 8, 14, 15: a clock set back by more than minutes forks a timeline.
     let dir = tempfile::tempdir().unwrap();
     let mut world = world(dir.path());
@@ -254,7 +254,7 @@ fn a_fork_keeps_both_histories_and_refuses_what_both_lived_through() {
 }
 
 #[test]
-fn an_older_snapshot_takes_over_when_the_newest_lacks_its_log() {
+fn an_older_snapshot_is_used_if_the_newest_lacks_its_log() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), 4, 1, options(800, 400));
     world.live(150);
@@ -263,7 +263,7 @@ fn an_older_snapshot_takes_over_when_the_newest_lacks_its_log() {
         let redo_from = if state.lsn == late.lsn { Lsn::new(1) } else { state.redo_from };
         take(&world.archive, bytes(state), meta(&world.archive, redo_from, state.lsn, state.time, state.tx));
     }
-    // The first object goes: the empty base and the later snapshot, which needs it, go with it.
+    // Without the first object, neither the empty base nor the later snapshot can be used.
     let first = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
     assert!(first.to <= early.redo_from);
     let path = dir.path().join("repo").join(world.archive.folder().path(&SourceObject::Log(first)));

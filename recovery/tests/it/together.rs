@@ -9,7 +9,7 @@ use pitr_wal::BatchBuilder;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-/// A source with commits at these times, each with the earliest time at which it can have happened, and a watermark.
+/// A source with commits at these times, each with the earliest time at which it may have happened, and a watermark.
 fn source(dir: &Path, commits: &[(i64, i64)], watermark: i64) -> History {
     let mut world = World::new(dir, 1, 1, options(1 << 20, 1 << 16));
     for (tx, (earliest, time)) in (1..).zip(commits) {
@@ -53,7 +53,7 @@ fn the_newest_common_moment_is_certain_in_each_source() {
 fn sources_without_a_common_moment_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let half = 500_000;
-    // Each commit may have happened at any time since the one before, and the times of the two never meet.
+    // Each commit may have happened at any time since the previous one, and the times of the two sources never meet.
     let busy = |offset: i64| (5..105).map(move |no| ((2 * no - 2) * half + offset, 2 * no * half + offset));
     let first = source(&dir.path().join("a"), &busy(0).collect::<Vec<_>>(), 104 * 2 * half);
     let other = source(&dir.path().join("b"), &busy(half).collect::<Vec<_>>(), 104 * 2 * half + half);
@@ -62,7 +62,7 @@ fn sources_without_a_common_moment_are_refused() {
         matches!(&refused, Error::Unreachable(found) if matches!(found.why, Why::Uncertain { .. })),
         "{refused}"
     );
-    // Nothing is there yet: the source is named by its number.
+    // A source without data is named by its number.
     let empty = World::new(&dir.path().join("c"), 1, 1, options(1 << 20, 1 << 16));
     let nothing = History::load(empty.archive.objects(), empty.archive.source(), None).unwrap();
     let first = source(&dir.path().join("d"), &[(2_000_000, 2_000_000)], 3_000_000);

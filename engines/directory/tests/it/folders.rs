@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-/// A clock that is ahead: what was written a moment ago counts as settled.
+/// A clock that is ahead: recent writes count as settled.
 #[derive(Debug)]
 struct Ahead(SystemClock);
 
@@ -64,7 +64,7 @@ impl Lab {
         backup(&self.objects, &self.clock, &SourceName::new("s").unwrap(), folder, options)
     }
 
-    fn backup_told(&self, ranges: ChangedRanges) -> Taken {
+    fn backup_listed(&self, ranges: ChangedRanges) -> Taken {
         let options = BackupOptions { changed_ranges: Some(ranges), ..Default::default() };
         backup(&self.objects, &self.clock, &SourceName::new("s").unwrap(), &self.source(), options).unwrap()
     }
@@ -96,7 +96,7 @@ impl Lab {
         act(&Restorer { history, chunks, target, fs, clock, progress: &|_| {} }, &plan)
     }
 
-    fn comes_back(&self, taken: &Taken, name: &str) {
+    fn assert_restored(&self, taken: &Taken, name: &str) {
         let before = seen(&self.source());
         let (output, _) = self.restore(taken, name);
         assert_eq!(seen(&output), before);
@@ -120,7 +120,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn everything_that_a_folder_may_hold_comes_back() {
+fn everything_in_a_folder_is_restored() {
     let lab = Lab::new();
     let odd = lab.source().join(OsStr::from_bytes(b"no \xff\xfe utf-8\n"));
     fs::write(&odd, noise(1, 3_000_000)).unwrap();
@@ -139,7 +139,7 @@ fn everything_that_a_folder_may_hold_comes_back() {
     File::open(lab.at("a/b")).unwrap().set_modified(old + Duration::new(77, 123_456_789)).unwrap();
     let taken = lab.backup();
     assert!(taken.skipped.is_empty() && taken.vanished.is_empty() && taken.cut.is_empty(), "{taken:?}");
-    lab.comes_back(&taken, "out");
+    lab.assert_restored(&taken, "out");
     let (again, restored) = lab.restore(&taken, "again");
     assert_eq!(restored.files, 3);
     let kinds = |is: fn(&fs::Metadata) -> bool| {
@@ -150,7 +150,7 @@ fn everything_that_a_folder_may_hold_comes_back() {
     };
     assert_eq!((kinds(fs::Metadata::is_dir), kinds(fs::Metadata::is_symlink)), (5, 3));
     assert_eq!(kinds(|meta| meta.is_file() && meta.nlink() == 3), 3, "one file of three names");
-    // The way is free for those who clean up.
+    // So that the folder can be removed.
     for at in ["source", "out", "again"] {
         fs::set_permissions(lab.dir.path().join(at).join("a/b/c"), Permissions::from_mode(0o700)).unwrap();
     }
@@ -189,19 +189,19 @@ fn an_increment_costs_what_changed_and_reads_only_what_may_have() {
     fs::write(lab.at("a new one"), b"new").unwrap();
     let second = lab.backup();
     assert_eq!(second.snapshot.parent, Some(first.snapshot.id));
-    // A block, the tree, leaves and the root; the renamed file is known by its content.
+    // A block, the tree, leaves and the root; the renamed file is recognized by its content.
     assert!(second.snapshot.sizes.stored < 40_000, "{:?}", second.snapshot.sizes);
-    lab.comes_back(&second, "second");
+    lab.assert_restored(&second, "second");
     let third = lab.backup();
     assert!(
         third.snapshot.sizes.changed < 100 && third.snapshot.sizes.stored < 12_000,
         "{:?}",
         third.snapshot.sizes
     );
-    lab.comes_back(&third, "third");
+    lab.assert_restored(&third, "third");
     let full = lab.backup_of(&lab.source(), true).unwrap();
     assert_eq!((full.snapshot.parent, full.snapshot.sizes.changed), (None, full.snapshot.sizes.logical));
-    lab.comes_back(&full, "full");
+    lab.assert_restored(&full, "full");
 }
 
 #[test]
@@ -213,24 +213,24 @@ fn a_file_that_was_changed_and_given_its_old_time_back_is_noticed() {
     std::thread::sleep(Duration::from_millis(20)); // a tick of the file system's clock
     fs::write(lab.at("sly"), noise(2, 10_000)).unwrap();
     File::options().write(true).open(lab.at("sly")).unwrap().set_modified(modified).unwrap();
-    lab.comes_back(&lab.backup(), "out");
+    lab.assert_restored(&lab.backup(), "out");
 }
 
 #[test]
-fn a_change_so_fresh_that_another_may_bear_its_time_is_read_again() {
+fn a_change_just_before_the_snapshot_is_read_again() {
     let lab = Lab::new();
     fs::write(lab.at("racy"), noise(1, 10_000)).unwrap();
     let honest = SystemClock::new();
     let name = SourceName::new("s").unwrap();
     let take = || backup(&lab.objects, &honest, &name, &lab.source(), BackupOptions::default()).unwrap();
     take();
-    // The same length, inode and, on a coarse clock, the same times: only reading tells.
+    // The same length, inode and, on a coarse clock, the same times: only its content differs.
     fs::write(lab.at("racy"), noise(2, 10_000)).unwrap();
-    lab.comes_back(&take(), "out");
+    lab.assert_restored(&take(), "out");
 }
 
 #[test]
-fn what_is_no_file_is_told_and_so_is_the_repository() {
+fn sockets_and_the_repository_are_skipped_and_reported() {
     let lab = Lab::new();
     fs::write(lab.at("file"), b"x").unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(lab.at("socket")).unwrap();
@@ -244,15 +244,15 @@ fn what_is_no_file_is_told_and_so_is_the_repository() {
 }
 
 #[test]
-fn what_vanishes_or_shrinks_while_it_is_read_is_told() {
+fn files_that_vanish_or_shrink_while_they_are_read_are_reported() {
     let lab = Lab::new();
-    // Read in the order of names: while the first is read the others are still to come.
+    // Files are read in the order of names, so the others come after the first.
     fs::write(lab.at("a"), noise(1, 60_000_000)).unwrap();
     fs::write(lab.at("y shrinks"), noise(2, 5_000_000)).unwrap();
     fs::write(lab.at("z vanishes"), noise(3, 5_000_000)).unwrap();
     let taken = std::thread::scope(|scope| {
         let taken = scope.spawn(|| lab.backup());
-        // Once a pack is put the folder was looked through, and a quarter of the first file was read.
+        // When a pack exists, the folder was listed and a quarter of the first file was read.
         while lab.objects.list("packs").unwrap().is_empty() && !taken.is_finished() {
             std::thread::yield_now();
         }
@@ -271,20 +271,20 @@ fn what_vanishes_or_shrinks_while_it_is_read_is_told() {
     let shrunk = fs::read(output.join("y shrinks")).unwrap();
     assert_eq!(shrunk[..1_000_000], noise(2, 5_000_000)[..1_000_000]);
     assert!(taken.cut.is_empty() || shrunk[4_999_999] == 0);
-    // Whatever the moment, somebody is told.
-    let told = |name: &str| {
+    // Every change is reported, whatever its moment.
+    let reported = |name: &str| {
         let path = lab.source().canonicalize().unwrap().join(name);
         [&taken.vanished, &taken.cut, &taken.changed].iter().any(|paths| paths.contains(&path))
     };
-    assert!(told("y shrinks") && told("z vanishes"), "{taken:?}");
-    // The next one is whole again.
+    assert!(reported("y shrinks") && reported("z vanishes"), "{taken:?}");
+    // The next snapshot is whole again.
     let next = lab.backup();
     assert!(next.vanished.is_empty() && next.cut.is_empty());
-    lab.comes_back(&next, "next");
+    lab.assert_restored(&next, "next");
 }
 
 #[test]
-fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
+fn nothing_is_overwritten_and_no_foreign_leftover_is_removed() {
     // FAILURES 32
     let lab = Lab::new();
     fs::write(lab.at("file"), b"x").unwrap();
@@ -328,12 +328,12 @@ fn nothing_is_overwritten_and_nobody_elses_leftover_removed() {
 
 #[test]
 fn two_at_a_time_are_two_moments() {
-    // Law 5: neither knows of the other's snapshot, and still no target means both.
+    // Law 5: neither backup sees the other's snapshot, and still no target names both.
     let lab = Lab::new();
     fs::write(lab.at("file"), b"first").unwrap();
     let first = lab.backup();
     let archive = Archive::new(lab.objects.clone(), SourceName::new("s").unwrap());
-    // Another one has begun, and will number itself behind the same parent.
+    // Another backup has begun, and will number its snapshot after the same parent.
     let other = Writer::claim(&archive, lab.clock.now()).unwrap();
     fs::write(lab.at("file"), b"second").unwrap();
     let second = lab.backup();
@@ -342,7 +342,7 @@ fn two_at_a_time_are_two_moments() {
 }
 
 #[test]
-fn what_is_put_into_a_text_or_behind_it_costs_little_more_than_itself() {
+fn bytes_inserted_into_a_text_or_appended_cost_little_more_than_themselves() {
     let lab = Lab::new();
     // Pages may be as small as 512 bytes.
     let (mut text, image) = (noise(1, 10_000_001), noise(2, 16_001 * 512));
@@ -353,21 +353,21 @@ fn what_is_put_into_a_text_or_behind_it_costs_little_more_than_itself() {
     fs::write(lab.at("text"), &text).unwrap();
     let put_in = lab.backup();
     assert!(put_in.snapshot.sizes.stored < 2 << 20, "{:?}", put_in.snapshot.sizes);
-    // As long as some blocks by chance: it stays a text, else all of it would be stored again.
+    // Its length is a multiple of a block by chance. It stays a text, else all of it would be stored again.
     text.resize(text.len().next_multiple_of(4096), 7);
     fs::write(lab.at("text"), &text).unwrap();
     let behind = lab.backup();
     assert!(behind.snapshot.sizes.stored < 2 << 20, "{:?}", behind.snapshot.sizes);
-    // A file of blocks is compared block by block, also when it has another length.
+    // A file of blocks is compared block by block, also if its length changes.
     let image = [&image[..1_000_000], b"x", &image[1_000_001..], b"behind"].concat();
     fs::write(lab.at("image"), image).unwrap();
     let patched = lab.backup();
     assert!(patched.snapshot.sizes.stored < 30_000, "{:?}", patched.snapshot.sizes);
-    lab.comes_back(&patched, "out");
+    lab.assert_restored(&patched, "out");
 }
 
 #[test]
-fn a_delta_restore_of_a_text_takes_what_is_there() {
+fn a_delta_restore_of_a_text_reuses_matching_extents() {
     // FAILURES 33
     let lab = Lab::new();
     fs::write(lab.at("text"), noise(1, 5_000_001)).unwrap();
@@ -381,7 +381,7 @@ fn a_delta_restore_of_a_text_takes_what_is_there() {
 }
 
 #[test]
-fn a_delta_restore_trusts_trusts_contents_and_nothing_else() {
+fn a_delta_restore_trusts_contents_and_nothing_else() {
     // FAILURES 33
     let lab = Lab::new();
     for n in 0..4 {
@@ -402,7 +402,7 @@ fn a_delta_restore_trusts_trusts_contents_and_nothing_else() {
     fs::write(output.join("small"), b"").unwrap();
     let restored = lab.restore_to(&taken, RestoreOptions { delta: true, ..options(&output) }).unwrap();
     assert_eq!(seen(&output), before);
-    // Two files, and of the third all but the extent that has rotted.
+    // Two files, and all of the third but the damaged extent.
     assert_eq!(restored.reused_bytes, 3 * 600 * 4096 - (1 << 20));
     assert!(restored.moved_aside[0].join("2").exists());
 }
@@ -442,7 +442,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn path(root: &Path, name: u8) -> PathBuf {
-    // Some stand in folders that others may be.
+    // Some are in folders whose names other files may have.
     if name < 8 { root.join(name.to_string()) } else { root.join((name % 4).to_string()).join("inner") }
 }
 
@@ -458,11 +458,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_life_of_a_folder_can_be_gone_back_to(steps in steps()) {
+    fn every_snapshot_of_a_folder_is_restored_exactly(steps in steps()) {
         let lab = Lab::new();
         let root = lab.source();
         let mut taken = Vec::new();
-        // What a step can't do, because there is no such folder or file, it leaves undone.
+        // A step whose folder or file does not exist does nothing.
         for step in steps.into_iter().chain([Step::Backup]) {
             match step {
                 Step::Write { name, len, seed } => {
@@ -502,46 +502,46 @@ proptest! {
 }
 
 #[test]
-fn of_a_file_that_is_told_of_nothing_else_is_read() {
+fn only_the_listed_ranges_of_a_listed_file_are_read() {
     let lab = Lab::new();
-    fs::write(lab.at("told"), noise(1, 5 << 20)).unwrap();
+    fs::write(lab.at("listed"), noise(1, 5 << 20)).unwrap();
     fs::write(lab.at("other"), noise(2, 5 << 20)).unwrap();
     let first = lab.backup();
     assert_eq!(first.ranges, RangesUse::NotGiven);
-    let before = fs::read(lab.at("told")).unwrap();
+    let before = fs::read(lab.at("listed")).unwrap();
     for (at, seed) in [(8192, 3), (3 << 20, 4)] {
-        lab.write("told", at, &noise(seed, 4096));
+        lab.write("listed", at, &noise(seed, 4096));
         lab.write("other", at, &noise(seed, 4096));
     }
-    // One of both changes is told: the other one is not looked for, which is how one sees that it was not read.
+    // One of two changes is listed. The other is missing in the snapshot: so it was not read.
     let mut ranges = ChangedRanges::since(first.snapshot.id);
-    ranges.add(Path::new("told"), 8192..8193);
-    let second = lab.backup_told(ranges.clone());
+    ranges.add(Path::new("listed"), 8192..8193);
+    let second = lab.backup_listed(ranges.clone());
     assert_eq!(second.ranges, RangesUse::Used { files: 1, unmatched: 0 });
     assert_eq!(second.snapshot.sizes.changed, 3 * 4096 + tree_bytes(&lab, &second));
     let (output, _) = lab.restore(&second, "out");
     assert!(fs::read(output.join("other")).unwrap() == fs::read(lab.at("other")).unwrap());
-    let told = fs::read(output.join("told")).unwrap();
-    assert!(told[8192..12288] == noise(3, 4096)[..]);
-    assert!(told[3 << 20..] == before[3 << 20..]);
-    // Ranges since an earlier snapshot hold those since the parent; and a full one listens to nobody.
-    ranges.add(Path::new("told"), 3 << 20..(3 << 20) + 4096);
-    let third = lab.backup_told(ranges);
+    let listed = fs::read(output.join("listed")).unwrap();
+    assert!(listed[8192..12288] == noise(3, 4096)[..]);
+    assert!(listed[3 << 20..] == before[3 << 20..]);
+    // Ranges since an earlier snapshot include those since the parent. A full snapshot ignores them.
+    ranges.add(Path::new("listed"), 3 << 20..(3 << 20) + 4096);
+    let third = lab.backup_listed(ranges);
     assert_eq!(third.ranges, RangesUse::Used { files: 1, unmatched: 0 });
-    lab.comes_back(&third, "third");
+    lab.assert_restored(&third, "third");
     let options = BackupOptions {
         full: true,
         changed_ranges: Some(ChangedRanges::since(first.snapshot.id)),
         ..Default::default()
     };
-    lab.write("told", 0, b"x");
+    lab.write("listed", 0, b"x");
     let full =
         backup(&lab.objects, &lab.clock, &SourceName::new("s").unwrap(), &lab.source(), options).unwrap();
     assert_eq!(full.ranges, RangesUse::NotGiven);
-    lab.comes_back(&full, "full");
+    lab.assert_restored(&full, "full");
 }
 
-/// What of a snapshot's changed bytes is its tree's.
+/// The bytes of a snapshot's tree.
 fn tree_bytes(lab: &Lab, taken: &Taken) -> u64 {
     let store = ChunkStore::open(lab.objects.clone()).unwrap();
     let files = taken.snapshot.manifest(&store).unwrap().files;
@@ -550,32 +550,35 @@ fn tree_bytes(lab: &Lab, taken: &Taken) -> u64 {
 }
 
 #[test]
-fn a_writers_word_is_not_taken_for_what_it_cannot_know() {
+fn ranges_are_not_trusted_for_files_that_the_parent_lacks() {
     let lab = Lab::new();
     for name in ["a", "replaced", "gone"] {
         fs::write(lab.at(name), noise(1, 2 << 20)).unwrap();
     }
     let first = lab.backup();
     lab.write("a", 100, b"changed");
-    // Another file in the place of the parent's.
+    // Another file replaces the parent's.
     fs::write(lab.at("new"), noise(2, 2 << 20)).unwrap();
     fs::rename(lab.at("new"), lab.at("replaced")).unwrap();
     fs::remove_file(lab.at("gone")).unwrap();
     let mut ranges = ChangedRanges::since(first.snapshot.id);
     ["a", "replaced", "gone", "never there"].iter().for_each(|name| ranges.add(Path::new(name), 0..1));
-    let second = lab.backup_told(ranges);
+    let second = lab.backup_listed(ranges);
     assert_eq!(second.ranges, RangesUse::Used { files: 1, unmatched: 3 });
-    lab.comes_back(&second, "out");
-    // Ranges since a snapshot that is none of this source's.
+    lab.assert_restored(&second, "out");
+    // Ranges since a snapshot of another source.
     lab.write("a", 1 << 20, b"changed");
-    let third = lab.backup_told(ChangedRanges::since("00112233445566778899aabbccddeeff".parse().unwrap()));
+    let third = lab.backup_listed(ChangedRanges::since("00112233445566778899aabbccddeeff".parse().unwrap()));
     assert_eq!(third.ranges, RangesUse::Elsewhere);
-    lab.comes_back(&third, "third");
-    assert_eq!(Lab::new().backup_told(ChangedRanges::since(first.snapshot.id)).ranges, RangesUse::Elsewhere);
+    lab.assert_restored(&third, "third");
+    assert_eq!(
+        Lab::new().backup_listed(ChangedRanges::since(first.snapshot.id)).ranges,
+        RangesUse::Elsewhere
+    );
 }
 
 #[test]
-fn a_told_file_of_several_names_that_grows_and_shrinks_comes_back() {
+fn a_listed_file_of_several_names_that_grows_and_shrinks_is_restored() {
     let lab = Lab::new();
     fs::create_dir(lab.at("d")).unwrap();
     fs::write(lab.at("d/file"), noise(1, 3 << 20)).unwrap();
@@ -589,12 +592,12 @@ fn a_told_file_of_several_names_that_grows_and_shrinks_comes_back() {
         for (seed, at) in [0, 40_000.min(len - 20), len - 10].into_iter().enumerate() {
             let bytes = noise(seed as u64 + 10 * round as u64, 5000.min((len - at) as usize));
             file.write_all_at(&bytes, at).unwrap();
-            // By either name, in any order, also twice; what it is longer by need not be told.
+            // By either name, in any order, also twice; bytes past the old length need not be listed.
             let name = if seed == 0 { "d/file" } else { "e" };
             ranges.add(Path::new(name), at..at + bytes.len() as u64);
             ranges.add(Path::new(name), at..at + 1);
         }
-        last = lab.backup_told(ranges);
+        last = lab.backup_listed(ranges);
         let expected = if round == 4 { 3 * 8192 } else { had.max(len) };
         assert!(
             last.snapshot.sizes.changed <= expected + tree_bytes(&lab, &last),
@@ -602,12 +605,12 @@ fn a_told_file_of_several_names_that_grows_and_shrinks_comes_back() {
             last.snapshot.sizes
         );
         assert_eq!(last.ranges, RangesUse::Used { files: 1, unmatched: 0 });
-        lab.comes_back(&last, &format!("out{round}"));
+        lab.assert_restored(&last, &format!("out{round}"));
     }
 }
 
 #[test]
-fn what_does_not_fit_or_has_no_folder_is_refused_before_anything_is_written() {
+fn a_result_that_does_not_fit_or_has_no_folder_is_refused_before_anything_is_written() {
     let lab = Lab::new();
     fs::write(lab.at("file"), [1; 5000]).unwrap();
     let sparse = File::create(lab.at("sparse")).unwrap();
@@ -622,7 +625,7 @@ fn what_does_not_fit_or_has_no_folder_is_refused_before_anything_is_written() {
         lab.with_restorer(&taken, &disk, |restorer, plan| restorer.restore(plan, &options(output)))
     };
     let room = || lab.with_restorer(&taken, &disk, |restorer, plan| restorer.room(plan, &output));
-    // Holes take no room.
+    // Holes take no disk space.
     let needed = 5000 + 4096;
     disk.free.store(needed - 1, Ordering::Relaxed);
     for refused in [build(&output).err(), room().err()] {
@@ -639,7 +642,7 @@ fn what_does_not_fit_or_has_no_folder_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_keeps_no_folder_from_being_backed_up() {
+fn a_clock_that_was_ahead_does_not_prevent_a_backup_of_a_folder() {
     // FAILURES 56. The clock of the lab is ahead of the system's.
     let lab = Lab::new();
     fs::write(lab.at("file"), "one").unwrap();
@@ -650,5 +653,5 @@ fn a_clock_that_was_ahead_keeps_no_folder_from_being_backed_up() {
     let (before, after) = (&ahead.snapshot.meta, &right.snapshot.meta);
     assert!(after.created < before.created, "the clock was set back");
     assert!(after.time >= before.time && after.consistent_at > before.consistent_at);
-    lab.comes_back(&right, "out");
+    lab.assert_restored(&right, "out");
 }

@@ -7,6 +7,7 @@ use crate::source::FolderSource;
 use crate::tree::{self, TREE_BYTES_MAX, Tree};
 use crate::{ENGINE, Error, Result};
 use pitr_archive::{Archive, Writer};
+use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
 use pitr_engine::{RangesUse, TakeOptions, Taken};
 use pitr_format::{FileId, Lsn, SourceName, TimelineId, Timestamp, TxId};
@@ -80,22 +81,7 @@ pub fn backup(
     // Never writes a tree that a reader would refuse.
     tree::check(&scanned.entries).map_err(|source| Error::Scanned { path: root.clone(), source })?;
     let last = last.as_ref().map(|last| &last.meta);
-    // Unique, also beside another backup at the same time that sees the same parent: no other writer
-    // has this epoch.
-    let number = last.map_or(1, |last| last.consistent_at.get() + 1).max(writer.epoch().get());
-    let meta = SnapshotMeta {
-        source: name.clone(),
-        engine: ENGINE.to_owned(),
-        timeline: TimelineId::FIRST,
-        epoch: writer.epoch(),
-        redo_from: Lsn::new(number),
-        consistent_at: Lsn::new(number),
-        time: last.map_or(now, |last| now.max(last.time)),
-        tx: TxId::new(number),
-        codec: options.codec,
-        created: now,
-        attributes: None,
-    };
+    let meta = meta(name, last, &writer, now, options.codec);
     let parent = parent.filter(|_| before.is_whole && !options.full);
     let mut known = Known::default();
     if parent.is_some() {
@@ -127,6 +113,41 @@ pub fn backup(
     let snapshot = written.publish(&store)?.snapshot;
     let changed = source.changed();
     let entries = source.into_entries();
+    let (vanished, cut) = unread(&entries);
+    let paths = |found: Vec<Vec<u8>>| found.iter().map(|path| below(&root, path)).collect();
+    let (skipped, vanished, cut) = (scanned.skipped, paths(vanished), paths(cut));
+    Ok(Taken { snapshot, skipped, vanished, changed, cut, ranges: used })
+}
+
+/// The snapshot's metadata. `last` is that of the source's newest snapshot.
+fn meta(
+    name: &SourceName,
+    last: Option<&SnapshotMeta>,
+    writer: &Writer,
+    now: Timestamp,
+    codec: Codec,
+) -> SnapshotMeta {
+    // Unique, also beside another backup at the same time that sees the same parent: no other writer
+    // has this epoch.
+    let number = last.map_or(1, |last| last.consistent_at.get() + 1).max(writer.epoch().get());
+    SnapshotMeta {
+        source: name.clone(),
+        engine: ENGINE.to_owned(),
+        timeline: TimelineId::FIRST,
+        epoch: writer.epoch(),
+        redo_from: Lsn::new(number),
+        consistent_at: Lsn::new(number),
+        time: last.map_or(now, |last| now.max(last.time)),
+        tx: TxId::new(number),
+        codec,
+        created: now,
+        attributes: None,
+    }
+}
+
+/// Paths of the files that vanished while they were read, with the links to them, and of those that
+/// became shorter.
+fn unread(entries: &[Entry]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let in_state = |state| {
         let found = entries.iter().filter(move |entry| entry.content().is_some_and(|c| c.state == state));
         found.map(|entry| entry.path.clone()).collect::<Vec<_>>()
@@ -138,9 +159,7 @@ pub fn backup(
     });
     let links: Vec<Vec<u8>> = links.map(|entry| entry.path.clone()).collect();
     vanished.extend(links);
-    let paths = |found: Vec<Vec<u8>>| found.iter().map(|path| below(&root, path)).collect();
-    let (skipped, vanished, cut) = (scanned.skipped, paths(vanished), paths(cut));
-    Ok(Taken { snapshot, skipped, vanished, changed, cut, ranges: used })
+    (vanished, cut)
 }
 
 /// Reports that the snapshot is a full one because the repository is damaged (FAILURES 25).

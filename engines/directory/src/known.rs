@@ -94,14 +94,14 @@ mod tests {
             known
         };
         let found = known(7, ReadState::Whole);
-        assert!(known.listed.contains(&FileId::new(1)) && known.unchanged.is_empty() && known.unmatched == 0);
+        assert!(found.listed.contains(&FileId::new(1)) && found.unchanged.is_empty() && found.unmatched == 0);
         let blocks = |known: &Known| {
             known.changes.blocks(FileId::new(1), BlockSize::DEFAULT, 1 << 20).collect::<Vec<_>>()
         };
-        assert_eq!(blocks(&known), [0, 1, 2]);
+        assert_eq!(blocks(&found), [0, 1, 2]);
         for (inode, state) in [(8, ReadState::Whole), (7, ReadState::Cut), (7, ReadState::Gone)] {
             let found = known(inode, state);
-            assert!(known.listed.is_empty() && known.unmatched == 1 && blocks(&known).is_empty());
+            assert!(found.listed.is_empty() && found.unmatched == 1 && blocks(&found).is_empty());
         }
     }
 }

@@ -17,8 +17,10 @@ use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Manifest, Result, S
 use pitr_dedup::{ChunkStore, PIECE_BYTES};
 use pitr_format::FileId;
 use pitr_tracker::{BlockSize, ChangeSet};
+use pitr_vfs::Spawn;
 
 pub(crate) struct Compared<'a> {
+    spawn: Spawn,
     source: &'a dyn BlockSource,
     shapes: Vec<FileShape>,
     before: Before,
@@ -34,7 +36,7 @@ impl<'a> Compared<'a> {
         shapes: Vec<FileShape>,
     ) -> Self {
         let before = Before { parent: SnapshotReader::open(store.clone(), parent.clone()) };
-        Compared { source, shapes, before, changed: 0 }
+        Compared { spawn: store.objects().env().spawn, source, shapes, before, changed: 0 }
     }
 
     /// Total size of the blocks that differ, bytes.
@@ -178,14 +180,14 @@ impl Delta for Compared<'_> {
             let scattered = known.iter().flat_map(|known| known.scattered(shape));
             scattered.map(move |block| (shape, block))
         });
-        each_block(self.source, blocks, |shape, block, image| {
+        each_block(self.spawn, self.source, blocks, |shape, block, image| {
             *changed += image.len() as u64;
             sink(shape.file, block, image)
         })?;
         let is_read =
             |file: usize, extent: u64| known[file].as_ref().is_none_or(|known| known.is_dense(extent));
         let compare = |extent: &Extent<'_>| before.difference(extent.shape, extent.number, extent.bytes());
-        each_extent(self.source, &self.shapes, is_read, compare, |extent, difference| {
+        each_extent(self.spawn, self.source, &self.shapes, is_read, compare, |extent, difference| {
             let block_bytes = extent.shape.block_bytes as usize;
             let per_extent = EXTENT_BYTES / u64::from(extent.shape.block_bytes);
             *changed += difference.changed;

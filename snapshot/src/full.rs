@@ -15,6 +15,7 @@ use crate::{
 };
 use pitr_dedup::{ChunkId, ChunkStore, ChunkWriter};
 use pitr_tracker::{BlockSize, ChangeSet};
+use pitr_vfs::Spawn;
 use std::sync::Arc;
 
 /// Reads all files of `source` and stores what the repository does not have.
@@ -50,7 +51,7 @@ pub fn write_full(
         return Ok(manifest);
     }
     let writer = store.writer(meta.codec);
-    let files = write_whole(&writer, source, shapes, |_, _| Ok(()))?;
+    let files = write_whole(store.objects().env().spawn, &writer, source, shapes, |_, _| Ok(()))?;
     let logical = files.iter().map(|file| file.shape.len).sum();
     let leaves = file_leaf::put(&writer, &files)?;
     let stored = writer.finish()?.stored;
@@ -65,6 +66,7 @@ pub fn write_full(
 
 /// Stores all extents of these files. Calls `stored` for each.
 fn write_whole(
+    spawn: Spawn,
     writer: &ChunkWriter,
     source: &dyn BlockSource,
     shapes: Vec<FileShape>,
@@ -76,6 +78,7 @@ fn write_whole(
         false => Ok(writer.put(extent.bytes())?),
     };
     each_extent(
+        spawn,
         source,
         &shapes,
         |_, _| true,
@@ -111,7 +114,7 @@ fn write_cut_files(
             None => to_read.push(shape),
         }
     }
-    files.extend(write_whole(writer, source, to_read, |id, len| {
+    files.extend(write_whole(store.objects().env().spawn, writer, source, to_read, |id, len| {
         if id != ChunkId::ZERO && store.place(&id)?.is_none() {
             new += len as u64;
         }

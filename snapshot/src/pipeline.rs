@@ -11,7 +11,7 @@ use crate::cut::Cutter;
 use crate::shape::{EXTENT_BYTES, extents};
 use crate::{BlockSource, Error, FileShape, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use pitr_vfs::Buffer;
+use pitr_vfs::{Buffer, Spawn};
 use std::iter::repeat_n;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,12 +57,16 @@ struct Stretch<'a> {
 /// `wanted` receives the index of a file and the number of an extent. A file without blocks is read
 /// whole if its extent 0 is wanted.
 pub(crate) fn each_extent<T: Send>(
+    spawn: Spawn,
     source: &dyn BlockSource,
     shapes: &[FileShape],
     wanted: impl Fn(usize, u64) -> bool + Sync,
     work: impl Fn(&Extent<'_>) -> Result<T> + Sync,
     mut take: impl FnMut(&Extent<'_>, T) -> Result<()>,
 ) -> Result<()> {
+    if spawn.is_inline() {
+        return each_extent_inline(source, shapes, &wanted, work, take);
+    }
     let workers = rayon::current_num_threads();
     let buffers = workers * AHEAD;
     let (give_back, empty) = bounded(buffers);
@@ -117,6 +121,28 @@ pub(crate) fn each_extent<T: Send>(
     })
 }
 
+/// Does the same in the calling thread, extent by extent in order.
+fn each_extent_inline<T>(
+    source: &dyn BlockSource,
+    shapes: &[FileShape],
+    wanted: &(impl Fn(usize, u64) -> bool + Sync),
+    work: impl Fn(&Extent<'_>) -> Result<T>,
+    mut take: impl FnMut(&Extent<'_>, T) -> Result<()>,
+) -> Result<()> {
+    let mut outcome = Ok(());
+    let send = |extent: Result<Extent<'_>>| {
+        outcome = extent.and_then(|extent| take(&extent, work(&extent)?));
+        outcome.is_ok().then_some(())
+    };
+    let mut reader = Reader { source, room: || Some(Buffer::default()), send };
+    shapes
+        .iter()
+        .enumerate()
+        .flat_map(|(file, shape)| stretches(file, shape, wanted))
+        .try_for_each(|stretch| reader.stretch(stretch));
+    outcome
+}
+
 /// Reads all files. The last one is read after all others.
 fn read_all<'a>(
     source: &dyn BlockSource,
@@ -128,32 +154,17 @@ fn read_all<'a>(
 ) {
     let numbered: Vec<(usize, &FileShape)> = shapes.iter().enumerate().collect();
     let (others, last) = numbered.split_at(numbered.len().saturating_sub(1));
-    let reader = Reader { source, stop, empty, read };
     for files in [others, last] {
-        let stretches = |(file, shape): &(usize, &'a FileShape)| {
-            let (file, shape) = (*file, *shape);
-            let is_wanted = move |extent: &u64| wanted(file, *extent);
-            let all = if shape.has_blocks() { extents(shape.len) } else { 1 };
-            let mut next = 0;
-            std::iter::from_fn(move || {
-                let first = (next..all).find(is_wanted)?;
-                let count = (first..all.min(first + STRETCH_EXTENTS)).take_while(is_wanted).count() as u64;
-                next = first + count;
-                Some(Stretch { file, shape, first, count })
-            })
-        };
-        let next = Mutex::new(files.iter().flat_map(stretches));
+        let next = Mutex::new(files.iter().flat_map(|(file, shape)| stretches(*file, shape, wanted)));
         std::thread::scope(|scope| {
             for _ in 0..READERS {
                 scope.spawn(|| {
+                    let room = || empty.recv().ok().filter(|_| !stop.load(Ordering::Relaxed));
+                    let mut reader = Reader { source, room, send: |extent| read.send(extent).ok() };
                     loop {
                         let next = next.lock().map_or(None, |mut next| next.next());
                         let Some(stretch) = next else { return };
-                        let goes_on = match stretch.shape.has_blocks() {
-                            true => reader.read(stretch),
-                            false => reader.cut(stretch),
-                        };
-                        if goes_on.is_none() {
+                        if reader.stretch(stretch).is_none() {
                             return;
                         }
                     }
@@ -163,52 +174,72 @@ fn read_all<'a>(
     }
 }
 
-/// Reads and sends extents. The methods return `None` when no more are wanted.
-struct Reader<'r, 'a> {
-    source: &'r dyn BlockSource,
-    stop: &'r AtomicBool,
-    empty: &'r Receiver<Buffer>,
-    read: &'r Sender<Result<Extent<'a>>>,
+/// The stretches of a file that hold wanted extents.
+fn stretches<'a>(
+    file: usize,
+    shape: &'a FileShape,
+    wanted: &impl Fn(usize, u64) -> bool,
+) -> impl Iterator<Item = Stretch<'a>> {
+    let is_wanted = move |extent: &u64| wanted(file, *extent);
+    let all = if shape.has_blocks() { extents(shape.len) } else { 1 };
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let first = (next..all).find(is_wanted)?;
+        let count = (first..all.min(first + STRETCH_EXTENTS)).take_while(is_wanted).count() as u64;
+        next = first + count;
+        Some(Stretch { file, shape, first, count })
+    })
 }
 
-impl<'a> Reader<'_, 'a> {
-    fn room(&self) -> Option<Buffer> {
-        let room = self.empty.recv().ok();
-        room.filter(|_| !self.stop.load(Ordering::Relaxed))
+/// Reads extents into the buffers that `room` gives, and passes them to `send`. Both return `None`
+/// when no more are wanted, and so do the methods.
+struct Reader<'r, Room, Sink> {
+    source: &'r dyn BlockSource,
+    room: Room,
+    send: Sink,
+}
+
+impl<'a, Room, Sink> Reader<'_, Room, Sink>
+where
+    Room: FnMut() -> Option<Buffer>,
+    Sink: FnMut(Result<Extent<'a>>) -> Option<()>,
+{
+    fn stretch(&mut self, stretch: Stretch<'a>) -> Option<()> {
+        if stretch.shape.has_blocks() { self.read(stretch) } else { self.cut(stretch) }
     }
 
-    fn read(&self, stretch: Stretch<'a>) -> Option<()> {
+    fn read(&mut self, stretch: Stretch<'a>) -> Option<()> {
         let Stretch { file, shape, first, count } = stretch;
-        let mut bytes = self.room()?;
+        let mut bytes = (self.room)()?;
         // No overflow: the extents are within the file's length, which is bounded.
         let (offset, end) = (first * EXTENT_BYTES, ((first + count) * EXTENT_BYTES).min(shape.len));
         let len = (end - offset) as usize;
         bytes.set_len(len);
         if let Err(source) = self.source.read_at(shape.file, offset, &mut bytes) {
-            return self.read.send(Err(Error::Source { file: shape.file, offset, source })).ok();
+            return (self.send)(Err(Error::Source { file: shape.file, offset, source }));
         }
         // Only the extents hold the buffer after the last of them is sent.
         for (nth, stretch) in repeat_n(Arc::new(bytes), count as usize).enumerate() {
             let start = nth * EXTENT_BYTES as usize;
             let range = start..len.min(start + EXTENT_BYTES as usize);
-            self.read.send(Ok(Extent { shape, file, number: first + nth as u64, stretch, range })).ok()?;
+            (self.send)(Ok(Extent { shape, file, number: first + nth as u64, stretch, range }))?;
         }
         Some(())
     }
 
-    fn cut(&self, Stretch { file, shape, .. }: Stretch<'a>) -> Option<()> {
+    fn cut(&mut self, Stretch { file, shape, .. }: Stretch<'a>) -> Option<()> {
         let mut cutter = Cutter::new(self.source, shape);
         for number in 0.. {
             if cutter.is_done() {
                 break;
             }
-            let mut bytes = self.room()?;
+            let mut bytes = (self.room)()?;
             let extent = cutter.next_into(&mut bytes).map(|()| {
                 let range = 0..bytes.len();
                 Extent { shape, file, number, stretch: Arc::new(bytes), range }
             });
             let has_failed = extent.is_err();
-            self.read.send(extent).ok()?;
+            (self.send)(extent)?;
             if has_failed {
                 return None; // the next cut is unknown
             }
@@ -223,6 +254,8 @@ mod tests {
     use crate::BoxError;
     use crate::shape::extent_len;
     use pitr_format::FileId;
+
+    const BOTH: [Spawn; 2] = [Spawn::Threads, Spawn::Inline];
 
     /// Every byte holds the number of its extent. The file ends in the middle of the last extent.
     /// One extent cannot be read.
@@ -248,7 +281,7 @@ mod tests {
         }
     }
 
-    fn run(source: &Numbered, fails: Option<u64>, refuses: Option<u64>) -> Result<Vec<u64>> {
+    fn run(spawn: Spawn, source: &Numbered, fails: Option<u64>, refuses: Option<u64>) -> Result<Vec<u64>> {
         let mut seen = Vec::new();
         let fail = |at: Option<u64>, extent: &Extent<'_>| match at == Some(extent.number) {
             true => Err(Error::Died),
@@ -257,7 +290,7 @@ mod tests {
         let shapes = source.files();
         let work = |extent: &Extent<'_>| fail(fails, extent).map(|()| extent.bytes()[0]);
         let all = |_, _| true;
-        let done = each_extent(source, &shapes, all, work, |extent, first| {
+        let done = each_extent(spawn, source, &shapes, all, work, |extent, first| {
             fail(refuses, extent)?;
             assert!(extent.bytes().iter().all(|byte| *byte == first) && first == extent.number as u8);
             assert_eq!(extent.bytes().len(), extent_len(extent.shape.len, extent.number));
@@ -271,16 +304,19 @@ mod tests {
     #[test]
     fn every_extent_is_delivered_once() {
         let source = Numbered { extents: 50, broken: None };
-        assert_eq!(run(&source, None, None).unwrap(), (0..50).collect::<Vec<_>>());
+        for spawn in BOTH {
+            assert_eq!(run(spawn, &source, None, None).unwrap(), (0..50).collect::<Vec<_>>());
+        }
     }
 
     #[test]
     fn unwanted_extents_are_not_read() {
         let broken = |at| Numbered { extents: 30, broken: Some(at) };
-        for at in [0, 1, 14, 29] {
+        for (at, spawn) in [0, 1, 14, 29].into_iter().flat_map(|at| BOTH.map(|spawn| (at, spawn))) {
             let (source, mut seen) = (broken(at), Vec::new());
             let wanted = |_, extent| extent != at && extent % 7 != 2;
             each_extent(
+                spawn,
                 &source,
                 &source.files(),
                 wanted,
@@ -298,14 +334,14 @@ mod tests {
 
     #[test]
     fn any_failure_ends_the_pipeline() {
-        for at in [0, 1, 25, 49] {
+        for (at, spawn) in [0, 1, 25, 49].into_iter().flat_map(|at| BOTH.map(|spawn| (at, spawn))) {
             let source = Numbered { extents: 50, broken: None };
-            assert!(matches!(run(&source, Some(at), None), Err(Error::Died)));
-            assert!(matches!(run(&source, None, Some(at)), Err(Error::Died)));
+            assert!(matches!(run(spawn, &source, Some(at), None), Err(Error::Died)));
+            assert!(matches!(run(spawn, &source, None, Some(at)), Err(Error::Died)));
             let source = Numbered { extents: 50, broken: Some(at) };
             let stretch = at / STRETCH_EXTENTS * STRETCH_EXTENTS * EXTENT_BYTES;
             assert!(
-                matches!(run(&source, None, None), Err(Error::Source { offset, .. }) if offset == stretch)
+                matches!(run(spawn, &source, None, None), Err(Error::Source { offset, .. }) if offset == stretch)
             );
         }
     }

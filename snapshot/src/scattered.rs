@@ -6,7 +6,7 @@
 
 use crate::{BlockSource, Error, FileShape, Result};
 use crossbeam_channel::bounded;
-use pitr_vfs::{Buffers, Loan};
+use pitr_vfs::{Buffers, Loan, Spawn};
 use std::iter::Peekable;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -43,9 +43,24 @@ struct Batch<'a> {
     bytes: Loan,
 }
 
+impl<'a> Batch<'a> {
+    fn each_block(self, mut take: impl FnMut(&'a FileShape, u64, &[u8]) -> Result<()>) -> Result<()> {
+        let mut rest = &self.bytes[..];
+        for run in self.runs {
+            let of_run;
+            (of_run, rest) = rest.split_at(run.len());
+            for (block, image) in run.blocks.zip(of_run.chunks(run.shape.block_bytes as usize)) {
+                take(run.shape, block, image)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads these blocks and passes them to `take`, nearly in their order. Each block must be within
 /// its file. The last block of a file may be shorter.
 pub(crate) fn each_block<'a, S: BlockSource + ?Sized>(
+    spawn: Spawn,
     source: &S,
     blocks: impl Iterator<Item = (&'a FileShape, u64)> + Send,
     mut take: impl FnMut(&'a FileShape, u64, &[u8]) -> Result<()>,
@@ -54,8 +69,17 @@ pub(crate) fn each_block<'a, S: BlockSource + ?Sized>(
     if blocks.peek().is_none() {
         return Ok(()); // the usual case, which needs no threads
     }
-    let next = Mutex::new(blocks);
     let buffers = Buffers::default();
+    if spawn.is_inline() {
+        loop {
+            let runs = next_runs(&mut blocks);
+            if runs.is_empty() {
+                return Ok(());
+            }
+            read_runs(source, runs, &buffers)?.each_block(&mut take)?;
+        }
+    }
+    let next = Mutex::new(blocks);
     let (read, batches) = bounded(AHEAD);
     std::thread::scope(|scope| {
         for _ in 0..READERS {
@@ -77,15 +101,7 @@ pub(crate) fn each_block<'a, S: BlockSource + ?Sized>(
         drop(read);
         // Dropped when this closure ends, which also ends the readers.
         for batch in batches {
-            let Batch { runs, bytes } = batch?;
-            let mut rest = &bytes[..];
-            for run in runs {
-                let of_run;
-                (of_run, rest) = rest.split_at(run.len());
-                for (block, image) in run.blocks.zip(of_run.chunks(run.shape.block_bytes as usize)) {
-                    take(run.shape, block, image)?;
-                }
-            }
+            batch?.each_block(&mut take)?;
         }
         Ok(())
     })
@@ -168,13 +184,14 @@ mod tests {
 
     /// Returns the blocks that were delivered.
     fn read(
+        spawn: Spawn,
         source: &Numbered,
         wanted: &[(usize, u64)],
         refuses: Option<u64>,
     ) -> Result<BTreeSet<(u32, u64)>> {
         let mut taken = BTreeSet::new();
         let blocks = wanted.iter().map(|(file, block)| (&source.shapes[*file], *block));
-        each_block(source, blocks, |shape, block, image| {
+        each_block(spawn, source, blocks, |shape, block, image| {
             if refuses == Some(block) {
                 return Err(Error::Died);
             }
@@ -188,18 +205,24 @@ mod tests {
 
     #[test]
     fn each_block_is_delivered_once_and_nothing_else_is_read() {
+        for spawn in [Spawn::Threads, Spawn::Inline] {
+            check_delivery(spawn);
+        }
+    }
+
+    fn check_delivery(spawn: Spawn) {
         let source = numbered(None);
         let wanted: Vec<(usize, u64)> = (0..200)
             .filter(|block| block % 3 > 0 || *block == 199)
             .map(|block| (0, block))
             .chain([(1, 0), (1, 9)])
             .collect();
-        let found = read(&source, &wanted, None).unwrap();
+        let found = read(spawn, &source, &wanted, None).unwrap();
         assert_eq!(found, wanted.iter().map(|(file, block)| (*file as u32 + 1, *block)).collect());
         let requests = source.requests.lock().unwrap();
         let bytes: usize = requests.iter().map(|(_, len)| len).sum();
         assert_eq!(bytes as u64, wanted.len() as u64 * BLOCK_BYTES - 200);
-        assert!(read(&source, &[], None).unwrap().is_empty());
+        assert!(read(spawn, &source, &[], None).unwrap().is_empty());
     }
 
     #[test]
@@ -217,9 +240,10 @@ mod tests {
     #[test]
     fn any_failure_ends_the_reads() {
         let wanted: Vec<_> = (0..200).map(|block| (0, block)).collect();
-        for at in [0, 77, 199] {
-            assert!(matches!(read(&numbered(None), &wanted, Some(at)), Err(Error::Died)));
-            let failed = read(&numbered(Some(at)), &wanted, None);
+        let both = [Spawn::Threads, Spawn::Inline];
+        for (at, spawn) in [0, 77, 199].into_iter().flat_map(|at| both.map(|spawn| (at, spawn))) {
+            assert!(matches!(read(spawn, &numbered(None), &wanted, Some(at)), Err(Error::Died)));
+            let failed = read(spawn, &numbered(Some(at)), &wanted, None);
             assert!(
                 matches!(failed, Err(Error::Source { offset, .. }) if offset / BLOCK_BYTES / 4 == at / 4)
             );

@@ -4,6 +4,7 @@ use crate::scattered::each_block;
 use crate::{BlockSource, Delta, Error, FileShape, ImageSink, Result};
 use pitr_format::FileId;
 use pitr_tracker::{BlockSize, ChangeSet};
+use pitr_vfs::Spawn;
 
 /// The changes since a parent, as recorded by a tracker.
 ///
@@ -13,13 +14,20 @@ use pitr_tracker::{BlockSize, ChangeSet};
 pub struct Tracked<'a, S: ?Sized> {
     source: &'a S,
     changes: &'a ChangeSet,
+    spawn: Spawn,
 }
 
 impl<'a, S: BlockSource + ?Sized> Tracked<'a, S> {
     /// Creates the delta of these changes. The source must not change during the read.
     #[must_use]
     pub fn new(source: &'a S, changes: &'a ChangeSet) -> Self {
-        Tracked { source, changes }
+        Tracked { source, changes, spawn: Spawn::Threads }
+    }
+
+    /// Reads in the calling thread only, if `spawn` says so.
+    #[must_use]
+    pub fn with_spawn(self, spawn: Spawn) -> Self {
+        Tracked { spawn, ..self }
     }
 }
 
@@ -38,7 +46,7 @@ impl<S: BlockSource + ?Sized> Delta for Tracked<'_, S> {
         let blocks = shapes.iter().zip(sizes).flat_map(|(shape, size)| {
             self.changes.blocks(shape.file, size, shape.len).map(move |block| (shape, block))
         });
-        each_block(self.source, blocks, |shape, block, image| sink(shape.file, block, image))
+        each_block(self.spawn, self.source, blocks, |shape, block, image| sink(shape.file, block, image))
     }
 }
 

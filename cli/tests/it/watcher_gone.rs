@@ -168,5 +168,5 @@ fn a_lost_local_log_forks_after_a_gap() {
 }
 
 fn with(world: &World, suffix: &str) -> std::path::PathBuf {
-    pitr::sqlite::source::with_suffix(&world.database(), suffix)
+    pitr::sqlite::parts::with_suffix(&world.database(), suffix)
 }

@@ -1,8 +1,8 @@
 //! Reads and checks the frames of a `-wal` file: the upper bound of capture speed.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pitr_sqlite::source::with_suffix;
-use pitr_sqlite::wal::WalFile;
+use pitr_sqlite::parts::WalFile;
+use pitr_sqlite::parts::with_suffix;
 use pitr_vfs::{Access, FileSystem, OsFs};
 
 const ROWS: u32 = 4_000;

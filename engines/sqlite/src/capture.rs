@@ -33,7 +33,7 @@ use crate::source::{FileState, Source};
 use crate::wal::{Salts, WalHeader};
 
 /// The database's only file and partition.
-pub const DATABASE_FILE: FileId = FileId::FIRST;
+pub(crate) const DATABASE_FILE: FileId = FileId::FIRST;
 const PARTITION: PartitionId = PartitionId::FIRST;
 /// A batch is appended to the local log once it holds this many bytes of pages.
 const BATCH_BYTES: usize = 1 << 20;
@@ -42,7 +42,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const CLOCK_STEP_MICROS: u64 = 100_000;
 /// A clock set back by more than this, microseconds, begins a new timeline: timestamps would repeat
 /// for too long.
-pub const SET_BACK_MICROS_MAX: u64 = 300_000_000;
+pub(crate) const SET_BACK_MICROS_MAX: u64 = 300_000_000;
 
 /// Captures the commits of one watched database.
 #[derive(Debug)]

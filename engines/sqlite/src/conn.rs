@@ -27,7 +27,7 @@ pub struct Published {
 }
 
 /// Opens a connection that follows the rules above.
-pub fn open(path: &Path) -> Result<Connection> {
+pub(crate) fn open(path: &Path) -> Result<Connection> {
     steps::reached();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
@@ -39,12 +39,12 @@ pub fn open(path: &Path) -> Result<Connection> {
 
 /// What the wal-index publishes now; `None` while another process rebuilds it.
 /// `SQLITE_CHECKPOINT_NOOP` reads its header afresh and takes no lock.
-pub fn published(conn: &Connection) -> Result<Option<Published>> {
+pub(crate) fn published(conn: &Connection) -> Result<Option<Published>> {
     checkpoint(conn, "PRAGMA main.wal_checkpoint(NOOP)")
 }
 
 /// Backfills as much as readers allow, without waiting; `None` if another checkpoint runs.
-pub fn checkpoint_passive(conn: &Connection) -> Result<Option<Published>> {
+pub(crate) fn checkpoint_passive(conn: &Connection) -> Result<Option<Published>> {
     checkpoint(conn, "PRAGMA main.wal_checkpoint(PASSIVE)")
 }
 
@@ -58,7 +58,7 @@ fn checkpoint(conn: &Connection, sql: &str) -> Result<Option<Published>> {
 }
 
 /// Begins a read transaction, which stays open until [`end`].
-pub fn begin_read(conn: &Connection) -> Result<()> {
+pub(crate) fn begin_read(conn: &Connection) -> Result<()> {
     steps::reached();
     conn.execute_batch("BEGIN")?;
     let taken = conn.prepare_cached("PRAGMA main.user_version").and_then(|mut s| s.query_row([], |_| Ok(())));
@@ -70,19 +70,19 @@ pub fn begin_read(conn: &Connection) -> Result<()> {
 }
 
 /// Takes the write lock, without writing anything, until [`end`].
-pub fn begin_write(conn: &Connection) -> Result<()> {
+pub(crate) fn begin_write(conn: &Connection) -> Result<()> {
     steps::reached();
     Ok(conn.execute_batch("BEGIN IMMEDIATE")?)
 }
 
 /// Ends a transaction of either kind, unless an error has already ended it.
-pub fn end(conn: &Connection) -> Result<()> {
+pub(crate) fn end(conn: &Connection) -> Result<()> {
     steps::reached();
     if conn.is_autocommit() { Ok(()) } else { Ok(conn.execute_batch("ROLLBACK")?) }
 }
 
 /// Pages of the database in the transaction that is open on `conn`.
-pub fn page_count(conn: &Connection) -> Result<u32> {
+pub(crate) fn page_count(conn: &Connection) -> Result<u32> {
     steps::reached();
     Ok(conn.query_row("PRAGMA main.page_count", [], |row| row.get(0))?)
 }

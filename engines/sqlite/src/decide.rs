@@ -39,7 +39,7 @@ use crate::wal::{Checksum, Salts};
 
 /// The action after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing was committed.
     Nothing,
     /// Read the frames after our position up to the published one.
@@ -52,7 +52,7 @@ pub enum Step {
 
 /// What the read transaction guarantees when a look begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub(crate) enum Hold {
     /// No look under it has captured everything yet: a restart would lose uncaptured frames.
     NotJoined,
     /// It may be on read lock 0: the `-wal` file may restart, and loses nothing by that.
@@ -63,7 +63,7 @@ pub enum Hold {
 
 /// Evaluates the first table of the module documentation.
 #[must_use]
-pub fn step(ours: &Position, salts: Option<Salts>, published: Published, hold: Hold) -> Step {
+pub(crate) fn step(ours: &Position, salts: Option<Salts>, published: Published, hold: Hold) -> Step {
     let same = salts.is_some() && salts == ours.salts;
     match published.frames {
         n if same && n > ours.frame => Step::Read,
@@ -85,7 +85,7 @@ pub fn step(ours: &Position, salts: Option<Salts>, published: Published, hold: H
 
 /// How to begin when an earlier run left a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resume {
+pub(crate) enum Resume {
     /// The `-wal` file is unchanged, or continues from our position.
     Continue,
     /// It is unknown what happened since the last run.
@@ -96,7 +96,7 @@ pub enum Resume {
 
 /// What a resuming watch finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Salts of the `-wal` file.
     pub salts: Option<Salts>,
     /// What the wal-index publishes.
@@ -109,7 +109,7 @@ pub struct Found {
 
 /// Evaluates the second table of the module documentation.
 #[must_use]
-pub fn resume(ours: &Position, found: &Found) -> Resume {
+pub(crate) fn resume(ours: &Position, found: &Found) -> Resume {
     let Found { salts, published, stated, file_unchanged } = *found;
     if file_unchanged {
         Resume::Continue

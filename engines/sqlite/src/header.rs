@@ -6,10 +6,8 @@ use pitr_format::DecodeError;
 use pitr_format::bytes::Reader;
 
 /// Size of the header, bytes.
-pub const HEADER_BYTES: usize = 100;
+pub(crate) const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Offset of the byte that SQLite locks. The page that holds it is never used.
-pub const PENDING_BYTE: u64 = 0x4000_0000;
 
 /// Fields that pitr needs before it opens a connection to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

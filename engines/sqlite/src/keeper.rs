@@ -53,7 +53,7 @@ const TRIES: u32 = 40;
 const TRY_EVERY: Duration = Duration::from_micros(250);
 /// Minimum interval between hand-overs: each one lets the application's next checkpoint do work,
 /// and sync twice for it.
-pub const HAND_OVER_EVERY: Duration = Duration::from_millis(25);
+pub(crate) const HAND_OVER_EVERY: Duration = Duration::from_millis(25);
 
 /// When the `-wal` file should restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

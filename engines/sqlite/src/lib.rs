@@ -9,39 +9,53 @@
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | [`header`] | the first hundred bytes of a database file |
-//! | [`wal`] | the `-wal` file: header, frames, running checksum |
-//! | [`conn`] | connections that read and lock but never write |
-//! | [`source`] | the watched database and the read transaction that keeps its `-wal` file |
-//! | [`decide`] | what a look means, and how to begin after a pause: two tables |
-//! | [`position`] | how far capture has come, as the note of each commit |
-//! | [`sample`] | pages whose content is known, to detect changes that bypass the `-wal` file |
-//! | [`capture`] | turns frames into transactions of the local log |
-//! | [`keeper`] | lets the `-wal` file restart |
-//! | [`watch`] | the whole with the archive: threads, gaps, forks, snapshots |
+//! | [`watch`] | capture with the archive: threads, gaps, forks, snapshots |
 //! | [`place`] | the path that the user gave, and the file that SQLite opens for it |
-//! | [`base`] | the database at one commit, for a full snapshot |
+//! | [`restore`] | a database as a restored file |
+//! | [`exact`] | comparison of two databases |
+//! | `header` | the first hundred bytes of a database file |
+//! | `wal` | the `-wal` file: header, frames, running checksum |
+//! | `conn` | connections that read and lock but never write |
+//! | `source` | the watched database and the read transaction that keeps its `-wal` file |
+//! | `decide` | what a look means, and how to begin after a pause: two tables |
+//! | `position` | how far capture has come, as the note of each commit |
+//! | `sample` | pages whose content is known, to detect changes that bypass the `-wal` file |
+//! | `capture` | turns frames into transactions of the local log |
+//! | `keeper` | lets the `-wal` file restart |
+//! | `base` | the database at one commit, for a full snapshot |
 //!
-//! Read `source` first: everything else relies on its invariants.
+//! To change this crate, read `source` first: everything else relies on its invariants.
 #![forbid(unsafe_code)]
 
-pub mod base;
-pub mod capture;
-pub mod conn;
-pub mod decide;
+mod base;
+mod capture;
+mod conn;
+mod decide;
 mod engine;
-pub mod error;
+mod error;
 pub mod exact;
-pub mod header;
-pub mod keeper;
+mod header;
+mod keeper;
 pub mod place;
-pub mod position;
+mod position;
 pub mod restore;
-pub mod sample;
-pub mod source;
+mod sample;
+mod source;
 mod steps;
-pub mod wal;
+mod wal;
 pub mod watch;
 
 pub use engine::Sqlite;
 pub use error::{Error, Result};
+pub use keeper::KeeperOptions;
+
+/// Parts of the engine for its own tests and benches. Not part of the interface.
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::base::BaseView;
+    pub use crate::capture::{Begin, Capture};
+    pub use crate::keeper::{Keeper, Quiet};
+    pub use crate::sample::PageSample;
+    pub use crate::source::{Source, with_suffix};
+    pub use crate::wal::{Checksum, WalFile};
+}

@@ -26,7 +26,7 @@ use crate::wal::Salts;
 use crate::watch::state::open_or_create;
 
 /// Number of slots for pages other than page 1.
-pub const SLOTS: usize = 1 << SLOT_BITS;
+pub(crate) const SLOTS: usize = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 10;
 const FILE_NAME: &str = "pages";
 const MAGIC: [u8; 4] = *b"PGS1";

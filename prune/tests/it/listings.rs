@@ -17,7 +17,7 @@ pub(crate) fn with_each_lack(world: &World, mut run: impl FnMut(&World, Objects,
             let (counts, tells, sound) = (Arc::clone(&asked), Arc::clone(&listed), world.open());
             let objects = world.hooked(move |request| match request {
                 Request::List(folder) if counts.fetch_add(1, Ordering::SeqCst) == step => {
-                    tells.store(sound.list(&folder).unwrap().len(), Ordering::SeqCst);
+                    tells.store(sound.list(folder).unwrap().len(), Ordering::SeqCst);
                     Answer::ListWithout(lacks)
                 }
                 _ => Answer::Serve,
@@ -79,7 +79,7 @@ fn a_root_that_came_while_a_condemnation_waited_is_kept_whatever_a_listing_lacks
         let (counted, sound, root) = (Arc::clone(&count), world.open(), root.clone());
         let objects = world.hooked(move |request| match request {
             Request::List(folder) if counted.fetch_add(1, Ordering::SeqCst) == step => {
-                let listed = sound.list(&folder).unwrap();
+                let listed = sound.list(folder).unwrap();
                 listed.iter().position(|entry| entry.path == root).map_or(Answer::Serve, Answer::ListWithout)
             }
             _ => Answer::Serve,

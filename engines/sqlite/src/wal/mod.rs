@@ -13,4 +13,5 @@ mod checksum;
 mod file;
 
 pub use checksum::Checksum;
-pub use file::{Frame, FrameReader, Salts, WalFile, WalHeader};
+pub use file::WalFile;
+pub(crate) use file::{Salts, WalHeader};

@@ -10,9 +10,9 @@ use crate::exactly::{Watched, application};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, Timestamp};
 use pitr_sqlite::Error;
-use pitr_sqlite::keeper::KeeperOptions;
-use pitr_sqlite::source::with_suffix;
-use pitr_sqlite::wal::{Checksum, WalFile};
+use pitr_sqlite::KeeperOptions;
+use pitr_sqlite::parts::with_suffix;
+use pitr_sqlite::parts::{Checksum, WalFile};
 use pitr_vfs::{Access, Clock, FileSystem, OsFs, SystemClock};
 use pitr_wal::Records;
 

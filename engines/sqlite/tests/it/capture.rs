@@ -2,7 +2,7 @@
 
 use crate::exactly::{Watched, application};
 use pitr_sqlite::Error;
-use pitr_sqlite::keeper::KeeperOptions;
+use pitr_sqlite::KeeperOptions;
 
 const EAGER: KeeperOptions = KeeperOptions { soft_bytes: 64 << 10, hard_bytes: 128 << 10 };
 

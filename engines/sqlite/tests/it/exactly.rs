@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use pitr_format::log::Assembler;
 use pitr_format::record::Record;
 use pitr_format::{Lsn, TxId};
-use pitr_sqlite::base::BaseView;
-use pitr_sqlite::capture::{Begin, Capture};
-use pitr_sqlite::keeper::{Keeper, KeeperOptions, Quiet};
-use pitr_sqlite::sample::PageSample;
-use pitr_sqlite::source::Source;
+use pitr_sqlite::KeeperOptions;
+use pitr_sqlite::parts::BaseView;
+use pitr_sqlite::parts::PageSample;
+use pitr_sqlite::parts::Source;
+use pitr_sqlite::parts::{Begin, Capture};
+use pitr_sqlite::parts::{Keeper, Quiet};
 use pitr_testkit::App;
 use pitr_vfs::{Clock, Env, OsFs, SystemClock};
 use pitr_wal::{LogReader, Start, Wal, WalOptions};
@@ -114,7 +115,7 @@ impl Watched {
         std::fs::write(&ours, &self.file).unwrap();
         assert_exact(&ours, copy);
         for suffix in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(pitr_sqlite::source::with_suffix(&ours, suffix));
+            let _ = std::fs::remove_file(pitr_sqlite::parts::with_suffix(&ours, suffix));
         }
     }
 }

@@ -18,8 +18,8 @@
 //! - With [`Keys`], every frame is encrypted and authenticated for its place. Unencrypted objects
 //!   are then refused.
 //!
-//! This crate does no I/O, and gets random bytes from its caller. [`ObjectBuilder`] creates the bytes, [`ObjectIndex`] reads them, as a
-//! whole or by ranges.
+//! This crate does no I/O, and gets random bytes from its caller. [`ObjectBuilder`] creates the
+//! bytes, [`ObjectIndex`] reads them, as a whole or by ranges.
 #![forbid(unsafe_code)]
 
 mod builder;

@@ -7,8 +7,8 @@ use pitr_codec::{CodecError, ObjectKind};
 use pitr_objects::Objects;
 
 /// Checks the pack at `path`, which is in memory, and returns its damaged frames by number. The
-/// stored bytes of each frame are compared with their SHA-256. With `deep` each frame is decoded and
-/// compared with its chunk's id and sums.
+/// stored bytes of each frame are compared with their SHA-256. With `deep` each frame is decoded
+/// and compared with its chunk's id and sums.
 ///
 /// # Errors
 /// A fault of the pack as a whole; then none of its chunks is reliable.

@@ -64,8 +64,8 @@ impl Marks {
         Ok(usage)
     }
 
-    /// Copies the needed chunks of these packs to as few new packs as possible. These packs are then
-    /// not needed any more.
+    /// Copies the needed chunks of these packs to as few new packs as possible. These packs are
+    /// then not needed any more.
     ///
     /// # Errors
     /// Errors of reading and storing chunks.
@@ -107,8 +107,8 @@ impl ChunkStore {
         Ok(Marks { store: self.clone(), packs })
     }
 
-    /// Puts copies without these packs of the index objects that list them, and returns the paths of
-    /// the old index objects. After those are deleted, no index object lists the packs.
+    /// Puts copies without these packs of the index objects that list them, and returns the paths
+    /// of the old index objects. After those are deleted, no index object lists the packs.
     ///
     /// # Errors
     /// An unreadable index object; errors of the repository.

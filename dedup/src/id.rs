@@ -156,7 +156,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     #[test]
-    fn names_of_version_1_do_not_change() {
+    fn names_of_version_1_stay_as_they_are() {
         // docs/format/pack.md; a change of this is a change of the format.
         let bytes: Vec<u8> = (0..5000u32).map(|n| n as u8).collect();
         let hash = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };

@@ -1,8 +1,8 @@
 //! The index of chunks: index objects, and the index of all packs.
 //!
-//! An index object (`docs/format/index.md`) has no frames. Its footer holds `packs varint`, then for
-//! each pack `digest 32, key varint`, `salt 16` if the key is not 0, `chunks varint`, then for each
-//! chunk `id 32, stored length varint, raw length varint`. Offsets follow from the lengths.
+//! An index object (`docs/format/index.md`) has no frames. Its footer holds `packs varint`, then
+//! for each pack `digest 32, key varint`, `salt 16` if the key is not 0, `chunks varint`, then for
+//! each chunk `id 32, stored length varint, raw length varint`. Offsets follow from the lengths.
 
 use crate::location::{Location, PackAt, PackState};
 use crate::memtable::IndexMemtable;
@@ -32,8 +32,8 @@ pub(crate) fn is_index_path(path: &str) -> bool {
     matches!(ObjectName::parse(path), Some(ObjectName::PackIndex(_)))
 }
 
-/// Puts an index object that lists these packs, and returns its size in bytes; 0 for no packs. It is
-/// not compressed: nearly all of it is hashes.
+/// Puts an index object that lists these packs, and returns its size in bytes; 0 for no packs. It
+/// is not compressed: nearly all of it is hashes.
 pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, packs: &[Pack]) -> Result<u64> {
     if packs.is_empty() {
         return Ok(0);
@@ -45,7 +45,8 @@ pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, packs: &[Pack]) ->
     Ok(stored)
 }
 
-/// Takes the packs that fill one index object, at least one; `None` if all of them leave space in it.
+/// Takes the packs that fill one index object, at least one; `None` if all of them leave space in
+/// it.
 pub(crate) fn take_full(packs: &mut Vec<Pack>) -> Option<Vec<Pack>> {
     let mut chunks = 0;
     let fits = packs.iter().take_while(|pack| {
@@ -256,7 +257,8 @@ impl Index {
 
     /// The pack of a location, for reading.
     pub(crate) fn pack(&self, location: &Location, objects: &Objects) -> Result<PackAt> {
-        let IndexedPack { digest, seal, .. } = &self.packs[location.pack as usize]; // locations come from this index
+        // Locations come from this index.
+        let IndexedPack { digest, seal, .. } = &self.packs[location.pack as usize];
         let path = ObjectName::Pack(*digest).path();
         let cipher = objects.cipher(&path, ObjectKind::Pack, *seal)?;
         Ok(PackAt { path, cipher })
@@ -367,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_version_1_do_not_change() {
+    fn the_bytes_of_version_1_stay_as_they_are() {
         // docs/format/index.md; a change of this is a change of the format.
         let chunk = PackedChunk { id: ChunkId::from_bytes([9; 32]), stored_len: 300, raw_len: 5 };
         let rest = [&[1][..], &[9; 32], &[0xac, 0x02, 5]].concat();

@@ -33,9 +33,10 @@
 //! - **Chunks that a writer relies on are kept.** A store holds a lease. A pack that is condemned
 //!   after the lease was put is deleted after the lease has ended. A pack that was condemned before
 //!   is not relied on (`docs/format/prune.md`).
-//! - **Memory is bounded** by the data in flight (see [`ChunkWriter`]). The index of all chunks is in
-//!   mapped files with a filter for each, in the system's folder for temporary files. It takes 54
-//!   bytes for each chunk. In memory are some thousands of new chunks, and 130 bytes for each pack.
+//! - **Memory is bounded** by the data in flight (see [`ChunkWriter`]). The index of all chunks is
+//!   in mapped files with a filter for each, in the system's folder for temporary files. It takes
+//!   54 bytes for each chunk. In memory are some thousands of new chunks, and 130 bytes for each
+//!   pack.
 //!
 //! The crate's only `unsafe` is in two calls of functions that only some processors can run
 //! (`sha256.rs`).

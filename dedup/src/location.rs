@@ -23,8 +23,8 @@ pub(crate) enum PackState {
     Kept,
     /// It is condemned. It may be gone when this writer has published an object that needs it.
     Condemned,
-    /// It does not exist, although an index object lists it. A writer whose lease had lapsed has put
-    /// that index object, or somebody deleted the pack.
+    /// It does not exist, although an index object lists it. A writer whose lease had lapsed has
+    /// put that index object, or somebody deleted the pack.
     Missing,
 }
 

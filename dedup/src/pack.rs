@@ -10,13 +10,15 @@ use pitr_format::{DecodeError, OwnerToken};
 use pitr_objects::layout::ObjectName;
 use pitr_objects::{Bytes, Objects};
 
-/// Bytes in the footer for each chunk besides its piece sums: an entry in the frame table and an id.
+/// Bytes in the footer for each chunk besides its piece sums: an entry in the frame table and an
+/// id.
 const FOOTER_BYTES_PER_CHUNK: usize = 40 + ChunkId::BYTES;
 /// Maximum bytes of a frame besides its content: a header, and a tag if it is encrypted.
 const AROUND_FRAME_BYTES: usize = FRAME_HEADER_BYTES + 16;
 /// Capacity of a pack's buffer: a pack, and space for a codec after its frames. Only written pages
 /// take memory. The rest makes the buffer so large that the allocator returns it to the system on
-/// free. glibc keeps buffers below 32 MiB, for each thread, and a watcher takes snapshots for months.
+/// free. glibc keeps buffers below 32 MiB, for each thread, and a watcher takes snapshots for
+/// months.
 const ROOM_BYTES: usize = OBJECT_BYTES_MAX + (20 << 20);
 
 /// A chunk's name, its piece sums, and a checksum that was computed with them. The checksum tells
@@ -83,8 +85,8 @@ impl OpenPack {
         self.builder.is_empty() || self.builder.len() + raw_len + around <= OBJECT_BYTES_MAX
     }
 
-    /// Adds a chunk as a frame that is known to decode into the named bytes. After an error the pack
-    /// must not be put.
+    /// Adds a chunk as a frame that is known to decode into the named bytes. After an error the
+    /// pack must not be put.
     pub(crate) fn append(&mut self, name: &Name, raw: &[u8], codec: Codec) -> Result<()> {
         let id = name.id;
         let frame = self.builder.append_named(codec, raw, name.crc).map_err(|source| match source {
@@ -151,7 +153,7 @@ impl PackFooter {
             .frames
             .iter()
             .scan(0, |end, frame| {
-                *end += (frame.raw_len as usize).div_ceil(PIECE_BYTES); // raw lengths are bounded too
+                *end += (frame.raw_len as usize).div_ceil(PIECE_BYTES); // bounded too
                 Some(*end)
             })
             .collect();

@@ -1,11 +1,11 @@
 //! SHA-256 of pieces, sixteen or four at a time.
 //!
 //! Within one message each round waits for the previous round. Independent messages do not wait for
-//! each other (Gueron and Krasnov, *Simultaneous Hashing of Multiple Messages*, 2012; the function is
-//! that of FIPS 180-4). With AVX-512, every register has one word of each of sixteen messages, and
-//! one instruction advances all. The instructions for SHA-256 have a latency of about four cycles and
-//! could start one every two, so four messages keep them busy. On other processors, and for the
-//! remaining pieces, `sha2` computes the same hashes.
+//! each other (Gueron and Krasnov, *Simultaneous Hashing of Multiple Messages*, 2012; the function
+//! is that of FIPS 180-4). With AVX-512, every register has one word of each of sixteen messages,
+//! and one instruction advances all. The instructions for SHA-256 have a latency of about four
+//! cycles and could start one every two, so four messages keep them busy. On other processors, and
+//! for the remaining pieces, `sha2` computes the same hashes.
 
 #[cfg(target_arch = "x86_64")]
 mod fips;

@@ -34,8 +34,8 @@ pub struct ChunkStore {
 }
 
 impl ChunkStore {
-    /// Takes a lease and reads the index of all packs. If the repository is not writable, there is no
-    /// lease, and a prune may delete chunks at the same time.
+    /// Takes a lease and reads the index of all packs. If the repository is not writable, there is
+    /// no lease, and a prune may delete chunks at the same time.
     ///
     /// # Errors
     /// An unreadable index object; errors of the repository.
@@ -45,8 +45,8 @@ impl ChunkStore {
     }
 
     /// Like [`open`](Self::open), but skips unreadable index objects and condemnations, and returns
-    /// their errors. Only for readers: a writer could rely on a pack that an unreadable condemnation
-    /// lists.
+    /// their errors. Only for readers: a writer could rely on a pack that an unreadable
+    /// condemnation lists.
     ///
     /// # Errors
     /// Errors of the listing, and of an unreachable repository.
@@ -120,7 +120,7 @@ impl ChunkStore {
         &self.objects
     }
 
-    /// True if the chunk is stored in a kept pack that is none of `replaced`.
+    /// True if the chunk is stored in a kept pack outside of `replaced`.
     pub(crate) fn keeps(&self, id: &ChunkId, replaced: &BTreeSet<u32>) -> Result<bool> {
         let index = self.index()?;
         let is_kept = |at: Location| at.state == PackState::Kept && !replaced.contains(&at.pack);
@@ -141,8 +141,8 @@ impl ChunkStore {
         Ok(self.index()?.get(id).is_some())
     }
 
-    /// True if the chunk is in a pack that is kept as long as the store's lease. New objects may then
-    /// refer to it.
+    /// True if the chunk is in a pack that is kept as long as the store's lease. New objects may
+    /// then refer to it.
     ///
     /// # Errors
     /// As [`contains`](Self::contains).
@@ -228,8 +228,8 @@ pub struct Place {
     pub frame: u32,
 }
 
-/// Reads all index objects and passes their packs to `take`. Returns the paths of all index objects,
-/// and the errors of the unreadable ones.
+/// Reads all index objects and passes their packs to `take`. Returns the paths of all index
+/// objects, and the errors of the unreadable ones.
 fn read_indexes(
     objects: &Objects,
     mut take: impl FnMut(Pack) -> Result<()>,

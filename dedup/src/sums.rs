@@ -75,8 +75,8 @@ impl ChunkSums {
         Err(Error::WrongContent { id: *id, pack: self.store.pack(&at)?.path })
     }
 
-    /// One thread at a time: threads that miss a footer at the same time need the same one, and only
-    /// the first reads it.
+    /// One thread at a time: threads that miss a footer at the same time need the same one, and
+    /// only the first reads it.
     fn read(&self, at: &Location) -> Result<Arc<PackFooter>> {
         let _reading = self.reading.lock().map_err(|_| Error::Died)?;
         if let Some(footer) = self.kept(at.pack)? {

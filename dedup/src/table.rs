@@ -2,8 +2,8 @@
 //!
 //! Each process that reads the index writes its own table, into a file whose name is removed before
 //! it is used. Ids are hashes, so they are spread evenly. The filter divides the range of ids into
-//! sixteen equal parts for each chunk, and sets the bit of each part that has a chunk. An unknown id
-//! meets a set bit once in sixteen times. Since the table is sorted, the filter is written from
+//! sixteen equal parts for each chunk, and sets the bit of each part that has a chunk. An unknown
+//! id meets a set bit once in sixteen times. Since the table is sorted, the filter is written from
 //! front to back and is never in memory as a whole.
 //!
 //! Building a table takes the memory of [`RUN_ENTRIES`] entries. They are sorted and written to a
@@ -294,8 +294,8 @@ impl Iterator for Merge {
     }
 }
 
-/// Bytes that are written once, from front to back, and then read: in memory, or in a file without a
-/// name.
+/// Bytes that are written once, from front to back, and then read: in memory, or in a file without
+/// a name.
 struct Spool {
     file: Option<Arc<dyn File>>,
     buffer: Vec<u8>,

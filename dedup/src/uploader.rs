@@ -194,6 +194,6 @@ impl Drop for PackUploader {
     fn drop(&mut self) {
         self.packs = None;
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
-        running.threads.drain(..).for_each(|thread| drop(thread.join())); // an error has no receiver
+        running.threads.drain(..).for_each(|thread| drop(thread.join())); // no receiver
     }
 }

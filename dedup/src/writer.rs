@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 /// threads; further callers wait. The memory is that of the open packs of 16 MiB and of two packs
 /// that are being uploaded.
 ///
-/// A stored chunk is relied on only if its pack is not condemned. Such a pack is kept as long as the
-/// store's lease.
+/// A stored chunk is relied on only if its pack is not condemned. Such a pack is kept as long as
+/// the store's lease.
 ///
 /// Packs get an index object when they fill one, or once a minute, and the last ones in
 /// [`finish`](Self::finish). From then on other writers find their chunks. After a crash, the next
@@ -46,7 +46,8 @@ impl ChunkStore {
         ChunkWriter::new(self.clone(), codec, BTreeSet::new(), usize::MAX)
     }
 
-    /// A writer that stores chunks of these packs again, and has at most `open` open packs at a time.
+    /// A writer that stores chunks of these packs again, and has at most `open` open packs at a
+    /// time.
     pub(crate) fn writer_replacing(&self, packs: BTreeSet<u32>, codec: Codec, open: usize) -> ChunkWriter {
         ChunkWriter::new(self.clone(), codec, packs, open)
     }
@@ -155,8 +156,8 @@ impl ChunkWriter {
         }
     }
 
-    /// Uploads all chunks so far, so that [`read_into`](Self::read_into) finds them. Other processes
-    /// find them when an index object lists them.
+    /// Uploads all chunks so far, so that [`read_into`](Self::read_into) finds them. Other
+    /// processes find them when an index object lists them.
     ///
     /// # Errors
     /// The error of a chunk so far.
@@ -195,7 +196,8 @@ impl ChunkWriter {
         }
     }
 
-    /// Uploads the last packs, then their index objects. From now on other processes find the chunks.
+    /// Uploads the last packs, then their index objects. From now on other processes find the
+    /// chunks.
     ///
     /// # Errors
     /// The error of a chunk or of an index object.
@@ -227,7 +229,8 @@ mod tests {
             writer.put(&raw(n)).unwrap();
             most = most.max(writer.unindexed().unwrap().len());
         }
-        let in_flight = 5 * 840; // an open pack, two uploads, and packs that do not fill an index object
+        // An open pack, two uploads, and packs that do not fill an index object.
+        let in_flight = 5 * 840;
         assert!((2_000..in_flight).contains(&most), "{most}");
         let kept = store.len().unwrap();
         assert!(kept + in_flight > 8_000, "{kept}");

@@ -1,6 +1,6 @@
 //! The chunk store as its users see it.
 
-#![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
+#![allow(clippy::unwrap_used)] // test helpers fail by panicking
 
 use pitr_codec::{Codec, OBJECT_BYTES_MAX};
 use pitr_dedup::*;
@@ -88,10 +88,10 @@ fn all_bytes_that_were_added_are_counted() {
 }
 
 #[test]
-fn what_chunks_consist_of_is_told_without_reading_them() {
+fn piece_sums_are_known_without_reading_chunks() {
     let folder = tempfile::tempdir().unwrap();
     let store = ChunkStore::open(Objects::create_local(folder.path()).unwrap()).unwrap();
-    // Long ones, short ones, and more packs than one.
+    // Long and short chunks, in more than one pack.
     let mut chunks: Vec<_> = (0..30).map(|n| noise(n, 600_000 + n as usize * 1000)).collect();
     chunks.extend([vec![], vec![1], noise(77, PIECE_BYTES), noise(78, PIECE_BYTES + 1)]);
     let (ids, _) = put_all(&store, &chunks);
@@ -115,7 +115,7 @@ fn what_chunks_consist_of_is_told_without_reading_them() {
 }
 
 #[test]
-fn a_crash_between_packs_and_index_harms_nothing() {
+fn a_crash_between_packs_and_index_loses_nothing() {
     // FAILURES 23
     let shared = Arc::new(InMemory::new());
     let open = || ChunkStore::open(Objects::with_store(shared.clone()).unwrap()).unwrap();
@@ -141,7 +141,7 @@ fn a_crash_between_packs_and_index_harms_nothing() {
 }
 
 #[test]
-fn what_a_writer_that_died_had_named_is_not_stored_again() {
+fn indexed_chunks_of_a_dead_writer_are_reused() {
     // FAILURES 23
     const CHUNKS: u64 = 6_000;
     let shared = Arc::new(InMemory::new());
@@ -214,8 +214,8 @@ fn a_flipped_byte_in_a_pack_is_refused() {
             }
         }
     }
-    assert_eq!(refused.len(), 3, "each chunk was hit");
-    // Cut short, emptied, gone.
+    assert_eq!(refused.len(), 3, "each chunk was damaged");
+    // Truncated, empty, missing.
     for (bytes, kind) in [(&sound[..200], ErrorKind::Corrupt), (&[], ErrorKind::Corrupt)] {
         std::fs::write(&pack, bytes).unwrap();
         assert_eq!(store.read(&ids[1]).unwrap_err().kind(), kind);

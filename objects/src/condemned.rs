@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_version_1_do_not_change() {
+    fn the_bytes_of_version_1_stay_as_they_are() {
         // docs/format/prune.md; a change of this is a change of the format.
         assert_eq!(decode(b"\x01\x02\x01a\x02bc").unwrap(), [paths(&["a", "bc"])]);
         assert_eq!(decode(b"\x01\x01\x01a\x00").unwrap(), [paths(&["a"]), paths(&[])]);

@@ -43,8 +43,8 @@ impl Objects {
         }
     }
 
-    /// Calls `read` with the keys. If `read` needs a key that another process has added since, it is
-    /// called once more.
+    /// Calls `read` with the keys. If `read` needs a key that another process has added since, it
+    /// is called once more.
     fn with_access<T>(
         &self,
         path: &str,

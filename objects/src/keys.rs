@@ -83,8 +83,8 @@ impl Objects {
     /// Opens an encrypted repository with the first of these keys that fits one of its slots.
     ///
     /// # Errors
-    /// [`Error::Keys`] with [`CodecError::WrongKey`] if none fits; [`Error::NotEncrypted`]; errors of
-    /// the store.
+    /// [`Error::Keys`] with [`CodecError::WrongKey`] if none fits; [`Error::NotEncrypted`]; errors
+    /// of the store.
     pub fn unlock(&self, repository: &Repository, with: &[&dyn KeyWrap]) -> Result<()> {
         if !repository.encrypted {
             return Err(Error::NotEncrypted { place: self.place().to_owned() });
@@ -120,9 +120,9 @@ impl Objects {
         self.put_slot(&*self.encryption()?, created, by)
     }
 
-    /// Removes a slot. A user who knows its key may have kept the master key from it. A new data key
-    /// ([`rotate_keys`](Self::rotate_keys)) does not hide later objects from that user either; only
-    /// a new repository does.
+    /// Removes a slot. A user who knows its key may have kept the master key from it. A new data
+    /// key ([`rotate_keys`](Self::rotate_keys)) does not hide later objects from that user either;
+    /// only a new repository does.
     ///
     /// # Errors
     /// [`Error::LastSlot`], [`Error::NoSlot`], [`Error::NotEncrypted`]; errors of the store.

@@ -199,7 +199,8 @@ impl Objects {
         let objects_of_it = || {
             let listed = self.list(LEASES)?;
             let leases = listed.iter().filter_map(LeaseSeen::parse);
-            Ok::<_, Error>(leases.filter(|lease| lease.id == seen.id).collect::<Vec<_>>()) // ascending
+            // Sorted by counter.
+            Ok::<_, Error>(leases.filter(|lease| lease.id == seen.id).collect::<Vec<_>>())
         };
         let found = objects_of_it()?;
         if found.iter().any(|lease| lease.counter > seen.counter) {

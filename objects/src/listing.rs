@@ -31,15 +31,16 @@ pub struct Listing {
 }
 
 impl Objects {
-    /// The objects below `prefix`, sorted by path; all of them for "". The prefix is matched by whole path segments:
-    /// `db1` does not list objects below `db10`.
+    /// The objects below `prefix`, sorted by path; all of them for "". The prefix is matched by
+    /// whole path segments: `db1` does not list objects below `db10`.
     ///
     /// # Errors
-    /// Errors of the store; an interrupted listing returns nothing. [`Error::NotARepository`] when nothing is
-    /// listed and the repository object, once seen, is gone: an unmounted folder is not read as an empty one.
+    /// Errors of the store; an interrupted listing returns nothing. [`Error::NotARepository`] when
+    /// nothing is listed and the repository object, once seen, is gone: an unmounted folder is not
+    /// read as an empty one.
     ///
-    /// Foreign entries of a local folder are left out, with one warning each. [`Error::Hidden`] if an entry that can't be read may
-    /// contain objects.
+    /// Foreign entries of a local folder are left out, with one warning each. [`Error::Hidden`] if
+    /// an entry that can't be read may contain objects.
     pub fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         let Listing { entries, strays } = self.listing(prefix)?;
         for stray in strays {
@@ -52,8 +53,8 @@ impl Objects {
         Ok(entries)
     }
 
-    /// As [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this listing proves neither that an
-    /// object is missing nor that one is unreferenced.
+    /// As [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this
+    /// listing proves neither that an object is missing nor that one is unreferenced.
     ///
     /// # Errors
     /// Errors of the store; [`Error::NotARepository`].

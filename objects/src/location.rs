@@ -11,7 +11,8 @@ use thiserror::Error;
 pub enum Location {
     /// A folder of this machine: a plain path, or `file:///path`.
     Folder(PathBuf),
-    /// The memory of this process, `memory://`: each open gets an empty store. For tests and examples.
+    /// The memory of this process, `memory://`: each open gets an empty store. For tests and
+    /// examples.
     Memory,
 }
 
@@ -42,7 +43,8 @@ pub enum LocationError {
 }
 
 impl Location {
-    /// Reads a path or a URL. Text that does not begin with a scheme and `://` is a path, and need not be UTF-8.
+    /// Reads a path or a URL. Text that does not begin with a scheme and `://` is a path, and need
+    /// not be UTF-8.
     ///
     /// # Errors
     /// [`LocationError`].

@@ -10,13 +10,15 @@ use std::sync::Arc;
 impl Objects {
     /// Creates an object that must not exist yet, durably.
     ///
-    /// A store may carry out a put and lose the reply; the repeated put then finds the object. An existing object counts as
-    /// ours if it has the same bytes: every object bears the owner token of its process. An object that must be the only
-    /// one of its name, such as a claim, must hold random bytes too.
+    /// A store may carry out a put and lose the reply; the repeated put then finds the object. An
+    /// existing object counts as ours if it has the same bytes: every object bears the owner token
+    /// of its process. An object that must be the only one of its name, such as a claim, must hold
+    /// random bytes too.
     ///
     /// # Errors
-    /// [`Error::Foreign`] if the object exists with other bytes; [`Error::TooLarge`]; [`Error::NotARepository`] when the
-    /// folder of an opened repository is gone; errors of the store.
+    /// [`Error::Foreign`] if the object exists with other bytes; [`Error::TooLarge`];
+    /// [`Error::NotARepository`] when the folder of an opened repository is gone; errors of the
+    /// store.
     pub fn put_new(&self, path: &str, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes: Bytes = bytes.into();
         self.check_size(path, bytes.len() as u64)?;

@@ -28,8 +28,8 @@ impl Objects {
     /// Exactly the bytes of a range. An empty range gives no bytes, without a request.
     ///
     /// # Errors
-    /// [`Error::Truncated`] when the object ends before the range does; [`Error::TooLarge`]; [`Error::Missing`];
-    /// errors of the store.
+    /// [`Error::Truncated`] when the object ends before the range does; [`Error::TooLarge`];
+    /// [`Error::Missing`]; errors of the store.
     pub fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
         // FAILURES 28: stores differ in their answers to empty ranges and to ranges past the end.
         let Some(wanted) = range.end.checked_sub(range.start).filter(|n| *n > 0) else {

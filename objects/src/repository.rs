@@ -77,8 +77,8 @@ impl Objects {
     /// Opens the repository. An encrypted one must then be [unlocked](Self::unlock).
     ///
     /// # Errors
-    /// [`Error::NotARepository`]; an error of kind [`ErrorKind::Newer`](crate::ErrorKind::Newer) if a
-    /// later version created it; errors of the store.
+    /// [`Error::NotARepository`]; an error of kind [`ErrorKind::Newer`](crate::ErrorKind::Newer) if
+    /// a later version created it; errors of the store.
     pub fn open_repository(&self) -> Result<Repository> {
         let footer = match self.get_footer(REPOSITORY, ObjectKind::Repository) {
             Err(Error::Missing { .. }) => {

@@ -1,7 +1,8 @@
 //! Where requests run.
 //!
-//! A request to a remote store is spawned on threads of its own, and its result comes over a channel. So a call works from any thread,
-//! also from one of another async runtime. The requests of a local store never wait for another thread: the caller polls them.
+//! A request to a remote store is spawned on threads of its own, and its result comes over a
+//! channel. So a call works from any thread, also from one of another async runtime. The requests
+//! of a local store never wait for another thread: the caller polls them.
 
 use crate::{Error, Result};
 use std::pin::pin;

@@ -42,8 +42,8 @@ struct Planned {
 }
 
 impl Pruner {
-    /// A pruner with this policy. By default packs are repacked until at most a tenth of the data in
-    /// packs is unneeded, and small packs are repacked if there are 32 or more.
+    /// A pruner with this policy. By default packs are repacked until at most a tenth of the data
+    /// in packs is unneeded, and small packs are repacked if there are 32 or more.
     ///
     /// # Errors
     /// [`Error::NoRule`].
@@ -76,17 +76,19 @@ impl Pruner {
     /// Reports what would be deleted and why. Changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotRestorable`], [`Error::Unreadable`], [`Error::Suspicious`]; errors of the repository.
+    /// [`Error::NotRestorable`], [`Error::Unreadable`], [`Error::Suspicious`]; errors of the
+    /// repository.
     pub fn plan(&self, now: Timestamp) -> Result<Report> {
         let _lease = self.objects.lease_to_read()?;
         Ok(self.survey(|| ChunkStore::open(self.objects.clone()), now)?.report)
     }
 
-    /// Prunes. Objects that other processes may rely on are condemned, and a later run deletes them;
-    /// [`Report::waiting`] lists the leases of these processes.
+    /// Prunes. Objects that other processes may rely on are condemned, and a later run deletes
+    /// them; [`Report::waiting`] lists the leases of these processes.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an error the next run continues.
+    /// As [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an error the
+    /// next run continues.
     pub fn execute(&self, now: Timestamp) -> Result<Report> {
         let lease = Arc::new(self.collectors_lease()?);
         self.objects.forget_leftovers()?;
@@ -201,7 +203,8 @@ impl Pruner {
         let mut paths: BTreeSet<String> =
             planned.unneeded.iter().chain(planned.repack.all()).cloned().collect();
         for (source, _) in &planned.sources {
-            // Listed again after the ranges were stated: log in them, and leftovers of earlier runs.
+            // Listed again after the ranges were stated: log in them, and leftovers of earlier
+            // runs.
             paths.extend(uncounted(source, &source.archive.catalog()?));
         }
         Ok(paths)

@@ -2,8 +2,8 @@
 //!
 //! For each relevant timeline, a rule that keeps commits has an *anchor*: the last restorable
 //! snapshot on the path to the timeline such that this snapshot and all earlier ones are older than
-//! the rule's start. All snapshots from the anchor on are kept, and all log from its `redo_from` on.
-//! Without an anchor everything is kept.
+//! the rule's start. All snapshots from the anchor on are kept, and all log from its `redo_from`
+//! on. Without an anchor everything is kept.
 //!
 //! A timeline is superseded when the next one is claimed. A window that starts later does not need
 //! it, except for the part that its descendants share.
@@ -206,8 +206,8 @@ impl<'a> Planner<'a> {
         places
     }
 
-    /// Keeps the last snapshot of each of the newest calendar periods that have one, and the log that
-    /// it needs.
+    /// Keeps the last snapshot of each of the newest calendar periods that have one, and the log
+    /// that it needs.
     fn keep_calendar(&mut self, count: Option<NonZeroU32>, reason: Reason, begin_of: fn(Date) -> Date) {
         let Some(count) = count else { return };
         let mut seen = BTreeSet::new();

@@ -98,8 +98,8 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
     }
     for path in &there {
         let Some((source, name)) = sources.iter().find_map(|source| log_of(source, path)) else { continue };
-        // The claim and the timeline of a log object were put before it. An object without them belongs
-        // to no source, and is kept.
+        // The claim and the timeline of a log object were put before it. An object without them
+        // belongs to no source, and is kept.
         let has_claim = source.catalog.epochs().contains_key(&name.epoch);
         let has_timeline = source.catalog.timelines().contains_key(&name.timeline);
         let claim = (!has_claim).then_some(SourceObject::Claim(name.epoch));
@@ -176,8 +176,8 @@ pub(crate) fn packs<'s>(
 /// Marks the chunks that snapshots need.
 struct Walker {
     marks: Marks,
-    /// Walked leaves. A content chunk may equal a leaf byte for byte, so a mark does not tell that a
-    /// leaf was walked.
+    /// Walked leaves. A content chunk may equal a leaf byte for byte, so a mark does not tell that
+    /// a leaf was walked.
     leaves: HashSet<ChunkId>,
     failed: Option<pitr_dedup::Error>,
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 /// Longest time between two listings of the leases.
 const LIST_EVERY: Duration = Duration::from_secs(1);
 
-/// Waits until each of these leases has ended or was renewed; returns the renewed ones. A lease that is not renewed for `expiry`
-/// is deleted.
+/// Waits until each of these leases has ended or was renewed; returns the renewed ones. A lease
+/// that is not renewed for `expiry` is deleted.
 pub(crate) fn wait_for(
     objects: &Objects,
     wanted: &BTreeSet<String>,
@@ -19,7 +19,8 @@ pub(crate) fn wait_for(
     let (begun, mut warned) = (clock.monotonic(), false);
     let mut first: BTreeMap<String, u64> = BTreeMap::new();
     let mut alive = BTreeSet::new();
-    // A listing may miss an object that is being renewed: a lease has ended when two listings in a row lack it.
+    // A listing may miss an object that is being renewed: a lease has ended when two listings in a
+    // row lack it.
     let mut missing: BTreeMap<String, u32> = wanted.iter().map(|id| (id.clone(), 0)).collect();
     loop {
         missing.values_mut().for_each(|times| *times += 1);

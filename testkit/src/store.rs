@@ -66,7 +66,8 @@ pub enum Answer {
 
 type Hook = dyn Fn(&Request) -> Answer + Send + Sync;
 
-/// A store that asks a hook before each request and counts what is read. Without a hook it serves every request.
+/// A store that asks a hook before each request and counts what is read. Without a hook it serves
+/// every request.
 #[derive(Clone)]
 pub struct TestStore {
     store: Arc<dyn ObjectStore>,

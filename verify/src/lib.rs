@@ -14,8 +14,8 @@
 //!   writer, and the newest snapshot.
 //! - Archived commits that no snapshot leads to are a fault of their own, unless retention explains
 //!   them.
-//! - A fault has its object and the affected snapshots. A pack that is damaged as a whole counts for
-//!   all of its chunks. Data without a fault can be restored.
+//! - A fault has its object and the affected snapshots. A pack that is damaged as a whole counts
+//!   for all of its chunks. Data without a fault can be restored.
 //! - Memory: one object of at most 20 MiB for each thread, and the index.
 //!
 //! No checksum finds damage from before an object was stored. Therefore writers decode and compare

@@ -21,8 +21,8 @@ pub(crate) fn check(archive: &Archive, roots: &Roots, writers: bool) -> Result<F
     if first.faults.is_empty() {
         return Ok(first);
     }
-    // An object that is put between two listings can make an earlier one look missing. A second check
-    // shows that.
+    // An object that is put between two listings can make an earlier one look missing. A second
+    // check shows that.
     let second = look(archive, roots, writers)?;
     let faults = first.faults.into_iter().filter(|fault| second.faults.contains(fault)).collect();
     Ok(Found { faults, ..second })

@@ -78,7 +78,8 @@ impl Found {
 }
 
 impl Checked {
-    /// Adds foreign entries. One that may hide objects, or that has the name of an object, is a fault.
+    /// Adds foreign entries. One that may hide objects, or that has the name of an object, is a
+    /// fault.
     pub(crate) fn take_strays(&mut self, strays: Vec<Stray>) {
         for Stray { path, what, may_hide_objects } in strays {
             match may_hide_objects || ObjectName::parse(&path).is_some() {
@@ -120,8 +121,8 @@ pub(crate) fn readable(objects: &Objects) -> Result<Vec<SourceName>> {
     Ok(objects.readable_sources()?.names)
 }
 
-/// True if a prune may delete the object although this verification holds a lease: an object that was
-/// condemned before, and roots, ranges and index objects. Objects that are condemned later are
+/// True if a prune may delete the object although this verification holds a lease: an object that
+/// was condemned before, and roots, ranges and index objects. Objects that are condemned later are
 /// deleted after this lease. The walk finds chunks that a tree needs and lacks.
 fn may_go(name: &ObjectName, path: &str, condemned: &Condemned) -> bool {
     use ObjectKind::{Condemned, Manifest, PackIndex, Pruned};

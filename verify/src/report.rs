@@ -14,8 +14,8 @@ pub struct Report {
     pub snapshots: u64,
     /// The faults, sorted by object.
     pub faults: Vec<Fault>,
-    /// Objects that a running writer may still add, such as the snapshot of new commits. A fault only
-    /// if they stay missing.
+    /// Objects that a running writer may still add, such as the snapshot of new commits. A fault
+    /// only if they stay missing.
     pub pending: Vec<String>,
     /// Foreign files. No reader opens them.
     pub strangers: Vec<String>,
@@ -37,8 +37,8 @@ pub enum FaultKind {
     Damaged,
     /// An object that other objects refer to is missing.
     Missing,
-    /// No snapshot leads to archived commits, and retention does not explain it. A snapshot was lost,
-    /// or its writer was killed before it finished.
+    /// No snapshot leads to archived commits, and retention does not explain it. A snapshot was
+    /// lost, or its writer was killed before it finished.
     Unrestorable,
 }
 

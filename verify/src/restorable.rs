@@ -1,8 +1,8 @@
 //! Commits that are archived but can't be restored, because no snapshot precedes them.
 //!
 //! Retention removes every log object that no kept snapshot needs, except the last one of each
-//! timeline. It always keeps the newest state. So it explains commits without a snapshot only in the
-//! last object of an older timeline, and in an object that the next snapshot needs.
+//! timeline. It always keeps the newest state. So it explains commits without a snapshot only in
+//! the last object of an older timeline, and in an object that the next snapshot needs.
 
 use crate::Result;
 use crate::error::unless_damaged;

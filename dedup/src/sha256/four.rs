@@ -15,8 +15,8 @@ const CDGH: [u32; 4] = [FIRST[7], FIRST[6], FIRST[3], FIRST[2]];
 
 /// True if the processor has the instructions.
 ///
-/// These functions are compiled without AVX, although each processor with these instructions has it.
-/// With AVX the compiler may copy an array through registers of 32 bytes. The instructions for
+/// These functions are compiled without AVX, although each processor with these instructions has
+/// it. With AVX the compiler may copy an array through registers of 32 bytes. The instructions for
 /// SHA-256 preserve the upper halves of these registers. While an upper half is in use, an Intel
 /// processor takes a hundred times as long for each instruction.
 pub(super) fn is_there() -> bool {

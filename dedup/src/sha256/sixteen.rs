@@ -102,8 +102,8 @@ fn add(state: &mut [Words; 8], mut words: [Words; 16]) {
     }
 }
 
-/// The `NTH` of sixteen rounds. `FURTHER` rounds compute their words from the previous sixteen. Const
-/// parameters keep the indexed words in registers.
+/// The `NTH` of sixteen rounds. `FURTHER` rounds compute their words from the previous sixteen.
+/// Const parameters keep the indexed words in registers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn round<const NTH: usize, const FURTHER: bool>(state: &mut [Words; 8], words: &mut [Words; 16], k: u32) {

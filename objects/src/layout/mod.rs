@@ -23,14 +23,17 @@
 //!                                                   the root of a snapshot
 //! ```
 //!
-//! `<source>` is the source's name; in an encrypted repository, 32 digits of a keyed hash of it. All other names are lower-case
-//! hexadecimal of a fixed width: digests 64 digits, repositories and marks 32, timelines and the ids of roots 8, the rest 16.
-//! So names sort as their numbers do, and each value has one name.
+//! `<source>` is the source's name; in an encrypted repository, 32 digits of a keyed hash of it.
+//! All other names are lower-case hexadecimal of a fixed width: digests 64 digits, repositories and
+//! marks 32, timelines and the ids of roots 8, the rest 16. So names sort as their numbers do, and
+//! each value has one name.
 //!
-//! - [`ObjectName`] is the name of any object, [`SourceObject`] of one below a source's [`SourceFolder`].
-//! - [`ObjectName::parse`] is strict: it accepts only what this module writes. Everything else is a foreign file, which is
-//!   reported and never trusted (FAILURES 59).
-//! - Listings take a folder: the constants and functions of this module, and the methods of [`SourceFolder`].
+//! - [`ObjectName`] is the name of any object, [`SourceObject`] of one below a source's
+//!   [`SourceFolder`].
+//! - [`ObjectName::parse`] is strict: it accepts only what this module writes. Everything else is a
+//!   foreign file, which is reported and never trusted (FAILURES 59).
+//! - Listings take a folder: the constants and functions of this module, and the methods of
+//!   [`SourceFolder`].
 
 mod digits;
 mod folder;

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_version_1_do_not_change() {
+    fn paths_of_version_1_stay_as_they_are() {
         // docs/design.md; a change of this is a change of the format.
         let paths = names([0xab; 32], [0xcd; 16], [0, 0, 0, 0, 0, 0, 1, 0xef], 0x2a).map(|name| name.path());
         let (hash, repository) = ("ab".repeat(32), "cd".repeat(16));

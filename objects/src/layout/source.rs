@@ -9,18 +9,18 @@ use std::fmt;
 /// Bytes of a restored state's mark.
 pub const MARK_BYTES: usize = 16;
 
-/// The folder of a source. [`Objects::source_folder`](crate::Objects::source_folder) makes one: in an encrypted repository its
-/// name is a hash, for which the keys are needed.
+/// The folder of a source. [`Objects::source_folder`](crate::Objects::source_folder) makes one: in
+/// an encrypted repository its name is a hash, for which the keys are needed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceFolder(String);
 
 impl SourceFolder {
-    /// The folder that bears the source's name.
+    /// The folder with the source's name.
     pub(crate) fn in_clear(source: &SourceName) -> Self {
         SourceFolder(source.as_str().to_owned())
     }
 
-    /// The folder that bears a keyed hash of the source's name.
+    /// The folder with a keyed hash of the source's name.
     pub(crate) fn hidden(hash: &[u8; 16]) -> Self {
         SourceFolder(Hex(hash).to_string())
     }
@@ -360,7 +360,8 @@ mod tests {
         assert!(folder.object_at(log).is_some() && folder.object_at(root).is_some());
         for foreign in [
             log.to_uppercase().as_str(),
-            &log.replace("sources/app", "sources/app2"), // FAILURES 28: a sibling with the same beginning
+            // FAILURES 28: a sibling with the same beginning.
+            &log.replace("sources/app", "sources/app2"),
             &log.replace("00000001/", "1/"),
             &log.replace("00000001/0", "00000000/0"),
             &format!("{log}.tmp"),

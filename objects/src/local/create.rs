@@ -5,11 +5,12 @@ use pitr_vfs::FileSystem;
 use std::io;
 use std::path::Path;
 
-/// Creates a folder and those above it, durably. `files` are the permissions of files created in it; by default only their owner has
-/// access.
+/// Creates a folder and those above it, durably. `files` are the permissions of files created in
+/// it; by default only their owner has access.
 ///
-/// An existing empty folder of this user is made private: it will hold nothing but the repository. A folder that holds other files, or
-/// a repository, keeps its permissions unless `files` are given.
+/// An existing empty folder of this user is made private: it will hold nothing but the repository.
+/// A folder that holds other files, or a repository, keeps its permissions unless `files` are
+/// given.
 pub(crate) fn create_folder(fs: &dyn FileSystem, path: &Path, files: Option<u32>) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !exists(fs, folder)).collect();
     let mode = folder_mode(files.unwrap_or(0o600));
@@ -26,7 +27,8 @@ pub(crate) fn create_folder(fs: &dyn FileSystem, path: &Path, files: Option<u32>
     missing.iter().try_for_each(|folder| fs.set_folder_mode(folder, mode))
 }
 
-/// The mode of a folder whose files have the mode `files`: everyone who may read may enter. Files get the folder's group.
+/// The mode of a folder whose files have the mode `files`: everyone who may read may enter. Files
+/// get the folder's group.
 fn folder_mode(files: u32) -> u32 {
     let enter = (files & 0o444) >> 2;
     let group = if files & 0o070 != 0 { 0o2000 } else { 0 };

@@ -3,14 +3,17 @@
 //! `object_store` has a local store of its own. This one differs in what a repository needs:
 //!
 //! - Objects are read and written past the page cache, into buffers that are reused ([`Buffers`]).
-//! - A put creates, and is durable on return: file, name and folders are synced. It never replaces an object.
+//! - A put creates, and is durable on return: file, name and folders are synced. It never replaces
+//!   an object.
 //! - Created files get the permissions that the repository's folder gives (FAILURES 58).
 //! - Pipes, devices and other non-regular files are refused and never waited for (FAILURES 59).
-//! - A listing goes on after an entry that is not an object, and yields it as an error whose source is a [`Stray`].
-//! - Nothing is put into a folder from which the repository has gone, as when a disk was unmounted (FAILURES 34).
+//! - A listing goes on after an entry that is not an object, and yields it as an error whose source
+//!   is a [`Stray`].
+//! - Nothing is put into a folder from which the repository has gone, as when a disk was unmounted
+//!   (FAILURES 34).
 //!
-//! Futures and streams of this store do their work when they are polled and never wait for another thread. So a caller can poll them on
-//! its own thread, without an async runtime.
+//! Futures and streams of this store do their work when they are polled and never wait for another
+//! thread. So a caller can poll them on its own thread, without an async runtime.
 
 mod create;
 mod read;
@@ -102,8 +105,8 @@ impl Folder {
         }
     }
 
-    /// Refuses to put into a folder that held the repository and does not any more. What is written to an empty mount point is gone
-    /// when the disk comes back (FAILURES 34).
+    /// Refuses to put into a folder that held the repository and does not any more. What is written
+    /// to an empty mount point is gone when the disk comes back (FAILURES 34).
     fn check_not_gone(&self) -> Result<()> {
         if !self.is_repository.load(Ordering::Relaxed) || self.holds(REPOSITORY) {
             return Ok(());
@@ -136,7 +139,8 @@ impl Folder {
     }
 }
 
-/// The description of an object. Without a time: nothing may rely on the times of objects (FAILURES 22).
+/// The description of an object. Without a time: nothing may rely on the times of objects
+/// (FAILURES 22).
 fn meta(location: ObjectPath, size: u64) -> ObjectMeta {
     ObjectMeta { location, last_modified: Default::default(), size, e_tag: None, version: None }
 }

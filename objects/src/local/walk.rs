@@ -1,7 +1,8 @@
 //! Lists a folder, which may contain foreign files (FAILURES 59).
 //!
-//! Foreign entries are reported and never block the listing of objects. Entries that may hide objects, such as an unreadable folder
-//! of the layout, are marked: the rest of such a listing is not the whole repository (FAILURES 20).
+//! Foreign entries are reported and never block the listing of objects. Entries that may hide
+//! objects, such as an unreadable folder of the layout, are marked: the rest of such a listing is
+//! not the whole repository (FAILURES 20).
 
 use super::{STORE, meta};
 use crate::layout::may_hold_objects;
@@ -59,8 +60,8 @@ impl fmt::Display for StrayKind {
     }
 }
 
-/// Lists the objects below `prefix` in the folder `root`, in no order. A missing folder is empty. An entry that is not an object is an
-/// error with a [`Stray`] as its source.
+/// Lists the objects below `prefix` in the folder `root`, in no order. A missing folder is empty.
+/// An entry that is not an object is an error with a [`Stray`] as its source.
 pub(super) fn walk(fs: &dyn FileSystem, root: &Path, prefix: &str) -> Vec<Result<ObjectMeta>> {
     let mut walk = Walk { fs, found: Vec::new(), above: Vec::new() };
     let top = if prefix.is_empty() { root.to_owned() } else { root.join(prefix) };

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 
 impl Folder {
-    /// Creates an object, durably. An object that exists already is durable too when the error says so.
+    /// Creates an object, durably. An object that exists already is durable too when the error says
+    /// so.
     pub(super) fn put_new(&self, object: &ObjectPath, payload: &PutPayload) -> Result<()> {
         if is_staged(object.as_ref()) {
             let refused = io::Error::new(io::ErrorKind::InvalidInput, "the name of a temporary file");
@@ -21,15 +22,16 @@ impl Folder {
         }
         let target = self.path(object);
         let put = match self.create(&target, payload) {
-            // An earlier, failed put of ours may have left it visible and not durable (FAILURES 26).
+            // An earlier, failed put of ours may have left it visible and not durable
+            // (FAILURES 26).
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.sync(&target).and(Err(error)),
             other => other,
         };
         put.map_err(|source| self.error(object, source))
     }
 
-    /// Bytes do not go through the page cache: nobody reads them soon, and the first use of a page costs more than compressing what is
-    /// in it.
+    /// Bytes do not go through the page cache: nobody reads them soon, and the first use of a page
+    /// costs more than compressing what is in it.
     fn create(&self, target: &Path, payload: &PutPayload) -> io::Result<()> {
         let folder = target.parent().unwrap_or(&self.root);
         self.make_durable(folder)?;
@@ -49,8 +51,9 @@ impl Folder {
         self.fs.sync_dir(folder)
     }
 
-    /// Creates a folder of the repository and makes its name durable. A folder that exists is synced too, once: another process may have
-    /// created it and not synced it yet, and an object in it must not be lost with it.
+    /// Creates a folder of the repository and makes its name durable. A folder that exists is
+    /// synced too, once: another process may have created it and not synced it yet, and an object
+    /// in it must not be lost with it.
     fn make_durable(&self, folder: &Path) -> io::Result<()> {
         if folder == self.root || self.durable().contains(folder) {
             return Ok(());

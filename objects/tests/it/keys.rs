@@ -1,4 +1,4 @@
-//! Encrypted repositories: what opens them, and what other processes see of a change.
+//! Encrypted repositories: keys, and changes by other processes.
 
 use pitr_codec::{Codec, CodecError, KeyWrap, ObjectKind, RawKey, Secret};
 use pitr_format::{SourceName, Timestamp};
@@ -39,7 +39,7 @@ fn a_key_made_by_another_process_is_found() {
     assert_eq!(theirs.rotate_keys().unwrap(), 2);
     put(&theirs, "a", b"new key").unwrap();
     assert_eq!(ours.get_footer("a", ObjectKind::Claim).unwrap(), b"new key");
-    // Both rotate without having seen the other's key.
+    // Both rotate without knowing the other's key.
     assert_eq!((ours.rotate_keys().unwrap(), theirs.rotate_keys().unwrap()), (3, 4));
     put(&ours, "b", b"third").unwrap();
     put(&theirs, "c", b"fourth").unwrap();
@@ -50,7 +50,7 @@ fn a_key_made_by_another_process_is_found() {
 }
 
 #[test]
-fn only_what_stands_in_a_slot_opens() {
+fn only_the_key_of_a_slot_opens_the_repository() {
     // FAILURES 35
     let (shared, objects) = made();
     let slot = objects.add_key_slot(NOW, &key(2)).unwrap();
@@ -66,12 +66,12 @@ fn only_what_stands_in_a_slot_opens() {
 }
 
 #[test]
-fn nothing_is_written_in_clear_by_mistake() {
+fn nothing_is_written_unencrypted_by_mistake() {
     let (shared, _) = made();
     let locked = Objects::with_store(shared.clone()).unwrap();
     locked.open_repository().unwrap();
     assert!(matches!(put(&locked, "a", b"x"), Err(Error::Locked { .. })));
-    // What somebody without the key puts there is not believed.
+    // An object of a process without the key is refused.
     let outsider = Objects::with_store(shared.clone()).unwrap();
     put(&outsider, "forged", b"x").unwrap();
     let refused = open(&shared, &key(1)).unwrap().get_footer("forged", ObjectKind::Claim).unwrap_err();
@@ -83,7 +83,7 @@ fn nothing_is_written_in_clear_by_mistake() {
 }
 
 #[test]
-fn an_object_counts_in_its_own_place_alone() {
+fn an_object_is_valid_only_under_its_own_path() {
     // FAILURES 29: swapped objects.
     let (shared, objects) = made();
     put(&objects, "here", b"x").unwrap();
@@ -94,7 +94,7 @@ fn an_object_counts_in_its_own_place_alone() {
 }
 
 #[test]
-fn sources_are_listed_and_not_seen() {
+fn names_of_sources_are_listed_and_hidden() {
     let (shared, objects) = made();
     let names: Vec<SourceName> = ["shop", "users"].map(|name| SourceName::new(name).unwrap()).to_vec();
     for name in names.iter().chain(&names) {
@@ -110,8 +110,8 @@ fn sources_are_listed_and_not_seen() {
 }
 
 #[test]
-fn an_init_that_was_cut_short_leaves_nothing_that_counts() {
-    // FAILURES 23: slots and rings of one, then the repository of another.
+fn keys_of_an_interrupted_init_open_nothing() {
+    // FAILURES 23: slots and rings of one init, then the repository object of another.
     let (shared, first) = made();
     let store = Arc::new(InMemory::new());
     for entry in first.list("keys").unwrap() {

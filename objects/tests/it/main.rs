@@ -1,7 +1,8 @@
 //! The repository's objects as their users see them.
 
-#![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
+#![allow(clippy::unwrap_used)] // test helpers fail by panicking
 
+mod crash;
 mod keys;
 
 use pitr_codec::{Codec, HEADER_BYTES, ObjectBuilder, ObjectKind, TAIL_BYTES_HINT, encode_frame};
@@ -29,7 +30,7 @@ fn both() -> (tempfile::TempDir, [Objects; 2]) {
 }
 
 #[test]
-fn an_object_is_made_once() {
+fn an_object_is_created_once() {
     let (_folder, stores) = both();
     for objects in stores {
         objects.put_new("a/b", vec![1; 10]).unwrap();
@@ -38,7 +39,7 @@ fn an_object_is_made_once() {
         assert_eq!(error.kind(), ErrorKind::Foreign);
         assert!(error.to_string().starts_with("a/b: "), "{error}");
         assert_eq!(objects.get("a/b").unwrap(), vec![1; 10]);
-        // The same again is the same.
+        // A second put of the same bytes succeeds.
         objects.put_new("a/b", vec![1; 10]).unwrap();
     }
 }
@@ -53,8 +54,8 @@ fn a_put_whose_reply_was_lost_is_ours() {
 }
 
 #[test]
-fn a_retry_does_not_take_anothers_object_for_ours() {
-    // FAILURES 21, 27: our put failed, then another writer was quicker.
+fn a_retry_does_not_accept_the_object_of_another_writer() {
+    // FAILURES 21, 27: our put failed, and another writer has created the object.
     let shared = Arc::new(InMemory::new());
     let other = Objects::with_store(shared.clone()).unwrap();
     other.put_new("x", container(&other, ObjectKind::Claim, &[], b"same")).unwrap();
@@ -88,7 +89,7 @@ fn a_listing_that_breaks_off_lists_nothing() {
 }
 
 #[test]
-fn a_repository_that_went_away_does_not_read_as_empty() {
+fn an_unmounted_repository_is_not_read_as_empty() {
     // FAILURES 20
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("repo");
@@ -97,7 +98,7 @@ fn a_repository_that_went_away_does_not_read_as_empty() {
     assert_eq!(objects.list("packs").unwrap(), vec![]);
     std::fs::rename(&root, folder.path().join("unmounted")).unwrap();
     assert_eq!(objects.list("packs").unwrap_err().kind(), ErrorKind::NotARepository);
-    // FAILURES 34: nor is one made in its place.
+    // FAILURES 34: no new folder is created in its place.
     assert_eq!(objects.put_new("packs/x", vec![1]).unwrap_err().kind(), ErrorKind::NotARepository);
     assert!(!root.exists());
 }
@@ -126,7 +127,7 @@ fn prefixes_do_not_match_siblings() {
 }
 
 #[test]
-fn ranges_give_what_was_asked_for_or_an_error() {
+fn ranges_return_the_requested_bytes_or_an_error() {
     // FAILURES 28
     let (_folder, stores) = both();
     for objects in stores {
@@ -151,7 +152,7 @@ fn ranges_give_what_was_asked_for_or_an_error() {
         let tail = objects.get_tail("x", 30).unwrap();
         assert_eq!((tail.bytes.len(), tail.object_len), (30, 100));
         assert_eq!(objects.get_tail("x", 300).unwrap().bytes.len(), 100);
-        // Read past the cache where that can be, in blocks around what was asked for.
+        // Large ranges bypass the page cache where possible, in blocks around the range.
         let large: Vec<u8> = (0..3_000_017u32).map(|at| (at * 7 + at / 251) as u8).collect();
         objects.put_new("large", large.clone()).unwrap();
         for (from, to) in
@@ -185,19 +186,19 @@ fn an_object_too_large_is_neither_written_nor_read() {
     let objects = Objects::with_store(shared.clone()).unwrap();
     let large = vec![0; pitr_codec::OBJECT_BYTES_LIMIT + 1];
     assert_eq!(objects.put_new("x", large.clone()).unwrap_err().kind(), ErrorKind::Limit);
-    // Past every check of ours.
+    // Put without our checks.
     pitr_test_runtime().block_on(shared.put(&"x".into(), large.into())).unwrap();
     assert_eq!(objects.get("x").unwrap_err().kind(), ErrorKind::Limit);
     assert_eq!(objects.get_range("x", 1..3).unwrap().len(), 2);
 }
 
 #[test]
-fn a_folder_is_no_object_and_a_large_file_is_read_in_parts_only() {
+fn a_folder_is_no_object_and_a_large_file_is_read_only_in_parts() {
     let dir = tempfile::tempdir().unwrap();
     let objects = Objects::create_local(dir.path()).unwrap();
     objects.put_new("packs/a", vec![1; 10]).unwrap();
     assert_eq!(objects.get("packs").unwrap_err().kind(), ErrorKind::Missing);
-    // FAILURES 31: nobody takes memory on the word of a length.
+    // FAILURES 31: no memory is allocated for an unchecked length.
     let len = pitr_codec::OBJECT_BYTES_LIMIT as u64 + 1;
     std::fs::File::create_new(dir.path().join("large")).unwrap().set_len(len).unwrap();
     assert!(matches!(objects.get("large"), Err(Error::TooLarge { .. })));
@@ -232,7 +233,7 @@ fn containers_are_read_by_ranges() {
 }
 
 #[test]
-fn what_was_damaged_in_memory_is_not_put() {
+fn an_object_damaged_in_memory_is_not_put() {
     // FAILURES 30
     let objects = Objects::memory().unwrap();
     let sound = container(&objects, ObjectKind::Pack, &[vec![1; 1000]], b"footer");
@@ -246,7 +247,7 @@ fn what_was_damaged_in_memory_is_not_put() {
 }
 
 #[test]
-fn a_repository_is_made_once_and_opened_often() {
+fn a_repository_is_created_once_and_opened_often() {
     let (_folder, stores) = both();
     for objects in stores {
         assert_eq!(objects.open_repository().unwrap_err().kind(), ErrorKind::NotARepository);

@@ -59,7 +59,7 @@ fn within(seconds: u64) -> Policy {
     Policy { keep_within: Some(Duration::from_secs(seconds)), ..Policy::default() }
 }
 
-/// The snapshots that stay and the log that goes, by position.
+/// Kept snapshots and deleted log, by position.
 fn run(catalog: &Catalog, snapshots: &[Snapshot], policy: &Policy, now: i64) -> (Vec<u64>, Vec<u64>) {
     let newest = [(TimelineId::FIRST, at(0)), (TimelineId::new(2), at(now))].into();
     let listed = Listed { catalog, snapshots, newest: &newest };
@@ -78,10 +78,11 @@ fn calendars_count_days_weeks_and_months_of_utc() {
     let catalog = catalog(vec![], vec![]);
     let kept = |policy| run(&catalog, &snapshots, &policy, 35 * day).0;
     let count = NonZeroU32::new(3);
-    // Of each day the later one: half past noon.
+    // The later snapshot of each day: half past noon.
     let daily = kept(Policy { keep_daily: count, ..Policy::default() });
     assert_eq!(daily, [66, 68, 70]);
-    // The 35th day is Wednesday, the 4th of February; before it the Sundays of the 1st and the 25th.
+    // The 35th day is Wednesday, the 4th of February; before it the Sundays of the 1st and the
+    // 25th.
     let weekly = kept(Policy { keep_weekly: count, ..Policy::default() });
     assert_eq!(weekly, [50, 64, 70]);
     // February has begun; January ended on the 31st day.
@@ -90,25 +91,26 @@ fn calendars_count_days_weeks_and_months_of_utc() {
 }
 
 #[test]
-fn a_timeline_that_was_given_up_before_the_window_goes_but_for_its_trunk() {
+fn a_timeline_superseded_before_the_window_keeps_only_its_shared_part() {
     let logs = vec![log(1, 0, 10), log(1, 10, 20), log(1, 20, 30), log(2, 15, 40), log(2, 40, 50)];
     let catalog = catalog(logs, vec![timeline(1, 0, 0, 0), timeline(2, 1, 15, 100)]);
     let snapshots =
         [snapshot(1, 5, 5, 50), snapshot(1, 12, 12, 60), snapshot(1, 25, 25, 90), snapshot(2, 35, 35, 200)];
-    // Of the old timeline all before the fork is the new one's past; the rest was lived in until second 100.
+    // The old timeline before the fork is the past of the new one. The rest was superseded in
+    // second 100.
     assert_eq!(run(&catalog, &snapshots, &within(120), 210), (vec![12, 25, 35], vec![0]));
     assert_eq!(run(&catalog, &snapshots, &within(110), 210), (vec![12, 25, 35], vec![0]));
-    // The window begins when the old timeline had been given up.
+    // The window starts after the old timeline was superseded.
     assert_eq!(run(&catalog, &snapshots, &within(105), 215), (vec![12, 35], vec![0]));
 }
 
 #[test]
-fn the_newest_state_stays_whatever_the_rules_say() {
+fn the_newest_state_is_kept_under_any_policy() {
     let logs = vec![log(1, 0, 10), log(1, 10, 20), log(1, 20, 30)];
     let catalog = catalog(logs, vec![timeline(1, 0, 0, 0)]);
     let snapshots = [snapshot(1, 5, 5, 50), snapshot(1, 12, 12, 60)];
     assert_eq!(run(&catalog, &snapshots, &within(1), 70), (vec![12], vec![0]));
-    // The last object of a timeline stays too: its writer goes on behind it.
+    // The last object of a timeline is kept too: its writer continues after it.
     let snapshots = [snapshot(1, 30, 30, 50)];
     assert_eq!(run(&catalog, &snapshots, &within(1), 60), (vec![30], vec![0, 10]));
     assert_eq!(
@@ -119,14 +121,14 @@ fn the_newest_state_stays_whatever_the_rules_say() {
 }
 
 proptest! {
-    /// Law 7: whatever could be restored and lies in a window can be restored afterwards.
+    /// Law 7: every restorable state in a window stays restorable.
     #[test]
     fn what_a_rule_covers_can_still_be_restored(
         cuts in prop::collection::btree_set(0..100u64, 2..20), holes: u32,
         raw in prop::collection::vec((0..100u64, 0..9u64), 0..8),
         length in 0..120u64, count in 1..5u32, since in 0..120i64, which in 0..3usize, fork in 0..100u64, began in 0..100i64,
     ) {
-        // Commits come one a second: position and second are the same.
+        // One commit each second: positions equal seconds.
         let cuts: Vec<u64> = cuts.into_iter().collect();
         let mut logs: Vec<(LogName, u64)> = cuts.windows(2).enumerate()
             .filter(|(no, _)| holes >> no & 1 == 0).map(|(_, w)| log(1, w[0], w[1])).collect();
@@ -163,13 +165,13 @@ proptest! {
             let left: Vec<_> = pieces.iter()
                 .filter(|piece| !plan.logs.iter().any(|(gone, _)| *gone == piece.name)).copied().collect();
             let (had, has) = (coverage(&line, &pieces, &before), coverage(&line, &left, &after));
-            // The first timeline was given up in second 100; then its window has ended.
+            // The first timeline was superseded in second 100. Its window has ended then.
             let counts = id == 2 || begin <= 100 && which != 1;
             for lsn in (0..140u64).filter(|lsn| counts && *lsn as i64 >= begin) {
                 let lsn = Lsn::new(lsn);
                 prop_assert!(had.interval_at(lsn).is_none() || has.interval_at(lsn).is_some(), "{}", lsn);
             }
-            // And the newest state there is.
+            // The newest state.
             if let (2, Some(last)) = (id, had.intervals.last()) {
                 prop_assert!(has.interval_at(last.to).is_some());
             }

@@ -1,4 +1,4 @@
-//! Two at work on one repository. FAILURES 19.
+//! Two processes in one repository. FAILURES 19.
 
 use crate::world::{World, at, keep};
 use pitr_dedup::ChunkStore;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Done at the `step`th request of a handle, before it is carried out.
+/// Calls `act` at the `step`th request of a handle, before the request is carried out.
 fn at_request(
     world: &World,
     step: usize,
@@ -20,7 +20,7 @@ fn at_request(
     let (count, act) = (Arc::new(AtomicUsize::new(0)), Mutex::new(Some(act)));
     let counted = Arc::clone(&count);
     let objects = world.hooked(move |request: &Request| {
-        // Reading one object changes nothing between two others; and who renews a lease is not to be held up.
+        // Reads change nothing, and renewals of a lease must not be delayed.
         let counts = match &request {
             Request::Get(_) => false,
             Request::Put(path) | Request::Delete(path) | Request::List(path) => !path.starts_with("leases"),
@@ -40,7 +40,7 @@ fn a_backup_in_the_middle_of_a_prune_loses_nothing() {
 }
 
 fn backs_up_in_the_middle_of_a_prune(mut world: World) {
-    // It will want what the prune is about to remove: the content of the first snapshot.
+    // It needs the content of the first snapshot, which the prune is about to remove.
     world.change("a", 2, 0, 0);
     for step in 0.. {
         let mut world = world.fork();
@@ -65,10 +65,10 @@ fn backs_up_in_the_middle_of_a_prune(mut world: World) {
     }
 }
 
-/// The backup is at work when the prune comes. `expiry`: how long the prune watches its lease.
+/// A prune during a backup. `expiry`: how long the prune watches the lease of the backup.
 fn a_prune_in_the_middle_of_a_backup(renewal: Duration, expiry: Duration) -> (usize, usize) {
     let mut world = World::furnished();
-    // Half of what is wanted is there, and needed by nobody else once the prune has run.
+    // Half of its chunks are stored, and no other snapshot needs them after the prune.
     world.change("a", 2, 0, 0);
     world.change("a", 2, 1, 99);
     let (mut published, mut lapsed) = (0, 0);
@@ -88,10 +88,10 @@ fn a_prune_in_the_middle_of_a_backup(renewal: Duration, expiry: Duration) -> (us
                 published += 1;
             }
             Err(error) => {
-                // It may meet what is gone before it comes to looking at its lease.
+                // It may find a deleted object before it checks its lease.
                 let kind = error.kind();
                 assert!(matches!(kind, ErrorKind::Lapsed | ErrorKind::Missing), "step {step}: {error}");
-                // The next one does not rely on what it named under a lease that had ended.
+                // The next backup does not rely on what it listed under an ended lease.
                 let again = world.backup_through(world.open(), "a").unwrap();
                 world.took(&again);
                 assert!(world.check().contains(&again.snapshot.id), "step {step}");
@@ -109,23 +109,23 @@ fn a_prune_in_the_middle_of_a_backup(renewal: Duration, expiry: Duration) -> (us
 }
 
 #[test]
-fn a_prune_waits_for_a_backup_that_lives() {
+fn a_prune_waits_for_a_running_backup() {
     let (published, lapsed) =
         a_prune_in_the_middle_of_a_backup(Duration::from_millis(3), Duration::from_secs(30));
     assert!(published > 6 && lapsed == 0, "{published} {lapsed}");
 }
 
 #[test]
-fn a_backup_that_was_given_up_publishes_nothing() {
-    // FAILURES 21: paused for longer than its lease, then it wakes up.
+fn a_backup_whose_lease_lapsed_publishes_nothing() {
+    // FAILURES 21: paused for longer than its lease.
     let (published, lapsed) =
         a_prune_in_the_middle_of_a_backup(Duration::from_secs(3600), Duration::from_millis(20));
     assert!(published > 0 && lapsed > 3, "{published} {lapsed}");
 }
 
 #[test]
-fn a_prune_that_was_given_up_loses_nothing() {
-    // FAILURES 19, 21: paused for longer than its lease. Meanwhile another one did its work, and a backup came.
+fn a_prune_whose_lease_lapsed_loses_nothing() {
+    // FAILURES 19, 21: paused for longer than its lease, while another prune and a backup ran.
     let mut world = World::furnished();
     world.change("a", 2, 0, 0);
     let (mut done, mut lapsed) = (0, 0);
@@ -156,8 +156,8 @@ fn a_prune_that_was_given_up_loses_nothing() {
 }
 
 #[test]
-fn a_pack_that_is_gone_is_stored_again_by_the_next_backup() {
-    // FAILURES 25: nothing that is stored from now on relies on what an index only names.
+fn the_next_backup_stores_the_chunks_of_a_missing_pack_again() {
+    // FAILURES 25: new objects do not rely on a pack that is only listed.
     let mut world = World::furnished();
     let objects = world.open();
     let newest = load_all(&objects, &crate::world::name("a")).unwrap().snapshots.pop().unwrap();
@@ -171,7 +171,7 @@ fn a_pack_that_is_gone_is_stored_again_by_the_next_backup() {
     world.backup("b");
     let store = ChunkStore::open(world.open()).unwrap();
     for id in [taken.snapshot.id, newest.id] {
-        // What the older one shares with it has come back too.
+        // The chunks that the older snapshot shares with it are back too.
         let root = load_all(&world.open(), &crate::world::name("a")).unwrap();
         let root = root.snapshots.into_iter().find(|root| root.id == id).unwrap();
         let reader = SnapshotReader::open(store.clone(), root.manifest(&store).unwrap());
@@ -182,7 +182,7 @@ fn a_pack_that_is_gone_is_stored_again_by_the_next_backup() {
 }
 
 #[test]
-fn what_a_reader_is_about_to_read_stays_until_he_is_done() {
+fn packs_of_a_reader_are_kept_until_its_lease_ends() {
     let world = World::furnished();
     let objects = world.open();
     objects.renew_leases_every(Duration::from_millis(3));
@@ -192,7 +192,7 @@ fn what_a_reader_is_about_to_read_stays_until_he_is_done() {
     let pruner = world.pruner(world.open(), keep(1)).lease_expiry(LEASE_EXPIRY);
     let report = pruner.execute(at(9)).unwrap();
     assert!(report.condemned > 0 && report.waiting.len() == 1, "{report:?}");
-    // Once more makes no difference, and says so.
+    // Another run waits for the same lease.
     assert!(matches!(pruner.execute(at(9)), Err(Error::Unfinished { .. })));
     let id = oldest.snapshot.id;
     let reader = SnapshotReader::open(store, oldest);
@@ -206,8 +206,8 @@ fn what_a_reader_is_about_to_read_stays_until_he_is_done() {
 }
 
 #[test]
-fn what_a_dead_backup_had_named_is_used_by_the_next_one_or_goes() {
-    // FAILURES 19, 23. It was long enough for an index object, and came to no root.
+fn indexed_packs_of_a_dead_backup_are_reused_or_deleted() {
+    // FAILURES 19, 23. It ran long enough for an index object, and put no root.
     let world = World::furnished();
     let open = || {
         let objects = world.open();
@@ -220,12 +220,12 @@ fn what_a_dead_backup_had_named_is_used_by_the_next_one_or_goes() {
     drop(writer);
     let (next, first) = (open(), ids[0]);
     assert!(next.relies_on(&first).unwrap() && next.len().unwrap() > before + 800);
-    // Whoever relies on it has a lease.
+    // A user that relies on it has a lease.
     let pruner = world.pruner(world.open(), keep(9)).lease_expiry(LEASE_EXPIRY);
     let report = pruner.execute(at(9)).unwrap();
     assert!(report.condemned > 1 && report.waiting.len() == 1, "{report:?}");
     assert_eq!(next.read(&first).unwrap().len(), 20_000);
-    // Whoever comes later does not rely on it.
+    // A later user does not rely on it.
     assert!(open().contains(&first).unwrap() && !open().relies_on(&first).unwrap());
     drop(next);
     let report = pruner.execute(at(9)).unwrap();
@@ -236,7 +236,7 @@ fn what_a_dead_backup_had_named_is_used_by_the_next_one_or_goes() {
 }
 
 #[test]
-fn one_at_a_time_prunes() {
+fn only_one_process_prunes_at_a_time() {
     let world = World::furnished();
     let objects = world.open();
     objects.renew_leases_every(Duration::from_millis(3));
@@ -254,7 +254,7 @@ fn one_at_a_time_prunes() {
 }
 
 #[test]
-fn a_repository_that_nobody_may_write_to_is_read_without_a_lease_and_not_written_to() {
+fn a_read_only_repository_is_read_without_a_lease() {
     let world = World::furnished();
     let objects = world.hooked(|request| if request.changes() { Answer::Deny } else { Answer::Serve });
     let store = ChunkStore::open(objects.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Whoever dies, at whatever step. FAILURES 23.
+//! A crash at any step. FAILURES 23.
 
 use crate::world::{World, at, keep};
 use pitr_objects::Objects;
@@ -6,7 +6,7 @@ use pitr_testkit::{Answer, Request};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A handle whose process dies at its `step`th change; counts them.
+/// A handle whose process dies at its `step`th change. Counts the changes.
 fn dying(world: &World, step: usize) -> (Objects, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
@@ -20,7 +20,7 @@ fn dying(world: &World, step: usize) -> (Objects, Arc<AtomicUsize>) {
     (objects, count)
 }
 
-/// What is left of it is as good as if nobody had died.
+/// The next run leaves the repository as if there had been no crash.
 fn recovers(world: &World, kept: usize) {
     world.check();
     world.pruner(world.open(), keep(1)).execute(at(world.hour)).unwrap();
@@ -47,12 +47,12 @@ fn dies_in_a_prune(world: &World) {
 }
 
 #[test]
-fn a_prune_that_dies_while_it_finishes_anothers_work_loses_nothing() {
+fn a_prune_that_dies_while_it_finishes_another_run_loses_nothing() {
     World::both().iter().for_each(dies_in_a_second_prune);
 }
 
 fn dies_in_a_second_prune(world: &World) {
-    // The first one dies when everything is condemned: at its first deletion from the index.
+    // The first prune dies after the condemnation: at its first deletion of an index object.
     let first = world.fork();
     let objects = first.hooked(|request| match request {
         Request::Delete(path) if path.starts_with("index/") => Answer::Die,
@@ -72,7 +72,7 @@ fn dies_in_a_second_prune(world: &World) {
 }
 
 #[test]
-fn a_backup_that_dies_at_any_step_leaves_rubbish_that_is_collected() {
+fn objects_of_a_backup_that_dies_at_any_step_are_collected() {
     World::both().into_iter().for_each(dies_in_a_backup);
 }
 
@@ -86,7 +86,7 @@ fn dies_in_a_backup(mut world: World) {
         if let Ok(manifest) = &taken {
             world.took(manifest);
         } else if let Some(put) = unacknowledged(&world) {
-            // Its root was put, and then it died: nobody was told of it, but it is there.
+            // It died after the put of its root: the snapshot exists, but was not reported.
             let content = world.current[&put.meta.source].clone();
             world.contents.insert(put.id, content);
         }

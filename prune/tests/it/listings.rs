@@ -1,4 +1,4 @@
-//! Listings that lie. FAILURES 20.
+//! Incomplete listings. FAILURES 20.
 
 use crate::world::{World, at, keep};
 use pitr_objects::{LEASE_EXPIRY, Objects};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Does something with each listing lacking each of its objects in turn, on a fork of its own.
+/// Runs `act` on a fork for each listing and each object, with a listing that lacks that object.
 pub(crate) fn with_each_lack(world: &World, mut run: impl FnMut(&World, Objects, &str)) {
     for step in 0.. {
         for lacks in 0.. {
@@ -34,7 +34,7 @@ pub(crate) fn with_each_lack(world: &World, mut run: impl FnMut(&World, Objects,
 }
 
 #[test]
-fn an_object_missing_from_any_listing_costs_nothing_that_is_kept() {
+fn an_object_missing_from_any_listing_loses_no_kept_snapshot() {
     let world = World::furnished();
     let pruned = world.fork();
     pruned.pruner(pruned.open(), keep(1)).execute(at(9)).unwrap();
@@ -52,8 +52,8 @@ fn an_object_missing_from_any_listing_costs_nothing_that_is_kept() {
 }
 
 #[test]
-fn a_root_that_came_while_a_condemnation_waited_is_kept_whatever_a_listing_lacks() {
-    // A backup is about to publish when a prune condemns its packs, which nobody needs yet.
+fn a_root_put_during_a_condemnation_is_kept_with_any_incomplete_listing() {
+    // A backup is about to publish when a prune condemns its packs, which no root needs yet.
     let mut world = World::furnished();
     world.change("a", 2, 0, 77);
     let (other, condemned) = (world.clone(), Arc::new(AtomicBool::new(false)));

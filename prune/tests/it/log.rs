@@ -1,4 +1,4 @@
-//! The log of a source goes with the snapshots that need it.
+//! Retention of the log of a source.
 
 use crate::listings::with_each_lack;
 use crate::world::{Held, World, at, keep, meta, name};
@@ -16,12 +16,12 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-/// A source with a log: an object for each hour, and a snapshot for every third one.
+/// A source with a log: an object for each hour, and a snapshot for every third hour.
 struct Logged {
     world: World,
     archive: Archive,
     snapshots: Vec<Snapshot>,
-    /// Where each hour's commit ends.
+    /// The LSN of each hour's commit.
     commits: Vec<Lsn>,
     wal: Wal,
     shipper: Shipper,
@@ -97,7 +97,7 @@ impl Logged {
         coverage
     }
 
-    /// The hours whose commit can be restored.
+    /// The hours with a restorable commit.
     fn restorable(&self) -> Vec<i64> {
         self.restorable_in(&self.world)
     }
@@ -110,20 +110,20 @@ impl Logged {
 }
 
 #[test]
-fn every_commit_in_the_window_stays_and_the_log_before_it_goes() {
+fn every_commit_in_the_window_is_kept_and_earlier_log_is_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let mut logged = Logged::new(dir.path(), 14);
     assert_eq!(logged.restorable(), (1..=14).collect::<Vec<_>>());
     let policy = Policy { keep_within: Some(Duration::from_secs(6 * 3600)), ..Policy::default() };
     let report = logged.world.pruner(logged.world.open(), policy.clone()).execute(at(14)).unwrap();
-    // Hour 8 is the window's begin; it is restored from the snapshot of hour 6.
+    // The window starts at hour 8, which is restored from the snapshot of hour 6.
     assert_eq!(logged.restorable(), (6..=14).collect::<Vec<_>>());
     assert_eq!((report.sources[0].log_objects, report.sources[0].removed.len()), (6, 1));
     assert_eq!(report.sources[0].log[0].to, logged.snapshots[1].meta.redo_from);
     assert_eq!(logged.archive.catalog().unwrap().condemned(), []);
     logged.world.check_tidy();
 
-    // The writer goes on, and the next run widens the range that it states.
+    // The writer continues, and the next run extends the stated range.
     (15..=20).for_each(|hour| logged.hour(hour));
     logged.world.pruner(logged.world.open(), policy).execute(at(20)).unwrap();
     assert_eq!(logged.restorable(), (12..=20).collect::<Vec<_>>());
@@ -132,10 +132,10 @@ fn every_commit_in_the_window_stays_and_the_log_before_it_goes() {
 }
 
 #[test]
-fn snapshots_that_stay_by_themselves_leave_gaps_that_say_why() {
+fn snapshots_that_are_kept_alone_leave_explained_gaps() {
     let dir = tempfile::tempdir().unwrap();
     let logged = Logged::new(dir.path(), 14);
-    // The newest, and the last one of each of two days: at(0) is 14:13 UTC.
+    // The newest snapshot, and the last one of each of two days: at(0) is 14:13 UTC.
     let policy = Policy { keep_daily: NonZeroU32::new(2), ..Policy::default() };
     logged.world.pruner(logged.world.open(), policy).execute(at(14)).unwrap();
     assert_eq!(logged.restorable(), [9, 12, 13, 14]);
@@ -144,7 +144,7 @@ fn snapshots_that_stay_by_themselves_leave_gaps_that_say_why() {
 }
 
 #[test]
-fn what_must_remain_restorable_remains_or_nothing_is_pruned() {
+fn a_required_period_stays_restorable_or_nothing_is_pruned() {
     // FAILURES 25
     let dir = tempfile::tempdir().unwrap();
     let logged = Logged::new(dir.path(), 14);
@@ -159,7 +159,7 @@ fn what_must_remain_restorable_remains_or_nothing_is_pruned() {
 }
 
 #[test]
-fn an_object_missing_from_any_listing_costs_no_commit_that_is_kept() {
+fn an_object_missing_from_any_listing_loses_no_kept_commit() {
     // FAILURES 20
     let dir = tempfile::tempdir().unwrap();
     let logged = Logged::new(dir.path(), 7);
@@ -188,7 +188,7 @@ fn a_policy_without_a_rule_is_refused() {
 }
 
 #[test]
-fn a_log_object_that_is_nobodys_stops_no_prune_and_stays() {
+fn a_log_object_without_a_timeline_is_kept_and_blocks_no_prune() {
     let dir = tempfile::tempdir().unwrap();
     let logged = Logged::new(dir.path(), 6);
     let objects = logged.world.open();

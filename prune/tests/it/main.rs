@@ -1,6 +1,6 @@
-//! Pruning as those see it who write, read, crash and lie beside it.
+//! Prunes with concurrent writers and readers, crashes, and incomplete listings.
 
-#![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
+#![allow(clippy::unwrap_used)] // test helpers fail by panicking
 
 mod beside;
 mod crash;

@@ -1,4 +1,4 @@
-//! Random lives against what was written down.
+//! Random runs against a model.
 
 use crate::world::{World, at, keep};
 use pitr_prune::Policy;
@@ -15,7 +15,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // Few seeds: the same content comes again, also in the other source.
+    // Few seeds, so that content repeats, also in the other source.
     let step = prop_oneof![
         4 => (0..2usize, 1..4u64, 0..4u64, 0..5u64)
             .prop_map(|(source, extents, extent, seed)| Step::Change { source, extents, extent, seed }),
@@ -73,8 +73,8 @@ proptest! {
 }
 
 #[test]
-fn a_window_ends_at_what_the_repository_knows_whatever_the_clock_says() {
-    // FAILURES 22: the machine that prunes is a day ahead, or a day behind.
+fn a_window_ends_at_the_newest_known_moment_whatever_the_clock_shows() {
+    // FAILURES 22: the clock of the pruning machine is a day ahead, or a day late.
     let world = World::furnished();
     let policy = Policy { keep_within: Some(Duration::from_secs(2 * 3600)), ..Policy::default() };
     let kept = |now| {
@@ -90,7 +90,7 @@ fn a_window_ends_at_what_the_repository_knows_whatever_the_clock_says() {
 #[test]
 fn many_small_packs_become_few_and_so_do_index_objects() {
     let mut world = World::new();
-    // A pack at least for each, of little more than a mebibyte.
+    // At least one pack for each, with little more than a mebibyte.
     for hour in 0..12 {
         world.change("a", 12, hour, hour);
         world.backup("a");
@@ -114,9 +114,9 @@ fn many_small_packs_become_few_and_so_do_index_objects() {
 }
 
 #[test]
-fn worn_packs_are_stored_anew_and_only_as_far_as_needed() {
+fn packs_with_much_waste_are_repacked_within_the_limit() {
     let mut world = World::new();
-    // One pack of eight extents, of which the next snapshot needs one.
+    // One pack of eight extents. The next snapshot needs one of them.
     for extent in 0..8 {
         world.change("a", 8, extent, extent);
     }
@@ -126,7 +126,7 @@ fn worn_packs_are_stored_anew_and_only_as_far_as_needed() {
     }
     world.backup("a");
     let before = world.pruner(world.open(), keep(1)).plan(at(9)).unwrap();
-    // Two threads fill a pack each; the second one may have the leaf of files that did not change.
+    // Two threads fill one pack each. The second pack may have the leaf of unchanged files.
     assert!((1..=2).contains(&before.packs.worn) && before.packs.repacked_bytes < 1 << 21, "{before:?}");
     let lazy = world.pruner(world.open(), keep(1)).max_waste(0.99).plan(at(9)).unwrap();
     assert!(lazy.packs.worn == 0 && lazy.packs.waste_left > 1 << 20, "{lazy:?}");

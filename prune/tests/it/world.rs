@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) const HOUR: i64 = 3_600_000_000;
-/// So long a lease stands still in a test until it counts as lapsed.
+/// Time without a renewal after which a lease has lapsed in a test.
 pub(crate) const EXPIRY: Duration = Duration::from_millis(40);
 
 pub(crate) struct Held<'a>(pub(crate) &'a [u8]);
@@ -25,7 +25,7 @@ pub(crate) struct Held<'a>(pub(crate) &'a [u8]);
 impl BlockSource for Held<'_> {
     fn files(&self) -> Vec<FileShape> {
         let (file, name, len) = (FileId::FIRST, "held".to_owned(), self.0.len() as u64);
-        // Some more, so that files stand in leaves.
+        // More files, so that files are in leaves.
         let more = (1..70).map(|number| {
             let (file, name) = (FileId::new(number), number.to_string());
             FileShape { file, name, len: 0, block_bytes: 4096 }
@@ -88,7 +88,7 @@ pub(crate) fn keep(count: u32) -> Policy {
     Policy { keep_snapshots: NonZeroU32::new(count), ..Policy::default() }
 }
 
-/// What each snapshot holds.
+/// Content of each snapshot.
 pub(crate) type Contents = BTreeMap<SnapshotId, Vec<u8>>;
 
 #[derive(Clone)]
@@ -110,12 +110,12 @@ impl World {
         World { store, contents: BTreeMap::new(), current: BTreeMap::new(), hour: 0 }
     }
 
-    /// Two sources with three snapshots each, of which neighbours share half.
+    /// Two sources with three snapshots each. Consecutive snapshots share half of their content.
     pub(crate) fn furnished() -> World {
         World::new().furnish()
     }
 
-    /// The same in clear and encrypted.
+    /// The same world without and with encryption.
     pub(crate) fn both() -> [World; 2] {
         [World::new(), World::with(|objects| objects.init_encrypted(Timestamp::MIN, &key()))]
             .map(World::furnish)
@@ -130,12 +130,12 @@ impl World {
         self
     }
 
-    /// The same repository, from which this one goes on apart.
+    /// A copy that changes independently.
     pub(crate) fn fork(&self) -> World {
         World { store: Arc::new(self.store.fork()), ..self.clone() }
     }
 
-    /// A handle that has seen nothing yet.
+    /// A new handle.
     pub(crate) fn open(&self) -> Objects {
         opened(Objects::with_store(self.store.clone()).unwrap())
     }
@@ -146,7 +146,7 @@ impl World {
         opened(Objects::with_store(Arc::new(store)).unwrap())
     }
 
-    /// Gives an extent of a source other bytes.
+    /// Changes the bytes of an extent of a source.
     pub(crate) fn change(&mut self, source: &str, extents: u64, extent: u64, seed: u64) {
         let bytes = self.current.entry(name(source)).or_default();
         bytes.resize((extents * EXTENT_BYTES) as usize, 0);
@@ -183,7 +183,7 @@ impl World {
         Pruner::new(objects, policy).unwrap().small_packs(4).lease_expiry(EXPIRY)
     }
 
-    /// Every snapshot that is listed, read from begin to end.
+    /// Reads every listed snapshot completely.
     pub(crate) fn check(&self) -> Vec<SnapshotId> {
         let objects = self.open();
         let store = ChunkStore::open(objects.clone()).unwrap();
@@ -205,7 +205,7 @@ impl World {
         listed
     }
 
-    /// Nothing stands there that nobody needs, no lease and no condemnation is left, and every object is sound.
+    /// Checks that there are no unneeded objects, leases or condemnations, and no faults.
     pub(crate) fn check_tidy(&self) {
         let objects = self.open();
         let verified = pitr_verify::verify(&objects, pitr_verify::Options { deep: true }, &|_| {}).unwrap();

@@ -1,4 +1,4 @@
-//! One object damaged at a time: found, named, and what it spoils told.
+//! One damaged object at a time: it is found and reported with the affected snapshots.
 
 use crate::world::{World, files_below};
 use pitr_verify::{Fault, Options, Report, verify};
@@ -12,7 +12,7 @@ fn report(world: &World, options: Options) -> Result<Report, String> {
 }
 
 #[test]
-fn a_sound_repository_is_called_sound_and_every_byte_is_read() {
+fn a_sound_repository_has_no_fault_and_every_byte_is_read() {
     for encrypted in [false, true] {
         let world = World::new(encrypted);
         let size: u64 =
@@ -26,7 +26,7 @@ fn a_sound_repository_is_called_sound_and_every_byte_is_read() {
     }
 }
 
-/// Does `harm` to each object in turn. What verification then says must agree with what can be read.
+/// Applies `harm` to each object in turn. The report must agree with what can be read.
 fn one_after_the_other(encrypted: bool, options: Options, harm: impl Fn(&[u8], usize) -> Option<Vec<u8>>) {
     let world = World::new(encrypted);
     let root = world.repository();
@@ -38,13 +38,13 @@ fn one_after_the_other(encrypted: bool, options: Options, harm: impl Fn(&[u8], u
             None => fs::remove_file(&path).unwrap(),
         }
         match report(&world, options) {
-            // Without these two there is nothing to begin with.
+            // Without these two the repository does not open.
             Err(_) if object == "repository" || object.starts_with("keys/") => {}
             Err(error) => panic!("{object}: {error}"),
             Ok(report) => {
                 let lost = !path.exists();
                 let named = report.faults.iter().any(|fault| fault.object == object);
-                // What nobody names any more is not missed: a root, a claim, the newest part of a log.
+                // The loss of an unreferenced object is not found: a root, a claim, the newest log.
                 let missed = object.starts_with("packs/") || object.starts_with("index/");
                 assert!(named || lost && !missed || !report.is_sound() && lost, "{object}: {report:?}");
                 for (no, (source, manifest, _)) in world.contents.iter().enumerate() {
@@ -117,7 +117,7 @@ fn swapped_objects_are_found() {
 }
 
 #[test]
-fn a_lost_part_of_a_log_is_told_and_a_stranger_is_none_of_ours() {
+fn a_lost_part_of_a_log_is_a_fault_and_a_foreign_file_is_not() {
     // FAILURES 11
     let world = World::new(false);
     let logs: Vec<_> = files_below(&world.repository())

@@ -1,4 +1,4 @@
-//! Verification of repositories that were damaged in every way.
+//! Verification of damaged repositories.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod damage;

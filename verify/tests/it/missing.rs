@@ -1,4 +1,4 @@
-//! Objects that others prove to have existed are gone: one at a time (FAILURES 55).
+//! One missing object at a time that other objects refer to (FAILURES 55).
 
 use crate::world::{Held, files_below, name};
 use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};
@@ -14,7 +14,8 @@ use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::fs;
 use std::path::PathBuf;
 
-/// A source whose first writer begins at the log's origin, and whose second one comes back behind a gap and takes a base.
+/// A source with two writers. The first one starts at the log's origin. The second one continues
+/// after a gap and takes a base.
 struct Lab {
     dir: tempfile::TempDir,
     objects: Objects,
@@ -29,7 +30,7 @@ struct Lab {
 const LOG_ID: [u8; 16] = [1; 16];
 
 impl Lab {
-    /// Both writers have been there, three commits each; the second has not stopped in order.
+    /// Three commits of each writer. The second writer has not stopped regularly.
     fn new() -> Lab {
         let mut lab = Lab::begun();
         lab.commits(3);
@@ -67,7 +68,7 @@ impl Lab {
         self.shipper.ship(&self.wal).unwrap();
     }
 
-    /// Commits, each in an object of its own.
+    /// Commits, each in its own object.
     fn commits(&mut self, count: u64) {
         for _ in 0..count {
             self.last += 1;
@@ -81,7 +82,7 @@ impl Lab {
         }
     }
 
-    /// Another writer takes over; what the source did in between is not known.
+    /// Another writer takes over. The changes of the source in between are unknown.
     fn gap(&mut self) {
         self.writer = Writer::claim(&self.archive, Timestamp::MIN).unwrap();
         self.shipper = Self::shipper(&self.archive, &self.writer, &self.wal, self.timeline);
@@ -119,13 +120,13 @@ impl Lab {
         verify(&self.objects, Options { deep: true }, &|_| {}).unwrap()
     }
 
-    /// Kinds of the faults, with their texts.
+    /// The kinds and descriptions of the faults.
     fn faults(&self) -> Vec<(FaultKind, String)> {
         let told = |f: pitr_verify::Fault| (f.kind, format!("{}: {}", f.object, f.what));
         self.report().faults.into_iter().map(told).collect()
     }
 
-    /// Removes the objects whose paths hold this text, looks, and puts them back.
+    /// Verifies without the objects whose paths contain this text, and restores them.
     fn without(&self, part: &str, nth: usize) -> Vec<(FaultKind, String)> {
         let (_, path) = self.nth(part, nth);
         let bytes = fs::read(&path).unwrap();
@@ -135,7 +136,7 @@ impl Lab {
         faults
     }
 
-    /// The object at this place of those whose paths hold this text.
+    /// The object of this number among those whose paths contain this text.
     fn nth(&self, part: &str, nth: usize) -> (String, PathBuf) {
         let repository = self.dir.path().join("repo");
         let all = files_below(&repository).into_iter();
@@ -151,7 +152,7 @@ fn assert_one(faults: &[(FaultKind, String)], kind: FaultKind, texts: &[&str]) {
 }
 
 #[test]
-fn each_object_that_others_prove_is_missed() {
+fn each_referenced_object_is_reported_as_missing() {
     let lab = Lab::new();
     assert!(lab.report().is_sound(), "{:?}", lab.report());
     use FaultKind::{Missing, Unrestorable};
@@ -159,14 +160,14 @@ fn each_object_that_others_prove_is_missed() {
     for epoch in ["01", "02"] {
         let claim = format!("{epoch}-claim");
         let found = lab.without(&claim, 0);
-        // Without the claim and without a fence the log of an epoch does not count; so more may be told.
+        // Without claim and fence the log of an epoch does not count, so there may be more faults.
         assert!(found.iter().any(|(kind, text)| *kind == Missing && text.contains(&claim)), "{found:?}");
     }
     assert_one(&lab.without("01-fence", 0), Missing, &["0000000000000001-fence", "missing"]);
     let first = "log/00000001/0000000000000001/";
     assert_one(&lab.without(first, 0), Missing, &["the log from LSN 0 to ", "is missing"]);
     assert_one(&lab.without(first, 1), Missing, &["is missing", "which goes on from there"]);
-    // The last before the gap: the log after it says that there is a gap, the fence says that there was more.
+    // The last object before the gap: the later log shows a gap, and the fence shows more log.
     assert_one(&lab.without(first, 2), Missing, &["is missing", "can't be restored"]);
     let second = "log/00000001/0000000000000002/";
     assert_one(&lab.without(second, 0), Missing, &["is missing", "which goes on from there"]);
@@ -177,18 +178,18 @@ fn each_object_that_others_prove_is_missed() {
 }
 
 #[test]
-fn the_newest_log_object_is_missed_once_its_writer_has_stopped() {
+fn a_missing_newest_log_object_is_found_after_its_writer_has_stopped() {
     let lab = Lab::new();
     let newest = "log/00000001/0000000000000002/";
-    assert_eq!(lab.without(newest, 3), [], "nothing shows that it was there");
+    assert_eq!(lab.without(newest, 3), [], "no object shows that it existed");
     lab.writer.close().unwrap();
     assert!(lab.report().is_sound());
     assert_one(&lab.without(newest, 3), FaultKind::Missing, &["is missing", "the fence of epoch 2"]);
 }
 
 #[test]
-fn the_last_commit_before_a_gap_is_known_to_the_log_after_it() {
-    // One writer, so that no fence tells.
+fn the_log_after_a_gap_shows_the_last_commit_before_it() {
+    // One writer, so that there is no fence.
     let mut lab = Lab::begun();
     lab.commits(2);
     lab.wal.skip().unwrap();
@@ -200,7 +201,7 @@ fn the_last_commit_before_a_gap_is_known_to_the_log_after_it() {
 }
 
 #[test]
-fn commits_without_a_snapshot_wait_while_a_writer_is_at_work() {
+fn commits_without_a_snapshot_are_pending_while_a_writer_runs() {
     let mut lab = Lab::begun();
     lab.commits(1);
     lab.gap();
@@ -211,7 +212,7 @@ fn commits_without_a_snapshot_wait_while_a_writer_is_at_work() {
     assert!(beside.pending[0].contains("2 commits"), "{beside:?}");
     drop(lease);
     assert_one(&lab.faults(), FaultKind::Unrestorable, &["2 commits", "no snapshot leads to them"]);
-    // A base that comes later does not bring them back.
+    // A later base does not make them restorable.
     lab.snapshot(lab.end());
     lab.commits(1);
     assert_one(&lab.faults(), FaultKind::Unrestorable, &["1 commits", "transaction 2"]);

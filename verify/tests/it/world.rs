@@ -1,4 +1,4 @@
-//! A small repository with everything in it.
+//! A small repository with objects of every kind.
 
 use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};
 use pitr_codec::{Codec, KeyWrap, RawKey, Secret};
@@ -21,7 +21,7 @@ pub(crate) struct Held(pub(crate) Vec<u8>);
 impl BlockSource for Held {
     fn files(&self) -> Vec<FileShape> {
         let (file, name, len) = (FileId::FIRST, "held".to_owned(), self.0.len() as u64);
-        // Some more, so that files stand in leaves.
+        // More files, so that files are in leaves.
         let more = (1..70).map(|number| {
             let (file, name) = (FileId::new(number), number.to_string());
             FileShape { file, name, len: 0, block_bytes: BLOCK as u32 }
@@ -38,7 +38,7 @@ impl BlockSource for Held {
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     encrypted: bool,
-    /// What each snapshot should give, by source and id.
+    /// Expected content of each snapshot, by source and id.
     pub(crate) contents: Vec<(SourceName, Manifest, Vec<u8>)>,
 }
 
@@ -60,7 +60,8 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 impl World {
-    /// Two sources: one with a full snapshot and two increments, one with a full snapshot and a log.
+    /// Two sources: one with a full snapshot and two increments, one with a full snapshot and a
+    /// log.
     pub(crate) fn new(encrypted: bool) -> World {
         let dir = tempfile::tempdir().unwrap();
         let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
@@ -79,7 +80,7 @@ impl World {
         }
         world.snapshot("two", 1, &noise(2, 1 << 20), None);
         world.log("two");
-        // A prune that waits for somebody.
+        // A prune that waits for a lease.
         let pruned = ["packs/00/none".to_owned()].into();
         world.open().unwrap().condemn(pruned, [].into()).unwrap();
         world
@@ -89,7 +90,7 @@ impl World {
         self.dir.path().join("repo")
     }
 
-    /// A handle that has seen nothing yet.
+    /// A new handle.
     pub(crate) fn open(&self) -> pitr_objects::Result<Objects> {
         let objects = Objects::local(&self.repository())?;
         let repository = objects.open_repository()?;
@@ -154,7 +155,7 @@ impl World {
         }
     }
 
-    /// True if the snapshot can be read and is what was stored.
+    /// True if the snapshot can be read and has the stored content.
     pub(crate) fn reads(&self, no: usize) -> bool {
         let (source, manifest, content) = &self.contents[no];
         let read = || -> Option<Vec<u8>> {
@@ -168,7 +169,7 @@ impl World {
             Some(bytes)
         };
         read().is_some_and(|bytes| {
-            assert!(bytes == *content, "other bytes were handed out");
+            assert!(bytes == *content, "wrong bytes");
             true
         })
     }

@@ -15,7 +15,7 @@ use pitr_recovery::{
     History, Plan, Point, Progress, RestoreOptions, RestoreTarget, Restored, Restorer, Room,
 };
 use pitr_snapshot::Snapshot;
-use pitr_vfs::{Clock, Env, FileSystem};
+use pitr_vfs::{Clock, Env};
 
 use crate::{BackupMetadata, Backups, Error, PitrConfig, PruneOptions, Result};
 
@@ -24,8 +24,6 @@ use crate::{BackupMetadata, Backups, Error, PitrConfig, PruneOptions, Result};
 pub struct Pitr {
     objects: Objects,
     repository: Repository,
-    fs: Arc<dyn FileSystem>,
-    clock: Arc<dyn Clock>,
     codec: pitr_codec::Codec,
     engines: Registry,
 }
@@ -49,7 +47,7 @@ impl Pitr {
         let env = Env::system();
         let objects = Objects::create(&config.location()?, config.mode, &env)?;
         let repository = init(&objects, env.clock.now())?;
-        Ok(Self::new(objects, repository, &env, config))
+        Ok(Self::new(objects, repository, config))
     }
 
     /// Opens a repository that is not encrypted.
@@ -62,8 +60,7 @@ impl Pitr {
     /// receive data.
     pub fn open_with(config: &PitrConfig, by: Option<&dyn KeyWrap>) -> Result<Self> {
         config.validate()?;
-        let env = Env::system();
-        let objects = Objects::open(&config.location()?, &env)?;
+        let objects = Objects::open(&config.location()?, &Env::system())?;
         let repository = objects.open_repository()?;
         match by {
             Some(by) => objects.unlock(&repository, &[by])?,
@@ -72,13 +69,11 @@ impl Pitr {
             }
             None => {}
         }
-        Ok(Self::new(objects, repository, &env, config))
+        Ok(Self::new(objects, repository, config))
     }
 
-    fn new(objects: Objects, repository: Repository, env: &Env, config: &PitrConfig) -> Self {
-        let (fs, clock) = (Arc::clone(&env.fs), Arc::clone(&env.clock));
-        let (codec, engines) = (config.codec, crate::engines::built_in());
-        Pitr { objects, repository, fs, clock, codec, engines }
+    fn new(objects: Objects, repository: Repository, config: &PitrConfig) -> Self {
+        Pitr { objects, repository, codec: config.codec, engines: crate::engines::built_in() }
     }
 
     /// The repository's identity.
@@ -96,7 +91,7 @@ impl Pitr {
     /// The clock.
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
-        self.clock.as_ref()
+        self.objects.env().clock.as_ref()
     }
 
     /// The engines.
@@ -213,7 +208,7 @@ impl Pitr {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Restored> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
-        let (fs, clock) = (self.fs.as_ref(), self.clock.as_ref());
+        let (fs, clock) = (self.objects.env().fs.as_ref(), self.clock());
         let restored = Restorer { history, chunks, target, fs, clock, progress }.restore(plan, options)?;
         if let Some(fingerprint) = restored.fingerprint {
             let Point { timeline, lsn, tx, time, .. } = restored.reached;
@@ -235,7 +230,7 @@ impl Pitr {
     /// As [`restore`](Self::restore), before anything is written.
     pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
-        let (fs, clock) = (self.fs.as_ref(), self.clock.as_ref());
+        let (fs, clock) = (self.objects.env().fs.as_ref(), self.clock());
         Ok(Restorer { history, chunks, target, fs, clock, progress: &|_| {} }.room(plan, output)?)
     }
 
@@ -278,7 +273,7 @@ impl Pitr {
         let PruneOptions { policy, waste_percent_max, execute } = options;
         let max_waste = f64::from(waste_percent_max.min(100)) / 100.0;
         let pruner = pitr_prune::Pruner::new(self.objects.clone(), policy)?.max_waste(max_waste);
-        let now = self.clock.now();
+        let now = self.clock().now();
         Ok(if execute { pruner.execute(now)? } else { pruner.plan(now)? })
     }
 
@@ -310,9 +305,10 @@ impl Pitr {
     }
 
     fn engine_context(&self) -> EngineContext {
+        let env = self.objects.env();
         EngineContext {
-            fs: Arc::clone(&self.fs),
-            clock: Arc::clone(&self.clock),
+            fs: Arc::clone(&env.fs),
+            clock: Arc::clone(&env.clock),
             objects: self.objects.clone(),
             repository: self.repository.id,
         }

@@ -139,8 +139,9 @@ impl FolderLayout {
     }
 }
 
-/// True for a relative path that does not leave the folder that it is joined to.
-fn is_inside(path: &Path) -> bool {
+/// True for a relative path that does not leave the folder that it is joined to (FAILURES 31).
+#[must_use]
+pub fn is_inside(path: &Path) -> bool {
     path.file_name().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 

@@ -5,12 +5,13 @@
 //! each host. A source without a known path (a folder, or a source of an earlier version) is
 //! restored under its name. If two paths collide, all sources are restored under their names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use pitr::archive::Origin;
 use pitr::format::SourceName;
+use pitr::recovery::is_inside;
 
 use crate::failure::CliError;
 
@@ -51,14 +52,9 @@ fn by_path(sources: &[(SourceName, Option<Origin>)]) -> Vec<PathBuf> {
             Some(host.map_or(PathBuf::new(), |host| host.as_str().into()).join(below))
         });
         // A path from the repository must never lead out of the output folder.
-        below.filter(|below| is_plain(below)).unwrap_or_else(|| name.as_str().into())
+        below.filter(|below| is_inside(below)).unwrap_or_else(|| name.as_str().into())
     };
     sources.iter().map(path).collect()
-}
-
-fn is_plain(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, std::path::Component::Normal(_)))
-        && path.file_name().is_some()
 }
 
 /// The deepest common folder.
@@ -82,9 +78,8 @@ fn collision(paths: &[PathBuf], companions: &[&str]) -> Option<(usize, usize)> {
             name.push(suffix);
             PathBuf::from(name)
         });
-        let taken: BTreeSet<PathBuf> =
-            path.ancestors().skip(1).map(Path::to_owned).chain(companions).collect();
-        if let Some(other) = taken.iter().find_map(|path| places.get(path)) {
+        let mut taken = path.ancestors().skip(1).map(Path::to_owned).chain(companions);
+        if let Some(other) = taken.find_map(|path| places.get(&path)) {
             return Some((*number, *other));
         }
     }

@@ -2,10 +2,11 @@
 
 use crate::index::{is_index_path, put_index, read_index, take_full};
 use crate::pack::Pack;
+use crate::store::read_indexes;
 use crate::{ChunkId, ChunkStore, Result, Written};
 use pitr_codec::{Codec, OBJECT_BYTES_MAX};
 use pitr_objects::layout::{INDEX, ObjectName};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// The needed chunks of a store: one bit for each chunk.
 #[derive(Debug)]
@@ -65,17 +66,18 @@ impl Marks {
     }
 
     /// Copies the needed chunks of these packs to as few new packs as possible. These packs are
-    /// then not needed any more.
+    /// then not needed any more. A chunk that another needed pack has too is not copied.
     ///
     /// # Errors
     /// Errors of reading and storing chunks.
     pub fn repack(&self, packs: &BTreeSet<String>, codec: Codec) -> Result<Written> {
         let (numbers, mut wanted, mut stored) = (self.numbers(packs)?, Vec::new(), 0);
+        let elsewhere = self.in_other_packs(&numbers)?;
         {
             let index = self.store.index()?;
-            let needed = index
-                .iter()
-                .filter(|(_, at)| numbers.contains(&at.pack) && self.is_marked(at.pack, at.frame));
+            let needed = index.iter().filter(|(id, at)| {
+                numbers.contains(&at.pack) && self.is_marked(at.pack, at.frame) && !elsewhere.contains(id)
+            });
             wanted.extend(needed.map(|(id, at)| {
                 stored += u64::from(at.stored_len);
                 (at.pack, at.frame, id)
@@ -88,6 +90,26 @@ impl Marks {
         let writer = self.store.writer_replacing(numbers, codec, full.max(1));
         self.store.read_each(&ids, |_, raw| writer.put(raw).map(drop))?;
         writer.finish()
+    }
+
+    /// Chunks of these packs that a needed pack outside of them has too. The index keeps one place
+    /// for each chunk, so this reads the index objects.
+    fn in_other_packs(&self, numbers: &BTreeSet<u32>) -> Result<HashSet<ChunkId>> {
+        let index = self.store.index()?;
+        let is_needed =
+            |no: u32| self.packs.get(no as usize).is_some_and(|words| words.iter().any(|w| *w != 0));
+        let others = (0..).zip(index.pack_paths());
+        let others: HashSet<String> =
+            others.filter(|(no, _)| is_needed(*no) && !numbers.contains(no)).map(|(_, path)| path).collect();
+        let mut found = HashSet::new();
+        read_indexes(self.store.objects(), |pack| {
+            if others.contains(&ObjectName::Pack(pack.digest).path()) {
+                let ids = pack.chunks.into_iter().map(|chunk| chunk.id);
+                found.extend(ids.filter(|id| index.get(id).is_some_and(|at| numbers.contains(&at.pack))));
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     fn numbers(&self, packs: &BTreeSet<String>) -> Result<BTreeSet<u32>> {
@@ -134,5 +156,42 @@ impl ChunkStore {
         }
         put_index(objects, owner, &kept)?;
         Ok(old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitr_objects::Objects;
+
+    #[test]
+    fn a_chunk_that_another_needed_pack_has_is_not_copied() {
+        // FAILURES 23: a run died after it had repacked, so chunks are in two packs.
+        for (both, copied) in [(true, 1), (false, 2)] {
+            let objects = Objects::memory().unwrap();
+            // Two writers that do not know of each other store the same chunk.
+            let open = || ChunkStore::open(objects.clone()).unwrap();
+            let writers = [open(), open()].map(|store| store.writer(Codec::None));
+            let ids = [b"first_", b"second"].map(|own: &[u8; 6]| [own, b"shared"]);
+            let ids: Vec<[ChunkId; 2]> = writers
+                .iter()
+                .zip(ids)
+                .map(|(writer, raw)| raw.map(|raw| writer.put(raw).unwrap()))
+                .collect();
+            writers.into_iter().for_each(|writer| drop(writer.finish().unwrap()));
+
+            let store = open();
+            let pack = |id: &ChunkId| store.place(id).unwrap().unwrap().pack;
+            let shared = ids[0][1];
+            let mut marks = store.marks().unwrap();
+            marks.mark(&shared).unwrap();
+            let is_needed = |own: &ChunkId| both || pack(own) == pack(&shared);
+            ids.iter()
+                .map(|[own, _]| own)
+                .filter(|own| is_needed(own))
+                .for_each(|own| marks.mark(own).unwrap());
+            let old = BTreeSet::from([store.packs().unwrap()[pack(&shared) as usize].clone()]);
+            assert_eq!(marks.repack(&old, Codec::None).unwrap().chunks_new, copied, "{both}");
+        }
     }
 }

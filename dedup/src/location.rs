@@ -5,6 +5,10 @@ use pitr_codec::ObjectCipher;
 /// The place of a stored chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Location {
+    /// The first bytes of the pack's digest. Of the packs in the best state that have the chunk,
+    /// the one with the lowest rank is read, so that every process chooses the same pack, in
+    /// whatever order it reads the index objects.
+    pub(crate) rank: u32,
     /// Number of the pack in the index.
     pub(crate) pack: u32,
     /// Number of the chunk's frame in the pack.
@@ -15,8 +19,7 @@ pub(crate) struct Location {
     pub(crate) state: PackState,
 }
 
-/// Whether a pack can be relied on. A chunk in several packs is read from the one with the best
-/// state.
+/// Whether a pack can be relied on, the best state first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PackState {
     /// It exists at least as long as the lease.

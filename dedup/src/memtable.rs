@@ -65,7 +65,7 @@ mod tests {
         let id = |n: u32| ChunkId::of(&n.to_le_bytes());
         let at = |n| {
             let state = PackState::Kept;
-            Location { pack: n, frame: 1, offset: 2, stored_len: 3, raw_len: 4, state }
+            Location { rank: 0, pack: n, frame: 1, offset: 2, stored_len: 3, raw_len: 4, state }
         };
         let mut index = IndexMemtable::new(Env::system());
         (0..CHUNKS).for_each(|n| index.add(&id(n), at(n)).unwrap());

@@ -230,7 +230,7 @@ pub struct Place {
 
 /// Reads all index objects and passes their packs to `take`. Returns the paths of all index
 /// objects, and the errors of the unreadable ones.
-fn read_indexes(
+pub(crate) fn read_indexes(
     objects: &Objects,
     mut take: impl FnMut(Pack) -> Result<()>,
 ) -> Result<(BTreeSet<String>, Vec<Damage>)> {

@@ -19,10 +19,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Size of an entry, bytes: the id, then pack, frame, offset, stored and raw length, 4 bytes each.
-/// The first bit of the pack is set if it is not kept, the second bit too if it is missing.
-const ENTRY_BYTES: usize = ChunkId::BYTES + 5 * 4;
-/// Bits in the first field of an entry: no repository has a thousand million packs.
+/// Size of an entry, bytes: the id, then rank, pack, frame, offset, stored and raw length, 4 bytes
+/// each. The two last bits of a rank make room for the state, which comes first.
+const ENTRY_BYTES: usize = ChunkId::BYTES + 6 * 4;
+/// Bits of the state in the first field of an entry.
 const CONDEMNED: u32 = 1 << 31;
 const MISSING: u32 = CONDEMNED | 1 << 30;
 /// Number of entries in a run. A table with fewer entries stays in memory.
@@ -45,9 +45,8 @@ fn encode(id: &ChunkId, at: &Location) -> Entry {
         PackState::Condemned => CONDEMNED,
         PackState::Missing => MISSING,
     };
-    let pack = at.pack | state;
-    let fields = [pack, at.frame, at.offset, at.stored_len, at.raw_len];
-    // Big-endian, so that entries of one chunk sort by state and pack: the best place comes first.
+    let fields = [state | at.rank >> 2, at.pack, at.frame, at.offset, at.stored_len, at.raw_len];
+    // Big-endian, so that entries of one chunk sort by state and rank: the best place comes first.
     for (bytes, field) in place.chunks_mut(4).zip(fields) {
         bytes.copy_from_slice(&field.to_be_bytes());
     }
@@ -61,14 +60,14 @@ fn decode(entry: &Entry) -> (ChunkId, Location) {
         let at = ChunkId::BYTES + no * 4;
         u32::from_be_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]])
     };
-    let (first, frame, offset, stored_len, raw_len) = (field(0), field(1), field(2), field(3), field(4));
+    let [first, pack, frame, offset, stored_len, raw_len] = std::array::from_fn(field);
     let state = match first & MISSING {
         MISSING => PackState::Missing,
         0 => PackState::Kept,
         _ => PackState::Condemned,
     };
-    let pack = first & !MISSING;
-    (ChunkId::from_bytes(id), Location { pack, frame, offset, stored_len, raw_len, state })
+    let rank = first << 2;
+    (ChunkId::from_bytes(id), Location { rank, pack, frame, offset, stored_len, raw_len, state })
 }
 
 /// A table with each chunk once.
@@ -365,6 +364,7 @@ mod tests {
 
     fn at(pack: u32) -> Location {
         Location {
+            rank: rank(pack),
             pack,
             frame: pack + 1,
             offset: pack + 2,
@@ -372,6 +372,11 @@ mod tests {
             raw_len: pack + 4,
             state: state(pack),
         }
+    }
+
+    /// Higher packs have lower ranks, and four neighbours the same one.
+    fn rank(pack: u32) -> u32 {
+        !pack & !3
     }
 
     fn state(pack: u32) -> PackState {
@@ -390,7 +395,7 @@ mod tests {
             for (n, pack) in &added {
                 builder.add(&id(*n), &at(*pack)).unwrap();
                 let first = model.entry(id(*n)).or_insert(*pack);
-                *first = [*first, *pack].into_iter().min_by_key(|pack| (state(*pack), *pack)).unwrap();
+                *first = [*first, *pack].into_iter().min_by_key(|pack| (state(*pack), rank(*pack), *pack)).unwrap();
             }
             let table = builder.finish().unwrap();
             prop_assert_eq!(table.len(), model.len());

@@ -3,8 +3,10 @@
 //! A read transaction that began at or before frame `n` prevents SQLite from backfilling any frame
 //! after `n`. The `-wal` file can't restart until everything up to `n` is backfilled. So the state
 //! at `n` is, for each page, its newest frame up to `n` if it has one, else the page of the
-//! database file, which nobody writes. If everything up to `n` is backfilled, the database file
-//! alone is the state, and the `-wal` file is not read.
+//! database file, which nobody writes. If everything up to `n` is backfilled and no later frame is
+//! published, the database file alone is the state, and the `-wal` file is not read. With a later
+//! frame it need not be: a checkpoint that may not write that frame skips its page, and still
+//! counts the page's older frames as backfilled.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pitr_format::TxId;
 use pitr_vfs::File;
 
+use crate::conn::Published;
 use crate::error::{Error, Result};
 use crate::header::DatabaseHeader;
 use crate::position::Position;
@@ -58,10 +61,9 @@ impl BaseView {
             let mut view = BaseView::empty(source, observed.header);
             view.pages = position.pages;
             let same_generation = observed.header.filter(|h| Some(h.salts) == position.salts);
-            // Frames that are not backfilled can't change. Once all frames up to `position` are
-            // backfilled, the database file holds everything.
+            // Frames that are not backfilled can't change.
             if let Some(header) = same_generation
-                && observed.published.backfilled < position.frame
+                && !is_in_file(position.frame, observed.published)
             {
                 view.read_frames(header, position.frame)?;
             }
@@ -165,6 +167,12 @@ impl BaseView {
         out[read..].fill(0);
         Ok(())
     }
+}
+
+/// True if the database file holds the state at frame `n` of the generation: `n` is the last
+/// published frame and everything is backfilled, or the `-wal` file is about to restart.
+fn is_in_file(n: u32, published: Published) -> bool {
+    n == 0 || published.frames < n || published == Published { frames: n, backfilled: n }
 }
 
 /// Without frames the file is the database. Its header states the length if a new enough library

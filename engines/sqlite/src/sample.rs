@@ -6,10 +6,12 @@
 //! that its number hashes to, and the newest page of a slot stays.
 //!
 //! # Why a mismatch is proof
-//! Right after a look, every commit up to the mark of our read transaction is captured, and SQLite
-//! backfills no frame past that mark. So the newest image of a page, once backfilled, stays in the
-//! database file until a newer one is captured. An entry is compared only if its frame is
-//! backfilled, or belongs to an earlier generation of the `-wal` file.
+//! Right after a look, every commit that the look found published is captured, so also every commit
+//! up to the mark of our read transaction, and SQLite backfills no frame past that mark. The look
+//! counted the backfilled frames before the published ones ([`Observed`](crate::source::Observed)).
+//! So the newest captured image of a page, once backfilled, is in the database file, and stays
+//! there until a newer one is captured. An entry is compared only if its frame is backfilled, or
+//! belongs to an earlier generation of the `-wal` file.
 //!
 //! # What it misses
 //! Pages outside the sample. Page 1, which nearly every foreign change touches, has its own slot.

@@ -42,7 +42,8 @@ use crate::wal::{Salts, WalFile, WalHeader};
 pub struct Observed {
     /// Header of the `-wal` file; `None` while it has none.
     pub header: Option<WalHeader>,
-    /// What the wal-index publishes.
+    /// What the wal-index publishes. The backfilled frames were counted before the published ones:
+    /// no checkpoint that counts saw a frame that is not published here.
     pub published: Published,
 }
 
@@ -325,8 +326,14 @@ fn metadata(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Returns `first`, if the `-wal` file did not restart while it was read. The index was read twice,
-/// between two reads of the header's salts.
+/// The backfilled frames of `first` and the published frames of `second`, if the `-wal` file did
+/// not restart while they were read. The index was read twice, between two reads of the header's
+/// salts.
+///
+/// The order matters because a checkpoint reads, of each page, only the newest frame that is
+/// published when it begins. If a read lock forbids that frame, the checkpoint skips the page, and
+/// counts the page's older frames as backfilled. So a count of backfilled frames says something
+/// about the database file only beside all frames that were published when it was read.
 ///
 /// SQLite reads the number of published frames and then that of backfilled ones. A restart sets the
 /// published frames to 0, clears the backfilled ones, writes the header, writes the first frame,
@@ -339,8 +346,8 @@ fn of_one_generation(
     first: Published,
     second: Published,
 ) -> Option<Published> {
-    let backfilled = first.backfilled.min(first.frames);
-    (before == after && second.frames >= first.frames).then_some(Published { backfilled, ..first })
+    let backfilled = first.backfilled.min(second.frames);
+    (before == after && second.frames >= first.frames).then_some(Published { backfilled, ..second })
 }
 
 /// True if a read transaction that began between two observations certainly has a read lock above
@@ -407,14 +414,15 @@ mod tests {
 
     #[test]
     fn a_restart_during_a_look_is_detected() {
-        // FAILURES 4
+        // FAILURES 3, 4
         let at = |frames, backfilled| Published { frames, backfilled };
         let (old, new) = (Some(Salts([1; 8])), Some(Salts([2; 8])));
         let rows = [
-            ((old, old), at(9, 4), at(9, 4), Some(at(9, 4))),  // none
-            ((old, old), at(9, 4), at(11, 9), Some(at(9, 4))), // none, but a commit and a checkpoint between
-            ((old, old), at(9, 0), at(0, 0), None),            // during the first
-            ((old, new), at(9, 0), at(3, 0), None),            // during the first, then a commit
+            ((old, old), at(9, 4), at(9, 4), Some(at(9, 4))),   // none
+            ((old, old), at(9, 4), at(11, 9), Some(at(11, 4))), // none, but a commit and a checkpoint between
+            ((old, old), at(9, 9), at(11, 9), Some(at(11, 9))), // both during the first
+            ((old, old), at(9, 0), at(0, 0), None),             // during the first
+            ((old, new), at(9, 0), at(3, 0), None),             // during the first, then a commit
             ((old, new), at(9, 0), at(9, 0), None), // during the first, then a commit of as many frames
             ((old, old), at(9, 9), at(0, 0), None), // between the two
             ((old, old), at(0, 9), at(0, 0), Some(at(0, 0))), // just before the first

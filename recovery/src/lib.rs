@@ -36,7 +36,8 @@ pub use delta::LogDelta;
 pub use error::{Damaged, Error, Result, Unreachable, Why};
 pub use history::{History, Restorable};
 pub use layout::{
-    FilePlace, Finished, FolderLayout, Layout, RestoreState, RestoreTarget, Unfinished, is_inside,
+    FilePlace, Finished, FolderLayout, Layout, RestoreState, RestoreTarget, SingleFile, Unfinished,
+    is_inside,
 };
 pub use plan::{BaseSnapshot, Plan, plan};
 pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer, Room};

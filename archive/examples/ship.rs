@@ -41,7 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // From here on only the archive is left.
     let catalog = archive.catalog()?;
     let pieces = catalog.pieces(&catalog.lineage(TimelineId::FIRST)?);
-    let commits: Vec<_> = Search::new(&archive, &pieces).transactions(Lsn::ORIGIN).collect::<Result<_, _>>()?;
+    let commits: Vec<_> =
+        Search::new(&archive, &pieces).transactions(Lsn::ORIGIN).collect::<Result<_, _>>()?;
     for found in &commits {
         println!("found transaction {} at {}", found.commit.tx, found.commit.time);
     }

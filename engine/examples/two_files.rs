@@ -61,7 +61,9 @@ impl Diary {
     fn write(&mut self, title: &str, text: &str) -> Result<Committed, Box<dyn Error>> {
         let block = self.contents[0].len() as u64 / 4096;
         let (tx, mut batch) = (TxId::new(block + 1), BatchBuilder::new());
-        for (((file, _, block_bytes), content), text) in FILES.iter().zip(&mut self.contents).zip([text, title]) {
+        for (((file, _, block_bytes), content), text) in
+            FILES.iter().zip(&mut self.contents).zip([text, title])
+        {
             let begin = content.len();
             content.extend_from_slice(text.as_bytes());
             content.resize(begin + block_bytes, 0);
@@ -129,7 +131,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let plan = history.plan_for(&Target::at(tx))?;
         let base = plan.snapshot.map_or("the empty state".to_owned(), |id| format!("snapshot {id}"));
         let output = dir.path().join(output);
-        let restored = Restorer::new(&history, &chunks, target).restore(&plan, &RestoreOptions::to(&output))?;
+        let restored =
+            Restorer::new(&history, &chunks, target).restore(&plan, &RestoreOptions::to(&output))?;
         println!("restored {}, from {base} and {} images of the log", restored.reached, restored.records);
         let (titles, pages) = (fs::read(output.join("titles"))?, fs::read(output.join("pages"))?);
         for (title, text) in titles.chunks(512).zip(pages.chunks(4096)) {

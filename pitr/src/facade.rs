@@ -228,7 +228,9 @@ impl Pitr {
         let path = path.as_ref();
         let engine = self.engines.detect(path);
         let Some(capture) = engine.capture() else {
-            return Ok(self.take_snapshot(engine, &Self::source_for(path)?, path, TakeOptions::default())?.snapshot);
+            return Ok(self
+                .take_snapshot(engine, &Self::source_for(path)?, path, TakeOptions::default())?
+                .snapshot);
         };
         let live = self.live_source(capture, path)?;
         self.capture_once(engine, &live, CaptureOptions::default(), false, log_events(&live.source))

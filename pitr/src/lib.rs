@@ -18,7 +18,7 @@
 //!
 //! let shop = pitr.only_source()?;
 //! for transaction in pitr.history(&shop, None)?.transactions() {
-//!     println!("{}", transaction.map_err(pitr::Error::Archive)?.commit.tx);
+//!     println!("{}", transaction?.commit.tx);
 //! }
 //! let restored = pitr.restore_to(&shop, &Target::at(TxId::new(7)), "/srv/shop/restored.db")?;
 //! println!("restored {}", restored.reached);
@@ -42,10 +42,10 @@ pub use metadata::{BackupMetadata, Backups};
 pub use options::PruneOptions;
 pub use watching::Watching;
 
-/// The example in the README compiles and runs.
+/// The example in the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-pub struct ReadmeExample;
+struct Readme;
 
 pub use pitr_archive as archive;
 pub use pitr_codec as codec;

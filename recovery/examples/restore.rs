@@ -41,10 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // There is no snapshot, so the plan begins from the empty file at the origin of the log.
     let chunks = ChunkStore::open(objects)?;
     let restorer = Restorer::new(&history, &chunks, &SingleFile);
-    for (output, target) in [
-        ("latest.db", Target::latest()),
-        ("before-the-mistake.db", Target::just_before(TxId::new(3))),
-    ] {
+    for (output, target) in
+        [("latest.db", Target::latest()), ("before-the-mistake.db", Target::just_before(TxId::new(3)))]
+    {
         let path = dir.path().join(output);
         let restored = restorer.restore(&history.plan_for(&target)?, &RestoreOptions::to(&path))?;
         println!("{output} is {}", restored.reached);

@@ -4,9 +4,7 @@
 use crate::error::{Error, Result};
 use crate::plan::{BaseSnapshot, Plan, plan};
 use crate::target::{Point, Stop, Target};
-use pitr_archive::{
-    Archive, Base, Catalog, Coverage, Gap, Lineage, Piece, Search, Transactions, coverage,
-};
+use pitr_archive::{Archive, Base, Catalog, Coverage, Gap, Lineage, Piece, Search, Transactions, coverage};
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::{Lease, Objects};
 use pitr_snapshot::{DamagedRoot, Roots, Snapshot, load_all};

@@ -49,3 +49,45 @@ impl BlockSource for FileSource {
         Ok(self.file.read_exact_at(buf, offset)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SnapshotMeta, SnapshotReader, write_full};
+    use pitr_dedup::ChunkStore;
+    use pitr_format::{SourceName, Timestamp};
+    use pitr_objects::Objects;
+    use pitr_vfs::OsFs;
+
+    #[test]
+    fn a_file_is_snapshotted_whole_and_a_second_time_by_its_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let store = ChunkStore::open(Objects::memory().unwrap()).unwrap();
+        let (mut bytes, mut parent) = (vec![1; 3 * 4096 + 5], None);
+        for (number, changed) in [(1, bytes.len() as u64), (2, 1024)] {
+            std::fs::write(&path, &bytes).unwrap();
+            let source = FileSource::open(&OsFs, &path).unwrap().block_bytes(1024);
+            let name = SourceName::new("app").unwrap();
+            let meta = SnapshotMeta::new(name, "test", number, Timestamp::from_micros(1));
+            let taken = write_full(&store, &source, meta, parent.as_ref()).unwrap();
+            let taken = taken.publish(&store).unwrap();
+            assert_eq!(taken.snapshot.sizes.changed, changed);
+            assert_eq!(taken.files[0].shape.name, "app.db");
+            let mut read = vec![0; bytes.len()];
+            let reader = SnapshotReader::open(store.clone(), taken.clone());
+            reader.read_at(FileId::FIRST, 0, &mut read).unwrap();
+            assert!(read == bytes);
+            bytes[5000] = 7;
+            parent = Some(taken);
+        }
+    }
+
+    #[test]
+    fn only_a_regular_file_is_opened() {
+        // FAILURES 59
+        let refused = FileSource::open(&OsFs, Path::new("/dev/zero")).unwrap_err();
+        assert!(refused.get_ref().is_some_and(|inner| inner.is::<pitr_vfs::NotAFile>()), "{refused}");
+        assert!(FileSource::open(&OsFs, Path::new("/not/there")).is_err());
+    }
+}

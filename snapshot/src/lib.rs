@@ -66,3 +66,8 @@ pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
 pub use source::{BlockSource, Delta, ImageSink};
 pub use tracked::Tracked;
 pub use walk::{Visit, walk};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -43,8 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plan = history.plan_for(&Target::just_before(mistake))?;
     let chunks = ChunkStore::open(objects)?;
     let restored = dir.path().join("restored.db");
-    let done = Restorer::new(&history, &chunks, &DatabaseTarget)
-        .restore(&plan, &RestoreOptions::to(&restored))?;
+    let done =
+        Restorer::new(&history, &chunks, &DatabaseTarget).restore(&plan, &RestoreOptions::to(&restored))?;
     println!("restored {}", done.reached);
 
     if let Some(difference) = exact::compare(&restored, &copy)? {

@@ -6,21 +6,18 @@ use pitr_archive::{Archive, Error as ArchiveError, Merged, Search, ShipOptions, 
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SourceName, TimelineId, TxId};
 use pitr_objects::Objects;
-use pitr_vfs::Env;
-use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
+use pitr_wal::{BatchBuilder, Wal};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let objects = Objects::create_local(&dir.path().join("repo"))?;
+    let objects = Objects::create_local(dir.path().join("repo"))?;
     objects.init_repository(objects.env().clock.now())?;
     let archive = Archive::new(objects, SourceName::new("accounts")?);
 
     let log = dir.path().join("log");
-    let start = Start::first(*b"accounts, log 1 ");
-    let wal = Wal::create(&Env::system(), &log, &start, &WalOptions::default())?;
-    let options = ShipOptions::default();
-    let mut shipper = Shipper::claim(&archive, &wal, start.timeline, start.log_id, options)?;
+    let wal = Wal::open_or_create(&log)?;
+    let mut shipper = Shipper::claim(&archive, &wal, ShipOptions::default())?;
 
     for (tx, changes) in [[(1, 100), (2, 100)], [(1, 70), (2, 130)], [(2, 0), (3, 130)]].iter().enumerate() {
         commit(&wal, tx as u64 + 1, changes)?;
@@ -29,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // A second process takes over: the first can't archive any more.
-    let next = Shipper::claim(&archive, &wal, start.timeline, start.log_id, options)?;
+    let next = Shipper::claim(&archive, &wal, ShipOptions::default())?;
     commit(&wal, 4, &[(1, 0)])?;
     match shipper.ship(&wal) {
         Err(error @ ArchiveError::Fenced { .. }) => println!("the first shipper: {error}"),

@@ -67,28 +67,20 @@ pub struct Shipper {
 }
 
 impl Shipper {
-    /// Takes over a source whose writer keeps the log itself: claims the next epoch, and the first
-    /// timeline if the source has none, and continues at the end of the archive of `timeline`.
-    /// `timeline` and `log_id` are those of the log, as it was created or
-    /// [recovered](pitr_wal::Recovered).
+    /// Takes over the source of a log: claims the next epoch, and the first timeline if the source
+    /// has none, and continues at the end of the archive of the log's timeline.
     ///
     /// # Errors
     /// As [`Writer::claim`] and [`new`](Self::new).
-    pub fn claim(
-        archive: &Archive,
-        log: &Wal,
-        timeline: TimelineId,
-        log_id: [u8; 16],
-        options: ShipOptions,
-    ) -> Result<Self> {
-        let now = archive.objects().env().clock.now();
+    pub fn claim(archive: &Archive, log: &Wal, options: ShipOptions) -> Result<Self> {
+        let (now, timeline) = (archive.objects().env().clock.now(), log.timeline());
         let writer = Writer::claim(archive, now)?;
         let mut catalog = archive.catalog()?;
         if timeline == TimelineId::FIRST && catalog.timelines().is_empty() {
             writer.claim_timeline(&Timeline::first(now))?;
             catalog = archive.catalog()?;
         }
-        Self::new(writer, &catalog, log, timeline, log_id, options)
+        Self::new(writer, &catalog, log, timeline, log.log_id(), options)
     }
 
     /// A shipper that continues at the end of the archive of the log's timeline.

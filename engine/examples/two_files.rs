@@ -13,8 +13,7 @@ use pitr_recovery::{
     FilePlace, FolderLayout, History, Layout, RestoreOptions, RestoreState, RestoreTarget, Restorer, Target,
 };
 use pitr_snapshot::{BlockSource, BoxError, FileShape, SnapshotMeta, write_full};
-use pitr_vfs::Env;
-use pitr_wal::{BatchBuilder, Committed, Start, Wal, WalOptions};
+use pitr_wal::{BatchBuilder, Committed, Wal};
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -95,17 +94,16 @@ impl BlockSource for Diary {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let objects = Objects::create_local(&dir.path().join("repo"))?;
+    let objects = Objects::create_local(dir.path().join("repo"))?;
     let clock = &objects.env().clock;
     objects.init_repository(clock.now())?;
     let name = SourceName::new("diary")?;
     let registry = Registry::new(Arc::new(DiaryEngine));
 
     // The engine logs, and ships its log.
-    let start = Start::first(*b"diary, first log");
-    let wal = Wal::create(&Env::system(), &dir.path().join("log"), &start, &WalOptions::default())?;
+    let wal = Wal::open_or_create(dir.path().join("log"))?;
     let archive = Archive::new(objects.clone(), name.clone());
-    let mut shipper = Shipper::claim(&archive, &wal, start.timeline, start.log_id, ShipOptions::default())?;
+    let mut shipper = Shipper::claim(&archive, &wal, ShipOptions::default())?;
     let mut diary = Diary { wal, contents: [Vec::new(), Vec::new()] };
     diary.write("Monday", "It rained.")?;
     let tuesday = diary.write("Tuesday", "It rained again.")?;

@@ -13,9 +13,8 @@ const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let objects = Objects::create_local(&dir.path().join("repo"))?;
-    let env = objects.env();
-    let now = env.clock.now();
+    let objects = Objects::create_local(dir.path().join("repo"))?;
+    let now = objects.env().clock.now();
     objects.init_repository(now)?;
 
     let path = dir.path().join("diary.txt");
@@ -26,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let taken = Timestamp::from_micros(now.micros() - (10 - day) * DAY_MICROS);
         let meta = SnapshotMeta::new(SourceName::new("diary")?, "example", day as u64, taken);
         let chunks = ChunkStore::open(objects.clone())?;
-        let source = FileSource::open(env.fs.as_ref(), &path)?;
+        let source = FileSource::open(&path)?;
         parent = Some(write_full(&chunks, &source, meta, parent.as_ref())?.publish(&chunks)?);
     }
 

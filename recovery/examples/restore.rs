@@ -8,8 +8,7 @@ use pitr_format::record::Record;
 use pitr_format::{FileId, PartitionId, SourceName, TxId};
 use pitr_objects::Objects;
 use pitr_recovery::{Error as RecoveryError, History, RestoreOptions, Restorer, SingleFile, Target};
-use pitr_vfs::Env;
-use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
+use pitr_wal::{BatchBuilder, Wal};
 use std::error::Error;
 use std::fs;
 
@@ -17,15 +16,14 @@ const BLOCK: usize = 512;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let objects = Objects::create_local(&dir.path().join("repo"))?;
+    let objects = Objects::create_local(dir.path().join("repo"))?;
     objects.init_repository(objects.env().clock.now())?;
     let name = SourceName::new("notes")?;
 
     // Four transactions; the third is a mistake.
-    let start = Start::first(*b"notes, first log");
-    let wal = Wal::create(&Env::system(), &dir.path().join("log"), &start, &WalOptions::default())?;
+    let wal = Wal::open_or_create(dir.path().join("log"))?;
     let archive = Archive::new(objects.clone(), name.clone());
-    let mut shipper = Shipper::claim(&archive, &wal, start.timeline, start.log_id, ShipOptions::default())?;
+    let mut shipper = Shipper::claim(&archive, &wal, ShipOptions::default())?;
     commit(&wal, 1, &[(0, "buy bread"), (1, "call Ada")])?;
     commit(&wal, 2, &[(2, "water the plants")])?;
     commit(&wal, 3, &[(0, "x"), (1, "x"), (2, "x")])?;

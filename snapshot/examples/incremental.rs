@@ -12,7 +12,7 @@ const BLOCK: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let objects = Objects::create_local(&dir.path().join("repo"))?;
+    let objects = Objects::create_local(dir.path().join("repo"))?;
     objects.init_repository(objects.env().clock.now())?;
     let chunks = ChunkStore::open(objects)?;
 
@@ -50,9 +50,9 @@ fn take(
     number: u64,
     parent: Option<&Manifest>,
 ) -> Result<Manifest, Box<dyn Error>> {
-    let env = chunks.objects().env();
-    let source = FileSource::open(env.fs.as_ref(), path)?;
-    let meta = SnapshotMeta::new(SourceName::new("app")?, "example", number, env.clock.now());
+    let source = FileSource::open(path)?;
+    let now = chunks.objects().env().clock.now();
+    let meta = SnapshotMeta::new(SourceName::new("app")?, "example", number, now);
     Ok(write_full(chunks, &source, meta, parent)?.publish(chunks)?)
 }
 

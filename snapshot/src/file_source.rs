@@ -2,7 +2,7 @@
 
 use crate::{BlockSource, BoxError, FileShape};
 use pitr_format::FileId;
-use pitr_vfs::{Access, File, FileSystem, check_regular};
+use pitr_vfs::{Access, File, FileSystem, OsFs, check_regular};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,11 +19,19 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Opens a file.
+    /// Opens a file of this machine.
     ///
     /// # Errors
     /// [`pitr_vfs::NotAFile`] for anything but a regular file; those of opening it.
-    pub fn open(fs: &dyn FileSystem, path: &Path) -> io::Result<Self> {
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::open_on(&OsFs, path.as_ref())
+    }
+
+    /// Like [`open`](Self::open), on a file system.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(fs: &dyn FileSystem, path: &Path) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
         // FAILURES 59: opening a named pipe would wait for its writer.
         check_regular(path)?;
@@ -57,7 +65,6 @@ mod tests {
     use pitr_dedup::ChunkStore;
     use pitr_format::{SourceName, Timestamp};
     use pitr_objects::Objects;
-    use pitr_vfs::OsFs;
 
     #[test]
     fn a_file_is_snapshotted_whole_and_a_second_time_by_its_changes() {
@@ -67,7 +74,7 @@ mod tests {
         let (mut bytes, mut parent) = (vec![1; 3 * 4096 + 5], None);
         for (number, changed) in [(1, bytes.len() as u64), (2, 1024)] {
             std::fs::write(&path, &bytes).unwrap();
-            let source = FileSource::open(&OsFs, &path).unwrap().block_bytes(1024);
+            let source = FileSource::open(&path).unwrap().block_bytes(1024);
             let name = SourceName::new("app").unwrap();
             let meta = SnapshotMeta::new(name, "test", number, Timestamp::from_micros(1));
             let taken = write_full(&store, &source, meta, parent.as_ref()).unwrap();
@@ -86,8 +93,8 @@ mod tests {
     #[test]
     fn only_a_regular_file_is_opened() {
         // FAILURES 59
-        let refused = FileSource::open(&OsFs, Path::new("/dev/zero")).unwrap_err();
+        let refused = FileSource::open("/dev/zero").unwrap_err();
         assert!(refused.get_ref().is_some_and(|inner| inner.is::<pitr_vfs::NotAFile>()), "{refused}");
-        assert!(FileSource::open(&OsFs, Path::new("/not/there")).is_err());
+        assert!(FileSource::open("/not/there").is_err());
     }
 }

@@ -12,14 +12,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let repository = dir.path().join("repo");
     let objects = Objects::create_local(&repository)?;
-    let env = objects.env();
-    objects.init_repository(env.clock.now())?;
+    let now = objects.env().clock.now();
+    objects.init_repository(now)?;
 
     let file = dir.path().join("letters.txt");
     fs::write(&file, "Dear Ada, ".repeat(10_000))?;
     let chunks = ChunkStore::open(objects.clone())?;
-    let source = FileSource::open(env.fs.as_ref(), &file)?;
-    let meta = SnapshotMeta::new(SourceName::new("letters")?, "example", 1, env.clock.now());
+    let source = FileSource::open(&file)?;
+    let meta = SnapshotMeta::new(SourceName::new("letters")?, "example", 1, now);
     write_full(&chunks, &source, meta, None)?.publish(&chunks)?;
 
     let report = verify(&objects, Options { deep: true }, &|_| {})?;

@@ -9,7 +9,7 @@ use crate::shared::{Shared, lock};
 use crate::stats::Stats;
 use crate::{Error, Result};
 use pitr_format::record::Record;
-use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
+use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_vfs::Env;
 use std::borrow::BorrowMut;
 use std::path::Path;
@@ -168,6 +168,18 @@ impl Wal {
     #[must_use]
     pub fn last_time(&self) -> Timestamp {
         self.shared.queue().time()
+    }
+
+    /// Timeline that the log belongs to.
+    #[must_use]
+    pub fn timeline(&self) -> TimelineId {
+        self.shared.queue().identity().0
+    }
+
+    /// Identity of the log ([`Start::log_id`]).
+    #[must_use]
+    pub fn log_id(&self) -> [u8; 16] {
+        self.shared.queue().identity().1
     }
 
     /// Position of the oldest batch of the local log, whether or not it is written.

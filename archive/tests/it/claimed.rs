@@ -20,13 +20,15 @@ fn commit(wal: &Wal, tx: u64) {
 fn a_second_claim_continues_the_archive_and_fences_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let (archive, clock) = (archive(dir.path(), "app"), Arc::new(TestClock(AtomicI64::new(1_000_000))));
-    let wal = create_wal(&dir.path().join("log"), &clock, TimelineId::FIRST, Lsn::ORIGIN, false);
-    let claim = |timeline| Shipper::claim(&archive, &wal, timeline, LOG_ID, options(1 << 20, 1 << 20));
+    let log = |name: &str, timeline| create_wal(&dir.path().join(name), &clock, timeline, Lsn::ORIGIN, false);
+    let (wal, second_timeline) = (log("log", TimelineId::FIRST), log("second", TimelineId::new(2)));
+    assert_eq!((wal.timeline(), wal.log_id()), (TimelineId::FIRST, LOG_ID));
+    let claim = |wal| Shipper::claim(&archive, wal, options(1 << 20, 1 << 20));
     // Only the first timeline begins by itself.
-    let unknown = claim(TimelineId::new(2)).unwrap_err();
+    let unknown = claim(&second_timeline).unwrap_err();
     assert!(matches!(unknown, Error::UnknownTimeline { .. }), "{unknown}");
 
-    let mut first = claim(TimelineId::FIRST).unwrap();
+    let mut first = claim(&wal).unwrap();
     commit(&wal, 1);
     assert_eq!(first.ship(&wal).unwrap().objects, 1);
     let timelines = archive.catalog().unwrap().timelines().clone();
@@ -35,7 +37,7 @@ fn a_second_claim_continues_the_archive_and_fences_the_first() {
     assert_eq!((begun.reason, begun.fork), (ForkReason::First, Lsn::ORIGIN));
     assert!(begun.created > Timestamp::MIN);
 
-    let mut second = claim(TimelineId::FIRST).unwrap();
+    let mut second = claim(&wal).unwrap();
     assert_eq!(second.archived(), first.archived());
     assert_eq!(*archive.catalog().unwrap().timelines(), timelines, "no second timeline");
     commit(&wal, 2);

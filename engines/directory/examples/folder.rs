@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let objects = Objects::create_local(&dir.path().join("repo"))?;
+    let objects = Objects::create_local(dir.path().join("repo"))?;
     let clock = objects.env().clock.as_ref();
     objects.init_repository(clock.now())?;
 

@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shop = Connection::open(&database)?;
     shop.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE stock(item TEXT, pieces INTEGER)")?;
 
-    let objects = Objects::create_local(&dir.path().join("repo"))?;
+    let objects = Objects::create_local(dir.path().join("repo"))?;
     let repository = objects.init_repository(objects.env().clock.now())?;
     let name = SourceName::new("shop")?;
 

@@ -15,8 +15,7 @@ fn every_transaction_is_restored_with_defaults() {
     let dir = tempfile::tempdir().unwrap();
     let mut engine = PageEngine::create(Arc::new(OsFs), &dir.path().join("log"), 8, 512, 7);
     let archive = Archive::new(Objects::memory().unwrap(), SourceName::new("app").unwrap());
-    let (first, log_id) = (pitr_format::TimelineId::FIRST, engine.log_id());
-    let mut shipper = Shipper::claim(&archive, engine.wal(), first, log_id, ShipOptions::default()).unwrap();
+    let mut shipper = Shipper::claim(&archive, engine.wal(), ShipOptions::default()).unwrap();
     let states: Vec<_> = (0..5)
         .map(|_| {
             let commit = engine.commit();

@@ -44,9 +44,9 @@ impl Wal {
     /// Opens the log in `dir`, or creates it if the folder holds none, on this machine and with
     /// the default settings.
     ///
-    /// A folder that was lost, or whose disk is not mounted, gives an empty log here. A program that
-    /// knows that its log exists calls [`Wal::open`], which refuses a missing one, reports a cut
-    /// tail, and takes the position that an archive already holds.
+    /// A folder that was lost, or whose disk is not mounted, gives an empty log here. A program
+    /// that knows that its log exists calls [`Wal::open`], which refuses a missing one, reports a
+    /// cut tail, and takes the position that an archive already holds.
     ///
     /// # Errors
     /// Those of [`Wal::open`] and [`Wal::create`], without [`Error::NoLog`].

@@ -38,6 +38,7 @@ mod lease;
 mod listing;
 mod local;
 mod location;
+pub mod parallel;
 mod put;
 mod read;
 mod repository;

@@ -117,7 +117,9 @@ fn verify(
         let frames: Vec<_> = (0..index.frames.len()).zip(raw).collect();
         let wrong = |(no, raw): (usize, &Vec<u8>)| Ok(index.decode_frame(bytes, no)? != *raw);
         let wrong: Result<Vec<bool>, CodecError> = parallel::map(spawn, frames, wrong);
-        Ok(!wrong?.contains(&true) && index.frames.len() == raw.len() && Footer::decode(&index.footer)? == *footer)
+        Ok(!wrong?.contains(&true)
+            && index.frames.len() == raw.len()
+            && Footer::decode(&index.footer)? == *footer)
     };
     match same() {
         Ok(true) => Ok(()),

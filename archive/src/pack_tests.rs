@@ -152,7 +152,10 @@ fn an_object_that_does_not_decode_into_the_log_is_not_put() {
     let mut damaged = built.bytes.to_vec();
     let middle = index.frames[0].range().start as usize + 40;
     damaged[middle] ^= 1;
-    assert!(matches!(verify(Spawn::Threads, &index, &damaged, &raw, &footer, name), Err(Error::EncodingMismatch { .. })));
+    assert!(matches!(
+        verify(Spawn::Threads, &index, &damaged, &raw, &footer, name),
+        Err(Error::EncodingMismatch { .. })
+    ));
 }
 
 proptest! {

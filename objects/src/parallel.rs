@@ -7,11 +7,7 @@ use rayon::prelude::*;
 
 /// Calls `work` for each item and collects the results in the order of the items. Errors end it
 /// early if the collection is a [`Result`].
-pub fn map<I, R, C>(
-    spawn: Spawn,
-    items: I,
-    work: impl Fn(<I as IntoIterator>::Item) -> R + Sync + Send,
-) -> C
+pub fn map<I, R, C>(spawn: Spawn, items: I, work: impl Fn(<I as IntoIterator>::Item) -> R + Sync + Send) -> C
 where
     I: IntoIterator + IntoParallelIterator<Item = <I as IntoIterator>::Item>,
     R: Send,
@@ -41,7 +37,10 @@ mod tests {
     fn inline_and_parallel_work_give_the_same_results() {
         let odd = |n: u32| if n.is_multiple_of(2) { Err(n) } else { Ok(n) };
         for spawn in [Spawn::Threads, Spawn::Inline] {
-            assert_eq!(map::<_, _, Vec<u32>>(spawn, 0..100, |n| n * 2), (0..200).step_by(2).collect::<Vec<_>>());
+            assert_eq!(
+                map::<_, _, Vec<u32>>(spawn, 0..100, |n| n * 2),
+                (0..200).step_by(2).collect::<Vec<_>>()
+            );
             assert_eq!(map::<_, _, Result<Vec<u32>, u32>>(spawn, vec![1, 3], odd), Ok(vec![1, 3]));
             assert_eq!(map::<_, _, Result<(), u32>>(spawn, &[1, 4, 5], |n| odd(*n).map(drop)), Err(4));
         }

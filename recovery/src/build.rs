@@ -115,7 +115,8 @@ impl<'a> Builder<'a> {
             None => 0,
             Some(base) => {
                 let (old, replaced) = (self.open_old(&path)?, self.merged.blocks(file));
-                BaseWriter { sink: &sink, base, file, change, replaced, spawn: self.spawn, tick }.write(old.as_deref())?
+                BaseWriter { sink: &sink, base, file, change, replaced, spawn: self.spawn, tick }
+                    .write(old.as_deref())?
             }
         };
         let is_unfinished = self.single.is_some() || self.mark.is_some() || change.is_some();

@@ -104,7 +104,8 @@ impl Objects {
         Self::open(location, env)
     }
 
-    /// The objects in any store that can create an object only if it is absent.
+    /// The objects in any store that can create an object only if it is absent. In a simulated
+    /// machine the caller polls the requests, so the store must not need a runtime.
     ///
     /// # Errors
     /// [`Error::Runtime`], [`Error::Random`].

@@ -12,6 +12,7 @@ proptest! {
         cases: 8, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default()
     })]
 
+    /// Law 10.
     #[test]
     fn a_seed_gives_the_same_objects_twice(seed: u64) {
         prop_assert_eq!(run(seed), run(seed));
@@ -35,6 +36,7 @@ fn another_process_gives_the_same_objects() {
 
 #[test]
 fn a_world_starts_no_thread() {
+    // law 10
     // Threads have consecutive numbers, also those that have ended.
     let number = || {
         let id = thread::spawn(|| format!("{:?}", thread::current().id())).join().unwrap();

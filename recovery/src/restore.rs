@@ -11,8 +11,9 @@ use crate::target::Point;
 use pitr_archive::{Fingerprint, Merged};
 use pitr_dedup::ChunkStore;
 use pitr_format::{FileId, TimelineId};
+use pitr_objects::parallel;
 use pitr_snapshot::{Snapshot, SnapshotId, SnapshotReader};
-use pitr_vfs::{Attributes, Clock, FileSystem};
+use pitr_vfs::{Attributes, Clock, FileSystem, Spawn};
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroUsize;
@@ -181,7 +182,7 @@ impl Restorer<'_> {
     /// records that only its engine can apply, before anything is written; those of the engine's
     /// [`RestoreTarget`]; those of reading the repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
-        match options.workers {
+        match options.workers.filter(|_| !self.spawn().is_inline()) {
             None => self.build(plan, options),
             Some(workers) => {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(workers.get());
@@ -222,6 +223,7 @@ impl Restorer<'_> {
         let Prepared { merged, base, folders, .. } = &prepared;
         let builder = Builder {
             fs: self.fs,
+            spawn: self.spawn(),
             root: &root,
             single,
             base: base.as_ref(),
@@ -259,13 +261,17 @@ impl Restorer<'_> {
             reused_bytes,
             wal_bytes: merged.log_bytes(),
             records: merged.images(),
-            workers: rayon::current_num_threads(),
+            workers: parallel::threads(self.spawn()),
             phases,
             moved_aside,
             not_given,
             incomplete,
             kept_owners,
         })
+    }
+
+    fn spawn(&self) -> Spawn {
+        self.chunks.objects().env().spawn
     }
 
     fn create_folders(&self, root: &Path, folders: &[PathBuf]) -> Result<()> {

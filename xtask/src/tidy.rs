@@ -15,6 +15,7 @@
 mod allow;
 mod citations;
 mod layers;
+mod sample;
 mod sources;
 mod text;
 
@@ -34,6 +35,12 @@ pub(crate) struct Tidy {
     /// Rewrite the lists of tests in docs/failures.md
     #[arg(long)]
     update: bool,
+    /// Print this many random comments, messages and help texts instead, to judge their prose
+    #[arg(long, value_name = "N", conflicts_with_all = ["shrink", "update"])]
+    sample: Option<usize>,
+    /// Which sample: the same seed gives the same texts
+    #[arg(long, value_name = "S", requires = "sample", default_value_t = 1)]
+    seed: u64,
 }
 
 /// A place where a rule is broken.
@@ -52,6 +59,10 @@ impl Tidy {
     pub(crate) fn run(&self) -> Result<bool> {
         let root = root()?;
         let sources = sources::read(&root)?;
+        if let Some(count) = self.sample {
+            sample::draw(&sources, count, self.seed).iter().for_each(|text| println!("{text}"));
+            return Ok(true);
+        }
         let mut findings = Vec::new();
         findings.extend(layers::check(&root)?);
         findings.extend(citations::check(&root, &sources, self.update)?);
@@ -82,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_workspace_is_tidy() {
-        let tidy = Tidy { shrink: false, update: false };
+        let tidy = Tidy { shrink: false, update: false, sample: None, seed: 1 };
         assert!(tidy.run().unwrap(), "see what it printed; `cargo xtask tidy` prints it too");
     }
 }

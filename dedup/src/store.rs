@@ -65,7 +65,8 @@ impl ChunkStore {
     }
 
     fn open_under(objects: Objects, lease: Option<Arc<Lease>>) -> Result<(Self, Vec<Damage>)> {
-        // Read before the index: objects that are condemned later are deleted only after our lease.
+        // Read before the index: objects that are condemned later are deleted only after this
+        // store's lease.
         let (condemned, unreadable) = match objects.condemned() {
             Err(error) if error.kind().is_of_one_object() => (BTreeSet::new(), Some(error)),
             other => (other?, None),
@@ -73,7 +74,7 @@ impl ChunkStore {
         let listed = objects.list(PACKS)?;
         let state = |path: &String| {
             let is_listed = listed.binary_search_by(|entry| entry.path.cmp(path)).is_ok();
-            // It may have been put since the listing.
+            // The pack may have been put since the listing.
             Ok::<_, Error>(match is_listed || objects.exists(path)? {
                 false => PackState::Missing,
                 true if condemned.contains(path) => PackState::Condemned,
@@ -249,7 +250,7 @@ pub(crate) fn read_indexes(
             for (entry, packs) in wave.iter().zip(read) {
                 match packs {
                     Ok(packs) => packs.into_iter().try_for_each(&mut take)?,
-                    // A collection has replaced it.
+                    // A prune has replaced the index object.
                     Err(error) if error.kind() == ErrorKind::Missing && attempt < OPEN_ATTEMPTS => {
                         replaced = true;
                         continue;

@@ -100,7 +100,7 @@ impl ChunkWriter {
         if is_kept()? || !self.unindexed()?.insert(id) {
             return Ok(false);
         }
-        // Another thread has indexed it since the first check.
+        // Another thread has indexed the chunk since the first check.
         if is_kept()? {
             self.unindexed()?.remove(&id);
             return Ok(false);
@@ -132,12 +132,13 @@ impl ChunkWriter {
     fn index(&self, all: bool) -> Result<()> {
         let lease = self.store.lease()?;
         self.uploader.index(all, |packs| {
-            // Without the lease the packs may have been collected as unreferenced. It can end after
-            // this line too: readers of an index check which of its packs exist.
+            // Without the lease the packs may have been collected as unreferenced. The lease can
+            // end after this line too; readers of an index therefore check which of its packs
+            // exist.
             lease.check()?;
             let stored = put_index(self.store.objects(), lease.owner(), packs)?;
             self.store.add(packs)?;
-            let mut unindexed = self.unindexed()?; // not before: until then readers look in here
+            let mut unindexed = self.unindexed()?; // not before: until then readers look for chunks here
             for chunk in packs.iter().flat_map(|pack| &pack.chunks) {
                 unindexed.remove(&chunk.id);
             }
@@ -192,7 +193,7 @@ impl ChunkWriter {
         }
         match found {
             Some((pack, location)) => read_at(self.store.objects(), id, &pack, &location, room),
-            None => self.store.read_into(id, room), // another thread has indexed it
+            None => self.store.read_into(id, room), // another thread has indexed the chunk
         }
     }
 
@@ -234,7 +235,7 @@ mod tests {
         assert!((2_000..in_flight).contains(&most), "{most}");
         let kept = store.len().unwrap();
         assert!(kept + in_flight > 8_000, "{kept}");
-        // Nothing is lost or stored twice.
+        // No chunk is lost, and none is stored twice.
         let again: Vec<ChunkId> = (0..8_000).map(|n| writer.put(&raw(n)).unwrap()).collect();
         assert_eq!(writer.finish().unwrap().chunks_new, 8_000);
         assert!((0..).zip(&again).all(|(n, id)| store.read(id).unwrap() == raw(n)));

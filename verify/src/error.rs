@@ -3,7 +3,7 @@
 use pitr_format::Severity;
 use thiserror::Error;
 
-/// This crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a verification could not finish. Faults of objects are no errors: they are in the report.

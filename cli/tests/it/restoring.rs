@@ -221,7 +221,8 @@ fn several_sources_are_restored_to_the_same_time_or_not_at_all() {
     assert_eq!(together("latest", &["--all", "--force"]).code, 0);
     assert_exact(&copies[1]);
 
-    // Only app continues. Its later commits are after the last known time of the other.
+    // Only the database `app` gets more commits. These are after the last known time of the other
+    // database.
     shop.sql("INSERT INTO t(x) VALUES('later')");
     world.watch().stop();
     let answer = together("latest", &["--all", "--force"]);

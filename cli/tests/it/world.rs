@@ -153,7 +153,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Waits until it prints a line that contains `text`.
+    /// Waits until the watcher prints a line that contains `text`.
     pub(crate) fn until(&mut self, text: &str) {
         self.until_line(|line| line.contains(text));
     }
@@ -185,7 +185,7 @@ impl Watcher {
         (serde_json::from_str(&out).unwrap(), said)
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the watcher with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

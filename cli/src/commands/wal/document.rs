@@ -25,7 +25,7 @@ pub(crate) struct Inspected {
     pub(crate) gone: Vec<u64>,
 }
 
-/// One segment file.
+/// A segment file.
 #[derive(Debug, Serialize)]
 pub(crate) struct Segment {
     pub(crate) segment: u64,

@@ -118,7 +118,7 @@ impl Archive {
     /// A log object, to read frames of it.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub(crate) fn open(&self, name: &LogName) -> Result<LogObject> {
         log_object(name, self.objects.index(&self.folder.path(&SourceObject::Log(*name)), ObjectKind::Log)?)
     }
@@ -146,7 +146,7 @@ impl Archive {
     /// Several log objects, whose footers are read in parallel, in the order of the names.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub(crate) fn open_all<'a>(
         &self,
         names: impl IntoIterator<Item = &'a LogName>,
@@ -158,7 +158,7 @@ impl Archive {
     /// Bytes of decoded log in these pieces from `after` to `upto`. Reads their footers.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub fn log_bytes(&self, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<u64> {
         let count = |piece: &Piece| Ok(self.open(&piece.name)?.bytes_between(after, upto.min(piece.to)));
         pieces.par_iter().map(count).sum()
@@ -167,7 +167,7 @@ impl Archive {
     /// The cause of a gap on a path of this catalog. The object after the gap may state it.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub fn cause(&self, catalog: &Catalog, lineage: &Lineage, gap: &Gap) -> Result<Cause> {
         let (from, to) = gap.hole();
         if catalog.is_pruned(lineage, from, to) {

@@ -35,7 +35,7 @@ impl ChunkStore {
     /// thread.
     ///
     /// # Errors
-    /// As [`read`](Self::read); errors of `work`. After an error no new work starts.
+    /// Those of [`read`](Self::read); errors of `work`. After an error no new work starts.
     pub fn read_each<E: From<Error> + Send>(
         &self,
         ids: &[ChunkId],

@@ -58,7 +58,7 @@ impl ChunkStore {
     /// Reads the index under an existing lease of any role.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn open_with(objects: Objects, lease: Arc<Lease>) -> Result<Self> {
         let (store, damaged) = Self::open_under(objects, Some(lease))?;
         damaged.into_iter().next().map_or(Ok(store), |(_, error)| Err(error))
@@ -146,7 +146,7 @@ impl ChunkStore {
     /// then refer to it.
     ///
     /// # Errors
-    /// As [`contains`](Self::contains).
+    /// Those of [`contains`](Self::contains).
     pub fn relies_on(&self, id: &ChunkId) -> Result<bool> {
         self.keeps(id, &BTreeSet::new())
     }
@@ -162,7 +162,7 @@ impl ChunkStore {
     /// Number of chunks stored.
     ///
     /// # Errors
-    /// As [`contains`](Self::contains).
+    /// Those of [`contains`](Self::contains).
     pub fn len(&self) -> Result<usize> {
         Ok(self.index()?.len())
     }
@@ -170,7 +170,7 @@ impl ChunkStore {
     /// True if no chunk is stored.
     ///
     /// # Errors
-    /// As [`contains`](Self::contains).
+    /// Those of [`contains`](Self::contains).
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -186,7 +186,7 @@ impl ChunkStore {
     /// Like [`read`](Self::read), into the buffer that `room` returns for this number of bytes.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     pub fn read_into<R: DerefMut<Target = [u8]>>(
         &self,
         id: &ChunkId,

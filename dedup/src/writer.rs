@@ -87,7 +87,7 @@ impl ChunkWriter {
     /// Stores many chunks in parallel. Returns their ids in the same order.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// Those of [`put`](Self::put).
     pub fn put_many(&self, chunks: &[Vec<u8>]) -> Result<Vec<ChunkId>> {
         match self.store.objects().env().spawn.is_inline() {
             true => chunks.iter().map(|raw| self.put(raw)).collect(),
@@ -177,7 +177,7 @@ impl ChunkWriter {
     /// number of bytes. Chunks of this writer in open packs are flushed first.
     ///
     /// # Errors
-    /// As [`ChunkStore::read`].
+    /// Those of [`ChunkStore::read`].
     pub fn read_into<R: DerefMut<Target = [u8]>>(
         &self,
         id: &ChunkId,

@@ -51,7 +51,7 @@ impl Objects {
     /// The condemnations that were not carried out yet.
     ///
     /// # Errors
-    /// As [`condemned`](Self::condemned).
+    /// Those of [`condemned`](Self::condemned).
     pub fn condemnations(&self) -> Result<Vec<Condemnation>> {
         let entries = self.list(CONDEMNED)?;
         let ids = entries.iter().filter_map(|entry| match ObjectName::parse(&entry.path)? {

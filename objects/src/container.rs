@@ -23,7 +23,7 @@ impl Objects {
     /// may be condemned, for its own.
     ///
     /// # Errors
-    /// As [`builder`](Self::builder).
+    /// Those of [`builder`](Self::builder).
     pub fn builder_of(
         &self,
         owner: OwnerToken,
@@ -107,7 +107,7 @@ impl Objects {
     /// The payload of the object's footer.
     ///
     /// # Errors
-    /// As [`index`](Self::index).
+    /// Those of [`index`](Self::index).
     pub fn get_footer(&self, path: &str, kind: ObjectKind) -> Result<Vec<u8>> {
         Ok(self.index(path, kind)?.footer)
     }

@@ -65,7 +65,7 @@ impl Objects {
     /// Creates a repository with encrypted objects; `by` opens it.
     ///
     /// # Errors
-    /// As [`init_repository`](Self::init_repository); [`Error::Keys`].
+    /// Those of [`init_repository`](Self::init_repository); [`Error::Keys`].
     pub fn init_encrypted(&self, created: Timestamp, by: &dyn KeyWrap) -> Result<Repository> {
         let repository = Repository { id: self.random_bytes()?, created, encrypted: true };
         let random = &*self.env().random;

@@ -53,7 +53,7 @@ impl Objects {
         Ok(entries)
     }
 
-    /// As [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this
+    /// Like [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this
     /// listing proves neither that an object is missing nor that one is unreferenced.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ impl Objects {
     /// The objects in an existing folder of this machine.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn local(folder: &Path) -> Result<Self> {
         Self::open(&Location::Folder(folder.to_owned()), &Env::system())
     }
@@ -124,7 +124,7 @@ impl Objects {
     /// The objects in a folder of this machine, which is created if it is missing.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
+    /// Those of [`create`](Self::create).
     pub fn create_local(folder: &Path) -> Result<Self> {
         Self::create(&Location::Folder(folder.to_owned()), None, &Env::system())
     }
@@ -132,7 +132,7 @@ impl Objects {
     /// Like [`over`](Self::over), on this machine.
     ///
     /// # Errors
-    /// As [`over`](Self::over).
+    /// Those of [`over`](Self::over).
     pub fn with_store(store: Arc<dyn ObjectStore>) -> Result<Self> {
         Self::over(store, &Env::system())
     }

@@ -227,7 +227,7 @@ impl Pitr {
     /// are fewer. Writes nothing.
     ///
     /// # Errors
-    /// As [`restore`](Self::restore), before anything is written.
+    /// Those of [`restore`](Self::restore), before anything is written.
     pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
         let (fs, clock) = (self.objects.env().fs.as_ref(), self.clock());

@@ -87,7 +87,7 @@ impl Pruner {
     /// them; [`Report::waiting`] lists the leases of these processes.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an error the
+    /// Those of [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an error the
     /// next run continues.
     pub fn execute(&self, now: Timestamp) -> Result<Report> {
         let lease = Arc::new(self.collectors_lease()?);

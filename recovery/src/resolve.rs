@@ -50,7 +50,7 @@ impl History {
         }
     }
 
-    /// As [`resolve`](Self::resolve). For an unreachable target, returns the newest restorable
+    /// Like [`resolve`](Self::resolve). For an unreachable target, returns the newest restorable
     /// state before it, and why the target is unreachable. For sources with rare backups.
     ///
     /// # Errors

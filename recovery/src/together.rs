@@ -34,7 +34,7 @@ pub fn newest_common(histories: &[History]) -> Result<Timestamp, (usize, Error)>
 /// known.
 ///
 /// # Errors
-/// As [`newest_common`].
+/// Those of [`newest_common`].
 pub fn earliest_watermark(histories: &[History]) -> Result<Timestamp, (usize, Error)> {
     let mut earliest = Timestamp::MAX;
     for (number, history) in histories.iter().enumerate() {

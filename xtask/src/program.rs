@@ -57,7 +57,7 @@ impl Program {
         Self::init(repo, None)
     }
 
-    /// As [`with_repository`](Self::with_repository), encrypted.
+    /// Like [`with_repository`](Self::with_repository), encrypted.
     pub(crate) fn with_key(repo: &Path, key: &Path) -> Result<Program> {
         Self::init(repo, Some(key.to_owned()))
     }
@@ -118,7 +118,7 @@ impl Program {
 }
 
 impl Program {
-    /// As [`watch`](Self::watch), with a delay before each call that opens, reads or locks a file.
+    /// Like [`watch`](Self::watch), with a delay before each call that opens, reads or locks a file.
     /// The tracer is not the watcher's parent, so that a kill reaches the watcher.
     pub(crate) fn watch_slowly(&self, database: &Path, micros: u32) -> Result<Watch> {
         const CALLS: &str = "openat,pread64,fcntl,newfstatat";

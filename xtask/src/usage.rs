@@ -29,7 +29,7 @@ pub(crate) struct Usage {
 /// Returns the counted memory of a process, bytes.
 pub(crate) type MemoryProbe = fn(u32) -> u64;
 
-/// As [`of_by`], with the anonymous memory of all processes.
+/// Like [`of_by`], with the anonymous memory of all processes.
 pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
     of_by(command, anonymous_below)
 }

@@ -75,7 +75,7 @@ fn rate(time: Duration, mut operation: impl FnMut(u64) -> Result<()>) -> Result<
     Ok(count as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// As [`rate`], by several threads.
+/// Like [`rate`], by several threads.
 fn rate_of(threads: usize, time: Duration, operation: impl Fn(u64) -> Result<()> + Sync) -> Result<f64> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| rate(time, &operation))).collect();

@@ -309,7 +309,7 @@ impl Identities {
         }
     }
 
-    /// As [`check_same`](Self::check_same), but a `-wal` or `-shm` that did not exist may have been
+    /// Like [`check_same`](Self::check_same), but a `-wal` or `-shm` that did not exist may have been
     /// created.
     fn check_still(&self, path: &Path, now: &Identities) -> Result<()> {
         let (log, index) = (self.log.or(now.log), self.index.or(now.index));

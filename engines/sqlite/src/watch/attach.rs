@@ -329,7 +329,7 @@ enum LogEntry<'a> {
     Position(&'a Position),
 }
 
-/// As [`last_position`]. Passes each image and position, with the end of its record, to `visit`.
+/// Like [`last_position`]. Passes each image and position, with the end of its record, to `visit`.
 fn read_positions(
     wal: &Wal,
     accepts: impl Fn(&Position) -> bool,

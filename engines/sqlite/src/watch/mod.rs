@@ -72,7 +72,7 @@ impl WatchSource {
     /// Resolves the links of the given path again. The local log stays where it is.
     ///
     /// # Errors
-    /// As [`Place::resolve`].
+    /// Those of [`Place::resolve`].
     pub fn follow_links(&mut self) -> Result<()> {
         let place = Place::resolve(&self.given)?;
         (self.given, self.database) = (place.given().to_owned(), place.resolved().to_owned());

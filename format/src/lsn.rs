@@ -42,7 +42,7 @@ impl Lsn {
         Lsn(self.0.saturating_sub(1))
     }
 
-    /// Bytes from `earlier` to this position, zero if `earlier` is not earlier.
+    /// Bytes from `earlier` to this position; zero if `earlier` is after it.
     #[must_use]
     pub const fn since(self, earlier: Lsn) -> u64 {
         self.0.saturating_sub(earlier.0)

@@ -27,7 +27,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Microseconds from `earlier` to this time, zero if `earlier` is later.
+    /// Microseconds from `earlier` to this time; zero if `earlier` is after it.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> u64 {
         u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0)

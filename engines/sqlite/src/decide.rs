@@ -53,11 +53,13 @@ pub(crate) enum Step {
 /// What the read transaction guarantees when a look begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hold {
-    /// No look under it has captured everything yet: a restart would lose uncaptured frames.
+    /// Under this transaction no look has captured everything yet. A restart would lose uncaptured
+    /// frames.
     NotJoined,
-    /// It may be on read lock 0: the `-wal` file may restart, and loses nothing by that.
+    /// The transaction may have read lock 0. The `-wal` file may restart, and no frame is lost by
+    /// that.
     MayRestart,
-    /// It holds frames: the `-wal` file can't restart.
+    /// The transaction holds frames, so the `-wal` file can't restart.
     Frames,
 }
 
@@ -88,7 +90,7 @@ pub(crate) fn step(ours: &Position, salts: Option<Salts>, published: Published, 
 pub(crate) enum Resume {
     /// The `-wal` file is unchanged, or continues from our position.
     Continue,
-    /// It is unknown what happened since the last run.
+    /// It is unknown what was committed since the last run.
     Gap,
     /// The `-wal` file holds other bytes at our position: commits were taken back.
     Rewound,
@@ -101,7 +103,7 @@ pub(crate) struct Found {
     pub salts: Option<Salts>,
     /// What the wal-index publishes.
     pub published: Published,
-    /// The checksum stated by the frame at our position, if the frame has the file's salts.
+    /// The checksum in the frame at our position, if the frame has the file's salts.
     pub stated: Option<Checksum>,
     /// True if the database file held everything captured, and was not written since.
     pub file_unchanged: bool,

@@ -49,7 +49,7 @@ pub use engine::Sqlite;
 pub use error::{Error, Result};
 pub use keeper::KeeperOptions;
 
-/// Parts of the engine for its own tests and benches. Not part of the interface.
+/// Parts of the engine for its own tests and benches. Not part of the public interface.
 #[doc(hidden)]
 pub mod parts {
     pub use crate::base::BaseView;

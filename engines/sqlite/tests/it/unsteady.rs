@@ -1,4 +1,4 @@
-//! A disk on which the `-wal` file at first seems to restart all the time.
+//! A disk on which the `-wal` file at first seems to restart at every read.
 
 use pitr_vfs::{Access, File, FileSystem, Lock, OsFs};
 use std::ffi::OsString;

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Which states stay restorable. A state is kept if at least one rule keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// Every commit of this period before now.
+    /// Keeps every commit of this period before now.
     pub keep_within: Option<Duration>,
     /// Keeps this number of newest snapshots of each source, and every commit since the oldest of
     /// them.

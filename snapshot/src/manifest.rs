@@ -34,7 +34,7 @@ pub enum SnapshotKind {
     Incremental = 2,
 }
 
-/// The description that the caller gives to a snapshot.
+/// The caller's description of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotMeta {
     /// Name of the source.
@@ -89,7 +89,7 @@ pub struct FileEntry {
     /// Shape of the file at the time of the snapshot.
     pub shape: FileShape,
     pub(crate) nodes: Vec<Node>,
-    /// How the file was cut, if it has no blocks.
+    /// The cuts of the file, if it has no blocks.
     pub(crate) cut: Option<Cut>,
 }
 

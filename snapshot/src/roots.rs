@@ -185,7 +185,7 @@ pub struct DamagedRoot {
     pub name: RootName,
     /// Path of the root.
     pub path: String,
-    /// Why it cannot be read.
+    /// Why the root cannot be read.
     pub error: Error,
 }
 
@@ -205,7 +205,7 @@ pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
             let path = path(name);
             match root {
                 Ok(snapshot) => roots.snapshots.push(snapshot),
-                // Retention removed it after the listing.
+                // Retention removed the root after the listing.
                 Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&path)? => {}
                 Err(error) if error.kind().is_of_one_object() => {
                     roots.damaged.push(DamagedRoot { name: *name, path, error })

@@ -27,7 +27,7 @@ pub enum Error {
     Died,
 }
 
-/// `None` for a damaged object, which is a fault of its own. Other errors are returned.
+/// `None` for a damaged object, which is reported as a fault. Returns other errors.
 pub(crate) fn unless_damaged<T>(read: pitr_archive::Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),

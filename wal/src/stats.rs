@@ -22,7 +22,7 @@ pub struct Stats {
     pub sync_time_max: Duration,
     /// Number of segments begun.
     pub segments_begun: u64,
-    /// Number of those segments that reuse the file of an earlier one.
+    /// Number of begun segments that reuse the file of an earlier segment.
     pub segments_recycled: u64,
     /// Number of slots dropped at the cap.
     pub slots_dropped: u64,

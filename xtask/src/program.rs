@@ -18,7 +18,7 @@ const DRAIN_AT_MOST: Duration = Duration::from_secs(120);
 /// Exit code for a target that can't be reached.
 pub(crate) const UNREACHABLE: i32 = 3;
 
-/// `pitr` with a repository of its own.
+/// `pitr` with a repository for this drill.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     binary: PathBuf,
@@ -148,7 +148,7 @@ pub(crate) struct Watch {
 /// The result of a watcher that was asked to stop.
 #[derive(Debug)]
 pub(crate) struct Stopped {
-    /// The JSON summary that it printed at its end, if any.
+    /// The JSON summary that the watcher printed at its end, if any.
     pub(crate) summary: Option<Value>,
     /// Seconds from the signal to the end.
     pub(crate) seconds: f64,
@@ -184,7 +184,7 @@ impl Watch {
         Err(format!("`{line}` did not establish capture: {said}").into())
     }
 
-    /// Its process id.
+    /// Process id of the watcher.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -196,7 +196,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Sends SIGINT and waits for the drain. An error if it does not end well.
+    /// Sends SIGINT and waits until the rest is archived. Fails if the watcher reports a failure.
     pub(crate) fn stop(mut self) -> Result<Stopped> {
         let begin = Instant::now();
         let pid = Pid::from_child(&self.child);

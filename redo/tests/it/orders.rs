@@ -44,7 +44,7 @@ proptest! {
         let winners = winners(&log, target);
         let mut parts: Vec<Part> = objects.iter().map(|part| Part::of(part, &winners)).collect();
         for (one, other) in order {
-            // Joins any two neighbours, until one part is left.
+            // Joins any two parts, until one is left.
             if parts.len() > 1 {
                 let one = parts.swap_remove(one.index(parts.len()));
                 let other = parts.swap_remove(other.index(parts.len()));

@@ -24,7 +24,7 @@ use pitr_format::Lsn;
 /// The bytes after the last valid batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// None: the segment is full, or its successor starts here.
+    /// No bytes: the segment is full, or its successor starts here.
     None,
     /// Zeros to the end of the segment.
     Zeros,

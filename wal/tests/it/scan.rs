@@ -181,7 +181,7 @@ fn fragments_of_a_record_without_a_start_are_an_error_for_every_reader() {
         let second = all[1].header.lsn;
         assert!(matches!(outcome, Err(Error::Frames { lsn, .. }) if lsn == second), "{outcome:?}");
     }
-    // A scan from the second segment on can't detect it.
+    // A scan from the second segment on can't detect the change.
     let behind = wal.scan(all[1].header.lsn, wal.durable()).unwrap();
     assert_eq!(scanned(&behind).unwrap().len(), 0);
 }

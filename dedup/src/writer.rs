@@ -138,7 +138,8 @@ impl ChunkWriter {
             lease.check()?;
             let stored = put_index(self.store.objects(), lease.owner(), packs)?;
             self.store.add(packs)?;
-            let mut unindexed = self.unindexed()?; // not before: until then readers look for chunks here
+            // Only now: until the index object exists, readers find the chunks here.
+            let mut unindexed = self.unindexed()?;
             for chunk in packs.iter().flat_map(|pack| &pack.chunks) {
                 unindexed.remove(&chunk.id);
             }

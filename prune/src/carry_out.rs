@@ -87,8 +87,8 @@ impl Pruner {
     /// them; [`Report::waiting`] lists the leases of these processes.
     ///
     /// # Errors
-    /// Those of [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an error the
-    /// next run continues.
+    /// Those of [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an
+    /// error the next run continues.
     pub fn execute(&self, now: Timestamp) -> Result<Report> {
         let lease = Arc::new(self.collectors_lease()?);
         self.objects.forget_leftovers()?;

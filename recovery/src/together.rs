@@ -68,9 +68,8 @@ fn first_refusal(histories: &[History], at: Timestamp) -> Result<Option<(usize, 
 fn moved_back(at: Timestamp, refusal: &Error) -> Timestamp {
     let before = Timestamp::from_micros(at.micros().saturating_sub(1));
     match refusal {
-        Error::Unreachable(found) Moves back to the commit's earliest time. It may equal the time of the previous commit, and that time is certain.> match found.why {
-            // At the commit's earliest time the previous commit may have happened, and its time is
-            // certain.
+        Error::Unreachable(found) => match found.why {
+            // The commit's earliest time may be the time of the previous commit, which is certain.
             Why::Uncertain { earliest, .. } if earliest < at => earliest,
             _ => before,
         },

@@ -118,8 +118,8 @@ impl Program {
 }
 
 impl Program {
-    /// Like [`watch`](Self::watch), with a delay before each call that opens, reads or locks a file.
-    /// The tracer is not the watcher's parent, so that a kill reaches the watcher.
+    /// Like [`watch`](Self::watch), with a delay before each call that opens, reads or locks a
+    /// file. The tracer is not the watcher's parent, so that a kill reaches the watcher.
     pub(crate) fn watch_slowly(&self, database: &Path, micros: u32) -> Result<Watch> {
         const CALLS: &str = "openat,pread64,fcntl,newfstatat";
         let plain = self.command([OsStr::new("watch"), database.as_os_str()]);

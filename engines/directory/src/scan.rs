@@ -99,7 +99,7 @@ impl Scanner<'_> {
         match listed {
             Ok(mut names) => {
                 names.sort();
-                names.dedup(); // the listing may contain a file twice if the file is renamed meanwhile
+                names.dedup(); // a file that is renamed during the listing may occur twice
                 Ok(names)
             }
             Err(e) if is_gone(&e) && !path.is_empty() => Ok(Vec::new()),

@@ -308,8 +308,8 @@ impl Identities {
         }
     }
 
-    /// Like [`check_same`](Self::check_same), but a `-wal` or `-shm` that did not exist may have been
-    /// created.
+    /// Like [`check_same`](Self::check_same), but a `-wal` or `-shm` that did not exist may have
+    /// been created.
     fn check_still(&self, path: &Path, now: &Identities) -> Result<()> {
         let (log, index) = (self.log.or(now.log), self.index.or(now.index));
         Identities { log, index, ..*self }.check_same(path, now)
@@ -421,8 +421,8 @@ mod tests {
             ((old, old), at(9, 4), at(11, 9), Some(at(11, 4))), // none, but a commit and a checkpoint between
             ((old, old), at(9, 9), at(11, 9), Some(at(11, 9))), // both during the first
             ((old, old), at(9, 0), at(0, 0), None),             // during the first
-            ((old, new), at(9, 0), at(3, 0), None),             // during the first read, then a commit
-            ((old, new), at(9, 0), at(9, 0), None), // during the first read, then a commit of as many frames
+            ((old, new), at(9, 0), at(3, 0), None),             // during the first, then a commit
+            ((old, new), at(9, 0), at(9, 0), None), // during the first, then as many frames
             ((old, old), at(9, 9), at(0, 0), None), // between the two
             ((old, old), at(0, 9), at(0, 0), Some(at(0, 0))), // just before the first
             ((None, new), at(0, 0), at(3, 0), None), // after a TRUNCATE

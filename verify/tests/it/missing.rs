@@ -30,7 +30,7 @@ struct Lab {
 const LOG_ID: [u8; 16] = [1; 16];
 
 impl Lab {
-    /// Three commits of each writer. The second writer was killed.
+    /// Three commits of each writer. The second writer did not end its epoch.
     fn new() -> Lab {
         let mut lab = Lab::begun();
         lab.commits(3);
@@ -126,7 +126,7 @@ impl Lab {
         self.report().faults.into_iter().map(told).collect()
     }
 
-    /// Verifies a copy without the objects whose paths contain this text, then puts them back.
+    /// Verifies without one of the objects whose paths contain this text, then puts it back.
     fn without(&self, part: &str, nth: usize) -> Vec<(FaultKind, String)> {
         let (_, path) = self.nth(part, nth);
         let bytes = fs::read(&path).unwrap();

@@ -1,4 +1,4 @@
-//! A random sample of the texts that a reader of the workspace meets, to be judged without the code.
+//! A random sample of the texts in the workspace, to be judged without the code beside them.
 //!
 //! A text is a block of comments, the message of an error, or a string of the command line that
 //! has several words. Each has the same weight, so a rare turn shows up as often as it is read.

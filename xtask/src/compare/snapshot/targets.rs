@@ -151,8 +151,8 @@ mod tests {
         for (bound, near) in [(510.0, true), (650.0, false)] {
             assert_eq!(of(1000.0, &table, Bounds { first: bound, ..none })[0].0, Outcome::reached(near));
         }
-        // Without a list, an increment must read everything. With a list, it must also reach the
-        // target.
+        // Without a list, an increment must read everything, so the bound limits it. With a list,
+        // it need not: then the target is missed.
         for (bound, outcome) in [(1100.0, Outcome::OutOfReach), (1300.0, Outcome::Missed)] {
             let text = of(1000.0, &table, Bounds { second: bound, ..none });
             assert_eq!(text[1].0, outcome);

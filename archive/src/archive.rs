@@ -32,9 +32,9 @@ pub struct Archive {
 /// A log object whose footer has been read.
 #[derive(Debug, Clone)]
 pub(crate) struct LogObject {
-    /// Its name.
+    /// Name of the object.
     pub(crate) name: LogName,
-    /// The index of its range.
+    /// The index of the object's range.
     pub(crate) footer: Footer,
     index: ObjectIndex,
 }
@@ -59,7 +59,7 @@ impl Archive {
         &self.source
     }
 
-    /// The paths of its objects.
+    /// The paths of the source's objects.
     #[must_use]
     pub fn folder(&self) -> &SourceFolder {
         &self.folder
@@ -72,8 +72,8 @@ impl Archive {
     /// [`Error::Objects`].
     pub fn catalog(&self) -> Result<Catalog> {
         let mut found = Found::default();
-        // List the log before the fences: then the fence of an object that came too late is listed
-        // too.
+        // The log is listed before the fences: then the listing contains the fence of any object
+        // that came too late.
         for entry in self.objects.list(&self.folder.logs())? {
             match self.folder.object_at(&entry.path) {
                 Some(SourceObject::Log(name)) => found.logs.push((name, entry.size)),
@@ -83,8 +83,8 @@ impl Archive {
         let logged: HashSet<Epoch> = found.logs.iter().map(|(name, _)| name.epoch).collect();
         let epochs = self.epoch_names(&mut found.foreign)?.into_par_iter();
         let read = epochs.map(|(epoch, is_fenced)| {
-            // Each backup of a folder claims an epoch and writes no log: such an epoch's fence need
-            // not be read.
+            // Each backup of a folder claims an epoch and writes no log. The fence of such an epoch
+            // need not be read.
             let fence = match is_fenced {
                 false => None,
                 true if !logged.contains(&epoch) => Some(Fence::default()),
@@ -155,7 +155,8 @@ impl Archive {
         names.into_par_iter().map(|name| self.open(name)).collect()
     }
 
-    /// Bytes of decoded log in these pieces from `after` to `upto`. Reads their footers.
+    /// Bytes of log in these pieces from `after` to `upto`, after decoding. Reads the pieces'
+    /// footers.
     ///
     /// # Errors
     /// Those of [`footer`](Self::footer).
@@ -164,7 +165,7 @@ impl Archive {
         pieces.par_iter().map(count).sum()
     }
 
-    /// The cause of a gap on a path of this catalog. The object after the gap may state it.
+    /// The cause of a gap on a path of this catalog. The object after the gap may name the cause.
     ///
     /// # Errors
     /// Those of [`footer`](Self::footer).
@@ -195,7 +196,8 @@ impl Archive {
         })
     }
 
-    /// The fence of an epoch, also of an epoch without log objects; `None` if it has none.
+    /// The fence of an epoch, also of an epoch without log objects; `None` if the epoch is not
+    /// fenced.
     ///
     /// # Errors
     /// [`Error::Objects`], [`Error::Payload`].
@@ -291,7 +293,7 @@ impl Archive {
         payload.and_then(decode).map_err(|source| Error::Payload { path, source })
     }
 
-    /// Errors unless two objects of the same range hold the same batches.
+    /// Fails unless two objects of the same range hold the same batches.
     fn compare(&self, a: &LogName, b: &LogName) -> Result<()> {
         let (left, right) = (self.open(a)?, self.open(b)?);
         let joined = |object: &LogObject| -> Result<Vec<u8>> {
@@ -322,8 +324,8 @@ pub(crate) fn log_object(name: &LogName, index: ObjectIndex) -> Result<LogObject
 }
 
 impl LogObject {
-    /// Bytes of decoded log in the object from `after` to `upto`. Fewer than the positions in
-    /// between: these include unused ranges of segments and timelines.
+    /// Bytes of log in the object from `after` to `upto`, after decoding. There are fewer bytes
+    /// than positions, because positions include unused ranges of segments and timelines.
     pub(crate) fn bytes_between(&self, after: Lsn, upto: Lsn) -> u64 {
         let frames = self.footer.frames.iter().zip(&self.index.frames);
         let within = frames.map(|(start, entry)| {
@@ -334,7 +336,7 @@ impl LogObject {
     }
 
     /// Decodes the batches of a frame and passes their record frames to `take`. The batches must
-    /// follow each other from the start of the frame. Returns the end of the last one.
+    /// follow each other from the start of the frame. Returns the end of the last batch.
     pub(crate) fn each_frame<E: From<Error>>(
         &self,
         number: usize,

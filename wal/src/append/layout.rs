@@ -228,7 +228,7 @@ impl Layout {
         Ok(self.end.next)
     }
 
-    /// Errors if `builder` might not fit before the end of the LSN range; overestimates.
+    /// Fails if `builder` might not fit before the end of the LSN range; overestimates.
     fn check_room(&self, builder: &BatchBuilder) -> Result<()> {
         let payloads = builder.payloads.len() as u64;
         let frames = (builder.records.len() as u64) * (RECORD_HEADER_BYTES as u64);
@@ -238,7 +238,7 @@ impl Layout {
         self.check_bytes(2 * (payloads + frames) + 4 * segment_bytes)
     }
 
-    /// Errors if the engine passed a first LSN after the end of the log: the commit would not cover
+    /// Fails if the engine passed a first LSN after the end of the log: the commit would not cover
     /// the transaction's records, and they would be lost silently.
     fn check_firsts(&self, builder: &BatchBuilder) -> Result<()> {
         let end = self.end();

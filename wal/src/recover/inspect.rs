@@ -373,7 +373,7 @@ impl Contents {
     }
 }
 
-/// Errors unless the record can be decoded.
+/// Fails unless the record can be decoded.
 fn check(batch: &LogBatch, record: &WholeRecord<'_>) -> Result<()> {
     let decoded = Record::decode(record.kind, record.payload).map(drop);
     decoded.map_err(|source| Error::Frames { lsn: batch.header.lsn, segment: batch.segment, source })

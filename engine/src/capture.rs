@@ -195,7 +195,7 @@ pub enum Event {
     Forked {
         /// The new timeline.
         timeline: TimelineId,
-        /// Why.
+        /// Why the new timeline began.
         reason: ForkReason,
     },
     /// The clock is earlier than the last logged time, by less than what begins a new timeline.

@@ -21,7 +21,7 @@ impl Lsn {
         Lsn(raw)
     }
 
-    /// The number of this position.
+    /// The position as a number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 const LOG: LogIdentity = LogIdentity { timeline: TimelineId::FIRST, log_id: [7; 16] };
 const CLAIM: &str = "/d/000000000000000a-0000000000000014.chg";
-/// Size of the header. Its last field is its own checksum, and the field before is that of the
-/// body.
+/// Size of the header. Its last two fields are the checksum of the body and the checksum of the
+/// header itself.
 const HEADER_BYTES: usize = 64;
 
 /// Damages a claim, possibly fixes its checksums, and reads the range. With wrong checksums, the

@@ -110,7 +110,8 @@ pub enum Error {
         /// The slot.
         slot: String,
     },
-    /// A lease was not renewed in time, or was deleted: objects that were relied on may be gone.
+    /// A lease was not renewed in time, or was deleted. Objects that this process relied on may no
+    /// longer exist.
     #[error("{path}: the lease has lapsed because this process was paused too long; nothing was published")]
     Lapsed {
         /// Path of the lease.

@@ -16,8 +16,8 @@
 //! - If it came after that look, the previous object was gone when the holder checked.
 //!
 //! An interrupted renewal leaves two objects, and the holder counts on the lower one. The observer
-//! deletes the lower one first. A holder that goes on either finds it gone, or counts on the higher
-//! one, which is deleted next.
+//! deletes the lower one first. A holder that continues either finds it deleted, or counts on the
+//! higher one, which is deleted next.
 
 use crate::layout::{LEASES, ObjectName, ShortId};
 use crate::{Entry, Error, ErrorKind, Objects, Result};

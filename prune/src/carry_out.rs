@@ -431,7 +431,7 @@ mod tests {
         // Three small packs: the waste is 8 MiB of 31 MiB.
         assert_eq!(of(&usage, 1.0), (0, vec![], 0, 8 * MIB));
         assert_eq!(of(&usage, 0.1).2, 5 * MIB);
-        usage.push(pack(6, 4 * MIB, 0)); // not small any more
+        usage.push(pack(6, 4 * MIB, 0)); // no longer small
         assert_eq!(of(&usage, 1.0).0, 0);
         usage.push(pack(7, 4 * MIB - 1, 0));
         assert_eq!(of(&usage, 1.0), (4, vec![], 7 * MIB - 1, 5 * MIB));

@@ -89,7 +89,7 @@ pub enum Error {
     /// The state has more than one file, and its engine can restore only one.
     #[error("the state holds {files} files; its engine restores a single one")]
     SeveralFiles {
-        /// How many.
+        /// Number of the files.
         files: usize,
     },
     /// An engine's layout leaves the output.

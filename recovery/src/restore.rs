@@ -112,7 +112,7 @@ pub struct Restored {
     pub kept_owners: u64,
 }
 
-/// The room that a restore takes.
+/// The disk space that a restore takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// Length of the result without its known holes, bytes.

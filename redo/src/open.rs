@@ -29,7 +29,7 @@ impl<T> Default for OpenTransactions<T> {
     }
 }
 
-/// Compares what is open, not how it was found.
+/// Compares the open transactions, not the order in which they were found.
 impl<T: PartialEq> PartialEq for OpenTransactions<T> {
     fn eq(&self, other: &Self) -> bool {
         let OpenTransactions { open, incarnation, current: _ } = self;

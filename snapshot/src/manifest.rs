@@ -114,7 +114,7 @@ impl Cut {
 pub struct Snapshot {
     /// Identity of the snapshot.
     pub id: SnapshotId,
-    /// How it was taken.
+    /// How the snapshot was taken.
     pub kind: SnapshotKind,
     /// The snapshot that this one is based on.
     pub parent: Option<SnapshotId>,

@@ -107,7 +107,7 @@ impl TestStore {
         })
     }
 
-    /// Bytes of objects read so far; the counter goes on counting.
+    /// Bytes of objects read so far. Later reads are added.
     #[must_use]
     pub fn bytes_read(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.bytes_read)

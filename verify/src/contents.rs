@@ -28,7 +28,7 @@ pub(crate) fn check(
     // Roots before the index: everything that a root needs was indexed before the root was put.
     let sources = readable(objects)?;
     let roots = sources.iter().map(|source| load_all(objects, source)).collect::<Result<Vec<_>, _>>()?;
-    // Damaged index objects are among the faults already.
+    // Damaged index objects are already reported as faults.
     let (store, _) = ChunkStore::open_readable(objects.clone())?;
     let packs = store.packs()?;
     let there: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();

@@ -117,7 +117,7 @@ impl Checked {
     }
 }
 
-/// The sources with readable names. The others are faults already.
+/// The sources with readable names. The others are already reported as faults.
 pub(crate) fn readable(objects: &Objects) -> Result<Vec<SourceName>> {
     Ok(objects.readable_sources()?.names)
 }

@@ -37,8 +37,8 @@ pub enum FaultKind {
     Damaged,
     /// An object that other objects refer to is missing.
     Missing,
-    /// No snapshot leads to archived commits, and retention does not explain it. A snapshot was
-    /// lost, or its writer was killed before it finished.
+    /// Archived commits can't be restored from any snapshot, and retention does not explain it. A
+    /// snapshot was lost, or its writer was killed before it finished.
     Unrestorable,
 }
 

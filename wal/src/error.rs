@@ -278,7 +278,7 @@ impl Error {
     }
 }
 
-/// What was found where the log should continue.
+/// The bytes at the place where the log should continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {

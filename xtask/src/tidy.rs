@@ -10,7 +10,7 @@
 //! | `words` | no word of `xtask/tidy/words.txt` in comments, messages and pages |
 //!
 //! `xtask/tidy/allow.txt` holds how often each rule may be broken in which file. A count that is too high fails
-//! too, so that the list only shrinks; `--shrink` lowers it to what is found.
+//! too, so that the list only shrinks; `--shrink` lowers the counts to those found.
 
 mod allow;
 mod citations;
@@ -29,7 +29,7 @@ use allow::Allowed;
 /// Checks rules that the compiler doesn't check.
 #[derive(Debug, Args)]
 pub(crate) struct Tidy {
-    /// Lower the counts of `xtask/tidy/allow.txt` to what is found
+    /// Lower the counts of `xtask/tidy/allow.txt` to the findings
     #[arg(long)]
     shrink: bool,
     /// Rewrite the lists of tests in docs/failures.md
@@ -55,7 +55,7 @@ struct Finding {
 }
 
 impl Tidy {
-    /// Prints what is wrong; true if nothing is.
+    /// Prints the problems. True if there are none.
     pub(crate) fn run(&self) -> Result<bool> {
         let root = root()?;
         let sources = sources::read(&root)?;

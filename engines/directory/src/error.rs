@@ -82,7 +82,7 @@ pub enum Error {
         source: DecodeError,
     },
     /// A folder can be restored only to a snapshot, and this state has none.
-    #[error("a folder is restored from a snapshot, and there is none")]
+    #[error("a folder is restored from a snapshot, and this state has no snapshot")]
     NoSnapshot,
 }
 

@@ -36,7 +36,7 @@ pub enum ObjectName {
     CondemnedObjects(ShortId),
     /// Leases of a condemnation.
     CondemnedLeases(ShortId),
-    /// Chunks; by the digest of the object.
+    /// A pack of chunks, named by the digest of the object.
     Pack(Digest),
     /// An index of packs, named by the digest of the object.
     PackIndex(Digest),

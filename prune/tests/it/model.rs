@@ -106,7 +106,7 @@ fn many_small_packs_become_few_and_so_do_index_objects() {
     assert!(planned.packs.repacked_bytes > 12 << 20 && planned.freed > planned.packs.repacked_bytes);
     let report = pruner(before[0]).execute(at(12)).unwrap();
     assert_eq!(report.packs, planned.packs);
-    assert!(report.freed >= planned.freed, "{report:?}"); // index objects besides
+    assert!(report.freed >= planned.freed, "{report:?}"); // it also counts index objects
     // Twelve mebibytes do not fill a pack.
     assert_eq!(count(&world), [1, 1]);
     assert_eq!(world.check().len(), 12);

@@ -26,7 +26,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Every mode.
+    /// All modes.
     pub const ALL: [Mode; 5] = [Mode::Synced, Mode::Prefix, Mode::Subset, Mode::Reordered, Mode::TornSector];
 }
 

@@ -115,7 +115,7 @@ pub(crate) struct Asked {
     pub(crate) sync: bool,
     /// A file for the next segment.
     pub(crate) spare: bool,
-    /// To end.
+    /// The thread should end.
     pub(crate) stop: bool,
 }
 

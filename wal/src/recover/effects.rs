@@ -93,7 +93,7 @@ impl Effects {
     }
 
     /// LSN of the newest image of a block, and the number of its bytes that are left. `None` if
-    /// there is no image, or nothing is left of it.
+    /// there is no image, or it is cut off completely.
     pub(crate) fn newest(&self, file: FileId, block: u64) -> Option<(Lsn, u32)> {
         let effects = self.files.get(&file)?;
         let (&block_bytes, blocks) = effects.images.first_key_value()?;

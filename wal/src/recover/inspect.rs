@@ -76,7 +76,7 @@ pub struct TailEnd {
     pub time: Timestamp,
 }
 
-/// A fault in the log, or a segment that is gone.
+/// A fault in the log, or a segment that was removed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Finding {

@@ -16,7 +16,7 @@
 //!    checkpoint can remove segments. Nothing is appended before it, so another opening would
 //!    decide the same.
 //!
-//! Apart from step 1 nothing changes before step 5: a refused log stays as it was found.
+//! Apart from step 1 nothing changes before step 5: a refused log stays unchanged.
 
 use super::scan::{self, Scanned};
 use super::tail::{self, Decision};

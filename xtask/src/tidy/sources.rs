@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::Result;
 
 /// Folders without files to check.
-const SKIPPED: [&str; 4] = ["target", ".git", "benches", "corpus"];
+const SKIPPED: [&str; 4] = ["target", ".git", "results", "corpus"];
 
 /// A file of the workspace.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Source {
 
     /// True for the code of a published crate, except its tests.
     pub(super) fn is_published(&self) -> bool {
-        let is_tool = ["xtask", "testkit", "fuzz"].contains(&self.folder());
+        let is_tool = ["xtask", "testkit", "fuzz", "benches/peers"].contains(&self.folder());
         self.is_rust() && self.path.contains("/src/") && !is_tool && !self.is_test_file()
     }
 
@@ -80,8 +80,7 @@ fn walk(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> Result<()> {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         if entry.file_type()?.is_dir() {
-            // `benches` at the root holds ledgers; those of crates are code.
-            if !SKIPPED.contains(&name.as_ref()) || name == "benches" && folder != root {
+            if !SKIPPED.contains(&name.as_ref()) {
                 walk(root, &path, sources)?;
             }
         } else if name.ends_with(".rs") || name.ends_with(".md") {

@@ -6,8 +6,8 @@
 //! | newest is T | opens, and continues at the end of the archived T | continues it |
 //! | newest is T | missing, damaged, shorter than the archive, or another log | forks from the end of T, after a gap; from a restored state, if the database is one |
 //!
-//! No position that the archive has is ever written again. An unusable local log is set aside, not
-//! deleted.
+//! No position that the archive has is ever written again. An unusable local log is moved aside,
+//! not deleted.
 
 use std::path::Path;
 use std::sync::Arc;

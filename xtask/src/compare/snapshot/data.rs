@@ -92,7 +92,7 @@ pub(super) struct Change {
     pub(super) len: usize,
 }
 
-/// The object that a program backs up.
+/// The source that the programs back up.
 #[derive(Debug)]
 pub(super) enum Source {
     /// A file, alone in its folder.

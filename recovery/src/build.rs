@@ -1,4 +1,4 @@
-//! Base and log into the files of a result, every block written once.
+//! Builds the files of a result from base and log. Every block is written once.
 //!
 //! The merge determines which blocks have an image. The other blocks are read from the base and
 //! written, extent by extent. Then the images are written to their places. Both passes run on all

@@ -107,7 +107,7 @@ pub enum Error {
     /// The engine could not lay out or finish its files.
     #[error("{source}")]
     Engine {
-        /// What a caller can do about it.
+        /// What a caller can do about the error.
         severity: Severity,
         /// The engine's error.
         source: BoxError,
@@ -230,7 +230,7 @@ fn nearest(before: Option<&Point>, after: Option<&Point>) -> String {
 }
 
 impl Error {
-    /// What a caller can do about it.
+    /// What a caller can do about the error.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
@@ -243,7 +243,7 @@ impl Error {
         }
     }
 
-    /// An error of an engine, which knows what a caller can do about it.
+    /// An error of an engine. The engine states what a caller can do about the error.
     pub fn engine(severity: Severity, source: impl Into<BoxError>) -> Error {
         Error::Engine { severity, source: source.into() }
     }

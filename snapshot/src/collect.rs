@@ -123,7 +123,7 @@ pub(crate) struct Collector<'w> {
     /// The chunk that is being filled, and the index of its file.
     open: Vec<u8>,
     open_file: usize,
-    /// Chunks that are ready to be stored, each with the extent or file that its id is for.
+    /// Chunks that are ready to be stored, and for each the place where its id will be entered.
     full: Vec<Vec<u8>>,
     pending_ids: Vec<PendingId>,
 }

@@ -251,7 +251,7 @@ impl error::Error for Error {
 }
 
 impl Error {
-    /// What a caller can do about it.
+    /// What a caller can do about the error.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {

@@ -30,7 +30,7 @@ pub struct Stats {
     pub segments: usize,
     /// Appended bytes that no round has taken yet.
     pub waiting_bytes: usize,
-    /// The durable LSN: everything below is durable.
+    /// The durable LSN: everything below this position is durable.
     pub durable: Lsn,
     /// End of the appended records.
     pub end: Lsn,

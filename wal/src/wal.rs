@@ -106,7 +106,7 @@ impl Wal {
         Ok(lsn)
     }
 
-    /// The durable LSN: everything below is durable.
+    /// The durable LSN: everything below this position is durable.
     #[must_use]
     pub fn durable(&self) -> Lsn {
         self.shared.queue().durable()

@@ -117,7 +117,7 @@ fn a_snapshot_is_a_target_by_its_abbreviated_id() {
     let (answer, _) = world.restore(&format!("snapshot:{other}"), &[]);
     assert_eq!(answer.json["error"]["code"], "unreachable-target");
     assert_eq!(world.restore("snapshot:x", &[]).0.json["error"]["code"], "usage");
-    // An unreadable snapshot is not unknown (FAILURES 55).
+    // An unreadable snapshot must not be reported as unknown (FAILURES 55).
     let info = world.done(&["info"]);
     let snapshots = info["sources"][0]["snapshots"].as_array().unwrap();
     let damaged = snapshots.iter().find(|one| one["snapshot_id"] == *taken[1].0).unwrap();

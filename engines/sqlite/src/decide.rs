@@ -156,14 +156,14 @@ mod tests {
         // FAILURES 4, 47
         use Hold::{Frames, MayRestart, NotJoined};
         let rows = [
-            (None, 7, MayRestart, Step::Nothing, Step::Lost),          // a
-            (Some(OLD), 11, Frames, Step::Read, Step::Read),           // b
-            (Some(OLD), 10, MayRestart, Step::Nothing, Step::Nothing), // c
-            (Some(OLD), 0, MayRestart, Step::Nothing, Step::Lost),     // d
-            (Some(OLD), 9, MayRestart, Step::Lost, Step::Lost),        // e
-            (Some(NEW), 3, MayRestart, Step::ReadNewGeneration, Step::Lost), // f
+            (None, 7, MayRestart, Step::Nothing, Step::Lost),          // row a
+            (Some(OLD), 11, Frames, Step::Read, Step::Read),           // row b
+            (Some(OLD), 10, MayRestart, Step::Nothing, Step::Nothing), // row c
+            (Some(OLD), 0, MayRestart, Step::Nothing, Step::Lost),     // row d
+            (Some(OLD), 9, MayRestart, Step::Lost, Step::Lost),        // row e
+            (Some(NEW), 3, MayRestart, Step::ReadNewGeneration, Step::Lost), // row f
             (Some(NEW), 0, MayRestart, Step::Nothing, Step::Lost),     // f, nothing committed yet
-            (Some(NEW), 3, Frames, Step::Lost, Step::Lost),            // g
+            (Some(NEW), 3, Frames, Step::Lost, Step::Lost),            // row g
         ];
         for (salts, frames, hold, joined, not_joined) in rows {
             assert_eq!(step(&ours(), salts, at(frames), hold), joined, "{salts:?} {frames}");
@@ -175,13 +175,13 @@ mod tests {
     fn resume_follows_each_row_of_its_table() {
         let other = Checksum { s0: 5, s1: 7 };
         let rows = [
-            (None, 0, None, Resume::Gap),                  // A
-            (Some(NEW), 10, Some(SUM), Resume::Gap),       // A
-            (Some(OLD), 10, Some(SUM), Resume::Continue),  // B
-            (Some(OLD), 12, Some(SUM), Resume::Continue),  // B
-            (Some(OLD), 0, Some(SUM), Resume::Gap),        // C
-            (Some(OLD), 12, Some(other), Resume::Rewound), // D
-            (Some(OLD), 8, None, Resume::Rewound),         // D
+            (None, 0, None, Resume::Gap),                  // row A
+            (Some(NEW), 10, Some(SUM), Resume::Gap),       // row A
+            (Some(OLD), 10, Some(SUM), Resume::Continue),  // row B
+            (Some(OLD), 12, Some(SUM), Resume::Continue),  // row B
+            (Some(OLD), 0, Some(SUM), Resume::Gap),        // row C
+            (Some(OLD), 12, Some(other), Resume::Rewound), // row D
+            (Some(OLD), 8, None, Resume::Rewound),         // row D
         ];
         for (salts, frames, stated, expected) in rows {
             let found = Found { salts, published: at(frames), stated, file_unchanged: false };

@@ -88,7 +88,7 @@ pub enum Finding {
         offset: u64,
         /// Position of the batch.
         lsn: Lsn,
-        /// What was found in their place.
+        /// The bytes that were found instead.
         damage: Damage,
         /// The witness that the log is durable beyond the damage.
         witness: Witness,

@@ -203,7 +203,7 @@ impl Run {
         }
     }
 
-    /// The records of a whole transaction, or the rest of one with a part in the log.
+    /// The records of a whole transaction, or the missing records of one that the log has in part.
     fn builder(&mut self, open: &mut Open) -> (BatchBuilder, Option<Lsn>) {
         if let Some((tx, first)) = open.half.take() {
             let mut builder = BatchBuilder::new();

@@ -25,9 +25,9 @@ pub(crate) struct Placed {
 pub(crate) enum Event {
     /// The log was opened.
     Opened,
-    /// Everything below is durable.
+    /// Everything below this position is durable.
     Acked(Lsn),
-    /// Segments below may be removed from now on.
+    /// From now on, segments below this position may be removed.
     Removing(Lsn),
     /// The log continued here, after a gap.
     Skipped(Lsn),

@@ -69,7 +69,7 @@ impl Carry {
         Carry { open: OpenTransactions::default(), cut: None, in_the_middle: true, ..self }
     }
 
-    /// After the range of this footer.
+    /// The carry after the range of this footer.
     #[must_use]
     pub(crate) fn after(footer: &Footer) -> Self {
         let open = footer.open.iter().map(|open| {

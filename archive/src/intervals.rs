@@ -173,7 +173,7 @@ fn gaps(intervals: &[Interval], runs: &[Run]) -> Vec<Gap> {
         gaps.push(Gap {
             from: interval.to,
             to,
-            // Without a later object the log does not reach the next snapshot: it is missing too.
+            // Without a later object, the log up to the next snapshot is missing too.
             cause: Cause::Missing,
             behind: behind.map(|run| run.first),
         });

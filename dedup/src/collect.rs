@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 #[derive(Debug)]
 pub struct Marks {
     store: ChunkStore,
-    /// By pack, by frame.
+    /// One bit for each chunk, by pack and frame.
     packs: Vec<Vec<u64>>,
 }
 

@@ -25,7 +25,7 @@ pub struct ChunkSums {
     reading: Mutex<()>,
 }
 
-/// By number of the pack.
+/// Cached footers by the number of their pack.
 #[derive(Debug)]
 struct Kept {
     packs: LruCache<u32, Arc<PackFooter>>,

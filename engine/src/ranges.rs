@@ -20,7 +20,7 @@ const LINE_BYTES_MAX: u64 = 50 + 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedRanges {
     since: SnapshotId,
-    /// By path below the folder.
+    /// Ranges of each file, by path below the folder.
     files: BTreeMap<Vec<u8>, Vec<Range<u64>>>,
 }
 

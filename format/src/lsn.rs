@@ -10,9 +10,9 @@ use std::{error, fmt};
 pub struct Lsn(u64);
 
 impl Lsn {
-    /// Before the first byte of any log.
+    /// The position before the first byte of any log.
     pub const ORIGIN: Lsn = Lsn(0);
-    /// After every position that can be logged.
+    /// A position after every one that can be logged.
     pub const MAX: Lsn = Lsn(u64::MAX);
 
     /// The position with this number.

@@ -41,9 +41,9 @@ const WHAT: &str = "lease";
 #[repr(u8)]
 #[non_exhaustive]
 pub enum LeaseRole {
-    /// For reading objects, and for writing objects that rely on them.
+    /// The holder reads objects, or writes objects that rely on them.
     Use = 1,
-    /// For condemning and deleting objects. Only one process at a time does that.
+    /// The holder condemns and deletes objects. Only one process at a time does that.
     Collect = 2,
 }
 

@@ -19,9 +19,9 @@ const BLOCKING_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(crate) enum Requests {
-    /// On the caller's thread.
+    /// Requests run on the caller's thread.
     Caller,
-    /// On a runtime of the store, which is taken out when the last handle is dropped.
+    /// Requests run on a runtime of the store, which is taken out when the last handle is dropped.
     Spawned(Option<Runtime>),
 }
 

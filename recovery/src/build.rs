@@ -62,7 +62,7 @@ pub(crate) struct Written<'a> {
     pub(crate) sinks: BTreeMap<FileId, Sink<'a>>,
     /// Bytes written from the snapshot.
     pub(crate) base_bytes: u64,
-    /// Of these, bytes of the existing output.
+    /// Bytes that were taken from the existing output.
     pub(crate) reused_bytes: u64,
 }
 

@@ -39,7 +39,7 @@ impl CommitSpan {
 /// each commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Winners {
-    /// By transaction, then by commit.
+    /// Sorted by transaction, then by commit.
     spans: Vec<CommitSpan>,
 }
 

@@ -28,9 +28,9 @@ pub(crate) const FILE_BYTES_MIN: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SnapshotKind {
-    /// Without a parent.
+    /// The snapshot was taken without a parent.
     Full = 1,
-    /// From the changes since its parent.
+    /// The snapshot was taken from the changes since its parent.
     Incremental = 2,
 }
 

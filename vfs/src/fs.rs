@@ -11,9 +11,9 @@ use std::sync::Arc;
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Only for reading.
+    /// The file is opened for reading.
     Read,
-    /// For reading and writing.
+    /// The file is opened for reading and writing.
     ReadWrite,
 }
 

@@ -49,7 +49,7 @@ struct Finding {
     rule: &'static str,
     /// Relative to the workspace.
     path: String,
-    /// From 1; 0 for the file as a whole.
+    /// Line number, from 1; 0 for the file as a whole.
     line: usize,
     what: String,
 }

@@ -83,7 +83,7 @@ fn two_folders_with_the_same_name_are_not_one_source() {
     // The same folder, moved.
     let moved = world.done(&["backup", &at("b"), "--source", "photos.old"]);
     assert_eq!(moved["kind"], "incremental");
-    // By LSN, and with a trailing slash.
+    // Restores by transaction, to an output path with a trailing slash.
     let output = world.path("out").to_string_lossy().into_owned() + "/";
     world.done(&["restore", "--to", "tx:1", "--output", &output]);
     assert_eq!(fs::read(world.path("out/where")).unwrap(), b"a");

@@ -31,7 +31,7 @@ fn an_existing_output_is_success_with_if_absent() {
     fs::remove_file(&output).unwrap();
     assert_eq!(world.done(&if_absent)["skipped"], Value::Null);
     assert!(fs::read(&output).unwrap().starts_with(b"SQLite format 3"));
-    // A file that SQLite would replay is not an output.
+    // A journal of the output, which SQLite would replay, does not count as an existing output.
     fs::remove_file(&output).unwrap();
     fs::write(world.path("out.db-wal"), "stale").unwrap();
     assert_eq!(world.pitr(&if_absent).json["error"]["code"], "output-exists");

@@ -16,7 +16,7 @@ fn machine() -> (SimFs, PathBuf) {
 
 #[test]
 fn every_commit_of_both_files_is_restored_exactly() {
-    // From the empty base, from a full snapshot and from an increment.
+    // Restores from the empty base, from a full snapshot and from an increment.
     let world = World::live(1);
     let mut bases = BTreeSet::new();
     for (commit, state) in &world.commits {

@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 pub(crate) struct Known {
     /// Files that have not changed.
     pub(crate) unchanged: HashSet<FileId>,
-    /// Of these the set holds every change.
+    /// Files whose changes are all in the set.
     pub(crate) listed: HashSet<FileId>,
     pub(crate) changes: ChangeSet,
     /// Named paths that were not found, or that belong to another file than in the parent.

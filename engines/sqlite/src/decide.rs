@@ -156,14 +156,14 @@ mod tests {
         // FAILURES 4, 47
         use Hold::{Frames, MayRestart, NotJoined};
         let rows = [
-            (None, 7, MayRestart, Step::Nothing, Step::Lost),          // row a
-            (Some(OLD), 11, Frames, Step::Read, Step::Read),           // row b
+            (None, 7, MayRestart, Step::Nothing, Step::Lost), // row a
+            (Some(OLD), 11, Frames, Step::Read, Step::Read),  // row b
             (Some(OLD), 10, MayRestart, Step::Nothing, Step::Nothing), // row c
-            (Some(OLD), 0, MayRestart, Step::Nothing, Step::Lost),     // row d
-            (Some(OLD), 9, MayRestart, Step::Lost, Step::Lost),        // row e
+            (Some(OLD), 0, MayRestart, Step::Nothing, Step::Lost), // row d
+            (Some(OLD), 9, MayRestart, Step::Lost, Step::Lost), // row e
             (Some(NEW), 3, MayRestart, Step::ReadNewGeneration, Step::Lost), // row f
-            (Some(NEW), 0, MayRestart, Step::Nothing, Step::Lost),     // f, nothing committed yet
-            (Some(NEW), 3, Frames, Step::Lost, Step::Lost),            // row g
+            (Some(NEW), 0, MayRestart, Step::Nothing, Step::Lost), // f, nothing committed yet
+            (Some(NEW), 3, Frames, Step::Lost, Step::Lost),   // row g
         ];
         for (salts, frames, hold, joined, not_joined) in rows {
             assert_eq!(step(&ours(), salts, at(frames), hold), joined, "{salts:?} {frames}");

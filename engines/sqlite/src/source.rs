@@ -417,16 +417,26 @@ mod tests {
         let at = |frames, backfilled| Published { frames, backfilled };
         let (old, new) = (Some(Salts([1; 8])), Some(Salts([2; 8])));
         let rows = [
-            ((old, old), at(9, 4), at(9, 4), Some(at(9, 4))),   // none
-            ((old, old), at(9, 4), at(11, 9), Some(at(11, 4))), // none, but a commit and a checkpoint between
-            ((old, old), at(9, 9), at(11, 9), Some(at(11, 9))), // both during the first
-            ((old, old), at(9, 0), at(0, 0), None),             // during the first
-            ((old, new), at(9, 0), at(3, 0), None),             // during the first, then a commit
-            ((old, new), at(9, 0), at(9, 0), None), // during the first, then as many frames
-            ((old, old), at(9, 9), at(0, 0), None), // between the two
-            ((old, old), at(0, 9), at(0, 0), Some(at(0, 0))), // just before the first
-            ((None, new), at(0, 0), at(3, 0), None), // after a TRUNCATE
-            ((old, old), at(9, 9), at(9, 9), Some(at(9, 9))), // after the second
+            // No restart.
+            ((old, old), at(9, 4), at(9, 4), Some(at(9, 4))),
+            // No restart, but a commit and a checkpoint between the two observations.
+            ((old, old), at(9, 4), at(11, 9), Some(at(11, 4))),
+            // No restart, but a commit and a checkpoint during the first observation.
+            ((old, old), at(9, 9), at(11, 9), Some(at(11, 9))),
+            // A restart during the first observation.
+            ((old, old), at(9, 0), at(0, 0), None),
+            // A restart during the first observation, then a commit.
+            ((old, new), at(9, 0), at(3, 0), None),
+            // A restart during the first observation, then a commit of as many frames as before.
+            ((old, new), at(9, 0), at(9, 0), None),
+            // A restart between the two observations.
+            ((old, old), at(9, 9), at(0, 0), None),
+            // A restart just before the first observation.
+            ((old, old), at(0, 9), at(0, 0), Some(at(0, 0))),
+            // A restart after a TRUNCATE.
+            ((None, new), at(0, 0), at(3, 0), None),
+            // A restart after the second observation.
+            ((old, old), at(9, 9), at(9, 9), Some(at(9, 9))),
         ];
         for (salts, first, second, expected) in rows {
             assert_eq!(of_one_generation(salts, first, second), expected, "{salts:?} {first:?} {second:?}");

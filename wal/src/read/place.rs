@@ -41,7 +41,7 @@ pub(crate) enum Fault {
 }
 
 impl Place {
-    /// Before the first batch of a segment.
+    /// The place before the first batch of a segment.
     pub(crate) fn first(header: SegmentHeader) -> Result<Self> {
         let begin = header.segment_size.start_of(header.segment);
         let (Some(begin), Some(at)) = (begin, header.first_batch()) else {

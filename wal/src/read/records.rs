@@ -21,13 +21,14 @@ pub struct Records {
 }
 
 impl Records {
-    /// For a reader that starts with a whole record.
+    /// Creates the assembler of a reader that starts with a whole record.
     #[must_use]
     pub fn new() -> Self {
         Records::default()
     }
 
-    /// For a reader that may start within a record: skips the fragments of that record.
+    /// Creates the assembler of a reader that may start within a record. Skips the fragments of
+    /// that record.
     #[must_use]
     pub fn from_anywhere() -> Self {
         Records { in_the_middle: true, ..Records::default() }

@@ -163,7 +163,7 @@ pub(crate) fn walk<'a>(place: &mut Place, base: u64, bytes: &'a [u8], limit: Lsn
 
 #[cfg(test)]
 mod tests {
-    //! Without files, so that miri can run them.
+    //! The tests use no files, so that miri can run them.
 
     use super::*;
     use crate::error::Damage;
@@ -222,7 +222,7 @@ mod tests {
         let (header, bytes, end) = segment();
         let both = vec![b"first".to_vec(), Vec::new()];
         assert!(matches!(walked(header, 0, &bytes, end), (all, None) if all == both));
-        // Without the segment header.
+        // The same without the segment header.
         assert!(matches!(walked(header, 4096, &bytes[4096..], end), (all, None) if all == both));
         for len in 0..bytes.len() {
             let (payloads, fault) = walked(header, 0, &bytes[..len], end);

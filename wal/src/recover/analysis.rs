@@ -61,17 +61,17 @@ pub struct Analysis {
     target: Bound<Lsn>,
     /// Incarnation of the first record; that of the last is in `open`.
     first_incarnation: Option<Incarnation>,
-    /// By LSN.
+    /// Committed transactions, by LSN.
     commits: Vec<CommittedTx>,
-    /// By LSN.
+    /// Aborted transactions, by LSN.
     aborts: Vec<AbortedTx>,
     open: OpenTransactions<Effects>,
     committed: Effects,
 }
 
 impl Analysis {
-    /// The analysis of no record, up to a target: commits at or below ([`Bound::Included`]), below
-    /// ([`Bound::Excluded`]), or all.
+    /// Creates an empty analysis up to a target. It takes commits at or below the target
+    /// ([`Bound::Included`]), below it ([`Bound::Excluded`]), or all.
     #[must_use]
     pub fn new(target: Bound<Lsn>) -> Self {
         Analysis {

@@ -24,12 +24,12 @@ const HANDED_OUT: u64 = 1 << 32;
 const OPENED: u64 = 1 << 40;
 /// Transactions of a second life are numbered from here.
 const SECOND_LIFE: u64 = 1_000_000;
-/// Of every this many disks, one log is read whole. Of the others only the part near the cut is
+/// The whole log is read on one disk in this many. On the others, only the part near the cut is
 /// read: earlier cuts covered the rest.
 const WHOLE_EVERY: u64 = 23;
-/// Of every this many disks, one is written again and loses power a second time.
+/// The log is written again, and power lost a second time, on one disk in this many.
 const SECOND_EVERY: u64 = 29;
-/// At every this many cuts, the process dies first, and then the power is lost.
+/// At one cut in this many, the process dies first, and then the power is lost.
 const KILL_EVERY: u64 = 29;
 
 fn dir() -> &'static Path {

@@ -378,8 +378,8 @@ fn a_reader_on_a_folder_stops_at_its_limit() {
                 "batch {nth}, {within} bytes of it"
             );
         }
-        // A reader that starts within a batch returns the whole batch. A reader that starts at its end
-        // returns the next one.
+        // A reader that starts within a batch returns the whole batch. A reader that starts at its
+        // end returns the next one.
         for within in [0, 1, 100] {
             let from = Lsn::new(batch.header.lsn.get() + within);
             assert_eq!(read(from, wal.durable())[0].header.lsn, batch.header.lsn, "from {from}");

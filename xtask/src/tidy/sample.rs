@@ -15,7 +15,7 @@ const WORDS_MIN: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
     path: String,
-    /// From 1.
+    /// Line number, from 1.
     line: usize,
     text: String,
 }
@@ -144,8 +144,7 @@ mod tests {
 
     #[test]
     fn a_block_of_comments_is_one_text_and_a_comment_after_code_another() {
-        let text =
-            "//! Head,\n//! twice.\n\n/// Doc.\n// Why.\nlet a = 1; // one\n// Below.\n// FAILURES 12\n\n// LAW\n";
+        let text = "//! Head,\n//! twice.\n\n/// Doc.\n// Why.\nlet a = 1; // one\n// Below.\n// FAILURES 12\n\n// LAW\n";
         let expected =
             [(1, "Head,\ntwice."), (4, "Doc."), (5, "Why."), (6, "one"), (7, "Below.\nFAILURES 12")];
         assert_eq!(lines(&texts("a/src/b.rs", text)), expected);

@@ -77,7 +77,7 @@ fn read_checksum(r: &mut Reader<'_>, what: &'static str) -> std::result::Result<
 pub struct Frame<'a> {
     /// Number of the page, from 1.
     pub page: u32,
-    /// In the frame that commits a transaction: pages of the database after it. Otherwise 0.
+    /// Pages of the database after the transaction, if this frame commits one; otherwise 0.
     pub commit_pages: u32,
     /// The page's content.
     pub data: &'a [u8],

@@ -46,9 +46,9 @@ enum Continuation {
     /// At the end of the log. True if everything committed since then is certainly still in the
     /// `-wal` file. If false, the first look finds out.
     Resume(LastPosition, bool),
-    /// After a gap.
+    /// Capture begins after a gap.
     Gap(GapReason),
-    /// From an earlier commit, on a new timeline.
+    /// Capture continues from an earlier commit, on a new timeline.
     Rewound(LastPosition),
 }
 

@@ -37,7 +37,7 @@ use workers::{Message, Workers};
 /// Maximum interval between wake-ups of the capturing thread. At each wake-up the thread extends
 /// the time up to which nothing was committed, and checks `stop`.
 const TICK: Duration = Duration::from_millis(10);
-/// With many databases the interval is this long per database.
+/// With many databases, the interval is this number times the number of databases.
 const TICK_EACH: Duration = Duration::from_micros(100);
 /// Interval between searches of folders for databases.
 const SEARCH_EVERY: Duration = Duration::from_secs(4);

@@ -119,7 +119,7 @@ fn captured_commits_are_durable_before_the_wal_may_restart() {
     source.hand_over(capture.position(), || panic!("the log can't restart")).unwrap();
     assert!(!source.may_restart());
     assert!(source.checkpoint().unwrap().is_some_and(|p| p.frames == p.backfilled));
-    // Not durable: the old transaction stays open.
+    // The captured transaction is not durable, so the old read transaction stays open.
     assert!(source.hand_over(capture.position(), || Err(Error::LockLost)).is_err());
     app.sql("INSERT INTO t VALUES(2)");
     capture.look(&source).unwrap();

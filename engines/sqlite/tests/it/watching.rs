@@ -88,7 +88,7 @@ fn an_application_that_writes_during_attach_does_not_end_the_watch() {
     begin(context.clone()).unwrap().run(&AtomicBool::new(true)).unwrap();
 
     app.sql("INSERT INTO t VALUES('committed between')");
-    // So much that one look can't read all of it.
+    // The application writes so much that one look can't read all of it.
     let unsteady = Unsteady::for_reads(3000);
     let mut watch = begin(WatchContext { fs: Arc::new(unsteady.clone()), ..context }).unwrap();
     assert!(unsteady.is_over());

@@ -41,7 +41,7 @@ const ABSENT_PAUSE_MAX: Duration = Duration::from_millis(500);
 const MISSING_MAX: Duration = Duration::from_secs(2 * super::SEARCH_EVERY.as_secs() + 1);
 /// Interval between notes of the time up to which nothing was committed.
 const MARK_EVERY: Duration = Duration::from_millis(20);
-/// With many databases the interval is this long per database.
+/// With many databases, the interval is this number times the number of databases.
 const MARK_EACH: Duration = Duration::from_millis(20);
 /// Maximum number of waiting snapshots of one database.
 const JOBS_MAX: usize = 16;
@@ -270,7 +270,7 @@ impl Member {
             (Outcome::Failed(e), Some(watch)) if e.is_absent() || e.is_busy() || e.is_break() => {
                 self.report(&e);
                 let why = if e.is_break() { reason(&e) } else { GapReason::SourceReplaced };
-                // After a break each attempt costs a segment of the log.
+                // After a break, each attempt uses up a segment of the log.
                 let max = if e.is_break() { PAUSE_MAX } else { ABSENT_PAUSE_MAX };
                 let due = self.next_try(max, context);
                 self.phase = Phase::Detached(watch, why, due);

@@ -16,7 +16,7 @@ use std::time::Duration;
 const HOT: Duration = Duration::from_millis(50);
 /// Interval between looks at a database at rest.
 const SLOW: Duration = Duration::from_secs(1);
-/// With many databases at rest the interval is this long per database.
+/// With many databases at rest, the interval is this number times the number of databases.
 const SLOW_EACH: Duration = Duration::from_millis(20);
 
 /// State of one database, for its pace.

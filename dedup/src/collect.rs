@@ -85,7 +85,7 @@ impl Marks {
         }
         wanted.sort_unstable();
         let ids: Vec<ChunkId> = wanted.into_iter().map(|(_, _, id)| id).collect();
-        // Small packs become large ones: no more packs are open than will be full.
+        // At most as many packs are open as will be full, so that small packs become large ones.
         let full = usize::try_from(stored / OBJECT_BYTES_MAX as u64).unwrap_or(usize::MAX);
         let writer = self.store.writer_replacing(numbers, codec, full.max(1));
         self.store.read_each(&ids, |_, raw| writer.put(raw).map(drop))?;

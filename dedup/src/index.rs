@@ -261,7 +261,7 @@ impl Index {
 
     /// The pack of a location, for reading.
     pub(crate) fn pack(&self, location: &Location, objects: &Objects) -> Result<PackAt> {
-        // Locations come from this index.
+        // In range: every location is from this index.
         let IndexedPack { digest, seal, .. } = &self.packs[location.pack as usize];
         let path = ObjectName::Pack(*digest).path();
         let cipher = objects.cipher(&path, ObjectKind::Pack, *seal)?;

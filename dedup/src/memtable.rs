@@ -11,11 +11,11 @@ use pitr_vfs::Env;
 use std::collections::HashMap;
 use std::io;
 
-/// An index that grows by single chunks, each of them once.
+/// An index to which chunks are added one by one. No chunk is added twice.
 #[derive(Debug)]
 pub(crate) struct IndexMemtable {
     env: Env,
-    /// The largest first.
+    /// The tables, largest first.
     tables: Vec<Table>,
     newest: HashMap<ChunkId, Location>,
 }

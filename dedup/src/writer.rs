@@ -138,7 +138,7 @@ impl ChunkWriter {
             lease.check()?;
             let stored = put_index(self.store.objects(), lease.owner(), packs)?;
             self.store.add(packs)?;
-            // Only now: until the index object exists, readers find the chunks here.
+            // Removed only now, because readers find the chunks here until the index object exists.
             let mut unindexed = self.unindexed()?;
             for chunk in packs.iter().flat_map(|pack| &pack.chunks) {
                 unindexed.remove(&chunk.id);
@@ -231,7 +231,7 @@ mod tests {
             writer.put(&raw(n)).unwrap();
             most = most.max(writer.unindexed().unwrap().len());
         }
-        // An open pack, two uploads, and packs that do not fill an index object.
+        // Not indexed yet: an open pack, two uploads, and packs that do not fill an index object.
         let in_flight = 5 * 840;
         assert!((2_000..in_flight).contains(&most), "{most}");
         let kept = store.len().unwrap();

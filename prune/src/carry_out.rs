@@ -330,7 +330,7 @@ struct Repack {
     small: BTreeSet<String>,
     /// The other packs with the largest share of waste, until the total waste is within the limit.
     worn: BTreeSet<String>,
-    /// Bytes to copy from both.
+    /// Bytes to copy from small packs and from packs with much waste.
     bytes: u64,
     /// Unneeded bytes in the kept packs.
     waste_left: u64,

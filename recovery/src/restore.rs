@@ -34,7 +34,7 @@ pub struct RestoreOptions {
     pub workers: Option<NonZeroUsize>,
 }
 
-/// The parts of a restore.
+/// The phases of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {

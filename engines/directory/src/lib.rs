@@ -17,7 +17,7 @@
 //! - **A file counts as unchanged** only if its inode, length, change time and modification time
 //!   are those of the parent, and the change was so long before the parent that a later change has
 //!   another time. `full` reads everything.
-//! - **Changed ranges are trusted for the files that they name**, only ([`ChangedRanges`]).
+//! - **Changed ranges are trusted only for the files that they name** ([`ChangedRanges`]).
 //! - **An incomplete folder never has the output's name.**
 //! - Memory: up to 1.8 kB for each entry during a backup, and the buffers of a snapshot. A folder
 //!   has at most 300,000 entries.

@@ -42,8 +42,8 @@ use crate::wal::{Salts, WalFile, WalHeader};
 pub struct Observed {
     /// Header of the `-wal` file; `None` while it has none.
     pub header: Option<WalHeader>,
-    /// What the wal-index publishes. The backfilled frames were counted before the published ones:
-    /// no checkpoint that counts saw a frame that is not published here.
+    /// What the wal-index publishes. The backfilled frames were counted before the published ones.
+    /// So every frame that a counted checkpoint saw is among the published ones.
     pub published: Published,
 }
 

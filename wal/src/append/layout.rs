@@ -22,7 +22,7 @@ use pitr_format::log::{
 use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, RecordKind};
 use pitr_format::{Lsn, Timestamp, TxId};
 
-/// Most buffers kept for batches to come.
+/// Maximum number of buffers kept for later batches.
 const BUFFERS_MAX: usize = 8;
 /// Smallest part of a payload that gets its own frame, bytes.
 const FRAGMENT_BYTES_MIN: usize = 512;

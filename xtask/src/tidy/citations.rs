@@ -13,7 +13,7 @@ use crate::Result;
 
 const FAILURES: &str = "docs/failures.md";
 const LAWS: &str = "docs/laws.md";
-/// Begins the line below a failure that lists its tests.
+/// First word of the line that lists the tests of a failure.
 const TESTS: &str = "Tests: ";
 /// Begins that line of a failure that has no test yet. The text after it names the reason.
 const PENDING: &str = "Pending: ";

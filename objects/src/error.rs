@@ -190,7 +190,7 @@ pub enum ErrorKind {
     Foreign,
     /// The bytes are damaged.
     Corrupt,
-    /// A newer program wrote it.
+    /// A newer program wrote the object.
     Newer,
     /// The place has no repository.
     NotARepository,

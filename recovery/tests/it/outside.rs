@@ -88,7 +88,7 @@ fn archiving_begins_at_any_of_a_thousand_positions() {
         let archive = archive();
         let writer = Writer::claim(&archive, base.time).unwrap();
         writer.claim_timeline(&first_timeline(0)).unwrap();
-        // Objects that end anywhere.
+        // Objects of these sizes end at arbitrary positions in a record.
         let mut shipper = shipper(&writer, engine.wal(), engine.log_id(), 1 + (position as u32 % 7) * 3_000);
         gaps += u32::from(ship(&mut shipper, engine.wal()));
         take_base(&archive, &engine, PAGE, &base);

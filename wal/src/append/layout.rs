@@ -228,7 +228,8 @@ impl Layout {
         Ok(self.end.next)
     }
 
-    /// Fails if `builder` might not fit before the end of the LSN range; overestimates.
+    /// Fails if `builder` might not fit before the end of the LSN range. Never
+    /// estimates too little.
     fn check_room(&self, builder: &BatchBuilder) -> Result<()> {
         let payloads = builder.payloads.len() as u64;
         let frames = (builder.records.len() as u64) * (RECORD_HEADER_BYTES as u64);

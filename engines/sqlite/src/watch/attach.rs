@@ -43,8 +43,8 @@ struct LastPosition {
 
 /// How the local log continues.
 enum Continuation {
-    /// At the end of the log. True if everything committed since then is certainly still in the
-    /// `-wal` file. If false, the first look finds out.
+    /// Capture continues at the end of the log. True if everything committed since then is
+    /// certainly still in the `-wal` file. If false, the first look finds out.
     Resume(LastPosition, bool),
     /// Capture begins after a gap.
     Gap(GapReason),

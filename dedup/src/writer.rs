@@ -249,7 +249,8 @@ mod tests {
             let store = ChunkStore::open(Objects::memory().unwrap()).unwrap();
             let mut writer = store.writer(Codec::None);
             writer.uploader.index_interval = every;
-            // A mebibyte each: fifteen fit a pack, and the fourth pack waits for the first.
+            // Each chunk has a mebibyte, so a pack holds fifteen. The fourth pack waits for the
+            // first.
             for n in 0..60u32 {
                 writer.put(&n.to_le_bytes().repeat(1 << 18)).unwrap();
             }

@@ -55,7 +55,7 @@ pub struct Progress {
     pub phase: Phase,
     /// Units done: extents of the base, images of the log.
     pub done: u64,
-    /// Units in all.
+    /// Total number of units.
     pub total: u64,
 }
 

@@ -47,7 +47,7 @@ pub(crate) enum Turn {
 /// The work of a leader.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// Empty if only a sync is missing.
+    /// The steps to perform; empty if only a sync is missing.
     pub(crate) steps: Vec<Step>,
     /// The durable point before the round.
     pub(crate) durable: Lsn,

@@ -217,7 +217,7 @@ fn nothing_is_overwritten_and_no_foreign_leftover_is_removed() {
     build(true).unwrap();
     assert!(!partial.exists() && !lock.exists());
 
-    // And the leftover of a restore of a database.
+    // A leftover of the restore of a database is removed too.
     fs::write(&partial, b"half").unwrap();
     fs::write(&lock, b"").unwrap();
     build(true).unwrap();

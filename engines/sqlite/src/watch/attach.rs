@@ -336,7 +336,7 @@ fn read_positions(
     mut visit: impl FnMut(Lsn, LogEntry<'_>),
 ) -> Result<Option<LastPosition>> {
     let mut reader = wal.reader(wal.first())?;
-    // The log before this may have been archived and removed, with the first part of a record.
+    // The log before this position may be removed already, with the first part of a record.
     let mut records = Records::from_anywhere();
     let mut last = None;
     while let Some(batch) = reader.next_batch()? {

@@ -89,7 +89,7 @@ fn an_unpublished_commit_is_never_captured() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     let offset = 32 + u64::from(position.frame) * (24 + u64::from(header.page_bytes));
     file.write_all_at(&frame, offset).unwrap();
-    // The frame reader accepts it when asked for it.
+    // The frame reader accepts the frame if it is told to read that far.
     let mut frames = watched.source.log().frames(header, position.frame, position.checksum);
     assert_eq!(frames.next(position.frame + 1).unwrap().commit_pages, 2);
     // FAILURES 4: the reader never accepts a frame with wrong salts or sums.

@@ -25,7 +25,7 @@ impl History {
         let end = spans.last().map_or(Lsn::ORIGIN, |span| span.end);
         for root in self.damaged() {
             let hides = match found {
-                // This state is newer than the newest state that can be read.
+                // The damaged root is newer than the newest state that can be read.
                 Ok(_) => target.moment == Moment::Latest && root.name.consistent_at > end,
                 Err(Error::Unreachable(found)) => match found.why {
                     Why::Uncertain { .. } | Why::ClockSetBack { .. } => false,

@@ -76,7 +76,7 @@ fn targets_outside_name_the_nearest() {
     assert_eq!(reached(&history, before(Moment::Time(time(4_000_000)))), 1);
     assert_eq!(reached(&history, at(Moment::Time(time(3_999_999)))), 1, "the commit happened at its stamp");
 
-    // A watermark moves the promise on.
+    // After a watermark, later times can be restored.
     mark(&world.wal, &Record::Watermark(time(9_000_000)));
     world.shipper.ship(&world.wal).unwrap();
     let history = crate::lab::history(&world.archive);

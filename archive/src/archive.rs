@@ -10,9 +10,9 @@ use crate::timeline::Timeline;
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
-use pitr_objects::Objects;
 use pitr_objects::layout::{LogName, SourceFolder, SourceObject};
-use rayon::prelude::*;
+use pitr_objects::{Objects, parallel};
+use pitr_vfs::Spawn;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
@@ -53,6 +53,10 @@ impl Archive {
         &self.objects
     }
 
+    pub(crate) fn spawn(&self) -> Spawn {
+        self.objects.env().spawn
+    }
+
     /// The source.
     #[must_use]
     pub fn source(&self) -> &SourceName {
@@ -81,8 +85,8 @@ impl Archive {
             }
         }
         let logged: HashSet<Epoch> = found.logs.iter().map(|(name, _)| name.epoch).collect();
-        let epochs = self.epoch_names(&mut found.foreign)?.into_par_iter();
-        let read = epochs.map(|(epoch, is_fenced)| {
+        let epochs = self.epoch_names(&mut found.foreign)?;
+        let read = |(epoch, is_fenced)| {
             // Each backup of a folder claims an epoch and writes no log. The fence of such an epoch
             // need not be read.
             let fence = match is_fenced {
@@ -91,8 +95,8 @@ impl Archive {
                 true => Some(self.read(&SourceObject::Fence(epoch), ObjectKind::Fence, Fence::decode)?),
             };
             Ok((epoch, fence))
-        });
-        found.epochs = read.collect::<Result<_>>()?;
+        };
+        found.epochs = parallel::map::<_, _, Result<_>>(self.spawn(), epochs, read)?;
         found.timelines = self.timelines(&mut found.foreign)?;
         for entry in self.objects.list(&self.folder.pruned())? {
             match self.folder.object_at(&entry.path) {
@@ -152,7 +156,7 @@ impl Archive {
         names: impl IntoIterator<Item = &'a LogName>,
     ) -> Result<Vec<LogObject>> {
         let names: Vec<&LogName> = names.into_iter().collect();
-        names.into_par_iter().map(|name| self.open(name)).collect()
+        parallel::map(self.spawn(), names, |name| self.open(name))
     }
 
     /// Bytes of log in these pieces from `after` to `upto`, after decoding. Reads the pieces'
@@ -162,7 +166,7 @@ impl Archive {
     /// Those of [`footer`](Self::footer).
     pub fn log_bytes(&self, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<u64> {
         let count = |piece: &Piece| Ok(self.open(&piece.name)?.bytes_between(after, upto.min(piece.to)));
-        pieces.par_iter().map(count).sum()
+        parallel::map::<_, _, Result<Vec<u64>>>(self.spawn(), pieces, count).map(|bytes| bytes.iter().sum())
     }
 
     /// The cause of a gap on a path of this catalog. The object after the gap may name the cause.

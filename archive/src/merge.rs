@@ -20,8 +20,8 @@ use crate::intervals::runs;
 use crate::lineage::Piece;
 use bit_vec::BitVec;
 use pitr_format::{FileId, Lsn};
+use pitr_objects::parallel;
 use pitr_redo::{BlockImage, FileChange};
-use rayon::prelude::*;
 use select::{Crossing, Selection};
 use std::collections::{BTreeMap, HashMap};
 use stream::{FrameRun, Seams, deliver, fetch};
@@ -119,11 +119,12 @@ impl Merged {
         E: From<Error> + Send,
     {
         let (seams, mut given) = (Seams::default(), 0);
-        let ahead = rayon::current_num_threads() + 1;
+        let spawn = self.archive.spawn();
+        let ahead = parallel::threads(spawn) + 1;
         self.for_each_run::<E>(|work| {
             for some in work.chunks(ahead) {
                 let read = |(object, run): &(&LogObject, FrameRun)| fetch(&self.archive, object, run);
-                let raw: Vec<_> = some.par_iter().map(read).collect::<Result<_, Error>>()?;
+                let raw: Vec<_> = parallel::map::<_, _, Result<_>>(spawn, some, read)?;
                 for ((object, run), raw) in some.iter().zip(&raw) {
                     let mut take = |image: Image<'_>| {
                         given += 1;
@@ -148,7 +149,7 @@ impl Merged {
     {
         let (seams, given) = (Seams::default(), std::sync::atomic::AtomicU64::new(0));
         self.for_each_run::<E>(|work| {
-            work.par_iter().try_for_each(|(object, run)| {
+            parallel::map(self.archive.spawn(), work, |(object, run)| {
                 let raw = fetch(&self.archive, object, run)?;
                 let mut take = |image: Image<'_>| {
                     given.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

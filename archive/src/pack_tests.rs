@@ -142,17 +142,20 @@ fn an_object_that_does_not_decode_into_the_log_is_not_put() {
     let built = packer.build(&archive, Codec::default()).unwrap();
     let index = index(&archive, &built);
     let footer = Footer::decode(&index.footer).unwrap();
-    assert!(verify(&index, &built.bytes, &raw, &footer, name).is_ok());
+    assert!(verify(Spawn::Threads, &index, &built.bytes, &raw, &footer, name).is_ok());
     let mut other = raw.clone();
     other[0][100] ^= 1;
     assert!(matches!(
-        verify(&index, &built.bytes, &other, &footer, name),
+        verify(Spawn::Threads, &index, &built.bytes, &other, &footer, name),
         Err(Error::EncodingMismatch { .. })
     ));
     let mut damaged = built.bytes.to_vec();
     let middle = index.frames[0].range().start as usize + 40;
     damaged[middle] ^= 1;
-    assert!(matches!(verify(&index, &damaged, &raw, &footer, name), Err(Error::EncodingMismatch { .. })));
+    assert!(matches!(
+        verify(Spawn::Threads, &index, &damaged, &raw, &footer, name),
+        Err(Error::EncodingMismatch { .. })
+    ));
 }
 
 proptest! {

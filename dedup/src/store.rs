@@ -6,9 +6,8 @@ use crate::pack::Pack;
 use crate::{ChunkId, ChunkIds, Error, Result};
 use pitr_codec::{Sealed, decode_frame_exactly};
 use pitr_objects::layout::{CONDEMNED, INDEX, ObjectName, PACKS};
-use pitr_objects::{Entry, ErrorKind, Lease, Objects};
+use pitr_objects::{Entry, ErrorKind, Lease, Objects, parallel};
 use pitr_vfs::Buffers;
-use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::DerefMut;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -243,10 +242,7 @@ pub(crate) fn read_indexes(
         let mut replaced = false;
         for wave in new.chunks(INDEXES_AT_ONCE) {
             let read = |entry: &&Entry| read_index(objects, &entry.path);
-            let read: Vec<Result<Vec<Pack>>> = match objects.env().spawn.is_inline() {
-                true => wave.iter().map(read).collect(),
-                false => wave.par_iter().map(read).collect(),
-            };
+            let read: Vec<Result<Vec<Pack>>> = parallel::map(objects.env().spawn, wave, read);
             for (entry, packs) in wave.iter().zip(read) {
                 match packs {
                     Ok(packs) => packs.into_iter().try_for_each(&mut take)?,

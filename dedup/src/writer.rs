@@ -7,7 +7,7 @@ use crate::store::read_at;
 use crate::uploader::{PackUploader, Written};
 use crate::{CHUNK_BYTES_MAX, ChunkId, ChunkIds, ChunkStore, Error, Result};
 use pitr_codec::Codec;
-use rayon::prelude::*;
+use pitr_objects::parallel;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -57,10 +57,7 @@ impl ChunkWriter {
     /// Has at most `open` open packs at a time.
     fn new(store: ChunkStore, codec: Codec, replaced: BTreeSet<u32>, open: usize) -> Self {
         let uploader = PackUploader::new(store.objects().clone());
-        let threads = match store.objects().env().spawn.is_inline() {
-            true => 1,
-            false => rayon::current_num_threads(),
-        };
+        let threads = parallel::threads(store.objects().env().spawn);
         let open_packs = OpenPacks::new(threads.min(open));
         let (unindexed, failed) = (Mutex::default(), OnceLock::new());
         let ids = store.ids();
@@ -89,10 +86,7 @@ impl ChunkWriter {
     /// # Errors
     /// Those of [`put`](Self::put).
     pub fn put_many(&self, chunks: &[Vec<u8>]) -> Result<Vec<ChunkId>> {
-        match self.store.objects().env().spawn.is_inline() {
-            true => chunks.iter().map(|raw| self.put(raw)).collect(),
-            false => chunks.par_iter().map(|raw| self.put(raw)).collect(),
-        }
+        parallel::map(self.store.objects().env().spawn, chunks, |raw| self.put(raw))
     }
 
     fn is_new(&self, id: ChunkId) -> Result<bool> {

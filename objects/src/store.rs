@@ -8,7 +8,7 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
 use pitr_format::OwnerToken;
-use pitr_vfs::Env;
+use pitr_vfs::{Env, Spawn};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -104,12 +104,17 @@ impl Objects {
         Self::open(location, env)
     }
 
-    /// The objects in any store that can create an object only if it is absent.
+    /// The objects in any store that can create an object only if it is absent. In a simulated
+    /// machine the caller polls the requests, so the store must not need a runtime.
     ///
     /// # Errors
     /// [`Error::Runtime`], [`Error::Random`].
     pub fn over(store: Arc<dyn ObjectStore>, env: &Env) -> Result<Self> {
-        let (requests, place) = (Requests::start()?, store.to_string());
+        let requests = match env.spawn {
+            Spawn::Threads => Requests::start()?,
+            Spawn::Inline => Requests::Caller,
+        };
+        let place = store.to_string();
         Self::new(Parts { store, requests, put_waits: &PUT_WAITS, folder: None, place }, env)
     }
 
@@ -117,16 +122,16 @@ impl Objects {
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    pub fn local(folder: &Path) -> Result<Self> {
-        Self::open(&Location::Folder(folder.to_owned()), &Env::system())
+    pub fn local(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::open(&Location::Folder(folder.as_ref().to_owned()), &Env::system())
     }
 
     /// The objects in a folder of this machine, which is created if it is missing.
     ///
     /// # Errors
     /// Those of [`create`](Self::create).
-    pub fn create_local(folder: &Path) -> Result<Self> {
-        Self::create(&Location::Folder(folder.to_owned()), None, &Env::system())
+    pub fn create_local(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::create(&Location::Folder(folder.as_ref().to_owned()), None, &Env::system())
     }
 
     /// Like [`over`](Self::over), on this machine.

@@ -10,9 +10,9 @@ use crate::layout::FilePlace;
 use crate::sink::{Sink, SinkFile};
 use pitr_archive::{BlockSet, FileChange, Image, Merged};
 use pitr_format::FileId;
+use pitr_objects::parallel;
 use pitr_snapshot::SnapshotReader;
-use pitr_vfs::{Access, Buffer, File, FileSystem};
-use rayon::prelude::*;
+use pitr_vfs::{Access, Buffers, File, FileSystem, Spawn};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -44,6 +44,7 @@ impl PlannedFile {
 /// Builds the files of a result under its temporary name.
 pub(crate) struct Builder<'a> {
     pub(crate) fs: &'a dyn FileSystem,
+    pub(crate) spawn: Spawn,
     /// The temporary name.
     pub(crate) root: &'a Path,
     /// The result, if it is one file.
@@ -93,8 +94,9 @@ impl<'a> Builder<'a> {
             let is_small = self.extents_of(&planned)? <= 1;
             if is_small { &mut small } else { &mut large }.push(planned);
         }
-        small.into_par_iter().try_for_each(|planned| self.write_one(planned, tick, &written))?;
-        large.into_iter().try_for_each(|planned| self.write_one(planned, tick, &written))?;
+        let write = |planned| self.write_one(planned, tick, &written);
+        parallel::map::<_, _, Result<()>>(self.spawn, small, write)?;
+        large.into_iter().try_for_each(write)?;
         Ok(written.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -114,7 +116,8 @@ impl<'a> Builder<'a> {
             None => 0,
             Some(base) => {
                 let (old, replaced) = (self.open_old(&path)?, self.merged.blocks(file));
-                BaseWriter { sink: &sink, base, file, change, replaced, tick }.write(old.as_deref())?
+                BaseWriter { sink: &sink, base, file, change, replaced, spawn: self.spawn, tick }
+                    .write(old.as_deref())?
             }
         };
         let is_unfinished = self.single.is_some() || self.mark.is_some() || change.is_some();
@@ -176,6 +179,7 @@ struct BaseWriter<'a> {
     change: Option<&'a FileChange>,
     /// The blocks that images of the log replace.
     replaced: Option<&'a BlockSet>,
+    spawn: Spawn,
     tick: &'a (dyn Fn() + Sync),
 }
 
@@ -192,10 +196,9 @@ impl BaseWriter<'_> {
         }
         let mut reused = 0;
         if let Some(old) = old {
-            let taken = wanted
-                .par_iter()
-                .map_init(Buffer::default, |bytes, extent| self.take(old, *extent, end, bytes));
-            let taken: Vec<u64> = taken.collect::<Result<_>>()?;
+            let buffers = Buffers::default();
+            let take = |extent: &u64| self.take(old, *extent, end, &buffers);
+            let taken: Vec<u64> = parallel::map::<_, _, Result<_>>(self.spawn, &wanted, take)?;
             reused = taken.iter().sum();
             let mut taken = taken.into_iter();
             wanted.retain(|_| taken.next() == Some(0));
@@ -232,15 +235,15 @@ impl BaseWriter<'_> {
 
     /// Takes an extent from the old file, if the file has it. The hash of the extent decides, never
     /// a time or the file's length (FAILURES 33). Returns the number of bytes taken, or 0.
-    fn take(&self, old: &dyn File, extent: u64, end: u64, bytes: &mut Buffer) -> Result<u64> {
+    fn take(&self, old: &dyn File, extent: u64, end: u64, buffers: &Buffers) -> Result<u64> {
         let span = self.span(extent)?;
-        bytes.set_len((span.end - span.start) as usize); // at most a mebibyte
-        let is_there = old.read_once_at(bytes, span.start).is_ok_and(|read| read == bytes.len());
-        if !is_there || !self.base.is_extent(self.file, extent, bytes)? {
+        let mut bytes = buffers.lend((span.end - span.start) as usize); // at most a mebibyte
+        let is_there = old.read_once_at(&mut bytes, span.start).is_ok_and(|read| read == bytes.len());
+        if !is_there || !self.base.is_extent(self.file, extent, &bytes)? {
             return Ok(0);
         }
         // An extent of zeros needs no write, and still counts as taken.
-        Ok(self.put(extent, bytes, end)?.max(1))
+        Ok(self.put(extent, &bytes, end)?.max(1))
     }
 
     /// Writes the parts of an extent that the log does not replace. Returns the number of bytes

@@ -11,8 +11,9 @@ use crate::target::Point;
 use pitr_archive::{Fingerprint, Merged};
 use pitr_dedup::ChunkStore;
 use pitr_format::{FileId, TimelineId};
+use pitr_objects::parallel;
 use pitr_snapshot::{Snapshot, SnapshotId, SnapshotReader};
-use pitr_vfs::{Attributes, Clock, FileSystem};
+use pitr_vfs::{Attributes, Clock, FileSystem, Spawn};
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroUsize;
@@ -32,6 +33,14 @@ pub struct RestoreOptions {
     pub delta: bool,
     /// Number of threads; as many as there are cores if not set. The result does not depend on it.
     pub workers: Option<NonZeroUsize>,
+}
+
+impl RestoreOptions {
+    /// A result at `output`, which must not exist yet, by as many threads as there are cores.
+    #[must_use]
+    pub fn to(output: impl Into<PathBuf>) -> Self {
+        RestoreOptions { output: output.into(), force: false, delta: false, workers: None }
+    }
 }
 
 /// The phases of a restore.
@@ -152,6 +161,17 @@ pub struct Restorer<'a> {
     pub progress: &'a (dyn Fn(Progress) + Sync),
 }
 
+impl<'a> Restorer<'a> {
+    /// A restorer that uses the file system and the clock of the repository's handle, and reports
+    /// no progress.
+    #[must_use]
+    pub fn new(history: &'a History, chunks: &'a ChunkStore, target: &'a dyn RestoreTarget) -> Self {
+        let env = history.archive().objects().env();
+        let (fs, clock) = (env.fs.as_ref(), env.clock.as_ref());
+        Restorer { history, chunks, target, fs, clock, progress: &|_| {} }
+    }
+}
+
 impl Restorer<'_> {
     /// Builds the state of `plan` at the output.
     ///
@@ -163,7 +183,7 @@ impl Restorer<'_> {
     /// records that only its engine can apply, before anything is written; those of the engine's
     /// [`RestoreTarget`]; those of reading the repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
-        match options.workers {
+        match options.workers.filter(|_| !self.spawn().is_inline()) {
             None => self.build(plan, options),
             Some(workers) => {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(workers.get());
@@ -203,6 +223,7 @@ impl Restorer<'_> {
         let Prepared { merged, base, folders, .. } = &prepared;
         let builder = Builder {
             fs: self.fs,
+            spawn: self.spawn(),
             root: &root,
             single,
             base: base.as_ref(),
@@ -240,13 +261,17 @@ impl Restorer<'_> {
             reused_bytes,
             wal_bytes: merged.log_bytes(),
             records: merged.images(),
-            workers: rayon::current_num_threads(),
+            workers: parallel::threads(self.spawn()),
             phases,
             moved_aside,
             not_given,
             incomplete,
             kept_owners,
         })
+    }
+
+    fn spawn(&self) -> Spawn {
+        self.chunks.objects().env().spawn
     }
 
     fn create_folders(&self, root: &Path, folders: &[PathBuf]) -> Result<()> {

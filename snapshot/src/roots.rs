@@ -10,8 +10,7 @@ use pitr_codec::{Codec, CodecError, ObjectKind};
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::{DecodeError, SourceName};
 use pitr_objects::layout::{RootName, SourceObject};
-use pitr_objects::{ErrorKind, Objects};
-use rayon::prelude::*;
+use pitr_objects::{ErrorKind, Objects, parallel};
 use std::sync::Arc;
 
 /// Number of roots that are read in parallel. Each may take 16 MiB during the read.
@@ -200,7 +199,7 @@ pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
     let path = |name: &RootName| folder.path(&SourceObject::Snapshot(*name));
     for wave in list(objects, source)?.chunks(ROOTS_AT_ONCE) {
         let read = |name: &RootName| Snapshot::load(objects, &path(name));
-        let read: Vec<Result<Snapshot>> = wave.par_iter().map(read).collect();
+        let read: Vec<Result<Snapshot>> = parallel::map(objects.env().spawn, wave, read);
         for (name, root) in wave.iter().zip(read) {
             let path = path(name);
             match root {

@@ -27,7 +27,7 @@ pub(crate) struct Checked {
     pub(crate) packs: BTreeMap<String, Option<BTreeSet<u32>>>,
 }
 
-/// Checks all objects, in one thread for each processor and some additional ones.
+/// Checks all objects, in one thread for each processor and some additional ones, or inline.
 pub(crate) fn check_all(
     objects: &Objects,
     entries: &[Entry],
@@ -51,10 +51,13 @@ pub(crate) fn check_all(
         }
         Ok(())
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| Error::Died)?)
-    })?;
+    match objects.env().spawn.is_inline() {
+        true => work()?,
+        false => std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| Error::Died)?)
+        })?,
+    }
     let mut checked = checked.into_inner().unwrap_or_else(PoisonError::into_inner);
     checked.faults.sort_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
     checked.strangers.sort();

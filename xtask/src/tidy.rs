@@ -3,18 +3,20 @@
 //! | rule | what must hold |
 //! | --- | --- |
 //! | `layers` | a crate depends only on crates of lower layers, as ARCHITECTURE.md lists them |
+//! | `published` | a published crate has a README with code that the tests compile, an example, and all features on docs.rs |
 //! | `citations` | each law and failure that is cited exists, and docs/failures.md lists the tests of each |
 //! | `calls` | no clock, file, sleep or random source outside `pitr-vfs` |
 //! | `columns` | comments end at column 100 |
 //! | `length` | no file has more than 600 lines |
 //! | `words` | no word of `xtask/tidy/words.txt` in comments, messages and pages |
 //!
-//! `xtask/tidy/allow.txt` holds how often each rule may be broken in which file. A count that is too high fails
-//! too, so that the list only shrinks; `--shrink` lowers the counts to those found.
+//! `xtask/tidy/allow.txt` holds how often each rule may be broken in which file. A count that is
+//! too high fails too, so that the list only shrinks; `--shrink` lowers the counts to those found.
 
 mod allow;
 mod citations;
 mod layers;
+mod published;
 mod sample;
 mod sources;
 mod text;
@@ -23,7 +25,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::Result;
+use crate::{Result, packages};
 use allow::Allowed;
 
 /// Checks rules that the compiler doesn't check.
@@ -64,7 +66,9 @@ impl Tidy {
             return Ok(true);
         }
         let mut findings = Vec::new();
-        findings.extend(layers::check(&root)?);
+        let packages = packages::read(&root)?;
+        findings.extend(layers::check(&root, &packages)?);
+        findings.extend(published::check(&root, &packages)?);
         findings.extend(citations::check(&root, &sources, self.update)?);
         findings.extend(text::check(&root, &sources)?);
         findings.sort();

@@ -12,7 +12,7 @@ use pitr_objects::Objects;
 use pitr_recovery::{Error, Moment, Target};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, write_full};
 use pitr_testkit::PageEngine;
-use pitr_vfs::sim::{Op, SimFs};
+use pitr_vfs::sim::{Op, SimClock, SimFs};
 use pitr_vfs::{Env, FileSystem};
 use pitr_wal::{BatchBuilder, Committed, Start, Wal, WalOptions};
 use std::path::Path;
@@ -33,6 +33,11 @@ impl BlockSource for Pages<'_> {
         buf.copy_from_slice(self.0.get(at..at + buf.len()).ok_or("past the end")?);
         Ok(())
     }
+}
+
+fn machine() -> Env {
+    let clock = SimClock::new(Timestamp::from_micros(1_000_000));
+    Env::simulated(Arc::new(SimFs::new()), Arc::new(clock), 0)
 }
 
 fn archive() -> Archive {
@@ -79,8 +84,7 @@ fn restore(archive: &Archive, target: &Target) -> Vec<u8> {
 #[test]
 fn archiving_begins_at_any_of_a_thousand_positions() {
     // FAILURES 53
-    let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
-    let mut engine = PageEngine::create(fs, Path::new("/log"), 12, PAGE, 7);
+    let mut engine = PageEngine::create(&machine(), Path::new("/log"), 12, PAGE, 7);
     let (mut gaps, mut begins) = (0, std::collections::BTreeSet::new());
     for position in 0..1_000u64 {
         let base = engine.commit();
@@ -109,8 +113,7 @@ fn archiving_begins_at_any_of_a_thousand_positions() {
 fn archiving_goes_on_within_a_record_that_is_longer_than_a_segment() {
     // FAILURES 53: objects with only the middle of a lost record, and a new writer after each.
     const LONG: usize = 64 << 10;
-    let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
-    let mut engine = PageEngine::create(fs, Path::new("/log"), 3, LONG, 1);
+    let mut engine = PageEngine::create(&machine(), Path::new("/log"), 3, LONG, 1);
     let archive = archive();
     let writer = Writer::claim(&archive, Timestamp::from_micros(1)).unwrap();
     writer.claim_timeline(&first_timeline(0)).unwrap();
@@ -139,8 +142,7 @@ fn archiving_goes_on_within_a_record_that_is_longer_than_a_segment() {
 #[test]
 fn a_loss_that_is_accepted_where_nothing_is_lost_leaves_no_gap() {
     // FAILURES 53
-    let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
-    let mut engine = PageEngine::create(fs, Path::new("/log"), 12, PAGE, 3);
+    let mut engine = PageEngine::create(&machine(), Path::new("/log"), 12, PAGE, 3);
     let archive = archive();
     let writer = Writer::claim(&archive, Timestamp::from_micros(1)).unwrap();
     writer.claim_timeline(&first_timeline(0)).unwrap();

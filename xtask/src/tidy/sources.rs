@@ -29,7 +29,7 @@ impl Source {
 
     /// True for the code of a published crate, except its tests.
     pub(super) fn is_published(&self) -> bool {
-        let is_tool = ["xtask", "testkit", "fuzz", "benches/peers"].contains(&self.folder());
+        let is_tool = ["xtask", "testkit", "simulation", "fuzz", "benches/peers"].contains(&self.folder());
         self.is_rust() && self.path.contains("/src/") && !is_tool && !self.is_test_file()
     }
 

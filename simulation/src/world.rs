@@ -136,8 +136,8 @@ impl World {
         }
     }
 
-    /// Keeps `kept` and what follows it. Some prunes rewrite all packs with waste. Some wait for the
-    /// lease of a reader that has died.
+    /// Keeps `kept` and what follows it. Some prunes rewrite all packs with waste. Some wait for
+    /// the lease of a reader that has died.
     pub(crate) fn prune(&mut self, kept: &Manifest) {
         let policy = Policy { keep_snapshots: NonZeroU32::new(1), ..Policy::default() };
         let max_waste = if self.rng.once_in(2) { 0.0 } else { 1.0 };

@@ -39,7 +39,7 @@ fn write(wal: &Wal) -> u64 {
 }
 
 fn shipper(dir: &Path, wal: &Wal, name: u64) -> Shipper {
-    let objects = Objects::create_local(&dir.join("repo")).expect("a folder");
+    let objects = Objects::create_local(dir.join("repo")).expect("a folder");
     let archive = Archive::new(objects, SourceName::new(&format!("s{name}")).expect("a valid name"));
     let writer = Writer::claim(&archive, Timestamp::MIN).expect("the only writer");
     let (created, reason) = (Timestamp::MIN, ForkReason::First);

@@ -59,3 +59,8 @@ pub use search::{Around, Search};
 pub use ship::{ShipOptions, Shipped, Shipper};
 pub use timeline::{ForkReason, Timeline};
 pub use transactions::{Transaction, Transactions};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,11 +8,13 @@
 //!   it puts the same bytes again: a range never gets a second content.
 //! - [`Shipper::archived`] advances only after a put and a check for a higher claim (FAILURES 21).
 
+use crate::archive::Archive;
 use crate::catalog::Catalog;
 use crate::claim::Writer;
 use crate::error::{Error, Result};
 use crate::index::{Carry, LogIdentity};
 use crate::pack::{Built, Packer};
+use crate::timeline::Timeline;
 use pitr_codec::Codec;
 use pitr_format::{Lsn, SegmentSize, TimelineId};
 use pitr_objects::layout::SourceObject;
@@ -65,6 +67,22 @@ pub struct Shipper {
 }
 
 impl Shipper {
+    /// Takes over the source of a log: claims the next epoch, and the first timeline if the source
+    /// has none, and continues at the end of the archive of the log's timeline.
+    ///
+    /// # Errors
+    /// As [`Writer::claim`] and [`new`](Self::new).
+    pub fn claim(archive: &Archive, log: &Wal, options: ShipOptions) -> Result<Self> {
+        let (now, timeline) = (archive.objects().env().clock.now(), log.timeline());
+        let writer = Writer::claim(archive, now)?;
+        let mut catalog = archive.catalog()?;
+        if timeline == TimelineId::FIRST && catalog.timelines().is_empty() {
+            writer.claim_timeline(&Timeline::first(now))?;
+            catalog = archive.catalog()?;
+        }
+        Self::new(writer, &catalog, log, timeline, log.log_id(), options)
+    }
+
     /// A shipper that continues at the end of the archive of the log's timeline.
     ///
     /// # Errors

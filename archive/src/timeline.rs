@@ -78,6 +78,13 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// The first timeline of a source, from the origin of its log.
+    #[must_use]
+    pub fn first(created: Timestamp) -> Self {
+        let (fork, reason) = (Lsn::ORIGIN, ForkReason::First);
+        Timeline { parent: None, fork, reason, created, ambiguous: None, root: None }
+    }
+
     /// The bytes of the history object's payload.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -5,7 +5,7 @@ use pitr_archive::ForkReason;
 use pitr_codec::Codec;
 use pitr_format::record::GapReason;
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
-use pitr_objects::Objects;
+use pitr_objects::{Objects, Repository};
 use pitr_snapshot::Snapshot;
 use pitr_vfs::{Clock, FileSystem};
 use std::fmt::Debug;
@@ -109,6 +109,20 @@ pub struct EngineContext {
     pub objects: Objects,
     /// Its identity.
     pub repository: [u8; 16],
+}
+
+impl EngineContext {
+    /// The repository, with the file system and the clock of its handle.
+    #[must_use]
+    pub fn new(objects: &Objects, repository: &Repository) -> Self {
+        let env = objects.env();
+        EngineContext {
+            fs: Arc::clone(&env.fs),
+            clock: Arc::clone(&env.clock),
+            objects: objects.clone(),
+            repository: repository.id,
+        }
+    }
 }
 
 /// A path as it was given, and the file that it leads to.

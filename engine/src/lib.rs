@@ -30,3 +30,8 @@ pub use error::{Capability, Error, Result};
 pub use ranges::{ChangedRanges, ListError};
 pub use registry::{Engine, Registry};
 pub use take::{RangesUse, TakeOptions, TakeSnapshot, Taken};
+
+/// The example in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -61,3 +61,8 @@ pub use store::Objects;
 
 pub use bytes::Bytes;
 pub use object_store;
+
+/// The examples in the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -122,16 +122,16 @@ impl Objects {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn local(folder: &Path) -> Result<Self> {
-        Self::open(&Location::Folder(folder.to_owned()), &Env::system())
+    pub fn local(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::open(&Location::Folder(folder.as_ref().to_owned()), &Env::system())
     }
 
     /// The objects in a folder of this machine, which is created if it is missing.
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub fn create_local(folder: &Path) -> Result<Self> {
-        Self::create(&Location::Folder(folder.to_owned()), None, &Env::system())
+    pub fn create_local(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::create(&Location::Folder(folder.as_ref().to_owned()), None, &Env::system())
     }
 
     /// Like [`over`](Self::over), on this machine.

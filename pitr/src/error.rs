@@ -44,6 +44,9 @@ pub enum Error {
     /// An engine that this crate does not know, or a capability that an engine lacks.
     #[error(transparent)]
     Engine(pitr_engine::Error),
+    /// No thread could be started.
+    #[error("the thread of a watch cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
     /// The repository has no source yet.
     #[error("repository {repository} has no source yet")]
     NoSource {

@@ -43,3 +43,8 @@ pub use carry_out::Pruner;
 pub use error::{Error, Result};
 pub use policy::{Policy, Reason};
 pub use report::{KeptSnapshot, Packs, Report, SourceReport};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -60,7 +60,7 @@ impl Noise {
 }
 
 fn prepare(dir: &std::path::Path) -> (Objects, SourceName) {
-    let objects = Objects::create_local(&dir.join("repo")).expect("a folder");
+    let objects = Objects::create_local(dir.join("repo")).expect("a folder");
     let source = SourceName::new("bench").expect("a valid name");
     let archive = Archive::new(objects.clone(), source.clone());
     let writer = Writer::claim(&archive, Timestamp::MIN).expect("no other writer claims");

@@ -3,8 +3,8 @@
 
 use crate::error::{Error, Result};
 use crate::plan::{BaseSnapshot, Plan, plan};
-use crate::target::{Point, Stop};
-use pitr_archive::{Archive, Base, Catalog, Coverage, Gap, Lineage, Piece, Search, coverage};
+use crate::target::{Point, Stop, Target};
+use pitr_archive::{Archive, Base, Catalog, Coverage, Gap, Lineage, Piece, Search, Transactions, coverage};
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::{Lease, Objects};
 use pitr_snapshot::{DamagedRoot, Roots, Snapshot, load_all};
@@ -134,6 +134,20 @@ impl History {
     /// Roots of this history that can't be read.
     pub(crate) fn damaged(&self) -> &[Arc<DamagedRoot>] {
         &self.damaged
+    }
+
+    /// Every archived commit, oldest first. Commits in or before a gap may not be restorable.
+    #[must_use]
+    pub fn transactions(&self) -> Transactions<'_> {
+        Search::new(&self.archive, &self.pieces).transactions(Lsn::ORIGIN)
+    }
+
+    /// The plan for a target: [`resolve`](Self::resolve), then [`plan`](Self::plan).
+    ///
+    /// # Errors
+    /// As both.
+    pub fn plan_for(&self, target: &Target) -> Result<Plan> {
+        self.plan(&self.resolve(target)?)
     }
 
     /// The restorable spans and the gaps, by position.

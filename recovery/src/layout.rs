@@ -48,6 +48,16 @@ pub trait RestoreTarget: Debug + Send + Sync {
     }
 }
 
+/// The target of an engine whose states are one file, with nothing beside it and no mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SingleFile;
+
+impl RestoreTarget for SingleFile {
+    fn lay_out(&self, state: &RestoreState<'_>) -> Result<Layout> {
+        state.single_file()
+    }
+}
+
 /// A state that is about to be restored.
 #[derive(Debug, Clone, Copy)]
 pub struct RestoreState<'a> {

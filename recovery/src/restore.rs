@@ -35,6 +35,14 @@ pub struct RestoreOptions {
     pub workers: Option<NonZeroUsize>,
 }
 
+impl RestoreOptions {
+    /// A result at `output`, which must not exist yet, by as many threads as there are cores.
+    #[must_use]
+    pub fn to(output: impl Into<PathBuf>) -> Self {
+        RestoreOptions { output: output.into(), force: false, delta: false, workers: None }
+    }
+}
+
 /// The parts of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -150,6 +158,17 @@ pub struct Restorer<'a> {
     pub clock: &'a dyn Clock,
     /// Called with the progress, from several threads.
     pub progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+impl<'a> Restorer<'a> {
+    /// A restorer that uses the file system and the clock of the repository's handle, and reports
+    /// no progress.
+    #[must_use]
+    pub fn new(history: &'a History, chunks: &'a ChunkStore, target: &'a dyn RestoreTarget) -> Self {
+        let env = history.archive().objects().env();
+        let (fs, clock) = (env.fs.as_ref(), env.clock.as_ref());
+        Restorer { history, chunks, target, fs, clock, progress: &|_| {} }
+    }
 }
 
 impl Restorer<'_> {

@@ -19,6 +19,30 @@ pub enum Moment {
     Snapshot(SnapshotId),
 }
 
+impl From<Timestamp> for Moment {
+    fn from(time: Timestamp) -> Self {
+        Moment::Time(time)
+    }
+}
+
+impl From<Lsn> for Moment {
+    fn from(lsn: Lsn) -> Self {
+        Moment::Lsn(lsn)
+    }
+}
+
+impl From<TxId> for Moment {
+    fn from(tx: TxId) -> Self {
+        Moment::Tx(tx)
+    }
+}
+
+impl From<SnapshotId> for Moment {
+    fn from(id: SnapshotId) -> Self {
+        Moment::Snapshot(id)
+    }
+}
+
 /// A moment, including or excluding the commits exactly at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
@@ -29,16 +53,30 @@ pub struct Target {
 }
 
 impl Target {
-    /// Includes the commits exactly at the moment.
+    /// The last archived commit.
     #[must_use]
-    pub fn at(moment: Moment) -> Self {
-        Target { moment, exclusive: false }
+    pub fn latest() -> Self {
+        Target::at(Moment::Latest)
+    }
+
+    /// Includes the commits exactly at the moment: a time, a position, a transaction or a snapshot.
+    ///
+    /// ```
+    /// use pitr_format::TxId;
+    /// use pitr_recovery::{Moment, Target};
+    ///
+    /// assert_eq!(Target::at(TxId::new(7)).moment, Moment::Tx(TxId::new(7)));
+    /// assert!(Target::just_before(TxId::new(7)).exclusive);
+    /// ```
+    #[must_use]
+    pub fn at(moment: impl Into<Moment>) -> Self {
+        Target { moment: moment.into(), exclusive: false }
     }
 
     /// Excludes the commits exactly at the moment.
     #[must_use]
-    pub fn just_before(moment: Moment) -> Self {
-        Target { moment, exclusive: true }
+    pub fn just_before(moment: impl Into<Moment>) -> Self {
+        Target { moment: moment.into(), exclusive: true }
     }
 }
 

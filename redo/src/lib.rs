@@ -32,8 +32,7 @@
 //!
 //! # Example
 //! ```
-//! use pitr_format::Lsn;
-//! use pitr_redo::{BlockImage, Cuts};
+//! use pitr_redo::{BlockImage, Cuts, Lsn};
 //!
 //! // The file is cut to 10,000 bytes at LSN 500, after an image of block 2 was logged at LSN 400.
 //! let mut cuts = Cuts::new();
@@ -56,3 +55,9 @@ pub use cuts::Cuts;
 pub use file::{FileChange, MixedBlockSizes};
 pub use image::BlockImage;
 pub use open::{Open, OpenTransactions};
+pub use pitr_format::{Incarnation, Lsn, TxId};
+
+/// The examples in the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

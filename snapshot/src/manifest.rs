@@ -62,6 +62,43 @@ pub struct SnapshotMeta {
     pub attributes: Option<Attributes>,
 }
 
+impl SnapshotMeta {
+    /// The metadata of a source without a log, taken now. `number` counts its snapshots, from 1: it
+    /// stands for the LSN and the transaction.
+    ///
+    /// A source with a log sets these fields:
+    ///
+    /// ```
+    /// use pitr_format::{Lsn, SourceName, Timestamp, TxId};
+    /// use pitr_snapshot::SnapshotMeta;
+    ///
+    /// # let (now, name) = (Timestamp::from_micros(1), SourceName::new("app").expect("a name"));
+    /// let meta = SnapshotMeta {
+    ///     redo_from: Lsn::new(4_096),
+    ///     consistent_at: Lsn::new(8_192),
+    ///     tx: TxId::new(7),
+    ///     ..SnapshotMeta::new(name, "my-engine", 1, now)
+    /// };
+    /// # assert_eq!((meta.tx, meta.time), (TxId::new(7), now));
+    /// ```
+    #[must_use]
+    pub fn new(source: SourceName, engine: &str, number: u64, now: Timestamp) -> Self {
+        SnapshotMeta {
+            source,
+            engine: engine.to_owned(),
+            timeline: TimelineId::FIRST,
+            epoch: Epoch::FIRST,
+            redo_from: Lsn::new(number),
+            consistent_at: Lsn::new(number),
+            time: now,
+            tx: TxId::new(number),
+            codec: Codec::default(),
+            created: now,
+            attributes: None,
+        }
+    }
+}
+
 /// Sizes of a snapshot, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sizes {

@@ -37,6 +37,11 @@ use object::{Checked, check_all};
 use pitr_objects::layout::ObjectName;
 use pitr_objects::{Condemned, Listing, Objects};
 
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// Options of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {

@@ -3,6 +3,7 @@
 //! | rule | what must hold |
 //! | --- | --- |
 //! | `layers` | a crate depends only on crates of lower layers, as ARCHITECTURE.md lists them |
+//! | `published` | a published crate has a README with code that the tests compile, an example, and all features on docs.rs |
 //! | `citations` | each law and failure that is cited exists, and docs/failures.md lists the tests of each |
 //! | `calls` | no clock, file, sleep or random source outside `pitr-vfs` |
 //! | `columns` | comments end at column 100 |
@@ -15,6 +16,7 @@
 mod allow;
 mod citations;
 mod layers;
+mod published;
 mod sources;
 mod text;
 
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::Result;
+use crate::{Result, packages};
 use allow::Allowed;
 
 /// Checks rules that the compiler doesn't check.
@@ -53,7 +55,9 @@ impl Tidy {
         let root = root()?;
         let sources = sources::read(&root)?;
         let mut findings = Vec::new();
-        findings.extend(layers::check(&root)?);
+        let packages = packages::read(&root)?;
+        findings.extend(layers::check(&root, &packages)?);
+        findings.extend(published::check(&root, &packages)?);
         findings.extend(citations::check(&root, &sources, self.update)?);
         findings.extend(text::check(&root, &sources)?);
         findings.sort();

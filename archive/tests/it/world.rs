@@ -118,7 +118,7 @@ pub(crate) fn create_wal(
 }
 
 pub(crate) fn archive(dir: &Path, source: &str) -> Archive {
-    let objects = Objects::create_local(&dir.join("repo")).unwrap();
+    let objects = Objects::create_local(dir.join("repo")).unwrap();
     Archive::new(objects, SourceName::new(source).unwrap())
 }
 

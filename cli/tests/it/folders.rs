@@ -14,7 +14,7 @@ fn a_damaged_parent_is_reported_and_causes_a_full_snapshot() {
     fs::write(folder.join("one"), vec![1; 2_000_000]).unwrap();
     let args = ["backup", &folder.to_string_lossy()];
     assert!(!world.pitr(&args).stderr.contains("WARN"));
-    let repository = pitr::objects::Objects::local(&world.path("repo")).unwrap();
+    let repository = pitr::objects::Objects::local(world.path("repo")).unwrap();
     for pack in repository.list("packs").unwrap() {
         fs::remove_file(world.path("repo").join(pack.path)).unwrap();
     }

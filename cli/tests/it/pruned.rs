@@ -29,7 +29,7 @@ impl Clock for Noon {
 
 /// Snapshots of a folder at noon of the first 40 days of 2026. Half of the folder changes each day.
 fn forty_days(world: &World) -> Objects {
-    let objects = Objects::local(&world.path("repo")).unwrap();
+    let objects = Objects::local(world.path("repo")).unwrap();
     objects.open_repository().unwrap();
     let folder = world.path("folder");
     fs::create_dir(&folder).unwrap();

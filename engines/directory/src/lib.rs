@@ -41,5 +41,10 @@ pub use error::{Error, Result};
 pub use pitr_engine::{ChangedRanges, ListError, RangesUse, TakeOptions as BackupOptions, Taken};
 pub use restore::FolderTarget;
 
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// Name of this engine in a snapshot.
 pub(crate) const ENGINE: &str = "directory";

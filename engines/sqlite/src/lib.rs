@@ -49,6 +49,11 @@ pub use engine::Sqlite;
 pub use error::{Error, Result};
 pub use keeper::KeeperOptions;
 
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// Parts of the engine for its own tests and benches. Not part of the interface.
 #[doc(hidden)]
 pub mod parts {

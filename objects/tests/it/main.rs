@@ -25,7 +25,7 @@ fn container(objects: &Objects, kind: ObjectKind, frames: &[Vec<u8>], footer: &[
 /// A local repository and one in memory.
 fn both() -> (tempfile::TempDir, [Objects; 2]) {
     let folder = tempfile::tempdir().unwrap();
-    let local = Objects::create_local(&folder.path().join("deep/repo")).unwrap();
+    let local = Objects::create_local(folder.path().join("deep/repo")).unwrap();
     (folder, [local, Objects::memory().unwrap()])
 }
 
@@ -257,7 +257,7 @@ fn a_repository_is_created_once_and_opened_often() {
         assert_eq!(again.kind(), ErrorKind::AlreadyARepository);
         assert!(again.to_string().contains(objects.place()));
     }
-    let nowhere = Objects::local("/nonexistent/pitr".as_ref()).unwrap_err();
+    let nowhere = Objects::local("/nonexistent/pitr").unwrap_err();
     assert_eq!(nowhere.kind(), ErrorKind::NotARepository);
 }
 

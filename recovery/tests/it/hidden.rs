@@ -114,7 +114,7 @@ fn a_state_that_only_a_damaged_base_leads_to_is_damaged_and_not_unknown() {
 fn without_a_log_a_damaged_snapshot_is_not_ignored() {
     // FAILURES 55: the newest snapshot of a folder.
     let dir = tempfile::tempdir().unwrap();
-    let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+    let objects = Objects::create_local(dir.path().join("repo")).unwrap();
     objects.init_repository(Timestamp::MIN).unwrap();
     let archive = Archive::new(objects, pitr_format::SourceName::new("folder").unwrap());
     let snapshot = |number: u64| {

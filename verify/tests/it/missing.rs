@@ -43,7 +43,7 @@ impl Lab {
 
     fn begun() -> Lab {
         let dir = tempfile::tempdir().unwrap();
-        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+        let objects = Objects::create_local(dir.path().join("repo")).unwrap();
         objects.init_repository(Timestamp::MIN).unwrap();
         let archive = Archive::new(objects.clone(), name("db"));
         let writer = Writer::claim(&archive, Timestamp::MIN).unwrap();

@@ -64,7 +64,7 @@ impl World {
     /// log.
     pub(crate) fn new(encrypted: bool) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+        let objects = Objects::create_local(dir.path().join("repo")).unwrap();
         match encrypted {
             true => objects.init_encrypted(Timestamp::MIN, &key()).unwrap(),
             false => objects.init_repository(Timestamp::MIN).unwrap(),
@@ -92,7 +92,7 @@ impl World {
 
     /// A new handle.
     pub(crate) fn open(&self) -> pitr_objects::Result<Objects> {
-        let objects = Objects::local(&self.repository())?;
+        let objects = Objects::local(self.repository())?;
         let repository = objects.open_repository()?;
         if self.encrypted {
             objects.unlock(&repository, &[&key()])?;

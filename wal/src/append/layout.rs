@@ -20,7 +20,7 @@ use pitr_format::log::{
     SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
 };
 use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, RecordKind};
-use pitr_format::{Lsn, Timestamp, TxId};
+use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 
 /// Most buffers kept for batches to come.
 const BUFFERS_MAX: usize = 8;
@@ -149,6 +149,11 @@ impl Layout {
 
     pub(crate) fn time(&self) -> Timestamp {
         self.end.time
+    }
+
+    /// Timeline and identity of the log.
+    pub(crate) fn identity(&self) -> (TimelineId, [u8; 16]) {
+        (self.end.timeline, self.end.log_id)
     }
 
     /// True if the writer has something to do.

@@ -23,7 +23,7 @@
 use super::builder::BatchBuilder;
 use super::layout::{Appended, Layout, Step};
 use crate::{Error, Result};
-use pitr_format::{Lsn, Timestamp};
+use pitr_format::{Lsn, TimelineId, Timestamp};
 use std::sync::Arc;
 
 /// Number of a round: the records that one leader takes at once.
@@ -98,6 +98,10 @@ impl Queue {
 
     pub(crate) fn time(&self) -> Timestamp {
         self.layout.time()
+    }
+
+    pub(crate) fn identity(&self) -> (TimelineId, [u8; 16]) {
+        self.layout.identity()
     }
 
     /// Bytes waiting for the next leader.

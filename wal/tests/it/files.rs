@@ -2,9 +2,9 @@
 
 use crate::help::{batches, env, everything, options, records, start, transaction};
 use pitr_format::record::{Record, RecordKind};
-use pitr_format::{Lsn, Timestamp};
+use pitr_format::{Lsn, Timestamp, TxId};
 use pitr_vfs::{FileSystem, OsFs, SystemClock};
-use pitr_wal::{BatchBuilder, Error, Recovered, Wal};
+use pitr_wal::{BatchBuilder, Error, Recovered, Wal, WholeRecord};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -280,6 +280,38 @@ fn a_log_is_created_once_and_opened_only_if_it_exists() {
         Wal::open(&env(fs(), clock()), &dir, Lsn::ORIGIN, &options()),
         Err(Error::NoLog { .. })
     ));
+}
+
+#[test]
+fn a_folder_is_enough_for_a_log() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("log");
+    for tx in 1..=3 {
+        let wal = Wal::open_or_create(&dir).unwrap();
+        assert!(matches!(Wal::open_or_create(&dir), Err(Error::Locked { .. })));
+        let committed = wal.commit_data(TxId::new(tx), &[tx as u8]).unwrap();
+        assert!(committed.tx == TxId::new(tx) && wal.durable() >= committed.lsn);
+        let mut payloads = Vec::new();
+        let scan = wal.scan(wal.first(), wal.durable()).unwrap();
+        let each = |record: &WholeRecord<'_>| {
+            payloads.push(record.payload.to_vec());
+            Ok::<(), Error>(())
+        };
+        scan.for_each_committed(each).unwrap();
+        assert_eq!(payloads, (1..=tx as u8).map(|tx| [tx]).collect::<Vec<_>>());
+    }
+    // Two logs have different identities, and a damaged one is never replaced by a new one.
+    let (_, one) = reopen(&dir);
+    let other = temp.path().join("other");
+    drop(Wal::open_or_create(&other).unwrap());
+    assert_ne!(one.log_id, reopen(&other).1.log_id);
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        if std::fs::metadata(&path).unwrap().len() >= 16 << 20 {
+            std::fs::write(&path, b"damaged").unwrap();
+        }
+    }
+    assert!(matches!(Wal::open_or_create(&dir), Err(Error::Header { .. })));
 }
 
 #[test]

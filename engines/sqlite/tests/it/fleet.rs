@@ -30,7 +30,7 @@ impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+        let objects = Objects::create_local(dir.path().join("repo")).unwrap();
         let repository = objects.init_repository(clock.now()).unwrap().id;
         let (send, received) = channel();
         let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };

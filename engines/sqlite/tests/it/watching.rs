@@ -52,7 +52,7 @@ fn assert_drains_exactly(
 
 /// A repository in `dir`, and the database as its source.
 pub(crate) fn context(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (WatchContext, WatchSource) {
-    context_of(Objects::create_local(&dir.join("repo")).unwrap(), database, clock)
+    context_of(Objects::create_local(dir.join("repo")).unwrap(), database, clock)
 }
 
 fn context_of(objects: Objects, database: &Path, clock: Arc<dyn Clock>) -> (WatchContext, WatchSource) {

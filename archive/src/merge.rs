@@ -1,9 +1,10 @@
 //! The newest committed image of every block between two positions of a history.
 //!
-//! Two passes, neither of which holds the data. The first reads the footers, newest object first.
-//! It keeps one bit for each block (is its newest image found?) and one for each image (does it
-//! survive?): see [`select`]. The second reads only the frames with surviving images, verifies and
-//! decodes them on rayon with a bounded look-ahead, and returns each surviving image once.
+//! There are two passes, and neither holds the data in memory. The first reads the footers, newest
+//! object first. It keeps one bit for each block (is its newest image found?) and one for each
+//! image (does it survive?): see [`select`]. The second reads only the frames with surviving
+//! images, verifies and decodes them on rayon with a bounded look-ahead, and returns each surviving
+//! image once.
 
 mod blocks;
 mod logical;
@@ -201,7 +202,7 @@ impl Merged {
         }
     }
 
-    /// Errors unless all indexed images were found: a missing one would silently leave an older
+    /// Fails unless all indexed images were found: a missing image would silently leave an older
     /// block.
     fn check_all_given(&self, given: u64, seams: &Seams) -> Result<()> {
         match (seams.unfinished(), self.objects.last()) {
@@ -214,7 +215,7 @@ impl Merged {
     }
 }
 
-/// Errors unless the pieces contain everything between the two positions.
+/// Fails unless the pieces contain everything between the two positions.
 fn check_whole(pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<()> {
     if after >= upto {
         return Ok(());

@@ -56,8 +56,9 @@ impl Packer {
     /// Takes the next batch.
     ///
     /// # Errors
-    /// [`Error::NotDurable`] if it does not lie below `durable`: unsynced bytes may differ after a
-    /// power loss, and then one position would have two contents (FAILURES 42). [`Error::Batch`].
+    /// [`Error::NotDurable`] if the batch does not lie below `durable`: unsynced bytes may differ
+    /// after a power loss, and then one position would have two contents (FAILURES 42).
+    /// [`Error::Batch`].
     pub(crate) fn push(&mut self, batch: &LogBatch, durable: Lsn) -> Result<()> {
         if batch.end() > durable {
             return Err(Error::NotDurable { end: batch.end(), durable });
@@ -104,7 +105,7 @@ impl Packer {
     }
 }
 
-/// Errors unless the object decodes into exactly the log that it was made from.
+/// Fails unless the object decodes into exactly its source log.
 fn verify(
     spawn: Spawn,
     index: &ObjectIndex,

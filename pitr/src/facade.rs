@@ -123,8 +123,8 @@ impl Pitr {
         let Sources { names, unreadable } = self.objects.readable_sources()?;
         let is_there = |name: &str| names.iter().any(|n| n.as_str() == name);
         for error in unreadable {
-            // An unreadable name may be the requested one, or a second source. A hidden folder has
-            // its name in its path.
+            // An unreadable name may be the requested one, or that of a second source. The path of
+            // a folder that can't be listed contains the source's name.
             let is_hidden = matches!(error, pitr_objects::Error::Hidden { .. });
             if !is_hidden && !name.is_some_and(is_there) {
                 return Err(error.into());
@@ -183,8 +183,8 @@ impl Pitr {
         Ok(chunks)
     }
 
-    /// How the files of a plan are restored, as the engine says that took its snapshot. A log
-    /// without a snapshot is of the engine of the source's other snapshots, or of the default
+    /// How the files of a plan are restored, according to the engine that took its snapshot. For a
+    /// log without a snapshot, this is the engine of the source's other snapshots, or the default
     /// engine.
     fn restore_target(&self, history: &History, plan: &Plan) -> Result<&dyn RestoreTarget> {
         let snapshots = history.snapshots();
@@ -286,11 +286,11 @@ impl Pitr {
         Ok(restored)
     }
 
-    /// The room that the result of `plan` takes, and the free bytes at `output`; refused if there
-    /// are fewer. Writes nothing.
+    /// The space that the result of `plan` takes, and the free space at `output`, in bytes. Fails
+    /// if the free space is smaller. Writes nothing.
     ///
     /// # Errors
-    /// As [`restore`](Self::restore), before anything is written.
+    /// Those of [`restore`](Self::restore), before anything is written.
     pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
         Ok(Restorer::new(history, chunks, target).room(plan, output)?)

@@ -139,7 +139,7 @@ impl Wal {
         Ok(lsn)
     }
 
-    /// The durable LSN: everything below is durable.
+    /// The durable LSN: everything below this position is durable.
     #[must_use]
     pub fn durable(&self) -> Lsn {
         self.shared.queue().durable()
@@ -239,8 +239,8 @@ impl Wal {
 
     /// A reader from `from`, which returns batches as they become durable. `from` is the start or
     /// the end of a batch, or the end of a segment; from a position within a batch the reader
-    /// returns the whole batch. [`Error::Beyond`] if the log ends before `from`. The reader's first
-    /// call returns [`Error::Removed`] if `from` was removed.
+    /// returns the whole batch. [`Error::Beyond`] if the log ends before `from`. The first call of
+    /// the reader returns [`Error::Removed`] if `from` was removed.
     pub fn reader(&self, from: Lsn) -> Result<LogReader> {
         self.check_reached(from)?;
         Ok(LogReader::live(&self.shared, from))

@@ -49,7 +49,7 @@ pub(crate) fn run() -> Result<bool> {
 }
 
 /// The programs of all examples, by folder of the package and name. Builds all packages together,
-/// as `cargo test --workspace` does, to use again what that has built.
+/// as `cargo test --workspace` does, and reuses that build.
 fn build(root: &Path, packages: &[Package]) -> Result<BTreeMap<(String, String), PathBuf>> {
     let features = packages.iter().flat_map(|package| {
         let of = |feature: &String| format!("{}/{feature}", package.name);

@@ -68,7 +68,7 @@ struct Open {
     first: Lsn,
     ops: Vec<Op>,
     blocks: BTreeSet<(FileId, u64)>,
-    /// The files whose lengths it changes: no other transaction touches them.
+    /// The files whose lengths the transaction changes: no other transaction touches them.
     owns: BTreeSet<FileId>,
 }
 

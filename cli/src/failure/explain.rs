@@ -19,8 +19,8 @@ pub(crate) fn explain(error: pitr::Error) -> CliError {
     }
 }
 
-/// As [`explain`], for an error about `database`: SQLite's error does not name the file that could
-/// not be opened.
+/// Like [`explain`], for an error about `database`: SQLite's error does not name the file that
+/// could not be opened.
 pub(crate) fn explain_of(database: &Path) -> impl Fn(pitr::Error) -> CliError + use<> {
     let database = database.to_owned();
     use rusqlite::ErrorCode as C;

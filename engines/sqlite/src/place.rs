@@ -41,7 +41,7 @@ impl Place {
         Ok(Place { resolved: given.clone(), given })
     }
 
-    /// An earlier result of [`resolve`](Self::resolve).
+    /// The result of an earlier [`resolve`](Self::resolve).
     pub(crate) fn known(given: PathBuf, resolved: PathBuf) -> Place {
         Place { given, resolved }
     }

@@ -1,4 +1,4 @@
-//! The operating system's files on a disk with as much room as a test says.
+//! The operating system's files on a disk whose free space a test sets.
 
 use pitr_vfs::{Access, File, FileSystem, Lock, OsFs};
 use std::ffi::OsString;

@@ -6,8 +6,8 @@
 //! | newest is T | opens, and continues at the end of the archived T | continues it |
 //! | newest is T | missing, damaged, shorter than the archive, or another log | forks from the end of T, after a gap; from a restored state, if the database is one |
 //!
-//! Nothing is ever appended over what the archive has. An unusable local log is set aside, not
-//! deleted.
+//! No position that the archive has is ever written again. An unusable local log is moved aside,
+//! not deleted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use super::state::State;
 use super::{Event, Events, LogOptions, WatchContext, binding};
 use crate::error::{Error, Result};
 
-/// Options with a small memory limit: a watch runs beside the application for months.
+/// Log options with a small memory limit: a watch runs beside the application for months.
 fn wal_options(log: LogOptions) -> WalOptions {
     WalOptions { waiting_bytes_max: 2 << 20, background: log.background, ..WalOptions::default() }
 }
 
-/// Where a new timeline leaves an older one.
+/// The fork of a new timeline from an older one.
 pub(super) struct Fork {
     pub(super) parent: Option<TimelineId>,
     pub(super) at: Lsn,
@@ -143,14 +143,15 @@ pub(super) fn fork(
         root: from.root,
     })?;
     let log_id = context.objects.random_bytes()?;
-    // A fork's clock starts again: times that occur in both histories are ambiguous, and marked so.
+    // After a fork, times may repeat. Times that occur in both histories are ambiguous, and marked
+    // as such.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
     let (follows, gap) = (from.at, from.gap);
     let segment_size = options.segment_size;
     let start = Start { timeline, follows, time, gap, segment_size, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
     if context.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
-        // Left by a state folder from an earlier life of this archive.
+        // Left by a state folder that belonged to this archive earlier.
         state.set_aside(timeline, &now.micros().to_string())?;
     }
     let wal = Wal::create(&env(context), &dir, &start, &wal_options(options))?;

@@ -72,7 +72,7 @@ impl WatchSource {
     /// Resolves the links of the given path again. The local log stays where it is.
     ///
     /// # Errors
-    /// As [`Place::resolve`].
+    /// Those of [`Place::resolve`].
     pub fn follow_links(&mut self) -> Result<()> {
         let place = Place::resolve(&self.given)?;
         (self.given, self.database) = (place.given().to_owned(), place.resolved().to_owned());
@@ -91,7 +91,7 @@ pub struct WatchOptions {
     pub look_every: Duration,
     /// Interval between shipped watermarks while nothing is committed.
     pub watermark_every: Duration,
-    /// When the database's `-wal` file is made to restart.
+    /// When the `-wal` file is made to restart.
     pub keeper: KeeperOptions,
     /// Compression of snapshots.
     pub codec: Codec,
@@ -101,7 +101,8 @@ pub struct WatchOptions {
     /// another location is refused, unless the database is a restored state that the repository
     /// knows.
     pub adopt: bool,
-    /// Accepts a database file with other names (hard links), which no program opens.
+    /// Accepts a database file with several names (hard links), if no program opens the other
+    /// names.
     pub allow_hard_links: bool,
 }
 
@@ -124,7 +125,7 @@ impl Default for WatchOptions {
 /// Options of a local log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Size of its segments, if the log is created now.
+    /// Size of the log's segments, if the log is created now.
     pub segment_size: SegmentSize,
     /// True for a thread that prepares segments for a writer at full speed. See
     /// [`pitr_wal::WalOptions::background`].

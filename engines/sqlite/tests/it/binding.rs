@@ -33,7 +33,8 @@ fn backup(
     Ok(reported)
 }
 
-/// States that another machine backed up the source, from the same path or another one.
+/// Writes the statement that another machine backed up the source, from the same path or another
+/// path.
 fn move_origin(context: &WatchContext, watched: &WatchSource, change: impl Fn(&mut Origin)) {
     let archive = Archive::new(context.objects.clone(), watched.source.clone());
     let mut origin = archive.origin().unwrap().unwrap();

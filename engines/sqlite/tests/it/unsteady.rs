@@ -1,4 +1,4 @@
-//! A disk on which the `-wal` file at first seems to restart all the time.
+//! A disk on which the `-wal` file at first seems to restart at every read.
 
 use pitr_vfs::{Access, File, FileSystem, Lock, OsFs};
 use std::ffi::OsString;
@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Unsteady {
-    /// Remaining reads of the start of the file that alternate between empty and real content.
+    /// Number of further reads of the start of the file that return alternately no bytes and the
+    /// real ones.
     left: Arc<AtomicU32>,
 }
 

@@ -88,7 +88,7 @@ fn an_application_that_writes_during_attach_does_not_end_the_watch() {
     begin(context.clone()).unwrap().run(&AtomicBool::new(true)).unwrap();
 
     app.sql("INSERT INTO t VALUES('committed between')");
-    // More than one look reads.
+    // The application writes so much that one look can't read all of it.
     let unsteady = Unsteady::for_reads(3000);
     let mut watch = begin(WatchContext { fs: Arc::new(unsteady.clone()), ..context }).unwrap();
     assert!(unsteady.is_over());
@@ -189,7 +189,7 @@ fn a_clock_set_far_back_begins_a_timeline_and_both_histories_are_kept() {
     let first = dir.path().join("first.db");
     restore(&objects, &source, Some(1), &first);
     assert_exact(&first, &before);
-    // Times that the clock showed twice name no state.
+    // A time that the clock showed twice identifies no state.
     let history = History::load(&objects, &source, None).unwrap();
     let twice = Target::at(Moment::Time(clock.now()));
     assert!(matches!(history.resolve(&twice), Err(pitr_recovery::Error::Unreachable { .. })));

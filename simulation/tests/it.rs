@@ -1,4 +1,5 @@
 //! Worlds of seeds: their invariants, and that nothing but the seed decides what they store.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 use pitr_simulation::run;
 use proptest::prelude::*;

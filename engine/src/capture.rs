@@ -7,7 +7,7 @@ use pitr_format::record::GapReason;
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
 use pitr_snapshot::Snapshot;
-use pitr_vfs::{Clock, FileSystem};
+use pitr_vfs::Env;
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,14 +101,18 @@ pub trait SourceSearch: Send {
 /// What an engine works with.
 #[derive(Debug, Clone)]
 pub struct EngineContext {
-    /// The file system of the source and of the local log.
-    pub fs: Arc<dyn FileSystem>,
-    /// The clock that stamps commits.
-    pub clock: Arc<dyn Clock>,
     /// The repository.
     pub objects: Objects,
     /// Its identity.
     pub repository: [u8; 16],
+}
+
+impl EngineContext {
+    /// The machine: files of the source and of the local log, and the clock that stamps commits.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        self.objects.env()
+    }
 }
 
 /// A path as it was given, and the file that it leads to.
@@ -260,5 +264,5 @@ impl Summary {
     }
 }
 
-/// What came of each source.
-pub type Outcomes = Vec<(SourceName, Result<Summary>)>;
+/// What came of each source. An engine may use errors of its own.
+pub type Outcomes<E = crate::Error> = Vec<(SourceName, Result<Summary, E>)>;

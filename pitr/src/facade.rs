@@ -305,12 +305,6 @@ impl Pitr {
     }
 
     fn engine_context(&self) -> EngineContext {
-        let env = self.objects.env();
-        EngineContext {
-            fs: Arc::clone(&env.fs),
-            clock: Arc::clone(&env.clock),
-            objects: self.objects.clone(),
-            repository: self.repository.id,
-        }
+        EngineContext { objects: self.objects.clone(), repository: self.repository.id }
     }
 }

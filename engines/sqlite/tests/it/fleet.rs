@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::exactly::{application, assert_exact};
+use pitr_engine::{Capture, CaptureOptions, EngineContext, Event, Events, Found, LiveSource};
 use pitr_format::SourceName;
 use pitr_objects::Objects;
-use pitr_sqlite::place::Place;
+use pitr_sqlite::watch::Fleet;
 use pitr_sqlite::watch::folder::FolderSearch;
-use pitr_sqlite::watch::{Event, Events, Fleet, Found, WatchContext, WatchOptions, WatchSource};
+use pitr_sqlite::{Sqlite, place};
 use pitr_testkit::App;
-use pitr_vfs::{Clock, OsFs, SystemClock};
 
 /// Longest wait for an event.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     dir: tempfile::TempDir,
-    context: WatchContext,
+    context: EngineContext,
     send: Mutex<Sender<(String, Event)>>,
     received: Mutex<Receiver<(String, Event)>>,
 }
@@ -28,11 +28,10 @@ struct World {
 impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
-        let repository = objects.init_repository(clock.now()).unwrap().id;
+        let repository = objects.init_repository(objects.env().clock.now()).unwrap().id;
         let (send, received) = channel();
-        let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };
+        let context = EngineContext { objects, repository };
         World { dir, context, send: Mutex::new(send), received: Mutex::new(received) }
     }
 
@@ -40,7 +39,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    fn watched(&self, name: &str) -> WatchSource {
+    fn watched(&self, name: &str) -> LiveSource {
         let database = self.path(&format!("{name}.db"));
         watched_at(name, &database)
     }
@@ -52,7 +51,7 @@ impl World {
 
     fn fleet(&self) -> Fleet {
         let ship_every = Duration::from_millis(20);
-        Fleet::new(self.context.clone(), WatchOptions { ship_every, ..WatchOptions::default() }).unwrap()
+        Fleet::new(self.context.clone(), CaptureOptions { ship_every, ..CaptureOptions::default() }).unwrap()
     }
 
     fn next(&self) -> Option<(String, Event)> {
@@ -100,8 +99,8 @@ impl World {
     }
 }
 
-fn watched_at(name: &str, database: &Path) -> WatchSource {
-    WatchSource::new(&Place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
+fn watched_at(name: &str, database: &Path) -> LiveSource {
+    Sqlite.source(&place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
 }
 
 /// Ends the fleet even if a test fails.
@@ -179,7 +178,7 @@ fn an_unmounted_repository_is_waited_for_and_nothing_is_written_in_its_place() {
         assert!(files_of(&repo).is_empty(), "{:?}", files_of(&repo));
         // The watch must not write to another repository in its place either.
         let other = Objects::create_local(&repo).unwrap();
-        other.init_repository(world.context.clock.now()).unwrap();
+        other.init_repository(world.context.env().clock.now()).unwrap();
         let before = files_of(&repo);
         app.sql("INSERT INTO t(x) VALUES('beside another one')");
         std::thread::sleep(Duration::from_millis(500)); // several attempts to ship
@@ -298,7 +297,7 @@ fn databases_of_a_folder_appear_and_disappear() {
         let found = search.next_found().unwrap().into_iter();
         let found = found.map(|relative| {
             let name = relative.file_stem().unwrap().to_str().unwrap().to_owned();
-            Found { events: world.events(&name), watched: watched_at(&name, &folder.join(relative)) }
+            Found { events: world.events(&name), live: watched_at(&name, &folder.join(relative)) }
         });
         found.collect()
     };

@@ -1,6 +1,6 @@
 //! A disk on which the `-wal` file at first seems to restart all the time.
 
-use pitr_vfs::{Access, File, FileSystem, Lock, OsFs};
+use pitr_vfs::{Access, File, FileSystem, Lock, Metadata, OsFs};
 use std::ffi::OsString;
 use std::io::Result;
 use std::path::Path;
@@ -39,6 +39,14 @@ impl FileSystem for Unsteady {
 
     fn create_new(&self, path: &Path) -> Result<Arc<dyn File>> {
         OsFs.create_new(path)
+    }
+
+    fn metadata(&self, path: &Path) -> Result<Metadata> {
+        OsFs.metadata(path)
+    }
+
+    fn create_folder_within(&self, dir: &Path) -> Result<()> {
+        OsFs.create_folder_within(dir)
     }
 
     fn publish(&self, from: &Path, to: &Path) -> Result<()> {

@@ -1,12 +1,8 @@
 //! The archive of one source: lists it and reads its objects.
 
-use crate::catalog::{Catalog, Found};
 use crate::error::{Error, Result};
-use crate::fence::Fence;
-use crate::footer::{Footer, MarkKind};
-use crate::intervals::{Cause, Gap};
-use crate::lineage::{Lineage, Piece};
-use crate::timeline::Timeline;
+use crate::history::{Catalog, Cause, Found, Gap, Lineage, Piece};
+use crate::stored::{Fence, Footer, MarkKind, Timeline};
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};

@@ -8,11 +8,11 @@
 //!   it puts the same bytes again: a range never gets a second content.
 //! - [`Shipper::archived`] advances only after a put and a check for a higher claim (FAILURES 21).
 
-use crate::catalog::Catalog;
-use crate::claim::Writer;
+use super::claim::Writer;
+use super::index::{Carry, LogIdentity};
+use super::pack::{Built, Packer};
 use crate::error::{Error, Result};
-use crate::index::{Carry, LogIdentity};
-use crate::pack::{Built, Packer};
+use crate::history::Catalog;
 use pitr_codec::Codec;
 use pitr_format::{Lsn, SegmentSize, TimelineId};
 use pitr_objects::layout::SourceObject;

@@ -5,7 +5,6 @@
 //! epoch counts. Repositories of earlier versions have none.
 
 use crate::archive::Archive;
-use crate::claim::Writer;
 use crate::error::Result;
 use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
@@ -81,7 +80,7 @@ impl Origin {
     }
 
     /// True if both state the same place; ignores the time of the statement.
-    fn says(&self, other: &Origin) -> bool {
+    pub(crate) fn says(&self, other: &Origin) -> bool {
         *self == Origin { stated: self.stated, ..other.clone() }
     }
 }
@@ -118,21 +117,6 @@ impl Archive {
             }
         }
         Ok(None)
-    }
-}
-
-impl Writer {
-    /// States the place of the source from this epoch on, unless the newest statement is the same.
-    ///
-    /// # Errors
-    /// [`Error::Fenced`](crate::Error::Fenced); [`Error::Objects`](crate::Error::Objects).
-    pub fn state_origin(&self, origin: &Origin) -> Result<()> {
-        self.check()?;
-        if self.archive().origin()?.is_some_and(|known| known.says(origin)) {
-            return Ok(());
-        }
-        self.archive().create(&SourceObject::Origin(self.epoch()), ObjectKind::Origin, &origin.encode())?;
-        Ok(())
     }
 }
 

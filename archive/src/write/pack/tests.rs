@@ -1,5 +1,5 @@
 use super::*;
-use crate::merge::BlockSet;
+use crate::read::BlockSet;
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Frame, Part};
 use pitr_format::record::Record;
 use pitr_format::{Epoch, FileId, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};

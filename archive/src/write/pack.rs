@@ -1,9 +1,9 @@
 //! Packs batches of the log into the bytes of one object.
 
+use super::index::{Carry, Indexer, LogIdentity};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::footer::Footer;
-use crate::index::{Carry, Indexer, LogIdentity};
+use crate::stored::Footer;
 use pitr_codec::{Codec, CodecError, ObjectIndex, ObjectKind, encode_frame};
 use pitr_format::log::{Batch, Seed};
 use pitr_format::{Incarnation, Lsn, SegmentNo};
@@ -118,5 +118,4 @@ fn verify(index: &ObjectIndex, bytes: &[u8], raw: &[Vec<u8>], footer: &Footer, n
 }
 
 #[cfg(test)]
-#[path = "pack_tests.rs"]
 mod tests;

@@ -2,8 +2,7 @@
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::fence::{Claim, Fence};
-use crate::timeline::Timeline;
+use crate::stored::{Claim, Fence, Origin, Timeline};
 use pitr_codec::ObjectKind;
 use pitr_format::{Epoch, TimelineId, Timestamp};
 use pitr_objects::layout::{LogName, SourceObject};
@@ -104,6 +103,19 @@ impl Writer {
     pub fn claim_timeline(&self, timeline: &Timeline) -> Result<TimelineId> {
         self.check()?;
         self.archive.claim_timeline(timeline)
+    }
+
+    /// States the place of the source from this epoch on, unless the newest statement is the same.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]; [`Error::Objects`].
+    pub fn state_origin(&self, origin: &Origin) -> Result<()> {
+        self.check()?;
+        if self.archive.origin()?.is_some_and(|known| known.says(origin)) {
+            return Ok(());
+        }
+        self.archive.create(&SourceObject::Origin(self.epoch), ObjectKind::Origin, &origin.encode())?;
+        Ok(())
     }
 
     /// Errors if an earlier call found a higher claim. Does not access the repository.

@@ -1,6 +1,7 @@
 //! Test code that several crates share.
 //!
 //! - Feature `store`: an object store that fails, delays and counts as a test asks (`TestStore`).
+//! - Feature `files`: a file system that counts and misbehaves as a test asks (`TestFs`).
 //! - Feature `sqlite`: a SQLite application in its own process (`App`, `serve`).
 //! - Feature `engine`: an external storage engine that uses only published crates (`PageEngine`).
 #![forbid(unsafe_code)]
@@ -9,6 +10,8 @@
 mod app;
 #[cfg(feature = "engine")]
 mod engine;
+#[cfg(feature = "files")]
+mod files;
 #[cfg(feature = "store")]
 mod store;
 
@@ -16,5 +19,7 @@ mod store;
 pub use app::{App, serve};
 #[cfg(feature = "engine")]
 pub use engine::PageEngine;
+#[cfg(feature = "files")]
+pub use files::{Operation, Outcome, TestFs};
 #[cfg(feature = "store")]
 pub use store::{Answer, Request, TestStore};

@@ -6,7 +6,6 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Epoch, Timestamp};
 use pitr_objects::layout::SourceObject;
@@ -107,7 +106,7 @@ impl Archive {
             .collect();
         epochs.sort_unstable();
         for epoch in epochs.into_iter().rev() {
-            match self.read(&SourceObject::Origin(epoch), ObjectKind::Origin, Origin::decode) {
+            match self.read(&SourceObject::Origin(epoch), Origin::decode) {
                 // Losing a statement weakens a check, but must not stop the protection of the
                 // source.
                 Err(error) if error.is_damage() => {

@@ -6,7 +6,6 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 use pitr_objects::layout::{MARK_BYTES, RestoredName, SourceObject};
@@ -133,7 +132,7 @@ impl Archive {
         let mark = self.mark(&state.fingerprint);
         let name = SourceObject::Restored(RestoredName { mark, timeline: state.timeline, lsn: state.lsn });
         if !self.objects().exists(&self.folder().path(&name))? {
-            self.create(&name, ObjectKind::Restored, &state.encode())?;
+            self.create(&name, &state.encode())?;
         }
         Ok(())
     }
@@ -151,7 +150,7 @@ impl Archive {
             let Some(name @ SourceObject::Restored(at)) = self.folder().object_at(&entry.path) else {
                 continue;
             };
-            match self.read(&name, ObjectKind::Restored, RestoredState::decode) {
+            match self.read(&name, RestoredState::decode) {
                 Ok(state) if (state.timeline, state.lsn) == (at.timeline, at.lsn) => found.push(state),
                 Ok(_) => {}
                 Err(error) if error.is_damage() => tracing::warn!("{error}; run `pitr verify` for details"),

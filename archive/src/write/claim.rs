@@ -3,7 +3,6 @@
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::stored::{Claim, Fence, Origin, Timeline};
-use pitr_codec::ObjectKind;
 use pitr_format::{Epoch, TimelineId, Timestamp};
 use pitr_objects::layout::{LogName, SourceObject};
 use std::sync::Arc;
@@ -45,7 +44,7 @@ impl Writer {
             let taken = archive.epoch_names(&mut Vec::new())?;
             let next = taken.keys().last().map_or(Some(Epoch::FIRST), |last| last.next());
             let Some(epoch) = next else { break };
-            if archive.create(&SourceObject::Claim(epoch), ObjectKind::Claim, &claim)? {
+            if archive.create(&SourceObject::Claim(epoch), &claim)? {
                 let writer = Writer { archive: archive.clone(), epoch, fenced_by: Arc::default() };
                 let unfenced = taken.iter().filter(|(_, is_fenced)| !**is_fenced);
                 for (before, _) in unfenced {
@@ -114,7 +113,7 @@ impl Writer {
         if self.archive.origin()?.is_some_and(|known| known.says(origin)) {
             return Ok(());
         }
-        self.archive.create(&SourceObject::Origin(self.epoch), ObjectKind::Origin, &origin.encode())?;
+        self.archive.create(&SourceObject::Origin(self.epoch), &origin.encode())?;
         Ok(())
     }
 
@@ -143,6 +142,6 @@ impl Writer {
         }
         // If another successor was faster, its fence counts.
         let fence = Fence::behind(names).encode();
-        self.archive.create(&SourceObject::Fence(epoch), ObjectKind::Fence, &fence).map(drop)
+        self.archive.create(&SourceObject::Fence(epoch), &fence).map(drop)
     }
 }

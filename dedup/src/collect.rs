@@ -178,7 +178,7 @@ mod tests {
                 .zip(ids)
                 .map(|(writer, raw)| raw.map(|raw| writer.put(raw).unwrap()))
                 .collect();
-            writers.into_iter().for_each(|writer| drop(writer.finish().unwrap()));
+            writers.into_iter().for_each(|writer| _ = writer.finish().unwrap());
 
             let store = open();
             let pack = |id: &ChunkId| store.place(id).unwrap().unwrap().pack;

@@ -1,5 +1,6 @@
 //! Test code that several crates share.
 //!
+//! - Always: bytes of a seed (`noise`), and a view of bytes for checks of format pages (`Bytes`).
 //! - Feature `store`: an object store that fails, delays and counts as a test asks (`TestStore`).
 //! - Feature `files`: a file system that counts and misbehaves as a test asks (`TestFs`).
 //! - Feature `sqlite`: a SQLite application in its own process (`App`, `serve`).
@@ -8,6 +9,7 @@
 
 #[cfg(feature = "sqlite")]
 mod app;
+mod bytes;
 #[cfg(feature = "engine")]
 mod engine;
 #[cfg(feature = "files")]
@@ -17,6 +19,7 @@ mod store;
 
 #[cfg(feature = "sqlite")]
 pub use app::{App, serve};
+pub use bytes::{Bytes, noise};
 #[cfg(feature = "engine")]
 pub use engine::PageEngine;
 #[cfg(feature = "files")]

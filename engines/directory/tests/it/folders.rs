@@ -1,10 +1,10 @@
 use crate::compare::seen;
-use crate::lab::{Lab, noise, options};
+use crate::lab::{Lab, options};
 use pitr_archive::{Archive, Writer};
 use pitr_directory::{BackupOptions, Error, Taken, backup};
 use pitr_format::SourceName;
 use pitr_recovery::{Error as RecoveryError, RestoreOptions, Room};
-use pitr_testkit::{Outcome, TestFs};
+use pitr_testkit::{Outcome, TestFs, noise};
 use pitr_vfs::{Clock, SystemClock};
 use proptest::prelude::*;
 use std::ffi::OsStr;

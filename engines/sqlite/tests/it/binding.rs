@@ -8,6 +8,7 @@ use pitr_archive::{Archive, Origin, Writer};
 use pitr_engine::{CaptureOptions, EngineContext, Events, LiveSource};
 use pitr_sqlite::Error;
 use pitr_sqlite::watch::Watch;
+use pitr_testkit::App;
 use pitr_vfs::SystemClock;
 
 use crate::attacks::SetClock;
@@ -32,6 +33,21 @@ fn backup(
     Watch::begin(context.clone(), watched.clone(), options, events)?.snapshot_once(false)?;
     let reported = reported.lock().unwrap().clone();
     Ok(reported)
+}
+
+/// Stops the watch, and asserts that the restored database equals the application's.
+fn assert_stops_exactly(
+    watch: Watch,
+    app: &mut App,
+    context: &EngineContext,
+    watched: &LiveSource,
+    dir: &Path,
+) {
+    let (copy, restored) = (dir.join("copy.db"), dir.join("restored.db"));
+    app.copy(&copy);
+    watch.run(&AtomicBool::new(true)).unwrap();
+    restore(&context.objects, &watched.source, None, &restored);
+    assert_exact(&restored, &copy);
 }
 
 /// States that another machine backed up the source, from the same path or another one.
@@ -99,12 +115,7 @@ fn after_a_clock_that_was_ahead(behind: i64) -> (Vec<String>, u32) {
     let watch =
         Watch::begin(context.clone(), watched.clone(), CaptureOptions::default(), Arc::new(|_| {})).unwrap();
     app.sql("INSERT INTO t VALUES(3)");
-    let copy = dir.path().join("copy.db");
-    app.copy(&copy);
-    watch.run(&AtomicBool::new(true)).unwrap();
-    let restored = dir.path().join("restored.db");
-    restore(&context.objects, &watched.source, None, &restored);
-    assert_exact(&restored, &copy);
+    assert_stops_exactly(watch, &mut app, &context, &watched, dir.path());
     let catalog = Archive::new(context.objects.clone(), watched.source.clone()).catalog().unwrap();
     (reported, catalog.newest_timeline().unwrap().get())
 }
@@ -141,10 +152,5 @@ fn a_clock_set_back_before_the_end_does_not_prevent_the_drain() {
     let mut app = application(&database);
     app.sql("INSERT INTO t VALUES(2)");
     clock.set(-86_400_000_000);
-    let copy = dir.path().join("copy.db");
-    app.copy(&copy);
-    watch.run(&AtomicBool::new(true)).unwrap();
-    let restored = dir.path().join("restored.db");
-    restore(&context.objects, &watched.source, None, &restored);
-    assert_exact(&restored, &copy);
+    assert_stops_exactly(watch, &mut app, &context, &watched, dir.path());
 }

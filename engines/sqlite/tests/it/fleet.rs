@@ -54,6 +54,13 @@ impl World {
         Fleet::new(self.context.clone(), CaptureOptions { ship_every, ..CaptureOptions::default() }).unwrap()
     }
 
+    /// A fleet that watches the database of this name as soon as it exists.
+    fn fleet_of(&self, name: &str) -> Fleet {
+        let mut fleet = self.fleet();
+        fleet.add_waiting(self.watched(name), self.events(name));
+        fleet
+    }
+
     fn next(&self) -> Option<(String, Event)> {
         self.received.lock().unwrap().recv_timeout(PATIENCE).ok()
     }
@@ -138,8 +145,7 @@ fn is_gap(events: &[Event]) -> bool {
 fn a_database_that_appears_late_and_is_replaced_is_watched_again() {
     // FAILURES 9, 57
     let world = World::new();
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     let database = world.path("app.db");
     let mut app = None;
     world.run(fleet, || {
@@ -164,8 +170,7 @@ fn an_unmounted_repository_is_waited_for_and_nothing_is_written_in_its_place() {
     // FAILURES 34, 57
     let world = World::new();
     let mut app = made(&world.path("app.db"));
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         // A started put can't be cancelled: let it finish.
@@ -196,8 +201,7 @@ fn a_removed_state_folder_leads_to_a_gap() {
     // FAILURES 57
     let world = World::new();
     let mut app = made(&world.path("app.db"));
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         // Nothing writes to the folder: the watcher detects the loss itself.
@@ -215,8 +219,7 @@ fn a_file_copied_over_a_watched_database_leads_to_a_gap_and_a_new_base() {
     let (database, other) = (world.path("app.db"), world.path("other.db"));
     let mut app = made(&database);
     app.sql("INSERT INTO t(x) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT 'old' FROM n");
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         app.copy(&other);
@@ -243,8 +246,7 @@ fn a_wal_removed_while_watched_leads_to_a_gap_and_a_new_base() {
     // FAILURES 48
     let world = World::new();
     let mut app = made(&world.path("app.db"));
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     let mut again = None;
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
@@ -269,11 +271,7 @@ fn a_database_overwritten_while_unwatched_is_detected_at_the_next_watch() {
     let mut app = made(&database);
     app.sql("INSERT INTO t(x) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT 'old' FROM n");
     app.copy(&other);
-    let begin = || {
-        let mut fleet = world.fleet();
-        fleet.add_waiting(world.watched("app"), world.events("app"));
-        fleet
-    };
+    let begin = || world.fleet_of("app");
     world.run(begin(), || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         app.sql("UPDATE t SET x='newer'");

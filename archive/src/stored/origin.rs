@@ -55,10 +55,7 @@ impl Origin {
     /// Reads it.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let version = r.u16(WHAT)?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-        }
+        r.check_version_u16(VERSION, WHAT)?;
         let flags = r.u8(WHAT)?;
         if flags > 1 {
             return Err(DecodeError::Range { what: WHAT, value: flags.into() });

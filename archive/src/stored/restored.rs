@@ -109,10 +109,7 @@ impl RestoredState {
     /// Reads it.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let version = r.u16(WHAT)?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-        }
+        r.check_version_u16(VERSION, WHAT)?;
         let timeline = TimelineId::new(r.u32(WHAT)?);
         let (lsn, tx) = (Lsn::new(r.u64(WHAT)?), TxId::new(r.u64(WHAT)?));
         let time = Timestamp::from_micros(r.i64(WHAT)?);

@@ -302,17 +302,6 @@ mod tests {
 
     proptest! {
         #[test]
-    fn another_version_is_refused_and_named() {
-        let bytes = [2, 1, 0];
-        let refused = |found| Err(DecodeError::Version { what: "it", found, known: 1 });
-        assert_eq!(Reader::new(&bytes).check_version_u8(1, "it"), refused(2));
-        assert_eq!(Reader::new(&bytes[1..]).check_version_u16(1, "it"), Ok(()));
-        assert_eq!(Reader::new(&bytes).check_version_u16(1, "it"), refused(0x102));
-        let short = Reader::new(&bytes[..1]).check_version_u16(1, "it");
-        assert!(matches!(short, Err(DecodeError::Short { .. })), "{short:?}");
-    }
-
-    #[test]
         fn varints_round_trip(value: u64) {
             let mut bytes = Vec::new();
             bytes.put_varint(value);
@@ -328,6 +317,17 @@ mod tests {
             let _ = reader.blob(1 << 40, "b");
             let _ = reader.text(16, "t");
         }
+    }
+
+    #[test]
+    fn another_version_is_refused_and_named() {
+        let bytes = [2, 1, 0];
+        let refused = |found| Err(DecodeError::Version { what: "it", found, known: 1 });
+        assert_eq!(Reader::new(&bytes).check_version_u8(1, "it"), refused(2));
+        assert_eq!(Reader::new(&bytes[1..]).check_version_u16(1, "it"), Ok(()));
+        assert_eq!(Reader::new(&bytes).check_version_u16(1, "it"), refused(0x102));
+        let short = Reader::new(&bytes[..1]).check_version_u16(1, "it");
+        assert!(matches!(short, Err(DecodeError::Short { .. })), "{short:?}");
     }
 
     #[test]

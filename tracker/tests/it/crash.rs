@@ -167,7 +167,7 @@ fn second_life((fs, log, mut store): (SimFs, Log, Store), demands: &Demands, cou
     let (tracker, log, mut rng) = (Tracker::resume(&tail), Mutex::new(log), Rng::new(count.disks));
     let mut kept = Vec::new();
     for _ in 0..3 {
-        transact(&fs, &mut rng, &tracker, &log);
+        transact(&mut rng, 4, &tracker, &log, |durable| fs.ack(durable.get()));
         freeze_and_keep(&fs, &tracker, &log, &mut store, &mut kept);
     }
     assert_eq!(kept[0].from(), tail_from, "the first claim covers the part read from the log");

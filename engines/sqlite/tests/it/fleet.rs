@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::exactly::{application, assert_exact};
 use pitr_engine::{Capture, CaptureOptions, EngineContext, Event, Events, Found, LiveSource};
-use pitr_format::SourceName;
+use pitr_format::{SourceName, Timestamp};
 use pitr_objects::Objects;
+use pitr_recovery::{Error, History, Moment, Target, Why};
 use pitr_sqlite::watch::Fleet;
 use pitr_sqlite::watch::folder::FolderSearch;
 use pitr_sqlite::{Sqlite, place};
@@ -89,6 +90,15 @@ impl World {
         assert_exact(&restored, &copy);
         std::fs::remove_file(copy).unwrap();
         std::fs::remove_file(restored).unwrap();
+    }
+
+    /// Asserts that the log vouches for no state at this time.
+    fn assert_in_gap(&self, name: &str, time: Timestamp) {
+        let source = SourceName::new(name).unwrap();
+        let history = History::load(&self.context.objects, &source, None).unwrap();
+        let found = history.resolve(&Target::at(Moment::Time(time)));
+        let Err(Error::Unreachable(found)) = found else { panic!("{found:?}") };
+        assert!(matches!(found.why, Why::Gap(_)), "{found}");
     }
 
     /// Runs a fleet while `act` runs, then drains it.
@@ -214,12 +224,13 @@ fn a_removed_state_folder_leads_to_a_gap() {
 
 #[test]
 fn a_file_copied_over_a_watched_database_leads_to_a_gap_and_a_new_base() {
-    // FAILURES 48
+    // FAILURES 48, 49
     let world = World::new();
     let (database, other) = (world.path("app.db"), world.path("other.db"));
     let mut app = made(&database);
     app.sql("INSERT INTO t(x) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT 'old' FROM n");
     let fleet = world.fleet_of("app");
+    let mut copied_at = Timestamp::MIN;
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         app.copy(&other);
@@ -234,11 +245,13 @@ fn a_file_copied_over_a_watched_database_leads_to_a_gap_and_a_new_base() {
         // Written in place, by another process: see FAILURES 38.
         let copied = std::process::Command::new("cp").args([&other, &database]).status().unwrap();
         assert!(copied.success());
+        copied_at = world.context.env().clock.now();
         assert!(is_gap(&world.watching("app")));
         app.reopen();
         app.sql("INSERT INTO t(x) VALUES('after')");
     });
     world.assert_restores("app", &mut app);
+    world.assert_in_gap("app", copied_at);
 }
 
 #[test]

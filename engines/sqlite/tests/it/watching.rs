@@ -78,7 +78,7 @@ fn a_watch_stopped_at_once_still_stores_its_base() {
     assert_drains_exactly(&mut watch, &mut app, &objects, &source, dir.path());
 }
 
-/// Files of which the `-wal` file seems to restart all the time: so many reads of its start
+/// Files of which the `-wal` file seems to restart all the time: `reads_left` reads of its start
 /// alternate between no bytes and the real ones.
 fn restarting(reads_left: Arc<AtomicU32>) -> TestFs {
     TestFs::os().answering(move |operation, path| {

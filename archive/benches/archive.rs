@@ -14,7 +14,7 @@ const BLOCK: usize = 4096;
 const TRANSACTIONS: u64 = 400;
 const BLOCKS: u64 = 64;
 
-/// Blocks of which half is noise, scattered over a file of which each is written about four times.
+/// Blocks, half of each noise, written all over a file: about four times each.
 fn write(wal: &Wal) -> u64 {
     let mut noise = 0x2545_f491_4f6c_dd1du64;
     let mut roll = || {
@@ -39,7 +39,7 @@ fn write(wal: &Wal) -> u64 {
 }
 
 fn shipper(dir: &Path, wal: &Wal, name: u64) -> Shipper {
-    let objects = Objects::create_local(&dir.join("repo")).expect("a folder");
+    let objects = Objects::create_local(dir.join("repo")).expect("a folder");
     let archive = Archive::new(objects, SourceName::new(&format!("s{name}")).expect("a valid name"));
     let writer = Writer::claim(&archive, Timestamp::MIN).expect("the only writer");
     let (created, reason) = (Timestamp::MIN, ForkReason::First);

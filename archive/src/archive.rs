@@ -6,9 +6,9 @@ use crate::stored::{Fence, Footer, MarkKind, Timeline};
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
-use pitr_objects::Objects;
 use pitr_objects::layout::{LogName, SourceFolder, SourceObject};
-use rayon::prelude::*;
+use pitr_objects::{Objects, parallel};
+use pitr_vfs::Spawn;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
@@ -28,9 +28,9 @@ pub struct Archive {
 /// A log object whose footer has been read.
 #[derive(Debug, Clone)]
 pub(crate) struct LogObject {
-    /// Its name.
+    /// Name of the object.
     pub(crate) name: LogName,
-    /// The index of its range.
+    /// The index of the object's range.
     pub(crate) footer: Footer,
     index: ObjectIndex,
 }
@@ -49,13 +49,17 @@ impl Archive {
         &self.objects
     }
 
+    pub(crate) fn spawn(&self) -> Spawn {
+        self.objects.env().spawn
+    }
+
     /// The source.
     #[must_use]
     pub fn source(&self) -> &SourceName {
         &self.source
     }
 
-    /// The paths of its objects.
+    /// The paths of the source's objects.
     #[must_use]
     pub fn folder(&self) -> &SourceFolder {
         &self.folder
@@ -68,8 +72,8 @@ impl Archive {
     /// [`Error::Objects`].
     pub fn catalog(&self) -> Result<Catalog> {
         let mut found = Found::default();
-        // List the log before the fences: then the fence of an object that came too late is listed
-        // too.
+        // The log is listed before the fences: then the listing contains the fence of any object
+        // that came too late.
         for entry in self.objects.list(&self.folder.logs())? {
             match self.folder.object_at(&entry.path) {
                 Some(SourceObject::Log(name)) => found.logs.push((name, entry.size)),
@@ -77,18 +81,18 @@ impl Archive {
             }
         }
         let logged: HashSet<Epoch> = found.logs.iter().map(|(name, _)| name.epoch).collect();
-        let epochs = self.epoch_names(&mut found.foreign)?.into_par_iter();
-        let read = epochs.map(|(epoch, is_fenced)| {
-            // Each backup of a folder claims an epoch and writes no log: such an epoch's fence need
-            // not be read.
+        let epochs = self.epoch_names(&mut found.foreign)?;
+        let read = |(epoch, is_fenced)| {
+            // Each backup of a folder claims an epoch and writes no log. The fence of such an epoch
+            // need not be read.
             let fence = match is_fenced {
                 false => None,
                 true if !logged.contains(&epoch) => Some(Fence::default()),
                 true => Some(self.read(&SourceObject::Fence(epoch), Fence::decode)?),
             };
             Ok((epoch, fence))
-        });
-        found.epochs = read.collect::<Result<_>>()?;
+        };
+        found.epochs = parallel::map::<_, _, Result<_>>(self.spawn(), epochs, read)?;
         found.timelines = self.timelines(&mut found.foreign)?;
         for entry in self.objects.list(&self.folder.pruned())? {
             match self.folder.object_at(&entry.path) {
@@ -114,7 +118,7 @@ impl Archive {
     /// A log object, to read frames of it.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub(crate) fn open(&self, name: &LogName) -> Result<LogObject> {
         let (path, kind) = self.path_and_kind(&SourceObject::Log(*name));
         log_object(name, self.objects.index(&path, kind)?)
@@ -143,28 +147,29 @@ impl Archive {
     /// Several log objects, whose footers are read in parallel, in the order of the names.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub(crate) fn open_all<'a>(
         &self,
         names: impl IntoIterator<Item = &'a LogName>,
     ) -> Result<Vec<LogObject>> {
         let names: Vec<&LogName> = names.into_iter().collect();
-        names.into_par_iter().map(|name| self.open(name)).collect()
+        parallel::map(self.spawn(), names, |name| self.open(name))
     }
 
-    /// Bytes of decoded log in these pieces from `after` to `upto`. Reads their footers.
+    /// Bytes of log in these pieces from `after` to `upto`, after decoding. Reads the pieces'
+    /// footers.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub fn log_bytes(&self, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<u64> {
         let count = |piece: &Piece| Ok(self.open(&piece.name)?.bytes_between(after, upto.min(piece.to)));
-        pieces.par_iter().map(count).sum()
+        parallel::map::<_, _, Result<Vec<u64>>>(self.spawn(), pieces, count).map(|bytes| bytes.iter().sum())
     }
 
-    /// The cause of a gap on a path of this catalog. The object after the gap may state it.
+    /// The cause of a gap on a path of this catalog. The object after the gap may name the cause.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub fn cause(&self, catalog: &Catalog, lineage: &Lineage, gap: &Gap) -> Result<Cause> {
         let (from, to) = gap.hole();
         if catalog.is_pruned(lineage, from, to) {
@@ -192,7 +197,8 @@ impl Archive {
         })
     }
 
-    /// The fence of an epoch, also of an epoch without log objects; `None` if it has none.
+    /// The fence of an epoch, also of an epoch without log objects; `None` if the epoch is not
+    /// fenced.
     ///
     /// # Errors
     /// [`Error::Objects`], [`Error::Payload`].
@@ -292,7 +298,7 @@ impl Archive {
         payload.and_then(decode).map_err(|source| Error::Payload { path, source })
     }
 
-    /// Errors unless two objects of the same range hold the same batches.
+    /// Fails unless two objects of the same range hold the same batches.
     fn compare(&self, a: &LogName, b: &LogName) -> Result<()> {
         let (left, right) = (self.open(a)?, self.open(b)?);
         let joined = |object: &LogObject| -> Result<Vec<u8>> {
@@ -323,8 +329,8 @@ pub(crate) fn log_object(name: &LogName, index: ObjectIndex) -> Result<LogObject
 }
 
 impl LogObject {
-    /// Bytes of decoded log in the object from `after` to `upto`. Fewer than the positions in
-    /// between: these include unused ranges of segments and timelines.
+    /// Bytes of log in the object from `after` to `upto`, after decoding. There are fewer bytes
+    /// than positions, because positions include unused ranges of segments and timelines.
     pub(crate) fn bytes_between(&self, after: Lsn, upto: Lsn) -> u64 {
         let frames = self.footer.frames.iter().zip(&self.index.frames);
         let within = frames.map(|(start, entry)| {
@@ -335,7 +341,7 @@ impl LogObject {
     }
 
     /// Decodes the batches of a frame and passes their record frames to `take`. The batches must
-    /// follow each other from the start of the frame. Returns the end of the last one.
+    /// follow each other from the start of the frame. Returns the end of the last batch.
     pub(crate) fn each_frame<E: From<Error>>(
         &self,
         number: usize,

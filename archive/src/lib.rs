@@ -42,3 +42,8 @@ pub use stored::{
     Timeline,
 };
 pub use write::{ShipOptions, Shipped, Shipper, Writer};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -42,6 +42,7 @@ pub use frame::{
 pub use header::{HEADER_BYTES, OBJECT_VERSION, ObjectHeader, ObjectKind, Seal, TRAILER_BYTES};
 pub use index::{Access, FromTail, ObjectIndex, TAIL_BYTES_HINT};
 pub use keys::{KeyWrap, Keys, Passphrase, RawKey, Secret};
+pub use pitr_format::OwnerToken;
 
 /// Target size of packs and log objects, bytes. One create-only put uploads an object.
 pub const OBJECT_BYTES_MAX: usize = 16 << 20;
@@ -59,3 +60,8 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> Digest {
     }
     hasher.finalize().into()
 }
+
+/// The examples in the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

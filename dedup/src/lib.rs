@@ -11,9 +11,7 @@
 //! ```
 //!
 //! ```
-//! use pitr_codec::Codec;
-//! use pitr_dedup::ChunkStore;
-//! use pitr_objects::Objects;
+//! use pitr_dedup::{ChunkStore, Codec, Objects};
 //!
 //! let store = ChunkStore::open(Objects::memory()?)?;
 //! let writer = store.writer(Codec::default());
@@ -63,7 +61,8 @@ pub use check::{check_index, check_pack};
 pub use collect::{Marks, PackUse};
 pub use error::{Error, Result};
 pub use id::{ChunkId, ChunkIds, PieceSum, Pieces};
-pub use pitr_objects::ErrorKind;
+pub use pitr_codec::Codec;
+pub use pitr_objects::{ErrorKind, Objects};
 pub use store::{ChunkStore, Damage, Place};
 pub use sums::{ChunkSums, SumsOfChunk};
 pub use uploader::Written;
@@ -73,3 +72,8 @@ pub use writer::ChunkWriter;
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
 /// Size of a piece, bytes. The last piece of a chunk may be shorter.
 pub const PIECE_BYTES: usize = 4096;
+
+/// The examples in the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

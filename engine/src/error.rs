@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// This crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What an engine may be able to do.
@@ -18,7 +18,7 @@ pub enum Capability {
     Capture,
     /// Takes snapshots of a source without a log.
     TakeSnapshot,
-    /// Restores its files.
+    /// Restores files of its sources.
     Restore,
 }
 
@@ -64,18 +64,18 @@ pub enum Error {
         /// The engine's error.
         source: BoxError,
     },
-    /// Another process uses the source and answers no requests.
+    /// Another process uses the source and does not answer requests.
     #[error("{}: another pitr process uses this database and answers no requests: {source}", state.display())]
     NoAnswer {
-        /// Its folder.
+        /// The source's folder.
         state: PathBuf,
-        /// What failed.
+        /// Why the request failed.
         source: io::Error,
     },
-    /// The process that watches the source could not do what it was asked for.
+    /// The process that watches the source could not carry out the request.
     #[error("the running watcher: {answer}")]
     Refused {
-        /// Its answer.
+        /// The answer of that process.
         answer: String,
     },
     /// The engine's own error.

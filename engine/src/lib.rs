@@ -34,3 +34,8 @@ pub use explain::{Explain, Explanation, Failure};
 pub use ranges::{ChangedRanges, ListError};
 pub use registry::{Engine, Registry};
 pub use take::{RangesUse, TakeOptions, TakeSnapshot, Taken};
+
+/// The example in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

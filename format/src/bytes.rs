@@ -8,25 +8,25 @@ use std::{error, fmt};
 pub enum DecodeError {
     /// The input ended before the value did.
     Short {
-        /// What was being read.
+        /// Name of the value that was being read.
         what: &'static str,
         /// Offset of the value within the input, bytes.
         offset: usize,
         /// Bytes the value needs.
         needed: usize,
-        /// Bytes that were left.
+        /// Number of bytes that were left.
         left: usize,
     },
     /// The magic number is wrong.
     Magic {
-        /// What was being read.
+        /// Name of the value that was being read.
         what: &'static str,
         /// The magic number found.
         found: u64,
     },
     /// The data has a version that this program does not know.
     Version {
-        /// What was being read.
+        /// Name of the value that was being read.
         what: &'static str,
         /// The version found.
         found: u32,
@@ -35,14 +35,14 @@ pub enum DecodeError {
     },
     /// The value is outside the range that the format allows.
     Range {
-        /// What was being read.
+        /// Name of the value that was being read.
         what: &'static str,
         /// The value found.
         value: u64,
     },
     /// The checksum does not match.
     Checksum {
-        /// What was being read.
+        /// Name of the value that was being read.
         what: &'static str,
         /// The checksum stored.
         found: u32,
@@ -51,14 +51,14 @@ pub enum DecodeError {
     },
     /// Unread bytes follow the last value.
     Trailing {
-        /// What was being read.
+        /// Name of the value that was being read.
         what: &'static str,
         /// Number of unread bytes.
         left: usize,
     },
     /// The text is not valid UTF-8.
     Utf8 {
-        /// What was being read.
+        /// Name of the value that was being read.
         what: &'static str,
     },
 }

@@ -32,3 +32,8 @@ pub use lsn::{Lsn, SegmentNo, SegmentSize, SegmentSizeError};
 pub use severity::Severity;
 pub use source_name::{SourceName, SourceNameError};
 pub use time::Timestamp;
+
+/// The examples in the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -26,7 +26,8 @@
 //!
 //! Calls block and may come from any thread, also from one of rayon or an async runtime. A store in
 //! a folder or in memory does its work in the calling thread; requests to other stores run in
-//! threads of this crate.
+//! threads of this crate. [`parallel`] is where the crates above take threads for their work. In a
+//! simulated machine ([`Spawn::Inline`](pitr_vfs::Spawn)) neither starts any.
 #![forbid(unsafe_code)]
 
 mod condemned;
@@ -38,6 +39,7 @@ mod lease;
 mod listing;
 mod local;
 mod location;
+pub mod parallel;
 mod put;
 mod read;
 mod repository;
@@ -59,3 +61,8 @@ pub use store::Objects;
 
 pub use bytes::Bytes;
 pub use object_store;
+
+/// The examples in the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

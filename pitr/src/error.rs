@@ -38,6 +38,9 @@ pub enum Error {
     /// An engine. [`downcast_ref`](pitr_engine::Error::downcast_ref) gives its own error.
     #[error(transparent)]
     Engine(#[from] pitr_engine::Error),
+    /// No thread could be started.
+    #[error("the thread of a watch cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
     /// The repository has no source yet.
     #[error("repository {repository} has no source yet")]
     NoSource {

@@ -7,16 +7,17 @@ use pitr_archive::RestoredState;
 use pitr_codec::KeyWrap;
 use pitr_dedup::ChunkStore;
 use pitr_engine::{
-    CaptureOptions, Engine, EngineContext, Events, Fleet, LiveSource, Registry, TakeOptions, Taken,
+    Capture, CaptureOptions, Engine, EngineContext, Events, Fleet, LiveSource, Registry, TakeOptions, Taken,
 };
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository, Sources};
 use pitr_recovery::{
-    History, Plan, Point, Progress, RestoreOptions, RestoreTarget, Restored, Restorer, Room,
+    History, Plan, Point, Progress, RestoreOptions, RestoreTarget, Restored, Restorer, Room, Target,
 };
 use pitr_snapshot::Snapshot;
 use pitr_vfs::{Clock, Env};
 
+use crate::watching::{Watching, log_events};
 use crate::{BackupMetadata, Backups, Error, PitrConfig, PruneOptions, Result};
 
 /// An open repository.
@@ -122,8 +123,8 @@ impl Pitr {
         let Sources { names, unreadable } = self.objects.readable_sources()?;
         let is_there = |name: &str| names.iter().any(|n| n.as_str() == name);
         for error in unreadable {
-            // An unreadable name may be the requested one, or a second source. A hidden folder has
-            // its name in its path.
+            // An unreadable name may be the requested one, or that of a second source. The path of
+            // a folder that can't be listed contains the source's name.
             let is_hidden = matches!(error, pitr_objects::Error::Hidden { .. });
             if !is_hidden && !name.is_some_and(is_there) {
                 return Err(error.into());
@@ -182,8 +183,8 @@ impl Pitr {
         Ok(chunks)
     }
 
-    /// How the files of a plan are restored, as the engine says that took its snapshot. A log
-    /// without a snapshot is of the engine of the source's other snapshots, or of the default
+    /// How the files of a plan are restored, according to the engine that took its snapshot. For a
+    /// log without a snapshot, this is the engine of the source's other snapshots, or the default
     /// engine.
     fn restore_target(&self, history: &History, plan: &Plan) -> Result<&dyn RestoreTarget> {
         let snapshots = history.snapshots();
@@ -193,6 +194,68 @@ impl Pitr {
             None => self.engines.default_engine(),
         };
         Ok(engine.need_restore_target()?)
+    }
+
+    /// Watches a database in a thread of its own, under its default name ([`source_for`]): from the
+    /// return on, every commit is captured, and archived about once a second. Problems are logged
+    /// as warnings, and retried.
+    ///
+    /// [`fleet`](Self::fleet) has all settings, and watches many databases.
+    ///
+    /// # Errors
+    /// [`Error::Unnamed`]; [`Error::Engine`] if the engine captures no commits; those of the
+    /// engine; [`Error::Thread`].
+    ///
+    /// [`source_for`]: Self::source_for
+    pub fn watch(&self, database: impl AsRef<Path>) -> Result<Watching> {
+        let engine = self.engines.detect(database.as_ref());
+        let live = self.live_source(engine.need_capture()?, database.as_ref())?;
+        let mut fleet = self.fleet(engine, CaptureOptions::default())?;
+        fleet.add(live.clone(), log_events(&live.source))?;
+        Watching::start(live.source, fleet)
+    }
+
+    /// Takes a snapshot of a database or a folder, under its default name
+    /// ([`source_for`](Self::source_for)). Of a database it also archives every commit that the
+    /// database's log still holds.
+    ///
+    /// [`capture_once`](Self::capture_once) and [`take_snapshot`](Self::take_snapshot) have all
+    /// settings.
+    ///
+    /// # Errors
+    /// As these; [`Error::Unnamed`].
+    pub fn backup(&self, path: impl AsRef<Path>) -> Result<Snapshot> {
+        let path = path.as_ref();
+        let engine = self.engines.detect(path);
+        let Some(capture) = engine.capture() else {
+            return Ok(self
+                .take_snapshot(engine, &Self::source_for(path)?, path, TakeOptions::default())?
+                .snapshot);
+        };
+        let live = self.live_source(capture, path)?;
+        self.capture_once(engine, &live, CaptureOptions::default(), false, log_events(&live.source))
+    }
+
+    fn live_source(&self, capture: &dyn Capture, path: &Path) -> Result<LiveSource> {
+        let located = capture.locate(path)?;
+        let name = Self::source_for(&located.resolved)?;
+        Ok(capture.source(&located, name, None))
+    }
+
+    /// Restores the state at `target` to `output`, which must not exist yet.
+    ///
+    /// # Errors
+    /// [`pitr_recovery::Error::Unreachable`] if the target is not exactly a state that can be
+    /// restored; those of [`restore`](Self::restore).
+    pub fn restore_to(
+        &self,
+        source: &SourceName,
+        target: &Target,
+        output: impl AsRef<Path>,
+    ) -> Result<Restored> {
+        let history = self.history(source, None)?;
+        let plan = history.plan_for(target)?;
+        self.restore(&history, &plan, &RestoreOptions::to(output.as_ref()), &|_| {})
     }
 
     /// Builds the files of a source as of `plan`. `progress` is called from several threads.
@@ -208,8 +271,8 @@ impl Pitr {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Restored> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
-        let (fs, clock) = (self.objects.env().fs.as_ref(), self.clock());
-        let restored = Restorer { history, chunks, target, fs, clock, progress }.restore(plan, options)?;
+        let restorer = Restorer { progress, ..Restorer::new(history, chunks, target) };
+        let restored = restorer.restore(plan, options)?;
         if let Some(fingerprint) = restored.fingerprint {
             let Point { timeline, lsn, tx, time, .. } = restored.reached;
             let state = RestoredState { timeline, lsn, tx, time, fingerprint };
@@ -223,15 +286,14 @@ impl Pitr {
         Ok(restored)
     }
 
-    /// The room that the result of `plan` takes, and the free bytes at `output`; refused if there
-    /// are fewer. Writes nothing.
+    /// The space that the result of `plan` takes, and the free space at `output`, in bytes. Fails
+    /// if the free space is smaller. Writes nothing.
     ///
     /// # Errors
-    /// As [`restore`](Self::restore), before anything is written.
+    /// Those of [`restore`](Self::restore), before anything is written.
     pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
-        let (fs, clock) = (self.objects.env().fs.as_ref(), self.clock());
-        Ok(Restorer { history, chunks, target, fs, clock, progress: &|_| {} }.room(plan, output)?)
+        Ok(Restorer::new(history, chunks, target).room(plan, output)?)
     }
 
     /// The snapshots of a source.
@@ -306,7 +368,7 @@ impl Pitr {
     }
 
     fn engine_context(&self) -> EngineContext {
-        EngineContext { objects: self.objects.clone(), repository: self.repository.id }
+        EngineContext::new(&self.objects, &self.repository)
     }
 }
 

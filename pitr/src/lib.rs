@@ -1,26 +1,26 @@
 //! Point-in-time recovery: the facade of the pitr crates.
 //!
 //! [`Pitr`] is an open repository: it watches databases, takes snapshots, lists the states that can
-//! be restored, and restores them. The crates that it is built on are re-exported; storage engines
-//! can also use them one by one.
+//! be restored, and restores them. It re-exports the crates below it, which storage engines can
+//! also use one by one.
 //!
 //! The library has no command line. The program `pitr` is the crate `pitr-cli`.
 //!
 //! ```no_run
-//! # fn main() -> Result<(), pitr::Error> {
-//! use pitr::recovery::{Moment, Target};
+//! use pitr::format::TxId;
+//! use pitr::recovery::Target;
+//! use pitr::{Pitr, PitrConfig};
 //!
-//! let pitr = pitr::Pitr::open(&pitr::PitrConfig::at("/srv/backup"))?;
-//! let source = pitr.only_source()?;
-//! let history = pitr.history(&source, None)?;
-//! let plan = history.plan(&history.resolve(&Target::at(Moment::Latest))?)?;
-//! let options = pitr::recovery::RestoreOptions {
-//!     output: "/srv/restored.db".into(),
-//!     force: false,
-//!     delta: false,
-//!     workers: None,
-//! };
-//! let restored = pitr.restore(&history, &plan, &options, &|_| {})?;
+//! # fn main() -> Result<(), pitr::Error> {
+//! let pitr = Pitr::init(&PitrConfig::at("/srv/backup"))?;
+//! let watching = pitr.watch("/srv/shop/shop.db")?; // applications go on writing
+//! watching.stop()?;
+//!
+//! let shop = pitr.only_source()?;
+//! for transaction in pitr.history(&shop, None)?.transactions() {
+//!     println!("{}", transaction?.commit.tx);
+//! }
+//! let restored = pitr.restore_to(&shop, &Target::at(TxId::new(7)), "/srv/shop/restored.db")?;
 //! println!("restored {}", restored.reached);
 //! # Ok(())
 //! # }
@@ -33,12 +33,19 @@ mod error;
 mod facade;
 mod metadata;
 mod options;
+mod watching;
 
 pub use config::{ConfigError, PitrConfig};
 pub use error::{Error, Result};
 pub use facade::Pitr;
 pub use metadata::{BackupMetadata, Backups};
 pub use options::PruneOptions;
+pub use watching::Watching;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use pitr_archive as archive;
 pub use pitr_codec as codec;

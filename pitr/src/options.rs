@@ -22,14 +22,14 @@ pub struct PruneOptions {
     /// Which snapshots and commits stay. A policy needs at least one rule.
     pub policy: Policy,
     /// Maximum percentage of unreferenced bytes in all packs together, 0 to 100. Above it, packs
-    /// are rewritten without them, the emptiest first.
+    /// are rewritten without these bytes. Those with the most unreferenced bytes come first.
     pub waste_percent_max: u8,
     /// True to delete. False to change nothing and report what would be deleted.
     pub execute: bool,
 }
 
 impl PruneOptions {
-    /// [`waste_percent_max`](Self::waste_percent_max) unless it is set.
+    /// The value of [`waste_percent_max`](Self::waste_percent_max) unless it is set.
     pub const WASTE_PERCENT_MAX: u8 = 10;
 
     /// Changes nothing: reports what `policy` would delete.

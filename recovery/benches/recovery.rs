@@ -53,14 +53,14 @@ impl Noise {
         self.0
     }
 
-    /// Half of it is noise.
+    /// Half of each block is noise.
     fn fill(&mut self, data: &mut [u8]) {
         data.chunks_exact_mut(16).for_each(|part| part[..8].copy_from_slice(&self.roll().to_le_bytes()));
     }
 }
 
 fn prepare(dir: &std::path::Path) -> (Objects, SourceName) {
-    let objects = Objects::create_local(&dir.join("repo")).expect("a folder");
+    let objects = Objects::create_local(dir.join("repo")).expect("a folder");
     let source = SourceName::new("bench").expect("a valid name");
     let archive = Archive::new(objects.clone(), source.clone());
     let writer = Writer::claim(&archive, Timestamp::MIN).expect("no other writer claims");

@@ -1,18 +1,18 @@
-//! Base and log into the files of a result, every block written once.
+//! Builds the files of a result from base and log. Every block is written once.
 //!
-//! The merge says which blocks have an image: of the base only the others are read and written,
-//! extent by extent, then the images are written to their places. Both passes run on all threads.
-//! No two of them write the same byte, so the result does not depend on their order or number (law
-//! 6).
+//! The merge determines which blocks have an image. The other blocks are read from the base and
+//! written, extent by extent. Then the images are written to their places. Both passes run on all
+//! threads. No two of them write the same byte, so the result does not depend on their order or
+//! number (law 6).
 
 use crate::error::{Error, Result};
 use crate::layout::FilePlace;
 use crate::sink::{Sink, SinkFile};
 use pitr_archive::{BlockSet, FileChange, Image, Merged};
 use pitr_format::FileId;
+use pitr_objects::parallel;
 use pitr_snapshot::SnapshotReader;
-use pitr_vfs::{Access, Buffer, File, FileSystem};
-use rayon::prelude::*;
+use pitr_vfs::{Access, Buffers, File, FileSystem, Spawn};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -25,16 +25,16 @@ const OPEN_MAX: usize = 256;
 /// A file of the result, before it is written.
 #[derive(Debug)]
 pub(crate) struct PlannedFile {
-    /// Where it goes. The path is empty if the result is this file.
+    /// Path of the file in the result. Empty if the result is this file.
     pub(crate) place: FilePlace,
-    /// Its length in the snapshot, bytes; 0 if the snapshot doesn't have it.
+    /// Length of the file in the snapshot, bytes; 0 if the snapshot doesn't have it.
     pub(crate) before: u64,
-    /// Its length in the result, bytes.
+    /// Length of the file in the result, bytes.
     pub(crate) len: u64,
 }
 
 impl PlannedFile {
-    /// Bytes that it takes on the disk.
+    /// Bytes that the file takes on the disk.
     pub(crate) fn stored_bytes(&self) -> u64 {
         let holes = self.place.holes.iter().flatten().map(|(from, to)| to.saturating_sub(*from)).sum();
         self.len.saturating_sub(holes)
@@ -44,6 +44,7 @@ impl PlannedFile {
 /// Builds the files of a result under its temporary name.
 pub(crate) struct Builder<'a> {
     pub(crate) fs: &'a dyn FileSystem,
+    pub(crate) spawn: Spawn,
     /// The temporary name.
     pub(crate) root: &'a Path,
     /// The result, if it is one file.
@@ -55,14 +56,14 @@ pub(crate) struct Builder<'a> {
     pub(crate) old: Option<&'a Path>,
 }
 
-/// The files that are not done when the base is written.
+/// Files that still lack their images after the base is written.
 #[derive(Default)]
 pub(crate) struct Written<'a> {
-    /// Files that have a mark, or that the log changes; the result itself if it is one file.
+    /// Files that have a mark, or that the log changes. If the result is one file, that file.
     pub(crate) sinks: BTreeMap<FileId, Sink<'a>>,
     /// Bytes written from the snapshot.
     pub(crate) base_bytes: u64,
-    /// Of these, bytes of the existing output.
+    /// Bytes that were taken from the existing output.
     pub(crate) reused_bytes: u64,
 }
 
@@ -79,21 +80,23 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Creates the files and writes what the log leaves of the base.
+    /// Creates the files, and writes the parts of the base that the log does not replace.
     pub(crate) fn write_base(
         &self,
         files: Vec<PlannedFile>,
         tick: &(dyn Fn() + Sync),
     ) -> Result<Written<'a>> {
         let written = Mutex::new(Written::default());
-        // Small files side by side, large ones one after the other by all threads.
+        // Small files are written side by side. Large files are written one after the other, each
+        // by all threads.
         let (mut small, mut large) = (Vec::new(), Vec::new());
         for planned in files {
             let is_small = self.extents_of(&planned)? <= 1;
             if is_small { &mut small } else { &mut large }.push(planned);
         }
-        small.into_par_iter().try_for_each(|planned| self.write_one(planned, tick, &written))?;
-        large.into_iter().try_for_each(|planned| self.write_one(planned, tick, &written))?;
+        let write = |planned| self.write_one(planned, tick, &written);
+        parallel::map::<_, _, Result<()>>(self.spawn, small, write)?;
+        large.into_iter().try_for_each(write)?;
         Ok(written.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -113,7 +116,8 @@ impl<'a> Builder<'a> {
             None => 0,
             Some(base) => {
                 let (old, replaced) = (self.open_old(&path)?, self.merged.blocks(file));
-                BaseWriter { sink: &sink, base, file, change, replaced, tick }.write(old.as_deref())?
+                BaseWriter { sink: &sink, base, file, change, replaced, spawn: self.spawn, tick }
+                    .write(old.as_deref())?
             }
         };
         let is_unfinished = self.single.is_some() || self.mark.is_some() || change.is_some();
@@ -138,7 +142,7 @@ impl<'a> Builder<'a> {
         Ok((at, created))
     }
 
-    /// The file of the existing output in the place of one that is built.
+    /// The file of the existing output at the path of a file of the result.
     fn open_old(&self, path: &Path) -> Result<Option<Arc<dyn File>>> {
         let Some(old) = self.old else { return Ok(None) };
         if self.single.is_none() {
@@ -161,25 +165,27 @@ pub(crate) fn write_images(
     merged.par_for_each(|image: Image<'_>| {
         tick();
         let sink = sinks.get(&image.file).ok_or(Error::NotLaidOut { file: image.file })?;
-        // The index was checked: block numbers times block size stay within their range.
+        // The index was checked: block numbers times block size are in the range of their type.
         sink.write(image.block * image.data.len() as u64, image.data)
     })
 }
 
-/// Writes what the log leaves of a snapshot's file.
+/// Writes the parts of a file of the snapshot that the log does not replace.
 struct BaseWriter<'a> {
     sink: &'a Sink<'a>,
     base: &'a SnapshotReader,
     file: FileId,
-    /// What the log does to the file.
+    /// The log's change of the file.
     change: Option<&'a FileChange>,
     /// The blocks that images of the log replace.
     replaced: Option<&'a BlockSet>,
+    spawn: Spawn,
     tick: &'a (dyn Fn() + Sync),
 }
 
 impl BaseWriter<'_> {
-    /// Writes it; extents that `old` holds are taken from there. Returns how many bytes these are.
+    /// Writes these parts. Takes extents from `old` where their content is the same, and returns
+    /// the number of those bytes.
     fn write(&self, old: Option<&dyn File>) -> Result<u64> {
         let end = self.end()?;
         let mut wanted = Vec::new();
@@ -190,16 +196,15 @@ impl BaseWriter<'_> {
         }
         let mut reused = 0;
         if let Some(old) = old {
-            let taken = wanted
-                .par_iter()
-                .map_init(Buffer::default, |bytes, extent| self.take(old, *extent, end, bytes));
-            let taken: Vec<u64> = taken.collect::<Result<_>>()?;
+            let buffers = Buffers::default();
+            let take = |extent: &u64| self.take(old, *extent, end, &buffers);
+            let taken: Vec<u64> = parallel::map::<_, _, Result<_>>(self.spawn, &wanted, take)?;
             reused = taken.iter().sum();
             let mut taken = taken.into_iter();
             wanted.retain(|_| taken.next() == Some(0));
         }
         match wanted[..] {
-            // The one extent of a small file is read by this thread: other threads read other
+            // This thread reads the only extent of a small file, because other threads read other
             // files.
             [only] => drop(self.put(only, &self.base.read_extent(self.file, only)?, end)?),
             _ => self
@@ -209,7 +214,7 @@ impl BaseWriter<'_> {
         Ok(reused)
     }
 
-    /// End of the bytes that the log leaves of the base.
+    /// End of the bytes of the base that the log does not replace.
     fn end(&self) -> Result<u64> {
         let len = self.base.file(self.file)?.len;
         Ok(self.change.map_or(len, |change| len.min(change.min_len)).min(self.sink.len()))
@@ -228,25 +233,26 @@ impl BaseWriter<'_> {
         kept(span.start, span.end.min(end), block_bytes.zip(self.replaced))
     }
 
-    /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the
-    /// file's length (FAILURES 33). Returns its bytes, or 0.
-    fn take(&self, old: &dyn File, extent: u64, end: u64, bytes: &mut Buffer) -> Result<u64> {
+    /// Takes an extent from the old file, if the file has it. The hash of the extent decides, never
+    /// a time or the file's length (FAILURES 33). Returns the number of bytes taken, or 0.
+    fn take(&self, old: &dyn File, extent: u64, end: u64, buffers: &Buffers) -> Result<u64> {
         let span = self.span(extent)?;
-        bytes.set_len((span.end - span.start) as usize); // at most a mebibyte
-        let is_there = old.read_once_at(bytes, span.start).is_ok_and(|read| read == bytes.len());
-        if !is_there || !self.base.is_extent(self.file, extent, bytes)? {
+        let mut bytes = buffers.lend((span.end - span.start) as usize); // at most a mebibyte
+        let is_there = old.read_once_at(&mut bytes, span.start).is_ok_and(|read| read == bytes.len());
+        if !is_there || !self.base.is_extent(self.file, extent, &bytes)? {
             return Ok(0);
         }
-        // An extent of zeros writes nothing, and counts as taken all the same.
-        Ok(self.put(extent, bytes, end)?.max(1))
+        // An extent of zeros needs no write, and still counts as taken.
+        Ok(self.put(extent, &bytes, end)?.max(1))
     }
 
-    /// Writes what the log leaves of an extent; returns how many bytes it wrote.
+    /// Writes the parts of an extent that the log does not replace. Returns the number of bytes
+    /// written.
     fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<u64> {
         let (span, mut written) = (self.span(extent)?, 0);
         for (from, to) in self.kept(&span, end) {
-            // An extent holds all of the file's bytes from its start, and runs end where the file
-            // does.
+            // An extent has all of the file's bytes from the extent's start, and runs end at the
+            // end of the file.
             let part = &bytes[(from - span.start) as usize..(to - span.start) as usize];
             written += self.sink.write_over_zeros(from, part)?;
         }

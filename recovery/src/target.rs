@@ -1,4 +1,4 @@
-//! Recovery targets, and the states that they name.
+//! Recovery targets, and restorable states.
 
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 use pitr_snapshot::SnapshotId;
@@ -19,26 +19,64 @@ pub enum Moment {
     Snapshot(SnapshotId),
 }
 
+impl From<Timestamp> for Moment {
+    fn from(time: Timestamp) -> Self {
+        Moment::Time(time)
+    }
+}
+
+impl From<Lsn> for Moment {
+    fn from(lsn: Lsn) -> Self {
+        Moment::Lsn(lsn)
+    }
+}
+
+impl From<TxId> for Moment {
+    fn from(tx: TxId) -> Self {
+        Moment::Tx(tx)
+    }
+}
+
+impl From<SnapshotId> for Moment {
+    fn from(id: SnapshotId) -> Self {
+        Moment::Snapshot(id)
+    }
+}
+
 /// A moment, including or excluding the commits exactly at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// The moment.
     pub moment: Moment,
-    /// Stops just before it: without the commits exactly at it.
+    /// Stops just before the target: excludes commits exactly at it.
     pub exclusive: bool,
 }
 
 impl Target {
-    /// Includes the commits exactly at the moment.
+    /// The last archived commit.
     #[must_use]
-    pub fn at(moment: Moment) -> Self {
-        Target { moment, exclusive: false }
+    pub fn latest() -> Self {
+        Target::at(Moment::Latest)
+    }
+
+    /// Includes the commits exactly at the moment: a time, a position, a transaction or a snapshot.
+    ///
+    /// ```
+    /// use pitr_format::TxId;
+    /// use pitr_recovery::{Moment, Target};
+    ///
+    /// assert_eq!(Target::at(TxId::new(7)).moment, Moment::Tx(TxId::new(7)));
+    /// assert!(Target::just_before(TxId::new(7)).exclusive);
+    /// ```
+    #[must_use]
+    pub fn at(moment: impl Into<Moment>) -> Self {
+        Target { moment: moment.into(), exclusive: false }
     }
 
     /// Excludes the commits exactly at the moment.
     #[must_use]
-    pub fn just_before(moment: Moment) -> Self {
-        Target { moment, exclusive: true }
+    pub fn just_before(moment: impl Into<Moment>) -> Self {
+        Target { moment: moment.into(), exclusive: true }
     }
 }
 
@@ -64,12 +102,12 @@ pub struct Point {
     pub timeline: TimelineId,
     /// LSN of the commit, or of the snapshot's consistent point.
     pub lsn: Lsn,
-    /// The last transaction in it; [`TxId::NONE`] if there is none.
+    /// The last transaction in the state; [`TxId::NONE`] if it has none.
     pub tx: TxId,
     /// Time at which the last commit was logged.
     pub time: Timestamp,
-    /// True if the target `tx` names this state. A snapshot that was taken after commits that were
-    /// not captured has the last number before them, which names another state.
+    /// True if the target `tx` restores this state. A snapshot taken after commits that were not
+    /// captured has the number of the last captured transaction, which identifies another state.
     pub named: bool,
 }
 

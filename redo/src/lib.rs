@@ -1,10 +1,11 @@
-//! The rules of replay: which records count, which image of a block is the newest, and what
-//! set-lengths leave of it.
+//! The rules of replay: which records count, which image of a block is the newest, and how
+//! set-lengths cut it.
 //!
 //! Local crash recovery ([`pitr-wal`](https://docs.rs/pitr-wal)) and restore from an archive
 //! ([`pitr-archive`](https://docs.rs/pitr-archive)) read the same records in different orders. The
 //! first joins pieces of a log in any order, the second reads the newest object first. Both must
-//! restore the same bytes, so both ask this crate. Each keeps its own traversal.
+//! restore the same bytes, so both ask this crate. Only the order in which they read records is
+//! their own.
 //!
 //! # Rules
 //! - **Commit coverage** ([`CommitSpan`], [`Winners`]). A commit covers the records of its
@@ -32,8 +33,7 @@
 //!
 //! # Example
 //! ```
-//! use pitr_format::Lsn;
-//! use pitr_redo::{BlockImage, Cuts};
+//! use pitr_redo::{BlockImage, Cuts, Lsn};
 //!
 //! // The file is cut to 10,000 bytes at LSN 500, after an image of block 2 was logged at LSN 400.
 //! let mut cuts = Cuts::new();
@@ -56,3 +56,9 @@ pub use cuts::Cuts;
 pub use file::{FileChange, MixedBlockSizes};
 pub use image::BlockImage;
 pub use open::{Open, OpenTransactions};
+pub use pitr_format::{Incarnation, Lsn, TxId};
+
+/// The examples in the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

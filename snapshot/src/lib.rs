@@ -36,6 +36,7 @@ mod differ;
 mod error;
 mod extent_leaf;
 mod file_leaf;
+mod file_source;
 mod full;
 mod id;
 mod increment;
@@ -53,6 +54,7 @@ mod tree;
 mod walk;
 
 pub use error::{BoxError, Error, Result};
+pub use file_source::FileSource;
 pub use full::write_full;
 pub use id::{NoSnapshotId, SnapshotId};
 pub use increment::write_increment;
@@ -64,3 +66,8 @@ pub use shape::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, EXTENT_BYTES, FileShape};
 pub use source::{BlockSource, Delta, ImageSink};
 pub use tracked::Tracked;
 pub use walk::{Visit, walk};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

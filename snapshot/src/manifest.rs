@@ -28,13 +28,13 @@ pub(crate) const FILE_BYTES_MIN: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SnapshotKind {
-    /// Without a parent.
+    /// The snapshot was taken without a parent.
     Full = 1,
-    /// From the changes since its parent.
+    /// The snapshot was taken from the changes since its parent.
     Incremental = 2,
 }
 
-/// The description that the caller gives to a snapshot.
+/// The caller's description of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotMeta {
     /// Name of the source.
@@ -60,6 +60,43 @@ pub struct SnapshotMeta {
     /// Owner and permissions of the source, if it is a single file with these attributes. A restore
     /// applies them.
     pub attributes: Option<Attributes>,
+}
+
+impl SnapshotMeta {
+    /// The metadata of a source without a log, taken now. `number` counts its snapshots, from 1: it
+    /// stands for the LSN and the transaction.
+    ///
+    /// A source with a log sets these fields:
+    ///
+    /// ```
+    /// use pitr_format::{Lsn, SourceName, Timestamp, TxId};
+    /// use pitr_snapshot::SnapshotMeta;
+    ///
+    /// # let (now, name) = (Timestamp::from_micros(1), SourceName::new("app").expect("a name"));
+    /// let meta = SnapshotMeta {
+    ///     redo_from: Lsn::new(4_096),
+    ///     consistent_at: Lsn::new(8_192),
+    ///     tx: TxId::new(7),
+    ///     ..SnapshotMeta::new(name, "my-engine", 1, now)
+    /// };
+    /// # assert_eq!((meta.tx, meta.time), (TxId::new(7), now));
+    /// ```
+    #[must_use]
+    pub fn new(source: SourceName, engine: &str, number: u64, now: Timestamp) -> Self {
+        SnapshotMeta {
+            source,
+            engine: engine.to_owned(),
+            timeline: TimelineId::FIRST,
+            epoch: Epoch::FIRST,
+            redo_from: Lsn::new(number),
+            consistent_at: Lsn::new(number),
+            time: now,
+            tx: TxId::new(number),
+            codec: Codec::default(),
+            created: now,
+            attributes: None,
+        }
+    }
 }
 
 /// Sizes of a snapshot, bytes.
@@ -89,7 +126,7 @@ pub struct FileEntry {
     /// Shape of the file at the time of the snapshot.
     pub shape: FileShape,
     pub(crate) nodes: Vec<Node>,
-    /// How the file was cut, if it has no blocks.
+    /// The cuts of the file, if it has no blocks.
     pub(crate) cut: Option<Cut>,
 }
 
@@ -114,7 +151,7 @@ impl Cut {
 pub struct Snapshot {
     /// Identity of the snapshot.
     pub id: SnapshotId,
-    /// How it was taken.
+    /// How the snapshot was taken.
     pub kind: SnapshotKind,
     /// The snapshot that this one is based on.
     pub parent: Option<SnapshotId>,

@@ -9,8 +9,8 @@ use crate::tree::LoadedNode;
 use crate::{Error, FileEntry, FileShape, Manifest, Result};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkSums};
 use pitr_format::FileId;
+use pitr_objects::parallel;
 use pitr_vfs::Buffers;
-use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -131,11 +131,12 @@ impl SnapshotReader {
             let id = |extent: u64| node.ids[(extent % NODE_EXTENTS) as usize];
             let (zero, stored): (Vec<u64>, Vec<u64>) =
                 of_node.iter().partition(|extent| id(**extent) == ChunkId::ZERO);
-            zero.into_par_iter().try_for_each(|extent| {
+            let over_zeros = |extent| {
                 let mut bytes = vec![0; self.len_of(entry, &node, extent, 0)?];
                 self.apply_overlay(entry, &node, extent, &mut bytes)?;
                 work(extent, &bytes)
-            })?;
+            };
+            parallel::map::<_, _, Result<(), E>>(self.store.objects().env().spawn, zero, over_zeros)?;
             let ids: Vec<ChunkId> = stored.iter().map(|extent| id(*extent)).collect();
             let read = self.store.read_each(&ids, |place, bytes| {
                 let extent = stored[place];

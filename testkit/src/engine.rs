@@ -5,9 +5,9 @@
 //! boundaries: after most checkpoints, the log begins within a record.
 
 use pitr_format::record::Record;
-use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, Timestamp, TxId};
-use pitr_vfs::sim::{Rng, SimClock};
-use pitr_vfs::{Clock, Env, FileSystem};
+use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, TxId};
+use pitr_vfs::sim::Rng;
+use pitr_vfs::{Clock, Env};
 use pitr_wal::{BatchBuilder, Committed, Start, Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const LOG_ID: [u8; 16] = *b"an outside engin";
 #[derive(Debug)]
 pub struct PageEngine {
     wal: Wal,
-    clock: Arc<SimClock>,
+    clock: Arc<dyn Clock>,
     pages: Vec<u8>,
     page_bytes: usize,
     rng: Rng,
@@ -29,24 +29,18 @@ pub struct PageEngine {
 }
 
 impl PageEngine {
-    /// Creates an engine with this many pages, all zeros, and its log in `dir`.
+    /// Creates an engine with this many pages, all zeros, and its log in `dir`. `env` should have a
+    /// simulated clock: each commit waits for a millisecond, so that no two have the same time.
     ///
     /// # Panics
     /// If the log cannot be created: the test then fails.
     #[must_use]
-    pub fn create(fs: Arc<dyn FileSystem>, dir: &Path, pages: usize, page_bytes: usize, seed: u64) -> Self {
-        let clock = Arc::new(SimClock::new(Timestamp::from_micros(1_000_000)));
+    pub fn create(env: &Env, dir: &Path, pages: usize, page_bytes: usize, seed: u64) -> Self {
         let segment_size = SegmentSize::new(16 << 10).expect("the smallest size");
         let start = Start { segment_size, ..Start::first(LOG_ID) };
         let options = WalOptions { background: false, ..WalOptions::default() };
-        let wal = Wal::create(
-            &Env::system().with_fs(fs).with_clock(Arc::clone(&clock) as Arc<dyn Clock>),
-            dir,
-            &start,
-            &options,
-        );
-        let wal = wal.expect("the folder is empty");
-        let (pages, rng) = (vec![0; pages * page_bytes], Rng::new(seed));
+        let wal = Wal::create(env, dir, &start, &options).expect("the folder is empty");
+        let (pages, rng, clock) = (vec![0; pages * page_bytes], Rng::new(seed), Arc::clone(&env.clock));
         PageEngine { wal, clock, pages, page_bytes, rng, last_tx: 0 }
     }
 
@@ -73,7 +67,7 @@ impl PageEngine {
     /// # Panics
     /// If the log refuses the transaction.
     pub fn commit(&mut self) -> Committed {
-        self.clock.pass(Duration::from_millis(1));
+        self.clock.sleep(Duration::from_millis(1));
         self.last_tx += 1;
         let (tx, mut batch) = (TxId::new(self.last_tx), BatchBuilder::new());
         for _ in 0..=self.rng.below(3) {

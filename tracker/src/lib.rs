@@ -115,6 +115,7 @@ pub use error::{Error, Result};
 pub use extract::Extractor;
 pub use layout::LogIdentity;
 pub use pass::{FileMarks, Pass};
+pub use pitr_format::{FileId, Lsn, TimelineId};
 pub use range::LsnRange;
 pub use set::{ChangeSet, Changes};
 pub use size::BlockSize;

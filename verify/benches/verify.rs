@@ -12,7 +12,7 @@ const CHUNKS: u64 = 256;
 
 fn benches(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a folder");
-    let objects = Objects::create_local(&dir.path().join("repo")).expect("a folder");
+    let objects = Objects::create_local(dir.path().join("repo")).expect("a folder");
     objects.init_repository(Timestamp::MIN).expect("nothing is there");
     let writer = ChunkStore::open(objects.clone()).expect("an index").writer(Codec::None);
     for n in 0..CHUNKS {

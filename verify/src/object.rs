@@ -22,11 +22,12 @@ pub(crate) struct Checked {
     pub(crate) bytes: u64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) strangers: Vec<String>,
-    /// Packs with faults: their damaged frames, or `None` if all are.
+    /// Packs with faults: the numbers of their damaged frames, or `None` if the whole pack is
+    /// damaged.
     pub(crate) packs: BTreeMap<String, Option<BTreeSet<u32>>>,
 }
 
-/// Checks all objects, in one thread for each processor and some additional ones.
+/// Checks all objects, in one thread for each processor and some additional ones, or inline.
 pub(crate) fn check_all(
     objects: &Objects,
     entries: &[Entry],
@@ -50,10 +51,13 @@ pub(crate) fn check_all(
         }
         Ok(())
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| Error::Died)?)
-    })?;
+    match objects.env().spawn.is_inline() {
+        true => work()?,
+        false => std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| Error::Died)?)
+        })?,
+    }
     let mut checked = checked.into_inner().unwrap_or_else(PoisonError::into_inner);
     checked.faults.sort_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
     checked.strangers.sort();
@@ -63,7 +67,7 @@ pub(crate) fn check_all(
 /// Result of the check of one object.
 enum Found {
     Sound,
-    /// It was deleted, and is not needed.
+    /// The object was deleted, and is not needed.
     Gone,
     Stranger,
     Faulty(String),
@@ -116,14 +120,15 @@ impl Checked {
     }
 }
 
-/// The sources with readable names. The others are faults already.
+/// The sources with readable names. The others are already reported as faults.
 pub(crate) fn readable(objects: &Objects) -> Result<Vec<SourceName>> {
     Ok(objects.readable_sources()?.names)
 }
 
 /// True if a prune may delete the object although this verification holds a lease: an object that
 /// was condemned before, and roots, ranges and index objects. Objects that are condemned later are
-/// deleted after this lease. The walk finds chunks that a tree needs and lacks.
+/// deleted after this lease has ended. A chunk that a tree needs and that is missing is found by
+/// the walk.
 fn may_go(name: &ObjectName, path: &str, condemned: &Condemned) -> bool {
     use ObjectKind::{Condemned, Manifest, PackIndex, Pruned};
     matches!(name.kind(), Condemned | PackIndex | Manifest | Pruned) || condemned.contains(path)
@@ -140,7 +145,7 @@ fn check(
     let Some(name) = ObjectName::parse(path) else { return Ok(Found::Stranger) };
     let whole = match objects.get(path) {
         Ok(whole) => whole,
-        // A prune has deleted it since the listing.
+        // A prune has deleted the object since the listing.
         Err(error)
             if error.kind() == ErrorKind::Missing
                 && may_go(&name, path, condemned)

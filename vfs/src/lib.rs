@@ -49,3 +49,8 @@ pub use random::{Random, SystemRandom};
 pub use regular::{NotAFile, check_regular, open_file, read_file};
 pub use spawn::{Spawn, lower_priority};
 pub use view::View;
+
+/// The examples in the README compile.
+#[cfg(all(doctest, feature = "sim"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

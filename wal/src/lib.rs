@@ -29,25 +29,24 @@
 //!
 //! # Example
 //! ```
-//! use pitr_format::{Lsn, PartitionId, TxId, record::Record};
-//! use pitr_vfs::Env;
-//! use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
+//! use pitr_wal::{TxId, Wal};
 //!
 //! # let temp = tempfile::tempdir()?;
 //! # let dir = temp.path().join("log");
-//! let (start, options) = (Start::first(*b"sixteen random b"), WalOptions::default());
-//! let wal = Wal::create(&Env::system(), &dir, &start, &options)?;
+//! let wal = Wal::open_or_create(&dir)?;
+//! wal.commit_data(TxId::new(1), b"balance of 7 is 100")?; // now durable
 //!
-//! let mut batch = BatchBuilder::new();
-//! batch.push(PartitionId::FIRST, TxId::new(1), &Record::Data(b"balance of 7 is 100"))?;
-//! batch.push_commit(PartitionId::FIRST, TxId::new(1), None, None, b"")?;
-//! let commit = wal.commit(batch)?.commits[0]; // now durable
-//! assert!(wal.durable() >= commit.lsn);
-//!
-//! let batch = wal.reader(Lsn::ORIGIN)?.next_batch()?.expect("one batch was committed");
-//! assert_eq!(batch.frames()?.count(), 2);
+//! let mut seen = Vec::new();
+//! wal.scan(wal.first(), wal.durable())?.for_each_committed::<pitr_wal::Error>(|record| {
+//!     seen.push(record.payload.to_vec());
+//!     Ok(())
+//! })?;
+//! assert_eq!(seen, [b"balance of 7 is 100"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A transaction of several records, or of several partitions, is a [`BatchBuilder`]: see the
+//! [guide].
 #![forbid(unsafe_code)]
 
 mod append;
@@ -65,7 +64,11 @@ pub use append::Durable;
 pub use append::{Appended, BatchBuilder, Committed, Ticket};
 pub use error::{Damage, Error, Result, Witness};
 pub use options::{Start, SyncPolicy, WalOptions};
+pub use pitr_format::log::WholeRecord;
+pub use pitr_format::record::Record;
+pub use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
 pub use pitr_redo::{FileChange, Winners};
+pub use pitr_vfs::Env;
 pub use read::{Batches, LogBatch, LogReader, LogScan, Records, SealedSegment};
 pub use recover::{
     AbortedTx, Analysis, CommittedTx, Contents, Cut, Finding, Inspection, Recovered, Tail, TailEnd,
@@ -77,7 +80,7 @@ pub use wal::Wal;
 #[doc = include_str!("../GUIDE.md")]
 pub mod guide {}
 
-/// The example in the README compiles.
+/// The examples in the README compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

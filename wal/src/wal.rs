@@ -1,6 +1,6 @@
 //! The handle of an open log.
 
-use crate::append::{Appended, BatchBuilder, Helper, Round, Ticket};
+use crate::append::{Appended, BatchBuilder, Committed, Helper, Round, Ticket};
 use crate::options::{Start, WalOptions};
 use crate::read::{LogReader, LogScan};
 use crate::recover::{Recovered, open};
@@ -8,7 +8,8 @@ use crate::segments::{Event, Slot, SlotState, slots};
 use crate::shared::{Shared, lock};
 use crate::stats::Stats;
 use crate::{Error, Result};
-use pitr_format::{Lsn, Timestamp};
+use pitr_format::record::Record;
+use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_vfs::Env;
 use std::borrow::BorrowMut;
 use std::path::Path;
@@ -38,6 +39,26 @@ impl Wal {
     pub fn open(env: &Env, dir: &Path, archived_to: Lsn, options: &WalOptions) -> Result<(Wal, Recovered)> {
         let (shared, recovered) = open::open(env, dir, archived_to, options)?;
         Ok((Self::start(shared)?, recovered))
+    }
+
+    /// Opens the log in `dir`, or creates it if the folder holds none, on this machine and with
+    /// the default settings.
+    ///
+    /// A folder that was lost, or whose disk is not mounted, gives an empty log here. A program
+    /// that knows that its log exists calls [`Wal::open`], which refuses a missing one, reports a
+    /// cut tail, and takes the position that an archive already holds.
+    ///
+    /// # Errors
+    /// Those of [`Wal::open`] and [`Wal::create`], without [`Error::NoLog`].
+    pub fn open_or_create(dir: impl AsRef<Path>) -> Result<Wal> {
+        let (env, dir, options) = (Env::system(), dir.as_ref(), WalOptions::default());
+        match Self::open(&env, dir, Lsn::ORIGIN, &options) {
+            Err(Error::NoLog { .. }) => {
+                let log_id = env.random_bytes().map_err(Error::io("draw an identity for", dir))?;
+                Self::create(&env, dir, &Start::first(log_id), &options)
+            }
+            opened => opened.map(|(wal, _)| wal),
+        }
     }
 
     fn start(shared: Shared) -> Result<Wal> {
@@ -82,6 +103,18 @@ impl Wal {
         Ok(appended)
     }
 
+    /// Commits a transaction that consists of these bytes: one [`Record::Data`] in the first
+    /// partition, then its commit. Returns as [`Wal::commit`] does.
+    ///
+    /// # Errors
+    /// [`Error::Record`] for more than 64 MiB; errors of [`Wal::commit`].
+    pub fn commit_data(&self, tx: TxId, data: &[u8]) -> Result<Committed> {
+        let mut batch = BatchBuilder::new();
+        batch.push(PartitionId::FIRST, tx, &Record::Data(data))?;
+        batch.push_commit(PartitionId::FIRST, tx, None, None, b"")?;
+        Ok(self.commit(batch)?.commits[0]) // the one commit of the builder
+    }
+
     /// Returns when everything appended so far is written to the operating system: it survives a
     /// crash of this process, but not of the machine.
     pub fn flush(&self) -> Result<()> {
@@ -106,7 +139,7 @@ impl Wal {
         Ok(lsn)
     }
 
-    /// The durable LSN: everything below is durable.
+    /// The durable LSN: everything below this position is durable.
     #[must_use]
     pub fn durable(&self) -> Lsn {
         self.shared.queue().durable()
@@ -135,6 +168,18 @@ impl Wal {
     #[must_use]
     pub fn last_time(&self) -> Timestamp {
         self.shared.queue().time()
+    }
+
+    /// Timeline that the log belongs to.
+    #[must_use]
+    pub fn timeline(&self) -> TimelineId {
+        self.shared.queue().identity().0
+    }
+
+    /// Identity of the log ([`Start::log_id`]).
+    #[must_use]
+    pub fn log_id(&self) -> [u8; 16] {
+        self.shared.queue().identity().1
     }
 
     /// Position of the oldest batch of the local log, whether or not it is written.
@@ -194,8 +239,8 @@ impl Wal {
 
     /// A reader from `from`, which returns batches as they become durable. `from` is the start or
     /// the end of a batch, or the end of a segment; from a position within a batch the reader
-    /// returns the whole batch. [`Error::Beyond`] if the log ends before `from`. The reader's first
-    /// call returns [`Error::Removed`] if `from` was removed.
+    /// returns the whole batch. [`Error::Beyond`] if the log ends before `from`. The first call of
+    /// the reader returns [`Error::Removed`] if `from` was removed.
     pub fn reader(&self, from: Lsn) -> Result<LogReader> {
         self.check_reached(from)?;
         Ok(LogReader::live(&self.shared, from))

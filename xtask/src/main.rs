@@ -11,12 +11,14 @@ mod application;
 mod bound;
 mod compare;
 mod drill;
+mod examples;
 mod fuzz;
 mod golden;
 mod measure;
 mod miri;
 mod models;
 mod moments;
+mod packages;
 mod program;
 mod soak;
 mod tidy;
@@ -58,6 +60,8 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     /// Creates the golden repositories of a new format version
     Golden,
+    /// Runs every example of every published crate
+    Examples,
     /// Checks rules that the compiler doesn't check
     Tidy(tidy::Tidy),
     /// Tries every interleaving of concurrent code, with loom
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Task::Soak(soak) => soak.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Golden => golden::run(),
+        Task::Examples => examples::run(),
         Task::Tidy(tidy) => tidy.run(),
         Task::Models => models::run(),
         Task::Miri => miri::run(),

@@ -77,7 +77,7 @@ impl Catalog {
     fn counts(&self, name: &LogName) -> bool {
         match self.epochs.get(&name.epoch) {
             Some(Some(fence)) => fence.admits(name),
-            // An epoch without a fence is the newest, or its successor has just claimed.
+            // An epoch without a fence is the newest one, or its successor was claimed just now.
             Some(None) => true,
             None => false,
         }
@@ -176,14 +176,14 @@ impl Catalog {
     /// The path of timelines that leads to `timeline`.
     ///
     /// # Errors
-    /// [`Error::TimelineLost`] if the history object of it, or of one that it descends from, is
-    /// gone (FAILURES 55); [`Error::UnknownTimeline`] if nothing shows that it ever existed.
+    /// [`Error::TimelineLost`] if the history object of this timeline or of an ancestor is missing
+    /// (FAILURES 55); [`Error::UnknownTimeline`] if nothing shows that it ever existed.
     pub fn lineage(&self, timeline: TimelineId) -> Result<Lineage, Error> {
         let mut legs = Vec::new();
         let (mut at, mut to) = (timeline, Lsn::MAX);
         loop {
             let Some(history) = self.timelines.get(&at) else {
-                // A source with snapshots and no log ever has no histories either.
+                // A source with snapshots and without a log has no timeline histories.
                 if legs.is_empty() && self.timelines.is_empty() && self.logs.is_empty() {
                     legs.push(Leg { timeline: at, from: Lsn::ORIGIN, to });
                     break;
@@ -193,8 +193,8 @@ impl Catalog {
                     false => Error::UnknownTimeline { timeline: at },
                 });
             };
-            // On a timeline without a parent positions start at the origin, whatever its fork point
-            // is.
+            // On a timeline without a parent, positions start at the origin, whatever its fork
+            // point is.
             let from = if history.parent.is_some() { history.fork } else { Lsn::ORIGIN };
             legs.push(Leg { timeline: at, from, to });
             let Some(parent) = history.parent else { break };

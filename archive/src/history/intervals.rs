@@ -14,7 +14,7 @@ use std::fmt;
 /// The parts of a snapshot that coverage needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Base {
-    /// Its state includes every commit up to here.
+    /// The snapshot's state includes every commit up to here.
     pub consistent_at: Lsn,
     /// First LSN of the needed log. Equal to `consistent_at` if the snapshot needs no log.
     pub redo_from: Lsn,
@@ -29,7 +29,7 @@ pub struct Run {
     pub from: Lsn,
     /// End of the run.
     pub to: Lsn,
-    /// Its first object.
+    /// The first object of the run.
     pub first: LogName,
 }
 
@@ -52,7 +52,7 @@ pub enum Cause {
     NotLogged(Option<GapReason>),
     /// Commits of the source were not captured before a new timeline began.
     Forked(ForkReason),
-    /// The log is there, but no snapshot to begin from.
+    /// The log exists, but there is no snapshot to begin from.
     NoBase,
     /// Retention removed the log.
     Pruned,
@@ -74,9 +74,9 @@ impl fmt::Display for Cause {
 /// A span that can't be restored: the states after `from` and before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// The last state before it.
+    /// The last restorable state before it.
     pub from: Lsn,
-    /// The first state after it, or the end of the log.
+    /// The first restorable state after it, or the end of the log.
     pub to: Lsn,
     /// The cause.
     pub cause: Cause,
@@ -173,7 +173,7 @@ fn gaps(intervals: &[Interval], runs: &[Run]) -> Vec<Gap> {
         gaps.push(Gap {
             from: interval.to,
             to,
-            // Without a later object the log does not reach the next snapshot: it is missing too.
+            // Without a later object, the log up to the next snapshot is missing too.
             cause: Cause::Missing,
             behind: behind.map(|run| run.first),
         });
@@ -251,7 +251,7 @@ mod tests {
     }
 
     proptest! {
-        /// Law 5 in small: a state lies in an interval exactly if some base reaches it.
+        /// Law 5 in small: a state lies in an interval exactly if a base reaches it.
         #[test]
         fn intervals_are_what_bases_reach(
             cuts in prop::collection::btree_set(0u64..60, 2..12), holes: u16,

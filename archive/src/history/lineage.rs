@@ -11,7 +11,7 @@ pub struct Leg {
     /// Start of the part: the timeline's fork point, or [`Lsn::ORIGIN`].
     pub from: Lsn,
     /// End of the part: the next timeline's fork point, or [`Lsn::MAX`] on the last. Commits up to
-    /// here count.
+    /// this position count.
     pub to: Lsn,
 }
 
@@ -72,7 +72,7 @@ impl Lineage {
 pub struct Piece {
     /// The object.
     pub name: LogName,
-    /// Its size in the repository, bytes.
+    /// Size of the object in the repository, bytes.
     pub stored_bytes: u64,
     /// End of the part that counts: `name.to`, or earlier where the path leaves the timeline.
     pub to: Lsn,

@@ -1,9 +1,10 @@
 //! The newest committed image of every block between two positions of a history.
 //!
-//! Two passes, neither of which holds the data. The first reads the footers, newest object first.
-//! It keeps one bit for each block (is its newest image found?) and one for each image (does it
-//! survive?): see [`select`]. The second reads only the frames with surviving images, verifies and
-//! decodes them on rayon with a bounded look-ahead, and returns each surviving image once.
+//! There are two passes, and neither holds the data in memory. The first reads the footers, newest
+//! object first. It keeps one bit for each block (is its newest image found?) and one for each
+//! image (does it survive?): see [`select`]. The second reads only the frames with surviving
+//! images, verifies and decodes them on rayon with a bounded look-ahead, and returns each surviving
+//! image once.
 
 mod blocks;
 mod logical;
@@ -18,8 +19,8 @@ use crate::error::{Error, Result};
 use crate::history::{Piece, runs};
 use bit_vec::BitVec;
 use pitr_format::{FileId, Lsn};
+use pitr_objects::parallel;
 use pitr_redo::{BlockImage, FileChange};
-use rayon::prelude::*;
 use select::{Crossing, Selection};
 use std::collections::{BTreeMap, HashMap};
 use stream::{FrameRun, Seams, deliver, fetch};
@@ -117,11 +118,12 @@ impl Merged {
         E: From<Error> + Send,
     {
         let (seams, mut given) = (Seams::default(), 0);
-        let ahead = rayon::current_num_threads() + 1;
+        let spawn = self.archive.spawn();
+        let ahead = parallel::threads(spawn) + 1;
         self.for_each_run::<E>(|work| {
             for some in work.chunks(ahead) {
                 let read = |(object, run): &(&LogObject, FrameRun)| fetch(&self.archive, object, run);
-                let raw: Vec<_> = some.par_iter().map(read).collect::<Result<_, Error>>()?;
+                let raw: Vec<_> = parallel::map::<_, _, Result<_>>(spawn, some, read)?;
                 for ((object, run), raw) in some.iter().zip(&raw) {
                     let mut take = |image: Image<'_>| {
                         given += 1;
@@ -146,7 +148,7 @@ impl Merged {
     {
         let (seams, given) = (Seams::default(), std::sync::atomic::AtomicU64::new(0));
         self.for_each_run::<E>(|work| {
-            work.par_iter().try_for_each(|(object, run)| {
+            parallel::map(self.archive.spawn(), work, |(object, run)| {
                 let raw = fetch(&self.archive, object, run)?;
                 let mut take = |image: Image<'_>| {
                     given.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -199,7 +201,7 @@ impl Merged {
         }
     }
 
-    /// Errors unless all indexed images were found: a missing one would silently leave an older
+    /// Fails unless all indexed images were found: a missing image would silently leave an older
     /// block.
     fn check_all_given(&self, given: u64, seams: &Seams) -> Result<()> {
         match (seams.unfinished(), self.objects.last()) {
@@ -212,7 +214,7 @@ impl Merged {
     }
 }
 
-/// Errors unless the pieces contain everything between the two positions.
+/// Fails unless the pieces contain everything between the two positions.
 fn check_whole(pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<()> {
     if after >= upto {
         return Ok(());

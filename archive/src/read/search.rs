@@ -11,9 +11,9 @@ use pitr_format::{Lsn, Timestamp, TxId};
 /// The commits before and after a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Around {
-    /// The last commit before it.
+    /// The last commit before the split.
     pub before: Option<CommitPoint>,
-    /// The first commit after it.
+    /// The first commit after the split.
     pub after: Option<Transaction>,
 }
 
@@ -93,11 +93,11 @@ impl<'a> Search<'a> {
         Transactions::new(self.archive, &self.pieces[begin..], after)
     }
 
-    /// A commit that was logged after `time` and can have happened at or before it: then the state
-    /// at that time is uncertain.
+    /// A commit that was logged after `time` and can have happened at or before it. If there is
+    /// one, the state at `time` is uncertain.
     ///
-    /// Earliest times are those of looks at the source, which do not decrease; reads one object
-    /// more for writers whose looks overlap.
+    /// Earliest times are the times of looks at the source, which do not decrease. One more object
+    /// is read, for writers whose looks overlap.
     ///
     /// # Errors
     /// Errors of reading footers.
@@ -157,7 +157,7 @@ impl<'a> Search<'a> {
         if last.to == footer.to {
             return Ok(Some(footer.watermark));
         }
-        // The path leaves the timeline here, so later times of that timeline do not belong to this
+        // The path leaves the timeline here. Later times of that timeline do not belong to this
         // history.
         Ok(footer.last_commit(last.to).map(|commit| commit.time))
     }

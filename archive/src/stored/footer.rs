@@ -6,16 +6,16 @@
 //!   earlier object is indexed with its own LSN, which lies before `from`. [`Footer::cut`] keeps
 //!   the first part of a record that continues after `to`, so the next object's footer can be built
 //!   without reading this one's bytes.
-//! - Logical records are not indexed one by one: the index tells whether a transaction has any, of
-//!   which partition, and where the last one is. So a restore that can't apply them knows before it
-//!   reads a record.
+//! - Logical records are not indexed one by one: for each transaction the index has the partitions
+//!   with logical records, and the position of the last one. So a restore that can't apply them
+//!   fails before it reads a record.
 //! - Commits are in LSN order and their times never decrease; images are ordered by file, block and
 //!   LSN.
 //! - The index is never trusted for the content of a block: a reader verifies each record against
 //!   the index.
 //!
-//! The byte layout is in `docs/format/archive.md`; [`Footer::encode`] and [`Footer::decode`] are
-//! it.
+//! The byte layout is in `docs/format/archive.md`; [`Footer::encode`] and [`Footer::decode`]
+//! implement it.
 
 mod decode;
 mod encode;
@@ -40,7 +40,7 @@ pub struct Footer {
     pub epoch: Epoch,
     /// Start of the range.
     pub from: Lsn,
-    /// End of its last batch.
+    /// End of the range's last batch.
     pub to: Lsn,
     /// Size of the timeline's segments.
     pub segment_size: SegmentSize,
@@ -50,10 +50,10 @@ pub struct Footer {
     pub gap: bool,
     /// Highest commit or watermark time that the log states up to `to`; [`Timestamp::MIN`] if none.
     pub watermark: Timestamp,
-    /// The last commit before the range that the writer of this timeline knows.
+    /// The last commit before the range, as far as the writer of this timeline knows.
     pub before: Option<CommitPoint>,
-    /// Position of the last clock step before the range: finds all of them without reading every
-    /// footer.
+    /// Position of the last clock step before the range. It makes all clock steps findable without
+    /// reading every footer.
     pub step_before: Option<Lsn>,
     /// The frames of the object.
     pub frames: Vec<FrameStart>,
@@ -92,9 +92,9 @@ pub struct LogicalEntry {
 /// A frame of the object: whole batches of one incarnation of one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameStart {
-    /// Position of its first batch, which determines the segment.
+    /// Position of the frame's first batch, which determines the segment.
     pub lsn: Lsn,
-    /// Incarnation of the segment, which seeds the checksums.
+    /// Incarnation of the segment. It seeds the checksums.
     pub incarnation: Incarnation,
 }
 
@@ -105,9 +105,9 @@ pub struct CommitEntry {
     pub tx: TxId,
     /// LSN of the commit: the end of the commit record.
     pub lsn: Lsn,
-    /// When it was logged.
+    /// Time at which the commit was logged.
     pub time: Timestamp,
-    /// The earliest time at which it can have happened.
+    /// The earliest time at which the commit can have happened.
     pub earliest: Timestamp,
     /// Position of the transaction's first record.
     pub first_lsn: Lsn,
@@ -124,7 +124,7 @@ pub struct CommitPoint {
     pub tx: TxId,
     /// The LSN of the commit.
     pub lsn: Lsn,
-    /// When it was logged.
+    /// Time at which the commit was logged.
     pub time: Timestamp,
 }
 
@@ -161,7 +161,7 @@ pub struct ImageEntry {
 pub struct Span {
     /// Position of the image record.
     pub lsn: Lsn,
-    /// End of its last byte.
+    /// End of the image's last byte.
     pub end: Lsn,
 }
 
@@ -172,7 +172,7 @@ pub struct SetLengthEntry {
     pub lsn: Lsn,
     /// The file.
     pub file: FileId,
-    /// Its new length, bytes.
+    /// New length of the file, bytes.
     pub len: u64,
     /// The transaction.
     pub tx: TxId,
@@ -211,9 +211,9 @@ pub enum MarkKind {
 /// An open transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenTx {
-    /// Its number.
+    /// Number of the transaction.
     pub tx: TxId,
-    /// Position of its first record.
+    /// Position of the transaction's first record.
     pub first_lsn: Lsn,
     /// Block images so far.
     pub blocks: u64,
@@ -224,19 +224,19 @@ pub struct OpenTx {
 /// The first part of a record that continues in the next object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutRecord {
-    /// Position of its first frame.
+    /// Position of the record's first frame.
     pub lsn: Lsn,
-    /// Its kind; see [`pitr_format::record::RecordKind`].
+    /// Kind of the record; see [`pitr_format::record::RecordKind`].
     pub kind: u8,
-    /// Partition that it belongs to.
+    /// Partition of the record.
     pub partition: PartitionId,
-    /// Transaction that it belongs to.
+    /// Transaction of the record.
     pub tx: TxId,
     /// Length of the whole record, bytes.
     pub total_len: u32,
-    /// Bytes of it so far.
+    /// Bytes of the record so far.
     pub seen: u32,
-    /// Its first bytes so far, at most [`RECORD_HEAD_BYTES`].
+    /// The first bytes of the record so far, at most [`RECORD_HEAD_BYTES`].
     pub head: [u8; RECORD_HEAD_BYTES],
 }
 

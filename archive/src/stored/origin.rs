@@ -1,8 +1,8 @@
 //! The place of a source: its host and path.
 //!
-//! A writer states the place when it changed, before it writes anything else. So a later writer can
-//! tell whether the name stands for the same source (FAILURES 50). The statement of the highest
-//! epoch counts. Repositories of earlier versions have none.
+//! A writer stores the place if it has changed, before it stores anything else. So a later writer
+//! can check that the name means the same source (FAILURES 50). The statement of the highest epoch
+//! counts. Repositories of earlier versions have none.
 
 use crate::archive::Archive;
 use crate::error::Result;
@@ -52,7 +52,7 @@ impl Origin {
         out
     }
 
-    /// Reads it.
+    /// Reads the object.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         r.check_version_u16(VERSION, WHAT)?;
@@ -68,14 +68,15 @@ impl Origin {
         Ok(Origin { host, machine, given, resolved, stated })
     }
 
-    /// True if both are on the same host: the names are equal, and the identities do not differ.
+    /// True if both places are on the same host: the names are equal, and the identities do not
+    /// differ.
     #[must_use]
     pub fn same_host(&self, other: &Origin) -> bool {
         let contradict = self.machine.zip(other.machine).is_some_and(|(a, b)| a != b);
         self.host == other.host && !contradict
     }
 
-    /// True if both state the same place; ignores the time of the statement.
+    /// True if both statements name the same place. Ignores their times.
     pub(crate) fn says(&self, other: &Origin) -> bool {
         *self == Origin { stated: self.stated, ..other.clone() }
     }
@@ -104,7 +105,7 @@ impl Archive {
         epochs.sort_unstable();
         for epoch in epochs.into_iter().rev() {
             match self.read(&SourceObject::Origin(epoch), Origin::decode) {
-                // Losing a statement weakens a check, but must not stop the protection of the
+                // The loss of a statement weakens a check, but must not end the protection of the
                 // source.
                 Err(error) if error.is_damage() => {
                     tracing::warn!("{error}; run `pitr verify` for details");
@@ -152,7 +153,7 @@ mod tests {
         assert!(same(("db1", Some([1; 16])), ("db1", Some([1; 16]))));
         assert!(same(("db1", None), ("db1", Some([1; 16]))));
         assert!(!same(("db1", Some([2; 16])), ("db1", Some([1; 16]))));
-        // One image, two containers: their identity says nothing.
+        // Two containers of one image have the same identity, so the identity proves nothing.
         assert!(!same(("db1", Some([1; 16])), ("db2", Some([1; 16]))));
     }
 

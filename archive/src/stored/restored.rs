@@ -1,4 +1,4 @@
-//! Restored states: they identify a restored database when it is protected again (FAILURES 8).
+//! Restored states. They identify a restored database when it is protected again (FAILURES 8).
 //!
 //! A restore stores the position in the history and a fingerprint of the content that it built. The
 //! object's path starts with a mark derived from the fingerprint. So one listing tells whether a
@@ -49,7 +49,8 @@ impl Fingerprint {
         Ok(Fingerprint { block_bytes, blocks, hash: hasher.finalize().into() })
     }
 
-    /// True if it hashes every block: then two contents with the same fingerprint are equal.
+    /// True if the fingerprint hashes every block. Then two contents with the same fingerprint are
+    /// equal.
     #[must_use]
     pub fn is_of_all(&self) -> bool {
         self.blocks <= SAMPLES
@@ -81,14 +82,14 @@ fn samples(blocks: u64) -> impl Iterator<Item = u64> {
 pub struct RestoredState {
     /// The timeline of the state.
     pub timeline: TimelineId,
-    /// LSN of its last commit; for a snapshot restored as it is, the LSN at which the snapshot is
-    /// consistent.
+    /// LSN of the state's last commit. For a snapshot restored without log, the LSN at which the
+    /// snapshot is consistent.
     pub lsn: Lsn,
-    /// Its last transaction.
+    /// The state's last transaction.
     pub tx: TxId,
     /// Time of that transaction.
     pub time: Timestamp,
-    /// Fingerprint of its content.
+    /// Fingerprint of the state's content.
     pub fingerprint: Fingerprint,
 }
 
@@ -106,7 +107,7 @@ impl RestoredState {
         out
     }
 
-    /// Reads it.
+    /// Reads the object.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         r.check_version_u16(VERSION, WHAT)?;
@@ -121,7 +122,7 @@ impl RestoredState {
 }
 
 impl Archive {
-    /// Stores a restored state. Writes nothing if it is already stored.
+    /// Stores a restored state, unless it is already stored.
     ///
     /// # Errors
     /// [`Error::Objects`](crate::Error::Objects).

@@ -11,11 +11,11 @@ const WHAT: &str = "timeline object";
 #[repr(u8)]
 #[non_exhaustive]
 pub enum ForkReason {
-    /// It is the first of its source, or its past is unknown.
+    /// The timeline is the first of its source, or its past is unknown.
     First = 0,
     /// A restored copy was written to.
     Restored = 1,
-    /// The source went back to an earlier state of its own, as after a power loss.
+    /// The source went back to an earlier state, for example after a power loss.
     SourceRewound = 2,
     /// The wall clock was set back too far.
     ClockSetBack = 3,
@@ -62,22 +62,29 @@ impl ForkReason {
 /// The start of a timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeline {
-    /// The timeline that it forked from; `None` for a timeline without a past.
+    /// The timeline's parent; `None` for a timeline without a past.
     pub parent: Option<TimelineId>,
-    /// The last position of the parent that belongs to its history; [`Lsn::ORIGIN`] without a
-    /// parent.
+    /// The last position of the parent that belongs to the timeline's history; [`Lsn::ORIGIN`]
+    /// without a parent.
     pub fork: Lsn,
     /// The reason of the fork.
     pub reason: ForkReason,
-    /// Time of the fork, by the clock that stamps its commits.
+    /// Time of the fork, by the clock that stamps the timeline's commits.
     pub created: Timestamp,
     /// First and last time that the source's clock showed twice, before and after it was set back.
     pub ambiguous: Option<(Timestamp, Timestamp)>,
-    /// Root of the restored state that it started from.
+    /// Root of the restored state that the timeline started from.
     pub root: Option<[u8; 32]>,
 }
 
 impl Timeline {
+    /// The first timeline of a source, from the origin of its log.
+    #[must_use]
+    pub fn first(created: Timestamp) -> Self {
+        let (fork, reason) = (Lsn::ORIGIN, ForkReason::First);
+        Timeline { parent: None, fork, reason, created, ambiguous: None, root: None }
+    }
+
     /// The bytes of the history object's payload.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -19,15 +19,15 @@ const CLAIM_ATTEMPTS: u32 = 64;
 /// 3. Write. After each put look for a higher claim. If there is one, the put may lie beyond our
 ///    fence and must not be acknowledged ([`Error::Fenced`]).
 ///
-/// A writer that pauses between any two of these steps does no harm. Its object either was listed
-/// in step 2 of its successor, and counts, or lies beyond the fence, and step 3 tells the writer.
-/// Two successors that fence the same epoch create one object: the first fence counts, and only the
-/// writer of the highest epoch continues.
+/// A writer that pauses between any two of these steps does no harm. If its object was listed in
+/// step 2 of its successor, the object counts. Otherwise the object lies beyond the fence, and step
+/// 3 stops the writer. Two successors that fence the same epoch create one object: the first fence
+/// counts, and only the writer of the highest epoch continues.
 #[derive(Debug, Clone)]
 pub struct Writer {
     archive: Archive,
     epoch: Epoch,
-    /// The higher epoch that was found; 0 while there is none. A fenced writer stays fenced.
+    /// The higher epoch that was found; 0 if none was found. A fenced writer stays fenced.
     fenced_by: Arc<AtomicU64>,
 }
 
@@ -86,8 +86,9 @@ impl Writer {
         self.check_memory()
     }
 
-    /// Fences the writer's own epoch, after everything is archived. If one of its last objects is
-    /// lost later, the fence shows it (FAILURES 55). Objects written afterwards do not count.
+    /// Fences the writer's own epoch, after everything is archived. If one of the writer's last
+    /// objects is lost later, the fence shows the loss (FAILURES 55). Objects written afterwards do
+    /// not count.
     ///
     /// # Errors
     /// [`Error::Objects`].
@@ -98,7 +99,7 @@ impl Writer {
     /// Claims the next timeline, as the writer of the source.
     ///
     /// # Errors
-    /// [`Error::Fenced`]; as [`Archive::claim_timeline`].
+    /// [`Error::Fenced`]; those of [`Archive::claim_timeline`].
     pub fn claim_timeline(&self, timeline: &Timeline) -> Result<TimelineId> {
         self.check()?;
         self.archive.claim_timeline(timeline)
@@ -117,7 +118,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Errors if an earlier call found a higher claim. Does not access the repository.
+    /// Fails if an earlier call found a higher claim. Does not access the repository.
     pub(crate) fn check_memory(&self) -> Result<()> {
         match self.fenced_by.load(Ordering::Relaxed) {
             0 => Ok(()),

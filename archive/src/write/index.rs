@@ -15,20 +15,20 @@ use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, Tim
 use pitr_redo::{Open, OpenTransactions};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The properties that are the same in all objects that one writer builds from one log.
+/// Properties that are the same in all objects that one writer builds from one log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogIdentity {
     /// Timeline of the log.
     pub(crate) timeline: TimelineId,
     /// The writer.
     pub(crate) epoch: Epoch,
-    /// Size of its segments.
+    /// Size of the log's segments.
     pub(crate) segment_size: SegmentSize,
     /// Random identity of the log.
     pub(crate) log_id: [u8; 16],
 }
 
-/// What the footer of a range needs from the earlier ranges.
+/// State that the footer of a range needs from earlier ranges.
 #[derive(Debug, Clone)]
 pub(crate) struct Carry {
     watermark: Timestamp,
@@ -36,11 +36,11 @@ pub(crate) struct Carry {
     last_step: Option<Lsn>,
     open: OpenTransactions<Logged>,
     cut: Option<CutRecord>,
-    /// True while fragments may come whose record began in lost log: they are skipped.
+    /// True while fragments of a record that began in lost log may come. They are skipped.
     in_the_middle: bool,
 }
 
-/// What an open transaction logged so far.
+/// Totals of what an open transaction has logged so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Logged {
     blocks: u64,
@@ -48,7 +48,7 @@ struct Logged {
 }
 
 impl Carry {
-    /// There is no earlier range.
+    /// The state before the first range.
     #[must_use]
     pub(crate) fn nothing() -> Self {
         Carry {
@@ -61,15 +61,15 @@ impl Carry {
         }
     }
 
-    /// The same after a loss of log; the next range may start within a record. Times, the last
-    /// commit and the last clock step stay known. Open transactions are forgotten: their earlier
-    /// records are separated by the loss.
+    /// The state after a loss of log: the next range may start within a record. Times, the last
+    /// commit and the last clock step stay known. Open transactions are dropped, because the loss
+    /// separates their earlier records from later ones.
     #[must_use]
     pub(crate) fn after_loss(self) -> Self {
         Carry { open: OpenTransactions::default(), cut: None, in_the_middle: true, ..self }
     }
 
-    /// After the range of this footer.
+    /// The carry after the range of this footer.
     #[must_use]
     pub(crate) fn after(footer: &Footer) -> Self {
         let open = footer.open.iter().map(|open| {

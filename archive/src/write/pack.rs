@@ -8,8 +8,9 @@ use pitr_codec::{Codec, CodecError, ObjectIndex, encode_frame};
 use pitr_format::log::{Batch, Seed};
 use pitr_format::{Incarnation, Lsn, SegmentNo};
 use pitr_objects::layout::{LogName, SourceObject};
+use pitr_objects::parallel;
+use pitr_vfs::Spawn;
 use pitr_wal::LogBatch;
-use rayon::prelude::*;
 
 /// Collects batches for one object.
 #[derive(Debug)]
@@ -55,8 +56,9 @@ impl Packer {
     /// Takes the next batch.
     ///
     /// # Errors
-    /// [`Error::NotDurable`] if it does not lie below `durable`: unsynced bytes may differ after a
-    /// power loss, and then one position would have two contents (FAILURES 42). [`Error::Batch`].
+    /// [`Error::NotDurable`] if the batch does not lie below `durable`: unsynced bytes may differ
+    /// after a power loss, and then one position would have two contents (FAILURES 42).
+    /// [`Error::Batch`].
     pub(crate) fn push(&mut self, batch: &LogBatch, durable: Lsn) -> Result<()> {
         if batch.end() > durable {
             return Err(Error::NotDurable { end: batch.end(), durable });
@@ -91,25 +93,34 @@ impl Packer {
         let (footer, carry) = self.indexer.finish(self.end);
         let build = |source| Error::Build { object: name.to_string(), source };
         let encoded: Result<Vec<_>, CodecError> =
-            self.frames.par_iter().map(|raw| encode_frame(codec, raw)).collect();
+            parallel::map(archive.spawn(), &self.frames, |raw| encode_frame(codec, raw));
         let mut builder = archive.objects().builder(&path, kind, codec)?;
         for frame in encoded.map_err(build)? {
             builder.push(&frame).map_err(build)?;
         }
         let bytes = builder.finish(&footer.encode()).map_err(build)?;
         let index = archive.objects().index_of(&path, kind, &bytes)?;
-        verify(&index, &bytes, &self.frames, &footer, name)?;
+        verify(archive.spawn(), &index, &bytes, &self.frames, &footer, name)?;
         Ok(Built { name, bytes: bytes.into(), raw_bytes: self.raw_bytes as u64, carry })
     }
 }
 
-/// Errors unless the object decodes into exactly the log that it was made from.
-fn verify(index: &ObjectIndex, bytes: &[u8], raw: &[Vec<u8>], footer: &Footer, name: LogName) -> Result<()> {
+/// Fails unless the object decodes into exactly its source log.
+fn verify(
+    spawn: Spawn,
+    index: &ObjectIndex,
+    bytes: &[u8],
+    raw: &[Vec<u8>],
+    footer: &Footer,
+    name: LogName,
+) -> Result<()> {
     let same = || -> Result<bool, CodecError> {
-        let frames = (0..index.frames.len()).into_par_iter().zip(raw);
-        let wrong = frames.map(|(no, raw)| Ok::<bool, CodecError>(index.decode_frame(bytes, no)? != *raw));
-        let any_wrong = wrong.collect::<Result<Vec<bool>, _>>()?.contains(&true);
-        Ok(!any_wrong && index.frames.len() == raw.len() && Footer::decode(&index.footer)? == *footer)
+        let frames: Vec<_> = (0..index.frames.len()).zip(raw).collect();
+        let wrong = |(no, raw): (usize, &Vec<u8>)| Ok(index.decode_frame(bytes, no)? != *raw);
+        let wrong: Result<Vec<bool>, CodecError> = parallel::map(spawn, frames, wrong);
+        Ok(!wrong?.contains(&true)
+            && index.frames.len() == raw.len()
+            && Footer::decode(&index.footer)? == *footer)
     };
     match same() {
         Ok(true) => Ok(()),

@@ -11,8 +11,10 @@
 use super::claim::Writer;
 use super::index::{Carry, LogIdentity};
 use super::pack::{Built, Packer};
+use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::history::Catalog;
+use crate::stored::Timeline;
 use pitr_codec::Codec;
 use pitr_format::{Lsn, SegmentSize, TimelineId};
 use pitr_objects::layout::SourceObject;
@@ -40,7 +42,7 @@ impl Default for ShipOptions {
 pub struct Shipped {
     /// Number of objects.
     pub objects: u32,
-    /// Bytes of log in them.
+    /// Bytes of log in these objects.
     pub raw_bytes: u64,
     /// Size of the objects, bytes.
     pub stored_bytes: u64,
@@ -53,18 +55,34 @@ pub struct Shipper {
     options: ShipOptions,
     timeline: TimelineId,
     log_id: [u8; 16],
-    /// Start of the timeline: its fork point, or the origin.
+    /// Start of the timeline: the fork point, or the origin.
     begin: Lsn,
     /// End of the archived log; `None` before the first object of the timeline.
     at: Option<Lsn>,
     /// True if the log between `at` and the start of the local log is lost.
     lost: bool,
     carry: Carry,
-    /// A built object whose put is not confirmed; it may be stored already.
+    /// A built object whose put is not confirmed. It may already be stored.
     pending: Option<Built>,
 }
 
 impl Shipper {
+    /// Takes over the source of a log: claims the next epoch, and the first timeline if the source
+    /// has none, and continues at the end of the archive of the log's timeline.
+    ///
+    /// # Errors
+    /// As [`Writer::claim`] and [`new`](Self::new).
+    pub fn claim(archive: &Archive, log: &Wal, options: ShipOptions) -> Result<Self> {
+        let (now, timeline) = (archive.objects().env().clock.now(), log.timeline());
+        let writer = Writer::claim(archive, now)?;
+        let mut catalog = archive.catalog()?;
+        if timeline == TimelineId::FIRST && catalog.timelines().is_empty() {
+            writer.claim_timeline(&Timeline::first(now))?;
+            catalog = archive.catalog()?;
+        }
+        Self::new(writer, &catalog, log, timeline, log.log_id(), options)
+    }
+
     /// A shipper that continues at the end of the archive of the log's timeline.
     ///
     /// # Errors
@@ -109,7 +127,7 @@ impl Shipper {
         Ok(shipper)
     }
 
-    /// Everything below is archived; `None` if nothing of this timeline is.
+    /// Everything below this position is archived; `None` if nothing of this timeline is.
     #[must_use]
     pub fn archived(&self) -> Option<Lsn> {
         self.at
@@ -220,7 +238,7 @@ impl Shipper {
         Ok(Packer::new(identity, from, gap, carry, self.options.frame_bytes as usize))
     }
 
-    /// Puts the built object. Discards it only once it is known to be stored and to count.
+    /// Puts the built object. Drops it only when it is known to be stored and to count.
     fn put_pending(&mut self) -> Result<Shipped> {
         let mut shipped = Shipped::default();
         let Some(built) = &self.pending else { return Ok(shipped) };
@@ -241,14 +259,14 @@ impl Shipper {
     }
 }
 
-/// The segment size of the batch's log: only one power of two puts the batch into its segment.
+/// The segment size of the batch's log. Only one power of two puts the batch into its segment.
 fn segment_size(batch: &LogBatch) -> Option<SegmentSize> {
     let most = batch.header.lsn.get().checked_div(batch.segment.get())?;
     let size = SegmentSize::new(1u32.checked_shl(most.checked_ilog2()?)?).ok()?;
     (size.segment_of(batch.header.lsn) == batch.segment).then_some(size)
 }
 
-/// Errors unless the log's bytes from `from` to `to` equal `archived`, as far as the log still has
+/// Fails unless the log's bytes from `from` to `to` equal `archived`, as far as the log still has
 /// them.
 fn check_same(log: &Wal, from: Lsn, to: Lsn, archived: &[u8]) -> Result<()> {
     let mut reader = log.reader(from)?;

@@ -68,7 +68,7 @@ struct Open {
     first: Lsn,
     ops: Vec<Op>,
     blocks: BTreeSet<(FileId, u64)>,
-    /// The files whose lengths it changes: no other transaction touches them.
+    /// The files whose lengths the transaction changes: no other transaction touches them.
     owns: BTreeSet<FileId>,
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn create_wal(
 }
 
 pub(crate) fn archive(dir: &Path, source: &str) -> Archive {
-    let objects = Objects::create_local(&dir.join("repo")).unwrap();
+    let objects = Objects::create_local(dir.join("repo")).unwrap();
     Archive::new(objects, SourceName::new(source).unwrap())
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn explain(error: pitr::Error) -> CliError {
     }
 }
 
-/// As [`explain`], for an error about `source`, which the engine's error may not name.
+/// Like [`explain`], for an error about `source`, which the engine's error may not name.
 pub(crate) fn explain_of(source: &Path) -> impl Fn(pitr::Error) -> CliError + use<> {
     let source = source.to_owned();
     move |error| {

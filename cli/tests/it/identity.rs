@@ -98,7 +98,7 @@ fn a_moved_database_needs_adopt() {
     let after = insert(&mut world, &b, "after");
     world.done(&["backup", &text(&b)]);
     world.assert_exact("latest", &[], &after);
-    // The local log was moved with it.
+    // The local log was moved together with the database.
     assert_eq!(forks(&world), ["1 timelines", "0 gaps"]);
     let (a, _) = database(&mut world, "a", "another");
     assert_refused(&world.pitr(&["backup", &text(&a)]), &[&a, &b]);
@@ -154,7 +154,7 @@ fn a_restore_over_the_original_forks() {
     world.assert_exact("latest", &[], &after);
     world.assert_exact("latest", &["--timeline", "1"], &damaged);
     assert_eq!(forks(&world), ["2 timelines", "0 gaps"]);
-    // The next backup continues its timeline.
+    // The next backup continues the database's timeline.
     world.done(&["backup", &database]);
     assert_eq!(forks(&world), ["2 timelines", "0 gaps"]);
 }
@@ -297,7 +297,7 @@ fn origins_and_restored_states_survive_a_prune() {
             .map(|f| f.unwrap().path())
             .collect()
     };
-    // One object for an unchanged path, one for each restored state.
+    // An unchanged path has one object, and each restored state has one.
     let before = (files("origins"), files("restored"));
     assert_eq!((before.0.len(), before.1.len()), (1, 3));
     world.done(&["prune", "--keep-snapshots", "1", "--execute"]);

@@ -148,7 +148,7 @@ fn a_damaged_index_object_affects_only_snapshots_that_need_it() {
         let taken = world.done(&["backup", &world.database().to_string_lossy()]);
         copies.push((taken["lsn"].clone(), world.copy(&mut app)));
     }
-    let objects = pitr::objects::Objects::local(&world.path("repo")).unwrap();
+    let objects = pitr::objects::Objects::local(world.path("repo")).unwrap();
     let newer = objects.list("index").unwrap().into_iter().max_by_key(|entry| {
         std::fs::metadata(world.path("repo").join(&entry.path)).unwrap().modified().unwrap()
     });

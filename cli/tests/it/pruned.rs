@@ -29,7 +29,7 @@ impl Clock for Noon {
 
 /// Snapshots of a folder at noon of the first 40 days of 2026. Half of the folder changes each day.
 fn forty_days(world: &World) -> Objects {
-    let objects = Objects::local(&world.path("repo")).unwrap();
+    let objects = Objects::local(world.path("repo")).unwrap();
     objects.open_repository().unwrap();
     let folder = world.path("folder");
     fs::create_dir(&folder).unwrap();
@@ -143,7 +143,7 @@ fn a_prune_beside_a_watch_keeps_what_the_policy_keeps() {
     watcher.stop();
     assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
     world.assert_exact("latest", &[], &last);
-    // The kept snapshots, and the commits after them.
+    // Lists the kept snapshots, and the commits after them.
     for (taken, copy) in &copies[2..] {
         let info = world.done(&["info"]);
         let shots = info["sources"][0]["snapshots"].as_array().unwrap();

@@ -19,7 +19,7 @@ fn a_fault_ends_with_4_and_names_the_affected_snapshots() {
     let stored = world.done(&["info"])["stored_bytes"].clone();
     assert_eq!(sound["checked_bytes"], stored);
 
-    let objects = Objects::local(&world.path("repo")).unwrap();
+    let objects = Objects::local(world.path("repo")).unwrap();
     let pack = objects.list("packs").unwrap().remove(0).path;
     let path = world.path("repo").join(&pack);
     let mut bytes = fs::read(&path).unwrap();
@@ -37,7 +37,7 @@ fn a_fault_ends_with_4_and_names_the_affected_snapshots() {
 fn only_verify_deep_finds_a_chunk_under_a_wrong_name() {
     // Every hash of the object is correct, but the chunk has another ID (FAILURES 30).
     let world = World::new();
-    let objects = Objects::local(&world.path("repo")).unwrap();
+    let objects = Objects::local(world.path("repo")).unwrap();
     objects.open_repository().unwrap();
     let content = b"not what was meant";
     let (id, sum) = (ChunkId::of(content), PieceSum::of(content));

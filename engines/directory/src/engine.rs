@@ -1,4 +1,4 @@
-//! Folders as one of pitr's engines.
+//! The engine of folders.
 
 use crate::restore::FolderTarget;
 use crate::{ENGINE, backup};

@@ -1,4 +1,4 @@
-//! SQLite as one of pitr's engines.
+//! The SQLite engine, as pitr's engine traits require it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -43,7 +43,8 @@ impl Engine for Sqlite {
 
 impl Capture for Sqlite {
     fn locate(&self, path: &Path) -> Result<Located> {
-        // A link that leads nowhere is an error, not a database that may come.
+        // A link that leads nowhere is an error. It does not count as a database that may be
+        // created later.
         let place = if path.symlink_metadata().is_ok() { place::resolve(path) } else { place::absent(path) };
         place.map_err(EngineError::engine)
     }
@@ -88,7 +89,7 @@ impl Capture for Sqlite {
     }
 }
 
-/// A fleet and what its members begin with.
+/// A fleet, and the settings of its members.
 struct Databases {
     fleet: Fleet,
     context: EngineContext,

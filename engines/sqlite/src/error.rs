@@ -20,7 +20,7 @@ pub enum Error {
     NotADatabase {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// What was found instead.
         why: String,
     },
     /// The database is not in WAL mode.
@@ -79,7 +79,7 @@ pub enum Error {
     /// A file of the database was removed or replaced at its path.
     #[error("{path}: this file of the watched database was removed or replaced")]
     Replaced {
-        /// The database file, its `-wal` or its `-shm`.
+        /// The database file, its `-wal` or its `-shm` file.
         path: PathBuf,
     },
     /// A page of the database file differs from the content that its log recorded.
@@ -89,7 +89,7 @@ pub enum Error {
     Overwritten {
         /// The database.
         path: PathBuf,
-        /// The first such page that was found, counted from 1.
+        /// The first page that differs, counted from 1.
         page: u32,
     },
     /// A symbolic link in the path of the database now leads to another file.
@@ -97,9 +97,9 @@ pub enum Error {
     LinkMoved {
         /// The path that the user gave.
         path: PathBuf,
-        /// The file that it led to.
+        /// The file to which the link led before.
         was: PathBuf,
-        /// The file that it leads to.
+        /// The file to which the link leads now.
         now: PathBuf,
     },
     /// The database file has several names.
@@ -109,7 +109,7 @@ pub enum Error {
     HardLinked {
         /// The database.
         path: PathBuf,
-        /// Number of its names.
+        /// Number of the file's names.
         names: u64,
     },
     /// The repository records another location for the source.
@@ -166,14 +166,14 @@ pub enum Error {
         /// Location of the repository.
         place: String,
     },
-    /// The source of this name was written by another engine.
+    /// The source of this name belongs to another engine.
     #[error(
         "the source {name} holds snapshots of another engine ({engine}); give this database another name with --source"
     )]
     OtherEngine {
         /// The source.
         name: String,
-        /// The engine that wrote its snapshots.
+        /// The engine that wrote the source's snapshots.
         engine: String,
     },
     /// The wall clock was set back so far that a new timeline must begin.
@@ -257,7 +257,7 @@ impl Error {
         matches!(self, Error::Archive(pitr_archive::Error::Fenced { .. }))
     }
 
-    /// True if no database can be watched at the path at the moment. That may change.
+    /// True if at the moment no database can be watched at the path. A later attempt may succeed.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(

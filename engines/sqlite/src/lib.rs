@@ -49,7 +49,12 @@ pub use engine::Sqlite;
 pub use error::{Error, Result};
 pub use keeper::KeeperOptions;
 
-/// Parts of the engine for its own tests and benches. Not part of the interface.
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// Parts of the engine for its own tests and benches. Not part of the public interface.
 #[doc(hidden)]
 pub mod parts {
     pub use crate::base::BaseView;

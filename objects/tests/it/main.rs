@@ -25,7 +25,7 @@ fn container(objects: &Objects, kind: ObjectKind, frames: &[Vec<u8>], footer: &[
 /// A local repository and one in memory.
 fn both() -> (tempfile::TempDir, [Objects; 2]) {
     let folder = tempfile::tempdir().unwrap();
-    let local = Objects::create_local(&folder.path().join("deep/repo")).unwrap();
+    let local = Objects::create_local(folder.path().join("deep/repo")).unwrap();
     (folder, [local, Objects::memory().unwrap()])
 }
 
@@ -98,7 +98,7 @@ fn an_unmounted_repository_is_not_read_as_empty() {
     assert_eq!(objects.list("packs").unwrap(), vec![]);
     std::fs::rename(&root, folder.path().join("unmounted")).unwrap();
     assert_eq!(objects.list("packs").unwrap_err().kind(), ErrorKind::NotARepository);
-    // FAILURES 34: no new folder is created in its place.
+    // FAILURES 34: no new folder is created in place of the repository.
     assert_eq!(objects.put_new("packs/x", vec![1]).unwrap_err().kind(), ErrorKind::NotARepository);
     assert!(!root.exists());
 }
@@ -257,7 +257,7 @@ fn a_repository_is_created_once_and_opened_often() {
         assert_eq!(again.kind(), ErrorKind::AlreadyARepository);
         assert!(again.to_string().contains(objects.place()));
     }
-    let nowhere = Objects::local("/nonexistent/pitr".as_ref()).unwrap_err();
+    let nowhere = Objects::local("/nonexistent/pitr").unwrap_err();
     assert_eq!(nowhere.kind(), ErrorKind::NotARepository);
 }
 

@@ -1,6 +1,7 @@
 //! Recovery on a real log, a real repository and real snapshots.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod defaults;
 mod hidden;
 mod lab;
 mod model;

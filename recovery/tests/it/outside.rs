@@ -12,7 +12,7 @@ use pitr_objects::Objects;
 use pitr_recovery::{Error, Moment, Target};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, write_full};
 use pitr_testkit::PageEngine;
-use pitr_vfs::sim::{Op, SimFs};
+use pitr_vfs::sim::{Op, SimClock, SimFs};
 use pitr_vfs::{Env, FileSystem};
 use pitr_wal::{BatchBuilder, Committed, Start, Wal, WalOptions};
 use std::path::Path;
@@ -33,6 +33,11 @@ impl BlockSource for Pages<'_> {
         buf.copy_from_slice(self.0.get(at..at + buf.len()).ok_or("past the end")?);
         Ok(())
     }
+}
+
+fn machine() -> Env {
+    let clock = SimClock::new(Timestamp::from_micros(1_000_000));
+    Env::simulated(Arc::new(SimFs::new()), Arc::new(clock), 0)
 }
 
 fn archive() -> Archive {
@@ -79,8 +84,7 @@ fn restore(archive: &Archive, target: &Target) -> Vec<u8> {
 #[test]
 fn archiving_begins_at_any_of_a_thousand_positions() {
     // FAILURES 53
-    let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
-    let mut engine = PageEngine::create(fs, Path::new("/log"), 12, PAGE, 7);
+    let mut engine = PageEngine::create(&machine(), Path::new("/log"), 12, PAGE, 7);
     let (mut gaps, mut begins) = (0, std::collections::BTreeSet::new());
     for position in 0..1_000u64 {
         let base = engine.commit();
@@ -88,7 +92,7 @@ fn archiving_begins_at_any_of_a_thousand_positions() {
         let archive = archive();
         let writer = Writer::claim(&archive, base.time).unwrap();
         writer.claim_timeline(&first_timeline(0)).unwrap();
-        // Objects that end anywhere.
+        // Objects of these sizes end at arbitrary positions in a record.
         let mut shipper = shipper(&writer, engine.wal(), engine.log_id(), 1 + (position as u32 % 7) * 3_000);
         gaps += u32::from(ship(&mut shipper, engine.wal()));
         take_base(&archive, &engine, PAGE, &base);
@@ -109,14 +113,13 @@ fn archiving_begins_at_any_of_a_thousand_positions() {
 fn archiving_goes_on_within_a_record_that_is_longer_than_a_segment() {
     // FAILURES 53: objects with only the middle of a lost record, and a new writer after each.
     const LONG: usize = 64 << 10;
-    let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
-    let mut engine = PageEngine::create(fs, Path::new("/log"), 3, LONG, 1);
+    let mut engine = PageEngine::create(&machine(), Path::new("/log"), 3, LONG, 1);
     let archive = archive();
     let writer = Writer::claim(&archive, Timestamp::from_micros(1)).unwrap();
     writer.claim_timeline(&first_timeline(0)).unwrap();
     for round in 0..20 {
         let lost = (0..=round % 3).map(|_| engine.commit()).last().unwrap();
-        // All of the log but a middle of the last record but one goes.
+        // All log is removed except the middle of the second to last record.
         engine.wal().remove_below(Lsn::new(lost.lsn.get().saturating_sub(40 << 10))).unwrap();
         let mut begun = shipper(&writer, engine.wal(), engine.log_id(), 1);
         while match begun.ship_one(engine.wal(), engine.wal().durable()) {
@@ -139,8 +142,7 @@ fn archiving_goes_on_within_a_record_that_is_longer_than_a_segment() {
 #[test]
 fn a_loss_that_is_accepted_where_nothing_is_lost_leaves_no_gap() {
     // FAILURES 53
-    let fs: Arc<dyn FileSystem> = Arc::new(SimFs::new());
-    let mut engine = PageEngine::create(fs, Path::new("/log"), 12, PAGE, 3);
+    let mut engine = PageEngine::create(&machine(), Path::new("/log"), 12, PAGE, 3);
     let archive = archive();
     let writer = Writer::claim(&archive, Timestamp::from_micros(1)).unwrap();
     writer.claim_timeline(&first_timeline(0)).unwrap();
@@ -152,7 +154,7 @@ fn a_loss_that_is_accepted_where_nothing_is_lost_leaves_no_gap() {
     }
     let history = history(&archive);
     assert!(history.coverage().gaps.is_empty(), "{:?}", history.coverage());
-    // From the empty base the file ends after the last page that was ever written.
+    // From the empty base, the file ends after the last page that was ever written.
     let restored = restore(&archive, &Target::at(Moment::Latest));
     let (written, rest) = engine.pages().split_at(restored.len());
     assert!(restored == written && rest.iter().all(|byte| *byte == 0));
@@ -200,7 +202,7 @@ fn a_log_with_logical_records_is_refused_before_anything_is_written() {
     }
     let writes = |op: &&Op| !matches!(op, Op::Sync { .. });
     assert_eq!(fs.trace().ops[done..].iter().filter(writes).count(), 0, "nothing was written");
-    // An increment would lack the row as well.
+    // An increment would lack that row too.
     let merged = Merged::new(&archive, history.pieces(), image.lsn, row.lsn);
     assert!(matches!(merged, Err(ArchiveError::Logical { .. })));
 }

@@ -96,7 +96,7 @@ fn record() -> (Trace, Vec<LsnRange>) {
     (fs.trace(), kept)
 }
 
-/// What must be present after a cut.
+/// The claims and log that must be present after a cut.
 #[derive(Debug, Default, Clone)]
 struct Demands {
     durable: Lsn,

@@ -20,7 +20,7 @@ pub(crate) fn size_of(file: FileId) -> BlockSize {
     BlockSize::new([16, 48][file.get() as usize % 2]).unwrap()
 }
 
-/// One write of a transaction.
+/// A write of a transaction.
 #[derive(Debug, Clone)]
 pub(crate) enum Write {
     Image(FileId, u64, u8),

@@ -22,7 +22,7 @@ pub(crate) struct Held(pub(crate) Vec<u8>);
 impl BlockSource for Held {
     fn files(&self) -> Vec<FileShape> {
         let (file, name, len) = (FileId::FIRST, "held".to_owned(), self.0.len() as u64);
-        // More files, so that files are in leaves.
+        // Enough further files for a snapshot to store its files in leaves.
         let more = (1..70).map(|number| {
             let (file, name) = (FileId::new(number), number.to_string());
             FileShape { file, name, len: 0, block_bytes: BLOCK as u32 }
@@ -56,7 +56,7 @@ impl World {
     /// log.
     pub(crate) fn new(encrypted: bool) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+        let objects = Objects::create_local(dir.path().join("repo")).unwrap();
         match encrypted {
             true => objects.init_encrypted(Timestamp::MIN, &key()).unwrap(),
             false => objects.init_repository(Timestamp::MIN).unwrap(),
@@ -84,7 +84,7 @@ impl World {
 
     /// A new handle.
     pub(crate) fn open(&self) -> pitr_objects::Result<Objects> {
-        let objects = Objects::local(&self.repository())?;
+        let objects = Objects::local(self.repository())?;
         let repository = objects.open_repository()?;
         if self.encrypted {
             objects.unlock(&repository, &[&key()])?;

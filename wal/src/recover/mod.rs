@@ -3,9 +3,11 @@
 //! [`open`] creates and opens logs. [`scan`] finds the end of the valid batches, [`tail`] decides
 //! between a torn tail and a hole. [`inspect`] shows the same decision without changing a file.
 //! [`analysis`] finds which transactions committed and what they leave of each block ([`effects`]);
-//! `replay` hands their records to one worker for each partition.
+//! [`committed`] hands their records to the calling thread, `replay` to one worker for each
+//! partition.
 
 mod analysis;
+mod committed;
 mod effects;
 mod inspect;
 pub(crate) mod open;

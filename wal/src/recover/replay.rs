@@ -6,10 +6,10 @@
 //! by a wave: [`AHEAD`] mapped segments for each thread, 48 bytes for each record in them that
 //! counts, and the payloads of fragmented records.
 
+use super::committed::changes;
 use crate::read::{LogScan, SealedSegment, Seam, Seams};
 use crate::{Error, Result};
 use pitr_format::log::{RECORD_HEADER_BYTES, WholeRecord};
-use pitr_format::record::RecordKind;
 use pitr_format::{Lsn, PartitionId, TxId};
 use pitr_redo::{CommitSpan, Winners};
 use rayon::prelude::*;
@@ -24,8 +24,8 @@ struct Entry {
     lsn: Lsn,
     end: Lsn,
     tx: TxId,
-    /// Its payload, if the record is fragmented; otherwise the payload follows its header in the
-    /// segment.
+    /// The record's payload, if the record is fragmented; otherwise the payload follows its header
+    /// in the segment.
     assembled: Option<Box<[u8]>>,
     kind: u8,
 }
@@ -127,12 +127,4 @@ fn entry(record: &WholeRecord<'_>) -> Entry {
 /// Start of the payload of a record's first fragment.
 fn at_payload(lsn: Lsn) -> Lsn {
     lsn.checked_add(RECORD_HEADER_BYTES as u64).unwrap_or(Lsn::MAX)
-}
-
-/// True for the kinds that a replay applies.
-fn changes(kind: u8) -> bool {
-    matches!(
-        RecordKind::from_u8(kind),
-        Some(RecordKind::Image | RecordKind::SetLength | RecordKind::Data | RecordKind::Note)
-    )
 }

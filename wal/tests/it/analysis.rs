@@ -162,7 +162,7 @@ proptest! {
         cuts.sort_unstable();
         let mut parts: Vec<Analysis> = cuts.windows(2).map(|cut| analysed(upto, &log[cut[0]..cut[1]])).collect();
         for nth in order {
-            // Any two neighbours, until one is left.
+            // Merges any two neighbours, until one analysis is left.
             if parts.len() > 1 {
                 let nth = nth.index(parts.len() - 1);
                 let behind = parts.remove(nth + 1);
@@ -279,6 +279,16 @@ fn every_partition_gets_its_committed_records_in_order_by_any_number_of_threads(
         })
         .unwrap();
         assert!(plain.len() > 3);
+        if upto == Bound::Unbounded {
+            let mut serial: BTreeMap<PartitionId, Got> = BTreeMap::new();
+            let each = |record: &WholeRecord<'_>| {
+                let got = (record.lsn, record.kind, record.payload.to_vec());
+                serial.entry(record.partition).or_default().push(got);
+                Ok::<(), Error>(())
+            };
+            scan.for_each_committed(each).unwrap();
+            assert!(serial == plain);
+        }
         for threads in 1..=4 {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let got = pool.install(|| {

@@ -58,7 +58,7 @@ proptest! {
             clock.pass(std::time::Duration::from_micros(step as u64));
             commits.push(match act {
                 0..=2 => commit(&wal, tx, len, len * 3),
-                // Several in one batch, and so in one stretch of the index.
+                // These commits share a batch, and so a stretch of the index.
                 3..=6 => wal.append(transaction(tx, len % 50, 0)).unwrap().commits[0],
                 _ => commit(&wal, tx, len, 0),
             });

@@ -118,7 +118,8 @@ fn a_cut_is_stated_by_the_next_segment_and_survives_any_crash() {
     assert_eq!((Some(follows.end), follows.gap), (recovered.cut.map(|cut| cut.at), false));
     assert_eq!(follows.segment, Some((SegmentNo::new(1), Incarnation::FIRST)));
     assert_eq!(wal.reader(follows.end).unwrap().next_batch().unwrap().unwrap().header.lsn, next.header.lsn);
-    // Power loss while the cut is made (FAILURES 26): it is made again, or is complete.
+    // Power loss while the cut is made (FAILURES 26): afterwards the cut is made again, or is
+    // complete.
     let trace = fs.trace();
     let mut survivors = Survivors::new(&trace);
     while survivors.advance().is_some() {
@@ -382,7 +383,8 @@ fn a_reader_on_a_folder_stops_at_its_limit() {
                 "batch {nth}, {within} bytes of it"
             );
         }
-        // From any position within a batch the whole batch is read, from its end the next one.
+        // A reader that starts within a batch returns the whole batch. A reader that starts at its
+        // end returns the next one.
         for within in [0, 1, 100] {
             let from = Lsn::new(batch.header.lsn.get() + within);
             assert_eq!(read(from, wal.durable())[0].header.lsn, batch.header.lsn, "from {from}");

@@ -1,8 +1,8 @@
 //! Finds logical records that a merge of images would omit (FAILURES 52).
 //!
-//! Footers list logical records. Older objects have footers without that list. For these a commit's
-//! totals help: it states how many images and bytes its transaction logged. If the images found are
-//! fewer bytes, the records themselves are read.
+//! Footers list logical records. Older objects have footers without that list. For them, a commit's
+//! totals are used: the number of images and bytes that its transaction logged. If the images found
+//! are fewer bytes, the records themselves are read.
 
 use super::select::{Selection, Window};
 use crate::archive::Archive;
@@ -13,7 +13,7 @@ use pitr_format::Lsn;
 use pitr_format::log::{Frame, Part};
 use pitr_format::record::RecordKind;
 
-/// Errors if a logical record counts in the range of the selection.
+/// Fails if a logical record counts in the range of the selection.
 pub(super) fn refuse(archive: &Archive, pieces: &[Piece], after: Lsn, selection: &Selection) -> Result<()> {
     let mut found = selection.logical;
     for suspect in &selection.suspects {

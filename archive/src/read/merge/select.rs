@@ -1,8 +1,8 @@
 //! Which images count: the first pass of a merge, over footers alone, newest object first. Pure.
 //!
-//! The rules are those of [`pitr_redo`]; this is their newest-first traversal. It keeps one bit for
-//! each block: set once the block's newest image is found. Logical records count as images do: a
-//! merge restores none, so it only finds them.
+//! The rules are those of [`pitr_redo`]; this pass applies them newest object first. It keeps one
+//! bit for each block, which is set once the block's newest image is found. Logical records count
+//! under the same rules. A merge can't restore them, so it only reports them.
 
 use super::blocks::BlockSet;
 use crate::error::Error;
@@ -14,7 +14,7 @@ use pitr_redo::{BlockImage, CommitSpan, Cuts, FileChange, MixedBlockSizes, is_wi
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, Range};
 
-/// What the objects so far do to one file.
+/// The changes of one file by the objects so far.
 #[derive(Debug, Default)]
 pub(super) struct MergedFile {
     pub(super) change: FileChange,
@@ -24,8 +24,8 @@ pub(super) struct MergedFile {
 }
 
 impl MergedFile {
-    /// Number of bytes of the image at `lsn` that are left; `None` if a newer image replaces it or
-    /// it is cut off. Images of a block come newest first.
+    /// Number of bytes of the image at `lsn` that count. `None` if a newer image replaces the
+    /// image, or if it is cut off. Images of a block come newest first.
     fn keep(&mut self, lsn: Lsn, image: BlockImage) -> Result<Option<u32>, MixedBlockSizes> {
         self.change.set_block_bytes(image.block_bytes)?;
         let kept = image.kept(self.cuts.shortest_after(lsn));
@@ -50,7 +50,8 @@ pub(super) struct Crossing {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     pub(super) span: CommitSpan,
-    /// Images and bytes that it logged, as its commit states, minus the images found so far.
+    /// Number of images and bytes that the transaction logged, as its commit states, minus those
+    /// found so far.
     blocks: u64,
     bytes: u64,
 }
@@ -69,7 +70,8 @@ impl Window {
         self.bytes = self.bytes.saturating_sub(block_bytes.into());
     }
 
-    /// True if it logged more bytes than the images found: the rest are logical records.
+    /// True if the transaction logged more bytes than the images found: the other bytes are logical
+    /// records.
     fn has_more_than_images(&self) -> bool {
         self.blocks == 0 && self.bytes > 0
     }
@@ -90,8 +92,8 @@ pub(super) struct Selection {
     pub(super) survivors: u64,
     /// The first logical record that counts, from a footer.
     pub(super) logical: Option<LogicalEntry>,
-    /// Transactions that logged more than images although no footer lists a logical record: their
-    /// objects are from before footers listed them.
+    /// Transactions that logged more than images, although no footer lists a logical record. Their
+    /// objects were written before footers listed logical records.
     pub(super) suspects: Vec<Window>,
 }
 
@@ -112,7 +114,7 @@ impl Selection {
         }
     }
 
-    /// What the range does to each file.
+    /// The changes of each file by the range.
     pub(super) fn into_files(mut self) -> BTreeMap<FileId, MergedFile> {
         self.files.values_mut().for_each(|file| file.change.set_lengths(&file.cuts));
         self.files

@@ -30,7 +30,7 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct FrameRun {
     frames: Range<usize>,
-    /// By LSN. The first may start before the frames, the last may end after them.
+    /// Sorted by LSN. The first image may start before the frames, and the last may end after them.
     wanted: Vec<Wanted>,
 }
 
@@ -83,7 +83,7 @@ fn wanted(footer: &Footer, survivors: Option<&BitVec>) -> Vec<Wanted> {
 /// A surviving image.
 #[derive(Debug, Clone, Copy)]
 pub struct Image<'a> {
-    /// LSN of its record.
+    /// LSN of the image's record.
     pub lsn: Lsn,
     /// The file.
     pub file: FileId,

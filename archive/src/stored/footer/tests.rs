@@ -217,7 +217,7 @@ fn the_bytes_are_those_of_the_format_page() {
         "01e0030080140701de0703010000000000000002000000000000000100010832018004",
     );
     assert_eq!(hex(&footer), format!("{fixed}{log_id}{head}{tables}"));
-    // One more flag and a list at the end.
+    // The footer has one more flag, and a list at the end.
     let entry = LogicalEntry { lsn: Lsn::new(21_380), tx: TxId::new(7), partition: PartitionId::new(9) };
     let logical = hex(&Footer { logical: vec![entry], ..footer });
     assert_eq!(logical, format!("01001d{}{log_id}{head}{tables}01640709", &fixed[6..]));

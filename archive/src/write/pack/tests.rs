@@ -109,7 +109,7 @@ fn an_object_may_hold_the_end_of_a_segment_and_the_next_one() {
     check(&[&all[0], &first_of(&all[1], segment(1))]).unwrap();
     // A segment without a batch in between.
     check(&[&all[0], &all[1], &first_of(&all[2], segment(2)), &first_of(&all[3], segment(3))]).unwrap();
-    // Not the first batch of its segment: one before it is missing.
+    // A batch that is not the first of its segment: one before it is missing.
     let mut late = first_of(&all[1], segment(1));
     let seed = Seed::new(TimelineId::FIRST, late.segment, Incarnation::FIRST);
     late.header.lsn = late.end();
@@ -142,22 +142,25 @@ fn an_object_that_does_not_decode_into_the_log_is_not_put() {
     let built = packer.build(&archive, Codec::default()).unwrap();
     let index = index(&archive, &built);
     let footer = Footer::decode(&index.footer).unwrap();
-    assert!(verify(&index, &built.bytes, &raw, &footer, name).is_ok());
+    assert!(verify(Spawn::Threads, &index, &built.bytes, &raw, &footer, name).is_ok());
     let mut other = raw.clone();
     other[0][100] ^= 1;
     assert!(matches!(
-        verify(&index, &built.bytes, &other, &footer, name),
+        verify(Spawn::Threads, &index, &built.bytes, &other, &footer, name),
         Err(Error::EncodingMismatch { .. })
     ));
     let mut damaged = built.bytes.to_vec();
     let middle = index.frames[0].range().start as usize + 40;
     damaged[middle] ^= 1;
-    assert!(matches!(verify(&index, &damaged, &raw, &footer, name), Err(Error::EncodingMismatch { .. })));
+    assert!(matches!(
+        verify(Spawn::Threads, &index, &damaged, &raw, &footer, name),
+        Err(Error::EncodingMismatch { .. })
+    ));
 }
 
 proptest! {
-    /// The index does not depend on how the log is divided into objects: it has each image once,
-    /// where the image ends.
+    /// The index does not depend on how the log is divided into objects. It has each image once, in
+    /// the object in which the image ends.
     #[test]
     fn an_index_does_not_depend_on_where_objects_end(
         blocks in prop::collection::vec(0u64..50, 1..12), piece in 24usize..2000, per_batch in 1usize..5,

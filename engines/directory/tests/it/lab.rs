@@ -38,7 +38,7 @@ impl Lab {
     pub(crate) fn new() -> Lab {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("source")).unwrap();
-        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+        let objects = Objects::create_local(dir.path().join("repo")).unwrap();
         objects.init_repository(Timestamp::MIN).unwrap();
         Lab { dir, objects, clock: Ahead(SystemClock::new()) }
     }

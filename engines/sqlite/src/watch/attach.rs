@@ -1,4 +1,4 @@
-//! Begins to capture: from the last position, after a gap, or on a forked timeline.
+//! Begins to capture: at the last position, after a gap, or on a forked timeline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +43,12 @@ struct LastPosition {
 
 /// How the local log continues.
 enum Continuation {
-    /// At its end. True if everything committed since then is certainly still in the `-wal` file;
-    /// if false, the first look decides.
+    /// Capture continues at the end of the log. True if everything committed since then is
+    /// certainly still in the `-wal` file. If false, the first look finds out.
     Resume(LastPosition, bool),
-    /// After a gap.
+    /// Capture begins after a gap.
     Gap(GapReason),
-    /// From an earlier commit, on a new timeline.
+    /// Capture continues from an earlier commit, on a new timeline.
     Rewound(LastPosition),
 }
 
@@ -93,8 +93,8 @@ impl Shared {
                         }
                     }
                 }
-                // The base is the state at some moment between `began` and `time`. It is valid from
-                // `time` on, and commits that it doesn't hold happened after `began`.
+                // The base is the state at some moment between `began` and `time`. The base is
+                // valid from `time` on. Commits that it doesn't contain happened after `began`.
                 let began = self.clock().now();
                 let (mut view, position) = BaseView::take(&mut source, last_tx)?;
                 let time = self.clock().now();
@@ -272,7 +272,7 @@ impl Shared {
         let all_in_file = |source: &Source| -> Result<bool> {
             let Some(observed) = source.observe()? else { return Ok(false) };
             let published = observed.published;
-            // After a restart without frames, the file holds everything too.
+            // After a restart without new frames, the file holds everything too.
             let ours =
                 observed.header.map(|h| h.salts) == position.salts && published.frames == position.frame;
             Ok(published.frames == published.backfilled && (ours || published.frames == 0))
@@ -301,7 +301,7 @@ impl Shared {
 pub(super) enum AttachOutcome {
     /// Capture is established.
     Attached(Box<Attached>),
-    /// The log continues on another timeline: attach again with this one.
+    /// The log continues on this timeline: attach again with it.
     Forked(Box<Log>),
 }
 
@@ -315,27 +315,27 @@ fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
     Ok(wal.commit(batch)?.end)
 }
 
-/// The last position in the local log that `accepts` accepts.
+/// The last position in the local log for which `accepts` returns true.
 fn last_position(wal: &Wal, accepts: impl Fn(&Position) -> bool) -> Result<Option<LastPosition>> {
     read_positions(wal, accepts, |_, _| {})
 }
 
-/// What [`read_positions`] passes to its visitor.
+/// An item that [`read_positions`] passes to its visitor.
 enum LogEntry<'a> {
     /// The content of a page.
     Image(u32, &'a [u8]),
-    /// The position after a commit, or a noted one.
+    /// The position after a commit, or a position that was noted.
     Position(&'a Position),
 }
 
-/// As [`last_position`]. Passes each image and position, with the end of its record, to `visit`.
+/// Like [`last_position`]. Passes each image and position, with the end of its record, to `visit`.
 fn read_positions(
     wal: &Wal,
     accepts: impl Fn(&Position) -> bool,
     mut visit: impl FnMut(Lsn, LogEntry<'_>),
 ) -> Result<Option<LastPosition>> {
     let mut reader = wal.reader(wal.first())?;
-    // The log before this may have been archived and removed, with the first part of a record.
+    // The log before this position may be removed already, with the first part of a record.
     let mut records = Records::from_anywhere();
     let mut last = None;
     while let Some(batch) = reader.next_batch()? {

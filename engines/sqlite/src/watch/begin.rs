@@ -6,8 +6,8 @@
 //! | newest is T | opens, and continues at the end of the archived T | continues it |
 //! | newest is T | missing, damaged, shorter than the archive, or another log | forks from the end of T, after a gap; from a restored state, if the database is one |
 //!
-//! Nothing is ever appended over what the archive has. An unusable local log is set aside, not
-//! deleted.
+//! No position that the archive has is ever written again. An unusable local log is moved aside,
+//! not deleted.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn segment_size(options: CaptureOptions) -> SegmentSize {
     if options.is_fleet { SegmentSize::SMALL } else { SegmentSize::DEFAULT }
 }
 
-/// Where a new timeline leaves an older one.
+/// The fork of a new timeline from an older one.
 pub(super) struct Fork {
     pub(super) parent: Option<TimelineId>,
     pub(super) at: Lsn,
@@ -143,14 +143,15 @@ pub(super) fn fork(
         root: from.root,
     })?;
     let log_id = context.objects.random_bytes()?;
-    // A fork's clock starts again: times that occur in both histories are ambiguous, and marked so.
+    // After a fork, times may repeat. Times that occur in both histories are ambiguous, and marked
+    // as such.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
     let (follows, gap) = (from.at, from.gap);
     let segment_size = segment_size(options);
     let start = Start { timeline, follows, time, gap, segment_size, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
     if context.env().fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
-        // Left by a state folder from an earlier life of this archive.
+        // Left by a state folder that belonged to this archive earlier.
         state.set_aside(timeline, &now.micros().to_string())?;
     }
     let wal = Wal::create(context.env(), &dir, &start, &wal_options(options))?;

@@ -92,7 +92,7 @@ fn machine(fs: &dyn FileSystem, repository: [u8; 16]) -> Option<[u8; 16]> {
 /// A restored state that matches the database.
 struct RestoredMatch {
     state: RestoredState,
-    /// True if the database certainly holds nothing else.
+    /// True if the database certainly has exactly this state.
     is_exact: bool,
 }
 
@@ -150,20 +150,20 @@ fn find_restored(archive: &Archive, catalog: &Catalog, source: &mut Source) -> R
     Ok(known.filter(|known| catalog.timelines().contains_key(&known.state.timeline)))
 }
 
-/// Content of a source whose log can't tell how it continues.
+/// State of a source whose log does not show how it continues.
 pub(super) enum Content {
-    /// The repository does not know it.
+    /// The repository does not know the state.
     Unknown,
     /// The last state in the local log. It is known because it was also restored, here or
     /// elsewhere.
     Unchanged,
-    /// An earlier state, or one of another history: this timeline begins there.
+    /// An earlier state, or a state of another history. The new timeline begins there.
     Restored(Box<Log>),
 }
 
 impl Shared {
-    /// Asks the repository which state the source is in. Nothing of the source may have been
-    /// captured yet.
+    /// Asks the repository which state the source is in. The caller must not have captured anything
+    /// yet.
     pub(super) fn content(&self, source: &mut Source, state: &State) -> Result<Content> {
         let Some(known) = find_restored(&self.archive, &self.archive.catalog()?, source)? else {
             return Ok(Content::Unknown);

@@ -33,10 +33,10 @@ use member::{Context, Member};
 use wake::{Wake, Woken};
 use workers::{Message, Workers};
 
-/// Maximum interval between wake-ups of the capturing thread. Each extends the time up to which
-/// nothing was committed, and checks `stop`.
+/// Maximum interval between wake-ups of the capturing thread. At each wake-up the thread extends
+/// the time up to which nothing was committed, and checks `stop`.
 const TICK: Duration = Duration::from_millis(10);
-/// With many databases the interval is this long per database.
+/// With many databases, the interval is this number times the number of databases.
 const TICK_EACH: Duration = Duration::from_micros(100);
 /// Interval between searches of folders for databases.
 const SEARCH_EVERY: Duration = Duration::from_secs(4);
@@ -74,7 +74,7 @@ impl Fleet {
     /// [`Error::Threads`] if the limit of descriptors is reached.
     pub fn new(context: EngineContext, options: CaptureOptions) -> Result<Self> {
         let wake = Wake::new().map_err(Error::Threads)?;
-        // Each member has at most one task and a few jobs at a time. That bounds these channels.
+        // Each member has at most one task and a few jobs at a time, which bounds these channels.
         let ((send_job, jobs), (send_task, tasks)) = (unbounded(), unbounded());
         let ((send_message, inbox), (send_news, news)) = (unbounded(), crossbeam_channel::bounded(1));
         let workers =
@@ -87,7 +87,7 @@ impl Fleet {
         self.members.push(Member::begun(Box::new(watch)));
     }
 
-    /// Adds a database that may not exist yet. It is watched as soon as it does.
+    /// Adds a database that may not exist yet. It is watched as soon as it exists.
     pub fn add_waiting(&mut self, watched: LiveSource, events: Events) {
         self.members.push(Member::waiting(watched, events, false));
     }
@@ -220,9 +220,9 @@ impl CaptureLoop<'_> {
 
     /// Ends all members, and waits until their captured transactions are archived.
     fn drain(mut self) -> Result<Outcomes<Error>> {
-        // Everything committed until now gets its time before any source states the time up to
-        // which it is complete. So the latest moment that all sources have in common includes all
-        // of it.
+        // Everything committed until now gets its time first. Only then does any source state the
+        // time up to which it is complete. So the latest moment that all sources have in common
+        // includes all of it.
         self.members.iter_mut().for_each(Member::look_once_more);
         loop {
             self.deliver();

@@ -26,8 +26,8 @@ use crate::steps;
 use crate::{Sqlite, place};
 
 const TABLES: u32 = 6;
-/// Maximum number of application steps during one attach. An application that never rests would
-/// keep every look from being consistent.
+/// Maximum number of application steps during one attach. If the application never paused, no look
+/// would be consistent.
 const ACTIONS_MAX: u32 = 8;
 /// Rounds in one repository.
 const ROUNDS: u64 = 40;
@@ -65,7 +65,7 @@ impl App {
     fn commit(&mut self) {
         self.commits += 1;
         let (table, n) = (self.commits % TABLES, self.commits);
-        // Busy while the watch has the write lock: then nothing was committed.
+        // The database is busy while the watch has the write lock. Then nothing was committed.
         if self.conn.execute_batch(&format!("UPDATE t{table} SET n={n}")).is_err() {
             self.commits -= 1;
         }
@@ -131,8 +131,8 @@ impl World {
     }
 }
 
-/// True for the states that the application has: a table's row tells the last commit that changed
-/// it.
+/// True for a state that the application had: the row of the table contains the number of the last
+/// commit that changed it.
 fn is_one_state(state: &[u32]) -> bool {
     let last = state.iter().copied().max().unwrap_or(0);
     let of_table = |table| (0..=last).rev().find(|n| n % TABLES == table).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The life of a watch, from first contact to the drained stop.
+//! The life of a watch, from the first access to the database until the watch is drained.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -121,7 +121,7 @@ impl Watch {
             match attached {
                 Err(e) if (e.is_break() || e.is_busy()) && may_retry => {
                     broken = if e.is_break() { Some(reason(&e)) } else { broken };
-                    // After a break each attempt costs a segment of the log.
+                    // After a break, each attempt uses up a segment of the log.
                     clock.sleep(RETRY_EVERY);
                 }
                 Err(Error::ClockSetBack { .. }) => {
@@ -266,7 +266,7 @@ impl Watch {
                 self.shared.take_base(&base)?;
             }
             match settle(&self.shared, attached) {
-                // The next watch meets the same fault, and begins with a gap.
+                // The next watch finds the same fault, and begins with a gap.
                 Err(e) if e.is_break() => {}
                 other => other?,
             }

@@ -35,7 +35,7 @@ pub(super) struct Shipping {
     shipped: Duration,
 }
 
-/// State of one watched database, visible to all threads. A fork creates another one.
+/// State of one watched database, visible to all threads. A fork creates a new value.
 pub(super) struct Shared {
     pub(super) context: EngineContext,
     pub(super) watched: LiveSource,
@@ -54,7 +54,7 @@ pub(super) struct Shared {
     sampled: AtomicU64,
     /// End of the log after its last record other than a watermark.
     news_end: AtomicU64,
-    /// While the application's write lock is held, the other threads rest.
+    /// While the application's write lock is held, the other threads pause.
     pub(super) quiet: Quiet,
     pub(super) snapshots: SnapshotState,
     pub(super) shipping: ShippingState,
@@ -190,8 +190,8 @@ impl Shared {
         self.complete_until.store(capture.complete_until().micros(), Ordering::Release);
     }
 
-    /// Saves the sample of pages. A failure costs a comparison after the next start. It must not
-    /// keep the local log from being removed.
+    /// Saves the sample of pages. After a failure, the next watch can't compare the pages. A
+    /// failure must not keep the local log from being removed.
     pub(super) fn save_sample(&self, capture: &Capture) {
         let sample = capture.sample();
         let sample = sample.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,8 +221,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Ships the log if there is news, after a long quiet, or if `now` is set. Before that it
-    /// appends a watermark. Returns the archived end of the log.
+    /// Ships the log if there is news, if nothing was shipped for long, or if `now` is set. Before
+    /// that it appends a watermark. Returns the archived end of the log.
     pub(super) fn ship(&self, now: bool) -> Result<Lsn> {
         let mut shipping = self.log.shipper.lock().unwrap_or_else(PoisonError::into_inner);
         let ticks = self.clock().monotonic();

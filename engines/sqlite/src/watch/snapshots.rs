@@ -21,9 +21,9 @@ use crate::error::{Error, Result};
 /// A base still to be read: the view, and its position in the local log.
 pub(super) struct PendingBase {
     pub(super) view: BaseView,
-    /// Position in the local log at which the view is the state.
+    /// Position in the local log whose state the view has.
     pub(super) at: Lsn,
-    /// The last transaction in it, and its time or that of the look.
+    /// The last transaction in the view, and its time or that of the look.
     pub(super) tx: TxId,
     pub(super) time: Timestamp,
     /// Ignores earlier snapshots.
@@ -65,7 +65,7 @@ impl Shared {
             write_full(&store, &base.view, meta.clone(), parent.as_ref().filter(fits))
         };
         let written = match write(parent) {
-            // An unreadable parent costs space, not the snapshot.
+            // If the parent can't be read, the snapshot takes more space but does not fail.
             Err(error @ pitr_snapshot::Error::Parent { .. }) => {
                 (self.events)(Event::ParentDamaged(error.to_string()));
                 write(None)
@@ -78,7 +78,7 @@ impl Shared {
     }
 
     /// Ships the log, and stores the changes since the newest snapshot. The database is not read.
-    /// `None` if no snapshot is connected to the log, or that snapshot is damaged.
+    /// `None` if the log does not continue any snapshot, or if that snapshot is damaged.
     pub(super) fn take_increment(&self) -> Result<Option<Snapshot>> {
         let archived = self.ship(true)?;
         // Opening the store takes a lease, before the parent and the log after it are listed.

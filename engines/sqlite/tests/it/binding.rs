@@ -50,7 +50,8 @@ fn assert_stops_exactly(
     assert_exact(&restored, &copy);
 }
 
-/// States that another machine backed up the source, from the same path or another one.
+/// Writes the statement that another machine backed up the source, from the same path or another
+/// path.
 fn move_origin(context: &EngineContext, watched: &LiveSource, change: impl Fn(&mut Origin)) {
     let archive = Archive::new(context.objects.clone(), watched.source.clone());
     let mut origin = archive.origin().unwrap().unwrap();

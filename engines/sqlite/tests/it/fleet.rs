@@ -29,7 +29,7 @@ struct World {
 impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
-        let objects = Objects::create_local(&dir.path().join("repo")).unwrap();
+        let objects = Objects::create_local(dir.path().join("repo")).unwrap();
         let repository = objects.init_repository(objects.env().clock.now()).unwrap().id;
         let (send, received) = channel();
         let context = EngineContext { objects, repository };
@@ -183,7 +183,7 @@ fn an_unmounted_repository_is_waited_for_and_nothing_is_written_in_its_place() {
     let fleet = world.fleet_of("app");
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
-        // A started put can't be cancelled: let it finish.
+        // A put that has started can't be cancelled: let it finish.
         std::thread::sleep(Duration::from_millis(500));
         let (repo, away) = (world.path("repo"), world.path("away"));
         std::fs::rename(&repo, &away).unwrap();
@@ -191,7 +191,7 @@ fn an_unmounted_repository_is_waited_for_and_nothing_is_written_in_its_place() {
         app.sql("INSERT INTO t(x) VALUES('while it was away')");
         world.wait("app", |event| matches!(event, Event::ShipFailed(_)));
         assert!(files_of(&repo).is_empty(), "{:?}", files_of(&repo));
-        // The watch must not write to another repository in its place either.
+        // The watch must not write to the other repository that is now in this place.
         let other = Objects::create_local(&repo).unwrap();
         other.init_repository(world.context.env().clock.now()).unwrap();
         let before = files_of(&repo);
@@ -242,7 +242,7 @@ fn a_file_copied_over_a_watched_database_leads_to_a_gap_and_a_new_base() {
         while !app.sql("PRAGMA wal_checkpoint(TRUNCATE)").starts_with("0|") {
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Written in place, by another process: see FAILURES 38.
+        // Written in place by another process: see FAILURES 38.
         let copied = std::process::Command::new("cp").args([&other, &database]).status().unwrap();
         assert!(copied.success());
         copied_at = world.context.env().clock.now();

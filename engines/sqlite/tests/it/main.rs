@@ -1,5 +1,5 @@
 //! The SQLite engine against real SQLite in another process.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue fails")]
 
 mod attacks;
 mod binding;

@@ -206,7 +206,7 @@ fn a_clock_set_far_back_begins_a_timeline_and_both_histories_are_kept() {
     let first = dir.path().join("first.db");
     restore(&objects, &source, Some(1), &first);
     assert_exact(&first, &before);
-    // Times that the clock showed twice name no state.
+    // A time that the clock showed twice identifies no state.
     let history = History::load(&objects, &source, None).unwrap();
     let twice = Target::at(Moment::Time(clock.now()));
     assert!(matches!(history.resolve(&twice), Err(pitr_recovery::Error::Unreachable { .. })));

@@ -1,4 +1,4 @@
-//! One database of a fleet, and the thread that holds it.
+//! A database of a fleet, and the thread that holds it.
 //!
 //! ```text
 //!             begins                 a look fails: the source was replaced or changed
@@ -42,26 +42,26 @@ const ABSENT_PAUSE_MAX: Duration = Duration::from_millis(500);
 const MISSING_MAX: Duration = Duration::from_secs(2 * super::SEARCH_EVERY.as_secs() + 1);
 /// Interval between notes of the time up to which nothing was committed.
 const MARK_EVERY: Duration = Duration::from_millis(20);
-/// With many databases the interval is this long per database.
+/// With many databases, the interval is this number times the number of databases.
 const MARK_EACH: Duration = Duration::from_millis(20);
 /// Maximum number of waiting snapshots of one database.
 const JOBS_MAX: usize = 16;
 
-/// What a step of a member works with.
+/// The resources that a step of a member uses.
 pub(super) struct Context<'a> {
     pub(super) workers: &'a Workers,
     pub(super) wake: &'a mut Wake,
     pub(super) number: usize,
 }
 
-/// One database.
+/// A database of the fleet.
 pub(super) struct Member {
     watched: LiveSource,
     events: Events,
-    /// It was found in a folder: it leaves the fleet when it no longer exists.
+    /// True if the database was found in a folder: it leaves the fleet when it no longer exists.
     found: bool,
     phase: Phase,
-    /// Totals of its earlier watches.
+    /// Totals of the database's earlier watches.
     summary: Summary,
     /// The last reported reason why nothing is captured.
     reported: Option<String>,
@@ -73,9 +73,9 @@ pub(super) struct Member {
 enum Phase {
     /// The watch begins at this monotonic time.
     Waiting(Duration),
-    /// The database was captured before and is gone. The next attempt is at this time.
+    /// The database was captured before and no longer exists. The next attempt is at this time.
     Detached(Box<Watch>, GapReason, Duration),
-    /// An attaching thread holds it.
+    /// An attaching thread holds the database.
     Away,
     Captured(Box<Captured>),
     Over(Result<Summary>),
@@ -126,8 +126,8 @@ impl Member {
         matches!(self.phase, Phase::Over(_))
     }
 
-    /// True if its failure must end the whole fleet: the others must not continue as if every
-    /// database were protected.
+    /// True if this member's failure must end the whole fleet: the others must not continue as if
+    /// every database were protected.
     pub(super) fn ends_all(&self) -> bool {
         !self.found && matches!(self.phase, Phase::Over(Err(_)))
     }
@@ -140,7 +140,7 @@ impl Member {
         (self.watched.source, outcome)
     }
 
-    /// Time of its next step; `None` while another thread holds it.
+    /// Time of the member's next step; `None` while another thread holds the member.
     pub(super) fn due(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Waiting(due) | Phase::Detached(_, _, due) => Some(*due),
@@ -149,7 +149,7 @@ impl Member {
         }
     }
 
-    /// Records a change of its files.
+    /// Records a change of the database's files.
     pub(super) fn touch(&mut self, now: Duration) {
         if let Phase::Captured(captured) = &mut self.phase {
             captured.pace.touch(now);
@@ -271,7 +271,7 @@ impl Member {
             (Outcome::Failed(e), Some(watch)) if e.is_absent() || e.is_busy() || e.is_break() => {
                 self.report(&e);
                 let why = if e.is_break() { reason(&e) } else { GapReason::SourceReplaced };
-                // After a break each attempt costs a segment of the log.
+                // After a break, each attempt uses up a segment of the log.
                 let max = if e.is_break() { PAUSE_MAX } else { ABSENT_PAUSE_MAX };
                 let due = self.next_try(max, context);
                 self.phase = Phase::Detached(watch, why, due);
@@ -391,7 +391,7 @@ impl Captured {
         }
     }
 
-    /// One look, and the actions that follow from it.
+    /// Performs a look, and the actions that follow from it.
     fn round(&mut self, context: &Context<'_>, members: usize) -> Result<()> {
         let workers = context.workers;
         let now = workers.clock().monotonic();
@@ -414,7 +414,7 @@ impl Captured {
         // Check before publishing the time up to which the log is complete.
         place::check(&shared.watched.place)?;
         let found = capture.last_tx() != before;
-        // A look that could not read the index changes no assumption.
+        // A look that could not read the wal-index changes nothing.
         if published.is_some() {
             let unsettled = !found && capture.is_unsettled(source)?;
             self.pace.looked(now, found, unsettled);

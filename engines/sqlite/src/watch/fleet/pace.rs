@@ -18,14 +18,14 @@ const HOT: Duration = Duration::from_millis(50);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Interval between looks at a database at rest.
 const SLOW: Duration = Duration::from_secs(1);
-/// With many databases at rest the interval is this long per database.
+/// With many databases at rest, the interval is this number times the number of databases.
 const SLOW_EACH: Duration = Duration::from_millis(20);
 
-/// What is known about one database.
+/// State of one database, for its pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pace {
     hot_until: Duration,
-    /// Its files changed since the last look.
+    /// True if the database's files changed since the last look.
     changed: bool,
     /// The last look found unpublished frames.
     unsettled: bool,
@@ -34,16 +34,17 @@ pub(super) struct Pace {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
-    /// Its files have no events, or the events don't reveal commits.
+    /// The database's files have no events, or the events don't reveal commits.
     None,
-    /// Its files have events; no commit has come yet.
+    /// The database's files have events. No commit was found yet.
     Untried,
     /// A commit came with an event.
     Proven,
 }
 
 impl Pace {
-    /// The pace of a database whose capture begins. `followed` is true if its files have events.
+    /// The pace of a database whose capture begins. `followed` is true if the database's files have
+    /// events.
     pub(super) fn new(now: Duration, followed: bool) -> Self {
         let trust = if followed { Trust::Untried } else { Trust::None };
         Pace { hot_until: now + HOT, changed: false, unsettled: false, trust }

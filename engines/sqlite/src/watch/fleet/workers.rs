@@ -25,7 +25,7 @@ const BASE_AGAIN_MS: u64 = 5_000;
 /// The longest pause between two checks whether something must be shipped.
 const SHIP_PAUSE: Duration = Duration::from_millis(50);
 /// Another database is watched only while at least this many descriptors are free: the watched
-/// databases need some to store objects and to sync.
+/// databases need some of them to store objects and to sync.
 const FREE_DESCRIPTORS_MIN: usize = 64;
 /// The longest pause between two attempts to ship, milliseconds.
 const SHIP_PAUSE_MS_MAX: u64 = 30_000;
@@ -49,7 +49,7 @@ pub(super) enum Action {
     Begin(LiveSource, Events),
     /// Attach again to a source that was replaced or changed.
     Attach(Box<Watch>, GapReason),
-    /// Continue on a new timeline: the clock was set back.
+    /// Continue on a new timeline, because the clock was set back.
     Fork(Box<Watch>),
     /// Capture and archive the current state, and end.
     Drain(Box<Watch>),
@@ -61,7 +61,7 @@ pub(super) enum Action {
 pub(super) enum Outcome {
     /// Capture is established.
     Attached,
-    /// Capture failed for now. Without the watch it must begin again.
+    /// Capture failed for now. Without the watch, capture must begin again.
     Failed(Error),
     /// The watch is drained.
     Drained(Result<Summary>),
@@ -143,7 +143,7 @@ impl Workers {
     /// Queues a snapshot.
     pub(super) fn submit(&self, job: Job) {
         job.shared.snapshots.jobs.fetch_add(1, Ordering::Relaxed);
-        // This fails only after the threads have ended.
+        // The send fails only after the threads have ended.
         let _ = self.jobs.send(job);
     }
 
@@ -157,7 +157,7 @@ impl Workers {
         self.waker.wake();
     }
 
-    /// Makes captured transactions durable, while there is news.
+    /// Makes captured transactions durable, as long as there are new ones.
     pub(super) fn sync(&self, news: &Receiver<()>) {
         while !self.has_ended() {
             match news.recv_timeout(POLL_EVERY * 5) {
@@ -180,7 +180,8 @@ impl Workers {
     pub(super) fn ship(&self) {
         lower_priority();
         let every_ms = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
-        // Shipping at each member's own time would keep the thread busy with hundreds of members.
+        // If each member were shipped at its own time, hundreds of members would keep the thread
+        // busy.
         let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), SHIP_PAUSE);
         while !self.has_ended() {
             let now_ms = self.now_ms();
@@ -190,7 +191,7 @@ impl Workers {
                 if at > now_ms || !shared.wants_shipping(now_ms) {
                     return false;
                 }
-                // Only one of the threads wins the exchange, and ships.
+                // Several threads may try. Only one wins the exchange, and ships.
                 let next = now_ms.saturating_add(every_ms);
                 due.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             };
@@ -375,7 +376,7 @@ fn wait_until_unshared(watch: &Watch) {
 pub(super) struct EndOnDrop<'a>(Option<&'a Workers>);
 
 impl EndOnDrop<'_> {
-    /// Makes the drop do nothing.
+    /// Disarms the guard: its drop then does nothing.
     pub(super) fn defuse(mut self) {
         self.0 = None;
     }

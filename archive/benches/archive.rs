@@ -14,7 +14,7 @@ const BLOCK: usize = 4096;
 const TRANSACTIONS: u64 = 400;
 const BLOCKS: u64 = 64;
 
-/// Blocks of which half is noise, scattered over a file of which each is written about four times.
+/// Blocks, half of each noise, written all over a file: about four times each.
 fn write(wal: &Wal) -> u64 {
     let mut noise = 0x2545_f491_4f6c_dd1du64;
     let mut roll = || {

@@ -1,12 +1,8 @@
 //! The archive of one source: lists it and reads its objects.
 
-use crate::catalog::{Catalog, Found};
 use crate::error::{Error, Result};
-use crate::fence::Fence;
-use crate::footer::{Footer, MarkKind};
-use crate::intervals::{Cause, Gap};
-use crate::lineage::{Lineage, Piece};
-use crate::timeline::Timeline;
+use crate::history::{Catalog, Cause, Found, Gap, Lineage, Piece};
+use crate::stored::{Fence, Footer, MarkKind, Timeline};
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
@@ -32,9 +28,9 @@ pub struct Archive {
 /// A log object whose footer has been read.
 #[derive(Debug, Clone)]
 pub(crate) struct LogObject {
-    /// Its name.
+    /// Name of the object.
     pub(crate) name: LogName,
-    /// The index of its range.
+    /// The index of the object's range.
     pub(crate) footer: Footer,
     index: ObjectIndex,
 }
@@ -63,7 +59,7 @@ impl Archive {
         &self.source
     }
 
-    /// The paths of its objects.
+    /// The paths of the source's objects.
     #[must_use]
     pub fn folder(&self) -> &SourceFolder {
         &self.folder
@@ -76,8 +72,8 @@ impl Archive {
     /// [`Error::Objects`].
     pub fn catalog(&self) -> Result<Catalog> {
         let mut found = Found::default();
-        // List the log before the fences: then the fence of an object that came too late is listed
-        // too.
+        // The log is listed before the fences: then the listing contains the fence of any object
+        // that came too late.
         for entry in self.objects.list(&self.folder.logs())? {
             match self.folder.object_at(&entry.path) {
                 Some(SourceObject::Log(name)) => found.logs.push((name, entry.size)),
@@ -87,12 +83,12 @@ impl Archive {
         let logged: HashSet<Epoch> = found.logs.iter().map(|(name, _)| name.epoch).collect();
         let epochs = self.epoch_names(&mut found.foreign)?;
         let read = |(epoch, is_fenced)| {
-            // Each backup of a folder claims an epoch and writes no log: such an epoch's fence need
-            // not be read.
+            // Each backup of a folder claims an epoch and writes no log. The fence of such an epoch
+            // need not be read.
             let fence = match is_fenced {
                 false => None,
                 true if !logged.contains(&epoch) => Some(Fence::default()),
-                true => Some(self.read(&SourceObject::Fence(epoch), ObjectKind::Fence, Fence::decode)?),
+                true => Some(self.read(&SourceObject::Fence(epoch), Fence::decode)?),
             };
             Ok((epoch, fence))
         };
@@ -122,9 +118,10 @@ impl Archive {
     /// A log object, to read frames of it.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub(crate) fn open(&self, name: &LogName) -> Result<LogObject> {
-        log_object(name, self.objects.index(&self.folder.path(&SourceObject::Log(*name)), ObjectKind::Log)?)
+        let (path, kind) = self.path_and_kind(&SourceObject::Log(*name));
+        log_object(name, self.objects.index(&path, kind)?)
     }
 
     /// Some frames of a log object, fetched as one range, verified and decoded. Each frame holds
@@ -150,7 +147,7 @@ impl Archive {
     /// Several log objects, whose footers are read in parallel, in the order of the names.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub(crate) fn open_all<'a>(
         &self,
         names: impl IntoIterator<Item = &'a LogName>,
@@ -159,19 +156,20 @@ impl Archive {
         parallel::map(self.spawn(), names, |name| self.open(name))
     }
 
-    /// Bytes of decoded log in these pieces from `after` to `upto`. Reads their footers.
+    /// Bytes of log in these pieces from `after` to `upto`, after decoding. Reads the pieces'
+    /// footers.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub fn log_bytes(&self, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<u64> {
         let count = |piece: &Piece| Ok(self.open(&piece.name)?.bytes_between(after, upto.min(piece.to)));
         parallel::map::<_, _, Result<Vec<u64>>>(self.spawn(), pieces, count).map(|bytes| bytes.iter().sum())
     }
 
-    /// The cause of a gap on a path of this catalog. The object after the gap may state it.
+    /// The cause of a gap on a path of this catalog. The object after the gap may name the cause.
     ///
     /// # Errors
-    /// As [`footer`](Self::footer).
+    /// Those of [`footer`](Self::footer).
     pub fn cause(&self, catalog: &Catalog, lineage: &Lineage, gap: &Gap) -> Result<Cause> {
         let (from, to) = gap.hole();
         if catalog.is_pruned(lineage, from, to) {
@@ -199,12 +197,13 @@ impl Archive {
         })
     }
 
-    /// The fence of an epoch, also of an epoch without log objects; `None` if it has none.
+    /// The fence of an epoch, also of an epoch without log objects; `None` if the epoch is not
+    /// fenced.
     ///
     /// # Errors
     /// [`Error::Objects`], [`Error::Payload`].
     pub fn fence(&self, epoch: Epoch) -> Result<Option<Fence>> {
-        match self.read(&SourceObject::Fence(epoch), ObjectKind::Fence, Fence::decode) {
+        match self.read(&SourceObject::Fence(epoch), Fence::decode) {
             Err(Error::Objects(error)) if error.kind() == pitr_objects::ErrorKind::Missing => Ok(None),
             other => other.map(Some),
         }
@@ -227,16 +226,21 @@ impl Archive {
             let next = taken.into_iter().chain(logged).max();
             let next = next.map_or(Some(TimelineId::FIRST), TimelineId::next);
             let Some(next) = next else { break };
-            if self.create(&SourceObject::Timeline(next), ObjectKind::Timeline, &timeline.encode())? {
+            if self.create(&SourceObject::Timeline(next), &timeline.encode())? {
                 return Ok(next);
             }
         }
         Err(Error::Contended { path: self.folder.timelines(), attempts: CLAIM_ATTEMPTS })
     }
 
+    /// Where an object is, and what it is.
+    pub(crate) fn path_and_kind(&self, name: &SourceObject) -> (String, ObjectKind) {
+        (self.folder.path(name), name.kind())
+    }
+
     /// Creates a small object; false if another writer's object exists at that path.
-    pub(crate) fn create(&self, name: &SourceObject, kind: ObjectKind, payload: &[u8]) -> Result<bool> {
-        let path = self.folder.path(name);
+    pub(crate) fn create(&self, name: &SourceObject, payload: &[u8]) -> Result<bool> {
+        let (path, kind) = self.path_and_kind(name);
         let mut bytes = self.objects.random_bytes::<NONCE_BYTES>()?.to_vec();
         bytes.extend_from_slice(payload);
         let builder = self.objects.builder(&path, kind, Codec::None)?;
@@ -277,7 +281,7 @@ impl Archive {
         let names = self.timeline_names(foreign)?;
         let read = |id: TimelineId| {
             let history = |bytes: &[u8]| Timeline::decode(id, bytes);
-            Ok((id, self.read(&SourceObject::Timeline(id), ObjectKind::Timeline, history)?))
+            Ok((id, self.read(&SourceObject::Timeline(id), history)?))
         };
         names.into_iter().map(read).collect()
     }
@@ -285,17 +289,16 @@ impl Archive {
     pub(crate) fn read<T>(
         &self,
         name: &SourceObject,
-        kind: ObjectKind,
         decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<T> {
-        let path = self.folder.path(name);
+        let (path, kind) = self.path_and_kind(name);
         let bytes = self.objects.get_footer(&path, kind)?;
         let short = DecodeError::Short { what: "nonce", offset: 0, needed: NONCE_BYTES, left: bytes.len() };
         let payload = bytes.get(NONCE_BYTES..).ok_or(short);
         payload.and_then(decode).map_err(|source| Error::Payload { path, source })
     }
 
-    /// Errors unless two objects of the same range hold the same batches.
+    /// Fails unless two objects of the same range hold the same batches.
     fn compare(&self, a: &LogName, b: &LogName) -> Result<()> {
         let (left, right) = (self.open(a)?, self.open(b)?);
         let joined = |object: &LogObject| -> Result<Vec<u8>> {
@@ -326,8 +329,8 @@ pub(crate) fn log_object(name: &LogName, index: ObjectIndex) -> Result<LogObject
 }
 
 impl LogObject {
-    /// Bytes of decoded log in the object from `after` to `upto`. Fewer than the positions in
-    /// between: these include unused ranges of segments and timelines.
+    /// Bytes of log in the object from `after` to `upto`, after decoding. There are fewer bytes
+    /// than positions, because positions include unused ranges of segments and timelines.
     pub(crate) fn bytes_between(&self, after: Lsn, upto: Lsn) -> u64 {
         let frames = self.footer.frames.iter().zip(&self.index.frames);
         let within = frames.map(|(start, entry)| {
@@ -338,7 +341,7 @@ impl LogObject {
     }
 
     /// Decodes the batches of a frame and passes their record frames to `take`. The batches must
-    /// follow each other from the start of the frame. Returns the end of the last one.
+    /// follow each other from the start of the frame. Returns the end of the last batch.
     pub(crate) fn each_frame<E: From<Error>>(
         &self,
         number: usize,

@@ -57,9 +57,9 @@ pub enum Error {
     Swapped {
         /// The name.
         object: LogName,
-        /// Start of the range in its footer.
+        /// Start of the range in the object's footer.
         from: Lsn,
-        /// End of the range in its footer.
+        /// End of the range in the object's footer.
         to: Lsn,
     },
     /// A record differs from the footer's index.
@@ -70,7 +70,7 @@ pub enum Error {
         /// The record.
         lsn: Lsn,
     },
-    /// An encoded object does not decode into the log that it was made from.
+    /// An encoded object does not decode into its source log.
     #[error(
         "{object}: possible hardware fault: the encoded object does not decode into the log it was made from"
     )]
@@ -127,7 +127,7 @@ pub enum Error {
     /// The local log differs from the archived one.
     #[error("the local log and its archive differ at LSN {lsn}: fork a timeline")]
     Diverged {
-        /// Where they differ.
+        /// The first position at which they differ.
         lsn: Lsn,
     },
     /// A batch lies above the durable LSN.
@@ -140,13 +140,14 @@ pub enum Error {
         /// The durable LSN.
         durable: Lsn,
     },
-    /// Nothing shows that the timeline ever existed.
+    /// Nothing proves that the timeline ever existed.
     #[error("timeline {timeline} does not exist")]
     UnknownTimeline {
         /// The timeline.
         timeline: TimelineId,
     },
-    /// The history object of a timeline is missing, although others prove that it existed.
+    /// The history object of a timeline is missing, although other objects prove that the timeline
+    /// existed.
     #[error(
         "timelines/{:08x} is missing from the repository: snapshots, log or later timelines show that timeline {timeline} existed",
         timeline.get()
@@ -173,10 +174,10 @@ pub enum Error {
         partition: PartitionId,
         /// The transaction.
         tx: TxId,
-        /// LSN of one of its logical records.
+        /// LSN of one of the transaction's logical records.
         lsn: Lsn,
     },
-    /// The images of one file change their size within the range.
+    /// The images of one file have more than one size within the range.
     #[error("{object}: images of file {file} have a different block size than later ones")]
     BlockSize {
         /// The object with the older images.
@@ -187,7 +188,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What a caller can do about it.
+    /// What a caller can do about the error.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {

@@ -5,7 +5,7 @@ use pitr_codec::{Access, Codec, ObjectBuilder, ObjectIndex, ObjectKind, decode_f
 use pitr_format::OwnerToken;
 use std::hint::black_box;
 
-/// In each 64 bytes, 32 are noise.
+/// 32 of every 64 bytes are noise.
 fn half_compressible(len: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut noise = move || {

@@ -1,4 +1,4 @@
-//! An encrypted object: what the codecs make of its frames, and what becomes of a changed bit.
+//! An encrypted object: the sizes of its frames with each codec, and the error after a changed bit.
 
 use pitr_codec::{Access, Codec, CodecError, Keys, ObjectBuilder, ObjectIndex, ObjectKind, OwnerToken};
 use pitr_vfs::SystemRandom;

@@ -156,7 +156,7 @@ impl ObjectBuilder {
             footer_offset: bytes.len() as u64,
             footer_len: footer.len() as u32, // bounded with the object
             footer_raw_len: raw_len,
-            // Bounded: each takes at least a header within the object.
+            // The number of frames is bounded: each takes at least a header within the object.
             frames: self.frames.len() as u32,
             digest: [0; 32],
         };

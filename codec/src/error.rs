@@ -28,7 +28,7 @@ pub enum CodecError {
     Unknown {
         /// "codec", "cipher" or "object kind".
         what: &'static str,
-        /// Its number.
+        /// Number of the codec, cipher or kind.
         id: u8,
     },
     /// The parts are not contiguous, or do not add up to the object's length.
@@ -36,7 +36,7 @@ pub enum CodecError {
     Layout {
         /// The part that is misplaced.
         what: &'static str,
-        /// Offset that the object states for it, bytes.
+        /// Offset that the object states for the part, bytes.
         offset: u64,
     },
     /// Header, footer and trailer were not written together.
@@ -59,7 +59,7 @@ pub enum CodecError {
     /// The compressor failed.
     #[error("compression failed")]
     Deflate(#[source] io::Error),
-    /// The encoded data decodes to something else: memory or processor are faulty.
+    /// The encoded data decodes to other bytes: memory or processor are faulty.
     #[error("possible hardware fault: the encoded data failed verification")]
     VerificationFailed,
     /// The object is encrypted, and no keys were given.
@@ -107,7 +107,7 @@ pub enum CodecError {
     TooLarge {
         /// What is too large.
         what: &'static str,
-        /// Its size. For a key ring, its number of keys.
+        /// Size, bytes. For a key ring, the number of keys.
         bytes: u64,
         /// The largest size allowed.
         most: u64,
@@ -124,7 +124,7 @@ pub enum ErrorKind {
     Newer,
     /// The caller exceeded a limit of the format.
     Limit,
-    /// This machine computed a wrong result, or failed to compute it.
+    /// This machine computed a wrong result, or could not compute the result.
     Machine,
     /// A key is missing or wrong.
     Key,

@@ -269,7 +269,7 @@ impl FrameHead {
 pub struct FrameEntry {
     /// Where the frame begins in the object, bytes.
     pub offset: u64,
-    /// Number of bytes that the frame takes there, header included.
+    /// Number of bytes that the frame takes in the object, header included.
     pub stored_len: u32,
     /// Number of bytes that the frame decodes to.
     pub raw_len: u32,

@@ -81,7 +81,7 @@ impl ObjectKind {
 }
 
 impl ObjectKind {
-    /// True for the kinds that must be readable before a key is known.
+    /// True for the kinds that a reader needs before it has the keys.
     #[must_use]
     pub const fn is_always_plaintext(self) -> bool {
         matches!(self, ObjectKind::Repository | ObjectKind::KeySlot)

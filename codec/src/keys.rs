@@ -196,7 +196,8 @@ pub trait KeyWrap: Send + Sync {
     /// [`CodecError::Crypto`].
     fn wrap(&self, master: &Secret, context: &[u8], random: &dyn Random) -> Result<Vec<u8>, CodecError>;
 
-    /// Unwraps the master key. Returns `None` if another passphrase or key wrapped it.
+    /// Unwraps the master key. Returns `None` if the key was wrapped by another passphrase or key
+    /// file.
     ///
     /// # Errors
     /// [`CodecError::Crypto`], [`CodecError::Malformed`].

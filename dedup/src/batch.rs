@@ -35,7 +35,7 @@ impl ChunkStore {
     /// thread.
     ///
     /// # Errors
-    /// As [`read`](Self::read); errors of `work`. After an error no new work starts.
+    /// Those of [`read`](Self::read); errors of `work`. After an error no new work starts.
     pub fn read_each<E: From<Error> + Send>(
         &self,
         ids: &[ChunkId],
@@ -77,8 +77,8 @@ impl ChunkStore {
                 let (to_do, packs, names, work) = (to_do.clone(), &packs, &names, &work);
                 let (stop, fail) = (&stop, &fail);
                 scope.spawn(move || {
-                    // These threads are short-lived, and the allocator would keep the memory that
-                    // each one frees.
+                    // The threads of this call are short-lived. The allocator would keep the memory
+                    // that each of them frees.
                     let mut loan = self.buffers.lend(RAW_BYTES);
                     let raw = loan.buffer();
                     for (some, bytes) in to_do {
@@ -97,7 +97,7 @@ impl ChunkStore {
         failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// As [`read_each`](Self::read_each), in the calling thread.
+    /// Like [`read_each`](Self::read_each), in the calling thread.
     fn read_inline<E: From<Error>>(
         &self,
         wanted: &[Wanted],

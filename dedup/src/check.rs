@@ -41,7 +41,7 @@ pub fn check_pack(objects: &Objects, path: &str, whole: &[u8], deep: bool) -> Re
 /// Checks the index object at `path`, which is in memory.
 ///
 /// # Errors
-/// Its fault.
+/// The fault of the object.
 pub fn check_index(objects: &Objects, path: &str, whole: &[u8]) -> Result<()> {
     packs_of(path, &objects.index_of(path, ObjectKind::PackIndex, whole)?).map(drop)
 }

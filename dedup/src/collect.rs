@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 #[derive(Debug)]
 pub struct Marks {
     store: ChunkStore,
-    /// By pack, by frame.
+    /// One bit for each chunk, by pack and frame.
     packs: Vec<Vec<u64>>,
 }
 
@@ -21,9 +21,9 @@ pub struct Marks {
 pub struct PackUse {
     /// Path of the pack.
     pub path: String,
-    /// Needed chunks that are read from it.
+    /// Needed chunks that are read from this pack.
     pub live: u64,
-    /// Their stored bytes.
+    /// Stored bytes of the needed chunks.
     pub live_bytes: u64,
     /// Stored bytes of chunks that are not needed, or that are read from another pack.
     pub dead_bytes: u64,
@@ -85,15 +85,15 @@ impl Marks {
         }
         wanted.sort_unstable();
         let ids: Vec<ChunkId> = wanted.into_iter().map(|(_, _, id)| id).collect();
-        // Small packs become large ones: no more packs are open than will be full.
+        // At most as many packs are open as will be full, so that small packs become large ones.
         let full = usize::try_from(stored / OBJECT_BYTES_MAX as u64).unwrap_or(usize::MAX);
         let writer = self.store.writer_replacing(numbers, codec, full.max(1));
         self.store.read_each(&ids, |_, raw| writer.put(raw).map(drop))?;
         writer.finish()
     }
 
-    /// Chunks of these packs that a needed pack outside of them has too. The index keeps one place
-    /// for each chunk, so this reads the index objects.
+    /// Chunks of these packs that are also in a needed pack outside of them. The index keeps one
+    /// place for each chunk, so this reads the index objects.
     fn in_other_packs(&self, numbers: &BTreeSet<u32>) -> Result<HashSet<ChunkId>> {
         let index = self.store.index()?;
         let is_needed =
@@ -129,8 +129,8 @@ impl ChunkStore {
         Ok(Marks { store: self.clone(), packs })
     }
 
-    /// Puts copies without these packs of the index objects that list them, and returns the paths
-    /// of the old index objects. After those are deleted, no index object lists the packs.
+    /// Puts copies of the index objects that list these packs, without the packs. Returns the paths
+    /// of the old index objects. Once those are deleted, no index object lists the packs.
     ///
     /// # Errors
     /// An unreadable index object; errors of the repository.
@@ -138,8 +138,8 @@ impl ChunkStore {
         let objects = self.objects();
         let goes = |pack: &Pack| packs.contains(&ObjectName::Pack(pack.digest).path());
         let (mut kept, mut old) = (Vec::new(), Vec::new());
-        // A listing may lack objects that another one shows (FAILURES 20). An index object that is
-        // missed here would go on listing deleted packs.
+        // A listing may lack objects that another listing shows (FAILURES 20). An index object that
+        // is missed here would continue to list deleted packs.
         let mut all = self.index()?.objects.clone();
         let listed = objects.list(INDEX)?.into_iter().map(|entry| entry.path);
         all.extend(listed.filter(|path| is_index_path(path)));

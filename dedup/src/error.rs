@@ -7,7 +7,7 @@ use pitr_objects::ErrorKind;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// This crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why chunks could not be stored or read.
@@ -58,7 +58,7 @@ pub enum Error {
     /// A chunk exceeds the limit.
     #[error("a chunk of {bytes} bytes, the limit is {most}")]
     TooLarge {
-        /// Its size.
+        /// Size of the chunk, bytes.
         bytes: usize,
         /// The limit.
         most: usize,

@@ -52,8 +52,8 @@ impl fmt::Debug for ChunkId {
 }
 
 /// The first half of a piece's SHA-256. Two pieces with the same sum are treated as equal. An
-/// attacker who chooses both pieces needs 2^64 hashes to find such a pair; one who chooses only one
-/// piece needs 2^128.
+/// attacker who chooses both pieces needs 2^64 hashes to find such a pair. An attacker who chooses
+/// one of them needs 2^128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PieceSum([u8; 16]);
 

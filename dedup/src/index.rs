@@ -45,8 +45,8 @@ pub(crate) fn put_index(objects: &Objects, owner: OwnerToken, packs: &[Pack]) ->
     Ok(stored)
 }
 
-/// Takes the packs that fill one index object, at least one; `None` if all of them leave space in
-/// it.
+/// Takes the packs that fill one index object, at least one. Returns `None` if all packs together
+/// do not fill it.
 pub(crate) fn take_full(packs: &mut Vec<Pack>) -> Option<Vec<Pack>> {
     let mut chunks = 0;
     let fits = packs.iter().take_while(|pack| {
@@ -136,7 +136,7 @@ pub(crate) struct Index {
     known: HashSet<Digest>,
     /// Chunks of the index objects.
     read: Table,
-    /// Chunks that are not in `read`, or only in packs that are not kept.
+    /// Chunks that `read` does not have, or has only in packs that are not kept.
     added: IndexMemtable,
 }
 
@@ -245,7 +245,8 @@ impl Index {
         }
     }
 
-    /// The place of a chunk of the index objects: a later pack, unless this one is kept.
+    /// The place of a chunk that the index objects list, unless the chunk was added since and this
+    /// place is not in a kept pack.
     fn prefer_kept(&self, id: &ChunkId, at: Location) -> Location {
         if at.state == PackState::Kept { at } else { self.added.get(id).unwrap_or(at) }
     }
@@ -260,7 +261,7 @@ impl Index {
 
     /// The pack of a location, for reading.
     pub(crate) fn pack(&self, location: &Location, objects: &Objects) -> Result<PackAt> {
-        // Locations come from this index.
+        // In range: every location is from this index.
         let IndexedPack { digest, seal, .. } = &self.packs[location.pack as usize];
         let path = ObjectName::Pack(*digest).path();
         let cipher = objects.cipher(&path, ObjectKind::Pack, *seal)?;
@@ -312,7 +313,7 @@ mod tests {
         assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 4, 1)])).is_ok());
         assert!(decode(&with(vec![chunk(limit / 2, 1), chunk(limit / 2, 1)])).is_err());
         assert!(decode(&with(vec![chunk(100, CHUNK_BYTES_MAX as u32 + 1)])).is_err());
-        // Two frames at one offset, and the second ends first.
+        // Two frames begin at one offset, and the second ends first.
         assert!(decode(&with(vec![chunk(0, 1), chunk(100, 1)])).is_err());
     }
 
@@ -331,8 +332,8 @@ mod tests {
     #[test]
     fn a_chunk_of_two_packs_is_read_from_the_same_one_in_whatever_order_they_are_listed() {
         // FAILURES 23: after a crash while packs were repacked, a chunk is in two packs. A prune
-        // rewrites index objects, so the next reader lists them in another order. With another
-        // choice, a pack that the prune kept would be unneeded right after it.
+        // rewrites index objects, so the next reader lists them in another order. If that reader
+        // chose another pack, the pack that the prune kept would be unneeded right away.
         let chunk = |n| PackedChunk { id: ChunkId::from_bytes([n; 32]), stored_len: 300, raw_len: 5 };
         let pack = |digest| Pack { digest: [digest; 32], seal: None, chunks: vec![chunk(9), chunk(digest)] };
         let read_from = |order: [u8; 3]| {

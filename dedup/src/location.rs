@@ -5,9 +5,9 @@ use pitr_codec::ObjectCipher;
 /// The place of a stored chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Location {
-    /// The first bytes of the pack's digest. Of the packs in the best state that have the chunk,
-    /// the one with the lowest rank is read, so that every process chooses the same pack, in
-    /// whatever order it reads the index objects.
+    /// The first bytes of the pack's digest. A chunk may be in several packs. Of those with the
+    /// best state, the pack with the lowest rank is read. So every process chooses the same pack,
+    /// whatever the order in which it reads the index objects.
     pub(crate) rank: u32,
     /// Number of the pack in the index.
     pub(crate) pack: u32,
@@ -22,12 +22,13 @@ pub(crate) struct Location {
 /// Whether a pack can be relied on, the best state first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PackState {
-    /// It exists at least as long as the lease.
+    /// The pack exists at least as long as the lease.
     Kept,
-    /// It is condemned. It may be gone when this writer has published an object that needs it.
+    /// The pack is condemned. It may be deleted by the time this writer has published an object
+    /// that needs it.
     Condemned,
-    /// It does not exist, although an index object lists it. A writer whose lease had lapsed has
-    /// put that index object, or somebody deleted the pack.
+    /// The pack does not exist, although an index object lists it. Either a writer whose lease had
+    /// lapsed has put the index object, or somebody deleted the pack.
     Missing,
 }
 

@@ -11,11 +11,11 @@ use pitr_vfs::Env;
 use std::collections::HashMap;
 use std::io;
 
-/// An index that grows by single chunks, each of them once.
+/// An index to which chunks are added one by one. No chunk is added twice.
 #[derive(Debug)]
 pub(crate) struct IndexMemtable {
     env: Env,
-    /// The largest first.
+    /// The tables, largest first.
     tables: Vec<Table>,
     newest: HashMap<ChunkId, Location>,
 }
@@ -74,7 +74,7 @@ mod tests {
         let mut packs: Vec<u32> = index.iter().map(|(_, at)| at.pack).collect();
         packs.sort_unstable();
         assert!(packs.into_iter().eq(0..CHUNKS), "each of them once");
-        // Law 9: the entries in memory do not grow with their number.
+        // Law 9: however many chunks are added, the entries in memory stay few.
         assert_eq!(index.newest.len(), 5);
         assert!(index.tables.len() <= 5, "{}", index.tables.len());
     }

@@ -33,7 +33,7 @@ impl OpenPacks {
     }
 }
 
-/// A slot of one caller. On drop it goes back with the pack that is in it.
+/// A slot of one caller. On drop the slot returns to the others, with its pack.
 #[derive(Debug)]
 pub(crate) struct Slot<'o> {
     pub(crate) pack: Option<OpenPack>,

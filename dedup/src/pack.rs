@@ -21,8 +21,8 @@ const AROUND_FRAME_BYTES: usize = FRAME_HEADER_BYTES + 16;
 /// months.
 const ROOM_BYTES: usize = OBJECT_BYTES_MAX + (20 << 20);
 
-/// A chunk's name, its piece sums, and a checksum that was computed with them. The checksum tells
-/// later, cheaper than another hash, whether the bytes have changed since.
+/// A chunk's name, its piece sums, and a checksum that was computed with them. The checksum shows
+/// later whether the bytes have changed, and costs less than another hash.
 #[derive(Debug, Clone)]
 pub(crate) struct Name {
     pub(crate) id: ChunkId,
@@ -168,7 +168,7 @@ impl PackFooter {
         })
     }
 
-    /// The piece sums of a chunk, by the number of its frame.
+    /// The piece sums of a chunk, given the number of its frame.
     pub(crate) fn sums(&self, frame: usize) -> Option<&[PieceSum]> {
         let begin = frame.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
         self.sums.get(begin..*self.ends.get(frame)?)

@@ -57,14 +57,15 @@ impl ChunkStore {
     /// Reads the index under an existing lease of any role.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn open_with(objects: Objects, lease: Arc<Lease>) -> Result<Self> {
         let (store, damaged) = Self::open_under(objects, Some(lease))?;
         damaged.into_iter().next().map_or(Ok(store), |(_, error)| Err(error))
     }
 
     fn open_under(objects: Objects, lease: Option<Arc<Lease>>) -> Result<(Self, Vec<Damage>)> {
-        // Read before the index: objects that are condemned later are deleted only after our lease.
+        // Read before the index: objects that are condemned later are deleted only after this
+        // store's lease.
         let (condemned, unreadable) = match objects.condemned() {
             Err(error) if error.kind().is_of_one_object() => (BTreeSet::new(), Some(error)),
             other => (other?, None),
@@ -72,7 +73,7 @@ impl ChunkStore {
         let listed = objects.list(PACKS)?;
         let state = |path: &String| {
             let is_listed = listed.binary_search_by(|entry| entry.path.cmp(path)).is_ok();
-            // It may have been put since the listing.
+            // The pack may have been put since the listing.
             Ok::<_, Error>(match is_listed || objects.exists(path)? {
                 false => PackState::Missing,
                 true if condemned.contains(path) => PackState::Condemned,
@@ -144,7 +145,7 @@ impl ChunkStore {
     /// then refer to it.
     ///
     /// # Errors
-    /// As [`contains`](Self::contains).
+    /// Those of [`contains`](Self::contains).
     pub fn relies_on(&self, id: &ChunkId) -> Result<bool> {
         self.keeps(id, &BTreeSet::new())
     }
@@ -160,7 +161,7 @@ impl ChunkStore {
     /// Number of chunks stored.
     ///
     /// # Errors
-    /// As [`contains`](Self::contains).
+    /// Those of [`contains`](Self::contains).
     pub fn len(&self) -> Result<usize> {
         Ok(self.index()?.len())
     }
@@ -168,7 +169,7 @@ impl ChunkStore {
     /// True if no chunk is stored.
     ///
     /// # Errors
-    /// As [`contains`](Self::contains).
+    /// Those of [`contains`](Self::contains).
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -184,7 +185,7 @@ impl ChunkStore {
     /// Like [`read`](Self::read), into the buffer that `room` returns for this number of bytes.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     pub fn read_into<R: DerefMut<Target = [u8]>>(
         &self,
         id: &ChunkId,
@@ -245,7 +246,7 @@ pub(crate) fn read_indexes(
             for (entry, packs) in wave.iter().zip(read) {
                 match packs {
                     Ok(packs) => packs.into_iter().try_for_each(&mut take)?,
-                    // A collection has replaced it.
+                    // A prune has replaced the index object.
                     Err(error) if error.kind() == ErrorKind::Missing && attempt < OPEN_ATTEMPTS => {
                         replaced = true;
                         continue;

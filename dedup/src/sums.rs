@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 /// Approximate size of the cached footers, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Minimum number of cached footers, whatever their size. Neighbouring extents are in as many packs
-/// as there were threads and later increments. If data compresses well, a footer has a megabyte and
-/// more, and takes as long to read as an extent.
+/// as there were threads and later increments. If data compresses well, a footer takes more than a
+/// megabyte, and reading it takes as long as reading an extent.
 const KEPT_MIN: usize = 8;
 
 /// Returns the piece sums of stored chunks, to any number of threads. Caches the footers of the
@@ -25,7 +25,7 @@ pub struct ChunkSums {
     reading: Mutex<()>,
 }
 
-/// By number of the pack.
+/// Cached footers by the number of their pack.
 #[derive(Debug)]
 struct Kept {
     packs: LruCache<u32, Arc<PackFooter>>,
@@ -75,7 +75,7 @@ impl ChunkSums {
         Err(Error::WrongContent { id: *id, pack: self.store.pack(&at)?.path })
     }
 
-    /// One thread at a time: threads that miss a footer at the same time need the same one, and
+    /// One thread at a time: threads that miss a footer at the same time need the same footer, and
     /// only the first reads it.
     fn read(&self, at: &Location) -> Result<Arc<PackFooter>> {
         let _reading = self.reading.lock().map_err(|_| Error::Died)?;
@@ -95,7 +95,7 @@ impl ChunkSums {
         let footer = Arc::new(footer);
         let mut kept = self.kept.lock().map_err(|_| Error::Died)?;
         kept.weight += footer.weight();
-        kept.packs.put(pack, Arc::clone(&footer)); // it was not there
+        kept.packs.put(pack, Arc::clone(&footer)); // the footer was not in the cache
         while kept.weight > KEPT_BYTES_MAX && kept.packs.len() > KEPT_MIN {
             let Some((_, oldest)) = kept.packs.pop_lru() else { break };
             kept.weight -= oldest.weight();

@@ -7,7 +7,7 @@
 //! front to back and is never in memory as a whole.
 //!
 //! Building a table takes the memory of [`RUN_ENTRIES`] entries. They are sorted and written to a
-//! temporary file as a run. Then the runs are merged, of which each is read by [`READ_ENTRIES`]. A
+//! temporary file as a run. Then the runs are merged; each is read [`READ_ENTRIES`] at a time. A
 //! table of less than a run stays in memory.
 
 use crate::ChunkId;
@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Size of an entry, bytes: the id, then rank, pack, frame, offset, stored and raw length, 4 bytes
-/// each. The two last bits of a rank make room for the state, which comes first.
+/// each. The state takes the place of the two last bits of a rank, and comes first.
 const ENTRY_BYTES: usize = ChunkId::BYTES + 6 * 4;
 /// Bits of the state in the first field of an entry.
 const CONDEMNED: u32 = 1 << 31;
@@ -88,7 +88,7 @@ impl Table {
         self.entries.as_chunks().0
     }
 
-    /// One table with the entries of several.
+    /// Merges the entries of several tables into one table.
     pub(crate) fn merged(env: &Env, tables: &[Table]) -> io::Result<Table> {
         let mut rest: Vec<&[Entry]> = tables.iter().map(Table::entries).collect();
         let most = rest.iter().map(|entries| entries.len() as u64).sum();
@@ -119,7 +119,7 @@ impl Table {
     }
 }
 
-/// The part of the range of ids that has this id, if the range has `parts` parts; `None` for 0.
+/// The part that contains this id, if the range of ids is divided into `parts` parts; `None` for 0.
 fn filter_bit(id: &[u8], parts: u64) -> Option<usize> {
     let (head, _) = id.split_first_chunk::<8>()?;
     let scaled = (u128::from(u64::from_be_bytes(*head)) * u128::from(parts)) >> 64;
@@ -256,7 +256,7 @@ struct Merge {
 struct Run {
     /// Range of the unread entries in the file.
     rest: Range<u64>,
-    /// Read entries, the next one last.
+    /// Entries that were read, in reverse order.
     read: Vec<Entry>,
 }
 
@@ -374,7 +374,7 @@ mod tests {
         }
     }
 
-    /// Higher packs have lower ranks, and four neighbours the same one.
+    /// Higher packs have lower ranks, and four neighbours share a rank.
     fn rank(pack: u32) -> u32 {
         !pack & !3
     }

@@ -23,7 +23,7 @@ const INDEX_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Written {
     /// Chunks that the repository did not have.
     pub chunks_new: u64,
-    /// Their bytes before compression.
+    /// Bytes of these chunks before compression.
     pub raw_new: u64,
     /// Bytes added to the repository: packs and index objects.
     pub stored: u64,
@@ -39,7 +39,7 @@ struct Uploaded {
     indexed: Duration,
     /// Packs that no index object lists.
     unindexed: Vec<Pack>,
-    /// The index of their chunks.
+    /// The index of the chunks in these packs.
     index: Index,
 }
 
@@ -60,7 +60,7 @@ impl Uploaded {
 #[derive(Debug)]
 pub(crate) struct PackUploader {
     objects: Objects,
-    /// Gone when no pack follows.
+    /// `None` once no pack follows.
     packs: Option<Sender<OpenPack>>,
     to_upload: Receiver<OpenPack>,
     outcome: Sender<Result<Stored>>,
@@ -121,7 +121,7 @@ impl PackUploader {
         self.packs.as_ref().and_then(|packs| packs.send(pack).ok()).ok_or(Error::Died)
     }
 
-    /// Waits for all uploads, also after one that failed: none continues after the return.
+    /// Waits for all uploads, even if one failed: no upload continues after the return.
     pub(crate) fn wait_for_all(&self) -> Result<()> {
         let mut running = self.running.lock().map_err(|_| Error::Died)?;
         (0..running.uploads).map(|_| self.wait_for_one(&mut running)).fold(Ok(()), Result::and)
@@ -148,9 +148,9 @@ impl PackUploader {
         self.uploaded.write().map_err(|_| Error::Died)?.take(pack, stored)
     }
 
-    /// Calls `put_index` for packs that no index object lists. It puts an index object and returns
-    /// its size. It gets all packs that fill an index object; the rest too if `all` is set, or if
-    /// the last index object is old.
+    /// Calls `put_index` for packs that no index object lists. `put_index` puts an index object and
+    /// returns its size. It gets all packs that fill an index object. If `all` is set, or if the
+    /// last index object is old, it also gets the other packs.
     pub(crate) fn index(&self, all: bool, put_index: impl Fn(&[Pack]) -> Result<u64>) -> Result<()> {
         let mut uploaded = self.uploaded.write().map_err(|_| Error::Died)?;
         let now = self.objects.env().clock.monotonic();
@@ -171,7 +171,7 @@ impl PackUploader {
         Ok(())
     }
 
-    /// The buffer of an uploaded pack, for another one.
+    /// The buffer of an uploaded pack, to be used for another pack.
     pub(crate) fn spare_buffer(&self) -> Result<Option<Vec<u8>>> {
         Ok(self.spare.lock().map_err(|_| Error::Died)?.pop())
     }

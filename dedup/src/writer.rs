@@ -84,7 +84,7 @@ impl ChunkWriter {
     /// Stores many chunks in parallel. Returns their ids in the same order.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// Those of [`put`](Self::put).
     pub fn put_many(&self, chunks: &[Vec<u8>]) -> Result<Vec<ChunkId>> {
         parallel::map(self.store.objects().env().spawn, chunks, |raw| self.put(raw))
     }
@@ -94,7 +94,7 @@ impl ChunkWriter {
         if is_kept()? || !self.unindexed()?.insert(id) {
             return Ok(false);
         }
-        // Another thread has indexed it since the first check.
+        // Another thread has indexed the chunk since the first check.
         if is_kept()? {
             self.unindexed()?.remove(&id);
             return Ok(false);
@@ -126,12 +126,14 @@ impl ChunkWriter {
     fn index(&self, all: bool) -> Result<()> {
         let lease = self.store.lease()?;
         self.uploader.index(all, |packs| {
-            // Without the lease the packs may have been collected as unreferenced. It can end after
-            // this line too: readers of an index check which of its packs exist.
+            // Without the lease the packs may have been collected as unreferenced. The lease can
+            // end after this line too; readers of an index therefore check which of its packs
+            // exist.
             lease.check()?;
             let stored = put_index(self.store.objects(), lease.owner(), packs)?;
             self.store.add(packs)?;
-            let mut unindexed = self.unindexed()?; // not before: until then readers look in here
+            // Removed only now, because readers find the chunks here until the index object exists.
+            let mut unindexed = self.unindexed()?;
             for chunk in packs.iter().flat_map(|pack| &pack.chunks) {
                 unindexed.remove(&chunk.id);
             }
@@ -170,7 +172,7 @@ impl ChunkWriter {
     /// number of bytes. Chunks of this writer in open packs are flushed first.
     ///
     /// # Errors
-    /// As [`ChunkStore::read`].
+    /// Those of [`ChunkStore::read`].
     pub fn read_into<R: DerefMut<Target = [u8]>>(
         &self,
         id: &ChunkId,
@@ -186,7 +188,7 @@ impl ChunkWriter {
         }
         match found {
             Some((pack, location)) => read_at(self.store.objects(), id, &pack, &location, room),
-            None => self.store.read_into(id, room), // another thread has indexed it
+            None => self.store.read_into(id, room), // another thread has indexed the chunk
         }
     }
 
@@ -223,12 +225,12 @@ mod tests {
             writer.put(&raw(n)).unwrap();
             most = most.max(writer.unindexed().unwrap().len());
         }
-        // An open pack, two uploads, and packs that do not fill an index object.
+        // Not indexed yet: an open pack, two uploads, and packs that do not fill an index object.
         let in_flight = 5 * 840;
         assert!((2_000..in_flight).contains(&most), "{most}");
         let kept = store.len().unwrap();
         assert!(kept + in_flight > 8_000, "{kept}");
-        // Nothing is lost or stored twice.
+        // No chunk is lost, and none is stored twice.
         let again: Vec<ChunkId> = (0..8_000).map(|n| writer.put(&raw(n)).unwrap()).collect();
         assert_eq!(writer.finish().unwrap().chunks_new, 8_000);
         assert!((0..).zip(&again).all(|(n, id)| store.read(id).unwrap() == raw(n)));
@@ -241,7 +243,8 @@ mod tests {
             let store = ChunkStore::open(Objects::memory().unwrap()).unwrap();
             let mut writer = store.writer(Codec::None);
             writer.uploader.index_interval = every;
-            // A mebibyte each: fifteen fit a pack, and the fourth pack waits for the first.
+            // Each chunk has a mebibyte, so a pack holds fifteen. The fourth pack waits for the
+            // first.
             for n in 0..60u32 {
                 writer.put(&n.to_le_bytes().repeat(1 << 18)).unwrap();
             }

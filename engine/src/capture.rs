@@ -7,7 +7,7 @@ use pitr_format::record::GapReason;
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::{Objects, Repository};
 use pitr_snapshot::Snapshot;
-use pitr_vfs::{Clock, FileSystem};
+use pitr_vfs::Env;
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,14 @@ use std::time::Duration;
 
 /// Turns the commits of a live source into records of a log, and archives them.
 pub trait Capture: Debug + Send + Sync {
-    /// Follows the links of a path. A path at which nothing is yet can be waited for.
+    /// Follows the links of a path. A path without a file is accepted, so that the caller can wait
+    /// for the file.
     ///
     /// # Errors
-    /// Those of following it.
+    /// Errors of following the path.
     fn locate(&self, path: &Path) -> Result<Located>;
 
-    /// The source there, with its local log in `state` or in the engine's usual folder.
+    /// The source at a place, with its local log in `state` or in the engine's usual folder.
     fn source(&self, located: &Located, source: SourceName, state: Option<PathBuf>) -> LiveSource;
 
     /// Takes one snapshot, and archives every commit up to it. With `full` it reads the whole
@@ -53,7 +54,7 @@ pub trait Capture: Debug + Send + Sync {
     /// Those of the engine.
     fn fleet(&self, context: EngineContext, options: CaptureOptions) -> Result<Box<dyn Fleet>>;
 
-    /// Finds sources in a folder whose path below it `matches`.
+    /// Finds sources in a folder: those whose path below the folder `matches`.
     fn search(&self, root: &Path, matches: Matches) -> Box<dyn SourceSearch>;
 }
 
@@ -62,52 +63,49 @@ pub type Matches = Box<dyn Fn(&Path) -> bool + Send>;
 
 /// Watches any number of sources.
 pub trait Fleet: Send {
-    /// Adds a source. From the return on every commit is captured.
+    /// Adds a source. Once this returns, every commit is captured.
     ///
     /// # Errors
-    /// Those of first contact.
+    /// Errors of the first access to the source.
     fn add(&mut self, live: LiveSource, events: Events) -> Result<()>;
 
-    /// Adds a source that may not exist yet: it is watched as soon as it does.
+    /// Adds a source that may not exist yet. It is watched as soon as it exists.
     fn add_waiting(&mut self, live: LiveSource, events: Events);
 
-    /// Adds a source that was found in a folder: it is let go when it is gone.
+    /// Adds a source that was found in a folder. It leaves the fleet when it no longer exists.
     fn add_found(&mut self, found: Found);
 
-    /// Watches until `stop`, then archives everything captured. `search` lists more sources, again
-    /// and again.
+    /// Watches until `stop`, then archives everything captured. `search` is called repeatedly and
+    /// returns further sources.
     ///
     /// # Errors
-    /// Those that end all of it. What ended a single source is beside its name.
+    /// Errors that end the whole watch. Errors that end the watch of one source are returned with
+    /// its name.
     fn run(self: Box<Self>, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes>;
 }
 
-/// Searches one folder for sources, again and again.
+/// Searches one folder for sources, repeatedly.
 pub trait SourceSearch: Send {
-    /// Leaves out a source that is watched already.
+    /// Leaves out a source that is already watched.
     ///
     /// # Errors
-    /// Those of looking it up.
+    /// Errors of looking up the source.
     fn mark_known(&mut self, source: &Path) -> io::Result<()>;
 
-    /// The sources that were created since the last call, relative to the folder, in order. What
-    /// can't be read now is found later.
+    /// The sources that were created since the last call, relative to the folder, in order. An
+    /// entry that can't be read now is found by a later call.
     ///
     /// # Errors
-    /// Those of reading the folder itself.
+    /// Errors of reading the folder itself.
     fn next_found(&mut self) -> io::Result<Vec<PathBuf>>;
 }
 
-/// What an engine works with.
+/// What an engine needs for its work: files, clock, repository.
 #[derive(Debug, Clone)]
 pub struct EngineContext {
-    /// The file system of the source and of the local log.
-    pub fs: Arc<dyn FileSystem>,
-    /// The clock that stamps commits.
-    pub clock: Arc<dyn Clock>,
     /// The repository.
     pub objects: Objects,
-    /// Its identity.
+    /// Identity of the repository.
     pub repository: [u8; 16],
 }
 
@@ -115,21 +113,21 @@ impl EngineContext {
     /// The repository, with the file system and the clock of its handle.
     #[must_use]
     pub fn new(objects: &Objects, repository: &Repository) -> Self {
-        let env = objects.env();
-        EngineContext {
-            fs: Arc::clone(&env.fs),
-            clock: Arc::clone(&env.clock),
-            objects: objects.clone(),
-            repository: repository.id,
-        }
+        EngineContext { objects: objects.clone(), repository: repository.id }
+    }
+
+    /// The machine: files of the source and of the local log, and the clock that stamps commits.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        self.objects.env()
     }
 }
 
 /// A path as it was given, and the file that it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
-    /// The path as it was given, absolute. A watch resolves it again and again: a link on the way
-    /// may be moved to another source.
+    /// The path as it was given, made absolute. A watch resolves it repeatedly, because a link in
+    /// it may be moved to another source.
     pub given: PathBuf,
     /// The path without links.
     pub resolved: PathBuf,
@@ -138,11 +136,11 @@ pub struct Located {
 /// A live source.
 #[derive(Debug, Clone)]
 pub struct LiveSource {
-    /// Where it is.
+    /// Place of the source.
     pub place: Located,
-    /// Its name in the repository.
+    /// Name of the source in the repository.
     pub source: SourceName,
-    /// Folder of its local log.
+    /// Folder of the source's local log.
     pub state: PathBuf,
 }
 
@@ -150,7 +148,7 @@ pub struct LiveSource {
 pub struct Found {
     /// The source.
     pub live: LiveSource,
-    /// Receives its events.
+    /// Receives the source's events.
     pub events: Events,
 }
 
@@ -172,12 +170,13 @@ pub struct CaptureOptions {
     pub snapshot_every: Option<Duration>,
     /// How snapshots are compressed.
     pub codec: Codec,
-    /// Keeps local logs small and without threads of their own, for hundreds of sources.
+    /// Keeps local logs small and gives them no threads, so that hundreds of sources can be
+    /// watched.
     pub is_fleet: bool,
-    /// Accepts a source that was elsewhere before: it is the same one, moved. Otherwise another
+    /// Accepts a source whose place has changed: it is the same source, moved. Otherwise another
     /// place is refused, unless the source is a restored state that the repository knows.
     pub adopt: bool,
-    /// Accepts a file with other names (hard links), which no program opens.
+    /// Accepts a file with several names (hard links), if no program opens the other names.
     pub allow_hard_links: bool,
 }
 
@@ -200,71 +199,72 @@ impl Default for CaptureOptions {
 pub enum Event {
     /// Capture is established: every commit from now on is captured.
     Watching,
-    /// History has a hole here; a new base is taken.
+    /// Commits may be missing from the history here. A new base is taken.
     Gap(GapReason),
     /// A new timeline began.
     Forked {
-        /// The new one.
+        /// The new timeline.
         timeline: TimelineId,
-        /// Why.
+        /// Why the new timeline began.
         reason: ForkReason,
     },
-    /// The clock is behind the last time that was logged, by less than begins a new timeline:
-    /// commits get that time until the clock has passed it.
+    /// The clock is earlier than the last logged time, by less than what begins a new timeline.
+    /// Commits get the last logged time until the clock has passed it.
     ClockBehind {
         /// The last time that was logged.
         until: Timestamp,
     },
-    /// A local log that can't be used was set aside.
+    /// A local log that can't be used was moved aside.
     SetAside {
-        /// Its path now.
+        /// New path of that log.
         path: PathBuf,
-        /// Why it can't be used.
+        /// Why the log can't be used.
         why: String,
     },
     /// A snapshot was stored.
     Snapshot {
-        /// Its root.
+        /// Root of the snapshot.
         snapshot: Box<Snapshot>,
-        /// How long it took.
+        /// How long the snapshot took.
         took: Duration,
     },
-    /// The snapshot that the next one would have built on is damaged; a base is taken without it.
+    /// The snapshot that was to be the parent of the next one is damaged. A base is taken without
+    /// it.
     ParentDamaged(String),
-    /// A snapshot could not be taken; it is tried again later.
+    /// A snapshot could not be taken. The watch tries again later.
     SnapshotFailed(String),
-    /// The repository could not be written; it is tried again.
+    /// The repository could not be written. The watch tries again.
     ShipFailed(String),
     /// Shipping works again.
     ShipRecovered,
-    /// Nothing is captured for now, and why. It is tried again.
+    /// Nothing is captured at the moment, and why. The watch tries again.
     Waiting(String),
-    /// A source that was found in a watched folder is gone, and is watched no longer.
+    /// A source that was found in a watched folder no longer exists and is not watched any more.
     Removed,
-    /// Something that the user should change about the source. Capture goes on.
+    /// Something that the user should change about the source. Capture continues.
     Warning(String),
 }
 
 /// Receives events, from any thread.
 pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
 
-/// What a watch did, for its closing line.
+/// What a watch did, for its last line of output.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
     /// Transactions captured.
     pub commits: u64,
-    /// Pages in them.
+    /// Pages in these transactions.
     pub pages: u64,
-    /// How long the source's write lock was held, each time.
+    /// For how long the source's write lock was held, each time.
     pub write_lock: Vec<Duration>,
-    /// Everything below is archived.
+    /// Everything below this LSN is archived.
     pub archived: Lsn,
     /// The last transaction archived.
     pub last_tx: Option<TxId>,
 }
 
 impl Summary {
-    /// Adds what a later watch of the same source did.
+    /// Adds the counts of a later watch of the same source.
     pub fn add(&mut self, later: &Summary) {
         self.commits += later.commits;
         self.pages += later.pages;
@@ -274,5 +274,5 @@ impl Summary {
     }
 }
 
-/// What came of each source.
-pub type Outcomes = Vec<(SourceName, Result<Summary>)>;
+/// The outcome of each source. An engine may use errors of its own.
+pub type Outcomes<E = crate::Error> = Vec<(SourceName, Result<Summary, E>)>;

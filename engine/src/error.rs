@@ -1,12 +1,13 @@
 //! What can go wrong with engines.
 
+use crate::explain::Explain;
 use pitr_snapshot::BoxError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// This crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What an engine may be able to do.
@@ -17,7 +18,7 @@ pub enum Capability {
     Capture,
     /// Takes snapshots of a source without a log.
     TakeSnapshot,
-    /// Restores its files.
+    /// Restores files of its sources.
     Restore,
 }
 
@@ -63,28 +64,37 @@ pub enum Error {
         /// The engine's error.
         source: BoxError,
     },
-    /// Another process uses the source and answers no requests.
+    /// Another process uses the source and does not answer requests.
     #[error("{}: another pitr process uses this database and answers no requests: {source}", state.display())]
     NoAnswer {
-        /// Its folder.
+        /// The source's folder.
         state: PathBuf,
-        /// What failed.
+        /// Why the request failed.
         source: io::Error,
     },
-    /// The process that watches the source could not do what it was asked for.
+    /// The process that watches the source could not carry out the request.
     #[error("the running watcher: {answer}")]
     Refused {
-        /// Its answer.
+        /// The answer of that process.
         answer: String,
     },
     /// The engine's own error.
     #[error("{0}")]
-    Engine(BoxError),
+    Engine(Box<dyn Explain>),
 }
 
 impl Error {
     /// An engine's own error.
-    pub fn engine(error: impl Into<BoxError>) -> Error {
-        Error::Engine(error.into())
+    pub fn engine(error: impl Explain) -> Error {
+        Error::Engine(Box::new(error))
+    }
+
+    /// The engine's own error, if it is of this type.
+    #[must_use]
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Error::Engine(error) => (error.as_ref() as &(dyn std::error::Error + 'static)).downcast_ref(),
+            _ => None,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Changed ranges: what the writer of a source knows about its changes since a snapshot.
 //!
-//! Nothing else is read of the files that they name. The text form, for programs that track changes
-//! themselves, is `docs/format/changed-ranges.md`.
+//! Of the files that the ranges name, nothing else is read. The text form, for programs that track
+//! changes themselves, is `docs/format/changed-ranges.md`.
 
 use pitr_snapshot::SnapshotId;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const LINE_BYTES_MAX: u64 = 50 + 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedRanges {
     since: SnapshotId,
-    /// By path below the folder.
+    /// Ranges of each file, by path below the folder.
     files: BTreeMap<Vec<u8>, Vec<Range<u64>>>,
 }
 
@@ -36,20 +36,20 @@ pub enum ListError {
     Line {
         /// Counted from 1.
         line: u64,
-        /// What the line should be.
+        /// What the line should contain.
         what: &'static str,
     },
 }
 
 impl ChangedRanges {
-    /// No changes yet since that snapshot was begun.
+    /// No changes yet since the beginning of that snapshot.
     #[must_use]
     pub fn since(snapshot: SnapshotId) -> Self {
         ChangedRanges { since: snapshot, files: BTreeMap::new() }
     }
 
     /// Adds bytes of a file that were written, cut off, or both. An empty range names the file
-    /// without a change. The path is below the folder and goes through no symbolic link.
+    /// without a change. The path is relative to the folder and contains no symbolic link.
     pub fn add(&mut self, path: &Path, bytes: Range<u64>) {
         self.push(path.as_os_str().as_bytes(), bytes);
     }
@@ -99,7 +99,7 @@ impl ChangedRanges {
         Ok(ranges)
     }
 
-    /// The snapshot that they begin at.
+    /// The snapshot at which the ranges begin.
     #[must_use]
     pub fn snapshot(&self) -> SnapshotId {
         self.since

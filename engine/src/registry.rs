@@ -1,4 +1,4 @@
-//! Engines, and where they are registered.
+//! The registry of engines.
 
 use crate::capture::Capture;
 use crate::error::{Capability, Error, Result};
@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 /// A storage engine.
 pub trait Engine: Debug + Send + Sync {
-    /// Its name in the snapshots of its sources, at most 64 bytes. It never changes.
+    /// Name of the engine in the snapshots of its sources, at most 64 bytes. It never changes.
     fn name(&self) -> &'static str;
 
-    /// True if a path may be one of its sources.
+    /// True if a path may be a source of this engine.
     ///
-    /// It looks at the kind of the file and opens nothing: closing a file that an engine has open
-    /// may drop locks of this process (FAILURES 38).
+    /// This looks only at the kind of the file, and does not open it: closing a file that an engine
+    /// has open may drop locks of this process (FAILURES 38).
     fn detect(&self, path: &Path) -> bool;
 
     /// Captures commits.
@@ -29,7 +29,7 @@ pub trait Engine: Debug + Send + Sync {
         None
     }
 
-    /// Restores its files.
+    /// Restores files of its sources.
     fn restore_target(&self) -> Option<&dyn RestoreTarget> {
         None
     }
@@ -105,8 +105,8 @@ impl Registry {
         })
     }
 
-    /// The engine whose source a path may be. The default engine explains what is wrong with any
-    /// other path.
+    /// The engine that detects a path as its source. For any other path the default engine, which
+    /// explains in its error what is wrong.
     #[must_use]
     pub fn detect(&self, path: &Path) -> &dyn Engine {
         let found = self.engines.iter().find(|engine| engine.detect(path));
@@ -123,7 +123,7 @@ impl Registry {
     /// The default engine.
     #[must_use]
     pub fn default_engine(&self) -> &dyn Engine {
-        self.engines[0].as_ref() // there is one from the beginning
+        self.engines[0].as_ref() // `new` has put one there
     }
 }
 

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 /// Takes snapshots of a source that is quiesced, or that is a snapshot of a file system.
 pub trait TakeSnapshot: Debug + Send + Sync {
-    /// Takes a snapshot: of the changes since the newest one of the source, if there is one.
+    /// Takes a snapshot: of the changes since the newest snapshot of the source, or of everything
+    /// if there is none.
     ///
     /// # Errors
-    /// Those of the engine.
+    /// Errors of the engine.
     fn take(
         &self,
         context: &EngineContext,
@@ -29,8 +30,8 @@ pub trait TakeSnapshot: Debug + Send + Sync {
 pub struct TakeOptions {
     /// Reads everything, whatever an earlier snapshot says, and gives the files new numbers.
     pub full: bool,
-    /// Accepts a source that was at another path when the snapshot before was taken. Otherwise
-    /// another path is refused: two folders that only share a name must not become one source.
+    /// Accepts a source whose path has changed since the previous snapshot. Otherwise another path
+    /// is refused: two folders that only share a name must not become one source.
     pub moved: bool,
     /// How chunks are compressed.
     pub codec: Codec,
@@ -41,17 +42,17 @@ pub struct TakeOptions {
 /// How the given changed ranges were used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RangesUse {
-    /// None were given, or a full snapshot was asked for.
+    /// No ranges were given, or a full snapshot was requested.
     NotGiven,
-    /// They begin at a snapshot that the source does not have, or its newest can't be read: all
-    /// files were compared as usual.
+    /// The ranges begin at a snapshot that the source does not have, or the newest snapshot can't
+    /// be read. All files were compared as usual.
     Elsewhere,
-    /// They were used.
+    /// The ranges were used.
     Used {
-        /// Files of which nothing else was read.
+        /// Files of which only the listed ranges were read.
         files: usize,
-        /// Files that they name and that are missing, or are not the parent's: these were compared
-        /// as usual.
+        /// Listed files that are missing, or are not the files of the parent. They were compared as
+        /// usual.
         unmatched: usize,
     },
 }
@@ -61,15 +62,15 @@ pub enum RangesUse {
 pub struct Taken {
     /// The snapshot.
     pub snapshot: Snapshot,
-    /// Sockets, devices and pipes, and the repository if it is inside the source: the snapshot
+    /// Sockets, devices and pipes, and the repository if it is inside the source. The snapshot
     /// doesn't have them.
     pub skipped: Vec<PathBuf>,
-    /// Files that vanished or were replaced before they were read: the snapshot doesn't have them,
+    /// Files that vanished or were replaced before they were read. The snapshot doesn't have them,
     /// nor their hard links.
     pub vanished: Vec<PathBuf>,
-    /// Files that were written to after they were listed: the snapshot may mix two of their states.
+    /// Files that were written to after they were listed. In the snapshot they may mix two states.
     pub changed: Vec<PathBuf>,
-    /// Files that became shorter while they were read: the missing bytes are zeros.
+    /// Files that became shorter while they were read. Their missing bytes are zeros.
     pub cut: Vec<PathBuf>,
     /// How the given changed ranges were used.
     pub ranges: RangesUse,

@@ -9,7 +9,7 @@ macro_rules! number {
         pub struct $name($raw);
 
         impl $name {
-            /// The first one.
+            /// The first number.
             pub const FIRST: $name = $name($first);
 
             /// Wraps this number.
@@ -24,7 +24,7 @@ macro_rules! number {
                 self.0
             }
 
-            /// The next one, or `None` at the end of the range.
+            /// The next number, or `None` at the end of the range.
             #[must_use]
             pub const fn next(self) -> Option<Self> {
                 match self.0.checked_add(1) {
@@ -51,7 +51,7 @@ number! {
     Epoch(u64), first 1
 }
 number! {
-    /// Use count of a segment. It increases after a torn tail is cut or the file is recycled.
+    /// Use count of a segment. It increases when a torn tail is cut or the file is recycled.
     Incarnation(u32), first 1
 }
 number! {

@@ -21,7 +21,7 @@ pub const INDEX_BYTES_MAX: usize = INDEX_HEAD_BYTES + STRETCHES_MAX as usize * S
 const INDEX_HEAD_BYTES: usize = 8;
 const STRETCH_BYTES: usize = 28;
 
-/// One stretch of a segment.
+/// A stretch of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
     /// Offset within the segment of the first batch that begins in the stretch, bytes.
@@ -95,7 +95,7 @@ impl SegmentIndex {
     pub fn encode(&self, seed: u32, out: &mut Vec<u8>) {
         let mut rest = Vec::with_capacity(self.stretches.len() * STRETCH_BYTES);
         for stretch in &self.stretches {
-            // An empty range (lowest > highest) means that no transaction committed.
+            // An empty range (lowest > highest) means that no transaction committed in the stretch.
             let (lowest, highest) = stretch.committed.map_or((u64::MAX, 0), |(l, h)| (l.get(), h.get()));
             rest.put_u32(stretch.offset);
             rest.put_i64(stretch.time.micros());

@@ -73,8 +73,8 @@ impl Seed {
 /// How a segment continues the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Follows {
-    /// Where the log ended before this segment: the end of its predecessor, or the fork point of
-    /// the timeline.
+    /// Where the log ended before this segment: the end of the previous segment, or the fork point
+    /// of the timeline.
     pub end: Lsn,
     /// The predecessor; `None` for the first segment of a timeline's local log.
     pub segment: Option<(SegmentNo, Incarnation)>,
@@ -222,8 +222,8 @@ pub struct BatchHeader {
     pub lsn: Lsn,
     /// Position of the batch before it in the log, [`Lsn::ORIGIN`] for the first batch.
     pub prev: Lsn,
-    /// The writer knew that everything below this was synced. This is the evidence that tells a
-    /// torn tail from a hole.
+    /// When the batch was written, everything below this position was known to be synced. This is
+    /// the evidence that tells a torn tail from a hole.
     pub durable: Lsn,
     /// Highest commit or watermark time in or before this batch.
     pub time: Timestamp,
@@ -354,8 +354,8 @@ impl<'a> Batch<'a> {
         let mut left = self.header.frames;
         std::iter::from_fn(move || {
             if left == 0 {
-                // The error is returned once: a caller that continues after an error must reach the
-                // end.
+                // The error is returned once, so that a caller that continues after an error
+                // reaches the end.
                 let trailing = std::mem::replace(&mut r, Reader::new(&[])).left();
                 return (trailing > 0)
                     .then_some(Err(DecodeError::Trailing { what: "batch body", left: trailing }));
@@ -385,7 +385,7 @@ pub enum Part {
     Last,
 }
 
-/// One record, or one fragment of a record, with its header.
+/// A record, or a fragment of one, with its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// Position of the frame's header.
@@ -433,8 +433,8 @@ impl<'a> Frame<'a> {
     #[inline]
     fn decode(r: &mut Reader<'a>, lsn: Lsn) -> Result<Self, DecodeError> {
         const WHAT: &str = "record frame";
-        // Frames are the most frequent item of a log. One bounds check covers the header, so that
-        // its fields are plain loads.
+        // Frames are the most frequent item of a log. One bounds check covers the whole header, so
+        // that its fields are read without further checks.
         let header: &[u8; RECORD_HEADER_BYTES] = r.take_array(WHAT)?;
         let mut fields = Reader::new(header);
         let len = fields.u32(WHAT)?;
@@ -520,8 +520,8 @@ impl Assembler {
         self.open.map(|open| open.lsn)
     }
 
-    /// Drops an unfinished record. Its rest was cut off with a torn tail, as a new incarnation
-    /// shows.
+    /// Drops an unfinished record. A new incarnation shows that its other parts were cut off with a
+    /// torn tail.
     pub fn forget(&mut self) {
         self.open = None;
         self.bytes.clear();

@@ -10,9 +10,9 @@ use std::{error, fmt};
 pub struct Lsn(u64);
 
 impl Lsn {
-    /// Before the first byte of any log.
+    /// The position before the first byte of any log.
     pub const ORIGIN: Lsn = Lsn(0);
-    /// After every position that can be logged.
+    /// A position after every one that can be logged.
     pub const MAX: Lsn = Lsn(u64::MAX);
 
     /// The position with this number.
@@ -21,7 +21,7 @@ impl Lsn {
         Lsn(raw)
     }
 
-    /// The number of this position.
+    /// The position as a number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
@@ -42,7 +42,7 @@ impl Lsn {
         Lsn(self.0.saturating_sub(1))
     }
 
-    /// Bytes from `earlier` to this position, zero if `earlier` is not earlier.
+    /// Bytes from `earlier` to this position; zero if `earlier` is after it.
     #[must_use]
     pub const fn since(self, earlier: Lsn) -> u64 {
         self.0.saturating_sub(earlier.0)

@@ -123,7 +123,7 @@ pub enum Record<'a> {
     SetLength {
         /// The file.
         file: FileId,
-        /// Its new length, bytes.
+        /// New length of the file, bytes.
         len: u64,
     },
     /// Bytes that only the engine understands.
@@ -137,12 +137,12 @@ pub enum Record<'a> {
     },
     /// No later commit happened before this time.
     Watermark(Timestamp),
-    /// The wall clock jumped from `from` to `to`. If `to` is earlier, times between the two are
+    /// The wall clock was set from `from` to `to`. If `to` is earlier, times between the two are
     /// ambiguous.
     ClockStep {
         /// The time that the clock should have shown.
         from: Timestamp,
-        /// The time that it showed.
+        /// The time that the clock showed.
         to: Timestamp,
     },
     /// Changes of the source between `since` and `until` were not captured.

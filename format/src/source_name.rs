@@ -71,8 +71,9 @@ impl SourceName {
     }
 }
 
-/// ASCII: the characters that every file system and object store accepts. Other characters:
-/// everything visible, and combining marks, without which names of many scripts would lose letters.
+/// Of ASCII, the characters that every file system and object store accepts. Of other scripts,
+/// everything visible, and combining marks: without these, names of many scripts would lose
+/// letters.
 fn is_allowed(c: char) -> bool {
     match c.is_ascii() {
         true => c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'),

@@ -10,9 +10,9 @@ const SECONDS_PER_DAY: i64 = 86_400;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Before every time that can be recorded. As an earliest time it means "unknown".
+    /// A time before all that can be recorded. As an earliest time it means "unknown".
     pub const MIN: Timestamp = Timestamp(i64::MIN);
-    /// After every time that can be recorded.
+    /// A time after all that can be recorded.
     pub const MAX: Timestamp = Timestamp(i64::MAX);
 
     /// Creates the time this many microseconds after the Unix epoch.
@@ -27,7 +27,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Microseconds from `earlier` to this time, zero if `earlier` is later.
+    /// Microseconds from `earlier` to this time; zero if `earlier` is after it.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> u64 {
         u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0)

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 const LOG: LogIdentity = LogIdentity { timeline: TimelineId::FIRST, log_id: [7; 16] };
 const CLAIM: &str = "/d/000000000000000a-0000000000000014.chg";
-/// Size of the header. Its last field is its own checksum, and the field before is that of the
-/// body.
+/// Size of the header. Its last two fields are the checksum of the body and the checksum of the
+/// header itself.
 const HEADER_BYTES: usize = 64;
 
-/// Damages a claim, fixes its checksums or not, and reads the range. Without valid checksums the
-/// claim must be unknown or unchanged.
+/// Damages a claim, possibly fixes its checksums, and reads the range. With wrong checksums, the
+/// range must be unknown or have the original changes.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let how = input.u8();
@@ -36,7 +36,7 @@ pub fn run(data: &[u8]) {
     let found = coverage.into_set();
     assert!(known || found.is_whole(), "unknown counts as changed");
     if !sealed && known {
-        // A page may report more than was marked, never less.
+        // The range may report more blocks than were marked, never fewer.
         assert!(found.is_superset(&set), "undetected damage");
     }
 }

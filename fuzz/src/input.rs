@@ -1,6 +1,6 @@
 //! Reads numbers and bytes from the front of a fuzzer's input.
 
-/// The rest of the input. After its end, every number is 0.
+/// The remaining input. After its end, every number is 0.
 pub(crate) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {

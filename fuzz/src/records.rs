@@ -2,7 +2,7 @@
 
 use pitr_format::record::Record;
 
-/// The first byte is the kind, the rest the payload. A decoded record must encode to the same
+/// The first byte is the kind, the others are the payload. A decoded record must encode to the same
 /// bytes, except for bytes that the format does not use.
 pub fn run(data: &[u8]) {
     let Some((kind, payload)) = data.split_first() else { return };

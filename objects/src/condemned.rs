@@ -31,8 +31,8 @@ pub struct Condemnation {
     pub objects: BTreeSet<String>,
     /// The roots that need none of the objects. A listing that lacks one of them is not complete.
     pub roots: BTreeSet<String>,
-    /// The leases that must end before anything is deleted; `None` if the collector died before it
-    /// wrote them.
+    /// The leases that must end before anything is deleted. `None` if the collector died before it
+    /// wrote the list of leases.
     pub leases: Option<BTreeSet<String>>,
 }
 
@@ -51,7 +51,7 @@ impl Objects {
     /// The condemnations that were not carried out yet.
     ///
     /// # Errors
-    /// As [`condemned`](Self::condemned).
+    /// Those of [`condemned`](Self::condemned).
     pub fn condemnations(&self) -> Result<Vec<Condemnation>> {
         let entries = self.list(CONDEMNED)?;
         let ids = entries.iter().filter_map(|entry| match ObjectName::parse(&entry.path)? {
@@ -60,7 +60,7 @@ impl Objects {
         });
         let mut out = Vec::new();
         for id in ids {
-            // A missing one was carried out since the listing.
+            // A missing condemnation was carried out since the listing.
             let Some([objects, roots]) = self.read_texts(ObjectName::CondemnedObjects(id))? else { continue };
             let leases = self.read_texts(ObjectName::CondemnedLeases(id))?.map(|[leases]| leases);
             out.push(Condemnation { id, objects, roots, leases });
@@ -69,8 +69,8 @@ impl Objects {
     }
 
     /// Deletes lists of leases without a list of objects. A paused collector may have written the
-    /// leases of a condemnation that another one has carried out. Only for a collector: a list that
-    /// is deleted in error is written again.
+    /// leases of a condemnation that another one has carried out. Only for a collector. If it
+    /// deletes a list that is still needed, the list is written again.
     ///
     /// # Errors
     /// Errors of the store.
@@ -92,7 +92,7 @@ impl Objects {
     pub fn condemn(&self, objects: BTreeSet<String>, roots: BTreeSet<String>) -> Result<Condemnation> {
         let id = self.random_id()?;
         let objects: BTreeSet<String> = objects.into_iter().take(PATHS_MAX).collect();
-        // Roots are a second check, not the proof: as many as fit.
+        // Roots are a second check, not the proof. As many as fit are listed.
         let roots: BTreeSet<String> = roots.into_iter().take(PATHS_MAX).collect();
         self.put_texts(ObjectName::CondemnedObjects(id), [&objects, &roots])?;
         self.note_leases(Condemnation { id, objects, roots, leases: None })
@@ -147,10 +147,7 @@ impl Objects {
 
 fn decode<const N: usize>(bytes: &[u8]) -> std::result::Result<[BTreeSet<String>; N], DecodeError> {
     let mut reader = Reader::new(bytes);
-    let version = reader.u8(WHAT)?;
-    if version != VERSION {
-        return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-    }
+    reader.check_version_u8(VERSION, WHAT)?;
     let mut lists = [const { BTreeSet::new() }; N];
     for texts in &mut lists {
         let count = reader.count(1, WHAT)?;

@@ -23,7 +23,7 @@ impl Objects {
     /// may be condemned, for its own.
     ///
     /// # Errors
-    /// As [`builder`](Self::builder).
+    /// Those of [`builder`](Self::builder).
     pub fn builder_of(
         &self,
         owner: OwnerToken,
@@ -43,8 +43,8 @@ impl Objects {
         }
     }
 
-    /// Calls `read` with the keys. If `read` needs a key that another process has added since, it
-    /// is called once more.
+    /// Calls `read` with the keys. If `read` needs a key that another process has added since,
+    /// `read` is called again.
     fn with_access<T>(
         &self,
         path: &str,
@@ -100,14 +100,15 @@ impl Objects {
                 FromTail::Needs(len) => tail = self.get_tail(path, len)?,
             }
         }
-        // The second tail has what the first one asked for, unless the object was replaced.
+        // The second tail has the bytes that the first one asked for, unless the object was
+        // replaced.
         Err(bad(CodecError::Layout { what: "footer", offset: tail.object_len }))
     }
 
     /// The payload of the object's footer.
     ///
     /// # Errors
-    /// As [`index`](Self::index).
+    /// Those of [`index`](Self::index).
     pub fn get_footer(&self, path: &str, kind: ObjectKind) -> Result<Vec<u8>> {
         Ok(self.index(path, kind)?.footer)
     }

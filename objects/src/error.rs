@@ -4,12 +4,12 @@ use crate::local::{RepositoryGone, StrayKind};
 use object_store::Error as StoreError;
 use pitr_codec::CodecError;
 use pitr_format::Severity;
-use pitr_vfs::NotAFile;
+use pitr_vfs::{NotAFile, is_denied};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// This crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a request to the repository failed. Paths are within the repository.
@@ -51,20 +51,20 @@ pub enum Error {
     TooLarge {
         /// The object.
         path: String,
-        /// Its size.
+        /// Size that was requested or found, bytes.
         bytes: u64,
         /// The limit.
         most: u64,
     },
-    /// The name of an object leads to something else.
+    /// The name of an object leads to an entry of another kind.
     #[error("{path}: {found}")]
     NotAnObject {
         /// The object.
         path: String,
-        /// What it leads to.
+        /// The kind of that entry.
         found: NotAFile,
     },
-    /// A folder of the repository can't be listed: its objects would look missing.
+    /// A folder of the repository can't be listed, so its objects would look missing.
     #[error("{path}: {what}; the objects in it can't be found")]
     Hidden {
         /// The folder, within the repository.
@@ -110,7 +110,8 @@ pub enum Error {
         /// The slot.
         slot: String,
     },
-    /// A lease was not renewed in time, or was deleted: objects that were relied on may be gone.
+    /// A lease was not renewed in time, or was deleted. Objects that this process relied on may no
+    /// longer exist.
     #[error("{path}: the lease has lapsed because this process was paused too long; nothing was published")]
     Lapsed {
         /// Path of the lease.
@@ -128,7 +129,7 @@ pub enum Error {
         /// The folder or store.
         place: String,
     },
-    /// The store did not carry out the request. It may later.
+    /// The store did not carry out the request. It may carry out a later one.
     #[error("{path}: the repository did not answer")]
     Unreachable {
         /// The object or prefix.
@@ -189,7 +190,7 @@ pub enum ErrorKind {
     Foreign,
     /// The bytes are damaged.
     Corrupt,
-    /// A newer program wrote it.
+    /// A newer program wrote the object.
     Newer,
     /// The place has no repository.
     NotARepository,
@@ -205,7 +206,7 @@ pub enum ErrorKind {
     Unsupported,
     /// The request exceeds a limit of the formats, or is impossible.
     Limit,
-    /// This machine failed, not the repository.
+    /// The fault is in this machine, not in the repository.
     Machine,
     /// A key is missing or not the right one.
     Key,
@@ -232,7 +233,7 @@ impl ErrorKind {
 }
 
 impl Error {
-    /// What the error means.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -306,11 +307,7 @@ fn bottom(error: &StoreError) -> String {
     last.to_string()
 }
 
-fn is_denied(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-}
-
-/// The first of an error and its sources that is a `T`.
+/// The first of an error and its sources that has the type `T`.
 fn find<T: std::error::Error + 'static>(error: &StoreError) -> Option<&T> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {

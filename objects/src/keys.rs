@@ -5,8 +5,8 @@
 //! keys/<repository>/rings/<number>  the data keys, encrypted by the master key; the highest counts
 //! ```
 //!
-//! Both are below the repository's identity. So keys that an interrupted `init` left behind belong
-//! to no repository.
+//! The paths of both contain the repository's identity. So keys that an interrupted `init` left
+//! behind belong to no repository.
 
 use crate::layout::{ObjectName, ShortId, rings, slots};
 use crate::store::Encryption;
@@ -20,13 +20,13 @@ use std::sync::{Arc, PoisonError};
 const WRAPPED_BYTES_MAX: usize = 4096;
 /// Maximum length of the name of a wrapping method, bytes.
 const METHOD_BYTES_MAX: usize = 64;
-/// Attempts to write a ring while other processes rotate keys too.
+/// Number of attempts to write a ring while other processes rotate keys too.
 const ROTATE_ATTEMPTS: u32 = 16;
 
 /// A slot with the wrapped master key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySlot {
-    /// Its identity.
+    /// Identity of the slot.
     pub id: ShortId,
     /// Wrapping method: `argon2id` for a passphrase, `raw` for a key file.
     pub method: String,
@@ -62,10 +62,10 @@ impl KeySlot {
 }
 
 impl Objects {
-    /// Creates a repository with encrypted objects; `by` opens it.
+    /// Creates a repository with encrypted objects. `by` is its first passphrase or key.
     ///
     /// # Errors
-    /// As [`init_repository`](Self::init_repository); [`Error::Keys`].
+    /// Those of [`init_repository`](Self::init_repository); [`Error::Keys`].
     pub fn init_encrypted(&self, created: Timestamp, by: &dyn KeyWrap) -> Result<Repository> {
         let repository = Repository { id: self.random_bytes()?, created, encrypted: true };
         let random = &*self.env().random;
@@ -120,9 +120,9 @@ impl Objects {
         self.put_slot(&*self.encryption()?, created, by)
     }
 
-    /// Removes a slot. A user who knows its key may have kept the master key from it. A new data
-    /// key ([`rotate_keys`](Self::rotate_keys)) does not hide later objects from that user either;
-    /// only a new repository does.
+    /// Removes a slot. A user who knows the slot's key may have kept a copy of the master key. A
+    /// new data key ([`rotate_keys`](Self::rotate_keys)) does not hide later objects from that
+    /// user. Only a new repository does.
     ///
     /// # Errors
     /// [`Error::LastSlot`], [`Error::NoSlot`], [`Error::NotEncrypted`]; errors of the store.
@@ -137,8 +137,8 @@ impl Objects {
         self.delete(&ObjectName::KeySlot { repository, slot: slot.id }.path())
     }
 
-    /// Adds a data key, which encrypts all later objects, and returns the number of data keys.
-    /// Earlier objects stay readable.
+    /// Adds a data key, which encrypts all later objects. Returns the number of data keys. Earlier
+    /// objects stay readable.
     ///
     /// # Errors
     /// [`Error::NotEncrypted`], [`Error::Keys`]; errors of the store.
@@ -156,7 +156,8 @@ impl Objects {
                     self.set(next);
                     return Ok(count);
                 }
-                // Another process rotated at the same time: add to its ring.
+                // Another process rotated at the same time: the key is added to the ring of that
+                // process.
                 Err(error @ Error::Foreign { .. }) => last = Some(error),
                 Err(error) => return Err(error),
             }
@@ -171,7 +172,7 @@ impl Objects {
         encryption.as_ref().map(|encryption| Arc::clone(&encryption.keys))
     }
 
-    /// Reads the newest ring: another process may have added a key.
+    /// Reads the newest ring, because another process may have added a key.
     pub(crate) fn reload_keys(&self) -> Result<Option<Arc<Keys>>> {
         let Ok(old) = self.encryption() else { return Ok(None) };
         let (ring, keys) = self.newest_ring(&old.repository, &old.master)?;
@@ -194,7 +195,7 @@ impl Objects {
         let context = context(&encryption.repository, id);
         let wrapped = by.wrap(&encryption.master, &context, &*self.env().random);
         let wrapped = wrapped.map_err(|source| self.keys_error(source))?;
-        // A key that can't be unwrapped would lock everybody out.
+        // A wrapped key that can't be unwrapped again would lock everybody out.
         let opened = by.unwrap(&wrapped, &context).map_err(|source| self.keys_error(source))?;
         let fits = by.method().len() <= METHOD_BYTES_MAX && wrapped.len() <= WRAPPED_BYTES_MAX;
         if opened.as_ref() != Some(&encryption.master) || !fits {
@@ -251,7 +252,7 @@ impl Objects {
         };
         let mut found = Vec::new();
         for Entry { path, .. } in self.list(&slots(repository))? {
-            // Foreign files open nothing (FAILURES 59).
+            // A foreign file is not a slot and opens nothing (FAILURES 59).
             if let Some(ObjectName::KeySlot { slot, .. }) = ObjectName::parse(&path) {
                 found.push(read(&path, slot)?);
             }

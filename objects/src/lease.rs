@@ -1,10 +1,11 @@
 //! Leases: a process that relies on objects keeps them from being deleted.
 //!
-//! A lease is one small object, `leases/<id>-<counter>`. There is no folder for each lease, which
-//! would remain. The holder replaces the object by one with a higher counter every 15 seconds, and
-//! deletes it at the end. An observer that waits for the end watches the counter by its own
-//! monotonic clock. A counter that did not change for [`LEASE_EXPIRY`] has lapsed, and the observer
-//! deletes the lease. No time of an object and no clock of another machine counts (FAILURES 22).
+//! A lease is one small object, `leases/<id>-<counter>`. Leases have no folders of their own,
+//! because folders would remain. The holder replaces the object by one with a higher counter every
+//! 15 seconds, and deletes it at the end. An observer that waits for the end watches the counter by
+//! its own monotonic clock. A counter that did not change for [`LEASE_EXPIRY`] has lapsed, and the
+//! observer deletes the lease. No time of an object and no clock of another machine counts
+//! (FAILURES 22).
 //!
 //! # Holder and observer
 //! The holder puts the next object, then checks that the previous one still exists, then deletes
@@ -15,8 +16,8 @@
 //! - If it came after that look, the previous object was gone when the holder checked.
 //!
 //! An interrupted renewal leaves two objects, and the holder counts on the lower one. The observer
-//! deletes the lower one first. A holder that goes on either finds it gone, or counts on the higher
-//! one, which is deleted next.
+//! deletes the lower one first. A holder that continues either finds it deleted, or counts on the
+//! higher one, which is deleted next.
 
 use crate::layout::{LEASES, ObjectName, ShortId};
 use crate::{Entry, Error, ErrorKind, Objects, Result};
@@ -40,9 +41,9 @@ const WHAT: &str = "lease";
 #[repr(u8)]
 #[non_exhaustive]
 pub enum LeaseRole {
-    /// Objects are read, and objects that rely on them may be written.
+    /// The holder reads objects, or writes objects that rely on them.
     Use = 1,
-    /// Objects are condemned and deleted. Only one process at a time does that.
+    /// The holder condemns and deletes objects. Only one process at a time does that.
     Collect = 2,
 }
 
@@ -52,7 +53,7 @@ pub struct Lease {
     keeper: Arc<Keeper>,
     owner: OwnerToken,
     stop: Option<Sender<()>>,
-    /// Renews the lease. `None` where there are no threads: then checks renew it.
+    /// Renews the lease. `None` if there are no threads: then [`check`](Self::check) renews it.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -67,7 +68,7 @@ struct State {
 /// A lease as a listing shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseSeen {
-    /// Its identity.
+    /// Identity of the lease.
     pub id: ShortId,
     /// Grows while the holder is alive.
     pub counter: u64,
@@ -109,8 +110,8 @@ impl Objects {
     }
 
     /// Takes a lease for reading. Returns `None` if the repository can't be written to: access is
-    /// denied, there is no space, or a file has the name of the leases' folder. A collector then
-    /// does not know of this reader.
+    /// denied, there is no space, or a file has the name of the leases' folder. Without a lease, no
+    /// collector knows of this reader.
     ///
     /// # Errors
     /// Errors of the store.
@@ -130,7 +131,7 @@ impl Objects {
         let state = State { counter: 1, renewed: self.env().clock.monotonic(), lapsed: false };
         let state = Mutex::new(state);
         let keeper = Arc::new(Keeper { objects: self.clone(), state, id, role, renewal });
-        // Dropped, and the object deleted, if the thread can't be started.
+        // If the thread can't be started, the lease is dropped, which deletes its object.
         let mut lease = Lease { keeper: Arc::clone(&keeper), owner, stop: None, thread: None };
         self.put_lease(id, 1, role)?;
         let (stop, stopped) = channel();
@@ -153,7 +154,7 @@ impl Objects {
         let mut leases: Vec<LeaseSeen> = Vec::new();
         for seen in self.list(LEASES)?.iter().filter_map(LeaseSeen::parse) {
             match leases.last_mut() {
-                // A lease in the middle of a renewal has two objects.
+                // During a renewal a lease has two objects.
                 Some(last) if last.id == seen.id => last.counter = last.counter.max(seen.counter),
                 _ => leases.push(seen),
             }
@@ -173,13 +174,7 @@ impl Objects {
         };
         let read = || {
             let mut reader = Reader::new(&footer);
-            match reader.u8(WHAT)? {
-                VERSION => {}
-                other => {
-                    let (found, known) = (other.into(), VERSION.into());
-                    return Err(DecodeError::Version { what: WHAT, found, known });
-                }
-            }
+            reader.check_version_u8(VERSION, WHAT)?;
             match reader.u8(WHAT)? {
                 1 => Ok(LeaseRole::Use),
                 2 => Ok(LeaseRole::Collect),
@@ -222,7 +217,7 @@ impl Objects {
 }
 
 impl Lease {
-    /// Its identity.
+    /// Identity of the lease.
     #[must_use]
     pub fn id(&self) -> ShortId {
         self.keeper.id
@@ -234,8 +229,8 @@ impl Lease {
         self.owner
     }
 
-    /// Errors unless the lease is still valid: then all objects that were relied on since it was
-    /// taken still exist.
+    /// Fails unless the lease is still valid. While it is valid, all objects that the process
+    /// relied on since taking it still exist.
     ///
     /// # Errors
     /// [`Error::Lapsed`]; errors of the store.
@@ -245,7 +240,7 @@ impl Lease {
             keeper.renew();
         }
         let lapsed = || Error::Lapsed { path: format!("{LEASES}/{}", keeper.id) };
-        // Held, so that no renewal comes between.
+        // Held, so that no renewal happens in between.
         let mut state = keeper.state();
         if state.lapsed || keeper.age(&state) >= LEASE_EXPIRY {
             state.lapsed = true;
@@ -297,7 +292,7 @@ impl Keeper {
         self.age(&self.state()) >= self.renewal
     }
 
-    /// Errors are ignored: the next attempt may be in time.
+    /// Errors are ignored, because the next attempt may be in time.
     fn renew(&self) {
         let mut state = self.state();
         if state.lapsed {
@@ -305,7 +300,7 @@ impl Keeper {
         }
         let (now, before) = (self.objects.env().clock.monotonic(), path(self.id, state.counter));
         match self.objects.put_lease(self.id, state.counter + 1, self.role) {
-            // The identity is ours: an interrupted attempt has created the object.
+            // The identity is that of this lease: an interrupted attempt has created the object.
             Ok(()) | Err(Error::Foreign { .. }) => {}
             Err(_) => return,
         }
@@ -323,8 +318,8 @@ impl Keeper {
                     let _ = self.objects.delete(&path(self.id, counter));
                 }
             }
-            // The previous object may be gone or not. The next attempt finds its object created
-            // already, and checks again.
+            // It is unknown whether the previous object still exists. The next attempt finds that
+            // its object is already created, and checks again.
             Err(_) => {}
         }
     }
@@ -390,7 +385,7 @@ mod tests {
         assert_eq!(held.check().unwrap_err().kind(), crate::ErrorKind::Lapsed);
         assert!(held.check().is_err());
 
-        // The same, seen by the renewal: it does not bring the lease back.
+        // The same, noticed by the renewal: it does not restore the lease.
         let held = objects.lease_renewed_every(LeaseRole::Use, RENEWAL).unwrap();
         while !objects.end_lapsed(&objects.leases().unwrap()[0]).unwrap() {}
         later();

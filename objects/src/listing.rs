@@ -15,9 +15,9 @@ const WARNINGS_MAX: usize = 20;
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// Its path within the repository.
+    /// Path of the object within the repository.
     pub path: String,
-    /// Its size, bytes.
+    /// Size of the object, bytes.
     pub size: u64,
 }
 
@@ -53,7 +53,7 @@ impl Objects {
         Ok(entries)
     }
 
-    /// As [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this
+    /// Like [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this
     /// listing proves neither that an object is missing nor that one is unreferenced.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Objects {
     }
 }
 
-/// The foreign entry that an error of a listing is about. Other errors end the listing.
+/// The foreign entry that an error of a listing describes. Any other error ends the listing.
 fn stray(error: StoreError) -> Result<Stray, StoreError> {
     match error {
         StoreError::Generic { store, source } => match source.downcast::<Stray>() {

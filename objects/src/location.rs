@@ -20,10 +20,10 @@ pub enum Location {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LocationError {
-    /// Nothing was given.
+    /// The path is empty.
     #[error("the path is empty; give a directory or a file:// URL with an absolute path")]
     Empty,
-    /// A store that exists, and is not part of this build.
+    /// A known kind of store that this build does not include.
     #[error("{scheme}: this build does not include {store} yet; give a directory or a file:// URL")]
     NotIncluded {
         /// Scheme of the URL.
@@ -31,7 +31,7 @@ pub enum LocationError {
         /// Name of the store.
         store: &'static str,
     },
-    /// No store has such URLs.
+    /// No store has URLs of this kind.
     #[error("{0}: no store has URLs of this kind; give a directory or a file:// URL with an absolute path")]
     Scheme(String),
     /// The path in a `file` URL is not absolute, names a host, or is not a path.
@@ -66,12 +66,12 @@ impl Location {
             "s3" => Err(LocationError::NotIncluded { scheme: "s3", store: "Amazon S3" }),
             "gs" => Err(LocationError::NotIncluded { scheme: "gs", store: "Google Cloud Storage" }),
             "az" => Err(LocationError::NotIncluded { scheme: "az", store: "Azure Blob Storage" }),
-            // The rest of the URL may hold a password.
+            // The part after the scheme may hold a password.
             other => Err(LocationError::Scheme(other.to_owned())),
         }
     }
 
-    /// The folder of this machine, if it is one.
+    /// The folder of this machine, if the location is one.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         match self {
@@ -90,7 +90,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// The path of a `file` URL, with `%20` and its like decoded.
+/// The path of a `file` URL, with escapes such as `%20` decoded.
 fn decoded(path: &str) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     if !path.starts_with('/') {

@@ -11,9 +11,9 @@ impl Objects {
     /// Creates an object that must not exist yet, durably.
     ///
     /// A store may carry out a put and lose the reply; the repeated put then finds the object. An
-    /// existing object counts as ours if it has the same bytes: every object bears the owner token
-    /// of its process. An object that must be the only one of its name, such as a claim, must hold
-    /// random bytes too.
+    /// existing object counts as ours if it has the same bytes: every object contains the owner
+    /// token of its process. An object that must be the only one of its name, such as a claim, must
+    /// hold random bytes too.
     ///
     /// # Errors
     /// [`Error::Foreign`] if the object exists with other bytes; [`Error::TooLarge`];
@@ -52,7 +52,7 @@ impl Objects {
         })
     }
 
-    /// Errors unless the existing object has these bytes.
+    /// Fails unless the existing object has these bytes.
     fn check_ours(&self, path: &str, ours: &Bytes) -> Result<()> {
         let is_ours = self.size(path)? == ours.len() as u64 && self.get(path)? == *ours;
         if is_ours { Ok(()) } else { Err(Error::Foreign { path: path.to_owned() }) }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The end of an object.
 #[derive(Debug, Clone)]
 pub struct Tail {
-    /// Its last bytes.
+    /// The last bytes of the object.
     pub bytes: Bytes,
     /// Length of the whole object, bytes.
     pub object_len: u64,
@@ -88,7 +88,7 @@ impl Objects {
         }
     }
 
-    /// The error for a refused range, if the object ends before the range does.
+    /// The error for a refused range, if the object ends before the end of the range.
     fn past_end(&self, path: &str, range: &Range<u64>) -> Option<Error> {
         let len = self.size(path).ok()?;
         (len < range.end).then(|| Error::Truncated { path: path.to_owned(), end: range.end, len })

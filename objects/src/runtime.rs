@@ -19,9 +19,9 @@ const BLOCKING_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(crate) enum Requests {
-    /// On the caller's thread.
+    /// Requests run on the caller's thread.
     Caller,
-    /// On a runtime of their own; it is taken when the last handle is dropped.
+    /// Requests run on a runtime of the store, which is taken out when the last handle is dropped.
     Spawned(Option<Runtime>),
 }
 
@@ -49,7 +49,7 @@ impl Requests {
         };
         let (send, receive) = sync_channel(1);
         runtime.spawn(async move {
-            // The receiver waits below; if it is gone nobody wants the result.
+            // The receiver waits below. If it no longer exists, nobody needs the result.
             let _ = send.send(request.await);
         });
         receive.recv().map_err(|_| Error::Runtime { source: None })
@@ -57,7 +57,7 @@ impl Requests {
 }
 
 impl Drop for Requests {
-    /// Must not wait for the threads: the last handle may be dropped inside another runtime.
+    /// Does not wait for the threads: the last handle may be dropped inside another runtime.
     fn drop(&mut self) {
         if let Requests::Spawned(runtime) = self
             && let Some(runtime) = runtime.take()

@@ -9,7 +9,7 @@ use pitr_format::{DecodeError, SourceName};
 /// The sources of a repository.
 #[derive(Debug)]
 pub struct Sources {
-    /// Their names, sorted.
+    /// Names of the readable sources, sorted.
     pub names: Vec<SourceName>,
     /// One error for each source that can't be read.
     pub unreadable: Vec<Error>,
@@ -72,7 +72,8 @@ impl Objects {
         name.ok_or_else(|| Error::Object { path: path.to_owned(), source: CodecError::Malformed(bad) })
     }
 
-    /// Stores the name of a source, before anything else of it. No request if folders have names.
+    /// Stores the name of a source, before anything else of it. Sends no request if folders have
+    /// the sources' names.
     ///
     /// # Errors
     /// Errors of the store.
@@ -88,7 +89,7 @@ impl Objects {
         let builder = self.builder(&path, ObjectKind::Source, Codec::None)?;
         let bytes = builder.finish(source.as_str().as_bytes()).map_err(bad)?;
         match self.put_container(&path, ObjectKind::Source, bytes) {
-            // Another process has stored it.
+            // Another process has stored the name.
             Ok(_) | Err(Error::Foreign { .. }) => Ok(()),
             Err(error) => Err(error),
         }

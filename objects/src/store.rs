@@ -32,15 +32,15 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) env: Env,
     pub(crate) requests: Requests,
-    /// Waits between the attempts of a put that is not answered.
+    /// Waits between the attempts of a put that got no answer.
     pub(crate) put_waits: &'static [Duration],
     folder: Option<PathBuf>,
     owner: OwnerToken,
     pub(crate) place: String,
-    /// This handle saw the repository object. From then on an empty listing counts only if the
-    /// object still exists.
+    /// True once this handle saw the repository object. From then on an empty listing counts only
+    /// if the object still exists.
     pub(crate) seen: AtomicBool,
-    /// The repository object says that the repository is encrypted.
+    /// True if the repository object says that the repository is encrypted.
     pub(crate) is_encrypted: AtomicBool,
     pub(crate) encryption: RwLock<Option<Arc<Encryption>>>,
     /// Foreign paths that were warned of.
@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     pub(crate) renewal: AtomicU64,
 }
 
-/// What differs between stores.
+/// Settings that differ between stores.
 struct Parts {
     store: Arc<dyn ObjectStore>,
     requests: Requests,
@@ -83,7 +83,7 @@ impl Objects {
             }
             Location::Memory => (Arc::new(InMemory::new()), None),
         };
-        // A folder loses no replies, and a second attempt must not hide a failed fsync.
+        // A folder never loses a reply, and a second attempt must not hide a failed fsync.
         let (requests, put_waits, place) = (Requests::Caller, &[], location.to_string());
         Self::new(Parts { store, requests, put_waits, folder, place }, env)
     }
@@ -121,7 +121,7 @@ impl Objects {
     /// The objects in an existing folder of this machine.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn local(folder: impl AsRef<Path>) -> Result<Self> {
         Self::open(&Location::Folder(folder.as_ref().to_owned()), &Env::system())
     }
@@ -129,7 +129,7 @@ impl Objects {
     /// The objects in a folder of this machine, which is created if it is missing.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
+    /// Those of [`create`](Self::create).
     pub fn create_local(folder: impl AsRef<Path>) -> Result<Self> {
         Self::create(&Location::Folder(folder.as_ref().to_owned()), None, &Env::system())
     }
@@ -137,7 +137,7 @@ impl Objects {
     /// Like [`over`](Self::over), on this machine.
     ///
     /// # Errors
-    /// As [`over`](Self::over).
+    /// Those of [`over`](Self::over).
     pub fn with_store(store: Arc<dyn ObjectStore>) -> Result<Self> {
         Self::over(store, &Env::system())
     }
@@ -222,8 +222,8 @@ impl Objects {
         self.inner.is_encrypted.load(Ordering::Relaxed)
     }
 
-    /// Deletes an object; a missing one is no error. The caller has proof that nothing needs it
-    /// (law 7).
+    /// Deletes an object. A missing object is no error. The caller must have proof that nothing
+    /// needs the object (law 7).
     ///
     /// # Errors
     /// Errors of the store.

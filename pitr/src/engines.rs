@@ -29,7 +29,7 @@ mod tests {
         let registry = built_in();
         assert!(registry.detect(dir.path()).take_snapshot().is_some());
         assert!(registry.detect(&file).capture().is_some());
-        // Something that is not there yet may become a database.
+        // A path that does not exist yet may become a database.
         assert!(registry.detect(Path::new("/not/there")).capture().is_some());
         assert!(registry.named("sqlite").is_ok() && registry.named("directory").is_ok());
     }

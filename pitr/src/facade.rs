@@ -123,8 +123,8 @@ impl Pitr {
         let Sources { names, unreadable } = self.objects.readable_sources()?;
         let is_there = |name: &str| names.iter().any(|n| n.as_str() == name);
         for error in unreadable {
-            // An unreadable name may be the requested one, or a second source. A hidden folder has
-            // its name in its path.
+            // An unreadable name may be the requested one, or that of a second source. The path of
+            // a folder that can't be listed contains the source's name.
             let is_hidden = matches!(error, pitr_objects::Error::Hidden { .. });
             if !is_hidden && !name.is_some_and(is_there) {
                 return Err(error.into());
@@ -183,8 +183,8 @@ impl Pitr {
         Ok(chunks)
     }
 
-    /// How the files of a plan are restored, as the engine says that took its snapshot. A log
-    /// without a snapshot is of the engine of the source's other snapshots, or of the default
+    /// How the files of a plan are restored, according to the engine that took its snapshot. For a
+    /// log without a snapshot, this is the engine of the source's other snapshots, or the default
     /// engine.
     fn restore_target(&self, history: &History, plan: &Plan) -> Result<&dyn RestoreTarget> {
         let snapshots = history.snapshots();
@@ -286,11 +286,11 @@ impl Pitr {
         Ok(restored)
     }
 
-    /// The room that the result of `plan` takes, and the free bytes at `output`; refused if there
-    /// are fewer. Writes nothing.
+    /// The space that the result of `plan` takes, and the free space at `output`, in bytes. Fails
+    /// if the free space is smaller. Writes nothing.
     ///
     /// # Errors
-    /// As [`restore`](Self::restore), before anything is written.
+    /// Those of [`restore`](Self::restore), before anything is written.
     pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
         Ok(Restorer::new(history, chunks, target).room(plan, output)?)
@@ -330,10 +330,11 @@ impl Pitr {
     /// Deletes what the policy does not keep, or reports what it would delete.
     ///
     /// # Errors
-    /// [`Error::Prune`].
+    /// [`Error::Prune`]; [`Error::Config`] if an option is invalid.
     pub fn prune(&self, options: PruneOptions) -> Result<pitr_prune::Report> {
+        options.validate()?;
         let PruneOptions { policy, waste_percent_max, execute } = options;
-        let max_waste = f64::from(waste_percent_max.min(100)) / 100.0;
+        let max_waste = f64::from(waste_percent_max) / 100.0;
         let pruner = pitr_prune::Pruner::new(self.objects.clone(), policy)?.max_waste(max_waste);
         let now = self.clock().now();
         Ok(if execute { pruner.execute(now)? } else { pruner.plan(now)? })
@@ -368,5 +369,40 @@ impl Pitr {
 
     fn engine_context(&self) -> EngineContext {
         EngineContext::new(&self.objects, &self.repository)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ConfigError;
+    use pitr_directory::Directory;
+    use pitr_prune::Policy;
+    use std::num::NonZeroU32;
+
+    #[test]
+    fn the_percentage_of_waste_decides_what_is_repacked_and_cannot_exceed_100() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repository, folder) = (dir.path().join("repository"), dir.path().join("folder"));
+        let pitr = Pitr::init(&PitrConfig::at(&repository)).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        let kept: [u8; 1 << 16] = Env::system().random_bytes().unwrap();
+        let removed: [u8; 1 << 16] = Env::system().random_bytes().unwrap();
+        let source = SourceName::new("folder").unwrap();
+        let snapshot = || pitr.take_snapshot(&Directory, &source, &folder, TakeOptions::default()).unwrap();
+        std::fs::write(folder.join("kept"), kept).unwrap();
+        std::fs::write(folder.join("removed"), removed).unwrap();
+        snapshot();
+        std::fs::remove_file(folder.join("removed")).unwrap();
+        snapshot();
+        let policy = Policy { keep_snapshots: Some(NonZeroU32::MIN), ..Policy::default() };
+        let plan = |percent| pitr.prune(PruneOptions::dry_run(policy.clone()).waste_percent_max(percent));
+        let worn = |percent| plan(percent).unwrap().packs.worn;
+        assert_eq!((worn(0), worn(100)), (1, 0));
+        for execute in [false, true] {
+            let options = PruneOptions::dry_run(policy.clone()).waste_percent_max(101).execute(execute);
+            let refused = pitr.prune(options);
+            assert!(matches!(refused, Err(Error::Config(ConfigError::WastePercent(101)))), "{refused:?}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Point-in-time recovery: the facade of the pitr crates.
 //!
 //! [`Pitr`] is an open repository: it watches databases, takes snapshots, lists the states that can
-//! be restored, and restores them. The crates that it is built on are re-exported; storage engines
-//! can also use them one by one.
+//! be restored, and restores them. It re-exports the crates below it, which storage engines can
+//! also use one by one.
 //!
 //! The library has no command line. The program `pitr` is the crate `pitr-cli`.
 //!

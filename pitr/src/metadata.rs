@@ -13,41 +13,42 @@ use pitr_snapshot::{Snapshot, SnapshotId, SnapshotKind};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupMetadata {
-    /// Its identity.
+    /// Identity of the snapshot.
     pub id: SnapshotId,
     /// The source of the snapshot.
     pub source: SourceName,
-    /// The engine that took it: `sqlite`, `directory`.
+    /// The engine that took the snapshot: `sqlite`, `directory`.
     pub engine: String,
     /// Full or incremental.
     pub kind: SnapshotKind,
-    /// The snapshot that it was compared with. A restore does not need it; it may have been pruned.
+    /// The snapshot that the source was compared with. A restore does not need it, and it may have
+    /// been pruned.
     pub parent: Option<SnapshotId>,
-    /// Its timeline.
+    /// Timeline of the snapshot.
     pub timeline: TimelineId,
     /// A restore reads the log from this LSN on.
     pub redo_from: Lsn,
-    /// It contains every commit up to this LSN. Later states are restored from it and the log after
-    /// it.
+    /// The snapshot contains every commit up to this LSN. Later states are restored from the
+    /// snapshot and the log after it.
     pub consistent_at: Lsn,
-    /// Its last transaction.
+    /// Last transaction in the snapshot.
     pub tx: TxId,
     /// Commit time of the last transaction.
     pub time: Timestamp,
     /// When the snapshot was taken.
     pub created: Timestamp,
-    /// Total length of its files, bytes.
+    /// Total length of the snapshot's files, bytes.
     pub logical_bytes: u64,
     /// Bytes that differ from the parent; all bytes if there is no parent.
     pub changed_bytes: u64,
-    /// Bytes that it added to the repository, after compression and encryption.
+    /// Bytes that the snapshot added to the repository, after compression and encryption.
     pub stored_bytes: u64,
-    /// Compression of its data.
+    /// Compression of the snapshot's data.
     pub codec: Codec,
-    /// True if its data is encrypted.
+    /// True if the snapshot's data is encrypted.
     pub encrypted: bool,
-    /// Path of its root in the repository. [`Pitr::verify`](crate::Pitr::verify) checks the objects
-    /// that the root needs.
+    /// Path of the snapshot's root in the repository. [`Pitr::verify`](crate::Pitr::verify) checks
+    /// the objects that the root needs.
     pub root: String,
 }
 

@@ -1,4 +1,4 @@
-//! Planning: every root walked, packs told apart.
+//! Planning a prune: walks every root, and finds out which packs are needed.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use pitr_codec::Codec;
@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 const SNAPSHOTS: u64 = 20;
 const LEN: u64 = 64 << 20;
 
-/// Each block tells its number and, every 50th, the snapshot.
+/// Each block contains its number, and every 50th also the number of the snapshot.
 struct Made(u64);
 
 impl BlockSource for Made {

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A pack is small if less than this is needed of it, bytes.
+/// A pack is small if it has less needed data than this, bytes.
 const SMALL_BYTES: u64 = OBJECT_BYTES_MAX as u64 / 4;
 /// Minimum number of small packs before they are repacked.
 const SMALL_PACKS: usize = 32;
@@ -59,8 +59,8 @@ impl Pruner {
     }
 
     /// Sets the minimum number of packs with less than 4 MiB of needed data before these are
-    /// repacked. Each backup leaves at least one: without repacking, the number of packs and index
-    /// objects would grow with the number of backups.
+    /// repacked. Each backup adds at least one such pack: without repacking, the number of packs
+    /// and index objects would grow with the number of backups.
     #[must_use]
     pub fn small_packs(self, small_packs: usize) -> Self {
         Pruner { small_packs, ..self }
@@ -87,14 +87,14 @@ impl Pruner {
     /// them; [`Report::waiting`] lists the leases of these processes.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an error the
-    /// next run continues.
+    /// Those of [`plan`](Self::plan), and [`Error::Locked`], [`Error::Unfinished`]; after an
+    /// error the next run continues.
     pub fn execute(&self, now: Timestamp) -> Result<Report> {
         let lease = Arc::new(self.collectors_lease()?);
         self.objects.forget_leftovers()?;
         let mut freed = 0;
-        // One condemnation at a time: a process that started since an earlier one may rely on its
-        // objects.
+        // One condemnation at a time. Only a process that started before the condemnation may rely
+        // on its objects; an earlier condemnation may wait for other processes.
         for condemnation in self.objects.condemnations()? {
             match self.finish(&lease, condemnation)? {
                 Finished::Deleted(bytes) => freed += bytes,
@@ -203,8 +203,8 @@ impl Pruner {
         let mut paths: BTreeSet<String> =
             planned.unneeded.iter().chain(planned.repack.all()).cloned().collect();
         for (source, _) in &planned.sources {
-            // Listed again after the ranges were stated: log in them, and leftovers of earlier
-            // runs.
+            // Listed again after the ranges were stated, to find log in the ranges, and leftovers
+            // of earlier runs.
             paths.extend(uncounted(source, &source.archive.catalog()?));
         }
         Ok(paths)
@@ -237,7 +237,8 @@ impl Pruner {
         let roots: BTreeSet<String> =
             sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(&self.objects))).collect();
         for path in condemnation.roots.difference(&roots) {
-            // FAILURES 20: it needs no condemned object, but the listing may lack others too.
+            // FAILURES 20: this root needs no condemned object, but a listing that lacks it may
+            // lack other roots too.
             if self.objects.exists(path)? {
                 let what = "was listed when objects were condemned and is not listed any more";
                 return Err(Error::Suspicious { path: path.clone(), what });
@@ -310,7 +311,7 @@ fn roots_bytes(planned: &Planned, objects: &Objects) -> u64 {
     roots.filter_map(|(snapshot, _)| sizes.get(snapshot.path(objects).as_str())).sum()
 }
 
-/// The union of a range and the known ranges that it touches.
+/// The union of a range and those known ranges that it touches.
 fn joined(range: PrunedRange, known: &[PrunedRange]) -> PrunedRange {
     let touching = known
         .iter()
@@ -325,11 +326,11 @@ fn joined(range: PrunedRange, known: &[PrunedRange]) -> PrunedRange {
 /// The packs whose needed chunks are copied to new packs.
 #[derive(Debug, Default)]
 struct Repack {
-    /// Packs of which little is needed, if there are many.
+    /// Packs with little needed data, if there are many such packs.
     small: BTreeSet<String>,
     /// The other packs with the largest share of waste, until the total waste is within the limit.
     worn: BTreeSet<String>,
-    /// Bytes to copy from both.
+    /// Bytes to copy from small packs and from packs with much waste.
     bytes: u64,
     /// Unneeded bytes in the kept packs.
     waste_left: u64,
@@ -430,7 +431,7 @@ mod tests {
         // Three small packs: the waste is 8 MiB of 31 MiB.
         assert_eq!(of(&usage, 1.0), (0, vec![], 0, 8 * MIB));
         assert_eq!(of(&usage, 0.1).2, 5 * MIB);
-        usage.push(pack(6, 4 * MIB, 0)); // not small any more
+        usage.push(pack(6, 4 * MIB, 0)); // no longer small
         assert_eq!(of(&usage, 1.0).0, 0);
         usage.push(pack(7, 4 * MIB - 1, 0));
         assert_eq!(of(&usage, 1.0), (4, vec![], 7 * MIB - 1, 5 * MIB));

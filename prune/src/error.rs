@@ -3,7 +3,7 @@
 use pitr_format::{SourceName, Timestamp};
 use thiserror::Error;
 
-/// This crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a prune did nothing, or did not finish.
@@ -32,13 +32,14 @@ pub enum Error {
         name: SourceName,
         /// The start of the period.
         since: Timestamp,
-        /// What is missing.
+        /// The missing state or object.
         what: &'static str,
     },
-    /// An object of a kept snapshot can't be read, so its other needs are unknown.
+    /// An object of a kept snapshot can't be read, so it is unknown which other objects the
+    /// snapshot needs.
     #[error("snapshot {root} can't be read: {what}")]
     Unreadable {
-        /// Path of its root.
+        /// Path of the snapshot's root.
         root: String,
         /// The fault.
         what: String,
@@ -60,13 +61,13 @@ pub enum Error {
     /// Another process prunes.
     #[error("another process prunes this repository (lease {lease})")]
     Locked {
-        /// Its lease.
+        /// The lease of that process.
         lease: String,
     },
-    /// An earlier run has condemned objects, and leases of that time have not ended.
+    /// An earlier run has condemned objects, and leases from before that have not ended.
     #[error("an earlier run is not finished: it waits for the leases {}", leases.join(", "))]
     Unfinished {
-        /// The leases that it waits for.
+        /// The leases that the run waits for.
         leases: Vec<String>,
     },
 }

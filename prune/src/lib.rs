@@ -6,8 +6,8 @@
 //! 1. It states the ranges of log to delete, and deletes the roots. From now on no process begins
 //!    to rely on them.
 //! 2. It walks every remaining root. Packs without a needed chunk and packs that no index lists are
-//!    *condemned*: recorded, with the current leases. Packs with much waste, and small packs if
-//!    there are many, are condemned after their needed chunks were copied.
+//!    *condemned*: listed for deletion, together with the current leases. Packs with much waste,
+//!    and small packs if there are many, are condemned once their needed chunks are copied.
 //! 3. After these leases have ended, it walks every root of a new listing. A writer that started
 //!    earlier may have come to rely on a condemned pack; such a pack is kept. The rest is deleted,
 //!    index objects before packs.
@@ -23,7 +23,7 @@
 //! - No time of an object counts, and only this process's clock tells whether a lease is alive.
 //!   Windows and calendars use the times of commits and snapshots. A window ends at the newest
 //!   moment that the repository knows of the source, or now, whichever is earlier. So a clock that
-//!   is ahead deletes nothing more.
+//!   is ahead causes no further deletion.
 //! - A crash between any two steps loses nothing. The next run finishes the work.
 //! - The number of packs and index objects does not grow with the number of backups: a run leaves
 //!   fewer than 32 packs with less than 4 MiB of needed data, besides concurrent additions.

@@ -22,18 +22,18 @@ use std::num::NonZeroU32;
 pub(crate) struct Listed<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) snapshots: &'a [Snapshot],
-    /// The newest moment that the repository knows of each timeline, from log and snapshots.
+    /// The newest known moment of each timeline, from log and snapshots.
     pub(crate) newest: &'a BTreeMap<TimelineId, Timestamp>,
 }
 
 /// The plan for a source.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct SourcePlan {
-    /// For each snapshot: why it is kept. Without a reason it is deleted.
+    /// For each snapshot, the rules that keep it. A snapshot that no rule keeps is deleted.
     pub(crate) reasons: Vec<BTreeSet<Reason>>,
     /// Log objects to delete.
     pub(crate) logs: Vec<(LogName, u64)>,
-    /// The ranges of these objects.
+    /// The ranges of the log objects to delete.
     pub(crate) ranges: Vec<PrunedRange>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn plan(listed: Listed<'_>, policy: &Policy, now: Timestamp) -> Resul
     let mut plan = Planner::new(listed)?;
     let newest_line = plan.newest_line();
     plan.keep_since(&newest_line, Timestamp::MAX, Reason::Newest);
-    // A new fork without own objects needs its past.
+    // A new fork without own objects needs the log of its ancestors.
     plan.keep_since(&listed.catalog.newest_timeline(), Timestamp::MAX, Reason::Newest);
     if let Some(length) = policy.keep_within {
         // FAILURES 22: a clock that is ahead must not move the window past the newest known moment.
@@ -67,12 +67,12 @@ struct Line {
     lineage: Lineage,
     /// Indices of the snapshots, sorted by consistent point.
     snapshots: Vec<usize>,
-    /// For each of them: it can be restored, because the log that it needs exists.
+    /// For each snapshot: true if it can be restored, because the log that it needs exists.
     sound: Vec<bool>,
 }
 
 impl Line {
-    /// The position of the last sound snapshot such that it and all earlier ones are old.
+    /// The position of the last sound snapshot that is old and follows only old ones.
     fn anchor(&self, is_old: impl Fn(usize) -> bool) -> Option<usize> {
         let old = self.snapshots.iter().take_while(|at| is_old(**at)).count();
         self.sound[..old].iter().rposition(|sound| *sound)
@@ -127,8 +127,8 @@ impl<'a> Planner<'a> {
         self.lines.keys().rfind(has).copied()
     }
 
-    /// The time at which the next timeline superseded this one. Never before the newest moment of
-    /// this one, whatever the clock of the next one showed.
+    /// The time at which the next timeline superseded this one. This is never before the newest
+    /// moment of this timeline, whatever the clock of the next timeline's writer showed.
     fn superseded(&self, timeline: TimelineId) -> Option<Timestamp> {
         let timelines = self.listed.catalog.timelines();
         let later = (std::ops::Bound::Excluded(timeline), std::ops::Bound::Unbounded);
@@ -158,7 +158,8 @@ impl<'a> Planner<'a> {
         self.keep_from(timeline, anchor, reason);
     }
 
-    /// Keeps everything from the snapshot at this position of a line on, or the whole line.
+    /// Keeps everything on a line from the snapshot at this position on. Without a position, keeps
+    /// the whole line.
     fn keep_from(&mut self, timeline: &Option<TimelineId>, anchor: Option<usize>, reason: Reason) {
         let Some(line) = timeline.as_ref().and_then(|id| self.lines.get(id)) else { return };
         let from = anchor.map_or(Lsn::ORIGIN, |at| {
@@ -231,7 +232,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Errors if a commit since this time can't be restored now.
+    /// Fails if a commit since this time can't be restored now.
     fn must_be_restorable(
         &self,
         timeline: &Option<TimelineId>,
@@ -255,7 +256,7 @@ impl<'a> Planner<'a> {
                 Lsn::ORIGIN
             }
         };
-        // Without a log there are no states between two snapshots.
+        // A source without a log has no states between two snapshots.
         let has_log = !catalog.timelines().is_empty();
         match has_log && coverage.gaps.iter().any(|gap| gap.to > begin) {
             true => Err("there is a later gap"),

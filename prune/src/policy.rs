@@ -9,17 +9,18 @@ use std::time::Duration;
 /// Which states stay restorable. A state is kept if at least one rule keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// Every commit of this period before now.
+    /// Keeps every commit of this period before now.
     pub keep_within: Option<Duration>,
-    /// This number of newest snapshots of each source, and every commit since the oldest of them.
+    /// Keeps this number of newest snapshots of each source, and every commit since the oldest of
+    /// them.
     pub keep_snapshots: Option<NonZeroU32>,
-    /// The last snapshot of each day (UTC) that has one, for this number of newest days.
+    /// Keeps the last snapshot of each of this number of newest days (UTC) with snapshots.
     pub keep_daily: Option<NonZeroU32>,
     /// The same for weeks, which start on Monday.
     pub keep_weekly: Option<NonZeroU32>,
     /// The same for months.
     pub keep_monthly: Option<NonZeroU32>,
-    /// Every commit since this time. If one of them can't be restored now, nothing is pruned.
+    /// Keeps every commit since this time. If one of them can't be restored now, nothing is pruned.
     pub must_remain_since: Option<Timestamp>,
 }
 
@@ -35,24 +36,25 @@ impl Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// A restore of the newest state uses it.
+    /// A restore of the newest state uses the snapshot.
     Newest,
-    /// It is in the window of [`Policy::keep_within`], or a restore of the window's start uses it.
+    /// The snapshot is in the window of [`Policy::keep_within`], or a restore of the window's start
+    /// uses it.
     Within,
-    /// It is one of [`Policy::keep_snapshots`], or later than the oldest of them.
+    /// The snapshot is one of [`Policy::keep_snapshots`], or later than the oldest of them.
     Count,
-    /// It is the last one of its day.
+    /// The snapshot is the last one of its day.
     Daily,
-    /// It is the last one of its week.
+    /// The snapshot is the last one of its week.
     Weekly,
-    /// It is the last one of its month.
+    /// The snapshot is the last one of its month.
     Monthly,
-    /// [`Policy::must_remain_since`] needs it.
+    /// [`Policy::must_remain_since`] needs the snapshot.
     MustRemain,
 }
 
 impl Reason {
-    /// Its name, for people and scripts.
+    /// Name of the reason, for people and scripts.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 /// What a run did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// For each source.
+    /// Kept and deleted objects of each source.
     pub sources: Vec<SourceReport>,
     /// The packs.
     pub packs: Packs,
@@ -36,7 +36,7 @@ pub struct SourceReport {
     pub log: Vec<PrunedRange>,
     /// Number of deleted log objects.
     pub log_objects: u64,
-    /// Their bytes.
+    /// Bytes of these log objects.
     pub log_bytes: u64,
 }
 
@@ -45,7 +45,7 @@ pub struct SourceReport {
 pub struct KeptSnapshot {
     /// The snapshot.
     pub snapshot: Snapshot,
-    /// Why it is kept.
+    /// The rules that keep the snapshot.
     pub reasons: BTreeSet<Reason>,
 }
 
@@ -54,15 +54,15 @@ pub struct KeptSnapshot {
 pub struct Packs {
     /// Packs without a needed chunk.
     pub unneeded: u64,
-    /// Their bytes.
+    /// Bytes of these packs.
     pub unneeded_bytes: u64,
     /// Packs with much waste, whose needed chunks are copied.
     pub worn: u64,
-    /// Their bytes.
+    /// Bytes of these packs.
     pub worn_bytes: u64,
     /// Small packs, whose needed chunks are copied to common packs.
     pub small: u64,
-    /// Their bytes.
+    /// Bytes of these packs.
     pub small_bytes: u64,
     /// Bytes that are copied from both.
     pub repacked_bytes: u64,

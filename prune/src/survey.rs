@@ -25,7 +25,7 @@ impl Source {
         let archive = Archive::new(objects.clone(), name.clone());
         let roots = load_all(objects, &name)?;
         if let Some(root) = roots.damaged.into_iter().next() {
-            // Its needs are unknown, so nothing can be proven unneeded.
+            // What the object refers to is unknown, so nothing can be proven unneeded.
             return Err(Error::Unreadable { root: root.path, what: root.error.to_string() });
         }
         let catalog = archive.catalog()?;
@@ -57,7 +57,7 @@ pub(crate) fn sources(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>)> {
         let (sources, entries, beside) = list(objects)?;
         match beside {
             None => return Ok((sources, entries)),
-            // A root that was put in between is needed too (FAILURES 20).
+            // A root that was put between the two listings is needed too (FAILURES 20).
             Some(_) if listings < LISTINGS_MAX => listings += 1,
             Some(path) => {
                 let what = "exists and is missing from the listing of its folder";
@@ -76,8 +76,8 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
     let there: HashSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     let known: HashSet<String> =
         sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(objects))).collect();
-    // FAILURES 20. A root that is really gone was withdrawn by a writer whose lease had lapsed. Its
-    // snapshot was never reported.
+    // FAILURES 20. If the root no longer exists, its writer has withdrawn it because the writer's
+    // lease had lapsed. That snapshot was never reported.
     for path in known.iter().filter(|path| !there.contains(path.as_str())) {
         if objects.exists(path)? {
             return Err(Error::Suspicious {
@@ -127,7 +127,7 @@ fn log_of<'s>(source: &'s Source, path: &str) -> Option<(&'s Source, LogName)> {
 pub(crate) struct PackSurvey {
     pub(crate) marks: Marks,
     pub(crate) usage: Vec<PackUse>,
-    /// Existing packs that no index object lists, with their sizes.
+    /// Packs that exist and that no index object lists, with their sizes.
     pub(crate) unnamed: BTreeMap<String, u64>,
     pub(crate) sizes: BTreeMap<String, u64>,
 }
@@ -144,7 +144,8 @@ pub(crate) fn packs<'s>(
         let root = snapshot.path(objects);
         let unreadable = |what: String| Error::Unreadable { root: root.clone(), what };
         match walk(store, snapshot, &mut walker) {
-            // A writer whose lease had lapsed has withdrawn it. It was never reported.
+            // A writer whose lease had lapsed has withdrawn the root. Its snapshot was never
+            // reported.
             Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&root)? => continue,
             Err(error) if error.kind().is_of_one_object() => return Err(unreadable(error.to_string())),
             other => other?,
@@ -162,7 +163,7 @@ pub(crate) fn packs<'s>(
         .map(|entry| (entry.path.clone(), entry.size))
         .collect();
     for pack in usage.iter().filter(|pack| pack.live > 0 && !sizes.contains_key(&pack.path)) {
-        // It may have been put since the listing.
+        // The pack may have been put since the listing.
         if !objects.exists(&pack.path)? {
             return Err(Error::Lost { path: pack.path.clone() });
         }
@@ -176,8 +177,8 @@ pub(crate) fn packs<'s>(
 /// Marks the chunks that snapshots need.
 struct Walker {
     marks: Marks,
-    /// Walked leaves. A content chunk may equal a leaf byte for byte, so a mark does not tell that
-    /// a leaf was walked.
+    /// The walked leaves. A content chunk may equal a leaf byte for byte, so the mark of a chunk
+    /// does not show that a leaf was walked.
     leaves: HashSet<ChunkId>,
     failed: Option<pitr_dedup::Error>,
 }

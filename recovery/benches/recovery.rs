@@ -53,7 +53,7 @@ impl Noise {
         self.0
     }
 
-    /// Half of it is noise.
+    /// Half of each block is noise.
     fn fill(&mut self, data: &mut [u8]) {
         data.chunks_exact_mut(16).for_each(|part| part[..8].copy_from_slice(&self.roll().to_le_bytes()));
     }

@@ -1,9 +1,9 @@
-//! Base and log into the files of a result, every block written once.
+//! Builds the files of a result from base and log. Every block is written once.
 //!
-//! The merge says which blocks have an image: of the base only the others are read and written,
-//! extent by extent, then the images are written to their places. Both passes run on all threads.
-//! No two of them write the same byte, so the result does not depend on their order or number (law
-//! 6).
+//! The merge determines which blocks have an image. The other blocks are read from the base and
+//! written, extent by extent. Then the images are written to their places. Both passes run on all
+//! threads. No two of them write the same byte, so the result does not depend on their order or
+//! number (law 6).
 
 use crate::error::{Error, Result};
 use crate::layout::FilePlace;
@@ -25,16 +25,16 @@ const OPEN_MAX: usize = 256;
 /// A file of the result, before it is written.
 #[derive(Debug)]
 pub(crate) struct PlannedFile {
-    /// Where it goes. The path is empty if the result is this file.
+    /// Path of the file in the result. Empty if the result is this file.
     pub(crate) place: FilePlace,
-    /// Its length in the snapshot, bytes; 0 if the snapshot doesn't have it.
+    /// Length of the file in the snapshot, bytes; 0 if the snapshot doesn't have it.
     pub(crate) before: u64,
-    /// Its length in the result, bytes.
+    /// Length of the file in the result, bytes.
     pub(crate) len: u64,
 }
 
 impl PlannedFile {
-    /// Bytes that it takes on the disk.
+    /// Bytes that the file takes on the disk.
     pub(crate) fn stored_bytes(&self) -> u64 {
         let holes = self.place.holes.iter().flatten().map(|(from, to)| to.saturating_sub(*from)).sum();
         self.len.saturating_sub(holes)
@@ -56,14 +56,14 @@ pub(crate) struct Builder<'a> {
     pub(crate) old: Option<&'a Path>,
 }
 
-/// The files that are not done when the base is written.
+/// Files that still lack their images after the base is written.
 #[derive(Default)]
 pub(crate) struct Written<'a> {
-    /// Files that have a mark, or that the log changes; the result itself if it is one file.
+    /// Files that have a mark, or that the log changes. If the result is one file, that file.
     pub(crate) sinks: BTreeMap<FileId, Sink<'a>>,
     /// Bytes written from the snapshot.
     pub(crate) base_bytes: u64,
-    /// Of these, bytes of the existing output.
+    /// Bytes that were taken from the existing output.
     pub(crate) reused_bytes: u64,
 }
 
@@ -80,14 +80,15 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Creates the files and writes what the log leaves of the base.
+    /// Creates the files, and writes the parts of the base that the log does not replace.
     pub(crate) fn write_base(
         &self,
         files: Vec<PlannedFile>,
         tick: &(dyn Fn() + Sync),
     ) -> Result<Written<'a>> {
         let written = Mutex::new(Written::default());
-        // Small files side by side, large ones one after the other by all threads.
+        // Small files are written side by side. Large files are written one after the other, each
+        // by all threads.
         let (mut small, mut large) = (Vec::new(), Vec::new());
         for planned in files {
             let is_small = self.extents_of(&planned)? <= 1;
@@ -141,7 +142,7 @@ impl<'a> Builder<'a> {
         Ok((at, created))
     }
 
-    /// The file of the existing output in the place of one that is built.
+    /// The file of the existing output at the path of a file of the result.
     fn open_old(&self, path: &Path) -> Result<Option<Arc<dyn File>>> {
         let Some(old) = self.old else { return Ok(None) };
         if self.single.is_none() {
@@ -164,17 +165,17 @@ pub(crate) fn write_images(
     merged.par_for_each(|image: Image<'_>| {
         tick();
         let sink = sinks.get(&image.file).ok_or(Error::NotLaidOut { file: image.file })?;
-        // The index was checked: block numbers times block size stay within their range.
+        // The index was checked: block numbers times block size are in the range of their type.
         sink.write(image.block * image.data.len() as u64, image.data)
     })
 }
 
-/// Writes what the log leaves of a snapshot's file.
+/// Writes the parts of a file of the snapshot that the log does not replace.
 struct BaseWriter<'a> {
     sink: &'a Sink<'a>,
     base: &'a SnapshotReader,
     file: FileId,
-    /// What the log does to the file.
+    /// The log's change of the file.
     change: Option<&'a FileChange>,
     /// The blocks that images of the log replace.
     replaced: Option<&'a BlockSet>,
@@ -183,7 +184,8 @@ struct BaseWriter<'a> {
 }
 
 impl BaseWriter<'_> {
-    /// Writes it; extents that `old` holds are taken from there. Returns how many bytes these are.
+    /// Writes these parts. Takes extents from `old` where their content is the same, and returns
+    /// the number of those bytes.
     fn write(&self, old: Option<&dyn File>) -> Result<u64> {
         let end = self.end()?;
         let mut wanted = Vec::new();
@@ -202,7 +204,7 @@ impl BaseWriter<'_> {
             wanted.retain(|_| taken.next() == Some(0));
         }
         match wanted[..] {
-            // The one extent of a small file is read by this thread: other threads read other
+            // This thread reads the only extent of a small file, because other threads read other
             // files.
             [only] => drop(self.put(only, &self.base.read_extent(self.file, only)?, end)?),
             _ => self
@@ -212,7 +214,7 @@ impl BaseWriter<'_> {
         Ok(reused)
     }
 
-    /// End of the bytes that the log leaves of the base.
+    /// End of the bytes of the base that the log does not replace.
     fn end(&self) -> Result<u64> {
         let len = self.base.file(self.file)?.len;
         Ok(self.change.map_or(len, |change| len.min(change.min_len)).min(self.sink.len()))
@@ -231,8 +233,8 @@ impl BaseWriter<'_> {
         kept(span.start, span.end.min(end), block_bytes.zip(self.replaced))
     }
 
-    /// Takes an extent from the old file, if it is there. Its hash says so, never its time or the
-    /// file's length (FAILURES 33). Returns its bytes, or 0.
+    /// Takes an extent from the old file, if the file has it. The hash of the extent decides, never
+    /// a time or the file's length (FAILURES 33). Returns the number of bytes taken, or 0.
     fn take(&self, old: &dyn File, extent: u64, end: u64, buffers: &Buffers) -> Result<u64> {
         let span = self.span(extent)?;
         let mut bytes = buffers.lend((span.end - span.start) as usize); // at most a mebibyte
@@ -240,16 +242,17 @@ impl BaseWriter<'_> {
         if !is_there || !self.base.is_extent(self.file, extent, &bytes)? {
             return Ok(0);
         }
-        // An extent of zeros writes nothing, and counts as taken all the same.
+        // An extent of zeros needs no write, and still counts as taken.
         Ok(self.put(extent, &bytes, end)?.max(1))
     }
 
-    /// Writes what the log leaves of an extent; returns how many bytes it wrote.
+    /// Writes the parts of an extent that the log does not replace. Returns the number of bytes
+    /// written.
     fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<u64> {
         let (span, mut written) = (self.span(extent)?, 0);
         for (from, to) in self.kept(&span, end) {
-            // An extent holds all of the file's bytes from its start, and runs end where the file
-            // does.
+            // An extent has all of the file's bytes from the extent's start, and runs end at the
+            // end of the file.
             let part = &bytes[(from - span.start) as usize..(to - span.start) as usize];
             written += self.sink.write_over_zeros(from, part)?;
         }

@@ -73,7 +73,7 @@ impl Delta for LogDelta {
     }
 }
 
-/// Which side failed.
+/// The side that failed.
 enum Failed {
     Archive(pitr_archive::Error),
     Snapshot(pitr_snapshot::Error),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 
-/// What this crate's calls return.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a state could not be restored.
@@ -26,23 +26,23 @@ pub enum Error {
     /// The target is not a restorable state. Never replaced by another state.
     #[error(transparent)]
     Unreachable(Box<Unreachable>),
-    /// The target may be a state that only a snapshot with a damaged root leads to. Never replaced
-    /// by another state.
+    /// The target may be a state that can be reached only from a snapshot with a damaged root.
+    /// Never replaced by another state.
     #[error(transparent)]
     Damaged(Box<Damaged>),
-    /// Neither a snapshot nor the log's origin reaches the stop.
+    /// Neither a snapshot nor a whole log leads to the target's position.
     #[error("no snapshot and no whole log leads to LSN {stop}")]
     NoBase {
         /// The stop.
         stop: Lsn,
     },
-    /// The output exists, or one of its companions does.
+    /// The output exists, or one of its companions exists.
     #[error("{} exists already; nothing was changed", path.display())]
     Exists {
         /// The existing file or folder.
         path: PathBuf,
     },
-    /// The temporary name beside the output is taken by something that no restore of pitr left.
+    /// Something that was not left by a restore of pitr has the temporary name beside the output.
     #[error("{}: is needed as a temporary name, and no restore of pitr left it there; nothing was changed", path.display())]
     InTheWay {
         /// The file or folder of that name.
@@ -66,12 +66,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// The result does not fit. Nothing was written.
+    /// The result does not fit on the disk. Nothing was written.
     #[error("the restore needs {needed} bytes in {}, which has {free} bytes free", folder.display())]
     NoRoom {
         /// Bytes of the result.
         needed: u64,
-        /// Bytes that can be stored there.
+        /// Free bytes of the folder's file system.
         free: u64,
         /// The folder of the output.
         folder: PathBuf,
@@ -86,10 +86,10 @@ pub enum Error {
         /// The file system's answer.
         source: io::Error,
     },
-    /// The state has more than one file, and its engine restores one.
+    /// The state has more than one file, and its engine can restore only one.
     #[error("the state holds {files} files; its engine restores a single one")]
     SeveralFiles {
-        /// How many.
+        /// Number of the files.
         files: usize,
     },
     /// An engine's layout leaves the output.
@@ -107,7 +107,7 @@ pub enum Error {
     /// The engine could not lay out or finish its files.
     #[error("{source}")]
     Engine {
-        /// What a caller can do about it.
+        /// What a caller can do about the error.
         severity: Severity,
         /// The engine's error.
         source: BoxError,
@@ -123,21 +123,22 @@ pub enum Error {
     Workers(#[source] rayon::ThreadPoolBuildError),
 }
 
-/// An unreachable target, and the nearest restorable states.
+/// The target is unreachable. Names the nearest restorable states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{target} cannot be restored: {why}; {}", nearest(.before.as_ref(), .after.as_ref()))]
 pub struct Unreachable {
     /// The target.
     pub target: Target,
-    /// Why it is unreachable.
+    /// Why the target is unreachable.
     pub why: Why,
-    /// The nearest restorable state before it.
+    /// The nearest restorable state before the target.
     pub before: Option<Point>,
-    /// The nearest restorable state after it.
+    /// The nearest restorable state after the target.
     pub after: Option<Point>,
 }
 
-/// A target that a snapshot with a damaged root may hide, and the nearest restorable states.
+/// The target may be the state of a snapshot with a damaged root. Names the nearest restorable
+/// states.
 #[derive(Debug, Clone, Error)]
 #[error(
     "{target} cannot be restored: the snapshot that it needs is damaged ({}); {}",
@@ -147,11 +148,11 @@ pub struct Unreachable {
 pub struct Damaged {
     /// The target.
     pub target: Target,
-    /// The snapshot's root, and its fault.
+    /// The snapshot's root, and the fault of the root.
     pub root: Arc<DamagedRoot>,
-    /// The nearest restorable state before it.
+    /// The nearest restorable state before the target.
     pub before: Option<Point>,
-    /// The nearest restorable state after it.
+    /// The nearest restorable state after the target.
     pub after: Option<Point>,
 }
 
@@ -159,28 +160,28 @@ pub struct Damaged {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// There is neither a snapshot nor a log from its origin.
+    /// The source has neither a snapshot nor a log from its origin.
     NothingThere,
-    /// It is before the first restorable state.
+    /// The target is before the first restorable state.
     BeforeFirst,
-    /// It is after the end of the archive.
+    /// The target is after the end of the archive.
     BehindLast,
-    /// Commits before this time may still come: it is after the watermark.
+    /// The target is after the watermark, so commits before it may still be archived.
     NotYetCertain {
         /// The watermark: no later commit has a time before it.
         watermark: Timestamp,
     },
     /// The source has no log: it has no states between its snapshots.
     NoLog,
-    /// It is in a gap.
+    /// The target is in a gap.
     Gap(Cause),
-    /// A commit may have happened before the time or after it.
+    /// A commit may have happened before the target's time or after it.
     Uncertain {
         /// The transaction.
         tx: TxId,
-        /// The earliest time at which it may have happened.
+        /// The earliest time at which the commit may have happened.
         earliest: Timestamp,
-        /// Time at which it was logged.
+        /// Time at which the commit was logged.
         time: Timestamp,
     },
     /// The source's clock showed the time twice.
@@ -229,7 +230,7 @@ fn nearest(before: Option<&Point>, after: Option<&Point>) -> String {
 }
 
 impl Error {
-    /// What a caller can do about it.
+    /// What a caller can do about the error.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
@@ -242,7 +243,7 @@ impl Error {
         }
     }
 
-    /// An engine's own error, for what a caller can do about it.
+    /// An error of an engine. The engine states what a caller can do about the error.
     pub fn engine(severity: Severity, source: impl Into<BoxError>) -> Error {
         Error::Engine { severity, source: source.into() }
     }
@@ -255,7 +256,8 @@ impl Error {
         Error::Unreachable(Box::new(Unreachable { target: *target, why, before, after }))
     }
 
-    /// The error for a target that a damaged root hides. `found` is the answer without that root.
+    /// The error for a target that may be the state of a snapshot with a damaged root. `found` is
+    /// the answer without that root.
     pub(crate) fn damaged(target: &Target, root: Arc<DamagedRoot>, found: Result<Stop>) -> Error {
         let (before, after) = match found {
             Ok(stop) => (Some(stop.reached), None),

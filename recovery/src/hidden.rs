@@ -1,9 +1,9 @@
-//! Targets that a damaged snapshot hides: "there is no such state" would be a wrong answer
-//! (FAILURES 55).
+//! Targets that may be lost with a damaged snapshot: "there is no such state" would be a wrong
+//! answer (FAILURES 55).
 //!
-//! The name of a root states the snapshot's position, and so which part of the log can be replayed
-//! from it. A target in this part that no sound snapshot reaches may be lost to the damage. Without
-//! a log, a damaged snapshot may be any state between its sound neighbours.
+//! The name of a root contains the snapshot's position, which determines the part of the log that
+//! can be replayed from it. A target in this part that no sound snapshot reaches may be lost. If
+//! the source has no log, a damaged snapshot may be any state between its sound neighbours.
 
 use crate::error::{Error, Result, Why};
 use crate::history::{History, Restorable};
@@ -14,7 +14,8 @@ use pitr_snapshot::{DamagedRoot, Snapshot};
 use std::sync::Arc;
 
 impl History {
-    /// A damaged root that may hold the target, if it could differ from the state that was `found`.
+    /// A damaged root that may be the target, if its state may differ from the state that was
+    /// `found`.
     pub(crate) fn hidden(
         &self,
         target: &Target,
@@ -24,7 +25,7 @@ impl History {
         let end = spans.last().map_or(Lsn::ORIGIN, |span| span.end);
         for root in self.damaged() {
             let hides = match found {
-                // A newer state than the newest that can be read.
+                // The damaged root is newer than the newest state that can be read.
                 Ok(_) => target.moment == Moment::Latest && root.name.consistent_at > end,
                 Err(Error::Unreachable(found)) => match found.why {
                     Why::Uncertain { .. } | Why::ClockSetBack { .. } => false,
@@ -40,8 +41,8 @@ impl History {
         Ok(None)
     }
 
-    /// True if a target may be the state of a root without a log, between the states of its
-    /// neighbours.
+    /// True if the target may be the state of a root without a log: it is between the states of the
+    /// root's neighbours.
     fn hides_between(&self, root: &DamagedRoot, target: &Target) -> bool {
         let at = root.name.consistent_at;
         let (before, after): (Vec<&Snapshot>, Vec<&Snapshot>) =
@@ -56,15 +57,14 @@ impl History {
         }
     }
 
-    /// True if a target is in the log that can be replayed from a root.
+    /// True if the target is in the part of the log that can be replayed from a root.
     fn hides_log(&self, root: &DamagedRoot, target: &Target) -> Result<bool> {
         let at = root.name.consistent_at;
         let run = runs(self.pieces()).into_iter().find(|run| run.from <= at && at <= run.to);
         let (begin, end) = run.map_or((at, at), |run| (run.from, run.to));
         let newest = self.pieces().last().map_or(Lsn::ORIGIN, |piece| piece.to);
         let search = Search::new(self.archive(), self.pieces_in(begin, end));
-        // The state of the root itself is that of the last commit before it, or the first state of
-        // all.
+        // The state of the root itself: the state of the last commit before it, or the first state.
         let own = || -> Result<Option<CommitPoint>> { Ok(search.split(|commit| commit.lsn <= at)?.before) };
         Ok(match target.moment {
             Moment::Latest => end >= newest,

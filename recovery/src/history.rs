@@ -1,4 +1,4 @@
-//! One history of a source: the path of timelines to one of them, its log and snapshots, and its
+//! A history of a source: the path of timelines to a given one, with its log, its snapshots and its
 //! restorable states.
 
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ pub struct Restorable {
     pub watermark: Timestamp,
 }
 
-/// A history, as of one listing. Nothing of it is deleted while it is held.
+/// A history, as of one listing. While the value lives, nothing in it is deleted.
 #[derive(Debug)]
 pub struct History {
     _lease: Option<Lease>,
@@ -41,7 +41,7 @@ pub struct History {
 impl History {
     /// Lists the repository and takes the history that leads to `timeline`, or to the newest one.
     ///
-    /// Snapshots with damaged roots can't be restored. A target that needs one of them gives
+    /// Snapshots with damaged roots can't be restored. A target that needs such a snapshot gives
     /// [`Error::Damaged`].
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl History {
         let newest = newest_logged.max(of_snapshots);
         let timeline = timeline.or(newest).or(catalog.newest_timeline()).unwrap_or(TimelineId::FIRST);
         let lineage = match catalog.lineage(timeline) {
-            // Its snapshot proves that it existed.
+            // The timeline's snapshot proves that the timeline existed.
             Err(pitr_archive::Error::UnknownTimeline { .. }) if of_snapshots >= Some(timeline) => {
                 return Err(pitr_archive::Error::TimelineLost { timeline }.into());
             }
@@ -107,7 +107,7 @@ impl History {
         &self.archive
     }
 
-    /// The content of the archive when it was listed.
+    /// The content of the archive at the time of the listing.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
@@ -206,8 +206,8 @@ impl History {
         self.pieces.get(begin..end).unwrap_or_default()
     }
 
-    /// True if the number of a base's last transaction names the base's state: there is no gap
-    /// between the two. 0 names the `first` state of all, if no transaction came before it.
+    /// True if the number of a base's last transaction identifies the base's state: there is no gap
+    /// between the two. The number 0 identifies the `first` state if no transaction came before it.
     fn is_named(&self, base: &Point, first: bool) -> Result<bool> {
         if self.has_no_log() {
             return Ok(base.tx != TxId::NONE);
@@ -219,19 +219,19 @@ impl History {
         if pieces.last().is_none_or(|piece| piece.to < base.lsn) {
             return Ok(false);
         }
-        // Only log without a hole before the base proves it.
+        // Only log without a hole before the base proves this.
         let seams = pieces.windows(2).rposition(|pair| pair[0].to != pair[1].from());
         let unbroken = &pieces[seams.map_or(0, |seam| seam + 1)..];
         let last = Search::new(&self.archive, unbroken).split(|commit| commit.lsn <= base.lsn)?.before;
-        // A footer may name a commit before its own range, where log may be missing.
+        // A footer may name a commit before its own range. Log between the two may be missing.
         let begin = unbroken.first().map_or(Lsn::MAX, Piece::from);
         Ok(last.is_some_and(|commit| commit.tx == base.tx && commit.lsn > begin))
     }
 
-    /// Bytes of log that a plan reads, decoded. Reads the footers of its log objects.
+    /// Bytes of log that a plan reads, after decoding. Reads the footers of its log objects.
     ///
     /// # Errors
-    /// Those of reading footers.
+    /// Errors of reading footers.
     pub fn log_bytes(&self, plan: &Plan) -> Result<u64> {
         Ok(self.archive.log_bytes(&plan.pieces, plan.redo_from, plan.stop)?)
     }

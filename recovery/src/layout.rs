@@ -13,14 +13,14 @@ use std::path::{Component, Path, PathBuf};
 
 /// How an engine's files are restored. One value serves any number of restores.
 ///
-/// The restorer writes the bytes of every file. The engine says where they go, what marks them as
-/// unfinished, and what is left to do at the end.
+/// The restorer writes the bytes of every file. The engine determines the paths of the files, the
+/// mark of an unfinished file, and the work at the end.
 pub trait RestoreTarget: Debug + Send + Sync {
     /// Lays out the files of a state under the output. Called before anything is written.
     ///
     /// # Errors
-    /// [`Error::SeveralFiles`] from an engine of one file; [`Error::engine`] for what only the
-    /// engine knows.
+    /// [`Error::SeveralFiles`] from an engine of one file; [`Error::engine`] for errors of the
+    /// engine's own.
     fn lay_out(&self, state: &RestoreState<'_>) -> Result<Layout>;
 
     /// Suffixes of files that belong to an output and may not be beside a new one, such as `-wal`.
@@ -28,17 +28,18 @@ pub trait RestoreTarget: Debug + Send + Sync {
         &[]
     }
 
-    /// Bytes at the head of each file until everything else is durable, at most 512: whatever opens
-    /// the engine's files must refuse a file that begins with them. The first 4 KiB of each marked
-    /// file are held in memory.
+    /// The mark: the first bytes of each file until everything else is durable, at most 512 bytes.
+    /// Every program that opens the engine's files must refuse a file that begins with the mark.
+    /// The first 4 KiB of each marked file are held in memory.
     ///
     /// `None` if the temporary name `.pitr-partial` is enough.
     fn mark(&self) -> Option<&'static [u8]> {
         None
     }
 
-    /// Ends the restore under the temporary name, when everything but the marked first sectors is
-    /// written. What it does is made durable before marks are removed and the output is published.
+    /// Completes the restore under the temporary name, when everything except the marked first
+    /// sectors is written. The restorer makes these changes durable before it removes the marks and
+    /// publishes the output.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::engine`]. Then nothing is published.
@@ -61,9 +62,9 @@ impl RestoreTarget for SingleFile {
 /// A state that is about to be restored.
 #[derive(Debug, Clone, Copy)]
 pub struct RestoreState<'a> {
-    /// The snapshot that it begins from; `None` for the empty base.
+    /// The snapshot that the restore begins with; `None` for the empty base.
     pub base: Option<&'a SnapshotReader>,
-    /// What the log changes, by file.
+    /// The changes by the log, for each file.
     pub changes: &'a BTreeMap<FileId, FileChange>,
 }
 
@@ -79,7 +80,8 @@ impl RestoreState<'_> {
         files
     }
 
-    /// The layout of an engine whose states are one file. A state without one is an empty file.
+    /// The layout of an engine whose states are one file. If a state has no file, the output is an
+    /// empty file.
     ///
     /// # Errors
     /// [`Error::SeveralFiles`].
@@ -92,7 +94,7 @@ impl RestoreState<'_> {
     }
 }
 
-/// How the files of a state lie under the output.
+/// The places of a state's files in the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layout {
     /// The output is this file.
@@ -104,23 +106,22 @@ pub enum Layout {
 /// A restored folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FolderLayout {
-    /// Folders below the output, each before what it holds. Relative paths.
+    /// Folders below the output, each before its content. Relative paths.
     pub folders: Vec<PathBuf>,
-    /// Its files. Every file that the log changes must be among them; files of the snapshot may be
-    /// left out.
+    /// The restored files. They must include every file that the log changes. Other files of the
+    /// snapshot may be left out.
     pub files: Vec<FilePlace>,
 }
 
-/// Where a file goes in a restored folder.
+/// The place of a file in a restored folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePlace {
     /// The file.
     pub file: FileId,
-    /// Its path below the output. It goes through no folder that is not in
-    /// [`FolderLayout::folders`].
+    /// Path below the output. Every folder in it must be in [`FolderLayout::folders`].
     pub path: PathBuf,
-    /// Its parts without storage, ascending: zeros outside them are written. If `None`, an extent
-    /// of zeros becomes a hole.
+    /// Parts of the file without storage, ascending. Outside them, zeros are written. If `None`, an
+    /// extent of zeros becomes a hole.
     pub holes: Option<Vec<(u64, u64)>>,
 }
 
@@ -155,26 +156,25 @@ pub fn is_inside(path: &Path) -> bool {
     path.file_name().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// A result whose bytes are written and that is not published yet.
+/// A result whose bytes are written, and that is not published yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Unfinished<'a> {
     /// The file system.
     pub fs: &'a dyn FileSystem,
-    /// The result's temporary path: a file or a folder. Marked files still have their mark.
+    /// Temporary path of the result: a file or a folder. Marked files still have their mark.
     pub path: &'a Path,
-    /// The snapshot that it began from.
+    /// The snapshot that the restore began with.
     pub base: Option<&'a SnapshotReader>,
     /// The state that was reached.
     pub reached: Point,
 }
 
-/// What an engine reports at the end.
+/// The engine's report at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Finished {
-    /// Files of which the source could not be read whole when the snapshot was taken. Relative
-    /// paths.
+    /// Files that could not be read completely when the snapshot was taken. Relative paths.
     pub incomplete: Vec<PathBuf>,
-    /// Files and folders whose owner could not be restored, because only root gives files away.
+    /// Files and folders whose owner could not be restored, because only root can change owners.
     pub kept_owners: u64,
 }
 

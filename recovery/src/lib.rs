@@ -9,13 +9,15 @@
 //! # Promises
 //! - **Exactly the target.** The result is the state of all transactions that committed at or
 //!   before the target (or before it, when exclusive), and of none after it. A target that can't be
-//!   restored is [`Error::Unreachable`] with the nearest that can, never the latest state.
-//! - **No half result.** It is built under a temporary name, marked so that it does not open, and
-//!   published only when whole and durable, without replacing anything.
+//!   restored is [`Error::Unreachable`] with the nearest states that can be restored, never the
+//!   latest state.
+//! - **No half result.** The result is built under a temporary name, with a mark that keeps it from
+//!   being opened. It is published when it is complete and durable, and replaces nothing.
 //! - **Any engine.** An engine's [`RestoreTarget`] lays out its files under the output: one file,
 //!   or a folder.
 //! - **One write for each block**, and the same bytes for any number of workers.
-//! - **Memory** is bounded by the workers and by bits for blocks and images, not by base or log.
+//! - **Memory** depends on the number of workers and takes a bit for each block and image. It does
+//!   not grow with base or log otherwise.
 #![forbid(unsafe_code)]
 
 mod build;

@@ -1,4 +1,4 @@
-//! What to read for a state. Pure: a function of names.
+//! The reads that a restore of a state needs. Pure: computed from names alone.
 
 use crate::target::{Point, Stop};
 use pitr_archive::{Base, Piece, reaches, runs};
@@ -8,11 +8,11 @@ use pitr_snapshot::SnapshotId;
 /// The parts of a snapshot that a plan uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseSnapshot {
-    /// Its identity.
+    /// Identity of the snapshot.
     pub id: SnapshotId,
-    /// Its position in the log.
+    /// Position of the snapshot in the log.
     pub base: Base,
-    /// Bytes of its files.
+    /// Bytes of the snapshot's files.
     pub bytes: u64,
 }
 
@@ -29,12 +29,13 @@ pub struct Plan {
     pub reached: Point,
     /// The log objects to read, ascending.
     pub pieces: Vec<Piece>,
-    /// Their timelines, oldest first.
+    /// Timelines of the log objects, oldest first.
     pub timelines: Vec<TimelineId>,
     /// Bytes of the snapshot's files.
     pub base_bytes: u64,
-    /// Bytes of the log objects in the repository. Positions don't count bytes: they skip unused
-    /// parts of segments and timelines ([`History::log_bytes`](crate::History::log_bytes) counts).
+    /// Bytes of the log objects in the repository. A difference of positions is no byte count,
+    /// because positions skip unused parts of segments and timelines.
+    /// [`History::log_bytes`](crate::History::log_bytes) counts the bytes of log.
     pub stored_log_bytes: u64,
 }
 

@@ -4,11 +4,11 @@
 //! - A time T means the commits with a time at or before T; exclusive, those before T. Commits with
 //!   the same time are included or excluded together.
 //! - T is refused if a commit may have happened on either side of it (`earliest <= T < time`),
-//!   unless T is the exact time of a commit: then it names that commit. T is also refused where the
-//!   clock showed it twice, after the watermark, and in a gap.
+//!   unless T is the exact time of a commit: then T means that commit. T is also refused if the
+//!   clock showed it twice, if it is after the watermark, and if it is in a gap.
 //! - An LSN means the commits at or before it, a transaction everything up to its commit;
 //!   exclusive, the state just before.
-//! - A base is the state of the last transaction in it only if there is no gap between the two.
+//! - A base has the state of its last transaction only if there is no gap between the two.
 //! - A snapshot means its consistent point.
 //! - The latest state is that of the last archived commit. It is refused if it is after a gap
 //!   without a snapshot.
@@ -23,8 +23,8 @@ impl History {
     /// The position at which to stop for a target, and the state there.
     ///
     /// # Errors
-    /// [`Error::Unreachable`]; [`Error::Damaged`] if the target may be a state that only a damaged
-    /// snapshot leads to; those of reading footers.
+    /// [`Error::Unreachable`]; [`Error::Damaged`] if the target may be a state that needs a damaged
+    /// snapshot; errors of reading footers.
     pub fn resolve(&self, target: &Target) -> Result<Stop> {
         let spans = self.restorable()?;
         let found = self.resolve_in(target, &spans);
@@ -50,12 +50,12 @@ impl History {
         }
     }
 
-    /// As [`resolve`](Self::resolve). For an unreachable target, returns the newest restorable
+    /// Like [`resolve`](Self::resolve). For an unreachable target, returns the newest restorable
     /// state before it, and why the target is unreachable. For sources with rare backups.
     ///
     /// # Errors
     /// [`Error::Unreachable`] if no state before the target can be reached; [`Error::Damaged`] as
-    /// there; those of reading footers.
+    /// in [`resolve`](Self::resolve); errors of reading footers.
     pub fn resolve_or_before(&self, target: &Target) -> Result<(Stop, Option<Unreachable>)> {
         match self.resolve(target) {
             Err(Error::Unreachable(instead)) => match instead.before {
@@ -122,14 +122,14 @@ impl History {
     }
 
     fn time(&self, target: &Target, spans: &[Restorable], time: Timestamp) -> Result<Stop> {
-        // A base without a transaction has no commit that could be exactly at the moment.
+        // A base without a transaction has no commit whose time could equal the target.
         let counts = |point: &CommitPoint| {
             let including = !target.exclusive || point.tx == TxId::NONE;
             if including { point.time <= time } else { point.time < time }
         };
         let twice = self.shown_twice(spans)?;
         if let Some((from, to)) = twice.into_iter().find(|(from, to)| (*from..=*to).contains(&time)) {
-            // Commits with such a time, or between the two, have no order relative to it.
+            // Commits at this time, or between the two times, have no order relative to the target.
             let before = self.nearest(spans, |point| point.time < from)?.0;
             let after = self.nearest(spans, |point| point.time <= to)?.1;
             return Err(Error::unreachable(target, Why::ClockSetBack { from, to }, (before, after)));
@@ -169,7 +169,7 @@ impl History {
         Ok(Stop { lsn: lsn.before(), reached: before.unwrap_or(span.from) })
     }
 
-    /// The states of a span on both sides of a moment.
+    /// The states of a span before and after a moment.
     fn around(
         &self,
         span: &Restorable,
@@ -225,7 +225,7 @@ impl History {
                 let cause = self.archive().cause(self.catalog(), self.lineage(), gap)?;
                 let is_archived = gap.behind.is_some_and(|first| first.from < lsn);
                 Why::Gap(match cause {
-                    // The commits that were not captured are before it.
+                    // The commits that were not captured are before the target.
                     Cause::NotLogged(_) | Cause::Forked(_) if is_archived => Cause::NoBase,
                     cause => cause,
                 })
@@ -235,7 +235,7 @@ impl History {
         })
     }
 
-    /// Why a time outside every span has no known state.
+    /// Why the state at a time outside every span is unknown.
     fn why_not(&self, spans: &[Restorable], time: Timestamp) -> Result<Why> {
         let next = spans.iter().position(|span| span.from.time >= time);
         match (next.and_then(|no| spans.get(no)), spans.last()) {
@@ -262,8 +262,8 @@ impl History {
         Ok(None)
     }
 
-    /// Spans of time that the clock showed twice: where a timeline forked because of it, and where
-    /// timestamps did not advance.
+    /// Spans of time that the clock showed twice: a timeline forked there because the clock was set
+    /// back, or timestamps did not advance.
     fn shown_twice(&self, spans: &[Restorable]) -> Result<Vec<(Timestamp, Timestamp)>> {
         let forks = self.lineage().legs().iter().skip(1);
         let mut twice: Vec<_> =

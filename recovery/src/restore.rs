@@ -43,17 +43,17 @@ impl RestoreOptions {
     }
 }
 
-/// The parts of a restore.
+/// The phases of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
     /// Reading the footers of the log.
     Index,
-    /// Writing what the log leaves of the snapshot.
+    /// Writing the parts of the snapshot that the log does not replace.
     Base,
     /// Writing the images of the log.
     Log,
-    /// Making the result durable and giving it its name.
+    /// Making the result durable and publishing it.
     Finish,
 }
 
@@ -64,7 +64,7 @@ pub struct Progress {
     pub phase: Phase,
     /// Units done: extents of the base, images of the log.
     pub done: u64,
-    /// Units in all.
+    /// Total number of units.
     pub total: u64,
 }
 
@@ -81,10 +81,10 @@ pub struct Phases {
     pub finish: Duration,
 }
 
-/// What a restore did.
+/// The report of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// The snapshot that it began from; `None` for the empty base.
+    /// The snapshot that the restore began with; `None` for the empty base.
     pub snapshot: Option<SnapshotId>,
     /// The timeline of the state.
     pub timeline: TimelineId,
@@ -92,44 +92,45 @@ pub struct Restored {
     pub reached: Point,
     /// Files of the result.
     pub files: u64,
-    /// Length of the result, of all files together, bytes.
+    /// Length of the result, bytes. For a folder, of all files together.
     pub bytes: u64,
-    /// Fingerprint of a result that is one file; `None` if that is empty, and for a folder.
+    /// Fingerprint of a result that is one file. `None` for an empty file and for a folder.
     pub fingerprint: Option<Fingerprint>,
     /// Bytes written that came from the snapshot.
     pub base_bytes: u64,
-    /// Of these, bytes that the existing output had already.
+    /// Bytes of these that were taken from the existing output.
     pub reused_bytes: u64,
-    /// Bytes of log that the archive holds between the snapshot and the state, decoded.
+    /// Bytes of log between the snapshot and the state, after decoding.
     pub wal_bytes: u64,
     /// Committed images in that log.
     pub records: u64,
-    /// Threads that worked on it.
+    /// Number of threads used.
     pub workers: usize,
     /// How long each part took.
     pub phases: Phases,
-    /// New names of the output and the companions that were moved aside.
+    /// New names of the output and its companions, if they were moved aside.
     pub moved_aside: Vec<PathBuf>,
-    /// Owner and permissions that a result of one file should have and could not be given: only
-    /// root gives files away. Then it is readable by no group that the source was not readable by.
+    /// Owner and permissions that a result of one file should have and that could not be set,
+    /// because only root can change owners. Then a group may read the result only if that group
+    /// could read the source.
     pub not_given: Option<Attributes>,
-    /// Files whose source could not be read whole when the snapshot was taken: they are missing, or
+    /// Files that could not be read completely when the snapshot was taken: they are missing, or
     /// end in zeros. Relative paths.
     pub incomplete: Vec<PathBuf>,
-    /// Files and folders whose owner could not be restored, because only root gives files away.
+    /// Files and folders whose owner could not be restored, because only root can change owners.
     pub kept_owners: u64,
 }
 
-/// The room that a restore takes.
+/// The disk space that a restore takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// Length of the result without its known holes, bytes.
     pub needed: u64,
-    /// Bytes that can be stored in the output's folder, if that is known.
+    /// Free bytes of the output's file system, if known.
     pub free: Option<u64>,
 }
 
-/// What was read of a plan before anything is written.
+/// What a restore reads before it writes anything.
 struct Prepared {
     merged: Merged,
     base: Option<SnapshotReader>,
@@ -144,17 +145,17 @@ impl Prepared {
     }
 }
 
-/// What a restore works with.
+/// The inputs of a restore, besides the plan and the output.
 pub struct Restorer<'a> {
     /// The history that the plan was made from.
     pub history: &'a History,
-    /// The chunks of its snapshots.
+    /// The chunks of the history's snapshots.
     pub chunks: &'a ChunkStore,
     /// How the engine's files are restored.
     pub target: &'a dyn RestoreTarget,
     /// The file system of the output.
     pub fs: &'a dyn FileSystem,
-    /// The clock that times the phases and names what is moved aside.
+    /// The clock. It times the phases, and its time becomes part of the names of files moved aside.
     pub clock: &'a dyn Clock,
     /// Called with the progress, from several threads.
     pub progress: &'a (dyn Fn(Progress) + Sync),
@@ -174,7 +175,7 @@ impl<'a> Restorer<'a> {
 impl Restorer<'_> {
     /// Builds the state of `plan` at the output.
     ///
-    /// The source is never touched, and a half built result never has the output's name (law 4).
+    /// The source is never touched, and an incomplete result never has the output's name (law 4).
     ///
     /// # Errors
     /// Those of [`StagedOutput::take`] about the output; [`Error::NoRoom`], [`Error::Io`];
@@ -207,8 +208,7 @@ impl Restorer<'_> {
         let bytes = prepared.files.iter().map(|planned| planned.len).sum();
         phases.index = watch.lap();
 
-        // From here on something is written. A log that can't be restored was refused before
-        // (FAILURES 52).
+        // Writing begins here. A log that can't be restored was refused before (FAILURES 52).
         let files = std::mem::take(&mut prepared.files);
         let count = files.len() as u64;
         let single = match &prepared.folders {
@@ -281,8 +281,8 @@ impl Restorer<'_> {
         })
     }
 
-    /// Lets the engine end the restore, then replaces the marks: everything else is durable before
-    /// that (FAILURES 32).
+    /// Lets the engine complete the restore, then replaces the marks. Everything else is durable
+    /// before that (FAILURES 32).
     fn finish(
         &self,
         plan: &Plan,
@@ -309,7 +309,7 @@ impl Restorer<'_> {
         }
     }
 
-    /// The room that the plan's result takes, and what there is. Reads footers; writes nothing.
+    /// The space that the plan's result takes, and the free space. Reads footers, writes nothing.
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::NoFolder`]; those of reading the repository.
@@ -339,7 +339,7 @@ impl Restorer<'_> {
         Ok(Prepared { merged, base, folders, files })
     }
 
-    /// The fingerprint of the one file of a result, which is written except for its head.
+    /// The fingerprint of a result of one file, of which everything but the head is written.
     fn fingerprint(
         &self,
         prepared: &Prepared,

@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes at the head of a marked file that are written last.
+/// Number of bytes at the head of a marked file that are written last.
 const HEAD_BYTES: u64 = 4096;
-/// A disk writes a sector whole or not at all, bytes.
+/// Size of a sector, which a disk writes whole or not at all, bytes.
 const SECTOR_BYTES: usize = 512;
-/// A page of the system's cache, bytes.
+/// Size of a page of the system's cache, bytes.
 const PAGE_BYTES: u32 = 4096;
-/// In a file with holes, pieces of zeros of this length are left out, bytes.
+/// In a file with holes, runs of zeros of this length are not written, bytes.
 const PIECE_BYTES: usize = 4096;
 
-/// A file that is written by any number of threads. Its head, if it is marked, is kept until the
+/// A file that any number of threads write. If it is marked, its head is kept in memory until the
 /// end.
 pub(crate) struct Sink<'a> {
     fs: &'a dyn FileSystem,
     path: PathBuf,
-    /// `None` if it is opened for each write.
+    /// The open file; `None` if it is opened for each write.
     file: Option<Arc<dyn File>>,
     len: u64,
     /// True if writes go through the system's cache.
@@ -36,18 +36,19 @@ pub(crate) struct Sink<'a> {
 
 /// The properties of a sink's file.
 pub(crate) struct SinkFile<'a> {
-    /// Its length, bytes.
+    /// Length of the file, bytes.
     pub(crate) len: u64,
-    /// Its parts without storage, if they are known.
+    /// Parts of the file without storage, if they are known.
     pub(crate) holes: Option<Vec<(u64, u64)>>,
-    /// What the log does to it.
+    /// The log's change of the file.
     pub(crate) change: Option<&'a FileChange>,
-    /// Its head while it is unfinished.
+    /// Head of a marked file, until it is written.
     pub(crate) mark: Option<&'static [u8]>,
 }
 
 impl<'a> Sink<'a> {
-    /// Begins a file that was just created: writes its mark, and gives it its length, all zeros.
+    /// Begins a file that was just created: writes its mark, and sets its length. The rest is
+    /// zeros.
     pub(crate) fn begin(
         fs: &'a dyn FileSystem,
         path: PathBuf,
@@ -61,8 +62,8 @@ impl<'a> Sink<'a> {
         let head = mark.map(|_| Mutex::new(vec![0; len.min(HEAD_BYTES) as usize]));
         let mark = mark.unwrap_or_default();
         file.set_len(len.max(mark.len() as u64)).map_err(Error::io("lengthen", &path))?;
-        // The system reads a page before it writes a part of it. Small files are many, and synced
-        // together.
+        // A partial write makes the system read the page first. Small files are too many for that,
+        // and are synced together.
         let has_parts = change.and_then(|change| change.block_bytes).is_some_and(|bytes| bytes < PAGE_BYTES);
         let is_cached = has_parts || len <= EXTENT_BYTES;
         let (file, written) = (Some(file), AtomicU64::new(0));
@@ -84,12 +85,12 @@ impl<'a> Sink<'a> {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Its temporary path.
+    /// Temporary path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The bytes at its head that are not written yet.
+    /// The bytes at the head of the file that are not written yet.
     pub(crate) fn head(&self) -> Vec<u8> {
         let head = self.head.as_ref().map(|head| head.lock().unwrap_or_else(PoisonError::into_inner).clone());
         head.unwrap_or_default()
@@ -103,7 +104,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Writes bytes. Those past the end of the file are left out.
+    /// Writes bytes. Bytes past the end of the file are left out.
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let fits = self.len.saturating_sub(offset).min(bytes.len() as u64);
         let bytes = &bytes[..fits as usize];
@@ -118,7 +119,7 @@ impl<'a> Sink<'a> {
         done.map_err(self.failed("write"))
     }
 
-    /// Keeps what belongs to the head. Returns how many bytes these are.
+    /// Keeps the bytes that belong to the head. Returns their number.
     fn keep_head(&self, offset: u64, bytes: &[u8]) -> usize {
         let Some(head) = &self.head else { return 0 };
         let in_head = HEAD_BYTES.saturating_sub(offset).min(bytes.len() as u64) as usize;
@@ -129,7 +130,7 @@ impl<'a> Sink<'a> {
         in_head
     }
 
-    /// Writes bytes over zeros, and leaves holes. Returns how many bytes it wrote.
+    /// Writes bytes over zeros, and leaves out zeros. Returns the number of bytes written.
     pub(crate) fn write_over_zeros(&self, offset: u64, bytes: &[u8]) -> Result<u64> {
         let piece = match &self.holes {
             None => bytes.len(),
@@ -152,8 +153,8 @@ impl<'a> Sink<'a> {
         Ok(written)
     }
 
-    /// Cuts the file to its exact length. A file shorter than its mark loses that here: such a one
-    /// opens nowhere.
+    /// Cuts the file to its exact length. A file shorter than its mark loses the end of the mark
+    /// here; such a file can't be opened in any case.
     pub(crate) fn cut(&self) -> Result<()> {
         match self.len < self.mark.len() as u64 {
             true => self.file()?.set_len(self.len).map_err(self.failed("cut")),
@@ -161,7 +162,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Writes the head but for its first sector.
+    /// Writes the head except for its first sector.
     pub(crate) fn write_rest_of_head(&self) -> Result<()> {
         match self.head().get(SECTOR_BYTES..) {
             None | Some([]) => Ok(()),

@@ -1,17 +1,17 @@
-//! An output that is built under a temporary name beside it, and published when it is whole: one
-//! file, or a folder.
+//! An output, a file or a folder, that is built under a temporary name beside its path and
+//! published when it is complete.
 //!
 //! # Promises
-//! - The output is what was there before, or the whole result, at any moment (law 4).
+//! - At any moment, the output's path has its earlier content or the whole result (law 4).
 //! - Never replaces a file or folder created since the first check.
-//! - Removes a leftover only if a restore of pitr made it. The lock file beside it is the owner's
-//!   mark: it is durable before anything is built, and it is removed last. Without it, whatever has
-//!   the temporary name is refused (FAILURES 32).
+//! - Removes a leftover only if a restore of pitr made it. The lock file beside the output proves
+//!   this: it is durable before anything is built, and it is removed last. If it is missing, a file
+//!   of the temporary name is refused (FAILURES 32).
 //! - Refuses an output with a companion beside it: a journal there would be replayed into the
 //!   result (FAILURES 43).
-//! - `force` moves the old output aside together with its companions, so that it still opens.
-//!   Nothing is deleted.
-//! - Until it is published, the result is readable by its owner alone (FAILURES 58).
+//! - `force` moves the old output aside together with its companions, so that it can still be
+//!   opened. Nothing is deleted.
+//! - Until it is published, only its owner can read the result (FAILURES 58).
 
 use crate::error::{Error, Result};
 use pitr_format::Timestamp;
@@ -26,7 +26,7 @@ const PARTIAL: &str = ".pitr-partial";
 /// Suffix of the lock file.
 const LOCK: &str = ".pitr-lock";
 
-/// What may be at the output before.
+/// How an existing output is handled.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OutputRules<'a> {
     /// Moves an existing output aside instead of refusing it.
@@ -35,10 +35,10 @@ pub struct OutputRules<'a> {
     pub companions: &'a [&'a str],
 }
 
-/// What the temporary name holds.
+/// The state of the temporary name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Nothing of ours: not begun, or published.
+    /// No file of this restore: not begun, or published.
     Clear,
     /// The leftover of an interrupted restore.
     Leftover,
@@ -46,7 +46,7 @@ enum Stage {
     Building,
 }
 
-/// An output that is being built by one restore at a time. See the module's head.
+/// An output that one restore is building. See the module's head.
 ///
 /// Dropped before [`publish`](Self::publish), it removes what was built.
 pub struct StagedOutput<'a> {
@@ -82,11 +82,11 @@ impl<'a> StagedOutput<'a> {
             return Err(Error::NoFolder { path: folder });
         }
         let (partial, lock_path) = (beside(&path, PARTIAL), beside(&path, LOCK));
-        // Looked at before the lock is taken, since that creates its file.
+        // Checked before the lock is taken, because taking the lock creates its file.
         if is_foreign(fs, &partial, &lock_path)? {
             return Err(Error::InTheWay { path: partial });
         }
-        // A folder in which the lock file can't be created takes no other file either.
+        // A folder in which the lock file can't be created can't get the output either.
         let lock = fs.lock(&lock_path).map_err(Error::io("create files in", &folder))?;
         let lock = Some(lock.ok_or_else(|| Error::Locked { path: path.clone() })?);
         let stage = if exists(fs, &partial)? { Stage::Leftover } else { Stage::Clear };
@@ -112,7 +112,7 @@ impl<'a> StagedOutput<'a> {
         Ok(file)
     }
 
-    /// Begins a result that is a folder, which only its owner may enter.
+    /// Begins a result that is a folder. Only its owner may enter it.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -123,8 +123,8 @@ impl<'a> StagedOutput<'a> {
         Ok(())
     }
 
-    /// Makes the owner's mark durable, so that no crash leaves a result without it. A file system
-    /// whose locks leave no file gets one.
+    /// Makes the lock file durable, so that no crash leaves a result without it. On a file system
+    /// whose locks leave no file, creates one.
     fn claim(&self) -> Result<()> {
         if !exists(self.fs, &self.lock_path)? {
             self.fs.create_private(&self.lock_path).map_err(Error::io("create", &self.lock_path))?;
@@ -160,7 +160,7 @@ impl<'a> StagedOutput<'a> {
     }
 
     /// Gives the result the attributes of the existing output, or else those of its source. Returns
-    /// those that could not be given: then the result stays its owner's alone.
+    /// those that could not be set; then only the owner has access.
     pub(crate) fn dress(&self, source: Option<Attributes>) -> Result<Option<Attributes>> {
         let existing = match exists(self.fs, &self.path)? {
             true => self.fs.attributes(&self.path).ok().flatten(),
@@ -172,8 +172,8 @@ impl<'a> StagedOutput<'a> {
         Ok(wanted.filter(|wanted| !is_given(wanted)))
     }
 
-    /// Gives the result, which must be durable, its name; what `force` moves aside gets a name with
-    /// `now` in it. Returns the new names of what was moved aside.
+    /// Publishes the result, which must be durable. With `force`, an existing output is moved
+    /// aside, to a name that contains `now`. Returns the new names of the moved files.
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::Io`].
@@ -191,8 +191,8 @@ impl<'a> StagedOutput<'a> {
         Ok(moved)
     }
 
-    /// Moves the output and its companions aside: the output first, so that it is never left
-    /// without its journal under a name that someone opens.
+    /// Moves the output and its companions aside. The output comes first, so that it is never
+    /// without its journal at a path that a program may open.
     fn move_aside(&self, now: Timestamp) -> Result<Vec<PathBuf>> {
         let stamp: String = now.to_string().chars().filter(|c| *c != ':' && *c != '-').collect();
         let aside = beside(&self.path, &format!(".before-{stamp}"));
@@ -226,7 +226,7 @@ impl<'a> StagedOutput<'a> {
         std::iter::once("").chain(self.rules.companions.iter().copied())
     }
 
-    /// Removes what was built. True if nothing is left that needs the owner's mark.
+    /// Removes the unfinished result. True if no leftover needs the lock file any more.
     fn clean_up(&self) -> bool {
         match self.stage {
             Stage::Clear => true,
@@ -240,27 +240,27 @@ impl<'a> StagedOutput<'a> {
 
 impl Drop for StagedOutput<'_> {
     fn drop(&mut self) {
-        // Errors have no receiver here. A leftover keeps its mark, and the next restore removes
-        // both.
+        // Errors can't be reported here. A leftover keeps its lock file, and the next restore
+        // removes both.
         if self.clean_up() {
-            // While the lock is held: a process that opened the file before finds it locked and
-            // gives up.
+            // Removed while the lock is held: a process that opened the file before finds it locked
+            // and gives up.
             let _ = self.fs.remove_file(&self.lock_path);
         }
         self.lock = None;
     }
 }
 
-/// True if something has the temporary name that no restore of pitr made.
+/// True if a file that no restore of pitr made has the temporary name.
 fn is_foreign(fs: &dyn FileSystem, partial: &Path, lock_path: &Path) -> Result<bool> {
-    // Another restore that ends just now removes both: so the temporary name is looked at twice.
+    // Another restore that is just ending removes both, so the temporary name is checked twice.
     Ok(exists(fs, partial)? && !exists(fs, lock_path)? && exists(fs, partial)?)
 }
 
 /// Refuses a result that does not fit. Returns the free bytes, if known.
 ///
-/// All bytes count, also zeros that become holes and bytes that an existing output has: that one is
-/// moved aside and keeps its room.
+/// All bytes count, even zeros that become holes, and bytes that an existing output has: it is
+/// moved aside and still takes its space.
 pub(crate) fn check_room(fs: &dyn FileSystem, path: &Path, needed: u64) -> Result<Option<u64>> {
     let (path, folder) = split(path)?;
     if !exists(fs, &folder)? {
@@ -277,7 +277,8 @@ pub(crate) fn check_room(fs: &dyn FileSystem, path: &Path, needed: u64) -> Resul
     if needed > free { Err(Error::NoRoom { needed, free, folder }) } else { Ok(Some(free)) }
 }
 
-/// The path without a slash at its end, since names beside it are made from it, and its folder.
+/// The path without a slash at its end, and its folder. Names beside the output are derived from
+/// this path.
 fn split(path: &Path) -> Result<(PathBuf, PathBuf)> {
     let name = path.file_name().ok_or_else(|| Error::Output { path: path.to_owned() })?;
     let folder = match path.parent() {

@@ -1,4 +1,4 @@
-//! Recovery targets, and the states that they name.
+//! Recovery targets, and restorable states.
 
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 use pitr_snapshot::SnapshotId;
@@ -48,7 +48,7 @@ impl From<SnapshotId> for Moment {
 pub struct Target {
     /// The moment.
     pub moment: Moment,
-    /// Stops just before it: without the commits exactly at it.
+    /// Stops just before the target: excludes commits exactly at it.
     pub exclusive: bool,
 }
 
@@ -102,12 +102,12 @@ pub struct Point {
     pub timeline: TimelineId,
     /// LSN of the commit, or of the snapshot's consistent point.
     pub lsn: Lsn,
-    /// The last transaction in it; [`TxId::NONE`] if there is none.
+    /// The last transaction in the state; [`TxId::NONE`] if it has none.
     pub tx: TxId,
     /// Time at which the last commit was logged.
     pub time: Timestamp,
-    /// True if the target `tx` names this state. A snapshot that was taken after commits that were
-    /// not captured has the last number before them, which names another state.
+    /// True if the target `tx` restores this state. A snapshot taken after commits that were not
+    /// captured has the number of the last captured transaction, which identifies another state.
     pub named: bool,
 }
 

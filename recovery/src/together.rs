@@ -1,16 +1,17 @@
-//! One moment for several sources.
+//! A common moment of several sources.
 //!
 //! Sources that are restored together are restored to one time. The newest such time is the
-//! earliest of their watermarks: up to it every commit of each is known. If a commit may have
-//! happened on either side of it, the time is moved back until the state of each source is certain.
+//! earliest of their watermarks, because up to it every commit of every source is known. If a
+//! commit may have happened on either side of this time, an earlier time is tried, until the state
+//! of each source is certain.
 
 use crate::error::{Error, Result, Why};
 use crate::history::History;
 use crate::target::{Moment, Target};
 use pitr_format::Timestamp;
 
-/// Number of attempts to move the moment back. Sources that are all written without a pause may
-/// have no moment that is certain in each.
+/// Number of attempts to find an earlier moment. If all sources are written without a pause, there
+/// may be no moment at which the state of each is certain.
 const TRIES: usize = 64;
 
 /// The newest time at which the state of each history is known.
@@ -34,12 +35,12 @@ pub fn newest_common(histories: &[History]) -> Result<Timestamp, (usize, Error)>
 /// known.
 ///
 /// # Errors
-/// As [`newest_common`].
+/// Those of [`newest_common`].
 pub fn earliest_watermark(histories: &[History]) -> Result<Timestamp, (usize, Error)> {
     let mut earliest = Timestamp::MAX;
     for (number, history) in histories.iter().enumerate() {
         let watermark = || {
-            // Fails if the latest state can't be restored: an older one must not replace it.
+            // Fails if the latest state can't be restored: an older state must not replace it.
             history.resolve(&Target::at(Moment::Latest))?;
             Ok(history.restorable()?.last().map(|span| span.watermark))
         };
@@ -49,7 +50,7 @@ pub fn earliest_watermark(histories: &[History]) -> Result<Timestamp, (usize, Er
     Ok(earliest)
 }
 
-/// The first history in which it is not certain on which side of the time a commit happened.
+/// The first history in which a commit may have happened on either side of the time.
 fn first_refusal(histories: &[History], at: Timestamp) -> Result<Option<(usize, Error)>, (usize, Error)> {
     for (number, history) in histories.iter().enumerate() {
         match history.resolve(&Target::at(Moment::Time(at))) {
@@ -68,7 +69,7 @@ fn moved_back(at: Timestamp, refusal: &Error) -> Timestamp {
     let before = Timestamp::from_micros(at.micros().saturating_sub(1));
     match refusal {
         Error::Unreachable(found) => match found.why {
-            // The earliest time may be that of the previous commit, which is certain.
+            // The commit's earliest time may be the time of the previous commit, which is certain.
             Why::Uncertain { earliest, .. } if earliest < at => earliest,
             _ => before,
         },

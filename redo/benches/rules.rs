@@ -38,7 +38,7 @@ fn coverage(c: &mut Criterion) {
     group.finish();
 }
 
-/// A file that grows by a block with each record and is cut now and then.
+/// A file that grows by a block with each record and is cut from time to time.
 fn cuts(c: &mut Criterion) {
     let mut group = c.benchmark_group("redo");
     group.throughput(Throughput::Elements(RECORDS));

@@ -1,7 +1,8 @@
 //! Replays random logs oldest first and newest first. Both must give the same file.
 //!
 //! The first way applies every record that counts, in order. The second way looks at each record
-//! once, from the end of the log, and keeps only what is left of the newest image of each block.
+//! once, from the end of the log. It keeps the newest image of each block, without the bytes that
+//! a set-length cut off.
 
 use pitr_redo::{BlockImage, CommitSpan, Cuts, FileChange, Lsn, TxId, Winners};
 use std::collections::BTreeMap;

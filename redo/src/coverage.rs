@@ -20,9 +20,9 @@ pub fn is_within(target: Bound<Lsn>, end: Lsn) -> bool {
 pub struct CommitSpan {
     /// The transaction.
     pub tx: TxId,
-    /// LSN of its first record, as its commit states.
+    /// LSN of the transaction's first record, as its commit states.
     pub first: Lsn,
-    /// LSN of its commit: the end of the commit record.
+    /// LSN of the commit: the end of the commit record.
     pub commit: Lsn,
 }
 
@@ -35,11 +35,11 @@ impl CommitSpan {
     }
 }
 
-/// The committed transactions of a log: tells records that became visible from all others. 24 bytes
-/// for each commit.
+/// The committed transactions of a log. Tells their records from all others. Takes 24 bytes for
+/// each commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Winners {
-    /// By transaction, then by commit.
+    /// Sorted by transaction, then by commit.
     spans: Vec<CommitSpan>,
 }
 

@@ -39,7 +39,7 @@ impl Cuts {
     pub fn join(&mut self, other: &Cuts) {
         let mut added = other.steps.iter().peekable();
         let Some((first, _)) = added.peek() else { return };
-        // Both tails ascend: merging them keeps each addition at the end.
+        // The ends of both lists ascend: merging them adds only at the end of this one.
         for (lsn, len) in self.steps.split_off(self.after(*first)) {
             while let Some((earlier, cut)) = added.next_if(|(earlier, _)| *earlier < lsn) {
                 self.set_length(*earlier, *cut);
@@ -80,9 +80,9 @@ impl Cuts {
         self.steps.last().map(|(_, len)| *len)
     }
 
-    /// Drops what only records between these set-lengths need. For a pass that goes newest first:
-    /// every record that is still to come is older than all of them, so the shortest and the last
-    /// length say everything.
+    /// Drops all but the shortest and the last length. For a pass that goes newest first: every
+    /// further record is older than these set-lengths, so the lengths between them no longer
+    /// matter.
     pub fn keep_for_older(&mut self) {
         if self.steps.len() > 2 {
             self.steps.drain(1..self.steps.len() - 1);

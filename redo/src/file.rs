@@ -1,10 +1,10 @@
-//! What a part of the log does to one file.
+//! The changes of one file by a part of the log.
 
 use crate::cuts::Cuts;
 use crate::image::BlockImage;
 use std::{error, fmt};
 
-/// The committed images of a file have more than one size, so that they overlap in no defined way.
+/// The committed images of a file have more than one size, so it is undefined how they overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MixedBlockSizes;
 
@@ -16,17 +16,17 @@ impl fmt::Display for MixedBlockSizes {
 
 impl error::Error for MixedBlockSizes {}
 
-/// What a part of the log does to one file.
+/// The changes of one file by a part of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileChange {
-    /// Size of its images, bytes; `None` if it has none.
+    /// Size of the file's images, bytes; `None` if it has none.
     pub block_bytes: Option<u32>,
-    /// The shortest length that was set, bytes: nothing of the earlier state is left at or after
-    /// it. [`u64::MAX`] if no length was set.
+    /// The shortest length that was set, bytes. The earlier state has no content at or after it.
+    /// [`u64::MAX`] if no length was set.
     pub min_len: u64,
     /// The last length that was set, bytes.
     pub set_len: Option<u64>,
-    /// End of its last surviving image, as an offset in the file, bytes.
+    /// End of the last surviving image, as an offset in the file, bytes.
     pub images_end: u64,
 }
 
@@ -56,7 +56,7 @@ impl FileChange {
         }
     }
 
-    /// Adds a surviving image of which the first `kept` bytes are left.
+    /// Adds a surviving image, of which the first `kept` bytes count.
     #[inline]
     pub fn add_image(&mut self, image: BlockImage, kept: u32) {
         if kept > 0 {

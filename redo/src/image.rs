@@ -1,4 +1,4 @@
-//! How much of a block image is left.
+//! The part of a block image that set-lengths leave.
 
 /// The place of a block image in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,15 +10,15 @@ pub struct BlockImage {
 }
 
 impl BlockImage {
-    /// Offset of its first byte in the file, bytes. Saturates.
+    /// Offset of the image's first byte in the file, bytes. Saturates.
     #[inline]
     #[must_use]
     pub fn start(&self) -> u64 {
         self.block.saturating_mul(self.block_bytes.into())
     }
 
-    /// Number of its bytes that are left; the rest reads as zeros. `shortest_later` is the shortest
-    /// length that was set after the image was logged, bytes: see
+    /// Number of bytes of the image that count. The others read as zeros. `shortest_later` is the
+    /// shortest length that was set after the image was logged, bytes: see
     /// [`Cuts::shortest_after`](crate::Cuts::shortest_after).
     #[inline]
     #[must_use]

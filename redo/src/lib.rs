@@ -1,10 +1,11 @@
-//! The rules of replay: which records count, which image of a block is the newest, and what
-//! set-lengths leave of it.
+//! The rules of replay: which records count, which image of a block is the newest, and how
+//! set-lengths cut it.
 //!
 //! Local crash recovery ([`pitr-wal`](https://docs.rs/pitr-wal)) and restore from an archive
 //! ([`pitr-archive`](https://docs.rs/pitr-archive)) read the same records in different orders. The
 //! first joins pieces of a log in any order, the second reads the newest object first. Both must
-//! restore the same bytes, so both ask this crate. Each keeps its own traversal.
+//! restore the same bytes, so both ask this crate. Only the order in which they read records is
+//! their own.
 //!
 //! # Rules
 //! - **Commit coverage** ([`CommitSpan`], [`Winners`]). A commit covers the records of its

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 /// An open transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Open<T> {
-    /// LSN of its first record that was seen.
+    /// LSN of the transaction's first record that was seen.
     pub first: Lsn,
-    /// What the caller keeps about it.
+    /// State that the caller keeps for the transaction.
     pub state: T,
 }
 
@@ -18,8 +18,8 @@ pub struct OpenTransactions<T> {
     open: BTreeMap<TxId, Open<T>>,
     /// Incarnation of the last record.
     incarnation: Option<Incarnation>,
-    /// A transaction that is known to be open: most records belong to the same transaction as the
-    /// one before.
+    /// A transaction that is known to be open. Most records belong to the same transaction as the
+    /// record before.
     current: Option<TxId>,
 }
 
@@ -29,7 +29,7 @@ impl<T> Default for OpenTransactions<T> {
     }
 }
 
-/// Compares what is open, not how it was found.
+/// Compares the open transactions, not the order in which they were found.
 impl<T: PartialEq> PartialEq for OpenTransactions<T> {
     fn eq(&self, other: &Self) -> bool {
         let OpenTransactions { open, incarnation, current: _ } = self;
@@ -40,7 +40,7 @@ impl<T: PartialEq> PartialEq for OpenTransactions<T> {
 impl<T: Eq> Eq for OpenTransactions<T> {}
 
 impl<T> OpenTransactions<T> {
-    /// The transactions that are open after a record of this incarnation, for a pass that continues
+    /// The transactions that are open after a record of this incarnation. For a pass that continues
     /// there.
     pub fn resume(incarnation: Option<Incarnation>, open: impl IntoIterator<Item = (TxId, Open<T>)>) -> Self {
         OpenTransactions { open: open.into_iter().collect(), incarnation, current: None }
@@ -53,8 +53,8 @@ impl<T> OpenTransactions<T> {
         self.incarnation
     }
 
-    /// States the incarnation of the next record; true if it is a new one. The transactions that
-    /// the one before left open then end, because their writer died.
+    /// States the incarnation of the next record; true if it is a new one. The open transactions of
+    /// the previous incarnation then end, because their writer died.
     #[inline]
     pub fn enter(&mut self, incarnation: Incarnation) -> bool {
         if self.incarnation == Some(incarnation) {
@@ -66,7 +66,7 @@ impl<T> OpenTransactions<T> {
         is_new
     }
 
-    /// True if this transaction had the last record and is open. False says nothing.
+    /// True if this transaction had the last record and is open. If false, it may still be open.
     #[inline]
     #[must_use]
     pub fn is_current(&self, tx: TxId) -> bool {
@@ -107,8 +107,9 @@ impl<T> OpenTransactions<T> {
         self.open.is_empty()
     }
 
-    /// Joins those of the following part of the log, of which all commits and aborts were applied
-    /// here before. `both` joins the states of a transaction that has records in both parts.
+    /// Joins the open transactions of the next part of the log, whose commits and aborts were all
+    /// applied to this part before. `both` joins the states of a transaction that has records in
+    /// both parts.
     pub fn join(&mut self, later: OpenTransactions<T>, mut both: impl FnMut(&mut T, T)) {
         self.current = None;
         for (tx, open) in later.open {
@@ -119,8 +120,8 @@ impl<T> OpenTransactions<T> {
         }
     }
 
-    /// The open transactions by number. Records outside of transactions ([`TxId::NONE`]) are no
-    /// transaction.
+    /// The open transactions by number. Records outside of transactions ([`TxId::NONE`]) do not
+    /// count as one.
     pub fn iter(&self) -> impl Iterator<Item = (TxId, &Open<T>)> {
         self.open.iter().map(|(tx, open)| (*tx, open)).filter(|(tx, _)| *tx != TxId::NONE)
     }

@@ -123,8 +123,8 @@ impl World {
         }
     }
 
-    /// Keeps `kept` and what follows it. Some prunes rewrite all packs with waste. Some wait for
-    /// the lease of a reader that has died.
+    /// Keeps `kept` and everything after it. Some prunes rewrite all packs with waste, and some
+    /// wait for the lease of a reader that has died.
     pub(crate) fn prune(&mut self, kept: &Manifest) {
         let policy = Policy { keep_snapshots: NonZeroU32::new(1), ..Policy::default() };
         let max_waste = if self.rng.once_in(2) { 0.0 } else { 1.0 };
@@ -151,7 +151,8 @@ impl World {
         let wanted = oldest + self.rng.below((self.commits.len() - oldest) as u64) as usize;
         let (commit, state) = &self.commits[wanted];
         let target = match (self.rng.below(4), self.commits.get(wanted + 1)) {
-            // The log with its last commit is pruned, so that commit's number proves nothing.
+            // The log with the snapshot's last commit is pruned. So the commit's number proves
+            // nothing.
             _ if wanted == oldest => Target::at(Moment::Snapshot(kept.snapshot.id)),
             (0, _) => Target::at(Moment::Lsn(commit.lsn)),
             (1, _) => Target::at(Moment::Time(commit.time)),

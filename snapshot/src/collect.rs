@@ -16,7 +16,7 @@ const WINDOW_BYTES: usize = 32 << 20;
 const WINDOW_IMAGES: usize = 128 << 10;
 /// Number of chunks that all threads store together.
 const CHUNKS_AT_ONCE: usize = 16;
-/// In place of a chunk number: the block is all zeros.
+/// Stands in for a chunk number: the block is all zeros.
 const ZERO: u32 = u32::MAX;
 
 /// Where a changed block is stored. These 16 bytes per block are the only memory that grows with
@@ -108,7 +108,7 @@ impl CollectedFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Image {
     file: u32,
-    /// Offset of its bytes in the window; [`ZERO`] for zeros.
+    /// Offset of the image's bytes in the window; [`ZERO`] for zeros.
     at: u32,
     block: u64,
 }
@@ -123,7 +123,7 @@ pub(crate) struct Collector<'w> {
     /// The chunk that is being filled, and the index of its file.
     open: Vec<u8>,
     open_file: usize,
-    /// Chunks that are ready to be stored, and the use of each one's id.
+    /// Chunks that are ready to be stored, and for each the place where its id will be entered.
     full: Vec<Vec<u8>>,
     pending_ids: Vec<PendingId>,
 }

@@ -4,8 +4,8 @@
 //! content of the parent is not read. Only files with smaller blocks are compared block by block
 //! where a piece differs.
 //!
-//! For a file whose changes the source knows, only extents with mostly changed blocks are read
-//! whole. In the other extents only the changed blocks are read, and they are returned without a
+//! If the source knows the changes of a file, only extents with mostly changed blocks are read
+//! whole. In other extents only the changed blocks are read, and they are returned without a
 //! comparison.
 
 use crate::pipeline::{Extent, each_extent};

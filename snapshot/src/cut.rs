@@ -21,9 +21,9 @@ const READ_BYTES: usize = 4 << 20;
 pub(crate) struct Cutter<'a> {
     source: &'a dyn BlockSource,
     shape: &'a FileShape,
-    /// Bytes that were read and not yet cut end at `end`. Reads start after room for the longest
-    /// extent, so that the rest of one read fits before the next read, which keeps its alignment in
-    /// memory.
+    /// Bytes that were read and not yet cut end at `end`. Each read starts after space for the
+    /// longest extent. So the uncut bytes of one read fit before the next read, which stays aligned
+    /// in memory.
     window: Buffer,
     begin: usize,
     end: usize,

@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn truncated_bytes_count_as_zeros_although_the_chunk_holds_them() {
-        // FAILURES 45: the file grew again, to the very bytes that were truncated.
+        // FAILURES 45: the file grew again, to exactly the bytes that were truncated.
         let chunk = bytes_of(&[1, 2, 3], 3 * PIECE_BYTES);
         assert_eq!(found(&chunk, None, PIECE_BYTES + 100, &chunk), [false, true, true]);
         assert_eq!(found(&chunk, None, 2 * PIECE_BYTES, &chunk), [false, false, true]);

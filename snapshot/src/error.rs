@@ -86,7 +86,7 @@ pub enum Error {
         /// The decoding error.
         source: DecodeError,
     },
-    /// An intact chunk cannot have the role that the tree gives it.
+    /// An intact chunk cannot be what the tree says that it is.
     #[error("chunk {id} does not fit its place in the snapshot: {what}")]
     Misused {
         /// The chunk.
@@ -131,8 +131,8 @@ impl Error {
         }
     }
 
-    /// Attributes an error to the parent if the parent can be the cause. An unreachable store is
-    /// not damage.
+    /// Reports an error as damage of the parent if the parent can be the cause. An unreachable
+    /// store is not damage.
     pub(crate) fn parent(snapshot: SnapshotId) -> impl FnOnce(Error) -> Error {
         move |source| match source.kind() {
             ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Newer => {

@@ -14,7 +14,7 @@ impl SnapshotId {
         self.to_string()[..8].to_owned()
     }
 
-    /// The first bytes, which the path of the root holds.
+    /// The first bytes, which the path of the root contains.
     #[must_use]
     pub fn front(&self) -> [u8; 4] {
         let (quarters, _) = self.0.as_chunks();

@@ -28,13 +28,13 @@ pub(crate) const FILE_BYTES_MIN: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SnapshotKind {
-    /// Without a parent.
+    /// The snapshot was taken without a parent.
     Full = 1,
-    /// From the changes since its parent.
+    /// The snapshot was taken from the changes since its parent.
     Incremental = 2,
 }
 
-/// The description that the caller gives to a snapshot.
+/// The caller's description of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotMeta {
     /// Name of the source.
@@ -126,7 +126,7 @@ pub struct FileEntry {
     /// Shape of the file at the time of the snapshot.
     pub shape: FileShape,
     pub(crate) nodes: Vec<Node>,
-    /// How the file was cut, if it has no blocks.
+    /// The cuts of the file, if it has no blocks.
     pub(crate) cut: Option<Cut>,
 }
 
@@ -151,7 +151,7 @@ impl Cut {
 pub struct Snapshot {
     /// Identity of the snapshot.
     pub id: SnapshotId,
-    /// How it was taken.
+    /// How the snapshot was taken.
     pub kind: SnapshotKind,
     /// The snapshot that this one is based on.
     pub parent: Option<SnapshotId>,

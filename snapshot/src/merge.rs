@@ -102,7 +102,7 @@ impl NodeMerge<'_> {
     }
 
     /// The overlay of a group: kept blocks of the parent without a newer image, the blocks of the
-    /// delta, and zeros over bytes that the file lost when it was cut.
+    /// delta, and zeros in place of bytes that the file lost when it was cut.
     fn overlay(&self, group: u64, ids: &[ChunkId]) -> Result<Overlay> {
         let geometry = self.geometry();
         let first_extent = self.first_extent() + group * GROUP_EXTENTS;
@@ -140,7 +140,7 @@ impl NodeMerge<'_> {
         Ok(overlay)
     }
 
-    /// FAILURES 45: the blocks after a cut that the chunk of the cut extent still holds, if the
+    /// FAILURES 45: the blocks after a cut, which the chunk of the cut extent still holds, if the
     /// file has grown over them again. Extents entirely after the cut have already lost their
     /// chunks.
     fn lost_blocks(&self, ids: &[ChunkId]) -> Result<std::ops::Range<u64>> {

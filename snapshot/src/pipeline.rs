@@ -191,8 +191,8 @@ fn stretches<'a>(
     })
 }
 
-/// Reads extents into the buffers that `room` gives, and passes them to `send`. Both return `None`
-/// when no more are wanted, and so do the methods.
+/// Reads extents into the buffers that `room` returns, and passes them to `send`. `room` and `send`
+/// return `None` when no more extents are wanted; then the methods return `None` too.
 struct Reader<'r, Room, Sink> {
     source: &'r dyn BlockSource,
     room: Room,

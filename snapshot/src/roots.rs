@@ -1,7 +1,7 @@
 //! Roots in the repository: publishing a root, and finding the roots of a source.
 //!
-//! A listing of roots is sorted by timeline, epoch and consistent point ([`RootName`]). A search for
-//! the newest root reads only that root, however many there are. Loading all roots keeps the
+//! A listing of roots is sorted by timeline, epoch and consistent point ([`RootName`]). A search
+//! for the newest root reads only that root, however many there are. Loading all roots keeps the
 //! description of each snapshot, but no files.
 
 use crate::file_leaf;
@@ -90,8 +90,8 @@ impl Manifest {
     /// parent must have been listed after the store was opened. Returns the snapshot, with the
     /// root's own size included in `sizes.stored`.
     ///
-    /// If the store's lease has lapsed, data that the snapshot needs may be gone. Then the snapshot
-    /// is not published.
+    /// If the store's lease has lapsed, data that the snapshot needs may be deleted. Then the
+    /// snapshot is not published.
     ///
     /// # Errors
     /// [`Error::Publish`] if the root is too large for one object;
@@ -149,7 +149,7 @@ pub fn list(objects: &Objects, source: &SourceName) -> Result<Vec<RootName>> {
 /// earlier ones are not.
 ///
 /// # Errors
-/// Errors of an unreachable repository. A root that is unreadable or gone is skipped.
+/// Errors of an unreachable repository. An unreadable or missing root is skipped.
 pub fn newest<'n>(
     objects: &Objects,
     source: &SourceName,
@@ -184,7 +184,7 @@ pub struct DamagedRoot {
     pub name: RootName,
     /// Path of the root.
     pub path: String,
-    /// Why it cannot be read.
+    /// Why the root cannot be read.
     pub error: Error,
 }
 
@@ -204,7 +204,7 @@ pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
             let path = path(name);
             match root {
                 Ok(snapshot) => roots.snapshots.push(snapshot),
-                // Retention removed it after the listing.
+                // Retention removed the root after the listing.
                 Err(error) if error.kind() == ErrorKind::Missing && !objects.exists(&path)? => {}
                 Err(error) if error.kind().is_of_one_object() => {
                     roots.damaged.push(DamagedRoot { name: *name, path, error })

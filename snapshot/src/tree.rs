@@ -74,7 +74,7 @@ pub(crate) struct LoadedNode {
 impl LoadedNode {
     pub(crate) fn load(store: &ChunkStore, file: &FileEntry, number: u64) -> Result<Self> {
         let (ids, bounds) = extents_of(store, file, number)?;
-        // A valid index, as above.
+        // The index is valid, as above.
         let (node, geometry) = (&file.nodes[number as usize], file.shape.geometry());
         let overlays =
             (0..NODE_GROUPS).map(|group| overlay(store, node, group, geometry)).collect::<Result<_>>()?;

@@ -27,8 +27,8 @@ pub trait Visit {
 }
 
 /// Checks that every leaf of a snapshot's files can be read, and that every chunk they refer to is
-/// in a pack that the index contains and that is not condemned. Reusing these chunks is then safe
-/// as far as names tell.
+/// in a pack that the index contains and that is not condemned. If so, the chunks can be reused.
+/// Their content is not read.
 ///
 /// # Errors
 /// Errors of reading leaves; [`pitr_dedup::Error::Unknown`].

@@ -127,7 +127,8 @@ impl App {
             answer.clear();
             let read = self.output.read_line(&mut answer).expect("the application answers");
             assert!(read > 0, "the application ended at: {line}");
-            // The test harness prints its own lines first, and does not end the first of them.
+            // The test harness prints lines before the first event, and does not end the first of
+            // them.
             let Some((_, ours)) = answer.trim_end().split_once(MARK) else { continue };
             return match ours.split_once(' ') {
                 Some(("ok", rest)) => Ok(rest.to_owned()),

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Name of this store in errors.
 const STORE: &str = "test";
 
-/// A request to the store. Paths are those of objects; of a listing it is the prefix.
+/// A request to the store, with the path of the object or the prefix of the listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// An object is created.
@@ -44,23 +44,23 @@ impl Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// It carries the request out.
+    /// The store carries the request out.
     Serve,
-    /// It carries the request out after this time; the calling thread waits.
+    /// The store carries the request out after this time. The calling thread waits.
     ServeAfter(Duration),
-    /// It does nothing, and the connection breaks. A second attempt may help.
+    /// The store does nothing, and the connection breaks. A second attempt may help.
     Break,
-    /// It carries the request out, and the connection breaks before the reply arrives.
+    /// The store carries the request out, and the connection breaks before the reply arrives.
     LoseReply,
-    /// It does nothing, as if the caller had died. A second attempt does not help.
+    /// The store does nothing, as if the caller had died. A second attempt does not help.
     Die,
-    /// It does nothing: access is denied.
+    /// The store does nothing: access is denied.
     Deny,
-    /// It lists without the object of this number.
+    /// The store's listing lacks the object of this number.
     ListWithout(usize),
-    /// It lists this number of objects, and then the connection breaks.
+    /// The store lists this number of objects, and then the connection breaks.
     BreakListAfter(usize),
-    /// It lists all objects, whatever the prefix.
+    /// The store lists all objects, whatever the prefix.
     ListAll,
 }
 
@@ -107,13 +107,13 @@ impl TestStore {
         })
     }
 
-    /// Bytes of objects read so far; the counter goes on counting.
+    /// Bytes of objects read so far. Later reads are added.
     #[must_use]
     pub fn bytes_read(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.bytes_read)
     }
 
-    /// What becomes of a request: `Ok` if it is carried out.
+    /// The outcome of a request: `Ok` if the store carries it out.
     fn ask(&self, request: Request) -> Result<Answer> {
         let answer = (self.hook)(&request);
         match answer {

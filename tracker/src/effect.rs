@@ -9,9 +9,9 @@ use pitr_format::record::Record;
 pub(crate) enum Effect {
     /// One block of a file with this block size.
     Block(FileId, BlockSize, u64),
-    /// Everything in a file from this byte on.
+    /// Every block of a file from this byte on.
     From(FileId, u64),
-    /// Everything, or it is unknown what.
+    /// Every block of every file, or it is unknown which.
     Everything,
     /// No block.
     Nothing,

@@ -150,7 +150,8 @@ impl Epoch {
     }
 }
 
-/// The filled slots of a table, each with its number: that of the table, extended by one byte.
+/// The filled slots of a table, each with its number: the number of the table, extended by one
+/// byte.
 fn filled<T>(slots: &[Slot<T>], table: u32) -> impl Iterator<Item = (u32, &T)> {
     let made = slots.iter().enumerate().filter_map(|(place, slot)| Some((place, slot.get()?)));
     made.map(move |(place, part)| (table * FAN as u32 + place as u32, part.as_ref()))

@@ -121,7 +121,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What a caller can do about it.
+    /// What a caller can do about the error.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {

@@ -68,7 +68,7 @@ pub(crate) fn set(word: &AtomicU64, bit: u64) {
     }
 }
 
-/// Sets all bits of the iterator, which looks them up.
+/// Sets all bits that the iterator returns.
 ///
 /// An atomic update waits for its word, and the next update waits for both, while loads of many
 /// words overlap. So each group is looked up completely before its first bit is set. This pays off

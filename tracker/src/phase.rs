@@ -56,7 +56,7 @@ impl<E> Phase<E> {
 }
 
 impl<E> Drop for Phase<E> {
-    /// The last holder is gone, so the phase is over.
+    /// The last holder was dropped, so the phase is over.
     fn drop(&mut self) {
         *self.completion.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.completion.ended.notify_all();

@@ -59,7 +59,7 @@ impl<E> Phases<E> {
         Ok(divided.end())
     }
 
-    /// Step 1: from here on passes mark two epochs.
+    /// Step 1: from here on new passes mark two epochs.
     pub(crate) fn double(&self, make: impl FnOnce() -> E) -> Doubled<'_, E> {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let present = self.present();
@@ -148,7 +148,7 @@ impl<E> Divided<'_, E> {
 /// An epoch that no pass marks any more.
 pub(crate) struct Ended<E> {
     pub(crate) range: LsnRange,
-    /// `None` if its changes are unknown.
+    /// `None` if the changes of the epoch are unknown.
     pub(crate) epoch: Option<Arc<E>>,
 }
 

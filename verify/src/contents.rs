@@ -28,14 +28,14 @@ pub(crate) fn check(
     // Roots before the index: everything that a root needs was indexed before the root was put.
     let sources = readable(objects)?;
     let roots = sources.iter().map(|source| load_all(objects, source)).collect::<Result<Vec<_>, _>>()?;
-    // Damaged index objects are among the faults already.
+    // Damaged index objects are already reported as faults.
     let (store, _) = ChunkStore::open_readable(objects.clone())?;
     let packs = store.packs()?;
     let there: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     let mut damaged = checked.packs;
     let missing = |pack: &&String| !there.contains(pack.as_str()) && !condemned.contains(*pack);
     for pack in packs.iter().filter(missing) {
-        // It may have been put since the listing; the next verification checks it.
+        // The snapshot may have been put since the listing. The next verification checks it.
         if !objects.exists(pack)? {
             report.faults.push(Fault::missing(pack, "the index names it, and it is not there"));
             damaged.insert(pack.clone(), None);
@@ -45,14 +45,14 @@ pub(crate) fn check(
     for (source, roots) in sources.into_iter().zip(roots) {
         let archive = Archive::new(objects.clone(), source.clone());
         for root in &roots.damaged {
-            // A sound object may still have another one's name, or not decode.
+            // A sound object may have the name of another object, or fail to decode.
             if !report.faults.iter().any(|fault| fault.object == root.path) {
                 report.faults.push(Fault::new(&root.path, &root.error));
             }
         }
         for snapshot in &roots.snapshots {
             let bad = match trees.check(snapshot) {
-                // Retention has deleted it since the listing.
+                // Retention has deleted the object since the listing.
                 Err(Error::Snapshot(error)) if error.kind() == ErrorKind::Missing => continue,
                 other => other?,
             };
@@ -67,7 +67,7 @@ pub(crate) fn check(
     Ok(report)
 }
 
-/// Why a snapshot can't be read: an object, or a fault of its tree.
+/// Why a snapshot can't be read: a damaged object, or a fault of its tree.
 type Bad = BTreeMap<String, Option<String>>;
 
 /// Records that these objects affect a snapshot.
@@ -131,7 +131,7 @@ struct Tree<'t, 'a> {
 
 impl Tree<'_, '_> {
     fn look(&mut self, id: &ChunkId) {
-        // An unreadable index has ended the verification before.
+        // An unreadable index would have ended the verification before.
         if let Ok(Some((object, what))) = self.trees.fault_of(id) {
             if let Some(leaf) = &self.leaf {
                 let of_leaf = self.trees.leaves.entry(*leaf).or_default();
@@ -156,7 +156,7 @@ impl Visit for Tree<'_, '_> {
 
     fn files(&mut self, id: &ChunkId) -> bool {
         self.leaf(id);
-        true // the faults below each of its leaves are recorded there
+        true // the faults below each of the snapshot's leaves are recorded there
     }
 
     fn content(&mut self, id: &ChunkId) {

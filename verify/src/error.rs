@@ -3,7 +3,7 @@
 use pitr_format::Severity;
 use thiserror::Error;
 
-/// This crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a verification could not finish. Faults of objects are no errors: they are in the report.
@@ -27,7 +27,7 @@ pub enum Error {
     Died,
 }
 
-/// `None` for a damaged object, which is a fault of its own. Other errors are returned.
+/// `None` for a damaged object, which is reported as a fault. Returns other errors.
 pub(crate) fn unless_damaged<T>(read: pitr_archive::Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),

@@ -1,10 +1,10 @@
 //! Verification: proof that a repository holds everything that its objects state.
 //!
-//! [`verify`] reads every object. It compares all stored bytes with their SHA-256, and names with
-//! content where a name follows from the content. Then it walks the tree of every snapshot and the
-//! log of every timeline. Each referenced chunk must be in an existing pack, and each range of the
-//! log must exist or be a known gap. With [`Options::deep`] it also checks chunks, batches and
-//! records.
+//! [`verify`] reads every object. It compares all stored bytes with their SHA-256, and it compares
+//! those names that are derived from content with that content. Then it walks the tree of every
+//! snapshot and the log of every timeline. Each referenced chunk must be in an existing pack, and
+//! each range of the log must exist or be a known gap. With [`Options::deep`] it also checks
+//! chunks, batches and records.
 //!
 //! # Guarantees
 //! - Nothing is changed or trusted. Damage is reported, and the verification continues.
@@ -14,7 +14,7 @@
 //!   writer, and the newest snapshot.
 //! - Archived commits that no snapshot leads to are a fault of their own, unless retention explains
 //!   them.
-//! - A fault has its object and the affected snapshots. A pack that is damaged as a whole counts
+//! - A fault names its object and the affected snapshots. A pack that is damaged as a whole counts
 //!   for all of its chunks. Data without a fault can be restored.
 //! - Memory: one object of at most 20 MiB for each thread, and the index.
 //!
@@ -66,12 +66,12 @@ pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) 
     // Objects that are condemned from now on are kept until the lease ends.
     let lease = objects.lease_to_read()?;
     let condemned = match objects.condemned() {
-        // It is checked like every other object.
+        // The repository object is checked like every other object.
         Err(error) if error.kind().is_of_one_object() => Condemned::new(),
         other => other?,
     };
     let Listing { mut entries, strays } = objects.listing("")?;
-    // Leases come and go, ours among them.
+    // Leases come and go during the verification, including its own.
     entries.retain(|entry| !matches!(ObjectName::parse(&entry.path), Some(ObjectName::Lease { .. })));
     let mut checked: Checked = check_all(objects, &entries, &condemned, options, progress)?;
     checked.take_strays(strays);

@@ -42,12 +42,12 @@ fn look(archive: &Archive, roots: &Roots, writers: bool) -> Result<Found> {
     found.faults = objects_lost(archive, &catalog, roots)?;
     for timeline in catalog.timelines().keys() {
         let lineage = match catalog.lineage(*timeline) {
-            Err(pitr_archive::Error::TimelineLost { .. }) => continue, // a fault already
+            Err(pitr_archive::Error::TimelineLost { .. }) => continue, // already reported
             other => other?,
         };
         let missing: Holes = holes(archive, &catalog, &lineage, roots)?;
         for stretch in unrestorable(archive, &catalog, &lineage, roots)? {
-            // Missing log and damaged snapshots are faults already.
+            // Missing log and damaged snapshots are already reported.
             if missing.meets(stretch.from, stretch.to) || is_damaged(&stretch, roots) {
                 continue;
             }

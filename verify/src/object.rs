@@ -22,7 +22,8 @@ pub(crate) struct Checked {
     pub(crate) bytes: u64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) strangers: Vec<String>,
-    /// Packs with faults: their damaged frames, or `None` if all are.
+    /// Packs with faults: the numbers of their damaged frames, or `None` if the whole pack is
+    /// damaged.
     pub(crate) packs: BTreeMap<String, Option<BTreeSet<u32>>>,
 }
 
@@ -66,7 +67,7 @@ pub(crate) fn check_all(
 /// Result of the check of one object.
 enum Found {
     Sound,
-    /// It was deleted, and is not needed.
+    /// The object was deleted, and is not needed.
     Gone,
     Stranger,
     Faulty(String),
@@ -119,14 +120,15 @@ impl Checked {
     }
 }
 
-/// The sources with readable names. The others are faults already.
+/// The sources with readable names. The others are already reported as faults.
 pub(crate) fn readable(objects: &Objects) -> Result<Vec<SourceName>> {
     Ok(objects.readable_sources()?.names)
 }
 
 /// True if a prune may delete the object although this verification holds a lease: an object that
 /// was condemned before, and roots, ranges and index objects. Objects that are condemned later are
-/// deleted after this lease. The walk finds chunks that a tree needs and lacks.
+/// deleted after this lease has ended. A chunk that a tree needs and that is missing is found by
+/// the walk.
 fn may_go(name: &ObjectName, path: &str, condemned: &Condemned) -> bool {
     use ObjectKind::{Condemned, Manifest, PackIndex, Pruned};
     matches!(name.kind(), Condemned | PackIndex | Manifest | Pruned) || condemned.contains(path)
@@ -143,7 +145,7 @@ fn check(
     let Some(name) = ObjectName::parse(path) else { return Ok(Found::Stranger) };
     let whole = match objects.get(path) {
         Ok(whole) => whole,
-        // A prune has deleted it since the listing.
+        // A prune has deleted the object since the listing.
         Err(error)
             if error.kind() == ErrorKind::Missing
                 && may_go(&name, path, condemned)

@@ -8,7 +8,7 @@ use pitr_snapshot::SnapshotId;
 pub struct Report {
     /// Number of objects read.
     pub objects: u64,
-    /// Their bytes.
+    /// Bytes of these objects.
     pub bytes: u64,
     /// Number of walked snapshots.
     pub snapshots: u64,
@@ -37,27 +37,27 @@ pub enum FaultKind {
     Damaged,
     /// An object that other objects refer to is missing.
     Missing,
-    /// No snapshot leads to archived commits, and retention does not explain it. A snapshot was
-    /// lost, or its writer was killed before it finished.
+    /// Archived commits can't be restored from any snapshot, and retention does not explain it. A
+    /// snapshot was lost, or its writer was killed before it finished.
     Unrestorable,
 }
 
 /// A fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Its kind.
+    /// Kind of the fault.
     pub kind: FaultKind,
     /// Path of the object, or of the folder that lacks an object.
     pub object: String,
     /// Description of the fault.
     pub what: String,
-    /// Snapshots that can't be restored, as a whole or in part, because of it.
+    /// Snapshots that can't be restored, completely or in part, because of the fault.
     pub snapshots: Vec<(SourceName, SnapshotId)>,
 }
 
 impl Fault {
     pub(crate) fn new(object: &str, what: impl ToString) -> Self {
-        // Errors begin with their object, and so does a line of the report.
+        // An error begins with its object, and so does a line of the report.
         let what = what.to_string();
         let what = what.strip_prefix(object).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&what);
         let (object, what) = (object.to_owned(), what.to_owned());

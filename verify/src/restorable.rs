@@ -1,8 +1,9 @@
 //! Commits that are archived but can't be restored, because no snapshot precedes them.
 //!
 //! Retention removes every log object that no kept snapshot needs, except the last one of each
-//! timeline. It always keeps the newest state. So it explains commits without a snapshot only in
-//! the last object of an older timeline, and in an object that the next snapshot needs.
+//! timeline. It always keeps the newest state. So retention explains commits without a snapshot in
+//! two places only: in the last object of an older timeline, and in an object that the next
+//! snapshot needs.
 
 use crate::Result;
 use crate::error::unless_damaged;
@@ -10,23 +11,23 @@ use pitr_archive::{Archive, Base, Catalog, CommitEntry, Lineage, coverage};
 use pitr_format::{Lsn, TimelineId};
 use pitr_snapshot::{Roots, Snapshot};
 
-/// Commits that no snapshot leads to, between two restorable states.
+/// Commits from which no state can be restored, between two restorable states.
 #[derive(Debug)]
 pub(crate) struct Stretch {
     pub(crate) timeline: TimelineId,
-    /// The last restorable state before it, or the start of the history.
+    /// The last restorable state before these commits, or the start of the history.
     pub(crate) from: Lsn,
-    /// The first state after it, or the end of the log.
+    /// The first restorable state after them, or the end of the log.
     pub(crate) to: Lsn,
-    /// It reaches the end of the log.
+    /// True if the range reaches the end of the log.
     pub(crate) is_open: bool,
-    /// Retention may explain it.
+    /// True if retention may explain the range.
     pub(crate) is_explained: bool,
     /// Description of the commits.
     pub(crate) what: String,
 }
 
-/// The commits of the last timeline of this path that no snapshot leads to.
+/// The commits of the last timeline of this path that no snapshot makes restorable.
 pub(crate) fn unrestorable(
     archive: &Archive,
     catalog: &Catalog,

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub(crate) struct Holes(Vec<(Lsn, Lsn, String)>);
 
 impl Holes {
-    /// Adds a part. Parts that touch are one loss.
+    /// Adds a part. Parts that touch are joined.
     fn add(&mut self, from: Lsn, to: Lsn, shown_by: String) {
         match self.0.iter_mut().find(|hole| hole.0 <= to && from <= hole.1) {
             Some(hole) => (hole.0, hole.1) = (hole.0.min(from), hole.1.max(to)),
@@ -101,7 +101,7 @@ pub(crate) fn holes(archive: &Archive, catalog: &Catalog, lineage: &Lineage, roo
     Ok(holes)
 }
 
-/// The end of the earlier log as a log object states it, if that part is missing.
+/// The end of the previous log according to a log object, if the log before that end is missing.
 fn stated_by_log(archive: &Archive, accounted: &Accounted, name: &LogName) -> Result<Option<(Lsn, String)>> {
     if accounted.hole_before(name.from).is_none() {
         return Ok(None);
@@ -138,7 +138,7 @@ pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) 
 
     let newest_claim = catalog.epochs().keys().max().copied();
     let newest = newest_claim.max(all.iter().map(|name| name.epoch).max());
-    // A writer fences all earlier ones before it stores anything.
+    // A writer fences all earlier writers before it stores anything.
     let stored = all.iter().map(|name| name.epoch).chain(snapshots.iter().map(|(_, epoch)| *epoch)).max();
     let fenced: BTreeSet<Epoch> = catalog.epochs().keys().copied().collect();
     for number in 1..=newest.map_or(0, Epoch::get) {

@@ -11,9 +11,9 @@ use std::sync::Arc;
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Only for reading.
+    /// The file is opened for reading.
     Read,
-    /// For reading and writing.
+    /// The file is opened for reading and writing.
     ReadWrite,
 }
 
@@ -100,10 +100,10 @@ pub trait File: Send + Sync + Debug {
     }
 }
 
-/// What a name leads to.
+/// The entry that a name leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metadata {
-    /// What it is if it is not a regular file.
+    /// The kind of the entry, if it is not a regular file.
     pub other: Option<NotAFile>,
     /// Length of a file, bytes.
     pub len: u64,
@@ -139,8 +139,8 @@ pub trait FileSystem: Send + Sync + Debug {
         self.create_new(path)
     }
 
-    /// What a name leads to; symbolic links are followed. [`io::ErrorKind::NotFound`] if there is
-    /// nothing.
+    /// The entry that a name leads to. Symbolic links are followed. [`io::ErrorKind::NotFound`] if
+    /// there is none.
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let _ = path;
         Err(io::ErrorKind::Unsupported.into())
@@ -152,14 +152,14 @@ pub trait FileSystem: Send + Sync + Debug {
         Ok(None)
     }
 
-    /// Sets permissions and, if this process may, owner and group. Returns false if it may not; the
-    /// file's own group then gets only the rights of others.
+    /// Sets permissions and, if this process may, owner and group. Returns false if it may not set
+    /// them. Then the file's own group gets only the rights of others.
     fn set_attributes(&self, path: &Path, attributes: Attributes) -> io::Result<bool> {
         let _ = (path, attributes);
         Ok(true)
     }
 
-    /// Sets all twelve mode bits of a folder, where folders have a mode.
+    /// Sets all twelve mode bits of a folder, on systems where folders have a mode.
     fn set_folder_mode(&self, dir: &Path, mode: u32) -> io::Result<()> {
         let _ = (dir, mode);
         Ok(())
@@ -184,8 +184,8 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Creates a folder and missing parents, for their owner alone. Durable on return.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
-    /// Creates a folder in an existing one, with the access that that one grants. Durable on
-    /// return.
+    /// Creates a folder in an existing one, with the access rights that the existing folder grants.
+    /// Durable on return.
     fn create_folder_within(&self, dir: &Path) -> io::Result<()> {
         self.create_dir_all(dir)
     }
@@ -216,7 +216,7 @@ pub trait FileSystem: Send + Sync + Debug {
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
     /// Takes the exclusive lock of `path`, a file that is created as needed and stays. Returns
-    /// `None` if another holder, in this process or another, has the lock. It ends at the latest
-    /// with its holder's process.
+    /// `None` if another holder, in this process or another, has the lock. The lock ends at the
+    /// latest with its holder's process.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
 }

@@ -181,9 +181,10 @@ impl FileSystem for OsFs {
     }
 
     fn sync_below(&self, dir: &Path) -> io::Result<()> {
-        // One call for any number of files. It writes back the rest of the file system too.
+        // One call serves any number of files. It also writes back other files of the file system.
         let opened = match open_folder(dir) {
-            // Its mode keeps its owner out. It has the file system of its parent.
+            // The folder's mode denies access even to its owner. The folder is on the file system
+            // of its parent, which is synced instead.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_folder(parent_of(dir)),
             other => other,
         };

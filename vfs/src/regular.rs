@@ -22,7 +22,7 @@ pub enum NotAFile {
     Socket,
     /// A device.
     Device,
-    /// Something else.
+    /// An entry of another kind.
     Other,
 }
 

@@ -68,7 +68,7 @@ mod tests {
             return; // a file system in memory
         }
         assert!(!resident.holds(0, PAGE_BYTES), "the first query loaded the page");
-        // Half of the range, and less than half.
+        // Half of the range is cached, then less than half.
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut vec![0; 4 * PAGE_BYTES], 0).unwrap();
         assert!(resident.holds(0, 8 * PAGE_BYTES) && !resident.holds(0, 9 * PAGE_BYTES));

@@ -10,8 +10,8 @@ pub enum Spawn {
     #[default]
     Threads,
     /// All work runs in the calling thread, so that a run depends only on its seed. The caller then
-    /// triggers periodic work by calls. Channels between stages must have room for everything that
-    /// a stage sends.
+    /// triggers periodic work by calls. A channel between stages must therefore have room for
+    /// everything that a stage sends.
     Inline,
 }
 

@@ -32,8 +32,8 @@ impl View {
             return Ok(View(Bytes::Held(Vec::new())));
         }
         let mut options = memmap2::MmapOptions::new();
-        // All of it will be read: populating walks the page tables once instead of a fault for each
-        // few pages.
+        // The whole view will be read. Populating walks the page tables once, instead of one fault
+        // for each few pages.
         options.len(bytes).populate();
         // SAFETY: the mapped bytes must not change or disappear. Callers of `File::view` ensure
         // that this program does neither: they request parts of files that it never writes again,

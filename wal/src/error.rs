@@ -43,8 +43,8 @@ pub enum Error {
         /// The folder.
         dir: PathBuf,
     },
-    /// A segment's header can't be read. A header is synced before its file gets its name, so this
-    /// is damage, or a file of another kind.
+    /// A segment's header can't be read. A header is synced before its file gets its name, so the
+    /// file is damaged, or is no segment.
     Header {
         /// The segment file.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum Error {
         path: PathBuf,
         /// Number of the segment, from the file's name.
         segment: SegmentNo,
-        /// The field of its header that differs.
+        /// The field of the header that differs.
         what: &'static str,
     },
     /// Bytes below a durable point are missing or damaged. Nothing is cut and nothing is skipped.
@@ -70,7 +70,7 @@ pub enum Error {
         segment: SegmentNo,
         /// Offset in that segment, bytes.
         offset: u32,
-        /// What was found there.
+        /// The bytes that were found there.
         damage: Damage,
         /// Everything below this LSN was durable.
         durable: Lsn,
@@ -95,7 +95,7 @@ pub enum Error {
     Frames {
         /// The batch.
         lsn: Lsn,
-        /// Segment that holds it.
+        /// Segment that holds the batch.
         segment: SegmentNo,
         /// The fault.
         source: DecodeError,
@@ -146,7 +146,7 @@ pub enum Error {
     Record {
         /// Kind of the record.
         kind: RecordKind,
-        /// The rule that it breaks.
+        /// The rule that the name breaks.
         source: DecodeError,
     },
     /// A commit or an abort names a first record after the end of the log. It would not cover its
@@ -154,7 +154,7 @@ pub enum Error {
     FirstAhead {
         /// The transaction.
         tx: TxId,
-        /// LSN given for its first record.
+        /// The given LSN of the first record.
         first: Lsn,
         /// End of the log.
         end: Lsn,
@@ -251,7 +251,7 @@ impl error::Error for Error {
 }
 
 impl Error {
-    /// What a caller can do about it.
+    /// What a caller can do about the error.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
@@ -278,7 +278,7 @@ impl Error {
     }
 }
 
-/// What was found where the log should continue.
+/// The bytes at the place where the log should continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {

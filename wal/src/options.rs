@@ -10,17 +10,17 @@ use std::time::Duration;
 /// records are on disk, the end of each segment is synced, and readers see only durable records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
-    /// When it is durable. Commits that arrive while the disk is busy share the next sync.
+    /// When the commit is durable. Commits that arrive while the disk is busy share the next sync.
     #[default]
     Each,
-    /// When it is durable. The thread that syncs first waits this long for others to join. For
-    /// disks on which a sync costs far more than the wait.
+    /// When the commit is durable. The thread that syncs first waits this long for others to join.
+    /// For disks on which a sync costs far more than the wait.
     Within(Duration),
-    /// When it has its position. The log's own thread syncs this often: a crash of the machine or
-    /// the process may lose that much.
+    /// When the commit has its position. The log's own thread syncs this often: a crash of the
+    /// machine or the process may lose that much.
     Periodic(Duration),
-    /// When it has its position. The log's own thread writes to the operating system at least ten
-    /// times a second, and syncs only where a segment ends.
+    /// When the commit has its position. The log's own thread writes to the operating system at
+    /// least ten times a second, and syncs only where a segment ends.
     Never,
 }
 

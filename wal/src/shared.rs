@@ -48,7 +48,7 @@ impl Shared {
         self.rounds.queue()
     }
 
-    /// See [`crate::Wal::first`].
+    /// Like [`crate::Wal::first`].
     pub(crate) fn first(&self) -> pitr_format::Lsn {
         lock(&self.segments).first()
     }

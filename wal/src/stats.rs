@@ -22,7 +22,7 @@ pub struct Stats {
     pub sync_time_max: Duration,
     /// Number of segments begun.
     pub segments_begun: u64,
-    /// Number of those segments that reuse the file of an earlier one.
+    /// Number of begun segments that reuse the file of an earlier segment.
     pub segments_recycled: u64,
     /// Number of slots dropped at the cap.
     pub slots_dropped: u64,
@@ -30,7 +30,7 @@ pub struct Stats {
     pub segments: usize,
     /// Appended bytes that no round has taken yet.
     pub waiting_bytes: usize,
-    /// The durable LSN: everything below is durable.
+    /// The durable LSN: everything below this position is durable.
     pub durable: Lsn,
     /// End of the appended records.
     pub end: Lsn,

@@ -44,9 +44,9 @@ impl Wal {
     /// Opens the log in `dir`, or creates it if the folder holds none, on this machine and with
     /// the default settings.
     ///
-    /// A folder that was lost, or whose disk is not mounted, gives an empty log here. A program that
-    /// knows that its log exists calls [`Wal::open`], which refuses a missing one, reports a cut
-    /// tail, and takes the position that an archive already holds.
+    /// A folder that was lost, or whose disk is not mounted, gives an empty log here. A program
+    /// that knows that its log exists calls [`Wal::open`], which refuses a missing one, reports a
+    /// cut tail, and takes the position that an archive already holds.
     ///
     /// # Errors
     /// Those of [`Wal::open`] and [`Wal::create`], without [`Error::NoLog`].
@@ -139,7 +139,7 @@ impl Wal {
         Ok(lsn)
     }
 
-    /// The durable LSN: everything below is durable.
+    /// The durable LSN: everything below this position is durable.
     #[must_use]
     pub fn durable(&self) -> Lsn {
         self.shared.queue().durable()
@@ -239,8 +239,8 @@ impl Wal {
 
     /// A reader from `from`, which returns batches as they become durable. `from` is the start or
     /// the end of a batch, or the end of a segment; from a position within a batch the reader
-    /// returns the whole batch. [`Error::Beyond`] if the log ends before `from`. The reader's first
-    /// call returns [`Error::Removed`] if `from` was removed.
+    /// returns the whole batch. [`Error::Beyond`] if the log ends before `from`. The first call of
+    /// the reader returns [`Error::Removed`] if `from` was removed.
     pub fn reader(&self, from: Lsn) -> Result<LogReader> {
         self.check_reached(from)?;
         Ok(LogReader::live(&self.shared, from))

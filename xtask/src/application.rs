@@ -45,7 +45,7 @@ impl Application {
         Ok(Application { child, orders, events })
     }
 
-    /// Sends it a line.
+    /// Sends a line to the application.
     pub(crate) fn send(&mut self, line: &str) -> Result<()> {
         match &mut self.orders {
             Some(pipe) => Ok(writeln!(pipe, "{line}")?),
@@ -53,7 +53,7 @@ impl Application {
         }
     }
 
-    /// All events up to one of this name, which comes last.
+    /// All events up to the next one of this name, which comes last.
     pub(crate) fn events_until(&self, name: &str) -> Result<Vec<Value>> {
         let mut said = Vec::new();
         loop {
@@ -74,7 +74,7 @@ impl Application {
         self.events_until(name)?.pop().ok_or_else(|| "no event".into())
     }
 
-    /// Closes its input and waits until it ends.
+    /// Closes the application's input and waits until it ends.
     pub(crate) fn end(mut self) -> Result<()> {
         self.orders = None;
         let status = self.child.wait()?;

@@ -45,8 +45,8 @@ fn spread(rates: &[f64]) -> String {
     format!("{:.0} | {least:.0} | {most:.0}", median(rates))
 }
 
-/// The numbers below `count`, in another order each round. With mere rotation each contender would
-/// always run after the same other one.
+/// The numbers below `count`, in another order each round. If the order were only rotated, each
+/// contender would always run after the same other contender.
 fn order(count: usize, round: usize) -> Vec<usize> {
     let mut state = round as u64;
     let mut next = || {

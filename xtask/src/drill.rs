@@ -46,7 +46,7 @@ pub(crate) enum Drill {
     Memory(memory::Memory),
     /// Wrong use and damage: exit codes, one line each
     Misuse(misuse::Misuse),
-    /// All of them but `memory`, with default options
+    /// All drills but `memory`, with default options
     All(Seed),
 }
 
@@ -98,7 +98,7 @@ impl Drill {
     }
 }
 
-/// Runs `body`. An error in it fails the drill, and keeps the findings up to then.
+/// Runs `body`. If it returns an error, the drill fails and keeps the findings so far.
 pub(crate) fn judged(command: &str, body: impl FnOnce(&mut Verdict) -> Result<()>) -> Result<bool> {
     println!("{command}");
     let mut verdict = Verdict::default();
@@ -115,7 +115,7 @@ pub(crate) struct Stage {
     pub(crate) program: Program,
     pub(crate) database: PathBuf,
     pub(crate) ready: Value,
-    // Dropped last: the others are inside it.
+    // Dropped last: the other fields use this folder.
     pub(crate) world: World,
 }
 

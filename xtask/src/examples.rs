@@ -48,8 +48,8 @@ pub(crate) fn run() -> Result<bool> {
     Ok(failed.is_empty())
 }
 
-/// The programs of all examples, by folder of the package and name. Builds all packages together, as
-/// `cargo test --workspace` does: what that has built is used again.
+/// The programs of all examples, by folder of the package and name. Builds all packages together,
+/// as `cargo test --workspace` does, and reuses that build.
 fn build(root: &Path, packages: &[Package]) -> Result<BTreeMap<(String, String), PathBuf>> {
     let features = packages.iter().flat_map(|package| {
         let of = |feature: &String| format!("{}/{feature}", package.name);

@@ -25,7 +25,7 @@ pub(crate) enum Measure {
     },
     /// Bytes that an increment of a large file writes besides the changed blocks
     Metadata {
-        /// Size of the file, GB; it is never stored on disk
+        /// Size of the file, GB. The file is never stored on disk
         #[arg(long, default_value_t = 100)]
         size: u64,
         /// Changed blocks per thousand

@@ -18,7 +18,7 @@ const DRAIN_AT_MOST: Duration = Duration::from_secs(120);
 /// Exit code for a target that can't be reached.
 pub(crate) const UNREACHABLE: i32 = 3;
 
-/// `pitr` with a repository of its own.
+/// `pitr` with a repository for this drill.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     binary: PathBuf,
@@ -57,7 +57,7 @@ impl Program {
         Self::init(repo, None)
     }
 
-    /// As [`with_repository`](Self::with_repository), encrypted.
+    /// Like [`with_repository`](Self::with_repository), encrypted.
     pub(crate) fn with_key(repo: &Path, key: &Path) -> Result<Program> {
         Self::init(repo, Some(key.to_owned()))
     }
@@ -118,8 +118,8 @@ impl Program {
 }
 
 impl Program {
-    /// As [`watch`](Self::watch), with a delay before each call that opens, reads or locks a file.
-    /// The tracer is not the watcher's parent, so that a kill reaches the watcher.
+    /// Like [`watch`](Self::watch), with a delay before each call that opens, reads or locks a
+    /// file. The tracer is not the watcher's parent, so that a kill reaches the watcher.
     pub(crate) fn watch_slowly(&self, database: &Path, micros: u32) -> Result<Watch> {
         const CALLS: &str = "openat,pread64,fcntl,newfstatat";
         let plain = self.command([OsStr::new("watch"), database.as_os_str()]);
@@ -148,7 +148,7 @@ pub(crate) struct Watch {
 /// The result of a watcher that was asked to stop.
 #[derive(Debug)]
 pub(crate) struct Stopped {
-    /// The JSON summary that it printed at its end, if any.
+    /// The JSON summary that the watcher printed at its end, if any.
     pub(crate) summary: Option<Value>,
     /// Seconds from the signal to the end.
     pub(crate) seconds: f64,
@@ -184,7 +184,7 @@ impl Watch {
         Err(format!("`{line}` did not establish capture: {said}").into())
     }
 
-    /// Its process id.
+    /// Process id of the watcher.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -196,7 +196,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Sends SIGINT and waits for the drain. An error if it does not end well.
+    /// Sends SIGINT and waits until the rest is archived. Fails if the watcher reports a failure.
     pub(crate) fn stop(mut self) -> Result<Stopped> {
         let begin = Instant::now();
         let pid = Pid::from_child(&self.child);

@@ -22,7 +22,7 @@ pub(crate) struct Seeds {
     /// Number of seeds, from 0
     #[arg(long, default_value_t = 100_000, conflicts_with = "seed")]
     seeds: u64,
-    /// Only this one
+    /// Only this seed
     #[arg(long)]
     seed: Option<u64>,
 }

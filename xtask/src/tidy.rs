@@ -3,20 +3,21 @@
 //! | rule | what must hold |
 //! | --- | --- |
 //! | `layers` | a crate depends only on crates of lower layers, as ARCHITECTURE.md lists them |
-//! | `published` | a published crate has a README with code that the tests compile, an example, and all features on docs.rs |
+//! | `published` | each published crate has a README with compiled code, and an example |
 //! | `citations` | each law and failure that is cited exists, and docs/failures.md lists the tests of each |
 //! | `calls` | no clock, file, sleep or random source outside `pitr-vfs` |
 //! | `columns` | comments end at column 100 |
 //! | `length` | no file has more than 600 lines |
 //! | `words` | no word of `xtask/tidy/words.txt` in comments, messages and pages |
 //!
-//! `xtask/tidy/allow.txt` holds how often each rule may be broken in which file. A count that is too high fails
-//! too, so that the list only shrinks; `--shrink` lowers it to what is found.
+//! `xtask/tidy/allow.txt` holds how often each rule may be broken in which file. A count that is
+//! too high fails too, so that the list only shrinks; `--shrink` lowers the counts to those found.
 
 mod allow;
 mod citations;
 mod layers;
 mod published;
+mod sample;
 mod sources;
 mod text;
 
@@ -30,12 +31,18 @@ use allow::Allowed;
 /// Checks rules that the compiler doesn't check.
 #[derive(Debug, Args)]
 pub(crate) struct Tidy {
-    /// Lower the counts of `xtask/tidy/allow.txt` to what is found
+    /// Lower the counts of `xtask/tidy/allow.txt` to the findings
     #[arg(long)]
     shrink: bool,
     /// Rewrite the lists of tests in docs/failures.md
     #[arg(long)]
     update: bool,
+    /// Print this many random comments, messages and help texts instead, to judge their prose
+    #[arg(long, value_name = "N", conflicts_with_all = ["shrink", "update"])]
+    sample: Option<usize>,
+    /// Which sample: the same seed gives the same texts
+    #[arg(long, value_name = "S", requires = "sample", default_value_t = 1)]
+    seed: u64,
 }
 
 /// A place where a rule is broken.
@@ -44,16 +51,20 @@ struct Finding {
     rule: &'static str,
     /// Relative to the workspace.
     path: String,
-    /// From 1; 0 for the file as a whole.
+    /// Line number, from 1; 0 for the file as a whole.
     line: usize,
     what: String,
 }
 
 impl Tidy {
-    /// Prints what is wrong; true if nothing is.
+    /// Prints the problems. True if there are none.
     pub(crate) fn run(&self) -> Result<bool> {
         let root = root()?;
         let sources = sources::read(&root)?;
+        if let Some(count) = self.sample {
+            sample::draw(&sources, count, self.seed).iter().for_each(|text| println!("{text}"));
+            return Ok(true);
+        }
         let mut findings = Vec::new();
         let packages = packages::read(&root)?;
         findings.extend(layers::check(&root, &packages)?);
@@ -86,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_workspace_is_tidy() {
-        let tidy = Tidy { shrink: false, update: false };
+        let tidy = Tidy { shrink: false, update: false, sample: None, seed: 1 };
         assert!(tidy.run().unwrap(), "see what it printed; `cargo xtask tidy` prints it too");
     }
 }

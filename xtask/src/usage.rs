@@ -29,7 +29,7 @@ pub(crate) struct Usage {
 /// Returns the counted memory of a process, bytes.
 pub(crate) type MemoryProbe = fn(u32) -> u64;
 
-/// As [`of_by`], with the anonymous memory of all processes.
+/// Like [`of_by`], with the anonymous memory of all processes.
 pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
     of_by(command, anonymous_below)
 }
@@ -129,7 +129,7 @@ pub(crate) fn resident(pid: u32) -> u64 {
     sum
 }
 
-/// The bytes in a line of a kernel file that begins with this name.
+/// The number of bytes in the line of a kernel file that begins with this name.
 fn bytes_of(line: &str, name: &str) -> Option<u64> {
     Some(line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

@@ -80,7 +80,7 @@ impl Verdict {
     }
 }
 
-/// Appends to a file of results, which starts with `head`.
+/// Appends to a file of results. A new file starts with `head`.
 pub(crate) fn keep(name: &str, head: &str, text: &str) -> Result<()> {
     let results = world::root().join("benches/results");
     fs::create_dir_all(&results)?;

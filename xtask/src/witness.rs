@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// One state of the database, with the times between which it was committed. The state before the
+/// A state of the database, with the times between which it was committed. The state before the
 /// first commit has no times.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
@@ -59,8 +59,8 @@ impl Witness {
         Ok(&self.fingerprints[&state])
     }
 
-    /// Checks that the file at `path` is exactly state `state`. The inner error describes what it
-    /// is instead.
+    /// Checks that the file at `path` is exactly state `state`. The inner error names the
+    /// difference.
     pub(crate) fn exact(&mut self, path: &Path, state: usize) -> Result<std::result::Result<(), String>> {
         let found = match look(path) {
             Ok(found) => found,

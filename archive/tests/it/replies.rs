@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn an_object_whose_reply_was_lost_is_put_again_with_the_same_bytes() {
-    // FAILURES 27, 46: the log has grown by the next call, and the range must not get a second
+    // FAILURES 27, 46: the log has grown before the next call. The range must not get a second
     // content.
     let dir = tempfile::tempdir().unwrap();
     let loses = Arc::new(AtomicBool::new(false));

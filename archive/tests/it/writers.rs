@@ -98,7 +98,7 @@ fn claims_made_at_the_same_time_get_epochs_of_their_own() {
 
 #[test]
 fn the_fence_of_an_epoch_without_log_is_not_read() {
-    // Each backup of a folder claims an epoch: thousands of epochs must not cost one request each.
+    // Each backup of a folder claims an epoch. Thousands of epochs must not cost one request each.
     let dir = tempfile::tempdir().unwrap();
     let (archive, _, wal, mut shipper) = open(dir.path());
     commit(&wal, 1, &[(0, 1)], None);
@@ -227,7 +227,7 @@ fn a_gap_in_the_log_is_a_gap_in_the_archive_with_its_reason() {
         Cause::NotLogged(Some(GapReason::LogRestarted))
     );
 
-    // For a removed object there is no more exact reason.
+    // After an object was removed, no more exact reason is known.
     commit(&wal, 3, &[(0, 3)], None);
     shipper.ship(&wal).unwrap();
     commit(&wal, 4, &[(0, 4)], None);

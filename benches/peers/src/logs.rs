@@ -1,4 +1,4 @@
-//! The logs, each behind the same two questions.
+//! The compared logs, each with the same two operations.
 
 use crate::Result;
 use pitr_format::record::Record;
@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// A log under test. `n` is different each time: for those that need a key.
+/// A log under test. `n` is different at each call, for logs that need a key.
 pub trait Log: Sync {
-    /// Durable on return.
+    /// Appends a payload. It is durable on return.
     fn commit(&self, n: u64, payload: &[u8]) -> Result<()>;
-    /// In the log, not synced.
+    /// Appends a payload without a sync.
     fn append(&self, n: u64, payload: &[u8]) -> Result<()>;
 }
 
@@ -37,7 +37,8 @@ pub fn open(name: &str, dir: &Path) -> Result<Box<dyn Log>> {
     })
 }
 
-/// The bound: one file written full of zeros before, each write followed by its `fdatasync`.
+/// The bound: a single file, filled with zeros in advance. Each write is followed by an
+/// `fdatasync`.
 struct Bare {
     file: File,
     at: Mutex<u64>,
@@ -68,7 +69,7 @@ impl Log for Bare {
     }
 }
 
-/// Ours, in an empty folder.
+/// A log of `pitr-wal` in an empty folder.
 pub fn pitr(dir: &Path) -> Result<Wal> {
     let start = Start::first([1; 16]);
     Ok(Wal::create(&Env::system(), &dir.join("log"), &start, &WalOptions::default())?)
@@ -86,7 +87,8 @@ fn transaction(batch: &mut BatchBuilder, n: u64, payload: &[u8]) -> Result<()> {
     Ok(batch.push_commit(PartitionId::FIRST, TxId::new(n + 1), None, None, b"")?)
 }
 
-/// Now and then the log is cut down to what isn't durable elsewhere, as in service: its files serve again.
+/// Removes old log from time to time, as an engine does after a checkpoint. The segment files are
+/// then recycled.
 fn trim(wal: &Wal, n: u64, payload: &[u8]) -> Result<()> {
     if n.is_multiple_of(TRIM_BYTES / (payload.len() as u64 + 24)) {
         wal.remove_below(wal.durable())?;
@@ -114,7 +116,8 @@ impl Log for Pitr {
     }
 }
 
-/// One thread submits transactions, one waits for the newest ticket again and again: durable commits in `time`.
+/// One thread submits transactions, another waits for the newest ticket repeatedly. Returns the
+/// number of durable commits and the time that they took.
 pub fn pitr_tickets(dir: &Path, payload: &[u8], time: Duration) -> Result<(u64, Duration)> {
     let wal = pitr(dir)?;
     let (done, begun) = (AtomicBool::new(false), Instant::now());
@@ -142,7 +145,7 @@ pub fn pitr_tickets(dir: &Path, payload: &[u8], time: Duration) -> Result<(u64, 
     Ok((count, begun.elapsed()))
 }
 
-/// With its files recycled and what is written left as it is.
+/// A log of raft-engine that recycles its files and does not compress.
 pub fn raft(dir: &Path) -> Result<raft_engine::Engine> {
     let config = raft_engine::Config {
         dir: dir.to_string_lossy().into_owned(),
@@ -160,7 +163,7 @@ struct Raft(raft_engine::Engine);
 impl Raft {
     fn write(&self, n: u64, payload: &[u8], sync: bool) -> Result<()> {
         let mut batch = raft_engine::LogBatch::default();
-        // Few keys: its index of the newest value of each must not be what is measured.
+        // Few keys, so that the engine's index of the newest value of each key takes no time.
         batch.put(1 + n % 64, b"key".to_vec(), payload.to_vec())?;
         self.0.write(&mut batch, sync)?;
         Ok(())
@@ -265,7 +268,7 @@ impl Log for Redb {
     }
 }
 
-/// One connection behind a lock: SQLite has one writer at a time.
+/// A single connection behind a lock, because SQLite has one writer at a time.
 struct Sqlite(Mutex<rusqlite::Connection>);
 
 impl Sqlite {

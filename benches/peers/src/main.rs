@@ -1,7 +1,10 @@
-//! One log, one workload, one run: `pitr-peers LOG WORKLOAD THREADS BYTES SECONDS DIR` prints one JSON line.
+//! Runs one log once under one workload: `pitr-peers LOG WORKLOAD THREADS BYTES SECONDS DIR` prints
+//! one JSON line.
 //!
-//! Each log runs as a release build with its documented fast settings. A commit is acknowledged after `fdatasync`; an
-//! append is not synced. A scan reads a gigabyte back after reopening. With the workload `trial` LOG names one of the small models of [`trials`]. Pairing, repeating and the table are the caller's.
+//! Each log runs as a release build with its documented fast settings. A commit is acknowledged
+//! after `fdatasync`; an append is not synced. A scan reads a gigabyte back after reopening. With
+//! the workload `trial`, LOG names one of the small models of [`trials`]. The caller repeats and
+//! pairs the runs, and makes the table.
 
 mod logs;
 mod scans;
@@ -39,7 +42,7 @@ fn main() -> Result<()> {
         other => return Err(format!("no workload {other}").into()),
     };
     let rate = count as f64 / took.as_secs_f64();
-    // What came before the clock was started did the same.
+    // The operations before the clock was started count here too.
     let operations = count + WARM_UP;
     println!(
         r#"{{"log":"{log}","workload":"{workload}","threads":{threads},"bytes":{bytes},"rate":{rate:.0},"operations":{operations}}}"#
@@ -47,10 +50,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Operations before the clock is started: the first ones make files.
+/// Number of operations before the clock is started. The first ones create files.
 const WARM_UP: u64 = 100;
 
-/// Operations done by `threads` in about `time`, and the time until the last one was.
+/// The number of operations that `threads` performed in about `time`, and the time until the last
+/// one ended.
 fn run(
     log: &dyn Log,
     threads: usize,
@@ -66,7 +70,7 @@ fn run(
             .map(|_| {
                 scope.spawn(|| -> Result<u64> {
                     let mut done = 0;
-                    // The clock is looked at now and then only: it must not be what is measured.
+                    // The clock is read rarely, because reading it takes time too.
                     while done % 16 != 0 || begun.elapsed() < time {
                         operation(log, next.fetch_add(1, Ordering::Relaxed))?;
                         done += 1;

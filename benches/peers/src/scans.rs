@@ -1,5 +1,6 @@
-//! Reading everything back after reopening: the log is written once, untimed and warm in the page cache, then opened
-//! again and read to its end. Each in the way that its documentation gives for that.
+//! Reads a log back after reopening. The log is written once, without measuring, and stays in the
+//! page cache. Then it is opened again and read to its end, in the way that the log's documentation
+//! recommends.
 
 use crate::Result;
 use crate::logs;
@@ -18,12 +19,12 @@ use std::time::{Duration, Instant};
 
 /// Payload in each log, bytes.
 const LOG_BYTES: u64 = 1_000_000_000;
-/// In batches of one record, each of which is written for itself.
+/// The same for a log whose batches have one record each.
 const LOG_BYTES_APART: u64 = 100_000_000;
-/// Records that are written at once.
+/// Number of records in one write.
 const AT_ONCE: u64 = 8_192;
 
-/// Records read back and the time it took, opening included.
+/// Number of records that were read back, and the time for opening and reading.
 pub fn run(name: &str, dir: &Path, payload: &[u8]) -> Result<(u64, Duration)> {
     let records = LOG_BYTES / payload.len() as u64;
     let (expected, (found, took)) = match name {
@@ -47,7 +48,7 @@ pub fn run(name: &str, dir: &Path, payload: &[u8]) -> Result<(u64, Duration)> {
     }
 }
 
-/// Numbers of the records in runs of at most `at_once`.
+/// Numbers of the records, in runs of at most `at_once`.
 fn runs(records: u64, at_once: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
     (0..records).step_by(at_once as usize).map(move |begin| begin..records.min(begin + at_once))
 }
@@ -61,7 +62,7 @@ fn pitr(dir: &Path, payload: &[u8], records: u64, at_once: u64) -> Result<(u64, 
         }
         wal.append(&mut batch)?;
         if at_once == 1 {
-            wal.flush()?; // A batch ends where it is written.
+            wal.flush()?; // A flush ends the batch.
         }
     }
     wal.sync()?;
@@ -98,7 +99,7 @@ fn raft(dir: &Path, payload: &[u8], records: u64) -> Result<(u64, Duration)> {
     Ok((found, begun.elapsed()))
 }
 
-/// Counts what is recovered, and never checkpoints.
+/// Counts the recovered entries, and never checkpoints.
 #[derive(Debug, Default)]
 struct Counts(Arc<AtomicU64>);
 

@@ -1,4 +1,5 @@
-//! Small models of what a log could do, one choice at a time, with none of our crates: what `docs/choices.md` shows.
+//! Small models of a log's design choices, one choice each, without pitr's crates.
+//! `docs/choices.md` has the results.
 
 use crate::Result;
 use std::fs::File;
@@ -9,14 +10,14 @@ use std::sync::{Condvar, Mutex};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// A commit's bytes in a log: a record of 128 bytes with its header.
+/// Bytes that a commit takes in a log: a record of 128 bytes with its header.
 const COMMIT_BYTES: usize = 152;
 const FILE_BYTES: u64 = 64 << 20;
 const BLOCK: usize = 4096;
-/// What the threads of a model of appending copy into, words.
+/// Size of the buffer into which the threads of an append model copy, words.
 const RING_WORDS: usize = 1 << 20;
 
-/// Operations per second of the trial of this name.
+/// Operations per second of the trial with this name.
 pub fn run(name: &str, threads: usize, dir: &Path, time: Duration) -> Result<f64> {
     let file = |room, flags| prepared(dir, room, flags);
     match name {
@@ -75,7 +76,7 @@ fn rate(time: Duration, mut operation: impl FnMut(u64) -> Result<()>) -> Result<
     Ok(count as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// As [`rate`], by several threads.
+/// Like [`rate`], by several threads.
 fn rate_of(threads: usize, time: Duration, operation: impl Fn(u64) -> Result<()> + Sync) -> Result<f64> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| rate(time, &operation))).collect();
@@ -95,14 +96,14 @@ fn sync_loop(file: &File, bytes: usize, sync: bool, time: Duration) -> Result<f6
     })
 }
 
-/// Whole blocks from an aligned buffer: each commit fills one.
+/// Writes whole blocks from an aligned buffer. Each commit fills a block.
 fn direct_loop(file: &File, time: Duration) -> Result<f64> {
     let bytes = vec![7; 2 * BLOCK];
     let begin = bytes.as_ptr().align_offset(BLOCK);
     rate(time, |nth| Ok(file.write_all_at(&bytes[begin..begin + BLOCK], nth * BLOCK as u64 % FILE_BYTES)?))
 }
 
-/// Everyone writes and syncs under the lock that appending takes.
+/// Each thread writes and syncs under the lock that appending takes.
 fn locked_sync(file: &File, threads: usize, time: Duration) -> Result<f64> {
     let at = Mutex::new(0);
     rate_of(threads, time, |_| {
@@ -115,12 +116,12 @@ fn locked_sync(file: &File, threads: usize, time: Duration) -> Result<f64> {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Wake {
-    /// By the condition variable of the lock that everyone takes again.
+    /// Wakes all threads by one condition variable. Each then takes the lock.
     Herd,
-    /// Each by itself, the next leader first.
+    /// Wakes each thread individually, the next leader first.
     OneByOne,
-    /// The next leader by itself, the others by a condition variable that has nothing to do with the lock, and after
-    /// having let others run so often.
+    /// Wakes the next leader individually, and the other threads by a condition variable without
+    /// the lock. Before it sleeps, a thread yields this number of times.
     Gate { yields: u32 },
 }
 
@@ -131,9 +132,9 @@ struct Group {
     round: u64,
     done: u64,
     leading: bool,
-    /// Who leads next.
+    /// The thread that leads next.
     heir: Option<Thread>,
-    /// Waiters of the round that is written, and of the one that fills.
+    /// The waiting threads of the round that is being written, and of the next round.
     asleep: [Vec<Thread>; 2],
 }
 
@@ -143,7 +144,7 @@ struct Gate {
     opened: Condvar,
 }
 
-/// One leader writes and syncs for all, outside of the lock.
+/// One leader writes and syncs for all threads, without holding the lock.
 fn group(file: &File, wake: Wake, threads: usize, time: Duration) -> Result<f64> {
     let (group, changed, done) = (Mutex::new(Group::default()), Condvar::new(), AtomicU64::new(0));
     let gates: [Gate; 2] = Default::default();
@@ -212,7 +213,7 @@ fn group(file: &File, wake: Wake, threads: usize, time: Duration) -> Result<f64>
     })
 }
 
-/// Appending under one lock, which covers the copy.
+/// Appends under a lock, which is held during the copy.
 fn copy_locked(threads: usize, time: Duration) -> Result<f64> {
     let buffer = Mutex::new(Vec::with_capacity(RING_WORDS * 8));
     rate_of(threads, time, |_| {
@@ -225,7 +226,8 @@ fn copy_locked(threads: usize, time: Duration) -> Result<f64> {
     })
 }
 
-/// Appending by taking a place with one atomic step and copying beside the others.
+/// Appends without a lock: reserves space with one atomic operation, then copies while other
+/// threads copy too.
 fn copy_reserved(threads: usize, time: Duration) -> Result<f64> {
     let ring: Vec<AtomicU64> = (0..RING_WORDS).map(|_| AtomicU64::new(0)).collect();
     let (reserved, published) = (AtomicUsize::new(0), AtomicUsize::new(0));

@@ -64,7 +64,7 @@ pub(crate) struct Global {
     /// Print one JSON document on standard output, and nothing else
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Log more on standard error; twice: every request to the repository
+    /// Log more on standard error; if given twice, every request to the repository
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// No progress, messages or warnings on standard error
@@ -125,10 +125,10 @@ pub(crate) enum Command {
     Init(Init),
     /// Takes a snapshot of a SQLite database or a folder, incremental where possible
     Backup(Backup),
-    /// Archives every commit of live SQLite databases until SIGINT or SIGTERM; archives the rest
-    /// before it ends
+    /// Archives every commit of live SQLite databases until SIGINT or SIGTERM, then archives the
+    /// rest and ends
     Watch(Watch),
-    /// Restores a source as of a target to a new file or folder; never touches the live one
+    /// Restores a past state of a source to a new file or folder; never touches the live source
     Restore(Restore),
     /// Lists transactions: number, time, LSN, blocks and bytes
     Log(Log),

@@ -63,7 +63,7 @@ impl fmt::Display for IdPrefix {
 pub(crate) enum Moment {
     /// An absolute time.
     At(Timestamp),
-    /// This long before the command runs.
+    /// A duration before the time at which the command runs.
     Ago(Duration),
 }
 

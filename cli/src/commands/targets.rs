@@ -29,7 +29,7 @@ pub(crate) fn in_source(
     })
 }
 
-/// As [`in_source`], for a position in the log: a snapshot is at the LSN where it is consistent.
+/// Like [`in_source`], for a position in the log. A snapshot is at the LSN where it is consistent.
 pub(crate) fn in_log(
     pitr: &Pitr,
     source: &SourceName,

@@ -7,7 +7,7 @@ use super::Exit;
 /// A kind of failure. The words never change; new ones may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
-    /// Any other failure.
+    /// A failure without a more specific code.
     Failed,
     /// The command line is invalid.
     Usage,

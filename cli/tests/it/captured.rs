@@ -4,7 +4,8 @@ use crate::world::{World, now, pause};
 
 #[test]
 fn every_transaction_is_restored_by_number_and_by_time() {
-    // Exactly on a commit (FAILURES 15), exclusive, before the first, after the last.
+    // FAILURES 15: a target exactly on a commit, exclusive, before the first commit, after the
+    // last.
     let mut world = World::new();
     let mut app = world.application();
     app.sql("CREATE TABLE w(k TEXT PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO t(x) VALUES('before')");
@@ -29,7 +30,7 @@ fn every_transaction_is_restored_by_number_and_by_time() {
             app.sql("BEGIN; INSERT INTO t(x) VALUES('never'); ROLLBACK");
         }
         if tx % 8 == 0 {
-            // Far enough from any commit, even on a busy machine.
+            // A distance to any commit that suffices even on a busy machine.
             pause(300);
             moments.push((now(), tx));
             pause(300);

@@ -80,10 +80,10 @@ fn two_folders_with_the_same_name_are_not_one_source() {
     assert_eq!(world.done(&["info"])["sources"][0]["name"], "photos.old");
     let other = world.pitr(&["backup", &at("b")]);
     assert!(other.code == 2 && other.stderr.contains("--source photos.old"), "{}", other.stderr);
-    // The same folder, moved.
+    // The folder is the same, but has moved.
     let moved = world.done(&["backup", &at("b"), "--source", "photos.old"]);
     assert_eq!(moved["kind"], "incremental");
-    // By LSN, and with a trailing slash.
+    // Restores by transaction, to an output path with a trailing slash.
     let output = world.path("out").to_string_lossy().into_owned() + "/";
     world.done(&["restore", "--to", "tx:1", "--output", &output]);
     assert_eq!(fs::read(world.path("out/where")).unwrap(), b"a");

@@ -42,7 +42,7 @@ fn log_lists_the_gap_and_every_state_of_info_can_be_restored() {
     assert!(before.iter().all(|tx| lsn(tx) <= lsn(&gaps[0]["from"])), "{log}");
     assert!(after.iter().all(|tx| lsn(tx) >= lsn(&gaps[0]["to"])), "{log}");
     assert!(gaps[0]["reason"].as_str().unwrap().contains("captured"), "{log}");
-    // Only entries that overlap the requested range.
+    // `pitr log` lists only entries that overlap the requested range.
     for (part, count) in [(["--to", "tx:2"], 0), (["--from", "tx:5"], 0), (["--from", "tx:3"], 1)] {
         let some = world.done(&[&["log"][..], &part].concat());
         assert_eq!(list(&some["gaps"]).len(), count, "{part:?}: {some}");

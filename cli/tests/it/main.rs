@@ -1,5 +1,5 @@
 //! Runs the program from its command line, against a SQLite application in another process.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue fails")]
 
 mod captured;
 mod delta;

@@ -194,7 +194,7 @@ fn a_denied_access_names_the_file_and_what_to_do() {
     set_mode(&copy, 0o666);
     let backup = ["backup", &copy.to_string_lossy(), "--source", "copy"];
     other.denied(&backup, &ours.join("app.db-pitr"), "--state");
-    // SQLite can't create its -shm file there either.
+    // SQLite can't create its -shm file in that folder either.
     let state = theirs.join("state");
     other.denied(&[&backup[..], &["--state", &state.to_string_lossy()]].concat(), &copy, "-shm");
 }

@@ -143,7 +143,7 @@ fn a_prune_beside_a_watch_keeps_what_the_policy_keeps() {
     watcher.stop();
     assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
     world.assert_exact("latest", &[], &last);
-    // The kept snapshots, and the commits after them.
+    // Lists the kept snapshots, and the commits after them.
     for (taken, copy) in &copies[2..] {
         let info = world.done(&["info"]);
         let shots = info["sources"][0]["snapshots"].as_array().unwrap();

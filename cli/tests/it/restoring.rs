@@ -31,7 +31,7 @@ fn an_existing_output_is_success_with_if_absent() {
     fs::remove_file(&output).unwrap();
     assert_eq!(world.done(&if_absent)["skipped"], Value::Null);
     assert!(fs::read(&output).unwrap().starts_with(b"SQLite format 3"));
-    // A file that SQLite would replay is not an output.
+    // A journal of the output, which SQLite would replay, does not count as an existing output.
     fs::remove_file(&output).unwrap();
     fs::write(world.path("out.db-wal"), "stale").unwrap();
     assert_eq!(world.pitr(&if_absent).json["error"]["code"], "output-exists");
@@ -117,7 +117,7 @@ fn a_snapshot_is_a_target_by_its_abbreviated_id() {
     let (answer, _) = world.restore(&format!("snapshot:{other}"), &[]);
     assert_eq!(answer.json["error"]["code"], "unreachable-target");
     assert_eq!(world.restore("snapshot:x", &[]).0.json["error"]["code"], "usage");
-    // An unreadable snapshot is not unknown (FAILURES 55).
+    // An unreadable snapshot must not be reported as unknown (FAILURES 55).
     let info = world.done(&["info"]);
     let snapshots = info["sources"][0]["snapshots"].as_array().unwrap();
     let damaged = snapshots.iter().find(|one| one["snapshot_id"] == *taken[1].0).unwrap();
@@ -221,7 +221,8 @@ fn several_sources_are_restored_to_the_same_time_or_not_at_all() {
     assert_eq!(together("latest", &["--all", "--force"]).code, 0);
     assert_exact(&copies[1]);
 
-    // Only app continues. Its later commits are after the last known time of the other.
+    // Only the database `app` gets more commits. These are after the last known time of the other
+    // database.
     shop.sql("INSERT INTO t(x) VALUES('later')");
     world.watch().stop();
     let answer = together("latest", &["--all", "--force"]);

@@ -12,7 +12,7 @@ fn pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// Each command ends: none opens the pipe.
+/// Each command ends, because none opens the pipe.
 #[test]
 fn a_named_pipe_is_refused_wherever_a_file_is_expected() {
     let world = World::new();
@@ -88,7 +88,7 @@ fn foreign_files_in_a_repository_are_reported_and_ignored() {
     let info = world.pitr(&["info"]);
     assert_eq!(info.json["sources"].as_array().unwrap().len(), 1, "{}", info.json);
     assert!(info.json["sources"][0]["damaged"].is_null(), "{}", info.json);
-    // Each is reported once in a run.
+    // Each foreign file is reported once in a run.
     let told = world.pitr(&["log"]).stderr;
     assert_eq!(told.matches("sources/app/log/pipe is not an object").count(), 1, "{told}");
     let verified = world.done(&["verify", "--deep"]);
@@ -104,7 +104,7 @@ fn foreign_files_in_a_repository_are_reported_and_ignored() {
     ] {
         assert!(strangers.contains(stranger), "{stranger}: {strangers}");
     }
-    // A link may lead to a source on an unmounted disk: other sources can be read, and nothing is
+    // A link may lead to a source on an unmounted disk. Other sources can be read, and nothing is
     // deleted.
     symlink("nothing", at("sources/other")).unwrap();
     world.assert_exact("latest", &[], &copy);

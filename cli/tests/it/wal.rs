@@ -116,7 +116,7 @@ fn verify_lists_each_damage_with_its_position() {
     let places: Vec<_> =
         failures.iter().map(|f| (f["segment"].as_u64(), f["offset"].as_u64(), f["lsn"].as_u64())).collect();
     assert_eq!(places, [1, 2].map(|n| (Some(n), Some(4096), Some(n * SEGMENT_BYTES + 4096))));
-    // The rest can still be inspected.
+    // The other segments can still be inspected.
     let dumped = world.pitr(&["wal", "dump", dir.to_str().unwrap()]);
     assert_eq!(dumped.code, 4);
     assert!(dumped.json["frames"].as_array().unwrap().len() > 20);

@@ -32,7 +32,7 @@ fn a_hole_is_refused_and_listed() {
     let after = world.copy(&mut app);
     watcher.stop();
     world.assert_exact("latest", &[], &after);
-    // Transaction numbers continue after the gap: none is used twice.
+    // Transaction numbers continue after the gap, so that none is used twice.
     world.assert_exact("tx:21", &[], &after);
     let log = world.done(&["log"]);
     let numbers: Vec<_> =

@@ -47,7 +47,7 @@ impl World {
         self.application_on(&self.database())
     }
 
-    /// As [`application`](Self::application), on another database.
+    /// Like [`application`](Self::application), on another database.
     pub(crate) fn application_on(&self, database: &Path) -> App {
         let mut app = App::start("application", database);
         app.sql("PRAGMA journal_mode=WAL");
@@ -71,7 +71,7 @@ impl World {
         Self::answer(self.command().args(args), args)
     }
 
-    /// As [`pitr`](Self::pitr), with an environment variable.
+    /// Like [`pitr`](Self::pitr), with an environment variable.
     pub(crate) fn pitr_with(&self, variable: &str, value: &str, args: &[&str]) -> Answer {
         Self::answer(self.command().args(args).env(variable, value), args)
     }
@@ -91,7 +91,7 @@ impl World {
         answer.json
     }
 
-    /// As [`done`](Self::done), with an environment variable.
+    /// Like [`done`](Self::done), with an environment variable.
     pub(crate) fn done_with(&self, variable: &str, value: &str, args: &[&str]) -> Value {
         let answer = self.pitr_with(variable, value, args);
         assert_eq!(answer.code, 0, "{args:?}: {}", answer.stderr);
@@ -107,7 +107,7 @@ impl World {
         self.watch_at(&self.database(), more)
     }
 
-    /// As [`watch_with`](Self::watch_with), on another database.
+    /// Like [`watch_with`](Self::watch_with), on another database.
     pub(crate) fn watch_at(&self, database: &Path, more: &[&str]) -> Watcher {
         let mut command = self.command();
         command.arg("watch").arg(database).args(more);
@@ -137,10 +137,16 @@ impl World {
         (self.pitr(&args), output)
     }
 
-    /// Restores a target and asserts that the output equals `copy` exactly.
-    pub(crate) fn assert_exact(&self, to: &str, more: &[&str], copy: &Path) {
+    /// As [`restore`](Self::restore); it must succeed. Returns the output's path.
+    pub(crate) fn restored(&self, to: &str, more: &[&str]) -> PathBuf {
         let (answer, output) = self.restore(to, more);
         assert_eq!(answer.code, 0, "{to} {more:?}: {}", answer.stderr);
+        output
+    }
+
+    /// Restores a target and asserts that the output equals `copy` exactly.
+    pub(crate) fn assert_exact(&self, to: &str, more: &[&str], copy: &Path) {
+        let output = self.restored(to, more);
         if let Some(difference) = pitr::exact::compare(&output, copy).unwrap() {
             panic!("{to} {more:?}: {difference}");
         }
@@ -153,7 +159,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Waits until it prints a line that contains `text`.
+    /// Waits until the watcher prints a line that contains `text`.
     pub(crate) fn until(&mut self, text: &str) {
         self.until_line(|line| line.contains(text));
     }
@@ -174,7 +180,7 @@ impl Watcher {
         self.stop_with_remarks().0
     }
 
-    /// As [`stop`](Self::stop). Also returns the messages since the last wait.
+    /// Like [`stop`](Self::stop). Also returns the messages since the last wait.
     pub(crate) fn stop_with_remarks(mut self) -> (Value, String) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -185,7 +191,7 @@ impl Watcher {
         (serde_json::from_str(&out).unwrap(), said)
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the watcher with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

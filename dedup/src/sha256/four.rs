@@ -78,7 +78,8 @@ fn load(bytes: &[u8; 16]) -> __m128i {
     _mm_shuffle_epi8(_mm_set_epi64x(high, low), reversed)
 }
 
-/// Adds a block of each message (6.2.2). While a round of one message waits, those of others run.
+/// Adds a block to each of the four hashes (6.2.2). While a round of one message waits, rounds of
+/// the others run.
 #[target_feature(enable = "sha,sse4.1")]
 fn add(states: &mut [State; 4], blocks: [&[u8; BLOCK_BYTES]; 4]) {
     let before = *states;

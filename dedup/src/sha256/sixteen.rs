@@ -52,7 +52,8 @@ fn load(block: &[u8; BLOCK_BYTES]) -> Words {
     _mm512_shuffle_epi8(_mm512_set_epi64(h, g, f, e, d, c, b, a), reversed)
 }
 
-/// Transposes: a block of each message in each register, to a word of each message.
+/// Transposes: before, each register has a block of one message; after, each has a word of every
+/// message.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn transposed(blocks: [Words; LANES]) -> [Words; LANES] {
@@ -61,7 +62,7 @@ fn transposed(blocks: [Words; LANES]) -> [Words; LANES] {
         pairs[n] = _mm512_unpacklo_epi32(blocks[n], blocks[n + 1]);
         pairs[n + 1] = _mm512_unpackhi_epi32(blocks[n], blocks[n + 1]);
     }
-    // Now a quarter of a register has a word of four messages.
+    // Now each quarter of a register has one word of four messages.
     for n in (0..LANES).step_by(4) {
         for half in 0..2 {
             let [left, right] = [pairs[n + half], pairs[n + 2 + half]];
@@ -122,7 +123,7 @@ fn round<const NTH: usize, const FURTHER: bool>(state: &mut [Words; 8], words: &
         let sum = _mm512_add_epi32(words[NTH], tenth);
         words[NTH] = _mm512_add_epi32(_mm512_add_epi32(sum, small0), small1);
     }
-    // The words stay, and their roles move.
+    // The registers keep their words, and the words change their roles.
     let [a, b, c, d, e, f, g, h] = [0, 1, 2, 3, 4, 5, 6, 7].map(|word| (8 - NTH % 8 + word) % 8);
     let large1 = xor(
         _mm512_ror_epi32::<6>(state[e]),

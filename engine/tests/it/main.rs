@@ -1,4 +1,4 @@
-//! An engine of two files, written outside pitr, through the seam: no crate knows of it.
+//! An engine of two files, built outside pitr on its public traits. No crate of pitr knows of it.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod two_files;

@@ -16,7 +16,7 @@ fn machine() -> (SimFs, PathBuf) {
 
 #[test]
 fn every_commit_of_both_files_is_restored_exactly() {
-    // From the empty base, from a full snapshot and from an increment.
+    // Restores from the empty base, from a full snapshot and from an increment.
     let world = World::live(1);
     let mut bases = BTreeSet::new();
     for (commit, state) in &world.commits {
@@ -46,7 +46,7 @@ fn any_number_of_workers_gives_the_same_files() {
 
 #[test]
 fn power_loss_at_any_point_leaves_no_folder_or_the_whole_one() {
-    // FAILURES 26, 32 and law 4: every cut of the trace, every way in which a disk may survive it.
+    // FAILURES 26, 32 and law 4: every cut of the trace, with every survival mode of the disk.
     let world = World::live(3);
     let (commit, state) = &world.commits[30];
     let (fs, output) = machine();
@@ -112,7 +112,7 @@ fn room_force_and_delta_work_for_a_folder() {
     let kept = std::fs::metadata(&index).unwrap().len();
     assert!((1..=kept).contains(&done.reused_bytes), "the index is reused, the heap is not");
     assert_eq!(std::fs::read(done.moved_aside[0].join(FILES[0].1)).unwrap(), rotten);
-    // The clock does not advance, so the next name would be the same.
+    // The clock does not advance, so the output that is moved aside next would get the same name.
     std::fs::remove_dir_all(&done.moved_aside[0]).unwrap();
     let force = RestoreOptions { force: true, ..options(&output) };
     assert_eq!(world.restore(&OsFs, commit.lsn, &force).unwrap().moved_aside.len(), 1);

@@ -1,5 +1,5 @@
 //! A storage engine with a heap and an index, in blocks of different sizes. Every commit logs the
-//! lengths of both files and images of changed blocks of both.
+//! lengths of both files and the images of their changed blocks.
 
 use pitr_engine::Engine;
 use pitr_format::record::Record;
@@ -18,13 +18,13 @@ use std::time::Duration;
 pub(crate) const NAME: &str = "two-files";
 pub(crate) const LOG_ID: [u8; 16] = *b"an engine of two";
 pub(crate) const MARK: &[u8] = b"two-files: unfinished restore\n";
-/// The two files: number, path under the output, bytes of a block.
+/// The two files: number, path below the output, block size in bytes.
 pub(crate) const FILES: [(FileId, &str, usize); 2] =
     [(FileId::new(3), "data/heap", 4096), (FileId::new(7), "index", 512)];
-/// Written by `finish`: the LSN of the restored state.
+/// Name of the file that `finish` writes. It contains the LSN of the restored state.
 pub(crate) const CURRENT: &str = "CURRENT";
 
-/// What the engine tells pitr.
+/// The engine's interface to pitr.
 #[derive(Debug)]
 pub(crate) struct TwoFiles;
 

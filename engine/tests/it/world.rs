@@ -1,4 +1,4 @@
-//! A repository with the whole life of a database, and restores of it through the registry.
+//! A repository with all commits of a database, and restores of it through the registry.
 
 use crate::two_files::{CURRENT, Database, FILES, LOG_ID, NAME, State, TwoFiles};
 use pitr_archive::{Archive, ForkReason, Merged, ShipOptions, Shipper, Timeline, Writer};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub(crate) struct World {
     pub(crate) archive: Archive,
-    /// Every commit, and what the files were after it.
+    /// Every commit, and the files after it.
     pub(crate) commits: Vec<(Committed, State)>,
 }
 
@@ -92,8 +92,8 @@ impl World {
         history.plan(&history.resolve(&Target::at(Moment::Lsn(lsn))).unwrap()).unwrap()
     }
 
-    /// Restores a state as the facade does: the engine comes from the registry, by the name in a
-    /// snapshot.
+    /// Restores a state as the facade does: it asks the registry for the engine that a snapshot
+    /// names.
     pub(crate) fn restore(
         &self,
         fs: &dyn FileSystem,
@@ -143,7 +143,7 @@ pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The state that a restored folder holds, if it is whole: both files, and the position that
+/// The state in a restored folder, if the folder is complete: both files, and the position that
 /// `finish` wrote.
 pub(crate) fn state_of(fs: &dyn FileSystem, output: &Path) -> Option<(State, u64)> {
     let [heap, index] = FILES.map(|(_, path, _)| read(fs, &output.join(path)));

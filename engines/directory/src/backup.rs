@@ -19,18 +19,19 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Seconds before a snapshot within which a change may be followed by another with the same time.
+/// A file that changed less than this many seconds before a snapshot may change again without a new
+/// time.
 const RACY: i64 = 3;
-/// Maximum number of entries of a folder: the root of a snapshot is one object, and a small file
+/// Maximum number of entries of a folder. The root of a snapshot is one object, and a small file
 /// takes 51 bytes in it.
 const ENTRIES_MAX: usize = 300_000;
 
-/// Takes a snapshot of a folder: of the changes since the newest one of the source, if there is
-/// one.
+/// Takes a snapshot of a folder: of the changes since the newest snapshot of the source, or of
+/// everything if there is none.
 ///
 /// # Errors
-/// [`Error::NotAFolder`], [`Error::OtherEngine`], [`Error::Io`] about what can't be read; those of
-/// the repository.
+/// [`Error::NotAFolder`]; [`Error::OtherEngine`]; [`Error::Io`] for a file that can't be read;
+/// errors of the repository.
 pub fn backup(
     objects: &Objects,
     clock: &dyn Clock,
@@ -47,7 +48,7 @@ pub fn backup(
     let last = newest(objects, name, &roots, |_| true)?;
     refuse_other_engine(&archive, last.as_ref())?;
     let ranges = options.changed_ranges.as_ref().filter(|_| !options.full);
-    // Changes since any snapshot of the source include those since its newest.
+    // Changes since any snapshot of the source include the changes since its newest snapshot.
     let ranges_since = match ranges {
         Some(ranges) => {
             let may_be = roots.iter().filter(|root| root.id == ranges.snapshot().front());
@@ -61,7 +62,7 @@ pub fn backup(
         let was = OsStr::from_bytes(&before.root).into();
         return Err(Error::OtherFolder { name: name.to_string(), was, path: root });
     }
-    // Only after the checks above: a claim takes the source over.
+    // Only after the checks above: claiming an epoch ends other writers of the source.
     let writer = Writer::claim(&archive, clock.now())?;
     let now = clock.now();
     let files = if options.full { &HashMap::new() } else { &before.files };
@@ -80,7 +81,7 @@ pub fn backup(
             known.trust(ranges, &scanned.entries, &before.files);
         }
     }
-    drop(before); // it may be large
+    drop(before); // the tree may be large
     let mut used = match (ranges, ranges_since.and(parent.as_ref())) {
         (None, _) => RangesUse::NotGiven,
         (_, None) => RangesUse::Elsewhere,
@@ -104,7 +105,7 @@ pub fn backup(
     Ok(report(&root, snapshot, source, scanned.skipped, used))
 }
 
-/// Refuses a source whose snapshots another engine took, or that has a log.
+/// Refuses a source that has a log, or snapshots of another engine.
 fn refuse_other_engine(archive: &Archive, last: Option<&Snapshot>) -> Result<()> {
     let has_log = !archive.catalog()?.timelines().is_empty();
     let taker = last.map(|last| last.meta.engine.as_str()).filter(|taker| *taker != ENGINE);
@@ -117,7 +118,8 @@ fn refuse_other_engine(archive: &Archive, last: Option<&Snapshot>) -> Result<()>
     }
 }
 
-/// The newest snapshot as a parent. An unreadable one costs space, not the new snapshot.
+/// The newest snapshot, as the parent. If it can't be read, the new snapshot takes more space but
+/// does not fail.
 fn readable_parent(store: &ChunkStore, last: Option<&Snapshot>) -> Result<Option<Manifest>> {
     match last.map(|last| last.as_parent(store)).transpose() {
         Err(error @ pitr_snapshot::Error::Parent { .. }) => {
@@ -128,7 +130,7 @@ fn readable_parent(store: &ChunkStore, last: Option<&Snapshot>) -> Result<Option
     }
 }
 
-/// What the root of the new snapshot says, beside its files.
+/// The description in the root of the new snapshot.
 fn meta(
     archive: &Archive,
     writer: &Writer,
@@ -137,8 +139,8 @@ fn meta(
     now: Timestamp,
 ) -> SnapshotMeta {
     let last = last.map(|last| &last.meta);
-    // Unique, also beside another backup at the same time that sees the same parent: no other
-    // writer has this epoch.
+    // Unique, even if another backup sees the same parent at the same time: no other writer has
+    // this epoch.
     let number = last.map_or(1, |last| last.consistent_at.get() + 1).max(writer.epoch().get());
     SnapshotMeta {
         source: archive.source().clone(),
@@ -155,7 +157,7 @@ fn meta(
     }
 }
 
-/// The snapshot, with the files that changed while they were read.
+/// The snapshot, and the files that changed while they were read.
 fn report(
     root: &Path,
     snapshot: Snapshot,
@@ -180,15 +182,15 @@ fn report(
     Taken { snapshot, skipped, vanished: paths(vanished), changed, cut: paths(cut), ranges }
 }
 
-/// Reports that the snapshot is a full one because the repository is damaged (FAILURES 25).
+/// Reports that the repository is damaged and the snapshot is therefore a full one (FAILURES 25).
 fn warn_damaged(error: &dyn std::fmt::Display) {
     tracing::warn!("the previous snapshot can't be used, so all files are read: {error}; run `pitr verify`");
 }
 
-/// The state of the folder in the parent.
+/// The entries of the folder in the parent.
 #[derive(Default)]
 struct Before {
-    /// True if its tree could be read.
+    /// True if the tree of the parent could be read.
     is_whole: bool,
     root: Vec<u8>,
     created: Timestamp,
@@ -198,7 +200,7 @@ struct Before {
 impl Before {
     fn load(store: &ChunkStore, parent: Option<&Manifest>) -> Self {
         let Some(parent) = parent else { return Before::default() };
-        // Without its tree, the snapshot is a full one.
+        // Without the parent's tree, the snapshot is a full one.
         let tree = match Tree::read(&SnapshotReader::open(store.clone(), parent.clone())) {
             Ok(tree) => tree,
             Err(error) => {
@@ -263,7 +265,7 @@ mod tests {
         {
             assert!(!is_same(then(), other));
         }
-        // Shortly before the snapshot, another change may have the same time.
+        // A file that changed shortly before the snapshot may change again without a new time.
         assert!(!is_same(entry(997, 7, 10, 3), entry(997, 7, 10, 3)));
         let mut cut = then();
         if let What::File(content) = &mut cut.what {

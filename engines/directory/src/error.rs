@@ -1,11 +1,13 @@
 //! Errors of folders.
 
+use pitr_engine::{Explain, Explanation, Failure};
 use pitr_format::DecodeError;
+use pitr_vfs::is_denied;
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// This crate's results.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a folder could not be snapshotted or restored.
@@ -40,17 +42,17 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
-    /// The repository's source of this name belongs to another engine.
+    /// The source of this name belongs to another engine.
     #[error(
         "the source {name} holds snapshots of another kind ({engine}); give this one another name with --source"
     )]
     OtherEngine {
         /// The source.
         name: String,
-        /// The engine of its snapshots.
+        /// The engine of the source's snapshots.
         engine: String,
     },
-    /// The source's snapshots are of a folder at another path.
+    /// The source's snapshots show a folder at another path.
     #[error("{}: the source {name} holds snapshots of {}; if it is the same folder, moved, say so with --source {name}, or give it another name", path.display(), was.display())]
     OtherFolder {
         /// The source.
@@ -70,7 +72,7 @@ pub enum Error {
     Scanned {
         /// The folder.
         path: PathBuf,
-        /// Its fault.
+        /// The fault of the listing.
         source: DecodeError,
     },
     /// The tree of a snapshot doesn't parse.
@@ -78,16 +80,40 @@ pub enum Error {
     Tree {
         /// The snapshot.
         snapshot: String,
-        /// Its fault.
+        /// The fault of the tree.
         source: DecodeError,
     },
-    /// A state of a folder without the snapshot that holds it.
-    #[error("a folder is restored from a snapshot, and there is none")]
+    /// A folder can be restored only to a snapshot, and this state has none.
+    #[error("a folder is restored from a snapshot, and this state has no snapshot")]
     NoSnapshot,
 }
 
 impl Error {
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { op, path: path.to_owned(), source }
+    }
+}
+
+impl Explain for Error {
+    fn explain(&self) -> Explanation<'_> {
+        match self {
+            Error::Objects(e) => Explanation::Objects(e.kind()),
+            Error::Chunks(e) => Explanation::Objects(e.kind()),
+            Error::Snapshot(e) => Explanation::Snapshot(e),
+            Error::Archive(e) => Explanation::Archive(e),
+            Error::Tree { .. } => Explanation::of(Failure::Corrupt),
+            Error::NotAFolder { .. } | Error::OtherEngine { .. } | Error::OtherFolder { .. } => {
+                Explanation::of(Failure::Usage)
+            }
+            Error::Io { source, .. } if is_denied(source.kind()) => Explanation::advised(
+                Failure::Denied,
+                "run it as a user with read and write access, or choose another place",
+            ),
+            Error::Io { .. } => Explanation::advised(
+                Failure::Other,
+                "check that it exists, that you may read and write it, and that the disk is not full",
+            ),
+            Error::TooMany | Error::Scanned { .. } | Error::NoSnapshot => Explanation::of(Failure::Other),
+        }
     }
 }

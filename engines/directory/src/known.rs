@@ -1,9 +1,9 @@
 //! Which files of a folder may have changed since the parent snapshot.
 //!
-//! # What is trusted, and what is not
-//! A writer's ranges are trusted for the files that they name, and only if the snapshot that they
-//! begin at is one of the source's and the file is the very one that the parent had (by inode). All
-//! other files are compared as usual.
+//! # What is trusted
+//! A writer's ranges are trusted only for the files that they name, only if they begin at a
+//! snapshot of the source, and only if the file is still the parent's (same inode). All other files
+//! are compared as usual.
 
 use crate::entry::{Entry, ReadState, What};
 use pitr_engine::ChangedRanges;
@@ -14,17 +14,17 @@ use std::collections::{HashMap, HashSet};
 /// Which files may differ from the parent snapshot, and where.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// These have not changed.
+    /// Files that have not changed.
     pub(crate) unchanged: HashSet<FileId>,
-    /// Of these the set holds every change.
+    /// Files whose changes are all in the set.
     pub(crate) listed: HashSet<FileId>,
     pub(crate) changes: ChangeSet,
-    /// Named paths that were not found, or that belong to other files than the parent's.
+    /// Named paths that were not found, or that belong to another file than in the parent.
     pub(crate) unmatched: usize,
 }
 
 impl Known {
-    /// Trusts a writer's ranges for each file that is still the one that the parent had.
+    /// Uses a writer's ranges for each file that is still the same file as in the parent.
     pub(crate) fn trust(
         &mut self,
         ranges: &ChangedRanges,
@@ -33,7 +33,7 @@ impl Known {
     ) {
         let at: HashMap<&[u8], &Entry> = entries.iter().map(|entry| (&entry.path[..], entry)).collect();
         for (path, ranges) in ranges.files() {
-            // Any name of a file with several names it.
+            // A list may name a file by any of its hard links.
             let file = at.get(path).and_then(|entry| match &entry.what {
                 What::HardLink(to) => at.get(&to[..]).copied(),
                 _ => Some(*entry),
@@ -56,7 +56,7 @@ impl Known {
         }
     }
 
-    /// What may differ from the parent in a file, if that is known.
+    /// The blocks of a file that may differ from the parent; `None` if they are unknown.
     pub(crate) fn changes(&self, file: FileId) -> Option<&ChangeSet> {
         (self.listed.contains(&file) || self.unchanged.contains(&file)).then_some(&self.changes)
     }

@@ -4,24 +4,23 @@
 //! be partly in the snapshot. A file that vanishes or changes its length during a backup is
 //! reported.
 //!
-//! A regular file becomes a file of the snapshot, with a number that it keeps as long as it keeps
-//! its path. Everything else is in one more file, the *tree* (`docs/format/directory.md`): paths,
-//! modes, owners, times, links, holes.
+//! A regular file becomes a file of the snapshot. It keeps its number as long as it keeps its path.
+//! Everything else is in one more file, the *tree* (`docs/format/directory.md`): paths, modes,
+//! owners, times, links, holes.
 //!
 //! # Promises
-//! - **Nothing outside the output is written**, whatever a tree says: paths are relative and go
-//!   through no symbolic link (FAILURES 31).
+//! - **Nothing outside the output is written**, whatever a tree contains: paths are relative, and
+//!   none leads through a symbolic link (FAILURES 31).
 //! - **Everything is restored** (FAILURES 37): names that are not UTF-8, empty files and folders,
 //!   modes, times to the nanosecond, symbolic and hard links, holes; owners if root restores.
 //!   Sockets and devices are skipped and reported.
 //! - **A file counts as unchanged** only if its inode, length, change time and modification time
-//!   are those of the parent, and the change was long enough before the parent that no later one
-//!   has the same time. `full` reads everything.
-//! - **Changed ranges are trusted for the files that they name**, and for no others
-//!   ([`ChangedRanges`]).
-//! - **A half restored folder never has the output's name.**
-//! - Memory: up to 1.8 kB for each entry during a backup, so a folder has at most 300,000, and the
-//!   buffers of a snapshot.
+//!   are those of the parent, and the change was so long before the parent that a later change has
+//!   another time. `full` reads everything.
+//! - **Changed ranges are trusted only for the files that they name** ([`ChangedRanges`]).
+//! - **An incomplete folder never has the output's name.**
+//! - Memory: up to 1.8 kB for each entry during a backup, and the buffers of a snapshot. A folder
+//!   has at most 300,000 entries.
 #![forbid(unsafe_code)]
 
 mod backup;

@@ -6,14 +6,15 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens a file. Follows no symbolic link at the end of the path, and never waits for the writer of
-/// a pipe.
+/// Opens a file. Follows no symbolic link at the end of the path, and does not wait if the file is
+/// a pipe without a writer.
 pub(crate) fn open_itself(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     File::options().read(true).custom_flags(flags).open(path)
 }
 
-/// Opens the regular file with this inode; an error that [`is_gone`] if another one has its path.
+/// Opens the regular file with this inode. Returns an error for which [`is_gone`] is true if
+/// another file has its path.
 pub(crate) fn open_as(path: &Path, inode: u64) -> io::Result<File> {
     let found = open_itself(path)?;
     let meta = found.metadata()?;
@@ -23,10 +24,10 @@ pub(crate) fn open_as(path: &Path, inode: u64) -> io::Result<File> {
     }
 }
 
-/// True if the file is no longer at its path, whatever is there or on the way now.
+/// True if the error means that the file is no longer at its path.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    // A symbolic link or a socket has its path now.
+    // The path now leads to a symbolic link or a socket.
     let other = [Errno::LOOP, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
         || other.contains(&error.raw_os_error())

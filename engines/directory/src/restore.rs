@@ -1,5 +1,5 @@
-//! Folders as restored files: the layout of a snapshot's tree, and the links, owners, modes and
-//! times that follow when the bytes of the files are written.
+//! Restores a folder: the layout of a snapshot's tree, and the links, owners, modes and times that
+//! are set after the bytes of the files are written.
 
 use crate::Error;
 use crate::entry::{Content, Entry, ReadState, Time, What, below};
@@ -21,8 +21,8 @@ use std::path::Path;
 /// The set-user-ID and set-group-ID bits.
 const SET_ID: u32 = 0o6000;
 
-/// A snapshot's tree as a folder. Its links, owners, modes and times are the operating system's: it
-/// needs [`OsFs`](pitr_vfs::OsFs).
+/// The restore target for folders. It sets links, owners, modes and times through the operating
+/// system, so it needs [`OsFs`](pitr_vfs::OsFs).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FolderTarget;
 
@@ -46,7 +46,7 @@ impl RestoreTarget for FolderTarget {
         let entries = tree(unfinished.base)?.entries;
         entries.iter().try_for_each(|entry| link(unfinished.path, entry))?;
         let mut finished = Finished::default();
-        // A folder after what it holds, since that changes its time.
+        // A folder comes after its entries, because creating them changes the folder's time.
         for entry in entries.iter().rev().filter(|entry| is_dressed(entry)) {
             let path = below(unfinished.path, &entry.path);
             let is_given = dress(&path, entry).map_err(failed("set owner, mode and times of", &path))?;
@@ -61,8 +61,8 @@ impl RestoreTarget for FolderTarget {
     }
 }
 
-/// The tree of the snapshot that a state begins from. A folder has no log: a state without a
-/// snapshot is damaged.
+/// The tree in the snapshot of a state. A folder has no log, so a state without a snapshot can't be
+/// restored.
 fn tree(base: Option<&SnapshotReader>) -> pitr_recovery::Result<Tree> {
     let base = base.ok_or_else(|| RecoveryError::engine(Severity::Fatal, Error::NoSnapshot))?;
     Tree::read(base).map_err(|error| match error {
@@ -71,7 +71,7 @@ fn tree(base: Option<&SnapshotReader>) -> pitr_recovery::Result<Tree> {
     })
 }
 
-/// A hard link gets what its file gets, and a file that the snapshot lacks gets nothing.
+/// A hard link shares the attributes of its file. A file that the snapshot lacks has none.
 fn is_dressed(entry: &Entry) -> bool {
     match &entry.what {
         What::HardLink(_) => false,
@@ -89,7 +89,7 @@ fn link(folder: &Path, entry: &Entry) -> pitr_recovery::Result<()> {
             std::os::unix::fs::symlink(target, &path).map_err(failed("create", &path))
         }
         What::HardLink(target) => match std::fs::hard_link(below(folder, target), &path) {
-            // The file was gone when its snapshot was taken.
+            // The file had vanished when the snapshot was taken.
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other.map_err(failed("link", &path)),
         },
@@ -102,15 +102,15 @@ fn failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecoveryEr
     move |source| RecoveryError::Io { op, path, source }
 }
 
-/// Gives a path its owner, if this process may, its mode and its times. False if it keeps the
-/// process's owner: then it gets no set-user-ID or set-group-ID bit, which would run it as that
-/// owner.
+/// Sets the owner of a path, if this process may, and its mode and times. Returns false if the
+/// owner stays this process's. Then the path gets no set-user-ID or set-group-ID bit, which would
+/// run it as that owner.
 fn dress(path: &Path, entry: &Entry) -> io::Result<bool> {
     let meta = std::fs::symlink_metadata(path)?;
     let mut is_given = true;
     if (meta.uid(), meta.gid()) != (entry.uid, entry.gid) {
         match std::os::unix::fs::lchown(path, Some(entry.uid), Some(entry.gid)) {
-            // Only root gives files away, and only to users that the user namespace knows.
+            // Only root can change owners, and only to users of its user namespace.
             Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
                 is_given = false;
             }

@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 /// The content of a folder.
 #[derive(Debug)]
 pub(crate) struct Scanned {
-    /// The folder itself first, then its entries by name; each folder before its content.
+    /// The folder itself first, then its entries by name. Each folder comes before its content.
     pub(crate) entries: Vec<Entry>,
-    /// Everything but files, folders and links; and the repository.
+    /// Entries that are neither file, folder nor link; and the repository.
     pub(crate) skipped: Vec<PathBuf>,
 }
 
-/// Lists a folder. A file that is among the `known` ones keeps its number; `leave_out` is skipped.
+/// Lists a folder. A `known` file keeps its number. `leave_out` is skipped.
 pub(crate) fn scan(
     root: &Path,
     known: &HashMap<Vec<u8>, Entry>,
@@ -43,7 +43,7 @@ pub(crate) fn scan(
     let (linked, synced) = (HashMap::new(), HashSet::from([top.dev()]));
     let mut scanner = Scanner { root, known, leave_out, next, linked, synced, scanned };
     scanner.folder(&[])?;
-    scanner.scanned.entries.shrink_to_fit(); // it stays until the end
+    scanner.scanned.entries.shrink_to_fit(); // kept until the end
     Ok(scanner.scanned)
 }
 
@@ -54,13 +54,13 @@ struct Scanner<'a> {
     next: u32,
     /// First path of each file with several names, by device and inode.
     linked: HashMap<(u64, u64), Vec<u8>>,
-    /// Devices of the file systems that were synced.
+    /// Devices of the file systems that were already synced.
     synced: HashSet<u64>,
     scanned: Scanned,
 }
 
-/// Syncs the file system of a folder. A file that was written through a mapping gets its change
-/// time when the page is written back. After the sync, each page that is written to changes it
+/// Syncs the file system of a folder. A write through a memory mapping updates the file's times
+/// only when the page is written back. After the sync, the next write to a page updates the times
 /// again.
 fn sync_fs(folder: &Path) -> Result<()> {
     let opened = match open_itself(folder) {
@@ -91,7 +91,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// The names in a folder, sorted; none if it has vanished.
+    /// The names in a folder, sorted; empty if the folder has vanished.
     fn names(&self, path: &[u8]) -> Result<Vec<OsString>> {
         let folder = below(self.root, path);
         let listed = std::fs::read_dir(&folder)
@@ -99,7 +99,7 @@ impl Scanner<'_> {
         match listed {
             Ok(mut names) => {
                 names.sort();
-                names.dedup(); // a file that is renamed during the listing may come twice
+                names.dedup(); // a file that is renamed during the listing may occur twice
                 Ok(names)
             }
             Err(e) if is_gone(&e) && !path.is_empty() => Ok(Vec::new()),
@@ -112,7 +112,7 @@ impl Scanner<'_> {
         let at = below(self.root, path);
         let meta = match std::fs::symlink_metadata(&at) {
             Ok(meta) => meta,
-            Err(e) if is_gone(&e) => return Ok(false), // it vanished after the listing
+            Err(e) if is_gone(&e) => return Ok(false), // the entry vanished after the listing
             Err(e) => return Err(Error::io("look at", &at)(e)),
         };
         let kind = meta.file_type();
@@ -130,7 +130,7 @@ impl Scanner<'_> {
         } else if kind.is_symlink() {
             match std::fs::read_link(&at) {
                 Ok(target) => What::Symlink(target.into_os_string().into_vec()),
-                // It may be another kind of file now.
+                // The path may have another kind of file by now.
                 Err(e) if is_gone(&e) || e.kind() == io::ErrorKind::InvalidInput => return Ok(false),
                 Err(e) => return Err(Error::io("read", &at)(e)),
             }
@@ -177,7 +177,7 @@ impl Scanner<'_> {
             Some(Err(e)) => return Err(Error::io("read", at)(e)),
         };
         if has_others {
-            self.linked.insert(which, path.to_vec()); // it is an entry now
+            self.linked.insert(which, path.to_vec()); // the path has an entry now
         }
         let changed = Time { seconds: meta.ctime(), nanos: meta.ctime_nsec() as u32 }; // below 10^9
         let (len, inode, state) = (meta.len(), meta.ino(), ReadState::Whole);

@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Bytes of a block, for files with and without blocks.
+/// Block size, bytes, of files with and without blocks.
 const BLOCK_BYTES: u32 = BlockSize::DEFAULT.bytes();
 const NO_BLOCKS: u32 = 0;
 /// Maximum number of files kept open.
@@ -47,7 +47,7 @@ impl FolderSource {
             known,
             without_blocks: without_blocks.collect(),
             open: Mutex::default(),
-            // Read states that change later do not change its length.
+            // Fixed: read states that change later do not change the tree's length.
             tree_len: tree::encode(root.as_os_str().as_bytes(), &entries).len() as u64,
             tree: OnceLock::new(),
             entries: Mutex::new(entries),
@@ -80,7 +80,7 @@ impl FolderSource {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file that was listed, opened; never one that replaced it.
+    /// Opens the listed file; never a file that has replaced it.
     fn open(&self, file: FileId, inode: u64, path: &Path) -> io::Result<Arc<OsFile>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, found)) = open.iter().find(|(number, _)| *number == file) {
@@ -94,7 +94,7 @@ impl FolderSource {
         Ok(found)
     }
 
-    /// The file by another of its names, for when one of them vanished.
+    /// Opens the file by another of its names, in case one of them has vanished.
     fn open_by_another_name(&self, file: FileId, place: usize, inode: u64) -> Option<Arc<OsFile>> {
         let entries = self.entries();
         let first = entries[place].path.clone();
@@ -107,7 +107,7 @@ impl FolderSource {
 
     fn note(&self, place: usize, state: ReadState) {
         if let What::File(content) = &mut self.entries()[place].what {
-            // A file that was gone once stays out of the snapshot, even if it is found again.
+            // A file that was once missing stays out of the snapshot, even if it is found again.
             if content.state != ReadState::Gone {
                 content.state = state;
             }
@@ -115,9 +115,9 @@ impl FolderSource {
     }
 }
 
-/// True if a file is treated as one of blocks. The length of a database or a disk image is a
-/// multiple of its block size, or it has holes; other files have such a length only by chance. A
-/// file keeps the choice of the parent, since the other one would store all of it again.
+/// True if a file is stored in blocks. The length of a database or a disk image is a multiple of
+/// its block size, or the file has holes. Other files have such a length only by chance. A file
+/// keeps the choice of the parent, because the other choice would store all of it again.
 fn has_blocks(content: &Content, parent: Option<&Manifest>) -> bool {
     if content.len <= EXTENT_BYTES || !content.holes.is_empty() {
         return true; // one extent, or a file with holes
@@ -212,8 +212,8 @@ mod tests {
             self.dir.path().join(name)
         }
 
-        /// The bytes that are read of the file, and its read state, if `harm` happens after the
-        /// listing.
+        /// The bytes that a snapshot reads of the file, and the read state, if `harm` happens after
+        /// the listing.
         fn read(&self, harm: impl FnOnce(&Path)) -> (Vec<u8>, ReadState, Vec<PathBuf>) {
             let scanned = scan(self.dir.path(), &HashMap::new(), None).unwrap();
             let source = FolderSource::new(self.dir.path(), scanned.entries, None, Known::default());
@@ -234,7 +234,7 @@ mod tests {
         assert!(bytes == [7; 10_000] && state == ReadState::Whole && changed.is_empty());
         let (bytes, state, _) = Lab::new().read(|path| fs::remove_file(path).unwrap());
         assert!(bytes == zeros && state == ReadState::Gone);
-        // Replaced by another file, as editors save.
+        // Replaced by another file, as an editor does on saving.
         let (bytes, state, _) = Lab::new().read(|path| {
             fs::write(path.with_extension("new"), [8; 20_000]).unwrap();
             fs::rename(path.with_extension("new"), path).unwrap();
@@ -250,7 +250,7 @@ mod tests {
             fs::File::options().write(true).open(path).unwrap().set_len(100).unwrap();
         });
         assert!(bytes[..100] == [7; 100] && bytes[100..] == zeros[100..] && state == ReadState::Cut);
-        // Its folder is replaced by a file.
+        // A file replaces the folder of the file.
         let lab = Lab::new();
         fs::create_dir(lab.at("a")).unwrap();
         fs::rename(lab.at("file"), lab.at("a/file")).unwrap();
@@ -265,7 +265,7 @@ mod tests {
             std::os::unix::net::UnixListener::bind(path).unwrap();
         });
         assert!(bytes == zeros && state == ReadState::Gone);
-        // One of its two names is removed.
+        // One of the file's two names is removed.
         let lab = Lab::new();
         fs::hard_link(lab.at("file"), lab.at("other name")).unwrap();
         let (bytes, state, _) = lab.read(|path| fs::remove_file(path).unwrap());

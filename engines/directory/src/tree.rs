@@ -1,7 +1,7 @@
 //! The tree: all entries of a folder as the bytes of one file of its snapshot.
 //!
 //! `'D' u8, version u8 (1)`, the folder's own path as a blob, `entries varint`, then for each
-//! entry, the folder itself first and folders before their content:
+//! entry, with the folder itself first, and each folder before its content:
 //!
 //! ```text
 //! kind u8        0 folder, 1 file, 2 symbolic link, 3 hard link
@@ -24,17 +24,17 @@ use std::collections::HashSet;
 const TAG: u8 = b'D';
 const VERSION: u8 = 1;
 const WHAT: &str = "tree of a folder";
-/// Longest path or link, bytes: what Linux allows.
+/// Maximum length of a path or link, bytes: the limit of Linux.
 const PATH_BYTES_MAX: usize = 4096;
-/// Longest tree, bytes: it is held in memory.
+/// Maximum size of a tree, bytes. It is held in memory.
 pub(crate) const TREE_BYTES_MAX: u64 = 256 << 20;
-/// Fewest bytes of an entry.
+/// Minimum size of an entry, bytes.
 const ENTRY_BYTES_MIN: usize = 26;
 
 /// A folder and everything in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Tree {
-    /// Its absolute path.
+    /// Absolute path of the folder.
     pub(crate) root: Vec<u8>,
     pub(crate) entries: Vec<Entry>,
 }
@@ -107,10 +107,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Tree, DecodeError> {
     if tag != TAG {
         return Err(DecodeError::Magic { what: WHAT, found: tag.into() });
     }
-    let version = reader.u8(WHAT)?;
-    if version != VERSION {
-        return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-    }
+    reader.check_version_u8(VERSION, WHAT)?;
     let root = reader.blob(PATH_BYTES_MAX, WHAT)?.to_vec();
     let count = reader.count(ENTRY_BYTES_MIN, WHAT)?;
     let mut entries = Vec::with_capacity(count);
@@ -181,7 +178,7 @@ fn read_time(reader: &mut Reader<'_>) -> Result<Time, DecodeError> {
 
 /// The entries of a tree so far. FAILURES 31: every entry is in a folder that the tree itself
 /// creates before it, so no path goes through a symbolic link or out of the folder. No path and no
-/// file comes twice. A hard link leads to an earlier file.
+/// file occurs twice. A hard link refers to an earlier file.
 #[derive(Default)]
 struct Checked<'a> {
     folders: HashSet<&'a [u8]>,

@@ -4,9 +4,9 @@
 //! after `n`. The `-wal` file can't restart until everything up to `n` is backfilled. So the state
 //! at `n` is, for each page, its newest frame up to `n` if it has one, else the page of the
 //! database file, which nobody writes. If everything up to `n` is backfilled and no later frame is
-//! published, the database file alone is the state, and the `-wal` file is not read. With a later
-//! frame it need not be: a checkpoint that may not write that frame skips its page, and still
-//! counts the page's older frames as backfilled.
+//! published, the database file alone is the state, and the `-wal` file is not read. If a later
+//! frame is published, the `-wal` file must be read: a checkpoint that may not write that frame
+//! skips its page, and still counts the page's older frames as backfilled.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,8 +40,8 @@ pub struct BaseView {
 }
 
 impl BaseView {
-    /// Takes the state at a commit that the open read transaction allows, and the position of that
-    /// commit.
+    /// Takes the state at a commit that the open read transaction allows. Returns it with the
+    /// commit's position.
     pub fn take(source: &mut Source, last_tx: TxId) -> Result<(BaseView, Position)> {
         for _ in 0..TRIES {
             source.renew()?;
@@ -53,8 +53,8 @@ impl BaseView {
         Err(Error::Busy { path: source.path().to_owned() })
     }
 
-    /// The state at `position`, to which `source` has just been captured. The open read transaction
-    /// began at or before it.
+    /// The state at `position`, up to which `source` has just been captured. The open read
+    /// transaction began at or before it.
     pub fn at_position(source: &Source, position: &Position) -> Result<BaseView> {
         for _ in 0..TRIES {
             let Some(observed) = source.observe()? else { continue };
@@ -84,7 +84,7 @@ impl BaseView {
         }
     }
 
-    /// The state at what `observed` publishes. `None` if a commit in between makes it unknown.
+    /// The state that `observed` publishes. `None` if a commit in between makes it unknown.
     fn at(source: &Source, observed: &Observed, last_tx: TxId) -> Result<Option<(BaseView, Position)>> {
         let Observed { header, published } = *observed;
         let n = published.frames;
@@ -113,8 +113,8 @@ impl BaseView {
         };
         if published.backfilled == n {
             view.frames = HashMap::new();
-            // From here on the `-wal` file may restart, which shows as a new generation. A commit
-            // before the second look would make file and position disagree.
+            // From here on the `-wal` file may restart. A restart shows as a new generation. A
+            // commit before the second look would make file and position disagree.
             match source.observe()? {
                 Some(again) if again.published.frames == n && again.header == header => {}
                 _ => return Ok(None),
@@ -163,7 +163,8 @@ impl BaseView {
 
     fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let read = self.file.read_once_at(out, offset).map_err(Error::ReadDatabase)?;
-        // A page past the end of the file that no frame ever held is a hole and reads as zeros.
+        // A page past the end of the file that no frame ever contained is a hole and reads as
+        // zeros.
         out[read..].fill(0);
         Ok(())
     }

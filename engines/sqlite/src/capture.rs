@@ -55,7 +55,7 @@ pub struct Capture {
     keep_from: Lsn,
     /// No commit after `position` happened before this time.
     last_look: Timestamp,
-    /// Start of the last look that also found the files of the database in place.
+    /// Start of the last look that found the files of the database still in place.
     complete_until: Timestamp,
     totals: Totals,
     /// End of the local log after the last transaction.
@@ -88,7 +88,7 @@ pub struct Begin {
     /// No commit after `position` happened before this time.
     pub last_look: Timestamp,
     /// True if nothing was committed between `position` and the start of the source's read
-    /// transaction. If false, the first look decides, or fails.
+    /// transaction. If false, the first look finds out, or fails.
     pub joined: bool,
     /// The known content of pages of the database.
     pub sample: PageSample,
@@ -99,7 +99,7 @@ pub struct Begin {
 pub struct Totals {
     /// Transactions appended to the local log.
     pub commits: u64,
-    /// Pages in them.
+    /// Pages in these transactions.
     pub pages: u64,
 }
 
@@ -139,8 +139,8 @@ impl Capture {
         self.to_compare = SLOTS;
     }
 
-    /// Start of the part of the local log that resuming needs: the notes of this generation of the
-    /// `-wal` file.
+    /// Start of the part of the local log that a resuming watch needs: the notes of this generation
+    /// of the `-wal` file.
     #[must_use]
     pub fn keep_from(&self) -> Lsn {
         self.keep_from
@@ -190,8 +190,8 @@ impl Capture {
         }
     }
 
-    /// True if the `-wal` file holds unpublished frames after the current position: a commit may
-    /// follow soon.
+    /// True if the `-wal` file holds unpublished frames after the current position, so that a
+    /// commit may follow soon.
     ///
     /// # Errors
     /// [`Error::ReadLog`].
@@ -342,8 +342,8 @@ impl Capture {
                 self.position = reached;
                 batch_bytes = 0;
                 if tx_in_batch && first_lsn.is_none() {
-                    // Earlier than necessary, but safe: records of other transactions in between
-                    // carry other transaction numbers.
+                    // Earlier than necessary, but safe. Records of other transactions lie in
+                    // between, but they carry other transaction numbers.
                     first_lsn = Some(appended.first);
                 }
             }

@@ -3,8 +3,8 @@
 //! # Rules
 //! - No connection checkpoints on its own: `wal_autocheckpoint` is off, and `NO_CKPT_ON_CLOSE` is
 //!   set. With the latter, SQLite neither checkpoints nor deletes the `-wal` file when the last
-//!   connection closes. (`sqlite3WalClose` takes that branch only with a buffer, which
-//!   `sqlite3PagerClose` then doesn't pass.) So `PERSIST_WAL` is not needed; a test checks this.
+//!   connection closes. (`sqlite3WalClose` does so only if it gets a buffer, and
+//!   `sqlite3PagerClose` then passes none.) So `PERSIST_WAL` is not needed; a test checks this.
 //! - `busy_timeout` is 0: retries of this engine never make an application wait in a queue.
 //! - A statement that reads the schema is prepared once. The read transactions use `PRAGMA
 //!   user_version`, which takes the read lock without parsing the schema.
@@ -38,7 +38,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection> {
 }
 
 /// What the wal-index publishes now; `None` while another process rebuilds it.
-/// `SQLITE_CHECKPOINT_NOOP` reads its header afresh and takes no lock.
+/// `SQLITE_CHECKPOINT_NOOP` reads the wal-index header again and takes no lock.
 pub(crate) fn published(conn: &Connection) -> Result<Option<Published>> {
     checkpoint(conn, "PRAGMA main.wal_checkpoint(NOOP)")
 }
@@ -52,7 +52,7 @@ fn checkpoint(conn: &Connection, sql: &str) -> Result<Option<Published>> {
     steps::reached();
     let mut statement = conn.prepare_cached(sql)?;
     let (frames, backfilled): (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
-    // SQLite answers -1 when it could not read the wal-index.
+    // SQLite returns -1 if it could not read the wal-index.
     let both = u32::try_from(frames).ok().zip(u32::try_from(backfilled).ok());
     Ok(both.map(|(frames, backfilled)| Published { frames, backfilled }))
 }

@@ -53,11 +53,13 @@ pub(crate) enum Step {
 /// What the read transaction guarantees when a look begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hold {
-    /// No look under it has captured everything yet: a restart would lose uncaptured frames.
+    /// Under this transaction no look has captured everything yet. A restart would lose uncaptured
+    /// frames.
     NotJoined,
-    /// It may be on read lock 0: the `-wal` file may restart, and loses nothing by that.
+    /// The transaction may have read lock 0. The `-wal` file may restart, and no frame is lost by
+    /// that.
     MayRestart,
-    /// It holds frames: the `-wal` file can't restart.
+    /// The transaction holds frames, so the `-wal` file can't restart.
     Frames,
 }
 
@@ -88,7 +90,7 @@ pub(crate) fn step(ours: &Position, salts: Option<Salts>, published: Published, 
 pub(crate) enum Resume {
     /// The `-wal` file is unchanged, or continues from our position.
     Continue,
-    /// It is unknown what happened since the last run.
+    /// It is unknown what was committed since the last run.
     Gap,
     /// The `-wal` file holds other bytes at our position: commits were taken back.
     Rewound,
@@ -101,7 +103,7 @@ pub(crate) struct Found {
     pub salts: Option<Salts>,
     /// What the wal-index publishes.
     pub published: Published,
-    /// The checksum stated by the frame at our position, if the frame has the file's salts.
+    /// The checksum in the frame at our position, if the frame has the file's salts.
     pub stated: Option<Checksum>,
     /// True if the database file held everything captured, and was not written since.
     pub file_unchanged: bool,
@@ -154,14 +156,14 @@ mod tests {
         // FAILURES 4, 47
         use Hold::{Frames, MayRestart, NotJoined};
         let rows = [
-            (None, 7, MayRestart, Step::Nothing, Step::Lost),          // a
-            (Some(OLD), 11, Frames, Step::Read, Step::Read),           // b
-            (Some(OLD), 10, MayRestart, Step::Nothing, Step::Nothing), // c
-            (Some(OLD), 0, MayRestart, Step::Nothing, Step::Lost),     // d
-            (Some(OLD), 9, MayRestart, Step::Lost, Step::Lost),        // e
-            (Some(NEW), 3, MayRestart, Step::ReadNewGeneration, Step::Lost), // f
-            (Some(NEW), 0, MayRestart, Step::Nothing, Step::Lost),     // f, nothing committed yet
-            (Some(NEW), 3, Frames, Step::Lost, Step::Lost),            // g
+            (None, 7, MayRestart, Step::Nothing, Step::Lost), // row a
+            (Some(OLD), 11, Frames, Step::Read, Step::Read),  // row b
+            (Some(OLD), 10, MayRestart, Step::Nothing, Step::Nothing), // row c
+            (Some(OLD), 0, MayRestart, Step::Nothing, Step::Lost), // row d
+            (Some(OLD), 9, MayRestart, Step::Lost, Step::Lost), // row e
+            (Some(NEW), 3, MayRestart, Step::ReadNewGeneration, Step::Lost), // row f
+            (Some(NEW), 0, MayRestart, Step::Nothing, Step::Lost), // f, nothing committed yet
+            (Some(NEW), 3, Frames, Step::Lost, Step::Lost),   // row g
         ];
         for (salts, frames, hold, joined, not_joined) in rows {
             assert_eq!(step(&ours(), salts, at(frames), hold), joined, "{salts:?} {frames}");
@@ -173,13 +175,13 @@ mod tests {
     fn resume_follows_each_row_of_its_table() {
         let other = Checksum { s0: 5, s1: 7 };
         let rows = [
-            (None, 0, None, Resume::Gap),                  // A
-            (Some(NEW), 10, Some(SUM), Resume::Gap),       // A
-            (Some(OLD), 10, Some(SUM), Resume::Continue),  // B
-            (Some(OLD), 12, Some(SUM), Resume::Continue),  // B
-            (Some(OLD), 0, Some(SUM), Resume::Gap),        // C
-            (Some(OLD), 12, Some(other), Resume::Rewound), // D
-            (Some(OLD), 8, None, Resume::Rewound),         // D
+            (None, 0, None, Resume::Gap),                  // row A
+            (Some(NEW), 10, Some(SUM), Resume::Gap),       // row A
+            (Some(OLD), 10, Some(SUM), Resume::Continue),  // row B
+            (Some(OLD), 12, Some(SUM), Resume::Continue),  // row B
+            (Some(OLD), 0, Some(SUM), Resume::Gap),        // row C
+            (Some(OLD), 12, Some(other), Resume::Rewound), // row D
+            (Some(OLD), 8, None, Resume::Rewound),         // row D
         ];
         for (salts, frames, stated, expected) in rows {
             let found = Found { salts, published: at(frames), stated, file_unchanged: false };

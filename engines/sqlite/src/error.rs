@@ -3,6 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use pitr_engine::{Explain, Explanation, Failure};
+use pitr_format::Severity;
+use pitr_vfs::is_denied;
 use thiserror::Error;
 
 /// Result of this crate.
@@ -17,7 +20,7 @@ pub enum Error {
     NotADatabase {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// What was found instead.
         why: String,
     },
     /// The database is not in WAL mode.
@@ -76,7 +79,7 @@ pub enum Error {
     /// A file of the database was removed or replaced at its path.
     #[error("{path}: this file of the watched database was removed or replaced")]
     Replaced {
-        /// The database file, its `-wal` or its `-shm`.
+        /// The database file, its `-wal` or its `-shm` file.
         path: PathBuf,
     },
     /// A page of the database file differs from the content that its log recorded.
@@ -86,7 +89,7 @@ pub enum Error {
     Overwritten {
         /// The database.
         path: PathBuf,
-        /// The first such page that was found, counted from 1.
+        /// The first page that differs, counted from 1.
         page: u32,
     },
     /// A symbolic link in the path of the database now leads to another file.
@@ -94,9 +97,9 @@ pub enum Error {
     LinkMoved {
         /// The path that the user gave.
         path: PathBuf,
-        /// The file that it led to.
+        /// The file to which the link led before.
         was: PathBuf,
-        /// The file that it leads to.
+        /// The file to which the link leads now.
         now: PathBuf,
     },
     /// The database file has several names.
@@ -106,7 +109,7 @@ pub enum Error {
     HardLinked {
         /// The database.
         path: PathBuf,
-        /// Number of its names.
+        /// Number of the file's names.
         names: u64,
     },
     /// The repository records another location for the source.
@@ -163,14 +166,14 @@ pub enum Error {
         /// Location of the repository.
         place: String,
     },
-    /// The source of this name was written by another engine.
+    /// The source of this name belongs to another engine.
     #[error(
         "the source {name} holds snapshots of another engine ({engine}); give this database another name with --source"
     )]
     OtherEngine {
         /// The source.
         name: String,
-        /// The engine that wrote its snapshots.
+        /// The engine that wrote the source's snapshots.
         engine: String,
     },
     /// The wall clock was set back so far that a new timeline must begin.
@@ -254,7 +257,7 @@ impl Error {
         matches!(self, Error::Archive(pitr_archive::Error::Fenced { .. }))
     }
 
-    /// True if no database can be watched at the path at the moment. That may change.
+    /// True if at the moment no database can be watched at the path. A later attempt may succeed.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(
@@ -275,5 +278,52 @@ impl Error {
             Error::Sqlite(e) => matches!(e.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)),
             _ => false,
         }
+    }
+}
+
+impl Explain for Error {
+    fn explain(&self) -> Explanation<'_> {
+        match self {
+            Error::Archive(e) => Explanation::Archive(e),
+            Error::Objects(e) => Explanation::Objects(e.kind()),
+            Error::Snapshot(e) => Explanation::Snapshot(e),
+            Error::Chunks(e) => Explanation::Objects(e.kind()),
+            Error::Recovery(e) => Explanation::Recovery(e),
+            Error::Locked { .. } | Error::Wal(pitr_wal::Error::Locked { .. }) => {
+                Explanation::of(Failure::Locked)
+            }
+            Error::Wal(e) if e.severity() == Severity::Fatal => Explanation::of(Failure::Corrupt),
+            Error::NotADatabase { .. }
+            | Error::NotWalMode { .. }
+            | Error::ForeignState { .. }
+            | Error::HardLinked { .. }
+            | Error::OtherPlace { .. }
+            | Error::OtherEngine { .. } => Explanation::of(Failure::Usage),
+            Error::StateFolder { source, .. } if is_denied(source.kind()) => {
+                Explanation::advised(Failure::Denied, "give a writable folder with --state DIR")
+            }
+            Error::StateFolder { .. } => Explanation::advised(
+                Failure::Other,
+                "check that it can be created and that the disk is not full, or give another folder with --state DIR",
+            ),
+            Error::Open { source, .. } if is_denied(source.kind()) => {
+                Explanation::advised(Failure::Denied, "run it as a user who may read and write the file")
+            }
+            Error::Open { .. } => {
+                Explanation::advised(Failure::Usage, "check the path, and that it can be read")
+            }
+            Error::Sqlite(_) if self.lacks_the_source() => Explanation::advised(
+                Failure::Denied,
+                "check that the user running pitr can write to the database, its -shm file and their folder",
+            ),
+            _ => Explanation::of(Failure::Other),
+        }
+    }
+
+    /// SQLite's error does not name the file that could not be opened.
+    fn lacks_the_source(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
+        let Error::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(CannotOpen | ReadOnly | PermissionDenied))
     }
 }

@@ -48,7 +48,7 @@ pub struct TableDigest {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ExactError {
-    /// SQLite cannot read it.
+    /// SQLite cannot read the file.
     #[error("{}: {source}", path.display())]
     Sqlite {
         /// The file.
@@ -64,7 +64,7 @@ pub enum ExactError {
         /// The error of the system.
         source: std::io::Error,
     },
-    /// Content beside the file would not be read.
+    /// The content of a file beside the database would not be read.
     #[error("{}: is not empty; its content is part of the database and would be left out", path.display())]
     NotAtRest {
         /// The `-wal` or `-journal` file.
@@ -86,7 +86,7 @@ pub enum ExactError {
 pub enum Difference {
     /// Page size, page count or file length: name, left, right.
     Size(&'static str, u64, u64),
-    /// A table that only one of them has.
+    /// A table that only one of the databases has.
     Table(String),
     /// A table with different rows: name, rows left, rows right.
     Rows(String, u64, u64),
@@ -199,7 +199,8 @@ fn digest(conn: &Connection, table: &str) -> rusqlite::Result<TableDigest> {
     };
     let columns = statement.column_count();
     let mut rows = statement.query([])?;
-    // The sum of the rows' digests does not depend on their order and needs no memory for them.
+    // The sum of the rows' digests does not depend on the order of the rows, and needs no memory
+    // for them.
     let mut sum = [0u64; 4];
     let mut count = 0;
     while let Some(row) = rows.next()? {

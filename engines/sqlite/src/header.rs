@@ -16,15 +16,15 @@ pub struct DatabaseHeader {
     pub page_bytes: u32,
     /// True if the database is in WAL mode (both format versions are 2).
     pub wal_mode: bool,
-    /// Pages of the database according to the header; `None` if an old library left the field
-    /// stale.
+    /// Pages of the database according to the header. `None` if an old library did not update the
+    /// field.
     pub pages: Option<u32>,
     /// Version of the library that wrote the database last, as in `3054001`.
     pub sqlite_version: u32,
 }
 
 impl DatabaseHeader {
-    /// Decodes the header; `None` for an empty file, which is a database without content.
+    /// Decodes the header. `None` for an empty file, which is a database without content.
     pub fn decode(bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
         const WHAT: &str = "SQLite header";
         if bytes.is_empty() {

@@ -2,9 +2,9 @@
 //!
 //! An application's own checkpoint is not blocked for long. Our read transaction moves on when a
 //! look finds nothing new, and at once when everything is backfilled, so RESTART and TRUNCATE,
-//! which keep writers out, get what they wait for. Under a writer that never rests, it moves on
-//! every [`HAND_OVER_EVERY`] only while the `-wal` file is small: each move lets the application's
-//! next automatic checkpoint do work and sync twice for it. A `-wal` file past
+//! which block writers, do not wait for it. Under a writer that never pauses, it moves on every
+//! [`HAND_OVER_EVERY`], but only while the `-wal` file is small: after each move the application's
+//! next automatic checkpoint has work to do, and syncs twice for it. A `-wal` file past
 //! [`KeeperOptions::soft_bytes`] is backfilled by this engine, in one go.
 //!
 //! The `-wal` file restarts at the next write once everything is backfilled and no reader uses it.
@@ -51,8 +51,8 @@ const SLOW_DISK_FACTOR: u64 = 4;
 /// it.
 const TRIES: u32 = 40;
 const TRY_EVERY: Duration = Duration::from_micros(250);
-/// Minimum interval between hand-overs: each one lets the application's next checkpoint do work,
-/// and sync twice for it.
+/// Minimum interval between hand-overs. After each, the application's next checkpoint has work to
+/// do, and syncs twice for it.
 pub(crate) const HAND_OVER_EVERY: Duration = Duration::from_millis(25);
 
 /// When the `-wal` file should restart.
@@ -60,7 +60,7 @@ pub(crate) const HAND_OVER_EVERY: Duration = Duration::from_millis(25);
 pub struct KeeperOptions {
     /// Size of the `-wal` file from which it is made to restart without the write lock, bytes.
     pub soft_bytes: u64,
-    /// Size of the `-wal` file from which the write lock is taken for that, bytes.
+    /// Size of the `-wal` file from which the write lock is taken to make it restart, bytes.
     pub hard_bytes: u64,
 }
 
@@ -70,8 +70,8 @@ impl Default for KeeperOptions {
     }
 }
 
-/// Asks the other threads of a watch to leave the disk alone: under the write lock every sync
-/// counts.
+/// Asks the other threads of a watch to leave the disk alone: while the write lock is held, every
+/// sync makes writers wait.
 #[derive(Debug, Clone, Default)]
 pub struct Quiet(Arc<AtomicBool>);
 
@@ -134,8 +134,8 @@ impl Keeper {
         &self.write_lock
     }
 
-    /// Call this after each look, with what the look saw published. It moves the read transaction
-    /// on, and lets the `-wal` file restart when it is time.
+    /// Call this after each look, with the state that the look saw published. Moves the read
+    /// transaction on, and lets the `-wal` file restart if it has become too large.
     pub fn maintain(
         &mut self,
         source: &mut Source,
@@ -149,8 +149,8 @@ impl Keeper {
         let due = |since: Option<Duration>, pause| since.is_none_or(|t| now.saturating_sub(t) >= pause);
         let quiet = std::mem::replace(&mut self.looked_tx, tx) == tx;
         let all_backfilled = published.frames == published.backfilled;
-        // Leave read lock 0 as soon as there is news. While the lock is taken, an automatic
-        // checkpoint sorts all frames in vain, at each commit.
+        // Leave read lock 0 as soon as there is a new commit. While the lock is held, an automatic
+        // checkpoint sorts all frames at each commit, in vain.
         let due_news = source.may_restart()
             || quiet
             || log_bytes < self.options.soft_bytes && due(self.handed_over, HAND_OVER_EVERY);
@@ -206,9 +206,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// Makes a hand-over, and then what the next hand-over needs for read lock 0: captured frames
-    /// are synced in the local log, and all frames are in the database file. False if another
-    /// process blocked it.
+    /// Makes a hand-over, and then prepares read lock 0 for the next one: captured frames are
+    /// synced in the local log, and all frames are in the database file. False if another process
+    /// blocked it.
     fn backfill(&self, source: &mut Source, capture: &mut Capture) -> Result<bool> {
         if !self.hand_over(source, capture)? {
             return Ok(false);
@@ -227,7 +227,7 @@ impl Keeper {
         let _asked = quiet.ask();
         for _ in 0..ROUNDS {
             // Nearly everything is backfilled and synced before the lock is taken. The duration of
-            // the last of these rounds predicts how long the lock will be held.
+            // the last of these rounds shows how long the lock will be held.
             let begun = self.clock.monotonic();
             let backfilled = self.backfill(source, capture)?;
             let slow = self.clock.monotonic().saturating_sub(begun) > ROUND_MAX;
@@ -260,8 +260,8 @@ fn checkpoint(source: &Source, clock: &dyn Clock) -> Result<Option<Published>> {
     Ok(None)
 }
 
-/// Takes the write lock. A busy writer leaves it free only now and then, and this engine never
-/// waits in a queue, so it asks repeatedly.
+/// Takes the write lock. A busy writer rarely releases the lock, and this engine never waits in
+/// SQLite's queue. So it tries repeatedly.
 fn lock_writes(source: &Source, clock: &dyn Clock) -> Result<bool> {
     for _ in 0..TRIES {
         if source.lock_writes()? {

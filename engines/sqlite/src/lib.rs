@@ -54,7 +54,7 @@ pub use keeper::KeeperOptions;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// Parts of the engine for its own tests and benches. Not part of the interface.
+/// Parts of the engine for its own tests and benches. Not part of the public interface.
 #[doc(hidden)]
 pub mod parts {
     pub use crate::base::BaseView;

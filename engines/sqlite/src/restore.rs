@@ -4,7 +4,7 @@ use pitr_recovery::{Layout, RestoreState, RestoreTarget, Result};
 
 /// Suffixes that SQLite appends to a database's path to name the files that belong to it.
 pub const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
-/// Head of an unfinished database: SQLite refuses to open a file that begins so.
+/// First bytes of an unfinished database: SQLite refuses to open a file that begins with them.
 const MARK: &[u8] = b"pitr: an unfinished restore, not a database\n";
 
 /// The database file.
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn sqlite_opens_no_file_with_the_mark() {
-        // FAILURES 32: a leftover of a killed restore, whatever its length.
+        // FAILURES 32: a leftover of a killed restore is removed, whatever its length.
         let dir = tempfile::tempdir().unwrap();
         for len in [MARK.len(), 512, 4096, 100 * 4096] {
             let path = dir.path().join("app.db");

@@ -2,8 +2,8 @@
 //!
 //! A file copied over the database in place, or a process that writes through another name of it,
 //! leaves no trace in the `-wal` file. The captured frames determine the content of each page of
-//! the database file. The sample keeps that for at most [`SLOTS`] pages: a page goes to the slot
-//! that its number hashes to, and the newest page of a slot stays.
+//! the database file. The sample keeps a checksum of that content for at most [`SLOTS`] pages: a
+//! page goes to the slot that its number hashes to, and the newest page of a slot stays.
 //!
 //! # Why a mismatch is proof
 //! Right after a look, every commit that the look found published is captured, so also every commit
@@ -39,9 +39,9 @@ const ENTRY_BYTES: usize = 8;
 struct Entry {
     /// Number of the page, from 1; 0 in an empty slot.
     page: u32,
-    /// CRC-32 of its newest content.
+    /// CRC-32 of the page's newest content.
     crc: u32,
-    /// The frame that holds it; 0 if it was backfilled with an earlier generation of the `-wal`
+    /// The frame with that content; 0 if it was backfilled with an earlier generation of the `-wal`
     /// file.
     frame: u32,
 }
@@ -57,7 +57,7 @@ pub struct PageSample {
     next: usize,
     /// The generation that the entries' frames belong to.
     generation: Option<Salts>,
-    /// Current number of pages of the database, and the smallest number that it had.
+    /// Number of pages of the database now, and the smallest number that it ever had.
     pages: u32,
     pages_min: u32,
 }
@@ -89,7 +89,7 @@ impl PageSample {
     }
 
     /// Records the content of `page` in a base: as of frame `frame` of a generation, or in the
-    /// database file if that is 0. A newer entry in the slot stays.
+    /// database file if that is 0. A newer entry in the slot is kept.
     pub fn from_base(&mut self, page: u32, generation: Option<Salts>, frame: u32, data: &[u8]) {
         // If the current generation is later than that of the base, the frame is backfilled.
         let frame = if self.generation == generation { frame } else { 0 };
@@ -166,8 +166,8 @@ impl PageSample {
         bytes.put_u32(self.entries.iter().map(|entry| entry.frame).max().unwrap_or(0));
         let mut body = Vec::with_capacity((SLOTS + 1) * ENTRY_BYTES);
         for entry in &self.entries {
-            // The top bit tells whether the page is in a frame of this generation. Larger page
-            // numbers are left out.
+            // The top bit is set if the page is in a frame of this generation. Entries with larger
+            // page numbers are left out.
             body.put_u32(if entry.page >> 31 == 0 {
                 entry.page | u32::from(entry.frame != 0) << 31
             } else {

@@ -42,8 +42,8 @@ use crate::wal::{Salts, WalFile, WalHeader};
 pub struct Observed {
     /// Header of the `-wal` file; `None` while it has none.
     pub header: Option<WalHeader>,
-    /// What the wal-index publishes. The backfilled frames were counted before the published ones:
-    /// no checkpoint that counts saw a frame that is not published here.
+    /// What the wal-index publishes. The backfilled frames were counted before the published ones.
+    /// So every frame that a counted checkpoint saw is among the published ones.
     pub published: Published,
 }
 
@@ -66,8 +66,8 @@ pub struct Source {
     file: Arc<dyn File>,
 }
 
-/// Reveals a change of the database file: its length, and its times of modification and of change,
-/// nanoseconds.
+/// Shows whether the database file changed: its length, and its times of modification and of
+/// change, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileState {
     len: u64,
@@ -180,9 +180,9 @@ impl Source {
         Ok(None)
     }
 
-    /// Moves the read transaction to the newest commit. Everything that the last look saw must be
-    /// captured up to `captured`. `make_durable` is called if the `-wal` file may restart from now
-    /// on. Returns false if SQLite was busy and nothing changed.
+    /// Moves the read transaction to the newest commit. `captured` is the end of the last look, of
+    /// which everything must be captured. Calls `make_durable` if the `-wal` file may restart from
+    /// now on. Returns false if SQLite was busy and nothing changed.
     pub fn hand_over(
         &mut self,
         captured: &Position,
@@ -258,8 +258,7 @@ impl Source {
         let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
         let stamp = FileStamp { file: identity(&metadata), len: metadata.len(), changed_ns };
         let changed = Timestamp::from_micros(changed_ns / 1000);
-        // If the clock was set back since, the next write shows an earlier time, which also
-        // differs.
+        // If the clock was set back since, the next write gets an earlier time, which also differs.
         let settled = now.since(changed).max(changed.since(now)) > SETTLED_MICROS;
         Ok(settled.then_some(stamp))
     }
@@ -309,8 +308,8 @@ impl Identities {
         }
     }
 
-    /// As [`check_same`](Self::check_same), but a `-wal` or `-shm` that did not exist may have been
-    /// created.
+    /// Like [`check_same`](Self::check_same), but a `-wal` or `-shm` that did not exist may have
+    /// been created.
     fn check_still(&self, path: &Path, now: &Identities) -> Result<()> {
         let (log, index) = (self.log.or(now.log), self.index.or(now.index));
         Identities { log, index, ..*self }.check_same(path, now)
@@ -332,8 +331,8 @@ fn metadata(path: &Path) -> Result<Option<Metadata>> {
 ///
 /// The order matters because a checkpoint reads, of each page, only the newest frame that is
 /// published when it begins. If a read lock forbids that frame, the checkpoint skips the page, and
-/// counts the page's older frames as backfilled. So a count of backfilled frames says something
-/// about the database file only beside all frames that were published when it was read.
+/// counts the page's older frames as backfilled. So a count of backfilled frames describes the
+/// database file only together with the number of frames that were published when it was read.
 ///
 /// SQLite reads the number of published frames and then that of backfilled ones. A restart sets the
 /// published frames to 0, clears the backfilled ones, writes the header, writes the first frame,
@@ -393,7 +392,7 @@ fn read_header(path: &Path, file: &dyn File) -> Result<DatabaseHeader> {
         .ok_or_else(|| not_a_database("it is empty".to_owned()))
 }
 
-/// Begins the first read transaction. It shows whether the database can be shared at all.
+/// Begins the first read transaction. It fails if the database can't be shared.
 fn begin_first_read(path: &Path, conn: &Connection, clock: &dyn Clock) -> Result<()> {
     const PATIENCE_MS: u64 = 2_000;
     for waited_ms in 0..=PATIENCE_MS {
@@ -418,16 +417,26 @@ mod tests {
         let at = |frames, backfilled| Published { frames, backfilled };
         let (old, new) = (Some(Salts([1; 8])), Some(Salts([2; 8])));
         let rows = [
-            ((old, old), at(9, 4), at(9, 4), Some(at(9, 4))),   // none
-            ((old, old), at(9, 4), at(11, 9), Some(at(11, 4))), // none, but a commit and a checkpoint between
-            ((old, old), at(9, 9), at(11, 9), Some(at(11, 9))), // both during the first
-            ((old, old), at(9, 0), at(0, 0), None),             // during the first
-            ((old, new), at(9, 0), at(3, 0), None),             // during the first, then a commit
-            ((old, new), at(9, 0), at(9, 0), None), // during the first, then a commit of as many frames
-            ((old, old), at(9, 9), at(0, 0), None), // between the two
-            ((old, old), at(0, 9), at(0, 0), Some(at(0, 0))), // just before the first
-            ((None, new), at(0, 0), at(3, 0), None), // after a TRUNCATE
-            ((old, old), at(9, 9), at(9, 9), Some(at(9, 9))), // after the second
+            // No restart.
+            ((old, old), at(9, 4), at(9, 4), Some(at(9, 4))),
+            // No restart, but a commit and a checkpoint between the two observations.
+            ((old, old), at(9, 4), at(11, 9), Some(at(11, 4))),
+            // No restart, but a commit and a checkpoint during the first observation.
+            ((old, old), at(9, 9), at(11, 9), Some(at(11, 9))),
+            // A restart during the first observation.
+            ((old, old), at(9, 0), at(0, 0), None),
+            // A restart during the first observation, then a commit.
+            ((old, new), at(9, 0), at(3, 0), None),
+            // A restart during the first observation, then a commit of as many frames as before.
+            ((old, new), at(9, 0), at(9, 0), None),
+            // A restart between the two observations.
+            ((old, old), at(9, 9), at(0, 0), None),
+            // A restart just before the first observation.
+            ((old, old), at(0, 9), at(0, 0), Some(at(0, 0))),
+            // A restart after a TRUNCATE.
+            ((None, new), at(0, 0), at(3, 0), None),
+            // A restart after the second observation.
+            ((old, old), at(9, 9), at(9, 9), Some(at(9, 9))),
         ];
         for (salts, first, second, expected) in rows {
             assert_eq!(of_one_generation(salts, first, second), expected, "{salts:?} {first:?} {second:?}");

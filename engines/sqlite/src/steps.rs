@@ -13,7 +13,7 @@ thread_local! {
 pub(crate) fn reached() {
     #[cfg(test)]
     HOOK.with(|hook| {
-        // The hook itself may use SQLite, but nothing of this crate.
+        // The hook may use SQLite, but no part of this crate.
         if let Ok(mut hook) = hook.try_borrow_mut()
             && let Some(hook) = hook.as_mut()
         {

@@ -8,7 +8,8 @@ pub(super) const NARROW: usize = 8;
 /// Digits of an LSN, an epoch, a counter, a [`ShortId`].
 pub(super) const WIDE: usize = 16;
 
-/// The number that these digits write, if there are as many as its width.
+/// The number that these digits spell. `None` unless they are `width` lower-case hexadecimal
+/// digits.
 pub(super) fn number(text: &str, width: usize) -> Option<u64> {
     let is_plain = text.len() == width && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     is_plain.then(|| u64::from_str_radix(text, 16).ok()).flatten()

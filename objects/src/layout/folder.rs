@@ -1,4 +1,4 @@
-//! Folders of the layout: what listings ask for, and which ones may hold objects.
+//! Folders of the layout: which listings exist, and which folders may contain objects.
 
 use super::digits::{Hex, NARROW, WIDE, number};
 use pitr_format::SourceName;
@@ -32,8 +32,8 @@ pub fn rings(repository: &[u8; 16]) -> String {
     format!("{KEYS}/{}/{RINGS}", Hex(repository))
 }
 
-/// True if the layout has a folder at this path, and what it holds must not be missed. The origins
-/// and restored states of a source are not counted: a repository works without them.
+/// True if the layout has a folder at this path whose content must not be missed. The folders of a
+/// source's origins and restored states do not count: a repository works without them.
 pub(crate) fn may_hold_objects(path: &str) -> bool {
     let is_source = |name: &str| SourceName::new(name).is_ok();
     let is_timeline = |text: &str| number(text, NARROW).is_some();

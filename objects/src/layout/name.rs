@@ -13,21 +13,21 @@ pub enum ObjectName {
     Repository,
     /// The wrapped master key.
     KeySlot {
-        /// The repository that it opens.
+        /// The repository that the slot opens.
         repository: [u8; 16],
         /// The slot.
         slot: ShortId,
     },
     /// The data keys; the highest number counts.
     KeyRing {
-        /// The repository that they are of.
+        /// The repository that the keys belong to.
         repository: [u8; 16],
-        /// Its number.
+        /// Number of the ring.
         number: u64,
     },
     /// A lease.
     Lease {
-        /// Its identity.
+        /// Identity of the lease.
         id: ShortId,
         /// Higher with each renewal.
         counter: u64,
@@ -36,16 +36,16 @@ pub enum ObjectName {
     CondemnedObjects(ShortId),
     /// Leases of a condemnation.
     CondemnedLeases(ShortId),
-    /// Chunks; by the digest of the object.
+    /// A pack of chunks, named by the digest of the object.
     Pack(Digest),
-    /// An index of packs; by the digest of the object.
+    /// An index of packs, named by the digest of the object.
     PackIndex(Digest),
     /// An object of a source.
     Source(SourceFolder, SourceObject),
 }
 
 impl ObjectName {
-    /// The object at `path`; `None` for a path that [`path`](Self::path) never gives.
+    /// The object at `path`. `None` if [`path`](Self::path) never returns this path.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         if let Some((folder, object)) = source::split(path) {
@@ -75,13 +75,13 @@ impl ObjectName {
         })
     }
 
-    /// Its path within the repository.
+    /// Path of the object within the repository.
     #[must_use]
     pub fn path(&self) -> String {
         self.to_string()
     }
 
-    /// What the object is.
+    /// The kind of the object, for messages.
     #[must_use]
     pub const fn kind(&self) -> ObjectKind {
         match self {

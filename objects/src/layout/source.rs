@@ -25,7 +25,8 @@ impl SourceFolder {
         SourceFolder(Hex(hash).to_string())
     }
 
-    /// The name of the source, if this folder bears names. Every hash could be a name as well.
+    /// The name of the source, if the folder's name is the source's name. A hash can't be told from
+    /// a name.
     pub(crate) fn name(&self) -> Option<SourceName> {
         SourceName::new(&self.0).ok()
     }
@@ -40,7 +41,7 @@ impl SourceFolder {
         format!("{self}/{object}")
     }
 
-    /// The object of this source at `path`; `None` if [`path`](Self::path) gives no such path.
+    /// The object of this source at `path`. `None` if [`path`](Self::path) never returns this path.
     #[must_use]
     pub fn object_at(&self, path: &str) -> Option<SourceObject> {
         let (folder, object) = split(path)?;
@@ -77,7 +78,7 @@ impl SourceFolder {
         format!("{self}/pruned")
     }
 
-    /// Folder of the places where the source was.
+    /// Folder of the source's origins.
     #[must_use]
     pub fn origins(&self) -> String {
         format!("{self}/origins")
@@ -131,7 +132,7 @@ pub enum SourceObject {
 }
 
 impl SourceObject {
-    /// What the object is.
+    /// The kind of the object, for messages.
     #[must_use]
     pub const fn kind(&self) -> ObjectKind {
         match self {
@@ -147,7 +148,8 @@ impl SourceObject {
         }
     }
 
-    /// True for a part of the source's history. Origins and restored states alone make no source.
+    /// True for a part of the source's history. Origins and restored states alone do not make a
+    /// source.
     pub(crate) const fn is_history(&self) -> bool {
         !matches!(self, SourceObject::Name | SourceObject::Origin(_) | SourceObject::Restored(_))
     }
@@ -222,7 +224,7 @@ impl fmt::Display for SourceObject {
 pub struct LogName {
     /// Timeline that the range belongs to.
     pub timeline: TimelineId,
-    /// Start of the range: where the one before it ends, unless there is a gap between the two.
+    /// Start of the range: where the previous range ends, unless there is a gap between the two.
     pub from: Lsn,
     /// End of the last batch of the range.
     pub to: Lsn,
@@ -244,7 +246,7 @@ pub struct PrunedRange {
     pub timeline: TimelineId,
     /// Start of the first object.
     pub from: Lsn,
-    /// End of the last one.
+    /// End of the last object.
     pub to: Lsn,
 }
 
@@ -259,22 +261,22 @@ impl PrunedRange {
 /// The name of a restored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RestoredName {
-    /// Made from the fingerprint; keyed in an encrypted repository.
+    /// Derived from the fingerprint; keyed in an encrypted repository.
     pub mark: [u8; MARK_BYTES],
     /// The timeline of the state.
     pub timeline: TimelineId,
-    /// Its position.
+    /// Position of the restored state.
     pub lsn: Lsn,
 }
 
 /// The name of a snapshot's root. Names sort by timeline, epoch and consistent point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RootName {
-    /// Timeline whose log goes with it.
+    /// Timeline of the log that continues the snapshot.
     pub timeline: TimelineId,
-    /// Epoch of its writer.
+    /// Epoch of the snapshot's writer.
     pub epoch: Epoch,
-    /// LSN at which its files are one state.
+    /// LSN at which the snapshot's files are consistent.
     pub consistent_at: Lsn,
     /// The first bytes of the snapshot's id.
     pub id: [u8; 4],
@@ -360,7 +362,7 @@ mod tests {
         assert!(folder.object_at(log).is_some() && folder.object_at(root).is_some());
         for foreign in [
             log.to_uppercase().as_str(),
-            // FAILURES 28: a sibling with the same beginning.
+            // FAILURES 28: another folder whose name has the same beginning.
             &log.replace("sources/app", "sources/app2"),
             &log.replace("00000001/", "1/"),
             &log.replace("00000001/0", "00000000/0"),

@@ -18,7 +18,7 @@ pub(crate) fn create_folder(fs: &dyn FileSystem, path: &Path, files: Option<u32>
         return match files {
             Some(_) if exists(fs, &path.join(REPOSITORY)) => Ok(()),
             Some(_) => fs.set_folder_mode(path, mode),
-            // If it can't be changed, `readers` reports it.
+            // If the mode can't be changed, `readers` reports it.
             None if fs.list(path)?.is_empty() => fs.set_folder_mode(path, mode).or_else(not_ours),
             None => Ok(()),
         };
@@ -49,7 +49,7 @@ pub enum Readers {
     Everyone,
 }
 
-/// Users besides the owner who may enter a folder, and so read the files in it.
+/// Users besides the owner who may enter a folder and can therefore read the files in it.
 pub(crate) fn readers(fs: &dyn FileSystem, folder: &Path) -> io::Result<Option<Readers>> {
     Ok(match fs.attributes(folder)?.map_or(0, |attributes| attributes.mode) {
         mode if mode & 0o005 != 0 => Some(Readers::Everyone),
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(mode(&at("shared")) & 0o2000, 0o2000, "files get the folder's group");
         create_folder(&OsFs, &at("open"), Some(0o644)).unwrap();
         assert_eq!(modes("open"), ([0o755, 0o755, 0o644], Some(Readers::Everyone)));
-        // Existing folders: an empty one, one with files, and one that gets other permissions.
+        // Existing folders: an empty one, one with files, and one with given permissions.
         let make = |name: &str| {
             fs::create_dir(at(name)).unwrap();
             fs::set_permissions(at(name), Permissions::from_mode(0o755)).unwrap();

@@ -7,10 +7,10 @@
 //!   an object.
 //! - Created files get the permissions that the repository's folder gives (FAILURES 58).
 //! - Pipes, devices and other non-regular files are refused and never waited for (FAILURES 59).
-//! - A listing goes on after an entry that is not an object, and yields it as an error whose source
-//!   is a [`Stray`].
-//! - Nothing is put into a folder from which the repository has gone, as when a disk was unmounted
-//!   (FAILURES 34).
+//! - A listing continues after an entry that is not an object, and returns the entry as an error
+//!   whose source is a [`Stray`].
+//! - Nothing is put into a folder that no longer contains the repository, for example because a
+//!   disk was unmounted (FAILURES 34).
 //!
 //! Futures and streams of this store do their work when they are polled and never wait for another
 //! thread. So a caller can poll them on its own thread, without an async runtime.
@@ -57,14 +57,14 @@ struct Folder {
     root: PathBuf,
     /// The folder as the user named it.
     place: String,
-    /// Folders below the root that exist and are durable, with those above them.
+    /// Folders below the root that exist and are durable, together with their parents.
     durable: Mutex<HashSet<PathBuf>>,
     buffers: Buffers,
-    /// The repository object was seen. From then on puts need it.
+    /// True once the repository object was seen. From then on puts fail without it.
     is_repository: AtomicBool,
 }
 
-/// The repository object is gone from the folder.
+/// The repository object no longer exists in the folder.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: the repository is gone from this folder")]
 pub(crate) struct RepositoryGone {
@@ -105,8 +105,8 @@ impl Folder {
         }
     }
 
-    /// Refuses to put into a folder that held the repository and does not any more. What is written
-    /// to an empty mount point is gone when the disk comes back (FAILURES 34).
+    /// Refuses to put into a folder that contained the repository and no longer does. Whatever is
+    /// written to an empty mount point disappears when the disk is mounted again (FAILURES 34).
     fn check_not_gone(&self) -> Result<()> {
         if !self.is_repository.load(Ordering::Relaxed) || self.holds(REPOSITORY) {
             return Ok(());
@@ -115,7 +115,7 @@ impl Folder {
         Err(Error::Generic { store: STORE, source: gone.into() })
     }
 
-    /// The system's answer to a request for an object, as an error of a store.
+    /// The system's answer to a request for an object, as an error of an object store.
     fn error(&self, object: &ObjectPath, source: io::Error) -> Error {
         if let Some(found) = source.get_ref().and_then(|inner| inner.downcast_ref::<NotAFile>()) {
             return Error::Generic { store: STORE, source: (*found).into() };
@@ -187,7 +187,7 @@ impl ObjectStore for LocalStore {
                 let (meta, range) =
                     (meta(location.clone(), opened.len), opened.range(options.range.as_ref())?);
                 let (range_read, folder) = (range.clone(), Arc::clone(folder));
-                // Read when the stream is polled: the caller first looks at how much it would be.
+                // Read when the stream is polled, because the caller first looks at the size.
                 let bytes = stream::once(async move { opened.read(&folder.buffers, range_read) });
                 (meta, range, bytes.boxed())
             }

@@ -56,7 +56,7 @@ impl Folder {
 }
 
 impl Opened {
-    /// The bytes of the object that `range` asks for.
+    /// The bytes of the object in `range`.
     pub(super) fn range(&self, range: Option<&GetRange>) -> Result<Range<u64>> {
         let range = range.map_or(Ok(0..self.len), |range| range.as_range(self.len));
         range.map_err(|source| Error::Generic { store: STORE, source: source.into() })
@@ -84,7 +84,7 @@ pub(super) fn open_object(fs: &dyn FileSystem, path: &Path) -> io::Result<Arc<dy
     }
 }
 
-/// Nothing exists below a file.
+/// A path below a file does not exist.
 fn absent(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::NotADirectory => io::ErrorKind::NotFound.into(),

@@ -19,15 +19,15 @@ use std::path::Path;
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {what}")]
 pub struct Stray {
-    /// Its path within the repository; for people only, if it is not UTF-8.
+    /// Path of the entry within the repository; for people only, if it is not UTF-8.
     pub path: String,
-    /// What it is.
+    /// The kind of the entry.
     pub what: StrayKind,
-    /// It may contain objects that this listing lacks.
+    /// True if the entry may contain objects that this listing lacks.
     pub may_hide_objects: bool,
 }
 
-/// What a [`Stray`] is.
+/// The kind of a [`Stray`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StrayKind {
@@ -41,7 +41,7 @@ pub enum StrayKind {
     LinkedFolder,
     /// A name that no object can have.
     Name,
-    /// It can't be read.
+    /// The entry can't be read.
     Unreadable(io::Error),
 }
 
@@ -60,8 +60,8 @@ impl fmt::Display for StrayKind {
     }
 }
 
-/// Lists the objects below `prefix` in the folder `root`, in no order. A missing folder is empty.
-/// An entry that is not an object is an error with a [`Stray`] as its source.
+/// Lists the objects below `prefix` in the folder `root`, unordered. A missing folder counts as
+/// empty. An entry that is not an object is returned as an error with a [`Stray`] as its source.
 pub(super) fn walk(fs: &dyn FileSystem, root: &Path, prefix: &str) -> Vec<Result<ObjectMeta>> {
     let mut walk = Walk { fs, found: Vec::new(), above: Vec::new() };
     let top = if prefix.is_empty() { root.to_owned() } else { root.join(prefix) };
@@ -78,7 +78,7 @@ pub(super) fn walk(fs: &dyn FileSystem, root: &Path, prefix: &str) -> Vec<Result
 struct Walk<'f> {
     fs: &'f dyn FileSystem,
     found: Vec<Result<ObjectMeta>>,
-    /// The folders that lead here, by device and inode.
+    /// The folders on the path to this one, by device and inode.
     above: Vec<(u64, u64)>,
 }
 

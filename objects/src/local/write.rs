@@ -1,4 +1,5 @@
-//! Creating objects in a folder: written aside, synced, then published without replacing.
+//! Creates objects in a folder: each is written under a temporary name, synced, and published
+//! without replacing.
 
 use super::Folder;
 use super::read::open_object;
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 
 impl Folder {
-    /// Creates an object, durably. An object that exists already is durable too when the error says
-    /// so.
+    /// Creates an object, durably. If the error says that the object exists, that object is durable
+    /// too.
     pub(super) fn put_new(&self, object: &ObjectPath, payload: &PutPayload) -> Result<()> {
         if is_staged(object.as_ref()) {
             let refused = io::Error::new(io::ErrorKind::InvalidInput, "the name of a temporary file");
@@ -22,8 +23,8 @@ impl Folder {
         }
         let target = self.path(object);
         let put = match self.create(&target, payload) {
-            // An earlier, failed put of ours may have left it visible and not durable
-            // (FAILURES 26).
+            // An earlier, failed put of this process may have left the object visible but not
+            // durable (FAILURES 26).
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.sync(&target).and(Err(error)),
             other => other,
         };
@@ -37,7 +38,7 @@ impl Folder {
         self.make_durable(folder)?;
         let staged = match stage(&*self.fs, target, payload) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Another program has deleted empty folders since the last look.
+                // Another program has deleted empty folders since the folders were created.
                 self.durable().clear();
                 self.make_durable(folder)?;
                 stage(&*self.fs, target, payload)?
@@ -52,8 +53,8 @@ impl Folder {
     }
 
     /// Creates a folder of the repository and makes its name durable. A folder that exists is
-    /// synced too, once: another process may have created it and not synced it yet, and an object
-    /// in it must not be lost with it.
+    /// synced too, once. Another process may have created it without a sync yet, and losing the
+    /// folder would lose the objects in it.
     fn make_durable(&self, folder: &Path) -> io::Result<()> {
         if folder == self.root || self.durable().contains(folder) {
             return Ok(());
@@ -78,7 +79,7 @@ impl Folder {
     }
 }
 
-/// Writes a temporary file beside the object, durably. Listings leave its name out.
+/// Writes a temporary file beside the object, durably. Listings leave such names out.
 fn stage(fs: &dyn FileSystem, target: &Path, payload: &PutPayload) -> io::Result<PathBuf> {
     let mut number = 1;
     loop {
@@ -99,7 +100,7 @@ fn stage(fs: &dyn FileSystem, target: &Path, payload: &PutPayload) -> io::Result
                 }
                 return written.map(|()| staged);
             }
-            // Another process puts the same object, or died when it did.
+            // Another process is putting the same object, or died while it did.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(error),
         }
@@ -135,7 +136,7 @@ mod tests {
             assert!(fs::read(dir.path().join(&path)).unwrap() == content);
         }
         assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 3);
-        // The temporary file of a process that died is left alone.
+        // The temporary file of a dead process is left in place.
         fs::write(dir.path().join("a/b/new#1"), b"half").unwrap();
         put(&store, "a/b/new", b"whole").unwrap();
         assert_eq!(fs::read(dir.path().join("a/b/new")).unwrap(), b"whole");
@@ -166,7 +167,8 @@ mod tests {
                 start.wait();
                 put(&store, &format!("{round}/{thread}"), b"x")
             };
-            // All rounds, also after one that failed: the other threads wait for each.
+            // All rounds run, even after one that failed, because the other threads wait for each
+            // round.
             (0..300).map(put).collect::<Vec<_>>()
         };
         std::thread::scope(|scope| {
@@ -180,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a"), b"a file").unwrap();
         assert!(put(&store(dir.path()), "a/b", b"x").is_err());
-        // A name that is too long for the system is not tried for ever.
+        // A name that is too long for the system is not retried for ever.
         assert!(put(&store(dir.path()), &"n".repeat(300), b"x").is_err());
     }
 }

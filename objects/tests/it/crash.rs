@@ -79,7 +79,7 @@ fn a_put_whose_sync_failed_is_made_durable_by_the_next_one() {
             Ok(()) => {}
             Err(error) => assert_eq!(error.kind(), ErrorKind::Unreachable),
         }
-        // The next put makes it durable, also if the first one has left it visible.
+        // The next put makes the object durable, even if the first one left it visible.
         objects.put_new("packs/a", content(3)).unwrap();
         let after = on(&SimFs::on(fs.durable_disk()));
         assert!(after.get("packs/a").unwrap() == content(3), "sync {nth}");

@@ -39,7 +39,7 @@ fn a_key_made_by_another_process_is_found() {
     assert_eq!(theirs.rotate_keys().unwrap(), 2);
     put(&theirs, "a", b"new key").unwrap();
     assert_eq!(ours.get_footer("a", ObjectKind::Claim).unwrap(), b"new key");
-    // Both rotate without knowing the other's key.
+    // Both processes rotate without knowing the other's key.
     assert_eq!((ours.rotate_keys().unwrap(), theirs.rotate_keys().unwrap()), (3, 4));
     put(&ours, "b", b"third").unwrap();
     put(&theirs, "c", b"fourth").unwrap();

@@ -98,7 +98,7 @@ fn an_unmounted_repository_is_not_read_as_empty() {
     assert_eq!(objects.list("packs").unwrap(), vec![]);
     std::fs::rename(&root, folder.path().join("unmounted")).unwrap();
     assert_eq!(objects.list("packs").unwrap_err().kind(), ErrorKind::NotARepository);
-    // FAILURES 34: no new folder is created in its place.
+    // FAILURES 34: no new folder is created in place of the repository.
     assert_eq!(objects.put_new("packs/x", vec![1]).unwrap_err().kind(), ErrorKind::NotARepository);
     assert!(!root.exists());
 }

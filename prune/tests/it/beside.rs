@@ -1,4 +1,4 @@
-//! Two processes in one repository. FAILURES 19.
+//! FAILURES 19: two processes in one repository.
 
 use crate::world::{World, at, keep};
 use pitr_dedup::ChunkStore;
@@ -40,7 +40,7 @@ fn a_backup_in_the_middle_of_a_prune_loses_nothing() {
 }
 
 fn backs_up_in_the_middle_of_a_prune(mut world: World) {
-    // It needs the content of the first snapshot, which the prune is about to remove.
+    // This backup needs the content of the first snapshot, which the prune is about to remove.
     world.change("a", 2, 0, 0);
     for step in 0.. {
         let mut world = world.fork();
@@ -68,7 +68,7 @@ fn backs_up_in_the_middle_of_a_prune(mut world: World) {
 /// A prune during a backup. `expiry`: how long the prune watches the lease of the backup.
 fn a_prune_in_the_middle_of_a_backup(renewal: Duration, expiry: Duration) -> (usize, usize) {
     let mut world = World::furnished();
-    // Half of its chunks are stored, and no other snapshot needs them after the prune.
+    // Half of the backup's chunks are stored, and no other snapshot needs them after the prune.
     world.change("a", 2, 0, 0);
     world.change("a", 2, 1, 99);
     let (mut published, mut lapsed) = (0, 0);
@@ -88,10 +88,10 @@ fn a_prune_in_the_middle_of_a_backup(renewal: Duration, expiry: Duration) -> (us
                 published += 1;
             }
             Err(error) => {
-                // It may find a deleted object before it checks its lease.
+                // The backup may find a deleted object before it checks its lease.
                 let kind = error.kind();
                 assert!(matches!(kind, ErrorKind::Lapsed | ErrorKind::Missing), "step {step}: {error}");
-                // The next backup does not rely on what it listed under an ended lease.
+                // The next backup does not rely on a listing that was made under an ended lease.
                 let again = world.backup_through(world.open(), "a").unwrap();
                 world.took(&again);
                 assert!(world.check().contains(&again.snapshot.id), "step {step}");
@@ -117,7 +117,7 @@ fn a_prune_waits_for_a_running_backup() {
 
 #[test]
 fn a_backup_whose_lease_lapsed_publishes_nothing() {
-    // FAILURES 21: paused for longer than its lease.
+    // FAILURES 21: the process was paused for longer than its lease.
     let (published, lapsed) =
         a_prune_in_the_middle_of_a_backup(Duration::from_secs(3600), Duration::from_millis(20));
     assert!(published > 0 && lapsed > 3, "{published} {lapsed}");
@@ -125,7 +125,8 @@ fn a_backup_whose_lease_lapsed_publishes_nothing() {
 
 #[test]
 fn a_prune_whose_lease_lapsed_loses_nothing() {
-    // FAILURES 19, 21: paused for longer than its lease, while another prune and a backup ran.
+    // FAILURES 19, 21: the process was paused for longer than its lease, while another prune and a
+    // backup ran.
     let mut world = World::furnished();
     world.change("a", 2, 0, 0);
     let (mut done, mut lapsed) = (0, 0);
@@ -171,7 +172,7 @@ fn the_next_backup_stores_the_chunks_of_a_missing_pack_again() {
     world.backup("b");
     let store = ChunkStore::open(world.open()).unwrap();
     for id in [taken.snapshot.id, newest.id] {
-        // The chunks that the older snapshot shares with it are back too.
+        // The chunks that the older snapshot shares with the new one are stored again too.
         let root = load_all(&world.open(), &crate::world::name("a")).unwrap();
         let root = root.snapshots.into_iter().find(|root| root.id == id).unwrap();
         let reader = SnapshotReader::open(store.clone(), root.manifest(&store).unwrap());
@@ -207,7 +208,7 @@ fn packs_of_a_reader_are_kept_until_its_lease_ends() {
 
 #[test]
 fn indexed_packs_of_a_dead_backup_are_reused_or_deleted() {
-    // FAILURES 19, 23. It ran long enough for an index object, and put no root.
+    // FAILURES 19, 23: the killed backup ran long enough to put an index object, and put no root.
     let world = World::furnished();
     let open = || {
         let objects = world.open();
@@ -220,12 +221,12 @@ fn indexed_packs_of_a_dead_backup_are_reused_or_deleted() {
     drop(writer);
     let (next, first) = (open(), ids[0]);
     assert!(next.relies_on(&first).unwrap() && next.len().unwrap() > before + 800);
-    // A user that relies on it has a lease.
+    // A process that relies on the pack has a lease.
     let pruner = world.pruner(world.open(), keep(9)).lease_expiry(LEASE_EXPIRY);
     let report = pruner.execute(at(9)).unwrap();
     assert!(report.condemned > 1 && report.waiting.len() == 1, "{report:?}");
     assert_eq!(next.read(&first).unwrap().len(), 20_000);
-    // A later user does not rely on it.
+    // A process that starts later does not rely on the pack.
     assert!(open().contains(&first).unwrap() && !open().relies_on(&first).unwrap());
     drop(next);
     let report = pruner.execute(at(9)).unwrap();

@@ -86,7 +86,7 @@ fn dies_in_a_backup(mut world: World) {
         if let Ok(manifest) = &taken {
             world.took(manifest);
         } else if let Some(put) = unacknowledged(&world) {
-            // It died after the put of its root: the snapshot exists, but was not reported.
+            // The writer died after the put of its root: the snapshot exists, but was not reported.
             let content = world.current[&put.meta.source].clone();
             world.contents.insert(put.id, content);
         }

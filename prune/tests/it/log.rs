@@ -194,7 +194,7 @@ fn a_log_object_without_a_timeline_is_kept_and_blocks_no_prune() {
     let objects = logged.world.open();
     let mut log = objects.list("sources/a/log").unwrap().into_iter().map(|entry| entry.path);
     let path = log.next().unwrap();
-    // Its epoch was claimed; its timeline was not.
+    // The claim of the epoch exists, the claim of the timeline does not.
     let stray = path.replacen("00000001", "0000000f", 1);
     assert_ne!(path, stray);
     objects.put_new(&stray, objects.get(&path).unwrap()).unwrap();

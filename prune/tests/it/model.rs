@@ -15,7 +15,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // Few seeds, so that content repeats, also in the other source.
+    // Few seeds, so that the same content occurs again, also in the other source.
     let step = prop_oneof![
         4 => (0..2usize, 1..4u64, 0..4u64, 0..5u64)
             .prop_map(|(source, extents, extent, seed)| Step::Change { source, extents, extent, seed }),
@@ -90,7 +90,7 @@ fn a_window_ends_at_the_newest_known_moment_whatever_the_clock_shows() {
 #[test]
 fn many_small_packs_become_few_and_so_do_index_objects() {
     let mut world = World::new();
-    // At least one pack for each, with little more than a mebibyte.
+    // Each small pack has little more than a mebibyte, and there is at least one for each snapshot.
     for hour in 0..12 {
         world.change("a", 12, hour, hour);
         world.backup("a");
@@ -106,7 +106,7 @@ fn many_small_packs_become_few_and_so_do_index_objects() {
     assert!(planned.packs.repacked_bytes > 12 << 20 && planned.freed > planned.packs.repacked_bytes);
     let report = pruner(before[0]).execute(at(12)).unwrap();
     assert_eq!(report.packs, planned.packs);
-    assert!(report.freed >= planned.freed, "{report:?}"); // index objects besides
+    assert!(report.freed >= planned.freed, "{report:?}"); // it also counts index objects
     // Twelve mebibytes do not fill a pack.
     assert_eq!(count(&world), [1, 1]);
     assert_eq!(world.check().len(), 12);
@@ -116,7 +116,7 @@ fn many_small_packs_become_few_and_so_do_index_objects() {
 #[test]
 fn packs_with_much_waste_are_repacked_within_the_limit() {
     let mut world = World::new();
-    // One pack of eight extents. The next snapshot needs one of them.
+    // One pack of eight extents. The next snapshot needs one of these extents.
     for extent in 0..8 {
         world.change("a", 8, extent, extent);
     }

@@ -25,7 +25,7 @@ pub(crate) struct Held<'a>(pub(crate) &'a [u8]);
 impl BlockSource for Held<'_> {
     fn files(&self) -> Vec<FileShape> {
         let (file, name, len) = (FileId::FIRST, "held".to_owned(), self.0.len() as u64);
-        // More files, so that files are in leaves.
+        // Enough further files for a snapshot to store its files in leaves.
         let more = (1..70).map(|number| {
             let (file, name) = (FileId::new(number), number.to_string());
             FileShape { file, name, len: 0, block_bytes: 4096 }

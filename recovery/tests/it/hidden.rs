@@ -1,5 +1,5 @@
-//! Damaged snapshots and missing timelines must not read as "there is no such state"; the counts of
-//! a restore.
+//! Damaged snapshots and missing timelines must not be reported as "there is no such state". Also
+//! the counts that a restore reports.
 
 use crate::lab::{history, meta, options, restore_on, take};
 use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline};
@@ -57,8 +57,8 @@ fn world(dir: &Path) -> World {
     World::new(dir, 1, 1, crate::world::options(1 << 20, 1 << 16))
 }
 
-/// Two commits, a gap, a base at second 10, and two commits more; a commit each second. Positions
-/// of all, and the base.
+/// Two commits, a gap, a base at second 10, and two more commits, one each second. Returns the
+/// positions of all commits and of the base.
 fn prepared(dir: &Path) -> (World, Vec<Lsn>, Manifest) {
     let mut world = world(dir);
     let mut lsns = vec![Lsn::ORIGIN];
@@ -96,7 +96,7 @@ fn a_state_that_only_a_damaged_base_leads_to_is_damaged_and_not_unknown() {
     }
     let text = spoiled.resolve(&tx(3)).unwrap_err().to_string();
     assert!(text.contains("is damaged") && text.contains("transaction 2"), "{text}");
-    // Other targets are answered as before.
+    // Other targets get the same answers as before.
     for target in [tx(1), tx(2), at(Moment::Lsn(lsns[2])), at(Moment::Time(time(1)))] {
         assert!(spoiled.resolve(&target).is_ok(), "{target}: {:?}", spoiled.resolve(&target));
     }
@@ -155,7 +155,7 @@ fn a_missing_timeline_is_lost_and_one_that_never_existed_is_unknown() {
     let object = world.archive.folder().path(&SourceObject::Timeline(TimelineId::FIRST));
     std::fs::remove_file(path(dir.path(), &object)).unwrap();
     assert!(lost(load(None)) && lost(load(Some(1))) && unknown(load(Some(2))));
-    // Its number is not used again: its log would then belong to another history.
+    // The timeline's number is not used again: its log would then belong to another history.
     let next = world.archive.claim_timeline(&first_timeline(1)).unwrap();
     assert_eq!(next, TimelineId::new(2));
 }
@@ -171,7 +171,8 @@ fn the_first_state_is_transaction_0_and_a_base_after_a_gap_is_no_transaction() {
     assert_eq!((first.lsn, first.reached), (spans[0].from.lsn, spans[0].from));
     assert_eq!(why(&history, Target::just_before(Moment::Tx(TxId::NONE))), Why::BeforeFirst);
     assert!(spans[0].from.to_string().contains("before the first transaction"), "{}", spans[0].from);
-    // The base after the gap has number 2, which names another state. It is listed as a snapshot.
+    // The base after the gap has number 2, which identifies another state. It is listed as a
+    // snapshot.
     assert!(!spans[1].from.named && spans[1].from.tx == TxId::new(2));
     let text = spans[1].from.to_string();
     assert!(text.starts_with("the snapshot") && text.contains(&spans[1].from.lsn.to_string()), "{text}");

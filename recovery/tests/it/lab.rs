@@ -13,7 +13,7 @@ use pitr_vfs::{FileSystem, OsFs};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// How an engine of one file restores it, with a journal beside it and a mark in its head.
+/// The restore target of an engine of one file, with a journal beside it and a mark in its head.
 #[derive(Debug)]
 pub(crate) struct OneFile;
 
@@ -99,7 +99,7 @@ pub(crate) fn restore_on(
     restorer.restore(plan, options)
 }
 
-/// The bytes of a state, brought about in `dir`.
+/// The bytes of a state, after a restore in `dir`.
 pub(crate) fn restored(dir: &Path, history: &History, target: &Target, workers: usize) -> Vec<u8> {
     let stop = history.resolve(target).unwrap_or_else(|error| panic!("{error}"));
     let plan = history.plan(&stop).unwrap();

@@ -30,7 +30,8 @@ fn take_snapshots(world: &World, dice: &mut Dice) {
     }
 }
 
-/// A snapshot that was read while commits went on: each block as some state in between had it.
+/// A snapshot that was read while commits continued: each block has the content of some state in
+/// between.
 fn spread(states: &[State], dice: &mut Dice) -> (Vec<u8>, Lsn) {
     let mut content = bytes(&states[0]);
     for block in content.chunks_mut(crate::world::BLOCK).enumerate() {
@@ -62,7 +63,8 @@ fn expect(world: &World, no: Option<usize>) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 
-    // FAILURES 15, 16, 45 and law 5: exactly the target, whatever was open, aborted or cut off.
+    // FAILURES 15, 16, 45 and law 5: exactly the target is restored, whatever was open, aborted or
+    // cut off.
     #[test]
     fn every_commit_is_restored_exactly(seed: u64, steps in 40usize..140, object in 600u32..20_000, frame in 300u32..6000) {
         let dir = tempfile::tempdir().unwrap();
@@ -87,8 +89,8 @@ proptest! {
     }
 }
 
-/// By time: exactly on commits, several of which share a stamp, between them, and within their
-/// uncertainty.
+/// Targets by time: exactly on commits, some of which share a timestamp, between commits, and
+/// within their uncertainty.
 fn times(
     world: &World,
     dir: &std::path::Path,
@@ -120,7 +122,7 @@ fn times(
 
 #[test]
 fn one_worker_and_many_give_the_same_bytes() {
-    // FAILURES 16 and law 6, on a file of several extents.
+    // FAILURES 16 and law 6, for a file of several extents.
     let dir = tempfile::tempdir().unwrap();
     let world = World::new(dir.path(), 3, 1, options(200_000, 20_000));
     let (mut dice, mut shipper) = (Dice(9), world.shipper);

@@ -1,4 +1,4 @@
-//! Existing outputs, and what a crash leaves there.
+//! Existing outputs, and the state of the output after a crash.
 
 use crate::lab::{OneFile, bytes, history, meta, options, restore_on, take};
 use crate::world::{World, options as ship_options};
@@ -52,8 +52,8 @@ fn an_existing_output_is_refused_and_never_touched() {
 
 #[test]
 fn a_temporary_name_that_no_restore_left_is_refused_and_never_deleted() {
-    // FAILURES 32: a file or a folder, with and without --force, and while a leftover of ours is
-    // removed.
+    // FAILURES 32: the temporary name is taken by a file or a folder, with and without `force`, and
+    // while a leftover of pitr is removed.
     let dir = tempfile::tempdir().unwrap();
     let (history, plan, expected) = prepared(dir.path());
     let out = dir.path().join("out");
@@ -76,7 +76,7 @@ fn a_temporary_name_that_no_restore_left_is_refused_and_never_deleted() {
             assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
             assert_eq!(names(&out), [PARTIAL], "no lock file that would make it ours");
         }
-        // A refused restore does not turn the leftover of a killed one into something foreign.
+        // A refused restore still recognizes the leftover of a killed restore as pitr's.
         std::fs::write(&lock, b"").unwrap();
         std::fs::write(&output, b"here before").unwrap();
         assert!(matches!(restore(false), Err(Error::Exists { .. })));
@@ -160,7 +160,7 @@ fn read(fs: &dyn FileSystem, path: &Path) -> Option<Vec<u8>> {
 
 #[test]
 fn power_loss_at_any_point_leaves_nothing_or_the_whole_and_a_second_run_finishes() {
-    // FAILURES 26, 32 and law 4: every cut of the trace, every way in which a disk may survive it.
+    // FAILURES 26, 32 and law 4: every cut of the trace, with every survival mode of the disk.
     let dir = tempfile::tempdir().unwrap();
     let (history, plan, expected) = prepared(dir.path());
     let (fs, output) = machine();
@@ -170,7 +170,7 @@ fn power_loss_at_any_point_leaves_nothing_or_the_whole_and_a_second_run_finishes
     let mut survivors = Survivors::new(&trace);
     let mut cut = 0;
     loop {
-        // A tear of one write takes some seeds to show.
+        // Torn writes show only with some of the seeds.
         let ways = (0..8).flat_map(|seed| Mode::ALL.map(|mode| (mode, cut * 8 + seed)));
         for (mode, seed) in ways {
             let after = SimFs::on(survivors.disk(mode, seed));
@@ -250,12 +250,12 @@ fn a_result_that_does_not_fit_is_refused_before_anything_is_written() {
     fs.set_free_bytes(len);
     assert_eq!(room(&fs).unwrap(), Room { needed: len, free: Some(len) });
     restore_on(&fs, &history, &plan, &options(&output, 1)).unwrap();
-    // The existing output is moved aside and keeps its room.
+    // The existing output is moved aside and still takes its space.
     fs.set_free_bytes(len - 1);
     let delta = RestoreOptions { delta: true, ..options(&output, 1) };
     assert!(matches!(restore_on(&fs, &history, &plan, &delta), Err(Error::NoRoom { .. })));
     assert!(read(&fs, &output).unwrap() == expected);
-    // A leftover is removed first, and gives its room back. A file that is no leftover stays.
+    // A leftover of pitr is removed first, which frees its space. Any other file is kept.
     fs.create_private(&output.with_file_name(PARTIAL)).unwrap().set_len(1).unwrap();
     assert!(matches!(room(&fs), Err(Error::NoRoom { .. })));
     fs.create_private(&output.with_file_name("out.db.pitr-lock")).unwrap();

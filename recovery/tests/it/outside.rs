@@ -92,7 +92,7 @@ fn archiving_begins_at_any_of_a_thousand_positions() {
         let archive = archive();
         let writer = Writer::claim(&archive, base.time).unwrap();
         writer.claim_timeline(&first_timeline(0)).unwrap();
-        // Objects that end anywhere.
+        // Objects of these sizes end at arbitrary positions in a record.
         let mut shipper = shipper(&writer, engine.wal(), engine.log_id(), 1 + (position as u32 % 7) * 3_000);
         gaps += u32::from(ship(&mut shipper, engine.wal()));
         take_base(&archive, &engine, PAGE, &base);
@@ -119,7 +119,7 @@ fn archiving_goes_on_within_a_record_that_is_longer_than_a_segment() {
     writer.claim_timeline(&first_timeline(0)).unwrap();
     for round in 0..20 {
         let lost = (0..=round % 3).map(|_| engine.commit()).last().unwrap();
-        // All of the log but a middle of the last record but one goes.
+        // All log is removed except the middle of the second to last record.
         engine.wal().remove_below(Lsn::new(lost.lsn.get().saturating_sub(40 << 10))).unwrap();
         let mut begun = shipper(&writer, engine.wal(), engine.log_id(), 1);
         while match begun.ship_one(engine.wal(), engine.wal().durable()) {
@@ -154,7 +154,7 @@ fn a_loss_that_is_accepted_where_nothing_is_lost_leaves_no_gap() {
     }
     let history = history(&archive);
     assert!(history.coverage().gaps.is_empty(), "{:?}", history.coverage());
-    // From the empty base the file ends after the last page that was ever written.
+    // From the empty base, the file ends after the last page that was ever written.
     let restored = restore(&archive, &Target::at(Moment::Latest));
     let (written, rest) = engine.pages().split_at(restored.len());
     assert!(restored == written && rest.iter().all(|byte| *byte == 0));
@@ -202,7 +202,7 @@ fn a_log_with_logical_records_is_refused_before_anything_is_written() {
     }
     let writes = |op: &&Op| !matches!(op, Op::Sync { .. });
     assert_eq!(fs.trace().ops[done..].iter().filter(writes).count(), 0, "nothing was written");
-    // An increment would lack the row as well.
+    // An increment would lack that row too.
     let merged = Merged::new(&archive, history.pieces(), image.lsn, row.lsn);
     assert!(matches!(merged, Err(ArchiveError::Logical { .. })));
 }

@@ -76,7 +76,7 @@ fn targets_outside_name_the_nearest() {
     assert_eq!(reached(&history, before(Moment::Time(time(4_000_000)))), 1);
     assert_eq!(reached(&history, at(Moment::Time(time(3_999_999)))), 1, "the commit happened at its stamp");
 
-    // A watermark moves the promise on.
+    // After a watermark, later times can be restored.
     mark(&world.wal, &Record::Watermark(time(9_000_000)));
     world.shipper.ship(&world.wal).unwrap();
     let history = crate::lab::history(&world.archive);
@@ -116,7 +116,7 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
     let other = Target::at(Moment::Snapshot(SnapshotId([9; 16])));
     assert_eq!(refused(&history, other), (Why::NoSuchSnapshot, None, None));
 
-    // The newest state at or before the target, and why it is not the target itself.
+    // The newest state at or before the target, and why the target itself can't be restored.
     let or_before = |moment| {
         let (stop, instead) = history.resolve_or_before(&Target::at(moment)).unwrap();
         assert!(history.plan(&stop).is_ok() && stop.lsn == stop.reached.lsn || instead.is_none());
@@ -150,7 +150,7 @@ fn a_time_in_a_gap_is_refused_with_the_reason() {
     world.clock.0.store(8_000_000, Ordering::Relaxed);
     let (since, until) = (time(2_500_000), time(8_000_000));
     mark(&world.wal, &Record::Gap { reason: GapReason::LogRestarted, since, until });
-    // The snapshot names no commit after the first, yet it holds commits that were not captured.
+    // The snapshot names only the first commit, yet it contains commits that were not captured.
     take(&world.archive, vec![9; 512], meta(&world.archive, on, on, time(2_000_000), TxId::new(1)));
     let last = commit_at(&mut world, 2, 9_000_000);
     let history = history(&world.archive);
@@ -168,7 +168,8 @@ fn a_base_after_a_gap_is_not_the_state_of_the_transaction_before_it() {
     let lost = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
     let path = dir.path().join("repo").join(world.archive.folder().path(&SourceObject::Log(lost)));
     std::fs::remove_file(path).unwrap();
-    // Transaction 2 is archived, but nothing leads to it. Later commits were not captured.
+    // Transaction 2 is archived, but no snapshot and no log from the origin lead to it. Later
+    // commits were not captured.
     let on = world.wal.skip().unwrap();
     world.clock.0.store(8_000_000, Ordering::Relaxed);
     let (since, until) = (time(4_500_000), time(8_000_000));

@@ -1,4 +1,4 @@
-//! One moment for several sources.
+//! A common moment of several sources.
 
 use crate::lab::history;
 use crate::world::{World, options};
@@ -9,8 +9,8 @@ use pitr_wal::BatchBuilder;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-/// A source with commits at these times, each with the earliest time at which it may have happened,
-/// and a watermark.
+/// A source with a watermark and with commits at these times, each with the earliest time at which
+/// the commit may have happened.
 fn source(dir: &Path, commits: &[(i64, i64)], watermark: i64) -> History {
     let mut world = World::new(dir, 1, 1, options(1 << 20, 1 << 16));
     for (tx, (earliest, time)) in (1..).zip(commits) {
@@ -54,8 +54,8 @@ fn the_newest_common_moment_is_certain_in_each_source() {
 fn sources_without_a_common_moment_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let half = 500_000;
-    // Each commit may have happened at any time since the previous one, and the times of the two
-    // sources never meet.
+    // Each commit may have happened at any time since the previous commit, and no moment is certain
+    // in both sources.
     let busy = |offset: i64| (5..105).map(move |no| ((2 * no - 2) * half + offset, 2 * no * half + offset));
     let first = source(&dir.path().join("a"), &busy(0).collect::<Vec<_>>(), 104 * 2 * half);
     let other = source(&dir.path().join("b"), &busy(half).collect::<Vec<_>>(), 104 * 2 * half + half);

@@ -5,7 +5,7 @@ use pitr_format::{FileId, Lsn};
 use pitr_redo::{BlockImage, Cuts, FileChange, Winners};
 use std::collections::BTreeMap;
 
-/// What a part of the log does to files.
+/// The changes of files by a part of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
     files: BTreeMap<FileId, (BTreeMap<u64, Lsn>, Cuts)>,
@@ -61,7 +61,7 @@ impl Part {
     }
 }
 
-/// Writes what is left of the images over what is left of the base.
+/// Writes the remaining bytes of the images over those of the base.
 pub(crate) fn lay_over(before: &[u8], change: &FileChange, images: &[(Lsn, BlockImage, u32)]) -> Vec<u8> {
     let len = change.len_after(before.len() as u64) as usize;
     let left = before.len().min(len).min(usize::try_from(change.min_len).unwrap_or(usize::MAX));

@@ -51,7 +51,7 @@ fn a_file_has_images_of_one_size() {
     assert_eq!(change.block_bytes, Some(512));
 }
 
-/// The shortest length at or after `lsn`, by a look at all of them.
+/// The shortest length at or after `lsn`, found by checking every set-length.
 fn shortest(all: &[(u64, u64)], lsn: u64) -> u64 {
     all.iter().filter(|(at, _)| *at >= lsn).map(|(_, len)| *len).min().unwrap_or(u64::MAX)
 }
@@ -78,7 +78,7 @@ proptest! {
             let (lsn, len) = all[(nth * 7 + shuffle.index(all.len())) % all.len()];
             rotated.set_length(Lsn::new(lsn), len);
         }
-        // Seven steps at a time reach every one unless their number is a multiple of seven.
+        // Steps of seven reach every record, unless the number of records is a multiple of seven.
         all.iter().rev().for_each(|(lsn, len)| rotated.set_length(Lsn::new(*lsn), *len));
         one.join(&other);
         for lsn in 0..45 {

@@ -33,7 +33,7 @@ pub(crate) struct Logged {
 }
 
 impl Logged {
-    /// What this record's commit covers, if it is a commit up to the target.
+    /// The records that this record's commit covers, if it is a commit up to the target.
     pub(crate) fn span(&self, target: Bound<Lsn>) -> Option<CommitSpan> {
         let What::Commit { first } = self.what else { return None };
         is_within(target, self.end).then_some(CommitSpan { tx: self.tx, first, commit: self.end })

@@ -1,5 +1,5 @@
-//! Both traversals restore what the naive replay restores, and both agree with it on what counts
-//! and what is open.
+//! Both traversals restore the same as the naive replay, and all three agree on which records count
+//! and which transactions are open.
 
 use crate::any_order::Part;
 use crate::log::{Logged, What, acts, base, counts, log, replay, target};
@@ -26,8 +26,8 @@ fn divided<'a>(log: &'a [Logged], places: &[Index]) -> Vec<&'a [Logged]> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
-    // Law 6, FAILURES 16, 45: transactions that abort, that never end, whose numbers come again;
-    // blocks cut off.
+    // Law 6, FAILURES 16, 45: transactions that abort or never end, reused transaction numbers, and
+    // blocks that are cut off.
     #[test]
     fn both_orders_equal_a_replay_oldest_first(
         acts in acts(),
@@ -44,7 +44,7 @@ proptest! {
         let winners = winners(&log, target);
         let mut parts: Vec<Part> = objects.iter().map(|part| Part::of(part, &winners)).collect();
         for (one, other) in order {
-            // Any two, until one is left.
+            // Joins any two parts, until one is left.
             if parts.len() > 1 {
                 let one = parts.swap_remove(one.index(parts.len()));
                 let other = parts.swap_remove(other.index(parts.len()));
@@ -73,7 +73,7 @@ proptest! {
         let place = place.index(log.len() + 1);
         for (nth, logged) in log.iter().enumerate() {
             if nth == place {
-                // A pass that continues from what was stored.
+                // A pass that continues from a stored state.
                 let stored: Vec<_> = open.iter().map(|(tx, open)| (tx, *open)).collect();
                 open = OpenTransactions::resume(open.incarnation(), stored);
             }

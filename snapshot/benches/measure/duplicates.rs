@@ -42,7 +42,7 @@ pub(crate) fn run(megabytes: u64) -> Result<(), Box<dyn Error>> {
     copies.extend_from_slice(&unique[..extents * 4 / 10 * EXTENT]);
     let mut zeros = unique.clone();
     zeros.resize(whole.len(), 0);
-    // Each block of the first two in five is a copy of another block of the file.
+    // Two of every five blocks are copies of other blocks of the file.
     let mut scattered = whole.clone();
     for place in (0..scattered.len() / BLOCK).filter(|place| place % 5 < 2) {
         let from = (noise.next() as usize % (scattered.len() / BLOCK / 5)) * 5 + 2;

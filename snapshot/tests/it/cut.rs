@@ -170,7 +170,7 @@ fn an_unchanged_file_is_not_read() {
     let (store, mut files) = (memory(), some());
     let full = taken(&store, &files, 1, None);
     files.unchanged = [FileId::new(0), FileId::new(1), FileId::new(4)].into();
-    files.files[4].0.push(6); // its length shows the change
+    files.files[4].0.push(6); // the file's length shows the change
     files.read.lock().unwrap().clear();
     let next = taken(&store, &files, 2, Some(&full));
     check(&store, &next, &files);

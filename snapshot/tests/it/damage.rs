@@ -217,8 +217,8 @@ fn a_delta_that_violates_its_contract_is_refused() {
         vec![(FILE, 1, vec![1; 4095])],
         vec![(FILE, 1, vec![1; 8192])],
         (256..512).map(one).chain([one(299)]).collect(),
-        // So far apart that the first was already stored when the second came: as a block, and as a
-        // whole extent.
+        // The two writes are so far apart that the first was already stored when the second came:
+        // once as a block, and once as a whole extent.
         (0..9000).map(one).chain([one(7)]).collect(),
         (0..9000).chain(0..256).map(one).collect(),
     ] {

@@ -252,8 +252,8 @@ fn a_file_that_shrank_and_grew_has_zeros_in_between() {
         history.apply(&Op::Increment { shuffle: None });
         history.model.file().set_len(3 << 20);
         history.apply(&Op::Increment { shuffle: None });
-        // The file gets its old content again. The comparison finds it, although the cut chunk
-        // still holds all of it.
+        // The file gets its old content again. The comparison finds the change, although the cut
+        // chunk still holds all of that content.
         history.apply(&Op::Write { file: 0, at: 0, blocks: 1000, fill: 3 });
         history.apply(&Op::Full);
         history.model.file().set_len(len);

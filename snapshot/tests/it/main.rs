@@ -66,7 +66,7 @@ impl Noise {
         self.next() % end
     }
 
-    /// In each 64 bytes, 32 are noise.
+    /// 32 of every 64 bytes are noise.
     fn half_compressible(&mut self, len: usize) -> Vec<u8> {
         let word = |at: usize, noise: &mut Noise| if at % 8 < 4 { noise.next() } else { (at / 512) as u64 };
         (0..len.div_ceil(8)).flat_map(|at| word(at, self).to_le_bytes()).take(len).collect()

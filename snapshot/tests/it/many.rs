@@ -23,7 +23,7 @@ fn an_increment_of_many_files_costs_what_changed() {
         files.files[changed].0[5] ^= 1;
     }
     let next = write_full(&store, &files, meta(3), Some(&same)).unwrap().publish(&store).unwrap();
-    // Each changed file costs an overlay or chunk, and its leaf of files.
+    // Each changed file costs an overlay or chunk, and the leaf of files that contains it.
     assert!(stored_by(&next) < stored_by(&same) + 3 * (600 + 64 * 60), "{}", stored_by(&next));
     for (at, number) in [7u32, 8, 1500, 2999].into_iter().enumerate() {
         let file = FileId::new(number);
@@ -49,6 +49,6 @@ fn a_snapshot_with_a_damaged_leaf_of_files_is_refused_as_parent() {
     assert_eq!(full.snapshot.manifest(&store).unwrap_err().kind(), ErrorKind::Corrupt);
     let error = full.snapshot.as_parent(&store).unwrap_err();
     assert!(matches!(&error, Error::Parent { snapshot, .. } if *snapshot == full.snapshot.id), "{error}");
-    // The description in its root is still readable.
+    // The description in the snapshot's root can still be read.
     assert_eq!(load_all(store.objects(), &full.snapshot.meta.source).unwrap().snapshots, [full.snapshot]);
 }

@@ -31,7 +31,7 @@ proptest! {
         do_all(&mut set, &acts);
         let frozen = epoch.to_set();
         prop_assert!(frozen.is_superset(&set));
-        // It may hold more: blocks beyond the reach of the tree, and everything after them.
+        // The set may hold more: blocks beyond the reach of the tree, and everything after them.
         let in_reach = |act: &Act| !matches!(act, Act::Mark(_, block) if *block >= 1 << 33);
         prop_assert!(!acts.iter().all(in_reach) || set.is_superset(&frozen));
     }

@@ -48,7 +48,7 @@ fn an_existing_table_does_not_hide_the_next_epoch() {
     pass.done(Lsn::new(2));
     divided.wait();
     let old = divided.read().set;
-    // Now with one epoch, whose table exists.
+    // The same with one epoch, whose table exists.
     let pass = tracker.enter();
     let marks = pass.file(file, SIZE);
     blocks.iter().for_each(|block| marks.mark(*block + 7));

@@ -50,7 +50,8 @@ fn lsn(nth: usize) -> Lsn {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// The writer begins a pass, appends an image, marks its next image, or ends, as far as it may.
+    /// The writer begins a pass, appends an image, marks its next image, or ends: whichever is
+    /// possible in its state.
     Enter(usize),
     Append(usize),
     Mark(usize),
@@ -240,8 +241,8 @@ proptest! {
 #[test]
 fn a_record_that_becomes_durable_during_a_freeze_is_in_the_right_epochs() {
     use Step::{Append, End, Enter, Freeze, Mark, Sync};
-    // One writer begins before the freeze and becomes durable after its question to the log. Both
-    // epochs see the other.
+    // A writer begins before the freeze. Its record becomes durable after the freeze has asked the
+    // log for its durable LSN. Both epochs have the record's mark.
     let orders: [&[Step]; 3] = [
         &[Enter(0), Append(0), Sync, Freeze, Mark(0), End(0), Freeze, Freeze],
         &[Enter(0), Freeze, Append(0), Sync, Mark(0), Freeze, End(0), Freeze, Freeze],

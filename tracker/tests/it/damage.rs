@@ -58,7 +58,7 @@ fn a_flipped_bit_anywhere_makes_a_claim_unknown() {
 
 #[test]
 fn a_file_of_another_length_is_unknown() {
-    // FAILURES 31: also a file with an enormous length.
+    // FAILURES 31: a file of enormous length is not read either.
     let whole = disk();
     let len = whole.read(Path::new(FIRST)).unwrap().len() as u64;
     for other in (0..len).chain([len + 1, len + 4096, (64 << 20) + 1, 1 << 63]) {

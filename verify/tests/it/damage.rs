@@ -38,13 +38,14 @@ fn one_after_the_other(encrypted: bool, options: Options, harm: impl Fn(&[u8], u
             None => fs::remove_file(&path).unwrap(),
         }
         match report(&world, options) {
-            // Without these two the repository does not open.
+            // Without the repository object and the key ring the repository can't be opened.
             Err(_) if object == "repository" || object.starts_with("keys/") => {}
             Err(error) => panic!("{object}: {error}"),
             Ok(report) => {
                 let lost = !path.exists();
                 let named = report.faults.iter().any(|fault| fault.object == object);
-                // The loss of an unreferenced object is not found: a root, a claim, the newest log.
+                // The loss of an object that no other object refers to is not found: a root, a
+                // claim, the newest log.
                 let missed = object.starts_with("packs/") || object.starts_with("index/");
                 assert!(named || lost && !missed || !report.is_sound() && lost, "{object}: {report:?}");
                 for (no, (source, manifest, _)) in world.contents.iter().enumerate() {

@@ -1,5 +1,5 @@
 //! Verification of damaged repositories.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue fails")]
 
 mod damage;
 mod missing;

@@ -30,7 +30,7 @@ struct Lab {
 const LOG_ID: [u8; 16] = [1; 16];
 
 impl Lab {
-    /// Three commits of each writer. The second writer has not stopped regularly.
+    /// Three commits of each writer. The second writer did not end its epoch.
     fn new() -> Lab {
         let mut lab = Lab::begun();
         lab.commits(3);
@@ -126,7 +126,7 @@ impl Lab {
         self.report().faults.into_iter().map(told).collect()
     }
 
-    /// Verifies without the objects whose paths contain this text, and restores them.
+    /// Verifies without one of the objects whose paths contain this text, then puts it back.
     fn without(&self, part: &str, nth: usize) -> Vec<(FaultKind, String)> {
         let (_, path) = self.nth(part, nth);
         let bytes = fs::read(&path).unwrap();
@@ -136,7 +136,7 @@ impl Lab {
         faults
     }
 
-    /// The object of this number among those whose paths contain this text.
+    /// The object with this number among the objects whose paths contain this text.
     fn nth(&self, part: &str, nth: usize) -> (String, PathBuf) {
         let repository = self.dir.path().join("repo");
         let all = files_below(&repository).into_iter();
@@ -189,7 +189,7 @@ fn a_missing_newest_log_object_is_found_after_its_writer_has_stopped() {
 
 #[test]
 fn the_log_after_a_gap_shows_the_last_commit_before_it() {
-    // One writer, so that there is no fence.
+    // One writer, so that no epoch is fenced.
     let mut lab = Lab::begun();
     lab.commits(2);
     lab.wal.skip().unwrap();
@@ -212,7 +212,7 @@ fn commits_without_a_snapshot_are_pending_while_a_writer_runs() {
     assert!(beside.pending[0].contains("2 commits"), "{beside:?}");
     drop(lease);
     assert_one(&lab.faults(), FaultKind::Unrestorable, &["2 commits", "no snapshot leads to them"]);
-    // A later base does not make them restorable.
+    // A later base does not make these commits restorable.
     lab.snapshot(lab.end());
     lab.commits(1);
     assert_one(&lab.faults(), FaultKind::Unrestorable, &["1 commits", "transaction 2"]);

@@ -56,13 +56,13 @@ impl Disk {
         Arc::make_mut(&mut self.names).remove(path).is_some()
     }
 
-    /// The file of this name, if its folder is there too.
+    /// The file of this name, if its folder exists too.
     pub(super) fn inode(&self, path: &Path) -> Option<Inode> {
         let inode = self.names.get(path).copied()?;
         path.parent().is_none_or(|dir| self.has_dir(dir)).then_some(inode)
     }
 
-    /// True if the folder and those above it are there.
+    /// True if the folder and its parents exist.
     pub(super) fn has_dir(&self, path: &Path) -> bool {
         path.ancestors().all(|dir| is_root(dir) || self.dirs.contains(dir))
     }
@@ -115,7 +115,7 @@ impl Disk {
         }
     }
 
-    /// Drops names in folders that are not there.
+    /// Drops names in folders that do not exist.
     pub(super) fn drop_unreachable(&mut self) {
         let is_orphan = |path: &Path| path.parent().is_some_and(|dir| !self.has_dir(dir));
         if self.names().chain(self.dirs()).any(is_orphan) {
@@ -127,8 +127,8 @@ impl Disk {
         }
     }
 
-    /// Moves a folder with everything in it. Like a file, it gets its new name also when its
-    /// creation was lost.
+    /// Moves a folder with everything in it. If the folder's creation was lost, the rename brings
+    /// it back under its new name.
     fn move_dir(&mut self, from: &Path, to: &Path) {
         let moved = |path: &Path| path.strip_prefix(from).map_or(path.to_owned(), |below| to.join(below));
         let mut dirs: BTreeSet<PathBuf> = self.dirs.iter().map(|dir| moved(dir)).collect();

@@ -12,9 +12,9 @@ use super::trace::{Op, Synced, Trace};
 /// What happens to ops that were issued before the cut and are not durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// All of them are lost.
+    /// All of these ops are lost.
     Synced,
-    /// All of them survive.
+    /// All of these ops survive.
     Prefix,
     /// Each op survives completely or not at all, as the seed selects. Survivors take effect in
     /// order.
@@ -26,7 +26,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Every mode.
+    /// All modes.
     pub const ALL: [Mode; 5] = [Mode::Synced, Mode::Prefix, Mode::Subset, Mode::Reordered, Mode::TornSector];
 }
 
@@ -72,8 +72,8 @@ impl<'a> Survivors<'a> {
         let op = self.trace.ops.get(self.cut)?;
         match op {
             Op::Sync { what, began, worked } => {
-                // After a failed sync, each write is on the disk or permanently lost, and the
-                // survival of names stays open.
+                // After a failed sync, each write is on the disk or permanently lost. Names may
+                // still survive or not.
                 let decided = *worked || matches!(what, Synced::File(_));
                 let mut coin = Rng::new(self.cut as u64);
                 let (ops, durable) = (&self.trace.ops, &mut self.durable);
@@ -86,8 +86,8 @@ impl<'a> Survivors<'a> {
                     }
                     !covered
                 });
-                // Names in a folder that is gone are lost: they must not come back in another
-                // folder of its name.
+                // Names in a removed folder are lost. They must not come back in another folder of
+                // its name.
                 let is_lost = |place: &usize| {
                     ended.iter().any(|(end, folder)| place < end && ops[*place].is_in(folder))
                 };

@@ -30,7 +30,7 @@ pub enum Op {
     SetLen {
         /// The file.
         file: Inode,
-        /// Its new length, bytes.
+        /// New length of the file, bytes.
         len: u64,
     },
     /// A file got its first name.
@@ -59,16 +59,16 @@ pub enum Op {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder was made; durable once its parent is synced.
+    /// A folder was created. Durable once its parent is synced.
     MakeDir {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder got another name instead of the one that it had.
+    /// A folder was renamed.
     PublishDir {
         /// The old name.
         from: PathBuf,
-        /// The new one.
+        /// The new name.
         to: PathBuf,
     },
     /// A folder was removed with everything in it.
@@ -78,11 +78,11 @@ pub enum Op {
     },
     /// A sync ended. It covers what took effect before it began.
     Sync {
-        /// What was synced.
+        /// The file or folder that was synced.
         what: Synced,
         /// Number of ops that had taken effect when the sync began.
         began: usize,
-        /// False if it failed.
+        /// False if the sync failed.
         worked: bool,
     },
     /// The test was told that this is durable.
@@ -116,7 +116,7 @@ impl Op {
         }
     }
 
-    /// The folder whose name is gone once this op is durable.
+    /// The folder whose name no longer exists once this op is durable.
     pub(super) fn ends_folder(&self) -> Option<&Path> {
         match self {
             Op::PublishDir { from, .. } => Some(from),
@@ -125,7 +125,7 @@ impl Op {
         }
     }
 
-    /// True if it changes a name in a folder that is gone.
+    /// True if the op changes a name in a folder that no longer exists.
     pub(super) fn is_in(&self, folder: &Path) -> bool {
         let path = match self {
             Op::Create { path, .. }

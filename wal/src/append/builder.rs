@@ -64,26 +64,27 @@ pub(crate) struct Decides {
     /// Index of the transaction's first record in this builder; that of the commit or abort itself
     /// if there is none.
     pub(crate) first: usize,
-    /// LSN of its first record, if the engine passed one; that record may be in an earlier batch.
+    /// LSN of the transaction's first record, if the engine passed it. That record may be in an
+    /// earlier batch.
     pub(crate) given_first: Option<Lsn>,
     /// True for a commit whose earliest time the engine does not know.
     pub(crate) stamps_earliest: bool,
 }
 
-/// One pushed record.
+/// A pushed record.
 #[derive(Debug, Clone)]
 pub(crate) struct Pushed {
     pub(crate) kind: RecordKind,
     pub(crate) partition: PartitionId,
     pub(crate) tx: TxId,
-    /// Its payload in `payloads`.
+    /// The record's payload in `payloads`.
     pub(crate) payload: Range<usize>,
-    /// Set for a commit or an abort that the log completes. One that was pushed as a record is
-    /// complete already.
+    /// Set for a commit or an abort that the log completes. A commit or abort that was pushed as a
+    /// record is already complete.
     pub(crate) decides: Option<Decides>,
-    /// For a watermark: its time.
+    /// The time of a watermark.
     pub(crate) watermark: Option<Timestamp>,
-    /// Its position, once assigned.
+    /// The record's position, once assigned.
     pub(crate) lsn: Lsn,
 }
 
@@ -100,7 +101,7 @@ impl BatchBuilder {
         self.records.len()
     }
 
-    /// True if it holds no record.
+    /// True if the builder has no record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()

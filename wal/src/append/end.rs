@@ -26,8 +26,8 @@ impl End {
         u64::from(self.size.bytes()).saturating_sub(self.next.since(begin))
     }
 
-    /// Header of the segment that follows this end; `None` at the end of the LSN range. With `gap`
-    /// it skips a segment number.
+    /// Header of the segment that follows this end; `None` at the end of the LSN range. With `gap`,
+    /// a segment number is skipped.
     pub(crate) fn next_segment(&self, gap: bool, incarnation: Incarnation) -> Option<SegmentHeader> {
         let segment = self.segment.checked_add(if gap { 2 } else { 1 })?;
         let header = SegmentHeader {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Durable {
     ticket: Option<Ticket>,
-    /// Number under which its waker is kept, from the first poll on.
+    /// Number under which the waker is kept, from the first poll on.
     number: Option<u64>,
 }
 
@@ -32,7 +32,7 @@ impl Future for Durable {
     /// [`Error::Options`] if the log has no thread of its own.
     ///
     /// # Panics
-    /// If it is polled after it was ready.
+    /// If the future is polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Appended>> {
         let Durable { ticket, number } = &mut *self;
         let waiting = ticket.as_ref().expect("not polled after it was ready");

@@ -22,7 +22,7 @@ use pitr_format::log::{
 use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, RecordKind};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 
-/// Most buffers kept for batches to come.
+/// Maximum number of buffers kept for later batches.
 const BUFFERS_MAX: usize = 8;
 /// Smallest part of a payload that gets its own frame, bytes.
 const FRAGMENT_BYTES_MIN: usize = 512;
@@ -36,7 +36,7 @@ pub struct Appended {
     pub first: Lsn,
     /// End of the last record.
     pub end: Lsn,
-    /// The commits among them, in order.
+    /// The commits among these records, in order.
     pub commits: Vec<Committed>,
 }
 
@@ -45,14 +45,14 @@ pub struct Appended {
 pub struct Committed {
     /// The transaction.
     pub tx: TxId,
-    /// Its LSN: the end of the commit record. The commit is durable once the log's durable LSN
-    /// reaches it.
+    /// LSN of the commit: the end of the commit record. The commit is durable once the log's
+    /// durable LSN reaches it.
     pub lsn: Lsn,
-    /// The time stamped on it.
+    /// The time in the commit record.
     pub time: Timestamp,
 }
 
-/// One step of the writer.
+/// A step of the writer.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Write a batch into the current segment.
@@ -91,7 +91,7 @@ impl Placed {
         &self.bytes
     }
 
-    /// Its memory, to be reused for another batch.
+    /// The batch's memory, to be reused for another batch.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.bytes
     }
@@ -113,8 +113,8 @@ pub(crate) struct Layout {
     end: End,
     /// Index of the current segment.
     index: SegmentIndex,
-    /// The segment that begins with the next batch, with the index of its predecessor; `None` if it
-    /// has begun.
+    /// The segment that begins with the next batch, with the index of its predecessor; `None` if
+    /// the segment has already begun.
     to_begin: Option<(SegmentHeader, SegmentIndex)>,
     open: Option<OpenBatch>,
     steps: Vec<Step>,
@@ -233,17 +233,18 @@ impl Layout {
         Ok(self.end.next)
     }
 
-    /// Errors if `builder` might not fit before the end of the LSN range; overestimates.
+    /// Fails if `builder` might not fit before the end of the LSN range. Never
+    /// estimates too little.
     fn check_room(&self, builder: &BatchBuilder) -> Result<()> {
         let payloads = builder.payloads.len() as u64;
         let frames = (builder.records.len() as u64) * (RECORD_HEADER_BYTES as u64);
         let segment_bytes = u64::from(self.end.size.bytes());
-        // A segment loses its header, and at its end less than one small frame and a batch header:
-        // under half of the smallest segment.
+        // Unused parts of a segment: its header, and at its end less than one small frame and a
+        // batch header. Together less than half of the smallest segment.
         self.check_bytes(2 * (payloads + frames) + 4 * segment_bytes)
     }
 
-    /// Errors if the engine passed a first LSN after the end of the log: the commit would not cover
+    /// Fails if the engine passed a first LSN after the end of the log: the commit would not cover
     /// the transaction's records, and they would be lost silently.
     fn check_firsts(&self, builder: &BatchBuilder) -> Result<()> {
         let end = self.end();
@@ -327,7 +328,7 @@ impl Layout {
         self.steps.extend(self.to_begin.take().map(|(header, before)| Step::Begin(header, before)));
     }
 
-    /// Ends the segment and begins the next, with `gap` the one after it.
+    /// Ends the segment and begins the next one; with `gap`, the one after the next.
     fn roll(&mut self, gap: bool) {
         self.close();
         self.begin_segment();

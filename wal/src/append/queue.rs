@@ -33,31 +33,32 @@ pub(crate) struct Round(pub(crate) u64);
 /// The next action of a waiting caller.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// Its records are durable.
+    /// The caller's records are durable.
     Done,
-    /// It leads: it calls [`Queue::take`], now or after others have joined, then [`Queue::finish`].
+    /// The caller leads: it calls [`Queue::take`], now or after others have joined, then
+    /// [`Queue::finish`].
     Lead,
-    /// It waits: the current leader makes its records durable.
+    /// The caller waits: the current leader makes its records durable.
     Covered,
-    /// It waits: the current leader does not make its records durable.
+    /// The caller waits: the current leader does not make its records durable.
     Wait,
 }
 
 /// The work of a leader.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// Empty if only a sync is missing.
+    /// The steps to perform; empty if only a sync is missing.
     pub(crate) steps: Vec<Step>,
-    /// The durable point before it.
+    /// The durable point before the round.
     pub(crate) durable: Lsn,
-    /// The durable point when all of it is written and synced.
+    /// The durable point once the whole round is written and synced.
     pub(crate) end: Lsn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leader {
     None,
-    /// It leads and took nothing yet.
+    /// The leader has not taken any records yet.
     Claimed {
         syncs: bool,
     },

@@ -102,9 +102,9 @@ pub(crate) struct Waited {
 /// State of the log's own thread.
 #[derive(Debug, Default)]
 struct Helper {
-    /// Set while it sleeps.
+    /// Set while the log's own thread sleeps.
     asleep: Option<Thread>,
-    /// Requests since it last looked.
+    /// Requests since that thread last checked.
     asked: Asked,
 }
 
@@ -115,7 +115,7 @@ pub(crate) struct Asked {
     pub(crate) sync: bool,
     /// A file for the next segment.
     pub(crate) spare: bool,
-    /// To end.
+    /// The thread should end.
     pub(crate) stop: bool,
 }
 
@@ -158,8 +158,8 @@ impl Waited {
         self.numbers
     }
 
-    /// Registers `waker` to be woken once `round` is durable or the log has failed. Replaces the
-    /// one of this number.
+    /// Registers `waker` to be woken once `round` is durable or the log has failed. Replaces an
+    /// earlier waker of this number.
     #[cfg(any(feature = "future", loom))]
     pub(crate) fn poll(&mut self, number: u64, round: Round, waker: Waker) {
         self.polled.insert(number, (round, waker));
@@ -357,7 +357,7 @@ impl Rounds {
         write: &impl Fn(Work) -> Result<Lsn>,
     ) {
         let mut report = Report { rounds: self, outcome: Err(Error::Panicked) };
-        let mut queue = queue; // dropped before the report, which takes it
+        let mut queue = queue; // dropped before the report, which takes the lock
         if let Some(gather) = gather {
             drop(queue);
             gather();

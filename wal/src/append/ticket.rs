@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 /// Records that have their positions and may not be durable yet.
 ///
-/// A ticket alone causes no sync. A thread that waits for it, or for any later one, syncs for all
-/// of them, so one waiter can have thousands in flight. With the feature `future` a ticket can be
-/// awaited.
+/// A ticket alone causes no sync. A thread that waits for a ticket, or for any later ticket, syncs
+/// for all of them. So one thread can have thousands of tickets in flight. With the feature
+/// `future` a ticket can be awaited.
 #[derive(Debug)]
 #[must_use = "the records become durable when a thread waits for them"]
 pub struct Ticket {

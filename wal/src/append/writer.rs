@@ -135,8 +135,8 @@ impl Writer {
         if self.syncs < SYNCS_MIN { Room::Sparse } else { Room::Written }
     }
 
-    /// True once for each segment: when it is half full at `end` and the next one will be filled
-    /// with zeros.
+    /// True once for each segment: when the segment is half full at `end`, if the file of the next
+    /// one will be filled with zeros.
     fn wants_spare(&mut self, end: Lsn) -> bool {
         let wants = self.spare_from.is_some_and(|from| end >= from) && self.room_of_next() == Room::Written;
         if wants {

@@ -85,7 +85,7 @@ pub(crate) fn find_next(
     ))
 }
 
-/// Errors if the last batch before `place`, the end of its segment, is not the one that `next`
+/// Fails if the last batch before `place`, the end of its segment, is not the batch that `next`
 /// names.
 pub(crate) fn check_joins(dir: &Path, place: &Place, next: &SegmentHeader) -> Result<()> {
     if place.last_batch().is_none_or(|last| last == next.follows.last_batch) {

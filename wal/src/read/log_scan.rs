@@ -4,8 +4,9 @@
 //! - The same batches and records as [`crate::LogReader`] and [`crate::Records`] give for the
 //!   range, and the same errors where something is missing or damaged: both use [`super::place`].
 //! - Segments can be read in any order and concurrently. A record belongs to the segment in which
-//!   it starts: reading that segment continues into the next ones for the rest of the record, and
-//!   reading those skips the rest. Joining the results verifies that the two fit ([`Seams`]).
+//!   it starts: for the end of the record, reading that segment continues into the next segments.
+//!   Reading those segments skips the end of the record. Joining the results verifies that the two
+//!   fit ([`Seams`]).
 //! - It holds only the segments that are being read, sealed ones mapped, and the headers of all.
 
 use super::chain;
@@ -124,7 +125,7 @@ impl LogScan {
         for piece in &self.pieces[nth + 1..] {
             records.enter(piece.header().incarnation);
             if records.open_since().is_none() {
-                return Ok(()); // A torn tail cut off its rest.
+                return Ok(()); // A torn tail cut off the rest of the record.
             }
             let segment = self.load(piece)?;
             for batch in segment.batches() {
@@ -158,7 +159,7 @@ impl LogScan {
     }
 }
 
-/// The segments of a range. All of them must exist.
+/// The segments of a range. Fails if one of them is missing.
 fn pieces(fs: &dyn FileSystem, dir: &Path, from: Lsn, until: Lsn) -> Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     if from >= until {
@@ -179,13 +180,13 @@ fn pieces(fs: &dyn FileSystem, dir: &Path, from: Lsn, until: Lsn) -> Result<Vec<
 /// order of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Seams {
-    /// True if the segments so far end within a record; `None` while that is unknown.
+    /// True if the segments so far end within a record; `None` as long as that is unknown.
     open: Option<bool>,
     incarnation: Option<Incarnation>,
 }
 
 impl Seams {
-    /// Errors if the segment starts with the rest of a record that no earlier segment started.
+    /// Fails if the segment starts with the rest of a record that no earlier segment started.
     pub(crate) fn join(&mut self, piece: &Piece, seam: Seam) -> Result<()> {
         let header = piece.header();
         if self.incarnation.is_some_and(|before| before != header.incarnation) {

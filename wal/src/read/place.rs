@@ -41,7 +41,7 @@ pub(crate) enum Fault {
 }
 
 impl Place {
-    /// Before the first batch of a segment.
+    /// The place before the first batch of a segment.
     pub(crate) fn first(header: SegmentHeader) -> Result<Self> {
         let begin = header.segment_size.start_of(header.segment);
         let (Some(begin), Some(at)) = (begin, header.first_batch()) else {
@@ -139,8 +139,8 @@ impl Reach {
         Reach { end: limit.min(segment_end), durable: limit, witness: Witness::Caller }
     }
 
-    /// The hole at `place`; `None` if the caller's limit lies within a batch, which then does not
-    /// count.
+    /// The hole at `place`; `None` if the caller's limit lies within a batch. Then that batch does
+    /// not count.
     pub(crate) fn hole(&self, place: &Place, fault: Fault) -> Option<Error> {
         let damage = match (fault, self.witness) {
             (Fault::Crossing, Witness::Caller) => return None,

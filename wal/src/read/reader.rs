@@ -22,11 +22,11 @@ use std::sync::Arc;
 /// A verified batch of a log.
 #[derive(Debug, Clone)]
 pub struct LogBatch {
-    /// Its header.
+    /// The batch's header.
     pub header: BatchHeader,
     /// Timeline of the log.
     pub timeline: TimelineId,
-    /// Segment that contains it.
+    /// Segment that contains the batch.
     pub segment: SegmentNo,
     /// Incarnation of that segment.
     pub incarnation: Incarnation,
@@ -76,7 +76,7 @@ pub struct LogReader {
 #[derive(Debug)]
 struct Current {
     cursor: Cursor,
-    /// The end of the log before the segment, while no batch of the segment was returned.
+    /// The end of the log before the segment, as long as no batch of the segment was returned.
     follows: Option<Follows>,
     /// The segment after this one, once it was found.
     next: Option<SegmentHeader>,
@@ -117,8 +117,9 @@ impl LogReader {
         self.current.as_ref().map_or(self.from, |current| current.cursor.at().max(self.from))
     }
 
-    /// The next batch; `None` at the limit. [`Error::Removed`] if the log no longer holds it. On an
-    /// open log a later call may return more. After an error the reader keeps its position.
+    /// The next batch; `None` at the limit. [`Error::Removed`] if the log no longer holds this
+    /// batch. On an open log a later call may return more. After an error the reader keeps its
+    /// position.
     pub fn next_batch(&mut self) -> Result<Option<LogBatch>> {
         let limit = self.limit.get();
         if self.position() >= limit {

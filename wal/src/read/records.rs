@@ -14,20 +14,21 @@ use pitr_format::{Incarnation, Lsn, SegmentNo};
 pub struct Records {
     assembler: Assembler,
     incarnation: Option<Incarnation>,
-    /// True while fragments may come whose record started before the first batch.
+    /// True while there may be fragments of a record that started before the first batch.
     in_the_middle: bool,
     /// The batch with the first skipped fragment.
     passed_over: Option<Lsn>,
 }
 
 impl Records {
-    /// For a reader that starts with a whole record.
+    /// Creates the assembler of a reader that starts with a whole record.
     #[must_use]
     pub fn new() -> Self {
         Records::default()
     }
 
-    /// For a reader that may start within a record: skips the fragments of that record.
+    /// Creates the assembler of a reader that may start within a record. Skips the fragments of
+    /// that record.
     #[must_use]
     pub fn from_anywhere() -> Self {
         Records { in_the_middle: true, ..Records::default() }
@@ -97,7 +98,7 @@ impl Records {
         Ok(())
     }
 
-    /// True for a fragment whose record started before the first batch.
+    /// True for a fragment of a record that started before the first batch.
     #[inline]
     fn passes_over(&mut self, part: Part, batch: Lsn) -> bool {
         if !self.in_the_middle {
@@ -121,7 +122,7 @@ impl Records {
         Seam { leads: self.passed_over, open }
     }
 
-    /// Errors if a record is incomplete, at the end of the durable log.
+    /// Fails if a record is incomplete at the end of the durable log.
     pub fn finish(&self) -> Result<()> {
         match self.open_since() {
             None => Ok(()),
@@ -130,11 +131,11 @@ impl Records {
     }
 }
 
-/// How the records of a segment that was read on its own join those of its neighbours.
+/// How the records of a separately read segment join those of its neighbours.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seam {
     /// The first batch with a fragment whose record started in an earlier segment.
     pub(crate) leads: Option<Lsn>,
-    /// True if the segment ends within a record; `None` if none of its fragments tells.
+    /// True if the segment ends within a record; `None` if no fragment in it shows this.
     pub(crate) open: Option<bool>,
 }

@@ -41,7 +41,7 @@ impl Piece {
         self.place.header()
     }
 
-    /// Loads its bytes.
+    /// Loads the bytes of the segment.
     pub(crate) fn load(&self, fs: &dyn FileSystem, dir: &Path, hold: &Hold) -> Result<SealedSegment> {
         let header = self.header();
         let gone = || sequence::missing_segment(header, header.segment, self.reach.end, Witness::Caller);
@@ -64,7 +64,7 @@ impl Piece {
             return Ok((0, file.view(end)?));
         }
         let base = self.place.offset_of(self.place.at());
-        // At most a segment, whose file is as long as its header says.
+        // At most a segment: the file is as long as its header says.
         let mut bytes = vec![0; end.saturating_sub(base) as usize];
         file.read_exact_at(&mut bytes, base)?;
         Ok((base, View::from(bytes)))
@@ -84,13 +84,13 @@ pub struct SealedSegment {
 }
 
 impl SealedSegment {
-    /// Its header.
+    /// The segment's header.
     #[must_use]
     pub fn header(&self) -> &SegmentHeader {
         self.piece.header()
     }
 
-    /// End of its last batch, or of the scan.
+    /// End of the segment's last batch, or of the scan.
     #[must_use]
     pub fn end(&self) -> Lsn {
         self.piece.reach.end
@@ -103,7 +103,7 @@ impl SealedSegment {
         self.bytes.get(offset(from)..offset(to)).unwrap_or_default()
     }
 
-    /// Its batches in order, each verified. They borrow their bytes.
+    /// The segment's batches in order, each verified. They borrow the segment's bytes.
     #[must_use]
     pub fn batches(&self) -> Batches<'_> {
         Batches { segment: self, place: self.piece.place, done: false }
@@ -163,7 +163,7 @@ pub(crate) fn walk<'a>(place: &mut Place, base: u64, bytes: &'a [u8], limit: Lsn
 
 #[cfg(test)]
 mod tests {
-    //! Without files, so that miri can run them.
+    //! The tests use no files, so that miri can run them.
 
     use super::*;
     use crate::error::Damage;
@@ -222,7 +222,7 @@ mod tests {
         let (header, bytes, end) = segment();
         let both = vec![b"first".to_vec(), Vec::new()];
         assert!(matches!(walked(header, 0, &bytes, end), (all, None) if all == both));
-        // Without the segment header.
+        // The same without the segment header.
         assert!(matches!(walked(header, 4096, &bytes[4096..], end), (all, None) if all == both));
         for len in 0..bytes.len() {
             let (payloads, fault) = walked(header, 0, &bytes[..len], end);

@@ -27,15 +27,15 @@ use std::ops::Bound;
 /// A transaction that committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommittedTx {
-    /// Its number.
+    /// Number of the transaction.
     pub tx: TxId,
-    /// LSN of its first record, as its commit states.
+    /// LSN of the transaction's first record, as its commit states.
     pub first: Lsn,
     /// LSN of the commit: the end of the commit record.
     pub lsn: Lsn,
     /// Time of the commit.
     pub time: Timestamp,
-    /// The earliest time at which it can have happened.
+    /// The earliest time at which the commit can have happened.
     pub earliest: Timestamp,
 }
 
@@ -48,7 +48,7 @@ impl CommittedTx {
 /// A transaction that was aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AbortedTx {
-    /// Its number.
+    /// Number of the transaction.
     pub tx: TxId,
     /// End of the abort record.
     pub lsn: Lsn,
@@ -61,17 +61,17 @@ pub struct Analysis {
     target: Bound<Lsn>,
     /// Incarnation of the first record; that of the last is in `open`.
     first_incarnation: Option<Incarnation>,
-    /// By LSN.
+    /// Committed transactions, by LSN.
     commits: Vec<CommittedTx>,
-    /// By LSN.
+    /// Aborted transactions, by LSN.
     aborts: Vec<AbortedTx>,
     open: OpenTransactions<Effects>,
     committed: Effects,
 }
 
 impl Analysis {
-    /// The analysis of no record, up to a target: commits at or below ([`Bound::Included`]), below
-    /// ([`Bound::Excluded`]), or all.
+    /// Creates an empty analysis up to a target. It takes commits at or below the target
+    /// ([`Bound::Included`]), below it ([`Bound::Excluded`]), or all.
     #[must_use]
     pub fn new(target: Bound<Lsn>) -> Self {
         Analysis {
@@ -162,7 +162,7 @@ impl Analysis {
         if self.open.is_empty() {
             return;
         }
-        // The LSN of the end, and for a commit the first LSN that it covers.
+        // The LSN of that commit or abort, and for a commit the first LSN that it covers.
         let mut ends: HashMap<TxId, (Lsn, Option<Lsn>)> = HashMap::new();
         let commits = next.commits.iter().map(|commit| (commit.tx, commit.lsn, Some(commit.first)));
         let aborts = next.aborts.iter().map(|abort| (abort.tx, abort.lsn, None));
@@ -193,7 +193,7 @@ impl Analysis {
     }
 
     /// The transactions that are open at the target, each with the LSN of its first record that was
-    /// seen, in the order of these.
+    /// seen, ordered by that LSN.
     #[must_use]
     pub fn open(&self) -> Vec<(TxId, Lsn)> {
         let mut all: Vec<(TxId, Lsn)> = self.open.iter().map(|(tx, open)| (tx, open.first)).collect();

@@ -1,4 +1,4 @@
-//! What the records of a part of the log do to files: the newest image of each block, and the cuts.
+//! The changes of files by a part of the log: the newest image of each block, and the cuts.
 //!
 //! Everything is kept by position, so parts can be joined in any order. The rules are those of
 //! [`pitr_redo`].
@@ -9,7 +9,7 @@ use pitr_redo::{BlockImage, Cuts, FileChange, MixedBlockSizes};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-/// What the records of a transaction, or of all that committed, do to files.
+/// The changes of files by one transaction, or by all that committed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Effects {
     files: BTreeMap<FileId, FileEffects>,
@@ -78,7 +78,7 @@ impl Effects {
         self.files.entry(file).or_default().cuts.set_length(lsn, len);
     }
 
-    /// Adds what `other` did at and after `from`.
+    /// Adds the changes in `other` at and after `from`.
     pub(crate) fn join(&mut self, other: Effects, from: Lsn) {
         for (file, mut effects) in other.files {
             effects.discard_before(from);
@@ -93,7 +93,7 @@ impl Effects {
     }
 
     /// LSN of the newest image of a block, and the number of its bytes that are left. `None` if
-    /// there is no image, or nothing is left of it.
+    /// there is no image, or it is cut off completely.
     pub(crate) fn newest(&self, file: FileId, block: u64) -> Option<(Lsn, u32)> {
         let effects = self.files.get(&file)?;
         let (&block_bytes, blocks) = effects.images.first_key_value()?;
@@ -102,7 +102,7 @@ impl Effects {
         Some((lsn, kept)).filter(|(_, kept)| *kept > 0)
     }
 
-    /// What is done to each file.
+    /// The changes of each file.
     pub(crate) fn changes(&self) -> Result<BTreeMap<FileId, FileChange>> {
         let change = |(file, effects): (&FileId, &FileEffects)| match effects.change() {
             Ok(change) => Ok((*file, change)),

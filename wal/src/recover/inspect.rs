@@ -48,7 +48,7 @@ pub enum Tail {
     Clean(TailEnd),
     /// The log would be cut at `end` and continue in the next segment.
     Cut {
-        /// Where it would be cut.
+        /// The end of the log after the cut.
         end: TailEnd,
         /// Size of the dropped tail, bytes.
         bytes: u64,
@@ -76,21 +76,21 @@ pub struct TailEnd {
     pub time: Timestamp,
 }
 
-/// A fault in the log, or a segment that is gone.
+/// A fault in the log, or a segment that was removed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Finding {
     /// A batch is missing or damaged.
     Damaged {
-        /// Segment that should contain it.
+        /// Segment that should contain the damaged bytes.
         segment: SegmentNo,
         /// Offset in the segment, bytes.
         offset: u64,
         /// Position of the batch.
         lsn: Lsn,
-        /// What was found there.
+        /// The bytes that were found instead.
         damage: Damage,
-        /// The witness that the log is durable beyond it.
+        /// The witness that the log is durable beyond the damage.
         witness: Witness,
     },
     /// A batch is valid, but a record in it can't be decoded or assembled.
@@ -129,7 +129,7 @@ impl Finding {
 pub struct Contents {
     /// Number of valid batches.
     pub batches: u64,
-    /// Number of record frames in them: whole records and fragments.
+    /// Number of record frames in these batches: whole records and fragments.
     pub frames: u64,
     /// Bytes of these batches, headers included.
     pub batch_bytes: u64,
@@ -189,8 +189,8 @@ impl Inspection {
         &self.tail
     }
 
-    /// Files that are no segment yet or any more, with their sizes in bytes: spares, and leftovers
-    /// of interrupted creations.
+    /// Files that are not segments: spare files, and leftovers of interrupted creations. With their
+    /// sizes in bytes.
     pub fn leftovers(&self) -> Result<Vec<(PathBuf, u64)>> {
         let mut leftovers = Vec::new();
         for path in segment::leftovers(self.fs.as_ref(), &self.dir)? {
@@ -251,8 +251,7 @@ impl Inspection {
                 break;
             }
             let next = next_batch(&mut cursor, offset + u64::from(BATCH_ALIGN), end)?;
-            // After the last batch of a segment without a stated end there is nothing that could be
-            // damaged.
+            // After the last batch of a segment without a stated end, no bytes can be missing.
             if next.is_some() || lsn < self.durable(header, witness, end) {
                 findings.push(Finding::Damaged { segment: header.segment, offset, lsn, damage, witness });
             }
@@ -374,7 +373,7 @@ impl Contents {
     }
 }
 
-/// Errors unless the record can be decoded.
+/// Fails unless the record can be decoded.
 fn check(batch: &LogBatch, record: &WholeRecord<'_>) -> Result<()> {
     let decoded = Record::decode(record.kind, record.payload).map(drop);
     decoded.map_err(|source| Error::Frames { lsn: batch.header.lsn, segment: batch.segment, source })

@@ -16,7 +16,7 @@
 //!    checkpoint can remove segments. Nothing is appended before it, so another opening would
 //!    decide the same.
 //!
-//! Apart from step 1 nothing changes before step 5: a refused log stays as it was found.
+//! Apart from step 1 nothing changes before step 5: a refused log stays unchanged.
 
 use super::scan::{self, Scanned};
 use super::tail::{self, Decision};
@@ -219,8 +219,8 @@ fn read_headers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentHeader>> {
 }
 
 /// True if the newest segment should start with the rest of a record. The last batch before the
-/// segment tells. If that batch is no longer local, its whole round was durable, and a round ends
-/// with a whole record.
+/// segment shows this. If that batch is no longer local, its whole round was durable, and a round
+/// ends with a whole record.
 fn begins_unfinished(fs: &dyn FileSystem, dir: &Path, headers: &[SegmentHeader]) -> Result<bool> {
     let Some(newest) = headers.last() else { return Ok(false) };
     let (last_batch, size) = (newest.follows.last_batch, newest.segment_size);

@@ -24,8 +24,8 @@ struct Entry {
     lsn: Lsn,
     end: Lsn,
     tx: TxId,
-    /// Its payload, if the record is fragmented; otherwise the payload follows its header in the
-    /// segment.
+    /// The record's payload, if the record is fragmented; otherwise the payload follows its header
+    /// in the segment.
     assembled: Option<Box<[u8]>>,
     kind: u8,
 }

@@ -24,7 +24,7 @@ use pitr_format::Lsn;
 /// The bytes after the last valid batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// None: the segment is full, or its successor starts here.
+    /// No bytes: the segment is full, or its successor starts here.
     None,
     /// Zeros to the end of the segment.
     Zeros,
@@ -59,7 +59,7 @@ pub(crate) enum Decision {
 /// Decides by the table in the module's head.
 pub(crate) fn decide(tail: &Tail) -> Decision {
     match (tail.stated, tail.rest, tail.unfinished) {
-        // a
+        // row a
         (Some((durable, witness)), rest, _) if durable > tail.at => {
             let damage = match rest {
                 Rest::None => Damage::Unfinished,
@@ -68,11 +68,11 @@ pub(crate) fn decide(tail: &Tail) -> Decision {
             };
             Decision::Hole { durable, witness, damage }
         }
-        // b
+        // row b
         (_, Rest::Bytes { reach, .. }, _) => Decision::Cut { bytes: reach },
-        // c
+        // row c
         (_, Rest::None | Rest::Zeros, true) => Decision::Cut { bytes: 0 },
-        // d
+        // row d
         (_, Rest::None | Rest::Zeros, false) => Decision::Append,
     }
 }

@@ -4,8 +4,8 @@ use crate::shared::{Shared, lock};
 use pitr_format::SegmentNo;
 use std::sync::Arc;
 
-/// While it lives, [`crate::Wal::remove_below`] only removes the segment's name and never recycles
-/// its file.
+/// As long as the pin lives, [`crate::Wal::remove_below`] removes only the segment's name and never
+/// recycles its file.
 #[derive(Debug)]
 pub(crate) struct Pin {
     shared: Arc<Shared>,

@@ -41,14 +41,14 @@ pub(crate) struct Segments {
 #[derive(Debug)]
 pub(crate) struct Free {
     pub(crate) path: PathBuf,
-    /// True if it was a segment before, false if it holds zeros.
+    /// True if the file was a segment before, false if it holds zeros.
     pub(crate) used: bool,
 }
 
 /// A segment whose name was removed.
 #[derive(Debug)]
 struct Leaving {
-    /// Its file, if it is kept.
+    /// The segment's file, if it is kept.
     kept: Option<Free>,
 }
 
@@ -56,7 +56,7 @@ struct Leaving {
 struct Held {
     segment: SegmentNo,
     bytes: u32,
-    /// End of its predecessor.
+    /// End of the predecessor of the list's first segment.
     follows: Lsn,
     first_batch: Lsn,
 }
@@ -158,8 +158,8 @@ impl Shared {
         let Some(end) = segments.removable_to(lsn) else { return Ok(bytes) };
         segments.slots.store_before_removal(self.env.fs.as_ref(), end)?;
         let wanted = std::mem::take(&mut segments.begun).min(FREE_MAX);
-        // One at a time: an older segment that comes back after a later one is durably removed
-        // would leave a hole.
+        // One segment at a time. If the name of an older segment came back after the removal of a
+        // later one became durable, the log would have a hole.
         while let Some(oldest) = segments.removable(lsn) {
             let keep = segments.free.len() < wanted && !segments.pinned.contains(&oldest.segment);
             let kept = keep
@@ -196,7 +196,7 @@ impl Shared {
         }
     }
 
-    /// Makes the removal of a name durable, also for an earlier call that failed to.
+    /// Makes the removal of a name durable. An earlier call may have failed to do so.
     fn settle(&self, segments: &mut Segments) -> Result<()> {
         if segments.leaving.is_some() {
             self.sync_names()?;

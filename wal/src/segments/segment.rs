@@ -60,7 +60,7 @@ pub(crate) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<SegmentNo>> {
     Ok(numbers)
 }
 
-/// Files that are no segment yet or any more: leftovers of interrupted creations, and spare files.
+/// Files that are not segments: leftovers of interrupted creations, and spare files.
 pub(crate) fn leftovers(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>> {
     let names = fs.list(dir).map_err(Error::io("list", dir))?;
     let is_left = |name: &str| {

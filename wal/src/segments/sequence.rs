@@ -7,7 +7,7 @@ use pitr_format::log::SegmentHeader;
 use pitr_format::{Lsn, SegmentNo};
 use std::path::Path;
 
-/// Errors if a segment between the two is missing, or if the later one does not continue the
+/// Fails if a segment between the two is missing, or if the later one does not continue the
 /// earlier one.
 pub(crate) fn check_next(dir: &Path, previous: &SegmentHeader, next: &SegmentHeader) -> Result<()> {
     let step = if next.follows.gap { 2 } else { 1 };
@@ -29,7 +29,7 @@ pub(crate) fn missing_segment(
     Error::Hole { lsn, segment: missing, offset: 0, damage: Damage::FileMissing, durable, witness }
 }
 
-/// Errors unless `next` continues the log of `previous`, from the same incarnation.
+/// Fails unless `next` continues the log of `previous`, from the same incarnation.
 fn check_follows(dir: &Path, previous: &SegmentHeader, next: &SegmentHeader) -> Result<()> {
     let what = if next.timeline != previous.timeline {
         "timeline"

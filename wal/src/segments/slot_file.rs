@@ -72,7 +72,7 @@ impl SlotFile {
         let aside = self.path.with_file_name(ASIDE_NAME);
         let dir = self.path.parent().unwrap_or(Path::new(""));
         let file = match fs.create_new(&aside) {
-            // An earlier attempt left it.
+            // An earlier attempt left the file.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => fs.open(&aside, Access::ReadWrite),
             other => other,
         };
@@ -88,7 +88,7 @@ impl SlotFile {
     }
 }
 
-/// The newer copy of those that pass their checksum.
+/// The newer of the copies that pass their checksum.
 fn newest(copies: &[u8]) -> Result<SlotTable, DecodeError> {
     let (first, second) = copies.split_at(copies.len().min(SLOTS_COPY_BYTES));
     match (SlotTable::decode(first), SlotTable::decode(second)) {

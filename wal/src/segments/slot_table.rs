@@ -9,7 +9,7 @@ use pitr_format::slots::{SLOT_NAME_BYTES_MAX, SLOTS_MAX, SlotEntry};
 use pitr_vfs::FileSystem;
 use std::collections::BTreeMap;
 
-/// All slots of a log, and the redo point: together they hold its segments.
+/// All slots of a log, and the redo point. Together they keep segments from being removed.
 #[derive(Debug)]
 pub(crate) struct Slots {
     held: BTreeMap<String, Held>,
@@ -75,7 +75,7 @@ impl Slots {
         let surplus = segments - segments_max;
         let removable: Vec<Lsn> = ends.take(surplus).take_while(|end| *end <= self.redo).collect();
         if removable.len() < surplus {
-            // Report it once, with the latest numbers, however long it lasts.
+            // Reported once, with the latest numbers, however long it lasts.
             self.events.retain(|event| !matches!(event, Event::OverCap { .. }));
             self.events.push(Event::OverCap { segments, segments_max, redo: self.redo });
         }
@@ -112,8 +112,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Claims the slot of this name; a new slot starts at `from`. `first` is the start of the log,
-    /// `follows` the end of what precedes it.
+    /// Claims the slot of this name. A new slot starts at `from`. `first` is the start of the log,
+    /// `follows` the end of the history before it.
     pub(crate) fn claim(
         &mut self,
         fs: &dyn FileSystem,

@@ -20,7 +20,7 @@ use crate::{Error, Result};
 use pitr_format::Lsn;
 use std::sync::Arc;
 
-/// Something that happened without a call, and that the engine must know.
+/// Something that happened without a call, and that the engine should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -29,9 +29,9 @@ pub enum Event {
     SlotDropped {
         /// The slot's name.
         name: String,
-        /// First position that its holder still needed.
+        /// First position that the slot's holder still needed.
         position: Lsn,
-        /// Everything below this position may be removed now, or is missing.
+        /// Everything below this position may now be removed, or is missing.
         below: Lsn,
     },
     /// The log is over its cap because of the engine's redo point alone.
@@ -48,13 +48,13 @@ pub enum Event {
 /// State of a slot; see [`crate::Wal::slots`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotState {
-    /// Its name.
+    /// Name of the slot.
     pub name: String,
-    /// First position that its holder needs.
+    /// First position that the slot's holder needs.
     pub position: Lsn,
-    /// True if this process holds its [`Slot`].
+    /// True if this process holds the [`Slot`].
     pub is_claimed: bool,
-    /// True if the log no longer keeps the positions that its holder needs.
+    /// True if the log no longer keeps the positions that the slot's holder needs.
     pub is_dropped: bool,
 }
 
@@ -67,13 +67,13 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Its name.
+    /// Name of the slot.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// First position that its holder needs.
+    /// First position that the slot's holder needs.
     ///
     /// # Errors
     /// [`Error::SlotDropped`] if the log dropped the slot at its cap.

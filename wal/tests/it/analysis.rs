@@ -162,7 +162,7 @@ proptest! {
         cuts.sort_unstable();
         let mut parts: Vec<Analysis> = cuts.windows(2).map(|cut| analysed(upto, &log[cut[0]..cut[1]])).collect();
         for nth in order {
-            // Any two neighbours, until one is left.
+            // Merges any two neighbours, until one analysis is left.
             if parts.len() > 1 {
                 let nth = nth.index(parts.len() - 1);
                 let behind = parts.remove(nth + 1);

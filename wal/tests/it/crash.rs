@@ -18,18 +18,18 @@ use std::time::{Duration, Instant};
 const DIR: &str = "/log";
 const THREADS: u64 = 4;
 const COMMITS: u64 = 2_000;
-/// Marks in a trace from this number on mean: a reader returned this batch.
+/// In the trace, a mark of at least this number means that a reader returned a batch.
 const HANDED_OUT: u64 = 1 << 32;
 /// Mark: the log was opened.
 const OPENED: u64 = 1 << 40;
 /// Transactions of a second life are numbered from here.
 const SECOND_LIFE: u64 = 1_000_000;
-/// On every disk of this number the whole log is read, on others only the part near the cut:
-/// earlier cuts covered the rest.
+/// The whole log is read on one disk in this many. On the others, only the part near the cut is
+/// read: earlier cuts covered the rest.
 const WHOLE_EVERY: u64 = 23;
-/// On every disk of this number the log is written again and loses power a second time.
+/// The log is written again, and power lost a second time, on one disk in this many.
 const SECOND_EVERY: u64 = 29;
-/// At every cut of this number first the process dies, then the power is lost.
+/// At one cut in this many, the process dies first, and then the power is lost.
 const KILL_EVERY: u64 = 29;
 
 fn dir() -> &'static Path {
@@ -68,7 +68,7 @@ fn record() -> (Trace, Known) {
                 scope.spawn(move || write(thread, &wal, &fs, &time, known))
             })
             .collect();
-        // One thread follows the log while it is written.
+        // A thread follows the log while it is written.
         let mut reader = wal.reader(Lsn::ORIGIN).unwrap();
         while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             while let Some(batch) = reader.next_batch().unwrap() {
@@ -252,7 +252,7 @@ fn second_life(fs: &SimFs, wal: &Wal) {
     }
 }
 
-/// Records that the first recovery found stay, and no others appear.
+/// The records that the first recovery found are kept, and no others appear.
 fn check_second(before: &History, after: &History, demands: &Demands) {
     let (before, after) = (numbers(before), numbers(after));
     for tx in &demands.acked_later {

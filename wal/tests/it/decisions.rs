@@ -61,7 +61,7 @@ fn an_unknown_earliest_time_is_that_of_the_previous_commit_or_watermark() {
         [(begin, 1_000), (1_000, 2_000), (2_000, 2_000), (2_500, 3_000), (3_900, 4_000), (4_000, 4_000)];
     assert_eq!(times(&wal), expected);
 
-    // The log knows the earlier time after a reopen.
+    // The log knows the earlier commit's time after a reopen.
     drop(wal);
     let (wal, _) = Wal::open(&env(Arc::new(fs), clock), Path::new("/log"), Lsn::ORIGIN, &options()).unwrap();
     wal.commit(builder(|batch| commit(batch, 7))).unwrap();
@@ -125,7 +125,7 @@ fn a_first_record_ahead_of_the_log_is_refused_and_one_in_the_builder_counts() {
     }
     assert_eq!((wal.end(), wal.stats().waiting_bytes), (end, 0), "a refused builder changes nothing");
 
-    // The end of the log that the caller saw may lie after the position that the first record gets
+    // The end of the log that the caller saw may be after the position that the first record gets
     // in an open batch.
     let open = wal.append(builder(|batch| batch.push(P, TxId::new(8), &Record::Data(b"odd")))).unwrap();
     let seen = wal.end();

@@ -124,7 +124,7 @@ fn a_fault_while_a_log_is_created_or_opened_leaves_the_old_state() {
             if made.is_err() {
                 match Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()) {
                     Err(Error::NoLog { .. }) => drop(create(&fs)),
-                    other => drop(other.unwrap()), // the name was there, its sync failed
+                    other => drop(other.unwrap()), // the name existed, but its sync failed
                 }
             }
             drop(made);

@@ -25,7 +25,7 @@ fn committed_records_are_read_back_also_after_reopening() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("a/log");
     let wal = create(&dir);
-    let large = vec![5; 70_000]; // FAILURES 17: larger than a segment, zero bytes
+    let large = vec![5; 70_000]; // FAILURES 17: records larger than a segment and of zero bytes
     let mut ends = Vec::new();
     for (tx, payloads) in [&[&b"one"[..]][..], &[&large, b""], &[], &[&large[..700]]].iter().enumerate() {
         let appended = wal.commit(transaction(tx as u64 + 1, payloads)).unwrap();
@@ -89,7 +89,8 @@ fn a_builder_can_be_reused_and_forgets_its_transactions() {
     let mut batch = BatchBuilder::new();
     let mut firsts = Vec::new();
     for round in 0..3 {
-        // Transactions 1 and 2 interleave; each commit names the first record of its own.
+        // Transactions 1 and 2 interleave. Each commit names the first record of its own
+        // transaction.
         for tx in [1, 2, 1] {
             batch.push(crate::help::P, pitr_format::TxId::new(tx), &Record::Data(b"r")).unwrap();
         }
@@ -123,7 +124,7 @@ fn every_waiter_of_many_is_woken() {
             scope.spawn(move || {
                 for n in 0..EACH {
                     let batch = transaction(thread * EACH + n + 1, &[b"x"]);
-                    // Some wait immediately, some by ticket, some not at all.
+                    // Some threads wait immediately, some by ticket, some not at all.
                     let end = match n % 3 {
                         0 => wal.commit(batch).unwrap().end,
                         1 => wal.submit(batch).unwrap().wait().unwrap().end,
@@ -243,7 +244,7 @@ fn a_reader_in_a_recycled_file_gets_removed_and_no_hole() {
     wal.remove_below(wal.durable()).unwrap();
     fill(9..20);
     assert!(!temp.path().join("0000000000000001.seg.free").exists(), "it was not used again");
-    // Not a hole: the rest was removed.
+    // This is no hole: the segments before were removed.
     assert!(matches!(batches(&mut reader), Err(Error::Removed { .. })));
 }
 

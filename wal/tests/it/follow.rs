@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Far longer than any of these tests takes: a missed wake-up hangs here.
+/// A timeout far longer than any of these tests takes: a test that misses a wake-up hangs.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
 const COMMITS: u64 = 400;
 

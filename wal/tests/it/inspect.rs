@@ -156,7 +156,7 @@ fn a_segment_removed_or_recycled_during_inspection_is_gone_and_no_damage() {
     let (fs, wal, _) = log();
     let inspection = inspect(&fs);
     wal.remove_below(wal.durable()).unwrap();
-    // Their files become other segments.
+    // The files of these segments become other segments.
     (84..=160).for_each(|tx| drop(wal.commit(transaction(tx)).unwrap()));
     let (_, findings) = inspection.verify().unwrap();
     assert!(findings.len() > 2 && findings.iter().all(|finding| !finding.is_damage()), "{findings:?}");

@@ -25,7 +25,7 @@ fn create(fs: &SimFs, sync: SyncPolicy, background: bool) -> Result<Wal, Error> 
     Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(SEGMENT_BYTES), &options)
 }
 
-/// Waits until another thread makes `holds` true; fails after a generous time.
+/// Waits until another thread makes `holds` true. Fails after a long time.
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {

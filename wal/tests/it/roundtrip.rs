@@ -40,7 +40,7 @@ fn push(batch: &mut BatchBuilder, (choice, len, tx): (u8, u32, u64), expected: &
     let record = match choice % 8 {
         0 if !data.is_empty() => Record::Image { file: FileId::new(3), block: u64::from(len), data: &data },
         1 => Record::SetLength { file: FileId::FIRST, len: u64::from(len) },
-        // Never after the end of the log.
+        // The first LSN must not be after the end of the log.
         2 => Record::Abort { first_lsn: Lsn::new(u64::from(len % 4096)) },
         3 => Record::ClockStep { from: time, to: Timestamp::MIN },
         4 => Record::Gap { reason: GapReason::StateLost, since: time, until: time },

@@ -117,7 +117,8 @@ fn a_closed_log_is_locked_while_it_is_scanned() {
 
 #[test]
 fn a_segment_is_not_recycled_while_a_scan_reads_it() {
-    // On real files, which are mapped: a recycled one would change under the scan.
+    // On real files, which are mapped. A recycled file would change the mapped bytes during the
+    // scan.
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("log");
     let wal = Wal::create(&env(Arc::new(OsFs), clock()), &dir, &start(SEGMENT_BYTES), &options()).unwrap();
@@ -181,7 +182,7 @@ fn fragments_of_a_record_without_a_start_are_an_error_for_every_reader() {
         let second = all[1].header.lsn;
         assert!(matches!(outcome, Err(Error::Frames { lsn, .. }) if lsn == second), "{outcome:?}");
     }
-    // A scan from the second segment on can't detect it.
+    // A scan from the second segment on can't detect the change.
     let behind = wal.scan(all[1].header.lsn, wal.durable()).unwrap();
     assert_eq!(scanned(&behind).unwrap().len(), 0);
 }

@@ -16,7 +16,7 @@ fn open(dir: &Path) -> (Wal, pitr_wal::Recovered) {
     Wal::open(&Env::system(), dir, Lsn::ORIGIN, &options()).unwrap()
 }
 
-/// One record of each kind, in partitions of their own, then a commit.
+/// A record of each kind, in partitions of their own, then a commit.
 fn every_kind(tx: u64, len: usize) -> BatchBuilder {
     let bytes = vec![tx as u8; len];
     let time = Timestamp::from_micros(tx as i64);

@@ -282,7 +282,7 @@ fn damage_to_the_file_of_slots_is_found_and_named() {
             other => panic!("{other:?}"),
         }
     }
-    // A new log in the same folder has none of them.
+    // A new log in the same folder has none of these slots.
     fs.remove_file(&dir().join("0000000000000001.seg")).unwrap();
     assert!(create(&fs, None).unwrap().slots().is_empty());
     assert!(open(&fs, None).unwrap().slots().is_empty());

@@ -43,7 +43,7 @@ pub(crate) struct Litestream {
     seed: u64,
 }
 
-/// One of the two programs, with a place to archive to.
+/// A program to compare, with a place to archive to.
 #[derive(Debug)]
 enum Contender {
     Pitr(Program),

@@ -19,7 +19,7 @@ pub(crate) struct Busy {
     pub(crate) seconds: u32,
 }
 
-/// One slice of the writer's time, or the sum of several.
+/// A slice of the writer's time, or the sum of several slices.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slice {
     commits: u64,
@@ -123,7 +123,7 @@ impl Locks {
         let read = || {
             let held = held?;
             let count = held["count"].as_u64()?;
-            // Without any hold there is no percentile.
+            // If the lock was never held there is no percentile.
             let figure = |key: &str| held[key].as_f64().or((count == 0).then_some(0.0));
             Some((count, figure("p99_ms")?, figure("max_ms")?))
         };

@@ -67,7 +67,7 @@ impl History {
         let added = (bytes_below(program.repo())? - first) / (self.backups as u64 - 1) / 1000;
         verdict
             .figure(format_args!("a backup adds {added} kB, of files of {} kB", CHANGED * FILE_BYTES / 1000));
-        // The first one reads everything.
+        // The first backup reads everything.
         let (early, late) = (&taken[1..][..SAMPLE], &taken[taken.len() - SAMPLE..]);
         let [(early, _), (late, memory)] = [early, late].map(of_sample);
         verdict.figure(format_args!("a backup: {early:.3} s early, {late:.3} s late, {memory} MB"));

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::Command;
 
 const PAGE_BYTES: usize = 4096;
-/// The header, and the kernel's read-ahead.
+/// Pages that may be read besides the changed ones: the header, and the kernel's read-ahead.
 const READ_BYTES_MAX: u64 = 1 << 20;
 const STORED_RATIO_MAX: f64 = 1.1;
 
@@ -26,7 +26,7 @@ pub(crate) struct Increment {
     /// Size of the database, MB
     #[arg(long, default_value_t = 1000)]
     pub(crate) megabytes: u32,
-    /// Share of its pages that is changed
+    /// Share of the file's pages that is changed
     #[arg(long, default_value_t = 0.05)]
     pub(crate) share: f64,
     /// Level of zstd that pitr stores with

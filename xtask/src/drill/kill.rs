@@ -30,7 +30,7 @@ pub(crate) struct Kill {
     pub(crate) seed: Seed,
 }
 
-/// The time from the kill until the next watcher was attached. Nobody knows that nothing was
+/// The time from the kill until the next watcher was attached. It is unknown whether anything was
 /// committed between the last commit before the kill and the kill.
 #[derive(Debug, Clone, Copy)]
 struct Unwatched {

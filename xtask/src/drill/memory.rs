@@ -100,7 +100,7 @@ fn database(gigabytes: u32, peaks: &mut Peaks) -> Result<()> {
         peaks.of(command, &program, &[])?;
     }
 
-    // A second name of the file, not a second file.
+    // A hard link, so that the large file is not copied.
     let folder = stage.world.path("folder");
     fs::create_dir(&folder)?;
     fs::hard_link(&database, folder.join("app.db"))?;

@@ -29,12 +29,13 @@ const SHAPES: [&str; 17] = [
     "replaced",
     "lock-page",
 ];
-/// Time for the watcher to notice another file under the name and take a new base.
+/// Time for the watcher to notice that another file has the database's name, and to take a new
+/// base.
 const NEW_BASE_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Shapes {
-    /// Only this one
+    /// Run only this shape
     #[arg(long, value_name = "SHAPE", value_parser = SHAPES)]
     pub(crate) only: Option<String>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! How often each rule may be broken in which file.
+//! The exceptions: how often a file may break a rule.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -37,7 +37,7 @@ impl Allowed {
         self.counts.values().sum()
     }
 
-    /// What goes beyond the list, and what of the list is not needed any more.
+    /// Findings beyond the list, and exceptions that are no longer needed.
     pub(super) fn judge(&self, findings: &[Finding]) -> Vec<String> {
         let found = count(findings);
         let mut problems = Vec::new();
@@ -62,7 +62,7 @@ impl Allowed {
         problems
     }
 
-    /// Lowers the counts to what is found, and judges the rest.
+    /// Lowers the counts to the number of findings, and judges the rest.
     pub(super) fn shrink(&mut self, findings: &[Finding]) -> Result<Vec<String>> {
         let found = count(findings);
         self.counts = std::mem::take(&mut self.counts)

@@ -13,9 +13,9 @@ use crate::Result;
 
 const FAILURES: &str = "docs/failures.md";
 const LAWS: &str = "docs/laws.md";
-/// Begins the line below a failure that lists its tests.
+/// First word of the line that lists the tests of a failure.
 const TESTS: &str = "Tests: ";
-/// Begins that line of a failure that has none yet; what follows says what it waits for.
+/// Begins that line of a failure that has no test yet. The text after it names the reason.
 const PENDING: &str = "Pending: ";
 
 pub(super) fn check(root: &Path, sources: &[Source], update: bool) -> Result<Vec<Finding>> {
@@ -82,7 +82,7 @@ fn with_tests(page: &str, tests: &BTreeMap<u32, BTreeSet<String>>) -> String {
     written
 }
 
-/// Line, `law` or `failure`, number, and the test that the citation is in, if it is in one.
+/// Line, `law` or `failure`, number, and the test that contains the citation, if any.
 fn citations(source: &Source) -> Vec<(usize, &'static str, u32, Option<String>)> {
     let mut found = Vec::new();
     let mut in_tests = source.is_test_file();
@@ -125,7 +125,7 @@ fn is_test(before: &[&str]) -> bool {
     attached.into_iter().any(|line| line.trim() == "#[test]")
 }
 
-/// The test that comments and attributes from here on stand right above.
+/// The test whose comments and attributes begin on this line.
 fn next_test(lines: &[&str]) -> Option<String> {
     let attached = |line: &&&str| line.trim_start().starts_with("//") || line.trim_start().starts_with('#');
     let count = lines.iter().take_while(attached).count();

@@ -8,7 +8,7 @@ use super::Finding;
 use crate::Result;
 use crate::packages::Package;
 
-/// Both are of layer 0.
+/// `vfs` and `format` are both of layer 0.
 const WITHIN_A_LAYER: [(&str, &str); 1] = [("vfs", "format")];
 /// Development tools are not part of the layers.
 const TOOLS: [&str; 3] = ["xtask", "testkit", "simulation"];
@@ -19,7 +19,7 @@ pub(super) fn check(root: &Path, packages: &[Package]) -> Result<Vec<Finding>> {
     Ok(violations(&layers, packages))
 }
 
-/// The layer of each crate's folder: rows that begin with `| number | `name` |`.
+/// The layer of each crate's folder, from rows that begin with a number and a name in backticks.
 fn table(page: &str) -> BTreeMap<String, u32> {
     let row = |line: &str| {
         let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::Result;
 
-/// Folders that hold nothing of ours to check.
-const SKIPPED: [&str; 4] = ["target", ".git", "benches", "corpus"];
+/// Folders without files to check.
+const SKIPPED: [&str; 4] = ["target", ".git", "results", "corpus"];
 
 /// A file of the workspace.
 #[derive(Debug)]
@@ -27,13 +27,13 @@ impl Source {
         end.map_or("", |end| &self.path[..end])
     }
 
-    /// True for the code of a published crate, without its tests.
+    /// True for the code of a published crate, except its tests.
     pub(super) fn is_published(&self) -> bool {
-        let is_tool = ["xtask", "testkit", "simulation", "fuzz"].contains(&self.folder());
+        let is_tool = ["xtask", "testkit", "simulation", "fuzz", "benches/peers"].contains(&self.folder());
         self.is_rust() && self.path.contains("/src/") && !is_tool && !self.is_test_file()
     }
 
-    /// True if all of it is tests.
+    /// True if the whole file consists of tests.
     pub(super) fn is_test_file(&self) -> bool {
         let name = self.path.rsplit('/').next().unwrap_or_default();
         self.path.contains("/tests/")
@@ -43,13 +43,13 @@ impl Source {
             || name == "models.rs"
     }
 
-    /// Its lines, numbered from 1, up to a `#[cfg(test)]` module at its end.
+    /// The file's lines, numbered from 1, up to a `#[cfg(test)]` module at its end.
     pub(super) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let own = |(_, line): &(usize, &str)| *line != "#[cfg(test)]";
         self.lines().take_while(own)
     }
 
-    /// Its lines, numbered from 1.
+    /// The file's lines, numbered from 1.
     pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(number, line)| (number + 1, line))
     }
@@ -61,7 +61,7 @@ pub(super) fn comment(line: &str) -> Option<&str> {
     if start.starts_with("//") {
         return Some(start);
     }
-    // A `//` in a string stands after an odd number of quotes.
+    // A `//` in a string comes after an odd number of quotes.
     let at = line.find(" // ")?;
     line[..at].matches('"').count().is_multiple_of(2).then(|| &line[at + 1..])
 }
@@ -80,8 +80,7 @@ fn walk(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> Result<()> {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         if entry.file_type()?.is_dir() {
-            // `benches` at the root holds ledgers; those of crates are code.
-            if !SKIPPED.contains(&name.as_ref()) || name == "benches" && folder != root {
+            if !SKIPPED.contains(&name.as_ref()) {
                 walk(root, &path, sources)?;
             }
         } else if name.ends_with(".rs") || name.ends_with(".md") {

@@ -1,4 +1,5 @@
-//! Rules on single lines: forbidden calls, long comments, long files, words that make a sentence a riddle.
+//! Rules on single lines: forbidden calls, long comments, long files, words that make a sentence
+//! hard to read.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,7 @@ use crate::Result;
 
 const COLUMNS_MAX: usize = 100;
 const LINES_MAX: usize = 600;
-/// What only `pitr-vfs` may call: everything else gets it from an `Env`.
+/// Calls that only `pitr-vfs` may make: all other code gets them from an `Env`.
 const CALLS: [&str; 7] = [
     "SystemTime::now",
     "Instant::now",
@@ -19,8 +20,8 @@ const CALLS: [&str; 7] = [
     "thread::spawn",
     "thread::Builder",
 ];
-/// Folders that may call the operating system: the seam itself, the engine whose subject is what a file system
-/// knows of a file, and the program, which talks to a user and not to a simulation.
+/// Folders that may call the operating system: `pitr-vfs` itself, the engine for folders, and the
+/// program, which talks to a user and not to a simulation.
 const FREE_TO_CALL: [&str; 3] = ["vfs", "engines/directory", "cli"];
 
 pub(super) fn check(root: &Path, sources: &[Source]) -> Result<Vec<Finding>> {
@@ -58,7 +59,7 @@ pub(super) fn check(root: &Path, sources: &[Source]) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// True if a line of lower case holds the words, not as a part of longer ones.
+/// True if a lower-case line contains the words, except as part of longer words.
 fn holds(line: &str, words: &str) -> bool {
     let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     line.match_indices(words).any(|(at, _)| {

@@ -157,7 +157,7 @@ impl<'a> Story<'a> {
     }
 }
 
-/// The number of archived transactions, and the last transaction at or before the time of the
+/// The number of archived transactions, and the last one that was committed at or before the
 /// damage.
 fn find_damage(log: &Value, damage_at_us: i64) -> Result<(u64, u64), CliError> {
     let unreadable = || CliError::new(Exit::Failed, "the answer of pitr log is incomplete");
@@ -238,7 +238,7 @@ impl Application {
 
 impl Drop for Application {
     fn drop(&mut self) {
-        // It has already ended, unless the demo failed.
+        // The application has already ended, unless the demo failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -286,7 +286,7 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // It has already ended, unless the demo failed.
+        // The watcher has already ended, unless the demo failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -27,7 +27,7 @@ pub(crate) struct Readable {
     pub(crate) command: String,
 }
 
-/// One source in the repository.
+/// A source in the repository.
 #[derive(Debug, Serialize)]
 pub(crate) struct Source {
     pub(crate) name: String,
@@ -45,12 +45,12 @@ pub(crate) struct Source {
     pub(crate) archive_lag_seconds: Option<f64>,
 }
 
-/// One snapshot.
+/// A snapshot.
 #[derive(Debug, Serialize)]
 pub(crate) struct Snapshot {
     pub(crate) snapshot_id: String,
     pub(crate) kind: SnapshotKind,
-    /// The snapshot that it was compared with. A restore does not need it.
+    /// The snapshot that the source was compared with. A restore does not need it.
     pub(crate) parent_id: Option<String>,
     pub(crate) timeline: u32,
     /// A restore reads the log from this LSN on.

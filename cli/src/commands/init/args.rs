@@ -10,7 +10,7 @@ Examples:
   pitr --repo /srv/backup init --encrypt --passphrase-file ~/.pitr-passphrase
   pitr --repo /srv/backup init --mode 0640")]
 pub(crate) struct Init {
-    /// Encrypt the repository with the passphrase or key given here
+    /// Encrypt the repository with the given passphrase or key
     #[arg(long)]
     pub(crate) encrypt: bool,
     /// Permissions of the repository's files, such as 0640 to let a group read. The repository's

@@ -16,10 +16,10 @@ pub(crate) struct Log {
     /// List the transactions of all sources
     #[arg(long)]
     pub(crate) all: bool,
-    /// List transactions from here on
+    /// List transactions from T on
     #[arg(long, value_name = "T", value_parser = Target::parse_local)]
     pub(crate) from: Option<Target>,
-    /// List transactions up to here
+    /// List transactions up to T
     #[arg(long, value_name = "T", value_parser = Target::parse_local)]
     pub(crate) to: Option<Target>,
     /// List the history of this timeline [default: the newest timeline]

@@ -28,7 +28,7 @@ pub(crate) struct Transaction {
     pub(crate) earliest: Time,
     pub(crate) blocks: u64,
     pub(crate) bytes: u64,
-    /// False for an archived commit that no snapshot leads to.
+    /// False for an archived commit that no snapshot makes restorable.
     pub(crate) restorable: bool,
 }
 
@@ -136,7 +136,7 @@ impl Document for Log {
     }
 }
 
-/// One row of the table.
+/// A row of the table.
 struct Line<'a> {
     source: Option<&'a str>,
     lsn: u64,

@@ -51,7 +51,7 @@ fn of_source(pitr: &Pitr, source: &SourceName, args: &Log) -> Result<Answer, Cli
     gaps.retain(|gap| window.meets(place(&gap.from), gap.to.as_ref().map(place)));
     let mut forks = forks(&history);
     forks.retain(|fork| {
-        // A fork has an LSN but no transaction: take the last one before it.
+        // A fork has an LSN but no transaction: take the last transaction before the fork.
         let before = transactions.iter().rev().find(|tx| tx.at.lsn <= fork.lsn);
         let tx = before.map_or(TxId::NONE, |before| TxId::new(before.at.tx));
         let at = (fork.time.0, Lsn::new(fork.lsn), tx);

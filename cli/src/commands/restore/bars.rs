@@ -26,7 +26,7 @@ impl Bars {
                 Phase::Log => "log",
                 _ => "finish",
             };
-            *current = None; // ends the phase before
+            *current = None; // the previous phase ends first
             *current = Some((at.phase, self.progress.phase(name, at.total)));
         }
         if let Some((_, bar)) = current.as_ref() {

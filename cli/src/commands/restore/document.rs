@@ -23,7 +23,8 @@ pub(crate) struct Restore {
     /// Files of a folder that are missing or incomplete in the snapshot.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) incomplete: Vec<String>,
-    /// Why the target can't be restored, if `--or-before` chose an earlier state.
+    /// Why the target can't be restored, if `--or-before` made the command restore an earlier
+    /// state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target_unreachable: Option<String>,
     /// Owner and permissions that could not be set on the result.

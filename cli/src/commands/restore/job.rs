@@ -16,7 +16,7 @@ use crate::failure::CliError;
 use crate::failure::explain::explain;
 use crate::output::values::Phases;
 
-/// A cautious rate for the estimate of a dry run, bytes a second: half of what a restore sustains
+/// A cautious rate for the estimate of a dry run, bytes per second: half of what a restore sustains
 /// on two cores.
 const ESTIMATED_BYTES_PER_SECOND: f64 = 400e6;
 
@@ -24,7 +24,7 @@ const ESTIMATED_BYTES_PER_SECOND: f64 = 400e6;
 pub(super) struct Job {
     history: History,
     plan: Plan,
-    /// Why an earlier state than the target is restored.
+    /// Why the restored state is earlier than the target.
     instead: Option<Unreachable>,
 }
 

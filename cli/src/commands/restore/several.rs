@@ -19,10 +19,10 @@ use crate::failure::explain::explain;
 use crate::failure::{CliError, Code};
 use crate::output::values::Time;
 
-/// One of the sources.
+/// A source to restore.
 struct Part<'a> {
     source: &'a SourceName,
-    /// Its path in the output folder.
+    /// The source's path in the output folder.
     path: PathBuf,
     job: Job,
 }

@@ -28,9 +28,9 @@ pub(crate) struct Verify {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FailureKind {
     Damaged,
-    /// Other objects prove that this object existed; it is gone.
+    /// The object is missing. Other objects prove that it existed.
     Missing,
-    /// Archived commits that no snapshot leads to.
+    /// Archived commits that no snapshot makes restorable.
     Unrestorable,
 }
 

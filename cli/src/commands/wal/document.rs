@@ -25,7 +25,7 @@ pub(crate) struct Inspected {
     pub(crate) gone: Vec<u64>,
 }
 
-/// One segment file.
+/// A segment file.
 #[derive(Debug, Serialize)]
 pub(crate) struct Segment {
     pub(crate) segment: u64,
@@ -71,7 +71,7 @@ pub(crate) struct OtherFile {
     pub(crate) bytes: u64,
 }
 
-/// A damage.
+/// A damaged place in the log.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
     pub(crate) segment: u64,

@@ -11,7 +11,7 @@ use crate::output::Document;
 pub(crate) struct Watch {
     /// Transactions captured.
     pub(crate) commits: u64,
-    /// Pages in them.
+    /// Pages in these commits.
     pub(crate) pages: u64,
     /// How long write locks were held, over all databases.
     pub(crate) w_lock: WriteLock,
@@ -24,7 +24,7 @@ pub(crate) struct Watch {
 /// Summary of one database.
 #[derive(Debug, Serialize)]
 pub(crate) struct Watched {
-    /// Name of its source.
+    /// Name of the database's source.
     pub(crate) name: String,
     /// Transactions captured.
     pub(crate) commits: u64,

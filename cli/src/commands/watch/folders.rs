@@ -54,8 +54,8 @@ impl<'a> Searching<'a> {
         Ok(Searching { capture, folders: searches, state, output, names, unreadable: Vec::new() })
     }
 
-    /// The databases found since the last call. Reports databases and folders that can't be
-    /// watched, and continues.
+    /// The databases found since the last call. Databases and folders that can't be watched are
+    /// reported, and the search continues.
     pub(crate) fn next_found(&mut self) -> Vec<LiveSource> {
         let mut sources = Vec::new();
         for (folder, search) in &mut self.folders {

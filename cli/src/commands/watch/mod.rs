@@ -38,7 +38,7 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
     let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =
         args.databases.iter().cloned().partition(|path| path.is_dir());
     let has_folders = !folders.is_empty();
-    // The sources that are named, and those that are found in folders, are of one engine.
+    // Named sources, and sources found in folders, belong to one engine.
     let engine =
         databases.first().map_or(pitr.engines().default_engine(), |path| pitr.engines().detect(path));
     let capture = engine.need_capture().map_err(|e| explain(e.into()))?;
@@ -98,7 +98,8 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // If this fails, fewer databases can be watched. An event reports those that are not.
+    // If this fails, fewer databases can be watched. An event names each database that is not
+    // watched.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 

@@ -1,4 +1,4 @@
-//! Everything there is to know of a folder, read with the standard library.
+//! All attributes and contents of a folder, read with the standard library.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ enum Kind {
     Symlink(OsString),
 }
 
-/// All that is below a folder, the folder itself included, by path.
+/// Everything in a folder by path, the folder itself included.
 pub(crate) fn seen(root: &Path) -> BTreeMap<Vec<u8>, Seen> {
     let mut out = BTreeMap::new();
     let mut waiting = vec![root.to_owned()];

@@ -1,10 +1,10 @@
 use crate::compare::seen;
-use crate::lab::{Lab, noise, options};
-use crate::limited::Limited;
+use crate::lab::{Lab, options};
 use pitr_archive::{Archive, Writer};
 use pitr_directory::{BackupOptions, Error, Taken, backup};
 use pitr_format::SourceName;
 use pitr_recovery::{Error as RecoveryError, RestoreOptions, Room};
+use pitr_testkit::{Outcome, TestFs, noise};
 use pitr_vfs::{Clock, SystemClock};
 use proptest::prelude::*;
 use std::ffi::OsStr;
@@ -12,7 +12,8 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 #[test]
@@ -46,7 +47,7 @@ fn everything_in_a_folder_is_restored() {
     };
     assert_eq!((kinds(fs::Metadata::is_dir), kinds(fs::Metadata::is_symlink)), (5, 3));
     assert_eq!(kinds(|meta| meta.is_file() && meta.nlink() == 3), 3, "one file of three names");
-    // So that the folder can be removed.
+    // Gives access back, so that the folder can be removed.
     for at in ["source", "out", "again"] {
         fs::set_permissions(lab.dir.path().join(at).join("a/b/c"), Permissions::from_mode(0o700)).unwrap();
     }
@@ -85,7 +86,8 @@ fn an_increment_costs_what_changed_and_reads_only_what_may_have() {
     fs::write(lab.at("a new one"), b"new").unwrap();
     let second = lab.backup();
     assert_eq!(second.snapshot.parent, Some(first.snapshot.id));
-    // A block, the tree, leaves and the root; the renamed file is recognized by its content.
+    // One block, the tree, leaves and the root are new. The renamed file is recognized by its
+    // content.
     assert!(second.snapshot.sizes.stored < 40_000, "{:?}", second.snapshot.sizes);
     lab.assert_restored(&second, "second");
     let third = lab.backup();
@@ -120,7 +122,8 @@ fn a_change_just_before_the_snapshot_is_read_again() {
     let name = SourceName::new("s").unwrap();
     let take = || backup(&lab.objects, &honest, &name, &lab.source(), BackupOptions::default()).unwrap();
     take();
-    // The same length, inode and, on a coarse clock, the same times: only its content differs.
+    // The file has the same length, inode and, on a coarse clock, the same times: only its content
+    // differs.
     fs::write(lab.at("racy"), noise(2, 10_000)).unwrap();
     lab.assert_restored(&take(), "out");
 }
@@ -142,13 +145,13 @@ fn sockets_and_the_repository_are_skipped_and_reported() {
 #[test]
 fn files_that_vanish_or_shrink_while_they_are_read_are_reported() {
     let lab = Lab::new();
-    // Files are read in the order of names, so the others come after the first.
+    // Files are read in the order of their names, so the other files come after the first.
     fs::write(lab.at("a"), noise(1, 60_000_000)).unwrap();
     fs::write(lab.at("y shrinks"), noise(2, 5_000_000)).unwrap();
     fs::write(lab.at("z vanishes"), noise(3, 5_000_000)).unwrap();
     let taken = std::thread::scope(|scope| {
         let taken = scope.spawn(|| lab.backup());
-        // When a pack exists, the folder was listed and a quarter of the first file was read.
+        // Once a pack exists, the folder was listed and a quarter of the first file was read.
         while lab.objects.list("packs").unwrap().is_empty() && !taken.is_finished() {
             std::thread::yield_now();
         }
@@ -158,7 +161,7 @@ fn files_that_vanish_or_shrink_while_they_are_read_are_reported() {
     });
     let (output, _) = lab.restore(&taken, "out");
     assert_eq!(fs::read(output.join("a")).unwrap(), noise(1, 60_000_000));
-    // On a fast machine all may have been read before.
+    // On a fast machine all files may have been read before.
     if taken.vanished.is_empty() {
         assert_eq!(fs::read(output.join("z vanishes")).unwrap(), noise(3, 5_000_000));
     } else {
@@ -167,7 +170,7 @@ fn files_that_vanish_or_shrink_while_they_are_read_are_reported() {
     let shrunk = fs::read(output.join("y shrinks")).unwrap();
     assert_eq!(shrunk[..1_000_000], noise(2, 5_000_000)[..1_000_000]);
     assert!(taken.cut.is_empty() || shrunk[4_999_999] == 0);
-    // Every change is reported, whatever its moment.
+    // Every change is reported, whenever it happened.
     let reported = |name: &str| {
         let path = lab.source().canonicalize().unwrap().join(name);
         [&taken.vanished, &taken.cut, &taken.changed].iter().any(|paths| paths.contains(&path))
@@ -194,7 +197,7 @@ fn nothing_is_overwritten_and_no_foreign_leftover_is_removed() {
     assert_eq!(fs::read(moved.join("precious")).unwrap(), b"p");
     assert_eq!(fs::read(output.join("file")).unwrap(), b"x");
 
-    // A restore that was killed leaves these two; the next one starts clean.
+    // A killed restore leaves the partial folder and the lock file. The next restore starts clean.
     let other = lab.dir.path().join("other");
     let build = |force| lab.restore_to(&taken, RestoreOptions { force, ..options(&other) });
     let partial = lab.dir.path().join("other.pitr-partial");
@@ -208,15 +211,14 @@ fn nothing_is_overwritten_and_no_foreign_leftover_is_removed() {
     build(false).unwrap();
     assert!(!other.join("half").exists() && !partial.exists() && !lock.exists());
 
-    // The same beside an existing output: a refused restore does not turn the leftover into
-    // something foreign.
+    // The same with an existing output: a refused restore still recognizes the leftover as pitr's.
     fs::create_dir(&partial).unwrap();
     fs::write(&lock, b"").unwrap();
     assert!(matches!(build(false), Err(RecoveryError::Exists { path }) if path == other));
     build(true).unwrap();
     assert!(!partial.exists() && !lock.exists());
 
-    // And the leftover of a restore of a database.
+    // A leftover of the restore of a database is removed too.
     fs::write(&partial, b"half").unwrap();
     fs::write(&lock, b"").unwrap();
     build(true).unwrap();
@@ -225,12 +227,12 @@ fn nothing_is_overwritten_and_no_foreign_leftover_is_removed() {
 
 #[test]
 fn two_at_a_time_are_two_moments() {
-    // Law 5: neither backup sees the other's snapshot, and still no target names both.
+    // Law 5: neither backup sees the other's snapshot, yet no target matches both.
     let lab = Lab::new();
     fs::write(lab.at("file"), b"first").unwrap();
     let first = lab.backup();
     let archive = Archive::new(lab.objects.clone(), SourceName::new("s").unwrap());
-    // Another backup has begun, and will number its snapshot after the same parent.
+    // Another backup has begun. It will number its snapshot after the same parent.
     let other = Writer::claim(&archive, lab.clock.now()).unwrap();
     fs::write(lab.at("file"), b"second").unwrap();
     let second = lab.backup();
@@ -250,8 +252,8 @@ fn bytes_inserted_into_a_text_or_appended_cost_little_more_than_themselves() {
     fs::write(lab.at("text"), &text).unwrap();
     let put_in = lab.backup();
     assert!(put_in.snapshot.sizes.stored < 2 << 20, "{:?}", put_in.snapshot.sizes);
-    // Its length is a multiple of a block by chance. It stays a text, else all of it would be
-    // stored again.
+    // By chance the length of the file is a multiple of a block. The file stays without blocks,
+    // because otherwise all of it would be stored again.
     text.resize(text.len().next_multiple_of(4096), 7);
     fs::write(lab.at("text"), &text).unwrap();
     let behind = lab.backup();
@@ -300,7 +302,7 @@ fn a_delta_restore_trusts_contents_and_nothing_else() {
     fs::write(output.join("small"), b"").unwrap();
     let restored = lab.restore_to(&taken, RestoreOptions { delta: true, ..options(&output) }).unwrap();
     assert_eq!(seen(&output), before);
-    // Two files, and all of the third but the damaged extent.
+    // The intact files are restored: two whole files, and the third without the damaged extent.
     assert_eq!(restored.reused_bytes, 3 * 600 * 4096 - (1 << 20));
     assert!(restored.moved_aside[0].join("2").exists());
 }
@@ -340,7 +342,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn path(root: &Path, name: u8) -> PathBuf {
-    // Some are in folders whose names other files may have.
+    // Some paths lead through folders whose names other files may have.
     if name < 8 { root.join(name.to_string()) } else { root.join((name % 4).to_string()).join("inner") }
 }
 
@@ -408,7 +410,9 @@ fn a_result_that_does_not_fit_or_has_no_folder_is_refused_before_anything_is_wri
     sparse.write_all_at(&[1; 4096], 0).unwrap();
     sparse.sync_all().unwrap();
     let taken = lab.backup();
-    let (disk, folder) = (Limited::default(), lab.dir.path().join("target"));
+    let (free, folder) = (Arc::new(AtomicU64::new(0)), lab.dir.path().join("target"));
+    let room_left = Arc::clone(&free);
+    let disk = TestFs::os().answering(move |_, _| Outcome::Free(room_left.load(Ordering::Relaxed)));
     fs::create_dir(&folder).unwrap();
     let output = folder.join("out");
     let build = |output: &Path| {
@@ -417,13 +421,13 @@ fn a_result_that_does_not_fit_or_has_no_folder_is_refused_before_anything_is_wri
     let room = || lab.with_restorer(&taken, &disk, |restorer, plan| restorer.room(plan, &output));
     // Holes take no disk space.
     let needed = 5000 + 4096;
-    disk.free.store(needed - 1, Ordering::Relaxed);
+    free.store(needed - 1, Ordering::Relaxed);
     for refused in [build(&output).err(), room().err()] {
         let Some(RecoveryError::NoRoom { needed: n, free, .. }) = &refused else { panic!("{refused:?}") };
         assert_eq!((*n, *free), (needed, needed - 1));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
-    disk.free.store(needed, Ordering::Relaxed);
+    free.store(needed, Ordering::Relaxed);
     assert_eq!(room().unwrap(), Room { needed, free: Some(needed) });
     build(&output).unwrap();
     let missing = folder.join("missing");

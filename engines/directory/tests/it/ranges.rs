@@ -1,9 +1,10 @@
 //! Backups with lists of changed ranges.
 
-use crate::lab::{Lab, noise};
+use crate::lab::Lab;
 use pitr_dedup::ChunkStore;
 use pitr_directory::{BackupOptions, ChangedRanges, RangesUse, Taken, backup};
 use pitr_format::SourceName;
+use pitr_testkit::noise;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -20,7 +21,8 @@ fn only_the_listed_ranges_of_a_listed_file_are_read() {
         lab.write("listed", at, &noise(seed, 4096));
         lab.write("other", at, &noise(seed, 4096));
     }
-    // One of two changes is listed. The other is missing in the snapshot: so it was not read.
+    // One of two changes is listed. The snapshot lacks the other change, which proves that the rest
+    // of the file was not read.
     let mut ranges = ChangedRanges::since(first.snapshot.id);
     ranges.add(Path::new("listed"), 8192..8193);
     let second = lab.backup_listed(ranges.clone());
@@ -31,8 +33,8 @@ fn only_the_listed_ranges_of_a_listed_file_are_read() {
     let listed = fs::read(output.join("listed")).unwrap();
     assert!(listed[8192..12288] == noise(3, 4096)[..]);
     assert!(listed[3 << 20..] == before[3 << 20..]);
-    // Ranges since an earlier snapshot include those since the parent. A full snapshot ignores
-    // them.
+    // Ranges since an earlier snapshot include the ranges since the parent. A full snapshot ignores
+    // ranges.
     ranges.add(Path::new("listed"), 3 << 20..(3 << 20) + 4096);
     let third = lab.backup_listed(ranges);
     assert_eq!(third.ranges, RangesUse::Used { files: 1, unmatched: 0 });
@@ -100,8 +102,8 @@ fn a_listed_file_of_several_names_that_grows_and_shrinks_is_restored() {
         for (seed, at) in [0, 40_000.min(len - 20), len - 10].into_iter().enumerate() {
             let bytes = noise(seed as u64 + 10 * round as u64, 5000.min((len - at) as usize));
             file.write_all_at(&bytes, at).unwrap();
-            // By either name, in any order, also twice; bytes past the old length need not be
-            // listed.
+            // A file may be listed by either name, in any order, also twice. Bytes past the old
+            // length need not be listed.
             let name = if seed == 0 { "d/file" } else { "e" };
             ranges.add(Path::new(name), at..at + bytes.len() as u64);
             ranges.add(Path::new(name), at..at + 1);

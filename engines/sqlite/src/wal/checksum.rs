@@ -1,6 +1,6 @@
 //! The running checksum of a `-wal` file: two sums over pairs of 32-bit words, like a Fletcher sum.
 
-/// Both sums at one position of the file.
+/// The two sums at one position of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checksum {
     /// The first sum.

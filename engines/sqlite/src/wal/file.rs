@@ -31,7 +31,7 @@ pub struct WalHeader {
     pub page_bytes: u32,
     /// Salts of this generation of the file.
     pub salts: Salts,
-    /// The sums after the header, with which those of the first frame begin.
+    /// The sums after the header. Those of the first frame continue from them.
     pub checksum: Checksum,
     big_endian: bool,
 }
@@ -77,7 +77,7 @@ fn read_checksum(r: &mut Reader<'_>, what: &'static str) -> std::result::Result<
 pub struct Frame<'a> {
     /// Number of the page, from 1.
     pub page: u32,
-    /// Pages of the database after the transaction, in the frame that commits it; else zero.
+    /// Pages of the database after the transaction, if this frame commits one; otherwise 0.
     pub commit_pages: u32,
     /// The page's content.
     pub data: &'a [u8],
@@ -168,7 +168,7 @@ impl FrameReader {
         self.number
     }
 
-    /// The running sums after it.
+    /// The running sums after this frame.
     #[must_use]
     pub fn checksum(&self) -> Checksum {
         self.checksum

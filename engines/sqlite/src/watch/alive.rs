@@ -4,8 +4,8 @@
 //! A watermark in the log costs a sync, so while nothing is committed, watermarks are rare. In
 //! between, each look overwrites this file of 28 bytes without a sync: the page cache survives the
 //! death of a process. The mark moves only when everything captured is durable, so that it never
-//! claims more than the log holds. After a power loss it may be old. That costs some moments of
-//! quiet and nothing else.
+//! claims more than the log holds. After a power loss the mark may be old. Then some moments at
+//! which nothing was committed can't be restored; no commit is lost.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -57,8 +57,8 @@ impl Alive {
         (mark.crc(&bytes[..20]) == crc).then_some(mark)
     }
 
-    /// Moves the mark. A failed write costs moments of quiet, not commits: the watermark of the
-    /// next tick is still written.
+    /// Moves the mark. If the write fails, no commit is lost: the next tick still writes its
+    /// watermark.
     pub(super) fn note(&self, mark: &Mark) {
         let mut bytes = Vec::with_capacity(MARK_BYTES);
         bytes.put_u32(mark.timeline.get());

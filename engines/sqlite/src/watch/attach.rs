@@ -1,14 +1,14 @@
-//! Begins to capture: from the last position, after a gap, or on a forked timeline.
+//! Begins to capture: at the last position, after a gap, or on a forked timeline.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pitr_archive::ForkReason;
+use pitr_engine::Event;
 use pitr_format::record::{GapReason, Record, RecordKind};
 use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use pitr_wal::{BatchBuilder, Records, Wal};
 
-use super::Event;
 use super::begin::{Fork, fork};
 use super::binding::Content;
 use super::shared::{Log, Shared};
@@ -18,7 +18,7 @@ use crate::base::BaseView;
 use crate::capture::{Begin, Capture};
 use crate::decide::{Found, Resume, resume};
 use crate::error::{Error, Result};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, KeeperOptions};
 use crate::position::Position;
 use crate::sample::PageSample;
 use crate::source::Source;
@@ -43,12 +43,12 @@ struct LastPosition {
 
 /// How the local log continues.
 enum Continuation {
-    /// At its end. True if everything committed since then is certainly still in the `-wal` file;
-    /// if false, the first look decides.
+    /// Capture continues at the end of the log. True if everything committed since then is
+    /// certainly still in the `-wal` file. If false, the first look finds out.
     Resume(LastPosition, bool),
-    /// After a gap.
+    /// Capture begins after a gap.
     Gap(GapReason),
-    /// From an earlier commit, on a new timeline.
+    /// Capture continues from an earlier commit, on a new timeline.
     Rewound(LastPosition),
 }
 
@@ -56,9 +56,8 @@ impl Shared {
     /// Attaches to the source. `broken` is the reason why the last attachment ended early, if it
     /// did. [`AttachOutcome::Forked`] asks to attach again on a new timeline.
     pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<AttachOutcome> {
-        let mut source =
-            Source::open(self.context.fs.as_ref(), Arc::clone(&self.context.clock), &self.watched.database)?;
-        let now = self.context.clock.now();
+        let mut source = Source::open(self.fs(), Arc::clone(self.clock()), &self.watched.place.resolved)?;
+        let now = self.clock().now();
         let version = source.header().sqlite_version;
         if old_library(version) && state.should_warn(version, now) {
             (self.events)(Event::Warning(format!(
@@ -94,11 +93,11 @@ impl Shared {
                         }
                     }
                 }
-                // The base is the state at some moment between `began` and `time`. It is valid from
-                // `time` on, and commits that it doesn't hold happened after `began`.
-                let began = self.context.clock.now();
+                // The base is the state at some moment between `began` and `time`. The base is
+                // valid from `time` on. Commits that it doesn't contain happened after `began`.
+                let began = self.clock().now();
                 let (mut view, position) = BaseView::take(&mut source, last_tx)?;
-                let time = self.context.clock.now();
+                let time = self.clock().now();
                 let at = self.append_position(&position)?;
                 // Nothing was committed after `position` before the read transaction began: `take`
                 // has checked.
@@ -133,7 +132,7 @@ impl Shared {
             return Ok(Continuation::Gap(GapReason::ShapeChanged));
         }
         let Some(observed) = source.observe()? else {
-            return Err(Error::Busy { path: self.watched.database.clone() });
+            return Err(Error::Busy { path: self.watched.place.resolved.clone() });
         };
         let header = observed.header;
         let salts = header.map(|h| h.salts);
@@ -163,7 +162,7 @@ impl Shared {
 
     fn resume_capture(&self, source: Source, mut capture: Capture) -> Result<Attached> {
         if capture.look(&source)?.is_none() {
-            return Err(Error::Busy { path: self.watched.database.clone() });
+            return Err(Error::Busy { path: self.watched.place.resolved.clone() });
         }
         self.log.wal.sync()?;
         let archived = self.ship(true)?;
@@ -178,7 +177,7 @@ impl Shared {
     /// The last position in the local log, and the expected pages of the database there.
     fn read_back(&self) -> Result<(Option<LastPosition>, PageSample)> {
         let wal = &self.log.wal;
-        let saved = PageSample::load(self.context.fs.as_ref(), &self.watched.state, self.log.timeline);
+        let saved = PageSample::load(self.fs(), &self.watched.state, self.log.timeline);
         let saved = saved.filter(|(_, end)| wal.first() <= *end && *end <= wal.end());
         let (mut sample, covered) = saved.unwrap_or((PageSample::default(), Lsn::ORIGIN));
         let left = read_positions(
@@ -201,21 +200,21 @@ impl Shared {
         let mut view = BaseView::at_position(source, capture.position())?;
         view.fill(capture.sample());
         let at = self.append_position(capture.position())?;
-        Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.context.clock.now(), full })
+        Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.clock().now(), full })
     }
 
     fn attached(&self, source: Source, capture: Capture, base: Option<PendingBase>) -> Attached {
         let keeper = Keeper::new(
             self.log.wal.clone(),
-            Arc::clone(&self.context.clock),
-            self.options.keeper,
+            Arc::clone(self.clock()),
+            KeeperOptions::default(),
             self.quiet.clone(),
         );
         Attached { source, capture, keeper, base }
     }
 
     fn capture(&self, begin: Begin) -> Capture {
-        Capture::new(self.log.wal.clone(), Arc::clone(&self.context.clock), begin)
+        Capture::new(self.log.wal.clone(), Arc::clone(self.clock()), begin)
     }
 
     /// The last transaction number of the source. Numbers grow across all its timelines.
@@ -260,7 +259,7 @@ impl Shared {
         let Some(left) = last_position(&self.log.wal, |_| true)? else { return Ok(()) };
         append_note(&log.wal, &left.position)?;
         let mut batch = BatchBuilder::new();
-        let now = self.context.clock.now();
+        let now = self.clock().now();
         batch.push(PartitionId::FIRST, TxId::NONE, &Record::Watermark(now))?;
         log.wal.commit(batch)?;
         Ok(())
@@ -273,7 +272,7 @@ impl Shared {
         let all_in_file = |source: &Source| -> Result<bool> {
             let Some(observed) = source.observe()? else { return Ok(false) };
             let published = observed.published;
-            // After a restart without frames, the file holds everything too.
+            // After a restart without new frames, the file holds everything too.
             let ours =
                 observed.header.map(|h| h.salts) == position.salts && published.frames == position.frame;
             Ok(published.frames == published.backfilled && (ours || published.frames == 0))
@@ -281,10 +280,10 @@ impl Shared {
         if !all_in_file(source)? {
             return Ok(());
         }
-        let mut stamp = source.file_stamp(self.context.clock.now())?;
+        let mut stamp = source.file_stamp(self.clock().now())?;
         if stamp.is_none() {
-            self.context.clock.sleep(patience);
-            stamp = source.file_stamp(self.context.clock.now())?;
+            self.clock().sleep(patience);
+            stamp = source.file_stamp(self.clock().now())?;
         }
         if stamp.is_some() && all_in_file(source)? {
             self.append_position(&Position { file: stamp, ..position })?;
@@ -302,12 +301,12 @@ impl Shared {
 pub(super) enum AttachOutcome {
     /// Capture is established.
     Attached(Box<Attached>),
-    /// The log continues on another timeline: attach again with this one.
+    /// The log continues on this timeline: attach again with it.
     Forked(Box<Log>),
 }
 
 fn fork_log(shared: &Shared, state: &State, from: &Fork) -> Result<Log> {
-    fork(&shared.context, state, &shared.writer, from, shared.options.log)
+    fork(&shared.context, state, &shared.writer, from, shared.options)
 }
 
 fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
@@ -316,27 +315,27 @@ fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {
     Ok(wal.commit(batch)?.end)
 }
 
-/// The last position in the local log that `accepts` accepts.
+/// The last position in the local log for which `accepts` returns true.
 fn last_position(wal: &Wal, accepts: impl Fn(&Position) -> bool) -> Result<Option<LastPosition>> {
     read_positions(wal, accepts, |_, _| {})
 }
 
-/// What [`read_positions`] passes to its visitor.
+/// An item that [`read_positions`] passes to its visitor.
 enum LogEntry<'a> {
     /// The content of a page.
     Image(u32, &'a [u8]),
-    /// The position after a commit, or a noted one.
+    /// The position after a commit, or a position that was noted.
     Position(&'a Position),
 }
 
-/// As [`last_position`]. Passes each image and position, with the end of its record, to `visit`.
+/// Like [`last_position`]. Passes each image and position, with the end of its record, to `visit`.
 fn read_positions(
     wal: &Wal,
     accepts: impl Fn(&Position) -> bool,
     mut visit: impl FnMut(Lsn, LogEntry<'_>),
 ) -> Result<Option<LastPosition>> {
     let mut reader = wal.reader(wal.first())?;
-    // The log before this may have been archived and removed, with the first part of a record.
+    // The log before this position may be removed already, with the first part of a record.
     let mut records = Records::from_anywhere();
     let mut last = None;
     while let Some(batch) = reader.next_batch()? {

@@ -1,8 +1,8 @@
 //! Requests to a running watcher: one process owns the log, the others ask it.
 //!
 //! A request is one byte. The answer is a status byte, the length of a text, and the text. The
-//! socket is in the watcher's folder. If its path is too long for a socket's name, it is reached
-//! through the folder's descriptor.
+//! socket is in the watcher's folder. If the socket's path is too long for a socket's name, the
+//! path leads through the folder's descriptor.
 
 use std::fs::Permissions;
 use std::io::{Read, Write};
@@ -91,7 +91,7 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// Sends the answer. A requester that has gone away is ignored.
+    /// Sends the answer. If the requester no longer waits, nothing happens.
     pub fn answer(mut self, outcome: Result<&str, &str>) {
         let (status, text) = match outcome {
             Ok(text) => (0u8, text),

@@ -74,7 +74,7 @@ impl FolderSearch {
             let Ok(entry) = entry else { continue };
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() && depth > 0 && !is_ours(&entry) {
-                // A folder that is unreadable or gone has no database to watch.
+                // A folder that is unreadable or missing has no database to watch.
                 let _ = self.walk(&entry.path(), depth - 1, walk);
             } else if metadata.is_file() && metadata.nlink() == 1 && !is_beside(&entry) {
                 self.look_at(&entry.path(), &metadata, walk);
@@ -102,7 +102,7 @@ impl FolderSearch {
                 walk.found.push(relative.to_owned());
             }
             Ok(false) => drop(self.others.insert(seen)),
-            // It may become readable later.
+            // The folder may become readable later.
             Err(_) => {}
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pitr_dedup::ChunkStore;
+use pitr_engine::{Capture, CaptureOptions, EngineContext, Event, Events, LiveSource};
 use pitr_format::SourceName;
 use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
@@ -19,14 +20,14 @@ use pitr_snapshot::SnapshotId;
 use pitr_vfs::{OsFs, SystemClock};
 use rusqlite::Connection;
 
-use super::{Event, Events, Watch, WatchContext, WatchOptions, WatchSource};
-use crate::place::Place;
+use super::Watch;
 use crate::restore::DatabaseTarget;
 use crate::steps;
+use crate::{Sqlite, place};
 
 const TABLES: u32 = 6;
-/// Maximum number of application steps during one attach. An application that never rests would
-/// keep every look from being consistent.
+/// Maximum number of application steps during one attach. If the application never paused, no look
+/// would be consistent.
 const ACTIONS_MAX: u32 = 8;
 /// Rounds in one repository.
 const ROUNDS: u64 = 40;
@@ -64,7 +65,7 @@ impl App {
     fn commit(&mut self) {
         self.commits += 1;
         let (table, n) = (self.commits % TABLES, self.commits);
-        // Busy while the watch has the write lock: then nothing was committed.
+        // The database is busy while the watch has the write lock. Then nothing was committed.
         if self.conn.execute_batch(&format!("UPDATE t{table} SET n={n}")).is_err() {
             self.commits -= 1;
         }
@@ -98,8 +99,8 @@ fn state_of(conn: &Connection) -> Vec<u32> {
 }
 
 struct World {
-    context: WatchContext,
-    watched: WatchSource,
+    context: EngineContext,
+    watched: LiveSource,
     gaps: Arc<AtomicU32>,
 }
 
@@ -111,7 +112,7 @@ impl World {
                 gaps.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Watch::begin(self.context.clone(), self.watched.clone(), WatchOptions::default(), events).unwrap()
+        Watch::begin(self.context.clone(), self.watched.clone(), CaptureOptions::default(), events).unwrap()
     }
 
     fn restored(&self, moment: Moment, output: &Path) -> Vec<u32> {
@@ -130,8 +131,8 @@ impl World {
     }
 }
 
-/// True for the states that the application has: a table's row tells the last commit that changed
-/// it.
+/// True for a state that the application had: the row of the table contains the number of the last
+/// commit that changed it.
 fn is_one_state(state: &[u32]) -> bool {
     let last = state.iter().copied().max().unwrap_or(0);
     let of_table = |table| (0..=last).rev().find(|n| n % TABLES == table).unwrap_or(0);
@@ -155,12 +156,11 @@ fn play(seed: u64) -> (u64, u32) {
     let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let database = dir.path().join("app.db");
     let objects = Objects::with_store(Arc::new(InMemory::new())).unwrap();
-    let clock: Arc<dyn pitr_vfs::Clock> = Arc::new(SystemClock::default());
-    let repository = objects.init_repository(clock.now()).unwrap().id;
-    let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };
+    let repository = objects.init_repository(objects.env().clock.now()).unwrap().id;
+    let context = EngineContext { objects, repository };
     let source = SourceName::new("app").unwrap();
     let app = App::open(&database);
-    let watched = WatchSource::new(&Place::resolve(&database).unwrap(), source, None);
+    let watched = Sqlite.source(&place::resolve(&database).unwrap(), source, None);
     let world = World { context, watched, gaps: Arc::default() };
     let app = Rc::new(RefCell::new(app));
     let random = Rc::new(RefCell::new(Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)));

@@ -3,6 +3,7 @@
 
 use pitr_archive::{Base, Merged, Search, reaches, runs};
 use pitr_dedup::ChunkStore;
+use pitr_engine::Event;
 use pitr_format::{FileId, Lsn, SourceName, Timestamp, TxId};
 use pitr_objects::Objects;
 use pitr_recovery::LogDelta;
@@ -11,8 +12,8 @@ use pitr_snapshot::{
     write_increment,
 };
 
+use super::ENGINE;
 use super::shared::Shared;
-use super::{ENGINE, Event};
 use crate::base::BaseView;
 use crate::capture::DATABASE_FILE;
 use crate::error::{Error, Result};
@@ -20,9 +21,9 @@ use crate::error::{Error, Result};
 /// A base still to be read: the view, and its position in the local log.
 pub(super) struct PendingBase {
     pub(super) view: BaseView,
-    /// Position in the local log at which the view is the state.
+    /// Position in the local log whose state the view has.
     pub(super) at: Lsn,
-    /// The last transaction in it, and its time or that of the look.
+    /// The last transaction in the view, and its time or that of the look.
     pub(super) tx: TxId,
     pub(super) time: Timestamp,
     /// Ignores earlier snapshots.
@@ -64,7 +65,7 @@ impl Shared {
             write_full(&store, &base.view, meta.clone(), parent.as_ref().filter(fits))
         };
         let written = match write(parent) {
-            // An unreadable parent costs space, not the snapshot.
+            // If the parent can't be read, the snapshot takes more space but does not fail.
             Err(error @ pitr_snapshot::Error::Parent { .. }) => {
                 (self.events)(Event::ParentDamaged(error.to_string()));
                 write(None)
@@ -77,7 +78,7 @@ impl Shared {
     }
 
     /// Ships the log, and stores the changes since the newest snapshot. The database is not read.
-    /// `None` if no snapshot is connected to the log, or that snapshot is damaged.
+    /// `None` if the log does not continue any snapshot, or if that snapshot is damaged.
     pub(super) fn take_increment(&self) -> Result<Option<Snapshot>> {
         let archived = self.ship(true)?;
         // Opening the store takes a lease, before the parent and the log after it are listed.
@@ -137,10 +138,10 @@ impl Shared {
             time,
             tx,
             codec: self.options.codec,
-            created: self.context.clock.now(),
+            created: self.clock().now(),
             // A restored copy is readable by the users who may read the database. If the
             // permissions are unknown, only its owner may read it.
-            attributes: self.context.fs.attributes(&self.watched.database).ok().flatten(),
+            attributes: self.context.env().fs.attributes(&self.watched.place.resolved).ok().flatten(),
         }
     }
 }

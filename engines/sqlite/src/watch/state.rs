@@ -98,8 +98,8 @@ impl State {
         let lock = fs.lock(&dir.join("lock")).map_err(io)?;
         let ours = identity(repository, source);
         let Some(lock) = lock else {
-            // The process that works here may work for another repository or source. Then it must
-            // not get requests for ours.
+            // The process that holds the folder may work for another repository or source. Then it
+            // must not get our requests.
             check_identity(fs.as_ref(), dir, &ours)?;
             return Err(Error::Locked { dir: dir.to_owned() });
         };
@@ -124,7 +124,7 @@ impl State {
     /// True if this warning was not given within the last day. It then counts as given.
     pub fn should_warn(&self, about: u32, now: Timestamp) -> bool {
         let mark = Warned { about, at: now };
-        // An unreadable or unwritable mark costs one warning too many.
+        // If the mark can't be read or written, the warning is repeated needlessly.
         let Ok(file) = open_or_create(self.fs.as_ref(), &self.dir.join("warned")) else { return true };
         let mut bytes = [0; Warned::BYTES];
         let before = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Warned::decode(&bytes));
@@ -219,7 +219,7 @@ fn logs(names: &[OsString]) -> Vec<TimelineId> {
     found
 }
 
-/// Checks that the folder is ours. False if it has no identity yet.
+/// Checks that the folder belongs to this watch. False if it has no identity yet.
 fn check_identity(fs: &dyn FileSystem, dir: &Path, ours: &str) -> Result<bool> {
     let path = dir.join("identity");
     let io = |e| Error::Open { path: path.clone(), source: e };
@@ -284,7 +284,7 @@ mod tests {
             state.restrict_mode_to(&database).unwrap();
             assert_eq!(mode(), narrowed, "{folder:o} {of_database:o}");
         }
-        // A folder that holds other things is not ours alone.
+        // A folder that holds other files is not the watcher's alone.
         std::fs::write(path.join("other"), b"").unwrap();
         set(&path, 0o755);
         set(&database, 0o600);

@@ -38,7 +38,7 @@ fn our_own_descriptors_never_drop_our_locks() {
     let database = dir.path().join("app.db");
     let mut app = application(&database);
     app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) VALUES(1)");
-    // This takes a base, and drops the view with its share of the database's descriptor.
+    // This snapshot takes a base. Then it drops the view, which shares the database's descriptor.
     let mut watched = Watched::start(dir.path(), &database, KeeperOptions::default());
     for tx in 1..=6 {
         app.sql(&format!("INSERT INTO t(x) VALUES('unread {tx}')"));
@@ -49,8 +49,8 @@ fn our_own_descriptors_never_drop_our_locks() {
         watched.step();
         app.sql(&format!("INSERT INTO t(x) VALUES('unread {tx}')"));
         app.reopen();
-        // SQLite 3.51 also detects the watcher through the index; an older application relies on
-        // this lock alone.
+        // SQLite 3.51 also detects the watcher through the wal-index. An older application relies
+        // on this lock alone.
         assert!(holds_shared_lock(&database));
     }
     watched.until(9);
@@ -74,7 +74,7 @@ fn an_unpublished_commit_is_never_captured() {
     watched.until(1);
     let position = *watched.capture.position();
 
-    // A frame as the dead writer left it: right salts, right sums, a commit.
+    // A frame as the killed writer left it: valid salts, valid sums, a commit.
     let path = with_suffix(&database, "-wal");
     let header = WalFile::new(OsFs.open(&path, Access::Read).unwrap()).header().unwrap().unwrap();
     let page = vec![0x5a; header.page_bytes as usize];
@@ -89,7 +89,7 @@ fn an_unpublished_commit_is_never_captured() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     let offset = 32 + u64::from(position.frame) * (24 + u64::from(header.page_bytes));
     file.write_all_at(&frame, offset).unwrap();
-    // The frame reader accepts it when asked for it.
+    // The frame reader accepts the frame if it is told to read that far.
     let mut frames = watched.source.log().frames(header, position.frame, position.checksum);
     assert_eq!(frames.next(position.frame + 1).unwrap().commit_pages, 2);
     // FAILURES 4: the reader never accepts a frame with wrong salts or sums.
@@ -208,7 +208,8 @@ impl Clock for SetClock {
     }
 }
 
-/// From the local log: each clock step in seconds; earliest time and timestamp of each commit.
+/// Reads from the local log each clock step in seconds, and the earliest time and timestamp of each
+/// commit.
 fn steps_and_times(watched: &Watched) -> (Vec<i64>, Vec<(Timestamp, Timestamp)>) {
     let (mut steps, mut times) = (Vec::new(), Vec::new());
     let mut reader = watched.wal.reader(Lsn::ORIGIN).unwrap();

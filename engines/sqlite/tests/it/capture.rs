@@ -57,7 +57,7 @@ fn every_commit_is_captured_across_restarts_of_the_wal() {
 #[test]
 fn a_base_is_its_state_although_a_checkpoint_skipped_pages_that_changed_after_it() {
     // FAILURES 3: a checkpoint takes the newest frame of each page. If a reader forbids that frame,
-    // it skips the page, and still counts the page's older frames as backfilled.
+    // the checkpoint skips the page, and still counts the page's older frames as backfilled.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);
@@ -119,7 +119,7 @@ fn captured_commits_are_durable_before_the_wal_may_restart() {
     source.hand_over(capture.position(), || panic!("the log can't restart")).unwrap();
     assert!(!source.may_restart());
     assert!(source.checkpoint().unwrap().is_some_and(|p| p.frames == p.backfilled));
-    // Not durable: the old transaction stays open.
+    // The captured transaction is not durable, so the old read transaction stays open.
     assert!(source.hand_over(capture.position(), || Err(Error::LockLost)).is_err());
     app.sql("INSERT INTO t VALUES(2)");
     capture.look(&source).unwrap();
@@ -141,8 +141,8 @@ fn captured_commits_are_durable_before_the_wal_may_restart() {
 
 #[test]
 fn the_read_transaction_leaves_lock_0_at_the_first_commit() {
-    // FAILURES 39: while it holds read lock 0, each commit of an application with a large `-wal`
-    // file sorts all of it in vain.
+    // FAILURES 39: while the watcher holds read lock 0, each commit of an application with a large
+    // `-wal` file sorts the whole file in vain.
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("app.db");
     let mut app = application(&database);

@@ -34,7 +34,7 @@ impl Watched {
         Self::start_by(Arc::new(SystemClock::default()), dir, database, options)
     }
 
-    /// As [`start`](Self::start), with the test's own clock.
+    /// Like [`start`](Self::start), with the test's own clock.
     pub(crate) fn start_by(
         clock: Arc<dyn Clock>,
         dir: &Path,

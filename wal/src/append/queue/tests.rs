@@ -32,15 +32,15 @@ struct Waiter {
 /// The leader: it syncs, or only writes.
 struct Leading {
     syncs: bool,
-    /// Set once it took its work.
+    /// Set once the leader has taken its work.
     work: Option<Work>,
 }
 
 impl Leading {
-    /// Performs its work and reports.
+    /// Performs the leader's work, and reports.
     fn report(self, queue: &mut Queue, model: &mut Model) {
         let (work, before) = (self.work.unwrap(), queue.durable());
-        // At the end of a segment everything before is synced.
+        // At the end of a segment, everything before that end is synced.
         let sealed = work.steps.iter().rev().find_map(|step| match step {
             Step::Begin(header, _) => Some(header.follows.end),
             Step::Write(_) => None,
@@ -150,7 +150,7 @@ fn builder(rng: &mut Rng, model: &mut Model) -> BatchBuilder {
     builder
 }
 
-/// One run. Returns true if it ended in a failure.
+/// Performs a run. Returns true if it ended in a failure.
 fn run(seed: u64) -> bool {
     let mut rng = Rng::new(seed);
     let segment = first_segment(16 << 10);

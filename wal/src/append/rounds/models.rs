@@ -8,7 +8,7 @@ use pitr_format::index::SegmentIndex;
 use pitr_format::record::Record;
 use pitr_format::{Incarnation, PartitionId, SegmentNo, SegmentSize, TimelineId, Timestamp, TxId};
 
-/// Small enough that a few appends wait for each other.
+/// So small that a few appends wait for each other.
 const WAITING_BYTES_MAX: usize = 50;
 
 fn rounds() -> Arc<Rounds> {

@@ -41,7 +41,7 @@ const SEGMENT_BYTES: [u32; 6] = [16 << 10, 16 << 10, 32 << 10, 32 << 10, 128 << 
 const LARGE: u32 = 4 << 20;
 const FILLING_BYTES: usize = (1 << 20) + 100;
 
-/// One run. See the head of [`super`].
+/// A run. See the head of [`super`].
 #[derive(Debug)]
 pub(crate) struct Run {
     rng: Rng,
@@ -180,7 +180,7 @@ impl Run {
         self.fs.mend();
     }
 
-    /// One act of the log's user.
+    /// Performs an act of the log's user.
     fn act(&mut self, open: &mut Open) -> Result<(), Error> {
         self.clock.set(Timestamp::from_micros(1_000 + self.rng.below(100_000) as i64));
         match self.rng.below(40) {
@@ -203,7 +203,7 @@ impl Run {
         }
     }
 
-    /// The records of a whole transaction, or the rest of one with a part in the log.
+    /// The records of a whole transaction, or the missing records of one that the log has in part.
     fn builder(&mut self, open: &mut Open) -> (BatchBuilder, Option<Lsn>) {
         if let Some((tx, first)) = open.half.take() {
             let mut builder = BatchBuilder::new();
@@ -434,7 +434,7 @@ impl Run {
         self.events.clear();
     }
 
-    /// Chooses the end of this life, and the user's knowledge at that time.
+    /// Chooses the end of this life, and what the user knows at that time.
     fn cut(&mut self, trace: &Trace) -> usize {
         let len = trace.ops.len();
         let cut = match self.rng.below(3) {

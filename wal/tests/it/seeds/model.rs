@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placed {
     pub(crate) tx: u64,
-    /// Its first record.
+    /// Position of the first record.
     pub(crate) first: Lsn,
     /// End of its commit.
     pub(crate) end: Lsn,
@@ -25,9 +25,9 @@ pub(crate) struct Placed {
 pub(crate) enum Event {
     /// The log was opened.
     Opened,
-    /// Everything below is durable.
+    /// Everything below this position is durable.
     Acked(Lsn),
-    /// Segments below may be removed from now on.
+    /// From now on, segments below this position may be removed.
     Removing(Lsn),
     /// The log continued here, after a gap.
     Skipped(Lsn),
@@ -38,7 +38,7 @@ pub(crate) enum Event {
 /// The expected contents of a log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
-    /// In the order of their commits; those above `acked` are in doubt.
+    /// In the order of their commits. Those above `acked` may be lost in a crash.
     pub(crate) placed: Vec<Placed>,
     pub(crate) acked: Lsn,
     removable: Lsn,

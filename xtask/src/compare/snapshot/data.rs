@@ -92,7 +92,7 @@ pub(super) struct Change {
     pub(super) len: usize,
 }
 
-/// The object that a program backs up.
+/// The source that the programs back up.
 #[derive(Debug)]
 pub(super) enum Source {
     /// A file, alone in its folder.
@@ -156,7 +156,7 @@ impl Source {
         if files.is_empty() { Err("there is nothing to compare".into()) } else { Ok(()) }
     }
 
-    /// Drops it from the page cache.
+    /// Drops the data from the page cache.
     pub(super) fn drop_cache(&self) -> Result<()> {
         match self {
             Source::File(path) => drop_cache(path),

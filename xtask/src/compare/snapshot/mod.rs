@@ -1,12 +1,12 @@
-//! Compares snapshots with other backups of the same data: a first one, a second one after a share
-//! of the blocks changed, a restore, and each program's check of everything it stored.
+//! Compares snapshots with other backups of the same data: a first backup, a second one after a
+//! share of the blocks changed, a restore, and each program's check of its repository.
 //!
 //! Every program starts with an empty page cache and its own repository. Its time ends when
 //! everything it wrote is on the disk. Each runs with its documented fast settings and zstd; the
-//! stored bytes are shown next to the time. The changes are written into the data in place. In one
-//! more case for a database, an application commits the changes under `pitr watch`, and then `pitr
-//! backup` is timed. In one more for a cluster, the writer of the changes passes `pitr backup` the
-//! list of what it wrote.
+//! stored bytes are shown next to the time. The changes are written into the data in place. There
+//! are two more cases. For a database, an application commits the changes under `pitr watch`, and
+//! then `pitr backup` is timed. For a cluster, the writer of the changes passes a list of its
+//! changes to `pitr backup`.
 
 mod data;
 mod peer;
@@ -39,16 +39,16 @@ pub(crate) struct Snapshots {
     /// The data to back up
     #[arg(long, value_delimiter = ',', default_value = "database,cluster")]
     data: Vec<Kind>,
-    /// Its size, megabytes
+    /// Size of the data, megabytes
     #[arg(long, default_value_t = 4000)]
     megabytes: u32,
-    /// Share of its blocks that is changed before the second backup
+    /// Share of the data's blocks that is changed before the second backup
     #[arg(long, default_value_t = 0.05)]
     share: f64,
     /// Paired runs; the table shows medians
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Only these: pitr, restic, rustic, borg, pgbackrest, bound
+    /// Only these contenders: pitr, restic, rustic, borg, pgbackrest, bound
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// A pgBackRest with bundles and block increments, in addition to the distribution's

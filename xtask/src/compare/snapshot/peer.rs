@@ -17,7 +17,7 @@ pub(super) enum Peer {
     Restic,
     Rustic,
     Borg,
-    /// The distribution's, or another one with bundles and block increments.
+    /// pgBackRest as the distribution has it, or a version with bundles and block increments.
     PgBackRest(Option<PathBuf>),
 }
 
@@ -41,7 +41,7 @@ impl Peer {
         }
     }
 
-    /// Its version, if it is installed.
+    /// Version of the program, if it is installed.
     pub(super) fn version(&self) -> Option<String> {
         if *self == Peer::Pitr {
             return Some(verdict::commit());
@@ -78,7 +78,7 @@ impl Step {
     }
 }
 
-/// One program with its folders.
+/// A program with its folders.
 pub(super) struct Run<'a> {
     peer: &'a Peer,
     binary: PathBuf,
@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         match self.peer {
             Peer::PgBackRest(_) => self.output.clone(),
             Peer::Pitr | Peer::Borg => self.output.join(name),
-            // These keep the whole path, or the given folder.
+            // The programs here restore the whole path, or the given folder.
             Peer::Restic | Peer::Rustic => {
                 let whole = self.output.join(path.strip_prefix("/").unwrap_or(path));
                 let inner =

@@ -17,7 +17,7 @@ const ADDED_SHARE: f64 = 0.1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Reached,
-    /// Not reached, but the machine allows hardly more.
+    /// Not reached, but the machine allows little more.
     OutOfReach,
     Missed,
 }
@@ -38,7 +38,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Each target that the participants allow to check, with its outcome.
+/// Each target that can be checked with these participants, and its outcome.
 pub(super) fn of(megabytes: f64, table: &MedianTable, bounds: Bounds) -> Vec<(Outcome, String)> {
     let mut targets = Vec::new();
     let share_of_bound = |step| {
@@ -60,7 +60,7 @@ pub(super) fn of(megabytes: f64, table: &MedianTable, bounds: Bounds) -> Vec<(Ou
             targets.push((Outcome::reached(reached), format!("{step} {}", text.join(", or "))));
         }
     }
-    // Every kind of our increments is compared with theirs.
+    // Compares every kind of pitr's increments with theirs.
     let second = Step::Second.name();
     for step in [second, WATCHED, LISTED] {
         let Some(ours) = table.get(&(step, "pitr")) else { continue };
@@ -151,7 +151,8 @@ mod tests {
         for (bound, near) in [(510.0, true), (650.0, false)] {
             assert_eq!(of(1000.0, &table, Bounds { first: bound, ..none })[0].0, Outcome::reached(near));
         }
-        // Without a list an increment must read everything. With a list it has no such excuse.
+        // Without a list, an increment must read everything, so the bound limits it. With a list,
+        // it need not: then the target is missed.
         for (bound, outcome) in [(1100.0, Outcome::OutOfReach), (1300.0, Outcome::Missed)] {
             let text = of(1000.0, &table, Bounds { second: bound, ..none });
             assert_eq!(text[1].0, outcome);

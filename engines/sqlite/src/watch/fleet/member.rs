@@ -1,4 +1,4 @@
-//! One database of a fleet, and the thread that holds it.
+//! A database of a fleet, and the thread that holds it.
 //!
 //! ```text
 //!             begins                 a look fails: the source was replaced or changed
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use pitr_engine::{Event, Events, LiveSource, Summary};
 use pitr_format::record::GapReason;
 use pitr_format::{SourceName, Timestamp};
 
@@ -25,11 +26,11 @@ use super::super::control::{Control, Request, Requester};
 use super::super::run::{Watch, reason};
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, Summary, WatchSource};
 use super::pace::Pace;
 use super::wake::{FileWatches, Wake};
 use super::workers::{Action, Job, Outcome, Workers};
 use crate::error::{Error, Result};
+use crate::place;
 
 /// The first pause after a failure, and the longest one.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -41,26 +42,26 @@ const ABSENT_PAUSE_MAX: Duration = Duration::from_millis(500);
 const MISSING_MAX: Duration = Duration::from_secs(2 * super::SEARCH_EVERY.as_secs() + 1);
 /// Interval between notes of the time up to which nothing was committed.
 const MARK_EVERY: Duration = Duration::from_millis(20);
-/// With many databases the interval is this long per database.
+/// With many databases, the interval is this number times the number of databases.
 const MARK_EACH: Duration = Duration::from_millis(20);
 /// Maximum number of waiting snapshots of one database.
 const JOBS_MAX: usize = 16;
 
-/// What a step of a member works with.
+/// The resources that a step of a member uses.
 pub(super) struct Context<'a> {
     pub(super) workers: &'a Workers,
     pub(super) wake: &'a mut Wake,
     pub(super) number: usize,
 }
 
-/// One database.
+/// A database of the fleet.
 pub(super) struct Member {
-    watched: WatchSource,
+    watched: LiveSource,
     events: Events,
-    /// It was found in a folder: it leaves the fleet when it no longer exists.
+    /// True if the database was found in a folder: it leaves the fleet when it no longer exists.
     found: bool,
     phase: Phase,
-    /// Totals of its earlier watches.
+    /// Totals of the database's earlier watches.
     summary: Summary,
     /// The last reported reason why nothing is captured.
     reported: Option<String>,
@@ -72,9 +73,9 @@ pub(super) struct Member {
 enum Phase {
     /// The watch begins at this monotonic time.
     Waiting(Duration),
-    /// The database was captured before and is gone. The next attempt is at this time.
+    /// The database was captured before and no longer exists. The next attempt is at this time.
     Detached(Box<Watch>, GapReason, Duration),
-    /// An attaching thread holds it.
+    /// An attaching thread holds the database.
     Away,
     Captured(Box<Captured>),
     Over(Result<Summary>),
@@ -96,7 +97,7 @@ struct Captured {
 
 impl Member {
     /// A database to watch as soon as possible.
-    pub(super) fn waiting(watched: WatchSource, events: Events, found: bool) -> Self {
+    pub(super) fn waiting(watched: LiveSource, events: Events, found: bool) -> Self {
         let (phase, summary) = (Phase::Waiting(Duration::ZERO), Summary::default());
         Member {
             watched,
@@ -118,15 +119,15 @@ impl Member {
     }
 
     pub(super) fn database(&self) -> &Path {
-        &self.watched.database
+        &self.watched.place.resolved
     }
 
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over(_))
     }
 
-    /// True if its failure must end the whole fleet: the others must not continue as if every
-    /// database were protected.
+    /// True if this member's failure must end the whole fleet: the others must not continue as if
+    /// every database were protected.
     pub(super) fn ends_all(&self) -> bool {
         !self.found && matches!(self.phase, Phase::Over(Err(_)))
     }
@@ -139,7 +140,7 @@ impl Member {
         (self.watched.source, outcome)
     }
 
-    /// Time of its next step; `None` while another thread holds it.
+    /// Time of the member's next step; `None` while another thread holds the member.
     pub(super) fn due(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Waiting(due) | Phase::Detached(_, _, due) => Some(*due),
@@ -148,7 +149,7 @@ impl Member {
         }
     }
 
-    /// Records a change of its files.
+    /// Records a change of the database's files.
     pub(super) fn touch(&mut self, now: Duration) {
         if let Phase::Captured(captured) = &mut self.phase {
             captured.pace.touch(now);
@@ -270,7 +271,7 @@ impl Member {
             (Outcome::Failed(e), Some(watch)) if e.is_absent() || e.is_busy() || e.is_break() => {
                 self.report(&e);
                 let why = if e.is_break() { reason(&e) } else { GapReason::SourceReplaced };
-                // After a break each attempt costs a segment of the log.
+                // After a break, each attempt uses up a segment of the log.
                 let max = if e.is_break() { PAUSE_MAX } else { ABSENT_PAUSE_MAX };
                 let due = self.next_try(max, context);
                 self.phase = Phase::Detached(watch, why, due);
@@ -347,7 +348,7 @@ impl Captured {
         let now = context.workers.clock().monotonic();
         // Without events, for example when the system has no inotify watch left, the database is
         // looked at often.
-        let followed = context.wake.follow(context.number, &watch.shared.watched.database).ok();
+        let followed = context.wake.follow(context.number, &watch.shared.watched.place.resolved).ok();
         let pace = Pace::new(now, followed.is_some());
         let snapshot_due = context.workers.options().snapshot_every.map(|every| now + every);
         Ok(Captured { watch, control, followed, pace, due: now, snapshot_due, place_due: now, mark_due: now })
@@ -378,7 +379,7 @@ impl Captured {
             return;
         }
         let marks = monotonic >= self.mark_due;
-        if marks && (source.check_in_place().is_err() || shared.watched.place().check().is_err()) {
+        if marks && (source.check_in_place().is_err() || place::check(&shared.watched.place).is_err()) {
             self.due = monotonic; // the next look reports the fault
             return;
         }
@@ -390,7 +391,7 @@ impl Captured {
         }
     }
 
-    /// One look, and the actions that follow from it.
+    /// Performs a look, and the actions that follow from it.
     fn round(&mut self, context: &Context<'_>, members: usize) -> Result<()> {
         let workers = context.workers;
         let now = workers.clock().monotonic();
@@ -411,9 +412,9 @@ impl Captured {
         let before = capture.last_tx();
         let published = capture.look(source)?;
         // Check before publishing the time up to which the log is complete.
-        shared.watched.place().check()?;
+        place::check(&shared.watched.place)?;
         let found = capture.last_tx() != before;
-        // A look that could not read the index changes no assumption.
+        // A look that could not read the wal-index changes nothing.
         if published.is_some() {
             let unsettled = !found && capture.is_unsettled(source)?;
             self.pace.looked(now, found, unsettled);
@@ -429,7 +430,7 @@ impl Captured {
         if shared.has_news() {
             workers.signal_news();
         }
-        self.due = now + self.pace.pause(now, workers.options().look_every, members);
+        self.due = now + self.pace.pause(now, members);
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 //!
 //! inotify reports each write to a `-wal` or database file by any process of this machine, within
 //! the system call that writes. SQLite publishes a commit after it wrote the frames. So if no event
-//! arrived up to some time, nothing was published since the last look. A caller that relies on this
-//! must have seen it work: see [`super::pace`].
+//! arrived up to some time, nothing was published since the last look. A caller may rely on this
+//! only after an event and a commit arrived together: see [`super::pace`].
 
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +22,7 @@ use crate::source::with_suffix;
 
 const CHANGES: u64 = 0;
 const CALLED: u64 = 1;
-/// The event data of a control socket is its member's number plus this.
+/// The event data of a control socket is the number of its member plus this.
 const FIRST_MEMBER: u64 = 2;
 const EVENTS_MAX: usize = 64;
 
@@ -33,7 +33,7 @@ pub(super) struct Waker(Arc<OwnedFd>);
 impl Waker {
     /// Ends the current or the next wait.
     pub(super) fn wake(&self) {
-        // This fails only when the counter is full, and then the thread is already woken.
+        // The write fails only when the counter is full, and then the thread is already woken.
         let _ = rustix::io::write(self.0.as_ref(), &1u64.to_ne_bytes());
     }
 
@@ -110,7 +110,7 @@ impl Wake {
     pub(super) fn unfollow(&mut self, followed: FileWatches) {
         for watch in followed.0 {
             self.members.remove(&watch);
-            // The kernel has already removed it if its file was removed.
+            // If the file was removed, the kernel has already removed the watch.
             let _ = inotify::remove_watch(&self.inotify, watch);
         }
     }
@@ -146,7 +146,7 @@ impl Wake {
         Ok(woken)
     }
 
-    /// Reads all pending events, whatever ended the wait. A caller that gets none may rely on it.
+    /// Reads all pending events, whatever ended the wait. If it returns none, none was pending.
     fn changes(&self, woken: &mut Woken) -> io::Result<()> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);

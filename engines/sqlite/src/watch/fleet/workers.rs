@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use pitr_engine::{CaptureOptions, EngineContext, Event, Events, Found, LiveSource, Search, Summary};
 use pitr_format::record::GapReason;
 use pitr_vfs::{Clock, lower_priority};
 
@@ -12,9 +13,7 @@ use super::super::control::Requester;
 use super::super::run::Watch;
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, Summary, WatchContext, WatchOptions, WatchSource};
 use super::wake::Waker;
-use super::{Found, Search};
 use crate::error::{Error, Result};
 
 /// Interval at which threads check whether to end.
@@ -26,7 +25,7 @@ const BASE_AGAIN_MS: u64 = 5_000;
 /// The longest pause between two checks whether something must be shipped.
 const SHIP_PAUSE: Duration = Duration::from_millis(50);
 /// Another database is watched only while at least this many descriptors are free: the watched
-/// databases need some to store objects and to sync.
+/// databases need some of them to store objects and to sync.
 const FREE_DESCRIPTORS_MIN: usize = 64;
 /// The longest pause between two attempts to ship, milliseconds.
 const SHIP_PAUSE_MS_MAX: u64 = 30_000;
@@ -47,10 +46,10 @@ pub(super) struct Task {
 
 pub(super) enum Action {
     /// Begin to watch.
-    Begin(WatchSource, Events),
+    Begin(LiveSource, Events),
     /// Attach again to a source that was replaced or changed.
     Attach(Box<Watch>, GapReason),
-    /// Continue on a new timeline: the clock was set back.
+    /// Continue on a new timeline, because the clock was set back.
     Fork(Box<Watch>),
     /// Capture and archive the current state, and end.
     Drain(Box<Watch>),
@@ -62,7 +61,7 @@ pub(super) enum Action {
 pub(super) enum Outcome {
     /// Capture is established.
     Attached,
-    /// Capture failed for now. Without the watch it must begin again.
+    /// Capture failed for now. Without the watch, capture must begin again.
     Failed(Error),
     /// The watch is drained.
     Drained(Result<Summary>),
@@ -80,8 +79,8 @@ type Senders = (Sender<Job>, Sender<Task>, Sender<Message>, Sender<()>);
 
 /// State that the threads share.
 pub(super) struct Workers {
-    context: WatchContext,
-    options: WatchOptions,
+    context: EngineContext,
+    options: CaptureOptions,
     waker: Waker,
     jobs: Sender<Job>,
     tasks: Sender<Task>,
@@ -93,17 +92,17 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(context: WatchContext, options: WatchOptions, waker: Waker, to: Senders) -> Self {
+    pub(super) fn new(context: EngineContext, options: CaptureOptions, waker: Waker, to: Senders) -> Self {
         let (jobs, tasks, inbox, news) = to;
         let (active, end) = (Mutex::default(), AtomicBool::new(false));
         Workers { context, options, waker, jobs, tasks, inbox, news, active, end }
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
-        self.context.clock.as_ref()
+        self.context.env().clock.as_ref()
     }
 
-    pub(super) fn options(&self) -> &WatchOptions {
+    pub(super) fn options(&self) -> &CaptureOptions {
         &self.options
     }
 
@@ -144,7 +143,7 @@ impl Workers {
     /// Queues a snapshot.
     pub(super) fn submit(&self, job: Job) {
         job.shared.snapshots.jobs.fetch_add(1, Ordering::Relaxed);
-        // This fails only after the threads have ended.
+        // The send fails only after the threads have ended.
         let _ = self.jobs.send(job);
     }
 
@@ -158,7 +157,7 @@ impl Workers {
         self.waker.wake();
     }
 
-    /// Makes captured transactions durable, while there is news.
+    /// Makes captured transactions durable, as long as there are new ones.
     pub(super) fn sync(&self, news: &Receiver<()>) {
         while !self.has_ended() {
             match news.recv_timeout(POLL_EVERY * 5) {
@@ -181,7 +180,8 @@ impl Workers {
     pub(super) fn ship(&self) {
         lower_priority();
         let every_ms = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
-        // Shipping at each member's own time would keep the thread busy with hundreds of members.
+        // If each member were shipped at its own time, hundreds of members would keep the thread
+        // busy.
         let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), SHIP_PAUSE);
         while !self.has_ended() {
             let now_ms = self.now_ms();
@@ -191,7 +191,7 @@ impl Workers {
                 if at > now_ms || !shared.wants_shipping(now_ms) {
                     return false;
                 }
-                // Only one of the threads wins the exchange, and ships.
+                // Several threads may try. Only one wins the exchange, and ships.
                 let next = now_ms.saturating_add(every_ms);
                 due.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             };
@@ -366,7 +366,7 @@ impl Workers {
 
 /// Waits until no other thread uses this watch. It is not active, so no thread starts to.
 fn wait_until_unshared(watch: &Watch) {
-    let clock = &watch.shared.context.clock;
+    let clock = watch.shared.clock();
     while Arc::strong_count(&watch.shared) > 1 {
         clock.sleep(Duration::from_millis(2));
     }
@@ -376,7 +376,7 @@ fn wait_until_unshared(watch: &Watch) {
 pub(super) struct EndOnDrop<'a>(Option<&'a Workers>);
 
 impl EndOnDrop<'_> {
-    /// Makes the drop do nothing.
+    /// Disarms the guard: its drop then does nothing.
     pub(super) fn defuse(mut self) {
         self.0 = None;
     }

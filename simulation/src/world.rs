@@ -1,9 +1,9 @@
 //! The machine, the repository, and the steps between which a seed chooses.
 
-use pitr_archive::{Archive, ForkReason, Merged, ShipOptions, Shipper, Timeline, Writer};
+use pitr_archive::{Archive, Merged, ShipOptions, Shipper};
 use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
-use pitr_format::{FileId, Lsn, SourceName, TimelineId, Timestamp};
+use pitr_format::{FileId, SourceName, TimelineId, Timestamp};
 use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
 use pitr_prune::{Policy, Pruner};
@@ -52,25 +52,12 @@ impl World {
         let page_bytes = 512 << rng.below(6);
         let engine =
             PageEngine::create(&env, Path::new("/log"), FILE_BYTES / page_bytes, page_bytes, rng.draw());
-        let writer = Writer::claim(&archive, env.clock.now()).unwrap();
-        let created = env.clock.now();
-        let timeline = Timeline {
-            parent: None,
-            fork: Lsn::ORIGIN,
-            reason: ForkReason::First,
-            created,
-            ambiguous: None,
-            root: None,
-        };
-        let timeline = writer.claim_timeline(&timeline).unwrap();
         let options = ShipOptions {
             object_bytes: 1 << (13 + rng.below(6)),
             frame_bytes: 1 << (12 + rng.below(4)),
             ..ShipOptions::default()
         };
-        let catalog = archive.catalog().unwrap();
-        let log_id = engine.log_id();
-        let shipper = Shipper::new(writer, &catalog, engine.wal(), timeline, log_id, options).unwrap();
+        let shipper = Shipper::claim(&archive, engine.wal(), options).unwrap();
         World { rng, env, archive, engine, page_bytes, shipper, commits: Vec::new() }
     }
 

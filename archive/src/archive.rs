@@ -1,12 +1,8 @@
 //! The archive of one source: lists it and reads its objects.
 
-use crate::catalog::{Catalog, Found};
 use crate::error::{Error, Result};
-use crate::fence::Fence;
-use crate::footer::{Footer, MarkKind};
-use crate::intervals::{Cause, Gap};
-use crate::lineage::{Lineage, Piece};
-use crate::timeline::Timeline;
+use crate::history::{Catalog, Cause, Found, Gap, Lineage, Piece};
+use crate::stored::{Fence, Footer, MarkKind, Timeline};
 use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
@@ -92,7 +88,7 @@ impl Archive {
             let fence = match is_fenced {
                 false => None,
                 true if !logged.contains(&epoch) => Some(Fence::default()),
-                true => Some(self.read(&SourceObject::Fence(epoch), ObjectKind::Fence, Fence::decode)?),
+                true => Some(self.read(&SourceObject::Fence(epoch), Fence::decode)?),
             };
             Ok((epoch, fence))
         };
@@ -124,7 +120,8 @@ impl Archive {
     /// # Errors
     /// Those of [`footer`](Self::footer).
     pub(crate) fn open(&self, name: &LogName) -> Result<LogObject> {
-        log_object(name, self.objects.index(&self.folder.path(&SourceObject::Log(*name)), ObjectKind::Log)?)
+        let (path, kind) = self.path_and_kind(&SourceObject::Log(*name));
+        log_object(name, self.objects.index(&path, kind)?)
     }
 
     /// Some frames of a log object, fetched as one range, verified and decoded. Each frame holds
@@ -206,7 +203,7 @@ impl Archive {
     /// # Errors
     /// [`Error::Objects`], [`Error::Payload`].
     pub fn fence(&self, epoch: Epoch) -> Result<Option<Fence>> {
-        match self.read(&SourceObject::Fence(epoch), ObjectKind::Fence, Fence::decode) {
+        match self.read(&SourceObject::Fence(epoch), Fence::decode) {
             Err(Error::Objects(error)) if error.kind() == pitr_objects::ErrorKind::Missing => Ok(None),
             other => other.map(Some),
         }
@@ -229,16 +226,21 @@ impl Archive {
             let next = taken.into_iter().chain(logged).max();
             let next = next.map_or(Some(TimelineId::FIRST), TimelineId::next);
             let Some(next) = next else { break };
-            if self.create(&SourceObject::Timeline(next), ObjectKind::Timeline, &timeline.encode())? {
+            if self.create(&SourceObject::Timeline(next), &timeline.encode())? {
                 return Ok(next);
             }
         }
         Err(Error::Contended { path: self.folder.timelines(), attempts: CLAIM_ATTEMPTS })
     }
 
+    /// Where an object is, and what it is.
+    pub(crate) fn path_and_kind(&self, name: &SourceObject) -> (String, ObjectKind) {
+        (self.folder.path(name), name.kind())
+    }
+
     /// Creates a small object; false if another writer's object exists at that path.
-    pub(crate) fn create(&self, name: &SourceObject, kind: ObjectKind, payload: &[u8]) -> Result<bool> {
-        let path = self.folder.path(name);
+    pub(crate) fn create(&self, name: &SourceObject, payload: &[u8]) -> Result<bool> {
+        let (path, kind) = self.path_and_kind(name);
         let mut bytes = self.objects.random_bytes::<NONCE_BYTES>()?.to_vec();
         bytes.extend_from_slice(payload);
         let builder = self.objects.builder(&path, kind, Codec::None)?;
@@ -279,7 +281,7 @@ impl Archive {
         let names = self.timeline_names(foreign)?;
         let read = |id: TimelineId| {
             let history = |bytes: &[u8]| Timeline::decode(id, bytes);
-            Ok((id, self.read(&SourceObject::Timeline(id), ObjectKind::Timeline, history)?))
+            Ok((id, self.read(&SourceObject::Timeline(id), history)?))
         };
         names.into_iter().map(read).collect()
     }
@@ -287,10 +289,9 @@ impl Archive {
     pub(crate) fn read<T>(
         &self,
         name: &SourceObject,
-        kind: ObjectKind,
         decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<T> {
-        let path = self.folder.path(name);
+        let (path, kind) = self.path_and_kind(name);
         let bytes = self.objects.get_footer(&path, kind)?;
         let short = DecodeError::Short { what: "nonce", offset: 0, needed: NONCE_BYTES, left: bytes.len() };
         let payload = bytes.get(NONCE_BYTES..).ok_or(short);

@@ -23,42 +23,25 @@
 #![forbid(unsafe_code)]
 
 mod archive;
-mod catalog;
-mod check;
-mod claim;
 mod error;
-mod fence;
-mod footer;
-mod index;
-mod intervals;
-mod lineage;
-mod merge;
-mod origin;
-mod pack;
-mod pruned;
-mod restored;
-mod search;
-mod ship;
-mod timeline;
-mod transactions;
+mod history;
+mod read;
+mod stored;
+mod write;
 
 pub use archive::Archive;
-pub use catalog::{Catalog, Found};
-pub use claim::Writer;
 pub use error::{Error, Result};
-pub use fence::Fence;
-pub use footer::{CommitEntry, CommitPoint, Footer, Mark, MarkKind};
-pub use intervals::{Base, Cause, Coverage, Gap, Interval, Run, coverage, reaches, runs};
-pub use lineage::{Leg, Lineage, Piece};
-pub use merge::{BlockSet, Image, Merged};
-pub use origin::Origin;
+pub use history::{
+    Base, Catalog, Cause, Coverage, Found, Gap, Interval, Leg, Lineage, Piece, Run, coverage, reaches, runs,
+};
 pub use pitr_objects::layout::{LogName, PrunedRange, RestoredName, SourceObject};
 pub use pitr_redo::FileChange;
-pub use restored::{Fingerprint, RestoredState};
-pub use search::{Around, Search};
-pub use ship::{ShipOptions, Shipped, Shipper};
-pub use timeline::{ForkReason, Timeline};
-pub use transactions::{Transaction, Transactions};
+pub use read::{Around, BlockSet, Image, Merged, Search, Transaction, Transactions};
+pub use stored::{
+    CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Mark, MarkKind, Origin, RestoredState,
+    Timeline,
+};
+pub use write::{ShipOptions, Shipped, Shipper, Writer};
 
 /// The example in the README compiles.
 #[cfg(doctest)]

@@ -178,9 +178,7 @@ mod tests {
                 .zip(ids)
                 .map(|(writer, raw)| raw.map(|raw| writer.put(raw).unwrap()))
                 .collect();
-            for writer in writers {
-                writer.finish().unwrap();
-            }
+            writers.into_iter().for_each(|writer| _ = writer.finish().unwrap());
 
             let store = open();
             let pack = |id: &ChunkId| store.place(id).unwrap().unwrap().pack;

@@ -6,19 +6,11 @@ use pitr_codec::{Codec, OBJECT_BYTES_MAX};
 use pitr_dedup::*;
 use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
+use pitr_testkit::noise;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier, Mutex};
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut byte = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    (0..len).map(|_| byte()).collect()
-}
 
 fn memory() -> ChunkStore {
     ChunkStore::open(Objects::memory().unwrap()).unwrap()

@@ -7,7 +7,7 @@ use pitr_format::record::GapReason;
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::{Objects, Repository};
 use pitr_snapshot::Snapshot;
-use pitr_vfs::{Clock, FileSystem};
+use pitr_vfs::Env;
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -103,10 +103,6 @@ pub trait SourceSearch: Send {
 /// What an engine needs for its work: files, clock, repository.
 #[derive(Debug, Clone)]
 pub struct EngineContext {
-    /// The file system of the source and of the local log.
-    pub fs: Arc<dyn FileSystem>,
-    /// The clock that stamps commits.
-    pub clock: Arc<dyn Clock>,
     /// The repository.
     pub objects: Objects,
     /// Identity of the repository.
@@ -117,13 +113,13 @@ impl EngineContext {
     /// The repository, with the file system and the clock of its handle.
     #[must_use]
     pub fn new(objects: &Objects, repository: &Repository) -> Self {
-        let env = objects.env();
-        EngineContext {
-            fs: Arc::clone(&env.fs),
-            clock: Arc::clone(&env.clock),
-            objects: objects.clone(),
-            repository: repository.id,
-        }
+        EngineContext { objects: objects.clone(), repository: repository.id }
+    }
+
+    /// The machine: files of the source and of the local log, and the clock that stamps commits.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        self.objects.env()
     }
 }
 
@@ -278,5 +274,5 @@ impl Summary {
     }
 }
 
-/// The outcome of each source.
-pub type Outcomes = Vec<(SourceName, Result<Summary>)>;
+/// The outcome of each source. An engine may use errors of its own.
+pub type Outcomes<E = crate::Error> = Vec<(SourceName, Result<Summary, E>)>;

@@ -1,5 +1,6 @@
 //! What can go wrong with engines.
 
+use crate::explain::Explain;
 use pitr_snapshot::BoxError;
 use std::fmt;
 use std::io;
@@ -79,12 +80,21 @@ pub enum Error {
     },
     /// The engine's own error.
     #[error("{0}")]
-    Engine(BoxError),
+    Engine(Box<dyn Explain>),
 }
 
 impl Error {
     /// An engine's own error.
-    pub fn engine(error: impl Into<BoxError>) -> Error {
-        Error::Engine(error.into())
+    pub fn engine(error: impl Explain) -> Error {
+        Error::Engine(Box::new(error))
+    }
+
+    /// The engine's own error, if it is of this type.
+    #[must_use]
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Error::Engine(error) => (error.as_ref() as &(dyn std::error::Error + 'static)).downcast_ref(),
+            _ => None,
+        }
     }
 }

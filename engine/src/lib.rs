@@ -13,11 +13,14 @@
 //! A [`Registry`] holds the engines of a program. Each is registered once; everything else asks the
 //! registry for a capability, and never for a name.
 //!
+//! Errors of engines [explain](Explain) themselves, so that a program can report them by kind.
+//!
 //! [`RestoreTarget`]: pitr_recovery::RestoreTarget
 #![forbid(unsafe_code)]
 
 mod capture;
 mod error;
+mod explain;
 mod ranges;
 mod registry;
 mod take;
@@ -27,6 +30,7 @@ pub use capture::{
     Outcomes, Search, SourceSearch, Summary,
 };
 pub use error::{Capability, Error, Result};
+pub use explain::{Explain, Explanation, Failure};
 pub use ranges::{ChangedRanges, ListError};
 pub use registry::{Engine, Registry};
 pub use take::{RangesUse, TakeOptions, TakeSnapshot, Taken};

@@ -99,12 +99,31 @@ pub struct Reader<'a> {
     offset: usize,
 }
 
+fn check_version(found: u32, known: u32, what: &'static str) -> Result<(), DecodeError> {
+    if found == known { Ok(()) } else { Err(DecodeError::Version { what, found, known }) }
+}
+
 impl<'a> Reader<'a> {
     /// Creates a reader at the start of `bytes`.
     #[inline]
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader { bytes, offset: 0 }
+    }
+
+    /// Reads a version of one byte.
+    ///
+    /// # Errors
+    /// [`DecodeError::Version`] unless it is `known`.
+    pub fn check_version_u8(&mut self, known: u8, what: &'static str) -> Result<(), DecodeError> {
+        let found = self.u8(what)?;
+        check_version(found.into(), known.into(), what)
+    }
+
+    /// As [`check_version_u8`](Self::check_version_u8), for a version of two bytes.
+    pub fn check_version_u16(&mut self, known: u16, what: &'static str) -> Result<(), DecodeError> {
+        let found = self.u16(what)?;
+        check_version(found.into(), known.into(), what)
     }
 
     /// Number of bytes not yet read.
@@ -298,6 +317,17 @@ mod tests {
             let _ = reader.blob(1 << 40, "b");
             let _ = reader.text(16, "t");
         }
+    }
+
+    #[test]
+    fn another_version_is_refused_and_named() {
+        let bytes = [2, 1, 0];
+        let refused = |found| Err(DecodeError::Version { what: "it", found, known: 1 });
+        assert_eq!(Reader::new(&bytes).check_version_u8(1, "it"), refused(2));
+        assert_eq!(Reader::new(&bytes[1..]).check_version_u16(1, "it"), Ok(()));
+        assert_eq!(Reader::new(&bytes).check_version_u16(1, "it"), refused(0x102));
+        let short = Reader::new(&bytes[..1]).check_version_u16(1, "it");
+        assert!(matches!(short, Err(DecodeError::Short { .. })), "{short:?}");
     }
 
     #[test]

@@ -79,10 +79,7 @@ impl SlotTable {
         if magic != MAGIC {
             return Err(DecodeError::Magic { what: WHAT, found: magic });
         }
-        let version = r.u16(WHAT)?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-        }
+        r.check_version_u16(VERSION, WHAT)?;
         let computed = crc32fast::hash(&copy[CRC_BYTES..copy.len().min(SLOTS_COPY_BYTES)]);
         if found != computed {
             return Err(DecodeError::Checksum { what: WHAT, found, computed });

@@ -147,10 +147,7 @@ impl Objects {
 
 fn decode<const N: usize>(bytes: &[u8]) -> std::result::Result<[BTreeSet<String>; N], DecodeError> {
     let mut reader = Reader::new(bytes);
-    let version = reader.u8(WHAT)?;
-    if version != VERSION {
-        return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-    }
+    reader.check_version_u8(VERSION, WHAT)?;
     let mut lists = [const { BTreeSet::new() }; N];
     for texts in &mut lists {
         let count = reader.count(1, WHAT)?;

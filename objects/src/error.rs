@@ -4,7 +4,7 @@ use crate::local::{RepositoryGone, StrayKind};
 use object_store::Error as StoreError;
 use pitr_codec::CodecError;
 use pitr_format::Severity;
-use pitr_vfs::NotAFile;
+use pitr_vfs::{NotAFile, is_denied};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -305,10 +305,6 @@ fn bottom(error: &StoreError) -> String {
         last = next;
     }
     last.to_string()
-}
-
-fn is_denied(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// The first of an error and its sources that has the type `T`.

@@ -174,13 +174,7 @@ impl Objects {
         };
         let read = || {
             let mut reader = Reader::new(&footer);
-            match reader.u8(WHAT)? {
-                VERSION => {}
-                other => {
-                    let (found, known) = (other.into(), VERSION.into());
-                    return Err(DecodeError::Version { what: WHAT, found, known });
-                }
-            }
+            reader.check_version_u8(VERSION, WHAT)?;
             match reader.u8(WHAT)? {
                 1 => Ok(LeaseRole::Use),
                 2 => Ok(LeaseRole::Collect),

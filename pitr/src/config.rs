@@ -37,6 +37,9 @@ pub enum ConfigError {
         "`mode` is {0:#o}; give file permissions that let the owner read and write, such as 0o600 or 0o640"
     )]
     Mode(u32),
+    /// The [maximum waste](crate::PruneOptions::waste_percent_max) of a prune is more than 100.
+    #[error("`waste_percent_max` is {0}; give a percentage from 0 to 100")]
+    WastePercent(u8),
 }
 
 mod codec_name {

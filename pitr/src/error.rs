@@ -32,18 +32,12 @@ pub enum Error {
     /// A verification.
     #[error(transparent)]
     Verify(#[from] pitr_verify::Error),
-    /// The engine for folders.
-    #[error(transparent)]
-    Directory(#[from] pitr_directory::Error),
     /// Retention.
     #[error(transparent)]
     Prune(#[from] pitr_prune::Error),
-    /// The SQLite engine.
+    /// An engine. [`downcast_ref`](pitr_engine::Error::downcast_ref) gives its own error.
     #[error(transparent)]
-    Sqlite(#[from] pitr_sqlite::Error),
-    /// An engine that this crate does not know, or a capability that an engine lacks.
-    #[error(transparent)]
-    Engine(pitr_engine::Error),
+    Engine(#[from] pitr_engine::Error),
     /// No thread could be started.
     #[error("the thread of a watch cannot be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -77,19 +71,4 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
-}
-
-/// Errors of the engines that come with pitr keep their types.
-impl From<pitr_engine::Error> for Error {
-    fn from(error: pitr_engine::Error) -> Self {
-        let pitr_engine::Error::Engine(inner) = error else { return Error::Engine(error) };
-        let inner = match inner.downcast::<pitr_sqlite::Error>() {
-            Ok(error) => return Error::Sqlite(*error),
-            Err(other) => other,
-        };
-        match inner.downcast::<pitr_directory::Error>() {
-            Ok(error) => Error::Directory(*error),
-            Err(other) => Error::Engine(pitr_engine::Error::Engine(other)),
-        }
-    }
 }

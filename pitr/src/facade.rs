@@ -330,10 +330,11 @@ impl Pitr {
     /// Deletes what the policy does not keep, or reports what it would delete.
     ///
     /// # Errors
-    /// [`Error::Prune`].
+    /// [`Error::Prune`]; [`Error::Config`] if an option is invalid.
     pub fn prune(&self, options: PruneOptions) -> Result<pitr_prune::Report> {
+        options.validate()?;
         let PruneOptions { policy, waste_percent_max, execute } = options;
-        let max_waste = f64::from(waste_percent_max.min(100)) / 100.0;
+        let max_waste = f64::from(waste_percent_max) / 100.0;
         let pruner = pitr_prune::Pruner::new(self.objects.clone(), policy)?.max_waste(max_waste);
         let now = self.clock().now();
         Ok(if execute { pruner.execute(now)? } else { pruner.plan(now)? })
@@ -368,5 +369,40 @@ impl Pitr {
 
     fn engine_context(&self) -> EngineContext {
         EngineContext::new(&self.objects, &self.repository)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ConfigError;
+    use pitr_directory::Directory;
+    use pitr_prune::Policy;
+    use std::num::NonZeroU32;
+
+    #[test]
+    fn the_percentage_of_waste_decides_what_is_repacked_and_cannot_exceed_100() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repository, folder) = (dir.path().join("repository"), dir.path().join("folder"));
+        let pitr = Pitr::init(&PitrConfig::at(&repository)).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        let kept: [u8; 1 << 16] = Env::system().random_bytes().unwrap();
+        let removed: [u8; 1 << 16] = Env::system().random_bytes().unwrap();
+        let source = SourceName::new("folder").unwrap();
+        let snapshot = || pitr.take_snapshot(&Directory, &source, &folder, TakeOptions::default()).unwrap();
+        std::fs::write(folder.join("kept"), kept).unwrap();
+        std::fs::write(folder.join("removed"), removed).unwrap();
+        snapshot();
+        std::fs::remove_file(folder.join("removed")).unwrap();
+        snapshot();
+        let policy = Policy { keep_snapshots: Some(NonZeroU32::MIN), ..Policy::default() };
+        let plan = |percent| pitr.prune(PruneOptions::dry_run(policy.clone()).waste_percent_max(percent));
+        let worn = |percent| plan(percent).unwrap().packs.worn;
+        assert_eq!((worn(0), worn(100)), (1, 0));
+        for execute in [false, true] {
+            let options = PruneOptions::dry_run(policy.clone()).waste_percent_max(101).execute(execute);
+            let refused = pitr.prune(options);
+            assert!(matches!(refused, Err(Error::Config(ConfigError::WastePercent(101)))), "{refused:?}");
+        }
     }
 }

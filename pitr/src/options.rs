@@ -2,6 +2,8 @@
 
 use pitr_prune::Policy;
 
+use crate::ConfigError;
+
 /// What a prune keeps, and whether it deletes the rest.
 ///
 /// ```
@@ -36,7 +38,7 @@ impl PruneOptions {
         PruneOptions { policy, waste_percent_max: Self::WASTE_PERCENT_MAX, execute: false }
     }
 
-    /// Sets the maximum percentage of unreferenced bytes in packs. More than 100 acts as 100.
+    /// Sets the maximum percentage of unreferenced bytes in packs, 0 to 100.
     #[must_use]
     pub fn waste_percent_max(self, percent: u8) -> Self {
         PruneOptions { waste_percent_max: percent, ..self }
@@ -46,5 +48,16 @@ impl PruneOptions {
     #[must_use]
     pub fn execute(self, execute: bool) -> Self {
         PruneOptions { execute, ..self }
+    }
+
+    /// Refuses invalid options. Nothing is adjusted silently.
+    ///
+    /// # Errors
+    /// [`ConfigError::WastePercent`].
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        match self.waste_percent_max {
+            0..=100 => Ok(()),
+            percent => Err(ConfigError::WastePercent(percent)),
+        }
     }
 }

@@ -89,12 +89,7 @@ pub(crate) fn read_tag(reader: &mut Reader<'_>, tag: u8, what: &'static str) -> 
     if found != tag {
         return Err(DecodeError::Magic { what, found: u64::from(found) });
     }
-    match reader.u8(what)? {
-        LEAF_VERSION => Ok(()),
-        version => {
-            Err(DecodeError::Version { what, found: u32::from(version), known: u32::from(LEAF_VERSION) })
-        }
-    }
+    reader.check_version_u8(LEAF_VERSION, what)
 }
 
 #[cfg(test)]

@@ -1,20 +1,28 @@
 //! Test code that several crates share.
 //!
+//! - Always: bytes of a seed (`noise`), and a view of bytes for checks of format pages (`Bytes`).
 //! - Feature `store`: an object store that fails, delays and counts as a test asks (`TestStore`).
+//! - Feature `files`: a file system that counts and misbehaves as a test asks (`TestFs`).
 //! - Feature `sqlite`: a SQLite application in its own process (`App`, `serve`).
 //! - Feature `engine`: an external storage engine that uses only published crates (`PageEngine`).
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "sqlite")]
 mod app;
+mod bytes;
 #[cfg(feature = "engine")]
 mod engine;
+#[cfg(feature = "files")]
+mod files;
 #[cfg(feature = "store")]
 mod store;
 
 #[cfg(feature = "sqlite")]
 pub use app::{App, serve};
+pub use bytes::{Bytes, noise};
 #[cfg(feature = "engine")]
 pub use engine::PageEngine;
+#[cfg(feature = "files")]
+pub use files::{Operation, Outcome, TestFs};
 #[cfg(feature = "store")]
 pub use store::{Answer, Request, TestStore};

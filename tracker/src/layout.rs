@@ -64,10 +64,7 @@ impl Header {
         let fields = Reader::new(bytes).take(HEADER_BYTES, WHAT)?;
         let (fields, crc) = fields.split_at(HEADER_BYTES - 4);
         check(WHAT, fields, Reader::new(crc).u32(WHAT)?)?;
-        let version = r.u16(WHAT)?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-        }
+        r.check_version_u16(VERSION, WHAT)?;
         let flags = r.u16(WHAT)?;
         if flags & !FLAG_WHOLE != 0 {
             return Err(DecodeError::Range { what: "flags of changes", value: flags.into() });

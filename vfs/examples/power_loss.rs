@@ -70,8 +70,8 @@ fn lose_power(save: fn(&dyn FileSystem, u64) -> io::Result<()>) -> io::Result<[u
 }
 
 fn main() -> io::Result<()> {
-    let ways: [(&str, fn(&dyn FileSystem, u64) -> io::Result<()>); 2] =
-        [("careless", careless), ("careful", careful)];
+    type Way = fn(&dyn FileSystem, u64) -> io::Result<()>;
+    let ways: [(&str, Way); 2] = [("careless", careless), ("careful", careful)];
     for (name, save) in ways {
         let [disks, damaged, lost] = lose_power(save)?;
         println!("{name}: {disks} disks, {damaged} with a damaged file, {lost} without a promised one");

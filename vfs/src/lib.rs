@@ -44,7 +44,7 @@ pub use clock::{Clock, SystemClock};
 pub use env::Env;
 pub use fs::{Access, File, FileSystem, Lock, Metadata};
 pub use os::{OsFile, OsFs};
-pub use permissions::Attributes;
+pub use permissions::{Attributes, is_denied};
 pub use random::{Random, SystemRandom};
 pub use regular::{NotAFile, check_regular, open_file, read_file};
 pub use spawn::{Spawn, lower_priority};

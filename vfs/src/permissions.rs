@@ -22,6 +22,12 @@ const READ_WRITE: u32 = 0o066;
 const PERMISSIONS: u32 = 0o777;
 const SPECIAL: u32 = 0o7000;
 
+/// True for an error of a user without the right, or of a mount that is read-only.
+#[must_use]
+pub fn is_denied(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// Owner, group and permissions of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {

@@ -236,15 +236,17 @@ impl World {
         self.append(at, vec![Op::SetLength { file, len }]);
     }
 
-    fn commit(&mut self) {
+    /// Takes one of the open transactions, if it did something.
+    fn end_one(&mut self) -> Option<Open> {
         if self.open.is_empty() {
-            return;
+            return None;
         }
         let at = self.dice.roll(self.open.len() as u64) as usize;
-        if self.open[at].ops.is_empty() {
-            return;
-        }
-        let open = self.open.swap_remove(at);
+        (!self.open[at].ops.is_empty()).then(|| self.open.swap_remove(at))
+    }
+
+    fn commit(&mut self) {
+        let Some(open) = self.end_one() else { return };
         let earliest = Timestamp::from_micros(self.clock.now().micros() - 10);
         let mut builder = BatchBuilder::new();
         builder.push_commit(PartitionId::FIRST, open.tx, Some(earliest), Some(open.first), b"note").unwrap();
@@ -256,14 +258,7 @@ impl World {
     }
 
     fn abort(&mut self) {
-        if self.open.is_empty() {
-            return;
-        }
-        let at = self.dice.roll(self.open.len() as u64) as usize;
-        if self.open[at].ops.is_empty() {
-            return;
-        }
-        let open = self.open.swap_remove(at);
+        let Some(open) = self.end_one() else { return };
         let mut builder = BatchBuilder::new();
         builder.push(PartitionId::FIRST, open.tx, &Record::Abort { first_lsn: open.first }).unwrap();
         self.wal.append(builder).unwrap();

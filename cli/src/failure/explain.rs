@@ -1,11 +1,12 @@
 //! Converts errors of the library to failures: the code, and what to do.
 
-use std::io;
 use std::path::Path;
 
+use pitr::engine::{Explanation, Failure};
 use pitr::format::Severity;
 use pitr::objects::ErrorKind as O;
-use pitr::{archive, recovery, snapshot, sqlite};
+use pitr::vfs::is_denied;
+use pitr::{archive, recovery, snapshot};
 
 use super::{CliError, Code};
 
@@ -19,33 +20,22 @@ pub(crate) fn explain(error: pitr::Error) -> CliError {
     }
 }
 
-/// Like [`explain`], for an error about `database`: SQLite's error does not name the file that
-/// could not be opened.
-pub(crate) fn explain_of(database: &Path) -> impl Fn(pitr::Error) -> CliError + use<> {
-    let database = database.to_owned();
-    use rusqlite::ErrorCode as C;
-    move |error| match &error {
-        pitr::Error::Sqlite(sqlite::Error::Sqlite(inner))
-            if matches!(
-                inner.sqlite_error_code(),
-                Some(C::CannotOpen | C::ReadOnly | C::PermissionDenied)
-            ) =>
-        {
-            CliError::of(Code::PermissionDenied, &error).at(database.display()).next(
-                "check that the user running pitr can write to the database, its -shm file and their folder",
-            )
-        }
-        _ => explain(error),
+/// Like [`explain`], for an error about `source`, which the engine's error may not name.
+pub(crate) fn explain_of(source: &Path) -> impl Fn(pitr::Error) -> CliError + use<> {
+    let source = source.to_owned();
+    move |error| {
+        let unnamed = matches!(
+            &error,
+            pitr::Error::Engine(pitr::engine::Error::Engine(inner)) if inner.lacks_the_source()
+        );
+        let failure = explain(error);
+        if unnamed { failure.at(source.display()) } else { failure }
     }
 }
 
 const NO_FOLDER: &str = "create it, or give another output";
 const NO_ROOM: &str = "nothing was written; free disk space, or give an output on another disk";
 const DENIED: &str = "run it as a user with read and write access, or choose another place";
-
-fn is_denied(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-}
 
 fn judge(error: &pitr::Error) -> (Code, Option<&'static str>) {
     use pitr::Error as E;
@@ -62,8 +52,6 @@ fn judge(error: &pitr::Error) -> (Code, Option<&'static str>) {
         E::Recovery(e) => in_recovery(e),
         E::Verify(e) => in_verify(e),
         E::Prune(e) => in_prune(e),
-        E::Directory(e) => in_directory(e),
-        E::Sqlite(e) => in_sqlite(e),
         E::Engine(e) => in_engine(e),
         _ => (Code::Failed, None),
     }
@@ -76,6 +64,27 @@ fn in_engine(error: &pitr::engine::Error) -> (Code, Option<&'static str>) {
         E::UnknownEngine { .. } => (Code::Usage, Some("use a program that has this engine")),
         E::Watched { .. } => (Code::Locked, None),
         E::NoAnswer { .. } => (Code::Locked, Some("wait until it ends, or stop it")),
+        E::Engine(e) => own(e.explain()),
+        _ => (Code::Failed, None),
+    }
+}
+
+fn own(explanation: Explanation<'_>) -> (Code, Option<&'static str>) {
+    match explanation {
+        Explanation::Own { failure, advice } => {
+            let code = match failure {
+                Failure::Usage => Code::Usage,
+                Failure::Denied => Code::PermissionDenied,
+                Failure::Corrupt => Code::Corrupt,
+                Failure::Locked => Code::Locked,
+                _ => Code::Failed,
+            };
+            (code, advice)
+        }
+        Explanation::Objects(kind) => objects(kind),
+        Explanation::Snapshot(e) => in_snapshot(e),
+        Explanation::Archive(e) => in_archive(e),
+        Explanation::Recovery(e) => in_recovery(e),
         _ => (Code::Failed, None),
     }
 }
@@ -168,24 +177,6 @@ fn in_prune(error: &pitr::prune::Error) -> (Code, Option<&'static str>) {
     }
 }
 
-fn in_directory(error: &pitr::directory::Error) -> (Code, Option<&'static str>) {
-    use pitr::directory::Error as D;
-    match error {
-        D::Objects(e) => objects(e.kind()),
-        D::Chunks(e) => objects(e.kind()),
-        D::Snapshot(e) => in_snapshot(e),
-        D::Archive(e) => in_archive(e),
-        D::Tree { .. } => (Code::Corrupt, None),
-        D::NotAFolder { .. } | D::OtherEngine { .. } | D::OtherFolder { .. } => (Code::Usage, None),
-        D::Io { source, .. } if is_denied(source) => (Code::PermissionDenied, Some(DENIED)),
-        D::Io { .. } => (
-            Code::Failed,
-            Some("check that it exists, that you may read and write it, and that the disk is not full"),
-        ),
-        _ => (Code::Failed, None),
-    }
-}
-
 fn in_archive(error: &archive::Error) -> (Code, Option<&'static str>) {
     match error {
         archive::Error::Objects(e) => objects(e.kind()),
@@ -223,7 +214,7 @@ fn in_recovery(error: &recovery::Error) -> (Code, Option<&'static str>) {
         R::Damaged(_) => (Code::Corrupt, Some("`pitr info` lists the states that can still be restored")),
         R::NoFolder { .. } => (Code::OutputFolderMissing, Some(NO_FOLDER)),
         R::NoRoom { .. } => (Code::NoRoom, Some(NO_ROOM)),
-        R::Io { source, .. } if is_denied(source) => (Code::PermissionDenied, Some(DENIED)),
+        R::Io { source, .. } if is_denied(source.kind()) => (Code::PermissionDenied, Some(DENIED)),
         R::Io { .. } => (
             Code::Failed,
             Some("check that the output's folder can be written and that the disk is not full"),
@@ -232,52 +223,34 @@ fn in_recovery(error: &recovery::Error) -> (Code, Option<&'static str>) {
     }
 }
 
-fn in_sqlite(error: &sqlite::Error) -> (Code, Option<&'static str>) {
-    use sqlite::Error as S;
-    match error {
-        S::Archive(e) => in_archive(e),
-        S::Objects(e) => objects(e.kind()),
-        S::Snapshot(e) => in_snapshot(e),
-        S::Chunks(e) => objects(e.kind()),
-        S::Recovery(e) => in_recovery(e),
-        S::Locked { .. } => (Code::Locked, None),
-        S::Wal(pitr::wal::Error::Locked { .. }) => (Code::Locked, None),
-        S::Wal(e) if e.severity() == Severity::Fatal => (Code::Corrupt, None),
-        S::NotADatabase { .. }
-        | S::NotWalMode { .. }
-        | S::ForeignState { .. }
-        | S::HardLinked { .. }
-        | S::OtherPlace { .. }
-        | S::OtherEngine { .. } => (Code::Usage, None),
-        S::StateFolder { source, .. } if is_denied(source) => {
-            (Code::PermissionDenied, Some("give a writable folder with --state DIR"))
-        }
-        S::StateFolder { .. } => (
-            Code::Failed,
-            Some(
-                "check that it can be created and that the disk is not full, or give another folder with --state DIR",
-            ),
-        ),
-        S::Open { source, .. } if is_denied(source) => {
-            (Code::PermissionDenied, Some("run it as a user who may read and write the file"))
-        }
-        S::Open { .. } => (Code::Usage, Some("check the path, and that it can be read")),
-        S::Exclusive { .. } => (Code::Failed, None),
-        _ => (Code::Failed, None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use pitr::snapshot::SnapshotId;
+    use pitr::sqlite;
+
+    #[test]
+    fn an_error_that_does_not_name_the_database_gets_its_path() {
+        let cannot_open = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        let error = sqlite::Error::Sqlite(rusqlite::Error::SqliteFailure(cannot_open, None));
+        let text = error.to_string();
+        let failure = explain_of(Path::new("/srv/app.db"))(pitr::engine::Error::engine(error).into());
+        assert_eq!(failure.kind, Code::PermissionDenied);
+        let advice =
+            "check that the user running pitr can write to the database, its -shm file and their folder";
+        assert_eq!(failure.to_string(), format!("{text}: /srv/app.db; {advice}"));
+        let busy = sqlite::Error::Busy { path: "/srv/app.db".into() };
+        let text = busy.to_string();
+        let failure = explain_of(Path::new("/srv/app.db"))(pitr::engine::Error::engine(busy).into());
+        assert_eq!((failure.kind, failure.to_string()), (Code::Failed, text));
+    }
 
     #[test]
     fn a_snapshot_pruned_during_a_restore_is_not_damage() {
         let gone = || snapshot::Error::Gone { snapshot: SnapshotId([1; 16]) };
         for error in [
             pitr::Error::Recovery(recovery::Error::Snapshot(gone())),
-            pitr::Error::Directory(pitr::directory::Error::Snapshot(gone())),
+            pitr::engine::Error::engine(pitr::directory::Error::Snapshot(gone())).into(),
         ] {
             let (code, next) = judge(&error);
             assert!(code == Code::UnreachableTarget && next.is_some_and(|next| next.contains("pruned")));

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::world::{Answer, World};
+use pitr_testkit::App;
+
+use crate::world::{Answer, Watcher, World};
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
@@ -20,8 +22,35 @@ fn database(world: &mut World, folder: &str, row: &str) -> (PathBuf, PathBuf) {
 /// Inserts a row into a database. Returns a copy taken after it.
 fn insert(world: &mut World, database: &Path, row: &str) -> PathBuf {
     let mut app = world.application_on(database);
+    commit(world, &mut app, row)
+}
+
+/// A database that was watched while two rows came.
+struct Watched {
+    app: App,
+    /// Copies of the database after each row.
+    copies: [PathBuf; 2],
+}
+
+/// Watches the database while two rows come, then stops.
+fn watched(world: &mut World) -> Watched {
+    let (watched, watcher) = watching(world);
+    watcher.stop();
+    watched
+}
+
+/// As [`watched`]; the watcher goes on.
+fn watching(world: &mut World) -> (Watched, Watcher) {
+    let mut app = world.application();
+    let watcher = world.watch();
+    let copies = ["common", "of the original alone"].map(|row| commit(world, &mut app, row));
+    (Watched { app, copies }, watcher)
+}
+
+/// Inserts a row. Returns a copy of the database after it.
+fn commit(world: &mut World, app: &mut App, row: &str) -> PathBuf {
     app.sql(&format!("INSERT INTO t(x) VALUES('{row}')"));
-    world.copy(&mut app)
+    world.copy(app)
 }
 
 fn assert_refused(answer: &Answer, names: &[&Path]) {
@@ -79,21 +108,12 @@ fn a_moved_database_needs_adopt() {
 fn a_restored_copy_at_another_path_forks_and_both_histories_stay() {
     // FAILURES 8
     let mut world = World::new();
-    let mut app = world.application();
-    let watcher = world.watch();
-    app.sql("INSERT INTO t(x) VALUES('common')");
-    let common = world.copy(&mut app);
-    app.sql("INSERT INTO t(x) VALUES('of the original alone')");
-    let original = world.copy(&mut app);
-    watcher.stop();
-    let (answer, copy) = world.restore("tx:1", &[]);
-    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let Watched { app: _original, copies: [common, original] } = watched(&mut world);
     let moved = world.path("moved.db");
-    fs::rename(&copy, &moved).unwrap();
+    fs::rename(world.restored("tx:1", &[]), &moved).unwrap();
     let watcher = world.watch_at(&moved, &["--source", "app", "--rpo", "200ms"]);
     let mut app = world.application_on(&moved);
-    app.sql("INSERT INTO t(x) VALUES('of the copy alone')");
-    let after = world.copy(&mut app);
+    let after = commit(&mut world, &mut app, "of the copy alone");
     watcher.stop();
     // All pages were compared: it is exactly the restored state.
     assert_eq!(forks(&world), ["2 timelines", "0 gaps"]);
@@ -107,16 +127,9 @@ fn a_restored_copy_at_another_path_forks_and_both_histories_stay() {
 fn a_restored_copy_with_later_commits_forks_after_a_gap() {
     // FAILURES 8. The commit is only in SQLite's log; commits since the restore are unknown.
     let mut world = World::new();
-    let mut app = world.application();
-    let watcher = world.watch();
-    app.sql("INSERT INTO t(x) VALUES('common')");
-    app.sql("INSERT INTO t(x) VALUES('of the original alone')");
-    let original = world.copy(&mut app);
-    watcher.stop();
-    let (answer, restored) = world.restore("tx:1", &[]);
-    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let Watched { app: _original, copies: [_, original] } = watched(&mut world);
     let copy = world.path("moved.db");
-    fs::rename(restored, &copy).unwrap();
+    fs::rename(world.restored("tx:1", &[]), &copy).unwrap();
     let mut app = world.application_on(&copy);
     app.sql("INSERT INTO t(x) VALUES('not seen')");
     world.done(&["backup", &text(&copy), "--source", "app"]);
@@ -130,19 +143,13 @@ fn a_restored_copy_with_later_commits_forks_after_a_gap() {
 fn a_restore_over_the_original_forks() {
     // FAILURES 8
     let mut world = World::new();
-    let mut app = world.application();
-    let watcher = world.watch();
-    app.sql("INSERT INTO t(x) VALUES('common')");
-    app.sql("INSERT INTO t(x) VALUES('damage')");
-    let damaged = world.copy(&mut app);
-    watcher.stop();
+    let Watched { app, copies: [_, damaged] } = watched(&mut world);
     drop(app);
     let database = text(&world.database());
     world.done(&["restore", "--to", "tx:1", "--force", "--output", &database]);
     let watcher = world.watch();
     let mut app = world.application();
-    app.sql("INSERT INTO t(x) VALUES('goes on')");
-    let after = world.copy(&mut app);
+    let after = commit(&mut world, &mut app, "goes on");
     watcher.stop();
     world.assert_exact("latest", &[], &after);
     world.assert_exact("latest", &["--timeline", "1"], &damaged);
@@ -158,15 +165,13 @@ fn a_known_restored_state_of_the_original_is_not_a_gap() {
     let mut world = World::new();
     let mut app = world.application();
     let watcher = world.watch();
-    app.sql("INSERT INTO t(x) VALUES(1)");
-    let copy = world.copy(&mut app);
+    let copy = commit(&mut world, &mut app, "1");
     world.done(&["backup", &text(&world.database())]);
     world.assert_exact("latest", &[], &copy);
     watcher.kill();
     assert!(app.sql("PRAGMA wal_checkpoint(TRUNCATE)").starts_with('0'));
     let watcher = world.watch();
-    app.sql("INSERT INTO t(x) VALUES(2)");
-    let copy = world.copy(&mut app);
+    let copy = commit(&mut world, &mut app, "2");
     watcher.stop();
     assert_eq!(forks(&world), ["1 timelines", "0 gaps"]);
     world.assert_exact("latest", &[], &copy);
@@ -184,23 +189,17 @@ fn a_known_restored_state_of_the_original_is_not_a_gap() {
 fn a_restored_copy_moved_over_a_watched_original_forks() {
     // FAILURES 8, 9
     let mut world = World::new();
-    let mut app = world.application();
-    let mut watcher = world.watch();
-    app.sql("INSERT INTO t(x) VALUES('common')");
-    app.sql("INSERT INTO t(x) VALUES('damage')");
-    let damaged = world.copy(&mut app);
+    let (Watched { app, copies: [_, damaged] }, mut watcher) = watching(&mut world);
     world.done(&["backup", &text(&world.database())]);
     drop(app);
-    let (answer, restored) = world.restore("tx:1", &[]);
-    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let restored = world.restored("tx:1", &[]);
     for beside in ["app.db-wal", "app.db-shm"] {
         let _ = fs::remove_file(world.path(beside));
     }
     fs::rename(restored, world.database()).unwrap();
     watcher.until("watched from now on");
     let mut app = world.application();
-    app.sql("INSERT INTO t(x) VALUES('goes on')");
-    let after = world.copy(&mut app);
+    let after = commit(&mut world, &mut app, "goes on");
     watcher.stop();
     world.assert_exact("latest", &[], &after);
     world.assert_exact("latest", &["--timeline", "1"], &damaged);
@@ -288,9 +287,8 @@ fn origins_and_restored_states_survive_a_prune() {
     let mut app = world.application();
     let database = text(&world.database());
     for _ in 0..3 {
-        app.sql("INSERT INTO t(x) VALUES('one more')");
+        let copy = commit(&mut world, &mut app, "one more");
         world.done(&["backup", &database]);
-        let copy = world.copy(&mut app);
         world.assert_exact("latest", &[], &copy);
     }
     let files = |folder: &str| -> Vec<PathBuf> {

@@ -137,10 +137,16 @@ impl World {
         (self.pitr(&args), output)
     }
 
-    /// Restores a target and asserts that the output equals `copy` exactly.
-    pub(crate) fn assert_exact(&self, to: &str, more: &[&str], copy: &Path) {
+    /// As [`restore`](Self::restore); it must succeed. Returns the output's path.
+    pub(crate) fn restored(&self, to: &str, more: &[&str]) -> PathBuf {
         let (answer, output) = self.restore(to, more);
         assert_eq!(answer.code, 0, "{to} {more:?}: {}", answer.stderr);
+        output
+    }
+
+    /// Restores a target and asserts that the output equals `copy` exactly.
+    pub(crate) fn assert_exact(&self, to: &str, more: &[&str], copy: &Path) {
+        let output = self.restored(to, more);
         if let Some(difference) = pitr::exact::compare(&output, copy).unwrap() {
             panic!("{to} {more:?}: {difference}");
         }

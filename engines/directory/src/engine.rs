@@ -37,6 +37,6 @@ impl TakeSnapshot for Directory {
         path: &Path,
         options: TakeOptions,
     ) -> Result<Taken> {
-        backup(&context.objects, context.clock.as_ref(), source, path, options).map_err(Error::engine)
+        backup(&context.objects, context.env().clock.as_ref(), source, path, options).map_err(Error::engine)
     }
 }

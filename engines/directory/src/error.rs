@@ -1,6 +1,8 @@
 //! Errors of folders.
 
+use pitr_engine::{Explain, Explanation, Failure};
 use pitr_format::DecodeError;
+use pitr_vfs::is_denied;
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -89,5 +91,29 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { op, path: path.to_owned(), source }
+    }
+}
+
+impl Explain for Error {
+    fn explain(&self) -> Explanation<'_> {
+        match self {
+            Error::Objects(e) => Explanation::Objects(e.kind()),
+            Error::Chunks(e) => Explanation::Objects(e.kind()),
+            Error::Snapshot(e) => Explanation::Snapshot(e),
+            Error::Archive(e) => Explanation::Archive(e),
+            Error::Tree { .. } => Explanation::of(Failure::Corrupt),
+            Error::NotAFolder { .. } | Error::OtherEngine { .. } | Error::OtherFolder { .. } => {
+                Explanation::of(Failure::Usage)
+            }
+            Error::Io { source, .. } if is_denied(source.kind()) => Explanation::advised(
+                Failure::Denied,
+                "run it as a user with read and write access, or choose another place",
+            ),
+            Error::Io { .. } => Explanation::advised(
+                Failure::Other,
+                "check that it exists, that you may read and write it, and that the disk is not full",
+            ),
+            Error::TooMany | Error::Scanned { .. } | Error::NoSnapshot => Explanation::of(Failure::Other),
+        }
     }
 }

@@ -107,10 +107,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Tree, DecodeError> {
     if tag != TAG {
         return Err(DecodeError::Magic { what: WHAT, found: tag.into() });
     }
-    let version = reader.u8(WHAT)?;
-    if version != VERSION {
-        return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-    }
+    reader.check_version_u8(VERSION, WHAT)?;
     let root = reader.blob(PATH_BYTES_MAX, WHAT)?.to_vec();
     let count = reader.count(ENTRY_BYTES_MIN, WHAT)?;
     let mut entries = Vec::with_capacity(count);

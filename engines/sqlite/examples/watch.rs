@@ -1,14 +1,13 @@
 //! Watches a database while an application writes to it, and restores it to one transaction.
 
 use pitr_dedup::ChunkStore;
-use pitr_engine::EngineContext;
+use pitr_engine::{Capture, CaptureOptions, EngineContext};
 use pitr_format::SourceName;
 use pitr_objects::Objects;
 use pitr_recovery::{History, RestoreOptions, Restorer, Target};
-use pitr_sqlite::exact;
-use pitr_sqlite::place::Place;
 use pitr_sqlite::restore::DatabaseTarget;
-use pitr_sqlite::watch::{Watch, WatchOptions, WatchSource};
+use pitr_sqlite::watch::Watch;
+use pitr_sqlite::{Sqlite, exact, place};
 use rusqlite::Connection;
 use std::error::Error;
 use std::sync::Arc;
@@ -25,8 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // From the return of `begin` on, every commit is captured.
     let context = EngineContext::new(&objects, &repository);
-    let source = WatchSource::new(&Place::resolve(&database)?, name.clone(), None);
-    let mut watch = Watch::begin(context, source, WatchOptions::default(), Arc::new(|_| {}))?;
+    let source = Sqlite.source(&place::resolve(&database)?, name.clone(), None);
+    let mut watch = Watch::begin(context, source, CaptureOptions::default(), Arc::new(|_| {}))?;
     shop.execute_batch("INSERT INTO stock VALUES('tea', 40)")?;
     shop.execute_batch("INSERT INTO stock VALUES('cups', 12)")?;
     let copy = dir.path().join("copy.db");

@@ -13,11 +13,11 @@ use pitr_recovery::RestoreTarget;
 use pitr_snapshot::Snapshot;
 
 use crate::error::Error;
-use crate::place::Place;
+use crate::place;
 use crate::restore::DatabaseTarget;
 use crate::watch::control::{self, Request};
 use crate::watch::folder::FolderSearch;
-use crate::watch::{self, Fleet, LogOptions, Watch, WatchOptions};
+use crate::watch::{self, Fleet, Watch};
 
 /// The SQLite engine: its sources are database files in WAL mode.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,9 +45,8 @@ impl Capture for Sqlite {
     fn locate(&self, path: &Path) -> Result<Located> {
         // A link that leads nowhere is an error. It does not count as a database that may be
         // created later.
-        let place = if path.symlink_metadata().is_ok() { Place::resolve(path) } else { Place::absent(path) };
-        let place = place.map_err(EngineError::engine)?;
-        Ok(Located { given: place.given().to_owned(), resolved: place.resolved().to_owned() })
+        let place = if path.symlink_metadata().is_ok() { place::resolve(path) } else { place::absent(path) };
+        place.map_err(EngineError::engine)
     }
 
     fn source(&self, located: &Located, source: SourceName, state: Option<PathBuf>) -> LiveSource {
@@ -63,7 +62,7 @@ impl Capture for Sqlite {
         full: bool,
         events: Events,
     ) -> Result<Snapshot> {
-        let begun = Watch::begin(context, database(live.clone()), watch_options(options), events);
+        let begun = Watch::begin(context, live.clone(), options, events);
         let mut watch = begun.map_err(|error| match error {
             Error::Locked { .. } => EngineError::Watched { source: error.into() },
             other => EngineError::engine(other),
@@ -81,7 +80,6 @@ impl Capture for Sqlite {
     }
 
     fn fleet(&self, context: EngineContext, options: CaptureOptions) -> Result<Box<dyn pitr_engine::Fleet>> {
-        let options = watch_options(options);
         let fleet = Fleet::new(context.clone(), options).map_err(EngineError::engine)?;
         Ok(Box::new(Databases { fleet, context, options }))
     }
@@ -95,28 +93,25 @@ impl Capture for Sqlite {
 struct Databases {
     fleet: Fleet,
     context: EngineContext,
-    options: WatchOptions,
+    options: CaptureOptions,
 }
 
 impl pitr_engine::Fleet for Databases {
     fn add(&mut self, live: LiveSource, events: Events) -> Result<()> {
-        let begun = Watch::begin(self.context.clone(), database(live), self.options, events);
+        let begun = Watch::begin(self.context.clone(), live, self.options, events);
         self.fleet.add(begun.map_err(EngineError::engine)?);
         Ok(())
     }
 
     fn add_waiting(&mut self, live: LiveSource, events: Events) {
-        self.fleet.add_waiting(database(live), events);
+        self.fleet.add_waiting(live, events);
     }
 
     fn add_found(&mut self, found: Found) {
-        self.fleet.add_found(found_database(found));
+        self.fleet.add_found(found);
     }
 
     fn run(self: Box<Self>, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes> {
-        let search = search.map(|mut next| -> watch::fleet::Search<'_> {
-            Box::new(move || next().into_iter().map(found_database).collect())
-        });
         let outcomes = self.fleet.run(stop, search).map_err(EngineError::engine)?;
         let outcome =
             |(name, outcome): (SourceName, crate::Result<_>)| (name, outcome.map_err(EngineError::engine));
@@ -131,26 +126,5 @@ impl SourceSearch for FolderSearch {
 
     fn next_found(&mut self) -> std::io::Result<Vec<PathBuf>> {
         FolderSearch::next_found(self)
-    }
-}
-
-fn database(live: LiveSource) -> watch::WatchSource {
-    let LiveSource { place: Located { given, resolved }, source, state } = live;
-    watch::WatchSource { given, database: resolved, source, state }
-}
-
-fn found_database(found: Found) -> watch::Found {
-    watch::Found { watched: database(found.live), events: found.events }
-}
-
-fn watch_options(options: CaptureOptions) -> WatchOptions {
-    WatchOptions {
-        ship_every: options.ship_every,
-        snapshot_every: options.snapshot_every,
-        codec: options.codec,
-        log: if options.is_fleet { LogOptions::MANY } else { LogOptions::default() },
-        adopt: options.adopt,
-        allow_hard_links: options.allow_hard_links,
-        ..WatchOptions::default()
     }
 }

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use pitr_engine::{Explain, Explanation, Failure};
+use pitr_format::Severity;
+use pitr_vfs::is_denied;
 use thiserror::Error;
 
 /// Result of this crate.
@@ -275,5 +278,52 @@ impl Error {
             Error::Sqlite(e) => matches!(e.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)),
             _ => false,
         }
+    }
+}
+
+impl Explain for Error {
+    fn explain(&self) -> Explanation<'_> {
+        match self {
+            Error::Archive(e) => Explanation::Archive(e),
+            Error::Objects(e) => Explanation::Objects(e.kind()),
+            Error::Snapshot(e) => Explanation::Snapshot(e),
+            Error::Chunks(e) => Explanation::Objects(e.kind()),
+            Error::Recovery(e) => Explanation::Recovery(e),
+            Error::Locked { .. } | Error::Wal(pitr_wal::Error::Locked { .. }) => {
+                Explanation::of(Failure::Locked)
+            }
+            Error::Wal(e) if e.severity() == Severity::Fatal => Explanation::of(Failure::Corrupt),
+            Error::NotADatabase { .. }
+            | Error::NotWalMode { .. }
+            | Error::ForeignState { .. }
+            | Error::HardLinked { .. }
+            | Error::OtherPlace { .. }
+            | Error::OtherEngine { .. } => Explanation::of(Failure::Usage),
+            Error::StateFolder { source, .. } if is_denied(source.kind()) => {
+                Explanation::advised(Failure::Denied, "give a writable folder with --state DIR")
+            }
+            Error::StateFolder { .. } => Explanation::advised(
+                Failure::Other,
+                "check that it can be created and that the disk is not full, or give another folder with --state DIR",
+            ),
+            Error::Open { source, .. } if is_denied(source.kind()) => {
+                Explanation::advised(Failure::Denied, "run it as a user who may read and write the file")
+            }
+            Error::Open { .. } => {
+                Explanation::advised(Failure::Usage, "check the path, and that it can be read")
+            }
+            Error::Sqlite(_) if self.lacks_the_source() => Explanation::advised(
+                Failure::Denied,
+                "check that the user running pitr can write to the database, its -shm file and their folder",
+            ),
+            _ => Explanation::of(Failure::Other),
+        }
+    }
+
+    /// SQLite's error does not name the file that could not be opened.
+    fn lacks_the_source(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
+        let Error::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(CannotOpen | ReadOnly | PermissionDenied))
     }
 }

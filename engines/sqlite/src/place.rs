@@ -7,85 +7,59 @@
 
 use std::io::{Error as IoError, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use pitr_engine::Located;
 
 use crate::error::{Error, Result};
 
-/// A path as the user gave it, and the file that it leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    given: PathBuf,
-    resolved: PathBuf,
+/// Follows all links of `path`, which may be relative to the working folder. `-wal` and `-shm` are
+/// beside the file that it leads to.
+///
+/// # Errors
+/// [`Error::Open`] if there is no file, a link leads nowhere or to itself, or a folder can't be
+/// entered.
+pub fn resolve(path: &Path) -> Result<Located> {
+    let failed = |source| Error::Open { path: path.to_owned(), source };
+    let given = std::path::absolute(path).map_err(failed)?;
+    let resolved = given.canonicalize().map_err(failed)?;
+    Ok(Located { given, resolved })
 }
 
-impl Place {
-    /// Follows all links of `path`, which may be relative to the working folder.
-    ///
-    /// # Errors
-    /// [`Error::Open`] if there is no file, a link leads nowhere or to itself, or a folder can't be
-    /// entered.
-    pub fn resolve(path: &Path) -> Result<Place> {
-        let failed = |source| Error::Open { path: path.to_owned(), source };
-        let given = std::path::absolute(path).map_err(failed)?;
-        let resolved = given.canonicalize().map_err(failed)?;
-        Ok(Place { given, resolved })
-    }
+/// A path without a file yet.
+///
+/// # Errors
+/// [`Error::Open`] if there is no working folder.
+pub fn absent(path: &Path) -> Result<Located> {
+    let given = std::path::absolute(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+    Ok(Located { resolved: given.clone(), given })
+}
 
-    /// A path without a file yet.
-    ///
-    /// # Errors
-    /// [`Error::Open`] if there is no working folder.
-    pub fn absent(path: &Path) -> Result<Place> {
-        let given =
-            std::path::absolute(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        Ok(Place { resolved: given.clone(), given })
+/// Checks that the given path still leads to the same file name.
+///
+/// # Errors
+/// [`Error::LinkMoved`] if a link in the path now leads elsewhere; [`Error::Replaced`] if the path
+/// leads nowhere; [`Error::Open`] if it can't be followed.
+pub fn check(place: &Located) -> Result<()> {
+    let path = place.given.clone();
+    match path.canonicalize() {
+        Ok(now) if now == place.resolved => Ok(()),
+        Ok(now) => Err(Error::LinkMoved { path, was: place.resolved.clone(), now }),
+        Err(e) if leads_nowhere(&e) => Err(Error::Replaced { path }),
+        Err(source) => Err(Error::Open { path, source }),
     }
+}
 
-    /// The result of an earlier [`resolve`](Self::resolve).
-    pub(crate) fn known(given: PathBuf, resolved: PathBuf) -> Place {
-        Place { given, resolved }
-    }
-
-    /// The given path, made absolute. Links are not followed.
-    #[must_use]
-    pub fn given(&self) -> &Path {
-        &self.given
-    }
-
-    /// The file that SQLite opens.
-    #[must_use]
-    pub fn resolved(&self) -> &Path {
-        &self.resolved
-    }
-
-    /// Checks that the given path still leads to the same file name.
-    ///
-    /// # Errors
-    /// [`Error::LinkMoved`] if a link in the path now leads elsewhere; [`Error::Replaced`] if the
-    /// path leads nowhere; [`Error::Open`] if it can't be followed.
-    pub fn check(&self) -> Result<()> {
-        match self.given.canonicalize() {
-            Ok(now) if now == self.resolved => Ok(()),
-            Ok(now) => {
-                let (path, was) = (self.given.clone(), self.resolved.clone());
-                Err(Error::LinkMoved { path, was, now })
-            }
-            Err(e) if leads_nowhere(&e) => Err(Error::Replaced { path: self.given.clone() }),
-            Err(source) => Err(Error::Open { path: self.given.clone(), source }),
-        }
-    }
-
-    /// Refuses a file that has another name, which other programs may use.
-    ///
-    /// # Errors
-    /// [`Error::HardLinked`]; [`Error::Open`].
-    pub fn refuse_hard_links(&self) -> Result<()> {
-        let path = &self.resolved;
-        let metadata = path.metadata().map_err(|source| Error::Open { path: path.clone(), source })?;
-        match metadata.nlink() {
-            0 | 1 => Ok(()),
-            names => Err(Error::HardLinked { path: path.clone(), names }),
-        }
+/// Refuses a file that has another name, which other programs may use.
+///
+/// # Errors
+/// [`Error::HardLinked`]; [`Error::Open`].
+pub fn refuse_hard_links(place: &Located) -> Result<()> {
+    let path = &place.resolved;
+    let metadata = path.metadata().map_err(|source| Error::Open { path: path.clone(), source })?;
+    match metadata.nlink() {
+        0 | 1 => Ok(()),
+        names => Err(Error::HardLinked { path: path.clone(), names }),
     }
 }
 
@@ -114,20 +88,20 @@ mod tests {
         symlink("current/app.db", root.join("link.db")).unwrap();
         let real = root.join("releases/1/app.db");
         for given in ["current/app.db", "link.db", "releases/../releases/./1/app.db"] {
-            let place = Place::resolve(&root.join(given)).unwrap();
-            assert_eq!(place.resolved(), real, "{given}");
-            place.check().unwrap();
+            let place = resolve(&root.join(given)).unwrap();
+            assert_eq!(place.resolved, real, "{given}");
+            check(&place).unwrap();
         }
         symlink("loop.db", root.join("loop.db")).unwrap();
-        assert!(matches!(Place::resolve(&root.join("loop.db")), Err(Error::Open { .. })));
-        assert!(matches!(Place::resolve(&root.join("absent.db")), Err(Error::Open { .. })));
+        assert!(matches!(resolve(&root.join("loop.db")), Err(Error::Open { .. })));
+        assert!(matches!(resolve(&root.join("absent.db")), Err(Error::Open { .. })));
     }
 
     #[test]
     fn a_relative_path_is_resolved_from_the_working_folder() {
-        let place = Place::resolve(Path::new("Cargo.toml")).unwrap();
-        assert!(place.given().is_absolute() && place.resolved().is_absolute());
-        assert_eq!(place.resolved().file_name().unwrap(), "Cargo.toml");
+        let place = resolve(Path::new("Cargo.toml")).unwrap();
+        assert!(place.given.is_absolute() && place.resolved.is_absolute());
+        assert_eq!(place.resolved.file_name().unwrap(), "Cargo.toml");
     }
 
     #[test]
@@ -145,16 +119,16 @@ mod tests {
             symlink(to, &link).unwrap();
         };
         point_at("1");
-        let place = Place::resolve(&link.join("app.db")).unwrap();
-        place.check().unwrap();
+        let place = resolve(&link.join("app.db")).unwrap();
+        check(&place).unwrap();
         point_at("2");
-        assert!(matches!(place.check(), Err(Error::LinkMoved { now, .. }) if now == root.join("2/app.db")));
+        assert!(matches!(check(&place), Err(Error::LinkMoved { now, .. }) if now == root.join("2/app.db")));
         point_at("current");
-        assert!(matches!(place.check(), Err(Error::Replaced { .. })));
+        assert!(matches!(check(&place), Err(Error::Replaced { .. })));
         fs::remove_file(&link).unwrap();
-        assert!(matches!(place.check(), Err(Error::Replaced { .. })));
+        assert!(matches!(check(&place), Err(Error::Replaced { .. })));
         point_at("1");
-        place.check().unwrap();
+        check(&place).unwrap();
     }
 
     #[test]
@@ -163,9 +137,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("one.db"), dir.path().join("two.db"));
         fs::write(&one, "").unwrap();
-        Place::resolve(&one).unwrap().refuse_hard_links().unwrap();
+        refuse_hard_links(&resolve(&one).unwrap()).unwrap();
         fs::hard_link(&one, &two).unwrap();
-        let refused = Place::resolve(&two).unwrap().refuse_hard_links();
+        let refused = refuse_hard_links(&resolve(&two).unwrap());
         assert!(matches!(refused, Err(Error::HardLinked { names: 2, .. })));
     }
 }

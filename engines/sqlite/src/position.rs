@@ -74,10 +74,7 @@ impl Position {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "position in the -wal file";
         let mut r = Reader::new(bytes);
-        let version = r.u8(WHAT)?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-        }
+        r.check_version_u8(VERSION, WHAT)?;
         let flags = r.u8(WHAT)?;
         let salts = Salts(r.array(WHAT)?);
         let mut position = Position {

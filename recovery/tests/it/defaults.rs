@@ -6,14 +6,13 @@ use pitr_format::{Lsn, SourceName, Timestamp, TxId};
 use pitr_objects::Objects;
 use pitr_recovery::{Error, History, Moment, RestoreOptions, Restorer, SingleFile, Target};
 use pitr_testkit::PageEngine;
-use pitr_vfs::OsFs;
+use pitr_vfs::Env;
 use std::path::Path;
-use std::sync::Arc;
 
 #[test]
 fn every_transaction_is_restored_with_defaults() {
     let dir = tempfile::tempdir().unwrap();
-    let mut engine = PageEngine::create(Arc::new(OsFs), &dir.path().join("log"), 8, 512, 7);
+    let mut engine = PageEngine::create(&Env::system(), &dir.path().join("log"), 8, 512, 7);
     let archive = Archive::new(Objects::memory().unwrap(), SourceName::new("app").unwrap());
     let mut shipper = Shipper::claim(&archive, engine.wal(), ShipOptions::default()).unwrap();
     let states: Vec<_> = (0..5)

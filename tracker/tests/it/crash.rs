@@ -4,7 +4,7 @@
 //! For every cut of its trace and every survival mode, the test builds the disk and compares the
 //! known changes with the log on it.
 
-use crate::help::{LOG, Log, Write, assert_promise};
+use crate::help::{LOG, Log, assert_promise, transact};
 use pitr_format::Lsn;
 use pitr_tracker::{Changes, LsnRange, Store, Tracker};
 use pitr_vfs::FileSystem;
@@ -40,22 +40,6 @@ fn dir() -> &'static Path {
 
 fn open(fs: &SimFs, log: &Log) -> Store {
     Store::open(Arc::new(fs.clone()), dir(), LOG, log.durable()).unwrap()
-}
-
-/// Runs one transaction from start to end.
-fn transact(fs: &SimFs, rng: &mut Rng, tracker: &Tracker, log: &Mutex<Log>) {
-    let writes: Vec<Write> = (0..1 + rng.below(4)).map(|_| Write::random(rng)).collect();
-    let pass = tracker.enter();
-    let end = log.lock().unwrap().append(&writes);
-    std::thread::yield_now();
-    let mut synced = log.lock().unwrap();
-    if synced.durable() < end {
-        synced.sync().unwrap();
-        fs.ack(synced.durable().get());
-    }
-    drop(synced);
-    writes.iter().for_each(|write| write.with_record(|record| pass.record(record)));
-    pass.done(end);
 }
 
 fn freeze_and_keep(
@@ -94,7 +78,7 @@ fn record() -> (Trace, Vec<LsnRange>) {
                             std::thread::yield_now();
                             continue;
                         }
-                        transact(fs, &mut rng, tracker, log);
+                        transact(&mut rng, 4, tracker, log, |durable| fs.ack(durable.get()));
                         txs += 1;
                     }
                 })
@@ -183,7 +167,7 @@ fn second_life((fs, log, mut store): (SimFs, Log, Store), demands: &Demands, cou
     let (tracker, log, mut rng) = (Tracker::resume(&tail), Mutex::new(log), Rng::new(count.disks));
     let mut kept = Vec::new();
     for _ in 0..3 {
-        transact(&fs, &mut rng, &tracker, &log);
+        transact(&mut rng, 4, &tracker, &log, |durable| fs.ack(durable.get()));
         freeze_and_keep(&fs, &tracker, &log, &mut store, &mut kept);
     }
     assert_eq!(kept[0].from(), tail_from, "the first claim covers the part read from the log");

@@ -3,12 +3,12 @@
 use pitr_format::log::{Assembler, BATCH_HEADER_BYTES, Batch, BatchHeader, Frame, Part, Seed, WholeRecord};
 use pitr_format::record::Record;
 use pitr_format::{FileId, Incarnation, Lsn, PartitionId, SegmentNo, TimelineId, Timestamp, TxId};
-use pitr_tracker::{BlockSize, ChangeSet, Changes, Extractor, LogIdentity, LsnRange};
+use pitr_tracker::{BlockSize, ChangeSet, Changes, Extractor, LogIdentity, LsnRange, Tracker};
 use pitr_vfs::sim::Rng;
 use pitr_vfs::{Access, File, FileSystem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub(crate) const LOG: LogIdentity = LogIdentity { timeline: TimelineId::FIRST, log_id: [7; 16] };
 
@@ -222,6 +222,30 @@ impl Files {
         }
         differ
     }
+}
+
+/// Runs one transaction of at most `writes_max` writes from start to end. After its sync, if it
+/// needs one, it calls `synced` with the durable LSN, under the lock of the log.
+pub(crate) fn transact(
+    rng: &mut Rng,
+    writes_max: u64,
+    tracker: &Tracker,
+    log: &Mutex<Log>,
+    synced: impl FnOnce(Lsn),
+) {
+    let writes: Vec<Write> = (0..1 + rng.below(writes_max)).map(|_| Write::random(rng)).collect();
+    let pass = tracker.enter();
+    let end = log.lock().unwrap().append(&writes);
+    std::thread::yield_now();
+    let mut locked = log.lock().unwrap();
+    if locked.durable() < end {
+        locked.sync().unwrap();
+        synced(locked.durable());
+    }
+    drop(locked);
+    std::thread::yield_now();
+    writes.iter().for_each(|write| write.with_record(|record| pass.record(record)));
+    pass.done(end);
 }
 
 /// Checks the guarantee: every block outside the set is equal at both ends of the range.

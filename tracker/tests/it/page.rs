@@ -3,6 +3,7 @@
 use crate::damage::crc32;
 use crate::help::{LOG, Write, changes, range};
 use pitr_format::{FileId, Lsn};
+use pitr_testkit::Bytes;
 use pitr_tracker::{BlockSize, ChangeSet, Changes, LsnRange, Store};
 use pitr_vfs::sim::{Op, SimFs, Synced};
 use pitr_vfs::{FileSystem, OsFs};
@@ -40,20 +41,6 @@ fn the_golden_file_of_version_1_is_read_and_written() {
     Store::open(Arc::new(OsFs), &written, LOG, Lsn::MAX).unwrap().put(&golden()).unwrap();
     let bytes = std::fs::read(written.join(GOLDEN_NAME)).unwrap();
     assert!(bytes == GOLDEN, "the bytes of version 1 changed");
-}
-
-struct Bytes(Vec<u8>);
-
-impl Bytes {
-    fn u16(&self, at: usize) -> u16 {
-        u16::from_le_bytes(self.0[at..at + 2].try_into().unwrap())
-    }
-    fn u32(&self, at: usize) -> u32 {
-        u32::from_le_bytes(self.0[at..at + 4].try_into().unwrap())
-    }
-    fn u64(&self, at: usize) -> u64 {
-        u64::from_le_bytes(self.0[at..at + 8].try_into().unwrap())
-    }
 }
 
 #[test]

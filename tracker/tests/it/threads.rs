@@ -1,6 +1,6 @@
 //! Concurrent writers and freezes on real threads.
 
-use crate::help::{Log, Write, assert_promise};
+use crate::help::{Log, assert_promise, transact};
 use pitr_format::{FileId, Lsn};
 use pitr_tracker::{BlockSize, Changes, LsnRange, Tracker};
 use pitr_vfs::FileSystem;
@@ -17,18 +17,7 @@ const TXS: u64 = 3_000;
 fn write(thread: u64, tracker: &Tracker, log: &Mutex<Log>, enough: &AtomicBool) {
     let mut rng = Rng::new(thread);
     for _ in (0..TXS).take_while(|_| !enough.load(Ordering::Relaxed)) {
-        let writes: Vec<Write> = (0..1 + rng.below(3)).map(|_| Write::random(&mut rng)).collect();
-        let pass = tracker.enter();
-        let end = log.lock().unwrap().append(&writes);
-        std::thread::yield_now();
-        let mut synced = log.lock().unwrap();
-        if synced.durable() < end {
-            synced.sync().unwrap();
-        }
-        drop(synced);
-        std::thread::yield_now();
-        writes.iter().for_each(|write| write.with_record(|record| pass.record(record)));
-        pass.done(end);
+        transact(&mut rng, 3, tracker, log, |_| {});
     }
 }
 

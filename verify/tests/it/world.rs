@@ -9,6 +9,7 @@ use pitr_objects::Objects;
 use pitr_snapshot::{
     BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, SnapshotReader, load_all, write_full,
 };
+use pitr_testkit::noise;
 use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
 use std::path::{Path, PathBuf};
@@ -48,15 +49,6 @@ fn key() -> impl KeyWrap {
 
 pub(crate) fn name(name: &str) -> SourceName {
     SourceName::new(name).unwrap()
-}
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut byte = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    (0..len).map(|_| byte()).collect()
 }
 
 impl World {

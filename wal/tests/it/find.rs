@@ -3,97 +3,23 @@
 use crate::help::{P, batches, env, options, start};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, Timestamp, TxId};
+use pitr_testkit::TestFs;
+use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{Mode, SimClock, SimFs, Survivors};
-use pitr_vfs::{Access, File, FileSystem, Lock};
 use pitr_wal::{BatchBuilder, Committed, LogReader, LogScan, Wal};
 use proptest::prelude::*;
-use std::ffi::OsString;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 fn dir() -> &'static Path {
     Path::new("/log")
 }
 
-/// A simulated disk that counts the bytes read from it.
-#[derive(Debug, Clone)]
-struct Counting {
-    fs: SimFs,
-    bytes: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-struct CountingFile {
-    file: Arc<dyn File>,
-    bytes: Arc<AtomicU64>,
-}
-
-impl Counting {
-    fn new(fs: SimFs) -> Self {
-        Counting { fs, bytes: Arc::default() }
-    }
-
-    /// The result of `f`, and the number of bytes that it read.
-    fn count<T>(&self, f: impl FnOnce() -> T) -> (T, u64) {
-        let before = self.bytes.load(Ordering::Relaxed);
-        let returned = f();
-        (returned, self.bytes.load(Ordering::Relaxed) - before)
-    }
-}
-
-impl FileSystem for Counting {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(CountingFile { file: self.fs.open(path, access)?, bytes: Arc::clone(&self.bytes) }))
-    }
-    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.fs.create_new(path)
-    }
-    fn publish(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.fs.publish(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.fs.remove_file(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        self.fs.list(dir)
-    }
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.fs.create_dir_all(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.fs.sync_dir(dir)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.fs.exists(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
-        self.fs.lock(path)
-    }
-}
-
-impl File for CountingFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let read = self.file.read_at(buf, offset)?;
-        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(buf, offset)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-    fn sync_all(&self) -> io::Result<()> {
-        self.file.sync_all()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
+/// The result of `f`, and the number of bytes that it read from `fs`.
+fn count<T>(fs: &TestFs, f: impl FnOnce() -> T) -> (T, u64) {
+    let before = fs.bytes_read();
+    let returned = f();
+    (returned, fs.bytes_read() - before)
 }
 
 fn transaction(tx: u64, len: usize, note: usize) -> BatchBuilder {
@@ -162,7 +88,7 @@ proptest! {
 
 #[test]
 fn a_find_reads_only_headers_and_one_stretch() {
-    let fs = Counting::new(SimFs::new());
+    let fs = TestFs::around(Arc::new(SimFs::new()));
     let clock = Arc::new(SimClock::new(Timestamp::from_micros(0)));
     let wal =
         Wal::create(&env(Arc::new(fs.clone()), clock.clone()), dir(), &start(1 << 20), &options()).unwrap();
@@ -173,17 +99,17 @@ fn a_find_reads_only_headers_and_one_stretch() {
         })
         .collect();
     let log_bytes = wal.durable().get() - wal.first().get();
-    let (scan, to_begin) = fs.count(|| wal.scan(Lsn::ORIGIN, wal.durable()).unwrap());
+    let (scan, to_begin) = count(&fs, || wal.scan(Lsn::ORIGIN, wal.durable()).unwrap());
     assert!(scan.len() > 20 && to_begin <= (scan.len() as u64 + 4) * 4096, "{to_begin}");
     for nth in [0, 1, 700, 1_500, 2_222, 2_999] {
-        let (found, bytes) = fs.count(|| scan.first_commit_at(commits[nth].time).unwrap());
+        let (found, bytes) = count(&fs, || scan.first_commit_at(commits[nth].time).unwrap());
         assert!(found == Some(commits[nth]) && bytes < log_bytes / 20, "{bytes} of {log_bytes}");
-        let (found, bytes) = fs.count(|| scan.commit_of(commits[nth].tx).unwrap());
+        let (found, bytes) = count(&fs, || scan.commit_of(commits[nth].tx).unwrap());
         assert!(found == Some(commits[nth]) && bytes < log_bytes / 20, "{bytes} of {log_bytes}");
         // From a position within a batch only its stretch is read.
         let within = Lsn::new(commits[nth].lsn.get() - 5);
         let mut reader = LogReader::open(Arc::new(fs.clone()), dir(), within, wal.durable());
-        let (batch, bytes) = fs.count(|| reader.next_batch().unwrap().unwrap());
+        let (batch, bytes) = count(&fs, || reader.next_batch().unwrap().unwrap());
         assert!(batch.header.lsn < within && within < batch.end() && bytes < log_bytes / 20, "{bytes}");
     }
     assert_eq!(scan.commit_of(TxId::new(9_999)).unwrap(), None);

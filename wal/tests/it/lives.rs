@@ -28,6 +28,26 @@ fn create(fs: &SimFs, segment_bytes: u32) -> Wal {
     Wal::create(&env(Arc::new(fs.clone()), clock()), dir(), &start(segment_bytes), &options()).unwrap()
 }
 
+/// A log of one batch with one commit.
+struct OneCommit {
+    fs: SimFs,
+    wal: Wal,
+    /// Position of the batch.
+    last: Lsn,
+    /// End of the log.
+    end: Lsn,
+}
+
+impl OneCommit {
+    fn new() -> Self {
+        let fs = SimFs::new();
+        let wal = create(&fs, 16 << 10);
+        wal.commit(transaction(1, &[b"A"])).unwrap();
+        let last = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap()[0].header.lsn;
+        OneCommit { end: wal.end(), fs, wal, last }
+    }
+}
+
 fn open(fs: &SimFs) -> (Wal, Recovered) {
     Wal::open(&env(Arc::new(fs.clone()), clock()), dir(), Lsn::ORIGIN, &options()).unwrap()
 }
@@ -145,11 +165,7 @@ fn old_batch(lsn: Lsn, prev: Lsn, durable: Lsn, seed: Seed) -> Vec<u8> {
 #[test]
 fn valid_batches_of_an_earlier_life_are_neither_records_nor_witnesses() {
     // FAILURES 12: a segment full of old valid batches.
-    let fs = SimFs::new();
-    let wal = create(&fs, 16 << 10);
-    wal.commit(transaction(1, &[b"A"])).unwrap();
-    let end = wal.end();
-    let last = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap()[0].header.lsn;
+    let OneCommit { fs, wal: _wal, last, end } = OneCommit::new();
     let disk = fs.durable_disk();
     let offset = end.get() % (16 << 10);
     let seed = |incarnation| Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::new(incarnation));
@@ -172,11 +188,7 @@ fn valid_batches_of_an_earlier_life_are_neither_records_nor_witnesses() {
 
 #[test]
 fn a_batch_that_names_another_position_or_predecessor_is_damage() {
-    let fs = SimFs::new();
-    let wal = create(&fs, 16 << 10);
-    wal.commit(transaction(1, &[b"A"])).unwrap();
-    let end = wal.end();
-    let last = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap()[0].header.lsn;
+    let OneCommit { fs, wal: _wal, last, end } = OneCommit::new();
     let seed = Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::FIRST);
     for (lsn, prev) in [(end, end), (end, Lsn::ORIGIN), (last, last), (Lsn::new(end.get() + 8), last)] {
         let mut disk = fs.durable_disk();
@@ -197,11 +209,7 @@ fn a_batch_that_names_another_position_or_predecessor_is_damage() {
 #[test]
 fn a_batch_that_counts_too_few_frames_is_refused_and_opening_ends() {
     // FAILURES 31
-    let fs = SimFs::new();
-    let wal = create(&fs, 16 << 10);
-    wal.commit(transaction(1, &[b"A"])).unwrap();
-    let end = wal.end();
-    let last = batches(&mut wal.reader(Lsn::ORIGIN).unwrap()).unwrap()[0].header.lsn;
+    let OneCommit { fs, wal: _wal, last, end } = OneCommit::new();
     let seed = Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::FIRST);
     let mut bytes = old_batch(end, last, end, seed);
     let mut header = BatchHeader::decode(&bytes, seed).unwrap();
@@ -217,10 +225,7 @@ fn a_batch_that_counts_too_few_frames_is_refused_and_opening_ends() {
 #[test]
 fn bytes_that_look_like_a_batch_of_another_position_are_no_witness() {
     // A payload may contain bytes of a log: a witness must be at the position that it states.
-    let fs = SimFs::new();
-    let wal = create(&fs, 16 << 10);
-    wal.commit(transaction(1, &[b"A"])).unwrap();
-    let end = wal.end();
+    let OneCommit { fs, wal: _wal, end, .. } = OneCommit::new();
     let plus = |bytes| Lsn::new(end.get() + bytes);
     let seed = Seed::new(TimelineId::FIRST, SegmentNo::FIRST, Incarnation::FIRST);
     for (place, hole) in [(200, true), (208, false)] {

@@ -3,26 +3,13 @@
 use crate::help::{P, env, options, start};
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, Timestamp, TxId};
+use pitr_testkit::Bytes;
 use pitr_vfs::sim::{SimClock, SimFs};
 use pitr_wal::{BatchBuilder, Wal};
 use std::path::Path;
 use std::sync::Arc;
 
 const SIZE: u64 = 16 << 10;
-
-struct Bytes(Vec<u8>);
-
-impl Bytes {
-    fn u16(&self, at: usize) -> u16 {
-        u16::from_le_bytes(self.0[at..at + 2].try_into().unwrap())
-    }
-    fn u32(&self, at: usize) -> u32 {
-        u32::from_le_bytes(self.0[at..at + 4].try_into().unwrap())
-    }
-    fn u64(&self, at: usize) -> u64 {
-        u64::from_le_bytes(self.0[at..at + 8].try_into().unwrap())
-    }
-}
 
 #[test]
 fn the_format_page_tells_the_bytes() {

@@ -1,10 +1,10 @@
 use crate::compare::seen;
-use crate::lab::{Lab, noise, options};
-use crate::limited::Limited;
+use crate::lab::{Lab, options};
 use pitr_archive::{Archive, Writer};
 use pitr_directory::{BackupOptions, Error, Taken, backup};
 use pitr_format::SourceName;
 use pitr_recovery::{Error as RecoveryError, RestoreOptions, Room};
+use pitr_testkit::{Outcome, TestFs, noise};
 use pitr_vfs::{Clock, SystemClock};
 use proptest::prelude::*;
 use std::ffi::OsStr;
@@ -12,7 +12,8 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 #[test]
@@ -409,7 +410,9 @@ fn a_result_that_does_not_fit_or_has_no_folder_is_refused_before_anything_is_wri
     sparse.write_all_at(&[1; 4096], 0).unwrap();
     sparse.sync_all().unwrap();
     let taken = lab.backup();
-    let (disk, folder) = (Limited::default(), lab.dir.path().join("target"));
+    let (free, folder) = (Arc::new(AtomicU64::new(0)), lab.dir.path().join("target"));
+    let room_left = Arc::clone(&free);
+    let disk = TestFs::os().answering(move |_, _| Outcome::Free(room_left.load(Ordering::Relaxed)));
     fs::create_dir(&folder).unwrap();
     let output = folder.join("out");
     let build = |output: &Path| {
@@ -418,13 +421,13 @@ fn a_result_that_does_not_fit_or_has_no_folder_is_refused_before_anything_is_wri
     let room = || lab.with_restorer(&taken, &disk, |restorer, plan| restorer.room(plan, &output));
     // Holes take no disk space.
     let needed = 5000 + 4096;
-    disk.free.store(needed - 1, Ordering::Relaxed);
+    free.store(needed - 1, Ordering::Relaxed);
     for refused in [build(&output).err(), room().err()] {
         let Some(RecoveryError::NoRoom { needed: n, free, .. }) = &refused else { panic!("{refused:?}") };
         assert_eq!((*n, *free), (needed, needed - 1));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
-    disk.free.store(needed, Ordering::Relaxed);
+    free.store(needed, Ordering::Relaxed);
     assert_eq!(room().unwrap(), Room { needed, free: Some(needed) });
     build(&output).unwrap();
     let missing = folder.join("missing");

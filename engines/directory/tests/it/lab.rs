@@ -109,12 +109,3 @@ impl Lab {
 pub(crate) fn options(output: &Path) -> RestoreOptions {
     RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None }
 }
-
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut byte = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    (0..len).map(|_| byte()).collect()
-}

@@ -5,5 +5,4 @@
 mod compare;
 mod folders;
 mod lab;
-mod limited;
 mod ranges;

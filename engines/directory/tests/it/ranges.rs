@@ -1,9 +1,10 @@
 //! Backups with lists of changed ranges.
 
-use crate::lab::{Lab, noise};
+use crate::lab::Lab;
 use pitr_dedup::ChunkStore;
 use pitr_directory::{BackupOptions, ChangedRanges, RangesUse, Taken, backup};
 use pitr_format::SourceName;
+use pitr_testkit::noise;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pitr_archive::ForkReason;
+use pitr_engine::Event;
 use pitr_format::record::{GapReason, Record, RecordKind};
 use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use pitr_wal::{BatchBuilder, Records, Wal};
 
-use super::Event;
 use super::begin::{Fork, fork};
 use super::binding::Content;
 use super::shared::{Log, Shared};
@@ -18,7 +18,7 @@ use crate::base::BaseView;
 use crate::capture::{Begin, Capture};
 use crate::decide::{Found, Resume, resume};
 use crate::error::{Error, Result};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, KeeperOptions};
 use crate::position::Position;
 use crate::sample::PageSample;
 use crate::source::Source;
@@ -56,9 +56,8 @@ impl Shared {
     /// Attaches to the source. `broken` is the reason why the last attachment ended early, if it
     /// did. [`AttachOutcome::Forked`] asks to attach again on a new timeline.
     pub(super) fn attach(&self, state: &State, broken: Option<GapReason>) -> Result<AttachOutcome> {
-        let mut source =
-            Source::open(self.context.fs.as_ref(), Arc::clone(&self.context.clock), &self.watched.database)?;
-        let now = self.context.clock.now();
+        let mut source = Source::open(self.fs(), Arc::clone(self.clock()), &self.watched.place.resolved)?;
+        let now = self.clock().now();
         let version = source.header().sqlite_version;
         if old_library(version) && state.should_warn(version, now) {
             (self.events)(Event::Warning(format!(
@@ -96,9 +95,9 @@ impl Shared {
                 }
                 // The base is the state at some moment between `began` and `time`. The base is
                 // valid from `time` on. Commits that it doesn't contain happened after `began`.
-                let began = self.context.clock.now();
+                let began = self.clock().now();
                 let (mut view, position) = BaseView::take(&mut source, last_tx)?;
-                let time = self.context.clock.now();
+                let time = self.clock().now();
                 let at = self.append_position(&position)?;
                 // Nothing was committed after `position` before the read transaction began: `take`
                 // has checked.
@@ -133,7 +132,7 @@ impl Shared {
             return Ok(Continuation::Gap(GapReason::ShapeChanged));
         }
         let Some(observed) = source.observe()? else {
-            return Err(Error::Busy { path: self.watched.database.clone() });
+            return Err(Error::Busy { path: self.watched.place.resolved.clone() });
         };
         let header = observed.header;
         let salts = header.map(|h| h.salts);
@@ -163,7 +162,7 @@ impl Shared {
 
     fn resume_capture(&self, source: Source, mut capture: Capture) -> Result<Attached> {
         if capture.look(&source)?.is_none() {
-            return Err(Error::Busy { path: self.watched.database.clone() });
+            return Err(Error::Busy { path: self.watched.place.resolved.clone() });
         }
         self.log.wal.sync()?;
         let archived = self.ship(true)?;
@@ -178,7 +177,7 @@ impl Shared {
     /// The last position in the local log, and the expected pages of the database there.
     fn read_back(&self) -> Result<(Option<LastPosition>, PageSample)> {
         let wal = &self.log.wal;
-        let saved = PageSample::load(self.context.fs.as_ref(), &self.watched.state, self.log.timeline);
+        let saved = PageSample::load(self.fs(), &self.watched.state, self.log.timeline);
         let saved = saved.filter(|(_, end)| wal.first() <= *end && *end <= wal.end());
         let (mut sample, covered) = saved.unwrap_or((PageSample::default(), Lsn::ORIGIN));
         let left = read_positions(
@@ -201,21 +200,21 @@ impl Shared {
         let mut view = BaseView::at_position(source, capture.position())?;
         view.fill(capture.sample());
         let at = self.append_position(capture.position())?;
-        Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.context.clock.now(), full })
+        Ok(PendingBase { view, at, tx: capture.last_tx(), time: self.clock().now(), full })
     }
 
     fn attached(&self, source: Source, capture: Capture, base: Option<PendingBase>) -> Attached {
         let keeper = Keeper::new(
             self.log.wal.clone(),
-            Arc::clone(&self.context.clock),
-            self.options.keeper,
+            Arc::clone(self.clock()),
+            KeeperOptions::default(),
             self.quiet.clone(),
         );
         Attached { source, capture, keeper, base }
     }
 
     fn capture(&self, begin: Begin) -> Capture {
-        Capture::new(self.log.wal.clone(), Arc::clone(&self.context.clock), begin)
+        Capture::new(self.log.wal.clone(), Arc::clone(self.clock()), begin)
     }
 
     /// The last transaction number of the source. Numbers grow across all its timelines.
@@ -260,7 +259,7 @@ impl Shared {
         let Some(left) = last_position(&self.log.wal, |_| true)? else { return Ok(()) };
         append_note(&log.wal, &left.position)?;
         let mut batch = BatchBuilder::new();
-        let now = self.context.clock.now();
+        let now = self.clock().now();
         batch.push(PartitionId::FIRST, TxId::NONE, &Record::Watermark(now))?;
         log.wal.commit(batch)?;
         Ok(())
@@ -281,10 +280,10 @@ impl Shared {
         if !all_in_file(source)? {
             return Ok(());
         }
-        let mut stamp = source.file_stamp(self.context.clock.now())?;
+        let mut stamp = source.file_stamp(self.clock().now())?;
         if stamp.is_none() {
-            self.context.clock.sleep(patience);
-            stamp = source.file_stamp(self.context.clock.now())?;
+            self.clock().sleep(patience);
+            stamp = source.file_stamp(self.clock().now())?;
         }
         if stamp.is_some() && all_in_file(source)? {
             self.append_position(&Position { file: stamp, ..position })?;
@@ -307,7 +306,7 @@ pub(super) enum AttachOutcome {
 }
 
 fn fork_log(shared: &Shared, state: &State, from: &Fork) -> Result<Log> {
-    fork(&shared.context, state, &shared.writer, from, shared.options.log)
+    fork(&shared.context, state, &shared.writer, from, shared.options)
 }
 
 fn append_note(wal: &Wal, position: &Position) -> Result<Lsn> {

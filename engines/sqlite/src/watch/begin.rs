@@ -10,21 +10,26 @@
 //! not deleted.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
-use pitr_format::{Lsn, Severity, TimelineId, Timestamp};
-use pitr_vfs::Env;
+use pitr_engine::{CaptureOptions, EngineContext, Event, Events};
+use pitr_format::{Lsn, SegmentSize, Severity, TimelineId, Timestamp};
 use pitr_wal::{Start, Wal, WalOptions};
 
+use super::binding;
 use super::shared::Log;
 use super::state::State;
-use super::{Event, Events, LogOptions, WatchContext, binding};
 use crate::error::{Error, Result};
 
-/// Log options with a small memory limit: a watch runs beside the application for months.
-fn wal_options(log: LogOptions) -> WalOptions {
-    WalOptions { waiting_bytes_max: 2 << 20, background: log.background, ..WalOptions::default() }
+/// Options with a small memory limit: a watch runs beside the application for months. One of
+/// hundreds of logs has no thread of its own.
+fn wal_options(options: CaptureOptions) -> WalOptions {
+    WalOptions { waiting_bytes_max: 2 << 20, background: !options.is_fleet, ..WalOptions::default() }
+}
+
+/// Size of the segments of a new log; small for one of hundreds.
+fn segment_size(options: CaptureOptions) -> SegmentSize {
+    if options.is_fleet { SegmentSize::SMALL } else { SegmentSize::DEFAULT }
 }
 
 /// The fork of a new timeline from an older one.
@@ -42,11 +47,11 @@ pub(super) struct Fork {
 
 /// Opens the log to continue, or begins a new timeline.
 pub(super) fn open_log(
-    context: &WatchContext,
+    context: &EngineContext,
     state: &State,
     archive: &Archive,
     writer: &Writer,
-    options: LogOptions,
+    options: CaptureOptions,
     database: &Path,
     events: &Events,
 ) -> Result<Log> {
@@ -67,7 +72,7 @@ pub(super) fn open_log(
         Err(Error::Wal(e)) if !unusable(&e) => return Err(Error::Wal(e)),
         Err(Error::Archive(e)) if !diverged(&e) => return Err(Error::Archive(e)),
         Err(e) => {
-            let suffix = context.clock.now().micros().to_string();
+            let suffix = context.env().clock.now().micros().to_string();
             let path = state.set_aside(newest, &suffix)?;
             events(Event::SetAside { path, why: e.to_string() });
         }
@@ -91,27 +96,22 @@ pub(super) fn open_log(
 
 /// The local log of the newest timeline; `None` if there is none.
 fn open_existing(
-    context: &WatchContext,
+    context: &EngineContext,
     state: &State,
     writer: &Writer,
     catalog: &Catalog,
     timeline: TimelineId,
-    options: LogOptions,
+    options: CaptureOptions,
 ) -> Result<Option<Log>> {
     if !state.timelines()?.contains(&timeline) {
         return Ok(None);
     }
     let archived = catalog.end(timeline).unwrap_or(Lsn::ORIGIN);
     let dir = state.log_dir(timeline);
-    let (wal, recovered) = Wal::open(&env(context), &dir, archived, &wal_options(options))?;
+    let (wal, recovered) = Wal::open(context.env(), &dir, archived, &wal_options(options))?;
     let ship = ShipOptions::default();
     let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, ship)?;
     Ok(Some(Log::new(timeline, wal, shipper)))
-}
-
-/// The environment of the local log.
-fn env(context: &WatchContext) -> Env {
-    Env::system().with_fs(Arc::clone(&context.fs)).with_clock(Arc::clone(&context.clock))
 }
 
 /// True if the log itself is unusable. False if it only can't be read at the moment.
@@ -126,13 +126,13 @@ fn diverged(error: &pitr_archive::Error) -> bool {
 
 /// Claims a new timeline and creates its local log.
 pub(super) fn fork(
-    context: &WatchContext,
+    context: &EngineContext,
     state: &State,
     writer: &Writer,
     from: &Fork,
-    options: LogOptions,
+    options: CaptureOptions,
 ) -> Result<Log> {
-    let now = context.clock.now();
+    let now = context.env().clock.now();
     let ambiguous = (now < from.time).then_some((now, from.time));
     let timeline = writer.claim_timeline(&Timeline {
         parent: from.parent,
@@ -147,14 +147,14 @@ pub(super) fn fork(
     // as such.
     let time = if ambiguous.is_some() { Timestamp::MIN } else { from.time };
     let (follows, gap) = (from.at, from.gap);
-    let segment_size = options.segment_size;
+    let segment_size = segment_size(options);
     let start = Start { timeline, follows, time, gap, segment_size, ..Start::first(log_id) };
     let dir = state.log_dir(timeline);
-    if context.fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
+    if context.env().fs.exists(&dir).map_err(|source| Error::Open { path: dir.clone(), source })? {
         // Left by a state folder that belonged to this archive earlier.
         state.set_aside(timeline, &now.micros().to_string())?;
     }
-    let wal = Wal::create(&env(context), &dir, &start, &wal_options(options))?;
+    let wal = Wal::create(context.env(), &dir, &start, &wal_options(options))?;
     let catalog = writer.archive().catalog()?;
     let shipper = Shipper::new(writer.clone(), &catalog, &wal, timeline, log_id, ShipOptions::default())?;
     Ok(Log::new(timeline, wal, shipper))

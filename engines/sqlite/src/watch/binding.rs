@@ -14,6 +14,7 @@
 use std::path::Path;
 
 use pitr_archive::{Archive, Catalog, Fingerprint, ForkReason, Origin, RestoredState, Search, runs};
+use pitr_engine::{EngineContext, Event, LiveSource};
 use pitr_format::TxId;
 use pitr_vfs::{Access, FileSystem};
 use sha2::{Digest, Sha256};
@@ -21,7 +22,6 @@ use sha2::{Digest, Sha256};
 use super::begin::{Fork, fork};
 use super::shared::{Log, Shared};
 use super::state::{self, State};
-use super::{Event, WatchContext, WatchSource};
 use crate::base::BaseView;
 use crate::error::{Error, Result};
 use crate::source::Source;
@@ -33,8 +33,8 @@ const MACHINE_ID_BYTES_MAX: u64 = 256;
 /// Checks that the database is the source that the repository knows by this name. Writes nothing.
 /// Returns the database's location.
 pub(super) fn check_origin(
-    context: &WatchContext,
-    watched: &WatchSource,
+    context: &EngineContext,
+    watched: &LiveSource,
     adopt: bool,
     archive: &Archive,
 ) -> Result<Origin> {
@@ -43,7 +43,7 @@ pub(super) fn check_origin(
     if adopt || is_same_place(context, watched, &known, &here)? {
         return Ok(here);
     }
-    if restored_fork(context, archive, &archive.catalog()?, &watched.database)?.is_some() {
+    if restored_fork(context, archive, &archive.catalog()?, &watched.place.resolved)?.is_some() {
         return Ok(here);
     }
     Err(Error::OtherPlace {
@@ -56,25 +56,26 @@ pub(super) fn check_origin(
 }
 
 fn is_same_place(
-    context: &WatchContext,
-    watched: &WatchSource,
+    context: &EngineContext,
+    watched: &LiveSource,
     known: &Origin,
     here: &Origin,
 ) -> Result<bool> {
     if known.resolved != here.resolved && known.given != here.given {
         return Ok(false);
     }
-    let has_log = || state::has_log(context.fs.as_ref(), &watched.state, context.repository, &watched.source);
+    let has_log =
+        || state::has_log(context.env().fs.as_ref(), &watched.state, context.repository, &watched.source);
     Ok(known.same_host(here) || has_log()?)
 }
 
-fn origin(context: &WatchContext, watched: &WatchSource) -> Origin {
+fn origin(context: &EngineContext, watched: &LiveSource) -> Origin {
     Origin {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        machine: machine(context.fs.as_ref(), context.repository),
-        given: watched.given.clone(),
-        resolved: watched.database.clone(),
-        stated: context.clock.now(),
+        machine: machine(context.env().fs.as_ref(), context.repository),
+        given: watched.place.given.clone(),
+        resolved: watched.place.resolved.clone(),
+        stated: context.env().clock.now(),
     }
 }
 
@@ -130,12 +131,12 @@ impl RestoredMatch {
 
 /// The fork for a timeline that begins with the database at this path, if that is a restored state.
 pub(super) fn restored_fork(
-    context: &WatchContext,
+    context: &EngineContext,
     archive: &Archive,
     catalog: &Catalog,
     database: &Path,
 ) -> Result<Option<Fork>> {
-    let mut source = Source::open(context.fs.as_ref(), context.clock.clone(), database)?;
+    let mut source = Source::open(context.env().fs.as_ref(), context.env().clock.clone(), database)?;
     fork_of(archive, catalog, &mut source)
 }
 
@@ -173,7 +174,7 @@ impl Shared {
             return Ok(if known.is_exact { Content::Unchanged } else { Content::Unknown });
         }
         let from = known.fork();
-        let log = fork(&self.context, state, &self.writer, &from, self.options.log)?;
+        let log = fork(&self.context, state, &self.writer, &from, self.options)?;
         (self.events)(Event::Forked { timeline: log.timeline, reason: from.reason });
         Ok(Content::Restored(Box::new(log)))
     }

@@ -25,10 +25,9 @@ use std::thread::Scope;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use pitr_format::SourceName;
+use pitr_engine::{CaptureOptions, EngineContext, Events, Found, LiveSource, Outcomes, Search};
 
 use super::run::Watch;
-use super::{Events, Summary, WatchContext, WatchOptions, WatchSource};
 use crate::error::{Error, Result};
 use member::{Context, Member};
 use wake::{Wake, Woken};
@@ -45,26 +44,6 @@ const SEARCH_EVERY: Duration = Duration::from_secs(4);
 pub(crate) const PLACE_EVERY: Duration = Duration::from_secs(1);
 const SHIPPING_THREADS: usize = 2;
 const ATTACHING_THREADS: usize = 2;
-
-/// A database that was found in a folder.
-pub struct Found {
-    /// The database.
-    pub watched: WatchSource,
-    /// Receives the database's events.
-    pub events: Events,
-}
-
-impl std::fmt::Debug for Found {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Found").field("watched", &self.watched).finish_non_exhaustive()
-    }
-}
-
-/// Lists the new databases since the last call.
-pub type Search<'a> = Box<dyn FnMut() -> Vec<Found> + Send + 'a>;
-
-/// The result of each source.
-pub type Outcomes = Vec<(SourceName, Result<Summary>)>;
 
 /// Watched databases. See the module documentation.
 pub struct Fleet {
@@ -93,7 +72,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Error::Threads`] if the limit of descriptors is reached.
-    pub fn new(context: WatchContext, options: WatchOptions) -> Result<Self> {
+    pub fn new(context: EngineContext, options: CaptureOptions) -> Result<Self> {
         let wake = Wake::new().map_err(Error::Threads)?;
         // Each member has at most one task and a few jobs at a time, which bounds these channels.
         let ((send_job, jobs), (send_task, tasks)) = (unbounded(), unbounded());
@@ -109,13 +88,13 @@ impl Fleet {
     }
 
     /// Adds a database that may not exist yet. It is watched as soon as it exists.
-    pub fn add_waiting(&mut self, watched: WatchSource, events: Events) {
+    pub fn add_waiting(&mut self, watched: LiveSource, events: Events) {
         self.members.push(Member::waiting(watched, events, false));
     }
 
     /// Adds a database from a watched folder. It leaves the fleet when it no longer exists.
     pub fn add_found(&mut self, found: Found) {
-        self.members.push(Member::waiting(found.watched, found.events, true));
+        self.members.push(Member::waiting(found.live, found.events, true));
     }
 
     /// Watches until `stop`, then drains. `search` finds more databases, which leave the fleet when
@@ -124,7 +103,7 @@ impl Fleet {
     /// # Errors
     /// [`Error::Died`] if a thread panicked, [`Error::Threads`] if one could not be started. The
     /// error of a single source is in its entry of the outcomes.
-    pub fn run(self, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes> {
+    pub fn run(self, stop: &AtomicBool, search: Option<Search<'_>>) -> Result<Outcomes<Error>> {
         let Fleet { workers, work, wake, members } = self;
         let (workers, work) = (&workers, &work);
         std::thread::scope(|scope| {
@@ -170,7 +149,7 @@ struct CaptureLoop<'a> {
 }
 
 impl CaptureLoop<'_> {
-    fn run(mut self, stop: &AtomicBool) -> Result<Outcomes> {
+    fn run(mut self, stop: &AtomicBool) -> Result<Outcomes<Error>> {
         while !stop.load(Ordering::Relaxed) {
             if self.workers.has_ended() {
                 return Err(Error::Died);
@@ -207,11 +186,11 @@ impl CaptureLoop<'_> {
     }
 
     fn admit(&mut self, found: Found) {
-        let same = |member: &&mut Member| member.database() == found.watched.database.as_path();
+        let same = |member: &&mut Member| member.database() == found.live.place.resolved.as_path();
         match self.members.iter_mut().find(same) {
             Some(known) if !known.is_over() => {}
-            Some(over) => *over = Member::waiting(found.watched, found.events, true),
-            None => self.members.push(Member::waiting(found.watched, found.events, true)),
+            Some(over) => *over = Member::waiting(found.live, found.events, true),
+            None => self.members.push(Member::waiting(found.live, found.events, true)),
         }
     }
 
@@ -240,7 +219,7 @@ impl CaptureLoop<'_> {
     }
 
     /// Ends all members, and waits until their captured transactions are archived.
-    fn drain(mut self) -> Result<Outcomes> {
+    fn drain(mut self) -> Result<Outcomes<Error>> {
         // Everything committed until now gets its time first. Only then does any source state the
         // time up to which it is complete. So the latest moment that all sources have in common
         // includes all of it.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pitr_dedup::ChunkStore;
+use pitr_engine::{Capture, CaptureOptions, EngineContext, Event, Events, LiveSource};
 use pitr_format::SourceName;
 use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
@@ -19,10 +20,10 @@ use pitr_snapshot::SnapshotId;
 use pitr_vfs::{OsFs, SystemClock};
 use rusqlite::Connection;
 
-use super::{Event, Events, Watch, WatchContext, WatchOptions, WatchSource};
-use crate::place::Place;
+use super::Watch;
 use crate::restore::DatabaseTarget;
 use crate::steps;
+use crate::{Sqlite, place};
 
 const TABLES: u32 = 6;
 /// Maximum number of application steps during one attach. If the application never paused, no look
@@ -98,8 +99,8 @@ fn state_of(conn: &Connection) -> Vec<u32> {
 }
 
 struct World {
-    context: WatchContext,
-    watched: WatchSource,
+    context: EngineContext,
+    watched: LiveSource,
     gaps: Arc<AtomicU32>,
 }
 
@@ -111,7 +112,7 @@ impl World {
                 gaps.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Watch::begin(self.context.clone(), self.watched.clone(), WatchOptions::default(), events).unwrap()
+        Watch::begin(self.context.clone(), self.watched.clone(), CaptureOptions::default(), events).unwrap()
     }
 
     fn restored(&self, moment: Moment, output: &Path) -> Vec<u32> {
@@ -155,12 +156,11 @@ fn play(seed: u64) -> (u64, u32) {
     let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let database = dir.path().join("app.db");
     let objects = Objects::with_store(Arc::new(InMemory::new())).unwrap();
-    let clock: Arc<dyn pitr_vfs::Clock> = Arc::new(SystemClock::default());
-    let repository = objects.init_repository(clock.now()).unwrap().id;
-    let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };
+    let repository = objects.init_repository(objects.env().clock.now()).unwrap().id;
+    let context = EngineContext { objects, repository };
     let source = SourceName::new("app").unwrap();
     let app = App::open(&database);
-    let watched = WatchSource::new(&Place::resolve(&database).unwrap(), source, None);
+    let watched = Sqlite.source(&place::resolve(&database).unwrap(), source, None);
     let world = World { context, watched, gaps: Arc::default() };
     let app = Rc::new(RefCell::new(app));
     let random = Rc::new(RefCell::new(Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)));

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use pitr_archive::{Archive, ForkReason, Writer};
+use pitr_engine::{CaptureOptions, EngineContext, Event, Events, LiveSource, Summary};
 use pitr_format::TxId;
 use pitr_format::record::GapReason;
 use pitr_snapshot::Snapshot;
@@ -16,9 +17,10 @@ use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::snapshots::newest_of;
 use super::state::State;
-use super::{ENGINE, Event, Events, Fleet, Summary, WatchContext, WatchOptions, WatchSource};
+use super::{ENGINE, Fleet};
 use crate::capture::SET_BACK_MICROS_MAX;
 use crate::error::{Error, Result};
+use crate::place;
 
 /// Retry limit of attaching to a database that is busy, or whose `-wal` file restarts during it.
 const ATTACH_RETRY_MAX: Duration = Duration::from_secs(5);
@@ -56,36 +58,37 @@ impl Watch {
     /// Establishes capture. Every commit after the return is captured, provided that [`Watch::run`]
     /// or [`Watch::snapshot_once`] follows.
     pub fn begin(
-        context: WatchContext,
-        mut watched: WatchSource,
-        options: WatchOptions,
+        context: EngineContext,
+        mut watched: LiveSource,
+        options: CaptureOptions,
         events: Events,
     ) -> Result<Watch> {
-        watched.follow_links()?;
+        watched.place = place::resolve(&watched.place.given)?;
         // FAILURES 59: check before creating anything beside a file that is no database.
-        pitr_vfs::check_regular(&watched.database)
-            .map_err(|source| Error::Open { path: watched.database.clone(), source })?;
+        pitr_vfs::check_regular(&watched.place.resolved)
+            .map_err(|source| Error::Open { path: watched.place.resolved.clone(), source })?;
         if !options.allow_hard_links {
-            watched.place().refuse_hard_links()?;
+            place::refuse_hard_links(&watched.place)?;
         }
         let archive = Archive::new(context.objects.clone(), watched.source.clone());
         // Check before creating the state folder: the database may not be the named source.
         let origin = check_origin(&context, &watched, options.adopt, &archive)?;
-        let state = State::open(context.fs.clone(), &watched.state, context.repository, &watched.source)?;
+        let state =
+            State::open(context.env().fs.clone(), &watched.state, context.repository, &watched.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
         drop(crate::source::Source::open(
-            context.fs.as_ref(),
-            Arc::clone(&context.clock),
-            &watched.database,
+            context.env().fs.as_ref(),
+            Arc::clone(&context.env().clock),
+            &watched.place.resolved,
         )?);
-        state.restrict_mode_to(&watched.database)?;
+        state.restrict_mode_to(&watched.place.resolved)?;
         let before = newest_of(&context.objects, &watched.source)?.map(|snapshot| snapshot.meta.engine);
         if let Some(engine) = before.filter(|engine| engine != ENGINE) {
             return Err(Error::OtherEngine { name: watched.source.to_string(), engine });
         }
-        let writer = Writer::claim(&archive, context.clock.now())?;
+        let writer = Writer::claim(&archive, context.env().clock.now())?;
         writer.state_origin(&origin)?;
-        let log = open_log(&context, &state, &archive, &writer, options.log, &watched.database, &events)?;
+        let log = open_log(&context, &state, &archive, &writer, options, &watched.place.resolved, &events)?;
         let shared = Arc::new(Shared::new(context, watched, options, events, archive, writer, log)?);
         shared.log_alive_mark()?;
         let mut watch = Watch { shared, state, attached: None, summary: Summary::default() };
@@ -98,7 +101,7 @@ impl Watch {
     /// protection. If the log is far ahead of the clock, a new timeline begins.
     fn check_clock(&mut self) -> Result<()> {
         let until = self.shared.log.wal.last_time();
-        match until.since(self.shared.context.clock.now()) {
+        match until.since(self.shared.clock().now()) {
             ..CLOCK_BEHIND_MICROS_MIN => {}
             CLOCK_BEHIND_MICROS_MIN..=SET_BACK_MICROS_MAX => {
                 (self.shared.events)(Event::ClockBehind { until });
@@ -110,10 +113,10 @@ impl Watch {
 
     /// Attaches, with retries: an application that writes at the same time may disturb a look.
     pub(super) fn attach_with_retries(&mut self) -> Result<()> {
-        let (begun, mut broken) = (self.shared.context.clock.monotonic(), None);
+        let (begun, mut broken) = (self.shared.clock().monotonic(), None);
         loop {
             let attached = self.attach(broken);
-            let clock = &self.shared.context.clock;
+            let clock = self.shared.clock();
             let may_retry = clock.monotonic().saturating_sub(begun) <= ATTACH_RETRY_MAX;
             match attached {
                 Err(e) if (e.is_break() || e.is_busy()) && may_retry => {
@@ -213,9 +216,9 @@ impl Watch {
         self.detach();
         // No other thread uses it now: see `Workers::deactivate`.
         let shared = Arc::get_mut(&mut self.shared).ok_or(Error::Died)?;
-        shared.watched.follow_links()?;
+        shared.watched.place = place::resolve(&shared.watched.place.given)?;
         if !shared.options.allow_hard_links {
-            shared.watched.place().refuse_hard_links()?;
+            place::refuse_hard_links(&shared.watched.place)?;
         }
         self.attach(Some(why))
     }
@@ -227,7 +230,7 @@ impl Watch {
         let parent = Some(self.shared.log.timeline);
         let (at, time) = (self.shared.log.wal.durable(), self.shared.log.wal.last_time());
         let reason = ForkReason::ClockSetBack;
-        let options = self.shared.options.log;
+        let options = self.shared.options;
         let from = Fork { parent, at, reason, root: None, time, gap: false };
         let log: Log = fork(&self.shared.context, &self.state, &self.shared.writer, &from, options)?;
         self.shared.carry_position_to(&log)?;

@@ -5,18 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pitr_archive::{Archive, Shipper, Writer};
+use pitr_engine::{CaptureOptions, EngineContext, Events, LiveSource};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
+use pitr_vfs::{Clock, FileSystem};
 use pitr_wal::{BatchBuilder, Wal};
 
 use super::alive::{Alive, Mark};
-use super::{Events, WatchContext, WatchOptions, WatchSource};
 use crate::capture::Capture;
 use crate::error::{Error, Result};
 use crate::keeper::Quiet;
 
 /// Growth of the log, bytes, after which the sample of pages is saved again.
 const SAMPLE_EVERY_BYTES: u64 = 4 << 20;
+/// Interval between shipped watermarks while nothing is committed.
+const WATERMARK_EVERY: Duration = Duration::from_secs(60);
 
 /// The local log of one timeline, with its shipper.
 pub(super) struct Log {
@@ -34,9 +37,9 @@ pub(super) struct Shipping {
 
 /// State of one watched database, visible to all threads. A fork creates a new value.
 pub(super) struct Shared {
-    pub(super) context: WatchContext,
-    pub(super) watched: WatchSource,
-    pub(super) options: WatchOptions,
+    pub(super) context: EngineContext,
+    pub(super) watched: LiveSource,
+    pub(super) options: CaptureOptions,
     pub(super) events: Events,
     pub(super) archive: Archive,
     pub(super) writer: Writer,
@@ -96,15 +99,15 @@ impl Log {
 
 impl Shared {
     pub(super) fn new(
-        context: WatchContext,
-        watched: WatchSource,
-        options: WatchOptions,
+        context: EngineContext,
+        watched: LiveSource,
+        options: CaptureOptions,
         events: Events,
         archive: Archive,
         writer: Writer,
         log: Log,
     ) -> Result<Self> {
-        let alive = Alive::open(context.fs.as_ref(), &watched.state)?;
+        let alive = Alive::open(context.env().fs.as_ref(), &watched.state)?;
         Ok(Shared {
             context,
             watched,
@@ -123,6 +126,14 @@ impl Shared {
             shipping: ShippingState::default(),
             failed: Mutex::new(None),
         })
+    }
+
+    pub(super) fn fs(&self) -> &dyn FileSystem {
+        self.context.env().fs.as_ref()
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.context.env().clock
     }
 
     /// The same watch with the log of a new timeline.
@@ -185,7 +196,7 @@ impl Shared {
         let sample = capture.sample();
         let sample = sample.lock().unwrap_or_else(PoisonError::into_inner);
         let (dir, timeline, end) = (&self.watched.state, self.log.timeline, capture.news_end());
-        let _ = sample.save(self.context.fs.as_ref(), dir, timeline, end);
+        let _ = sample.save(self.fs(), dir, timeline, end);
         self.sampled.store(end.get(), Ordering::Relaxed);
     }
 
@@ -197,13 +208,13 @@ impl Shared {
     /// True if there is something to ship, or the last shipment was long ago.
     pub(super) fn wants_shipping(&self, now_ms: u64) -> bool {
         let news = self.news_end.load(Ordering::Relaxed) > self.shipping.archived.load(Ordering::Relaxed);
-        let watermark_ms = u64::try_from(self.options.watermark_every.as_millis()).unwrap_or(u64::MAX);
+        let watermark_ms = u64::try_from(WATERMARK_EVERY.as_millis()).unwrap_or(u64::MAX);
         news || now_ms.saturating_sub(self.shipping.shipped_ms.load(Ordering::Relaxed)) >= watermark_ms
     }
 
     /// Makes captured transactions durable.
     pub(super) fn make_durable(&self) -> Result<()> {
-        self.quiet.wait(self.context.clock.as_ref());
+        self.quiet.wait(self.clock().as_ref());
         if self.has_news() {
             self.log.wal.sync()?;
         }
@@ -214,16 +225,16 @@ impl Shared {
     /// that it appends a watermark. Returns the archived end of the log.
     pub(super) fn ship(&self, now: bool) -> Result<Lsn> {
         let mut shipping = self.log.shipper.lock().unwrap_or_else(PoisonError::into_inner);
-        let ticks = self.context.clock.monotonic();
+        let ticks = self.clock().monotonic();
         let news_end = Lsn::new(self.news_end.load(Ordering::Relaxed));
         let news = shipping.shipper.archived().is_none_or(|at| at < news_end);
-        if news || now || ticks.saturating_sub(shipping.shipped) >= self.options.watermark_every {
+        if news || now || ticks.saturating_sub(shipping.shipped) >= WATERMARK_EVERY {
             self.append_watermark()?;
             self.log.wal.sync()?;
             self.check_repository()?;
             let durable = self.log.wal.durable();
             while shipping.shipper.ship_one(&self.log.wal, durable)?.is_some() {
-                self.quiet.wait(self.context.clock.as_ref());
+                self.quiet.wait(self.clock().as_ref());
             }
             shipping.shipped = ticks;
             self.shipping

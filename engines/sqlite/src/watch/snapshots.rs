@@ -3,6 +3,7 @@
 
 use pitr_archive::{Base, Merged, Search, reaches, runs};
 use pitr_dedup::ChunkStore;
+use pitr_engine::Event;
 use pitr_format::{FileId, Lsn, SourceName, Timestamp, TxId};
 use pitr_objects::Objects;
 use pitr_recovery::LogDelta;
@@ -11,8 +12,8 @@ use pitr_snapshot::{
     write_increment,
 };
 
+use super::ENGINE;
 use super::shared::Shared;
-use super::{ENGINE, Event};
 use crate::base::BaseView;
 use crate::capture::DATABASE_FILE;
 use crate::error::{Error, Result};
@@ -137,10 +138,10 @@ impl Shared {
             time,
             tx,
             codec: self.options.codec,
-            created: self.context.clock.now(),
+            created: self.clock().now(),
             // A restored copy is readable by the users who may read the database. If the
             // permissions are unknown, only its owner may read it.
-            attributes: self.context.fs.attributes(&self.watched.database).ok().flatten(),
+            attributes: self.context.env().fs.attributes(&self.watched.place.resolved).ok().flatten(),
         }
     }
 }

@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use pitr_archive::{Archive, Origin, Writer};
+use pitr_engine::{CaptureOptions, EngineContext, Events, LiveSource};
 use pitr_sqlite::Error;
-use pitr_sqlite::watch::{Events, Watch, WatchContext, WatchOptions, WatchSource};
+use pitr_sqlite::watch::Watch;
+use pitr_testkit::App;
 use pitr_vfs::SystemClock;
 
 use crate::attacks::SetClock;
@@ -21,9 +23,9 @@ fn database(dir: &Path) -> std::path::PathBuf {
 }
 
 fn backup(
-    context: &WatchContext,
-    watched: &WatchSource,
-    options: WatchOptions,
+    context: &EngineContext,
+    watched: &LiveSource,
+    options: CaptureOptions,
 ) -> Result<Vec<String>, Error> {
     let reported = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&reported);
@@ -33,13 +35,28 @@ fn backup(
     Ok(reported)
 }
 
+/// Stops the watch, and asserts that the restored database equals the application's.
+fn assert_stops_exactly(
+    watch: Watch,
+    app: &mut App,
+    context: &EngineContext,
+    watched: &LiveSource,
+    dir: &Path,
+) {
+    let (copy, restored) = (dir.join("copy.db"), dir.join("restored.db"));
+    app.copy(&copy);
+    watch.run(&AtomicBool::new(true)).unwrap();
+    restore(&context.objects, &watched.source, None, &restored);
+    assert_exact(&restored, &copy);
+}
+
 /// Writes the statement that another machine backed up the source, from the same path or another
 /// path.
-fn move_origin(context: &WatchContext, watched: &WatchSource, change: impl Fn(&mut Origin)) {
+fn move_origin(context: &EngineContext, watched: &LiveSource, change: impl Fn(&mut Origin)) {
     let archive = Archive::new(context.objects.clone(), watched.source.clone());
     let mut origin = archive.origin().unwrap().unwrap();
     change(&mut origin);
-    Writer::claim(&archive, context.clock.now()).unwrap().state_origin(&origin).unwrap();
+    Writer::claim(&archive, context.env().clock.now()).unwrap().state_origin(&origin).unwrap();
 }
 
 #[test]
@@ -48,7 +65,7 @@ fn another_host_is_refused_unless_the_local_log_is_here() {
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
     let (context, watched) = context(dir.path(), &database, Arc::new(SystemClock::default()));
-    let options = WatchOptions::default();
+    let options = CaptureOptions::default();
     backup(&context, &watched, options).unwrap();
     // A recreated container on its old volume.
     move_origin(&context, &watched, |origin| origin.host = "another".into());
@@ -59,7 +76,7 @@ fn another_host_is_refused_unless_the_local_log_is_here() {
     let refused = backup(&context, &watched, options).unwrap_err();
     assert!(matches!(&refused, Error::OtherPlace { was_host, .. } if was_host == "another"), "{refused}");
     assert!(!watched.state.exists(), "nothing was created");
-    backup(&context, &watched, WatchOptions { adopt: true, ..options }).unwrap();
+    backup(&context, &watched, CaptureOptions { adopt: true, ..options }).unwrap();
     backup(&context, &watched, options).unwrap();
     // Two machines with the same name.
     move_origin(&context, &watched, |origin| origin.machine = Some([7; 16]));
@@ -75,11 +92,11 @@ fn a_copied_local_log_does_not_admit_another_path() {
     let dir = tempfile::tempdir().unwrap();
     let database = database(dir.path());
     let (context, watched) = context(dir.path(), &database, Arc::new(SystemClock::default()));
-    backup(&context, &watched, WatchOptions::default()).unwrap();
+    backup(&context, &watched, CaptureOptions::default()).unwrap();
     move_origin(&context, &watched, |origin| {
         (origin.given, origin.resolved) = ("/elsewhere/app.db".into(), "/elsewhere/app.db".into());
     });
-    let refused = backup(&context, &watched, WatchOptions::default());
+    let refused = backup(&context, &watched, CaptureOptions::default());
     assert!(matches!(refused, Err(Error::OtherPlace { .. })), "{refused:?}");
 }
 
@@ -90,21 +107,16 @@ fn after_a_clock_that_was_ahead(behind: i64) -> (Vec<String>, u32) {
     let database = database(dir.path());
     let clock = Arc::new(SetClock::default());
     let (context, watched) = context(dir.path(), &database, clock.clone());
-    backup(&context, &watched, WatchOptions::default()).unwrap();
+    backup(&context, &watched, CaptureOptions::default()).unwrap();
     clock.set(-behind);
     let mut app = application(&database);
     app.sql("INSERT INTO t VALUES(2)");
-    let reported = backup(&context, &watched, WatchOptions::default()).unwrap();
+    let reported = backup(&context, &watched, CaptureOptions::default()).unwrap();
     // The source can also be watched.
     let watch =
-        Watch::begin(context.clone(), watched.clone(), WatchOptions::default(), Arc::new(|_| {})).unwrap();
+        Watch::begin(context.clone(), watched.clone(), CaptureOptions::default(), Arc::new(|_| {})).unwrap();
     app.sql("INSERT INTO t VALUES(3)");
-    let copy = dir.path().join("copy.db");
-    app.copy(&copy);
-    watch.run(&AtomicBool::new(true)).unwrap();
-    let restored = dir.path().join("restored.db");
-    restore(&context.objects, &watched.source, None, &restored);
-    assert_exact(&restored, &copy);
+    assert_stops_exactly(watch, &mut app, &context, &watched, dir.path());
     let catalog = Archive::new(context.objects.clone(), watched.source.clone()).catalog().unwrap();
     (reported, catalog.newest_timeline().unwrap().get())
 }
@@ -137,14 +149,9 @@ fn a_clock_set_back_before_the_end_does_not_prevent_the_drain() {
     let clock = Arc::new(SetClock::default());
     let (context, watched) = context(dir.path(), &database, clock.clone());
     let watch =
-        Watch::begin(context.clone(), watched.clone(), WatchOptions::default(), Arc::new(|_| {})).unwrap();
+        Watch::begin(context.clone(), watched.clone(), CaptureOptions::default(), Arc::new(|_| {})).unwrap();
     let mut app = application(&database);
     app.sql("INSERT INTO t VALUES(2)");
     clock.set(-86_400_000_000);
-    let copy = dir.path().join("copy.db");
-    app.copy(&copy);
-    watch.run(&AtomicBool::new(true)).unwrap();
-    let restored = dir.path().join("restored.db");
-    restore(&context.objects, &watched.source, None, &restored);
-    assert_exact(&restored, &copy);
+    assert_stops_exactly(watch, &mut app, &context, &watched, dir.path());
 }

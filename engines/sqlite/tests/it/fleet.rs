@@ -7,21 +7,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::exactly::{application, assert_exact};
+use pitr_engine::{Capture, CaptureOptions, EngineContext, Event, Events, Found, LiveSource};
 use pitr_format::{SourceName, Timestamp};
 use pitr_objects::Objects;
 use pitr_recovery::{Error, History, Moment, Target, Why};
-use pitr_sqlite::place::Place;
+use pitr_sqlite::watch::Fleet;
 use pitr_sqlite::watch::folder::FolderSearch;
-use pitr_sqlite::watch::{Event, Events, Fleet, Found, WatchContext, WatchOptions, WatchSource};
+use pitr_sqlite::{Sqlite, place};
 use pitr_testkit::App;
-use pitr_vfs::{Clock, OsFs, SystemClock};
 
 /// Longest wait for an event.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     dir: tempfile::TempDir,
-    context: WatchContext,
+    context: EngineContext,
     send: Mutex<Sender<(String, Event)>>,
     received: Mutex<Receiver<(String, Event)>>,
 }
@@ -29,11 +29,10 @@ struct World {
 impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let objects = Objects::create_local(dir.path().join("repo")).unwrap();
-        let repository = objects.init_repository(clock.now()).unwrap().id;
+        let repository = objects.init_repository(objects.env().clock.now()).unwrap().id;
         let (send, received) = channel();
-        let context = WatchContext { fs: Arc::new(OsFs), clock, objects, repository };
+        let context = EngineContext { objects, repository };
         World { dir, context, send: Mutex::new(send), received: Mutex::new(received) }
     }
 
@@ -41,7 +40,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    fn watched(&self, name: &str) -> WatchSource {
+    fn watched(&self, name: &str) -> LiveSource {
         let database = self.path(&format!("{name}.db"));
         watched_at(name, &database)
     }
@@ -53,7 +52,14 @@ impl World {
 
     fn fleet(&self) -> Fleet {
         let ship_every = Duration::from_millis(20);
-        Fleet::new(self.context.clone(), WatchOptions { ship_every, ..WatchOptions::default() }).unwrap()
+        Fleet::new(self.context.clone(), CaptureOptions { ship_every, ..CaptureOptions::default() }).unwrap()
+    }
+
+    /// A fleet that watches the database of this name as soon as it exists.
+    fn fleet_of(&self, name: &str) -> Fleet {
+        let mut fleet = self.fleet();
+        fleet.add_waiting(self.watched(name), self.events(name));
+        fleet
     }
 
     fn next(&self) -> Option<(String, Event)> {
@@ -110,8 +116,8 @@ impl World {
     }
 }
 
-fn watched_at(name: &str, database: &Path) -> WatchSource {
-    WatchSource::new(&Place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
+fn watched_at(name: &str, database: &Path) -> LiveSource {
+    Sqlite.source(&place::absent(database).unwrap(), SourceName::new(name).unwrap(), None)
 }
 
 /// Ends the fleet even if a test fails.
@@ -149,8 +155,7 @@ fn is_gap(events: &[Event]) -> bool {
 fn a_database_that_appears_late_and_is_replaced_is_watched_again() {
     // FAILURES 9, 57
     let world = World::new();
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     let database = world.path("app.db");
     let mut app = None;
     world.run(fleet, || {
@@ -175,8 +180,7 @@ fn an_unmounted_repository_is_waited_for_and_nothing_is_written_in_its_place() {
     // FAILURES 34, 57
     let world = World::new();
     let mut app = made(&world.path("app.db"));
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         // A put that has started can't be cancelled: let it finish.
@@ -189,7 +193,7 @@ fn an_unmounted_repository_is_waited_for_and_nothing_is_written_in_its_place() {
         assert!(files_of(&repo).is_empty(), "{:?}", files_of(&repo));
         // The watch must not write to the other repository that is now in this place.
         let other = Objects::create_local(&repo).unwrap();
-        other.init_repository(world.context.clock.now()).unwrap();
+        other.init_repository(world.context.env().clock.now()).unwrap();
         let before = files_of(&repo);
         app.sql("INSERT INTO t(x) VALUES('beside another one')");
         std::thread::sleep(Duration::from_millis(500)); // several attempts to ship
@@ -207,8 +211,7 @@ fn a_removed_state_folder_leads_to_a_gap() {
     // FAILURES 57
     let world = World::new();
     let mut app = made(&world.path("app.db"));
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         // Nothing writes to the folder: the watcher detects the loss itself.
@@ -226,8 +229,7 @@ fn a_file_copied_over_a_watched_database_leads_to_a_gap_and_a_new_base() {
     let (database, other) = (world.path("app.db"), world.path("other.db"));
     let mut app = made(&database);
     app.sql("INSERT INTO t(x) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT 'old' FROM n");
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     let mut copied_at = Timestamp::MIN;
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
@@ -243,7 +245,7 @@ fn a_file_copied_over_a_watched_database_leads_to_a_gap_and_a_new_base() {
         // Written in place by another process: see FAILURES 38.
         let copied = std::process::Command::new("cp").args([&other, &database]).status().unwrap();
         assert!(copied.success());
-        copied_at = world.context.clock.now();
+        copied_at = world.context.env().clock.now();
         assert!(is_gap(&world.watching("app")));
         app.reopen();
         app.sql("INSERT INTO t(x) VALUES('after')");
@@ -257,8 +259,7 @@ fn a_wal_removed_while_watched_leads_to_a_gap_and_a_new_base() {
     // FAILURES 48
     let world = World::new();
     let mut app = made(&world.path("app.db"));
-    let mut fleet = world.fleet();
-    fleet.add_waiting(world.watched("app"), world.events("app"));
+    let fleet = world.fleet_of("app");
     let mut again = None;
     world.run(fleet, || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
@@ -283,11 +284,7 @@ fn a_database_overwritten_while_unwatched_is_detected_at_the_next_watch() {
     let mut app = made(&database);
     app.sql("INSERT INTO t(x) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT 'old' FROM n");
     app.copy(&other);
-    let begin = || {
-        let mut fleet = world.fleet();
-        fleet.add_waiting(world.watched("app"), world.events("app"));
-        fleet
-    };
+    let begin = || world.fleet_of("app");
     world.run(begin(), || {
         world.wait("app", |event| matches!(event, Event::Snapshot { .. }));
         app.sql("UPDATE t SET x='newer'");
@@ -311,7 +308,7 @@ fn databases_of_a_folder_appear_and_disappear() {
         let found = search.next_found().unwrap().into_iter();
         let found = found.map(|relative| {
             let name = relative.file_stem().unwrap().to_str().unwrap().to_owned();
-            Found { events: world.events(&name), watched: watched_at(&name, &folder.join(relative)) }
+            Found { events: world.events(&name), live: watched_at(&name, &folder.join(relative)) }
         });
         found.collect()
     };

@@ -6,7 +6,6 @@ mod binding;
 mod capture;
 mod exactly;
 mod fleet;
-mod unsteady;
 mod watching;
 
 /// Not a test: the application's process (see `pitr_testkit`).

@@ -2,21 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::attacks::SetClock;
 use crate::exactly::{application, assert_exact};
-use crate::unsteady::Unsteady;
 use pitr_dedup::ChunkStore;
+use pitr_engine::{Capture, CaptureOptions, EngineContext, Event, Events, LiveSource};
 use pitr_format::{SourceName, TimelineId};
-use pitr_objects::Objects;
+use pitr_objects::{Location, Objects};
 use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
-use pitr_sqlite::place::Place;
 use pitr_sqlite::restore::DatabaseTarget;
-use pitr_sqlite::watch::{Events, Watch, WatchContext, WatchOptions, WatchSource};
-use pitr_testkit::{Answer, Request, TestStore};
-use pitr_vfs::{Clock, OsFs, SystemClock};
+use pitr_sqlite::watch::Watch;
+use pitr_sqlite::{Sqlite, place};
+use pitr_testkit::{Answer, Operation, Outcome, Request, TestFs, TestStore};
+use pitr_vfs::{Clock, Env, OsFs, SystemClock};
 
 pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output: &Path) {
     let history = History::load(objects, source, timeline.map(TimelineId::new)).unwrap();
@@ -51,15 +51,17 @@ fn assert_drains_exactly(
 }
 
 /// A repository in `dir`, and the database as its source.
-pub(crate) fn context(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (WatchContext, WatchSource) {
-    context_of(Objects::create_local(dir.join("repo")).unwrap(), database, clock)
+pub(crate) fn context(dir: &Path, database: &Path, clock: Arc<dyn Clock>) -> (EngineContext, LiveSource) {
+    let location = Location::Folder(dir.join("repo"));
+    let objects = Objects::create(&location, None, &Env::system().with_clock(clock)).unwrap();
+    context_of(objects, database)
 }
 
-fn context_of(objects: Objects, database: &Path, clock: Arc<dyn Clock>) -> (WatchContext, WatchSource) {
-    let repository = objects.init_repository(clock.now()).unwrap().id;
+fn context_of(objects: Objects, database: &Path) -> (EngineContext, LiveSource) {
+    let repository = objects.init_repository(objects.env().clock.now()).unwrap().id;
     let source = SourceName::new("app").unwrap();
-    let watched = WatchSource::new(&Place::resolve(database).unwrap(), source, None);
-    (WatchContext { fs: Arc::new(OsFs), clock, objects, repository }, watched)
+    let watched = Sqlite.source(&place::resolve(database).unwrap(), source, None);
+    (EngineContext { objects, repository }, watched)
 }
 
 #[test]
@@ -71,9 +73,23 @@ fn a_watch_stopped_at_once_still_stores_its_base() {
     app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES('there before')");
     let (context, watched) = context(dir.path(), &database, Arc::new(SystemClock::default()));
     let (objects, source) = (context.objects.clone(), watched.source.clone());
-    let mut watch = Watch::begin(context, watched, WatchOptions::default(), Arc::new(|_| {})).unwrap();
+    let mut watch = Watch::begin(context, watched, CaptureOptions::default(), Arc::new(|_| {})).unwrap();
     app.sql("INSERT INTO t VALUES('captured')");
     assert_drains_exactly(&mut watch, &mut app, &objects, &source, dir.path());
+}
+
+/// Files of which the `-wal` file seems to restart all the time: `reads_left` reads of its start
+/// alternate between no bytes and the real ones.
+fn restarting(reads_left: Arc<AtomicU32>) -> TestFs {
+    TestFs::os().answering(move |operation, path| {
+        let is_start = operation == Operation::Read { offset: 0 };
+        if !is_start || !path.to_string_lossy().ends_with(".db-wal") {
+            return Outcome::Serve;
+        }
+        let left = reads_left.load(Ordering::Relaxed);
+        reads_left.fetch_sub(u32::from(left > 0), Ordering::Relaxed);
+        if left % 2 == 1 { Outcome::NoBytes } else { Outcome::Serve }
+    })
 }
 
 #[test]
@@ -84,14 +100,15 @@ fn an_application_that_writes_during_attach_does_not_end_the_watch() {
     app.sql("PRAGMA journal_mode=WAL; CREATE TABLE t(x)");
     let (context, watched) = context(dir.path(), &database, Arc::new(SystemClock::default()));
     let (objects, source) = (context.objects.clone(), watched.source.clone());
-    let begin = |context| Watch::begin(context, watched.clone(), WatchOptions::default(), Arc::new(|_| {}));
+    let begin = |context| Watch::begin(context, watched.clone(), CaptureOptions::default(), Arc::new(|_| {}));
     begin(context.clone()).unwrap().run(&AtomicBool::new(true)).unwrap();
 
     app.sql("INSERT INTO t VALUES('committed between')");
-    // The application writes so much that one look can't read all of it.
-    let unsteady = Unsteady::for_reads(3000);
-    let mut watch = begin(WatchContext { fs: Arc::new(unsteady.clone()), ..context }).unwrap();
-    assert!(unsteady.is_over());
+    let reads_left = Arc::new(AtomicU32::new(3000)); // more than one look makes
+    let env = Env::system().with_fs(Arc::new(restarting(Arc::clone(&reads_left))));
+    let reopened = Objects::open(&Location::Folder(dir.path().join("repo")), &env).unwrap();
+    let mut watch = begin(EngineContext { objects: reopened, ..context }).unwrap();
+    assert_eq!(reads_left.load(Ordering::Relaxed), 0);
     assert_drains_exactly(&mut watch, &mut app, &objects, &source, dir.path());
 }
 
@@ -110,16 +127,16 @@ fn a_base_read_across_several_checkpoints_is_one_state() {
         _ => Answer::Serve,
     });
     let objects = Objects::with_store(Arc::new(store)).unwrap();
-    let (context, watched) = context_of(objects.clone(), &database, Arc::new(SystemClock::default()));
+    let (context, watched) = context_of(objects.clone(), &database);
     let source = watched.source.clone();
     let taken = Arc::new(AtomicI64::new(0));
     let counted = Arc::clone(&taken);
     let events: Events = Arc::new(move |event| {
-        if matches!(event, pitr_sqlite::watch::Event::Snapshot { .. }) {
+        if matches!(event, Event::Snapshot { .. }) {
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let watch = Watch::begin(context, watched, WatchOptions::default(), events).unwrap();
+    let watch = Watch::begin(context, watched, CaptureOptions::default(), events).unwrap();
     let (stop, mut checkpoints) = (AtomicBool::new(false), 0);
     let copy = dir.path().join("copy.db");
     std::thread::scope(|scope| {
@@ -152,11 +169,11 @@ fn a_clock_set_far_back_begins_a_timeline_and_both_histories_are_kept() {
     let clock = Arc::new(SetClock::default());
     let (context, watched) = context(dir.path(), &database, clock.clone());
     let (objects, source) = (context.objects.clone(), watched.source.clone());
-    let options = WatchOptions { ship_every: Duration::from_millis(50), ..WatchOptions::default() };
+    let options = CaptureOptions { ship_every: Duration::from_millis(50), ..CaptureOptions::default() };
     let forks = Arc::new(AtomicI64::new(0));
     let counted = Arc::clone(&forks);
     let events: Events = Arc::new(move |event| {
-        if matches!(event, pitr_sqlite::watch::Event::Forked { .. }) {
+        if matches!(event, Event::Forked { .. }) {
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use pitr_engine::{Event, Events, LiveSource, Summary};
 use pitr_format::record::GapReason;
 use pitr_format::{SourceName, Timestamp};
 
@@ -25,11 +26,11 @@ use super::super::control::{Control, Request, Requester};
 use super::super::run::{Watch, reason};
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, Summary, WatchSource};
 use super::pace::Pace;
 use super::wake::{FileWatches, Wake};
 use super::workers::{Action, Job, Outcome, Workers};
 use crate::error::{Error, Result};
+use crate::place;
 
 /// The first pause after a failure, and the longest one.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -55,7 +56,7 @@ pub(super) struct Context<'a> {
 
 /// A database of the fleet.
 pub(super) struct Member {
-    watched: WatchSource,
+    watched: LiveSource,
     events: Events,
     /// True if the database was found in a folder: it leaves the fleet when it no longer exists.
     found: bool,
@@ -96,7 +97,7 @@ struct Captured {
 
 impl Member {
     /// A database to watch as soon as possible.
-    pub(super) fn waiting(watched: WatchSource, events: Events, found: bool) -> Self {
+    pub(super) fn waiting(watched: LiveSource, events: Events, found: bool) -> Self {
         let (phase, summary) = (Phase::Waiting(Duration::ZERO), Summary::default());
         Member {
             watched,
@@ -118,7 +119,7 @@ impl Member {
     }
 
     pub(super) fn database(&self) -> &Path {
-        &self.watched.database
+        &self.watched.place.resolved
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -347,7 +348,7 @@ impl Captured {
         let now = context.workers.clock().monotonic();
         // Without events, for example when the system has no inotify watch left, the database is
         // looked at often.
-        let followed = context.wake.follow(context.number, &watch.shared.watched.database).ok();
+        let followed = context.wake.follow(context.number, &watch.shared.watched.place.resolved).ok();
         let pace = Pace::new(now, followed.is_some());
         let snapshot_due = context.workers.options().snapshot_every.map(|every| now + every);
         Ok(Captured { watch, control, followed, pace, due: now, snapshot_due, place_due: now, mark_due: now })
@@ -378,7 +379,7 @@ impl Captured {
             return;
         }
         let marks = monotonic >= self.mark_due;
-        if marks && (source.check_in_place().is_err() || shared.watched.place().check().is_err()) {
+        if marks && (source.check_in_place().is_err() || place::check(&shared.watched.place).is_err()) {
             self.due = monotonic; // the next look reports the fault
             return;
         }
@@ -411,7 +412,7 @@ impl Captured {
         let before = capture.last_tx();
         let published = capture.look(source)?;
         // Check before publishing the time up to which the log is complete.
-        shared.watched.place().check()?;
+        place::check(&shared.watched.place)?;
         let found = capture.last_tx() != before;
         // A look that could not read the wal-index changes nothing.
         if published.is_some() {
@@ -429,7 +430,7 @@ impl Captured {
         if shared.has_news() {
             workers.signal_news();
         }
-        self.due = now + self.pace.pause(now, workers.options().look_every, members);
+        self.due = now + self.pace.pause(now, members);
         Ok(())
     }
 

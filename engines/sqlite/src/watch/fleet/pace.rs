@@ -2,7 +2,7 @@
 //!
 //! | state | interval between looks |
 //! | --- | --- |
-//! | its files changed, or a commit was found, less than [`HOT`] ago | [`WatchOptions::look_every`](super::super::WatchOptions) |
+//! | its files changed, or a commit was found, less than [`HOT`] ago | [`LOOK_EVERY`] |
 //! | its `-wal` file has unpublished frames: a commit may follow without another write | four times that |
 //! | file events are unreliable | as while it is hot |
 //! | at rest | [`SLOW`], more with hundreds of databases |
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Time after a change during which a database is looked at often.
 const HOT: Duration = Duration::from_millis(50);
+/// Interval between looks at a database whose `-wal` file changes.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Interval between looks at a database at rest.
 const SLOW: Duration = Duration::from_secs(1);
 /// With many databases at rest, the interval is this number times the number of databases.
@@ -71,11 +73,11 @@ impl Pace {
     }
 
     /// The pause until the next look, in a fleet of `members` databases.
-    pub(super) fn pause(&self, now: Duration, look_every: Duration, members: usize) -> Duration {
+    pub(super) fn pause(&self, now: Duration, members: usize) -> Duration {
         if now < self.hot_until || self.trust == Trust::None {
-            look_every
+            LOOK_EVERY
         } else if self.unsettled {
-            look_every * 4
+            LOOK_EVERY * 4
         } else {
             SLOW.max(SLOW_EACH * u32::try_from(members).unwrap_or(u32::MAX))
         }
@@ -95,30 +97,30 @@ mod tests {
     fn events_are_trusted_after_one_came_with_a_commit() {
         let (at, every) = (Duration::from_millis, Duration::from_millis(5));
         let mut pace = Pace::new(at(0), true);
-        assert_eq!(pace.pause(at(10), every, 1), every);
-        assert_eq!(pace.pause(at(100), every, 1), SLOW);
-        assert_eq!(pace.pause(at(100), every, 300), Duration::from_secs(6));
+        assert_eq!(pace.pause(at(10), 1), every);
+        assert_eq!(pace.pause(at(100), 1), SLOW);
+        assert_eq!(pace.pause(at(100), 300), Duration::from_secs(6));
         pace.looked(at(100), false, false);
         assert!(!pace.proves_quiet());
         pace.touch(at(200));
-        assert_eq!(pace.pause(at(201), every, 300), every);
+        assert_eq!(pace.pause(at(201), 300), every);
         pace.looked(at(201), true, false);
         assert!(pace.proves_quiet());
         pace.looked(at(206), false, true);
         assert!(!pace.proves_quiet(), "a commit may be about to be published");
-        assert_eq!(pace.pause(at(300), every, 1), every * 4);
+        assert_eq!(pace.pause(at(300), 1), every * 4);
         pace.looked(at(1300), true, false);
         assert!(pace.proves_quiet(), "the commit was published late");
         pace.looked(at(1400), true, false);
         assert!(!pace.proves_quiet(), "a commit came without an event");
-        assert_eq!(pace.pause(at(9000), every, 1), every);
+        assert_eq!(pace.pause(at(9000), 1), every);
     }
 
     #[test]
     fn without_events_the_pace_stays_fast() {
         let pace = Pace::new(Duration::ZERO, false);
         let every = Duration::from_millis(5);
-        assert_eq!(pace.pause(Duration::from_secs(9), every, 1), every);
+        assert_eq!(pace.pause(Duration::from_secs(9), 1), every);
         assert!(!pace.proves_quiet());
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use pitr_engine::{CaptureOptions, EngineContext, Event, Events, Found, LiveSource, Search, Summary};
 use pitr_format::record::GapReason;
 use pitr_vfs::{Clock, lower_priority};
 
@@ -12,9 +13,7 @@ use super::super::control::Requester;
 use super::super::run::Watch;
 use super::super::shared::Shared;
 use super::super::snapshots::PendingBase;
-use super::super::{Event, Events, Summary, WatchContext, WatchOptions, WatchSource};
 use super::wake::Waker;
-use super::{Found, Search};
 use crate::error::{Error, Result};
 
 /// Interval at which threads check whether to end.
@@ -47,7 +46,7 @@ pub(super) struct Task {
 
 pub(super) enum Action {
     /// Begin to watch.
-    Begin(WatchSource, Events),
+    Begin(LiveSource, Events),
     /// Attach again to a source that was replaced or changed.
     Attach(Box<Watch>, GapReason),
     /// Continue on a new timeline, because the clock was set back.
@@ -80,8 +79,8 @@ type Senders = (Sender<Job>, Sender<Task>, Sender<Message>, Sender<()>);
 
 /// State that the threads share.
 pub(super) struct Workers {
-    context: WatchContext,
-    options: WatchOptions,
+    context: EngineContext,
+    options: CaptureOptions,
     waker: Waker,
     jobs: Sender<Job>,
     tasks: Sender<Task>,
@@ -93,17 +92,17 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(context: WatchContext, options: WatchOptions, waker: Waker, to: Senders) -> Self {
+    pub(super) fn new(context: EngineContext, options: CaptureOptions, waker: Waker, to: Senders) -> Self {
         let (jobs, tasks, inbox, news) = to;
         let (active, end) = (Mutex::default(), AtomicBool::new(false));
         Workers { context, options, waker, jobs, tasks, inbox, news, active, end }
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
-        self.context.clock.as_ref()
+        self.context.env().clock.as_ref()
     }
 
-    pub(super) fn options(&self) -> &WatchOptions {
+    pub(super) fn options(&self) -> &CaptureOptions {
         &self.options
     }
 
@@ -367,7 +366,7 @@ impl Workers {
 
 /// Waits until no other thread uses this watch. It is not active, so no thread starts to.
 fn wait_until_unshared(watch: &Watch) {
-    let clock = &watch.shared.context.clock;
+    let clock = watch.shared.clock();
     while Arc::strong_count(&watch.shared) > 1 {
         clock.sleep(Duration::from_millis(2));
     }

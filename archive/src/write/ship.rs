@@ -8,13 +8,13 @@
 //!   it puts the same bytes again: a range never gets a second content.
 //! - [`Shipper::archived`] advances only after a put and a check for a higher claim (FAILURES 21).
 
+use super::claim::Writer;
+use super::index::{Carry, LogIdentity};
+use super::pack::{Built, Packer};
 use crate::archive::Archive;
-use crate::catalog::Catalog;
-use crate::claim::Writer;
 use crate::error::{Error, Result};
-use crate::index::{Carry, LogIdentity};
-use crate::pack::{Built, Packer};
-use crate::timeline::Timeline;
+use crate::history::Catalog;
+use crate::stored::Timeline;
 use pitr_codec::Codec;
 use pitr_format::{Lsn, SegmentSize, TimelineId};
 use pitr_objects::layout::SourceObject;

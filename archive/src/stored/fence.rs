@@ -97,12 +97,8 @@ impl Fence {
 
 fn reader<'a>(bytes: &'a [u8], what: &'static str) -> Result<Reader<'a>, DecodeError> {
     let mut r = Reader::new(bytes);
-    let version = r.u16(what)?;
-    if version == VERSION {
-        Ok(r)
-    } else {
-        Err(DecodeError::Version { what, found: version.into(), known: VERSION.into() })
-    }
+    r.check_version_u16(VERSION, what)?;
+    Ok(r)
 }
 
 #[cfg(test)]

@@ -5,9 +5,7 @@
 //! counts. Repositories of earlier versions have none.
 
 use crate::archive::Archive;
-use crate::claim::Writer;
 use crate::error::Result;
-use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Epoch, Timestamp};
 use pitr_objects::layout::SourceObject;
@@ -57,10 +55,7 @@ impl Origin {
     /// Reads the object.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let version = r.u16(WHAT)?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-        }
+        r.check_version_u16(VERSION, WHAT)?;
         let flags = r.u8(WHAT)?;
         if flags > 1 {
             return Err(DecodeError::Range { what: WHAT, value: flags.into() });
@@ -82,7 +77,7 @@ impl Origin {
     }
 
     /// True if both statements name the same place. Ignores their times.
-    fn says(&self, other: &Origin) -> bool {
+    pub(crate) fn says(&self, other: &Origin) -> bool {
         *self == Origin { stated: self.stated, ..other.clone() }
     }
 }
@@ -109,7 +104,7 @@ impl Archive {
             .collect();
         epochs.sort_unstable();
         for epoch in epochs.into_iter().rev() {
-            match self.read(&SourceObject::Origin(epoch), ObjectKind::Origin, Origin::decode) {
+            match self.read(&SourceObject::Origin(epoch), Origin::decode) {
                 // The loss of a statement weakens a check, but must not end the protection of the
                 // source.
                 Err(error) if error.is_damage() => {
@@ -119,21 +114,6 @@ impl Archive {
             }
         }
         Ok(None)
-    }
-}
-
-impl Writer {
-    /// States the place of the source from this epoch on, unless the newest statement is the same.
-    ///
-    /// # Errors
-    /// [`Error::Fenced`](crate::Error::Fenced); [`Error::Objects`](crate::Error::Objects).
-    pub fn state_origin(&self, origin: &Origin) -> Result<()> {
-        self.check()?;
-        if self.archive().origin()?.is_some_and(|known| known.says(origin)) {
-            return Ok(());
-        }
-        self.archive().create(&SourceObject::Origin(self.epoch()), ObjectKind::Origin, &origin.encode())?;
-        Ok(())
     }
 }
 

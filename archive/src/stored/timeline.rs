@@ -108,10 +108,7 @@ impl Timeline {
     /// Reads the history of timeline `id`: a timeline's parent is always one with a smaller number.
     pub fn decode(id: TimelineId, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let version = r.u16(WHAT)?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-        }
+        r.check_version_u16(VERSION, WHAT)?;
         let raw = r.u8(WHAT)?;
         let reason = ForkReason::ALL.into_iter().find(|reason| *reason as u8 == raw);
         let reason = reason.ok_or(DecodeError::Range { what: "fork reason", value: raw.into() })?;

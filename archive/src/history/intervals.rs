@@ -4,8 +4,8 @@
 //! snapshot's `redo_from` and the state is missing. If the log reaches back to its origin, the
 //! empty base serves as a snapshot.
 
-use crate::lineage::{Lineage, Piece};
-use crate::timeline::ForkReason;
+use super::lineage::{Lineage, Piece};
+use crate::stored::ForkReason;
 use pitr_format::record::GapReason;
 use pitr_format::{Lsn, TimelineId};
 use pitr_objects::layout::LogName;
@@ -196,7 +196,7 @@ pub(crate) fn cover(ranges: impl IntoIterator<Item = (Lsn, Lsn)>, from: Lsn, to:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lineage::Leg;
+    use crate::history::Leg;
     use pitr_format::Epoch;
     use proptest::prelude::*;
 

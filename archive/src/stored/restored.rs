@@ -6,7 +6,6 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use pitr_codec::ObjectKind;
 use pitr_format::bytes::{DecodeError, Put, Reader};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 use pitr_objects::layout::{MARK_BYTES, RestoredName, SourceObject};
@@ -111,10 +110,7 @@ impl RestoredState {
     /// Reads the object.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let version = r.u16(WHAT)?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
-        }
+        r.check_version_u16(VERSION, WHAT)?;
         let timeline = TimelineId::new(r.u32(WHAT)?);
         let (lsn, tx) = (Lsn::new(r.u64(WHAT)?), TxId::new(r.u64(WHAT)?));
         let time = Timestamp::from_micros(r.i64(WHAT)?);
@@ -134,7 +130,7 @@ impl Archive {
         let mark = self.mark(&state.fingerprint);
         let name = SourceObject::Restored(RestoredName { mark, timeline: state.timeline, lsn: state.lsn });
         if !self.objects().exists(&self.folder().path(&name))? {
-            self.create(&name, ObjectKind::Restored, &state.encode())?;
+            self.create(&name, &state.encode())?;
         }
         Ok(())
     }
@@ -152,7 +148,7 @@ impl Archive {
             let Some(name @ SourceObject::Restored(at)) = self.folder().object_at(&entry.path) else {
                 continue;
             };
-            match self.read(&name, ObjectKind::Restored, RestoredState::decode) {
+            match self.read(&name, RestoredState::decode) {
                 Ok(state) if (state.timeline, state.lsn) == (at.timeline, at.lsn) => found.push(state),
                 Ok(_) => {}
                 Err(error) if error.is_damage() => tracing::warn!("{error}; run `pitr verify` for details"),

@@ -16,8 +16,7 @@ pub use stream::Image;
 
 use crate::archive::{Archive, LogObject};
 use crate::error::{Error, Result};
-use crate::intervals::runs;
-use crate::lineage::Piece;
+use crate::history::{Piece, runs};
 use bit_vec::BitVec;
 use pitr_format::{FileId, Lsn};
 use pitr_objects::parallel;

@@ -2,7 +2,6 @@
 
 use crate::archive::{Archive, LogObject, log_object};
 use crate::error::{Error, Result};
-use pitr_codec::ObjectKind;
 use pitr_format::DecodeError;
 use pitr_format::log::Part;
 use pitr_format::record::Record;
@@ -16,9 +15,9 @@ impl Archive {
     /// # Errors
     /// The first fault found.
     pub fn check_log(&self, name: &LogName, whole: &[u8], deep: bool) -> Result<()> {
-        let path = self.folder().path(&SourceObject::Log(*name));
+        let (path, kind) = self.path_and_kind(&SourceObject::Log(*name));
         let bad = |source| pitr_objects::Error::Object { path: path.clone(), source };
-        let index = self.objects().index_of(&path, ObjectKind::Log, whole)?;
+        let index = self.objects().index_of(&path, kind, whole)?;
         index.check_frames(whole).map_err(bad)?;
         let object = log_object(name, index.clone())?;
         for number in (0..index.frames.len()).filter(|_| deep) {

@@ -1,10 +1,10 @@
 //! Packs batches of the log into the bytes of one object.
 
+use super::index::{Carry, Indexer, LogIdentity};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::footer::Footer;
-use crate::index::{Carry, Indexer, LogIdentity};
-use pitr_codec::{Codec, CodecError, ObjectIndex, ObjectKind, encode_frame};
+use crate::stored::Footer;
+use pitr_codec::{Codec, CodecError, ObjectIndex, encode_frame};
 use pitr_format::log::{Batch, Seed};
 use pitr_format::{Incarnation, Lsn, SegmentNo};
 use pitr_objects::layout::{LogName, SourceObject};
@@ -89,17 +89,17 @@ impl Packer {
     pub(crate) fn build(self, archive: &Archive, codec: Codec) -> Result<Built> {
         let LogIdentity { timeline, epoch, .. } = self.identity;
         let name = LogName { timeline, epoch, from: self.from, to: self.end };
-        let path = archive.folder().path(&SourceObject::Log(name));
+        let (path, kind) = archive.path_and_kind(&SourceObject::Log(name));
         let (footer, carry) = self.indexer.finish(self.end);
         let build = |source| Error::Build { object: name.to_string(), source };
         let encoded: Result<Vec<_>, CodecError> =
             parallel::map(archive.spawn(), &self.frames, |raw| encode_frame(codec, raw));
-        let mut builder = archive.objects().builder(&path, ObjectKind::Log, codec)?;
+        let mut builder = archive.objects().builder(&path, kind, codec)?;
         for frame in encoded.map_err(build)? {
             builder.push(&frame).map_err(build)?;
         }
         let bytes = builder.finish(&footer.encode()).map_err(build)?;
-        let index = archive.objects().index_of(&path, ObjectKind::Log, &bytes)?;
+        let index = archive.objects().index_of(&path, kind, &bytes)?;
         verify(archive.spawn(), &index, &bytes, &self.frames, &footer, name)?;
         Ok(Built { name, bytes: bytes.into(), raw_bytes: self.raw_bytes as u64, carry })
     }
@@ -129,5 +129,4 @@ fn verify(
 }
 
 #[cfg(test)]
-#[path = "pack_tests.rs"]
 mod tests;

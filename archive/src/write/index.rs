@@ -4,7 +4,7 @@
 //! however long they are. A record that continues in the next object is indexed there from the part
 //! that this footer keeps.
 
-use crate::footer::{
+use crate::stored::{
     CommitEntry, CommitPoint, CutRecord, FileImages, Footer, FrameStart, ImageEntry, LogicalEntry, Mark,
     MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span,
 };

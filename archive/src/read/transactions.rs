@@ -2,8 +2,8 @@
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::footer::CommitEntry;
-use crate::lineage::Piece;
+use crate::history::Piece;
+use crate::stored::CommitEntry;
 use pitr_format::{Lsn, TimelineId};
 
 /// A commit and its timeline.

@@ -7,11 +7,10 @@
 //!   13).
 //! - Foreign names are listed, never read.
 
+use super::intervals::cover;
+use super::lineage::{Leg, Lineage, Piece};
 use crate::error::Error;
-use crate::fence::Fence;
-use crate::intervals::cover;
-use crate::lineage::{Leg, Lineage, Piece};
-use crate::timeline::Timeline;
+use crate::stored::{Fence, Timeline};
 use pitr_format::{Epoch, Lsn, TimelineId};
 use pitr_objects::layout::{LogName, PrunedRange};
 use std::collections::BTreeMap;
@@ -237,7 +236,7 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timeline::ForkReason;
+    use crate::stored::ForkReason;
     use pitr_format::Timestamp;
     use proptest::prelude::*;
 

@@ -7,8 +7,8 @@
 use super::select::{Selection, Window};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::footer::LogicalEntry;
-use crate::lineage::Piece;
+use crate::history::Piece;
+use crate::stored::LogicalEntry;
 use pitr_format::Lsn;
 use pitr_format::log::{Frame, Part};
 use pitr_format::record::RecordKind;

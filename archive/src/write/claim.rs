@@ -2,9 +2,7 @@
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::fence::{Claim, Fence};
-use crate::timeline::Timeline;
-use pitr_codec::ObjectKind;
+use crate::stored::{Claim, Fence, Origin, Timeline};
 use pitr_format::{Epoch, TimelineId, Timestamp};
 use pitr_objects::layout::{LogName, SourceObject};
 use std::sync::Arc;
@@ -46,7 +44,7 @@ impl Writer {
             let taken = archive.epoch_names(&mut Vec::new())?;
             let next = taken.keys().last().map_or(Some(Epoch::FIRST), |last| last.next());
             let Some(epoch) = next else { break };
-            if archive.create(&SourceObject::Claim(epoch), ObjectKind::Claim, &claim)? {
+            if archive.create(&SourceObject::Claim(epoch), &claim)? {
                 let writer = Writer { archive: archive.clone(), epoch, fenced_by: Arc::default() };
                 let unfenced = taken.iter().filter(|(_, is_fenced)| !**is_fenced);
                 for (before, _) in unfenced {
@@ -107,6 +105,19 @@ impl Writer {
         self.archive.claim_timeline(timeline)
     }
 
+    /// States the place of the source from this epoch on, unless the newest statement is the same.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]; [`Error::Objects`].
+    pub fn state_origin(&self, origin: &Origin) -> Result<()> {
+        self.check()?;
+        if self.archive.origin()?.is_some_and(|known| known.says(origin)) {
+            return Ok(());
+        }
+        self.archive.create(&SourceObject::Origin(self.epoch), &origin.encode())?;
+        Ok(())
+    }
+
     /// Fails if an earlier call found a higher claim. Does not access the repository.
     pub(crate) fn check_memory(&self) -> Result<()> {
         match self.fenced_by.load(Ordering::Relaxed) {
@@ -132,6 +143,6 @@ impl Writer {
         }
         // If another successor was faster, its fence counts.
         let fence = Fence::behind(names).encode();
-        self.archive.create(&SourceObject::Fence(epoch), ObjectKind::Fence, &fence).map(drop)
+        self.archive.create(&SourceObject::Fence(epoch), &fence).map(drop)
     }
 }

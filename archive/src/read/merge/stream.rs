@@ -4,7 +4,7 @@
 use super::select::Crossing;
 use crate::archive::{Archive, LogObject};
 use crate::error::Error;
-use crate::footer::Footer;
+use crate::stored::Footer;
 use bit_vec::BitVec;
 use pitr_format::log::{Frame, Part};
 use pitr_format::record::{Record, RecordKind};

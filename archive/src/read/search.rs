@@ -1,11 +1,11 @@
 //! Finds commits in a history by reading a few footers. Every footer also states the last commit
 //! before its range, so a binary search works on objects without commits too.
 
+use super::transactions::{Transaction, Transactions};
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::footer::{CommitPoint, Footer, MarkKind};
-use crate::lineage::Piece;
-use crate::transactions::{Transaction, Transactions};
+use crate::history::Piece;
+use crate::stored::{CommitPoint, Footer, MarkKind};
 use pitr_format::{Lsn, Timestamp, TxId};
 
 /// The commits before and after a moment.

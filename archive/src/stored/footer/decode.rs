@@ -15,14 +15,7 @@ impl Footer {
     /// Reads a footer.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let version = r.u16(WHAT)?;
-        if version != FOOTER_VERSION {
-            return Err(DecodeError::Version {
-                what: WHAT,
-                found: version.into(),
-                known: FOOTER_VERSION.into(),
-            });
-        }
+        r.check_version_u16(FOOTER_VERSION, WHAT)?;
         let flags = r.u8(WHAT)?;
         let size_log = r.u8(WHAT)?;
         let size = 1u32.checked_shl(size_log.into()).and_then(|bytes| SegmentSize::new(bytes).ok());

@@ -7,7 +7,6 @@
 
 use crate::archive::Archive;
 use crate::error::Result;
-use pitr_codec::ObjectKind;
 use pitr_format::Timestamp;
 use pitr_format::bytes::Put;
 use pitr_objects::layout::{PrunedRange, SourceObject};
@@ -29,7 +28,7 @@ impl Archive {
     /// [`Error::Objects`](crate::Error::Objects).
     pub fn prune(&self, range: PrunedRange, known: &[PrunedRange], now: Timestamp) -> Result<()> {
         // If the object exists already, an earlier run created it.
-        self.create(&SourceObject::Pruned(range), ObjectKind::Pruned, &encode(now))?;
+        self.create(&SourceObject::Pruned(range), &encode(now))?;
         let within = |old: &&PrunedRange| {
             **old != range && old.timeline == range.timeline && range.from <= old.from && old.to <= range.to
         };

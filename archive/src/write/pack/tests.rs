@@ -1,5 +1,5 @@
 use super::*;
-use crate::merge::BlockSet;
+use crate::read::BlockSet;
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Frame, Part};
 use pitr_format::record::Record;
 use pitr_format::{Epoch, FileId, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
@@ -80,8 +80,8 @@ fn archive() -> Archive {
 }
 
 fn index(archive: &Archive, built: &Built) -> ObjectIndex {
-    let path = archive.folder().path(&SourceObject::Log(built.name));
-    archive.objects().index_of(&path, ObjectKind::Log, &built.bytes).unwrap()
+    let (path, kind) = archive.path_and_kind(&SourceObject::Log(built.name));
+    archive.objects().index_of(&path, kind, &built.bytes).unwrap()
 }
 
 /// The same batch as the first of a segment.

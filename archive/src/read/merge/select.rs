@@ -6,8 +6,8 @@
 
 use super::blocks::BlockSet;
 use crate::error::Error;
-use crate::footer::{CommitEntry, Footer, ImageEntry, LogicalEntry};
-use crate::lineage::Piece;
+use crate::history::Piece;
+use crate::stored::{CommitEntry, Footer, ImageEntry, LogicalEntry};
 use bit_vec::BitVec;
 use pitr_format::{FileId, Lsn, TxId};
 use pitr_redo::{BlockImage, CommitSpan, Cuts, FileChange, MixedBlockSizes, is_within};

@@ -1,0 +1,14 @@
+//! Reading: commits, transactions and images of the archived log.
+//!
+//! [`search`] finds commits by the footers, and [`transactions`] lists them. [`merge`] selects the
+//! newest image of each block and reads only the frames that have one. [`check`] verifies a whole
+//! log object.
+
+mod check;
+mod merge;
+mod search;
+mod transactions;
+
+pub use merge::{BlockSet, Image, Merged};
+pub use search::{Around, Search};
+pub use transactions::{Transaction, Transactions};

@@ -1,0 +1,24 @@
+//! The kinds of objects in a source's folder: what each says, and its bytes.
+//!
+//! [`footer`] is the index of a log object. [`fence`] has the claim and the fence of an epoch,
+//! [`timeline`] the history of a timeline, and [`origin`] the place of the source. [`restored`]
+//! describes a restored state, and [`pruned`] a range that retention removed.
+
+mod fence;
+mod footer;
+mod origin;
+mod pruned;
+mod restored;
+mod timeline;
+
+pub use fence::Fence;
+pub use footer::{CommitEntry, CommitPoint, Footer, Mark, MarkKind};
+pub use origin::Origin;
+pub use restored::{Fingerprint, RestoredState};
+pub use timeline::{ForkReason, Timeline};
+
+pub(crate) use fence::Claim;
+pub(crate) use footer::{
+    CutRecord, FileImages, FrameStart, ImageEntry, LogicalEntry, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry,
+    Span,
+};

@@ -1,0 +1,12 @@
+//! Writing: from the right to write to shipped log objects.
+//!
+//! [`claim`] takes the right to write. [`ship`] reads the durable part of a log and stores it,
+//! [`pack`] builds each object, and [`index`] makes its footer.
+
+mod claim;
+mod index;
+mod pack;
+mod ship;
+
+pub use claim::Writer;
+pub use ship::{ShipOptions, Shipped, Shipper};

@@ -48,7 +48,7 @@ pub enum Operation {
     SetLen,
 }
 
-/// The answer to an operation.
+/// How the file system answers an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {

@@ -7,9 +7,7 @@ use pitr_format::{FileId, SourceName, TimelineId, Timestamp};
 use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
 use pitr_prune::{Policy, Pruner};
-use pitr_recovery::{
-    History, Layout, LogDelta, Moment, RestoreOptions, RestoreState, RestoreTarget, Restorer, Target,
-};
+use pitr_recovery::{History, LogDelta, Moment, RestoreOptions, Restorer, SingleFile, Target};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, write_full, write_increment};
 use pitr_testkit::PageEngine;
 use pitr_vfs::sim::{Rng, SimClock, SimFs};
@@ -162,13 +160,11 @@ impl World {
         };
         let plan = history.plan(&history.resolve(&target).unwrap()).unwrap();
         let output = Path::new(FOLDER).join("pages");
-        let options = RestoreOptions { output: output.clone(), force: false, delta: false, workers: None };
-        let (chunks, fs, clock) = (self.chunks(), &*self.env.fs, &*self.env.clock);
-        let restorer =
-            Restorer { history: &history, chunks: &chunks, target: &OneFile, fs, clock, progress: &|_| {} };
-        let restored = restorer.restore(&plan, &options).unwrap();
+        let chunks = self.chunks();
+        let restorer = Restorer::new(&history, &chunks, &SingleFile);
+        let restored = restorer.restore(&plan, &RestoreOptions::to(&output)).unwrap();
         assert_eq!((restored.reached.tx, restored.reached.lsn), (commit.tx, commit.lsn), "{target}");
-        let file = fs.open(&output, Access::Read).unwrap();
+        let file = self.env.fs.open(&output, Access::Read).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
         file.read_exact_at(&mut bytes, 0).unwrap();
         assert!(bytes == *state, "{target} has other bytes than the engine had");
@@ -222,15 +218,5 @@ impl BlockSource for Pages<'_> {
         let at = offset as usize;
         buf.copy_from_slice(self.bytes.get(at..at + buf.len()).ok_or("past the end")?);
         Ok(())
-    }
-}
-
-/// The engine's file is restored to the output itself.
-#[derive(Debug)]
-struct OneFile;
-
-impl RestoreTarget for OneFile {
-    fn lay_out(&self, state: &RestoreState<'_>) -> pitr_recovery::Result<Layout> {
-        state.single_file()
     }
 }

@@ -14,13 +14,17 @@ const COMPILED: &str = r#"include_str!("../README.md")"#;
 
 pub(super) fn check(root: &Path, packages: &[Package]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
+    let overview = fs::read_to_string(root.join(README))?;
     for package in packages.iter().filter(|package| package.is_published) {
         let folder = root.join(&package.folder);
         let read = |path: &str| -> Result<String> {
             let path = folder.join(path);
             Ok(if path.exists() { fs::read_to_string(path)? } else { String::new() })
         };
-        let lacks = lacks(package, &read(README)?, &read("src/lib.rs")?);
+        let mut lacks = lacks(package, &read(README)?, &read("src/lib.rs")?);
+        if !is_listed(&overview, &package.name) {
+            lacks.push("a row in the table of the workspace's README.md");
+        }
         findings.extend(lacks.into_iter().map(|what| Finding {
             rule: "published",
             path: format!("{}/Cargo.toml", package.folder),
@@ -44,6 +48,11 @@ fn lacks(package: &Package, readme: &str, library: &str) -> Vec<&'static str> {
         (!package.is_library || !package.examples.is_empty(), "an example in `examples/`"),
     ];
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what).collect()
+}
+
+/// True if a row of the overview's table names the package.
+fn is_listed(overview: &str, package: &str) -> bool {
+    overview.contains(&format!("| `{package}` |"))
 }
 
 /// True if a block of code in this language begins in the line.
@@ -84,6 +93,12 @@ mod tests {
             1
         );
         assert_eq!(lacks(&Package { is_library: true, ..Package::default() }, "", "").len(), 5);
+    }
+
+    #[test]
+    fn the_overview_names_each_package() {
+        assert!(is_listed("| 1 | `pitr-a` | `a/` |", "pitr-a"));
+        assert!(!is_listed("| 1 | `pitr-ab` | `ab/` |", "pitr-a"));
     }
 
     #[test]

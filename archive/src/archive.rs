@@ -233,7 +233,7 @@ impl Archive {
         Err(Error::Contended { path: self.folder.timelines(), attempts: CLAIM_ATTEMPTS })
     }
 
-    /// Where an object is, and what it is.
+    /// Path and kind of the object with this name.
     pub(crate) fn path_and_kind(&self, name: &SourceObject) -> (String, ObjectKind) {
         (self.folder.path(name), name.kind())
     }

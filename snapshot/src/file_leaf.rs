@@ -18,8 +18,9 @@ const TAG: u8 = b'F';
 /// Maximum number of files in a leaf. A root with at most this many holds them itself.
 const FILES_MAX: u32 = 64;
 
-/// Stores the files of a snapshot in leaves. Returns none if the root holds the files: there are
-/// few, or a leaf would exceed the size of a chunk.
+/// Stores the files of a snapshot in leaves, and returns their ids. Returns an empty list if the
+/// root must hold the files itself, because they are few or because a leaf would be larger than a
+/// chunk may be.
 pub(crate) fn put(writer: &ChunkWriter, files: &[FileEntry]) -> Result<Vec<ChunkId>> {
     let leaf_of = |file: &FileEntry| file.shape.file.get() / FILES_MAX;
     let leaves = || files.chunk_by(|a, b| leaf_of(a) == leaf_of(b)).map(encode);

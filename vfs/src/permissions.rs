@@ -5,8 +5,8 @@
 //! - A folder with rights for its group or others grants them read and write access to the files
 //!   created in it. So `chmod` of its folder shares a repository. A folder with the sticky bit,
 //!   such as `/tmp`, belongs to everybody and grants nothing.
-//! - Group rights belong to a group. If a file cannot be given the group, its own group gets the
-//!   rights of others.
+//! - The rights of a group are granted only to that group. If the file's group can't be set to it,
+//!   the group that the file has gets no more than the rights of others.
 
 use std::fs::{self, File, Metadata};
 use std::io;

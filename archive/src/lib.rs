@@ -32,14 +32,15 @@ mod write;
 pub use archive::Archive;
 pub use error::{Error, Result};
 pub use history::{
-    Base, Catalog, Cause, Coverage, Found, Gap, Interval, Leg, Lineage, Piece, Run, coverage, reaches, runs,
+    Base, Catalog, Cause, Coverage, Found, Gap, Interval, Leg, Lineage, Piece, Run, Start, coverage, reaches,
+    runs, start_for,
 };
 pub use pitr_objects::layout::{LogName, PrunedRange, RestoredName, SourceObject};
 pub use pitr_redo::FileChange;
 pub use read::{Around, BlockSet, Image, Merged, Search, Transaction, Transactions};
 pub use stored::{
-    CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Mark, MarkKind, Origin, RestoredState,
-    Timeline,
+    CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Mark, MarkKind, NamedPoint, Origin,
+    PointName, PointNameError, Points, RestoredState, Timeline,
 };
 pub use write::{ShipOptions, Shipped, Shipper, Writer};
 

@@ -54,6 +54,8 @@ pub enum ObjectKind {
     Origin = 15,
     /// A state that was restored.
     Restored = 16,
+    /// A named recovery point.
+    Point = 17,
 }
 
 impl ObjectKind {
@@ -75,6 +77,7 @@ impl ObjectKind {
             14 => ObjectKind::Pruned,
             15 => ObjectKind::Origin,
             16 => ObjectKind::Restored,
+            17 => ObjectKind::Point,
             _ => return None,
         })
     }
@@ -107,6 +110,7 @@ impl fmt::Display for ObjectKind {
             ObjectKind::Pruned => "pruned range",
             ObjectKind::Origin => "source's origin",
             ObjectKind::Restored => "restored state",
+            ObjectKind::Point => "recovery point",
         })
     }
 }

@@ -176,6 +176,12 @@ impl Keys {
         self.hmac(&[b"restored", digest])
     }
 
+    /// The path segment of a named recovery point, which hides the name.
+    #[must_use]
+    pub fn point_mark(&self, digest: &Digest) -> Digest {
+        self.hmac(&[b"point", digest])
+    }
+
     fn hmac(&self, parts: &[&[u8]]) -> Digest {
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, self.names.bytes()));
         parts.iter().for_each(|part| context.update(part));

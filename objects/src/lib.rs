@@ -46,6 +46,7 @@ mod repository;
 mod runtime;
 mod sources;
 mod store;
+mod waiting;
 
 pub use condemned::{Condemnation, Condemned};
 pub use error::{Error, ErrorKind, Result};

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use pitr_archive::PointName;
+use pitr_format::SourceName;
 use thiserror::Error;
 
 /// Result of the facade.
@@ -64,6 +66,16 @@ pub enum Error {
         name: String,
         /// Names of the repository's sources.
         names: String,
+    },
+    /// The source has no recovery point of this name.
+    #[error("source {source_name} has no point {name}{}", crate::near::listed(near))]
+    UnknownPoint {
+        /// The source.
+        source_name: SourceName,
+        /// The requested name.
+        name: PointName,
+        /// The most similar names of the source's points, the nearest first.
+        near: Vec<String>,
     },
     /// A source name can't be derived from this path.
     #[error("no source name can be derived from {path}")]

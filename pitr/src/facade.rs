@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pitr_archive::RestoredState;
+use pitr_archive::{Archive, NamedPoint, PointName, Points, RestoredState};
 use pitr_codec::KeyWrap;
 use pitr_dedup::ChunkStore;
 use pitr_engine::{
@@ -12,7 +12,7 @@ use pitr_engine::{
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository, Sources};
 use pitr_recovery::{
-    History, Plan, Point, Progress, RestoreOptions, RestoreTarget, Restored, Restorer, Room, Target,
+    History, NewPoint, Plan, Point, Progress, RestoreOptions, RestoreTarget, Restored, Restorer, Room, Target,
 };
 use pitr_snapshot::Snapshot;
 use pitr_vfs::{Clock, Env};
@@ -256,6 +256,56 @@ impl Pitr {
         let history = self.history(source, None)?;
         let plan = history.plan_for(target)?;
         self.restore(&history, &plan, &RestoreOptions::to(output.as_ref()), &|_| {})
+    }
+
+    /// Creates a named recovery point: its state stays restorable until the point is deleted,
+    /// whatever [`prune`](Self::prune) removes. [`NewPoint::latest`] names the last archived commit;
+    /// commits that a running watcher has not archived yet are not in it.
+    ///
+    /// # Errors
+    /// [`pitr_recovery::Error::PointExists`] if the name is in use;
+    /// [`pitr_recovery::Error::Unreachable`] if the target is not exactly a restorable state; those
+    /// of [`create_point`](pitr_recovery::create_point).
+    pub fn create_point(&self, source: &SourceName, new: &NewPoint) -> Result<NamedPoint> {
+        Ok(pitr_recovery::create_point(&self.objects, source, new)?)
+    }
+
+    /// The named recovery points of a source, also damaged ones.
+    pub fn points(&self, source: &SourceName) -> Result<Points> {
+        Ok(self.archive(source).points()?)
+    }
+
+    /// The recovery point of this name. To restore it, take [`history`](Self::history) of its
+    /// timeline, and `Target::at(&point)`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPoint`], which names the nearest names.
+    pub fn point(&self, source: &SourceName, name: &PointName) -> Result<NamedPoint> {
+        match self.archive(source).named_point(name)? {
+            Some(point) => Ok(point),
+            None => Err(self.unknown_point(source, name)?),
+        }
+    }
+
+    /// Deletes a recovery point. A later [`prune`](Self::prune) may remove its state.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPoint`], which names the nearest names.
+    pub fn delete_point(&self, source: &SourceName, name: &PointName) -> Result<()> {
+        match self.archive(source).delete_point(name)? {
+            true => Ok(()),
+            false => Err(self.unknown_point(source, name)?),
+        }
+    }
+
+    fn archive(&self, source: &SourceName) -> Archive {
+        Archive::new(self.objects.clone(), source.clone())
+    }
+
+    fn unknown_point(&self, source: &SourceName, name: &PointName) -> Result<Error> {
+        let known = self.points(source)?.points;
+        let near = crate::near::nearest(name.as_str(), known.iter().map(|point| point.name.as_str()));
+        Ok(Error::UnknownPoint { source_name: source.clone(), name: name.clone(), near })
     }
 
     /// Builds the files of a source as of `plan`. `progress` is called from several threads.

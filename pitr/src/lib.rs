@@ -32,6 +32,7 @@ mod engines;
 mod error;
 mod facade;
 mod metadata;
+mod near;
 mod options;
 mod watching;
 

@@ -1,9 +1,8 @@
 //! The run: plan, condemn, delete.
 
-use crate::plan::{Listed, SourcePlan, plan};
+use crate::plan::{Listed, Refusal, SourcePlan, plan};
 use crate::survey::{PackSurvey, Source, packs, sources};
-use crate::waiting::wait_for;
-use crate::{Error, KeptSnapshot, Packs, Policy, Report, Result, SourceReport};
+use crate::{Error, KeptPoint, KeptSnapshot, Packs, Policy, Report, Result, SourceReport};
 use pitr_archive::{Catalog, PrunedRange, SourceObject};
 use pitr_codec::{Codec, OBJECT_BYTES_MAX};
 use pitr_dedup::{ChunkStore, PackUse};
@@ -136,18 +135,7 @@ impl Pruner {
     /// A lease as the only collector.
     fn collectors_lease(&self) -> Result<Lease> {
         let lease = self.objects.lease(LeaseRole::Collect)?;
-        let mut others = BTreeSet::new();
-        let mut checked = BTreeSet::from([lease.id()]);
-        // A lease that is renewed during this check is checked again.
-        while let Some(seen) = self.objects.leases()?.into_iter().find(|seen| !checked.contains(&seen.id)) {
-            match self.objects.role_of(&seen)? {
-                Some(LeaseRole::Collect) => drop(others.insert(seen.id.to_string())),
-                Some(_) => {}
-                None => continue,
-            }
-            checked.insert(seen.id);
-        }
-        match wait_for(&self.objects, &others, self.lease_expiry)?.pop_first() {
+        match self.objects.other_collector(Some(&lease), self.lease_expiry)? {
             Some(lease) => Err(Error::Locked { lease }),
             None => Ok(lease),
         }
@@ -163,11 +151,18 @@ impl Pruner {
         let store = open()?;
         let mut planned = Vec::with_capacity(sources.len());
         for source in sources {
-            let listed =
-                Listed { catalog: &source.catalog, snapshots: &source.snapshots, newest: &source.newest };
+            let listed = Listed {
+                catalog: &source.catalog,
+                snapshots: &source.snapshots,
+                newest: &source.newest,
+                points: &source.points,
+            };
             let since = self.policy.must_remain_since.unwrap_or(Timestamp::MIN);
-            let not = |what| Error::NotRestorable { name: source.name.clone(), since, what };
-            let plan = plan(listed, &self.policy, now).map_err(not)?;
+            let refused = |why| match why {
+                Refusal::Since(what) => Error::NotRestorable { name: source.name.clone(), since, what },
+                Refusal::Point(point) => Error::PointLost { name: source.name.clone(), point },
+            };
+            let plan = plan(listed, &self.policy, now).map_err(refused)?;
             planned.push((source, plan));
         }
         let survey = packs(&store, kept(&planned), &entries)?;
@@ -181,6 +176,10 @@ impl Pruner {
     }
 
     /// The first step: from now on no process begins to rely on these objects.
+    ///
+    /// The points were listed after this process took its lease as a collector. So each point that
+    /// the survey lacks was put after that, and its creator sees the lease, waits, and looks at
+    /// what is left (see the crate's head). The lease is checked before each deletion of a root.
     fn remove_roots_and_ranges(&self, planned: &Planned, lease: &Lease, now: Timestamp) -> Result<()> {
         for (source, plan) in &planned.sources {
             for range in &plan.ranges {
@@ -190,8 +189,8 @@ impl Pruner {
                     now,
                 )?;
             }
-            lease.check()?;
             for (snapshot, _) in removed(source, plan) {
+                lease.check()?;
                 self.objects.delete(&snapshot.path(&self.objects))?;
             }
         }
@@ -228,7 +227,7 @@ impl Pruner {
         };
         let mut leases = condemnation.leases.clone().unwrap_or_default();
         leases.remove(&lease.id().to_string());
-        let alive = wait_for(&self.objects, &leases, self.lease_expiry)?;
+        let alive = self.objects.wait_for_leases(&leases, self.lease_expiry)?;
         if !alive.is_empty() {
             return Ok(Finished::Waits(alive.into_iter().collect()));
         }
@@ -396,13 +395,30 @@ fn report(planned: &Planned, objects: &Objects) -> Report {
 }
 
 fn source_report(source: &Source, plan: &SourcePlan) -> SourceReport {
-    let kept = source.snapshots.iter().zip(&plan.reasons).filter(|(_, why)| !why.is_empty());
+    let kept = source.snapshots.iter().zip(&plan.reasons).zip(0..).filter(|((_, why), _)| !why.is_empty());
+    let points_of = |at: usize| {
+        let needing = source.points.iter().zip(&plan.points).filter(move |(_, base)| **base == Some(at));
+        needing.map(|(point, _)| point.name.clone()).collect()
+    };
     SourceReport {
         name: source.name.clone(),
         kept: kept
-            .map(|(snapshot, why)| KeptSnapshot { snapshot: snapshot.clone(), reasons: why.clone() })
+            .map(|((snapshot, why), at)| KeptSnapshot {
+                snapshot: snapshot.clone(),
+                reasons: why.clone(),
+                points: points_of(at),
+            })
             .collect(),
         removed: removed(source, plan).map(|(snapshot, _)| snapshot.clone()).collect(),
+        points: source
+            .points
+            .iter()
+            .zip(&plan.points)
+            .map(|(point, base)| KeptPoint {
+                point: point.clone(),
+                snapshot: base.map(|at| source.snapshots[at].id), // the planner's own index
+            })
+            .collect(),
         log: plan.ranges.clone(),
         log_objects: plan.logs.len() as u64,
         log_bytes: plan.logs.iter().map(|(_, bytes)| bytes).sum(),

@@ -1,5 +1,6 @@
 //! Errors of a prune.
 
+use pitr_archive::PointName;
 use pitr_format::{SourceName, Timestamp};
 use thiserror::Error;
 
@@ -34,6 +35,15 @@ pub enum Error {
         since: Timestamp,
         /// The missing state or object.
         what: &'static str,
+    },
+    /// The state of a recovery point is not restorable now. Nothing is pruned: what is left of it
+    /// may be needed again when a missing object comes back.
+    #[error("point {point} of source {name} can't be restored any more")]
+    PointLost {
+        /// The source.
+        name: SourceName,
+        /// The point.
+        point: PointName,
     },
     /// An object of a kept snapshot can't be read, so it is unknown which other objects the
     /// snapshot needs.

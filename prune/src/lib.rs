@@ -15,11 +15,29 @@
 //! `docs/format/prune.md` has the protocol, and shows why no crash and no concurrent writer loses
 //! data.
 //!
+//! # Points that are created during a run
+//! A run takes its lease as a collector, then lists the points, then deletes. The creator of a point
+//! (`create_point` in `pitr-recovery`) puts the point, then lists the leases. So at least one of the
+//! two sees the other:
+//!
+//! - The run lists the point, and keeps what it needs.
+//! - Otherwise the point was put after the run had listed the points. The run's lease is older than
+//!   that, so the creator sees the lease, or the run has ended. The creator waits for the end of the
+//!   run, and then looks at what is left. If the state is no longer restorable, or the run takes
+//!   long, it withdraws the point and reports an error. Nobody was told of the point.
+//!
+//! The second phase need not look at the points. Deleted roots and stated ranges of log do not count
+//! from the first phase on, so no point that was created later relies on them. And the packs of a
+//! point's snapshot are needed by that snapshot, whose root the second phase walks.
+//!
 //! # Guarantees
 //! - **Deletion needs proof** (law 7): an unreadable object, or a listing that contradicts another
 //!   one, ends the run before anything is deleted.
 //! - The newest state of every source stays restorable under any policy, and so does every commit
 //!   in its windows.
+//! - The state of every named recovery point stays restorable under any policy: a point keeps the
+//!   snapshot that a restore uses, and the log from there to the point. A point that is not
+//!   restorable already ends the run before anything is deleted.
 //! - No time of an object counts, and only this process's clock tells whether a lease is alive.
 //!   Windows and calendars use the times of commits and snapshots. A window ends at the newest
 //!   moment that the repository knows of the source, or now, whichever is earlier. So a clock that
@@ -37,12 +55,11 @@ mod plan;
 mod policy;
 mod report;
 mod survey;
-mod waiting;
 
 pub use carry_out::Pruner;
 pub use error::{Error, Result};
 pub use policy::{Policy, Reason};
-pub use report::{KeptSnapshot, Packs, Report, SourceReport};
+pub use report::{KeptPoint, KeptSnapshot, Packs, Report, SourceReport};
 
 /// The example in the README compiles.
 #[cfg(doctest)]

@@ -5,13 +5,19 @@
 //! the rule's start. All snapshots from the anchor on are kept, and all log from its `redo_from`
 //! on. Without an anchor everything is kept.
 //!
+//! A named recovery point keeps the snapshot that a restore of its state uses, and the log from that
+//! snapshot to the point.
+//!
 //! A timeline is superseded when the next one is claimed. A window that starts later does not need
 //! it, except for the part that its descendants share.
 
 use crate::{Policy, Reason};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use pitr_archive::{Base, Catalog, Lineage, LogName, PrunedRange, coverage, reaches, runs};
+use pitr_archive::{
+    Base, Catalog, Lineage, LogName, NamedPoint, PointName, PrunedRange, Start, coverage, reaches, runs,
+    start_for,
+};
 use pitr_format::{Lsn, TimelineId, Timestamp};
 use pitr_snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +30,22 @@ pub(crate) struct Listed<'a> {
     pub(crate) snapshots: &'a [Snapshot],
     /// The newest known moment of each timeline, from log and snapshots.
     pub(crate) newest: &'a BTreeMap<TimelineId, Timestamp>,
+    pub(crate) points: &'a [NamedPoint],
+}
+
+/// Why nothing is pruned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A period that must remain restorable is not restorable: the missing state or object.
+    Since(&'static str),
+    /// This point can't be restored.
+    Point(PointName),
+}
+
+impl From<&'static str> for Refusal {
+    fn from(what: &'static str) -> Self {
+        Refusal::Since(what)
+    }
 }
 
 /// The plan for a source.
@@ -31,6 +53,8 @@ pub(crate) struct Listed<'a> {
 pub(crate) struct SourcePlan {
     /// For each snapshot, the rules that keep it. A snapshot that no rule keeps is deleted.
     pub(crate) reasons: Vec<BTreeSet<Reason>>,
+    /// For each point, the snapshot that it needs; `None` if it needs the log from its origin.
+    pub(crate) points: Vec<Option<usize>>,
     /// Log objects to delete.
     pub(crate) logs: Vec<(LogName, u64)>,
     /// The ranges of the log objects to delete.
@@ -38,7 +62,7 @@ pub(crate) struct SourcePlan {
 }
 
 /// Plans which snapshots and log of a source are kept.
-pub(crate) fn plan(listed: Listed<'_>, policy: &Policy, now: Timestamp) -> Result<SourcePlan, &'static str> {
+pub(crate) fn plan(listed: Listed<'_>, policy: &Policy, now: Timestamp) -> Result<SourcePlan, Refusal> {
     let mut plan = Planner::new(listed)?;
     let newest_line = plan.newest_line();
     plan.keep_since(&newest_line, Timestamp::MAX, Reason::Newest);
@@ -59,7 +83,8 @@ pub(crate) fn plan(listed: Listed<'_>, policy: &Policy, now: Timestamp) -> Resul
     plan.keep_calendar(policy.keep_daily, Reason::Daily, |day| day);
     plan.keep_calendar(policy.keep_weekly, Reason::Weekly, monday_of);
     plan.keep_calendar(policy.keep_monthly, Reason::Monthly, |day| day.first_of_month());
-    Ok(plan.finish())
+    let points = plan.keep_points()?;
+    Ok(SourcePlan { points, ..plan.finish() })
 }
 
 /// The path to a timeline, and the snapshots on it.
@@ -219,15 +244,41 @@ impl<'a> Planner<'a> {
                     return;
                 }
                 self.reasons[at].insert(reason);
-                if meta.redo_from < meta.consistent_at {
-                    let Some(line) = self.lines.get(&meta.timeline) else { continue };
-                    for leg in line.lineage.legs() {
-                        let span = (meta.redo_from.max(leg.from), meta.consistent_at.min(leg.to));
-                        if span.0 < span.1 {
-                            self.kept.entry(leg.timeline).or_default().push(span);
-                        }
-                    }
-                }
+                self.keep_log(meta.timeline, meta.redo_from, meta.consistent_at);
+            }
+        }
+    }
+
+    /// Keeps what each point needs. Returns the snapshot of each.
+    fn keep_points(&mut self) -> Result<Vec<Option<usize>>, Refusal> {
+        self.listed.points.iter().map(|point| self.keep_point(point)).collect()
+    }
+
+    fn keep_point(&mut self, point: &NamedPoint) -> Result<Option<usize>, Refusal> {
+        let lost = || Refusal::Point(point.name.clone());
+        let line = self.lines.get(&point.timeline).ok_or_else(lost)?;
+        let bases: Vec<Base> = line.snapshots.iter().map(|at| base(&self.listed.snapshots[*at])).collect();
+        let runs = runs(&self.listed.catalog.pieces(&line.lineage));
+        let (at, from) = match start_for(&bases, point.lsn, &runs).ok_or_else(lost)? {
+            Start::Origin => (None, Lsn::ORIGIN),
+            Start::Base(at) => (Some(line.snapshots[at]), bases[at].redo_from),
+        };
+        if let Some(at) = at {
+            self.reasons[at].insert(Reason::Point);
+        }
+        // The state before the first commit needs the first object, which shows where the log begins.
+        let upto = if at.is_none() { point.lsn.max(Lsn::new(1)) } else { point.lsn };
+        self.keep_log(point.timeline, from, upto);
+        Ok(at)
+    }
+
+    /// Keeps the log between two positions on the path to a timeline.
+    fn keep_log(&mut self, timeline: TimelineId, from: Lsn, to: Lsn) {
+        let Some(line) = self.lines.get(&timeline) else { return };
+        for leg in line.lineage.legs() {
+            let span = (from.max(leg.from), to.min(leg.to));
+            if span.0 < span.1 {
+                self.kept.entry(leg.timeline).or_default().push(span);
             }
         }
     }

@@ -51,6 +51,8 @@ pub enum Reason {
     Monthly,
     /// [`Policy::must_remain_since`] needs the snapshot.
     MustRemain,
+    /// A named recovery point needs the snapshot.
+    Point,
 }
 
 impl Reason {
@@ -65,6 +67,7 @@ impl Reason {
             Reason::Weekly => "weekly",
             Reason::Monthly => "monthly",
             Reason::MustRemain => "must-remain",
+            Reason::Point => "point",
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The report of a run: deleted and kept objects, and the reasons.
 
 use crate::Reason;
-use pitr_archive::PrunedRange;
+use pitr_archive::{NamedPoint, PointName, PrunedRange};
 use pitr_format::SourceName;
-use pitr_snapshot::Snapshot;
+use pitr_snapshot::{Snapshot, SnapshotId};
 use std::collections::BTreeSet;
 
 /// What a run did, or would do.
@@ -30,6 +30,8 @@ pub struct SourceReport {
     pub name: SourceName,
     /// The kept snapshots.
     pub kept: Vec<KeptSnapshot>,
+    /// The recovery points: their states stay restorable.
+    pub points: Vec<KeptPoint>,
     /// The deleted snapshots.
     pub removed: Vec<Snapshot>,
     /// Deleted ranges of log.
@@ -47,6 +49,17 @@ pub struct KeptSnapshot {
     pub snapshot: Snapshot,
     /// The rules that keep the snapshot.
     pub reasons: BTreeSet<Reason>,
+    /// The recovery points that need the snapshot.
+    pub points: Vec<PointName>,
+}
+
+/// A recovery point, which keeps a snapshot and the log from that snapshot to the point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptPoint {
+    /// The point.
+    pub point: NamedPoint,
+    /// The snapshot that a restore of the point uses; `None` if it uses the log from its origin.
+    pub snapshot: Option<SnapshotId>,
 }
 
 /// Deleted and rewritten packs.

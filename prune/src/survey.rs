@@ -1,7 +1,7 @@
 //! The sources of the repository, and its needed chunks.
 
 use crate::{Error, Result};
-use pitr_archive::{Archive, Catalog, LogName, SourceObject};
+use pitr_archive::{Archive, Catalog, LogName, NamedPoint, SourceObject};
 use pitr_dedup::{ChunkId, ChunkStore, Marks, PackUse};
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::layout::ObjectName;
@@ -16,6 +16,8 @@ pub(crate) struct Source {
     pub(crate) archive: Archive,
     pub(crate) catalog: Catalog,
     pub(crate) snapshots: Vec<Snapshot>,
+    /// The named recovery points.
+    pub(crate) points: Vec<NamedPoint>,
     /// The newest known moment of each timeline.
     pub(crate) newest: BTreeMap<TimelineId, Timestamp>,
 }
@@ -27,6 +29,10 @@ impl Source {
         if let Some(root) = roots.damaged.into_iter().next() {
             // What the object refers to is unknown, so nothing can be proven unneeded.
             return Err(Error::Unreadable { root: root.path, what: root.error.to_string() });
+        }
+        let points = archive.points()?;
+        if let Some((root, error)) = points.damaged.into_iter().next() {
+            return Err(Error::Unreadable { root, what: error.to_string() });
         }
         let catalog = archive.catalog()?;
         let mut newest: BTreeMap<TimelineId, Timestamp> = BTreeMap::new();
@@ -42,7 +48,7 @@ impl Source {
                 known(*timeline, archive.footer(last)?.watermark);
             }
         }
-        Ok(Source { name, archive, catalog, snapshots: roots.snapshots, newest })
+        Ok(Source { name, archive, catalog, snapshots: roots.snapshots, points: points.points, newest })
     }
 }
 
@@ -74,8 +80,10 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
         names.into_iter().map(|name| Source::load(objects, name)).collect::<Result<_>>()?;
     let entries = objects.list("")?;
     let there: HashSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
-    let known: HashSet<String> =
-        sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(objects))).collect();
+    let of_snapshots = sources.iter().flat_map(|s| s.snapshots.iter().map(|m| m.path(objects)));
+    let of_points = sources.iter().flat_map(|s| s.points.iter().map(|p| s.archive.point_path(&p.name)));
+    // Points count like roots: what they need is kept.
+    let known: HashSet<String> = of_snapshots.chain(of_points).collect();
     // FAILURES 20. If the root no longer exists, its writer has withdrawn it because the writer's
     // lease had lapsed. That snapshot was never reported.
     for path in known.iter().filter(|path| !there.contains(path.as_str())) {
@@ -88,7 +96,8 @@ fn list(objects: &Objects) -> Result<(Vec<Source>, Vec<Entry>, Option<String>)> 
     }
     let mut beside = None;
     let is_root = |path: &str| {
-        matches!(ObjectName::parse(path), Some(ObjectName::Source(_, SourceObject::Snapshot(_))))
+        use SourceObject::{Point, Snapshot};
+        matches!(ObjectName::parse(path), Some(ObjectName::Source(_, Snapshot(_) | Point(_))))
     };
     for path in there.iter().filter(|path| is_root(path) && !known.contains(**path)) {
         if objects.exists(path)? {

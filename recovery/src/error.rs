@@ -1,7 +1,7 @@
 //! Errors of a restore, with their places.
 
 use crate::target::{Point, Stop, Target};
-use pitr_archive::Cause;
+use pitr_archive::{Cause, NamedPoint, PointName};
 use pitr_format::{FileId, Lsn, Severity, Timestamp, TxId};
 use pitr_snapshot::{BoxError, DamagedRoot};
 use std::fmt;
@@ -117,6 +117,24 @@ pub enum Error {
     OtherShape {
         /// The file.
         file: FileId,
+    },
+    /// The name of a new recovery point is in use.
+    #[error("there is already a point {name}; nothing was changed")]
+    PointExists {
+        /// The name.
+        name: PointName,
+    },
+    /// The note of a new recovery point is too long.
+    #[error("the note has {bytes} bytes, and a point holds at most {}", NamedPoint::NOTE_BYTES_MAX)]
+    NoteTooLong {
+        /// Length of the note, bytes.
+        bytes: usize,
+    },
+    /// A prune is running, which may have missed a new recovery point. The point was withdrawn.
+    #[error("a prune of this repository is running (lease {lease}); no point was created")]
+    Pruning {
+        /// The lease of that process.
+        lease: String,
     },
     /// The threads could not be started.
     #[error("the worker threads could not be started")]
@@ -236,7 +254,7 @@ impl Error {
         match self {
             Error::Archive(e) => e.severity(),
             Error::Snapshot(e) => e.kind().severity(),
-            Error::Locked { .. } => Severity::Retry,
+            Error::Locked { .. } | Error::Pruning { .. } => Severity::Retry,
             Error::OtherShape { .. } | Error::Damaged(_) => Severity::Fatal,
             Error::Engine { severity, .. } => *severity,
             _ => Severity::Fix,

@@ -26,6 +26,7 @@ mod error;
 mod hidden;
 mod history;
 mod layout;
+mod named;
 mod plan;
 mod resolve;
 mod restore;
@@ -40,6 +41,7 @@ pub use history::{History, Restorable};
 pub use layout::{
     FilePlace, Finished, FolderLayout, Layout, RestoreState, RestoreTarget, SingleFile, Unfinished, is_inside,
 };
+pub use named::{NewPoint, create_point};
 pub use plan::{BaseSnapshot, Plan, plan};
 pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer, Room};
 pub use staged::{OutputRules, StagedOutput};

@@ -1,7 +1,7 @@
 //! The reads that a restore of a state needs. Pure: computed from names alone.
 
 use crate::target::{Point, Stop};
-use pitr_archive::{Base, Piece, reaches, runs};
+use pitr_archive::{Base, Piece, Start, runs, start_for};
 use pitr_format::{Lsn, TimelineId};
 use pitr_snapshot::SnapshotId;
 
@@ -45,13 +45,12 @@ pub struct Plan {
 #[must_use]
 pub fn plan(stop: &Stop, snapshots: &[BaseSnapshot], pieces: &[Piece]) -> Option<Plan> {
     let runs = runs(pieces);
-    let reaching = snapshots.iter().filter(|s| reaches(&s.base, stop.lsn, &runs));
-    let best = reaching.max_by_key(|s| (s.base.consistent_at, s.base.redo_from));
-    let redo_from = match best {
-        Some(snapshot) => snapshot.base.redo_from,
-        None if runs.iter().any(|run| run.from == Lsn::ORIGIN && stop.lsn <= run.to) => Lsn::ORIGIN,
-        None => return None,
+    let bases: Vec<Base> = snapshots.iter().map(|snapshot| snapshot.base).collect();
+    let best = match start_for(&bases, stop.lsn, &runs)? {
+        Start::Base(at) => snapshots.get(at),
+        Start::Origin => None,
     };
+    let redo_from = best.map_or(Lsn::ORIGIN, |snapshot| snapshot.base.redo_from);
     let overlaps = |piece: &&Piece| piece.to > redo_from && piece.from() < stop.lsn;
     let needed: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
     let mut timelines: Vec<TimelineId> = needed.iter().map(|piece| piece.name.timeline).collect();
@@ -75,6 +74,7 @@ pub fn plan(stop: &Stop, snapshots: &[BaseSnapshot], pieces: &[Piece]) -> Option
 mod tests {
     use super::*;
     use pitr_archive::LogName;
+    use pitr_archive::reaches;
     use pitr_format::{Epoch, Timestamp, TxId};
     use proptest::prelude::*;
 

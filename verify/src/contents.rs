@@ -2,7 +2,7 @@
 
 use crate::object::{Checked, readable};
 use crate::report::{Fault, Report};
-use crate::{Error, Result, log};
+use crate::{Error, Result, log, points};
 use pitr_archive::Archive;
 use pitr_dedup::{ChunkId, ChunkStore};
 use pitr_format::SourceName;
@@ -62,6 +62,12 @@ pub(crate) fn check(
         let found = log::check(&archive, &roots, writers)?;
         report.faults.extend(found.faults);
         report.pending.extend(found.pending);
+        for fault in points::check(objects, &archive)? {
+            // A point with a damaged container is already reported.
+            if !report.faults.iter().any(|known| known.object == fault.object) {
+                report.faults.push(fault);
+            }
+        }
     }
     report.faults.sort_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
     Ok(report)

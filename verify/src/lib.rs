@@ -14,6 +14,7 @@
 //!   writer, and the newest snapshot.
 //! - Archived commits that no snapshot leads to are a fault of their own, unless retention explains
 //!   them.
+//! - Each named recovery point must be restorable by the names of the existing objects.
 //! - A fault names its object and the affected snapshots. A pack that is damaged as a whole counts
 //!   for all of its chunks. Data without a fault can be restored.
 //! - Memory: one object of at most 20 MiB for each thread, and the index.
@@ -26,6 +27,7 @@ mod contents;
 mod error;
 mod log;
 mod object;
+mod points;
 mod report;
 mod restorable;
 mod statements;

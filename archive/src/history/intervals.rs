@@ -129,6 +129,26 @@ pub fn reaches(base: &Base, stop: Lsn, runs: &[Run]) -> bool {
     base.consistent_at <= stop && (alone || runs.iter().any(held))
 }
 
+/// Where the restore of a state starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The empty state at the log's origin.
+    Origin,
+    /// The base at this position of the list.
+    Base(usize),
+}
+
+/// The start of a restore of the state at `stop`: the newest base from which the log leads there
+/// without a hole, or else the origin. `None` if the state can't be restored. Bases and runs belong
+/// to one history.
+#[must_use]
+pub fn start_for(bases: &[Base], stop: Lsn, runs: &[Run]) -> Option<Start> {
+    let reaching = bases.iter().enumerate().filter(|(_, base)| reaches(base, stop, runs));
+    let newest = reaching.max_by_key(|(_, base)| (base.consistent_at, base.redo_from));
+    let from_origin = || runs.iter().any(|run| run.from == Lsn::ORIGIN && stop <= run.to);
+    newest.map(|(at, _)| Start::Base(at)).or_else(|| from_origin().then_some(Start::Origin))
+}
+
 /// The intervals and gaps of a history whose log objects are `pieces`, ascending.
 #[must_use]
 pub fn coverage(lineage: &Lineage, pieces: &[Piece], bases: &[Base]) -> Coverage {

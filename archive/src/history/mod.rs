@@ -8,5 +8,5 @@ mod intervals;
 mod lineage;
 
 pub use catalog::{Catalog, Found};
-pub use intervals::{Base, Cause, Coverage, Gap, Interval, Run, coverage, reaches, runs};
+pub use intervals::{Base, Cause, Coverage, Gap, Interval, Run, Start, coverage, reaches, runs, start_for};
 pub use lineage::{Leg, Lineage, Piece};

@@ -2,11 +2,13 @@
 //!
 //! [`footer`] is the index of a log object. [`fence`] has the claim and the fence of an epoch,
 //! [`timeline`] the history of a timeline, and [`origin`] the place of the source. [`restored`]
-//! describes a restored state, and [`pruned`] a range that retention removed.
+//! describes a restored state, [`point`] a named recovery point, and [`pruned`] a range that
+//! retention removed.
 
 mod fence;
 mod footer;
 mod origin;
+mod point;
 mod pruned;
 mod restored;
 mod timeline;
@@ -14,6 +16,7 @@ mod timeline;
 pub use fence::Fence;
 pub use footer::{CommitEntry, CommitPoint, Footer, Mark, MarkKind};
 pub use origin::Origin;
+pub use point::{NamedPoint, PointName, PointNameError, Points};
 pub use restored::{Fingerprint, RestoredState};
 pub use timeline::{ForkReason, Timeline};
 

@@ -18,6 +18,7 @@ use crate::commands::info::args::Info;
 use crate::commands::init::args::Init;
 use crate::commands::key::args::Key;
 use crate::commands::log::args::Log;
+use crate::commands::point::args::Point;
 use crate::commands::prune::args::Prune;
 use crate::commands::restore::args::Restore;
 use crate::commands::verify::args::Verify;
@@ -139,6 +140,9 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Deletes snapshots and log outside the retention rules; a dry run unless --execute is given
     Prune(Prune),
+    /// Names restorable states, which `prune` keeps until their points are deleted
+    #[command(subcommand)]
+    Point(Point),
     /// Manages the passphrases and keys of an encrypted repository
     #[command(subcommand)]
     Key(Key),
@@ -235,6 +239,11 @@ mod tests {
         assert!(help.contains("Examples:") && !help.contains("demo-writer"), "{help}");
         for name in ["demo", "init", "backup", "watch", "restore", "log", "info", "verify", "prune"] {
             let help = command.find_subcommand_mut(name).unwrap().render_help().to_string();
+            assert!(help.contains("Examples:\n  "), "{name}");
+        }
+        for name in ["create", "list", "delete"] {
+            let point = command.find_subcommand_mut("point").unwrap();
+            let help = point.find_subcommand_mut(name).unwrap().render_help().to_string();
             assert!(help.contains("Examples:\n  "), "{name}");
         }
     }

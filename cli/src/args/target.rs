@@ -1,5 +1,5 @@
 //! Recovery targets on the command line: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`,
-//! `snapshot:ID`.
+//! `snapshot:ID`, `point:NAME`.
 //!
 //! A time may have an offset, or a space and a time zone's name. Without either it is local. A time
 //! that the local clock shows twice or never (daylight saving) is refused, not guessed. Digits
@@ -8,13 +8,14 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo};
+use pitr::archive::{PointName, PointNameError};
 use pitr::format::Timestamp;
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
 
 /// A recovery target as given on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     /// The newest commit.
     Latest,
@@ -26,6 +27,8 @@ pub(crate) enum Target {
     Tx(u64),
     /// The state of a snapshot.
     Snapshot(IdPrefix),
+    /// The state of a named recovery point.
+    Point(PointName),
 }
 
 /// The first hexadecimal digits of a snapshot ID.
@@ -85,7 +88,7 @@ impl Moment {
 pub(crate) enum TargetError {
     /// Not one of the accepted forms.
     #[error(
-        "give latest, a time such as 2026-11-21T14:32:06Z or '2026-11-21 14:32 Europe/Paris' (local time without Z, offset or zone), 13 minutes ago, lsn:N, tx:N or snapshot:ID"
+        "give latest, a time such as 2026-11-21T14:32:06Z or '2026-11-21 14:32 Europe/Paris' (local time without Z, offset or zone), 13 minutes ago, lsn:N, tx:N, snapshot:ID or point:NAME"
     )]
     Unknown,
     /// `lsn:` or `tx:` without a whole number.
@@ -94,11 +97,9 @@ pub(crate) enum TargetError {
         /// `lsn` or `tx`.
         kind: &'static str,
     },
-    /// A named recovery point.
-    #[error(
-        "this version has no named recovery points; give the transaction (tx:N) or the time that `pitr log` shows"
-    )]
-    Points,
+    /// `point:` without the name of a recovery point.
+    #[error(transparent)]
+    Point(#[from] PointNameError),
     /// `snapshot:` without the digits of an ID.
     #[error("give the ID that `pitr info` shows, or its first digits, such as snapshot:1f00c2d3")]
     SnapshotId,
@@ -135,8 +136,8 @@ impl Target {
             whole_number("tx", number).map(Target::Tx)
         } else if let Some(id) = text.strip_prefix("snapshot:") {
             IdPrefix::parse(id).map(Target::Snapshot)
-        } else if text.starts_with("point:") {
-            Err(TargetError::Points)
+        } else if let Some(name) = text.strip_prefix("point:") {
+            Ok(Target::Point(PointName::new(name)?))
         } else if let Some(length) = text.strip_suffix("ago") {
             let ago = parse_duration(length).map_err(|_| TargetError::Ago)?;
             Ok(Target::Time(Moment::Ago(ago)))
@@ -230,10 +231,14 @@ mod tests {
 
     #[test]
     fn every_form_of_a_target_parses() {
-        let parse = |text| Target::parse(text, &TimeZone::UTC);
+        let parse = |text: &str| Target::parse(text, &TimeZone::UTC);
         assert_eq!(parse("latest"), Ok(Target::Latest));
         assert_eq!(parse("lsn:16777216"), Ok(Target::Lsn(16_777_216)));
         assert_eq!(parse(" tx:7 "), Ok(Target::Tx(7)));
+        for name in ["before-migration", "end of year", "移行前", "latest", "5 minutes ago"] {
+            let point = PointName::new(name).unwrap();
+            assert_eq!(parse(&format!("point:{name}")), Ok(Target::Point(point)), "{name}");
+        }
         for ago in ["13 minutes ago", "13m ago", "780 s ago", "780 seconds ago"] {
             assert_eq!(parse(ago), Ok(Target::Time(Moment::Ago(Duration::from_secs(780)))), "{ago}");
         }
@@ -303,7 +308,7 @@ mod tests {
 
     #[test]
     fn an_invalid_target_gets_its_own_error() {
-        let parse = |text| Target::parse(text, &TimeZone::UTC).unwrap_err();
+        let parse = |text: &str| Target::parse(text, &TimeZone::UTC).unwrap_err();
         for text in ["", "yesterday", "Latest", "14:32", "2026-13-01T00:00:00Z"] {
             assert_eq!(parse(text), TargetError::Unknown, "{text}");
         }
@@ -313,7 +318,10 @@ mod tests {
         for text in ["ago", "13 ago", "2 months ago", "-5 minutes ago", "5 minutes ago ago"] {
             assert_eq!(parse(text), TargetError::Ago, "{text}");
         }
-        assert_eq!(parse("point:before-migration"), TargetError::Points);
+        for name in ["", " a", "a\nb"] {
+            let said = parse(&format!("point:{name}"));
+            assert_eq!(said, TargetError::Point(PointNameError(name.to_owned())), "{name:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod info;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod log;
+pub(crate) mod point;
 pub(crate) mod prune;
 pub(crate) mod restore;
 mod targets;
@@ -37,6 +38,7 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         Command::Info(_) => info::run(global),
         Command::Verify(verify) => verify::run(global, &verify),
         Command::Prune(prune) => prune::run(global, &prune),
+        Command::Point(point) => point::run(global, &point),
         Command::Key(key) => key::run(global, &key),
         Command::Wal(wal) => wal::run(global, &wal),
         Command::DemoWriter(writer) => demo::writer::run(&writer.dir, writer.seed)

@@ -14,17 +14,26 @@ use crate::output::values::{Position, Time};
 pub(crate) fn in_source(
     pitr: &Pitr,
     source: &SourceName,
-    target: Target,
+    target: &Target,
     now: Timestamp,
 ) -> Result<(Moment, Option<TimelineId>), CliError> {
     Ok(match target {
         Target::Latest => (Moment::Latest, None),
         Target::Time(moment) => (Moment::Time(moment.resolve(now)), None),
-        Target::Lsn(lsn) => (Moment::Lsn(Lsn::new(lsn)), None),
-        Target::Tx(tx) => (Moment::Tx(TxId::new(tx)), None),
+        Target::Lsn(lsn) => (Moment::Lsn(Lsn::new(*lsn)), None),
+        Target::Tx(tx) => (Moment::Tx(TxId::new(*tx)), None),
         Target::Snapshot(id) => {
-            let snapshot = snapshot(pitr, source, id)?;
+            let snapshot = snapshot(pitr, source, *id)?;
             (Moment::Snapshot(snapshot.id), Some(snapshot.timeline))
+        }
+        Target::Point(name) => {
+            let point = pitr.point(source, name).map_err(|error| match error {
+                error @ pitr::Error::UnknownPoint { .. } => {
+                    CliError::of(Code::UnreachableTarget, error).next("`pitr point list` lists the points")
+                }
+                other => explain(other),
+            })?;
+            (Moment::from(&point), Some(point.timeline))
         }
     })
 }
@@ -33,11 +42,11 @@ pub(crate) fn in_source(
 pub(crate) fn in_log(
     pitr: &Pitr,
     source: &SourceName,
-    target: Target,
+    target: &Target,
     now: Timestamp,
 ) -> Result<Moment, CliError> {
     match target {
-        Target::Snapshot(id) => Ok(Moment::Lsn(snapshot(pitr, source, id)?.consistent_at)),
+        Target::Snapshot(id) => Ok(Moment::Lsn(snapshot(pitr, source, *id)?.consistent_at)),
         other => Ok(in_source(pitr, source, other, now)?.0),
     }
 }

@@ -15,6 +15,10 @@ pub(crate) enum Code {
     NoSource,
     /// The repository has no source of this name.
     UnknownSource,
+    /// The source has no recovery point of this name.
+    UnknownPoint,
+    /// The name of a new recovery point is in use.
+    PointExists,
     /// The repository has several sources and none was named.
     WhichSource,
     /// The target can't be restored.
@@ -52,7 +56,7 @@ pub(crate) enum Code {
 impl Code {
     /// All codes, in the order of the documentation.
     #[cfg(test)]
-    pub(crate) const ALL: [Code; 20] = [
+    pub(crate) const ALL: [Code; 22] = [
         Code::Failed,
         Code::NoRoom,
         Code::PermissionDenied,
@@ -62,11 +66,13 @@ impl Code {
         Code::LeaseLapsed,
         Code::Usage,
         Code::UnknownSource,
+        Code::UnknownPoint,
         Code::WhichSource,
         Code::OutputExists,
         Code::OutputFolderMissing,
         Code::NotARepository,
         Code::RepositoryExists,
+        Code::PointExists,
         Code::WrongKey,
         Code::NoSource,
         Code::UnreachableTarget,
@@ -82,6 +88,8 @@ impl Code {
             Code::Usage => "usage",
             Code::NoSource => "no-source",
             Code::UnknownSource => "unknown-source",
+            Code::UnknownPoint => "unknown-point",
+            Code::PointExists => "point-exists",
             Code::WhichSource => "which-source",
             Code::UnreachableTarget => "unreachable-target",
             Code::OutputExists => "output-exists",
@@ -113,6 +121,8 @@ impl Code {
             | Code::LeaseLapsed => Exit::Failed,
             Code::Usage
             | Code::UnknownSource
+            | Code::UnknownPoint
+            | Code::PointExists
             | Code::WhichSource
             | Code::OutputExists
             | Code::OutputFolderMissing

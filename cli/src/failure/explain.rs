@@ -44,6 +44,7 @@ fn judge(error: &pitr::Error) -> (Code, Option<&'static str>) {
         E::Unnamed { .. } => (Code::Usage, Some("give a name with --source")),
         E::WhichSource { .. } => (Code::WhichSource, Some("choose one with --source")),
         E::UnknownSource { .. } => (Code::UnknownSource, None),
+        E::UnknownPoint { .. } => (Code::UnknownPoint, Some("`pitr point list` lists the points")),
         E::NoSource { .. } => (Code::NoSource, Some("run `pitr backup` or `pitr watch` on a database first")),
         E::Objects(e) => objects(e.kind()),
         E::Chunks(e) => objects(e.kind()),
@@ -162,6 +163,12 @@ fn in_prune(error: &pitr::prune::Error) -> (Code, Option<&'static str>) {
         P::NotRestorable { .. } => {
             (Code::UnreachableTarget, Some("nothing was deleted; `pitr info` lists the restorable states"))
         }
+        P::PointLost { .. } => (
+            Code::UnreachableTarget,
+            Some(
+                "nothing was deleted; recover the missing object, or delete the point with `pitr point delete`",
+            ),
+        ),
         P::Unreadable { .. } | P::Lost { .. } => (
             Code::Corrupt,
             Some("run `pitr verify` for details; prune deletes nothing until this is repaired"),
@@ -206,6 +213,12 @@ fn in_recovery(error: &recovery::Error) -> (Code, Option<&'static str>) {
         R::Exists { .. } => {
             (Code::OutputExists, Some("give another output, or add --force to move the existing one aside"))
         }
+        R::PointExists { .. } => (
+            Code::PointExists,
+            Some("choose another name, or delete the existing point with `pitr point delete`"),
+        ),
+        R::NoteTooLong { .. } => (Code::Usage, None),
+        R::Pruning { .. } => (Code::Locked, Some("run it again when the prune has ended")),
         R::Output { .. } => (Code::Usage, Some("give a path for a file or a folder")),
         R::InTheWay { .. } => (Code::Usage, Some("move it away, or give another output")),
         R::Engine { severity: Severity::Fatal, .. } => (Code::Corrupt, None),

@@ -10,6 +10,7 @@ mod identity;
 mod links;
 mod listed;
 mod misuse;
+mod points;
 mod private;
 mod pruned;
 mod restoring;

@@ -44,7 +44,8 @@ pub(crate) fn may_hold_objects(path: &str) -> bool {
         ["" | PACKS | INDEX | SOURCES | KEYS | CONDEMNED | LEASES] => true,
         [PACKS, front] => number(front, 2).is_some(),
         [KEYS, repository] | [KEYS, repository, SLOTS | RINGS] => is_repository(repository),
-        [SOURCES, name] | [SOURCES, name, "log" | "epochs" | "timelines" | "snapshots" | "pruned"] => {
+        [SOURCES, name]
+        | [SOURCES, name, "log" | "epochs" | "timelines" | "snapshots" | "pruned" | "points"] => {
             is_source(name)
         }
         [SOURCES, name, "log" | "snapshots" | "pruned", timeline] => is_source(name) && is_timeline(timeline),
@@ -61,7 +62,13 @@ mod tests {
 
     #[test]
     fn folders_of_the_layout_are_told_from_others() {
-        for path in ["packs", "packs/0f", "sources/db/log/00000001/0000000000000001", "sources/db"] {
+        for path in [
+            "packs",
+            "packs/0f",
+            "sources/db/log/00000001/0000000000000001",
+            "sources/db/points",
+            "sources/db",
+        ] {
             assert!(may_hold_objects(path), "{path}");
         }
         for path in ["lost+found", "packs/lost+found", "sources/lost+found", "sources/db/x", "home"] {

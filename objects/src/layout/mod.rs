@@ -19,6 +19,7 @@
 //!                  origins/<epoch>                  host and path of the source from that epoch on
 //!                  restored/<mark>/<timeline>-<lsn>
 //!                                                   a restored state
+//!                  points/<mark>                    a named recovery point
 //!                  snapshots/<timeline>/<epoch>/<consistent_at>-<id>
 //!                                                   the root of a snapshot
 //! ```

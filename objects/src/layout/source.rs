@@ -6,7 +6,7 @@ use pitr_codec::ObjectKind;
 use pitr_format::{Epoch, Lsn, SourceName, TimelineId};
 use std::fmt;
 
-/// Bytes of a restored state's mark.
+/// Bytes of the mark of a restored state or a recovery point.
 pub const MARK_BYTES: usize = 16;
 
 /// The folder of a source. [`Objects::source_folder`](crate::Objects::source_folder) makes one: in
@@ -90,6 +90,12 @@ impl SourceFolder {
         format!("{self}/restored/{}", Hex(mark))
     }
 
+    /// Folder of the named recovery points.
+    #[must_use]
+    pub fn points(&self) -> String {
+        format!("{self}/points")
+    }
+
     /// Folder of the snapshots' roots.
     #[must_use]
     pub fn snapshots(&self) -> String {
@@ -127,6 +133,9 @@ pub enum SourceObject {
     Origin(Epoch),
     /// A restored state.
     Restored(RestoredName),
+    /// A named recovery point. The mark is derived from its name, and keyed in an encrypted
+    /// repository.
+    Point([u8; MARK_BYTES]),
     /// The root of a snapshot.
     Snapshot(RootName),
 }
@@ -144,14 +153,16 @@ impl SourceObject {
             SourceObject::Pruned(_) => ObjectKind::Pruned,
             SourceObject::Origin(_) => ObjectKind::Origin,
             SourceObject::Restored(_) => ObjectKind::Restored,
+            SourceObject::Point(_) => ObjectKind::Point,
             SourceObject::Snapshot(_) => ObjectKind::Manifest,
         }
     }
 
-    /// True for a part of the source's history. Origins and restored states alone do not make a
-    /// source.
+    /// True for a part of the source's history. Origins, restored states and recovery points alone
+    /// do not make a source.
     pub(crate) const fn is_history(&self) -> bool {
-        !matches!(self, SourceObject::Name | SourceObject::Origin(_) | SourceObject::Restored(_))
+        use SourceObject::{Name, Origin, Point, Restored};
+        !matches!(self, Name | Origin(_) | Restored(_) | Point(_))
     }
 
     pub(super) fn parse(path: &str) -> Option<Self> {
@@ -178,6 +189,7 @@ impl SourceObject {
                 let (mark, timeline, lsn) = (bytes(mark)?, timeline(on)?, lsn(at)?);
                 SourceObject::Restored(RestoredName { mark, timeline, lsn })
             }
+            ["points", mark] => SourceObject::Point(bytes(mark)?),
             ["snapshots", of, writer, at] => {
                 let (at, id) = at.split_once('-')?;
                 SourceObject::Snapshot(RootName {
@@ -209,6 +221,7 @@ impl fmt::Display for SourceObject {
             SourceObject::Restored(RestoredName { mark, timeline, lsn }) => {
                 write!(f, "restored/{}/{:08x}-{:016x}", Hex(mark), timeline.get(), lsn.get())
             }
+            SourceObject::Point(mark) => write!(f, "points/{}", Hex(mark)),
             SourceObject::Snapshot(RootName { timeline, epoch, consistent_at, id }) => {
                 let (timeline, epoch, at) = (timeline.get(), epoch.get(), consistent_at.get());
                 write!(f, "snapshots/{timeline:08x}/{epoch:016x}/{at:016x}-{}", Hex(id))
@@ -327,6 +340,7 @@ mod tests {
                 SourceObject::Pruned(PrunedRange { timeline, from, to }),
                 SourceObject::Origin(epoch),
                 SourceObject::Restored(RestoredName { mark, timeline, lsn: from }),
+                SourceObject::Point(mark),
                 SourceObject::Snapshot(RootName { timeline, epoch, consistent_at: to, id }),
             ];
             for name in names {
@@ -371,6 +385,8 @@ mod tests {
             "sources/app/epochs/0000000000000001-other",
             "sources/app/epochs/0000000000000000-claim",
             "sources/app/log",
+            "sources/app/points/before-migration",
+            "sources/app/points/AB000000000000000000000000000000",
             "sources/app/timelines/../00000001",
             &root.replace("0a1b2c3d", "0A1B2C3D"),
             &root.replace("-0a1b2c3d", ""),

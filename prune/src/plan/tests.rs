@@ -49,6 +49,12 @@ fn timeline(id: u32, parent: u32, fork: u64, second: i64) -> (TimelineId, Timeli
     (TimelineId::new(id), timeline)
 }
 
+fn point(timeline: TimelineId, lsn: Lsn) -> NamedPoint {
+    let name = PointName::new(format!("{timeline}/{lsn}")).unwrap();
+    let (tx, note) = (TxId::NONE, String::new());
+    NamedPoint { name, timeline, lsn, tx, time: at(0), created: at(0), note }
+}
+
 fn catalog(logs: Vec<(LogName, u64)>, timelines: Vec<(TimelineId, Timeline)>) -> Catalog {
     let epochs = [(Epoch::FIRST, None)].into_iter().collect();
     let timelines = timelines.into_iter().collect();
@@ -62,7 +68,7 @@ fn within(seconds: u64) -> Policy {
 /// Kept snapshots and deleted log, by position.
 fn run(catalog: &Catalog, snapshots: &[Snapshot], policy: &Policy, now: i64) -> (Vec<u64>, Vec<u64>) {
     let newest = [(TimelineId::FIRST, at(0)), (TimelineId::new(2), at(now))].into();
-    let listed = Listed { catalog, snapshots, newest: &newest };
+    let listed = Listed { catalog, snapshots, newest: &newest, points: &[] };
     let plan = plan(listed, policy, at(now)).unwrap();
     let kept = snapshots.iter().zip(&plan.reasons).filter(|(_, why)| !why.is_empty());
     let logs = plan.logs.iter().map(|(name, _)| name.from.get()).collect();
@@ -127,6 +133,7 @@ proptest! {
         cuts in prop::collection::btree_set(0..100u64, 2..20), holes: u32,
         raw in prop::collection::vec((0..100u64, 0..9u64), 0..8),
         length in 0..120u64, count in 1..5u32, since in 0..120i64, which in 0..3usize, fork in 0..100u64, began in 0..100i64,
+        named in prop::collection::vec((1..=2u32, 0..130u64), 0..3),
     ) {
         // One commit each second: positions equal seconds.
         let cuts: Vec<u64> = cuts.into_iter().collect();
@@ -145,8 +152,23 @@ proptest! {
         }
         let now = 130;
         let newest = [(TimelineId::FIRST, at(100)), (TimelineId::new(2), at(now))].into();
-        let listed = Listed { catalog: &catalog, snapshots: &snapshots, newest: &newest };
-        let Ok(plan) = plan(listed, &policy, at(now)) else { return Ok(()) };
+        let point = |(id, lsn): (u32, u64)| point(TimelineId::new(id), Lsn::new(lsn));
+        let points: Vec<NamedPoint> = named.into_iter().map(point).collect();
+        let listed =
+            Listed { catalog: &catalog, snapshots: &snapshots, newest: &newest, points: &points };
+        let plan = match plan(listed, &policy, at(now)) {
+            Ok(plan) => plan,
+            Err(Refusal::Since(_)) => return Ok(()),
+            Err(Refusal::Point(_)) => {
+                let bases: Vec<Base> = snapshots.iter().map(base).collect();
+                let is_lost = |point: &NamedPoint| {
+                    let line = catalog.lineage(point.timeline).unwrap();
+                    coverage(&line, &catalog.pieces(&line), &bases).interval_at(point.lsn).is_none()
+                };
+                prop_assert!(points.iter().any(is_lost), "{points:?}");
+                return Ok(());
+            }
+        };
         let begin = match which {
             0 => now - length as i64,
             1 => {
@@ -170,6 +192,9 @@ proptest! {
             for lsn in (0..140u64).filter(|lsn| counts && *lsn as i64 >= begin) {
                 let lsn = Lsn::new(lsn);
                 prop_assert!(had.interval_at(lsn).is_none() || has.interval_at(lsn).is_some(), "{}", lsn);
+            }
+            for point in points.iter().filter(|point| point.timeline == TimelineId::new(id)) {
+                prop_assert!(has.interval_at(point.lsn).is_some(), "{point:?}");
             }
             // The newest state.
             if let (2, Some(last)) = (id, had.intervals.last()) {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Calls `act` at the `step`th request of a handle, before the request is carried out.
-fn at_request(
+pub(crate) fn at_request(
     world: &World,
     step: usize,
     act: impl FnOnce() + Send + 'static,

@@ -17,10 +17,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A source with a log: an object for each hour, and a snapshot for every third hour.
-struct Logged {
-    world: World,
-    archive: Archive,
-    snapshots: Vec<Snapshot>,
+pub(crate) struct Logged {
+    pub(crate) world: World,
+    pub(crate) archive: Archive,
+    pub(crate) snapshots: Vec<Snapshot>,
     /// The LSN of each hour's commit.
     commits: Vec<Lsn>,
     wal: Wal,
@@ -28,7 +28,7 @@ struct Logged {
 }
 
 impl Logged {
-    fn new(dir: &Path, hours: i64) -> Logged {
+    pub(crate) fn new(dir: &Path, hours: i64) -> Logged {
         let mut world = World::new();
         world.change("a", 1, 0, 1);
         let archive = Archive::new(world.open(), name("a"));
@@ -52,7 +52,7 @@ impl Logged {
         logged
     }
 
-    fn hour(&mut self, hour: i64) {
+    pub(crate) fn hour(&mut self, hour: i64) {
         let tx = TxId::new(hour as u64);
         let mut batch = BatchBuilder::new();
         let image = Record::Image { file: FileId::FIRST, block: 3, data: &[hour as u8; 4096] };
@@ -98,7 +98,7 @@ impl Logged {
     }
 
     /// The hours with a restorable commit.
-    fn restorable(&self) -> Vec<i64> {
+    pub(crate) fn restorable(&self) -> Vec<i64> {
         self.restorable_in(&self.world)
     }
 

@@ -7,4 +7,5 @@ mod crash;
 mod listings;
 mod log;
 mod model;
+mod points;
 mod world;

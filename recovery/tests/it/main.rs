@@ -7,6 +7,7 @@ mod lab;
 mod model;
 mod output;
 mod outside;
+mod points;
 mod targets;
 mod together;
 #[path = "../../../archive/tests/it/world.rs"]

@@ -93,7 +93,7 @@ impl Cases<'_> {
         self.expect(USAGE, &["info", "--nonsense"], "--nonsense")?;
         self.expect(USAGE, &["restore", "--to", "latest"], "--output")?;
         self.expect(USAGE, &["restore", "--to", "noon", "--output", "o.db"], "noon")?;
-        self.expect(USAGE, &["restore", "--to", "point:x", "--output", "o.db"], "points")?;
+        self.expect(USAGE, &["restore", "--to", "point:", "--output", "o.db"], "recovery point")?;
         self.expect(USAGE, &["watch", database, "--rpo", "0"], "RPO 0 is not possible for SQLite")?;
         self.expect(USAGE, &["watch", database, "--snapshot-every", "5"], "unit")?;
         self.expect(USAGE, &["info", "--repo", "s3://bucket/prefix"], "s3")?;

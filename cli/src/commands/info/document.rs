@@ -35,7 +35,7 @@ pub(crate) struct Source {
     pub(crate) snapshots: Vec<Snapshot>,
     pub(crate) restorable: Vec<Interval>,
     pub(crate) gaps: Vec<Gap>,
-    /// Named recovery points. Empty in this version.
+    /// Names of the recovery points. `point list` shows their states.
     pub(crate) points: Vec<String>,
     /// Snapshots with unreadable roots, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -114,6 +114,9 @@ impl Source {
         for gap in &self.gaps {
             let to = gap.to.map_or("still open".into(), |to| to.to_string());
             let _ = writeln!(text, "  GAP from {}\n        to {to}: {}", gap.from, gap.reason);
+        }
+        if !self.points.is_empty() {
+            let _ = writeln!(text, "  points: {}", self.points.join(", "));
         }
         let mut table = Table::new(&[
             ("  SNAPSHOT", Align::Left),
@@ -195,6 +198,9 @@ mod tests {
         assert_eq!(keys(&info.sources[0].gaps[0]).join(" "), "from reason to");
         assert!(info.for_people().contains("GAP"), "{}", info.for_people());
         assert!(!info.for_people().contains("chmod"), "{}", info.for_people());
+        assert!(!info.for_people().contains("points:"), "{}", info.for_people());
+        info.sources[0].points = vec!["before-migration".into(), "移行前".into()];
+        assert!(info.for_people().contains("points: before-migration, 移行前"), "{}", info.for_people());
         // A clock that was ahead (FAILURES 56).
         let ahead = Source { archive_lag_seconds: Some(-86_400.0), ..info.sources.remove(0) }.for_people();
         assert!(ahead.contains("24 h 00 min ahead of this machine's clock"), "{ahead}");

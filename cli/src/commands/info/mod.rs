@@ -74,6 +74,7 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
         .last()
         .map_or(pitr.engines().default_engine().name(), |backup| backup.engine.as_str())
         .to_owned();
+    let points = pitr.points(name).map_err(explain)?.points;
     let now = pitr.clock().now();
     Ok(Source {
         name: name.to_string(),
@@ -82,7 +83,7 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
         damaged: damaged.iter().map(ToString::to_string).collect(),
         restorable,
         gaps,
-        points: Vec::new(),
+        points: points.iter().map(|point| point.name.to_string()).collect(),
         archive_lag_seconds: latest.filter(|at| *at > Timestamp::MIN).map(|at| seconds_since(at, now)),
     })
 }

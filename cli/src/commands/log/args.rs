@@ -4,8 +4,8 @@ use crate::args::target::Target;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-T has the forms of restore's TARGET: a time, 13 minutes ago, lsn:N, tx:N, snapshot:ID or \
-latest. The transactions of several sources are merged by time.
+T has the forms of restore's TARGET: a time, 13 minutes ago, lsn:N, tx:N, snapshot:ID, \
+point:NAME or latest. The transactions of several sources are merged by time.
 
 Examples:
   pitr --repo /srv/backup log

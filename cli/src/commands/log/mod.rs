@@ -30,10 +30,10 @@ pub(crate) fn run(global: &Global, args: &Log) -> Result<(), CliError> {
 /// The logs of several sources, merged by time.
 fn of_several(pitr: &Pitr, sources: &[SourceName], args: &Log) -> Result<Answer, CliError> {
     let has_numbers = |target: &Option<Target>| {
-        target.is_some_and(|target| !matches!(target, Target::Latest | Target::Time(_)))
+        target.as_ref().is_some_and(|target| !matches!(target, Target::Latest | Target::Time(_)))
     };
     if args.timeline.is_some() || has_numbers(&args.from) || has_numbers(&args.to) {
-        let what = "timelines, transactions, LSNs and snapshots differ between sources";
+        let what = "timelines, transactions, LSNs, snapshots and points differ between sources";
         return Err(CliError::usage(what).next("give times for several sources"));
     }
     let logs = sources.iter().map(|source| Ok((source.as_str(), of_source(pitr, source, args)?)));
@@ -43,8 +43,11 @@ fn of_several(pitr: &Pitr, sources: &[SourceName], args: &Log) -> Result<Answer,
 fn of_source(pitr: &Pitr, source: &SourceName, args: &Log) -> Result<Answer, CliError> {
     let history = pitr.history(source, args.timeline.map(TimelineId::new)).map_err(explain)?;
     let now = pitr.clock().now();
-    let moment = |target| targets::in_log(pitr, source, target, now);
-    let window = Window { from: args.from.map(moment).transpose()?, to: args.to.map(moment).transpose()? };
+    let moment = |target: &Target| targets::in_log(pitr, source, target, now);
+    let window = Window {
+        from: args.from.as_ref().map(moment).transpose()?,
+        to: args.to.as_ref().map(moment).transpose()?,
+    };
     let transactions = transactions(&history, &window)?;
     let spans = history.restorable().map_err(|e| explain(e.into()))?;
     let mut gaps = gaps::of(&history, &spans, |_| true)?;

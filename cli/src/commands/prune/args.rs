@@ -11,7 +11,7 @@ use crate::args::values::parse_interval;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Rules add up: a snapshot stays if any rule keeps it. The newest state of every source always \
-stays. A window ends at the newest time in the repository's history of the source. Days, weeks \
+stays, and so does the state of every named point (`pitr point`). A window ends at the newest time in the repository's history of the source. Days, weeks \
 and months are in UTC.
 
 Packs that a running backup or restore may still use are not deleted; a later prune deletes \

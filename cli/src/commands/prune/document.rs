@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::output::Document;
 use crate::output::human::{self, Align, Table};
-use crate::output::values::Time;
+use crate::output::values::{Position, Time};
 
 /// What is deleted, what stays, and why.
 #[derive(Debug, Serialize)]
@@ -32,6 +32,8 @@ pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) kept: Vec<Snapshot>,
     pub(crate) removed: Vec<Snapshot>,
+    /// The named recovery points. Their states stay restorable.
+    pub(crate) points: Vec<Point>,
     pub(crate) log_objects_removed: u64,
     pub(crate) log_bytes_removed: u64,
 }
@@ -45,6 +47,17 @@ pub(crate) struct Snapshot {
     pub(crate) time: Time,
     pub(crate) created: Time,
     pub(crate) reasons: Vec<String>,
+}
+
+/// A recovery point, which keeps a snapshot and the log from there to the point.
+#[derive(Debug, Serialize)]
+pub(crate) struct Point {
+    pub(crate) name: String,
+    pub(crate) timeline: u32,
+    #[serde(flatten)]
+    pub(crate) at: Position,
+    /// The snapshot that a restore of the point uses. Null if it uses the log from its origin.
+    pub(crate) snapshot_id: Option<String>,
 }
 
 /// The effect on packs.
@@ -76,6 +89,9 @@ impl Document for Prune {
                 table.row([format!("  {}", snapshot.snapshot_id), snapshot.created.to_string(), fate]);
             }
             out += &table.render();
+            for Point { name, at, .. } in &source.points {
+                let _ = writeln!(out, "  log up to {at}, kept: point {name}");
+            }
             if source.log_objects_removed > 0 {
                 let (objects, bytes) = (source.log_objects_removed, human::bytes(source.log_bytes_removed));
                 let _ = writeln!(out, "  log: {objects} objects of {bytes}, {goes}");
@@ -121,7 +137,7 @@ impl Document for Prune {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pitr::format::Timestamp;
+    use pitr::format::{Lsn, Timestamp, TxId};
 
     #[test]
     fn the_text_lists_deleted_snapshots_and_why_others_are_kept() {
@@ -139,6 +155,12 @@ mod tests {
                 name: "shop".to_owned(),
                 kept: vec![snapshot("aa", 2, &["newest", "within"])],
                 removed: vec![snapshot("bb", 1, &[])],
+                points: vec![Point {
+                    name: "before".to_owned(),
+                    timeline: 1,
+                    at: Position::of(Lsn::new(700), TxId::new(7), Time(Timestamp::from_micros(1))),
+                    snapshot_id: Some("aa".to_owned()),
+                }],
                 log_objects_removed: 3,
                 log_bytes_removed: 4000,
             }],
@@ -159,6 +181,7 @@ mod tests {
         let text = prune.for_people();
         let (deleted, kept) = (text.find("bb").unwrap(), text.find("kept: newest, within").unwrap());
         assert!(deleted < kept, "{text}");
+        assert!(text.contains("log up to tx 7 of ") && text.contains("kept: point before"), "{text}");
         assert!(text.contains("would be freed; nothing was changed"), "{text}");
         (prune.dry_run, prune.waiting_for) = (false, vec!["77".to_owned()]);
         let text = prune.for_people();

@@ -5,16 +5,16 @@ mod document;
 
 use pitr::PruneOptions;
 use pitr::format::Timestamp;
-use pitr::prune::{KeptSnapshot, Policy, Report, SourceReport};
+use pitr::prune::{KeptPoint, KeptSnapshot, Policy, Reason, Report, SourceReport};
 
 use self::args::Prune;
-use self::document::{Packs, Snapshot, Source};
+use self::document::{Packs, Point, Snapshot, Source};
 use super::open;
 use crate::args::Global;
 use crate::args::target::Target;
 use crate::failure::CliError;
 use crate::failure::explain::explain;
-use crate::output::values::Time;
+use crate::output::values::{Position, Time};
 
 pub(crate) fn run(global: &Global, args: &Prune) -> Result<(), CliError> {
     if !global.sources.is_empty() {
@@ -67,16 +67,30 @@ fn describe(report: &Report, dry_run: bool, seconds: f64) -> document::Prune {
 }
 
 fn source(source: &SourceReport) -> Source {
-    let kept = |kept: &KeptSnapshot| Snapshot {
-        reasons: kept.reasons.iter().map(ToString::to_string).collect(),
-        ..snapshot(&kept.snapshot)
-    };
+    let kept = |kept: &KeptSnapshot| Snapshot { reasons: reasons(kept), ..snapshot(&kept.snapshot) };
     Source {
         name: source.name.to_string(),
         kept: source.kept.iter().map(kept).collect(),
         removed: source.removed.iter().map(snapshot).collect(),
+        points: source.points.iter().map(point).collect(),
         log_objects_removed: source.log_objects,
         log_bytes_removed: source.log_bytes,
+    }
+}
+
+/// The reasons as words. Each point that needs the snapshot is a reason of its own.
+fn reasons(kept: &KeptSnapshot) -> Vec<String> {
+    let rules = kept.reasons.iter().filter(|reason| **reason != Reason::Point).map(ToString::to_string);
+    rules.chain(kept.points.iter().map(|name| format!("point {name}"))).collect()
+}
+
+fn point(kept: &KeptPoint) -> Point {
+    let point = &kept.point;
+    Point {
+        name: point.name.to_string(),
+        timeline: point.timeline.get(),
+        at: Position::of(point.lsn, point.tx, Time(point.time)),
+        snapshot_id: kept.snapshot.map(|id| id.to_string()),
     }
 }
 

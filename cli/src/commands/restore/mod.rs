@@ -46,7 +46,7 @@ fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Res
         return skip(global, args, Code::NoSource);
     }
     let begun = pitr.clock().monotonic();
-    let (moment, timeline) = targets::in_source(pitr, source, args.to, pitr.clock().now())?;
+    let (moment, timeline) = targets::in_source(pitr, source, &args.to, pitr.clock().now())?;
     if let Moment::Time(time) = moment {
         global.output().remark(format_args!("target: {time}"));
     }

@@ -79,7 +79,6 @@ impl Store {
     }
 
     /// Begins a transaction.
-    #[must_use]
     pub fn begin(&self) -> Transaction<'_> {
         Transaction::new(self)
     }

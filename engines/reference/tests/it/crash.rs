@@ -1,9 +1,10 @@
 //! Power loss at every point of a run (law 10), and failing syncs.
 
 use crate::life::{DIR, Life, Model, contents, env, open};
-use pitr_reference::{Error, Result};
+use pitr_reference::{Error, Result, Store};
 use pitr_vfs::sim::{Fault, Mode, Op, SimFs, Survivors};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A run with checkpoints and restarts. Marks each commit that returned. Ends at the first error.
 fn run(fs: &SimFs, seed: u64) -> (BTreeMap<u64, Model>, u64, Option<Error>) {
@@ -95,6 +96,28 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_nothing_acknowledged_is_lost(
             assert!(contents(&store).unwrap() == states[&last], "{described}: other rows");
         }
     }
+}
+
+#[test]
+fn a_page_that_changes_during_a_checkpoint_is_not_lost() {
+    let fs = SimFs::new();
+    let life = Life::begin(&fs, 4).unwrap();
+    let table = life.store.create_table("a", 8).unwrap();
+    let put = move |store: &Store, value: u8| {
+        let mut transaction = store.begin();
+        transaction.put(table, 1, &[value; 8]).unwrap();
+        transaction.commit().unwrap();
+    };
+    put(&life.store, 1);
+    let store = Arc::clone(&life.store);
+    fs.during_next_sync(move || put(&store, 2)); // while the table's file is synced
+    life.store.checkpoint().unwrap();
+    assert_eq!(life.store.get(table, 1).unwrap(), Some(vec![2; 8]));
+    let after = open(&env(&SimFs::on(fs.durable_disk())), DIR).unwrap();
+    assert_eq!(after.get(table, 1).unwrap(), Some(vec![2; 8]));
+    life.store.checkpoint().unwrap();
+    let life = life.reopen().unwrap();
+    assert_eq!(life.store.get(table, 1).unwrap(), Some(vec![2; 8]));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{Mode, SimFs, Survivors};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const PAGE: usize = 4096;
@@ -65,29 +66,35 @@ struct World {
 }
 
 impl World {
-    /// Commits, a full snapshot, commits, an increment, a restart, another increment; transactions
-    /// all the time.
-    fn live(seed: u64) -> (World, Vec<Manifest>) {
+    fn begin(seed: u64) -> World {
         let life = Life::begin(&SimFs::new(), seed).unwrap();
         let objects = Objects::open(&Location::Memory, &life.env).unwrap();
         objects.init_repository(life.env.clock.now()).unwrap();
         let archive = Archive::new(objects.clone(), SourceName::new("bank").unwrap());
         let shipper = Shipper::claim(&archive, life.store.wal(), ShipOptions::default()).unwrap();
         let chunks = ChunkStore::open(objects).unwrap();
-        let mut world = World { archive, chunks, running: Mutex::new(Running { life, shipper }) };
+        World { archive, chunks, running: Mutex::new(Running { life, shipper }) }
+    }
+
+    /// Commits, a full snapshot, commits, an increment, a restart, another increment; transactions
+    /// all the time.
+    fn live(seed: u64) -> (World, Vec<Manifest>) {
+        let mut world = World::begin(seed);
         for row_bytes in [300, 90, 1000] {
             world.running().life.create_table(row_bytes).unwrap();
             (0..10).for_each(|_| world.running().commit());
         }
-        let full = world.take(None);
+        let commit = |world: &World| world.running().commit();
+        let full = world.take(None, commit);
         (0..10).for_each(|_| world.running().commit());
-        let second = world.take(Some(&full));
+        assert!(full.snapshot.meta.redo_from < full.snapshot.meta.consistent_at, "it is fuzzy");
+        let second = world.take(Some(&full), commit);
         (0..5).for_each(|_| world.running().commit());
         let Running { life, shipper } = world.running.into_inner().unwrap();
         world.running = Mutex::new(Running { life: life.reopen().unwrap(), shipper });
         world.running().life.create_table(500).unwrap();
         (0..5).for_each(|_| world.running().commit());
-        let third = world.take(Some(&second));
+        let third = world.take(Some(&second), commit);
         (0..5).for_each(|_| world.running().commit());
         (world, vec![full, second, third])
     }
@@ -96,12 +103,12 @@ impl World {
         self.running.lock().unwrap()
     }
 
-    /// Takes a snapshot, with transactions before each page is read.
-    fn take(&self, parent: Option<&Manifest>) -> Manifest {
+    /// Takes a snapshot. Calls `before` before each page is read.
+    fn take(&self, parent: Option<&Manifest>, before: impl Fn(&World) + Sync) -> Manifest {
         let store = Arc::clone(&self.running().life.store);
         let source = store.begin_snapshot().unwrap();
         let meta = source.meta(self.archive.source().clone());
-        let busy = Busy { source: &source, before: &|| self.running().commit() };
+        let busy = Busy { source: &source, before: &|| before(self) };
         let mut taken = match parent {
             None => write_full(&self.chunks, &busy, meta, None).unwrap(),
             Some(parent) => {
@@ -111,7 +118,6 @@ impl World {
         };
         source.complete(&mut taken.snapshot.meta).unwrap();
         self.running().ship();
-        assert!(taken.snapshot.meta.redo_from < taken.snapshot.meta.consistent_at, "it is fuzzy");
         taken.publish(&self.chunks).unwrap()
     }
 
@@ -152,6 +158,37 @@ fn a_store_snapshotted_while_it_is_written_is_restored_to_every_transaction() {
             assert_eq!(again.last_commit().unwrap().unwrap().tx, TxId::new(tx + 1));
         }
         assert_eq!(bases.len(), 1 + snapshots.len(), "the empty base, and each snapshot");
+    }
+}
+
+#[test]
+fn a_page_that_changes_after_a_snapshot_read_it_is_in_the_next_one() {
+    let world = World::begin(6);
+    let store = Arc::clone(&world.running().life.store);
+    let table = store.create_table("a", 1000).unwrap();
+    let put = |row: u64, value: u8| {
+        let mut transaction = store.begin();
+        transaction.put(table, row, &[value; 1000]).unwrap();
+        transaction.commit().unwrap().tx.get()
+    };
+    for row in 0..20 {
+        put(row, 1);
+    }
+    let reads = AtomicU64::new(0);
+    let full = world.take(None, |_| {
+        if reads.fetch_add(1, Ordering::Relaxed) == 3 {
+            put(0, 2); // in page 1, of which the snapshot has the old content
+        }
+    });
+    let during = put(9, 3);
+    let increment = world.take(Some(&full), |_| {});
+    let after = put(19, 4);
+    world.running().ship();
+    for (tx, last) in [(during, 1), (after, 4)] {
+        let fs = SimFs::new();
+        assert_eq!(world.restore(&fs, tx).0.snapshot, Some(increment.snapshot.id));
+        let rows = open(&env(&fs), DIR).unwrap().rows(table).unwrap();
+        assert_eq!([0, 1, 9, 19].map(|row| rows[&row][0]), [2, 1, 3, last], "transaction {tx}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! A small transactional store of tables, built on the crates of pitr: the worked example for teams
 //! that build a storage engine. The [guide] goes through it in four steps.
 //!
-//! A table has rows of a fixed size, by number. Each table is a file of 4 KiB pages in the folder of
-//! the store. A transaction changes rows of any tables.
+//! A table has rows of a fixed size, by number. Each table is a file of 4 KiB pages in the store's
+//! folder. A transaction changes rows of any tables.
 //!
 //! # What it promises
 //! - **A commit is durable when it returns**, and a transaction is seen whole or not at all, also

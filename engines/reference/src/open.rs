@@ -48,8 +48,8 @@ impl Store {
     /// the transactions that were durable. A restored store begins a new log.
     ///
     /// # Errors
-    /// [`Error::NoLog`], [`Error::NoControl`], [`Error::Control`] and [`Error::Damaged`] if the store
-    /// is damaged; [`Error::Log`] if its log is, or another process has it open;
+    /// [`Error::NoLog`], [`Error::NoControl`], [`Error::Control`] and [`Error::Damaged`] if the
+    /// store is damaged; [`Error::Log`] if its log is, or another process has it open;
     /// [`Error::Foreign`]; [`Error::Tracker`], [`Error::Io`].
     pub fn open(env: &Env, dir: &Path, options: &Options) -> Result<Self> {
         let fs = env.fs.as_ref();
@@ -109,7 +109,9 @@ fn open_log(
 ) -> Result<Wal> {
     let (path, mut wal) = (dir.join(LOG), options.wal.clone());
     wal.background &= !env.spawn.is_inline();
-    match Wal::open(env, &path, Lsn::ORIGIN, &wal) {
+    // The log was durable up to the checkpoint. If it ends earlier, it is refused and not cut.
+    let known = control.filter(|control| !control.is_restored).map_or(Lsn::ORIGIN, |found| found.redo_from);
+    match Wal::open(env, &path, known, &wal) {
         Err(pitr_wal::Error::NoLog { .. }) => {}
         opened => return Ok(opened?.0),
     }

@@ -1,7 +1,7 @@
 //! The pages of a table file: a header page, then pages of rows (`docs/format/reference.md`).
 //!
 //! Each page has a checksum, the number of its file and its own number, so a page that was written
-//! to the wrong place is detected. A page of zeros has no rows: it is a hole that was never written.
+//! to the wrong place is detected. A page of zeros has no rows: it was never written.
 
 use crate::engine::MARK;
 use crate::error::PageFault;

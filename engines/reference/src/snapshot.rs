@@ -38,12 +38,21 @@ impl Store {
             };
             (state.last.lsn, state.tables.iter().map(shape).collect())
         };
-        // Every change up to `redo_from` must be in a frozen epoch, hence this order.
+        // The epoch ends after `redo_from`: it must have every change up to there.
         let durable = self.wal.sync();
         self.or_fail(durable)?;
         let changes = self.tracker.freeze(|| self.wal.durable())?;
         lock(&self.epochs).put(&changes)?;
         Ok(Snapshot { store: self, redo_from, tracked_to: changes.range.to(), shapes })
+    }
+
+    /// Removes the tracked changes below `lsn`: no increment will have a parent whose `redo_from`
+    /// is lower. Without this call, the folder grows by a small file with each snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Tracker`].
+    pub fn forget_changes_below(&self, lsn: Lsn) -> Result<()> {
+        Ok(lock(&self.epochs).remove_below(lsn)?)
     }
 }
 
@@ -55,7 +64,8 @@ impl Snapshot<'_> {
     }
 
     /// The metadata, to pass to [`pitr_snapshot::write_full`] or
-    /// [`write_increment`](pitr_snapshot::write_increment). [`complete`](Self::complete) completes it.
+    /// [`write_increment`](pitr_snapshot::write_increment), except what
+    /// [`complete`](Self::complete) sets.
     #[must_use]
     pub fn meta(&self, source: SourceName) -> SnapshotMeta {
         SnapshotMeta {
@@ -78,7 +88,8 @@ impl Snapshot<'_> {
         for missing in coverage.missing().to_vec() {
             match self.extract(missing) {
                 Ok(changes) => coverage.add(&changes),
-                Err(Error::Log(pitr_wal::Error::Removed { .. })) => {} // then everything counts as changed
+                // It stays missing, and everything counts as changed.
+                Err(Error::Log(pitr_wal::Error::Removed { .. })) => {}
                 Err(other) => return Err(other),
             }
         }

@@ -231,6 +231,16 @@ fn an_increment_reads_what_changed() {
     let changes = source.changes_since(increment.snapshot.meta.redo_from).unwrap();
     let size = pitr_tracker::BlockSize::new(4096).unwrap();
     assert!(changes.blocks(table.file(), size, 101 * PAGE as u64).eq([2]));
+    // What neither an epoch nor the log has counts as changed.
+    life.store.forget_changes_below(source.redo_from()).unwrap();
+    assert!(!source.changes_since(full.snapshot.meta.redo_from).unwrap().is_whole(), "the log has it");
+    while life.store.wal().first() < source.redo_from() {
+        let mut one = life.store.begin();
+        one.put(table, 5, &[4; 1000]).unwrap();
+        one.commit().unwrap();
+        life.store.checkpoint().unwrap();
+    }
+    assert!(source.changes_since(full.snapshot.meta.redo_from).unwrap().is_whole());
 }
 
 #[test]

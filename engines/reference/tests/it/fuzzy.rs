@@ -11,7 +11,7 @@ use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer,
 use pitr_reference::{Error, PageFault, ReferenceEngine, Snapshot};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, Manifest, Tracked, write_full, write_increment};
 use pitr_vfs::FileSystem;
-use pitr_vfs::sim::{Mode, SimFs, Survivors};
+use pitr_vfs::sim::{Mode, Op, SimFs, Survivors};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -276,6 +276,40 @@ fn power_loss_during_a_restore_leaves_nothing_that_opens() {
         }
     }
     assert!(faults.contains(&PageFault::Unfinished.to_string()), "{faults:?}");
+}
+
+#[test]
+fn power_loss_when_a_restored_store_is_first_opened_loses_nothing() {
+    // Law 1: the log begins at that moment, at every cut of the trace.
+    let (world, _) = World::live(8);
+    let states = world.running().life.states.clone();
+    let (tx, restored) = states.last_key_value().unwrap();
+    let fs = SimFs::new();
+    world.restore(&fs, *tx);
+    let fs = SimFs::on(fs.durable_disk());
+    let store = open(&env(&fs), DIR).unwrap();
+    let (table, mut changed) = (store.tables().unwrap()[0].0, restored.clone());
+    let mut transaction = store.begin();
+    transaction.put(table, 3, &[7; 300]).unwrap();
+    transaction.commit().unwrap();
+    fs.ack(1);
+    changed.get_mut(&table).unwrap().insert(3, vec![7; 300]);
+    let trace = fs.trace();
+    let (mut survivors, mut acknowledged) = (Survivors::new(&trace), false);
+    loop {
+        let cut = survivors.cut();
+        for (mode, seed) in Mode::ALL.into_iter().zip(cut as u64..) {
+            let after = SimFs::on(survivors.disk(mode, seed));
+            let found = open(&env(&after), DIR).and_then(|store| contents(&store));
+            let found = found.unwrap_or_else(|error| panic!("cut {cut}, {mode:?}: {error}"));
+            assert!(found == changed || !acknowledged && found == *restored, "cut {cut}, {mode:?}");
+        }
+        match survivors.advance() {
+            None => break,
+            Some(op) => acknowledged |= matches!(op, Op::Ack(_)),
+        }
+    }
+    assert!(acknowledged);
 }
 
 #[test]

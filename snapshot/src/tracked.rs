@@ -8,7 +8,7 @@ use pitr_vfs::Spawn;
 
 /// The changes since a parent, as recorded by a tracker.
 ///
-/// The set must contain every block that was written since the parent's `consistent_at`, and may
+/// The set must contain every block that was written since the parent's `redo_from`, and may
 /// contain more. The time depends on the number of changed blocks, not on the length of the files.
 #[derive(Debug)]
 pub struct Tracked<'a, S: ?Sized> {

@@ -16,19 +16,19 @@
 //! data.
 //!
 //! # Points that are created during a run
-//! A run takes its lease as a collector, then lists the points, then deletes. The creator of a point
-//! (`create_point` in `pitr-recovery`) puts the point, then lists the leases. So at least one of the
-//! two sees the other:
+//! A run takes its lease as a collector, then lists the points, then deletes. The creator of a
+//! point (`create_point` in `pitr-recovery`) puts the point, then lists the leases. So at least one
+//! of the two sees the other:
 //!
 //! - The run lists the point, and keeps what it needs.
 //! - Otherwise the point was put after the run had listed the points. The run's lease is older than
-//!   that, so the creator sees the lease, or the run has ended. The creator waits for the end of the
-//!   run, and then looks at what is left. If the state is no longer restorable, or the run takes
-//!   long, it withdraws the point and reports an error. Nobody was told of the point.
+//!   that, so the creator sees the lease, or the run has ended. The creator waits for the end of
+//!   the run, and then resolves the state again. If the state is no longer restorable, or the run
+//!   takes long, it withdraws the point and reports an error.
 //!
-//! The second phase need not look at the points. Deleted roots and stated ranges of log do not count
-//! from the first phase on, so no point that was created later relies on them. And the packs of a
-//! point's snapshot are needed by that snapshot, whose root the second phase walks.
+//! The second phase need not look at the points. Deleted roots and stated ranges of log do not
+//! count from the first phase on, so no later point relies on them. And the packs of a point's
+//! snapshot are needed by that snapshot, whose root the second phase walks.
 //!
 //! # Guarantees
 //! - **Deletion needs proof** (law 7): an unreadable object, or a listing that contradicts another

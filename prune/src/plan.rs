@@ -5,8 +5,8 @@
 //! the rule's start. All snapshots from the anchor on are kept, and all log from its `redo_from`
 //! on. Without an anchor everything is kept.
 //!
-//! A named recovery point keeps the snapshot that a restore of its state uses, and the log from that
-//! snapshot to the point.
+//! A named recovery point keeps the snapshot that a restore of its state uses, and the log from
+//! that snapshot to the point.
 //!
 //! A timeline is superseded when the next one is claimed. A window that starts later does not need
 //! it, except for the part that its descendants share.
@@ -266,7 +266,7 @@ impl<'a> Planner<'a> {
         if let Some(at) = at {
             self.reasons[at].insert(Reason::Point);
         }
-        // The state before the first commit needs the first object, which shows where the log begins.
+        // The state before the first commit needs the first object: the log begins with it.
         let upto = if at.is_none() { point.lsn.max(Lsn::new(1)) } else { point.lsn };
         self.keep_log(point.timeline, from, upto);
         Ok(at)

@@ -9,10 +9,9 @@
 //! 4. resolves the point again. If a prune has removed the state, it withdraws the point.
 //!
 //! A prune takes its lease as a collector before it lists the points. So a prune whose lease step 3
-//! does not find has ended, or it begins later and lists the point. A prune that goes on for longer
-//! is not waited for: then the point is withdrawn, too. A creator that dies between steps 2 and 4
-//! may leave a point without a state, of which nobody was told. `pitr verify` reports it, and no
-//! prune runs until it is deleted.
+//! does not find has ended, or it begins later and lists the point. If a prune takes
+//! longer, the point is withdrawn too. A creator that dies between steps 2 and 4 may leave a point
+//! without a state. `pitr verify` reports it, and no prune runs until it is deleted.
 
 use crate::error::{Error, Result};
 use crate::history::History;

@@ -207,7 +207,7 @@ fn a_creator_waits_for_a_prune_that_missed_the_point_and_looks_again() {
             });
             let new = NewPoint { lease_expiry: Duration::from_secs(60), ..hour(tx) };
             let created = create_point(&objects, &name("a"), &new);
-            drop(objects); // the prune goes on, also if no point was put
+            drop(objects); // the prune continues, also if no point was put
             prune.join().unwrap().unwrap();
             match created {
                 Ok(point) => {

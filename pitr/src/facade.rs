@@ -259,8 +259,8 @@ impl Pitr {
     }
 
     /// Creates a named recovery point: its state stays restorable until the point is deleted,
-    /// whatever [`prune`](Self::prune) removes. [`NewPoint::latest`] names the last archived commit;
-    /// commits that a running watcher has not archived yet are not in it.
+    /// whatever [`prune`](Self::prune) removes. [`NewPoint::latest`] names the last archived
+    /// commit; commits that a running watcher has not archived yet are not in it.
     ///
     /// # Errors
     /// [`pitr_recovery::Error::PointExists`] if the name is in use;

@@ -36,8 +36,8 @@ pub enum Error {
         /// The missing state or object.
         what: &'static str,
     },
-    /// The state of a recovery point is not restorable now. Nothing is pruned: what is left of it
-    /// may be needed again when a missing object comes back.
+    /// The state of a recovery point is not restorable now. Nothing is pruned: its other objects
+    /// are needed if a missing one comes back.
     #[error("point {point} of source {name} can't be restored any more")]
     PointLost {
         /// The source.

@@ -83,7 +83,7 @@ fn a_point_outlives_a_prune_and_is_restored_exactly() {
     assert_eq!(from["transactions"][0]["tx"], tx);
     assert_eq!(strings(&world.done(&["info"])["sources"][0]["points"]), ["移行前 7"]);
     let listed = world.done(&["point", "list"]);
-    assert_eq!((listed["points"][0]["tx"].as_u64(), listed["source"].as_str()), (Some(tx), Some("app.db")));
+    assert_eq!((listed["points"][0]["tx"].as_u64(), listed["source"].as_str()), (Some(tx), Some("app")));
 
     world.done(&["point", "delete", "移行前 7"]);
     world.done(&["prune", "--keep-snapshots", "1", "--execute"]);
@@ -111,9 +111,9 @@ fn at_names_an_earlier_state_and_names_are_used_once() {
         (&["create", "x", "--note", &"n".repeat(1025)], 2, "usage", "1025 bytes"),
         (&["create", ""], 2, "usage", "1 to 100 characters"),
         (&["create", "a\nb"], 2, "usage", "control characters"),
-        (&["create", "x", "--source", "other"], 2, "unknown-source", "app.db"),
+        (&["create", "x", "--source", "other"], 2, "unknown-source", "its sources are app"),
         (&["delete", "q1"], 2, "unknown-point", "it has p1, p0"),
-        (&["list", "--source", "other"], 2, "unknown-source", "app.db"),
+        (&["list", "--source", "other"], 2, "unknown-source", "its sources are app"),
     ] {
         let refused = world.pitr(&[&["point"], args].concat());
         let error = &refused.json["error"];

@@ -51,7 +51,7 @@ fn a_point_keeps_its_snapshot_and_log_until_it_is_deleted() {
         let source = &report.sources[0];
         assert_eq!(source.kept.len(), 2, "{report:?}");
         assert_eq!(source.kept[0].reasons, [Reason::Point].into());
-        assert_eq!(source.kept[0].points, [point.name.clone()]);
+        assert_eq!(source.kept[0].points, std::slice::from_ref(&point.name));
         assert_eq!(source.kept[1].points, []);
         assert_eq!(source.points[0].snapshot, Some(logged.snapshots[0].id));
         assert_restorable(&logged.world, &point, "after the prune");

@@ -68,7 +68,7 @@ mod tests {
 
     const RUST: &str = "# a\n```rust,no_run\na();\n```\n";
 
-    fn library() -> Package {
+    fn complete() -> Package {
         let example = Example { name: "e".to_owned(), features: Vec::new() };
         Package {
             name: "a".to_owned(),
@@ -83,13 +83,13 @@ mod tests {
     #[test]
     fn a_library_has_a_compiled_readme_and_an_example() {
         let none: [&str; 0] = [];
-        assert_eq!(lacks(&library(), RUST, COMPILED), none);
-        assert_eq!(lacks(&library(), "# a\n```console\n$ a\n```\n", COMPILED).len(), 1);
-        assert_eq!(lacks(&library(), RUST, "").len(), 1);
-        assert_eq!(lacks(&Package { examples: Vec::new(), ..library() }, RUST, COMPILED).len(), 1);
-        assert_eq!(lacks(&Package { documents_all_features: false, ..library() }, RUST, COMPILED).len(), 1);
+        assert_eq!(lacks(&complete(), RUST, COMPILED), none);
+        assert_eq!(lacks(&complete(), "# a\n```console\n$ a\n```\n", COMPILED).len(), 1);
+        assert_eq!(lacks(&complete(), RUST, "").len(), 1);
+        assert_eq!(lacks(&Package { examples: Vec::new(), ..complete() }, RUST, COMPILED).len(), 1);
+        assert_eq!(lacks(&Package { documents_all_features: false, ..complete() }, RUST, COMPILED).len(), 1);
         assert_eq!(
-            lacks(&Package { readme: "../README.md".to_owned(), ..library() }, RUST, COMPILED).len(),
+            lacks(&Package { readme: "../README.md".to_owned(), ..complete() }, RUST, COMPILED).len(),
             1
         );
         assert_eq!(lacks(&Package { is_library: true, ..Package::default() }, "", "").len(), 5);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_program_shows_commands() {
-        let program = Package { is_library: false, examples: Vec::new(), ..library() };
+        let program = Package { is_library: false, examples: Vec::new(), ..complete() };
         assert_eq!(lacks(&program, "```console\n$ a\n```\n", ""), [""; 0]);
         assert_eq!(lacks(&program, RUST, ""), ["a README.md with a block of `console`"]);
     }

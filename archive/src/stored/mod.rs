@@ -3,7 +3,7 @@
 //! [`footer`] is the index of a log object. [`fence`] has the claim and the fence of an epoch,
 //! [`timeline`] the history of a timeline, and [`origin`] the place of the source. [`restored`]
 //! describes a restored state, [`point`] a named recovery point, and [`pruned`] a range that
-//! retention removed.
+//! retention removed. [`state`] has the fields with which restored states and points begin.
 
 mod fence;
 mod footer;
@@ -11,6 +11,7 @@ mod origin;
 mod point;
 mod pruned;
 mod restored;
+mod state;
 mod timeline;
 
 pub use fence::Fence;

@@ -4,6 +4,7 @@
 //! name, so each name has one path, and the second creation of a name fails. The object repeats the
 //! name: an object at another name's path is refused. `docs/format/point.md` has the bytes.
 
+use super::{CommitPoint, state};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use pitr_format::bytes::{DecodeError, Put, Reader};
@@ -96,11 +97,8 @@ impl NamedPoint {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        out.put_u16(VERSION);
-        out.put_u32(self.timeline.get());
-        out.put_u64(self.lsn.get());
-        out.put_u64(self.tx.get());
-        out.put_i64(self.time.micros());
+        let Self { tx, lsn, time, .. } = *self;
+        state::put(&mut out, VERSION, self.timeline, CommitPoint { tx, lsn, time });
         out.put_i64(self.created.micros());
         out.put_blob(self.name.as_str().as_bytes());
         out.put_blob(self.note.as_bytes());
@@ -110,10 +108,7 @@ impl NamedPoint {
     /// Reads the object.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        r.check_version_u16(VERSION, WHAT)?;
-        let timeline = TimelineId::new(r.u32(WHAT)?);
-        let (lsn, tx) = (Lsn::new(r.u64(WHAT)?), TxId::new(r.u64(WHAT)?));
-        let time = Timestamp::from_micros(r.i64(WHAT)?);
+        let (timeline, CommitPoint { tx, lsn, time }) = state::read(&mut r, VERSION, WHAT)?;
         let created = Timestamp::from_micros(r.i64(WHAT)?);
         let name = r.text(NAME_BYTES_MAX, "name of a recovery point")?;
         let value = name.len() as u64;

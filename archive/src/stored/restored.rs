@@ -4,6 +4,7 @@
 //! object's path starts with a mark derived from the fingerprint. So one listing tells whether a
 //! content is known, however many states were restored.
 
+use super::{CommitPoint, state};
 use crate::archive::Archive;
 use crate::error::Result;
 use pitr_format::bytes::{DecodeError, Put, Reader};
@@ -98,11 +99,8 @@ impl RestoredState {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        out.put_u16(VERSION);
-        out.put_u32(self.timeline.get());
-        out.put_u64(self.lsn.get());
-        out.put_u64(self.tx.get());
-        out.put_i64(self.time.micros());
+        let Self { tx, lsn, time, .. } = *self;
+        state::put(&mut out, VERSION, self.timeline, CommitPoint { tx, lsn, time });
         self.fingerprint.encode(&mut out);
         out
     }
@@ -110,10 +108,7 @@ impl RestoredState {
     /// Reads the object.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        r.check_version_u16(VERSION, WHAT)?;
-        let timeline = TimelineId::new(r.u32(WHAT)?);
-        let (lsn, tx) = (Lsn::new(r.u64(WHAT)?), TxId::new(r.u64(WHAT)?));
-        let time = Timestamp::from_micros(r.i64(WHAT)?);
+        let (timeline, CommitPoint { tx, lsn, time }) = state::read(&mut r, VERSION, WHAT)?;
         let (block_bytes, blocks, hash) = (r.u32(WHAT)?, r.u64(WHAT)?, r.array(WHAT)?);
         r.finish(WHAT)?;
         let fingerprint = Fingerprint { block_bytes, blocks, hash };

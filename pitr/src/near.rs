@@ -18,21 +18,9 @@ pub(crate) fn listed(near: &[String]) -> String {
     }
 }
 
-/// Number of characters to insert, delete or replace, without regard to case (Levenshtein). Both
-/// names have at most 100 characters.
+/// Number of characters to insert, delete or replace, without regard to case (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
-    let lower = |text: &str| text.to_lowercase().chars().collect::<Vec<char>>();
-    let (a, b) = (lower(a), lower(b));
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let replaced = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    strsim::levenshtein(&a.to_lowercase(), &b.to_lowercase())
 }
 
 #[cfg(test)]

@@ -50,9 +50,14 @@ fn take(wal: &Wal, state: &[u8]) -> Checkpoint {
 
 /// The payloads of the committed records from a checkpoint on.
 fn replayed(wal: &Wal, from: &Checkpoint) -> Vec<Vec<u8>> {
+    replayed_to(wal, from, wal.durable())
+}
+
+/// The payloads of the records from a checkpoint on whose commit is at or below `upto`.
+fn replayed_to(wal: &Wal, from: &Checkpoint, upto: Lsn) -> Vec<Vec<u8>> {
     let mut seen = Vec::new();
     let scan = wal.scan(from.redo_from, wal.durable()).unwrap();
-    scan.for_each_committed::<Error>(|record| {
+    scan.for_each_committed_upto::<Error>(upto, |record| {
         seen.push(record.payload.to_vec());
         Ok(())
     })
@@ -324,4 +329,25 @@ fn no_later_record_starts_before_a_redo_point() {
     assert_eq!(taken.redo_from, redo);
     assert!(replayed(&wal, &taken).contains(&b"next".to_vec()));
     assert_eq!(wal.redo_point(), wal.end());
+}
+
+#[test]
+fn a_replay_over_a_checkpoint_ends_exactly_at_a_commit() {
+    let fs = SimFs::new();
+    let wal = create(&fs, &options());
+    let taken = take(&wal, b"state");
+    // In one batch: two open transactions, of which the second commits first.
+    let mut batch = BatchBuilder::new();
+    for tx in [1, 2] {
+        batch.push(P, TxId::new(tx), &Record::Data(&[tx as u8])).unwrap();
+    }
+    for tx in [2, 1] {
+        batch.push_commit(P, TxId::new(tx), None, None, b"").unwrap();
+    }
+    let commits = wal.commit(batch).unwrap().commits;
+    let upto = |lsn| replayed_to(&wal, &taken, lsn);
+    assert!(upto(commits[0].lsn.before()).is_empty());
+    assert_eq!(upto(commits[0].lsn), [[2]]);
+    assert_eq!(upto(commits[1].lsn.before()), [[2]]);
+    assert_eq!(upto(commits[1].lsn), [[1], [2]]);
 }

@@ -54,6 +54,27 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// The output can't be updated in place.
+    #[error(
+        "{}: cannot be updated in place: it is a link, has several names, or is of another kind than the result; nothing was changed",
+        path.display()
+    )]
+    NotInPlace {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A program has the output open, and it was to be updated in place.
+    #[error("{}: a program has it open, so it cannot be updated in place; nothing was changed", path.display())]
+    InUse {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A temporary file was damaged. The disk or the memory may be faulty.
+    #[error("{}: bytes of the temporary file changed on the disk", path.display())]
+    Spill {
+        /// Path at which the file was created.
+        path: PathBuf,
+    },
     /// A path that can't be the name of a file or folder.
     #[error("{} cannot be the name of a restored file or folder", path.display())]
     Output {
@@ -255,7 +276,7 @@ impl Error {
             Error::Archive(e) => e.severity(),
             Error::Snapshot(e) => e.kind().severity(),
             Error::Locked { .. } | Error::Pruning { .. } => Severity::Retry,
-            Error::OtherShape { .. } | Error::Damaged(_) => Severity::Fatal,
+            Error::OtherShape { .. } | Error::Damaged(_) | Error::Spill { .. } => Severity::Fatal,
             Error::Engine { severity, .. } => *severity,
             _ => Severity::Fix,
         }

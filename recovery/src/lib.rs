@@ -13,16 +13,18 @@
 //!   latest state.
 //! - **No half result.** The result is built under a temporary name, with a mark that keeps it from
 //!   being opened. It is published when it is complete and durable, and replaces nothing.
+//! - **An interrupted restore continues.** What it wrote is used again if its content is right.
 //! - **Any engine.** An engine's [`RestoreTarget`] lays out its files under the output: one file,
 //!   or a folder.
 //! - **One write for each block**, and the same bytes for any number of workers.
 //! - **Memory** depends on the number of workers and takes a bit for each block and image. It does
-//!   not grow with base or log otherwise.
+//!   not grow with base or log otherwise: images that wait for their extents go to a temporary file.
 #![forbid(unsafe_code)]
 
 mod build;
 mod delta;
 mod error;
+mod gather;
 mod hidden;
 mod history;
 mod layout;

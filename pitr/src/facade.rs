@@ -336,14 +336,14 @@ impl Pitr {
         Ok(restored)
     }
 
-    /// The space that the result of `plan` takes, and the free space at `output`, in bytes. Fails
+    /// The space that a restore of `plan` takes, and the free space at its output, in bytes. Fails
     /// if the free space is smaller. Writes nothing.
     ///
     /// # Errors
     /// Those of [`restore`](Self::restore), before anything is written.
-    pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
+    pub fn room(&self, history: &History, plan: &Plan, options: &RestoreOptions) -> Result<Room> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
-        Ok(Restorer::new(history, chunks, target).room(plan, output)?)
+        Ok(Restorer::new(history, chunks, target).room(plan, options)?)
     }
 
     /// The snapshots of a source.

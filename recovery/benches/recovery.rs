@@ -134,8 +134,7 @@ fn bench(c: &mut Criterion) {
         b.iter(|| {
             let plan = history.plan(&history.resolve(&target).expect("reachable")).expect("a plan");
             let output = dir.path().join("restored");
-            let options =
-                RestoreOptions { output: output.clone(), force: false, delta: false, workers: None };
+            let options = RestoreOptions::to(&output);
             let done = restorer.restore(&plan, &options).expect("restored");
             std::fs::remove_file(output).expect("removed");
             done.bytes

@@ -325,7 +325,8 @@ impl FileWriter<'_> {
                 let numbers: Vec<u64> = from_base.iter().map(number).collect();
                 base.read_extents(self.file, &numbers, |wanted, bytes| {
                     let extent = numbers.binary_search(&wanted).ok().map(|place| &from_base[place]);
-                    let extent = extent.ok_or(pitr_snapshot::Error::NoExtent { file: self.file, extent: wanted });
+                    let extent =
+                        extent.ok_or(pitr_snapshot::Error::NoExtent { file: self.file, extent: wanted });
                     self.complete(extent?, bytes, overlay)
                 })
             }
@@ -381,14 +382,17 @@ impl FileWriter<'_> {
             let mut bytes = self.buffers.lend(len);
             let read = old.file.read_once_at(&mut bytes, extent.span.start).unwrap_or(0);
             let of_base = self.of_base(extent);
-            if ((of_base.end - extent.span.start) as usize) > read || !self.has_base(extent, &bytes, overlay)? {
+            if ((of_base.end - extent.span.start) as usize) > read
+                || !self.has_base(extent, &bytes, overlay)?
+            {
                 continue;
             }
             bytes[read..].fill(0);
             let kept = (of_base.end - of_base.start).saturating_sub(overlay.bytes_in(&of_base));
             if old.is_result {
                 let rest = &mut bytes[(of_base.end - extent.span.start) as usize..];
-                let had_rest = rest.iter().any(|byte| *byte != 0) && !overlay.covers(&(of_base.end..extent.span.end));
+                let had_rest =
+                    rest.iter().any(|byte| *byte != 0) && !overlay.covers(&(of_base.end..extent.span.end));
                 if had_rest {
                     rest.fill(0);
                 }

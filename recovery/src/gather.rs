@@ -188,7 +188,8 @@ pub(crate) struct Overlay {
 impl Overlay {
     fn new(bytes: Vec<u8>) -> Self {
         let (mut images, mut at) = (Vec::new(), 0);
-        while let Some((head, rest)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<HEAD_BYTES>()) {
+        while let Some((head, rest)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<HEAD_BYTES>())
+        {
             let [o0, o1, o2, o3, o4, o5, o6, o7, l0, l1, l2, l3] = *head;
             let offset = u64::from_le_bytes([o0, o1, o2, o3, o4, o5, o6, o7]);
             let len = (u32::from_le_bytes([l0, l1, l2, l3]) as usize).min(rest.len());

@@ -235,9 +235,7 @@ impl Restorer<'_> {
                 phases.finish = watch.lap();
                 restored.phases = phases;
             }
-            // What is written is of use for the next attempt.
             Err(_) => {
-                staged.keep();
                 if let Some(kept) = staged.kept() {
                     let kept = kept.display();
                     tracing::warn!(
@@ -271,6 +269,8 @@ impl Restorer<'_> {
                 (None, staged.resume_folder(folders, &paths)?)
             }
         };
+        // What is written is of use for the next attempt.
+        staged.keep(true);
         let root = staged.partial().to_owned();
         let Prepared { merged, base, folders, .. } = &prepared;
         let builder = Builder {
@@ -282,7 +282,7 @@ impl Restorer<'_> {
             base: base.as_ref(),
             merged,
             mark: self.target.mark(),
-            old: options.delta.then_some(options.output.as_path()),
+            old: (options.delta && !options.in_place).then_some(options.output.as_path()),
         };
         let tick = self.ticker(Phase::Log, merged.survivors());
         let gathered = builder.gather(&files, &staged.spill_path(), options.memory, &tick)?;
@@ -296,7 +296,7 @@ impl Restorer<'_> {
         (self.progress)(Progress { phase: Phase::Finish, done: 0, total: 1 });
         sinks.values().try_for_each(Sink::cut)?;
         let fingerprint = if folders.is_none() { self.fingerprint(&prepared, &sinks)? } else { None };
-        let Finished { incomplete, kept_owners } = self.finish(plan, &prepared, &root, &sinks)?;
+        let Finished { incomplete, kept_owners } = self.finish(plan, &prepared, staged, &sinks)?;
         let mut not_given = None;
         if folders.is_none() {
             not_given = staged.dress(self.snapshot(plan)?.and_then(|snapshot| snapshot.meta.attributes))?;
@@ -333,9 +333,10 @@ impl Restorer<'_> {
         &self,
         plan: &Plan,
         prepared: &Prepared,
-        root: &Path,
+        staged: &mut StagedOutput<'_>,
         sinks: &BTreeMap<FileId, Sink<'_>>,
     ) -> Result<Finished> {
+        let root = staged.partial();
         let unfinished =
             Unfinished { fs: self.fs, path: root, base: prepared.base.as_ref(), reached: plan.reached };
         if self.target.mark().is_none() {
@@ -344,6 +345,8 @@ impl Restorer<'_> {
         sinks.values().try_for_each(Sink::write_rest_of_head)?;
         let finished = self.target.finish(&unfinished)?;
         self.make_durable(root, prepared.folders.is_some(), sinks)?;
+        // A sector that was written in part would be neither a mark nor the result.
+        staged.keep(false);
         sinks.values().try_for_each(Sink::write_first_sector)?;
         Ok(finished)
     }
@@ -359,9 +362,9 @@ impl Restorer<'_> {
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::NoFolder`]; those of reading the repository.
-    pub fn room(&self, plan: &Plan, output: &Path) -> Result<Room> {
-        let needed = self.prepare(plan)?.needed(RestoreOptions::MEMORY);
-        Ok(Room { needed, free: check_room(self.fs, output, needed, false)? })
+    pub fn room(&self, plan: &Plan, options: &RestoreOptions) -> Result<Room> {
+        let needed = self.prepare(plan)?.needed(options.memory);
+        Ok(Room { needed, free: check_room(self.fs, &options.output, needed, options.in_place)? })
     }
 
     fn prepare(&self, plan: &Plan) -> Result<Prepared> {

@@ -101,8 +101,7 @@ impl<'a> StagedOutput<'a> {
         let lock = Some(lock.ok_or_else(|| Error::Locked { path: path.clone() })?);
         let stage = if exists(fs, &partial)? { Stage::Leftover } else { Stage::Clear };
         let (is_kept, had) = (false, None);
-        let staged =
-            StagedOutput { fs, rules, path, folder, partial, lock_path, lock, stage, is_kept, had };
+        let staged = StagedOutput { fs, rules, path, folder, partial, lock_path, lock, stage, is_kept, had };
         if !rules.force {
             staged.refuse_existing()?;
         }
@@ -157,7 +156,7 @@ impl<'a> StagedOutput<'a> {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) fn resume_folder(&mut self, folders: &[PathBuf], files: &[&Path]) -> Result<bool> {
+    pub fn resume_folder(&mut self, folders: &[PathBuf], files: &[&Path]) -> Result<bool> {
         let is_folder = |found: Metadata| found.is_folder() && !found.is_link;
         if self.stage != Stage::Leftover || !self.fs.metadata(&self.partial).is_ok_and(is_folder) {
             self.create_folder()?;
@@ -242,10 +241,16 @@ impl<'a> StagedOutput<'a> {
         self.move_aside(now).map(drop)
     }
 
-    /// Keeps an unfinished result when this value is dropped. The next restore to the same output
-    /// continues with it.
-    pub fn keep(&mut self) {
-        self.is_kept = true;
+    /// Determines whether an unfinished result is kept when this value is dropped. The next restore
+    /// to the same output continues with it. Nothing is kept unless this is called.
+    pub fn keep(&mut self, is_kept: bool) {
+        self.is_kept = is_kept;
+    }
+
+    /// The files that a restore to `path` may leave: the output, its unfinished form, and its lock.
+    #[must_use]
+    pub fn files(path: &Path) -> [PathBuf; 3] {
+        [path.to_owned(), beside(path, PARTIAL), beside(path, LOCK)]
     }
 
     /// The temporary name of an unfinished result that will be kept.

@@ -353,7 +353,7 @@ mod tests {
         for len in [4, 6] {
             let error = cut_file(&store, b"hello", len).read_extent(FileId::FIRST, 0).unwrap_err();
             assert!(matches!(error, Error::Misused { .. }), "{error}");
-            let nothing = |_, _: &[u8]| Ok::<(), Error>(());
+            let nothing = |_, _: &mut [u8]| Ok::<(), Error>(());
             let read = cut_file(&store, b"hello", len).read_extents(FileId::FIRST, &[0], nothing);
             assert!(matches!(read, Err(Error::Misused { .. })));
         }

@@ -133,7 +133,7 @@ fn first_timeline() -> Timeline {
 
 pub(crate) fn options(output: &Path) -> RestoreOptions {
     let workers = NonZeroUsize::new(1);
-    RestoreOptions { output: output.to_owned(), force: false, delta: false, workers }
+    RestoreOptions { workers, ..RestoreOptions::to(output) }
 }
 
 pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Option<Vec<u8>> {

@@ -8,6 +8,7 @@ mod model;
 mod output;
 mod outside;
 mod points;
+mod resume;
 mod targets;
 mod together;
 #[path = "../../../archive/tests/it/world.rs"]

@@ -238,7 +238,8 @@ fn a_result_that_does_not_fit_is_refused_before_anything_is_written() {
         let chunks = pitr_dedup::ChunkStore::open(history.archive().objects().clone()).unwrap();
         let clock = crate::world::TestClock::default();
         let (history, chunks, clock) = (&history, &chunks, &clock);
-        Restorer { history, chunks, target: &OneFile, fs, clock, progress: &|_| {} }.room(&plan, &output)
+        Restorer { history, chunks, target: &OneFile, fs, clock, progress: &|_| {} }
+            .room(&plan, &options(&output, 1))
     };
     for refused in [restore_on(&fs, &history, &plan, &options(&output, 1)).err(), room(&fs).err()] {
         let Some(Error::NoRoom { needed, free, folder }) = refused else { panic!("{refused:?}") };

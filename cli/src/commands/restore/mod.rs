@@ -54,12 +54,12 @@ fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Res
     let target = Target { moment, exclusive: args.exclusive };
     let job = Job::new(history, &target, args.or_before).map_err(explain)?;
     if args.dry_run {
-        let room = job.room(pitr, &args.output).map_err(explain)?;
+        let room = job.room(pitr, args).map_err(explain)?;
         let document = job.plan_document(&args.output, room).map_err(explain)?;
         global.output().answer(&document)?;
         return check_rto(args, Duration::from_secs_f64(document.seconds));
     }
-    let document = job.build(global, args, pitr, &args.output, begun)?;
+    let document = job.build(global, args, pitr, &args.output, args.in_place, begun)?;
     global.output().answer(&document)?;
     check_rto(args, pitr.clock().monotonic().saturating_sub(begun))
 }

@@ -107,5 +107,5 @@ impl Lab {
 }
 
 pub(crate) fn options(output: &Path) -> RestoreOptions {
-    RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None }
+    RestoreOptions::to(output)
 }

@@ -121,7 +121,7 @@ impl World {
         let plan = history.plan(&history.resolve(&Target::at(moment)).unwrap()).unwrap();
         let chunks = ChunkStore::open(objects.clone()).unwrap();
         let (target, fs, clock) = (&DatabaseTarget, &OsFs, &SystemClock::default());
-        let options = RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None };
+        let options = RestoreOptions::to(output);
         Restorer { history: &history, chunks: &chunks, target, fs, clock, progress: &|_| {} }
             .restore(&plan, &options)
             .unwrap();

@@ -31,7 +31,7 @@ pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u
         clock: &SystemClock::default(),
         progress: &|_| {},
     };
-    let options = RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None };
+    let options = RestoreOptions::to(output);
     restorer.restore(&plan, &options).unwrap();
 }
 

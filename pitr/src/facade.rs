@@ -245,7 +245,7 @@ impl Pitr {
     /// Restores the state at `target` to `output`, which must not exist yet.
     ///
     /// # Errors
-    /// [`pitr_recovery::Error::Unreachable`] if the target is not exactly a state that can be
+    /// [`pitr_recovery::Error::TargetUnreachable`] if the target is not exactly a state that can be
     /// restored; those of [`restore`](Self::restore).
     pub fn restore_to(
         &self,
@@ -264,7 +264,7 @@ impl Pitr {
     ///
     /// # Errors
     /// [`pitr_recovery::Error::PointExists`] if the name is in use;
-    /// [`pitr_recovery::Error::Unreachable`] if the target is not exactly a restorable state; those
+    /// [`pitr_recovery::Error::TargetUnreachable`] if the target is not exactly a restorable state; those
     /// of [`create_point`](pitr_recovery::create_point).
     pub fn create_point(&self, source: &SourceName, new: &NewPoint) -> Result<NamedPoint> {
         Ok(pitr_recovery::create_point(&self.objects, source, new)?)

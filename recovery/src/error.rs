@@ -2,7 +2,7 @@
 
 use crate::target::{Point, Stop, Target};
 use pitr_archive::{Cause, NamedPoint, PointName};
-use pitr_format::{FileId, Lsn, Severity, Timestamp, TxId};
+use pitr_format::{FileId, Lsn, Severity, TimelineId, Timestamp, TxId};
 use pitr_snapshot::{BoxError, DamagedRoot};
 use std::fmt;
 use std::io;
@@ -25,14 +25,15 @@ pub enum Error {
     Snapshot(#[from] pitr_snapshot::Error),
     /// The target is not a restorable state. Never replaced by another state.
     #[error(transparent)]
-    Unreachable(Box<Unreachable>),
+    TargetUnreachable(Box<Unreachable>),
     /// The target may be a state that can be reached only from a snapshot with a damaged root.
     /// Never replaced by another state.
     #[error(transparent)]
     Damaged(Box<Damaged>),
-    /// Neither a snapshot nor a whole log leads to the target's position.
-    #[error("no snapshot and no whole log leads to LSN {stop}")]
-    NoBase {
+    /// No snapshot leads to the target's position, and the log does not begin at its origin. A log
+    /// that reaches back to its origin needs no snapshot: replay starts from the empty base.
+    #[error("no snapshot leads to LSN {stop}, and the log does not begin at its origin")]
+    NoBaseSnapshot {
         /// The stop.
         stop: Lsn,
     },
@@ -163,7 +164,7 @@ pub enum Error {
 }
 
 /// The target is unreachable. Names the nearest restorable states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{target} cannot be restored: {why}; {}", nearest(.before.as_ref(), .after.as_ref()))]
 pub struct Unreachable {
     /// The target.
@@ -212,8 +213,8 @@ pub enum Why {
     },
     /// The source has no log: it has no states between its snapshots.
     NoLog,
-    /// The target is in a gap.
-    Gap(Cause),
+    /// The target is in a gap of the log.
+    WalGap(Cause),
     /// A commit may have happened before the target's time or after it.
     Uncertain {
         /// The transaction.
@@ -234,6 +235,10 @@ pub enum Why {
     NoSuchTransaction,
     /// No snapshot of this history has the identity.
     NoSuchSnapshot,
+    /// The source has no recovery point of the name.
+    NoSuchPoint,
+    /// The recovery point is on a timeline that is not part of this history.
+    OnTimeline(TimelineId),
 }
 
 impl fmt::Display for Why {
@@ -246,7 +251,7 @@ impl fmt::Display for Why {
             }
             Why::BehindLast => f.write_str("it lies after the last state that is archived"),
             Why::NotYetCertain { watermark } => write!(f, "the archive is only certain up to {watermark}"),
-            Why::Gap(cause) => write!(f, "it lies in a gap ({cause})"),
+            Why::WalGap(cause) => write!(f, "it lies in a gap ({cause})"),
             Why::Uncertain { tx, earliest, time } => {
                 write!(f, "transaction {tx} happened at some time from {earliest} to {time}")
             }
@@ -255,6 +260,10 @@ impl fmt::Display for Why {
             }
             Why::NoSuchTransaction => f.write_str("no such transaction is archived"),
             Why::NoSuchSnapshot => f.write_str("this history has no such snapshot"),
+            Why::NoSuchPoint => f.write_str("the source has no such point"),
+            Why::OnTimeline(timeline) => {
+                write!(f, "it is on timeline {timeline}, which is not part of this history")
+            }
         }
     }
 }
@@ -292,7 +301,7 @@ impl Error {
         why: Why,
         (before, after): (Option<Point>, Option<Point>),
     ) -> Error {
-        Error::Unreachable(Box::new(Unreachable { target: *target, why, before, after }))
+        Error::TargetUnreachable(Box::new(Unreachable { target: target.clone(), why, before, after }))
     }
 
     /// The error for a target that may be the state of a snapshot with a damaged root. `found` is
@@ -300,10 +309,10 @@ impl Error {
     pub(crate) fn damaged(target: &Target, root: Arc<DamagedRoot>, found: Result<Stop>) -> Error {
         let (before, after) = match found {
             Ok(stop) => (Some(stop.reached), None),
-            Err(Error::Unreachable(found)) => (found.before, found.after),
+            Err(Error::TargetUnreachable(found)) => (found.before, found.after),
             Err(other) => return other,
         };
-        Error::Damaged(Box::new(Damaged { target: *target, root, before, after }))
+        Error::Damaged(Box::new(Damaged { target: target.clone(), root, before, after }))
     }
 
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

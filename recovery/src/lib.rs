@@ -9,7 +9,7 @@
 //! # Promises
 //! - **Exactly the target.** The result is the state of all transactions that committed at or
 //!   before the target (or before it, when exclusive), and of none after it. A target that can't be
-//!   restored is [`Error::Unreachable`] with the nearest states that can be restored, never the
+//!   restored is [`Error::TargetUnreachable`] with the nearest states that can be restored, never the
 //!   latest state.
 //! - **No half result.** The result is built under a temporary name, with a mark that keeps it from
 //!   being opened. It is published when it is complete and durable, and replaces nothing.
@@ -47,7 +47,7 @@ pub use named::{NewPoint, create_point};
 pub use plan::{BaseSnapshot, Plan, plan};
 pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer, Room};
 pub use staged::{OutputRules, StagedOutput};
-pub use target::{Moment, Point, Stop, Target};
+pub use target::{Point, RecoveryTarget, Stop, Target};
 pub use together::{earliest_watermark, newest_common};
 
 /// The example in the README compiles.

@@ -403,7 +403,7 @@ impl Restorer<'_> {
     fn snapshot(&self, plan: &Plan) -> Result<Option<&Snapshot>> {
         let Some(id) = plan.snapshot else { return Ok(None) };
         let snapshot = self.history.snapshots().iter().find(|snapshot| snapshot.id == id);
-        snapshot.ok_or(Error::NoBase { stop: plan.stop }).map(Some)
+        snapshot.ok_or(Error::NoBaseSnapshot { stop: plan.stop }).map(Some)
     }
 
     fn base(&self, plan: &Plan) -> Result<Option<SnapshotReader>> {

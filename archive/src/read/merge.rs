@@ -48,7 +48,7 @@ impl Merged {
     /// `upto`. `pieces` are those of the history, ascending; it ignores pieces outside the span.
     ///
     /// # Errors
-    /// [`Error::Hole`] if a part of the log between the two is missing (FAILURES 11);
+    /// [`Error::WalGap`] if a part of the log between the two is missing (FAILURES 11);
     /// [`Error::Logical`] if a transaction that counts has logical records (FAILURES 52);
     /// [`Error::BlockSize`]; errors of reading footers.
     pub fn new(archive: &Archive, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<Self> {
@@ -221,10 +221,10 @@ fn check_whole(pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<()> {
     }
     let runs = runs(pieces);
     match runs.first() {
-        None => Err(Error::Hole { from: after, to: upto }),
-        Some(run) if run.from > after => Err(Error::Hole { from: after, to: run.from }),
+        None => Err(Error::WalGap { from: after, to: upto }),
+        Some(run) if run.from > after => Err(Error::WalGap { from: after, to: run.from }),
         Some(run) if run.to < upto => {
-            Err(Error::Hole { from: run.to, to: runs.get(1).map_or(upto, |next| next.from) })
+            Err(Error::WalGap { from: run.to, to: runs.get(1).map_or(upto, |next| next.from) })
         }
         Some(_) => Ok(()),
     }

@@ -194,7 +194,7 @@ fn in_archive(error: &archive::Error) -> (Code, Option<&'static str>) {
             (Code::Corrupt, Some("recover the object from a copy; `pitr verify` lists other missing objects"))
         }
         archive::Error::UnknownTimeline { .. } => (Code::Usage, Some("`pitr info` lists the timelines")),
-        archive::Error::Hole { .. } => {
+        archive::Error::WalGap { .. } => {
             (Code::UnreachableTarget, Some("`pitr info` lists the restorable states"))
         }
         e if e.severity() == Severity::Fatal => (Code::Corrupt, None),
@@ -207,7 +207,7 @@ fn in_recovery(error: &recovery::Error) -> (Code, Option<&'static str>) {
     match error {
         R::Archive(e) => in_archive(e),
         R::Snapshot(e) => in_snapshot(e),
-        R::Unreachable { .. } | R::NoBase { .. } => {
+        R::TargetUnreachable { .. } | R::NoBaseSnapshot { .. } => {
             (Code::UnreachableTarget, Some("`pitr info` lists the restorable states"))
         }
         R::Exists { .. } => {

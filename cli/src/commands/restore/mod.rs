@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::format::{SourceName, TimelineId};
-use pitr::recovery::{Moment, Target};
+use pitr::recovery::{RecoveryTarget, Target};
 
 use self::args::Restore;
 use self::document as documents;
@@ -47,7 +47,7 @@ fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Res
     }
     let begun = pitr.clock().monotonic();
     let (moment, timeline) = targets::in_source(pitr, source, &args.to, pitr.clock().now())?;
-    if let Moment::Time(time) = moment {
+    if let RecoveryTarget::Timestamp(time) = moment {
         global.output().remark(format_args!("target: {time}"));
     }
     let history = pitr.history(source, args.timeline.map(TimelineId::new).or(timeline)).map_err(explain)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::format::{SourceName, Timestamp};
-use pitr::recovery::{self, History, Moment, OutputRules, StagedOutput, Target};
+use pitr::recovery::{self, History, OutputRules, RecoveryTarget, StagedOutput, Target};
 use pitr::vfs::OsFs;
 
 use super::args::Restore;
@@ -42,7 +42,7 @@ pub(super) fn restore(
         explain(error.into()).at(format_args!("source {source}"))
     })?;
     global.output().remark(format_args!("target: {moment}"));
-    let target = Target { moment: Moment::Time(moment), exclusive: args.exclusive };
+    let target = Target { moment: RecoveryTarget::Timestamp(moment), exclusive: args.exclusive };
     let origins = sources.iter().zip(&histories).map(|(source, history)| {
         let origin = history.archive().origin().map_err(|error| explain(error.into()))?;
         Ok((source.clone(), origin))

@@ -2,7 +2,7 @@
 
 use crate::target::{Point, Stop, Target};
 use pitr_archive::{Cause, NamedPoint, PointName};
-use pitr_format::{FileId, Lsn, Severity, Timestamp, TxId};
+use pitr_format::{FileId, Lsn, PartitionId, Severity, Timestamp, TxId};
 use pitr_snapshot::{BoxError, DamagedRoot};
 use std::fmt;
 use std::io;
@@ -109,6 +109,16 @@ pub enum Error {
     Engine {
         /// What a caller can do about the error.
         severity: Severity,
+        /// The engine's error.
+        source: BoxError,
+    },
+    /// The engine could not apply a logical record. Nothing was published.
+    #[error("partition {partition}, the logical record at LSN {lsn}: {source}")]
+    Redo {
+        /// The partition.
+        partition: PartitionId,
+        /// Position of the record; for the end of a batch, the position right after its last record.
+        lsn: Lsn,
         /// The engine's error.
         source: BoxError,
     },

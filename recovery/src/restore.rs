@@ -77,6 +77,8 @@ pub struct Phases {
     pub base: Duration,
     /// Writing the images.
     pub log: Duration,
+    /// Replaying the logical records.
+    pub redo: Duration,
     /// Syncing and publishing.
     pub finish: Duration,
 }
@@ -104,6 +106,8 @@ pub struct Restored {
     pub wal_bytes: u64,
     /// Committed images in that log.
     pub records: u64,
+    /// Committed logical records in that log that were applied.
+    pub logical_records: u64,
     /// Number of threads used.
     pub workers: usize,
     /// How long each part took.
@@ -180,8 +184,9 @@ impl Restorer<'_> {
     /// # Errors
     /// Those of [`StagedOutput::take`] about the output; [`Error::NoRoom`], [`Error::Io`];
     /// [`pitr_archive::Error::Logical`] in [`Error::Archive`] if a transaction of the state logged
-    /// records that only its engine can apply, before anything is written; those of the engine's
-    /// [`RestoreTarget`]; those of reading the repository.
+    /// records that only its engine can apply, and the target does not replay them, before anything
+    /// is written; [`Error::Redo`]; those of the engine's [`RestoreTarget`]; those of reading the
+    /// repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
         match options.workers.filter(|_| !self.spawn().is_inline()) {
             None => self.build(plan, options),
@@ -205,12 +210,13 @@ impl Restorer<'_> {
         (self.progress)(Progress { phase: Phase::Index, done: 0, total: plan.pieces.len() as u64 });
         let mut prepared = self.prepare(plan)?;
         check_room(self.fs, &options.output, prepared.needed())?;
-        let bytes = prepared.files.iter().map(|planned| planned.len).sum();
+        let mut bytes = prepared.files.iter().map(|planned| planned.len).sum();
         phases.index = watch.lap();
 
         // Writing begins here. A log that can't be restored was refused before (FAILURES 52).
         let files = std::mem::take(&mut prepared.files);
         let count = files.len() as u64;
+        let paths: Vec<PathBuf> = files.iter().map(|planned| planned.place.path.clone()).collect();
         let single = match &prepared.folders {
             None => Some(staged.create_file()?),
             Some(folders) => {
@@ -238,6 +244,13 @@ impl Restorer<'_> {
         write_images(&sinks, merged, &self.ticker(Phase::Log, merged.survivors()))?;
         phases.log = watch.lap();
 
+        let unfinished = Unfinished { fs: self.fs, path: &root, base: base.as_ref(), reached: plan.reached };
+        let replayed = self.replay(merged, &unfinished, plan.stop)?;
+        if replayed.records > 0 {
+            bytes = self.measure(&root, &paths)?;
+        }
+        phases.redo = watch.lap();
+
         (self.progress)(Progress { phase: Phase::Finish, done: 0, total: 1 });
         sinks.values().try_for_each(Sink::cut)?;
         let fingerprint = if folders.is_none() { self.fingerprint(&prepared, &sinks)? } else { None };
@@ -261,6 +274,7 @@ impl Restorer<'_> {
             reused_bytes,
             wal_bytes: merged.log_bytes(),
             records: merged.images(),
+            logical_records: replayed.records,
             workers: parallel::threads(self.spawn()),
             phases,
             moved_aside,
@@ -270,7 +284,7 @@ impl Restorer<'_> {
         })
     }
 
-    fn spawn(&self) -> Spawn {
+    pub(crate) fn spawn(&self) -> Spawn {
         self.chunks.objects().env().spawn
     }
 
@@ -319,7 +333,8 @@ impl Restorer<'_> {
     }
 
     fn prepare(&self, plan: &Plan) -> Result<Prepared> {
-        let merged = Merged::new(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
+        let merged = Merged::with_logical(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
+        self.refuse_logical(&merged)?;
         let base = self.base(plan)?;
         let state = RestoreState { base: base.as_ref(), changes: merged.files() };
         let (folders, places) = match self.target.lay_out(&state)? {
@@ -376,9 +391,10 @@ impl Restorer<'_> {
 }
 
 fn fingerprint(sink: &Sink<'_>, block_bytes: Option<u32>) -> Result<Option<Fingerprint>> {
-    let len = sink.len();
-    let Some(block_bytes) = block_bytes.filter(|bytes| *bytes > 0 && len > 0) else { return Ok(None) };
     let (file, head) = (sink.file()?, sink.head());
+    // A replay of logical records may have lengthened the file.
+    let len = file.len().map_err(Error::io("measure", sink.path()))?;
+    let Some(block_bytes) = block_bytes.filter(|bytes| *bytes > 0 && len > 0) else { return Ok(None) };
     let read = |number: u64, out: &mut [u8]| -> io::Result<()> {
         let from = number * u64::from(block_bytes);
         let rest = (len - from).min(out.len() as u64) as usize;

@@ -86,7 +86,8 @@ pub trait Redo: Send + Sync {
     fn apply(&self, record: &LogicalRecord<'_>) -> Result<(), BoxError>;
 
     /// Ends the batch of a partition. All records of the partition that begin below `upto` are
-    /// applied, so every commit at or below `upto` is complete in it.
+    /// applied, so every commit at or below `upto` is complete in it. A replay that was begun again
+    /// may have come further before: keep the higher position.
     ///
     /// # Errors
     /// Errors of the engine.

@@ -2,7 +2,7 @@
 
 use crate::target::{Point, Stop, Target};
 use pitr_archive::{Cause, NamedPoint, PointName};
-use pitr_format::{FileId, Lsn, Severity, TimelineId, Timestamp, TxId};
+use pitr_format::{FileId, Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
 use pitr_snapshot::{BoxError, DamagedRoot};
 use std::fmt;
 use std::io;
@@ -133,6 +133,26 @@ pub enum Error {
         severity: Severity,
         /// The engine's error.
         source: BoxError,
+    },
+    /// The engine could not apply a logical record. Nothing was published.
+    #[error("partition {partition}, the logical record at LSN {lsn}: {source}")]
+    Redo {
+        /// The partition.
+        partition: PartitionId,
+        /// Position of the record; for the end of a batch, the position right after its last record.
+        lsn: Lsn,
+        /// The engine's error.
+        source: BoxError,
+    },
+    /// The files hold commits that the target does not. Replay can't take them back.
+    #[error("the files of partition {partition} are newer (LSN {applied}) than the target (LSN {target})")]
+    NewerThanTarget {
+        /// The partition.
+        partition: PartitionId,
+        /// The commits at or below this position are in the files.
+        applied: Lsn,
+        /// The target.
+        target: Lsn,
     },
     /// The log touches a file that the snapshot does not have, or in blocks of another size.
     #[error("the log does not match the snapshot: file {file}")]

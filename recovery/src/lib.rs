@@ -16,6 +16,8 @@
 //! - **An interrupted restore continues.** What it wrote is used again if its content is right.
 //! - **Any engine.** An engine's [`RestoreTarget`] lays out its files under the output: one file,
 //!   or a folder.
+//! - **Logical records** reach the files only through the engine's [`Redo`]. A log that has some and
+//!   an engine that can't apply them are refused before anything is written.
 //! - **One write for each block**, and the same bytes for any number of workers.
 //! - **Memory** depends on the number of workers and takes a bit for each block and image. It does
 //!   not grow with base or log otherwise: images that wait for their extents go to a temporary file.
@@ -30,6 +32,8 @@ mod history;
 mod layout;
 mod named;
 mod plan;
+mod redo;
+mod replay;
 mod resolve;
 mod restore;
 mod sink;
@@ -44,7 +48,9 @@ pub use layout::{
     FilePlace, Finished, FolderLayout, Layout, RestoreState, RestoreTarget, SingleFile, Unfinished, is_inside,
 };
 pub use named::{NewPoint, create_point};
+pub use pitr_redo::{BoxError, LogicalRecord, Redo};
 pub use plan::{BaseSnapshot, Plan, plan};
+pub use replay::{Replayed, replay};
 pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer, Room};
 pub use staged::{OutputRules, StagedOutput};
 pub use target::{Point, RecoveryTarget, Stop, Target};

@@ -87,6 +87,8 @@ pub struct Phases {
     pub log: Duration,
     /// Writing the result from the snapshot and the images.
     pub base: Duration,
+    /// Replaying the logical records.
+    pub redo: Duration,
     /// Syncing and publishing.
     pub finish: Duration,
 }
@@ -115,6 +117,8 @@ pub struct Restored {
     pub wal_bytes: u64,
     /// Committed images in that log.
     pub records: u64,
+    /// Committed logical records in that log that were applied.
+    pub logical_records: u64,
     /// Number of threads used.
     pub workers: usize,
     /// How long each part took.
@@ -197,8 +201,9 @@ impl Restorer<'_> {
     /// # Errors
     /// Those of [`StagedOutput::take`] about the output; [`Error::NoRoom`], [`Error::Io`];
     /// [`pitr_archive::Error::Logical`] in [`Error::Archive`] if a transaction of the state logged
-    /// records that only its engine can apply, before anything is written; those of the engine's
-    /// [`RestoreTarget`]; those of reading the repository.
+    /// records that only its engine can apply, and the target does not replay them, before anything
+    /// is written; [`Error::Redo`]; those of the engine's [`RestoreTarget`]; those of reading the
+    /// repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
         match options.workers.filter(|_| !self.spawn().is_inline()) {
             None => self.build(plan, options),
@@ -257,16 +262,17 @@ impl Restorer<'_> {
         (watch, phases): (&mut Watch<'_>, &mut Phases),
     ) -> Result<Restored> {
         let files = std::mem::take(&mut prepared.files);
-        let bytes = files.iter().map(|planned| planned.len).sum();
+        let mut bytes = files.iter().map(|planned| planned.len).sum();
         let count = files.len() as u64;
+        let paths: Vec<PathBuf> = files.iter().map(|planned| planned.place.path.clone()).collect();
         let (single, is_resumed) = match &prepared.folders {
             None => {
                 let (file, is_resumed) = staged.resume_file()?;
                 (Some(file), is_resumed)
             }
             Some(folders) => {
-                let paths: Vec<&Path> = files.iter().map(|planned| planned.place.path.as_path()).collect();
-                (None, staged.resume_folder(folders, &paths)?)
+                let files: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+                (None, staged.resume_folder(folders, &files)?)
             }
         };
         // What is written is of use for the next attempt.
@@ -293,6 +299,13 @@ impl Restorer<'_> {
         drop(gathered);
         phases.base = watch.lap();
 
+        let unfinished = Unfinished { fs: self.fs, path: &root, base: base.as_ref(), reached: plan.reached };
+        let replayed = self.replay(merged, &unfinished, plan.stop)?;
+        if replayed.records > 0 {
+            bytes = self.measure(&root, &paths)?;
+        }
+        phases.redo = watch.lap();
+
         (self.progress)(Progress { phase: Phase::Finish, done: 0, total: 1 });
         sinks.values().try_for_each(Sink::cut)?;
         let fingerprint = if folders.is_none() { self.fingerprint(&prepared, &sinks)? } else { None };
@@ -314,6 +327,7 @@ impl Restorer<'_> {
             reused_bytes,
             wal_bytes: merged.log_bytes(),
             records: merged.images(),
+            logical_records: replayed.records,
             workers: parallel::threads(self.spawn()),
             phases: *phases,
             moved_aside: Vec::new(),
@@ -323,7 +337,7 @@ impl Restorer<'_> {
         })
     }
 
-    fn spawn(&self) -> Spawn {
+    pub(crate) fn spawn(&self) -> Spawn {
         self.chunks.objects().env().spawn
     }
 
@@ -368,7 +382,8 @@ impl Restorer<'_> {
     }
 
     fn prepare(&self, plan: &Plan) -> Result<Prepared> {
-        let merged = Merged::new(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
+        let merged = Merged::with_logical(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
+        self.refuse_logical(&merged)?;
         let base = self.base(plan)?;
         let state = RestoreState { base: base.as_ref(), changes: merged.files() };
         let (folders, places) = match self.target.lay_out(&state)? {
@@ -425,9 +440,10 @@ impl Restorer<'_> {
 }
 
 fn fingerprint(sink: &Sink<'_>, block_bytes: Option<u32>) -> Result<Option<Fingerprint>> {
-    let len = sink.len();
-    let Some(block_bytes) = block_bytes.filter(|bytes| *bytes > 0 && len > 0) else { return Ok(None) };
     let (file, head) = (sink.file()?, sink.head());
+    // A replay of logical records may have lengthened the file.
+    let len = file.len().map_err(Error::io("measure", sink.path()))?;
+    let Some(block_bytes) = block_bytes.filter(|bytes| *bytes > 0 && len > 0) else { return Ok(None) };
     let read = |number: u64, out: &mut [u8]| -> io::Result<()> {
         let from = number * u64::from(block_bytes);
         let rest = (len - from).min(out.len() as u64) as usize;

@@ -4,6 +4,7 @@
 mod defaults;
 mod hidden;
 mod lab;
+mod logical;
 mod model;
 mod output;
 mod outside;

@@ -164,7 +164,7 @@ pub enum Error {
     },
     /// A needed part of the log is missing.
     #[error("the archive has no log from LSN {from} to {to}")]
-    Hole {
+    WalGap {
         /// Start of the missing part.
         from: Lsn,
         /// End of the missing part.

@@ -36,8 +36,8 @@ pub use history::{
     runs, start_for,
 };
 pub use pitr_objects::layout::{LogName, PrunedRange, RestoredName, SourceObject};
-pub use pitr_redo::FileChange;
-pub use read::{Around, BlockSet, Image, Merged, Search, Transaction, Transactions};
+pub use pitr_redo::{FileChange, LogicalRecord};
+pub use read::{Around, BlockSet, Image, Logical, Merged, Search, Transaction, Transactions};
 pub use stored::{
     CheckpointEntry, CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Mark, MarkKind,
     NamedPoint, Origin, PointName, PointNameError, Points, RestoredState, Timeline,

@@ -245,7 +245,7 @@ impl Pitr {
     /// Restores the state at `target` to `output`, which must not exist yet.
     ///
     /// # Errors
-    /// [`pitr_recovery::Error::Unreachable`] if the target is not exactly a state that can be
+    /// [`pitr_recovery::Error::TargetUnreachable`] if the target is not exactly a state that can be
     /// restored; those of [`restore`](Self::restore).
     pub fn restore_to(
         &self,
@@ -264,7 +264,7 @@ impl Pitr {
     ///
     /// # Errors
     /// [`pitr_recovery::Error::PointExists`] if the name is in use;
-    /// [`pitr_recovery::Error::Unreachable`] if the target is not exactly a restorable state; those
+    /// [`pitr_recovery::Error::TargetUnreachable`] if the target is not exactly a restorable state; those
     /// of [`create_point`](pitr_recovery::create_point).
     pub fn create_point(&self, source: &SourceName, new: &NewPoint) -> Result<NamedPoint> {
         Ok(pitr_recovery::create_point(&self.objects, source, new)?)
@@ -336,14 +336,14 @@ impl Pitr {
         Ok(restored)
     }
 
-    /// The space that the result of `plan` takes, and the free space at `output`, in bytes. Fails
+    /// The space that a restore of `plan` takes, and the free space at its output, in bytes. Fails
     /// if the free space is smaller. Writes nothing.
     ///
     /// # Errors
     /// Those of [`restore`](Self::restore), before anything is written.
-    pub fn room(&self, history: &History, plan: &Plan, output: &Path) -> Result<Room> {
+    pub fn room(&self, history: &History, plan: &Plan, options: &RestoreOptions) -> Result<Room> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
-        Ok(Restorer::new(history, chunks, target).room(plan, output)?)
+        Ok(Restorer::new(history, chunks, target).room(plan, options)?)
     }
 
     /// The snapshots of a source.

@@ -9,7 +9,7 @@ use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SourceName, Timestamp, TxId};
 use pitr_objects::Objects;
 use pitr_recovery::{
-    Error, History, Layout, Moment, RestoreOptions, RestoreState, RestoreTarget, Restorer, Target,
+    Error, History, Layout, RecoveryTarget, RestoreOptions, RestoreState, RestoreTarget, Restorer, Target,
 };
 use pitr_snapshot::{BlockSource, BoxError, FileShape, SnapshotMeta, write_full};
 use pitr_vfs::{Env, OsFs, SystemClock};
@@ -127,15 +127,14 @@ fn bench(c: &mut Criterion) {
         clock: &clock,
         progress: &progress,
     };
-    let target = Target::at(Moment::Latest);
+    let target = Target::at(RecoveryTarget::Latest);
     let mut group = c.benchmark_group("recovery");
     group.sample_size(10).throughput(Throughput::BytesDecimal(LEN));
     group.bench_function("restore", |b| {
         b.iter(|| {
             let plan = history.plan(&history.resolve(&target).expect("reachable")).expect("a plan");
             let output = dir.path().join("restored");
-            let options =
-                RestoreOptions { output: output.clone(), force: false, delta: false, workers: None };
+            let options = RestoreOptions::to(&output);
             let done = restorer.restore(&plan, &options).expect("restored");
             std::fs::remove_file(output).expect("removed");
             done.bytes

@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A target that does not exist is never replaced by a state nearby.
     match history.plan_for(&Target::at(TxId::new(9))) {
-        Err(error @ RecoveryError::Unreachable(_)) => println!("transaction 9: {error}"),
+        Err(error @ RecoveryError::TargetUnreachable(_)) => println!("transaction 9: {error}"),
         other => return Err(format!("transaction 9 was found: {other:?}").into()),
     }
     Ok(())

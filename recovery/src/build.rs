@@ -1,26 +1,35 @@
-//! Builds the files of a result from base and log. Every block is written once.
+//! Builds the files of a result from base and log in one pass. Every block is written once.
 //!
-//! The merge determines which blocks have an image. The other blocks are read from the base and
-//! written, extent by extent. Then the images are written to their places. Both passes run on all
-//! threads. No two of them write the same byte, so the result does not depend on their order or
-//! number (law 6).
+//! The surviving images of the log are gathered first ([`Gathered`]). Then each extent is put
+//! together from the base and its images, and written whole, past the system's cache. An extent of
+//! which images have every byte is not read from the base. All threads work on different extents,
+//! so the result does not depend on their order or number (law 6).
+//!
+//! # Old content
+//! An extent is not fetched if the content is there already: in the file itself, which an
+//! interrupted restore left or which is updated in place, or in another file. Contents decide, by
+//! their hashes, never a time or a length (FAILURES 33).
 
 use crate::error::{Error, Result};
+use crate::gather::{Gathered, Gathering, Overlay, REGION_BYTES};
 use crate::layout::FilePlace;
 use crate::sink::{Sink, SinkFile};
-use pitr_archive::{BlockSet, FileChange, Image, Merged};
+use pitr_archive::{FileChange, Image, Merged};
 use pitr_format::FileId;
 use pitr_objects::parallel;
-use pitr_snapshot::SnapshotReader;
+use pitr_snapshot::{EXTENT_BYTES, SnapshotReader};
 use pitr_vfs::{Access, Buffers, File, FileSystem, Spawn};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Files that stay open for the images of the log. Others are opened for each image.
+/// Marked files that stay open until the end. Others are opened again.
 const OPEN_MAX: usize = 256;
+/// Unit in which content is compared by hash, bytes.
+const PIECE_BYTES: u64 = 4096;
 
 /// A file of the result, before it is written.
 #[derive(Debug)]
@@ -49,6 +58,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) root: &'a Path,
     /// The result, if it is one file.
     pub(crate) single: Option<Arc<dyn File>>,
+    /// True if the temporary name has old content.
+    pub(crate) is_resumed: bool,
     pub(crate) base: Option<&'a SnapshotReader>,
     pub(crate) merged: &'a Merged,
     pub(crate) mark: Option<&'static [u8]>,
@@ -56,34 +67,68 @@ pub(crate) struct Builder<'a> {
     pub(crate) old: Option<&'a Path>,
 }
 
-/// Files that still lack their images after the base is written.
+/// The written files.
 #[derive(Default)]
 pub(crate) struct Written<'a> {
-    /// Files that have a mark, or that the log changes. If the result is one file, that file.
+    /// Files that have a mark. If the result is one file, that file.
     pub(crate) sinks: BTreeMap<FileId, Sink<'a>>,
-    /// Bytes written from the snapshot.
+    /// Bytes of the snapshot in the result.
     pub(crate) base_bytes: u64,
-    /// Bytes that were taken from the existing output.
+    /// Bytes of these that were there already.
     pub(crate) reused_bytes: u64,
 }
 
+/// Bytes that the images of a restore take, each with a few bytes more.
+pub(crate) fn image_bytes(merged: &Merged) -> u64 {
+    merged.files().iter().map(|(file, change)| of_images(merged, *file, change)).sum()
+}
+
+fn of_images(merged: &Merged, file: FileId, change: &FileChange) -> u64 {
+    let each = u64::from(change.block_bytes.unwrap_or(0)) + 16;
+    merged.blocks(file).map_or(0, |blocks| blocks.len().saturating_mul(each))
+}
+
 impl<'a> Builder<'a> {
-    /// Extents of the base that the files have.
+    /// Gathers the surviving images of the log.
+    pub(crate) fn gather(
+        &self,
+        files: &[PlannedFile],
+        spill: &Path,
+        memory: usize,
+        tick: &(dyn Fn() + Sync),
+    ) -> Result<Gathered<'a>> {
+        let gathering = files.iter().filter_map(|planned| {
+            let (file, len) = (planned.place.file, planned.len);
+            let change = self.merged.files().get(&file).filter(|change| change.block_bytes.is_some())?;
+            Some(Gathering { file, len, image_bytes: of_images(self.merged, file, change) })
+        });
+        let gathered = Gathered::new(self.fs, spill, &gathering.collect::<Vec<_>>(), memory)?;
+        self.merged.par_for_each(|image: Image<'_>| {
+            tick();
+            // The index was checked: block numbers times block size are in the range of their type.
+            gathered.add(image.file, image.block * image.data.len() as u64, image.data)
+        })?;
+        Ok(gathered)
+    }
+
+    /// Number of extents of the files.
     pub(crate) fn extents(&self, files: &[PlannedFile]) -> Result<u64> {
         files.iter().map(|planned| self.extents_of(planned)).sum()
     }
 
     fn extents_of(&self, planned: &PlannedFile) -> Result<u64> {
-        match self.base.filter(|_| planned.before > 0) {
-            Some(base) => Ok(base.extents(planned.place.file)?),
-            None => Ok(0),
-        }
+        let of_base = match self.base.filter(|_| planned.before > 0) {
+            Some(base) => base.extents(planned.place.file)?,
+            None => 0,
+        };
+        Ok(of_base.max(planned.len.div_ceil(EXTENT_BYTES)))
     }
 
-    /// Creates the files, and writes the parts of the base that the log does not replace.
-    pub(crate) fn write_base(
+    /// Creates the files and writes them.
+    pub(crate) fn write(
         &self,
         files: Vec<PlannedFile>,
+        gathered: &Gathered<'_>,
         tick: &(dyn Fn() + Sync),
     ) -> Result<Written<'a>> {
         let written = Mutex::new(Written::default());
@@ -94,7 +139,7 @@ impl<'a> Builder<'a> {
             let is_small = self.extents_of(&planned)? <= 1;
             if is_small { &mut small } else { &mut large }.push(planned);
         }
-        let write = |planned| self.write_one(planned, tick, &written);
+        let write = |planned| self.write_one(planned, gathered, tick, &written);
         parallel::map::<_, _, Result<()>>(self.spawn, small, write)?;
         large.into_iter().try_for_each(write)?;
         Ok(written.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -103,28 +148,48 @@ impl<'a> Builder<'a> {
     fn write_one(
         &self,
         planned: PlannedFile,
+        gathered: &Gathered<'_>,
         tick: &(dyn Fn() + Sync),
         written: &Mutex<Written<'a>>,
     ) -> Result<()> {
-        let has_base = planned.before > 0;
+        let base = self.base.filter(|_| planned.before > 0);
         let PlannedFile { place: FilePlace { file, path, holes }, len, .. } = planned;
         let change = self.merged.files().get(&file);
-        let (at, created) = self.create(&path)?;
-        let about = SinkFile { len, holes, change, mark: self.mark };
-        let mut sink = Sink::begin(self.fs, at, created, about)?;
-        let reused = match self.base.filter(|_| has_base) {
+        let (at, opened, is_fresh) = self.create(&path)?;
+        let mut old = Vec::new();
+        if !is_fresh {
+            old.push(Old { file: Arc::clone(&opened), is_result: true });
+        }
+        old.extend(self.open_old(&path)?.map(|file| Old { file, is_result: false }));
+        let mut sink = Sink::begin(self.fs, at, opened, SinkFile { len, holes, is_fresh, mark: self.mark })?;
+        let end = match base {
             None => 0,
             Some(base) => {
-                let (old, replaced) = (self.open_old(&path)?, self.merged.blocks(file));
-                BaseWriter { sink: &sink, base, file, change, replaced, spawn: self.spawn, tick }
-                    .write(old.as_deref())?
+                let len = base.file(file)?.len.min(len);
+                change.map_or(len, |change| len.min(change.min_len))
             }
         };
-        let is_unfinished = self.single.is_some() || self.mark.is_some() || change.is_some();
+        let (base_bytes, reused_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (buffers, spawn) = (Buffers::default(), self.spawn);
+        let has_images = change.is_some_and(|change| change.block_bytes.is_some());
+        let writer = FileWriter {
+            sink: &sink,
+            file,
+            base,
+            end,
+            old,
+            buffers,
+            spawn,
+            tick,
+            base_bytes: &base_bytes,
+            reused_bytes: &reused_bytes,
+        };
+        writer.write(gathered, has_images, change.is_some())?;
+        drop(writer);
         let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.base_bytes += sink.written();
-        written.reused_bytes += reused;
-        if is_unfinished {
+        written.base_bytes += base_bytes.into_inner();
+        written.reused_bytes += reused_bytes.into_inner();
+        if self.single.is_some() || self.mark.is_some() {
             if written.sinks.len() >= OPEN_MAX {
                 sink.close();
             }
@@ -133,13 +198,22 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn create(&self, path: &Path) -> Result<(PathBuf, Arc<dyn File>)> {
+    /// The file at a path of the result, and true if it is new.
+    fn create(&self, path: &Path) -> Result<(PathBuf, Arc<dyn File>, bool)> {
         if let Some(single) = &self.single {
-            return Ok((self.root.to_owned(), Arc::clone(single)));
+            return Ok((self.root.to_owned(), Arc::clone(single), !self.is_resumed));
         }
         let at = self.root.join(path);
+        if self.is_resumed {
+            match self.fs.open(&at, Access::ReadWrite) {
+                Ok(file) => return Ok((at, file, false)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                // A file that can't be opened is of no use.
+                Err(_) => self.fs.remove_all(&at).map_err(Error::io("remove", &at))?,
+            }
+        }
         let created = self.fs.create_private(&at).map_err(Error::io("create", &at))?;
-        Ok((at, created))
+        Ok((at, created, true))
     }
 
     /// The file of the existing output at the path of a file of the result.
@@ -156,152 +230,211 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Writes the surviving images of the log.
-pub(crate) fn write_images(
-    sinks: &BTreeMap<FileId, Sink<'_>>,
-    merged: &Merged,
-    tick: &(dyn Fn() + Sync),
-) -> Result<()> {
-    merged.par_for_each(|image: Image<'_>| {
-        tick();
-        let sink = sinks.get(&image.file).ok_or(Error::NotLaidOut { file: image.file })?;
-        // The index was checked: block numbers times block size are in the range of their type.
-        sink.write(image.block * image.data.len() as u64, image.data)
-    })
+/// A file with content that may be that of the result.
+struct Old {
+    file: Arc<dyn File>,
+    /// True if this is the file that is written.
+    is_result: bool,
 }
 
-/// Writes the parts of a file of the snapshot that the log does not replace.
-struct BaseWriter<'a> {
+/// An extent of the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Extent {
+    /// Number of the snapshot's extent that starts here.
+    number: Option<u64>,
+    /// Its bytes in the result.
+    span: Range<u64>,
+}
+
+/// Writes one file.
+struct FileWriter<'a> {
     sink: &'a Sink<'a>,
-    base: &'a SnapshotReader,
     file: FileId,
-    /// The log's change of the file.
-    change: Option<&'a FileChange>,
-    /// The blocks that images of the log replace.
-    replaced: Option<&'a BlockSet>,
+    base: Option<&'a SnapshotReader>,
+    /// End of the bytes of the base that are in the result.
+    end: u64,
+    old: Vec<Old>,
+    buffers: Buffers,
     spawn: Spawn,
     tick: &'a (dyn Fn() + Sync),
+    base_bytes: &'a AtomicU64,
+    reused_bytes: &'a AtomicU64,
 }
 
-impl BaseWriter<'_> {
-    /// Writes these parts. Takes extents from `old` where their content is the same, and returns
-    /// the number of those bytes.
-    fn write(&self, old: Option<&dyn File>) -> Result<u64> {
-        let end = self.end()?;
-        let mut wanted = Vec::new();
-        for extent in 0..self.base.extents(self.file)? {
-            if !self.kept(&self.span(extent)?, end).is_empty() {
-                wanted.push(extent);
+impl FileWriter<'_> {
+    fn write(&self, gathered: &Gathered<'_>, has_images: bool, is_changed: bool) -> Result<()> {
+        let extents = self.split(is_changed)?;
+        if !has_images {
+            return self.write_extents(extents, &Overlay::default());
+        }
+        let region = |extent: &Extent| extent.span.start / REGION_BYTES;
+        for of_region in extents.chunk_by(|a, b| region(a) == region(b)) {
+            let overlay = gathered.take(self.file, region(&of_region[0]))?; // a run is never empty
+            self.write_extents(of_region.to_vec(), &overlay)?;
+        }
+        Ok(())
+    }
+
+    /// The extents of the result. They start where those of the base do.
+    fn split(&self, is_changed: bool) -> Result<Vec<Extent>> {
+        let (mut extents, mut at) = (Vec::new(), 0);
+        if let Some(base) = self.base {
+            let has_blocks = base.file(self.file)?.has_blocks();
+            if is_changed && !has_blocks {
+                return Err(Error::OtherShape { file: self.file });
+            }
+            for number in 0..base.extents(self.file)? {
+                let start = base.span(self.file, number)?.start;
+                if start >= self.sink.len() {
+                    break;
+                }
+                at = if has_blocks { start + EXTENT_BYTES } else { base.span(self.file, number)?.end };
+                extents.push(Extent { number: Some(number), span: start..at.min(self.sink.len()) });
             }
         }
-        let mut reused = 0;
-        if let Some(old) = old {
-            let buffers = Buffers::default();
-            let take = |extent: &u64| self.take(old, *extent, end, &buffers);
-            let taken: Vec<u64> = parallel::map::<_, _, Result<_>>(self.spawn, &wanted, take)?;
-            reused = taken.iter().sum();
-            let mut taken = taken.into_iter();
-            wanted.retain(|_| taken.next() == Some(0));
+        while at < self.sink.len() {
+            let next = (at + EXTENT_BYTES).min(self.sink.len());
+            extents.push(Extent { number: None, span: at..next });
+            at = next;
         }
-        match wanted[..] {
+        Ok(extents)
+    }
+
+    fn write_extents(&self, mut extents: Vec<Extent>, overlay: &Overlay) -> Result<()> {
+        if !self.old.is_empty() {
+            let reuse = |extent: &Extent| self.reuse(extent, overlay);
+            let reused: Vec<bool> = parallel::map::<_, _, Result<_>>(self.spawn, &extents, reuse)?;
+            let mut reused = reused.into_iter();
+            extents.retain(|_| reused.next() == Some(false));
+        }
+        let (from_base, others): (Vec<Extent>, Vec<Extent>) =
+            extents.into_iter().partition(|extent| self.needs_base(extent, overlay));
+        parallel::map::<_, _, Result<()>>(self.spawn, others, |extent: Extent| {
+            let mut bytes = self.buffers.lend((extent.span.end - extent.span.start) as usize);
+            bytes.fill(0);
+            self.put(&extent, &mut bytes, overlay)
+        })?;
+        let Some(base) = self.base else { return Ok(()) };
+        let number = |extent: &Extent| extent.number.unwrap_or_default(); // each has one
+        match &from_base[..] {
+            [] => Ok(()),
             // This thread reads the only extent of a small file, because other threads read other
             // files.
-            [only] => drop(self.put(only, &self.base.read_extent(self.file, only)?, end)?),
-            _ => self
-                .base
-                .read_extents(self.file, &wanted, |extent, bytes| self.put(extent, bytes, end).map(drop))?,
+            [only] => self.complete(only, &mut base.read_extent(self.file, number(only))?, overlay),
+            _ => {
+                let numbers: Vec<u64> = from_base.iter().map(number).collect();
+                base.read_extents(self.file, &numbers, |wanted, bytes| {
+                    let extent = numbers.binary_search(&wanted).ok().map(|place| &from_base[place]);
+                    let extent =
+                        extent.ok_or(pitr_snapshot::Error::NoExtent { file: self.file, extent: wanted });
+                    self.complete(extent?, bytes, overlay)
+                })
+            }
         }
-        Ok(reused)
     }
 
-    /// End of the bytes of the base that the log does not replace.
-    fn end(&self) -> Result<u64> {
-        let len = self.base.file(self.file)?.len;
-        Ok(self.change.map_or(len, |change| len.min(change.min_len)).min(self.sink.len()))
-    }
-
-    fn span(&self, extent: u64) -> Result<Range<u64>> {
-        Ok(self.base.span(self.file, extent)?)
-    }
-
-    /// The runs of an extent that the log leaves.
-    fn kept(&self, span: &Range<u64>, end: u64) -> Vec<(u64, u64)> {
-        if span.start >= end {
-            return Vec::new();
+    /// The bytes of an extent that may be those of the base.
+    fn of_base(&self, extent: &Extent) -> Range<u64> {
+        match extent.number {
+            Some(_) => extent.span.start..extent.span.end.min(self.end).max(extent.span.start),
+            None => extent.span.start..extent.span.start,
         }
-        let block_bytes = self.change.and_then(|change| change.block_bytes);
-        kept(span.start, span.end.min(end), block_bytes.zip(self.replaced))
     }
 
-    /// Takes an extent from the old file, if the file has it. The hash of the extent decides, never
-    /// a time or the file's length (FAILURES 33). Returns the number of bytes taken, or 0.
-    fn take(&self, old: &dyn File, extent: u64, end: u64, buffers: &Buffers) -> Result<u64> {
-        let span = self.span(extent)?;
-        let mut bytes = buffers.lend((span.end - span.start) as usize); // at most a mebibyte
-        let is_there = old.read_once_at(&mut bytes, span.start).is_ok_and(|read| read == bytes.len());
-        if !is_there || !self.base.is_extent(self.file, extent, &bytes)? {
-            return Ok(0);
+    fn needs_base(&self, extent: &Extent, overlay: &Overlay) -> bool {
+        !overlay.covers(&self.of_base(extent))
+    }
+
+    /// Writes an extent from the bytes of the base, which may be shorter or longer.
+    fn complete(&self, extent: &Extent, bytes: &mut [u8], overlay: &Overlay) -> Result<()> {
+        let len = (extent.span.end - extent.span.start) as usize; // at most EXTENT_BYTES
+        if bytes.len() >= len {
+            return self.put(extent, &mut bytes[..len], overlay);
         }
-        // An extent of zeros needs no write, and still counts as taken.
-        Ok(self.put(extent, &bytes, end)?.max(1))
+        let mut longer = self.buffers.lend(len);
+        longer[..bytes.len()].copy_from_slice(bytes);
+        longer[bytes.len()..].fill(0);
+        self.put(extent, &mut longer, overlay)
     }
 
-    /// Writes the parts of an extent that the log does not replace. Returns the number of bytes
-    /// written.
-    fn put(&self, extent: u64, bytes: &[u8], end: u64) -> Result<u64> {
-        let (span, mut written) = (self.span(extent)?, 0);
-        for (from, to) in self.kept(&span, end) {
-            // An extent has all of the file's bytes from the extent's start, and runs end at the
-            // end of the file.
-            let part = &bytes[(from - span.start) as usize..(to - span.start) as usize];
-            written += self.sink.write_over_zeros(from, part)?;
+    /// Writes an extent. `bytes` has what the base has, or zeros.
+    fn put(&self, extent: &Extent, bytes: &mut [u8], overlay: &Overlay) -> Result<()> {
+        let of_base = self.of_base(extent);
+        bytes[(of_base.end - extent.span.start) as usize..].fill(0);
+        overlay.apply(extent.span.start, bytes);
+        let written = self.sink.put(extent.span.start, bytes)?;
+        if !of_base.is_empty() {
+            let of_log = overlay.bytes_in(&extent.span);
+            self.base_bytes.fetch_add(written.saturating_sub(of_log), Ordering::Relaxed);
         }
         (self.tick)();
-        Ok(written)
+        Ok(())
     }
-}
 
-/// The runs of bytes between two offsets that no image replaces.
-fn kept(start: u64, end: u64, replaced: Option<(u32, &BlockSet)>) -> Vec<(u64, u64)> {
-    let Some((block_bytes, replaced)) = replaced else { return vec![(start, end)] };
-    let block_bytes = u64::from(block_bytes);
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    let mut at = start;
-    while at < end {
-        let block = at / block_bytes;
-        let next = ((block + 1) * block_bytes).min(end);
-        if !replaced.contains(block) {
-            match runs.last_mut() {
-                Some(run) if run.1 == at => run.1 = next,
-                _ => runs.push((at, next)),
+    /// Uses old content for an extent, if it has the bytes of the base that the log leaves. True if
+    /// the extent is done.
+    fn reuse(&self, extent: &Extent, overlay: &Overlay) -> Result<bool> {
+        let len = (extent.span.end - extent.span.start) as usize; // at most EXTENT_BYTES
+        for old in &self.old {
+            if old.is_result && self.sink.withholds(extent.span.start) {
+                continue;
             }
+            let mut bytes = self.buffers.lend(len);
+            let read = old.file.read_once_at(&mut bytes, extent.span.start).unwrap_or(0);
+            let of_base = self.of_base(extent);
+            if ((of_base.end - extent.span.start) as usize) > read
+                || !self.has_base(extent, &bytes, overlay)?
+            {
+                continue;
+            }
+            bytes[read..].fill(0);
+            let kept = (of_base.end - of_base.start).saturating_sub(overlay.bytes_in(&of_base));
+            if old.is_result {
+                let rest = &mut bytes[(of_base.end - extent.span.start) as usize..];
+                let had_rest =
+                    rest.iter().any(|byte| *byte != 0) && !overlay.covers(&(of_base.end..extent.span.end));
+                if had_rest {
+                    rest.fill(0);
+                }
+                let is_changed = overlay.apply(extent.span.start, &mut bytes);
+                if had_rest || is_changed {
+                    self.sink.put(extent.span.start, &bytes)?;
+                }
+                self.base_bytes.fetch_add(kept, Ordering::Relaxed);
+                (self.tick)();
+            } else {
+                self.put(extent, &mut bytes, overlay)?;
+            }
+            self.reused_bytes.fetch_add(kept, Ordering::Relaxed);
+            return Ok(true);
         }
-        at = next;
+        Ok(false)
     }
-    runs
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn blocks_without_an_image_are_kept(
-            replaced in prop::collection::btree_set(0u64..40, 0..30), start in 0u64..20, len in 0u64..6000,
-        ) {
-            let mut blocks = BlockSet::default();
-            for block in &replaced {
-                blocks.insert(*block);
-            }
-            let (start, end) = (start * 512, start * 512 + len);
-            let runs = kept(start, end, Some((512, &blocks)));
-            for at in start..end {
-                let inside = runs.iter().any(|(from, to)| (*from..*to).contains(&at));
-                prop_assert_eq!(inside, !replaced.contains(&(at / 512)), "{}", at);
-            }
-            prop_assert!(runs.windows(2).all(|w| w[0].1 < w[1].0));
+    /// True if `bytes` has the bytes of the base that the log leaves, according to their hashes.
+    fn has_base(&self, extent: &Extent, bytes: &[u8], overlay: &Overlay) -> Result<bool> {
+        let of_base = self.of_base(extent);
+        let (Some(base), Some(number)) = (self.base, extent.number) else { return Ok(true) };
+        if overlay.covers(&of_base) {
+            return Ok(true);
         }
+        let whole = base.span(self.file, number)?;
+        let Some(now) = bytes.get(..(whole.end - whole.start) as usize) else { return Ok(false) };
+        if overlay.is_empty() && of_base.end == whole.end {
+            return Ok(base.is_extent(self.file, number, now)?);
+        }
+        if !base.file(self.file)?.has_blocks() {
+            return Ok(false);
+        }
+        let differing = match base.differing(self.file, number, now) {
+            Err(pitr_snapshot::Error::Chunks(e)) if e.kind().is_of_one_object() => return Ok(false),
+            other => other?,
+        };
+        let starts = (extent.span.start..).step_by(PIECE_BYTES as usize);
+        let missing = starts.zip(differing).filter(|(_, differs)| *differs).any(|(start, _)| {
+            let piece = start..(start + PIECE_BYTES).min(of_base.end).max(start);
+            !overlay.covers(&piece)
+        });
+        Ok(!missing)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::target::{Point, Stop, Target};
 use pitr_archive::{Cause, NamedPoint, PointName};
-use pitr_format::{FileId, Lsn, Severity, Timestamp, TxId};
+use pitr_format::{FileId, Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
 use pitr_snapshot::{BoxError, DamagedRoot};
 use std::fmt;
 use std::io;
@@ -25,14 +25,15 @@ pub enum Error {
     Snapshot(#[from] pitr_snapshot::Error),
     /// The target is not a restorable state. Never replaced by another state.
     #[error(transparent)]
-    Unreachable(Box<Unreachable>),
+    TargetUnreachable(Box<Unreachable>),
     /// The target may be a state that can be reached only from a snapshot with a damaged root.
     /// Never replaced by another state.
     #[error(transparent)]
     Damaged(Box<Damaged>),
-    /// Neither a snapshot nor a whole log leads to the target's position.
-    #[error("no snapshot and no whole log leads to LSN {stop}")]
-    NoBase {
+    /// No snapshot leads to the target's position, and the log does not begin at its origin. A log
+    /// that reaches back to its origin needs no snapshot: replay starts from the empty base.
+    #[error("no snapshot leads to LSN {stop}, and the log does not begin at its origin")]
+    NoBaseSnapshot {
         /// The stop.
         stop: Lsn,
     },
@@ -52,6 +53,27 @@ pub enum Error {
     #[error("{}: another restore is building it", path.display())]
     Locked {
         /// The output.
+        path: PathBuf,
+    },
+    /// The output can't be updated in place.
+    #[error(
+        "{}: cannot be updated in place: it is a link, has several names, or is of another kind than the result; nothing was changed",
+        path.display()
+    )]
+    NotInPlace {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A program has the output open, and it was to be updated in place.
+    #[error("{}: a program has it open, so it cannot be updated in place; nothing was changed", path.display())]
+    InUse {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A temporary file was damaged. The disk or the memory may be faulty.
+    #[error("{}: bytes of the temporary file changed on the disk", path.display())]
+    Spill {
+        /// Path at which the file was created.
         path: PathBuf,
     },
     /// A path that can't be the name of a file or folder.
@@ -112,6 +134,26 @@ pub enum Error {
         /// The engine's error.
         source: BoxError,
     },
+    /// The engine could not apply a logical record. Nothing was published.
+    #[error("partition {partition}, the logical record at LSN {lsn}: {source}")]
+    Redo {
+        /// The partition.
+        partition: PartitionId,
+        /// Position of the record; for the end of a batch, the position right after its last record.
+        lsn: Lsn,
+        /// The engine's error.
+        source: BoxError,
+    },
+    /// The files hold commits that the target does not. Replay can't take them back.
+    #[error("the files of partition {partition} are newer (LSN {applied}) than the target (LSN {target})")]
+    NewerThanTarget {
+        /// The partition.
+        partition: PartitionId,
+        /// The commits at or below this position are in the files.
+        applied: Lsn,
+        /// The target.
+        target: Lsn,
+    },
     /// The log touches a file that the snapshot does not have, or in blocks of another size.
     #[error("the log does not match the snapshot: file {file}")]
     OtherShape {
@@ -142,7 +184,7 @@ pub enum Error {
 }
 
 /// The target is unreachable. Names the nearest restorable states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{target} cannot be restored: {why}; {}", nearest(.before.as_ref(), .after.as_ref()))]
 pub struct Unreachable {
     /// The target.
@@ -191,8 +233,8 @@ pub enum Why {
     },
     /// The source has no log: it has no states between its snapshots.
     NoLog,
-    /// The target is in a gap.
-    Gap(Cause),
+    /// The target is in a gap of the log.
+    WalGap(Cause),
     /// A commit may have happened before the target's time or after it.
     Uncertain {
         /// The transaction.
@@ -213,6 +255,10 @@ pub enum Why {
     NoSuchTransaction,
     /// No snapshot of this history has the identity.
     NoSuchSnapshot,
+    /// The source has no recovery point of the name.
+    NoSuchPoint,
+    /// The recovery point is on a timeline that is not part of this history.
+    OnTimeline(TimelineId),
 }
 
 impl fmt::Display for Why {
@@ -225,7 +271,7 @@ impl fmt::Display for Why {
             }
             Why::BehindLast => f.write_str("it lies after the last state that is archived"),
             Why::NotYetCertain { watermark } => write!(f, "the archive is only certain up to {watermark}"),
-            Why::Gap(cause) => write!(f, "it lies in a gap ({cause})"),
+            Why::WalGap(cause) => write!(f, "it lies in a gap ({cause})"),
             Why::Uncertain { tx, earliest, time } => {
                 write!(f, "transaction {tx} happened at some time from {earliest} to {time}")
             }
@@ -234,6 +280,10 @@ impl fmt::Display for Why {
             }
             Why::NoSuchTransaction => f.write_str("no such transaction is archived"),
             Why::NoSuchSnapshot => f.write_str("this history has no such snapshot"),
+            Why::NoSuchPoint => f.write_str("the source has no such point"),
+            Why::OnTimeline(timeline) => {
+                write!(f, "it is on timeline {timeline}, which is not part of this history")
+            }
         }
     }
 }
@@ -255,7 +305,7 @@ impl Error {
             Error::Archive(e) => e.severity(),
             Error::Snapshot(e) => e.kind().severity(),
             Error::Locked { .. } | Error::Pruning { .. } => Severity::Retry,
-            Error::OtherShape { .. } | Error::Damaged(_) => Severity::Fatal,
+            Error::OtherShape { .. } | Error::Damaged(_) | Error::Spill { .. } => Severity::Fatal,
             Error::Engine { severity, .. } => *severity,
             _ => Severity::Fix,
         }
@@ -271,7 +321,7 @@ impl Error {
         why: Why,
         (before, after): (Option<Point>, Option<Point>),
     ) -> Error {
-        Error::Unreachable(Box::new(Unreachable { target: *target, why, before, after }))
+        Error::TargetUnreachable(Box::new(Unreachable { target: target.clone(), why, before, after }))
     }
 
     /// The error for a target that may be the state of a snapshot with a damaged root. `found` is
@@ -279,10 +329,10 @@ impl Error {
     pub(crate) fn damaged(target: &Target, root: Arc<DamagedRoot>, found: Result<Stop>) -> Error {
         let (before, after) = match found {
             Ok(stop) => (Some(stop.reached), None),
-            Err(Error::Unreachable(found)) => (found.before, found.after),
+            Err(Error::TargetUnreachable(found)) => (found.before, found.after),
             Err(other) => return other,
         };
-        Error::Damaged(Box::new(Damaged { target: *target, root, before, after }))
+        Error::Damaged(Box::new(Damaged { target: target.clone(), root, before, after }))
     }
 
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result, Why};
 use crate::history::{History, Restorable};
-use crate::target::{Moment, Stop, Target};
+use crate::target::{RecoveryTarget, Stop, Target};
 use pitr_archive::{CommitPoint, Search, runs};
 use pitr_format::{Lsn, Timestamp, TxId};
 use pitr_snapshot::{DamagedRoot, Snapshot};
@@ -26,8 +26,8 @@ impl History {
         for root in self.damaged() {
             let hides = match found {
                 // The damaged root is newer than the newest state that can be read.
-                Ok(_) => target.moment == Moment::Latest && root.name.consistent_at > end,
-                Err(Error::Unreachable(found)) => match found.why {
+                Ok(_) => target.moment == RecoveryTarget::Latest && root.name.consistent_at > end,
+                Err(Error::TargetUnreachable(found)) => match found.why {
                     Why::Uncertain { .. } | Why::ClockSetBack { .. } => false,
                     _ if self.has_no_log() => self.hides_between(root, target),
                     _ => self.hides_log(root, target)?,
@@ -48,12 +48,17 @@ impl History {
         let (before, after): (Vec<&Snapshot>, Vec<&Snapshot>) =
             self.snapshots().iter().partition(|snapshot| snapshot.meta.consistent_at < at);
         let (before, after) = (before.last().map(|s| &s.meta), after.first().map(|s| &s.meta));
-        match target.moment {
-            Moment::Latest => after.is_none(),
-            Moment::Lsn(lsn) => lsn == at,
-            Moment::Snapshot(id) => root.name.id == id.front(),
-            Moment::Tx(tx) => before.is_none_or(|m| m.tx < tx) && after.is_none_or(|m| tx < m.tx),
-            Moment::Time(time) => before.is_none_or(|m| m.time < time) && after.is_none_or(|m| time < m.time),
+        match &target.moment {
+            RecoveryTarget::Latest => after.is_none(),
+            RecoveryTarget::Lsn(lsn) => *lsn == at,
+            RecoveryTarget::RecoveryPoint(name) => self.position_of(target, name).is_ok_and(|lsn| lsn == at),
+            RecoveryTarget::Snapshot(id) => root.name.id == id.front(),
+            RecoveryTarget::Transaction(tx) => {
+                before.is_none_or(|m| m.tx < *tx) && after.is_none_or(|m| *tx < m.tx)
+            }
+            RecoveryTarget::Timestamp(time) => {
+                before.is_none_or(|m| m.time < *time) && after.is_none_or(|m| *time < m.time)
+            }
         }
     }
 
@@ -66,18 +71,21 @@ impl History {
         let search = Search::new(self.archive(), self.pieces_in(begin, end));
         // The state of the root itself: the state of the last commit before it, or the first state.
         let own = || -> Result<Option<CommitPoint>> { Ok(search.split(|commit| commit.lsn <= at)?.before) };
-        Ok(match target.moment {
-            Moment::Latest => end >= newest,
-            Moment::Lsn(lsn) => at <= lsn && lsn <= end,
-            Moment::Snapshot(id) => root.name.id == id.front(),
-            Moment::Tx(TxId::NONE) => own()?.is_none(),
-            Moment::Tx(tx) => {
-                let within = search.transaction(tx)?.is_some_and(|found| found.commit.lsn > at);
-                within || own()?.is_some_and(|commit| commit.tx == tx && commit.lsn > begin)
+        Ok(match &target.moment {
+            RecoveryTarget::Latest => end >= newest,
+            RecoveryTarget::Lsn(lsn) => at <= *lsn && *lsn <= end,
+            RecoveryTarget::RecoveryPoint(name) => {
+                self.position_of(target, name).is_ok_and(|lsn| at <= lsn && lsn <= end)
             }
-            Moment::Time(time) => {
+            RecoveryTarget::Snapshot(id) => root.name.id == id.front(),
+            RecoveryTarget::Transaction(TxId::NONE) => own()?.is_none(),
+            RecoveryTarget::Transaction(tx) => {
+                let within = search.transaction(*tx)?.is_some_and(|found| found.commit.lsn > at);
+                within || own()?.is_some_and(|commit| commit.tx == *tx && commit.lsn > begin)
+            }
+            RecoveryTarget::Timestamp(time) => {
                 let since = own()?.map_or(Timestamp::MIN, |commit| commit.time);
-                since <= time && search.watermark()?.is_none_or(|until| time <= until)
+                since <= *time && search.watermark()?.is_none_or(|until| *time <= until)
             }
         })
     }

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::plan::{BaseSnapshot, Plan, plan};
-use crate::target::{Point, Stop, Target};
+use crate::target::{Point, RecoveryTarget, Stop, Target};
 use pitr_archive::{
     Archive, Base, Catalog, CheckpointEntry, Coverage, Gap, Lineage, Piece, Run, Search, Transactions,
     coverage, runs,
@@ -66,6 +66,22 @@ impl History {
         let catalog = archive.catalog()?;
         let history = Self::new(archive, catalog, roots, timeline)?;
         Ok(History { _lease: lease, ..history })
+    }
+
+    /// The history in which `target` is looked for: that of the point's timeline for a recovery
+    /// point, and the newest one for every other target.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load), and of reading the point.
+    pub fn load_for(objects: &Objects, source: &SourceName, target: &Target) -> Result<Self> {
+        let timeline = match &target.moment {
+            RecoveryTarget::RecoveryPoint(name) => {
+                let point = Archive::new(objects.clone(), source.clone()).named_point(name)?;
+                point.map(|point| point.timeline)
+            }
+            _ => None,
+        };
+        Self::load(objects, source, timeline)
     }
 
     /// The history that leads to `timeline`, or to the newest one, from listings that the caller
@@ -201,14 +217,14 @@ impl History {
     /// The plan for a state. Reads nothing.
     ///
     /// # Errors
-    /// [`Error::NoBase`].
+    /// [`Error::NoBaseSnapshot`].
     pub fn plan(&self, stop: &Stop) -> Result<Plan> {
         let snapshots: Vec<BaseSnapshot> = self
             .snapshots
             .iter()
             .map(|s| BaseSnapshot { id: s.id, base: base(s), bytes: s.sizes.logical })
             .collect();
-        plan(stop, &snapshots, &self.pieces).ok_or(Error::NoBase { stop: stop.lsn })
+        plan(stop, &snapshots, &self.pieces).ok_or(Error::NoBaseSnapshot { stop: stop.lsn })
     }
 
     /// The newest checkpoint that the engine logged at or before `stop`, and from whose redo point

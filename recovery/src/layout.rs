@@ -4,7 +4,8 @@
 use crate::error::{Error, Result};
 use crate::target::Point;
 use pitr_archive::FileChange;
-use pitr_format::FileId;
+use pitr_format::{FileId, PartitionId};
+use pitr_redo::Redo;
 use pitr_snapshot::SnapshotReader;
 use pitr_vfs::FileSystem;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,24 @@ pub trait RestoreTarget: Debug + Send + Sync {
     /// `None` if the temporary name `.pitr-partial` is enough.
     fn mark(&self) -> Option<&'static [u8]> {
         None
+    }
+
+    /// True if the engine can apply the logical records of a partition, by [`redo`](Self::redo).
+    /// Called before anything is written; a log with records of another partition is refused. As far
+    /// as the log tells: objects written by early versions may not list all partitions.
+    fn replays(&self, partition: PartitionId) -> bool {
+        let _ = partition;
+        false
+    }
+
+    /// Begins the replay of logical records, if the log has any. Base and images are in the files,
+    /// except the first 4 KiB of each marked file, which [`Redo`] must not write. Files may grow.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::engine`]. Then nothing is published.
+    fn redo<'a>(&'a self, unfinished: &Unfinished<'a>) -> Result<Option<Box<dyn Redo + 'a>>> {
+        let _ = unfinished;
+        Ok(None)
     }
 
     /// Completes the restore under the temporary name, when everything except the marked first

@@ -9,25 +9,31 @@
 //! # Promises
 //! - **Exactly the target.** The result is the state of all transactions that committed at or
 //!   before the target (or before it, when exclusive), and of none after it. A target that can't be
-//!   restored is [`Error::Unreachable`] with the nearest states that can be restored, never the
+//!   restored is [`Error::TargetUnreachable`] with the nearest states that can be restored, never the
 //!   latest state.
 //! - **No half result.** The result is built under a temporary name, with a mark that keeps it from
 //!   being opened. It is published when it is complete and durable, and replaces nothing.
+//! - **An interrupted restore continues.** What it wrote is used again if its content is right.
 //! - **Any engine.** An engine's [`RestoreTarget`] lays out its files under the output: one file,
 //!   or a folder.
+//! - **Logical records** reach the files only through the engine's [`Redo`]. A log that has some and
+//!   an engine that can't apply them are refused before anything is written.
 //! - **One write for each block**, and the same bytes for any number of workers.
 //! - **Memory** depends on the number of workers and takes a bit for each block and image. It does
-//!   not grow with base or log otherwise.
+//!   not grow with base or log otherwise: images that wait for their extents go to a temporary file.
 #![forbid(unsafe_code)]
 
 mod build;
 mod delta;
 mod error;
+mod gather;
 mod hidden;
 mod history;
 mod layout;
 mod named;
 mod plan;
+mod redo;
+mod replay;
 mod resolve;
 mod restore;
 mod sink;
@@ -42,10 +48,12 @@ pub use layout::{
     FilePlace, Finished, FolderLayout, Layout, RestoreState, RestoreTarget, SingleFile, Unfinished, is_inside,
 };
 pub use named::{NewPoint, create_point};
+pub use pitr_redo::{BoxError, LogicalRecord, Redo};
 pub use plan::{BaseSnapshot, Plan, plan};
+pub use replay::{Replayed, replay};
 pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer, Room};
 pub use staged::{OutputRules, StagedOutput};
-pub use target::{Moment, Point, Stop, Target};
+pub use target::{Point, RecoveryTarget, Stop, Target};
 pub use together::{earliest_watermark, newest_common};
 
 /// The example in the README compiles.

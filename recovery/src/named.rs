@@ -15,7 +15,7 @@
 
 use crate::error::{Error, Result};
 use crate::history::History;
-use crate::target::{Moment, Target};
+use crate::target::{RecoveryTarget, Target};
 use pitr_archive::{Archive, NamedPoint, PointName};
 use pitr_format::{Lsn, SourceName, TimelineId};
 use pitr_objects::{LEASE_EXPIRY, Objects};
@@ -46,10 +46,10 @@ impl NewPoint {
     }
 }
 
-impl From<&NamedPoint> for Moment {
-    /// The position of the point. It belongs to the history of the point's timeline.
+impl From<&NamedPoint> for RecoveryTarget {
+    /// The point. It belongs to the history of the point's timeline.
     fn from(point: &NamedPoint) -> Self {
-        Moment::Lsn(point.lsn)
+        RecoveryTarget::RecoveryPoint(point.name.clone())
     }
 }
 
@@ -57,7 +57,7 @@ impl From<&NamedPoint> for Moment {
 /// deleted.
 ///
 /// # Errors
-/// [`Error::PointExists`]; [`Error::NoteTooLong`]; [`Error::Pruning`]; [`Error::Unreachable`] if
+/// [`Error::PointExists`]; [`Error::NoteTooLong`]; [`Error::Pruning`]; [`Error::TargetUnreachable`] if
 /// the target is not exactly a restorable state; those of [`History::load`] and
 /// [`History::resolve`].
 pub fn create_point(objects: &Objects, source: &SourceName, new: &NewPoint) -> Result<NamedPoint> {
@@ -108,7 +108,7 @@ fn stays(objects: &Objects, source: &SourceName, point: &NamedPoint, expiry: Dur
     let lsn: Lsn = stop.reached.lsn;
     match history.plan(&stop) {
         Ok(_) if lsn == point.lsn => Ok(()),
-        Ok(_) => Err(Error::NoBase { stop: point.lsn }),
+        Ok(_) => Err(Error::NoBaseSnapshot { stop: point.lsn }),
         Err(error) => Err(error),
     }
 }

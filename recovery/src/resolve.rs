@@ -9,21 +9,22 @@
 //! - An LSN means the commits at or before it, a transaction everything up to its commit;
 //!   exclusive, the state just before.
 //! - A base has the state of its last transaction only if there is no gap between the two.
-//! - A snapshot means its consistent point.
+//! - A snapshot means its consistent point, a recovery point its position. A point on a timeline that
+//!   is not part of the history is refused.
 //! - The latest state is that of the last archived commit. It is refused if it is after a gap
 //!   without a snapshot.
 
 use crate::error::{Error, Result, Unreachable, Why};
 use crate::history::{History, Restorable};
-use crate::target::{Moment, Point, Stop, Target};
-use pitr_archive::{Around, Cause, CommitPoint, MarkKind, Search};
+use crate::target::{Point, RecoveryTarget, Stop, Target};
+use pitr_archive::{Around, Cause, CommitPoint, MarkKind, PointName, Search};
 use pitr_format::{Lsn, Timestamp, TxId};
 
 impl History {
     /// The position at which to stop for a target, and the state there.
     ///
     /// # Errors
-    /// [`Error::Unreachable`]; [`Error::Damaged`] if the target may be a state that needs a damaged
+    /// [`Error::TargetUnreachable`]; [`Error::Damaged`] if the target may be a state that needs a damaged
     /// snapshot; errors of reading footers.
     pub fn resolve(&self, target: &Target) -> Result<Stop> {
         let spans = self.restorable()?;
@@ -38,12 +39,14 @@ impl History {
         if spans.is_empty() {
             return Err(Error::unreachable(target, Why::NothingThere, (None, None)));
         }
-        match target.moment {
-            Moment::Latest => self.latest(target, spans),
-            Moment::Lsn(lsn) => self.lsn(target, spans, lsn),
-            Moment::Tx(tx) => self.transaction(target, spans, tx),
-            Moment::Time(time) => self.time(target, spans, time),
-            Moment::Snapshot(id) => match self.snapshots().iter().find(|snapshot| snapshot.id == id) {
+        match &target.moment {
+            RecoveryTarget::Latest => self.latest(target, spans),
+            RecoveryTarget::Lsn(lsn) => self.lsn(target, spans, *lsn),
+            RecoveryTarget::Transaction(tx) => self.transaction(target, spans, *tx),
+            RecoveryTarget::Timestamp(time) => self.time(target, spans, *time),
+            RecoveryTarget::RecoveryPoint(name) => self.lsn(target, spans, self.position_of(target, name)?),
+            RecoveryTarget::Snapshot(id) => match self.snapshots().iter().find(|snapshot| snapshot.id == *id)
+            {
                 Some(snapshot) => self.lsn(target, spans, snapshot.meta.consistent_at),
                 None => Err(Error::unreachable(target, Why::NoSuchSnapshot, (None, None))),
             },
@@ -54,15 +57,25 @@ impl History {
     /// state before it, and why the target is unreachable. For sources with rare backups.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no state before the target can be reached; [`Error::Damaged`] as
+    /// [`Error::TargetUnreachable`] if no state before the target can be reached; [`Error::Damaged`] as
     /// in [`resolve`](Self::resolve); errors of reading footers.
     pub fn resolve_or_before(&self, target: &Target) -> Result<(Stop, Option<Unreachable>)> {
         match self.resolve(target) {
-            Err(Error::Unreachable(instead)) => match instead.before {
+            Err(Error::TargetUnreachable(instead)) => match instead.before {
                 Some(reached) => Ok((Stop { lsn: reached.lsn, reached }, Some(*instead))),
-                None => Err(Error::Unreachable(instead)),
+                None => Err(Error::TargetUnreachable(instead)),
             },
             other => other.map(|stop| (stop, None)),
+        }
+    }
+
+    /// The position of a recovery point, if the point is on a timeline of this history.
+    pub(crate) fn position_of(&self, target: &Target, name: &PointName) -> Result<Lsn> {
+        let refused = |why| Err(Error::unreachable(target, why, (None, None)));
+        match self.archive().named_point(name)? {
+            Some(point) if self.lineage().holds(point.timeline, point.lsn) => Ok(point.lsn),
+            Some(point) => refused(Why::OnTimeline(point.timeline)),
+            None => refused(Why::NoSuchPoint),
         }
     }
 
@@ -139,7 +152,7 @@ impl History {
         let unseen = self.unseen_at(time)?;
         let Some(span) = spans.iter().rev().find(known).filter(|_| unseen.is_none()) else {
             let why = match unseen {
-                Some(cause) => Why::Gap(cause),
+                Some(cause) => Why::WalGap(cause),
                 None => self.why_not(spans, time)?,
             };
             return self.unreachable(target, spans, why, counts);
@@ -224,7 +237,7 @@ impl History {
             Some(gap) => {
                 let cause = self.archive().cause(self.catalog(), self.lineage(), gap)?;
                 let is_archived = gap.behind.is_some_and(|first| first.from < lsn);
-                Why::Gap(match cause {
+                Why::WalGap(match cause {
                     // The commits that were not captured are before the target.
                     Cause::NotLogged(_) | Cause::Forked(_) if is_archived => Cause::NoBase,
                     cause => cause,

@@ -1,6 +1,6 @@
 //! Building a file as of a plan.
 
-use crate::build::{Builder, PlannedFile, Written, write_images};
+use crate::build::{Builder, PlannedFile, Written, image_bytes};
 use crate::error::{Error, Result};
 use crate::history::History;
 use crate::layout::{FilePlace, Finished, Layout, RestoreState, RestoreTarget, Unfinished};
@@ -31,15 +31,25 @@ pub struct RestoreOptions {
     /// Reuses extents of the existing output whose hash matches the snapshot; the output is moved
     /// aside.
     pub delta: bool,
+    /// Updates the existing output in place instead of building a new file. Its old state is lost
+    /// from the first step on. Without an output, continues an interrupted update.
+    pub in_place: bool,
+    /// Memory for images of the log that wait for their extent, bytes. Further images go to a
+    /// temporary file beside the output, which takes disk space.
+    pub memory: usize,
     /// Number of threads; as many as there are cores if not set. The result does not depend on it.
     pub workers: Option<NonZeroUsize>,
 }
 
 impl RestoreOptions {
+    /// Memory for images that wait, unless it is set, bytes.
+    pub const MEMORY: usize = 48 << 20;
+
     /// A result at `output`, which must not exist yet, by as many threads as there are cores.
     #[must_use]
     pub fn to(output: impl Into<PathBuf>) -> Self {
-        RestoreOptions { output: output.into(), force: false, delta: false, workers: None }
+        let (output, memory) = (output.into(), Self::MEMORY);
+        RestoreOptions { output, force: false, delta: false, in_place: false, memory, workers: None }
     }
 }
 
@@ -49,10 +59,10 @@ impl RestoreOptions {
 pub enum Phase {
     /// Reading the footers of the log.
     Index,
-    /// Writing the parts of the snapshot that the log does not replace.
-    Base,
-    /// Writing the images of the log.
+    /// Reading the images of the log.
     Log,
+    /// Writing the result from the snapshot and the images.
+    Base,
     /// Making the result durable and publishing it.
     Finish,
 }
@@ -62,7 +72,7 @@ pub enum Phase {
 pub struct Progress {
     /// The current part.
     pub phase: Phase,
-    /// Units done: extents of the base, images of the log.
+    /// Units done: images of the log, extents of the result.
     pub done: u64,
     /// Total number of units.
     pub total: u64,
@@ -73,10 +83,12 @@ pub struct Progress {
 pub struct Phases {
     /// Reading the footers.
     pub index: Duration,
-    /// Writing the base.
-    pub base: Duration,
-    /// Writing the images.
+    /// Reading the images of the log.
     pub log: Duration,
+    /// Writing the result from the snapshot and the images.
+    pub base: Duration,
+    /// Replaying the logical records.
+    pub redo: Duration,
     /// Syncing and publishing.
     pub finish: Duration,
 }
@@ -96,14 +108,17 @@ pub struct Restored {
     pub bytes: u64,
     /// Fingerprint of a result that is one file. `None` for an empty file and for a folder.
     pub fingerprint: Option<Fingerprint>,
-    /// Bytes written that came from the snapshot.
+    /// Bytes of the snapshot in the result.
     pub base_bytes: u64,
-    /// Bytes of these that were taken from the existing output.
+    /// Bytes of these that were there already: in the existing output, or in what an interrupted
+    /// restore left.
     pub reused_bytes: u64,
     /// Bytes of log between the snapshot and the state, after decoding.
     pub wal_bytes: u64,
     /// Committed images in that log.
     pub records: u64,
+    /// Committed logical records in that log that were applied.
+    pub logical_records: u64,
     /// Number of threads used.
     pub workers: usize,
     /// How long each part took.
@@ -140,8 +155,14 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn needed(&self) -> u64 {
-        self.files.iter().fold(0, |sum, planned| sum.saturating_add(planned.stored_bytes()))
+    /// Bytes that the result takes, and the images that wait for their extents.
+    fn needed(&self, memory: usize) -> u64 {
+        let images = Some(image_bytes(&self.merged)).filter(|bytes| *bytes > memory as u64);
+        self.files.iter().fold(images.unwrap_or(0), |sum, planned| sum.saturating_add(planned.stored_bytes()))
+    }
+
+    fn is_folder(&self) -> bool {
+        self.folders.is_some()
     }
 }
 
@@ -180,8 +201,9 @@ impl Restorer<'_> {
     /// # Errors
     /// Those of [`StagedOutput::take`] about the output; [`Error::NoRoom`], [`Error::Io`];
     /// [`pitr_archive::Error::Logical`] in [`Error::Archive`] if a transaction of the state logged
-    /// records that only its engine can apply, before anything is written; those of the engine's
-    /// [`RestoreTarget`]; those of reading the repository.
+    /// records that only its engine can apply, and the target does not replay them, before anything
+    /// is written; [`Error::Redo`]; those of the engine's [`RestoreTarget`]; those of reading the
+    /// repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
         match options.workers.filter(|_| !self.spawn().is_inline()) {
             None => self.build(plan, options),
@@ -196,29 +218,65 @@ impl Restorer<'_> {
         let base = plan.snapshot.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
         let (stop, ranges, log_bytes) = (plan.stop.get(), plan.pieces.len(), plan.stored_log_bytes);
         tracing::info!(base, stop, ranges, log_bytes, "restores");
-        let force = options.force || options.delta;
+        let force = options.force || options.delta || options.in_place;
         let rules = OutputRules { force, companions: self.target.companions() };
         let mut staged = StagedOutput::take(self.fs, &options.output, rules)?;
         let mut watch = Watch { clock: self.clock, last: self.clock.monotonic() };
         let mut phases = Phases::default();
 
         (self.progress)(Progress { phase: Phase::Index, done: 0, total: plan.pieces.len() as u64 });
-        let mut prepared = self.prepare(plan)?;
-        check_room(self.fs, &options.output, prepared.needed())?;
-        let bytes = prepared.files.iter().map(|planned| planned.len).sum();
+        let prepared = self.prepare(plan)?;
+        check_room(self.fs, &options.output, prepared.needed(options.memory), options.in_place)?;
         phases.index = watch.lap();
 
         // Writing begins here. A log that can't be restored was refused before (FAILURES 52).
+        if options.in_place {
+            staged.take_over(prepared.is_folder(), self.clock.now())?;
+        }
+        let mut restored = self.write(plan, options, prepared, &mut staged, (&mut watch, &mut phases));
+        match &mut restored {
+            Ok(restored) => {
+                restored.moved_aside = staged.publish(self.clock.now())?;
+                phases.finish = watch.lap();
+                restored.phases = phases;
+            }
+            Err(_) => {
+                if let Some(kept) = staged.kept() {
+                    let kept = kept.display();
+                    tracing::warn!(
+                        "the unfinished result is kept as {kept}; a restore to the same output continues with it"
+                    );
+                }
+            }
+        }
+        restored
+    }
+
+    /// Builds the result under its temporary name. It is complete and durable on return.
+    fn write(
+        &self,
+        plan: &Plan,
+        options: &RestoreOptions,
+        mut prepared: Prepared,
+        staged: &mut StagedOutput<'_>,
+        (watch, phases): (&mut Watch<'_>, &mut Phases),
+    ) -> Result<Restored> {
         let files = std::mem::take(&mut prepared.files);
+        let mut bytes = files.iter().map(|planned| planned.len).sum();
         let count = files.len() as u64;
-        let single = match &prepared.folders {
-            None => Some(staged.create_file()?),
+        let paths: Vec<PathBuf> = files.iter().map(|planned| planned.place.path.clone()).collect();
+        let (single, is_resumed) = match &prepared.folders {
+            None => {
+                let (file, is_resumed) = staged.resume_file()?;
+                (Some(file), is_resumed)
+            }
             Some(folders) => {
-                staged.create_folder()?;
-                self.create_folders(staged.partial(), folders)?;
-                None
+                let files: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+                (None, staged.resume_folder(folders, &files)?)
             }
         };
+        // What is written is of use for the next attempt.
+        staged.keep(true);
         let root = staged.partial().to_owned();
         let Prepared { merged, base, folders, .. } = &prepared;
         let builder = Builder {
@@ -226,30 +284,38 @@ impl Restorer<'_> {
             spawn: self.spawn(),
             root: &root,
             single,
+            is_resumed,
             base: base.as_ref(),
             merged,
             mark: self.target.mark(),
-            old: options.delta.then_some(options.output.as_path()),
+            old: (options.delta && !options.in_place).then_some(options.output.as_path()),
         };
+        let tick = self.ticker(Phase::Log, merged.survivors());
+        let gathered = builder.gather(&files, &staged.spill_path(), options.memory, &tick)?;
+        phases.log = watch.lap();
+
         let tick = self.ticker(Phase::Base, builder.extents(&files)?);
-        let Written { sinks, base_bytes, reused_bytes } = builder.write_base(files, &tick)?;
+        let Written { sinks, base_bytes, reused_bytes } = builder.write(files, &gathered, &tick)?;
+        drop(gathered);
         phases.base = watch.lap();
 
-        write_images(&sinks, merged, &self.ticker(Phase::Log, merged.survivors()))?;
-        phases.log = watch.lap();
+        let unfinished = Unfinished { fs: self.fs, path: &root, base: base.as_ref(), reached: plan.reached };
+        let replayed = self.replay(merged, &unfinished, plan.stop)?;
+        if replayed.records > 0 {
+            bytes = self.measure(&root, &paths)?;
+        }
+        phases.redo = watch.lap();
 
         (self.progress)(Progress { phase: Phase::Finish, done: 0, total: 1 });
         sinks.values().try_for_each(Sink::cut)?;
         let fingerprint = if folders.is_none() { self.fingerprint(&prepared, &sinks)? } else { None };
-        let Finished { incomplete, kept_owners } = self.finish(plan, &prepared, &root, &sinks)?;
+        let Finished { incomplete, kept_owners } = self.finish(plan, &prepared, staged, &sinks)?;
         let mut not_given = None;
         if folders.is_none() {
             not_given = staged.dress(self.snapshot(plan)?.and_then(|snapshot| snapshot.meta.attributes))?;
         }
         self.make_durable(&root, folders.is_some(), &sinks)?;
         drop(sinks);
-        let moved_aside = staged.publish(self.clock.now())?;
-        phases.finish = watch.lap();
         Ok(Restored {
             snapshot: plan.snapshot,
             timeline: plan.reached.timeline,
@@ -261,24 +327,18 @@ impl Restorer<'_> {
             reused_bytes,
             wal_bytes: merged.log_bytes(),
             records: merged.images(),
+            logical_records: replayed.records,
             workers: parallel::threads(self.spawn()),
-            phases,
-            moved_aside,
+            phases: *phases,
+            moved_aside: Vec::new(),
             not_given,
             incomplete,
             kept_owners,
         })
     }
 
-    fn spawn(&self) -> Spawn {
+    pub(crate) fn spawn(&self) -> Spawn {
         self.chunks.objects().env().spawn
-    }
-
-    fn create_folders(&self, root: &Path, folders: &[PathBuf]) -> Result<()> {
-        folders.iter().try_for_each(|folder| {
-            let at = root.join(folder);
-            self.fs.create_dir(&at).map_err(Error::io("create", &at))
-        })
     }
 
     /// Lets the engine complete the restore, then replaces the marks. Everything else is durable
@@ -287,9 +347,10 @@ impl Restorer<'_> {
         &self,
         plan: &Plan,
         prepared: &Prepared,
-        root: &Path,
+        staged: &mut StagedOutput<'_>,
         sinks: &BTreeMap<FileId, Sink<'_>>,
     ) -> Result<Finished> {
+        let root = staged.partial();
         let unfinished =
             Unfinished { fs: self.fs, path: root, base: prepared.base.as_ref(), reached: plan.reached };
         if self.target.mark().is_none() {
@@ -298,6 +359,8 @@ impl Restorer<'_> {
         sinks.values().try_for_each(Sink::write_rest_of_head)?;
         let finished = self.target.finish(&unfinished)?;
         self.make_durable(root, prepared.folders.is_some(), sinks)?;
+        // A sector that was written in part would be neither a mark nor the result.
+        staged.keep(false);
         sinks.values().try_for_each(Sink::write_first_sector)?;
         Ok(finished)
     }
@@ -313,13 +376,14 @@ impl Restorer<'_> {
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::NoFolder`]; those of reading the repository.
-    pub fn room(&self, plan: &Plan, output: &Path) -> Result<Room> {
-        let needed = self.prepare(plan)?.needed();
-        Ok(Room { needed, free: check_room(self.fs, output, needed)? })
+    pub fn room(&self, plan: &Plan, options: &RestoreOptions) -> Result<Room> {
+        let needed = self.prepare(plan)?.needed(options.memory);
+        Ok(Room { needed, free: check_room(self.fs, &options.output, needed, options.in_place)? })
     }
 
     fn prepare(&self, plan: &Plan) -> Result<Prepared> {
-        let merged = Merged::new(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
+        let merged = Merged::with_logical(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
+        self.refuse_logical(&merged)?;
         let base = self.base(plan)?;
         let state = RestoreState { base: base.as_ref(), changes: merged.files() };
         let (folders, places) = match self.target.lay_out(&state)? {
@@ -354,7 +418,7 @@ impl Restorer<'_> {
     fn snapshot(&self, plan: &Plan) -> Result<Option<&Snapshot>> {
         let Some(id) = plan.snapshot else { return Ok(None) };
         let snapshot = self.history.snapshots().iter().find(|snapshot| snapshot.id == id);
-        snapshot.ok_or(Error::NoBase { stop: plan.stop }).map(Some)
+        snapshot.ok_or(Error::NoBaseSnapshot { stop: plan.stop }).map(Some)
     }
 
     fn base(&self, plan: &Plan) -> Result<Option<SnapshotReader>> {
@@ -376,9 +440,10 @@ impl Restorer<'_> {
 }
 
 fn fingerprint(sink: &Sink<'_>, block_bytes: Option<u32>) -> Result<Option<Fingerprint>> {
-    let len = sink.len();
-    let Some(block_bytes) = block_bytes.filter(|bytes| *bytes > 0 && len > 0) else { return Ok(None) };
     let (file, head) = (sink.file()?, sink.head());
+    // A replay of logical records may have lengthened the file.
+    let len = file.len().map_err(Error::io("measure", sink.path()))?;
+    let Some(block_bytes) = block_bytes.filter(|bytes| *bytes > 0 && len > 0) else { return Ok(None) };
     let read = |number: u64, out: &mut [u8]| -> io::Result<()> {
         let from = number * u64::from(block_bytes);
         let rest = (len - from).min(out.len() as u64) as usize;

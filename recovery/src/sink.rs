@@ -1,20 +1,16 @@
 //! A file of the result while it is written.
 
 use crate::error::{Error, Result};
-use pitr_archive::FileChange;
 use pitr_snapshot::EXTENT_BYTES;
 use pitr_vfs::{Access, File, FileSystem};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Number of bytes at the head of a marked file that are written last.
 const HEAD_BYTES: u64 = 4096;
 /// Size of a sector, which a disk writes whole or not at all, bytes.
 const SECTOR_BYTES: usize = 512;
-/// Size of a page of the system's cache, bytes.
-const PAGE_BYTES: u32 = 4096;
 /// In a file with holes, runs of zeros of this length are not written, bytes.
 const PIECE_BYTES: usize = 4096;
 
@@ -29,45 +25,47 @@ pub(crate) struct Sink<'a> {
     /// True if writes go through the system's cache.
     is_cached: bool,
     holes: Option<Vec<(u64, u64)>>,
+    /// True if every byte that was not written is zero.
+    is_fresh: bool,
     mark: &'static [u8],
     head: Option<Mutex<Vec<u8>>>,
-    written: AtomicU64,
 }
 
 /// The properties of a sink's file.
-pub(crate) struct SinkFile<'a> {
+pub(crate) struct SinkFile {
     /// Length of the file, bytes.
     pub(crate) len: u64,
     /// Parts of the file without storage, if they are known.
     pub(crate) holes: Option<Vec<(u64, u64)>>,
-    /// The log's change of the file.
-    pub(crate) change: Option<&'a FileChange>,
+    /// True if the file was just created. False if it has old content, which is overwritten.
+    pub(crate) is_fresh: bool,
     /// Head of a marked file, until it is written.
     pub(crate) mark: Option<&'static [u8]>,
 }
 
 impl<'a> Sink<'a> {
-    /// Begins a file that was just created: writes its mark, and sets its length. The rest is
-    /// zeros.
+    /// Begins a file: writes its mark, and sets its length. Old content gets its mark durably before
+    /// anything else is changed.
     pub(crate) fn begin(
         fs: &'a dyn FileSystem,
         path: PathBuf,
         file: Arc<dyn File>,
-        about: SinkFile<'_>,
+        about: SinkFile,
     ) -> Result<Self> {
-        let SinkFile { len, holes, change, mark } = about;
+        let SinkFile { len, holes, is_fresh, mark } = about;
         if let Some(mark) = mark {
             file.write_all_at(mark, 0).map_err(Error::io("write", &path))?;
+        }
+        if !is_fresh {
+            file.sync_data().map_err(Error::io("sync", &path))?;
         }
         let head = mark.map(|_| Mutex::new(vec![0; len.min(HEAD_BYTES) as usize]));
         let mark = mark.unwrap_or_default();
         file.set_len(len.max(mark.len() as u64)).map_err(Error::io("lengthen", &path))?;
-        // A partial write makes the system read the page first. Small files are too many for that,
-        // and are synced together.
-        let has_parts = change.and_then(|change| change.block_bytes).is_some_and(|bytes| bytes < PAGE_BYTES);
-        let is_cached = has_parts || len <= EXTENT_BYTES;
-        let (file, written) = (Some(file), AtomicU64::new(0));
-        Ok(Sink { fs, path, file, len, is_cached, holes, mark, head, written })
+        // Small files are synced together.
+        let is_cached = len <= EXTENT_BYTES;
+        let file = Some(file);
+        Ok(Sink { fs, path, file, len, is_cached, holes, is_fresh, mark, head })
     }
 
     /// Closes the file; it is opened again for each write.
@@ -78,11 +76,6 @@ impl<'a> Sink<'a> {
     /// Length of the result, bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len
-    }
-
-    /// Bytes written so far.
-    pub(crate) fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
     }
 
     /// Temporary path of the file.
@@ -105,10 +98,9 @@ impl<'a> Sink<'a> {
     }
 
     /// Writes bytes. Bytes past the end of the file are left out.
-    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let fits = self.len.saturating_sub(offset).min(bytes.len() as u64);
         let bytes = &bytes[..fits as usize];
-        self.written.fetch_add(fits, Ordering::Relaxed);
         let in_head = self.keep_head(offset, bytes);
         let (bytes, offset) = (&bytes[in_head..], offset + in_head as u64);
         let file = self.file()?;
@@ -130,8 +122,21 @@ impl<'a> Sink<'a> {
         in_head
     }
 
-    /// Writes bytes over zeros, and leaves out zeros. Returns the number of bytes written.
-    pub(crate) fn write_over_zeros(&self, offset: u64, bytes: &[u8]) -> Result<u64> {
+    /// True if the bytes at this offset are not on the disk before the end.
+    pub(crate) fn withholds(&self, offset: u64) -> bool {
+        self.head.is_some() && offset < HEAD_BYTES
+    }
+
+    /// Writes a part of the file. In a new file, zeros are left out. Returns the number of bytes
+    /// written.
+    pub(crate) fn put(&self, offset: u64, bytes: &[u8]) -> Result<u64> {
+        match self.is_fresh {
+            true => self.write_over_zeros(offset, bytes),
+            false => self.write(offset, bytes).map(|()| bytes.len() as u64),
+        }
+    }
+
+    fn write_over_zeros(&self, offset: u64, bytes: &[u8]) -> Result<u64> {
         let piece = match &self.holes {
             None => bytes.len(),
             Some(holes) => {

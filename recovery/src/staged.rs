@@ -4,9 +4,12 @@
 //! # Promises
 //! - At any moment, the output's path has its earlier content or the whole result (law 4).
 //! - Never replaces a file or folder created since the first check.
-//! - Removes a leftover only if a restore of pitr made it. The lock file beside the output proves
+//! - Touches a leftover only if a restore of pitr made it. The lock file beside the output proves
 //!   this: it is durable before anything is built, and it is removed last. If it is missing, a file
 //!   of the temporary name is refused (FAILURES 32).
+//! - Keeps what an interrupted or failed restore wrote ([`StagedOutput::keep`]). The next restore to
+//!   the same output continues with it ([`StagedOutput::resume_file`]). What is of no use there is
+//!   removed.
 //! - Refuses an output with a companion beside it: a journal there would be replayed into the
 //!   result (FAILURES 43).
 //! - `force` moves the old output aside together with its companions, so that it can still be
@@ -15,7 +18,8 @@
 
 use crate::error::{Error, Result};
 use pitr_format::Timestamp;
-use pitr_vfs::{Access, Attributes, File, FileSystem, Lock};
+use pitr_vfs::{Access, Attributes, File, FileSystem, Lock, Metadata};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +29,8 @@ use std::sync::Arc;
 const PARTIAL: &str = ".pitr-partial";
 /// Suffix of the lock file.
 const LOCK: &str = ".pitr-lock";
+/// Suffix of the name that a temporary file has for a moment.
+const SPILL: &str = ".pitr-spill";
 
 /// How an existing output is handled.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,6 +64,10 @@ pub struct StagedOutput<'a> {
     lock_path: PathBuf,
     lock: Option<Lock>,
     stage: Stage,
+    /// True to keep an unfinished result.
+    is_kept: bool,
+    /// Attributes of an output that was taken over.
+    had: Option<Attributes>,
 }
 
 impl std::fmt::Debug for StagedOutput<'_> {
@@ -70,8 +80,8 @@ impl std::fmt::Debug for StagedOutput<'_> {
 }
 
 impl<'a> StagedOutput<'a> {
-    /// Locks the output, refuses an existing one unless `force`, and removes the leftover of an
-    /// interrupted restore to the same output.
+    /// Locks the output, and refuses an existing one unless `force`. The leftover of an interrupted
+    /// restore to the same output stays until a result is begun.
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::InTheWay`], [`Error::Locked`], [`Error::NoFolder`],
@@ -90,36 +100,175 @@ impl<'a> StagedOutput<'a> {
         let lock = fs.lock(&lock_path).map_err(Error::io("create files in", &folder))?;
         let lock = Some(lock.ok_or_else(|| Error::Locked { path: path.clone() })?);
         let stage = if exists(fs, &partial)? { Stage::Leftover } else { Stage::Clear };
-        let mut staged = StagedOutput { fs, rules, path, folder, partial, lock_path, lock, stage };
+        let (is_kept, had) = (false, None);
+        let staged = StagedOutput { fs, rules, path, folder, partial, lock_path, lock, stage, is_kept, had };
         if !rules.force {
             staged.refuse_existing()?;
-        }
-        if staged.stage == Stage::Leftover {
-            fs.remove_all(&staged.partial).map_err(Error::io("remove", &staged.partial))?;
-            staged.stage = Stage::Clear;
         }
         Ok(staged)
     }
 
-    /// Begins a result that is one file. Returns the file, under its temporary name.
+    /// Begins a result that is one new file. Returns the file, under its temporary name.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create_file(&mut self) -> Result<Arc<dyn File>> {
-        self.claim()?;
-        let file = self.fs.create_private(&self.partial).map_err(Error::io("create", &self.partial))?;
-        self.stage = Stage::Building;
-        Ok(file)
+        self.remove_leftover()?;
+        self.resume_file().map(|(file, _)| file)
     }
 
-    /// Begins a result that is a folder. Only its owner may enter it.
+    /// Begins a result that is one file, under its temporary name. Returns the file, and true if it
+    /// has the content that an interrupted restore left.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn resume_file(&mut self) -> Result<(Arc<dyn File>, bool)> {
+        self.claim()?;
+        if self.stage == Stage::Leftover {
+            if self.is_plain(&self.partial)
+                && let Ok(file) = self.fs.open(&self.partial, Access::ReadWrite)
+            {
+                self.stage = Stage::Building;
+                return Ok((file, true));
+            }
+            self.remove_leftover()?;
+        }
+        let file = self.fs.create_private(&self.partial).map_err(Error::io("create", &self.partial))?;
+        self.stage = Stage::Building;
+        Ok((file, false))
+    }
+
+    /// Begins a result that is a new folder. Only its owner may enter it.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create_folder(&mut self) -> Result<()> {
+        self.remove_leftover()?;
         self.claim()?;
         self.fs.create_dir(&self.partial).map_err(Error::io("create", &self.partial))?;
         self.stage = Stage::Building;
+        Ok(())
+    }
+
+    /// Begins a result that is a folder with these folders and files in it. Returns true if files
+    /// may have the content that an interrupted restore left. Everything else that it left is
+    /// removed, links too: they could lead out of the folder (FAILURES 31).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn resume_folder(&mut self, folders: &[PathBuf], files: &[&Path]) -> Result<bool> {
+        let is_folder = |found: Metadata| found.is_folder() && !found.is_link;
+        if self.stage != Stage::Leftover || !self.fs.metadata(&self.partial).is_ok_and(is_folder) {
+            self.create_folder()?;
+        } else {
+            self.claim()?;
+            self.stage = Stage::Building;
+            let folders: BTreeSet<&Path> = folders.iter().map(PathBuf::as_path).collect();
+            let files: BTreeSet<&Path> = files.iter().copied().collect();
+            self.tidy(Path::new(""), &folders, &files)?;
+            self.create_folders(folders)?;
+            return Ok(true);
+        }
+        self.create_folders(folders.iter().map(PathBuf::as_path))?;
+        Ok(false)
+    }
+
+    fn create_folders<'p>(&self, folders: impl IntoIterator<Item = &'p Path>) -> Result<()> {
+        folders.into_iter().try_for_each(|folder| {
+            let at = self.partial.join(folder);
+            match self.fs.create_dir(&at) {
+                // `tidy` leaves only folders that are wanted.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                created => created.map_err(Error::io("create", &at)),
+            }
+        })
+    }
+
+    /// Removes what is neither a wanted folder nor a wanted file without a second name.
+    fn tidy(&self, inside: &Path, folders: &BTreeSet<&Path>, files: &BTreeSet<&Path>) -> Result<()> {
+        let dir = self.partial.join(inside);
+        // Only the owner may enter it before it is complete.
+        self.fs.set_folder_mode(&dir, 0o700).map_err(Error::io("set the mode of", &dir))?;
+        for name in self.fs.list(&dir).map_err(Error::io("list", &dir))? {
+            let (path, relative) = (dir.join(&name), inside.join(&name));
+            let is_link = self.fs.metadata(&path).map_or(true, |found| found.is_link);
+            let is_folder = self.fs.metadata(&path).is_ok_and(|found| found.is_folder());
+            if !is_link && is_folder && folders.contains(relative.as_path()) {
+                self.tidy(&relative, folders, files)?;
+            } else if !files.contains(relative.as_path()) || !self.is_plain(&path) {
+                self.fs.remove_all(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True for a file with one name and without a link in between.
+    fn is_plain(&self, path: &Path) -> bool {
+        let is_plain = |found: Metadata| found.other.is_none() && !found.is_link && found.links == 1;
+        self.fs.metadata(path).is_ok_and(is_plain)
+    }
+
+    /// Gives the existing output the temporary name, so that its content is updated in place. Its
+    /// companions are moved aside. From here on, the old state is lost. Without an existing output,
+    /// the leftover of an interrupted restore is used.
+    ///
+    /// # Errors
+    /// [`Error::NotInPlace`] if the output is a link, or a file with several names;
+    /// [`Error::InUse`]; [`Error::Io`].
+    pub(crate) fn take_over(&mut self, is_folder: bool, now: Timestamp) -> Result<()> {
+        if !exists(self.fs, &self.path)? {
+            return Ok(());
+        }
+        let found = self.fs.metadata(&self.path).map_err(Error::io("look at", &self.path))?;
+        let is_folder = is_folder && found.is_folder() && !found.is_link;
+        if !is_folder && !self.is_plain(&self.path) {
+            return Err(Error::NotInPlace { path: self.path.clone() });
+        }
+        if self.fs.is_open_elsewhere(&self.path).map_err(Error::io("look at", &self.path))? {
+            return Err(Error::InUse { path: self.path.clone() });
+        }
+        self.remove_leftover()?;
+        self.claim()?;
+        self.had = self.fs.attributes(&self.path).ok().flatten();
+        self.fs.publish(&self.path, &self.partial).map_err(Error::io("rename", &self.path))?;
+        self.stage = Stage::Leftover;
+        self.fs.sync_dir(&self.folder).map_err(Error::io("sync", &self.folder))?;
+        if let Some(had) = self.had.filter(|_| !is_folder) {
+            // Until it is published, only its owner can read the result.
+            let private = Attributes { mode: 0o600, ..had };
+            self.fs.set_attributes(&self.partial, private).map_err(Error::io("close", &self.partial))?;
+        }
+        self.move_aside(now).map(drop)
+    }
+
+    /// Determines whether an unfinished result is kept when this value is dropped. The next restore
+    /// to the same output continues with it. Nothing is kept unless this is called.
+    pub fn keep(&mut self, is_kept: bool) {
+        self.is_kept = is_kept;
+    }
+
+    /// The files that a restore to `path` may leave: the output, its unfinished form, and its lock.
+    #[must_use]
+    pub fn files(path: &Path) -> [PathBuf; 3] {
+        [path.to_owned(), beside(path, PARTIAL), beside(path, LOCK)]
+    }
+
+    /// The temporary name of an unfinished result that will be kept.
+    #[must_use]
+    pub(crate) fn kept(&self) -> Option<&Path> {
+        (self.is_kept && self.stage == Stage::Building).then_some(&*self.partial)
+    }
+
+    /// Path at which a temporary file is created and loses its name at once.
+    pub(crate) fn spill_path(&self) -> PathBuf {
+        beside(&self.path, SPILL)
+    }
+
+    fn remove_leftover(&mut self) -> Result<()> {
+        if self.stage == Stage::Leftover {
+            self.fs.remove_all(&self.partial).map_err(Error::io("remove", &self.partial))?;
+            self.stage = Stage::Clear;
+        }
         Ok(())
     }
 
@@ -166,7 +315,7 @@ impl<'a> StagedOutput<'a> {
             true => self.fs.attributes(&self.path).ok().flatten(),
             false => None,
         };
-        let wanted = existing.or(source);
+        let wanted = existing.or(self.had).or(source);
         let is_given =
             |wanted: &Attributes| matches!(self.fs.set_attributes(&self.partial, *wanted), Ok(true));
         Ok(wanted.filter(|wanted| !is_given(wanted)))
@@ -231,6 +380,7 @@ impl<'a> StagedOutput<'a> {
         match self.stage {
             Stage::Clear => true,
             Stage::Leftover => false,
+            Stage::Building if self.is_kept => false,
             Stage::Building => {
                 self.fs.remove_all(&self.partial).is_ok() && self.fs.sync_dir(&self.folder).is_ok()
             }
@@ -261,18 +411,25 @@ fn is_foreign(fs: &dyn FileSystem, partial: &Path, lock_path: &Path) -> Result<b
 ///
 /// All bytes count, even zeros that become holes, and bytes that an existing output has: it is
 /// moved aside and still takes its space.
-pub(crate) fn check_room(fs: &dyn FileSystem, path: &Path, needed: u64) -> Result<Option<u64>> {
+pub(crate) fn check_room(
+    fs: &dyn FileSystem,
+    path: &Path,
+    needed: u64,
+    in_place: bool,
+) -> Result<Option<u64>> {
     let (path, folder) = split(path)?;
     if !exists(fs, &folder)? {
         return Err(Error::NoFolder { path: folder });
     }
     let Some(free) = fs.free_bytes(&folder).map_err(Error::io("look at", &folder))? else { return Ok(None) };
-    // The leftover of an interrupted restore is removed first.
+    // The leftover of an interrupted restore is used or removed, and an output that is updated in
+    // place keeps its space.
     let (partial, lock_path) = (beside(&path, PARTIAL), beside(&path, LOCK));
-    let leftover = match fs.open(&partial, Access::Read) {
-        Ok(file) if exists(fs, &lock_path)? => file.len().unwrap_or(0),
-        _ => 0,
-    };
+    let allocated = |path: &Path| fs.metadata(path).map_or(0, |found| found.allocated);
+    let mut leftover = if exists(fs, &lock_path)? { allocated(&partial) } else { 0 };
+    if in_place {
+        leftover = leftover.max(allocated(&path));
+    }
     let free = free.saturating_add(leftover);
     if needed > free { Err(Error::NoRoom { needed, free, folder }) } else { Ok(Some(free)) }
 }

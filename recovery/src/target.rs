@@ -1,53 +1,63 @@
 //! Recovery targets, and restorable states.
 
+use pitr_archive::PointName;
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 use pitr_snapshot::SnapshotId;
 use std::fmt;
 
 /// The moment to recover to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecoveryTarget {
     /// The last archived commit.
     Latest,
     /// A time: every commit at or before it.
-    Time(Timestamp),
+    Timestamp(Timestamp),
     /// A position: every commit at or before it.
     Lsn(Lsn),
     /// A transaction: everything up to its commit.
-    Tx(TxId),
+    Transaction(TxId),
+    /// The state of a named recovery point. A point is on one timeline:
+    /// [`History::load_for`](crate::History::load_for) takes the history of that timeline.
+    RecoveryPoint(PointName),
     /// The state of a snapshot of this history.
     Snapshot(SnapshotId),
 }
 
-impl From<Timestamp> for Moment {
+impl From<Timestamp> for RecoveryTarget {
     fn from(time: Timestamp) -> Self {
-        Moment::Time(time)
+        RecoveryTarget::Timestamp(time)
     }
 }
 
-impl From<Lsn> for Moment {
+impl From<Lsn> for RecoveryTarget {
     fn from(lsn: Lsn) -> Self {
-        Moment::Lsn(lsn)
+        RecoveryTarget::Lsn(lsn)
     }
 }
 
-impl From<TxId> for Moment {
+impl From<TxId> for RecoveryTarget {
     fn from(tx: TxId) -> Self {
-        Moment::Tx(tx)
+        RecoveryTarget::Transaction(tx)
     }
 }
 
-impl From<SnapshotId> for Moment {
+impl From<PointName> for RecoveryTarget {
+    fn from(name: PointName) -> Self {
+        RecoveryTarget::RecoveryPoint(name)
+    }
+}
+
+impl From<SnapshotId> for RecoveryTarget {
     fn from(id: SnapshotId) -> Self {
-        Moment::Snapshot(id)
+        RecoveryTarget::Snapshot(id)
     }
 }
 
 /// A moment, including or excluding the commits exactly at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The moment.
-    pub moment: Moment,
+    pub moment: RecoveryTarget,
     /// Stops just before the target: excludes commits exactly at it.
     pub exclusive: bool,
 }
@@ -56,26 +66,27 @@ impl Target {
     /// The last archived commit.
     #[must_use]
     pub fn latest() -> Self {
-        Target::at(Moment::Latest)
+        Target::at(RecoveryTarget::Latest)
     }
 
-    /// Includes the commits exactly at the moment: a time, a position, a transaction or a snapshot.
+    /// Includes the commits exactly at the moment: a time, a position, a transaction, a recovery
+    /// point or a snapshot.
     ///
     /// ```
     /// use pitr_format::TxId;
-    /// use pitr_recovery::{Moment, Target};
+    /// use pitr_recovery::{RecoveryTarget, Target};
     ///
-    /// assert_eq!(Target::at(TxId::new(7)).moment, Moment::Tx(TxId::new(7)));
+    /// assert_eq!(Target::at(TxId::new(7)).moment, RecoveryTarget::Transaction(TxId::new(7)));
     /// assert!(Target::just_before(TxId::new(7)).exclusive);
     /// ```
     #[must_use]
-    pub fn at(moment: impl Into<Moment>) -> Self {
+    pub fn at(moment: impl Into<RecoveryTarget>) -> Self {
         Target { moment: moment.into(), exclusive: false }
     }
 
     /// Excludes the commits exactly at the moment.
     #[must_use]
-    pub fn just_before(moment: impl Into<Moment>) -> Self {
+    pub fn just_before(moment: impl Into<RecoveryTarget>) -> Self {
         Target { moment: moment.into(), exclusive: true }
     }
 }
@@ -85,12 +96,13 @@ impl fmt::Display for Target {
         if self.exclusive {
             f.write_str("the state just before ")?;
         }
-        match self.moment {
-            Moment::Latest => f.write_str("the latest state"),
-            Moment::Time(time) => write!(f, "{time}"),
-            Moment::Lsn(lsn) => write!(f, "LSN {lsn}"),
-            Moment::Tx(tx) => write!(f, "transaction {tx}"),
-            Moment::Snapshot(id) => write!(f, "snapshot {id}"),
+        match &self.moment {
+            RecoveryTarget::Latest => f.write_str("the latest state"),
+            RecoveryTarget::Timestamp(time) => write!(f, "{time}"),
+            RecoveryTarget::Lsn(lsn) => write!(f, "LSN {lsn}"),
+            RecoveryTarget::Transaction(tx) => write!(f, "transaction {tx}"),
+            RecoveryTarget::RecoveryPoint(name) => write!(f, "point {name}"),
+            RecoveryTarget::Snapshot(id) => write!(f, "snapshot {id}"),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result, Why};
 use crate::history::History;
-use crate::target::{Moment, Target};
+use crate::target::{RecoveryTarget, Target};
 use pitr_format::Timestamp;
 
 /// Number of attempts to find an earlier moment. If all sources are written without a pause, there
@@ -41,7 +41,7 @@ pub fn earliest_watermark(histories: &[History]) -> Result<Timestamp, (usize, Er
     for (number, history) in histories.iter().enumerate() {
         let watermark = || {
             // Fails if the latest state can't be restored: an older state must not replace it.
-            history.resolve(&Target::at(Moment::Latest))?;
+            history.resolve(&Target::at(RecoveryTarget::Latest))?;
             Ok(history.restorable()?.last().map(|span| span.watermark))
         };
         let watermark: Result<Option<Timestamp>> = watermark();
@@ -53,10 +53,10 @@ pub fn earliest_watermark(histories: &[History]) -> Result<Timestamp, (usize, Er
 /// The first history in which a commit may have happened on either side of the time.
 fn first_refusal(histories: &[History], at: Timestamp) -> Result<Option<(usize, Error)>, (usize, Error)> {
     for (number, history) in histories.iter().enumerate() {
-        match history.resolve(&Target::at(Moment::Time(at))) {
+        match history.resolve(&Target::at(RecoveryTarget::Timestamp(at))) {
             Ok(_) => {}
-            Err(Error::Unreachable(found)) if matches!(found.why, Why::Uncertain { .. }) => {
-                return Ok(Some((number, Error::Unreachable(found))));
+            Err(Error::TargetUnreachable(found)) if matches!(found.why, Why::Uncertain { .. }) => {
+                return Ok(Some((number, Error::TargetUnreachable(found))));
             }
             Err(error) => return Err((number, error)),
         }
@@ -68,7 +68,7 @@ fn first_refusal(histories: &[History], at: Timestamp) -> Result<Option<(usize, 
 fn moved_back(at: Timestamp, refusal: &Error) -> Timestamp {
     let before = Timestamp::from_micros(at.micros().saturating_sub(1));
     match refusal {
-        Error::Unreachable(found) => match found.why {
+        Error::TargetUnreachable(found) => match found.why {
             // The commit's earliest time may be the time of the previous commit, which is certain.
             Why::Uncertain { earliest, .. } if earliest < at => earliest,
             _ => before,

@@ -24,6 +24,9 @@
 //!   as a write does.
 //! - **Block size** ([`FileChange::set_block_bytes`]). All images of a file that count have one
 //!   size.
+//! - **Logical records** ([`Redo`]). Only their engine can apply them: each partition by one worker
+//!   at a time, in LSN order, and only records of transactions that committed at or before the
+//!   target.
 //!
 //! # Promises
 //! - Pure: no I/O, no clock, no threads.
@@ -49,14 +52,16 @@ mod coverage;
 mod cuts;
 mod file;
 mod image;
+mod logical;
 mod open;
 
 pub use coverage::{CommitSpan, Winners, is_within};
 pub use cuts::Cuts;
 pub use file::{FileChange, MixedBlockSizes};
 pub use image::BlockImage;
+pub use logical::{BoxError, LogicalRecord, Redo};
 pub use open::{Open, OpenTransactions};
-pub use pitr_format::{Incarnation, Lsn, TxId};
+pub use pitr_format::{Incarnation, Lsn, PartitionId, TxId};
 
 /// The examples in the README compile and run.
 #[cfg(doctest)]

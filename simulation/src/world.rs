@@ -7,7 +7,7 @@ use pitr_format::{FileId, SourceName, TimelineId, Timestamp};
 use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
 use pitr_prune::{Policy, Pruner};
-use pitr_recovery::{History, LogDelta, Moment, RestoreOptions, Restorer, SingleFile, Target};
+use pitr_recovery::{History, LogDelta, RecoveryTarget, RestoreOptions, Restorer, SingleFile, Target};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, write_full, write_increment};
 use pitr_testkit::PageEngine;
 use pitr_vfs::sim::{Rng, SimClock, SimFs};
@@ -143,7 +143,7 @@ impl World {
         let oldest = self.commits.iter().position(|(commit, _)| commit.lsn == kept.snapshot.meta.redo_from);
         let oldest = oldest.unwrap();
         let lost = self.rng.below(oldest as u64) as usize;
-        let target = Target::at(Moment::Tx(self.commits[lost].0.tx));
+        let target = Target::at(RecoveryTarget::Transaction(self.commits[lost].0.tx));
         assert!(history.resolve(&target).is_err(), "{target} was pruned");
 
         let wanted = oldest + self.rng.below((self.commits.len() - oldest) as u64) as usize;
@@ -151,12 +151,12 @@ impl World {
         let target = match (self.rng.below(4), self.commits.get(wanted + 1)) {
             // The log with the snapshot's last commit is pruned. So the commit's number proves
             // nothing.
-            _ if wanted == oldest => Target::at(Moment::Snapshot(kept.snapshot.id)),
-            (0, _) => Target::at(Moment::Lsn(commit.lsn)),
-            (1, _) => Target::at(Moment::Time(commit.time)),
-            (2, None) => Target::at(Moment::Latest),
-            (2, Some((next, _))) => Target::just_before(Moment::Tx(next.tx)),
-            _ => Target::at(Moment::Tx(commit.tx)),
+            _ if wanted == oldest => Target::at(RecoveryTarget::Snapshot(kept.snapshot.id)),
+            (0, _) => Target::at(RecoveryTarget::Lsn(commit.lsn)),
+            (1, _) => Target::at(RecoveryTarget::Timestamp(commit.time)),
+            (2, None) => Target::at(RecoveryTarget::Latest),
+            (2, Some((next, _))) => Target::just_before(RecoveryTarget::Transaction(next.tx)),
+            _ => Target::at(RecoveryTarget::Transaction(commit.tx)),
         };
         let plan = history.plan(&history.resolve(&target).unwrap()).unwrap();
         let output = Path::new(FOLDER).join("pages");

@@ -110,8 +110,8 @@ impl SnapshotReader {
     }
 
     /// Reads extents of a file, given in ascending order, and runs `work` on each, on all threads.
-    /// `work` receives the number and the bytes of the extent. Chunks are read ahead in large
-    /// requests.
+    /// `work` receives the number and the bytes of the extent, which it may change. Chunks are read
+    /// ahead in large requests.
     ///
     /// # Errors
     /// Like [`read_extent`](Self::read_extent); the errors of `work`.
@@ -119,7 +119,7 @@ impl SnapshotReader {
         &self,
         file: FileId,
         wanted: &[u64],
-        work: impl Fn(u64, &[u8]) -> Result<(), E> + Sync,
+        work: impl Fn(u64, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
         let entry = self.entry(file)?;
         if let Some(extent) = wanted.last().filter(|last| **last >= entry.extents()) {
@@ -134,7 +134,7 @@ impl SnapshotReader {
             let over_zeros = |extent| {
                 let mut bytes = vec![0; self.len_of(entry, &node, extent, 0)?];
                 self.apply_overlay(entry, &node, extent, &mut bytes)?;
-                work(extent, &bytes)
+                work(extent, &mut bytes)
             };
             parallel::map::<_, _, Result<(), E>>(self.store.objects().env().spawn, zero, over_zeros)?;
             let ids: Vec<ChunkId> = stored.iter().map(|extent| id(*extent)).collect();
@@ -179,7 +179,10 @@ impl SnapshotReader {
     ///
     /// The file must have blocks and must have the extent. Reads leaves and footers of packs, but
     /// no content.
-    pub(crate) fn differing(&self, file: FileId, extent: u64, now: &[u8]) -> Result<Vec<bool>> {
+    ///
+    /// # Errors
+    /// Like [`read_extent`](Self::read_extent).
+    pub fn differing(&self, file: FileId, extent: u64, now: &[u8]) -> Result<Vec<bool>> {
         let entry = self.entry(file)?;
         let node = self.node(entry, extent / NODE_EXTENTS)?;
         let base = node.ids[(extent % NODE_EXTENTS) as usize]; // a leaf has all extents of its node
@@ -350,7 +353,7 @@ mod tests {
         for len in [4, 6] {
             let error = cut_file(&store, b"hello", len).read_extent(FileId::FIRST, 0).unwrap_err();
             assert!(matches!(error, Error::Misused { .. }), "{error}");
-            let nothing = |_, _: &[u8]| Ok::<(), Error>(());
+            let nothing = |_, _: &mut [u8]| Ok::<(), Error>(());
             let read = cut_file(&store, b"hello", len).read_extents(FileId::FIRST, &[0], nothing);
             assert!(matches!(read, Err(Error::Misused { .. })));
         }

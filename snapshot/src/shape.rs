@@ -58,7 +58,9 @@ impl FileShape {
         self.fault().map_or(Ok(()), |what| Err(Error::Shape { file: self.file, what }))
     }
 
-    pub(crate) fn has_blocks(&self) -> bool {
+    /// False for a file that is cut by its content.
+    #[must_use]
+    pub fn has_blocks(&self) -> bool {
         self.block_bytes != 0
     }
 

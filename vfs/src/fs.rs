@@ -107,6 +107,10 @@ pub struct Metadata {
     pub other: Option<NotAFile>,
     /// Length of a file, bytes.
     pub len: u64,
+    /// Bytes that a file takes on the disk. Less than its length if it has holes.
+    pub allocated: u64,
+    /// Number of names of a file.
+    pub links: u64,
     /// Identity of a file or folder on this machine: device and number.
     pub id: (u64, u64),
     /// The name is a symbolic link.
@@ -144,6 +148,13 @@ pub trait FileSystem: Send + Sync + Debug {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let _ = path;
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// True if another process has a file open, or a file in a folder. Processes that this one may
+    /// not inspect are not seen.
+    fn is_open_elsewhere(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Ok(false)
     }
 
     /// Owner, group and permissions of a file or folder; `None` if files have none.

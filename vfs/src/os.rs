@@ -98,7 +98,17 @@ impl FileSystem for OsFs {
         let is_link = found.is_symlink();
         let found = if is_link { fs::metadata(path)? } else { found };
         let (other, id) = (NotAFile::of(found.file_type()), (found.dev(), found.ino()));
-        Ok(Metadata { other, len: found.len(), id, is_link })
+        let (allocated, links) = (found.blocks().saturating_mul(512), found.nlink());
+        Ok(Metadata { other, len: found.len(), allocated, links, id, is_link })
+    }
+
+    fn is_open_elsewhere(&self, path: &Path) -> io::Result<bool> {
+        let (path, own) = (fs::canonicalize(path)?, std::process::id().to_string());
+        let Ok(processes) = fs::read_dir("/proc") else { return Ok(false) };
+        // A process may end while it is inspected.
+        let others = processes.flatten().filter(|process| process.file_name().to_str() != Some(&*own));
+        let opened = others.flat_map(|process| fs::read_dir(process.path().join("fd")).into_iter().flatten());
+        Ok(opened.flatten().any(|opened| fs::read_link(opened.path()).is_ok_and(|to| to.starts_with(&path))))
     }
 
     fn attributes(&self, path: &Path) -> io::Result<Option<Attributes>> {

@@ -5,13 +5,19 @@
 //! image (does it survive?): see [`select`]. The second reads only the frames with surviving
 //! images, verifies and decodes them on rayon with a bounded look-ahead, and returns each surviving
 //! image once.
+//!
+//! Logical records have no newest one that replaces the others: all that count are passed on, in
+//! LSN order, by a pass of their own: see [`records`]. A caller that can't apply them is refused
+//! with an error before: see [`logical`].
 
 mod blocks;
 mod logical;
+mod records;
 mod select;
 mod stream;
 
 pub use blocks::BlockSet;
+pub use logical::Logical;
 pub use stream::Image;
 
 use crate::archive::{Archive, LogObject};
@@ -21,7 +27,7 @@ use bit_vec::BitVec;
 use pitr_format::{FileId, Lsn};
 use pitr_objects::parallel;
 use pitr_redo::{BlockImage, FileChange};
-use select::{Crossing, Selection};
+use select::{Crossing, Selected, Selection};
 use std::collections::{BTreeMap, HashMap};
 use stream::{FrameRun, Seams, deliver, fetch};
 
@@ -41,6 +47,7 @@ pub struct Merged {
     seen: u64,
     survivors: u64,
     log_bytes: u64,
+    logical: Logical,
 }
 
 impl Merged {
@@ -48,23 +55,37 @@ impl Merged {
     /// `upto`. `pieces` are those of the history, ascending; it ignores pieces outside the span.
     ///
     /// # Errors
-    /// [`Error::Hole`] if a part of the log between the two is missing (FAILURES 11);
+    /// [`Error::WalGap`] if a part of the log between the two is missing (FAILURES 11);
     /// [`Error::Logical`] if a transaction that counts has logical records (FAILURES 52);
     /// [`Error::BlockSize`]; errors of reading footers.
     pub fn new(archive: &Archive, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<Self> {
+        let merged = Self::with_logical(archive, pieces, after, upto)?;
+        merged.logical.refuse(|_| false)?;
+        Ok(merged)
+    }
+
+    /// As [`new`](Self::new), but accepts logical records. The caller must apply all of
+    /// [`logical`](Self::logical), or fail.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), except [`Error::Logical`].
+    pub fn with_logical(archive: &Archive, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<Self> {
         let overlaps = |piece: &&Piece| piece.to > after && piece.from() < upto;
         let pieces: Vec<Piece> = pieces.iter().filter(overlaps).copied().collect();
         check_whole(&pieces, after, upto)?;
         let mut selection = Selection::new(after, upto);
         let (mut objects, mut log_bytes) = (Vec::with_capacity(pieces.len()), 0);
+        let mut logical = Vec::new();
         for some in pieces.rchunks(OBJECTS_AHEAD) {
             let opened = archive.open_all(some.iter().map(|piece| &piece.name))?;
             for (piece, object) in some.iter().zip(&opened).rev() {
                 log_bytes += object.bytes_between(after, upto.min(piece.to));
-                objects.push((*piece, selection.add(piece, &object.footer)?));
+                let Selected { images, logical: records } = selection.add(piece, &object.footer)?;
+                objects.push((*piece, images));
+                logical.extend(records.map(|range| (*piece, range)));
             }
         }
-        logical::refuse(archive, &pieces, after, &selection)?;
+        let logical = Logical::new(archive, &pieces, logical, &mut selection)?;
         objects.reverse();
         let (seen, survivors) = (selection.seen, selection.survivors);
         let crossings = std::mem::take(&mut selection.crossings);
@@ -75,7 +96,19 @@ impl Merged {
             blocks.insert(file, merged.blocks);
         }
         let archive = archive.clone();
-        Ok(Merged { archive, objects, files, blocks, crossings, clipped, seen, survivors, log_bytes })
+        let merged = Merged {
+            archive,
+            objects,
+            files,
+            blocks,
+            crossings,
+            clipped,
+            seen,
+            survivors,
+            log_bytes,
+            logical,
+        };
+        Ok(merged)
     }
 
     /// The change of each file that the span touches.
@@ -107,6 +140,12 @@ impl Merged {
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
         self.log_bytes
+    }
+
+    /// The logical records in the span.
+    #[must_use]
+    pub fn logical(&self) -> &Logical {
+        &self.logical
     }
 
     /// Passes every surviving image to `f`, in the order of the log.
@@ -221,10 +260,10 @@ fn check_whole(pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<()> {
     }
     let runs = runs(pieces);
     match runs.first() {
-        None => Err(Error::Hole { from: after, to: upto }),
-        Some(run) if run.from > after => Err(Error::Hole { from: after, to: run.from }),
+        None => Err(Error::WalGap { from: after, to: upto }),
+        Some(run) if run.from > after => Err(Error::WalGap { from: after, to: run.from }),
         Some(run) if run.to < upto => {
-            Err(Error::Hole { from: run.to, to: runs.get(1).map_or(upto, |next| next.from) })
+            Err(Error::WalGap { from: run.to, to: runs.get(1).map_or(upto, |next| next.from) })
         }
         Some(_) => Ok(()),
     }

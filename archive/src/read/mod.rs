@@ -11,6 +11,6 @@ mod merge;
 mod search;
 mod transactions;
 
-pub use merge::{BlockSet, Image, Merged};
+pub use merge::{BlockSet, Image, Logical, Merged};
 pub use search::{Around, Search};
 pub use transactions::{Transaction, Transactions};

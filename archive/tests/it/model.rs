@@ -124,10 +124,10 @@ fn a_merge_over_a_hole_is_an_error_that_names_the_hole() {
         pieces.iter().enumerate().filter(|(no, _)| *no != lost).map(|(_, piece)| *piece).collect();
     let LogName { from, to, .. } = pieces[lost].name;
     match Merged::new(&world.archive, &without, Lsn::ORIGIN, last.lsn) {
-        Err(Error::Hole { from: a, to: b }) => assert_eq!((a, b), (from, to)),
+        Err(Error::WalGap { from: a, to: b }) => assert_eq!((a, b), (from, to)),
         other => panic!("{other:?}"),
     }
     assert!(Merged::new(&world.archive, &without, to, last.lsn).is_ok(), "nothing is missing after the hole");
     assert!(Merged::new(&world.archive, &without, Lsn::ORIGIN, from).is_ok(), "nor before it");
-    assert!(matches!(Merged::new(&world.archive, &pieces, Lsn::ORIGIN, Lsn::MAX), Err(Error::Hole { .. })));
+    assert!(matches!(Merged::new(&world.archive, &pieces, Lsn::ORIGIN, Lsn::MAX), Err(Error::WalGap { .. })));
 }

@@ -212,6 +212,7 @@ mod tests {
         assert!(restore.exclusive && restore.or_before && restore.force && restore.dry_run);
         assert!(parse("restore --to latest --output o --if-absent --force").is_err());
         assert!(parse("restore --to latest --output o --if-absent --delta").is_err());
+        assert!(parse("restore --to latest --output o --in-place").is_err());
     }
 
     #[test]

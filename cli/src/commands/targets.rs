@@ -1,7 +1,8 @@
 //! Converts targets of the command line to targets of the library.
 
+use pitr::archive::{NamedPoint, PointName};
 use pitr::format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
-use pitr::recovery::{Moment, Point};
+use pitr::recovery::{Point, RecoveryTarget};
 use pitr::{BackupMetadata, Backups, Pitr};
 
 use crate::args::target::{IdPrefix, Target};
@@ -16,37 +17,43 @@ pub(crate) fn in_source(
     source: &SourceName,
     target: &Target,
     now: Timestamp,
-) -> Result<(Moment, Option<TimelineId>), CliError> {
+) -> Result<(RecoveryTarget, Option<TimelineId>), CliError> {
     Ok(match target {
-        Target::Latest => (Moment::Latest, None),
-        Target::Time(moment) => (Moment::Time(moment.resolve(now)), None),
-        Target::Lsn(lsn) => (Moment::Lsn(Lsn::new(*lsn)), None),
-        Target::Tx(tx) => (Moment::Tx(TxId::new(*tx)), None),
+        Target::Latest => (RecoveryTarget::Latest, None),
+        Target::Time(moment) => (RecoveryTarget::Timestamp(moment.resolve(now)), None),
+        Target::Lsn(lsn) => (RecoveryTarget::Lsn(Lsn::new(*lsn)), None),
+        Target::Tx(tx) => (RecoveryTarget::Transaction(TxId::new(*tx)), None),
         Target::Snapshot(id) => {
             let snapshot = snapshot(pitr, source, *id)?;
-            (Moment::Snapshot(snapshot.id), Some(snapshot.timeline))
+            (RecoveryTarget::Snapshot(snapshot.id), Some(snapshot.timeline))
         }
         Target::Point(name) => {
-            let point = pitr.point(source, name).map_err(|error| match error {
-                error @ pitr::Error::UnknownPoint { .. } => {
-                    CliError::of(Code::UnreachableTarget, error).next("`pitr point list` lists the points")
-                }
-                other => explain(other),
-            })?;
-            (Moment::from(&point), Some(point.timeline))
+            let point = point(pitr, source, name)?;
+            (RecoveryTarget::from(&point), Some(point.timeline))
         }
     })
 }
 
-/// Like [`in_source`], for a position in the log. A snapshot is at the LSN where it is consistent.
+fn point(pitr: &Pitr, source: &SourceName, name: &PointName) -> Result<NamedPoint, CliError> {
+    pitr.point(source, name).map_err(|error| match error {
+        error @ pitr::Error::UnknownPoint { .. } => {
+            CliError::of(Code::UnreachableTarget, error).next("`pitr point list` lists the points")
+        }
+        other => explain(other),
+    })
+}
+
+/// Like [`in_source`], for a position in the log. A snapshot is at the LSN where it is consistent, a
+/// recovery point at its LSN.
 pub(crate) fn in_log(
     pitr: &Pitr,
     source: &SourceName,
     target: &Target,
     now: Timestamp,
-) -> Result<Moment, CliError> {
+) -> Result<RecoveryTarget, CliError> {
     match target {
-        Target::Snapshot(id) => Ok(Moment::Lsn(snapshot(pitr, source, *id)?.consistent_at)),
+        Target::Snapshot(id) => Ok(RecoveryTarget::Lsn(snapshot(pitr, source, *id)?.consistent_at)),
+        Target::Point(name) => Ok(RecoveryTarget::Lsn(point(pitr, source, name)?.lsn)),
         other => Ok(in_source(pitr, source, other, now)?.0),
     }
 }

@@ -194,7 +194,7 @@ fn in_archive(error: &archive::Error) -> (Code, Option<&'static str>) {
             (Code::Corrupt, Some("recover the object from a copy; `pitr verify` lists other missing objects"))
         }
         archive::Error::UnknownTimeline { .. } => (Code::Usage, Some("`pitr info` lists the timelines")),
-        archive::Error::Hole { .. } => {
+        archive::Error::WalGap { .. } => {
             (Code::UnreachableTarget, Some("`pitr info` lists the restorable states"))
         }
         e if e.severity() == Severity::Fatal => (Code::Corrupt, None),
@@ -207,7 +207,7 @@ fn in_recovery(error: &recovery::Error) -> (Code, Option<&'static str>) {
     match error {
         R::Archive(e) => in_archive(e),
         R::Snapshot(e) => in_snapshot(e),
-        R::Unreachable { .. } | R::NoBase { .. } => {
+        R::TargetUnreachable { .. } | R::NoBaseSnapshot { .. } => {
             (Code::UnreachableTarget, Some("`pitr info` lists the restorable states"))
         }
         R::Exists { .. } => {
@@ -220,6 +220,9 @@ fn in_recovery(error: &recovery::Error) -> (Code, Option<&'static str>) {
         R::NoteTooLong { .. } => (Code::Usage, None),
         R::Pruning { .. } => (Code::Locked, Some("run it again when the prune has ended")),
         R::Output { .. } => (Code::Usage, Some("give a path for a file or a folder")),
+        R::Spill { .. } => (Code::Failed, Some("check the disk and the memory of this machine")),
+        R::NotInPlace { .. } => (Code::Usage, Some("omit --in-place")),
+        R::InUse { .. } => (Code::Usage, Some("stop that program, or omit --in-place")),
         R::InTheWay { .. } => (Code::Usage, Some("move it away, or give another output")),
         R::Engine { severity: Severity::Fatal, .. } => (Code::Corrupt, None),
         R::Locked { .. } => (Code::Locked, Some("wait until it has ended, or give another output")),

@@ -48,3 +48,50 @@ fn matching_parts_are_reused_and_damaged_parts_are_not() {
     assert_eq!(done["reused_bytes"].as_u64(), Some(fs::metadata(&again).unwrap().len()));
     assert_eq!(pitr::exact::compare(&again, &copy).unwrap(), None);
 }
+
+#[test]
+fn an_update_in_place_replaces_the_output_and_continues_after_a_kill() {
+    // FAILURES 32, 33
+    let mut world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(randomblob(9000000))");
+    let watcher = world.watch();
+    let old = world.copy(&mut app);
+    app.sql("UPDATE t SET x=randomblob(300) WHERE length(x) < 1000");
+    app.sql("INSERT INTO t(x) VALUES(randomblob(3000))");
+    let copy = world.copy(&mut app);
+    watcher.stop();
+
+    let output = world.path("live.db");
+    fs::copy(&old, &output).unwrap();
+    let text = output.to_string_lossy().into_owned();
+    let update = ["restore", "--to", "latest", "--output", &text, "--delta", "--in-place"];
+    let mut open =
+        std::process::Command::new("sleep").arg("60").stdin(File::open(&output).unwrap()).spawn().unwrap();
+    let refused = world.pitr(&update);
+    open.kill().unwrap();
+    open.wait().unwrap();
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("a program has it open"), "{}", refused.stderr);
+    assert_eq!(pitr::exact::compare(&output, &old).unwrap(), None);
+
+    let done = world.done(&update);
+    assert_eq!(pitr::exact::compare(&output, &copy).unwrap(), None);
+    let length = fs::metadata(&output).unwrap().len();
+    assert!(done["reused_bytes"].as_u64().unwrap() > length / 2, "{done}");
+    let aside = fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(
+        aside.into_iter().all(|name| !name.to_string_lossy().contains(".before-")),
+        "nothing is kept aside"
+    );
+
+    // What a kill leaves is no database, and any restore to the output continues with it.
+    let partial = world.path("live.db.pitr-partial");
+    fs::rename(&output, &partial).unwrap();
+    File::options().write(true).open(&partial).unwrap().write_all_at(&[0; 512], 0).unwrap();
+    fs::write(world.path("live.db.pitr-lock"), b"").unwrap();
+    let done = world.done(&["restore", "--to", "latest", "--output", &text]);
+    assert!(done["reused_bytes"].as_u64().unwrap() > length / 2, "{done}");
+    assert_eq!(pitr::exact::compare(&output, &copy).unwrap(), None);
+    assert!(!partial.exists());
+}

@@ -88,8 +88,9 @@ fn room_force_and_delta_work_for_a_folder() {
     let (commit, state) = &world.commits[24];
     let (fs, output) = machine();
     let needed = state.0.iter().map(|file| file.len() as u64).sum::<u64>();
-    let room =
-        |fs: &SimFs| world.with_restorer(fs, commit.lsn, |restorer, plan| restorer.room(plan, &output));
+    let room = |fs: &SimFs| {
+        world.with_restorer(fs, commit.lsn, |restorer, plan| restorer.room(plan, &options(&output)))
+    };
     fs.set_free_bytes(needed - 1);
     let refused = world.restore(&fs, commit.lsn, &options(&output));
     assert!(matches!(refused, Err(Error::NoRoom { .. })) && matches!(room(&fs), Err(Error::NoRoom { .. })));

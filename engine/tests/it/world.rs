@@ -8,7 +8,7 @@ use pitr_engine::Registry;
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp};
 use pitr_objects::Objects;
 use pitr_recovery::{
-    Error, History, LogDelta, Moment, Plan, Progress, RestoreOptions, Restored, Restorer, Target,
+    Error, History, LogDelta, Plan, Progress, RecoveryTarget, RestoreOptions, Restored, Restorer, Target,
 };
 use pitr_snapshot::{Manifest, SnapshotMeta, write_full, write_increment};
 use pitr_vfs::sim::SimClock;
@@ -89,7 +89,7 @@ impl World {
     }
 
     pub(crate) fn plan(&self, history: &History, lsn: Lsn) -> Plan {
-        history.plan(&history.resolve(&Target::at(Moment::Lsn(lsn))).unwrap()).unwrap()
+        history.plan(&history.resolve(&Target::at(RecoveryTarget::Lsn(lsn))).unwrap()).unwrap()
     }
 
     /// Restores a state as the facade does: it asks the registry for the engine that a snapshot
@@ -133,7 +133,7 @@ fn first_timeline() -> Timeline {
 
 pub(crate) fn options(output: &Path) -> RestoreOptions {
     let workers = NonZeroUsize::new(1);
-    RestoreOptions { output: output.to_owned(), force: false, delta: false, workers }
+    RestoreOptions { workers, ..RestoreOptions::to(output) }
 }
 
 pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Option<Vec<u8>> {

@@ -135,7 +135,7 @@ fn a_prune_in_the_middle_of_a_creation_keeps_the_point_or_refuses_it() {
                 created += 1;
             }
             Err(error) => {
-                assert!(matches!(error, pitr_recovery::Error::Unreachable(_)), "step {step}: {error}");
+                assert!(matches!(error, pitr_recovery::Error::TargetUnreachable(_)), "step {step}: {error}");
                 assert_eq!(points(&world), [], "step {step}");
                 refused += 1;
             }
@@ -168,7 +168,7 @@ fn a_creation_in_the_middle_of_a_prune_is_refused_or_keeps_its_state() {
         }
         match result.lock().unwrap().take().unwrap() {
             Ok(point) => assert_restorable(&world, &point, &format!("step {step}")),
-            Err(pitr_recovery::Error::Pruning { .. } | pitr_recovery::Error::Unreachable(_)) => {
+            Err(pitr_recovery::Error::Pruning { .. } | pitr_recovery::Error::TargetUnreachable(_)) => {
                 assert_eq!(points(&world), [], "step {step}");
             }
             Err(error) => panic!("step {step}: {error}"),
@@ -214,7 +214,9 @@ fn a_creator_waits_for_a_prune_that_missed_the_point_and_looks_again() {
                     assert!(stays, "{point:?}");
                     assert_restorable(&world, &point, "after the prune");
                 }
-                Err(pitr_recovery::Error::Unreachable(_)) => assert!(!stays && points(&world).is_empty()),
+                Err(pitr_recovery::Error::TargetUnreachable(_)) => {
+                    assert!(!stays && points(&world).is_empty())
+                }
                 Err(error) => panic!("{error}"),
             }
         });

@@ -4,7 +4,7 @@ use pitr_archive::{Archive, ShipOptions, Shipper};
 use pitr_dedup::ChunkStore;
 use pitr_format::{Lsn, SourceName, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_recovery::{Error, History, Moment, RestoreOptions, Restorer, SingleFile, Target};
+use pitr_recovery::{Error, History, RecoveryTarget, RestoreOptions, Restorer, SingleFile, Target};
 use pitr_testkit::PageEngine;
 use pitr_vfs::Env;
 use std::path::Path;
@@ -45,7 +45,7 @@ fn every_transaction_is_restored_with_defaults() {
     // The output is never replaced, and no other state takes the place of a missing one.
     assert!(matches!(restored("latest", Target::latest()), Err(Error::Exists { .. })));
     let missing = restored("missing", Target::at(TxId::new(77)));
-    assert!(matches!(missing, Err(Error::Unreachable(_))) && !dir.path().join("missing").exists());
+    assert!(matches!(missing, Err(Error::TargetUnreachable(_))) && !dir.path().join("missing").exists());
 }
 
 #[test]
@@ -53,9 +53,14 @@ fn a_moment_is_made_from_what_names_it() {
     let (time, lsn, tx) = (Timestamp::from_micros(5), Lsn::new(6), TxId::new(7));
     let id = pitr_snapshot::SnapshotId([8; 16]);
     let targets = [Target::at(time), Target::at(lsn), Target::at(tx), Target::at(id), Target::latest()];
-    let moments =
-        [Moment::Time(time), Moment::Lsn(lsn), Moment::Tx(tx), Moment::Snapshot(id), Moment::Latest];
-    assert_eq!(targets.map(|target| target.moment), moments);
+    let moments = [
+        RecoveryTarget::Timestamp(time),
+        RecoveryTarget::Lsn(lsn),
+        RecoveryTarget::Transaction(tx),
+        RecoveryTarget::Snapshot(id),
+        RecoveryTarget::Latest,
+    ];
+    assert_eq!(targets.clone().map(|target| target.moment), moments);
     assert!(Target::just_before(tx).exclusive && !targets[2].exclusive);
     let options = RestoreOptions::to("a.db");
     assert_eq!((options.output.as_path(), options.force, options.delta), (Path::new("a.db"), false, false));

@@ -7,7 +7,7 @@ use pitr_archive::{Archive, Cause, ForkReason, Shipper, SourceObject, Timeline, 
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_recovery::{Error, History, Moment, Target, Why};
+use pitr_recovery::{Error, History, RecoveryTarget, Target, Why};
 use pitr_snapshot::{Manifest, SnapshotId};
 use pitr_vfs::OsFs;
 use pitr_wal::BatchBuilder;
@@ -21,12 +21,12 @@ fn time(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * SECOND)
 }
 
-fn at(moment: Moment) -> Target {
+fn at(moment: RecoveryTarget) -> Target {
     Target::at(moment)
 }
 
 fn tx(number: u64) -> Target {
-    at(Moment::Tx(TxId::new(number)))
+    at(RecoveryTarget::Transaction(TxId::new(number)))
 }
 
 fn path(dir: &Path, object: &str) -> PathBuf {
@@ -48,7 +48,7 @@ fn damaged(history: &History, target: Target) -> bool {
 
 fn why(history: &History, target: Target) -> Why {
     match history.resolve(&target) {
-        Err(Error::Unreachable(found)) => found.why,
+        Err(Error::TargetUnreachable(found)) => found.why,
         other => panic!("{target}: {other:?}"),
     }
 }
@@ -89,24 +89,24 @@ fn a_state_that_only_a_damaged_base_leads_to_is_damaged_and_not_unknown() {
     let root = path(dir.path(), &base.snapshot.path(world.archive.objects()));
     flip(&root);
     let spoiled = history(&world.archive);
-    let (fourth, twelfth) = (at(Moment::Lsn(lsns[4])), at(Moment::Time(time(12))));
-    let named = at(Moment::Snapshot(base.snapshot.id));
-    for target in [at(Moment::Latest), tx(3), tx(4), fourth, twelfth, named] {
-        assert!(damaged(&spoiled, target), "{target}: {:?}", spoiled.resolve(&target));
+    let (fourth, twelfth) = (at(RecoveryTarget::Lsn(lsns[4])), at(RecoveryTarget::Timestamp(time(12))));
+    let named = at(RecoveryTarget::Snapshot(base.snapshot.id));
+    for target in [at(RecoveryTarget::Latest), tx(3), tx(4), fourth.clone(), twelfth, named] {
+        assert!(damaged(&spoiled, target.clone()), "{target}: {:?}", spoiled.resolve(&target));
     }
     let text = spoiled.resolve(&tx(3)).unwrap_err().to_string();
     assert!(text.contains("is damaged") && text.contains("transaction 2"), "{text}");
     // Other targets get the same answers as before.
-    for target in [tx(1), tx(2), at(Moment::Lsn(lsns[2])), at(Moment::Time(time(1)))] {
+    for target in [tx(1), tx(2), at(RecoveryTarget::Lsn(lsns[2])), at(RecoveryTarget::Timestamp(time(1)))] {
         assert!(spoiled.resolve(&target).is_ok(), "{target}: {:?}", spoiled.resolve(&target));
     }
     assert_eq!(why(&spoiled, tx(5)), Why::NoSuchTransaction);
-    assert_eq!(why(&spoiled, at(Moment::Snapshot(SnapshotId([1; 16])))), Why::NoSuchSnapshot);
+    assert_eq!(why(&spoiled, at(RecoveryTarget::Snapshot(SnapshotId([1; 16])))), Why::NoSuchSnapshot);
     // A missing base is reported as missing: the commits are archived.
     std::fs::remove_file(root).unwrap();
     let bare = history(&world.archive);
-    for target in [at(Moment::Latest), tx(3), fourth] {
-        assert_eq!(why(&bare, target), Why::Gap(Cause::NoBase), "{target}");
+    for target in [at(RecoveryTarget::Latest), tx(3), fourth] {
+        assert_eq!(why(&bare, target.clone()), Why::WalGap(Cause::NoBase), "{target}");
     }
 }
 
@@ -125,15 +125,20 @@ fn without_a_log_a_damaged_snapshot_is_not_ignored() {
     let root = |no: usize| path(dir.path(), &all[no].snapshot.path(archive.objects()));
     flip(&root(2));
     let newest_damaged = history(&archive);
-    for target in [at(Moment::Latest), tx(3), at(Moment::Lsn(Lsn::new(3))), at(Moment::Time(time(3)))] {
-        assert!(damaged(&newest_damaged, target), "{target}");
+    for target in [
+        at(RecoveryTarget::Latest),
+        tx(3),
+        at(RecoveryTarget::Lsn(Lsn::new(3))),
+        at(RecoveryTarget::Timestamp(time(3))),
+    ] {
+        assert!(damaged(&newest_damaged, target.clone()), "{target}");
     }
     assert!(newest_damaged.resolve(&tx(2)).is_ok());
     flip(&root(2));
     flip(&root(1));
     let middle_damaged = history(&archive);
-    assert!(damaged(&middle_damaged, at(Moment::Snapshot(all[1].snapshot.id))));
-    assert!(damaged(&middle_damaged, tx(2)) && middle_damaged.resolve(&at(Moment::Latest)).is_ok());
+    assert!(damaged(&middle_damaged, at(RecoveryTarget::Snapshot(all[1].snapshot.id))));
+    assert!(damaged(&middle_damaged, tx(2)) && middle_damaged.resolve(&at(RecoveryTarget::Latest)).is_ok());
     assert_eq!(why(&middle_damaged, tx(4)), Why::NoSuchTransaction);
 }
 
@@ -169,14 +174,14 @@ fn the_first_state_is_transaction_0_and_a_base_after_a_gap_is_no_transaction() {
     let spans = history.restorable().unwrap();
     let first = history.resolve(&tx(0)).unwrap();
     assert_eq!((first.lsn, first.reached), (spans[0].from.lsn, spans[0].from));
-    assert_eq!(why(&history, Target::just_before(Moment::Tx(TxId::NONE))), Why::BeforeFirst);
+    assert_eq!(why(&history, Target::just_before(RecoveryTarget::Transaction(TxId::NONE))), Why::BeforeFirst);
     assert!(spans[0].from.to_string().contains("before the first transaction"), "{}", spans[0].from);
     // The base after the gap has number 2, which identifies another state. It is listed as a
     // snapshot.
     assert!(!spans[1].from.named && spans[1].from.tx == TxId::new(2));
     let text = spans[1].from.to_string();
     assert!(text.starts_with("the snapshot") && text.contains(&spans[1].from.lsn.to_string()), "{text}");
-    assert!(history.resolve(&at(Moment::Lsn(spans[1].from.lsn))).is_ok());
+    assert!(history.resolve(&at(RecoveryTarget::Lsn(spans[1].from.lsn))).is_ok());
     for span in &spans {
         assert!(span.to.named && history.resolve(&tx(span.to.tx.get())).unwrap().reached == span.to);
     }
@@ -201,7 +206,7 @@ fn a_restore_counts_bytes_of_log_and_not_positions() {
     shipper.ship(&wal).unwrap();
 
     let history = history(&world.archive);
-    let stop = history.resolve(&at(Moment::Latest)).unwrap();
+    let stop = history.resolve(&at(RecoveryTarget::Latest)).unwrap();
     let plan = history.plan(&stop).unwrap();
     let positions = plan.stop.since(plan.redo_from);
     let counted = history.log_bytes(&plan).unwrap();

@@ -83,7 +83,7 @@ pub(crate) fn history(archive: &Archive) -> History {
 
 pub(crate) fn options(output: &Path, workers: usize) -> RestoreOptions {
     let workers = NonZeroUsize::new(workers);
-    RestoreOptions { output: output.to_owned(), force: false, delta: false, workers }
+    RestoreOptions { workers, ..RestoreOptions::to(output) }
 }
 
 pub(crate) fn restore_on(

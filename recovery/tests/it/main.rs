@@ -5,11 +5,13 @@ mod checkpoints;
 mod defaults;
 mod hidden;
 mod lab;
+mod logical;
 mod model;
 mod output;
 mod outside;
 mod points;
 mod random;
+mod resume;
 mod targets;
 mod together;
 #[path = "../../../archive/tests/it/world.rs"]

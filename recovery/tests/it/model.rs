@@ -6,7 +6,7 @@ use crate::world::{Dice, State, World, options};
 use pitr_archive::Merged;
 use pitr_dedup::ChunkStore;
 use pitr_format::{Lsn, Timestamp, TxId};
-use pitr_recovery::{Error, LogDelta, Moment, Target, Why};
+use pitr_recovery::{Error, LogDelta, RecoveryTarget, Target, Why};
 use pitr_snapshot::{Manifest, write_increment};
 use proptest::prelude::*;
 
@@ -76,15 +76,15 @@ proptest! {
         let restored = |target: Target, workers| restored(dir.path(), &history, &target, workers);
         for (no, state) in world.states.iter().enumerate() {
             let (now, before) = (expect(&world, Some(no)), expect(&world, no.checked_sub(1)));
-            prop_assert!(restored(Target::at(Moment::Lsn(state.lsn)), 1) == now, "lsn {}", state.lsn);
-            prop_assert!(restored(Target::at(Moment::Tx(state.tx)), 4) == now, "tx {}", state.tx);
-            prop_assert!(restored(Target::just_before(Moment::Tx(state.tx)), 2) == before, "before tx {}", state.tx);
-            prop_assert!(restored(Target::just_before(Moment::Lsn(state.lsn)), 1) == before);
+            prop_assert!(restored(Target::at(RecoveryTarget::Lsn(state.lsn)), 1) == now, "lsn {}", state.lsn);
+            prop_assert!(restored(Target::at(RecoveryTarget::Transaction(state.tx)), 4) == now, "tx {}", state.tx);
+            prop_assert!(restored(Target::just_before(RecoveryTarget::Transaction(state.tx)), 2) == before, "before tx {}", state.tx);
+            prop_assert!(restored(Target::just_before(RecoveryTarget::Lsn(state.lsn)), 1) == before);
         }
         times(&world, dir.path(), &history)?;
         if let Some(last) = world.states.last() {
-            prop_assert!(restored(Target::at(Moment::Latest), 2) == bytes(last));
-            prop_assert!(restored(Target::just_before(Moment::Latest), 2) == expect(&world, world.states.len().checked_sub(2)));
+            prop_assert!(restored(Target::at(RecoveryTarget::Latest), 2) == bytes(last));
+            prop_assert!(restored(Target::just_before(RecoveryTarget::Latest), 2) == expect(&world, world.states.len().checked_sub(2)));
         }
     }
 }
@@ -101,19 +101,18 @@ fn times(
     for (no, stamp) in stamps.iter().enumerate() {
         let upto = world.states.iter().rposition(|s| s.time <= *stamp);
         let before = world.states.iter().rposition(|s| s.time < *stamp);
-        let found = restored(dir, history, &Target::at(Moment::Time(*stamp)), 1);
+        let found = restored(dir, history, &Target::at(RecoveryTarget::Timestamp(*stamp)), 1);
         prop_assert!(found == expect(world, upto), "at {stamp}");
-        let found = restored(dir, history, &Target::just_before(Moment::Time(*stamp)), 1);
+        let found = restored(dir, history, &Target::just_before(RecoveryTarget::Timestamp(*stamp)), 1);
         prop_assert!(found == expect(world, before), "just before {stamp}");
         // Commits of the model can have happened up to 10 microseconds before their stamp.
         let doubtful = Timestamp::from_micros(stamp.micros() - 3);
-        let refused = history.resolve(&Target::at(Moment::Time(doubtful)));
-        let uncertain =
-            matches!(&refused, Err(Error::Unreachable(found)) if matches!(found.why, Why::Uncertain { .. }));
+        let refused = history.resolve(&Target::at(RecoveryTarget::Timestamp(doubtful)));
+        let uncertain = matches!(&refused, Err(Error::TargetUnreachable(found)) if matches!(found.why, Why::Uncertain { .. }));
         prop_assert!(uncertain || no == 0 && doubtful < Timestamp::from_micros(1_000_000), "{refused:?}");
         let clear = Timestamp::from_micros(stamp.micros() - 11);
         if no > 0 {
-            let found = restored(dir, history, &Target::at(Moment::Time(clear)), 1);
+            let found = restored(dir, history, &Target::at(RecoveryTarget::Timestamp(clear)), 1);
             prop_assert!(found == expect(world, before), "between, {clear}");
         }
     }
@@ -146,7 +145,7 @@ fn one_worker_and_many_give_the_same_bytes() {
     shipper.ship(&world.wal).unwrap();
     let history = history(&world.archive);
     for workers in [1, 2, 3, 8] {
-        let found = restored(dir.path(), &history, &Target::at(Moment::Lsn(last)), workers);
+        let found = restored(dir.path(), &history, &Target::at(RecoveryTarget::Lsn(last)), workers);
         assert!(found == expected, "{workers} workers");
     }
 }

@@ -4,7 +4,7 @@ use crate::lab::{OneFile, bytes, history, meta, options, restore_on, take};
 use crate::world::{World, options as ship_options};
 use pitr_format::{TimelineId, Timestamp, TxId};
 use pitr_recovery::{
-    Error, History, Moment, OutputRules, Plan, RestoreOptions, Restorer, Room, StagedOutput, Target,
+    Error, History, OutputRules, Plan, RecoveryTarget, RestoreOptions, Restorer, Room, StagedOutput, Target,
 };
 use pitr_snapshot::SnapshotMeta;
 use pitr_vfs::sim::{Fault, Mode, SimFs, Survivors};
@@ -17,7 +17,7 @@ fn prepared(dir: &Path) -> (History, Plan, Vec<u8>) {
     let mut world = World::new(dir, 11, 1, ship_options(3000, 900));
     world.live(120);
     let history = history(&world.archive);
-    let plan = history.plan(&history.resolve(&Target::at(Moment::Latest)).unwrap()).unwrap();
+    let plan = history.plan(&history.resolve(&Target::at(RecoveryTarget::Latest)).unwrap()).unwrap();
     let expected = bytes(world.states.last().unwrap());
     assert!(expected.len() > 4096);
     (history, plan, expected)
@@ -238,7 +238,8 @@ fn a_result_that_does_not_fit_is_refused_before_anything_is_written() {
         let chunks = pitr_dedup::ChunkStore::open(history.archive().objects().clone()).unwrap();
         let clock = crate::world::TestClock::default();
         let (history, chunks, clock) = (&history, &chunks, &clock);
-        Restorer { history, chunks, target: &OneFile, fs, clock, progress: &|_| {} }.room(&plan, &output)
+        Restorer { history, chunks, target: &OneFile, fs, clock, progress: &|_| {} }
+            .room(&plan, &options(&output, 1))
     };
     for refused in [restore_on(&fs, &history, &plan, &options(&output, 1)).err(), room(&fs).err()] {
         let Some(Error::NoRoom { needed, free, folder }) = refused else { panic!("{refused:?}") };
@@ -284,7 +285,7 @@ fn a_restored_file_has_the_rights_of_its_source_or_of_the_existing_output() {
     let meta = meta(&world.archive, lsn, lsn, Timestamp::from_micros(1), TxId::NONE);
     take(&world.archive, vec![7; 4096], SnapshotMeta { attributes: attributes(0o640), ..meta });
     let history = history(&world.archive);
-    let plan = history.plan(&history.resolve(&Target::at(Moment::Lsn(lsn))).unwrap()).unwrap();
+    let plan = history.plan(&history.resolve(&Target::at(RecoveryTarget::Lsn(lsn))).unwrap()).unwrap();
     assert!(plan.snapshot.is_some());
     let output = dir.path().join("out.db");
     let restore = |force| {

@@ -9,7 +9,7 @@ use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, Severity, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
-use pitr_recovery::{Error, Moment, Target};
+use pitr_recovery::{Error, RecoveryTarget, Target};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, write_full};
 use pitr_testkit::PageEngine;
 use pitr_vfs::sim::{Op, SimClock, SimFs};
@@ -100,8 +100,14 @@ fn archiving_begins_at_any_of_a_thousand_positions() {
         let pages = engine.pages().to_vec();
         engine.commit();
         assert!(!ship(&mut shipper, engine.wal()));
-        assert!(restore(&archive, &Target::at(Moment::Tx(wanted.tx))) == pages, "position {position}");
-        assert!(restore(&archive, &Target::at(Moment::Latest)) == engine.pages(), "position {position}");
+        assert!(
+            restore(&archive, &Target::at(RecoveryTarget::Transaction(wanted.tx))) == pages,
+            "position {position}"
+        );
+        assert!(
+            restore(&archive, &Target::at(RecoveryTarget::Latest)) == engine.pages(),
+            "position {position}"
+        );
         let coverage = history(&archive).coverage().clone();
         let claimed = coverage.intervals.iter().map(|i| i.from).min();
         assert!(gaps == 0 || claimed == Some(base.lsn), "nothing before the base is claimed");
@@ -135,7 +141,7 @@ fn archiving_goes_on_within_a_record_that_is_longer_than_a_segment() {
         take_base(&archive, &engine, LONG, &lost);
         engine.commit();
         assert!(!ship(&mut begun, engine.wal()));
-        assert!(restore(&archive, &Target::at(Moment::Latest)) == engine.pages(), "round {round}");
+        assert!(restore(&archive, &Target::at(RecoveryTarget::Latest)) == engine.pages(), "round {round}");
     }
 }
 
@@ -155,7 +161,7 @@ fn a_loss_that_is_accepted_where_nothing_is_lost_leaves_no_gap() {
     let history = history(&archive);
     assert!(history.coverage().gaps.is_empty(), "{:?}", history.coverage());
     // From the empty base, the file ends after the last page that was ever written.
-    let restored = restore(&archive, &Target::at(Moment::Latest));
+    let restored = restore(&archive, &Target::at(RecoveryTarget::Latest));
     let (written, rest) = engine.pages().split_at(restored.len());
     assert!(restored == written && rest.iter().all(|byte| *byte == 0));
 }
@@ -187,11 +193,15 @@ fn a_log_with_logical_records_is_refused_before_anything_is_written() {
     writer.claim_timeline(&first_timeline(0)).unwrap();
     shipper(&writer, &wal, [3; 16], 1 << 20).ship(&wal).unwrap();
 
-    assert_eq!(restore(&archive, &Target::at(Moment::Tx(image.tx))), [1; PAGE], "the state before it");
+    assert_eq!(
+        restore(&archive, &Target::at(RecoveryTarget::Transaction(image.tx))),
+        [1; PAGE],
+        "the state before it"
+    );
     let (history, fs) = (history(&archive), SimFs::new());
     fs.create_dir_all(Path::new("/out")).unwrap();
     let done = fs.trace().ops.len();
-    let plan = history.plan(&history.resolve(&Target::at(Moment::Latest)).unwrap()).unwrap();
+    let plan = history.plan(&history.resolve(&Target::at(RecoveryTarget::Latest)).unwrap()).unwrap();
     let error = restore_on(&fs, &history, &plan, &options(Path::new("/out/pages"), 1)).unwrap_err();
     assert_eq!(error.severity(), Severity::Fix);
     match error {

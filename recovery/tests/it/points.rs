@@ -46,7 +46,7 @@ fn a_point_names_the_last_commit_of_its_target() {
     ] {
         let note = format!("note {no}");
         let created =
-            create(&world, &NewPoint { note: note.clone(), ..new(&no.to_string(), target) }).unwrap();
+            create(&world, &NewPoint { note: note.clone(), ..new(&no.to_string(), target.clone()) }).unwrap();
         let expected = (TxId::new(tx), lsns[tx as usize - 1], time(2_000_000 * tx as i64));
         assert_eq!((created.tx, created.lsn, created.time), expected, "{target}");
         assert_eq!((created.timeline, created.note.as_str()), (TimelineId::FIRST, note.as_str()));
@@ -70,7 +70,7 @@ fn what_cannot_be_named_leaves_no_point() {
     let dir = tempfile::tempdir().unwrap();
     let (world, _) = world(dir.path(), 3);
     let refused = create(&world, &new("a", Target::at(TxId::new(9))));
-    let Err(Error::Unreachable(found)) = refused else { panic!("{refused:?}") };
+    let Err(Error::TargetUnreachable(found)) = refused else { panic!("{refused:?}") };
     assert_eq!((found.why, found.before.unwrap().tx), (Why::NoSuchTransaction, TxId::new(3)));
     let long = |bytes| NewPoint { note: "x".repeat(bytes), ..new("a", Target::latest()) };
     assert!(matches!(create(&world, &long(1025)), Err(Error::NoteTooLong { bytes: 1025 })));

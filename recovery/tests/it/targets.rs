@@ -5,7 +5,7 @@ use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline,
 use pitr_archive::{Cause, ForkReason, Shipper, SourceObject, Timeline, Writer};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
-use pitr_recovery::{Error, History, Moment, Point, Target, Why};
+use pitr_recovery::{Error, History, Point, RecoveryTarget, Target, Why};
 use pitr_snapshot::SnapshotId;
 use pitr_wal::{BatchBuilder, Committed, Wal};
 use std::path::Path;
@@ -32,7 +32,7 @@ fn commit_at(world: &mut World, tx: u64, micros: i64) -> Committed {
 
 fn refused(history: &History, target: Target) -> (Why, Option<u64>, Option<u64>) {
     match history.resolve(&target) {
-        Err(Error::Unreachable(found)) => {
+        Err(Error::TargetUnreachable(found)) => {
             let tx = |point: Option<Point>| point.map(|point| point.tx.get());
             (found.why, tx(found.before), tx(found.after))
         }
@@ -55,33 +55,50 @@ fn targets_outside_name_the_nearest() {
     let mut world = world(dir.path());
     let empty = World::new(&dir.path().join("other"), 1, 1, options(1 << 20, 1 << 16));
     let nothing = History::load(empty.archive.objects(), empty.archive.source(), None).unwrap();
-    assert_eq!(refused(&nothing, Target::at(Moment::Latest)).0, Why::NothingThere);
+    assert_eq!(refused(&nothing, Target::at(RecoveryTarget::Latest)).0, Why::NothingThere);
 
     let lsns: Vec<Lsn> = (1..=3).map(|tx| commit_at(&mut world, tx, 2_000_000 * tx as i64).lsn).collect();
     let history = history(&world.archive);
     let at = |moment| Target::at(moment);
     let before = |moment| Target::just_before(moment);
-    assert_eq!(refused(&history, at(Moment::Time(time(999_999)))), (Why::BeforeFirst, None, Some(0)));
-    assert_eq!(reached(&history, at(Moment::Time(time(1_000_000)))), 0, "the empty database");
-    assert_eq!(reached(&history, before(Moment::Time(time(1_000_000)))), 0, "no commit is there");
-    assert_eq!(reached(&history, at(Moment::Time(time(6_000_000)))), 3);
-    let beyond = refused(&history, at(Moment::Time(time(6_000_001))));
+    assert_eq!(
+        refused(&history, at(RecoveryTarget::Timestamp(time(999_999)))),
+        (Why::BeforeFirst, None, Some(0))
+    );
+    assert_eq!(reached(&history, at(RecoveryTarget::Timestamp(time(1_000_000)))), 0, "the empty database");
+    assert_eq!(
+        reached(&history, before(RecoveryTarget::Timestamp(time(1_000_000)))),
+        0,
+        "no commit is there"
+    );
+    assert_eq!(reached(&history, at(RecoveryTarget::Timestamp(time(6_000_000)))), 3);
+    let beyond = refused(&history, at(RecoveryTarget::Timestamp(time(6_000_001))));
     assert_eq!(beyond, (Why::NotYetCertain { watermark: time(6_000_000) }, Some(3), None));
-    assert_eq!(refused(&history, at(Moment::Tx(TxId::new(4)))), (Why::NoSuchTransaction, Some(3), None));
+    assert_eq!(
+        refused(&history, at(RecoveryTarget::Transaction(TxId::new(4)))),
+        (Why::NoSuchTransaction, Some(3), None)
+    );
     let end = world.wal.durable().get() + 1;
-    assert_eq!(refused(&history, at(Moment::Lsn(Lsn::new(end)))), (Why::BehindLast, Some(3), None));
-    assert_eq!(reached(&history, at(Moment::Lsn(lsns[1]))), 2);
-    assert_eq!(reached(&history, before(Moment::Lsn(lsns[1]))), 1);
-    assert_eq!(reached(&history, before(Moment::Tx(TxId::new(1)))), 0);
-    assert_eq!(reached(&history, before(Moment::Time(time(4_000_000)))), 1);
-    assert_eq!(reached(&history, at(Moment::Time(time(3_999_999)))), 1, "the commit happened at its stamp");
+    assert_eq!(refused(&history, at(RecoveryTarget::Lsn(Lsn::new(end)))), (Why::BehindLast, Some(3), None));
+    assert_eq!(reached(&history, at(RecoveryTarget::Lsn(lsns[1]))), 2);
+    assert_eq!(reached(&history, before(RecoveryTarget::Lsn(lsns[1]))), 1);
+    assert_eq!(reached(&history, before(RecoveryTarget::Transaction(TxId::new(1)))), 0);
+    assert_eq!(reached(&history, before(RecoveryTarget::Timestamp(time(4_000_000)))), 1);
+    assert_eq!(
+        reached(&history, at(RecoveryTarget::Timestamp(time(3_999_999)))),
+        1,
+        "the commit happened at its stamp"
+    );
 
     // After a watermark, later times can be restored.
     mark(&world.wal, &Record::Watermark(time(9_000_000)));
     world.shipper.ship(&world.wal).unwrap();
     let history = crate::lab::history(&world.archive);
-    assert_eq!(reached(&history, at(Moment::Time(time(9_000_000)))), 3);
-    assert!(matches!(refused(&history, at(Moment::Time(time(9_000_001)))).0, Why::NotYetCertain { .. }));
+    assert_eq!(reached(&history, at(RecoveryTarget::Timestamp(time(9_000_000)))), 3);
+    assert!(matches!(
+        refused(&history, at(RecoveryTarget::Timestamp(time(9_000_001)))).0,
+        Why::NotYetCertain { .. }
+    ));
 }
 
 #[test]
@@ -95,25 +112,25 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
     std::fs::remove_file(path).unwrap();
 
     let history = crate::lab::history(&world.archive);
-    let gap = Why::Gap(Cause::Missing);
-    assert_eq!(refused(&history, Target::at(Moment::Latest)), (gap, Some(2), None));
-    assert_eq!(refused(&history, Target::at(Moment::Lsn(lsns[3]))), (gap, Some(2), None));
+    let gap = Why::WalGap(Cause::Missing);
+    assert_eq!(refused(&history, Target::at(RecoveryTarget::Latest)), (gap, Some(2), None));
+    assert_eq!(refused(&history, Target::at(RecoveryTarget::Lsn(lsns[3]))), (gap, Some(2), None));
     assert_eq!(
-        refused(&history, Target::at(Moment::Tx(TxId::new(3)))),
+        refused(&history, Target::at(RecoveryTarget::Transaction(TxId::new(3)))),
         (Why::NoSuchTransaction, Some(2), None)
     );
     assert!(matches!(
-        refused(&history, Target::at(Moment::Time(time(8_000_000)))).0,
+        refused(&history, Target::at(RecoveryTarget::Timestamp(time(8_000_000)))).0,
         Why::NotYetCertain { .. }
     ));
-    assert_eq!(reached(&history, Target::at(Moment::Lsn(lsns[1]))), 2);
+    assert_eq!(reached(&history, Target::at(RecoveryTarget::Lsn(lsns[1]))), 2);
 
     // A snapshot after the hole makes later states restorable.
     let meta = meta(&world.archive, lsns[3], lsns[3], time(8_000_000), TxId::new(4));
     let taken = take(&world.archive, vec![7; 4096], meta).snapshot.id;
     let history = crate::lab::history(&world.archive);
-    assert_eq!(history.resolve(&Target::at(Moment::Snapshot(taken))).unwrap().lsn, lsns[3]);
-    let other = Target::at(Moment::Snapshot(SnapshotId([9; 16])));
+    assert_eq!(history.resolve(&Target::at(RecoveryTarget::Snapshot(taken))).unwrap().lsn, lsns[3]);
+    let other = Target::at(RecoveryTarget::Snapshot(SnapshotId([9; 16])));
     assert_eq!(refused(&history, other), (Why::NoSuchSnapshot, None, None));
 
     // The newest state at or before the target, and why the target itself can't be restored.
@@ -122,20 +139,23 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
         assert!(history.plan(&stop).is_ok() && stop.lsn == stop.reached.lsn || instead.is_none());
         (stop.reached.tx.get(), instead.map(|instead| instead.why))
     };
-    assert_eq!(or_before(Moment::Time(time(6_000_000))), (2, Some(gap)));
-    assert_eq!(or_before(Moment::Lsn(lsns[2])), (2, Some(gap)));
-    assert_eq!(or_before(Moment::Time(time(8_000_000))), (4, None));
-    let late = or_before(Moment::Time(time(99_000_000)));
+    assert_eq!(or_before(RecoveryTarget::Timestamp(time(6_000_000))), (2, Some(gap)));
+    assert_eq!(or_before(RecoveryTarget::Lsn(lsns[2])), (2, Some(gap)));
+    assert_eq!(or_before(RecoveryTarget::Timestamp(time(8_000_000))), (4, None));
+    let late = or_before(RecoveryTarget::Timestamp(time(99_000_000)));
     assert!(matches!(late, (5, Some(Why::NotYetCertain { .. }))), "{late:?}");
-    let early = history.resolve_or_before(&Target::at(Moment::Time(time(1))));
-    assert!(matches!(early, Err(Error::Unreachable(_))), "{early:?}");
+    let early = history.resolve_or_before(&Target::at(RecoveryTarget::Timestamp(time(1))));
+    assert!(matches!(early, Err(Error::TargetUnreachable(_))), "{early:?}");
     assert_eq!(history.gaps().unwrap().len(), 1);
-    assert_eq!(refused(&history, Target::at(Moment::Lsn(lsns[2]))), (gap, Some(2), Some(4)));
-    assert_eq!(refused(&history, Target::at(Moment::Time(time(6_000_000)))), (gap, Some(2), Some(4)));
-    assert_eq!(reached(&history, Target::at(Moment::Latest)), 5);
-    assert_eq!(reached(&history, Target::at(Moment::Time(time(8_000_000)))), 4);
-    assert_eq!(reached(&history, Target::at(Moment::Tx(TxId::new(4)))), 4);
-    let error = history.resolve(&Target::at(Moment::Lsn(lsns[2]))).unwrap_err();
+    assert_eq!(refused(&history, Target::at(RecoveryTarget::Lsn(lsns[2]))), (gap, Some(2), Some(4)));
+    assert_eq!(
+        refused(&history, Target::at(RecoveryTarget::Timestamp(time(6_000_000)))),
+        (gap, Some(2), Some(4))
+    );
+    assert_eq!(reached(&history, Target::at(RecoveryTarget::Latest)), 5);
+    assert_eq!(reached(&history, Target::at(RecoveryTarget::Timestamp(time(8_000_000)))), 4);
+    assert_eq!(reached(&history, Target::at(RecoveryTarget::Transaction(TxId::new(4)))), 4);
+    let error = history.resolve(&Target::at(RecoveryTarget::Lsn(lsns[2]))).unwrap_err();
     assert_eq!(error.severity(), Severity::Fix);
     let message = error.to_string();
     assert!(message.contains("transaction 2") && message.contains("transaction 4"), "{message}");
@@ -154,9 +174,9 @@ fn a_time_in_a_gap_is_refused_with_the_reason() {
     take(&world.archive, vec![9; 512], meta(&world.archive, on, on, time(2_000_000), TxId::new(1)));
     let last = commit_at(&mut world, 2, 9_000_000);
     let history = history(&world.archive);
-    let why = Why::Gap(Cause::NotLogged(Some(GapReason::LogRestarted)));
-    assert_eq!(refused(&history, Target::at(Moment::Time(time(5_000_000)))).0, why);
-    assert_eq!(reached(&history, Target::at(Moment::Time(last.time))), 2);
+    let why = Why::WalGap(Cause::NotLogged(Some(GapReason::LogRestarted)));
+    assert_eq!(refused(&history, Target::at(RecoveryTarget::Timestamp(time(5_000_000)))).0, why);
+    assert_eq!(reached(&history, Target::at(RecoveryTarget::Timestamp(last.time))), 2);
 }
 
 #[test]
@@ -177,10 +197,10 @@ fn a_base_after_a_gap_is_not_the_state_of_the_transaction_before_it() {
     take(&world.archive, vec![9; 512], meta(&world.archive, on, on, time(8_000_000), TxId::new(2)));
     commit_at(&mut world, 3, 9_000_000);
     let history = history(&world.archive);
-    let second = Target::at(Moment::Tx(TxId::new(2)));
+    let second = Target::at(RecoveryTarget::Transaction(TxId::new(2)));
     assert_eq!(refused(&history, second).0, Why::BeforeFirst, "it is archived, and nothing leads to it");
-    assert!(history.resolve(&Target::at(Moment::Lsn(lsns[1]))).is_err());
-    assert_eq!(reached(&history, Target::at(Moment::Tx(TxId::new(3)))), 3);
+    assert!(history.resolve(&Target::at(RecoveryTarget::Lsn(lsns[1]))).is_err());
+    assert_eq!(reached(&history, Target::at(RecoveryTarget::Transaction(TxId::new(3)))), 3);
 }
 
 #[test]
@@ -200,18 +220,22 @@ fn a_clock_that_was_set_back_makes_times_ambiguous() {
     commit_at(&mut world, 8, 91_000_000);
     let history = history(&world.archive);
     for inside in [31_000_000, 40_000_000, 60_000_000, 61_000_000] {
-        let (why, before, after) = refused(&history, Target::at(Moment::Time(time(inside))));
+        let (why, before, after) = refused(&history, Target::at(RecoveryTarget::Timestamp(time(inside))));
         assert_eq!(why, Why::ClockSetBack { from: time(31_000_000), to: time(61_000_000) });
         assert_eq!((before, after), (Some(1), Some(4)), "{inside}");
     }
-    assert_eq!(reached(&history, Target::at(Moment::Time(time(30_999_999)))), 1);
-    assert_eq!(reached(&history, Target::at(Moment::Time(time(64_000_000)))), 4);
+    assert_eq!(reached(&history, Target::at(RecoveryTarget::Timestamp(time(30_999_999)))), 1);
+    assert_eq!(reached(&history, Target::at(RecoveryTarget::Timestamp(time(64_000_000)))), 4);
     assert_eq!(
-        reached(&history, Target::at(Moment::Time(time(80_000_000)))),
+        reached(&history, Target::at(RecoveryTarget::Timestamp(time(80_000_000)))),
         7,
         "set forward: nothing in between"
     );
-    assert_eq!(reached(&history, Target::at(Moment::Tx(TxId::new(3)))), 3, "by number there is no doubt");
+    assert_eq!(
+        reached(&history, Target::at(RecoveryTarget::Transaction(TxId::new(3)))),
+        3,
+        "by number there is no doubt"
+    );
 }
 
 #[test]
@@ -243,14 +267,14 @@ fn a_fork_keeps_both_histories_and_refuses_times_that_both_have() {
     assert_eq!(newest.lineage().timeline(), child);
     let old = of(Some(TimelineId::FIRST));
     for (history, last, fill) in [(&newest, other, 99), (&old, parent, 2)] {
-        assert_eq!(reached(history, Target::at(Moment::Time(last.time))), 2);
-        let file = restored(dir.path(), history, &Target::at(Moment::Tx(TxId::new(2))), 1);
+        assert_eq!(reached(history, Target::at(RecoveryTarget::Timestamp(last.time))), 2);
+        let file = restored(dir.path(), history, &Target::at(RecoveryTarget::Transaction(TxId::new(2))), 1);
         assert_eq!((file.len(), file[2 * 512 + 100]), (3 * 512, fill));
-        let first = restored(dir.path(), history, &Target::at(Moment::Tx(TxId::new(1))), 1);
+        let first = restored(dir.path(), history, &Target::at(RecoveryTarget::Transaction(TxId::new(1))), 1);
         assert_eq!((first.len(), first[512 + 100]), (2 * 512, 1));
     }
-    let inside = Target::at(Moment::Time(time(1_700_000_000)));
-    assert!(matches!(refused(&newest, inside).0, Why::ClockSetBack { .. }));
+    let inside = Target::at(RecoveryTarget::Timestamp(time(1_700_000_000)));
+    assert!(matches!(refused(&newest, inside.clone()).0, Why::ClockSetBack { .. }));
     assert_eq!(reached(&old, inside), 0, "the parent alone lived through it once");
 }
 
@@ -271,8 +295,8 @@ fn an_older_snapshot_is_used_if_the_newest_lacks_its_log() {
     std::fs::remove_file(path).unwrap();
     let history = history(&world.archive);
     let last = world.states.last().unwrap();
-    let stop = history.resolve(&Target::at(Moment::Latest)).unwrap();
+    let stop = history.resolve(&Target::at(RecoveryTarget::Latest)).unwrap();
     let plan = history.plan(&stop).unwrap();
     assert_eq!(plan.redo_from, early.redo_from);
-    assert!(restored(dir.path(), &history, &Target::at(Moment::Latest), 2) == bytes(last));
+    assert!(restored(dir.path(), &history, &Target::at(RecoveryTarget::Latest), 2) == bytes(last));
 }

@@ -4,7 +4,7 @@ use crate::lab::history;
 use crate::world::{World, options};
 use pitr_format::record::Record;
 use pitr_format::{FileId, PartitionId, Timestamp, TxId};
-use pitr_recovery::{Error, History, Moment, Target, Why, earliest_watermark, newest_common};
+use pitr_recovery::{Error, History, RecoveryTarget, Target, Why, earliest_watermark, newest_common};
 use pitr_wal::BatchBuilder;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -43,7 +43,7 @@ fn the_newest_common_moment_is_certain_in_each_source() {
     let moment = newest_common(&both).unwrap();
     assert_eq!(moment, Timestamp::from_micros(3 * second - 1));
     for history in &both {
-        let stop = history.resolve(&Target::at(Moment::Time(moment))).unwrap();
+        let stop = history.resolve(&Target::at(RecoveryTarget::Timestamp(moment))).unwrap();
         assert_eq!(stop.reached.tx, TxId::new(1));
     }
     let [first, _] = both;
@@ -61,7 +61,7 @@ fn sources_without_a_common_moment_are_refused() {
     let other = source(&dir.path().join("b"), &busy(half).collect::<Vec<_>>(), 104 * 2 * half + half);
     let refused = newest_common(&[first, other]).unwrap_err().1;
     assert!(
-        matches!(&refused, Error::Unreachable(found) if matches!(found.why, Why::Uncertain { .. })),
+        matches!(&refused, Error::TargetUnreachable(found) if matches!(found.why, Why::Uncertain { .. })),
         "{refused}"
     );
     // A source without data is named by its number.

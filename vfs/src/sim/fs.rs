@@ -271,7 +271,7 @@ impl FileSystem for SimFs {
         };
         let content = state.seen.inode(path).and_then(|inode| state.seen.content(inode));
         let len = content.map_or(0, |content| content.len());
-        Ok(Metadata { other, len, id: (0, id), is_link: false })
+        Ok(Metadata { other, len, allocated: len, links: 1, id: (0, id), is_link: false })
     }
 
     fn free_bytes(&self, _dir: &Path) -> Result<Option<u64>> {

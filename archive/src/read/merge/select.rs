@@ -2,14 +2,16 @@
 //!
 //! The rules are those of [`pitr_redo`]; this pass applies them newest object first. It keeps one
 //! bit for each block, which is set once the block's newest image is found. Logical records count
-//! under the same rules. A merge can't restore them, so it only reports them.
+//! under the same rules. All of them are needed, so the pass finds the parts of objects that may
+//! have them.
 
 use super::blocks::BlockSet;
 use crate::error::Error;
 use crate::history::Piece;
 use crate::stored::{CommitEntry, Footer, ImageEntry, LogicalEntry};
 use bit_vec::BitVec;
-use pitr_format::{FileId, Lsn, TxId};
+use pitr_format::record::RecordKind;
+use pitr_format::{FileId, Lsn, PartitionId, TxId};
 use pitr_redo::{BlockImage, CommitSpan, Cuts, FileChange, MixedBlockSizes, is_within};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, Range};
@@ -54,12 +56,17 @@ pub(super) struct Window {
     /// found so far.
     blocks: u64,
     bytes: u64,
+    /// True if a footer lists a logical record of the transaction that counts.
+    pub(super) is_logical: bool,
+    /// True if an object of the transaction lists no logical records. Older objects never list them.
+    is_unlisted: bool,
 }
 
 impl From<&CommitEntry> for Window {
     fn from(commit: &CommitEntry) -> Self {
         let CommitEntry { tx, lsn, first_lsn, blocks, bytes, .. } = *commit;
-        Window { span: CommitSpan { tx, first: first_lsn, commit: lsn }, blocks, bytes }
+        let span = CommitSpan { tx, first: first_lsn, commit: lsn };
+        Window { span, blocks, bytes, is_logical: false, is_unlisted: false }
     }
 }
 
@@ -70,18 +77,27 @@ impl Window {
         self.bytes = self.bytes.saturating_sub(block_bytes.into());
     }
 
-    /// True if the transaction logged more bytes than the images found: the other bytes are logical
-    /// records.
-    fn has_more_than_images(&self) -> bool {
-        self.blocks == 0 && self.bytes > 0
+    /// True if footers may not list all logical records of the transaction: it logged more bytes
+    /// than the images found, and one of its objects lists no logical records.
+    fn is_suspect(&self) -> bool {
+        self.is_unlisted && self.blocks == 0 && self.bytes > 0
     }
+}
+
+/// The parts of an object that count.
+#[derive(Debug)]
+pub(super) struct Selected {
+    /// One bit for each image in the footer's order; `None` if no image survives.
+    pub(super) images: Option<BitVec>,
+    /// The range of LSNs that has the logical records that count; `None` if there is none.
+    pub(super) logical: Option<Range<Lsn>>,
 }
 
 /// The state of the pass.
 #[derive(Debug)]
 pub(super) struct Selection {
-    after: Lsn,
-    upto: Lsn,
+    pub(super) after: Lsn,
+    pub(super) upto: Lsn,
     files: BTreeMap<FileId, MergedFile>,
     /// Commits whose transactions started before the objects so far.
     pending: Vec<Window>,
@@ -90,10 +106,14 @@ pub(super) struct Selection {
     pub(super) clipped: HashMap<Lsn, u32>,
     pub(super) seen: u64,
     pub(super) survivors: u64,
-    /// The first logical record that counts, from a footer.
-    pub(super) logical: Option<LogicalEntry>,
-    /// Transactions that logged more than images, although no footer lists a logical record. Their
-    /// objects were written before footers listed logical records.
+    /// The first logical record that counts of each partition, as far as footers list it.
+    pub(super) partitions: BTreeMap<PartitionId, LogicalEntry>,
+    /// Number of transactions with logical records that count.
+    pub(super) logical_transactions: u64,
+    /// Commits whose transactions started in an object before that of the commit.
+    pub(super) long: Vec<CommitSpan>,
+    /// Transactions that logged more than images, with objects that list no logical records: these
+    /// may have been written before footers listed them.
     pub(super) suspects: Vec<Window>,
 }
 
@@ -109,7 +129,9 @@ impl Selection {
             clipped: HashMap::new(),
             seen: 0,
             survivors: 0,
-            logical: None,
+            partitions: BTreeMap::new(),
+            logical_transactions: 0,
+            long: Vec::new(),
             suspects: Vec::new(),
         }
     }
@@ -120,27 +142,49 @@ impl Selection {
         self.files
     }
 
-    /// Takes the next older object; returns one bit for each of its images in the footer's order,
-    /// or `None` if no image of it survives.
-    pub(super) fn add(&mut self, piece: &Piece, footer: &Footer) -> Result<Option<BitVec>, Error> {
+    /// Takes the next older object.
+    pub(super) fn add(&mut self, piece: &Piece, footer: &Footer) -> Result<Selected, Error> {
         let upto = self.upto.min(piece.to);
         let commits = footer.commits.iter().filter(|commit| is_within(Bound::Included(upto), commit.lsn));
+        let began_earlier = |commit: &&CommitEntry| commit.first_lsn < footer.from;
+        self.long.extend(commits.clone().filter(began_earlier).map(|commit| Window::from(commit).span));
         self.pending.extend(commits.map(Window::from));
         let by_tx = ByTx::new(&self.pending);
         let range = self.after..upto;
-        self.add_logical(&by_tx, &range, footer);
+        let logical = self.add_logical(&by_tx, &range, footer);
         self.add_lengths(&by_tx, &range, footer);
-        let bits = self.add_images(&by_tx, &range, piece, footer)?;
+        let images = self.add_images(&by_tx, &range, piece, footer)?;
+        if footer.logical.is_empty() {
+            self.pending.iter_mut().for_each(|window| window.is_unlisted = true);
+        }
         let whole = self.pending.extract_if(.., |window| window.span.first >= footer.from);
-        self.suspects.extend(whole.filter(Window::has_more_than_images));
-        Ok(bits)
+        self.suspects.extend(whole.filter(Window::is_suspect));
+        Ok(Selected { images, logical })
     }
 
-    fn add_logical(&mut self, by_tx: &ByTx, range: &Range<Lsn>, footer: &Footer) {
-        let counts = |entry: &&LogicalEntry| {
-            range.contains(&entry.lsn) && by_tx.window(&self.pending, entry.tx, entry.lsn).is_some()
-        };
-        self.logical = footer.logical.iter().find(counts).copied().or(self.logical);
+    /// The range of LSNs that has the object's logical records that count.
+    fn add_logical(&mut self, by_tx: &ByTx, range: &Range<Lsn>, footer: &Footer) -> Option<Range<Lsn>> {
+        // The object that has the end of a record lists it, but the others of it are needed too.
+        let cut = footer.cut.filter(|cut| cut.kind == RecordKind::Data as u8);
+        let cut = cut.map(|cut| LogicalEntry { lsn: cut.lsn, tx: cut.tx, partition: cut.partition });
+        let mut found: Option<Range<Lsn>> = None;
+        for entry in cut.iter().chain(footer.logical.iter().rev()) {
+            let counts = range.contains(&entry.lsn);
+            let Some(own) = by_tx.window(&self.pending, entry.tx, entry.lsn).filter(|_| counts) else {
+                continue;
+            };
+            let own = &mut self.pending[own];
+            if !own.is_logical {
+                own.is_logical = true;
+                self.logical_transactions += 1;
+            }
+            self.partitions.insert(entry.partition, *entry);
+            // The entry is the last record: the others lie anywhere from the begin of the transaction.
+            let (from, to) = (own.span.first.max(self.after), own.span.commit);
+            let all = found.unwrap_or(from..to);
+            found = Some(all.start.min(from)..all.end.max(to));
+        }
+        found
     }
 
     fn add_lengths(&mut self, by_tx: &ByTx, range: &Range<Lsn>, footer: &Footer) {

@@ -6,7 +6,7 @@ mod document;
 use pitr::Pitr;
 use pitr::archive::{CommitEntry, Search};
 use pitr::format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
-use pitr::recovery::{History, Moment};
+use pitr::recovery::{History, RecoveryTarget};
 
 use self::args::Log;
 use self::document::{Fork, Log as Answer, Times, Transaction};
@@ -72,8 +72,8 @@ fn place(position: &Position) -> Place {
 
 /// The requested part of the history, both ends included.
 struct Window {
-    from: Option<Moment>,
-    to: Option<Moment>,
+    from: Option<RecoveryTarget>,
+    to: Option<RecoveryTarget>,
 }
 
 impl Window {
@@ -83,18 +83,24 @@ impl Window {
 
     /// True if the window overlaps the range from `begin` to `end`. A range without an end is open.
     fn meets(&self, begin: Place, end: Option<Place>) -> bool {
-        let ends_after_from = match (self.from, end) {
+        let ends_after_from = match (&self.from, end) {
             (None, _) | (_, None) => true,
-            (Some(Moment::Latest | Moment::Snapshot(_)), _) => false,
-            (Some(Moment::Time(time)), Some(end)) => end.0 >= time,
-            (Some(Moment::Lsn(lsn)), Some(end)) => end.1 >= lsn,
-            (Some(Moment::Tx(tx)), Some(end)) => end.2 >= tx,
+            (
+                Some(RecoveryTarget::Latest | RecoveryTarget::RecoveryPoint(_) | RecoveryTarget::Snapshot(_)),
+                _,
+            ) => false,
+            (Some(RecoveryTarget::Timestamp(time)), Some(end)) => end.0 >= *time,
+            (Some(RecoveryTarget::Lsn(lsn)), Some(end)) => end.1 >= *lsn,
+            (Some(RecoveryTarget::Transaction(tx)), Some(end)) => end.2 >= *tx,
         };
-        let begins_before_to = match self.to {
-            None | Some(Moment::Latest | Moment::Snapshot(_)) => true,
-            Some(Moment::Time(time)) => begin.0 <= time,
-            Some(Moment::Lsn(lsn)) => begin.1 <= lsn,
-            Some(Moment::Tx(tx)) => begin.2 <= tx,
+        let begins_before_to = match &self.to {
+            None
+            | Some(RecoveryTarget::Latest | RecoveryTarget::RecoveryPoint(_) | RecoveryTarget::Snapshot(_)) => {
+                true
+            }
+            Some(RecoveryTarget::Timestamp(time)) => begin.0 <= *time,
+            Some(RecoveryTarget::Lsn(lsn)) => begin.1 <= *lsn,
+            Some(RecoveryTarget::Transaction(tx)) => begin.2 <= *tx,
         };
         ends_after_from && begins_before_to
     }
@@ -102,7 +108,7 @@ impl Window {
 
 fn transactions(history: &History, window: &Window) -> Result<Vec<Transaction>, CliError> {
     let search = Search::new(history.archive(), history.pieces());
-    if matches!(window.from, Some(Moment::Latest)) {
+    if matches!(window.from, Some(RecoveryTarget::Latest)) {
         // `--from latest` lists only the last transaction.
         return last_only(history, &search);
     }

@@ -18,6 +18,9 @@ folder. Databases keep their paths below their common folder: /srv/t/a.db and /s
 become PATH/a.db and PATH/eu/b.db. A source without a known path is restored under its name; so \
 are all sources if two paths collide.
 
+An interrupted restore leaves an unfinished file, which no program opens as a database. Run the \
+same command again: it continues with what was written.
+
 A restored database gets the owner and permissions of its source, as far as you are allowed to \
 set them.
 
@@ -27,6 +30,7 @@ Examples:
   pitr --repo /srv/backup restore --to tx:1482 --exclusive --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to point:before-migration --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to latest --delta --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to latest --delta --in-place --output /srv/shop/shop.db
   pitr --repo /srv/backup restore --to '2026-11-29 14:00 Europe/Paris' --or-before --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --source shop --source users --to latest --output /srv/shop/restored
   pitr --repo /srv/backup restore --to latest --if-absent --if-source-exists --output /data/app.db")]
@@ -58,6 +62,11 @@ pub(crate) struct Restore {
     /// file moved aside
     #[arg(long)]
     pub(crate) delta: bool,
+    /// With --delta: update the existing output itself. Its old state is lost from the first step
+    /// on, also if the restore fails. Takes no second copy's disk space. Run an interrupted update
+    /// again: it continues. Refused if a program has the output open
+    #[arg(long, requires = "delta")]
+    pub(crate) in_place: bool,
     /// Do nothing and end with exit code 0 if the output exists
     #[arg(long, conflicts_with_all = ["force", "delta"])]
     pub(crate) if_absent: bool,

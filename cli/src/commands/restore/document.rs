@@ -36,7 +36,8 @@ pub(crate) struct Restore {
     /// Number of files, folders and links whose owner could not be set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kept_owners: Option<u64>,
-    /// Bytes of the base that were reused from the existing output. Absent without `--delta`.
+    /// Bytes of the base that were there already: in the existing output, or in what an interrupted
+    /// restore left. Absent without `--delta` if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reused_bytes: Option<u64>,
     pub(crate) wal_bytes: u64,
@@ -158,8 +159,7 @@ impl Document for Restore {
             );
         }
         if let Some(reused) = self.reused_bytes {
-            let _ =
-                writeln!(text, "{} of the base were reused from the existing output", human::bytes(reused));
+            let _ = writeln!(text, "{} of the base were there already and were reused", human::bytes(reused));
         }
         if !self.phases.0.is_empty() {
             let _ = writeln!(text, "{}", self.phases);

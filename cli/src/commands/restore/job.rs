@@ -40,9 +40,9 @@ impl Job {
         Ok(Job { history, plan, instead })
     }
 
-    /// The disk space that the restore needs at `output`. Fails if less is free.
-    pub(super) fn room(&self, pitr: &Pitr, output: &Path) -> pitr::Result<Room> {
-        let room = pitr.room(&self.history, &self.plan, output)?;
+    /// The disk space that the restore needs at the output. Fails if less is free.
+    pub(super) fn room(&self, pitr: &Pitr, args: &Restore) -> pitr::Result<Room> {
+        let room = pitr.room(&self.history, &self.plan, &options(args, &args.output))?;
         Ok(Room { needed_bytes: room.needed, free_bytes: room.free })
     }
 
@@ -83,21 +83,18 @@ impl Job {
         }
     }
 
-    /// Restores the source.
+    /// Restores the source. `in_place` updates what an interrupted restore of several sources left.
     pub(super) fn build(
         &self,
         global: &Global,
         args: &Restore,
         pitr: &Pitr,
         output: &Path,
+        in_place: bool,
         begun: Duration,
     ) -> Result<documents::Restore, CliError> {
-        let options = RestoreOptions {
-            output: output.to_owned(),
-            force: args.force,
-            delta: args.delta,
-            workers: args.workers.and_then(|n| NonZeroUsize::new(n.into())),
-        };
+        let mut options = options(args, output);
+        options.in_place |= in_place;
         let bars = Bars::new(global.progress());
         let tell = |at| bars.tell(at);
         let restored = pitr.restore(&self.history, &self.plan, &options, &tell).map_err(explain)?;
@@ -111,7 +108,7 @@ impl Job {
             incomplete: incomplete.collect(),
             kept_owners: (restored.kept_owners > 0).then_some(restored.kept_owners),
             seconds,
-            reused_bytes: args.delta.then_some(restored.reused_bytes),
+            reused_bytes: (args.delta || restored.reused_bytes > 0).then_some(restored.reused_bytes),
             not_given: restored.not_given.map(|not| Owner {
                 uid: not.uid,
                 gid: not.gid,
@@ -126,9 +123,19 @@ impl Job {
     }
 }
 
+fn options(args: &Restore, output: &Path) -> RestoreOptions {
+    RestoreOptions {
+        force: args.force,
+        delta: args.delta,
+        in_place: args.in_place,
+        workers: args.workers.and_then(|n| NonZeroUsize::new(n.into())),
+        ..RestoreOptions::to(output)
+    }
+}
+
 fn phases(restored: &Restored) -> Phases {
     let phases = restored.phases;
     let named =
-        [("index", phases.index), ("base", phases.base), ("log", phases.log), ("finish", phases.finish)];
+        [("index", phases.index), ("log", phases.log), ("base", phases.base), ("finish", phases.finish)];
     Phases(named.map(|(name, time)| (name.to_owned(), time.as_secs_f64())).to_vec())
 }

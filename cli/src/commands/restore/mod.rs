@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::format::{SourceName, TimelineId};
-use pitr::recovery::{Moment, Target};
+use pitr::recovery::{RecoveryTarget, Target};
 
 use self::args::Restore;
 use self::document as documents;
@@ -47,19 +47,19 @@ fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Res
     }
     let begun = pitr.clock().monotonic();
     let (moment, timeline) = targets::in_source(pitr, source, &args.to, pitr.clock().now())?;
-    if let Moment::Time(time) = moment {
+    if let RecoveryTarget::Timestamp(time) = moment {
         global.output().remark(format_args!("target: {time}"));
     }
     let history = pitr.history(source, args.timeline.map(TimelineId::new).or(timeline)).map_err(explain)?;
     let target = Target { moment, exclusive: args.exclusive };
     let job = Job::new(history, &target, args.or_before).map_err(explain)?;
     if args.dry_run {
-        let room = job.room(pitr, &args.output).map_err(explain)?;
+        let room = job.room(pitr, args).map_err(explain)?;
         let document = job.plan_document(&args.output, room).map_err(explain)?;
         global.output().answer(&document)?;
         return check_rto(args, Duration::from_secs_f64(document.seconds));
     }
-    let document = job.build(global, args, pitr, &args.output, begun)?;
+    let document = job.build(global, args, pitr, &args.output, args.in_place, begun)?;
     global.output().answer(&document)?;
     check_rto(args, pitr.clock().monotonic().saturating_sub(begun))
 }

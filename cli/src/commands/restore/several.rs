@@ -1,11 +1,11 @@
 //! Restores several sources to the same time: all of them, or none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::format::{SourceName, Timestamp};
-use pitr::recovery::{self, History, Moment, OutputRules, StagedOutput, Target};
+use pitr::recovery::{self, History, OutputRules, RecoveryTarget, StagedOutput, Target};
 use pitr::vfs::OsFs;
 
 use super::args::Restore;
@@ -42,7 +42,7 @@ pub(super) fn restore(
         explain(error.into()).at(format_args!("source {source}"))
     })?;
     global.output().remark(format_args!("target: {moment}"));
-    let target = Target { moment: Moment::Time(moment), exclusive: args.exclusive };
+    let target = Target { moment: RecoveryTarget::Timestamp(moment), exclusive: args.exclusive };
     let origins = sources.iter().zip(&histories).map(|(source, history)| {
         let origin = history.archive().origin().map_err(|error| explain(error.into()))?;
         Ok((source.clone(), origin))
@@ -113,7 +113,7 @@ fn moment(
 fn room(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Room, CliError> {
     let mut all = Room { needed_bytes: 0, free_bytes: None };
     for part in parts {
-        let room = part.job.room(pitr, &args.output).map_err(explain)?;
+        let room = part.job.room(pitr, args).map_err(explain)?;
         all.needed_bytes = all.needed_bytes.saturating_add(room.needed_bytes);
         all.free_bytes = room.free_bytes;
     }
@@ -130,14 +130,30 @@ fn room(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Room, CliErro
 
 fn plans(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Vec<documents::Restore>, CliError> {
     let plan = |Part { source, path, job }: &Part<'_>| {
-        let room = job.room(pitr, &args.output).map_err(explain)?;
+        let room = job.room(pitr, args).map_err(explain)?;
         let document = job.plan_document(&args.output.join(path), room).map_err(explain)?;
         Ok(documents::Restore { source: Some(source.to_string()), ..document })
     };
     parts.iter().map(plan).collect()
 }
 
-/// Builds all sources in a temporary folder, and publishes it when it is complete.
+/// The folders and files in the output, unfinished files too.
+fn inside(parts: &[Part<'_>]) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let above = |path: &Path| -> Vec<PathBuf> {
+        let mut above: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
+        above.retain(|folder| !folder.as_os_str().is_empty());
+        above.reverse();
+        above
+    };
+    let mut folders: Vec<PathBuf> = parts.iter().flat_map(|part| above(&part.path)).collect();
+    folders.sort();
+    folders.dedup();
+    let files = parts.iter().flat_map(|part| StagedOutput::files(&part.path)).collect();
+    (folders, files)
+}
+
+/// Builds all sources in a temporary folder, and publishes it when it is complete. What an interrupted
+/// restore left there is used again.
 fn build(
     global: &Global,
     args: &Restore,
@@ -148,13 +164,16 @@ fn build(
     let failed = |error: recovery::Error| explain(error.into());
     let rules = OutputRules { force: args.force, companions: &[] };
     let mut folder = StagedOutput::take(&OsFs, &args.output, rules).map_err(failed)?;
-    folder.create_folder().map_err(failed)?;
+    let (folders, files) = inside(parts);
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let is_resumed = folder.resume_folder(&folders, &files).map_err(failed)?;
+    folder.keep(true);
     let mut documents = Vec::with_capacity(parts.len());
     for Part { source, path, job } in parts {
         if let Some(parent) = path.parent() {
             folder.create_dirs(parent).map_err(failed)?;
         }
-        let built = job.build(global, args, pitr, &folder.partial().join(path), begun)?;
+        let built = job.build(global, args, pitr, &folder.partial().join(path), is_resumed, begun)?;
         let output = args.output.join(path).display().to_string();
         documents.push(documents::Restore { source: Some(source.to_string()), output, ..built });
     }

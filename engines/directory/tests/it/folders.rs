@@ -418,7 +418,7 @@ fn a_result_that_does_not_fit_or_has_no_folder_is_refused_before_anything_is_wri
     let build = |output: &Path| {
         lab.with_restorer(&taken, &disk, |restorer, plan| restorer.restore(plan, &options(output)))
     };
-    let room = || lab.with_restorer(&taken, &disk, |restorer, plan| restorer.room(plan, &output));
+    let room = || lab.with_restorer(&taken, &disk, |restorer, plan| restorer.room(plan, &options(&output)));
     // Holes take no disk space.
     let needed = 5000 + 4096;
     free.store(needed - 1, Ordering::Relaxed);

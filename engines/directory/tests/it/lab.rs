@@ -6,7 +6,7 @@ use pitr_directory::{BackupOptions, ChangedRanges, Error, FolderTarget, Taken, b
 use pitr_format::{SourceName, Timestamp};
 use pitr_objects::Objects;
 use pitr_recovery::{
-    Error as RecoveryError, History, Moment, Plan, RestoreOptions, Restored, Restorer, Target,
+    Error as RecoveryError, History, Plan, RecoveryTarget, RestoreOptions, Restored, Restorer, Target,
 };
 use pitr_vfs::{Clock, FileSystem, OsFs, SystemClock};
 use std::fs::{self, File};
@@ -90,7 +90,7 @@ impl Lab {
         act: impl FnOnce(&Restorer<'_>, &Plan) -> T,
     ) -> T {
         let history = History::load(&self.objects, &SourceName::new("s").unwrap(), None).unwrap();
-        let stop = history.resolve(&Target::at(Moment::Snapshot(taken.snapshot.id))).unwrap();
+        let stop = history.resolve(&Target::at(RecoveryTarget::Snapshot(taken.snapshot.id))).unwrap();
         let (plan, chunks) = (history.plan(&stop).unwrap(), ChunkStore::open(self.objects.clone()).unwrap());
         let (history, chunks, target, clock) = (&history, &chunks, &FolderTarget, &self.clock);
         act(&Restorer { history, chunks, target, fs, clock, progress: &|_| {} }, &plan)
@@ -107,5 +107,5 @@ impl Lab {
 }
 
 pub(crate) fn options(output: &Path) -> RestoreOptions {
-    RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None }
+    RestoreOptions::to(output)
 }

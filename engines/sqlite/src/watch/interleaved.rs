@@ -15,7 +15,7 @@ use pitr_engine::{Capture, CaptureOptions, EngineContext, Event, Events, LiveSou
 use pitr_format::SourceName;
 use pitr_objects::Objects;
 use pitr_objects::object_store::memory::InMemory;
-use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
+use pitr_recovery::{History, RecoveryTarget, RestoreOptions, Restorer, Target};
 use pitr_snapshot::SnapshotId;
 use pitr_vfs::{OsFs, SystemClock};
 use rusqlite::Connection;
@@ -115,13 +115,13 @@ impl World {
         Watch::begin(self.context.clone(), self.watched.clone(), CaptureOptions::default(), events).unwrap()
     }
 
-    fn restored(&self, moment: Moment, output: &Path) -> Vec<u32> {
+    fn restored(&self, moment: RecoveryTarget, output: &Path) -> Vec<u32> {
         let (objects, source) = (&self.context.objects, &self.watched.source);
         let history = History::load(objects, source, None).unwrap();
         let plan = history.plan(&history.resolve(&Target::at(moment)).unwrap()).unwrap();
         let chunks = ChunkStore::open(objects.clone()).unwrap();
         let (target, fs, clock) = (&DatabaseTarget, &OsFs, &SystemClock::default());
-        let options = RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None };
+        let options = RestoreOptions::to(output);
         Restorer { history: &history, chunks: &chunks, target, fs, clock, progress: &|_| {} }
             .restore(&plan, &options)
             .unwrap();
@@ -201,10 +201,10 @@ fn play(seed: u64) -> (u64, u32) {
         let live = state_of(&app.borrow().conn);
         let base = archive(&mut watch);
         let output = dir.path().join("restored.db");
-        assert_eq!(world.restored(Moment::Latest, &output), live, "seed {seed}, round {round}");
+        assert_eq!(world.restored(RecoveryTarget::Latest, &output), live, "seed {seed}, round {round}");
         if let Some(base) = base {
             // FAILURES 3
-            let restored = world.restored(Moment::Snapshot(base), &output);
+            let restored = world.restored(RecoveryTarget::Snapshot(base), &output);
             assert!(is_one_state(&restored), "seed {seed}, round {round}: {restored:?}");
         }
     }

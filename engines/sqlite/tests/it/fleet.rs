@@ -10,7 +10,7 @@ use crate::exactly::{application, assert_exact};
 use pitr_engine::{Capture, CaptureOptions, EngineContext, Event, Events, Found, LiveSource};
 use pitr_format::{SourceName, Timestamp};
 use pitr_objects::Objects;
-use pitr_recovery::{Error, History, Moment, Target, Why};
+use pitr_recovery::{Error, History, RecoveryTarget, Target, Why};
 use pitr_sqlite::watch::Fleet;
 use pitr_sqlite::watch::folder::FolderSearch;
 use pitr_sqlite::{Sqlite, place};
@@ -96,9 +96,9 @@ impl World {
     fn assert_in_gap(&self, name: &str, time: Timestamp) {
         let source = SourceName::new(name).unwrap();
         let history = History::load(&self.context.objects, &source, None).unwrap();
-        let found = history.resolve(&Target::at(Moment::Time(time)));
-        let Err(Error::Unreachable(found)) = found else { panic!("{found:?}") };
-        assert!(matches!(found.why, Why::Gap(_)), "{found}");
+        let found = history.resolve(&Target::at(RecoveryTarget::Timestamp(time)));
+        let Err(Error::TargetUnreachable(found)) = found else { panic!("{found:?}") };
+        assert!(matches!(found.why, Why::WalGap(_)), "{found}");
     }
 
     /// Runs a fleet while `act` runs, then drains it.

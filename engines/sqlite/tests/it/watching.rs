@@ -11,7 +11,7 @@ use pitr_dedup::ChunkStore;
 use pitr_engine::{Capture, CaptureOptions, EngineContext, Event, Events, LiveSource};
 use pitr_format::{SourceName, TimelineId};
 use pitr_objects::{Location, Objects};
-use pitr_recovery::{History, Moment, RestoreOptions, Restorer, Target};
+use pitr_recovery::{History, RecoveryTarget, RestoreOptions, Restorer, Target};
 use pitr_sqlite::restore::DatabaseTarget;
 use pitr_sqlite::watch::Watch;
 use pitr_sqlite::{Sqlite, place};
@@ -20,7 +20,7 @@ use pitr_vfs::{Clock, Env, OsFs, SystemClock};
 
 pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u32>, output: &Path) {
     let history = History::load(objects, source, timeline.map(TimelineId::new)).unwrap();
-    let stop = history.resolve(&Target::at(Moment::Latest)).unwrap();
+    let stop = history.resolve(&Target::at(RecoveryTarget::Latest)).unwrap();
     let plan = history.plan(&stop).unwrap();
     let chunks = ChunkStore::open(objects.clone()).unwrap();
     let restorer = Restorer {
@@ -31,7 +31,7 @@ pub(crate) fn restore(objects: &Objects, source: &SourceName, timeline: Option<u
         clock: &SystemClock::default(),
         progress: &|_| {},
     };
-    let options = RestoreOptions { output: output.to_owned(), force: false, delta: false, workers: None };
+    let options = RestoreOptions::to(output);
     restorer.restore(&plan, &options).unwrap();
 }
 
@@ -208,6 +208,6 @@ fn a_clock_set_far_back_begins_a_timeline_and_both_histories_are_kept() {
     assert_exact(&first, &before);
     // A time that the clock showed twice identifies no state.
     let history = History::load(&objects, &source, None).unwrap();
-    let twice = Target::at(Moment::Time(clock.now()));
-    assert!(matches!(history.resolve(&twice), Err(pitr_recovery::Error::Unreachable { .. })));
+    let twice = Target::at(RecoveryTarget::Timestamp(clock.now()));
+    assert!(matches!(history.resolve(&twice), Err(pitr_recovery::Error::TargetUnreachable { .. })));
 }

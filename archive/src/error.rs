@@ -70,6 +70,12 @@ pub enum Error {
         /// The record.
         lsn: Lsn,
     },
+    /// The archive does not hold the log of a checkpoint.
+    #[error("the archived log holds no checkpoint at LSN {lsn}")]
+    NoCheckpoint {
+        /// The checkpoint's record.
+        lsn: Lsn,
+    },
     /// An encoded object does not decode into its source log.
     #[error(
         "{object}: possible hardware fault: the encoded object does not decode into the log it was made from"

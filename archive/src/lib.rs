@@ -39,8 +39,8 @@ pub use pitr_objects::layout::{LogName, PrunedRange, RestoredName, SourceObject}
 pub use pitr_redo::{FileChange, LogicalRecord};
 pub use read::{Around, BlockSet, Image, Logical, Merged, Search, Transaction, Transactions};
 pub use stored::{
-    CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Mark, MarkKind, NamedPoint, Origin,
-    PointName, PointNameError, Points, RestoredState, Timeline,
+    CheckpointEntry, CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Mark, MarkKind,
+    NamedPoint, Origin, PointName, PointNameError, Points, RestoredState, Timeline,
 };
 pub use write::{ShipOptions, Shipped, Shipper, Writer};
 

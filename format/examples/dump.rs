@@ -55,6 +55,7 @@ fn segment() -> Vec<u8> {
         log_id: *b"sixteen random b",
         follows: Follows { end: Lsn::ORIGIN, segment: None, last_batch: Lsn::ORIGIN, gap: false },
         time: Timestamp::MIN,
+        checkpoint: None,
         recycled: false,
     };
     let lsn = header.first_batch().expect("the first segment is within the range");

@@ -101,6 +101,9 @@ pub struct SegmentHeader {
     pub follows: Follows,
     /// Highest commit or watermark time before this segment.
     pub time: Timestamp,
+    /// Position of the last checkpoint record that starts before this segment. A torn tail may have
+    /// cut off its end.
+    pub checkpoint: Option<Lsn>,
     /// True if the file held another segment before. Bytes after the last batch may belong to that
     /// one.
     pub recycled: bool,
@@ -128,7 +131,8 @@ impl SegmentHeader {
         let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
         out.put_u64(SEGMENT_MAGIC);
         out.put_u16(LOG_VERSION);
-        out.put_u16(u16::from(self.follows.gap) | u16::from(self.recycled) << 1);
+        let flags = [self.follows.gap, self.recycled, self.checkpoint.is_some()];
+        out.put_u16(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u16::from(*flag)));
         out.put_u32(self.segment_size.bytes());
         out.put_u32(self.timeline.get());
         out.put_u32(self.incarnation.get());
@@ -140,6 +144,7 @@ impl SegmentHeader {
         out.put_u64(self.follows.last_batch.get());
         out.put_i64(self.time.micros());
         out.put(&self.log_id);
+        out.put_u64(self.checkpoint.map_or(0, Lsn::get));
         out.resize(SEGMENT_FIELDS_BYTES - 4, 0);
         let crc = crc32fast::hash(&out);
         out.put_u32(crc);
@@ -182,7 +187,7 @@ impl SegmentHeader {
             });
         }
         let flags = r.u16(WHAT)?;
-        if flags > 3 {
+        if flags > 7 {
             return Err(DecodeError::Range { what: "segment flags", value: flags.into() });
         }
         let segment_size = SegmentSize::new(r.u32(WHAT)?)
@@ -197,6 +202,7 @@ impl SegmentHeader {
         let last_batch = Lsn::new(r.u64(WHAT)?);
         let time = Timestamp::from_micros(r.i64(WHAT)?);
         let log_id = r.array(WHAT)?;
+        let checkpoint = Lsn::new(r.u64(WHAT)?);
         let follows = Follows {
             end,
             segment: (prev_segment != 0)
@@ -204,9 +210,18 @@ impl SegmentHeader {
             last_batch,
             gap: flags & 1 != 0,
         };
-        let recycled = flags & 2 != 0;
-        let header =
-            SegmentHeader { timeline, segment, incarnation, segment_size, log_id, follows, time, recycled };
+        let (recycled, checkpoint) = (flags & 2 != 0, (flags & 4 != 0).then_some(checkpoint));
+        let header = SegmentHeader {
+            timeline,
+            segment,
+            incarnation,
+            segment_size,
+            log_id,
+            follows,
+            time,
+            checkpoint,
+            recycled,
+        };
         let first = header.first_batch();
         if segment.get() == 0 || first.is_none_or(|first| end > first) {
             return Err(DecodeError::Range { what: "segment number", value: segment.get() });

@@ -12,6 +12,11 @@ pub const NOTE_BYTES_MAX: usize = 64 << 10;
 pub const COMMIT_TIME_OFFSET: usize = 0;
 /// Offset of a commit's first LSN within its payload.
 pub const COMMIT_FIRST_LSN_OFFSET: usize = 16;
+/// Offset of a checkpoint's predecessor within its payload. The log writes it when it assigns the
+/// checkpoint its position.
+pub const CHECKPOINT_BEFORE_OFFSET: usize = 8;
+/// Bytes of a checkpoint's payload before the engine's bytes.
+pub const CHECKPOINT_HEAD_BYTES: usize = 16;
 
 /// The kinds of records, with their numbers on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +40,8 @@ pub enum RecordKind {
     Gap = 8,
     /// State of the engine that belongs to no transaction.
     Note = 9,
+    /// The engine's whole state, from which a replay can start.
+    Checkpoint = 10,
 }
 
 impl RecordKind {
@@ -51,6 +58,7 @@ impl RecordKind {
             7 => RecordKind::ClockStep,
             8 => RecordKind::Gap,
             9 => RecordKind::Note,
+            10 => RecordKind::Checkpoint,
             _ => return None,
         })
     }
@@ -156,6 +164,28 @@ pub enum Record<'a> {
     },
     /// State of the engine that belongs to no transaction.
     Note(&'a [u8]),
+    /// The engine's whole state, from which a replay can start.
+    Checkpoint(Checkpoint<'a>),
+}
+
+/// A checkpoint record. It belongs to no transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint<'a> {
+    /// A replay over this state begins here. At most the position of the record.
+    pub redo_from: Lsn,
+    /// Position of the previous checkpoint of the log; [`Lsn::ORIGIN`] if there is none.
+    pub before: Lsn,
+    /// The state, in the engine's own format.
+    pub state: &'a [u8],
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Decodes a payload, or the first part of one: `state` is what the part holds of it.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(payload);
+        let (redo_from, before) = (Lsn::new(r.u64("checkpoint")?), Lsn::new(r.u64("checkpoint")?));
+        Ok(Checkpoint { redo_from, before, state: r.take(r.left(), "checkpoint")? })
+    }
 }
 
 /// A commit record.
@@ -186,6 +216,7 @@ impl<'a> Record<'a> {
             Record::ClockStep { .. } => RecordKind::ClockStep,
             Record::Gap { .. } => RecordKind::Gap,
             Record::Note(_) => RecordKind::Note,
+            Record::Checkpoint(_) => RecordKind::Checkpoint,
         }
     }
 
@@ -221,6 +252,11 @@ impl<'a> Record<'a> {
                 out.put_i64(since.micros());
                 out.put_i64(until.micros());
             }
+            Record::Checkpoint(checkpoint) => {
+                out.put_u64(checkpoint.redo_from.get());
+                out.put_u64(checkpoint.before.get());
+                out.put(checkpoint.state);
+            }
         }
     }
 
@@ -247,6 +283,9 @@ impl<'a> Record<'a> {
             }
             RecordKind::Data => Record::Data(r.take(r.left(), "data")?),
             RecordKind::Note => Record::Note(r.take(r.left(), "note")?),
+            RecordKind::Checkpoint => {
+                Record::Checkpoint(Checkpoint::decode(r.take(r.left(), "checkpoint")?)?)
+            }
             RecordKind::Commit => {
                 let time = Timestamp::from_micros(r.i64("commit")?);
                 let earliest = Timestamp::from_micros(r.i64("commit")?);

@@ -4,7 +4,10 @@
 use crate::error::{Error, Result};
 use crate::plan::{BaseSnapshot, Plan, plan};
 use crate::target::{Point, RecoveryTarget, Stop, Target};
-use pitr_archive::{Archive, Base, Catalog, Coverage, Gap, Lineage, Piece, Search, Transactions, coverage};
+use pitr_archive::{
+    Archive, Base, Catalog, CheckpointEntry, Coverage, Gap, Lineage, Piece, Run, Search, Transactions,
+    coverage, runs,
+};
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::{Lease, Objects};
 use pitr_snapshot::{DamagedRoot, Roots, Snapshot, load_all};
@@ -21,6 +24,15 @@ pub struct Restorable {
     pub end: Lsn,
     /// No later commit has a time before this.
     pub watermark: Timestamp,
+}
+
+/// A checkpoint that the engine logged, in the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogCheckpoint {
+    /// Timeline of the record.
+    pub timeline: TimelineId,
+    /// The record.
+    pub entry: CheckpointEntry,
 }
 
 /// A history, as of one listing. While the value lives, nothing in it is deleted.
@@ -213,6 +225,29 @@ impl History {
             .map(|s| BaseSnapshot { id: s.id, base: base(s), bytes: s.sizes.logical })
             .collect();
         plan(stop, &snapshots, &self.pieces).ok_or(Error::NoBaseSnapshot { stop: stop.lsn })
+    }
+
+    /// The newest checkpoint that the engine logged at or before `stop`, and from whose redo point
+    /// the archived log leads to `stop` without a hole: the base of a replay for an engine that has
+    /// no snapshot. `None` if there is none. Reads a few footers.
+    ///
+    /// # Errors
+    /// Those of reading footers.
+    pub fn find_base_checkpoint(&self, stop: Lsn) -> Result<Option<LogCheckpoint>> {
+        let whole = |run: &Run| run.from <= stop && stop <= run.to;
+        let Some(run) = runs(&self.pieces).into_iter().find(whole) else { return Ok(None) };
+        let search = Search::new(&self.archive, self.pieces_in(run.from, stop));
+        let entry = search.checkpoint(stop, |found| run.from <= found.redo_from)?;
+        Ok(entry.map(|entry| LogCheckpoint { timeline: self.lineage.timeline_at(entry.end), entry }))
+    }
+
+    /// The engine's state in a checkpoint of this history.
+    ///
+    /// # Errors
+    /// Those of reading the log.
+    pub fn read_checkpoint(&self, checkpoint: &LogCheckpoint) -> Result<Vec<u8>> {
+        let LogCheckpoint { entry, .. } = checkpoint;
+        Ok(self.archive.read_checkpoint(self.pieces_in(entry.lsn, entry.end), entry)?)
     }
 
     /// The log objects between two positions.

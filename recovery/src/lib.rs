@@ -43,7 +43,7 @@ mod together;
 
 pub use delta::LogDelta;
 pub use error::{Damaged, Error, Result, Unreachable, Why};
-pub use history::{History, Restorable};
+pub use history::{History, LogCheckpoint, Restorable};
 pub use layout::{
     FilePlace, Finished, FolderLayout, Layout, RestoreState, RestoreTarget, SingleFile, Unfinished, is_inside,
 };

@@ -95,8 +95,9 @@ impl Extractor {
 /// False for kinds that change no block. An unknown kind may change anything: decoding it is an
 /// error.
 fn changes_something(kind: u8) -> bool {
-    use RecordKind::{Abort, ClockStep, Commit, Data, Note, Watermark};
-    !matches!(RecordKind::from_u8(kind), Some(Data | Commit | Abort | Watermark | ClockStep | Note))
+    use RecordKind::{Abort, Checkpoint, ClockStep, Commit, Data, Note, Watermark};
+    let known = RecordKind::from_u8(kind);
+    !matches!(known, Some(Data | Commit | Abort | Watermark | ClockStep | Note | Checkpoint))
 }
 
 #[cfg(test)]

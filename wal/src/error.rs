@@ -159,6 +159,14 @@ pub enum Error {
         /// End of the log.
         end: Lsn,
     },
+    /// A checkpoint names a redo point after the end of the log: records of transactions that it
+    /// does not hold would be lost.
+    RedoAhead {
+        /// The given redo point.
+        redo_from: Lsn,
+        /// End of the log.
+        end: Lsn,
+    },
     /// The range of positions is used up.
     Exhausted {
         /// End of the log.
@@ -225,6 +233,10 @@ impl fmt::Display for Error {
             Error::FirstAhead { tx, first, end } => write!(
                 f,
                 "transaction {tx}: its first record can't be at LSN {first}, the log ends at LSN {end}; pass the position that appending that record returned, or none"
+            ),
+            Error::RedoAhead { redo_from, end } => write!(
+                f,
+                "a checkpoint can't redo from LSN {redo_from}, the log ends at LSN {end}; pass a position that the log returned"
             ),
             Error::Exhausted { end, bytes } => write!(
                 f,

@@ -16,6 +16,8 @@
 //! - **The log keeps what is needed.** The engine states its redo point ([`Wal::remove_below`]); an
 //!   archiver or a replica holds a [`Slot`], which survives restarts. At a cap the log drops slots
 //!   and reports it ([`Event`]), but it never drops the redo point.
+//! - **The log holds checkpoints** of an engine that has no files of its own
+//!   ([`Wal::checkpoint`]), finds them when it is opened, and keeps what they need.
 //! - **Commit times never decrease**, even if the clock is set back, and across a reopen.
 //! - **The sync policy is a setting**: [`SyncPolicy`]. A [`Ticket`] can be waited for, polled, or
 //!   awaited (feature `future`).
@@ -50,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod checkpoints;
 mod error;
 mod options;
 mod read;
@@ -62,8 +65,9 @@ mod wal;
 #[cfg(feature = "future")]
 pub use append::Durable;
 pub use append::{Appended, BatchBuilder, Committed, Ticket};
+pub use checkpoints::Checkpoint;
 pub use error::{Damage, Error, Result, Witness};
-pub use options::{Start, SyncPolicy, WalOptions};
+pub use options::{CheckpointInterval, Start, SyncPolicy, WalOptions};
 pub use pitr_format::log::WholeRecord;
 pub use pitr_format::record::Record;
 pub use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};

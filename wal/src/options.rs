@@ -32,6 +32,24 @@ impl SyncPolicy {
     }
 }
 
+/// How much is logged before the engine should take a checkpoint
+/// ([`Wal::is_checkpoint_due`](crate::Wal::is_checkpoint_due)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointInterval {
+    /// This many bytes of log since the last checkpoint: bounds the time of a replay.
+    Bytes(u64),
+    /// This much time since the last checkpoint or since the log was opened, if anything was
+    /// logged.
+    Time(Duration),
+}
+
+impl Default for CheckpointInterval {
+    /// 64 MiB of log.
+    fn default() -> Self {
+        CheckpointInterval::Bytes(64 << 20)
+    }
+}
+
 /// Settings of an open log. None of them is stored on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalOptions {
@@ -49,6 +67,12 @@ pub struct WalOptions {
     /// the size of one append, this bounds the log's memory. A higher value lets appends continue
     /// longer while the disk is busy.
     pub waiting_bytes_max: usize,
+    /// When [`Wal::is_checkpoint_due`](crate::Wal::is_checkpoint_due) asks for a checkpoint. The log
+    /// takes none by itself. Not zero.
+    pub checkpoint_interval: CheckpointInterval,
+    /// Number of newest checkpoints whose log is kept, at least 1. A higher value keeps more log,
+    /// and lets a local recovery go back further.
+    pub checkpoints_kept: u32,
 }
 
 impl Default for WalOptions {
@@ -58,6 +82,8 @@ impl Default for WalOptions {
             background: true,
             segments_max: None,
             waiting_bytes_max: 8 << 20,
+            checkpoint_interval: CheckpointInterval::default(),
+            checkpoints_kept: 2,
         }
     }
 }
@@ -66,6 +92,13 @@ impl WalOptions {
     /// [`Error::Options`] if settings exclude each other.
     pub fn validate(&self) -> Result<()> {
         let refuse = |what| Err(Error::Options { what });
+        if self.checkpoints_kept == 0 {
+            return refuse("`checkpoints_kept` is 0: the log could not keep its newest checkpoint");
+        }
+        let never_zero = [CheckpointInterval::Bytes(0), CheckpointInterval::Time(Duration::ZERO)];
+        if never_zero.contains(&self.checkpoint_interval) {
+            return refuse("`checkpoint_interval` is 0: a checkpoint would always be due");
+        }
         match self.sync {
             SyncPolicy::Within(Duration::ZERO) => refuse("a delay of zero: use `Each`"),
             SyncPolicy::Periodic(Duration::ZERO) => refuse("a period of zero: use `Each`"),

@@ -1,6 +1,7 @@
 //! The state that all handles of an open log share.
 
 use crate::append::{Locked, Queue, Rounds, Writer};
+use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::options::WalOptions;
 use crate::segments::{DirLock, Segments};
 use crate::stats::Counters;
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) options: WalOptions,
     pub(crate) counters: Counters,
     pub(crate) writer: Mutex<Writer>,
+    pub(crate) checkpoints: Checkpoints,
     _lock: DirLock,
 }
 
@@ -26,6 +28,8 @@ pub(crate) struct Opened {
     pub(crate) queue: Queue,
     pub(crate) segments: Segments,
     pub(crate) writer: Writer,
+    /// The checkpoints that the log keeps, newest first.
+    pub(crate) checkpoints: Vec<Checkpoint>,
     pub(crate) lock: DirLock,
 }
 
@@ -37,11 +41,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub(crate) fn new(env: &Env, dir: &Path, options: &WalOptions, opened: Opened) -> Self {
-        let Opened { queue, segments, writer, lock } = opened;
+        let Opened { queue, mut segments, writer, checkpoints, lock } = opened;
+        let checkpoints = Checkpoints::new(checkpoints, env.clock.monotonic());
+        segments.slots.keep_from(checkpoints.floor());
         let (rounds, segments, writer) = (Rounds::new(queue), Mutex::new(segments), Mutex::new(writer));
         let (env, dir, options) = (env.clone(), dir.to_owned(), options.clone());
         let counters = Counters::default();
-        Shared { env, dir, segments, rounds, options, counters, writer, _lock: lock }
+        Shared { env, dir, segments, rounds, options, counters, writer, checkpoints, _lock: lock }
     }
 
     pub(crate) fn queue(&self) -> Locked<'_> {

@@ -1,6 +1,7 @@
 //! The handle of an open log.
 
 use crate::append::{Appended, BatchBuilder, Committed, Helper, Round, Ticket};
+use crate::checkpoints::Checkpoint;
 use crate::options::{Start, WalOptions};
 use crate::read::{LogReader, LogScan};
 use crate::recover::{Recovered, open};
@@ -190,10 +191,74 @@ impl Wal {
 
     /// States the engine's redo point: the engine no longer needs anything below `lsn`. Removes the
     /// segments that lie wholly below it and below every [`Slot`], oldest first, but never the
-    /// newest and none that isn't durable. Keeps some of the files for new segments. Returns the
+    /// newest, none that isn't durable, and none that a kept [checkpoint](Wal::checkpoint) needs.
+    /// Keeps some of the files for new segments. Returns the
     /// size of the removed segments, bytes.
     pub fn remove_below(&self, lsn: Lsn) -> Result<u64> {
         self.shared.remove_below(lsn)
+    }
+
+    /// Appends a checkpoint: the engine's whole state, from which a replay can start. Durable on
+    /// return, under every sync policy. It belongs to no transaction.
+    ///
+    /// `state` holds the effects of every transaction that committed before `redo_from`, and may
+    /// hold those of later ones that committed before this call: a replay from `redo_from` applies
+    /// them again. So `redo_from` is at or before the first record of every transaction that is
+    /// open, or that `state` may lack. An engine that locks out its writers while it copies its
+    /// state passes [`Wal::redo_point`], if no transaction is open.
+    ///
+    /// A state of more than 64 MiB, less 16 bytes, belongs into files of the engine; the checkpoint
+    /// then names them. Afterwards the engine may [remove](Wal::remove_below) the log below
+    /// `redo_from`; the log keeps what its newest checkpoints need
+    /// ([`WalOptions::checkpoints_kept`]).
+    ///
+    /// # Errors
+    /// [`Error::RedoAhead`] if `redo_from` lies after the end of the log; [`Error::Removed`] if the
+    /// log no longer holds it; [`Error::Record`] if the state is too large; errors of
+    /// [`Wal::commit`].
+    pub fn checkpoint(&self, redo_from: Lsn, state: &[u8]) -> Result<Checkpoint> {
+        self.shared.checkpoint(redo_from, state)
+    }
+
+    /// A redo point for the present state: no later record starts before it. Differs from
+    /// [`Wal::end`] while a batch is open, whose end is rounded up although the next record may
+    /// follow directly.
+    #[must_use]
+    pub fn redo_point(&self) -> Lsn {
+        self.shared.queue().placed_to()
+    }
+
+    /// True if the log has grown, or time has passed, by the
+    /// [interval](WalOptions::checkpoint_interval) since the last checkpoint. False while one is
+    /// being taken.
+    #[must_use]
+    pub fn is_checkpoint_due(&self) -> bool {
+        self.shared.is_checkpoint_due()
+    }
+
+    /// The newest checkpoints, in order: as many as the log
+    /// [keeps](WalOptions::checkpoints_kept), including those from before it was opened. All are
+    /// durable.
+    #[must_use]
+    pub fn checkpoints(&self) -> Vec<Checkpoint> {
+        self.shared.checkpoints.kept()
+    }
+
+    /// The newest checkpoint that ends at or before `upto` and whose log from its redo point on is
+    /// local: the base of a replay up to `upto`. `None` if there is none.
+    ///
+    /// # Errors
+    /// Errors of reading the log.
+    pub fn find_checkpoint(&self, upto: Lsn) -> Result<Option<Checkpoint>> {
+        self.shared.find_checkpoint(upto)
+    }
+
+    /// The state that the engine passed to [`Wal::checkpoint`].
+    ///
+    /// # Errors
+    /// [`Error::Removed`] if the log no longer holds it; errors of reading the log.
+    pub fn read_checkpoint(&self, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+        self.shared.read_checkpoint(checkpoint)
     }
 
     /// Claims the log from `from` on for an archiver, a replica or another reader, under this name.

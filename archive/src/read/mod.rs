@@ -1,10 +1,12 @@
 //! Reading: commits, transactions and images of the archived log.
 //!
 //! [`search`] finds commits by the footers, and [`transactions`] lists them. [`merge`] selects the
-//! newest image of each block and reads only the frames that have one. [`check`] verifies a whole
+//! newest image of each block and reads only the frames that have one. [`checkpoint`] reads the
+//! state of an engine's checkpoint. [`check`] verifies a whole
 //! log object.
 
 mod check;
+mod checkpoint;
 mod merge;
 mod search;
 mod transactions;

@@ -5,7 +5,7 @@ use super::transactions::{Transaction, Transactions};
 use crate::archive::Archive;
 use crate::error::Result;
 use crate::history::Piece;
-use crate::stored::{CommitPoint, Footer, MarkKind};
+use crate::stored::{CheckpointEntry, CommitPoint, Footer, MarkKind};
 use pitr_format::{Lsn, Timestamp, TxId};
 
 /// The commits before and after a moment.
@@ -145,6 +145,31 @@ impl<'a> Search<'a> {
             }
         }
         Ok(spans)
+    }
+
+    /// The newest checkpoint of the engine that ends at or before `upto` and is `wanted`. Reads the
+    /// footers of the objects with checkpoints, and one more for each timeline.
+    ///
+    /// # Errors
+    /// Errors of reading footers.
+    pub fn checkpoint(
+        &self,
+        upto: Lsn,
+        wanted: impl Fn(&CheckpointEntry) -> bool,
+    ) -> Result<Option<CheckpointEntry>> {
+        for leg in self.pieces.chunk_by(|a, b| a.name.timeline == b.name.timeline).rev() {
+            let mut left = &leg[..leg.partition_point(|piece| piece.from() < upto)];
+            while let Some((last, earlier)) = left.split_last() {
+                let (footer, upto) = (self.archive.footer(&last.name)?, upto.min(last.to));
+                let within = footer.checkpoints.iter().rev().filter(|found| found.end <= upto);
+                if let Some(found) = within.copied().find(&wanted) {
+                    return Ok(Some(found));
+                }
+                let Some(end) = footer.checkpoint_before else { break };
+                left = &earlier[..earlier.partition_point(|piece| piece.from() < end)];
+            }
+        }
+        Ok(None)
     }
 
     /// The watermark at the end of these pieces: no later commit has an earlier time.

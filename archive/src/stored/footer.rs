@@ -55,6 +55,9 @@ pub struct Footer {
     /// Position of the last clock step before the range. It makes all clock steps findable without
     /// reading every footer.
     pub step_before: Option<Lsn>,
+    /// End of the last checkpoint record before the range. It makes all checkpoints findable without
+    /// reading every footer.
+    pub checkpoint_before: Option<Lsn>,
     /// The frames of the object.
     pub frames: Vec<FrameStart>,
     /// Commits, by LSN.
@@ -75,6 +78,21 @@ pub struct Footer {
     pub cut: Option<CutRecord>,
     /// Logical records, by LSN: one entry for each transaction and partition.
     pub logical: Vec<LogicalEntry>,
+    /// Checkpoints of the engine, by LSN.
+    pub checkpoints: Vec<CheckpointEntry>,
+}
+
+/// A checkpoint record of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointEntry {
+    /// Position of the record.
+    pub lsn: Lsn,
+    /// End of the record. It lies in the range.
+    pub end: Lsn,
+    /// A replay over the checkpoint's state begins here.
+    pub redo_from: Lsn,
+    /// Size of the engine's state, bytes.
+    pub bytes: u64,
 }
 
 /// The last logical record of a transaction and a partition that ends in the range. If a
@@ -260,6 +278,12 @@ impl Footer {
     pub fn last_step(&self) -> Option<Lsn> {
         let steps = self.marks.iter().filter(|mark| matches!(mark.what, MarkKind::ClockStep { .. }));
         steps.map(|mark| mark.lsn).next_back().or(self.step_before)
+    }
+
+    /// End of the last checkpoint in the range or before it.
+    #[must_use]
+    pub fn last_checkpoint(&self) -> Option<Lsn> {
+        self.checkpoints.last().map(|checkpoint| checkpoint.end).or(self.checkpoint_before)
     }
 
     /// True if the range contains only the middle of a record whose start is unknown: the log was

@@ -15,7 +15,7 @@ mod state;
 mod timeline;
 
 pub use fence::Fence;
-pub use footer::{CommitEntry, CommitPoint, Footer, Mark, MarkKind};
+pub use footer::{CheckpointEntry, CommitEntry, CommitPoint, Footer, Mark, MarkKind};
 pub use origin::Origin;
 pub use point::{NamedPoint, PointName, PointNameError, Points};
 pub use restored::{Fingerprint, RestoredState};

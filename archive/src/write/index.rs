@@ -5,12 +5,12 @@
 //! that this footer keeps.
 
 use crate::stored::{
-    CommitEntry, CommitPoint, CutRecord, FileImages, Footer, FrameStart, ImageEntry, LogicalEntry, Mark,
-    MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span,
+    CheckpointEntry, CommitEntry, CommitPoint, CutRecord, FileImages, Footer, FrameStart, ImageEntry,
+    LogicalEntry, Mark, MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span,
 };
 use pitr_format::bytes::{DecodeError, Reader};
 use pitr_format::log::{Batch, Frame, Part};
-use pitr_format::record::{BLOCK_BYTES_MAX, Record, RecordKind};
+use pitr_format::record::{BLOCK_BYTES_MAX, CHECKPOINT_HEAD_BYTES, Checkpoint, Record, RecordKind};
 use pitr_format::{Epoch, FileId, Incarnation, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
 use pitr_redo::{Open, OpenTransactions};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,7 @@ pub(crate) struct Carry {
     watermark: Timestamp,
     last_commit: Option<CommitPoint>,
     last_step: Option<Lsn>,
+    last_checkpoint: Option<Lsn>,
     open: OpenTransactions<Logged>,
     cut: Option<CutRecord>,
     /// True while fragments of a record that began in lost log may come. They are skipped.
@@ -55,6 +56,7 @@ impl Carry {
             watermark: Timestamp::MIN,
             last_commit: None,
             last_step: None,
+            last_checkpoint: None,
             open: OpenTransactions::default(),
             cut: None,
             in_the_middle: false,
@@ -81,6 +83,7 @@ impl Carry {
             watermark: footer.watermark,
             last_commit: footer.last_commit(Lsn::MAX),
             last_step: footer.last_step(),
+            last_checkpoint: footer.last_checkpoint(),
             open: OpenTransactions::resume(incarnation, open),
             cut: footer.cut,
             in_the_middle: footer.ends_in_unknown(),
@@ -106,6 +109,7 @@ pub(crate) struct Indexer {
     /// The last logical record of each open transaction and partition.
     logical_open: BTreeMap<(TxId, PartitionId), Lsn>,
     logical: Vec<LogicalEntry>,
+    checkpoints: Vec<CheckpointEntry>,
 }
 
 impl Indexer {
@@ -128,6 +132,7 @@ impl Indexer {
             partitions: BTreeSet::new(),
             logical_open: BTreeMap::new(),
             logical: Vec::new(),
+            checkpoints: Vec::new(),
         }
     }
 
@@ -175,6 +180,7 @@ impl Indexer {
             watermark: self.carry.watermark,
             before: self.carry.last_commit,
             step_before: self.carry.last_step,
+            checkpoint_before: self.carry.last_checkpoint,
             frames: self.frames,
             commits: self.commits,
             files,
@@ -185,9 +191,11 @@ impl Indexer {
             open: self.carry.open.iter().map(|(tx, open)| open_tx(tx, open)).collect(),
             cut: self.carry.cut,
             logical: self.logical,
+            checkpoints: self.checkpoints,
         };
         self.carry.last_commit = footer.last_commit(to);
         self.carry.last_step = footer.last_step();
+        self.carry.last_checkpoint = footer.last_checkpoint();
         (footer, self.carry)
     }
 
@@ -248,6 +256,7 @@ impl Indexer {
                 Ok(())
             }
             RecordKind::Note => Ok(()),
+            RecordKind::Checkpoint => self.checkpoint(record, end),
             RecordKind::SetLength
             | RecordKind::Abort
             | RecordKind::Watermark
@@ -279,6 +288,17 @@ impl Indexer {
         if self.cut_in_frame.is_none_or(|no| no + 1 != self.frames.len()) {
             self.spans.push(Span { lsn: record.lsn, end });
         }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, record: &CutRecord, end: Lsn) -> Result<(), DecodeError> {
+        let head = RECORD_HEAD_BYTES.min(record.total_len as usize);
+        let Checkpoint { redo_from, .. } = Checkpoint::decode(&record.head[..head])?;
+        if redo_from > record.lsn {
+            return Err(DecodeError::Range { what: "redo point of a checkpoint", value: redo_from.get() });
+        }
+        let bytes = u64::from(record.total_len) - CHECKPOINT_HEAD_BYTES as u64; // it was decoded
+        self.checkpoints.push(CheckpointEntry { lsn: record.lsn, end, redo_from, bytes });
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::FileId;
-use crate::record::{Commit, GapReason, Record};
+use crate::record::{Checkpoint, Commit, GapReason, Record};
 use proptest::prelude::*;
 
 fn header() -> SegmentHeader {
@@ -17,6 +17,7 @@ fn header() -> SegmentHeader {
             gap: true,
         },
         time: Timestamp::from_micros(77),
+        checkpoint: Some(Lsn::new(8 * (64 << 10) + 4160)),
         recycled: true,
     }
 }
@@ -132,6 +133,7 @@ proptest! {
             Record::ClockStep { from: t, to: u },
             Record::Gap { reason: GapReason::StateLost, since: t, until: u },
             Record::Note(&data),
+            Record::Checkpoint(Checkpoint { redo_from: Lsn::new(a), before: Lsn::new(a >> 3), state: &data }),
         ];
         for record in records {
             let mut bytes = Vec::new();

@@ -1,6 +1,7 @@
 //! Recovery on a real log, a real repository and real snapshots.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod checkpoints;
 mod defaults;
 mod hidden;
 mod lab;
@@ -9,6 +10,7 @@ mod model;
 mod output;
 mod outside;
 mod points;
+mod random;
 mod resume;
 mod targets;
 mod together;

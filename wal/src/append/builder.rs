@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use pitr_format::bytes::DecodeError;
 use pitr_format::log::RECORD_BYTES_MAX;
-use pitr_format::record::{Commit, Record, RecordKind};
+use pitr_format::record::{Checkpoint, Commit, Record, RecordKind};
 use pitr_format::{Lsn, PartitionId, Timestamp, TxId};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -126,11 +126,16 @@ impl BatchBuilder {
     /// the log stamps only the commit time.
     ///
     /// # Errors
-    /// [`Error::Record`] if the format does not allow the record. The builder is then unchanged.
+    /// [`Error::Record`] if the format does not allow the record, and for a checkpoint, which is
+    /// appended by [`Wal::checkpoint`](crate::Wal::checkpoint). The builder is then unchanged.
     pub fn push(&mut self, partition: PartitionId, tx: TxId, record: &Record<'_>) -> Result<()> {
         let given_first = match record {
             Record::Commit(commit) => Some(commit.first_lsn),
             Record::Abort { first_lsn } => Some(*first_lsn),
+            Record::Checkpoint(_) => {
+                let source = DecodeError::Range { what: "record kind in a batch", value: 10 };
+                return Err(Error::Record { kind: RecordKind::Checkpoint, source });
+            }
             _ => None,
         };
         self.add(partition, tx, record)?;
@@ -172,6 +177,14 @@ impl BatchBuilder {
     /// of [`BatchBuilder::push_commit`].
     pub fn push_abort(&mut self, partition: PartitionId, tx: TxId, first_lsn: Option<Lsn>) -> Result<()> {
         self.decide(partition, tx, &Record::Abort { first_lsn: Lsn::ORIGIN }, first_lsn, false)
+    }
+
+    /// A builder with one checkpoint.
+    pub(crate) fn of_checkpoint(redo_from: Lsn, state: &[u8]) -> Result<Self> {
+        let mut builder = BatchBuilder::new();
+        let checkpoint = Checkpoint { redo_from, before: Lsn::ORIGIN, state };
+        builder.add(PartitionId::FIRST, TxId::NONE, &Record::Checkpoint(checkpoint))?;
+        Ok(builder)
     }
 
     fn decide(

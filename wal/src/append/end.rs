@@ -17,6 +17,8 @@ pub(crate) struct End {
     pub(crate) last_batch: Lsn,
     /// The latest stamped time.
     pub(crate) time: Timestamp,
+    /// The last checkpoint record that was begun.
+    pub(crate) checkpoint: Option<Lsn>,
 }
 
 impl End {
@@ -43,6 +45,7 @@ impl End {
                 gap,
             },
             time: self.time,
+            checkpoint: self.checkpoint,
             recycled: false,
         };
         // The whole segment must lie within the LSN range.
@@ -61,6 +64,7 @@ impl End {
             next: header.first_batch()?,
             last_batch: header.follows.last_batch,
             time: header.time,
+            checkpoint: header.checkpoint,
         })
     }
 }

@@ -19,7 +19,9 @@ use pitr_format::log::{
     BATCH_ALIGN, BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, Frame, Part, RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
 };
-use pitr_format::record::{COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, RecordKind};
+use pitr_format::record::{
+    CHECKPOINT_BEFORE_OFFSET, COMMIT_FIRST_LSN_OFFSET, COMMIT_TIME_OFFSET, RecordKind,
+};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 
 /// Maximum number of buffers kept for later batches.
@@ -147,6 +149,12 @@ impl Layout {
         }
     }
 
+    /// No later record starts before this position. Unlike [`Layout::end`] it is exact within an
+    /// open batch, where the next record follows without padding.
+    pub(crate) fn placed_to(&self) -> Lsn {
+        self.open.as_ref().map_or_else(|| self.end(), |open| at(open.lsn, open.bytes.len()))
+    }
+
     pub(crate) fn time(&self) -> Timestamp {
         self.end.time
     }
@@ -212,6 +220,10 @@ impl Layout {
                 self.index.commit(record.tx);
                 stamp(payload, self.end.time, record.decides.filter(|d| d.stamps_earliest).map(|_| before));
                 before = self.end.time;
+            }
+            if record.kind == RecordKind::Checkpoint {
+                // Before the record is written: the next segment may begin within it.
+                put_before(payload, self.end.checkpoint.replace(record.lsn));
             }
             appended.end = self.put(record, payload);
             if record.kind == RecordKind::Commit {
@@ -354,6 +366,12 @@ fn stamp(payload: &mut [u8], time: Timestamp, unknown: Option<Timestamp>) {
 fn put_first(kind: RecordKind, payload: &mut [u8], first: Lsn) {
     let offset = if kind == RecordKind::Commit { COMMIT_FIRST_LSN_OFFSET } else { 0 };
     payload[offset..offset + 8].copy_from_slice(&first.get().to_le_bytes());
+}
+
+/// Puts the position of the previous checkpoint into the payload of a checkpoint.
+fn put_before(payload: &mut [u8], before: Option<Lsn>) {
+    let field = CHECKPOINT_BEFORE_OFFSET..CHECKPOINT_BEFORE_OFFSET + 8;
+    payload[field].copy_from_slice(&before.unwrap_or(Lsn::ORIGIN).get().to_le_bytes());
 }
 
 /// The position `bytes` after `lsn`. `check_room` made sure that it exists.

@@ -97,6 +97,11 @@ impl Queue {
         self.layout.end()
     }
 
+    /// No later record starts before this position.
+    pub(crate) fn placed_to(&self) -> Lsn {
+        self.layout.placed_to()
+    }
+
     pub(crate) fn time(&self) -> Timestamp {
         self.layout.time()
     }

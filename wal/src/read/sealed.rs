@@ -182,6 +182,7 @@ mod tests {
             log_id: [1; 16],
             follows: Follows { end: Lsn::ORIGIN, segment: None, last_batch: Lsn::ORIGIN, gap: false },
             time: Timestamp::MIN,
+            checkpoint: None,
             recycled: false,
         };
         let (mut bytes, mut lsn, mut prev) = (vec![0; 4096], header.first_batch().unwrap(), Lsn::ORIGIN);

@@ -125,7 +125,7 @@ impl Analysis {
                 self.aborts.push(AbortedTx { tx, lsn: record.end });
                 self.open.end(tx);
             }
-            RecordKind::Watermark | RecordKind::ClockStep | RecordKind::Gap => {}
+            RecordKind::Watermark | RecordKind::ClockStep | RecordKind::Gap | RecordKind::Checkpoint => {}
         }
         Ok(())
     }

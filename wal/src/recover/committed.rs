@@ -2,6 +2,7 @@
 
 use crate::read::LogScan;
 use crate::{Error, Result};
+use pitr_format::Lsn;
 use pitr_format::log::WholeRecord;
 use pitr_format::record::{Record, RecordKind};
 use pitr_redo::{CommitSpan, Winners};
@@ -17,20 +18,33 @@ impl LogScan {
     /// Errors of reading the log, and those of `each`.
     pub fn for_each_committed<E: From<Error>>(
         &self,
+        each: impl FnMut(&WholeRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.for_each_committed_upto(Lsn::MAX, each)
+    }
+
+    /// As [`for_each_committed`](Self::for_each_committed), of the transactions whose commit is at
+    /// or below `upto`: the replay up to a moment of the past.
+    ///
+    /// # Errors
+    /// Errors of reading the log, and those of `each`.
+    pub fn for_each_committed_upto<E: From<Error>>(
+        &self,
+        upto: Lsn,
         mut each: impl FnMut(&WholeRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let winners = self.winners()?;
+        let winners = self.winners(upto)?;
         self.for_each(|record| match changes(record.kind) && winners.counts(record.tx, record.lsn) {
             true => each(record),
             false => Ok(()),
         })
     }
 
-    /// The committed transactions of the range.
-    fn winners(&self) -> Result<Winners> {
+    /// The transactions of the range whose commit is at or below `upto`.
+    fn winners(&self, upto: Lsn) -> Result<Winners> {
         let mut spans = Vec::new();
         self.for_each::<Error>(|record| {
-            if record.kind == RecordKind::Commit as u8 {
+            if record.kind == RecordKind::Commit as u8 && record.end <= upto {
                 let decoded = Record::decode(record.kind, record.payload);
                 let decoded = decoded.map_err(|source| Error::Payload { lsn: record.lsn, source })?;
                 if let Record::Commit(commit) = decoded {

@@ -8,7 +8,7 @@
 //!    hole.
 //! 3. Scan the newest segment. Older ones were synced before their successor was created; readers
 //!    verify them.
-//! 4. Decide by the table of [`super::tail`]. Read the slots.
+//! 4. Decide by the table of [`super::tail`]. Read the slots and the newest checkpoints.
 //! 5. Rewrite and sync everything above the last stated durable point: after a failed sync the page
 //!    cache may show bytes that the disk doesn't have.
 //! 6. At a torn tail create the next segment, under a higher incarnation; its header states where
@@ -21,9 +21,10 @@
 use super::scan::{self, Scanned};
 use super::tail::{self, Decision};
 use crate::append::{End, Layout, Queue, Writer};
+use crate::checkpoints;
 use crate::error::Witness;
 use crate::options::{Start, WalOptions};
-use crate::read::{Cursor, Found, Reach};
+use crate::read::{Cursor, Found, LogReader, Reach};
 use crate::segments::{DirLock, Room, Segments, SlotFile, Slots, segment, sequence};
 use crate::shared::{Opened, Shared};
 use crate::{Error, Result};
@@ -82,7 +83,8 @@ pub(crate) fn create(env: &Env, dir: &Path, start: &Start, options: &WalOptions)
     let writer = Writer::new(file, segment::path_of(dir, header.segment), &header);
     let queue = Queue::new(Layout::new(end, SegmentIndex::default()));
     let slots = Slots::new(slot_file, Vec::new(), options.segments_max);
-    let opened = Opened { queue, segments: Segments::new([&header], slots), writer, lock };
+    let (segments, checkpoints) = (Segments::new([&header], slots), Vec::new());
+    let opened = Opened { queue, segments, writer, checkpoints, lock };
     Ok(Shared::new(env, dir, options, opened))
 }
 
@@ -98,6 +100,7 @@ fn first_header(start: &Start) -> Option<SegmentHeader> {
         log_id: start.log_id,
         follows: Follows { end: start.follows, segment: None, last_batch: Lsn::ORIGIN, gap: start.gap },
         time: start.time,
+        checkpoint: None,
         recycled: false,
     })
 }
@@ -122,6 +125,9 @@ pub(crate) fn open(
     let examined = examine(fs, dir, archived_to, Access::ReadWrite)?;
     let newest = examined.newest;
     let (slot_file, entries) = SlotFile::open(fs, dir, newest.log_id)?;
+    let (newest_checkpoint, end) = (examined.scanned.end.checkpoint, examined.scanned.end.next);
+    let reader = |from| LogReader::open(Arc::clone(&env.fs), dir, from, end);
+    let checkpoints = checkpoints::find(reader, newest_checkpoint, examined.first(), options)?;
     let cut = examined.cut.filter(|cut| !newest.recycled || cut.bytes == 0);
     let Mended { headers, layout, writer } = mend(fs, dir, examined)?;
     let segments = Segments::new(&headers, Slots::new(slot_file, entries, options.segments_max));
@@ -133,7 +139,7 @@ pub(crate) fn open(
         cut,
         first: segments.first(),
     };
-    let opened = Opened { queue: Queue::new(layout), segments, writer, lock };
+    let opened = Opened { queue: Queue::new(layout), segments, writer, checkpoints, lock };
     let shared = Shared::new(env, dir, options, opened);
     Ok((shared, recovered))
 }
@@ -148,6 +154,13 @@ pub(crate) struct Examined {
     cursor: Cursor,
     pub(crate) scanned: Scanned,
     pub(crate) cut: Option<Cut>,
+}
+
+impl Examined {
+    /// Position of the oldest batch, whether or not it is written.
+    fn first(&self) -> Lsn {
+        self.headers.first().and_then(SegmentHeader::first_batch).unwrap_or(Lsn::MAX)
+    }
 }
 
 /// Steps 2 to 4 of the module's head; only reads. `access` is that of the newest segment's file.

@@ -7,7 +7,8 @@ use crate::read::{Cursor, Fault, Found};
 use crate::{Error, Result};
 use pitr_format::Lsn;
 use pitr_format::index::SegmentIndex;
-use pitr_format::log::{BATCH_ALIGN, BATCH_HEADER_BYTES, Batch, Part};
+use pitr_format::log::{BATCH_ALIGN, BATCH_HEADER_BYTES, Batch, Frame, Part};
+use pitr_format::record::RecordKind;
 
 /// Bytes examined in one step after the valid batches.
 const STEP_BYTES: usize = 64 << 10;
@@ -40,6 +41,7 @@ pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
                 end.time = end.time.max(batch.header.time);
                 durable = durable.max(batch.header.durable);
                 let added = index.add(&batch, end.size);
+                end.checkpoint = begun_checkpoint(&batch).or(end.checkpoint);
                 unfinished = added
                     .and_then(|()| ends_unfinished(&batch, unfinished))
                     .map_err(|source| Error::Frames { lsn: batch.header.lsn, segment, source })?;
@@ -52,6 +54,15 @@ pub(crate) fn scan(cursor: &mut Cursor, unfinished: bool) -> Result<Scanned> {
     let mut tail = Tail { at: end.next, rest: Rest::None, unfinished, stated };
     examine_rest(cursor, damage, &mut tail)?;
     Ok(Scanned { end, tail, durable, index })
+}
+
+/// The last checkpoint record that begins in the batch.
+fn begun_checkpoint(batch: &Batch<'_>) -> Option<Lsn> {
+    let frames = batch.frames().flatten();
+    let begun = |frame: &Frame<'_>| {
+        frame.kind == RecordKind::Checkpoint as u8 && matches!(frame.part, Part::Full | Part::First)
+    };
+    frames.filter(begun).last().map(|frame| frame.lsn)
 }
 
 /// True if the last record of the batch continues in the next one.

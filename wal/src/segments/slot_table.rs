@@ -16,6 +16,8 @@ pub(crate) struct Slots {
     file: SlotFile,
     /// The engine's last stated redo point.
     redo: Lsn,
+    /// The checkpoints that the log keeps need everything from here on.
+    checkpoints: Lsn,
     segments_max: Option<usize>,
     /// Slots dropped so far.
     dropped: u64,
@@ -39,8 +41,8 @@ impl Slots {
             (name, Held { position, is_claimed: false, is_dropped, stored: (position, is_dropped) })
         });
         let segments_max = segments_max.map(|max| max as usize);
-        let (redo, events) = (Lsn::ORIGIN, Vec::new());
-        Slots { held: held.collect(), file, redo, segments_max, dropped: 0, events }
+        let (redo, checkpoints, events) = (Lsn::ORIGIN, Lsn::MAX, Vec::new());
+        Slots { held: held.collect(), file, redo, checkpoints, segments_max, dropped: 0, events }
     }
 
     /// The slot of this name.
@@ -52,10 +54,20 @@ impl Slots {
         self.redo = self.redo.max(redo);
     }
 
+    /// Keeps everything from `lsn` on for checkpoints, whatever the engine states.
+    pub(crate) fn keep_from(&mut self, lsn: Lsn) {
+        self.checkpoints = lsn;
+    }
+
+    /// The engine and its checkpoints need nothing below this position.
+    fn redo(&self) -> Lsn {
+        self.redo.min(self.checkpoints)
+    }
+
     /// Everything below this position may be removed.
     pub(crate) fn floor(&self) -> Lsn {
         let holding = self.held.values().filter(|held| !held.is_dropped);
-        holding.map(|held| held.position).fold(self.redo, Lsn::min)
+        holding.map(|held| held.position).fold(self.redo(), Lsn::min)
     }
 
     /// True if a log with this number of segments is over its cap.
@@ -72,12 +84,12 @@ impl Slots {
     /// order.
     pub(crate) fn give_way(&mut self, segments: usize, ends: impl Iterator<Item = Lsn>) {
         let Some(segments_max) = self.segments_max.filter(|max| segments > *max) else { return };
-        let surplus = segments - segments_max;
-        let removable: Vec<Lsn> = ends.take(surplus).take_while(|end| *end <= self.redo).collect();
+        let (surplus, redo) = (segments - segments_max, self.redo());
+        let removable: Vec<Lsn> = ends.take(surplus).take_while(|end| *end <= redo).collect();
         if removable.len() < surplus {
             // Reported once, with the latest numbers, however long it lasts.
             self.events.retain(|event| !matches!(event, Event::OverCap { .. }));
-            self.events.push(Event::OverCap { segments, segments_max, redo: self.redo });
+            self.events.push(Event::OverCap { segments, segments_max, redo });
         }
         if let Some(below) = removable.last() {
             self.drop_below(*below);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "an unexpected result fails the test, in helpers too")]
 
 mod analysis;
+mod checkpoints;
 mod crash;
 mod damage;
 mod decisions;

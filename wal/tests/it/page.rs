@@ -24,6 +24,8 @@ fn the_format_page_tells_the_bytes() {
     batch.push_commit(P, TxId::new(5), Some(Timestamp::from_micros(700)), None, b"note").unwrap();
     let appended = wal.commit(batch).unwrap();
     let seal = wal.durable().get();
+    let checkpoint = wal.checkpoint(Lsn::new(SIZE + 4096), b"state").unwrap();
+    let end = wal.durable().get();
     wal.skip().unwrap();
 
     let disk = fs.durable_disk();
@@ -35,19 +37,23 @@ fn the_format_page_tells_the_bytes() {
 
     // The segment header.
     assert_eq!(&third.0[..8], b"PITRSEG1");
-    assert_eq!((third.u16(8), third.u16(10), first.u16(10)), (1, 1, 0));
+    assert_eq!((third.u16(8), third.u16(10), first.u16(10)), (1, 1 | 4, 0));
     assert_eq!((third.u32(12), third.u32(16), third.u32(20)), (SIZE as u32, 1, 1));
     assert_eq!((third.u64(24), third.u64(32), third.u32(40), third.u32(44)), (3, 1, 1, 0));
-    assert_eq!((third.u64(48), third.u64(56), third.u64(64)), (seal, SIZE + 4096, 777));
+    assert_eq!((third.u64(48), third.u64(56), third.u64(64)), (end, seal, 777));
     assert_eq!(&third.0[72..88], &[7; 16]);
-    assert!(third.0[88..108].iter().all(|byte| *byte == 0));
+    assert_eq!(third.u64(88), checkpoint.lsn.get());
+    assert!(first.u64(88) == 0 && third.0[96..108].iter().all(|byte| *byte == 0));
     assert_ne!(third.u32(108), 0);
 
-    // The index of the first segment, in the header of the second: a stretch with one commit.
+    // The index of the first segment, in the header of the second: a stretch with one commit, and
+    // one without.
     assert_ne!(third.u32(112), 0);
-    assert_eq!((third.u32(116), third.u32(120), third.u64(124)), (1, 4096, 777));
+    assert_eq!((third.u32(116), third.u32(120), third.u64(124)), (2, 4096, 777));
     assert_eq!((third.u64(132), third.u64(140)), (5, 5));
-    assert!(third.0[148..4096].iter().all(|byte| *byte == 0));
+    assert_eq!((third.u32(148), third.u64(152)), ((seal - SIZE) as u32, 777));
+    assert!(third.u64(160) > third.u64(168));
+    assert!(third.0[176..4096].iter().all(|byte| *byte == 0));
     assert_eq!(first.u32(116), 0);
     assert_eq!((first.u64(24), first.u64(32), first.u64(48), first.u64(56)), (1, 0, 0, 0));
 
@@ -76,7 +82,14 @@ fn the_format_page_tells_the_bytes() {
         (Lsn::new(SIZE + image as u64), Lsn::new(SIZE + commit as u64 + 52))
     );
 
-    // The rest of the segment, from the padding on.
+    // The next batch: a checkpoint.
     assert_eq!(seal, (SIZE + commit as u64 + 52).next_multiple_of(8));
-    assert!(first.0[commit + 52..].iter().all(|byte| *byte == 0));
+    let frame = (seal - SIZE) as usize + 64;
+    assert_eq!((first.u32(frame), first.0[frame + 8], first.u64(frame + 16)), (21, 10, 0));
+    assert_eq!((first.u64(frame + 24), first.u64(frame + 32)), (SIZE + 4096, 0));
+    assert_eq!(&first.0[frame + 40..frame + 45], b"state");
+
+    // The rest of the segment, from the padding on.
+    assert_eq!(end, (SIZE + frame as u64 + 45).next_multiple_of(8));
+    assert!(first.0[frame + 45..].iter().all(|byte| *byte == 0));
 }

@@ -2,8 +2,8 @@
 //! memory for a count that the input is too short for.
 
 use super::{
-    CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart, ImageEntry,
-    LogicalEntry, Mark, MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span, unzigzag,
+    CheckpointEntry, CommitEntry, CommitPoint, CutRecord, FOOTER_VERSION, FileImages, Footer, FrameStart,
+    ImageEntry, LogicalEntry, Mark, MarkKind, OpenTx, RECORD_HEAD_BYTES, SetLengthEntry, Span, unzigzag,
 };
 use pitr_format::bytes::{DecodeError, Reader};
 use pitr_format::record::{BLOCK_BYTES_MAX, GapReason};
@@ -24,13 +24,14 @@ impl Footer {
         let epoch = Epoch::new(r.varint(WHAT)?);
         let from = Lsn::new(r.varint(WHAT)?);
         let to = forward(from, r.varint(WHAT)?)?;
-        if flags > 31 || to == from {
+        if flags > 127 || to == from {
             return Err(range("log range", flags));
         }
         let log_id = r.array(WHAT)?;
         let watermark = Timestamp::from_micros(r.i64(WHAT)?);
         let before = if flags & 4 != 0 { Some(commit_point(&mut r)?) } else { None };
         let step_before = if flags & 8 != 0 { Some(Lsn::new(r.varint("clock step")?)) } else { None };
+        let checkpoint_before = if flags & 64 != 0 { Some(Lsn::new(r.varint("checkpoint")?)) } else { None };
         let within = Within { from, to };
         let frames = within.frames(&mut r)?;
         let commits = within.commits(&mut r)?;
@@ -42,6 +43,7 @@ impl Footer {
         let open = within.open(&mut r)?;
         let cut = if flags & 2 != 0 { Some(within.cut(&mut r)?) } else { None };
         let logical = if flags & 16 != 0 { within.logical(&mut r)? } else { Vec::new() };
+        let checkpoints = if flags & 32 != 0 { within.checkpoints(&mut r)? } else { Vec::new() };
         r.finish(WHAT)?;
         let gap = flags & 1 != 0;
         Ok(Footer {
@@ -55,6 +57,7 @@ impl Footer {
             watermark,
             before,
             step_before,
+            checkpoint_before,
             frames,
             commits,
             files,
@@ -65,6 +68,7 @@ impl Footer {
             open,
             cut,
             logical,
+            checkpoints,
         })
     }
 }
@@ -217,6 +221,24 @@ impl Within {
             entries.push(LogicalEntry { lsn, tx, partition });
         }
         if entries.is_empty() { Err(range("logical records", 0u64)) } else { Ok(entries) }
+    }
+
+    fn checkpoints(&self, r: &mut Reader<'_>) -> Result<Vec<CheckpointEntry>, DecodeError> {
+        let count = r.count(4, "checkpoints")?;
+        let mut entries: Vec<CheckpointEntry> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let end = self.back(r.varint("checkpoint")?, "checkpoint")?;
+            let before =
+                |lsn: Lsn, bytes: u64| lsn.get().checked_sub(bytes).ok_or(range("checkpoint", bytes));
+            let lsn = Lsn::new(before(end, r.varint("checkpoint")?)?);
+            let redo_from = Lsn::new(before(lsn, r.varint("checkpoint")?)?);
+            let sorted = entries.last().is_none_or(|last| last.end <= lsn);
+            if end <= self.from || lsn == end || !sorted {
+                return Err(range("checkpoint", end.get()));
+            }
+            entries.push(CheckpointEntry { lsn, end, redo_from, bytes: r.varint("checkpoint")? });
+        }
+        if entries.is_empty() { Err(range("checkpoints", 0u64)) } else { Ok(entries) }
     }
 
     fn open(&self, r: &mut Reader<'_>) -> Result<Vec<OpenTx>, DecodeError> {

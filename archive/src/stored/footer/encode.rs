@@ -10,9 +10,15 @@ impl Footer {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.image_count() * 5 + self.commits.len() * 12);
         out.put_u16(super::FOOTER_VERSION);
-        let has_logical = !self.logical.is_empty();
-        let flags =
-            [self.gap, self.cut.is_some(), self.before.is_some(), self.step_before.is_some(), has_logical];
+        let flags = [
+            self.gap,
+            self.cut.is_some(),
+            self.before.is_some(),
+            self.step_before.is_some(),
+            !self.logical.is_empty(),
+            !self.checkpoints.is_empty(),
+            self.checkpoint_before.is_some(),
+        ];
         out.put_u8(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
         out.put_u8(self.segment_size.bytes().trailing_zeros() as u8);
         out.put_varint(self.timeline.get().into());
@@ -29,6 +35,9 @@ impl Footer {
         if let Some(step) = self.step_before {
             out.put_varint(step.get());
         }
+        if let Some(checkpoint) = self.checkpoint_before {
+            out.put_varint(checkpoint.get());
+        }
         self.put_frames(&mut out);
         self.put_commits(&mut out);
         out.put_varint(self.files.len() as u64);
@@ -42,8 +51,11 @@ impl Footer {
         if let Some(cut) = &self.cut {
             put_cut(&mut out, self.to, cut);
         }
-        if has_logical {
+        if !self.logical.is_empty() {
             self.put_logical(&mut out);
+        }
+        if !self.checkpoints.is_empty() {
+            self.put_checkpoints(&mut out);
         }
         out
     }
@@ -111,6 +123,16 @@ impl Footer {
             out.put_varint(self.to.since(entry.lsn));
             out.put_varint(entry.tx.get());
             out.put_varint(entry.partition.get().into());
+        }
+    }
+
+    fn put_checkpoints(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.checkpoints.len() as u64);
+        for entry in &self.checkpoints {
+            out.put_varint(self.to.since(entry.end));
+            out.put_varint(entry.end.since(entry.lsn));
+            out.put_varint(entry.lsn.since(entry.redo_from));
+            out.put_varint(entry.bytes);
         }
     }
 

@@ -70,7 +70,7 @@ fn cut() -> impl Strategy<Value = Option<CutRecord>> {
 prop_compose! {
     fn footers()(
         frames in lsns(9), commits in commits(), files in files(), spans in lsns(8), lengths in lsns(8),
-        marks in marks(), cut in cut(), logical in lsns(5), open in prop::collection::btree_map(any::<u64>(), 1..TO, 0..5), gap: bool, mark: i64,
+        marks in marks(), cut in cut(), logical in lsns(5), checkpoints in lsns(8), open in prop::collection::btree_map(any::<u64>(), 1..TO, 0..5), gap: bool, mark: i64,
     ) -> Footer {
         let entry = |(no, lsn): (usize, &u64)| SetLengthEntry {
             lsn: Lsn::new(*lsn), file: FileId::new(no as u32), len: lsn * 3, tx: TxId::new(lsn % 5),
@@ -86,6 +86,7 @@ prop_compose! {
             watermark: Timestamp::from_micros(mark),
             before: gap.then_some(CommitPoint { tx: TxId::new(5), lsn: Lsn::new(77), time: Timestamp::from_micros(mark) }),
             step_before: (mark > 0).then_some(Lsn::new(99)),
+            checkpoint_before: (mark < 0).then_some(Lsn::new(98)),
             frames: frames.iter().map(|lsn| FrameStart { lsn: Lsn::new(*lsn), incarnation: Incarnation::new(2) }).collect(),
             commits,
             files,
@@ -96,6 +97,9 @@ prop_compose! {
             open: open.into_iter().map(|(tx, lsn)| OpenTx { tx: TxId::new(tx), first_lsn: Lsn::new(lsn), blocks: lsn, bytes: tx }).collect(),
             cut,
             logical: logical.iter().map(|lsn| LogicalEntry { lsn: Lsn::new(*lsn), tx: TxId::new(lsn % 3), partition: PartitionId::new((lsn % 7) as u32) }).collect(),
+            checkpoints: checkpoints.chunks_exact(2).map(|c| CheckpointEntry {
+                lsn: Lsn::new(c[0]), end: Lsn::new(c[1]), redo_from: Lsn::new(c[0] - c[1] % 999), bytes: c[1] - c[0],
+            }).collect(),
         }
     }
 }
@@ -137,6 +141,7 @@ fn a_count_beyond_the_input_takes_no_memory() {
         watermark: Timestamp::MIN,
         before: None,
         step_before: None,
+        checkpoint_before: None,
         frames: vec![],
         commits: vec![],
         files: vec![],
@@ -147,6 +152,7 @@ fn a_count_beyond_the_input_takes_no_memory() {
         open: vec![],
         cut: None,
         logical: vec![],
+        checkpoints: vec![],
     };
     let bytes = empty.encode();
     let head = bytes.len() - 8; // eight empty counts
@@ -170,6 +176,7 @@ fn the_bytes_are_those_of_the_format_page() {
         watermark: time(5000),
         before: Some(CommitPoint { tx: TxId::new(6), lsn: Lsn::new(20_000), time: time(4000) }),
         step_before: Some(Lsn::new(19_000)),
+        checkpoint_before: None,
         frames: vec![FrameStart { lsn: Lsn::new(20_480), incarnation: Incarnation::new(1) }],
         commits: vec![CommitEntry {
             tx: TxId::new(7),
@@ -203,6 +210,7 @@ fn the_bytes_are_those_of_the_format_page() {
         open: vec![OpenTx { tx: TxId::new(8), first_lsn: Lsn::new(21_430), blocks: 1, bytes: 512 }],
         cut: None,
         logical: vec![],
+        checkpoints: vec![],
     };
     let hex =
         |footer: &Footer| -> String { footer.encode().iter().map(|byte| format!("{byte:02x}")).collect() };
@@ -219,6 +227,11 @@ fn the_bytes_are_those_of_the_format_page() {
     assert_eq!(hex(&footer), format!("{fixed}{log_id}{head}{tables}"));
     // The footer has one more flag, and a list at the end.
     let entry = LogicalEntry { lsn: Lsn::new(21_380), tx: TxId::new(7), partition: PartitionId::new(9) };
-    let logical = hex(&Footer { logical: vec![entry], ..footer });
+    let logical = hex(&Footer { logical: vec![entry], ..footer.clone() });
     assert_eq!(logical, format!("01001d{}{log_id}{head}{tables}01640709", &fixed[6..]));
+    // Two more flags, the place of the checkpoint before, and a list at the end.
+    let (lsn, end, redo_from) = (Lsn::new(21_300), Lsn::new(21_380), Lsn::new(21_290));
+    let checkpoints = vec![CheckpointEntry { lsn, end, redo_from, bytes: 40 }];
+    let with = hex(&Footer { checkpoints, checkpoint_before: Some(Lsn::new(100)), ..footer });
+    assert_eq!(with, format!("01006d{}{log_id}{head}64{tables}0164500a28", &fixed[6..]));
 }

@@ -282,6 +282,7 @@ fn name_of(kind: RecordKind) -> &'static str {
         RecordKind::ClockStep => "clock-step",
         RecordKind::Gap => "gap",
         RecordKind::Note => "note",
+        RecordKind::Checkpoint => "checkpoint",
     }
 }
 

@@ -17,6 +17,7 @@ fn first_segment(size: u32) -> SegmentHeader {
         log_id: [1; 16],
         follows: Follows { end: Lsn::ORIGIN, segment: None, last_batch: Lsn::ORIGIN, gap: false },
         time: Timestamp::MIN,
+        checkpoint: None,
         recycled: false,
     }
 }

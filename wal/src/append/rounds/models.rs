@@ -21,6 +21,7 @@ fn rounds() -> Arc<Rounds> {
         next: Lsn::new((16 << 20) + 4096),
         last_batch: Lsn::ORIGIN,
         time: Timestamp::MIN,
+        checkpoint: None,
     };
     Arc::new(Rounds::new(Queue::new(Layout::new(end, SegmentIndex::default()))))
 }

@@ -35,6 +35,8 @@ pub struct History {
     snapshots: Vec<Snapshot>,
     /// Roots of this history that can't be read.
     damaged: Vec<Arc<DamagedRoot>>,
+    /// Timelines and consistent points of the snapshots of other histories.
+    outside: Vec<(TimelineId, Lsn)>,
     coverage: Coverage,
 }
 
@@ -83,6 +85,9 @@ impl History {
         };
         let pieces = catalog.pieces(&lineage);
         damaged.retain(|root| lineage.holds(root.name.timeline, root.name.consistent_at));
+        let place = |snapshot: &Snapshot| (snapshot.meta.timeline, snapshot.meta.consistent_at);
+        let is_outside = |(timeline, lsn): &(TimelineId, Lsn)| !lineage.holds(*timeline, *lsn);
+        let outside = snapshots.iter().map(place).filter(is_outside).collect();
         snapshots.retain(|s| lineage.holds(s.meta.timeline, s.meta.consistent_at));
         snapshots.sort_by_key(|s| (s.meta.consistent_at, s.meta.created));
         let bases: Vec<Base> = snapshots.iter().map(base).collect();
@@ -92,7 +97,7 @@ impl History {
             coverage.gaps.clear();
         }
         let damaged = damaged.into_iter().map(Arc::new).collect();
-        Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, damaged, coverage })
+        Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, damaged, outside, coverage })
     }
 
     /// True for a source that has snapshots and no log, such as a folder.
@@ -134,6 +139,11 @@ impl History {
     /// Roots of this history that can't be read.
     pub(crate) fn damaged(&self) -> &[Arc<DamagedRoot>] {
         &self.damaged
+    }
+
+    /// Timelines and consistent points of the snapshots of other histories.
+    pub(crate) fn outside(&self) -> &[(TimelineId, Lsn)] {
+        &self.outside
     }
 
     /// Every archived commit, oldest first. Commits in or before a gap may not be restorable.

@@ -22,6 +22,7 @@
 
 mod build;
 mod delta;
+mod elsewhere;
 mod error;
 mod hidden;
 mod history;

@@ -46,4 +46,7 @@ pub(crate) struct Create {
     /// Name the state at T instead of the newest archived commit
     #[arg(long, value_name = "T", value_parser = Target::parse_local)]
     pub(crate) at: Option<Target>,
+    /// Look for T in the history of this timeline [default: the newest timeline]
+    #[arg(long, value_name = "N")]
+    pub(crate) timeline: Option<u32>,
 }

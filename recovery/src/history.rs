@@ -70,12 +70,19 @@ impl History {
         timeline: Option<TimelineId>,
     ) -> Result<Self> {
         let Roots { mut snapshots, mut damaged } = roots;
-        // A claimed timeline without log or snapshots has no newest state.
-        let newest_logged = catalog.newest_logged();
         let of_damaged = damaged.iter().map(|root| root.name.timeline);
         let of_snapshots = snapshots.iter().map(|s| s.meta.timeline).chain(of_damaged).max();
-        let newest = newest_logged.max(of_snapshots);
-        let timeline = timeline.or(newest).or(catalog.newest_timeline()).unwrap_or(TimelineId::FIRST);
+        // A claimed timeline without log or snapshots has no newest state.
+        let newest = || -> Result<Option<TimelineId>> {
+            let followed = archive.followed(&catalog)?;
+            // A timeline of which only snapshots are left.
+            let unlogged = of_snapshots.filter(|newest| Some(*newest) > catalog.newest_logged());
+            Ok(unlogged.or(followed).or(catalog.newest_timeline()))
+        };
+        let timeline = match timeline {
+            None => newest()?.unwrap_or(TimelineId::FIRST),
+            Some(timeline) => timeline,
+        };
         let lineage = match catalog.lineage(timeline) {
             // The timeline's snapshot proves that the timeline existed.
             Err(pitr_archive::Error::UnknownTimeline { .. }) if of_snapshots >= Some(timeline) => {

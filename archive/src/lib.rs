@@ -25,6 +25,7 @@
 mod archive;
 mod error;
 mod history;
+mod instances;
 mod read;
 mod stored;
 mod write;
@@ -35,12 +36,13 @@ pub use history::{
     Base, Catalog, Cause, Coverage, Found, Gap, Interval, Leg, Lineage, Piece, Run, Start, coverage, reaches,
     runs, start_for,
 };
+pub use instances::PlacedInstance;
 pub use pitr_objects::layout::{LogName, PrunedRange, RestoredName, SourceObject};
 pub use pitr_redo::{FileChange, LogicalRecord};
 pub use read::{Around, BlockSet, Image, Logical, Merged, Search, Transaction, Transactions};
 pub use stored::{
-    CheckpointEntry, CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Mark, MarkKind,
-    NamedPoint, Origin, PointName, PointNameError, Points, RestoredState, Timeline,
+    CheckpointEntry, CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Instance, Mark,
+    MarkKind, NamedPoint, Origin, PointName, PointNameError, Points, RestoredState, Timeline,
 };
 pub use write::{ShipOptions, Shipped, Shipper, Writer};
 

@@ -48,6 +48,17 @@ pub trait Capture: Debug + Send + Sync {
     /// [`Error::NoAnswer`](crate::Error::NoAnswer), [`Error::Refused`](crate::Error::Refused).
     fn ask(&self, objects: &Objects, live: &LiveSource, full: bool) -> Result<Snapshot>;
 
+    /// Has the process that watches the source archive every commit that returned before this call.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`](crate::Error::NoAnswer) if no process watches the source, or it can't be
+    /// asked; [`Error::Refused`](crate::Error::Refused).
+    fn ask_to_archive(&self, context: &EngineContext, live: &LiveSource) -> Result<()> {
+        let _ = context;
+        let source = io::Error::from(io::ErrorKind::Unsupported);
+        Err(crate::Error::NoAnswer { state: live.state.clone(), source })
+    }
+
     /// A fleet without members.
     ///
     /// # Errors

@@ -260,7 +260,7 @@ impl Pitr {
 
     /// Creates a named recovery point: its state stays restorable until the point is deleted,
     /// whatever [`prune`](Self::prune) removes. [`NewPoint::latest`] names the last archived
-    /// commit; commits that a running watcher has not archived yet are not in it.
+    /// commit; [`archive_now`](Self::archive_now) archives the commits of a running watcher first.
     ///
     /// # Errors
     /// [`pitr_recovery::Error::PointExists`] if the name is in use;
@@ -298,7 +298,7 @@ impl Pitr {
         }
     }
 
-    fn archive(&self, source: &SourceName) -> Archive {
+    pub(crate) fn archive(&self, source: &SourceName) -> Archive {
         Archive::new(self.objects.clone(), source.clone())
     }
 
@@ -417,7 +417,7 @@ impl Pitr {
         Ok(engine.need_capture()?.fleet(self.engine_context(), options)?)
     }
 
-    fn engine_context(&self) -> EngineContext {
+    pub(crate) fn engine_context(&self) -> EngineContext {
         EngineContext::new(&self.objects, &self.repository)
     }
 }

@@ -34,6 +34,7 @@ mod facade;
 mod metadata;
 mod near;
 mod options;
+mod up_to_date;
 mod watching;
 
 pub use config::{ConfigError, PitrConfig};

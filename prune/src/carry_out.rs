@@ -156,6 +156,8 @@ impl Pruner {
                 snapshots: &source.snapshots,
                 newest: &source.newest,
                 points: &source.points,
+                heads: &source.heads,
+                followed: source.followed,
             };
             let since = self.policy.must_remain_since.unwrap_or(Timestamp::MIN);
             let refused = |why| match why {
@@ -397,7 +399,7 @@ fn report(planned: &Planned, objects: &Objects) -> Report {
 fn source_report(source: &Source, plan: &SourcePlan) -> SourceReport {
     let kept = source.snapshots.iter().zip(&plan.reasons).zip(0..).filter(|((_, why), _)| !why.is_empty());
     let points_of = |at: usize| {
-        let needing = source.points.iter().zip(&plan.points).filter(move |(_, base)| **base == Some(at));
+        let needing = source.points.iter().zip(&plan.points).filter(move |(_, needs)| needs.base == Some(at));
         needing.map(|(point, _)| point.name.clone()).collect()
     };
     SourceReport {
@@ -414,9 +416,15 @@ fn source_report(source: &Source, plan: &SourcePlan) -> SourceReport {
             .points
             .iter()
             .zip(&plan.points)
-            .map(|(point, base)| KeptPoint {
-                point: point.clone(),
-                snapshot: base.map(|at| source.snapshots[at].id), // the planner's own index
+            .map(|(point, needs)| {
+                let snapshot = needs.base.map(|at| &source.snapshots[at]); // the planner's own index
+                let held = snapshot.filter(|_| needs.holds_base);
+                KeptPoint {
+                    point: point.clone(),
+                    snapshot: snapshot.map(|snapshot| snapshot.id),
+                    held_log_bytes: needs.log_bytes,
+                    held_snapshot_bytes: held.map(|snapshot| snapshot.sizes.stored),
+                }
             })
             .collect(),
         log: plan.ranges.clone(),

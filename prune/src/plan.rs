@@ -10,6 +10,9 @@
 //!
 //! A timeline is superseded when the next one is claimed. A window that starts later does not need
 //! it, except for the part that its descendants share.
+//!
+//! The newest state of each instance of the source is kept: the original and its copies may all be
+//! written.
 
 use crate::{Policy, Reason};
 use jiff::civil::Date;
@@ -31,6 +34,10 @@ pub(crate) struct Listed<'a> {
     /// The newest known moment of each timeline, from log and snapshots.
     pub(crate) newest: &'a BTreeMap<TimelineId, Timestamp>,
     pub(crate) points: &'a [NamedPoint],
+    /// The newest timeline of each instance of the source.
+    pub(crate) heads: &'a [TimelineId],
+    /// The timeline whose history a restore uses unless told otherwise.
+    pub(crate) followed: Option<TimelineId>,
 }
 
 /// Why nothing is pruned.
@@ -53,12 +60,34 @@ impl From<&'static str> for Refusal {
 pub(crate) struct SourcePlan {
     /// For each snapshot, the rules that keep it. A snapshot that no rule keeps is deleted.
     pub(crate) reasons: Vec<BTreeSet<Reason>>,
-    /// For each point, the snapshot that it needs; `None` if it needs the log from its origin.
-    pub(crate) points: Vec<Option<usize>>,
+    /// What each point needs.
+    pub(crate) points: Vec<PointNeeds>,
     /// Log objects to delete.
     pub(crate) logs: Vec<(LogName, u64)>,
     /// The ranges of the log objects to delete.
     pub(crate) ranges: Vec<PrunedRange>,
+}
+
+/// What a recovery point needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PointNeeds {
+    /// The snapshot; `None` if the point needs the log from its origin.
+    pub(crate) base: Option<usize>,
+    /// Parts of timelines whose log the point needs.
+    spans: Vec<(TimelineId, Lsn, Lsn)>,
+    /// Bytes of log that no rule and no other point keeps.
+    pub(crate) log_bytes: u64,
+    /// True if no rule and no other point keeps the snapshot.
+    pub(crate) holds_base: bool,
+}
+
+impl PointNeeds {
+    fn needs(&self, name: &LogName) -> bool {
+        let within = |(timeline, from, to): &(TimelineId, Lsn, Lsn)| {
+            *timeline == name.timeline && name.from < *to && *from < name.to
+        };
+        self.spans.iter().any(within)
+    }
 }
 
 /// Plans which snapshots and log of a source are kept.
@@ -66,6 +95,9 @@ pub(crate) fn plan(listed: Listed<'_>, policy: &Policy, now: Timestamp) -> Resul
     let mut plan = Planner::new(listed)?;
     let newest_line = plan.newest_line();
     plan.keep_since(&newest_line, Timestamp::MAX, Reason::Newest);
+    for head in listed.heads {
+        plan.keep_since(&Some(*head), Timestamp::MAX, Reason::Newest);
+    }
     // A new fork without own objects needs the log of its ancestors.
     plan.keep_since(&listed.catalog.newest_timeline(), Timestamp::MAX, Reason::Newest);
     if let Some(length) = policy.keep_within {
@@ -83,7 +115,9 @@ pub(crate) fn plan(listed: Listed<'_>, policy: &Policy, now: Timestamp) -> Resul
     plan.keep_calendar(policy.keep_daily, Reason::Daily, |day| day);
     plan.keep_calendar(policy.keep_weekly, Reason::Weekly, monday_of);
     plan.keep_calendar(policy.keep_monthly, Reason::Monthly, |day| day.first_of_month());
-    let points = plan.keep_points()?;
+    let by_rules = plan.kept.clone();
+    let mut points = plan.keep_points()?;
+    plan.hold(&mut points, &by_rules);
     Ok(SourcePlan { points, ..plan.finish() })
 }
 
@@ -149,7 +183,10 @@ impl<'a> Planner<'a> {
             !self.listed.catalog.logs(**id).is_empty()
                 || self.listed.snapshots.iter().any(|s| s.meta.timeline == **id)
         };
-        self.lines.keys().rfind(has).copied()
+        let newest = self.lines.keys().rfind(has).copied();
+        // A timeline of which only snapshots are left has no writer.
+        let is_logged = newest.is_some_and(|id| !self.listed.catalog.logs(id).is_empty());
+        if is_logged { self.listed.followed.or(newest) } else { newest }
     }
 
     /// The time at which the next timeline superseded this one. This is never before the newest
@@ -249,12 +286,37 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Keeps what each point needs. Returns the snapshot of each.
-    fn keep_points(&mut self) -> Result<Vec<Option<usize>>, Refusal> {
+    /// Keeps what each point needs.
+    fn keep_points(&mut self) -> Result<Vec<PointNeeds>, Refusal> {
         self.listed.points.iter().map(|point| self.keep_point(point)).collect()
     }
 
-    fn keep_point(&mut self, point: &NamedPoint) -> Result<Option<usize>, Refusal> {
+    /// Computes what each point alone holds back. `by_rules` are the ranges of log that the rules
+    /// keep (FAILURES 25).
+    fn hold(&self, points: &mut [PointNeeds], by_rules: &BTreeMap<TimelineId, Vec<(Lsn, Lsn)>>) {
+        for timeline in self.lines.keys() {
+            let logs = self.listed.catalog.logs(*timeline);
+            let kept = by_rules.get(timeline).map_or(&[][..], Vec::as_slice);
+            // The last object is always kept.
+            for (name, bytes) in logs.split_last().map_or(&[][..], |(_, earlier)| earlier) {
+                if kept.iter().any(|(from, to)| name.from < *to && *from < name.to) {
+                    continue;
+                }
+                let mut needing = points.iter_mut().filter(|point| point.needs(name));
+                if let (Some(only), None) = (needing.next(), needing.next()) {
+                    only.log_bytes = only.log_bytes.saturating_add(*bytes);
+                }
+            }
+        }
+        let only_points = |at: usize| self.reasons[at].iter().eq([&Reason::Point]);
+        let bases: Vec<Option<usize>> = points.iter().map(|point| point.base).collect();
+        for point in points {
+            let shared = bases.iter().filter(|base| **base == point.base).count() > 1;
+            point.holds_base = point.base.is_some_and(only_points) && !shared;
+        }
+    }
+
+    fn keep_point(&mut self, point: &NamedPoint) -> Result<PointNeeds, Refusal> {
         let lost = || Refusal::Point(point.name.clone());
         let line = self.lines.get(&point.timeline).ok_or_else(lost)?;
         let bases: Vec<Base> = line.snapshots.iter().map(|at| base(&self.listed.snapshots[*at])).collect();
@@ -269,18 +331,22 @@ impl<'a> Planner<'a> {
         // The state before the first commit needs the first object: the log begins with it.
         let upto = if at.is_none() { point.lsn.max(Lsn::new(1)) } else { point.lsn };
         self.keep_log(point.timeline, from, upto);
-        Ok(at)
+        let spans = self.spans(point.timeline, from, upto);
+        Ok(PointNeeds { base: at, spans, log_bytes: 0, holds_base: false })
     }
 
     /// Keeps the log between two positions on the path to a timeline.
     fn keep_log(&mut self, timeline: TimelineId, from: Lsn, to: Lsn) {
-        let Some(line) = self.lines.get(&timeline) else { return };
-        for leg in line.lineage.legs() {
-            let span = (from.max(leg.from), to.min(leg.to));
-            if span.0 < span.1 {
-                self.kept.entry(leg.timeline).or_default().push(span);
-            }
+        for (timeline, from, to) in self.spans(timeline, from, to) {
+            self.kept.entry(timeline).or_default().push((from, to));
         }
+    }
+
+    /// The parts of timelines between two positions on the path to a timeline.
+    fn spans(&self, timeline: TimelineId, from: Lsn, to: Lsn) -> Vec<(TimelineId, Lsn, Lsn)> {
+        let legs = self.lines.get(&timeline).map_or(&[][..], |line| line.lineage.legs());
+        let span = |leg: &pitr_archive::Leg| (leg.timeline, from.max(leg.from), to.min(leg.to));
+        legs.iter().map(span).filter(|(_, from, to)| from < to).collect()
     }
 
     /// Fails if a commit since this time can't be restored now.

@@ -60,6 +60,11 @@ pub struct KeptPoint {
     pub point: NamedPoint,
     /// The snapshot that a restore of the point uses; `None` if it uses the log from its origin.
     pub snapshot: Option<SnapshotId>,
+    /// Bytes of log that are kept only because of this point.
+    pub held_log_bytes: u64,
+    /// Size that the snapshot added to the repository when it was taken, bytes, if it is kept only
+    /// because of this point. Later snapshots may share a part of it.
+    pub held_snapshot_bytes: Option<u64>,
 }
 
 /// Deleted and rewritten packs.

@@ -20,6 +20,10 @@ pub(crate) struct Source {
     pub(crate) points: Vec<NamedPoint>,
     /// The newest known moment of each timeline.
     pub(crate) newest: BTreeMap<TimelineId, Timestamp>,
+    /// The newest timeline of each instance of the source.
+    pub(crate) heads: Vec<TimelineId>,
+    /// The timeline whose history a restore uses unless told otherwise.
+    pub(crate) followed: Option<TimelineId>,
 }
 
 impl Source {
@@ -48,7 +52,10 @@ impl Source {
                 known(*timeline, archive.footer(last)?.watermark);
             }
         }
-        Ok(Source { name, archive, catalog, snapshots: roots.snapshots, points: points.points, newest })
+        let (snapshots, points) = (roots.snapshots, points.points);
+        let heads = archive.heads(&catalog)?.into_values().collect();
+        let followed = archive.followed(&catalog)?;
+        Ok(Source { name, archive, catalog, snapshots, points, newest, heads, followed })
     }
 }
 

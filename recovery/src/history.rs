@@ -47,6 +47,8 @@ pub struct History {
     snapshots: Vec<Snapshot>,
     /// Roots of this history that can't be read.
     damaged: Vec<Arc<DamagedRoot>>,
+    /// Timelines and consistent points of the snapshots of other histories.
+    outside: Vec<(TimelineId, Lsn)>,
     coverage: Coverage,
 }
 
@@ -96,12 +98,19 @@ impl History {
         timeline: Option<TimelineId>,
     ) -> Result<Self> {
         let Roots { mut snapshots, mut damaged } = roots;
-        // A claimed timeline without log or snapshots has no newest state.
-        let newest_logged = catalog.newest_logged();
         let of_damaged = damaged.iter().map(|root| root.name.timeline);
         let of_snapshots = snapshots.iter().map(|s| s.meta.timeline).chain(of_damaged).max();
-        let newest = newest_logged.max(of_snapshots);
-        let timeline = timeline.or(newest).or(catalog.newest_timeline()).unwrap_or(TimelineId::FIRST);
+        // A claimed timeline without log or snapshots has no newest state.
+        let newest = || -> Result<Option<TimelineId>> {
+            let followed = archive.followed(&catalog)?;
+            // A timeline of which only snapshots are left.
+            let unlogged = of_snapshots.filter(|newest| Some(*newest) > catalog.newest_logged());
+            Ok(unlogged.or(followed).or(catalog.newest_timeline()))
+        };
+        let timeline = match timeline {
+            None => newest()?.unwrap_or(TimelineId::FIRST),
+            Some(timeline) => timeline,
+        };
         let lineage = match catalog.lineage(timeline) {
             // The timeline's snapshot proves that the timeline existed.
             Err(pitr_archive::Error::UnknownTimeline { .. }) if of_snapshots >= Some(timeline) => {
@@ -111,6 +120,9 @@ impl History {
         };
         let pieces = catalog.pieces(&lineage);
         damaged.retain(|root| lineage.holds(root.name.timeline, root.name.consistent_at));
+        let place = |snapshot: &Snapshot| (snapshot.meta.timeline, snapshot.meta.consistent_at);
+        let is_outside = |(timeline, lsn): &(TimelineId, Lsn)| !lineage.holds(*timeline, *lsn);
+        let outside = snapshots.iter().map(place).filter(is_outside).collect();
         snapshots.retain(|s| lineage.holds(s.meta.timeline, s.meta.consistent_at));
         snapshots.sort_by_key(|s| (s.meta.consistent_at, s.meta.created));
         let bases: Vec<Base> = snapshots.iter().map(base).collect();
@@ -120,7 +132,7 @@ impl History {
             coverage.gaps.clear();
         }
         let damaged = damaged.into_iter().map(Arc::new).collect();
-        Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, damaged, coverage })
+        Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, damaged, outside, coverage })
     }
 
     /// True for a source that has snapshots and no log, such as a folder.
@@ -162,6 +174,11 @@ impl History {
     /// Roots of this history that can't be read.
     pub(crate) fn damaged(&self) -> &[Arc<DamagedRoot>] {
         &self.damaged
+    }
+
+    /// Timelines and consistent points of the snapshots of other histories.
+    pub(crate) fn outside(&self) -> &[(TimelineId, Lsn)] {
+        &self.outside
     }
 
     /// Every archived commit, oldest first. Commits in or before a gap may not be restorable.

@@ -25,6 +25,7 @@
 
 mod build;
 mod delta;
+mod elsewhere;
 mod error;
 mod gather;
 mod hidden;

@@ -117,6 +117,17 @@ fn stated_by_log(archive: &Archive, accounted: &Accounted, name: &LogName) -> Re
     })
 }
 
+/// True if a later writer that stored something has taken over the instance of this epoch's writer.
+/// An epoch whose claim is lost may be anyone's.
+fn has_successor(archive: &Archive, epoch: Epoch, stored: &BTreeSet<Epoch>) -> Result<bool> {
+    for later in stored.iter().rev().take_while(|later| **later > epoch) {
+        if archive.takes_over(*later, epoch)? != Some(false) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Missing claims, fences and timeline histories. Their numbers are consecutive.
 pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) -> Result<Vec<Fault>> {
     let mut lost = Vec::new();
@@ -138,8 +149,9 @@ pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) 
 
     let newest_claim = catalog.epochs().keys().max().copied();
     let newest = newest_claim.max(all.iter().map(|name| name.epoch).max());
-    // A writer fences all earlier writers before it stores anything.
-    let stored = all.iter().map(|name| name.epoch).chain(snapshots.iter().map(|(_, epoch)| *epoch)).max();
+    // A writer fences all earlier writers of its instance before it stores anything.
+    let stored: BTreeSet<Epoch> =
+        all.iter().map(|name| name.epoch).chain(snapshots.iter().map(|(_, epoch)| *epoch)).collect();
     let fenced: BTreeSet<Epoch> = catalog.epochs().keys().copied().collect();
     for number in 1..=newest.map_or(0, Epoch::get) {
         let epoch = Epoch::new(number);
@@ -147,7 +159,8 @@ pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) 
             let why = format!("it is missing: epoch {number} has log, or later epochs were claimed");
             expect(SourceObject::Claim(epoch), why)?;
         }
-        if stored.is_some_and(|stored| epoch < stored) {
+        let unfenced = !matches!(catalog.epochs().get(&epoch), Some(Some(_)));
+        if unfenced && has_successor(archive, epoch, &stored)? {
             let why = format!("it is missing: a writer after epoch {number} has stored objects");
             expect(SourceObject::Fence(epoch), why)?;
         }

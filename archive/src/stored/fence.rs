@@ -1,46 +1,20 @@
-//! The payloads of claims and fences.
+//! The payload of a fence.
 //!
 //! A writer claims the next epoch with an object that only one writer can create. Then it creates a
-//! fence for each earlier epoch, which states where that epoch's objects end. Objects that a paused
-//! earlier writer adds later lie beyond its fence and are never read.
+//! fence for each earlier epoch that it takes over, which states where that epoch's objects end.
+//! Objects that a paused earlier writer adds later lie beyond its fence and are never read.
 
 use pitr_format::bytes::{DecodeError, Put, Reader};
-use pitr_format::{Lsn, TimelineId, Timestamp};
+use pitr_format::{Lsn, TimelineId};
 use pitr_objects::layout::LogName;
 use std::collections::BTreeMap;
 
 const VERSION: u16 = 1;
 
-/// A writer's claim of an epoch. The owner token in the object's header identifies the writer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Claim {
-    /// Creation time by the writer's clock. For people only: no decision uses it.
-    pub(crate) time: Timestamp,
-}
-
 /// Where the objects of an epoch end, for each timeline that it wrote to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fence {
     ends: BTreeMap<TimelineId, Lsn>,
-}
-
-impl Claim {
-    /// The claim's bytes.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.put_u16(VERSION);
-        out.put_i64(self.time.micros());
-        out
-    }
-
-    /// Reads a claim.
-    #[cfg(test)]
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = reader(bytes, "claim")?;
-        let time = Timestamp::from_micros(r.i64("claim")?);
-        r.finish("claim")?;
-        Ok(Claim { time })
-    }
 }
 
 impl Fence {
@@ -81,7 +55,8 @@ impl Fence {
 
     /// Reads a fence.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = reader(bytes, "fence")?;
+        let mut r = Reader::new(bytes);
+        r.check_version_u16(VERSION, "fence")?;
         let count = r.count(12, "fence")?;
         let mut ends = BTreeMap::new();
         for _ in 0..count {
@@ -95,12 +70,6 @@ impl Fence {
     }
 }
 
-fn reader<'a>(bytes: &'a [u8], what: &'static str) -> Result<Reader<'a>, DecodeError> {
-    let mut r = Reader::new(bytes);
-    r.check_version_u16(VERSION, what)?;
-    Ok(r)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,9 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_and_fences_come_back() {
-        let claim = Claim { time: Timestamp::from_micros(-5) };
-        assert_eq!(Claim::decode(&claim.encode()).unwrap(), claim);
+    fn fences_come_back() {
         let fence = Fence::behind([name(1, 0, 9), name(2, 9, 20), name(2, 20, 30)]);
         assert_eq!(Fence::decode(&fence.encode()).unwrap(), fence);
         assert!(Fence::decode(&fence.encode()[..9]).is_err());
@@ -134,7 +101,6 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_the_format_page() {
         let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(hex(Claim { time: Timestamp::from_micros(-2) }.encode()), "0100feffffffffffffff");
         let fence = Fence::behind([name(1, 0, 10), name(3, 0, 258)]);
         assert_eq!(
             hex(fence.encode()),

@@ -2,7 +2,7 @@
 //!
 //! A writer stores the place if it has changed, before it stores anything else. So a later writer
 //! can check that the name means the same source (FAILURES 50). The statement of the highest epoch
-//! counts. Repositories of earlier versions have none.
+//! counts, for each instance of the source. Repositories of earlier versions have none.
 
 use crate::archive::Archive;
 use crate::error::Result;
@@ -94,6 +94,16 @@ impl Archive {
     /// [`Error::Objects`](crate::Error::Objects); [`Error::Payload`](crate::Error::Payload) about a
     /// statement of a later version.
     pub fn origin(&self) -> Result<Option<Origin>> {
+        for epoch in self.origin_epochs()?.into_iter().rev() {
+            if let Some(origin) = self.origin_of(epoch)? {
+                return Ok(Some(origin));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The epochs whose writers stated a place, ascending.
+    pub(crate) fn origin_epochs(&self) -> Result<Vec<Epoch>> {
         let listed = self.objects().list(&self.folder().origins())?;
         let mut epochs: Vec<Epoch> = listed
             .iter()
@@ -103,17 +113,20 @@ impl Archive {
             })
             .collect();
         epochs.sort_unstable();
-        for epoch in epochs.into_iter().rev() {
-            match self.read(&SourceObject::Origin(epoch), Origin::decode) {
-                // The loss of a statement weakens a check, but must not end the protection of the
-                // source.
-                Err(error) if error.is_damage() => {
-                    tracing::warn!("{error}; run `pitr verify` for details");
-                }
-                other => return other.map(Some),
+        Ok(epochs)
+    }
+
+    /// The statement of an epoch; `None` if it is damaged.
+    pub(crate) fn origin_of(&self, epoch: Epoch) -> Result<Option<Origin>> {
+        match self.read(&SourceObject::Origin(epoch), Origin::decode) {
+            // The loss of a statement weakens a check, but must not end the protection of the
+            // source.
+            Err(error) if error.is_damage() => {
+                tracing::warn!("{error}; run `pitr verify` for details");
+                Ok(None)
             }
+            other => other.map(Some),
         }
-        Ok(None)
     }
 }
 

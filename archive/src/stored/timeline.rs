@@ -41,7 +41,7 @@ impl ForkReason {
         match self {
             ForkReason::First => "the database was watched for the first time",
             ForkReason::Restored => {
-                "a restored copy of the database was put in its place and written to; the history before stays restorable"
+                "a restored copy of the database was written to; the history before stays restorable"
             }
             ForkReason::SourceRewound => {
                 "the database went back to an earlier state, as after a power loss; the commits that it lost stay restorable on the timeline before"

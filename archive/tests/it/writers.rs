@@ -2,7 +2,7 @@
 
 use crate::world::{LOG_ID, TestClock, archive, commit, create_wal, first_timeline, options};
 use pitr_archive::{
-    Archive, Cause, Error, Fence, ForkReason, Shipper, SourceObject, Timeline, Writer, coverage,
+    Archive, Cause, Error, Fence, ForkReason, Instance, Shipper, SourceObject, Timeline, Writer, coverage,
 };
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Epoch, Lsn, PartitionId, TimelineId, Timestamp, TxId};
@@ -301,4 +301,138 @@ fn both_sides_of_a_fork_stay_restorable() {
             .unwrap();
         assert_eq!(seen, [fill], "{timeline}");
     }
+}
+
+/// Log of one instance, on a timeline of its own.
+struct Lane {
+    writer: Writer,
+    wal: Wal,
+    shipper: Shipper,
+    timeline: TimelineId,
+    tx: u64,
+}
+
+impl Lane {
+    /// An instance that forks from the end of the first timeline, or begins it.
+    fn begin(dir: &Path, archive: &Archive, instance: Option<Instance>) -> Lane {
+        let writer = Writer::claim_instance(archive, instance, NOW).unwrap();
+        let parent = archive.catalog().unwrap().end(TimelineId::FIRST);
+        let follows = parent.unwrap_or(Lsn::ORIGIN);
+        let fork = Timeline { parent: parent.map(|_| TimelineId::FIRST), fork: follows, ..first_timeline(0) };
+        let timeline = writer.claim_timeline(&fork).unwrap();
+        let log = dir.join(format!("log of {timeline}"));
+        let wal = create_wal(&log, &Arc::new(TestClock::default()), timeline, follows, false);
+        let shipper = Self::shipper(&writer, &wal, timeline);
+        Lane { writer, wal, shipper, timeline, tx: 0 }
+    }
+
+    fn shipper(writer: &Writer, wal: &Wal, timeline: TimelineId) -> Shipper {
+        let catalog = writer.archive().catalog().unwrap();
+        let options = options(1 << 20, 1 << 16);
+        Shipper::new(writer.clone(), &catalog, wal, timeline, LOG_ID, options).unwrap()
+    }
+
+    /// The next writer of the instance, on the same log.
+    fn again(&mut self) {
+        self.writer =
+            Writer::claim_instance(self.writer.archive(), Some(self.writer.instance()), NOW).unwrap();
+        self.shipper = Self::shipper(&self.writer, &self.wal, self.timeline);
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        self.tx += 1;
+        commit(&self.wal, self.tx, &[(self.tx, 1)], None);
+        self.shipper.ship(&self.wal).map(drop)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.writer.archive().catalog().unwrap().end(self.timeline) == Some(self.wal.durable())
+    }
+}
+
+#[test]
+fn writers_of_different_instances_write_side_by_side_and_each_is_succeeded_alone() {
+    // FAILURES 8, 21
+    let dir = tempfile::tempdir().unwrap();
+    let archive = archive(dir.path(), "app");
+    let mut original = Lane::begin(dir.path(), &archive, Some(Instance::FIRST));
+    original.write().unwrap();
+    let mut copies = [(), ()].map(|()| Lane::begin(dir.path(), &archive, None));
+    for _ in 0..2 {
+        original.write().unwrap();
+        copies.iter_mut().for_each(|copy| copy.write().unwrap());
+    }
+    // The first copy's writer is paused, and succeeded. The others go on.
+    let (old, old_log) = (copies[0].writer.clone(), copies[0].timeline);
+    let mut paused = Lane::shipper(&old, &copies[0].wal, old_log);
+    copies[0].again();
+    original.write().unwrap();
+    copies[1].write().unwrap();
+    copies[0].write().unwrap();
+    let late = commit(&copies[0].wal, 99, &[(9, 9)], None);
+    let refused = paused.ship(&copies[0].wal);
+    assert!(
+        matches!(refused, Err(Error::Fenced { by, .. }) if by == copies[0].writer.epoch()),
+        "{refused:?}"
+    );
+    let catalog = archive.catalog().unwrap();
+    assert!(catalog.end(old_log).unwrap() < late.lsn, "what it stored late does not count");
+    copies[0].write().unwrap();
+    assert!([&original, &copies[0], &copies[1]].iter().all(|lane| lane.is_whole()));
+    let owners = archive.owners(&archive.catalog().unwrap()).unwrap();
+    let expected = [&original, &copies[0], &copies[1]].map(|lane| (lane.timeline, lane.writer.instance()));
+    assert_eq!(owners, expected.into());
+    // One that takes over all ends them all.
+    let all = Writer::claim(&archive, NOW).unwrap();
+    for lane in copies.iter_mut().chain([&mut original]) {
+        assert!(matches!(lane.write(), Err(Error::Fenced { by, .. }) if by == all.epoch()));
+    }
+}
+
+#[test]
+fn a_copy_is_followed_unless_it_began_beside_a_living_writer() {
+    // FAILURES 8, 22
+    let followed = |archive: &Archive| archive.followed(&archive.catalog().unwrap()).unwrap();
+    for lives in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = archive(dir.path(), "app");
+        assert_eq!(followed(&archive), None);
+        let mut original = Lane::begin(dir.path(), &archive, Some(Instance::FIRST));
+        original.write().unwrap();
+        let mut copy = Lane::begin(dir.path(), &archive, None);
+        assert_eq!(followed(&archive), Some(original.timeline), "it has nothing yet");
+        if lives {
+            original.write().unwrap();
+        }
+        copy.write().unwrap();
+        let expected = Some(if lives { original.timeline } else { copy.timeline });
+        assert_eq!(followed(&archive), expected);
+        // A later writer of the original proves nothing about the time when the copy began.
+        original.again();
+        original.write().unwrap();
+        copy.again();
+        copy.write().unwrap();
+        assert_eq!(followed(&archive), expected);
+        let heads = archive.heads(&archive.catalog().unwrap()).unwrap();
+        assert_eq!(heads.into_values().collect::<Vec<_>>(), [original.timeline, copy.timeline]);
+    }
+}
+
+#[test]
+fn a_claim_that_cannot_be_read_is_taken_over_and_takes_over() {
+    // FAILURES 21, 29
+    let dir = tempfile::tempdir().unwrap();
+    let archive = archive(dir.path(), "app");
+    let mut original = Lane::begin(dir.path(), &archive, Some(Instance::FIRST));
+    original.write().unwrap();
+    let mut copy = Lane::begin(dir.path(), &archive, None);
+    copy.write().unwrap();
+    let claim = archive.folder().path(&SourceObject::Claim(copy.writer.epoch()));
+    std::fs::write(dir.path().join("repo").join(claim), b"nonsense").unwrap();
+    // Whether the damaged claim takes over the original is unknown.
+    assert!(matches!(original.write(), Err(Error::Fenced { .. })));
+    // Whether it is the claim of an earlier writer of the original is unknown too.
+    original.again();
+    assert!(matches!(copy.write(), Err(Error::Fenced { .. })));
+    original.write().unwrap();
 }

@@ -156,7 +156,7 @@ pub(crate) enum Command {
 
 #[cfg(test)]
 mod tests {
-    use super::target::{Moment, Target};
+    use super::target::{Moment, Numbered, Target};
     use super::*;
     use crate::failure::Exit;
     use clap::CommandFactory;
@@ -207,7 +207,8 @@ mod tests {
     fn restore_parses_its_options() {
         let line = "restore --to tx:7 --output o.db --exclusive --or-before --timeline 2 --force --dry-run --workers 3 --rto 5m";
         let Command::Restore(restore) = parse(line).unwrap().command else { panic!("not restore") };
-        assert_eq!((restore.to, restore.timeline, restore.workers), (Target::Tx(7), Some(2), Some(3)));
+        let to = Target::Tx(Numbered { timeline: None, number: 7 });
+        assert_eq!((restore.to, restore.timeline, restore.workers), (to, Some(2), Some(3)));
         assert_eq!(restore.rto, Some(Duration::from_secs(300)));
         assert!(restore.exclusive && restore.or_before && restore.force && restore.dry_run);
         assert!(parse("restore --to latest --output o --if-absent --force").is_err());

@@ -1,6 +1,9 @@
 //! Recovery targets on the command line: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`,
 //! `snapshot:ID`, `point:NAME`.
 //!
+//! `lsn:T/N` and `tx:T/N` name the timeline in whose history the number is looked for: after a fork,
+//! both sides may use one number.
+//!
 //! A time may have an offset, or a space and a time zone's name. Without either it is local. A time
 //! that the local clock shows twice or never (daylight saving) is refused, not guessed. Digits
 //! below a microsecond are dropped: commit times have microseconds.
@@ -9,7 +12,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo};
 use pitr::archive::{PointName, PointNameError};
-use pitr::format::Timestamp;
+use pitr::format::{TimelineId, Timestamp};
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
@@ -22,13 +25,50 @@ pub(crate) enum Target {
     /// Every commit up to this time.
     Time(Moment),
     /// Every commit up to this LSN.
-    Lsn(u64),
+    Lsn(Numbered),
     /// Every commit up to this transaction.
-    Tx(u64),
+    Tx(Numbered),
     /// The state of a snapshot.
     Snapshot(IdPrefix),
     /// The state of a named recovery point.
     Point(PointName),
+}
+
+/// An LSN or the number of a transaction, with the timeline in whose history it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbered {
+    /// `None` if the target names no timeline.
+    pub(crate) timeline: Option<TimelineId>,
+    /// The number.
+    pub(crate) number: u64,
+}
+
+impl Numbered {
+    fn parse(kind: &'static str, text: &str) -> Result<Self, TargetError> {
+        let (timeline, number) = match text.split_once('/') {
+            Some((timeline, number)) => (Some(timeline), number),
+            None => (None, text),
+        };
+        let timeline = match timeline.map(whole_number) {
+            None => None,
+            Some(number) => {
+                let number = number.and_then(|number| u32::try_from(number).ok());
+                let known = number.map(TimelineId::new).filter(|timeline| *timeline >= TimelineId::FIRST);
+                Some(known.ok_or(TargetError::Number { kind })?)
+            }
+        };
+        let number = whole_number(number).ok_or(TargetError::Number { kind })?;
+        Ok(Numbered { timeline, number })
+    }
+}
+
+impl fmt::Display for Numbered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.timeline {
+            Some(timeline) => write!(f, "{}/{}", timeline.get(), self.number),
+            None => self.number.fmt(f),
+        }
+    }
 }
 
 /// The first hexadecimal digits of a snapshot ID.
@@ -88,11 +128,11 @@ impl Moment {
 pub(crate) enum TargetError {
     /// Not one of the accepted forms.
     #[error(
-        "give latest, a time such as 2026-11-21T14:32:06Z or '2026-11-21 14:32 Europe/Paris' (local time without Z, offset or zone), 13 minutes ago, lsn:N, tx:N, snapshot:ID or point:NAME"
+        "give latest, a time such as 2026-11-21T14:32:06Z or '2026-11-21 14:32 Europe/Paris' (local time without Z, offset or zone), 13 minutes ago, lsn:N, tx:N, tx:TIMELINE/N, snapshot:ID or point:NAME"
     )]
     Unknown,
-    /// `lsn:` or `tx:` without a whole number.
-    #[error("give a whole number, such as {kind}:1482")]
+    /// `lsn:` or `tx:` without a whole number, or with a timeline that can't exist.
+    #[error("give a whole number, such as {kind}:1482, or {kind}:2/1482 for the one on timeline 2")]
     Number {
         /// `lsn` or `tx`.
         kind: &'static str,
@@ -131,9 +171,9 @@ impl Target {
         if text == "latest" {
             Ok(Target::Latest)
         } else if let Some(number) = text.strip_prefix("lsn:") {
-            whole_number("lsn", number).map(Target::Lsn)
+            Numbered::parse("lsn", number).map(Target::Lsn)
         } else if let Some(number) = text.strip_prefix("tx:") {
-            whole_number("tx", number).map(Target::Tx)
+            Numbered::parse("tx", number).map(Target::Tx)
         } else if let Some(id) = text.strip_prefix("snapshot:") {
             IdPrefix::parse(id).map(Target::Snapshot)
         } else if let Some(name) = text.strip_prefix("point:") {
@@ -152,10 +192,10 @@ impl Target {
     }
 }
 
-fn whole_number(kind: &'static str, text: &str) -> Result<u64, TargetError> {
+fn whole_number(text: &str) -> Option<u64> {
     // `u64::from_str` accepts a plus sign.
     let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or(TargetError::Number { kind })
+    text.parse().ok().filter(|_| digits)
 }
 
 fn parse_time(text: &str, zone: &TimeZone) -> Result<Timestamp, TargetError> {
@@ -233,8 +273,12 @@ mod tests {
     fn every_form_of_a_target_parses() {
         let parse = |text: &str| Target::parse(text, &TimeZone::UTC);
         assert_eq!(parse("latest"), Ok(Target::Latest));
-        assert_eq!(parse("lsn:16777216"), Ok(Target::Lsn(16_777_216)));
-        assert_eq!(parse(" tx:7 "), Ok(Target::Tx(7)));
+        let plain = |number| Numbered { timeline: None, number };
+        assert_eq!(parse("lsn:16777216"), Ok(Target::Lsn(plain(16_777_216))));
+        assert_eq!(parse(" tx:7 "), Ok(Target::Tx(plain(7))));
+        let on = |timeline, number| Numbered { timeline: Some(TimelineId::new(timeline)), number };
+        assert_eq!(parse("lsn:2/40960"), Ok(Target::Lsn(on(2, 40_960))));
+        assert_eq!(parse("tx:4294967295/0"), Ok(Target::Tx(on(u32::MAX, 0))));
         for name in ["before-migration", "end of year", "移行前", "latest", "5 minutes ago"] {
             let point = PointName::new(name).unwrap();
             assert_eq!(parse(&format!("point:{name}")), Ok(Target::Point(point)), "{name}");
@@ -312,7 +356,20 @@ mod tests {
         for text in ["", "yesterday", "Latest", "14:32", "2026-13-01T00:00:00Z"] {
             assert_eq!(parse(text), TargetError::Unknown, "{text}");
         }
-        for text in ["tx:", "tx:-1", "tx:+1", "tx:1.5", "tx:18446744073709551616"] {
+        for text in [
+            "tx:",
+            "tx:-1",
+            "tx:+1",
+            "tx:1.5",
+            "tx:18446744073709551616",
+            "tx:2/",
+            "tx:/7",
+            "tx:0/7",
+            "tx:+2/7",
+            "tx:2/+7",
+            "tx:4294967296/7",
+            "tx:2/7/1",
+        ] {
             assert_eq!(parse(text), TargetError::Number { kind: "tx" }, "{text}");
         }
         for text in ["ago", "13 ago", "2 months ago", "-5 minutes ago", "5 minutes ago ago"] {
@@ -343,6 +400,13 @@ mod tests {
                 Target::parse(&time.to_string(), &berlin()),
                 Ok(Target::Time(Moment::At(time)))
             );
+        }
+
+        #[test]
+        fn every_printed_number_parses_back(timeline in prop::option::of(1u32..), number: u64) {
+            let number = Numbered { timeline: timeline.map(TimelineId::new), number };
+            prop_assert_eq!(Target::parse(&format!("tx:{number}"), &berlin()), Ok(Target::Tx(number)));
+            prop_assert_eq!(Target::parse(&format!("lsn:{number}"), &berlin()), Ok(Target::Lsn(number)));
         }
 
         #[test]

@@ -1,60 +1,176 @@
-//! Converts targets of the command line to targets of the library.
+//! Converts targets of the command line to targets of the library, and chooses the history in which
+//! they are looked for.
+//!
+//! | target | without `--timeline` | with `--timeline N` |
+//! | --- | --- | --- |
+//! | `latest`, a time, `lsn:N`, `tx:N` | the newest timeline | timeline N |
+//! | `lsn:T/N`, `tx:T/N` | timeline T | N must be T |
+//! | a snapshot, a point | the state's timeline | timeline N, which must have the state |
 
-use pitr::archive::{NamedPoint, PointName};
+use pitr::archive::NamedPoint;
 use pitr::format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
-use pitr::recovery::{Point, RecoveryTarget};
+use pitr::recovery::{History, Point, RecoveryTarget};
 use pitr::{BackupMetadata, Backups, Pitr};
 
-use crate::args::target::{IdPrefix, Target};
+use crate::args::Global;
+use crate::args::target::{IdPrefix, Numbered, Target};
 use crate::failure::explain::explain;
 use crate::failure::{CliError, Code};
 use crate::output::values::{Position, Time};
 
-/// The target's moment in a source at the current time `now`, and its timeline if the target
-/// determines one.
-pub(crate) fn in_source(
-    pitr: &Pitr,
-    source: &SourceName,
-    target: &Target,
-    now: Timestamp,
-) -> Result<(RecoveryTarget, Option<TimelineId>), CliError> {
-    Ok(match target {
-        Target::Latest => (RecoveryTarget::Latest, None),
-        Target::Time(moment) => (RecoveryTarget::Timestamp(moment.resolve(now)), None),
-        Target::Lsn(lsn) => (RecoveryTarget::Lsn(Lsn::new(*lsn)), None),
-        Target::Tx(tx) => (RecoveryTarget::Transaction(TxId::new(*tx)), None),
-        Target::Snapshot(id) => {
-            let snapshot = snapshot(pitr, source, *id)?;
-            (RecoveryTarget::Snapshot(snapshot.id), Some(snapshot.timeline))
-        }
-        Target::Point(name) => {
-            let point = point(pitr, source, name)?;
-            (RecoveryTarget::from(&point), Some(point.timeline))
-        }
-    })
+/// A target of the command line in a source.
+pub(crate) struct Wanted<'a> {
+    target: &'a Target,
+    pub(crate) moment: RecoveryTarget,
+    /// The timeline that the target names, or that of its state.
+    timeline: Option<TimelineId>,
+    /// Position of a state that has one timeline.
+    state: Option<Lsn>,
 }
 
-fn point(pitr: &Pitr, source: &SourceName, name: &PointName) -> Result<NamedPoint, CliError> {
-    pitr.point(source, name).map_err(|error| match error {
-        error @ pitr::Error::UnknownPoint { .. } => {
-            CliError::of(Code::UnreachableTarget, error).next("`pitr point list` lists the points")
+impl<'a> Wanted<'a> {
+    /// The target at the current time `now`.
+    pub(crate) fn new(
+        pitr: &Pitr,
+        source: &SourceName,
+        target: &'a Target,
+        now: Timestamp,
+    ) -> Result<Self, CliError> {
+        let of = |moment, timeline| Wanted { target, moment, timeline, state: None };
+        Ok(match target {
+            Target::Latest => of(RecoveryTarget::Latest, None),
+            Target::Time(moment) => of(RecoveryTarget::Timestamp(moment.resolve(now)), None),
+            Target::Lsn(Numbered { timeline, number }) => {
+                of(RecoveryTarget::Lsn(Lsn::new(*number)), *timeline)
+            }
+            Target::Tx(Numbered { timeline, number }) => {
+                of(RecoveryTarget::Transaction(TxId::new(*number)), *timeline)
+            }
+            Target::Snapshot(id) => {
+                let BackupMetadata { id, timeline, consistent_at, .. } = snapshot(pitr, source, *id)?;
+                let state = Some(consistent_at);
+                Wanted { state, ..of(RecoveryTarget::Snapshot(id), Some(timeline)) }
+            }
+            Target::Point(name) => {
+                let point = pitr.point(source, name).map_err(|error| match error {
+                    error @ pitr::Error::UnknownPoint { .. } => CliError::of(Code::UnreachableTarget, error)
+                        .next("`pitr point list` lists the points"),
+                    other => explain(other),
+                })?;
+                let NamedPoint { timeline, lsn, .. } = point;
+                Wanted { state: Some(lsn), ..of(RecoveryTarget::from(&point), Some(timeline)) }
+            }
+        })
+    }
+
+    /// The timeline of the target's history; `None` for the newest one. `given` is `--timeline`.
+    pub(crate) fn timeline(&self, given: Option<u32>) -> Result<Option<TimelineId>, CliError> {
+        let given = given.map(TimelineId::new);
+        match (given, self.named()) {
+            (Some(given), Some((named, number))) if given != named => {
+                let what = format!("{number} is on timeline {named}, and --timeline says {given}");
+                Err(CliError::usage(what).next("omit --timeline"))
+            }
+            _ => Ok(given.or(self.timeline)),
         }
-        other => explain(other),
-    })
+    }
+
+    /// The history in which the target is looked for.
+    pub(crate) fn history(
+        &self,
+        pitr: &Pitr,
+        source: &SourceName,
+        given: Option<u32>,
+    ) -> Result<History, CliError> {
+        let history = pitr.history(source, self.timeline(given)?).map_err(explain)?;
+        self.check_in(&history)?;
+        Ok(history)
+    }
+
+    /// Fails if the target is a snapshot or a point, and the history does not have its state:
+    /// another state of the history may be at the same position.
+    pub(crate) fn check_in(&self, history: &History) -> Result<(), CliError> {
+        let Some(timeline) = self.missing_in(history) else { return Ok(()) };
+        let what = format_args!(
+            "the state is on timeline {timeline}, and the history of timeline {} does not have it",
+            history.lineage().timeline()
+        )
+        .to_string();
+        Err(CliError::of(Code::UnreachableTarget, what).next(format_args!("give --timeline {timeline}")))
+    }
+
+    /// The timeline of the target's state, if the history does not have that state.
+    pub(crate) fn missing_in(&self, history: &History) -> Option<TimelineId> {
+        let state = self.timeline.zip(self.state);
+        let missing = state.filter(|(timeline, lsn)| !history.lineage().holds(*timeline, *lsn));
+        missing.map(|(timeline, _)| timeline)
+    }
+
+    /// The timeline and the qualified form of a number that names its timeline.
+    pub(crate) fn named(&self) -> Option<(TimelineId, String)> {
+        let timeline = self.timeline?;
+        self.number_on(timeline).map(|number| (timeline, number))
+    }
+
+    fn number_on(&self, timeline: TimelineId) -> Option<String> {
+        let on = |number| Numbered { timeline: Some(timeline), number };
+        match self.target {
+            Target::Lsn(Numbered { number, .. }) => Some(format!("lsn:{}", on(*number))),
+            Target::Tx(Numbered { number, .. }) => Some(format!("tx:{}", on(*number))),
+            _ => None,
+        }
+    }
+
+    /// The states on other timelines that an unqualified number may mean too.
+    pub(crate) fn others(&self, history: &History, given: Option<u32>) -> Result<Others, CliError> {
+        let timelines = match self.timeline(given)? {
+            None => history.elsewhere(&self.moment).map_err(|error| explain(error.into()))?,
+            Some(_) => Vec::new(),
+        };
+        let qualified = timelines.into_iter().filter_map(|timeline| self.number_on(timeline));
+        Ok(Others { here: history.lineage().timeline(), qualified: qualified.collect() })
+    }
 }
 
-/// Like [`in_source`], for a position in the log. A snapshot is at the LSN where it is consistent, a
-/// recovery point at its LSN.
-pub(crate) fn in_log(
-    pitr: &Pitr,
-    source: &SourceName,
-    target: &Target,
-    now: Timestamp,
-) -> Result<RecoveryTarget, CliError> {
-    match target {
-        Target::Snapshot(id) => Ok(RecoveryTarget::Lsn(snapshot(pitr, source, *id)?.consistent_at)),
-        Target::Point(name) => Ok(RecoveryTarget::Lsn(point(pitr, source, name)?.lsn)),
-        other => Ok(in_source(pitr, source, other, now)?.0),
+/// States on other timelines.
+pub(crate) struct Others {
+    /// The timeline of the history in which the target is looked for.
+    here: TimelineId,
+    /// Targets that name the other states.
+    qualified: Vec<String>,
+}
+
+impl Others {
+    /// Says that the number was taken from one of several timelines.
+    pub(crate) fn remark(&self, global: &Global) {
+        if !self.qualified.is_empty() {
+            global.output().remark(format_args!(
+                "the target is looked for in the history of timeline {}, the newest; {} is another state",
+                self.here,
+                self.qualified.join(", ")
+            ));
+        }
+    }
+
+    /// The failure of a restore. A number that is only on other timelines is named in full.
+    pub(crate) fn explain(&self, error: pitr::Error) -> CliError {
+        let failure = explain(error);
+        match failure.kind == Code::UnreachableTarget && !self.qualified.is_empty() {
+            true => failure.next(format_args!(
+                "timeline {} does not have it; give {} for the state on another timeline",
+                self.here,
+                self.qualified.join(" or ")
+            )),
+            false => failure,
+        }
+    }
+}
+
+/// The place of a target in the log of a history. A snapshot is at the LSN where it is consistent.
+pub(crate) fn in_log(wanted: &Wanted<'_>) -> RecoveryTarget {
+    match (wanted.moment.clone(), wanted.state) {
+        (RecoveryTarget::Snapshot(_), Some(lsn)) => RecoveryTarget::Lsn(lsn),
+        (moment, _) => moment,
     }
 }
 

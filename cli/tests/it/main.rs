@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't continue fails")]
 
 mod captured;
+mod copies;
 mod delta;
 mod encrypted;
 mod folders;

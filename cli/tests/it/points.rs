@@ -157,3 +157,43 @@ fn snapshots_of_a_folder_can_be_named() {
     let done = world.done(&["prune", "--keep-snapshots", "1", "--execute"]);
     assert_eq!(done["sources"][0]["removed"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_point_contains_every_commit_that_returned_before_it() {
+    // The watcher archives by itself only every ten minutes.
+    let mut world = World::new();
+    let mut app = world.application();
+    let mut commit = |world: &mut World, what: &str| {
+        app.sql(&format!("INSERT INTO t(x) VALUES ('{what}')"));
+        world.copy(&mut app)
+    };
+    let create =
+        |world: &World, name: &str, more: &[&str]| world.pitr(&[&["point", "create", name], more].concat());
+    let slow = ["--rpo", "10m"];
+    let watcher = world.watch_with(&slow);
+    for name in ["first", "second"] {
+        let copy = commit(&mut world, name);
+        let created = create(&world, name, &[]);
+        assert_eq!((created.code, &created.json["complete"]), (0, &true.into()), "{}", created.stderr);
+        world.assert_exact(&format!("point:{name}"), &[], &copy);
+    }
+    watcher.kill();
+    let known = world.last_copy();
+    commit(&mut world, "not watched");
+    let created = create(&world, "behind", &[]);
+    assert_eq!((created.code, &created.json["complete"]), (0, &false.into()));
+    assert!(created.stderr.contains("no watcher of app answers"), "{}", created.stderr);
+    let until = created.json["archived_until"].as_str().unwrap();
+    assert!(created.stderr.contains(&format!("the archive reaches {until}")), "{}", created.stderr);
+    world.assert_exact("point:behind", &[], &known);
+
+    // A watcher with a state folder of its own.
+    let state = world.path("state").to_string_lossy().into_owned();
+    let watcher = world.watch_with(&[&slow[..], &["--state", &state]].concat());
+    let copy = commit(&mut world, "in another folder");
+    assert_eq!(create(&world, "unasked", &[]).json["complete"], false);
+    let created = create(&world, "asked", &["--state", &state]);
+    assert_eq!(created.json["complete"], true, "{}", created.stderr);
+    world.assert_exact("point:asked", &[], &copy);
+    watcher.stop();
+}

@@ -127,6 +127,11 @@ impl World {
         path
     }
 
+    /// The last of the copies.
+    pub(crate) fn last_copy(&self) -> PathBuf {
+        self.path(&format!("copy-{}.db", self.copies))
+    }
+
     /// Restores a target. Returns the result and the output's path.
     pub(crate) fn restore(&self, to: &str, more: &[&str]) -> (Answer, PathBuf) {
         let output = self.path(&format!("restored-{}.db", to.replace([':', ' '], "-")));
@@ -189,6 +194,13 @@ impl Watcher {
         let said = std::io::read_to_string(&mut self.remarks).unwrap();
         assert!(status.success(), "watch ended with {status}: {said}");
         (serde_json::from_str(&out).unwrap(), said)
+    }
+
+    /// Waits until the watcher ends by itself. Returns its messages since the last wait.
+    pub(crate) fn until_end(mut self) -> String {
+        let said = std::io::read_to_string(&mut self.remarks).unwrap();
+        assert!(!self.child.wait().unwrap().success(), "{said}");
+        said
     }
 
     /// Kills the watcher with SIGKILL.

@@ -79,6 +79,18 @@ impl Capture for Sqlite {
         Snapshot::load(objects, path).map_err(|error| EngineError::engine(Error::from(error)))
     }
 
+    fn ask_to_archive(&self, context: &EngineContext, live: &LiveSource) -> Result<()> {
+        let no_answer = |source| EngineError::NoAnswer { state: live.state.clone(), source };
+        let fs = context.env().fs.as_ref();
+        // Another repository or source may have a watcher in this folder.
+        let local = watch::state::local_logs(fs, &live.state, context.repository, &live.source);
+        if local.map_err(EngineError::engine)?.is_empty() {
+            return Err(no_answer(std::io::Error::from(std::io::ErrorKind::NotFound)));
+        }
+        let answer = control::ask(&live.state, Request::Archive).map_err(no_answer)?;
+        answer.map(drop).map_err(|answer| EngineError::Refused { answer })
+    }
+
     fn fleet(&self, context: EngineContext, options: CaptureOptions) -> Result<Box<dyn pitr_engine::Fleet>> {
         let fleet = Fleet::new(context.clone(), options).map_err(EngineError::engine)?;
         Ok(Box::new(Databases { fleet, context, options }))

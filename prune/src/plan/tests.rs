@@ -65,11 +65,19 @@ fn within(seconds: u64) -> Policy {
     Policy { keep_within: Some(Duration::from_secs(seconds)), ..Policy::default() }
 }
 
+/// The listing of a source with one instance and without points.
+fn listed<'a>(
+    catalog: &'a Catalog,
+    snapshots: &'a [Snapshot],
+    newest: &'a BTreeMap<TimelineId, Timestamp>,
+) -> Listed<'a> {
+    Listed { catalog, snapshots, newest, points: &[], heads: &[], followed: None }
+}
+
 /// Kept snapshots and deleted log, by position.
 fn run(catalog: &Catalog, snapshots: &[Snapshot], policy: &Policy, now: i64) -> (Vec<u64>, Vec<u64>) {
     let newest = [(TimelineId::FIRST, at(0)), (TimelineId::new(2), at(now))].into();
-    let listed = Listed { catalog, snapshots, newest: &newest, points: &[] };
-    let plan = plan(listed, policy, at(now)).unwrap();
+    let plan = plan(listed(catalog, snapshots, &newest), policy, at(now)).unwrap();
     let kept = snapshots.iter().zip(&plan.reasons).filter(|(_, why)| !why.is_empty());
     let logs = plan.logs.iter().map(|(name, _)| name.from.get()).collect();
     (kept.map(|(s, _)| s.meta.consistent_at.get()).collect(), logs)
@@ -108,6 +116,31 @@ fn a_timeline_superseded_before_the_window_keeps_only_its_shared_part() {
     assert_eq!(run(&catalog, &snapshots, &within(110), 210), (vec![12, 25, 35], vec![0]));
     // The window starts after the old timeline was superseded.
     assert_eq!(run(&catalog, &snapshots, &within(105), 215), (vec![12, 35], vec![0]));
+}
+
+#[test]
+fn the_newest_state_of_each_instance_is_kept() {
+    // FAILURES 8: a copy is archived beside the original, which goes on.
+    let logs = vec![log(1, 0, 20), log(1, 20, 40), log(1, 40, 60), log(2, 20, 50), log(2, 50, 70)];
+    let catalog = catalog(logs, vec![timeline(1, 0, 0, 0), timeline(2, 1, 20, 20)]);
+    let snapshots = [snapshot(1, 10, 10, 10), snapshot(1, 45, 45, 45), snapshot(2, 60, 60, 60)];
+    let newest = [(TimelineId::FIRST, at(70)), (TimelineId::new(2), at(70))].into();
+    let policy = Policy { keep_snapshots: NonZeroU32::new(1), ..Policy::default() };
+    let kept = |heads: &[TimelineId]| {
+        let listed = Listed { heads, ..listed(&catalog, &snapshots, &newest) };
+        let plan = plan(listed, &policy, at(70)).unwrap();
+        plan.reasons.iter().map(|why| !why.is_empty()).collect::<Vec<bool>>()
+    };
+    assert_eq!(kept(&[TimelineId::FIRST, TimelineId::new(2)]), [false, true, true]);
+    // The first timeline was continued by the second.
+    assert_eq!(kept(&[TimelineId::new(2)]), [false, false, true]);
+    // A period must be restorable on the followed timeline.
+    let must = Policy { must_remain_since: Some(at(50)), ..Policy::default() };
+    let refused = |followed| {
+        let listed = Listed { followed, ..listed(&catalog, &snapshots[1..2], &newest) };
+        plan(listed, &must, at(70)).is_err()
+    };
+    assert!(!refused(Some(TimelineId::FIRST)) && refused(None));
 }
 
 #[test]
@@ -155,7 +188,7 @@ proptest! {
         let point = |(id, lsn): (u32, u64)| point(TimelineId::new(id), Lsn::new(lsn));
         let points: Vec<NamedPoint> = named.into_iter().map(point).collect();
         let listed =
-            Listed { catalog: &catalog, snapshots: &snapshots, newest: &newest, points: &points };
+            Listed { points: &points, ..listed(&catalog, &snapshots, &newest) };
         let plan = match plan(listed, &policy, at(now)) {
             Ok(plan) => plan,
             Err(Refusal::Since(_)) => return Ok(()),
@@ -200,6 +233,17 @@ proptest! {
             if let (2, Some(last)) = (id, had.intervals.last()) {
                 prop_assert!(has.interval_at(last.to).is_some());
             }
+        }
+        // FAILURES 25: what a point holds back is what goes if it is deleted.
+        let bytes = |plan: &SourcePlan| plan.logs.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        let gone = |plan: &SourcePlan| plan.reasons.iter().filter(|why| why.is_empty()).count();
+        for (no, needs) in plan.points.iter().enumerate() {
+            let mut others = points.clone();
+            others.remove(no);
+            let without = Listed { points: &others, ..self::listed(&catalog, &snapshots, &newest) };
+            let without = super::plan(without, &policy, at(now)).unwrap();
+            prop_assert_eq!(bytes(&without) - bytes(&plan), needs.log_bytes);
+            prop_assert_eq!(gone(&without) - gone(&plan), usize::from(needs.holds_base));
         }
         for range in &plan.ranges {
             prop_assert!(catalog.logs(range.timeline).iter().filter(|(name, _)| range.holds(name))

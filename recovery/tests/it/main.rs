@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod defaults;
+mod forks;
 mod hidden;
 mod lab;
 mod logical;

@@ -1,6 +1,6 @@
 //! A small repository with objects of every kind.
 
-use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};
+use pitr_archive::{Archive, ForkReason, NamedPoint, PointName, ShipOptions, Shipper, Timeline, Writer};
 use pitr_codec::{Codec, KeyWrap, RawKey, Secret};
 use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;
@@ -72,6 +72,7 @@ impl World {
         }
         world.snapshot("two", 1, &noise(2, 1 << 20), None);
         world.log("two");
+        world.points();
         // A prune that waits for a lease.
         let pruned = ["packs/00/none".to_owned()].into();
         world.open().unwrap().condemn(pruned, [].into()).unwrap();
@@ -145,6 +146,22 @@ impl World {
                 shipper.ship(&wal).unwrap();
             }
         }
+    }
+
+    /// Points of a snapshot without a log, and of the ends of a log.
+    fn points(&self) {
+        let objects = self.open().unwrap();
+        let point = |source: &str, text: &str, lsn, tx| {
+            let (name, note) = (PointName::new(text).unwrap(), "for tests".to_owned());
+            let (time, timeline) = (Timestamp::MIN, TimelineId::FIRST);
+            let point = NamedPoint { name, timeline, lsn, tx: TxId::new(tx), time, created: time, note };
+            assert!(Archive::new(objects.clone(), self::name(source)).put_point(&point).unwrap());
+        };
+        point("one", "the second snapshot", Lsn::new(2), 2);
+        let archive = Archive::new(objects.clone(), name("two"));
+        let end = archive.catalog().unwrap().end(TimelineId::FIRST).unwrap();
+        point("two", "before the first commit", Lsn::ORIGIN, 0);
+        point("two", "移行前", end, 9);
     }
 
     /// True if the snapshot can be read and has the stored content.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::tree::{self, Timeline};
 use crate::output::Document;
 use crate::output::human::{self, Align, Table};
 use crate::output::values::{Gap, Position, SnapshotKind, Time};
@@ -35,6 +36,8 @@ pub(crate) struct Source {
     pub(crate) snapshots: Vec<Snapshot>,
     pub(crate) restorable: Vec<Interval>,
     pub(crate) gaps: Vec<Gap>,
+    /// Ascending. Empty for a source without a log.
+    pub(crate) timelines: Vec<Timeline>,
     /// Names of the recovery points. `point list` shows their states.
     pub(crate) points: Vec<String>,
     /// Snapshots with unreadable roots, and why.
@@ -104,6 +107,7 @@ impl Source {
             Some(lag) => format!("archived up to {} ago", human::seconds(lag)),
         };
         let _ = writeln!(text, "\n{} ({}), {lag}", self.name, self.engine);
+        text += &tree::draw(&self.timelines);
         for span in &self.restorable {
             let _ = writeln!(
                 text,
@@ -185,6 +189,7 @@ mod tests {
                 damaged: vec![],
                 restorable: vec![Interval { timeline: 1, from: position(1), to: position(7) }],
                 gaps: vec![Gap { source: None, from: position(7), to: None, reason: "not watched".into() }],
+                timelines: vec![],
                 points: vec![],
                 archive_lag_seconds: Some(0.4),
             }],
@@ -192,7 +197,7 @@ mod tests {
             readable_by: None,
         };
         assert_eq!(keys(&info).join(" "), "sources stored_bytes");
-        let expected = "archive_lag_seconds engine gaps name points restorable snapshots";
+        let expected = "archive_lag_seconds engine gaps name points restorable snapshots timelines";
         assert_eq!(keys(&info.sources[0]).join(" "), expected);
         assert_eq!(keys(&info.sources[0].restorable[0]).join(" "), "from timeline to");
         assert_eq!(keys(&info.sources[0].gaps[0]).join(" "), "from reason to");

@@ -2,14 +2,17 @@
 
 pub(crate) mod args;
 mod document;
+mod tree;
 
+use pitr::archive::Search;
 use pitr::format::{SourceName, TimelineId, Timestamp};
 use pitr::objects::Readers;
-use pitr::recovery::Restorable;
+use pitr::recovery::{History, Restorable};
 use pitr::snapshot;
 use pitr::{BackupMetadata, Backups, Pitr};
 
 use self::document::{Interval, Readable, Snapshot, Source};
+use self::tree::Timeline;
 use super::{gaps, open, sources_of, targets};
 use crate::args::Global;
 use crate::failure::CliError;
@@ -47,10 +50,12 @@ fn quoted(path: &str) -> String {
 fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
     let newest = pitr.history(name, None).map_err(explain)?;
     let Backups { backups, damaged } = pitr.backups(name).map_err(explain)?;
+    let followed = newest.lineage().timeline();
     let mut timelines: Vec<TimelineId> = newest.catalog().timelines().keys().copied().collect();
     if timelines.is_empty() {
-        timelines.push(newest.lineage().timeline());
+        timelines.push(followed);
     }
+    let mut tree = Vec::new();
     let mut restorable = Vec::new();
     let mut gaps = Vec::new();
     let mut latest: Option<Timestamp> = None;
@@ -58,7 +63,8 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
         let history = pitr.history(name, Some(timeline)).map_err(explain)?;
         let spans = history.restorable().map_err(|e| explain(e.into()))?;
         latest = latest.max(spans.iter().map(|span| span.watermark).max());
-        let is_newest = timeline == newest.lineage().timeline();
+        let is_newest = timeline == followed;
+        tree.extend(in_tree(&history, is_newest)?);
         // A gap on an earlier timeline is listed with that timeline.
         let here =
             |after: Option<&Restorable>| after.map_or(is_newest, |span| span.from.timeline == timeline);
@@ -83,9 +89,29 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
         damaged: damaged.iter().map(ToString::to_string).collect(),
         restorable,
         gaps,
+        timelines: tree,
         points: points.iter().map(|point| point.name.to_string()).collect(),
         archive_lag_seconds: latest.filter(|at| *at > Timestamp::MIN).map(|at| seconds_since(at, now)),
     })
+}
+
+/// The timeline that a history leads to; `None` for a source without a log.
+fn in_tree(history: &History, followed: bool) -> Result<Option<Timeline>, CliError> {
+    let timeline = history.lineage().timeline();
+    let Some(began) = history.catalog().timelines().get(&timeline) else { return Ok(None) };
+    let search = Search::new(history.archive(), history.pieces());
+    let last = search.split(|_| true).map_err(|e| explain(e.into()))?.before;
+    // The last commit before the fork is the parent's.
+    let own = last.filter(|commit| began.parent.is_none() || commit.lsn > began.fork);
+    Ok(Some(Timeline {
+        timeline: timeline.get(),
+        parent: began.parent.map(TimelineId::get),
+        lsn: began.fork.get(),
+        time: Time(began.created),
+        reason: began.reason.as_str().to_owned(),
+        newest: own.map(|commit| Position::of(commit.lsn, commit.tx, Time(commit.time))),
+        followed,
+    }))
 }
 
 /// Seconds from `earlier` to `now`, negative if `earlier` is later.

@@ -23,6 +23,7 @@ pub(crate) struct Transaction {
     /// Absent if only one source is listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
+    pub(crate) timeline: u32,
     #[serde(flatten)]
     pub(crate) at: Position,
     pub(crate) earliest: Time,
@@ -113,6 +114,10 @@ impl Document for Log {
             ("SIZE", Align::Right),
             ("", Align::Left),
         ];
+        let several = self.transactions.iter().any(|tx| tx.timeline != self.transactions[0].timeline);
+        if several {
+            columns.insert(3, ("TIMELINE", Align::Right));
+        }
         if lines.iter().any(|line| line.source.is_some()) {
             columns.insert(0, ("SOURCE", Align::Left));
         }
@@ -120,14 +125,13 @@ impl Document for Log {
         for line in lines {
             let source = line.source.map(str::to_owned).into_iter();
             match line.what {
-                What::Transaction(tx) => table.row(source.chain([
-                    tx.at.tx.to_string(),
-                    tx.at.time.to_string(),
-                    tx.at.lsn.to_string(),
-                    tx.blocks.to_string(),
-                    human::bytes(tx.bytes),
-                    if tx.restorable { String::new() } else { "CAN'T BE RESTORED".to_owned() },
-                ])),
+                What::Transaction(tx) => {
+                    let place = [tx.at.tx.to_string(), tx.at.time.to_string(), tx.at.lsn.to_string()];
+                    let timeline = several.then(|| tx.timeline.to_string());
+                    let size = [tx.blocks.to_string(), human::bytes(tx.bytes)];
+                    let doubt = if tx.restorable { "" } else { "CAN'T BE RESTORED" };
+                    table.row(source.chain(place).chain(timeline).chain(size).chain([doubt.to_owned()]));
+                }
                 What::Gap(gap) => table.line(source, gap.line()),
                 What::Fork(fork) => table.line(source, fork.line()),
             }
@@ -186,7 +190,8 @@ mod tests {
 
     fn transaction(tx: u64) -> Transaction {
         let earliest = position(tx - 1).time;
-        Transaction { source: None, at: position(tx), earliest, blocks: 2, bytes: 8192, restorable: tx != 8 }
+        let (timeline, at, restorable) = (if tx > 9 { 2 } else { 1 }, position(tx), tx != 8);
+        Transaction { source: None, timeline, at, earliest, blocks: 2, bytes: 8192, restorable }
     }
 
     #[test]
@@ -208,11 +213,20 @@ mod tests {
         assert_eq!((told[5], told[7]), ("TIMELINE", "GAP"), "{text}");
         assert!(text.contains("twice") && text.lines().nth(7).unwrap().contains("still open"), "{text}");
         assert_eq!(text.matches("CAN'T BE RESTORED").count(), 1, "{text}");
+        // The column is there only if it tells transactions apart.
+        let column = |text: &str| -> Vec<String> {
+            let rows = text.lines().filter(|line| !line.contains("--"));
+            rows.map(|line| line.split_whitespace().nth(3).unwrap().to_owned()).collect()
+        };
+        assert_eq!(text.lines().next().unwrap().split_whitespace().nth(4), Some("TIMELINE"), "{text}");
+        assert_eq!(column(&text)[1..], ["1", "1", "1", "2"], "{text}");
+        let on_one = Log { transactions: [7, 9].map(transaction).into(), gaps: vec![], forks: vec![] };
+        assert!(!on_one.for_people().contains("TIMELINE"), "{}", on_one.for_people());
 
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         let json = serde_json::to_value(&log).unwrap();
         assert_eq!(keys(&json), "forks gaps transactions");
-        assert_eq!(keys(&json["transactions"][0]), "blocks bytes earliest lsn restorable time tx");
+        assert_eq!(keys(&json["transactions"][0]), "blocks bytes earliest lsn restorable time timeline tx");
         assert_eq!(keys(&json["gaps"][0]), "from reason to");
         assert_eq!(keys(&json["forks"][0]), "ambiguous lsn parent reason time timeline");
     }

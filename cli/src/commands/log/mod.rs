@@ -4,12 +4,13 @@ pub(crate) mod args;
 mod document;
 
 use pitr::Pitr;
-use pitr::archive::{CommitEntry, Search};
+use pitr::archive::{Search, Transaction as Found};
 use pitr::format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
 use pitr::recovery::{History, RecoveryTarget};
 
 use self::args::Log;
 use self::document::{Fork, Log as Answer, Times, Transaction};
+use super::targets::Wanted;
 use super::{gaps, open, sources_of, targets};
 use crate::args::Global;
 use crate::args::target::Target;
@@ -21,14 +22,14 @@ pub(crate) fn run(global: &Global, args: &Log) -> Result<(), CliError> {
     let pitr = open(global)?;
     let sources = sources_of(&pitr, &global.sources, args.all).map_err(explain)?;
     let answer = match sources.as_slice() {
-        [source] => of_source(&pitr, source, args)?,
-        several => of_several(&pitr, several, args)?,
+        [source] => of_source(global, &pitr, source, args)?,
+        several => of_several(global, &pitr, several, args)?,
     };
     global.output().answer(&answer)
 }
 
 /// The logs of several sources, merged by time.
-fn of_several(pitr: &Pitr, sources: &[SourceName], args: &Log) -> Result<Answer, CliError> {
+fn of_several(global: &Global, pitr: &Pitr, sources: &[SourceName], args: &Log) -> Result<Answer, CliError> {
     let has_numbers = |target: &Option<Target>| {
         target.as_ref().is_some_and(|target| !matches!(target, Target::Latest | Target::Time(_)))
     };
@@ -36,18 +37,23 @@ fn of_several(pitr: &Pitr, sources: &[SourceName], args: &Log) -> Result<Answer,
         let what = "timelines, transactions, LSNs, snapshots and points differ between sources";
         return Err(CliError::usage(what).next("give times for several sources"));
     }
-    let logs = sources.iter().map(|source| Ok((source.as_str(), of_source(pitr, source, args)?)));
+    let logs = sources.iter().map(|source| Ok((source.as_str(), of_source(global, pitr, source, args)?)));
     Ok(Answer::merged(logs.collect::<Result<Vec<_>, CliError>>()?))
 }
 
-fn of_source(pitr: &Pitr, source: &SourceName, args: &Log) -> Result<Answer, CliError> {
-    let history = pitr.history(source, args.timeline.map(TimelineId::new)).map_err(explain)?;
+fn of_source(global: &Global, pitr: &Pitr, source: &SourceName, args: &Log) -> Result<Answer, CliError> {
     let now = pitr.clock().now();
-    let moment = |target: &Target| targets::in_log(pitr, source, target, now);
-    let window = Window {
-        from: args.from.as_ref().map(moment).transpose()?,
-        to: args.to.as_ref().map(moment).transpose()?,
-    };
+    let wanted = |target| Wanted::new(pitr, source, target, now);
+    let from = args.from.as_ref().map(wanted).transpose()?;
+    let to = args.to.as_ref().map(wanted).transpose()?;
+    let ends: Vec<&Wanted<'_>> = from.iter().chain(&to).collect();
+    let history = history(pitr, source, args.timeline, &ends)?;
+    if named(&ends)?.is_none() {
+        for end in &ends {
+            end.others(&history, args.timeline)?.remark(global);
+        }
+    }
+    let window = Window { from: from.as_ref().map(targets::in_log), to: to.as_ref().map(targets::in_log) };
     let transactions = transactions(&history, &window)?;
     let spans = history.restorable().map_err(|e| explain(e.into()))?;
     let mut gaps = gaps::of(&history, &spans, |_| true)?;
@@ -61,6 +67,39 @@ fn of_source(pitr: &Pitr, source: &SourceName, args: &Log) -> Result<Answer, Cli
         window.meets(at, Some(at))
     });
     Ok(Answer { transactions, gaps, forks })
+}
+
+/// The history to list: that of the given timeline, or of the timeline that the ends of the window
+/// name, or else the newest one. If the newest one does not have a snapshot or a point at an end,
+/// the history of that state.
+fn history(
+    pitr: &Pitr,
+    source: &SourceName,
+    given: Option<u32>,
+    ends: &[&Wanted<'_>],
+) -> Result<History, CliError> {
+    ends.iter().try_for_each(|end| end.timeline(given).map(drop))?;
+    let chosen = given.map(TimelineId::new).or(named(ends)?);
+    let mut history = pitr.history(source, chosen).map_err(explain)?;
+    if chosen.is_none()
+        && let Some(own) = ends.iter().find_map(|end| end.missing_in(&history))
+    {
+        history = pitr.history(source, Some(own)).map_err(explain)?;
+    }
+    ends.iter().try_for_each(|end| end.check_in(&history))?;
+    Ok(history)
+}
+
+/// The timeline that the ends of the window name.
+fn named(ends: &[&Wanted<'_>]) -> Result<Option<TimelineId>, CliError> {
+    let mut named = ends.iter().filter_map(|end| end.named());
+    match (named.next(), named.next()) {
+        (Some((a, from)), Some((b, to))) if a != b => {
+            let what = format_args!("{from} and {to} are on different timelines").to_string();
+            Err(CliError::usage(what).next("give both on the timeline whose history to list"))
+        }
+        (first, _) => Ok(first.map(|(timeline, _)| timeline)),
+    }
 }
 
 /// A position in the history: time, LSN and transaction.
@@ -114,9 +153,10 @@ fn transactions(history: &History, window: &Window) -> Result<Vec<Transaction>, 
     }
     let mut transactions = Vec::new();
     for found in search.transactions(Lsn::ORIGIN) {
-        let commit = found.map_err(|e| explain(e.into()))?.commit;
+        let found = found.map_err(|e| explain(e.into()))?;
+        let commit = &found.commit;
         if window.holds((commit.time, commit.lsn, commit.tx)) {
-            transactions.push(transaction(history, &commit));
+            transactions.push(transaction(history, &found));
         }
     }
     Ok(transactions)
@@ -126,12 +166,14 @@ fn last_only(history: &History, search: &Search<'_>) -> Result<Vec<Transaction>,
     let last = search.split(|_| true).map_err(|e| explain(e.into()))?.before;
     let Some(last) = last else { return Ok(Vec::new()) };
     let found = search.transaction(last.tx).map_err(|e| explain(e.into()))?;
-    Ok(found.map(|found| transaction(history, &found.commit)).into_iter().collect())
+    Ok(found.map(|found| transaction(history, &found)).into_iter().collect())
 }
 
-fn transaction(history: &History, commit: &CommitEntry) -> Transaction {
+fn transaction(history: &History, found: &Found) -> Transaction {
+    let commit = &found.commit;
     Transaction {
         source: None,
+        timeline: found.timeline.get(),
         at: Position::of(commit.lsn, commit.tx, Time(commit.time)),
         earliest: Time(commit.earliest),
         blocks: commit.blocks,

@@ -1,5 +1,7 @@
 //! Arguments of `pitr point`.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use pitr::archive::PointName;
 
@@ -29,8 +31,9 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 NAME has 1 to 100 characters of any script. T has the forms of restore's TARGET. Without --at, \
-the point names the newest archived commit; a running watcher archives each commit within its \
-RPO.
+the point names the newest commit: a running watcher of this machine archives it first. If none \
+answers, the point names the newest archived commit, and the command says up to which time the \
+archive reaches.
 
 Examples:
   pitr --repo /srv/backup point create before-migration
@@ -46,4 +49,10 @@ pub(crate) struct Create {
     /// Name the state at T instead of the newest archived commit
     #[arg(long, value_name = "T", value_parser = Target::parse_local)]
     pub(crate) at: Option<Target>,
+    /// Look for T in the history of this timeline [default: the newest timeline]
+    #[arg(long, value_name = "N")]
+    pub(crate) timeline: Option<u32>,
+    /// Folder of the watcher's local log, if it is not NAME-pitr/ beside the database
+    #[arg(long, value_name = "DIR", conflicts_with = "at")]
+    pub(crate) state: Option<PathBuf>,
 }

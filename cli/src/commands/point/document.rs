@@ -40,12 +40,21 @@ pub(crate) struct Created {
     pub(crate) point: Point,
     /// True if the point names the newest archived commit, because no target was given.
     pub(crate) newest: bool,
+    /// True if a running watcher first archived every commit that had returned. The newest archived
+    /// commit was then the newest commit.
+    pub(crate) complete: bool,
+    /// Every commit before this time is archived. Null for a source without a log.
+    pub(crate) archived_until: Option<Time>,
 }
 
 impl Document for Created {
     fn for_people(&self) -> String {
         let Point { name, at, .. } = &self.point;
-        let newest = if self.newest { ", the newest archived commit" } else { "" };
+        let newest = match (self.newest, self.complete) {
+            (false, _) => "",
+            (true, true) => ", the newest commit",
+            (true, false) => ", the newest archived commit",
+        };
         format!("point {name} of {}: {at}{newest}; it stays restorable until it is deleted\n", self.source)
     }
 }
@@ -126,11 +135,20 @@ mod tests {
 
     #[test]
     fn answers_have_their_keys_and_name_the_state() {
-        let mut created = Created { source: "shop".into(), point: point(), newest: true };
-        assert_eq!(keys(&created), "created lsn name newest note source time timeline tx");
+        let mut created = Created {
+            source: "shop".into(),
+            point: point(),
+            newest: true,
+            complete: false,
+            archived_until: None,
+        };
+        let expected = "archived_until complete created lsn name newest note source time timeline tx";
+        assert_eq!(keys(&created), expected);
         assert!(created.for_people().contains("tx 7 of") && created.for_people().contains("newest archived"));
-        created.newest = false;
-        assert!(!created.for_people().contains("newest archived"), "{}", created.for_people());
+        created.complete = true;
+        assert!(created.for_people().contains("the newest commit;"), "{}", created.for_people());
+        (created.newest, created.complete) = (false, false);
+        assert!(!created.for_people().contains("newest"), "{}", created.for_people());
 
         let mut list = List { source: "shop".into(), points: vec![point()], damaged: vec![] };
         assert_eq!(keys(&list), "points source");

@@ -58,6 +58,11 @@ pub(crate) struct Point {
     pub(crate) at: Position,
     /// The snapshot that a restore of the point uses. Null if it uses the log from its origin.
     pub(crate) snapshot_id: Option<String>,
+    /// Bytes of log that are kept only because of this point.
+    pub(crate) held_log_bytes: u64,
+    /// Size that the snapshot added to the repository, bytes, if it is kept only because of this
+    /// point; 0 otherwise.
+    pub(crate) held_snapshot_bytes: u64,
 }
 
 /// The effect on packs.
@@ -70,6 +75,20 @@ pub(crate) struct Packs {
     pub(crate) repacked_small: u64,
     pub(crate) repacked_bytes: u64,
     pub(crate) waste_left_bytes: u64,
+}
+
+impl Point {
+    /// What would go without the point.
+    fn held(&self) -> String {
+        let log = (self.held_log_bytes, "of log");
+        let snapshot = (self.held_snapshot_bytes, "that its snapshot added");
+        let held: Vec<String> = [log, snapshot]
+            .into_iter()
+            .filter(|(bytes, _)| *bytes > 0)
+            .map(|(bytes, what)| format!("{} {what}", human::bytes(bytes)))
+            .collect();
+        if held.is_empty() { String::new() } else { format!(", holds back {}", held.join(" and ")) }
+    }
 }
 
 impl Document for Prune {
@@ -89,8 +108,9 @@ impl Document for Prune {
                 table.row([format!("  {}", snapshot.snapshot_id), snapshot.created.to_string(), fate]);
             }
             out += &table.render();
-            for Point { name, at, .. } in &source.points {
-                let _ = writeln!(out, "  log up to {at}, kept: point {name}");
+            for point in &source.points {
+                let Point { name, at, .. } = point;
+                let _ = writeln!(out, "  log up to {at}, kept: point {name}{}", point.held());
             }
             if source.log_objects_removed > 0 {
                 let (objects, bytes) = (source.log_objects_removed, human::bytes(source.log_bytes_removed));
@@ -160,6 +180,8 @@ mod tests {
                     timeline: 1,
                     at: Position::of(Lsn::new(700), TxId::new(7), Time(Timestamp::from_micros(1))),
                     snapshot_id: Some("aa".to_owned()),
+                    held_log_bytes: 2_500,
+                    held_snapshot_bytes: 0,
                 }],
                 log_objects_removed: 3,
                 log_bytes_removed: 4000,
@@ -183,6 +205,17 @@ mod tests {
         assert!(deleted < kept, "{text}");
         assert!(text.contains("log up to tx 7 of ") && text.contains("kept: point before"), "{text}");
         assert!(text.contains("would be freed; nothing was changed"), "{text}");
+        // FAILURES 25
+        assert!(text.contains("kept: point before, holds back 2.50 kB of log\n"), "{text}");
+        let point = &mut prune.sources[0].points[0];
+        point.held_snapshot_bytes = 1_000;
+        assert!(
+            point.held().ends_with("2.50 kB of log and 1.00 kB that its snapshot added"),
+            "{}",
+            point.held()
+        );
+        (point.held_log_bytes, point.held_snapshot_bytes) = (0, 0);
+        assert_eq!(point.held(), "");
         (prune.dry_run, prune.waiting_for) = (false, vec!["77".to_owned()]);
         let text = prune.for_people();
         assert!(text.contains("5.00 kB of 9.00 kB freed") && text.contains("leases 77"), "{text}");

@@ -91,6 +91,8 @@ fn point(kept: &KeptPoint) -> Point {
         timeline: point.timeline.get(),
         at: Position::of(point.lsn, point.tx, Time(point.time)),
         snapshot_id: kept.snapshot.map(|id| id.to_string()),
+        held_log_bytes: kept.held_log_bytes,
+        held_snapshot_bytes: kept.held_snapshot_bytes.unwrap_or(0),
     }
 }
 

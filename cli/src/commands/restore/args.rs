@@ -10,7 +10,8 @@ use crate::args::values::parse_interval;
 #[command(after_help = "\
 TARGET is latest, a time (2026-11-21T14:32:06Z; '2026-11-21 14:32 Europe/Paris'; local time \
 without Z, offset or zone), 13 minutes ago, lsn:N, tx:N, snapshot:ID with the ID's first \
-digits, or point:NAME of `pitr point`.
+digits, or point:NAME of `pitr point`. lsn:2/N and tx:2/N are those of timeline 2; `pitr info` \
+shows the timelines.
 
 Several sources are restored to the same time, all or none. For them TARGET is a time or \
 latest: the newest time up to which all commits of every source are archived. PATH is a new \
@@ -28,6 +29,7 @@ Examples:
   pitr --repo /srv/backup restore --to latest --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to '13 minutes ago' --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to tx:1482 --exclusive --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to tx:2/117 --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to point:before-migration --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to latest --delta --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to latest --delta --in-place --output /srv/shop/shop.db

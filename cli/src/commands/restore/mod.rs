@@ -11,13 +11,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use pitr::Pitr;
-use pitr::format::{SourceName, TimelineId};
+use pitr::format::SourceName;
 use pitr::recovery::{RecoveryTarget, Target};
 
 use self::args::Restore;
 use self::document as documents;
 use self::job::Job;
-use super::{open, sources_of, targets};
+use super::targets::Wanted;
+use super::{open, sources_of};
 use crate::args::Global;
 use crate::failure::explain::explain;
 use crate::failure::{CliError, Code, Exit};
@@ -46,13 +47,15 @@ fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Res
         return skip(global, args, Code::NoSource);
     }
     let begun = pitr.clock().monotonic();
-    let (moment, timeline) = targets::in_source(pitr, source, &args.to, pitr.clock().now())?;
-    if let RecoveryTarget::Timestamp(time) = moment {
+    let wanted = Wanted::new(pitr, source, &args.to, pitr.clock().now())?;
+    if let RecoveryTarget::Timestamp(time) = wanted.moment {
         global.output().remark(format_args!("target: {time}"));
     }
-    let history = pitr.history(source, args.timeline.map(TimelineId::new).or(timeline)).map_err(explain)?;
-    let target = Target { moment, exclusive: args.exclusive };
-    let job = Job::new(history, &target, args.or_before).map_err(explain)?;
+    let history = wanted.history(pitr, source, args.timeline)?;
+    let others = wanted.others(&history, args.timeline)?;
+    let target = Target { moment: wanted.moment, exclusive: args.exclusive };
+    let job = Job::new(history, &target, args.or_before).map_err(|error| others.explain(error))?;
+    others.remark(global);
     if args.dry_run {
         let room = job.room(pitr, args).map_err(explain)?;
         let document = job.plan_document(&args.output, room).map_err(explain)?;

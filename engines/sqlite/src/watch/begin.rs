@@ -1,10 +1,14 @@
 //! Which local log a watch writes to: that of the last watch, or a new timeline.
 //!
-//! | archive | local log of its newest timeline | the watch |
+//! T is the newest timeline of the watch's instance of the source, or of all instances if the watch
+//! takes over all of them. Timelines of other instances are never continued.
+//!
+//! | archive | local log of T | the watch |
 //! | --- | --- | --- |
 //! | no timeline | - | begins timeline 1 |
-//! | newest is T | opens, and continues at the end of the archived T | continues it |
-//! | newest is T | missing, damaged, shorter than the archive, or another log | forks from the end of T, after a gap; from a restored state, if the database is one |
+//! | has T | opens, and continues at the end of the archived T | continues it |
+//! | has T | missing, damaged, shorter than the archive, or another log | forks from the end of T, after a gap; from a restored state, if the database is one |
+//! | has only timelines of other instances | - | forks from a restored state, or else from the end of the newest timeline, after a gap |
 //!
 //! No position that the archive has is ever written again. An unusable local log is moved aside,
 //! not deleted.
@@ -56,7 +60,8 @@ pub(super) fn open_log(
     events: &Events,
 ) -> Result<Log> {
     let catalog = archive.catalog()?;
-    let Some(newest) = catalog.newest_timeline() else {
+    let own = newest_own(archive, &catalog, writer, state)?;
+    let Some(newest) = own.or(catalog.newest_timeline()) else {
         let (at, time) = (Lsn::ORIGIN, Timestamp::MIN);
         return fork(
             context,
@@ -66,7 +71,11 @@ pub(super) fn open_log(
             options,
         );
     };
-    match open_existing(context, state, writer, &catalog, newest, options) {
+    let existing = match own {
+        Some(own) => open_existing(context, state, writer, &catalog, own, options),
+        None => Ok(None),
+    };
+    match existing {
         Ok(Some(log)) => return Ok(log),
         Ok(None) => {}
         Err(Error::Wal(e)) if !unusable(&e) => return Err(Error::Wal(e)),
@@ -94,7 +103,26 @@ pub(super) fn open_log(
     Ok(log)
 }
 
-/// The local log of the newest timeline; `None` if there is none.
+/// The newest timeline of the writer's instance. A timeline of which nothing is archived belongs to
+/// the instance that has its local log.
+fn newest_own(
+    archive: &Archive,
+    catalog: &Catalog,
+    writer: &Writer,
+    state: &State,
+) -> Result<Option<TimelineId>> {
+    if writer.takes_over_all() {
+        return Ok(catalog.newest_timeline());
+    }
+    let (owners, local) = (archive.owners(catalog)?, state.timelines()?);
+    let is_own = |timeline: &&TimelineId| match owners.get(timeline) {
+        Some(owner) => *owner == writer.instance(),
+        None => local.contains(timeline),
+    };
+    Ok(catalog.timelines().keys().rfind(is_own).copied())
+}
+
+/// The local log of a timeline; `None` if there is none.
 fn open_existing(
     context: &EngineContext,
     state: &State,

@@ -1,21 +1,29 @@
 //! The binding of a source's name: to a host and a path, and to the restored states that the
 //! repository knows (FAILURES 50).
 //!
-//! | recorded location of the source | the database's content | the watch |
-//! | --- | --- | --- |
-//! | none yet | any | continues |
-//! | this path of this host | any | continues; where it can't, it forks from a restored state, or takes a new base after a gap |
-//! | this path of another host | any, and the state folder holds a local log of the source | continues: a container has a new host name each time |
-//! | elsewhere, or this path of another host without such a log | a restored state | forks from that state |
-//! | the same | another | is refused, unless the user says that the database was moved |
+//! The original and each restored copy that is watched under the same name are instances of the
+//! source. Each has its own place, its own writer and its own timelines, and they are watched at
+//! the same time.
 //!
-//! The path is the same if the given path is equal or leads to the same file.
+//! | place of an instance | the database's content | the watch |
+//! | --- | --- | --- |
+//! | there is no instance yet | any | begins the first |
+//! | this path of this host | any | continues that instance; where it can't, it forks from a restored state, or takes a new base after a gap |
+//! | this path of another host | any, and the state folder holds a local log of the source | continues: a container has a new host name each time |
+//! | elsewhere, or this path of another host without such a log | a restored state | begins a new instance, which forks from that state |
+//! | the same | another | is refused |
+//!
+//! The path is the same if the given path is equal or leads to the same file. If the user says that
+//! the database was moved, it is the source from now on: it takes over every instance.
 
 use std::path::Path;
 
-use pitr_archive::{Archive, Catalog, Fingerprint, ForkReason, Origin, RestoredState, Search, runs};
+use pitr_archive::{
+    Archive, Catalog, Fingerprint, ForkReason, Instance, Origin, PlacedInstance, RestoredState, Search,
+    Writer, runs,
+};
 use pitr_engine::{EngineContext, Event, LiveSource};
-use pitr_format::TxId;
+use pitr_format::{TimelineId, Timestamp, TxId};
 use pitr_vfs::{Access, FileSystem};
 use sha2::{Digest, Sha256};
 
@@ -30,43 +38,77 @@ use crate::source::Source;
 const MACHINE_ID: &str = "/etc/machine-id";
 const MACHINE_ID_BYTES_MAX: u64 = 256;
 
-/// Checks that the database is the source that the repository knows by this name. Writes nothing.
-/// Returns the database's location.
-pub(super) fn check_origin(
+/// How a watch joins the writers of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Join {
+    /// It takes over every instance.
+    All,
+    /// It continues this instance.
+    Instance(Instance),
+    /// It begins an instance.
+    New,
+}
+
+impl Join {
+    /// Claims the right to write.
+    pub(super) fn claim(self, archive: &Archive, now: Timestamp) -> Result<Writer> {
+        Ok(match self {
+            Join::All => Writer::claim(archive, now)?,
+            Join::Instance(instance) => Writer::claim_instance(archive, Some(instance), now)?,
+            Join::New => Writer::claim_instance(archive, None, now)?,
+        })
+    }
+}
+
+/// Finds the instance that the database is, if it is one that the repository knows by this name.
+/// Writes nothing. Returns the database's location too.
+pub(super) fn join(
     context: &EngineContext,
     watched: &LiveSource,
     adopt: bool,
     archive: &Archive,
-) -> Result<Origin> {
+) -> Result<(Join, Origin)> {
     let here = origin(context, watched);
-    let Some(known) = archive.origin()? else { return Ok(here) };
-    if adopt || is_same_place(context, watched, &known, &here)? {
-        return Ok(here);
+    let known = archive.instances()?;
+    let Some(newest) = known.first().filter(|_| !adopt) else {
+        let first = if adopt { Join::All } else { Join::Instance(Instance::FIRST) };
+        return Ok((first, here));
+    };
+    let (fs, repository) = (context.env().fs.as_ref(), context.repository);
+    let local = state::local_logs(fs, &watched.state, repository, &watched.source)?;
+    if let Some(instance) = at_place(&known, &here, &local, archive)? {
+        return Ok((Join::Instance(instance), here));
     }
     if restored_fork(context, archive, &archive.catalog()?, &watched.place.resolved)?.is_some() {
-        return Ok(here);
+        return Ok((Join::New, here));
     }
     Err(Error::OtherPlace {
         name: watched.source.to_string(),
         path: here.resolved,
         host: here.host,
-        was: known.resolved,
-        was_host: known.host,
+        was: newest.origin.resolved.clone(),
+        was_host: newest.origin.host.clone(),
     })
 }
 
-fn is_same_place(
-    context: &EngineContext,
-    watched: &LiveSource,
-    known: &Origin,
+/// The instance whose place this is. `local` are the timelines of the local logs.
+fn at_place(
+    known: &[PlacedInstance],
     here: &Origin,
-) -> Result<bool> {
-    if known.resolved != here.resolved && known.given != here.given {
-        return Ok(false);
+    local: &[TimelineId],
+    archive: &Archive,
+) -> Result<Option<Instance>> {
+    let is_path = |at: &&PlacedInstance| at.origin.resolved == here.resolved || at.origin.given == here.given;
+    let on_path = || known.iter().filter(is_path);
+    if let Some(same) = on_path().find(|at| at.origin.same_host(here)) {
+        return Ok(Some(same.instance));
     }
-    let has_log =
-        || state::has_log(context.env().fs.as_ref(), &watched.state, context.repository, &watched.source);
-    Ok(known.same_host(here) || has_log()?)
+    let Some(first) = on_path().next().filter(|_| !local.is_empty()) else { return Ok(None) };
+    // Of several containers with this path, the one whose log this is.
+    let owners = archive.owners(&archive.catalog()?)?;
+    let own = local.iter().rev().find_map(|timeline| owners.get(timeline));
+    let own = own.filter(|own| on_path().any(|at| at.instance == **own));
+    Ok(Some(own.copied().unwrap_or(first.instance)))
 }
 
 fn origin(context: &EngineContext, watched: &LiveSource) -> Origin {

@@ -19,6 +19,8 @@ const SOCKET_PATH_BYTES_MAX: usize = 100;
 /// Longest answer, bytes.
 const ANSWER_BYTES_MAX: u32 = 64 << 10;
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a watcher that archives what it has captured.
+const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A request to a watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,29 @@ pub enum Request {
     Snapshot,
     /// Take a snapshot now that reads the whole database.
     FullSnapshot,
+    /// Archive every commit that returned before the request.
+    Archive,
+}
+
+impl Request {
+    const ALL: [Request; 3] = [Request::Snapshot, Request::FullSnapshot, Request::Archive];
+
+    /// The byte that stands for the request.
+    const fn byte(self) -> u8 {
+        match self {
+            Request::Snapshot => 1,
+            Request::FullSnapshot => 2,
+            Request::Archive => 3,
+        }
+    }
+
+    /// How long to wait for the answer; a snapshot takes as long as the database is large.
+    const fn patience(self) -> Option<Duration> {
+        match self {
+            Request::Snapshot | Request::FullSnapshot => None,
+            Request::Archive => Some(ARCHIVE_TIMEOUT),
+        }
+    }
 }
 
 /// The watcher's end of the socket.
@@ -68,11 +93,7 @@ impl Control {
         stream.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
         let mut byte = [0];
         stream.read_exact(&mut byte).ok()?;
-        let request = match byte[0] {
-            1 => Request::Snapshot,
-            2 => Request::FullSnapshot,
-            _ => return None,
-        };
+        let request = Request::ALL.into_iter().find(|request| request.byte() == byte[0])?;
         Some((request, Requester { stream }))
     }
 }
@@ -112,10 +133,8 @@ impl Requester {
 pub fn ask(dir: &Path, request: Request) -> std::io::Result<Result<String, String>> {
     let mut stream = with_short_path(dir, &control_path(dir), |short| UnixStream::connect(short))?;
     stream.set_write_timeout(Some(ASK_TIMEOUT))?;
-    stream.write_all(&[match request {
-        Request::Snapshot => 1,
-        Request::FullSnapshot => 2,
-    }])?;
+    stream.set_read_timeout(request.patience())?;
+    stream.write_all(&[request.byte()])?;
     let mut head = [0; 5];
     stream.read_exact(&mut head)?;
     let len = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
@@ -156,15 +175,18 @@ mod tests {
             assert!(ask(&dir, Request::Snapshot).is_err());
             let control = Control::listen(&dir).unwrap();
             let asking = dir.clone();
-            let requester = std::thread::spawn(move || ask(&asking, Request::FullSnapshot).unwrap());
-            let (request, from) = loop {
-                if let Some(asked) = control.poll() {
-                    break asked;
-                }
-            };
-            assert_eq!(request, Request::FullSnapshot);
-            from.answer(Err("no"));
-            assert_eq!(requester.join().unwrap(), Err("no".to_owned()));
+            for wanted in Request::ALL {
+                let asking = asking.clone();
+                let requester = std::thread::spawn(move || ask(&asking, wanted).unwrap());
+                let (request, from) = loop {
+                    if let Some(asked) = control.poll() {
+                        break asked;
+                    }
+                };
+                assert_eq!(request, wanted);
+                from.answer(Err("no"));
+                assert_eq!(requester.join().unwrap(), Err("no".to_owned()));
+            }
             drop(control);
             assert!(ask(&dir, Request::Snapshot).is_err());
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use pitr_archive::{Archive, ForkReason, Writer};
+use pitr_archive::{Archive, ForkReason};
 use pitr_engine::{CaptureOptions, EngineContext, Event, Events, LiveSource, Summary};
 use pitr_format::TxId;
 use pitr_format::record::GapReason;
@@ -12,7 +12,7 @@ use pitr_snapshot::Snapshot;
 
 use super::attach::{AttachOutcome, Attached};
 use super::begin::{Fork, fork, open_log};
-use super::binding::check_origin;
+use super::binding::join;
 use super::shared::{Log, Shared};
 use super::snapshots::PendingBase;
 use super::snapshots::newest_of;
@@ -72,7 +72,7 @@ impl Watch {
         }
         let archive = Archive::new(context.objects.clone(), watched.source.clone());
         // Check before creating the state folder: the database may not be the named source.
-        let origin = check_origin(&context, &watched, options.adopt, &archive)?;
+        let (join, origin) = join(&context, &watched, options.adopt, &archive)?;
         let state =
             State::open(context.env().fs.clone(), &watched.state, context.repository, &watched.source)?;
         // A source that can't be watched must not cost an epoch or a timeline.
@@ -86,7 +86,7 @@ impl Watch {
         if let Some(engine) = before.filter(|engine| engine != ENGINE) {
             return Err(Error::OtherEngine { name: watched.source.to_string(), engine });
         }
-        let writer = Writer::claim(&archive, context.env().clock.now())?;
+        let writer = join.claim(&archive, context.env().clock.now())?;
         writer.state_origin(&origin)?;
         let log = open_log(&context, &state, &archive, &writer, options, &watched.place.resolved, &events)?;
         let shared = Arc::new(Shared::new(context, watched, options, events, archive, writer, log)?);

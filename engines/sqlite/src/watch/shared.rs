@@ -12,6 +12,7 @@ use pitr_vfs::{Clock, FileSystem};
 use pitr_wal::{BatchBuilder, Wal};
 
 use super::alive::{Alive, Mark};
+use super::control::Requester;
 use crate::capture::Capture;
 use crate::error::{Error, Result};
 use crate::keeper::Quiet;
@@ -86,6 +87,8 @@ pub(super) struct ShippingState {
     pub(super) due_ms: AtomicU64,
     /// The pause after the last failure, milliseconds; 0 after a success.
     pub(super) pause_ms: AtomicU64,
+    /// Processes that wait until everything captured before is archived.
+    waiting: Mutex<Vec<Requester>>,
     /// Archived end of the log, and monotonic time of the last shipment, milliseconds.
     archived: AtomicU64,
     shipped_ms: AtomicU64,
@@ -203,6 +206,22 @@ impl Shared {
     /// True if captured transactions are not durable yet.
     pub(super) fn has_news(&self) -> bool {
         self.log.wal.durable() < Lsn::new(self.news_end.load(Ordering::Relaxed))
+    }
+
+    /// Has the log shipped as soon as possible, for a process that waits for it. Everything to
+    /// archive is in the log.
+    pub(super) fn ship_for(&self, requester: Requester) {
+        self.shipping.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(requester);
+    }
+
+    /// The processes that wait for the next shipment.
+    pub(super) fn take_waiting(&self) -> Vec<Requester> {
+        std::mem::take(&mut *self.shipping.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// True if a process waits for the next shipment.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.shipping.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// True if there is something to ship, or the last shipment was long ago.

@@ -193,21 +193,21 @@ fn lock_file(dir: &Path) -> std::io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// True if the folder exists, belongs to this repository and source, and holds a local log. Nothing
-/// is locked or created.
-pub(super) fn has_log(
+/// The timelines of the local logs in the folder, oldest first, if the folder belongs to this
+/// repository and source. Nothing is locked or created.
+pub(crate) fn local_logs(
     fs: &dyn FileSystem,
     dir: &Path,
     repository: [u8; 16],
     source: &SourceName,
-) -> Result<bool> {
+) -> Result<Vec<TimelineId>> {
     match check_identity(fs, dir, &identity(repository, source)) {
         Ok(true) => {}
-        Ok(false) | Err(Error::ForeignState { .. }) => return Ok(false),
+        Ok(false) | Err(Error::ForeignState { .. }) => return Ok(Vec::new()),
         Err(e) => return Err(e),
     }
     let names = fs.list(dir).map_err(|e| Error::Open { path: dir.to_owned(), source: e })?;
-    Ok(!logs(&names).is_empty())
+    Ok(logs(&names))
 }
 
 /// The timelines of the local logs among these names, oldest first.

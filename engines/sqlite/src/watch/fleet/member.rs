@@ -11,6 +11,7 @@
 //!                                      Over
 //! ```
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,6 +86,8 @@ enum Phase {
 struct Captured {
     watch: Box<Watch>,
     control: Control,
+    /// Snapshots that were requested and not begun yet.
+    asked: VecDeque<(Request, Requester)>,
     followed: Option<FileWatches>,
     pace: Pace,
     due: Duration,
@@ -351,7 +354,18 @@ impl Captured {
         let followed = context.wake.follow(context.number, &watch.shared.watched.place.resolved).ok();
         let pace = Pace::new(now, followed.is_some());
         let snapshot_due = context.workers.options().snapshot_every.map(|every| now + every);
-        Ok(Captured { watch, control, followed, pace, due: now, snapshot_due, place_due: now, mark_due: now })
+        let asked = VecDeque::new();
+        Ok(Captured {
+            watch,
+            control,
+            asked,
+            followed,
+            pace,
+            due: now,
+            snapshot_due,
+            place_due: now,
+            mark_due: now,
+        })
     }
 
     /// Makes the other threads work for this member.
@@ -403,7 +417,7 @@ impl Captured {
             self.watch.state.check_in_place()?;
             self.place_due = now + crate::watch::fleet::PLACE_EVERY;
         }
-        let Some(Attached { source, capture, keeper, .. }) = self.watch.attached.as_deref_mut() else {
+        let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else {
             return Err(Error::Died);
         };
         if shared.snapshots.compare.swap(false, Ordering::Relaxed) {
@@ -420,6 +434,10 @@ impl Captured {
             self.pace.looked(now, found, unsettled);
         }
         shared.note_progress(capture);
+        self.take_requests(&shared)?;
+        let Some(Attached { source, capture, keeper, .. }) = self.watch.attached.as_deref_mut() else {
+            return Err(Error::Died);
+        };
         if !shared.snapshots.base_pending.load(Ordering::Acquire) {
             if let Some(published) = published {
                 keeper.maintain(source, capture, published)?;
@@ -434,6 +452,33 @@ impl Captured {
         Ok(())
     }
 
+    /// Takes the requests that arrived. What is to be archived is captured now; snapshots wait.
+    fn take_requests(&mut self, shared: &Shared) -> Result<()> {
+        while let Some((request, requester)) = self.control.poll() {
+            let waiting = self.asked.len() + shared.snapshots.jobs.load(Ordering::Relaxed);
+            match request {
+                Request::Archive => {
+                    let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else {
+                        return Err(Error::Died);
+                    };
+                    // The commits to archive may be later than the last look.
+                    if capture.look(source)?.is_none() {
+                        requester.answer(Err("the database is busy; try again"));
+                        continue;
+                    }
+                    place::check(&shared.watched.place)?;
+                    shared.note_progress(capture);
+                    shared.ship_for(requester);
+                }
+                _ if waiting >= JOBS_MAX => {
+                    requester.answer(Err("too many snapshots are waiting; try again later"));
+                }
+                _ => self.asked.push_back((request, requester)),
+            }
+        }
+        Ok(())
+    }
+
     /// Starts snapshots that are requested, due, or needed.
     fn requests(&mut self, workers: &Workers, shared: &Arc<Shared>, now: Duration) -> Result<()> {
         let Some(Attached { source, capture, .. }) = self.watch.attached.as_deref_mut() else {
@@ -444,19 +489,16 @@ impl Captured {
             shared.base_here(source, capture, full)
         };
         let state = &shared.snapshots;
-        match self.control.poll() {
-            None => {}
-            Some((_, requester)) if state.jobs.load(Ordering::Relaxed) >= JOBS_MAX => {
-                requester.answer(Err("too many snapshots are waiting; try again later"));
-            }
-            Some((Request::Snapshot, requester)) => {
-                workers.submit(Job { shared: Arc::clone(shared), base: None, requester: Some(requester) });
-            }
+        match self.asked.pop_front() {
             Some((Request::FullSnapshot, requester)) => {
                 let base = base(true)?;
                 read_base(shared, workers, base, Some(requester));
                 return Ok(());
             }
+            Some((_, requester)) => {
+                workers.submit(Job { shared: Arc::clone(shared), base: None, requester: Some(requester) });
+            }
+            None => {}
         }
         let base_due = state.base_due_ms.load(Ordering::Relaxed);
         if base_due > 0 && now.as_millis() >= u128::from(base_due) {

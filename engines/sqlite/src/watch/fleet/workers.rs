@@ -188,7 +188,8 @@ impl Workers {
             let is_due = |shared: &&Arc<Shared>| {
                 let due = &shared.shipping.due_ms;
                 let at = due.load(Ordering::Relaxed);
-                if at > now_ms || !shared.wants_shipping(now_ms) {
+                let is_awaited = shared.is_awaited();
+                if !is_awaited && (at > now_ms || !shared.wants_shipping(now_ms)) {
                     return false;
                 }
                 // Several threads may try. Only one wins the exchange, and ships.
@@ -204,7 +205,16 @@ impl Workers {
 
     fn ship_one(&self, shared: &Shared) {
         let state = &shared.shipping;
-        match shared.ship(false) {
+        // What they wait for was captured before they began to wait.
+        let waiting = shared.take_waiting();
+        let shipped = shared.ship(!waiting.is_empty());
+        for requester in waiting {
+            match &shipped {
+                Ok(archived) => requester.answer(Ok(&archived.to_string())),
+                Err(e) => requester.answer(Err(&e.to_string())),
+            }
+        }
+        match shipped {
             Ok(_) => {
                 if state.pause_ms.swap(0, Ordering::Relaxed) > 0 {
                     (shared.events)(Event::ShipRecovered);

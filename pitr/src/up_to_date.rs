@@ -1,0 +1,49 @@
+//! Archiving what a running watcher has not archived yet.
+
+use crate::facade::Pitr;
+use crate::{Error, Result};
+use pitr_engine::Located;
+use pitr_format::{SourceName, TimelineId};
+use std::path::PathBuf;
+
+impl Pitr {
+    /// Has the watcher of a source archive every commit that returned before this call, if one runs
+    /// on this machine. `timeline` chooses the instance of the source that has written it; the one
+    /// that a restore follows if `None`. `state` is the folder of its local log, if that is not the
+    /// engine's usual one.
+    ///
+    /// # Errors
+    /// [`pitr_engine::Error::NoAnswer`] in [`Error::Engine`] if no watcher of the source runs here,
+    /// or if it does not answer in time; [`pitr_engine::Error::Refused`] if it can't archive;
+    /// [`pitr_engine::Error::Lacks`] if the source's engine captures no commits; those of reading
+    /// the repository.
+    pub fn archive_now(
+        &self,
+        source: &SourceName,
+        timeline: Option<TimelineId>,
+        state: Option<PathBuf>,
+    ) -> Result<()> {
+        let archive = self.archive(source);
+        let catalog = archive.catalog()?;
+        let timeline = match timeline {
+            None => archive.followed(&catalog)?,
+            timeline => timeline,
+        };
+        let engine = match self.backups(source)?.backups.last() {
+            Some(backup) => self.engines().named(&backup.engine)?,
+            None => self.engines().default_engine(),
+        };
+        let capture = engine.need_capture()?;
+        let owners = archive.owners(&catalog)?;
+        let owner = timeline.and_then(|timeline| owners.get(&timeline));
+        let placed = archive.instances()?.into_iter().find(|placed| Some(&placed.instance) == owner);
+        let Some(placed) = placed else {
+            let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+            let state = state.unwrap_or_default();
+            return Err(Error::Engine(pitr_engine::Error::NoAnswer { state, source }));
+        };
+        let place = Located { given: placed.origin.given, resolved: placed.origin.resolved };
+        let live = capture.source(&place, source.clone(), state);
+        Ok(capture.ask_to_archive(&self.engine_context(), &live)?)
+    }
+}

@@ -54,9 +54,7 @@ impl Pitr {
         if let Some(engine) = snapshots::other_engine(self.objects(), source, &options.engine)? {
             return Err(Error::OtherEngine { source_name: source.clone(), engine });
         }
-        let archive = Archive::new(self.objects().clone(), source.clone());
-        let shared = Arc::new(Shared::begin(self.clone(), archive, wal, options)?);
-        shared.ship(false)?;
+        let shared = Arc::new(self.begin_attached(wal, source, options)?);
         let ticking = Arc::clone(&shared);
         let spawn = self.objects().env().spawn;
         let thread = match shared.options.ship_every {
@@ -64,6 +62,21 @@ impl Pitr {
             Some(every) => spawn.thread("pitr-ship", move || ticking.run(every)).map_err(Error::Thread)?,
         };
         Ok(Attached { shared, thread, is_stopped: false })
+    }
+
+    fn begin_attached(&self, wal: &Wal, source: &SourceName, options: AttachOptions) -> Result<Shared> {
+        let (slot, archive) = (options.slot.clone(), Archive::new(self.objects().clone(), source.clone()));
+        let is_known = wal.slots().iter().any(|known| known.name == slot);
+        let begun = Shared::begin(self.clone(), archive, wal, options);
+        let begun = begun.and_then(|shared| shared.ship(false).map(|_| shared));
+        // A slot that nothing uses would hold the log for good.
+        if begun.is_err()
+            && !is_known
+            && let Err(error) = wal.drop_slot(&slot)
+        {
+            tracing::warn!("{source}: the slot {slot} could not be removed from the log: {error}");
+        }
+        begun
     }
 }
 

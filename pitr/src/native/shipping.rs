@@ -152,7 +152,7 @@ impl Shared {
         logged.map(|()| shipped)
     }
 
-    /// Logs that no later commit bears a time before now.
+    /// Logs the promise that no later commit has an earlier time than now.
     fn log_watermark(&self) -> Result<()> {
         let (now, mut batch) = (self.pitr.clock().now(), BatchBuilder::new());
         batch.push(PartitionId::FIRST, TxId::NONE, &Record::Watermark(now))?;

@@ -1,17 +1,15 @@
 //! What goes wrong while a log is archived: it is reported, and nothing wrong is published.
 
-use crate::world::{World, open};
+use crate::world::{Named, World, open};
 use pitr::archive::{Archive, Writer};
-use pitr::engine::Engine;
 use pitr::format::{FileId, Lsn, SourceName};
 use pitr::objects::Objects;
-use pitr::recovery::{RestoreTarget, Target};
+use pitr::recovery::Target;
 use pitr::snapshot::{BlockSource, BoxError, ConsistentAt, FileShape, FuzzySource};
 use pitr::vfs::Env;
 use pitr::vfs::sim::{SimClock, SimFs};
 use pitr::{AttachOptions, Error, Hint};
 use pitr_testkit::{Answer, Request, TestStore};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -130,6 +128,7 @@ fn lost_log_is_refused_or_a_gap_and_then_a_snapshot_is_needed() {
         matches!(refused, Error::Archive(pitr::archive::Error::Wal(pitr::wal::Error::Removed { .. }))),
         "{refused}"
     );
+    assert_eq!(world.store.wal().slots(), [], "a refused attachment holds nothing");
     world.seen();
     let options = world.options().accept_gaps(true);
     let attached = world.pitr.attach(world.store.wal(), &world.source, options).unwrap();
@@ -163,23 +162,6 @@ fn a_restored_store_is_archived_under_another_name() {
     world.pitr.restore_to(&name, &Target::at(more.tx), "/copy-of-the-copy").unwrap();
     let rows = open(&world.env, "/copy-of-the-copy").rows(world.table).unwrap();
     assert_eq!((rows[&1][0], rows[&2][0]), (1, 2));
-}
-
-#[derive(Debug)]
-struct Named(&'static str, bool);
-
-impl Engine for Named {
-    fn name(&self) -> &'static str {
-        self.0
-    }
-
-    fn detect(&self, _: &Path) -> bool {
-        false
-    }
-
-    fn restore_target(&self) -> Option<&dyn RestoreTarget> {
-        self.1.then_some(&pitr::recovery::SingleFile)
-    }
 }
 
 #[test]

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod faults;
+mod interleaved;
 mod native;
 mod world;

@@ -1,10 +1,10 @@
 //! A store of the reference engine, attached to a repository, on a simulated machine.
 
 use pitr::codec::Codec;
-use pitr::engine::{Event, Events};
+use pitr::engine::{Engine, Event, Events};
 use pitr::format::{SegmentSize, SourceName, Timestamp, TxId};
 use pitr::objects::{Location, Objects};
-use pitr::recovery::Target;
+use pitr::recovery::{RestoreTarget, SingleFile, Target};
 use pitr::vfs::Env;
 use pitr::vfs::sim::{SimClock, SimFs};
 use pitr::{AttachOptions, Pitr};
@@ -94,5 +94,23 @@ impl World {
         let output = format!("/restored-{tx}-{}", self.fs.writes());
         self.pitr.restore_to(&self.source, &Target::at(TxId::new(tx)), &output).unwrap();
         open(&self.env, &output).rows(self.table).unwrap()
+    }
+}
+
+/// An engine of one file: its name, and whether it restores.
+#[derive(Debug)]
+pub(crate) struct Named(pub(crate) &'static str, pub(crate) bool);
+
+impl Engine for Named {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn detect(&self, _: &Path) -> bool {
+        false
+    }
+
+    fn restore_target(&self) -> Option<&dyn RestoreTarget> {
+        self.1.then_some(&SingleFile)
     }
 }

@@ -115,7 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         consistent_at: tuesday.lsn,
         tx: tuesday.tx,
         time: tuesday.time,
-        ..SnapshotMeta::new(name.clone(), registry.default_engine().name(), 1, clock.now())
+        ..SnapshotMeta::new(name.clone(), registry.default_engine()?.name(), 1, clock.now())
     };
     write_full(&chunks, &diary, meta, None)?.publish(&chunks)?;
     let wednesday = diary.write("Wednesday", "The sun came out.")?;

@@ -52,6 +52,22 @@ pub enum Error {
         /// The registered engines.
         known: String,
     },
+    /// A path that no registered engine detects, and there is no default engine.
+    #[error("no engine detects {} as one of its sources; this program has the engines: {known}", path.display())]
+    NotDetected {
+        /// The path.
+        path: PathBuf,
+        /// The registered engines.
+        known: String,
+    },
+    /// The engine of a source is not known from a snapshot, and there is no default engine.
+    #[error(
+        "the source has no snapshot that names its engine, and no engine is the default; this program has the engines: {known}"
+    )]
+    NoDefault {
+        /// The registered engines.
+        known: String,
+    },
     /// An engine of this name is registered already.
     #[error("an engine of the name {name} is registered already")]
     RegisteredTwice {

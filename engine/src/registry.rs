@@ -66,21 +66,30 @@ impl dyn Engine + '_ {
 }
 
 /// The engines of a program.
-#[derive(Debug, Clone)]
+///
+/// One of them may be the default engine: it gets paths that no engine detects, and sources that
+/// have a log and no snapshot yet.
+#[derive(Debug, Clone, Default)]
 pub struct Registry {
-    /// The first one is the default engine.
     engines: Vec<Arc<dyn Engine>>,
+    /// Position of the default engine.
+    default: Option<usize>,
 }
 
 impl Registry {
-    /// A registry with one engine, the default: it gets paths that no engine detects, and sources
-    /// that have a log and no snapshot yet.
+    /// A registry without an engine.
     #[must_use]
-    pub fn new(default: Arc<dyn Engine>) -> Self {
-        Registry { engines: vec![default] }
+    pub fn empty() -> Self {
+        Registry::default()
     }
 
-    /// Adds an engine.
+    /// A registry with one engine, the default.
+    #[must_use]
+    pub fn new(default: Arc<dyn Engine>) -> Self {
+        Registry { engines: vec![default], default: Some(0) }
+    }
+
+    /// Adds an engine. The default engine stays the same, also if there is none.
     ///
     /// # Errors
     /// [`Error::RegisteredTwice`].
@@ -93,24 +102,37 @@ impl Registry {
         Ok(())
     }
 
+    /// Adds an engine, and makes it the default.
+    ///
+    /// # Errors
+    /// [`Error::RegisteredTwice`]; the default engine is then unchanged.
+    pub fn register_default(&mut self, engine: Arc<dyn Engine>) -> Result<()> {
+        self.register(engine)?;
+        self.default = Some(self.engines.len() - 1);
+        Ok(())
+    }
+
     /// The engine of a snapshot, by the name in its root.
     ///
     /// # Errors
     /// [`Error::UnknownEngine`].
     pub fn named(&self, name: &str) -> Result<&dyn Engine> {
         let found = self.engines.iter().find(|engine| engine.name() == name);
-        found.map(AsRef::as_ref).ok_or_else(|| {
-            let known: Vec<_> = self.engines.iter().map(|engine| engine.name()).collect();
-            Error::UnknownEngine { name: name.to_owned(), known: known.join(", ") }
-        })
+        found
+            .map(AsRef::as_ref)
+            .ok_or_else(|| Error::UnknownEngine { name: name.to_owned(), known: self.known() })
     }
 
     /// The engine that detects a path as its source. For any other path the default engine, which
     /// explains in its error what is wrong.
-    #[must_use]
-    pub fn detect(&self, path: &Path) -> &dyn Engine {
-        let found = self.engines.iter().find(|engine| engine.detect(path));
-        found.map_or_else(|| self.default_engine(), AsRef::as_ref)
+    ///
+    /// # Errors
+    /// [`Error::NotDetected`] if no engine detects the path and there is no default engine.
+    pub fn detect(&self, path: &Path) -> Result<&dyn Engine> {
+        let found = self.engines.iter().find(|engine| engine.detect(path)).map(AsRef::as_ref);
+        found
+            .or(self.default_of())
+            .ok_or_else(|| Error::NotDetected { path: path.to_owned(), known: self.known() })
     }
 
     /// Suffixes of files that belong to an output of any engine, such as `-wal`.
@@ -121,9 +143,21 @@ impl Registry {
     }
 
     /// The default engine.
-    #[must_use]
-    pub fn default_engine(&self) -> &dyn Engine {
-        self.engines[0].as_ref() // `new` has put one there
+    ///
+    /// # Errors
+    /// [`Error::NoDefault`].
+    pub fn default_engine(&self) -> Result<&dyn Engine> {
+        self.default_of().ok_or_else(|| Error::NoDefault { known: self.known() })
+    }
+
+    fn default_of(&self) -> Option<&dyn Engine> {
+        self.engines.get(self.default?).map(AsRef::as_ref)
+    }
+
+    /// Names of the engines, for messages.
+    fn known(&self) -> String {
+        let known: Vec<_> = self.engines.iter().map(|engine| engine.name()).collect();
+        if known.is_empty() { "none".to_owned() } else { known.join(", ") }
     }
 }
 
@@ -153,14 +187,30 @@ mod tests {
         assert_eq!(registry.named("b").unwrap().name(), "b");
         let unknown = registry.named("c").unwrap_err().to_string();
         assert!(unknown.contains("\"c\"") && unknown.contains("a, b"), "{unknown}");
-        assert_eq!(registry.detect(Path::new("x.b")).name(), "b");
-        assert_eq!(registry.detect(Path::new("x.c")).name(), "a");
+        assert_eq!(registry.detect(Path::new("x.b")).unwrap().name(), "b");
+        assert_eq!(registry.detect(Path::new("x.c")).unwrap().name(), "a");
+        registry.register_default(Arc::new(Bare("c"))).unwrap();
+        assert_eq!(registry.detect(Path::new("x.d")).unwrap().name(), "c");
+        assert!(registry.register_default(Arc::new(Bare("b"))).is_err());
+        assert_eq!(registry.default_engine().unwrap().name(), "c");
+    }
+
+    #[test]
+    fn without_a_default_engine_an_unknown_path_is_an_error_that_names_the_engines() {
+        let mut registry = Registry::empty();
+        let none = registry.detect(Path::new("x.b")).unwrap_err().to_string();
+        assert!(none.contains("x.b") && none.contains("none"), "{none}");
+        registry.register(Arc::new(Bare("b"))).unwrap();
+        assert_eq!(registry.detect(Path::new("x.b")).unwrap().name(), "b");
+        let unknown = registry.detect(Path::new("x.c"));
+        assert!(matches!(unknown, Err(Error::NotDetected { known, .. }) if known == "b"));
+        assert!(matches!(registry.default_engine(), Err(Error::NoDefault { known }) if known == "b"));
     }
 
     #[test]
     fn a_missing_capability_is_named_together_with_the_engine() {
         let registry = Registry::new(Arc::new(Bare("bare")));
-        let engine = registry.default_engine();
+        let engine = registry.default_engine().unwrap();
         let errors = [
             engine.need_capture().map(drop),
             engine.need_take_snapshot().map(drop),

@@ -1,18 +1,25 @@
 //! The engines that come with pitr. No other code asks for an engine by its name.
 
-use std::sync::Arc;
+use pitr_engine::Registry;
 
-use pitr_directory::Directory;
-use pitr_engine::{Engine, Registry};
-use pitr_sqlite::Sqlite;
-
-/// SQLite, the default engine, and folders.
+/// SQLite, the default engine, and folders: those of the two that this build has.
 pub(crate) fn built_in() -> Registry {
-    let others: [Arc<dyn Engine>; 1] = [Arc::new(Directory)];
-    let mut registry = Registry::new(Arc::new(Sqlite));
-    for engine in others {
-        registry.register(engine).expect("each name is given once above");
-    }
+    #[cfg(feature = "sqlite")]
+    let registry = Registry::new(std::sync::Arc::new(pitr_sqlite::Sqlite));
+    #[cfg(not(feature = "sqlite"))]
+    let registry = Registry::empty();
+    with_folders(registry)
+}
+
+#[cfg(feature = "directory")]
+fn with_folders(mut registry: Registry) -> Registry {
+    let folders = std::sync::Arc::new(pitr_directory::Directory);
+    registry.register(folders).expect("no other engine has this name");
+    registry
+}
+
+#[cfg(not(feature = "directory"))]
+fn with_folders(registry: Registry) -> Registry {
     registry
 }
 
@@ -22,15 +29,23 @@ mod tests {
     use std::path::Path;
 
     #[test]
+    fn each_feature_adds_its_engine() {
+        let registry = built_in();
+        assert_eq!(registry.named("sqlite").is_ok(), cfg!(feature = "sqlite"));
+        assert_eq!(registry.named("directory").is_ok(), cfg!(feature = "directory"));
+        // A path that does not exist yet may become a database.
+        assert_eq!(registry.detect(Path::new("/not/there")).is_ok(), cfg!(feature = "sqlite"));
+    }
+
+    #[cfg(all(feature = "sqlite", feature = "directory"))]
+    #[test]
     fn paths_find_their_engines() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("app.db");
         std::fs::write(&file, b"").unwrap();
         let registry = built_in();
-        assert!(registry.detect(dir.path()).take_snapshot().is_some());
-        assert!(registry.detect(&file).capture().is_some());
-        // A path that does not exist yet may become a database.
-        assert!(registry.detect(Path::new("/not/there")).capture().is_some());
-        assert!(registry.named("sqlite").is_ok() && registry.named("directory").is_ok());
+        assert!(registry.detect(dir.path()).unwrap().take_snapshot().is_some());
+        assert!(registry.detect(&file).unwrap().capture().is_some());
+        assert!(registry.detect(Path::new("/not/there")).unwrap().capture().is_some());
     }
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use pitr_archive::PointName;
-use pitr_format::SourceName;
+use pitr_format::{Lsn, SourceName};
+use pitr_snapshot::BoxError;
 use thiserror::Error;
 
 /// Result of the facade.
@@ -40,8 +41,42 @@ pub enum Error {
     /// An engine. [`downcast_ref`](pitr_engine::Error::downcast_ref) gives its own error.
     #[error(transparent)]
     Engine(#[from] pitr_engine::Error),
+    /// The log of an attached engine.
+    #[error(transparent)]
+    Wal(#[from] pitr_wal::Error),
+    /// The source of a snapshot.
+    #[error("the source of a snapshot failed: {0}")]
+    Source(#[source] BoxError),
+    /// The positions that the source of a snapshot states contradict each other.
+    #[error(
+        "the source of a snapshot states redo_from {redo_from} and consistent_at {consistent_at}, and its log is durable up to {durable}; they must ascend"
+    )]
+    Positions {
+        /// Replay would begin here.
+        redo_from: Lsn,
+        /// Last commit in the blocks.
+        consistent_at: Lsn,
+        /// Durable end of the log.
+        durable: Lsn,
+    },
+    /// A snapshot was not published, because the log up to its consistent point is not archived.
+    #[error("a snapshot was not published: it needs the log up to {consistent_at}, and the archive ends at {}", archived.unwrap_or(Lsn::ORIGIN))]
+    NotArchived {
+        /// Last commit in the snapshot.
+        consistent_at: Lsn,
+        /// End of the archive.
+        archived: Option<Lsn>,
+    },
+    /// The source has snapshots of another engine.
+    #[error("source {source_name} has snapshots of the engine {engine}; archive this log under another name")]
+    OtherEngine {
+        /// The source.
+        source_name: SourceName,
+        /// The engine of its newest snapshot.
+        engine: String,
+    },
     /// No thread could be started.
-    #[error("the thread of a watch cannot be started: {0}")]
+    #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
     /// The repository has no source yet.
     #[error("repository {repository} has no source yet")]

@@ -77,6 +77,19 @@ impl Pitr {
         Pitr { objects, repository, codec: config.codec, engines: crate::engines::built_in() }
     }
 
+    /// A repository that is open already. Its files, clock, random numbers and threads are those of
+    /// the handle: a test passes a simulated machine. `codec` compresses what is written.
+    ///
+    /// # Errors
+    /// [`Error::Objects`] if it is no repository, or encrypted and not unlocked.
+    pub fn with_objects(objects: Objects, codec: pitr_codec::Codec) -> Result<Self> {
+        let repository = objects.open_repository()?;
+        if repository.encrypted && objects.keys().is_none() {
+            return Err(pitr_objects::Error::Locked { place: objects.place().to_owned() }.into());
+        }
+        Ok(Pitr { objects, repository, codec, engines: crate::engines::built_in() })
+    }
+
     /// The repository's identity.
     #[must_use]
     pub fn repository(&self) -> &Repository {
@@ -107,6 +120,21 @@ impl Pitr {
     /// [`Error::Engine`] if one of its name is registered already.
     pub fn register(&mut self, engine: Arc<dyn Engine>) -> Result<()> {
         Ok(self.engines.register(engine)?)
+    }
+
+    /// Adds an engine, and makes it the default: it restores a source that has a log and no
+    /// snapshot yet, and gets paths that no engine detects.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if one of its name is registered already.
+    pub fn register_default(&mut self, engine: Arc<dyn Engine>) -> Result<()> {
+        Ok(self.engines.register_default(engine)?)
+    }
+
+    /// Compression of what is written.
+    #[must_use]
+    pub fn codec(&self) -> pitr_codec::Codec {
+        self.codec
     }
 
     /// Names of the repository's sources. Logs a warning for each unreadable source.
@@ -191,7 +219,7 @@ impl Pitr {
         let of_plan = snapshots.iter().find(|snapshot| Some(snapshot.id) == plan.snapshot);
         let engine = match of_plan.or(snapshots.last()) {
             Some(snapshot) => self.engines.named(&snapshot.meta.engine)?,
-            None => self.engines.default_engine(),
+            None => self.engines.default_engine()?,
         };
         Ok(engine.need_restore_target()?)
     }
@@ -208,7 +236,7 @@ impl Pitr {
     ///
     /// [`source_for`]: Self::source_for
     pub fn watch(&self, database: impl AsRef<Path>) -> Result<Watching> {
-        let engine = self.engines.detect(database.as_ref());
+        let engine = self.engines.detect(database.as_ref())?;
         let live = self.live_source(engine.need_capture()?, database.as_ref())?;
         let mut fleet = self.fleet(engine, CaptureOptions::default())?;
         fleet.add(live.clone(), log_events(&live.source))?;
@@ -226,7 +254,7 @@ impl Pitr {
     /// As these; [`Error::Unnamed`].
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<Snapshot> {
         let path = path.as_ref();
-        let engine = self.engines.detect(path);
+        let engine = self.engines.detect(path)?;
         let Some(capture) = engine.capture() else {
             return Ok(self
                 .take_snapshot(engine, &Self::source_for(path)?, path, TakeOptions::default())?
@@ -422,6 +450,7 @@ impl Pitr {
     }
 }
 
+#[cfg(feature = "directory")]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,6 +32,7 @@ mod engines;
 mod error;
 mod facade;
 mod metadata;
+mod native;
 mod near;
 mod options;
 mod up_to_date;
@@ -41,6 +42,7 @@ pub use config::{ConfigError, PitrConfig};
 pub use error::{Error, Result};
 pub use facade::Pitr;
 pub use metadata::{BackupMetadata, Backups};
+pub use native::{AttachOptions, AttachState, Attached, Hint, ShipFailure};
 pub use options::PruneOptions;
 pub use watching::Watching;
 
@@ -52,6 +54,7 @@ struct Readme;
 pub use pitr_archive as archive;
 pub use pitr_codec as codec;
 pub use pitr_dedup as dedup;
+#[cfg(feature = "directory")]
 pub use pitr_directory as directory;
 pub use pitr_engine as engine;
 pub use pitr_format as format;
@@ -59,7 +62,9 @@ pub use pitr_objects as objects;
 pub use pitr_prune as prune;
 pub use pitr_recovery as recovery;
 pub use pitr_snapshot as snapshot;
+#[cfg(feature = "sqlite")]
 pub use pitr_sqlite as sqlite;
+#[cfg(feature = "sqlite")]
 pub use pitr_sqlite::exact;
 pub use pitr_tracker as tracker;
 pub use pitr_verify as verify;

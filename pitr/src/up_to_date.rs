@@ -31,7 +31,7 @@ impl Pitr {
         };
         let engine = match self.backups(source)?.backups.last() {
             Some(backup) => self.engines().named(&backup.engine)?,
-            None => self.engines().default_engine(),
+            None => self.engines().default_engine()?,
         };
         let capture = engine.need_capture()?;
         let owners = archive.owners(&catalog)?;

@@ -74,6 +74,7 @@ pub(crate) fn log_events(source: &SourceName) -> Events {
     })
 }
 
+#[cfg(all(feature = "sqlite", feature = "directory"))]
 #[cfg(test)]
 mod tests {
     use crate::{Error, Pitr, PitrConfig, exact};

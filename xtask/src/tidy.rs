@@ -3,6 +3,7 @@
 //! | rule | what must hold |
 //! | --- | --- |
 //! | `layers` | a crate depends only on crates of lower layers, as ARCHITECTURE.md lists them |
+//! | `tree` | the library without its default features depends on no engine and on nothing of the program |
 //! | `published` | each published crate has a README with compiled code, and an example |
 //! | `citations` | each law and failure that is cited exists, and docs/failures.md lists the tests of each |
 //! | `calls` | no clock, file, sleep or random source outside `pitr-vfs` |
@@ -20,6 +21,7 @@ mod published;
 mod sample;
 mod sources;
 mod text;
+mod tree;
 
 use std::path::PathBuf;
 
@@ -40,6 +42,9 @@ pub(crate) struct Tidy {
     /// Print this many random comments, messages and help texts instead, to judge their prose
     #[arg(long, value_name = "N", conflicts_with_all = ["shrink", "update"])]
     sample: Option<usize>,
+    /// Print the dependencies of the library without its default features instead
+    #[arg(long, conflicts_with_all = ["shrink", "update", "sample"])]
+    tree: bool,
     /// Which sample: the same seed gives the same texts
     #[arg(long, value_name = "S", requires = "sample", default_value_t = 1)]
     seed: u64,
@@ -60,6 +65,10 @@ impl Tidy {
     /// Prints the problems. True if there are none.
     pub(crate) fn run(&self) -> Result<bool> {
         let root = root()?;
+        if self.tree {
+            print!("{}", tree::print(&root)?);
+            return Ok(true);
+        }
         let sources = sources::read(&root)?;
         if let Some(count) = self.sample {
             sample::draw(&sources, count, self.seed).iter().for_each(|text| println!("{text}"));
@@ -71,6 +80,7 @@ impl Tidy {
         findings.extend(published::check(&root, &packages)?);
         findings.extend(citations::check(&root, &sources, self.update)?);
         findings.extend(text::check(&root, &sources)?);
+        findings.extend(tree::check(&root)?);
         findings.sort();
         let mut allowed = Allowed::read(&root.join("xtask/tidy/allow.txt"))?;
         let problems = if self.shrink { allowed.shrink(&findings)? } else { allowed.judge(&findings) };
@@ -97,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_workspace_is_tidy() {
-        let tidy = Tidy { shrink: false, update: false, sample: None, seed: 1 };
+        let tidy = Tidy { shrink: false, update: false, tree: false, sample: None, seed: 1 };
         assert!(tidy.run().unwrap(), "see what it printed; `cargo xtask tidy` prints it too");
     }
 }

@@ -62,7 +62,9 @@ fn in_engine(error: &pitr::engine::Error) -> (Code, Option<&'static str>) {
     use pitr::engine::Error as E;
     match error {
         E::Lacks { .. } => (Code::Usage, None),
-        E::UnknownEngine { .. } => (Code::Usage, Some("use a program that has this engine")),
+        E::UnknownEngine { .. } | E::NotDetected { .. } | E::NoDefault { .. } => {
+            (Code::Usage, Some("use a program that has this engine"))
+        }
         E::Watched { .. } => (Code::Locked, None),
         E::NoAnswer { .. } => (Code::Locked, Some("wait until it ends, or stop it")),
         E::Engine(e) => own(e.explain()),

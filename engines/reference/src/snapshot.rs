@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::page::PAGE_BYTES;
 use crate::store::{Store, TableId, lock};
 use pitr_format::{FileId, Lsn, SourceName};
-use pitr_snapshot::{BlockSource, BoxError, FileShape, SnapshotMeta};
+use pitr_snapshot::{BlockSource, BoxError, ConsistentAt, FileShape, FuzzySource, SnapshotMeta};
 use pitr_tracker::{ChangeSet, Changes, Extractor, LsnRange};
 use pitr_wal::Records;
 
@@ -113,12 +113,32 @@ impl Snapshot<'_> {
     /// # Errors
     /// [`Error::Log`], [`Error::Failed`].
     pub fn complete(&self, meta: &mut SnapshotMeta) -> Result<()> {
+        let ConsistentAt { lsn, tx, time } = self.end()?;
+        (meta.consistent_at, meta.tx, meta.time) = (lsn, tx, time);
+        Ok(())
+    }
+
+    fn end(&self) -> Result<ConsistentAt> {
         let last = self.store.state()?.last;
         // Pages of transactions that are not durable yet may have been read.
         let durable = self.store.wal.sync();
         self.store.or_fail(durable)?;
-        (meta.consistent_at, meta.tx, meta.time) = (last.lsn, last.tx, last.time);
-        Ok(())
+        Ok(ConsistentAt { lsn: last.lsn, tx: last.tx, time: last.time })
+    }
+}
+
+/// What a snapshot through the library `pitr` asks.
+impl FuzzySource for Snapshot<'_> {
+    fn redo_from(&self) -> Lsn {
+        self.redo_from
+    }
+
+    fn consistent_at(&self) -> std::result::Result<ConsistentAt, BoxError> {
+        Ok(self.end()?)
+    }
+
+    fn changes_since(&self, since: Lsn) -> std::result::Result<Option<ChangeSet>, BoxError> {
+        Ok(Some(Snapshot::changes_since(self, since)?))
     }
 }
 

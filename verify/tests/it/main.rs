@@ -1,6 +1,7 @@
 //! Verification of damaged repositories.
 #![allow(clippy::unwrap_used, reason = "a test that can't continue fails")]
 
+mod any_harm;
 mod damage;
 mod missing;
 mod world;

@@ -55,13 +55,7 @@ impl World {
     /// Two sources: one with a full snapshot and two increments, one with a full snapshot and a
     /// log.
     pub(crate) fn new(encrypted: bool) -> World {
-        let dir = tempfile::tempdir().unwrap();
-        let objects = Objects::create_local(dir.path().join("repo")).unwrap();
-        match encrypted {
-            true => objects.init_encrypted(Timestamp::MIN, &key()).unwrap(),
-            false => objects.init_repository(Timestamp::MIN).unwrap(),
-        };
-        let mut world = World { dir, encrypted, contents: Vec::new() };
+        let mut world = World::empty(encrypted);
         let mut content = noise(1, 3 << 20);
         content[1 << 20..2 << 20].fill(0);
         world.snapshot("one", 1, &content, None);
@@ -71,11 +65,34 @@ impl World {
             world.snapshot("one", at, &content, parent.as_ref());
         }
         world.snapshot("two", 1, &noise(2, 1 << 20), None);
-        world.log("two");
+        world.log("two", 9);
         world.points();
         // A prune that waits for a lease.
         let pruned = ["packs/00/none".to_owned()].into();
         world.open().unwrap().condemn(pruned, [].into()).unwrap();
+        world
+    }
+
+    fn empty(encrypted: bool) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::create_local(dir.path().join("repo")).unwrap();
+        match encrypted {
+            true => objects.init_encrypted(Timestamp::MIN, &key()).unwrap(),
+            false => objects.init_repository(Timestamp::MIN).unwrap(),
+        };
+        World { dir, encrypted, contents: Vec::new() }
+    }
+
+    /// One source with these contents, each snapshot the parent of the next, and one with a log.
+    pub(crate) fn of(encrypted: bool, contents: &[Vec<u8>], transactions: u64) -> World {
+        let mut world = World::empty(encrypted);
+        for (at, content) in (1..).zip(contents) {
+            let parent = world.contents.last().map(|(_, manifest, _)| manifest.clone());
+            world.snapshot("one", at, content, parent.as_ref());
+        }
+        if transactions > 0 {
+            world.log("two", transactions);
+        }
         world
     }
 
@@ -115,8 +132,8 @@ impl World {
         self.contents.push((source, manifest.publish(&store).unwrap(), content.to_vec()));
     }
 
-    /// A few transactions, shipped as three objects.
-    fn log(&self, source: &str) {
+    /// A few transactions, shipped in objects of three.
+    fn log(&self, source: &str, transactions: u64) {
         let archive = Archive::new(self.open().unwrap(), name(source));
         let writer = Writer::claim(&archive, Timestamp::MIN).unwrap();
         let first = Timeline {
@@ -134,14 +151,14 @@ impl World {
         let catalog = archive.catalog().unwrap();
         let options = ShipOptions::default();
         let mut shipper = Shipper::new(writer, &catalog, &wal, timeline, [1; 16], options).unwrap();
-        for tx in 1..=9 {
+        for tx in 1..=transactions {
             let mut batch = BatchBuilder::new();
             let data = noise(tx, BLOCK);
             let image = Record::Image { file: FileId::FIRST, block: tx, data: &data };
             batch.push(PartitionId::FIRST, TxId::new(tx), &image).unwrap();
             batch.push_commit(PartitionId::FIRST, TxId::new(tx), None, None, &[]).unwrap();
             wal.append(batch).unwrap();
-            if tx % 3 == 0 {
+            if tx % 3 == 0 || tx == transactions {
                 wal.sync().unwrap();
                 shipper.ship(&wal).unwrap();
             }

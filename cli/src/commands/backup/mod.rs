@@ -27,7 +27,7 @@ use crate::output::values::SnapshotKind;
 pub(crate) fn run(global: &Global, args: &Backup) -> Result<(), CliError> {
     let pitr = open_writing(global, args.compress.unwrap_or_default())?;
     let begun = pitr.clock().monotonic();
-    let engine = pitr.engines().detect(&args.database);
+    let engine = pitr.engines().detect(&args.database).map_err(|e| explain(e.into()))?;
     match engine.capture() {
         Some(capture) => captured(global, args, &pitr, engine, capture, begun),
         None => without_log(global, args, &pitr, engine, begun),

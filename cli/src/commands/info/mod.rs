@@ -76,10 +76,10 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
             to: targets::position(&span.to),
         }));
     }
-    let engine = backups
-        .last()
-        .map_or(pitr.engines().default_engine().name(), |backup| backup.engine.as_str())
-        .to_owned();
+    let engine = match backups.last() {
+        Some(backup) => backup.engine.clone(),
+        None => pitr.engines().default_engine().map_err(|e| explain(e.into()))?.name().to_owned(),
+    };
     let points = pitr.points(name).map_err(explain)?.points;
     let now = pitr.clock().now();
     Ok(Source {

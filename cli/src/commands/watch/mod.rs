@@ -39,8 +39,9 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
         args.databases.iter().cloned().partition(|path| path.is_dir());
     let has_folders = !folders.is_empty();
     // Named sources, and sources found in folders, belong to one engine.
-    let engine =
-        databases.first().map_or(pitr.engines().default_engine(), |path| pitr.engines().detect(path));
+    let engines = pitr.engines();
+    let engine = databases.first().map_or_else(|| engines.default_engine(), |path| engines.detect(path));
+    let engine = engine.map_err(|e| explain(e.into()))?;
     let capture = engine.need_capture().map_err(|e| explain(e.into()))?;
     let sources = live_sources(global, &args, capture, &databases)?;
     let options = CaptureOptions {

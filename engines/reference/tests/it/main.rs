@@ -5,4 +5,5 @@ mod crash;
 mod fuzzy;
 mod life;
 mod model;
+mod suite;
 mod threads;

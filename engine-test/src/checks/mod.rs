@@ -1,0 +1,6 @@
+//! The checks.
+
+pub(crate) mod durable;
+pub(crate) mod log;
+pub(crate) mod restores;
+pub(crate) mod snapshots;

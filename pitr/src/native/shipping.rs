@@ -1,0 +1,232 @@
+//! The shipments of an attached log.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pitr_archive::{Archive, ShipOptions, Shipped, Shipper};
+use pitr_engine::{Event, Events};
+use pitr_format::record::{GapReason, Record};
+use pitr_format::{Lsn, PartitionId, TxId};
+use pitr_wal::{BatchBuilder, Slot, Wal};
+
+use super::options::AttachOptions;
+use super::state::{AttachState, ShipFailure};
+use crate::watching::log_events;
+use crate::{Error, Pitr, Result};
+
+/// Interval between watermarks while nothing is committed.
+const WATERMARK_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) struct Shared {
+    pub(super) pitr: Pitr,
+    pub(super) archive: Archive,
+    pub(super) wal: Wal,
+    pub(super) options: AttachOptions,
+    pub(super) events: Events,
+    shipping: Mutex<Shipping>,
+    health: Mutex<Health>,
+    stop: Mutex<bool>,
+    stopping: Condvar,
+}
+
+/// One shipment at a time holds it.
+struct Shipping {
+    shipper: Shipper,
+    /// `None` after it could not be claimed again.
+    slot: Option<Slot>,
+    /// Monotonic time of the last shipment that stored something.
+    shipped: Duration,
+}
+
+#[derive(Default)]
+struct Health {
+    archived: Option<Lsn>,
+    failure: Option<ShipFailure>,
+    is_fenced: bool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A shipment that panicked has stored its object or not; the shipper finds out.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Claims the source and the slot.
+    pub(super) fn begin(pitr: Pitr, archive: Archive, wal: &Wal, options: AttachOptions) -> Result<Self> {
+        let events = options.events.clone().unwrap_or_else(|| log_events(archive.source()));
+        // The slot comes first: from now on no checkpoint removes log.
+        let slot = claim_slot(wal, &options.slot, wal.first(), &events)?;
+        let ship =
+            ShipOptions { codec: pitr.codec(), object_bytes: options.object_bytes, ..ShipOptions::default() };
+        let shipper = Shipper::claim(&archive, wal, ship)?;
+        let shipped = pitr.clock().monotonic();
+        let health = Health { archived: shipper.archived(), ..Health::default() };
+        Ok(Shared {
+            pitr,
+            archive,
+            wal: wal.clone(),
+            options,
+            events,
+            shipping: Mutex::new(Shipping { shipper, slot: Some(slot), shipped }),
+            health: Mutex::new(health),
+            stop: Mutex::new(false),
+            stopping: Condvar::new(),
+        })
+    }
+
+    /// Ships until it is stopped, or another writer takes over.
+    pub(super) fn run(&self, every: Duration) {
+        while !self.wait(every) {
+            // The outcome is noted: events and state report it.
+            if self.ship(false).is_err() && lock(&self.health).is_fenced {
+                return;
+            }
+        }
+    }
+
+    /// Waits. True if it is stopped.
+    fn wait(&self, every: Duration) -> bool {
+        let stop = lock(&self.stop);
+        let waited = self.stopping.wait_timeout_while(stop, every, |stop| !*stop);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub(super) fn stop(&self) {
+        *lock(&self.stop) = true;
+        self.stopping.notify_all();
+    }
+
+    /// Archives the rest with a watermark, and fences the writer's own epoch.
+    pub(super) fn drain(&self) -> Result<()> {
+        self.ship(true)?;
+        let shipping = lock(&self.shipping);
+        Ok(shipping.shipper.writer().close()?)
+    }
+
+    /// Archives everything durable. Before that it logs a watermark, if `marked` is set or nothing
+    /// was archived for long.
+    pub(super) fn ship(&self, marked: bool) -> Result<Shipped> {
+        let mut shipping = lock(&self.shipping);
+        let outcome = self.ship_durable(&mut shipping, marked);
+        self.note(&shipping, outcome)
+    }
+
+    /// Archives the log up to this position, which is durable, also if it is the end of an empty
+    /// log.
+    pub(super) fn ship_past(&self, lsn: Lsn) -> Result<()> {
+        let reached = || lock(&self.health).archived.is_some_and(|archived| archived >= lsn);
+        self.ship(false)?;
+        if !reached() {
+            self.ship(true)?;
+        }
+        let archived = lock(&self.health).archived;
+        if reached() { Ok(()) } else { Err(Error::NotArchived { consistent_at: lsn, archived }) }
+    }
+
+    fn ship_durable(&self, shipping: &mut Shipping, marked: bool) -> Result<Shipped> {
+        let now = self.pitr.clock().monotonic();
+        let is_quiet = shipping.shipper.archived().is_some_and(|at| at >= self.wal.durable());
+        let is_due = is_quiet && now.saturating_sub(shipping.shipped) >= WATERMARK_EVERY;
+        // What is durable is shipped even if the log takes no more records.
+        let logged = if marked || is_due { self.log_watermark() } else { Ok(()) };
+        let shipped = match shipping.shipper.ship(&self.wal) {
+            Err(pitr_archive::Error::Wal(pitr_wal::Error::Removed { .. })) if self.options.accept_gaps => {
+                shipping.shipper.accept_loss();
+                (self.events)(Event::Gap(GapReason::LogFull));
+                shipping.shipper.ship(&self.wal)?
+            }
+            other => other?,
+        };
+        if shipped.objects > 0 {
+            shipping.shipped = now;
+        }
+        if let Some(archived) = shipping.shipper.archived() {
+            self.move_slot(shipping, archived)?;
+        }
+        logged.map(|()| shipped)
+    }
+
+    /// Logs the promise that no later commit has an earlier time than now.
+    fn log_watermark(&self) -> Result<()> {
+        let (now, mut batch) = (self.pitr.clock().now(), BatchBuilder::new());
+        batch.push(PartitionId::FIRST, TxId::NONE, &Record::Watermark(now))?;
+        self.wal.append(batch)?;
+        self.wal.sync()?;
+        Ok(())
+    }
+
+    /// Lets the log below `archived` go. A slot that the log dropped at its cap is claimed again.
+    fn move_slot(&self, shipping: &mut Shipping, archived: Lsn) -> Result<()> {
+        match shipping.slot.as_ref().map(|slot| slot.advance(archived)) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(pitr_wal::Error::SlotDropped { .. })) | None => {}
+            Some(Err(error)) => return Err(error.into()),
+        }
+        shipping.slot = None; // a claimed slot can't be dropped
+        shipping.slot = Some(claim_slot(&self.wal, &self.options.slot, archived, &self.events)?);
+        Ok(())
+    }
+
+    /// Keeps the outcome of a shipment for the state, and reports changes.
+    fn note(&self, shipping: &Shipping, outcome: Result<Shipped>) -> Result<Shipped> {
+        let mut health = lock(&self.health);
+        health.archived = shipping.shipper.archived();
+        let event = match &outcome {
+            Ok(_) => health.failure.take().map(|_| Event::ShipRecovered),
+            Err(error) => {
+                health.is_fenced |= matches!(error, Error::Archive(pitr_archive::Error::Fenced { .. }));
+                let text = error.to_string();
+                let before = health.failure.take();
+                let is_news = before.as_ref().is_none_or(|before| before.error != text);
+                health.failure = Some(ShipFailure {
+                    error: text.clone(),
+                    since: before.as_ref().map_or_else(|| self.pitr.clock().now(), |before| before.since),
+                    attempts: before.map_or(0, |before| before.attempts) + 1,
+                });
+                is_news.then_some(Event::ShipFailed(text))
+            }
+        };
+        drop(health);
+        event.into_iter().for_each(|event| (self.events)(event));
+        outcome
+    }
+
+    /// Fails if another writer took over.
+    pub(super) fn check_writer(&self) -> Result<()> {
+        Ok(lock(&self.shipping).shipper.writer().check()?)
+    }
+
+    pub(super) fn epoch(&self) -> pitr_format::Epoch {
+        lock(&self.shipping).shipper.writer().epoch()
+    }
+
+    pub(super) fn archived(&self) -> Option<Lsn> {
+        lock(&self.health).archived
+    }
+
+    pub(super) fn state(&self) -> AttachState {
+        let Health { archived, failure, is_fenced } = &*lock(&self.health);
+        let (durable, failure) = (self.wal.durable(), failure.clone());
+        AttachState { archived: *archived, durable, failure, is_fenced: *is_fenced }
+    }
+}
+
+/// Claims the slot, or a new one from `from` if the log dropped it. A loss of log shows in the next
+/// shipment.
+fn claim_slot(wal: &Wal, name: &str, from: Lsn, events: &Events) -> Result<Slot> {
+    let from = from.max(wal.first());
+    match wal.slot(name, from) {
+        Err(pitr_wal::Error::SlotDropped { .. }) => {
+            events(Event::Warning(format!("the log reached its maximum size and dropped the slot {name}")));
+            wal.drop_slot(name)?;
+            Ok(wal.slot(name, from.max(wal.first()))?)
+        }
+        claimed => Ok(claimed?),
+    }
+}

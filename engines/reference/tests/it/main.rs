@@ -4,5 +4,6 @@
 mod crash;
 mod fuzzy;
 mod life;
+mod logical;
 mod model;
 mod threads;

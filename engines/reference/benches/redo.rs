@@ -11,7 +11,7 @@ use pitr_reference::{ReferenceEngine, Store, TableId};
 use std::num::NonZeroUsize;
 
 const TABLES: usize = 4;
-const RECORDS: u64 = 4_000_000;
+const RECORDS: u64 = 2_000_000;
 /// Rows of a transaction.
 const ROWS: u64 = 200;
 

@@ -2,9 +2,9 @@
 //!
 //! The caller passes the committed records in LSN order. They are divided by partition among
 //! workers, so each partition is applied in that order. A batch of a partition ends after 64 Ki
-//! records or 4 MiB. If the open batches of all partitions have 32 MiB, all of them end. These
-//! decisions are made before the records are divided: a partition gets the same calls for any
-//! number of workers (law 6).
+//! records or 4 MiB. If the open batches of all partitions have 256 Ki records or 32 MiB, all of
+//! them end. These decisions are made before the records are divided: a partition gets the same
+//! calls for any number of workers (law 6).
 //!
 //! # Memory
 //! Each worker has at most 4 MiB of records ahead of it, or one record if that is larger. No
@@ -19,12 +19,15 @@ use pitr_format::{Lsn, PartitionId, Severity};
 use pitr_redo::{BoxError, LogicalRecord, Redo};
 use pitr_vfs::Spawn;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Records of a batch, at most.
 const BATCH_RECORDS: u32 = 64 << 10;
 /// Bytes of a batch, at least; a batch ends with the record that reaches it.
 const BATCH_BYTES: usize = 4 << 20;
-/// Bytes of all open batches, at which all of them end.
+/// Records and bytes of all open batches, at which all of them end. An engine may hold a page for
+/// each record.
+const OPEN_RECORDS: u32 = 256 << 10;
 const OPEN_BYTES: usize = 32 << 20;
 
 /// What a replay did.
@@ -55,7 +58,7 @@ pub fn replay(
             upto,
             lanes,
             partitions: BTreeMap::new(),
-            open_bytes: 0,
+            open: Batch::default(),
             replayed: Replayed::default(),
         };
         feed(&mut |record| coordinator.take(record))?;
@@ -81,7 +84,7 @@ struct Partition {
     batch: Option<Batch>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Batch {
     records: u32,
     bytes: usize,
@@ -94,23 +97,26 @@ struct Coordinator<'a> {
     upto: Lsn,
     lanes: Lanes<'a>,
     partitions: BTreeMap<PartitionId, Partition>,
-    open_bytes: usize,
+    /// All open batches together.
+    open: Batch,
     replayed: Replayed,
 }
 
 impl Coordinator<'_> {
     fn take(&mut self, record: &LogicalRecord<'_>) -> Result<()> {
-        let (id, lsn) = (record.partition, record.lsn);
-        if !self.partitions.contains_key(&id) {
-            let applied = self.redo.applied(id).map_err(at(id, lsn))?;
-            if applied > self.upto {
-                return Err(Error::NewerThanTarget { partition: id, applied, target: self.upto });
+        let (id, lsn, known) = (record.partition, record.lsn, self.partitions.len());
+        let partition = match self.partitions.entry(id) {
+            Entry::Occupied(partition) => partition.into_mut(),
+            Entry::Vacant(new) => {
+                let applied = self.redo.applied(id).map_err(at(id, lsn))?;
+                if applied > self.upto {
+                    return Err(Error::NewerThanTarget { partition: id, applied, target: self.upto });
+                }
+                // In turn, not by a hash: then two partitions never share one of two workers.
+                let lane = known % self.lanes.count();
+                new.insert(Partition { lane, applied, batch: None })
             }
-            // One after the other, not by a hash: then two partitions never share one of two workers.
-            let lane = self.partitions.len() % self.lanes.count();
-            self.partitions.insert(id, Partition { lane, applied, batch: None });
-        }
-        let Some(partition) = self.partitions.get_mut(&id) else { return Ok(()) };
+        };
         if record.commit <= partition.applied {
             self.replayed.skipped += 1;
             return Ok(());
@@ -123,18 +129,22 @@ impl Coordinator<'_> {
         if partition.batch.is_none() {
             self.lanes.give(lane, Command::Begin { partition: id, lsn })?;
         }
-        let batch = partition.batch.get_or_insert_default();
-        batch.records += 1;
-        batch.bytes += record.payload.len();
-        self.open_bytes += record.payload.len();
-        let is_full = batch.records >= BATCH_RECORDS || batch.bytes >= BATCH_BYTES;
         self.lanes.apply(lane, record)?;
-        if is_full {
-            let ended = partition.batch.take().map_or(0, |batch| batch.bytes);
-            self.open_bytes -= ended;
+        let batch = partition.batch.get_or_insert_default();
+        for batch in [&mut *batch, &mut self.open] {
+            batch.records += 1;
+            batch.bytes += record.payload.len();
+        }
+        if batch.records >= BATCH_RECORDS || batch.bytes >= BATCH_BYTES {
+            self.open.records -= batch.records;
+            self.open.bytes -= batch.bytes;
+            partition.batch = None;
             return self.lanes.give(lane, Command::End { partition: id, upto: after(lsn) });
         }
-        if self.open_bytes >= OPEN_BYTES { self.end_all(after(lsn)) } else { Ok(()) }
+        match self.open.records >= OPEN_RECORDS || self.open.bytes >= OPEN_BYTES {
+            true => self.end_all(after(lsn)),
+            false => Ok(()),
+        }
     }
 
     /// Ends the batches of all partitions.
@@ -144,7 +154,7 @@ impl Coordinator<'_> {
                 self.lanes.give(partition.lane, Command::End { partition: *id, upto })?;
             }
         }
-        self.open_bytes = 0;
+        self.open = Batch::default();
         Ok(())
     }
 

@@ -71,7 +71,7 @@ pub use options::{CheckpointInterval, Start, SyncPolicy, WalOptions};
 pub use pitr_format::log::WholeRecord;
 pub use pitr_format::record::Record;
 pub use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
-pub use pitr_redo::{FileChange, Winners};
+pub use pitr_redo::{FileChange, LogicalRecord, Winners};
 pub use pitr_vfs::Env;
 pub use read::{Batches, LogBatch, LogReader, LogScan, Records, SealedSegment};
 pub use recover::{

@@ -3,10 +3,11 @@
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::page::{PAGE_BYTES, Page};
+use crate::spare;
 use crate::state::PageId;
 use crate::store::{Store, TableId, lock};
 use pitr_vfs::File;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a checkpoint writes: a copy of the state at its begin.
@@ -14,6 +15,8 @@ struct Work {
     control: Control,
     pages: BTreeMap<PageId, Page>,
     files: BTreeMap<TableId, Arc<dyn File>>,
+    /// The tables whose pages the log can't repair.
+    logical: BTreeSet<TableId>,
     has_new_files: bool,
 }
 
@@ -41,10 +44,14 @@ impl Store {
     fn begin_checkpoint(&self) -> Result<Work> {
         let mut state = self.state()?;
         // No page reaches a file before its transaction is durable. Every commit is submitted under
-        // the lock of the state, so none is open at this position.
-        let redo_from = self.wal.sync()?;
-        let control = Control { redo_from, last: state.last, is_restored: false };
+        // the lock of the state, so at this position only transactions are open that logged early.
+        // Their records are needed once they commit.
+        let durable = self.wal.sync()?;
+        let redo_from = state.locks.first_or(durable);
+        let control = Control { redo_from, last: state.last, newest: state.newest, is_restored: false };
         let (pages, mut files, mut has_new_files) = (state.dirty.clone(), BTreeMap::new(), false);
+        let logical = state.tables.iter().filter(|(_, table)| table.rows.is_logical()).map(|(id, _)| *id);
+        let logical = logical.collect();
         for (id, table) in &mut state.tables {
             if table.file.is_none() {
                 let path = self.dir.join(id.file_name());
@@ -53,10 +60,16 @@ impl Store {
             }
             files.extend(table.file.clone().map(|file| (*id, file)));
         }
-        Ok(Work { control, pages, files, has_new_files })
+        Ok(Work { control, pages, files, logical, has_new_files })
     }
 
     fn write_pages(&self, work: &Work) -> Result<()> {
+        let rows =
+            work.pages.iter().filter(|((table, number), _)| *number > 0 && work.logical.contains(table));
+        let mut rows = rows.map(|(_, page)| page).peekable();
+        if rows.peek().is_some() {
+            spare::write(self.env.fs.as_ref(), &self.dir, rows)?;
+        }
         for (id, file) in &work.files {
             let mut pages = work.pages.range((*id, 0)..=(*id, u64::MAX)).peekable();
             if pages.peek().is_none() {

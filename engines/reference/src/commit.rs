@@ -1,43 +1,59 @@
-//! Transactions: their writes are held in memory, and logged as page images at the commit.
+//! Transactions: their changes are held in memory. A commit logs images of the changed pages of
+//! physical tables, and the changed rows of logical tables.
+//!
+//! A long transaction logs its rows early, so the records of several transactions interleave in the
+//! log. No page has a row before its transaction commits.
 
 use crate::error::{Error, Result};
-use crate::page::{self, NAME_BYTES_MAX, PAGE_BYTES, Page, ROW_BYTES_MAX, Rows};
+use crate::locks::Owner;
+use crate::page::{self, PAGE_BYTES, Page};
+use crate::record;
+use crate::rows::{Has, Rows};
 use crate::state::{PageId, State, Table};
-use crate::store::{Store, TableId};
-use pitr_format::PartitionId;
+use crate::store::{Store, TableId, lock};
 use pitr_format::record::Record;
+use pitr_format::{PartitionId, TxId};
 use pitr_tracker::BlockSize;
 use pitr_wal::{BatchBuilder, Committed};
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::MutexGuard;
 
-/// A transaction. Dropping it aborts it: nothing of it was written anywhere.
+/// Rows of a transaction that are not logged yet, at which it logs them, bytes.
+const UNLOGGED_BYTES: usize = 64 << 10;
+
+/// New rows; `None` for a deleted one.
+type NewRows = BTreeMap<(TableId, u64), Option<Vec<u8>>>;
+
+/// A transaction. Dropping it aborts it: none of it reaches a page.
 #[derive(Debug)]
 #[must_use = "dropping a transaction aborts it"]
 pub struct Transaction<'s> {
     store: &'s Store,
-    /// The new rows; `None` for a deleted one.
-    writes: BTreeMap<(TableId, u64), Option<Vec<u8>>>,
+    owner: Owner,
+    /// New rows of physical tables.
+    writes: NewRows,
+    /// New rows of logical tables. The transaction has locked them.
+    rows: NewRows,
+    /// Those that are not in the log yet.
+    unlogged: BTreeSet<(TableId, u64)>,
+    unlogged_bytes: usize,
 }
 
 impl<'s> Transaction<'s> {
-    pub(crate) fn new(store: &'s Store) -> Self {
-        Transaction { store, writes: BTreeMap::new() }
+    pub(crate) fn new(store: &'s Store, owner: Owner) -> Self {
+        let (writes, rows, unlogged) = (NewRows::new(), NewRows::new(), BTreeSet::new());
+        Transaction { store, owner, writes, rows, unlogged, unlogged_bytes: 0 }
     }
 
     /// Writes a row.
     ///
     /// # Errors
-    /// [`Error::NoTable`], [`Error::RowNumber`], [`Error::RowBytes`], [`Error::Failed`]. The
-    /// transaction is then unchanged.
+    /// [`Error::NoTable`], [`Error::RowNumber`], [`Error::RowBytes`], [`Error::RowTooLong`],
+    /// [`Error::Failed`]; in a logical table also [`Error::RowLocked`], and [`Error::Log`] if the
+    /// transaction's rows can't be logged. The transaction is then unchanged.
     pub fn put(&mut self, table: TableId, row: u64, bytes: &[u8]) -> Result<()> {
-        let (rows, ..) = self.store.state()?.place(table, row)?;
-        let (expected, found) = (rows.row_bytes, bytes.len());
-        if found != expected {
-            return Err(Error::RowBytes { table, row, expected, found });
-        }
-        self.writes.insert((table, row), Some(bytes.to_vec()));
-        Ok(())
+        self.change(table, row, Some(bytes))
     }
 
     /// Deletes a row, if there is one.
@@ -45,20 +61,73 @@ impl<'s> Transaction<'s> {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete(&mut self, table: TableId, row: u64) -> Result<()> {
-        self.store.state()?.place(table, row)?;
-        self.writes.insert((table, row), None);
-        Ok(())
+        self.change(table, row, None)
     }
 
-    /// A row as this transaction sees it: with its own writes.
+    fn change(&mut self, table: TableId, row: u64, bytes: Option<&[u8]>) -> Result<()> {
+        let mut state = self.store.state()?;
+        let (rows, ..) = state.place(table, row)?;
+        if let Some(found) = bytes.map(<[u8]>::len).filter(|len| !rows.fits(*len)) {
+            return Err(match rows {
+                Rows::Physical(expected) => Error::RowBytes { table, row, expected, found },
+                Rows::Logical(bytes_max) => Error::RowTooLong { table, row, bytes_max, found },
+            });
+        }
+        let new = bytes.map(<[u8]>::to_vec);
+        if !rows.is_logical() {
+            self.writes.insert((table, row), new);
+            return Ok(());
+        }
+        state.locks.take(table, row, self.owner)?;
+        drop(state);
+        self.rows.insert((table, row), new);
+        self.unlogged.insert((table, row));
+        self.unlogged_bytes += bytes.map_or(0, <[u8]>::len);
+        if self.unlogged_bytes >= UNLOGGED_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// A row as this transaction sees it: with its own changes.
     ///
     /// # Errors
     /// As [`Store::get`].
     pub fn get(&self, table: TableId, row: u64) -> Result<Option<Vec<u8>>> {
-        match self.writes.get(&(table, row)) {
+        match self.writes.get(&(table, row)).or_else(|| self.rows.get(&(table, row))) {
             Some(written) => Ok(written.clone()),
             None => self.store.get(table, row),
         }
+    }
+
+    /// Logs the rows of logical tables that were changed so far, and goes on. They count if the
+    /// transaction commits. Large transactions do this by themselves.
+    ///
+    /// # Errors
+    /// [`Error::Log`], [`Error::Exhausted`], [`Error::Failed`].
+    pub fn flush(&mut self) -> Result<()> {
+        if self.unlogged.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.store.state()?;
+        let tx = match state.locks.logged(self.owner) {
+            Some((tx, _)) => tx,
+            None => state.next_tx()?,
+        };
+        let mut batch = BatchBuilder::new();
+        self.push_rows(&state, tx, &mut batch)?;
+        let appended = self.store.wal.append(batch)?;
+        state.newest = state.newest.max(tx);
+        state.locks.set_logged(self.owner, tx, appended.first);
+        self.unlogged.clear();
+        self.unlogged_bytes = 0;
+        Ok(())
+    }
+
+    fn push_rows(&self, state: &State, tx: TxId, batch: &mut BatchBuilder) -> Result<()> {
+        for (table, row) in &self.unlogged {
+            let new = self.rows.get(&(*table, *row)).and_then(Option::as_deref);
+            let record = record::encode(state.table(*table)?.rows, *row, new);
+            batch.push(table.partition(), tx, &Record::Data(&record))?;
+        }
+        Ok(())
     }
 
     /// Commits. Durable on return.
@@ -73,45 +142,87 @@ impl<'s> Transaction<'s> {
             store.checkpoint()?;
         }
         let state = store.state()?;
-        let images = images(&state, self.writes)?;
-        store.log(state, images, None)
+        let (images, rows) = (changed(&state, &self.writes)?, changed(&state, &self.rows)?);
+        let sealed = |((table, number), page): (PageId, Vec<u8>)| {
+            ((table, number), page::seal(page, table.file(), number))
+        };
+        let images = images.into_iter().map(sealed).collect();
+        store.log(state, Changes { images, rows, new: None }, Some(&self))
     }
 
     /// Aborts. The same as dropping it.
     pub fn abort(self) {}
 }
 
-/// The pages that these writes change, with their new content.
-fn images(
-    state: &State,
-    writes: BTreeMap<(TableId, u64), Option<Vec<u8>>>,
-) -> Result<BTreeMap<PageId, Page>> {
+impl Drop for Transaction<'_> {
+    /// Aborts the transaction, unless it has committed.
+    fn drop(&mut self) {
+        let mut state = lock(&self.store.state);
+        if let Some((tx, first)) = state.locks.logged(self.owner) {
+            let mut batch = BatchBuilder::new();
+            // Without an abort in the log, the transaction is unfinished: it does not count either.
+            let pushed = batch.push_abort(PartitionId::FIRST, tx, Some(first));
+            let _ = pushed.and_then(|()| self.store.wal.append(batch));
+        }
+        state.locks.end(self.owner, self.rows.keys().copied());
+    }
+}
+
+/// The pages that these rows change, with their new content.
+fn changed(state: &State, rows: &NewRows) -> Result<BTreeMap<PageId, Vec<u8>>> {
     let mut pages: BTreeMap<PageId, Vec<u8>> = BTreeMap::new();
-    for ((table, row), bytes) in writes {
-        let (rows, number, slot) = state.place(table, row)?;
-        let page = match pages.entry((table, number)) {
-            std::collections::btree_map::Entry::Occupied(page) => page.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => {
-                new.insert(state.page(table, number)?.to_vec())
-            }
+    for ((table, row), bytes) in rows {
+        let (rows, number, slot) = state.place(*table, *row)?;
+        let page = match pages.entry((*table, number)) {
+            Entry::Occupied(page) => page.into_mut(),
+            Entry::Vacant(new) => new.insert(state.page(*table, number)?.to_vec()),
         };
         rows.set(page, slot, bytes.as_deref());
     }
-    let sealed = |((table, number), page): (PageId, Vec<u8>)| {
-        ((table, number), page::seal(page, table.file(), number))
-    };
-    Ok(pages.into_iter().map(sealed).collect())
+    Ok(pages)
+}
+
+/// What a transaction leaves.
+struct Changes {
+    /// Pages of physical tables, sealed.
+    images: BTreeMap<PageId, Page>,
+    /// Pages of logical tables.
+    rows: BTreeMap<PageId, Vec<u8>>,
+    /// A new table, whose header is among the images.
+    new: Option<(TableId, Table)>,
 }
 
 impl Store {
     /// Creates a table with rows of this size, in a transaction of its own. Durable on return.
     ///
+    /// The log has images of the pages that a transaction changes.
+    ///
     /// # Errors
     /// [`Error::Shape`], [`Error::TableExists`], [`Error::Exhausted`]; as [`Transaction::commit`].
     pub fn create_table(&self, name: &str, row_bytes: usize) -> Result<TableId> {
-        let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && (1..=ROW_BYTES_MAX).contains(&row_bytes);
-        if !fits {
-            return Err(Error::Shape { name: name.to_owned(), row_bytes });
+        let bytes_max = crate::rows::ROW_BYTES_MAX;
+        let shape = || Error::Shape { name: name.to_owned(), row_bytes, bytes_max };
+        self.create(name, Rows::physical(row_bytes).ok_or_else(shape)?)
+    }
+
+    /// Creates a logical table, with rows of up to this size, in a transaction of its own. Durable
+    /// on return.
+    ///
+    /// The log has the rows that a transaction changes, and not their pages. A row that a
+    /// transaction changes is locked until it ends.
+    ///
+    /// # Errors
+    /// As [`create_table`](Self::create_table).
+    pub fn create_table_of_rows_up_to(&self, name: &str, bytes_max: usize) -> Result<TableId> {
+        let (row_bytes, bytes_max) = (bytes_max, crate::rows::LOGICAL_ROW_BYTES_MAX);
+        let shape = || Error::Shape { name: name.to_owned(), row_bytes, bytes_max };
+        self.create(name, Rows::logical(row_bytes).ok_or_else(shape)?)
+    }
+
+    fn create(&self, name: &str, rows: Rows) -> Result<TableId> {
+        if !(1..=page::NAME_BYTES_MAX).contains(&name.len()) {
+            let (row_bytes, bytes_max) = (rows.bytes_max(), crate::rows::ROW_BYTES_MAX);
+            return Err(Error::Shape { name: name.to_owned(), row_bytes, bytes_max });
         }
         let state = self.state()?;
         if state.tables.values().any(|table| table.name == name) {
@@ -121,13 +232,14 @@ impl Store {
             None => TableId::FIRST,
             Some((last, _)) => last.next().ok_or(Error::Exhausted { what: "tables" })?,
         };
-        let table = Table { name: name.to_owned(), rows: Rows { row_bytes }, pages: 1, file: None };
-        let header = page::seal(page::header(name, row_bytes), id.file(), 0);
-        self.log(state, BTreeMap::from([((id, 0), header)]), Some((id, table)))?;
+        let table = Table { name: name.to_owned(), rows, pages: 1, file: None };
+        let header = page::seal(page::header(name, rows), id.file(), 0);
+        let images = BTreeMap::from([((id, 0), header)]);
+        self.log(state, Changes { images, rows: BTreeMap::new(), new: Some((id, table)) }, None)?;
         Ok(id)
     }
 
-    /// Logs a transaction that leaves these pages, and waits until it is durable.
+    /// Logs a transaction that makes these changes, and waits until it is durable.
     ///
     /// The log assigns the position under the lock of the state, so transactions are in the log in
     /// the order in which they changed the pages. Waiting happens outside it: other transactions
@@ -136,26 +248,43 @@ impl Store {
     fn log(
         &self,
         mut state: MutexGuard<'_, State>,
-        images: BTreeMap<PageId, Page>,
-        new: Option<(TableId, Table)>,
+        changes: Changes,
+        of: Option<&Transaction<'_>>,
     ) -> Result<Committed> {
-        let tx = state.last.tx.next().ok_or(Error::Exhausted { what: "transactions" })?;
+        let logged = of.and_then(|transaction| state.locks.logged(transaction.owner));
+        let (tx, first) = match logged {
+            Some((tx, first)) => (tx, Some(first)),
+            None => (state.next_tx()?, None),
+        };
+        let Changes { images, rows, new } = changes;
         let mut batch = BatchBuilder::new();
         for ((table, block), data) in &images {
-            // One partition for each table: a restore can replay tables in parallel.
-            let (file, partition) = (table.file(), PartitionId::new(table.file().get()));
-            batch.push(partition, tx, &Record::Image { file, block: *block, data })?;
+            // One partition for each table: a restore can replay tables in parallel. That of a
+            // logical table has rows only, so the image of its header is in the first one.
+            let is_header = new.as_ref().is_some_and(|(_, table)| table.rows.is_logical());
+            let partition = if is_header { PartitionId::FIRST } else { table.partition() };
+            batch.push(partition, tx, &Record::Image { file: table.file(), block: *block, data })?;
         }
-        batch.push_commit(PartitionId::FIRST, tx, Some(self.env.clock.now()), None, b"")?;
+        if let Some(transaction) = of {
+            transaction.push_rows(&state, tx, &mut batch)?;
+        }
+        batch.push_commit(PartitionId::FIRST, tx, Some(self.env.clock.now()), first, b"")?;
         // The pass begins before the records have a position, and ends when they are durable. If it
         // is dropped by an error, the tracker reports everything as changed.
         let pass = self.tracker.enter();
         let ticket = self.wal.submit(batch)?;
         let committed = ticket.appended().commits[0]; // the one commit of the batch
-        state.last = committed.into();
+        (state.last, state.newest) = (committed.into(), state.newest.max(tx));
         state.tables.extend(new);
-        let changed: Vec<PageId> = images.keys().copied().collect();
+        let changed: Vec<PageId> = images.keys().chain(rows.keys()).copied().collect();
         state.apply(images);
+        state.apply(rows.into_iter().map(|((table, number), mut page)| {
+            Has::up_to(committed.lsn).put(&mut page);
+            ((table, number), page::seal(page, table.file(), number))
+        }));
+        if let Some(transaction) = of {
+            state.locks.end(transaction.owner, transaction.rows.keys().copied());
+        }
         drop(state);
 
         self.or_fail(ticket.wait())?;

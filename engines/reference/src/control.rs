@@ -34,15 +34,17 @@ pub(crate) struct Last {
 pub(crate) struct Control {
     /// The files hold everything that was committed below it.
     pub(crate) redo_from: Lsn,
-    /// The last transaction below `redo_from`.
+    /// The last transaction when the checkpoint was made.
     pub(crate) last: Last,
+    /// The highest number that a transaction had then.
+    pub(crate) newest: TxId,
     pub(crate) is_restored: bool,
 }
 
 impl Control {
     /// The state that a restore reached.
     pub(crate) fn restored(last: Last) -> Self {
-        Control { redo_from: last.lsn, last, is_restored: true }
+        Control { redo_from: last.lsn, last, newest: last.tx, is_restored: true }
     }
 
     fn encode(&self, sequence: u64) -> [u8; SLOT_BYTES] {
@@ -56,6 +58,9 @@ impl Control {
         for (field, at) in fields.into_iter().zip((16..).step_by(8)) {
             slot[at..at + 8].copy_from_slice(&field.to_le_bytes());
         }
+        // As many as there are open transactions: far fewer than 2^32.
+        let ahead = self.newest.get().saturating_sub(tx.get()) as u32;
+        slot[56..60].copy_from_slice(&ahead.to_le_bytes());
         let crc = crc32fast::hash(&slot[..60]);
         slot[60..].copy_from_slice(&crc.to_le_bytes());
         slot
@@ -74,7 +79,12 @@ impl Control {
         };
         let time = Timestamp::from_micros(field(4) as i64);
         let last = Last { tx: TxId::new(field(2)), lsn: Lsn::new(field(3)), time };
-        Some((field(0), Control { redo_from: Lsn::new(field(1)), last, is_restored: flags == RESTORED }))
+        let ahead = u32::from_le_bytes([slot[56], slot[57], slot[58], slot[59]]);
+        let newest = TxId::new(field(2).saturating_add(ahead.into()));
+        Some((
+            field(0),
+            Control { redo_from: Lsn::new(field(1)), last, newest, is_restored: flags == RESTORED },
+        ))
     }
 }
 
@@ -138,10 +148,10 @@ mod tests {
     #[test]
     fn the_bytes_of_a_slot_are_those_of_the_format_page() {
         let last = Last { tx: TxId::new(5), lsn: Lsn::new(6), time: Timestamp::from_micros(-1) };
-        let control = Control { redo_from: Lsn::new(7), last, is_restored: true };
+        let control = Control { redo_from: Lsn::new(7), last, newest: TxId::new(8), is_restored: true };
         let slot = control.encode(9);
         assert_eq!(&slot[..16], b"PITRREF1\x01\0\x01\0\0\0\0\0");
-        assert_eq!((slot[16], slot[24], slot[32], slot[40], slot[48]), (9, 7, 5, 6, 255));
+        assert_eq!((slot[16], slot[24], slot[32], slot[40], slot[48], slot[56]), (9, 7, 5, 6, 255, 3));
         assert_eq!(Control::decode(&slot), Some((9, control)));
         for at in 0..SLOT_BYTES {
             let mut damaged = slot;

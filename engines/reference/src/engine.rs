@@ -1,11 +1,12 @@
 //! What the rest of pitr must know of a store.
 
 use crate::control::{self, Control, ControlFile, Last};
+use crate::redo::{RestoredPages, RowRedo};
 use crate::store::TableId;
 use pitr_engine::Engine;
-use pitr_format::FileId;
+use pitr_format::{FileId, PartitionId};
 use pitr_recovery::{
-    Error, FilePlace, Finished, FolderLayout, Layout, RestoreState, RestoreTarget, Result, Unfinished,
+    Error, FilePlace, Finished, FolderLayout, Layout, Redo, RestoreState, RestoreTarget, Result, Unfinished,
 };
 use std::path::Path;
 
@@ -45,6 +46,14 @@ impl RestoreTarget for ReferenceEngine {
 
     fn mark(&self) -> Option<&'static [u8]> {
         Some(MARK)
+    }
+
+    fn replays(&self, _: PartitionId) -> bool {
+        true
+    }
+
+    fn redo<'a>(&'a self, unfinished: &Unfinished<'a>) -> Result<Option<Box<dyn Redo + 'a>>> {
+        Ok(Some(Box::new(RowRedo::new(RestoredPages::new(unfinished.fs, unfinished.path)))))
     }
 
     /// States which transaction was reached: the store continues after it, with a new log.

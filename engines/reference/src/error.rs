@@ -79,7 +79,9 @@ pub enum Error {
         dir: PathBuf,
     },
     /// The log contains a record that this engine does not write.
-    #[error("the record at LSN {lsn} is not an image of a page: the log belongs to another engine")]
+    #[error(
+        "the record at LSN {lsn} is neither an image of a page nor a row: the log belongs to another engine"
+    )]
     Foreign {
         /// Position of the record.
         lsn: Lsn,
@@ -100,12 +102,14 @@ pub enum Error {
         name: String,
     },
     /// The name is empty or too long, or the rows are empty or too large.
-    #[error("table `{name}` with rows of {row_bytes} bytes: names have 1 to 64 bytes, rows 1 to 4079")]
+    #[error("table `{name}` with rows of {row_bytes} bytes: names have 1 to 64 bytes, rows 1 to {bytes_max}")]
     Shape {
         /// The name.
         name: String,
         /// Size of the rows, bytes.
         row_bytes: usize,
+        /// The largest size of a row in a table of this kind, bytes.
+        bytes_max: usize,
     },
     /// The row does not have the table's size.
     #[error("row {row} of table {table} has {found} bytes, not {expected}")]
@@ -118,6 +122,27 @@ pub enum Error {
         expected: usize,
         /// Size of the given row, bytes.
         found: usize,
+    },
+    /// The row is longer than the rows of the table.
+    #[error("row {row} of table {table} has {found} bytes, more than {bytes_max}")]
+    RowTooLong {
+        /// The table.
+        table: TableId,
+        /// Number of the row.
+        row: u64,
+        /// Size of the table's largest row, bytes.
+        bytes_max: usize,
+        /// Size of the given row, bytes.
+        found: usize,
+    },
+    /// Another transaction has changed the row, and is neither committed nor aborted. Abort, and
+    /// begin again.
+    #[error("row {row} of table {table} was changed by a transaction that is still open")]
+    RowLocked {
+        /// The table.
+        table: TableId,
+        /// Number of the row.
+        row: u64,
     },
     /// The number of the row is above the largest one of its table.
     #[error("table {table} cannot have a row {row}")]
@@ -148,6 +173,7 @@ impl Error {
         match self {
             Error::Log(error) => error.severity(),
             Error::Tracker(error) => error.severity(),
+            Error::RowLocked { .. } => Severity::Retry,
             Error::Damaged { .. } | Error::Control { .. } | Error::NoControl { .. } | Error::NoLog { .. } => {
                 Severity::Fatal
             }

@@ -2,16 +2,20 @@
 
 use crate::control::{Control, ControlFile, Last};
 use crate::error::{Error, PageFault, Result};
+use crate::locks::Locks;
 use crate::page::{self, PAGE_BYTES};
+use crate::redo::{RecoveredPages, RowRedo};
+use crate::spare;
 use crate::state::{self, State, Table};
 use crate::store::{Store, TableId};
 use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Lsn, SegmentSize, Timestamp, TxId};
 use pitr_tracker::{LogIdentity, Tracker};
-use pitr_vfs::{Access, Env, File};
-use pitr_wal::{Committed, Start, Wal, WalOptions};
+use pitr_vfs::{Access, Env, File, FileSystem};
+use pitr_wal::{Committed, LogScan, Start, Wal, WalOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 /// Folder of the log, below that of the store.
@@ -72,7 +76,7 @@ impl Store {
                 (ControlFile::create(fs, dir, &begun)?, begun)
             }
         };
-        let state = recover(dir, &wal, &control, files)?;
+        let state = recover(fs, dir, &wal, &control, files)?;
         let log = LogIdentity { timeline: wal.timeline(), log_id: wal.log_id() };
         let epochs = pitr_tracker::Store::open(Arc::clone(&env.fs), &dir.join(EPOCHS), log, wal.durable())?;
         Ok(Store {
@@ -84,6 +88,7 @@ impl Store {
             epochs: Mutex::new(epochs),
             control: Mutex::new(control_file),
             state: Mutex::new(state),
+            begun: AtomicU64::new(0),
         })
     }
 }
@@ -134,7 +139,7 @@ fn open_log(
 fn fresh(wal: &Wal, restored: Option<Last>) -> Control {
     let (tx, time) = restored.map_or((TxId::NONE, Timestamp::MIN), |last| (last.tx, last.time));
     let redo_from = wal.durable();
-    Control { redo_from, last: Last { tx, lsn: redo_from, time }, is_restored: false }
+    Control { redo_from, last: Last { tx, lsn: redo_from, time }, newest: tx, is_restored: false }
 }
 
 fn has_records(wal: &Wal) -> Result<bool> {
@@ -148,6 +153,7 @@ fn has_records(wal: &Wal) -> Result<bool> {
 
 /// The state after the last commit of the log.
 fn recover(
+    fs: &dyn FileSystem,
     dir: &Path,
     wal: &Wal,
     control: &Control,
@@ -155,8 +161,10 @@ fn recover(
 ) -> Result<State> {
     let dir = dir.to_owned();
     let (tables, dirty) = (BTreeMap::new(), BTreeMap::new());
-    let mut state = State { dir, tables, dirty, last: control.last, failed: false };
-    replay(wal, control.redo_from, &mut state)?;
+    let Control { last, newest, redo_from, .. } = *control;
+    let mut state = State { dir, tables, dirty, last, newest, locks: Locks::default(), failed: false };
+    let scan = wal.scan(redo_from, wal.durable())?;
+    replay(&scan, &mut state)?;
     let logged: BTreeSet<TableId> = state.dirty.keys().map(|(table, _)| *table).collect();
     for id in logged.union(&files.keys().copied().collect()) {
         let path = state.dir.join(id.file_name());
@@ -172,18 +180,35 @@ fn recover(
         let (name, rows) = page::decode_header(&header).map_err(damaged)?;
         state.tables.insert(*id, Table { name, rows, pages, file });
     }
+    take_spares(fs, &mut state)?;
+    let redo = RowRedo::new(RecoveredPages(Mutex::new(&mut state)));
+    scan.for_each_logical::<Error>(|record| redo.apply_row(record))?;
+    redo.write_all(wal.durable())?;
+    drop(redo);
     Ok(state)
 }
 
+/// Takes the copies of pages that the last checkpoint tore.
+fn take_spares(fs: &dyn FileSystem, state: &mut State) -> Result<()> {
+    for (id, page) in spare::read(fs, &state.dir)? {
+        let is_torn = matches!(state.page(id.0, id.1), Err(Error::Damaged { .. }));
+        if is_torn {
+            state.apply([(id, page)]);
+        }
+    }
+    Ok(())
+}
+
 /// Applies the images of committed transactions to the pages in memory, in the order of the log:
-/// the newest image of a page wins, and what no commit covers leaves no trace.
-fn replay(wal: &Wal, redo_from: Lsn, state: &mut State) -> Result<()> {
-    let scan = wal.scan(redo_from, wal.durable())?;
+/// the newest image of a page wins, and what no commit covers leaves no trace. Notes the last
+/// commit.
+fn replay(scan: &LogScan, state: &mut State) -> Result<()> {
     scan.for_each::<Error>(|record| {
         if record.kind == RecordKind::Commit as u8 {
             let decoded = Record::decode(record.kind, record.payload);
             if let Ok(Record::Commit(commit)) = decoded {
                 state.last = Last { tx: record.tx, lsn: record.end, time: commit.time };
+                state.newest = state.newest.max(record.tx);
             }
         }
         Ok(())
@@ -193,6 +218,8 @@ fn replay(wal: &Wal, redo_from: Lsn, state: &mut State) -> Result<()> {
             state.dirty.insert((TableId::new(file), block), data.into());
             Ok(())
         }
+        // Rows need their tables, which are known after all images.
+        Ok(Record::Data(_)) => Ok(()),
         // FAILURES 52: a record that cannot be applied is never skipped.
         _ => Err(Error::Foreign { lsn: record.lsn }),
     })

@@ -1,15 +1,18 @@
 //! Fuzzy snapshots: pages are read while transactions go on.
 //!
 //! The pages of such a snapshot are from different moments, between the last commit before it began
-//! (`redo_from`) and the last commit when it ended (`consistent_at`). The images that were logged
-//! in between, replayed over them, give the state of any commit from `consistent_at` on.
+//! (`redo_from`) and the last commit when it ended (`consistent_at`). The records that were logged
+//! in between, replayed over them, give the state of any commit from `consistent_at` on. If a
+//! transaction that logged early is open at the begin, `redo_from` is its first record.
 
 use crate::error::{Error, Result};
 use crate::page::PAGE_BYTES;
+use crate::record;
 use crate::store::{Store, TableId, lock};
+use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, SourceName};
 use pitr_snapshot::{BlockSource, BoxError, ConsistentAt, FileShape, FuzzySource, SnapshotMeta};
-use pitr_tracker::{ChangeSet, Changes, Extractor, LsnRange};
+use pitr_tracker::{BlockSize, ChangeSet, Changes, Extractor, LsnRange};
 use pitr_wal::Records;
 
 /// A snapshot that is being taken: the source of its blocks.
@@ -36,7 +39,9 @@ impl Store {
                 len: table.pages * PAGE_BYTES as u64,
                 block_bytes: PAGE_BYTES as u32,
             };
-            (state.last.lsn, state.tables.iter().map(shape).collect())
+            // The log of open transactions is needed if they commit.
+            let redo_from = state.locks.first_or(state.last.lsn);
+            (redo_from, state.tables.iter().map(shape).collect())
         };
         // The epoch ends after `redo_from`: it must have every change up to there.
         let durable = self.wal.sync();
@@ -87,24 +92,39 @@ impl Snapshot<'_> {
         // Changes of a process that crashed are in the log only.
         for missing in coverage.missing().to_vec() {
             match self.extract(missing) {
-                Ok(changes) => coverage.add(&changes),
+                Ok(Some(changes)) => coverage.add(&changes),
                 // It stays missing, and everything counts as changed.
-                Err(Error::Log(pitr_wal::Error::Removed { .. })) => {}
+                Ok(None) | Err(Error::Log(pitr_wal::Error::Removed { .. })) => {}
                 Err(other) => return Err(other),
             }
         }
         Ok(coverage.into_set())
     }
 
-    /// The changes in a range of the log.
-    fn extract(&self, range: LsnRange) -> Result<Changes> {
+    /// The changes in a range of the log; `None` if the log before it would be needed.
+    fn extract(&self, range: LsnRange) -> Result<Option<Changes>> {
         let (mut reader, mut records) = (self.store.wal.reader(range.from())?, Records::new());
-        let mut extractor = Extractor::new(range);
+        let (mut extractor, size) = (Extractor::new(range), BlockSize::new(PAGE_BYTES as u32)?);
+        let (mut rows, mut begins_earlier) = (ChangeSet::new(), false);
         while reader.position() < range.to() {
             let Some(batch) = reader.next_batch()? else { break };
-            records.feed::<Error>(&batch, |record| Ok(extractor.push(record)?))?;
+            records.feed::<Error>(&batch, |whole| {
+                match Record::decode(whole.kind, whole.payload) {
+                    // The pages of rows change at the commit, which may be after the range: they count
+                    // here too.
+                    Ok(Record::Data(row)) => {
+                        let row = record::decode(row).ok_or(Error::Foreign { lsn: whole.lsn })?;
+                        rows.mark(FileId::new(whole.partition.get()), size, row.page);
+                    }
+                    Ok(Record::Commit(commit)) => begins_earlier |= commit.first_lsn < range.from(),
+                    _ => {}
+                }
+                Ok(extractor.push(whole)?)
+            })?;
         }
-        Ok(extractor.finish(LsnRange::new(range.from(), reader.position())?)?)
+        let mut changes = extractor.finish(LsnRange::new(range.from(), reader.position())?)?;
+        changes.set.union(&rows);
+        Ok((!begins_earlier).then_some(changes))
     }
 
     /// Completes the metadata after all blocks were read, before the snapshot is published. The

@@ -2,8 +2,11 @@
 
 use crate::control::Last;
 use crate::error::{Error, Result};
-use crate::page::{self, PAGE_BYTES, Page, Rows};
+use crate::locks::Locks;
+use crate::page::{self, PAGE_BYTES, Page};
+use crate::rows::Rows;
 use crate::store::TableId;
+use pitr_format::TxId;
 use pitr_vfs::File;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +33,10 @@ pub(crate) struct State {
     /// The newest content of each page that changed since it was last written to its file.
     pub(crate) dirty: BTreeMap<PageId, Page>,
     pub(crate) last: Last,
+    /// The highest number that a transaction got. A transaction that logs early gets its number
+    /// before others that commit before it.
+    pub(crate) newest: TxId,
+    pub(crate) locks: Locks,
     /// A write or sync failed: memory and disk may differ.
     pub(crate) failed: bool,
 }
@@ -45,6 +52,11 @@ impl State {
             return Ok(Arc::clone(page));
         }
         read(&self.dir, table, self.table(table)?.file.as_deref(), number)
+    }
+
+    /// The number of the next transaction.
+    pub(crate) fn next_tx(&self) -> Result<TxId> {
+        self.newest.next().ok_or(Error::Exhausted { what: "transactions" })
     }
 
     /// The page and slot of a row.

@@ -5,13 +5,14 @@ use crate::control::{ControlFile, Last};
 use crate::error::{Error, Result};
 use crate::open::Options;
 use crate::state::State;
-use pitr_format::{FileId, TxId};
+use pitr_format::{FileId, PartitionId, TxId};
 use pitr_tracker::Tracker;
 use pitr_vfs::Env;
 use pitr_wal::{Committed, Wal};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A table of a store.
@@ -30,6 +31,11 @@ impl TableId {
     #[must_use]
     pub fn file(self) -> FileId {
         self.0
+    }
+
+    /// The table's partition in the log.
+    pub(crate) fn partition(self) -> PartitionId {
+        PartitionId::new(self.0.get())
     }
 
     /// Name of the table's file in the folder of the store.
@@ -67,6 +73,8 @@ pub struct Store {
     pub(crate) epochs: Mutex<pitr_tracker::Store>,
     pub(crate) control: Mutex<ControlFile>,
     pub(crate) state: Mutex<State>,
+    /// Transactions begun so far.
+    pub(crate) begun: AtomicU64,
 }
 
 impl Store {
@@ -80,7 +88,7 @@ impl Store {
 
     /// Begins a transaction.
     pub fn begin(&self) -> Transaction<'_> {
-        Transaction::new(self)
+        Transaction::new(self, self.begun.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A row; `None` if there is none.

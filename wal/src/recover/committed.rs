@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use pitr_format::Lsn;
 use pitr_format::log::WholeRecord;
 use pitr_format::record::{Record, RecordKind};
-use pitr_redo::{CommitSpan, Winners};
+use pitr_redo::{CommitSpan, LogicalRecord, Winners};
 
 impl LogScan {
     /// Passes every image, set-length, data and note record of a committed transaction to `each`,
@@ -37,6 +37,25 @@ impl LogScan {
         self.for_each(|record| match changes(record.kind) && winners.counts(record.tx, record.lsn) {
             true => each(record),
             false => Ok(()),
+        })
+    }
+
+    /// Passes every logical record of a committed transaction to `each`, in the order of the log, as
+    /// [`pitr_redo::Redo`] takes them. Otherwise as [`for_each_committed`](Self::for_each_committed).
+    ///
+    /// # Errors
+    /// Errors of reading the log, and those of `each`.
+    pub fn for_each_logical<E: From<Error>>(
+        &self,
+        mut each: impl FnMut(&LogicalRecord<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let winners = self.winners(Lsn::MAX)?;
+        self.for_each(|record| {
+            let WholeRecord { lsn, kind, partition, tx, payload, .. } = *record;
+            let span = winners.span_of(tx, lsn).filter(|_| kind == RecordKind::Data as u8);
+            span.map_or(Ok(()), |span| {
+                each(&LogicalRecord { lsn, commit: span.commit, tx, partition, payload })
+            })
         })
     }
 

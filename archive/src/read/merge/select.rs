@@ -213,7 +213,8 @@ impl Selection {
         let (mut base, mut any) = (0, false);
         for images in &footer.files {
             let (file, block_bytes) = (images.file, images.block_bytes);
-            let merged = self.files.entry(file).or_default();
+            // A file whose images all belong to later commits is not touched.
+            let mut merged = self.files.remove(&file);
             for (no, image) in images.images.iter().enumerate().rev() {
                 let Some(own) = by_tx.window(&self.pending, image.tx, image.lsn) else { continue };
                 self.pending[own].found(block_bytes);
@@ -221,6 +222,7 @@ impl Selection {
                     continue;
                 }
                 self.seen += 1;
+                let merged = merged.get_or_insert_default();
                 let kept = merged.keep(image.lsn, BlockImage { block: image.block, block_bytes });
                 let mixed = |MixedBlockSizes| Error::BlockSize { object: piece.name, file };
                 let Some(kept) = kept.map_err(mixed)? else { continue };
@@ -234,6 +236,7 @@ impl Selection {
                     self.crossings.push(crossing(footer, file, image, piece)?);
                 }
             }
+            self.files.extend(merged.map(|merged| (file, merged)));
             base += images.images.len();
         }
         Ok(any.then_some(bits))

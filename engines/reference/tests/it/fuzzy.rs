@@ -40,33 +40,38 @@ impl BlockSource for Busy<'_> {
 }
 
 /// A store and its archiver.
-struct Running {
-    life: Life,
+pub(crate) struct Running {
+    pub(crate) life: Life,
     shipper: Shipper,
 }
 
 impl Running {
     fn commit(&mut self) {
-        self.life.commit().unwrap();
+        match self.life.is_logical {
+            true if self.life.rng.once_in(3) => {
+                self.life.interleave(|life| life.commit().map(drop)).unwrap();
+            }
+            _ => drop(self.life.commit().unwrap()),
+        }
         self.ship();
         if self.life.rng.once_in(6) {
             self.life.store.checkpoint().unwrap();
         }
     }
 
-    fn ship(&mut self) {
+    pub(crate) fn ship(&mut self) {
         self.shipper.ship(self.life.store.wal()).unwrap();
     }
 }
 
-struct World {
-    archive: Archive,
-    chunks: ChunkStore,
+pub(crate) struct World {
+    pub(crate) archive: Archive,
+    pub(crate) chunks: ChunkStore,
     running: Mutex<Running>,
 }
 
 impl World {
-    fn begin(seed: u64) -> World {
+    pub(crate) fn begin(seed: u64) -> World {
         let life = Life::begin(&SimFs::new(), seed).unwrap();
         let objects = Objects::open(&Location::Memory, &life.env).unwrap();
         objects.init_repository(life.env.clock.now()).unwrap();
@@ -79,7 +84,12 @@ impl World {
     /// Commits, a full snapshot, commits, an increment, a restart, another increment; transactions
     /// all the time.
     fn live(seed: u64) -> (World, Vec<Manifest>) {
-        let mut world = World::begin(seed);
+        Self::begin(seed).live_on()
+    }
+
+    /// Lives on, as [`live`](Self::live).
+    pub(crate) fn live_on(mut self) -> (World, Vec<Manifest>) {
+        let world = &mut self;
         for row_bytes in [300, 90, 1000] {
             world.running().life.create_table(row_bytes).unwrap();
             (0..10).for_each(|_| world.running().commit());
@@ -90,8 +100,10 @@ impl World {
         assert!(full.snapshot.meta.redo_from < full.snapshot.meta.consistent_at, "it is fuzzy");
         let second = world.take(Some(&full), commit);
         (0..5).for_each(|_| world.running().commit());
-        let Running { life, shipper } = world.running.into_inner().unwrap();
-        world.running = Mutex::new(Running { life: life.reopen().unwrap(), shipper });
+        let World { archive, chunks, running } = self;
+        let Running { life, shipper } = running.into_inner().unwrap();
+        let running = Mutex::new(Running { life: life.reopen().unwrap(), shipper });
+        let world = World { archive, chunks, running };
         world.running().life.create_table(500).unwrap();
         (0..5).for_each(|_| world.running().commit());
         let third = world.take(Some(&second), commit);
@@ -99,12 +111,12 @@ impl World {
         (world, vec![full, second, third])
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, Running> {
+    pub(crate) fn running(&self) -> std::sync::MutexGuard<'_, Running> {
         self.running.lock().unwrap()
     }
 
     /// Takes a snapshot. Calls `before` before each page is read.
-    fn take(&self, parent: Option<&Manifest>, before: impl Fn(&World) + Sync) -> Manifest {
+    pub(crate) fn take(&self, parent: Option<&Manifest>, before: impl Fn(&World) + Sync) -> Manifest {
         let store = Arc::clone(&self.running().life.store);
         let source = store.begin_snapshot().unwrap();
         let meta = source.meta(self.archive.source().clone());
@@ -121,7 +133,7 @@ impl World {
         taken.publish(&self.chunks).unwrap()
     }
 
-    fn restore(&self, fs: &SimFs, tx: u64) -> (Plan, Restored) {
+    pub(crate) fn restore(&self, fs: &SimFs, tx: u64) -> (Plan, Restored) {
         let history = History::load(self.archive.objects(), self.archive.source(), None).unwrap();
         let plan = history.plan_for(&Target::at(TxId::new(tx))).unwrap();
         let registry = Registry::new(Arc::new(ReferenceEngine));

@@ -4,6 +4,7 @@
 mod crash;
 mod fuzzy;
 mod life;
+mod logical;
 mod model;
 mod suite;
 mod threads;

@@ -10,6 +10,8 @@ use std::path::Path;
 enum Step {
     Commit,
     Table(usize),
+    Rows(usize),
+    Interleave,
     Checkpoint,
     Reopen,
 }
@@ -18,6 +20,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => Just(Step::Commit),
         1 => (1_usize..4080).prop_map(Step::Table),
+        1 => (1_usize..4063).prop_map(Step::Rows),
+        2 => Just(Step::Interleave),
         2 => Just(Step::Checkpoint),
         2 => Just(Step::Reopen),
     ]
@@ -37,6 +41,19 @@ proptest! {
                     Ok(_) | Err(Error::TableExists { .. }) => {}
                     Err(error) => panic!("{error}"),
                 },
+                Step::Rows(bytes_max) => match life.create_rows_up_to(bytes_max) {
+                    Ok(_) | Err(Error::TableExists { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                },
+                Step::Interleave if life.is_logical => {
+                    life.interleave(|life| {
+                        if life.rng.once_in(4) {
+                            life.store.checkpoint()?;
+                        }
+                        life.commit().map(drop)
+                    }).unwrap();
+                }
+                Step::Interleave => {}
                 Step::Checkpoint => life.store.checkpoint().unwrap(),
                 Step::Reopen => life = life.reopen().unwrap(),
             }

@@ -12,6 +12,7 @@ use pitr_reference::{Error, PageFault, ReferenceEngine, Snapshot};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, Manifest, Tracked, write_full, write_increment};
 use pitr_vfs::FileSystem;
 use pitr_vfs::sim::{Mode, Op, SimFs, Survivors};
+use pitr_wal::Slot;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +44,8 @@ impl BlockSource for Busy<'_> {
 pub(crate) struct Running {
     pub(crate) life: Life,
     shipper: Shipper,
+    /// Keeps checkpoints from removing log that is not archived.
+    slot: Slot,
 }
 
 impl Running {
@@ -61,6 +64,9 @@ impl Running {
 
     pub(crate) fn ship(&mut self) {
         self.shipper.ship(self.life.store.wal()).unwrap();
+        if let Some(archived) = self.shipper.archived() {
+            self.slot.advance(archived).unwrap();
+        }
     }
 }
 
@@ -78,7 +84,8 @@ impl World {
         let archive = Archive::new(objects.clone(), SourceName::new("bank").unwrap());
         let shipper = Shipper::claim(&archive, life.store.wal(), ShipOptions::default()).unwrap();
         let chunks = ChunkStore::open(objects).unwrap();
-        World { archive, chunks, running: Mutex::new(Running { life, shipper }) }
+        let slot = life.store.wal().slot("archiver", life.store.wal().first()).unwrap();
+        World { archive, chunks, running: Mutex::new(Running { life, shipper, slot }) }
     }
 
     /// Commits, a full snapshot, commits, an increment, a restart, another increment; transactions
@@ -101,8 +108,11 @@ impl World {
         let second = world.take(Some(&full), commit);
         (0..5).for_each(|_| world.running().commit());
         let World { archive, chunks, running } = self;
-        let Running { life, shipper } = running.into_inner().unwrap();
-        let running = Mutex::new(Running { life: life.reopen().unwrap(), shipper });
+        let Running { life, shipper, slot } = running.into_inner().unwrap();
+        drop(slot); // it has the log open
+        let life = life.reopen().unwrap();
+        let slot = life.store.wal().slot("archiver", shipper.archived().unwrap()).unwrap();
+        let running = Mutex::new(Running { life, shipper, slot });
         let world = World { archive, chunks, running };
         world.running().life.create_table(500).unwrap();
         (0..5).for_each(|_| world.running().commit());

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::history::Catalog;
 use crate::stored::{Claim, Instance, Origin};
 use pitr_format::{Epoch, Lsn, TimelineId, Timestamp};
-use pitr_objects::layout::SourceObject;
+use pitr_objects::layout::{LogName, SourceObject};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An instance of a source, and its last stated place.
@@ -50,17 +50,17 @@ impl Archive {
 
     /// The last writer of each timeline with log objects. A writer whose claim can't be read counts
     /// as one of the first instance.
-    fn last_writers(&self, catalog: &Catalog) -> Result<BTreeMap<TimelineId, (Epoch, Claim)>> {
+    fn last_writers(&self, catalog: &Catalog) -> Result<Writers> {
         let mut known: BTreeMap<Epoch, Option<Claim>> = BTreeMap::new();
         let mut writers = BTreeMap::new();
         for timeline in catalog.logged() {
             let epochs: BTreeSet<Epoch> = catalog.logs(timeline).iter().map(|(name, _)| name.epoch).collect();
-            let unknown = Claim { time: Timestamp::MIN, instance: Some(Instance::FIRST), found: None };
+            let unknown = Claim { time: Timestamp::MIN, instance: Some(Instance::FIRST), found: Vec::new() };
             let mut last = (Epoch::FIRST, unknown);
             for epoch in epochs.into_iter().rev() {
                 let claim = match known.get(&epoch) {
-                    Some(claim) => *claim,
-                    None => *known.entry(epoch).or_insert(self.claim_of(epoch)?),
+                    Some(claim) => claim.clone(),
+                    None => known.entry(epoch).or_insert(self.claim_of(epoch)?).clone(),
                 };
                 if let Some(claim) = claim {
                     last = (epoch, claim);
@@ -101,11 +101,9 @@ impl Archive {
         let Some((_, mut followed)) = heads.next() else { return Ok(None) };
         for (instance, head) in heads {
             let began = instance.first_epoch();
-            let goes_on = |(timeline, end): (TimelineId, Lsn)| {
-                let later = catalog.logs(timeline).iter().filter(|(name, _)| name.to > end);
-                later.into_iter().any(|(name, _)| name.epoch < began)
-            };
-            let is_beside = self.claim_of(began)?.and_then(|claim| claim.found).is_some_and(goes_on);
+            let found = self.claim_of(began)?.map_or_else(Vec::new, |claim| claim.found);
+            let owner = writers.get(&followed).map_or(Instance::FIRST, |(_, claim)| claim.writes());
+            let is_beside = went_on(catalog, &writers, owner, began, &found);
             let taken_over = writers
                 .get(&followed)
                 .is_some_and(|(epoch, claim)| *epoch > began && claim.takes_over(instance));
@@ -150,4 +148,24 @@ impl Archive {
             other => other.map(Some),
         }
     }
+}
+
+/// The last writer of each timeline.
+type Writers = BTreeMap<TimelineId, (Epoch, Claim)>;
+
+/// True if a writer of an instance that was there before the epoch `began` has stored more log than
+/// that epoch's writer `found`.
+fn went_on(
+    catalog: &Catalog,
+    writers: &Writers,
+    owner: Instance,
+    began: Epoch,
+    found: &[(TimelineId, Lsn)],
+) -> bool {
+    let owns = |timeline: &TimelineId| writers.get(timeline).is_some_and(|(_, by)| by.writes() == owner);
+    let Some((head, end)) = found.iter().find(|(timeline, _)| owns(timeline)) else { return false };
+    writers.keys().filter(|timeline| *timeline >= head && owns(timeline)).any(|timeline| {
+        let is_later = |name: &LogName| name.epoch < began && (timeline > head || name.to > *end);
+        catalog.logs(*timeline).iter().any(|(name, _)| is_later(name))
+    })
 }

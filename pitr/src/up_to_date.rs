@@ -36,7 +36,9 @@ impl Pitr {
         let capture = engine.need_capture()?;
         let owners = archive.owners(&catalog)?;
         let owner = timeline.and_then(|timeline| owners.get(&timeline));
-        let placed = archive.instances()?.into_iter().find(|placed| Some(&placed.instance) == owner);
+        // Before anything is archived, there is only one instance.
+        let is_owner = |instance| owner.is_none_or(|owner| *owner == instance);
+        let placed = archive.instances()?.into_iter().find(|placed| is_owner(placed.instance));
         let Some(placed) = placed else {
             let source = std::io::Error::from(std::io::ErrorKind::NotFound);
             let state = state.unwrap_or_default();

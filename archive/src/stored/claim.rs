@@ -42,16 +42,16 @@ impl fmt::Display for Instance {
 }
 
 /// A writer's claim of an epoch. The owner token in the object's header identifies the writer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
     /// Creation time by the writer's clock. For people only: no decision uses it.
     pub(crate) time: Timestamp,
     /// The instance that the writer writes. `None`: the writer takes over every instance, and
     /// writes the first one.
     pub(crate) instance: Option<Instance>,
-    /// The followed timeline and the end of its archived log, as the first writer of an instance
-    /// found them.
-    pub(crate) found: Option<(TimelineId, Lsn)>,
+    /// The newest timeline of each other instance and the end of its archived log, as the first
+    /// writer of an instance found them.
+    pub(crate) found: Vec<(TimelineId, Lsn)>,
 }
 
 impl Claim {
@@ -71,10 +71,12 @@ impl Claim {
         out.put_u16(if self.instance.is_none() { ALL } else { VERSION });
         out.put_i64(self.time.micros());
         if let Some(Instance(first)) = self.instance {
-            let (timeline, end) = self.found.map_or((0, 0), |(timeline, end)| (timeline.get(), end.get()));
             out.put_u64(first.get());
-            out.put_u32(timeline);
-            out.put_u64(end);
+            out.put_varint(self.found.len() as u64);
+            for (timeline, end) in &self.found {
+                out.put_u32(timeline.get());
+                out.put_u64(end.get());
+            }
         }
         out
     }
@@ -85,11 +87,12 @@ impl Claim {
         let mut r = Reader::new(bytes);
         r.check_version_u16(if takes_all { ALL } else { VERSION }, WHAT)?;
         let time = Timestamp::from_micros(r.i64(WHAT)?);
-        let (mut instance, mut found) = (None, None);
+        let (mut instance, mut found) = (None, Vec::new());
         if !takes_all {
             instance = Some(Instance(Epoch::new(r.u64(WHAT)?)));
-            let (timeline, end) = (TimelineId::new(r.u32(WHAT)?), Lsn::new(r.u64(WHAT)?));
-            found = (timeline >= TimelineId::FIRST).then_some((timeline, end));
+            for _ in 0..r.count(12, WHAT)? {
+                found.push((TimelineId::new(r.u32(WHAT)?), Lsn::new(r.u64(WHAT)?)));
+            }
         }
         r.finish(WHAT)?;
         Ok(Claim { time, instance, found })
@@ -103,10 +106,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn claims_come_back(at: i64, instance: Option<u64>, found in prop::option::of((1u32.., any::<u64>()))) {
+        fn claims_come_back(at: i64, instance: Option<u64>, found: Vec<(u32, u64)>) {
             let instance = instance.map(|first| Instance::begun_by(Epoch::new(first)));
-            let found = found.filter(|_| instance.is_some());
-            let found = found.map(|(timeline, end)| (TimelineId::new(timeline), Lsn::new(end)));
+            let found = found.into_iter().filter(|_| instance.is_some());
+            let found = found.map(|(timeline, end)| (TimelineId::new(timeline), Lsn::new(end))).collect();
             let claim = Claim { time: Timestamp::from_micros(at), instance, found };
             let bytes = claim.encode();
             prop_assert_eq!(Claim::decode(&bytes).unwrap(), claim);
@@ -122,7 +125,7 @@ mod tests {
     #[test]
     fn a_claim_takes_over_its_own_instance_or_all() {
         let copy = Instance::begun_by(Epoch::new(3));
-        let claim = |instance| Claim { time: Timestamp::MIN, instance, found: None };
+        let claim = |instance| Claim { time: Timestamp::MIN, instance, found: vec![] };
         assert!(claim(Some(copy)).takes_over(copy) && !claim(Some(copy)).takes_over(Instance::FIRST));
         assert!(claim(None).takes_over(copy) && claim(None).takes_over(Instance::FIRST));
         assert_eq!((claim(None).writes(), claim(Some(copy)).writes()), (Instance::FIRST, copy));
@@ -132,13 +135,13 @@ mod tests {
     fn the_bytes_are_those_of_the_format_page() {
         let hex = |claim: Claim| claim.encode().iter().map(|b| format!("{b:02x}")).collect::<String>();
         let time = Timestamp::from_micros(-2);
-        assert_eq!(hex(Claim { time, instance: None, found: None }), "0100feffffffffffffff");
+        assert_eq!(hex(Claim { time, instance: None, found: vec![] }), "0100feffffffffffffff");
         let instance = Some(Instance::begun_by(Epoch::new(258)));
         let (first, fixed) = ("0201000000000000", "0200feffffffffffffff");
-        assert_eq!(hex(Claim { time, instance, found: None }), format!("{fixed}{first}{}", "0".repeat(24)));
-        let found = Some((TimelineId::FIRST, Lsn::new(258)));
+        assert_eq!(hex(Claim { time, instance, found: vec![] }), format!("{fixed}{first}00"));
+        let found = vec![(TimelineId::FIRST, Lsn::new(258))];
         let found = hex(Claim { time, instance, found });
-        assert_eq!(found, format!("{fixed}{first}010000000201000000000000"));
+        assert_eq!(found, format!("{fixed}{first}01010000000201000000000000"));
         assert!(Claim::decode(&[3, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err(), "a later version");
     }
 }

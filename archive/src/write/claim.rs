@@ -77,9 +77,9 @@ impl Writer {
             let next = taken.keys().last().map_or(Some(Epoch::FIRST), |last| last.next());
             let Some(epoch) = next else { break };
             let (instance, found) = match claims {
-                Claims::All => (None, None),
+                Claims::All => (None, Vec::new()),
                 Claims::New => (Some(Instance::begun_by(epoch)), found_by(archive)?),
-                Claims::One(instance) => (Some(instance), None),
+                Claims::One(instance) => (Some(instance), Vec::new()),
             };
             let claim = Claim { time: now, instance, found };
             if archive.create(&SourceObject::Claim(epoch), &claim.encode())? {
@@ -239,10 +239,10 @@ impl Writer {
     }
 }
 
-/// The followed timeline, and the end of its log. Found before the claim: what the timeline's writer
-/// stores later shows that it wrote while the new instance began.
-fn found_by(archive: &Archive) -> Result<Option<(TimelineId, Lsn)>> {
+/// The newest timeline of each instance, and the end of its log. Found before the claim: what a
+/// timeline's writer stores later shows that it wrote while the new instance began.
+fn found_by(archive: &Archive) -> Result<Vec<(TimelineId, Lsn)>> {
     let catalog = archive.catalog()?;
-    let followed = archive.followed(&catalog)?;
-    Ok(followed.and_then(|timeline| Some((timeline, catalog.end(timeline)?))))
+    let heads = archive.heads(&catalog)?.into_values();
+    Ok(heads.filter_map(|timeline| Some((timeline, catalog.end(timeline)?))).collect())
 }

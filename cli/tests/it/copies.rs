@@ -15,20 +15,23 @@ struct Written {
     watcher: Option<Watcher>,
     /// Copies after the commits, oldest first.
     copies: Vec<PathBuf>,
+    /// A copy of the newest state, if it is not that of the last commit that was watched.
+    last: Option<PathBuf>,
 }
 
 impl Written {
     fn new(world: &World, path: &Path) -> Written {
         let app = world.application_on(path);
-        let mut written = Written { app, path: path.to_owned(), watcher: None, copies: Vec::new() };
+        let mut written =
+            Written { app, path: path.to_owned(), watcher: None, copies: Vec::new(), last: None };
         written.watch(world, &[]);
         written
     }
 
-    /// A restored copy of a state of `app`, watched under its name.
+    /// A restored copy of a state of `app` on timeline 1, watched under its name.
     fn restored(world: &World, to: &str, name: &str) -> Written {
         let path = world.path(name);
-        fs::rename(world.restored(to, &["--source", "app"]), &path).unwrap();
+        fs::rename(world.restored(to, &["--source", "app", "--timeline", "1"]), &path).unwrap();
         Written::new(world, &path)
     }
 
@@ -52,7 +55,7 @@ impl Written {
     }
 
     fn last(&self) -> &Path {
-        self.copies.last().unwrap()
+        self.last.as_ref().or(self.copies.last()).unwrap()
     }
 }
 
@@ -89,10 +92,15 @@ fn two_copies_and_the_original_are_archived_side_by_side() {
     for round in 0..3 {
         for (no, written) in watched.iter_mut().enumerate() {
             written.commit(&mut world, &format!("{no} alone, {round}"));
-            if round == no {
-                // The watcher dies, the application goes on, and the watcher comes back.
+            // Everything up to here is archived; the writer that was there before the copies has
+            // stored something beside them.
+            world.done(&["backup", &written.path.to_string_lossy(), "--source", "app"]);
+            if (round + 1) % 3 == no {
+                // The watcher dies, the application goes on and checkpoints, and the watcher comes
+                // back: a gap of this timeline alone.
                 written.kill();
-                written.commit(&mut world, "not watched");
+                written.app.sql("INSERT INTO t(x) VALUES('not watched')");
+                written.app.sql("PRAGMA wal_checkpoint(TRUNCATE)");
                 written.watch(&world, &[]);
             }
         }
@@ -105,10 +113,14 @@ fn two_copies_and_the_original_are_archived_side_by_side() {
     assert_eq!(parents, [(1, None), (2, Some(1)), (3, Some(1))]);
     // The original went on while the copies began.
     assert_eq!(followed(&world), [1]);
+    for written in &mut watched {
+        let last = world.copy(&mut written.app);
+        written.last = Some(last);
+    }
     world.assert_exact("latest", &[], watched[0].last());
     for (written, timeline) in watched.iter().zip(1u64..) {
         let own = own(&world, timeline);
-        // Each has a commit of its own for each copy, and the original has the table.
+        // Each has a commit of its own for each copy.
         let copies = &written.copies;
         assert!(own.len() >= copies.len(), "timeline {timeline}: {own:?}");
         for (target, copy) in own[own.len() - copies.len()..].iter().zip(copies) {
@@ -119,7 +131,7 @@ fn two_copies_and_the_original_are_archived_side_by_side() {
     assert_eq!(world.done(&["verify", "--deep"])["ok"], true);
 
     // Numbers were given twice. The followed history counts, and the others are named.
-    let number = own(&world, 2).pop().unwrap().split('/').next_back().unwrap().to_owned();
+    let number = own(&world, 2)[0].split('/').next_back().unwrap().to_owned();
     let (answer, _) = world.restore(&format!("tx:{number}"), &[]);
     let both = [2, 3].map(|timeline| format!("tx:{timeline}/{number}"));
     assert_eq!(answer.code, 0, "{}", answer.stderr);

@@ -134,7 +134,7 @@ impl World {
 
     /// Restores a target. Returns the result and the output's path.
     pub(crate) fn restore(&self, to: &str, more: &[&str]) -> (Answer, PathBuf) {
-        let output = self.path(&format!("restored-{}.db", to.replace([':', ' '], "-")));
+        let output = self.path(&format!("restored-{}.db", to.replace([':', ' ', '/'], "-")));
         let _ = std::fs::remove_file(&output);
         let text = output.to_string_lossy().into_owned();
         let mut args = vec!["restore", "--to", to, "--output", &text];

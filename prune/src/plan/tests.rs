@@ -122,7 +122,10 @@ fn a_timeline_superseded_before_the_window_keeps_only_its_shared_part() {
 fn the_newest_state_of_each_instance_is_kept() {
     // FAILURES 8: a copy is archived beside the original, which goes on.
     let logs = vec![log(1, 0, 20), log(1, 20, 40), log(1, 40, 60), log(2, 20, 50), log(2, 50, 70)];
-    let catalog = catalog(logs, vec![timeline(1, 0, 0, 0), timeline(2, 1, 20, 20)]);
+    let timelines = vec![timeline(1, 0, 0, 0), timeline(2, 1, 20, 20)];
+    let without = logs.iter().filter(|(name, _)| name.timeline == TimelineId::FIRST || name.from.get() > 20);
+    let holey = catalog(without.copied().collect(), timelines.clone());
+    let catalog = catalog(logs, timelines);
     let snapshots = [snapshot(1, 10, 10, 10), snapshot(1, 45, 45, 45), snapshot(2, 60, 60, 60)];
     let newest = [(TimelineId::FIRST, at(70)), (TimelineId::new(2), at(70))].into();
     let policy = Policy { keep_snapshots: NonZeroU32::new(1), ..Policy::default() };
@@ -137,7 +140,7 @@ fn the_newest_state_of_each_instance_is_kept() {
     // A period must be restorable on the followed timeline.
     let must = Policy { must_remain_since: Some(at(50)), ..Policy::default() };
     let refused = |followed| {
-        let listed = Listed { followed, ..listed(&catalog, &snapshots[1..2], &newest) };
+        let listed = Listed { followed, ..listed(&holey, &snapshots[1..2], &newest) };
         plan(listed, &must, at(70)).is_err()
     };
     assert!(!refused(Some(TimelineId::FIRST)) && refused(None));

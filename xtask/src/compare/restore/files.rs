@@ -109,7 +109,7 @@ pub(super) fn pitr(work: Work) -> Result<Option<Outcome>> {
         log: Some((log, (seconds - base_seconds).max(0.01))),
         stored: bytes_below(program.repo())?,
         difference,
-        moment: Some((wanted, sqlite::progress(&output)?)),
+        moment: Some((wanted, Some(sqlite::progress(&output)?))),
         settings: "`pitr watch` with its defaults, local repository with fsync, zstd 3. Result synced before it is published. Targets by transaction.",
     }))
 }
@@ -149,8 +149,7 @@ pub(super) fn litestream(work: Work) -> Result<Option<Outcome>> {
     let difference = written.target.difference(&Blocks::of_files(std::slice::from_ref(&output))?);
     fs::remove_file(&output)?;
     let at = written.moment["at_us"].as_i64().ok_or("no time")?;
-    // A moment that it refuses has no transactions.
-    let found = if restore(&rfc3339(at)).is_ok() { sqlite::progress(&output)? } else { 0 };
+    let found = restore(&rfc3339(at)).ok().map(|_| sqlite::progress(&output)).transpose()?;
     Ok(Some(Outcome {
         name: format!("litestream {}", litestream::version(&binary)?),
         seconds,

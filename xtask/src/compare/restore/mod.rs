@@ -68,8 +68,8 @@ struct Outcome {
     stored: u64,
     /// Difference of the restored target, if it differs.
     difference: Option<String>,
-    /// Transactions that the moment should have, and those that it has.
-    moment: Option<(u64, u64)>,
+    /// Transactions that the moment should have, and those that it has; `None` if it was refused.
+    moment: Option<(u64, Option<u64>)>,
     /// How it ran.
     settings: &'static str,
 }
@@ -86,8 +86,9 @@ impl Outcome {
     fn moment(&self) -> String {
         match self.moment {
             None => "not tried".into(),
-            Some((wanted, found)) if wanted == found => "exact".into(),
-            Some((wanted, found)) => format!("{:+} commits", found as i64 - wanted as i64),
+            Some((_, None)) => "refused".into(),
+            Some((wanted, Some(found))) if wanted == found => "exact".into(),
+            Some((wanted, Some(found))) => format!("{:+} commits", found as i64 - wanted as i64),
         }
     }
 }
@@ -143,7 +144,7 @@ fn judge(outcomes: &[Outcome], work: Work, verdict: &mut Verdict) {
     let of = |name: &str| outcomes.iter().find(|outcome| outcome.name.starts_with(name));
     let Some(pitr) = of("pitr") else { return };
     verdict.check(pitr.difference.is_none(), format_args!("pitr: {}", pitr.exact()));
-    let is_exact = pitr.moment.is_some_and(|(wanted, found)| wanted == found);
+    let is_exact = pitr.moment.is_some_and(|(wanted, found)| found == Some(wanted));
     verdict.check(is_exact, format_args!("pitr: the busy moment: {}", pitr.moment()));
     let is_full = work.sizes.base.bytes() >= TARGETS_FROM;
     let mut ratio = |what: &str, ratio: f64, least: f64| {
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
 
     fn outcome(name: &str, seconds: f64, log: Option<(u64, f64)>) -> Outcome {
-        Outcome { name: name.into(), seconds, log, moment: Some((7, 7)), ..Outcome::default() }
+        Outcome { name: name.into(), seconds, log, moment: Some((7, Some(7))), ..Outcome::default() }
     }
 
     fn failures(pitr: Outcome, base: &str) -> usize {
@@ -210,7 +211,7 @@ mod tests {
         let good = outcome("pitr", 5.0, Some((1_000_000_000, 1.0)));
         let slow = Outcome { seconds: 7.0, log: Some((1_000_000_000, 2.0)), ..good.clone() };
         let wrong = Outcome { difference: Some("a block".into()), ..good.clone() };
-        let early = Outcome { moment: Some((7, 6)), ..good.clone() };
+        let early = Outcome { moment: Some((7, Some(6))), ..good.clone() };
         assert_eq!((failures(good.clone(), "4G"), failures(good, "1G")), (0, 0));
         assert_eq!((failures(slow.clone(), "4G"), failures(slow, "1G")), (2, 0));
         assert_eq!((failures(wrong, "1G"), failures(early, "1G")), (1, 1));
@@ -218,8 +219,9 @@ mod tests {
 
     #[test]
     fn a_moment_that_misses_commits_says_how_many() {
-        let outcome = Outcome { moment: Some((100, 65)), ..Outcome::default() };
-        assert_eq!(outcome.moment(), "-35 commits");
+        let said = |found| Outcome { moment: Some((100, found)), ..Outcome::default() }.moment();
+        assert_eq!((said(Some(65)).as_str(), said(Some(100)).as_str()), ("-35 commits", "exact"));
+        assert_eq!(said(None), "refused");
         assert_eq!(Outcome::default().moment(), "not tried");
     }
 }

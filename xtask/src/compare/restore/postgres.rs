@@ -21,6 +21,7 @@ const ROW_BYTES: (u64, u64) = (200, 1200);
 const PAGE_BYTES: u64 = 4096;
 /// Rows in 4 KiB, about: as many as SQLite puts into its pages.
 const ROWS_A_PAGE: u64 = 5;
+const RECOVERED_AT_MOST: Duration = Duration::from_secs(1800);
 /// Transactions after the target.
 const AFTER: u64 = 50;
 const SETTINGS: &str = "
@@ -64,7 +65,7 @@ pub(super) fn restore(work: Work) -> Result<Option<Outcome>> {
     running.stop()?;
     fs::remove_dir_all(world.path("data"))?;
     let mut of_moment = cluster.recover(&moment)?;
-    let found = cluster.ask("SELECT commits FROM progress")?.parse()?;
+    let found = Some(cluster.ask("SELECT commits FROM progress")?.parse()?);
     of_moment.running.stop()?;
     Ok(Some(Outcome {
         name: format!("postgres {version}"),
@@ -237,10 +238,28 @@ impl Cluster {
         self.append("data", &settings)?;
         self.command(Path::new("touch")).arg("data/recovery.signal").status()?;
         let running = self.start("data")?;
+        self.wait_until_ready()?;
         rustix::fs::sync();
         let seconds = begun.elapsed().as_secs_f64();
         let log = replayed(&fs::read_to_string(self.dir.join("data.log"))?)?;
         Ok(Recovered { running, seconds, copied, log })
+    }
+}
+
+impl Cluster {
+    /// Waits until the server accepts connections: `pg_ctl` does not wait for the end of a
+    /// recovery without `hot_standby`.
+    fn wait_until_ready(&self) -> Result<()> {
+        let begun = Instant::now();
+        while self.run("pg_isready", &["-q", "-h", &self.folder()]).is_err() {
+            if begun.elapsed() > RECOVERED_AT_MOST || !self.dir.join("data/postmaster.pid").exists() {
+                let log = fs::read_to_string(self.dir.join("data.log")).unwrap_or_default();
+                let last = log.lines().last().unwrap_or_default();
+                return Err(format!("the server did not recover: {last}").into());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 }
 

@@ -47,8 +47,8 @@ pub(crate) enum Drill {
     Memory(memory::Memory),
     /// Wrong use and damage: exit codes, one line each
     Misuse(misuse::Misuse),
-    /// A base and a log of the given sizes, restored to a transaction: exactness of every block, time,
-    /// memory, and the bound of the machine
+    /// A base and a log of the given sizes, restored to a transaction: exactness of every block,
+    /// time, memory, and the bound of the machine
     Recovery(recovery::Recovery),
     /// Other processes of `recovery`
     #[command(subcommand, hide = true)]

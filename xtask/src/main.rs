@@ -1,9 +1,10 @@
 //! Long drills and comparisons, run as `cargo xtask`.
 //!
-//! Almost everything here drives the release program as a user would: through its command line, with
-//! other processes that write. Two parts of pitr's library are used: the exact comparison of two
-//! SQLite files, and, in the drill of recovery, the reference engine. A drill prints its steps, and a last line with PASS or FAIL and its figures. It
-//! exits with 1 when it failed, removes its data, and adds a line to `benches/results/ledger.md`.
+//! Almost everything here drives the release program as a user would: through its command line,
+//! with other processes that write. Two parts of pitr's library are used: the exact comparison of
+//! two SQLite files, and, in the drill of recovery, the reference engine. A drill prints its steps,
+//! and a last line with PASS or FAIL and its figures. It exits with 1 when it failed, removes its
+//! data, and adds a line to `benches/results/ledger.md`.
 
 #![deny(unsafe_code)]
 

@@ -2,9 +2,9 @@
 //! process with a cold cache, and compared block by block.
 //!
 //! 1. A seeded workload fills an engine with rows (`rows.rs`). A snapshot of it goes into a
-//!    repository. Then transactions change rows at random places and add some, until the log has its
-//!    size; everything is archived. Shortly before the end, one transaction is the target, and the
-//!    hash of every block at that moment is kept.
+//!    repository. Then transactions change rows at random places and add some, until the log has
+//!    its size; everything is archived. Shortly before the end, one transaction is the target, and
+//!    the hash of every block at that moment is kept.
 //! 2. The source is deleted, and the repository is dropped from the page cache.
 //! 3. A process restores the target. All files, their lengths and every block are compared.
 //! 4. The bound of the machine is measured with the same kind of data on the same disk

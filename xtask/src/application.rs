@@ -23,14 +23,19 @@ pub(crate) struct Application {
 impl Application {
     /// Starts `drills/SCRIPT` with these arguments.
     pub(crate) fn start(script: &str, args: &[&str]) -> Result<Application> {
-        let mut child = Command::new("python3")
-            .arg("-B")
-            .arg(world::root().join("xtask/drills").join(script))
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("python3: {error}; the drills need Python 3"))?;
+        let mut command = Command::new("python3");
+        command.arg("-B").arg(world::root().join("xtask/drills").join(script)).args(args);
+        Self::spawn(&mut command)
+    }
+
+    /// Starts a command that reports as the scripts do.
+    pub(crate) fn spawn(command: &mut Command) -> Result<Application> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.map_err(|error| match name.as_str() {
+            "python3" => format!("python3: {error}; the drills need Python 3"),
+            _ => format!("{name}: {error}"),
+        })?;
         let orders = child.stdin.take();
         let Some(out) = child.stdout.take() else { return Err("the application has no output pipe".into()) };
         let (sender, events) = channel();

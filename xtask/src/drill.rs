@@ -8,6 +8,7 @@ mod increment;
 mod kill;
 mod memory;
 mod misuse;
+pub(crate) mod recovery;
 mod resume;
 mod shapes;
 
@@ -46,6 +47,12 @@ pub(crate) enum Drill {
     Memory(memory::Memory),
     /// Wrong use and damage: exit codes, one line each
     Misuse(misuse::Misuse),
+    /// A base and a log of the given sizes, restored to a transaction: exactness of every block,
+    /// time, memory, and the bound of the machine
+    Recovery(recovery::Recovery),
+    /// Other processes of `recovery`
+    #[command(subcommand, hide = true)]
+    RecoveryPart(recovery::Part),
     /// All drills but `memory`, with default options
     All(Seed),
 }
@@ -72,8 +79,11 @@ impl Drill {
             Drill::History(drill) => drill.run(),
             Drill::Memory(drill) => drill.run(),
             Drill::Misuse(drill) => drill.run(),
+            Drill::Recovery(drill) => drill.run(),
+            Drill::RecoveryPart(part) => part.run(),
             Drill::All(seed) => {
-                let drills: [&dyn Fn() -> Result<bool>; 9] = [
+                let [reference, sqlite] = recovery::Recovery::both(seed.seed);
+                let drills: [&dyn Fn() -> Result<bool>; 11] = [
                     &|| misuse::Misuse { seed }.run(),
                     &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
                     &|| kill::Kill { rounds: 3, slow: None, seed }.run(),
@@ -83,6 +93,8 @@ impl Drill {
                     &|| increment::Increment { megabytes: 1000, share: 0.05, level: 3, seed }.run(),
                     &|| resume::Resume { megabytes: 4000, at: vec![0.4, 0.9] }.run(),
                     &|| history::History { files: 20_000, backups: 300 }.run(),
+                    &|| reference.run(),
+                    &|| sqlite.run(),
                 ];
                 // A drill that aborts must not prevent the others.
                 let mut passed = true;

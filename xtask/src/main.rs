@@ -1,17 +1,21 @@
 //! Long drills and comparisons, run as `cargo xtask`.
 //!
-//! Everything here drives the release program as a user would: through its command line, with other
-//! processes that write. It uses only one part of pitr's library: the exact comparison of two
-//! SQLite files. A drill prints its steps, and a last line with PASS or FAIL and its figures. It
-//! exits with 1 when it failed, removes its data, and adds a line to `benches/results/ledger.md`.
+//! Almost everything here drives the release program as a user would: through its command line,
+//! with other processes that write. Two parts of pitr's library are used: the exact comparison of
+//! two SQLite files, and, in the drill of recovery, the reference engine. A drill prints its steps,
+//! and a last line with PASS or FAIL and its figures. It exits with 1 when it failed, removes its
+//! data, and adds a line to `benches/results/ledger.md`.
 
 #![deny(unsafe_code)]
 
 mod application;
+mod at_rest;
+mod blocks;
 mod bound;
 mod compare;
 mod drill;
 mod examples;
+mod fit;
 mod fuzz;
 mod golden;
 mod measure;
@@ -20,6 +24,8 @@ mod models;
 mod moments;
 mod packages;
 mod program;
+mod rows;
+mod size;
 mod soak;
 mod tidy;
 mod usage;

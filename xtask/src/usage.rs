@@ -2,6 +2,8 @@
 
 use crate::Result;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 /// sampled too.
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
 const SAMPLES_MIN: u32 = 10;
+/// Interval between samples of a folder's size.
+const SAMPLE_DISK_EVERY: Duration = Duration::from_millis(500);
 /// Limit of the anonymous memory of every pitr command, bytes.
 pub(crate) const MEMORY_MAX: u64 = 256_000_000;
 /// Linux reports a process's time in units of 1/100 s, independent of the kernel's tick rate.
@@ -37,6 +41,15 @@ pub(crate) fn of(command: &mut Command) -> Result<(Usage, Output)> {
 /// Runs the command to its end, and then syncs everything it wrote, which counts as its time. An
 /// error if it fails.
 pub(crate) fn of_by(command: &mut Command, probe: MemoryProbe) -> Result<(Usage, Output)> {
+    of_with(command, probe, rustix::fs::sync)
+}
+
+/// Like [`of`], for a command that syncs what it writes.
+pub(crate) fn of_durable(command: &mut Command) -> Result<(Usage, Output)> {
+    of_with(command, anonymous_below, || {})
+}
+
+fn of_with(command: &mut Command, probe: MemoryProbe, sync: fn()) -> Result<(Usage, Output)> {
     let (begun, before) = (Instant::now(), children_cpu()?);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let peak = Peak::of(child.id(), probe);
@@ -46,7 +59,7 @@ pub(crate) fn of_by(command: &mut Command, probe: MemoryProbe) -> Result<(Usage,
     if !output.status.success() {
         return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    rustix::fs::sync();
+    sync();
     let seconds = begun.elapsed().as_secs_f64();
     Ok((Usage { seconds, cpu_seconds: children_cpu()? - before, memory }, output))
 }
@@ -79,6 +92,48 @@ impl Peak {
         self.ended.store(true, Ordering::Release);
         self.sampler.join().unwrap_or_default()
     }
+}
+
+/// Samples the size of a folder repeatedly.
+#[derive(Debug)]
+pub(crate) struct DiskPeak {
+    ended: Arc<AtomicBool>,
+    sampler: JoinHandle<u64>,
+}
+
+impl DiskPeak {
+    /// Starts to sample.
+    pub(crate) fn of(dir: &Path) -> DiskPeak {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (seen, dir) = (Arc::clone(&ended), dir.to_owned());
+        let sampler = thread::spawn(move || {
+            let mut peak = 0;
+            while !seen.load(Ordering::Acquire) {
+                peak = peak.max(stored_below(&dir));
+                thread::sleep(SAMPLE_DISK_EVERY);
+            }
+            peak
+        });
+        DiskPeak { ended, sampler }
+    }
+
+    /// Stops, and returns the peak, bytes.
+    pub(crate) fn stop(self) -> u64 {
+        self.ended.store(true, Ordering::Release);
+        self.sampler.join().unwrap_or_default()
+    }
+}
+
+/// Bytes that all files below a folder take on the disk. Files that vanish do not count.
+fn stored_below(dir: &Path) -> u64 {
+    const SECTOR_BYTES: u64 = 512;
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let of_entry = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => stored_below(&entry.path()),
+        Ok(meta) => meta.blocks() * SECTOR_BYTES,
+        Err(_) => 0,
+    };
+    entries.map(of_entry).sum()
 }
 
 /// Processor seconds of all processes that this one has waited for.
@@ -145,6 +200,19 @@ mod tests {
         let (usage, _) = of(Command::new("sh").args(["-c", script])).unwrap();
         assert!(usage.seconds > 0.3 && usage.memory > 20_000_000, "{usage:?}");
         assert!(of(Command::new("false").arg("x")).is_err());
+    }
+
+    #[test]
+    fn the_peak_of_a_folder_includes_what_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        let file = dir.path().join("sub/file");
+        fs::write(&file, vec![1; 1 << 20]).unwrap();
+        fs::File::open(&file).unwrap().sync_all().unwrap();
+        let peak = DiskPeak::of(dir.path());
+        thread::sleep(2 * SAMPLE_DISK_EVERY);
+        fs::remove_file(&file).unwrap();
+        assert!(peak.stop() >= 1 << 20);
     }
 
     #[test]

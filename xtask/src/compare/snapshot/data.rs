@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::application::Application;
-use crate::world::{self, bytes_below, drop_cache, same};
+use crate::world::{self, bytes_below, drop_cache, drop_cache_below, same};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -163,11 +163,6 @@ impl Source {
             Source::Folder(path) => drop_cache_below(path),
         }
     }
-}
-
-/// Drops all files below a folder from the page cache.
-pub(super) fn drop_cache_below(dir: &Path) -> Result<()> {
-    files_below(dir, Path::new(""))?.iter().try_for_each(|file| drop_cache(&dir.join(file)))
 }
 
 /// Size of a folder that may not exist yet, bytes.

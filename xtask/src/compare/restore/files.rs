@@ -1,0 +1,207 @@
+//! pitr and Litestream: a SQLite file that the same application writes.
+
+use super::{Outcome, Work};
+use crate::Result;
+use crate::application;
+use crate::at_rest::AtRest;
+use crate::blocks::Blocks;
+use crate::compare::litestream;
+use crate::drill::recovery::sqlite::{self, DATABASE};
+use crate::moments::rfc3339;
+use crate::program::Program;
+use crate::usage;
+use crate::world::{World, bytes_below, drop_cache_below};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Litestream collects for a second by default.
+const STILL: Duration = Duration::from_secs(3);
+/// Distance of a target by time from the commits around it.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The states that an application left.
+struct Written {
+    target: Blocks,
+    /// Argument of a restore for the target.
+    to: String,
+    /// The event in the middle.
+    moment: Value,
+}
+
+impl Written {
+    /// Runs the application. `started` returns when the database is protected; `target` waits until
+    /// everything is, and names the state after that many commits.
+    fn run(
+        work: Work,
+        folder: &Path,
+        started: impl FnOnce(&Path) -> Result<()>,
+        target: impl FnOnce(u64) -> Result<String>,
+    ) -> Result<Written> {
+        fs::create_dir(folder)?;
+        let mut writer = sqlite::start(folder, work.sizes, work.target_at(), work.seed)?;
+        let database = application::path(&writer.event("ready")?, "database")?;
+        started(&database)?;
+        writer.send("go")?;
+        let events = writer.events_until("target")?;
+        let moment = events.iter().find(|event| event["event"] == "moment").ok_or("no moment")?.clone();
+        let commits = events.last().and_then(|event| event["commits"].as_u64()).ok_or("no commits")?;
+        let to = target(commits)?;
+        let target = AtRest::open(&database)?.blocks(DATABASE)?;
+        writer.send("go")?;
+        writer.event("done")?;
+        writer.send("go")?;
+        writer.end()?;
+        Ok(Written { target, to, moment })
+    }
+
+    fn commits_at_moment(&self) -> Result<u64> {
+        self.moment["commits"].as_u64().ok_or_else(|| "no commits".into())
+    }
+}
+
+/// A restore with a cold cache; its seconds and output.
+fn timed(command: &mut Command, copies: &Path) -> Result<(f64, Vec<u8>)> {
+    drop_cache_below(copies)?;
+    let (usage, output) = usage::of(command)?;
+    Ok((usage.seconds, output.stdout))
+}
+
+pub(super) fn pitr(work: Work) -> Result<Option<Outcome>> {
+    let world = World::new("restore-pitr")?;
+    let (program, folder) = (Program::with_repository(&world.path("repository"))?, world.path("source"));
+    let (mut watch, first) = (None, Cell::new(0));
+    let started = |database: &Path| {
+        watch = Some(program.watch(database, &[])?);
+        first.set(sqlite::archived(&program, |source| source["snapshots"][0]["tx"].as_u64())?);
+        Ok(())
+    };
+    let target = |commits| Ok(format!("tx:{}", sqlite::archived_to(&program, first.get() + commits)?));
+    let written = Written::run(work, &folder, started, target)?;
+    let first = first.get();
+    watch.ok_or("no watcher")?.stop()?;
+    fs::remove_dir_all(&folder)?;
+
+    let output = world.path(DATABASE);
+    let restore = |to: &str| {
+        let mut command = program.command(["restore", "--to", to, "--output"]);
+        command.arg(&output);
+        timed(&mut command, program.repo())
+    };
+    let (base_seconds, _) = restore(&format!("tx:{first}"))?;
+    fs::remove_file(&output)?;
+    let (seconds, answer) = restore(&written.to)?;
+    let log = serde_json::from_slice::<Value>(&answer)?["wal_bytes"].as_u64().ok_or("no wal_bytes")?;
+    let difference = written.target.difference(&Blocks::of_files(std::slice::from_ref(&output))?);
+    fs::remove_file(&output)?;
+    let wanted = written.commits_at_moment()?;
+    restore(&format!("tx:{}", first + wanted))?;
+    Ok(Some(Outcome {
+        name: "pitr".into(),
+        seconds,
+        base_seconds: Some(base_seconds),
+        // The timer's resolution: a log that costs nothing has no rate.
+        log: Some((log, (seconds - base_seconds).max(0.01))),
+        stored: bytes_below(program.repo())?,
+        difference,
+        moment: Some((wanted, Some(sqlite::progress(&output)?))),
+        settings: "`pitr watch` with its defaults, local repository with fsync, zstd 3. Result synced before it is published. Targets by transaction.",
+    }))
+}
+
+pub(super) fn litestream(work: Work) -> Result<Option<Outcome>> {
+    let binary = match litestream::install() {
+        Ok(binary) => binary,
+        Err(error) => {
+            println!("  {error}");
+            return Ok(None);
+        }
+    };
+    let world = World::new("restore-litestream")?;
+    let (folder, replica) = (world.path("source"), world.path("replica"));
+    let mut running = None;
+    let started = |database: &Path| {
+        running = Some(Replicating::start(&binary, database, &replica)?);
+        wait_until_still(&replica)
+    };
+    let written = Written::run(work, &folder, started, |_| {
+        wait_until_still(&replica)?;
+        let now = jiff::Timestamp::now().as_microsecond();
+        thread::sleep(PAUSE);
+        Ok(rfc3339(now))
+    })?;
+    wait_until_still(&replica)?;
+    running.ok_or("litestream does not run")?.stop()?;
+    fs::remove_dir_all(&folder)?;
+
+    let output = world.path(DATABASE);
+    let restore = |to: &str| {
+        let mut command = Command::new(&binary);
+        command.arg("restore").arg("-o").arg(&output).args(["-timestamp", to]);
+        timed(command.arg(litestream::url(&replica)), &replica)
+    };
+    let (seconds, _) = restore(&written.to)?;
+    let difference = written.target.difference(&Blocks::of_files(std::slice::from_ref(&output))?);
+    fs::remove_file(&output)?;
+    let at = written.moment["at_us"].as_i64().ok_or("no time")?;
+    let found = restore(&rfc3339(at)).ok().map(|_| sqlite::progress(&output)).transpose()?;
+    Ok(Some(Outcome {
+        name: format!("litestream {}", litestream::version(&binary)?),
+        seconds,
+        stored: bytes_below(&replica)?,
+        difference,
+        moment: Some((written.commits_at_moment()?, found)),
+        settings: "`replicate` with its defaults (sync interval 1 s), local folder. The restored file is synced within its time. Targets by time.",
+        ..Outcome::default()
+    }))
+}
+
+/// Waits until nothing was stored for [`STILL`].
+fn wait_until_still(replica: &Path) -> Result<()> {
+    let mut last = None;
+    loop {
+        thread::sleep(STILL);
+        let bytes = bytes_below(replica)?;
+        if last == Some(bytes) {
+            return Ok(());
+        }
+        last = Some(bytes);
+    }
+}
+
+/// A running Litestream; killed when dropped.
+struct Replicating(Child);
+
+impl Replicating {
+    fn start(binary: &PathBuf, database: &Path, replica: &Path) -> Result<Replicating> {
+        let mut command = Command::new(binary);
+        command.arg("replicate").arg(database).arg(litestream::url(replica));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let running = Replicating(child);
+        for _ in 0..1000 {
+            if replica.exists() {
+                return Ok(running);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Err("litestream does not replicate".into())
+    }
+
+    fn stop(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.0), Signal::INT)?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Replicating {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

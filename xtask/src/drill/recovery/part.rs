@@ -1,0 +1,79 @@
+//! Processes of the drill that are xtask itself.
+
+use super::sqlite;
+use crate::Result;
+use crate::size::Size;
+use pitr::format::TxId;
+use pitr::recovery::{RestoreOptions, Target};
+use pitr::{Pitr, PitrConfig};
+use pitr_reference::ReferenceEngine;
+use serde_json::json;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Part {
+    /// Restores a store of the reference engine, and prints a report
+    Restore {
+        repo: PathBuf,
+        #[arg(long)]
+        to: String,
+        #[arg(long)]
+        output: PathBuf,
+        #[arg(long)]
+        workers: Option<NonZeroUsize>,
+    },
+    /// Writes a SQLite file, as its application
+    Write { folder: PathBuf, base: Size, wal: Size, target_at: u64, seed: u64 },
+}
+
+/// A process that restores a store from `repo`; it lacks the options.
+pub(super) fn restore(repo: &Path) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["drill", "recovery-part", "restore"]).arg(repo);
+    Ok(command)
+}
+
+impl Part {
+    pub(crate) fn run(self) -> Result<bool> {
+        match self {
+            Part::Restore { repo, to, output, workers } => {
+                let target = match to.strip_prefix("tx:") {
+                    Some(number) => Target::at(TxId::new(number.parse()?)),
+                    None => Target::latest(),
+                };
+                let options = RestoreOptions { workers, ..RestoreOptions::to(output) };
+                restore_store(&repo, &target, &options)?;
+            }
+            Part::Write { folder, base, wal, target_at, seed } => {
+                sqlite::write(&folder, base.bytes(), target_at, wal.bytes(), seed)?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Restores a store, and prints the report.
+pub(super) fn restore_store(repo: &Path, target: &Target, options: &RestoreOptions) -> Result<()> {
+    let begun = Instant::now();
+    let mut pitr = Pitr::open(&PitrConfig::at(repo))?;
+    pitr.register(Arc::new(ReferenceEngine))?;
+    let history = pitr.history(&pitr.only_source()?, None)?;
+    let plan = history.plan_for(target)?;
+    let planned = begun.elapsed();
+    let restored = pitr.restore(&history, &plan, options, &|_| {})?;
+    let phases = format!("plan: {planned:.2?}, {:.2?}", restored.phases);
+    println!(
+        "{}",
+        json!({
+            "wal_bytes": restored.wal_bytes,
+            "records": restored.records,
+            "reused_bytes": restored.reused_bytes,
+            "phases": phases,
+        })
+    );
+    Ok(())
+}

@@ -9,10 +9,9 @@ use crate::Result;
 
 const LIBRARY: &str = "pitr";
 /// Crates of the program, and of engines that are features of the library.
-const UNWANTED: [&str; 8] = [
+const UNWANTED: [&str; 7] = [
     "clap",
     "indicatif",
-    "jiff",
     "libsqlite3-sys",
     "pitr-directory",
     "pitr-sqlite",

@@ -268,8 +268,8 @@ fn an_error_of_the_receiver_ends_the_pass() {
     let mut given = 0;
     let ended = merged.for_each_logical::<Error>(|record| {
         given += 1;
-        Err(Error::Hole { from: record.lsn, to: record.lsn })
+        Err(Error::WalGap { from: record.lsn, to: record.lsn })
     });
-    assert!(matches!(ended, Err(Error::Hole { .. })));
+    assert!(matches!(ended, Err(Error::WalGap { .. })));
     assert_eq!(given, 1);
 }

@@ -349,6 +349,19 @@ impl LogObject {
         mut take: impl FnMut(&Frame<'_>) -> Result<(), E>,
     ) -> Result<Lsn, E> {
         let malformed = |source| Error::Malformed { object: self.name, source };
+        self.each_batch(number, bytes, |batch| {
+            batch.frames().try_for_each(|frame| take(&frame.map_err(malformed)?))
+        })
+    }
+
+    /// Like [`each_frame`](Self::each_frame), for whole batches.
+    pub(crate) fn each_batch<E: From<Error>>(
+        &self,
+        number: usize,
+        bytes: &[u8],
+        mut take: impl FnMut(&Batch<'_>) -> Result<(), E>,
+    ) -> Result<Lsn, E> {
+        let malformed = |source| Error::Malformed { object: self.name, source };
         let start = self.footer.frames[number]; // as many as the object has
         let segment = self.footer.segment_size.segment_of(start.lsn);
         let seed = Seed::new(self.footer.timeline, segment, start.incarnation);
@@ -359,9 +372,7 @@ impl LogObject {
                 let (what, value) = ("position of a batch", batch.header.lsn.get());
                 return Err(malformed(DecodeError::Range { what, value }).into());
             }
-            for frame in batch.frames() {
-                take(&frame.map_err(malformed)?)?;
-            }
+            take(&batch)?;
             let span = batch.header.span();
             lsn = Lsn::new(lsn.get().saturating_add(span));
             at += span as usize; // within a frame of the object

@@ -56,6 +56,8 @@ pub enum ObjectKind {
     Restored = 16,
     /// A named recovery point.
     Point = 17,
+    /// The measured rates of a restore.
+    Rates = 18,
 }
 
 impl ObjectKind {
@@ -78,6 +80,7 @@ impl ObjectKind {
             15 => ObjectKind::Origin,
             16 => ObjectKind::Restored,
             17 => ObjectKind::Point,
+            18 => ObjectKind::Rates,
             _ => return None,
         })
     }
@@ -111,6 +114,7 @@ impl fmt::Display for ObjectKind {
             ObjectKind::Origin => "source's origin",
             ObjectKind::Restored => "restored state",
             ObjectKind::Point => "recovery point",
+            ObjectKind::Rates => "measured rates",
         })
     }
 }

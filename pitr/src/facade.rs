@@ -1,5 +1,6 @@
 //! An open repository and its operations.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use pitr_engine::{
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository, Sources};
 use pitr_recovery::{
-    History, NewPoint, Plan, Point, Progress, RestoreOptions, RestoreTarget, Restored, Restorer, Room, Target,
+    History, NewPoint, Plan, Point, Progress, Recovery, RecoveryRequest, RecoveryStats, RestoreOptions,
+    RestoreTarget, Restored, Restorer, Room, Target,
 };
 use pitr_snapshot::Snapshot;
 use pitr_vfs::{Clock, Env};
@@ -351,17 +353,62 @@ impl Pitr {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
         let restorer = Restorer { progress, ..Restorer::new(history, chunks, target) };
         let restored = restorer.restore(plan, options)?;
-        if let Some(fingerprint) = restored.fingerprint {
-            let Point { timeline, lsn, tx, time, .. } = restored.reached;
-            let state = RestoredState { timeline, lsn, tx, time, fingerprint };
-            // The output is complete and correct even without this record.
-            if let Err(error) = history.archive().state_restored(&state) {
-                tracing::warn!(
-                    "this restore could not be recorded in the repository: {error}; if the output is later watched as this source, it begins after a gap"
-                );
-            }
-        }
+        Self::remember(history, &restored);
         Ok(restored)
+    }
+
+    /// Plans a recovery of a source and carries it out: restores all files or those of some tables,
+    /// or checks the log up to the target. `progress` is called from several threads.
+    ///
+    /// # Errors
+    /// [`pitr_recovery::Error::RtoExceeded`] before anything is written, if the estimate exceeds the
+    /// request's objective; those of [`restore`](Self::restore) and [`Restorer::recover`].
+    pub fn recover(
+        &self,
+        source: &SourceName,
+        request: &RecoveryRequest,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Recovery> {
+        let history = &History::load_for(&self.objects, source, &request.target)?;
+        let (stop, _) = history.resolve_or_before(&request.target)?;
+        let target = self.restore_target(history, &history.plan(&stop)?)?;
+        let chunks = &self.chunks_to_read()?;
+        let restorer = Restorer { progress, ..Restorer::new(history, chunks, target) };
+        let recovery = restorer.recover(request)?;
+        if let Some(restored) = &recovery.restored {
+            Self::remember(history, restored);
+        }
+        Ok(recovery)
+    }
+
+    /// Checks the log of a plan, and the manifest of its snapshot: every object, frame, batch and
+    /// record. Writes nothing.
+    ///
+    /// # Errors
+    /// The first fault found: those of [`Restorer::validate`].
+    pub fn validate(
+        &self,
+        history: &History,
+        plan: &Plan,
+        workers: Option<NonZeroUsize>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<RecoveryStats> {
+        let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
+        let restorer = Restorer { progress, ..Restorer::new(history, chunks, target) };
+        Ok(restorer.validate(plan, workers)?)
+    }
+
+    /// Records a restored state, so that its output is known when it is watched as this source.
+    fn remember(history: &History, restored: &Restored) {
+        let Some(fingerprint) = restored.fingerprint else { return };
+        let Point { timeline, lsn, tx, time, .. } = restored.reached;
+        let state = RestoredState { timeline, lsn, tx, time, fingerprint };
+        // The output is complete and correct even without this record.
+        if let Err(error) = history.archive().state_restored(&state) {
+            tracing::warn!(
+                "this restore could not be recorded in the repository: {error}; if the output is later watched as this source, it begins after a gap"
+            );
+        }
     }
 
     /// The space that a restore of `plan` takes, and the free space at its output, in bytes. Fails

@@ -1,5 +1,8 @@
 //! Errors of a restore, with their places.
 
+use crate::consistency::{Finding, listed};
+use crate::rates::Estimate;
+use crate::rto::Rto;
 use crate::target::{Point, Stop, Target};
 use pitr_archive::{Cause, NamedPoint, PointName};
 use pitr_format::{FileId, Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
@@ -8,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 
 /// The result type of this crate.
@@ -125,6 +129,38 @@ pub enum Error {
     NotLaidOut {
         /// The file.
         file: FileId,
+    },
+    /// The engine can't restore single tables.
+    #[error("the engine of this source can't restore single tables: its files are restored together")]
+    NoTables,
+    /// The log has logical records, which can't be replayed for single tables.
+    #[error("the log has logical records, so the tables of this state can only be restored together")]
+    LogicalTables,
+    /// The state has no such table.
+    #[error("the state has no table {table}")]
+    NoSuchTable {
+        /// The table.
+        table: String,
+    },
+    /// The engine has no consistency check of its own.
+    #[error("the engine of this source has no consistency check")]
+    NoCheck,
+    /// The engine's consistency check found faults in the restored state. Nothing was published.
+    #[error("the restored state is not consistent, and nothing was published: {}", listed(findings))]
+    Inconsistent {
+        /// The faults.
+        findings: Vec<Finding>,
+    },
+    /// The recovery takes longer than its objective. With an estimate, nothing was written;
+    /// without, the recovery is done and its result is kept.
+    #[error("{}", too_late(*expected, *actual, estimate.as_deref()))]
+    RtoExceeded {
+        /// The objective.
+        expected: Rto,
+        /// The estimated or the measured time.
+        actual: Duration,
+        /// The parts of the estimate.
+        estimate: Option<Box<Estimate>>,
     },
     /// The engine could not lay out or finish its files.
     #[error("{source}")]
@@ -297,6 +333,25 @@ fn nearest(before: Option<&Point>, after: Option<&Point>) -> String {
     }
 }
 
+/// The message of [`Error::RtoExceeded`].
+fn too_late(expected: Rto, actual: Duration, estimate: Option<&Estimate>) -> String {
+    let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+    let (rto, took) = (seconds(expected.get()), seconds(actual));
+    let Some(estimate) = estimate else {
+        return format!("the restore took {took}, more than the RTO of {rto}");
+    };
+    let guess =
+        if estimate.is_guess { " (a guess, because no large restore was measured here yet)" } else { "" };
+    let next = match estimate.snapshot_interval(expected) {
+        Some(interval) => format!("a snapshot every {} or more often would meet it", seconds(interval)),
+        None => {
+            let base = estimate.base.saturating_add(estimate.finish);
+            format!("the snapshot alone takes {}, and the log {}", seconds(base), seconds(estimate.log))
+        }
+    };
+    format!("the restore would take about {took}{guess}, more than the RTO of {rto}; {next}")
+}
+
 impl Error {
     /// What a caller can do about the error.
     #[must_use]
@@ -305,7 +360,10 @@ impl Error {
             Error::Archive(e) => e.severity(),
             Error::Snapshot(e) => e.kind().severity(),
             Error::Locked { .. } | Error::Pruning { .. } => Severity::Retry,
-            Error::OtherShape { .. } | Error::Damaged(_) | Error::Spill { .. } => Severity::Fatal,
+            Error::OtherShape { .. }
+            | Error::Damaged(_)
+            | Error::Spill { .. }
+            | Error::Inconsistent { .. } => Severity::Fatal,
             Error::Engine { severity, .. } => *severity,
             _ => Severity::Fix,
         }

@@ -1,9 +1,10 @@
 //! What an engine says about its restored files: the seam between [`Restorer`](crate::Restorer) and
 //! an engine.
 
+use crate::consistency::ConsistencyCheck;
 use crate::error::{Error, Result};
 use crate::target::Point;
-use pitr_archive::FileChange;
+use pitr_archive::{FileChange, Merged};
 use pitr_format::{FileId, PartitionId};
 use pitr_redo::Redo;
 use pitr_snapshot::SnapshotReader;
@@ -56,6 +57,22 @@ pub trait RestoreTarget: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// The files that these tables need, so that only they are restored. A file that is not named
+    /// here is left out, also if the layout has a place for it. Called before anything is written.
+    ///
+    /// # Errors
+    /// [`Error::NoTables`] from an engine whose files can't be restored one by one, as by default;
+    /// [`Error::NoSuchTable`]; [`Error::engine`].
+    fn files_of(&self, tables: &[String], state: &RestoreState<'_>) -> Result<Vec<FileId>> {
+        let _ = (tables, state);
+        Err(Error::NoTables)
+    }
+
+    /// The engine's own check of a result; `None` if it has none.
+    fn consistency(&self) -> Option<&dyn ConsistencyCheck> {
+        None
+    }
+
     /// Completes the restore under the temporary name, when everything except the marked first
     /// sectors is written. The restorer makes these changes durable before it removes the marks and
     /// publishes the output.
@@ -85,9 +102,33 @@ pub struct RestoreState<'a> {
     pub base: Option<&'a SnapshotReader>,
     /// The changes by the log, for each file.
     pub changes: &'a BTreeMap<FileId, FileChange>,
+    /// The surviving images of the log.
+    pub log: &'a Merged,
 }
 
 impl RestoreState<'_> {
+    /// A block of the state, before anything is written: the newest image of the log, or else the
+    /// bytes of the snapshot. `None` past the end of the file. For the few blocks that a layout
+    /// depends on: each call reads the repository.
+    ///
+    /// # Errors
+    /// Errors of reading.
+    pub fn block(&self, file: FileId, block: u64, block_bytes: u32) -> Result<Option<Vec<u8>>> {
+        if let Some(image) = self.log.image(file, block)? {
+            return Ok(Some(image));
+        }
+        let Some(base) = self.base.filter(|base| base.file(file).is_ok()) else { return Ok(None) };
+        let (offset, mut bytes) = (block.checked_mul(block_bytes.into()), vec![0; block_bytes as usize]);
+        let end = offset.and_then(|offset| offset.checked_add(block_bytes.into()));
+        match (offset, end) {
+            (Some(offset), Some(end)) if end <= base.file(file)?.len => {
+                base.read_at(file, offset, &mut bytes)?;
+                Ok(Some(bytes))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The files of the snapshot and of the log, ascending.
     #[must_use]
     pub fn files(&self) -> Vec<FileId> {
@@ -128,7 +169,7 @@ pub struct FolderLayout {
     /// Folders below the output, each before its content. Relative paths.
     pub folders: Vec<PathBuf>,
     /// The restored files. They must include every file that the log changes. Other files of the
-    /// snapshot may be left out.
+    /// snapshot may be left out. If only some tables are restored, only their files are used.
     pub files: Vec<FilePlace>,
 }
 

@@ -18,12 +18,15 @@
 //!   or a folder.
 //! - **Logical records** reach the files only through the engine's [`Redo`]. A log that has some and
 //!   an engine that can't apply them are refused before anything is written.
+//! - **Checksums always.** Everything that is read is checked; there is no setting for it. There is
+//!   no differential kind of snapshot: each one can be restored by itself, without a chain.
 //! - **One write for each block**, and the same bytes for any number of workers.
 //! - **Memory** depends on the number of workers and takes a bit for each block and image. It does
 //!   not grow with base or log otherwise: images that wait for their extents go to a temporary file.
 #![forbid(unsafe_code)]
 
 mod build;
+mod consistency;
 mod delta;
 mod elsewhere;
 mod error;
@@ -33,15 +36,21 @@ mod history;
 mod layout;
 mod named;
 mod plan;
+mod rates;
 mod redo;
 mod replay;
+mod request;
 mod resolve;
 mod restore;
+mod rto;
 mod sink;
 mod staged;
+mod stats;
 mod target;
 mod together;
+mod validate;
 
+pub use consistency::{ConsistencyCheck, Finding};
 pub use delta::LogDelta;
 pub use error::{Damaged, Error, Result, Unreachable, Why};
 pub use history::{History, LogCheckpoint, Restorable};
@@ -51,9 +60,13 @@ pub use layout::{
 pub use named::{NewPoint, create_point};
 pub use pitr_redo::{BoxError, LogicalRecord, Redo};
 pub use plan::{BaseSnapshot, Plan, plan};
+pub use rates::{Estimate, Rate, Rates};
 pub use replay::{Replayed, replay};
-pub use restore::{Phase, Phases, Progress, RestoreOptions, Restored, Restorer, Room};
+pub use request::{Recovery, RecoveryMode, RecoveryRequest};
+pub use restore::{Phase, Progress, RestoreOptions, Restored, Restorer, Room};
+pub use rto::{Rpo, Rto};
 pub use staged::{OutputRules, StagedOutput};
+pub use stats::{Phases, RecoveryStats};
 pub use target::{Point, RecoveryTarget, Stop, Target};
 pub use together::{earliest_watermark, newest_common};
 

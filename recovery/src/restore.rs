@@ -5,8 +5,10 @@ use crate::error::{Error, Result};
 use crate::history::History;
 use crate::layout::{FilePlace, Finished, Layout, RestoreState, RestoreTarget, Unfinished};
 use crate::plan::Plan;
+use crate::rates;
 use crate::sink::Sink;
 use crate::staged::{OutputRules, StagedOutput, check_room};
+use crate::stats::{Phases, RecoveryStats, Watch};
 use crate::target::Point;
 use pitr_archive::{Fingerprint, Merged};
 use pitr_dedup::ChunkStore;
@@ -14,12 +16,11 @@ use pitr_format::{FileId, TimelineId};
 use pitr_objects::parallel;
 use pitr_snapshot::{Snapshot, SnapshotId, SnapshotReader};
 use pitr_vfs::{Attributes, Clock, FileSystem, Spawn};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// Settings of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub struct RestoreOptions {
     pub memory: usize,
     /// Number of threads; as many as there are cores if not set. The result does not depend on it.
     pub workers: Option<NonZeroUsize>,
+    /// Restores only the files of these tables; all files if `None`.
+    pub tables: Option<Vec<String>>,
+    /// Runs the engine's own consistency check before the result is published.
+    pub check: bool,
 }
 
 impl RestoreOptions {
@@ -49,7 +54,16 @@ impl RestoreOptions {
     #[must_use]
     pub fn to(output: impl Into<PathBuf>) -> Self {
         let (output, memory) = (output.into(), Self::MEMORY);
-        RestoreOptions { output, force: false, delta: false, in_place: false, memory, workers: None }
+        RestoreOptions {
+            output,
+            force: false,
+            delta: false,
+            in_place: false,
+            memory,
+            workers: None,
+            tables: None,
+            check: false,
+        }
     }
 }
 
@@ -59,10 +73,12 @@ impl RestoreOptions {
 pub enum Phase {
     /// Reading the footers of the log.
     Index,
-    /// Reading the images of the log.
+    /// Reading the images of the log. In a validation, checking its objects.
     Log,
     /// Writing the result from the snapshot and the images.
     Base,
+    /// The engine's consistency check.
+    Check,
     /// Making the result durable and publishing it.
     Finish,
 }
@@ -72,25 +88,10 @@ pub enum Phase {
 pub struct Progress {
     /// The current part.
     pub phase: Phase,
-    /// Units done: images of the log, extents of the result.
+    /// Units done: images of the log, extents of the result, log objects of a validation.
     pub done: u64,
     /// Total number of units.
     pub total: u64,
-}
-
-/// How long each part took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Phases {
-    /// Reading the footers.
-    pub index: Duration,
-    /// Reading the images of the log.
-    pub log: Duration,
-    /// Writing the result from the snapshot and the images.
-    pub base: Duration,
-    /// Replaying the logical records.
-    pub redo: Duration,
-    /// Syncing and publishing.
-    pub finish: Duration,
 }
 
 /// The report of a restore.
@@ -119,6 +120,11 @@ pub struct Restored {
     pub records: u64,
     /// Committed logical records in that log that were applied.
     pub logical_records: u64,
+    /// Transactions that committed in that log, at or before the target.
+    pub applied: u64,
+    /// Transactions with records in that log that are not in the state: they aborted, or had not
+    /// committed at the target.
+    pub skipped: u64,
     /// Number of threads used.
     pub workers: usize,
     /// How long each part took.
@@ -134,6 +140,25 @@ pub struct Restored {
     pub incomplete: Vec<PathBuf>,
     /// Files and folders whose owner could not be restored, because only root can change owners.
     pub kept_owners: u64,
+}
+
+impl Restored {
+    /// The figures of the restore.
+    #[must_use]
+    pub fn stats(&self) -> RecoveryStats {
+        RecoveryStats {
+            snapshot: self.snapshot,
+            reached: self.reached,
+            base_bytes: self.base_bytes,
+            log_bytes: self.wal_bytes,
+            records: self.records,
+            logical_records: self.logical_records,
+            applied: self.applied,
+            skipped: self.skipped,
+            workers: self.workers,
+            phases: self.phases,
+        }
+    }
 }
 
 /// The disk space that a restore takes.
@@ -202,14 +227,26 @@ impl Restorer<'_> {
     /// Those of [`StagedOutput::take`] about the output; [`Error::NoRoom`], [`Error::Io`];
     /// [`pitr_archive::Error::Logical`] in [`Error::Archive`] if a transaction of the state logged
     /// records that only its engine can apply, and the target does not replay them, before anything
-    /// is written; [`Error::Redo`]; those of the engine's [`RestoreTarget`]; those of reading the
-    /// repository.
+    /// is written; [`Error::Redo`]; [`Error::NoTables`], [`Error::NoSuchTable`],
+    /// [`Error::LogicalTables`]; [`Error::NoCheck`], [`Error::Inconsistent`]; those of the engine's
+    /// [`RestoreTarget`]; those of reading the repository.
     pub fn restore(&self, plan: &Plan, options: &RestoreOptions) -> Result<Restored> {
-        match options.workers.filter(|_| !self.spawn().is_inline()) {
-            None => self.build(plan, options),
+        let restored = self.on_workers(options.workers, || self.build(plan, options))?;
+        rates::record(self.history.archive().objects(), &restored);
+        Ok(restored)
+    }
+
+    /// Runs `work` with this number of threads.
+    pub(crate) fn on_workers<T: Send>(
+        &self,
+        workers: Option<NonZeroUsize>,
+        work: impl FnOnce() -> Result<T> + Send,
+    ) -> Result<T> {
+        match workers.filter(|_| !self.spawn().is_inline()) {
+            None => work(),
             Some(workers) => {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(workers.get());
-                pool.build().map_err(Error::Workers)?.install(|| self.build(plan, options))
+                pool.build().map_err(Error::Workers)?.install(work)
             }
         }
     }
@@ -218,14 +255,17 @@ impl Restorer<'_> {
         let base = plan.snapshot.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
         let (stop, ranges, log_bytes) = (plan.stop.get(), plan.pieces.len(), plan.stored_log_bytes);
         tracing::info!(base, stop, ranges, log_bytes, "restores");
+        if options.check && self.target.consistency().is_none() {
+            return Err(Error::NoCheck);
+        }
         let force = options.force || options.delta || options.in_place;
         let rules = OutputRules { force, companions: self.target.companions() };
         let mut staged = StagedOutput::take(self.fs, &options.output, rules)?;
-        let mut watch = Watch { clock: self.clock, last: self.clock.monotonic() };
+        let mut watch = Watch::start(self.clock);
         let mut phases = Phases::default();
 
         (self.progress)(Progress { phase: Phase::Index, done: 0, total: plan.pieces.len() as u64 });
-        let prepared = self.prepare(plan)?;
+        let prepared = self.prepare(plan, options.tables.as_deref())?;
         check_room(self.fs, &options.output, prepared.needed(options.memory), options.in_place)?;
         phases.index = watch.lap();
 
@@ -237,7 +277,7 @@ impl Restorer<'_> {
         match &mut restored {
             Ok(restored) => {
                 restored.moved_aside = staged.publish(self.clock.now())?;
-                phases.finish = watch.lap();
+                phases.finish += watch.lap();
                 restored.phases = phases;
             }
             Err(_) => {
@@ -310,6 +350,11 @@ impl Restorer<'_> {
         sinks.values().try_for_each(Sink::cut)?;
         let fingerprint = if folders.is_none() { self.fingerprint(&prepared, &sinks)? } else { None };
         let Finished { incomplete, kept_owners } = self.finish(plan, &prepared, staged, &sinks)?;
+        phases.finish = watch.lap();
+        if options.check {
+            self.check(plan, &prepared, staged, &sinks)?;
+            phases.check = watch.lap();
+        }
         let mut not_given = None;
         if folders.is_none() {
             not_given = staged.dress(self.snapshot(plan)?.and_then(|snapshot| snapshot.meta.attributes))?;
@@ -328,6 +373,8 @@ impl Restorer<'_> {
             wal_bytes: merged.log_bytes(),
             records: merged.images(),
             logical_records: replayed.records,
+            applied: merged.applied(),
+            skipped: merged.skipped(),
             workers: parallel::threads(self.spawn()),
             phases: *phases,
             moved_aside: Vec::new(),
@@ -350,9 +397,8 @@ impl Restorer<'_> {
         staged: &mut StagedOutput<'_>,
         sinks: &BTreeMap<FileId, Sink<'_>>,
     ) -> Result<Finished> {
-        let root = staged.partial();
-        let unfinished =
-            Unfinished { fs: self.fs, path: root, base: prepared.base.as_ref(), reached: plan.reached };
+        let root = &staged.partial().to_owned();
+        let unfinished = self.unfinished(plan, prepared, root);
         if self.target.mark().is_none() {
             return self.target.finish(&unfinished);
         }
@@ -365,6 +411,31 @@ impl Restorer<'_> {
         Ok(finished)
     }
 
+    fn unfinished<'r>(&'r self, plan: &Plan, prepared: &'r Prepared, root: &'r Path) -> Unfinished<'r> {
+        Unfinished { fs: self.fs, path: root, base: prepared.base.as_ref(), reached: plan.reached }
+    }
+
+    /// Runs the engine's consistency check on the complete files. If it fails, the marks come back,
+    /// and the result will be removed.
+    fn check(
+        &self,
+        plan: &Plan,
+        prepared: &Prepared,
+        staged: &mut StagedOutput<'_>,
+        sinks: &BTreeMap<FileId, Sink<'_>>,
+    ) -> Result<()> {
+        (self.progress)(Progress { phase: Phase::Check, done: 0, total: 1 });
+        let check = self.target.consistency().ok_or(Error::NoCheck)?;
+        let found = match check.check(&self.unfinished(plan, prepared, staged.partial())) {
+            Ok(findings) if findings.is_empty() => return Ok(()),
+            Ok(findings) => Error::Inconsistent { findings },
+            Err(error) => error,
+        };
+        staged.keep(false);
+        sinks.values().try_for_each(Sink::mark_again)?;
+        Err(found)
+    }
+
     fn make_durable(&self, root: &Path, is_folder: bool, sinks: &BTreeMap<FileId, Sink<'_>>) -> Result<()> {
         match is_folder {
             true => self.fs.sync_below(root).map_err(Error::io("sync", root)),
@@ -372,20 +443,35 @@ impl Restorer<'_> {
         }
     }
 
-    /// The space that the plan's result takes, and the free space. Reads footers, writes nothing.
+    /// The space that the plan's result takes, or the files of some tables, and the free space.
+    /// Reads footers, writes nothing.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], [`Error::NoFolder`]; those of reading the repository.
+    /// [`Error::NoRoom`], [`Error::NoFolder`]; [`Error::NoTables`], [`Error::NoSuchTable`]; those of
+    /// reading the repository.
     pub fn room(&self, plan: &Plan, options: &RestoreOptions) -> Result<Room> {
-        let needed = self.prepare(plan)?.needed(options.memory);
+        let needed = self.prepare(plan, options.tables.as_deref())?.needed(options.memory);
         Ok(Room { needed, free: check_room(self.fs, &options.output, needed, options.in_place)? })
     }
 
-    fn prepare(&self, plan: &Plan) -> Result<Prepared> {
-        let merged = Merged::with_logical(self.history.archive(), &plan.pieces, plan.redo_from, plan.stop)?;
+    fn prepare(&self, plan: &Plan, tables: Option<&[String]>) -> Result<Prepared> {
+        let archive = self.history.archive();
+        let mut merged = Merged::with_logical(archive, &plan.pieces, plan.redo_from, plan.stop)?;
         self.refuse_logical(&merged)?;
+        if tables.is_some() && !merged.logical().is_empty() {
+            return Err(Error::LogicalTables);
+        }
         let base = self.base(plan)?;
-        let state = RestoreState { base: base.as_ref(), changes: merged.files() };
+        let only = match tables {
+            None => None,
+            Some(tables) => {
+                let state = RestoreState { base: base.as_ref(), changes: merged.files(), log: &merged };
+                let files = BTreeSet::from_iter(self.target.files_of(tables, &state)?);
+                merged.keep_only(&files);
+                Some(files)
+            }
+        };
+        let state = RestoreState { base: base.as_ref(), changes: merged.files(), log: &merged };
         let (folders, places) = match self.target.lay_out(&state)? {
             Layout::File(file) => (None, vec![FilePlace::new(file, PathBuf::new())]),
             Layout::Folder(layout) => {
@@ -393,7 +479,8 @@ impl Restorer<'_> {
                 (Some(layout.folders), layout.files)
             }
         };
-        let planned = places.into_iter().map(|place| {
+        let is_wanted = |place: &FilePlace| only.as_ref().is_none_or(|only| only.contains(&place.file));
+        let planned = places.into_iter().filter(is_wanted).map(|place| {
             let before = base.as_ref().map_or(Ok(0), |base| base.file(place.file).map(|shape| shape.len));
             let before = before.or_else(|e| if base_lacks(&e) { Ok(0) } else { Err(e) })?;
             let len = merged.files().get(&place.file).map_or(before, |change| change.len_after(before));
@@ -421,14 +508,14 @@ impl Restorer<'_> {
         snapshot.ok_or(Error::NoBaseSnapshot { stop: plan.stop }).map(Some)
     }
 
-    fn base(&self, plan: &Plan) -> Result<Option<SnapshotReader>> {
+    pub(crate) fn base(&self, plan: &Plan) -> Result<Option<SnapshotReader>> {
         let Some(snapshot) = self.snapshot(plan)? else { return Ok(None) };
         let manifest = snapshot.manifest(self.chunks)?;
         Ok(Some(SnapshotReader::open(self.chunks.clone(), manifest)))
     }
 
     /// Counts units of a phase. Reports every 64th, so that the callback costs nothing.
-    fn ticker(&self, phase: Phase, total: u64) -> impl Fn() + Sync {
+    pub(crate) fn ticker(&self, phase: Phase, total: u64) -> impl Fn() + Sync {
         let done = AtomicU64::new(0);
         move || {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
@@ -462,18 +549,4 @@ fn fingerprint(sink: &Sink<'_>, block_bytes: Option<u32>) -> Result<Option<Finge
 
 fn base_lacks(error: &pitr_snapshot::Error) -> bool {
     matches!(error, pitr_snapshot::Error::NoFile { .. })
-}
-
-struct Watch<'a> {
-    clock: &'a dyn Clock,
-    last: Duration,
-}
-
-impl Watch<'_> {
-    fn lap(&mut self) -> Duration {
-        let now = self.clock.monotonic();
-        let lap = now.saturating_sub(self.last);
-        self.last = now;
-        lap
-    }
 }

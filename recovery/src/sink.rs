@@ -188,6 +188,14 @@ impl<'a> Sink<'a> {
         self.file()?.write_all_at(first, 0).map_err(self.failed("write"))
     }
 
+    /// Puts the mark back over the first sector.
+    pub(crate) fn mark_again(&self) -> Result<()> {
+        match self.mark {
+            [] => Ok(()),
+            mark => self.file()?.write_all_at(mark, 0).map_err(self.failed("write")),
+        }
+    }
+
     /// Makes the file durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.file()?.sync_all().map_err(self.failed("sync"))

@@ -28,7 +28,7 @@ use pitr_format::{FileId, Lsn};
 use pitr_objects::parallel;
 use pitr_redo::{BlockImage, FileChange};
 use select::{Crossing, Selected, Selection};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use stream::{FrameRun, Seams, deliver, fetch};
 
 /// Number of footers that are held at a time.
@@ -46,6 +46,8 @@ pub struct Merged {
     clipped: HashMap<Lsn, u32>,
     seen: u64,
     survivors: u64,
+    applied: u64,
+    skipped: u64,
     log_bytes: u64,
     logical: Logical,
 }
@@ -88,6 +90,7 @@ impl Merged {
         let logical = Logical::new(archive, &pieces, logical, &mut selection)?;
         objects.reverse();
         let (seen, survivors) = (selection.seen, selection.survivors);
+        let (applied, skipped) = (selection.applied, selection.skipped.len() as u64);
         let crossings = std::mem::take(&mut selection.crossings);
         let clipped = std::mem::take(&mut selection.clipped);
         let (mut files, mut blocks) = (BTreeMap::new(), BTreeMap::new());
@@ -105,6 +108,8 @@ impl Merged {
             clipped,
             seen,
             survivors,
+            applied,
+            skipped,
             log_bytes,
             logical,
         };
@@ -128,6 +133,49 @@ impl Merged {
     #[must_use]
     pub fn images(&self) -> u64 {
         self.seen
+    }
+
+    /// Number of transactions that committed in the span.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Number of transactions with records in the span that do not count: they aborted, or had not
+    /// committed at its end.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// The surviving image of one block; `None` if it has none. Reads the frames with this image.
+    ///
+    /// # Errors
+    /// Errors of reading.
+    pub fn image(&self, file: FileId, block: u64) -> Result<Option<Vec<u8>>> {
+        if !self.blocks(file).is_some_and(|blocks| blocks.contains(block)) {
+            return Ok(None);
+        }
+        let (seams, mut found) = (Seams::default(), None);
+        let mut keep = |image: Image<'_>| {
+            found = Some(image.data.to_vec());
+            Ok(())
+        };
+        self.for_each_run::<Error>(&|of, number| (of, number) == (file, block), |work| {
+            work.iter().try_for_each(|(object, run)| {
+                let raw = fetch(&self.archive, object, run)?;
+                deliver(object, run, &raw, &seams, &mut |image| self.clip(image, &mut keep))
+            })
+        })?;
+        Ok(found)
+    }
+
+    /// Drops the images of all other files. Frames with none of these files' images are not read.
+    pub fn keep_only(&mut self, files: &BTreeSet<FileId>) {
+        self.files.retain(|file, _| files.contains(file));
+        self.blocks.retain(|file, _| files.contains(file));
+        self.crossings.retain(|crossing| files.contains(&crossing.file));
+        self.survivors = self.blocks.values().map(BlockSet::len).sum();
     }
 
     /// Number of images that survive: one for each block that has any.
@@ -159,7 +207,7 @@ impl Merged {
         let (seams, mut given) = (Seams::default(), 0);
         let spawn = self.archive.spawn();
         let ahead = parallel::threads(spawn) + 1;
-        self.for_each_run::<E>(|work| {
+        self.for_each_run::<E>(&|file, _| self.blocks.contains_key(&file), |work| {
             for some in work.chunks(ahead) {
                 let read = |(object, run): &(&LogObject, FrameRun)| fetch(&self.archive, object, run);
                 let raw: Vec<_> = parallel::map::<_, _, Result<_>>(spawn, some, read)?;
@@ -186,7 +234,7 @@ impl Merged {
         E: From<Error> + Send,
     {
         let (seams, given) = (Seams::default(), std::sync::atomic::AtomicU64::new(0));
-        self.for_each_run::<E>(|work| {
+        self.for_each_run::<E>(&|file, _| self.blocks.contains_key(&file), |work| {
             parallel::map(self.archive.spawn(), work, |(object, run)| {
                 let raw = fetch(&self.archive, object, run)?;
                 let mut take = |image: Image<'_>| {
@@ -200,9 +248,10 @@ impl Merged {
     }
 
     /// Opens the objects with surviving images, some at a time, and passes the frames that must be
-    /// read to `f`.
+    /// read for the wanted blocks to `f`.
     fn for_each_run<E: From<Error>>(
         &self,
+        wants: &dyn Fn(FileId, u64) -> bool,
         mut f: impl FnMut(&[(&LogObject, FrameRun)]) -> Result<(), E>,
     ) -> Result<(), E> {
         let needed: Vec<(&Piece, Option<&BitVec>, Vec<Crossing>)> = self
@@ -220,7 +269,8 @@ impl Merged {
                 self.archive.open_all(some.iter().map(|(piece, ..)| &piece.name)).map_err(E::from)?;
             let mut work = Vec::new();
             for (object, (piece, bits, crossings)) in opened.iter().zip(some) {
-                let runs = stream::runs(&object.footer, piece.name, *bits, crossings).map_err(E::from)?;
+                let runs = stream::runs(&object.footer, piece.name, *bits, crossings, wants);
+                let runs = runs.map_err(E::from)?;
                 work.extend(runs.into_iter().map(|run| (object, run)));
             }
             f(&work)?;

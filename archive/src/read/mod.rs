@@ -2,8 +2,7 @@
 //!
 //! [`search`] finds commits by the footers, and [`transactions`] lists them. [`merge`] selects the
 //! newest image of each block and reads only the frames that have one. [`checkpoint`] reads the
-//! state of an engine's checkpoint. [`check`] verifies a whole
-//! log object.
+//! state of an engine's checkpoint. [`check`] verifies whole log objects.
 
 mod check;
 mod checkpoint;

@@ -9,4 +9,5 @@ mod pack;
 mod ship;
 
 pub use claim::Writer;
+pub(crate) use index::{Carry, Indexer, LogIdentity};
 pub use ship::{ShipOptions, Shipped, Shipper};

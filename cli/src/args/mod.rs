@@ -209,7 +209,7 @@ mod tests {
         let Command::Restore(restore) = parse(line).unwrap().command else { panic!("not restore") };
         let to = Target::Tx(Numbered { timeline: None, number: 7 });
         assert_eq!((restore.to, restore.timeline, restore.workers), (to, Some(2), Some(3)));
-        assert_eq!(restore.rto, Some(Duration::from_secs(300)));
+        assert_eq!(restore.rto, Some(pitr::recovery::Rto::FIVE_MINUTES));
         assert!(restore.exclusive && restore.or_before && restore.force && restore.dry_run);
         assert!(parse("restore --to latest --output o --if-absent --force").is_err());
         assert!(parse("restore --to latest --output o --if-absent --delta").is_err());

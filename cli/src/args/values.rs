@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use pitr::format::{SourceName, SourceNameError};
 use pitr::objects::{Location, LocationError};
+use pitr::recovery::{Rpo, Rto};
 use thiserror::Error;
 
 use super::target::parse_duration;
@@ -38,8 +39,14 @@ pub(crate) fn parse_interval(text: &str) -> Result<Duration, ValueError> {
 }
 
 /// Parses an RPO: a duration greater than zero.
-pub(crate) fn parse_rpo(text: &str) -> Result<Duration, ValueError> {
-    parse_interval(text).map_err(|error| if error == ValueError::Zero { ValueError::RpoZero } else { error })
+pub(crate) fn parse_rpo(text: &str) -> Result<Rpo, ValueError> {
+    let interval = parse_interval(text).map(Rpo::new);
+    interval.map_err(|error| if error == ValueError::Zero { ValueError::RpoZero } else { error })
+}
+
+/// Parses an RTO: a duration greater than zero.
+pub(crate) fn parse_rto(text: &str) -> Result<Rto, ValueError> {
+    parse_interval(text).map(Rto::new)
 }
 
 /// Parses octal file permissions. The owner must be able to read and write.

@@ -212,6 +212,13 @@ fn in_recovery(error: &recovery::Error) -> (Code, Option<&'static str>) {
         R::TargetUnreachable { .. } | R::NoBaseSnapshot { .. } => {
             (Code::UnreachableTarget, Some("`pitr info` lists the restorable states"))
         }
+        R::RtoExceeded { .. } => (Code::TooLate, None),
+        R::NoTables | R::LogicalTables | R::NoSuchTable { .. } => (Code::Usage, None),
+        R::NoCheck => (Code::Usage, Some("omit --check")),
+        R::Inconsistent { .. } => (
+            Code::Corrupt,
+            Some("the source may have the same faults; restore without --check to look at the state"),
+        ),
         R::Exists { .. } => {
             (Code::OutputExists, Some("give another output, or add --force to move the existing one aside"))
         }

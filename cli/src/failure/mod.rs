@@ -24,7 +24,7 @@ pub(crate) enum Exit {
     Corrupt = 4,
     /// Another process uses the source or the output.
     Locked = 5,
-    /// The operation succeeds, but not within the given RTO.
+    /// The operation succeeds, or would succeed, but not within the given RTO.
     TooLate = 6,
 }
 
@@ -56,7 +56,7 @@ impl CliError {
     /// A failure of this kind.
     pub(crate) fn of(kind: Code, what: impl fmt::Display) -> Self {
         let (code, what) = (kind.exit(), what.to_string());
-        CliError { code, kind, answered: code == Exit::TooLate, what, place: None, next: None }
+        CliError { code, kind, answered: false, what, place: None, next: None }
     }
 
     /// An invalid command line.
@@ -64,8 +64,7 @@ impl CliError {
         Self::new(Exit::Usage, what)
     }
 
-    /// Marks that the command has printed its answer before it failed. Always set with
-    /// [`Exit::TooLate`].
+    /// Marks that the command has printed its answer before it failed.
     pub(crate) fn after_the_answer(mut self) -> Self {
         self.answered = true;
         self

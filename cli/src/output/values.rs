@@ -4,6 +4,7 @@
 //! added. Times are RFC 3339 with microseconds, in UTC.
 
 use std::fmt;
+use std::time::Duration;
 
 use pitr::format::{Lsn, Timestamp, TxId};
 use serde::{Serialize, Serializer};
@@ -75,6 +76,13 @@ impl fmt::Display for SnapshotKind {
 /// Seconds of each phase of a command, by name and in the order of the phases.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Phases(pub(crate) Vec<(String, f64)>);
+
+impl Phases {
+    /// Phases with their names.
+    pub(crate) fn named(times: impl IntoIterator<Item = (&'static str, Duration)>) -> Self {
+        Phases(times.into_iter().map(|(name, time)| (name.to_owned(), time.as_secs_f64())).collect())
+    }
+}
 
 impl Serialize for Phases {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -14,6 +14,7 @@ mod misuse;
 mod points;
 mod private;
 mod pruned;
+mod requests;
 mod restoring;
 mod second;
 mod shapes;

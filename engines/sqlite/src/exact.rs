@@ -162,7 +162,8 @@ pub fn compare(left: &Path, right: &Path) -> Result<Option<Difference>, ExactErr
     Ok(Fingerprint::of(left)?.difference(&Fingerprint::of(right)?))
 }
 
-fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens a file at rest: nothing is created beside it, and no lock is taken.
+pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut uri = String::from("file://");
     for byte in std::os::unix::ffi::OsStrExt::as_bytes(absolute.as_os_str()) {

@@ -30,6 +30,7 @@
 mod base;
 mod capture;
 mod conn;
+mod consistency;
 mod decide;
 mod engine;
 mod error;

@@ -1,6 +1,6 @@
 //! A SQLite database as a restored file.
 
-use pitr_recovery::{Layout, RestoreState, RestoreTarget, Result};
+use pitr_recovery::{ConsistencyCheck, Layout, RestoreState, RestoreTarget, Result};
 
 /// Suffixes that SQLite appends to a database's path to name the files that belong to it.
 pub const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -21,6 +21,10 @@ impl RestoreTarget for DatabaseTarget {
 
     fn companions(&self) -> &'static [&'static str] {
         &COMPANIONS
+    }
+
+    fn consistency(&self) -> Option<&dyn ConsistencyCheck> {
+        Some(self)
     }
 
     fn mark(&self) -> Option<&'static [u8]> {

@@ -1,7 +1,7 @@
 //! The name of any object of a repository.
 
 use super::digits::{Hex, WIDE, bytes, number};
-use super::folder::{CONDEMNED, INDEX, KEYS, LEASES, PACKS, REPOSITORY, RINGS, SLOTS, rings, slots};
+use super::folder::{CONDEMNED, INDEX, KEYS, LEASES, PACKS, RATES, REPOSITORY, RINGS, SLOTS, rings, slots};
 use super::{ShortId, SourceFolder, SourceObject, source};
 use pitr_codec::{Digest, ObjectKind};
 use std::fmt;
@@ -40,6 +40,8 @@ pub enum ObjectName {
     Pack(Digest),
     /// An index of packs, named by the digest of the object.
     PackIndex(Digest),
+    /// The measured rates of a restore. The highest number is the newest.
+    Rates(u64),
     /// An object of a source.
     Source(SourceFolder, SourceObject),
 }
@@ -71,6 +73,7 @@ impl ObjectName {
             },
             [PACKS, front, digest] if digest.get(..2) == Some(front) => ObjectName::Pack(bytes(digest)?),
             [INDEX, digest] => ObjectName::PackIndex(bytes(digest)?),
+            [RATES, name] => ObjectName::Rates(number(name, WIDE)?),
             _ => return None,
         })
     }
@@ -92,6 +95,7 @@ impl ObjectName {
             ObjectName::CondemnedObjects(_) | ObjectName::CondemnedLeases(_) => ObjectKind::Condemned,
             ObjectName::Pack(_) => ObjectKind::Pack,
             ObjectName::PackIndex(_) => ObjectKind::PackIndex,
+            ObjectName::Rates(_) => ObjectKind::Rates,
             ObjectName::Source(_, object) => object.kind(),
         }
     }
@@ -108,6 +112,7 @@ impl fmt::Display for ObjectName {
             ObjectName::CondemnedLeases(id) => write!(f, "{CONDEMNED}/{id}-leases"),
             ObjectName::Pack(digest) => write!(f, "{PACKS}/{:02x}/{}", digest[0], Hex(digest)),
             ObjectName::PackIndex(digest) => write!(f, "{INDEX}/{}", Hex(digest)),
+            ObjectName::Rates(number) => write!(f, "{RATES}/{number:016x}"),
             ObjectName::Source(folder, object) => write!(f, "{folder}/{object}"),
         }
     }
@@ -120,7 +125,7 @@ mod tests {
     use pitr_format::TimelineId;
     use proptest::prelude::*;
 
-    fn names(digest: [u8; 32], repository: [u8; 16], short: [u8; 8], number: u64) -> [ObjectName; 9] {
+    fn names(digest: [u8; 32], repository: [u8; 16], short: [u8; 8], number: u64) -> [ObjectName; 10] {
         let id = ShortId::from_bytes(short);
         let folder = SourceFolder::parse("app").unwrap();
         [
@@ -132,6 +137,7 @@ mod tests {
             ObjectName::CondemnedLeases(id),
             ObjectName::Pack(digest),
             ObjectName::PackIndex(digest),
+            ObjectName::Rates(number),
             ObjectName::Source(folder, SourceObject::Timeline(TimelineId::FIRST)),
         ]
     }
@@ -149,7 +155,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_name_or_foreign(path in "(packs|index|leases|condemned|keys|sources|x)/\\PC{0,80}") {
+        fn any_text_is_a_name_or_foreign(path in "(packs|index|leases|condemned|keys|rates|sources|x)/\\PC{0,80}") {
             if let Some(name) = ObjectName::parse(&path) {
                 prop_assert_eq!(name.path(), path);
             }
@@ -170,6 +176,7 @@ mod tests {
             "condemned/00000000000001ef-leases",
             &format!("packs/ab/{hash}"),
             &format!("index/{hash}"),
+            "rates/000000000000002a",
             "sources/app/timelines/00000001",
         ];
         assert_eq!(paths, expected);
@@ -193,6 +200,7 @@ mod tests {
             "condemned/00000000000001ef-other",
             "condemned/00000000000001ef",
             "keys/cd/slots/00000000000001ef",
+            "rates/2a",
             "sources/.app/name",
             "sources/app",
         ] {

@@ -5,7 +5,7 @@ use crate::world::{World, commit, options};
 use pitr_archive::{NamedPoint, PointName};
 use pitr_format::{Lsn, TimelineId, Timestamp, TxId};
 use pitr_objects::LeaseRole;
-use pitr_recovery::{Error, NewPoint, Target, Why, create_point};
+use pitr_recovery::{Error, History, NewPoint, Target, Why, create_point};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -60,9 +60,33 @@ fn a_point_names_the_last_commit_of_its_target() {
     let reached = |target| history.resolve(&target).unwrap().reached.tx;
     assert_eq!(reached(Target::at(&point)), TxId::new(3));
     assert_eq!(reached(Target::just_before(&point)), TxId::new(2));
+    assert_eq!(reached(Target::at(PointName::new("2").unwrap())), TxId::new(1));
     let content = restored(dir.path(), &history, &Target::at(&point), 1);
     assert_eq!(content, restored(dir.path(), &history, &Target::at(TxId::new(3)), 1));
     assert_ne!(content, restored(dir.path(), &history, &Target::latest(), 1));
+}
+
+#[test]
+fn a_point_that_is_missing_or_on_another_timeline_is_no_target() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, _) = world(dir.path(), 3);
+    let point = create(&world, &new("a", Target::at(TxId::new(2)))).unwrap();
+    let name = |name: &str| PointName::new(name).unwrap();
+    let other = NamedPoint { name: name("other"), timeline: TimelineId::new(9), ..point };
+    assert!(world.archive.put_point(&other).unwrap());
+    let history = history(&world.archive);
+    let why = |target: &Target| match history.resolve(target) {
+        Err(Error::TargetUnreachable(found)) => (found.why, found.to_string()),
+        other => panic!("{other:?}"),
+    };
+    let (missing, text) = why(&Target::at(name("b")));
+    assert_eq!(missing, Why::NoSuchPoint);
+    assert!(text.starts_with("point b cannot be restored"), "{text}");
+    assert_eq!(why(&Target::at(name("other"))).0, Why::OnTimeline(TimelineId::new(9)));
+    // The history of the point's own timeline is taken.
+    let load = |target: &Target| History::load_for(world.archive.objects(), world.archive.source(), target);
+    assert!(load(&Target::at(name("a"))).unwrap().resolve(&Target::at(name("a"))).is_ok());
+    assert!(matches!(load(&Target::at(name("other"))), Err(Error::Archive(_))));
 }
 
 #[test]

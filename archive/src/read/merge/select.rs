@@ -13,7 +13,7 @@ use bit_vec::BitVec;
 use pitr_format::record::RecordKind;
 use pitr_format::{FileId, Lsn, PartitionId, TxId};
 use pitr_redo::{BlockImage, CommitSpan, Cuts, FileChange, MixedBlockSizes, is_within};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{Bound, Range};
 
 /// The changes of one file by the objects so far.
@@ -106,6 +106,11 @@ pub(super) struct Selection {
     pub(super) clipped: HashMap<Lsn, u32>,
     pub(super) seen: u64,
     pub(super) survivors: u64,
+    /// Number of transactions that count.
+    pub(super) applied: u64,
+    /// Transactions with records in the range that do not count: aborted, unfinished, or committed
+    /// later.
+    pub(super) skipped: HashSet<TxId>,
     /// The first logical record that counts of each partition, as far as footers list it.
     pub(super) partitions: BTreeMap<PartitionId, LogicalEntry>,
     /// Number of transactions with logical records that count.
@@ -129,6 +134,8 @@ impl Selection {
             clipped: HashMap::new(),
             seen: 0,
             survivors: 0,
+            applied: 0,
+            skipped: HashSet::new(),
             partitions: BTreeMap::new(),
             logical_transactions: 0,
             long: Vec::new(),
@@ -148,7 +155,10 @@ impl Selection {
         let commits = footer.commits.iter().filter(|commit| is_within(Bound::Included(upto), commit.lsn));
         let began_earlier = |commit: &&CommitEntry| commit.first_lsn < footer.from;
         self.long.extend(commits.clone().filter(began_earlier).map(|commit| Window::from(commit).span));
+        let known = self.pending.len();
         self.pending.extend(commits.map(Window::from));
+        let counted = self.pending[known..].iter().filter(|window| window.span.commit > self.after);
+        self.applied += counted.count() as u64;
         let by_tx = ByTx::new(&self.pending);
         let range = self.after..upto;
         let logical = self.add_logical(&by_tx, &range, footer);
@@ -169,8 +179,11 @@ impl Selection {
         let cut = cut.map(|cut| LogicalEntry { lsn: cut.lsn, tx: cut.tx, partition: cut.partition });
         let mut found: Option<Range<Lsn>> = None;
         for entry in cut.iter().chain(footer.logical.iter().rev()) {
-            let counts = range.contains(&entry.lsn);
-            let Some(own) = by_tx.window(&self.pending, entry.tx, entry.lsn).filter(|_| counts) else {
+            if !range.contains(&entry.lsn) {
+                continue;
+            }
+            let Some(own) = by_tx.window(&self.pending, entry.tx, entry.lsn) else {
+                self.skipped.insert(entry.tx);
                 continue;
             };
             let own = &mut self.pending[own];
@@ -190,8 +203,9 @@ impl Selection {
     fn add_lengths(&mut self, by_tx: &ByTx, range: &Range<Lsn>, footer: &Footer) {
         let mut older: BTreeMap<FileId, Cuts> = BTreeMap::new();
         for entry in footer.set_lengths.iter().filter(|entry| range.contains(&entry.lsn)) {
-            if by_tx.window(&self.pending, entry.tx, entry.lsn).is_some() {
-                older.entry(entry.file).or_default().set_length(entry.lsn, entry.len);
+            match by_tx.window(&self.pending, entry.tx, entry.lsn) {
+                Some(_) => older.entry(entry.file).or_default().set_length(entry.lsn, entry.len),
+                None => drop(self.skipped.insert(entry.tx)),
             }
         }
         for (file, mut cuts) in older {
@@ -216,7 +230,12 @@ impl Selection {
             // A file whose images all belong to later commits is not touched.
             let mut merged = self.files.remove(&file);
             for (no, image) in images.images.iter().enumerate().rev() {
-                let Some(own) = by_tx.window(&self.pending, image.tx, image.lsn) else { continue };
+                let Some(own) = by_tx.window(&self.pending, image.tx, image.lsn) else {
+                    if range.contains(&image.lsn) {
+                        self.skipped.insert(image.tx);
+                    }
+                    continue;
+                };
                 self.pending[own].found(block_bytes);
                 if !range.contains(&image.lsn) {
                     continue;

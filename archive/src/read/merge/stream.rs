@@ -34,15 +34,17 @@ pub(super) struct FrameRun {
     wanted: Vec<Wanted>,
 }
 
-/// The frames of an object that must be read.
+/// The frames of an object that must be read for the wanted blocks.
 pub(super) fn runs(
     footer: &Footer,
     name: LogName,
     survivors: Option<&BitVec>,
     crossings: &[Crossing],
+    wants: &dyn Fn(FileId, u64) -> bool,
 ) -> Result<Vec<FrameRun>, Error> {
     let mut wanted = wanted(footer, survivors);
     wanted.extend(crossings.iter().map(|c| Wanted { lsn: c.lsn, end: c.end, file: c.file, block: c.block }));
+    wanted.retain(|image| wants(image.file, image.block));
     wanted.sort_unstable_by_key(|w| w.lsn);
     let mut runs: Vec<FrameRun> = Vec::new();
     for image in wanted {

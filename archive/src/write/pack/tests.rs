@@ -1,5 +1,7 @@
 use super::*;
+use crate::history::Piece;
 use crate::read::BlockSet;
+use crate::stored::{CommitEntry, SetLengthEntry};
 use pitr_format::log::{BATCH_HEADER_BYTES, BatchHeader, Frame, Part};
 use pitr_format::record::Record;
 use pitr_format::{Epoch, FileId, PartitionId, SegmentSize, TimelineId, Timestamp, TxId};
@@ -92,6 +94,55 @@ fn first_of(batch: &LogBatch, segment: SegmentNo) -> LogBatch {
     let header = BatchHeader { lsn, body_crc: seed.crc(body), ..batch.header };
     let bytes = [&header.encode(seed)[..], body].concat();
     LogBatch { header, segment, bytes, ..batch.clone() }
+}
+
+/// The object of these batches, with a changed footer.
+fn with_footer(archive: &Archive, batches: &[LogBatch], change: impl FnOnce(&mut Footer)) -> LogName {
+    let mut packer = packer(Lsn::new(FIRST), Carry::nothing(), 3000);
+    batches.iter().for_each(|batch| packer.push(batch, Lsn::MAX).unwrap());
+    let frames = packer.frames.clone();
+    let built = packer.build(archive, Codec::default()).unwrap();
+    let mut footer = Footer::decode(&index(archive, &built).footer).unwrap();
+    change(&mut footer);
+    let (path, kind) = archive.path_and_kind(&SourceObject::Log(built.name));
+    let mut builder = archive.objects().builder(&path, kind, Codec::default()).unwrap();
+    frames.iter().for_each(|raw| builder.push(&encode_frame(Codec::default(), raw).unwrap()).unwrap());
+    archive.objects().put_new(&path, builder.finish(&footer.encode()).unwrap()).unwrap();
+    built.name
+}
+
+#[test]
+fn an_index_that_differs_from_its_records_is_found() {
+    type Change = fn(&mut Footer);
+    let changes: [(&str, Change); 7] = [
+        ("nothing", |_| {}),
+        ("a missing image", |footer| drop(footer.files[0].images.pop())),
+        ("another block", |footer| footer.files[0].images[1].block += 7),
+        ("another file", |footer| footer.files[0].file = FileId::new(9)),
+        ("another transaction", |footer| footer.files[0].images[0].tx = TxId::new(9)),
+        ("an extra commit", |footer| {
+            let lsn = footer.files[0].images[0].lsn;
+            let (tx, time) = (TxId::FIRST, Timestamp::MIN);
+            let commit =
+                CommitEntry { tx, lsn, time, earliest: time, first_lsn: footer.from, blocks: 1, bytes: 1 };
+            footer.commits.push(commit);
+        }),
+        ("a record that it lacks", |footer| {
+            let (lsn, tx) = (footer.files[0].images[0].lsn, TxId::FIRST);
+            footer.set_lengths.push(SetLengthEntry { lsn, file: FileId::FIRST, len: 1, tx });
+        }),
+    ];
+    let all = batches(&[image(1, 3000), image(2, 3000), image(5, 800)], 1000, 2);
+    for (what, change) in changes {
+        let archive = archive();
+        let name = with_footer(&archive, &all, change);
+        let piece = Piece { name, stored_bytes: 1, to: name.to };
+        let checked = archive.check_range(&[piece], Lsn::ORIGIN, Lsn::MAX, &|| {});
+        match what {
+            "nothing" => checked.unwrap(),
+            _ => assert!(matches!(checked, Err(Error::Index { object, .. }) if object == name), "{what}"),
+        }
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Arguments of `pitr restore`.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use pitr::recovery::Rto;
 
 use crate::args::target::Target;
-use crate::args::values::parse_interval;
+use crate::args::values::parse_rto;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -22,6 +24,9 @@ are all sources if two paths collide.
 An interrupted restore leaves an unfinished file, which no program opens as a database. Run the \
 same command again: it continues with what was written.
 
+Everything that is read is checked by its checksums; there is no option to switch them off. Every \
+snapshot can be restored by itself: there is no differential kind, and no chain.
+
 A restored database gets the owner and permissions of its source, as far as you are allowed to \
 set them.
 
@@ -31,6 +36,8 @@ Examples:
   pitr --repo /srv/backup restore --to tx:1482 --exclusive --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to tx:2/117 --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to point:before-migration --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to latest --check --rto 5m --output /srv/shop/restored.db
+  pitr --repo /srv/backup restore --to latest --validate
   pitr --repo /srv/backup restore --to latest --delta --output /srv/shop/restored.db
   pitr --repo /srv/backup restore --to latest --delta --in-place --output /srv/shop/shop.db
   pitr --repo /srv/backup restore --to '2026-11-29 14:00 Europe/Paris' --or-before --output /srv/shop/restored.db
@@ -41,8 +48,12 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "TARGET", value_parser = Target::parse_local)]
     pub(crate) to: Target,
     /// The file or folder to create; must not exist
-    #[arg(long, value_name = "PATH")]
-    pub(crate) output: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "validate")]
+    pub(crate) output: Option<PathBuf>,
+    /// Restore nothing: read the log from the snapshot to the target, and check every object,
+    /// checksum, record and index entry of it. `pitr verify` checks the snapshots' data
+    #[arg(long, conflicts_with_all = ["output", "all", "force", "delta", "if_absent", "dry_run", "check", "rto"])]
+    pub(crate) validate: bool,
     /// Restore all sources of the repository to the same time, into a folder
     #[arg(long)]
     pub(crate) all: bool,
@@ -78,11 +89,28 @@ pub(crate) struct Restore {
     /// Only plan the restore: report the bytes to read and the space needed and free; write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Before the result gets its name, run the engine's own consistency check on it: for SQLite
+    /// integrity_check, foreign_key_check and the catalog. If it finds a fault, nothing is
+    /// published, and the exit code is 4
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) check: bool,
     /// Number of threads that fetch and decode [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
-    /// Recovery time objective: end with exit code 6 if the restore takes longer; with --dry-run,
-    /// if the estimate is longer
-    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
-    pub(crate) rto: Option<Duration>,
+    /// Recovery time objective: restore nothing and end with exit code 6 if the estimate is longer.
+    /// It is made from the rates of earlier restores from this repository. If the restore itself
+    /// takes longer, the result is kept, and the exit code is 6 too
+    #[arg(long, value_name = "DURATION", value_parser = parse_rto)]
+    pub(crate) rto: Option<Rto>,
+}
+
+impl Restore {
+    /// The output; empty for a validation.
+    pub(crate) fn output(&self) -> &Path {
+        self.output.as_deref().unwrap_or(Path::new(""))
+    }
+
+    pub(crate) fn workers(&self) -> Option<NonZeroUsize> {
+        self.workers.and_then(|n| NonZeroUsize::new(n.into()))
+    }
 }

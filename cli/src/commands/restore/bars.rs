@@ -24,6 +24,7 @@ impl Bars {
                 Phase::Index => "index",
                 Phase::Base => "base",
                 Phase::Log => "log",
+                Phase::Check => "check",
                 _ => "finish",
             };
             *current = None; // the previous phase ends first

@@ -42,7 +42,16 @@ pub(crate) struct Restore {
     pub(crate) reused_bytes: Option<u64>,
     pub(crate) wal_bytes: u64,
     pub(crate) records: u64,
+    /// Absent in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) transactions: Option<Transactions>,
+    /// True if the engine checked the result.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) checked: bool,
     pub(crate) seconds: f64,
+    /// True if the estimate of a dry run is not made from earlier restores. Only of a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) is_guess: Option<bool>,
     /// Absent in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) workers: Option<usize>,
@@ -52,6 +61,56 @@ pub(crate) struct Restore {
     #[serde(skip)]
     pub(crate) output: String,
 }
+
+/// Transactions of the log between the snapshot and the state.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Transactions {
+    pub(crate) applied: u64,
+    /// Aborted, or not committed at the target.
+    pub(crate) skipped: u64,
+}
+
+/// Answer of `--validate`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Validation {
+    pub(crate) validated: bool,
+    pub(crate) snapshot_id: Option<String>,
+    pub(crate) timeline: u32,
+    /// The state that a restore would reach.
+    pub(crate) reached: Position,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target_unreachable: Option<String>,
+    pub(crate) wal_bytes: u64,
+    pub(crate) records: u64,
+    pub(crate) transactions: Transactions,
+    pub(crate) seconds: f64,
+    pub(crate) workers: usize,
+    pub(crate) phases: Phases,
+}
+
+impl Document for Validation {
+    fn for_people(&self) -> String {
+        let from = self.snapshot_id.as_deref().map_or("its origin".into(), |id| format!("snapshot {id}"));
+        let mut text = format!(
+            "the log from {from} to {}, timeline {}, is sound\n{} of log, {} records, {} transactions ({} \
+             skipped), in {}\n",
+            self.reached,
+            self.timeline,
+            human::bytes(self.wal_bytes),
+            self.records,
+            self.transactions.applied,
+            self.transactions.skipped,
+            human::seconds(self.seconds)
+        );
+        if let Some(why) = &self.target_unreachable {
+            let _ = writeln!(text, "{INSTEAD}{why}");
+        }
+        text
+    }
+}
+
+/// Before the reason why the target can't be restored.
+const INSTEAD: &str = "this is the newest restorable state before the target; the target can't be restored: ";
 
 /// Disk space for a restore, bytes.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -123,10 +182,7 @@ impl Document for Restore {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{did} {} as of {}, timeline {}", self.output, self.reached, self.timeline);
         if let Some(why) = &self.target_unreachable {
-            let _ = writeln!(
-                text,
-                "this is the newest restorable state before the target; the target can't be restored: {why}"
-            );
+            let _ = writeln!(text, "{INSTEAD}{why}");
         }
         let _ = writeln!(
             text,
@@ -136,6 +192,16 @@ impl Document for Restore {
             self.records,
             human::seconds(self.seconds)
         );
+        if self.is_guess == Some(true) {
+            let _ =
+                writeln!(text, "the time is a guess: no large restore from this repository was measured yet");
+        }
+        if let Some(Transactions { applied, skipped }) = self.transactions {
+            let _ = writeln!(text, "{applied} transactions of the log applied, {skipped} skipped");
+        }
+        if self.checked {
+            let _ = writeln!(text, "the engine's consistency check found no fault");
+        }
         if let Some(Room { needed_bytes, free_bytes }) = self.room {
             let free = free_bytes.map_or("an unknown amount".to_owned(), human::bytes);
             let _ = writeln!(text, "needs {} of disk space; {free} is free", human::bytes(needed_bytes));
@@ -197,6 +263,9 @@ mod tests {
             reused_bytes: None,
             wal_bytes: 8192,
             records: 3,
+            transactions: Some(Transactions { applied: 2, skipped: 1 }),
+            checked: false,
+            is_guess: None,
             seconds: 0.25,
             workers: Some(2),
             phases: Phases(vec![("write".into(), 0.2), ("plan".into(), 0.05)]),
@@ -207,7 +276,8 @@ mod tests {
 
     #[test]
     fn restore_has_its_keys() {
-        let expected = "base_bytes phases reached records seconds snapshot_id timeline wal_bytes workers";
+        let expected =
+            "base_bytes phases reached records seconds snapshot_id timeline transactions wal_bytes workers";
         assert_eq!(keys(&restore()).join(" "), expected);
         assert_eq!(
             serde_json::to_value(restore()).unwrap()["reached"],

@@ -1,24 +1,21 @@
 //! The restore of one source.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
 use pitr::Pitr;
-use pitr::recovery::{History, Plan, RestoreOptions, Restored, Target, Unreachable};
+use pitr::recovery::{
+    Estimate, History, Phases as Times, Plan, RestoreOptions, Restored, Target, Unreachable,
+};
 
 use super::args::Restore;
 use super::bars::Bars;
-use super::document::{self as documents, Owner, Room};
+use super::document::{self as documents, Owner, Room, Transactions};
 use crate::args::Global;
 use crate::commands::targets;
 use crate::failure::CliError;
 use crate::failure::explain::explain;
 use crate::output::values::Phases;
-
-/// A cautious rate for the estimate of a dry run, bytes per second: half of what a restore sustains
-/// on two cores.
-const ESTIMATED_BYTES_PER_SECOND: f64 = 400e6;
 
 /// A source, and the plan to restore it.
 pub(super) struct Job {
@@ -42,16 +39,31 @@ impl Job {
 
     /// The disk space that the restore needs at the output. Fails if less is free.
     pub(super) fn room(&self, pitr: &Pitr, args: &Restore) -> pitr::Result<Room> {
-        let room = pitr.room(&self.history, &self.plan, &options(args, &args.output))?;
+        let room = pitr.room(&self.history, &self.plan, &options(args, args.output()))?;
         Ok(Room { needed_bytes: room.needed, free_bytes: room.free })
     }
 
+    /// How long the restore will take.
+    pub(super) fn estimate(&self) -> pitr::Result<Estimate> {
+        Ok(self.history.estimate(&self.plan)?)
+    }
+
     /// The answer of a dry run.
-    pub(super) fn plan_document(&self, output: &Path, room: Room) -> pitr::Result<documents::Restore> {
-        let wal_bytes = self.history.log_bytes(&self.plan)?;
+    pub(super) fn plan_document(
+        &self,
+        output: &Path,
+        room: Room,
+        estimate: &Estimate,
+    ) -> pitr::Result<documents::Restore> {
         Ok(documents::Restore {
-            wal_bytes,
-            seconds: (self.plan.base_bytes + wal_bytes) as f64 / ESTIMATED_BYTES_PER_SECOND,
+            wal_bytes: self.history.log_bytes(&self.plan)?,
+            seconds: estimate.total().as_secs_f64(),
+            phases: Phases::named([
+                ("base", estimate.base),
+                ("log", estimate.log),
+                ("finish", estimate.finish),
+            ]),
+            is_guess: Some(estimate.is_guess),
             room: Some(room),
             dry_run: true,
             ..self.document(output)
@@ -75,6 +87,9 @@ impl Job {
             kept_owners: None,
             wal_bytes: 0,
             records: 0,
+            transactions: None,
+            checked: false,
+            is_guess: None,
             seconds: 0.0,
             workers: None,
             phases: Phases::default(),
@@ -116,9 +131,36 @@ impl Job {
             }),
             wal_bytes: restored.wal_bytes,
             records: restored.records,
+            transactions: Some(Transactions { applied: restored.applied, skipped: restored.skipped }),
+            checked: args.check,
             workers: Some(restored.workers),
-            phases: phases(&restored),
+            phases: phases(&restored, args.check),
             ..self.document(output)
+        })
+    }
+
+    /// Checks the log of the plan, and writes nothing.
+    pub(super) fn validate(
+        &self,
+        global: &Global,
+        args: &Restore,
+        pitr: &Pitr,
+    ) -> Result<documents::Validation, CliError> {
+        let bars = Bars::new(global.progress());
+        let tell = |at| bars.tell(at);
+        let stats = pitr.validate(&self.history, &self.plan, args.workers(), &tell).map_err(explain)?;
+        Ok(documents::Validation {
+            validated: true,
+            snapshot_id: stats.snapshot.map(|id| id.to_string()),
+            timeline: stats.reached.timeline.get(),
+            reached: targets::position(&stats.reached),
+            target_unreachable: self.instead.as_ref().map(|instead| instead.why.to_string()),
+            wal_bytes: stats.log_bytes,
+            records: stats.records,
+            transactions: Transactions { applied: stats.applied, skipped: stats.skipped },
+            seconds: stats.phases.total().as_secs_f64(),
+            workers: stats.workers,
+            phases: Phases::named([("index", stats.phases.index), ("log", stats.phases.log)]),
         })
     }
 }
@@ -128,14 +170,16 @@ fn options(args: &Restore, output: &Path) -> RestoreOptions {
         force: args.force,
         delta: args.delta,
         in_place: args.in_place,
-        workers: args.workers.and_then(|n| NonZeroUsize::new(n.into())),
+        workers: args.workers(),
+        check: args.check,
         ..RestoreOptions::to(output)
     }
 }
 
-fn phases(restored: &Restored) -> Phases {
-    let phases = restored.phases;
-    let named =
-        [("index", phases.index), ("log", phases.log), ("base", phases.base), ("finish", phases.finish)];
-    Phases(named.map(|(name, time)| (name.to_owned(), time.as_secs_f64())).to_vec())
+fn phases(restored: &Restored, is_checked: bool) -> Phases {
+    let Times { index, log, base, redo, check, finish } = restored.phases;
+    let redo = (restored.logical_records > 0).then_some(("redo", redo));
+    let check = is_checked.then_some(("check", check));
+    let written = [("index", index), ("log", log), ("base", base)];
+    Phases::named(written.into_iter().chain(redo).chain(check).chain([("finish", finish)]))
 }

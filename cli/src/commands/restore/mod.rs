@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::format::SourceName;
-use pitr::recovery::{RecoveryTarget, Target};
+use pitr::recovery::{self, Estimate, RecoveryTarget, Target};
 
 use self::args::Restore;
 use self::document as documents;
@@ -22,11 +22,10 @@ use super::{open, sources_of};
 use crate::args::Global;
 use crate::failure::explain::explain;
 use crate::failure::{CliError, Code, Exit};
-use crate::output::human;
 
 pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
     // Needs no repository: a container can restart while the repository is unreachable.
-    if args.if_absent && is_there(&args.output)? {
+    if args.if_absent && is_there(args.output())? {
         return skip(global, args, Code::OutputExists);
     }
     let pitr = open(global)?;
@@ -37,6 +36,8 @@ pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
         other => other.map_err(explain)?,
     };
     match sources.as_slice() {
+        [_, _, ..] if args.validate => Err(CliError::usage("--validate is for one source")
+            .next("give one --source, and validate the sources one by one")),
         [source] if !args.all => one(global, args, &pitr, source),
         several => several::restore(global, args, &pitr, several),
     }
@@ -56,13 +57,18 @@ fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Res
     let target = Target { moment: wanted.moment, exclusive: args.exclusive };
     let job = Job::new(history, &target, args.or_before).map_err(|error| others.explain(error))?;
     others.remark(global);
-    if args.dry_run {
-        let room = job.room(pitr, args).map_err(explain)?;
-        let document = job.plan_document(&args.output, room).map_err(explain)?;
-        global.output().answer(&document)?;
-        return check_rto(args, Duration::from_secs_f64(document.seconds));
+    if args.validate {
+        return global.output().answer(&job.validate(global, args, pitr)?);
     }
-    let document = job.build(global, args, pitr, &args.output, args.in_place, begun)?;
+    if args.dry_run {
+        let (room, estimate) = (job.room(pitr, args).map_err(explain)?, job.estimate().map_err(explain)?);
+        global.output().answer(&job.plan_document(args.output(), room, &estimate).map_err(explain)?)?;
+        return check_estimate(args, &estimate).map_err(CliError::after_the_answer);
+    }
+    if args.rto.is_some() {
+        check_estimate(args, &job.estimate().map_err(explain)?)?;
+    }
+    let document = job.build(global, args, pitr, args.output(), args.in_place, begun)?;
     global.output().answer(&document)?;
     check_rto(args, pitr.clock().monotonic().saturating_sub(begun))
 }
@@ -81,21 +87,31 @@ fn holds_nothing(pitr: &Pitr, source: &SourceName) -> Result<bool, CliError> {
 
 fn skip(global: &Global, args: &Restore, code: Code) -> Result<(), CliError> {
     let existed = code == Code::OutputExists;
-    let output = args.output.display().to_string();
+    let output = args.output().display().to_string();
     global.output().answer(&documents::Skipped { skipped: code, existed, output })
 }
 
+/// Fails if the restore would not meet the RTO.
+fn check_estimate(args: &Restore, estimate: &Estimate) -> Result<(), CliError> {
+    let within = args.rto.map_or(Ok(()), |rto| estimate.within(rto));
+    within.map_err(|error| {
+        let next = if args.dry_run {
+            "take snapshots more often"
+        } else {
+            "nothing was restored; omit --rto to restore all the same"
+        };
+        explain(error.into()).next(next)
+    })
+}
+
+/// Fails if the restore has not met the RTO. The result is kept.
 fn check_rto(args: &Restore, took: Duration) -> Result<(), CliError> {
     match args.rto {
-        Some(rto) if took > rto => Err(CliError::new(
-            Exit::TooLate,
-            format_args!(
-                "the restore takes {}, more than the RTO of {}",
-                human::duration(took),
-                human::duration(rto)
-            ),
-        )
-        .next("take snapshots more often, or use more --workers")),
+        Some(rto) if took > rto.get() => {
+            let error = recovery::Error::RtoExceeded { expected: rto, actual: took, estimate: None };
+            let next = "the result is kept; take snapshots more often, or use more --workers";
+            Err(explain(error.into()).next(next).after_the_answer())
+        }
         _ => Ok(()),
     }
 }

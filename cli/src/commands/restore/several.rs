@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::format::{SourceName, Timestamp};
-use pitr::recovery::{self, History, OutputRules, RecoveryTarget, StagedOutput, Target};
+use pitr::recovery::{self, Estimate, History, OutputRules, RecoveryTarget, StagedOutput, Target};
 use pitr::vfs::OsFs;
 
 use super::args::Restore;
-use super::check_rto;
 use super::document::{self as documents, Room};
 use super::job::Job;
 use super::layout::layout;
+use super::{check_estimate, check_rto};
 use crate::args::Global;
 use crate::args::target;
 use crate::failure::explain::explain;
@@ -57,23 +57,40 @@ pub(super) fn restore(
     });
     let parts = jobs.collect::<Result<Vec<_>, _>>()?;
     let room = room(args, pitr, &parts)?;
+    let estimate = match args.dry_run || args.rto.is_some() {
+        true => estimate(&parts)?,
+        false => None,
+    };
+    if let Some(estimate) = estimate.filter(|_| !args.dry_run) {
+        check_estimate(args, &estimate)?;
+    }
     let (documents, room) = match args.dry_run {
         true => (plans(args, pitr, &parts)?, Some(room)),
         false => (build(global, args, pitr, &parts, begun)?, None),
     };
-    let took = match args.dry_run {
-        true => Duration::from_secs_f64(documents.iter().map(|document| document.seconds).sum()),
-        false => pitr.clock().monotonic().saturating_sub(begun),
+    let took = match estimate.filter(|_| args.dry_run) {
+        Some(estimate) => estimate.total(),
+        None => pitr.clock().monotonic().saturating_sub(begun),
     };
     global.output().answer(&documents::Together {
         moment: Time(moment),
-        output: args.output.display().to_string(),
+        output: args.output().display().to_string(),
         sources: documents,
         room,
         seconds: took.as_secs_f64(),
         dry_run: args.dry_run,
     })?;
-    check_rto(args, took)
+    match estimate.filter(|_| args.dry_run) {
+        Some(estimate) => check_estimate(args, &estimate).map_err(CliError::after_the_answer),
+        None => check_rto(args, took),
+    }
+}
+
+/// How long the restores take, one after the other.
+fn estimate(parts: &[Part<'_>]) -> Result<Option<Estimate>, CliError> {
+    let each = parts.iter().map(|part| part.job.estimate().map_err(explain));
+    let each = each.collect::<Result<Vec<_>, _>>()?;
+    Ok(each.into_iter().reduce(|sum, one| sum.and(&one)))
 }
 
 fn check_options(args: &Restore) -> Result<(), CliError> {
@@ -122,7 +139,7 @@ fn room(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Room, CliErro
             Code::NoRoom,
             format_args!("the restore needs {} bytes, and {free} bytes are free", all.needed_bytes),
         )
-        .at(args.output.display())
+        .at(args.output().display())
         .next("nothing was written; free disk space, or give an output on another disk")),
         _ => Ok(all),
     }
@@ -131,7 +148,8 @@ fn room(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Room, CliErro
 fn plans(args: &Restore, pitr: &Pitr, parts: &[Part<'_>]) -> Result<Vec<documents::Restore>, CliError> {
     let plan = |Part { source, path, job }: &Part<'_>| {
         let room = job.room(pitr, args).map_err(explain)?;
-        let document = job.plan_document(&args.output.join(path), room).map_err(explain)?;
+        let estimate = job.estimate().map_err(explain)?;
+        let document = job.plan_document(&args.output().join(path), room, &estimate).map_err(explain)?;
         Ok(documents::Restore { source: Some(source.to_string()), ..document })
     };
     parts.iter().map(plan).collect()
@@ -163,7 +181,7 @@ fn build(
 ) -> Result<Vec<documents::Restore>, CliError> {
     let failed = |error: recovery::Error| explain(error.into());
     let rules = OutputRules { force: args.force, companions: &[] };
-    let mut folder = StagedOutput::take(&OsFs, &args.output, rules).map_err(failed)?;
+    let mut folder = StagedOutput::take(&OsFs, args.output(), rules).map_err(failed)?;
     let (folders, files) = inside(parts);
     let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     let is_resumed = folder.resume_folder(&folders, &files).map_err(failed)?;
@@ -174,7 +192,7 @@ fn build(
             folder.create_dirs(parent).map_err(failed)?;
         }
         let built = job.build(global, args, pitr, &folder.partial().join(path), is_resumed, begun)?;
-        let output = args.output.join(path).display().to_string();
+        let output = args.output().join(path).display().to_string();
         documents.push(documents::Restore { source: Some(source.to_string()), output, ..built });
     }
     for moved in folder.publish(pitr.clock().now()).map_err(failed)? {

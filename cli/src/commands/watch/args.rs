@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use pitr::codec::Codec;
 
+use pitr::recovery::Rpo;
+
 use crate::args::values::{parse_interval, parse_rpo};
 
 #[derive(Debug, clap::Args)]
@@ -32,7 +34,7 @@ pub(crate) struct Watch {
     pub(crate) snapshot_every: Duration,
     /// Recovery point objective: commits reach the repository within this time
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_rpo)]
-    pub(crate) rpo: Duration,
+    pub(crate) rpo: Rpo,
     /// Folder of the local log [default: NAME-pitr/ beside each database]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,

@@ -47,7 +47,7 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
     let options = CaptureOptions {
         // A folder may contain hundreds of databases, each with a log.
         is_fleet: has_folders,
-        ship_every: args.rpo,
+        ship_every: args.rpo.get(),
         snapshot_every: Some(args.snapshot_every),
         adopt: args.adopt,
         allow_hard_links: args.allow_hard_links,

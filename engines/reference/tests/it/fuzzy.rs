@@ -7,7 +7,10 @@ use pitr_dedup::ChunkStore;
 use pitr_engine::{Engine, Registry};
 use pitr_format::{FileId, SourceName, TxId};
 use pitr_objects::{Location, Objects};
-use pitr_recovery::{History, Plan, Progress, RestoreOptions, Restored, Restorer, Target};
+use pitr_recovery::{
+    Error as RecoveryError, History, Plan, Progress, Recovery, RecoveryRequest, RestoreOptions, Restored,
+    Restorer, Target,
+};
 use pitr_reference::{Error, PageFault, ReferenceEngine, Snapshot};
 use pitr_snapshot::{BlockSource, BoxError, FileShape, Manifest, Tracked, write_full, write_increment};
 use pitr_vfs::FileSystem;
@@ -141,6 +144,13 @@ impl World {
         source.complete(&mut taken.snapshot.meta).unwrap();
         self.running().ship();
         taken.publish(&self.chunks).unwrap()
+    }
+
+    pub(crate) fn recover(&self, fs: &SimFs, request: &RecoveryRequest) -> Result<Recovery, RecoveryError> {
+        let history = History::load(self.archive.objects(), self.archive.source(), None).unwrap();
+        let clock = Arc::clone(&self.running().life.env.clock);
+        let (history, chunks, target) = (&history, &self.chunks, &ReferenceEngine);
+        Restorer { history, chunks, target, fs, clock: clock.as_ref(), progress: &|_| {} }.recover(request)
     }
 
     pub(crate) fn restore(&self, fs: &SimFs, tx: u64) -> (Plan, Restored) {
@@ -332,6 +342,78 @@ fn power_loss_when_a_restored_store_is_first_opened_loses_nothing() {
         }
     }
     assert!(acknowledged);
+}
+
+#[test]
+fn single_tables_are_restored_by_their_names() {
+    let (world, _) = World::live(4);
+    let (tx, state) = world.running().life.states.last_key_value().map(|(tx, s)| (*tx, s.clone())).unwrap();
+    let tables = world.running().life.store.tables().unwrap();
+    for (table, name) in tables {
+        for named in [name.clone(), format!("{:08}.table", table.file().get())] {
+            let fs = SimFs::new();
+            let request = RecoveryRequest::partial(Target::at(TxId::new(tx)), vec![named], DIR);
+            world.recover(&fs, &request).unwrap();
+            let found = contents(&open(&env(&fs), DIR).unwrap()).unwrap();
+            assert_eq!(found.keys().collect::<Vec<_>>(), [&table]);
+            assert!(found[&table] == state[&table], "{name}");
+        }
+    }
+    // Before the first snapshot, only the log has the headers.
+    let early = RecoveryRequest::partial(Target::at(TxId::new(3)), vec!["table of 300".to_owned()], DIR);
+    let recovery = world.recover(&SimFs::new(), &early).unwrap();
+    assert_eq!((recovery.stats.snapshot, recovery.restored.unwrap().files), (None, 1));
+    let missing = RecoveryRequest::partial(Target::latest(), vec!["no such table".to_owned()], DIR);
+    let refused = world.recover(&SimFs::new(), &missing);
+    assert!(matches!(refused, Err(RecoveryError::NoSuchTable { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_damaged_page_is_found_before_the_store_is_published() {
+    let world = World::begin(6);
+    world.running().life.create_table(300).unwrap();
+    (0..20).for_each(|_| world.running().commit());
+    let store = Arc::clone(&world.running().life.store);
+    let source = store.begin_snapshot().unwrap();
+    let mut meta = source.meta(world.archive.source().clone());
+    source.complete(&mut meta).unwrap();
+    let spoiled = Spoiled(&source);
+    write_full(&world.chunks, &spoiled, meta, None).unwrap().publish(&world.chunks).unwrap();
+    let (fs, mut request) = (SimFs::new(), RecoveryRequest::full(Target::latest(), DIR));
+    request.options.check = true;
+    match world.recover(&fs, &request) {
+        Err(RecoveryError::Inconsistent { findings }) => {
+            let text = findings[0].to_string();
+            assert!(text.contains("page 1: the checksum does not match"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!fs.exists(Path::new(DIR)).unwrap());
+    request.options.check = false;
+    world.recover(&fs, &request).unwrap();
+    // A sound store passes.
+    world.take(None, |_| {});
+    let (fs, mut request) = (SimFs::new(), RecoveryRequest::full(Target::latest(), DIR));
+    request.options.check = true;
+    world.recover(&fs, &request).unwrap();
+}
+
+/// A source whose second page is damaged.
+struct Spoiled<'a>(&'a Snapshot<'a>);
+
+impl BlockSource for Spoiled<'_> {
+    fn files(&self) -> Vec<FileShape> {
+        self.0.files()
+    }
+
+    fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
+        self.0.read_at(file, offset, buf)?;
+        let at = (PAGE as u64 + 100).checked_sub(offset).filter(|at| *at < buf.len() as u64);
+        if let Some(at) = at {
+            buf[at as usize] ^= 1;
+        }
+        Ok(())
+    }
 }
 
 #[test]

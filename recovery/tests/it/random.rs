@@ -80,7 +80,10 @@ impl<'a> Check<'a> {
         merged
             .for_each::<pitr_archive::Error>(|image: Image<'_>| {
                 let at = image.block as usize * BLOCK;
-                files.get_mut(&image.file).unwrap()[at..at + image.data.len()].copy_from_slice(image.data);
+                // The part of a block that a set-length cut off is zeros, and beyond the end.
+                let content = files.get_mut(&image.file).unwrap();
+                let len = image.data.len().min(content.len() - at);
+                content[at..at + len].copy_from_slice(&image.data[..len]);
                 Ok(())
             })
             .unwrap();

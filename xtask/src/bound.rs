@@ -28,7 +28,7 @@ use std::time::Instant;
 /// Size of a quick sample.
 const QUICK_BYTES: u64 = 384 << 20;
 /// Size of the sample for a restore.
-const RESTORE_BYTES: u64 = 1 << 30;
+const RESTORE_BYTES: u64 = 384 << 20;
 const RESTORE_RUNS: usize = 2;
 const LEVEL: i32 = 3;
 

@@ -41,6 +41,9 @@ pub(crate) struct Restores {
     only: Vec<String>,
 }
 
+/// Runs a contender; `None` if it is not installed.
+type Contender = fn(Work) -> Result<Option<Outcome>>;
+
 /// What all contenders do.
 #[derive(Debug, Clone, Copy)]
 struct Work {
@@ -106,7 +109,7 @@ impl Restores {
         let work = Work { sizes: Sizes { base: self.base, log: self.wal }, seed: self.seed };
         let mut verdict = Verdict::default();
         let mut outcomes = Vec::new();
-        let contenders: [(&str, fn(Work) -> Result<Option<Outcome>>); 3] =
+        let contenders: [(&str, Contender); 3] =
             [("pitr", files::pitr), ("litestream", files::litestream), ("postgres", postgres::restore)];
         for (name, run) in contenders {
             if !self.only.is_empty() && !self.only.iter().any(|only| only == name) {

@@ -164,6 +164,10 @@ fn went_on(
 ) -> bool {
     let owns = |timeline: &TimelineId| writers.get(timeline).is_some_and(|(_, by)| by.writes() == owner);
     let Some((head, end)) = found.iter().find(|(timeline, _)| owns(timeline)) else { return false };
+    // Retention may have removed what was stored then. It does not tell by whom.
+    if catalog.pruned().iter().any(|range| range.timeline == *head && range.to > *end) {
+        return true;
+    }
     writers.keys().filter(|timeline| *timeline >= head && owns(timeline)).any(|timeline| {
         let is_later = |name: &LogName| name.epoch < began && (timeline > head || name.to > *end);
         catalog.logs(*timeline).iter().any(|(name, _)| is_later(name))

@@ -192,6 +192,7 @@ fn a_point_contains_every_commit_that_returned_before_it() {
     // A watcher with a state folder of its own.
     let state = world.path("state").to_string_lossy().into_owned();
     let watcher = world.watch_with(&[&slow[..], &["--state", &state]].concat());
+    world.done(&["backup", &world.database().to_string_lossy(), "--state", &state]);
     let copy = commit(&mut world, "in another folder");
     assert_eq!(create(&world, "unasked", &[]).json["complete"], false);
     let created = create(&world, "asked", &["--state", &state]);

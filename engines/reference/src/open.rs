@@ -9,7 +9,7 @@ use crate::spare;
 use crate::state::{self, State, Table};
 use crate::store::{Store, TableId};
 use pitr_format::record::{Record, RecordKind};
-use pitr_format::{Lsn, SegmentSize, Timestamp, TxId};
+use pitr_format::{Lsn, SegmentSize, TimelineId, Timestamp, TxId};
 use pitr_tracker::{LogIdentity, Tracker};
 use pitr_vfs::{Access, Env, File, FileSystem};
 use pitr_wal::{Committed, LogScan, Start, Wal, WalOptions};
@@ -31,13 +31,21 @@ pub struct Options {
     pub dirty_pages_max: usize,
     /// Size of a segment of a new log.
     pub segment_size: SegmentSize,
+    /// The timeline of a restored store's log. Another one than the first if the store is archived
+    /// under the name of its source. No effect on a store that has a log.
+    pub timeline: TimelineId,
     /// Settings of the log. Without threads ([`pitr_vfs::Spawn::Inline`]) the log gets none either.
     pub wal: WalOptions,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { dirty_pages_max: 4096, segment_size: SegmentSize::DEFAULT, wal: WalOptions::default() }
+        Options {
+            dirty_pages_max: 4096,
+            segment_size: SegmentSize::DEFAULT,
+            timeline: TimelineId::FIRST,
+            wal: WalOptions::default(),
+        }
     }
 }
 
@@ -128,7 +136,7 @@ fn open_log(
         // The log continues after the restored state: it never claims to reach back to the origin,
         // so an archive of it is not taken for a history without a base.
         Some(Control { is_restored: true, last, .. }) => {
-            Start { follows: last.lsn, time: last.time, ..first }
+            Start { timeline: options.timeline, follows: last.lsn, time: last.time, ..first }
         }
         Some(_) => return Err(Error::NoLog { dir: dir.to_owned() }),
     };

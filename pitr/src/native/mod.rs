@@ -12,6 +12,7 @@
 //! An engine with a log of its own has no [`Wal`]: it feeds the records of its commits through
 //! [`Capture`](pitr_engine::Capture), as the engine of SQLite does.
 
+mod fork;
 mod options;
 mod shipping;
 mod snapshots;

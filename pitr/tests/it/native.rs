@@ -171,3 +171,44 @@ fn a_thread_ships_what_is_committed() {
     assert_eq!(Store::open_or_create(&output).unwrap().get(table, 1).unwrap(), Some(vec![5; 8]));
     assert!(Path::new(&output).is_dir());
 }
+
+#[test]
+fn a_restored_store_goes_on_under_its_name_and_both_histories_are_restored() {
+    // FAILURES 8
+    let mut world = World::begin();
+    let attached = world.pitr.attach(world.store.wal(), &world.source, world.options()).unwrap();
+    world.put([1], 1);
+    attached.snapshot(&world.store.begin_snapshot().unwrap(), Hint::Tracked).unwrap();
+    let kept = world.put([2], 2);
+    let lost = world.put([3], 3);
+    attached.stop().unwrap();
+    let restored = world.pitr.restore_to(&world.source, &Target::at(kept), "/again").unwrap();
+    let timeline = world.pitr.fork(&world.source, &restored.reached).unwrap();
+    assert_eq!(timeline.get(), 2);
+
+    let options = pitr_reference::Options {
+        segment_size: pitr::format::SegmentSize::new(16 << 10).unwrap(),
+        timeline,
+        ..pitr_reference::Options::default()
+    };
+    let store = Store::open(&world.env, Path::new("/again"), &options).unwrap();
+    let attached = world.pitr.attach(store.wal(), &world.source, world.options()).unwrap();
+    assert!(!attached.needs_snapshot().unwrap(), "the log continues that of the original");
+    let mut transaction = store.begin();
+    transaction.put(world.table, 9, &[9; 200]).unwrap();
+    let new = transaction.commit().unwrap();
+    attached.snapshot(&store.begin_snapshot().unwrap(), Hint::Tracked).unwrap();
+    attached.stop().unwrap();
+
+    // The newest timeline has what both share, and its own transaction.
+    let of_new = world.pitr.restore_to(&world.source, &Target::at(new.lsn), "/of-new").unwrap();
+    assert_eq!(of_new.timeline, timeline);
+    assert_eq!(open(&world.env, "/of-new").rows(world.table).unwrap(), store.rows(world.table).unwrap());
+    assert!(world.restored(kept.get()) == world.states[&kept.get()]);
+    // The old timeline still has the lost one.
+    let first = world.pitr.history(&world.source, Some(pitr::format::TimelineId::FIRST)).unwrap();
+    let plan = first.plan_for(&Target::at(lost)).unwrap();
+    let to = pitr::recovery::RestoreOptions::to("/of-old");
+    world.pitr.restore(&first, &plan, &to, &|_| {}).unwrap();
+    assert!(open(&world.env, "/of-old").rows(world.table).unwrap() == world.states[&lost.get()]);
+}

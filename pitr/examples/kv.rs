@@ -66,10 +66,12 @@ fn apply<'a>(
 
 fn pairs(db: &Database) -> Result<Pairs, Failure> {
     let table = db.begin_read()?.open_table(PAIRS)?;
-    let pair = |row: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), _>| {
-        row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec()))
-    };
-    Ok(table.iter()?.map(pair).collect::<Result<_, redb::StorageError>>()?)
+    let mut pairs = Pairs::new();
+    for row in table.iter()? {
+        let (key, value) = row?;
+        pairs.insert(key.value().to_vec(), value.value().to_vec());
+    }
+    Ok(pairs)
 }
 
 /// How much of the log the store has; `None` for a new store.

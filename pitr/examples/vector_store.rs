@@ -43,8 +43,8 @@ impl Index {
         self.0.iter().min_by(|a, b| distance(a.1).total_cmp(&distance(b.1))).map(|(id, _)| *id)
     }
 
-    /// Applies a logged change: an entry is inserted or updated, a number alone is deleted. Applying
-    /// it again changes nothing, as a replay over a checkpoint needs.
+    /// Applies a logged change: an entry is inserted or updated, a number alone is deleted.
+    /// Applying it again changes nothing, as a replay over a checkpoint needs.
     fn apply(&mut self, lsn: Lsn, change: &[u8]) -> Result<(), Undecodable> {
         match decode(change) {
             Some((id, Some(vector))) => drop(self.0.insert(id, vector)),

@@ -294,8 +294,8 @@ impl Pitr {
     ///
     /// # Errors
     /// [`pitr_recovery::Error::PointExists`] if the name is in use;
-    /// [`pitr_recovery::Error::TargetUnreachable`] if the target is not exactly a restorable state; those
-    /// of [`create_point`](pitr_recovery::create_point).
+    /// [`pitr_recovery::Error::TargetUnreachable`] if the target is not exactly a restorable state;
+    /// those of [`create_point`](pitr_recovery::create_point).
     pub fn create_point(&self, source: &SourceName, new: &NewPoint) -> Result<NamedPoint> {
         Ok(pitr_recovery::create_point(&self.objects, source, new)?)
     }
@@ -361,8 +361,8 @@ impl Pitr {
     /// or checks the log up to the target. `progress` is called from several threads.
     ///
     /// # Errors
-    /// [`pitr_recovery::Error::RtoExceeded`] before anything is written, if the estimate exceeds the
-    /// request's objective; those of [`restore`](Self::restore) and [`Restorer::recover`].
+    /// [`pitr_recovery::Error::RtoExceeded`] before anything is written, if the estimate exceeds
+    /// the request's objective; those of [`restore`](Self::restore) and [`Restorer::recover`].
     pub fn recover(
         &self,
         source: &SourceName,

@@ -417,7 +417,7 @@ fn source_report(source: &Source, plan: &SourcePlan) -> SourceReport {
             .iter()
             .zip(&plan.points)
             .map(|(point, needs)| {
-                let snapshot = needs.base.map(|at| &source.snapshots[at]); // the planner's own index
+                let snapshot = needs.base.map(|at| &source.snapshots[at]); // the planner's index
                 let held = snapshot.filter(|_| needs.holds_base);
                 KeptPoint {
                     point: point.clone(),

@@ -208,7 +208,7 @@ impl<'a> Builder<'a> {
             match self.fs.open(&at, Access::ReadWrite) {
                 Ok(file) => return Ok((at, file, false)),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                // A file that can't be opened is of no use.
+                // A file that can't be opened is replaced.
                 Err(_) => self.fs.remove_all(&at).map_err(Error::io("remove", &at))?,
             }
         }

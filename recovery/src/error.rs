@@ -175,7 +175,8 @@ pub enum Error {
     Redo {
         /// The partition.
         partition: PartitionId,
-        /// Position of the record; for the end of a batch, the position right after its last record.
+        /// Position of the record; for the end of a batch, the position right after its last
+        /// record.
         lsn: Lsn,
         /// The engine's error.
         source: BoxError,

@@ -40,8 +40,8 @@ pub trait RestoreTarget: Debug + Send + Sync {
     }
 
     /// True if the engine can apply the logical records of a partition, by [`redo`](Self::redo).
-    /// Called before anything is written; a log with records of another partition is refused. As far
-    /// as the log tells: objects written by early versions may not list all partitions.
+    /// Called before anything is written; a log with records of another partition is refused. As
+    /// far as the log tells: objects written by early versions may not list all partitions.
     fn replays(&self, partition: PartitionId) -> bool {
         let _ = partition;
         false

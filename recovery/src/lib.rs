@@ -9,20 +9,21 @@
 //! # Promises
 //! - **Exactly the target.** The result is the state of all transactions that committed at or
 //!   before the target (or before it, when exclusive), and of none after it. A target that can't be
-//!   restored is [`Error::TargetUnreachable`] with the nearest states that can be restored, never the
-//!   latest state.
+//!   restored is [`Error::TargetUnreachable`] with the nearest states that can be restored, never
+//!   the latest state.
 //! - **No half result.** The result is built under a temporary name, with a mark that keeps it from
 //!   being opened. It is published when it is complete and durable, and replaces nothing.
 //! - **An interrupted restore continues.** What it wrote is used again if its content is right.
 //! - **Any engine.** An engine's [`RestoreTarget`] lays out its files under the output: one file,
 //!   or a folder.
-//! - **Logical records** reach the files only through the engine's [`Redo`]. A log that has some and
-//!   an engine that can't apply them are refused before anything is written.
+//! - **Logical records** reach the files only through the engine's [`Redo`]. A log that has some
+//!   and an engine that can't apply them are refused before anything is written.
 //! - **Checksums always.** Everything that is read is checked; there is no setting for it. There is
 //!   no differential kind of snapshot: each one can be restored by itself, without a chain.
 //! - **One write for each block**, and the same bytes for any number of workers.
 //! - **Memory** depends on the number of workers and takes a bit for each block and image. It does
-//!   not grow with base or log otherwise: images that wait for their extents go to a temporary file.
+//!   not grow with base or log otherwise: images that wait for their extents go to a temporary
+//!   file.
 #![forbid(unsafe_code)]
 
 mod build;

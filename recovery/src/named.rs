@@ -57,8 +57,8 @@ impl From<&NamedPoint> for RecoveryTarget {
 /// deleted.
 ///
 /// # Errors
-/// [`Error::PointExists`]; [`Error::NoteTooLong`]; [`Error::Pruning`]; [`Error::TargetUnreachable`] if
-/// the target is not exactly a restorable state; those of [`History::load`] and
+/// [`Error::PointExists`]; [`Error::NoteTooLong`]; [`Error::Pruning`]; [`Error::TargetUnreachable`]
+/// if the target is not exactly a restorable state; those of [`History::load`] and
 /// [`History::resolve`].
 pub fn create_point(objects: &Objects, source: &SourceName, new: &NewPoint) -> Result<NamedPoint> {
     if new.note.len() > NamedPoint::NOTE_BYTES_MAX {

@@ -9,8 +9,8 @@
 //! - An LSN means the commits at or before it, a transaction everything up to its commit;
 //!   exclusive, the state just before.
 //! - A base has the state of its last transaction only if there is no gap between the two.
-//! - A snapshot means its consistent point, a recovery point its position. A point on a timeline that
-//!   is not part of the history is refused.
+//! - A snapshot means its consistent point, a recovery point its position. A point on a timeline
+//!   that is not part of the history is refused.
 //! - The latest state is that of the last archived commit. It is refused if it is after a gap
 //!   without a snapshot.
 
@@ -24,8 +24,8 @@ impl History {
     /// The position at which to stop for a target, and the state there.
     ///
     /// # Errors
-    /// [`Error::TargetUnreachable`]; [`Error::Damaged`] if the target may be a state that needs a damaged
-    /// snapshot; errors of reading footers.
+    /// [`Error::TargetUnreachable`]; [`Error::Damaged`] if the target may be a state that needs a
+    /// damaged snapshot; errors of reading footers.
     pub fn resolve(&self, target: &Target) -> Result<Stop> {
         let spans = self.restorable()?;
         let found = self.resolve_in(target, &spans);
@@ -57,8 +57,8 @@ impl History {
     /// state before it, and why the target is unreachable. For sources with rare backups.
     ///
     /// # Errors
-    /// [`Error::TargetUnreachable`] if no state before the target can be reached; [`Error::Damaged`] as
-    /// in [`resolve`](Self::resolve); errors of reading footers.
+    /// [`Error::TargetUnreachable`] if no state before the target can be reached;
+    /// [`Error::Damaged`] as in [`resolve`](Self::resolve); errors of reading footers.
     pub fn resolve_or_before(&self, target: &Target) -> Result<(Stop, Option<Unreachable>)> {
         match self.resolve(target) {
             Err(Error::TargetUnreachable(instead)) => match instead.before {

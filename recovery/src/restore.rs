@@ -447,8 +447,8 @@ impl Restorer<'_> {
     /// Reads footers, writes nothing.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], [`Error::NoFolder`]; [`Error::NoTables`], [`Error::NoSuchTable`]; those of
-    /// reading the repository.
+    /// [`Error::NoRoom`], [`Error::NoFolder`]; [`Error::NoTables`], [`Error::NoSuchTable`]; those
+    /// of reading the repository.
     pub fn room(&self, plan: &Plan, options: &RestoreOptions) -> Result<Room> {
         let needed = self.prepare(plan, options.tables.as_deref())?.needed(options.memory);
         Ok(Room { needed, free: check_room(self.fs, &options.output, needed, options.in_place)? })

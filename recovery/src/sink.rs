@@ -44,8 +44,8 @@ pub(crate) struct SinkFile {
 }
 
 impl<'a> Sink<'a> {
-    /// Begins a file: writes its mark, and sets its length. Old content gets its mark durably before
-    /// anything else is changed.
+    /// Begins a file: writes its mark, and sets its length. Old content gets its mark durably
+    /// before anything else is changed.
     pub(crate) fn begin(
         fs: &'a dyn FileSystem,
         path: PathBuf,

@@ -7,9 +7,9 @@
 //! - Touches a leftover only if a restore of pitr made it. The lock file beside the output proves
 //!   this: it is durable before anything is built, and it is removed last. If it is missing, a file
 //!   of the temporary name is refused (FAILURES 32).
-//! - Keeps what an interrupted or failed restore wrote ([`StagedOutput::keep`]). The next restore to
-//!   the same output continues with it ([`StagedOutput::resume_file`]). What is of no use there is
-//!   removed.
+//! - Keeps what an interrupted or failed restore wrote ([`StagedOutput::keep`]). The next restore
+//!   to the same output continues with it ([`StagedOutput::resume_file`]). Other files in it
+//!   are removed.
 //! - Refuses an output with a companion beside it: a journal there would be replayed into the
 //!   result (FAILURES 43).
 //! - `force` moves the old output aside together with its companions, so that it can still be

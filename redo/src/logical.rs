@@ -96,8 +96,8 @@ pub trait Redo: Send + Sync {
         Ok(())
     }
 
-    /// Called after the last batch, also if there was no record. Everything is written on return. In
-    /// a restore, the restorer syncs all files of the output afterwards.
+    /// Called after the last batch, also if there was no record. Everything is written on return.
+    /// In a restore, the restorer syncs all files of the output afterwards.
     ///
     /// # Errors
     /// Errors of the engine.

@@ -126,10 +126,9 @@ pub(crate) fn readable(objects: &Objects) -> Result<Vec<SourceName>> {
 }
 
 /// True if a prune may delete the object although this verification holds a lease: an object that
-/// was condemned before, and roots, ranges and index objects. A point or rates may be deleted at any
-/// time.
-/// Objects that are condemned later are deleted after this lease has ended. A chunk that a tree
-/// needs and that is missing is found by the walk.
+/// was condemned before, and roots, ranges and index objects. A point or rates may be deleted at
+/// any time. Objects that are condemned later are deleted after this lease has ended. A chunk that
+/// a tree needs and that is missing is found by the walk.
 fn may_go(name: &ObjectName, path: &str, condemned: &Condemned) -> bool {
     use ObjectKind::{Condemned, Manifest, PackIndex, Point, Pruned, Rates};
     matches!(name.kind(), Condemned | PackIndex | Manifest | Pruned | Point | Rates)

@@ -67,8 +67,8 @@ pub struct WalOptions {
     /// the size of one append, this bounds the log's memory. A higher value lets appends continue
     /// longer while the disk is busy.
     pub waiting_bytes_max: usize,
-    /// When [`Wal::is_checkpoint_due`](crate::Wal::is_checkpoint_due) asks for a checkpoint. The log
-    /// takes none by itself. Not zero.
+    /// When [`Wal::is_checkpoint_due`](crate::Wal::is_checkpoint_due) asks for a checkpoint. The
+    /// log takes none by itself. Not zero.
     pub checkpoint_interval: CheckpointInterval,
     /// Number of newest checkpoints whose log is kept, at least 1. A higher value keeps more log,
     /// and lets a local recovery go back further.

@@ -3,9 +3,9 @@
 //! | rule | what must hold |
 //! | --- | --- |
 //! | `layers` | a crate depends only on crates of lower layers, as ARCHITECTURE.md lists them |
-//! | `tree` | the library without its default features depends on no engine and on nothing of the program |
+//! | `tree` | without default features, the library needs no engine and nothing of the program |
 //! | `published` | each published crate has a README with compiled code, and an example |
-//! | `citations` | each law and failure that is cited exists, and docs/failures.md lists the tests of each |
+//! | `citations` | each cited law and failure exists, and docs/failures.md lists its tests |
 //! | `calls` | no clock, file, sleep or random source outside `pitr-vfs` |
 //! | `columns` | comments end at column 100 |
 //! | `length` | no file has more than 600 lines |

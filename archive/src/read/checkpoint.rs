@@ -8,12 +8,12 @@ use pitr_format::log::{Assembler, Frame};
 use pitr_format::record::{Checkpoint, RecordKind};
 
 impl Archive {
-    /// The engine's state in a checkpoint record of these pieces, which must ascend. Holds the state
-    /// and one frame.
+    /// The engine's state in a checkpoint record of these pieces, which must ascend. Holds the
+    /// state and one frame.
     ///
     /// # Errors
-    /// [`Error::Objects`]; [`Error::Index`] or [`Error::Malformed`] if the log does not hold what the
-    /// footer states; [`Error::NoCheckpoint`] if the pieces do not reach there.
+    /// [`Error::Objects`]; [`Error::Index`] or [`Error::Malformed`] if the log does not hold what
+    /// the footer states; [`Error::NoCheckpoint`] if the pieces do not reach there.
     pub fn read_checkpoint(&self, pieces: &[Piece], at: &CheckpointEntry) -> Result<Vec<u8>> {
         let (mut assembler, mut found, mut object) = (Assembler::new(), None, None);
         let overlaps = |piece: &&Piece| piece.name.to > at.lsn && piece.from() < at.end;
@@ -27,11 +27,12 @@ impl Archive {
                 for bytes in self.frames(&opened, no..no + 1)? {
                     opened.each_frame(no, &bytes, |frame: &Frame<'_>| {
                         let is_part = at.lsn <= frame.lsn && frame.lsn < at.end;
-                        if is_part && frame.kind == RecordKind::Checkpoint as u8 {
-                            if let Some(record) = assembler.push(frame).map_err(malformed)? {
-                                let payload = Checkpoint::decode(record.payload).map_err(malformed)?;
-                                found = Some((record.lsn, payload.redo_from, payload.state.to_vec()));
-                            }
+                        if is_part
+                            && frame.kind == RecordKind::Checkpoint as u8
+                            && let Some(record) = assembler.push(frame).map_err(malformed)?
+                        {
+                            let payload = Checkpoint::decode(record.payload).map_err(malformed)?;
+                            found = Some((record.lsn, payload.redo_from, payload.state.to_vec()));
                         }
                         Ok::<(), Error>(())
                     })?;

@@ -55,8 +55,8 @@ pub struct Footer {
     /// Position of the last clock step before the range. It makes all clock steps findable without
     /// reading every footer.
     pub step_before: Option<Lsn>,
-    /// End of the last checkpoint record before the range. It makes all checkpoints findable without
-    /// reading every footer.
+    /// End of the last checkpoint record before the range. It makes all checkpoints findable
+    /// without reading every footer.
     pub checkpoint_before: Option<Lsn>,
     /// The frames of the object.
     pub frames: Vec<FrameStart>,

@@ -195,7 +195,8 @@ impl Writer {
         self.archive.claim_timeline(timeline)
     }
 
-    /// States the place of the instance from this epoch on, unless its newest statement is the same.
+    /// States the place of the instance from this epoch on, unless its newest statement is the
+    /// same.
     ///
     /// # Errors
     /// [`Error::Fenced`]; [`Error::Objects`].

@@ -1,8 +1,8 @@
 //! Recovery targets on the command line: `latest`, a time, `13 minutes ago`, `lsn:N`, `tx:N`,
 //! `snapshot:ID`, `point:NAME`.
 //!
-//! `lsn:T/N` and `tx:T/N` name the timeline in whose history the number is looked for: after a fork,
-//! both sides may use one number.
+//! `lsn:T/N` and `tx:T/N` name the timeline in whose history the number is looked for: after a
+//! fork, both sides may use one number.
 //!
 //! A time may have an offset, or a space and a time zone's name. Without either it is local. A time
 //! that the local clock shows twice or never (daylight saving) is refused, not guessed. Digits

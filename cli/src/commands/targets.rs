@@ -169,7 +169,9 @@ impl Others {
 /// The place of a target in the log of a history. A snapshot is at the LSN where it is consistent.
 pub(crate) fn in_log(wanted: &Wanted<'_>) -> RecoveryTarget {
     match (wanted.moment.clone(), wanted.state) {
-        (RecoveryTarget::Snapshot(_), Some(lsn)) => RecoveryTarget::Lsn(lsn),
+        (RecoveryTarget::Snapshot(_) | RecoveryTarget::RecoveryPoint(_), Some(lsn)) => {
+            RecoveryTarget::Lsn(lsn)
+        }
         (moment, _) => moment,
     }
 }

@@ -31,10 +31,10 @@
 //!
 //! # What it does not do
 //! It has no isolation: a read may see a commit shortly before that is durable. In a physical table
-//! it has no locks: of two transactions that change a row, the later commit wins. In a logical table
-//! a locked row is an error ([`Error::RowLocked`]), and there is no waiting. A restored store may use
-//! the number of a transaction again that got it before the restored moment and committed later. It
-//! keeps no cache of unchanged pages, and never removes a table.
+//! it has no locks: of two transactions that change a row, the later commit wins. In a logical
+//! table a locked row is an error ([`Error::RowLocked`]), and there is no waiting. A restored store
+//! may use the number of a transaction again that got it before the restored moment and committed
+//! later. It keeps no cache of unchanged pages, and never removes a table.
 //!
 //! # Example
 //! ```

@@ -1,7 +1,7 @@
 //! Transactions that are not decided yet, and the rows of logical tables that they changed.
 //!
-//! A replay applies the records of rows by their LSN. That gives the state of the commits only if no
-//! other transaction changes a row between a record of it and the commit (see
+//! A replay applies the records of rows by their LSN. That gives the state of the commits only if
+//! no other transaction changes a row between a record of it and the commit (see
 //! [`pitr_recovery::Redo`]).
 
 use crate::error::{Error, Result};

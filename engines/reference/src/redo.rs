@@ -1,8 +1,8 @@
 //! Replays the records of rows: the same implementation for a restore and for opening a store after
 //! a crash.
 //!
-//! A page says which records it [has](Has). So a replay can be killed and run again, and the pages of
-//! a fuzzy snapshot can be from different moments.
+//! A page says which records it [has](Has). So a replay can be killed and run again, and the pages
+//! of a fuzzy snapshot can be from different moments.
 
 use crate::error::{Error, Result};
 use crate::page::{self, PAGE_BYTES, Page};
@@ -171,7 +171,8 @@ impl Pages for RestoredPages<'_> {
     }
 }
 
-/// The pages of a store that is being opened. Changed pages stay in memory until the next checkpoint.
+/// The pages of a store that is being opened. Changed pages stay in memory until the next
+/// checkpoint.
 pub(crate) struct RecoveredPages<'a>(pub(crate) Mutex<&'a mut State>);
 
 impl Pages for RecoveredPages<'_> {

@@ -135,8 +135,8 @@ fn bit(slot: usize) -> (usize, u8) {
 /// The changes that a page of a logical table has.
 ///
 /// A replay goes by the LSN of records, not of commits. During a replay, a page may have a record
-/// whose commit is at LSN 40, and lack an earlier record of the replay whose commit is at LSN 30. So
-/// one LSN is not enough.
+/// whose commit is at LSN 40, and lack an earlier record of the replay whose commit is at LSN 30.
+/// So one LSN is not enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Has {
     /// Everything that committed at or below it.

@@ -110,8 +110,8 @@ impl Snapshot<'_> {
             let Some(batch) = reader.next_batch()? else { break };
             records.feed::<Error>(&batch, |whole| {
                 match Record::decode(whole.kind, whole.payload) {
-                    // The pages of rows change at the commit, which may be after the range: they count
-                    // here too.
+                    // The pages of rows change at the commit, which may be after the range: they
+                    // count here too.
                     Ok(Record::Data(row)) => {
                         let row = record::decode(row).ok_or(Error::Foreign { lsn: whole.lsn })?;
                         rows.mark(FileId::new(whole.partition.get()), size, row.page);

@@ -1,9 +1,9 @@
 //! SQLite's own checks of a restored database, before it is published.
 //!
 //! `integrity_check` reads every page, and compares each index with its table. `foreign_key_check`
-//! finds rows without a parent. SQLite does not enforce foreign keys unless the application asks for
-//! it, so a source may have such rows itself. The catalog is read, and a query of each ordinary table
-//! is prepared.
+//! finds rows without a parent. SQLite does not enforce foreign keys unless the application asks
+//! for it, so a source may have such rows itself. The catalog is read, and a query of each ordinary
+//! table is prepared.
 //!
 //! The file is opened as immutable: nothing is created beside it.
 

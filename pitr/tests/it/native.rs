@@ -46,7 +46,7 @@ fn every_hint_gives_a_snapshot_from_which_every_transaction_is_restored() {
         taken.push(snapshot);
         world.put([8], 9);
     }
-    // A list of the engine. It begins after the last snapshot, which thus can't be the parent.
+    // A list of the engine. It begins after the last snapshot, so that can't be the parent.
     let mut blocks = ChangeSet::new();
     blocks.mark(world.table.file(), BlockSize::new(4096).unwrap(), 1);
     let since = world.store.last_commit().unwrap().unwrap().lsn;

@@ -59,8 +59,8 @@ pub(super) struct Lanes<'a> {
     lanes: Vec<Lane>,
 }
 
-/// Calls `own` with this number of workers, and returns when all of them have ended. The first error
-/// of a worker ends the others.
+/// Calls `own` with this number of workers, and returns when all of them have ended. The first
+/// error of a worker ends the others.
 pub(super) fn with<T>(
     redo: &dyn Redo,
     spawn: Spawn,
@@ -118,7 +118,7 @@ fn carry_out(redo: &dyn Redo, chunk: Chunk) -> Result<()> {
     for command in chunk.commands {
         match command {
             Command::Apply { partition, lsn, commit, tx, len } => {
-                let (payload, later) = rest.split_at(len); // the chunk has the payloads of its records
+                let (payload, later) = rest.split_at(len); // the chunk has all payloads
                 rest = later;
                 let record = LogicalRecord { lsn, commit, tx, partition, payload };
                 redo.apply(&record).map_err(at(partition, lsn))?;

@@ -1,10 +1,10 @@
 //! Thousands of small random histories in memory, and every target of each, against a model.
 //!
 //! One history has aborted, unfinished and cross-partition transactions, numbers that are used
-//! again, set-lengths, equal times, a clock that jumps, snapshots that are consistent or spread over
-//! commits, log objects that end anywhere, and a fork. The seed decides everything. A state is put
-//! together from what the plan names, without a disk: so ten thousand histories take seconds. The
-//! other tests show that a restore writes the same bytes.
+//! again, set-lengths, equal times, a clock that jumps, snapshots that are consistent or spread
+//! over commits, log objects that end anywhere, and a fork. The seed decides everything. A state is
+//! put together from what the plan names, without a disk: so ten thousand histories take seconds.
+//! The other tests show that a restore writes the same bytes.
 
 use crate::lab::meta;
 use crate::random::story::{BLOCK, Files, Line, State, Story};

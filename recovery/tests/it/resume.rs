@@ -112,7 +112,8 @@ fn a_failed_restore_continues_with_what_it_wrote() {
 
 #[test]
 fn contents_of_a_leftover_decide_and_not_their_presence() {
-    // FAILURES 33: rot, foreign bytes and another target's result in the leftover, shorter or longer.
+    // FAILURES 33: rot, foreign bytes and another target's result in the leftover, shorter or
+    // longer.
     let dir = tempfile::tempdir().unwrap();
     let (history, plan, expected) = prepared(dir.path());
     let mut rng = Rng::new(5);

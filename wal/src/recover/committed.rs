@@ -40,8 +40,9 @@ impl LogScan {
         })
     }
 
-    /// Passes every logical record of a committed transaction to `each`, in the order of the log, as
-    /// [`pitr_redo::Redo`] takes them. Otherwise as [`for_each_committed`](Self::for_each_committed).
+    /// Passes every logical record of a committed transaction to `each`, in the order of the log,
+    /// as [`pitr_redo::Redo`] takes them. Otherwise as
+    /// [`for_each_committed`](Self::for_each_committed).
     ///
     /// # Errors
     /// Errors of reading the log, and those of `each`.

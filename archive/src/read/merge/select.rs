@@ -58,7 +58,8 @@ pub(super) struct Window {
     bytes: u64,
     /// True if a footer lists a logical record of the transaction that counts.
     pub(super) is_logical: bool,
-    /// True if an object of the transaction lists no logical records. Older objects never list them.
+    /// True if an object of the transaction lists no logical records. Older objects never list
+    /// them.
     is_unlisted: bool,
 }
 
@@ -192,7 +193,8 @@ impl Selection {
                 self.logical_transactions += 1;
             }
             self.partitions.insert(entry.partition, *entry);
-            // The entry is the last record: the others lie anywhere from the begin of the transaction.
+            // The entry is the last record: the others lie anywhere from the begin of the
+            // transaction.
             let (from, to) = (own.span.first.max(self.after), own.span.commit);
             let all = found.unwrap_or(from..to);
             found = Some(all.start.min(from)..all.end.max(to));

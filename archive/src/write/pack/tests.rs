@@ -118,7 +118,9 @@ fn an_index_that_differs_from_its_records_is_found() {
     type Change = fn(&mut Footer);
     let changes: [(&str, Change); 7] = [
         ("nothing", |_| {}),
-        ("a missing image", |footer| footer.files[0].images.truncate(footer.files[0].images.len() - 1)),
+        ("a missing image", |footer| {
+            footer.files[0].images.pop();
+        }),
         ("another block", |footer| footer.files[0].images[1].block += 7),
         ("another file", |footer| footer.files[0].file = FileId::new(9)),
         ("another transaction", |footer| footer.files[0].images[0].tx = TxId::new(9)),

@@ -98,7 +98,7 @@ fn check_estimate(args: &Restore, estimate: &Estimate) -> Result<(), CliError> {
         let next = if args.dry_run {
             "take snapshots more often"
         } else {
-            "nothing was restored; omit --rto to restore all the same"
+            "nothing was restored; omit --rto to restore without a limit"
         };
         explain(error.into()).next(next)
     })

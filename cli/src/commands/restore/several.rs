@@ -170,8 +170,8 @@ fn inside(parts: &[Part<'_>]) -> (Vec<PathBuf>, Vec<PathBuf>) {
     (folders, files)
 }
 
-/// Builds all sources in a temporary folder, and publishes it when it is complete. What an interrupted
-/// restore left there is used again.
+/// Builds all sources in a temporary folder, and publishes it when it is complete. What an
+/// interrupted restore left there is used again.
 fn build(
     global: &Global,
     args: &Restore,

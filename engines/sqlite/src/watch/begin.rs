@@ -7,8 +7,11 @@
 //! | --- | --- | --- |
 //! | no timeline | - | begins timeline 1 |
 //! | has T | opens, and continues at the end of the archived T | continues it |
-//! | has T | missing, damaged, shorter than the archive, or another log | forks from the end of T, after a gap; from a restored state, if the database is one |
-//! | has only timelines of other instances | - | forks from a restored state, or else from the end of the newest timeline, after a gap |
+//! | has T | anything else (1) | forks from the end of T (2) |
+//! | has other timelines only | - | forks from the end of the newest timeline (2) |
+//!
+//! 1. The log is missing, damaged, shorter than the archive, or another log.
+//! 2. After a gap. If the database is a restored state, from that state and without a gap.
 //!
 //! No position that the archive has is ever written again. An unusable local log is moved aside,
 //! not deleted.

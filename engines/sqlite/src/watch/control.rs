@@ -36,7 +36,7 @@ pub enum Request {
 impl Request {
     const ALL: [Request; 3] = [Request::Snapshot, Request::FullSnapshot, Request::Archive];
 
-    /// The byte that stands for the request.
+    /// The byte of the request on the socket.
     const fn byte(self) -> u8 {
         match self {
             Request::Snapshot => 1,

@@ -23,11 +23,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Marked files that stay open until the end. Others are opened again.
 const OPEN_MAX: usize = 256;
+/// Regions of a file that are written at the same time: the disk works for one while another is put
+/// together. Their images are in memory.
+const REGIONS_AT_ONCE: usize = 3;
 /// Unit in which content is compared by hash, bytes.
 const PIECE_BYTES: u64 = 4096;
 
@@ -268,11 +271,19 @@ impl FileWriter<'_> {
             return self.write_extents(extents, &Overlay::default());
         }
         let region = |extent: &Extent| extent.span.start / REGION_BYTES;
-        for of_region in extents.chunk_by(|a, b| region(a) == region(b)) {
-            let overlay = gathered.take(self.file, region(&of_region[0]))?; // a run is never empty
-            self.write_extents(of_region.to_vec(), &overlay)?;
-        }
-        Ok(())
+        let regions: Vec<&[Extent]> = extents.chunk_by(|a, b| region(a) == region(b)).collect();
+        let next = AtomicUsize::new(0);
+        let write = || {
+            while let Some(of_region) = regions.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let overlay = gathered.take(self.file, region(&of_region[0]))?; // a run is never empty
+                self.write_extents(of_region.to_vec(), &overlay)?;
+            }
+            Ok(())
+        };
+        parallel::map(self.spawn, 0..REGIONS_AT_ONCE, |_| {
+            // After an error, no other region is begun.
+            write().inspect_err(|_: &Error| next.store(regions.len(), Ordering::Relaxed))
+        })
     }
 
     /// The extents of the result. They start where those of the base do.

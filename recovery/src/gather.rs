@@ -1,7 +1,7 @@
 //! The surviving images of the log, by their place in the result.
 //!
 //! Images come in the order of the log, and extents are written in the order of their file. In
-//! between, images wait in *regions* of 64 MiB of a file. If they take more memory than allowed,
+//! between, images wait in *regions* of 32 MiB of a file. If they take more memory than allowed,
 //! regions append parts of what they hold to a temporary file beside the output. Each part has a
 //! checksum. The temporary file has no name, so no crash leaves it behind.
 //!
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Size of a region, bytes. A multiple of the size of an extent.
-pub(crate) const REGION_BYTES: u64 = 64 << 20;
+pub(crate) const REGION_BYTES: u64 = 32 << 20;
 /// Offset and length of an image.
 const HEAD_BYTES: usize = 12;
 /// Smallest part that is written to the temporary file, bytes.

@@ -121,8 +121,8 @@ fn an_index_that_differs_from_its_records_is_found() {
         ("a missing image", |footer| {
             footer.files[0].images.pop();
         }),
-        ("another block", |footer| footer.files[0].images[1].block += 7),
-        ("another file", |footer| footer.files[0].file = FileId::new(9)),
+        ("another block", |footer| footer.files[0].images[0].block += 7),
+        ("another file", |footer| footer.files[1].file = FileId::new(9)),
         ("another transaction", |footer| footer.files[0].images[0].tx = TxId::new(9)),
         ("an extra commit", |footer| {
             let lsn = footer.files[0].images[0].lsn;

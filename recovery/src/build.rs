@@ -275,7 +275,7 @@ impl FileWriter<'_> {
         let next = AtomicUsize::new(0);
         let write = || {
             while let Some(of_region) = regions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let overlay = gathered.take(self.file, region(&of_region[0]))?; // a run is never empty
+                let overlay = gathered.take(self.file, region(&of_region[0]))?; // never empty
                 self.write_extents(of_region.to_vec(), &overlay)?;
             }
             Ok(())

@@ -115,7 +115,7 @@ pub(crate) struct RestoreBound {
     pub(crate) everything: f64,
     /// Base and log are read, hashed and decoded, and only the result is written.
     pub(crate) result_only: f64,
-    /// The rates behind it.
+    /// The measured rates.
     pub(crate) rates: Rates,
 }
 

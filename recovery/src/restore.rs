@@ -312,7 +312,9 @@ impl Restorer<'_> {
             }
             Some(folders) => {
                 let files: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
-                (None, staged.resume_folder(folders, &files)?)
+                let is_resumed = staged.resume_folder(folders, &files)?;
+                staged.create_folders(folders)?;
+                (None, is_resumed)
             }
         };
         // What is written is of use for the next attempt.

@@ -108,15 +108,6 @@ impl<'a> StagedOutput<'a> {
         Ok(staged)
     }
 
-    /// Begins a result that is one new file. Returns the file, under its temporary name.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn create_file(&mut self) -> Result<Arc<dyn File>> {
-        self.remove_leftover()?;
-        self.resume_file().map(|(file, _)| file)
-    }
-
     /// Begins a result that is one file, under its temporary name. Returns the file, and true if it
     /// has the content that an interrupted restore left.
     ///
@@ -138,50 +129,48 @@ impl<'a> StagedOutput<'a> {
         Ok((file, false))
     }
 
-    /// Begins a result that is a new folder. Only its owner may enter it.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn create_folder(&mut self) -> Result<()> {
-        self.remove_leftover()?;
-        self.claim()?;
-        self.fs.create_dir(&self.partial).map_err(Error::io("create", &self.partial))?;
-        self.stage = Stage::Building;
-        Ok(())
-    }
-
-    /// Begins a result that is a folder with these folders and files in it. Returns true if files
-    /// may have the content that an interrupted restore left. Everything else that it left is
-    /// removed, links too: they could lead out of the folder (FAILURES 31).
+    /// Begins a result that is a folder, which only its owner may enter. These folders and files
+    /// will be in it. Returns true if some may have the content that an interrupted restore left.
+    /// Everything else that it left is removed, links too: they could lead out of the folder
+    /// (FAILURES 31).
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn resume_folder(&mut self, folders: &[PathBuf], files: &[&Path]) -> Result<bool> {
         let is_folder = |found: Metadata| found.is_folder() && !found.is_link;
-        if self.stage != Stage::Leftover || !self.fs.metadata(&self.partial).is_ok_and(is_folder) {
-            self.create_folder()?;
-        } else {
-            self.claim()?;
-            self.stage = Stage::Building;
-            let folders: BTreeSet<&Path> = folders.iter().map(PathBuf::as_path).collect();
-            let files: BTreeSet<&Path> = files.iter().copied().collect();
-            self.tidy(Path::new(""), &folders, &files)?;
-            self.create_folders(folders)?;
-            return Ok(true);
+        let is_resumed =
+            self.stage == Stage::Leftover && self.fs.metadata(&self.partial).is_ok_and(is_folder);
+        if !is_resumed {
+            self.remove_leftover()?;
         }
-        self.create_folders(folders.iter().map(PathBuf::as_path))?;
-        Ok(false)
+        self.claim()?;
+        if !is_resumed {
+            self.fs.create_dir(&self.partial).map_err(Error::io("create", &self.partial))?;
+        }
+        self.stage = Stage::Building;
+        if is_resumed {
+            let folders = folders.iter().map(PathBuf::as_path).collect();
+            self.tidy(Path::new(""), &folders, &files.iter().copied().collect())?;
+        }
+        Ok(is_resumed)
     }
 
-    fn create_folders<'p>(&self, folders: impl IntoIterator<Item = &'p Path>) -> Result<()> {
-        folders.into_iter().try_for_each(|folder| {
-            let at = self.partial.join(folder);
-            match self.fs.create_dir(&at) {
-                // `tidy` leaves only folders that are wanted.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                created => created.map_err(Error::io("create", &at)),
-            }
-        })
+    /// Creates these folders in the result, except those that an interrupted restore left. Their
+    /// names are not durable yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn create_folders(&self, folders: &[PathBuf]) -> Result<()> {
+        folders.iter().try_for_each(|folder| self.create_dir(&self.partial.join(folder)))
+    }
+
+    /// Creates a folder. `resume_folder` leaves only folders that are wanted, so an existing one is
+    /// accepted.
+    fn create_dir(&self, at: &Path) -> Result<()> {
+        match self.fs.create_dir(at) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            created => created.map_err(Error::io("create", at)),
+        }
     }
 
     /// Removes what is neither a wanted folder nor a wanted file without a second name.
@@ -297,13 +286,9 @@ impl<'a> StagedOutput<'a> {
         for part in relative {
             let parent = folder.clone();
             folder.push(part);
-            match self.fs.create_dir(&folder) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                created => {
-                    created.map_err(Error::io("create", &folder))?;
-                    self.fs.sync_dir(&parent).map_err(Error::io("sync", &parent))?;
-                }
-            }
+            self.create_dir(&folder)?;
+            // A folder that an interrupted restore left may not be durable.
+            self.fs.sync_dir(&parent).map_err(Error::io("sync", &parent))?;
         }
         Ok(())
     }

@@ -96,17 +96,17 @@ fn an_output_that_is_dropped_leaves_nothing_whatever_it_is() {
     let staged = || StagedOutput::take(&OsFs, &path, OutputRules::default()).unwrap();
     drop(staged());
     let mut file = staged();
-    file.create_file().unwrap();
+    file.resume_file().unwrap();
     drop(file);
     let mut folder = staged();
-    folder.create_folder().unwrap();
+    folder.resume_folder(&[], &[]).unwrap();
     folder.create_dirs(Path::new("a/b")).unwrap();
     folder.create_dirs(Path::new("a/b/c")).unwrap();
     std::fs::write(folder.partial().join("a/b/c/file"), b"x").unwrap();
     drop(folder);
     assert!(names(dir.path()).is_empty());
     let mut folder = staged();
-    folder.create_folder().unwrap();
+    folder.resume_folder(&[], &[]).unwrap();
     assert!(folder.publish(Timestamp::MIN).unwrap().is_empty());
     assert_eq!(names(dir.path()), ["out"]);
 }

@@ -5,8 +5,8 @@ use crate::world::{BLOCK, World, commit, content, options as ship_options};
 use pitr_dedup::ChunkStore;
 use pitr_format::{FileId, Timestamp, TxId};
 use pitr_recovery::{
-    Error, FilePlace, FolderLayout, History, Layout, Plan, RestoreOptions, RestoreState, RestoreTarget,
-    Restored, Restorer, Result, Target,
+    Error, FilePlace, FolderLayout, History, Layout, OutputRules, Plan, RestoreOptions, RestoreState,
+    RestoreTarget, Restored, Restorer, Result, StagedOutput, Target,
 };
 use pitr_vfs::sim::{Fault, Mode, Rng, SimFs, Survivors};
 use pitr_vfs::{Access, FileSystem, OsFs};
@@ -287,4 +287,20 @@ fn a_leftover_folder_keeps_its_plain_files_and_leads_nowhere() {
     std::fs::create_dir(left.join("inner")).unwrap();
     std::os::unix::fs::symlink(outside.join("file"), left.join("inner/file")).unwrap();
     check(false);
+}
+
+#[test]
+fn the_folders_of_a_continued_result_are_durable() {
+    // FAILURES 26: the interrupted restore had not synced their names.
+    let (fs, output) = machine();
+    let left = partial(&output);
+    fs.create_private(&output.with_file_name("out.db.pitr-lock")).unwrap();
+    fs.create_dir(&left).unwrap();
+    fs.create_dir(&left.join("a")).unwrap();
+    let mut staged = StagedOutput::take(&fs, &output, OutputRules::default()).unwrap();
+    assert!(staged.resume_folder(&["a".into(), "a/b".into()], &[]).unwrap());
+    staged.create_dirs(Path::new("a/b")).unwrap();
+    staged.publish(Timestamp::MIN).unwrap();
+    let after = SimFs::on(fs.durable_disk());
+    assert!(after.metadata(&output.join("a/b")).unwrap().is_folder());
 }

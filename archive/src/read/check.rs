@@ -6,7 +6,7 @@ use crate::history::Piece;
 use crate::stored::Footer;
 use crate::write::{Carry, Indexer, LogIdentity};
 use pitr_codec::ObjectIndex;
-use pitr_format::log::Part;
+use pitr_format::log::{Batch, Frame, Part};
 use pitr_format::record::Record;
 use pitr_format::{DecodeError, Lsn};
 use pitr_objects::layout::{LogName, SourceObject};
@@ -23,7 +23,7 @@ impl Archive {
         let (object, index) = self.check_bytes(name, whole)?;
         let bad = |source| self.in_object(name, source);
         for number in (0..index.frames.len()).filter(|_| deep) {
-            check_frame(&object, number, &index.decode_frame(whole, number).map_err(bad)?)?;
+            check_frame(&object, number, &index.decode_frame(whole, number).map_err(bad)?, |_| Ok(()))?;
         }
         Ok(())
     }
@@ -77,9 +77,7 @@ impl Archive {
         for (number, start) in footer.frames.iter().enumerate() {
             let bytes = index.decode_frame(&whole, number).map_err(|source| self.in_object(name, source))?;
             indexer.begin_frame(start.lsn, start.incarnation);
-            let malformed = |source| Error::Malformed { object: *name, source };
-            check_frame(&object, number, &bytes)?;
-            object.each_batch(number, &bytes, |batch| indexer.push(batch).map_err(malformed))?;
+            check_frame(&object, number, &bytes, |batch| indexer.push(batch))?;
         }
         let (rebuilt, _) = indexer.finish(footer.to);
         let differs = if is_known { differs(footer, rebuilt) } else { differs_within(footer, &rebuilt) };
@@ -100,11 +98,21 @@ impl Archive {
     }
 }
 
-fn check_frame(object: &LogObject, number: usize, bytes: &[u8]) -> Result<()> {
+/// Checks the batches and records of a decoded frame, and passes each batch to `take`.
+fn check_frame(
+    object: &LogObject,
+    number: usize,
+    bytes: &[u8],
+    mut take: impl FnMut(&Batch<'_>) -> Result<(), DecodeError>,
+) -> Result<()> {
     let malformed = |source| Error::Malformed { object: object.name, source };
-    let end = object.each_frame(number, bytes, |frame| match frame.part {
-        Part::Full => Record::decode(frame.kind, frame.bytes).map(drop).map_err(malformed),
-        _ => Ok(()),
+    let end = object.each_batch(number, bytes, |batch| {
+        let whole = |frame: Frame<'_>| match frame.part {
+            Part::Full => Record::decode(frame.kind, frame.bytes).map(drop),
+            _ => Ok(()),
+        };
+        batch.frames().try_for_each(|frame| frame.and_then(whole)).map_err(malformed)?;
+        take(batch).map_err(malformed)
     })?;
     if object.footer.ends_frame(number, end) {
         Ok(())

@@ -1,32 +1,12 @@
 //! Checkpoints of an engine, in the archived log.
 
-use crate::world::{LOG_ID, TestClock, archive, create_wal, first_timeline, options};
-use pitr_archive::{Archive, Error, Piece, Search, Shipper, Writer};
+use crate::source::Source;
+use pitr_archive::{Error, Piece, Search};
 use pitr_format::record::Record;
-use pitr_format::{Lsn, PartitionId, TimelineId, TxId};
-use pitr_wal::{BatchBuilder, Checkpoint, Wal};
-use std::path::Path;
-use std::sync::Arc;
-
-struct Source {
-    archive: Archive,
-    wal: Wal,
-    shipper: Shipper,
-}
+use pitr_format::{Lsn, PartitionId, TxId};
+use pitr_wal::{BatchBuilder, Checkpoint};
 
 impl Source {
-    fn new(dir: &Path, object_bytes: u32) -> Source {
-        let archive = archive(dir, "app");
-        let clock = Arc::new(TestClock::default());
-        let wal = create_wal(&dir.join("log"), &clock, TimelineId::FIRST, Lsn::ORIGIN, false);
-        let writer = Writer::claim(&archive, pitr_vfs::Clock::now(clock.as_ref())).unwrap();
-        let timeline = writer.claim_timeline(&first_timeline(0)).unwrap();
-        let catalog = archive.catalog().unwrap();
-        let options = options(object_bytes, 3_000);
-        let shipper = Shipper::new(writer, &catalog, &wal, timeline, LOG_ID, options).unwrap();
-        Source { archive, wal, shipper }
-    }
-
     fn commit(&mut self, tx: u64) {
         let mut batch = BatchBuilder::new();
         batch.push(PartitionId::FIRST, TxId::new(tx), &Record::Data(&[tx as u8; 500])).unwrap();
@@ -43,11 +23,6 @@ impl Source {
         self.shipper.ship(&self.wal).unwrap();
         taken
     }
-
-    fn pieces(&self) -> Vec<Piece> {
-        let catalog = self.archive.catalog().unwrap();
-        catalog.pieces(&catalog.lineage(TimelineId::FIRST).unwrap())
-    }
 }
 
 fn state(nth: usize) -> Vec<u8> {
@@ -59,7 +34,7 @@ fn state(nth: usize) -> Vec<u8> {
 fn every_checkpoint_is_found_and_read_wherever_objects_end() {
     for object_bytes in [1, 5_000, 1 << 20] {
         let dir = tempfile::tempdir().unwrap();
-        let mut source = Source::new(dir.path(), object_bytes);
+        let mut source = Source::new(dir.path(), object_bytes, 3_000);
         let mut taken = Vec::new();
         for nth in 0..8 {
             (0..nth as u64).for_each(|tx| source.commit(tx + 1));
@@ -86,7 +61,7 @@ fn every_checkpoint_is_found_and_read_wherever_objects_end() {
 #[test]
 fn a_checkpoint_that_the_log_does_not_hold_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let mut source = Source::new(dir.path(), 1);
+    let mut source = Source::new(dir.path(), 1, 3_000);
     source.checkpoint(b"state");
     let (pieces, archive) = (source.pieces(), &source.archive);
     let found = Search::new(archive, &pieces).checkpoint(Lsn::MAX, |_| true).unwrap().unwrap();

@@ -1,38 +1,20 @@
 //! Logical records that count are never left out of a merge of images (FAILURES 52).
 
-use crate::world::{LOG_ID, TestClock, archive, content, create_wal, first_timeline, options};
-use pitr_archive::{Archive, Error, Footer, Merged, Piece, Shipper, SourceObject, Writer};
+use crate::source::Source;
+use crate::world::content;
+use pitr_archive::{Archive, Error, Footer, Merged, Piece, SourceObject};
 use pitr_codec::{Codec, ObjectKind, encode_frame};
 use pitr_format::record::Record;
-use pitr_format::{FileId, Lsn, PartitionId, TimelineId, TxId};
-use pitr_wal::{Appended, BatchBuilder, Wal};
+use pitr_format::{FileId, Lsn, PartitionId, TxId};
+use pitr_wal::{Appended, BatchBuilder};
 use std::path::Path;
-use std::sync::Arc;
 
 const LOGICAL: PartitionId = PartitionId::new(5);
 const A: TxId = TxId::new(1);
 const B: TxId = TxId::new(2);
 const C: TxId = TxId::new(3);
 
-struct Source {
-    archive: Archive,
-    wal: Wal,
-    shipper: Shipper,
-}
-
 impl Source {
-    fn new(dir: &Path, object_bytes: u32) -> Source {
-        let archive = archive(dir, "app");
-        let clock = Arc::new(TestClock::default());
-        let wal = create_wal(&dir.join("log"), &clock, TimelineId::FIRST, Lsn::ORIGIN, false);
-        let writer = Writer::claim(&archive, pitr_vfs::Clock::now(clock.as_ref())).unwrap();
-        let timeline = writer.claim_timeline(&first_timeline(0)).unwrap();
-        let catalog = archive.catalog().unwrap();
-        let options = options(object_bytes, 1 << 16);
-        let shipper = Shipper::new(writer, &catalog, &wal, timeline, LOG_ID, options).unwrap();
-        Source { archive, wal, shipper }
-    }
-
     fn add(&self, build: impl FnOnce(&mut BatchBuilder) -> Result<(), pitr_wal::Error>) -> Appended {
         let mut batch = BatchBuilder::new();
         build(&mut batch).unwrap();
@@ -42,11 +24,6 @@ impl Source {
     fn merge(&mut self, after: Lsn, upto: Lsn) -> Result<Merged, Error> {
         self.shipper.ship(&self.wal).unwrap();
         Merged::new(&self.archive, &self.pieces(), after, upto)
-    }
-
-    fn pieces(&self) -> Vec<Piece> {
-        let catalog = self.archive.catalog().unwrap();
-        catalog.pieces(&catalog.lineage(TimelineId::FIRST).unwrap())
     }
 }
 
@@ -78,7 +55,7 @@ fn a_committed_logical_record_in_the_range_refuses_the_merge() {
     for payload in [&b""[..], b"row", &[7; 40_000]] {
         for object_bytes in [1, 1 << 20] {
             let dir = tempfile::tempdir().unwrap();
-            let mut source = Source::new(dir.path(), object_bytes);
+            let mut source = Source::new(dir.path(), object_bytes, 1 << 16);
             let images = source.add(|b| image(b, A, 1).and_then(|()| end(b, A, None)));
             let record = source.add(|batch| data(batch, A, payload));
             let other = source.add(|b| image(b, B, 2).and_then(|()| end(b, B, None)));
@@ -96,7 +73,7 @@ fn a_committed_logical_record_in_the_range_refuses_the_merge() {
 #[test]
 fn logical_records_of_aborted_and_open_transactions_are_ignored() {
     let dir = tempfile::tempdir().unwrap();
-    let mut source = Source::new(dir.path(), 1 << 20);
+    let mut source = Source::new(dir.path(), 1 << 20, 1 << 16);
     source.add(|batch| data(batch, A, b"aborted").and_then(|()| batch.push_abort(LOGICAL, A, None)));
     source.add(|batch| image(batch, C, 1).and_then(|()| end(batch, C, None)));
     // The number of an aborted transaction is reused for a transaction that stays open.
@@ -110,7 +87,7 @@ fn logical_records_of_aborted_and_open_transactions_are_ignored() {
 #[test]
 fn a_reused_transaction_number_hides_no_logical_record() {
     let dir = tempfile::tempdir().unwrap();
-    let mut source = Source::new(dir.path(), 1 << 20);
+    let mut source = Source::new(dir.path(), 1 << 20, 1 << 16);
     // An empty record: the commit's totals don't show it.
     let committed = source.add(|batch| data(batch, A, b"").and_then(|()| end(batch, A, None)));
     let last = source.add(|batch| data(batch, A, b"undecided"));
@@ -141,7 +118,7 @@ fn rewrite(dir: &Path, archive: &Archive, piece: &Piece, change: impl FnOnce(&mu
 fn logical_records_of_older_objects_are_found_by_the_commits_totals() {
     for object_bytes in [1, 1 << 20] {
         let dir = tempfile::tempdir().unwrap();
-        let mut source = Source::new(dir.path(), object_bytes);
+        let mut source = Source::new(dir.path(), object_bytes, 1 << 16);
         let images = source.add(|batch| {
             (0..9).try_for_each(|block| image(batch, A, block)).and_then(|()| end(batch, A, None))
         });
@@ -159,7 +136,7 @@ fn logical_records_of_older_objects_are_found_by_the_commits_totals() {
 #[test]
 fn a_file_that_only_later_commits_touch_is_not_in_the_merge() {
     let dir = tempfile::tempdir().unwrap();
-    let mut source = Source::new(dir.path(), 1 << 20);
+    let mut source = Source::new(dir.path(), 1 << 20, 1 << 16);
     let first = source.add(|batch| image(batch, A, 1).and_then(|()| end(batch, A, None))).end;
     let (file, block) = (FileId::new(7), content(FileId::new(7), 0, 7));
     let later = source.add(|batch| {
@@ -217,7 +194,7 @@ fn interleaved(source: &mut Source) -> Vec<(Lsn, Vec<Passed>)> {
 fn committed_records_are_passed_on_whole_and_in_order() {
     for object_bytes in [1, 30_000, 1 << 20] {
         let dir = tempfile::tempdir().unwrap();
-        let mut source = Source::new(dir.path(), object_bytes);
+        let mut source = Source::new(dir.path(), object_bytes, 1 << 16);
         let states = interleaved(&mut source);
         for (upto, expected) in &states {
             assert!(passed(&source, Lsn::ORIGIN, *upto).unwrap() == *expected, "objects of {object_bytes}");
@@ -238,7 +215,7 @@ fn committed_records_are_passed_on_whole_and_in_order() {
 fn records_of_older_objects_are_passed_on_too() {
     for object_bytes in [1, 30_000, 1 << 20] {
         let dir = tempfile::tempdir().unwrap();
-        let mut source = Source::new(dir.path(), object_bytes);
+        let mut source = Source::new(dir.path(), object_bytes, 1 << 16);
         let (upto, expected) = interleaved(&mut source).pop().unwrap();
         for (no, piece) in source.pieces().iter().enumerate() {
             if no % 3 < 2 {
@@ -252,7 +229,7 @@ fn records_of_older_objects_are_passed_on_too() {
 #[test]
 fn a_listed_record_that_is_not_there_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let mut source = Source::new(dir.path(), 1 << 20);
+    let mut source = Source::new(dir.path(), 1 << 20, 1 << 16);
     let (upto, _) = interleaved(&mut source).pop().unwrap();
     let wrong = |footer: &mut Footer| footer.logical[0].lsn = Lsn::new(footer.logical[0].lsn.get() - 8);
     rewrite(dir.path(), &source.archive, &source.pieces()[0], wrong);
@@ -262,7 +239,7 @@ fn a_listed_record_that_is_not_there_is_an_error() {
 #[test]
 fn an_error_of_the_receiver_ends_the_pass() {
     let dir = tempfile::tempdir().unwrap();
-    let mut source = Source::new(dir.path(), 1);
+    let mut source = Source::new(dir.path(), 1, 1 << 16);
     let (upto, _) = interleaved(&mut source).pop().unwrap();
     let merged = Merged::with_logical(&source.archive, &source.pieces(), Lsn::ORIGIN, upto).unwrap();
     let mut given = 0;

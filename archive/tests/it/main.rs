@@ -6,5 +6,6 @@ mod claimed;
 mod logical;
 mod model;
 mod replies;
+mod source;
 mod world;
 mod writers;

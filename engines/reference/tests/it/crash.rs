@@ -33,42 +33,70 @@ fn run(fs: &SimFs, seed: u64) -> (BTreeMap<u64, Model>, u64, Option<Error>) {
     (states, acknowledged, ended)
 }
 
-#[test]
-fn power_loss_at_any_point_leaves_exactly_the_committed_transactions() {
-    // law 1, and FAILURES 18: every cut of the trace, with every survival mode of the disk.
-    let fs = SimFs::new();
-    let (states, _, ended) = run(&fs, 1);
-    assert!(ended.is_none(), "{ended:?}");
+/// A transaction after a power loss.
+pub(crate) struct SecondLife<'a> {
+    /// It is made after each cut that is a multiple of this.
+    pub(crate) every: usize,
+    /// What it writes to row 1 of the first table.
+    pub(crate) row: &'a [u8],
+}
+
+/// Opens what survives of a run, for every cut of its trace and every survival mode of the disk.
+/// It has all acknowledged commits, at most one more, and the rows of that state.
+///
+/// `place` gets the number of acknowledged commits, the last transaction, and the one after it.
+/// It returns how many commits there are up to the last transaction. Returns the number of
+/// acknowledged commits.
+pub(crate) fn power_loss_anywhere(
+    fs: &SimFs,
+    states: &BTreeMap<u64, Model>,
+    second: &SecondLife<'_>,
+    mut place: impl FnMut(u64, u64, Option<u64>) -> u64,
+) -> u64 {
     let trace = fs.trace();
     let (mut survivors, mut acknowledged) = (Survivors::new(&trace), 0);
-    let mut seen_unacknowledged = false;
     loop {
         let cut = survivors.cut();
         for (mode, seed) in Mode::ALL.into_iter().zip(cut as u64..) {
             let after = SimFs::on(survivors.disk(mode, seed));
             let store = open(&env(&after), DIR).unwrap_or_else(|e| panic!("cut {cut}, {mode:?}: {e}"));
             let last = store.last_commit().unwrap().map_or(0, |commit| commit.tx.get());
-            assert!((acknowledged..=acknowledged + 1).contains(&last), "cut {cut}, {mode:?}: {last}");
+            let commits = place(acknowledged, last, None);
+            assert!((acknowledged..=acknowledged + 1).contains(&commits), "cut {cut}, {mode:?}: {last}");
             assert!(contents(&store).unwrap() == states[&last], "cut {cut}, {mode:?}: other rows");
-            seen_unacknowledged |= last > acknowledged;
-            if cut % 17 == 0 && last > 0 {
+            if cut % second.every == 0 && last > 0 {
                 // It continues, and a second power loss takes nothing that was there.
                 let table = store.tables().unwrap()[0].0;
                 let mut transaction = store.begin();
-                transaction.put(table, 1, &[9; 700]).unwrap();
-                transaction.commit().unwrap();
+                transaction.put(table, 1, second.row).unwrap();
+                let next = transaction.commit().unwrap().tx.get();
+                place(acknowledged, last, Some(next));
                 let mut expected = states[&last].clone();
-                expected.get_mut(&table).unwrap().insert(1, vec![9; 700]);
+                expected.get_mut(&table).unwrap().insert(1, second.row.to_vec());
                 let again = open(&env(&SimFs::on(after.durable_disk())), DIR).unwrap();
                 assert!(contents(&again).unwrap() == expected, "cut {cut}, {mode:?}: second life");
             }
         }
         match survivors.advance() {
-            None => break,
-            Some(Op::Ack(last)) => acknowledged = *last,
+            None => return acknowledged,
+            Some(Op::Ack(count)) => acknowledged = *count,
             Some(_) => {}
         }
     }
+}
+
+#[test]
+fn power_loss_at_any_point_leaves_exactly_the_committed_transactions() {
+    // law 1, and FAILURES 18: every cut of the trace, with every survival mode of the disk.
+    let fs = SimFs::new();
+    let (states, _, ended) = run(&fs, 1);
+    assert!(ended.is_none(), "{ended:?}");
+    let mut seen_unacknowledged = false;
+    let second = SecondLife { every: 17, row: &[9; 700] };
+    let acknowledged = power_loss_anywhere(&fs, &states, &second, |acknowledged, last, _| {
+        seen_unacknowledged |= last > acknowledged;
+        last
+    });
     assert!(seen_unacknowledged && acknowledged == 40);
 }
 

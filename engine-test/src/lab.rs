@@ -93,7 +93,7 @@ impl<'t, S: Subject> Lab<'t, S> {
         let restored = restored.map_err(|error| failed(rule, &place, &error))?;
         let store = self.subject.open(&self.env, Path::new(output));
         let rows = store.and_then(|store| self.subject.rows(&store));
-        Ok((rows.map_err(|error| Failure::new(rule, &place, error))?, restored.reached.tx.get()))
+        Ok((rows.map_err(|error| Failure::new(rule, &place, error))?, restored.reached().tx.get()))
     }
 
     pub(crate) fn rows(&self, store: &S::Store, rule: Rule, place: &str) -> Result<Rows, Failure> {

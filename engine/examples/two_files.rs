@@ -131,7 +131,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let output = dir.path().join(output);
         let restored =
             Restorer::new(&history, &chunks, target).restore(&plan, &RestoreOptions::to(&output))?;
-        println!("restored {}, from {base} and {} images of the log", restored.reached, restored.records);
+        println!(
+            "restored {}, from {base} and {} images of the log",
+            restored.reached(),
+            restored.stats.records
+        );
         let (titles, pages) = (fs::read(output.join("titles"))?, fs::read(output.join("pages"))?);
         for (title, text) in titles.chunks(512).zip(pages.chunks(4096)) {
             println!("  {}: {}", read(title), read(text));

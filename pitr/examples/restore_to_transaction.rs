@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mistake = commits.iter().rev().nth(1).ok_or("the transactions were archived")?.commit.tx;
     let output = dir.path().join("restored.db");
     let restored = pitr.restore_to(&source, &Target::just_before(mistake), &output)?;
-    println!("restored {}, {} bytes", restored.reached, restored.bytes);
+    println!("restored {}, {} bytes", restored.reached(), restored.bytes);
 
     match exact::compare(&output, &copy)? {
         None => println!("it equals the copy from before the mistake, row for row"),

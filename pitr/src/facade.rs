@@ -350,9 +350,8 @@ impl Pitr {
         options: &RestoreOptions,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Restored> {
-        let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
-        let restorer = Restorer { progress, ..Restorer::new(history, chunks, target) };
-        let restored = restorer.restore(plan, options)?;
+        let restored =
+            self.with_restorer(history, plan, progress, |restorer| restorer.restore(plan, options))?;
         Self::remember(history, &restored);
         Ok(restored)
     }
@@ -370,11 +369,10 @@ impl Pitr {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Recovery> {
         let history = &History::load_for(&self.objects, source, &request.target)?;
-        let (stop, _) = history.resolve_or_before(&request.target)?;
-        let target = self.restore_target(history, &history.plan(&stop)?)?;
-        let chunks = &self.chunks_to_read()?;
-        let restorer = Restorer { progress, ..Restorer::new(history, chunks, target) };
-        let recovery = restorer.recover(request)?;
+        let (plan, instead) = history.plan_or_before(&request.target, request.or_before)?;
+        let recovery = self.with_restorer(history, &plan.clone(), progress, |restorer| {
+            restorer.carry_out(plan, instead, request)
+        })?;
         if let Some(restored) = &recovery.restored {
             Self::remember(history, restored);
         }
@@ -393,15 +391,25 @@ impl Pitr {
         workers: Option<NonZeroUsize>,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<RecoveryStats> {
+        self.with_restorer(history, plan, progress, |restorer| restorer.validate(plan, workers))
+    }
+
+    /// Runs `work` with a restorer for a plan.
+    fn with_restorer<T>(
+        &self,
+        history: &History,
+        plan: &Plan,
+        progress: &(dyn Fn(Progress) + Sync),
+        work: impl FnOnce(&Restorer<'_>) -> pitr_recovery::Result<T>,
+    ) -> Result<T> {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
-        let restorer = Restorer { progress, ..Restorer::new(history, chunks, target) };
-        Ok(restorer.validate(plan, workers)?)
+        Ok(work(&Restorer { progress, ..Restorer::new(history, chunks, target) })?)
     }
 
     /// Records a restored state, so that its output is known when it is watched as this source.
     fn remember(history: &History, restored: &Restored) {
         let Some(fingerprint) = restored.fingerprint else { return };
-        let Point { timeline, lsn, tx, time, .. } = restored.reached;
+        let Point { timeline, lsn, tx, time, .. } = restored.reached();
         let state = RestoredState { timeline, lsn, tx, time, fingerprint };
         // The output is complete and correct even without this record.
         if let Err(error) = history.archive().state_restored(&state) {
@@ -417,8 +425,7 @@ impl Pitr {
     /// # Errors
     /// Those of [`restore`](Self::restore), before anything is written.
     pub fn room(&self, history: &History, plan: &Plan, options: &RestoreOptions) -> Result<Room> {
-        let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
-        Ok(Restorer::new(history, chunks, target).room(plan, options)?)
+        self.with_restorer(history, plan, &|_| {}, |restorer| restorer.room(plan, options))
     }
 
     /// The snapshots of a source.

@@ -21,7 +21,7 @@
 //!     println!("{}", transaction?.commit.tx);
 //! }
 //! let restored = pitr.restore_to(&shop, &Target::at(TxId::new(7)), "/srv/shop/restored.db")?;
-//! println!("restored {}", restored.reached);
+//! println!("restored {}", restored.reached());
 //! # Ok(())
 //! # }
 //! ```

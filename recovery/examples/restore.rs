@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         let path = dir.path().join(output);
         let restored = restorer.restore(&history.plan_for(&target)?, &RestoreOptions::to(&path))?;
-        println!("{output} is {}", restored.reached);
+        println!("{output} is {}", restored.reached());
         for note in fs::read(&path)?.chunks(BLOCK) {
             println!("  {}", String::from_utf8_lossy(note).trim_end_matches('\0'));
         }

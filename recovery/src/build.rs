@@ -99,7 +99,7 @@ impl<'a> Builder<'a> {
         spill: &Path,
         memory: usize,
         tick: &(dyn Fn() + Sync),
-    ) -> Result<Gathered<'a>> {
+    ) -> Result<Gathered> {
         let gathering = files.iter().filter_map(|planned| {
             let (file, len) = (planned.place.file, planned.len);
             let change = self.merged.files().get(&file).filter(|change| change.block_bytes.is_some())?;
@@ -131,7 +131,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn write(
         &self,
         files: Vec<PlannedFile>,
-        gathered: &Gathered<'_>,
+        gathered: &Gathered,
         tick: &(dyn Fn() + Sync),
     ) -> Result<Written<'a>> {
         let written = Mutex::new(Written::default());
@@ -151,7 +151,7 @@ impl<'a> Builder<'a> {
     fn write_one(
         &self,
         planned: PlannedFile,
-        gathered: &Gathered<'_>,
+        gathered: &Gathered,
         tick: &(dyn Fn() + Sync),
         written: &Mutex<Written<'a>>,
     ) -> Result<()> {
@@ -265,7 +265,7 @@ struct FileWriter<'a> {
 }
 
 impl FileWriter<'_> {
-    fn write(&self, gathered: &Gathered<'_>, has_images: bool, is_changed: bool) -> Result<()> {
+    fn write(&self, gathered: &Gathered, has_images: bool, is_changed: bool) -> Result<()> {
         let extents = self.split(is_changed)?;
         if !has_images {
             return self.write_extents(extents, &Overlay::default());

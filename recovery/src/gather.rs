@@ -27,10 +27,10 @@ const HEAD_BYTES: usize = 12;
 const PART_BYTES_MIN: usize = 16 << 10;
 
 /// Images that wait for their extents. Any number of threads may add.
-pub(crate) struct Gathered<'a> {
+pub(crate) struct Gathered {
     files: BTreeMap<FileId, Vec<Mutex<Region>>>,
     /// `None` if all images fit in memory.
-    spill: Option<Spill<'a>>,
+    spill: Option<Spill>,
 }
 
 /// A file of the result that has images.
@@ -54,15 +54,10 @@ struct Part {
     crc: u32,
 }
 
-impl<'a> Gathered<'a> {
+impl Gathered {
     /// Waits for images of these files. Beyond `memory` bytes, they go to a temporary file at
     /// `path`, which has no name once this returns.
-    pub(crate) fn new(
-        fs: &'a dyn FileSystem,
-        path: &Path,
-        files: &[Gathering],
-        memory: usize,
-    ) -> Result<Self> {
+    pub(crate) fn new(fs: &dyn FileSystem, path: &Path, files: &[Gathering], memory: usize) -> Result<Self> {
         let total: u64 = files.iter().map(|file| file.image_bytes).sum();
         let count: u64 = files.iter().map(|file| regions(file.len)).sum();
         let is_small = total <= memory as u64;
@@ -125,16 +120,16 @@ fn lock(region: &Mutex<Region>) -> MutexGuard<'_, Region> {
 }
 
 /// A temporary file without a name.
-struct Spill<'a> {
-    fs: &'a dyn FileSystem,
+#[derive(Debug)]
+struct Spill {
     file: Arc<dyn File>,
     path: PathBuf,
     end: AtomicU64,
     part_bytes: usize,
 }
 
-impl<'a> Spill<'a> {
-    fn new(fs: &'a dyn FileSystem, path: &Path, part_bytes: usize) -> Result<Self> {
+impl Spill {
+    fn new(fs: &dyn FileSystem, path: &Path, part_bytes: usize) -> Result<Self> {
         let file = match fs.create_private(path) {
             // Created and not removed: by a process that died between the two. It never had bytes.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_empty(fs, path) => {
@@ -144,7 +139,7 @@ impl<'a> Spill<'a> {
         };
         let file = file.map_err(Error::io("create", path))?;
         fs.remove_file(path).map_err(Error::io("remove", path))?;
-        Ok(Spill { fs, file, path: path.to_owned(), end: AtomicU64::new(0), part_bytes })
+        Ok(Spill { file, path: path.to_owned(), end: AtomicU64::new(0), part_bytes })
     }
 
     fn write(&self, bytes: &[u8]) -> Result<Part> {
@@ -164,12 +159,6 @@ impl<'a> Spill<'a> {
             true => Ok(()),
             false => Err(Error::Spill { path: self.path.clone() }),
         }
-    }
-}
-
-impl std::fmt::Debug for Spill<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Spill").field("path", &self.path).field("fs", &self.fs).finish_non_exhaustive()
     }
 }
 
@@ -251,7 +240,7 @@ mod tests {
     use pitr_vfs::OsFs;
     use proptest::prelude::*;
 
-    fn gathered<'a>(path: &Path, len: u64, memory: usize) -> Gathered<'a> {
+    fn gathered(path: &Path, len: u64, memory: usize) -> Gathered {
         let files = [Gathering { file: FileId::FIRST, len, image_bytes: 1 << 20 }];
         Gathered::new(&OsFs, path, &files, memory).unwrap()
     }

@@ -9,6 +9,7 @@ use crate::history::History;
 use crate::plan::Plan;
 use crate::restore::Restored;
 use crate::rto::Rto;
+use crate::stats::RecoveryStats;
 use pitr_codec::{Codec, ObjectKind};
 use pitr_format::Timestamp;
 use pitr_format::bytes::{DecodeError, Put, Reader};
@@ -87,11 +88,12 @@ impl Rates {
     /// The rates of one restore.
     #[must_use]
     pub fn measured(restored: &Restored) -> Self {
-        let Restored { wal_bytes, bytes, logical_records, phases, .. } = restored;
+        let Restored { bytes, stats: RecoveryStats { log_bytes, logical_records, phases, .. }, .. } =
+            restored;
         let of = |amount: u64, time| Rate::of(amount, time).filter(|_| amount >= MEASURED_BYTES_MIN);
         let finish = of(*bytes, phases.finish);
         // Images of the log are written together with the base.
-        let (base, log) = (of(*bytes, phases.base), of(*wal_bytes, phases.index + phases.log));
+        let (base, log) = (of(*bytes, phases.base), of(*log_bytes, phases.index + phases.log));
         let logical = Rate::of(*logical_records, phases.redo);
         let logical = logical.filter(|_| *logical_records >= MEASURED_RECORDS_MIN);
         Rates { base, log, logical, finish }

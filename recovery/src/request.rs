@@ -85,12 +85,22 @@ impl Restorer<'_> {
     /// [`Error::RtoExceeded`](crate::Error::RtoExceeded) before anything is written if the estimate
     /// exceeds the objective; those of [`restore`](Self::restore) and [`validate`](Self::validate).
     pub fn recover(&self, request: &RecoveryRequest) -> Result<Recovery> {
-        let RecoveryRequest { target, or_before, mode, options, rto } = request;
-        let (stop, instead) = match or_before {
-            true => self.history.resolve_or_before(target)?,
-            false => (self.history.resolve(target)?, None),
-        };
-        let plan = self.history.plan(&stop)?;
+        let (plan, instead) = self.history.plan_or_before(&request.target, request.or_before)?;
+        self.carry_out(plan, instead, request)
+    }
+
+    /// Carries out a recovery with a plan of
+    /// [`History::plan_or_before`](crate::History::plan_or_before).
+    ///
+    /// # Errors
+    /// Those of [`recover`](Self::recover), except for the target.
+    pub fn carry_out(
+        &self,
+        plan: Plan,
+        instead: Option<Unreachable>,
+        request: &RecoveryRequest,
+    ) -> Result<Recovery> {
+        let RecoveryRequest { mode, options, rto, .. } = request;
         let tables = match mode {
             RecoveryMode::ValidationOnly => {
                 let stats = self.validate(&plan, options.workers)?;
@@ -102,7 +112,7 @@ impl Restorer<'_> {
         let estimate = self.history.estimate(&plan)?;
         rto.map_or(Ok(()), |rto| estimate.within(rto))?;
         let restored = self.restore(&plan, &RestoreOptions { tables, ..options.clone() })?;
-        let stats = restored.stats();
+        let stats = restored.stats;
         Ok(Recovery { plan, instead, estimate: Some(estimate), stats, restored: Some(restored) })
     }
 }

@@ -16,6 +16,7 @@
 
 use crate::error::{Error, Result, Unreachable, Why};
 use crate::history::{History, Restorable};
+use crate::plan::Plan;
 use crate::target::{Point, RecoveryTarget, Stop, Target};
 use pitr_archive::{Around, Cause, CommitPoint, MarkKind, PointName, Search};
 use pitr_format::{Lsn, Timestamp, TxId};
@@ -67,6 +68,19 @@ impl History {
             },
             other => other.map(|stop| (stop, None)),
         }
+    }
+
+    /// The plan for a target or, with `or_before`, for the newest restorable state before a target
+    /// that can't be restored. Then also returns why it can't.
+    ///
+    /// # Errors
+    /// Those of [`resolve`](Self::resolve) and [`plan`](Self::plan).
+    pub fn plan_or_before(&self, target: &Target, or_before: bool) -> Result<(Plan, Option<Unreachable>)> {
+        let (stop, instead) = match or_before {
+            true => self.resolve_or_before(target)?,
+            false => (self.resolve(target)?, None),
+        };
+        Ok((self.plan(&stop)?, instead))
     }
 
     /// The position of a recovery point, if the point is on a timeline of this history.

@@ -12,9 +12,9 @@ use crate::stats::{Phases, RecoveryStats, Watch};
 use crate::target::Point;
 use pitr_archive::{Fingerprint, Merged};
 use pitr_dedup::ChunkStore;
-use pitr_format::{FileId, TimelineId};
+use pitr_format::FileId;
 use pitr_objects::parallel;
-use pitr_snapshot::{Snapshot, SnapshotId, SnapshotReader};
+use pitr_snapshot::{Snapshot, SnapshotReader};
 use pitr_vfs::{Attributes, Clock, FileSystem, Spawn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -97,38 +97,17 @@ pub struct Progress {
 /// The report of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// The snapshot that the restore began with; `None` for the empty base.
-    pub snapshot: Option<SnapshotId>,
-    /// The timeline of the state.
-    pub timeline: TimelineId,
-    /// The state.
-    pub reached: Point,
+    /// The state, what was read for it, and how long that took.
+    pub stats: RecoveryStats,
     /// Files of the result.
     pub files: u64,
     /// Length of the result, bytes. For a folder, of all files together.
     pub bytes: u64,
     /// Fingerprint of a result that is one file. `None` for an empty file and for a folder.
     pub fingerprint: Option<Fingerprint>,
-    /// Bytes of the snapshot in the result.
-    pub base_bytes: u64,
-    /// Bytes of these that were there already: in the existing output, or in what an interrupted
-    /// restore left.
+    /// Bytes of the snapshot that were there already: in the existing output, or in what an
+    /// interrupted restore left.
     pub reused_bytes: u64,
-    /// Bytes of log between the snapshot and the state, after decoding.
-    pub wal_bytes: u64,
-    /// Committed images in that log.
-    pub records: u64,
-    /// Committed logical records in that log that were applied.
-    pub logical_records: u64,
-    /// Transactions that committed in that log, at or before the target.
-    pub applied: u64,
-    /// Transactions with records in that log that are not in the state: they aborted, or had not
-    /// committed at the target.
-    pub skipped: u64,
-    /// Number of threads used.
-    pub workers: usize,
-    /// How long each part took.
-    pub phases: Phases,
     /// New names of the output and its companions, if they were moved aside.
     pub moved_aside: Vec<PathBuf>,
     /// Owner and permissions that a result of one file should have and that could not be set,
@@ -143,21 +122,10 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// The figures of the restore.
+    /// The state that was reached.
     #[must_use]
-    pub fn stats(&self) -> RecoveryStats {
-        RecoveryStats {
-            snapshot: self.snapshot,
-            reached: self.reached,
-            base_bytes: self.base_bytes,
-            log_bytes: self.wal_bytes,
-            records: self.records,
-            logical_records: self.logical_records,
-            applied: self.applied,
-            skipped: self.skipped,
-            workers: self.workers,
-            phases: self.phases,
-        }
+    pub fn reached(&self) -> Point {
+        self.stats.reached
     }
 }
 
@@ -278,7 +246,7 @@ impl Restorer<'_> {
             Ok(restored) => {
                 restored.moved_aside = staged.publish(self.clock.now())?;
                 phases.finish += watch.lap();
-                restored.phases = phases;
+                restored.stats.phases = phases;
             }
             Err(_) => {
                 if let Some(kept) = staged.kept() {
@@ -341,8 +309,7 @@ impl Restorer<'_> {
         drop(gathered);
         phases.base = watch.lap();
 
-        let unfinished = Unfinished { fs: self.fs, path: &root, base: base.as_ref(), reached: plan.reached };
-        let replayed = self.replay(merged, &unfinished, plan.stop)?;
+        let replayed = self.replay(merged, &self.unfinished(plan, &prepared, &root), plan.stop)?;
         if replayed.records > 0 {
             bytes = self.measure(&root, &paths)?;
         }
@@ -363,22 +330,14 @@ impl Restorer<'_> {
         }
         self.make_durable(&root, folders.is_some(), &sinks)?;
         drop(sinks);
+        let logical_records = replayed.records;
+        let read = RecoveryStats::of(plan, merged, parallel::threads(self.spawn()));
         Ok(Restored {
-            snapshot: plan.snapshot,
-            timeline: plan.reached.timeline,
-            reached: plan.reached,
+            stats: RecoveryStats { base_bytes, logical_records, ..read },
             files: count,
             bytes,
             fingerprint,
-            base_bytes,
             reused_bytes,
-            wal_bytes: merged.log_bytes(),
-            records: merged.images(),
-            logical_records: replayed.records,
-            applied: merged.applied(),
-            skipped: merged.skipped(),
-            workers: parallel::threads(self.spawn()),
-            phases: *phases,
             moved_aside: Vec::new(),
             not_given,
             incomplete,

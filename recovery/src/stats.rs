@@ -1,8 +1,10 @@
 //! Figures of a recovery.
 
 use crate::error::{Error, Result};
+use crate::plan::Plan;
 use crate::rto::Rto;
 use crate::target::Point;
+use pitr_archive::Merged;
 use pitr_snapshot::SnapshotId;
 use pitr_vfs::Clock;
 use std::time::Duration;
@@ -62,6 +64,22 @@ pub struct RecoveryStats {
 }
 
 impl RecoveryStats {
+    /// The figures of a plan's log. Nothing is written yet, and no time has passed.
+    pub(crate) fn of(plan: &Plan, merged: &Merged, workers: usize) -> Self {
+        RecoveryStats {
+            snapshot: plan.snapshot,
+            reached: plan.reached,
+            base_bytes: 0,
+            log_bytes: merged.log_bytes(),
+            records: merged.images(),
+            logical_records: 0,
+            applied: merged.applied(),
+            skipped: merged.skipped(),
+            workers,
+            phases: Phases::default(),
+        }
+    }
+
     /// Fails if the recovery took longer than `rto`. The result is kept.
     ///
     /// # Errors

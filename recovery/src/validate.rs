@@ -36,17 +36,6 @@ impl Restorer<'_> {
         let tick = self.ticker(Phase::Log, total);
         archive.check_range(self.history.pieces(), plan.redo_from, plan.stop, &tick)?;
         phases.log = watch.lap();
-        Ok(RecoveryStats {
-            snapshot: plan.snapshot,
-            reached: plan.reached,
-            base_bytes: 0,
-            log_bytes: merged.log_bytes(),
-            records: merged.images(),
-            logical_records: 0,
-            applied: merged.applied(),
-            skipped: merged.skipped(),
-            workers: parallel::threads(self.spawn()),
-            phases,
-        })
+        Ok(RecoveryStats { phases, ..RecoveryStats::of(plan, &merged, parallel::threads(self.spawn())) })
     }
 }

@@ -163,7 +163,7 @@ impl World {
         let chunks = self.chunks();
         let restorer = Restorer::new(&history, &chunks, &SingleFile);
         let restored = restorer.restore(&plan, &RestoreOptions::to(&output)).unwrap();
-        assert_eq!((restored.reached.tx, restored.reached.lsn), (commit.tx, commit.lsn), "{target}");
+        assert_eq!((restored.reached().tx, restored.reached().lsn), (commit.tx, commit.lsn), "{target}");
         let file = self.env.fs.open(&output, Access::Read).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
         file.read_exact_at(&mut bytes, 0).unwrap();

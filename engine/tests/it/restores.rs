@@ -23,10 +23,10 @@ fn every_commit_of_both_files_is_restored_exactly() {
         let (fs, output) = machine();
         let done = world.restore(&fs, commit.lsn, &options(&output)).unwrap();
         assert_eq!(state_of(&fs, &output), Some((state.clone(), commit.lsn.get())), "tx {}", commit.tx);
-        assert_eq!((done.files, done.reached.tx), (2, commit.tx));
+        assert_eq!((done.files, done.reached().tx), (2, commit.tx));
         assert_eq!(done.bytes, state.0.iter().map(|file| file.len() as u64).sum::<u64>());
         assert_eq!(fs.list(Path::new("/out")).unwrap(), ["db"], "nothing is left beside it");
-        bases.insert(done.snapshot.map(|id| id.0));
+        bases.insert(done.stats.snapshot.map(|id| id.0));
     }
     assert_eq!(bases.len(), 3);
 }

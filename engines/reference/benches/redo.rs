@@ -8,23 +8,13 @@ use pitr_format::SourceName;
 use pitr_objects::Objects;
 use pitr_recovery::{History, RestoreOptions, Restorer, Target};
 use pitr_reference::{ReferenceEngine, Store, TableId};
+use pitr_vfs::sim::Rng;
 use std::num::NonZeroUsize;
 
 const TABLES: usize = 4;
 const RECORDS: u64 = 2_000_000;
 /// Rows of a transaction.
 const ROWS: u64 = 200;
-
-struct Noise(u64);
-
-impl Noise {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
 
 /// Archives transactions that change rows near each other, in all tables.
 fn populate(archive: &Archive, dir: &std::path::Path) {
@@ -34,15 +24,15 @@ fn populate(archive: &Archive, dir: &std::path::Path) {
     let name = |no: usize| format!("table {no}");
     let tables: Vec<TableId> =
         (0..TABLES).map(|no| store.create_table_of_rows_up_to(&name(no), 64).expect("a table")).collect();
-    let mut noise = Noise(9);
+    let mut noise = Rng::new(9);
     for tx in 0..RECORDS / ROWS {
         let mut transaction = store.begin();
-        let near = noise.roll() % 400_000;
+        let near = noise.below(400_000);
         for no in 0..ROWS {
-            let bytes: Vec<u8> = (0..8).flat_map(|_| noise.roll().to_le_bytes()).collect();
+            let bytes: Vec<u8> = (0..8).flat_map(|_| noise.draw().to_le_bytes()).collect();
             let table = tables[(no % TABLES as u64) as usize];
-            let len = 32 + (noise.roll() % 33) as usize;
-            transaction.put(table, near + noise.roll() % 500, &bytes[..len]).expect("a row");
+            let len = 32 + noise.below(33) as usize;
+            transaction.put(table, near + noise.below(500), &bytes[..len]).expect("a row");
         }
         transaction.commit().expect("a commit");
         if tx % 1000 == 0 {
@@ -75,8 +65,8 @@ fn bench(c: &mut Criterion) {
                     let options =
                         RestoreOptions { workers, ..RestoreOptions::to(dir.path().join("restored")) };
                     let restored = restorer.restore(&plan, &options).expect("a restore");
-                    assert!(restored.logical_records <= RECORDS);
-                    restored.phases
+                    assert!(restored.stats.logical_records <= RECORDS);
+                    restored.stats.phases
                 },
                 BatchSize::PerIteration,
             );

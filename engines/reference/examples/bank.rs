@@ -50,12 +50,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let target = registry.named(&snapshot.meta.engine)?.need_restore_target()?;
     let output = dir.path().join("restored");
     let done = Restorer::new(&history, &chunks, target).restore(&plan, &RestoreOptions::to(&output))?;
-    println!("restored {}", done.reached);
+    println!("restored {}", done.reached());
 
     // It opens, and continues.
     let restored = Store::open_or_create(&output)?;
     println!("account 7 has {}", balance(&restored, accounts, 7)?);
-    if done.reached.tx != deposit.tx || balance(&restored, accounts, 7)? != 300 {
+    if done.reached().tx != deposit.tx || balance(&restored, accounts, 7)? != 300 {
         return Err("the restored store is not that of the deposit".into());
     }
     set(&restored, accounts, 7, 350)?;

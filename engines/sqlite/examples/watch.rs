@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let restored = dir.path().join("restored.db");
     let done =
         Restorer::new(&history, &chunks, &DatabaseTarget).restore(&plan, &RestoreOptions::to(&restored))?;
-    println!("restored {}", done.reached);
+    println!("restored {}", done.reached());
 
     if let Some(difference) = exact::compare(&restored, &copy)? {
         return Err(format!("the restored database differs from the copy: {difference}").into());

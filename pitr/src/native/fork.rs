@@ -1,6 +1,6 @@
 //! A restored store that goes on under the name of its source.
 
-use pitr_archive::{Archive, ForkReason, Timeline};
+use pitr_archive::{ForkReason, Timeline};
 use pitr_format::{SourceName, TimelineId};
 use pitr_recovery::Point;
 
@@ -16,7 +16,7 @@ impl Pitr {
     /// Not needed for a store that is archived under a name of its own.
     ///
     /// # Errors
-    /// Those of [`Archive::claim_timeline`].
+    /// Those of [`claim_timeline`](pitr_archive::Archive::claim_timeline).
     pub fn fork(&self, source: &SourceName, restored: &Point) -> Result<TimelineId> {
         let now = self.clock().now();
         let Point { timeline, lsn, time, .. } = *restored;
@@ -28,6 +28,6 @@ impl Pitr {
             ambiguous: (now < time).then_some((now, time)),
             root: None,
         };
-        Ok(Archive::new(self.objects().clone(), source.clone()).claim_timeline(&fork)?)
+        Ok(self.archive(source).claim_timeline(&fork)?)
     }
 }

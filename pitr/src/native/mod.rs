@@ -26,7 +26,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use pitr_archive::{Archive, NamedPoint, Shipped};
+use pitr_archive::{NamedPoint, Shipped};
 use pitr_format::SourceName;
 use pitr_recovery::NewPoint;
 use pitr_snapshot::{FuzzySource, Snapshot};
@@ -66,7 +66,7 @@ impl Pitr {
     }
 
     fn begin_attached(&self, wal: &Wal, source: &SourceName, options: AttachOptions) -> Result<Shared> {
-        let (slot, archive) = (options.slot.clone(), Archive::new(self.objects().clone(), source.clone()));
+        let (slot, archive) = (options.slot.clone(), self.archive(source));
         let is_known = wal.slots().iter().any(|known| known.name == slot);
         let begun = Shared::begin(self.clone(), archive, wal, options);
         let begun = begun.and_then(|shared| shared.ship(false).map(|_| shared));

@@ -67,7 +67,7 @@ fn a_snapshot_from_the_log_keeps_the_records_of_open_transactions() {
     for (tx, expected) in [(3, [3, 0]), (2, [3, 2])] {
         let output = format!("/restored-{tx}");
         let plan = world.pitr.restore_to(&source, &Target::at(TxId::new(tx)), &output).unwrap();
-        assert_eq!(plan.snapshot, Some(snapshot.id));
+        assert_eq!(plan.stats.snapshot, Some(snapshot.id));
         let file = world.fs.open(Path::new(&output), Access::Read).unwrap();
         let mut bytes = vec![0; 2 * BLOCK];
         file.read_exact_at(&mut bytes, 0).unwrap();

@@ -167,7 +167,7 @@ fn a_thread_ships_what_is_committed() {
     drop(attached); // a drop archives the rest
     let output = dir.path().join("restored");
     let restored = pitr.restore_to(&source, &Target::latest(), &output).unwrap();
-    assert_eq!((restored.reached.tx, last.tx), (TxId::new(2), TxId::new(2)));
+    assert_eq!((restored.reached().tx, last.tx), (TxId::new(2), TxId::new(2)));
     assert_eq!(Store::open_or_create(&output).unwrap().get(table, 1).unwrap(), Some(vec![5; 8]));
     assert!(Path::new(&output).is_dir());
 }
@@ -183,7 +183,7 @@ fn a_restored_store_goes_on_under_its_name_and_both_histories_are_restored() {
     let lost = world.put([3], 3);
     attached.stop().unwrap();
     let restored = world.pitr.restore_to(&world.source, &Target::at(kept), "/again").unwrap();
-    let timeline = world.pitr.fork(&world.source, &restored.reached).unwrap();
+    let timeline = world.pitr.fork(&world.source, &restored.reached()).unwrap();
     assert_eq!(timeline.get(), 2);
 
     let options = pitr_reference::Options {
@@ -202,7 +202,7 @@ fn a_restored_store_goes_on_under_its_name_and_both_histories_are_restored() {
 
     // The newest timeline has what both share, and its own transaction.
     let of_new = world.pitr.restore_to(&world.source, &Target::at(new.lsn), "/of-new").unwrap();
-    assert_eq!(of_new.timeline, timeline);
+    assert_eq!(of_new.reached().timeline, timeline);
     assert_eq!(open(&world.env, "/of-new").rows(world.table).unwrap(), store.rows(world.table).unwrap());
     assert!(world.restored(kept.get()) == world.states[&kept.get()]);
     // The old timeline still has the lost one.

@@ -213,5 +213,5 @@ fn a_restore_counts_bytes_of_log_and_not_positions() {
     assert!(counted > 0 && counted < positions / 2, "{counted} bytes in {positions} positions");
     let output = dir.path().join("restored.db");
     let restored = restore_on(&OsFs, &history, &plan, &options(&output, 2)).unwrap();
-    assert_eq!((restored.wal_bytes, restored.records), (counted, 2));
+    assert_eq!((restored.stats.log_bytes, restored.stats.records), (counted, 2));
 }

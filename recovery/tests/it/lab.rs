@@ -105,7 +105,7 @@ pub(crate) fn restored(dir: &Path, history: &History, target: &Target, workers: 
     let plan = history.plan(&stop).unwrap();
     let output: PathBuf = dir.join("restored.db");
     let done = restore_on(&OsFs, history, &plan, &options(&output, workers)).unwrap();
-    assert_eq!(done.reached, stop.reached);
+    assert_eq!(done.reached(), stop.reached);
     let bytes = std::fs::read(&output).unwrap();
     assert_eq!(done.bytes, bytes.len() as u64);
     std::fs::remove_file(&output).unwrap();

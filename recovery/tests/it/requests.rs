@@ -78,7 +78,7 @@ fn a_validation_reports_what_a_restore_does_and_writes_nothing() {
             assert!(validated.restored.is_none() && validated.stats.base_bytes == 0);
             let request = RecoveryRequest::full(target, OUTPUT);
             let restored = recover(&fs, &history, &OneFile, &request).unwrap();
-            assert_eq!(restored.stats, restored.restored.unwrap().stats());
+            assert_eq!(restored.stats, restored.restored.unwrap().stats);
             let (a, b) = (validated.stats, restored.stats);
             assert_eq!((a.log_bytes, a.records, a.applied), (b.log_bytes, b.records, b.applied));
             assert_eq!((a.skipped, a.reached, a.snapshot), (b.skipped, b.reached, b.snapshot));

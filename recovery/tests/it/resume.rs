@@ -134,7 +134,7 @@ fn contents_of_a_leftover_decide_and_not_their_presence() {
         fs.create_private(&partial(&output)).unwrap().write_all_at(&left, 0).unwrap();
         let done = restore_on(&fs, &history, &plan, &options(&output, 1)).unwrap();
         assert_whole(&fs, &output, &expected);
-        assert!(done.bytes == expected.len() as u64 && done.reused_bytes <= done.base_bytes);
+        assert!(done.bytes == expected.len() as u64 && done.reused_bytes <= done.stats.base_bytes);
     }
 }
 
@@ -268,7 +268,7 @@ fn a_leftover_folder_keeps_its_plain_files_and_leads_nowhere() {
         assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"precious");
         assert_eq!(std::fs::read_dir(&output).unwrap().count(), 1);
         assert_eq!(done.reused_bytes > 0, reused);
-        assert!(done.files == 1 && done.reached.time > Timestamp::MIN);
+        assert!(done.files == 1 && done.reached().time > Timestamp::MIN);
     };
     prepare();
     std::fs::create_dir(left.join("inner")).unwrap();

@@ -29,11 +29,7 @@ impl Job {
     /// Plans the restore of the target or, with `or_before`, of the newest restorable state before
     /// it.
     pub(super) fn new(history: History, target: &Target, or_before: bool) -> pitr::Result<Self> {
-        let (stop, instead) = match or_before {
-            true => history.resolve_or_before(target)?,
-            false => (history.resolve(target)?, None),
-        };
-        let plan = history.plan(&stop)?;
+        let (plan, instead) = history.plan_or_before(target, or_before)?;
         Ok(Job { history, plan, instead })
     }
 
@@ -119,7 +115,7 @@ impl Job {
         let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
         let incomplete = restored.incomplete.iter().map(|path| path.display().to_string());
         Ok(documents::Restore {
-            base_bytes: restored.base_bytes,
+            base_bytes: restored.stats.base_bytes,
             incomplete: incomplete.collect(),
             kept_owners: (restored.kept_owners > 0).then_some(restored.kept_owners),
             seconds,
@@ -129,11 +125,14 @@ impl Job {
                 gid: not.gid,
                 mode: format!("{:04o}", not.mode),
             }),
-            wal_bytes: restored.wal_bytes,
-            records: restored.records,
-            transactions: Some(Transactions { applied: restored.applied, skipped: restored.skipped }),
+            wal_bytes: restored.stats.log_bytes,
+            records: restored.stats.records,
+            transactions: Some(Transactions {
+                applied: restored.stats.applied,
+                skipped: restored.stats.skipped,
+            }),
             checked: args.check,
-            workers: Some(restored.workers),
+            workers: Some(restored.stats.workers),
             phases: phases(&restored, args.check),
             ..self.document(output)
         })
@@ -177,8 +176,8 @@ fn options(args: &Restore, output: &Path) -> RestoreOptions {
 }
 
 fn phases(restored: &Restored, is_checked: bool) -> Phases {
-    let Times { index, log, base, redo, check, finish } = restored.phases;
-    let redo = (restored.logical_records > 0).then_some(("redo", redo));
+    let Times { index, log, base, redo, check, finish } = restored.stats.phases;
+    let redo = (restored.stats.logical_records > 0).then_some(("redo", redo));
     let check = is_checked.then_some(("check", check));
     let written = [("index", index), ("log", log), ("base", base)];
     Phases::named(written.into_iter().chain(redo).chain(check).chain([("finish", finish)]))

@@ -176,7 +176,7 @@ fn a_store_snapshotted_while_it_is_written_is_restored_to_every_transaction() {
         for (tx, state) in states.iter().filter(|(tx, _)| **tx > 0) {
             let fs = SimFs::new();
             let (plan, restored) = world.restore(&fs, *tx);
-            assert_eq!(restored.reached.tx, TxId::new(*tx));
+            assert_eq!(restored.reached().tx, TxId::new(*tx));
             bases.insert(plan.snapshot.map(|id| id.0));
             let store = open(&env(&fs), DIR).unwrap();
             assert!(contents(&store).unwrap() == *state, "seed {seed}, transaction {tx}");

@@ -1,10 +1,11 @@
 //! Logical tables: rows that are logged early, power loss, snapshots, restores.
 
+use crate::crash::{SecondLife, power_loss_anywhere};
 use crate::fuzzy::World;
 use crate::life::{DIR, Life, Model, contents, env, open};
 use pitr_reference::{Error, Result};
 use pitr_vfs::FileSystem;
-use pitr_vfs::sim::{Mode, Op, SimFs, Survivors};
+use pitr_vfs::sim::SimFs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -101,36 +102,14 @@ fn power_loss_at_any_point_leaves_exactly_the_committed_rows() {
     let fs = SimFs::new();
     let (order, states) = run(&fs, 3).unwrap();
     assert!(order.windows(2).any(|pair| pair[0] > pair[1]), "transactions interleave");
-    let trace = fs.trace();
-    let (mut survivors, mut acknowledged) = (Survivors::new(&trace), 0);
-    loop {
-        let cut = survivors.cut();
-        for (mode, seed) in Mode::ALL.into_iter().zip(cut as u64..) {
-            let after = SimFs::on(survivors.disk(mode, seed));
-            let store = open(&env(&after), DIR).unwrap_or_else(|e| panic!("cut {cut}, {mode:?}: {e}"));
-            let last = store.last_commit().unwrap().map_or(0, |commit| commit.tx.get());
-            let place = order.iter().position(|tx| *tx == last).unwrap() as u64;
-            assert!((acknowledged..=acknowledged + 1).contains(&place), "cut {cut}, {mode:?}: {last}");
-            assert!(contents(&store).unwrap() == states[&last], "cut {cut}, {mode:?}: other rows");
-            if cut % 13 == 0 && last > 0 {
-                // It continues, and a second power loss takes nothing that was there.
-                let table = store.tables().unwrap()[0].0;
-                let mut transaction = store.begin();
-                transaction.put(table, 1, b"second life").unwrap();
-                let next = transaction.commit().unwrap().tx.get();
-                assert!(order[..=place as usize].iter().all(|tx| *tx < next), "no number is used twice");
-                let mut expected = states[&last].clone();
-                expected.get_mut(&table).unwrap().insert(1, b"second life".to_vec());
-                let again = open(&env(&SimFs::on(after.durable_disk())), DIR).unwrap();
-                assert!(contents(&again).unwrap() == expected, "cut {cut}, {mode:?}: second life");
-            }
+    let second = SecondLife { every: 13, row: b"second life" };
+    let acknowledged = power_loss_anywhere(&fs, &states, &second, |_, last, next| {
+        let place = order.iter().position(|tx| *tx == last).unwrap();
+        if let Some(next) = next {
+            assert!(order[..=place].iter().all(|tx| *tx < next), "no number is used twice");
         }
-        match survivors.advance() {
-            None => break,
-            Some(Op::Ack(count)) => acknowledged = *count,
-            Some(_) => {}
-        }
-    }
+        place as u64
+    });
     assert_eq!(acknowledged as usize, order.len() - 1);
 }
 
@@ -149,7 +128,7 @@ fn a_store_of_logical_tables_is_restored_to_every_transaction() {
             let fs = SimFs::new();
             let (plan, restored) = world.restore(&fs, *tx);
             bases.insert(plan.snapshot.map(|id| id.0));
-            replayed += restored.logical_records;
+            replayed += restored.stats.logical_records;
             let store = open(&env(&fs), DIR).unwrap();
             assert!(contents(&store).unwrap() == *state, "seed {seed}, transaction {tx}");
             // It continues, also after a power loss.
@@ -193,7 +172,7 @@ fn a_snapshot_that_begins_within_a_transaction_restores_it() {
     let fs = SimFs::new();
     let (plan, restored) = world.restore(&fs, early.tx.get());
     assert_eq!(plan.snapshot, Some(increment.snapshot.id));
-    assert_eq!(restored.logical_records, 4, "those from the first record of the open transaction on");
+    assert_eq!(restored.stats.logical_records, 4, "those from the first record of the open transaction on");
     let rows = open(&env(&fs), DIR).unwrap().rows(table).unwrap();
     assert_eq!(rows, store.rows(table).unwrap());
     assert_eq!(rows.len(), 5);

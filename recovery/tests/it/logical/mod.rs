@@ -85,7 +85,7 @@ proptest! {
         let restored: Vec<_> = (1..=8).map(|workers| {
             let fs = SimFs::new();
             let done = restore(&fs, &history, &SOUND, Target::at(RecoveryTarget::Latest), workers).unwrap();
-            (files(&fs, Path::new(OUT)), done.logical_records)
+            (files(&fs, Path::new(OUT)), done.stats.logical_records)
         }).collect();
         prop_assert!(restored.windows(2).all(|pair| pair[0] == pair[1]));
     }

@@ -65,12 +65,12 @@ pub(super) fn restore_store(repo: &Path, target: &Target, options: &RestoreOptio
     let plan = history.plan_for(target)?;
     let planned = begun.elapsed();
     let restored = pitr.restore(&history, &plan, options, &|_| {})?;
-    let phases = format!("plan: {planned:.2?}, {:.2?}", restored.phases);
+    let phases = format!("plan: {planned:.2?}, {:.2?}", restored.stats.phases);
     println!(
         "{}",
         json!({
-            "wal_bytes": restored.wal_bytes,
-            "records": restored.records,
+            "wal_bytes": restored.stats.log_bytes,
+            "records": restored.stats.records,
             "reused_bytes": restored.reused_bytes,
             "phases": phases,
         })

@@ -7,7 +7,7 @@ use pitr_codec::{Codec, FrameEntry, ObjectIndex, ObjectKind};
 use pitr_format::log::{Batch, Frame, Seed};
 use pitr_format::{DecodeError, Epoch, Lsn, SourceName, TimelineId};
 use pitr_objects::layout::{LogName, SourceFolder, SourceObject};
-use pitr_objects::{Objects, parallel};
+use pitr_objects::{Bytes, Objects, parallel};
 use pitr_vfs::Spawn;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -130,18 +130,42 @@ impl Archive {
     /// # Errors
     /// [`Error::Objects`].
     pub(crate) fn frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Vec<Vec<u8>>> {
-        let entries = object.index.frames.get(frames.clone()).unwrap_or_default();
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
+        self.decode_frames(object, frames.clone(), &self.fetch_frames(object, frames)?)
+    }
+
+    /// Some frames of a log object as they are stored, by one request.
+    ///
+    /// # Errors
+    /// [`Error::Objects`].
+    pub(crate) fn fetch_frames(&self, object: &LogObject, frames: Range<usize>) -> Result<Bytes> {
+        let entries = object.index.frames.get(frames).unwrap_or_default();
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Bytes::new()) };
         let path = self.folder.path(&SourceObject::Log(object.name));
-        let start = first.range().start;
-        let stored = self.objects.get_range(&path, start..last.range().end)?;
+        Ok(self.objects.get_range(&path, first.range().start..last.range().end)?)
+    }
+
+    /// Verifies and decodes the bytes that [`fetch_frames`](Self::fetch_frames) returned.
+    ///
+    /// # Errors
+    /// [`Error::Objects`].
+    pub(crate) fn decode_frames(
+        &self,
+        object: &LogObject,
+        frames: Range<usize>,
+        stored: &[u8],
+    ) -> Result<Vec<Vec<u8>>> {
+        let entries = object.index.frames.get(frames.clone()).unwrap_or_default();
+        let start = entries.first().map_or(0, |first| first.range().start);
         let decode = |(number, entry): (usize, &FrameEntry)| {
             let at = (entry.range().start - start) as usize..(entry.range().end - start) as usize;
             let missing = || pitr_codec::CodecError::Layout { what: "frame", offset: entry.range().start };
             stored.get(at).ok_or_else(missing).and_then(|bytes| object.index.decode(number, bytes))
         };
         let decoded: Result<Vec<_>, _> = frames.zip(entries).map(decode).collect();
-        decoded.map_err(|source| pitr_objects::Error::Object { path, source }.into())
+        decoded.map_err(|source| {
+            let path = self.folder.path(&SourceObject::Log(object.name));
+            pitr_objects::Error::Object { path, source }.into()
+        })
     }
 
     /// Several log objects, whose footers are read in parallel, in the order of the names.

@@ -3,19 +3,16 @@
 use crate::location::{Location, PackAt};
 use crate::store::decode_chunk;
 use crate::{ChunkId, ChunkIds, ChunkStore, Error, Result};
-use crossbeam_channel::bounded;
-use pitr_objects::Bytes;
-use pitr_vfs::Buffer;
+use pitr_objects::{Bytes, parallel};
+use pitr_vfs::{Buffer, Loan};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// Maximum gap between two wanted chunks of a pack that one request reads, bytes.
 const GAP_BYTES_MAX: u32 = 256 << 10;
 /// Maximum size of a request, bytes.
 const REQUEST_BYTES_MAX: u32 = 4 << 20;
-/// Number of requests in flight, and of answers that wait for a worker.
+/// Number of requests in flight, and of answers that wait for a thread.
 const REQUESTS_MAX: usize = 4;
 /// Size of most chunks, bytes. The buffer of a thread grows for a longer one.
 const RAW_BYTES: usize = 1 << 20;
@@ -30,91 +27,30 @@ struct Wanted {
 
 impl ChunkStore {
     /// Reads many chunks and calls `work` for each, in all threads, with its position in `ids` and
-    /// its bytes, which `work` may change. Packs are read in the order in which `ids` first needs
-    /// them, each from front to back. Memory: up to 32 MiB of stored bytes, and a chunk for each
-    /// thread.
+    /// its bytes. Packs are read in the order in which `ids` first needs them, each from front to
+    /// back. Memory: up to 32 MiB of stored bytes, and a chunk for each thread.
     ///
     /// # Errors
     /// Those of [`read`](Self::read); errors of `work`. After an error no new work starts.
     pub fn read_each<E: From<Error> + Send>(
         &self,
         ids: &[ChunkId],
-        work: impl Fn(usize, &mut Buffer) -> Result<(), E> + Sync,
+        work: impl Fn(usize, Loan) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
         let (wanted, packs) = self.in_order(ids)?;
         let (requests, names) = (requests(&wanted), self.ids());
-        if self.objects().env().spawn.is_inline() {
-            return self.read_inline(&wanted, &packs, &requests, &work);
-        }
-        let (failed, stop, next) = (Mutex::new(None), AtomicBool::new(false), AtomicUsize::new(0));
-        let fail = |error: E| {
-            stop.store(true, Ordering::Relaxed);
-            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        };
-        let (fetched, to_do) = bounded::<(&[Wanted], Bytes)>(REQUESTS_MAX);
-        std::thread::scope(|scope| {
-            for _ in 0..REQUESTS_MAX.min(requests.len()) {
-                let (fetched, requests, wanted, packs) = (fetched.clone(), &requests, &wanted, &packs);
-                let (next, stop, fail) = (&next, &stop, &fail);
-                scope.spawn(move || {
-                    while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if stop.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        let some = &wanted[request.clone()];
-                        let sent = match self.fetch(some, packs) {
-                            Ok(bytes) => fetched.send((some, bytes)).is_ok(),
-                            Err(error) => return fail(error.into()),
-                        };
-                        if !sent {
-                            return; // all workers have panicked
-                        }
-                    }
-                });
-            }
-            drop(fetched);
-            for _ in 0..rayon::current_num_threads().min(requests.len()) {
-                let (to_do, packs, names, work) = (to_do.clone(), &packs, &names, &work);
-                let (stop, fail) = (&stop, &fail);
-                scope.spawn(move || {
-                    // The threads of this call are short-lived. The allocator would keep the memory
-                    // that each of them frees.
-                    let mut loan = self.buffers.lend(RAW_BYTES);
-                    let raw = loan.buffer();
-                    for (some, bytes) in to_do {
-                        for one in some.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
-                            let pack = &packs[one.pack];
-                            let decoded = decode(one, names, (some, &bytes), pack, raw);
-                            if let Err(error) = decoded.map_err(E::from).and_then(|()| work(one.place, raw)) {
-                                fail(error);
-                            }
-                        }
-                    }
-                });
-            }
-            drop(to_do);
-        });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    }
-
-    /// Like [`read_each`](Self::read_each), in the calling thread.
-    fn read_inline<E: From<Error>>(
-        &self,
-        wanted: &[Wanted],
-        packs: &[PackAt],
-        requests: &[Range<usize>],
-        work: &impl Fn(usize, &mut Buffer) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let (names, mut raw) = (self.ids(), Buffer::default());
-        for request in requests {
+        let fetch = |request: &Range<usize>| Ok(self.fetch(&wanted[request.clone()], &packs)?);
+        let spawn = self.objects().env().spawn;
+        parallel::ahead(spawn, REQUESTS_MAX, &requests, fetch, |request, bytes| {
             let some = &wanted[request.clone()];
-            let bytes = self.fetch(some, packs)?;
-            for one in some {
-                decode(one, &names, (some, &bytes), &packs[one.pack], &mut raw)?;
-                work(one.place, &mut raw)?;
-            }
-        }
-        Ok(())
+            some.iter().try_for_each(|one| {
+                // Threads are short-lived. The allocator would keep the memory that each of them
+                // frees.
+                let mut raw = self.buffers.lend(RAW_BYTES);
+                decode(one, &names, (some, &bytes), &packs[one.pack], raw.buffer())?;
+                work(one.place, raw)
+            })
+        })
     }
 
     /// The wanted chunks in the order of reading, and their packs in the order of first use.

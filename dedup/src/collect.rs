@@ -88,7 +88,7 @@ impl Marks {
         // At most as many packs are open as will be full, so that small packs become large ones.
         let full = usize::try_from(stored / OBJECT_BYTES_MAX as u64).unwrap_or(usize::MAX);
         let writer = self.store.writer_replacing(numbers, codec, full.max(1));
-        self.store.read_each(&ids, |_, raw| writer.put(raw).map(drop))?;
+        self.store.read_each(&ids, |_, raw| writer.put(&raw).map(drop))?;
         writer.finish()
     }
 

@@ -305,7 +305,7 @@ proptest! {
         let wanted_ids: Vec<_> = wanted.iter().map(|at| ids[*at]).collect();
         let read = Mutex::new(wanted.iter().map(|_| None).collect::<Vec<_>>());
         store.read_each(&wanted_ids, |place, raw| {
-            assert!(read.lock().unwrap()[place].replace(std::mem::take(raw)).is_none());
+            assert!(read.lock().unwrap()[place].replace(raw).is_none());
             Ok::<_, Error>(())
         }).unwrap();
         for (at, raw) in wanted.iter().zip(read.into_inner().unwrap()) {

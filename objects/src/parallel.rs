@@ -2,8 +2,12 @@
 //!
 //! The crates above take their threads from here, so that a simulation runs in one.
 
+use crossbeam_channel::{Sender, bounded};
 use pitr_vfs::Spawn;
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// Calls `work` for each item and collects the results in the order of the items. Errors end it
 /// early if the collection is a [`Result`].
@@ -19,6 +23,61 @@ where
     }
 }
 
+/// Fetches each item, in order, and works on what was fetched, in any order. So that no work waits
+/// for a request, `requests` run at the same time, and as many answers wait. The work has as many
+/// threads as the caller's rayon pool; they don't belong to it.
+///
+/// # Errors
+/// The first error. After it, nothing else is begun.
+pub fn ahead<I: Sync, T: Send, E: Send>(
+    spawn: Spawn,
+    requests: usize,
+    items: &[I],
+    fetch: impl Fn(&I) -> Result<T, E> + Sync,
+    work: impl Fn(&I, T) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    if spawn.is_inline() {
+        return items.iter().try_for_each(|item| work(item, fetch(item)?));
+    }
+    let (failed, stop, next) = (Mutex::new(None), AtomicBool::new(false), AtomicUsize::new(0));
+    let fail = |error: E| {
+        stop.store(true, Ordering::Relaxed);
+        failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    };
+    let (answers, to_do) = bounded::<(&I, T)>(requests.max(1));
+    let request = |answers: Sender<_>| {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
+            && !stop.load(Ordering::Relaxed)
+        {
+            // Sending fails if all threads that work have panicked.
+            let done = fetch(item).map(|answer| answers.send((item, answer)).is_ok());
+            match done {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => fail(error),
+            }
+        }
+    };
+    let work_on = |(item, answer)| match stop.load(Ordering::Relaxed) {
+        true => {} // answers are still received, so that no request waits for room
+        false => work(item, answer).unwrap_or_else(fail),
+    };
+    let (request, work_on) = (&request, &work_on);
+    thread::scope(|scope| {
+        for _ in 0..requests.clamp(1, items.len().max(1)) {
+            let answers = answers.clone();
+            scope.spawn(move || request(answers));
+        }
+        drop(answers);
+        for _ in 0..threads(spawn).min(items.len()) {
+            let to_do = to_do.clone();
+            scope.spawn(move || to_do.into_iter().for_each(work_on));
+        }
+        drop(to_do);
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
 /// Number of threads that [`map`] uses.
 #[must_use]
 pub fn threads(spawn: Spawn) -> usize {
@@ -31,7 +90,7 @@ pub fn threads(spawn: Spawn) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::thread;
+    use std::sync::atomic::AtomicU64;
 
     #[test]
     fn inline_and_parallel_work_give_the_same_results() {
@@ -43,6 +102,32 @@ mod tests {
             );
             assert_eq!(map::<_, _, Result<Vec<u32>, u32>>(spawn, vec![1, 3], odd), Ok(vec![1, 3]));
             assert_eq!(map::<_, _, Result<(), u32>>(spawn, &[1, 4, 5], |n| odd(*n).map(drop)), Err(4));
+        }
+    }
+
+    #[test]
+    fn what_is_fetched_is_worked_on_once_and_the_first_error_ends_it() {
+        for spawn in [Spawn::Threads, Spawn::Inline] {
+            for requests in [0, 1, 3, 100] {
+                let items: Vec<u64> = (0..50).collect();
+                let sum = AtomicU64::new(0);
+                let add = |item: &u64, fetched: u64| {
+                    assert_eq!(fetched, item * 2);
+                    sum.fetch_add(fetched, Ordering::Relaxed);
+                    Ok::<(), u64>(())
+                };
+                ahead(spawn, requests, &items, |item| Ok(item * 2), add).unwrap();
+                assert_eq!(sum.into_inner(), 2450);
+                let at_7 = |item: &u64| if *item == 7 { Err(7) } else { Ok(()) };
+                assert_eq!(ahead(spawn, requests, &items, at_7, |_, ()| Ok(())), Err(7));
+                assert_eq!(ahead(spawn, requests, &items, |_| Ok(()), |item, ()| at_7(item)), Err(7));
+                let late = AtomicU64::new(0);
+                let count = |_: &u64, ()| Err(late.fetch_add(1, Ordering::Relaxed));
+                let many: Vec<u64> = (0..10_000).collect();
+                ahead(spawn, requests, &many, |_| Ok(()), count).unwrap_err();
+                assert!(late.into_inner() < 10, "work goes on after an error");
+            }
+            assert_eq!(ahead(spawn, 4, &[] as &[u8], |_| Err(1), |_, ()| Ok(())), Ok(()));
         }
     }
 

@@ -14,11 +14,12 @@ use crate::error::{Error, Result};
 use crate::gather::{Gathered, Gathering, Overlay, REGION_BYTES};
 use crate::layout::FilePlace;
 use crate::sink::{Sink, SinkFile};
+use crate::writers::{Ready, Writers};
 use pitr_archive::{FileChange, Image, Merged};
 use pitr_format::FileId;
 use pitr_objects::parallel;
 use pitr_snapshot::{EXTENT_BYTES, SnapshotReader};
-use pitr_vfs::{Access, Buffers, File, FileSystem, Spawn};
+use pitr_vfs::{Access, Buffers, File, FileSystem, Loan, Spawn};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -156,6 +157,7 @@ impl<'a> Builder<'a> {
         written: &Mutex<Written<'a>>,
     ) -> Result<()> {
         let base = self.base.filter(|_| planned.before > 0);
+        let is_small = self.extents_of(&planned)? <= 1;
         let PlannedFile { place: FilePlace { file, path, holes }, len, .. } = planned;
         let change = self.merged.files().get(&file);
         let (at, opened, is_fresh) = self.create(&path)?;
@@ -175,20 +177,35 @@ impl<'a> Builder<'a> {
         let (base_bytes, reused_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         let (buffers, spawn) = (Buffers::default(), self.spawn);
         let has_images = change.is_some_and(|change| change.block_bytes.is_some());
-        let writer = FileWriter {
-            sink: &sink,
-            file,
-            base,
-            end,
-            old,
-            buffers,
-            spawn,
-            tick,
-            base_bytes: &base_bytes,
-            reused_bytes: &reused_bytes,
+        let write = |ready: Ready| {
+            let written = sink.put(ready.offset, &ready.bytes)?;
+            if let Some(of_log) = ready.of_log {
+                base_bytes.fetch_add(written.saturating_sub(of_log), Ordering::Relaxed);
+            }
+            tick();
+            Ok(())
         };
-        writer.write(gathered, has_images, change.is_some())?;
-        drop(writer);
+        let build = |writers: &Writers<'_>| {
+            let (sink, base_bytes, reused_bytes) = (&sink, &base_bytes, &reused_bytes);
+            let writer = FileWriter {
+                sink,
+                writers,
+                file,
+                base,
+                end,
+                old,
+                buffers,
+                spawn,
+                tick,
+                base_bytes,
+                reused_bytes,
+            };
+            writer.write(gathered, has_images, change.is_some())
+        };
+        match is_small || spawn.is_inline() {
+            true => build(&Writers::Caller(&write))?,
+            false => Writers::run(&write, build)?,
+        }
         let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
         written.base_bytes += base_bytes.into_inner();
         written.reused_bytes += reused_bytes.into_inner();
@@ -252,6 +269,7 @@ struct Extent {
 /// Writes one file.
 struct FileWriter<'a> {
     sink: &'a Sink<'a>,
+    writers: &'a Writers<'a>,
     file: FileId,
     base: Option<&'a SnapshotReader>,
     /// End of the bytes of the base that are in the result.
@@ -323,7 +341,7 @@ impl FileWriter<'_> {
         parallel::map::<_, _, Result<()>>(self.spawn, others, |extent: Extent| {
             let mut bytes = self.buffers.lend((extent.span.end - extent.span.start) as usize);
             bytes.fill(0);
-            self.put(&extent, &mut bytes, overlay)
+            self.put(&extent, bytes, overlay)
         })?;
         let Some(base) = self.base else { return Ok(()) };
         let number = |extent: &Extent| extent.number.unwrap_or_default(); // each has one
@@ -331,7 +349,12 @@ impl FileWriter<'_> {
             [] => Ok(()),
             // This thread reads the only extent of a small file, because other threads read other
             // files.
-            [only] => self.complete(only, &mut base.read_extent(self.file, number(only))?, overlay),
+            [only] => {
+                let read = base.read_extent(self.file, number(only))?;
+                let mut bytes = self.buffers.lend(read.len());
+                bytes.copy_from_slice(&read);
+                self.complete(only, bytes, overlay)
+            }
             _ => {
                 let numbers: Vec<u64> = from_base.iter().map(number).collect();
                 base.read_extents(self.file, &numbers, |wanted, bytes| {
@@ -357,29 +380,18 @@ impl FileWriter<'_> {
     }
 
     /// Writes an extent from the bytes of the base, which may be shorter or longer.
-    fn complete(&self, extent: &Extent, bytes: &mut [u8], overlay: &Overlay) -> Result<()> {
-        let len = (extent.span.end - extent.span.start) as usize; // at most EXTENT_BYTES
-        if bytes.len() >= len {
-            return self.put(extent, &mut bytes[..len], overlay);
-        }
-        let mut longer = self.buffers.lend(len);
-        longer[..bytes.len()].copy_from_slice(bytes);
-        longer[bytes.len()..].fill(0);
-        self.put(extent, &mut longer, overlay)
+    fn complete(&self, extent: &Extent, mut of_base: Loan, overlay: &Overlay) -> Result<()> {
+        of_base.buffer().resize((extent.span.end - extent.span.start) as usize); // at most EXTENT_BYTES
+        self.put(extent, of_base, overlay)
     }
 
     /// Writes an extent. `bytes` has what the base has, or zeros.
-    fn put(&self, extent: &Extent, bytes: &mut [u8], overlay: &Overlay) -> Result<()> {
+    fn put(&self, extent: &Extent, mut bytes: Loan, overlay: &Overlay) -> Result<()> {
         let of_base = self.of_base(extent);
         bytes[(of_base.end - extent.span.start) as usize..].fill(0);
-        overlay.apply(extent.span.start, bytes);
-        let written = self.sink.put(extent.span.start, bytes)?;
-        if !of_base.is_empty() {
-            let of_log = overlay.bytes_in(&extent.span);
-            self.base_bytes.fetch_add(written.saturating_sub(of_log), Ordering::Relaxed);
-        }
-        (self.tick)();
-        Ok(())
+        overlay.apply(extent.span.start, &mut bytes);
+        let of_log = (!of_base.is_empty()).then(|| overlay.bytes_in(&extent.span));
+        self.writers.write(Ready { offset: extent.span.start, bytes, of_log })
     }
 
     /// Uses old content for an extent, if it has the bytes of the base that the log leaves. True if
@@ -414,7 +426,7 @@ impl FileWriter<'_> {
                 self.base_bytes.fetch_add(kept, Ordering::Relaxed);
                 (self.tick)();
             } else {
-                self.put(extent, &mut bytes, overlay)?;
+                self.put(extent, bytes, overlay)?;
             }
             self.reused_bytes.fetch_add(kept, Ordering::Relaxed);
             return Ok(true);

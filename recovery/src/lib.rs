@@ -50,6 +50,7 @@ mod stats;
 mod target;
 mod together;
 mod validate;
+mod writers;
 
 pub use consistency::{ConsistencyCheck, Finding};
 pub use delta::LogDelta;

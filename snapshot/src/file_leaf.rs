@@ -72,7 +72,7 @@ pub(crate) fn read_all(store: &ChunkStore, leaves: &[ChunkId]) -> Result<Vec<Fil
     }
     let read = Mutex::new(vec![Vec::new(); leaves.len()]);
     store.read_each(leaves, |place, bytes| {
-        let files = decode(bytes).map_err(|source| Error::Leaf { id: leaves[place], source })?;
+        let files = decode(&bytes).map_err(|source| Error::Leaf { id: leaves[place], source })?;
         read.lock().unwrap_or_else(PoisonError::into_inner)[place] = files;
         Ok::<_, Error>(())
     })?;

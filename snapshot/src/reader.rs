@@ -10,7 +10,7 @@ use crate::{Error, FileEntry, FileShape, Manifest, Result};
 use pitr_dedup::{ChunkId, ChunkStore, ChunkSums};
 use pitr_format::FileId;
 use pitr_objects::parallel;
-use pitr_vfs::Buffers;
+use pitr_vfs::{Buffers, Loan};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -40,6 +40,7 @@ pub struct SnapshotReader {
     manifest: Manifest,
     chunks: ChunkCache,
     nodes: Mutex<VecDeque<(NodeKey, Arc<LoadedNode>)>>,
+    buffers: Buffers,
 }
 
 impl SnapshotReader {
@@ -47,7 +48,8 @@ impl SnapshotReader {
     #[must_use]
     pub fn open(store: ChunkStore, manifest: Manifest) -> Self {
         let (sums, chunks) = (store.sums(), ChunkCache::new(CACHE_BYTES));
-        SnapshotReader { store, sums, manifest, chunks, nodes: Mutex::default() }
+        let (nodes, buffers) = (Mutex::default(), Buffers::default());
+        SnapshotReader { store, sums, manifest, chunks, nodes, buffers }
     }
 
     /// The snapshot.
@@ -110,8 +112,8 @@ impl SnapshotReader {
     }
 
     /// Reads extents of a file, given in ascending order, and runs `work` on each, on all threads.
-    /// `work` receives the number and the bytes of the extent, which it may change. Chunks are read
-    /// ahead in large requests.
+    /// `work` receives the number and the bytes of the extent. Chunks are read ahead in large
+    /// requests.
     ///
     /// # Errors
     /// Like [`read_extent`](Self::read_extent); the errors of `work`.
@@ -119,7 +121,7 @@ impl SnapshotReader {
         &self,
         file: FileId,
         wanted: &[u64],
-        work: impl Fn(u64, &mut [u8]) -> Result<(), E> + Sync,
+        work: impl Fn(u64, Loan) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
         let entry = self.entry(file)?;
         if let Some(extent) = wanted.last().filter(|last| **last >= entry.extents()) {
@@ -132,17 +134,18 @@ impl SnapshotReader {
             let (zero, stored): (Vec<u64>, Vec<u64>) =
                 of_node.iter().partition(|extent| id(**extent) == ChunkId::ZERO);
             let over_zeros = |extent| {
-                let mut bytes = vec![0; self.len_of(entry, &node, extent, 0)?];
+                let mut bytes = self.buffers.lend(self.len_of(entry, &node, extent, 0)?);
+                bytes.fill(0);
                 self.apply_overlay(entry, &node, extent, &mut bytes)?;
-                work(extent, &mut bytes)
+                work(extent, bytes)
             };
             parallel::map::<_, _, Result<(), E>>(self.store.objects().env().spawn, zero, over_zeros)?;
             let ids: Vec<ChunkId> = stored.iter().map(|extent| id(*extent)).collect();
-            let read = self.store.read_each(&ids, |place, bytes| {
+            let read = self.store.read_each(&ids, |place, mut bytes| {
                 let extent = stored[place];
                 let len = self.len_of(entry, &node, extent, bytes.len()).map_err(|e| Failure(e.into()))?;
-                bytes.resize(len);
-                self.apply_overlay(entry, &node, extent, bytes).map_err(|e| Failure(e.into()))?;
+                bytes.buffer().resize(len);
+                self.apply_overlay(entry, &node, extent, &mut bytes).map_err(|e| Failure(e.into()))?;
                 work(extent, bytes).map_err(Failure)
             });
             read.map_err(|Failure(error)| error)?;
@@ -353,7 +356,7 @@ mod tests {
         for len in [4, 6] {
             let error = cut_file(&store, b"hello", len).read_extent(FileId::FIRST, 0).unwrap_err();
             assert!(matches!(error, Error::Misused { .. }), "{error}");
-            let nothing = |_, _: &mut [u8]| Ok::<(), Error>(());
+            let nothing = |_, _| Ok::<(), Error>(());
             let read = cut_file(&store, b"hello", len).read_extents(FileId::FIRST, &[0], nothing);
             assert!(matches!(read, Err(Error::Misused { .. })));
         }

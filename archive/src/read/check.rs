@@ -30,7 +30,8 @@ impl Archive {
 
     /// Verifies every log object that a restore from `after` to `upto` reads, whole: bytes against
     /// hashes, frames, batches, records, and the index against the records. `pieces` are those of
-    /// the history, ascending. Holds one object for each thread, and calls `each` after every one.
+    /// the history, ascending. Holds one object for each thread and two more, and calls `each` after
+    /// every one.
     ///
     /// It does not look for missing log: [`Merged::new`](crate::Merged::new) does.
     ///
@@ -47,17 +48,19 @@ impl Archive {
         let before = std::iter::once(None).chain(pieces.iter().map(Some));
         let wanted: Vec<(Option<&Piece>, &Piece)> =
             before.zip(pieces).filter(|(_, piece)| piece.to > after && piece.from() < upto).collect();
-        parallel::map(self.spawn(), wanted, |(before, piece)| {
-            self.check_object(before, &piece.name)?;
+        let fetch = |(_, piece): &(Option<&Piece>, &Piece)| {
+            let (path, _) = self.path_and_kind(&SourceObject::Log(piece.name));
+            Ok(self.objects().get(&path)?)
+        };
+        parallel::ahead(self.spawn(), 1, &wanted, fetch, |(before, piece), whole| {
+            self.check_object(*before, &piece.name, &whole)?;
             each();
             Ok(())
         })
     }
 
-    fn check_object(&self, before: Option<&Piece>, name: &LogName) -> Result<()> {
-        let (path, _) = self.path_and_kind(&SourceObject::Log(*name));
-        let whole = self.objects().get(&path)?;
-        let (object, index) = self.check_bytes(name, &whole)?;
+    fn check_object(&self, before: Option<&Piece>, name: &LogName, whole: &[u8]) -> Result<()> {
+        let (object, index) = self.check_bytes(name, whole)?;
         let footer = &object.footer;
         let follows = |before: &&Piece| {
             before.name.to == name.from && before.name.timeline == name.timeline && !footer.gap
@@ -75,7 +78,7 @@ impl Archive {
         let carry = carry.unwrap_or_else(|| Carry::nothing().after_loss());
         let mut indexer = Indexer::new(identity, footer.from, footer.gap, carry);
         for (number, start) in footer.frames.iter().enumerate() {
-            let bytes = index.decode_frame(&whole, number).map_err(|source| self.in_object(name, source))?;
+            let bytes = index.decode_frame(whole, number).map_err(|source| self.in_object(name, source))?;
             indexer.begin_frame(start.lsn, start.incarnation);
             check_frame(&object, number, &bytes, |batch| indexer.push(batch))?;
         }

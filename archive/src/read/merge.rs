@@ -33,6 +33,8 @@ use stream::{FrameRun, Seams, deliver, fetch};
 
 /// Number of footers that are held at a time.
 const OBJECTS_AHEAD: usize = 16;
+/// Runs of frames that are fetched at the same time, and that wait to be decoded.
+const RUNS_AHEAD: usize = 4;
 
 /// The newest committed image of every block in a span of the log; made by [`Merged::new`].
 #[derive(Debug)]
@@ -224,8 +226,7 @@ impl Merged {
         self.check_all_given(given, &seams).map_err(E::from)
     }
 
-    /// Passes every surviving image to `f`, in any order and from any thread of the caller's rayon
-    /// pool.
+    /// Passes every surviving image to `f`, in any order and from any thread.
     ///
     /// # Errors
     /// Errors of reading, and one error of `f`.
@@ -235,8 +236,11 @@ impl Merged {
     {
         let (seams, given) = (Seams::default(), std::sync::atomic::AtomicU64::new(0));
         self.for_each_run::<E>(&|file, _| self.blocks.contains_key(&file), |work| {
-            parallel::map(self.archive.spawn(), work, |(object, run)| {
-                let raw = fetch(&self.archive, object, run)?;
+            let fetch = |(object, run): &(&LogObject, FrameRun)| {
+                Ok(self.archive.fetch_frames(object, run.frames.clone())?)
+            };
+            parallel::ahead(self.archive.spawn(), RUNS_AHEAD, work, fetch, |(object, run), stored| {
+                let raw = self.archive.decode_frames(object, run.frames.clone(), &stored)?;
                 let mut take = |image: Image<'_>| {
                     given.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     self.clip(image, &mut |image| f(image))

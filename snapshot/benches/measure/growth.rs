@@ -91,7 +91,7 @@ fn check(folder: &Path, manifest: &Manifest, source: &Source) -> Result<(), Box<
     reader.read_extents::<pitr_snapshot::Error>(FileId::FIRST, &wanted, |extent, bytes| {
         let mut have = vec![0; bytes.len()];
         let read = source.file.read_exact_at(&mut have, extent << 20);
-        if read.is_err() || have != bytes {
+        if read.is_err() || have[..] != bytes[..] {
             differs.store(true, Ordering::Relaxed);
         }
         Ok(())

@@ -84,7 +84,7 @@ fn check(store: &ChunkStore, manifest: &Manifest, files: &Files) {
         reader
             .read_extents(file, &wanted, |extent, part| {
                 let start = reader.span(file, extent)?.start as usize;
-                seen.lock().unwrap()[start..start + part.len()].copy_from_slice(part);
+                seen.lock().unwrap()[start..start + part.len()].copy_from_slice(&part);
                 Ok::<(), Error>(())
             })
             .unwrap();

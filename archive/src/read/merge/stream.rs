@@ -29,7 +29,7 @@ pub(super) struct Wanted {
 /// Adjacent frames of one object, and the surviving images in them.
 #[derive(Debug)]
 pub(super) struct FrameRun {
-    frames: Range<usize>,
+    pub(super) frames: Range<usize>,
     /// Sorted by LSN. The first image may start before the frames, and the last may end after them.
     wanted: Vec<Wanted>,
 }

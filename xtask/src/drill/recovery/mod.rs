@@ -10,6 +10,9 @@
 //! 4. The bound of the machine is measured with the same kind of data on the same disk
 //!    ([`RestoreBound`]). The rate is base plus log, divided by the time.
 //!
+//! The log is then validated, which is timed, too. `--cores` restores with one worker on one core
+//! and with two on two, and compares the times of the whole processes.
+//!
 //! `--kill` kills restores at random moments. What they leave must not open, and the restore that
 //! comes last must be exact.
 
@@ -30,6 +33,7 @@ use crate::usage::{self, DiskPeak};
 use crate::verdict::Verdict;
 use crate::world::{self, World, drop_cache_below};
 use report::{Report, Run};
+use serde_json::Value;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,6 +71,9 @@ pub(crate) struct Recovery {
     /// Number of restores that are killed at random moments
     #[arg(long, default_value_t = 0)]
     kill: u32,
+    /// Compare one worker on one core with two on two
+    #[arg(long)]
+    cores: bool,
     /// Leave repository and result on the disk
     #[arg(long)]
     keep: bool,
@@ -161,17 +168,27 @@ impl Engine {
     /// A process that restores `to`.
     fn restore(self, repo: &Path, to: &str, output: &Path, workers: Option<NonZeroUsize>) -> Result<Command> {
         let mut command = match self {
-            Engine::Reference => part::restore(repo)?,
-            Engine::Sqlite => {
-                let mut command = Command::new(world::target().join("release/pitr"));
-                command.arg("--repo").arg(repo).args(["--json", "restore"]);
-                command
-            }
+            Engine::Reference => part::command("restore", repo)?,
+            Engine::Sqlite => sqlite::restore(repo),
         };
         command.args(["--to", to]).arg("--output").arg(output);
         if let Some(workers) = workers {
             command.args(["--workers", &workers.to_string()]);
         }
+        Ok(command)
+    }
+
+    /// A process that validates the log up to `to`.
+    fn validate(self, repo: &Path, to: &str) -> Result<Command> {
+        let mut command = match self {
+            Engine::Reference => part::command("validate", repo)?,
+            Engine::Sqlite => {
+                let mut command = sqlite::restore(repo);
+                command.arg("--validate");
+                command
+            }
+        };
+        command.args(["--to", to]);
         Ok(command)
     }
 
@@ -196,6 +213,7 @@ impl Recovery {
             workers: None,
             runs: 3,
             kill: 3,
+            cores: false,
             keep: false,
         };
         [Engine::Reference, Engine::Sqlite].map(of)
@@ -212,9 +230,10 @@ impl Recovery {
         };
         let workers = self.workers.map_or_else(String::new, |workers| format!(" --workers {workers}"));
         let kill = if self.kill > 0 { format!(" --kill {}", self.kill) } else { String::new() };
+        let cores = if self.cores { " --cores" } else { "" };
         let (engine, seed, runs) = (self.engine.name(), self.seed, self.runs);
         format!(
-            "cargo xtask drill recovery {sizes} --engine {engine} --seed {seed} --runs {runs}{workers}{kill}"
+            "cargo xtask drill recovery {sizes} --engine {engine} --seed {seed} --runs {runs}{workers}{kill}{cores}"
         )
     }
 
@@ -262,6 +281,10 @@ impl Recovery {
         run.set_bound(amounts, RestoreBound::measure(&files, amounts, &folder)?);
         if self.engine == Engine::Sqlite {
             sqlite::check(&output, verdict)?;
+        }
+        self.validated(&protected, verdict)?;
+        if self.cores {
+            self.compare_cores(&protected, &output, verdict)?;
         }
         if let Some(latest) = protected.latest.as_ref().filter(|_| !self.keep) {
             remove(&output)?;
@@ -312,6 +335,40 @@ impl Recovery {
         ));
         self.compare(state, output, verdict)?;
         Ok(Run::of(usage, report))
+    }
+
+    /// Times the validation of the log up to the target, with a cold cache.
+    fn validated(&self, protected: &Protected, verdict: &mut Verdict) -> Result<()> {
+        let mut times = Vec::new();
+        let mut log = 0;
+        for _ in 0..self.runs.max(1) {
+            drop_cache_below(&protected.repo)?;
+            let mut command = self.engine.validate(&protected.repo, &protected.target.to)?;
+            let (usage, answer) = usage::of_durable(&mut command)?;
+            log = serde_json::from_slice::<Value>(&answer.stdout)?["wal_bytes"].as_u64().unwrap_or_default();
+            times.push(usage.seconds);
+        }
+        report::validation(log, times, verdict);
+        Ok(())
+    }
+
+    /// Restores the target with one worker on one core and with two on two, in turns.
+    fn compare_cores(&self, protected: &Protected, output: &Path, verdict: &mut Verdict) -> Result<()> {
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..self.runs.max(1) {
+            for (cores, times) in ["0", "0,1"].into_iter().zip(&mut times) {
+                remove(output)?;
+                drop_cache_below(&protected.repo)?;
+                let workers = NonZeroUsize::new(cores.split(',').count());
+                let restore = self.engine.restore(&protected.repo, &protected.target.to, output, workers)?;
+                let mut command = Command::new("taskset");
+                command.args(["-c", cores]).arg(restore.get_program()).args(restore.get_args());
+                times.push(usage::of_durable(&mut command)?.0.seconds);
+            }
+        }
+        let [one, two] = times;
+        report::cores(one, two, verdict);
+        Ok(())
     }
 
     fn compare(&self, state: &State, output: &Path, verdict: &mut Verdict) -> Result<()> {

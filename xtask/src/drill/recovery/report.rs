@@ -17,6 +17,10 @@ const REPEATED_MAX: f64 = 0.01;
 const OF_BOUND_MIN: f64 = 0.75;
 const OF_BOUND_FROM: u64 = 3_000_000_000;
 
+/// Rate of a validation, MB/s of log, and how much faster two cores restore than one.
+const VALIDATION_MIN: f64 = 1000.0;
+const TWO_CORES_MIN: f64 = 1.6;
+
 /// What the restoring process reports.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Report {
@@ -140,6 +144,30 @@ pub(super) fn data(sizes: Sizes, protected: &Protected, verdict: &mut Verdict) {
     ));
     verdict.check(RATIOS.contains(&content.ratio), "the rows do not compress as they should");
     verdict.check(content.repeated < REPEATED_MAX, "too many blocks are zeros or repeated");
+}
+
+/// Prints the rate of validations that took these times, which are not empty.
+pub(super) fn validation(log: u64, times: Vec<f64>, verdict: &mut Verdict) {
+    let seconds = median(times);
+    verdict.figure(format_args!(
+        "validation of {} MB of log: {seconds:.2} s, {:.0} MB/s (wanted {VALIDATION_MIN:.0})",
+        log / 1_000_000,
+        log as f64 / seconds / 1e6
+    ));
+}
+
+/// Prints how much faster two cores are than one; the times are not empty.
+pub(super) fn cores(one: Vec<f64>, two: Vec<f64>, verdict: &mut Verdict) {
+    let (one, two) = (median(one), median(two));
+    verdict.figure(format_args!(
+        "one worker on one core {one:.2} s, two on two {two:.2} s: {:.2} times (wanted {TWO_CORES_MIN})",
+        one / two
+    ));
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 /// Prints the line through all runs, and the projection.

@@ -8,7 +8,7 @@ use crate::program::Program;
 use crate::rows::Rows;
 use crate::size::Sizes;
 use crate::verdict::Verdict;
-use crate::world::bytes_below;
+use crate::world::{self, bytes_below};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -26,6 +26,13 @@ const ROW_BYTES: (u64, u64) = (200, 1200);
 const ROWS_A_PAGE: u64 = 5;
 const ARCHIVED_AT_MOST: Duration = Duration::from_secs(1200);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// `pitr restore` on a repository; it lacks the options.
+pub(super) fn restore(repo: &Path) -> Command {
+    let mut command = Command::new(world::target().join("release/pitr"));
+    command.arg("--repo").arg(repo).args(["--json", "restore"]);
+    command
+}
 
 /// Starts an application, watches its database, and archives all of its commits.
 pub(super) fn protect(site: &Site<'_>, verdict: &Verdict) -> Result<Protected> {

@@ -117,6 +117,8 @@ pub(crate) struct RestoreBound {
     pub(crate) result_only: f64,
     /// The measured rates.
     pub(crate) rates: Rates,
+    /// How much faster two threads are than one, writing and not.
+    pub(crate) two_threads: [f64; 2],
 }
 
 impl RestoreBound {
@@ -124,16 +126,19 @@ impl RestoreBound {
     /// in `world`, which is on the same disk.
     pub(crate) fn measure(files: &[PathBuf], amounts: Amounts, world: &Path) -> Result<RestoreBound> {
         let sample = Sample::of(files, RESTORE_BYTES)?;
-        let mut rates = Rates::default();
+        let (mut one, mut two) = (Rates::default(), Rates::default());
         for _ in 0..RESTORE_RUNS {
             for way in quick_ways() {
-                rates = rates.best(way.measure_restore(&sample, world, LEVEL)?);
+                let best = if way.threads == 1 { &mut one } else { &mut two };
+                *best = best.best(way.measure_restore(&sample, world, LEVEL)?);
             }
         }
-        Ok(RestoreBound::of(amounts, rates))
+        Ok(RestoreBound::of(amounts, one, two))
     }
 
-    fn of(amounts: Amounts, rates: Rates) -> RestoreBound {
+    /// The bound from the rates of one thread and of two.
+    fn of(amounts: Amounts, one: Rates, two: Rates) -> RestoreBound {
+        let rates = one.best(two);
         let Amounts { base, log, result } = amounts;
         let all = (base + log) as f64 / 1e6;
         let written = result.min(base + log) as f64 / 1e6;
@@ -143,6 +148,7 @@ impl RestoreBound {
             everything: all / rates.restore,
             result_only: written / rates.restore + (all - written) / decode,
             rates,
+            two_threads: [two.restore / one.restore, two.decode / one.decode],
         }
     }
 }
@@ -155,10 +161,12 @@ mod tests {
     fn log_bytes_that_are_only_decoded_take_less_time() {
         let rates = Rates { restore: 1000.0, decode: 2000.0, ..Rates::default() };
         let amounts = Amounts { base: 6_000_000_000, log: 3_000_000_000, result: 6_500_000_000 };
-        let bound = RestoreBound::of(amounts, rates);
+        let one = Rates { restore: 800.0, decode: 1000.0, ..rates };
+        let bound = RestoreBound::of(amounts, one, rates);
+        assert_eq!(bound.two_threads, [1.25, 2.0]);
         assert!((bound.everything - 9.0).abs() < 1e-9, "{bound:?}");
         assert!((bound.result_only - 7.75).abs() < 1e-9, "{bound:?}");
-        let longer = RestoreBound::of(Amounts { result: 20_000_000_000, ..amounts }, rates);
+        let longer = RestoreBound::of(Amounts { result: 20_000_000_000, ..amounts }, one, rates);
         assert!((longer.result_only - 9.0).abs() < 1e-9, "{longer:?}");
     }
 }

@@ -109,10 +109,12 @@ impl Run {
         ));
         let of_bound = bound.everything / seconds;
         verdict.figure(format_args!(
-            "bound {:.2} s ({:.0} MB/s, {:.0} without writing): {:.0}%; {:.2} s if only the result is written: {:.0}%",
+            "bound {:.2} s ({:.0} MB/s, {:.0} without writing; two threads are {:.2} and {:.2} times one): {:.0}%; {:.2} s if only the result is written: {:.0}%",
             bound.everything,
             bound.rates.restore,
             bound.rates.decode,
+            bound.two_threads[0],
+            bound.two_threads[1],
             of_bound * 100.0,
             bound.result_only,
             bound.result_only / seconds * 100.0

@@ -83,6 +83,10 @@ impl Gathered {
 
     fn add_to(&self, region: &Mutex<Region>, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut region = lock(region);
+        if let Some(spill) = self.spill.as_ref().filter(|_| region.waiting.capacity() == 0) {
+            // A buffer that doubles would take up to twice the memory.
+            region.waiting.reserve_exact(spill.part_bytes + HEAD_BYTES + bytes.len());
+        }
         region.waiting.extend_from_slice(&offset.to_le_bytes());
         region.waiting.extend_from_slice(&(bytes.len() as u32).to_le_bytes()); // at most a region
         region.waiting.extend_from_slice(bytes);
@@ -290,6 +294,27 @@ mod tests {
         let spill = gathered.spill.as_ref().unwrap();
         spill.file.write_all_at(&[8], 100).unwrap();
         assert!(matches!(gathered.take(FileId::FIRST, 0), Err(Error::Spill { .. })));
+    }
+
+    #[test]
+    fn images_take_no_more_than_their_memory() {
+        // law 9
+        let dir = tempfile::tempdir().unwrap();
+        let (len, image, memory) = (16 * REGION_BYTES, [7; 4096], 4 << 20);
+        let gathered = Gathered::new(
+            &OsFs,
+            &dir.path().join("spill"),
+            &[Gathering { file: FileId::FIRST, len, image_bytes: 1 << 30 }],
+            memory,
+        );
+        let gathered = gathered.unwrap();
+        for offset in (0..len).step_by(64 << 10) {
+            gathered.add(FileId::FIRST, offset, &image).unwrap();
+        }
+        let held = |region: &Mutex<Region>| lock(region).waiting.capacity();
+        let held: usize = gathered.files[&FileId::FIRST].iter().map(held).sum();
+        let one_more = 16 * (HEAD_BYTES + image.len());
+        assert!(held <= memory + one_more, "{held} bytes");
     }
 
     #[test]

@@ -1,18 +1,31 @@
-//! One small random history on a log and a repository in memory, with the model of its files.
+//! A random history on a log and a repository in memory, with the model of its files.
+//!
+//! It has block images, set-lengths and logical records, in the same transactions. Transactions
+//! abort, stay open, change several partitions, and interleave in a block, a page and a partition.
+//! Processes end and begin again, numbers are used again, clocks jump. The seed decides everything.
 
+use crate::lab::meta;
+use crate::ledger::{CELLS, Cell, Change, FIRST_CELLS, PAGE, is_cells, name, shown};
 use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};
 use pitr_codec::Codec;
+use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::{Location, Objects};
+use pitr_snapshot::{BlockSource, BoxError, FileShape, SnapshotMeta, write_full};
 use pitr_vfs::Env;
 use pitr_vfs::sim::{Rng, SimClock, SimFs};
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = PAGE;
+/// Pages of a file of cells.
+const PAGES: u64 = 2;
+/// Number of files of cells.
+const CELL_FILES: u64 = 3;
+const LOG: &str = "/log";
 
 pub(crate) type Files = BTreeMap<FileId, Vec<u8>>;
 
@@ -39,7 +52,7 @@ pub(crate) struct Line {
 }
 
 /// A snapshot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Taken {
     pub(crate) timeline: TimelineId,
     pub(crate) redo_from: Lsn,
@@ -49,10 +62,82 @@ pub(crate) struct Taken {
     pub(crate) files: Files,
 }
 
+impl Taken {
+    pub(crate) fn meta(&self, archive: &Archive) -> SnapshotMeta {
+        let Taken { timeline, redo_from, lsn, time, tx, .. } = *self;
+        SnapshotMeta { timeline, ..meta(archive, redo_from, lsn, time, tx) }
+    }
+}
+
+impl BlockSource for Taken {
+    fn files(&self) -> Vec<FileShape> {
+        let shape = |(file, bytes): (&FileId, &Vec<u8>)| {
+            let (name, len) = (name(*file), bytes.len() as u64);
+            FileShape { file: *file, name, len, block_bytes: BLOCK as u32 }
+        };
+        self.files.iter().map(shape).collect()
+    }
+
+    fn read_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), BoxError> {
+        buf.copy_from_slice(&self.files[&file][offset as usize..offset as usize + buf.len()]);
+        Ok(())
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    Image { file: FileId, block: u64, fill: u8 },
-    SetLength { file: FileId, len: u64 },
+    Image {
+        file: FileId,
+        block: u64,
+        fill: u8,
+    },
+    SetLength {
+        file: FileId,
+        len: u64,
+    },
+    /// A logical record. The file and its partition have the same number.
+    Cells {
+        file: FileId,
+        change: Change,
+    },
+}
+
+impl Op {
+    /// True if two transactions that are open at the same time must not do both.
+    fn conflicts(self, other: Op, locks_cells: bool) -> bool {
+        use Op::{Cells, Image, SetLength};
+        match (self, other) {
+            (Image { file: a, block, .. }, Image { file: b, block: other, .. }) => a == b && block == other,
+            (SetLength { file: a, .. }, Image { file: b, .. } | SetLength { file: b, .. })
+            | (Image { file: a, .. }, SetLength { file: b, .. }) => a == b,
+            (Cells { file: a, change }, Cells { file: b, change: other }) => {
+                let own: Vec<Cell> = change.effects(a).map(|(cell, _)| cell).collect();
+                locks_cells && other.effects(b).any(|(cell, _)| own.contains(&cell))
+            }
+            _ => false,
+        }
+    }
+
+    fn apply(self, files: &mut Files, commit: Lsn) {
+        match self {
+            Op::Image { file, block, fill } => {
+                let (content, at) = (files.entry(file).or_default(), block as usize * BLOCK);
+                content.resize(content.len().max(at + BLOCK), 0);
+                content[at..at + BLOCK].fill(fill);
+            }
+            Op::SetLength { file, len } => files.entry(file).or_default().resize(len as usize, 0),
+            Op::Cells { file, change } => change.apply(file, files, commit),
+        }
+    }
+}
+
+/// The first file that differs. Of a file of cells, only the cells count.
+pub(crate) fn differing(found: &Files, wanted: &Files) -> Option<FileId> {
+    let of = |files: &Files, file: FileId| {
+        let bytes = files.get(&file).map(Vec::as_slice).unwrap_or_default();
+        if is_cells(file) { shown(bytes) } else { bytes.to_vec() }
+    };
+    found.keys().chain(wanted.keys()).copied().find(|file| of(found, *file) != of(wanted, *file))
 }
 
 #[derive(Debug)]
@@ -68,18 +153,27 @@ pub(crate) struct Story {
     pub(crate) snapshots: Vec<Taken>,
     rng: Rng,
     clock: Arc<SimClock>,
+    env: Env,
     now: i64,
-    wal: Wal,
+    wal: Option<Wal>,
     shipper: Shipper,
     files: Files,
     open: Vec<Open>,
     next_tx: u64,
-    /// Number of an aborted transaction, to be used again.
+    /// Number of a transaction that was aborted or died, to be used again.
     reuse: Option<TxId>,
+    /// True if transactions lock the cells that they change.
+    locks_cells: bool,
 }
 
-fn env(clock: &Arc<SimClock>, seed: u64) -> Env {
-    Env::simulated(Arc::new(SimFs::new()), Arc::clone(clock) as Arc<_>, seed)
+/// A machine with an empty disk.
+fn env(clock: &Arc<SimClock>, seed: u64, is_inline: bool) -> Env {
+    let (fs, clock) = (Arc::new(SimFs::new()), Arc::clone(clock) as Arc<_>);
+    if is_inline { Env::simulated(fs, clock, seed) } else { Env::system().with_fs(fs).with_clock(clock) }
+}
+
+fn wal_options() -> WalOptions {
+    WalOptions { background: false, ..WalOptions::default() }
 }
 
 /// A log that continues a history whose last commit is at `follows` and `time`.
@@ -87,17 +181,29 @@ fn wal(env: &Env, timeline: TimelineId, follows: Lsn, time: Timestamp) -> Wal {
     let segment_size = SegmentSize::new(SegmentSize::MIN_BYTES).unwrap();
     let log_id = [timeline.get() as u8; 16];
     let start = Start { timeline, segment_size, follows, time, log_id, gap: false };
-    let options = WalOptions { background: false, ..WalOptions::default() };
-    Wal::create(env, Path::new("/log"), &start, &options).unwrap()
+    Wal::create(env, Path::new(LOG), &start, &wal_options()).unwrap()
 }
 
 impl Story {
-    /// The history of this seed.
+    /// A short history, in one thread. Some fork.
     pub(crate) fn tell(seed: u64) -> Story {
+        let mut story = Story::begin(seed, true, true);
+        let steps = 12 + story.rng.below(24);
+        story.live(steps);
+        if story.rng.once_in(3) {
+            story.fork();
+            let steps = 12 + story.rng.below(24);
+            story.live(steps);
+        }
+        story
+    }
+
+    /// A history without events.
+    pub(crate) fn begin(seed: u64, is_inline: bool, locks_cells: bool) -> Story {
         let mut rng = Rng::new(seed);
         let now = 1_000_000;
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(now)));
-        let env = env(&clock, seed);
+        let env = env(&clock, seed, is_inline);
         let objects = Objects::open(&Location::Memory, &env).unwrap();
         let archive = Archive::new(objects, SourceName::new("app").unwrap());
         let wal = wal(&env, TimelineId::FIRST, Lsn::ORIGIN, Timestamp::from_micros(now));
@@ -106,45 +212,51 @@ impl Story {
         let shipper = shipper(writer, &wal, &mut rng);
         let (states, twice, stated) = (Vec::new(), Vec::new(), Vec::new());
         let line = Line { timeline: TimelineId::FIRST, states, twice, stated };
-        let mut story = Story {
+        Story {
             archive,
             lines: vec![line],
             snapshots: Vec::new(),
             rng,
             clock,
+            env,
             now,
-            wal,
+            wal: Some(wal),
             shipper,
             files: Files::new(),
             open: Vec::new(),
             next_tx: 1,
             reuse: None,
-        };
-        story.live();
-        if story.rng.once_in(3) {
-            story.fork();
-            story.live();
+            locks_cells,
         }
-        story
+    }
+
+    /// Writes the snapshots to the repository. A restore reads them there.
+    pub(crate) fn publish_snapshots(&self) {
+        let chunks = ChunkStore::open(self.archive.objects().clone()).unwrap();
+        for taken in &self.snapshots {
+            let written = write_full(&chunks, taken, taken.meta(&self.archive), None).unwrap();
+            written.publish(&chunks).unwrap();
+        }
     }
 
     fn line(&mut self) -> &mut Line {
         self.lines.last_mut().expect("a story has a line")
     }
 
-    fn live(&mut self) {
-        for _ in 0..12 + self.rng.below(24) {
-            match self.rng.below(20) {
-                0..6 => self.write(),
-                6..8 => self.set_length(),
-                8..13 => self.commit(),
-                13 => self.abort(),
-                14 => {
+    pub(crate) fn live(&mut self, steps: u64) {
+        for _ in 0..steps {
+            match self.rng.below(24) {
+                0..9 => self.write(),
+                9..11 => self.set_length(),
+                11..16 => self.commit(),
+                16 => self.abort(),
+                17 => self.restart(),
+                18 => {
                     let now = Timestamp::from_micros(self.now);
-                    self.append(TxId::NONE, &[Record::Watermark(now)]);
+                    self.append(TxId::NONE, &Record::Watermark(now));
                 }
-                15 => self.jump(),
-                16 => self.snapshot(),
+                19 => self.jump(),
+                20 => self.snapshot(),
                 _ => self.ship(),
             }
             self.now += self.rng.below(3) as i64 * 1_000;
@@ -154,17 +266,33 @@ impl Story {
     }
 
     fn ship(&mut self) {
-        self.wal.sync().unwrap();
-        self.shipper.ship(&self.wal).unwrap();
+        self.wal().sync().unwrap();
+        let Story { shipper, wal, .. } = self;
+        shipper.ship(wal.as_ref().unwrap()).unwrap();
     }
 
-    /// Logs records in partitions of their own.
-    fn append(&mut self, tx: TxId, records: &[Record<'_>]) -> Lsn {
+    fn wal(&self) -> &Wal {
+        self.wal.as_ref().unwrap()
+    }
+
+    /// The process ends and begins again: what is open dies.
+    fn restart(&mut self) {
+        self.wal().sync().unwrap();
+        drop(self.wal.take());
+        self.reuse = self.open.drain(..).map(|open| open.tx).min().or(self.reuse);
+        self.wal = Some(Wal::open(&self.env, Path::new(LOG), Lsn::ORIGIN, &wal_options()).unwrap().0);
+    }
+
+    /// Logs a record that is not logical, in a partition of its own.
+    fn append(&mut self, tx: TxId, record: &Record<'_>) -> Lsn {
+        let partition = PartitionId::new(self.rng.below(u64::from(FIRST_CELLS)) as u32);
+        self.append_in(partition, tx, record)
+    }
+
+    fn append_in(&mut self, partition: PartitionId, tx: TxId, record: &Record<'_>) -> Lsn {
         let mut batch = BatchBuilder::new();
-        for record in records {
-            batch.push(PartitionId::new(self.rng.below(3) as u32), tx, record).unwrap();
-        }
-        let first = self.wal.append(batch).unwrap().first;
+        batch.push(partition, tx, record).unwrap();
+        let first = self.wal().append(batch).unwrap().first;
         if let Some(open) = self.open.iter_mut().find(|open| open.tx == tx) {
             open.first = open.first.min(first);
         }
@@ -181,42 +309,63 @@ impl Story {
         self.rng.below(self.open.len() as u64) as usize
     }
 
-    /// True if another open transaction changed this block, or any block or the length if `None`.
-    fn is_taken(&self, own: usize, file: FileId, block: Option<u64>) -> bool {
-        let conflicts = |op: &Op| match *op {
-            Op::Image { file: other, block: at, .. } => {
-                other == file && block.is_none_or(|block| block == at)
+    /// Logs a change, unless another open transaction prevents it.
+    fn log(&mut self, own: usize, op: Op) {
+        let prevents = |other: &Op| op.conflicts(*other, self.locks_cells);
+        if self.open.iter().enumerate().any(|(no, open)| no != own && open.ops.iter().any(prevents)) {
+            return;
+        }
+        let tx = self.open[own].tx;
+        match op {
+            Op::Image { file, block, fill } => {
+                self.append(tx, &Record::Image { file, block, data: &[fill; BLOCK] })
             }
-            Op::SetLength { file: other, .. } => other == file,
+            Op::SetLength { file, len } => self.append(tx, &Record::SetLength { file, len }),
+            Op::Cells { file, change } => {
+                // Some records are larger than a frame of the archive.
+                let padding = if self.rng.once_in(30) { self.rng.below(3_000) } else { self.rng.below(20) };
+                let payload = change.encode(padding as usize);
+                self.append_in(PartitionId::new(file.get()), tx, &Record::Data(&payload))
+            }
         };
-        self.open.iter().enumerate().any(|(no, open)| no != own && open.ops.iter().any(conflicts))
+        self.open[own].ops.push(op);
     }
 
     fn write(&mut self) {
         let own = self.transaction();
-        let mut blocks = BTreeSet::new();
         for _ in 0..=self.rng.below(3) {
-            let (file, block) = (FileId::new(1 + self.rng.below(2) as u32), self.rng.below(6));
-            if !self.is_taken(own, file, Some(block)) {
-                blocks.insert((file, block));
-            }
+            let op = if self.rng.once_in(2) { self.image() } else { self.change() };
+            self.log(own, op);
         }
-        let tx = self.open[own].tx;
-        for (file, block) in blocks {
-            let fill = self.rng.below(256) as u8;
-            self.append(tx, &[Record::Image { file, block, data: &[fill; BLOCK] }]);
-            self.open[own].ops.push(Op::Image { file, block, fill });
-        }
+    }
+
+    fn file(&mut self) -> FileId {
+        FileId::new(1 + self.rng.below(2) as u32)
+    }
+
+    fn image(&mut self) -> Op {
+        Op::Image { file: self.file(), block: self.rng.below(6), fill: self.rng.below(256) as u8 }
+    }
+
+    fn cell(&mut self) -> Cell {
+        let file = FIRST_CELLS + self.rng.below(CELL_FILES) as u32;
+        (FileId::new(file), self.rng.below(PAGES * CELLS))
+    }
+
+    fn change(&mut self) -> Op {
+        let ((file, cell), amount) = (self.cell(), 1 + self.rng.below(1_000) as i64);
+        let change = match self.rng.below(12) {
+            0 => Change::Move { cell, amount, from: self.cell() },
+            1..4 => Change::Set { cell, amount },
+            _ => Change::Add { cell, amount },
+        };
+        Op::Cells { file, change }
     }
 
     fn set_length(&mut self) {
         let own = self.transaction();
-        let (file, len) = (FileId::new(1 + self.rng.below(2) as u32), self.rng.below(6 * BLOCK as u64));
-        if !self.is_taken(own, file, None) {
-            let tx = self.open[own].tx;
-            self.append(tx, &[Record::SetLength { file, len }]);
-            self.open[own].ops.push(Op::SetLength { file, len });
-        }
+        let (file, len) = (self.file(), self.rng.below(6 * BLOCK as u64));
+        self.log(own, Op::SetLength { file, len });
     }
 
     /// Takes an open transaction that did something.
@@ -231,8 +380,8 @@ impl Story {
         let mut batch = BatchBuilder::new();
         let earliest = Some(Timestamp::from_micros(self.now));
         batch.push_commit(PartitionId::new(7), open.tx, earliest, Some(open.first), b"").unwrap();
-        let done = self.wal.append(batch).unwrap().commits[0];
-        open.ops.iter().for_each(|op| apply(&mut self.files, op));
+        let done = self.wal().append(batch).unwrap().commits[0];
+        open.ops.iter().for_each(|op| op.apply(&mut self.files, done.lsn));
         let redo_from = self.open.iter().map(|open| open.first).fold(done.lsn, Lsn::min);
         let files = self.files.clone();
         self.line().states.push(State { lsn: done.lsn, tx: done.tx, time: done.time, redo_from, files });
@@ -240,7 +389,7 @@ impl Story {
 
     fn abort(&mut self) {
         let Some(open) = self.end_one() else { return };
-        self.append(open.tx, &[Record::Abort { first_lsn: open.first }]);
+        self.append(open.tx, &Record::Abort { first_lsn: open.first });
         self.reuse = self.rng.once_in(2).then_some(open.tx);
     }
 
@@ -250,7 +399,7 @@ impl Story {
         self.now += [50_000, -3_000][self.rng.below(2) as usize];
         let to = Timestamp::from_micros(self.now);
         self.clock.set(to);
-        let lsn = self.append(TxId::NONE, &[Record::ClockStep { from, to }]);
+        let lsn = self.append(TxId::NONE, &Record::ClockStep { from, to });
         if to < from {
             self.line().twice.push((to, from));
             self.line().stated.push(lsn);
@@ -279,7 +428,7 @@ impl Story {
     }
 
     /// A new timeline begins at a random commit: what was open there is unfinished for good.
-    fn fork(&mut self) {
+    pub(crate) fn fork(&mut self) {
         let line = &self.lines[0];
         let Some(at) = line.states.len().checked_sub(1) else { return };
         let at = self.rng.below(at as u64 + 1) as usize;
@@ -296,8 +445,10 @@ impl Story {
         let (parent, reason) = (Some(TimelineId::FIRST), ForkReason::Restored);
         let history = Timeline { parent, fork, reason, created, ambiguous: None, root: None };
         let timeline = writer.claim_timeline(&history).unwrap();
-        self.wal = wal(&env(&self.clock, self.next_tx), timeline, fork, time);
-        self.shipper = shipper(writer, &self.wal, &mut self.rng);
+        self.env = env(&self.clock, self.next_tx, self.env.spawn.is_inline());
+        let wal = wal(&self.env, timeline, fork, time);
+        self.shipper = shipper(writer, &wal, &mut self.rng);
+        self.wal = Some(wal);
         self.lines.push(Line { timeline, states, twice, stated });
     }
 }
@@ -305,18 +456,7 @@ impl Story {
 /// A shipper of small objects and frames.
 fn shipper(writer: Writer, wal: &Wal, rng: &mut Rng) -> Shipper {
     let catalog = writer.archive().catalog().unwrap();
-    let (object_bytes, frame_bytes) = (1 + rng.below(1_500) as u32, 100 + rng.below(800) as u32);
+    let (object_bytes, frame_bytes) = (1 + rng.below(6_000) as u32, 300 + rng.below(3_000) as u32);
     let options = ShipOptions { codec: Codec::None, object_bytes, frame_bytes };
     Shipper::new(writer, &catalog, wal, wal.timeline(), wal.log_id(), options).unwrap()
-}
-
-fn apply(files: &mut Files, op: &Op) {
-    match *op {
-        Op::Image { file, block, fill } => {
-            let (content, at) = (files.entry(file).or_default(), block as usize * BLOCK);
-            content.resize(content.len().max(at + BLOCK), 0);
-            content[at..at + BLOCK].fill(fill);
-        }
-        Op::SetLength { file, len } => files.entry(file).or_default().resize(len as usize, 0),
-    }
 }

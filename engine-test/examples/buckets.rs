@@ -8,14 +8,14 @@ use buckets::{Buckets, Fault};
 use pitr_engine_test::Suite;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let report = Suite::new(&Buckets(None)).run();
+    let report = Suite::new(&Buckets::default()).run();
     print!("{report}");
     if !report.failures.is_empty() {
         return Err("the store should pass".into());
     }
     print!(
         "with a commit that does not wait for the disk: {}",
-        Suite::new(&Buckets(Some(Fault::NoSync))).run()
+        Suite::new(&Buckets { fault: Some(Fault::NoSync), is_logical: false }).run()
     );
     Ok(())
 }

@@ -33,11 +33,21 @@ pub enum Rule {
     Unfinished,
     /// Any number of workers restores the same bytes.
     Workers,
+    /// A replay of logical records gives exactly each transaction.
+    Replayed,
+    /// Logical records of a transaction that did not commit leave nothing.
+    LoggedEarly,
+    /// A replay leaves the same bytes in whichever order it comes to the partitions.
+    PartitionOrder,
+    /// A replay that was killed is run again to the same state.
+    RunAgain,
+    /// A logical record that the engine does not know is an error, and is never skipped.
+    UnknownRecord,
 }
 
 impl Rule {
     /// All rules, in the order of the suite.
-    pub const ALL: [Rule; 13] = [
+    pub const ALL: [Rule; 18] = [
         Rule::Durable,
         Rule::Aborted,
         Rule::Uncommitted,
@@ -51,6 +61,11 @@ impl Rule {
         Rule::Continues,
         Rule::Unfinished,
         Rule::Workers,
+        Rule::Replayed,
+        Rule::LoggedEarly,
+        Rule::PartitionOrder,
+        Rule::RunAgain,
+        Rule::UnknownRecord,
     ];
 }
 
@@ -70,6 +85,11 @@ impl fmt::Display for Rule {
             Rule::Continues => "a restored store opens and continues",
             Rule::Unfinished => "an unfinished restore does not open",
             Rule::Workers => "any number of workers restores the same bytes",
+            Rule::Replayed => "a replay of logical records gives exactly each transaction",
+            Rule::LoggedEarly => "records of a transaction that did not commit leave nothing",
+            Rule::PartitionOrder => "the order of partitions does not change what a replay leaves",
+            Rule::RunAgain => "a replay that was killed is run again to the same state",
+            Rule::UnknownRecord => "an unknown logical record is an error",
         })
     }
 }

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod checks;
+mod driven;
 mod failure;
 mod lab;
 mod subject;

@@ -21,7 +21,8 @@ pub struct Limits {
     pub value_bytes: usize,
     /// True if several transactions may be open at a time. They then change different keys.
     pub is_interleaved: bool,
-    /// True if the engine logs logical records too, and applies them when it is restored.
+    /// True if the engine logs logical records too, and applies them when it is opened and when it
+    /// is restored. The rules of replay are checked only then.
     pub is_logical: bool,
 }
 
@@ -82,6 +83,11 @@ pub trait Subject: Sync {
     /// Any error of the engine.
     fn open(&self, env: &Env, dir: &Path) -> Result<Self::Store, BoxError>;
 
+    /// Bytes that are no logical record of the engine. It must refuse them.
+    fn unknown_record(&self) -> Vec<u8> {
+        vec![0xff; 64]
+    }
+
     /// Begins a transaction.
     ///
     /// # Errors
@@ -123,6 +129,15 @@ pub trait Transaction: Send {
     /// # Errors
     /// Any error of the engine.
     fn delete(&mut self, key: u64) -> Result<(), BoxError>;
+
+    /// Logs the changes so far, if the engine can log before a commit. They count if the
+    /// transaction commits.
+    ///
+    /// # Errors
+    /// Any error of the engine.
+    fn flush(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
 
     /// Commits. Durable on return.
     ///

@@ -1,6 +1,6 @@
 //! The suite: which check belongs to which rule.
 
-use crate::checks::{durable, log, restores, snapshots};
+use crate::checks::{durable, log, replays, restores, snapshots};
 use crate::{Failure, Report, Rule, Subject};
 
 /// Checks one engine.
@@ -56,6 +56,20 @@ impl<'t, S: Subject> Suite<'t, S> {
             Rule::Continues => restores::continues(self),
             Rule::Unfinished => restores::unfinished(self),
             Rule::Workers => restores::workers(self),
+            Rule::Replayed
+            | Rule::LoggedEarly
+            | Rule::PartitionOrder
+            | Rule::RunAgain
+            | Rule::UnknownRecord
+                if !self.subject.limits().is_logical =>
+            {
+                Ok(())
+            }
+            Rule::Replayed => replays::replayed(self),
+            Rule::LoggedEarly => replays::logged_early(self),
+            Rule::PartitionOrder => replays::partition_order(self),
+            Rule::RunAgain => replays::run_again(self),
+            Rule::UnknownRecord => replays::unknown_record(self),
         }
     }
 }

@@ -4,17 +4,27 @@
 //! keys. The two share blocks and no rows.
 
 use crate::{Failure, Rows, Rule, Subject, Transaction};
+use pitr::snapshot::BoxError;
 use pitr::vfs::Env;
 use pitr::vfs::sim::Rng;
 use pitr::wal::Committed;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// First byte of every value of a transaction that is aborted.
 const ABORTED: u8 = 0xaa;
 
-/// The states of a store after each commit. The one before the first has the number 0.
-pub(crate) type States = BTreeMap<u64, (Rows, Option<Committed>)>;
+/// A state of a store.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    /// Number of the last transaction; 0 before the first.
+    pub(crate) tx: u64,
+    pub(crate) rows: Rows,
+    /// Its commit. `None` for the state that a run begins with.
+    pub(crate) committed: Option<Committed>,
+}
+
+/// The states of a store, in the order of the commits.
+pub(crate) type States = Vec<State>;
 
 /// A long transaction, and the values of its keys after its commit.
 type Long<'s> = (Box<dyn Transaction + 's>, Rows);
@@ -38,15 +48,15 @@ impl<'s, S: Subject> Writer<'s, S> {
 
     /// The state after the last commit.
     pub(crate) fn rows(&self) -> Rows {
-        self.states.last_key_value().map(|(_, (rows, _))| rows.clone()).unwrap_or_default()
+        self.states.last().map(|state| state.rows.clone()).unwrap_or_default()
     }
 
     pub(crate) fn last(&self) -> u64 {
-        self.states.last_key_value().map_or(0, |(tx, _)| *tx)
+        self.states.last().map_or(0, |state| state.tx)
     }
 
     /// Begins the long transaction, or continues or ends it, then makes a short one.
-    pub(crate) fn step(&mut self) -> Result<u64, Failure> {
+    pub(crate) fn step(&mut self) -> Result<(), Failure> {
         if self.subject.limits().is_interleaved {
             match self.rng.below(4) {
                 0 if self.long.is_some() => self.end_long()?,
@@ -70,6 +80,7 @@ impl<'s, S: Subject> Writer<'s, S> {
             open.put(key, &value).map_err(failed)?;
             written.insert(key, value);
         }
+        self.flush(open.as_mut()).map_err(failed)?;
         self.long = Some((open, written));
         Ok(())
     }
@@ -87,8 +98,8 @@ impl<'s, S: Subject> Writer<'s, S> {
         self.note(committed, rows)
     }
 
-    /// One short transaction. Returns its number.
-    pub(crate) fn commit_one(&mut self) -> Result<u64, Failure> {
+    /// One short transaction.
+    pub(crate) fn commit_one(&mut self) -> Result<(), Failure> {
         let place = format!("the transaction after {}", self.last());
         let failed = |error| Failure::new(Rule::Exact, &place, error);
         let (mut open, mut rows) = (self.subject.begin(self.store).map_err(failed)?, self.rows());
@@ -105,29 +116,39 @@ impl<'s, S: Subject> Writer<'s, S> {
         }
         self.pass();
         let committed = open.commit().map_err(failed)?;
-        self.note(committed, rows)?;
-        Ok(committed.tx.get())
+        self.note(committed, rows)
     }
 
     /// A transaction that is aborted. Its values are recognizable.
     pub(crate) fn abort_one(&mut self) -> Result<(), Failure> {
-        let failed = |error| Failure::new(Rule::Aborted, format!("after transaction {}", self.last()), error);
+        let last = self.last();
+        let failed = |error| Failure::new(Rule::Aborted, format!("after transaction {last}"), error);
         let mut open = self.subject.begin(self.store).map_err(failed)?;
         let (key, is_dropped) = (self.key() & !1, self.rng.once_in(2));
         let value = self.value(ABORTED);
-        let failed = |error| Failure::new(Rule::Aborted, format!("after transaction {}", self.last()), error);
         open.put(key, &value).map_err(failed)?;
+        self.flush(open.as_mut()).map_err(failed)?;
         if is_dropped { Ok(()) } else { open.abort().map_err(failed) }
     }
 
     fn note(&mut self, committed: Committed, rows: Rows) -> Result<(), Failure> {
         let tx = committed.tx.get();
-        if tx <= self.last() {
-            let what = format!("it has the number {tx}; numbers must grow");
+        // A transaction that logs before it commits has its number before it commits.
+        let (is_wrong, must) = match self.subject.limits().is_logical {
+            true => (tx == 0 || self.states.iter().any(|state| state.tx == tx), "no two may be the same"),
+            false => (tx <= self.last(), "numbers must grow"),
+        };
+        if is_wrong {
+            let what = format!("it has the number {tx}; {must}");
             return Err(Failure::new(Rule::Commits, format!("the commit after {}", self.last()), what));
         }
-        self.states.insert(tx, (rows, Some(committed)));
+        self.states.push(State { tx, rows, committed: Some(committed) });
         Ok(())
+    }
+
+    /// Some transactions log their changes before they end.
+    fn flush(&mut self, open: &mut (dyn Transaction + 's)) -> Result<(), BoxError> {
+        if self.subject.limits().is_logical && self.rng.once_in(2) { open.flush() } else { Ok(()) }
     }
 
     /// No two commits have the same time.
@@ -157,6 +178,7 @@ pub(crate) fn compare(found: &Rows, expected: &Rows, rule: Rule, place: &str) ->
     let is_aborted = found.get(&key).is_some_and(|value| value.first() == Some(&ABORTED));
     let of_long = found.get(&key).is_some_and(|value| value.first() == Some(&1));
     let rule = match rule {
+        Rule::Replayed | Rule::LoggedEarly | Rule::PartitionOrder | Rule::RunAgain => rule,
         _ if is_aborted => Rule::Aborted,
         // The only odd keys that may be too new are those of the open transaction.
         Rule::Durable | Rule::Uncommitted if of_long => Rule::Uncommitted,

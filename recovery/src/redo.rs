@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::layout::Unfinished;
+use crate::plan::Plan;
 use crate::replay::{Replayed, replay};
-use crate::restore::Restorer;
+use crate::restore::{Phase, Progress, Restorer};
 use pitr_archive::Merged;
-use pitr_format::Lsn;
 use pitr_objects::parallel;
 use pitr_vfs::Access;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,12 @@ impl Restorer<'_> {
     }
 
     /// Replays the logical records of the log over base and images.
-    pub(crate) fn replay(&self, merged: &Merged, unfinished: &Unfinished<'_>, upto: Lsn) -> Result<Replayed> {
+    pub(crate) fn replay(
+        &self,
+        plan: &Plan,
+        merged: &Merged,
+        unfinished: &Unfinished<'_>,
+    ) -> Result<Replayed> {
         if merged.logical().is_empty() {
             return Ok(Replayed::default());
         }
@@ -25,10 +30,22 @@ impl Restorer<'_> {
             merged.logical().refuse(|_| false)?;
             return Ok(Replayed::default());
         };
-        let spawn = self.spawn();
-        replay(redo.as_ref(), upto, spawn, parallel::threads(spawn), |each| {
-            merged.for_each_logical::<Error>(each)
-        })
+        // The number of records is not known before they are read, but their positions are.
+        let (from, total) = (plan.redo_from, plan.stop.since(plan.redo_from));
+        let tell = |done| (self.progress)(Progress { phase: Phase::Redo, done, total });
+        tell(0);
+        let (spawn, mut count) = (self.spawn(), 0_u64);
+        let replayed = replay(redo.as_ref(), plan.stop, spawn, parallel::threads(spawn), |each| {
+            merged.for_each_logical::<Error>(|record| {
+                count += 1;
+                if count.is_multiple_of(64) {
+                    tell(record.lsn.since(from));
+                }
+                each(record)
+            })
+        })?;
+        tell(total);
+        Ok(replayed)
     }
 
     /// Length of the files of an unfinished result, bytes.

@@ -77,10 +77,27 @@ pub enum Phase {
     Log,
     /// Writing the result from the snapshot and the images.
     Base,
+    /// Replaying the logical records. Only if the log has some.
+    Redo,
     /// The engine's consistency check.
     Check,
     /// Making the result durable and publishing it.
     Finish,
+}
+
+impl Phase {
+    /// The name, as programs show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Index => "index",
+            Phase::Log => "log",
+            Phase::Base => "base",
+            Phase::Redo => "redo",
+            Phase::Check => "check",
+            Phase::Finish => "finish",
+        }
+    }
 }
 
 /// How far a restore has come.
@@ -88,7 +105,8 @@ pub enum Phase {
 pub struct Progress {
     /// The current part.
     pub phase: Phase,
-    /// Units done: images of the log, extents of the result, log objects of a validation.
+    /// Units done: images of the log, extents of the result, bytes of log that were replayed, log
+    /// objects of a validation.
     pub done: u64,
     /// Total number of units.
     pub total: u64,
@@ -309,7 +327,7 @@ impl Restorer<'_> {
         drop(gathered);
         phases.base = watch.lap();
 
-        let replayed = self.replay(merged, &self.unfinished(plan, &prepared, &root), plan.stop)?;
+        let replayed = self.replay(plan, merged, &self.unfinished(plan, &prepared, &root))?;
         if replayed.records > 0 {
             bytes = self.measure(&root, &paths)?;
         }

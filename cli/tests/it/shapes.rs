@@ -65,11 +65,34 @@ fn a_large_and_a_spilled_rolled_back_transaction_are_exact() {
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2500) INSERT INTO t(x) SELECT randomblob(10000) FROM n";
     app.sql(&format!("BEGIN; {many}; ROLLBACK"));
     app.sql(&format!("BEGIN; {many}; COMMIT")); // 25 MB
+    let first = world.copy(&mut app);
+    let (small, large) = (watcher.memory_peak(), format!("{many}; {many}; {many}"));
+    app.sql(&format!("BEGIN; {large}; COMMIT"));
+    let grown = watcher.memory_peak() - small;
     let copy = world.copy(&mut app);
-    let summary = watcher.stop();
-    assert_eq!(summary["commits"], 1);
+    let (summary, grown) = (watcher.stop(), grown / 1_000_000);
+    assert_eq!(summary["commits"], 2);
+    assert!(grown < 20, "three times the size takes {grown} MB of memory more");
     world.assert_exact("latest", &[], &copy);
-    world.assert_exact("tx:1", &["--workers", "3"], &copy);
+    world.assert_exact("tx:1", &["--workers", "3"], &first);
+}
+
+#[test]
+fn ten_thousand_small_transactions_are_restored_one_by_one() {
+    // FAILURES 10
+    let mut world = World::new();
+    let mut app = world.application();
+    let watcher = world.watch();
+    let mut copies = Vec::new();
+    for half in [1, 2] {
+        app.sql(&format!("INSERT OR REPLACE INTO t(id, x) VALUES(1, {half});").repeat(5_000));
+        copies.push(world.copy(&mut app));
+    }
+    assert_eq!(watcher.stop()["commits"], 10_000);
+    world.assert_exact("tx:5000", &[], &copies[0]);
+    world.assert_exact("tx:5001", &["--exclusive"], &copies[0]);
+    world.assert_exact("latest", &[], &copies[1]);
+    assert_eq!(world.done(&["log"])["transactions"].as_array().unwrap().len(), 10_000);
 }
 
 #[test]

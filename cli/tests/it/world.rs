@@ -180,6 +180,13 @@ impl Watcher {
         }
     }
 
+    /// The most memory that the watcher had so far, bytes.
+    pub(crate) fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        peak.unwrap().trim().parse::<u64>().unwrap() * 1024
+    }
+
     /// Sends SIGINT, as Ctrl-C does, and waits. Returns the JSON answer.
     pub(crate) fn stop(self) -> Value {
         self.stop_with_remarks().0

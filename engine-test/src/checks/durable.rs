@@ -1,8 +1,8 @@
 //! Power loss at every point of a run, and what transactions that did not commit leave.
 
 use crate::lab::{Lab, STORE, machine};
-use crate::writer::{States, Writer, compare};
-use crate::{Failure, Rows, Rule, Subject, Suite};
+use crate::writer::{State, States, Writer, compare};
+use crate::{Failure, Rule, Subject, Suite};
 use pitr::Hint;
 use pitr::recovery::Target;
 use pitr::vfs::sim::{Mode, Op, SimFs, Survivors};
@@ -12,16 +12,17 @@ const STEPS: u64 = 12;
 /// Commits that may be in flight at a cut: the long transaction and the short one of a step.
 const IN_FLIGHT_MAX: usize = 2;
 
-/// A run with checkpoints, and an end and a new begin in the middle. Marks what returned.
+/// A run with checkpoints, and an end and a new begin in the middle. Marks what returned, by its
+/// place among the states.
 fn run<S: Subject>(lab: &Lab<'_, S>, seed: u64) -> Result<States, Failure> {
-    let mut states = States::from([(0, (Rows::new(), None))]);
+    let mut states = vec![State::default()];
     let mut store = lab.create()?;
     lab.fs.ack(0);
     for part in 0..2 {
         let mut writer = Writer::new(lab.subject, &store, &lab.env, seed + part, states);
         for step in 1..=STEPS / 2 {
-            let last = writer.step()?;
-            lab.fs.ack(last);
+            writer.step()?;
+            lab.fs.ack(writer.states.len() as u64 - 1);
             if step % 3 == 0 {
                 lab.checkpoint(&store)?;
             }
@@ -42,28 +43,26 @@ pub(crate) fn power_loss<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Failure
     loop {
         let cut = survivors.cut();
         for (mode, seed) in Mode::ALL.into_iter().zip(cut as u64..) {
-            let place = format!(
-                "power loss after {cut} operations ({mode:?}), transaction {}",
-                returned.unwrap_or(0)
-            );
+            let tx = returned.and_then(|place: u64| states.get(place as usize)).map_or(0, |state| state.tx);
+            let place = format!("power loss after {cut} operations ({mode:?}), transaction {tx}");
             let fs = SimFs::on(survivors.disk(mode, seed));
             after(suite, &fs, returned, &states, &place)?;
         }
         match survivors.advance() {
             None => return Ok(()),
-            Some(Op::Ack(tx)) => returned = Some(*tx),
+            Some(Op::Ack(place)) => returned = Some(*place),
             Some(_) => {}
         }
     }
 }
 
-/// Opens what survived. `returned` is the last commit that returned; `None` if the store was not
-/// created yet.
+/// Opens what survived. `returned` is the place of the last state whose commit returned; `None` if
+/// the store was not created yet.
 fn after<S: Subject>(
     suite: &Suite<'_, S>,
     fs: &SimFs,
     returned: Option<u64>,
-    states: &States,
+    states: &[State],
     place: &str,
 ) -> Result<(), Failure> {
     let (env, subject) = (machine(fs, suite.seed), suite.subject);
@@ -74,7 +73,7 @@ fn after<S: Subject>(
     let found = opened.and_then(|store| subject.rows(&store));
     let found = found.map_err(|error| Failure::new(Rule::Durable, place, error))?;
     let mut possible =
-        states.range(returned.unwrap_or(0)..).take(1 + IN_FLIGHT_MAX).map(|(_, (rows, _))| rows);
+        states.iter().skip(returned.unwrap_or(0) as usize).take(1 + IN_FLIGHT_MAX).map(|state| &state.rows);
     let Some(expected) = possible.next() else { return Ok(()) };
     if possible.any(|rows| *rows == found) {
         return Ok(());

@@ -124,7 +124,7 @@ pub(crate) fn one_partition<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Fail
 
 pub(crate) fn commits<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Failure> {
     let Run { records, states, .. } = run(suite, Rule::Commits)?;
-    for committed in states.values().filter_map(|(_, committed)| *committed) {
+    for committed in states.iter().filter_map(|state| state.committed) {
         let is_there = records.iter().any(|record| {
             let is_it = record.tx == committed.tx && record.end == committed.lsn;
             is_it && matches!(record.what, What::Commit { time } if time == committed.time)

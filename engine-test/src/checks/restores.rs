@@ -1,8 +1,8 @@
 //! Restored stores: unfinished, finished, and written again.
 
 use crate::lab::{Lab, failed, machine};
-use crate::writer::{States, Writer, compare};
-use crate::{Failure, Rows, Rule, Subject, Suite};
+use crate::writer::{State, States, Writer, compare};
+use crate::{Failure, Rule, Subject, Suite};
 use pitr::Hint;
 use pitr::format::TxId;
 use pitr::recovery::{RestoreOptions, Target};
@@ -12,15 +12,27 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// An archived history with one snapshot. The store is closed.
+/// Steps of a short history.
+const STEPS: u64 = 12;
+
+/// An archived history with a snapshot in its middle. The store is closed.
 fn history<S: Subject>(lab: &Lab<'_, S>, seed: u64, rule: Rule) -> Result<States, Failure> {
+    long_history(lab, seed, STEPS, rule)
+}
+
+/// As [`history`], with this number of steps, and a snapshot after each six.
+pub(crate) fn long_history<S: Subject>(
+    lab: &Lab<'_, S>,
+    seed: u64,
+    steps: u64,
+    rule: Rule,
+) -> Result<States, Failure> {
     let store = lab.create()?;
     let attached = lab.attach(&store)?;
-    let begin = States::from([(0, (Rows::new(), None))]);
-    let mut writer = Writer::new(lab.subject, &store, &lab.env, seed, begin);
-    for step in 0..12 {
+    let mut writer = Writer::new(lab.subject, &store, &lab.env, seed, vec![State::default()]);
+    for step in 0..steps {
         writer.step()?;
-        if step == 5 {
+        if step % 6 == 5 && step + 1 < steps {
             let source = lab.subject.begin_snapshot(&store);
             let source = source.map_err(|error| Failure::new(rule, "a snapshot", error))?;
             attached
@@ -37,13 +49,13 @@ fn history<S: Subject>(lab: &Lab<'_, S>, seed: u64, rule: Rule) -> Result<States
 pub(crate) fn continues<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Failure> {
     let lab = Lab::new(suite)?;
     let states = history(&lab, suite.seed, Rule::Continues)?;
-    for (tx, (rows, _)) in states.iter().skip(1).step_by(3) {
+    for State { tx, rows, .. } in states.iter().skip(1).step_by(3) {
         let (output, place) = (format!("/restored-{tx}"), format!("a store restored to transaction {tx}"));
         let failure = |error| Failure::new(Rule::Continues, &place, error);
         let (found, _) = lab.restore(&Target::at(TxId::new(*tx)), &output, Rule::Continues)?;
         compare(&found, rows, Rule::Continues, &place)?;
         let store = lab.subject.open(&lab.env, Path::new(&output)).map_err(failure)?;
-        let begin = States::from([(*tx, (rows.clone(), None))]);
+        let begin = vec![State { tx: *tx, rows: rows.clone(), committed: None }];
         let mut writer = Writer::new(lab.subject, &store, &lab.env, suite.seed + tx, begin);
         for step in 0..4 {
             writer.step()?;
@@ -65,7 +77,7 @@ pub(crate) fn unfinished<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Failure
     let states = history(&lab, suite.seed, Rule::Unfinished)?;
     let known = lab.fs.list(Path::new("/")).unwrap_or_default();
     let begin = lab.fs.trace().ops.len();
-    let Some((tx, (expected, _))) = states.last_key_value() else { return Ok(()) };
+    let Some(State { tx, rows: expected, .. }) = states.last() else { return Ok(()) };
     let target = Target::at(TxId::new(*tx));
     let restored = lab.pitr.restore_to(&lab.source, &target, "/restored");
     restored.map_err(|error| failed(Rule::Unfinished, "a restore", &error))?;
@@ -103,7 +115,7 @@ pub(crate) fn workers<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Failure> {
     let rule = Rule::Workers;
     let lab = Lab::threaded(suite)?;
     let states = history(&lab, suite.seed, rule)?;
-    let tx = TxId::new(states.last_key_value().map_or(0, |(tx, _)| *tx));
+    let tx = TxId::new(states.last().map_or(0, |state| state.tx));
     let restore = |workers: usize| -> pitr::Result<BTreeMap<PathBuf, Vec<u8>>> {
         let history = lab.pitr.history(&lab.source, None)?;
         let plan = history.plan_for(&Target::at(tx))?;
@@ -128,7 +140,7 @@ pub(crate) fn workers<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn files_below(disk: &Disk, folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn files_below(disk: &Disk, folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let names = disk.names().filter_map(|path| Some((path.strip_prefix(folder).ok()?, path)));
     names.map(|(name, path)| (name.to_owned(), disk.read(path).unwrap_or_default())).collect()
 }

@@ -1,7 +1,7 @@
 //! Snapshots while transactions go on, and what they and the log give.
 
 use crate::lab::{Lab, failed};
-use crate::writer::{States, Writer, compare};
+use crate::writer::{State, States, Writer, compare};
 use crate::{Failure, Rows, Rule, Subject, Suite};
 use pitr::format::{FileId, Lsn, TxId};
 use pitr::recovery::Target;
@@ -81,7 +81,7 @@ fn take_busy<S: Subject>(
     let before = || {
         let mut outcome = lock(&outcome);
         if outcome.0 < DURING_MAX && outcome.1.is_ok() {
-            *outcome = (outcome.0 + 1, lock(writer).step().map(|_| ()));
+            *outcome = (outcome.0 + 1, lock(writer).step());
         }
     };
     let taken = attached.snapshot(&Busy { source: source.as_ref(), before: &before }, hint);
@@ -93,7 +93,7 @@ pub(crate) fn exact<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Failure> {
     let lab = Lab::new(suite)?;
     let store = lab.create()?;
     let attached = lab.attach(&store)?;
-    let begin = States::from([(0, (Rows::new(), None))]);
+    let begin = vec![State::default()];
     let writer = Mutex::new(Writer::new(lab.subject, &store, &lab.env, suite.seed, begin));
     for hint in [Hint::Full, Hint::Tracked, Hint::Tracked, Hint::Log, Hint::Compare] {
         for step in 0..5 {
@@ -109,17 +109,17 @@ pub(crate) fn exact<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Failure> {
     let states = std::mem::take(&mut lock(&writer).states);
     drop(writer);
     attached.stop().map_err(|error| failed(Rule::Exact, "archiving the rest", &error))?;
-    each_state(&lab, &states)
+    each_state(&lab, &states, Rule::Exact)
 }
 
 /// Restores each state, some of them by time and position, and by the transaction after it.
-fn each_state<S: Subject>(lab: &Lab<'_, S>, states: &States) -> Result<(), Failure> {
+pub(crate) fn each_state<S: Subject>(lab: &Lab<'_, S>, states: &[State], rule: Rule) -> Result<(), Failure> {
     let mut before: Option<(u64, &Rows)> = None;
-    for (number, (rows, committed)) in states {
+    for (place, State { tx: number, rows, committed }) in states.iter().enumerate() {
         let Some(committed) = committed else { continue };
         let by_number = Target::at(TxId::new(*number));
         let mut wanted = vec![(by_number, *number, rows)];
-        if number % 4 == 0 {
+        if place % 4 == 0 {
             wanted.push((Target::at(committed.time), *number, rows));
             wanted.push((Target::at(committed.lsn), *number, rows));
             let excluded = Target::just_before(committed.tx);
@@ -128,11 +128,11 @@ fn each_state<S: Subject>(lab: &Lab<'_, S>, states: &States) -> Result<(), Failu
         for (no, (target, number, rows)) in wanted.into_iter().enumerate() {
             let (output, place) =
                 (format!("/restored-{number}-{no}-{}", committed.tx), format!("the restore to {target}"));
-            let (found, reached) = lab.restore(&target, &output, Rule::Exact)?;
-            compare(&found, rows, Rule::Exact, &place)?;
+            let (found, reached) = lab.restore(&target, &output, rule)?;
+            compare(&found, rows, rule, &place)?;
             if reached != number {
                 let what = format!("it reached transaction {reached}, expected {number}");
-                return Err(Failure::new(Rule::Exact, place, what));
+                return Err(Failure::new(rule, place, what));
             }
         }
         before = Some((*number, rows));
@@ -155,7 +155,7 @@ pub(crate) fn own_changes<S: Subject>(suite: &Suite<'_, S>) -> Result<(), Failur
     let states = std::mem::take(&mut writer.states);
     drop(writer);
     attached.stop().map_err(|error| failed(Rule::OwnChanges, "archiving the rest", &error))?;
-    each_state(&lab, &states)
+    each_state(&lab, &states, Rule::Exact)
 }
 
 /// After a snapshot with `hint`, all blocks are compared with it. A difference breaks `rule`.

@@ -5,8 +5,8 @@ use pitr_engine_test::{Rule, Suite};
 
 #[test]
 fn an_engine_that_keeps_the_rules_passes() {
-    for seed in 1..4 {
-        let report = Suite::new(&Buckets(None)).seed(seed).run();
+    for (seed, is_logical) in (1..4).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let report = Suite::new(&Buckets { fault: None, is_logical }).seed(seed).run();
         report.assert_passed();
         assert_eq!(report.passed, Rule::ALL);
     }

@@ -5,8 +5,9 @@ use crate::error::{Error, PageFault, Result};
 use crate::locks::Locks;
 use crate::page::{self, PAGE_BYTES};
 use crate::redo::{RecoveredPages, RowRedo};
+use crate::rows::Has;
 use crate::spare;
-use crate::state::{self, State, Table};
+use crate::state::{self, PageId, State, Table};
 use crate::store::{Store, TableId};
 use pitr_format::record::{Record, RecordKind};
 use pitr_format::{Lsn, SegmentSize, TimelineId, Timestamp, TxId};
@@ -190,9 +191,23 @@ fn recover(
     }
     take_spares(fs, &mut state)?;
     let redo = RowRedo::new(RecoveredPages(Mutex::new(&mut state)));
-    scan.for_each_logical::<Error>(|record| redo.apply_row(record))?;
+    let mut newest: BTreeMap<PageId, Lsn> = BTreeMap::new();
+    scan.for_each_logical::<Error>(|record| {
+        let commit = newest.entry(redo.apply_row(record)?).or_default();
+        *commit = record.commit.max(*commit);
+        Ok(())
+    })?;
     redo.write_all(wal.durable())?;
     drop(redo);
+    // The replay is complete, so each page gets the bytes that its last commit gave it. Otherwise
+    // it would differ from the last snapshot although no record since then changes it.
+    let noted = newest.into_iter().filter_map(|((table, number), commit)| {
+        let mut page = state.dirty.get(&(table, number))?.to_vec();
+        Has::up_to(commit).put(&mut page);
+        Some(((table, number), page::seal(page, table.file(), number)))
+    });
+    let noted: Vec<_> = noted.collect();
+    state.apply(noted);
     Ok(state)
 }
 

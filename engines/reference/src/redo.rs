@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::page::{self, PAGE_BYTES, Page};
 use crate::record;
 use crate::rows::Has;
-use crate::state::{self, State};
+use crate::state::{self, PageId, State};
 use crate::store::{TableId, lock};
 use pitr_format::{FileId, Lsn, PartitionId};
 use pitr_recovery::{BoxError, LogicalRecord, Redo};
@@ -55,8 +55,8 @@ impl<P: Pages> RowRedo<P> {
         &self.tables[partition.get() as usize % SHARDS]
     }
 
-    /// Changes a row, unless its page has the record.
-    pub(crate) fn apply_row(&self, record: &LogicalRecord<'_>) -> Result<()> {
+    /// Changes a row, unless its page has the record. Returns the page.
+    pub(crate) fn apply_row(&self, record: &LogicalRecord<'_>) -> Result<PageId> {
         let row = record::decode(record.payload).ok_or(Error::Foreign { lsn: record.lsn })?;
         let table = table_of(record.partition);
         let mut shard = lock(self.shard(record.partition));
@@ -75,7 +75,7 @@ impl<P: Pages> RowRedo<P> {
             row.rows.set(&mut page.bytes, row.slot, row.bytes);
             page.is_changed = true;
         }
-        Ok(())
+        Ok((table, row.page))
     }
 
     /// Writes the changed pages of a table, which have all records of the replay below `upto`.
@@ -116,7 +116,8 @@ fn table_of(partition: PartitionId) -> TableId {
 
 impl<P: Pages> Redo for RowRedo<P> {
     fn apply(&self, record: &LogicalRecord<'_>) -> Result<(), BoxError> {
-        Ok(self.apply_row(record)?)
+        self.apply_row(record)?;
+        Ok(())
     }
 
     fn end(&self, partition: PartitionId, upto: Lsn) -> Result<(), BoxError> {

@@ -6,6 +6,7 @@ mod defaults;
 mod forks;
 mod hidden;
 mod lab;
+mod ledger;
 mod logical;
 mod model;
 mod output;
@@ -14,6 +15,7 @@ mod points;
 mod random;
 mod requests;
 mod resume;
+mod story;
 mod targets;
 mod together;
 #[path = "../../../archive/tests/it/world.rs"]

@@ -20,15 +20,8 @@ impl Bars {
     pub(super) fn tell(&self, at: Progress) {
         let mut current = self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if current.as_ref().is_none_or(|(phase, _)| *phase != at.phase) {
-            let name = match at.phase {
-                Phase::Index => "index",
-                Phase::Base => "base",
-                Phase::Log => "log",
-                Phase::Check => "check",
-                _ => "finish",
-            };
             *current = None; // the previous phase ends first
-            *current = Some((at.phase, self.progress.phase(name, at.total)));
+            *current = Some((at.phase, self.progress.phase(at.phase.name(), at.total)));
         }
         if let Some((_, bar)) = current.as_ref() {
             bar.set(at.done);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::recovery::{
-    Estimate, History, Phases as Times, Plan, RestoreOptions, Restored, Target, Unreachable,
+    Estimate, History, Phase, Phases as Times, Plan, RecoveryStats, RestoreOptions, Target, Unreachable,
 };
 
 use super::args::Restore;
@@ -54,10 +54,10 @@ impl Job {
         Ok(documents::Restore {
             wal_bytes: self.history.log_bytes(&self.plan)?,
             seconds: estimate.total().as_secs_f64(),
-            phases: Phases::named([
-                ("base", estimate.base),
-                ("log", estimate.log),
-                ("finish", estimate.finish),
+            phases: named([
+                (Phase::Base, estimate.base),
+                (Phase::Log, estimate.log),
+                (Phase::Finish, estimate.finish),
             ]),
             is_guess: Some(estimate.is_guess),
             room: Some(room),
@@ -133,7 +133,7 @@ impl Job {
             }),
             checked: args.check,
             workers: Some(restored.stats.workers),
-            phases: phases(&restored, args.check),
+            phases: phases(&restored.stats, args.check),
             ..self.document(output)
         })
     }
@@ -159,7 +159,7 @@ impl Job {
             transactions: Transactions { applied: stats.applied, skipped: stats.skipped },
             seconds: stats.phases.total().as_secs_f64(),
             workers: stats.workers,
-            phases: Phases::named([("index", stats.phases.index), ("log", stats.phases.log)]),
+            phases: named([(Phase::Index, stats.phases.index), (Phase::Log, stats.phases.log)]),
         })
     }
 }
@@ -175,10 +175,50 @@ fn options(args: &Restore, output: &Path) -> RestoreOptions {
     }
 }
 
-fn phases(restored: &Restored, is_checked: bool) -> Phases {
-    let Times { index, log, base, redo, check, finish } = restored.stats.phases;
-    let redo = (restored.stats.logical_records > 0).then_some(("redo", redo));
-    let check = is_checked.then_some(("check", check));
-    let written = [("index", index), ("log", log), ("base", base)];
-    Phases::named(written.into_iter().chain(redo).chain(check).chain([("finish", finish)]))
+/// The parts of a restore: a replay if it applied records, a check if it was asked for.
+fn phases(stats: &RecoveryStats, is_checked: bool) -> Phases {
+    let Times { index, log, base, redo, check, finish } = stats.phases;
+    let redo = (stats.logical_records > 0).then_some((Phase::Redo, redo));
+    let check = is_checked.then_some((Phase::Check, check));
+    let written = [(Phase::Index, index), (Phase::Log, log), (Phase::Base, base)];
+    named(written.into_iter().chain(redo).chain(check).chain([(Phase::Finish, finish)]))
+}
+
+fn named(times: impl IntoIterator<Item = (Phase, Duration)>) -> Phases {
+    Phases::named(times.into_iter().map(|(phase, time)| (phase.name(), time)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pitr::format::{Lsn, TimelineId, Timestamp, TxId};
+    use pitr::recovery::Point;
+
+    #[test]
+    fn a_replay_and_a_check_are_listed_if_there_were_any() {
+        let seconds = Duration::from_secs;
+        let [index, log, base, redo, check, finish] = [1, 2, 3, 4, 5, 6].map(seconds);
+        let reached = Point {
+            timeline: TimelineId::FIRST,
+            lsn: Lsn::new(700),
+            tx: TxId::new(7),
+            time: Timestamp::from_micros(1),
+            named: true,
+        };
+        let stats = |logical_records| RecoveryStats {
+            snapshot: None,
+            reached,
+            base_bytes: 1,
+            log_bytes: 1,
+            records: 1,
+            logical_records,
+            applied: 1,
+            skipped: 0,
+            workers: 1,
+            phases: Times { index, log, base, redo, check, finish },
+        };
+        assert_eq!(phases(&stats(0), false).to_string(), "index 1.0 s, log 2.0 s, base 3.0 s, finish 6.0 s");
+        let all = serde_json::to_string(&phases(&stats(9), true)).unwrap();
+        assert_eq!(all, r#"{"index":1.0,"log":2.0,"base":3.0,"redo":4.0,"check":5.0,"finish":6.0}"#);
+    }
 }

@@ -11,7 +11,10 @@ use std::sync::Arc;
 
 const VALUE_BYTES: usize = 300;
 
-struct Reference;
+/// Stores of fixed rows, or stores of which one table is logical.
+struct Reference {
+    is_logical: bool,
+}
 
 /// A store with two tables. Keys alternate between them in pairs.
 struct Opened {
@@ -36,6 +39,10 @@ impl pitr_engine_test::Transaction for Open<'_> {
         Ok(self.0.delete(table, row)?)
     }
 
+    fn flush(&mut self) -> Result<(), BoxError> {
+        Ok(self.0.flush()?)
+    }
+
     fn commit(self: Box<Self>) -> Result<Committed, BoxError> {
         Ok(self.0.commit()?)
     }
@@ -54,16 +61,17 @@ impl Subject for Reference {
     }
 
     fn limits(&self) -> Limits {
-        Limits::default().keys(120).value_bytes(VALUE_BYTES)
+        Limits::default().keys(120).value_bytes(VALUE_BYTES).logical(self.is_logical)
     }
 
     fn create(&self, env: &Env, dir: &Path) -> Result<Opened, BoxError> {
         let store = Store::open(env, dir, &options())?;
-        let table = |name| match store.table(name)? {
+        let table = |name, is_logical| match store.table(name)? {
             Some(table) => Ok(table),
+            None if is_logical => store.create_table_of_rows_up_to(name, VALUE_BYTES),
             None => store.create_table(name, VALUE_BYTES),
         };
-        Ok(Opened { tables: [table("a")?, table("b")?], store })
+        Ok(Opened { tables: [table("a", false)?, table("b", self.is_logical)?], store })
     }
 
     fn open(&self, env: &Env, dir: &Path) -> Result<Opened, BoxError> {
@@ -102,7 +110,9 @@ impl Subject for Reference {
 
 #[test]
 fn the_reference_engine_passes_the_suite() {
-    let report = Suite::new(&Reference).run();
-    report.assert_passed();
-    assert_eq!(report.passed, Rule::ALL);
+    for is_logical in [false, true] {
+        let report = Suite::new(&Reference { is_logical }).run();
+        report.assert_passed();
+        assert_eq!(report.passed, Rule::ALL);
+    }
 }

@@ -4,7 +4,7 @@ use super::{Changes, Moment, Outcome, Work};
 use crate::Result;
 use crate::application;
 use crate::at_rest::AtRest;
-use crate::blocks::{BLOCK_BYTES, Blocks};
+use crate::blocks::Blocks;
 use crate::compare::litestream;
 use crate::drill::recovery::sqlite::{self, DATABASE};
 use crate::moments::rfc3339;
@@ -57,12 +57,12 @@ impl Written {
         let (commits, rows) = (count("commits")?, count("rows")?);
         let to = target(commits)?;
         let target = AtRest::open(&database)?.blocks(DATABASE)?;
-        let bytes = target.changed_since(&before) * BLOCK_BYTES as u64;
+        let changes = Changes { base: before.bytes(), commits, rows, pages: target.changed_since(&before) };
         writer.send("go")?;
         writer.event("done")?;
         writer.send("go")?;
         writer.end()?;
-        Ok(Written { target, to, moment, changes: Changes { commits, rows, bytes } })
+        Ok(Written { target, to, moment, changes })
     }
 
     /// Commits at the busy moment, and its time.

@@ -64,13 +64,16 @@ impl Work {
     }
 }
 
-/// What the application changed between the base and the target.
+/// What the application did up to the target.
 #[derive(Debug, Clone, Copy, Default)]
 struct Changes {
+    /// Size of the base, bytes.
+    base: u64,
+    /// Transactions after the base, and rows that they changed or added.
     commits: u64,
     rows: u64,
-    /// Size of the pages that differ from the base: of 4 KiB in SQLite, of 8 KiB in PostgreSQL.
-    bytes: u64,
+    /// Pages that differ from the base: of 4 KiB in SQLite, of 8 KiB in PostgreSQL.
+    pages: u64,
 }
 
 /// A restore of the busy moment.
@@ -207,19 +210,20 @@ fn keep(command: &str, outcomes: &[Outcome]) -> Result<()> {
     let (today, machine, commit) = (verdict::today(), verdict::machine(), verdict::commit());
     let mut text = format!(
         "\n## {today}, {machine}, pitr at {commit}\n\n`{command}`\n\n\
-         | | commits | changed rows | changed pages | whole restore | base alone | log | log, MB/s | stored | target | busy moment by time | by transaction |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- |\n"
+         | | base | commits | changed rows | changed pages | whole restore | base alone | log | log, MB/s | stored | target | busy moment by time | by transaction |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- |\n"
     );
     let seconds = |seconds: f64| format!("{seconds:.2} s");
     for outcome in outcomes {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} MB | {} | {} | {} | {} | {} MB | {} | {} | {} |",
+            "| {} | {} MB | {} | {} | {} | {} | {} | {} | {} | {} MB | {} | {} | {} |",
             outcome.name,
+            outcome.changes.base / 1_000_000,
             outcome.changes.commits,
             outcome.changes.rows,
-            outcome.changes.bytes / 1_000_000,
+            outcome.changes.pages,
             seconds(outcome.seconds),
             outcome.base_seconds.map_or_else(|| "-".into(), seconds),
             outcome.log.map_or_else(|| "-".into(), |(bytes, _)| format!("{} MB", bytes / 1_000_000)),

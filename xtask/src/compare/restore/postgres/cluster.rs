@@ -163,7 +163,8 @@ impl Cluster {
         let log = File::create(self.path("server.log"))?;
         let mut command = self.command("postgres");
         command.args(["-D", "data"]).args(args).stdout(Stdio::null()).stderr(log);
-        let mut server = Server { cluster: self, child: command.spawn()? };
+        let mut server =
+            Server { cluster: self, child: command.spawn().map_err(|error| format!("postgres: {error}"))? };
         let begun = Instant::now();
         // Asking the server instead takes processor time from the recovery.
         while !self.log().contains(READY) {
@@ -217,7 +218,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Bytes of the database's blocks that changed after a position of the log: a block begins with
+    /// Number of the database's blocks that changed after a position of the log: a block begins with
     /// the position of its last change.
     pub(super) fn changed_since(&self, from: u64) -> Result<u64> {
         self.ask("CHECKPOINT")?;
@@ -226,9 +227,7 @@ impl Cluster {
         for entry in fs::read_dir(table.parent().unwrap_or(&table))? {
             let mut file = std::io::BufReader::with_capacity(1 << 20, File::open(entry?.path())?);
             while file.read_exact(&mut block).is_ok() {
-                if changed_at(&block) > from {
-                    changed += block.len() as u64;
-                }
+                changed += u64::from(changed_at(&block) > from);
             }
         }
         Ok(changed)
@@ -264,7 +263,7 @@ impl Drop for Server<'_> {
 fn id(which: &str) -> Result<u32> {
     let output = Command::new("id").args([which, "postgres"]).output()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    text.parse().map_err(|_| "there is no user postgres to run the server; root may not".into())
+    text.parse().map_err(|_| "there is no user postgres, and root may not run the server".into())
 }
 
 /// The position of a block's last change: two numbers of 32 bits in the machine's order.

@@ -30,6 +30,7 @@ pub(super) fn restore(work: Work) -> Result<Option<Outcome>> {
     let mut session = Session::new(&cluster, work.seed);
     let filling = cluster.start(cluster::WITHOUT_LOG)?;
     session.fill(work.sizes.base.bytes())?;
+    let base = cluster.ask("SELECT pg_total_relation_size('entries')")?.parse()?;
     drop(filling);
 
     cluster.archive.create(&cluster)?;
@@ -47,14 +48,14 @@ pub(super) fn restore(work: Work) -> Result<Option<Outcome>> {
 
     let whole = cluster.recover(&target)?;
     let difference = (cluster.state()? != state).then(|| "the rows differ".to_owned());
-    let changed_bytes = cluster.changed_since(base_end)?;
+    let pages = cluster.changed_since(base_end)?;
     drop(whole.running);
     let of_moment = cluster.recover(&moment)?;
     let found = Some(cluster.ask("SELECT commits FROM progress")?.parse()?);
     drop(of_moment.running);
     Ok(Some(Outcome {
         name: format!("postgres {version}"),
-        changes: Changes { commits, rows, bytes: changed_bytes },
+        changes: Changes { base, commits, rows, pages },
         seconds: whole.seconds,
         base_seconds: Some(whole.copied),
         log: Some(whole.log),

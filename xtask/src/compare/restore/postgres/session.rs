@@ -94,7 +94,7 @@ impl<'c> Session<'c> {
     ) -> Result<String> {
         let mut command = self.cluster.session();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
+        let mut child = command.spawn().map_err(|error| format!("psql: {error}"))?;
         let mut into = BufWriter::with_capacity(1 << 16, child.stdin.take().ok_or("no pipe")?);
         let mut line = head.to_owned();
         let mut feed = || -> std::io::Result<()> {

@@ -6,8 +6,8 @@
 //! dropped from the page cache, and the state before the last transactions is restored. The time
 //! ends when the result is on the disk and, for PostgreSQL, when the server accepts connections.
 //! A second moment is in the middle, while the application writes at full speed: the restored
-//! database says how many transactions it has. It is named by its time, which is all that Litestream
-//! takes, and for pitr also by its transaction.
+//! database says how many transactions it has. It is named by its time, which is all that
+//! Litestream takes, and for pitr also by its transaction.
 
 mod files;
 mod postgres;

@@ -218,8 +218,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Number of the database's blocks that changed after a position of the log: a block begins with
-    /// the position of its last change.
+    /// Number of the database's blocks that changed after a position of the log: a block begins
+    /// with the position of its last change.
     pub(super) fn changed_since(&self, from: u64) -> Result<u64> {
         self.ask("CHECKPOINT")?;
         let table = self.path("data").join(self.ask("SELECT pg_relation_filepath('entries')")?);

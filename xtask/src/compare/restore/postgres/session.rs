@@ -1,4 +1,4 @@
-//! The application: the transactions of the SQLite one (`drill/recovery/sqlite.rs`), through `psql`.
+//! The application: the transactions of the SQLite one (`drill/recovery/sqlite.rs`), by `psql`.
 
 use super::cluster::Cluster;
 use crate::Result;
@@ -53,8 +53,8 @@ impl<'c> Session<'c> {
         .map(drop)
     }
 
-    /// Commits until so many bytes are changed. In the middle, between two transactions, asks the
-    /// server for its time: returns that, and the number of commits before it.
+    /// Commits until about this number of bytes is changed. In the middle, between two
+    /// transactions, asks the server for its time: returns that, and the number of commits before.
     pub(super) fn write_until(&mut self, bytes: u64) -> Result<(String, u64)> {
         let mut before = None;
         let said = self.feed("", "", |session, line| {

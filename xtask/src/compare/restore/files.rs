@@ -1,6 +1,6 @@
 //! pitr and Litestream: a SQLite file that the same application writes.
 
-use super::{Outcome, Work};
+use super::{Changes, Moment, Outcome, Work};
 use crate::Result;
 use crate::application;
 use crate::at_rest::AtRest;
@@ -8,7 +8,7 @@ use crate::blocks::Blocks;
 use crate::compare::litestream;
 use crate::drill::recovery::sqlite::{self, DATABASE};
 use crate::moments::rfc3339;
-use crate::program::Program;
+use crate::program::{Program, UNREACHABLE};
 use crate::usage;
 use crate::world::{World, bytes_below, drop_cache_below};
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,10 +18,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Litestream collects for a second by default.
 const STILL: Duration = Duration::from_secs(3);
+const STILL_AT_MOST: Duration = Duration::from_secs(1200);
 /// Distance of a target by time from the commits around it.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -32,6 +33,7 @@ struct Written {
     to: String,
     /// The event in the middle.
     moment: Value,
+    changes: Changes,
 }
 
 impl Written {
@@ -46,27 +48,33 @@ impl Written {
         fs::create_dir(folder)?;
         let mut writer = sqlite::start(folder, work.sizes, work.target_at(), work.seed)?;
         let database = application::path(&writer.event("ready")?, "database")?;
+        let before = AtRest::open(&database)?.blocks(DATABASE)?;
         started(&database)?;
         writer.send("go")?;
         let events = writer.events_until("target")?;
         let moment = events.iter().find(|event| event["event"] == "moment").ok_or("no moment")?.clone();
-        let commits = events.last().and_then(|event| event["commits"].as_u64()).ok_or("no commits")?;
+        let count = |name| events.last().and_then(|event| event[name].as_u64()).ok_or("no count");
+        let (commits, rows) = (count("commits")?, count("rows")?);
         let to = target(commits)?;
         let target = AtRest::open(&database)?.blocks(DATABASE)?;
+        let changes = Changes { base: before.bytes(), commits, rows, pages: target.changed_since(&before) };
         writer.send("go")?;
         writer.event("done")?;
         writer.send("go")?;
         writer.end()?;
-        Ok(Written { target, to, moment })
+        Ok(Written { target, to, moment, changes })
     }
 
-    fn commits_at_moment(&self) -> Result<u64> {
-        self.moment["commits"].as_u64().ok_or_else(|| "no commits".into())
+    /// Commits at the busy moment, and its time.
+    fn busy(&self) -> Result<(u64, String)> {
+        let at = self.moment["at_us"].as_i64().ok_or("no time")?;
+        Ok((self.moment["commits"].as_u64().ok_or("no commits")?, rfc3339(at)))
     }
 }
 
 /// A restore with a cold cache; its seconds and output.
 fn timed(command: &mut Command, copies: &Path) -> Result<(f64, Vec<u8>)> {
+    rustix::fs::sync();
     drop_cache_below(copies)?;
     let (usage, output) = usage::of(command)?;
     Ok((usage.seconds, output.stdout))
@@ -99,18 +107,27 @@ pub(super) fn pitr(work: Work) -> Result<Option<Outcome>> {
     let log = serde_json::from_slice::<Value>(&answer)?["wal_bytes"].as_u64().ok_or("no wal_bytes")?;
     let difference = written.target.difference(&Blocks::of_files(std::slice::from_ref(&output))?);
     fs::remove_file(&output)?;
-    let wanted = written.commits_at_moment()?;
+    let (wanted, time) = written.busy()?;
     restore(&format!("tx:{}", first + wanted))?;
+    let by_transaction = Some(Moment { wanted, found: Some(sqlite::progress(&output)?) });
+    fs::remove_file(&output)?;
+    let call = program.restore(&time, &output, &[])?;
+    let found = match call.code {
+        Some(UNREACHABLE) => None,
+        _ => call.done().and_then(|_| sqlite::progress(&output)).map(Some)?,
+    };
     Ok(Some(Outcome {
         name: "pitr".into(),
+        changes: written.changes,
         seconds,
         base_seconds: Some(base_seconds),
         // The timer's resolution: a log that costs nothing has no rate.
         log: Some((log, (seconds - base_seconds).max(0.01))),
         stored: bytes_below(program.repo())?,
         difference,
-        moment: Some((wanted, Some(sqlite::progress(&output)?))),
-        settings: "`pitr watch` with its defaults, local repository with fsync, zstd 3. Result synced before it is published. Targets by transaction.",
+        by_time: Some(Moment { wanted, found }),
+        by_transaction,
+        settings: "`pitr watch` with its defaults, local repository with fsync, zstd 3. Result synced before it is published. Target by transaction.".into(),
     }))
 }
 
@@ -124,18 +141,19 @@ pub(super) fn litestream(work: Work) -> Result<Option<Outcome>> {
     };
     let world = World::new("restore-litestream")?;
     let (folder, replica) = (world.path("source"), world.path("replica"));
+    let still = || wait_until_still(&folder, &replica);
     let mut running = None;
     let started = |database: &Path| {
         running = Some(Replicating::start(&binary, database, &replica)?);
-        wait_until_still(&replica)
+        still()
     };
     let written = Written::run(work, &folder, started, |_| {
-        wait_until_still(&replica)?;
+        still()?;
         let now = jiff::Timestamp::now().as_microsecond();
         thread::sleep(PAUSE);
         Ok(rfc3339(now))
     })?;
-    wait_until_still(&replica)?;
+    still()?;
     running.ok_or("litestream does not run")?.stop()?;
     fs::remove_dir_all(&folder)?;
 
@@ -148,30 +166,40 @@ pub(super) fn litestream(work: Work) -> Result<Option<Outcome>> {
     let (seconds, _) = restore(&written.to)?;
     let difference = written.target.difference(&Blocks::of_files(std::slice::from_ref(&output))?);
     fs::remove_file(&output)?;
-    let at = written.moment["at_us"].as_i64().ok_or("no time")?;
-    let found = restore(&rfc3339(at)).ok().map(|_| sqlite::progress(&output)).transpose()?;
+    let (wanted, time) = written.busy()?;
+    let found = match restore(&time) {
+        Ok(_) => Some(sqlite::progress(&output)?),
+        Err(error) => {
+            println!("  {error}");
+            None
+        }
+    };
     Ok(Some(Outcome {
         name: format!("litestream {}", litestream::version(&binary)?),
+        changes: written.changes,
         seconds,
         stored: bytes_below(&replica)?,
         difference,
-        moment: Some((written.commits_at_moment()?, found)),
-        settings: "`replicate` with its defaults (sync interval 1 s), local folder. The restored file is synced within its time. Targets by time.",
+        by_time: Some(Moment { wanted, found }),
+        settings: "`replicate` with its defaults (sync interval 1 s), local folder. The restored file is synced within its time. Target by time. Moments are restored when everything is replicated.".into(),
         ..Outcome::default()
     }))
 }
 
-/// Waits until nothing was stored for [`STILL`].
-fn wait_until_still(replica: &Path) -> Result<()> {
-    let mut last = None;
-    loop {
+/// Waits until something is stored, and nothing changed for [`STILL`]: neither the replica nor what
+/// Litestream prepares beside the database.
+fn wait_until_still(source: &Path, replica: &Path) -> Result<()> {
+    let (begun, mut last) = (Instant::now(), None);
+    while begun.elapsed() < STILL_AT_MOST {
         thread::sleep(STILL);
-        let bytes = bytes_below(replica)?;
-        if last == Some(bytes) {
+        // A temporary file may vanish between its name and its size.
+        let found = bytes_below(replica).ok().zip(bytes_below(source).ok());
+        if found.is_some_and(|(stored, _)| stored > 0) && found == last {
             return Ok(());
         }
-        last = Some(bytes);
+        last = found;
     }
+    Err("litestream did not replicate everything in time".into())
 }
 
 /// A running Litestream; killed when dropped.
@@ -192,7 +220,11 @@ impl Replicating {
         Err("litestream does not replicate".into())
     }
 
+    /// Fails if it has ended before.
     fn stop(mut self) -> Result<()> {
+        if let Some(status) = self.0.try_wait()? {
+            return Err(format!("litestream has ended with {status}").into());
+        }
         kill_process(Pid::from_child(&self.0), Signal::INT)?;
         self.0.wait()?;
         Ok(())

@@ -140,14 +140,22 @@ pub(crate) fn archived_to(program: &Program, wanted: u64) -> Result<u64> {
 /// until the log has these sizes. On its way to the first one it reports a `moment` and goes on.
 pub(super) fn write(folder: &Path, base: u64, target_at: u64, log: u64, seed: u64) -> Result<()> {
     let path = folder.join(DATABASE);
-    let mut writer =
-        Writer { db: Connection::open(&path)?, rows: Rows::new(seed), last: 0, pages: 0, commits: 0 };
-    writer.fill(base)?;
-    let say = |event: &str, commits: u64| {
-        let now = jiff::Timestamp::now().as_microsecond();
-        println!("{}", json!({"event": event, "database": path, "commits": commits, "at_us": now}));
+    let mut writer = Writer {
+        db: Connection::open(&path)?,
+        rows: Rows::new(seed),
+        last: 0,
+        pages: 0,
+        commits: 0,
+        changed_rows: 0,
     };
-    say("ready", 0);
+    writer.fill(base)?;
+    let say = |event: &str, writer: &Writer| {
+        let now = jiff::Timestamp::now().as_microsecond();
+        let (commits, rows) = (writer.commits, writer.changed_rows);
+        let said = json!({"event": event, "database": path, "commits": commits, "rows": rows, "at_us": now});
+        println!("{said}");
+    };
+    say("ready", &writer);
     let mut moment = Some(target_at / 2);
     for (event, until) in [("target", target_at), ("done", log)] {
         if std::io::stdin().read_line(&mut String::new())? == 0 {
@@ -157,10 +165,10 @@ pub(super) fn write(folder: &Path, base: u64, target_at: u64, log: u64, seed: u6
             writer.transaction()?;
             if moment.is_some_and(|at| writer.pages * PAGE_BYTES >= at) {
                 moment = None;
-                say("moment", writer.commits);
+                say("moment", &writer);
             }
         }
-        say(event, writer.commits);
+        say(event, &writer);
     }
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())
@@ -175,6 +183,7 @@ struct Writer {
     pages: u64,
     /// Transactions after the filling. Each states its number in the table `progress`.
     commits: u64,
+    changed_rows: u64,
 }
 
 impl Writer {
@@ -219,6 +228,7 @@ impl Writer {
             update.execute((content, id))?;
         }
         self.commits += 1;
+        self.changed_rows += count;
         self.db.prepare_cached("UPDATE progress SET commits = ?")?.execute([self.commits as i64])?;
         self.db.execute_batch("COMMIT")?;
         self.pages += 1 + if grows { 1 + count / ROWS_A_PAGE } else { count };

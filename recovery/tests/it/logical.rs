@@ -25,7 +25,7 @@ const OUT: &str = "/out/ledger";
 fn lived(seed: u64, steps: u64, is_inline: bool) -> Story {
     let mut story = Story::begin(seed, is_inline, true);
     story.live(steps);
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         story.fork();
         story.live(steps / 2);
     }

@@ -1,5 +1,5 @@
-//! Runs the tests of crates against mutants: the same code with one fault each. A mutant whose tests
-//! all pass is missed: it shows a behaviour that no test holds.
+//! Runs the tests of crates against mutants: the same code with one fault each. A mutant whose
+//! tests all pass is missed: it shows a behaviour that no test holds.
 //!
 //! cargo-mutants lists the mutants and tests them, each with the tests of its own package and in a
 //! copy of the workspace. A sample is drawn here, from a seed, and given to it by exact names. At
@@ -125,7 +125,7 @@ impl Mutants {
             .env("TMPDIR", &folder)
             .env_remove("CARGO_TARGET_DIR")
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
-            // Property tests try the same cases with each mutant, and keep no failures for the next.
+            // Property tests try the same cases with each mutant, and keep no failures.
             .env("PROPTEST_RNG_SEED", self.seed.to_string())
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
             .env("PROPTEST_MAX_SHRINK_ITERS", "0")
@@ -171,8 +171,8 @@ fn escaped(text: &str) -> String {
 }
 
 impl Outcome {
-    /// Reads the lists that cargo-mutants writes, of one name a line. Others than the chosen mutants
-    /// are left out: it also tests every deletion of a field, whatever it is asked for.
+    /// Reads the lists that cargo-mutants writes, of one name a line. Others than the chosen
+    /// mutants are left out: it also tests every deletion of a field, whatever it is asked for.
     fn read(folder: &Path, chosen: &[String]) -> Result<Outcome> {
         let list = |name: &str| -> Result<Vec<String>> {
             let text = fs::read_to_string(folder.join(name))?;

@@ -381,7 +381,8 @@ impl FileWriter<'_> {
 
     /// Writes an extent from the bytes of the base, which may be shorter or longer.
     fn complete(&self, extent: &Extent, mut of_base: Loan, overlay: &Overlay) -> Result<()> {
-        of_base.buffer().resize((extent.span.end - extent.span.start) as usize); // at most EXTENT_BYTES
+        let len = (extent.span.end - extent.span.start) as usize; // at most EXTENT_BYTES
+        of_base.buffer().resize(len);
         self.put(extent, of_base, overlay)
     }
 

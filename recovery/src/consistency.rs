@@ -48,3 +48,19 @@ pub(crate) fn listed(findings: &[Finding]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_findings_are_listed_and_the_others_counted() {
+        let text = |count: usize| {
+            listed(&(0..count).map(|no| Finding::new(format!("fault {no}"))).collect::<Vec<_>>())
+        };
+        assert_eq!(text(1), "fault 0");
+        assert_eq!(text(3), "fault 0; fault 1; fault 2");
+        assert_eq!(text(4), "fault 0; fault 1; fault 2; and 1 more");
+        assert_eq!(text(6), "fault 0; fault 1; fault 2; and 3 more");
+    }
+}

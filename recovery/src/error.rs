@@ -398,3 +398,73 @@ impl Error {
         move |source| Error::Io { op, path: path.to_owned(), source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(tx: u64) -> Point {
+        let (timeline, lsn, time) = (TimelineId::FIRST, Lsn::new(tx), Timestamp::from_micros(0));
+        Point { timeline, lsn, tx: TxId::new(tx), time, named: true }
+    }
+
+    #[test]
+    fn an_unreachable_target_says_why_in_words() {
+        let (time, later) = (Timestamp::from_micros(0), Timestamp::from_micros(2_000_000));
+        let reasons = [
+            (Why::NothingThere, "nothing can be restored yet"),
+            (Why::BeforeFirst, "before the first state"),
+            (Why::BehindLast, "after the last state"),
+            (Why::NotYetCertain { watermark: time }, "only certain up to 1970-01-01T00:00:00"),
+            (Why::NoLog, "only the states of its snapshots"),
+            (Why::WalGap(Cause::Missing), "it lies in a gap ("),
+            (
+                Why::Uncertain { tx: TxId::new(7), earliest: time, time: later },
+                "transaction 7 happened at some time from 1970-01-01T00:00:00",
+            ),
+            (Why::ClockSetBack { from: time, to: later }, "showed the time from 1970-01-01T00:00:00"),
+            (Why::NoSuchTransaction, "no such transaction is archived"),
+            (Why::NoSuchSnapshot, "no such snapshot"),
+            (Why::NoSuchPoint, "no such point"),
+            (Why::OnTimeline(TimelineId::new(3)), "it is on timeline 3"),
+        ];
+        for (why, text) in reasons {
+            let error = Error::unreachable(&Target::latest(), why, (None, None)).to_string();
+            assert!(error.starts_with("the latest state cannot be restored: "), "{error}");
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unreachable_target_names_the_nearest_states() {
+        let text = |before: Option<u64>, after: Option<u64>| {
+            let nearest = (before.map(point), after.map(point));
+            Error::unreachable(&Target::latest(), Why::BehindLast, nearest).to_string()
+        };
+        assert!(text(None, None).ends_with("there is no state to offer instead"));
+        assert!(text(Some(4), None).contains("the nearest state before it is transaction 4 at "));
+        assert!(text(None, Some(5)).contains("the nearest state after it is transaction 5 at "));
+        let both = text(Some(4), Some(5));
+        assert!(both.contains("the nearest states are transaction 4 at "), "{both}");
+        assert!(both.contains(" and transaction 5 at "), "{both}");
+    }
+
+    #[test]
+    fn an_objective_that_is_missed_says_what_would_meet_it() {
+        let seconds = Duration::from_secs;
+        let (base, log, finish) = (seconds(30), seconds(60), seconds(10));
+        let estimate = Estimate { base, log, finish, is_guess: false, covers: Some(seconds(600)) };
+        let rto = |length| Rto::new(seconds(length));
+        let text = |length, estimate: &Estimate| estimate.within(rto(length)).unwrap_err().to_string();
+        assert!(estimate.within(rto(100)).is_ok(), "exactly as long as allowed");
+        let found = text(70, &estimate);
+        assert_eq!(
+            found,
+            "the restore would take about 100.0 s, more than the RTO of 70.0 s; \
+             a snapshot every 300.0 s or more often would meet it"
+        );
+        let found = text(40, &Estimate { is_guess: true, ..estimate });
+        assert!(found.contains("100.0 s (a guess, because"), "{found}");
+        assert!(found.ends_with("the snapshot alone takes 40.0 s, and the log 60.0 s"), "{found}");
+    }
+}

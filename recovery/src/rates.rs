@@ -317,6 +317,9 @@ fn between(from: Timestamp, to: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::Phases;
+    use crate::target::Point;
+    use pitr_format::{Lsn, TimelineId, TxId};
     use proptest::prelude::*;
 
     fn rates(base: u64, log: u64, finish: u64) -> Rates {
@@ -372,6 +375,65 @@ mod tests {
         assert!(Estimate::new(&Rates { log: None, ..known }, 1000, 1, None).is_guess);
         assert!(!Estimate::new(&Rates { log: None, ..known }, 1000, 0, None).is_guess);
         assert!(Estimate::new(&Rates::default(), 1, 0, None).is_guess);
+    }
+
+    /// A restore of these amounts. Its parts took 1 s, 2 s, and so on.
+    fn restored(bytes: u64, log_bytes: u64, logical_records: u64) -> Restored {
+        let [index, log, base, redo, finish] = [1, 2, 3, 4, 5].map(Duration::from_secs);
+        let (timeline, lsn) = (TimelineId::FIRST, Lsn::ORIGIN);
+        let reached = Point { timeline, lsn, tx: TxId::NONE, time: Timestamp::MIN, named: true };
+        let stats = RecoveryStats {
+            snapshot: None,
+            reached,
+            base_bytes: 0,
+            log_bytes,
+            records: 0,
+            logical_records,
+            applied: 0,
+            skipped: 0,
+            workers: 1,
+            phases: Phases { index, log, base, redo, check: Duration::ZERO, finish },
+        };
+        Restored {
+            stats,
+            files: 1,
+            bytes,
+            fingerprint: None,
+            reused_bytes: 0,
+            moved_aside: Vec::new(),
+            not_given: None,
+            incomplete: Vec::new(),
+            kept_owners: 0,
+        }
+    }
+
+    #[test]
+    fn a_restore_of_little_data_measures_nothing() {
+        let (bytes, records) = (MEASURED_BYTES_MIN, MEASURED_RECORDS_MIN);
+        let measured = Rates::measured(&restored(bytes, bytes, records));
+        let per_second = Rate::per_second;
+        assert_eq!((measured.base, measured.log), (per_second(bytes / 3), per_second(bytes / 3)));
+        assert_eq!((measured.logical, measured.finish), (per_second(records / 4), per_second(bytes / 5)));
+        assert_eq!(Rates::measured(&restored(bytes - 1, bytes - 1, records - 1)), Rates::default());
+        assert!(Rates::default().is_empty() && !measured.is_empty());
+        // Each rate by itself.
+        assert_eq!(Rates::measured(&restored(bytes, 0, 0)).log, None);
+        assert_eq!(Rates::measured(&restored(0, bytes, 0)), Rates { log: measured.log, ..Rates::default() });
+        let mut unmeasurable = restored(bytes, bytes, records);
+        unmeasurable.stats.phases = Phases::default();
+        assert_eq!(Rates::measured(&unmeasurable), Rates::default(), "no time has passed");
+    }
+
+    #[test]
+    fn the_estimate_of_two_restores_is_their_sum() {
+        let known = rates(100, 200, 1000);
+        let one = Estimate::new(&known, 1000, 400, Some(Duration::from_secs(60)));
+        let other = Estimate::new(&known, 3000, 200, Some(Duration::from_secs(60)));
+        let both = one.and(&other);
+        assert_eq!((both.base, both.log), (Duration::from_secs(40), Duration::from_secs(3)));
+        assert_eq!((both.finish, both.covers, both.is_guess), (Duration::from_secs(4), None, false));
+        let guess = Estimate { is_guess: true, ..one };
+        assert!(guess.and(&one).is_guess && one.and(&guess).is_guess, "one guess makes it a guess");
     }
 
     #[test]

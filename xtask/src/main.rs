@@ -22,6 +22,7 @@ mod measure;
 mod miri;
 mod models;
 mod moments;
+mod mutants;
 mod packages;
 mod program;
 mod rows;
@@ -74,6 +75,8 @@ enum Task {
     Models,
     /// Runs tests under miri, which needs a nightly toolchain with that component
     Miri,
+    /// Runs the tests of crates against a sample of mutants, with cargo-mutants
+    Mutants(mutants::Mutants),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Task::Tidy(tidy) => tidy.run(),
         Task::Models => models::run(),
         Task::Miri => miri::run(),
+        Task::Mutants(mutants) => mutants.run(),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

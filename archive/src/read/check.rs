@@ -30,8 +30,8 @@ impl Archive {
 
     /// Verifies every log object that a restore from `after` to `upto` reads, whole: bytes against
     /// hashes, frames, batches, records, and the index against the records. `pieces` are those of
-    /// the history, ascending. Holds one object for each thread and two more, and calls `each` after
-    /// every one.
+    /// the history, ascending. Holds one object for each thread and two more. Calls `each` after
+    /// every object.
     ///
     /// It does not look for missing log: [`Merged::new`](crate::Merged::new) does.
     ///

@@ -18,7 +18,7 @@ use pitr::wal::{BatchBuilder, Wal};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Steps of a history: so many that rows are overwritten and deleted.
+/// Steps of a history: rows are overwritten and deleted, too.
 const STEPS: u64 = 30;
 /// Places at which a replay is killed, at most.
 const KILLS_MAX: usize = 16;

@@ -117,7 +117,8 @@ struct State {
     checkpoints: u8,
 }
 
-/// A bucket as a block: what it has of a replay, number of rows, then key, length and value of each.
+/// A bucket as a block: what it has of a replay, number of rows, then key, length and value of
+/// each.
 fn encode(bucket: &Bucket, has: Has) -> Vec<u8> {
     let mut block =
         [has.commit.get(), has.replayed.get(), bucket.len() as u64].map(u64::to_le_bytes).concat();

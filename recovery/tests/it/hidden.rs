@@ -108,6 +108,117 @@ fn a_state_that_only_a_damaged_base_leads_to_is_damaged_and_not_unknown() {
     for target in [at(RecoveryTarget::Latest), tx(3), fourth] {
         assert_eq!(why(&bare, target.clone()), Why::WalGap(Cause::NoBase), "{target}");
     }
+    // Up to the begin of the log after the gap, the commits before it are what is missing.
+    let begin = at(RecoveryTarget::Lsn(base.snapshot.meta.consistent_at));
+    assert_eq!(why(&bare, begin), Why::WalGap(Cause::NotLogged(Some(GapReason::LogRestarted))));
+}
+
+/// Commits 1 to 5, one each second, and a snapshot at the third. Each commit has its own object.
+fn five(dir: &Path) -> (World, Vec<Lsn>, Manifest) {
+    let mut world = world(dir);
+    let mut lsns = vec![Lsn::ORIGIN];
+    for tx in 1..=5 {
+        world.clock.0.store(tx * SECOND, Ordering::Relaxed);
+        lsns.push(commit(&world.wal, tx as u64, &[(1, tx as u8)], None).lsn);
+        world.shipper.ship(&world.wal).unwrap();
+    }
+    let meta = meta(&world.archive, lsns[3], lsns[3], time(3), TxId::new(3));
+    let taken = take(&world.archive, vec![3; 512], meta);
+    (world, lsns, taken)
+}
+
+/// Removes the log object of this number.
+fn lose(dir: &Path, world: &World, number: usize) {
+    let name = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[number].0;
+    std::fs::remove_file(path(dir, &world.archive.folder().path(&SourceObject::Log(name)))).unwrap();
+}
+
+#[test]
+fn a_damaged_root_hides_its_own_state_and_later_ones_and_no_earlier_one() {
+    // FAILURES 55
+    let dir = tempfile::tempdir().unwrap();
+    let (world, lsns, taken) = five(dir.path());
+    lose(dir.path(), &world, 0);
+    flip(&path(dir.path(), &taken.snapshot.path(world.archive.objects())));
+    let history = history(&world.archive);
+    for (no, is_hidden) in [(2, false), (3, true), (4, true), (5, true)] {
+        let seconds = no as i64;
+        for target in
+            [tx(no), at(RecoveryTarget::Lsn(lsns[no as usize])), at(RecoveryTarget::Timestamp(time(seconds)))]
+        {
+            let found = history.resolve(&target);
+            assert!(found.is_err());
+            assert_eq!(damaged(&history, target.clone()), is_hidden, "{target}: {found:?}");
+        }
+    }
+    assert!(damaged(&history, at(RecoveryTarget::Latest)));
+    for target in [tx(9), tx(1), at(RecoveryTarget::Timestamp(time(9)))] {
+        assert!(!damaged(&history, target.clone()), "{target}: no snapshot leads there");
+    }
+}
+
+#[test]
+fn a_time_without_a_certain_state_is_refused_for_that_and_not_for_a_damaged_root() {
+    // FAILURES 15, 55
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world(dir.path());
+    world.clock.0.store(SECOND, Ordering::Relaxed);
+    let first = commit(&world.wal, 1, &[(1, 1)], None);
+    let meta = meta(&world.archive, first.lsn, first.lsn, first.time, first.tx);
+    let taken = take(&world.archive, vec![1; 512], meta);
+    world.clock.0.store(6 * SECOND, Ordering::Relaxed);
+    let mut late = BatchBuilder::new();
+    late.push_commit(PartitionId::FIRST, TxId::new(2), Some(time(3)), None, b"").unwrap();
+    world.wal.commit(late).unwrap();
+    let mut mark = BatchBuilder::new();
+    let back = Record::ClockStep { from: time(20), to: time(10) };
+    mark.push(PartitionId::FIRST, TxId::NONE, &back).unwrap();
+    world.wal.commit(mark).unwrap();
+    world.clock.0.store(30 * SECOND, Ordering::Relaxed);
+    commit(&world.wal, 3, &[(1, 3)], None);
+    world.shipper.ship(&world.wal).unwrap();
+    for is_damaged in [false, true] {
+        if is_damaged {
+            flip(&path(dir.path(), &taken.snapshot.path(world.archive.objects())));
+        }
+        let history = history(&world.archive);
+        let uncertain = why(&history, at(RecoveryTarget::Timestamp(time(5))));
+        assert!(matches!(uncertain, Why::Uncertain { .. }), "{uncertain:?}");
+        let twice = why(&history, at(RecoveryTarget::Timestamp(time(15))));
+        assert!(matches!(twice, Why::ClockSetBack { .. }), "{twice:?}");
+    }
+}
+
+#[test]
+fn a_base_is_named_by_its_transaction_only_if_the_log_before_it_proves_it() {
+    // FAILURES 60: a listed state that is named can be restored by that name, and no other.
+    let lost: [(&[usize], bool); 5] =
+        [(&[0], true), (&[1], true), (&[2], false), (&[2, 1], false), (&[2, 1, 0], false)];
+    for (lost, is_named) in lost {
+        let dir = tempfile::tempdir().unwrap();
+        let (world, lsns, _) = five(dir.path());
+        lost.iter().for_each(|number| lose(dir.path(), &world, *number));
+        let history = history(&world.archive);
+        let base = history.restorable().unwrap().last().unwrap().from;
+        assert_eq!((base.lsn, base.tx, base.named), (lsns[3], TxId::new(3), is_named), "{lost:?}");
+        let third = history.resolve(&at(RecoveryTarget::Lsn(lsns[3]))).unwrap();
+        assert_eq!(third.reached, base, "{lost:?}");
+        assert_eq!(history.resolve(&tx(3)).is_ok(), is_named, "{lost:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (mut world, ..) = five(dir.path());
+    let mut mark = BatchBuilder::new();
+    mark.push(PartitionId::FIRST, TxId::NONE, &Record::Watermark(time(7))).unwrap();
+    world.wal.commit(mark).unwrap();
+    world.shipper.ship(&world.wal).unwrap();
+    let end = world.archive.catalog().unwrap().logs(TimelineId::FIRST).last().unwrap().0.to;
+    take(&world.archive, vec![5; 512], meta(&world.archive, end, end, time(7), TxId::new(5)));
+    // The object after the fifth commit names it, but the log between the two is lost.
+    lose(dir.path(), &world, 4);
+    let history = history(&world.archive);
+    let last = *history.restorable().unwrap().last().unwrap();
+    assert_eq!((last.from.lsn, last.from.named), (end, false));
+    assert!(history.resolve(&tx(5)).is_err());
 }
 
 #[test]
@@ -140,6 +251,32 @@ fn without_a_log_a_damaged_snapshot_is_not_ignored() {
     assert!(damaged(&middle_damaged, at(RecoveryTarget::Snapshot(all[1].snapshot.id))));
     assert!(damaged(&middle_damaged, tx(2)) && middle_damaged.resolve(&at(RecoveryTarget::Latest)).is_ok());
     assert_eq!(why(&middle_damaged, tx(4)), Why::NoSuchTransaction);
+    // By time, it may be any state between its neighbours.
+    let moment =
+        |half_seconds: i64| at(RecoveryTarget::Timestamp(Timestamp::from_micros(half_seconds * SECOND / 2)));
+    for (half_seconds, is_hidden) in [(1, false), (3, true), (4, true), (5, true), (7, false)] {
+        let target = moment(half_seconds);
+        assert_eq!(damaged(&middle_damaged, target.clone()), is_hidden, "{target}");
+    }
+    assert!(middle_damaged.resolve(&moment(2)).is_ok() && middle_damaged.resolve(&moment(6)).is_ok());
+}
+
+#[test]
+fn a_source_without_transactions_hides_none() {
+    // FAILURES 55
+    let dir = tempfile::tempdir().unwrap();
+    let objects = Objects::create_local(dir.path().join("repo")).unwrap();
+    objects.init_repository(Timestamp::MIN).unwrap();
+    let archive = Archive::new(objects, pitr_format::SourceName::new("folder").unwrap());
+    let snapshot = |number: u64| {
+        let at = Lsn::new(number);
+        take(&archive, vec![7; 512], meta(&archive, at, at, time(number as i64), TxId::NONE))
+    };
+    let all: Vec<Manifest> = (1..=2).map(snapshot).collect();
+    flip(&path(dir.path(), &all[0].snapshot.path(archive.objects())));
+    let history = history(&archive);
+    assert!(damaged(&history, at(RecoveryTarget::Lsn(Lsn::new(1)))));
+    assert!(!damaged(&history, tx(0)) && history.resolve(&tx(0)).is_err());
 }
 
 #[test]

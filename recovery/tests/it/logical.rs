@@ -15,8 +15,11 @@ use pitr_recovery::{
 use pitr_vfs::sim::{SimClock, SimFs};
 use pitr_vfs::{FileSystem, Spawn};
 use proptest::prelude::*;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 const OUT: &str = "/out/ledger";
@@ -345,4 +348,64 @@ fn batches_end_by_size_and_are_the_same_for_any_number_of_workers() {
     let many: Vec<_> = (0..70_000).map(|no| (1, 10 + no, 900_000, 0)).collect();
     let ends: Vec<_> = calls(0, 2, &many).0.into_iter().filter(|(_, call)| call.starts_with("end")).collect();
     assert_eq!(ends, [(1, format!("end {}", 10 + 65_536)), (1, "end 1000000".to_owned())]);
+}
+
+/// Notes which threads apply the records of each partition, and reports each record.
+struct Threads {
+    seen: Mutex<BTreeMap<u32, HashSet<ThreadId>>>,
+    reports: Sender<()>,
+}
+
+impl Redo for Threads {
+    fn apply(&self, record: &LogicalRecord<'_>) -> Result<(), pitr_recovery::BoxError> {
+        let own = std::thread::current().id();
+        self.seen.lock().unwrap().entry(record.partition.get()).or_default().insert(own);
+        Ok(self.reports.send(())?)
+    }
+}
+
+/// Feeds one record of each partition in turn, `rounds` times. Returns the threads of each
+/// partition. `at_the_end` is called with the reports before the feed returns.
+fn threads(
+    workers: usize,
+    partitions: u32,
+    rounds: u64,
+    at_the_end: impl FnOnce(&Receiver<()>),
+) -> Vec<HashSet<ThreadId>> {
+    let (reports, received) = std::sync::mpsc::channel();
+    let redo = Threads { seen: Mutex::default(), reports };
+    let payload = vec![0; 64 << 10];
+    replay(&redo, Lsn::new(1_000_000), Spawn::Threads, workers, |each| {
+        for (lsn, no) in (10..).zip(0..rounds * u64::from(partitions)) {
+            let partition = PartitionId::new((no % u64::from(partitions)) as u32);
+            let (lsn, commit, tx) = (Lsn::new(lsn), Lsn::new(900_000), pitr_format::TxId::new(1));
+            each(&LogicalRecord { lsn, commit, tx, partition, payload: &payload })?;
+        }
+        at_the_end(&received);
+        Ok(())
+    })
+    .unwrap();
+    redo.seen.into_inner().unwrap().into_values().collect()
+}
+
+#[test]
+fn partitions_are_divided_among_the_workers_in_turn() {
+    let own = std::thread::current().id();
+    let found = threads(3, 7, 2, |_| ());
+    assert_eq!(found.len(), 7);
+    assert!(found.iter().all(|threads| threads.len() == 1 && !threads.contains(&own)), "{found:?}");
+    for (no, threads) in found.iter().enumerate() {
+        assert_eq!(threads, &found[no % 3], "partition {no}");
+    }
+    assert!(found[0] != found[1] && found[1] != found[2] && found[0] != found[2], "{found:?}");
+}
+
+#[test]
+fn workers_begin_while_records_are_still_passed() {
+    // Otherwise all records of a log would be in memory.
+    threads(2, 2, 64, |received| {
+        received
+            .recv_timeout(Duration::from_secs(30))
+            .expect("no record is applied before the last is passed");
+    });
 }

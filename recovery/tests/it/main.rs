@@ -13,6 +13,7 @@ mod output;
 mod outside;
 mod points;
 mod random;
+mod report;
 mod requests;
 mod resume;
 mod story;

@@ -264,6 +264,25 @@ fn a_result_that_does_not_fit_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn images_that_do_not_fit_in_memory_need_room_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let (fs, output) = machine();
+    let chunks = pitr_dedup::ChunkStore::open(history.archive().objects().clone()).unwrap();
+    let needed = |memory: u64| {
+        let options = RestoreOptions { memory: memory as usize, ..options(&output, 1) };
+        let clock = crate::world::TestClock::default();
+        let (history, chunks, clock, fs) = (&history, &chunks, &clock, &fs);
+        let restorer = Restorer { history, chunks, target: &OneFile, fs, clock, progress: &|_| {} };
+        restorer.room(&plan, &options).unwrap().needed
+    };
+    let len = expected.len() as u64;
+    let images = needed(0) - len;
+    assert!(images > len / 2, "{images}");
+    assert_eq!((needed(images - 1), needed(images)), (len + images, len));
+}
+
+#[test]
 fn a_missing_folder_is_named_and_nothing_is_made() {
     let dir = tempfile::tempdir().unwrap();
     let (history, plan, _) = prepared(dir.path());

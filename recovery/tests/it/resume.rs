@@ -5,12 +5,13 @@ use crate::world::{BLOCK, World, commit, content, options as ship_options};
 use pitr_dedup::ChunkStore;
 use pitr_format::{FileId, Timestamp, TxId};
 use pitr_recovery::{
-    Error, FilePlace, FolderLayout, History, Layout, OutputRules, Plan, RestoreOptions, RestoreState,
-    RestoreTarget, Restored, Restorer, Result, StagedOutput, Target,
+    Error, FilePlace, Finished, FolderLayout, History, Layout, OutputRules, Plan, RestoreOptions,
+    RestoreState, RestoreTarget, Restored, Restorer, Result, StagedOutput, Target, Unfinished,
 };
 use pitr_vfs::sim::{Fault, Mode, Rng, SimFs, Survivors};
-use pitr_vfs::{Access, FileSystem, OsFs};
+use pitr_vfs::{Access, Attributes, FileSystem, OsFs};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Length of the snapshot, bytes: some extents, the last one not whole.
 const LEN: usize = (5 << 20) + 3 * BLOCK;
@@ -162,6 +163,112 @@ fn an_update_in_place_writes_what_differs_and_keeps_nothing_aside() {
 }
 
 #[test]
+fn an_update_in_place_of_the_same_state_writes_only_the_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let writes = |old: &[u8]| {
+        let (fs, output) = machine();
+        fs.create_new(&output).unwrap().write_all_at(old, 0).unwrap();
+        let before = fs.writes();
+        let in_place = RestoreOptions { in_place: true, ..options(&output, 1) };
+        let done = restore_on(&fs, &history, &plan, &in_place).unwrap();
+        assert_whole(&fs, &output, &expected);
+        (fs.writes() - before, done.reused_bytes)
+    };
+    let (same, reused) = writes(&expected);
+    // All of the snapshot but its first extent, and without the blocks that the log has.
+    assert!(reused > LEN as u64 - (2 << 20), "{reused} bytes");
+    for at in [2 << 20, 3_500_000, 5 << 20] {
+        let mut other = expected.clone();
+        other[at] ^= 1;
+        assert_eq!(writes(&other).0, same + 1, "one extent differs, at {at}");
+    }
+    // The mark, the first extent, the rest of the head, and the first sector; and lengths.
+    assert!(same <= 8, "{same} writes");
+}
+
+#[test]
+fn a_delta_restore_takes_what_the_existing_output_has_and_moves_it_aside() {
+    // FAILURES 33
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let restore = |fs: &SimFs, output: &Path, delta: bool| {
+        let options = RestoreOptions { delta, force: !delta, ..options(output, 1) };
+        restore_on(fs, &history, &plan, &options).unwrap()
+    };
+    let (fs, output) = machine();
+    let done = restore(&fs, &output, true);
+    assert_whole(&fs, &output, &expected);
+    assert!(done.reused_bytes == 0 && done.moved_aside.is_empty(), "without an output, an ordinary restore");
+    for delta in [true, false] {
+        let (fs, output) = machine();
+        let mut old = expected.clone();
+        old[3_500_000] ^= 1;
+        old.truncate(6 << 20);
+        fs.create_new(&output).unwrap().write_all_at(&old, 0).unwrap();
+        let done = restore(&fs, &output, delta);
+        assert!(read(&fs, &output).unwrap() == expected);
+        assert_eq!(done.reused_bytes > 3 << 20, delta, "{}", done.reused_bytes);
+        assert_eq!(done.reused_bytes == 0, !delta);
+        let [aside] = &done.moved_aside[..] else { panic!("{:?}", done.moved_aside) };
+        assert!(read(&fs, aside).unwrap() == old, "the old output is kept as it was");
+    }
+}
+
+#[test]
+fn a_delta_restore_of_a_folder_takes_what_the_files_of_the_old_one_have() {
+    // FAILURES 33
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let output = dir.path().join("out.db");
+    let chunks = ChunkStore::open(history.archive().objects().clone()).unwrap();
+    let restore = || {
+        let delta = RestoreOptions { delta: true, ..RestoreOptions::to(&output) };
+        let done = Restorer::new(&history, &chunks, &Nested).restore(&plan, &delta).unwrap();
+        assert!(std::fs::read(output.join("inner/file")).unwrap() == expected);
+        (done.reused_bytes, done.moved_aside.len())
+    };
+    assert_eq!(restore(), (0, 0), "there is no old folder");
+    let (reused, moved) = restore();
+    assert!(reused > 3 << 20 && moved == 1, "{reused} bytes");
+    std::fs::remove_file(output.join("inner/file")).unwrap();
+    assert_eq!(restore(), (0, 1), "the old folder has no such file");
+}
+
+/// Remembers the permissions that the unfinished result has.
+#[derive(Debug, Default)]
+struct Guarded(Mutex<Vec<u32>>);
+
+impl RestoreTarget for Guarded {
+    fn lay_out(&self, state: &RestoreState<'_>) -> Result<Layout> {
+        state.single_file()
+    }
+
+    fn finish(&self, unfinished: &Unfinished<'_>) -> Result<Finished> {
+        let attributes = unfinished.fs.attributes(unfinished.path).unwrap().unwrap();
+        self.0.lock().unwrap().push(attributes.mode);
+        Ok(Finished::default())
+    }
+}
+
+#[test]
+fn an_output_that_is_updated_in_place_is_private_until_it_is_published() {
+    // FAILURES 58
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, expected) = prepared(dir.path());
+    let (output, target) = (dir.path().join("out.db"), Guarded::default());
+    let mode = |mode| Attributes { mode, ..OsFs.attributes(&output).unwrap().unwrap() };
+    std::fs::write(&output, &expected[..1 << 20]).unwrap();
+    assert!(OsFs.set_attributes(&output, mode(0o644)).unwrap());
+    let chunks = ChunkStore::open(history.archive().objects().clone()).unwrap();
+    let in_place = RestoreOptions { in_place: true, ..RestoreOptions::to(&output) };
+    Restorer::new(&history, &chunks, &target).restore(&plan, &in_place).unwrap();
+    assert!(std::fs::read(&output).unwrap() == expected);
+    assert_eq!(target.0.lock().unwrap()[..], [0o600]);
+    assert_eq!(OsFs.attributes(&output).unwrap().unwrap().mode, 0o644);
+}
+
+#[test]
 fn power_loss_in_an_update_leaves_the_old_state_or_the_new_or_a_marked_leftover() {
     // FAILURES 26, 32 and law 4
     let dir = tempfile::tempdir().unwrap();
@@ -287,6 +394,29 @@ fn a_leftover_folder_keeps_its_plain_files_and_leads_nowhere() {
     std::fs::create_dir(left.join("inner")).unwrap();
     std::os::unix::fs::symlink(outside.join("file"), left.join("inner/file")).unwrap();
     check(false);
+}
+
+/// A folder whose parent is not laid out.
+#[derive(Debug)]
+struct Orphan;
+
+impl RestoreTarget for Orphan {
+    fn lay_out(&self, _: &RestoreState<'_>) -> Result<Layout> {
+        let files = vec![FilePlace::new(FileId::FIRST, "file")];
+        Ok(Layout::Folder(FolderLayout { folders: vec!["a/b".into()], files }))
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_created_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, plan, _) = prepared(dir.path());
+    let output = dir.path().join("out.db");
+    let chunks = ChunkStore::open(history.archive().objects().clone()).unwrap();
+    let refused = Restorer::new(&history, &chunks, &Orphan).restore(&plan, &RestoreOptions::to(&output));
+    let Err(Error::Io { op, path, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((op, path), ("create", partial(&output).join("a/b")));
+    assert!(!output.exists());
 }
 
 #[test]

@@ -49,6 +49,25 @@ fn a_file_has_images_of_one_size() {
     assert_eq!(change.set_block_bytes(512), Ok(()));
     assert_eq!(change.set_block_bytes(1024), Err(MixedBlockSizes));
     assert_eq!(change.block_bytes, Some(512));
+    assert_eq!(MixedBlockSizes.to_string(), "the file has block images of more than one size");
+}
+
+#[test]
+fn an_image_lengthens_a_file_up_to_its_last_byte_that_counts() {
+    let image = BlockImage { block: 3, block_bytes: 100 };
+    let mut change = FileChange::default();
+    assert_eq!((change.len_after(0), change.len_after(70)), (0, 70));
+    change.add_image(image, 0);
+    assert_eq!(change.images_end, 0, "it was cut off");
+    change.add_image(image, 1);
+    assert_eq!((change.images_end, change.len_after(70), change.len_after(500)), (301, 301, 500));
+    change.add_image(BlockImage { block: 1, ..image }, 100);
+    assert_eq!(change.images_end, 301, "the last image counts");
+    let mut cuts = Cuts::new();
+    cuts.set_length(Lsn::new(10), 50);
+    cuts.set_length(Lsn::new(20), 400);
+    change.set_lengths(&cuts);
+    assert_eq!((change.min_len, change.set_len, change.len_after(500)), (50, Some(400), 400));
 }
 
 /// The shortest length at or after `lsn`, found by checking every set-length.

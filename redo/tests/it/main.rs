@@ -3,6 +3,8 @@
 
 mod any_order;
 mod cuts;
+mod defaults;
 mod log;
 mod newest_first;
+mod open;
 mod orders;

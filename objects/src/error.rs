@@ -290,6 +290,10 @@ impl Error {
         if let Some(gone) = find::<RepositoryGone>(&source) {
             return Error::NotARepository { place: gone.place.clone() };
         }
+        #[cfg(feature = "remote")]
+        if find::<crate::remote::Refused>(&source).is_some() {
+            return Error::Denied { path, source: source.into() };
+        }
         let io = find::<io::Error>(&source).map(io::Error::kind);
         match source {
             StoreError::NotFound { .. } => Error::Missing { path },

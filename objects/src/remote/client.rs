@@ -33,6 +33,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Maximum length of an error's answer that is read, bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
+/// Begins the addresses of the clouds' metadata servers. A refusal there has its own meaning: AWS's
+/// older protocol is tried next.
+const METADATA: &str = "169.254.";
+
 /// Installs ring as the process's TLS implementation, unless the process has one.
 pub(super) fn install_tls() {
     // An error says that there is one already.
@@ -87,6 +91,7 @@ struct Service {
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let limit = limit(request.body().content_length() as u64);
+        let is_metadata = request.uri().host().is_some_and(|host| host.starts_with(METADATA));
         let answer = match tokio::time::timeout(limit, self.client.execute(request)).await {
             Ok(answer) => answer?,
             Err(_) => return Err(too_slow(limit)),
@@ -97,6 +102,10 @@ impl HttpService for Service {
             return Ok(HttpResponse::from_parts(parts, body));
         }
         let said = self.secrets.message_of(&beginning(body).await);
+        if !is_metadata && matches!(parts.status.as_u16(), 401 | 403) {
+            let refused = Refused { status: parts.status.to_string(), said };
+            return Err(HttpError::new(HttpErrorKind::Unknown, refused));
+        }
         Ok(HttpResponse::from_parts(parts, said.into()))
     }
 }
@@ -117,6 +126,15 @@ async fn beginning(body: HttpResponseBody) -> String {
         }
     }
     String::from_utf8_lossy(&got).into_owned()
+}
+
+/// The store refuses the credentials, or denies access. `object_store` does not tell a refused
+/// listing from other failures, so this error stays among the sources of its own.
+#[derive(Debug, Error)]
+#[error("{status}: {said}")]
+pub(crate) struct Refused {
+    status: String,
+    said: String,
 }
 
 /// A server did not answer in time.

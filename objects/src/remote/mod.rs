@@ -20,6 +20,9 @@ mod settings;
 #[cfg(all(test, feature = "s3", feature = "gcs", feature = "azure"))]
 mod tests;
 
+#[cfg(feature = "remote")]
+pub(crate) use client::Refused;
+
 use crate::bucket::Bucket;
 use crate::{Error, Result};
 use object_store::ObjectStore;

@@ -109,8 +109,8 @@ fn an_error_holds_the_stores_message_and_no_secret() {
             objects.put_new("x", vec![1]).unwrap_err(),
         ];
         for error in errors {
-            assert_eq!(error.kind(), ErrorKind::Denied, "{url}: {error}");
             let all = all_of(&error);
+            assert_eq!(error.kind(), ErrorKind::Denied, "{url}: {all}");
             assert!(!all.contains("sWoRdFiSh") && !all.contains("c1dvUmRGaVNo"), "{url}: {all}");
         }
         let put = objects.put_new("x", vec![1]).unwrap_err();

@@ -58,6 +58,8 @@ pub enum ObjectKind {
     Point = 17,
     /// The measured rates of a restore.
     Rates = 18,
+    /// Tests whether a store enforces create-only puts.
+    Probe = 19,
 }
 
 impl ObjectKind {
@@ -81,16 +83,18 @@ impl ObjectKind {
             16 => ObjectKind::Restored,
             17 => ObjectKind::Point,
             18 => ObjectKind::Rates,
+            19 => ObjectKind::Probe,
             _ => return None,
         })
     }
 }
 
 impl ObjectKind {
-    /// True for the kinds that a reader needs before it has the keys.
+    /// True for the kinds that a reader needs before it has the keys, and for probes, which come
+    /// before the keys of a new repository.
     #[must_use]
     pub const fn is_always_plaintext(self) -> bool {
-        matches!(self, ObjectKind::Repository | ObjectKind::KeySlot)
+        matches!(self, ObjectKind::Repository | ObjectKind::KeySlot | ObjectKind::Probe)
     }
 }
 
@@ -115,6 +119,7 @@ impl fmt::Display for ObjectKind {
             ObjectKind::Restored => "restored state",
             ObjectKind::Point => "recovery point",
             ObjectKind::Rates => "measured rates",
+            ObjectKind::Probe => "probe",
         })
     }
 }

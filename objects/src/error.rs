@@ -1,5 +1,6 @@
 //! Errors of requests to the repository.
 
+use crate::SetupError;
 use crate::local::{RepositoryGone, StrayKind};
 use object_store::Error as StoreError;
 use pitr_codec::CodecError;
@@ -153,6 +154,14 @@ pub enum Error {
         /// The store's error.
         source: Box<StoreError>,
     },
+    /// The remote store can't be used as it is configured.
+    #[error("{place}: {source}")]
+    Setup {
+        /// The bucket.
+        place: String,
+        /// What is wrong, and what to set.
+        source: SetupError,
+    },
     /// The store lacks an operation that a repository needs, such as create-only puts.
     #[error("{path}: this kind of store cannot do what a repository needs")]
     Unsupported {
@@ -212,6 +221,8 @@ pub enum ErrorKind {
     Key,
     /// A lease has lapsed: the operation must start again.
     Lapsed,
+    /// A setting of the store is missing or wrong.
+    Setup,
 }
 
 impl ErrorKind {
@@ -263,6 +274,8 @@ impl Error {
             Error::Lapsed { .. } => ErrorKind::Lapsed,
             Error::Denied { .. } => ErrorKind::Denied,
             Error::Full { .. } => ErrorKind::Full,
+            Error::Setup { source: SetupError::NotCreateOnly, .. } => ErrorKind::Unsupported,
+            Error::Setup { .. } => ErrorKind::Setup,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Runtime { .. } | Error::Random(_) => ErrorKind::Machine,
         }
@@ -276,6 +289,10 @@ impl Error {
         }
         if let Some(gone) = find::<RepositoryGone>(&source) {
             return Error::NotARepository { place: gone.place.clone() };
+        }
+        #[cfg(feature = "remote")]
+        if find::<crate::remote::Refused>(&source).is_some() {
+            return Error::Denied { path, source: source.into() };
         }
         let io = find::<io::Error>(&source).map(io::Error::kind);
         match source {

@@ -30,6 +30,7 @@
 //! simulated machine ([`Spawn::Inline`](pitr_vfs::Spawn)) neither starts any.
 #![forbid(unsafe_code)]
 
+mod bucket;
 mod condemned;
 mod container;
 mod error;
@@ -40,14 +41,17 @@ mod listing;
 mod local;
 mod location;
 pub mod parallel;
+mod probe;
 mod put;
 mod read;
+mod remote;
 mod repository;
 mod runtime;
 mod sources;
 mod store;
 mod waiting;
 
+pub use bucket::{Bucket, BucketError, StoreKind};
 pub use condemned::{Condemnation, Condemned};
 pub use error::{Error, ErrorKind, Result};
 pub use keys::KeySlot;
@@ -56,6 +60,7 @@ pub use listing::{Entry, Listing};
 pub use local::{LocalStore, Readers, Stray, StrayKind};
 pub use location::{Location, LocationError};
 pub use read::Tail;
+pub use remote::{INSTANCE_VARIABLE, SetupError};
 pub use repository::Repository;
 pub use sources::Sources;
 pub use store::Objects;

@@ -1,5 +1,6 @@
 //! Where a repository is: a path or a URL.
 
+use crate::bucket::{Bucket, BucketError, StoreKind};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ pub enum Location {
     /// The memory of this process, `memory://`: each open gets an empty store. For tests and
     /// examples.
     Memory,
+    /// A bucket of a remote store: `s3://bucket/prefix`, `gs://bucket/prefix`,
+    /// `az://container/prefix`. Address and credentials are no part of it.
+    Bucket(Bucket),
 }
 
 /// A location that this build cannot open.
@@ -24,12 +28,18 @@ pub enum LocationError {
     #[error("the path is empty; give a directory or a file:// URL with an absolute path")]
     Empty,
     /// A known kind of store that this build does not include.
-    #[error("{scheme}: this build does not include {store} yet; give a directory or a file:// URL")]
-    NotIncluded {
-        /// Scheme of the URL.
-        scheme: &'static str,
-        /// Name of the store.
-        store: &'static str,
+    #[error(
+        "{scheme}: this build does not include {store}; build it with the feature `{feature}`, or give a directory",
+        scheme = .0.scheme(), store = .0, feature = .0.feature()
+    )]
+    NotIncluded(StoreKind),
+    /// The URL of a bucket is not valid. It is not repeated, because it may hold a password.
+    #[error("{scheme}: {what}; write {example}", scheme = .store.scheme(), example = .store.example())]
+    Bucket {
+        /// The kind of store.
+        store: StoreKind,
+        /// What is wrong.
+        what: BucketError,
     },
     /// No store has URLs of this kind.
     #[error("{0}: no store has URLs of this kind; give a directory or a file:// URL with an absolute path")]
@@ -63,11 +73,16 @@ impl Location {
             "file" => decoded(rest).map(Location::Folder).ok_or_else(|| LocationError::File(url())),
             "memory" if rest.is_empty() => Ok(Location::Memory),
             "memory" => Err(LocationError::Memory(url())),
-            "s3" => Err(LocationError::NotIncluded { scheme: "s3", store: "Amazon S3" }),
-            "gs" => Err(LocationError::NotIncluded { scheme: "gs", store: "Google Cloud Storage" }),
-            "az" => Err(LocationError::NotIncluded { scheme: "az", store: "Azure Blob Storage" }),
-            // The part after the scheme may hold a password.
-            other => Err(LocationError::Scheme(other.to_owned())),
+            other => match StoreKind::of_scheme(other) {
+                Some(store) => Bucket::parse(store, rest)
+                    .map_err(|what| LocationError::Bucket { store, what })
+                    .and_then(|bucket| match store.is_included() {
+                        true => Ok(Location::Bucket(bucket)),
+                        false => Err(LocationError::NotIncluded(store)),
+                    }),
+                // The part after the scheme may hold a password.
+                None => Err(LocationError::Scheme(other.to_owned())),
+            },
         }
     }
 
@@ -76,7 +91,7 @@ impl Location {
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Location::Folder(folder) => Some(folder),
-            Location::Memory => None,
+            Location::Memory | Location::Bucket(_) => None,
         }
     }
 }
@@ -86,6 +101,7 @@ impl fmt::Display for Location {
         match self {
             Location::Folder(folder) => folder.display().fmt(f),
             Location::Memory => f.write_str("memory://"),
+            Location::Bucket(bucket) => bucket.fmt(f),
         }
     }
 }
@@ -140,13 +156,31 @@ mod tests {
             ("file:///a%+1", "file:///srv/backup"),
             ("file:///a%00b", "file:///srv/backup"),
             ("memory://x", "memory://"),
-            ("s3://bucket/prefix", "does not include Amazon S3 yet"),
-            ("gs://bucket", "does not include Google Cloud Storage yet"),
-            ("az://container", "does not include Azure Blob Storage yet"),
+            ("s3://user:secret@bucket/prefix", "no user or password belongs in the URL"),
+            ("s3://user:secret@bucket", "write s3://bucket/prefix"),
+            ("az://container?sig=secret", "a name has"),
+            ("gs://", "write gs://bucket/prefix"),
             ("ftp://user:secret@host/x", "ftp: no store"),
         ] {
             let refused = Location::parse(text).unwrap_err().to_string();
             assert!(refused.contains(says) && !refused.contains("secret"), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn buckets_need_their_feature() {
+        for (text, feature, is_included) in [
+            ("s3://bucket/prefix", "s3", cfg!(feature = "s3")),
+            ("gs://bucket", "gcs", cfg!(feature = "gcs")),
+            ("az://container", "azure", cfg!(feature = "azure")),
+        ] {
+            match Location::parse(text) {
+                Ok(location) => assert!(is_included && location.to_string() == text, "{location}"),
+                Err(error) => {
+                    let says = format!("build it with the feature `{feature}`");
+                    assert!(!is_included && error.to_string().contains(&says), "{error}");
+                }
+            }
         }
     }
 }

@@ -1,19 +1,30 @@
 //! Creating objects, once.
 
 use crate::store::object_path;
-use crate::{Error, Objects, Result};
+use crate::{Error, Objects, Result, SetupError};
 use bytes::Bytes;
 use object_store::{Error as StoreError, ObjectStore, PutMode, PutOptions, PutPayload};
 use pitr_codec::OBJECT_BYTES_LIMIT;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait before the second attempt of a put. Each further wait is up to twice as long.
+const WAIT_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait between two attempts.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Before an object of this size is sent again, a short request asks whether it has arrived, bytes.
+const LARGE: usize = 64 << 10;
 
 impl Objects {
     /// Creates an object that must not exist yet, durably.
     ///
-    /// A store may carry out a put and lose the reply; the repeated put then finds the object. An
-    /// existing object counts as ours if it has the same bytes: every object contains the owner
-    /// token of its process. An object that must be the only one of its name, such as a claim, must
-    /// hold random bytes too.
+    /// A store may carry out a put and lose the reply, or carry it out later; the repeated put then
+    /// finds the object. An existing object counts as ours if it has the same bytes: every object
+    /// contains the owner token of its process. An object that must be the only one of its name,
+    /// such as a claim, must hold random bytes too.
+    ///
+    /// After [`Error::Unreachable`] it is unknown whether the object exists, and an attempt may
+    /// still create it. A caller that tries again must give the same bytes.
     ///
     /// # Errors
     /// [`Error::Foreign`] if the object exists with other bytes; [`Error::TooLarge`];
@@ -22,24 +33,55 @@ impl Objects {
     pub fn put_new(&self, path: &str, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes: Bytes = bytes.into();
         self.check_size(path, bytes.len() as u64)?;
-        let mut waits = self.inner.put_waits.iter();
+        let mut attempt = 1;
         loop {
-            match self.put_once(path, bytes.clone())? {
-                Ok(()) => {
+            let error = match self.attempt(path, &bytes)? {
+                None => {
                     tracing::debug!(path, bytes = bytes.len(), "put");
                     return Ok(());
                 }
-                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
-                    return self.check_ours(path, &bytes);
-                }
-                Err(source) => match (Error::from_store(path, source), waits.next()) {
-                    (error @ Error::Unreachable { .. }, Some(wait)) => {
-                        tracing::warn!(path, %error, "a put was not answered and is repeated");
-                        self.inner.env.clock.sleep(*wait);
-                    }
-                    (error, _) => return Err(error),
-                },
+                Some(error) => error,
+            };
+            if attempt >= self.inner.put_attempts {
+                return Err(error);
             }
+            tracing::warn!(path, %error, "a put was not carried out for certain and is repeated");
+            self.inner.env.clock.sleep(self.wait_after(attempt)?);
+            attempt += 1;
+            if bytes.len() >= LARGE && self.has_arrived(path, &bytes)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One attempt. `None` if the object exists with these bytes; the error if another attempt may
+    /// help.
+    fn attempt(&self, path: &str, bytes: &Bytes) -> Result<Option<Error>> {
+        let source = match self.put_once(path, bytes.clone())? {
+            Ok(()) => return Ok(None),
+            Err(source) => source,
+        };
+        match source {
+            StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
+                match self.is_ours(path, bytes) {
+                    Ok(true) => Ok(None),
+                    Ok(false) => Err(Error::Foreign { path: path.to_owned() }),
+                    // FAILURES 46: S3 refuses one of two concurrent puts, and may carry out neither.
+                    Err(Error::Missing { path }) => {
+                        Ok(Some(Error::Unreachable { path, source: source.into() }))
+                    }
+                    Err(error @ Error::Unreachable { .. }) => Ok(Some(error)),
+                    Err(error) => Err(error),
+                }
+            }
+            source => match Error::from_store(path, source) {
+                error @ Error::Unreachable { .. } => Ok(Some(error)),
+                // Stores have no folders that could be missing.
+                Error::Missing { .. } if self.folder().is_none() => {
+                    Err(Error::Setup { place: self.place().to_owned(), source: SetupError::NoBucket })
+                }
+                error => Err(error),
+            },
         }
     }
 
@@ -52,10 +94,34 @@ impl Objects {
         })
     }
 
-    /// Fails unless the existing object has these bytes.
-    fn check_ours(&self, path: &str, ours: &Bytes) -> Result<()> {
-        let is_ours = self.size(path)? == ours.len() as u64 && self.get(path)? == *ours;
-        if is_ours { Ok(()) } else { Err(Error::Foreign { path: path.to_owned() }) }
+    /// True if a put that was not answered has created the object. It may still do so later.
+    fn has_arrived(&self, path: &str, ours: &Bytes) -> Result<bool> {
+        match self.is_ours(path, ours) {
+            Ok(true) => Ok(true),
+            Ok(false) => Err(Error::Foreign { path: path.to_owned() }),
+            Err(Error::Missing { .. } | Error::Unreachable { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// True if the existing object has these bytes.
+    fn is_ours(&self, path: &str, ours: &Bytes) -> Result<bool> {
+        if ours.len() >= LARGE && self.size(path)? != ours.len() as u64 {
+            return Ok(false);
+        }
+        match self.get(path) {
+            Ok(found) => Ok(found == *ours),
+            Err(Error::TooLarge { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The wait after an attempt, doubled each time. Its second half is random, so that processes
+    /// that were refused together do not come back together.
+    fn wait_after(&self, attempt: u32) -> Result<Duration> {
+        let most = WAIT_FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(20)).min(WAIT_MAX);
+        let random = u32::from(u16::from_le_bytes(self.random_bytes()?));
+        Ok(most / 2 + most / 2 * random / u32::from(u16::MAX))
     }
 
     pub(crate) fn check_size(&self, path: &str, bytes: u64) -> Result<()> {

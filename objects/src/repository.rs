@@ -47,7 +47,8 @@ impl Objects {
     /// Creates a repository.
     ///
     /// # Errors
-    /// [`Error::AlreadyARepository`]; errors of the store.
+    /// [`Error::AlreadyARepository`]; [`Error::Setup`] if the store does not enforce create-only
+    /// puts; errors of the store.
     pub fn init_repository(&self, created: Timestamp) -> Result<Repository> {
         let repository = Repository { id: self.random_bytes()?, created, encrypted: false };
         self.put_repository(&repository)?;
@@ -59,6 +60,7 @@ impl Objects {
         let bytes = builder
             .finish(&repository.to_bytes())
             .map_err(|source| Error::Object { path: REPOSITORY.to_owned(), source })?;
+        self.prove_new_store()?;
         match self.put_container(REPOSITORY, ObjectKind::Repository, bytes) {
             Err(Error::Foreign { .. }) => Err(Error::AlreadyARepository { place: self.place().to_owned() }),
             Err(error) => Err(error),
@@ -67,6 +69,11 @@ impl Objects {
                 Ok(())
             }
         }
+    }
+
+    /// A store that enforces nothing is refused before anything depends on it.
+    fn prove_new_store(&self) -> Result<()> {
+        if self.is_own_store() { Ok(()) } else { self.probe() }
     }
 
     fn saw(&self, repository: &Repository) {

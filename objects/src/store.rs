@@ -3,21 +3,24 @@
 use crate::layout::ShortId;
 use crate::local::{LocalStore, Readers, create_folder, readers};
 use crate::runtime::Requests;
-use crate::{Error, Location, Result};
+use crate::{Error, Location, Result, remote};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
 use pitr_format::OwnerToken;
 use pitr_vfs::{Env, Spawn};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-/// Waits before the second and the third attempt of a put that a remote store did not answer.
-const PUT_WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// Attempts of a put at a store behind a network: about ten seconds of waiting.
+const PUT_ATTEMPTS_REMOTE: u32 = 8;
+/// Attempts of a put at another store: it has its own retries, or is a test's.
+const PUT_ATTEMPTS_OTHER: u32 = 4;
 /// Default time between two renewals of a lease.
 const LEASE_RENEWAL: Duration = Duration::from_secs(15);
 
@@ -27,13 +30,14 @@ pub struct Objects {
     pub(crate) inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) env: Env,
     pub(crate) requests: Requests,
-    /// Waits between the attempts of a put that got no answer.
-    pub(crate) put_waits: &'static [Duration],
+    /// Attempts of a put that gets no answer.
+    pub(crate) put_attempts: u32,
+    /// True if nobody knows yet that the store never replaces an object by a put.
+    pub(crate) is_unproven: AtomicBool,
     folder: Option<PathBuf>,
     owner: OwnerToken,
     pub(crate) place: String,
@@ -53,9 +57,17 @@ pub(crate) struct Inner {
 struct Parts {
     store: Arc<dyn ObjectStore>,
     requests: Requests,
-    put_waits: &'static [Duration],
+    put_attempts: u32,
+    is_unproven: bool,
     folder: Option<PathBuf>,
     place: String,
+}
+
+/// Without the store: some stores show their credentials.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("place", &self.place).finish_non_exhaustive()
+    }
 }
 
 /// The open keys of an encrypted repository.
@@ -69,23 +81,49 @@ pub(crate) struct Encryption {
 }
 
 impl Objects {
-    /// Opens the store at a location. A folder must exist.
+    /// Opens the store at a location. A folder must exist. A bucket takes its address and its
+    /// credentials from the environment variables that [`object_store`] knows.
     ///
     /// # Errors
     /// [`Error::NotARepository`] if there is no such folder; [`Error::Folder`] if it can't be
-    /// entered; [`Error::Random`].
+    /// entered; [`Error::Setup`] if a setting of the bucket is missing or wrong; [`Error::Random`].
     pub fn open(location: &Location, env: &Env) -> Result<Self> {
-        let (store, folder): (Arc<dyn ObjectStore>, _) = match location {
+        Self::open_with(location, &BTreeMap::new(), env)
+    }
+
+    /// Like [`open`](Self::open), with options of a bucket's store that override the environment
+    /// variables. They are named as [`object_store`] names them: `aws_endpoint`. Other locations
+    /// have no options.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_with(location: &Location, options: &BTreeMap<String, String>, env: &Env) -> Result<Self> {
+        // A folder never loses a reply, and a second attempt must not hide a failed fsync.
+        let here = |store: Arc<dyn ObjectStore>, folder| Parts {
+            store,
+            requests: Requests::Caller,
+            put_attempts: 1,
+            is_unproven: false,
+            folder,
+            place: location.to_string(),
+        };
+        let parts = match location {
             Location::Folder(folder) => {
                 let root = root_of(folder)?;
                 let fs = Arc::clone(&env.fs);
-                (Arc::new(LocalStore::new(fs, root.clone(), location.to_string())), Some(root))
+                here(Arc::new(LocalStore::new(fs, root.clone(), location.to_string())), Some(root))
             }
-            Location::Memory => (Arc::new(InMemory::new()), None),
+            Location::Memory => here(Arc::new(InMemory::new()), None),
+            Location::Bucket(bucket) => Parts {
+                store: remote::open(bucket, options)?,
+                requests: Requests::start()?,
+                put_attempts: PUT_ATTEMPTS_REMOTE,
+                is_unproven: true,
+                folder: None,
+                place: location.to_string(),
+            },
         };
-        // A folder never loses a reply, and a second attempt must not hide a failed fsync.
-        let (requests, put_waits, place) = (Requests::Caller, &[], location.to_string());
-        Self::new(Parts { store, requests, put_waits, folder, place }, env)
+        Self::new(parts, env)
     }
 
     /// Like [`open`](Self::open), for a new repository. A missing folder is created, durably.
@@ -115,7 +153,8 @@ impl Objects {
             Spawn::Inline => Requests::Caller,
         };
         let place = store.to_string();
-        Self::new(Parts { store, requests, put_waits: &PUT_WAITS, folder: None, place }, env)
+        let (put_attempts, is_unproven, folder) = (PUT_ATTEMPTS_OTHER, false, None);
+        Self::new(Parts { store, requests, put_attempts, is_unproven, folder, place }, env)
     }
 
     /// The objects in an existing folder of this machine.
@@ -151,12 +190,13 @@ impl Objects {
     }
 
     fn new(parts: Parts, env: &Env) -> Result<Self> {
-        let Parts { store, requests, put_waits, folder, place } = parts;
+        let Parts { store, requests, put_attempts, is_unproven, folder, place } = parts;
         let inner = Inner {
             store,
             env: env.clone(),
             requests,
-            put_waits,
+            put_attempts,
+            is_unproven: AtomicBool::new(is_unproven),
             folder,
             owner: OwnerToken(env.random_bytes().map_err(Error::Random)?),
             place,
@@ -203,6 +243,11 @@ impl Objects {
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.inner.folder.as_deref()
+    }
+
+    /// True for a folder or the memory of this process, whose puts are this crate's own.
+    pub(crate) fn is_own_store(&self) -> bool {
+        self.inner.put_attempts == 1
     }
 
     /// Users besides the owner who may read the repository; `None` if there are none, or if it is

@@ -37,6 +37,9 @@ pub enum ConfigError {
         "`mode` is {0:#o}; give file permissions that let the owner read and write, such as 0o600 or 0o640"
     )]
     Mode(u32),
+    /// `mode` is given for a repository that has no files.
+    #[error("`mode` is for a repository in a folder; the rules of the store say who may use {0}")]
+    ModeOfBucket(String),
     /// The [maximum waste](crate::PruneOptions::waste_percent_max) of a prune is more than 100.
     #[error("`waste_percent_max` is {0}; give a percentage from 0 to 100")]
     WastePercent(u8),
@@ -78,8 +81,9 @@ impl PitrConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.location()?;
+        let location = self.location()?;
         match self.mode {
+            Some(_) if location.folder().is_none() => Err(ConfigError::ModeOfBucket(location.to_string())),
             Some(mode) if mode & !0o066 != 0o600 => Err(ConfigError::Mode(mode)),
             _ => Ok(()),
         }
@@ -97,11 +101,15 @@ mod tests {
         let location = |at| PitrConfig::at(at).location();
         assert_eq!(location("file:///srv/a%20b"), Ok(Location::Folder("/srv/a b".into())));
         assert_eq!(location("memory://"), Ok(Location::Memory));
-        let refused = PitrConfig::at("s3://bucket/prefix").validate().unwrap_err();
+        let refused = PitrConfig::at("s3://user:secret@bucket/prefix").validate().unwrap_err();
         assert!(matches!(&refused, ConfigError::Repository(_)), "{refused}");
-        assert!(refused.to_string().contains("does not include Amazon S3 yet"), "{refused}");
+        assert!(!refused.to_string().contains("secret"), "{refused}");
+        let bucket = PitrConfig::at("s3://bucket/prefix").validate();
+        assert_eq!(bucket.is_ok(), cfg!(feature = "s3"), "{bucket:?}");
         let with = |mode| PitrConfig { mode: Some(mode), ..PitrConfig::at("/r") }.validate();
         assert_eq!((with(0o640), with(0o750)), (Ok(()), Err(ConfigError::Mode(0o750))));
+        let of_memory = PitrConfig { mode: Some(0o600), ..PitrConfig::at("memory://") }.validate();
+        assert_eq!(of_memory, Err(ConfigError::ModeOfBucket("memory://".to_owned())));
         assert!(serde_json::from_str::<PitrConfig>(r#"{"repository":"/r","levle":3}"#).is_err());
         assert!(serde_json::from_str::<PitrConfig>(r#"{"repository":"/r","codec":"zstd:23"}"#).is_err());
     }

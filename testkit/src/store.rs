@@ -7,7 +7,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -56,6 +56,11 @@ pub enum Answer {
     Die,
     /// The store does nothing: access is denied.
     Deny,
+    /// The store does nothing, and says that the object exists already, as S3 answers one of two
+    /// concurrent puts with 409.
+    Conflict,
+    /// The store carries a put out although the object exists.
+    Overwrite,
     /// The store's listing lacks the object of this number.
     ListWithout(usize),
     /// The store lists this number of objects, and then the connection breaks.
@@ -122,6 +127,9 @@ impl TestStore {
             Answer::Deny => {
                 Err(Error::PermissionDenied { path: "it".to_owned(), source: "read-only".into() })
             }
+            Answer::Conflict => {
+                Err(Error::AlreadyExists { path: "it".to_owned(), source: "conflict".into() })
+            }
             Answer::ServeAfter(time) => {
                 std::thread::sleep(time);
                 Ok(answer)
@@ -154,8 +162,11 @@ impl fmt::Display for TestStore {
 
 #[async_trait]
 impl ObjectStore for TestStore {
-    async fn put_opts(&self, path: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, mut opts: PutOptions) -> Result<PutResult> {
         let answer = self.ask(Request::Put(path.to_string()))?;
+        if answer == Answer::Overwrite {
+            opts.mode = PutMode::Overwrite;
+        }
         reply(answer, self.store.put_opts(path, payload, opts).await)
     }
 

@@ -71,6 +71,8 @@ impl Writer {
     }
 
     fn claim_for(archive: &Archive, claims: Claims, now: Timestamp) -> Result<Self> {
+        // Two writers tell each other apart by who created the claim.
+        archive.objects().prove_create_only()?;
         archive.objects().register_source(archive.source())?;
         for _ in 0..CLAIM_ATTEMPTS {
             let taken = archive.epoch_names(&mut Vec::new())?;

@@ -222,7 +222,8 @@ impl Indexer {
         record.head[known..known + more].copy_from_slice(&frame.bytes[..more]);
         let seen = u64::from(record.seen) + frame.bytes.len() as u64;
         let complete = matches!(frame.part, Part::Full | Part::Last);
-        let fits = if complete { seen == record.total_len.into() } else { seen <= record.total_len.into() };
+        let len = u64::from(record.total_len);
+        let fits = if complete { seen == len } else { seen <= len };
         if !fits {
             return Err(out_of_order);
         }

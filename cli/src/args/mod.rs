@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Parser, Subcommand};
 use pitr::codec::KeyWrap;
+use pitr::objects::Location;
 
 use self::values::{parse_source, repository_parser};
 use crate::commands::backup::args::Backup;
@@ -48,8 +49,16 @@ Examples:
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// The repository: a directory, or a file:// URL
-    #[arg(long, env = "PITR_REPO", value_name = "URL", global = true, value_parser = repository_parser())]
+    /// The repository: a directory, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix
+    /// with settings and credentials from the environment
+    #[arg(
+        long,
+        env = "PITR_REPO",
+        hide_env_values = true,
+        value_name = "URL",
+        global = true,
+        value_parser = repository_parser()
+    )]
     pub(crate) repo: Option<PathBuf>,
     /// Name of the source in the repository; restore, log and info take several [default: the only
     /// source, or the file's name]
@@ -77,11 +86,15 @@ impl Global {
     /// The repository's path.
     ///
     /// # Errors
-    /// A usage error if none is given.
+    /// A usage error if none is given, or if it is the URL of no store.
     pub(crate) fn repository(&self) -> Result<&Path, CliError> {
-        self.repo
-            .as_deref()
-            .ok_or_else(|| CliError::usage("no repository given").next("give --repo DIR, or set PITR_REPO"))
+        let repo = self.repo.as_deref().ok_or_else(|| {
+            CliError::usage("no repository given").next("give --repo DIR, or set PITR_REPO")
+        })?;
+        match Location::parse(repo) {
+            Ok(_) => Ok(repo),
+            Err(error) => Err(CliError::usage(error)),
+        }
     }
 
     /// The named source, for a command that works on one source.

@@ -66,11 +66,14 @@ pub(crate) fn repository_parser() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(parse_repository)
 }
 
-/// A path need not be UTF-8. A URL must name a store that this build includes.
+/// A path need not be UTF-8. A wrong URL of a remote store is refused later, because an error from
+/// here is printed with the value, which may hold a password.
 fn parse_repository(given: OsString) -> Result<PathBuf, ValueError> {
-    match Location::parse(&given)? {
-        Location::Folder(folder) => Ok(folder),
-        _ => Ok(given.into()),
+    use LocationError::{Bucket, NotIncluded, Scheme};
+    match Location::parse(&given) {
+        Ok(Location::Folder(folder)) => Ok(folder),
+        Ok(_) | Err(Bucket { .. } | NotIncluded(_) | Scheme(_)) => Ok(given.into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -93,9 +96,8 @@ mod tests {
         assert_eq!(repo("backup").unwrap(), PathBuf::from("backup"));
         assert_eq!(repo("file:///srv/backup").unwrap(), PathBuf::from("/srv/backup"));
         assert_eq!(repo("memory://").unwrap(), PathBuf::from("memory://"));
-        for store in ["s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix"] {
-            let refused = repo(store).unwrap_err().to_string();
-            assert!(refused.contains("this build does not include"), "{refused}");
+        for url in ["s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix", "s3://u:p@bucket"] {
+            assert_eq!(repo(url).unwrap(), PathBuf::from(url));
         }
         assert!(matches!(repo("file://host/share"), Err(ValueError::Repository(LocationError::File(_)))));
         assert_eq!(repo(""), Err(ValueError::Repository(LocationError::Empty)));

@@ -111,7 +111,7 @@ fn objects(kind: O) -> (Code, Option<&'static str>) {
         O::Denied => (
             Code::PermissionDenied,
             Some(
-                "run it as the owner of the repository, or as a user with access by the permissions of its folder",
+                "run it as the owner of the repository, as a user with access by the permissions of its folder, or with credentials that may read and write the bucket",
             ),
         ),
         O::Full => (Code::RepositoryFull, Some("free disk space in the repository, then try again")),
@@ -121,6 +121,7 @@ fn objects(kind: O) -> (Code, Option<&'static str>) {
                 "give the right one with --passphrase-file, --key-file or PITR_PASSPHRASE; give none if the repository is not encrypted",
             ),
         ),
+        O::Setup => (Code::Usage, None),
         O::Lapsed => (Code::LeaseLapsed, Some("run it again")),
         O::Foreign => (
             Code::Locked,

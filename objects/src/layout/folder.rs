@@ -17,6 +17,8 @@ pub const LEASES: &str = "leases";
 pub const CONDEMNED: &str = "condemned";
 /// Folder of the measured rates of restores.
 pub const RATES: &str = "rates";
+/// Folder of the probes of create-only puts.
+pub const PROBES: &str = "probes";
 /// Folder of the keys.
 pub(super) const KEYS: &str = "keys";
 pub(super) const SLOTS: &str = "slots";
@@ -43,7 +45,7 @@ pub(crate) fn may_hold_objects(path: &str) -> bool {
     let is_repository = |text: &str| super::digits::bytes::<16>(text).is_some();
     let parts: Vec<&str> = path.split('/').collect();
     match parts[..] {
-        ["" | PACKS | INDEX | SOURCES | KEYS | CONDEMNED | LEASES | RATES] => true,
+        ["" | PACKS | INDEX | SOURCES | KEYS | CONDEMNED | LEASES | RATES | PROBES] => true,
         [PACKS, front] => number(front, 2).is_some(),
         [KEYS, repository] | [KEYS, repository, SLOTS | RINGS] => is_repository(repository),
         [SOURCES, name]

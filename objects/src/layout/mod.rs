@@ -9,6 +9,7 @@
 //! condemned/<id>-leases                             leases that must end before that
 //! packs/<first two digits>/<digest>                 chunks
 //! index/<digest>                                    which chunks some packs hold
+//! probes/<id>                                       tests whether puts replace objects
 //! rates/<number>                                    the measured rates of a restore
 //! sources/<source>/name                             the source's name, where the folder hides it
 //!                  timelines/<timeline>             a timeline's history
@@ -43,7 +44,7 @@ mod name;
 mod source;
 
 pub use digits::ShortId;
-pub use folder::{CONDEMNED, INDEX, LEASES, PACKS, RATES, REPOSITORY, SOURCES, rings, slots};
+pub use folder::{CONDEMNED, INDEX, LEASES, PACKS, PROBES, RATES, REPOSITORY, SOURCES, rings, slots};
 pub use name::ObjectName;
 pub use source::{LogName, MARK_BYTES, PrunedRange, RestoredName, RootName, SourceFolder, SourceObject};
 

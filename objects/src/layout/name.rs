@@ -1,7 +1,9 @@
 //! The name of any object of a repository.
 
 use super::digits::{Hex, WIDE, bytes, number};
-use super::folder::{CONDEMNED, INDEX, KEYS, LEASES, PACKS, RATES, REPOSITORY, RINGS, SLOTS, rings, slots};
+use super::folder::{
+    CONDEMNED, INDEX, KEYS, LEASES, PACKS, PROBES, RATES, REPOSITORY, RINGS, SLOTS, rings, slots,
+};
 use super::{ShortId, SourceFolder, SourceObject, source};
 use pitr_codec::{Digest, ObjectKind};
 use std::fmt;
@@ -42,6 +44,8 @@ pub enum ObjectName {
     PackIndex(Digest),
     /// The measured rates of a restore. The highest number is the newest.
     Rates(u64),
+    /// Tests whether the store enforces create-only puts.
+    Probe(ShortId),
     /// An object of a source.
     Source(SourceFolder, SourceObject),
 }
@@ -73,6 +77,7 @@ impl ObjectName {
             },
             [PACKS, front, digest] if digest.get(..2) == Some(front) => ObjectName::Pack(bytes(digest)?),
             [INDEX, digest] => ObjectName::PackIndex(bytes(digest)?),
+            [PROBES, id] => ObjectName::Probe(ShortId::parse(id)?),
             [RATES, name] => ObjectName::Rates(number(name, WIDE)?),
             _ => return None,
         })
@@ -96,6 +101,7 @@ impl ObjectName {
             ObjectName::Pack(_) => ObjectKind::Pack,
             ObjectName::PackIndex(_) => ObjectKind::PackIndex,
             ObjectName::Rates(_) => ObjectKind::Rates,
+            ObjectName::Probe(_) => ObjectKind::Probe,
             ObjectName::Source(_, object) => object.kind(),
         }
     }
@@ -113,6 +119,7 @@ impl fmt::Display for ObjectName {
             ObjectName::Pack(digest) => write!(f, "{PACKS}/{:02x}/{}", digest[0], Hex(digest)),
             ObjectName::PackIndex(digest) => write!(f, "{INDEX}/{}", Hex(digest)),
             ObjectName::Rates(number) => write!(f, "{RATES}/{number:016x}"),
+            ObjectName::Probe(id) => write!(f, "{PROBES}/{id}"),
             ObjectName::Source(folder, object) => write!(f, "{folder}/{object}"),
         }
     }
@@ -125,7 +132,7 @@ mod tests {
     use pitr_format::TimelineId;
     use proptest::prelude::*;
 
-    fn names(digest: [u8; 32], repository: [u8; 16], short: [u8; 8], number: u64) -> [ObjectName; 10] {
+    fn names(digest: [u8; 32], repository: [u8; 16], short: [u8; 8], number: u64) -> [ObjectName; 11] {
         let id = ShortId::from_bytes(short);
         let folder = SourceFolder::parse("app").unwrap();
         [
@@ -138,6 +145,7 @@ mod tests {
             ObjectName::Pack(digest),
             ObjectName::PackIndex(digest),
             ObjectName::Rates(number),
+            ObjectName::Probe(id),
             ObjectName::Source(folder, SourceObject::Timeline(TimelineId::FIRST)),
         ]
     }
@@ -155,7 +163,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_name_or_foreign(path in "(packs|index|leases|condemned|keys|rates|sources|x)/\\PC{0,80}") {
+        fn any_text_is_a_name_or_foreign(path in "(packs|index|leases|condemned|keys|rates|probes|sources|x)/\\PC{0,80}") {
             if let Some(name) = ObjectName::parse(&path) {
                 prop_assert_eq!(name.path(), path);
             }
@@ -177,6 +185,7 @@ mod tests {
             &format!("packs/ab/{hash}"),
             &format!("index/{hash}"),
             "rates/000000000000002a",
+            "probes/00000000000001ef",
             "sources/app/timelines/00000001",
         ];
         assert_eq!(paths, expected);
@@ -201,6 +210,8 @@ mod tests {
             "condemned/00000000000001ef",
             "keys/cd/slots/00000000000001ef",
             "rates/2a",
+            "probes/2a",
+            "probes",
             "sources/.app/name",
             "sources/app",
         ] {

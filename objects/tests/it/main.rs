@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // test helpers fail by panicking
 
+mod buckets;
 mod crash;
 mod keys;
+mod puts;
 
 use pitr_codec::{Codec, HEADER_BYTES, ObjectBuilder, ObjectKind, TAIL_BYTES_HINT, encode_frame};
 use pitr_format::Timestamp;
@@ -67,7 +69,7 @@ fn a_retry_does_not_accept_the_object_of_another_writer() {
 
 #[test]
 fn an_unreachable_store_says_so() {
-    let store = TestStore::memory().answering_puts([Answer::Break; 3]);
+    let store = TestStore::memory().answering_puts([Answer::Break; 4]);
     let objects = Objects::with_store(Arc::new(store)).unwrap();
     let error = objects.put_new("a/x", vec![1]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);

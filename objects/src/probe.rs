@@ -1,0 +1,57 @@
+//! Does the store enforce create-only puts?
+//!
+//! Everything that must exist once relies on them: claims of epochs, key rings, the repository
+//! object. A store that takes `If-None-Match: *` and ignores it lets the second of two writers
+//! replace the first one's object, and both go on. So a new repository puts a small object twice,
+//! with different bytes. The second put must be refused.
+//!
+//! A writer that claims a source of a remote repository does the same, once for each opened handle
+//! (four requests): the store may have been replaced or reconfigured since, and claims are what
+//! keeps two writers apart. Commands that only read, and backups without a claim, do not ask. A
+//! folder and memory are this program's own and need no proof.
+
+use crate::layout::ObjectName;
+use crate::{Error, Objects, Result, SetupError};
+use pitr_codec::Codec;
+use std::sync::atomic::Ordering;
+
+impl Objects {
+    /// Proves once that a remote store enforces create-only puts. For a writer, before its claim.
+    /// Takes four requests the first time, and none for a folder or a store in memory.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] with [`SetupError::NotCreateOnly`] if it does not; errors of the store.
+    pub fn prove_create_only(&self) -> Result<()> {
+        match self.inner.is_unproven.load(Ordering::Relaxed) {
+            true => self.probe(),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn probe(&self) -> Result<()> {
+        let name = ObjectName::Probe(self.random_id()?);
+        let path = name.path();
+        let object = |number: u8| {
+            let bad = |source| Error::Object { path: path.clone(), source };
+            let mut payload = self.random_bytes::<16>()?.to_vec();
+            payload.push(number);
+            self.builder(&path, name.kind(), Codec::None)?.finish(&payload).map_err(bad)
+        };
+        self.put_container(&path, name.kind(), object(1)?)?;
+        let replaced = match self.put_container(&path, name.kind(), object(2)?) {
+            Ok(_) => Ok(true),
+            Err(Error::Foreign { .. }) => Ok(false),
+            Err(error) => Err(error),
+        };
+        // A probe that stays does no harm.
+        if let Err(error) = self.delete(&path) {
+            tracing::debug!(path, %error, "a probe was not deleted");
+        }
+        if replaced? {
+            let place = self.place().to_owned();
+            return Err(Error::Setup { place, source: SetupError::NotCreateOnly });
+        }
+        self.inner.is_unproven.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -25,6 +25,7 @@ mod moments;
 mod packages;
 mod program;
 mod rows;
+mod servers;
 mod size;
 mod soak;
 mod tidy;
@@ -72,6 +73,9 @@ enum Task {
     Tidy(tidy::Tidy),
     /// Tries every interleaving of concurrent code, with loom
     Models,
+    /// Installs real object stores and runs the tests that need them
+    #[command(subcommand)]
+    Servers(servers::Servers),
     /// Runs tests under miri, which needs a nightly toolchain with that component
     Miri,
 }
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Task::Golden => golden::run(),
         Task::Examples => examples::run(),
         Task::Tidy(tidy) => tidy.run(),
+        Task::Servers(servers) => servers.run(),
         Task::Models => models::run(),
         Task::Miri => miri::run(),
     };

@@ -294,7 +294,7 @@ mod tests {
         Head::read(&mut text.as_bytes()).unwrap().unwrap()
     }
 
-    /// What arrives of a body, what is left of the stream, and the counts.
+    /// What arrives of a body, the rest of the stream, and the counts.
     fn through(body: Body, tap: Tap, stream: &str) -> io::Result<(String, String, Passed)> {
         let (mut from, mut to, mut waits) = (stream.as_bytes(), Vec::new(), 0);
         let passed = pass(body, tap, &mut from, &mut to, &mut || waits += 1)?;

@@ -12,7 +12,8 @@
 //! let faults = Faults { error: 0.25, throttle: 0.30, flip: 0.01, ..Faults::none(7) };
 //! let proxy = Proxy::start(server, faults)?;
 //! // ... requests to proxy.address() ...
-//! println!("{} errors, {} PUTs", proxy.counts().faults(Fault::Error), proxy.counts().of(Kind::Put).requests);
+//! let counts = proxy.counts();
+//! println!("{} errors, {} PUTs", counts.faults(Fault::Error), counts.of(Kind::Put).requests);
 //! # Ok(()) }
 //! ```
 

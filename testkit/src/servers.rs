@@ -11,8 +11,8 @@
 //! | Azurite | Azure | yes | may have lost data |
 //!
 //! Tests call [`with`] and [`locally`]. With [`REPORT`] in the environment, which
-//! `cargo xtask servers test` sets, they write their results to that file. Without it, [`with`] does
-//! nothing: `cargo test` needs no server.
+//! `cargo xtask servers test` sets, they write their results to that file. Without it, [`with`]
+//! does nothing: `cargo test` needs no server.
 
 mod process;
 mod report;

@@ -89,7 +89,7 @@ impl Connection<'_> {
     }
 
     /// Sends the request to the server. `None` if it was cut; false if the server did not take all
-    /// of it, and may have answered all the same.
+    /// of it, and may have answered already.
     fn forward(&mut self, request: &Head, kind: Kind, plan: &mut Plan) -> io::Result<Option<bool>> {
         let body = request.request_body()?;
         let is_cut = plan.fault == Some(Fault::CutRequest);

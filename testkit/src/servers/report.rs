@@ -26,7 +26,7 @@ impl Report {
         Report { store, file, failed: Vec::new() }
     }
 
-    /// Runs a suite. If it panics, the suites after it run all the same.
+    /// Runs a suite. The next suites run even if it panics.
     pub fn run(&mut self, suite: &str, work: impl FnOnce()) {
         let begun = Instant::now();
         let outcome = match catch_unwind(AssertUnwindSafe(work)) {

@@ -4,6 +4,8 @@
 //! - Feature `store`: an object store that fails, delays and counts as a test asks (`TestStore`).
 //! - Feature `files`: a file system that counts and misbehaves as a test asks (`TestFs`).
 //! - Feature `sqlite`: a SQLite application in its own process (`App`, `serve`).
+//! - Feature `servers`: real object stores in processes of their own ([`servers`]), and a proxy
+//!   that injects faults in front of them ([`proxy`]).
 //! - Feature `engine`: an external storage engine that uses only published crates (`PageEngine`).
 #![forbid(unsafe_code)]
 
@@ -14,6 +16,12 @@ mod bytes;
 mod engine;
 #[cfg(feature = "files")]
 mod files;
+#[cfg(feature = "servers")]
+mod http;
+#[cfg(feature = "servers")]
+pub mod proxy;
+#[cfg(feature = "servers")]
+pub mod servers;
 #[cfg(feature = "store")]
 mod store;
 

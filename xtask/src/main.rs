@@ -26,6 +26,7 @@ mod mutants;
 mod packages;
 mod program;
 mod rows;
+mod servers;
 mod size;
 mod soak;
 mod tidy;
@@ -73,6 +74,9 @@ enum Task {
     Tidy(tidy::Tidy),
     /// Tries every interleaving of concurrent code, with loom
     Models,
+    /// Installs real object stores and runs the tests that need them
+    #[command(subcommand)]
+    Servers(servers::Servers),
     /// Runs tests under miri, which needs a nightly toolchain with that component
     Miri,
     /// Runs the tests of crates against a sample of mutants, with cargo-mutants
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Task::Golden => golden::run(),
         Task::Examples => examples::run(),
         Task::Tidy(tidy) => tidy.run(),
+        Task::Servers(servers) => servers.run(),
         Task::Models => models::run(),
         Task::Miri => miri::run(),
         Task::Mutants(mutants) => mutants.run(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // test helpers fail by panicking
 
 mod buckets;
+mod conformance;
 mod crash;
 mod keys;
 mod puts;

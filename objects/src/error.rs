@@ -281,6 +281,14 @@ impl Error {
         }
     }
 
+    /// The innermost message, for a log.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Error::Unreachable { source, .. } => bottom(source),
+            other => other.to_string(),
+        }
+    }
+
     /// The store's answer to a request for `path`.
     pub(crate) fn from_store(path: &str, source: StoreError) -> Self {
         let path = path.to_owned();

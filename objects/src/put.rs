@@ -45,7 +45,8 @@ impl Objects {
             if attempt >= self.inner.put_attempts {
                 return Err(error);
             }
-            tracing::warn!(path, %error, "a put was not carried out for certain and is repeated");
+            let cause = error.cause();
+            tracing::warn!("{path}: it is unknown whether the object was put; trying again: {cause}");
             self.inner.env.clock.sleep(self.wait_after(attempt)?);
             attempt += 1;
             if bytes.len() >= LARGE && self.has_arrived(path, &bytes)? {

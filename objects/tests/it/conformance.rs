@@ -145,22 +145,28 @@ fn put_and_read(open: Open<'_>) {
     assert!(!objects.exists("absent").unwrap() && !objects.exists("a/b/c").unwrap());
 }
 
+/// Does the same with every handle, at the same time.
+fn race<T: Send>(handles: &[Objects], work: impl Fn(usize, &Objects) -> T + Sync) -> Vec<T> {
+    let (barrier, work) = (&Barrier::new(handles.len()), &work);
+    scope(|scope| {
+        let start = |(number, objects)| {
+            scope.spawn(move || {
+                barrier.wait();
+                work(number, objects)
+            })
+        };
+        let threads: Vec<_> = handles.iter().enumerate().map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
 fn create_only_race(open: Open<'_>) {
     // FAILURES 21
     let handles: Vec<Objects> = (0..RACERS).map(|_| open("race")).collect();
     for round in 0..10 {
-        let (barrier, path) = (Barrier::new(RACERS), format!("sources/db/epochs/{round:016x}-claim"));
+        let path = format!("sources/db/epochs/{round:016x}-claim");
         let claim = |number: usize| noise((round * RACERS + number) as u64, 500);
-        let outcomes: Vec<Result<()>> = scope(|scope| {
-            let race = |(number, objects): (usize, &Objects)| {
-                barrier.wait();
-                objects.put_new(&path, claim(number))
-            };
-            let race = &race;
-            let threads: Vec<_> =
-                handles.iter().enumerate().map(|racer| scope.spawn(move || race(racer))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
+        let outcomes = race(&handles, |number, objects| objects.put_new(&path, claim(number)));
         let winners: Vec<usize> = (0..RACERS).filter(|number| outcomes[*number].is_ok()).collect();
         assert_eq!(winners.len(), 1, "round {round}: {outcomes:?}");
         for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
@@ -273,16 +279,8 @@ fn large_object(open: Open<'_>) {
 
 fn lease_race(open: Open<'_>) {
     // FAILURES 21
-    let (barrier, handles) = (Barrier::new(RACERS), (0..RACERS).map(|_| open("leases")).collect::<Vec<_>>());
-    let leases: Vec<Lease> = scope(|scope| {
-        let take = |objects: &Objects| {
-            barrier.wait();
-            objects.lease(LeaseRole::Use).unwrap()
-        };
-        let take = &take;
-        let threads: Vec<_> = handles.iter().map(|objects| scope.spawn(move || take(objects))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
+    let handles: Vec<Objects> = (0..RACERS).map(|_| open("leases")).collect();
+    let leases: Vec<Lease> = race(&handles, |_, objects| objects.lease(LeaseRole::Use).unwrap());
     let seen = open("leases").leases().unwrap();
     assert_eq!(seen.len(), RACERS);
     for lease in &leases {
@@ -292,11 +290,7 @@ fn lease_race(open: Open<'_>) {
     }
     // Several collectors end the same lease: its holder sees it, the others are untouched.
     let lapsed = seen.iter().find(|seen| seen.id == leases[0].id()).unwrap();
-    scope(|scope| {
-        let end = |objects: &Objects| assert!(objects.end_lapsed(lapsed).unwrap());
-        let end = &end;
-        handles.iter().for_each(|objects| drop(scope.spawn(move || end(objects))));
-    });
+    race(&handles, |_, objects| assert!(objects.end_lapsed(lapsed).unwrap()));
     assert_eq!(leases[0].check().unwrap_err().kind(), ErrorKind::Lapsed);
     leases[1..].iter().for_each(|lease| lease.check().unwrap());
     drop(leases);

@@ -17,7 +17,8 @@ mod s3;
 mod secrets;
 #[cfg(feature = "remote")]
 mod settings;
-#[cfg(all(test, feature = "s3", feature = "gcs", feature = "azure"))]
+#[cfg(test)]
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
 mod tests;
 
 #[cfg(feature = "remote")]

@@ -20,9 +20,12 @@ const LISTED: usize = 1_100;
 /// Opens a new handle of the repository with this name. Each suite has a repository of its own.
 pub(crate) type Open<'a> = &'a (dyn Fn(&str) -> Objects + Sync);
 
+/// A part of the suite.
+type Suite = fn(Open<'_>);
+
 /// Runs all suites.
 pub(crate) fn run(open: Open<'_>, report: &mut Report) {
-    let suites: [(&str, fn(Open<'_>)); 9] = [
+    let suites: [(&str, Suite); 9] = [
         ("put and read", put_and_read),
         ("create-only race", create_only_race),
         ("ranges", ranges),

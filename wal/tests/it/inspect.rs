@@ -101,7 +101,7 @@ fn inspection_makes_the_same_tail_decision_as_opening() {
     let sound = all.iter().filter(|batch| batch.header.lsn != last_but_one.header.lsn);
     assert_eq!(
         contents.iter().map(|c| c.batch_bytes).sum::<u64>(),
-        sound.map(|b| b.bytes.len() as u64).sum()
+        sound.map(|b| b.bytes.len() as u64).sum::<u64>()
     );
 }
 

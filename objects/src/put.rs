@@ -67,7 +67,8 @@ impl Objects {
                 match self.is_ours(path, bytes) {
                     Ok(true) => Ok(None),
                     Ok(false) => Err(Error::Foreign { path: path.to_owned() }),
-                    // FAILURES 46: S3 refuses one of two concurrent puts, and may carry out neither.
+                    // FAILURES 46: S3 refuses one of two concurrent puts, and may carry out
+                    // neither.
                     Err(Error::Missing { path }) => {
                         Ok(Some(Error::Unreachable { path, source: source.into() }))
                     }

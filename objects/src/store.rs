@@ -36,7 +36,7 @@ pub(crate) struct Inner {
     pub(crate) requests: Requests,
     /// Attempts of a put that gets no answer.
     pub(crate) put_attempts: u32,
-    /// True if nobody knows yet that the store never replaces an object by a put.
+    /// True until it is known that the store never replaces an object by a put.
     pub(crate) is_unproven: AtomicBool,
     folder: Option<PathBuf>,
     owner: OwnerToken,

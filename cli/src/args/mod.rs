@@ -49,8 +49,8 @@ Examples:
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// The repository: a directory, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix
-    /// with settings and credentials from the environment
+    /// The repository: a directory, or s3://bucket/prefix, gs://bucket/prefix,
+    /// az://container/prefix with settings and credentials from the environment
     #[arg(
         long,
         env = "PITR_REPO",

@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 /// Longest wait for a server that sends and takes nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -110,7 +110,7 @@ impl HttpService for Service {
     }
 }
 
-/// The time for sending so many bytes, and for the answer.
+/// The time for sending a number of bytes, and for the answer.
 fn limit(bytes: u64) -> Duration {
     PATIENCE + Duration::from_secs(bytes / RATE_MIN)
 }
@@ -167,7 +167,7 @@ impl Body for Impatient {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            self.end.as_mut().reset(Instant::now() + PATIENCE);
+            self.end.as_mut().set(tokio::time::sleep(PATIENCE));
             return Poll::Ready(frame);
         }
         self.end.as_mut().poll(context).map(|()| Some(Err(too_slow(PATIENCE))))

@@ -1,8 +1,8 @@
 //! Remote stores: from a bucket and its settings to a store.
 //!
 //! Settings are environment variables with the names that `object_store` knows, and options that
-//! override them. A wrong or incomplete setting is an error before the first request. In particular,
-//! a machine without credentials does not ask the metadata address of a cloud for some
+//! override them. A wrong or incomplete setting is an error before the first request. In
+//! particular, a machine without credentials does not ask the metadata address of a cloud for some
 //! ([`INSTANCE_VARIABLE`]): outside that cloud the request hangs.
 
 #[cfg(feature = "azure")]

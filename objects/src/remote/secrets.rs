@@ -30,8 +30,8 @@ impl Secrets {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 
-    /// What a server says about an error: code and message of its answer. The rest of the answer may
-    /// repeat parts of the request, as `InvalidToken` of S3 repeats the token.
+    /// What a server says about an error: code and message of its answer. The rest of the answer
+    /// may repeat parts of the request, as `InvalidToken` of S3 repeats the token.
     pub(super) fn message_of(&self, answer: &str) -> String {
         let in_xml = |tag: &str| {
             let from = answer.find(&format!("<{tag}>"))? + tag.len() + 2;

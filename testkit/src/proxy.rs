@@ -32,6 +32,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// Longest wait for exchanges that go on, before their counts are read.
+const COUNT_TIME: Duration = Duration::from_millis(500);
+
 /// A running proxy. Its connections end when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
@@ -46,6 +49,8 @@ struct Shared {
     state: Mutex<State>,
     /// Notified when the proxy stops or goes away: requests that wait end.
     ends: Condvar,
+    /// Notified when an exchange ends.
+    rests: Condvar,
     next: AtomicU64,
 }
 
@@ -55,6 +60,8 @@ struct State {
     counts: Counts,
     /// Number of the next request.
     request: u64,
+    /// Number of requests whose exchange has not ended.
+    exchanges: u64,
     is_stopped: bool,
     is_away: bool,
     /// Open connections, to end them from outside.
@@ -74,12 +81,14 @@ impl Proxy {
             faults,
             counts: Counts::default(),
             request: 0,
+            exchanges: 0,
             is_stopped: false,
             is_away: false,
             streams: BTreeMap::new(),
         };
         let state = Mutex::new(state);
-        let shared = Arc::new(Shared { server, state, ends: Condvar::new(), next: AtomicU64::new(0) });
+        let (ends, rests) = (Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { server, state, ends, rests, next: AtomicU64::new(0) });
         let accepting = Arc::clone(&shared);
         let acceptor =
             std::thread::Builder::new().name("proxy".into()).spawn(move || accept(&listener, &accepting))?;
@@ -113,10 +122,14 @@ impl Proxy {
         }
     }
 
-    /// What was counted since the start.
+    /// What was counted since the start. A client may have an answer before it is counted, so this
+    /// waits up to half a second until no exchange goes on.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.shared.state().counts.clone()
+        let state = self.shared.state();
+        let goes_on = |state: &mut State| state.exchanges > 0;
+        let waited = self.shared.rests.wait_timeout_while(state, COUNT_TIME, goes_on);
+        waited.unwrap_or_else(PoisonError::into_inner).0.counts.clone()
     }
 }
 
@@ -159,6 +172,12 @@ impl Shared {
         Ok(Registered { shared: self, id })
     }
 
+    /// Begins an exchange, which ends when the guard is dropped.
+    fn begin(&self) -> Exchange<'_> {
+        self.state().exchanges += 1;
+        Exchange(self)
+    }
+
     /// Waits. Returns early if the proxy stops or goes away.
     fn wait(&self, time: Duration) {
         let until = Instant::now() + time;
@@ -170,6 +189,16 @@ impl Shared {
             }
             state = self.ends.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+/// An exchange that goes on.
+struct Exchange<'a>(&'a Shared);
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        self.0.state().exchanges -= 1;
+        self.0.rests.notify_all();
     }
 }
 

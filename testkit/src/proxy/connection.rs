@@ -31,6 +31,7 @@ impl Connection<'_> {
     /// One request and its response. False if the connection ends.
     fn exchange(&mut self) -> io::Result<bool> {
         let Some(request) = Head::read(&mut self.client)? else { return Ok(false) };
+        let _exchange = self.shared.begin();
         let kind = Kind::of(&request);
         let mut plan = {
             let mut state = self.shared.state();

@@ -39,28 +39,24 @@ pub fn ahead<I: Sync, T: Send, E: Send>(
     if spawn.is_inline() {
         return items.iter().try_for_each(|item| work(item, fetch(item)?));
     }
-    let (failed, stop, next) = (Mutex::new(None), AtomicBool::new(false), AtomicUsize::new(0));
-    let fail = |error: E| {
-        stop.store(true, Ordering::Relaxed);
-        failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    };
+    let (failed, next) = (FirstError::default(), AtomicUsize::new(0));
     let (answers, to_do) = bounded::<(&I, T)>(requests.max(1));
     let request = |answers: Sender<_>| {
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
-            && !stop.load(Ordering::Relaxed)
+            && !failed.is_set()
         {
             // Sending fails if all threads that work have panicked.
             let done = fetch(item).map(|answer| answers.send((item, answer)).is_ok());
             match done {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => fail(error),
+                Err(error) => failed.keep(error),
             }
         }
     };
-    let work_on = |(item, answer)| match stop.load(Ordering::Relaxed) {
+    let work_on = |(item, answer)| match failed.is_set() {
         true => {} // answers are still received, so that no request waits for room
-        false => work(item, answer).unwrap_or_else(fail),
+        false => work(item, answer).unwrap_or_else(|error| failed.keep(error)),
     };
     let (request, work_on) = (&request, &work_on);
     thread::scope(|scope| {
@@ -75,7 +71,41 @@ pub fn ahead<I: Sync, T: Send, E: Send>(
         }
         drop(to_do);
     });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    failed.or(Ok(()))
+}
+
+/// The first error of several threads, after which none of them begins anything else.
+#[derive(Debug)]
+pub struct FirstError<E> {
+    is_set: AtomicBool,
+    error: Mutex<Option<E>>,
+}
+
+impl<E> Default for FirstError<E> {
+    fn default() -> Self {
+        FirstError { is_set: AtomicBool::new(false), error: Mutex::new(None) }
+    }
+}
+
+impl<E> FirstError<E> {
+    /// Keeps an error, unless there is one.
+    pub fn keep(&self, error: E) {
+        self.is_set.store(true, Ordering::Relaxed);
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    /// True if there is an error.
+    pub fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Relaxed)
+    }
+
+    /// The error if there is one, and else `done`.
+    ///
+    /// # Errors
+    /// The first error, or that of `done`.
+    pub fn or<T>(self, done: Result<T, E>) -> Result<T, E> {
+        self.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(done, Err)
+    }
 }
 
 /// Number of threads that [`map`] uses.

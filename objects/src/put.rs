@@ -42,7 +42,7 @@ impl Objects {
                 }
                 Some(error) => error,
             };
-            if attempt >= self.inner.put_attempts {
+            if attempt >= self.inner.origin.put_attempts() {
                 return Err(error);
             }
             let cause = error.cause();
@@ -64,9 +64,8 @@ impl Objects {
         };
         match source {
             StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
-                match self.is_ours(path, bytes) {
-                    Ok(true) => Ok(None),
-                    Ok(false) => Err(Error::Foreign { path: path.to_owned() }),
+                match self.check_ours(path, bytes) {
+                    Ok(()) => Ok(None),
                     // FAILURES 46: S3 refuses one of two concurrent puts, and may carry out
                     // neither.
                     Err(Error::Missing { path }) => {
@@ -98,22 +97,22 @@ impl Objects {
 
     /// True if a put that was not answered has created the object. It may still do so later.
     fn has_arrived(&self, path: &str, ours: &Bytes) -> Result<bool> {
-        match self.is_ours(path, ours) {
-            Ok(true) => Ok(true),
-            Ok(false) => Err(Error::Foreign { path: path.to_owned() }),
+        match self.check_ours(path, ours) {
+            Ok(()) => Ok(true),
             Err(Error::Missing { .. } | Error::Unreachable { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// True if the existing object has these bytes.
-    fn is_ours(&self, path: &str, ours: &Bytes) -> Result<bool> {
+    /// Fails with [`Error::Foreign`] unless the existing object has these bytes.
+    fn check_ours(&self, path: &str, ours: &Bytes) -> Result<()> {
+        let foreign = || Err(Error::Foreign { path: path.to_owned() });
         if ours.len() >= LARGE && self.size(path)? != ours.len() as u64 {
-            return Ok(false);
+            return foreign();
         }
         match self.get(path) {
-            Ok(found) => Ok(found == *ours),
-            Err(Error::TooLarge { .. }) => Ok(false),
+            Ok(found) if found == *ours => Ok(()),
+            Ok(_) | Err(Error::TooLarge { .. }) => foreign(),
             Err(error) => Err(error),
         }
     }

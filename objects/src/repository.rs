@@ -1,6 +1,7 @@
 //! The repository object, which makes a folder or a bucket a repository.
 
 use crate::layout::REPOSITORY;
+use crate::store::Origin;
 use crate::{Error, Objects, Result};
 use pitr_codec::{Codec, CodecError, ObjectBuilder, ObjectKind};
 use pitr_format::bytes::{Put, Reader};
@@ -73,7 +74,7 @@ impl Objects {
 
     /// A store that enforces nothing is refused before anything depends on it.
     fn prove_new_store(&self) -> Result<()> {
-        if self.is_own_store() { Ok(()) } else { self.probe() }
+        if self.inner.origin == Origin::Own { Ok(()) } else { self.probe() }
     }
 
     fn saw(&self, repository: &Repository) {

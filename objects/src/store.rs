@@ -17,10 +17,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-/// Attempts of a put at a store behind a network: about ten seconds of waiting.
-const PUT_ATTEMPTS_REMOTE: u32 = 8;
-/// Attempts of a put at another store: it has its own retries, or is a test's.
-const PUT_ATTEMPTS_OTHER: u32 = 4;
 /// Default time between two renewals of a lease.
 const LEASE_RENEWAL: Duration = Duration::from_secs(15);
 
@@ -34,8 +30,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) env: Env,
     pub(crate) requests: Requests,
-    /// Attempts of a put that gets no answer.
-    pub(crate) put_attempts: u32,
+    pub(crate) origin: Origin,
     /// True until it is known that the store never replaces an object by a put.
     pub(crate) is_unproven: AtomicBool,
     folder: Option<PathBuf>,
@@ -53,12 +48,36 @@ pub(crate) struct Inner {
     pub(crate) renewal: AtomicU64,
 }
 
+/// Where a store comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A folder, or the memory of this process: the puts are this crate's own.
+    Own,
+    /// The caller of [`Objects::over`].
+    Caller,
+    /// A bucket behind a network.
+    Remote,
+}
+
+impl Origin {
+    /// Attempts of a put that gets no answer.
+    pub(crate) fn put_attempts(self) -> u32 {
+        match self {
+            // A folder never loses a reply, and a second attempt must not hide a failed fsync.
+            Origin::Own => 1,
+            // It has its own retries, or is a test's.
+            Origin::Caller => 4,
+            // About ten seconds of waiting.
+            Origin::Remote => 8,
+        }
+    }
+}
+
 /// Settings that differ between stores.
 struct Parts {
     store: Arc<dyn ObjectStore>,
     requests: Requests,
-    put_attempts: u32,
-    is_unproven: bool,
+    origin: Origin,
     folder: Option<PathBuf>,
     place: String,
 }
@@ -98,12 +117,10 @@ impl Objects {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn open_with(location: &Location, options: &BTreeMap<String, String>, env: &Env) -> Result<Self> {
-        // A folder never loses a reply, and a second attempt must not hide a failed fsync.
         let here = |store: Arc<dyn ObjectStore>, folder| Parts {
             store,
             requests: Requests::Caller,
-            put_attempts: 1,
-            is_unproven: false,
+            origin: Origin::Own,
             folder,
             place: location.to_string(),
         };
@@ -117,8 +134,7 @@ impl Objects {
             Location::Bucket(bucket) => Parts {
                 store: remote::open(bucket, options)?,
                 requests: Requests::start()?,
-                put_attempts: PUT_ATTEMPTS_REMOTE,
-                is_unproven: true,
+                origin: Origin::Remote,
                 folder: None,
                 place: location.to_string(),
             },
@@ -153,8 +169,7 @@ impl Objects {
             Spawn::Inline => Requests::Caller,
         };
         let place = store.to_string();
-        let (put_attempts, is_unproven, folder) = (PUT_ATTEMPTS_OTHER, false, None);
-        Self::new(Parts { store, requests, put_attempts, is_unproven, folder, place }, env)
+        Self::new(Parts { store, requests, origin: Origin::Caller, folder: None, place }, env)
     }
 
     /// The objects in an existing folder of this machine.
@@ -190,13 +205,13 @@ impl Objects {
     }
 
     fn new(parts: Parts, env: &Env) -> Result<Self> {
-        let Parts { store, requests, put_attempts, is_unproven, folder, place } = parts;
+        let Parts { store, requests, origin, folder, place } = parts;
         let inner = Inner {
             store,
             env: env.clone(),
             requests,
-            put_attempts,
-            is_unproven: AtomicBool::new(is_unproven),
+            origin,
+            is_unproven: AtomicBool::new(origin == Origin::Remote),
             folder,
             owner: OwnerToken(env.random_bytes().map_err(Error::Random)?),
             place,
@@ -243,11 +258,6 @@ impl Objects {
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.inner.folder.as_deref()
-    }
-
-    /// True for a folder or the memory of this process, whose puts are this crate's own.
-    pub(crate) fn is_own_store(&self) -> bool {
-        self.inner.put_attempts == 1
     }
 
     /// Users besides the owner who may read the repository; `None` if there are none, or if it is

@@ -2,11 +2,10 @@
 
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use pitr_objects::parallel::FirstError;
 use pitr_vfs::Loan;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Number of extents that are written at the same time, and of those that wait. All are in memory.
@@ -31,8 +30,7 @@ pub(crate) enum Writers<'a> {
     Caller(Write<'a>),
     Threads {
         queue: Sender<Ready>,
-        /// Set after the first error.
-        stop: &'a AtomicBool,
+        failed: &'a FirstError<Error>,
     },
 }
 
@@ -42,16 +40,15 @@ impl Writers<'_> {
     /// # Errors
     /// The first error of `write`, or else that of `work`.
     pub(crate) fn run(write: Write<'_>, work: impl FnOnce(&Writers<'_>) -> Result<()>) -> Result<()> {
-        let (stop, failed) = (AtomicBool::new(false), Mutex::new(None));
+        let failed = FirstError::default();
         let (queue, ready) = bounded(WRITERS);
         let write_each = |ready: Receiver<Ready>| {
             for one in ready {
                 // After an error, extents are dropped, so that nobody waits for room.
-                if !stop.load(Ordering::Relaxed)
+                if !failed.is_set()
                     && let Err(error) = write(one)
                 {
-                    stop.store(true, Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    failed.keep(error);
                 }
             }
         };
@@ -62,9 +59,9 @@ impl Writers<'_> {
                 scope.spawn(move || write_each(ready));
             }
             drop(ready);
-            work(&Writers::Threads { queue, stop: &stop }) // the queue ends here
+            work(&Writers::Threads { queue, failed: &failed }) // the queue ends here
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(done, Err)
+        failed.or(done)
     }
 
     /// Writes an extent now or soon.
@@ -74,7 +71,7 @@ impl Writers<'_> {
     pub(crate) fn write(&self, ready: Ready) -> Result<()> {
         match self {
             Writers::Caller(write) => write(ready),
-            Writers::Threads { queue, stop } if !stop.load(Ordering::Relaxed) => {
+            Writers::Threads { queue, failed } if !failed.is_set() => {
                 queue.send(ready).map_err(|_| stopped())
             }
             Writers::Threads { .. } => Err(stopped()),
@@ -91,7 +88,7 @@ fn stopped() -> Error {
 mod tests {
     use super::*;
     use pitr_vfs::Buffers;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     fn ready(offset: u64) -> Ready {
         Ready { offset, bytes: Buffers::default().lend(10), of_log: None }

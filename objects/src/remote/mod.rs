@@ -24,7 +24,7 @@ mod tests;
 #[cfg(feature = "remote")]
 pub(crate) use client::Refused;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, StoreKind};
 use crate::{Error, Result};
 use object_store::ObjectStore;
 use std::collections::BTreeMap;
@@ -86,8 +86,8 @@ pub enum SetupError {
     Option {
         /// The option.
         name: String,
-        /// Name of the store.
-        store: &'static str,
+        /// The kind of store.
+        store: StoreKind,
     },
     /// A setting is not valid.
     #[error("a setting of the store is not valid: {0}")]
@@ -123,7 +123,6 @@ fn store_of(
     variables: impl IntoIterator<Item = (String, String)>,
     options: &BTreeMap<String, String>,
 ) -> Result<Arc<dyn ObjectStore>, SetupError> {
-    use crate::bucket::StoreKind;
     use object_store::{path::Path, prefix::PrefixStore};
     client::install_tls();
     let settings = settings::Settings::new(bucket.store, variables, options);

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 /// The settings of a store in the order in which they apply: a later one overrides an earlier one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Settings {
+    store: StoreKind,
     values: Vec<Setting>,
     /// The credentials of the cloud machine may be used.
     pub(super) instance: bool,
     pub(super) home: Option<String>,
     pub(super) secrets: Secrets,
-    store: &'static str,
 }
 
 struct Setting {
@@ -33,16 +33,17 @@ impl std::fmt::Debug for Setting {
 
 impl Settings {
     pub(super) fn new(
-        kind: StoreKind,
+        store: StoreKind,
         variables: impl IntoIterator<Item = (String, String)>,
         options: &BTreeMap<String, String>,
     ) -> Self {
-        let (begins, also, store): (_, &[&str], _) = match kind {
-            StoreKind::S3 => ("AWS_", &[], "Amazon S3"),
-            StoreKind::Gcs => ("GOOGLE_", &["SERVICE_ACCOUNT"], "Google Cloud Storage"),
-            StoreKind::Azure => ("AZURE_", &["IDENTITY_ENDPOINT"], "Azure Blob Storage"),
+        let (begins, also): (_, &[&str]) = match store {
+            StoreKind::S3 => ("AWS_", &[]),
+            StoreKind::Gcs => ("GOOGLE_", &["SERVICE_ACCOUNT"]),
+            StoreKind::Azure => ("AZURE_", &["IDENTITY_ENDPOINT"]),
         };
-        let mut settings = Settings { store, ..Settings::default() };
+        let (values, secrets) = (Vec::new(), Secrets::default());
+        let mut settings = Settings { store, values, instance: false, home: None, secrets };
         // An empty variable is as good as none.
         for (name, value) in variables.into_iter().filter(|(_, value)| !value.is_empty()) {
             if name == INSTANCE_VARIABLE {

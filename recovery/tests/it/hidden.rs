@@ -221,13 +221,18 @@ fn a_base_is_named_by_its_transaction_only_if_the_log_before_it_proves_it() {
     assert!(history.resolve(&tx(5)).is_err());
 }
 
+/// The archive of a folder, without anything in it.
+fn folder(dir: &Path) -> Archive {
+    let objects = Objects::create_local(dir.join("repo")).unwrap();
+    objects.init_repository(Timestamp::MIN).unwrap();
+    Archive::new(objects, pitr_format::SourceName::new("folder").unwrap())
+}
+
 #[test]
 fn without_a_log_a_damaged_snapshot_is_not_ignored() {
     // FAILURES 55: the newest snapshot of a folder.
     let dir = tempfile::tempdir().unwrap();
-    let objects = Objects::create_local(dir.path().join("repo")).unwrap();
-    objects.init_repository(Timestamp::MIN).unwrap();
-    let archive = Archive::new(objects, pitr_format::SourceName::new("folder").unwrap());
+    let archive = folder(dir.path());
     let snapshot = |number: u64| {
         let at = Lsn::new(number);
         take(&archive, vec![7; 512], meta(&archive, at, at, time(number as i64), TxId::new(number)))
@@ -265,9 +270,7 @@ fn without_a_log_a_damaged_snapshot_is_not_ignored() {
 fn a_source_without_transactions_hides_none() {
     // FAILURES 55
     let dir = tempfile::tempdir().unwrap();
-    let objects = Objects::create_local(dir.path().join("repo")).unwrap();
-    objects.init_repository(Timestamp::MIN).unwrap();
-    let archive = Archive::new(objects, pitr_format::SourceName::new("folder").unwrap());
+    let archive = folder(dir.path());
     let snapshot = |number: u64| {
         let at = Lsn::new(number);
         take(&archive, vec![7; 512], meta(&archive, at, at, time(number as i64), TxId::NONE))

@@ -24,6 +24,8 @@ const SYNC_EVERY: Duration = Duration::from_millis(25);
 const BASE_AGAIN_MS: u64 = 5_000;
 /// The longest pause between two checks whether something must be shipped.
 const SHIP_PAUSE: Duration = Duration::from_millis(50);
+/// Pause after a failed merge.
+const COMPACT_AGAIN: Duration = Duration::from_secs(60);
 /// Another database is watched only while at least this many descriptors are free: the watched
 /// databases need some of them to store objects and to sync.
 const FREE_DESCRIPTORS_MIN: usize = 64;
@@ -231,6 +233,28 @@ impl Workers {
                 state.due_ms.store(self.now_ms() + pause, Ordering::Relaxed);
             }
             Err(e) => shared.fail(e),
+        }
+    }
+
+    /// Merges small log objects of all members.
+    pub(super) fn compact(&self) {
+        lower_priority();
+        let mut next = Duration::ZERO;
+        while !self.has_ended() {
+            self.clock().sleep(POLL_EVERY * 5);
+            if self.clock().monotonic() < next {
+                continue;
+            }
+            // A member can end while its objects are merged.
+            let of = |shared: &Arc<Shared>| (Arc::clone(&shared.log.compactor), Arc::clone(&shared.events));
+            let active: Vec<_> = self.active().iter().map(of).collect();
+            for (compactor, events) in active.iter().filter(|(compactor, _)| compactor.is_due()) {
+                // Without merges nothing is lost. Shipping reports other writers.
+                if let Err(e) = compactor.compact() {
+                    events(Event::Warning(format!("small log objects were not merged: {e}")));
+                    next = self.clock().monotonic() + COMPACT_AGAIN;
+                }
+            }
         }
     }
 

@@ -12,6 +12,7 @@
 //!   compared before its put (FAILURES 30).
 //! - It replaces others by its name alone (`history/cover.rs`): before its put nothing changes, and
 //!   after it nothing is missing. Nothing is deleted: `prune` does that.
+//! - A merged object bears the epoch of its parts, which are of one writer.
 //! - A gap stays where it is: an object that begins with one, or follows one, is not merged with
 //!   what lies before it.
 
@@ -168,7 +169,7 @@ impl Compactor {
             return Ok(None);
         };
         // If the last put got no answer, the same bytes are put again.
-        let whole = LogName { to: last.to, level: job.level, epoch: self.writer.epoch(), ..*first };
+        let whole = LogName { to: last.to, level: job.level, ..*first };
         if merging.as_ref().is_none_or(|built| built.name != whole) {
             let built = self.build(&job);
             if built.as_ref().is_err_and(|error| error.is_damage() || matches!(error, Error::Diverged { .. }))
@@ -180,7 +181,11 @@ impl Compactor {
         let Some(built) = merging.as_ref() else { return Ok(None) };
         let archive = self.writer.archive();
         let path = archive.folder().path(&SourceObject::Log(built.name));
-        archive.objects().put_new(&path, built.bytes.clone())?;
+        match archive.objects().put_new(&path, built.bytes.clone()) {
+            // Another writer has merged the same objects.
+            Ok(()) | Err(pitr_objects::Error::Foreign { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         let (name, bytes_after) = (built.name, built.bytes.len() as u64);
         *merging = None;
         let mut line = lock(&self.line);
@@ -215,7 +220,7 @@ impl Compactor {
         let footer = &parts[0].object.footer; // a job has parts
         let identity = LogIdentity {
             timeline: self.timeline,
-            epoch: self.writer.epoch(),
+            epoch: footer.epoch,
             segment_size: footer.segment_size,
             log_id: footer.log_id,
         };
@@ -259,8 +264,8 @@ impl<'a> Part<'a> {
 }
 
 /// The next objects of a line to merge: of the lowest level with enough small objects that only
-/// objects of lower levels separate, the first ones with what is between them. Before a large object
-/// or a gap, two are enough: no others will join them.
+/// objects of lower levels separate, the first ones with what is between them. Before a large object,
+/// a gap or another writer's object, two are enough: no others will join them.
 fn job(line: &Line, begin: Lsn, options: &CompactOptions) -> Option<Job> {
     let Line { objects: line, left_alone, .. } = line;
     let span = |run: &[(LogName, u64)]| match (run.first(), run.last()) {
@@ -277,20 +282,19 @@ fn job(line: &Line, begin: Lsn, options: &CompactOptions) -> Option<Job> {
             // The state before the first object is known from the one before it.
             let before = at.checked_sub(1).map_or(begin, |before| line[before].0.to);
             let is_small = span(&[*one]) < options.span_bytes / SMALL_PART;
-            let may_merge = is_small && !left_alone.contains(&one.0);
-            let (is_end, is_higher) = (one.0.from != before || !may_merge, one.0.level > level);
-            if is_end && at - first >= 2 {
-                return Some(Job::new(line, first..at, level));
-            }
-            if is_end || is_higher {
-                (first, of_level) = (at + 1, 0);
-                continue;
-            }
-            if !fits(&line[first..=at]) {
+            let may_merge = one.0.from == before && is_small && !left_alone.contains(&one.0);
+            // What a writer has stored stays under its epoch: it shows which copy of a source was
+            // written when.
+            let joins = may_merge && line[first].0.epoch == one.0.epoch && fits(&line[first..=at]);
+            if !joins {
                 if at - first >= 2 {
                     return Some(Job::new(line, first..at, level));
                 }
                 (first, of_level) = (at, 0);
+            }
+            if !may_merge || one.0.level > level {
+                (first, of_level) = (at + 1, 0);
+                continue;
             }
             of_level += usize::from(one.0.level == level);
             if of_level >= options.count.max(2) {

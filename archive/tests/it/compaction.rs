@@ -85,11 +85,14 @@ fn small_objects_become_one_and_merged_ones_are_merged_again() {
     assert_eq!(levels(&line.line()), [2, 0, 0, 0]);
     assert_eq!(line.archive.catalog().unwrap().replaced().len(), 20);
     line.check_whole();
-    // Another writer goes on where this one stopped.
+    // Another writer goes on where this one stopped. What two writers stored is not merged.
     let mut next = line.shipper(1 << 20, 4);
     ship_each(&line, &mut next, 20..22);
     assert!(next.compactor().compact().unwrap().is_some());
-    assert_eq!(levels(&line.line()), [2, 1, 0]);
+    assert_eq!(levels(&line.line()), [2, 1, 0, 0]);
+    let catalog = line.archive.catalog().unwrap();
+    let is_of_its_parts = |(name, _): &(LogName, u64)| catalog.holder(name).unwrap().epoch == name.epoch;
+    assert!(catalog.replaced().len() > 20 && catalog.replaced().iter().all(is_of_its_parts));
     line.check_whole();
 }
 

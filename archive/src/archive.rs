@@ -341,7 +341,8 @@ impl Archive {
 pub(crate) fn log_object(name: &LogName, index: ObjectIndex) -> Result<LogObject> {
     let malformed = |source| Error::Malformed { object: *name, source };
     let footer = Footer::decode(&index.footer).map_err(malformed)?;
-    let says = LogName { timeline: footer.timeline, epoch: footer.epoch, from: footer.from, to: footer.to };
+    let Footer { timeline, epoch, from, to, .. } = footer;
+    let says = LogName { timeline, epoch, from, to, level: name.level };
     if says != *name {
         return Err(Error::Swapped { object: *name, from: footer.from, to: footer.to });
     }

@@ -44,7 +44,7 @@ pub use stored::{
     CheckpointEntry, CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Instance, Mark,
     MarkKind, NamedPoint, Origin, PointName, PointNameError, Points, RestoredState, Timeline,
 };
-pub use write::{ShipOptions, Shipped, Shipper, Writer};
+pub use write::{CompactOptions, Compacted, Compactor, ShipOptions, Shipped, Shipper, Writer};
 
 /// The example in the README compiles.
 #[cfg(doctest)]

@@ -85,6 +85,14 @@ impl Objects {
     /// # Errors
     /// [`Error::Object`] with the object and its fault; errors of the store.
     pub fn index(&self, path: &str, kind: ObjectKind) -> Result<ObjectIndex> {
+        match self.kept_index(path) {
+            // Its name tells the kind of an object in a view.
+            Some(index) => Ok(index),
+            None => self.read_index(path, kind).inspect(|index| self.keep_index(path, index)),
+        }
+    }
+
+    fn read_index(&self, path: &str, kind: ObjectKind) -> Result<ObjectIndex> {
         let bad = |source: CodecError| Error::Object { path: path.to_owned(), source };
         let mut tail = self.get_tail(path, TAIL_BYTES_HINT)?;
         if tail.object_len == tail.bytes.len() as u64 {

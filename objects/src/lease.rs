@@ -111,11 +111,14 @@ impl Objects {
 
     /// Takes a lease for reading. Returns `None` if the repository can't be written to: access is
     /// denied, there is no space, or a file has the name of the leases' folder. Without a lease, no
-    /// collector knows of this reader.
+    /// collector knows of this reader. A [view](Self::view) has a lease: it needs no other.
     ///
     /// # Errors
     /// Errors of the store.
     pub fn lease_to_read(&self) -> Result<Option<Lease>> {
+        if self.view.is_some() {
+            return Ok(None);
+        }
         match self.lease(LeaseRole::Use) {
             Err(error)
                 if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Full | ErrorKind::Missing) =>
@@ -262,7 +265,7 @@ impl Drop for Lease {
         }
         // If this fails, the lease lapses by itself.
         let counter = self.keeper.state().counter;
-        for counter in [counter.saturating_sub(1), counter] {
+        for counter in [counter - 1, counter].into_iter().filter(|counter| *counter > 0) {
             let _ = self.keeper.objects.delete(&path(self.keeper.id, counter));
         }
     }

@@ -49,6 +49,7 @@ mod repository;
 mod runtime;
 mod sources;
 mod store;
+mod view;
 mod waiting;
 
 pub use bucket::{Bucket, BucketError, StoreKind};

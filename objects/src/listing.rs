@@ -22,7 +22,7 @@ pub struct Entry {
 }
 
 /// The entries below a folder of a repository.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// The objects, sorted by path.
     pub entries: Vec<Entry>,
@@ -59,6 +59,9 @@ impl Objects {
     /// # Errors
     /// Errors of the store; [`Error::NotARepository`].
     pub fn listing(&self, prefix: &str) -> Result<Listing> {
+        if let Some(listing) = self.viewed(prefix) {
+            return listing;
+        }
         let folder = exact_path(prefix)?;
         let store = Arc::clone(&self.inner.store);
         let listed = self.inner.requests.run(async move {

@@ -3,6 +3,7 @@
 use crate::layout::ShortId;
 use crate::local::{LocalStore, Readers, create_folder, readers};
 use crate::runtime::Requests;
+use crate::view::View;
 use crate::{Error, Location, Result, remote};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -24,6 +25,7 @@ const LEASE_RENEWAL: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub struct Objects {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) view: Option<Arc<View>>,
 }
 
 pub(crate) struct Inner {
@@ -221,7 +223,7 @@ impl Objects {
             warned: Mutex::default(),
             renewal: AtomicU64::new(LEASE_RENEWAL.as_micros() as u64), // seconds
         };
-        Ok(Objects { inner: Arc::new(inner) })
+        Ok(Objects { inner: Arc::new(inner), view: None })
     }
 
     /// The machine that this handle uses.

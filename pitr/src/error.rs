@@ -67,6 +67,22 @@ pub enum Error {
         /// End of the archive.
         archived: Option<Lsn>,
     },
+    /// A commit is durable in the local log, and was not archived in the time that its caller waits.
+    /// It is archived later, when the repository answers.
+    #[error(
+        "the commit at LSN {lsn} is durable in the log, but was not archived within {seconds} s: {}",
+        why.as_deref().unwrap_or("the repository has not answered")
+    )]
+    ArchivePatience {
+        /// The commit.
+        lsn: Lsn,
+        /// End of the archive.
+        archived: Option<Lsn>,
+        /// The time that the caller waited, seconds.
+        seconds: f64,
+        /// The failure of the last shipment, if there was one.
+        why: Option<String>,
+    },
     /// The source has snapshots of another engine.
     #[error("source {source_name} has snapshots of the engine {engine}; archive this log under another name")]
     OtherEngine {

@@ -139,6 +139,16 @@ impl Pitr {
         self.codec
     }
 
+    /// A handle for one task of a reader. It lists the sources once, now, and reads each of their
+    /// small objects once: on a remote store each of these is a request. Nothing that it lists is
+    /// deleted while it lives.
+    ///
+    /// # Errors
+    /// [`Error::Objects`].
+    pub fn view(&self) -> Result<Self> {
+        Ok(Pitr { objects: self.objects.view()?, ..self.clone() })
+    }
+
     /// Names of the repository's sources. Logs a warning for each unreadable source.
     pub fn sources(&self) -> Result<Vec<SourceName>> {
         let Sources { names, unreadable } = self.objects.readable_sources()?;

@@ -3,12 +3,12 @@
 use crate::plan::{Listed, Refusal, SourcePlan, plan};
 use crate::survey::{PackSurvey, Source, packs, sources};
 use crate::{Error, KeptPoint, KeptSnapshot, Packs, Policy, Report, Result, SourceReport};
-use pitr_archive::{Catalog, PrunedRange, SourceObject};
+use pitr_archive::{Catalog, LogName, PrunedRange, SourceObject};
 use pitr_codec::{Codec, OBJECT_BYTES_MAX};
 use pitr_dedup::{ChunkStore, PackUse};
 use pitr_format::Timestamp;
 use pitr_objects::layout::ObjectName;
-use pitr_objects::{Condemnation, Entry, LEASE_EXPIRY, Lease, LeaseRole, Objects};
+use pitr_objects::{Condemnation, Entry, LEASE_EXPIRY, Lease, LeaseRole, Objects, parallel};
 use pitr_snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -206,9 +206,34 @@ impl Pruner {
         for (source, _) in &planned.sources {
             // Listed again after the ranges were stated, to find log in the ranges, and leftovers
             // of earlier runs.
-            paths.extend(uncounted(source, &source.archive.catalog()?));
+            let catalog = source.archive.catalog()?;
+            let sound = self.sound_holders(source, &catalog)?;
+            let is_held = |name: &LogName| catalog.holder(name).is_none_or(|holder| sound.contains(holder));
+            paths.extend(uncounted(source, &catalog, is_held));
         }
         Ok(paths)
+    }
+
+    /// The merged log objects that can be read: what they replace may be deleted. Each is read whole
+    /// and decoded.
+    fn sound_holders(&self, source: &Source, catalog: &Catalog) -> Result<BTreeSet<LogName>> {
+        let holders: BTreeSet<LogName> =
+            catalog.replaced().iter().filter_map(|(name, _)| catalog.holder(name)).copied().collect();
+        let check = |holder: &LogName| {
+            let path = source.archive.folder().path(&SourceObject::Log(*holder));
+            let whole = self.objects.get(&path)?;
+            match source.archive.check_log(holder, &whole, true) {
+                Ok(()) => Ok(Some(*holder)),
+                Err(error) if error.is_damage() => {
+                    tracing::warn!("{path}: what was merged into it is kept, because it is damaged: {error}");
+                    Ok(None)
+                }
+                Err(error) => Err(Error::from(error)),
+            }
+        };
+        let checked: Result<Vec<Option<LogName>>> =
+            parallel::map(self.objects.env().spawn, holders.iter().collect::<Vec<_>>(), check);
+        Ok(checked?.into_iter().flatten().collect())
     }
 
     fn kept_roots(&self, planned: &Planned) -> BTreeSet<String> {
@@ -251,7 +276,7 @@ impl Pruner {
         let mut needed: BTreeSet<String> = needed.collect();
         // Log objects are deleted only if they still do not count.
         let gone: BTreeSet<String> =
-            sources.iter().flat_map(|source| uncounted(source, &source.catalog)).collect();
+            sources.iter().flat_map(|source| uncounted(source, &source.catalog, |_| true)).collect();
         let is_log = |path: &&String| {
             matches!(ObjectName::parse(path), Some(ObjectName::Source(_, SourceObject::Log(_))))
         };
@@ -275,9 +300,11 @@ impl Pruner {
     }
 }
 
-/// Paths of a source's log objects that do not count in this catalog.
-fn uncounted(source: &Source, catalog: &Catalog) -> Vec<String> {
-    let logs = catalog.condemned().iter().chain(catalog.fenced_off());
+/// Paths of a source's log objects that do not count in this catalog, and of those that were merged
+/// into others if `is_held`.
+fn uncounted(source: &Source, catalog: &Catalog, is_held: impl Fn(&LogName) -> bool) -> Vec<String> {
+    let replaced = catalog.replaced().iter().map(|(name, _)| name).filter(|name| is_held(name));
+    let logs = catalog.condemned().iter().chain(catalog.fenced_off()).chain(replaced);
     logs.map(|name| source.archive.folder().path(&SourceObject::Log(*name))).collect()
 }
 
@@ -381,7 +408,7 @@ fn report(planned: &Planned, objects: &Objects) -> Report {
         waste_left: repack.waste_left,
     };
     let sources: Vec<SourceReport> = planned.sources.iter().map(|(s, p)| source_report(s, p)).collect();
-    let logs: u64 = sources.iter().map(|source| source.log_bytes).sum();
+    let logs: u64 = sources.iter().map(|source| source.log_bytes + source.merged_bytes).sum();
     Report {
         freed: packs.unneeded_bytes
             + packs.worn_bytes
@@ -430,6 +457,8 @@ fn source_report(source: &Source, plan: &SourcePlan) -> SourceReport {
         log: plan.ranges.clone(),
         log_objects: plan.logs.len() as u64,
         log_bytes: plan.logs.iter().map(|(_, bytes)| bytes).sum(),
+        merged_objects: source.catalog.replaced().len() as u64,
+        merged_bytes: source.catalog.replaced().iter().map(|(_, bytes)| bytes).sum(),
     }
 }
 

@@ -40,6 +40,10 @@ pub struct SourceReport {
     pub log_objects: u64,
     /// Bytes of these log objects.
     pub log_bytes: u64,
+    /// Number of deleted log objects that were merged into others.
+    pub merged_objects: u64,
+    /// Bytes of these objects.
+    pub merged_bytes: u64,
 }
 
 /// A kept snapshot.

@@ -9,7 +9,7 @@ use pitr_archive::{
     coverage, runs,
 };
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
-use pitr_objects::{Lease, Objects};
+use pitr_objects::Objects;
 use pitr_snapshot::{DamagedRoot, Roots, Snapshot, load_all};
 use std::sync::Arc;
 
@@ -38,7 +38,6 @@ pub struct LogCheckpoint {
 /// A history, as of one listing. While the value lives, nothing in it is deleted.
 #[derive(Debug)]
 pub struct History {
-    _lease: Option<Lease>,
     archive: Archive,
     catalog: Catalog,
     lineage: Lineage,
@@ -61,13 +60,11 @@ impl History {
     /// # Errors
     /// Those of listing and reading; as [`new`](Self::new).
     pub fn load(objects: &Objects, source: &SourceName, timeline: Option<TimelineId>) -> Result<Self> {
-        let lease = objects.lease_to_read().map_err(pitr_archive::Error::from)?;
+        let objects = objects.view().map_err(pitr_archive::Error::from)?;
         let archive = Archive::new(objects.clone(), source.clone());
-        // The roots first: the log that a snapshot needs is older than its root.
-        let roots = load_all(objects, source)?;
+        let roots = load_all(&objects, source)?;
         let catalog = archive.catalog()?;
-        let history = Self::new(archive, catalog, roots, timeline)?;
-        Ok(History { _lease: lease, ..history })
+        Self::new(archive, catalog, roots, timeline)
     }
 
     /// The history in which `target` is looked for: that of the point's timeline for a recovery
@@ -132,7 +129,7 @@ impl History {
             coverage.gaps.clear();
         }
         let damaged = damaged.into_iter().map(Arc::new).collect();
-        Ok(History { _lease: None, archive, catalog, lineage, pieces, snapshots, damaged, outside, coverage })
+        Ok(History { archive, catalog, lineage, pieces, snapshots, damaged, outside, coverage })
     }
 
     /// True for a source that has snapshots and no log, such as a folder.

@@ -64,6 +64,7 @@ pub fn create_point(objects: &Objects, source: &SourceName, new: &NewPoint) -> R
     if new.note.len() > NamedPoint::NOTE_BYTES_MAX {
         return Err(Error::NoteTooLong { bytes: new.note.len() });
     }
+    let objects = &objects.live(); // it is looked at what a collector left
     let point = resolved(objects, source, new)?;
     let archive = Archive::new(objects.clone(), source.clone());
     if !archive.put_point(&point)? {

@@ -80,7 +80,7 @@ mod tests {
 
     fn piece(from: u64, to: u64) -> Piece {
         let (from, to) = (Lsn::new(from), Lsn::new(to));
-        let name = LogName { timeline: TimelineId::FIRST, from, to, epoch: Epoch::FIRST };
+        let name = LogName { timeline: TimelineId::FIRST, from, to, epoch: Epoch::FIRST, level: 0 };
         Piece { name, stored_bytes: 10, to }
     }
 

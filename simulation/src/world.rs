@@ -53,6 +53,7 @@ impl World {
         let options = ShipOptions {
             object_bytes: 1 << (13 + rng.below(6)),
             frame_bytes: 1 << (12 + rng.below(4)),
+            compact_count: 2 + rng.below(6) as usize,
             ..ShipOptions::default()
         };
         let shipper = Shipper::claim(&archive, engine.wal(), options).unwrap();
@@ -63,9 +64,10 @@ impl World {
     pub(crate) fn live(&mut self) {
         for _ in 0..STEPS + self.rng.below(STEPS) {
             self.env.clock.sleep(Duration::from_micros(self.rng.below(3_000_000)));
-            match self.rng.below(8) {
+            match self.rng.below(9) {
                 0 => self.ship(),
                 1 => self.remove_archived_log(),
+                2 => drop(self.shipper.compactor().compact().unwrap()),
                 _ => self.commit(),
             }
         }

@@ -2,11 +2,12 @@
 //!
 //! # Promises
 //! - An object beyond its epoch's fence does not count (FAILURES 21).
-//! - No position of a timeline counts twice. Objects that overlap are refused, unless they are the
-//!   same range with the same content; the loader must verify that ([`Catalog::twins`], FAILURES
-//!   13).
+//! - No position of a timeline counts twice. Objects that overlap are refused, unless one was merged
+//!   from the other (`cover.rs`), or they are the same range with the same content; the loader must
+//!   verify that ([`Catalog::twins`], FAILURES 13).
 //! - Foreign names are listed, never read.
 
+use super::cover::Cover;
 use super::intervals::cover;
 use super::lineage::{Leg, Lineage, Piece};
 use crate::error::Error;
@@ -38,6 +39,7 @@ pub struct Catalog {
     epochs: BTreeMap<Epoch, Option<Fence>>,
     logs: BTreeMap<TimelineId, Vec<(LogName, u64)>>,
     twins: Vec<(LogName, LogName)>,
+    replaced: Vec<(LogName, u64)>,
     fenced_off: Vec<LogName>,
     pruned: Vec<PrunedRange>,
     condemned: Vec<LogName>,
@@ -53,23 +55,21 @@ impl Catalog {
         let Found { mut logs, epochs, timelines, pruned, foreign } = found;
         logs.sort_unstable();
         let mut catalog = Catalog { timelines, epochs, pruned, foreign, ..Catalog::default() };
+        let mut counting: BTreeMap<TimelineId, Vec<(LogName, u64)>> = BTreeMap::new();
         for (name, bytes) in logs {
             if catalog.pruned.iter().any(|range| range.holds(&name)) {
                 catalog.condemned.push(name);
-                continue;
-            }
-            if !catalog.counts(&name) {
+            } else if catalog.counts(&name) {
+                counting.entry(name.timeline).or_default().push((name, bytes));
+            } else {
                 catalog.fenced_off.push(name);
-                continue;
             }
-            let line = catalog.logs.entry(name.timeline).or_default();
-            match line.last() {
-                Some((last, _)) if (last.from, last.to) == (name.from, name.to) => {
-                    catalog.twins.push((*last, name));
-                }
-                Some((last, _)) if name.from < last.to => return Err(Error::Overlap { a: *last, b: name }),
-                _ => line.push((name, bytes)),
-            }
+        }
+        for (timeline, found) in counting {
+            let Cover { line, twins, replaced } = Cover::of(found)?;
+            catalog.logs.insert(timeline, line);
+            catalog.twins.extend(twins);
+            catalog.replaced.extend(replaced);
         }
         Ok(catalog)
     }
@@ -138,6 +138,21 @@ impl Catalog {
         &self.twins
     }
 
+    /// Objects that do not count because merged objects hold their range, with their sizes in
+    /// bytes.
+    #[must_use]
+    pub fn replaced(&self) -> &[(LogName, u64)] {
+        &self.replaced
+    }
+
+    /// The object that counts and holds the start of this one's range; `None` if there is none.
+    #[must_use]
+    pub fn holder(&self, name: &LogName) -> Option<&LogName> {
+        let line = self.logs(name.timeline);
+        let (holder, _) = line.get(line.partition_point(|(one, _)| one.to <= name.from))?;
+        (holder.from <= name.from).then_some(holder)
+    }
+
     /// Objects that do not count because they lie beyond their epoch's fence or their epoch was
     /// never claimed.
     #[must_use]
@@ -165,6 +180,12 @@ impl Catalog {
             on_leg.map(|range| (range.from.max(leg.from), range.to.min(leg.to)))
         });
         cover(ranges, from, to)
+    }
+
+    /// True if retention removed all of a timeline's log from `from` up to `to`.
+    pub(crate) fn is_pruned_within(&self, timeline: TimelineId, from: Lsn, to: Lsn) -> bool {
+        let ranges = self.pruned.iter().filter(|range| range.timeline == timeline);
+        cover(ranges.map(|range| (range.from, range.to)), from, to)
     }
 
     /// Paths in the archive's folders with foreign names.
@@ -242,7 +263,7 @@ mod tests {
 
     fn name(timeline: u32, epoch: u64, from: u64, to: u64) -> (LogName, u64) {
         let (from, to) = (Lsn::new(from), Lsn::new(to));
-        (LogName { timeline: TimelineId::new(timeline), from, to, epoch: Epoch::new(epoch) }, to.since(from))
+        (LogName { timeline: TimelineId::new(timeline), from, to, epoch: Epoch::new(epoch), level: 0 }, to.since(from))
     }
 
     fn timeline(parent: u32, fork: u64) -> Timeline {

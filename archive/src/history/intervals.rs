@@ -227,7 +227,7 @@ mod tests {
     fn pieces(ranges: &[(u64, u64)]) -> Vec<Piece> {
         let piece = |&(from, to)| {
             let (from, to) = (Lsn::new(from), Lsn::new(to));
-            let name = LogName { timeline: TimelineId::FIRST, from, to, epoch: Epoch::FIRST };
+            let name = LogName { timeline: TimelineId::FIRST, from, to, epoch: Epoch::FIRST, level: 0 };
             Piece { name, stored_bytes: 1, to }
         };
         ranges.iter().map(piece).collect()

@@ -4,6 +4,7 @@
 //! of them, and [`intervals`] tells which states on it can be restored, and why not the others.
 
 mod catalog;
+mod cover;
 mod intervals;
 mod lineage;
 

@@ -77,7 +77,7 @@ mod tests {
 
     fn name(timeline: u32, from: u64, to: u64) -> LogName {
         let timeline = TimelineId::new(timeline);
-        LogName { timeline, from: Lsn::new(from), to: Lsn::new(to), epoch: Epoch::FIRST }
+        LogName { timeline, from: Lsn::new(from), to: Lsn::new(to), epoch: Epoch::FIRST, level: 0 }
     }
 
     #[test]

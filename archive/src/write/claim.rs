@@ -7,7 +7,7 @@ use pitr_format::{Epoch, Lsn, TimelineId, Timestamp};
 use pitr_objects::layout::{LogName, SourceObject};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const CLAIM_ATTEMPTS: u32 = 64;
 
@@ -18,7 +18,8 @@ const CLAIM_ATTEMPTS: u32 = 64;
 ///    The claim names the instance, or takes over all of them.
 /// 2. For every earlier epoch of that instance without a fence: list its objects, and create the
 ///    fence after the last one.
-/// 3. Write. After each put look for a higher claim that takes over the instance. If there is one,
+/// 3. Write. After each put look for a higher claim that takes over the instance: for the next one
+///    by its name, and for all of them if it exists. If there is one,
 ///    the put may lie beyond our fence and must not be acknowledged ([`Error::Fenced`]).
 ///
 /// Writers of different instances write at the same time: each writes only timelines that it has
@@ -94,7 +95,7 @@ impl Writer {
                         writer.fence(*before)?;
                     }
                 }
-                writer.check()?;
+                writer.check_all()?;
                 return Ok(writer);
             }
         }
@@ -131,12 +132,27 @@ impl Writer {
         self.takes_over_all
     }
 
-    /// Looks for a higher claim that takes over the instance, and for a fence of the writer's
-    /// epoch.
+    /// Looks for a higher claim that takes over the instance. One short request if there is no
+    /// later claim: claims are numbered without holes, so the next one is asked for by name.
     ///
     /// # Errors
     /// [`Error::Fenced`] if there is one, or ever was; [`Error::Objects`].
     pub fn check(&self) -> Result<()> {
+        self.check_memory()?;
+        let last = self.beside().last().map_or(self.epoch, |last| self.epoch.max(*last));
+        let Some(next) = last.next() else { return Ok(()) };
+        let exists = |name| self.archive.objects().exists(&self.archive.folder().path(&name));
+        // A writer of another instance that can't read this one's claim fences its epoch.
+        let may_be_fenced = last > self.epoch;
+        if exists(SourceObject::Claim(next))? || may_be_fenced && exists(SourceObject::Fence(self.epoch))? {
+            self.check_all()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Like [`check`](Self::check), of all claims, and looks for a fence of the writer's epoch.
+    fn check_all(&self) -> Result<()> {
         self.check_memory()?;
         let listed = self.archive.objects().list(&self.archive.folder().epochs())?;
         let (mut later, mut is_fenced) = (BTreeSet::new(), false);
@@ -165,16 +181,19 @@ impl Writer {
 
     /// True if the writer of a later epoch takes over the instance.
     fn is_taken_over(&self, later: Epoch) -> Result<bool> {
-        let beside = || self.beside.lock().unwrap_or_else(PoisonError::into_inner);
-        if beside().contains(&later) {
+        if self.beside().contains(&later) {
             return Ok(false);
         }
         // A claim that can't be read may be the one that takes over.
         let takes_over = self.archive.claim_of(later)?.is_none_or(|claim| claim.takes_over(self.instance));
         if !takes_over {
-            beside().insert(later);
+            self.beside().insert(later);
         }
         Ok(takes_over)
+    }
+
+    fn beside(&self) -> MutexGuard<'_, BTreeSet<Epoch>> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fences the writer's own epoch, after everything is archived. If one of the writer's last
@@ -193,7 +212,7 @@ impl Writer {
     /// # Errors
     /// [`Error::Fenced`]; those of [`Archive::claim_timeline`].
     pub fn claim_timeline(&self, timeline: &Timeline) -> Result<TimelineId> {
-        self.check()?;
+        self.check_all()?;
         self.archive.claim_timeline(timeline)
     }
 
@@ -203,7 +222,7 @@ impl Writer {
     /// # Errors
     /// [`Error::Fenced`]; [`Error::Objects`].
     pub fn state_origin(&self, origin: &Origin) -> Result<()> {
-        self.check()?;
+        self.check_all()?;
         let known = self.archive.instances()?;
         let known = known.iter().find(|known| known.instance == self.instance);
         if known.is_some_and(|known| known.origin.says(origin)) {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::stored::Footer;
 use pitr_codec::{Codec, CodecError, ObjectIndex, encode_frame};
 use pitr_format::log::{Batch, Seed};
-use pitr_format::{Incarnation, Lsn, SegmentNo};
+use pitr_format::{DecodeError, Incarnation, Lsn, SegmentNo};
 use pitr_objects::layout::{LogName, SourceObject};
 use pitr_objects::parallel;
 use pitr_vfs::Spawn;
@@ -24,6 +24,7 @@ pub(crate) struct Packer {
     /// Segment and incarnation of the last batch.
     life: Option<(SegmentNo, Incarnation)>,
     raw_bytes: usize,
+    level: u8,
 }
 
 /// A finished object that has not been put yet.
@@ -40,7 +41,12 @@ impl Packer {
     pub(crate) fn new(identity: LogIdentity, from: Lsn, gap: bool, carry: Carry, frame_bytes: usize) -> Self {
         let indexer = Indexer::new(identity, from, gap, carry);
         let (frames, life) = (Vec::new(), None);
-        Packer { identity, indexer, from, end: from, frames, frame_bytes, life, raw_bytes: 0 }
+        Packer { identity, indexer, from, end: from, frames, frame_bytes, life, raw_bytes: 0, level: 0 }
+    }
+
+    /// Makes the object one of this level, which replaces others.
+    pub(crate) fn level(self, level: u8) -> Self {
+        Packer { level, ..self }
     }
 
     /// Bytes of log so far.
@@ -51,6 +57,13 @@ impl Packer {
     /// End of the last batch.
     pub(crate) fn end(&self) -> Lsn {
         self.end
+    }
+
+    /// True if the object with this footer goes on with the same log, without a gap.
+    pub(crate) fn goes_on_with(&self, footer: &Footer) -> bool {
+        let LogIdentity { timeline, segment_size, log_id, .. } = self.identity;
+        let is_same = (timeline, segment_size, log_id) == (footer.timeline, footer.segment_size, footer.log_id);
+        is_same && footer.from == self.end && !footer.gap
     }
 
     /// Takes the next batch.
@@ -66,29 +79,42 @@ impl Packer {
         let lsn = batch.header.lsn;
         let seed = Seed::new(batch.timeline, batch.segment, batch.incarnation);
         let checked = Batch::decode(&batch.bytes, seed).map_err(|source| Error::Batch { lsn, source })?;
+        self.add(&checked, batch.segment, batch.incarnation).map_err(|source| Error::Batch { lsn, source })
+    }
+
+    /// Takes the next batch, which is archived.
+    ///
+    /// # Errors
+    /// If its records don't follow those before it.
+    pub(crate) fn add(
+        &mut self,
+        batch: &Batch<'_>,
+        segment: SegmentNo,
+        incarnation: Incarnation,
+    ) -> Result<(), DecodeError> {
         let span = batch.header.span() as usize;
-        let life = Some((batch.segment, batch.incarnation));
+        let life = Some((segment, incarnation));
         let fits = self.frames.last().is_some_and(|frame| frame.len() + span <= self.frame_bytes);
         if life != self.life || !fits {
-            self.indexer.begin_frame(lsn, batch.incarnation);
+            self.indexer.begin_frame(batch.header.lsn, incarnation);
             self.frames.push(Vec::with_capacity(span));
             self.life = life;
         }
-        self.indexer.push(&checked).map_err(|source| Error::Batch { lsn, source })?;
+        self.indexer.push(batch)?;
         if let Some(frame) = self.frames.last_mut() {
             let end = frame.len() + span;
-            frame.extend_from_slice(&batch.bytes);
+            frame.extend_from_slice(batch.bytes());
             frame.resize(end, 0);
         }
         self.raw_bytes += span;
-        self.end = batch.end();
+        self.end = Lsn::new(batch.header.lsn.get() + span as u64);
         Ok(())
     }
 
     /// Builds the object and decodes it once (FAILURES 30).
     pub(crate) fn build(self, archive: &Archive, codec: Codec) -> Result<Built> {
         let LogIdentity { timeline, epoch, .. } = self.identity;
-        let name = LogName { timeline, epoch, from: self.from, to: self.end };
+        let name = LogName { timeline, epoch, from: self.from, to: self.end, level: self.level };
         let (path, kind) = archive.path_and_kind(&SourceObject::Log(name));
         let (footer, carry) = self.indexer.finish(self.end);
         let build = |source| Error::Build { object: name.to_string(), source };

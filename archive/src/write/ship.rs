@@ -4,11 +4,15 @@
 //! # Promises
 //! - Takes only batches below the log's durable LSN (FAILURES 42).
 //! - Each object starts where its predecessor ends, unless the log itself states a gap.
+//! - Several objects are put at the same time. One counts as archived when all before it do. If the
+//!   process dies in between, the next shipper fills the hole from the log with the same ranges:
+//!   where objects end depends on positions alone.
 //! - Decodes and compares each object before the put (FAILURES 30). If the reply to a put is lost,
 //!   it puts the same bytes again: a range never gets a second content.
 //! - [`Shipper::archived`] advances only after a put and a check for a higher claim (FAILURES 21).
 
 use super::claim::Writer;
+use super::compact::{CompactOptions, Compactor};
 use super::index::{Carry, LogIdentity};
 use super::pack::{Built, Packer};
 use crate::archive::Archive;
@@ -17,23 +21,39 @@ use crate::history::Catalog;
 use crate::stored::Timeline;
 use pitr_codec::Codec;
 use pitr_format::{Lsn, SegmentSize, TimelineId};
-use pitr_objects::layout::SourceObject;
+use pitr_objects::layout::{LogName, SourceObject};
+use pitr_objects::parallel;
 use pitr_wal::{LogBatch, LogReader, Wal};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Settings of a [`Shipper`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShipOptions {
     /// Compression of frames.
     pub codec: Codec,
-    /// Bytes of log after which an object is closed; it may exceed this by at most one batch.
+    /// An object ends before the first batch at or after a multiple of this position, in bytes. So
+    /// it may exceed this size by at most one batch, and two writers that archive the same log cut
+    /// it at the same places.
     pub object_bytes: u32,
     /// Approximate bytes of log in a frame.
     pub frame_bytes: u32,
+    /// Maximum number of objects that are put at the same time; at least 1. Each is held in memory.
+    pub max_concurrent_uploads: usize,
+    /// Number of adjacent small objects that a [`Compactor`] merges; at least 2.
+    pub compact_count: usize,
 }
 
 impl Default for ShipOptions {
     fn default() -> Self {
-        ShipOptions { codec: Codec::default(), object_bytes: 8 << 20, frame_bytes: 1 << 20 }
+        ShipOptions {
+            codec: Codec::default(),
+            object_bytes: 8 << 20,
+            frame_bytes: 1 << 20,
+            max_concurrent_uploads: 4,
+            compact_count: CompactOptions::default().count,
+        }
     }
 }
 
@@ -57,13 +77,40 @@ pub struct Shipper {
     log_id: [u8; 16],
     /// Start of the timeline: the fork point, or the origin.
     begin: Lsn,
-    /// End of the archived log; `None` before the first object of the timeline.
-    at: Option<Lsn>,
-    /// True if the log between `at` and the start of the local log is lost.
+    /// The ranges to archive, ascending. The last one is open.
+    ranges: VecDeque<Rest>,
+    /// Everything below is archived; `None` before the first object of the timeline.
+    archived: Option<Lsn>,
+    /// Ends of holes, with the end of the archived log after each.
+    jumps: BTreeMap<Lsn, Lsn>,
+    /// True if the log between the end of the archive and the start of the local log is lost.
     lost: bool,
+    /// Built objects that do not count yet, ascending.
+    pending: Vec<Pending>,
+    compactor: Arc<Compactor>,
+}
+
+/// A range of the log that is not archived.
+#[derive(Debug)]
+struct Rest {
+    /// Start of the range; `None` before the first object of the timeline.
+    at: Option<Lsn>,
+    /// End of a hole; `None` if the archive has no later log.
+    until: Option<Lsn>,
     carry: Carry,
-    /// A built object whose put is not confirmed. It may already be stored.
-    pending: Option<Built>,
+}
+
+impl Rest {
+    fn is_done(&self) -> bool {
+        self.until.is_some() && self.at == self.until
+    }
+}
+
+/// A built object. It may be stored, also if it is not known to be.
+#[derive(Debug)]
+struct Pending {
+    built: Built,
+    is_put: AtomicBool,
 }
 
 impl Shipper {
@@ -98,19 +145,11 @@ impl Shipper {
         options: ShipOptions,
     ) -> Result<Self> {
         let history = catalog.timelines().get(&timeline).ok_or(Error::UnknownTimeline { timeline })?;
-        let mut shipper = Shipper {
-            writer,
-            options,
-            timeline,
-            log_id,
-            begin: history.parent.map_or(Lsn::ORIGIN, |_| history.fork),
-            at: None,
-            lost: false,
-            carry: Carry::nothing(),
-            pending: None,
-        };
+        let begin = history.parent.map_or(Lsn::ORIGIN, |_| history.fork);
+        let archive = writer.archive();
+        let (mut archived, mut carry) = (None, Carry::nothing());
         if let Some((name, _)) = catalog.logs(timeline).last() {
-            let object = shipper.writer.archive().open(name)?;
+            let object = archive.open(name)?;
             if object.footer.log_id != log_id {
                 return Err(Error::Diverged { lsn: name.from });
             }
@@ -118,25 +157,57 @@ impl Shipper {
                 return Err(Error::LocalBehind { local: log.end(), archived: name.to });
             }
             if let Some(no) = object.footer.frames.len().checked_sub(1) {
-                let archived = shipper.writer.archive().frames(&object, no..no + 1)?.concat();
-                check_same(log, object.footer.frames[no].lsn, name.to, &archived)?;
+                let stored = archive.frames(&object, no..no + 1)?.concat();
+                check_same(log, object.footer.frames[no].lsn, name.to, &stored)?;
             }
-            shipper.at = Some(name.to);
-            shipper.carry = Carry::after(&object.footer);
+            (archived, carry) = (Some(name.to), Carry::after(&object.footer));
         }
-        Ok(shipper)
+        let mut ranges = holes(archive, catalog, timeline, begin, log, log_id)?;
+        let mut jumps = BTreeMap::new();
+        for (hole, after) in ranges.iter().zip(ranges.iter().skip(1).map(Some).chain([None])) {
+            let behind = after.map_or(archived, |after| after.at);
+            jumps.extend(hole.until.zip(behind));
+        }
+        ranges.push_back(Rest { at: archived, until: None, carry });
+        let ShipOptions { codec, frame_bytes, object_bytes, compact_count, .. } = options;
+        let compact = CompactOptions {
+            codec,
+            frame_bytes,
+            count: compact_count,
+            span_bytes: 2 * u64::from(object_bytes),
+        };
+        let compactor = Arc::new(Compactor::new(writer.clone(), catalog, timeline, compact));
+        Ok(Shipper {
+            writer,
+            options,
+            timeline,
+            log_id,
+            begin,
+            archived: ranges.front().and_then(|first| first.at),
+            ranges,
+            jumps,
+            lost: false,
+            pending: Vec::new(),
+            compactor,
+        })
     }
 
     /// Everything below this position is archived; `None` if nothing of this timeline is.
     #[must_use]
     pub fn archived(&self) -> Option<Lsn> {
-        self.at
+        self.archived
     }
 
     /// The writer that the shipper uses.
     #[must_use]
     pub fn writer(&self) -> &Writer {
         &self.writer
+    }
+
+    /// Merges small objects that were shipped. It may work in another thread than the shipper.
+    #[must_use]
+    pub fn compactor(&self) -> &Arc<Compactor> {
+        &self.compactor
     }
 
     /// Archives everything that is durable now.
@@ -150,51 +221,81 @@ impl Shipper {
     pub fn ship(&mut self, log: &Wal) -> Result<Shipped> {
         let durable = log.durable();
         let mut shipped = Shipped::default();
-        while let Some(one) = self.ship_one(log, durable)? {
-            shipped.objects += one.objects;
-            shipped.raw_bytes += one.raw_bytes;
-            shipped.stored_bytes += one.stored_bytes;
+        while let Some(some) = self.ship_some(log, durable)? {
+            shipped.objects += some.objects;
+            shipped.raw_bytes += some.raw_bytes;
+            shipped.stored_bytes += some.stored_bytes;
         }
         Ok(shipped)
     }
 
-    /// Like [`ship`](Self::ship), but at most one object, up to `until`, which must be durable.
-    /// `None` if everything below `until` is archived.
+    /// Like [`ship`](Self::ship), but at most as many objects as may be put at the same time, up to
+    /// `until`, which must be durable. `None` if everything below `until` is archived.
     ///
     /// # Errors
     /// Errors of [`ship`](Self::ship).
-    pub fn ship_one(&mut self, log: &Wal, until: Lsn) -> Result<Option<Shipped>> {
+    pub fn ship_some(&mut self, log: &Wal, until: Lsn) -> Result<Option<Shipped>> {
         self.writer.check_memory()?;
-        if self.pending.is_none() && !self.build_next(log, until)? {
-            return Ok(None);
+        if self.pending.is_empty() {
+            self.build(log, until)?;
         }
-        self.put_pending().map(Some)
+        if self.pending.is_empty() { Ok(None) } else { self.put_pending().map(Some) }
     }
 
-    /// Builds the next object; false if there are no batches for it.
-    fn build_next(&mut self, log: &Wal, until: Lsn) -> Result<bool> {
-        if self.at.is_some_and(|at| at >= until) {
-            return Ok(false);
+    /// Builds the next objects.
+    fn build(&mut self, log: &Wal, until: Lsn) -> Result<()> {
+        while self.pending.len() < self.options.max_concurrent_uploads.max(1) {
+            match self.build_next(log, until) {
+                Ok(Some(built)) => self.pending.push(Pending { built, is_put: AtomicBool::new(false) }),
+                Ok(None) => break,
+                // What is built is put first. Then the same error comes back.
+                Err(_) if !self.pending.is_empty() => break,
+                Err(error) => return Err(error),
+            }
         }
-        let mut reader = self.reader(log)?;
-        let mut packer: Option<Packer> = None;
+        Ok(())
+    }
+
+    /// Builds the next object; `None` if there are no batches for it.
+    fn build_next(&mut self, log: &Wal, until: Lsn) -> Result<Option<Built>> {
+        while self.ranges.front().is_some_and(Rest::is_done) {
+            self.ranges.pop_front();
+        }
+        let Some(rest) = self.ranges.front() else { return Ok(None) };
+        let (at, hole_end) = (rest.at, rest.until);
+        let until = hole_end.map_or(until, |end| end.min(until));
+        if at.is_some_and(|at| at >= until) {
+            return Ok(None);
+        }
+        let stripe = |lsn: Lsn| lsn.get() / u64::from(self.options.object_bytes.max(1));
+        let mut reader = self.reader(log, at)?;
+        let mut packer: Option<(Packer, u64)> = None;
         while let Some(batch) = reader.next_batch()? {
             if batch.end() > until {
                 break;
             }
-            let gap = batch.follows.is_some_and(|follows| follows.gap);
-            let span = batch.header.span() as usize;
-            let into = match &mut packer {
-                Some(full) if gap || full.raw_bytes() + span > self.options.object_bytes as usize => break,
+            let (gap, within) = (batch.follows.is_some_and(|follows| follows.gap), stripe(batch.header.lsn));
+            let (into, _) = match &mut packer {
+                Some((_, first)) if gap || *first != within => break,
                 Some(packer) => packer,
-                None => packer.insert(self.begin(&batch)?),
+                None => packer.insert((self.begin(&batch, rest)?, within)),
             };
             into.push(&batch, until)?;
         }
-        let Some(packer) = packer else { return Ok(false) };
+        let Some((packer, _)) = packer else {
+            return match hole_end {
+                // The objects around the hole are of another log.
+                Some(end) if end <= until => Err(Error::Diverged { lsn: at.unwrap_or(self.begin) }),
+                _ => Ok(None),
+            };
+        };
         debug_assert!(packer.end() > Lsn::ORIGIN, "a packer contains at least its first batch");
-        self.pending = Some(packer.build(self.writer.archive(), self.options.codec)?);
-        Ok(true)
+        let built = packer.build(self.writer.archive(), self.options.codec)?;
+        if let Some(rest) = self.ranges.front_mut() {
+            (rest.at, rest.carry) = (Some(built.name.to), built.carry.clone());
+        }
+        self.lost = false;
+        Ok(Some(built))
     }
 
     /// Accepts the loss of log that was removed before it was archived, after
@@ -205,10 +306,10 @@ impl Shipper {
         self.lost = true;
     }
 
-    fn reader(&self, log: &Wal) -> Result<LogReader> {
+    fn reader(&self, log: &Wal, at: Option<Lsn>) -> Result<LogReader> {
         // The first segment states the position that the log follows, which lies before its first
         // batch.
-        let at = self.at.unwrap_or(self.begin);
+        let at = at.unwrap_or(self.begin);
         let from = if self.lost { at.max(log.first()) } else { at };
         match log.reader(from) {
             Err(pitr_wal::Error::Beyond { .. }) => Err(Error::Diverged { lsn: from }),
@@ -217,16 +318,15 @@ impl Shipper {
     }
 
     /// Starts the object of this first batch.
-    fn begin(&mut self, batch: &LogBatch) -> Result<Packer> {
+    fn begin(&self, batch: &LogBatch, rest: &Rest) -> Result<Packer> {
         let lsn = batch.header.lsn;
-        let (from, gap, carry) = match (batch.follows, self.at) {
-            (Some(follows), _) if follows.gap && !self.lost => (lsn, true, self.carry.clone()),
-            (Some(follows), None) if !follows.gap && follows.end == self.begin => {
-                (follows.end, false, self.carry.clone())
-            }
-            (Some(follows), Some(at)) if !follows.gap && follows.end == at => (at, false, self.carry.clone()),
-            (None, Some(at)) if lsn == at => (at, false, self.carry.clone()),
-            _ if self.lost => (lsn, true, self.carry.clone().after_loss()),
+        let carry = || rest.carry.clone();
+        let (from, gap, carry) = match (batch.follows, rest.at) {
+            (Some(follows), _) if follows.gap && !self.lost => (lsn, true, carry()),
+            (Some(follows), None) if !follows.gap && follows.end == self.begin => (follows.end, false, carry()),
+            (Some(follows), Some(at)) if !follows.gap && follows.end == at => (at, false, carry()),
+            (None, Some(at)) if lsn == at => (at, false, carry()),
+            _ if self.lost => (lsn, true, carry().after_loss()),
             _ => return Err(Error::Diverged { lsn }),
         };
         if batch.timeline != self.timeline {
@@ -238,25 +338,66 @@ impl Shipper {
         Ok(Packer::new(identity, from, gap, carry, self.options.frame_bytes as usize))
     }
 
-    /// Puts the built object. Drops it only when it is known to be stored and to count.
+    /// Puts the built objects. An object counts when it is known to be stored, when those before it
+    /// count, and when no other writer took over; until then it is kept here, and the same bytes
+    /// are put again.
     fn put_pending(&mut self) -> Result<Shipped> {
-        let mut shipped = Shipped::default();
-        let Some(built) = &self.pending else { return Ok(shipped) };
         let archive = self.writer.archive();
-        archive
-            .objects()
-            .put_new(&archive.folder().path(&SourceObject::Log(built.name)), built.bytes.clone())?;
-        self.writer.check()?;
-        if let Some(built) = self.pending.take() {
-            shipped.objects = 1;
-            shipped.raw_bytes = built.raw_bytes;
-            shipped.stored_bytes = built.bytes.len() as u64;
-            self.at = Some(built.name.to);
-            self.lost = false;
-            self.carry = built.carry;
+        let put = |pending: &Pending| {
+            if !pending.is_put.load(Ordering::Relaxed) {
+                let path = archive.folder().path(&SourceObject::Log(pending.built.name));
+                archive.objects().put_new(&path, pending.built.bytes.clone())?;
+                pending.is_put.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        let uploads = self.options.max_concurrent_uploads;
+        let outcome: Result<()> =
+            parallel::ahead(archive.spawn(), uploads, &self.pending, put, |_, ()| Ok(()));
+        let is_put = |pending: &&Pending| pending.is_put.load(Ordering::Relaxed);
+        let stored = self.pending.iter().take_while(is_put).count();
+        let mut shipped = Shipped::default();
+        if stored > 0 {
+            self.writer.check()?;
         }
-        Ok(shipped)
+        for Pending { built, .. } in self.pending.drain(..stored) {
+            let bytes = built.bytes.len() as u64;
+            shipped.objects += 1;
+            shipped.raw_bytes += built.raw_bytes;
+            shipped.stored_bytes += bytes;
+            self.archived = Some(self.jumps.remove(&built.name.to).unwrap_or(built.name.to));
+            self.compactor.note(built.name, bytes);
+        }
+        outcome.map(|()| shipped)
     }
+}
+
+/// The ranges of a timeline that the archive lacks between objects of this log, and that the log
+/// still has: puts that ran at the same time were not all done when their process died.
+fn holes(
+    archive: &Archive,
+    catalog: &Catalog,
+    timeline: TimelineId,
+    begin: Lsn,
+    log: &Wal,
+    log_id: [u8; 16],
+) -> Result<VecDeque<Rest>> {
+    let (mut holes, mut before): (VecDeque<Rest>, Option<LogName>) = (VecDeque::new(), None);
+    for (name, _) in catalog.logs(timeline) {
+        let from = before.map_or(begin, |before| before.to);
+        if from < name.from && log.first() <= from && !catalog.is_pruned_within(timeline, from, name.from) {
+            let footer = archive.footer(name)?;
+            if !footer.gap && footer.log_id == log_id {
+                let carry = match &before {
+                    Some(before) => Carry::after(&archive.footer(before)?),
+                    None => Carry::nothing(),
+                };
+                holes.push_back(Rest { at: before.map(|before| before.to), until: Some(name.from), carry });
+            }
+        }
+        before = Some(*name);
+    }
+    Ok(holes)
 }
 
 /// The segment size of the batch's log. Only one power of two puts the batch into its segment.

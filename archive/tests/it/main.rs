@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod claimed;
+mod compaction;
 mod logical;
 mod model;
 mod replies;

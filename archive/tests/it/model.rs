@@ -1,7 +1,7 @@
 //! Every commit of random transactions, from every kind of base, against the model.
 
 use crate::world::{Files, State, World, options};
-use pitr_archive::{Error, Image, LogName, Merged, Piece, Search};
+use pitr_archive::{Error, Image, LogName, Merged, Piece, Search, ShipOptions};
 use pitr_format::{FileId, Lsn, TxId};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -78,17 +78,27 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     // FAILURES 16, 45: aborted, open and interleaved transactions across objects and frames of any
-    // size.
+    // size, some of them merged.
     #[test]
-    fn every_commit_comes_back(seed: u64, steps in 20usize..160, object in 600u32..30_000, frame in 300u32..9000) {
-        every_commit(seed, steps, object, frame);
+    fn every_commit_comes_back(
+        seed: u64,
+        steps in 20usize..160,
+        object in 600u32..30_000,
+        frame in 300u32..9000,
+        merged in 2usize..12,
+        deleted: bool,
+    ) {
+        every_commit(seed, steps, ShipOptions { compact_count: merged, ..options(object, frame) }, deleted);
     }
 }
 
-fn every_commit(seed: u64, steps: usize, object: u32, frame: u32) {
+fn every_commit(seed: u64, steps: usize, options: ShipOptions, deleted: bool) {
     let dir = tempfile::tempdir().unwrap();
-    let mut world = World::new(dir.path(), seed, 2, options(object, frame));
+    let mut world = World::new(dir.path(), seed, 2, options);
     world.live(steps);
+    if deleted {
+        world.delete_replaced();
+    }
     let pieces = pieces(&world);
     for (no, to) in world.states.iter().enumerate() {
         check(&world, &pieces, None, to);

@@ -1,6 +1,6 @@
 //! A source with known states: random transactions on a real log, and a model of the files.
 
-use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};
+use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, SourceObject, Timeline, Writer};
 use pitr_codec::Codec;
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, SourceName, TimelineId, Timestamp, TxId};
@@ -88,7 +88,7 @@ pub(crate) struct World {
 }
 
 pub(crate) fn options(object_bytes: u32, frame_bytes: u32) -> ShipOptions {
-    ShipOptions { codec: Codec::default(), object_bytes, frame_bytes }
+    ShipOptions { object_bytes, frame_bytes, ..ShipOptions::default() }
 }
 
 pub(crate) fn first_timeline(time: i64) -> Timeline {
@@ -154,11 +154,19 @@ impl World {
         }
         self.wal.sync().unwrap();
         self.shipper.ship(&self.wal).unwrap();
+        while self.shipper.compactor().compact().unwrap().is_some() {}
+    }
+
+    /// Deletes the objects that were merged into others.
+    pub(crate) fn delete_replaced(&self) {
+        for (name, _) in self.archive.catalog().unwrap().replaced() {
+            self.archive.objects().delete(&self.archive.folder().path(&SourceObject::Log(*name))).unwrap();
+        }
     }
 
     fn step(&mut self) {
         self.clock.0.fetch_add(self.dice.roll(3) as i64 * 1000, Ordering::Relaxed);
-        match self.dice.roll(20) {
+        match self.dice.roll(21) {
             0..9 => self.write(),
             9..11 => self.set_length(),
             11..15 => self.commit(),
@@ -170,6 +178,7 @@ impl World {
                 self.wal.append(builder).unwrap();
             }
             17 => drop(self.wal.sync().unwrap()),
+            18 => drop(self.shipper.compactor().compact().unwrap()),
             _ => drop(self.shipper.ship(&self.wal).unwrap()),
         }
     }

@@ -71,6 +71,11 @@ fn open(global: &Global) -> Result<Pitr, CliError> {
     open_writing(global, Codec::default())
 }
 
+/// Opens the repository to read it, as it is now.
+fn open_view(global: &Global) -> Result<Pitr, CliError> {
+    open(global)?.view().map_err(explain)
+}
+
 /// Opens the repository. New data is compressed with `codec`.
 fn open_writing(global: &Global, codec: Codec) -> Result<Pitr, CliError> {
     let config = PitrConfig { codec, ..PitrConfig::at(global.repository()?) };

@@ -175,9 +175,10 @@ impl SourceObject {
                 (number, "fence") => SourceObject::Fence(epoch(number)?),
                 _ => return None,
             },
-            ["log", of, writer, range] => {
+            ["log", of, writer, name] => {
+                let (range, level) = level(name)?;
                 let (from, to) = span(range)?;
-                SourceObject::Log(LogName { timeline: timeline(of)?, epoch: epoch(writer)?, from, to })
+                SourceObject::Log(LogName { timeline: timeline(of)?, epoch: epoch(writer)?, from, to, level })
             }
             ["pruned", of, range] => {
                 let (from, to) = span(range)?;
@@ -243,12 +244,27 @@ pub struct LogName {
     pub to: Lsn,
     /// The writer.
     pub epoch: Epoch,
+    /// 0 if the object was shipped from a log. Otherwise it was merged from objects of lower levels,
+    /// which it replaces.
+    pub level: u8,
+}
+
+impl LogName {
+    /// The highest level.
+    pub const LEVEL_MAX: u8 = 9;
+
+    /// True if the range of the other object lies within that of this one.
+    #[must_use]
+    pub fn covers(&self, other: &LogName) -> bool {
+        self.timeline == other.timeline && self.from <= other.from && other.to <= self.to
+    }
 }
 
 impl fmt::Display for LogName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LogName { timeline, from, to, epoch } = self;
-        write!(f, "log/{:08x}/{:016x}/{:016x}-{:016x}", timeline.get(), epoch.get(), from.get(), to.get())
+        let LogName { timeline, from, to, epoch, level } = self;
+        write!(f, "log/{:08x}/{:016x}/{:016x}-{:016x}", timeline.get(), epoch.get(), from.get(), to.get())?;
+        if *level > 0 { write!(f, "-{level}") } else { Ok(()) }
     }
 }
 
@@ -301,6 +317,16 @@ fn span(text: &str) -> Option<(Lsn, Lsn)> {
     (from < to).then_some((from, to))
 }
 
+/// Splits the name of a log object: its range, and its level.
+fn level(name: &str) -> Option<(&str, u8)> {
+    let Some((range, level)) = name.split_at_checked(2 * WIDE + 1) else { return Some((name, 0)) };
+    match level.as_bytes() {
+        [] => Some((range, 0)),
+        [b'-', level @ b'1'..=b'9'] => Some((range, level - b'0')),
+        _ => None,
+    }
+}
+
 fn timeline(text: &str) -> Option<TimelineId> {
     let id = u32::try_from(number(text, NARROW)?).ok()?;
     (id != 0).then_some(TimelineId::new(id))
@@ -326,7 +352,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_come_back(t in 1u32.., e in 1u64.., a: u64, b: u64, mark: [u8; MARK_BYTES], id: [u8; 4]) {
+        fn names_come_back(
+            (t, e, level) in (1u32.., 1u64.., 0..=LogName::LEVEL_MAX),
+            a: u64,
+            b: u64,
+            mark: [u8; MARK_BYTES],
+            id: [u8; 4],
+        ) {
             prop_assume!(a != b);
             let folder = folder("app");
             let (from, to) = (Lsn::new(a.min(b)), Lsn::new(a.max(b)));
@@ -336,7 +368,7 @@ mod tests {
                 SourceObject::Timeline(timeline),
                 SourceObject::Claim(epoch),
                 SourceObject::Fence(epoch),
-                SourceObject::Log(LogName { timeline, epoch, from, to }),
+                SourceObject::Log(LogName { timeline, epoch, from, to, level }),
                 SourceObject::Pruned(PrunedRange { timeline, from, to }),
                 SourceObject::Origin(epoch),
                 SourceObject::Restored(RestoredName { mark, timeline, lsn: from }),
@@ -374,6 +406,7 @@ mod tests {
         let log = "sources/app/log/00000001/0000000000000001/0000000000000000-0000000000001000";
         let root = "sources/app/snapshots/00000001/0000000000000001/0000000000001000-0a1b2c3d";
         assert!(folder.object_at(log).is_some() && folder.object_at(root).is_some());
+        assert!(folder.object_at(&format!("{log}-1")).is_some());
         for foreign in [
             log.to_uppercase().as_str(),
             // FAILURES 28: another folder whose name has the same beginning.
@@ -382,6 +415,10 @@ mod tests {
             &log.replace("00000001/0", "00000000/0"),
             &format!("{log}.tmp"),
             &log.replace("0000000000001000", "0000000000000000"),
+            &format!("{log}-"),
+            &format!("{log}-0"),
+            &format!("{log}-10"),
+            &format!("{log}-a"),
             "sources/app/epochs/0000000000000001-other",
             "sources/app/epochs/0000000000000000-claim",
             "sources/app/log",

@@ -16,7 +16,7 @@ use std::io;
 use std::path::Path;
 
 /// An entry of the repository's folder that is not an object.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{path}: {what}")]
 pub struct Stray {
     /// Path of the entry within the repository; for people only, if it is not UTF-8.

@@ -25,9 +25,10 @@ pub use state::{AttachState, ShipFailure};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use pitr_archive::{NamedPoint, Shipped};
-use pitr_format::SourceName;
+use pitr_format::{Lsn, SourceName};
 use pitr_recovery::NewPoint;
 use pitr_snapshot::{FuzzySource, Snapshot};
 use pitr_wal::Wal;
@@ -56,13 +57,13 @@ impl Pitr {
             return Err(Error::OtherEngine { source_name: source.clone(), engine });
         }
         let shared = Arc::new(self.begin_attached(wal, source, options)?);
-        let ticking = Arc::clone(&shared);
-        let spawn = self.objects().env().spawn;
-        let thread = match shared.options.ship_every {
-            None => None,
-            Some(every) => spawn.thread("pitr-ship", move || ticking.run(every)).map_err(Error::Thread)?,
-        };
-        Ok(Attached { shared, thread, is_stopped: false })
+        let mut attached = Attached { shared, threads: Vec::new(), is_stopped: false };
+        if let Some(every) = attached.shared.options.ship_every {
+            let (ship, compact) = (Arc::clone(&attached.shared), Arc::clone(&attached.shared));
+            attached.spawn("pitr-ship", move || ship.run(every))?;
+            attached.spawn("pitr-compact", move || compact.run_compaction(every))?;
+        }
+        Ok(attached)
     }
 
     fn begin_attached(&self, wal: &Wal, source: &SourceName, options: AttachOptions) -> Result<Shared> {
@@ -89,12 +90,17 @@ impl Pitr {
 #[must_use = "archiving ends when it is dropped"]
 pub struct Attached {
     shared: Arc<Shared>,
-    /// `None` without a thread, and after it was joined.
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     is_stopped: bool,
 }
 
 impl Attached {
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let spawn = self.shared.pitr.objects().env().spawn;
+        self.threads.extend(spawn.thread(name, work).map_err(Error::Thread)?);
+        Ok(())
+    }
+
     /// Name of the source in the repository.
     #[must_use]
     pub fn source(&self) -> &SourceName {
@@ -108,6 +114,30 @@ impl Attached {
     /// [`Shipper::ship`](pitr_archive::Shipper::ship); [`Error::Wal`].
     pub fn ship(&self) -> Result<Shipped> {
         self.shared.ship(false)
+    }
+
+    /// Waits until the archive has the log up to this position, which is durable, and no other
+    /// writer has taken over. A commit that is acknowledged after this call survives the loss of
+    /// this machine (RPO 0). Callers that wait at the same time share one shipment.
+    ///
+    /// `patience` limits the wait. Without a shipping thread ([`AttachOptions::ship_every`]), the
+    /// call ships by itself, and waits as long as the repository's own deadlines allow.
+    ///
+    /// # Errors
+    /// [`Error::ArchivePatience`]: the commit is durable here, and may be archived later;
+    /// [`pitr_archive::Error::Fenced`] if another writer took over; without a thread, those of
+    /// [`ship`](Self::ship).
+    pub fn wait_archived(&self, lsn: Lsn, patience: Duration) -> Result<()> {
+        self.shared.wait_archived(lsn, patience)
+    }
+
+    /// Merges small objects of the archived log, as long as there are enough of them, and returns
+    /// the number of merges. A thread does it if [`AttachOptions::ship_every`] is set.
+    ///
+    /// # Errors
+    /// Those of [`Compactor::compact`](pitr_archive::Compactor::compact).
+    pub fn compact(&self) -> Result<u64> {
+        Ok(self.shared.compact()?)
     }
 
     /// Takes a snapshot while the engine works. `hint` says what is known about the changes since
@@ -164,7 +194,7 @@ impl Attached {
             return Ok(());
         }
         self.shared.stop();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
         self.shared.drain()

@@ -1,9 +1,9 @@
 //! The shipments of an attached log.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pitr_archive::{Archive, ShipOptions, Shipped, Shipper};
+use pitr_archive::{Archive, Compactor, ShipOptions, Shipped, Shipper};
 use pitr_engine::{Event, Events};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Lsn, PartitionId, TxId};
@@ -17,6 +17,9 @@ use crate::{Error, Pitr, Result};
 /// Interval between watermarks while nothing is committed.
 const WATERMARK_EVERY: Duration = Duration::from_secs(60);
 
+/// Pause after a failed merge.
+const COMPACT_AGAIN: Duration = Duration::from_secs(60);
+
 pub(super) struct Shared {
     pub(super) pitr: Pitr,
     pub(super) archive: Archive,
@@ -24,9 +27,21 @@ pub(super) struct Shared {
     pub(super) options: AttachOptions,
     pub(super) events: Events,
     shipping: Mutex<Shipping>,
+    compactor: Arc<Compactor>,
     health: Mutex<Health>,
-    stop: Mutex<bool>,
-    stopping: Condvar,
+    control: Mutex<Control>,
+    /// Something changed in `control`.
+    controlled: Condvar,
+    /// Something changed in `health`.
+    shipped: Condvar,
+}
+
+/// What the shipping thread is told.
+#[derive(Default)]
+struct Control {
+    stop: bool,
+    /// A caller waits for the next shipment.
+    is_awaited: bool,
 }
 
 /// One shipment at a time holds it.
@@ -65,7 +80,7 @@ impl Shared {
         let ship =
             ShipOptions { codec: pitr.codec(), object_bytes: options.object_bytes, ..ShipOptions::default() };
         let shipper = Shipper::claim(&archive, wal, ship)?;
-        let shipped = pitr.clock().monotonic();
+        let (shipped, compactor) = (pitr.clock().monotonic(), Arc::clone(shipper.compactor()));
         let health = Health { archived: shipper.archived(), ..Health::default() };
         Ok(Shared {
             pitr,
@@ -74,15 +89,17 @@ impl Shared {
             options,
             events,
             shipping: Mutex::new(Shipping { shipper, slot: Some(slot), shipped }),
+            compactor,
             health: Mutex::new(health),
-            stop: Mutex::new(false),
-            stopping: Condvar::new(),
+            control: Mutex::default(),
+            controlled: Condvar::new(),
+            shipped: Condvar::new(),
         })
     }
 
     /// Ships until it is stopped, or another writer takes over.
     pub(super) fn run(&self, every: Duration) {
-        while !self.wait(every) {
+        while !self.wait_or_asked(every) {
             // The outcome is noted: events and state report it.
             if self.ship(false).is_err() && lock(&self.health).is_fenced {
                 return;
@@ -90,16 +107,76 @@ impl Shared {
         }
     }
 
+    /// Merges small objects of the archive until it is stopped, or another writer takes over.
+    pub(super) fn run_compaction(&self, every: Duration) {
+        let mut pause = every;
+        while !self.wait(pause) {
+            pause = every;
+            match self.compact() {
+                Ok(_) => {}
+                Err(pitr_archive::Error::Fenced { .. }) => return,
+                // Shipping reports a repository that fails. Without merges nothing is lost.
+                Err(error) => {
+                    tracing::warn!("{}: small log objects were not merged: {error}", self.archive.source());
+                    pause = COMPACT_AGAIN;
+                }
+            }
+        }
+    }
+
+    /// Merges objects as long as there are enough small ones. Returns the number of merges.
+    pub(super) fn compact(&self) -> pitr_archive::Result<u64> {
+        let mut merges = 0;
+        while self.compactor.is_due() && self.compactor.compact()?.is_some() {
+            merges += 1;
+        }
+        Ok(merges)
+    }
+
     /// Waits. True if it is stopped.
     fn wait(&self, every: Duration) -> bool {
-        let stop = lock(&self.stop);
-        let waited = self.stopping.wait_timeout_while(stop, every, |stop| !*stop);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let waited = self.controlled.wait_timeout_while(lock(&self.control), every, |control| !control.stop);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
+
+    /// Like [`wait`](Self::wait), at most until a caller waits for the next shipment.
+    fn wait_or_asked(&self, every: Duration) -> bool {
+        let goes_on = |control: &mut Control| !control.stop && !control.is_awaited;
+        let waited = self.controlled.wait_timeout_while(lock(&self.control), every, goes_on);
+        let mut control = waited.unwrap_or_else(PoisonError::into_inner).0;
+        control.is_awaited = false;
+        control.stop
     }
 
     pub(super) fn stop(&self) {
-        *lock(&self.stop) = true;
-        self.stopping.notify_all();
+        lock(&self.control).stop = true;
+        self.controlled.notify_all();
+    }
+
+    /// Waits until the log up to this position, which is durable, is archived. The shipping thread
+    /// stores what several callers wait for together.
+    pub(super) fn wait_archived(&self, lsn: Lsn, patience: Duration) -> Result<()> {
+        let has_thread = self.options.ship_every.is_some() && !self.pitr.objects().env().spawn.is_inline();
+        if !has_thread {
+            return self.ship_past(lsn);
+        }
+        let is_open = |health: &Health| !health.is_fenced && health.archived.is_none_or(|archived| archived < lsn);
+        if is_open(&lock(&self.health)) {
+            lock(&self.control).is_awaited = true;
+            self.controlled.notify_all();
+        }
+        let waited = self.shipped.wait_timeout_while(lock(&self.health), patience, |health| is_open(health));
+        let health = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if health.archived.is_some_and(|archived| archived >= lsn) {
+            return Ok(());
+        }
+        let (archived, is_fenced) = (health.archived, health.is_fenced);
+        let why = health.failure.as_ref().map(|failure| failure.error.clone());
+        drop(health);
+        if is_fenced {
+            self.check_writer()?;
+        }
+        Err(Error::ArchivePatience { lsn, archived, seconds: patience.as_secs_f64(), why })
     }
 
     /// Archives the rest with a watermark, and fences the writer's own epoch.
@@ -193,6 +270,7 @@ impl Shared {
             }
         };
         drop(health);
+        self.shipped.notify_all();
         event.into_iter().for_each(|event| (self.events)(event));
         outcome
     }

@@ -2,16 +2,19 @@
 
 use crate::world::{Named, World, open};
 use pitr::archive::{Archive, Writer};
+use pitr::codec::Codec;
 use pitr::format::{FileId, Lsn, SourceName};
 use pitr::objects::Objects;
 use pitr::recovery::Target;
 use pitr::snapshot::{BlockSource, BoxError, ConsistentAt, FileShape, FuzzySource};
 use pitr::vfs::Env;
 use pitr::vfs::sim::{SimClock, SimFs};
-use pitr::{AttachOptions, Error, Hint};
+use pitr::{AttachOptions, Error, Hint, Pitr};
+use pitr_reference::ReferenceEngine;
 use pitr_testkit::{Answer, Request, TestStore};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A source with something that happens when its first block is read, and positions to choose.
 struct Strange<'a> {
@@ -75,6 +78,67 @@ fn a_repository_that_fails_is_an_event_and_a_state_until_it_works_again() {
     assert_eq!(world.seen(), ["recovered"]);
     attached.stop().unwrap();
     assert!(world.restored(tx.get()) == world.states[&tx.get()]);
+}
+
+#[test]
+fn a_commit_is_archived_before_its_caller_goes_on_or_the_caller_is_told() {
+    // RPO 0 (FAILURES 21, 27)
+    let dir = tempfile::tempdir().unwrap();
+    let (is_away, puts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (away, counted) = (Arc::clone(&is_away), Arc::clone(&puts));
+    let test_store = TestStore::memory().answering(move |request| match request {
+        Request::Put(_) if away.load(Ordering::Relaxed) => Answer::Break,
+        Request::Put(path) if path.contains("/log/") => {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Answer::ServeAfter(Duration::from_millis(20))
+        }
+        _ => Answer::Serve,
+    });
+    let objects = Objects::with_store(Arc::new(test_store)).unwrap();
+    objects.init_repository(objects.env().clock.now()).unwrap();
+    let mut pitr = Pitr::with_objects(objects.clone(), Codec::default()).unwrap();
+    pitr.register_default(Arc::new(ReferenceEngine)).unwrap();
+    let store = open(&Env::system(), dir.path().join("bank").to_str().unwrap());
+    let table = store.create_table("accounts", 200).unwrap();
+    let source = SourceName::new("bank").unwrap();
+    // Nothing is shipped unless a caller waits for it.
+    let options = AttachOptions::new("reference").ship_every(Some(Duration::from_secs(3600)));
+    let attached = pitr.attach(store.wal(), &source, options).unwrap();
+    let commit = |row: u64| {
+        let mut transaction = store.begin();
+        transaction.put(table, row, &[1; 200]).unwrap();
+        transaction.commit().unwrap().lsn
+    };
+    let patience = Duration::from_secs(20);
+    puts.store(0, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for caller in 0..8 {
+            let (attached, commit) = (&attached, &commit);
+            scope.spawn(move || {
+                for row in 0..5 {
+                    let lsn = commit(100 * caller + row);
+                    attached.wait_archived(lsn, patience).unwrap();
+                    assert!(attached.state().archived.unwrap() >= lsn);
+                }
+            });
+        }
+    });
+    let shipments = puts.load(Ordering::Relaxed);
+    assert!((5..40).contains(&shipments), "{shipments} shipments for 40 commits");
+
+    is_away.store(true, Ordering::Relaxed);
+    let lsn = commit(1);
+    match attached.wait_archived(lsn, Duration::from_millis(300)).unwrap_err() {
+        Error::ArchivePatience { lsn: named, archived, .. } => assert!(named == lsn && archived < Some(lsn)),
+        other => panic!("{other}"),
+    }
+    is_away.store(false, Ordering::Relaxed);
+    attached.wait_archived(lsn, patience).unwrap();
+
+    let archive = Archive::new(objects.clone(), source);
+    Writer::claim(&archive, objects.env().clock.now()).unwrap();
+    let refused = attached.wait_archived(commit(2), patience).unwrap_err();
+    assert!(matches!(refused, Error::Archive(pitr::archive::Error::Fenced { .. })), "{refused}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn snapshot(timeline: u32, redo_from: u64, consistent_at: u64, second: i64) -> S
 
 fn log(timeline: u32, from: u64, to: u64) -> (LogName, u64) {
     let (from, to) = (Lsn::new(from), Lsn::new(to));
-    (LogName { timeline: TimelineId::new(timeline), epoch: Epoch::FIRST, from, to }, 1)
+    (LogName { timeline: TimelineId::new(timeline), epoch: Epoch::FIRST, from, to, level: 0 }, 1)
 }
 
 fn timeline(id: u32, parent: u32, fork: u64, second: i64) -> (TimelineId, Timeline) {

@@ -3,7 +3,7 @@
 use crate::listings::with_each_lack;
 use crate::world::{Held, World, at, keep, meta, name};
 use pitr_archive::{
-    Archive, Base, Cause, Coverage, ForkReason, ShipOptions, Shipper, Timeline, Writer, coverage,
+    Archive, Base, Cause, Coverage, ForkReason, ShipOptions, Shipper, SourceObject, Timeline, Writer, coverage,
 };
 use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;
@@ -45,8 +45,8 @@ impl Logged {
         let start = Start { timeline, ..Start::first([1; 16]) };
         let wal = Wal::create(&Env::system(), &dir.join("log"), &start, &WalOptions::default()).unwrap();
         let catalog = archive.catalog().unwrap();
-        let shipper =
-            Shipper::new(writer, &catalog, &wal, timeline, [1; 16], ShipOptions::default()).unwrap();
+        let options = ShipOptions { compact_count: 4, ..ShipOptions::default() };
+        let shipper = Shipper::new(writer, &catalog, &wal, timeline, [1; 16], options).unwrap();
         let mut logged = Logged { world, archive, snapshots: Vec::new(), commits: Vec::new(), wal, shipper };
         (1..=hours).for_each(|hour| logged.hour(hour));
         logged
@@ -128,6 +128,48 @@ fn every_commit_in_the_window_is_kept_and_earlier_log_is_deleted() {
     logged.world.pruner(logged.world.open(), policy).execute(at(20)).unwrap();
     assert_eq!(logged.restorable(), (12..=20).collect::<Vec<_>>());
     assert_eq!(logged.archive.catalog().unwrap().pruned().len(), 1);
+    logged.world.check_tidy();
+}
+
+#[test]
+fn log_that_was_merged_is_deleted_after_the_merged_object_was_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut logged = Logged::new(dir.path(), 14);
+    while logged.shipper.compactor().compact().unwrap().is_some() {}
+    let replaced = logged.archive.catalog().unwrap().replaced().to_vec();
+    assert_eq!(replaced.len(), 12);
+    // The second merged object is damaged.
+    let holder = *logged.archive.catalog().unwrap().holder(&replaced[5].0).unwrap();
+    let path = logged.archive.folder().path(&SourceObject::Log(holder));
+    let sound = logged.archive.objects().get(&path).unwrap();
+    let put = |bytes: Vec<u8>| {
+        logged.archive.objects().delete(&path).unwrap();
+        logged.archive.objects().put_new(&path, bytes).unwrap();
+    };
+    let mut damaged = sound.to_vec();
+    damaged[200] ^= 1;
+    put(damaged);
+
+    let policy = Policy { keep_within: Some(Duration::from_secs(100 * 3600)), ..Policy::default() };
+    let pruner = logged.world.pruner(logged.world.open(), policy);
+    let plan = pruner.plan(at(14)).unwrap();
+    let bytes: u64 = replaced.iter().map(|(_, bytes)| bytes).sum();
+    assert_eq!((plan.sources[0].merged_objects, plan.sources[0].merged_bytes), (12, bytes));
+    assert_eq!((plan.sources[0].log_objects, plan.freed >= bytes), (0, true));
+    let report = pruner.execute(at(14)).unwrap();
+    let kept = logged.archive.catalog().unwrap().replaced().to_vec();
+    assert!(kept.len() == 4 && kept.iter().all(|(name, _)| holder.covers(name)), "{kept:?}");
+    let kept: u64 = kept.iter().map(|(_, bytes)| bytes).sum();
+    assert_eq!(report.freed, bytes - kept);
+    // Without the damaged object, what it was merged from counts again.
+    logged.archive.objects().delete(&path).unwrap();
+    assert_eq!(logged.restorable(), (1..=14).collect::<Vec<_>>());
+    put(sound.to_vec());
+    pruner.execute(at(14)).unwrap();
+    assert_eq!(logged.archive.catalog().unwrap().replaced(), []);
+    assert_eq!(logged.restorable(), (1..=14).collect::<Vec<_>>());
+    (15..=18).for_each(|hour| logged.hour(hour));
+    assert_eq!(logged.restorable(), (1..=18).collect::<Vec<_>>());
     logged.world.check_tidy();
 }
 

@@ -46,7 +46,7 @@ fn archive() -> Archive {
 
 fn shipper(writer: &Writer, wal: &Wal, log_id: [u8; 16], object_bytes: u32) -> Shipper {
     let catalog = writer.archive().catalog().unwrap();
-    let options = ShipOptions { codec: Codec::None, object_bytes, ..ShipOptions::default() };
+    let options = ShipOptions { codec: Codec::None, object_bytes, max_concurrent_uploads: 1, ..ShipOptions::default() };
     Shipper::new(writer.clone(), &catalog, wal, TimelineId::FIRST, log_id, options).unwrap()
 }
 
@@ -128,11 +128,11 @@ fn archiving_goes_on_within_a_record_that_is_longer_than_a_segment() {
         // All log is removed except the middle of the second to last record.
         engine.wal().remove_below(Lsn::new(lost.lsn.get().saturating_sub(40 << 10))).unwrap();
         let mut begun = shipper(&writer, engine.wal(), engine.log_id(), 1);
-        while match begun.ship_one(engine.wal(), engine.wal().durable()) {
+        while match begun.ship_some(engine.wal(), engine.wal().durable()) {
             Ok(shipped) => shipped.is_some(),
             Err(ArchiveError::Wal(pitr_wal::Error::Removed { .. })) => {
                 begun.accept_loss();
-                begun.ship_one(engine.wal(), engine.wal().durable()).unwrap().is_some()
+                begun.ship_some(engine.wal(), engine.wal().durable()).unwrap().is_some()
             }
             Err(other) => panic!("round {round}: {other}"),
         } {

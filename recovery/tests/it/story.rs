@@ -457,6 +457,6 @@ impl Story {
 fn shipper(writer: Writer, wal: &Wal, rng: &mut Rng) -> Shipper {
     let catalog = writer.archive().catalog().unwrap();
     let (object_bytes, frame_bytes) = (1 + rng.below(6_000) as u32, 300 + rng.below(3_000) as u32);
-    let options = ShipOptions { codec: Codec::None, object_bytes, frame_bytes };
+    let options = ShipOptions { codec: Codec::None, object_bytes, frame_bytes, ..ShipOptions::default() };
     Shipper::new(writer, &catalog, wal, wal.timeline(), wal.log_id(), options).unwrap()
 }

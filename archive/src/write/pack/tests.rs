@@ -191,7 +191,7 @@ fn an_object_that_does_not_decode_into_the_log_is_not_put() {
         packer.push(&batch, Lsn::MAX).unwrap();
     }
     let name =
-        LogName { timeline: TimelineId::FIRST, epoch: Epoch::FIRST, from: packer.from, to: packer.end };
+        LogName { timeline: TimelineId::FIRST, epoch: Epoch::FIRST, from: packer.from, to: packer.end, level: 0 };
     let raw = packer.frames.clone();
     let archive = archive();
     let built = packer.build(&archive, Codec::default()).unwrap();

@@ -13,14 +13,14 @@ use pitr::{BackupMetadata, Backups, Pitr};
 
 use self::document::{Interval, Readable, Snapshot, Source};
 use self::tree::Timeline;
-use super::{gaps, open, sources_of, targets};
+use super::{gaps, open_view, sources_of, targets};
 use crate::args::Global;
 use crate::failure::CliError;
 use crate::failure::explain::explain;
 use crate::output::values::{Position, SnapshotKind, Time};
 
 pub(crate) fn run(global: &Global) -> Result<(), CliError> {
-    let pitr = open(global)?;
+    let pitr = open_view(global)?;
     let names = match global.sources.as_slice() {
         [] => pitr.sources().map_err(explain)?,
         names => sources_of(&pitr, names, false).map_err(explain)?,

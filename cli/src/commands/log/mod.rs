@@ -11,7 +11,7 @@ use pitr::recovery::{History, RecoveryTarget};
 use self::args::Log;
 use self::document::{Fork, Log as Answer, Times, Transaction};
 use super::targets::Wanted;
-use super::{gaps, open, sources_of, targets};
+use super::{gaps, open_view, sources_of, targets};
 use crate::args::Global;
 use crate::args::target::Target;
 use crate::failure::CliError;
@@ -19,7 +19,7 @@ use crate::failure::explain::explain;
 use crate::output::values::{Position, Time};
 
 pub(crate) fn run(global: &Global, args: &Log) -> Result<(), CliError> {
-    let pitr = open(global)?;
+    let pitr = open_view(global)?;
     let sources = sources_of(&pitr, &global.sources, args.all).map_err(explain)?;
     let answer = match sources.as_slice() {
         [source] => of_source(global, &pitr, source, args)?,

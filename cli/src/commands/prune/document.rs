@@ -36,6 +36,9 @@ pub(crate) struct Source {
     pub(crate) points: Vec<Point>,
     pub(crate) log_objects_removed: u64,
     pub(crate) log_bytes_removed: u64,
+    /// Small log objects that were merged into large ones, and are not needed any more.
+    pub(crate) merged_objects_removed: u64,
+    pub(crate) merged_bytes_removed: u64,
 }
 
 /// A snapshot, and the rules that keep it.
@@ -116,6 +119,11 @@ impl Document for Prune {
                 let (objects, bytes) = (source.log_objects_removed, human::bytes(source.log_bytes_removed));
                 let _ = writeln!(out, "  log: {objects} objects of {bytes}, {goes}");
             }
+            if source.merged_objects_removed > 0 {
+                let (objects, bytes) =
+                    (source.merged_objects_removed, human::bytes(source.merged_bytes_removed));
+                let _ = writeln!(out, "  log merged into other objects: {objects} objects of {bytes}, {goes}");
+            }
         }
         let Packs {
             unneeded,
@@ -185,6 +193,8 @@ mod tests {
                 }],
                 log_objects_removed: 3,
                 log_bytes_removed: 4000,
+                merged_objects_removed: 64,
+                merged_bytes_removed: 5000,
             }],
             packs: Packs {
                 unneeded: 1,
@@ -205,6 +215,7 @@ mod tests {
         assert!(deleted < kept, "{text}");
         assert!(text.contains("log up to tx 7 of ") && text.contains("kept: point before"), "{text}");
         assert!(text.contains("would be freed; nothing was changed"), "{text}");
+        assert!(text.contains("log merged into other objects: 64 objects of 5.00 kB"), "{text}");
         // FAILURES 25
         assert!(text.contains("kept: point before, holds back 2.50 kB of log\n"), "{text}");
         let point = &mut prune.sources[0].points[0];

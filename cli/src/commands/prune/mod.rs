@@ -75,6 +75,8 @@ fn source(source: &SourceReport) -> Source {
         points: source.points.iter().map(point).collect(),
         log_objects_removed: source.log_objects,
         log_bytes_removed: source.log_bytes,
+        merged_objects_removed: source.merged_objects,
+        merged_bytes_removed: source.merged_bytes,
     }
 }
 

@@ -18,7 +18,7 @@ use self::args::Restore;
 use self::document as documents;
 use self::job::Job;
 use super::targets::Wanted;
-use super::{open, sources_of};
+use super::{open_view, sources_of};
 use crate::args::Global;
 use crate::failure::explain::explain;
 use crate::failure::{CliError, Code, Exit};
@@ -28,7 +28,7 @@ pub(crate) fn run(global: &Global, args: &Restore) -> Result<(), CliError> {
     if args.if_absent && is_there(args.output())? {
         return skip(global, args, Code::OutputExists);
     }
-    let pitr = open(global)?;
+    let pitr = open_view(global)?;
     let sources = match sources_of(&pitr, &global.sources, args.all) {
         Err(pitr::Error::NoSource { .. } | pitr::Error::UnknownSource { .. }) if args.if_source_exists => {
             return skip(global, args, Code::NoSource);

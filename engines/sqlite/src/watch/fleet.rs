@@ -5,6 +5,7 @@
 //!                 captured databases; sleeps until a file changes
 //! syncing     1   makes captured transactions durable, every 25 ms while there is news
 //! shipping    2   watermark, sync, ship: every RPO interval while there is news
+//! compacting  1   merges small log objects
 //! snapshots   1   bases and increments, one at a time
 //! attaching   2   starts and ends of watches, which wait for the repository
 //! searching   1   finds databases in folders, on request
@@ -112,6 +113,7 @@ impl Fleet {
             for _ in 0..SHIPPING_THREADS {
                 spawn(scope, workers, "ship", || workers.ship())?;
             }
+            spawn(scope, workers, "compact", || workers.compact())?;
             spawn(scope, workers, "snapshot", || workers.snapshots(&work.jobs))?;
             for _ in 0..ATTACHING_THREADS {
                 spawn(scope, workers, "attach", || workers.attach(&work.tasks))?;

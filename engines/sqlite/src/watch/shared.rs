@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pitr_archive::{Archive, Shipper, Writer};
+use pitr_archive::{Archive, Compactor, Shipper, Writer};
 use pitr_engine::{CaptureOptions, EngineContext, Events, LiveSource};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
@@ -27,6 +27,7 @@ pub(super) struct Log {
     pub(super) timeline: TimelineId,
     pub(super) wal: Wal,
     pub(super) shipper: Mutex<Shipping>,
+    pub(super) compactor: Arc<Compactor>,
 }
 
 /// The shipping side of a log.
@@ -96,7 +97,9 @@ pub(super) struct ShippingState {
 
 impl Log {
     pub(super) fn new(timeline: TimelineId, wal: Wal, shipper: Shipper) -> Self {
-        Log { timeline, wal, shipper: Mutex::new(Shipping { shipper, shipped: Duration::ZERO }) }
+        let compactor = Arc::clone(shipper.compactor());
+        let shipper = Mutex::new(Shipping { shipper, shipped: Duration::ZERO });
+        Log { timeline, wal, shipper, compactor }
     }
 }
 
@@ -164,7 +167,12 @@ impl Shared {
 
     /// Fails unless the repository is still there. An unmounted volume leaves an empty folder, and
     /// nothing may be written to it (FAILURES 57).
+    ///
+    /// A bucket is never replaced by an empty one.
     pub(super) fn check_repository(&self) -> Result<()> {
+        if self.context.objects.folder().is_none() {
+            return Ok(());
+        }
         let place = || self.context.objects.place().to_owned();
         let found = match self.context.objects.open_repository() {
             Err(pitr_objects::Error::NotARepository { .. }) => {
@@ -252,7 +260,7 @@ impl Shared {
             self.log.wal.sync()?;
             self.check_repository()?;
             let durable = self.log.wal.durable();
-            while shipping.shipper.ship_one(&self.log.wal, durable)?.is_some() {
+            while shipping.shipper.ship_some(&self.log.wal, durable)?.is_some() {
                 self.quiet.wait(self.clock().as_ref());
             }
             shipping.shipped = ticks;

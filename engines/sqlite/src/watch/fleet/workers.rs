@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use pitr_archive::Compactor;
 use pitr_engine::{CaptureOptions, EngineContext, Event, Events, Found, LiveSource, Search, Summary};
 use pitr_format::record::GapReason;
 use pitr_vfs::{Clock, lower_priority};
@@ -24,6 +25,8 @@ const SYNC_EVERY: Duration = Duration::from_millis(25);
 const BASE_AGAIN_MS: u64 = 5_000;
 /// The longest pause between two checks whether something must be shipped.
 const SHIP_PAUSE: Duration = Duration::from_millis(50);
+/// Pause after a failed merge.
+const COMPACT_AGAIN: Duration = Duration::from_secs(60);
 /// Another database is watched only while at least this many descriptors are free: the watched
 /// databases need some of them to store objects and to sync.
 const FREE_DESCRIPTORS_MIN: usize = 64;
@@ -231,6 +234,28 @@ impl Workers {
                 state.due_ms.store(self.now_ms() + pause, Ordering::Relaxed);
             }
             Err(e) => shared.fail(e),
+        }
+    }
+
+    /// Merges small log objects of all members.
+    pub(super) fn compact(&self) {
+        lower_priority();
+        let mut next = Duration::ZERO;
+        while !self.has_ended() {
+            self.clock().sleep(POLL_EVERY * 5);
+            if self.clock().monotonic() < next {
+                continue;
+            }
+            // A member can end while its objects are merged.
+            let active = self.active().iter().map(|shared| Arc::clone(&shared.log.compactor)).collect();
+            let compactors: Vec<Arc<Compactor>> = active;
+            for compactor in compactors.iter().filter(|compactor| compactor.is_due()) {
+                // Shipping reports a repository that fails. Without merges nothing is lost.
+                if let Err(e) = compactor.compact() {
+                    tracing::warn!("small log objects were not merged: {e}");
+                    next = self.clock().monotonic() + COMPACT_AGAIN;
+                }
+            }
         }
     }
 

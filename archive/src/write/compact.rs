@@ -1,0 +1,286 @@
+//! Compaction: many small log objects become one, batch for batch.
+//!
+//! A log that is shipped once a second makes 86,400 objects a day. A merged object holds the same
+//! batches as the objects that it replaces, so no commit, time or position is lost, and its footer
+//! lets a restore skip images that later ones replace. Merged objects are merged again when there
+//! are many: a byte is rewritten once for each level.
+//!
+//! # Promises
+//! - Only objects that count for good are merged: those of this writer after the check for a higher
+//!   claim, and those of writers before it, which are fenced.
+//! - An object is built from stored objects that were read back and checked, and is decoded and
+//!   compared before its put (FAILURES 30).
+//! - It replaces others by its name alone (`history/cover.rs`): before its put nothing changes, and
+//!   after it nothing is missing. Nothing is deleted: `prune` does that.
+//! - A gap stays where it is: an object that begins with one, or follows one, is not merged with
+//!   what lies before it.
+
+use super::claim::Writer;
+use super::index::{Carry, LogIdentity};
+use super::pack::{Built, Packer};
+use crate::archive::{LogObject, log_object};
+use crate::error::{Error, Result};
+use crate::history::Catalog;
+use pitr_codec::{Codec, ObjectIndex};
+use pitr_format::{Lsn, TimelineId};
+use pitr_objects::layout::{LogName, SourceObject};
+use pitr_objects::{Bytes, parallel};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The objects that are merged into one have at most this size together, bytes.
+const STORED_BYTES_MAX: u64 = 12 << 20;
+/// An object is merged if it has less than one part in this many of the largest span.
+const SMALL_PART: u64 = 4;
+
+/// Settings of a [`Compactor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactOptions {
+    /// Compression of frames.
+    pub codec: Codec,
+    /// Number of adjacent objects of a level that become one of the next; at least 2.
+    pub count: usize,
+    /// Maximum positions of log in a merged object, bytes. An object with a quarter of it or more is
+    /// not merged again.
+    pub span_bytes: u64,
+    /// Approximate bytes of log in a frame.
+    pub frame_bytes: u32,
+}
+
+impl Default for CompactOptions {
+    fn default() -> Self {
+        CompactOptions { codec: Codec::default(), count: 64, span_bytes: 16 << 20, frame_bytes: 1 << 20 }
+    }
+}
+
+/// A merge that was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compacted {
+    /// The merged object.
+    pub name: LogName,
+    /// Number of objects that it replaces.
+    pub objects: usize,
+    /// Their size, bytes.
+    pub bytes_before: u64,
+    /// Its size, bytes.
+    pub bytes_after: u64,
+}
+
+/// Merges the objects of a timeline while its log is shipped. One thread merges at a time; another
+/// may [`note`](Self::note) what was shipped.
+#[derive(Debug)]
+pub struct Compactor {
+    writer: Writer,
+    options: CompactOptions,
+    timeline: TimelineId,
+    /// Start of the timeline.
+    begin: Lsn,
+    line: Mutex<Line>,
+    /// A built object whose put is not confirmed.
+    merging: Mutex<Option<Built>>,
+}
+
+/// The objects that count, ascending.
+#[derive(Debug)]
+struct Line {
+    objects: Vec<(LogName, u64)>,
+    /// Number of objects that came since nothing was due.
+    news: usize,
+    /// Objects that can't be merged: one of a merge was damaged, or of another log.
+    left_alone: HashSet<LogName>,
+}
+
+impl Line {
+    fn insert(&mut self, name: LogName, bytes: u64) {
+        let at = self.objects.partition_point(|(known, _)| known.from < name.from);
+        self.objects.insert(at, (name, bytes));
+    }
+}
+
+/// Objects to merge: those of the line in `range`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Job {
+    range: Range<usize>,
+    level: u8,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The line is always whole, and a built object is put again.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Compactor {
+    /// A compactor for a timeline of this writer. `catalog` was loaded after the writer's claim.
+    #[must_use]
+    pub fn new(writer: Writer, catalog: &Catalog, timeline: TimelineId, options: CompactOptions) -> Self {
+        let parent = catalog.timelines().get(&timeline).filter(|history| history.parent.is_some());
+        Compactor {
+            writer,
+            options,
+            timeline,
+            begin: parent.map_or(Lsn::ORIGIN, |history| history.fork),
+            line: Mutex::new(Line { objects: catalog.logs(timeline).to_vec(), news: options.count, left_alone: HashSet::new() }),
+            merging: Mutex::new(None),
+        }
+    }
+
+    /// Takes note of an object that was shipped and counts, and of its size in bytes.
+    pub fn note(&self, name: LogName, bytes: u64) {
+        debug_assert_eq!(name.timeline, self.timeline, "a compactor has one timeline");
+        let mut line = lock(&self.line);
+        line.insert(name, bytes);
+        line.news += 1;
+    }
+
+    /// True if there may be objects to merge.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        lock(&self.line).news >= self.options.count
+    }
+
+    /// Merges the next run of objects. `None` if none is due. Calls of several threads take turns.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if another writer took over; [`Error::Objects`], [`Error::Malformed`],
+    /// [`Error::Swapped`] if an object can't be read. Nothing is then merged; another call tries
+    /// again.
+    pub fn compact(&self) -> Result<Option<Compacted>> {
+        let mut merging = lock(&self.merging);
+        self.writer.check_memory()?;
+        let Some((before, parts, level)) = self.next() else { return Ok(None) };
+        // If the last put got no answer, the same bytes are put again.
+        let whole = LogName { to: parts[parts.len() - 1].0.to, level, epoch: self.writer.epoch(), ..parts[0].0 };
+        if merging.as_ref().is_none_or(|built| built.name != whole) {
+            let built = self.build(before, &parts, level);
+            if built.as_ref().is_err_and(|error| error.is_damage() || matches!(error, Error::Diverged { .. })) {
+                lock(&self.line).left_alone.extend(parts.iter().map(|(name, _)| *name));
+            }
+            *merging = Some(built?);
+        }
+        let Some(built) = merging.as_ref() else { return Ok(None) };
+        let archive = self.writer.archive();
+        let path = archive.folder().path(&SourceObject::Log(built.name));
+        archive.objects().put_new(&path, built.bytes.clone())?;
+        let (name, bytes_after) = (built.name, built.bytes.len() as u64);
+        *merging = None;
+        let mut line = lock(&self.line);
+        line.objects.retain(|(one, _)| !name.covers(one));
+        line.insert(name, bytes_after);
+        drop(line);
+        let bytes_before = parts.iter().map(|(_, bytes)| bytes).sum();
+        Ok(Some(Compacted { name, objects: parts.len(), bytes_before, bytes_after }))
+    }
+
+    /// The objects to merge, the one before them, and the new level.
+    fn next(&self) -> Option<(Option<LogName>, Vec<(LogName, u64)>, u8)> {
+        let mut line = lock(&self.line);
+        let Some(Job { range, level }) = job(&line, self.begin, &self.options) else {
+            line.news = 0;
+            return None;
+        };
+        let before = range.start.checked_sub(1).map(|before| line.objects[before].0);
+        Some((before, line.objects[range].to_vec(), level))
+    }
+
+    /// Builds the merged object of these adjacent objects.
+    fn build(&self, before: Option<LogName>, parts: &[(LogName, u64)], level: u8) -> Result<Built> {
+        let archive = self.writer.archive();
+        let fetched: Vec<Bytes> = parallel::map::<_, _, Result<_>>(archive.spawn(), parts, |(name, _)| {
+            Ok(archive.objects().get(&archive.folder().path(&SourceObject::Log(*name)))?)
+        })?;
+        let carry = match &before {
+            Some(before) => Carry::after(&archive.footer(before)?),
+            None => Carry::nothing(),
+        };
+        let mut packer: Option<Packer> = None;
+        let mut carry = Some(carry);
+        for ((name, _), whole) in parts.iter().zip(&fetched) {
+            let part = Part::of(self, name, whole)?;
+            let into = match &mut packer {
+                Some(packer) => packer,
+                None => packer.insert(part.begin(self, carry.take().unwrap_or_else(Carry::nothing), level)),
+            };
+            part.add_to(into)?;
+        }
+        let packer = packer.ok_or_else(|| Error::EncodingMismatch { object: parts[0].0 })?;
+        packer.build(archive, self.options.codec)
+    }
+}
+
+/// An object to merge, read whole and checked.
+struct Part<'a> {
+    object: LogObject,
+    index: ObjectIndex,
+    whole: &'a [u8],
+}
+
+impl<'a> Part<'a> {
+    fn of(compactor: &Compactor, name: &LogName, whole: &'a [u8]) -> Result<Self> {
+        let archive = compactor.writer.archive();
+        let (path, kind) = archive.path_and_kind(&SourceObject::Log(*name));
+        let index = archive.objects().index_of(&path, kind, whole)?;
+        let object = log_object(name, index.clone())?;
+        Ok(Part { object, index, whole })
+    }
+
+    /// The packer of the merged object, whose first part this is.
+    fn begin(&self, compactor: &Compactor, carry: Carry, level: u8) -> Packer {
+        let (timeline, epoch) = (compactor.timeline, compactor.writer.epoch());
+        let (segment_size, log_id) = (self.object.footer.segment_size, self.object.footer.log_id);
+        let identity = LogIdentity { timeline, epoch, segment_size, log_id };
+        let frame_bytes = compactor.options.frame_bytes as usize;
+        Packer::new(identity, self.object.name.from, false, carry, frame_bytes).level(level)
+    }
+
+    fn add_to(&self, packer: &mut Packer) -> Result<()> {
+        let (object, name) = (&self.object, self.object.name);
+        if !packer.goes_on_with(&object.footer) {
+            return Err(Error::Diverged { lsn: name.from });
+        }
+        for (number, start) in object.footer.frames.iter().enumerate() {
+            let frame = self.index.decode_frame(self.whole, number);
+            let frame = frame.map_err(|source| Error::Build { object: name.to_string(), source })?;
+            let segment = object.footer.segment_size.segment_of(start.lsn);
+            object.each_batch(number, &frame, |batch| {
+                let added = packer.add(batch, segment, start.incarnation);
+                added.map_err(|source| Error::Malformed { object: name, source })
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The next objects of a line to merge: of the lowest level with enough adjacent small objects, the
+/// first ones.
+fn job(line: &Line, begin: Lsn, options: &CompactOptions) -> Option<Job> {
+    let Line { objects: line, left_alone, .. } = line;
+    let span = |run: &[(LogName, u64)]| match (run.first(), run.last()) {
+        (Some((first, _)), Some((last, _))) => last.to.since(first.from),
+        _ => 0,
+    };
+    let fits = |run: &[(LogName, u64)]| {
+        let stored: u64 = run.iter().map(|(_, bytes)| bytes).sum();
+        span(run) <= options.span_bytes && stored <= STORED_BYTES_MAX
+    };
+    (0..LogName::LEVEL_MAX).find_map(|level| {
+        let mut first = 0;
+        for (at, one) in line.iter().enumerate() {
+            // The state before the first object is known from the one before it.
+            let before = at.checked_sub(1).map_or(begin, |before| line[before].0.to);
+            let is_small = span(&[*one]) < options.span_bytes / SMALL_PART;
+            let may_merge = is_small && one.0.level <= level && !left_alone.contains(&one.0);
+            if one.0.from != before || !may_merge {
+                first = at + 1;
+            } else if !fits(&line[first..=at]) {
+                if at - first >= 2 {
+                    return Some(Job { range: first..at, level: level + 1 });
+                }
+                first = at;
+            } else if at + 1 - first >= options.count.max(2) {
+                return Some(Job { range: first..at + 1, level: level + 1 });
+            }
+        }
+        None
+    })
+}
